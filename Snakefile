@@ -1,0 +1,32 @@
+"""SynthesizeMe, replicated: from raw preference votes to every table and figure.
+
+snakemake --cores 16                                        the full replication, as config/config.yaml describes it
+snakemake --cores 2 --configfile config/quickstart.yaml     embedded models, bundled data
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/bootstrap.smk"
+include: "workflow/rules/profiles.smk"
+include: "workflow/rules/verdicts.smk"
+include: "workflow/rules/results.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.main.input,
+        f"{RUN}/manifest.json",

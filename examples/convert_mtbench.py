@@ -1,0 +1,119 @@
+"""Convert human votes on MT-bench answers to the vote format of personalrm (config/README.md, source `local`).
+
+    python examples/convert_mtbench.py judgments.jsonl.gz votes.jsonl [--turns 1|2|all]
+
+Input, one JSON object a line: `user_id` (the judge), `judgment_id`, `question_id`, `turn` (1 or 2),
+`conversation_a` and `conversation_b` (cut to the judged turn: 2 or 4 messages), `winner` (model_a, model_b, tie).
+
+What is the context of a vote? It must be shared by both answers.
+- Turn 1: the question. The answers are the two first answers.
+- Turn 2: the two conversations usually part at the first answer, so their shared beginning is again the first
+  question alone. The rest of each conversation, first answer, second question and second answer, is the
+  answer, as a transcript in blocks "[role]: text" (the form in which the judge prompt shows contexts). A judge
+  needs all of it: many second questions are about the first answer ("Rewrite your previous response …"), and
+  the human judge had the whole conversation in view too. The other ways lose more: both questions as context
+  without first answers makes such votes undecidable, and one conversation's first answer in the context is wrong for
+  the other. Where both first answers are equal, they are in the context and only the second answers are compared.
+- `conversation_id` is the question's id: the questions are fixed, so no question may stand on both sides of a split.
+
+Votes about an answer without text are left out and counted (a model said nothing; there is nothing to judge).
+`winner` is written as a, b or tie; the workflow drops ties. Licence of the votes: CC-BY-4.0 (LMSYS).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypedDict, cast
+
+from personalrm.benchmark.local import read_rows
+from personalrm.files import atomic_write_lines, canonical_json
+
+WINNERS = {"model_a": "a", "model_b": "b", "tie": "tie"}
+
+
+class Message(TypedDict):
+    """One message of a conversation."""
+
+    role: str
+    content: str
+
+
+class Judgment(TypedDict):
+    """The fields of an MT-bench row that are read."""
+
+    user_id: str
+    judgment_id: str
+    question_id: int
+    turn: int
+    conversation_a: list[Message]
+    conversation_b: list[Message]
+    winner: str
+
+
+def shared_beginning(a: Sequence[Message], b: Sequence[Message]) -> int:
+    """Number of messages that both conversations begin with, cut back to end with the user's."""
+    same = 0
+    while same < min(len(a), len(b)) - 1 and a[same] == b[same]:
+        same += 1
+    while same and a[same - 1]["role"] != "user":
+        same -= 1
+    return same
+
+
+def transcript(rest: Sequence[Message]) -> str:
+    """A single answer as it is; an answer, a question and an answer as blocks."""
+    if len(rest) == 1:
+        return rest[0]["content"]
+    return "\n\n".join(f"[{message['role']}]: {message['content']}" for message in rest)
+
+
+def convert_row(row: Judgment) -> dict[str, object] | None:
+    """Our row for a judgment; None where a judged answer has no text."""
+    a, b = row["conversation_a"], row["conversation_b"]
+    if not a[-1]["content"].strip() or not b[-1]["content"].strip():
+        return None
+    shared = shared_beginning(a, b)
+    return {
+        "user_id": row["user_id"],
+        "pair_id": row["judgment_id"],
+        "conversation_id": str(row["question_id"]),
+        "turn": row["turn"],
+        "context": a[:shared],
+        "response_a": transcript(a[shared:]),
+        "response_b": transcript(b[shared:]),
+        "winner": WINNERS[row["winner"]],
+    }
+
+
+def convert(source: Path, turns: str = "all") -> Iterator[dict[str, object] | None]:
+    """Yield a row, or None, for each judgment of the wanted turns. The workflow checks them when it reads them."""
+    for raw in read_rows(source):
+        row = cast(Judgment, raw)
+        if turns in ("all", str(row["turn"])):
+            yield convert_row(row)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Convert one file and report the votes of each judge."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("source", type=Path, help="judgments.jsonl.gz")
+    parser.add_argument("output", type=Path, help="votes.jsonl to write")
+    parser.add_argument("--turns", choices=["1", "2", "all"], default="all", help="which turns' votes to keep")
+    given = parser.parse_args(arguments)
+    made = list(convert(given.source, given.turns))
+    rows = [row for row in made if row is not None]
+    atomic_write_lines(given.output, (canonical_json(row) for row in rows))
+    votes = Counter(str(row["user_id"]) for row in rows)
+    sys.stdout.write(
+        f"{len(rows)} votes of {len(votes)} judges, {len(made) - len(rows)} left out (no text): "
+        f"{dict(sorted(votes.items()))}\n"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

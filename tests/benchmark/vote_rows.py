@@ -1,0 +1,31 @@
+"""Rows of the local vote format, for the tests of the data side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+Row = dict[str, object]
+
+
+def row(user: object = "u1", number: int = 0, **changes: object) -> Row:
+    """A good row; `changes` replace fields, and None-free removal is done by the caller with `without`."""
+    base: Row = {
+        "user_id": user,
+        "context": [{"role": "user", "content": f"question {number}"}],
+        "chosen": f"good answer {number}",
+        "rejected": f"bad answer {number}",
+    }
+    return base | changes
+
+
+def without(source: Mapping[str, object], *names: str) -> Row:
+    return {name: value for name, value in source.items() if name not in names}
+
+
+def write_rows(path: Path, rows: Iterable[object]) -> Path:
+    """Write rows as JSON lines; a `str` is written as it stands."""
+    lines = [item if isinstance(item, str) else json.dumps(item, ensure_ascii=False) for item in rows]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+    return path

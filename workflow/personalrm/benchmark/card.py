@@ -1,0 +1,56 @@
+"""The data card: source, licence, filters, counts and hashes of a data set, in Markdown."""
+
+from __future__ import annotations
+
+from personalrm.benchmark.funnel import Funnel
+from personalrm.benchmark.settings import DatasetSettings
+
+
+def data_card(settings: DatasetSettings, funnel: Funnel, sha256: str) -> str:
+    """Card of a prepared data set. It holds no time and no machine's path: equal input, equal bytes."""
+    split = settings.split
+    lines = [
+        f"# Data card: {settings.name}",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| source | {settings.source} file `{settings.path.name}` |",
+        f"| SHA-256 | `{sha256}` |",
+        f"| licence | {settings.licence or 'not stated in the config'} |",
+        f"| users | {funnel.users_written}, and {funnel.users_excluded} excluded with a reason |",
+        f"| user filter | at least {settings.min_pairs} pairs |",
+        f"| listed users | {'all' if settings.users is None else len(settings.users)} |",
+        f"| max_users | {settings.max_users or 'no limit'} |",
+        f"| shards | {settings.shards} |",
+        f"| split in a user | {_list(dict(zip(funnel.split_pairs, split.fractions, strict=True)))} |",
+        f"| kept together | {split.keep_together} |",
+        "",
+        "## Funnel",
+        "",
+        "| step | users | conversations | pairs |",
+        "|---|---:|---:|---:|",
+        *(f"| {s.step} | {s.users} | {s.conversations} | {s.pairs} |" for s in funnel.steps),
+        "",
+        f"- Lines read: {funnel.lines}. Votes dropped: {_list(funnel.dropped)}.",
+        f"- Kept votes that contradict each other: {funnel.contradictions} pairs of votes.",
+        f"- Survey questions that a user answered in two ways (newest kept): {funnel.survey_conflicts}.",
+        f"- Pairs by split: {_list(funnel.split_pairs)}.",
+        f"- Users by the grain that kept their pairs together: {_list(funnel.split_grain)}.",
+        f"- Fields of the file that are not read: {_list(funnel.ignored_fields)}.",
+        "",
+        "## Rules",
+        "",
+        "- A user's pairs are ordered by time where all have one, else by conversation, turn and pair id.",
+        "- The oldest pairs are context, the newest test. Pairs of one conversation (or turn), and pairs with "
+        "the same last user turn but for case and blanks, stay in one part.",
+        "- A user with fewer than three such groups is split at the next finer grain (turn, then pair), so that each "
+        "part has a pair.",
+        "- Text is as in the source; only the names of roles are mapped to those of chat models.",
+    ]
+    if funnel.problems:
+        lines += ["", "## Lines that were dropped", "", *(f"- {problem}" for problem in funnel.problems)]
+    return "\n".join(lines) + "\n"
+
+
+def _list(counts: dict[str, int] | dict[str, float]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"

@@ -1,0 +1,55 @@
+"""What became of every vote and user on the way to the benchmark: nothing is dropped in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from personalrm.benchmark.votes import Vote
+from personalrm.records import Record
+
+
+class FunnelStep(BaseModel):
+    """What is left after one step. A conversation without an id is counted by its context."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    step: str
+    users: int
+    conversations: int
+    pairs: int
+
+
+class Funnel(Record):
+    """Counts of one data set.
+
+    `dropped` counts votes by reason (bad lines included) and `steps` follows users, conversations and
+    pairs; `contradictions` are pairs of kept votes with opposite choices; `split_pairs` counts pairs and
+    `split_grain` users by the grain that kept their pairs together. `ignored_fields` and `problems`
+    come from the reader.
+    """
+
+    dataset: str
+    lines: int = 0
+    votes: int = 0
+    dropped: dict[str, int] = Field(default_factory=dict)
+    steps: tuple[FunnelStep, ...] = ()
+    users_written: int = 0
+    users_excluded: int = 0
+    contradictions: int = 0
+    survey_conflicts: int = 0
+    split_pairs: dict[str, int] = Field(default_factory=dict)
+    split_grain: dict[str, int] = Field(default_factory=dict)
+    ignored_fields: dict[str, int] = Field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+
+def step(name: str, votes: Mapping[str, Sequence[Vote]]) -> FunnelStep:
+    """Count users with at least one vote, their conversations and votes."""
+    conversations = {(user, vote.conversation_id or vote.context_hash) for user, mine in votes.items() for vote in mine}
+    return FunnelStep(
+        step=name,
+        users=sum(1 for mine in votes.values() if mine),
+        conversations=len(conversations),
+        pairs=sum(len(mine) for mine in votes.values()),
+    )

@@ -1,0 +1,106 @@
+"""Build one data set: a file of users for each shard, the funnel, and a data card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from personalrm.benchmark.card import data_card
+from personalrm.benchmark.funnel import Funnel
+from personalrm.benchmark.ids import name_of_users_shard, shard_names
+from personalrm.benchmark.local import ReadReport, read_votes
+from personalrm.benchmark.settings import DatasetSettings
+from personalrm.benchmark.users import Built, build_users
+from personalrm.benchmark.votes import Vote
+from personalrm.errors import ConfigError, DataError
+from personalrm.files import atomic_write_text, sha256_file
+from personalrm.records import UserData, write_records
+
+
+def prepare_dataset(settings: DatasetSettings, out_dir: Path, shards: Mapping[str, Path] | None = None) -> Funnel:
+    """Read the source, build its users, and write them, `funnel.json` and `card.md`.
+
+    `shards` maps shard names to the files to write (default: `<out_dir>/<shard>.jsonl` for all shards); a shard
+    without users gets an empty file, and a user whom a filter removed a row with the reason. All
+    input is read and checked before the first file is written, and each file is written whole.
+
+    Raises DataError for bad data, ConfigError where `shards` does not fit the data.
+    """
+    planted = load_planted(settings.planted) if settings.planted else {}
+    report = ReadReport()
+    built = build_users(
+        _votes(settings, report),
+        dataset=settings.name,
+        split=settings.split,
+        min_pairs=settings.min_pairs,
+        max_users=settings.max_users,
+        users=settings.users,
+        planted=planted,
+        seen=report.users,
+    )
+    if not report.lines:
+        raise DataError(f"{settings.path}: no votes in the file; give a file with one vote a line")
+    funnel = _with_report(built, report)
+    files = _shard_files(settings, built.users, out_dir, shards)
+    card = data_card(settings, funnel, sha256_file(settings.path))
+    rows: dict[str, list[UserData]] = {name: [] for name in files}
+    for user in built.users:
+        rows[name_of_users_shard(user.user_id, settings.shards)].append(user)
+    for name, path in files.items():
+        write_records(path, rows[name])
+    atomic_write_text(out_dir / "card.md", card)
+    atomic_write_text(out_dir / "funnel.json", funnel.model_dump_json(indent=2) + "\n")
+    return funnel
+
+
+def load_planted(path: Path) -> dict[str, str]:
+    """Planted tastes by user from a JSON file {user: {"taste": text, …}}. Raises DataError for another shape."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); correct planted") from error
+    except ValueError as error:
+        raise DataError(f"{path}: is not JSON in UTF-8 ({error}); correct the file") from error
+    if not isinstance(content, dict):
+        raise DataError(f'{path}: is not a JSON object; write {{user: {{"taste": text}}}}')
+    tastes = {}
+    for user, entry in content.items():
+        taste = entry.get("taste") if isinstance(entry, dict) else None
+        if not isinstance(taste, str) or not taste.strip():
+            raise DataError(f'{path}, user {user!r}: no text under "taste"; write {{"taste": text}}')
+        tastes[user] = taste
+    return tastes
+
+
+def _votes(settings: DatasetSettings, report: ReadReport) -> Iterator[Vote]:
+    """Votes of a data set's source: the place where further sources are added."""
+    return read_votes(settings.path, on_bad=settings.on_bad, report=report)
+
+
+def _with_report(built: Built, report: ReadReport) -> Funnel:
+    """The funnel with what the reader saw."""
+    return built.funnel.model_copy(
+        update={
+            "lines": report.lines,
+            "dropped": {"bad_line": report.bad, **built.funnel.dropped},
+            "ignored_fields": dict(sorted(report.ignored.items())),
+            "problems": tuple(report.problems),
+        }
+    )
+
+
+def _shard_files(
+    settings: DatasetSettings, users: list[UserData], out_dir: Path, shards: Mapping[str, Path] | None
+) -> dict[str, Path]:
+    """The file of each shard; checks that the caller's shards are those of the data."""
+    names = shard_names(settings.shards, [user.user_id for user in users])
+    if shards is None:
+        return {name: out_dir / f"{name}.jsonl" for name in names}
+    if set(shards) != set(names):
+        odd = sorted(set(shards) ^ set(names))[:5]
+        raise ConfigError(
+            f"datasets.{settings.name}.shards: the shards asked for are not those of the data ({', '.join(odd)}); "
+            "the file has changed since the workflow was planned: run again"
+        )
+    return dict(shards)

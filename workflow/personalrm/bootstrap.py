@@ -1,0 +1,134 @@
+"""Stage 1: bootstrap reasoning (paper, section 3; facts file, 3.1).
+
+A judge that knows nothing of the user (or, for stage 3, knows the persona) guesses each context pair, reasoning
+first. An attempt is a verified trace when it names the user's own choice.
+
+Variant `corrected` (our choice): a wrong first guess, which the package throws away, is sampled again at a temperature
+above 0, so that a user whom the model does not understand yet still teaches it something.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from personalrm.errors import ModelCallError
+from personalrm.judge import (
+    JudgeSettings,
+    Shown,
+    build_messages,
+    failure_outcome,
+    label_request,
+    label_verdict,
+    position_of_chosen,
+    presented_swapped,
+)
+from personalrm.llm.types import LanguageModel, Message, Request
+from personalrm.parsing import parse_verdict, whole_sentences
+from personalrm.records import PreferencePair, Trace, Verdict
+
+
+@dataclass(frozen=True)
+class BootstrapSettings:
+    """`attempts` at each pair, the first greedy, the others at `temperature`; reasoning of `max_tokens` tokens."""
+
+    judge: JudgeSettings
+    attempts: int = 3
+    temperature: float = 0.7
+    max_tokens: int = 512
+    salt: str = "0"
+
+
+async def bootstrap_pair(
+    model: LanguageModel, pair: PreferencePair, shown: Shown, settings: BootstrapSettings
+) -> tuple[Trace, ...]:
+    """Attempts at one pair, in order; the last is verified (`correct`) or the attempts are used up."""
+    traces: list[Trace] = []
+    for attempt in range(settings.attempts):
+        trace = await _attempt(model, pair, shown, settings, attempt)
+        traces.append(trace)
+        if trace.outcome in ("correct", "context_overflow", "refused"):
+            break
+    return tuple(traces)
+
+
+async def _attempt(
+    model: LanguageModel, pair: PreferencePair, shown: Shown, settings: BootstrapSettings, attempt: int
+) -> Trace:
+    swapped = presented_swapped(pair, settings.salt)
+    trace = Trace(pair_id=pair.pair_id, swapped=swapped, reasoning="", outcome="provider_error", attempt=attempt)
+    try:
+        if settings.judge.mode == "text":
+            return await _attempt_text(model, pair, shown, settings, trace)
+        return await _attempt_label(model, pair, shown, settings, trace)
+    except ModelCallError as error:
+        return trace.model_copy(update={"outcome": failure_outcome(error)})
+
+
+def _sampled(settings: BootstrapSettings, attempt: int) -> dict[str, float | int]:
+    if attempt == 0:
+        return {"temperature": 0.0}
+    # The seed makes an embedded model's samples differ from attempt to attempt, and repeat from run to run.
+    return {"temperature": settings.temperature, "seed": attempt, "sample_index": attempt}
+
+
+async def _attempt_text(
+    model: LanguageModel, pair: PreferencePair, shown: Shown, settings: BootstrapSettings, trace: Trace
+) -> Trace:
+    messages = build_messages(pair, trace.swapped, shown, settings.judge)
+    request = Request(messages, settings.max_tokens, **_sampled(settings, trace.attempt))  # type: ignore[arg-type]
+    response = await model.complete(request)
+    stated = parse_verdict(response.text)
+    if stated in ("tie", "unparsed"):
+        reasoning = response.text.strip()
+        return trace.model_copy(update={"reasoning": reasoning, "outcome": stated, "calls": (response.key,)})
+    outcome = "correct" if stated == position_of_chosen(trace.swapped) else "wrong"
+    reasoning = strip_verdict(response.text)
+    return trace.model_copy(update={"reasoning": reasoning, "outcome": outcome, "calls": (response.key,)})
+
+
+def strip_verdict(text: str) -> str:
+    """Reasoning without its closing verdict line."""
+    lines = text.strip().splitlines()
+    while lines and parse_verdict(lines[-1]) != "unparsed":
+        lines.pop()
+    return "\n".join(lines).strip()
+
+
+async def _attempt_label(
+    model: LanguageModel, pair: PreferencePair, shown: Shown, settings: BootstrapSettings, trace: Trace
+) -> Trace:
+    """Write the reasoning first, then read the label after it, never the label first (design, section 6)."""
+    judge = settings.judge
+    start = judge.prompt.render("reasoning_start")
+    messages = build_messages(pair, trace.swapped, shown, judge, prefill=start)
+    sampled = _sampled(settings, trace.attempt)
+    request = Request(messages, settings.max_tokens, stop=("\n",), **sampled)  # type: ignore[arg-type]
+    written = await model.complete(request)
+    reasoning = whole_sentences(f"{start} {written.text.strip()}")
+    prefill = judge.prompt.render("assistant", reasoning=reasoning)
+    labelled = await model.complete(label_request((*messages[:-1], Message("assistant", prefill))))
+    base = Verdict(pair_id=pair.pair_id, swapped=trace.swapped, outcome="unparsed")
+    verdict = label_verdict(base, labelled, trace.swapped, judge)
+    return trace.model_copy(
+        update={
+            "reasoning": reasoning,
+            "outcome": verdict.outcome,
+            "log_odds": verdict.log_odds,
+            "calls": tuple(sorted((written.key, labelled.key))),
+        }
+    )
+
+
+async def bootstrap_pairs(
+    model: LanguageModel, pairs: Sequence[PreferencePair], shown: Shown, settings: BootstrapSettings
+) -> tuple[Trace, ...]:
+    """All attempts at several pairs, in the order of the pairs."""
+    attempts = await asyncio.gather(*(bootstrap_pair(model, pair, shown, settings) for pair in pairs))
+    return tuple(trace for traces in attempts for trace in traces)
+
+
+def verified(traces: Sequence[Trace]) -> dict[str, Trace]:
+    """The verified trace of each pair that has one, by pair id."""
+    return {trace.pair_id: trace for trace in traces if trace.outcome == "correct"}

@@ -1,0 +1,176 @@
+"""Command line: one subcommand a stage, run by the workflow, and a few for people (`models`, `summary`)."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from personalrm.errors import PersonalRMError
+
+EXIT_ERROR = 1
+Handler = Callable[[argparse.Namespace], None]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand. Expected errors become one message on stderr and exit code 1."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    for noisy in ("httpx", "httpcore", "LiteLLM", "openai"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    handler: Handler = options.handler
+    try:
+        handler(options)
+    except PersonalRMError as error:
+        sys.stderr.write(f"personalrm: {error}\n")
+        return EXIT_ERROR
+    except ExceptionGroup as group:
+        # Users are worked on side by side, so one cause may arrive several times.
+        expected, rest = group.split(PersonalRMError)
+        if rest is not None or expected is None:
+            raise
+        for text in dict.fromkeys(_texts(expected)):
+            sys.stderr.write(f"personalrm: {text}\n")
+        return EXIT_ERROR
+    return 0
+
+
+def _texts(group: ExceptionGroup[PersonalRMError]) -> list[str]:
+    texts: list[str] = []
+    for error in group.exceptions:
+        texts += _texts(error) if isinstance(error, ExceptionGroup) else [str(error)]
+    return texts
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="personalrm", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_data(commands)
+    _add_learning(commands)
+    _add_judging(commands)
+    _add_results(commands)
+    _add_models(commands)
+    return parser
+
+
+def _stage(commands: Any, name: str, handler: Handler, text: str) -> argparse.ArgumentParser:  # noqa: ANN401
+    command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    command.add_argument("--config", type=Path, required=True, help="resolved config, written by the workflow")
+    command.set_defaults(handler=handler)
+    return command
+
+
+def _add_data(commands: Any) -> None:  # noqa: ANN401
+    prepare = _stage(commands, "prepare", _prepare, "read votes, filter users, split their pairs")
+    prepare.add_argument("--dataset", required=True)
+
+
+def _add_learning(commands: Any) -> None:  # noqa: ANN401
+    for name, handler in (("bootstrap", _bootstrap), ("profile", _profile)):
+        command = _stage(commands, name, handler, f"stage {name} for one shard of users")
+        for option in ("--users", "--out"):
+            command.add_argument(option, type=Path, required=True)
+        command.add_argument("--model", required=True)
+        command.add_argument("--variant", required=True)
+        if name == "profile":
+            command.add_argument("--traces", type=Path, required=True)
+            command.add_argument("--k", required=True, help="number of context pairs, or 'all'")
+
+
+def _add_judging(commands: Any) -> None:  # noqa: ANN401
+    judge = _stage(commands, "judge", _judge, "judge the test pairs of one shard of users")
+    for option in ("--users", "--out"):
+        judge.add_argument(option, type=Path, required=True)
+    judge.add_argument("--judge", help="judging model; without it, methods that need none")
+    judge.add_argument("--profiles", type=Path, help="profiles to show; without them, methods that read none")
+    judge.add_argument("--profile-model", help="model that learned the profiles")
+
+
+def _add_results(commands: Any) -> None:  # noqa: ANN401
+    manifest = _stage(commands, "manifest", _manifest, "write what a run was made of")
+    manifest.add_argument("--out", type=Path, required=True)
+    summary = commands.add_parser("summary", help="print the main table of a run and where its results are")
+    summary.add_argument("run", type=Path, help="folder of the run, as results/quickstart")
+    summary.set_defaults(handler=_summary)
+
+
+def _add_models(commands: Any) -> None:  # noqa: ANN401
+    from personalrm.embedded import cli as embedded
+
+    models = commands.add_parser("models", help="embedded models: list, fetch")
+    embedded.add_arguments(models)
+    models.set_defaults(handler=embedded.run)
+
+
+def _run(stage: Coroutine[Any, Any, None]) -> None:
+    from personalrm.embedded.lifecycle import watch_owner
+
+    watch_owner()
+    asyncio.run(stage)
+
+
+def _job(options: argparse.Namespace) -> Any:  # noqa: ANN401
+    from personalrm.preflight import load_environment
+    from personalrm.stages.runner import Job
+
+    load_environment()
+    return Job.from_file(options.config)
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    from personalrm.stages.prepare import prepare_stage
+
+    prepare_stage(options.config, options.dataset)
+
+
+def _bootstrap(options: argparse.Namespace) -> None:
+    from personalrm.stages.learn import bootstrap_stage
+
+    job = _job(options)
+    _run(bootstrap_stage(job, users=options.users, out=options.out, model=options.model, variant=options.variant))
+
+
+def _profile(options: argparse.Namespace) -> None:
+    from personalrm.stages.learn import profile_stage
+    from personalrm.workflow_support import read_k
+
+    stage = profile_stage(
+        _job(options),
+        users=options.users,
+        traces=options.traces,
+        out=options.out,
+        model=options.model,
+        variant=options.variant,
+        k=read_k(options.k),
+    )
+    _run(stage)
+
+
+def _judge(options: argparse.Namespace) -> None:
+    from personalrm.stages.judging import judge_stage
+
+    stage = judge_stage(
+        _job(options),
+        users=options.users,
+        out=options.out,
+        judge=options.judge,
+        profiles=options.profiles,
+        profile_model=options.profile_model,
+    )
+    _run(stage)
+
+
+def _manifest(options: argparse.Namespace) -> None:
+    from personalrm.stages.manifest import manifest_stage
+
+    manifest_stage(options.config, options.out)
+
+
+def _summary(options: argparse.Namespace) -> None:
+    from personalrm.stages.summary import summarise
+
+    sys.stdout.write(summarise(options.run))

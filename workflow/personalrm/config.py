@@ -1,0 +1,244 @@
+"""The typed configuration. It is the one description of a run; `workflow/schemas/config.json` is generated from it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from personalrm.benchmark.settings import DatasetSettings
+from personalrm.judge import PromptStyle, VerdictMode
+from personalrm.llm.types import ModelSpec
+from personalrm.methods import METHODS, parse_method
+from personalrm.records import ALL_PAIRS
+
+Variant = Literal["corrected"]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
+NO_MODEL = "none"
+
+
+def _name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError(f"{value!r} becomes a folder: use letters, digits, '.', '_', '-', at most 40, led by no sign")
+    if value == NO_MODEL:
+        raise ValueError(f"{NO_MODEL!r} stands for 'no model' and can not be a name")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class ModelConfig(Section):
+    """One model: how to reach it, and how it judges.
+
+    `model` is the provider's id in LiteLLM's form for `litellm`, the endpoint's own for `openai`, and an id of the
+    catalogue for `embedded`. Keys are never written here: `api_key_env` names the variable that holds one.
+    """
+
+    backend: Literal["litellm", "openai", "embedded"] = "litellm"
+    model: str
+    snapshot: str = ""
+    api_base: str | None = None
+    api_base_env: str | None = None
+    api_key_env: str | None = None
+    path: str | None = None
+    context_length: Positive = 8192
+    prompts: PromptStyle = "standard"
+    verdicts: Annotated[list[VerdictMode], Field(min_length=1)] = ["text"]
+    max_tokens: Positive = 1024
+    max_concurrency: Positive = 32
+    timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    deadline_s: Annotated[float, Field(gt=0)] = 900.0
+    max_attempts: Positive = 6
+    price_in: Annotated[float, Field(ge=0)] | None = None
+    price_out: Annotated[float, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _reachable(self) -> ModelConfig:
+        if self.backend == "openai" and not (self.api_base or self.api_base_env):
+            raise ValueError("backend 'openai' needs api_base (or api_base_env, the variable that holds it)")
+        return self
+
+    def spec(self, name: str, environment: dict[str, str] | None = None) -> ModelSpec:
+        """How to reach the model; `api_base_env` is looked up in `environment`."""
+        base = self.api_base
+        if base is None and self.api_base_env and environment is not None:
+            base = environment.get(self.api_base_env)
+        snapshot = self.snapshot
+        if self.backend == "embedded" and not snapshot:
+            from personalrm.embedded.catalogue import get_entry
+
+            snapshot = get_entry(self.model).sha256
+        return ModelSpec(
+            name=name,
+            backend=self.backend,
+            model=self.model,
+            snapshot=snapshot,
+            api_base=base,
+            api_key_env=self.api_key_env,
+            path=self.path,
+            context_length=self.context_length,
+            max_concurrency=self.max_concurrency,
+            timeout_s=self.timeout_s,
+            deadline_s=self.deadline_s,
+            max_attempts=self.max_attempts,
+            price_in=self.price_in,
+            price_out=self.price_out,
+        )
+
+
+class BootstrapConfig(Section):
+    """Stage 1. `attempts` a pair, the first greedy, the others at `temperature`; `max_tokens` of reasoning."""
+
+    attempts: Positive = 3
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
+    max_tokens: Positive = 1024
+
+
+class PersonaConfig(Section):
+    """Stage 2."""
+
+    max_tokens: Positive = 1024
+
+
+class SearchConfig(Section):
+    """Stages 1 and 3: candidates of the demonstration search.
+
+    `num_search_candidates` random ones beside the `special_candidates` (paper: 10 and all three).
+    """
+
+    num_search_candidates: Annotated[int, Field(ge=0)] = 10
+    special_candidates: list[Literal["zero_shot", "labelled", "unshuffled"]] = ["zero_shot", "labelled", "unshuffled"]
+    max_bootstrapped_demos: Annotated[int, Field(ge=0)] = 16
+    max_labeled_demos: Annotated[int, Field(ge=0)] = 4
+    stop_at_score: Annotated[float, Field(ge=0, le=100)] | None = None
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Candidate seeds in the order they are tried."""
+        special = {"zero_shot": -3, "labelled": -2, "unshuffled": -1}
+        return (*sorted(special[name] for name in self.special_candidates), *range(self.num_search_candidates))
+
+
+class LearnConfig(Section):
+    """What is learned, by which models, and how. `rebootstrap` samples traces anew with the persona (stage 3)."""
+
+    models: list[str] = []
+    bootstrap: BootstrapConfig = BootstrapConfig()
+    persona: PersonaConfig = PersonaConfig()
+    search: SearchConfig = SearchConfig()
+    rebootstrap: bool = True
+
+
+class TransferConfig(Section):
+    """Profiles of one model shown to another. `pairs` lists [profile model, judge model], or `all` ordered pairs.
+
+    `methods` are those of the run's methods that are judged there, at the largest k.
+    """
+
+    pairs: Literal["all"] | list[tuple[str, str]] = []
+    methods: list[str] = ["demos", "persona", "both"]
+    baselines: list[str] | None = None
+
+
+class StatisticsConfig(Section):
+    """Intervals: seed and number of resamples of the bootstrap over users."""
+
+    seed: int = 0
+    resamples: Positive = 9999
+
+
+class Config(Section):
+    """A run. `k` lists numbers of context pairs (`all` for all of them), `draws` is the number of seeded draws of
+    context pairs for each k, `max_failed_share` the share of provider errors above which a job fails."""
+
+    run: Name
+    seed: int = 0
+    store: Path = Path("store/responses.sqlite")
+    results: Path = Path("results")
+    datasets: Annotated[dict[Name, DatasetSettings], Field(min_length=1)]
+    models: dict[Name, ModelConfig] = {}
+    variants: Annotated[list[Variant], Field(min_length=1)] = ["corrected"]
+    k: Annotated[list[Positive | Literal["all"]], Field(min_length=1)] = ["all"]
+    draws: Positive = 1
+    methods: Annotated[list[str], Field(min_length=1)] = ["random", "longer", "default", "demos", "persona", "both"]
+    learn: LearnConfig = LearnConfig()
+    transfer: TransferConfig = TransferConfig()
+    statistics: StatisticsConfig = StatisticsConfig()
+    max_failed_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    check_endpoints: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _dataset_names(cls, value: object) -> object:
+        # A data set's name is its key; readers of one entry alone want it inside, too.
+        if isinstance(value, dict) and isinstance(value.get("datasets"), dict):
+            named = {k: {"name": k, **v} if isinstance(v, dict) else v for k, v in value["datasets"].items()}
+            return {**value, "datasets": named}
+        return value
+
+    @property
+    def ks(self) -> tuple[int, ...]:
+        """Values of k, ascending, `all` (0) last; each once."""
+        numbers = sorted({k for k in self.k if k != "all"})
+        return (*numbers, *((ALL_PAIRS,) if "all" in self.k else ()))
+
+    @property
+    def largest_k(self) -> int:
+        """The k at which transfer runs."""
+        return self.ks[-1]
+
+    def methods_that_need(self, need: str) -> list[str]:
+        """Entries of `methods` whose method needs `nothing`, a `judge` or a `profile`."""
+        return [spec for spec in self.methods if parse_method(spec).method.needs == need]
+
+    @property
+    def transfer_pairs(self) -> list[tuple[str, str]]:
+        """Ordered (profile model, judge model), both different."""
+        if self.transfer.pairs == "all":
+            return [(a, b) for a in self.learn.models for b in self.learn.models if a != b]
+        return list(self.transfer.pairs)
+
+    @property
+    def judge_models(self) -> list[str]:
+        """Models that judge: those that learn, and the judges of transfer."""
+        return list(dict.fromkeys([*self.learn.models, *(judge for _, judge in self.transfer_pairs)]))
+
+
+def cross_check(config: Config) -> list[str]:
+    """Problems that no single key shows: names that must exist elsewhere. Each begins with the path of the key."""
+    problems = [
+        f"{key}: no model {name!r} under 'models' (there are: {', '.join(config.models) or 'none'})"
+        for key, names in (
+            ("learn.models", config.learn.models),
+            ("transfer.pairs", [name for pair in config.transfer_pairs for name in pair]),
+        )
+        for name in dict.fromkeys(names)
+        if name not in config.models
+    ]
+    problems += [
+        f"transfer.pairs: {name!r} is not in learn.models, so it has no profiles to transfer"
+        for name, _ in config.transfer_pairs
+        if name not in config.learn.models
+    ]
+    for spec in dict.fromkeys(config.transfer.methods):
+        if config.transfer_pairs and (spec not in METHODS or METHODS[spec].needs != "profile"):
+            problems.append(f"transfer.methods: {spec!r} is not a method that uses a profile")
+    folded: dict[str, str] = {}
+    for key, names in (("models", config.models), ("datasets", config.datasets)):
+        folded.clear()
+        for name in names:
+            # Folders of both would be one on file systems that fold case.
+            if other := folded.get(name.casefold()):
+                problems.append(f"{key}.{name}: differs from {other!r} by case only")
+            folded[name.casefold()] = name
+    return problems

@@ -1,0 +1,213 @@
+"""The judge: which of two responses does this user prefer? (Paper, section on LLM-as-a-judge.)
+
+Every pair is judged in both orders. `text` reads the verdict from the model's words; `logprob` compares the
+log-probabilities of the two labels in each order; `logprob_both` averages the log-odds of both orders into one verdict
+a pair. The outcome is a type, never a number: failures can not look like wrong answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from personalrm.errors import ContextOverflow, ModelCallError, PermanentError, Refused
+from personalrm.files import stable_hash
+from personalrm.llm.types import LanguageModel, Message, ModelSpec, Request, Response
+from personalrm.parsing import parse_verdict, read_label
+from personalrm.prompting import Prompt, load_prompt
+from personalrm.records import CallRef, Demonstration, Label, Outcome, PreferencePair, Verdict
+
+VerdictMode = Literal["text", "logprob", "logprob_both"]
+PromptStyle = Literal["standard", "compact"]
+LABELS: dict[PromptStyle, tuple[str, str]] = {"standard": ("First", "Second"), "compact": ("A", "B")}
+TOP_LOGPROBS = 20
+"""As many alternatives as hosted providers give at most."""
+
+
+class Recorder:
+    """A language model that notes every response it hands out, as references for the results."""
+
+    def __init__(self, model: LanguageModel, stage: str) -> None:
+        self._model = model
+        self._stage = stage
+        self._calls: dict[str, CallRef] = {}
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Who the model is."""
+        return self._model.spec
+
+    async def complete(self, request: Request) -> Response:
+        """Complete, and note the response."""
+        response = await self._model.complete(request)
+        self._calls[response.key] = CallRef(
+            key=response.key,
+            stage=self._stage,
+            tokens_in=response.usage.tokens_in,
+            tokens_out=response.usage.tokens_out,
+            cost_usd=response.cost_usd,
+        )
+        return response
+
+    @property
+    def calls(self) -> tuple[CallRef, ...]:
+        """Distinct responses so far, in the order of their keys."""
+        return tuple(self._calls[key] for key in sorted(self._calls))
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the judge is told about the user. `demonstrations` stand in the prompt in this order."""
+
+    persona: str | None = None
+    demonstrations: Sequence[Demonstration] = field(default=())
+
+
+@dataclass(frozen=True)
+class JudgeSettings:
+    """How a model judges: prompt style, how verdicts are read, and the length of its reasoning in tokens."""
+
+    style: PromptStyle = "standard"
+    mode: VerdictMode = "text"
+    max_tokens: int = 512
+
+    @property
+    def prompt(self) -> Prompt:
+        """The prompt file of the style."""
+        return load_prompt(f"judge_{self.style}")
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """Names of the two positions in the prompt."""
+        return LABELS[self.style]
+
+
+def presented_swapped(pair: PreferencePair, salt: str) -> bool:
+    """The coin that decides which response stands first, seeded by content: it survives any re-ordering."""
+    return int(stable_hash(salt, pair.user_id, pair.pair_id), 16) % 2 == 1
+
+
+def _pair_values(pair: PreferencePair, swapped: bool) -> dict[str, object]:
+    first, second = (pair.rejected, pair.chosen) if swapped else (pair.chosen, pair.rejected)
+    return {"context": pair.context, "first": first, "second": second}
+
+
+def position_of_chosen(swapped: bool) -> Label:
+    """Where the chosen response stands."""
+    return "second" if swapped else "first"
+
+
+def build_messages(
+    pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeSettings, *, prefill: str | None = None
+) -> tuple[Message, ...]:
+    """Messages of one judgement: instruction and persona, demonstrations as chat turns, then the pair.
+
+    `prefill` becomes the start of the model's own answer.
+    """
+    prompt = settings.prompt
+    messages = [Message("system", prompt.render("system", persona=shown.persona))]
+    for demonstration in shown.demonstrations:
+        label = settings.labels[1 if demonstration.swapped else 0]
+        values = _pair_values(demonstration.pair, demonstration.swapped)
+        messages.append(Message("user", prompt.render("user", **values)))
+        answer = prompt.render("demonstration", reasoning=demonstration.reasoning, label=label)
+        messages.append(Message("assistant", answer))
+    messages.append(Message("user", prompt.render("user", **_pair_values(pair, swapped))))
+    if prefill is not None:
+        messages.append(Message("assistant", prefill))
+    return tuple(messages)
+
+
+def failure_outcome(error: ModelCallError) -> Outcome:
+    """Outcome that stands for a failed call; permanent errors concern the whole job and are raised again."""
+    if isinstance(error, PermanentError):
+        raise error
+    if isinstance(error, ContextOverflow):
+        return "context_overflow"
+    return "refused" if isinstance(error, Refused) else "provider_error"
+
+
+def label_request(messages: tuple[Message, ...]) -> Request:
+    """Request that reads the label's log-probabilities at the next token."""
+    return Request(messages=messages, max_tokens=1, top_logprobs=TOP_LOGPROBS)
+
+
+async def judge_once(
+    model: LanguageModel, pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeSettings
+) -> Verdict:
+    """Verdict on one pair in one order."""
+    base = Verdict(pair_id=pair.pair_id, swapped=swapped, outcome="provider_error")
+    try:
+        if settings.mode == "text":
+            request = Request(build_messages(pair, swapped, shown, settings), max_tokens=settings.max_tokens)
+            response = await model.complete(request)
+            return _text_verdict(base, response, swapped)
+        prefill = settings.prompt.render("assistant", reasoning=None)
+        messages = build_messages(pair, swapped, shown, settings, prefill=prefill)
+        response = await model.complete(label_request(messages))
+        return label_verdict(base, response, swapped, settings)
+    except ModelCallError as error:
+        return base.model_copy(update={"outcome": failure_outcome(error)})
+
+
+def _text_verdict(base: Verdict, response: Response, swapped: bool) -> Verdict:
+    base = base.model_copy(update={"calls": (response.key,)})
+    if response.refusal or response.finish_reason == "content_filter":
+        return base.model_copy(update={"outcome": "refused"})
+    stated = parse_verdict(response.text)
+    if stated in ("tie", "unparsed"):
+        return base.model_copy(update={"outcome": stated})
+    outcome = "correct" if stated == position_of_chosen(swapped) else "wrong"
+    return base.model_copy(update={"outcome": outcome, "said": stated})
+
+
+def label_verdict(base: Verdict, response: Response, swapped: bool, settings: JudgeSettings) -> Verdict:
+    """Verdict of one order from the label's log-probabilities."""
+    base = base.model_copy(update={"calls": (response.key,)})
+    odds = read_label(response, settings.labels)
+    if odds is None:
+        return base.model_copy(update={"outcome": "unparsed"})
+    toward_chosen = -odds.log_odds_first if swapped else odds.log_odds_first
+    said: Label | None = None
+    if odds.log_odds_first != 0:
+        said = "first" if odds.log_odds_first > 0 else "second"
+    return base.model_copy(update={"outcome": _sign_outcome(toward_chosen), "said": said, "log_odds": toward_chosen})
+
+
+def _sign_outcome(log_odds: float) -> Outcome:
+    if log_odds == 0:
+        return "tie"
+    return "correct" if log_odds > 0 else "wrong"
+
+
+def combine_orders(straight: Verdict, swapped: Verdict) -> Verdict:
+    """One verdict a pair: the mean log-odds of both orders. An order without odds passes its outcome on."""
+    calls = tuple(sorted({*straight.calls, *swapped.calls}))
+    base = Verdict(pair_id=straight.pair_id, swapped=None, outcome="provider_error", calls=calls)
+    for verdict in (straight, swapped):
+        if verdict.log_odds is None:
+            return base.model_copy(update={"outcome": verdict.outcome})
+    mean = ((straight.log_odds or 0.0) + (swapped.log_odds or 0.0)) / 2
+    return base.model_copy(update={"outcome": _sign_outcome(mean), "log_odds": mean})
+
+
+async def judge_pair(
+    model: LanguageModel, pair: PreferencePair, shown: Shown, settings: JudgeSettings
+) -> tuple[Verdict, ...]:
+    """Verdicts on one pair: two (one an order), or one for `logprob_both`."""
+    straight, swapped = await asyncio.gather(
+        judge_once(model, pair, False, shown, settings), judge_once(model, pair, True, shown, settings)
+    )
+    if settings.mode == "logprob_both":
+        return (combine_orders(straight, swapped),)
+    return (straight, swapped)
+
+
+async def judge_pairs(
+    model: LanguageModel, pairs: Sequence[PreferencePair], shown: Shown, settings: JudgeSettings
+) -> tuple[Verdict, ...]:
+    """Verdicts on several pairs, in the order of the pairs."""
+    judged = await asyncio.gather(*(judge_pair(model, pair, shown, settings) for pair in pairs))
+    return tuple(verdict for verdicts in judged for verdict in verdicts)

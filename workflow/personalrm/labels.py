@@ -1,0 +1,69 @@
+"""Names that people read for the ids that the code uses, and the order in which methods are listed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+METHOD_LABELS: dict[str, str] = {
+    "random": "Random",
+    "longer": "Longer answer",
+    "default": "Default",
+    "demos": "SynthesizeMe: demonstrations",
+    "persona": "SynthesizeMe: persona",
+    "both": "SynthesizeMe: persona + demonstrations",
+    "oracle": "Oracle (planted taste)",
+}
+"""Method id to label, in the order of tables and figures."""
+
+METHOD_ORDER: tuple[str, ...] = tuple(METHOD_LABELS)
+
+VERDICT_LABELS: dict[str, str] = {
+    "": "",
+    "logprob": " · log-prob, each order",
+    "logprob_both": " · log-prob, both orders",
+}
+"""Suffix of a method id (after its dot) to what is added to its label."""
+
+NOT_APPLICABLE = "-"
+"""Stands in a table for a model or a `k` that the method does not use."""
+
+ALL = "all"
+"""Stands in a table for `k` = all context pairs of a user."""
+
+
+def method_label(method: str, labels: Mapping[str, str] = METHOD_LABELS) -> str:
+    """Label of a method id with its verdict suffix; an id without a label stands for itself.
+
+    >>> method_label("both.logprob")
+    'SynthesizeMe: persona + demonstrations · log-prob, each order'
+    >>> method_label("mine.extra")
+    'mine.extra'
+    """
+    if method in labels:
+        return labels[method]
+    base, _, verdict = method.partition(".")
+    if base in labels and verdict in VERDICT_LABELS:
+        return labels[base] + VERDICT_LABELS[verdict]
+    return method
+
+
+def method_rank(method: str, order: Sequence[str] = METHOD_ORDER) -> tuple[int, int, str]:
+    """Sort key of a method id: place of its base in `order` (unknown ones last, by name), then verdict."""
+    base, _, verdict = method.partition(".")
+    place = order.index(base) if base in order else len(order)
+    known = list(VERDICT_LABELS)
+    return place, known.index(verdict) if verdict in known else len(known), method
+
+
+def k_rank(k: str) -> tuple[int, int]:
+    """Sort key of a `k` as tables write it: not applicable, then numbers, then all."""
+    if k == NOT_APPLICABLE:
+        return 0, 0
+    return (2, 0) if k == ALL else (1, int(k))
+
+
+def k_label(k: int | None) -> str:
+    """How tables write `k`: "-" where the method reads no context pairs, "all" for 0, else the number."""
+    if k is None:
+        return NOT_APPLICABLE
+    return ALL if k == 0 else str(k)

@@ -1,0 +1,122 @@
+"""Methods: what a judge is told about a user, and the two judges that need no model.
+
+A method is a name and a function from what may be seen of a user (context and validation pairs, survey, planted taste)
+and the user's profile to what the judge is shown. To add one, add an entry to `METHODS` (ARCHITECTURE.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from personalrm.errors import ConfigError
+from personalrm.files import stable_hash
+from personalrm.judge import Shown, position_of_chosen
+from personalrm.records import PreferencePair, Profile, UserData, Verdict
+
+Needs = Literal["nothing", "judge", "profile"]
+Show = Callable[[UserData, Profile | None], Shown | None]
+ALL_STAGES = ("bootstrap", "search", "persona", "rebootstrap", "search_persona")
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method. `show` returns None where it does not apply to a user.
+
+    `stages` names the profile stages whose responses the method's results rest on.
+    """
+
+    name: str
+    needs: Needs
+    show: Show
+    stages: tuple[str, ...] = ()
+
+
+def _nothing(user: UserData, profile: Profile | None) -> Shown | None:
+    del user, profile
+    return Shown()
+
+
+def _oracle(user: UserData, profile: Profile | None) -> Shown | None:
+    del profile
+    return Shown(persona=user.planted_taste) if user.planted_taste else None
+
+
+def _demos(user: UserData, profile: Profile | None) -> Shown | None:
+    del user
+    return Shown(demonstrations=profile.plain_demonstrations) if profile else None
+
+
+def _persona(user: UserData, profile: Profile | None) -> Shown | None:
+    del user
+    return Shown(persona=profile.persona) if profile else None
+
+
+def _both(user: UserData, profile: Profile | None) -> Shown | None:
+    del user
+    return Shown(profile.persona, profile.demonstrations) if profile else None
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("random", "nothing", _nothing),
+        Method("longer", "nothing", _nothing),
+        Method("default", "judge", _nothing),
+        Method("oracle", "judge", _oracle),
+        Method("demos", "profile", _demos, ("bootstrap", "search")),
+        Method("persona", "profile", _persona, ("bootstrap", "search", "persona")),
+        Method("both", "profile", _both, ALL_STAGES),
+    )
+}
+
+
+@dataclass(frozen=True)
+class MethodUse:
+    """A method as the config asks for it: `name`, or `name@all` to judge all of a user's pairs and not only the test
+    pairs (only for methods that learn nothing from the user's votes)."""
+
+    method: Method
+    all_pairs: bool
+
+    @property
+    def spec(self) -> str:
+        """The entry of the config, and the method's id in the tables."""
+        return f"{self.method.name}@all" if self.all_pairs else self.method.name
+
+
+def parse_method(spec: str) -> MethodUse:
+    """Read a config entry. Raises ConfigError for an unknown method, or `@all` on one that learns."""
+    name, at, part = spec.partition("@")
+    if name not in METHODS:
+        raise ConfigError(f"methods: unknown method {spec!r}; known: {', '.join(METHODS)}")
+    if at and part != "all":
+        raise ConfigError(f"methods: {spec!r}: only '@all' may follow a method's name")
+    method = METHODS[name]
+    if at and method.needs == "profile":
+        raise ConfigError(f"methods: {spec!r}: a method that learns from votes can be judged on test pairs only")
+    return MethodUse(method, bool(at))
+
+
+def visible_part(user: UserData) -> UserData:
+    """What a method may see of a user: everything but the test pairs."""
+    return user.model_copy(update={"pairs": tuple(pair for pair in user.pairs if pair.split != "test")})
+
+
+def decide_without_model(method: Method, pair: PreferencePair, seed: int) -> tuple[Verdict, ...]:
+    """Verdicts of `random` (a fair coin, seeded by content) and `longer` (more characters) in both orders."""
+    return tuple(_decide(method, pair, swapped, seed) for swapped in (False, True))
+
+
+def _decide(method: Method, pair: PreferencePair, swapped: bool, seed: int) -> Verdict:
+    if method.name == "random":
+        toss = int(stable_hash("random", str(seed), pair.user_id, pair.pair_id, str(swapped)), 16) % 2
+        said: Literal["first", "second"] = "first" if toss else "second"
+    else:
+        lead = len(pair.chosen) - len(pair.rejected)
+        if lead == 0:
+            return Verdict(pair_id=pair.pair_id, swapped=swapped, outcome="tie")
+        said = "first" if (lead > 0) != swapped else "second"
+    outcome: Literal["correct", "wrong"] = "correct" if said == position_of_chosen(swapped) else "wrong"
+    return Verdict(pair_id=pair.pair_id, swapped=swapped, outcome=outcome, said=said)

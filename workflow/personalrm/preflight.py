@@ -1,0 +1,101 @@
+"""What a run needs and does not find: data files, keys, endpoints, model files. Looks, but pays for nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from personalrm.config import Config, ModelConfig
+from personalrm.errors import EmbeddedModelError, PersonalRMError
+
+
+@dataclass
+class Needs:
+    """Names of the data sets to be read and of the models to be asked."""
+
+    datasets: set[str] = field(default_factory=set)
+    models: set[str] = field(default_factory=set)
+
+
+def missing(config: Config, needs: Needs) -> list[str]:
+    """All problems at once, each naming the key and what to set. With `check_endpoints` one real call a model."""
+    load_environment()
+    problems: list[str] = []
+    for name in sorted(needs.datasets):
+        entry = config.datasets[name]
+        for key, path in (("path", entry.path), ("planted", entry.planted)):
+            if path is not None and not path.is_file():
+                problems.append(f"datasets.{name}.{key}: no file {path}; put the data there, or correct the path")
+    for name in sorted(needs.models):
+        problems += _model_problems(name, config.models[name])
+    if config.check_endpoints and not problems:
+        problems += asyncio.run(_try_endpoints(config, sorted(needs.models)))
+    return problems
+
+
+def load_environment() -> None:
+    """Read `.env` of the working directory, without overriding what the environment has."""
+    if Path(".env").is_file():
+        from dotenv import load_dotenv
+
+        load_dotenv(".env")
+
+
+def _model_problems(name: str, entry: ModelConfig) -> list[str]:
+    problems = []
+    for key, variable in (("api_key_env", entry.api_key_env), ("api_base_env", entry.api_base_env)):
+        if variable and not os.environ.get(variable):
+            problems.append(
+                f"models.{name}.{key}: the environment variable {variable} is not set; export it or put it into .env"
+            )
+    if entry.backend == "embedded":
+        problems += _embedded_problems(name, entry)
+    if entry.backend == "litellm" and importlib.util.find_spec("litellm") is None:
+        problems.append(f"models.{name}.backend: the package litellm is not installed; pip install litellm")
+    return problems
+
+
+def _embedded_problems(name: str, entry: ModelConfig) -> list[str]:
+    from personalrm.embedded.catalogue import get_entry
+
+    problems = []
+    if entry.path and not Path(entry.path).is_file():
+        problems.append(f"models.{name}.path: no file {entry.path}; correct it, or leave it out to have it downloaded")
+    try:
+        get_entry(entry.model)
+    except EmbeddedModelError as error:
+        problems.append(f"models.{name}.model: {error}")
+    if importlib.util.find_spec("xllamacpp") is None:
+        problems.append(
+            f"models.{name}.backend: no embedded runtime (xllamacpp) on this system; run any local server that speaks "
+            f"the OpenAI protocol and set models.{name}.backend to openai with its api_base"
+        )
+    return problems
+
+
+async def _try_endpoints(config: Config, names: list[str]) -> list[str]:
+    """One short real call a model, side by side."""
+    results = await asyncio.gather(*(_try_one(config, name) for name in names))
+    return [problem for problem in results if problem]
+
+
+async def _try_one(config: Config, name: str) -> str | None:
+    from personalrm.llm.open import open_model
+    from personalrm.llm.store import ResponseStore
+    from personalrm.llm.types import Message, Request
+    from personalrm.stages.runner import runtime_from_env
+
+    spec = config.models[name].spec(name, dict(os.environ))
+    request = Request((Message("user", "Answer with the word yes."),), max_tokens=4)
+    store = ResponseStore(Path(":memory:"), run="preflight")
+    try:
+        async with open_model(spec, store=store, runtime=runtime_from_env()) as port:
+            await port.complete(request)
+    except PersonalRMError as error:
+        return f"models.{name}: the endpoint did not answer: {error}"
+    finally:
+        store.close()
+    return None

@@ -1,0 +1,135 @@
+"""A user's profile: stages 1 to 3 in order (paper, section 3), for one k and one draw of context pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from personalrm.bootstrap import BootstrapSettings, bootstrap_pairs, verified
+from personalrm.errors import ModelCallError
+from personalrm.files import stable_hash
+from personalrm.judge import Recorder, Shown, failure_outcome
+from personalrm.llm.types import LanguageModel
+from personalrm.persona import PersonaSettings, induce_persona
+from personalrm.records import ALL_PAIRS, CallRef, PreferencePair, Profile, UserData, UserTraces
+from personalrm.search import SearchSettings, search
+
+PROFILE_STAGES = ("search", "persona", "rebootstrap", "search_persona")
+"""Stages of one profile in the order they run, as named in `CallRef.stage`."""
+
+
+@dataclass(frozen=True)
+class ProfileSettings:
+    """Settings of all three stages. `rebootstrap` samples traces anew with the persona known (paper, stage 3)."""
+
+    bootstrap: BootstrapSettings
+    persona: PersonaSettings
+    search: SearchSettings
+    variant: str = "corrected"
+    rebootstrap: bool = True
+    seed: int = 0
+
+
+def context_subset(pairs: Sequence[PreferencePair], k: int, draw: int, seed: int) -> tuple[PreferencePair, ...]:
+    """The first k context pairs of a seeded order, oldest first; k = `ALL_PAIRS` takes all.
+
+    Subsets of one draw are nested: k = 3 contains the pairs of k = 1.
+    """
+    if k == ALL_PAIRS or k >= len(pairs):
+        return tuple(pairs)
+    drawn = sorted(pairs, key=lambda pair: stable_hash(str(seed), str(draw), pair.user_id, pair.pair_id))
+    kept = {pair.pair_id for pair in drawn[:k]}
+    return tuple(pair for pair in pairs if pair.pair_id in kept)
+
+
+async def learn_profile(
+    model: LanguageModel, user: UserData, traces: UserTraces, k: int, draw: int, settings: ProfileSettings
+) -> Profile:
+    """Profile of one user. A failed call gives a profile with status `failed` and the reason; a user without context
+    pairs one with status `empty`. Permanent errors of the provider are raised.
+    """
+    recorders = {stage: Recorder(model, stage) for stage in PROFILE_STAGES}
+    base = Profile(
+        dataset=user.dataset,
+        user_id=user.user_id,
+        model=model.spec.name,
+        variant=settings.variant,
+        k=k,
+        draw=draw,
+        status="ok",
+        prompts=profile_prompts(settings),
+    )
+    pairs = context_subset(user.part("context"), k, draw, settings.seed)
+    if not pairs:
+        reason = user.excluded or "no context pairs"
+        return base.model_copy(update={"status": "empty", "reason": reason})
+    try:
+        learned = await _stages(recorders, user, pairs, traces, settings)
+    except ModelCallError as error:
+        outcome = failure_outcome(error)
+        learned = {"status": "failed", "reason": f"{outcome}: {error}"}
+    learned["calls"] = _calls(pairs, traces, recorders)
+    if k != ALL_PAIRS and len(pairs) < k:
+        learned["events"] = (*learned.get("events", ()), f"only {len(pairs)} context pairs for k = {k}")
+    return base.model_copy(update=learned)
+
+
+def _calls(
+    pairs: Sequence[PreferencePair], traces: UserTraces, recorders: Mapping[str, Recorder]
+) -> tuple[CallRef, ...]:
+    """Responses that the profile rests on: those of its own pairs' traces, then its stages'. The first stage that
+    asked for a response owns it."""
+    wanted = {pair.pair_id for pair in pairs}
+    used = {key for trace in traces.traces if trace.pair_id in wanted for key in trace.calls}
+    calls = {ref.key: ref for ref in traces.calls if ref.key in used}
+    for stage in PROFILE_STAGES:
+        for ref in recorders[stage].calls:
+            calls.setdefault(ref.key, ref)
+    return tuple(calls[key] for key in sorted(calls))
+
+
+async def _stages(
+    models: Mapping[str, Recorder],
+    user: UserData,
+    pairs: Sequence[PreferencePair],
+    traces: UserTraces,
+    settings: ProfileSettings,
+) -> dict[str, Any]:
+    wanted = {pair.pair_id for pair in pairs}
+    first = {key: trace for key, trace in verified(traces.traces).items() if key in wanted}
+    validation = user.part("validation")
+    plain = await search(models["search"], pairs, first, validation, settings.search, allow_empty=False)
+    induced = await induce_persona(models["persona"], plain.demonstrations, settings.persona)
+    second = first
+    if settings.rebootstrap and induced.persona:
+        known = Shown(persona=induced.persona)
+        second = verified(await bootstrap_pairs(models["rebootstrap"], pairs, known, settings.bootstrap))
+    final = await search(
+        models["search_persona"],
+        pairs,
+        second,
+        validation,
+        settings.search,
+        persona=induced.persona,
+        allow_empty=True,
+    )
+    return {
+        "persona": induced.persona,
+        "plain_demonstrations": plain.demonstrations,
+        "demonstrations": final.demonstrations,
+        "search": {"plain": plain.candidates, "with_persona": final.candidates},
+        "winners": {"plain": plain.seed, "with_persona": final.seed},
+        "events": (
+            *plain.events,
+            *induced.events,
+            *final.events,
+            f"{len(first)} of {len(pairs)} pairs have a trace",
+        ),
+    }
+
+
+def profile_prompts(settings: ProfileSettings) -> dict[str, str]:
+    """Prompts that a profile rests on, by name, with version and hash."""
+    prompts = (settings.bootstrap.judge.prompt, settings.persona.prompt, settings.search.judge.prompt)
+    return {prompt.name: prompt.label for prompt in prompts}

@@ -1,0 +1,228 @@
+"""Typed records that pass between the stages, one JSON object a line.
+
+Each carries `schema_version`; a reader refuses a version it does not know. Text of users and models is
+never altered. All records are frozen, so that equal inputs give equal bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from personalrm.errors import DataError
+from personalrm.files import atomic_write_lines
+
+Split = Literal["context", "validation", "test"]
+Label = Literal["first", "second"]
+Outcome = Literal["correct", "wrong", "tie", "unparsed", "refused", "context_overflow", "provider_error"]
+OUTCOMES: tuple[Outcome, ...] = (
+    "correct",
+    "wrong",
+    "tie",
+    "unparsed",
+    "refused",
+    "context_overflow",
+    "provider_error",
+)
+
+
+class Record(BaseModel):
+    """Base of all records: frozen, and strict about unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    schema_version: Literal[1] = 1
+
+
+class Turn(BaseModel):
+    """One turn of a conversation. `role` is one that chat models know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class PreferencePair(Record):
+    """One vote: in `context`, the user chose `chosen` over `rejected`.
+
+    `pair_id` is unique within a data set. `order` is the rank in the user's history (0 = oldest);
+    `timestamp` is in Unix seconds where known. `split` is the level-B split within the user.
+    """
+
+    user_id: str
+    pair_id: str
+    context: tuple[Turn, ...]
+    chosen: str
+    rejected: str
+    conversation_id: str | None = None
+    turn: int | None = None
+    timestamp: float | None = None
+    order: int = 0
+    split: Split | None = None
+
+
+class UserData(Record):
+    """All that is known of one user of one data set. `excluded` holds the reason of a filter, if any."""
+
+    dataset: str
+    user_id: str
+    pairs: tuple[PreferencePair, ...] = ()
+    survey: dict[str, str] = Field(default_factory=dict)
+    planted_taste: str | None = None
+    excluded: str | None = None
+
+    def part(self, split: Split) -> tuple[PreferencePair, ...]:
+        """Pairs of one level-B split, oldest first."""
+        return tuple(p for p in self.pairs if p.split == split)
+
+
+class CallRef(Record):
+    """A stored response that a result rests on: its key in the store, and what it would cost at list price."""
+
+    key: str
+    stage: str
+    tokens_in: int
+    tokens_out: int
+    cost_usd: float | None = None
+
+
+class Trace(Record):
+    """One attempt of the unpersonalised judge at a context pair (paper, stage 1: bootstrap reasoning).
+
+    `swapped` is True where the rejected answer was shown first. `log_odds` is log P(chosen) - log P(rejected)
+    where the judge reads log-probabilities; `calls` are the keys of the responses it rests on. A trace is verified
+    when `outcome` is `correct`.
+    """
+
+    pair_id: str
+    swapped: bool
+    reasoning: str
+    outcome: Outcome
+    attempt: int = 0
+    log_odds: float | None = None
+    calls: tuple[str, ...] = ()
+
+
+class UserTraces(Record):
+    """All attempts for one user by one model."""
+
+    dataset: str
+    user_id: str
+    model: str
+    variant: str
+    status: Literal["ok", "empty", "failed"]
+    reason: str | None = None
+    traces: tuple[Trace, ...] = ()
+    calls: tuple[CallRef, ...] = ()
+    prompts: dict[str, str] = Field(default_factory=dict)
+
+
+class Demonstration(Record):
+    """A labelled pair as it is shown in a prompt; `reasoning` is None for a label-only demonstration."""
+
+    pair: PreferencePair
+    swapped: bool
+    reasoning: str | None = None
+
+
+class Candidate(Record):
+    """One candidate of a demonstration search: its seed, its pairs and its validation score in percent."""
+
+    seed: int
+    pair_ids: tuple[str, ...]
+    score: float | None
+    mean_log_odds: float | None = None
+    n_scored: int = 0
+
+
+class Profile(Record):
+    """What was learned about one user: persona and demonstrations, and where they came from.
+
+    `persona_demonstrations` is the set R* that the persona was induced from, `demonstrations` the set shown
+    to the judge, `plain_demonstrations` the set that is shown without a persona. `events` lists what a
+    reader should know (shortened inputs, fallbacks, ties). `calls` are all stored responses it rests on.
+    """
+
+    dataset: str
+    user_id: str
+    model: str
+    variant: str
+    k: int
+    draw: int
+    status: Literal["ok", "empty", "failed"]
+    reason: str | None = None
+    persona: str | None = None
+    demonstrations: tuple[Demonstration, ...] = ()
+    plain_demonstrations: tuple[Demonstration, ...] = ()
+    search: dict[str, tuple[Candidate, ...]] = Field(default_factory=dict)
+    winners: dict[str, int] = Field(default_factory=dict)
+    events: tuple[str, ...] = ()
+    calls: tuple[CallRef, ...] = ()
+    prompts: dict[str, str] = Field(default_factory=dict)
+
+
+class Verdict(Record):
+    """The judge on one test pair: one order of showing (`swapped`), or both together (`swapped` None).
+
+    `said` is the position that the judge named; `log_odds` is positive where the chosen answer is favoured.
+    """
+
+    pair_id: str
+    swapped: bool | None
+    outcome: Outcome
+    said: Label | None = None
+    log_odds: float | None = None
+    calls: tuple[str, ...] = ()
+
+
+class JudgedUser(Record):
+    """All verdicts of one method on one user's test pairs; a row of a verdicts file.
+
+    `k` is None for methods that do not read context pairs, and `profile_model` for those that use no profile.
+    `calls` are all stored responses which the row rests on, those of its profile included.
+    """
+
+    dataset: str
+    user_id: str
+    variant: str
+    profile_model: str | None
+    judge_model: str | None
+    method: str
+    k: int | None
+    draw: int
+    status: Literal["ok", "empty", "failed"]
+    reason: str | None = None
+    verdicts: tuple[Verdict, ...] = ()
+    calls: tuple[CallRef, ...] = ()
+    prompts: dict[str, str] = Field(default_factory=dict)
+
+
+R = TypeVar("R", bound=Record)
+
+ALL_PAIRS = 0
+"""Value of `k` that stands for all context pairs of a user."""
+
+
+def read_records(path: Path, kind: type[R]) -> Iterator[R]:
+    """Yield the records of a JSON-lines file one by one, in constant memory.
+
+    Raises DataError, naming file and line, for a line that is not a `kind` record of a known version.
+    """
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                yield kind.model_validate_json(line)
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(str(part) for part in first["loc"]) or "line"
+                raise DataError(
+                    f"{path}, line {number}: {where}: {first['msg']}. The file was not written by this "
+                    f"version of personalrm; delete it and run again."
+                ) from error
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Write records as JSON lines, whole or not at all (temporary file, fsync, rename)."""
+    atomic_write_lines(path, (record.model_dump_json() for record in records))

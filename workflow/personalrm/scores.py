@@ -1,0 +1,197 @@
+"""Verdict files made flat: one row a judgment, and one row a stored response that a table row rests on.
+
+Both frames are what tables and figures are made from, without prompts or texts. They do not depend on the
+order of files or of rows in them, and are written as the same bytes each time.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO, cast
+
+from personalrm.errors import DataError
+from personalrm.files import atomic_open
+from personalrm.labels import NOT_APPLICABLE, k_label, k_rank
+from personalrm.records import JudgedUser, read_records
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+ROW_KEY: tuple[str, ...] = ("dataset", "variant", "profile_model", "judge_model", "method", "k")
+"""What a row of the main table stands for."""
+
+VERDICT_COLUMNS: tuple[str, ...] = (
+    *ROW_KEY,
+    "draw",
+    "user_id",
+    "status",
+    "pair_id",
+    "swapped",
+    "outcome",
+    "said",
+    "log_odds",
+)
+CALL_COLUMNS: tuple[str, ...] = (*ROW_KEY, "key", "stage", "tokens_in", "tokens_out", "cost_usd")
+
+MISSING_CODE = -1
+Value = str | int | float | None
+ROWS_PER_GROUP = 1 << 16
+
+
+class _Texts:
+    """A column of few distinct texts, kept as integer codes; None is -1."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, int] = {}
+        self._rows = array("i")
+
+    def append(self, value: str | None) -> None:
+        code = MISSING_CODE if value is None else self._codes.setdefault(value, len(self._codes))
+        self._rows.append(code)
+
+    def ranked(self, sort_key: Callable[[str], object] | None = None) -> tuple[NDArray[np.int64], list[str]]:
+        """Codes that are ranks in the sorted list of distinct texts, and that list."""
+        import numpy as np
+
+        texts = sorted(self._codes, key=cast("Callable[[str], str] | None", sort_key))
+        # One more entry: code -1 reads the last one, so that missing stays missing.
+        rank_of = np.full(len(texts) + 1, MISSING_CODE, dtype=np.int64)
+        for rank, text in enumerate(texts):
+            rank_of[self._codes[text]] = rank
+        return rank_of[np.frombuffer(self._rows, dtype=np.int32)], texts
+
+
+class _Flat:
+    """Columns that grow row by row in little memory, then become a sorted frame."""
+
+    def __init__(self, columns: Sequence[str], integers: Sequence[str], floats: Sequence[str]) -> None:
+        self._columns = columns
+        self._texts = {c: _Texts() for c in columns if c not in integers and c not in floats}
+        self._integers = {c: array("q") for c in integers}
+        self._floats = {c: array("d") for c in floats}
+
+    def append(self, *values: Value) -> None:
+        for column, value in zip(self._columns, values, strict=True):
+            if column in self._texts:
+                self._texts[column].append(cast("str | None", value))
+            elif column in self._integers:
+                self._integers[column].append(cast("int", value))
+            else:
+                self._floats[column].append(math.nan if value is None else float(value))
+
+    def _numbers(self, column: str) -> array[int] | array[float]:
+        return self._integers[column] if column in self._integers else self._floats[column]
+
+    def frame(self, sort_by: Sequence[str]) -> pd.DataFrame:
+        """The rows as a frame sorted by `sort_by`; texts are categories in sorted order."""
+        import numpy as np
+        import pandas as pd
+
+        keys: dict[str, NDArray[np.generic]] = {}
+        data: dict[str, object] = {}
+        for column in self._columns:
+            if column in self._texts:
+                codes, texts = self._texts[column].ranked(k_rank if column == "k" else None)
+                keys[column] = codes
+                data[column] = pd.Categorical.from_codes(codes, categories=pd.Index(texts, dtype="str"))
+            else:
+                keys[column] = data[column] = np.array(self._numbers(column))
+        order = np.lexsort([keys[column] for column in reversed(sort_by)])
+        return pd.DataFrame(data).iloc[order].reset_index(drop=True)
+
+
+def _row_key(user: JudgedUser) -> tuple[str, ...]:
+    return (
+        user.dataset,
+        user.variant,
+        user.profile_model or NOT_APPLICABLE,
+        user.judge_model or NOT_APPLICABLE,
+        user.method,
+        k_label(user.k),
+    )
+
+
+def collect_verdicts(paths: Iterable[Path]) -> pd.DataFrame:
+    """All judgments of verdict files as one flat frame, columns `VERDICT_COLUMNS`.
+
+    Texts are categories. `k` is "-" for methods that read no context pairs and "all" for all of them; a model
+    that a method does not use is "-". `swapped` is missing for a verdict on both orders together. A user for
+    whom a method gave no verdict is one row with missing `pair_id` and `outcome`: failed cells stay visible.
+
+    Raises:
+        DataError: if a file is not a verdicts file, or the same judgment stands in the files twice.
+    """
+    flat = _Flat(VERDICT_COLUMNS, integers=("draw", "swapped"), floats=("log_odds",))
+    for path in paths:
+        for user in read_records(path, JudgedUser):
+            head: tuple[Value, ...] = (*_row_key(user), user.draw, user.user_id, user.status)
+            if not user.verdicts:
+                flat.append(*head, None, MISSING_CODE, None, None, None)
+            for verdict in user.verdicts:
+                swapped = MISSING_CODE if verdict.swapped is None else int(verdict.swapped)
+                flat.append(*head, verdict.pair_id, swapped, verdict.outcome, verdict.said, verdict.log_odds)
+    identity = [*ROW_KEY, "draw", "user_id", "pair_id", "swapped"]
+    frame = flat.frame(identity)
+    _refuse_duplicates(frame, identity)
+    frame["swapped"] = frame["swapped"].astype("Int8").mask(frame["swapped"] == MISSING_CODE).astype("boolean")
+    return frame
+
+
+def _refuse_duplicates(frame: pd.DataFrame, identity: list[str]) -> None:
+    twice = frame.duplicated(identity)
+    if twice.any():
+        first = frame.loc[twice, identity].iloc[0]
+        what = ", ".join(f"{column} {first[column]}" for column in identity)
+        raise DataError(
+            f"{int(twice.sum())} judgments stand in the verdict files more than once, first: {what}. "
+            "Remove files of an older configuration from the verdicts folder and run again."
+        )
+
+
+def collect_calls(paths: Iterable[Path]) -> pd.DataFrame:
+    """The stored responses behind each row of the main table, each once a row; columns `CALL_COLUMNS`.
+
+    `cost_usd` is nan where no list price is known. A response that several users, draws or verdicts of a row
+    share is counted once in that row.
+
+    Raises:
+        DataError: if a file is not a verdicts file.
+    """
+    flat = _Flat(CALL_COLUMNS, integers=("tokens_in", "tokens_out"), floats=("cost_usd",))
+    for path in paths:
+        for user in read_records(path, JudgedUser):
+            head = _row_key(user)
+            for call in user.calls:
+                flat.append(*head, call.key, call.stage, call.tokens_in, call.tokens_out, call.cost_usd)
+    frame = flat.frame(CALL_COLUMNS)
+    return frame.drop_duplicates([*ROW_KEY, "key"]).reset_index(drop=True)
+
+
+def write_frame(frame: pd.DataFrame, path: Path) -> None:
+    """Write a frame as Parquet, whole or not at all, with bytes that depend on its content alone."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd", compression_level=3, row_group_size=ROWS_PER_GROUP)
+    write_bytes(path, buffer.getvalue())
+
+
+def read_frame(path: Path) -> pd.DataFrame:
+    """Read a frame that `write_frame` wrote."""
+    import pandas as pd
+
+    return pd.read_parquet(path)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write bytes whole or not at all."""
+    with atomic_open(path) as stream:
+        cast("TextIO", stream).buffer.write(data)

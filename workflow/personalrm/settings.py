@@ -1,0 +1,127 @@
+"""From the config to the settings of each stage, and to what makes a stage's results out of date.
+
+A stage reads nothing of the config but these settings; `fingerprint` of the same objects is what Snakemake compares,
+so an edit elsewhere in the config reruns nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Literal
+
+from personalrm.bootstrap import BootstrapSettings
+from personalrm.config import Config, ModelConfig
+from personalrm.files import canonical_json
+from personalrm.judge import JudgeSettings, VerdictMode
+from personalrm.methods import parse_method
+from personalrm.persona import PersonaSettings
+from personalrm.profile import ProfileSettings
+from personalrm.search import SearchSettings
+
+STAGE_VERSION = 1
+"""Raised when the code of a paid stage changes what it would write."""
+
+
+def judge_settings(model: ModelConfig, mode: VerdictMode) -> JudgeSettings:
+    """How `model` judges with verdicts of `mode`."""
+    return JudgeSettings(style=model.prompts, mode=mode, max_tokens=model.max_tokens)
+
+
+def bootstrap_settings(config: Config, model: str) -> BootstrapSettings:
+    """Stage 1. A model learns with the first of its verdict modes."""
+    entry, learn = config.models[model], config.learn.bootstrap
+    return BootstrapSettings(
+        judge=judge_settings(entry, entry.verdicts[0]),
+        attempts=learn.attempts,
+        temperature=learn.temperature,
+        max_tokens=learn.max_tokens,
+        salt=str(config.seed),
+    )
+
+
+def profile_settings(config: Config, model: str, variant: str) -> ProfileSettings:
+    """Stages 1 to 3."""
+    entry, learn = config.models[model], config.learn
+    return ProfileSettings(
+        bootstrap=bootstrap_settings(config, model),
+        persona=PersonaSettings(style=entry.prompts, max_tokens=learn.persona.max_tokens),
+        search=SearchSettings(
+            judge=judge_settings(entry, entry.verdicts[0]),
+            seeds=learn.search.seeds,
+            max_bootstrapped=learn.search.max_bootstrapped_demos,
+            max_labelled=learn.search.max_labeled_demos,
+            stop_at_score=learn.search.stop_at_score,
+            salt=str(config.seed),
+        ),
+        variant=variant,
+        rebootstrap=learn.rebootstrap,
+        seed=config.seed,
+    )
+
+
+def draws_for(config: Config, k: int) -> range:
+    """Draws of context pairs at k; all pairs can be drawn in one way only."""
+    return range(1 if k == 0 else config.draws)
+
+
+def method_id(spec: str, mode: VerdictMode) -> str:
+    """Id of a method in the tables: how verdicts are read is part of it unless it is `text`."""
+    return spec if mode == "text" else f"{spec}.{mode}"
+
+
+def judged_methods(config: Config, *, profile: str | None, judge: str | None) -> list[str]:
+    """Config entries judged for a combination of models: those without a profile, or those with one."""
+    if profile is None:
+        if judge is None:
+            return config.methods_that_need("nothing")
+        specs = config.methods_that_need("judge")
+        allowed = config.transfer.baselines
+        if judge not in config.learn.models and allowed is not None:
+            specs = [spec for spec in specs if spec in allowed]
+        return specs
+    specs = config.methods_that_need("profile")
+    return specs if profile == judge else [spec for spec in specs if spec in config.transfer.methods]
+
+
+Stage = Literal["bootstrap", "profile", "baseline", "judge"]
+
+
+def fingerprint(
+    config: Config,
+    stage: Stage,
+    *,
+    model: str | None = None,
+    profile: str | None = None,
+    variant: str = "",
+    k: int | None = None,
+) -> str:
+    """Canonical JSON of all that a paid stage's rows depend on, beside its input files."""
+    values: dict[str, Any] = {"version": STAGE_VERSION, "seed": config.seed}
+    if stage == "bootstrap" and model is not None:
+        settings = bootstrap_settings(config, model)
+        values |= {"settings": asdict(settings), "prompts": [settings.judge.prompt.sha]}
+    elif stage == "profile" and model is not None:
+        learned = profile_settings(config, model, variant)
+        prompts = [learned.search.judge.prompt.sha, learned.persona.prompt.sha]
+        values |= {"settings": asdict(learned), "prompts": prompts, "draws": len(draws_for(config, k or 0))}
+    else:
+        values["methods"] = judged_methods(config, profile=profile, judge=model)
+        values["draws"] = len(draws_for(config, k or 0)) if profile else 1
+    if model is not None:
+        entry = config.models[model]
+        values["model"] = entry.spec(model).identity
+        if stage in ("baseline", "judge"):
+            modes = [judge_settings(entry, mode) for mode in entry.verdicts]
+            values["judge"] = [asdict(mode) for mode in modes]
+            values["prompts"] = sorted({mode.prompt.sha for mode in modes})
+    return canonical_json(values)
+
+
+def all_methods(config: Config) -> list[str]:
+    """Ids of all methods in the order of the config, for the order of rows in tables and figures."""
+    modes = list(dict.fromkeys(mode for entry in config.models.values() for mode in entry.verdicts))
+    ids: list[str] = []
+    for spec in config.methods:
+        needs_model = parse_method(spec).method.needs != "nothing"
+        ids += [method_id(spec, mode) for mode in modes] if needs_model else [spec]
+    return ids

@@ -1,0 +1,129 @@
+"""Stages `baseline` and `judge`: verdicts on one shard's test pairs by all methods of one combination of models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from personalrm.judge import JudgeSettings, Recorder, VerdictMode, judge_pairs
+from personalrm.llm.types import LanguageModel
+from personalrm.methods import MethodUse, decide_without_model, parse_method, visible_part
+from personalrm.records import CallRef, JudgedUser, PreferencePair, Profile, UserData, read_records, write_records
+from personalrm.settings import judge_settings, judged_methods, method_id
+from personalrm.stages.runner import Job, each_user, read_users, refuse_outage
+
+BASELINE = "baseline"
+"""Value of `variant` in rows that no learned profile enters."""
+
+
+def _pairs_of(user: UserData, use: MethodUse) -> Sequence[PreferencePair]:
+    return user.pairs if use.all_pairs else user.part("test")
+
+
+def _row(user: UserData, use: MethodUse, mode: VerdictMode, judge: str | None, profile: Profile | None) -> JudgedUser:
+    return JudgedUser(
+        dataset=user.dataset,
+        user_id=user.user_id,
+        variant=profile.variant if profile else BASELINE,
+        profile_model=profile.model if profile else None,
+        judge_model=judge,
+        method=method_id(use.spec, mode),
+        k=profile.k if profile else None,
+        draw=profile.draw if profile else 0,
+        status="ok",
+    )
+
+
+def judge_without_model(users: Path, out: Path, specs: Sequence[str], seed: int) -> None:
+    """Write the rows of methods that need no model."""
+    rows = []
+    for user in read_users(users):
+        for use in map(parse_method, specs):
+            row = _row(user, use, "text", None, None)
+            pairs = _pairs_of(user, use)
+            if not pairs:
+                rows.append(row.model_copy(update={"status": "empty", "reason": user.excluded or "no test pairs"}))
+                continue
+            verdicts = tuple(v for pair in pairs for v in decide_without_model(use.method, pair, seed))
+            rows.append(row.model_copy(update={"verdicts": verdicts}))
+    write_records(out, rows)
+
+
+async def _judge_user(
+    port: LanguageModel, user: UserData, use: MethodUse, settings: JudgeSettings, profile: Profile | None
+) -> JudgedUser:
+    row = _row(user, use, settings.mode, port.spec.name, profile)
+    if profile is not None and profile.status != "ok":
+        return row.model_copy(update={"status": profile.status, "reason": profile.reason})
+    pairs = _pairs_of(user, use)
+    if not pairs:
+        return row.model_copy(update={"status": "empty", "reason": user.excluded or "no test pairs"})
+    shown = use.method.show(visible_part(user), profile)
+    if shown is None:
+        return row.model_copy(update={"status": "empty", "reason": f"{use.method.name} does not apply to this user"})
+    recorder = Recorder(port, "judge")
+    verdicts = await judge_pairs(recorder, pairs, shown, settings)
+    learned = [ref for ref in profile.calls if ref.stage in use.method.stages] if profile else []
+    prompts = dict(profile.prompts) if profile else {}
+    prompts[settings.prompt.name] = settings.prompt.label
+    calls = _distinct([*learned, *recorder.calls])
+    return row.model_copy(update={"verdicts": verdicts, "calls": calls, "prompts": prompts})
+
+
+def _distinct(refs: Sequence[CallRef]) -> tuple[CallRef, ...]:
+    known: dict[str, CallRef] = {}
+    for ref in refs:
+        known.setdefault(ref.key, ref)
+    return tuple(known[key] for key in sorted(known))
+
+
+async def judge_stage(
+    job: Job,
+    *,
+    users: Path,
+    out: Path,
+    judge: str | None,
+    profiles: Path | None = None,
+    profile_model: str | None = None,
+) -> None:
+    """Write one `JudgedUser` for each user, method, verdict mode and draw.
+
+    Without `judge` the methods that need no model are applied; without `profiles` those that read no profile.
+    """
+    specs = judged_methods(job.config, profile=profile_model, judge=judge)
+    if judge is None:
+        judge_without_model(users, out, specs, job.config.seed)
+        return
+    people = read_users(users)
+    by_user: dict[str, list[Profile | None]] = {user.user_id: [] for user in people}
+    if profiles is None:
+        by_user = {user.user_id: [None] for user in people}
+    else:
+        for profile in read_records(profiles, Profile):
+            by_user[profile.user_id].append(profile)
+    entry = job.config.models[judge]
+    async with job.model(judge) as port:
+        rows: list[JudgedUser] = []
+        # One method at a time: the calls of one prefix stay together, so that prefix caches hit.
+        for use in map(parse_method, specs):
+            for mode in entry.verdicts:
+                rows += await _judge_all(port, people, by_user, use, judge_settings(entry, mode))
+    refuse_outage(rows, job.config.max_failed_share)
+    write_records(out, rows)
+
+
+async def _judge_all(
+    port: LanguageModel,
+    people: Sequence[UserData],
+    by_user: dict[str, list[Profile | None]],
+    use: MethodUse,
+    settings: JudgeSettings,
+) -> list[JudgedUser]:
+    rows: list[JudgedUser] = []
+    for index in range(max((len(profiles) for profiles in by_user.values()), default=0)):
+
+        async def work(user: UserData, index: int = index) -> JudgedUser:
+            return await _judge_user(port, user, use, settings, by_user[user.user_id][index])
+
+        rows += await each_user(people, work, f"judge {port.spec.name} {use.spec}.{settings.mode}")
+    return rows

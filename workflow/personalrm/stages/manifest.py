@@ -1,0 +1,121 @@
+"""Stage `manifest`: what a run was made of, so that somebody else can make it again."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from personalrm.config import Config
+from personalrm.config_load import read_resolved
+from personalrm.files import atomic_write_text, sha256_file
+from personalrm.llm.store import ResponseStore
+from personalrm.prompting import PROMPT_DIR, load_prompt
+from personalrm.workflow_support import config_hash
+
+PACKAGES = ("personalrm", "snakemake", "litellm", "pydantic", "jinja2", "pandas", "scipy", "matplotlib", "xllamacpp")
+
+
+def manifest_stage(config_file: Path, out: Path) -> None:
+    """Write `manifest.json`, which (with `cost.*`) alone differs from run to run: it holds wall time and paid cost."""
+    config = read_resolved(config_file)
+    run = Path(config.results) / config.run
+    manifest = {
+        "run": config.run,
+        "git": git_revision(),
+        "config_sha256": config_hash(config),
+        "config": config.model_dump(mode="json"),
+        "prompts": {prompt.name: {"version": prompt.version, "sha256": prompt.sha} for prompt in _prompts()},
+        "packages": {name: _version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "models": {name: _model(config, name) for name in config.models},
+        "seeds": {"run": config.seed, "statistics": config.statistics.seed, "draws": config.draws},
+        "data": {name: _data(config, name) for name in config.datasets},
+        "usage": _usage(run),
+        "paid": _paid(config),
+        "wall_time_s": _wall_time(run),
+    }
+    atomic_write_text(out, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+
+
+def git_revision() -> dict[str, Any] | None:
+    """Commit and whether the working tree differs from it; None outside a checkout or without git."""
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        status = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": head.stdout.strip(), "modified": bool(status.stdout.strip())}
+
+
+def _prompts() -> list[Any]:
+    return [load_prompt(path.stem) for path in sorted(PROMPT_DIR.glob("[!_]*.jinja"))]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _model(config: Config, name: str) -> dict[str, Any]:
+    entry = config.models[name]
+    known: dict[str, Any] = {"backend": entry.backend, "model": entry.model, "snapshot": entry.snapshot}
+    if entry.backend == "embedded":
+        from personalrm.embedded.catalogue import get_entry
+
+        known |= {"sha256": get_entry(entry.model).sha256, "file": get_entry(entry.model).file}
+    return known
+
+
+def _data(config: Config, name: str) -> dict[str, Any]:
+    settings = config.datasets[name]
+    funnel = Path(config.results) / config.run / "data" / name / "funnel.json"
+    return {
+        "source_sha256": sha256_file(settings.path),
+        "licence": settings.licence,
+        "funnel": json.loads(funnel.read_text(encoding="utf-8")),
+    }
+
+
+def _usage(run: Path) -> dict[str, Any]:
+    """Calls, tokens and list cost of the distinct stored responses that the run's results rest on."""
+    import pandas as pd
+
+    calls = pd.read_parquet(run / "data" / "calls.parquet").drop_duplicates("key")
+    cost = calls["cost_usd"]
+    return {
+        "calls": len(calls),
+        "tokens_in": int(calls["tokens_in"].sum()),
+        "tokens_out": int(calls["tokens_out"].sum()),
+        "cost_usd_list": None if cost.isna().any() else float(cost.sum()),
+    }
+
+
+def _paid(config: Config) -> dict[str, dict[str, Any]]:
+    """What this run's own calls added to the store, by model (answers found in the store cost nothing)."""
+    if not Path(config.store).is_file():
+        return {}
+    store = ResponseStore(config.store, run=config.run)
+    try:
+        return {identity: asdict(totals) for identity, totals in store.paid_totals(config.run).items()}
+    finally:
+        store.close()
+
+
+def _wall_time(run: Path) -> float:
+    """Sum of the seconds that the run's jobs took, from Snakemake's benchmark files."""
+    seconds = 0.0
+    for path in sorted((run / "benchmarks").rglob("*.tsv")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if len(lines) > 1 and lines[0].startswith("s\t"):
+            seconds += float(lines[1].split("\t")[0])
+    return round(seconds, 1)

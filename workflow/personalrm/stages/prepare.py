@@ -1,0 +1,17 @@
+"""Stage `prepare`: from votes to users, one file a shard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from personalrm.benchmark.prepare import prepare_dataset
+from personalrm.config_load import read_resolved
+from personalrm.workflow_support import Plan
+
+
+def prepare_stage(config_file: Path, dataset: str) -> None:
+    """Write the users, the funnel and the data card of one data set."""
+    config = read_resolved(config_file)
+    paths = {Path(path).stem: Path(path) for path in Plan(config).shard_paths(dataset)}
+    out_dir = Path(config.results) / config.run / "data" / dataset
+    prepare_dataset(config.datasets[dataset], out_dir, paths)

@@ -1,0 +1,102 @@
+"""What all paid stages share: one model port a job, users side by side, one row a user, and the rule when to fail."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from personalrm.config import Config
+from personalrm.config_load import read_resolved
+from personalrm.errors import ModelCallError
+from personalrm.llm.open import RuntimeSettings, open_model
+from personalrm.llm.store import ResponseStore
+from personalrm.llm.types import LanguageModel
+from personalrm.records import JudgedUser, Profile, Record, UserData, read_records
+
+logger = logging.getLogger("personalrm.stages")
+T = TypeVar("T", bound=Record)
+USERS_AT_ONCE = 64
+"""Users whose calls may wait at the port side by side; the port's own limit decides how many are in flight."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a stage needs beside its input and output files."""
+
+    config: Config
+    runtime: RuntimeSettings
+
+    @classmethod
+    def from_file(cls, config_file: Path) -> Job:
+        """Read the resolved config that the workflow wrote, and the runtime from the environment."""
+        return cls(read_resolved(config_file), runtime_from_env())
+
+    @asynccontextmanager
+    async def model(self, name: str) -> AsyncIterator[LanguageModel]:
+        """Open the model's port over the run's response store."""
+        spec = self.config.models[name].spec(name, dict(os.environ))
+        async with AsyncExitStack() as stack:
+            store = ResponseStore(self.config.store, run=self.config.run)
+            stack.callback(store.close)
+            yield await stack.enter_async_context(open_model(spec, store=store, runtime=self.runtime))
+
+
+def runtime_from_env() -> RuntimeSettings:
+    """Cores and folders for embedded models, as the workflow sets them (`PERSONALRM_CORES`, `…_RUNTIME`, `…_CACHE`)."""
+    cache = os.environ.get("PERSONALRM_CACHE")
+    return RuntimeSettings(
+        runtime_dir=Path(os.environ.get("PERSONALRM_RUNTIME", ".snakemake/personalrm/servers")),
+        cores=int(os.environ.get("PERSONALRM_CORES", os.cpu_count() or 1)),
+        cache_dir=Path(cache) if cache else None,
+    )
+
+
+def read_users(path: Path) -> list[UserData]:
+    """Users of one shard, in the order of the file."""
+    return list(read_records(path, UserData))
+
+
+async def each_user(users: Sequence[UserData], work: Callable[[UserData], Awaitable[T]], what: str) -> list[T]:
+    """Run `work` for all users side by side; results in the order of `users`; one progress line a user."""
+    gate = asyncio.Semaphore(USERS_AT_ONCE)
+    done = 0
+
+    async def one(user: UserData) -> T:
+        nonlocal done
+        async with gate:
+            result = await work(user)
+        done += 1
+        logger.info("%s: %d of %d users", what, done, len(users))
+        return result
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(user)) for user in users]
+    return [task.result() for task in tasks]
+
+
+def refuse_outage(rows: Sequence[Profile | JudgedUser], max_failed_share: float) -> None:
+    """Raise when provider errors are more than the configured share: an outage must end a job, not become a score.
+
+    The share is that of failed rows among profiles, and of `provider_error` among verdicts. What was paid for is in the
+    response store, so the next attempt asks only for what is missing.
+    """
+    outcomes: list[bool] = []
+    for row in rows:
+        if isinstance(row, Profile):
+            outcomes += [row.status == "failed"] if row.status != "empty" else []
+        else:
+            outcomes += [verdict.outcome == "provider_error" for verdict in row.verdicts]
+    failed = sum(outcomes)
+    if outcomes and failed / len(outcomes) > max_failed_share:
+        reasons = sorted({row.reason for row in rows if row.status == "failed" and row.reason})
+        detail = f" First reason: {reasons[0]}" if reasons else ""
+        raise ModelCallError(
+            f"{failed} of {len(outcomes)} results failed at the provider, more than max_failed_share = "
+            f"{max_failed_share:g}. All answers so far are kept; run the same command again later.{detail}"
+        )

@@ -1,0 +1,190 @@
+"""A table in four formats: csv with everything, and md, tex, html with what a person reads.
+
+The readable formats show `Block`s: frames of texts, each with a title. All texts are escaped for their format,
+and bytes depend on the content alone.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from personalrm.files import atomic_write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EMPTY = "–"
+
+
+class Block(NamedTuple):
+    """Part of a table as people read it: a title, a frame of texts, and how many columns name the row."""
+
+    title: str
+    texts: pd.DataFrame
+    n_names: int
+
+
+def write_table(
+    df: pd.DataFrame,
+    stem: Path,
+    *,
+    caption: str,
+    notes: Sequence[str] = (),
+    blocks: Sequence[Block] | None = None,
+) -> tuple[Path, ...]:
+    r"""Write `stem`.csv, .md, .tex and .html; returns their paths.
+
+    The csv has all of `df`, empty fields for missing values. The others show `blocks` (all columns of `df`
+    when None), the caption above, the notes below. The tex is a `table` to `\input`; it needs `booktabs`
+    and `graphicx`.
+    """
+    shown = blocks or (Block("", df.map(plain), 1),)
+    texts = {
+        ".csv": df.to_csv(index=False, lineterminator="\n"),
+        ".md": to_markdown(shown, caption, notes),
+        ".tex": to_tex(shown, caption, notes, label=f"tab:{_slug(stem.name)}"),
+        ".html": to_html(shown, caption, notes, identity=_slug(stem.name)),
+    }
+    paths = []
+    for suffix, text in texts.items():
+        path = stem.with_name(stem.name + suffix)
+        atomic_write_text(path, text)
+        paths.append(path)
+    return tuple(paths)
+
+
+def plain(value: object) -> str:
+    """A value as people read it: two decimals, thousands apart, a dash where there is none."""
+    if value is None or str(value) in ("nan", "<NA>"):
+        return EMPTY
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    return str(value) if isinstance(value, str) else f"{value:,}"
+
+
+def to_markdown(blocks: Sequence[Block], caption: str, notes: Sequence[str]) -> str:
+    """Blocks as pipe tables; columns of numbers are right-aligned."""
+    parts = [f"**{_md(caption)}**"]
+    for block in blocks:
+        headers = list(block.texts.columns)
+        marks = ["---" if i < block.n_names else "---:" for i in range(len(headers))]
+        rows = [[_md(str(header)) for header in headers], marks]
+        rows += [[_md(text) for text in row] for row in block.texts.itertuples(index=False)]
+        lines = ["| " + " | ".join(row) + " |" for row in rows]
+        parts += ([f"### {_md(block.title)}"] if block.title else []) + ["\n".join(lines)]
+    parts += ["\n".join(f"- {_md(note)}" for note in notes)] if notes else []
+    return "\n\n".join(parts) + "\n"
+
+
+def _md(text: str) -> str:
+    return re.sub(r"([\\`*_{}\[\]<>|#~$])", r"\\\1", " ".join(text.split()))
+
+
+TEX_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "–": "--",
+    "—": "---",
+    "±": r"$\pm$",
+    "·": r"$\cdot$",
+    "←": r"$\leftarrow$",
+    "→": r"$\rightarrow$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "×": r"$\times$",
+    "…": r"\dots{}",
+    **{character: "\\" + character for character in "&%$#_{}"},
+}
+
+
+def _tex(text: str) -> str:
+    """Text for LaTeX. What pdflatex cannot set is written as its code point, so that any id compiles."""
+    escaped = (
+        TEX_ESCAPES.get(c, c if " " <= c <= "~" or "À" <= c <= "ÿ" else f"[U+{ord(c):04X}]")
+        for c in " ".join(text.split())
+    )
+    # "[" after "\\" would be read as its argument.
+    return "".join(escaped).replace("[", "{[}").replace("]", "{]}")
+
+
+def to_tex(blocks: Sequence[Block], caption: str, notes: Sequence[str], *, label: str) -> str:
+    """Blocks as booktabs tabulars in one `table`, shrunk to the width of the text where they are wider."""
+    lines = [
+        r"% Needs \usepackage[T1]{fontenc}, \usepackage[utf8]{inputenc}, \usepackage{booktabs,graphicx}",
+        r"\begin{table}[p]",
+        r"\centering\small",
+        rf"\caption{{{_tex(caption)}}}",
+        rf"\label{{{label}}}",
+    ]
+    for block in blocks:
+        columns = "l" * block.n_names + "r" * (block.texts.shape[1] - block.n_names)
+        rows = [" & ".join(_tex(text) for text in row) for row in block.texts.itertuples(index=False)]
+        lines += [rf"\par\medskip\textbf{{{_tex(block.title)}}}\par\smallskip"] if block.title else []
+        lines += [
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+            rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
+            r"\toprule",
+            " & ".join(_tex(str(header)) for header in block.texts.columns) + r" \\",
+            r"\midrule",
+            *(row + r" \\" for row in rows),
+            r"\bottomrule",
+            r"\end{tabular}}",
+        ]
+    if notes:
+        lines += [r"\par\medskip\begin{minipage}{\linewidth}\footnotesize"]
+        lines += [rf"{_tex(note)}\par" for note in notes] + [r"\end{minipage}"]
+    return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+PAGE_STYLE = (
+    "body{font-family:system-ui,sans-serif;color:#222;background:#fff;max-width:100rem;margin:2rem auto;"
+    "padding:0 1rem}h1{font-size:1.25rem}.notes{font-size:.85rem;color:#444;line-height:1.45}"
+    ".block{margin:1.5rem 0;overflow-x:auto}"
+)
+
+
+def to_html(blocks: Sequence[Block], caption: str, notes: Sequence[str], *, identity: str) -> str:
+    """A page that opens alone: styles inside, nothing fetched, every text escaped."""
+    title = html.escape(caption)
+    tables = [
+        f'<div class="block">{_html_block(block, f"{identity}-{number}")}</div>'
+        for number, block in enumerate(blocks, start=1)
+    ]
+    listed = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
+    return "\n".join(
+        [
+            "<!DOCTYPE html>",
+            '<html lang="en"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{title}</title><style>{PAGE_STYLE}</style></head>",
+            f"<body><h1>{title}</h1>",
+            *tables,
+            f'<ul class="notes">{listed}</ul>' if notes else "",
+            "</body></html>\n",
+        ]
+    )
+
+
+def _html_block(block: Block, identity: str) -> str:
+    from great_tables import GT
+
+    # A fixed id: a random one would change the bytes of each run.
+    table = GT(block.texts, id=identity)
+    columns = list(block.texts.columns)
+    table = table.cols_align("left", columns[: block.n_names]).cols_align("right", columns[block.n_names :])
+    table = table.opt_row_striping().tab_options(table_font_size="14px", data_row_padding="4px")
+    return str((table.tab_header(title=block.title) if block.title else table).as_raw_html())
+
+
+def _slug(name: str) -> str:
+    """A name that is safe as an HTML id and a LaTeX label."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "table"

@@ -1,0 +1,112 @@
+"""The main table as people read it: which columns are shown, in what words, with which notes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from personalrm.labels import METHOD_LABELS, NOT_APPLICABLE, method_label
+from personalrm.table_formats import EMPTY, Block, plain
+from personalrm.tables import FAILURE_COLUMNS, OUTAGE_SHARE, is_outage
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OUTAGE_MARK = "(!)"
+
+
+def _accuracy(row: Mapping[str, object]) -> str:
+    """Accuracy, its clustered interval, and a mark where an outage spoils it: `61.97 [57.2, 66.0]`."""
+    text = plain(row["accuracy"])
+    if text != EMPTY:
+        bounds = [plain(row[bound]) for bound in ("ci_low", "ci_high")]
+        text += " [–]" if EMPTY in bounds else " [{:.1f}, {:.1f}]".format(*map(float, bounds))
+    return f"{text} {OUTAGE_MARK}" if is_outage(row) else text
+
+
+def _half_width(row: Mapping[str, object]) -> str:
+    low, high = (float(str(row[f"ci_{end}_independent"])) for end in ("low", "high"))
+    return EMPTY if math.isnan(low) else f"± {(high - low) / 2:.2f}"
+
+
+def _one_decimal(value: object) -> str:
+    return EMPTY if plain(value) == EMPTY else f"{float(str(value)):.1f}"
+
+
+def _cost(value: object) -> str:
+    """Dollars: two decimals from a dollar up, else three significant digits."""
+    if plain(value) == EMPTY:
+        return EMPTY
+    dollars = float(str(value))
+    return f"{dollars:,.2f}" if dollars >= 1 or dollars == 0 else f"{dollars:.3g}"
+
+
+def _names(row: Mapping[str, object], constant: Iterable[str], labels: Mapping[str, str]) -> dict[str, str]:
+    """The columns that name a row; those that are the same in all rows are left to a note."""
+    texts = {
+        "dataset": ("Data set", str(row["dataset"])),
+        "method": ("Method", method_label(str(row["method"]), labels)),
+        "k": ("k", str(row["k"])),
+        "variant": ("Variant", str(row["variant"])),
+        "profile_model": ("Profile by", str(row["profile_model"])),
+        "judge_model": ("Judge", str(row["judge_model"])),
+    }
+    return {
+        header: EMPTY if text == NOT_APPLICABLE else text
+        for column, (header, text) in texts.items()
+        if column not in constant
+    }
+
+
+def main_blocks(table: pd.DataFrame, labels: Mapping[str, str] = METHOD_LABELS) -> tuple[Block, Block]:
+    """The main table for people: accuracy with intervals, then what was not right or wrong, and cost."""
+    import pandas as pd
+
+    constant = [c for c in ("dataset", "variant") if table[c].nunique() == 1]
+    accuracy, outcomes = [], []
+    for row in table.to_dict(orient="records"):
+        cells = {str(column): value for column, value in row.items()}
+        names = _names(cells, constant, labels)
+        accuracy.append(
+            names
+            | {"Users": plain(cells["n_users"]), "Pairs": plain(cells["n_pairs"])}
+            | {"Judgments": plain(cells["n_judgments"]), "Accuracy % [95 % CI]": _accuracy(cells)}
+            | {"paper's CI": _half_width(cells), "Mean of users": _one_decimal(cells["accuracy_user_mean"])}
+            | {"Said first %": _one_decimal(cells["share_first"])}
+            | {"Draws": plain(cells["n_draws"]), "SD of draws": plain(cells["draw_sd"])}
+        )
+        outcomes.append(
+            names
+            | {column.replace("_", " ").capitalize(): plain(cells[column]) for column in FAILURE_COLUMNS}
+            | {"Calls": plain(cells["calls"]), "Tokens in": plain(cells["tokens_in"])}
+            | {"Tokens out": plain(cells["tokens_out"]), "List cost $": _cost(cells["cost_usd_list"])}
+        )
+    first, second = pd.DataFrame(accuracy), pd.DataFrame(outcomes)
+    if (table["n_draws"] <= 1).all():
+        first = first.drop(columns=["Draws", "SD of draws"], errors="ignore")
+    n_names = 6 - len(constant)
+    return Block("Accuracy", first, n_names), Block("Outcomes and cost", second, n_names)
+
+
+def main_notes(table: pd.DataFrame) -> list[str]:
+    """What a reader of the main table must know."""
+    notes = [
+        f"{name} of all rows: {table[column].iloc[0]}."
+        for column, name in (("dataset", "Data set"), ("variant", "Variant"))
+        if table[column].nunique() == 1
+    ]
+    notes += [
+        "Accuracy: share of judgments that name the answer which the user chose; ties, unparsed answers, "
+        "refusals and failures count as not right.",
+        "In brackets: 95 % interval from a bootstrap that resamples users; [–] with one user. ±: the paper's "
+        "interval, which treats all judgments as independent.",
+        'Mean of users: each user counts the same. Said first: share of "first" among verdicts on one order; '
+        "50 is no position bias. Calls, tokens and list cost: the distinct stored responses that a row rests on.",
+    ]
+    if any(is_outage({str(c): v for c, v in row.items()}) for row in table.to_dict(orient="records")):
+        notes.append(
+            f"{OUTAGE_MARK}: more than {OUTAGE_SHARE:.0%} of the judgments are provider errors. The accuracy is "
+            "not a result; run again."
+        )
+    return notes

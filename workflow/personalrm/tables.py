@@ -1,0 +1,220 @@
+"""The main table: one row for each way of judging, with accuracy, its uncertainty, and what it cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from personalrm.files import stable_hash
+from personalrm.labels import METHOD_ORDER, k_rank, method_rank
+from personalrm.records import OUTCOMES
+from personalrm.scores import ROW_KEY
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+COUNT_COLUMNS: tuple[str, ...] = ("n_users", "n_pairs", "n_judgments")
+ACCURACY_COLUMNS: tuple[str, ...] = (
+    "accuracy",
+    "ci_low",
+    "ci_high",
+    "ci_low_independent",
+    "ci_high_independent",
+    "accuracy_user_mean",
+)
+FAILURE_COLUMNS: tuple[str, ...] = OUTCOMES[2:]
+CALL_SUMS: tuple[str, ...] = ("calls", "tokens_in", "tokens_out")
+COLUMNS: tuple[str, ...] = (
+    *ROW_KEY,
+    *COUNT_COLUMNS,
+    *ACCURACY_COLUMNS,
+    *FAILURE_COLUMNS,
+    "share_first",
+    "n_draws",
+    "draw_sd",
+    *CALL_SUMS,
+    "cost_usd_list",
+)
+WHOLE_NUMBERS: tuple[str, ...] = (*COUNT_COLUMNS, *FAILURE_COLUMNS, "n_draws", *CALL_SUMS)
+
+PERCENT_DIGITS = 4
+COST_DIGITS = 8
+OUTAGE_SHARE = 0.01
+"""A row with a larger share of provider errors is marked wherever people read it."""
+
+Value = str | int | float | None
+
+
+class _Counts(NamedTuple):
+    """Right judgments and judgments, each (users, draws)."""
+
+    correct: NDArray[np.float64]
+    judged: NDArray[np.float64]
+
+
+def main_table(
+    verdicts: pd.DataFrame,
+    calls: pd.DataFrame,
+    *,
+    seed: int,
+    n_resamples: int,
+    method_order: Sequence[str] = METHOD_ORDER,
+    model_order: Sequence[str] = (),
+) -> pd.DataFrame:
+    """The main table (paper, table 3, with what the paper leaves out), columns `COLUMNS`.
+
+    One row for each `ROW_KEY` of `verdicts`, ordered by data set, method, variant, judge, profile and k.
+    Percentages: `accuracy`, its bounds, `accuracy_user_mean`, `share_first`, `draw_sd`; rounded to 4 digits.
+
+    - accuracy: right judgments over all judgments, whatever went wrong with the others; the mean over draws
+      where there are several. Empty where no judgment got an answer from the provider.
+    - ci_low, ci_high: 95 % percentile bootstrap over users (each with all draws); empty for one user.
+    - ci_low_independent, ci_high_independent: the paper's, from all judgments of all draws.
+    - accuracy_user_mean: each user counts the same.
+    - tie .. provider_error: numbers of judgments that were neither right nor wrong.
+    - share_first: how often "first" was said, of verdicts on one order that name a position.
+    - draw_sd: sample standard deviation of the accuracies of the draws; empty for one draw.
+    - calls, tokens_in, tokens_out, cost_usd_list: the stored responses that the row rests on, each once;
+      the cost is empty where the list price of any is unknown.
+
+    Args:
+        verdicts: frame of `collect_verdicts`.
+        calls: frame of `collect_calls`.
+        seed: seed of the bootstrap; each row derives its own, so that rows do not depend on each other.
+        n_resamples: resamples of the bootstrap.
+        method_order: method ids in the order of listing; others come last.
+        model_order: model ids in the order of listing; others come last, by name.
+    """
+    import pandas as pd
+
+    calls_of = dict(iter(calls.groupby(list(ROW_KEY), observed=True)))
+    rows: list[dict[str, Value]] = []
+    for key, group in verdicts.groupby(list(ROW_KEY), observed=True):
+        names = tuple(str(part) for part in key)
+        row: dict[str, Value] = dict(zip(ROW_KEY, names, strict=True))
+        row |= _judgments(group, int(stable_hash(str(seed), *names)[:15], 16), n_resamples)
+        row |= _spent(calls_of.get(key))
+        rows.append(row)
+    rows.sort(key=lambda row: _row_order(row, method_order, model_order))
+    return _typed(pd.DataFrame(rows, columns=list(COLUMNS)))
+
+
+def _row_order(row: Mapping[str, Value], method_order: Sequence[str], model_order: Sequence[str]) -> tuple[object, ...]:
+    text = {column: str(row[column]) for column in ROW_KEY}
+    models = [
+        (model_order.index(model) if model in model_order else len(model_order), model)
+        for model in (text["judge_model"], text["profile_model"])
+    ]
+    rank = method_rank(text["method"], method_order)
+    return text["dataset"], rank, text["variant"], models, k_rank(text["k"])
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    """Whole numbers stay whole where some are missing, and the rest of the numbers are floats."""
+    kinds = {column: "str" if column in ROW_KEY else "float64" for column in COLUMNS}
+    return table.astype(kinds | dict.fromkeys(WHOLE_NUMBERS, "Int64"))
+
+
+def _judgments(group: pd.DataFrame, seed: int, n_resamples: int) -> dict[str, Value]:
+    """Counts, accuracy and intervals of one row."""
+    judged = group[group["pair_id"].notna()]
+    outcomes = judged["outcome"].value_counts()
+    row: dict[str, Value] = {
+        "n_users": int(judged["user_id"].nunique()),
+        "n_pairs": int(judged["pair_id"].nunique()),
+        "n_judgments": len(judged),
+        "n_draws": int(group["draw"].nunique()),
+        "share_first": _share_first(judged),
+    }
+    row |= {outcome: int(outcomes.get(outcome, 0)) for outcome in FAILURE_COLUMNS}
+    if row["provider_error"] == len(judged):
+        return row
+    return row | _accuracy(_count(judged), seed, n_resamples)
+
+
+def _count(judged: pd.DataFrame) -> _Counts:
+    """Right judgments and judgments by user (sorted) and draw."""
+    # Plain texts: as categories, users of other data sets would become empty rows.
+    right = judged.assign(user_id=judged["user_id"].astype("str"), right=judged["outcome"] == "correct")
+    cells = right.groupby(["user_id", "draw"])["right"].agg(["sum", "count"]).unstack(fill_value=0)
+    return _Counts(cells["sum"].to_numpy(dtype="float64"), cells["count"].to_numpy(dtype="float64"))
+
+
+def _accuracy(counts: _Counts, seed: int, n_resamples: int) -> dict[str, Value]:
+    import numpy as np
+
+    from personalrm.statistics import cluster_bootstrap, independent_interval
+
+    clustered = cluster_bootstrap(*counts, seed=seed, n_resamples=n_resamples)
+    independent = independent_interval(int(counts.correct.sum()), int(counts.judged.sum()))
+    by_draw = counts.correct.sum(axis=0) / counts.judged.sum(axis=0)
+    by_user = np.divide(
+        counts.correct, counts.judged, out=np.full_like(counts.correct, np.nan), where=counts.judged > 0
+    )
+    return {
+        "accuracy": _percent(clustered.estimate),
+        "ci_low": _percent(clustered.low),
+        "ci_high": _percent(clustered.high),
+        "ci_low_independent": _percent(independent.low),
+        "ci_high_independent": _percent(independent.high),
+        "accuracy_user_mean": _percent(float(np.nanmean(by_user, axis=0).mean())),
+        "draw_sd": _percent(float(by_draw.std(ddof=1))) if len(by_draw) > 1 else None,
+    }
+
+
+def _percent(share: float) -> float:
+    return round(100 * share, PERCENT_DIGITS)
+
+
+def _share_first(judged: pd.DataFrame) -> float | None:
+    said = judged.loc[judged["swapped"].notna() & judged["said"].notna(), "said"]
+    return _percent(float((said == "first").sum()) / len(said)) if len(said) else None
+
+
+def _spent(calls: pd.DataFrame | None) -> dict[str, Value]:
+    """Calls, tokens and list cost of one row; a row without calls cost nothing."""
+    if calls is None:
+        return {"calls": 0, "tokens_in": 0, "tokens_out": 0, "cost_usd_list": 0.0}
+    costs = [float(cost) for cost in calls["cost_usd"]]
+    # fsum does not depend on the order of its terms; nan (unknown price) makes the sum nan.
+    return {
+        "calls": len(calls),
+        "tokens_in": int(calls["tokens_in"].sum()),
+        "tokens_out": int(calls["tokens_out"].sum()),
+        "cost_usd_list": round(math.fsum(costs), COST_DIGITS),
+    }
+
+
+def read_main_table(path: Path) -> pd.DataFrame:
+    """Read `main.csv` as `main_table` made it."""
+    import pandas as pd
+
+    # Ids may read "NA" or "1e5": they stay text, and only an empty field is a missing number.
+    text = pd.read_csv(path, dtype="str", keep_default_na=False)
+    numbers = [column for column in COLUMNS if column not in ROW_KEY]
+    text[numbers] = text[numbers].mask(text[numbers] == "")
+    return _typed(text)
+
+
+def is_outage(row: Mapping[str, object]) -> bool:
+    """Whether more than 1 % of a row's judgments are provider errors, so that its accuracy says little."""
+    judgments, errors = int(str(row["n_judgments"])), int(str(row["provider_error"]))
+    return errors > OUTAGE_SHARE * judgments
+
+
+def gaps(verdicts: pd.DataFrame) -> list[str]:
+    """One sentence for each row of the table in which users have no verdict at all, with how many and why."""
+    notes: list[str] = []
+    for key, group in verdicts.groupby(list(ROW_KEY), observed=True):
+        missing = group[group["pair_id"].isna()]
+        if missing.empty:
+            continue
+        reasons = missing.groupby("status", observed=True)["user_id"].nunique()
+        counts = ", ".join(f"{count} {status}" for status, count in reasons.items())
+        name = " / ".join(str(part) for part in key)
+        notes.append(f"{name}: no verdict for {counts} of {group['user_id'].nunique()} users.")
+    return notes

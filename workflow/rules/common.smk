@@ -1,0 +1,65 @@
+"""Config, names and helpers of all rules.
+
+INPUTS   the config files
+OUTPUTS  RUN_CONFIG, the resolved config that the stages read
+"""
+
+import sys
+
+from snakemake.exceptions import WorkflowError
+
+from personalrm import workflow_support as support
+from personalrm.errors import PersonalRMError
+
+try:
+    CONFIG = support.load_for_snakemake(workflow.configfiles, config)
+    PLAN = support.Plan(CONFIG)
+except PersonalRMError as error:
+    raise WorkflowError(f"The configuration has problems:\n{error}") from None
+
+RUN = PLAN.run
+RUN_CONFIG = support.write_run_config(CONFIG)
+
+# Job processes and embedded model servers watch this process and end with it.
+CORES = workflow.resource_settings.cores or 1
+if workflow.is_main_process:
+    support.export_environment(CORES)
+    support.clear_stale_lock()
+
+PYTHON = f"{sys.executable} -m personalrm"
+
+
+wildcard_constraints:
+    dataset=support.either(CONFIG.datasets),
+    model=support.either(CONFIG.models),
+    judge=support.either(CONFIG.models),
+    variant=support.either(CONFIG.variants),
+    shard=r"[a-z0-9-]+",
+    k=r"\d+|all",
+
+
+def threads_for(*models):
+    """All cores where an embedded model is used, so that two servers never compete; else one."""
+    embedded = any(CONFIG.models[name].backend == "embedded" for name in models)
+    return CORES if embedded else 1
+
+
+def calls_for(model):
+    """Share of the global `llm_calls` resource: calls of one job that may be in flight."""
+    return CONFIG.models[model].max_concurrency
+
+
+onstart:
+    support.mark_owner()
+    try:
+        support.preflight(CONFIG, workflow.dag.needrun_jobs())
+    except PersonalRMError as error:
+        raise WorkflowError(str(error)) from None
+
+
+onsuccess:
+    support.stop_embedded_servers()
+
+
+onerror:
+    support.stop_embedded_servers()

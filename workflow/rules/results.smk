@@ -1,0 +1,110 @@
+"""Scores, tables, figures and the manifest.
+
+INPUTS   verdicts/…
+OUTPUTS  data/verdicts.parquet, data/calls.parquet, tables/main.*, figures/main.*, manifest.json
+"""
+
+
+rule collect_scores:
+    input:
+        PLAN.verdict_paths(),
+    output:
+        verdicts=f"{RUN}/data/verdicts.parquet",
+        calls=f"{RUN}/data/calls.parquet",
+    log:
+        f"{RUN}/logs/collect_scores.log",
+    benchmark:
+        f"{RUN}/benchmarks/collect_scores.tsv"
+    conda:
+        "../envs/personalrm.yml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=60,
+    message:
+        "Collecting verdicts"
+    script:
+        "../scripts/collect_scores.py"
+
+
+rule table_main:
+    input:
+        verdicts=f"{RUN}/data/verdicts.parquet",
+        calls=f"{RUN}/data/calls.parquet",
+    output:
+        report(
+            multiext(f"{RUN}/tables/main", ".csv", ".md", ".tex", ".html"),
+            category="Tables",
+            caption="../report/table_main.rst",
+        ),
+    log:
+        f"{RUN}/logs/table_main.log",
+    benchmark:
+        f"{RUN}/benchmarks/table_main.tsv"
+    conda:
+        "../envs/personalrm.yml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    message:
+        "Making the main table"
+    params:
+        seed=CONFIG.statistics.seed,
+        n_resamples=CONFIG.statistics.resamples,
+        methods=support.all_methods(CONFIG),
+    script:
+        "../scripts/table_main.py"
+
+
+rule figure_main:
+    input:
+        f"{RUN}/tables/main.csv",
+    output:
+        report(
+            multiext(f"{RUN}/figures/main", ".pdf", ".svg", ".png"),
+            category="Figures",
+            caption="../report/figure_main.rst",
+        ),
+    log:
+        f"{RUN}/logs/figure_main.log",
+    benchmark:
+        f"{RUN}/benchmarks/figure_main.tsv"
+    conda:
+        "../envs/personalrm.yml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    message:
+        "Drawing the main figure"
+    params:
+        methods=support.all_methods(CONFIG),
+    script:
+        "../scripts/figure_main.py"
+
+
+rule manifest:
+    input:
+        scores=f"{RUN}/data/calls.parquet",
+        cards=expand(f"{RUN}/data/{{dataset}}/funnel.json", dataset=CONFIG.datasets),
+    output:
+        f"{RUN}/manifest.json",
+    log:
+        f"{RUN}/logs/manifest.log",
+    benchmark:
+        f"{RUN}/benchmarks/manifest.tsv"
+    conda:
+        "../envs/personalrm.yml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    message:
+        "Writing the manifest"
+    params:
+        config=RUN_CONFIG,
+    shell:
+        "{PYTHON} manifest --config {params.config:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule main:
+    input:
+        multiext(f"{RUN}/tables/main", ".csv", ".md", ".tex", ".html"),
+        multiext(f"{RUN}/figures/main", ".pdf", ".svg", ".png"),
