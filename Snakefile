@@ -28,5 +28,6 @@ include: "workflow/rules/results.smk"
 rule all:
     default_target: True
     input:
-        rules.main.input,
-        f"{RUN}/manifest.json",
+        rules.table_main.output,
+        rules.figure_main.output,
+        rules.manifest.output,

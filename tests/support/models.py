@@ -15,7 +15,7 @@ Answer = Callable[[Request], Response | ModelCallError]
 
 
 class ScriptedModel:
-    """A `LanguageModel` whose answers are a function of the request. Equal requests are counted once, as by the port."""
+    """A `LanguageModel` whose answers are a function of the request; equal requests are counted once."""
 
     def __init__(self, answer: Answer, *, context_length: int = 8192) -> None:
         self._answer = answer

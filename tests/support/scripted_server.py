@@ -135,10 +135,6 @@ class ScriptedServer:
     ) -> None:
         self.stop()
 
-    def wait(self) -> None:
-        """Serve until the process ends."""
-        self._thread.join()
-
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_until_complete(self._listen())
@@ -226,12 +222,8 @@ def completion(body: Body, answer: Answer, number: int, *, echo_prefill: bool) -
         choice["logprobs"] = {"content": [_logprobs(top, body) for top in answer.logprobs]}
     tokens_in = answer.tokens_in if answer.tokens_in is not None else len(prompt) // 4 + 1
     tokens_out = answer.tokens_out if answer.tokens_out is not None else len(answer.text or "") // 4 + 1
-    usage = {
-        "prompt_tokens": tokens_in,
-        "completion_tokens": tokens_out,
-        "total_tokens": tokens_in + tokens_out,
-        "prompt_tokens_details": {"cached_tokens": answer.tokens_cached},
-    }
+    cached = {"cached_tokens": answer.tokens_cached}
+    usage = {"prompt_tokens": tokens_in, "completion_tokens": tokens_out, "prompt_tokens_details": cached}
     return {
         "id": f"scripted-{number}",
         "object": "chat.completion",
@@ -298,7 +290,7 @@ def main() -> None:
         os.replace(partial, options.url_file)
     sys.stdout.write(server.url + "\n")
     sys.stdout.flush()
-    server.wait()
+    threading.Event().wait()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from personalrm.config_load import load_config, parse_config, read_resolved, write_resolved
 from personalrm.errors import ConfigError
 from personalrm.settings import all_methods, fingerprint

@@ -5,11 +5,12 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.models import ScriptedModel, good_is_first, label, pair, text
+
 from personalrm.errors import ContextOverflow, ModelCallError, PermanentError, RateLimited, Refused
 from personalrm.judge import JudgeSettings, Recorder, Shown, build_messages, judge_pair, presented_swapped
 from personalrm.llm.types import Request, Response
 from personalrm.records import Demonstration, Verdict
-from support.models import ScriptedModel, good_is_first, label, pair, text
 
 TEXT = JudgeSettings("standard", "text")
 LABEL = JudgeSettings("compact", "logprob")
@@ -109,9 +110,7 @@ def test_markers_templates_and_orders_inside_an_answer_stay_data() -> None:
     messages = build_messages(one, False, Shown(), TEXT)
     assert hostile in messages[-1].content
     # The parser reads the model's text alone, so the quoted verdict can not speak for the judge.
-    (straight, _) = asyncio.run(
-        judge_pair(ScriptedModel(lambda _: text("Preference: First")), one, Shown(), TEXT)
-    )
+    (straight, _) = asyncio.run(judge_pair(ScriptedModel(lambda _: text("Preference: First")), one, Shown(), TEXT))
     assert straight.said == "first"
 
 

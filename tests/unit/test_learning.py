@@ -7,6 +7,8 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.models import ScriptedModel, good_is_first, label, last_user, pair, text
+
 from personalrm.bootstrap import BootstrapSettings, bootstrap_pair, bootstrap_pairs, strip_verdict, verified
 from personalrm.errors import ContextOverflow, ModelCallError, RateLimited
 from personalrm.judge import JudgeSettings, Shown, presented_swapped
@@ -15,7 +17,6 @@ from personalrm.persona import PersonaSettings, induce_persona
 from personalrm.profile import ProfileSettings, context_subset, learn_profile
 from personalrm.records import ALL_PAIRS, Candidate, Demonstration, Trace, UserData, UserTraces
 from personalrm.search import LABELLED, UNSHUFFLED, ZERO_SHOT, SearchSettings, better, build_candidate, search
-from support.models import ScriptedModel, good_is_first, label, pair, text
 
 TEXT = JudgeSettings("standard", "text")
 LABEL = JudgeSettings("compact", "logprob_both")
@@ -121,7 +122,9 @@ def test_search_takes_the_candidate_that_helps() -> None:
     by_seed = {c.seed: c.score for c in result.candidates}
     assert by_seed[ZERO_SHOT] == by_seed[LABELLED] == 0
     assert by_seed[UNSHUFFLED] == 100
-    assert all(c.n_scored == 4 for c in result.candidates)  # two pairs in both orders
+    # Two pairs in both orders; a candidate that can not win any more is left after the first pair.
+    scored = {c.seed: c.n_scored for c in result.candidates}
+    assert scored == {ZERO_SHOT: 4, LABELLED: 4, UNSHUFFLED: 4, 0: 4 if by_seed[0] == 100 else 2, 1: scored[1]}
 
 
 def test_search_stops_at_the_stop_score_and_stage_1_has_no_empty_candidate() -> None:
@@ -130,11 +133,38 @@ def test_search_stops_at_the_stop_score_and_stage_1_has_no_empty_candidate() -> 
     assert [c.seed for c in result.candidates] == [LABELLED]
 
 
-def test_equal_candidates_are_asked_for_once() -> None:
+def test_candidates_that_show_the_same_are_scored_once_and_a_single_one_never() -> None:
     model = ScriptedModel(lambda r: say(True, r))
     same = settings(seeds=(LABELLED, UNSHUFFLED))
-    asyncio.run(search(model, PAIRS, {}, VALIDATION, same, allow_empty=False))
-    assert len(model.requests) == 4
+    result = asyncio.run(search(model, PAIRS, {}, VALIDATION, same, allow_empty=False))
+    assert (result.seed, len(model.requests)) == (LABELLED, 0)
+    with_none = settings(seeds=(ZERO_SHOT, LABELLED, UNSHUFFLED))
+    result = asyncio.run(search(model, PAIRS, {}, VALIDATION, with_none, allow_empty=True))
+    assert len(model.requests) == 2 * 4  # two distinct candidates, two pairs in both orders
+    assert [c.seed for c in result.candidates] == [ZERO_SHOT, LABELLED, UNSHUFFLED]
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=8, max_size=8), min_size=2, max_size=5), st.booleans())
+def test_the_bound_never_changes_the_winner(right: list[list[bool]], stop: bool) -> None:
+    """Against the arg-max over all candidates scored in full, with the same stop and the same rule among equals."""
+    pairs = [pair(f"c{i}", split="context") for i in range(len(right))]
+    traces = {p.pair_id: trace_of(p.pair_id) for p in pairs}
+    asked = [pair(f"v{i}", split="validation") for i in range(4)]
+    sets = {seed: build_candidate(seed, pairs, traces, settings(max_bootstrapped=1)) for seed in range(len(right))}
+    row_of = {sets[seed]: right[seed] for seed in sets}
+
+    def answer(request: Request) -> Response:
+        shown = next(s for s in row_of if all(d.pair.context[0].content in demonstrated(request) for d in s))
+        number = int(last_user(request).split("question v")[1][0])
+        return say(row_of[shown][2 * number + good_is_first(request)], request)
+
+    chosen = settings(seeds=tuple(sets), max_bootstrapped=1, max_labelled=0, stop_at_score=75 if stop else None)
+    found = asyncio.run(search(ScriptedModel(answer), pairs, traces, asked, chosen, allow_empty=False))
+    full = {seed: sum(row_of[sets[seed]]) / 8 * 100 for seed in sets}
+    reached = next((seed for seed in sets if stop and full[seed] >= 75), max(sets))
+    tried = [seed for seed in sets if seed <= reached]
+    best = max(tried, key=lambda seed: (full[seed], -seed))
+    assert sets[found.seed] == sets[best]
 
 
 def test_without_validation_pairs_nothing_is_asked() -> None:
@@ -186,7 +216,8 @@ def test_persona_input_is_shortened_by_whole_judgements_oldest_first_and_recorde
 
 def test_persona_input_is_shortened_when_the_provider_says_it_overflows() -> None:
     def answer(request: Request) -> Response | ModelCallError:
-        return ContextOverflow("too long") if request.messages[1].content.count("--- Choice") > 2 else text("Likes tea.")
+        shown = request.messages[1].content.count("--- Choice")
+        return ContextOverflow("too long") if shown > 2 else text("Likes tea.")
 
     shown = [Demonstration(pair=pair(f"{i}"), swapped=False) for i in range(4)]
     induced = asyncio.run(induce_persona(ScriptedModel(answer), shown, PersonaSettings("standard", 64)))

@@ -3,10 +3,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.models import pair
+
 from personalrm.errors import ConfigError
 from personalrm.methods import METHODS, decide_without_model, parse_method, visible_part
 from personalrm.records import Profile, UserData
-from support.models import pair
 
 
 def test_longer_answer_is_right_in_both_orders_or_in_none() -> None:

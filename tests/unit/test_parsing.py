@@ -5,6 +5,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from personalrm.llm.types import Response, TokenLogprobs, Usage
 from personalrm.parsing import parse_verdict, read_label, whole_sentences
 

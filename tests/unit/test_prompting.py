@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from personalrm.errors import PromptError
 from personalrm.prompting import PROMPT_DIR, load_prompt
 
@@ -44,7 +45,8 @@ def test_malformed_prompts(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_undefined_names_are_errors(tmp_path: Path) -> None:
-    prompt = load_prompt("one", write(tmp_path, "{# name: one; version: 1. x #}{% macro system(a) %}{{ a }}{% endmacro %}"))
+    text = "{# name: one; version: 1. x #}{% macro system(a) %}{{ a }}{% endmacro %}"
+    prompt = load_prompt("one", write(tmp_path, text))
     with pytest.raises(PromptError, match="'a'"):
         prompt.render("system")
     with pytest.raises(PromptError, match="no macro 'user'"):

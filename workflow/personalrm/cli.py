@@ -13,7 +13,7 @@ from typing import Any
 from personalrm.errors import PersonalRMError
 
 EXIT_ERROR = 1
-Handler = Callable[[argparse.Namespace], None]
+Handler = Callable[[argparse.Namespace], int | None]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     handler: Handler = options.handler
     try:
-        handler(options)
+        return handler(options) or 0
     except PersonalRMError as error:
         sys.stderr.write(f"personalrm: {error}\n")
         return EXIT_ERROR
@@ -36,7 +36,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for text in dict.fromkeys(_texts(expected)):
             sys.stderr.write(f"personalrm: {text}\n")
         return EXIT_ERROR
-    return 0
 
 
 def _texts(group: ExceptionGroup[PersonalRMError]) -> list[str]:

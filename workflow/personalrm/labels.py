@@ -36,23 +36,32 @@ def method_label(method: str, labels: Mapping[str, str] = METHOD_LABELS) -> str:
 
     >>> method_label("both.logprob")
     'SynthesizeMe: persona + demonstrations · log-prob, each order'
+    >>> method_label("oracle@all")
+    'Oracle (planted taste), all pairs'
     >>> method_label("mine.extra")
     'mine.extra'
     """
     if method in labels:
         return labels[method]
-    base, _, verdict = method.partition(".")
+    base, everything, verdict = _parts(method)
     if base in labels and verdict in VERDICT_LABELS:
-        return labels[base] + VERDICT_LABELS[verdict]
+        return labels[base] + (", all pairs" if everything else "") + VERDICT_LABELS[verdict]
     return method
 
 
-def method_rank(method: str, order: Sequence[str] = METHOD_ORDER) -> tuple[int, int, str]:
+def _parts(method: str) -> tuple[str, bool, str]:
+    """Base, whether all pairs are judged (`@all`), and verdict suffix of a method id."""
+    name, _, verdict = method.partition(".")
+    base, at, _ = name.partition("@")
+    return base, bool(at), verdict
+
+
+def method_rank(method: str, order: Sequence[str] = METHOD_ORDER) -> tuple[int, bool, int, str]:
     """Sort key of a method id: place of its base in `order` (unknown ones last, by name), then verdict."""
-    base, _, verdict = method.partition(".")
+    base, everything, verdict = _parts(method)
     place = order.index(base) if base in order else len(order)
     known = list(VERDICT_LABELS)
-    return place, known.index(verdict) if verdict in known else len(known), method
+    return place, everything, known.index(verdict) if verdict in known else len(known), method
 
 
 def k_rank(k: str) -> tuple[int, int]:

@@ -2,9 +2,10 @@
 
 Candidates follow the package's seeds (facts file, 3.4): -3 none, -2 labelled pairs only, -1 verified traces in their
 own order, 0 … n-1 traces shuffled and cut by that seed. Variant `corrected` (our choices): labelled demonstrations
-do reach the prompt; validation pairs are scored in both orders; candidates that show the same are scored once; they
-are scored in seed order and the search ends at the stop score; among equals the winner has the larger mean log-odds
-(where the judge gives them), then more demonstrations, then the smaller seed.
+do reach the prompt; validation pairs are scored in both orders; candidates are scored in seed order and the search ends
+at the stop score; among equals the winner has the larger mean log-odds (where the judge gives them), then more
+demonstrations, then the smaller seed. No call is made whose answer cannot change the winner: candidates that show the
+same are scored once, one that cannot win any more is dropped (`n_scored` shows it), a single one is not scored.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from personalrm.errors import ModelCallError
-from personalrm.judge import JudgeSettings, Shown, judge_pairs, presented_swapped
+from personalrm.judge import JudgeSettings, Shown, judge_pair, presented_swapped
 from personalrm.llm.types import LanguageModel
 from personalrm.records import Candidate, Demonstration, PreferencePair, Trace, Verdict
 
@@ -125,21 +126,47 @@ async def search(
     if not validation:
         shown = build_candidate(UNSHUFFLED, pairs, traces, settings)
         return SearchResult(shown, UNSHUFFLED, (), ("no validation pairs: the search was skipped",))
+    distinct = {shown for seed, shown in sets.items() if shown or seed == ZERO_SHOT}
+    if len(distinct) == 1:
+        seed = next(seed for seed, shown in sets.items() if shown in distinct)
+        return SearchResult(sets[seed], seed, (), ("a single candidate: nothing to choose, nothing was asked",))
     scored: list[Candidate] = []
     known: dict[tuple[Demonstration, ...], Candidate] = {}
     for seed in seeds:
         shown = sets[seed]
         if not shown and seed != ZERO_SHOT:
             continue
-        if shown in known:
-            scored.append(known[shown].model_copy(update={"seed": seed}))
-            continue
-        verdicts = await judge_pairs(model, validation, Shown(persona, shown), settings.judge)
-        known[shown] = score(seed, shown, verdicts)
-        scored.append(known[shown])
-        if _reached(known[shown], settings.stop_at_score):
+        if shown not in known:
+            to_beat = max((candidate.score or 0.0 for candidate in scored), default=0.0)
+            known[shown] = await _evaluate(model, seed, Shown(persona, shown), validation, settings, to_beat)
+        scored.append(known[shown].model_copy(update={"seed": seed}))
+        if _reached(scored[-1], settings.stop_at_score):
             break
     return _decide(scored, sets)
+
+
+async def _evaluate(
+    model: LanguageModel,
+    seed: int,
+    shown: Shown,
+    validation: Sequence[PreferencePair],
+    settings: SearchSettings,
+    to_beat: float,
+) -> Candidate:
+    """Score one candidate pair by pair, and leave off as soon as it cannot reach `to_beat` any more.
+
+    The bound is exact: even if all that is left were right, the score would be lower, so no rule among equals applies.
+    """
+    verdicts: list[Verdict] = []
+    for index, pair in enumerate(validation):
+        judged = await judge_pair(model, pair, shown, settings.judge)
+        verdicts += judged
+        left = (len(validation) - index - 1) * len(judged)
+        usable = sum(verdict.outcome != "provider_error" for verdict in verdicts)
+        correct = sum(verdict.outcome == "correct" for verdict in verdicts)
+        if usable + left and 100 * (correct + left) / (usable + left) < to_beat:
+            break
+    return score(seed, shown.demonstrations, verdicts)
 
 
 def _reached(candidate: Candidate, stop_at_score: float | None) -> bool:

@@ -138,9 +138,8 @@ def _judgments(group: pd.DataFrame, seed: int, n_resamples: int) -> dict[str, Va
 
 def _count(judged: pd.DataFrame) -> _Counts:
     """Right judgments and judgments by user (sorted) and draw."""
-    # Plain texts: as categories, users of other data sets would become empty rows.
-    right = judged.assign(user_id=judged["user_id"].astype("str"), right=judged["outcome"] == "correct")
-    cells = right.groupby(["user_id", "draw"])["right"].agg(["sum", "count"]).unstack(fill_value=0)
+    right = judged.assign(right=judged["outcome"] == "correct")
+    cells = right.groupby(["user_id", "draw"], observed=True)["right"].agg(["sum", "count"]).unstack(fill_value=0)
     return _Counts(cells["sum"].to_numpy(dtype="float64"), cells["count"].to_numpy(dtype="float64"))
 
 

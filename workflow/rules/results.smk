@@ -1,13 +1,14 @@
 """Scores, tables, figures and the manifest.
 
 INPUTS   verdicts/…
-OUTPUTS  data/verdicts.parquet, data/calls.parquet, tables/main.*, figures/main.*, manifest.json
+OUTPUTS  data/verdicts.parquet, data/calls.parquet, tables/main.{csv,md,tex,html},
+         figures/main.{pdf,svg,png,txt} (txt: the caption), manifest.json
 """
 
 
 rule collect_scores:
     input:
-        PLAN.verdict_paths(),
+        verdicts=PLAN.verdict_paths(),
     output:
         verdicts=f"{RUN}/data/verdicts.parquet",
         calls=f"{RUN}/data/calls.parquet",
@@ -31,11 +32,10 @@ rule table_main:
         verdicts=f"{RUN}/data/verdicts.parquet",
         calls=f"{RUN}/data/calls.parquet",
     output:
-        report(
-            multiext(f"{RUN}/tables/main", ".csv", ".md", ".tex", ".html"),
-            category="Tables",
-            caption="../report/table_main.rst",
-        ),
+        csv=f"{RUN}/tables/main.csv",
+        md=f"{RUN}/tables/main.md",
+        tex=f"{RUN}/tables/main.tex",
+        html=report(f"{RUN}/tables/main.html", category="Tables", caption="../report/table_main.rst"),
     log:
         f"{RUN}/logs/table_main.log",
     benchmark:
@@ -50,20 +50,19 @@ rule table_main:
     params:
         seed=CONFIG.statistics.seed,
         n_resamples=CONFIG.statistics.resamples,
-        methods=support.all_methods(CONFIG),
+        model_order=list(CONFIG.models),
     script:
         "../scripts/table_main.py"
 
 
 rule figure_main:
     input:
-        f"{RUN}/tables/main.csv",
+        csv=f"{RUN}/tables/main.csv",
     output:
-        report(
-            multiext(f"{RUN}/figures/main", ".pdf", ".svg", ".png"),
-            category="Figures",
-            caption="../report/figure_main.rst",
-        ),
+        pdf=f"{RUN}/figures/main.pdf",
+        svg=report(f"{RUN}/figures/main.svg", category="Figures", caption="../report/figure_main.rst"),
+        png=f"{RUN}/figures/main.png",
+        caption=f"{RUN}/figures/main.txt",
     log:
         f"{RUN}/logs/figure_main.log",
     benchmark:
@@ -76,7 +75,7 @@ rule figure_main:
     message:
         "Drawing the main figure"
     params:
-        methods=support.all_methods(CONFIG),
+        title_note=f"run {CONFIG.run}",
     script:
         "../scripts/figure_main.py"
 
@@ -102,9 +101,3 @@ rule manifest:
         config=RUN_CONFIG,
     shell:
         "{PYTHON} manifest --config {params.config:q} --out {output:q} > {log:q} 2>&1"
-
-
-rule main:
-    input:
-        multiext(f"{RUN}/tables/main", ".csv", ".md", ".tex", ".html"),
-        multiext(f"{RUN}/figures/main", ".pdf", ".svg", ".png"),

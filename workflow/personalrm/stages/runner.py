@@ -48,12 +48,10 @@ class Job:
 
 
 def runtime_from_env() -> RuntimeSettings:
-    """Cores and folders for embedded models, as the workflow sets them (`PERSONALRM_CORES`, `…_RUNTIME`, `…_CACHE`)."""
-    cache = os.environ.get("PERSONALRM_CACHE")
+    """Cores and folders for embedded models, as the workflow sets them (`PERSONALRM_CORES`, `PERSONALRM_RUNTIME`)."""
     return RuntimeSettings(
         runtime_dir=Path(os.environ.get("PERSONALRM_RUNTIME", ".snakemake/personalrm/servers")),
         cores=int(os.environ.get("PERSONALRM_CORES", os.cpu_count() or 1)),
-        cache_dir=Path(cache) if cache else None,
     )
 
 

@@ -1,0 +1,199 @@
+"""The real workflow, end to end, against a real local server."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from pathlib import Path
+
+from support.scripted_judge import judge
+from support.scripted_server import ScriptedServer
+
+from .conftest import ROOT, Project, quickstart_votes, small_config, write_votes
+
+COLUMNS = [
+    "dataset",
+    "variant",
+    "profile_model",
+    "judge_model",
+    "method",
+    "k",
+    "n_users",
+    "n_pairs",
+    "n_judgments",
+    "accuracy",
+    "ci_low",
+    "ci_high",
+    "ci_low_independent",
+    "ci_high_independent",
+    "accuracy_user_mean",
+    "tie",
+    "unparsed",
+    "refused",
+    "context_overflow",
+    "provider_error",
+    "share_first",
+    "n_draws",
+    "draw_sd",
+    "calls",
+    "tokens_in",
+    "tokens_out",
+    "cost_usd_list",
+]
+
+
+def rows(project: Project) -> list[dict[str, str]]:
+    with (project.run / "tables" / "main.csv").open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def find(table: list[dict[str, str]], **wanted: str) -> dict[str, str]:
+    (row,) = [row for row in table if all(row[key] == value for key, value in wanted.items())]
+    return row
+
+
+def test_whole_run_then_nothing_to_do_then_one_figure_without_a_call(project: Project, server: ScriptedServer) -> None:
+    project.snakemake()
+    table = rows(project)
+    assert list(table[0]) == COLUMNS
+
+    longer = find(table, method="longer")
+    votes = {(v["user_id"], v["chosen"]["content"]) for v in quickstart_votes()}
+    assert votes
+    # Three users with 14 pairs each have 4 test pairs each; every order is a judgment.
+    assert (longer["n_users"], longer["n_pairs"], longer["n_judgments"]) == ("3", "12", "24")
+    assert find(table, method="default", judge_model="big")["n_judgments"] == "24"
+    assert find(table, method="default.logprob_both", judge_model="tiny")["n_judgments"] == "12"
+    assert find(table, method="demos", profile_model="big", k="2")["n_draws"] == "2"
+    assert find(table, method="demos", profile_model="big", k="all")["n_draws"] == "1"
+    # The scripted judge does not look at positions.
+    assert find(table, method="default", judge_model="big")["share_first"].startswith("50")
+    transfer = find(table, profile_model="tiny", judge_model="big")
+    assert (transfer["method"], transfer["k"]) == ("both", "all")
+
+    manifest = json.loads((project.run / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["usage"]["calls"] == len({json.dumps(body, sort_keys=True) for body in server.requests})
+    assert manifest["data"]["people"]["funnel"]["users_written"] == 3
+    assert {"judge_standard", "judge_compact"} <= set(manifest["prompts"])
+
+    calls = server.count
+    assert "Nothing to be done" in project.snakemake()
+    (project.run / "figures" / "main.pdf").unlink()
+    before = project.tables()
+    server.stop()
+    output = project.snakemake("results/small/figures/main.pdf", cores=1)
+    assert "figure_main" in output
+    assert {k: v for k, v in project.tables().items() if k in before} == before
+    assert server.count == calls
+
+
+def test_workers_and_row_order_change_no_byte(tmp_path: Path) -> None:
+    runs = []
+    for name, cores, shuffle in (("one", 1, None), ("many", 8, 7)):
+        with ScriptedServer(judge) as server:
+            project = Project(tmp_path / name, small_config(server.url))
+            write_votes(project.folder / "votes.jsonl", quickstart_votes(), shuffle=shuffle)
+            project.snakemake(cores=cores, PYTHONHASHSEED=str(cores))
+            runs.append(project.tables())
+    one, many = runs
+    assert one.keys() == many.keys()
+    # The data card and the funnel hold the hash of the file; all else is equal to the byte.
+    different = {name for name in one if one[name] != many[name]}
+    assert different <= {"data/people/card.md"}
+
+
+def test_a_comment_a_cosmetic_edit_and_a_touched_file_cost_no_call(project: Project, server: ScriptedServer) -> None:
+    project.snakemake()
+    before, calls = project.tables(), server.count
+    project.config["models"]["big"]["timeout_s"] = 77
+    project.config["datasets"]["people"]["licence"] = "MIT, ours"
+    (project.folder / "votes.jsonl").touch()
+    shard = next((project.run / "data" / "people" / "shards").iterdir())
+    shard.touch()
+    project.snakemake()
+    assert server.count == calls
+    after = project.tables()
+    assert {name for name in before if before[name] != after[name]} <= {"data/people/card.md"}
+
+
+def test_hostile_user_ids_become_no_paths(project: Project) -> None:
+    names = ["../../x", "a/b", "\U0001f680", "n" * 300, "Aa", "aA"]
+    votes = []
+    for i, vote in enumerate(quickstart_votes()[: 14 * 6]):
+        votes.append({**vote, "user_id": names[i // 14]})
+    write_votes(project.folder / "votes.jsonl", votes)
+    project.config["datasets"]["people"] = {"path": "votes.jsonl", "shards": "per_user"}
+    project.config |= {"learn": {}, "models": {}, "transfer": {}, "methods": ["random", "longer"]}
+    project.snakemake()
+    assert find(rows(project), method="longer")["n_users"] == "6"
+    shards = [path.name for path in (project.run / "data" / "people" / "shards").iterdir()]
+    assert len({name.casefold() for name in shards}) == 6
+    assert all(len(name) < 60 for name in shards)
+    assert not (project.folder.parent / "x").exists()
+
+
+def test_a_user_whom_the_filter_removed_is_a_row_with_its_reason(project: Project) -> None:
+    votes = quickstart_votes()
+    few = [vote for vote in votes if vote["user_id"] != votes[0]["user_id"]]
+    write_votes(project.folder / "votes.jsonl", votes[:4] + few)
+    project.config["datasets"]["people"] = {"path": "votes.jsonl", "shards": "per_user"}
+    project.config |= {"learn": {}, "models": {}, "transfer": {}, "methods": ["longer"]}
+    project.snakemake()
+    reasons = [
+        json.loads(line)["reason"]
+        for path in (project.run / "verdicts").rglob("*.jsonl")
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    assert reasons.count("4 pairs, fewer than 5") == 1
+
+
+def test_preflight_lists_all_that_is_missing_before_any_job(project: Project, server: ScriptedServer) -> None:
+    project.config["models"]["big"]["api_key_env"] = "NOT_SET_A"
+    project.config["models"]["tiny"] |= {"backend": "litellm", "model": "openai/x", "api_key_env": "NOT_SET_B"}
+    (project.folder / "votes.jsonl").unlink()
+    started = time.monotonic()
+    output = project.snakemake(ok=False)
+    took = time.monotonic() - started
+    for wanted in ("votes.jsonl", "NOT_SET_A", "NOT_SET_B", "make quickstart", "3 thing(s) missing"):
+        assert wanted in output
+    assert not (project.run / "data").exists()
+    assert server.count == 0
+    assert took < 50  # bar: 10 s on a quiet machine
+    # A dry run needs none of it.
+    project.snakemake("-n")
+
+
+def test_preflight_asks_only_for_what_the_target_needs(project: Project, server: ScriptedServer) -> None:
+    project.snakemake()
+    project.config["models"]["big"]["api_key_env"] = "NOT_SET_A"
+    (project.run / "tables" / "main.csv").unlink()
+    project.snakemake("results/small/tables/main.csv")
+
+
+def test_dry_run_of_the_paper_needs_no_data_and_no_key(tmp_path: Path) -> None:
+    project = Project(tmp_path / "paper", {"run": "paper"})
+    project.config = __import__("yaml").safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
+    output = project.snakemake("-n", "--quiet", "rules", cores=16)
+    jobs = [line for line in output.splitlines() if line.startswith("total")]
+    assert 0 < int(jobs[0].split()[1]) <= 8000
+
+
+def test_config_problems_are_lines_with_paths_and_nothing_runs(project: Project) -> None:
+    project.config["models"]["big"]["tiemout_s"] = 3
+    project.config["metods"] = []
+    output = project.snakemake(ok=False)
+    assert "models.big.tiemout_s: unknown key; did you mean 'timeout_s'?" in output
+    assert "metods: unknown key" in output
+    assert "Traceback" not in output
+    assert not project.run.exists()
+
+
+def test_bad_votes_end_the_run_with_file_line_field_and_user(project: Project) -> None:
+    votes = quickstart_votes()
+    votes[2]["chosen"] = {"role": "assistant", "content": "   "}
+    write_votes(project.folder / "votes.jsonl", votes)
+    output = project.snakemake(ok=False)
+    assert "votes.jsonl, line 3, field chosen.content" in output
+    assert votes[2]["user_id"] in output
+    assert not list(project.run.glob("data/people/shards/*"))

@@ -1,0 +1,36 @@
+"""The response store's key: a hash of all that changes an answer and of nothing that does not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from personalrm.llm.types import Request
+
+KEY_FORMAT = 1
+"""Enters every key. Raise it only when the meaning of a `Request` field changes: every answer is then asked anew."""
+
+
+def request_key(identity: str, request: Request) -> str:
+    """SHA-256 (hex, 64 characters) of the model's `identity` and every field of `request`.
+
+    Time-outs, API keys, URLs and concurrency are no part of a request, and so of no key. Numbers are
+    normalised (a temperature of 0 and of 0.0 is one key). Our choice; DESIGN.md, section 5.
+    """
+    facts = {
+        "format": KEY_FORMAT,
+        "identity": identity,
+        "messages": [[message.role, message.content] for message in request.messages],
+        "max_tokens": int(request.max_tokens),
+        "temperature": float(request.temperature),
+        "top_p": float(request.top_p),
+        "seed": int(request.seed),
+        "sample_index": int(request.sample_index),
+        "top_logprobs": int(request.top_logprobs),
+        "stop": list(request.stop),
+        "json_schema": request.json_schema,
+    }
+    # Not files.canonical_json: its ASCII escapes make two lone surrogates equal to the character they
+    # spell; UTF-8 with surrogatepass keeps all texts apart and never fails.
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

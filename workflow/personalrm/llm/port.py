@@ -1,0 +1,254 @@
+"""The one door to a model: store, budget, concurrency, call, retry, store again (DESIGN.md, section 5)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from personalrm.errors import ConfigError, ContextOverflow, EmbeddedModelError, ModelCallError
+from personalrm.llm.budget import Budget
+from personalrm.llm.faults import ModelUnavailable
+from personalrm.llm.key import request_key
+from personalrm.llm.retry import RetryPolicy
+from personalrm.llm.store import ResponseStore
+from personalrm.llm.types import Backend, ModelSpec, Request, Response
+
+SHORT_TOKENS = 8
+"""Up to this `max_tokens` a call is nearly all prompt processing, and counts as short."""
+
+_BYTES_PER_TOKEN_LOW = 3
+_BYTES_PER_TOKEN_HIGH = 6
+_TOKENS_PER_MESSAGE = 8
+
+log = logging.getLogger("personalrm.llm")
+
+Price = Callable[[int, int], float | None]
+"""List price in US dollars of (prompt tokens, generated tokens); None where it is not known."""
+
+
+@dataclass(slots=True)
+class PortStats:
+    """What one port did. `joined` counts requests that shared a call in flight; `attempts` includes retries."""
+
+    hits: int = 0
+    joined: int = 0
+    calls: int = 0
+    attempts: int = 0
+    failures: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tokens_cached: int = 0
+    cost_usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PortEvent:
+    """A retry: which attempt failed, why (no secrets), and the wait in seconds before the next."""
+
+    model: str
+    attempt: int
+    error: str
+    wait_s: float
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A call that is being made, and how many wait for it."""
+
+    task: asyncio.Task[Response]
+    waiting: int = 0
+
+
+class Port:
+    """A `LanguageModel`: answers from the store, or asks the model once, carefully, and stores the answer.
+
+    A port belongs to one event loop. A call keeps its place (`max_concurrency`) while it waits for a retry,
+    so that a provider in trouble gets less traffic, not more.
+
+    Args:
+        spec: who the model is; `max_attempts`, `deadline_s` and `context_length` are read from it.
+        backend: how it is reached.
+        store: where answers are kept.
+        max_concurrency: calls at once (default: the spec's).
+        short_concurrency: of these, calls with at most `SHORT_TOKENS` to generate (default: no limit of their own).
+        budget: None, or what may be spent; a model without a price then raises ConfigError at its first call.
+        price: list price by token counts (default: from the spec's prices).
+        retry: waits and limits (default: from the spec).
+        on_event: told of every retry.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        backend: Backend,
+        store: ResponseStore,
+        *,
+        max_concurrency: int | None = None,
+        short_concurrency: int | None = None,
+        budget: Budget | None = None,
+        price: Price | None = None,
+        retry: RetryPolicy | None = None,
+        on_event: Callable[[PortEvent], None] | None = None,
+    ) -> None:
+        self.stats = PortStats()
+        self._spec = spec
+        self._backend = backend
+        self._store = store
+        self._places = asyncio.Semaphore(max_concurrency or spec.max_concurrency)
+        self._short_places = asyncio.Semaphore(short_concurrency) if short_concurrency else None
+        self._budget = budget
+        self._price = price or (lambda tokens_in, tokens_out: spec_price(spec, tokens_in, tokens_out))
+        self._retry = retry or RetryPolicy(spec.max_attempts, spec.deadline_s)
+        self._on_event = on_event
+        self._flights: dict[str, _Flight] = {}
+        # A closed door stays closed for this port. Issue E: read and write a mark beside the store here.
+        self._closed: ModelUnavailable | EmbeddedModelError | None = None
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Who the model is."""
+        return self._spec
+
+    async def complete(self, request: Request) -> Response:
+        """The stored answer to `request`, or a new one, which is stored before it is returned.
+
+        Raises a `ModelCallError` when there is no answer (never stored), `BudgetExceeded`, `StoreError`,
+        `ConfigError` (no price in a run with a budget) or, for embedded models, `EmbeddedModelError`.
+        """
+        key = request_key(self._spec.identity, request)
+        stored = self._store.get(key)
+        if stored is not None:
+            self.stats.hits += 1
+            return stored
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = _Flight(asyncio.create_task(self._answer(key, request)))
+        else:
+            self.stats.joined += 1
+        return await self._wait_for(key, flight)
+
+    async def aclose(self) -> None:
+        """Release the backend's connections. The store stays open: it belongs to the caller."""
+        await self._backend.aclose()
+
+    async def _wait_for(self, key: str, flight: _Flight) -> Response:
+        """Wait for a shared call; who is cancelled leaves the others waiting, and the last one ends the call."""
+        flight.waiting += 1
+        try:
+            return await asyncio.shield(flight.task)
+        finally:
+            flight.waiting -= 1
+            if flight.waiting == 0:
+                flight.task.cancel()
+                if self._flights.get(key) is flight:
+                    del self._flights[key]
+
+    async def _answer(self, key: str, request: Request) -> Response:
+        self._check_length(request)
+        async with self._place(request):
+            self._check_open()
+            reserved = self._reserve(request)
+            cost = 0.0
+            try:
+                response = await self._ask(request)
+                cost = response.cost_usd or 0.0
+            except ModelCallError:
+                self.stats.failures += 1
+                raise
+            finally:
+                if self._budget is not None:
+                    self._budget.settle(reserved, cost)
+            self._count(response)
+            return self._store.put(key, self._spec.identity, response)
+
+    async def _ask(self, request: Request) -> Response:
+        """Call the backend until it answers, fails for good, or the limits of the policy are reached."""
+        async for attempt in self._retry.controller(self._tell):
+            with attempt:
+                # Another call may have found the door closed while this one waited.
+                self._check_open()
+                self.stats.attempts += 1
+                try:
+                    response = await self._backend.call(request)
+                except (ModelUnavailable, EmbeddedModelError) as error:
+                    self._closed = error
+                    raise
+        if response.cost_usd is None:
+            response = replace(response, cost_usd=self._price(response.usage.tokens_in, response.usage.tokens_out))
+        return response
+
+    @asynccontextmanager
+    async def _place(self, request: Request) -> AsyncIterator[None]:
+        """A place among the calls at once; a short call waits for a short place first."""
+        if self._short_places is None or request.max_tokens > SHORT_TOKENS:
+            async with self._places:
+                yield
+        else:
+            async with self._short_places, self._places:
+                yield
+
+    def _check_open(self) -> None:
+        """Fail with the same message, and without a call, once the model cannot be had at all."""
+        if self._closed is not None:
+            raise type(self._closed)(str(self._closed))
+
+    def _check_length(self, request: Request) -> None:
+        """Refuse a prompt that cannot fit by any count: even at 6 bytes a token it is longer than the window.
+
+        Our estimate: English takes 4-5 bytes a token, other scripts fewer; the provider decides the rest.
+        """
+        size = prompt_bytes(request)
+        if size / _BYTES_PER_TOKEN_HIGH > self._spec.context_length:
+            raise ContextOverflow(
+                f"model {self._spec.name}: a prompt of {size} bytes cannot fit {self._spec.context_length} tokens "
+                f"(models.{self._spec.name}.context_length); it was not sent."
+            )
+
+    def _reserve(self, request: Request) -> float:
+        """Reserve the call's upper price in the budget; returns the reservation in US dollars."""
+        if self._budget is None or self._budget.limit_usd is None:
+            return 0.0
+        estimate = self._price(estimate_tokens(request), request.max_tokens)
+        if estimate is None:
+            name = self._spec.name
+            raise ConfigError(
+                f"models.{name}.price_in: the run has a budget, but no price is known for {self._spec.model}. Add "
+                f"models.{name}.price_in and models.{name}.price_out (US dollars per million tokens; 0 if it is free)."
+            )
+        self._budget.reserve(estimate, self._spec.name)
+        return estimate
+
+    def _tell(self, attempt: int, error: BaseException, wait_s: float) -> None:
+        event = PortEvent(self._spec.name, attempt, f"{type(error).__name__}: {error}", wait_s)
+        log.warning("model %s: attempt %d failed (%s); next in %.1f s", event.model, attempt, event.error, wait_s)
+        if self._on_event is not None:
+            self._on_event(event)
+
+    def _count(self, response: Response) -> None:
+        usage, stats = response.usage, self.stats
+        stats.calls += 1
+        stats.tokens_in += usage.tokens_in
+        stats.tokens_out += usage.tokens_out
+        stats.tokens_cached += usage.tokens_cached
+        stats.cost_usd += response.cost_usd or 0.0
+
+
+def prompt_bytes(request: Request) -> int:
+    """UTF-8 bytes of all messages."""
+    return sum(len(message.content.encode("utf-8", "surrogatepass")) for message in request.messages)
+
+
+def estimate_tokens(request: Request) -> int:
+    """An upper estimate of the prompt's tokens: a token for 3 bytes, and 8 for each message's frame (ours)."""
+    return math.ceil(prompt_bytes(request) / _BYTES_PER_TOKEN_LOW) + _TOKENS_PER_MESSAGE * len(request.messages)
+
+
+def spec_price(spec: ModelSpec, tokens_in: int, tokens_out: int) -> float | None:
+    """List price in US dollars from the spec, 0 for embedded models, None where the spec has no prices."""
+    if spec.price_in is not None and spec.price_out is not None:
+        return (tokens_in * spec.price_in + tokens_out * spec.price_out) / 1e6
+    return 0.0 if spec.backend == "embedded" else None

@@ -1,0 +1,134 @@
+"""Request and response of a language model, and the identity of a model.
+
+Plain dataclasses: this module is imported by nearly everything and must stay cheap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+Role = Literal["system", "user", "assistant"]
+BackendName = Literal["embedded", "openai", "litellm"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Everything about a call, beside the model, that may change its answer.
+
+    `messages` may end with an `assistant` message: the model then continues it (prefill), and the
+    response's text and log-probabilities hold the continuation only.
+    `sample_index` tells repeated samples of one prompt apart; it is a named part of the store's key.
+    `top_logprobs` > 0 asks for that many alternatives at each generated token.
+    """
+
+    messages: tuple[Message, ...]
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    sample_index: int = 0
+    top_logprobs: int = 0
+    stop: tuple[str, ...] = ()
+    json_schema: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """Alternatives at one generated token: (token text, natural log-probability), best first."""
+
+    top: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call, as the provider counted them. `tokens_cached` is a part of `tokens_in`."""
+
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tokens_cached: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A model's answer, raw. Parsing is done elsewhere and never changes what is stored.
+
+    `key` is the store's key of the request that led to it. `reasoning` is the provider's separate
+    thinking text, if any. `cost_usd` is the list price of the call without any cache discount;
+    None where no price is known.
+    """
+
+    text: str
+    finish_reason: str
+    usage: Usage
+    key: str = ""
+    logprobs: tuple[TokenLogprobs, ...] = ()
+    reasoning: str = ""
+    refusal: str = ""
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """How to reach one model, and who it is.
+
+    `name` is the config's name; `model` the provider's id (`openai/gpt-4o-mini`,
+    `together_ai/meta-llama/…`, or the catalogue id of an embedded model); `snapshot` a dated version or
+    the SHA-256 of the weights. Only `identity` enters the store's key; all else may change freely.
+    Prices are US dollars per million tokens.
+    """
+
+    name: str
+    backend: BackendName
+    model: str
+    snapshot: str = ""
+    api_base: str | None = None
+    api_key_env: str | None = None
+    path: str | None = None
+    context_length: int = 8192
+    max_concurrency: int = 8
+    timeout_s: float = 120.0
+    deadline_s: float = 900.0
+    max_attempts: int = 6
+    price_in: float | None = None
+    price_out: float | None = None
+    extra_body: tuple[tuple[str, str], ...] = field(default=())
+
+    @property
+    def identity(self) -> str:
+        """What the store's key knows of the model: backend-independent id, snapshot and extra body."""
+        extra = "".join(f"&{k}={v}" for k, v in sorted(self.extra_body))
+        return f"{self.model}@{self.snapshot}{extra}"
+
+
+class Backend(Protocol):
+    """One way to reach a model. Raises only subclasses of `ModelCallError` (or `EmbeddedModelError`)."""
+
+    async def call(self, request: Request) -> Response:
+        """Send `request` once, without retry, and return the raw answer (`key` left empty)."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release connections. Safe to call twice."""
+        ...
+
+
+class LanguageModel(Protocol):
+    """The one door to a model, as the rest of the library sees it."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Who the model is."""
+        ...
+
+    async def complete(self, request: Request) -> Response:
+        """Answer from the store, or ask the model, store the answer and return it."""
+        ...

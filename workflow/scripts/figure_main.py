@@ -1,0 +1,37 @@
+"""Draw the main figure from the published table alone: no verdicts, no model.
+
+| snakemake field      | content                                                       |
+|----------------------|---------------------------------------------------------------|
+| input.csv            | main.csv of `table_main`                                      |
+| params.title_note    | text under the title (optional), e.g. what data this is       |
+| output.pdf, svg, png | the figure; all under one name                                |
+| output.caption       | its caption as plain text (optional)                          |
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from personalrm.figures import main_caption, main_figure, save_figure
+from personalrm.files import atomic_write_text
+from personalrm.labels import METHOD_LABELS
+from personalrm.tables import read_main_table
+
+if TYPE_CHECKING:
+    from snakemake.script import Snakemake
+
+
+def main(snakemake: "Snakemake") -> None:
+    """Draw and save the figure, and its caption where the rule asks for it."""
+    table = read_main_table(Path(snakemake.input.csv))
+    note = str(snakemake.params.get("title_note", ""))
+    save_figure(
+        main_figure(table, labels=METHOD_LABELS, title_note=note),
+        Path(snakemake.output.pdf).with_suffix(""),
+    )
+    caption = snakemake.output.get("caption")
+    if caption:
+        atomic_write_text(Path(caption), main_caption(table) + "\n")
+
+
+if "snakemake" in globals():
+    main(globals()["snakemake"])

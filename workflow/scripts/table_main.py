@@ -1,0 +1,48 @@
+"""Make the main table: accuracy, intervals, outcomes and cost of every way of judging.
+
+| snakemake field    | content                                                                      |
+|--------------------|------------------------------------------------------------------------------|
+| input.verdicts     | verdicts.parquet of `collect_scores`                                         |
+| input.calls        | calls.parquet of `collect_scores`                                            |
+| params.seed        | seed of the bootstrap over users                                             |
+| params.n_resamples | number of its resamples                                                      |
+| params.model_order | models in the order of listing (optional)                                    |
+| output.csv         | all columns of `tables.COLUMNS`; percentages 0-100, list cost in dollars     |
+| output.md, tex, html | the same for people; must stand beside the csv under the same name         |
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from personalrm.scores import read_frame
+from personalrm.table_formats import write_table
+from personalrm.table_text import main_blocks, main_notes
+from personalrm.tables import gaps, main_table
+
+if TYPE_CHECKING:
+    from snakemake.script import Snakemake
+
+CAPTION = "Accuracy of personalised judges on the test pairs of each user (main table)"
+
+
+def main(snakemake: "Snakemake") -> None:
+    """Compute the table and write its four formats."""
+    verdicts, calls = (read_frame(Path(path)) for path in (snakemake.input.verdicts, snakemake.input.calls))
+    table = main_table(
+        verdicts,
+        calls,
+        seed=int(snakemake.params.seed),
+        n_resamples=int(snakemake.params.n_resamples),
+        model_order=list(snakemake.params.get("model_order", [])),
+    )
+    write_table(
+        table,
+        Path(snakemake.output.csv).with_suffix(""),
+        caption=CAPTION,
+        notes=[*main_notes(table), *gaps(verdicts)],
+        blocks=main_blocks(table),
+    )
+
+
+if "snakemake" in globals():
+    main(globals()["snakemake"])
