@@ -27,7 +27,7 @@ quickstart: install  ## the whole job on bundled data with real embedded models
 
 showcase: install  ## all bundled users and the 1.5B model (up to two hours on two cores)
 	$(BIN)/python -m personalrm models fetch --no-hub qwen2.5-coder-1.5b
-	@$(BIN)/python -m personalrm estimate --config config/showcase.yaml
+	@$(BIN)/python -m personalrm estimate --config config/showcase.yaml --cores $(CORES)
 	$(SNAKEMAKE) --configfile config/showcase.yaml
 	@$(BIN)/python -m personalrm summary results/showcase
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -95,6 +96,10 @@ def _add_results(commands: Any) -> None:  # noqa: ANN401
     summary = commands.add_parser("summary", help="print the main table of a run and where its results are")
     summary.add_argument("run", type=Path, help="folder of the run, as results/quickstart")
     summary.set_defaults(handler=_summary)
+    estimate = commands.add_parser("estimate", help="how long a run on embedded models will take on this machine")
+    estimate.add_argument("--config", type=Path, required=True, help="config file of the run")
+    estimate.add_argument("--cores", type=int, default=os.cpu_count() or 1)
+    estimate.set_defaults(handler=_estimate)
 
 
 def _add_models(commands: Any) -> None:  # noqa: ANN401
@@ -167,6 +172,12 @@ def _manifest(options: argparse.Namespace) -> None:
     from personalrm.stages.manifest import manifest_stage
 
     manifest_stage(options.config, options.out)
+
+
+def _estimate(options: argparse.Namespace) -> None:
+    from personalrm.stages.estimate import estimate
+
+    sys.stdout.write(estimate(options.config, options.cores))
 
 
 def _summary(options: argparse.Namespace) -> None:

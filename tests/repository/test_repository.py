@@ -1,0 +1,90 @@
+"""The repository's own promises: pins in step, files of a readable size, nothing private, cheap imports."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+LIBRARY = ROOT / "workflow" / "personalrm"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+RUNTIME: list[str] = PROJECT["dependencies"]
+TEST: list[str] = PROJECT["optional-dependencies"]["test"]
+
+
+def pip_section(path: Path) -> list[str]:
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    (section,) = [entry["pip"] for entry in content["dependencies"] if isinstance(entry, dict)]
+    return list(section)
+
+
+def test_environment_yml_has_the_pins_of_pyproject() -> None:
+    assert pip_section(ROOT / "environment.yml") == RUNTIME + TEST
+    assert pip_section(ROOT / "workflow" / "envs" / "personalrm.yml") == RUNTIME
+
+
+def test_every_direct_pin_is_exact_and_agrees_with_the_constraints() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
+    constraints = {name.lower().replace("_", "-"): version for name, _, version in (x.partition("==") for x in lines)}
+    for pin in RUNTIME + TEST:
+        name, _, version = re.sub(r"\[.*\]", "", pin).partition("==")
+        assert constraints[name.lower().replace("_", "-")] == version
+
+
+def python_files() -> list[Path]:
+    return sorted(LIBRARY.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(LIBRARY)))
+def test_files_and_functions_stay_readable(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 310
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 60, f"{path.name}: {node.name}"
+
+
+def test_the_library_never_imports_snakemake() -> None:
+    for path in python_files():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not any(name.split(".")[0] == "snakemake" for name in names), path
+
+
+def test_import_is_cheap() -> None:
+    code = "import sys, personalrm, personalrm.cli, json; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    loaded = set(json.loads(done.stdout))
+    assert not loaded & {"litellm", "pandas", "torch", "datasets", "matplotlib", "snakemake"}
+
+
+def tracked_files() -> list[Path]:
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in done.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+def test_no_machine_path_and_nothing_of_the_shared_data_is_tracked() -> None:
+    for path in tracked_files():
+        if path.suffix in {".png", ".pdf"}:
+            continue
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"/(root|home|work|Users)/[a-z]", text), path
+        assert "expert_17" not in text or path.parts[-2] in {"benchmark", "examples"}, path
+
+
+def test_every_rule_has_log_benchmark_resources_and_message() -> None:
+    for path in (ROOT / "workflow" / "rules").glob("*.smk"):
+        for rule in re.split(r"\n(?: {4})?(?=rule\b)", path.read_text(encoding="utf-8"))[1:]:
+            for directive in ("log:", "benchmark:", "resources:", "message:", "conda:"):
+                assert directive in rule, (path.name, rule.splitlines()[0], directive)
