@@ -2,16 +2,21 @@
 
 snakemake --cores 16                                        the full replication, as config/config.yaml describes it
 snakemake --cores 2 --configfile config/quickstart.yaml     embedded models, bundled data
+snakemake --cores 1 results/quickstart/figures/main.pdf     one result of a run that was made here before
 """
 
+import sys
+
 from snakemake.utils import min_version
+
+from personalrm import workflow_support as support
 
 min_version("9.27")
 
 
 if not workflow.overwrite_configfiles:
 
-    configfile: "config/config.yaml"
+    configfile: support.default_configfile(sys.argv[1:])
 
 
 report: "workflow/report/workflow.rst"

@@ -30,7 +30,7 @@ class Project:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in ("Snakefile", "workflow", "resources", "config"):
+        for name in ("Snakefile", "workflow", "profiles", "resources", "config"):
             target = self.folder / name
             if not target.exists():
                 target.symlink_to(ROOT / name)
@@ -42,18 +42,20 @@ class Project:
     def write_config(self) -> None:
         (self.folder / "run.yaml").write_text(yaml.safe_dump(self.config), encoding="utf-8")
 
-    def command(self, *arguments: str, cores: int = 2) -> list[str]:
+    def command(self, *arguments: str, cores: int = 2, configfile: bool = True) -> list[str]:
         self.write_config()
-        base = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--configfile", "run.yaml"]
-        return [*base, *arguments]
+        given = ["--configfile", "run.yaml"] if configfile else []
+        return [sys.executable, "-m", "snakemake", *arguments, "--cores", str(cores), *given]
 
     def environment(self, **extra: str) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("PERSONALRM_") or k == "PERSONALRM_CACHE"}
         return {**kept, **extra}
 
-    def snakemake(self, *arguments: str, cores: int = 2, ok: bool = True, **env: str) -> str:
+    def snakemake(
+        self, *arguments: str, cores: int = 2, ok: bool = True, configfile: bool = True, **env: str
+    ) -> str:
         done = subprocess.run(
-            self.command(*arguments, cores=cores),
+            self.command(*arguments, cores=cores, configfile=configfile),
             cwd=self.folder,
             env=self.environment(**env),
             capture_output=True,
@@ -88,7 +90,7 @@ def small_config(url: str, **changes: object) -> dict[str, Any]:
     config: dict[str, Any] = {
         "run": "small",
         "seed": 1,
-        "datasets": {"people": {"path": "votes.jsonl", "shards": 2, "max_users": 3, "licence": "MIT"}},
+        "datasets": {"people": {"path": "votes.jsonl", "shards": 1, "max_users": 3, "licence": "MIT"}},
         "models": {
             "big": {"backend": "openai", "model": "big", "api_base": url, "max_concurrency": 4},
             "tiny": {

@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import sys
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,6 +31,19 @@ __all__ = ["Plan", "all_methods", "fingerprint"]
 
 STATE = Path(".snakemake/personalrm")
 """Folder of resolved configs, of the owner's mark and of embedded servers' states; beside Snakemake's own."""
+
+
+def default_configfile(arguments: Iterable[str]) -> str:
+    """Config file where none was given: that of the run whose result is asked for, if it was planned here before.
+
+    So `snakemake results/<run>/figures/main.pdf` needs no `--configfile`. `arguments` are those of the command line.
+    """
+    for target in arguments:
+        for parent in Path(target).parents:
+            known = STATE / f"{parent.name}.json"
+            if known.is_file() and Path(load_raw([known])["results"]) == parent.parent:
+                return str(known)
+    return "config/config.yaml"
 
 
 def load_for_snakemake(configfiles: Sequence[str | Path], merged: Mapping[str, Any]) -> Config:
@@ -172,6 +186,17 @@ def owner_name() -> str:
     return f"{os.getpid()}:{psutil.Process().create_time()}"
 
 
+def export_paths(checkout: str | Path) -> None:
+    """Let `python -m personalrm` in a job mean this interpreter, and this checkout's library.
+
+    Snakemake may have been started by its path, without its environment being active.
+    """
+    for name, entry in (("PATH", Path(sys.executable).parent), ("PYTHONPATH", Path(checkout) / "workflow")):
+        known = [part for part in os.environ.get(name, "").split(os.pathsep) if part]
+        if str(entry) not in known[:1]:
+            os.environ[name] = os.pathsep.join([str(entry), *known])
+
+
 def export_environment(cores: int) -> None:
     """Tell the jobs who owns them, how many cores there are, and where embedded servers keep their state."""
     os.environ["PERSONALRM_OWNER"] = owner_name()
@@ -217,11 +242,19 @@ def _alive(pid: int, created: float) -> bool:
         return False
 
 
-def stop_embedded_servers() -> None:
-    """End the embedded servers of this working directory."""
-    from personalrm.embedded.lifecycle import stop_servers
+def end_run() -> None:
+    """End the embedded servers of this working directory, and let the process exit at once.
 
-    stop_servers(runtime_dir())
+    Snakemake 9.27 arms a timer each scheduling round, for as long as `max-jobs-per-timespan` says (a minute in our
+    profile), and would wait for the last of them before it exits.
+    """
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.cancel()
+    if list(runtime_dir().glob("*.json")):
+        from personalrm.embedded.lifecycle import stop_servers
+
+        stop_servers(runtime_dir())
 
 
 def config_hash(config: Config) -> str:

@@ -21,11 +21,13 @@ rule bootstrap:
         llm_calls=lambda wildcards: calls_for(wildcards.model),
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
+    params:
+        reads=lambda wildcards: support.fingerprint(
+            CONFIG, "bootstrap", model=wildcards.model
+        ),
+        config=RUN_CONFIG,
     message:
         "Bootstrapping reasoning: {wildcards.model} on {wildcards.dataset}, shard {wildcards.shard}"
-    params:
-        reads=lambda wildcards: support.fingerprint(CONFIG, "bootstrap", model=wildcards.model),
-        config=RUN_CONFIG,
     shell:
-        "{PYTHON} bootstrap --config {params.config:q} --users {input.users:q} --out {output:q}"
+        "python -m personalrm bootstrap --config {params.config:q} --users {input.users:q} --out {output:q}"
         " --model {wildcards.model:q} --variant {wildcards.variant:q} > {log:q} 2>&1"

@@ -4,11 +4,8 @@ INPUTS   the config files
 OUTPUTS  RUN_CONFIG, the resolved config that the stages read
 """
 
-import sys
-
 from snakemake.exceptions import WorkflowError
 
-from personalrm import workflow_support as support
 from personalrm.errors import PersonalRMError
 
 try:
@@ -22,11 +19,11 @@ RUN_CONFIG = support.write_run_config(CONFIG)
 
 # Job processes and embedded model servers watch this process and end with it.
 CORES = workflow.resource_settings.cores or 1
-if workflow.is_main_process:
+support.export_paths(workflow.basedir)
+if workflow.is_main_process or workflow.remote_exec:
     support.export_environment(CORES)
+if workflow.is_main_process:
     support.clear_stale_lock()
-
-PYTHON = f"{sys.executable} -m personalrm"
 
 
 wildcard_constraints:
@@ -58,8 +55,8 @@ onstart:
 
 
 onsuccess:
-    support.stop_embedded_servers()
+    support.end_run()
 
 
 onerror:
-    support.stop_embedded_servers()
+    support.end_run()

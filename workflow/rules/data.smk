@@ -4,7 +4,6 @@ INPUTS   datasets.<name>.path of the config
 OUTPUTS  data/<dataset>/shards/<shard>.jsonl, funnel.json, card.md
 """
 
-
 for _dataset in CONFIG.datasets:
 
     rule:
@@ -20,16 +19,18 @@ for _dataset in CONFIG.datasets:
             f"{RUN}/logs/prepare/{_dataset}.log",
         benchmark:
             f"{RUN}/benchmarks/prepare/{_dataset}.tsv"
+        # Bad data stay bad.
+        retries: 0
         conda:
             "../envs/personalrm.yml"
         resources:
             mem_mb=1000,
             runtime=30,
-        message:
-            f"Reading votes of {_dataset}, filtering users, splitting their pairs"
         params:
             reads=PLAN.dataset_fingerprint(_dataset),
             config=RUN_CONFIG,
             dataset=_dataset,
+        message:
+            f"Reading votes of {_dataset}, filtering users, splitting their pairs"
         shell:
-            "{PYTHON} prepare --config {params.config:q} --dataset {params.dataset:q} > {log:q} 2>&1"
+            "python -m personalrm prepare --config {params.config:q} --dataset {params.dataset:q} > {log:q} 2>&1"

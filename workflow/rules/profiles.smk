@@ -22,14 +22,18 @@ rule profile:
         llm_calls=lambda wildcards: calls_for(wildcards.model),
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
-    message:
-        "Learning profiles: {wildcards.model} on {wildcards.dataset}, k = {wildcards.k}, shard {wildcards.shard}"
     params:
         reads=lambda wildcards: support.fingerprint(
-            CONFIG, "profile", model=wildcards.model, variant=wildcards.variant, k=support.read_k(wildcards.k)
+            CONFIG,
+            "profile",
+            model=wildcards.model,
+            variant=wildcards.variant,
+            k=support.read_k(wildcards.k),
         ),
         config=RUN_CONFIG,
+    message:
+        "Learning profiles: {wildcards.model} on {wildcards.dataset}, k = {wildcards.k}, shard {wildcards.shard}"
     shell:
-        "{PYTHON} profile --config {params.config:q} --users {input.users:q} --traces {input.traces:q}"
+        "python -m personalrm profile --config {params.config:q} --users {input.users:q} --traces {input.traces:q}"
         " --out {output:q} --model {wildcards.model:q} --variant {wildcards.variant:q} --k {wildcards.k:q}"
         " > {log:q} 2>&1"

@@ -35,7 +35,11 @@ rule table_main:
         csv=f"{RUN}/tables/main.csv",
         md=f"{RUN}/tables/main.md",
         tex=f"{RUN}/tables/main.tex",
-        html=report(f"{RUN}/tables/main.html", category="Tables", caption="../report/table_main.rst"),
+        html=report(
+            f"{RUN}/tables/main.html",
+            category="Tables",
+            caption="../report/table_main.rst",
+        ),
     log:
         f"{RUN}/logs/table_main.log",
     benchmark:
@@ -45,12 +49,12 @@ rule table_main:
     resources:
         mem_mb=4000,
         runtime=60,
-    message:
-        "Making the main table"
     params:
         seed=CONFIG.statistics.seed,
         n_resamples=CONFIG.statistics.resamples,
         model_order=list(CONFIG.models),
+    message:
+        "Making the main table"
     script:
         "../scripts/table_main.py"
 
@@ -60,7 +64,11 @@ rule figure_main:
         csv=f"{RUN}/tables/main.csv",
     output:
         pdf=f"{RUN}/figures/main.pdf",
-        svg=report(f"{RUN}/figures/main.svg", category="Figures", caption="../report/figure_main.rst"),
+        svg=report(
+            f"{RUN}/figures/main.svg",
+            category="Figures",
+            caption="../report/figure_main.rst",
+        ),
         png=f"{RUN}/figures/main.png",
         caption=f"{RUN}/figures/main.txt",
     log:
@@ -72,10 +80,10 @@ rule figure_main:
     resources:
         mem_mb=2000,
         runtime=30,
-    message:
-        "Drawing the main figure"
     params:
         title_note=f"run {CONFIG.run}",
+    message:
+        "Drawing the main figure"
     script:
         "../scripts/figure_main.py"
 
@@ -95,9 +103,9 @@ rule manifest:
     resources:
         mem_mb=1000,
         runtime=10,
-    message:
-        "Writing the manifest"
     params:
         config=RUN_CONFIG,
+    message:
+        "Writing the manifest"
     shell:
-        "{PYTHON} manifest --config {params.config:q} --out {output:q} > {log:q} 2>&1"
+        "python -m personalrm manifest --config {params.config:q} --out {output:q} > {log:q} 2>&1"

@@ -20,13 +20,13 @@ rule no_model:
     resources:
         mem_mb=1000,
         runtime=10,
-    message:
-        "Judging without a model: {wildcards.dataset}, shard {wildcards.shard}"
     params:
         reads=support.fingerprint(CONFIG, "baseline"),
         config=RUN_CONFIG,
+    message:
+        "Judging without a model: {wildcards.dataset}, shard {wildcards.shard}"
     shell:
-        "{PYTHON} judge --config {params.config:q} --users {input.users:q} --out {output:q} > {log:q} 2>&1"
+        "python -m personalrm judge --config {params.config:q} --users {input.users:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule baseline:
@@ -45,13 +45,15 @@ rule baseline:
         llm_calls=lambda wildcards: calls_for(wildcards.judge),
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
+    params:
+        reads=lambda wildcards: support.fingerprint(
+            CONFIG, "baseline", model=wildcards.judge
+        ),
+        config=RUN_CONFIG,
     message:
         "Judging without profiles: {wildcards.judge} on {wildcards.dataset}, shard {wildcards.shard}"
-    params:
-        reads=lambda wildcards: support.fingerprint(CONFIG, "baseline", model=wildcards.judge),
-        config=RUN_CONFIG,
     shell:
-        "{PYTHON} judge --config {params.config:q} --users {input.users:q} --out {output:q}"
+        "python -m personalrm judge --config {params.config:q} --users {input.users:q} --out {output:q}"
         " --judge {wildcards.judge:q} > {log:q} 2>&1"
 
 
@@ -72,14 +74,18 @@ rule judge:
         llm_calls=lambda wildcards: calls_for(wildcards.judge),
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
+    params:
+        reads=lambda wildcards: support.fingerprint(
+            CONFIG,
+            "judge",
+            model=wildcards.judge,
+            profile=wildcards.model,
+            k=support.read_k(wildcards.k),
+        ),
+        config=RUN_CONFIG,
     message:
         "Judging: profiles of {wildcards.model}, judge {wildcards.judge}, {wildcards.dataset}, k = {wildcards.k},"
         " shard {wildcards.shard}"
-    params:
-        reads=lambda wildcards: support.fingerprint(
-            CONFIG, "judge", model=wildcards.judge, profile=wildcards.model, k=support.read_k(wildcards.k)
-        ),
-        config=RUN_CONFIG,
     shell:
-        "{PYTHON} judge --config {params.config:q} --users {input.users:q} --profiles {input.profiles:q}"
+        "python -m personalrm judge --config {params.config:q} --users {input.users:q} --profiles {input.profiles:q}"
         " --profile-model {wildcards.model:q} --judge {wildcards.judge:q} --out {output:q} > {log:q} 2>&1"
