@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from personalrm.config_load import config_schema
+
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "workflow" / "personalrm"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -37,6 +39,11 @@ def test_every_direct_pin_is_exact_and_agrees_with_the_constraints() -> None:
     for pin in RUNTIME + TEST:
         name, _, version = re.sub(r"\[.*\]", "", pin).partition("==")
         assert constraints[name.lower().replace("_", "-")] == version
+
+
+def test_config_schema_is_in_step() -> None:
+    kept = (ROOT / "workflow" / "schemas" / "config.json").read_text(encoding="utf-8")
+    assert kept == config_schema(), "run: python -m personalrm schema > workflow/schemas/config.json"
 
 
 def python_files() -> list[Path]:

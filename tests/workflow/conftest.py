@@ -51,9 +51,7 @@ class Project:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("PERSONALRM_") or k == "PERSONALRM_CACHE"}
         return {**kept, **extra}
 
-    def snakemake(
-        self, *arguments: str, cores: int = 2, ok: bool = True, configfile: bool = True, **env: str
-    ) -> str:
+    def snakemake(self, *arguments: str, cores: int = 2, ok: bool = True, configfile: bool = True, **env: str) -> str:
         done = subprocess.run(
             self.command(*arguments, cores=cores, configfile=configfile),
             cwd=self.folder,

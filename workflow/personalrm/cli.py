@@ -96,6 +96,8 @@ def _add_results(commands: Any) -> None:  # noqa: ANN401
     summary = commands.add_parser("summary", help="print the main table of a run and where its results are")
     summary.add_argument("run", type=Path, help="folder of the run, as results/quickstart")
     summary.set_defaults(handler=_summary)
+    schema = commands.add_parser("schema", help="print the JSON schema of the config (workflow/schemas/config.json)")
+    schema.set_defaults(handler=_schema)
     estimate = commands.add_parser("estimate", help="how long a run on embedded models will take on this machine")
     estimate.add_argument("--config", type=Path, required=True, help="config file of the run")
     estimate.add_argument("--cores", type=int, default=os.cpu_count() or 1)
@@ -172,6 +174,13 @@ def _manifest(options: argparse.Namespace) -> None:
     from personalrm.stages.manifest import manifest_stage
 
     manifest_stage(options.config, options.out)
+
+
+def _schema(options: argparse.Namespace) -> None:
+    from personalrm.config_load import config_schema
+
+    del options
+    sys.stdout.write(config_schema())
 
 
 def _estimate(options: argparse.Namespace) -> None:

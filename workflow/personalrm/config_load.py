@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -176,3 +177,12 @@ def read_resolved(path: Path) -> Config:
     if not path.is_file():
         raise ConfigError(f"{path}: no resolved config; stages are run by the workflow (snakemake), which writes it")
     return Config.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def config_schema() -> str:
+    """JSON schema of a config file, for editors (`# yaml-language-server: $schema=…`). Generated, never edited."""
+    schema = Config.model_json_schema()
+    # A data set's name is its key in the file.
+    entry = schema["$defs"]["DatasetSettings"]
+    entry["required"] = [name for name in entry["required"] if name != "name"]
+    return json.dumps(schema, indent=1, sort_keys=True) + "\n"

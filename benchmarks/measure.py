@@ -1,0 +1,125 @@
+"""Measure the bars of issue A on this machine: `python benchmarks/measure.py [--only NAME]`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAIRS = 10_000
+
+
+def seconds(command: list[str], cwd: Path = ROOT, repeat: int = 3) -> float:
+    """Best wall time of a command in seconds."""
+    times = []
+    for _ in range(repeat):
+        begun = time.perf_counter()
+        subprocess.run(command, cwd=cwd, check=True, capture_output=True)
+        times.append(time.perf_counter() - begun)
+    return min(times)
+
+
+def calibration() -> float:
+    """Seconds of `import snakemake.cli`."""
+    return seconds([sys.executable, "-c", "import snakemake.cli"])
+
+
+def measure_import() -> tuple[float, str]:
+    """`import personalrm` beyond a bare interpreter."""
+    bare = seconds([sys.executable, "-c", "pass"])
+    return seconds([sys.executable, "-c", "import personalrm"]) - bare, "s, bar 0.5"
+
+
+def measure_dry_run() -> tuple[float, str]:
+    """Dry run of config/config.yaml."""
+    command = [sys.executable, "-m", "snakemake", "-n", "--cores", "16", "--quiet", "all"]
+    return seconds(command, repeat=2), "s, bar 10"
+
+
+def measure_store() -> tuple[float, str]:
+    """10,000 pairs' judgments (both orders) scored from a warm store: second pass of `_score_all`."""
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(_score_all(Path(folder) / "store.sqlite", PAIRS // 2))
+        begun = time.perf_counter()
+        asyncio.run(_score_all(Path(folder) / "store.sqlite", PAIRS // 2))
+        return time.perf_counter() - begun, "s, bar 5"
+
+
+def measure_memory() -> tuple[float, str]:
+    """Peak memory of a process of its own that judges 10,000 pairs."""
+    code = f"import measure; measure.judge_many({PAIRS})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, check=True, capture_output=True, text=True
+    )
+    return json.loads(done.stdout)["peak_mb"], "MB, bar 500"
+
+
+def judge_many(pairs: int) -> None:
+    """Judge `pairs` pairs through the stage's own function and print the peak memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(_score_all(Path(folder) / "store.sqlite", pairs))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    sys.stdout.write(json.dumps({"peak_mb": peak}))
+
+
+async def _score_all(store_path: Path, pairs: int) -> None:
+    """Judge generated pairs (100 users) with a scripted backend behind the real port and store."""
+    from personalrm.judge import JudgeSettings, Recorder, Shown, judge_pairs
+    from personalrm.llm.port import Port
+    from personalrm.llm.store import ResponseStore
+    from personalrm.llm.types import ModelSpec, Request, Response, Usage
+    from personalrm.records import PreferencePair, Turn
+
+    class Scripted:
+        async def call(self, request: Request) -> Response:
+            del request
+            return Response("Reasons.\nPreference: First", "stop", Usage(300, 60))
+
+        async def aclose(self) -> None:
+            return None
+
+    def pair(index: int) -> PreferencePair:
+        text = f"answer {index} " + "word " * 150
+        context = (Turn(role="user", content=f"question {index} " + "word " * 40),)
+        return PreferencePair(
+            user_id=f"u{index % 100}", pair_id=str(index), context=context, chosen=text, rejected=text + "x"
+        )
+
+    with ResponseStore(store_path) as store:
+        port = Port(ModelSpec(name="m", backend="openai", model="m", max_concurrency=64), Scripted(), store)
+        recorder = Recorder(port, "judge")
+        made = [pair(index) for index in range(pairs)]
+        for user in range(100):
+            await judge_pairs(recorder, made[user::100], Shown(persona="likes tea"), JudgeSettings())
+
+
+MEASURES: dict[str, Callable[[], tuple[float, str]]] = {
+    "import": measure_import,
+    "dry_run": measure_dry_run,
+    "store": measure_store,
+    "memory": measure_memory,
+}
+
+
+def main() -> None:
+    """Print each number beside its bar and the calibration."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=sorted(MEASURES))
+    only = parser.parse_args().only
+    for name, measure in MEASURES.items():
+        if only in (None, name):
+            calibrated = calibration()
+            value, unit = measure()
+            print(f"{name:10} {value:8.2f} {unit}   (import snakemake.cli: {calibrated:.2f} s)", flush=True)
+
+
+if __name__ == "__main__":
+    main()
