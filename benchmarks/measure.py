@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -66,7 +65,9 @@ def judge_many(pairs: int) -> None:
     """Judge `pairs` pairs through the stage's own function and print the peak memory."""
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(_score_all(Path(folder) / "store.sqlite", pairs))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not ru_maxrss, which a new process inherits from the one that it was forked from.
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
     sys.stdout.write(json.dumps({"peak_mb": peak}))
 
 

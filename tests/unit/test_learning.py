@@ -199,7 +199,7 @@ def test_persona_of_a_compact_prompt_continues_the_given_start() -> None:
     model = ScriptedModel(lambda _: text(" are short. They also", finish_reason="length"))
     shown = [Demonstration(pair=pair("a"), swapped=False)]
     induced = asyncio.run(induce_persona(model, shown, PersonaSettings("compact", 64)))
-    assert induced == ("This user prefers answers that are short.", ())
+    assert induced == ("This user likes answers that are short.", ())
 
 
 def test_persona_input_is_shortened_by_whole_judgements_oldest_first_and_recorded() -> None:

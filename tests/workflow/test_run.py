@@ -198,3 +198,15 @@ def test_bad_votes_end_the_run_with_file_line_field_and_user(project: Project) -
     assert "votes.jsonl, line 3, field chosen.content" in output
     assert votes[2]["user_id"] in output
     assert not list(project.run.glob("data/people/shards/*"))
+
+
+def test_endpoints_are_called_only_by_the_explicit_check(project: Project) -> None:
+    with ScriptedServer(judge, api_key="right") as server:
+        for model in project.config["models"].values():
+            model |= {"api_base": server.url, "api_key_env": "A_KEY"}
+        output = project.snakemake("--config", "check_endpoints=true", ok=False, A_KEY="canary-wrong-key")
+        assert server.count == len(project.config["models"])
+    assert "models.big: the endpoint did not answer" in output
+    assert "models.tiny: the endpoint did not answer" in output
+    assert "canary-wrong-key" not in output
+    assert not (project.run / "data").exists()

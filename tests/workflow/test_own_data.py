@@ -1,0 +1,49 @@
+"""Real votes, converted by the documented examples, through the whole workflow (scripted model)."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.scripted_server import ScriptedServer
+
+from .conftest import ROOT, Project, small_config
+
+SHARED = Path(os.environ.get("PERSONALRM_SHARED_DATA", ROOT.parent / "shared" / "data"))
+
+
+def run_on(folder: Path, server: ScriptedServer, converter: str, source: Path, dataset: dict[str, Any]) -> list[Any]:
+    if not source.is_file():
+        pytest.skip(f"{source.name} is not here: set PERSONALRM_SHARED_DATA to a folder that has it")
+    config = small_config(server.url, k=["all"], draws=1, transfer={}, datasets={"real": dataset})
+    config["learn"]["models"] = ["big"]
+    project = Project(folder, config)
+    script = str(ROOT / "examples" / converter)
+    subprocess.run([sys.executable, script, str(source), "votes.jsonl"], cwd=project.folder, check=True)
+    project.snakemake("results/small/tables/main.csv")
+    with (project.run / "tables" / "main.csv").open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_prism_slice_all_six_users(tmp_path: Path, server: ScriptedServer) -> None:
+    source = SHARED / "prism_slice" / "pairs.jsonl.gz"
+    table = run_on(
+        tmp_path / "work", server, "convert_prism_slice.py", source, {"path": "votes.jsonl", "shards": "per_user"}
+    )
+    assert {row["method"] for row in table} == {"random", "longer", "default", "demos", "persona", "both"}
+    assert {row["n_users"] for row in table} == {"6"}
+    assert {row["n_pairs"] for row in table} == {"50"}
+
+
+@pytest.mark.full
+def test_mtbench_six_users_by_stable_hash(tmp_path: Path, server: ScriptedServer) -> None:
+    source = SHARED / "mtbench_judges" / "judgments.jsonl.gz"
+    dataset = {"path": "votes.jsonl", "shards": "per_user", "max_users": 6}
+    table = run_on(tmp_path / "work", server, "convert_mtbench.py", source, dataset)
+    assert {row["n_users"] for row in table} == {"6"}
+    assert {row["n_pairs"] for row in table} == {"41"}
