@@ -147,7 +147,8 @@ def _panel(
     with_k: bool,
 ) -> None:
     axes.set_xlim(limits)
-    axes.set_ylim(layout.bottom, 0)
+    # An empty table has a panel without rows; matplotlib wants a height all the same.
+    axes.set_ylim(layout.bottom or 1.0, 0)
     axes.set_yticks([])
     axes.tick_params(axis="x", labelsize=SMALL_SIZE, color=SOFT, labelcolor=INK)
     axes.set_xlabel("accuracy, % of judgments", fontsize=TEXT_SIZE, color=INK)
