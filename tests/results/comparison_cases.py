@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from personalrm.records import JudgedUser, Outcome, Verdict, write_records
-from personalrm.scores import collect_verdicts
+from personalrm.results.scores import collect_verdicts
 
 CODES: dict[str, Outcome] = {"1": "correct", "0": "wrong", "t": "tie", "e": "provider_error"}
 Said = Mapping[str, str | Sequence[str]]

@@ -12,11 +12,12 @@ from generated_verdicts import Cell, judged, judged_users, outage, paper_cells, 
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from personalrm.figure_layout import MARKERS, layout_of, limits_of, points_of, styles_of
-from personalrm.figures import main_caption, main_figure, save_figure
 from personalrm.records import JudgedUser, write_records
-from personalrm.scores import collect_calls, collect_verdicts
-from personalrm.tables import main_table
+from personalrm.results.figure_style import save_figure
+from personalrm.results.main_figure import main_caption, main_figure
+from personalrm.results.main_figure_layout import MARKERS, layout_of, limits_of, points_of, styles_of
+from personalrm.results.main_table import main_table
+from personalrm.results.scores import collect_calls, collect_verdicts
 
 
 def tabled(folder: Path, rows: list[JudgedUser]) -> pd.DataFrame:

@@ -15,9 +15,12 @@ from test_result_scripts import WORKFLOW, job, script
 
 from personalrm.benchmark.funnel import Funnel, FunnelStep
 from personalrm.benchmark.settings import ArenaDataset, Dataset, HubSource, LocalDataset, PrismDataset, ProcessedDataset
-from personalrm.benchmark_reported import limits_of, read_reported, reported_set
-from personalrm.benchmark_table_text import benchmark_blocks, benchmark_notes, funnel_blocks
-from personalrm.benchmark_tables import (
+from personalrm.errors import DataError
+from personalrm.methods import METHODS, decide_without_model
+from personalrm.records import LevelA, PreferencePair, Split, Turn, UserData, write_records
+from personalrm.results.benchmark_reported import limits_of, read_reported, reported_set
+from personalrm.results.benchmark_table_text import benchmark_blocks, benchmark_notes, funnel_blocks
+from personalrm.results.benchmark_tables import (
     BENCHMARK_COLUMNS,
     FUNNEL_COLUMNS,
     benchmark_table,
@@ -25,9 +28,6 @@ from personalrm.benchmark_tables import (
     read_funnel_table,
     read_funnels,
 )
-from personalrm.errors import DataError
-from personalrm.methods import METHODS, decide_without_model
-from personalrm.records import LevelA, PreferencePair, Split, Turn, UserData, write_records
 
 REPORTED = WORKFLOW.parent / "resources" / "reported" / "benchmark.csv"
 PARTS: tuple[Split, Split, Split] = ("context", "validation", "test")

@@ -12,8 +12,8 @@ from matplotlib.text import Text
 from test_result_scripts import job, script
 
 from personalrm.benchmark.funnel import Funnel, FunnelStep
-from personalrm.benchmark_tables import funnel_table
-from personalrm.funnel_figure import NAME_LENGTH, bars_of, funnel_caption, funnel_figure
+from personalrm.results.benchmark_tables import funnel_table
+from personalrm.results.funnel_figure import NAME_LENGTH, bars_of, funnel_caption, funnel_figure
 
 STEPS = {
     "prism": [

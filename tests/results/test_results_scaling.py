@@ -15,8 +15,9 @@ from test_result_scripts import job, script
 
 from personalrm.errors import DataError
 from personalrm.records import PreferencePair, Split, UserData, write_records
-from personalrm.scaling_figure import scaling_caption, scaling_figure
-from personalrm.scaling_table import (
+from personalrm.results.main_table import main_table
+from personalrm.results.scaling_figure import scaling_caption, scaling_figure
+from personalrm.results.scaling_table import (
     SCALING_COLUMNS,
     read_context_pairs,
     read_scaling_table,
@@ -24,8 +25,7 @@ from personalrm.scaling_table import (
     scaling_notes,
     scaling_table,
 )
-from personalrm.scores import collect_calls, collect_verdicts, write_frame
-from personalrm.tables import main_table
+from personalrm.results.scores import collect_calls, collect_verdicts, write_frame
 
 CONTEXT = {(dataset, user): 8 for dataset in ("d", "e") for user in ("u", "v", "w", "x")}
 

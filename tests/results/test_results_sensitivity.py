@@ -20,8 +20,8 @@ from personalrm.benchmark.filters import Said, Sensitivity, sensitivity, survivo
 from personalrm.benchmark.ratings import PairRating, PanelVote
 from personalrm.errors import DataError
 from personalrm.records import PreferencePair, Turn, write_records
-from personalrm.sensitivity_figure import sensitivity_caption, sensitivity_figure
-from personalrm.sensitivity_table import (
+from personalrm.results.sensitivity_figure import sensitivity_caption, sensitivity_figure
+from personalrm.results.sensitivity_table import (
     FILTER_LABELS,
     SENSITIVITY_COLUMNS,
     read_sensitivity,

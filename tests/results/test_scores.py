@@ -11,7 +11,7 @@ from generated_verdicts import Cell, judged, quickstart_cells, write_cells
 
 from personalrm.errors import DataError
 from personalrm.records import CallRef, JudgedUser, Verdict, write_records
-from personalrm.scores import (
+from personalrm.results.scores import (
     CALL_COLUMNS,
     VERDICT_COLUMNS,
     collect_calls,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from personalrm.statistics import (
+from personalrm.results.statistics import (
     BootstrapMethod,
     Interval,
     cluster_bootstrap,

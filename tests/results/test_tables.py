@@ -23,8 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from personalrm.records import CallRef, JudgedUser, Outcome, Verdict, write_records
-from personalrm.scores import collect_calls, collect_verdicts
-from personalrm.tables import COLUMNS, gaps, is_outage, main_table, read_main_table
+from personalrm.results.main_table import COLUMNS, gaps, is_outage, main_table, read_main_table
+from personalrm.results.scores import collect_calls, collect_verdicts
 
 NAMED = (
     "dataset variant profile_model judge_model method k n_users n_pairs n_judgments accuracy ci_low ci_high "

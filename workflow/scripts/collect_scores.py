@@ -10,7 +10,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.scores import collect_calls, collect_verdicts, write_frame
+from personalrm.results.scores import collect_calls, collect_verdicts, write_frame
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

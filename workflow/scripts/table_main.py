@@ -8,17 +8,17 @@
 | params.n_resamples | number of its resamples                                                      |
 | params.model_order | models in the order of listing (optional)                                    |
 | params.evaluated   | the config's `evaluate_users` (optional)                                     |
-| output.csv         | all columns of `tables.COLUMNS`; percentages 0-100, list cost in dollars     |
+| output.csv         | all columns of `main_table.COLUMNS`; percentages 0-100, list cost in dollars |
 | output.md, tex, html | the same for people; must stand beside the csv under the same name         |
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.scores import read_frame
-from personalrm.table_formats import write_table
-from personalrm.table_text import main_blocks, main_notes
-from personalrm.tables import gaps, main_table
+from personalrm.results.main_table import gaps, main_table
+from personalrm.results.main_table_text import main_blocks, main_notes
+from personalrm.results.scores import read_frame
+from personalrm.results.table_formats import write_table
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

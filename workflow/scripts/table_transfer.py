@@ -13,9 +13,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.scores import read_frame
-from personalrm.table_formats import write_table
-from personalrm.transfer_table import TRANSFER_CAPTION, transfer_blocks, transfer_notes, transfer_table
+from personalrm.results.scores import read_frame
+from personalrm.results.table_formats import write_table
+from personalrm.results.transfer_table import TRANSFER_CAPTION, transfer_blocks, transfer_notes, transfer_table
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from personalrm.records import OUTCOMES, Outcome, PreferencePair, Verdict
 
 if TYPE_CHECKING:
-    from personalrm.statistics import Interval
+    from personalrm.results.statistics import Interval
 
 _KEYS = ("mean", "lower_bound", "upper_bound", "results")
 
@@ -59,7 +59,7 @@ def evaluated(
 ) -> Evaluation:
     """The evaluation of verdicts on `pairs`, which have one or two verdicts each."""
     # Imported here: scipy takes longer than a prediction.
-    from personalrm.statistics import cluster_bootstrap, independent_interval
+    from personalrm.results.statistics import cluster_bootstrap, independent_interval
 
     units, resampled = _units(pairs)
     right: Counter[str] = Counter()

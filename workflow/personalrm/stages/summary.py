@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 from personalrm.errors import DataError
-from personalrm.labels import method_label
+from personalrm.results.labels import method_label
 
 COLUMNS = (
     "dataset",

@@ -8,17 +8,29 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from personalrm.figures import INK, SMALL_SIZE, SOFT, TEXT_SIZE, TITLE_SIZE
+from personalrm.results.figure_style import (
+    INK,
+    LEFT,
+    MARGIN_INCHES,
+    REMOVED,
+    SMALL_SIZE,
+    SOFT,
+    TEXT_SIZE,
+    TITLE_SIZE,
+    Align,
+    new_figure,
+    write_line,
+    write_note,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.text import Text
 
-NAME_INCHES, PANEL_INCHES, MARGIN_INCHES = 2.85, 3.5, 0.15
+NAME_INCHES, PANEL_INCHES = 2.85, 3.5
 COLUMN_ENDS: dict[str, float] = {"pairs": 0.85, "removed": 1.8, "users": 2.5, "conversations": 3.5}
 """Heads of the columns of numbers, and where each ends, in inches right of the bars."""
 TOP_INCHES, PANEL_HEAD_INCHES, BOTTOM_INCHES = 0.5, 0.52, 0.5
@@ -26,11 +38,6 @@ STEP_INCHES, LINE_INCHES = 0.32, 0.185
 """Height of a step, and of each line of the longest name where that needs more."""
 BAR_HEIGHT = 0.62
 NAME_LENGTH = 36
-LEFT = "#0173b2"
-"""Blue of seaborn's colorblind palette: dark in print without colour, where what was removed is hatched and pale."""
-REMOVED = "#cfcfcf"
-
-Align = Literal["left", "center", "right"]
 
 
 class Bar(NamedTuple):
@@ -67,37 +74,22 @@ def funnel_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
         table: the funnel table (`benchmark_tables.funnel_table` or `read_funnel_table`).
         title_note: text under the title, e.g. what run this is.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     panels = bars_of(table) or {"": []}
     lines = max([_name(bar.step).count("\n") + 1 for bars in panels.values() for bar in bars], default=1)
     width = NAME_INCHES + PANEL_INCHES + max(COLUMN_ENDS.values()) + MARGIN_INCHES
     heights = [max(len(bars), 1) * max(STEP_INCHES, lines * LINE_INCHES) for bars in panels.values()]
     height = TOP_INCHES + BOTTOM_INCHES + sum(each + PANEL_HEAD_INCHES for each in heights)
-    figure = Figure(figsize=(width, height), facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(width, height)
     top = TOP_INCHES
     for (name, bars), tall in zip(panels.items(), heights, strict=True):
         top += PANEL_HEAD_INCHES
         place = (NAME_INCHES / width, 1 - (top + tall) / height, PANEL_INCHES / width, tall / height)
         _panel(figure.add_axes(place), name, bars)
         top += tall
-    _write(figure, "From votes to the benchmark", 0.14, TITLE_SIZE, INK, weight="bold")
-    _write(figure, title_note, 0.4, TEXT_SIZE, SOFT)
+    write_line(figure, "From votes to the benchmark", 0.14, TITLE_SIZE, INK, weight="bold")
+    write_line(figure, title_note, 0.4, TEXT_SIZE, SOFT)
     _legend(figure)
     return figure
-
-
-def _write(figure: Figure, text: str, inches: float, size: float, color: str, *, weight: str = "normal") -> None:
-    """A line of text at the left, so many inches below the top."""
-    place = MARGIN_INCHES / figure.get_figwidth(), 1 - inches / figure.get_figheight()
-    _literal(figure.text(*place, text, va="top", fontsize=size, color=color, weight=weight))
-
-
-def _literal(text: Text) -> None:
-    """Dollar signs in names stay what they are."""
-    text.set_parse_math(False)
 
 
 def _name(step: str) -> str:
@@ -147,21 +139,19 @@ def _beside(
     """Text so many inches right of the panel's left edge, in the middle of row `y` or (`raised`) above the panel."""
     # Lines of digits share a baseline; centred, a comma would lift its neighbours.
     one_line = "\n" not in text
-    note = axes.annotate(
+    write_note(
+        axes,
         text,
         (inches / PANEL_INCHES, y),
         (0, 5 if raised else -0.36 * size * one_line),
-        xycoords=axes.get_yaxis_transform(),
-        textcoords="offset points",
-        ha=align,
-        va="baseline" if one_line else "center",
-        fontsize=size,
+        size,
+        coordinates=axes.get_yaxis_transform(),
         color=color,
+        align=align,
+        level="baseline" if one_line else "center",
         weight=weight,
         linespacing=1.05,
-        annotation_clip=False,
     )
-    _literal(note)
 
 
 def _legend(figure: Figure) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from personalrm.benchmark_reported import COMPARED
-from personalrm.benchmark_tables import FUNNEL_COUNTS
-from personalrm.table_formats import EMPTY, Block, plain
+from personalrm.results.benchmark_reported import COMPARED
+from personalrm.results.benchmark_tables import FUNNEL_COUNTS
+from personalrm.results.table_formats import EMPTY, Block, plain
 
 if TYPE_CHECKING:
     import pandas as pd

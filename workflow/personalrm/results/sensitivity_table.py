@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from personalrm.benchmark.filters import Sensitivity
 from personalrm.errors import DataError
 from personalrm.records import read_records
-from personalrm.table_formats import EMPTY, Block
+from personalrm.results.table_formats import EMPTY, Block
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,14 +7,24 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from personalrm.comparisons import OK
-from personalrm.figures import INK, SMALL_SIZE, SOFT, TEXT_SIZE, TITLE_SIZE
-from personalrm.labels import method_label
-from personalrm.scaling_figure import write_line
-from personalrm.table_text import OUTAGE_MARK
-from personalrm.transfer_table import OWN, shown_accuracy, shown_transfer
+from personalrm.results.comparisons import OK
+from personalrm.results.figure_style import (
+    INK,
+    SMALL_SIZE,
+    SOFT,
+    TEXT_SIZE,
+    TITLE_SIZE,
+    Align,
+    Level,
+    new_figure,
+    write_line,
+    write_note,
+)
+from personalrm.results.labels import method_label
+from personalrm.results.main_table_text import OUTAGE_MARK
+from personalrm.results.transfer_table import OWN, shown_accuracy, shown_transfer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,9 +62,6 @@ def transfer_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
         table: the table of transfer (`transfer_table.transfer_table` or `read_transfer_table`).
         title_note: text under the title, e.g. what run this is.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     panels = panels_of(table)
     judges, profiles = _models(table, "judge_model"), _models(table, "profile_model")
     wide, tall = max(len(judges), 2) * CELL_WIDTH, max(len(profiles), 1) * CELL_HEIGHT
@@ -62,8 +69,7 @@ def transfer_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
     names = LINE_POINTS * max([_wrapped(judge).count("\n") + 1 for judge in judges], default=1)
     head = HEAD_INCHES + names / 72
     height = TOP_INCHES + max(len(panels), 1) * (head + tall) + FOOT_INCHES
-    figure = Figure(figsize=(width, height), facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(width, height)
     maps = (
         ("accuracy, % (darker: higher)", _accuracy_colours(table), shown_accuracy),
         ("difference to own profile, points", _difference_colours(table), shown_transfer),
@@ -90,8 +96,8 @@ def transfer_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
                     weight="bold",
                 )
                 _note(axes, "profile by ↓   judge →", (0, 0), (-10, 6), SMALL_SIZE, color=SOFT, align="right")
-    write_line(figure, "Profiles of one model shown to another judge", 0.14, TITLE_SIZE, INK, "bold")
-    write_line(figure, title_note or ("" if panels else "no transfer was run"), 0.38, TEXT_SIZE, SOFT, "normal")
+    write_line(figure, "Profiles of one model shown to another judge", 0.14, TITLE_SIZE, INK, weight="bold")
+    write_line(figure, title_note or ("" if panels else "no transfer was run"), 0.38, TEXT_SIZE, SOFT)
     return figure
 
 
@@ -170,25 +176,25 @@ def _note(
     size: float,
     *,
     color: str = INK,
-    align: Literal["left", "center", "right"],
+    align: Align,
     middle: bool = False,
     weight: str = "normal",
 ) -> None:
     """Text at a place in cells, moved by points."""
-    note = axes.annotate(
+    level: Level = "center" if middle else "bottom"
+    write_note(
+        axes,
         text,
         place,
         points,
-        textcoords="offset points",
-        ha=align,
-        va="center" if middle else "bottom",
-        fontsize=size,
+        size,
+        coordinates="data",
         color=color,
+        align=align,
+        level=level,
         weight=weight,
         linespacing=1.05,
-        annotation_clip=False,
     )
-    note.set_parse_math(False)
 
 
 def _cell(axes: Axes, place: tuple[int, int], colour: tuple[float, float, float, float] | str, text: str) -> None:

@@ -7,20 +7,33 @@ shares; the numbers stand beneath. It is drawn from its table alone; equal table
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from personalrm.benchmark.filters import Sensitivity
-from personalrm.figures import BAND, GRID, INK, SMALL_SIZE, SOFT, TEXT_SIZE, TITLE_SIZE
-from personalrm.funnel_figure import LEFT, REMOVED
-from personalrm.sensitivity_table import FILTER_LABELS, records_of, went_in
+from personalrm.results.figure_style import (
+    BAND,
+    GRID,
+    INK,
+    LEFT,
+    MARGIN_INCHES,
+    REMOVED,
+    SMALL_SIZE,
+    SOFT,
+    TEXT_SIZE,
+    TITLE_SIZE,
+    Align,
+    new_figure,
+    write_line,
+    write_note,
+)
+from personalrm.results.sensitivity_table import FILTER_LABELS, records_of, went_in
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.text import Text
 
-NAME_INCHES, MARGIN_INCHES, GAP_INCHES = 1.1, 0.15, 0.3
+NAME_INCHES, GAP_INCHES = 1.1, 0.3
 PANEL_INCHES, COLUMN_INCHES, DIGIT_INCHES = 1.4, 0.52, 0.083
 """Height of a panel, and least width of a column and of each sign of the longest number beneath one."""
 LEAST_COLUMNS = 5
@@ -40,7 +53,6 @@ TITLES: dict[str, tuple[str, str]] = {
 """Name of a filter, and what it removes at a threshold."""
 
 Panels = dict[str, list[Sensitivity]]
-Align = Literal["left", "center", "right"]
 
 
 def panels_of(table: pd.DataFrame) -> dict[str, Panels]:
@@ -64,9 +76,6 @@ def sensitivity_figure(table: pd.DataFrame, apply: Mapping[str, bool], *, title_
         apply: data set to whether its filters remove anything; where not, its heading says so.
         title_note: text under the title, e.g. what run this is.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows = panels_of(table) or {"": {}}
     heads = {name: _head(name, apply) for name in rows}
     width = max(
@@ -76,11 +85,10 @@ def sensitivity_figure(table: pd.DataFrame, apply: Mapping[str, bool], *, title_
     )
     tall = ROW_HEAD_INCHES + PANEL_INCHES + ROW_FOOT_INCHES
     height = TOP_INCHES + BOTTOM_INCHES + len(rows) * tall
-    figure = Figure(figsize=(width, height), facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(width, height)
     for number, (name, panels) in enumerate(rows.items()):
         top = TOP_INCHES + number * tall
-        _write(figure, heads[name], top, TEXT_SIZE + 1, INK, weight="bold")
+        write_line(figure, heads[name], top, TEXT_SIZE + 1, INK, weight="bold")
         left = NAME_INCHES
         for place, records in enumerate(panels.values()):
             inches = _panel_width(records) - GAP_INCHES
@@ -88,8 +96,8 @@ def sensitivity_figure(table: pd.DataFrame, apply: Mapping[str, bool], *, title_
             axes = figure.add_axes((left / width, bottom / height, inches / width, PANEL_INCHES / height))
             _panel(axes, records, is_first=place == 0)
             left += inches + GAP_INCHES
-    _write(figure, "What each filter alone would leave", 0.14, TITLE_SIZE, INK, weight="bold")
-    _write(figure, title_note, 0.37, TEXT_SIZE, SOFT)
+    write_line(figure, "What each filter alone would leave", 0.14, TITLE_SIZE, INK, weight="bold")
+    write_line(figure, title_note, 0.37, TEXT_SIZE, SOFT)
     _legend(figure)
     return figure
 
@@ -107,17 +115,6 @@ def _panel_width(records: Sequence[Sensitivity]) -> float:
 def _columns(records: Sequence[Sensitivity]) -> int:
     """Columns of a panel; few thresholds leave some empty, so that the heading has room and bars stay bars."""
     return max(len(records), LEAST_COLUMNS)
-
-
-def _write(figure: Figure, text: str, inches: float, size: float, color: str, *, weight: str = "normal") -> None:
-    """A line of text at the left, so many inches below the top."""
-    place = MARGIN_INCHES / figure.get_figwidth(), 1 - inches / figure.get_figheight()
-    _literal(figure.text(*place, text, va="top", fontsize=size, color=color, weight=weight))
-
-
-def _literal(text: Text) -> None:
-    """Dollar signs in names stay what they are."""
-    text.set_parse_math(False)
 
 
 def _panel(axes: Axes, records: Sequence[Sensitivity], *, is_first: bool) -> None:
@@ -192,20 +189,7 @@ def _note(
     points: float = 0,
 ) -> None:
     """Text at a share of the panel's width and height, so many inches above it and points right of it."""
-    note = axes.annotate(
-        text,
-        place,
-        (points, 72 * inches),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        ha=align,
-        va="baseline",
-        fontsize=size,
-        color=color,
-        weight=weight,
-        annotation_clip=False,
-    )
-    _literal(note)
+    write_note(axes, text, place, (points, 72 * inches), size, color=color, align=align, weight=weight)
 
 
 def _legend(figure: Figure) -> None:

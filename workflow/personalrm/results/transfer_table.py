@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from personalrm.comparison_sheets import JUDGE, METHOD, PROFILE, VARIANT, K, Key, Sheet, sheets_of
-from personalrm.comparison_text import bounds, dataset_note, headings_of, outage_note, probability, shown_names
-from personalrm.comparisons import (
+from personalrm.results.comparison_sheets import JUDGE, METHOD, PROFILE, VARIANT, K, Key, Sheet, sheets_of
+from personalrm.results.comparison_text import bounds, dataset_note, headings_of, outage_note, probability, shown_names
+from personalrm.results.comparisons import (
     COMPARED,
     COUNTS,
     NO_ANSWERS,
@@ -22,10 +22,10 @@ from personalrm.comparisons import (
     key_order,
     read_table,
 )
-from personalrm.labels import NOT_APPLICABLE
-from personalrm.scores import ROW_KEY
-from personalrm.table_formats import Block, plain
-from personalrm.table_text import OUTAGE_MARK
+from personalrm.results.labels import NOT_APPLICABLE
+from personalrm.results.main_table_text import OUTAGE_MARK
+from personalrm.results.scores import ROW_KEY
+from personalrm.results.table_formats import Block, plain
 
 if TYPE_CHECKING:
     import pandas as pd

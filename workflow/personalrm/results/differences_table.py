@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from personalrm.comparison_sheets import JUDGE, METHOD, Key, Sheet, sheets_of
-from personalrm.comparison_text import (
+from personalrm.results.comparison_sheets import JUDGE, METHOD, Key, Sheet, sheets_of
+from personalrm.results.comparison_text import (
     bounds,
     dataset_note,
     headings_of,
@@ -14,7 +14,7 @@ from personalrm.comparison_text import (
     probability,
     shown_names,
 )
-from personalrm.comparisons import (
+from personalrm.results.comparisons import (
     COMPARED,
     COUNTS,
     NOT_RUN,
@@ -26,10 +26,10 @@ from personalrm.comparisons import (
     method_parts,
     p_digits,
 )
-from personalrm.labels import NOT_APPLICABLE, method_rank
-from personalrm.scores import ROW_KEY
-from personalrm.table_formats import Block, plain
-from personalrm.table_text import OUTAGE_MARK
+from personalrm.results.labels import NOT_APPLICABLE, method_rank
+from personalrm.results.main_table_text import OUTAGE_MARK
+from personalrm.results.scores import ROW_KEY
+from personalrm.results.table_formats import Block, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +58,7 @@ def differences_table(
     """
     import pandas as pd
 
-    from personalrm.statistics import holm
+    from personalrm.results.statistics import holm
 
     sheets = sheets_of(verdicts)
     planned = [(sheets[first[0]], first, second) for first, second in _planned(sheets)]

@@ -6,13 +6,25 @@ bytes for equal tables.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from personalrm.figure_layout import (
+from personalrm.results.figure_style import (
+    BAND,
+    GRID,
+    INK,
+    SMALL_SIZE,
+    SOFT,
+    TEXT_SIZE,
+    TITLE_SIZE,
+    Align,
+    new_figure,
+    write_line,
+    write_note,
+)
+from personalrm.results.labels import METHOD_LABELS, NOT_APPLICABLE, method_label
+from personalrm.results.main_figure_layout import (
     CHANCE,
     NO_MODEL_MARKER,
     Layout,
@@ -26,16 +38,12 @@ from personalrm.figure_layout import (
     styles_of,
     variants_of,
 )
-from personalrm.files import atomic_write_bytes
-from personalrm.labels import METHOD_LABELS, NOT_APPLICABLE, method_label
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, SOFT, BAND, GRID = "#222222", "#666666", "#f4f4f4", "#dddddd"
-TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 13.0, 10.5, 9.0
 INCHES_A_LINE = 0.235
 NAME_INCHES = 2.55
 VALUE_INCHES, K_INCHES = 0.82, 0.48
@@ -52,13 +60,10 @@ def main_figure(table: pd.DataFrame, *, labels: Mapping[str, str] = METHOD_LABEL
     rows share (data set, kind of verdict, k) stands under the title instead of at every row.
 
     Args:
-        table: the main table (`tables.main_table` or `tables.read_main_table`).
+        table: the main table (`main_table.main_table` or `main_table.read_main_table`).
         labels: labels of methods, and of models and data sets where their ids are not what people should read.
         title_note: text under the title, e.g. what data this is.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     points = points_of(table)
     layout, styles, limits = layout_of(points), styles_of(points), limits_of(points)
     datasets = list(dict.fromkeys(point.dataset for point in points)) or [""]
@@ -70,8 +75,7 @@ def main_figure(table: pd.DataFrame, *, labels: Mapping[str, str] = METHOD_LABEL
     width = NAME_INCHES + len(datasets) * (panel + values)
     height = top + bottom + max(layout.bottom, 2.0) * INCHES_A_LINE
 
-    figure = Figure(figsize=(width, height), facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(width, height)
     for number, dataset in enumerate(datasets):
         left = NAME_INCHES + number * (panel + values)
         axes = figure.add_axes((left / width, bottom / height, panel / width, 1 - (top + bottom) / height))
@@ -83,30 +87,11 @@ def main_figure(table: pd.DataFrame, *, labels: Mapping[str, str] = METHOD_LABEL
     shown = labels.get(datasets[0], datasets[0]) if len(datasets) == 1 else ""
     variants = variants_of(styles)
     variant = f"variant {variants.pop()}" if len(variants) == 1 else ""
-    _title(figure, [shown, variant, shared_verdict.removeprefix(" · "), shared_k, title_note])
+    parts = [shown, variant, shared_verdict.removeprefix(" · "), shared_k, title_note]
+    write_line(figure, "Accuracy of personalised judges", 0.14, TITLE_SIZE, INK, weight="bold")
+    write_line(figure, " · ".join(part for part in parts if part), 0.4, TEXT_SIZE, SOFT)
     _legend(figure, styles, labels, columns)
     return figure
-
-
-def _title(figure: Figure, parts: Sequence[str]) -> None:
-    height = figure.get_figheight()
-    figure.text(
-        0.15 / figure.get_figwidth(),
-        1 - 0.14 / height,
-        "Accuracy of personalised judges",
-        va="top",
-        weight="bold",
-        fontsize=TITLE_SIZE,
-        color=INK,
-    )
-    figure.text(
-        0.15 / figure.get_figwidth(),
-        1 - 0.4 / height,
-        " · ".join(part for part in parts if part),
-        va="top",
-        fontsize=TEXT_SIZE,
-        color=SOFT,
-    )
 
 
 def _note(
@@ -117,24 +102,23 @@ def _note(
     size: float = SMALL_SIZE,
     *,
     color: str = INK,
-    align: Literal["left", "center", "right"] = "left",
+    align: Align = "left",
     middle: bool = False,
     weight: str = "normal",
 ) -> None:
     """Text outside the axes; `place` is (share of the width, height in data), `offset` in points."""
-    axes.annotate(
+    write_note(
+        axes,
         text,
         place,
         offset,
-        xycoords=axes.get_yaxis_transform(),
-        textcoords="offset points",
-        ha=align,
-        va="center" if middle else "baseline",
-        fontsize=size,
+        size,
+        coordinates=axes.get_yaxis_transform(),
         color=color,
+        align=align,
+        level="center" if middle else "baseline",
         weight=weight,
         linespacing=1.15,
-        annotation_clip=False,
     )
 
 
@@ -266,26 +250,3 @@ def main_caption(table: pd.DataFrame) -> str:
 def _span(counts: pd.Series[int]) -> str:
     low, high = int(counts.min()), int(counts.max())
     return f"{low:,}" if low == high else f"{low:,}-{high:,}"
-
-
-def save_figure(figure: Figure, stem: Path) -> tuple[Path, ...]:
-    """Write `stem`.pdf, .svg and .png, each whole or not at all; equal figures give equal bytes.
-
-    Fonts are embedded as TrueType in the pdf and as outlines in the svg. No file holds a date.
-    """
-    from matplotlib import rc_context
-
-    undated: dict[str, dict[str, str | None]] = {
-        "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
-        "svg": {"Date": None},
-        "png": {"Software": None},
-    }
-    paths = []
-    with rc_context({"pdf.fonttype": 42, "svg.hashsalt": "personalrm", "svg.fonttype": "path"}):
-        for suffix, metadata in undated.items():
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=suffix, dpi=200, metadata=metadata)
-            path = stem.with_name(f"{stem.name}.{suffix}")
-            atomic_write_bytes(path, buffer.getvalue())
-            paths.append(path)
-    return tuple(paths)

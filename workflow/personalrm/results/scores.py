@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, cast
 
 from personalrm.errors import DataError
 from personalrm.files import atomic_write_bytes
-from personalrm.labels import NOT_APPLICABLE, k_label, k_rank
 from personalrm.records import JudgedUser, read_records
+from personalrm.results.labels import NOT_APPLICABLE, k_label, k_rank
 
 if TYPE_CHECKING:
     import numpy as np

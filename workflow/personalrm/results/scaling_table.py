@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from personalrm.comparison_sheets import JUDGE, PROFILE, Cell, K, Key, Sheet, sheets_of
-from personalrm.comparison_text import bounds, dataset_note, headings_of, outage_note, probability, shown_names
-from personalrm.comparisons import NUMBERS, OK, Value, accuracy_of, compare, default_of, key_order, read_table
 from personalrm.errors import DataError
-from personalrm.labels import ALL, NOT_APPLICABLE, k_rank
 from personalrm.records import UserData, read_records
-from personalrm.scaling_slope import slope_of
-from personalrm.scores import ROW_KEY
-from personalrm.table_formats import EMPTY, Block, plain
-from personalrm.table_text import OUTAGE_MARK
+from personalrm.results.comparison_sheets import JUDGE, PROFILE, Cell, K, Key, Sheet, sheets_of
+from personalrm.results.comparison_text import bounds, dataset_note, headings_of, outage_note, probability, shown_names
+from personalrm.results.comparisons import NUMBERS, OK, Value, accuracy_of, compare, default_of, key_order, read_table
+from personalrm.results.labels import ALL, NOT_APPLICABLE, k_rank
+from personalrm.results.main_table_text import OUTAGE_MARK
+from personalrm.results.scaling_slope import slope_of
+from personalrm.results.scores import ROW_KEY
+from personalrm.results.table_formats import EMPTY, Block, plain
 
 if TYPE_CHECKING:
     import pandas as pd

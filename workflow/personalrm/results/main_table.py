@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from personalrm.files import stable_hash
-from personalrm.labels import METHOD_ORDER, k_rank, method_rank
 from personalrm.records import OUTCOMES
-from personalrm.scores import ROW_KEY
+from personalrm.results.labels import METHOD_ORDER, k_rank, method_rank
+from personalrm.results.scores import ROW_KEY
 
 if TYPE_CHECKING:
     import numpy as np
@@ -146,7 +146,7 @@ def _count(judged: pd.DataFrame) -> _Counts:
 def _accuracy(counts: _Counts, seed: int, n_resamples: int) -> dict[str, Value]:
     import numpy as np
 
-    from personalrm.statistics import cluster_bootstrap, independent_interval
+    from personalrm.results.statistics import cluster_bootstrap, independent_interval
 
     clustered = cluster_bootstrap(*counts, seed=seed, n_resamples=n_resamples)
     independent = independent_interval(int(counts.correct.sum()), int(counts.judged.sum()))

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from personalrm.labels import METHOD_LABELS, NOT_APPLICABLE, method_label
-from personalrm.table_formats import EMPTY, Block, plain
-from personalrm.tables import FAILURE_COLUMNS, OUTAGE_SHARE, is_outage
+from personalrm.results.labels import METHOD_LABELS, NOT_APPLICABLE, method_label
+from personalrm.results.main_table import FAILURE_COLUMNS, OUTAGE_SHARE, is_outage
+from personalrm.results.table_formats import EMPTY, Block, plain
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from personalrm.scores import ROW_KEY
-from personalrm.tables import OUTAGE_SHARE
+from personalrm.results.main_table import OUTAGE_SHARE
+from personalrm.results.scores import ROW_KEY
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,13 +6,23 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from personalrm.comparisons import method_parts
-from personalrm.figure_layout import CHANCE, DARK_FIRST, MARKERS, Color
-from personalrm.figures import GRID, INK, SMALL_SIZE, SOFT, TEXT_SIZE, TITLE_SIZE
-from personalrm.labels import ALL, NOT_APPLICABLE, VERDICT_LABELS, method_label, method_rank
-from personalrm.scaling_table import FLAGS, shown_slope
-from personalrm.table_formats import EMPTY
-from personalrm.table_text import OUTAGE_MARK
+from personalrm.results.comparisons import method_parts
+from personalrm.results.figure_style import (
+    GRID,
+    INK,
+    SMALL_SIZE,
+    SOFT,
+    TEXT_SIZE,
+    TITLE_SIZE,
+    new_figure,
+    write_line,
+    write_note,
+)
+from personalrm.results.labels import ALL, NOT_APPLICABLE, VERDICT_LABELS, method_label, method_rank
+from personalrm.results.main_figure_layout import CHANCE, DARK_FIRST, MARKERS, Color
+from personalrm.results.main_table_text import OUTAGE_MARK
+from personalrm.results.scaling_table import FLAGS, shown_slope
+from personalrm.results.table_formats import EMPTY
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,9 +69,6 @@ def scaling_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
         table: the table of scaling (`scaling_table.scaling_table` or `read_scaling_table`).
         title_note: text under the title, e.g. what run this is.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     panels = panels_of(table)
     rows = list(dict.fromkeys(panel[:3] for panel in panels)) or [("", "", "")]
     judges = list(dict.fromkeys(panel[3] for panel in panels)) or [""]
@@ -71,19 +78,18 @@ def scaling_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
     each = HEAD_INCHES + PANEL_HEIGHT + below
     width = LEFT_INCHES + len(judges) * (PANEL_INCHES + GAP_INCHES)
     height = TOP_INCHES + len(rows) * each + FOOT_INCHES
-    figure = Figure(figsize=(width, height), facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(width, height)
     for number, row in enumerate(rows):
         bottom = height - TOP_INCHES - (number + 1) * each + below
         for place, judge in enumerate(judges):
             left = LEFT_INCHES + place * (PANEL_INCHES + GAP_INCHES)
             axes = figure.add_axes((left / width, bottom / height, PANEL_INCHES / width, PANEL_HEIGHT / height))
             _panel(axes, panels.get((*row, judge), {}), looks, limits)
-            _note(axes, _head(row, judge, rows), (0, 1), (0, 8), TEXT_SIZE, weight="bold")
+            write_note(axes, _head(row, judge, rows), (0, 1), (0, 8), TEXT_SIZE, weight="bold")
             if place == 0:
                 axes.set_ylabel("accuracy, % of judgments", fontsize=SMALL_SIZE + 0.5, color=INK)
-    write_line(figure, "Accuracy against the number of context pairs", 0.14, TITLE_SIZE, INK, "bold")
-    write_line(figure, title_note, 0.38, TEXT_SIZE, SOFT, "normal")
+    write_line(figure, "Accuracy against the number of context pairs", 0.14, TITLE_SIZE, INK, weight="bold")
+    write_line(figure, title_note, 0.38, TEXT_SIZE, SOFT)
     return figure
 
 
@@ -119,40 +125,6 @@ def _head(row: tuple[str, str, str], judge: str, rows: Sequence[tuple[str, str, 
     return " · ".join(part for part in parts if part)
 
 
-def write_line(figure: Figure, text: str, inches: float, size: float, color: str, weight: str) -> None:
-    """A line of text at the left, so many inches below the top."""
-    place = 0.15 / figure.get_figwidth(), 1 - inches / figure.get_figheight()
-    figure.text(*place, text, va="top", fontsize=size, color=color, weight=weight).set_parse_math(False)
-
-
-def _note(
-    axes: Axes,
-    text: str,
-    place: tuple[float, float],
-    points: tuple[float, float],
-    size: float = SMALL_SIZE,
-    *,
-    color: str | Color = INK,
-    align: Literal["left", "center", "right"] = "left",
-    weight: str = "normal",
-) -> None:
-    """Text at a share of the panel's width and height, moved by points."""
-    note = axes.annotate(
-        text,
-        place,
-        points,
-        xycoords="axes fraction",
-        textcoords="offset points",
-        ha=align,
-        va="baseline",
-        fontsize=size,
-        color=color,
-        weight=weight,
-        annotation_clip=False,
-    )
-    note.set_parse_math(False)
-
-
 def _panel(
     axes: Axes, lines: Mapping[str, Sequence[Row]], looks: Mapping[str, Look], limits: tuple[float, float]
 ) -> None:
@@ -166,13 +138,13 @@ def _panel(
         axes.spines[side].set_visible(False)
     if not lines:
         axes.set_xticks([])
-        _note(axes, "not run", (0.5, 0.5), (0, 0), TEXT_SIZE, color=SOFT, align="center")
+        write_note(axes, "not run", (0.5, 0.5), (0, 0), TEXT_SIZE, color=SOFT, align="center")
         return
     _ticks(axes, [row for rows in lines.values() for row in rows])
     axes.set_xlabel("context pairs", fontsize=SMALL_SIZE + 0.5, color=INK, labelpad=1)
     if limits[0] < CHANCE < limits[1]:
         axes.axhline(CHANCE, color=SOFT, linestyle=":", linewidth=1)
-        _note(axes, "chance", (1, (CHANCE - limits[0]) / (limits[1] - limits[0])), (3, -3), color=SOFT)
+        write_note(axes, "chance", (1, (CHANCE - limits[0]) / (limits[1] - limits[0])), (3, -3), color=SOFT)
     _entry(axes, 0, ("", "points per pair [95 % CI]", "first k above Default"))
     _default(axes, next(iter(lines.values()))[0])
     alone = all(len(rows) == 1 for rows in lines.values())
@@ -270,7 +242,7 @@ def _entry(
             part.set(transform=axes.transAxes, clip_on=False)
             axes.add_line(part)
     for across, text in zip(COLUMNS, texts, strict=True):
-        _note(axes, text, (across, height), (0, -3), color=SOFT if look is None else INK)
+        write_note(axes, text, (across, height), (0, -3), color=SOFT if look is None else INK)
 
 
 def scaling_caption(table: pd.DataFrame) -> str:

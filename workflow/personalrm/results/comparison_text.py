@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from personalrm.labels import NOT_APPLICABLE, method_label
-from personalrm.table_formats import EMPTY, plain
-from personalrm.table_text import OUTAGE_MARK
-from personalrm.tables import OUTAGE_SHARE
+from personalrm.results.labels import NOT_APPLICABLE, method_label
+from personalrm.results.main_table import OUTAGE_SHARE
+from personalrm.results.main_table_text import OUTAGE_MARK
+from personalrm.results.table_formats import EMPTY, plain
 
 if TYPE_CHECKING:
     import pandas as pd

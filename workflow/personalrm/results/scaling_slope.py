@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from personalrm.comparison_sheets import Cell, Floats, Sheet
-from personalrm.comparisons import seed_of
+from personalrm.results.comparison_sheets import Cell, Floats, Sheet
+from personalrm.results.comparisons import seed_of
 
 SLOPE_DIGITS = 4
 ROWS_PER_BLOCK = 512

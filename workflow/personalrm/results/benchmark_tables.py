@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 from personalrm.benchmark.funnel import Funnel
 from personalrm.benchmark.splits import LEVEL_A, PARTS
-from personalrm.benchmark_reported import COMPARED, Reported
 from personalrm.errors import DataError
 from personalrm.records import PreferencePair, UserData, read_records
+from personalrm.results.benchmark_reported import COMPARED, Reported
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from personalrm.comparison_sheets import DATASET, JUDGE, METHOD, PROFILE, VARIANT, Cell, K, Key, Sheet, sums_of
 from personalrm.files import stable_hash
-from personalrm.labels import NOT_APPLICABLE, k_rank, method_rank
 from personalrm.records import BASELINE
-from personalrm.tables import PERCENT_DIGITS
+from personalrm.results.comparison_sheets import DATASET, JUDGE, METHOD, PROFILE, VARIANT, Cell, K, Key, Sheet, sums_of
+from personalrm.results.labels import NOT_APPLICABLE, k_rank, method_rank
+from personalrm.results.main_table import PERCENT_DIGITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,7 +145,7 @@ def _counts(sheet: Sheet, paired: _Paired, asked: NDArray[np.bool_]) -> dict[str
 
 
 def _difference(sheet: Sheet, paired: _Paired, seed: int, n_resamples: int) -> dict[str, Value]:
-    from personalrm.statistics import mcnemar_exact, paired_cluster_difference
+    from personalrm.results.statistics import mcnemar_exact, paired_cluster_difference
 
     both = paired.both
     first, second, judged = (
@@ -166,7 +166,7 @@ def _difference(sheet: Sheet, paired: _Paired, seed: int, n_resamples: int) -> d
 
 def accuracy_of(sheet: Sheet, cell: Cell, *, seed: int, n_resamples: int) -> tuple[float, float, float]:
     """Accuracy of a cell with its clustered bounds in percent, as the main table has them; nan without an answer."""
-    from personalrm.statistics import cluster_bootstrap
+    from personalrm.results.statistics import cluster_bootstrap
 
     if not cell.answered:
         return np.nan, np.nan, np.nan

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from personalrm.labels import NOT_APPLICABLE, VERDICT_LABELS, k_rank
 from personalrm.records import BASELINE
-from personalrm.tables import is_outage
+from personalrm.results.labels import NOT_APPLICABLE, VERDICT_LABELS, k_rank
+from personalrm.results.main_table import is_outage
 
 if TYPE_CHECKING:
     import pandas as pd

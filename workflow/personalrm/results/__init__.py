@@ -1,0 +1,1 @@
+"""Results: scores of verdicts, statistics, and every table and figure."""
