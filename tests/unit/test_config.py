@@ -119,7 +119,7 @@ def test_fingerprint_follows_what_a_stage_reads_and_nothing_else() -> None:
     def prints(raw: dict[str, Any]) -> tuple[str, str, str]:
         other = parse_config(raw)
         return (
-            fingerprint(other, "bootstrap", model="m"),
+            fingerprint(other, "bootstrap", model="m", variant="corrected"),
             fingerprint(other, "profile", model="m", variant="corrected", k=0),
             fingerprint(other, "judge", model="m", profile="m", k=0),
         )

@@ -3,7 +3,7 @@
 A judge that knows nothing of the user (or, for stage 3, knows the persona) guesses each context pair, reasoning
 first. An attempt is a verified trace when it names the user's own choice.
 
-Variant `corrected` (our choice): a wrong first guess, which the package throws away, is sampled again at a temperature
+Repair `resampling` (our choice): a wrong first guess, which the package throws away, is sampled again at a temperature
 above 0, so that a user whom the model does not understand yet still teaches it something.
 """
 

@@ -13,8 +13,8 @@ from personalrm.judge import PromptStyle, VerdictMode
 from personalrm.llm.types import ModelSpec
 from personalrm.methods import METHODS, parse_method
 from personalrm.records import ALL_PAIRS
+from personalrm.variants import CORRECTED, VARIANTS
 
-Variant = Literal["corrected"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 NO_MODEL = "none"
 
@@ -27,8 +27,15 @@ def _name(value: str) -> str:
     return value
 
 
+def _variant(value: str) -> str:
+    if value not in VARIANTS:
+        raise ValueError(f"no variant {value!r}; known: {', '.join(VARIANTS)}")
+    return value
+
+
 DatasetEntry = Annotated[Dataset, Field(discriminator="source")]
 Name = Annotated[str, AfterValidator(_name)]
+Variant = Annotated[str, AfterValidator(_variant), Field(json_schema_extra={"enum": list(VARIANTS)})]
 Positive = Annotated[int, Field(ge=1)]
 
 
@@ -120,7 +127,9 @@ class MemoryConfig(Section):
 class SearchConfig(Section):
     """Stages 1 and 3: candidates of the demonstration search.
 
-    `num_search_candidates` random ones beside the `special_candidates` (paper: 10 and all three).
+    `num_search_candidates` random ones beside the `special_candidates` (paper: 10 and all three). With
+    `parallel_candidates` 1 the fewest calls are made, one candidate after another; more is faster. `exhaustive`
+    scores every candidate in full, for the same winner (`race.Race`).
     """
 
     num_search_candidates: Annotated[int, Field(ge=0)] = 10
@@ -128,6 +137,8 @@ class SearchConfig(Section):
     max_bootstrapped_demos: Annotated[int, Field(ge=0)] = 16
     max_labeled_demos: Annotated[int, Field(ge=0)] = 4
     stop_at_score: Annotated[float, Field(ge=0, le=100)] | None = None
+    parallel_candidates: Positive = 1
+    exhaustive: bool = False
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -177,7 +188,7 @@ class Config(Section):
     results: Path = Path("results")
     datasets: Annotated[dict[Name, DatasetEntry], Field(min_length=1)]
     models: dict[Name, ModelConfig] = {}
-    variants: Annotated[list[Variant], Field(min_length=1)] = ["corrected"]
+    variants: Annotated[list[Variant], Field(min_length=1)] = [CORRECTED]
     k: Annotated[list[Positive | Literal["all"]], Field(min_length=1)] = ["all"]
     draws: Positive = 1
     methods: Annotated[list[str], Field(min_length=1)] = ["random", "longer", "default", "demos", "persona", "both"]

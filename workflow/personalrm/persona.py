@@ -17,10 +17,11 @@ from personalrm.records import Demonstration
 
 @dataclass(frozen=True)
 class PersonaSettings:
-    """Prompt style and length of the persona in tokens."""
+    """Prompt style and length of the persona in tokens. `shortening` as in `variants.Repairs`."""
 
     style: PromptStyle = "standard"
     max_tokens: int = 512
+    shortening: bool = True
 
     @property
     def prompt(self) -> Prompt:
@@ -60,15 +61,20 @@ def persona_messages(demonstrations: Sequence[Demonstration], settings: PersonaS
 async def induce_persona(
     model: LanguageModel, demonstrations: Sequence[Demonstration], settings: PersonaSettings
 ) -> Induced:
-    """Persona of one user. Input that does not fit is shortened by whole judgements, the oldest first, and so recorded.
+    """Persona of one user. Input that does not fit is shortened by whole judgements, the first first, and so recorded.
 
-    Raises ModelCallError as the port does; ContextOverflow if even a single judgement does not fit.
+    Raises ModelCallError as the port does; ContextOverflow if even a single judgement does not fit, or where nothing is
+    shortened.
     """
-    if not demonstrations:
-        return Induced(None, ("no judgement to induce a persona from",))
-    text, dropped = await ask_shortened(
-        model, demonstrations, lambda kept: persona_messages(kept, settings), settings.max_tokens
-    )
+
+    def build(kept: Sequence[Demonstration]) -> tuple[Message, ...]:
+        return persona_messages(kept, settings)
+
+    dropped = 0
+    if settings.shortening:
+        text, dropped = await ask_shortened(model, demonstrations, build, settings.max_tokens)
+    else:
+        text = await _ask(model, build(demonstrations), settings.max_tokens)
     persona = whole_sentences(text.words) if text.cut else text.words
     events = [f"persona input shortened by {dropped} of {len(demonstrations)} judgements"] if dropped else []
     if not persona:
@@ -89,7 +95,7 @@ async def ask_shortened(
     build: Callable[[Sequence[Demonstration]], tuple[Message, ...]],
     max_tokens: int,
 ) -> tuple[Written, int]:
-    """One call about demonstrations, and how many of them (whole ones, the oldest first) had to be left out to fit.
+    """One call about demonstrations, and how many of them (whole ones, the first first) had to be left out to fit.
 
     Raises ModelCallError as the port does; ContextOverflow if even a single demonstration does not fit.
     """
@@ -101,7 +107,7 @@ async def ask_shortened(
         try:
             return await _ask(model, build(kept), max_tokens), len(demonstrations) - len(kept)
         except ContextOverflow:
-            if len(kept) == 1:
+            if len(kept) <= 1:
                 raise
             kept.pop(0)
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from personalrm.bootstrap import BootstrapSettings, bootstrap_pairs, verified
+from personalrm.candidates import labelled
 from personalrm.errors import ModelCallError
 from personalrm.files import stable_hash
 from personalrm.judge import Recorder, Shown, failure_outcome
 from personalrm.llm.types import LanguageModel
 from personalrm.memory import MemorySettings, Remembered, remember
-from personalrm.persona import PersonaSettings, induce_persona
-from personalrm.records import ALL_PAIRS, CallRef, PreferencePair, Profile, UserData, UserTraces
+from personalrm.persona import Induced, PersonaSettings, induce_persona
+from personalrm.records import ALL_PAIRS, CallRef, Demonstration, PreferencePair, Profile, UserData, UserTraces
 from personalrm.search import SearchSettings, search
 
 PROFILE_STAGES = ("search", "persona", "rebootstrap", "search_persona", "memory")
@@ -103,7 +104,10 @@ async def _stages(
     first = {key: trace for key, trace in verified(traces.traces).items() if key in wanted}
     validation = user.part("validation")
     plain = await search(models["search"], pairs, first, validation, settings.search, allow_empty=False)
-    induced = await induce_persona(models["persona"], plain.demonstrations, settings.persona)
+    judgements, fallback = _judgements(plain.judgements, pairs, settings)
+    induced = Induced(None, ("no judgement to induce a persona from",))
+    if judgements or not settings.search.repairs.fallback:
+        induced = await induce_persona(models["persona"], judgements, settings.persona)
     second = first
     if settings.rebootstrap and induced.persona:
         known = Shown(persona=induced.persona)
@@ -123,18 +127,30 @@ async def _stages(
     return {
         "persona": induced.persona,
         "memory": remembered.facts,
+        "persona_pairs": tuple(judgement.pair.pair_id for judgement in judgements),
         "plain_demonstrations": plain.demonstrations,
         "demonstrations": final.demonstrations,
         "search": {"plain": plain.candidates, "with_persona": final.candidates},
         "winners": {"plain": plain.seed, "with_persona": final.seed},
         "events": (
             *plain.events,
+            *fallback,
             *induced.events,
             *final.events,
             *remembered.events,
             f"{len(first)} of {len(pairs)} pairs have a trace",
         ),
     }
+
+
+def _judgements(
+    found: tuple[Demonstration, ...], pairs: Sequence[PreferencePair], settings: ProfileSettings
+) -> tuple[tuple[Demonstration, ...], tuple[str, ...]]:
+    """What the persona is made from: the winner's judgements; failing those all labelled pairs, where repaired."""
+    if found or not settings.search.repairs.fallback:
+        return found, ()
+    shown = tuple(labelled(pair, settings.search.salt) for pair in pairs)
+    return shown, ("no demonstration was found: the persona reads all labelled pairs",)
 
 
 def profile_prompts(settings: ProfileSettings) -> dict[str, str]:

@@ -148,8 +148,8 @@ class Candidate(Record):
 class Profile(Record):
     """What was learned about one user: persona and demonstrations, and where they came from.
 
-    `persona_demonstrations` is the set R* that the persona was induced from, `demonstrations` the set shown
-    to the judge, `plain_demonstrations` the set that is shown without a persona. `memory` are facts about the
+    `persona_pairs` names the pairs of the judgements R* that the persona was induced from, `demonstrations` is the set
+    shown to the judge, `plain_demonstrations` the set that is shown without a persona. `memory` are facts about the
     user, for the baseline of that name. `events` lists what a reader should know (shortened inputs, fallbacks,
     ties). `calls` are all stored responses it rests on.
     """
@@ -164,6 +164,7 @@ class Profile(Record):
     reason: str | None = None
     persona: str | None = None
     memory: tuple[str, ...] = ()
+    persona_pairs: tuple[str, ...] = ()
     demonstrations: tuple[Demonstration, ...] = ()
     plain_demonstrations: tuple[Demonstration, ...] = ()
     search: dict[str, tuple[Candidate, ...]] = Field(default_factory=dict)

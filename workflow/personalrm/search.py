@@ -1,33 +1,34 @@
 """Search for the demonstrations that help the judge most on a user's validation pairs (paper, stages 1 and 3).
 
-Candidates follow the package's seeds (facts file, 3.4): -3 none, -2 labelled pairs only, -1 verified traces in their
-own order, 0 … n-1 traces shuffled and cut by that seed. Variant `corrected` (our choices): labelled demonstrations
-do reach the prompt; validation pairs are scored in both orders; candidates are scored in seed order and the search ends
-at the stop score; among equals the winner has the larger mean log-odds (where the judge gives them), then more
-demonstrations, then the smaller seed. No call is made whose answer cannot change the winner: candidates that show the
-same are scored once, one that cannot win any more is dropped (`n_scored` shows it), a single one is not scored.
+`candidates.py` draws the candidates, `race.py` decides what is asked. Candidates that show the judge the same are
+scored once, and a single one is not scored. Which of equals wins, in how many orders a pair is judged, and whether
+labelled demonstrations reach the prompt is the variant's (`variants.py`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from personalrm.candidates import LABELLED, UNSHUFFLED, ZERO_SHOT, draw_candidate
 from personalrm.errors import ModelCallError
-from personalrm.judge import JudgeSettings, Shown, judge_pair, presented_swapped
+from personalrm.judge import JudgeSettings, Shown, judge_once, judge_pair, presented_swapped
 from personalrm.llm.types import LanguageModel
+from personalrm.race import Race
 from personalrm.records import Candidate, Demonstration, PreferencePair, Trace, Verdict
+from personalrm.variants import ALL, Repairs
 
-ZERO_SHOT, LABELLED, UNSHUFFLED = -3, -2, -1
+Shows = tuple[Demonstration, ...]
 
 
 @dataclass(frozen=True)
 class SearchSettings:
     """Which candidates are tried. `seeds` in the order of trial; sizes are numbers of demonstrations.
 
-    `stop_at_score` (percent, None for never) ends the search at the first candidate that reaches it.
+    `stop_at_score` (percent, None for never) ends the search at the first candidate that reaches it; `parallel`
+    candidates are tried at a time, `exhaustive` scores every candidate in full (`race.Race`).
     """
 
     judge: JudgeSettings
@@ -36,48 +37,21 @@ class SearchSettings:
     max_labelled: int = 4
     stop_at_score: float | None = 80.0
     salt: str = "0"
+    parallel: int = 1
+    exhaustive: bool = False
+    repairs: Repairs = ALL
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The winner's demonstrations and seed, all candidates as scored, and what a reader should know."""
+    """The winner: `demonstrations` as the judge is shown them, `judgements` as they were drawn (what the persona
+    reads), its seed; all candidates as scored, and what a reader should know."""
 
-    demonstrations: tuple[Demonstration, ...]
+    demonstrations: Shows
+    judgements: Shows
     seed: int
     candidates: tuple[Candidate, ...]
     events: tuple[str, ...] = field(default=())
-
-
-def labelled(pair: PreferencePair, salt: str) -> Demonstration:
-    """A demonstration that shows the user's choice without reasoning."""
-    return Demonstration(pair=pair, swapped=presented_swapped(pair, salt))
-
-
-def build_candidate(
-    seed: int, pairs: Sequence[PreferencePair], traces: Mapping[str, Trace], settings: SearchSettings
-) -> tuple[Demonstration, ...]:
-    """Demonstrations of one candidate. `pairs` are the context pairs, oldest first."""
-    if seed == ZERO_SHOT:
-        return ()
-    order, size = list(pairs), settings.max_bootstrapped
-    rng = random.Random(seed)
-    if seed >= 0:
-        size = rng.randint(1, max(1, settings.max_bootstrapped))
-        rng.shuffle(order)
-    shown: list[Demonstration] = []
-    if seed != LABELLED:
-        for pair in order:
-            trace = traces.get(pair.pair_id)
-            if trace is not None and len(shown) < size:
-                shown.append(Demonstration(pair=pair, swapped=trace.swapped, reasoning=trace.reasoning))
-    used = {demonstration.pair.pair_id for demonstration in shown}
-    room = (
-        max(0, settings.max_labelled - len(shown))
-        if seed < 0
-        else max(0, min(size, settings.max_labelled) - len(shown))
-    )
-    fillers = [pair for pair in order if pair.pair_id not in used][:room]
-    return (*shown, *(labelled(pair, settings.salt) for pair in fillers))
 
 
 def score(seed: int, shown: Sequence[Demonstration], verdicts: Sequence[Verdict]) -> Candidate:
@@ -94,15 +68,14 @@ def score(seed: int, shown: Sequence[Demonstration], verdicts: Sequence[Verdict]
     )
 
 
-def better(candidate: Candidate) -> tuple[float, float, int, int]:
-    """Sort key of the stated rule: score, mean log-odds, number of demonstrations, smaller seed."""
-    odds = candidate.mean_log_odds
-    return (
-        -math.inf if candidate.score is None else candidate.score,
-        -math.inf if odds is None else odds,
-        len(candidate.pair_ids),
-        -candidate.seed,
-    )
+def better(candidate: Candidate, *, ranking: bool = True) -> tuple[float, ...]:
+    """Sort key of the stated rule: score, mean log-odds, number of demonstrations, smaller seed. Without `ranking` that
+    of the package: score, smaller seed."""
+    points = -math.inf if candidate.score is None else candidate.score
+    if not ranking:
+        return points, -candidate.seed
+    odds = -math.inf if candidate.mean_log_odds is None else candidate.mean_log_odds
+    return points, odds, len(candidate.pair_ids), -candidate.seed
 
 
 async def search(
@@ -117,68 +90,91 @@ async def search(
 ) -> SearchResult:
     """Best demonstrations for one user.
 
-    Without validation pairs the first candidate in `UNSHUFFLED` form wins unscored. `allow_empty` admits the
+    Without validation pairs the candidate in `UNSHUFFLED` form wins unscored. `allow_empty` admits the
     zero-shot candidate (stage 3); stage 1 must have something to learn from (facts file, 3.4).
     Raises ModelCallError when not one verdict of any candidate could be had.
     """
     seeds = [seed for seed in settings.seeds if allow_empty or seed != ZERO_SHOT]
-    sets = {seed: build_candidate(seed, pairs, traces, settings) for seed in seeds}
+    drawn = {seed: _draw(seed, pairs, traces, settings) for seed in (*seeds, UNSHUFFLED)}
     if not validation:
-        shown = build_candidate(UNSHUFFLED, pairs, traces, settings)
-        return SearchResult(shown, UNSHUFFLED, (), ("no validation pairs: the search was skipped",))
-    distinct = {shown for seed, shown in sets.items() if shown or seed == ZERO_SHOT}
+        return _unscored(UNSHUFFLED, drawn, settings, "no validation pairs: the search was skipped")
+    tried = [seed for seed in seeds if drawn[seed] or seed == ZERO_SHOT or not settings.repairs.labelled_demos]
+    if not tried:
+        return SearchResult((), (), ZERO_SHOT, (), ("no candidate holds a demonstration",))
+    shown = {seed: _visible(drawn[seed], settings.repairs) for seed in tried}
+    distinct = list(dict.fromkeys(shown.values()))
     if len(distinct) == 1:
-        seed = next(seed for seed, shown in sets.items() if shown in distinct)
-        return SearchResult(sets[seed], seed, (), ("a single candidate: nothing to choose, nothing was asked",))
-    scored: list[Candidate] = []
-    known: dict[tuple[Demonstration, ...], Candidate] = {}
-    for seed in seeds:
-        shown = sets[seed]
-        if not shown and seed != ZERO_SHOT:
-            continue
-        if shown not in known:
-            to_beat = max((candidate.score or 0.0 for candidate in scored), default=0.0)
-            known[shown] = await _evaluate(model, seed, Shown(persona, shown), validation, settings, to_beat)
-        scored.append(known[shown].model_copy(update={"seed": seed}))
-        if _reached(scored[-1], settings.stop_at_score):
-            break
-    return _decide(scored, sets)
+        return _unscored(tried[0], drawn, settings, "a single candidate: nothing to choose, nothing was asked")
+    race = await _run(model, [Shown(persona, shows) for shows in distinct], validation, settings)
+    return _decide({seed: distinct.index(shows) for seed, shows in shown.items()}, race, drawn, settings)
 
 
-async def _evaluate(
-    model: LanguageModel,
-    seed: int,
-    shown: Shown,
-    validation: Sequence[PreferencePair],
-    settings: SearchSettings,
-    to_beat: float,
-) -> Candidate:
-    """Score one candidate pair by pair, and leave off as soon as it cannot reach `to_beat` any more.
-
-    The bound is exact: even if all that is left were right, the score would be lower, so no rule among equals applies.
-    """
-    verdicts: list[Verdict] = []
-    for index, pair in enumerate(validation):
-        judged = await judge_pair(model, pair, shown, settings.judge)
-        verdicts += judged
-        left = (len(validation) - index - 1) * len(judged)
-        usable = sum(verdict.outcome != "provider_error" for verdict in verdicts)
-        correct = sum(verdict.outcome == "correct" for verdict in verdicts)
-        if usable + left and 100 * (correct + left) / (usable + left) < to_beat:
-            break
-    return score(seed, shown.demonstrations, verdicts)
+def _draw(seed: int, pairs: Sequence[PreferencePair], traces: Mapping[str, Trace], settings: SearchSettings) -> Shows:
+    most, least = settings.max_bootstrapped, settings.max_labelled
+    return draw_candidate(seed, pairs, traces, max_bootstrapped=most, max_labelled=least, salt=settings.salt)
 
 
-def _reached(candidate: Candidate, stop_at_score: float | None) -> bool:
-    return stop_at_score is not None and candidate.score is not None and candidate.score >= stop_at_score
+def _visible(drawn: Shows, repairs: Repairs) -> Shows:
+    """What of a candidate reaches the judge's prompt."""
+    return drawn if repairs.labelled_demos else tuple(shown for shown in drawn if shown.reasoning is not None)
 
 
-def _decide(scored: Sequence[Candidate], sets: Mapping[int, tuple[Demonstration, ...]]) -> SearchResult:
-    if not scored:
-        return SearchResult((), ZERO_SHOT, (), ("no candidate holds a demonstration",))
-    winner = max(scored, key=better)
+def _unscored(seed: int, drawn: Mapping[int, Shows], settings: SearchSettings, event: str) -> SearchResult:
+    shown = _visible(drawn[seed], settings.repairs)
+    return SearchResult(shown, drawn[seed], seed, (), (event, *_hidden(drawn[seed], shown)))
+
+
+def _hidden(drawn: Shows, shown: Shows) -> tuple[str, ...]:
+    hidden = len(drawn) - len(shown)
+    return (f"{hidden} labelled demonstrations were drawn and reach no prompt (as published)",) if hidden else ()
+
+
+async def _run(
+    model: LanguageModel, candidates: Sequence[Shown], validation: Sequence[PreferencePair], settings: SearchSettings
+) -> Race:
+    """Ask round by round until the winner is known."""
+    both = settings.repairs.both_orders
+    race = Race(
+        len(candidates),
+        len(validation),
+        2 if both and settings.judge.mode != "logprob_both" else 1,
+        stop_at_score=settings.stop_at_score,
+        first_of_equals=not settings.repairs.ranking,
+        parallel=settings.parallel,
+        exhaustive=settings.exhaustive,
+    )
+
+    async def ask(candidate: int, number: int) -> None:
+        pair, shown = validation[number], candidates[candidate]
+        if both:
+            verdicts = await judge_pair(model, pair, shown, settings.judge)
+        else:
+            swapped = presented_swapped(pair, settings.salt)
+            verdicts = (await judge_once(model, pair, swapped, shown, settings.judge),)
+        race.tell(candidate, number, verdicts)
+
+    while questions := race.next_round():
+        await asyncio.gather(*(ask(candidate, number) for candidate, numbers in questions for number in numbers))
+    return race
+
+
+def _decide(place: Mapping[int, int], race: Race, drawn: Mapping[int, Shows], settings: SearchSettings) -> SearchResult:
+    """The winner among candidates up to the one that reached the stop score. `place` leads from seeds to the race."""
+    stopper = race.stopper()
+    scored = [
+        score(seed, _visible(drawn[seed], settings.repairs), verdicts)
+        for seed, index in place.items()
+        if (stopper is None or index <= stopper) and (verdicts := race.runners[index].in_order())
+    ]
+    if stopper is not None:
+        # A later seed that shows the same as an earlier candidate comes after the end.
+        last = next(seed for seed, index in place.items() if index == stopper)
+        scored = [candidate for candidate in scored if candidate.seed <= last]
+    winner = max(scored, key=lambda candidate: better(candidate, ranking=settings.repairs.ranking))
     if winner.score is None:
         raise ModelCallError("no validation verdict could be had for any candidate")
     equals = sum(candidate.score == winner.score for candidate in scored)
     events = (f"{equals} of {len(scored)} candidates share the best score",) if equals > 1 else ()
-    return SearchResult(sets[winner.seed], winner.seed, tuple(scored), events)
+    judgements = drawn[winner.seed]
+    shown = _visible(judgements, settings.repairs)
+    return SearchResult(shown, judgements, winner.seed, tuple(scored), (*events, *_hidden(judgements, shown)))

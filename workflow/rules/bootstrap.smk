@@ -23,7 +23,7 @@ rule bootstrap:
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
         reads=lambda wildcards: support.fingerprint(
-            CONFIG, "bootstrap", model=wildcards.model
+            CONFIG, "bootstrap", model=wildcards.model, variant=wildcards.variant
         ),
         config=RUN_CONFIG,
     message:

@@ -92,11 +92,9 @@ def _embedded(name: str, model_url: str | None) -> dict[str, Any]:
     }
 
 
-def embedded_learning(model_id: str) -> dict[str, Any]:
-    """What is learned how, for embedded models: a sentence of reasoning and of persona, as in `config/showcase.yaml`.
-
-    Empty for all others.
-    """
-    if not model_id.startswith("embedded/"):
-        return {}
-    return {"bootstrap": {"max_tokens": 40}, "persona": {"max_tokens": 64}}
+def usual_learning(model_id: str) -> dict[str, Any]:
+    """How is learned where nothing else is said: embedded models with a sentence of reasoning and of persona, as in
+    `config/showcase.yaml`; others with all candidates of the search at the same time, for they wait for the network."""
+    if model_id.startswith("embedded/"):
+        return {"bootstrap": {"max_tokens": 40}, "persona": {"max_tokens": 64}}
+    return {"search": {"parallel_candidates": 16}}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from personalrm.api.models import DEFAULT_MODEL, embedded_learning, model_entry
+from personalrm.api.models import DEFAULT_MODEL, model_entry, usual_learning
 from personalrm.config import Config, ModelConfig
 from personalrm.config_load import laid_over, parse_config
 from personalrm.errors import ConfigError
@@ -71,7 +71,7 @@ class Settings:
             "max_labeled_demos": n_pairs if self.max_labeled_demos == -1 else self.max_labeled_demos,
             "stop_at_score": self.stop_at_score,
         }
-        learn = laid_over(embedded_learning(self.model_id), self.learn_options)
+        learn = laid_over(usual_learning(self.model_id), self.learn_options)
         raw = {
             "run": DATASET,
             "seed": self.seed,

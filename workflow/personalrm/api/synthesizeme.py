@@ -15,13 +15,13 @@ from personalrm.api.loop import run_blocking
 from personalrm.api.models import DEFAULT_MODEL
 from personalrm.api.saved import SavedProfile, read_saved, write_saved
 from personalrm.api.settings import DATASET, Settings
+from personalrm.candidates import ZERO_SHOT
 from personalrm.errors import ConfigError, NotFittedError
 from personalrm.judge import LABELS, Shown
 from personalrm.llm.types import LanguageModel
 from personalrm.methods import parse_method
 from personalrm.prompting import load_prompt
 from personalrm.records import Demonstration, Profile, UserData
-from personalrm.search import ZERO_SHOT
 
 logger = logging.getLogger("personalrm.api")
 

@@ -68,10 +68,11 @@ def planned_work(config: Config, users: Iterable[UserData]) -> dict[str, Work]:
     for user in users:
         if not is_evaluated(user, config.evaluate_users):
             continue
-        for model in config.learn.models:
-            _learning(config, user, totals[model])
-        for profile, judge, ks in _combinations(config):
-            _judging(config, user, profile, judge, ks, totals[judge])
+        for _ in config.variants:
+            for model in config.learn.models:
+                _learning(config, user, totals[model])
+            for profile, judge, ks in _combinations(config):
+                _judging(config, user, profile, judge, ks, totals[judge])
         for judge in config.judge_models:
             specs = [parse_method(spec) for spec in judged_methods(config, profile=None, judge=judge)]
             # A method on all pairs includes its test pairs, which are then asked for once.

@@ -15,7 +15,7 @@ from personalrm.stages.settings import bootstrap_settings, draws_for, profile_se
 
 async def bootstrap_stage(job: Job, *, users: Path, out: Path, model: str, variant: str) -> None:
     """Write one `UserTraces` a user: attempts at all context pairs, whatever k will be."""
-    settings = bootstrap_settings(job.config, model)
+    settings = bootstrap_settings(job.config, model, variant)
     people = evaluated_users(users, job.config.evaluate_users)
     async with job.model(model) as port:
 

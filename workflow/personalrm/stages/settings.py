@@ -20,8 +20,9 @@ from personalrm.persona import PersonaSettings
 from personalrm.profile import ProfileSettings
 from personalrm.prompting import load_prompt
 from personalrm.search import SearchSettings
+from personalrm.variants import VARIANTS
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 """Raised when the code of a paid stage changes what it would write."""
 
 
@@ -30,12 +31,12 @@ def judge_settings(model: ModelConfig, mode: VerdictMode) -> JudgeSettings:
     return JudgeSettings(style=model.prompts, mode=mode, max_tokens=model.max_tokens)
 
 
-def bootstrap_settings(config: Config, model: str) -> BootstrapSettings:
+def bootstrap_settings(config: Config, model: str, variant: str) -> BootstrapSettings:
     """Stage 1. A model learns with the first of its verdict modes."""
     entry, learn = config.models[model], config.learn.bootstrap
     return BootstrapSettings(
         judge=judge_settings(entry, entry.verdicts[0]),
-        attempts=learn.attempts,
+        attempts=learn.attempts if VARIANTS[variant].resampling else 1,
         temperature=learn.temperature,
         max_tokens=learn.max_tokens,
         salt=str(config.seed),
@@ -44,10 +45,11 @@ def bootstrap_settings(config: Config, model: str) -> BootstrapSettings:
 
 def profile_settings(config: Config, model: str, variant: str) -> ProfileSettings:
     """Stages 1 to 3."""
-    entry, learn = config.models[model], config.learn
+    entry, learn, repairs = config.models[model], config.learn, VARIANTS[variant]
+    persona = PersonaSettings(entry.prompts, learn.persona.max_tokens, repairs.shortening)
     return ProfileSettings(
-        bootstrap=bootstrap_settings(config, model),
-        persona=PersonaSettings(style=entry.prompts, max_tokens=learn.persona.max_tokens),
+        bootstrap=bootstrap_settings(config, model, variant),
+        persona=persona,
         search=SearchSettings(
             judge=judge_settings(entry, entry.verdicts[0]),
             seeds=learn.search.seeds,
@@ -55,6 +57,9 @@ def profile_settings(config: Config, model: str, variant: str) -> ProfileSetting
             max_labelled=learn.search.max_labeled_demos,
             stop_at_score=learn.search.stop_at_score,
             salt=str(config.seed),
+            parallel=learn.search.parallel_candidates,
+            exhaustive=learn.search.exhaustive,
+            repairs=repairs,
         ),
         variant=variant,
         rebootstrap=learn.rebootstrap,
@@ -133,7 +138,7 @@ def fingerprint(
     """Canonical JSON of all that a paid stage's rows depend on, beside its input files."""
     values: dict[str, Any] = {"version": STAGE_VERSION, "seed": config.seed, "users": config.evaluate_users}
     if stage == "bootstrap" and model is not None:
-        settings = bootstrap_settings(config, model)
+        settings = bootstrap_settings(config, model, variant)
         values |= {"settings": asdict(settings), "prompts": [settings.judge.prompt.sha]}
     elif stage == "profile" and model is not None:
         learned = profile_settings(config, model, variant)

@@ -1,0 +1,111 @@
+"""What a prompt says, whoever worded it: the package's prompts and ours are compared by content, and answered by it.
+
+Every text of the generated users holds tokens of letters and numbers only: `u3q5` the question of pair 5 of user 3,
+`u3g5` its chosen and `u3b5` its rejected answer. The scripted model signs its reasoning `r…` and its personas `p…`
+with a hash of what it was asked, so that a different reasoning or persona makes a different prompt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+_TOKEN = re.compile(r"\b(u\d+[qgb]\d+|r[0-9a-f]{12}|p[0-9a-f]{12})\b")
+
+
+class Shown(NamedTuple):
+    """One judgement in a prompt: its question, the answer that stands first, the reasoning that is shown with it."""
+
+    question: str
+    first: str
+    reasoning: str
+
+
+class Content(NamedTuple):
+    """A prompt: `judge` or `persona`, the persona in it, the judgements in order, and the pair to be judged."""
+
+    kind: str
+    persona: str
+    judgements: tuple[Shown, ...]
+    asked: tuple[str, str]
+
+
+def _tokens(text: str) -> list[str]:
+    return _TOKEN.findall(text)
+
+
+def _judgements(tokens: Sequence[str]) -> tuple[Shown, ...]:
+    """Question, first answer, second answer, and the reasoning if any, again and again."""
+    found: list[Shown] = []
+    for index, token in enumerate(tokens):
+        if token.startswith("u") and "q" in token:
+            after = tokens[index + 3] if index + 3 < len(tokens) else ""
+            found.append(Shown(token, tokens[index + 1], after if after.startswith("r") else ""))
+    return tuple(found)
+
+
+def content_of(messages: Sequence[Mapping[str, Any]]) -> Content:
+    """What the messages of one request say."""
+    texts = [str(message["content"]) for message in messages]
+    last = _tokens(texts[-1])
+    if "past_judgements" in texts[0] or "choices that one person made" in texts[-1]:
+        return Content("persona", "", _judgements(last), ("", ""))
+    persona = next((token for token in _tokens(texts[0]) if token.startswith("p")), "")
+    shown = _judgements([token for text in texts[1:-1] for token in _tokens(text)])
+    return Content("judge", persona, shown, (last[0], last[1]))
+
+
+def is_package(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the package's prompt formatter made them: it names its fields in double brackets."""
+    return "[[ ## " in str(messages[0]["content"])
+
+
+def sign(content: Content) -> str:
+    """Twelve hex digits that stand for a content."""
+    return hashlib.sha256(repr(content).encode()).hexdigest()[:12]
+
+
+def is_right(content: Content) -> bool:
+    """Whether the scripted judge sees what the user chose: by content, more often with more judgements shown.
+
+    Users differ: an even number is easy to understand, an odd one hard, so that winners, ties and pairs without a trace
+    all come up.
+    """
+    user = int(content.asked[0][1:].split("q")[0])
+    ease = (0.75 if user % 2 == 0 else 0.45) + 0.04 * min(len(content.judgements), 4)
+    return int(sign(content), 16) / 16**12 < ease
+
+
+def answer(body: Mapping[str, Any]) -> str:
+    """The scripted model's answer to a request of the package or of ours."""
+    content = content_of(body["messages"])
+    package = is_package(body["messages"])
+    if content.kind == "persona":
+        persona = f"Likes what p{sign(content)} likes."
+        if not package:
+            return persona
+        return f"[[ ## reasoning ## ]]\nSo.\n\n[[ ## synthesized_persona ## ]]\n{persona}\n\n[[ ## completed ## ]]"
+    good_is_first = "g" in content.asked[1]
+    label = "First" if is_right(content) == good_is_first else "Second"
+    reasoning = f"Because of r{sign(content)}."
+    if not package:
+        return f"{reasoning}\nPreference: {label}"
+    return f"[[ ## reasoning ## ]]\n{reasoning}\n\n[[ ## preference ## ]]\n{label}\n\n[[ ## completed ## ]]"
+
+
+def generated_user(number: int, n_fit: int, n_test: int) -> dict[str, list[dict[str, Any]]]:
+    """Preferences of one user in the form that both sides read, without the coin of presentation."""
+
+    def row(place: int) -> dict[str, Any]:
+        return {
+            "user_id": f"user{number}",
+            "pair_id": f"pair{place}",
+            "conversation_id": f"conversation{place}",
+            "context": [{"role": "user", "content": f"Tell me about u{number}q{place}"}],
+            "chosen": {"role": "assistant", "content": f"This is u{number}g{place}"},
+            "rejected": {"role": "assistant", "content": f"This is u{number}b{place}"},
+        }
+
+    return {"fit": [row(i) for i in range(n_fit)], "test": [row(n_fit + i) for i in range(n_test)]}

@@ -1,0 +1,240 @@
+"""The demonstration search: candidates, the race between them, and the rules among equals, by hand and at random."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.learning import PAIRS, TRACES, VALIDATION, say, settings
+from support.models import ScriptedModel, pair
+
+from personalrm.candidates import LABELLED, UNSHUFFLED, ZERO_SHOT, draw_candidate
+from personalrm.errors import ModelCallError, RateLimited
+from personalrm.llm.types import Request
+from personalrm.race import Race
+from personalrm.records import Candidate, Demonstration, Outcome, Verdict
+from personalrm.search import better, search
+from personalrm.variants import NONE, Repairs
+
+
+def draw(seed: int, traces: object = TRACES, boot: int = 2, lab: int = 3) -> tuple[Demonstration, ...]:
+    return draw_candidate(seed, PAIRS, traces, max_bootstrapped=boot, max_labelled=lab, salt="0")  # type: ignore[arg-type]
+
+
+def ids(shown: tuple[Demonstration, ...]) -> list[tuple[str, bool]]:
+    return [(d.pair.pair_id, d.reasoning is not None) for d in shown]
+
+
+def test_candidates() -> None:
+    assert draw(ZERO_SHOT) == ()
+    sampled = [f"c{i}" for i in random.Random(0).sample(range(6), 3)]
+    assert ids(draw(LABELLED)) == [(name, False) for name in sampled]
+    assert ids(draw(UNSHUFFLED))[:2] == [("c1", True), ("c3", True)]
+    assert [reasoned for _, reasoned in ids(draw(UNSHUFFLED))] == [True, True, False]
+    assert [reasoned for _, reasoned in ids(draw(UNSHUFFLED, {}))] == [False] * 3
+
+
+@given(st.integers(0, 50), st.integers(1, 8), st.integers(0, 4))
+def test_random_candidates_are_small_distinct_and_repeatable(seed: int, boot: int, lab: int) -> None:
+    shown = draw(seed, boot=boot, lab=lab)
+    names = [d.pair.pair_id for d in shown]
+    assert len(names) == len(set(names)) <= max(boot, lab)
+    size = random.Random(seed).randint(1, min(boot, 6))
+    assert sum(d.reasoning is not None for d in shown) == min(size, len(TRACES))
+    assert shown == draw(seed, boot=boot, lab=lab)
+
+
+def demonstrated(request: Request) -> str:
+    return " ".join(m.content for m in request.messages[1:-1] if m.role == "user")
+
+
+def test_search_takes_the_candidate_that_helps() -> None:
+    model = ScriptedModel(lambda r: say("question c3" in demonstrated(r), r))
+    result = asyncio.run(search(model, PAIRS, TRACES, VALIDATION, settings(seeds=(-3, -1)), allow_empty=True))
+    assert result.seed == UNSHUFFLED
+    assert [(c.seed, c.score, c.n_scored) for c in result.candidates] == [(ZERO_SHOT, 0, 4), (UNSHUFFLED, 100, 4)]
+
+
+def test_search_stops_at_the_stop_score_and_stage_1_has_no_empty_candidate() -> None:
+    model = ScriptedModel(lambda r: say(True, r))
+    result = asyncio.run(search(model, PAIRS, TRACES, VALIDATION, settings(stop_at_score=80), allow_empty=False))
+    assert [c.seed for c in result.candidates] == [LABELLED]
+
+
+def test_candidates_that_show_the_same_are_scored_once_and_a_single_one_never() -> None:
+    model = ScriptedModel(lambda r: say(True, r))
+    both = settings(seeds=(LABELLED, UNSHUFFLED), repairs=NONE)
+    result = asyncio.run(search(model, PAIRS, {}, VALIDATION, both, allow_empty=False))
+    assert (result.seed, result.demonstrations, len(result.judgements)) == (LABELLED, (), 3)
+    assert len(model.requests) == 0
+    with_none = settings(seeds=(ZERO_SHOT, LABELLED, UNSHUFFLED), repairs=NONE)
+    result = asyncio.run(search(model, PAIRS, TRACES, VALIDATION, with_none, allow_empty=True))
+    # Nothing and labelled pairs are one prompt; the other candidate can only draw level, and earlier seeds win.
+    assert len(model.requests) == 2
+    assert [c.seed for c in result.candidates] == [ZERO_SHOT, LABELLED]
+
+
+def test_as_published_validation_pairs_are_judged_in_one_order_and_equals_go_to_no_demonstrations() -> None:
+    model = ScriptedModel(lambda r: say(len(r.messages) > 2 or "question v0" in r.messages[-1].content, r))
+    result = asyncio.run(search(model, PAIRS, TRACES, VALIDATION, settings(repairs=NONE), allow_empty=True))
+    scores = {c.seed: (c.score, c.n_scored) for c in result.candidates}
+    assert scores[ZERO_SHOT] == scores[LABELLED] == (50, 2)
+    assert scores[UNSHUFFLED] == (100, 2)
+    always = ScriptedModel(lambda r: say(True, r))
+    result = asyncio.run(search(always, PAIRS, TRACES, VALIDATION, settings(repairs=NONE), allow_empty=True))
+    assert (result.seed, result.demonstrations) == (ZERO_SHOT, ())
+    repaired = settings(repairs=replace(NONE, ranking=True))
+    result = asyncio.run(search(always, PAIRS, TRACES, VALIDATION, repaired, allow_empty=True))
+    assert len(result.demonstrations) == 2
+
+
+Matrix = list[list[list[Outcome]]]
+OUTCOME = st.sampled_from(["correct", "correct", "wrong", "wrong", "tie", "provider_error"])
+
+
+def matrices() -> st.SearchStrategy[Matrix]:
+    """Outcomes by candidate, validation pair and order."""
+    sizes = st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 2))
+
+    def of(size: tuple[int, int, int]) -> st.SearchStrategy[Matrix]:
+        candidates, pairs, orders = size
+        one = st.lists(OUTCOME, min_size=orders, max_size=orders)
+        row = st.lists(one, min_size=pairs, max_size=pairs)
+        return st.lists(row, min_size=candidates, max_size=candidates)
+
+    return sizes.flatmap(of)
+
+
+def run_race(
+    matrix: Matrix, stop: float | None, first: bool, parallel: int, *, exhaustive: bool = False
+) -> tuple[Race, list[tuple[int, int]]]:
+    race = Race(
+        len(matrix),
+        len(matrix[0]),
+        len(matrix[0][0]),
+        stop_at_score=stop,
+        first_of_equals=first,
+        parallel=parallel,
+        exhaustive=exhaustive,
+    )
+    asked: list[tuple[int, int]] = []
+    while questions := race.next_round():
+        assert exhaustive or len(questions) <= parallel
+        for candidate, pairs in questions:
+            assert pairs
+            for number in pairs:
+                asked.append((candidate, number))
+                told = [Verdict(pair_id="p", swapped=False, outcome=o) for o in matrix[candidate][number]]
+                race.tell(candidate, number, told)
+    return race, asked
+
+
+def full_score(row: list[list[Outcome]]) -> Fraction | None:
+    outcomes = [outcome for orders in row for outcome in orders if outcome != "provider_error"]
+    return Fraction(outcomes.count("correct"), len(outcomes)) if outcomes else None
+
+
+@given(matrices(), st.sampled_from([None, 50.0, 80.0, 100.0]), st.booleans(), st.sampled_from([1, 2, 8]))
+def test_the_race_finds_who_wins_when_everything_is_scored(
+    matrix: Matrix, stop: float | None, first: bool, parallel: int
+) -> None:
+    race, asked = run_race(matrix, stop, first, parallel)
+    assert len(asked) == len(set(asked))
+    full = [full_score(row) for row in matrix]
+    reached = [i for i, score in enumerate(full) if stop is not None and score is not None and 100 * score >= stop]
+    assert race.stopper() == (reached[0] if reached else None)
+    if reached:
+        return
+    best = max((score for score in full if score is not None), default=None)
+    equals = [i for i, score in enumerate(full) if score == best]
+    # Every candidate that the rule among equals may choose is scored in full; the first is all that `first` needs.
+    for index in equals[:1] if first else equals:
+        assert race.runners[index].done
+        assert race.runners[index].score() == best
+    for index, runner in enumerate(race.runners):
+        if not runner.done and best is not None and (score := runner.score()) is not None:
+            assert score <= best
+            assert not (score == best and index < equals[0])
+
+
+@given(matrices(), st.sampled_from([None, 80.0]), st.booleans())
+def test_one_at_a_time_asks_no_more_than_several_at_a_time_ever_could(
+    matrix: Matrix, stop: float | None, first: bool
+) -> None:
+    everything = len(matrix) * len(matrix[0])
+    for _, asked in (run_race(matrix, stop, first, parallel) for parallel in (1, 2, 8)):
+        assert len(asked) <= everything
+    race, asked = run_race(matrix, stop, first, 1, exhaustive=True)
+    assert (len(asked), race.stopper()) == (everything, run_race(matrix, stop, first, 1)[0].stopper())
+    _, asked = run_race(matrix, stop, first, 1)
+    # One after another, in the order of the seeds: no candidate is taken up again.
+    assert all(a[0] <= b[0] for a, b in pairwise(asked))
+
+
+def by_content(scores: dict[str, list[bool]], request: Request) -> bool:
+    """Right or wrong by the one demonstration that is shown, the pair and the order."""
+    shown = demonstrated(request)
+    name = next((name for name in scores if f"question {name}" in shown), "none")
+    number = int(request.messages[-1].content.split("question v")[1][0])
+    return scores[name][number]
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=7, max_size=7), st.booleans(), st.booleans())
+def test_the_bound_never_changes_the_winner(rows: list[list[bool]], stop: bool, published: bool) -> None:
+    """Against the arg-max over all candidates scored in full, with the same stop and the same rule among equals."""
+    scores = dict(zip((*(p.pair_id for p in PAIRS), "none"), rows, strict=True))
+    traces = {p.pair_id: next(iter(TRACES.values())).model_copy(update={"pair_id": p.pair_id}) for p in PAIRS}
+    asked = [pair(f"v{i}", split="validation") for i in range(4)]
+    how = settings(
+        seeds=(-3, *range(6)),
+        max_bootstrapped=1,
+        max_labelled=0,
+        stop_at_score=75 if stop else None,
+        repairs=NONE if published else Repairs(),
+        parallel=3 if published else 1,
+    )
+    found = asyncio.run(
+        search(ScriptedModel(lambda r: say(by_content(scores, r), r)), PAIRS, traces, asked, how, allow_empty=True)
+    )
+    sets = {seed: draw(seed, traces, 1, 0) for seed in how.seeds}
+    full = {seed: sum(scores[ids(shown)[0][0] if shown else "none"]) for seed, shown in sets.items()}
+    reached = next((seed for seed in sets if stop and full[seed] >= 3), max(sets))
+    tried = [seed for seed in sets if seed <= reached]
+    best = max(tried, key=lambda seed: (full[seed], 0 if published else len(sets[seed]), -seed))
+    assert sets[found.seed] == sets[best]
+    assert found.seed == best
+
+
+def test_without_validation_pairs_nothing_is_asked() -> None:
+    model = ScriptedModel(lambda r: say(True, r))
+    result = asyncio.run(search(model, PAIRS, TRACES, [], settings(), allow_empty=True))
+    assert (result.seed, len(model.requests)) == (UNSHUFFLED, 0)
+    assert ids(result.demonstrations)[0] == ("c1", True)
+
+
+def test_an_outage_is_an_error_and_not_a_score() -> None:
+    model = ScriptedModel(lambda _: RateLimited("busy"))
+    with pytest.raises(ModelCallError, match="validation"):
+        asyncio.run(search(model, PAIRS, TRACES, VALIDATION, settings(), allow_empty=True))
+
+
+def test_rule_among_equals() -> None:
+    def candidate(seed: int, score: float, odds: float | None, size: int) -> Candidate:
+        return Candidate(seed=seed, pair_ids=("x",) * size, score=score, mean_log_odds=odds, n_scored=4)
+
+    ordered = [
+        candidate(3, 75, 0.1, 1),
+        candidate(2, 50, 0.9, 1),
+        candidate(1, 50, 0.5, 2),
+        candidate(0, 50, 0.5, 1),
+        candidate(5, 50, 0.5, 1),
+    ]
+    for i, winner in enumerate(ordered):
+        assert max(reversed(ordered[i:]), key=better) == winner
+    assert max(ordered[1:], key=lambda c: better(c, ranking=False)).seed == 0

@@ -1,0 +1,132 @@
+"""A race between candidates that makes no call whose answer cannot change the winner (our choice).
+
+Candidates stand in the order of their seeds. The winner is the first that reaches the stop score; failing that the
+one with the highest score, equals decided by the caller's rule. A candidate is left as soon as it cannot win even
+if all that is left were right: an exact bound, property-tested against scoring everything. It falls sooner when it
+is asked first what others got wrong, which changes no score. Rounds are decided by answers alone, never by their
+timing: equal answers, equal calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from personalrm.records import Verdict
+
+Question = tuple[int, tuple[int, ...]]
+"""A candidate, and the validation pairs that it is asked about next."""
+
+
+@dataclass
+class Runner:
+    """What is known of one candidate: its verdicts by validation pair."""
+
+    n_pairs: int
+    per_pair: int
+    verdicts: dict[int, tuple[Verdict, ...]] = field(default_factory=dict)
+    last_size: int = 0
+
+    @property
+    def done(self) -> bool:
+        """All pairs are judged."""
+        return len(self.verdicts) == self.n_pairs
+
+    def in_order(self) -> list[Verdict]:
+        """Verdicts so far, in the order of the pairs."""
+        return [verdict for pair in sorted(self.verdicts) for verdict in self.verdicts[pair]]
+
+    def score(self) -> Fraction | None:
+        """Share of correct verdicts among those that are no provider errors, None without any."""
+        return self.at_best(wrong_pairs=self.n_pairs - len(self.verdicts), counted=False)
+
+    def at_best(self, *, wrong_pairs: int = 0, counted: bool = True) -> Fraction | None:
+        """The highest score that is still possible, if so many of the pairs that are left turn out wrong.
+
+        With `counted` false those pairs are taken as not asked at all.
+        """
+        so_far = [verdict.outcome for verdict in self.in_order() if verdict.outcome != "provider_error"]
+        left = (self.n_pairs - len(self.verdicts) - wrong_pairs) * self.per_pair
+        total = len(so_far) + left + (wrong_pairs * self.per_pair if counted else 0)
+        return Fraction(so_far.count("correct") + left, total) if total else None
+
+
+class Race:
+    """Rounds of questions to `n_candidates` candidates about `n_pairs` validation pairs of `per_pair` verdicts each.
+
+    Args:
+        stop_at_score: percent; the first candidate that reaches it ends the race. None for never.
+        first_of_equals: among equal scores the earlier candidate wins, so a later one that can only draw level is left.
+        parallel: candidates that run at the same time. 1 makes the fewest calls and keeps a candidate's calls together
+            (prefix caches); more is faster, for some calls that a candidate before would have saved.
+        exhaustive: ask every candidate about every pair, to measure against, or to have all scores. Same winner.
+    """
+
+    def __init__(
+        self,
+        n_candidates: int,
+        n_pairs: int,
+        per_pair: int,
+        *,
+        stop_at_score: float | None,
+        first_of_equals: bool,
+        parallel: int = 1,
+        exhaustive: bool = False,
+    ) -> None:
+        self.runners = [Runner(n_pairs, per_pair) for _ in range(n_candidates)]
+        self._stop = None if stop_at_score is None else Fraction(stop_at_score) / 100
+        self._first_of_equals = first_of_equals
+        self._parallel = parallel
+        self._exhaustive = exhaustive
+        self._misses = [0] * n_pairs
+
+    def tell(self, candidate: int, pair: int, verdicts: Sequence[Verdict]) -> None:
+        """The verdicts of a candidate on a pair."""
+        self.runners[candidate].verdicts[pair] = tuple(verdicts)
+        self._misses[pair] += sum(verdict.outcome != "correct" for verdict in verdicts)
+
+    def next_round(self) -> list[Question]:
+        """What to ask next, all of it at the same time; empty when the winner is known."""
+        if self._exhaustive:
+            return [(i, tuple(range(runner.n_pairs))) for i, runner in enumerate(self.runners) if not runner.done]
+        if not self.runners[0].done:
+            return [(0, tuple(range(self.runners[0].n_pairs)))]
+        running = [
+            index
+            for index, runner in enumerate(self.runners)
+            if not runner.done and self._can_win(index, runner.at_best())
+        ]
+        return [(index, self._pairs(index)) for index in running[: self._parallel]]
+
+    def stopper(self) -> int | None:
+        """The first candidate that reached the stop score."""
+        return next((i for i, runner in enumerate(self.runners) if runner.done and self._reaches(runner.score())), None)
+
+    def _reaches(self, score: Fraction | None) -> bool:
+        return self._stop is not None and score is not None and score >= self._stop
+
+    def _can_win(self, index: int, at_best: Fraction | None) -> bool:
+        stopper = self.stopper()
+        if stopper is not None:
+            return index < stopper and self._reaches(at_best)
+        scores = [(runner.score(), i) for i, runner in enumerate(self.runners) if runner.done]
+        known = [(score, -i) for score, i in scores if score is not None]
+        if not known or at_best is None:
+            return True
+        best, place = max(known)
+        return at_best > best or (at_best == best and not (self._first_of_equals and -place < index))
+
+    def _pairs(self, index: int) -> tuple[int, ...]:
+        """The pairs that most candidates missed, as many as it takes to fail; twice as many after each round survived
+        where speed counts."""
+        runner = self.runners[index]
+        left = [pair for pair in range(runner.n_pairs) if pair not in runner.verdicts]
+        left.sort(key=lambda pair: (-self._misses[pair], pair))
+        size = next(
+            (n for n in range(1, len(left)) if not self._can_win(index, runner.at_best(wrong_pairs=n))), len(left)
+        )
+        if self._parallel > 1:
+            size = max(size, 2 * runner.last_size)
+        runner.last_size = size
+        return tuple(left[:size])

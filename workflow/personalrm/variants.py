@@ -1,0 +1,53 @@
+"""Variants of the method: what the authors' package does, and what of it is repaired.
+
+`as_published` decides as `SynthesizeMe` 0.0.11a1 does (facts file, 3.4, 3.6 and 8.1), its defects included;
+`corrected` has every repair. `as_published-with-<repair>` and `corrected-without-<repair>` differ by one, so that
+an ablation can say which of them matters. Two things are repaired everywhere, because no result could be trusted
+with them: an outage never counts as a wrong verdict (D14), and the coin of presentation is seeded by the pair's
+content (D12).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+PUBLISHED, CORRECTED = "as_published", "corrected"
+
+
+@dataclass(frozen=True)
+class Repairs:
+    """Which defects of the package are mended. Numbers are those of the facts file, section 8.1.
+
+    Attributes:
+        labelled_demos: labelled demonstrations reach the judge's prompt; in the package only their number counts (D1).
+        ranking: among candidates of equal score the larger mean log-odds wins (where the judge gives them), then more
+            demonstrations, then the smaller seed; in the package the smaller seed, which is "no demonstrations" (D2).
+        resampling: a wrong first guess is sampled again; in the package the pair never gets a trace (D3).
+        fallback: where no demonstration was found the persona reads all labelled pairs; in the package it is made of
+            nothing (D4).
+        shortening: the persona step leaves out whole judgements until they fit; in the package the user fails (D5).
+        both_orders: validation pairs are judged in both orders; in the package in one (facts file, section 4).
+    """
+
+    labelled_demos: bool = True
+    ranking: bool = True
+    resampling: bool = True
+    fallback: bool = True
+    shortening: bool = True
+    both_orders: bool = True
+
+
+REPAIRS: tuple[str, ...] = tuple(field.name for field in fields(Repairs))
+ALL = Repairs()
+NONE = Repairs(**dict.fromkeys(REPAIRS, False))
+
+
+def _known() -> dict[str, Repairs]:
+    known = {CORRECTED: ALL, PUBLISHED: NONE}
+    known |= {f"{PUBLISHED}-with-{name}": replace(NONE, **{name: True}) for name in REPAIRS}
+    known |= {f"{CORRECTED}-without-{name}": replace(ALL, **{name: False}) for name in REPAIRS}
+    return known
+
+
+VARIANTS: dict[str, Repairs] = _known()
+"""Every variant by its name in the config, the tables and the folders of a run."""
