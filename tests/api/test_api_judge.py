@@ -226,7 +226,7 @@ def test_settings_reach_the_calls(server: ScriptedServer) -> None:
         ({"model_options": {"api_key": "sk-1"}}, "model_options: api_key"),
         ({"learn_options": {"boot": {}}}, "learn_options: boot"),
         ({"lm": object()}, "lm"),
-        ({"persona_synthesis_program_path": "llama70b.json"}, "persona_synthesis_program_path.*cannot be used yet"),
+        ({"variant": "mended"}, "variant: no variant 'mended'"),
     ],
 )
 def test_a_wrong_setting_is_named_before_any_call(options: dict[str, Any], named: str) -> None:

@@ -125,7 +125,7 @@ def check_parity(users: Users, folder: Path) -> None:
         assert [[seed, round(score, 2)] for seed, score in mine["scores"]] == theirs["scores"], name
         # The last event counts traces; before it stands what the last search said.
         hidden = f"{theirs['hidden']} labelled demonstrations were drawn and reach no prompt (as published)"
-        assert (mine["events"][-2] == hidden) == (theirs["hidden"] > 0), (name, mine["events"])
+        assert (mine["events"][-2:-1] == (hidden,)) == (theirs["hidden"] > 0), (name, mine["events"])
     assert ours.asked == package.asked
     # The exact bound finds the same with a part of the calls, and asks nothing that the package does not ask.
     bounded = our_side(users)

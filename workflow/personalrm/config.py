@@ -13,7 +13,7 @@ from personalrm.judge import PromptStyle, VerdictMode
 from personalrm.llm.types import ModelSpec
 from personalrm.methods import METHODS, parse_method
 from personalrm.records import ALL_PAIRS
-from personalrm.variants import CORRECTED, VARIANTS
+from personalrm.variants import CORRECTED, parse_variant
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 NO_MODEL = "none"
@@ -27,15 +27,8 @@ def _name(value: str) -> str:
     return value
 
 
-def _variant(value: str) -> str:
-    if value not in VARIANTS:
-        raise ValueError(f"no variant {value!r}; known: {', '.join(VARIANTS)}")
-    return value
-
-
 DatasetEntry = Annotated[Dataset, Field(discriminator="source")]
 Name = Annotated[str, AfterValidator(_name)]
-Variant = Annotated[str, AfterValidator(_variant), Field(json_schema_extra={"enum": list(VARIANTS)})]
 Positive = Annotated[int, Field(ge=1)]
 
 
@@ -158,6 +151,12 @@ class LearnConfig(Section):
     rebootstrap: bool = True
 
 
+class ThetaConfig(Section):
+    """An optimised persona prompt: a program file, such as the authors' in an installed `SynthesizeMe`."""
+
+    path: Path
+
+
 class TransferConfig(Section):
     """Profiles of one model shown to another. `pairs` lists [profile model, judge model], or `all` ordered pairs.
 
@@ -177,10 +176,10 @@ class StatisticsConfig(Section):
 
 
 class Config(Section):
-    """A run. `k` lists numbers of context pairs (`all` for all of them), `draws` is the number of seeded draws of
-    context pairs for each k, `evaluate_users` says whether users of the
-    level-A parts train and validation are left out (paper: they are), `max_failed_share` the share of provider errors
-    above which a job fails."""
+    """A run. `variants` are names of `personalrm.variants`, each with `+<theta>` where one of `thetas` is used; `k`
+    lists numbers of context pairs (`all` for all of them), `draws` is the number of seeded draws of context pairs
+    for each k, `evaluate_users` says whether users of the level-A parts train and validation are left out (paper:
+    they are), `max_failed_share` the share of provider errors above which a job fails."""
 
     run: Name
     seed: int = 0
@@ -188,7 +187,8 @@ class Config(Section):
     results: Path = Path("results")
     datasets: Annotated[dict[Name, DatasetEntry], Field(min_length=1)]
     models: dict[Name, ModelConfig] = {}
-    variants: Annotated[list[Variant], Field(min_length=1)] = [CORRECTED]
+    variants: Annotated[list[str], Field(min_length=1)] = [CORRECTED]
+    thetas: dict[Name, ThetaConfig] = {}
     k: Annotated[list[Positive | Literal["all"]], Field(min_length=1)] = ["all"]
     draws: Positive = 1
     methods: Annotated[list[str], Field(min_length=1)] = ["random", "longer", "default", "demos", "persona", "both"]
@@ -261,6 +261,11 @@ def cross_check(config: Config) -> list[str]:
         for name, _ in config.transfer_pairs
         if name not in config.learn.models
     ]
+    for name in config.variants:
+        theta = parse_variant(name).theta
+        if theta is not None and theta not in config.thetas:
+            there = ", ".join(config.thetas) or "none"
+            problems.append(f"variants: {name!r}: no Theta {theta!r} under 'thetas' (there are: {there})")
     for spec in dict.fromkeys(config.transfer.methods):
         if config.transfer_pairs and (spec not in METHODS or METHODS[spec].needs != "profile"):
             problems.append(f"transfer.methods: {spec!r} is not a method that uses a profile")

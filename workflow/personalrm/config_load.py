@@ -16,6 +16,7 @@ from personalrm.config import Config, cross_check
 from personalrm.errors import ConfigError
 from personalrm.files import atomic_write_text, canonical_json, stable_hash
 from personalrm.methods import parse_method
+from personalrm.variants import parse_variant
 
 _SECRET_HINTS = ("api_key", "apikey", "secret", "password", "token")
 
@@ -69,11 +70,12 @@ def parse_config(raw: Mapping[str, Any]) -> Config:
         config = Config.model_validate(dict(raw))
     except ValidationError as error:
         raise ConfigError("\n".join(problems + _lines(error.errors(), problems))) from None
-    for spec in config.methods:
-        try:
-            parse_method(spec)
-        except ConfigError as error:
-            problems.append(str(error))
+    for parse, names in ((parse_method, config.methods), (parse_variant, config.variants)):
+        for name in names:
+            try:
+                parse(name)
+            except ConfigError as error:
+                problems.append(str(error))
     if not problems:
         problems += cross_check(config)
     if problems:

@@ -13,15 +13,17 @@ from personalrm.llm.types import LanguageModel, Message, Request
 from personalrm.parsing import whole_sentences
 from personalrm.prompting import Prompt, load_prompt
 from personalrm.records import Demonstration
+from personalrm.theta import Theta
 
 
 @dataclass(frozen=True)
 class PersonaSettings:
-    """Prompt style and length of the persona in tokens. `shortening` as in `variants.Repairs`."""
+    """Prompt style and length of the persona in tokens; `shortening` as in `variants.Repairs`; an optimised `theta`."""
 
     style: PromptStyle = "standard"
     max_tokens: int = 512
     shortening: bool = True
+    theta: Theta | None = None
 
     @property
     def prompt(self) -> Prompt:
@@ -53,9 +55,17 @@ def demonstration_values(demonstration: Demonstration, style: PromptStyle) -> di
 
 
 def persona_messages(demonstrations: Sequence[Demonstration], settings: PersonaSettings) -> tuple[Message, ...]:
-    """Messages of the one call that induces a persona."""
+    """Messages of the one call that induces a persona. Demonstrations of a Theta stand as turns before its input."""
     shown = [demonstration_values(demonstration, settings.style) for demonstration in demonstrations]
-    return settings.prompt.messages(demonstrations=shown)
+    if settings.theta is None:
+        return settings.prompt.messages(demonstrations=shown)
+    system, *rest = settings.prompt.messages(demonstrations=shown, instruction=settings.theta.instruction)
+    turns = [
+        message
+        for judgements, persona in settings.theta.demonstrations
+        for message in (Message("user", judgements), Message("assistant", persona))
+    ]
+    return (system, *turns, *rest)
 
 
 async def induce_persona(

@@ -10,6 +10,7 @@ from personalrm.errors import ConfigError
 from personalrm.files import canonical_json
 from personalrm.records import ALL_PAIRS
 from personalrm.stages.settings import judged_methods
+from personalrm.variants import parse_variant
 
 
 def read_k(text: str) -> int:
@@ -125,6 +126,12 @@ class Plan:
     def dataset_fingerprint(self, dataset: str) -> str:
         """What the users of a data set depend on beside its files."""
         return canonical_json(self.config.datasets[dataset].model_dump(mode="json", exclude={"licence", "filters"}))
+
+    def theta_files(self, variant: str) -> list[str]:
+        """The program file of a variant's Theta; none where it has none, or (as for data) it is not there yet."""
+        theta = parse_variant(variant).theta
+        files = [self.config.thetas[theta].path] if theta else []
+        return [str(path) for path in files if path.is_file()]
 
     def verdict_paths(self) -> list[str]:
         """All verdict files of the run."""

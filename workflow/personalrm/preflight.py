@@ -12,7 +12,9 @@ from personalrm.benchmark.hub import hub_of, hub_paths
 from personalrm.benchmark.hub_transfer import is_offline
 from personalrm.benchmark.settings import Dataset, HubSource
 from personalrm.config import Config, ModelConfig
-from personalrm.errors import EmbeddedModelError, PersonalRMError
+from personalrm.errors import DataError, EmbeddedModelError, PersonalRMError
+from personalrm.theta import read_theta
+from personalrm.variants import parse_variant
 
 
 @dataclass
@@ -30,6 +32,7 @@ def missing(config: Config, needs: Needs) -> list[str]:
     for name in sorted(needs.datasets):
         entry = config.datasets[name]
         problems += _data_problems(entry)
+    problems += _theta_problems(config)
     for name in sorted(needs.models):
         problems += _model_problems(name, config.models[name])
     if config.check_endpoints and not problems:
@@ -49,6 +52,17 @@ def _data_problems(entry: Dataset) -> list[str]:
         for key, path in wanted
         if not path.is_file()
     ]
+
+
+def _theta_problems(config: Config) -> list[str]:
+    """Program files of the Thetas that a variant uses: read for their errors, before anything is paid for."""
+    problems = []
+    for name in sorted({used for variant in config.variants if (used := parse_variant(variant).theta)}):
+        try:
+            read_theta(config.thetas[name].path)
+        except DataError as error:
+            problems.append(f"thetas.{name}.path: {error}")
+    return problems
 
 
 def _hub_problems(entry: Dataset, source: HubSource) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from personalrm.bootstrap import BootstrapSettings, bootstrap_pairs, verified
@@ -16,6 +16,7 @@ from personalrm.memory import MemorySettings, Remembered, remember
 from personalrm.persona import Induced, PersonaSettings, induce_persona
 from personalrm.records import ALL_PAIRS, CallRef, Demonstration, PreferencePair, Profile, UserData, UserTraces
 from personalrm.search import SearchSettings, search
+from personalrm.theta import Theta
 
 PROFILE_STAGES = ("search", "persona", "rebootstrap", "search_persona", "memory")
 """Stages of one profile in the order they run, as named in `CallRef.stage`."""
@@ -33,6 +34,11 @@ class ProfileSettings:
     rebootstrap: bool = True
     seed: int = 0
     memory: MemorySettings | None = None
+
+
+def with_theta(settings: ProfileSettings, theta: Theta | None) -> ProfileSettings:
+    """The same, with an optimised persona prompt; unchanged for None."""
+    return replace(settings, persona=replace(settings.persona, theta=theta))
 
 
 def context_subset(pairs: Sequence[PreferencePair], k: int, draw: int, seed: int) -> tuple[PreferencePair, ...]:
@@ -158,4 +164,6 @@ def profile_prompts(settings: ProfileSettings) -> dict[str, str]:
     prompts = [settings.bootstrap.judge.prompt, settings.persona.prompt, settings.search.judge.prompt]
     if settings.memory is not None:
         prompts.append(settings.memory.prompt)
-    return {prompt.name: prompt.label for prompt in prompts}
+    theta = settings.persona.theta
+    labels = {f"theta {theta.name}": theta.label} if theta else {}
+    return {prompt.name: prompt.label for prompt in prompts} | labels

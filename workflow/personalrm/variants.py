@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
+from personalrm.errors import ConfigError
+
 PUBLISHED, CORRECTED = "as_published", "corrected"
 
 
@@ -50,4 +52,20 @@ def _known() -> dict[str, Repairs]:
 
 
 VARIANTS: dict[str, Repairs] = _known()
-"""Every variant by its name in the config, the tables and the folders of a run."""
+"""Every variant without a Theta, by its name in the config, the tables and the folders of a run."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A variant as the config names it: `corrected`, or `corrected+<theta>` with an optimised persona prompt."""
+
+    repairs: Repairs
+    theta: str | None
+
+
+def parse_variant(name: str) -> Variant:
+    """Read a name. Raises ConfigError for an unknown one; whether there is such a Theta is the config's affair."""
+    base, plus, theta = name.partition("+")
+    if base not in VARIANTS or (plus and not theta):
+        raise ConfigError(f"variants: no variant {name!r}; known: {', '.join(VARIANTS)}, and each with +<theta>")
+    return Variant(VARIANTS[base], theta or None)

@@ -1,6 +1,6 @@
 """Stages 2 and 3: demonstration search, persona induction, search with the persona.
 
-INPUTS   data/<dataset>/shards/<shard>.jsonl, traces/…
+INPUTS   data/<dataset>/shards/<shard>.jsonl, traces/…, the program file of a Theta
 OUTPUTS  profiles/<dataset>/<variant>/<model>/k<k>/<shard>.jsonl
 """
 
@@ -9,6 +9,7 @@ rule profile:
     input:
         users=f"{RUN}/data/{{dataset}}/shards/{{shard}}.jsonl",
         traces=f"{RUN}/traces/{{dataset}}/{{variant}}/{{model}}/{{shard}}.jsonl",
+        theta=lambda wildcards: PLAN.theta_files(wildcards.variant),
     output:
         f"{RUN}/profiles/{{dataset}}/{{variant}}/{{model}}/k{{k}}/{{shard}}.jsonl",
     log:

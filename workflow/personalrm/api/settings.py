@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from personalrm.api.models import DEFAULT_MODEL, model_entry, usual_learning
@@ -15,8 +16,9 @@ from personalrm.llm.http_clients import without_credentials
 from personalrm.llm.types import ModelSpec
 from personalrm.methods import parse_method
 from personalrm.preflight import load_environment
-from personalrm.profile import ProfileSettings
+from personalrm.profile import ProfileSettings, with_theta
 from personalrm.stages.settings import judge_settings, profile_settings
+from personalrm.theta import read_theta
 
 MODEL = "model"
 """Name of the one model in the config of an object."""
@@ -41,6 +43,7 @@ class Settings:
     num_search_candidates: int = 10
     stop_at_score: float | None = 80.0
     num_workers_bootstrap: int | None = None
+    persona_program: str | None = None
     learn_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -104,8 +107,9 @@ class Settings:
         return judge_settings(entry, entry.verdicts[0])
 
     def learning(self, n_pairs: int) -> ProfileSettings:
-        """How a profile is learned from `n_pairs` context pairs."""
-        return profile_settings(self.config(n_pairs), MODEL, self.variant)
+        """How a profile is learned from `n_pairs` context pairs. Raises DataError for a program file that is none."""
+        theta = read_theta(Path(self.persona_program)) if self.persona_program else None
+        return with_theta(profile_settings(self.config(n_pairs), MODEL, self.variant), theta)
 
     def to_json(self) -> dict[str, Any]:
         """Values for a file. An address is kept without its credentials; keys are never among the settings."""
@@ -122,7 +126,7 @@ def _own_names(problems: str) -> str:
         f"models.{MODEL}.": "model_options: ",
         "learn.search.": "",
         "learn.": "learn_options: ",
-        "variants.0": "variant",
+        "variants: ": "variant: ",
         "methods: ": "method: ",
     }
     lines = problems.splitlines()

@@ -22,6 +22,7 @@ from personalrm.llm.types import LanguageModel
 from personalrm.methods import parse_method
 from personalrm.prompting import load_prompt
 from personalrm.records import Demonstration, Profile, UserData
+from personalrm.theta import read_theta
 
 logger = logging.getLogger("personalrm.api")
 
@@ -39,11 +40,11 @@ class SynthesizeMe(PersonalRM):
         num_search_candidates: random sets of demonstrations that are tried, beside none, the first labelled ones, and
             the first with reasoning.
         output_dir: folder for the answers of the model, which are then never paid for twice, and for the profile.
-        model_url: base URL of an OpenAI-compatible endpoint.
-        seed: of the coin that decides which answer of a pair stands first, and of the interval's resamples.
-        stop_at_score: percent of right validation verdicts at which the search ends; None: never.
-        num_workers: calls at once.
-        persona_synthesis_program_path: accepted, but such programs cannot be used yet; anything but None raises.
+        model_url: base URL of an OpenAI-compatible endpoint. seed: of the coin that decides which answer of a pair
+        stands first, and of the interval's resamples. stop_at_score: percent of right validation verdicts at which
+        the search ends; None: never. num_workers: calls at once. persona_synthesis_program_path: a program file
+        with an optimised persona prompt (`personalrm.theta`), such as those
+            of an installed `SynthesizeMe`; None: this library's own prompt.
         lm: a `LanguageModel` (`personalrm.llm.types`) of one's own, instead of `model_id`; it is asked in whatever
             event loop the call runs in, and keeps no answers.
         num_workers_bootstrap: calls at once while fitting (default: `num_workers`).
@@ -84,10 +85,8 @@ class SynthesizeMe(PersonalRM):
         max_failed_share: float = 0.01,
     ) -> None:
         if persona_synthesis_program_path is not None:
-            raise ConfigError(
-                "persona_synthesis_program_path: program files (the package's Theta) cannot be used yet; leave it out, "
-                "and the persona prompt of this library is used"
-            )
+            # Read for its errors: what is wrong with the file must be said before anything is paid for.
+            read_theta(Path(persona_synthesis_program_path))
         settings = Settings(
             model_id=model_id,
             model_url=model_url,
@@ -103,6 +102,7 @@ class SynthesizeMe(PersonalRM):
             num_search_candidates=num_search_candidates,
             stop_at_score=stop_at_score,
             num_workers_bootstrap=num_workers_bootstrap,
+            persona_program=str(persona_synthesis_program_path) if persona_synthesis_program_path else None,
             learn_options=dict(learn_options or {}),
         )
         self._setup(settings, lm, output_dir, user_id, progress_update_hook)

@@ -7,10 +7,12 @@ from pathlib import Path
 from personalrm.bootstrap import BootstrapSettings, bootstrap_pairs
 from personalrm.judge import Recorder, Shown
 from personalrm.llm.types import LanguageModel
-from personalrm.profile import learn_profile
+from personalrm.profile import learn_profile, with_theta
 from personalrm.records import Profile, UserData, UserTraces, read_records, write_records
 from personalrm.stages.runner import Job, each_user, evaluated_users, refuse_outage
 from personalrm.stages.settings import bootstrap_settings, draws_for, profile_settings
+from personalrm.theta import read_theta
+from personalrm.variants import parse_variant
 
 
 async def bootstrap_stage(job: Job, *, users: Path, out: Path, model: str, variant: str) -> None:
@@ -48,7 +50,9 @@ async def learn_traces(port: LanguageModel, user: UserData, variant: str, settin
 
 async def profile_stage(job: Job, *, users: Path, traces: Path, out: Path, model: str, variant: str, k: int) -> None:
     """Write one `Profile` a user and draw: persona and demonstrations learned from k context pairs."""
-    settings = profile_settings(job.config, model, variant)
+    used = parse_variant(variant).theta
+    theta = read_theta(job.config.thetas[used].path) if used else None
+    settings = with_theta(profile_settings(job.config, model, variant), theta)
     known = {row.user_id: row for row in read_records(traces, UserTraces)}
     people = evaluated_users(users, job.config.evaluate_users)
     rows: list[Profile] = []

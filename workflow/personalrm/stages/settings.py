@@ -20,7 +20,7 @@ from personalrm.persona import PersonaSettings
 from personalrm.profile import ProfileSettings
 from personalrm.prompting import load_prompt
 from personalrm.search import SearchSettings
-from personalrm.variants import VARIANTS
+from personalrm.variants import parse_variant
 
 STAGE_VERSION = 2
 """Raised when the code of a paid stage changes what it would write."""
@@ -36,7 +36,7 @@ def bootstrap_settings(config: Config, model: str, variant: str) -> BootstrapSet
     entry, learn = config.models[model], config.learn.bootstrap
     return BootstrapSettings(
         judge=judge_settings(entry, entry.verdicts[0]),
-        attempts=learn.attempts if VARIANTS[variant].resampling else 1,
+        attempts=learn.attempts if parse_variant(variant).repairs.resampling else 1,
         temperature=learn.temperature,
         max_tokens=learn.max_tokens,
         salt=str(config.seed),
@@ -45,7 +45,7 @@ def bootstrap_settings(config: Config, model: str, variant: str) -> BootstrapSet
 
 def profile_settings(config: Config, model: str, variant: str) -> ProfileSettings:
     """Stages 1 to 3."""
-    entry, learn, repairs = config.models[model], config.learn, VARIANTS[variant]
+    entry, learn, repairs = config.models[model], config.learn, parse_variant(variant).repairs
     persona = PersonaSettings(entry.prompts, learn.persona.max_tokens, repairs.shortening)
     return ProfileSettings(
         bootstrap=bootstrap_settings(config, model, variant),
