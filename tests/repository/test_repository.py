@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "workflow" / "personalrm"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 RUNTIME: list[str] = PROJECT["dependencies"]
+THETA: list[str] = PROJECT["optional-dependencies"]["theta"]
 TEST: list[str] = PROJECT["optional-dependencies"]["test"]
 
 
@@ -29,14 +30,14 @@ def pip_section(path: Path) -> list[str]:
 
 
 def test_environment_yml_has_the_pins_of_pyproject() -> None:
-    assert pip_section(ROOT / "environment.yml") == RUNTIME + TEST
-    assert pip_section(ROOT / "workflow" / "envs" / "personalrm.yml") == RUNTIME
+    assert pip_section(ROOT / "environment.yml") == RUNTIME + THETA + TEST
+    assert pip_section(ROOT / "workflow" / "envs" / "personalrm.yml") == RUNTIME + THETA
 
 
 def test_every_direct_pin_is_exact_and_agrees_with_the_constraints() -> None:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
     constraints = {name.lower().replace("_", "-"): version for name, _, version in (x.partition("==") for x in lines)}
-    for pin in RUNTIME + TEST:
+    for pin in RUNTIME + THETA + TEST:
         name, _, version = re.sub(r"\[.*\]", "", pin).partition("==")
         assert constraints[name.lower().replace("_", "-")] == version
 

@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_data(commands)
     _add_filters(commands)
     _add_learning(commands)
+    _add_theta(commands)
     _add_judging(commands)
     _add_results(commands)
     _add_models(commands)
@@ -94,6 +95,14 @@ def _add_learning(commands: Any) -> None:  # noqa: ANN401
         if name == "profile":
             command.add_argument("--traces", type=Path, required=True)
             command.add_argument("--k", required=True, help="number of context pairs, or 'all'")
+
+
+def _add_theta(commands: Any) -> None:  # noqa: ANN401
+    theta = _stage(commands, "theta", _theta, "optimise the persona prompt on train users (MIPROv2)")
+    theta.add_argument("--theta", required=True, help="name under `thetas` in the config")
+    theta.add_argument("--model", required=True)
+    theta.add_argument("--users", type=Path, nargs="+", required=True)
+    theta.add_argument("--out", type=Path, required=True)
 
 
 def _add_judging(commands: Any) -> None:  # noqa: ANN401
@@ -207,6 +216,13 @@ def _profile(options: argparse.Namespace) -> None:
         k=read_k(options.k),
     )
     _run(stage)
+
+
+def _theta(options: argparse.Namespace) -> None:
+    from personalrm.stages.theta import theta_stage
+
+    job = _job(options)
+    _run(theta_stage(job, users=options.users, out=options.out, theta=options.theta, model=options.model))
 
 
 def _judge(options: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from personalrm.benchmark.settings import Dataset
 from personalrm.judge import PromptStyle, VerdictMode
 from personalrm.llm.types import ModelSpec
-from personalrm.methods import METHODS, parse_method
+from personalrm.methods import parse_method
 from personalrm.records import ALL_PAIRS
 from personalrm.variants import CORRECTED, parse_variant
 
@@ -151,10 +151,37 @@ class LearnConfig(Section):
     rebootstrap: bool = True
 
 
-class ThetaConfig(Section):
-    """An optimised persona prompt: a program file, such as the authors' in an installed `SynthesizeMe`."""
+class ThetaOptimiser(Section):
+    """How a Theta is found on train users of level A: by MIPROv2 (`theta_search.ThetaSettings`).
 
-    path: Path
+    `model` writes the personas and judges with them (None: each learning model for itself; a name: its Theta is
+    handed to all others, "Distill Theta"), `proposer` writes the instructions (None: the same). `datasets` are
+    those whose train users are learned from (None: all), `max_users` of each, by a stable hash.
+    """
+
+    model: str | None = None
+    proposer: str | None = None
+    datasets: list[str] | None = None
+    max_users: Positive = 40
+    num_candidates: Positive = 10
+    num_trials: Positive = 30
+    max_demos: Annotated[int, Field(ge=0)] = 4
+    data_aware: bool = True
+    fewshot_aware: bool = True
+
+
+class ThetaConfig(Section):
+    """An optimised persona prompt: a program file, such as the authors' in an installed `SynthesizeMe`, or one that
+    the run finds."""
+
+    path: Path | None = None
+    optimise: ThetaOptimiser | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ThetaConfig:
+        if (self.path is None) == (self.optimise is None):
+            raise ValueError("give either path, a program file, or optimise, how to find one")
+        return self
 
 
 class TransferConfig(Section):
@@ -233,48 +260,17 @@ class Config(Section):
             return [(a, b) for a in self.learn.models for b in self.learn.models if a != b]
         return list(self.transfer.pairs)
 
+    def theta_path(self, variant: str, model: str) -> Path | None:
+        """The program file that `model` uses in a variant; None where the variant has no Theta."""
+        name = parse_variant(variant).theta
+        if name is None:
+            return None
+        theta = self.thetas[name]
+        if theta.optimise is None:
+            return theta.path
+        return self.results / self.run / "thetas" / name / f"{theta.optimise.model or model}.json"
+
     @property
     def judge_models(self) -> list[str]:
         """Models that judge: those that learn, and the judges of transfer."""
         return list(dict.fromkeys([*self.learn.models, *(judge for _, judge in self.transfer_pairs)]))
-
-
-def cross_check(config: Config) -> list[str]:
-    """Problems that no single key shows: names that must exist elsewhere. Each begins with the path of the key."""
-    problems = [
-        f"{key}: no model {name!r} under 'models' (there are: {', '.join(config.models) or 'none'})"
-        for key, names in (
-            ("learn.models", config.learn.models),
-            ("transfer.pairs", [name for pair in config.transfer_pairs for name in pair]),
-        )
-        for name in dict.fromkeys(names)
-        if name not in config.models
-    ]
-    problems += [
-        f"datasets.{entry.name}.filters: no model {name!r} under 'models'"
-        for entry in config.datasets.values()
-        for name in entry.filter_models
-        if name not in config.models
-    ]
-    problems += [
-        f"transfer.pairs: {name!r} is not in learn.models, so it has no profiles to transfer"
-        for name, _ in config.transfer_pairs
-        if name not in config.learn.models
-    ]
-    for name in config.variants:
-        theta = parse_variant(name).theta
-        if theta is not None and theta not in config.thetas:
-            there = ", ".join(config.thetas) or "none"
-            problems.append(f"variants: {name!r}: no Theta {theta!r} under 'thetas' (there are: {there})")
-    for spec in dict.fromkeys(config.transfer.methods):
-        if config.transfer_pairs and (spec not in METHODS or METHODS[spec].needs != "profile"):
-            problems.append(f"transfer.methods: {spec!r} is not a method that uses a profile")
-    folded: dict[str, str] = {}
-    for key, names in (("models", config.models), ("datasets", config.datasets)):
-        folded.clear()
-        for name in names:
-            # Folders of both would be one on file systems that fold case.
-            if other := folded.get(name.casefold()):
-                problems.append(f"{key}.{name}: differs from {other!r} by case only")
-            folded[name.casefold()] = name
-    return problems

@@ -12,7 +12,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from personalrm.benchmark.settings import Dataset
-from personalrm.config import Config, cross_check
+from personalrm.config import Config
+from personalrm.config_checks import cross_check
 from personalrm.errors import ConfigError
 from personalrm.files import atomic_write_text, canonical_json, stable_hash
 from personalrm.methods import parse_method

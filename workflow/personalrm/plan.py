@@ -127,11 +127,35 @@ class Plan:
         """What the users of a data set depend on beside its files."""
         return canonical_json(self.config.datasets[dataset].model_dump(mode="json", exclude={"licence", "filters"}))
 
-    def theta_files(self, variant: str) -> list[str]:
-        """The program file of a variant's Theta; none where it has none, or (as for data) it is not there yet."""
+    def theta_files(self, variant: str, model: str) -> list[str]:
+        """The program file of a variant's Theta; none where it has none, or (as for data) it was given and is not
+        there."""
+        path = self.config.theta_path(variant, model)
         theta = parse_variant(variant).theta
-        files = [self.config.thetas[theta].path] if theta else []
-        return [str(path) for path in files if path.is_file()]
+        if path is None or theta is None:
+            return []
+        return [str(path)] if self.config.thetas[theta].optimise or path.is_file() else []
+
+    def optimised_thetas(self) -> list[tuple[str, str]]:
+        """(Theta, model) of each Theta that the run finds itself."""
+        used = {theta for variant in self.config.variants if (theta := parse_variant(variant).theta)}
+        models = {
+            name: [optimiser.model] if optimiser.model else self.config.learn.models
+            for name, entry in self.config.thetas.items()
+            if name in used and (optimiser := entry.optimise)
+        }
+        return [(name, model) for name in sorted(models) for model in models[name]]
+
+    def theta_models(self, theta: str, model: str) -> list[str]:
+        """Models that finding a Theta asks."""
+        optimiser = self.config.thetas[theta].optimise
+        return list(dict.fromkeys([model, (optimiser and optimiser.proposer) or model]))
+
+    def theta_users(self, theta: str) -> list[str]:
+        """Files with the users that a Theta is found on."""
+        optimiser = self.config.thetas[theta].optimise
+        names = (optimiser.datasets if optimiser else None) or list(self.config.datasets)
+        return [path for name in names for path in self.shard_paths(name)]
 
     def verdict_paths(self) -> list[str]:
         """All verdict files of the run."""

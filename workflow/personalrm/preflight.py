@@ -58,10 +58,14 @@ def _theta_problems(config: Config) -> list[str]:
     """Program files of the Thetas that a variant uses: read for their errors, before anything is paid for."""
     problems = []
     for name in sorted({used for variant in config.variants if (used := parse_variant(variant).theta)}):
+        path = config.thetas[name].path
         try:
-            read_theta(config.thetas[name].path)
+            if path is not None:
+                read_theta(path)
         except DataError as error:
             problems.append(f"thetas.{name}.path: {error}")
+        if path is None and importlib.util.find_spec("optuna") is None:
+            problems.append(f"thetas.{name}.optimise: needs dspy and optuna; pip install 'personalrm[theta]'")
     return problems
 
 

@@ -103,7 +103,7 @@ async def search(
         return SearchResult((), (), ZERO_SHOT, (), ("no candidate holds a demonstration",))
     shown = {seed: _visible(drawn[seed], settings.repairs) for seed in tried}
     distinct = list(dict.fromkeys(shown.values()))
-    if len(distinct) == 1:
+    if len(distinct) == 1 and not settings.exhaustive:
         return _unscored(tried[0], drawn, settings, "a single candidate: nothing to choose, nothing was asked")
     race = await _run(model, [Shown(persona, shows) for shows in distinct], validation, settings)
     return _decide({seed: distinct.index(shows) for seed, shows in shown.items()}, race, drawn, settings)

@@ -22,9 +22,9 @@ from personalrm.errors import ConfigError, EmbeddedModelError
 from personalrm.files import atomic_write_text, canonical_json
 from personalrm.plan import Plan, read_k
 from personalrm.preflight import Needs, missing
-from personalrm.stages.settings import filter_fingerprint, fingerprint
+from personalrm.stages.settings import filter_fingerprint, fingerprint, theta_fingerprint
 
-__all__ = ["Plan", "config_hash", "filter_fingerprint", "fingerprint", "read_k"]
+__all__ = ["Plan", "config_hash", "filter_fingerprint", "fingerprint", "read_k", "theta_fingerprint"]
 
 STATE = Path(".snakemake/personalrm")
 """Folder of resolved configs, of the owner's mark and of embedded servers' states; beside Snakemake's own."""
@@ -90,7 +90,8 @@ def preflight(config: Config, jobs: Iterable[PlannedJob]) -> None:
     needs = Needs()
     for job in jobs:
         named = [getattr(job.wildcards, wildcard, None) for wildcard in ("model", "judge")]
-        needs.models.update(name for name in [*named, getattr(job.params, "model", None)] if name in config.models)
+        named += [getattr(job.params, parameter, None) for parameter in ("model", "proposer")]
+        needs.models.update(name for name in named if name in config.models)
         dataset = getattr(job.params, "dataset", None)
         if dataset in config.datasets:
             needs.datasets.add(dataset)

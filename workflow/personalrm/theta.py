@@ -37,8 +37,8 @@ class Theta:
         return stable_hash(self.instruction, *(text for pair in self.demonstrations for text in pair))[:12]
 
 
-def read_theta(path: Path) -> Theta:
-    """Read a program file. Raises DataError that names the file and the field, and says what is expected."""
+def read_theta(path: Path, name: str | None = None) -> Theta:
+    """Read a program file; `name` is the file's own by default. Raises DataError that names file, field and remedy."""
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -48,16 +48,16 @@ def read_theta(path: Path) -> Theta:
     predictors = {key: value for key, value in (state.items() if isinstance(state, dict) else ()) if key != "metadata"}
     if len(predictors) != 1:
         raise DataError(f"{path}: holds {len(predictors)} predictors; a persona program has exactly one")
-    name, predictor = next(iter(predictors.items()))
+    key, predictor = next(iter(predictors.items()))
     signature = predictor.get("signature") if isinstance(predictor, dict) else None
     instruction = signature.get("instructions") if isinstance(signature, dict) else None
     if not isinstance(instruction, str) or not instruction.strip():
-        raise DataError(f"{path}: {name}.signature.instructions: is no text; give a program as dspy saves it")
+        raise DataError(f"{path}: {key}.signature.instructions: is no text; give a program as dspy saves it")
     demos = predictor.get("demos", [])
     if not isinstance(demos, list):
-        raise DataError(f"{path}: {name}.demos: is no list; give a program as dspy saves it")
-    shown = tuple(_demonstration(demo, f"{path}: {name}.demos[{place}]") for place, demo in enumerate(demos))
-    return Theta(path.stem, instruction.strip(), shown)
+        raise DataError(f"{path}: {key}.demos: is no list; give a program as dspy saves it")
+    shown = tuple(_demonstration(demo, f"{path}: {key}.demos[{place}]") for place, demo in enumerate(demos))
+    return Theta(name or path.stem, instruction.strip(), shown)
 
 
 def _demonstration(demo: Any, where: str) -> tuple[str, str]:  # noqa: ANN401  (JSON)

@@ -9,7 +9,7 @@ rule profile:
     input:
         users=f"{RUN}/data/{{dataset}}/shards/{{shard}}.jsonl",
         traces=f"{RUN}/traces/{{dataset}}/{{variant}}/{{model}}/{{shard}}.jsonl",
-        theta=lambda wildcards: PLAN.theta_files(wildcards.variant),
+        theta=lambda wildcards: PLAN.theta_files(wildcards.variant, wildcards.model),
     output:
         f"{RUN}/profiles/{{dataset}}/{{variant}}/{{model}}/k{{k}}/{{shard}}.jsonl",
     log:

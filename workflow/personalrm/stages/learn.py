@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from personalrm.bootstrap import BootstrapSettings, bootstrap_pairs
+from personalrm.config import Config
 from personalrm.judge import Recorder, Shown
 from personalrm.llm.types import LanguageModel
 from personalrm.profile import learn_profile, with_theta
@@ -48,10 +49,22 @@ async def learn_traces(port: LanguageModel, user: UserData, variant: str, settin
     )
 
 
+def used_by_theta(config: Config, variant: str, user: UserData) -> str | None:
+    """Why a user has no row in a variant whose Theta was found on users of the same data set; None where there is
+    one."""
+    name = parse_variant(variant).theta
+    optimiser = config.thetas[name].optimise if name else None
+    if optimiser is None or user.dataset not in (optimiser.datasets or config.datasets):
+        return None
+    if user.level_a is None:
+        return f"not applicable: {user.dataset} has no level A to keep Theta's users apart"
+    return f"Theta {name} was found on the train users" if user.level_a == "train" else None
+
+
 async def profile_stage(job: Job, *, users: Path, traces: Path, out: Path, model: str, variant: str, k: int) -> None:
     """Write one `Profile` a user and draw: persona and demonstrations learned from k context pairs."""
-    used = parse_variant(variant).theta
-    theta = read_theta(job.config.thetas[used].path) if used else None
+    program = job.config.theta_path(variant, model)
+    theta = read_theta(program, parse_variant(variant).theta) if program else None
     settings = with_theta(profile_settings(job.config, model, variant), theta)
     known = {row.user_id: row for row in read_records(traces, UserTraces)}
     people = evaluated_users(users, job.config.evaluate_users)
@@ -60,7 +73,9 @@ async def profile_stage(job: Job, *, users: Path, traces: Path, out: Path, model
         for draw in draws_for(job.config, k):
 
             async def work(user: UserData, draw: int = draw) -> Profile:
-                return await learn_profile(port, user, known[user.user_id], k, draw, settings)
+                seen = used_by_theta(job.config, variant, user)
+                shown = user.model_copy(update={"pairs": (), "excluded": seen}) if seen else user
+                return await learn_profile(port, shown, known[user.user_id], k, draw, settings)
 
             rows += await each_user(people, work, f"profile {model} k={k} draw={draw}")
     reason = next((row.reason for row in rows if row.status == "failed"), None)

@@ -6,6 +6,7 @@ so an edit elsewhere in the config reruns nothing.
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from personalrm.persona import PersonaSettings
 from personalrm.profile import ProfileSettings
 from personalrm.prompting import load_prompt
 from personalrm.search import SearchSettings
-from personalrm.variants import parse_variant
+from personalrm.variants import CORRECTED, parse_variant
 
 STAGE_VERSION = 2
 """Raised when the code of a paid stage changes what it would write."""
@@ -97,6 +98,13 @@ def filter_fingerprint(config: Config, dataset: str, stage: Literal["rate", "pan
         values |= {"judge": asdict(settings), "prompts": [settings.prompt.sha]}
         values["gate"] = [rated.min_query, rated.min_responses] if rated else None
     return canonical_json(values)
+
+
+def theta_fingerprint(config: Config, theta: str, model: str) -> str:
+    """What a Theta depends on beside the users' file."""
+    optimiser = config.thetas[theta].optimise
+    learned = json.loads(fingerprint(config, "profile", model=model, variant=CORRECTED))
+    return canonical_json({"optimiser": optimiser and optimiser.model_dump(mode="json"), "learned": learned})
 
 
 def draws_for(config: Config, k: int) -> range:

@@ -1,0 +1,60 @@
+"""Problems of a config that no single key shows: names that must exist elsewhere."""
+
+from __future__ import annotations
+
+from personalrm.config import Config, ThetaOptimiser
+from personalrm.methods import METHODS
+from personalrm.variants import parse_variant
+
+
+def cross_check(config: Config) -> list[str]:
+    """Problems that no single key shows: names that must exist elsewhere. Each begins with the path of the key."""
+    problems = [
+        f"{key}: no model {name!r} under 'models' (there are: {', '.join(config.models) or 'none'})"
+        for key, names in (
+            ("learn.models", config.learn.models),
+            ("transfer.pairs", [name for pair in config.transfer_pairs for name in pair]),
+        )
+        for name in dict.fromkeys(names)
+        if name not in config.models
+    ]
+    problems += [
+        f"datasets.{entry.name}.filters: no model {name!r} under 'models'"
+        for entry in config.datasets.values()
+        for name in entry.filter_models
+        if name not in config.models
+    ]
+    problems += [
+        f"transfer.pairs: {name!r} is not in learn.models, so it has no profiles to transfer"
+        for name, _ in config.transfer_pairs
+        if name not in config.learn.models
+    ]
+    for name in config.variants:
+        theta = parse_variant(name).theta
+        if theta is not None and theta not in config.thetas:
+            there = ", ".join(config.thetas) or "none"
+            problems.append(f"variants: {name!r}: no Theta {theta!r} under 'thetas' (there are: {there})")
+    for name, entry in config.thetas.items():
+        asked = entry.optimise or ThetaOptimiser()
+        problems += [
+            f"thetas.{name}.optimise.{key}: no model {model!r} under 'models'"
+            for key, model in (("model", asked.model), ("proposer", asked.proposer))
+            if model is not None and model not in config.models
+        ]
+        problems += [
+            f"thetas.{name}.optimise.datasets: no data set {dataset!r} under 'datasets'"
+            for dataset in asked.datasets or ()
+            if dataset not in config.datasets
+        ]
+    for spec in dict.fromkeys(config.transfer.methods):
+        if config.transfer_pairs and (spec not in METHODS or METHODS[spec].needs != "profile"):
+            problems.append(f"transfer.methods: {spec!r} is not a method that uses a profile")
+    folded: dict[str, str] = {}
+    for key, names in (("models", config.models), ("datasets", config.datasets)):
+        folded.clear()
+        for name in names:
+            # Folders of both would be one on file systems that fold case.
+            if other := folded.get(name.casefold()):
+                problems.append(f"{key}.{name}: differs from {other!r} by case only")
+            folded[name.casefold()] = name
+    return problems

@@ -1,0 +1,102 @@
+"""Stage `theta`: the persona prompt optimised on train users of level A, as a program file with its provenance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from personalrm.bootstrap import verified
+from personalrm.config import ThetaOptimiser
+from personalrm.errors import ConfigError, DataError
+from personalrm.files import atomic_write_text, stable_hash
+from personalrm.llm.types import LanguageModel
+from personalrm.profile import ProfileSettings
+from personalrm.records import UserData
+from personalrm.search import search
+from personalrm.stages.learn import learn_traces
+from personalrm.stages.runner import Job, read_users
+from personalrm.stages.settings import profile_settings
+from personalrm.theta_search import PREDICTOR, Found, Student, ThetaSettings, search_theta
+from personalrm.variants import CORRECTED
+
+
+async def theta_stage(job: Job, *, users: Sequence[Path], out: Path, theta: str, model: str) -> None:
+    """Write the program file that MIPROv2 finds for one model.
+
+    Raises DataError where no data set has train users, and ModelCallError as the port does.
+    """
+    optimiser = job.config.thetas[theta].optimise
+    if optimiser is None:
+        raise ConfigError(f"thetas.{theta}.optimise: not set, so there is nothing to find")
+    people = train_users([user for path in users for user in read_users(path)], optimiser.max_users)
+    if not people:
+        raise DataError(
+            f"thetas.{theta}: none of its data sets has train users (level A needs user_split.min_users users); lower "
+            "min_users, or give a program file"
+        )
+    learned = profile_settings(job.config, model, CORRECTED)
+    async with job.model(model) as port, job.model(optimiser.proposer or model) as proposer:
+        students = [await _student(port, user, learned) for user in people]
+        kept = [student for student in students if student.judgements and student.validation]
+        settings = _settings(optimiser, learned, job.config.seed)
+        found = await search_theta(port, proposer, kept, settings, theta)
+    provenance = {
+        "model": model,
+        "proposer": optimiser.proposer or model,
+        "users": len(kept),
+        "settings": optimiser.model_dump(mode="json"),
+        "seed": job.config.seed,
+        "prompt": {settings.persona.prompt.name: settings.persona.prompt.label},
+    }
+    atomic_write_text(out, program_text(found, provenance))
+
+
+def train_users(people: Sequence[UserData], most: int) -> list[UserData]:
+    """Train users of level A, at most so many of each data set, by a stable hash."""
+    train = [user for user in people if user.level_a == "train"]
+    train.sort(key=lambda user: (user.dataset, stable_hash(user.dataset, user.user_id)))
+    names = dict.fromkeys(user.dataset for user in train)
+    return [user for name in names for user in [user for user in train if user.dataset == name][:most]]
+
+
+async def _student(port: LanguageModel, user: UserData, learned: ProfileSettings) -> Student:
+    """Stage 1 for one user: traces, and the judgements that win without a persona."""
+    traces = await learn_traces(port, user, CORRECTED, learned.bootstrap)
+    context, validation = user.part("context"), user.part("validation")
+    known = verified(traces.traces)
+    won = await search(port, context, known, validation, learned.search, allow_empty=False)
+    return Student(user.user_id, won.judgements, validation)
+
+
+def _settings(optimiser: ThetaOptimiser, learned: ProfileSettings, seed: int) -> ThetaSettings:
+    return ThetaSettings(
+        persona=replace(learned.persona, theta=None),
+        judge=learned.search.judge,
+        num_candidates=optimiser.num_candidates,
+        num_trials=optimiser.num_trials,
+        max_demos=optimiser.max_demos,
+        data_aware=optimiser.data_aware,
+        fewshot_aware=optimiser.fewshot_aware,
+        seed=seed,
+    )
+
+
+def program_text(found: Found, provenance: dict[str, Any]) -> str:
+    """A program as DSPy saves it, with what it was made of; `theta.read_theta` reads it."""
+    theta = found.theta
+    demos = [{"past_judgements": judged, "synthesized_persona": persona} for judged, persona in theta.demonstrations]
+    fields = [
+        {"prefix": "Past Judgements:", "description": "${past_judgements}"},
+        {"prefix": "Synthesized Persona:", "description": "${synthesized_persona}"},
+    ]
+    signature = {"instructions": theta.instruction, "fields": fields}
+    trials = [trial._asdict() for trial in found.trials]
+    scores = {"as_it_was": found.default_score, "best": found.best_score, "trials": trials}
+    program = {
+        f"{PREDICTOR}.predict": {"lm": None, "traces": [], "train": [], "demos": demos, "signature": signature},
+        "metadata": {"provenance": provenance, "validation_accuracy_percent": scores},
+    }
+    return json.dumps(program, indent=1, ensure_ascii=False) + "\n"
