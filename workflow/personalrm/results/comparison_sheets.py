@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -71,10 +72,12 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Sheet:
-    """All cells of a data set. Place i is a judgment of user `user_of[i]` on pair `pair_of[i]`; `users` are ids."""
+    """All cells of a data set. Place i is a judgment of user `user_of[i]` on pair `pair_of[i]`; `users` and `pairs` are
+    ids."""
 
     dataset: str
     users: tuple[str, ...]
+    pairs: tuple[str, ...]
     user_of: Codes
     pair_of: Codes
     cells: dict[Key, Cell]
@@ -98,10 +101,13 @@ def _codes(column: pd.Series[str]) -> tuple[Codes, list[str]]:
     return ranks[held.codes], texts
 
 
-def sheets_of(verdicts: pd.DataFrame) -> dict[str, Sheet]:
-    """One sheet a data set, by name, from the frame of `collect_verdicts`."""
+def sheets_of(verdicts: pd.DataFrame, datasets: Iterable[str] = ()) -> dict[str, Sheet]:
+    """One sheet a data set, by name, from the frame of `collect_verdicts`; an empty one for others in `datasets`."""
     codes, names = _codes(verdicts["dataset"])
-    return {name: _sheet(name, verdicts[codes == code]) for code, name in enumerate(names)}
+    nowhere: Codes = np.zeros(0, dtype=np.int64)
+    sheets = {name: Sheet(name, (), (), nowhere, nowhere, {}) for name in datasets}
+    sheets |= {name: _sheet(name, verdicts[codes == code]) for code, name in enumerate(names)}
+    return dict(sorted(sheets.items()))
 
 
 def _sheet(dataset: str, rows: pd.DataFrame) -> Sheet:
@@ -134,4 +140,4 @@ def _sheet(dataset: str, rows: pd.DataFrame) -> Sheet:
         asked = np.zeros(len(users), dtype=np.bool_)
         asked[user[mine]] = True
         cells[key] = Cell(key, tuple(map(int, draws)), held, asked)
-    return Sheet(dataset, tuple(users), user_of, pair_of, cells)
+    return Sheet(dataset, tuple(users), tuple(pairs), user_of, pair_of, cells)
