@@ -89,6 +89,13 @@ def test_print_holds_the_first_rows_and_says_where_the_rest_is(tmp_path: Path) -
     assert print_note(table.head(ROWS_IN_PRINT)) == []
 
 
+def test_no_model_and_default_stand_before_what_is_learned(tmp_path: Path) -> None:
+    said = {"u": "1"}
+    cells = [(learned(), said), (default(), said), (Cell("longer", 0.5, None, variant="baseline", dataset="d"), said)]
+    table = users_table(frame_of(tmp_path, cells), model_order=["m"])
+    assert table["method"].tolist() == ["longer", "default", "both"]
+
+
 def test_no_verdicts_give_an_empty_table() -> None:
     table = users_table(collect_verdicts([]))
     assert list(table.columns) == list(USER_COLUMNS)

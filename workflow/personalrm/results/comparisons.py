@@ -245,7 +245,9 @@ def key_order(key: Key, model_order: Sequence[str] = ()) -> tuple[object, ...]:
 
 
 def model_rank(model: str, model_order: Sequence[str]) -> tuple[int, str]:
-    """Sort key of a model: its place in the order of listing, others last by name."""
+    """Sort key of a model: no model first, then its place in the order of listing, others last by name."""
+    if model == NOT_APPLICABLE:
+        return -1, model
     return (model_order.index(model) if model in model_order else len(model_order)), model
 
 

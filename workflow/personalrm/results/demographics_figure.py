@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LETTER_INCHES, PANEL_INCHES, GAP_INCHES = 0.075, 4.0, 0.35
-LEAST_LEFT, LONGEST_NAME = 1.6, 44
+LEAST_LEFT, LONGEST_NAME, LEAST_WIDTH = 1.6, 44, 6.8
 LINE_INCHES, SPREAD = 0.3, 0.44
 """Height of a group, and how much of it its methods take."""
 TOP_INCHES, HEAD_INCHES, AXIS_INCHES, FOOT_INCHES = 0.66, 0.5, 0.55, 0.2
@@ -64,7 +64,7 @@ def demographics_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
     names = [_name(row) for rows in sets.values() for row in rows]
     left = max([LEAST_LEFT, *(LETTER_INCHES * len(name) + 0.3 for name in names)])
     columns = max([1, *(len(judges) for judges in panels.values())])
-    width = left + columns * (PANEL_INCHES + GAP_INCHES)
+    width = max(LEAST_WIDTH, left + columns * (PANEL_INCHES + GAP_INCHES))
     heights = {name: LINE_INCHES * max(1, len(_lines(rows))) for name, rows in sets.items()}
     legend = LEGEND_INCHES * len(looks) + FOOT_INCHES
     height = TOP_INCHES + sum(heights.values()) + len(sets) * (HEAD_INCHES + AXIS_INCHES) + legend
