@@ -32,6 +32,7 @@ include: "workflow/rules/profiles.smk"
 include: "workflow/rules/verdicts.smk"
 include: "workflow/rules/results.smk"
 include: "workflow/rules/comparisons.smk"
+include: "workflow/rules/details.smk"
 
 
 rule all:
@@ -44,4 +45,5 @@ rule all:
         rules.figure_funnel.output,
         PLAN.sensitivity_results(),
         COMPARISONS,
+        DETAILS,
         rules.manifest.output,

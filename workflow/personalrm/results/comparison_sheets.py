@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from personalrm.records import OUTCOMES
 from personalrm.results.main_table import OUTAGE_SHARE
 from personalrm.results.scores import ROW_KEY
 
@@ -20,26 +23,36 @@ Codes = NDArray[np.int64]
 Floats = NDArray[np.float64]
 DATASET, VARIANT, PROFILE, JUDGE, METHOD, K = range(len(ROW_KEY))
 NO_JUDGMENT = -1
+CORRECT, PROVIDER_ERROR = OUTCOMES.index("correct"), OUTCOMES.index("provider_error")
 
 
 @dataclass(frozen=True, eq=False)
 class Cell:
     """One way of judging, on all places of its sheet.
 
-    `right` is (draws, places): 1 right, 0 not right, -1 no judgment. `asked` is (users,): whose rows stand in the
-    verdicts, with a verdict or without. `errors` counts judgments that the provider did not answer.
+    `outcome` is (draws, places): places in `OUTCOMES`, -1 where there is no judgment. `asked` is (users,): whose rows
+    stand in the verdicts, with a verdict or without.
     """
 
     key: Key
     draws: tuple[int, ...]
-    right: NDArray[np.int8]
+    outcome: NDArray[np.int8]
     asked: NDArray[np.bool_]
-    errors: int
+
+    @cached_property
+    def right(self) -> NDArray[np.int8]:
+        """(draws, places): 1 right, 0 not right, -1 no judgment."""
+        return np.where(self.outcome == NO_JUDGMENT, NO_JUDGMENT, self.outcome == CORRECT).astype(np.int8)
+
+    @cached_property
+    def errors(self) -> int:
+        """Judgments that the provider did not answer."""
+        return int((self.outcome == PROVIDER_ERROR).sum())
 
     @property
     def n_judgments(self) -> int:
         """Judgments of all draws."""
-        return int((self.right >= 0).sum())
+        return int((self.outcome >= 0).sum())
 
     @property
     def outage(self) -> bool:
@@ -59,10 +72,12 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Sheet:
-    """All cells of a data set. Place i is a judgment of user `user_of[i]` on pair `pair_of[i]`; `users` are ids."""
+    """All cells of a data set. Place i is a judgment of user `user_of[i]` on pair `pair_of[i]`; `users` and `pairs` are
+    ids."""
 
     dataset: str
     users: tuple[str, ...]
+    pairs: tuple[str, ...]
     user_of: Codes
     pair_of: Codes
     cells: dict[Key, Cell]
@@ -86,13 +101,18 @@ def _codes(column: pd.Series[str]) -> tuple[Codes, list[str]]:
     return ranks[held.codes], texts
 
 
-def sheets_of(verdicts: pd.DataFrame) -> dict[str, Sheet]:
-    """One sheet a data set, by name, from the frame of `collect_verdicts`."""
+def sheets_of(verdicts: pd.DataFrame, datasets: Iterable[str] = ()) -> dict[str, Sheet]:
+    """One sheet a data set, by name, from the frame of `collect_verdicts`; an empty one for others in `datasets`."""
     codes, names = _codes(verdicts["dataset"])
-    return {name: _sheet(name, verdicts[codes == code]) for code, name in enumerate(names)}
+    nowhere: Codes = np.zeros(0, dtype=np.int64)
+    sheets = {name: Sheet(name, (), (), nowhere, nowhere, {}) for name in datasets}
+    sheets |= {name: _sheet(name, verdicts[codes == code]) for code, name in enumerate(names)}
+    return dict(sorted(sheets.items()))
 
 
 def _sheet(dataset: str, rows: pd.DataFrame) -> Sheet:
+    import pandas as pd
+
     user, users = _codes(rows["user_id"])
     pair, pairs = _codes(rows["pair_id"])
     order = rows["swapped"].astype("boolean").astype("Int8").fillna(2).to_numpy(dtype=np.int64)
@@ -105,8 +125,7 @@ def _sheet(dataset: str, rows: pd.DataFrame) -> Sheet:
     columns = [_codes(rows[column]) for column in ROW_KEY]
     sizes = tuple(max(len(texts), 1) for _, texts in columns)
     cell_of = np.ravel_multi_index([held for held, _ in columns], sizes)
-    outcome = rows["outcome"].astype(str).to_numpy()
-    right, error = outcome == "correct", outcome == "provider_error"
+    outcome = pd.Categorical(rows["outcome"], categories=list(OUTCOMES)).codes
     draw = rows["draw"].to_numpy(dtype=np.int64)
     by_cell = np.argsort(cell_of, kind="stable")
     numbers, starts = np.unique(cell_of[by_cell], return_index=True)
@@ -117,8 +136,8 @@ def _sheet(dataset: str, rows: pd.DataFrame) -> Sheet:
         draws = np.unique(draw[mine])
         held = np.full((len(draws), len(places)), NO_JUDGMENT, dtype=np.int8)
         with_verdict = mine[judged[mine]]
-        held[np.searchsorted(draws, draw[with_verdict]), place[with_verdict]] = right[with_verdict]
+        held[np.searchsorted(draws, draw[with_verdict]), place[with_verdict]] = outcome[with_verdict]
         asked = np.zeros(len(users), dtype=np.bool_)
         asked[user[mine]] = True
-        cells[key] = Cell(key, tuple(map(int, draws)), held, asked, int(error[with_verdict].sum()))
-    return Sheet(dataset, tuple(users), user_of, pair_of, cells)
+        cells[key] = Cell(key, tuple(map(int, draws)), held, asked)
+    return Sheet(dataset, tuple(users), tuple(pairs), user_of, pair_of, cells)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from personalrm.results.comparisons import ACCURACY, OK
 from personalrm.results.labels import NOT_APPLICABLE, method_label
 from personalrm.results.main_table import OUTAGE_SHARE
 from personalrm.results.main_table_text import OUTAGE_MARK
@@ -25,6 +26,22 @@ def bounds(
     if EMPTY in (plain(row[low]), plain(row[high])):
         return f"{text} [–]"
     return text + " [{}, {}]".format(*(f"{float(str(row[end])) + 0.0:{sign}.{digits[1]}f}" for end in (low, high)))
+
+
+def shown_accuracy(row: Mapping[str, object]) -> str:
+    """Accuracy of a cell (`comparisons.describe_cell`) with its bounds, or why there is none."""
+    if row["cell"] != OK:
+        return str(row["cell"])
+    text = bounds(row, *ACCURACY, signed=False)
+    return f"{text} {OUTAGE_MARK}" if row["cell_outage"] else text
+
+
+def shown_difference(row: Mapping[str, object]) -> str:
+    """A difference in points (`comparisons.compare`) with its bounds, or why there is none."""
+    if row["status"] != OK:
+        return str(row["status"])
+    text = bounds(row, "difference", "ci_low", "ci_high", signed=True)
+    return f"{text} {OUTAGE_MARK}" if row["outage"] else text
 
 
 def probability(value: object) -> str:

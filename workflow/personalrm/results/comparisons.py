@@ -6,7 +6,7 @@ on the order of rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,7 +15,19 @@ from numpy.typing import NDArray
 
 from personalrm.files import stable_hash
 from personalrm.records import BASELINE
-from personalrm.results.comparison_sheets import DATASET, JUDGE, METHOD, PROFILE, VARIANT, Cell, K, Key, Sheet, sums_of
+from personalrm.results.comparison_sheets import (
+    DATASET,
+    JUDGE,
+    METHOD,
+    PROFILE,
+    VARIANT,
+    Cell,
+    Floats,
+    K,
+    Key,
+    Sheet,
+    sums_of,
+)
 from personalrm.results.labels import NOT_APPLICABLE, k_rank, method_rank
 from personalrm.results.main_table import PERCENT_DIGITS
 
@@ -42,6 +54,11 @@ COUNTS: tuple[str, ...] = (
 NUMBERS: tuple[str, ...] = ("difference", "ci_low", "ci_high", "p_value", "p_mcnemar")
 COMPARED: tuple[str, ...] = ("status", *COUNTS, *NUMBERS, "outage")
 """What `compare` says of two cells."""
+NO_VERDICTS = "no verdicts"
+"""A cell in which every user failed."""
+ACCURACY: tuple[str, ...] = ("accuracy", "accuracy_low", "accuracy_high")
+CELL_COLUMNS: tuple[str, ...] = ("cell", "cell_users", "cell_judgments", *ACCURACY, "cell_outage")
+"""What `describe_cell` says of one cell."""
 
 
 def method_parts(method: str) -> tuple[str, str]:
@@ -77,6 +94,14 @@ def p_digits(p_value: float) -> float:
     return float(f"{p_value:.{P_DIGITS}g}")
 
 
+class PairedSums(NamedTuple):
+    """Right judgments of two cells and the judgments that both have, each (users, draws)."""
+
+    first: Floats
+    second: Floats
+    judged: Floats
+
+
 class _Paired(NamedTuple):
     """Two cells on common draws, each (draws, places)."""
 
@@ -90,6 +115,11 @@ class _Paired(NamedTuple):
     @property
     def either(self) -> NDArray[np.bool_]:
         return (self.first >= 0) | (self.second >= 0)
+
+    def sums(self, sheet: Sheet) -> PairedSums:
+        both = self.both
+        hits = (both & (self.first == 1), both & (self.second == 1), both)
+        return PairedSums(*(sums_of(sheet.user_of, hit, len(sheet.users)) for hit in hits))
 
 
 def _common_draws(first: Cell, second: Cell) -> _Paired:
@@ -128,6 +158,15 @@ def compare(sheet: Sheet, first: Key, second: Key, *, seed: int, n_resamples: in
     return row | {"status": OK} | _difference(sheet, paired, own_seed, n_resamples)
 
 
+def paired_sums(sheet: Sheet, first: Key, second: Key) -> PairedSums | None:
+    """What `compare` rests on, user by user; None where it has no numbers."""
+    ours, theirs = sheet.cells.get(first), sheet.cells.get(second)
+    if ours is None or theirs is None or not (ours.answered and theirs.answered):
+        return None
+    paired = _common_draws(ours, theirs)
+    return paired.sums(sheet) if paired.both.any() else None
+
+
 def _counts(sheet: Sheet, paired: _Paired, asked: NDArray[np.bool_]) -> dict[str, Value]:
     """What is compared, and what is left out because one side lacks it."""
     both, either = paired.both, paired.either
@@ -148,11 +187,7 @@ def _difference(sheet: Sheet, paired: _Paired, seed: int, n_resamples: int) -> d
     from personalrm.results.statistics import mcnemar_exact, paired_cluster_difference
 
     both = paired.both
-    first, second, judged = (
-        sums_of(sheet.user_of, hits, len(sheet.users))
-        for hits in (both & (paired.first == 1), both & (paired.second == 1), both)
-    )
-    found = paired_cluster_difference(first, second, judged, seed=seed, n_resamples=n_resamples)
+    found = paired_cluster_difference(*paired.sums(sheet), seed=seed, n_resamples=n_resamples)
     draw = int(np.flatnonzero(both.any(axis=1))[0])
     gain = np.where(both[draw], paired.first[draw] - paired.second[draw], 0)
     return {
@@ -174,6 +209,26 @@ def accuracy_of(sheet: Sheet, cell: Cell, *, seed: int, n_resamples: int) -> tup
     return percent(found.estimate), percent(found.low), percent(found.high)
 
 
+def describe_cell(sheet: Sheet, key: Key, *, seed: int, n_resamples: int) -> dict[str, Value]:
+    """What a cell holds, or why nothing; keys `CELL_COLUMNS`. Accuracy in percent, as in the main table."""
+    cell = sheet.cells.get(key)
+    if cell is None:
+        return {"cell": NOT_RUN, "cell_users": 0, "cell_judgments": 0, "cell_outage": False}
+    judged = (cell.right >= 0).any(axis=0)
+    row: dict[str, Value] = {
+        "cell": OK if cell.answered else NO_ANSWERS if cell.n_judgments else NO_VERDICTS,
+        "cell_users": np.unique(sheet.user_of[judged]).size,
+        "cell_judgments": cell.n_judgments,
+        "cell_outage": cell.outage,
+    }
+    return row | dict(zip(ACCURACY, accuracy_of(sheet, cell, seed=seed, n_resamples=n_resamples), strict=True))
+
+
+def largest_k(keys: Iterable[Key]) -> str:
+    """The largest k among the keys; "-" where none reads context pairs."""
+    return max((key[K] for key in keys), key=k_rank, default=NOT_APPLICABLE)
+
+
 def key_order(key: Key, model_order: Sequence[str] = ()) -> tuple[object, ...]:
     """Sort key of a cell: data set, judge, whose profile (its own first), variant, verdict, method, k."""
     judge, profile = key[JUDGE], key[PROFILE]
@@ -190,7 +245,9 @@ def key_order(key: Key, model_order: Sequence[str] = ()) -> tuple[object, ...]:
 
 
 def model_rank(model: str, model_order: Sequence[str]) -> tuple[int, str]:
-    """Sort key of a model: its place in the order of listing, others last by name."""
+    """Sort key of a model: no model first, then its place in the order of listing, others last by name."""
+    if model == NOT_APPLICABLE:
+        return -1, model
     return (model_order.index(model) if model in model_order else len(model_order)), model
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from personalrm.results.comparison_sheets import JUDGE, METHOD, Key, Sheet, sheets_of
 from personalrm.results.comparison_text import (
-    bounds,
     dataset_note,
     headings_of,
     outage_note,
     probability,
+    shown_difference,
     shown_names,
 )
 from personalrm.results.comparisons import (
@@ -27,7 +27,6 @@ from personalrm.results.comparisons import (
     p_digits,
 )
 from personalrm.results.labels import NOT_APPLICABLE, method_rank
-from personalrm.results.main_table_text import OUTAGE_MARK
 from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import Block, plain
 
@@ -89,13 +88,6 @@ def _planned(sheets: Mapping[str, Sheet]) -> Iterator[tuple[Key, Key]]:
                     yield key, (*key[:METHOD], part + suffix, *key[METHOD + 1 :])
 
 
-def _shown_difference(row: Mapping[str, object]) -> str:
-    if row["status"] != OK:
-        return str(row["status"])
-    text = bounds(row, "difference", "ci_low", "ci_high", signed=True)
-    return f"{text} {OUTAGE_MARK}" if row["outage"] else text
-
-
 def differences_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """The table for people."""
     import pandas as pd
@@ -108,7 +100,7 @@ def differences_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
             shown_names(row, columns)
             | {"Users": plain(row["n_users"]), "Pairs": plain(row["n_pairs"])}
             | {"Left out: users": plain(row["users_left_out"]), "pairs": plain(row["pairs_left_out"])}
-            | {"Difference, points [95 % CI]": _shown_difference(row)}
+            | {"Difference, points [95 % CI]": shown_difference(row)}
             | {"p": probability(row["p_value"]), "p (Holm)": probability(row["p_holm"])}
             | {"McNemar p": probability(row["p_mcnemar"])}
         )

@@ -49,7 +49,7 @@ OUTAGE_SHARE = 0.01
 Value = str | int | float | None
 
 
-class _Counts(NamedTuple):
+class Counts(NamedTuple):
     """Right judgments and judgments, each (users, draws)."""
 
     correct: NDArray[np.float64]
@@ -99,11 +99,12 @@ def main_table(
         row |= _judgments(group, int(stable_hash(str(seed), *names)[:15], 16), n_resamples)
         row |= _spent(calls_of.get(key))
         rows.append(row)
-    rows.sort(key=lambda row: _row_order(row, method_order, model_order))
+    rows.sort(key=lambda row: row_order(row, method_order, model_order))
     return _typed(pd.DataFrame(rows, columns=list(COLUMNS)))
 
 
-def _row_order(row: Mapping[str, Value], method_order: Sequence[str], model_order: Sequence[str]) -> tuple[object, ...]:
+def row_order(row: Mapping[str, Value], method_order: Sequence[str], model_order: Sequence[str]) -> tuple[object, ...]:
+    """Sort key of a row: data set, method, variant, judge, profile model, k."""
     text = {column: str(row[column]) for column in ROW_KEY}
     models = [
         (model_order.index(model) if model in model_order else len(model_order), model)
@@ -122,28 +123,34 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
 def _judgments(group: pd.DataFrame, seed: int, n_resamples: int) -> dict[str, Value]:
     """Counts, accuracy and intervals of one row."""
     judged = group[group["pair_id"].notna()]
-    outcomes = judged["outcome"].value_counts()
+    outcomes = outcome_counts(judged)
     row: dict[str, Value] = {
         "n_users": int(judged["user_id"].nunique()),
         "n_pairs": int(judged["pair_id"].nunique()),
         "n_judgments": len(judged),
         "n_draws": int(group["draw"].nunique()),
-        "share_first": _share_first(judged),
+        "share_first": share_first(judged),
     }
-    row |= {outcome: int(outcomes.get(outcome, 0)) for outcome in FAILURE_COLUMNS}
+    row |= {outcome: outcomes[outcome] for outcome in FAILURE_COLUMNS}
     if row["provider_error"] == len(judged):
         return row
-    return row | _accuracy(_count(judged), seed, n_resamples)
+    return row | _accuracy(count_right(judged), seed, n_resamples)
 
 
-def _count(judged: pd.DataFrame) -> _Counts:
+def outcome_counts(judged: pd.DataFrame) -> dict[str, int]:
+    """Judgments of each outcome, in the order of `OUTCOMES`."""
+    counts = judged["outcome"].value_counts()
+    return {outcome: int(counts.get(outcome, 0)) for outcome in OUTCOMES}
+
+
+def count_right(judged: pd.DataFrame) -> Counts:
     """Right judgments and judgments by user (sorted) and draw."""
     right = judged.assign(right=judged["outcome"] == "correct")
     cells = right.groupby(["user_id", "draw"], observed=True)["right"].agg(["sum", "count"]).unstack(fill_value=0)
-    return _Counts(cells["sum"].to_numpy(dtype="float64"), cells["count"].to_numpy(dtype="float64"))
+    return Counts(cells["sum"].to_numpy(dtype="float64"), cells["count"].to_numpy(dtype="float64"))
 
 
-def _accuracy(counts: _Counts, seed: int, n_resamples: int) -> dict[str, Value]:
+def _accuracy(counts: Counts, seed: int, n_resamples: int) -> dict[str, Value]:
     import numpy as np
 
     from personalrm.results.statistics import cluster_bootstrap, independent_interval
@@ -169,7 +176,8 @@ def _percent(share: float) -> float:
     return round(100 * share, PERCENT_DIGITS)
 
 
-def _share_first(judged: pd.DataFrame) -> float | None:
+def share_first(judged: pd.DataFrame) -> float | None:
+    """How often "first" was said, percent of the verdicts on one order that name a position; None without any."""
     said = judged.loc[judged["swapped"].notna() & judged["said"].notna(), "said"]
     return _percent(float((said == "first").sum()) / len(said)) if len(said) else None
 

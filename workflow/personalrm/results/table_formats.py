@@ -35,19 +35,20 @@ def write_table(
     caption: str,
     notes: Sequence[str] = (),
     blocks: Sequence[Block] | None = None,
+    page: str | None = None,
 ) -> tuple[Path, ...]:
     r"""Write `stem`.csv, .md, .tex and .html; returns their paths.
 
     The csv has all of `df`, empty fields for missing values. The others show `blocks` (all columns of `df`
-    when None), the caption above, the notes below. The tex is a `table` to `\input`; it needs `booktabs`
-    and `graphicx`.
+    when None), the caption above, the notes below; `page` is the html where given. The tex is a
+    `table` to `\input`; it needs `booktabs` and `graphicx`.
     """
     shown = blocks or (Block("", df.map(plain), 1),)
     texts = {
         ".csv": df.to_csv(index=False, lineterminator="\n"),
         ".md": to_markdown(shown, caption, notes),
         ".tex": to_tex(shown, caption, notes, label=f"tab:{_slug(stem.name)}"),
-        ".html": to_html(shown, caption, notes, identity=_slug(stem.name)),
+        ".html": page or to_html(shown, caption, notes, identity=_slug(stem.name)),
     }
     paths = []
     for suffix, text in texts.items():
@@ -95,6 +96,7 @@ TEX_ESCAPES = {
     "–": "--",
     "—": "---",
     "±": r"$\pm$",
+    "Θ": r"$\Theta$",
     "·": r"$\cdot$",
     "←": r"$\leftarrow$",
     "→": r"$\rightarrow$",

@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from personalrm.results.comparison_text import shown_accuracy
 from personalrm.results.comparisons import OK
 from personalrm.results.figure_style import (
     INK,
@@ -24,7 +25,7 @@ from personalrm.results.figure_style import (
 )
 from personalrm.results.labels import method_label
 from personalrm.results.main_table_text import OUTAGE_MARK
-from personalrm.results.transfer_table import OWN, shown_accuracy, shown_transfer
+from personalrm.results.transfer_table import OWN, shown_transfer
 
 if TYPE_CHECKING:
     import pandas as pd

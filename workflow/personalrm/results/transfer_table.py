@@ -6,24 +6,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from personalrm.results.comparison_sheets import JUDGE, METHOD, PROFILE, VARIANT, K, Key, Sheet, sheets_of
-from personalrm.results.comparison_text import bounds, dataset_note, headings_of, outage_note, probability, shown_names
+from personalrm.results.comparison_text import (
+    dataset_note,
+    headings_of,
+    outage_note,
+    probability,
+    shown_accuracy,
+    shown_difference,
+    shown_names,
+)
 from personalrm.results.comparisons import (
+    CELL_COLUMNS,
     COMPARED,
     COUNTS,
-    NO_ANSWERS,
     NOT_RUN,
     OK,
     Value,
-    accuracy_of,
     compare,
+    describe_cell,
     key_order,
     read_table,
 )
 from personalrm.results.labels import NOT_APPLICABLE
-from personalrm.results.main_table_text import OUTAGE_MARK
 from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import Block, plain
 
@@ -31,14 +36,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TRANSFER_CAPTION = "Profiles of one model shown to another judge"
-ACCURACY: tuple[str, ...] = ("accuracy", "accuracy_low", "accuracy_high")
-CELL_COLUMNS: tuple[str, ...] = ("cell", "cell_users", "cell_judgments", *ACCURACY, "cell_outage")
 TRANSFER_COLUMNS: tuple[str, ...] = (*ROW_KEY, *CELL_COLUMNS, *COMPARED)
 TRANSFER_NAMES: tuple[str, ...] = (*ROW_KEY, "cell", "status")
 FLAGS: tuple[str, ...] = ("cell_outage", "outage")
 WHOLE_NUMBERS: tuple[str, ...] = ("cell_users", "cell_judgments", *COUNTS)
-NO_VERDICTS, OWN = "no verdicts", "own"
-"""A cell in which every user failed; the status of the judge's own profiles, which nothing is compared with."""
+OWN = "own"
+"""The status of the judge's own profiles, which nothing is compared with."""
 
 
 def transfer_table(
@@ -90,15 +93,7 @@ def _shared(key: Key) -> tuple[str, str, str]:
 
 def _row(sheet: Sheet, key: Key, seed: int, n_resamples: int) -> dict[str, Value]:
     row: dict[str, Value] = dict(zip(ROW_KEY, key, strict=True))
-    row |= {"cell": NOT_RUN, "cell_users": 0, "cell_judgments": 0, "cell_outage": False}
-    cell = sheet.cells.get(key)
-    if cell is not None:
-        judged = (cell.right >= 0).any(axis=0)
-        row |= {"cell_users": np.unique(sheet.user_of[judged]).size, "cell_judgments": cell.n_judgments}
-        row |= {"cell": OK if cell.answered else NO_ANSWERS if cell.n_judgments else NO_VERDICTS}
-        found = accuracy_of(sheet, cell, seed=seed, n_resamples=n_resamples)
-        row["cell_outage"] = cell.outage
-        row |= zip(ACCURACY, found, strict=True)
+    row |= describe_cell(sheet, key, seed=seed, n_resamples=n_resamples)
     if key[PROFILE] == key[JUDGE]:
         return row | dict.fromkeys(COUNTS, 0) | {"status": OWN, "outage": row["cell_outage"]}
     own = tuple(key[JUDGE] if place == PROFILE else part for place, part in enumerate(key))
@@ -110,22 +105,11 @@ def read_transfer_table(path: Path) -> pd.DataFrame:
     return read_table(path, TRANSFER_COLUMNS, TRANSFER_NAMES, FLAGS).astype(dict.fromkeys(WHOLE_NUMBERS, "Int64"))
 
 
-def shown_accuracy(row: Mapping[str, object]) -> str:
-    """Accuracy of a cell with its bounds, or why there is none."""
-    if row["cell"] != OK:
-        return str(row["cell"])
-    text = bounds(row, "accuracy", "accuracy_low", "accuracy_high", signed=False)
-    return f"{text} {OUTAGE_MARK}" if row["cell_outage"] else text
-
-
 def shown_transfer(row: Mapping[str, object]) -> str:
     """Difference to the judge's own profiles with its bounds, or why there is none."""
     if row["cell"] == OK and row["status"] == NOT_RUN:
         return "no own profile"
-    if row["status"] != OK:
-        return str(row["status"])
-    text = bounds(row, "difference", "ci_low", "ci_high", signed=True)
-    return f"{text} {OUTAGE_MARK}" if row["outage"] else text
+    return shown_difference(row)
 
 
 def transfer_blocks(table: pd.DataFrame) -> tuple[Block, ...]:

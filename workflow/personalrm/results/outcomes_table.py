@@ -1,0 +1,97 @@
+"""The table of outcomes: what became of the judgments behind every row of the main table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from personalrm.records import OUTCOMES
+from personalrm.results.comparison_text import dataset_note, headings_of, outage_note, shown_names
+from personalrm.results.comparisons import percent
+from personalrm.results.labels import METHOD_ORDER
+from personalrm.results.main_table import is_outage, outcome_counts, row_order
+from personalrm.results.main_table_text import OUTAGE_MARK
+from personalrm.results.scores import ROW_KEY
+from personalrm.results.table_formats import EMPTY, Block, plain
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OUTCOMES_CAPTION = "What became of the judgments"
+COUNTS: tuple[str, ...] = ("n_users", "users_without_verdict", "n_judgments", *OUTCOMES)
+SHARES: tuple[str, ...] = tuple(f"share_{outcome}" for outcome in OUTCOMES)
+OUTCOME_COLUMNS: tuple[str, ...] = (*ROW_KEY, *COUNTS, *SHARES, "outage")
+Value = str | int | float | bool | None
+
+
+def outcomes_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = ()) -> pd.DataFrame:
+    """Counts of each outcome by row of the main table, in its order; columns `OUTCOME_COLUMNS`.
+
+    Shares are percent of all judgments of the row, empty where it has none. `n_users` are those with a judgment,
+    `users_without_verdict` those whose rows hold none in any draw. `outage`: more than 1 % provider errors, as in the
+    main table.
+
+    Args:
+        verdicts: frame of `collect_verdicts`.
+        model_order: model ids in the order of listing; others come last, by name.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Value]] = []
+    for key, group in verdicts.groupby(list(ROW_KEY), observed=True):
+        rows.append({**dict(zip(ROW_KEY, map(str, key), strict=True)), **_counted(group)})
+    rows.sort(key=lambda row: row_order(row, METHOD_ORDER, model_order))
+    kinds = dict.fromkeys(ROW_KEY, "str") | dict.fromkeys(COUNTS, "Int64") | dict.fromkeys(SHARES, "float64")
+    return pd.DataFrame(rows, columns=list(OUTCOME_COLUMNS)).astype(kinds | {"outage": "bool"})
+
+
+def _counted(group: pd.DataFrame) -> dict[str, Value]:
+    judged = group[group["pair_id"].notna()]
+    counts, total = outcome_counts(judged), len(judged)
+    n_users = int(judged["user_id"].nunique())
+    row: dict[str, Value] = {
+        "n_users": n_users,
+        "users_without_verdict": int(group["user_id"].nunique()) - n_users,
+        "n_judgments": total,
+        **counts,
+    }
+    row |= {f"share_{name}": percent(count / total) if total else None for name, count in counts.items()}
+    return row | {"outage": is_outage(row)}
+
+
+def outcomes_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
+    """The table for people: each outcome with its share."""
+    import pandas as pd
+
+    columns = headings_of(table)
+    heads = [name.replace("_", " ").capitalize() for name in OUTCOMES]
+    rows = []
+    for record in table.to_dict(orient="records"):
+        row = {str(column): value for column, value in record.items()}
+        rows.append(
+            shown_names(row, columns)
+            | {"Users": plain(row["n_users"]), "Without verdict": plain(row["users_without_verdict"])}
+            | {"Judgments": plain(row["n_judgments"])}
+            | {head: _shown(row, name) for head, name in zip(heads, OUTCOMES, strict=True)}
+        )
+    return (Block("", pd.DataFrame(rows, columns=None if rows else list(columns.values())), len(columns)),)
+
+
+def _shown(row: Mapping[str, object], outcome: str) -> str:
+    """`12 (3.4 %)`, and a mark at provider errors that spoil the row."""
+    share = row[f"share_{outcome}"]
+    if plain(share) == EMPTY:
+        return EMPTY
+    text = f"{plain(row[outcome])} ({float(str(share)):.1f} %)"
+    return f"{text} {OUTAGE_MARK}" if outcome == "provider_error" and row["outage"] else text
+
+
+def outcomes_notes(table: pd.DataFrame) -> list[str]:
+    """What a reader of the table must know."""
+    return [
+        *dataset_note(table),
+        "Judgments of all users and draws, in each order of showing (or of both together); shares are of all of them. "
+        "Correct: the answer that the user chose. Only correct counts for accuracy; the rest counts as not right.",
+        "Without verdict: users whose rows hold no judgment at all (a failed or empty profile, or a failed job).",
+        *outage_note(table),
+    ]

@@ -1,0 +1,173 @@
+"""The table of position bias: does a judge point to a place, or to an answer?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from personalrm.results.comparison_text import bounds, dataset_note, headings_of, outage_note, shown_names
+from personalrm.results.comparisons import NO_ANSWERS, NO_VERDICTS, OK, percent
+from personalrm.results.labels import METHOD_ORDER
+from personalrm.results.main_table import count_right, is_outage, outcome_counts, row_order, share_first
+from personalrm.results.main_table_text import OUTAGE_MARK
+from personalrm.results.scores import ROW_KEY
+from personalrm.results.table_formats import Block, plain
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+POSITION_CAPTION = "Position bias: what the order of showing does to a verdict"
+SINGLE = "not applicable"
+"""Status of verdicts on both orders together, which name no position."""
+NONE_STATED = "no position named"
+COUNTS: tuple[str, ...] = ("n_users", "n_judgments", "n_stated", "n_both_orders")
+SHARES: tuple[str, ...] = (
+    "share_first",
+    "ci_low",
+    "ci_high",
+    "same_response",
+    "same_position",
+    "not_both_stated",
+    "accuracy_chosen_first",
+    "accuracy_chosen_second",
+)
+POSITION_COLUMNS: tuple[str, ...] = (*ROW_KEY, "status", *COUNTS, *SHARES, "outage")
+Value = str | int | float | bool | None
+
+
+def position_bias_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = ()) -> pd.DataFrame:
+    """One row for each row of the main table, in its order; columns `POSITION_COLUMNS`, shares in percent.
+
+    - status: "ok"; "not applicable" for a single verdict on both orders; "no verdicts", "no answers" or
+      "no position named" where there is nothing to count.
+    - share_first: as in the main table, of `n_stated` verdicts; 50 is no bias. ci_low, ci_high: 95 %, with
+      users as clusters (`statistics.cluster_interval`).
+    - same_response, same_position: of the `n_both_orders` pairs (times draws) judged in both orders, how often the two
+      verdicts name one response, or one position. not_both_stated is the rest: one of them names nothing.
+    - accuracy_chosen_first, accuracy_chosen_second: accuracy by where the chosen response stood; their mean is the main
+      table's accuracy where all pairs were judged in both orders.
+
+    Args:
+        verdicts: frame of `collect_verdicts`.
+        model_order: model ids in the order of listing; others come last, by name.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Value]] = []
+    for key, group in verdicts.groupby(list(ROW_KEY), observed=True):
+        row: dict[str, Value] = dict(zip(ROW_KEY, map(str, key), strict=True))
+        rows.append(row | _biased(group[group["pair_id"].notna()]))
+    rows.sort(key=lambda row: row_order(row, METHOD_ORDER, model_order))
+    kinds = dict.fromkeys((*ROW_KEY, "status"), "str") | dict.fromkeys(COUNTS, "Int64")
+    kinds |= dict.fromkeys(SHARES, "float64") | {"outage": "bool"}
+    return pd.DataFrame(rows, columns=list(POSITION_COLUMNS)).astype(kinds)
+
+
+def _biased(judged: pd.DataFrame) -> dict[str, Value]:
+    """Status, counts and shares of one row."""
+    from personalrm.results.statistics import cluster_interval
+
+    errors = outcome_counts(judged)["provider_error"]
+    single = judged[judged["swapped"].notna()]
+    stated = single[single["said"].notna()]
+    row: dict[str, Value] = {
+        "n_both_orders": 0,
+        "n_users": int(judged["user_id"].nunique()),
+        "n_judgments": len(judged),
+        "n_stated": len(stated),
+        "outage": is_outage({"n_judgments": len(judged), "provider_error": errors}),
+    }
+    if stated.empty:
+        return row | {"status": _why_nothing(len(judged), errors, len(single))}
+    firsts = (stated["said"] == "first").groupby(stated["user_id"], observed=True).agg(["sum", "count"])
+    found = cluster_interval(firsts["sum"], firsts["count"])
+    row |= {"status": OK, "share_first": share_first(single)}
+    row |= {"ci_low": percent(found.low), "ci_high": percent(found.high)}
+    swapped = single["swapped"].astype("bool")
+    row |= {
+        "accuracy_chosen_first": _accuracy(single[~swapped]),
+        "accuracy_chosen_second": _accuracy(single[swapped]),
+    }
+    return row | _between_orders(single[~swapped], single[swapped])
+
+
+def _why_nothing(n_judgments: int, errors: int, n_single: int) -> str:
+    if not n_judgments:
+        return NO_VERDICTS
+    if errors == n_judgments:
+        return NO_ANSWERS
+    return NONE_STATED if n_single else SINGLE
+
+
+def _accuracy(judged: pd.DataFrame) -> float | None:
+    """Accuracy as the main table has it, of judgments with the chosen response at one place."""
+    from personalrm.results.statistics import mean_ratio
+
+    if judged.empty:
+        return None
+    counts = count_right(judged)
+    return percent(float(mean_ratio(counts.correct.sum(axis=0), counts.judged.sum(axis=0))))
+
+
+def _between_orders(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Value]:
+    """The two verdicts on a pair beside each other. Both orders name one response where their positions differ."""
+    pair = ["user_id", "pair_id", "draw"]
+    both = first[[*pair, "said"]].merge(second[[*pair, "said"]], on=pair, suffixes=("", "_swapped"))
+    if both.empty:
+        return {}
+    one, other = both["said"].astype("str"), both["said_swapped"].astype("str")
+    stated = both["said"].notna() & both["said_swapped"].notna()
+    same = stated & (one == other)
+    counts = {"same_response": stated & ~same, "same_position": same, "not_both_stated": ~stated}
+    shares: dict[str, Value] = {name: percent(float(hits.mean())) for name, hits in counts.items()}
+    return {"n_both_orders": len(both)} | shares
+
+
+HEADS: dict[str, str] = {
+    "same_response": "Same response %",
+    "same_position": "Same position %",
+    "not_both_stated": "Not both named %",
+    "accuracy_chosen_first": "Accuracy %, chosen first",
+    "accuracy_chosen_second": "chosen second",
+}
+
+
+def position_bias_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
+    """The table for people."""
+    import pandas as pd
+
+    columns = headings_of(table)
+    rows = []
+    for record in table.to_dict(orient="records"):
+        row = {str(column): value for column, value in record.items()}
+        rows.append(
+            shown_names(row, columns)
+            | {"Users": plain(row["n_users"]), "Verdicts": plain(row["n_stated"])}
+            | {"Said first % [95 % CI]": _shown(row)}
+            | {head: plain(row[column]) for column, head in HEADS.items()}
+        )
+    return (Block("", pd.DataFrame(rows, columns=None if rows else list(columns.values())), len(columns)),)
+
+
+def _shown(row: Mapping[str, object]) -> str:
+    """Share of "first" with its bounds, or why there is none."""
+    text = str(row["status"])
+    if text == OK:
+        text = bounds(row, "share_first", "ci_low", "ci_high", signed=False)
+    return f"{text} {OUTAGE_MARK}" if row["outage"] else text
+
+
+def position_bias_notes(table: pd.DataFrame) -> list[str]:
+    """What a reader of the table must know."""
+    notes = [
+        *dataset_note(table),
+        'Said first: share of "first" among the verdicts on one order that name a position (Verdicts); 50 is no bias. '
+        "In brackets: 95 % interval with users as clusters (linearised, Student's t); [–] with one user.",
+        "Same response, same position: of the pairs judged in both orders, those on which the two verdicts name one "
+        "response (consistent), or one position whatever stands there; not both named: a tie, an answer that cannot be "
+        "read, or a failure in one order at least. The three add up to 100.",
+        "Accuracy, chosen first and second: where the answer that the user chose stood in the prompt.",
+    ]
+    if bool((table["status"] == SINGLE).any()):
+        notes.append(f"{SINGLE}: one verdict on both orders together, which names no position.")
+    return notes + outage_note(table)

@@ -1,0 +1,44 @@
+"""Make the table of model families: Default and SynthesizeMe of every model, from the verdicts alone.
+
+| snakemake field      | content                                                                        |
+|----------------------|--------------------------------------------------------------------------------|
+| input.verdicts       | verdicts.parquet of `collect_scores`                                           |
+| params.seed          | seed of the bootstrap over users                                               |
+| params.datasets      | names of the data sets of the run                                              |
+| params.n_resamples   | number of its resamples                                                        |
+| params.models        | models in the order of listing; without verdicts they are rows, "not run"       |
+| output.csv           | all columns of `families_table.FAMILY_COLUMNS`; percent and points             |
+| output.md, tex, html | the same for people; must stand beside the csv under the same name             |
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from personalrm.results.families_table import FAMILIES_CAPTION, families_blocks, families_notes, families_table
+from personalrm.results.scores import read_frame
+from personalrm.results.table_formats import write_table
+
+if TYPE_CHECKING:
+    from snakemake.script import Snakemake
+
+
+def main(snakemake: "Snakemake") -> None:
+    """Compute the table and write its four formats."""
+    table = families_table(
+        read_frame(Path(snakemake.input.verdicts)),
+        seed=int(snakemake.params.seed),
+        n_resamples=int(snakemake.params.n_resamples),
+        datasets=list(snakemake.params.datasets),
+        models=list(snakemake.params.models),
+    )
+    write_table(
+        table,
+        Path(snakemake.output.csv).with_suffix(""),
+        caption=FAMILIES_CAPTION,
+        notes=families_notes(table),
+        blocks=families_blocks(table),
+    )
+
+
+if "snakemake" in globals():
+    main(globals()["snakemake"])
