@@ -89,6 +89,8 @@ class DatasetBase(BaseModel):
 
     `users` limits the run to these users and `max_users` to the first so many, by a stable hash of the id, of those who
     pass the user filter (`min_pairs`; paper: 5); `max_pairs` keeps only the oldest pairs of each user.
+    `ties` says whether votes for neither answer are dropped, or kept to be judged (nothing is learned from them): they
+    come on top, so that `min_pairs`, `max_pairs` and the fractions of `split` count decided pairs alone (our choice).
     `on_bad` says whether a bad row stops the run or is dropped and counted. `planted` is a JSON file
     {user: {"taste": text}} for invented users.
     """
@@ -101,6 +103,7 @@ class DatasetBase(BaseModel):
     max_users: Annotated[int, Field(strict=True, ge=1)] | None = None
     max_pairs: Annotated[int, Field(strict=True, ge=3)] | None = None
     min_pairs: Annotated[int, Field(strict=True, ge=3)] = 5
+    ties: Literal["drop", "keep"] = "drop"
     on_bad: Literal["error", "drop"] = "error"
     split: SplitSettings = SplitSettings()
     user_split: UserSplitSettings = UserSplitSettings()
@@ -171,10 +174,12 @@ class PrismDataset(_Released):
     """The raw release of PRISM (Kirk et al. 2024): ratings of 1-100 of up to four answers a turn, and a survey.
 
     `table` picks the file with the answers. Of a turn's answers all pairs are made; `min_rating_gap` drops pairs whose
-    ratings differ by less than so many points of the 100-point scale (paper: 10 %).
+    ratings differ by less than so many points of the 100-point scale (paper: 10 %). Ratings make no ties: equal ones
+    are such a pair, too.
     """
 
     source: Literal["prism"]
+    ties: Literal["drop"] = "drop"
     table: Literal["conversations", "utterances"] = "conversations"
     min_rating_gap: Annotated[float, Field(ge=0, le=99)] = 10.0
 

@@ -14,7 +14,8 @@ from personalrm.benchmark.rate import Listener, panel_votes, rate_pair, rating_p
 from personalrm.benchmark.ratings import PairRating, PanelVote, UserPanel, UserRatings
 from personalrm.benchmark.settings import Dataset
 from personalrm.benchmark.splits import split_user
-from personalrm.benchmark.users import by_part, too_few
+from personalrm.benchmark.users import by_part, ties_by_part, too_few
+from personalrm.benchmark.votes import decided
 from personalrm.config_load import read_resolved
 from personalrm.errors import ConfigError
 from personalrm.files import atomic_write_lines, atomic_write_text
@@ -67,7 +68,7 @@ async def panel_stage(job: Job, *, dataset: str, users: Path, ratings: Path | No
 
         async def work(user: UserData) -> UserPanel:
             listener = Listener(port, "panel")
-            pairs = sample_of(user, filters.sample)
+            pairs = decided(sample_of(user, filters.sample))
             rated = filters.personalizable
             asked = [pair for pair in pairs if rated is None or personalizable(said.get(pair.pair_id), rated)]
             votes = await asyncio.gather(*(panel_votes(listener, pair, settings) for pair in asked))
@@ -115,6 +116,7 @@ def filter_stage(config_file: Path, dataset: str) -> None:
                 "users_written": len(last),
                 "users_excluded": len(after) - len(last),
                 "split_pairs": by_part(after),
+                "split_ties": ties_by_part(after),
             }
         )
     funnel = funnel.model_copy(update={"filters": counts})
@@ -143,10 +145,11 @@ def _refiltered(user: UserData, pairs: Sequence[PreferencePair], settings: Datas
     """A user with the pairs that are left, split again, or excluded with the reason."""
     if user.excluded:
         return user
-    if len(pairs) < settings.min_pairs:
-        reason = f"{too_few(len(pairs), settings.min_pairs)}, after the filters"
+    mine = decided(pairs)
+    if len(mine) < settings.min_pairs:
+        reason = f"{too_few(len(mine), settings.min_pairs)}, after the filters"
         return user.model_copy(update={"pairs": (), "excluded": reason})
-    if settings.source == "personalrewardbench" and settings.keep_splits and len({p.split for p in pairs}) == 3:
+    if settings.source == "personalrewardbench" and settings.keep_splits and len({p.split for p in mine}) == 3:
         return user.model_copy(update={"pairs": tuple(pairs)})
     split = split_user(pairs, settings.split.fractions, settings.split.keep_together)
     return user.model_copy(update={"pairs": split.pairs})
