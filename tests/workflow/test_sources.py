@@ -46,6 +46,7 @@ def test_raw_releases_to_tables_and_an_export_that_reads_back(tmp_path: Path, se
     config["datasets"] = {
         "prism": {"source": "prism", "path": "raw/prism", "shards": 2},
         "arena": {"source": "arena", "path": "raw/arena", "shards": 1},
+        "tied": {"source": "arena", "path": "raw/arena", "shards": 1, "ties": "keep"},
     }
     project = Project(tmp_path / "work", config)
     made = generate_raw_prism(project.folder / "raw/prism", conversations=60)
@@ -59,7 +60,12 @@ def test_raw_releases_to_tables_and_an_export_that_reads_back(tmp_path: Path, se
     assert (counts["arena", "all"]["users"], counts["arena", "all"]["pairs"]) == ("4", "40")
     assert counts["arena", "all"]["reported_pairs"] == "1338"
     assert counts["prism", "all"]["users"] == str(made.users)
-    assert {row["dataset"] for row in table(project.run / "tables/main.csv")} == {"prism", "arena"}
+    assert {row["dataset"] for row in table(project.run / "tables/main.csv")} == {"prism", "arena", "tied"}
+    # With ties kept, the same 40 pairs stand in the same parts; the ties of the test part are judged.
+    both = [counts["tied", part] for part in ("all", "test")]
+    assert [(row["users"], row["pairs"], row["ties"]) for row in both] == [("4", "60", "20"), ("4", "18", "6")]
+    judged = [json.loads(line) for file in project.run.glob("verdicts/tied/*/big/*.jsonl") for line in file.open()]
+    assert sum(len(row["verdicts"]) for row in judged) == 2 * 18
     survey = json.loads(next((project.run / "data/prism/shards").glob("*.jsonl")).open().readline())["survey"]
     assert survey["age"]
 
