@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from support.raw_prism import generate_raw_prism
 from support.scripted_server import ScriptedServer
 
@@ -73,8 +75,20 @@ def test_raw_releases_to_tables_and_an_export_that_reads_back(tmp_path: Path, se
     command = [sys.executable, "-m", "personalrm", "export", str(project.run), "arena", str(out), "--licence", "test"]
     done = subprocess.run(command, env=project.environment(), capture_output=True, text=True, check=True)
     assert done.stdout == f"{out}: rows test 40\n"
-    config["datasets"] = {"again": {"source": "personalrewardbench", "path": "export", "shards": 1}}
+    # With judgments in the authors' columns the filters have their answers, and no model is asked.
+    file = out / "data/test-00000-of-00001.parquet"
+    rated = pq.read_table(file).drop_columns(["personalizable_query"])
+    for name, values in (("personalizable_query", [4] * 40), ("prediction_mine", ["First"] * 40)):
+        rated = rated.append_column(name, pa.array(values))
+    pq.write_table(rated, file)
+    asked = {"apply": False, "personalizable": {"model": "released"}, "disagreement": {"models": ["released"]}}
+    entry = {"source": "personalrewardbench", "path": "export", "shards": 1, "filters": asked}
+    config |= {"datasets": {"again": entry}, "models": {}, "learn": {}, "methods": ["longer"]}
+    calls = server.count
     project.snakemake("results/small/data/again/funnel.json")
+    assert server.count == calls
+    funnel = json.loads((project.run / "data/again/funnel.json").read_text(encoding="utf-8"))
+    assert (funnel["filters"]["query_ratings"], funnel["filters"]["panel_votes"]) == (40, 40)
     ours, again = (
         [json.loads(line)["pairs"] for file in sorted(folder.glob("*.jsonl")) for line in file.open()]
         for folder in (project.run / "data/arena/shards", project.run / "data/again/shards")

@@ -81,6 +81,8 @@ def _add_filters(commands: Any) -> None:  # noqa: ANN401
         command.add_argument("--out", type=Path, required=True)
     panel.add_argument("--ratings", type=Path, help="ratings that gate the panel")
     panel.add_argument("--model", required=True)
+    released = _stage(commands, "released", _released, "ratings and votes from the judgments of a processed set")
+    released.add_argument("--dataset", required=True)
     _stage(commands, "filter", _filter, "apply the filters of one data set").add_argument("--dataset", required=True)
 
 
@@ -178,6 +180,12 @@ def _panel(options: argparse.Namespace) -> None:
         model=options.model,
     )
     _run(stage)
+
+
+def _released(options: argparse.Namespace) -> None:
+    from personalrm.stages.filtering import released_stage
+
+    released_stage(options.config, options.dataset)
 
 
 def _filter(options: argparse.Namespace) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from personalrm.benchmark.filter_settings import RELEASED
 from personalrm.benchmark.hub import CHECKSUMS, hub_of, hub_paths, shared_source
 from personalrm.benchmark.ids import shard_names
+from personalrm.benchmark.released_judgments import JUDGMENTS
 from personalrm.benchmark.selection import select_user_ids
+from personalrm.benchmark.settings import ProcessedDataset
 from personalrm.config import Config
 from personalrm.errors import ConfigError
 from personalrm.files import canonical_json
@@ -95,6 +98,20 @@ class Plan:
         return [
             f"{self.run}/data/{dataset}/panel/{name}/{shard}.jsonl" for name in panel for shard in self._shards[dataset]
         ]
+
+    def judgment_files(self, dataset: str) -> list[str]:
+        """The file of the judgments that a processed set comes with; none for other data sets."""
+        is_processed = isinstance(self.config.datasets[dataset], ProcessedDataset)
+        return [f"{self.prepared_folder(dataset)}/{JUDGMENTS}"] if is_processed else []
+
+    def released_files(self, dataset: str) -> list[str]:
+        """Files of ratings and of votes that are made of released judgments, and not by asking models."""
+        filters = self.config.datasets[dataset].filters
+        if filters is None:
+            return []
+        rated = filters.personalizable is not None and filters.personalizable.model == RELEASED
+        voted = self.config.datasets[dataset].panel == [RELEASED]
+        return (self.rating_paths(dataset) if rated else []) + (self.panel_paths(dataset) if voted else [])
 
     @property
     def filtered(self) -> list[str]:

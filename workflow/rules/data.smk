@@ -1,7 +1,7 @@
 """From raw votes to users with split pairs.
 
 INPUTS   datasets.<name>.path or datasets.<name>.hub of the config
-OUTPUTS  data/<dataset>/shards/<shard>.jsonl, funnel.json, card.md; beside the runs, data/hub/<repo>/<revision>/
+OUTPUTS  data/<dataset>/shards/<shard>.jsonl, funnel.json, card.md, of processed sets judgments.jsonl; beside the runs, data/hub/<repo>/<revision>/
 """
 
 for _dataset, _files in PLAN.fetches().items():
@@ -43,6 +43,7 @@ for _dataset in CONFIG.datasets:
             shards=PLAN.prepared_paths(_dataset),
             funnel=f"{PLAN.prepared_folder(_dataset)}/funnel.json",
             card=f"{PLAN.prepared_folder(_dataset)}/card.md",
+            judgments=PLAN.judgment_files(_dataset),
         log:
             f"{RUN}/logs/prepare/{_dataset}.log",
         benchmark:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from personalrm.benchmark.filter_settings import RELEASED
 from personalrm.benchmark.funnel import Funnel
 from personalrm.benchmark.hub import hub_of, noted_commit
 from personalrm.benchmark.settings import Dataset
@@ -82,15 +83,16 @@ def _filter_rows(settings: Dataset) -> list[str]:
         return ["| filters that ask models | none |"]
     how = "applied" if filters.apply else f"reported only, on {filters.sample or 'all'} pairs of each user"
     rows = [f"| filters that ask models | {how} |"]
+    release = "the release's columns"
     if rated := filters.personalizable:
+        rater = release if rated.model == RELEASED else rated.model
         rows.append(
-            f"| personalizable | rated by {rated.model}: query {rated.min_query:g}, responses {rated.min_responses:g} "
+            f"| personalizable | rated by {rater}: query {rated.min_query:g}, responses {rated.min_responses:g} "
             "or more of 5 |"
         )
     if panel := filters.disagreement:
-        rows.append(
-            f"| disagreement | panel {', '.join(panel.models)}; removed from an agreement of {panel.remove_from:g} on |"
-        )
+        members = release if panel.models == [RELEASED] else ", ".join(panel.models)
+        rows.append(f"| disagreement | panel {members}; removed from an agreement of {panel.remove_from:g} on |")
     return rows
 
 

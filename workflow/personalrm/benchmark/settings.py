@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from personalrm.benchmark.filter_settings import FilterSettings
+from personalrm.benchmark.filter_settings import RELEASED, FilterSettings
 
 KeepTogether = Literal["turn", "conversation", "none"]
 
@@ -113,10 +113,7 @@ class DatasetBase(BaseModel):
     @property
     def filter_models(self) -> list[str]:
         """Names of the models that the filters ask."""
-        if self.filters is None:
-            return []
-        rater = [self.filters.personalizable.model] if self.filters.personalizable else []
-        return [*rater, *self.panel]
+        return [name for name in self.filters.judges if name != RELEASED] if self.filters else []
 
     @property
     def pairs_to_stay(self) -> int:
@@ -128,6 +125,12 @@ class DatasetBase(BaseModel):
         """Members of the disagreement panel."""
         found = self.filters.disagreement if self.filters else None
         return found.models if found else []
+
+    @model_validator(mode="after")
+    def _has_judgments(self) -> Self:
+        if self.filters and RELEASED in self.filters.judges and not isinstance(self, ProcessedDataset):
+            raise ValueError(f"filters: only source personalrewardbench has {RELEASED} judgments; name models")
+        return self
 
     @field_validator("name")
     @classmethod
