@@ -69,7 +69,9 @@ def _add_data(commands: Any) -> None:  # noqa: ANN401
     prepare = _stage(commands, "prepare", _prepare, "read votes, filter users, split their pairs")
     prepare.add_argument("--dataset", required=True)
     fetch = _stage(commands, "fetch-data", _fetch_data, "fetch the files of a data set from the Hugging Face hub")
-    fetch.add_argument("--dataset", required=True)
+    convert = _stage(commands, "convert-data", _convert_data, "make Parquet of the fetched files of a data set")
+    for command in (fetch, convert):
+        command.add_argument("--dataset", required=True)
 
 
 def _add_filters(commands: Any) -> None:  # noqa: ANN401
@@ -160,6 +162,12 @@ def _fetch_data(options: argparse.Namespace) -> None:
     from personalrm.stages.fetch import fetch_stage
 
     fetch_stage(options.config, options.dataset)
+
+
+def _convert_data(options: argparse.Namespace) -> None:
+    from personalrm.stages.fetch import convert_stage
+
+    convert_stage(options.config, options.dataset)
 
 
 def _rate(options: argparse.Namespace) -> None:

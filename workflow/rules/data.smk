@@ -32,6 +32,32 @@ for _dataset, _files in PLAN.fetches().items():
             f'python -m personalrm fetch-data --config "$PERSONALRM_RUN_CONFIG" --dataset {_dataset} > {{log:q}} 2>&1'
 
 
+for _dataset, _files in PLAN.conversions().items():
+
+    rule:
+        name:
+            f"convert_{_dataset}"
+        input:
+            PLAN.fetches()[_dataset],
+        output:
+            # `update`: shared by all runs; what was made of the same file is kept.
+            [update(path) for path in _files],
+        log:
+            f"{RUN}/logs/convert/{_dataset}.log",
+        benchmark:
+            f"{RUN}/benchmarks/convert/{_dataset}.tsv"
+        retries: 0
+        conda:
+            "../envs/personalrm.yml"
+        resources:
+            mem_mb=1000,
+            runtime=60,
+        message:
+            f"Making Parquet of the files of {_dataset}"
+        shell:
+            f'python -m personalrm convert-data --config "$PERSONALRM_RUN_CONFIG" --dataset {_dataset} > {{log:q}} 2>&1'
+
+
 for _dataset in CONFIG.datasets:
 
     rule:
