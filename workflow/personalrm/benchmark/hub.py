@@ -66,9 +66,9 @@ def _check_names(dataset: str, source: HubSource) -> None:
             raise ConfigError(f"datasets.{dataset}.hub.files: {file!r} is no name of a file in a repository")
         if file == CHECKSUMS:
             raise ConfigError(f"datasets.{dataset}.hub.files: {CHECKSUMS} is the name of our own record")
-        if file.removesuffix(".parquet") in source.files and file.endswith(".parquet"):
+        if f"{file}.parquet" in source.files:
             raise ConfigError(
-                f"datasets.{dataset}.hub.files: {file} is what {file[:-8]} becomes; leave one of them out"
+                f"datasets.{dataset}.hub.files: {file} would become {file}.parquet; leave one of them out"
             )
     for file, value in source.sha256.items():
         if file not in source.files:

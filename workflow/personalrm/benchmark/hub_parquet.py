@@ -43,10 +43,9 @@ def convert_files(dataset: str, source: HubSource, note: Callable[[str], None]) 
     Raises DataError where the folder cannot be written or a file not be read to its end.
     """
     folder = source.folder
+    lock = folder.with_name(f".{folder.name}.lock")
     try:
-        with file_lock(
-            folder.with_name(f".{folder.name}.lock"), lambda: note(f"{folder}: waiting for another process")
-        ):
+        with file_lock(lock, lambda: note(f"{folder}: another process is at work, waiting for it")):
             for path in map(folder.joinpath, source.files):
                 if parquet_of(path) != path:
                     _convert(path, note)
@@ -55,8 +54,10 @@ def convert_files(dataset: str, source: HubSource, note: Callable[[str], None]) 
 
 
 def check_parquet(dataset: str, source: HubSource, sums: Mapping[str, str]) -> None:
-    """Raise DataError for the first Parquet file that is missing or made of another file; `sums` are SHA-256 by
-    file."""
+    """Raise DataError for the first Parquet file that is missing or was made of another file.
+
+    `sums` are the SHA-256 of the fetched files by name.
+    """
     for name in source.files:
         path = source.folder / name
         made = parquet_of(path)
