@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -70,7 +71,10 @@ def judge_many(pairs: int) -> None:
 
 
 def measure_prism() -> tuple[float, str]:
-    """Raw PRISM-sized input (8,011 conversations, 68,371 utterances, generated) to splits, in a process of its own."""
+    """Raw PRISM-sized input (8,011 conversations, 68,371 utterances, generated) to splits, in a process of its own.
+
+    As files of the hub, which are made Parquet first.
+    """
     code = "import measure; measure.build_prism()"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(__file__).parent, check=True, capture_output=True, text=True
@@ -84,13 +88,16 @@ def build_prism() -> None:
     sys.path.insert(0, str(ROOT / "tests"))
     from support.raw_prism import generate_raw_prism
 
+    from personalrm.benchmark.hub_parquet import convert_files
     from personalrm.benchmark.prepare import prepare_dataset
-    from personalrm.benchmark.settings import PrismDataset
+    from personalrm.benchmark.settings import HubSource, PrismDataset
 
-    with tempfile.TemporaryDirectory() as folder:
-        generate_raw_prism(Path(folder) / "raw")
-        settings = PrismDataset(name="prism", source="prism", path=Path(folder) / "raw", shards=8)
+    hub = HubSource(repo="some/prism", revision="main", files=["conversations.jsonl", "survey.jsonl"])
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        generate_raw_prism(hub.folder)
+        settings = PrismDataset(name="prism", source="prism", hub=hub, shards=8)
         begun = time.perf_counter()
+        convert_files("prism", hub, str)
         funnel = prepare_dataset(settings, Path(folder) / "out")
         took = time.perf_counter() - begun
     sys.stdout.write(json.dumps({"seconds": took, "peak_mb": peak_mb(), "pairs": funnel.steps[-1].pairs}))

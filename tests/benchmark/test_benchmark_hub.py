@@ -1,75 +1,21 @@
-"""Fetching hub files: what arrives, what is noted, what is tried again, and what every failure says. Real servers."""
+"""Fetching hub files: what arrives, what is noted, and what is tried again. Real servers."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
-import os
-import random
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hub_cases import FILES, FOLDER, LARGE, SMALL, TOKEN, fetch, files_below, refused, sha, source
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.hub_server import COMMIT, Fault, HubRepo, HubServer
 
-from personalrm.benchmark.hub import check_files, fetch_files, shared_source
+from personalrm.benchmark.hub import check_files, shared_source
 from personalrm.benchmark.settings import Dataset, HubSource, LocalDataset, PrismDataset
-from personalrm.errors import ConfigError, DataError, PersonalRMError
-
-SMALL, LARGE = b'{"user": "\xe9\x00"}\n' * 40, random.Random(3).randbytes(300_000)
-FILES = {"conversations.jsonl": LARGE, "data/more.jsonl": b"more\n", "survey.jsonl": SMALL}
-FOLDER = Path("data/hub/some--set") / COMMIT
-TOKEN = "hf_verySecretToken"
-really_sleep = time.sleep
-
-
-def sha(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    """A hub with one data set, whose conversations are a large file; an empty working folder; waits are short."""
-    for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING", "TRANSFORMERS_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
-    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setattr(time, "sleep", lambda seconds: really_sleep(min(seconds, 0.01)))
-    monkeypatch.chdir(tmp_path)
-    with HubServer(repos={"some/set": HubRepo(dict(FILES), lfs={"conversations.jsonl"})}) as running:
-        monkeypatch.setenv("HF_ENDPOINT", running.url)
-        yield running
-
-
-def source(**changes: object) -> HubSource:
-    return HubSource.model_validate({"repo": "some/set", "revision": COMMIT, "files": list(FILES)} | changes)
-
-
-def fetch(wanted: HubSource | None = None, attempts: int = 4) -> list[str]:
-    notes: list[str] = []
-    fetch_files("prism", wanted or source(), notes.append, attempts=attempts)
-    return notes
-
-
-def refused(wanted: HubSource | None = None, attempts: int = 4) -> str:
-    with pytest.raises(PersonalRMError) as caught:
-        fetch(wanted, attempts)
-    text = str(caught.value)
-    assert "\n" not in text
-    assert text.startswith(("datasets.prism.hub", "HF_"))
-    assert TOKEN not in text
-    return text
-
-
-def files_below(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+from personalrm.errors import ConfigError, DataError
 
 
 def test_bytes_and_record_are_what_the_hub_has_and_a_second_fetch_asks_nothing(
@@ -235,78 +181,6 @@ def test_files_put_there_by_hand_need_no_network(
     assert hub.asked == []
 
 
-@pytest.mark.parametrize(
-    ("changes", "token", "parts"),
-    [
-        ({"repo": "some/gated"}, None, ["gated; accept the terms at", "/datasets/some/gated", "and set HF_TOKEN"]),
-        ({"repo": "some/gated"}, TOKEN, ["gated; accept the terms at", "with the account of the HF_TOKEN in use"]),
-        ({}, f"{TOKEN}Old", ["refuses the HF_TOKEN in use"]),
-        ({"repo": "some/gated"}, f"{TOKEN}Old", ["refuses the HF_TOKEN in use"]),
-        ({"repo": "no/such"}, None, ["there is no data set", "no/such", "private: then set HF_TOKEN", "hub.repo"]),
-        ({"repo": "no/such"}, TOKEN, ["there is no data set", "the account of the HF_TOKEN in use may not see it"]),
-        ({"revision": "gone"}, None, ["no revision gone", "datasets.prism.hub.revision"]),
-        ({"files": ["a.jsonl", "survey.jsonl"]}, None, ["no file 'a.jsonl'", "hub.files names a.jsonl, survey.jsonl"]),
-        ({}, f"{TOKEN} \u00e9", ["HF_TOKEN: holds characters"]),
-    ],
-)
-def test_every_refusal_says_what_to_do(
-    hub: HubServer, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], token: str | None, parts: list[str]
-) -> None:
-    hub.repos["some/gated"] = HubRepo(dict(FILES), gated=True)
-    hub.tokens = {TOKEN}
-    if token:
-        monkeypatch.setenv("HF_TOKEN", token)
-    text = refused(source(**changes))
-    for part in parts:
-        assert part in text
-    # None of them may pass, so none was tried again.
-    assert len(hub.asked) <= 1
-
-
-def test_members_read_gated_data(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub.repos["some/gated"] = HubRepo(dict(FILES), gated=True, lfs={"conversations.jsonl"})
-    hub.tokens = hub.members = {TOKEN}
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    fetch(source(repo="some/gated"))
-
-
-@pytest.mark.parametrize(("status", "part"), [(403, "may not read it"), (418, "answers HTTP 418"), (400, "HTTP 400")])
-def test_other_answers_are_named(hub: HubServer, status: int, part: str) -> None:
-    hub.head_faults["conversations.jsonl"] = [status]
-    assert part in refused()
-
-
-@pytest.mark.parametrize(
-    ("endpoint", "part"),
-    [
-        ("http://127.0.0.1:9", "could not be reached"),
-        ("http://me:sesame@127.0.0.1:9", "could not be reached"),
-        ("no address", "HF_ENDPOINT: no usable address"),
-    ],
-)
-def test_a_wrong_endpoint(hub: HubServer, monkeypatch: pytest.MonkeyPatch, endpoint: str, part: str) -> None:
-    monkeypatch.setenv("HF_ENDPOINT", endpoint)
-    text = refused(attempts=2)
-    assert part in text
-    assert "sesame" not in text
-
-
-def test_a_server_that_is_no_hub(hub: HubServer) -> None:
-    hub.plain = True
-    assert "not as a hub does; correct HF_ENDPOINT" in refused()
-
-
-def test_a_file_that_cannot_fit_is_not_begun(hub: HubServer) -> None:
-    hub.repos["some/set"].size["conversations.jsonl"] = 10**18
-    assert "no room below data/hub" in refused()
-    assert not any(each.method == "GET" for each in hub.asked)
-
-
-def test_a_folder_that_cannot_be_written(hub: HubServer) -> None:
-    Path("data").write_text("a file", encoding="utf-8")
-    assert "must be writable" in refused()
-
-
 def prism(name: str, **changes: object) -> Dataset:
     return PrismDataset(name=name, source="prism", shards=1, hub=source(**changes))
 
@@ -333,6 +207,7 @@ def test_data_sets_of_the_same_files_are_fetched_as_one() -> None:
         ({"files": [".incoming/x"]}, "no name of a file"),
         ({"files": [""]}, "no name of a file"),
         ({"files": ["checksums.json"]}, "our own record"),
+        ({"files": ["b.jsonl", "b.jsonl.parquet"]}, r"b\.jsonl would become b\.jsonl\.parquet"),
         ({"files": ["a"], "sha256": {"A": "0" * 64}}, r"hub\.sha256\.A: no such file"),
         ({"files": ["a"], "sha256": {"a": "00"}}, "64 hexadecimal digits"),
         ({"files": ["a"], "sha256": {"a": "1" * 64}}, "differs from another"),

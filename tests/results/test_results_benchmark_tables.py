@@ -277,3 +277,18 @@ def test_scripts_write_equal_bytes_for_equal_inputs(tmp_path: Path) -> None:
     for name in made:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
     assert "1,338" in (tmp_path / "one" / "benchmark.md").read_text()
+
+
+def test_ties_are_counted_and_have_no_longer_choice(tmp_path: Path) -> None:
+    tied = pair(2, "test", chosen="long", rejected="s").model_copy(update={"tie": True})
+    path = written(tmp_path / "x.jsonl", user("a", pair(0), pair(1, "test", chosen="s", rejected="long"), tied))
+    table = benchmark_table([path], ["data"])
+    counts = {split: (row["pairs"], row["ties"]) for (_, _, split), row in rows(table).items()}
+    assert counts == {"all": (3, 1), "context": (1, 0), "validation": (0, 0), "test": (2, 1)}
+    assert rows(table)["data", "B", "test"]["longer_chosen_share"] == 0
+    assert "Of these ties" in benchmark_blocks(table)[0].texts.columns
+    assert any(note.startswith("Ties: pairs that the user called one") for note in benchmark_notes(table, {}))
+    plain = benchmark_table([written(tmp_path / "y.jsonl", user("a", pair(0)))], ["data"])
+    assert "Of these ties" not in benchmark_blocks(plain)[0].texts.columns
+    only = benchmark_table([written(tmp_path / "z.jsonl", user("a", tied))], ["data"])
+    assert np.isnan(rows(only)["data", "all", "all"]["longer_chosen_share"])

@@ -63,9 +63,9 @@ def filtered(url: str, **filters: object) -> dict[str, Any]:
     return config
 
 
-def make(folder: Path, config: dict[str, Any]) -> Project:
+def make(folder: Path, config: dict[str, Any], *more: dict[str, Any]) -> Project:
     project = Project(folder, config)
-    write_votes(project.folder / "votes.jsonl", votes())
+    write_votes(project.folder / "votes.jsonl", [*votes(), *more])
     return project
 
 
@@ -76,21 +76,30 @@ def users(project: Project) -> dict[str, dict[str, Any]]:
 
 def test_filters_leave_the_survivors_computed_by_hand(tmp_path: Path) -> None:
     with ScriptedServer(member) as server:
-        project = make(tmp_path / "work", filtered(server.url))
+        config = filtered(server.url)
+        config["datasets"]["people"]["ties"] = "keep"
+        # A tie is rated, and the panel is not asked about it.
+        answers = {"response_a": "alpha 9", "response_b": "beta 9", "winner": "tie"}
+        tied = votes()[0] | {
+            "pair_id": "ann-9-tie",
+            "context": [{"role": "user", "content": "Tied (query 4 responses 3)"}],
+        }
+        undecided = {name: value for name, value in tied.items() if name not in ("chosen", "rejected")}
+        project = make(tmp_path / "work", config, undecided | answers)
         project.snakemake("results/small/tables/main.csv", "results/small/manifest.json")
         calls = server.count
         assert json.loads((project.run / "manifest.json").read_text())["usage"]["calls"] == calls
         ann, ben = users(project)["ann"], users(project)["ben"]
-        assert [pair["pair_id"] for pair in ann["pairs"]] == [f"ann-{n}-keep" for n in range(6)]
+        assert [pair["pair_id"] for pair in ann["pairs"]] == [*(f"ann-{n}-keep" for n in range(6)), "ann-9-tie"]
         assert {pair["split"] for pair in ann["pairs"]} == {"context", "validation", "test"}
         assert (ben["pairs"], ben["excluded"]) == ([], "4 pairs, fewer than 5, after the filters")
         funnel = json.loads((project.run / "data/people/funnel.json").read_text())
-        assert [(step["users"], step["pairs"]) for step in funnel["steps"][-4:]] == [(2, 15), (2, 11), (2, 10), (1, 6)]
-        # 15 pairs rated twice; the panel is not asked about the four that the ratings remove.
+        assert [(step["users"], step["pairs"]) for step in funnel["steps"][-4:]] == [(2, 16), (2, 12), (2, 11), (1, 7)]
+        # 16 pairs rated twice; the panel is not asked about the four that the ratings remove.
         assert funnel["filters"] == {
-            "pairs_asked_about": 15,
-            "query_ratings": 15,
-            "response_ratings": 15,
+            "pairs_asked_about": 16,
+            "query_ratings": 16,
+            "response_ratings": 16,
             "panel_votes": 44,
             "panel_votes_missing": 0,
             "panel_calls_saved_by_ratings": 16,

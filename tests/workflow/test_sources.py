@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from support.raw_prism import generate_raw_prism
 from support.scripted_server import ScriptedServer
 
@@ -46,6 +48,7 @@ def test_raw_releases_to_tables_and_an_export_that_reads_back(tmp_path: Path, se
     config["datasets"] = {
         "prism": {"source": "prism", "path": "raw/prism", "shards": 2},
         "arena": {"source": "arena", "path": "raw/arena", "shards": 1},
+        "tied": {"source": "arena", "path": "raw/arena", "shards": 1, "ties": "keep"},
     }
     project = Project(tmp_path / "work", config)
     made = generate_raw_prism(project.folder / "raw/prism", conversations=60)
@@ -59,7 +62,12 @@ def test_raw_releases_to_tables_and_an_export_that_reads_back(tmp_path: Path, se
     assert (counts["arena", "all"]["users"], counts["arena", "all"]["pairs"]) == ("4", "40")
     assert counts["arena", "all"]["reported_pairs"] == "1338"
     assert counts["prism", "all"]["users"] == str(made.users)
-    assert {row["dataset"] for row in table(project.run / "tables/main.csv")} == {"prism", "arena"}
+    assert {row["dataset"] for row in table(project.run / "tables/main.csv")} == {"prism", "arena", "tied"}
+    # With ties kept, the same 40 pairs stand in the same parts; the ties of the test part are judged.
+    both = [counts["tied", part] for part in ("all", "test")]
+    assert [(row["users"], row["pairs"], row["ties"]) for row in both] == [("4", "60", "20"), ("4", "18", "6")]
+    judged = [json.loads(line) for file in project.run.glob("verdicts/tied/*/big/*.jsonl") for line in file.open()]
+    assert sum(len(row["verdicts"]) for row in judged) == 2 * 18
     survey = json.loads(next((project.run / "data/prism/shards").glob("*.jsonl")).open().readline())["survey"]
     assert survey["age"]
 
@@ -67,8 +75,20 @@ def test_raw_releases_to_tables_and_an_export_that_reads_back(tmp_path: Path, se
     command = [sys.executable, "-m", "personalrm", "export", str(project.run), "arena", str(out), "--licence", "test"]
     done = subprocess.run(command, env=project.environment(), capture_output=True, text=True, check=True)
     assert done.stdout == f"{out}: rows test 40\n"
-    config["datasets"] = {"again": {"source": "personalrewardbench", "path": "export", "shards": 1}}
+    # With judgments in the authors' columns the filters have their answers, and no model is asked.
+    file = out / "data/test-00000-of-00001.parquet"
+    rated = pq.read_table(file).drop_columns(["personalizable_query"])
+    for name, values in (("personalizable_query", [4] * 40), ("prediction_mine", ["First"] * 40)):
+        rated = rated.append_column(name, pa.array(values))
+    pq.write_table(rated, file)
+    asked = {"apply": False, "personalizable": {"model": "released"}, "disagreement": {"models": ["released"]}}
+    entry = {"source": "personalrewardbench", "path": "export", "shards": 1, "filters": asked}
+    config |= {"datasets": {"again": entry}, "models": {}, "learn": {}, "methods": ["longer"]}
+    calls = server.count
     project.snakemake("results/small/data/again/funnel.json")
+    assert server.count == calls
+    funnel = json.loads((project.run / "data/again/funnel.json").read_text(encoding="utf-8"))
+    assert (funnel["filters"]["query_ratings"], funnel["filters"]["panel_votes"]) == (40, 40)
     ours, again = (
         [json.loads(line)["pairs"] for file in sorted(folder.glob("*.jsonl")) for line in file.open()]
         for folder in (project.run / "data/arena/shards", project.run / "data/again/shards")

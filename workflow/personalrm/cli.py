@@ -70,7 +70,9 @@ def _add_data(commands: Any) -> None:  # noqa: ANN401
     prepare = _stage(commands, "prepare", _prepare, "read votes, filter users, split their pairs")
     prepare.add_argument("--dataset", required=True)
     fetch = _stage(commands, "fetch-data", _fetch_data, "fetch the files of a data set from the Hugging Face hub")
-    fetch.add_argument("--dataset", required=True)
+    convert = _stage(commands, "convert-data", _convert_data, "make Parquet of the fetched files of a data set")
+    for command in (fetch, convert):
+        command.add_argument("--dataset", required=True)
 
 
 def _add_filters(commands: Any) -> None:  # noqa: ANN401
@@ -82,6 +84,8 @@ def _add_filters(commands: Any) -> None:  # noqa: ANN401
         command.add_argument("--out", type=Path, required=True)
     panel.add_argument("--ratings", type=Path, help="ratings that gate the panel")
     panel.add_argument("--model", required=True)
+    released = _stage(commands, "released", _released, "ratings and votes from the judgments of a processed set")
+    released.add_argument("--dataset", required=True)
     _stage(commands, "filter", _filter, "apply the filters of one data set").add_argument("--dataset", required=True)
 
 
@@ -169,6 +173,12 @@ def _fetch_data(options: argparse.Namespace) -> None:
     fetch_stage(options.config, options.dataset)
 
 
+def _convert_data(options: argparse.Namespace) -> None:
+    from personalrm.stages.fetch import convert_stage
+
+    convert_stage(options.config, options.dataset)
+
+
 def _rate(options: argparse.Namespace) -> None:
     from personalrm.stages.filtering import rate_stage
 
@@ -187,6 +197,12 @@ def _panel(options: argparse.Namespace) -> None:
         model=options.model,
     )
     _run(stage)
+
+
+def _released(options: argparse.Namespace) -> None:
+    from personalrm.stages.filtering import released_stage
+
+    released_stage(options.config, options.dataset)
 
 
 def _filter(options: argparse.Namespace) -> None:

@@ -225,9 +225,18 @@ async def judge_pair(
     straight, swapped = await asyncio.gather(
         judge_once(model, pair, False, shown, settings), judge_once(model, pair, True, shown, settings)
     )
-    if settings.mode == "logprob_both":
-        return (combine_orders(straight, swapped),)
-    return (straight, swapped)
+    verdicts = (combine_orders(straight, swapped),) if settings.mode == "logprob_both" else (straight, swapped)
+    return tuple(map(on_tie, verdicts)) if pair.tie else verdicts
+
+
+def on_tie(verdict: Verdict) -> Verdict:
+    """A verdict on a pair that the user called a tie: right if the judge did too, wrong if it named an answer.
+
+    Log-probabilities are hardly ever equal, so that their modes are wrong on ties. `log_odds` are then those of the
+    source's first answer over its second.
+    """
+    known: dict[Outcome, Outcome] = {"tie": "correct", "correct": "wrong"}
+    return verdict.model_copy(update={"outcome": known.get(verdict.outcome, verdict.outcome)})
 
 
 async def judge_pairs(

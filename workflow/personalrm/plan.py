@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from personalrm.benchmark.filter_settings import RELEASED
 from personalrm.benchmark.hub import CHECKSUMS, hub_of, hub_paths, shared_source
 from personalrm.benchmark.ids import shard_names
+from personalrm.benchmark.released_judgments import JUDGMENTS
 from personalrm.benchmark.selection import select_user_ids
+from personalrm.benchmark.settings import ProcessedDataset, parquet_of
 from personalrm.config import Config
 from personalrm.errors import ConfigError
 from personalrm.files import canonical_json
@@ -38,13 +43,14 @@ class Plan:
         return shard_names(settings.shards, users)
 
     def sources(self, dataset: str) -> list[str]:
-        """Files that a data set is read from: those of the hub, which a rule fetches, and local ones as far as they are
-        there: a dry run needs no data, and before a real one the preflight names what is missing."""
+        """Files that a data set is read from: those of the hub as Parquet, which rules make, and local ones as far as
+        they are there: a dry run needs no data, and before a real one the preflight names what is missing."""
         settings = self.config.datasets[dataset]
         local = [settings.planted] if settings.planted else []
         if hub_of(settings) is None:
             local = [*settings.source_files(), *local]
-        return self.hub_files(dataset) + [str(path) for path in local if path.is_file()]
+        fetched = [str(parquet_of(Path(path))) for path in self.hub_files(dataset)]
+        return fetched + [str(path) for path in local if path.is_file()]
 
     def hub_files(self, dataset: str) -> list[str]:
         """Files of a data set that come from the hub; none where it lies in local files."""
@@ -57,6 +63,14 @@ class Plan:
         Data sets that share a folder are fetched as one, under the name of the first.
         """
         return self._fetches
+
+    def conversions(self) -> dict[str, list[str]]:
+        """Files that are made of fetched ones, by data set as in `fetches`; none where all are Parquet already."""
+        made = {
+            dataset: [str(parquet_of(Path(path))) for path in paths[:-1] if not path.endswith(".parquet")]
+            for dataset, paths in self._fetches.items()
+        }
+        return {dataset: paths for dataset, paths in made.items() if paths}
 
     def _plan_fetches(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
@@ -96,6 +110,20 @@ class Plan:
         return [
             f"{self.run}/data/{dataset}/panel/{name}/{shard}.jsonl" for name in panel for shard in self._shards[dataset]
         ]
+
+    def judgment_files(self, dataset: str) -> list[str]:
+        """The file of the judgments that a processed set comes with; none for other data sets."""
+        is_processed = isinstance(self.config.datasets[dataset], ProcessedDataset)
+        return [f"{self.prepared_folder(dataset)}/{JUDGMENTS}"] if is_processed else []
+
+    def released_files(self, dataset: str) -> list[str]:
+        """Files of ratings and of votes that are made of released judgments, and not by asking models."""
+        filters = self.config.datasets[dataset].filters
+        if filters is None:
+            return []
+        rated = filters.personalizable is not None and filters.personalizable.model == RELEASED
+        voted = self.config.datasets[dataset].panel == [RELEASED]
+        return (self.rating_paths(dataset) if rated else []) + (self.panel_paths(dataset) if voted else [])
 
     @property
     def filtered(self) -> list[str]:

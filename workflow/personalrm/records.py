@@ -50,7 +50,8 @@ class PreferencePair(Record):
 
     `pair_id` is unique within a data set. `order` is the rank in the user's history (0 = oldest);
     `timestamp` is in Unix seconds where known, `conversation_type` the source's own word. `split` is the level-B
-    split within the user.
+    split within the user. For a `tie` the user liked both alike: `chosen` is the first answer in the source's order and
+    `rejected` the second. Only a tie's row has the field, so that files without ties are what they were before it.
     """
 
     user_id: str
@@ -64,6 +65,7 @@ class PreferencePair(Record):
     conversation_type: str | None = None
     order: int = 0
     split: Split | None = None
+    tie: bool = Field(default=False, exclude_if=lambda tie: not tie)
 
 
 class UserData(Record):
@@ -82,8 +84,11 @@ class UserData(Record):
     excluded: str | None = None
 
     def part(self, split: Split) -> tuple[PreferencePair, ...]:
-        """Pairs of one level-B split, oldest first."""
-        return tuple(p for p in self.pairs if p.split == split)
+        """Pairs of one level-B split, oldest first. Ties are there to be judged: only `test` has them.
+
+        All that learns from a user reads its pairs here, so that nothing is ever learned from a tie.
+        """
+        return tuple(p for p in self.pairs if p.split == split and (split == "test" or not p.tie))
 
 
 class CallRef(Record):

@@ -1,7 +1,7 @@
 """From raw votes to users with split pairs.
 
 INPUTS   datasets.<name>.path or datasets.<name>.hub of the config
-OUTPUTS  data/<dataset>/shards/<shard>.jsonl, funnel.json, card.md; beside the runs, data/hub/<repo>/<revision>/
+OUTPUTS  data/<dataset>/shards/<shard>.jsonl, funnel.json, card.md, of processed sets judgments.jsonl; beside the runs, data/hub/<repo>/<revision>/
 """
 
 for _dataset, _files in PLAN.fetches().items():
@@ -32,6 +32,32 @@ for _dataset, _files in PLAN.fetches().items():
             f'python -m personalrm fetch-data --config "$PERSONALRM_RUN_CONFIG" --dataset {_dataset} > {{log:q}} 2>&1'
 
 
+for _dataset, _files in PLAN.conversions().items():
+
+    rule:
+        name:
+            f"convert_{_dataset}"
+        input:
+            PLAN.fetches()[_dataset],
+        output:
+            # `update`: shared by all runs; what was made of the same file is kept.
+            [update(path) for path in _files],
+        log:
+            f"{RUN}/logs/convert/{_dataset}.log",
+        benchmark:
+            f"{RUN}/benchmarks/convert/{_dataset}.tsv"
+        retries: 0
+        conda:
+            "../envs/personalrm.yml"
+        resources:
+            mem_mb=1000,
+            runtime=60,
+        message:
+            f"Making Parquet of the files of {_dataset}"
+        shell:
+            f'python -m personalrm convert-data --config "$PERSONALRM_RUN_CONFIG" --dataset {_dataset} > {{log:q}} 2>&1'
+
+
 for _dataset in CONFIG.datasets:
 
     rule:
@@ -43,6 +69,7 @@ for _dataset in CONFIG.datasets:
             shards=PLAN.prepared_paths(_dataset),
             funnel=f"{PLAN.prepared_folder(_dataset)}/funnel.json",
             card=f"{PLAN.prepared_folder(_dataset)}/card.md",
+            judgments=PLAN.judgment_files(_dataset),
         log:
             f"{RUN}/logs/prepare/{_dataset}.log",
         benchmark:

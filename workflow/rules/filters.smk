@@ -1,6 +1,6 @@
 """The filters that ask models: ratings, a panel of judges, and what they leave (paper, benchmark).
 
-INPUTS   data/<dataset>/unfiltered/<shard>.jsonl
+INPUTS   data/<dataset>/unfiltered/<shard>.jsonl, and judgments.jsonl where those of the release are read instead
 OUTPUTS  data/<dataset>/ratings/<shard>.jsonl, data/<dataset>/panel/<model>/<shard>.jsonl,
          data/<dataset>/shards/<shard>.jsonl, funnel.json, card.md, filter_sensitivity.jsonl
 """
@@ -67,6 +67,35 @@ rule panel:
     shell:
         "python -m personalrm panel --config {params.config:q} --dataset {wildcards.dataset:q} --users {input.users:q}"
         " {params.ratings} --model {wildcards.model:q} --out {output:q} > {log:q} 2>&1"
+
+
+for _dataset in filter(PLAN.released_files, CONFIG.datasets):
+
+    rule:
+        name:
+            f"released_{_dataset}"
+        input:
+            users=PLAN.prepared_paths(_dataset),
+            judgments=PLAN.judgment_files(_dataset),
+        output:
+            PLAN.released_files(_dataset),
+        log:
+            f"{RUN}/logs/released/{_dataset}.log",
+        benchmark:
+            f"{RUN}/benchmarks/released/{_dataset}.tsv"
+        retries: 0
+        conda:
+            "../envs/personalrm.yml"
+        resources:
+            mem_mb=2000,
+            runtime=30,
+        params:
+            config=RUN_CONFIG,
+            name=_dataset,
+        message:
+            f"Reading the ratings and votes that {_dataset} was released with"
+        shell:
+            "python -m personalrm released --config {params.config:q} --dataset {params.name:q} > {log:q} 2>&1"
 
 
 for _dataset in PLAN.filtered:

@@ -105,7 +105,7 @@ class PersonalRM(ABC):
     async def aevaluate(self, test_data: Sequence[Item]) -> Evaluation:
         """As `evaluate`, in the caller's event loop."""
         shown = self._shown()
-        pairs, events = usable_pairs(test_data, "test_data")
+        pairs, events = usable_pairs(test_data, "test_data", ties=True)
         if not pairs:
             raise DataError("test_data: holds no pair with two different answers; give at least one")
         async with self._opened(self.settings.num_workers) as model:

@@ -9,17 +9,20 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from personalrm.benchmark.history import pair_of
-from personalrm.benchmark.votes import ROLES, FieldError, Vote, parse_vote
+from personalrm.benchmark.votes import ROLES, FieldError, Vote, decided, parse_vote, tie_of
 from personalrm.errors import DataError
 from personalrm.files import stable_hash
 from personalrm.records import PreferencePair, Split, Turn
 
 Item = Mapping[str, Any]
 """One preference: `context`, `chosen`, `rejected`; optional `user_id`, `conversation_id`, `turn`, `timestamp`,
-`pair_id`. Other keys, such as the published `flip`, are passed over."""
+`pair_id`, `tie` (true where both answers were liked alike). Other keys, such as the published `flip`, are passed
+over."""
 Context = str | Sequence[Mapping[str, Any]]
 """A conversation up to the judged answers: turns {role, content}; or a string, which is one turn of the user, or a
 transcript in blocks "[role]: text"."""
@@ -87,7 +90,7 @@ def _vote(item: object, place: str, user_id: str | None) -> Vote:
     row |= {"user_id": user_id or row.get("user_id", NOBODY)}
     row |= {name: parse(item[name]) for name, parse in _PARTS.items() if name in item}
     try:
-        return parse_vote(row)
+        return replace(parse_vote(row), tie=tie_of(item))
     except FieldError as error:
         raise DataError(f"{place}, field {error.field}: {error}; {error.advice}") from error
 
@@ -113,14 +116,16 @@ def user_of(data: Sequence[Item]) -> str:
     return f"user-{stable_hash(*hashes)[:10]}"
 
 
-def usable_pairs(data: Sequence[Item], name: str, user_id: str | None = None) -> Usable:
+def usable_pairs(data: Sequence[Item], name: str, user_id: str | None = None, *, ties: bool = False) -> Usable:
     """Pairs of `data` in its order, which is taken as oldest first. `name` is what errors call it.
 
-    `user_id` stands over what rows say. As in the benchmark, rows whose answers are equal and repeated rows are left
-    out, and counted. Raises DataError for a row that is wrong, and for two votes with one pair id.
+    `user_id` stands over what rows say. As in the benchmark, rows whose answers are equal, repeated rows and (unless
+    `ties`: they are to be judged, not learned from) ties are left out, and counted. Raises DataError for a row that is
+    wrong, and for two votes with one pair id.
     """
     votes = [_vote(item, f"{name}[{place}]", user_id) for place, item in enumerate(_sequence(data, name))]
-    differ = [vote for vote in votes if vote.chosen != vote.rejected]
+    wanted = votes if ties else decided(votes)
+    differ = [vote for vote in wanted if vote.chosen != vote.rejected]
     kept: dict[tuple[str, str], Vote] = {}
     for vote in differ:
         kept.setdefault((vote.user_id, vote.content_hash), vote)
@@ -128,7 +133,8 @@ def usable_pairs(data: Sequence[Item], name: str, user_id: str | None = None) ->
     for vote in kept.values():
         if owners.setdefault(vote.own_id, vote) is not vote:
             raise DataError(f"{name}: two different votes have pair_id {vote.own_id!r}; make the ids unique")
-    dropped = {"equal answers": len(votes) - len(differ), "repeats": len(differ) - len(kept)}
+    counts = (len(votes), len(wanted), len(differ), len(kept))
+    dropped = dict(zip(("ties", "equal answers", "repeats"), (a - b for a, b in pairwise(counts)), strict=True))
     events = tuple(f"{name}: {count} rows left out ({why})" for why, count in dropped.items() if count)
     return Usable(tuple(pair_of(vote, order) for order, vote in enumerate(kept.values())), events)
 
@@ -172,6 +178,7 @@ def to_item(pair: PreferencePair) -> dict[str, Any]:
         "turn": pair.turn,
         "timestamp": pair.timestamp,
         "type": pair.conversation_type,
+        "tie": pair.tie or None,
     }
     return {key: value for key, value in item.items() if value is not None}
 

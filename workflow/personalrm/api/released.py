@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from personalrm.api.data import to_item
 from personalrm.benchmark.hub import fetch_files, hub_of, shared_source
+from personalrm.benchmark.hub_parquet import convert_files
 from personalrm.benchmark.prepare import read_users
 from personalrm.benchmark.reading import ReadReport
 from personalrm.benchmark.settings import Dataset, HubSource
@@ -100,7 +101,9 @@ class PersonalDataset:
         load_environment()
         if hub_of(self.settings) is not None:
             name = self.settings.name
-            fetch_files(name, shared_source({name: self.settings}, name), logger.info)
+            source = shared_source({name: self.settings}, name)
+            fetch_files(name, source, logger.info)
+            convert_files(name, source, logger.info)
         report = ReadReport()
         users = {user.user_id: user for user in read_users(self.settings, report).users if user.pairs}
         if not users:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from personalrm.benchmark.filter_settings import RELEASED
 from personalrm.benchmark.funnel import Funnel
 from personalrm.benchmark.hub import hub_of, noted_commit
 from personalrm.benchmark.settings import Dataset
@@ -25,6 +26,7 @@ def data_card(settings: Dataset, funnel: Funnel) -> str:
         f"| listed users | {'all' if settings.users is None else len(settings.users)} |",
         f"| max_users | {settings.max_users or 'no limit'} |",
         f"| max_pairs of a user | {settings.max_pairs or 'no limit'} |",
+        *(["| ties | kept, to be judged; not counted by the limits above |"] if settings.ties == "keep" else []),
         f"| shards | {settings.shards} |",
         f"| split in a user | {_list(dict(zip(funnel.split_pairs, split.fractions, strict=True)))} |",
         f"| kept together | {split.keep_together} |",
@@ -41,6 +43,7 @@ def data_card(settings: Dataset, funnel: Funnel) -> str:
         f"- Kept votes that contradict each other: {funnel.contradictions} pairs of votes.",
         f"- Survey questions that a user answered in two ways (newest kept): {funnel.survey_conflicts}.",
         f"- Pairs by split: {_list(funnel.split_pairs)}.",
+        *([f"- Of these, ties: {_list(funnel.split_ties)}."] if funnel.split_ties else []),
         f"- Users by the grain that kept their pairs together: {_list(funnel.split_grain)}.",
         f"- Fields of the file that are not read: {_list(funnel.ignored_fields)}.",
         *(f"- {note}" for note in funnel.notes),
@@ -80,15 +83,16 @@ def _filter_rows(settings: Dataset) -> list[str]:
         return ["| filters that ask models | none |"]
     how = "applied" if filters.apply else f"reported only, on {filters.sample or 'all'} pairs of each user"
     rows = [f"| filters that ask models | {how} |"]
+    release = "the release's columns"
     if rated := filters.personalizable:
+        rater = release if rated.model == RELEASED else rated.model
         rows.append(
-            f"| personalizable | rated by {rated.model}: query {rated.min_query:g}, responses {rated.min_responses:g} "
+            f"| personalizable | rated by {rater}: query {rated.min_query:g}, responses {rated.min_responses:g} "
             "or more of 5 |"
         )
     if panel := filters.disagreement:
-        rows.append(
-            f"| disagreement | panel {', '.join(panel.models)}; removed from an agreement of {panel.remove_from:g} on |"
-        )
+        members = release if panel.models == [RELEASED] else ", ".join(panel.models)
+        rows.append(f"| disagreement | panel {members}; removed from an agreement of {panel.remove_from:g} on |")
     return rows
 
 

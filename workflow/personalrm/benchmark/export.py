@@ -18,6 +18,7 @@ from personalrm.benchmark.processed import (
     OTHER_COLUMNS,
     OWN_COLUMNS,
     PAIR_COLUMNS,
+    TIE_COLUMN,
     is_judgment,
 )
 from personalrm.benchmark.splits import LEVEL_A
@@ -51,8 +52,8 @@ def export_processed(
     without a part goes to test: what was trained on nobody can be tested on all. Roles are `user` and `model`
     and parts of level B train, val and test, as in the authors' sets. Their `flip` is our coin, `chosen_score` and
     `rejected_score` are null, and so are filter columns that `judgments` does not fill. Surveys have no
-    column there, and are not exported. `pair_id` and `timestamp` are ours: with them `read_processed` gives
-    back what was exported.
+    column there, and are not exported. `pair_id` and `timestamp` are ours, and so is `tie`, which is there where any
+    pair is one: with them `read_processed` gives back what was exported (ties where its settings keep them).
 
     Raises DataError for a pair without a part of level B, and for judgments under a name that is no filter's or of
     kinds that one column cannot hold.
@@ -62,7 +63,8 @@ def export_processed(
     for user in sorted(users, key=lambda user: (user.dataset, user.user_id)):
         if user.pairs and user.excluded is None:
             rows[level_a(user) or "test"].append(user)
-    schema = _schema(judgments)
+    ties = any(pair.tie for mine in rows.values() for user in mine for pair in user.pairs)
+    schema = _schema(judgments, ties)
     counts: dict[LevelA, int] = {}
     for part, mine in rows.items():
         path = folder / "data" / f"{part}-00000-of-00001.parquet"
@@ -77,7 +79,7 @@ def export_processed(
     return counts
 
 
-def _schema(judgments: Judgments) -> pa.Schema:
+def _schema(judgments: Judgments, ties: bool) -> pa.Schema:
     """Columns in the authors' sequence, then those of another panel, then ours."""
     import pyarrow as pa
 
@@ -91,6 +93,7 @@ def _schema(judgments: Judgments) -> pa.Schema:
         "turns": pa.int64(),
         "flip": pa.bool_(),
         "timestamp": pa.float64(),
+        TIE_COLUMN: pa.bool_(),
     }
     found = {name for given in judgments.values() for name in given}
     odd = sorted(name for name in found if not is_judgment(name))
@@ -98,7 +101,7 @@ def _schema(judgments: Judgments) -> pa.Schema:
         raise DataError(f"judgments: {odd[0]!r} is no column of a filter; use the names of FILTER_COLUMNS")
     filters = [*FILTER_COLUMNS, *sorted(found - set(FILTER_COLUMNS))]
     kinds |= {name: _kind([given.get(name) for given in judgments.values()], name) for name in filters}
-    names = (*PAIR_COLUMNS, *OTHER_COLUMNS, *filters, *OWN_COLUMNS)
+    names = (*PAIR_COLUMNS, *OTHER_COLUMNS, *filters, *OWN_COLUMNS, *([TIE_COLUMN] if ties else []))
     return pa.schema([(name, kinds.get(name, pa.string())) for name in names])
 
 
@@ -130,6 +133,7 @@ def _row(user: UserData, pair: PreferencePair, judgments: Judgments) -> dict[str
         "flip": presented_swapped(pair, "flip"),
         "pair_id": pair.pair_id,
         "timestamp": pair.timestamp,
+        TIE_COLUMN: pair.tie,
     }
 
 
@@ -177,7 +181,8 @@ def _card(names: list[str], counts: Mapping[LevelA, int], people: Mapping[LevelA
             "",
             "- `turns` is the turn of the pair, where known; `flip` is a coin for the sequence of showing.",
             "- Filter columns are null where nobody judged; `chosen_score` and `rejected_score` are null.",
-            "- `pair_id` and `timestamp` (Unix seconds) are additions to the columns of the authors.",
+            "- `pair_id` and `timestamp` (Unix seconds) are additions to the columns of the authors; so is `tie`, "
+            "where pairs are ties (`chosen` is then no better than `rejected`).",
             "",
         ]
     )

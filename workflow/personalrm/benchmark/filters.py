@@ -1,7 +1,8 @@
 """The filters that ask models, as pure functions of what the models said (paper, construction of PersonalRewardBench).
 
 The paper's order is kept: users, personalizable, disagreement; then users again. Nothing is removed for want of an
-answer: a rating that is missing, or too few votes, leave a pair in, and are counted.
+answer: a rating that is missing, or too few votes, leave a pair in, and are counted. Ties are rated, as ratings know no
+choice; the panel is not asked about them, as there is nothing to agree with.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 from personalrm.benchmark.filter_settings import DisagreementSettings, FilterSettings, PersonalizableSettings
 from personalrm.benchmark.ratings import PairRating, PanelVote
+from personalrm.benchmark.votes import decided
 from personalrm.files import stable_hash
 from personalrm.records import PreferencePair, Record, UserData
 
@@ -160,7 +162,7 @@ def _row(
     min_pairs: int,
 ) -> Sensitivity:
     before, after = before_after
-    left = {user: mine for user, mine in after.items() if len(mine) >= min_pairs}
+    left = {user: mine for user, mine in after.items() if len(decided(mine)) >= min_pairs}
     return Sensitivity(
         dataset=dataset,
         filter=name,

@@ -24,10 +24,11 @@ class FunnelStep(BaseModel):
 class Funnel(Record):
     """Counts of one data set.
 
-    `dropped` counts votes by reason (bad lines included) and `steps` follows users, conversations and
-    pairs; `contradictions` are pairs of kept votes with opposite choices; `split_pairs` counts pairs and
-    `split_grain` users by the grain that kept their pairs together. `ignored_fields`, `problems` and `notes`
-    come from the reader. `filters` counts what models were asked and what they answered.
+    `dropped` counts votes by reason (bad lines included) and `steps` follows users, conversations and pairs;
+    `contradictions` are pairs of kept votes with opposite choices; `split_pairs` counts pairs and `split_grain` users
+    by the grain that kept their pairs together, and `split_ties` the ties among the pairs, where there are any.
+    `ignored_fields`, `problems` and `notes` come from the reader. `filters` counts what models were asked and what they
+    answered.
     """
 
     dataset: str
@@ -40,6 +41,7 @@ class Funnel(Record):
     contradictions: int = 0
     survey_conflicts: int = 0
     split_pairs: dict[str, int] = Field(default_factory=dict)
+    split_ties: dict[str, int] = Field(default_factory=dict, exclude_if=lambda ties: not ties)
     split_grain: dict[str, int] = Field(default_factory=dict)
     ignored_fields: dict[str, int] = Field(default_factory=dict)
     problems: tuple[str, ...] = ()

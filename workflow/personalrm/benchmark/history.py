@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from personalrm.benchmark.settings import SplitSettings
 from personalrm.benchmark.splits import UserSplit, split_user
-from personalrm.benchmark.votes import Vote
+from personalrm.benchmark.votes import Vote, decided
 from personalrm.records import PreferencePair, Turn
 
 
@@ -37,7 +37,7 @@ def history(votes: Iterable[Vote]) -> list[Vote]:
 
 def contradictions(votes: Sequence[Vote]) -> int:
     """Number of pairs of votes that choose oppositely between the same two answers in one context."""
-    said = {(vote.context, vote.chosen, vote.rejected) for vote in votes}
+    said = {(vote.context, vote.chosen, vote.rejected) for vote in decided(votes)}
     return sum((context, rejected, chosen) in said for context, chosen, rejected in said) // 2
 
 
@@ -68,11 +68,11 @@ def _natural(text: str) -> str:
 def split_votes(votes: Sequence[Vote], settings: SplitSettings) -> UserSplit:
     """Pairs of one user's votes, which are oldest first, split by the settings, or as the release has them.
 
-    The release's parts stand where each vote has one and none of the three is empty.
+    The release's parts stand where each vote has one and each of the three has a decided pair.
     """
     pairs = [pair_of(vote, order) for order, vote in enumerate(votes)]
     parts = [vote.level_b for vote in votes]
-    if None in parts or len(set(parts)) < 3:
+    if None in parts or len({vote.level_b for vote in decided(votes)}) < 3:
         return split_user(pairs, settings.fractions, settings.keep_together)
     given = (pair.model_copy(update={"split": part}) for pair, part in zip(pairs, parts, strict=True))
     return UserSplit(tuple(given), "release")
@@ -91,4 +91,5 @@ def pair_of(vote: Vote, order: int = 0) -> PreferencePair:
         timestamp=vote.timestamp,
         conversation_type=vote.conversation_type,
         order=order,
+        tie=vote.tie,
     )

@@ -66,6 +66,10 @@ def _check_names(dataset: str, source: HubSource) -> None:
             raise ConfigError(f"datasets.{dataset}.hub.files: {file!r} is no name of a file in a repository")
         if file == CHECKSUMS:
             raise ConfigError(f"datasets.{dataset}.hub.files: {CHECKSUMS} is the name of our own record")
+        if f"{file}.parquet" in source.files:
+            raise ConfigError(
+                f"datasets.{dataset}.hub.files: {file} would become {file}.parquet; leave one of them out"
+            )
     for file, value in source.sha256.items():
         if file not in source.files:
             raise ConfigError(f"datasets.{dataset}.hub.sha256.{file}: no such file in datasets.{dataset}.hub.files")
@@ -104,17 +108,19 @@ def noted_commit(source: HubSource) -> str:
     return _Noted.read(source.folder).commit
 
 
-def check_files(dataset: str, source: HubSource) -> None:
-    """Hash the files of a fetched data set.
+def check_files(dataset: str, source: HubSource) -> dict[str, str]:
+    """Hash the files of a fetched data set, and return SHA-256 by file.
 
     Raises DataError for the first that is missing, or that is not what the config or the first fetch says.
     """
     noted = _Noted.read(source.folder)
+    sums = {}
     for name in source.files:
         path = source.folder / name
         if not path.is_file():
             raise DataError(f"datasets.{dataset}.hub: {path} is not there; run the workflow again, which fetches it")
-        _accept(dataset, source, noted, name, sha256_file(path))
+        sums[name] = _accept(dataset, source, noted, name, sha256_file(path))
+    return sums
 
 
 def fetch_files(

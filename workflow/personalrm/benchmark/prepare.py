@@ -10,7 +10,8 @@ from personalrm.benchmark.card import data_card
 from personalrm.benchmark.funnel import Funnel
 from personalrm.benchmark.ids import name_of_users_shard, shard_names
 from personalrm.benchmark.reading import ReadReport
-from personalrm.benchmark.settings import Dataset
+from personalrm.benchmark.released_judgments import JUDGMENTS, judgments_of
+from personalrm.benchmark.settings import Dataset, ProcessedDataset
 from personalrm.benchmark.sources import read_source
 from personalrm.benchmark.spool import VoteSpool
 from personalrm.benchmark.users import Built, UserBuilder, build_users
@@ -25,7 +26,8 @@ def prepare_dataset(settings: Dataset, out_dir: Path, shards: Mapping[str, Path]
     `shards` maps shard names to the files to write (default: `<out_dir>/<shard>.jsonl` for all shards); a shard
     without users gets an empty file, and a user whom a filter removed a row with the reason. All
     input is read and checked before the first file is written, and each file is written whole. Memory holds one user
-    at a time: the votes wait on disk, beside `out_dir`, in about as much space as the input takes.
+    at a time: the votes wait on disk, beside `out_dir`, in about as much space as the input takes. The filters' columns
+    of a processed set go to `judgments.jsonl`, a pair a line.
 
     Raises DataError for bad data, ConfigError where `shards` does not fit the data.
     """
@@ -43,6 +45,9 @@ def prepare_dataset(settings: Dataset, out_dir: Path, shards: Mapping[str, Path]
             members[name_of_users_shard(user, settings.shards)].append(user)
         for name, path in files.items():
             write_records(path, builder.build(members[name]))
+        if isinstance(settings, ProcessedDataset):
+            kept = (vote for user in builder.users for vote in builder.kept(user))
+            write_records(out_dir / JUDGMENTS, judgments_of(kept))
     funnel = _with_report(builder.funnel(), report)
     atomic_write_text(out_dir / "card.md", data_card(settings, funnel))
     atomic_write_text(out_dir / "funnel.json", funnel.model_dump_json(indent=2) + "\n")

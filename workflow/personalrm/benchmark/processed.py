@@ -19,7 +19,7 @@ from typing import cast
 from personalrm.benchmark.reading import ReadReport, read_file
 from personalrm.benchmark.released import fields_named, release_files, require_columns
 from personalrm.benchmark.settings import ProcessedDataset
-from personalrm.benchmark.votes import FieldError, LevelA, Row, Split, Vote, parse_vote, user_of
+from personalrm.benchmark.votes import FieldError, LevelA, Row, Split, Vote, parse_vote, tie_of, user_of
 from personalrm.errors import DataError
 
 PANEL = (
@@ -44,13 +44,15 @@ PAIR_COLUMNS = ("conversation_id", "user_id", "context", "chosen", "rejected", "
 OTHER_COLUMNS = ("turns", "type", "dataset", "split", "flip")
 OWN_COLUMNS = ("pair_id", "timestamp")
 """Columns that only our export has: without them an exported benchmark could not be read back as it was."""
+TIE_COLUMN = "tie"
+"""One more of these, where any pair is a tie."""
 
 LEVEL_B: Mapping[str, Split] = {"train": "context", "val": "validation", "test": "test"}
 """Values of the column `split`, and what we call them."""
 
 _REQUIRED = ("conversation_id", "user_id", "context", "chosen", "rejected")
 _NAMES = {"turn": "turns"}
-_KNOWN = frozenset({*PAIR_COLUMNS, *OTHER_COLUMNS, *OWN_COLUMNS, *FILTER_COLUMNS})
+_KNOWN = frozenset({*PAIR_COLUMNS, *OTHER_COLUMNS, *OWN_COLUMNS, TIE_COLUMN, *FILTER_COLUMNS})
 _FILE = re.compile(r"(train|validation|test)(-\d{5}-of-\d{5})?\.parquet")
 
 
@@ -121,7 +123,7 @@ def _parse(
         return ()
     local = {name: row[name] for name in (*_REQUIRED, *OWN_COLUMNS) if name in row}
     with fields_named(_NAMES):
-        vote = parse_vote(local | {"turn": _whole(row.get("turns"))}, line)
+        vote = replace(parse_vote(local | {"turn": _whole(row.get("turns"))}, line), tie=tie_of(row))
     return (
         replace(
             vote,

@@ -10,11 +10,14 @@ from personalrm.records import CallRef, Outcome, Record
 
 
 class PairRating(Record):
-    """Ratings (1-5) of one pair's query and responses; None where the rater failed or named no number."""
+    """Ratings (1-5) of one pair's query and responses; None where the rater failed or named no number.
+
+    Models name whole numbers; released ratings may be others.
+    """
 
     pair_id: str
-    query: int | None = None
-    responses: int | None = None
+    query: int | float | None = None
+    responses: int | float | None = None
     query_reasoning: str = ""
     responses_reasoning: str = ""
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from personalrm.benchmark.filter_settings import FilterSettings
+from personalrm.benchmark.filter_settings import RELEASED, FilterSettings
 
 KeepTogether = Literal["turn", "conversation", "none"]
 
@@ -84,11 +84,18 @@ class HubSource(BaseModel):
         return Path("data/hub") / self.repo.replace("/", "--") / self.revision[:40]
 
 
+def parquet_of(path: Path) -> Path:
+    """Where a hub file lies as Parquet: beside it, if it is none itself."""
+    return path if path.suffix == ".parquet" else path.with_name(f"{path.name}.parquet")
+
+
 class DatasetBase(BaseModel):
     """What all data sets have. Paths are relative to the working directory.
 
     `users` limits the run to these users and `max_users` to the first so many, by a stable hash of the id, of those who
     pass the user filter (`min_pairs`; paper: 5); `max_pairs` keeps only the oldest pairs of each user.
+    `ties` says whether votes for neither answer are dropped, or kept to be judged (nothing is learned from them): they
+    come on top, so that `min_pairs`, `max_pairs` and the fractions of `split` count decided pairs alone (our choice).
     `on_bad` says whether a bad row stops the run or is dropped and counted. `planted` is a JSON file
     {user: {"taste": text}} for invented users.
     """
@@ -101,6 +108,7 @@ class DatasetBase(BaseModel):
     max_users: Annotated[int, Field(strict=True, ge=1)] | None = None
     max_pairs: Annotated[int, Field(strict=True, ge=3)] | None = None
     min_pairs: Annotated[int, Field(strict=True, ge=3)] = 5
+    ties: Literal["drop", "keep"] = "drop"
     on_bad: Literal["error", "drop"] = "error"
     split: SplitSettings = SplitSettings()
     user_split: UserSplitSettings = UserSplitSettings()
@@ -110,10 +118,7 @@ class DatasetBase(BaseModel):
     @property
     def filter_models(self) -> list[str]:
         """Names of the models that the filters ask."""
-        if self.filters is None:
-            return []
-        rater = [self.filters.personalizable.model] if self.filters.personalizable else []
-        return [*rater, *self.panel]
+        return [name for name in self.filters.judges if name != RELEASED] if self.filters else []
 
     @property
     def pairs_to_stay(self) -> int:
@@ -125,6 +130,12 @@ class DatasetBase(BaseModel):
         """Members of the disagreement panel."""
         found = self.filters.disagreement if self.filters else None
         return found.models if found else []
+
+    @model_validator(mode="after")
+    def _has_judgments(self) -> Self:
+        if self.filters and RELEASED in self.filters.judges and not isinstance(self, ProcessedDataset):
+            raise ValueError(f"filters: only source personalrewardbench has {RELEASED} judgments; name models")
+        return self
 
     @field_validator("name")
     @classmethod
@@ -166,15 +177,25 @@ class _Released(DatasetBase):
             return self.hub.folder
         return self.path or Path()
 
+    def source_files(self) -> list[Path]:
+        """Files of the release that the votes are read from."""
+        raise NotImplementedError
+
+    def files_to_read(self) -> list[Path]:
+        """The source files, of the hub those that were made of them as Parquet."""
+        return self.source_files() if self.hub is None else list(map(parquet_of, self.source_files()))
+
 
 class PrismDataset(_Released):
     """The raw release of PRISM (Kirk et al. 2024): ratings of 1-100 of up to four answers a turn, and a survey.
 
     `table` picks the file with the answers. Of a turn's answers all pairs are made; `min_rating_gap` drops pairs whose
-    ratings differ by less than so many points of the 100-point scale (paper: 10 %).
+    ratings differ by less than so many points of the 100-point scale (paper: 10 %). Ratings make no ties: equal ones
+    are such a pair, too.
     """
 
     source: Literal["prism"]
+    ties: Literal["drop"] = "drop"
     table: Literal["conversations", "utterances"] = "conversations"
     min_rating_gap: Annotated[float, Field(ge=0, le=99)] = 10.0
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from personalrm.benchmark.arena import read_arena
 from personalrm.benchmark.hub import check_files, hub_of
+from personalrm.benchmark.hub_parquet import check_parquet
 from personalrm.benchmark.local import read_votes
 from personalrm.benchmark.mtbench import read_mtbench
 from personalrm.benchmark.prism import read_prism
@@ -21,7 +22,7 @@ def read_source(settings: Dataset, report: ReadReport) -> Iterator[Vote]:
         return read_votes(settings.path, on_bad=settings.on_bad, report=report)
     source = hub_of(settings)
     if source is not None:
-        check_files(settings.name, source)
+        check_parquet(settings.name, source, check_files(settings.name, source))
     if isinstance(settings, PrismDataset):
         return read_prism(settings, report)
     if isinstance(settings, MtBenchDataset):

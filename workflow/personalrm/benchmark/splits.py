@@ -11,6 +11,7 @@ from itertools import accumulate
 from typing import Literal, NamedTuple
 
 from personalrm.benchmark.settings import KeepTogether
+from personalrm.benchmark.votes import decided
 from personalrm.files import stable_fraction
 from personalrm.records import LevelA, PreferencePair, Split
 
@@ -47,23 +48,31 @@ def split_user(
     fractions: Fractions = (0.5, 0.2, 0.3),
     keep_together: KeepTogether = "conversation",
 ) -> UserSplit:
-    """Split one user's pairs (at least 3) into context, validation and test, by `order`.
+    """Split one user's pairs (at least 3 of them no ties) into context, validation and test, by `order`.
 
     Groups that must stay together are ranked by their oldest pair and cut twice, where the number of
     pairs comes nearest to the fractions (on a draw the later part gets more); every part gets a group.
     With fewer than 3 groups the next finer grain is used, turn and then pair, and `grain` says so: a user
     with a single conversation would else have no test pair (our choice; the paper's rule is not
     published). The input's sequence does not matter.
+
+    Only decided pairs are counted, so that every part has one of them. A tie goes with its group; a group of nothing
+    but ties with the last decided group before it, or where there is none with the first.
     """
-    if len(pairs) < len(PARTS):
-        raise ValueError(f"{len(pairs)} pairs cannot be split in {len(PARTS)} parts")
+    if len(decided(pairs)) < len(PARTS):
+        raise ValueError(f"{len(decided(pairs))} pairs cannot be split in {len(PARTS)} parts")
     ordered = sorted(pairs, key=lambda pair: (pair.order, pair.pair_id))
     for grain in _GRAINS[keep_together]:
         groups = _groups(ordered, grain)
-        if len(groups) >= len(PARTS):
+        sizes = [len(decided(ordered[index] for index in group)) for group in groups]
+        if sum(size > 0 for size in sizes) >= len(PARTS):
             break
-    first, second = _cuts([len(group) for group in groups], fractions)
-    part_of = {index: PARTS[(rank >= first) + (rank >= second)] for rank, group in enumerate(groups) for index in group}
+    first, second = _cuts([size for size in sizes if size], fractions)
+    part_of: dict[int, Split] = {}
+    rank = -1
+    for group, size in zip(groups, sizes, strict=True):
+        rank += size > 0
+        part_of |= dict.fromkeys(group, PARTS[(rank >= first) + (rank >= second)])
     return UserSplit(
         tuple(pair.model_copy(update={"split": part_of[index]}) for index, pair in enumerate(ordered)), grain
     )

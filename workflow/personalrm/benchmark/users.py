@@ -16,14 +16,15 @@ from personalrm.benchmark.history import contradictions, history, merged_survey,
 from personalrm.benchmark.selection import pick_users
 from personalrm.benchmark.settings import DatasetBase
 from personalrm.benchmark.splits import PARTS, level_a
-from personalrm.benchmark.votes import Vote
+from personalrm.benchmark.votes import Vote, decided
 from personalrm.errors import DataError
 from personalrm.records import LevelA, UserData
 
 ByUser = Mapping[str, Sequence[Vote]]
 
 _REASONS = ("tie", "equal_answers", "duplicate")
-"""Why a vote carries no preference: words of the funnel, and keys of the steps that drop such votes."""
+"""Why a vote carries no preference: words of the funnel, and keys of the steps that drop such votes (`ties: keep` drops
+none of the first)."""
 
 
 class Built(NamedTuple):
@@ -57,10 +58,11 @@ def build_users(
 class UserBuilder:
     """Builds the users of a data set one by one: drops what carries no preference, filters users, splits; and counts.
 
-    Ties, votes between equal answers and repeated votes of one user (same context and answers) are dropped;
-    a vote that contradicts another is kept: people do. Which users come out: see `pick_users`; one
-    with too few pairs (paper: fewer than 5) is a row without pairs that says why. `max_pairs` keeps each user's oldest
-    pairs, so that later votes change nothing.
+    Ties (unless the settings keep them), votes between equal answers and repeated votes of one user (same context and
+    answers) are dropped; a vote that contradicts another is kept: people do. Which users come out: see `pick_users`;
+    one with too few pairs (paper: fewer than 5) is a row without pairs that says why. `max_pairs` keeps each user's
+    oldest pairs, so that later votes change nothing. Both count decided pairs: with and without ties, the users are the
+    same.
 
     Making the builder looks every user of `votes` up once, makes all checks, and chooses `users`, sorted; `build` looks
     these up again. Beside one user's votes, memory holds 16 bytes a vote. `planted` maps users to tastes.
@@ -79,6 +81,7 @@ class UserBuilder:
         self._check_pair_ids()
         self._contradictions = self._conflicts = 0
         self._parts: Counter[str] = Counter()
+        self._ties: Counter[str] = Counter()
         self._grains: Counter[str] = Counter()
 
     def build(self, users: Iterable[str]) -> Iterator[UserData]:
@@ -86,7 +89,7 @@ class UserBuilder:
         for user in users:
             votes, facts = self._votes[user], self._facts[user]
             enough = [votes[place] for place in facts.enough]
-            kept = enough[: self._settings.max_pairs]
+            kept = _oldest(enough, self._settings.max_pairs)
             split = split_votes(kept, self._settings.split) if kept else None
             survey = merged_survey(votes)
             built = UserData(
@@ -103,8 +106,14 @@ class UserBuilder:
             self._contradictions += contradictions(kept)
             self._conflicts += survey.conflicts
             self._parts.update(by_part([built]))
+            self._ties.update(ties_by_part([built]))
             self._grains.update([split.grain] if split else [])
             yield built
+
+    def kept(self, user: str) -> list[Vote]:
+        """The votes that one of `users` keeps, oldest first."""
+        votes = self._votes[user]
+        return _oldest([votes[place] for place in self._facts[user].enough], self._settings.max_pairs)
 
     def funnel(self) -> Funnel:
         """What became of all votes, once all of `users` are built."""
@@ -119,6 +128,7 @@ class UserBuilder:
             contradictions=self._contradictions,
             survey_conflicts=self._conflicts,
             split_pairs={part: self._parts[part] for part in PARTS},
+            split_ties=dict(self._ties),
             split_grain=dict(sorted(self._grains.items())),
         )
 
@@ -128,18 +138,19 @@ class UserBuilder:
         self._steps.add("read", votes)
         if self._listed is not None and user not in self._listed:
             return _Facts()
-        decided = [vote for vote in votes if not vote.tie]
-        differ = [vote for vote in decided if vote.chosen != vote.rejected]
-        usable = _without_repeats(differ)
-        enough = usable if len(usable) >= self._settings.min_pairs else []
-        for key, left in zip(("listed", *_REASONS, "enough"), (votes, decided, differ, usable, enough), strict=True):
+        wanted = votes if self._settings.ties == "keep" else decided(votes)
+        differ = [vote for vote in wanted if vote.chosen != vote.rejected]
+        distinct = _without_repeats(differ)
+        usable = len(decided(distinct))
+        enough = distinct if usable >= self._settings.min_pairs else []
+        for key, left in zip(("listed", *_REASONS, "enough"), (votes, wanted, differ, distinct, enough), strict=True):
             self._steps.add(key, left)
         parts = {vote.level_a for vote in votes}
         place_of = {id(vote): place for place, vote in enumerate(votes)}
         return _Facts(
-            usable=len(usable),
+            usable=usable,
             enough=array("L", (place_of[id(vote)] for vote in enough)),
-            ids=array("q", (hash(vote.own_id) for vote in enough[: self._settings.max_pairs])),
+            ids=array("q", (hash(vote.own_id) for vote in _oldest(enough, self._settings.max_pairs))),
             level_a=parts.pop() if len(parts) == 1 else None,
         )
 
@@ -159,8 +170,7 @@ class UserBuilder:
             facts = self._facts[user]
             if suspect.isdisjoint(facts.ids):
                 continue
-            votes = self._votes[user]
-            for vote in (votes[place] for place in facts.enough[: self._settings.max_pairs]):
+            for vote in self.kept(user):
                 if vote.own_id in owners:
                     line, owner = owners[vote.own_id]
                     raise DataError(
@@ -178,6 +188,12 @@ def by_part(users: Iterable[UserData]) -> dict[str, int]:
     return {part: parts[part] for part in PARTS}
 
 
+def ties_by_part(users: Iterable[UserData]) -> dict[str, int]:
+    """Ties among the pairs by level-B part; empty where there are none."""
+    parts = Counter(pair.split for user in users for pair in user.pairs if pair.tie)
+    return {part: parts[part] for part in PARTS if parts[part]}
+
+
 def too_few(pairs: int, min_pairs: int) -> str:
     """Reason of the user filter."""
     return f"{pairs} pair{'' if pairs == 1 else 's'}, fewer than {min_pairs}"
@@ -186,15 +202,23 @@ def too_few(pairs: int, min_pairs: int) -> str:
 class _Facts(NamedTuple):
     """What is kept of one user between the two looks.
 
-    `usable` is the number of votes that carry a preference; `enough` their places among the user's votes, oldest first,
-    or none where they are too few; `ids` hashes of the pair ids of those that are kept; `level_a` the release's part,
-    where all votes name that one.
+    `usable` is the number of votes that carry a preference; `enough` their places (and those of ties that are kept)
+    among the user's votes, oldest first, or none where they are too few; `ids` hashes of the pair ids of those that are
+    kept; `level_a` the release's part, where all votes name that one.
     """
 
     usable: int = 0
     enough: Sequence[int] = ()
     ids: Sequence[int] = ()
     level_a: LevelA | None = None
+
+
+def _oldest(votes: Sequence[Vote], most: int | None) -> list[Vote]:
+    """The votes up to the `most`-th decided one. Ties after it are left out, so that later votes change nothing."""
+    if most is None or len(decided(votes)) <= most:
+        return list(votes)
+    last = decided(votes)[most - 1]
+    return list(votes[: next(place for place, vote in enumerate(votes) if vote is last) + 1])
 
 
 def _without_repeats(votes: Sequence[Vote]) -> list[Vote]:
@@ -222,7 +246,7 @@ class _Steps:
         names = {
             "read": "votes read",
             "listed": settings.users is not None and "users listed in the config",
-            "tie": "ties dropped",
+            "tie": "ties kept" if settings.ties == "keep" else "ties dropped",
             "equal_answers": "equal answers dropped",
             "duplicate": "duplicates dropped",
             "enough": f"users with at least {settings.min_pairs} pairs",

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 from personalrm.files import canonical_json, stable_hash
 
@@ -81,7 +81,9 @@ class Vote:
 
     @cached_property
     def content_hash(self) -> str:
-        """Stable hash of context and answers, of neither the user nor the data set."""
+        """Stable hash of context and answers, of neither the user nor the data set. A tie has no order of answers."""
+        if self.tie:
+            return stable_hash("tie", canonical_json(self.context), *sorted((self.chosen, self.rejected)))
         return stable_hash("pair", canonical_json(self.context), self.chosen, self.rejected)
 
     @property
@@ -90,9 +92,32 @@ class Vote:
         return self.pair_id or stable_hash("pair_id", self.user_id, self.content_hash)[:16]
 
 
+class MayTie(Protocol):
+    """A vote or a pair."""
+
+    @property
+    def tie(self) -> bool: ...  # noqa: D102
+
+
+V = TypeVar("V", bound=MayTie)
+
+
+def decided(votes: Iterable[V]) -> list[V]:
+    """Those of the votes (or pairs) that are no ties."""
+    return [vote for vote in votes if not vote.tie]
+
+
 def user_of(row: Row) -> str:
     """User id of a row: a string that is not blank, or a whole number (which becomes its decimal form)."""
     return _identifier(row, "user_id", required=True) or ""
+
+
+def tie_of(row: Row) -> bool:
+    """Whether a row in the form of chosen and rejected is a tie: its field `tie`, true, false, null or not there."""
+    value = row.get("tie")
+    if value is not None and not isinstance(value, bool):
+        raise FieldError("tie", f"is {_kind(value)}, not a truth value", "write true or false, or leave it out")
+    return bool(value)
 
 
 def parse_vote(row: Row, line: int = 0) -> Vote:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from personalrm.errors import ConfigError
 from personalrm.files import stable_hash
-from personalrm.judge import Shown, position_of_chosen, presented_swapped
+from personalrm.judge import Shown, on_tie, position_of_chosen, presented_swapped
 from personalrm.prompting import load_prompt
 from personalrm.records import Demonstration, PreferencePair, Profile, UserData, Verdict
 
@@ -151,8 +151,12 @@ def visible_part(user: UserData) -> UserData:
 
 
 def decide_without_model(method: Method, pair: PreferencePair, seed: int) -> tuple[Verdict, ...]:
-    """Verdicts of `random` (a fair coin, seeded by content) and `longer` (more characters) in both orders."""
-    return tuple(_decide(method, pair, swapped, seed) for swapped in (False, True))
+    """Verdicts of `random` (a fair coin, seeded by content) and `longer` (more characters) in both orders.
+
+    On a tie the coin is always wrong, and `longer` right where both answers are equally long.
+    """
+    verdicts = (_decide(method, pair, swapped, seed) for swapped in (False, True))
+    return tuple(map(on_tie, verdicts)) if pair.tie else tuple(verdicts)
 
 
 def _decide(method: Method, pair: PreferencePair, swapped: bool, seed: int) -> Verdict:

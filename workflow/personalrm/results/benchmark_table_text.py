@@ -52,12 +52,15 @@ def benchmark_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     import pandas as pd
 
     sizes, texts, compared = [], [], []
+    ties = bool((table["ties"] > 0).any())
     for row in _rows(table):
         names = {"Data set": str(row["dataset"]), "Split": _split(row)}
         sizes.append(
             names
             | {"Users": plain(row["users"]), "Excluded users": plain(row["excluded_users"])}
-            | {"Pairs": plain(row["pairs"]), "Pairs a user: median [quartiles]": _quartiles(row)}
+            | {"Pairs": plain(row["pairs"])}
+            | ({"Of these ties": plain(row["ties"])} if ties else {})
+            | {"Pairs a user: median [quartiles]": _quartiles(row)}
         )
         texts.append(
             names
@@ -94,6 +97,11 @@ def benchmark_notes(
         "context, all turns together; of an answer, chosen and rejected alike.",
         "Longer chosen: pairs whose chosen answer has more characters, equal lengths half.",
     ]
+    if (table["ties"] > 0).any():
+        notes.append(
+            "Ties: pairs that the user called one. Nothing is learned from them; a judge is right on those of the test "
+            "if it says tie, so that naming an answer at random is right less than half of the time."
+        )
     if (table["level"] == "A").any():
         notes.append("train, validation and test users: the split between users, each with all pairs.")
     datasets = list(dict.fromkeys(table["dataset"]))

@@ -29,6 +29,7 @@ BENCHMARK_COLUMNS: tuple[str, ...] = (
     "users",
     "excluded_users",
     "pairs",
+    "ties",
     "median_pairs",
     "q1_pairs",
     "q3_pairs",
@@ -51,13 +52,14 @@ Value = str | int | float | None
 
 
 class _Measures(NamedTuple):
-    """Sizes of one pair; `longer` is 2 where the chosen answer is longer, 1 for equal lengths: whole numbers add up to
-    the same in any order."""
+    """Sizes of one pair; `longer` is 2 where the chosen answer is longer, 1 for equal lengths, 0 for ties: whole
+    numbers add up to the same in any order."""
 
     turns: int
     context_words: int
     answer_words: int
     longer: int
+    tie: bool
 
 
 def _measures(pair: PreferencePair) -> _Measures:
@@ -66,7 +68,8 @@ def _measures(pair: PreferencePair) -> _Measures:
         turns=sum(turn.role == "user" for turn in pair.context),
         context_words=sum(len(turn.content.split()) for turn in pair.context),
         answer_words=len(pair.chosen.split()) + len(pair.rejected.split()),
-        longer=1 + (lead > 0) - (lead < 0),
+        longer=0 if pair.tie else 1 + (lead > 0) - (lead < 0),
+        tie=pair.tie,
     )
 
 
@@ -81,6 +84,7 @@ class _Tally:
     context_words: int = 0
     answer_words: int = 0
     longer: int = 0
+    ties: int = 0
 
     def add(self, pairs: Sequence[_Measures]) -> None:
         """Count one user's pairs; a user without any is not counted."""
@@ -92,11 +96,12 @@ class _Tally:
         self.context_words += sum(pair.context_words for pair in pairs)
         self.answer_words += sum(pair.answer_words for pair in pairs)
         self.longer += sum(pair.longer for pair in pairs)
+        self.ties += sum(pair.tie for pair in pairs)
 
     def row(self) -> dict[str, Value]:
         """What the table shows; means and quartiles are empty where there is no pair."""
         pairs = sum(self.per_user)
-        row: dict[str, Value] = {"users": len(self.per_user), "pairs": pairs}
+        row: dict[str, Value] = {"users": len(self.per_user), "pairs": pairs, "ties": self.ties}
         if not pairs:
             return row
         q1, median, q3 = _quartiles(self.per_user)
@@ -104,7 +109,8 @@ class _Tally:
         row |= {"turns": round(self.turns / pairs, DIGITS), "multi_turn_share": _percent(self.multi_turn, pairs)}
         row |= {"context_words": round(self.context_words / pairs, DIGITS)}
         row |= {"answer_words": round(self.answer_words / (2 * pairs), DIGITS)}
-        return row | {"longer_chosen_share": _percent(self.longer, 2 * pairs)}
+        decided = pairs - self.ties
+        return row | {"longer_chosen_share": _percent(self.longer, 2 * decided) if decided else None}
 
 
 def _percent(part: int, whole: int) -> float:
@@ -132,12 +138,13 @@ def benchmark_table(
 
     - users: with at least one pair in the row. excluded_users: removed by a filter; they enter nothing else, and are
       empty at level B.
+    - ties: those of the pairs (`ties: keep`) that the user called a tie.
     - median_pairs, q1_pairs, q3_pairs: pairs a user.
     - turns: user turns of a context, mean. multi_turn_share: pairs with more than one user turn, percent.
     - context_words (all turns together), answer_words (chosen and rejected answers, each counts once): means of words
       between blanks.
-    - longer_chosen_share: percent of pairs whose chosen answer has more characters, equal lengths half: the accuracy
-      of always choosing the longer answer, ties halved.
+    - longer_chosen_share: percent of the decided pairs whose chosen answer has more characters, equal lengths half: on
+      these, the accuracy of always choosing the longer answer, equal lengths halved.
     - reported_*, difference_* (ours less theirs): empty where nothing is reported, and for data that are not
       PersonalRewardBench.
 
@@ -203,7 +210,7 @@ def _compared(row: Mapping[str, Value], theirs: Mapping[str, float]) -> dict[str
 
 def _typed_benchmark(table: pd.DataFrame) -> pd.DataFrame:
     """Whole numbers stay whole where some are missing, and the rest of the numbers are floats."""
-    whole = ["users", "excluded_users", "pairs"]
+    whole = ["users", "excluded_users", "pairs", "ties"]
     whole += [f"{kind}_{quantity}" for quantity in ("users", "pairs") for kind in ("reported", "difference")]
     kinds = {column: "str" if column in BENCHMARK_NAMES else "float64" for column in BENCHMARK_COLUMNS}
     return table.astype(kinds).astype(dict.fromkeys(whole, "Int64"))

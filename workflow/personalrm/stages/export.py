@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from personalrm.benchmark.export import export_processed
+from personalrm.benchmark.filter_settings import RELEASED
 from personalrm.benchmark.filters import agreement
+from personalrm.benchmark.processed import RATING_COLUMNS
 from personalrm.benchmark.ratings import PanelVote, UserPanel, UserRatings
+from personalrm.benchmark.released_judgments import JUDGMENTS, PairJudgments
 from personalrm.errors import DataError
 from personalrm.records import LevelA, UserData, read_records
 
@@ -29,19 +32,31 @@ def export_stage(run: Path, dataset: str, out: Path, licence: str = "") -> dict[
 
 
 def _judgments(folder: Path) -> dict[str, dict[str, object]]:
-    """Ratings and panel votes by pair, under the authors' column names; a vote is `chosen` or `rejected`."""
-    found: dict[str, dict[str, object]] = {}
-    for path in sorted((folder / "ratings").glob("*.jsonl")):
-        for ratings in read_records(path, UserRatings):
-            for rating in ratings.ratings:
-                found[rating.pair_id] = {
-                    "personalizable_query": rating.query,
-                    "query_reasoning": rating.query_reasoning,
-                    "personalizable_responses": rating.responses,
-                    "response_reasoning": rating.responses_reasoning,
-                }
+    """Ratings and panel votes by pair, under the authors' column names; a vote is `chosen` or `rejected`.
+
+    The columns that a processed set came with are written back as they were, but for those of a filter that models were
+    asked for here.
+    """
+    ratings = [
+        rating
+        for path in sorted((folder / "ratings").glob("*.jsonl"))
+        for row in read_records(path, UserRatings)
+        for rating in row.ratings
+        if row.model != RELEASED
+    ]
+    panel = list(_votes(folder / "panel"))
+    found = _released(folder, ratings=not ratings, panel=not panel)
+    for rating in ratings:
+        found.setdefault(rating.pair_id, {}).update(
+            {
+                "personalizable_query": rating.query,
+                "query_reasoning": rating.query_reasoning,
+                "personalizable_responses": rating.responses,
+                "response_reasoning": rating.responses_reasoning,
+            }
+        )
     votes: dict[str, list[PanelVote]] = {}
-    for model, vote in _votes(folder / "panel"):
+    for model, vote in panel:
         columns, flip = found.setdefault(vote.pair_id, {}), "flip_" if vote.swapped else ""
         columns |= {f"prediction_{flip}{model}": vote.favours, f"reasoning_{flip}{model}": vote.reasoning}
         votes.setdefault(vote.pair_id, []).append(vote)
@@ -51,8 +66,18 @@ def _judgments(folder: Path) -> dict[str, dict[str, object]]:
     return found
 
 
+def _released(folder: Path, *, ratings: bool, panel: bool) -> dict[str, dict[str, object]]:
+    """Columns that the data set came with, of those kinds that are wanted."""
+    wanted = {True: ratings, False: panel}
+    path = next((path for path in (folder / JUDGMENTS, folder / "unfiltered" / JUDGMENTS) if path.is_file()), None)
+    return {
+        row.pair_id: {name: value for name, value in row.columns.items() if wanted[name in RATING_COLUMNS]}
+        for row in (read_records(path, PairJudgments) if path else ())
+    }
+
+
 def _votes(folder: Path) -> Iterator[tuple[str, PanelVote]]:
-    for path in sorted(folder.glob("*/*.jsonl")):
+    for path in sorted(path for path in folder.glob("*/*.jsonl") if path.parent.name != RELEASED):
         for row in read_records(path, UserPanel):
             for vote in row.votes:
                 yield row.model, vote

@@ -1,11 +1,13 @@
-"""Stage `fetch-data`: the files of a data set, from the Hugging Face hub."""
+"""Stages `fetch-data` and `convert-data`: the files of a data set, from the Hugging Face hub, and as Parquet."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from personalrm.benchmark.hub import fetch_files, shared_source
+from personalrm.benchmark.hub import check_files, fetch_files, shared_source
+from personalrm.benchmark.hub_parquet import convert_files
+from personalrm.benchmark.settings import HubSource
 from personalrm.config_load import read_resolved
 from personalrm.errors import ConfigError
 from personalrm.preflight import load_environment
@@ -14,10 +16,21 @@ from personalrm.preflight import load_environment
 def fetch_stage(config_file: Path, dataset: str) -> None:
     """Fetch all that the data sets of the config want of the revision that `dataset` is read from."""
     load_environment()
+    fetch_files(dataset, _source(config_file, dataset), _say)
+
+
+def convert_stage(config_file: Path, dataset: str) -> None:
+    """Make Parquet files of what `fetch_stage` fetched, once more where a file is another one than before."""
+    source = _source(config_file, dataset)
+    check_files(dataset, source)
+    convert_files(dataset, source, _say)
+
+
+def _source(config_file: Path, dataset: str) -> HubSource:
     config = read_resolved(config_file)
     if dataset not in config.datasets:
         raise ConfigError(f"datasets.{dataset}: no such data set; the config has {', '.join(config.datasets)}")
-    fetch_files(dataset, shared_source(config.datasets, dataset), _say)
+    return shared_source(config.datasets, dataset)
 
 
 def _say(text: str) -> None:

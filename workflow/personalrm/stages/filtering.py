@@ -1,4 +1,4 @@
-"""Stages `rate`, `panel` and `filter`: the filters that ask models, and what they leave."""
+"""Stages `rate`, `panel`, `released` and `filter`: what models say or said of the pairs, and what the filters leave."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from personalrm.benchmark.card import data_card
-from personalrm.benchmark.filter_settings import FilterSettings
+from personalrm.benchmark.filter_settings import RELEASED, FilterSettings
 from personalrm.benchmark.filters import Pairs, Said, Sensitivity, personalizable, sample_of, sensitivity, survivors
 from personalrm.benchmark.funnel import Funnel, pairs_step
 from personalrm.benchmark.rate import Listener, panel_votes, rate_pair, rating_prompts
 from personalrm.benchmark.ratings import PairRating, PanelVote, UserPanel, UserRatings
+from personalrm.benchmark.released_judgments import ReleasedJudgments
 from personalrm.benchmark.settings import Dataset
 from personalrm.benchmark.splits import split_user
-from personalrm.benchmark.users import by_part, too_few
+from personalrm.benchmark.users import by_part, ties_by_part, too_few
+from personalrm.benchmark.votes import decided
 from personalrm.config_load import read_resolved
-from personalrm.errors import ConfigError
+from personalrm.errors import ConfigError, DataError
 from personalrm.files import atomic_write_lines, atomic_write_text
 from personalrm.plan import Plan
 from personalrm.records import PreferencePair, UserData, read_records, write_records
@@ -67,7 +69,7 @@ async def panel_stage(job: Job, *, dataset: str, users: Path, ratings: Path | No
 
         async def work(user: UserData) -> UserPanel:
             listener = Listener(port, "panel")
-            pairs = sample_of(user, filters.sample)
+            pairs = decided(sample_of(user, filters.sample))
             rated = filters.personalizable
             asked = [pair for pair in pairs if rated is None or personalizable(said.get(pair.pair_id), rated)]
             votes = await asyncio.gather(*(panel_votes(listener, pair, settings) for pair in asked))
@@ -87,6 +89,23 @@ async def panel_stage(job: Job, *, dataset: str, users: Path, ratings: Path | No
     write_records(out, rows)
 
 
+def released_stage(config_file: Path, dataset: str) -> None:
+    """Write ratings and panel votes of all shards from the judgments that a processed set comes with. Asks nobody."""
+    plan = Plan(read_resolved(config_file))
+    (judgments,) = plan.judgment_files(dataset)
+    try:
+        said = ReleasedJudgments.read(Path(judgments))
+        for path in plan.released_files(dataset):
+            shard = Path(plan.prepared_folder(dataset), Path(path).name)
+            users = read_users(shard)
+            if path in plan.panel_paths(dataset):
+                write_records(Path(path), [row for user in users for row in said.panel(user)])
+            else:
+                write_records(Path(path), [said.ratings(user) for user in users])
+    except DataError as error:
+        raise DataError(f"datasets.{dataset}.filters: {error}") from error
+
+
 def _flags(counts: Iterable[tuple[int, int]]) -> list[bool]:
     """As many truth values as there were calls, true for those that failed."""
     return [index < failed for failed, calls in counts for index in range(calls)]
@@ -96,10 +115,11 @@ def filter_stage(config_file: Path, dataset: str) -> None:
     """Apply the filters of one data set: write its users, funnel, card, and the sensitivity to thresholds."""
     config = read_resolved(config_file)
     plan, settings = Plan(config), config.datasets[dataset]
-    filters = _filters(settings)
     before = [user for path in plan.prepared_paths(dataset) for user in read_users(Path(path))]
-    pairs = {user.user_id: sample_of(user, filters.sample) for user in before}
     panel = [row for path in plan.panel_paths(dataset) for row in read_records(Path(path), UserPanel)]
+    filters = _with_members(_filters(settings), panel)
+    settings = settings.model_copy(update={"filters": filters})
+    pairs = {user.user_id: sample_of(user, filters.sample) for user in before}
     said = Said(_ratings([Path(path) for path in plan.rating_paths(dataset)]), _votes(panel))
     folder = Path(plan.run) / "data" / dataset
     funnel = Funnel.model_validate_json(Path(plan.prepared_folder(dataset), "funnel.json").read_bytes())
@@ -115,6 +135,7 @@ def filter_stage(config_file: Path, dataset: str) -> None:
                 "users_written": len(last),
                 "users_excluded": len(after) - len(last),
                 "split_pairs": by_part(after),
+                "split_ties": ties_by_part(after),
             }
         )
     funnel = funnel.model_copy(update={"filters": counts})
@@ -139,14 +160,24 @@ def _write(
     atomic_write_text(folder / "funnel.json", funnel.model_dump_json(indent=2) + "\n")
 
 
+def _with_members(filters: FilterSettings, panel: Sequence[UserPanel]) -> FilterSettings:
+    """The settings with the members of a released panel, whom only its rows name."""
+    asked = filters.disagreement
+    if asked is None or asked.models != [RELEASED]:
+        return filters
+    known = asked.model_copy(update={"models": sorted({row.model for row in panel})})
+    return filters.model_copy(update={"disagreement": known})
+
+
 def _refiltered(user: UserData, pairs: Sequence[PreferencePair], settings: Dataset) -> UserData:
     """A user with the pairs that are left, split again, or excluded with the reason."""
     if user.excluded:
         return user
-    if len(pairs) < settings.min_pairs:
-        reason = f"{too_few(len(pairs), settings.min_pairs)}, after the filters"
+    mine = decided(pairs)
+    if len(mine) < settings.min_pairs:
+        reason = f"{too_few(len(mine), settings.min_pairs)}, after the filters"
         return user.model_copy(update={"pairs": (), "excluded": reason})
-    if settings.source == "personalrewardbench" and settings.keep_splits and len({p.split for p in pairs}) == 3:
+    if settings.source == "personalrewardbench" and settings.keep_splits and len({p.split for p in mine}) == 3:
         return user.model_copy(update={"pairs": tuple(pairs)})
     split = split_user(pairs, settings.split.fractions, settings.split.keep_together)
     return user.model_copy(update={"pairs": split.pairs})
