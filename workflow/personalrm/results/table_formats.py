@@ -96,6 +96,7 @@ TEX_ESCAPES = {
     "—": "---",
     "±": r"$\pm$",
     "·": r"$\cdot$",
+    "−": r"$-$",
     "←": r"$\leftarrow$",
     "→": r"$\rightarrow$",
     "≥": r"$\geq$",
