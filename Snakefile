@@ -31,6 +31,7 @@ include: "workflow/rules/profiles.smk"
 include: "workflow/rules/verdicts.smk"
 include: "workflow/rules/results.smk"
 include: "workflow/rules/comparisons.smk"
+include: "workflow/rules/accounts.smk"
 
 
 rule all:
@@ -43,4 +44,5 @@ rule all:
         rules.figure_funnel.output,
         PLAN.sensitivity_results(),
         COMPARISONS,
+        ACCOUNTS,
         rules.manifest.output,

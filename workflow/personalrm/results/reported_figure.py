@@ -273,6 +273,6 @@ def reported_caption(table: pd.DataFrame) -> str:
         f"Numbers reported of SynthesizeMe, and ours: {drawn} of {len(table)} on Chatbot Arena and PRISM; the others "
         f"(further data sets; {', '.join(rest)}) stand in the table alone. Circles: reported, with the paper's 95 % "
         "interval, which treats judgments as independent, or ± one standard error of 5 runs (P-GenRM). Diamonds: ours, "
-        "with a 95 % interval from a bootstrap that resamples users. Ours is shown only where data set, release, model, "
-        f"method and variant are those of the number: here for {compared} numbers."
+        "with a 95 % interval from a bootstrap that resamples users. Ours is shown only where data set, release, "
+        f"model, method and variant are those of the number: here for {compared} numbers."
     )

@@ -94,8 +94,10 @@ def match(number: ReportedNumber, run: RunIdentity, sheets: Mapping[str, Sheet])
 
     Where several data sets or models of the run answer to it, the first one that is comparable is taken.
     """
-    if number.statistic not in COMPUTED or not number.method:
-        return Match(NOT_RUN, "no such method or statistic in this run")
+    if number.statistic not in COMPUTED:
+        return Match(NOT_RUN, "the tables have no such statistic")
+    if not number.method:
+        return Match(NOT_RUN, "no such method here, or the source does not name the variant")
     if number.model == NOT_STATED:
         return Match(NOT_RUN, "the source does not name the model")
     datasets = [name for name, answer in run.answers_to.items() if answer == number.data_set and name in sheets]
