@@ -107,8 +107,8 @@ def test_cached_tokens_are_those_of_the_store_and_unknown_where_an_answer_is_gon
     path = tmp_path / "store.sqlite"
     assert cached_tokens(path, ["b"]) == {}
     with ResponseStore(path) as store:
-        for key, cached in (("b", 7), ("s", 0), ("j1", 90)):
-            store.put(key, "m@", Response("x", "stop", Usage(100, 1, cached)))
+        for key, tokens in (("b", 7), ("s", 0), ("j1", 90)):
+            store.put(key, "m@", Response("x", "stop", Usage(100, 1, tokens)))
     cached = cached_tokens(path, sorted(calls["key"].astype(str)))
     assert cached == {"b": 7, "s": 0, "j1": 90}
     table = cost_table(calls, main, cached=cached)

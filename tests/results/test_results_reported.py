@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,7 +10,7 @@ from comparison_cases import assert_readable, default, frame_of, learned, row_of
 from generated_verdicts import Cell, outage, write_cells
 from test_result_scripts import WORKFLOW, job, script
 
-from personalrm.benchmark.settings import ArenaDataset, HubSource, LocalDataset, PrismDataset, ProcessedDataset
+from personalrm.benchmark.settings import ArenaDataset, Dataset, HubSource, LocalDataset, PrismDataset, ProcessedDataset
 from personalrm.config import Config
 from personalrm.errors import DataError
 from personalrm.results.reported_figure import reported_caption, reported_figure, stacks_of
@@ -201,13 +200,14 @@ def hub(name: str) -> HubSource:
     return HubSource(repo=f"MichaelR207/{name}", revision="main", files=["x.parquet"])
 
 
-def config(**datasets: Any) -> Config:
+def config(entry: Dataset) -> Config:
     """A run of the test users, as the paper's tables are."""
-    return Config(run="r", evaluate_users="test", datasets=datasets)
+    return Config.model_validate({"run": "r", "evaluate_users": "test", "datasets": {"p": entry.model_dump()}})
 
 
-def processed(name: str = "p", repo: str = "prism_personalized_0125", **more: Any) -> ProcessedDataset:
-    return ProcessedDataset(name=name, source="personalrewardbench", hub=hub(repo), **more)
+def processed(repo: str = "prism_personalized_0125", **more: object) -> ProcessedDataset:
+    fields = {"name": "p", "source": "personalrewardbench", "hub": hub(repo)}
+    return ProcessedDataset.model_validate(fields | more)
 
 
 @pytest.mark.parametrize(
@@ -225,8 +225,8 @@ def processed(name: str = "p", repo: str = "prism_personalized_0125", **more: An
         (LocalDataset(name="p", path=Path("x")), None, None),
     ],
 )
-def test_how_a_data_set_differs_from_the_papers(entry: Any, answers: str | None, differs: list[str] | None) -> None:
-    of_run = config(p=entry.model_dump())
+def test_how_a_data_set_differs_from_the_papers(entry: Dataset, answers: str | None, differs: list[str] | None) -> None:
+    of_run = config(entry)
     assert answering_sets(of_run) == ({"p": answers} if answers else {})
     found = how_sets_differ(of_run).get("p")
     assert (found is None) == (differs is None)
@@ -234,13 +234,13 @@ def test_how_a_data_set_differs_from_the_papers(entry: Any, answers: str | None,
 
 
 def test_users_of_all_parts_are_not_those_of_the_paper() -> None:
-    everyone = config(p=processed().model_dump()).model_copy(update={"evaluate_users": "all"})
+    everyone = config(processed()).model_copy(update={"evaluate_users": "all"})
     assert how_sets_differ(everyone) == {"p": ["users of all parts are judged"]}
 
 
 def test_identity_is_what_the_config_says() -> None:
-    models: Any = {"a": {"model": f"together_ai/{LLAMA}"}, "b": {"backend": "embedded", "model": "x", "snapshot": "s"}}
-    of_run = Config(run="r", datasets={"d": {"path": "x"}}, models=models)
+    models = {"a": {"model": f"together_ai/{LLAMA}"}, "b": {"backend": "embedded", "model": "x", "snapshot": "s"}}
+    of_run = Config.model_validate({"run": "r", "datasets": {"d": {"path": "x"}}, "models": models})
     assert identities(of_run) == {"a": [f"together_ai/{LLAMA}", ""], "b": ["x", "s"]}
     assert answering_sets(of_run) == {}
 
@@ -347,17 +347,17 @@ def test_a_run_of_other_data_and_models_has_not_run_anything_and_says_so(tmp_pat
     for folder in ("one", "two"):
         csv = str(tmp_path / folder / "reported.csv")
         script("table_reported").main(job(inputs, {"csv": csv}, params | {"seed": 1, "n_resamples": 9}))
-        figure: dict[str, object] = {"pdf": csv.replace(".csv", ".pdf"), "caption": csv.replace(".csv", ".txt")}
-        script("figure_reported").main(job({"csv": csv}, figure, {"watermark": SYNTHETIC}))
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
-    table = read_reported_table(tmp_path / "one" / "reported.csv")
+    csv, pdf, txt = (str(tmp_path / "one" / f"reported.{end}") for end in ("csv", "pdf", "txt"))
+    script("figure_reported").main(job({"csv": csv}, {"pdf": pdf, "caption": txt}, {"watermark": SYNTHETIC}))
+    table = read_reported_table(Path(csv))
     assert set(table["status"]) == {"not run"}
     assert table["ours"].isna().all()
     drawn = reported_figure(table)
     assert_readable(drawn)
     places = sum(len(stack.rows) for stack in stacks_of(table).values())
-    assert texts_of(drawn).count("not run") == places == 91
+    assert texts_of(drawn).count("not run") == places == 90
     assert not any("SYNTHETIC" in (tmp_path / "one" / f"reported.{end}").read_text().upper() for end in ("md", "txt"))
     first = reported_blocks(table)[0].texts.iloc[0]
     assert (first["Reported"], first["Certainty"]) == ("56.69 ± 4.05", "secondary source")
