@@ -250,8 +250,7 @@ def _mark(axes: Axes, point: Point, look: Look, across: float, size: float) -> N
     dot = axes.plot(across, point.accuracy, look.marker, color=face, markeredgecolor=look.color, zorder=3)[0]
     dot.set(markersize=size, clip_on=False)
     if point.outage:
-        place = axes.transData
-        write_note(axes, OUTAGE_MARK, (across, point.accuracy), (6, 4), SMALL_SIZE - 1.5, coordinates=place)
+        write_note(axes, OUTAGE_MARK, (across, point.accuracy), (6, 4), SMALL_SIZE - 1.5, coordinates="data")
 
 
 def _legend(
