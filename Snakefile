@@ -33,6 +33,7 @@ include: "workflow/rules/verdicts.smk"
 include: "workflow/rules/results.smk"
 include: "workflow/rules/comparisons.smk"
 include: "workflow/rules/details.smk"
+include: "workflow/rules/accounts.smk"
 
 
 rule all:
@@ -46,4 +47,5 @@ rule all:
         PLAN.sensitivity_results(),
         COMPARISONS,
         DETAILS,
+        ACCOUNTS,
         rules.manifest.output,

@@ -19,6 +19,7 @@ from personalrm.results.families_table import FAMILY_COLUMNS, families_blocks, f
 from personalrm.results.main_table import main_table
 from personalrm.results.scores import collect_calls, collect_verdicts
 from personalrm.results.statistics import holm, paired_cluster_difference
+from personalrm.variants import ALL, NONE, VARIANTS
 
 N = 99
 ZERO: Said = {"u": "0000", "v": "1000"}
@@ -93,25 +94,27 @@ def test_names_become_levels_without_a_change_of_code() -> None:
     def levels(method: str, variant: str) -> dict[str, str]:
         return levels_of(("d", variant, "m", "m", method, "all")) or {}
 
-    plain, json = levels("both", "corrected"), levels("both+json.logprob", "as_published")
-    assert list(plain.values()) == ["yes", "yes", "no", "text", "corrected", "none"]
-    assert list(json.values()) == ["yes", "yes", "no", "JSON", "as_published", "none"]
-    assert list(levels("persona_theta", "corrected-without-D2").values()) == [
-        "no",
-        "yes",
-        "yes",
-        "text",
-        "corrected",
-        "D2",
-    ]
-    assert list(levels("default", "baseline").values()) == ["no", "no", "-", "-", "-", "-"]
-    assert [levels(name, "corrected") for name in ("memory", "both_other", "demos_json", "longer")] == [{}] * 4
-    assert changed_factor(plain, levels("both", "corrected-without-D2")) == "left_out"
-    assert changed_factor(levels("both", "as_published"), levels("both", "corrected-without-D2")) is None
+    plain = levels("both", "corrected")
+    assert list(plain.values()) == ["yes", "yes", "no", "corrected", "none"]
+    published = levels("persona.logprob", "as_published-with-ranking+ours")
+    assert list(published.values()) == ["no", "yes", "ours", "as_published", "with ranking"]
+    assert list(levels("demos", "corrected+ours").values()) == ["yes", "no", "-", "corrected", "none"]
+    assert list(levels("default", "baseline").values()) == ["no", "no", "-", "-", "-"]
+    assert [levels(name, "corrected") for name in ("memory", "both_other", "longer")] == [{}] * 3
+    assert changed_factor(plain, levels("both", "corrected-without-ranking")) == "repair"
+    assert changed_factor(plain, levels("both", "corrected+ours")) == "theta"
+    assert changed_factor(levels("both", "as_published"), levels("both", "corrected-without-ranking")) is None
     assert changed_factor(levels("default", "baseline"), levels("demos", "corrected")) == "demonstrations"
     assert fixed_levels(levels("default", "baseline"), levels("demos", "corrected"), "demonstrations") == (
-        "Persona: no · Variant: corrected · Repair left out: none"
+        "Persona: no · Variant: corrected · Single repair: none"
     )
+
+
+def test_every_variant_is_read() -> None:
+    for name, repairs in VARIANTS.items():
+        levels = levels_of(("d", f"{name}+ours", "m", "m", "both", "all")) or {}
+        assert levels["variant_of"] in ("as_published", "corrected")
+        assert (levels["repair"] == "none") == (repairs in (ALL, NONE))
 
 
 def test_combinations_and_effects_by_hand(tmp_path: Path) -> None:
@@ -150,7 +153,7 @@ def test_the_mean_effect_keeps_users_together_over_draws(tmp_path: Path) -> None
 
 
 def test_variants_and_single_repairs_are_factors_of_their_own(tmp_path: Path) -> None:
-    variants = ("as_published", "corrected", "corrected-without-D1", "corrected-without-D2")
+    variants = ("as_published", "corrected", "corrected-without-fallback", "corrected-without-ranking")
     cells = [(default(), ZERO)]
     for place, variant in enumerate(variants):
         cells.append((learned()._replace(variant=variant), {"u": "1" * place + "0" * (4 - place), "v": "0000"}))
@@ -161,13 +164,13 @@ def test_variants_and_single_repairs_are_factors_of_their_own(tmp_path: Path) ->
     }
     assert found == {
         ("variant_of", "as_published", "corrected"): 12.5,
-        ("left_out", "none", "D1"): 12.5,
-        ("left_out", "none", "D2"): 25,
+        ("repair", "none", "without fallback"): 12.5,
+        ("repair", "none", "without ranking"): 25,
     }
     shown = ablation_blocks(table)[0].texts
-    assert list(shown["Repair left out"]) == ["–", "none", "none", "D1", "D2"]
-    assert "Persona format" not in shown
-    assert any("Persona format: text" in note for note in ablation_notes(table))
+    assert list(shown["Single repair"]) == ["–", "none", "none", "without fallback", "without ranking"]
+    assert "Θ" not in shown
+    assert any("Θ: no" in note for note in ablation_notes(table))
 
 
 def test_what_is_missing_stays_as_rows_without_numbers(tmp_path: Path) -> None:
@@ -218,7 +221,7 @@ def test_holm_holds_among_the_effects_and_no_verdicts_give_no_rows(tmp_path: Pat
 
 @pytest.mark.parametrize("name", ["families", "ablation"])
 def test_the_scripts_give_equal_bytes(tmp_path: Path, name: str) -> None:
-    cells = [default(), *(Cell(method, 0.6, "m", "m", 0, dataset="d") for method in ("demos", "both", "both_json"))]
+    cells = [default(), *(Cell(method, 0.6, "m", "m", 0, dataset="d") for method in ("demos", "persona", "both"))]
     frame = collect_verdicts(write_cells(tmp_path, cells, [2, 3, 1]))
     params = {"seed": 1, "n_resamples": N, "models": ["m"], "datasets": ["d"]}
     csv = made_twice(tmp_path, name, frame, {}, params)

@@ -157,3 +157,14 @@ def test_markdown_rows_keep_their_number_of_cells(text: str) -> None:
     lines = to_markdown([Block("", frame, 1)], "c", []).split("\n")[2:-1]
     assert len(lines) == 3
     assert all(len(re.findall(r"(?<!\\)\|", re.sub(r"\\\\", "", line))) == 3 for line in lines)
+
+
+def test_blocks_that_a_page_does_not_hold_go_on_in_further_floats() -> None:
+    long = [Block(name, pd.DataFrame({"Name": [f"{name}{n}" for n in range(40)]}), 1) for name in "ABC"]
+    tex = to_tex(long, "What it is", ["A note."], label="tab:long")
+    parts = tex.split(r"\begin{table}")[1:]
+    assert [part.count(r"\begin{tabular}") for part in parts] == [1, 1, 1]
+    assert [r"\caption{What it is}" in part for part in parts] == [True, False, False]
+    assert ["(continued)" in part for part in parts] == [False, True, True]
+    assert ["A note." in part for part in parts] == [False, False, True]
+    assert to_tex([long[0], Block("", long[1].texts.iloc[:22], 1)], "c", [], label="l").count(r"\begin{table}") == 1

@@ -1,12 +1,11 @@
 """What a way of judging is made of: the one registry from the names of methods and variants to levels of factors.
 
-A name that the registry can read needs no code: a method `<base>_<mark>` (`both_json`, `persona_theta`) or with `+`
-for `_`, and a variant of any name, or `<variant>-without-<repair>` for one with a single repair left out.
+Methods are those of `BASES`, variants those of `personalrm.variants`: `<variant>`, `<variant>-with-<repair>` and
+`<variant>-without-<repair>`, each with `+<theta>` or without.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from personalrm.results.comparison_sheets import METHOD, VARIANT, Key
@@ -21,9 +20,8 @@ FACTORS: dict[str, str] = {
     "demonstrations": "Demonstrations",
     "persona": "Persona",
     "theta": "Θ",
-    "persona_format": "Persona format",
     "variant_of": "Variant",
-    "left_out": "Repair left out",
+    "repair": "Single repair",
 }
 """Factor to heading, in the order of columns."""
 BASES: dict[str, tuple[str, str]] = {
@@ -33,42 +31,41 @@ BASES: dict[str, tuple[str, str]] = {
     "both": (YES, YES),
 }
 """Base of a method's name to whether the judge is shown demonstrations, and a persona."""
-MARKS: dict[str, tuple[str, str]] = {"theta": ("theta", YES), "json": ("persona_format", "JSON")}
-"""Mark in a method's name to the level that it sets."""
 REFERENCES: dict[str, str] = {
     "demonstrations": NO,
     "persona": NO,
     "theta": NO,
-    "persona_format": "text",
     "variant_of": "as_published",
-    "left_out": "none",
+    "repair": "none",
 }
 """Level that the others of a factor are set against; the first by name where no cell has it."""
-WITHOUT, SEPARATOR = "-without-", " · "
+SEPARATOR = " · "
 
 
 def levels_of(key: Key) -> dict[str, str] | None:
     """Levels of a cell; None for a method that is no part of the ablation.
 
-    >>> levels = levels_of(("d", "corrected-without-D3", "m", "m", "both_json.logprob", "all"))
-    >>> levels["persona_format"], levels["variant_of"], levels["left_out"]
-    ('JSON', 'corrected', 'D3')
+    >>> levels = levels_of(("d", "corrected-without-ranking+ours", "m", "m", "both.logprob", "all"))
+    >>> levels["variant_of"], levels["repair"], levels["theta"]
+    ('corrected', 'without ranking', 'ours')
     >>> levels_of(("d", "corrected", "m", "m", "memory", "all")) is None
     True
     """
-    base, *marks = re.split(r"[_+]", method_parts(key[METHOD])[0])
-    if base not in BASES or any(mark not in MARKS for mark in marks):
+    base = method_parts(key[METHOD])[0]
+    if base not in BASES:
         return None
     demonstrations, persona = BASES[base]
-    if marks and persona == NO:
-        return None
     levels = dict.fromkeys(FACTORS, NOT_APPLICABLE) | {"demonstrations": demonstrations, "persona": persona}
-    if base != "default":
-        variant, _, repair = key[VARIANT].partition(WITHOUT)
-        levels |= {"variant_of": variant, "left_out": repair or REFERENCES["left_out"]}
-    if persona == YES:
-        levels |= {"theta": NO, "persona_format": REFERENCES["persona_format"]}
-    return levels | dict(MARKS[mark] for mark in marks)
+    if base == "default":
+        return levels
+    variant, _, theta = key[VARIANT].partition("+")
+    repair = REFERENCES["repair"]
+    for word in ("with", "without"):
+        if f"-{word}-" in variant:
+            variant, _, name = variant.partition(f"-{word}-")
+            repair = f"{word} {name}"
+    levels |= {"variant_of": variant, "repair": repair}
+    return levels | {"theta": theta or NO} if persona == YES else levels
 
 
 def changed_factor(first: Levels, second: Levels) -> str | None:

@@ -34,7 +34,7 @@ def _one_decimal(value: object) -> str:
     return EMPTY if plain(value) == EMPTY else f"{float(str(value)):.1f}"
 
 
-def _cost(value: object) -> str:
+def dollars_shown(value: object) -> str:
     """Dollars: two decimals from a dollar up, else three significant digits."""
     if plain(value) == EMPTY:
         return EMPTY
@@ -80,7 +80,7 @@ def main_blocks(table: pd.DataFrame, labels: Mapping[str, str] = METHOD_LABELS) 
             names
             | {column.replace("_", " ").capitalize(): plain(cells[column]) for column in FAILURE_COLUMNS}
             | {"Calls": plain(cells["calls"]), "Tokens in": plain(cells["tokens_in"])}
-            | {"Tokens out": plain(cells["tokens_out"]), "List cost $": _cost(cells["cost_usd_list"])}
+            | {"Tokens out": plain(cells["tokens_out"]), "List cost $": dollars_shown(cells["cost_usd_list"])}
         )
     first, second = pd.DataFrame(accuracy), pd.DataFrame(outcomes)
     if (table["n_draws"] <= 1).all():

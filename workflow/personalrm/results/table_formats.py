@@ -98,6 +98,7 @@ TEX_ESCAPES = {
     "±": r"$\pm$",
     "Θ": r"$\Theta$",
     "·": r"$\cdot$",
+    "−": r"$-$",
     "←": r"$\leftarrow$",
     "→": r"$\rightarrow$",
     "≥": r"$\geq$",
@@ -118,33 +119,54 @@ def _tex(text: str) -> str:
     return "".join(escaped).replace("[", "{[}").replace("]", "{]}")
 
 
+ROWS_A_PAGE = 62
+"""Rows of a shrunk table that a page holds."""
+
+
 def to_tex(blocks: Sequence[Block], caption: str, notes: Sequence[str], *, label: str) -> str:
-    """Blocks as booktabs tabulars in one `table`, shrunk to the width of the text where they are wider."""
-    lines = [
-        r"% Needs \usepackage[T1]{fontenc}, \usepackage[utf8]{inputenc}, \usepackage{booktabs,graphicx}",
-        r"\begin{table}[p]",
-        r"\centering\small",
-        rf"\caption{{{_tex(caption)}}}",
-        rf"\label{{{label}}}",
-    ]
+    """Blocks as booktabs tabulars, shrunk to the width of the text where they are wider, in one `table`.
+
+    Blocks that a page does not hold go on in further floats, and the notes stand in the last one.
+    """
+    pages = _pages(blocks)
+    lines = [r"% Needs \usepackage[T1]{fontenc}, \usepackage[utf8]{inputenc}, \usepackage{booktabs,graphicx}"]
+    for number, page in enumerate(pages):
+        first = [rf"\caption{{{_tex(caption)}}}", rf"\label{{{label}}}"]
+        lines += [r"\begin{table}[p]", r"\centering\small"]
+        lines += [rf"\par {_tex(caption)} (continued)\par"] if number else first
+        lines += [line for block in page for line in _tex_block(block)]
+        if notes and number == len(pages) - 1:
+            lines += [r"\par\medskip\begin{minipage}{\linewidth}\footnotesize"]
+            lines += [rf"{_tex(note)}\par" for note in notes] + [r"\end{minipage}"]
+        lines.append(r"\end{table}")
+    return "\n".join(lines) + "\n"
+
+
+def _pages(blocks: Sequence[Block]) -> list[list[Block]]:
+    """Blocks that stand on one page, in order; a block is never cut."""
+    pages: list[list[Block]] = [[]]
     for block in blocks:
-        columns = "l" * block.n_names + "r" * (block.texts.shape[1] - block.n_names)
-        rows = [" & ".join(_tex(text) for text in row) for row in block.texts.itertuples(index=False)]
-        lines += [rf"\par\medskip\textbf{{{_tex(block.title)}}}\par\smallskip"] if block.title else []
-        lines += [
-            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-            rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
-            r"\toprule",
-            " & ".join(_tex(str(header)) for header in block.texts.columns) + r" \\",
-            r"\midrule",
-            *(row + r" \\" for row in rows),
-            r"\bottomrule",
-            r"\end{tabular}}",
-        ]
-    if notes:
-        lines += [r"\par\medskip\begin{minipage}{\linewidth}\footnotesize"]
-        lines += [rf"{_tex(note)}\par" for note in notes] + [r"\end{minipage}"]
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
+        if pages[-1] and sum(len(other.texts) for other in pages[-1]) + len(block.texts) > ROWS_A_PAGE:
+            pages.append([])
+        pages[-1].append(block)
+    return pages
+
+
+def _tex_block(block: Block) -> list[str]:
+    columns = "l" * block.n_names + "r" * (block.texts.shape[1] - block.n_names)
+    rows = [" & ".join(_tex(text) for text in row) for row in block.texts.itertuples(index=False)]
+    title = [rf"\par\medskip\textbf{{{_tex(block.title)}}}\par\smallskip"] if block.title else []
+    return [
+        *title,
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+        rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
+        r"\toprule",
+        " & ".join(_tex(str(header)) for header in block.texts.columns) + r" \\",
+        r"\midrule",
+        *(row + r" \\" for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}}",
+    ]
 
 
 PAGE_STYLE = (

@@ -11,14 +11,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from personalrm.benchmark.ratings import UserPanel, UserRatings
 from personalrm.config import Config
 from personalrm.config_load import config_hash, read_resolved
 from personalrm.files import atomic_write_text, sha256_file
 from personalrm.llm.store import ResponseStore
 from personalrm.plan import Plan
 from personalrm.prompting import PROMPT_DIR, load_prompt
-from personalrm.records import CallRef, read_records
+from personalrm.records import CallRef
+from personalrm.results.cost_sources import filter_calls, job_seconds
 
 PACKAGES = (
     *("personalrm", "snakemake", "litellm", "pydantic", "jinja2", "pandas", "pyarrow", "scipy", "matplotlib"),
@@ -111,13 +111,9 @@ def _usage(run: Path, filters: Iterable[CallRef]) -> dict[str, Any]:
 
 def _filter_calls(plan: Plan) -> Iterator[CallRef]:
     """Responses that the data sets' filters rest on."""
-    for name in plan.filtered:
-        for path in plan.rating_paths(name):
-            for ratings in read_records(Path(path), UserRatings):
-                yield from ratings.calls
-        for path in plan.panel_paths(name):
-            for panel in read_records(Path(path), UserPanel):
-                yield from panel.calls
+    ratings = [Path(path) for name in plan.filtered for path in plan.rating_paths(name)]
+    panels = [Path(path) for name in plan.filtered for path in plan.panel_paths(name)]
+    return (call.ref for call in filter_calls(ratings, panels))
 
 
 def _paid(config: Config) -> dict[str, dict[str, Any]]:
@@ -133,9 +129,5 @@ def _paid(config: Config) -> dict[str, dict[str, Any]]:
 
 def _wall_time(run: Path) -> float:
     """Sum of the seconds that the run's jobs took, from Snakemake's benchmark files."""
-    seconds = 0.0
-    for path in sorted((run / "benchmarks").rglob("*.tsv")):
-        lines = path.read_text(encoding="utf-8").splitlines()
-        if len(lines) > 1 and lines[0].startswith("s\t"):
-            seconds += float(lines[1].split("\t")[0])
-    return round(seconds, 1)
+    found = map(job_seconds, sorted((run / "benchmarks").rglob("*.tsv")))
+    return round(sum(seconds for seconds in found if seconds is not None), 1)

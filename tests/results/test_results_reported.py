@@ -1,0 +1,370 @@
+"""Reported numbers beside ours: when ours may stand there, by hand; and how both states are drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from comparison_cases import assert_readable, default, frame_of, learned, row_of, texts_of
+from generated_verdicts import Cell, outage, write_cells
+from test_result_scripts import WORKFLOW, job, script
+
+from personalrm.benchmark.settings import ArenaDataset, Dataset, HubSource, LocalDataset, PrismDataset, ProcessedDataset
+from personalrm.config import Config
+from personalrm.errors import DataError
+from personalrm.results.reported_figure import reported_caption, reported_figure, stacks_of
+from personalrm.results.reported_matching import RunIdentity, answering_sets, how_sets_differ, identities
+from personalrm.results.reported_numbers import ReportedNumber, ServedModel, read_numbers, read_served
+from personalrm.results.reported_table import (
+    REPORTED_CAPTION,
+    REPORTED_COLUMNS,
+    SYNTHETIC,
+    marked_synthetic,
+    read_reported_table,
+    reported_blocks,
+    reported_notes,
+    reported_table,
+)
+from personalrm.results.scores import collect_verdicts, write_frame
+from personalrm.results.table_formats import write_table
+
+RESOURCES = WORKFLOW.parent / "resources" / "reported"
+NUMBERS, MODELS = RESOURCES / "synthesizeme.csv", RESOURCES / "models.csv"
+LLAMA = "meta-llama/Llama-3.3-70B-Instruct"
+ALL_RIGHT = {"u": "11", "v": "10"}
+"""75 % right."""
+
+
+def number(**changes: object) -> ReportedNumber:
+    """Default on PRISM by Llama-3.3-70B: 54.35 ± 1.24."""
+    fields: dict[str, object] = {"table": "main results", "data_set": "prism", "revision": "0125", "model": LLAMA}
+    fields |= {"label": "Default", "method": "default", "variant": "", "against": "", "statistic": "accuracy_percent"}
+    fields |= {"value": 54.35, "half_width": 1.24, "interval": "95 %, judgments as independent", "n": 6066}
+    fields |= {"source": "notes", "certainty": "secondary source", "confidence": "high", "note": ""}
+    return ReportedNumber.model_validate(fields | changes)
+
+
+def run(
+    differs: tuple[str, ...] = (), model: str = f"together_ai/{LLAMA}", snapshot: str = "", answer: str = "prism"
+) -> RunIdentity:
+    """A run whose data set `d` answers to PRISM and whose model `m` is the paper's."""
+    return RunIdentity({"d": answer}, {"d": differs}, {"m": (model, snapshot)}, read_served(MODELS))
+
+
+def compared(
+    tmp_path: Path, one: ReportedNumber, identity: RunIdentity | None = None, cells: list[Cell] | None = None
+) -> dict[str, object]:
+    frame = frame_of(tmp_path, [(cell, ALL_RIGHT) for cell in cells or [default()]])
+    table = reported_table([one], frame, identity or run(), seed=1, n_resamples=99)
+    assert tuple(table.columns) == REPORTED_COLUMNS
+    return row_of(table)
+
+
+def assert_empty(row: dict[str, object], status: str, reason: str) -> None:
+    assert row["status"] == status
+    assert reason in str(row["reason"])
+    assert all(pd.isna(row[name]) for name in ("ours", "ours_low", "ours_high", "difference", "our_users"))
+    assert row["ours_in_reported"] == row["reported_in_ours"] == row["our_model"] == ""
+
+
+def test_ours_beside_a_number_that_matches_in_everything(tmp_path: Path) -> None:
+    row = compared(tmp_path, number())
+    assert (row["status"], row["ours"], row["our_data_set"], row["our_model"]) == ("comparable", 75, "d", "m")
+    assert row["difference"] == pytest.approx(75 - 54.35)
+    assert (row["reported_low"], row["reported_high"]) == (pytest.approx(53.11), pytest.approx(55.59))
+    # Resampling u (2 of 2) and v (1 of 2) gives 50, 75 or 100 %.
+    assert (row["ours_low"], row["ours_high"]) == (50, 100)
+    assert (row["ours_in_reported"], row["reported_in_ours"]) == ("no", "yes")
+    assert (row["our_users"], row["our_judgments"]) == (2, 4)
+
+
+def test_inside_is_asked_of_each_interval_alone(tmp_path: Path) -> None:
+    assert compared(tmp_path, number(value=74.0))["ours_in_reported"] == "yes"
+    bare = compared(tmp_path, number(value=40.0, half_width=None, interval=""))
+    assert (bare["ours_in_reported"], bare["reported_in_ours"]) == ("", "no")
+    alone = frame_of(tmp_path / "alone", [(default(), {"u": "10"})])
+    one_user = row_of(reported_table([number()], alone, run(), seed=1, n_resamples=9))
+    assert (one_user["ours"], one_user["reported_in_ours"], one_user["ours_in_reported"]) == (50, "", "no")
+
+
+@pytest.mark.parametrize(
+    ("one", "identity", "reason"),
+    [
+        (number(data_set="arena"), run(), "no data set of this run answers to arena"),
+        (number(data_set="LiteraryTaste"), run(), "no data set of this run answers to LiteraryTaste"),
+        (number(), RunIdentity({}, {}, run().models, run().served), "no data set of this run answers to prism"),
+        (number(model="meta-llama/Llama-3.1-8B-Instruct"), run(), "no model of this run is"),
+        (number(), run(model="smollm2-135m"), "no model of this run is"),
+        (number(), run(model=f"{LLAMA}-Guard"), "no model of this run is"),
+        (number(), run(model=f"not{LLAMA}"), "no model of this run is"),
+        (number(model="not stated"), run(), "does not name the model"),
+        (number(method="demographics"), run(), "demographics was not run"),
+        (number(method="demos", variant="as_published"), run(), "demos was not run"),
+        (number(method=""), run(), "no such method here"),
+        (number(statistic="match_percent"), run(), "no such statistic"),
+        (
+            number(method="default", against="memory", statistic="difference_points", half_width=None, interval=""),
+            run(),
+            "memory was not run",
+        ),
+    ],
+)
+def test_what_the_run_has_not_is_not_run(
+    tmp_path: Path, one: ReportedNumber, identity: RunIdentity, reason: str
+) -> None:
+    assert_empty(compared(tmp_path, one, identity), "not run", reason)
+
+
+@pytest.mark.parametrize(
+    ("one", "identity", "reason"),
+    [
+        (number(), run(("rebuilt benchmark", "users of all parts are judged")), "rebuilt benchmark; users of all"),
+        (number(), run(snapshot="2024-12-06"), "snapshot '2024-12-06' is not listed"),
+        (number(revision="not stated"), run(), "does not state the release"),
+        (number(model="Llama-3.1-70B"), run(model="x/Llama-3.1-70B"), ""),
+        (
+            number(model="Llama-3.1-8B", revision="not stated"),
+            run(model="meta-llama/Llama-3.1-8B-Instruct"),
+            "does not state the release of the data; the source does not say which Llama-3.1-8B",
+        ),
+    ],
+)
+def test_what_the_run_has_otherwise_is_not_comparable(
+    tmp_path: Path, one: ReportedNumber, identity: RunIdentity, reason: str
+) -> None:
+    # An id that merely ends like a reported model's short name is another model.
+    status = "not comparable" if reason else "not run"
+    assert_empty(compared(tmp_path, one, identity), status, reason)
+
+
+DEMOS = number(method="demos", variant="as_published")
+
+
+@pytest.mark.parametrize(
+    ("one", "cell", "reason"),
+    [
+        (DEMOS, learned("demos"), "variant corrected, not as_published"),
+        (DEMOS, learned("demos", k=2)._replace(variant="as_published"), "k = 2, not all"),
+        (DEMOS, learned("demos.logprob")._replace(variant="as_published"), "judged as demos.logprob"),
+        (number(), default(method="default@all"), "judged as default@all"),
+        (number(), default(method="default.logprob_both"), "judged as default.logprob_both"),
+    ],
+)
+def test_variant_k_and_kind_of_verdict_must_match(tmp_path: Path, one: ReportedNumber, cell: Cell, reason: str) -> None:
+    assert_empty(compared(tmp_path, one, cells=[cell]), "not comparable", reason)
+    if cell.profile_model is not None:
+        exact = learned("demos")._replace(variant="as_published")
+        assert compared(tmp_path, one, cells=[cell, exact])["ours"] == 75
+        transferred = exact._replace(profile_model="other")
+        assert_empty(compared(tmp_path, one, cells=[transferred]), "not run", "demos was not run")
+
+
+def test_an_outage_is_no_number_to_compare(tmp_path: Path) -> None:
+    paths = write_cells(tmp_path, [default()], [2, 2], rule=outage)
+    table = reported_table([number()], collect_verdicts(paths), run(), seed=1, n_resamples=9)
+    assert_empty(row_of(table), "not comparable", "no answers")
+    frame = frame_of(tmp_path / "some", [(default(), {"u": "1111e", "v": "10"})])
+    table = reported_table([number()], frame, run(), seed=1, n_resamples=9)
+    assert_empty(row_of(table), "not comparable", "more than 1 % provider errors")
+
+
+def test_a_difference_is_paired_on_the_same_judgments(tmp_path: Path) -> None:
+    demos = learned("demos")._replace(variant="as_published")
+    frame = frame_of(tmp_path, [(default(), {"u": "10", "v": "0."}), (demos, {"u": "11", "v": "11"})])
+    claim = number(method="demos", variant="as_published", against="default", statistic="difference_points", value=3.41)
+    row = row_of(reported_table([claim], frame, run(), seed=1, n_resamples=99))
+    # u: 2 of 2 against 1 of 2; v: 1 of 1 against 0 of 1.
+    assert row["ours"] == pytest.approx(66.6667)
+    assert (row["our_judgments"], row["our_method"]) == (3, "demos - default")
+
+
+def test_the_provider_may_quantise_but_the_reader_is_told(tmp_path: Path) -> None:
+    row = compared(tmp_path, number(), run(model=f"together_ai/{LLAMA}-Turbo"))
+    assert row["status"] == "comparable"
+    assert "quantised" in str(row["reason"])
+
+
+def test_random_needs_no_model(tmp_path: Path) -> None:
+    cell = Cell("random", 0.5, None, variant="baseline", dataset="d")
+    one = number(model="none", method="random", value=50.0, half_width=None, interval="")
+    assert compared(tmp_path, one, run(model="smollm2-135m"), [cell])["ours"] == 75
+
+
+def test_of_several_models_the_one_that_matches_counts(tmp_path: Path) -> None:
+    identity = run()._replace(models={"a": (LLAMA, "pinned"), "m": (LLAMA, "")})
+    assert compared(tmp_path, number(), identity, [default("a"), default("m")])["our_model"] == "m"
+
+
+def hub(name: str) -> HubSource:
+    return HubSource(repo=f"MichaelR207/{name}", revision="main", files=["x.parquet"])
+
+
+def config(entry: Dataset) -> Config:
+    """A run of the test users, as the paper's tables are."""
+    return Config.model_validate({"run": "r", "evaluate_users": "test", "datasets": {"p": entry.model_dump()}})
+
+
+def processed(repo: str = "prism_personalized_0125", **more: object) -> ProcessedDataset:
+    fields = {"name": "p", "source": "personalrewardbench", "hub": hub(repo)}
+    return ProcessedDataset.model_validate(fields | more)
+
+
+@pytest.mark.parametrize(
+    ("entry", "answers", "differs"),
+    [
+        (processed(), "prism", []),
+        (processed(repo="chatbot_arena_personalized_0125"), "arena", []),
+        (processed(repo="prism_personalized_1023"), "prism", ["prism_personalized_1023 is not the release"]),
+        (processed(keep_splits=False), "prism", ["splits made anew"]),
+        (processed(max_users=9), "prism", ["only part of the data (max_users 9)"]),
+        (processed(filters={"personalizable": {"model": "m"}}), "prism", ["filtered again"]),
+        (ProcessedDataset(name="p", source="personalrewardbench", path=Path("prism_0125")), "prism", ["local folder"]),
+        (PrismDataset(name="p", source="prism", path=Path("x")), "prism", ["rebuilt benchmark"]),
+        (ArenaDataset(name="p", source="arena", path=Path("x")), "arena", ["rebuilt benchmark"]),
+        (LocalDataset(name="p", path=Path("x")), None, None),
+    ],
+)
+def test_how_a_data_set_differs_from_the_papers(entry: Dataset, answers: str | None, differs: list[str] | None) -> None:
+    of_run = config(entry)
+    assert answering_sets(of_run) == ({"p": answers} if answers else {})
+    found = how_sets_differ(of_run).get("p")
+    assert (found is None) == (differs is None)
+    assert [text for text, part in zip(found or [], differs or [], strict=True) if part not in text] == []
+
+
+def test_users_of_all_parts_are_not_those_of_the_paper() -> None:
+    everyone = config(processed()).model_copy(update={"evaluate_users": "all"})
+    assert how_sets_differ(everyone) == {"p": ["users of all parts are judged"]}
+
+
+def test_identity_is_what_the_config_says() -> None:
+    models = {"a": {"model": f"together_ai/{LLAMA}"}, "b": {"backend": "embedded", "model": "x", "snapshot": "s"}}
+    of_run = Config.model_validate({"run": "r", "datasets": {"d": {"path": "x"}}, "models": models})
+    assert identities(of_run) == {"a": [f"together_ai/{LLAMA}", ""], "b": ["x", "s"]}
+    assert answering_sets(of_run) == {}
+
+
+def test_the_reported_numbers_agree_with_each_other() -> None:
+    numbers, served = read_numbers(NUMBERS), read_served(MODELS)
+    assert len(numbers) == 117
+    value = {(n.table, n.data_set, n.model, n.label, n.statistic): n.value for n in numbers}
+    assert len(value) == len(numbers)
+    main = {key[1:4]: number for key, number in value.items() if key[0] == "main results"}
+    claims = {key[1:4]: number for key, number in value.items() if key[4] == "difference_points"}
+    best = {name: main[name, LLAMA, "SynthesizeMe: Just Demos"] for name in ("arena", "prism")}
+    for data_set, other in (("arena", "Memory"), ("arena", "Default"), ("prism", "Default"), ("prism", "Demographics")):
+        claim = claims[data_set, LLAMA, f"SynthesizeMe (best) − {other}"]
+        assert claim == pytest.approx(best[data_set] - main[data_set, LLAMA, other], abs=0.005)
+    # Arena's numbers are all k of 568 judgments.
+    for one in (n for n in numbers if n.n == 568):
+        assert round(100 * round(one.value * 5.68) / 568, 2) == one.value
+    assert {n.model for n in numbers if n.certainty == "secondary source"} - {s.model for s in served} <= {
+        *("not stated", "o4-mini", "Llama-3.1-8B-Instruct judge")
+    }
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "message"),
+    [
+        ("value", "many", "value: Input should be a valid number"),
+        ("value", "nan", "value"),
+        ("value", "101", "no percentage"),
+        ("half_width", "", "half_width and interval belong together"),
+        ("half_width", "-1", "half_width"),
+        ("method", "nonsense", "no method 'nonsense'"),
+        ("against", "memory", "against is for differences"),
+        ("certainty", "sure", "certainty"),
+        ("statistic", "f1", "statistic"),
+        ("source", "", "source"),
+    ],
+)
+def test_a_wrong_row_is_named_with_file_and_line(tmp_path: Path, column: str, text: str, message: str) -> None:
+    frame = pd.read_csv(NUMBERS, dtype=str, keep_default_na=False).iloc[:3]
+    frame.loc[1, column] = text
+    frame.to_csv(tmp_path / "bad.csv", index=False)
+    with pytest.raises(DataError, match=r"bad\.csv, line 3: .*") as error:
+        read_numbers(tmp_path / "bad.csv")
+    assert message in str(error.value)
+
+
+def test_a_served_model_that_differs_must_say_how(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("model,id,snapshot,same,note\na,b,,yes,\na,c,,no,\n")
+    with pytest.raises(DataError, match=r"m\.csv, line 3: .*note must say why"):
+        read_served(tmp_path / "m.csv")
+    (tmp_path / "m.csv").write_text("model,id,snapshot,same,note\na,b,,yes,,more\n")
+    with pytest.raises(DataError, match="beyond the last column"):
+        read_served(tmp_path / "m.csv")
+    assert all(isinstance(entry, ServedModel) for entry in read_served(MODELS))
+
+
+def paper_like(folder: Path) -> tuple[pd.DataFrame, RunIdentity]:
+    """Generated verdicts of a run that names the paper's data sets and models."""
+    cells = []
+    for dataset in ("arena", "prism"):
+        cells.append(Cell("random", 0.5, None, variant="baseline", dataset=dataset))
+        for model in ("large", "small"):
+            cells += [
+                Cell(name, 0.6, model, variant="baseline", dataset=dataset) for name in ("default", "demographics")
+            ]
+            profiled = Cell("memory", 0.62, model, model, 0, variant="as_published", dataset=dataset)
+            cells += [profiled._replace(method=name) for name in ("memory", "demos", "persona", "both")]
+    served = read_served(MODELS)
+    models = {"large": (LLAMA, ""), "small": ("meta-llama/Llama-3.1-8B-Instruct", "")}
+    identity = RunIdentity({"arena": "arena", "prism": "prism"}, {"arena": (), "prism": ()}, models, served)
+    return collect_verdicts(write_cells(folder, cells, [4] * 12)), identity
+
+
+def test_generated_verdicts_fill_table_and_forest_and_are_marked_synthetic(tmp_path: Path) -> None:
+    frame, identity = paper_like(tmp_path / "v")
+    table = reported_table(read_numbers(NUMBERS), frame, identity, seed=1, n_resamples=49)
+    filled = table[table["status"] == "comparable"]
+    assert len(filled) == 18
+    assert set(filled["revision"]) == {"0125"}
+    assert filled[["ours", "difference", "reported_in_ours"]].notna().all(axis=None)
+    made = write_table(
+        table,
+        tmp_path / "reported",
+        caption=marked_synthetic(REPORTED_CAPTION),
+        notes=reported_notes(table),
+        blocks=reported_blocks(table),
+    )
+    assert all("SYNTHETIC" in path.read_text() for path in made[1:])
+    figure = reported_figure(table, title_note="generated verdicts", watermark=SYNTHETIC)
+    texts = texts_of(figure)
+    assert texts.count(SYNTHETIC) == 3
+    diamonds = [line for axes in figure.axes for line in axes.lines if line.get_marker() == "D"]
+    assert len(diamonds) == len(filled)
+    assert "18 numbers" in reported_caption(table)
+
+
+def test_a_run_of_other_data_and_models_has_not_run_anything_and_says_so(tmp_path: Path) -> None:
+    frame = collect_verdicts(write_cells(tmp_path / "v", [default("smollm2-135m", dataset="quickstart")], [2, 2]))
+    write_frame(frame, tmp_path / "verdicts.parquet")
+    inputs: dict[str, object] = {"verdicts": str(tmp_path / "verdicts.parquet")}
+    inputs |= {"numbers": str(NUMBERS), "models": str(MODELS)}
+    params: dict[str, object] = {"answers_to": {}, "differs": {}, "models": {"s": ["smollm2-135m", ""]}}
+    for folder in ("one", "two"):
+        csv = str(tmp_path / folder / "reported.csv")
+        script("table_reported").main(job(inputs, {"csv": csv}, params | {"seed": 1, "n_resamples": 9}))
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
+    csv, pdf, txt = (str(tmp_path / "one" / f"reported.{end}") for end in ("csv", "pdf", "txt"))
+    script("figure_reported").main(job({"csv": csv}, {"pdf": pdf, "caption": txt}, {"watermark": SYNTHETIC}))
+    table = read_reported_table(Path(csv))
+    assert set(table["status"]) == {"not run"}
+    assert table["ours"].isna().all()
+    drawn = reported_figure(table)
+    assert_readable(drawn)
+    places = sum(len(stack.rows) for stack in stacks_of(table).values())
+    assert texts_of(drawn).count("not run") == places == 90
+    assert not any("SYNTHETIC" in (tmp_path / "one" / f"reported.{end}").read_text().upper() for end in ("md", "txt"))
+    first = reported_blocks(table)[0].texts.iloc[0]
+    assert (first["Reported"], first["Certainty"]) == ("56.69 ± 4.05", "secondary source")
+    assert first["Ours [95 % CI]"] == "not run"
+
+
+def test_no_script_or_rule_knows_the_watermark() -> None:
+    for path in [*(WORKFLOW / "scripts").glob("*.py"), *(WORKFLOW / "rules").glob("*.smk")]:
+        assert "watermark" not in path.read_text().casefold(), path
+        assert SYNTHETIC not in path.read_text().casefold(), path

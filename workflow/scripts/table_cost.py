@@ -1,0 +1,56 @@
+"""Make the table of cost: calls, tokens, list price and wall time, by stage and model and by method.
+
+| snakemake field      | content                                                                        |
+|----------------------|--------------------------------------------------------------------------------|
+| input.calls          | calls.parquet of `collect_scores`                                              |
+| input.main           | main.csv of `table_main`: accuracies                                           |
+| input.ratings        | files of ratings of the data sets' filters (none where nothing is rated)       |
+| input.panels         | files of panel votes of the filters (none without a panel)                     |
+| params.benchmarks    | folder of Snakemake's benchmark files: seconds of the jobs                     |
+| params.store         | store of responses: cached tokens; it may be gone                              |
+| params.models        | names of the config's models                                                   |
+| params.raters        | data set to the model that rates its pairs                                     |
+| output.csv           | all columns of `cost_table.COST_COLUMNS`; dollars, seconds, percent            |
+| output.md, tex, html | the same for people; must stand beside the csv under the same name             |
+
+Seconds and cached tokens differ from run to run, and so do these files.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from personalrm.results.cost_sources import cached_tokens, filter_calls, job_times
+from personalrm.results.cost_table import cost_table
+from personalrm.results.cost_text import COST_CAPTION, cost_blocks, cost_notes
+from personalrm.results.main_table import read_main_table
+from personalrm.results.scores import read_frame
+from personalrm.results.table_formats import write_table
+
+if TYPE_CHECKING:
+    from snakemake.script import Snakemake
+
+
+def main(snakemake: "Snakemake") -> None:
+    """Compute the table and write its four formats."""
+    files, params = snakemake.input, snakemake.params
+    calls = read_frame(Path(files.calls))
+    filters = list(filter_calls(map(Path, files.get("ratings", [])), map(Path, files.get("panels", []))))
+    keys = sorted({*calls["key"].astype(str), *(call.ref.key for call in filters)})
+    table = cost_table(
+        calls,
+        read_main_table(Path(files.main)),
+        filters=filters,
+        times=job_times(Path(params.benchmarks), list(params.models), dict(params.raters)),
+        cached=cached_tokens(Path(params.store), keys),
+    )
+    write_table(
+        table,
+        Path(snakemake.output.csv).with_suffix(""),
+        caption=COST_CAPTION,
+        notes=cost_notes(table),
+        blocks=cost_blocks(table),
+    )
+
+
+if "snakemake" in globals():
+    main(globals()["snakemake"])
