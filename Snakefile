@@ -33,14 +33,25 @@ include: "workflow/rules/results.smk"
 include: "workflow/rules/comparisons.smk"
 
 
+# All tables and figures of the run, in the order of the report.
+RESULTS = [
+    *rules.table_main.output,
+    *rules.figure_main.output,
+    *COMPARISONS,
+    *rules.table_benchmark.output,
+    *rules.table_funnel.output,
+    *rules.figure_funnel.output,
+    *PLAN.sensitivity_results(),
+]
+
+
+include: "workflow/rules/report.smk"
+
+
 rule all:
     default_target: True
     input:
-        rules.table_main.output,
-        rules.figure_main.output,
-        rules.table_benchmark.output,
-        rules.table_funnel.output,
-        rules.figure_funnel.output,
-        PLAN.sensitivity_results(),
-        COMPARISONS,
+        RESULTS,
         rules.manifest.output,
+        rules.report.output,
+        rules.transcripts.output,
