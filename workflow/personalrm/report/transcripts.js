@@ -23,6 +23,11 @@
   // A part that is made when it is opened.
   function folded(title, fill) {
     const box = add(make("details"), make("summary", title));
+    if (read().unfold) {
+      fill(box);
+      box.open = true;
+      return box;
+    }
     box.addEventListener("toggle", () => { if (box.open && box.children.length === 1) fill(box); });
     return box;
   }
@@ -42,7 +47,8 @@
   // The address after "#" holds filters, page and item, so that a view can be linked to.
   function read() {
     const given = new URLSearchParams(location.hash.slice(1));
-    const state = { page: Number(given.get("page")) || 0, item: given.has("item") ? Number(given.get("item")) : null };
+    const state = { page: Number(given.get("page")) || 0, item: null, unfold: given.get("unfold") || "" };
+    if (given.has("item")) state.item = Number(given.get("item"));
     for (const name of FILTERS) state[name] = given.get(name) || "";
     return state;
   }
@@ -67,6 +73,11 @@
       select.addEventListener("change", () => go({ [name]: select.value, page: 0, item: null }));
       add(at("filters"), add(make("label", NAMES[name]), select));
     }
+    const unfold = make("input");
+    unfold.type = "checkbox";
+    unfold.id = "unfold";
+    unfold.addEventListener("change", () => go({ unfold: unfold.checked ? "1" : "" }));
+    add(at("filters"), add(make("label", "Unfold prompts"), unfold));
   }
 
   function badge(outcome) {
@@ -211,6 +222,7 @@
     const page = Math.min(state.page, pages - 1);
     const current = found.includes(state.item) ? state.item : found[page * PAGE];
     for (const name of FILTERS) at(`filter-${name}`).value = state[name];
+    at("unfold").checked = Boolean(state.unfold);
     at("count").textContent = `${found.length.toLocaleString("en")} judged pairs, page ${page + 1} of ${pages}`;
     at("back").disabled = page === 0;
     at("on").disabled = page === pages - 1;

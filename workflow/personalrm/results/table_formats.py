@@ -112,8 +112,8 @@ def _tex(text: str) -> str:
         TEX_ESCAPES.get(c, c if " " <= c <= "~" or "À" <= c <= "ÿ" else f"[U+{ord(c):04X}]")
         for c in " ".join(text.split())
     )
-    # "[" or "*" after "\\\\" would be read as its argument.
-    return re.sub(r"[][*]", r"{\g<0>}", "".join(escaped))
+    # "[" or "*" after "\\" would be read as its argument.
+    return re.sub(r"[\[\]*]", r"{\g<0>}", "".join(escaped))
 
 
 def to_tex(blocks: Sequence[Block], caption: str, notes: Sequence[str], *, label: str) -> str:
