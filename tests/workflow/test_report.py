@@ -45,7 +45,7 @@ def test_a_run_ends_with_its_report_and_its_transcripts(project: Project, server
     assert {"main", "differences", "transfer"} <= set(made)
     assert all(f'<section id="{name}">' in source for name in made)
     assert page.tags.count("img") == len(list((project.run / "figures").glob("*.svg")))
-    assert "canary-pass" not in source
+    assert "canary-pass" not in source + (project.run / "manifest.json").read_text(encoding="utf-8")
     assert "people: 3 users with 42 pairs; 3 judged, on 12 test pairs." in source
     assert "Table or figure filter sensitivity" in source
     assert "Table or figure transfer" not in source
@@ -66,14 +66,6 @@ def test_a_run_ends_with_its_report_and_its_transcripts(project: Project, server
         for path in (project.run / "verdicts").rglob("*.jsonl")
         for line in path.read_text(encoding="utf-8").splitlines()
     )
-
-    before, calls = (
-        {name: (project.run / name).read_bytes() for name in ("report.html", "transcripts.html")},
-        server.count,
-    )
-    project.snakemake("--forcerun", "report", "transcripts")
-    assert {name: (project.run / name).read_bytes() for name in before} == before
-    assert server.count == calls
 
     project.snakemake("--report", "snakemake.html")
     own = (project.folder / "snakemake.html").read_text(encoding="utf-8")

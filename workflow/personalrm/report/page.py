@@ -14,9 +14,10 @@ from markupsafe import Markup
 
 from personalrm.config import Config
 from personalrm.errors import DataError
-from personalrm.report.page_parts import asset, render, without_secrets
+from personalrm.report.page_parts import asset, render
 from personalrm.report.summary import what_came_out, what_failed, what_was_not_run, what_was_run
 from personalrm.results.table_formats import EMPTY
+from personalrm.stages.manifest import without_secrets
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,22 +1,18 @@
-"""What both pages share: templates that escape, data inside a page, and text without credentials."""
+"""What both pages share: templates that escape, and data inside a page."""
 
 from __future__ import annotations
 
 import base64
 import functools
 import hashlib
-import re
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from personalrm.files import canonical_json
-from personalrm.llm.http_clients import without_credentials
 
 FOLDER = Path(__file__).parent
-_ADDRESS = re.compile(r"[a-z+]+://[^\s\"'<>]+")
 
 
 def render(template: str, **values: object) -> str:
@@ -59,16 +55,3 @@ def embedded_json(value: object) -> Markup:
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return Markup(text)
-
-
-def without_secrets(value: Any) -> Any:  # noqa: ANN401 - JSON
-    """The same value (of JSON's kinds) with logins and queries cut out of every address in it.
-
-    >>> without_secrets({"api_base": "https://me:pass@host/v1?api_key=abc"})
-    {'api_base': 'https://host/v1'}
-    """
-    if isinstance(value, dict):
-        return {key: without_secrets(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [without_secrets(item) for item in value]
-    return _ADDRESS.sub(lambda found: without_credentials(found[0]), value) if isinstance(value, str) else value

@@ -158,14 +158,14 @@ def _difference(row: Row, rows: Sequence[Row], compared: Sequence[Row]) -> str:
         0: "the interval holds 0, so that a difference is not shown",
         -1: "the interval lies below 0",
         None: "without an interval nothing can be said",
-    }[side(found)]
+    }[_side(found)]
     holm = float(found["p_holm"])
     adjusted = f"; p = {holm:.2g} after Holm's adjustment for all comparisons of the table" if _known(holm) else ""
-    doubt = ", so that chance is not ruled out" if side(found) and holm >= LEVEL else ""
+    doubt = ", so that chance is not ruled out" if _side(found) and holm >= LEVEL else ""
     return f"{name} against Default on the same judgments: {points}: {verdict}{adjusted}{doubt}."
 
 
-def side(row: Row) -> int | None:
+def _side(row: Row) -> int | None:
     """Where a difference's interval lies: 1 above 0, -1 below, 0 if it holds 0 (an end at 0 included), None without."""
     if not _known(row["ci_low"]):
         return None
@@ -186,7 +186,7 @@ def _all_comparisons(compared: Sequence[Row]) -> Iterator[str]:
     sound = [row for row in compared if row["status"] == OK]
     if not sound:
         return
-    above, below = (sum(side(row) == sign for row in sound) for sign in (1, -1))
+    above, below = (sum(_side(row) == sign for row in sound) for sign in (1, -1))
     kept = sum(row["p_holm"] < LEVEL for row in sound)
     yield (
         f"Against Default, of {_count(len(sound), 'comparison')}: {above} above and {below} below it with an interval "
