@@ -73,7 +73,7 @@ def test_the_oracle_and_other_pairs_are_no_candidates(tmp_path: Path) -> None:
     oracle, other = default(method="oracle"), default(method="default@all")
     said = came_out(scores_of(tmp_path, (default(), MIXED), (oracle, RIGHT), (other, RIGHT), (learned(), WRONG)))
     assert "the highest accuracy of 2 ways to judge test pairs, oracle aside, is 50.0 %: Default" in said
-    assert "d: m reaches 100.0 % (95 % interval 100.0 to 100.0 %) when it is told the planted taste" in said
+    assert "d: Oracle (planted taste) reaches 100.0 % (95 % interval 100.0 to 100.0 %): it is told" in said
     assert "of 1 comparison:" in said
 
 
@@ -100,12 +100,18 @@ def test_failures_and_gaps_are_counted(tmp_path: Path) -> None:
     missing: Said = {**MIXED, "u1": ""}
     scores = scores_of(tmp_path, (default(), spoilt), (learned(), missing), (learned("demos"), {"u9": "1t"}))
     said = "\n".join(what_failed(scores.main, scores.differences, scores.verdicts))
-    assert "Of 12 judgments, 1 tie, 2 provider error; each counts as not right." in said
+    assert "Of 12 judgments: 1 × tie, 2 × provider error; each counts as not right." in said
     assert "d: Default is no result: 2 of 6 judgments are provider errors." in said
     assert "no verdict for 1 failed of 3 users" in said
     assert "paired comparison without a number" in said or "paired comparisons without a number" in said
     # A row that an outage spoils is never the best one.
     assert "%: Default" not in came_out(scores)
+    assert "demonstrations against Default: no result: provider errors." in came_out(scores)
+    assert "Against Default, of" not in came_out(scores)
+
+
+def test_below_chance_is_said(tmp_path: Path) -> None:
+    assert "0.0 to 0.0 %; below chance)" in came_out(scores_of(tmp_path, (default(), WRONG)))
 
 
 def test_clean_runs_say_so(tmp_path: Path) -> None:

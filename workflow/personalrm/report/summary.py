@@ -137,7 +137,9 @@ def _interval(row: Row, unit: str, more: str = "") -> str:
 
 
 def _chance(row: Row) -> str:
-    return "" if row["ci_low"] > 50 else "; chance, 50 %, is not excluded"
+    if row["ci_low"] > 50:
+        return ""
+    return "; below chance" if row["ci_high"] < 50 else "; chance, 50 %, is not excluded"
 
 
 def _difference(row: Row, rows: Sequence[Row], compared: Sequence[Row]) -> str:
@@ -150,8 +152,8 @@ def _difference(row: Row, rows: Sequence[Row], compared: Sequence[Row]) -> str:
     if not match:
         return f"{name} has no judge of its own, and so no paired difference to Default."
     found = match[0]
-    if found["status"] != OK:
-        return f"{name} against Default: {found['status']}."
+    if found["status"] != OK or found["outage"]:
+        return f"{name} against Default: {'no result: provider errors' if found['outage'] else found['status']}."
     points = f"{found['difference']:+.1f} points{_interval(found, ' points')}"
     verdict = {
         1: "the interval lies above 0",
@@ -174,16 +176,17 @@ def _side(row: Row) -> int | None:
 
 def _ceiling(main: pd.DataFrame) -> Iterator[str]:
     """How far a judge comes that is told the planted taste."""
-    for row in _rows(main):
-        if method_parts(row["method"])[0] == "oracle" and "@" not in row["method"] and _known(row["accuracy"]):
+    oracles = [row for row in _rows(main) if method_parts(row["method"])[0] == "oracle" and "@" not in row["method"]]
+    for row in oracles:
+        if _known(row["accuracy"]) and not is_outage(row):
             yield (
-                f"{row['dataset']}: {row['judge_model']} reaches {row['accuracy']:.1f} %{_interval(row, ' %')} when it "
-                "is told the planted taste (the oracle, no method)."
+                f"{row['dataset']}: {_name(row, oracles)} reaches {row['accuracy']:.1f} %{_interval(row, ' %')}: it is "
+                "told what no method can know."
             )
 
 
 def _all_comparisons(compared: Sequence[Row]) -> Iterator[str]:
-    sound = [row for row in compared if row["status"] == OK]
+    sound = [row for row in compared if row["status"] == OK and not row["outage"]]
     if not sound:
         return
     above, below = (sum(_side(row) == sign for row in sound) for sign in (1, -1))
@@ -199,9 +202,9 @@ def what_failed(main: pd.DataFrame, differences: pd.DataFrame, verdicts: pd.Data
     """Judgments that were no verdict, rows that an outage spoils, users and comparisons without a number."""
     total = int(main["n_judgments"].sum())
     counts = {column: int(main[column].sum()) for column in FAILURE_COLUMNS}
-    said = [f"{number:,} {column.replace('_', ' ')}" for column, number in counts.items() if number]
+    said = [f"{number:,} × {column.replace('_', ' ')}" for column, number in counts.items() if number]
     found = [
-        f"Of {_count(total, 'judgment')}, {', '.join(said)}; each counts as not right."
+        f"Of {_count(total, 'judgment')}: {', '.join(said)}; each counts as not right."
         if said
         else f"All {total:,} judgments named one of the two answers."
     ]
