@@ -36,16 +36,27 @@ include: "workflow/rules/details.smk"
 include: "workflow/rules/accounts.smk"
 
 
+# All tables and figures of the run, in the order of the report.
+RESULTS = [
+    *rules.table_main.output,
+    *rules.figure_main.output,
+    *COMPARISONS,
+    *DETAILS,
+    *ACCOUNTS,
+    *rules.table_benchmark.output,
+    *rules.table_funnel.output,
+    *rules.figure_funnel.output,
+    *PLAN.sensitivity_results(),
+]
+
+
+include: "workflow/rules/report.smk"
+
+
 rule all:
     default_target: True
     input:
-        rules.table_main.output,
-        rules.figure_main.output,
-        rules.table_benchmark.output,
-        rules.table_funnel.output,
-        rules.figure_funnel.output,
-        PLAN.sensitivity_results(),
-        COMPARISONS,
-        DETAILS,
-        ACCOUNTS,
+        RESULTS,
         rules.manifest.output,
+        rules.report.output,
+        rules.transcripts.output,

@@ -146,8 +146,10 @@ def test_tex_holds_no_bare_special_character(text: str) -> None:
 
 
 def test_tex_names_known_signs_and_spells_out_the_rest() -> None:
-    source = to_tex([Block("", pd.DataFrame({"h": ["± 4 – é 🎉 [x]"]}), 1)], "50 %", [], label="l")
+    source = to_tex([Block("", pd.DataFrame({"h": ["± 4 – é 🎉 [x]", "*"]}), 1)], "50 %", [], label="l")
     assert r"$\pm$ 4 -- é {[}U+1F389{]} {[}x{]} \\" in source
+    # A bare star after the end of a row would be taken for a part of the command, and be gone.
+    assert "\n{*} \\\\\n" in source
     assert r"\caption{50 \%}" in source
 
 

@@ -80,6 +80,7 @@ class Project:
         """All results that must be equal from run to run, by relative path; cost.* holds seconds and is left out."""
         kept = ("data", "traces", "profiles", "verdicts", "tables", "figures")
         files = [path for name in kept for path in sorted((self.run / name).rglob("*")) if path.is_file()]
+        files += self.run.glob("transcripts.html")
         return {str(path.relative_to(self.run)): path.read_bytes() for path in files if path.stem != "cost"}
 
 

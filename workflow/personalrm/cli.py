@@ -121,6 +121,9 @@ def _add_judging(commands: Any) -> None:  # noqa: ANN401
 def _add_results(commands: Any) -> None:  # noqa: ANN401
     manifest = _stage(commands, "manifest", _manifest, "write what a run was made of")
     manifest.add_argument("--out", type=Path, required=True)
+    transcripts = _stage(commands, "transcripts", _transcripts, "write the page on which every judgment can be read")
+    transcripts.add_argument("--out", type=Path, required=True)
+    transcripts.add_argument("--max-judgments", type=int, help="a larger run shows some of its users (10000)")
     summary = commands.add_parser("summary", help="print the main table of a run and where its results are")
     summary.add_argument("run", type=Path, help="folder of the run, as results/quickstart")
     summary.set_defaults(handler=_summary)
@@ -259,6 +262,12 @@ def _manifest(options: argparse.Namespace) -> None:
     from personalrm.stages.manifest import manifest_stage
 
     manifest_stage(options.config, options.out)
+
+
+def _transcripts(options: argparse.Namespace) -> None:
+    from personalrm.stages.transcripts import MAX_JUDGMENTS, transcripts_stage
+
+    transcripts_stage(options.config, options.out, options.max_judgments or MAX_JUDGMENTS)
 
 
 def _schema(options: argparse.Namespace) -> None:

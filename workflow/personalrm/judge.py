@@ -159,22 +159,26 @@ def label_request(messages: tuple[Message, ...]) -> Request:
     return Request(messages=messages, max_tokens=1, top_logprobs=TOP_LOGPROBS)
 
 
+def judge_request(pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeSettings) -> Request:
+    """The request that asks for one verdict in one order."""
+    if settings.mode == "text":
+        return Request(build_messages(pair, swapped, shown, settings), max_tokens=settings.max_tokens)
+    prefill = settings.prompt.render("assistant", reasoning=None)
+    return label_request(build_messages(pair, swapped, shown, settings, prefill=prefill))
+
+
 async def judge_once(
     model: LanguageModel, pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeSettings
 ) -> Verdict:
     """Verdict on one pair in one order."""
     base = Verdict(pair_id=pair.pair_id, swapped=swapped, outcome="provider_error")
     try:
-        if settings.mode == "text":
-            request = Request(build_messages(pair, swapped, shown, settings), max_tokens=settings.max_tokens)
-            response = await model.complete(request)
-            return _text_verdict(base, response, swapped)
-        prefill = settings.prompt.render("assistant", reasoning=None)
-        messages = build_messages(pair, swapped, shown, settings, prefill=prefill)
-        response = await model.complete(label_request(messages))
-        return label_verdict(base, response, swapped, settings)
+        response = await model.complete(judge_request(pair, swapped, shown, settings))
     except ModelCallError as error:
         return base.model_copy(update={"outcome": failure_outcome(error)})
+    if settings.mode == "text":
+        return _text_verdict(base, response, swapped)
+    return label_verdict(base, response, swapped, settings)
 
 
 def _text_verdict(base: Verdict, response: Response, swapped: bool) -> Verdict:

@@ -189,6 +189,19 @@ class Plan:
         """All verdict files of the run."""
         return [path for dataset in self.config.datasets for path in self._verdicts(dataset)]
 
+    def profile_paths(self) -> list[str]:
+        """All files of profiles of the run."""
+        config = self.config
+        return [
+            f"{self.run}/profiles/{dataset}/{variant}/{model}/k{show_k(k)}/{shard}.jsonl"
+            for dataset in config.datasets
+            for variant in config.variants
+            for model in config.learn.models
+            for k in config.ks
+            for shard in self._shards[dataset]
+            if judged_methods(config, profile=model, judge=model)
+        ]
+
     def _verdicts(self, dataset: str) -> list[str]:
         config, root = self.config, f"{self.run}/verdicts/{dataset}"
         folders = [f"{root}/baseline/none"] if judged_methods(config, profile=None, judge=None) else []

@@ -167,3 +167,8 @@ def end_run() -> None:
         from personalrm.embedded.lifecycle import stop_servers
 
         stop_servers(runtime_dir())
+
+
+def captions(checkout: str | Path) -> list[str]:
+    """Captions of all tables and figures that the workflow can make, whether or not a run makes them."""
+    return sorted(str(path) for path in Path(checkout, "workflow", "report").glob("*_*.rst"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalrm.results.comparison_sheets import JUDGE, METHOD, Key, Sheet, sheets_of
@@ -25,6 +26,7 @@ from personalrm.results.comparisons import (
     key_order,
     method_parts,
     p_digits,
+    read_table,
 )
 from personalrm.results.labels import NOT_APPLICABLE, method_rank
 from personalrm.results.scores import ROW_KEY
@@ -71,6 +73,12 @@ def differences_table(
     table["p_holm"] = [p_digits(value) for value in adjusted]
     kinds = dict.fromkeys(DIFFERENCE_COLUMNS, "float64") | dict.fromkeys((*DIFFERENCE_NAMES, "status"), "str")
     return table.astype(kinds | dict.fromkeys(COUNTS, "Int64") | {"outage": "bool"})
+
+
+def read_differences_table(path: Path) -> pd.DataFrame:
+    """Read `differences.csv` as `differences_table` made it."""
+    names = (*DIFFERENCE_NAMES, "status")
+    return read_table(path, DIFFERENCE_COLUMNS, names, ("outage",)).astype(dict.fromkeys(COUNTS, "Int64"))
 
 
 def _planned(sheets: Mapping[str, Sheet]) -> Iterator[tuple[Key, Key]]:

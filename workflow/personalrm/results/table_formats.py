@@ -115,8 +115,8 @@ def _tex(text: str) -> str:
         TEX_ESCAPES.get(c, c if " " <= c <= "~" or "À" <= c <= "ÿ" else f"[U+{ord(c):04X}]")
         for c in " ".join(text.split())
     )
-    # "[" after "\\" would be read as its argument.
-    return "".join(escaped).replace("[", "{[}").replace("]", "{]}")
+    # "[" or "*" after "\\" would be read as its argument.
+    return re.sub(r"[\[\]*]", r"{\g<0>}", "".join(escaped))
 
 
 ROWS_A_PAGE = 62

@@ -23,7 +23,8 @@ from personalrm.stages.runner import Job, each_user, evaluated_users, refuse_out
 from personalrm.stages.settings import judge_settings, judged_methods, method_id
 
 
-def _pairs_of(user: UserData, use: MethodUse) -> Sequence[PreferencePair]:
+def pairs_of(user: UserData, use: MethodUse) -> Sequence[PreferencePair]:
+    """The pairs on which a method is judged."""
     return user.pairs if use.all_pairs else user.part("test")
 
 
@@ -47,7 +48,7 @@ def judge_without_model(users: Sequence[UserData], out: Path, specs: Sequence[st
     for user in users:
         for use in map(parse_method, specs):
             row = _row(user, use, "text", None, None)
-            pairs = _pairs_of(user, use)
+            pairs = pairs_of(user, use)
             if not pairs:
                 rows.append(row.model_copy(update={"status": "empty", "reason": user.excluded or "no test pairs"}))
                 continue
@@ -62,7 +63,7 @@ async def _judge_user(
     row = _row(user, use, settings.mode, port.spec.name, profile)
     if profile is not None and profile.status != "ok":
         return row.model_copy(update={"status": profile.status, "reason": profile.reason})
-    pairs = _pairs_of(user, use)
+    pairs = pairs_of(user, use)
     if not pairs:
         return row.model_copy(update={"status": "empty", "reason": user.excluded or "no test pairs"})
     shown = use.method.show(visible_part(user), profile)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -14,12 +15,14 @@ from typing import Any
 from personalrm.config import Config
 from personalrm.config_load import config_hash, read_resolved
 from personalrm.files import atomic_write_text, sha256_file
+from personalrm.llm.http_clients import without_credentials
 from personalrm.llm.store import ResponseStore
 from personalrm.plan import Plan
 from personalrm.prompting import PROMPT_DIR, load_prompt
 from personalrm.records import CallRef
 from personalrm.results.cost_sources import filter_calls, job_seconds
 
+_ADDRESS = re.compile(r"[a-z+]+://[^\s\"'<>]+")
 PACKAGES = (
     *("personalrm", "snakemake", "litellm", "pydantic", "jinja2", "pandas", "pyarrow", "scipy", "matplotlib"),
     *("huggingface_hub", "xllamacpp"),
@@ -46,7 +49,20 @@ def manifest_stage(config_file: Path, out: Path) -> None:
         "paid": _paid(config),
         "wall_time_s": _wall_time(run),
     }
-    atomic_write_text(out, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+    atomic_write_text(out, json.dumps(without_secrets(manifest), indent=2, sort_keys=True) + "\n")
+
+
+def without_secrets(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """The same value (of JSON's kinds) with logins and queries cut out of every address in it.
+
+    >>> without_secrets({"api_base": "https://me:pass@host/v1?api_key=abc"})
+    {'api_base': 'https://host/v1'}
+    """
+    if isinstance(value, dict):
+        return {key: without_secrets(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_secrets(item) for item in value]
+    return _ADDRESS.sub(lambda found: without_credentials(found[0]), value) if isinstance(value, str) else value
 
 
 def git_revision() -> dict[str, Any] | None:

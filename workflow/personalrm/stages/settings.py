@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from personalrm.benchmark.rate import rating_prompts
 from personalrm.bootstrap import BootstrapSettings
 from personalrm.config import Config, ModelConfig
+from personalrm.errors import ConfigError
 from personalrm.files import canonical_json
 from personalrm.judge import JudgeSettings, VerdictMode
 from personalrm.memory import MemorySettings
-from personalrm.methods import parse_method
+from personalrm.methods import MethodUse, parse_method
 from personalrm.persona import PersonaSettings
 from personalrm.profile import ProfileSettings
 from personalrm.prompting import load_prompt
@@ -115,6 +116,15 @@ def draws_for(config: Config, k: int) -> range:
 def method_id(spec: str, mode: VerdictMode) -> str:
     """Id of a method in the tables: how verdicts are read is part of it unless it is `text`."""
     return spec if mode == "text" else f"{spec}.{mode}"
+
+
+def read_method_id(identity: str) -> tuple[MethodUse, VerdictMode]:
+    """The method and the kind of verdict that `method_id` made an id of. Raises ConfigError for any other text."""
+    spec, _, suffix = identity.partition(".")
+    mode = next((mode for mode in get_args(VerdictMode) if method_id(spec, mode) == identity), None)
+    if mode is None:
+        raise ConfigError(f"method {identity!r}: {suffix!r} is no kind of verdict; known: {get_args(VerdictMode)}")
+    return parse_method(spec), mode
 
 
 def judged_methods(config: Config, *, profile: str | None, judge: str | None) -> list[str]:

@@ -37,6 +37,7 @@ def summarise(run: Path) -> str:
         f"Main table   {table.with_suffix('.md')} (also .csv, .tex, .html)",
         f"Main figure  {run / 'figures' / 'main.pdf'} (also .svg, .png)",
         f"Benchmark    {run / 'tables' / 'benchmark.md'}, {run / 'tables' / 'funnel.md'}",
+        f"Report       {run / 'report.html'}, {run / 'transcripts.html'}",
         f"Manifest     {run / 'manifest.json'}",
     ]
     return "\n".join([*lines, "", *places]) + "\n"

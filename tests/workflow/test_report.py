@@ -1,0 +1,73 @@
+"""The report and the transcripts of a whole run, and Snakemake's own report of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+
+from support.scripted_server import ScriptedServer
+
+from .conftest import Project
+
+
+class Page(HTMLParser):
+    """Tags, addresses that a browser would follow or fetch, and texts of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.texts: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "action", "data")]
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def test_a_run_ends_with_its_report_and_its_transcripts(project: Project, server: ScriptedServer) -> None:
+    project.config["models"]["big"]["api_base"] = server.url.replace("://", "://me:canary-pass@")
+    project.snakemake()
+    source = (project.run / "report.html").read_text(encoding="utf-8")
+    page = Page(source)
+    # Offline: nothing but anchors, the page beside it, and images that are inside.
+    assert all(re.match(r"#|data:image/svg\+xml;base64,|transcripts\.html$", at) for at in page.addresses), (
+        page.addresses
+    )
+    assert "script" not in page.tags
+    assert "link" not in page.tags
+    made = sorted(path.stem for path in (project.run / "tables").glob("*.html"))
+    assert {"main", "differences", "transfer"} <= set(made)
+    assert all(f'<section id="{name}">' in source for name in made)
+    assert page.tags.count("img") == len(list((project.run / "figures").glob("*.svg")))
+    assert "canary-pass" not in source + (project.run / "manifest.json").read_text(encoding="utf-8")
+    assert "people: 3 users with 42 pairs; 3 judged, on 12 test pairs." in source
+    assert "Table or figure filter sensitivity" in source
+    assert "Table or figure transfer" not in source
+
+    transcripts = (project.run / "transcripts.html").read_text(encoding="utf-8")
+    assert "canary-pass" not in transcripts
+    found = re.search(r'id="data">(.*?)</script>', transcripts)
+    assert found is not None
+    data = json.loads(found[1])
+    asked = {json.dumps([[m["role"], m["content"]] for m in body["messages"]]) for body in server.requests}
+    for call in data["calls"]:
+        # What the page shows is what the server was sent and said.
+        messages = [(data["messages"][place][0], data["texts"][data["messages"][place][1]]) for place in call["prompt"]]
+        assert json.dumps([list(message) for message in messages]) in asked
+        assert data["texts"][call["answer"]["text"]]
+    assert sum(len(verdicts) for _, _, verdicts in data["items"]) == sum(
+        len(json.loads(line)["verdicts"])
+        for path in (project.run / "verdicts").rglob("*.jsonl")
+        for line in path.read_text(encoding="utf-8").splitlines()
+    )
+
+    project.snakemake("--report", "snakemake.html")
+    own = (project.folder / "snakemake.html").read_text(encoding="utf-8")
+    assert all(f"tables/{name}.html" in own for name in made)
+    assert "Holm" in own

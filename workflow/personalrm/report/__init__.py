@@ -1,0 +1,1 @@
+"""The report of a run: one page of results, and a browser of everything that was asked and answered."""
