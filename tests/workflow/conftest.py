@@ -1,130 +1,16 @@
-"""A working folder as a user has it: the checkout's workflow, a config, and a scripted server that counts calls."""
+"""A working folder as a user has it, with a scripted server that counts calls."""
 
 from __future__ import annotations
 
-import json
-import os
-import random
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
+from support.projects import ROOT, Project, quickstart_votes, small_config, write_votes
 from support.scripted_judge import judge
 from support.scripted_server import ScriptedServer
 
-ROOT = Path(__file__).parents[2]
-DEADLINE_S = 240
-
-
-@dataclass
-class Project:
-    """A folder in which Snakemake runs, with the checkout's files linked in."""
-
-    folder: Path
-    config: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for name in ("Snakefile", "workflow", "profiles", "resources", "config"):
-            target = self.folder / name
-            if not target.exists():
-                target.symlink_to(ROOT / name)
-
-    @property
-    def run(self) -> Path:
-        return self.folder / "results" / str(self.config["run"])
-
-    def write_config(self) -> None:
-        (self.folder / "run.yaml").write_text(yaml.safe_dump(self.config), encoding="utf-8")
-
-    def command(self, *arguments: str, cores: int = 2, configfile: bool = True) -> list[str]:
-        self.write_config()
-        given = ["--configfile", "run.yaml"] if configfile else []
-        return [sys.executable, "-m", "snakemake", *arguments, "--cores", str(cores), *given]
-
-    def environment(self, **extra: str) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("PERSONALRM_") or k == "PERSONALRM_CACHE"}
-        return {**kept, **extra}
-
-    def snakemake(self, *arguments: str, cores: int = 2, ok: bool = True, configfile: bool = True, **env: str) -> str:
-        done = subprocess.run(
-            self.command(*arguments, cores=cores, configfile=configfile),
-            cwd=self.folder,
-            env=self.environment(**env),
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE_S,
-            check=False,
-        )
-        output = done.stdout + done.stderr
-        assert (done.returncode == 0) == ok, output
-        return output
-
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """The same command, left running in a session (process group) of its own, for tests that stop it."""
-        return subprocess.Popen(
-            self.command(*arguments),
-            cwd=self.folder,
-            env=self.environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-
-    def tables(self) -> dict[str, bytes]:
-        """All results that must be equal from run to run, by relative path; cost.* holds seconds and is left out."""
-        kept = ("data", "traces", "profiles", "verdicts", "tables", "figures")
-        files = [path for name in kept for path in sorted((self.run / name).rglob("*")) if path.is_file()]
-        files += self.run.glob("transcripts.html")
-        return {str(path.relative_to(self.run)): path.read_bytes() for path in files if path.stem != "cost"}
-
-
-def quickstart_votes() -> list[dict[str, Any]]:
-    text = (ROOT / "resources" / "quickstart" / "votes.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def write_votes(path: Path, votes: list[dict[str, Any]], *, shuffle: int | None = None) -> None:
-    rows = list(votes)
-    if shuffle is not None:
-        random.Random(shuffle).shuffle(rows)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-
-def small_config(url: str, **changes: object) -> dict[str, Any]:
-    config: dict[str, Any] = {
-        "run": "small",
-        "seed": 1,
-        "datasets": {"people": {"path": "votes.jsonl", "shards": 1, "max_users": 3, "licence": "MIT"}},
-        "models": {
-            "big": {"backend": "openai", "model": "big", "api_base": url, "max_concurrency": 4},
-            "tiny": {
-                "backend": "openai",
-                "model": "tiny",
-                "api_base": url,
-                "prompts": "compact",
-                "verdicts": ["logprob", "logprob_both"],
-                "max_concurrency": 4,
-            },
-        },
-        "k": [2, "all"],
-        "draws": 2,
-        "methods": ["random", "longer", "default", "demos", "persona", "both"],
-        "learn": {
-            "models": ["big", "tiny"],
-            "bootstrap": {"attempts": 2, "max_tokens": 64},
-            "persona": {"max_tokens": 64},
-            "search": {"num_search_candidates": 1, "max_bootstrapped_demos": 3, "max_labeled_demos": 3},
-        },
-        "transfer": {"pairs": [["tiny", "big"]], "methods": ["both"]},
-        "statistics": {"resamples": 200},
-    }
-    return {**config, **changes}
+__all__ = ["ROOT", "Project", "quickstart_votes", "small_config", "write_votes"]
 
 
 @pytest.fixture

@@ -149,11 +149,14 @@ def _add_models(commands: Any) -> None:  # noqa: ANN401
     models.set_defaults(handler=embedded.run)
 
 
-def _run(stage: Coroutine[Any, Any, None]) -> None:
+def _run(stage: Coroutine[Any, Any, None], out: Path) -> None:
+    """Run a stage that asks models and writes `out`."""
     from personalrm.embedded.lifecycle import watch_owner
+    from personalrm.stages.runner import sole_writer
 
     watch_owner()
-    asyncio.run(stage)
+    with sole_writer(out):
+        asyncio.run(stage)
 
 
 def _job(options: argparse.Namespace) -> Any:  # noqa: ANN401
@@ -185,7 +188,7 @@ def _convert_data(options: argparse.Namespace) -> None:
 def _rate(options: argparse.Namespace) -> None:
     from personalrm.stages.filtering import rate_stage
 
-    _run(rate_stage(_job(options), dataset=options.dataset, users=options.users, out=options.out))
+    _run(rate_stage(_job(options), dataset=options.dataset, users=options.users, out=options.out), options.out)
 
 
 def _panel(options: argparse.Namespace) -> None:
@@ -199,7 +202,7 @@ def _panel(options: argparse.Namespace) -> None:
         out=options.out,
         model=options.model,
     )
-    _run(stage)
+    _run(stage, options.out)
 
 
 def _released(options: argparse.Namespace) -> None:
@@ -217,8 +220,10 @@ def _filter(options: argparse.Namespace) -> None:
 def _bootstrap(options: argparse.Namespace) -> None:
     from personalrm.stages.learn import bootstrap_stage
 
-    job = _job(options)
-    _run(bootstrap_stage(job, users=options.users, out=options.out, model=options.model, variant=options.variant))
+    stage = bootstrap_stage(
+        _job(options), users=options.users, out=options.out, model=options.model, variant=options.variant
+    )
+    _run(stage, options.out)
 
 
 def _profile(options: argparse.Namespace) -> None:
@@ -234,14 +239,15 @@ def _profile(options: argparse.Namespace) -> None:
         variant=options.variant,
         k=read_k(options.k),
     )
-    _run(stage)
+    _run(stage, options.out)
 
 
 def _theta(options: argparse.Namespace) -> None:
     from personalrm.stages.theta import theta_stage
 
     job = _job(options)
-    _run(theta_stage(job, users=options.users, out=options.out, theta=options.theta, model=options.model))
+    stage = theta_stage(job, users=options.users, out=options.out, theta=options.theta, model=options.model)
+    _run(stage, options.out)
 
 
 def _judge(options: argparse.Namespace) -> None:
@@ -255,7 +261,7 @@ def _judge(options: argparse.Namespace) -> None:
         profiles=options.profiles,
         profile_model=options.profile_model,
     )
-    _run(stage)
+    _run(stage, options.out)
 
 
 def _manifest(options: argparse.Namespace) -> None:

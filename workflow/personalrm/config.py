@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from personalrm.benchmark.settings import Dataset
 from personalrm.judge import PromptStyle, VerdictMode
+from personalrm.llm.store_file import JournalMode
 from personalrm.llm.types import ModelSpec
 from personalrm.methods import parse_method
 from personalrm.records import ALL_PAIRS
@@ -206,11 +207,13 @@ class Config(Section):
     """A run. `variants` are names of `personalrm.variants`, each with `+<theta>` where one of `thetas` is used; `k`
     lists numbers of context pairs (`all` for all of them), `draws` is the number of seeded draws of context pairs
     for each k, `evaluate_users` says whether users of the level-A parts train and validation are left out (paper:
-    they are), `max_failed_share` the share of provider errors above which a job fails."""
+    they are), `store_journal` is SQLite's journal of the response store (`delete` where several machines share it),
+    `max_failed_share` the share of provider errors above which a job fails."""
 
     run: Name
     seed: int = 0
     store: Path = Path("store/responses.sqlite")
+    store_journal: JournalMode = "wal"
     results: Path = Path("results")
     datasets: Annotated[dict[Name, DatasetEntry], Field(min_length=1)]
     models: dict[Name, ModelConfig] = {}

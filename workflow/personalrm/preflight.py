@@ -16,6 +16,10 @@ from personalrm.errors import DataError, EmbeddedModelError, PersonalRMError
 from personalrm.theta import read_theta
 from personalrm.variants import parse_variant
 
+NETWORK_FILE_SYSTEMS = frozenset(
+    {"9p", "afs", "beegfs", "ceph", "cifs", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "panfs", "smb3", "sshfs"}
+)
+
 
 @dataclass
 class Needs:
@@ -28,7 +32,7 @@ class Needs:
 def missing(config: Config, needs: Needs) -> list[str]:
     """All problems at once, each naming the key and what to set. With `check_endpoints` one real call a model."""
     load_environment()
-    problems: list[str] = []
+    problems = store_problems(config, file_system(config.store)) if needs.models else []
     for name in sorted(needs.datasets):
         entry = config.datasets[name]
         problems += _data_problems(entry)
@@ -38,6 +42,26 @@ def missing(config: Config, needs: Needs) -> list[str]:
     if config.check_endpoints and not problems:
         problems += asyncio.run(_try_endpoints(config, sorted(needs.models)))
     return problems
+
+
+def file_system(path: Path) -> str:
+    """Type of the file system that `path` lies on, or will lie on, as the system names it (`ext4`, `nfs4`, …)."""
+    import psutil
+
+    # Of two mounts on one folder the later hides the earlier.
+    mounts = {Path(mount.mountpoint): str(mount.fstype) for mount in psutil.disk_partitions(all=True)}
+    places = (path.resolve(), *path.resolve().parents)
+    return next((mounts[place] for place in places if place in mounts), "")
+
+
+def store_problems(config: Config, kind: str) -> list[str]:
+    """A write-ahead log needs memory that all its processes share, so it must not lie where machines meet."""
+    if config.store_journal != "wal" or kind.removeprefix("fuse.") not in NETWORK_FILE_SYSTEMS:
+        return []
+    return [
+        f"store_journal: {config.store} lies on a network file system ({kind}), where `wal` can lose answers; "
+        "set store_journal: delete, or store: a path on a local disk if only this machine runs jobs"
+    ]
 
 
 def _data_problems(entry: Dataset) -> list[str]:

@@ -34,8 +34,8 @@ rule table_reported:
     conda:
         "../envs/personalrm.yml"
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=growing(4000),
+        runtime=growing(30),
     params:
         answers_to=answering_sets(CONFIG),
         differs=how_sets_differ(CONFIG),
@@ -67,8 +67,8 @@ rule figure_reported:
     conda:
         "../envs/personalrm.yml"
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=growing(1000),
+        runtime=growing(30),
     params:
         title_note=f"run {CONFIG.run}",
     message:
@@ -99,8 +99,8 @@ rule table_cost:
     conda:
         "../envs/personalrm.yml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         # No inputs: both grow while the run goes on, and a store may be shared by many runs.
         benchmarks=f"{RUN}/benchmarks",
@@ -134,8 +134,8 @@ rule figure_cost:
     conda:
         "../envs/personalrm.yml"
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=growing(1000),
+        runtime=growing(30),
     params:
         title_note=f"run {CONFIG.run}",
     message:

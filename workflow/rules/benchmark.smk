@@ -29,8 +29,8 @@ rule table_benchmark:
     conda:
         "../envs/personalrm.yml"
     resources:
-        mem_mb=500,
-        runtime=30,
+        mem_mb=growing(500),
+        runtime=growing(30),
     params:
         datasets=list(CONFIG.datasets),
         answers_to={
@@ -62,8 +62,8 @@ rule table_funnel:
     conda:
         "../envs/personalrm.yml"
     resources:
-        mem_mb=500,
-        runtime=10,
+        mem_mb=growing(500),
+        runtime=growing(10),
     message:
         "Making the table of the funnel"
     script:
@@ -89,8 +89,8 @@ rule figure_funnel:
     conda:
         "../envs/personalrm.yml"
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=growing(1000),
+        runtime=growing(30),
     params:
         title_note=f"run {CONFIG.run}",
     message:
@@ -123,8 +123,8 @@ if PLAN.filtered:
         conda:
             "../envs/personalrm.yml"
         resources:
-            mem_mb=500,
-            runtime=10,
+            mem_mb=growing(500),
+            runtime=growing(10),
         params:
             apply={name: CONFIG.datasets[name].filters.apply for name in PLAN.filtered},
             samples={
@@ -157,8 +157,8 @@ if PLAN.filtered:
         conda:
             "../envs/personalrm.yml"
         resources:
-            mem_mb=1000,
-            runtime=30,
+            mem_mb=growing(1000),
+            runtime=growing(30),
         params:
             apply={name: CONFIG.datasets[name].filters.apply for name in PLAN.filtered},
             title_note=f"run {CONFIG.run}",

@@ -19,8 +19,8 @@ rule bootstrap:
     threads: lambda wildcards: threads_for(wildcards.model)
     resources:
         llm_calls=lambda wildcards: calls_for(wildcards.model),
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=lambda wildcards, attempt: 240 * attempt,
+        mem_mb=growing(1000),
+        runtime=growing(240),
     params:
         reads=lambda wildcards: support.fingerprint(
             CONFIG, "bootstrap", model=wildcards.model, variant=wildcards.variant

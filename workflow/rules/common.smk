@@ -46,6 +46,11 @@ def calls_for(model):
     return CONFIG.models[model].max_concurrency
 
 
+def growing(amount):
+    """Memory or run time that is asked for again, and more, when an attempt has failed."""
+    return lambda wildcards, attempt: amount * attempt
+
+
 onstart:
     support.mark_owner()
     try:

@@ -25,8 +25,8 @@ rule table_differences:
     conda:
         "../envs/personalrm.yml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         seed=CONFIG.statistics.seed,
         n_resamples=CONFIG.statistics.resamples,
@@ -57,8 +57,8 @@ rule table_scaling:
     conda:
         "../envs/personalrm.yml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         seed=CONFIG.statistics.seed,
         n_resamples=CONFIG.statistics.resamples,
@@ -88,8 +88,8 @@ rule figure_scaling:
     conda:
         "../envs/personalrm.yml"
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=growing(1000),
+        runtime=growing(30),
     params:
         title_note=f"run {CONFIG.run}",
     message:
@@ -126,8 +126,8 @@ if CONFIG.transfer_pairs:
         conda:
             "../envs/personalrm.yml"
         resources:
-            mem_mb=4000,
-            runtime=60,
+            mem_mb=growing(4000),
+            runtime=growing(60),
         params:
             seed=CONFIG.statistics.seed,
             n_resamples=CONFIG.statistics.resamples,
@@ -156,8 +156,8 @@ if CONFIG.transfer_pairs:
         conda:
             "../envs/personalrm.yml"
         resources:
-            mem_mb=1000,
-            runtime=30,
+            mem_mb=growing(1000),
+            runtime=growing(30),
         params:
             title_note=f"run {CONFIG.run}",
         message:

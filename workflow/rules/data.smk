@@ -23,8 +23,8 @@ for _dataset, _files in PLAN.fetches().items():
         conda:
             "../envs/personalrm.yml"
         resources:
-            mem_mb=500,
-            runtime=240,
+            mem_mb=growing(500),
+            runtime=growing(240),
         message:
             f"Fetching the files of {_dataset} from the hub"
         # Nothing of this run stands in `params`: the files are shared by all runs, and fetched for none of them again.
@@ -50,8 +50,8 @@ for _dataset, _files in PLAN.conversions().items():
         conda:
             "../envs/personalrm.yml"
         resources:
-            mem_mb=1000,
-            runtime=60,
+            mem_mb=growing(1000),
+            runtime=growing(60),
         message:
             f"Making Parquet of the files of {_dataset}"
         shell:
@@ -79,8 +79,9 @@ for _dataset in CONFIG.datasets:
         conda:
             "../envs/personalrm.yml"
         resources:
-            mem_mb=1000,
-            runtime=30,
+            # Twice what building 1 GB of votes takes at most (benchmarks, `big`).
+            mem_mb=growing(2000),
+            runtime=growing(30),
         params:
             reads=PLAN.dataset_fingerprint(_dataset),
             config=RUN_CONFIG,

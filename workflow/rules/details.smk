@@ -28,8 +28,8 @@ rule table_users:
     conda:
         "../envs/personalrm.yml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         model_order=list(CONFIG.models),
     message:
@@ -57,8 +57,8 @@ rule table_outcomes:
     conda:
         "../envs/personalrm.yml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         model_order=list(CONFIG.models),
     message:
@@ -86,8 +86,8 @@ rule table_position_bias:
     conda:
         "../envs/personalrm.yml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         model_order=list(CONFIG.models),
     message:
@@ -116,8 +116,8 @@ rule table_power:
     conda:
         "../envs/personalrm.yml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         datasets=list(CONFIG.datasets),
         answers_to={
@@ -149,8 +149,8 @@ rule table_families:
     conda:
         "../envs/personalrm.yml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         seed=CONFIG.statistics.seed,
         n_resamples=CONFIG.statistics.resamples,
@@ -181,8 +181,8 @@ rule table_ablation:
     conda:
         "../envs/personalrm.yml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         seed=CONFIG.statistics.seed,
         n_resamples=CONFIG.statistics.resamples,
@@ -214,8 +214,8 @@ rule table_demographics:
     conda:
         "../envs/personalrm.yml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         methods=["default", "both"],
         model_order=list(CONFIG.models),
@@ -244,8 +244,8 @@ rule figure_demographics:
     conda:
         "../envs/personalrm.yml"
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=growing(1000),
+        runtime=growing(30),
     params:
         title_note=f"run {CONFIG.run}",
     message:

@@ -20,8 +20,8 @@ rule rate:
     threads: lambda wildcards: threads_for(PLAN.rater(wildcards.dataset))
     resources:
         llm_calls=lambda wildcards: calls_for(PLAN.rater(wildcards.dataset)),
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=lambda wildcards, attempt: 240 * attempt,
+        mem_mb=growing(1000),
+        runtime=growing(240),
     params:
         reads=lambda wildcards: support.filter_fingerprint(
             CONFIG, wildcards.dataset, "rate", PLAN.rater(wildcards.dataset)
@@ -52,8 +52,8 @@ rule panel:
     threads: lambda wildcards: threads_for(wildcards.model)
     resources:
         llm_calls=lambda wildcards: calls_for(wildcards.model),
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=lambda wildcards, attempt: 240 * attempt,
+        mem_mb=growing(1000),
+        runtime=growing(240),
     params:
         reads=lambda wildcards: support.filter_fingerprint(
             CONFIG, wildcards.dataset, "panel", wildcards.model
@@ -87,8 +87,8 @@ for _dataset in filter(PLAN.released_files, CONFIG.datasets):
         conda:
             "../envs/personalrm.yml"
         resources:
-            mem_mb=2000,
-            runtime=30,
+            mem_mb=growing(2000),
+            runtime=growing(30),
         params:
             config=RUN_CONFIG,
             name=_dataset,
@@ -121,8 +121,8 @@ for _dataset in PLAN.filtered:
         conda:
             "../envs/personalrm.yml"
         resources:
-            mem_mb=2000,
-            runtime=30,
+            mem_mb=growing(2000),
+            runtime=growing(30),
         params:
             reads=PLAN.filter_settings(_dataset),
             config=RUN_CONFIG,

@@ -24,8 +24,8 @@ rule report:
     conda:
         "../envs/personalrm.yml"
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=growing(4000),
+        runtime=growing(30),
     message:
         "Writing the report"
     script:
@@ -46,8 +46,8 @@ rule transcripts:
     conda:
         "../envs/personalrm.yml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         config=RUN_CONFIG,
     message:

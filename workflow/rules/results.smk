@@ -19,8 +19,8 @@ rule collect_scores:
     conda:
         "../envs/personalrm.yml"
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     message:
         "Collecting verdicts"
     script:
@@ -47,8 +47,8 @@ rule table_main:
     conda:
         "../envs/personalrm.yml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         seed=CONFIG.statistics.seed,
         n_resamples=CONFIG.statistics.resamples,
@@ -79,8 +79,8 @@ rule figure_main:
     conda:
         "../envs/personalrm.yml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     params:
         title_note=f"run {CONFIG.run}",
     message:
@@ -102,8 +102,8 @@ rule manifest:
     conda:
         "../envs/personalrm.yml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         config=RUN_CONFIG,
         # The manifest holds the whole config, so any edit makes it out of date.

@@ -22,8 +22,8 @@ for _theta, _model in PLAN.optimised_thetas():
         threads: threads_for(*PLAN.theta_models(_theta, _model))
         resources:
             llm_calls=calls_for(_model),
-            mem_mb=lambda wildcards, attempt: 2000 * attempt,
-            runtime=lambda wildcards, attempt: 480 * attempt,
+            mem_mb=growing(2000),
+            runtime=growing(480),
         params:
             reads=support.theta_fingerprint(CONFIG, _theta, _model),
             config=RUN_CONFIG,

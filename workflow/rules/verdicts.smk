@@ -18,8 +18,8 @@ rule no_model:
     conda:
         "../envs/personalrm.yml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         reads=support.fingerprint(CONFIG, "baseline"),
         config=RUN_CONFIG,
@@ -43,8 +43,8 @@ rule baseline:
     threads: lambda wildcards: threads_for(wildcards.judge)
     resources:
         llm_calls=lambda wildcards: calls_for(wildcards.judge),
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=lambda wildcards, attempt: 240 * attempt,
+        mem_mb=growing(1000),
+        runtime=growing(240),
     params:
         reads=lambda wildcards: support.fingerprint(
             CONFIG, "baseline", model=wildcards.judge
@@ -72,8 +72,8 @@ rule judge:
     threads: lambda wildcards: threads_for(wildcards.judge)
     resources:
         llm_calls=lambda wildcards: calls_for(wildcards.judge),
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=lambda wildcards, attempt: 240 * attempt,
+        mem_mb=growing(1000),
+        runtime=growing(240),
     params:
         reads=lambda wildcards: support.fingerprint(
             CONFIG,

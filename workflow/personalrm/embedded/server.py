@@ -1,9 +1,9 @@
 """One embedded model behind llama.cpp's own HTTP server, as a process of its own.
 
 `python -m personalrm.embedded.server --model PATH --alias ID --threads N --slots S --context C
---owner PID[:create_time] --state FILE [--log FILE] [--detach]`. It listens on a free loopback port, writes the
-state file when it answers, and ends with its owner. SIGTERM and SIGINT end it at once (default action: nothing
-in it is worth saving).
+--owner PID[:create_time] --state FILE [--port P] [--log FILE] [--detach]`. It listens on the loopback port P (by
+default a free one), writes the state file when it answers, and ends with its owner. SIGTERM and SIGINT end it at once
+(default action: nothing in it is worth saving).
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--context", type=int, required=True, help="tokens of each slot")
     parser.add_argument("--owner", required=True, help="pid[:create_time]")
     parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free port")
     parser.add_argument("--log", type=Path)
     parser.add_argument("--detach", action="store_true", help="print the server's pid and go to the background")
     args = parser.parse_args(argv)
@@ -160,7 +161,7 @@ def _start(args: argparse.Namespace) -> _Listening:
     # Enough threads that a health request is answered while all slots and their queue are busy.
     params.n_threads_http = args.slots + 32
     params.endpoint_metrics = True
-    params.port = 0
+    params.port = args.port
     params.verbosity = 1
     return cast(_Listening, xllamacpp.Server(params))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from personalrm.config import Config, Variant
+from personalrm.config import Config
 from personalrm.methods import METHODS
 from personalrm.records import BASELINE
 from personalrm.results.benchmark_reported import limits_of, reported_set
@@ -14,6 +14,7 @@ from personalrm.results.comparisons import OK, method_parts
 from personalrm.results.labels import NOT_APPLICABLE, method_label
 from personalrm.results.main_table import FAILURE_COLUMNS, gaps, is_outage
 from personalrm.results.scores import ROW_KEY
+from personalrm.variants import CORRECTED, PUBLISHED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -233,7 +234,7 @@ def what_was_not_run(config: Config, made: Sequence[str], known: Sequence[str]) 
     used = {method_parts(spec)[0] for spec in config.methods}
     if methods := [method_label(name) for name in METHODS if name not in used]:
         found.append(Absent(f"Methods: {', '.join(methods)}", "not listed under methods"))
-    if variants := [name for name in get_args(Variant) if name not in config.variants]:
+    if variants := [name for name in (PUBLISHED, CORRECTED) if name not in config.variants]:
         found.append(Absent(f"Variants: {', '.join(variants)}", "not listed under variants"))
     if len(config.ks) < 2:
         found.append(Absent("Scaling with the number of context pairs", "k has one value"))

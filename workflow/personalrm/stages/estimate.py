@@ -184,5 +184,5 @@ def _stored(config: Config) -> int:
     if not config.store.is_file():
         return 0
     identities = {entry.spec(name, dict(os.environ)).identity for name, entry in config.models.items()}
-    with ResponseStore(config.store) as store:
+    with ResponseStore(config.store, config.store_journal) as store:
         return sum(totals.calls for identity, totals in store.usage_totals().items() if identity in identities)

@@ -136,7 +136,7 @@ def _paid(config: Config) -> dict[str, dict[str, Any]]:
     """What this run's own calls added to the store, by model (answers found in the store cost nothing)."""
     if not Path(config.store).is_file():
         return {}
-    store = ResponseStore(config.store, run=config.run)
+    store = ResponseStore(config.store, config.store_journal, config.run)
     try:
         return {identity: asdict(totals) for identity, totals in store.paid_totals(config.run).items()}
     finally:

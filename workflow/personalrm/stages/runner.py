@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 from personalrm.config import Config
 from personalrm.config_load import read_resolved
 from personalrm.errors import ModelCallError
+from personalrm.files import file_lock, stable_hash
 from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import LanguageModel
@@ -42,7 +43,7 @@ class Job:
         """Open the model's port over the run's response store."""
         spec = self.config.models[name].spec(name, dict(os.environ))
         async with AsyncExitStack() as stack:
-            store = ResponseStore(self.config.store, run=self.config.run)
+            store = ResponseStore(self.config.store, self.config.store_journal, self.config.run)
             stack.callback(store.close)
             yield await stack.enter_async_context(open_model(spec, store=store, runtime=self.runtime))
 
@@ -53,6 +54,18 @@ def runtime_from_env() -> RuntimeSettings:
         runtime_dir=Path(os.environ.get("PERSONALRM_RUNTIME", ".snakemake/personalrm/servers")),
         cores=int(os.environ.get("PERSONALRM_CORES", os.cpu_count() or 1)),
     )
+
+
+@contextmanager
+def sole_writer(out: Path) -> Iterator[None]:
+    """Wait until no other job is at work on `out`, and keep others waiting.
+
+    A Snakemake that was killed leaves its jobs on a cluster at work, and the same command submits them again. Who has
+    waited finds the other's answers in the store, instead of asking for them side by side and paying twice.
+    """
+    lock = runtime_from_env().runtime_dir / f"{stable_hash(str(out.absolute()))[:16]}.lock"
+    with file_lock(lock, lambda: logger.info("another job is at work on %s; waiting for it", out)):
+        yield
 
 
 def read_users(path: Path) -> list[UserData]:

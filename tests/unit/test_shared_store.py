@@ -1,0 +1,71 @@
+"""Files that several machines share: the store's journal, and one job at a time on one output."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.stores import start_writer
+
+from personalrm.config_load import parse_config
+from personalrm.llm.store import ResponseStore
+from personalrm.preflight import file_system, store_problems
+from personalrm.stages.runner import sole_writer
+
+
+def config(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
+    return {"run": "r", "datasets": {"people": {"path": "votes.jsonl"}}, **changes}
+
+
+def test_a_write_ahead_log_on_a_network_file_system_is_named_before_the_run() -> None:
+    wal, delete = parse_config(config()), parse_config(config(store_journal="delete"))
+    for kind in ("nfs4", "lustre", "fuse.sshfs"):
+        (problem,) = store_problems(wal, kind)
+        assert "store/responses.sqlite" in problem
+        assert f"({kind})" in problem
+        assert "set store_journal: delete" in problem
+        assert store_problems(delete, kind) == []
+    for kind in ("ext4", "overlay", "tmpfs", ""):
+        assert store_problems(wal, kind) == []
+
+
+def test_the_file_system_is_that_of_the_nearest_mount() -> None:
+    # No such folder: it is looked at before the store is made.
+    assert file_system(Path("/proc/self/store/responses.sqlite")) == "proc"
+    assert file_system(Path("store/responses.sqlite")) not in ("", "proc")
+
+
+def test_processes_share_a_store_without_a_write_ahead_log(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    writers = [start_writer(path, name, 40, "delete") for name in ("one", "two", "three")]
+    told = [dict(line.split() for line in writer.communicate(timeout=60)[0].splitlines()) for writer in writers]
+    assert [writer.returncode for writer in writers] == [0, 0, 0]
+    # The first write wins, and all were told of the same one.
+    assert len(told[0]) == 40
+    assert told[0] == told[1] == told[2]
+    assert not list(tmp_path.glob("*-wal"))
+    # Bytes 18 and 19 of an SQLite file: 2 with a write-ahead log, 1 without.
+    assert path.read_bytes()[18:20] == b"\x01\x01"
+    with ResponseStore(path, "delete") as store:
+        assert store.paid_totals("r")["m@1"].calls == 120
+
+
+def test_a_second_job_on_one_output_waits_for_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERSONALRM_RUNTIME", str(tmp_path))
+    order: list[str] = []
+
+    def second() -> None:
+        with sole_writer(Path("out/a.jsonl")):
+            order.append("second")
+
+    waiting = threading.Thread(target=second)
+    with sole_writer(Path("out/a.jsonl")):
+        waiting.start()
+        with sole_writer(Path("out/b.jsonl")):
+            order.append("another output")
+        waiting.join(0.3)
+        order.append("first")
+    waiting.join(10)
+    assert order == ["another output", "first", "second"]
