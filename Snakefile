@@ -29,6 +29,7 @@ include: "workflow/rules/benchmark.smk"
 include: "workflow/rules/bootstrap.smk"
 include: "workflow/rules/profiles.smk"
 include: "workflow/rules/verdicts.smk"
+include: "workflow/rules/personas.smk"
 include: "workflow/rules/results.smk"
 include: "workflow/rules/comparisons.smk"
 
@@ -43,4 +44,5 @@ rule all:
         rules.figure_funnel.output,
         PLAN.sensitivity_results(),
         COMPARISONS,
+        PERSONAS,
         rules.manifest.output,

@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_filters(commands)
     _add_learning(commands)
     _add_judging(commands)
+    _add_analysis(commands)
     _add_results(commands)
     _add_models(commands)
     return parser
@@ -103,6 +104,23 @@ def _add_judging(commands: Any) -> None:  # noqa: ANN401
     judge.add_argument("--judge", help="judging model; without it, methods that need none")
     judge.add_argument("--profiles", type=Path, help="profiles to show; without them, methods that read none")
     judge.add_argument("--profile-model", help="model that learned the profiles")
+
+
+def _add_analysis(commands: Any) -> None:  # noqa: ANN401
+    fidelity = _stage(commands, "fidelity", _fidelity, "judge whether personas of one shard fit what users stated")
+    fidelity.add_argument("--users", type=Path, required=True)
+    fidelity.add_argument("--model", required=True, help="model that learned the profiles")
+    fidelity.add_argument("--judge", required=True)
+    axes = _stage(commands, "axes", _axes, "name the axes along which a data set's personas describe people")
+    axes.add_argument("--dataset", required=True)
+    for command in (fidelity, axes):
+        command.add_argument("--variant", required=True)
+        command.add_argument("--profiles", type=Path, required=True, nargs="+")
+    tag = _stage(commands, "tag", _tag, "say where the personas of one shard stand on the axes")
+    tag.add_argument("--profiles", type=Path, required=True)
+    tag.add_argument("--axes", type=Path, required=True)
+    for command in (fidelity, axes, tag):
+        command.add_argument("--out", type=Path, required=True)
 
 
 def _add_results(commands: Any) -> None:  # noqa: ANN401
@@ -221,6 +239,36 @@ def _judge(options: argparse.Namespace) -> None:
         profile_model=options.profile_model,
     )
     _run(stage)
+
+
+def _fidelity(options: argparse.Namespace) -> None:
+    from personalrm.stages.analysing import fidelity_stage
+
+    stage = fidelity_stage(
+        _job(options),
+        users=options.users,
+        profiles=options.profiles,
+        out=options.out,
+        model=options.model,
+        judge=options.judge,
+        variant=options.variant,
+    )
+    _run(stage)
+
+
+def _axes(options: argparse.Namespace) -> None:
+    from personalrm.stages.analysing import axes_stage
+
+    stage = axes_stage(
+        _job(options), dataset=options.dataset, variant=options.variant, profiles=options.profiles, out=options.out
+    )
+    _run(stage)
+
+
+def _tag(options: argparse.Namespace) -> None:
+    from personalrm.stages.analysing import tag_stage
+
+    _run(tag_stage(_job(options), profiles=options.profiles, axes=options.axes, out=options.out))
 
 
 def _manifest(options: argparse.Namespace) -> None:

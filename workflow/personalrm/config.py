@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from personalrm.analysis.settings import AnalysisSettings
 from personalrm.benchmark.settings import Dataset
 from personalrm.judge import PromptStyle, VerdictMode
 from personalrm.llm.types import ModelSpec
@@ -183,6 +184,7 @@ class Config(Section):
     methods: Annotated[list[str], Field(min_length=1)] = ["random", "longer", "default", "demos", "persona", "both"]
     learn: LearnConfig = LearnConfig()
     transfer: TransferConfig = TransferConfig()
+    analysis: AnalysisSettings = AnalysisSettings()
     statistics: StatisticsConfig = StatisticsConfig()
     evaluate_users: Literal["test", "all"] = "all"
     max_failed_share: Annotated[float, Field(ge=0, le=1)] = 0.01
@@ -227,6 +229,31 @@ class Config(Section):
         """Models that judge: those that learn, and the judges of transfer."""
         return list(dict.fromkeys([*self.learn.models, *(judge for _, judge in self.transfer_pairs)]))
 
+    @property
+    def fidelity_pairs(self) -> list[tuple[str, str]]:
+        """(profile model, judge) whose personas' fidelity is judged."""
+        fidelity = self.analysis.fidelity
+        if fidelity is None:
+            return []
+        return [(model, fidelity.judge or model) for model in fidelity.models or self.learn.models]
+
+    @property
+    def axes_models(self) -> list[str]:
+        """Models whose personas are set on axes."""
+        return (self.analysis.axes.models or self.learn.models) if self.analysis.axes else []
+
+    @property
+    def axes_asked(self) -> str | None:
+        """The model that names axes and tags personas."""
+        named = self.analysis.axes.asked if self.analysis.axes else None
+        return named or next(iter(self.axes_models), None)
+
+    @property
+    def axes_ks(self) -> list[int]:
+        """Values of k whose personas are tagged: the largest, and the largest that has several draws."""
+        drawn = [k for k in self.ks if k != ALL_PAIRS][-1:] if self.draws > 1 else []
+        return list(dict.fromkeys([self.largest_k, *drawn])) if self.analysis.axes else []
+
 
 def cross_check(config: Config) -> list[str]:
     """Problems that no single key shows: names that must exist elsewhere. Each begins with the path of the key."""
@@ -235,6 +262,7 @@ def cross_check(config: Config) -> list[str]:
         for key, names in (
             ("learn.models", config.learn.models),
             ("transfer.pairs", [name for pair in config.transfer_pairs for name in pair]),
+            *config.analysis.named(),
         )
         for name in dict.fromkeys(names)
         if name not in config.models
@@ -244,6 +272,12 @@ def cross_check(config: Config) -> list[str]:
         for entry in config.datasets.values()
         for name in entry.filter_models
         if name not in config.models
+    ]
+    problems += [
+        f"{key}: {name!r} is not in learn.models, so it has no personas"
+        for key, names in config.analysis.named()
+        for name in names
+        if key.endswith(".models") and name not in config.learn.models
     ]
     problems += [
         f"transfer.pairs: {name!r} is not in learn.models, so it has no profiles to transfer"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 from personalrm.errors import ContextOverflow, ModelCallError, PermanentError, Refused
 from personalrm.files import stable_hash
@@ -56,6 +56,31 @@ class Recorder:
     def calls(self) -> tuple[CallRef, ...]:
         """Distinct responses so far, in the order of their keys."""
         return tuple(self._calls[key] for key in sorted(self._calls))
+
+
+class Listener(Recorder):
+    """A recorder that also keeps the texts of the responses, and counts calls, and those that the provider failed."""
+
+    def __init__(self, model: LanguageModel, stage: str) -> None:
+        super().__init__(model, stage)
+        self.texts: dict[str, str] = {}
+        self.asked = 0
+        self.failed = 0
+
+    async def complete(self, request: Request) -> Response:
+        """Complete, note the response and its text."""
+        response = await super().complete(request)
+        self.texts[response.key] = response.text
+        return response
+
+    async def ask(self, request: Request) -> Response | None:
+        """The response; None where the call failed. Permanent errors are raised."""
+        self.asked += 1
+        try:
+            return await self.complete(request)
+        except ModelCallError as error:
+            self.failed += failure_outcome(error) == "provider_error"
+            return None
 
 
 @dataclass(frozen=True)
@@ -163,15 +188,32 @@ async def judge_once(
     model: LanguageModel, pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeSettings
 ) -> Verdict:
     """Verdict on one pair in one order."""
-    base = Verdict(pair_id=pair.pair_id, swapped=swapped, outcome="provider_error")
+
+    def build(*, prefilled: bool) -> tuple[Message, ...]:
+        prefill = settings.prompt.render("assistant", reasoning=None) if prefilled else None
+        return build_messages(pair, swapped, shown, settings, prefill=prefill)
+
+    return await ask_verdict(model, pair.pair_id, swapped, build, settings)
+
+
+class Build(Protocol):
+    """Makes the messages of a question; with `prefilled` they end with the start of the answer, up to the label."""
+
+    def __call__(self, *, prefilled: bool) -> tuple[Message, ...]:
+        """Messages."""
+        ...
+
+
+async def ask_verdict(
+    model: LanguageModel, pair_id: str, swapped: bool, build: Build, settings: JudgeSettings
+) -> Verdict:
+    """Verdict on any two things that stand first and second; `swapped` says that the right one stands second."""
+    base = Verdict(pair_id=pair_id, swapped=swapped, outcome="provider_error")
     try:
         if settings.mode == "text":
-            request = Request(build_messages(pair, swapped, shown, settings), max_tokens=settings.max_tokens)
-            response = await model.complete(request)
+            response = await model.complete(Request(build(prefilled=False), max_tokens=settings.max_tokens))
             return _text_verdict(base, response, swapped)
-        prefill = settings.prompt.render("assistant", reasoning=None)
-        messages = build_messages(pair, swapped, shown, settings, prefill=prefill)
-        response = await model.complete(label_request(messages))
+        response = await model.complete(label_request(build(prefilled=True)))
         return label_verdict(base, response, swapped, settings)
     except ModelCallError as error:
         return base.model_copy(update={"outcome": failure_outcome(error)})
@@ -225,6 +267,11 @@ async def judge_pair(
     straight, swapped = await asyncio.gather(
         judge_once(model, pair, False, shown, settings), judge_once(model, pair, True, shown, settings)
     )
+    return both_orders(straight, swapped, settings)
+
+
+def both_orders(straight: Verdict, swapped: Verdict, settings: JudgeSettings) -> tuple[Verdict, ...]:
+    """The verdicts that count: one an order, or one of both for `logprob_both`."""
     if settings.mode == "logprob_both":
         return (combine_orders(straight, swapped),)
     return (straight, swapped)

@@ -10,7 +10,7 @@ from personalrm.benchmark.card import data_card
 from personalrm.benchmark.filter_settings import FilterSettings
 from personalrm.benchmark.filters import Pairs, Said, Sensitivity, personalizable, sample_of, sensitivity, survivors
 from personalrm.benchmark.funnel import Funnel, pairs_step
-from personalrm.benchmark.rate import Listener, panel_votes, rate_pair, rating_prompts
+from personalrm.benchmark.rate import panel_votes, rate_pair, rating_prompts
 from personalrm.benchmark.ratings import PairRating, PanelVote, UserPanel, UserRatings
 from personalrm.benchmark.settings import Dataset
 from personalrm.benchmark.splits import split_user
@@ -18,6 +18,7 @@ from personalrm.benchmark.users import by_part, too_few
 from personalrm.config_load import read_resolved
 from personalrm.errors import ConfigError
 from personalrm.files import atomic_write_lines, atomic_write_text
+from personalrm.judge import Listener
 from personalrm.plan import Plan
 from personalrm.records import PreferencePair, UserData, read_records, write_records
 from personalrm.stages.runner import Job, each_user, read_users, refuse_outage
