@@ -89,7 +89,7 @@ def _row(key: tuple[str, ...], users: Sequence[UserFidelity], seed: int, n_resam
     row |= {"n_verdicts": len(verdicts), "own": sum(own), "other": sum(other)}
     row |= {name: outcomes[name] for name in OUTCOMES[2:]}
     row |= zip(SHARES[:3], map(percent, share), strict=True)
-    row |= {"p_value": p_digits(sign_flip_p([a - b for a, b in zip(own, other, strict=True)]))}
+    row |= {"p_value": p_digits(sign_flip_p([a - b for a, b in zip(own, other, strict=True) if a + b]))}
     row |= {"share_first": percent(named["first"] / named.total()) if named else None}
     row |= _matches(judged, seed_of(seed, *key, "match"), n_resamples)
     return row | {"outage": outcomes["provider_error"] > OUTAGE_SHARE * len(verdicts)}
@@ -180,10 +180,10 @@ def fidelity_notes(table: pd.DataFrame, others: int) -> list[str]:
     """What a reader of the table must know; `others` is how many other users each persona was compared with."""
     several = "another user" if others == 1 else f"each of {others} other users"
     notes = [
-        f"A judge reads what the user stated and two personas, the user's own and that of {several} of the same data set "
-        "(drawn by a hash of the users' ids), and says which is of this person; every two personas in both orders.",
-        "Own persona preferred: of all decided verdicts, with a 95 % interval from a bootstrap that resamples users. 50 % "
-        "is chance.",
+        f"A judge reads what the user stated and two personas, the user's own and that of {several} of the same data "
+        "set (drawn by a hash of the users' ids), and says which is of this person; every two personas in both orders.",
+        "Own persona preferred: of all decided verdicts, with a 95 % interval from a bootstrap that resamples users. "
+        "50 % is chance.",
         "p: exact sign-flip test over users, two-sided. Null: in each user, verdicts for the own persona less verdicts "
         "for the other are symmetric about 0, as if a fair coin had decided which of the two is called own; users are "
         "taken as independent, although one user's persona may be another's random one.",
