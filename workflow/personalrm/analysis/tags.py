@@ -68,7 +68,8 @@ async def _listed(
 
 
 async def choose(model: Listener, prompt: Prompt, options: Sequence[Option], **values: object) -> Option | None:
-    """The likeliest option over both orders of showing; the first of equals. None where an order gave no letter."""
+    """The likeliest option over both orders of showing. None where an order gave no letter, or two options are equal:
+    a model that looks at the letters alone has chosen nothing."""
 
     async def order(shown: Sequence[Option]) -> dict[Option, float] | None:
         letters = "ABCDEFGH"[: len(shown)]
@@ -79,4 +80,6 @@ async def choose(model: Listener, prompt: Prompt, options: Sequence[Option], **v
     straight, turned = await asyncio.gather(order(options), order(options[::-1]))
     if straight is None or turned is None:
         return None
-    return max(options, key=lambda option: straight[option] + turned[option])
+    likeliest = sorted(options, key=lambda option: straight[option] + turned[option])[::-1]
+    first, second = (straight[option] + turned[option] for option in likeliest[:2])
+    return likeliest[0] if first > second else None

@@ -68,7 +68,7 @@ def axes_table(
         personas.setdefault((persona.dataset, persona.variant), []).append(persona)
     rows: list[Row] = []
     for axes in sorted(named, key=lambda one: (one.dataset, one.variant)):
-        place: Row = {"dataset": axes.dataset, "variant": axes.variant}
+        place: Row = {**dict.fromkeys(AXES_NAMES, ""), "dataset": axes.dataset, "variant": axes.variant}
         mine = personas.get((axes.dataset, axes.variant), [])
         counted = by_model([one for one in mine if one.k == k and one.draw == 0])
         for model, people in counted.items():
@@ -78,7 +78,6 @@ def axes_table(
             rows += [here | row for row in _sentence_rows(people, own_seed, n_resamples)]
         rows += [place | row for row in _agreements(axes, mine, counted, k, seed, n_resamples)]
     table = pd.DataFrame(rows, columns=list(AXES_COLUMNS))
-    table[list(AXES_NAMES)] = table[list(AXES_NAMES)].fillna("")
     kinds = dict.fromkeys(AXES_NAMES, "str") | dict.fromkeys(AXES_COUNTS, "Int64")
     return table.astype(kinds | dict.fromkeys(AXES_NUMBERS, "float64"))
 
