@@ -107,6 +107,12 @@ def test_the_planted_taste_is_named_as_such() -> None:
     assert "each of 2 other users" in shown
 
 
+def test_variants_are_told_apart_where_there_are_several() -> None:
+    table = fidelity_table([row("a", "ox"), row("a", "oo", variant="other")], seed=1, n_resamples=9)
+    assert fidelity_blocks(table)[0].texts["Variant"].tolist() == ["corrected", "other"]
+    assert "Variant" not in fidelity_blocks(table[:1])[0].texts
+
+
 def test_rows_are_read_in_any_order_to_the_same_table(tmp_path: Path) -> None:
     rows = [row(user, said) for user, said in zip("abcd", ("oo", "ox", "xx", "oo"), strict=True)]
     write_records(tmp_path / "one", rows[:2])

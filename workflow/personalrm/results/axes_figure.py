@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 LOW, HIGH = LEFT, "#ecb865"
 """Low end (dark blue) and high end (pale orange, hatched): apart for the colour-blind, and in print."""
 NAME_INCHES, BAR_INCHES, NUMBER_INCHES = 4.1, 3.4, 1.25
-TOP_INCHES, HEAD_INCHES, ROW_INCHES, FOOT_INCHES, BOTTOM_INCHES = 0.72, 0.42, 0.44, 0.42, 0.38
+TOP_INCHES, HEAD_INCHES, ROW_INCHES, FOOT_INCHES, BOTTOM_INCHES = 0.72, 0.34, 0.44, 0.5, 0.36
 BAR_HEIGHT = 0.5
-LONGEST_NAME, LONGEST_END = 44, 30
+LONGEST_NAME, LONGEST_END = 44, 34
 """Letters of an axis's name and of each of its ends; more are cut off and marked so (the table has all)."""
 
 Row = dict[str, object]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from personalrm.analysis.records import AxisSet
 from personalrm.results.axes_table import AGREEMENT, DRAWS, MODELS, PREVALENCE, SENTENCES
-from personalrm.results.comparison_text import bounds
+from personalrm.results.comparison_text import bounds, with_variant
 from personalrm.results.table_formats import EMPTY, Block, plain
 
 if TYPE_CHECKING:
@@ -34,12 +34,14 @@ def axes_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
         (SENTENCES, "What the sentences of personas are about", _sentence, 3),
         (AGREEMENT, "Two personas of one user: axes tagged equal", _agreement, 4),
     )
+    several = table["variant"].nunique() > 1
     blocks = []
     for part, title, cells, n_names in parts:
         records = table[table["part"] == part].to_dict(orient="records")
-        rows = [cells({str(name): value for name, value in record.items()}) for record in records]
+        known = [{str(name): value for name, value in record.items()} for record in records]
+        rows = [with_variant(cells(record), record["variant"], several=several) for record in known]
         if rows:
-            blocks.append(Block(title, pd.DataFrame(rows), n_names))
+            blocks.append(Block(title, pd.DataFrame(rows), n_names + several))
     return tuple(blocks) or (Block("", pd.DataFrame(columns=["Data set"]), 1),)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 
 from personalrm.analysis.records import Missing, UserFidelity
 from personalrm.records import OUTCOMES, Verdict, read_records
-from personalrm.results.comparison_text import bounds, probability
+from personalrm.results.comparison_text import bounds, probability, with_variant
 from personalrm.results.comparisons import Value, p_digits, percent, seed_of
 from personalrm.results.labels import k_label
 from personalrm.results.main_table import OUTAGE_SHARE
@@ -126,27 +126,30 @@ def _fits(verdicts: Sequence[Verdict]) -> float | None:
 def fidelity_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """The table for people; where personas were judged alone, that apart."""
     records = [{str(name): value for name, value in row.items()} for row in table.to_dict(orient="records")]
-    blocks = [_block("", [_names(row) | _pairwise(row) for row in records])]
-    alone = [_names(row) | _alone(row) for row in records if row["match_users"]]
+    several = table["variant"].nunique() > 1
+    names = [_names(row, several=several) for row in records]
+    blocks = [_block("", [name | _pairwise(row) for name, row in zip(names, records, strict=True)], 4 + several)]
+    alone = [name | _alone(row) for name, row in zip(names, records, strict=True) if row["match_users"]]
     if alone:
-        blocks.append(_block("Each persona alone: does it fit?", alone))
+        blocks.append(_block("Each persona alone: does it fit?", alone, 4 + several))
     return tuple(blocks)
 
 
-def _block(title: str, rows: Sequence[Mapping[str, str]]) -> Block:
+def _block(title: str, rows: Sequence[Mapping[str, str]], n_names: int) -> Block:
     import pandas as pd
 
-    return Block(title, pd.DataFrame(rows, columns=None if rows else ["Data set"]), 4 if rows else 1)
+    return Block(title, pd.DataFrame(rows, columns=None if rows else ["Data set"]), n_names if rows else 1)
 
 
-def _names(row: Mapping[str, object]) -> dict[str, str]:
+def _names(row: Mapping[str, object], *, several: bool) -> dict[str, str]:
     stated = " + ".join(STATEMENT_LABELS[part] for part in str(row["statement"]).split(" + "))
-    return {
+    cells = {
         "Data set": str(row["dataset"]),
         "Personas by": str(row["profile_model"]),
         "Judge": str(row["judge_model"]),
         "Statement": stated,
     }
+    return with_variant(cells, row["variant"], several=several)
 
 
 def _pairwise(row: Mapping[str, object]) -> dict[str, str]:
