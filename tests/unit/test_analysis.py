@@ -66,6 +66,18 @@ def test_a_statement_is_what_the_user_said_and_no_demographic_answer() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("question", "line"),
+    [
+        ("self_description", "About themselves: x"),
+        ("system_string", "How they would instruct an assistant: x"),
+        ("stated_prefs", "How much each thing matters to them in an assistant, 0 to 100: in words x"),
+    ],
+)
+def test_a_statement_may_be_one_answer(question: str, line: str) -> None:
+    assert statement_of(UserData(dataset="d", user_id="u", survey={question: "x"})) == ("survey", line)
+
+
 def test_a_planted_taste_stands_in_and_nothing_is_no_statement() -> None:
     assert statement_of(UserData(dataset="d", user_id="u", planted_taste="likes tea")) == ("planted", "likes tea")
     assert statement_of(UserData(dataset="d", user_id="u", survey={"age": "18", "self_description": " "})) is None

@@ -244,25 +244,15 @@ def _judge(options: argparse.Namespace) -> None:
 def _fidelity(options: argparse.Namespace) -> None:
     from personalrm.stages.analysing import fidelity_stage
 
-    stage = fidelity_stage(
-        _job(options),
-        users=options.users,
-        profiles=options.profiles,
-        out=options.out,
-        model=options.model,
-        judge=options.judge,
-        variant=options.variant,
-    )
-    _run(stage)
+    named = ("users", "profiles", "out", "model", "judge", "variant")
+    _run(fidelity_stage(_job(options), **{name: getattr(options, name) for name in named}))
 
 
 def _axes(options: argparse.Namespace) -> None:
     from personalrm.stages.analysing import axes_stage
 
-    stage = axes_stage(
-        _job(options), dataset=options.dataset, variant=options.variant, profiles=options.profiles, out=options.out
-    )
-    _run(stage)
+    named = ("dataset", "variant", "profiles", "out")
+    _run(axes_stage(_job(options), **{name: getattr(options, name) for name in named}))
 
 
 def _tag(options: argparse.Namespace) -> None:
