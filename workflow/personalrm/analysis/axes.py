@@ -19,7 +19,7 @@ from personalrm.records import Profile
 LONGEST_NAME, LONGEST_END = 60, 120
 """Characters of an axis; a line with more is prose and no axis."""
 _AXIS = re.compile(
-    r"\s*(?:[-*•]|\d{1,2}[.)])?\s*(?P<name>[^:]*?)\s*:\s*(?P<low>.+?)\s*(?:\.{3,}|…|<-+>|↔|→|\bvs\b\.?)\s*(?P<high>.+?)\s*"
+    r"\s*(?:[-*•]|\d{1,2}[.)])?\s*(?:(?P<name>[^:]*?)\s*:)?\s*(?P<low>[^:]+?)\s*(?:\.{3,}|…|<-+>|↔|→|\bvs\b\.?)\s*(?P<high>.+?)\s*"
 )
 _MARKS = "*_`\"' "
 
@@ -83,16 +83,21 @@ async def name_axes(model: LanguageModel, profiles: Iterable[Profile], question:
 def read_axes(text: str, most: int, *, cut: bool = False) -> tuple[Axis, ...]:
     r"""Axes of a list, a line each; of those with one name, however spelt, the first. Other lines are passed over.
 
-    With `cut` the last line was broken off, and is left out.
+    An axis without a name is called by its ends (small models are given such a pair, the first, as the form). With
+    `cut` the last line was broken off, and is left out.
 
     >>> read_axes("- Tone: cold ... warm\n2. **tone**: dry ... kind\nThat is all: one axis.", 5)
     (Axis(schema_version=1, name='Tone', low='cold', high='warm'),)
+    >>> [axis.name for axis in read_axes("- short ... long\nLong and short.", 5)]
+    ['short or long']
     """
     lines = text.splitlines()
     found: dict[str, Axis] = {}
     for line in lines[: len(lines) - cut]:
         match = _AXIS.fullmatch(line)
-        name, low, high = (match[part].strip(_MARKS) for part in ("name", "low", "high")) if match else ("", "", "")
+        name, low, high = ((match[part] or "").strip(_MARKS) for part in ("name", "low", "high")) if match else [""] * 3
+        if match and match["name"] is None:
+            name = f"{low} or {high}"
         known = " ".join(re.findall(r"\w+", name.casefold()))
         if known and low and high and len(name) <= LONGEST_NAME and max(len(low), len(high)) <= LONGEST_END:
             found.setdefault(known, Axis(name=name, low=low, high=high))

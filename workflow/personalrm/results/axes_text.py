@@ -93,6 +93,8 @@ def axes_notes(table: pd.DataFrame, named: Sequence[AxisSet]) -> list[str]:
     notes = []
     for axes in sorted(named, key=lambda one: (one.dataset, one.variant)):
         events = "".join(f"; {event}" for event in axes.events)
+        if "axes_compact" in axes.prompts:
+            events += "; the first axis was given to it as the form"
         notes.append(
             f"{axes.dataset} ({axes.variant}): {axes.model} named {len(axes.axes)} axes from {axes.shown} personas, "
             f"and tagged all personas{events}."
