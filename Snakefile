@@ -30,6 +30,7 @@ include: "workflow/rules/bootstrap.smk"
 include: "workflow/rules/thetas.smk"
 include: "workflow/rules/profiles.smk"
 include: "workflow/rules/verdicts.smk"
+include: "workflow/rules/personas.smk"
 include: "workflow/rules/results.smk"
 include: "workflow/rules/comparisons.smk"
 include: "workflow/rules/details.smk"
@@ -42,6 +43,7 @@ RESULTS = [
     *rules.figure_main.output,
     *COMPARISONS,
     *DETAILS,
+    *PERSONAS,
     *ACCOUNTS,
     *rules.table_benchmark.output,
     *rules.table_funnel.output,

@@ -12,13 +12,14 @@ from typing import Any
 
 from personalrm.config import Config
 from personalrm.config_load import parse_config, write_resolved
-from personalrm.judge import Recorder, fitted, judge_pairs
+from personalrm.judge import fitted, judge_pairs
 from personalrm.llm.key import request_key
 from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import Message, ModelSpec, Request, Response, Usage
 from personalrm.methods import parse_method, visible_part
 from personalrm.persona import PersonaSettings, persona_messages
 from personalrm.plan import Plan
+from personalrm.recording import Recorder
 from personalrm.records import Demonstration, JudgedUser, PreferencePair, Profile, Turn, UserData, write_records
 from personalrm.stages.settings import judge_settings, method_id
 from personalrm.stages.transcripts import transcripts_stage

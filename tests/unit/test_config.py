@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from personalrm.config import Config
 from personalrm.config_load import load_config, parse_config, read_resolved, write_resolved
 from personalrm.errors import ConfigError
-from personalrm.stages.settings import fingerprint, judged_methods, method_id
+from personalrm.stages.settings import analysis_fingerprint, fingerprint, judged_methods, method_id
 
 BASE: dict[str, Any] = {
     "run": "x",
@@ -145,3 +146,29 @@ def test_method_ids_name_how_verdicts_are_read() -> None:
     assert judged_methods(config, profile=None, judge=None) == ["random"]
     (spec,) = judged_methods(config, profile=None, judge="m")
     assert [method_id(spec, mode) for mode in config.models["m"].verdicts] == ["default", "default.logprob_both"]
+
+
+def test_axes_are_of_the_largest_k_and_of_the_largest_with_several_draws() -> None:
+    def ks(k: list[Any], draws: int) -> list[int]:
+        return parse_config({**BASE, "k": k, "draws": draws, "analysis": {"axes": {}}}).axes_ks
+
+    assert ks([1, 5, "all"], 2) == [0, 5]
+    assert ks([1, 5, "all"], 1) == [0]
+    assert ks([1, 5], 2) == [5]
+    config = parse_config({**BASE, "analysis": {"fidelity": {}, "axes": {}}})
+    assert (config.fidelity_pairs, config.axes_models, config.axes_asked) == ([("m", "m")], ["m"], "m")
+    bare = parse_config(BASE)
+    assert (bare.fidelity_pairs, bare.axes_models, bare.axes_asked, bare.axes_ks) == ([], [], None, [])
+    assert ks(["all"], 3) == [0]
+
+
+def test_an_analysis_depends_on_its_own_settings_alone() -> None:
+    base = parse_config({**BASE, "analysis": {"fidelity": {}, "axes": {}}})
+    more = parse_config({**BASE, "analysis": {"fidelity": {"others": 2}, "axes": {}}})
+    fewer = parse_config({**BASE, "analysis": {"fidelity": {}, "axes": {"max_axes": 3}}})
+
+    def prints(config: Config) -> list[str]:
+        return [analysis_fingerprint(config, stage, "m") for stage in ("fidelity", "axes", "tag")]
+
+    assert [a == b for a, b in zip(prints(base), prints(more), strict=True)] == [False, True, True]
+    assert [a == b for a, b in zip(prints(base), prints(fewer), strict=True)] == [True, False, True]

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from support.models import ScriptedModel, good_is_first, label, pair, text
 
 from personalrm.errors import ContextOverflow, ModelCallError, PermanentError, RateLimited, Refused
-from personalrm.judge import JudgeSettings, Recorder, Shown, build_messages, judge_pair, presented_swapped
+from personalrm.judge import JudgeSettings, Shown, build_messages, judge_pair, presented_swapped
 from personalrm.llm.types import Request, Response
+from personalrm.recording import Recorder
 from personalrm.records import Demonstration, Verdict
 
 TEXT = JudgeSettings("standard", "text")

@@ -8,12 +8,14 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from personalrm.analysis.settings import AnalysisSettings
 from personalrm.benchmark.settings import Dataset
 from personalrm.judge import PromptStyle, VerdictMode
 from personalrm.llm.store_file import JournalMode
 from personalrm.llm.types import ModelSpec
 from personalrm.methods import parse_method
 from personalrm.records import ALL_PAIRS
+from personalrm.theta_settings import ThetaSource
 from personalrm.variants import CORRECTED, parse_variant
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
@@ -152,39 +154,6 @@ class LearnConfig(Section):
     rebootstrap: bool = True
 
 
-class ThetaOptimiser(Section):
-    """How a Theta is found on train users of level A: by MIPROv2 (`theta_search.ThetaSettings`).
-
-    `model` writes the personas and judges with them (None: each learning model for itself; a name: its Theta is
-    handed to all others, "Distill Theta"), `proposer` writes the instructions (None: the same). `datasets` are
-    those whose train users are learned from (None: all), `max_users` of each, by a stable hash.
-    """
-
-    model: str | None = None
-    proposer: str | None = None
-    datasets: list[str] | None = None
-    max_users: Positive = 40
-    num_candidates: Positive = 10
-    num_trials: Positive = 30
-    max_demos: Annotated[int, Field(ge=0)] = 4
-    data_aware: bool = True
-    fewshot_aware: bool = True
-
-
-class ThetaConfig(Section):
-    """An optimised persona prompt: a program file, such as the authors' in an installed `SynthesizeMe`, or one that
-    the run finds."""
-
-    path: Path | None = None
-    optimise: ThetaOptimiser | None = None
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> ThetaConfig:
-        if (self.path is None) == (self.optimise is None):
-            raise ValueError("give either path, a program file, or optimise, how to find one")
-        return self
-
-
 class TransferConfig(Section):
     """Profiles of one model shown to another. `pairs` lists [profile model, judge model], or `all` ordered pairs.
 
@@ -218,12 +187,13 @@ class Config(Section):
     datasets: Annotated[dict[Name, DatasetEntry], Field(min_length=1)]
     models: dict[Name, ModelConfig] = {}
     variants: Annotated[list[str], Field(min_length=1)] = [CORRECTED]
-    thetas: dict[Name, ThetaConfig] = {}
+    thetas: dict[Name, ThetaSource] = {}
     k: Annotated[list[Positive | Literal["all"]], Field(min_length=1)] = ["all"]
     draws: Positive = 1
     methods: Annotated[list[str], Field(min_length=1)] = ["random", "longer", "default", "demos", "persona", "both"]
     learn: LearnConfig = LearnConfig()
     transfer: TransferConfig = TransferConfig()
+    analysis: AnalysisSettings = AnalysisSettings()
     statistics: StatisticsConfig = StatisticsConfig()
     evaluate_users: Literal["test", "all"] = "all"
     max_failed_share: Annotated[float, Field(ge=0, le=1)] = 0.01
@@ -277,3 +247,28 @@ class Config(Section):
     def judge_models(self) -> list[str]:
         """Models that judge: those that learn, and the judges of transfer."""
         return list(dict.fromkeys([*self.learn.models, *(judge for _, judge in self.transfer_pairs)]))
+
+    @property
+    def fidelity_pairs(self) -> list[tuple[str, str]]:
+        """(profile model, judge) whose personas' fidelity is judged."""
+        fidelity = self.analysis.fidelity
+        if fidelity is None:
+            return []
+        return [(model, fidelity.judge or model) for model in fidelity.models or self.learn.models]
+
+    @property
+    def axes_models(self) -> list[str]:
+        """Models whose personas are set on axes."""
+        return (self.analysis.axes.models or self.learn.models) if self.analysis.axes else []
+
+    @property
+    def axes_asked(self) -> str | None:
+        """The model that names axes and tags personas."""
+        named = self.analysis.axes.asked if self.analysis.axes else None
+        return named or next(iter(self.axes_models), None)
+
+    @property
+    def axes_ks(self) -> list[int]:
+        """Values of k whose personas are tagged: the largest, and the largest that has several draws."""
+        drawn = [k for k in self.ks if k != ALL_PAIRS][-1:] if self.draws > 1 else []
+        return list(dict.fromkeys([self.largest_k, *drawn])) if self.analysis.axes else []

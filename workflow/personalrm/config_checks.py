@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from personalrm.config import Config, ThetaOptimiser
+from personalrm.config import Config
 from personalrm.methods import METHODS
+from personalrm.theta_settings import ThetaOptimiser
 from personalrm.variants import parse_variant
 
 
@@ -14,6 +15,7 @@ def cross_check(config: Config) -> list[str]:
         for key, names in (
             ("learn.models", config.learn.models),
             ("transfer.pairs", [name for pair in config.transfer_pairs for name in pair]),
+            *config.analysis.named(),
         )
         for name in dict.fromkeys(names)
         if name not in config.models
@@ -23,6 +25,12 @@ def cross_check(config: Config) -> list[str]:
         for entry in config.datasets.values()
         for name in entry.filter_models
         if name not in config.models
+    ]
+    problems += [
+        f"{key}: {name!r} is not in learn.models, so it has no personas"
+        for key, names in config.analysis.named()
+        for name in names
+        if key.endswith(".models") and name not in config.learn.models
     ]
     problems += [
         f"transfer.pairs: {name!r} is not in learn.models, so it has no profiles to transfer"

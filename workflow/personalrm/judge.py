@@ -10,52 +10,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 from personalrm.errors import ContextOverflow, ModelCallError, PermanentError, Refused
 from personalrm.files import stable_hash
 from personalrm.llm import tokens
-from personalrm.llm.types import LanguageModel, Message, ModelSpec, Request, Response
+from personalrm.llm.types import LanguageModel, Message, Request, Response
 from personalrm.parsing import parse_verdict, read_label
 from personalrm.prompting import Prompt, load_prompt
-from personalrm.records import CallRef, Demonstration, Label, Outcome, PreferencePair, Verdict
+from personalrm.records import Demonstration, Label, Outcome, PreferencePair, Verdict
 
 VerdictMode = Literal["text", "logprob", "logprob_both"]
 PromptStyle = Literal["standard", "compact"]
 LABELS: dict[PromptStyle, tuple[str, str]] = {"standard": ("First", "Second"), "compact": ("A", "B")}
 TOP_LOGPROBS = 20
 """As many alternatives as hosted providers give at most."""
-
-
-class Recorder:
-    """A language model that notes every response it hands out, as references for the results."""
-
-    def __init__(self, model: LanguageModel, stage: str) -> None:
-        self._model = model
-        self._stage = stage
-        self._calls: dict[str, CallRef] = {}
-
-    @property
-    def spec(self) -> ModelSpec:
-        """Who the model is."""
-        return self._model.spec
-
-    async def complete(self, request: Request) -> Response:
-        """Complete, and note the response."""
-        response = await self._model.complete(request)
-        self._calls[response.key] = CallRef(
-            key=response.key,
-            stage=self._stage,
-            tokens_in=response.usage.tokens_in,
-            tokens_out=response.usage.tokens_out,
-            cost_usd=response.cost_usd,
-        )
-        return response
-
-    @property
-    def calls(self) -> tuple[CallRef, ...]:
-        """Distinct responses so far, in the order of their keys."""
-        return tuple(self._calls[key] for key in sorted(self._calls))
 
 
 @dataclass(frozen=True)
@@ -159,21 +128,48 @@ def label_request(messages: tuple[Message, ...]) -> Request:
     return Request(messages=messages, max_tokens=1, top_logprobs=TOP_LOGPROBS)
 
 
-def judge_request(pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeSettings) -> Request:
-    """The request that asks for one verdict in one order."""
+class Build(Protocol):
+    """Makes the messages of a question; with `prefilled` they end with the start of the answer, up to the label."""
+
+    def __call__(self, *, prefilled: bool) -> tuple[Message, ...]:
+        """Messages."""
+        ...
+
+
+def verdict_request(build: Build, settings: JudgeSettings) -> Request:
+    """The request that asks for one verdict."""
     if settings.mode == "text":
-        return Request(build_messages(pair, swapped, shown, settings), max_tokens=settings.max_tokens)
-    prefill = settings.prompt.render("assistant", reasoning=None)
-    return label_request(build_messages(pair, swapped, shown, settings, prefill=prefill))
+        return Request(build(prefilled=False), max_tokens=settings.max_tokens)
+    return label_request(build(prefilled=True))
+
+
+def _builder(pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeSettings) -> Build:
+    def build(*, prefilled: bool) -> tuple[Message, ...]:
+        prefill = settings.prompt.render("assistant", reasoning=None) if prefilled else None
+        return build_messages(pair, swapped, shown, settings, prefill=prefill)
+
+    return build
+
+
+def judge_request(pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeSettings) -> Request:
+    """The request that asks for one verdict on a pair in one order."""
+    return verdict_request(_builder(pair, swapped, shown, settings), settings)
 
 
 async def judge_once(
     model: LanguageModel, pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeSettings
 ) -> Verdict:
     """Verdict on one pair in one order."""
-    base = Verdict(pair_id=pair.pair_id, swapped=swapped, outcome="provider_error")
+    return await ask_verdict(model, pair.pair_id, swapped, _builder(pair, swapped, shown, settings), settings)
+
+
+async def ask_verdict(
+    model: LanguageModel, pair_id: str, swapped: bool, build: Build, settings: JudgeSettings
+) -> Verdict:
+    """Verdict on any two things that stand first and second; `swapped` says that the right one stands second."""
+    base = Verdict(pair_id=pair_id, swapped=swapped, outcome="provider_error")
     try:
-        response = await model.complete(judge_request(pair, swapped, shown, settings))
+        response = await model.complete(verdict_request(build, settings))
     except ModelCallError as error:
         return base.model_copy(update={"outcome": failure_outcome(error)})
     if settings.mode == "text":
@@ -229,7 +225,7 @@ async def judge_pair(
     straight, swapped = await asyncio.gather(
         judge_once(model, pair, False, shown, settings), judge_once(model, pair, True, shown, settings)
     )
-    verdicts = (combine_orders(straight, swapped),) if settings.mode == "logprob_both" else (straight, swapped)
+    verdicts = both_orders(straight, swapped, settings)
     return tuple(map(on_tie, verdicts)) if pair.tie else verdicts
 
 
@@ -241,6 +237,13 @@ def on_tie(verdict: Verdict) -> Verdict:
     """
     known: dict[Outcome, Outcome] = {"tie": "correct", "correct": "wrong"}
     return verdict.model_copy(update={"outcome": known.get(verdict.outcome, verdict.outcome)})
+
+
+def both_orders(straight: Verdict, swapped: Verdict, settings: JudgeSettings) -> tuple[Verdict, ...]:
+    """The verdicts that count: one an order, or one of both for `logprob_both`."""
+    if settings.mode == "logprob_both":
+        return (combine_orders(straight, swapped),)
+    return (straight, swapped)
 
 
 async def judge_pairs(

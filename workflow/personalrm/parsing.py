@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from personalrm.llm.types import Response, TokenLogprobs
@@ -111,12 +112,18 @@ def read_label(response: Response, labels: tuple[str, str]) -> LabelOdds | None:
     the alternatives gets the smallest listed one (an upper bound of what it can have: our choice, so that one
     confident label is not thrown away). None where neither is listed, or the backend gave none.
     """
+    found = read_labels(response, labels)
+    return None if found is None else LabelOdds(*found)
+
+
+def read_labels(response: Response, labels: Sequence[str]) -> tuple[float, ...] | None:
+    """Log-probabilities of any number of labels at the first generated token, by the rules of `read_label`."""
     if not response.logprobs:
         return None
-    return _label_odds(response.logprobs[0], labels)
+    return _labels_at(response.logprobs[0], labels)
 
 
-def _label_odds(position: TokenLogprobs, labels: tuple[str, str]) -> LabelOdds | None:
+def _labels_at(position: TokenLogprobs, labels: Sequence[str]) -> tuple[float, ...] | None:
     found: dict[str, float] = {}
     for token, logprob in position.top:
         label = token.strip()
@@ -125,7 +132,7 @@ def _label_odds(position: TokenLogprobs, labels: tuple[str, str]) -> LabelOdds |
     if not found:
         return None
     floor = min(logprob for _, logprob in position.top)
-    return LabelOdds(found.get(labels[0], floor), found.get(labels[1], floor))
+    return tuple(found.get(label, floor) for label in labels)
 
 
 def whole_sentences(text: str) -> str:
@@ -165,3 +172,39 @@ def parse_rating(text: str, *, prefilled: bool = False) -> int | None:
         if stated:
             return int(stated["number"])
     return None
+
+
+_SENTENCE_END = re.compile(r"(?:(?<=[.!?…])|(?<=[.!?…][\"')\]]))\s+|(?<=[。！？])|\n+")
+_NUMBERED = re.compile(r"(?P<number>\d{1,3})\W+(?P<words>.*)")
+
+
+def sentences(text: str) -> tuple[str, ...]:
+    r"""Sentences of a text, and its lines apart; nothing is left out but blanks.
+
+    >>> sentences("Likes jokes. Why? Unknown\nDislikes tea")
+    ('Likes jokes.', 'Why?', 'Unknown', 'Dislikes tea')
+    """
+    return tuple(part.strip() for part in _SENTENCE_END.split(text) if any(c.isalnum() for c in part))
+
+
+def numbered_choices(text: str, count: int, choices: Sequence[str]) -> tuple[str | None, ...]:
+    r"""What a model says of each of `count` numbered things, one a line (`2: high`); None where it says no choice.
+
+    The last line of a number counts; lines are read as `parse_verdict` reads them. Choices are lower case, and none
+    begins another.
+
+    >>> numbered_choices("1: low\n**2. Tone: HIGH** (warm)\n7: low", 3, ("low", "high"))
+    ('low', 'high', None)
+    """
+    found: dict[int, str] = {}
+    for line in _visible_lines(text) or []:
+        numbered = _NUMBERED.match(line)
+        if numbered is None:
+            continue
+        # What follows the number, or the name of the thing and a colon.
+        for part in (numbered["words"], *numbered["words"].split(":")[1:]):
+            chosen = [c for c in choices if re.match(rf"\W*{re.escape(c)}(?![\w-])", part)]
+            if chosen:
+                found[int(numbered["number"])] = chosen[0]
+                break
+    return tuple(found.get(number) for number in range(1, count + 1))

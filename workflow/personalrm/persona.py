@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from personalrm.errors import ContextOverflow
 from personalrm.judge import LABELS, PromptStyle
@@ -14,6 +14,8 @@ from personalrm.parsing import whole_sentences
 from personalrm.prompting import Prompt, load_prompt
 from personalrm.records import Demonstration
 from personalrm.theta import Theta
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -101,21 +103,21 @@ class Written(NamedTuple):
 
 async def ask_shortened(
     model: LanguageModel,
-    demonstrations: Sequence[Demonstration],
-    build: Callable[[Sequence[Demonstration]], tuple[Message, ...]],
+    items: Sequence[Item],
+    build: Callable[[Sequence[Item]], tuple[Message, ...]],
     max_tokens: int,
 ) -> tuple[Written, int]:
-    """One call about demonstrations, and how many of them (whole ones, the first first) had to be left out to fit.
+    """One call about several items, and how many of them (whole ones, the first first) had to be left out to fit.
 
-    Raises ModelCallError as the port does; ContextOverflow if even a single demonstration does not fit.
+    Raises ModelCallError as the port does; ContextOverflow if even a single item does not fit.
     """
-    kept = list(demonstrations)
+    kept = list(items)
     room = model.spec.context_length - max_tokens
     while len(kept) > 1 and tokens.at_most(build(kept)) > room:
         kept.pop(0)
     while True:
         try:
-            return await _ask(model, build(kept), max_tokens), len(demonstrations) - len(kept)
+            return await _ask(model, build(kept), max_tokens), len(items) - len(kept)
         except ContextOverflow:
             if len(kept) <= 1:
                 raise

@@ -185,6 +185,44 @@ class Plan:
         names = (optimiser.datasets if optimiser else None) or list(self.config.datasets)
         return [path for name in names for path in self.shard_paths(name)]
 
+    def profiles_of(self, dataset: str, variant: str, model: str, k: int) -> list[str]:
+        """Profiles of one model and k, one file a shard."""
+        folder = f"{self.run}/profiles/{dataset}/{variant}/{model}/k{show_k(k)}"
+        return [f"{folder}/{shard}.jsonl" for shard in self._shards[dataset]]
+
+    def fidelity_paths(self) -> list[str]:
+        """Judgements of persona fidelity; none where the config has none."""
+        return [
+            f"{self.run}/analysis/fidelity/{dataset}/{variant}/{profile}-by-{judge}/{shard}.jsonl"
+            for dataset in self.config.datasets
+            for variant in self.config.variants
+            for profile, judge in self.config.fidelity_pairs
+            for shard in self._shards[dataset]
+        ]
+
+    def personas_for_axes(self, dataset: str, variant: str) -> list[str]:
+        """Profiles whose personas name the axes of a data set: of all models that are read, at the largest k."""
+        config = self.config
+        return [p for m in config.axes_models for p in self.profiles_of(dataset, variant, m, config.largest_k)]
+
+    def axes_paths(self) -> list[str]:
+        """Axes, one file a data set and variant; none where the config has none."""
+        if not self.config.axes_models:
+            return []
+        return [f"{self.run}/analysis/axes/{d}/{v}.jsonl" for d in self.config.datasets for v in self.config.variants]
+
+    def tag_paths(self) -> list[str]:
+        """Tagged personas: beside each file of profiles that is read."""
+        config = self.config
+        return [
+            path.replace(f"{self.run}/profiles/", f"{self.run}/analysis/tags/", 1)
+            for dataset in config.datasets
+            for variant in config.variants
+            for model in config.axes_models
+            for k in config.axes_ks
+            for path in self.profiles_of(dataset, variant, model, k)
+        ]
+
     def verdict_paths(self) -> list[str]:
         """All verdict files of the run."""
         return [path for dataset in self.config.datasets for path in self._verdicts(dataset)]

@@ -10,10 +10,11 @@ from personalrm.bootstrap import BootstrapSettings, bootstrap_pairs, verified
 from personalrm.candidates import labelled
 from personalrm.errors import ModelCallError
 from personalrm.files import stable_hash
-from personalrm.judge import Recorder, Shown, failure_outcome
+from personalrm.judge import Shown, failure_outcome
 from personalrm.llm.types import LanguageModel
 from personalrm.memory import MemorySettings, Remembered, remember
 from personalrm.persona import Induced, PersonaSettings, induce_persona
+from personalrm.recording import Recorder
 from personalrm.records import ALL_PAIRS, CallRef, Demonstration, PreferencePair, Profile, UserData, UserTraces
 from personalrm.search import SearchSettings, search
 from personalrm.theta import Theta

@@ -22,9 +22,17 @@ from personalrm.errors import ConfigError, EmbeddedModelError
 from personalrm.files import atomic_write_text, canonical_json
 from personalrm.plan import Plan, read_k
 from personalrm.preflight import Needs, missing
-from personalrm.stages.settings import filter_fingerprint, fingerprint, theta_fingerprint
+from personalrm.stages.settings import analysis_fingerprint, filter_fingerprint, fingerprint, theta_fingerprint
 
-__all__ = ["Plan", "config_hash", "filter_fingerprint", "fingerprint", "read_k", "theta_fingerprint"]
+__all__ = [
+    "Plan",
+    "analysis_fingerprint",
+    "config_hash",
+    "filter_fingerprint",
+    "fingerprint",
+    "read_k",
+    "theta_fingerprint",
+]
 
 STATE = Path(".snakemake/personalrm")
 """Folder of resolved configs, of the owner's mark and of embedded servers' states; beside Snakemake's own."""

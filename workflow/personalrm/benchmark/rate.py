@@ -5,31 +5,16 @@ from __future__ import annotations
 import asyncio
 
 from personalrm.benchmark.ratings import PairRating, PanelVote
-from personalrm.errors import ModelCallError
-from personalrm.judge import JudgeSettings, PromptStyle, Recorder, Shown, failure_outcome, judge_once, presented_swapped
-from personalrm.llm.types import LanguageModel, Request, Response
+from personalrm.judge import JudgeSettings, PromptStyle, Shown, judge_once, presented_swapped
+from personalrm.llm.types import Request
 from personalrm.parsing import parse_rating
 from personalrm.prompting import Prompt, load_prompt
+from personalrm.recording import Listener
 from personalrm.records import PreferencePair
 
 PREFILLED_TOKENS = 4
 """A number that follows at once needs no more."""
 _SALT = "rate_responses"
-
-
-class Listener(Recorder):
-    """A recorder that also keeps the texts of the responses, and counts calls that failed at the provider."""
-
-    def __init__(self, model: LanguageModel, stage: str) -> None:
-        super().__init__(model, stage)
-        self.texts: dict[str, str] = {}
-        self.failed = 0
-
-    async def complete(self, request: Request) -> Response:
-        """Complete, note the response and its text."""
-        response = await super().complete(request)
-        self.texts[response.key] = response.text
-        return response
 
 
 def rating_prompts(style: PromptStyle) -> tuple[Prompt, Prompt]:
@@ -61,10 +46,8 @@ async def rate_pair(model: Listener, pair: PreferencePair, style: PromptStyle, m
 async def _rate(model: Listener, prompt: Prompt, max_tokens: int, **values: object) -> tuple[int | None, str]:
     prefilled = prompt.has("assistant")
     request = Request(prompt.messages(**values), max_tokens=PREFILLED_TOKENS if prefilled else max_tokens)
-    try:
-        response = await model.complete(request)
-    except ModelCallError as error:
-        model.failed += failure_outcome(error) == "provider_error"
+    response = await model.ask(request)
+    if response is None:
         return None, ""
     return parse_rating(response.text, prefilled=prefilled), response.text
 

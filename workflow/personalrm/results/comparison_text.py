@@ -61,6 +61,12 @@ def shown_names(row: Mapping[str, object], columns: Mapping[str, str]) -> dict[s
     return texts
 
 
+def with_variant(cells: Mapping[str, str], variant: object, *, several: bool) -> dict[str, str]:
+    """Cells of a row, the variant after the data set where the table has several variants."""
+    first = {"Data set": cells["Data set"], "Variant": str(variant)} if several else {}
+    return {**first, **cells}
+
+
 HEADINGS: dict[str, str] = {
     "dataset": "Data set",
     "judge_model": "Judge",

@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from personalrm.analysis.fidelity import statement_of
 from personalrm.benchmark.prepare import read_users
 from personalrm.benchmark.reading import ReadReport
 from personalrm.config import Config
@@ -30,6 +31,8 @@ from personalrm.stages.settings import draws_for, judged_methods
 BYTES_PER_TOKEN = 4.3
 PAIR_FRAME = 45
 """Tokens of a judgement beside the texts of the pair."""
+AXIS_TOKENS, SENTENCE_TOKENS, LINE_TOKENS = 20, 25, 4
+"""Tokens of an axis with its ends, of a sentence of a persona, and of a line that tags one."""
 MEAN_ATTEMPTS = 1.4
 SCORED_SHARE = 0.8
 """Share of validation judgements that the search makes; the rest is spared by its exact bound."""
@@ -65,12 +68,16 @@ class Speed:
 def planned_work(config: Config, users: Iterable[UserData]) -> dict[str, Work]:
     """Work by model for all users of one data set."""
     totals = {name: Work() for name in config.models}
+    if config.analysis.axes and config.axes_asked:
+        totals[config.axes_asked].add(1, 0, config.analysis.axes.max_axes * AXIS_TOKENS)
     for user in users:
         if not is_evaluated(user, config.evaluate_users):
             continue
         for _ in config.variants:
             for model in config.learn.models:
                 _learning(config, user, totals[model])
+            _fidelity(config, user, totals)
+            _axes(config, totals)
             for profile, judge, ks in _combinations(config):
                 _judging(config, user, profile, judge, ks, totals[judge])
         for judge in config.judge_models:
@@ -125,6 +132,38 @@ def _judging(config: Config, user: UserData, profile: str, judge: str, times: in
         for _ in range(times):
             work.add(1, shown if parse_method(spec).method.name != "persona" else 0)
             _judgements(work, user.part("test"))
+
+
+def _fidelity(config: Config, user: UserData, totals: Mapping[str, Work]) -> None:
+    """Verdicts on one user's persona and others', which are taken as being as long as they may be."""
+    persona, stated, settings = config.learn.persona.max_tokens, statement_of(user), config.analysis.fidelity
+    if settings is None or stated is None:
+        return
+    said = len(stated.text.encode("utf-8", "replace")) / BYTES_PER_TOKEN + PAIR_FRAME
+    for _, judge in config.fidelity_pairs:
+        written = settings.max_tokens if config.models[judge].verdicts[0] == "text" else 1
+        totals[judge].add(2 * settings.others, said + 2 * persona, written)
+        if settings.matches:
+            totals[judge].add(2 * (1 + settings.others), said + persona, written)
+
+
+def _axes(config: Config, totals: Mapping[str, Work]) -> None:
+    """One user's share of naming axes, and the tags of the user's personas."""
+    persona, settings, asked = config.learn.persona.max_tokens, config.analysis.axes, config.axes_asked
+    if settings is None or asked is None:
+        return
+    work, models = totals[asked], len(config.axes_models)
+    work.prompt += models * persona
+    personas = models * sum(len(draws_for(config, k)) for k in config.axes_ks)
+    sentences = persona / SENTENCE_TOKENS
+    if config.models[asked].prompts == "compact":
+        # Axis after axis about one persona, in two orders: the prefix cache has the persona.
+        work.prompt += personas * persona
+        work.add(personas * 2 * settings.max_axes, AXIS_TOKENS + PAIR_FRAME, 1)
+        work.add(personas * 2 * sentences, SENTENCE_TOKENS + 2 * PAIR_FRAME, 1)
+    else:
+        work.add(personas, persona + settings.max_axes * AXIS_TOKENS, LINE_TOKENS * settings.max_axes)
+        work.add(personas, persona + 2 * PAIR_FRAME, LINE_TOKENS * sentences)
 
 
 async def measure(model: LanguageModel) -> Speed:

@@ -10,7 +10,7 @@ from personalrm.benchmark.card import data_card
 from personalrm.benchmark.filter_settings import RELEASED, FilterSettings
 from personalrm.benchmark.filters import Pairs, Said, Sensitivity, personalizable, sample_of, sensitivity, survivors
 from personalrm.benchmark.funnel import Funnel, pairs_step
-from personalrm.benchmark.rate import Listener, panel_votes, rate_pair, rating_prompts
+from personalrm.benchmark.rate import panel_votes, rate_pair, rating_prompts
 from personalrm.benchmark.ratings import PairRating, PanelVote, UserPanel, UserRatings
 from personalrm.benchmark.released_judgments import ReleasedJudgments
 from personalrm.benchmark.settings import Dataset
@@ -21,6 +21,7 @@ from personalrm.config_load import read_resolved
 from personalrm.errors import ConfigError, DataError
 from personalrm.files import atomic_write_lines, atomic_write_text
 from personalrm.plan import Plan
+from personalrm.recording import Listener
 from personalrm.records import PreferencePair, UserData, read_records, write_records
 from personalrm.stages.runner import Job, each_user, read_users, refuse_outage
 from personalrm.stages.settings import panel_settings

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from personalrm.judge import JudgeSettings, Recorder, VerdictMode, fitted, judge_pairs
+from personalrm.judge import JudgeSettings, VerdictMode, fitted, judge_pairs
 from personalrm.llm.types import LanguageModel
 from personalrm.methods import MethodUse, decide_without_model, parse_method, visible_part
 from personalrm.prompting import load_prompt
+from personalrm.recording import Recorder
 from personalrm.records import (
     BASELINE,
     CallRef,

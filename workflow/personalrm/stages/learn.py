@@ -6,9 +6,10 @@ from pathlib import Path
 
 from personalrm.bootstrap import BootstrapSettings, bootstrap_pairs
 from personalrm.config import Config
-from personalrm.judge import Recorder, Shown
+from personalrm.judge import Shown
 from personalrm.llm.types import LanguageModel
 from personalrm.profile import learn_profile, with_theta
+from personalrm.recording import Recorder
 from personalrm.records import Profile, UserData, UserTraces, read_records, write_records
 from personalrm.stages.runner import Job, each_user, evaluated_users, refuse_outage
 from personalrm.stages.settings import bootstrap_settings, draws_for, profile_settings

@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from personalrm.analysis.records import AxisSet, TaggedPersona, UserFidelity
 from personalrm.config import Config
 from personalrm.config_load import config_hash, read_resolved
 from personalrm.files import atomic_write_text, sha256_file
@@ -19,7 +20,7 @@ from personalrm.llm.http_clients import without_credentials
 from personalrm.llm.store import ResponseStore
 from personalrm.plan import Plan
 from personalrm.prompting import PROMPT_DIR, load_prompt
-from personalrm.records import CallRef
+from personalrm.records import CallRef, read_records
 from personalrm.results.cost_sources import filter_calls, job_seconds
 
 _ADDRESS = re.compile(r"[a-z+]+://[^\s\"'<>]+")
@@ -45,7 +46,7 @@ def manifest_stage(config_file: Path, out: Path) -> None:
         "models": {name: _model(config, name) for name in config.models},
         "seeds": {"run": config.seed, "statistics": config.statistics.seed, "draws": config.draws},
         "data": {name: _data(config, name) for name in config.datasets},
-        "usage": _usage(run, _filter_calls(Plan(config))),
+        "usage": _usage(run, [*_filter_calls(Plan(config)), *_analysis_calls(Plan(config))]),
         "paid": _paid(config),
         "wall_time_s": _wall_time(run),
     }
@@ -109,12 +110,12 @@ def _data(config: Config, name: str) -> dict[str, Any]:
     }
 
 
-def _usage(run: Path, filters: Iterable[CallRef]) -> dict[str, Any]:
-    """Calls, tokens and list cost of the distinct stored responses that results and filters rest on."""
+def _usage(run: Path, others: Iterable[CallRef]) -> dict[str, Any]:
+    """Calls, tokens and list cost of the distinct stored responses that results, filters and analyses rest on."""
     import pandas as pd
 
     calls = pd.read_parquet(run / "data" / "calls.parquet")
-    asked = [ref.model_dump(exclude={"schema_version", "stage"}) for ref in filters]
+    asked = [ref.model_dump(exclude={"schema_version", "stage"}) for ref in others]
     calls = pd.concat([calls, pd.DataFrame(asked)] if asked else [calls]).drop_duplicates("key")
     cost = calls["cost_usd"]
     return {
@@ -130,6 +131,19 @@ def _filter_calls(plan: Plan) -> Iterator[CallRef]:
     ratings = [Path(path) for name in plan.filtered for path in plan.rating_paths(name)]
     panels = [Path(path) for name in plan.filtered for path in plan.panel_paths(name)]
     return (call.ref for call in filter_calls(ratings, panels))
+
+
+def _analysis_calls(plan: Plan) -> Iterator[CallRef]:
+    """Responses that the analyses of personas rest on."""
+    for path in plan.fidelity_paths():
+        for judged in read_records(Path(path), UserFidelity):
+            yield from judged.calls
+    for path in plan.axes_paths():
+        for named in read_records(Path(path), AxisSet):
+            yield from named.calls
+    for path in plan.tag_paths():
+        for tagged in read_records(Path(path), TaggedPersona):
+            yield from tagged.calls
 
 
 def _paid(config: Config) -> dict[str, dict[str, Any]]:

@@ -22,6 +22,7 @@ from personalrm.records import Record, UserData, read_records
 
 logger = logging.getLogger("personalrm.stages")
 T = TypeVar("T", bound=Record)
+U = TypeVar("U", bound=Record)
 USERS_AT_ONCE = 64
 """Users whose calls may wait at the port side by side; the port's own limit decides how many are in flight."""
 
@@ -86,12 +87,12 @@ def is_evaluated(user: UserData, evaluate: Literal["test", "all"]) -> bool:
     return evaluate == "all" or user.level_a in (None, "test")
 
 
-async def each_user(users: Sequence[UserData], work: Callable[[UserData], Awaitable[T]], what: str) -> list[T]:
-    """Run `work` for all users side by side; results in the order of `users`; one progress line a user."""
+async def each_user(users: Sequence[U], work: Callable[[U], Awaitable[T]], what: str) -> list[T]:
+    """Run `work` for all users (or records of users) side by side; results in their order; one progress line each."""
     gate = asyncio.Semaphore(USERS_AT_ONCE)
     done = 0
 
-    async def one(user: UserData) -> T:
+    async def one(user: U) -> T:
         nonlocal done
         async with gate:
             result = await work(user)

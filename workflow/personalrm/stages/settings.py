@@ -10,6 +10,10 @@ import json
 from dataclasses import asdict
 from typing import Any, Literal, get_args
 
+from personalrm.analysis.axes import AxesQuestion
+from personalrm.analysis.fidelity import FidelityQuestion
+from personalrm.analysis.settings import AxesSettings, FidelitySettings
+from personalrm.analysis.tags import TagQuestion
 from personalrm.benchmark.rate import rating_prompts
 from personalrm.bootstrap import BootstrapSettings
 from personalrm.config import Config, ModelConfig
@@ -106,6 +110,51 @@ def theta_fingerprint(config: Config, theta: str, model: str) -> str:
     optimiser = config.thetas[theta].optimise
     learned = json.loads(fingerprint(config, "profile", model=model, variant=CORRECTED))
     return canonical_json({"optimiser": optimiser and optimiser.model_dump(mode="json"), "learned": learned})
+
+
+def fidelity_question(config: Config, judge: str) -> FidelityQuestion:
+    """How `judge` is asked about fidelity: with the first of its verdict modes."""
+    entry, settings = config.models[judge], config.analysis.fidelity or FidelitySettings()
+    return FidelityQuestion(
+        judge=JudgeSettings(style=entry.prompts, mode=entry.verdicts[0], max_tokens=settings.max_tokens),
+        others=settings.others,
+        matches=settings.matches,
+        seed=config.seed,
+    )
+
+
+def axes_question(config: Config, model: str) -> AxesQuestion:
+    """How `model` is asked for the axes of a data set."""
+    settings = config.analysis.axes or AxesSettings()
+    return AxesQuestion(
+        style=config.models[model].prompts,
+        max_tokens=settings.max_tokens,
+        max_personas=settings.max_personas,
+        max_axes=settings.max_axes,
+        seed=config.seed,
+    )
+
+
+def tag_question(config: Config, model: str) -> TagQuestion:
+    """How `model` is asked where a persona stands."""
+    settings = config.analysis.axes or AxesSettings()
+    return TagQuestion(style=config.models[model].prompts, max_tokens=settings.max_tokens)
+
+
+def analysis_fingerprint(config: Config, stage: Literal["fidelity", "axes", "tag"], model: str) -> str:
+    """What an analysis of personas depends on beside its input files; `model` is the one that is asked."""
+    values: dict[str, Any] = {"version": STAGE_VERSION, "model": config.models[model].spec(model).identity}
+    if stage == "fidelity":
+        asked = fidelity_question(config, model)
+        values |= {"question": asdict(asked), "prompts": [prompt.sha for prompt in asked.prompts]}
+        values |= {"k": config.largest_k, "users": config.evaluate_users}
+    elif stage == "axes":
+        named = axes_question(config, model)
+        values |= {"question": asdict(named), "prompts": [named.prompt.sha]}
+    else:
+        tagged = tag_question(config, model)
+        values |= {"question": asdict(tagged), "prompts": [prompt.sha for prompt in tagged.prompts]}
+    return canonical_json(values)
 
 
 def draws_for(config: Config, k: int) -> range:

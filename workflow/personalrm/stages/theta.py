@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from personalrm.bootstrap import verified
-from personalrm.config import ThetaOptimiser
 from personalrm.errors import ConfigError, DataError
 from personalrm.files import atomic_write_text, stable_hash
 from personalrm.llm.types import LanguageModel
@@ -20,6 +19,7 @@ from personalrm.stages.learn import learn_traces
 from personalrm.stages.runner import Job, read_users
 from personalrm.stages.settings import profile_settings
 from personalrm.theta_search import PREDICTOR, Found, Student, ThetaSettings, search_theta
+from personalrm.theta_settings import ThetaOptimiser
 from personalrm.variants import CORRECTED
 
 

@@ -1,0 +1,132 @@
+"""Fidelity and axes of personas, through the workflow, against a server whose answers can be computed by hand."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from support.scripted_judge import Answer, judge
+from support.scripted_server import ScriptedServer
+
+from .conftest import Project, small_config, write_votes
+
+COLOURS = {"ann": "amber", "ben": "beryl", "cy": "coral", "dee": "denim"}
+"""What each user likes. All but cy said so."""
+DARK = ("amber", "beryl")
+
+
+def votes() -> list[dict[str, Any]]:
+    return [
+        {
+            "user_id": user,
+            "context": [{"role": "user", "content": f"Question {number} of {user}"}],
+            "chosen": f"{colour} answer {number}",
+            "rejected": f"plain answer {number}",
+        }
+        for user, colour in COLOURS.items()
+        for number in range(8)
+    ]
+
+
+def reader(body: dict[str, Any]) -> Answer:
+    """Writes personas of the colour that was chosen, and reads descriptions by their colour."""
+    asked = str(next(m["content"] for m in reversed(body["messages"]) if m["role"] == "user"))
+    colours = re.findall("|".join(COLOURS.values()), asked)
+    if "The person chose:" in asked or "Disliked:" in asked:
+        return Answer(f"This person likes {colours[0]}. Short words are welcome.")
+    if "--- Description 1 ---" in asked:
+        return Answer("- Colour: dark ... light\n- Length: short ... long\n- colour: a ... b")
+    if "Scales:" in asked:
+        return Answer(f"1: {'low' if colours[0] in DARK else 'high'}\n2: not mentioned")
+    if "Sentences:" in asked:
+        return Answer("1: values\n2: format")
+    if "Description First:" in asked or "Description A:" in asked:
+        standard = "Description First:" in asked
+        labels = ("First", "Second") if standard else (" A", " B")
+        said = labels[0] if colours[0] == colours[1] else labels[1]
+        if standard:
+            return Answer(f"It says {colours[0]}.\nAnswer: {said}")
+        odds = [(said, -0.1), (next(label for label in labels if label != said), -2.4)]
+        return Answer(said, logprobs=[odds], finish_reason="length")
+    return judge(body)
+
+
+def jobs(said: str) -> dict[str, int]:
+    """Rules and how often each is run, from Snakemake's own list; without the total."""
+    found = re.findall(r"^(\w+) +(\d+)$", said, re.MULTILINE)
+    return {rule: int(count) for rule, count in found if rule != "total"}
+
+
+def config(url: str) -> dict[str, Any]:
+    made = small_config(url, methods=["longer"], transfer={}, k=["all"], draws=1)
+    made["datasets"] = {
+        "people": {
+            "path": "votes.jsonl",
+            "shards": 2,
+            "planted": "tastes.json",
+            "split": {"fractions": [0.5, 0.2, 0.3]},
+        }
+    }
+    made["learn"] |= {"bootstrap": {"attempts": 1, "max_tokens": 32}, "rebootstrap": False}
+    made["learn"]["search"] |= {"num_search_candidates": 0, "special_candidates": ["labelled"]}
+    made["analysis"] = {"fidelity": {}, "axes": {"asked": "big"}}
+    return made
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Project:
+    project = Project(tmp_path / "work")
+    write_votes(project.folder / "votes.jsonl", votes())
+    tastes = {user: {"taste": f"Likes {colour}."} for user, colour in COLOURS.items() if user != "cy"}
+    (project.folder / "tastes.json").write_text(json.dumps(tastes), encoding="utf-8")
+    return project
+
+
+def test_fidelity_and_axes_are_those_computed_by_hand(made: Project) -> None:
+    with ScriptedServer(reader) as server:
+        made.config = config(server.url)
+        targets = ["tables/fidelity.csv", "tables/axes.csv", "figures/axes.pdf", "manifest.json"]
+        made.snakemake(*(f"results/small/{target}" for target in targets))
+        manifest = json.loads((made.run / "manifest.json").read_text())
+        # No method shows a profile here, so that these calls alone count: fidelity of three users in two orders by two
+        # models, one call for the axes, two for each of eight personas.
+        assert manifest["usage"]["calls"] == 3 * 2 * 2 + 1 + 8 * 2
+        shown = "\n".join(str(body) for body in server.requests if "Description First:" in str(body))
+        assert "Question" not in shown, "no vote of the user may reach the judge of fidelity"
+        # Another judge asks for its verdicts alone: no persona is learned or tagged again.
+        before = server.count
+        made.config["analysis"]["fidelity"] = {"models": ["tiny"], "judge": "big"}
+        said = made.snakemake(*(f"results/small/{target}" for target in targets[:2]))
+        assert jobs(said) == {"fidelity": 2, "table_fidelity": 1}
+        assert server.count - before == 6
+    fidelity = pd.read_csv(made.run / "tables/fidelity.csv")
+    assert fidelity[["profile_model", "judge_model"]].to_numpy().tolist() == [["tiny", "big"]]
+    assert fidelity[["n_users", "no_statement", "own", "other"]].to_numpy().tolist() == [[3, 1, 6, 0]]
+    assert fidelity[["share_own", "p_value"]].to_numpy().tolist() == [[100, 0.25]]
+    axes = pd.read_csv(made.run / "tables/axes.csv")
+    prevalence = axes[axes["part"] == "axis"].set_index(["profile_model", "name"])
+    for model in ("big", "tiny"):
+        assert prevalence.loc[(model, "Colour"), ["n_items", "n_low", "n_high"]].tolist() == [4, 2, 2]
+        assert prevalence.loc[(model, "Length"), ["n_items", "n_found"]].tolist() == [4, 0]
+    sentences = axes[(axes["part"] == "sentences") & (axes["profile_model"] == "big")].set_index("name")
+    assert sentences["share"].to_dict() == {"values": 50, "topic": 0, "format": 50, "other": 0}
+    agreement = axes[axes["part"] == "agreement"]
+    assert agreement[["name", "profile_model", "k"]].to_numpy().tolist() == [["models", "big, tiny", "all"]]
+    # All agree on Length; on Colour each agrees with one of three others.
+    assert agreement["share"].tolist() == [100]
+    assert agreement["share_others"].tolist() == pytest.approx([200 / 3], abs=1e-3)
+
+
+def test_without_the_section_nothing_is_asked_or_made(made: Project) -> None:
+    made.config = config("http://127.0.0.1:9/v1")
+    del made.config["analysis"]
+    said = made.snakemake("-n")
+    assert not re.search("rule (fidelity|axes|tag|table_fidelity|table_axes|figure_axes):", said)
+    made.config["analysis"] = {"fidelity": {"judge": "absent"}, "axes": {"models": ["huge"]}}
+    said = made.snakemake("-n", ok=False)
+    assert "analysis.fidelity.judge: no model 'absent' under 'models'" in said
+    assert "analysis.axes.models: 'huge' is not in learn.models, so it has no personas" in said

@@ -1,0 +1,82 @@
+"""Typed records of the analyses of personas, one JSON object a line."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from personalrm.records import CallRef, Record, Verdict
+
+StatementKind = Literal["survey", "planted"]
+Missing = Literal["no statement", "no persona", "no other persona"]
+Tag = Literal["low", "high", "absent"]
+Kind = Literal["values", "topic", "format", "other"]
+TAGS: tuple[Tag, ...] = ("low", "high", "absent")
+KINDS: tuple[Kind, ...] = ("values", "topic", "format", "other")
+
+
+class UserFidelity(Record):
+    """How one user's persona fared against other users', judged against what the user stated.
+
+    In `verdicts` `pair_id` is the other user, `swapped` says that the other's persona stood first, and `correct` that
+    the user's own was named. In `matches` `pair_id` is the user whose persona was shown alone, and `correct` says that
+    it was judged to fit. `missing` says why there are none.
+    """
+
+    dataset: str
+    user_id: str
+    variant: str
+    profile_model: str
+    judge_model: str
+    k: int
+    statement: StatementKind | None = None
+    missing: Missing | None = None
+    verdicts: tuple[Verdict, ...] = ()
+    matches: tuple[Verdict, ...] = ()
+    calls: tuple[CallRef, ...] = ()
+    prompts: dict[str, str] = Field(default_factory=dict)
+
+
+class Axis(Record):
+    """A scale on which people differ, and what stands at its two ends."""
+
+    name: str
+    low: str
+    high: str
+
+
+class AxisSet(Record):
+    """Axes of one data set, as `model` named them from `shown` personas; `events` lists what a reader should know."""
+
+    dataset: str
+    variant: str
+    model: str
+    axes: tuple[Axis, ...] = ()
+    shown: int = 0
+    events: tuple[str, ...] = ()
+    calls: tuple[CallRef, ...] = ()
+    prompts: dict[str, str] = Field(default_factory=dict)
+
+
+class TaggedPersona(Record):
+    """One persona on each axis (`tags`, in the order of the axis set) and the kind of each of its sentences (`kinds`).
+
+    None stands where the model's answer could not be read, or a call failed; `failed` of `asked` calls failed at the
+    provider. `status` is `empty` where there is no persona.
+    """
+
+    dataset: str
+    user_id: str
+    variant: str
+    profile_model: str
+    model: str
+    k: int
+    draw: int
+    status: Literal["ok", "empty"]
+    tags: tuple[Tag | None, ...] = ()
+    kinds: tuple[Kind | None, ...] = ()
+    asked: int = 0
+    failed: int = 0
+    calls: tuple[CallRef, ...] = ()
+    prompts: dict[str, str] = Field(default_factory=dict)

@@ -1,0 +1,61 @@
+"""Typed settings of the analyses that read personas (paper: persona fidelity, persona axes; their protocols are not
+published, these are ours)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[int, Field(strict=True, ge=1)]
+
+
+class FidelitySettings(BaseModel):
+    """Is the user's own persona nearer to what the user stated than another user's?
+
+    `models` are those whose personas are judged (all of `learn.models`), `judge` the model that judges (each profile
+    model its own), `others` how many other users' personas each is compared with. With `matches` each persona is
+    judged alone, too: does it fit the person, yes or no?
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    models: list[str] | None = None
+    judge: str | None = None
+    others: Positive = 1
+    matches: bool = False
+    max_tokens: Positive = 512
+
+
+class AxesSettings(BaseModel):
+    """Axes that personas describe people along, and where each persona stands on them.
+
+    `models` are those whose personas are read (all of `learn.models`), `asked` the model that names the axes of a data
+    set and tags the personas (the first of `models`). It is shown at most `max_personas` of them, and at most
+    `max_axes` of its axes are kept.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    models: list[str] | None = None
+    asked: str | None = None
+    max_personas: Positive = 60
+    max_axes: Positive = 12
+    max_tokens: Positive = 1024
+
+
+class AnalysisSettings(BaseModel):
+    """Which analyses of personas are made: none that is not given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    fidelity: FidelitySettings | None = None
+    axes: AxesSettings | None = None
+
+    def named(self) -> list[tuple[str, list[str]]]:
+        """Keys that name models, with the names."""
+        found: list[tuple[str, list[str]]] = []
+        if self.fidelity:
+            found += [("analysis.fidelity.models", self.fidelity.models or [])]
+            found += [("analysis.fidelity.judge", [self.fidelity.judge] if self.fidelity.judge else [])]
+        if self.axes:
+            found += [("analysis.axes.models", self.axes.models or [])]
+            found += [("analysis.axes.asked", [self.axes.asked] if self.axes.asked else [])]
+        return found

@@ -1,0 +1,64 @@
+"""Language models that note what they hand out, as references for the results."""
+
+from __future__ import annotations
+
+from personalrm.errors import ModelCallError
+from personalrm.judge import failure_outcome
+from personalrm.llm.types import LanguageModel, ModelSpec, Request, Response
+from personalrm.records import CallRef
+
+
+class Recorder:
+    """A language model that notes every response it hands out, as references for the results."""
+
+    def __init__(self, model: LanguageModel, stage: str) -> None:
+        self._model = model
+        self._stage = stage
+        self._calls: dict[str, CallRef] = {}
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Who the model is."""
+        return self._model.spec
+
+    async def complete(self, request: Request) -> Response:
+        """Complete, and note the response."""
+        response = await self._model.complete(request)
+        self._calls[response.key] = CallRef(
+            key=response.key,
+            stage=self._stage,
+            tokens_in=response.usage.tokens_in,
+            tokens_out=response.usage.tokens_out,
+            cost_usd=response.cost_usd,
+        )
+        return response
+
+    @property
+    def calls(self) -> tuple[CallRef, ...]:
+        """Distinct responses so far, in the order of their keys."""
+        return tuple(self._calls[key] for key in sorted(self._calls))
+
+
+class Listener(Recorder):
+    """A recorder that also keeps the texts of the responses, and counts calls, and those that the provider failed."""
+
+    def __init__(self, model: LanguageModel, stage: str) -> None:
+        super().__init__(model, stage)
+        self.texts: dict[str, str] = {}
+        self.asked = 0
+        self.failed = 0
+
+    async def complete(self, request: Request) -> Response:
+        """Complete, note the response and its text."""
+        response = await super().complete(request)
+        self.texts[response.key] = response.text
+        return response
+
+    async def ask(self, request: Request) -> Response | None:
+        """The response; None where the call failed. Permanent errors are raised."""
+        self.asked += 1
+        try:
+            return await self.complete(request)
+        except ModelCallError as error:
+            self.failed += failure_outcome(error) == "provider_error"
+            return None

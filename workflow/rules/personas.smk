@@ -1,0 +1,196 @@
+"""What models say of the personas: do they fit the person, along which axes do they describe people?
+
+INPUTS   data/<dataset>/shards/<shard>.jsonl, profiles/<dataset>/<variant>/<model>/k<k>/<shard>.jsonl
+OUTPUTS  analysis/fidelity/<dataset>/<variant>/<model>-by-<judge>/<shard>.jsonl, analysis/axes/<dataset>/<variant>.jsonl,
+         analysis/tags/<dataset>/<variant>/<model>/k<k>/<shard>.jsonl, tables/{fidelity,axes}.{csv,md,tex,html},
+         figures/axes.{pdf,svg,png,txt} (txt: the caption); each where the config's `analysis` has it
+"""
+
+PERSONAS = []
+
+
+if CONFIG.analysis.fidelity:
+
+    rule fidelity:
+        input:
+            users=f"{RUN}/data/{{dataset}}/shards/{{shard}}.jsonl",
+            # Of all shards: another user's persona may come from any.
+            profiles=lambda wildcards: PLAN.profiles_of(
+                wildcards.dataset, wildcards.variant, wildcards.model, CONFIG.largest_k
+            ),
+        output:
+            f"{RUN}/analysis/fidelity/{{dataset}}/{{variant}}/{{model}}-by-{{judge}}/{{shard}}.jsonl",
+        log:
+            f"{RUN}/logs/analysis/fidelity/{{dataset}}/{{variant}}/{{model}}-by-{{judge}}/{{shard}}.log",
+        benchmark:
+            f"{RUN}/benchmarks/analysis/fidelity/{{dataset}}/{{variant}}/{{model}}-by-{{judge}}/{{shard}}.tsv"
+        conda:
+            "../envs/personalrm.yml"
+        threads: lambda wildcards: threads_for(wildcards.judge)
+        resources:
+            llm_calls=lambda wildcards: calls_for(wildcards.judge),
+            mem_mb=growing(1000),
+            runtime=growing(240),
+        params:
+            reads=lambda wildcards: support.analysis_fingerprint(
+                CONFIG, "fidelity", wildcards.judge
+            ),
+            config=RUN_CONFIG,
+        message:
+            "Judging the fidelity of personas: {wildcards.model} by {wildcards.judge}, {wildcards.dataset},"
+            " shard {wildcards.shard}"
+        shell:
+            "python -m personalrm fidelity --config {params.config:q} --users {input.users:q}"
+            " --profiles {input.profiles:q} --variant {wildcards.variant:q} --model {wildcards.model:q}"
+            " --judge {wildcards.judge:q} --out {output:q} > {log:q} 2>&1"
+
+    rule table_fidelity:
+        input:
+            fidelity=PLAN.fidelity_paths(),
+        output:
+            csv=f"{RUN}/tables/fidelity.csv",
+            md=f"{RUN}/tables/fidelity.md",
+            tex=f"{RUN}/tables/fidelity.tex",
+            html=report(
+                f"{RUN}/tables/fidelity.html",
+                category="Tables",
+                caption="../report/table_fidelity.rst",
+            ),
+        log:
+            f"{RUN}/logs/table_fidelity.log",
+        benchmark:
+            f"{RUN}/benchmarks/table_fidelity.tsv"
+        conda:
+            "../envs/personalrm.yml"
+        resources:
+            mem_mb=growing(2000),
+            runtime=growing(30),
+        params:
+            seed=CONFIG.statistics.seed,
+            n_resamples=CONFIG.statistics.resamples,
+            others=CONFIG.analysis.fidelity.others,
+        message:
+            "Making the table of persona fidelity"
+        script:
+            "../scripts/table_fidelity.py"
+
+    PERSONAS += rules.table_fidelity.output
+
+
+if CONFIG.axes_models:
+
+    rule axes:
+        input:
+            profiles=lambda wildcards: PLAN.personas_for_axes(
+                wildcards.dataset, wildcards.variant
+            ),
+        output:
+            f"{RUN}/analysis/axes/{{dataset}}/{{variant}}.jsonl",
+        log:
+            f"{RUN}/logs/analysis/axes/{{dataset}}/{{variant}}.log",
+        benchmark:
+            f"{RUN}/benchmarks/analysis/axes/{{dataset}}/{{variant}}.tsv"
+        conda:
+            "../envs/personalrm.yml"
+        threads: threads_for(CONFIG.axes_asked)
+        resources:
+            llm_calls=1,
+            mem_mb=growing(1000),
+            runtime=growing(60),
+        params:
+            reads=support.analysis_fingerprint(CONFIG, "axes", CONFIG.axes_asked),
+            model=CONFIG.axes_asked,
+            config=RUN_CONFIG,
+        message:
+            "Naming the axes of the personas of {wildcards.dataset}"
+        shell:
+            "python -m personalrm axes --config {params.config:q} --dataset {wildcards.dataset:q}"
+            " --variant {wildcards.variant:q} --profiles {input.profiles:q} --out {output:q} > {log:q} 2>&1"
+
+    rule tag:
+        input:
+            profiles=f"{RUN}/profiles/{{dataset}}/{{variant}}/{{model}}/k{{k}}/{{shard}}.jsonl",
+            axes=f"{RUN}/analysis/axes/{{dataset}}/{{variant}}.jsonl",
+        output:
+            f"{RUN}/analysis/tags/{{dataset}}/{{variant}}/{{model}}/k{{k}}/{{shard}}.jsonl",
+        log:
+            f"{RUN}/logs/analysis/tags/{{dataset}}/{{variant}}/{{model}}/k{{k}}/{{shard}}.log",
+        benchmark:
+            f"{RUN}/benchmarks/analysis/tags/{{dataset}}/{{variant}}/{{model}}/k{{k}}/{{shard}}.tsv"
+        conda:
+            "../envs/personalrm.yml"
+        threads: threads_for(CONFIG.axes_asked)
+        resources:
+            llm_calls=calls_for(CONFIG.axes_asked),
+            mem_mb=growing(1000),
+            runtime=growing(240),
+        params:
+            reads=support.analysis_fingerprint(CONFIG, "tag", CONFIG.axes_asked),
+            model=CONFIG.axes_asked,
+            config=RUN_CONFIG,
+        message:
+            "Tagging personas of {wildcards.model} on {wildcards.dataset}, k = {wildcards.k}, shard {wildcards.shard}"
+        shell:
+            "python -m personalrm tag --config {params.config:q} --profiles {input.profiles:q} --axes {input.axes:q}"
+            " --out {output:q} > {log:q} 2>&1"
+
+    rule table_axes:
+        input:
+            axes=PLAN.axes_paths(),
+            tags=PLAN.tag_paths(),
+        output:
+            csv=f"{RUN}/tables/axes.csv",
+            md=f"{RUN}/tables/axes.md",
+            tex=f"{RUN}/tables/axes.tex",
+            html=report(
+                f"{RUN}/tables/axes.html",
+                category="Tables",
+                caption="../report/table_axes.rst",
+            ),
+        log:
+            f"{RUN}/logs/table_axes.log",
+        benchmark:
+            f"{RUN}/benchmarks/table_axes.tsv"
+        conda:
+            "../envs/personalrm.yml"
+        resources:
+            mem_mb=growing(4000),
+            runtime=growing(60),
+        params:
+            seed=CONFIG.statistics.seed,
+            n_resamples=CONFIG.statistics.resamples,
+            k=CONFIG.largest_k,
+        message:
+            "Making the table of persona axes"
+        script:
+            "../scripts/table_axes.py"
+
+    rule figure_axes:
+        input:
+            csv=f"{RUN}/tables/axes.csv",
+        output:
+            pdf=f"{RUN}/figures/axes.pdf",
+            svg=report(
+                f"{RUN}/figures/axes.svg",
+                category="Figures",
+                caption="../report/figure_axes.rst",
+            ),
+            png=f"{RUN}/figures/axes.png",
+            caption=f"{RUN}/figures/axes.txt",
+        log:
+            f"{RUN}/logs/figure_axes.log",
+        benchmark:
+            f"{RUN}/benchmarks/figure_axes.tsv"
+        conda:
+            "../envs/personalrm.yml"
+        resources:
+            mem_mb=growing(1000),
+            runtime=growing(30),
+        params:
+            title_note=f"run {CONFIG.run}",
+        message:
+            "Drawing the axes of the personas"
+        script:
+            "../scripts/figure_axes.py"
+
+    PERSONAS += [*rules.table_axes.output, *rules.figure_axes.output]

@@ -1,0 +1,34 @@
+"""Draw the figure of persona axes from its published table alone.
+
+| snakemake field      | content                                                       |
+|----------------------|---------------------------------------------------------------|
+| input.csv            | axes.csv of `table_axes`                                      |
+| params.title_note    | text under the title (optional), e.g. what run this is        |
+| output.pdf, svg, png | the figure; all under one name                                |
+| output.caption       | its caption as plain text (optional)                          |
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from personalrm.files import atomic_write_text
+from personalrm.results.axes_figure import axes_caption, axes_figure
+from personalrm.results.axes_table import read_axes_table
+from personalrm.results.figure_style import save_figure
+
+if TYPE_CHECKING:
+    from snakemake.script import Snakemake
+
+
+def main(snakemake: "Snakemake") -> None:
+    """Draw and save the figure, and its caption where the rule asks for it."""
+    table = read_axes_table(Path(snakemake.input.csv))
+    figure = axes_figure(table, title_note=str(snakemake.params.get("title_note", "")))
+    save_figure(figure, Path(snakemake.output.pdf).with_suffix(""))
+    caption = snakemake.output.get("caption")
+    if caption:
+        atomic_write_text(Path(caption), axes_caption(table) + "\n")
+
+
+if "snakemake" in globals():
+    main(globals()["snakemake"])
