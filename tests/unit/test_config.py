@@ -46,6 +46,12 @@ def changed(path: str, value: object) -> dict[str, Any]:
         ("models.m", {"backend": "openai", "model": "gpt"}, "models.m: backend 'openai' needs api_base"),
         ("datasets", {}, "datasets: "),
         ("datasets.d.shards", 0, "datasets.d.shards: "),
+        (
+            "learn.search",
+            {"strategy": "halving", "exhaustive": True},
+            "learn.search: exhaustive scores ",
+        ),
+        ("learn.search.strategy", "halves", "learn.search.strategy: "),
     ],
 )
 def test_each_problem_is_one_line_with_the_path_of_the_key(path: str, value: object, line: str) -> None:
@@ -135,6 +141,9 @@ def test_fingerprint_follows_what_a_stage_reads_and_nothing_else() -> None:
     assert (persona[0], persona[2]) == (base[0], base[2])
     assert persona[1] != base[1]
     assert all(a != b for a, b in zip(prints(changed("models.m.model", "other")), base, strict=True))
+    halving = prints(changed("learn.search.strategy", "halving"))
+    assert (halving[0], halving[2]) == (base[0], base[2])
+    assert halving[1] != base[1]
     assert config.ks == (0,)
 
 

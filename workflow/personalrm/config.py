@@ -13,6 +13,7 @@ from personalrm.judge import PromptStyle, VerdictMode
 from personalrm.llm.types import ModelSpec
 from personalrm.methods import METHODS, parse_method
 from personalrm.records import ALL_PAIRS
+from personalrm.search import Strategy
 from personalrm.variants import CORRECTED, VARIANTS
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
@@ -129,7 +130,8 @@ class SearchConfig(Section):
 
     `num_search_candidates` random ones beside the `special_candidates` (paper: 10 and all three). With
     `parallel_candidates` 1 the fewest calls are made, one candidate after another; more is faster. `exhaustive`
-    scores every candidate in full, for the same winner (`race.Race`).
+    scores every candidate in full, for the same winner (`race.Race`). `strategy` `halving` drops
+    the worse half of the candidates again and again, and may end with another winner (`halving.Halving`).
     """
 
     num_search_candidates: Annotated[int, Field(ge=0)] = 10
@@ -139,6 +141,13 @@ class SearchConfig(Section):
     stop_at_score: Annotated[float, Field(ge=0, le=100)] | None = None
     parallel_candidates: Positive = 1
     exhaustive: bool = False
+    strategy: Strategy = "exact"
+
+    @model_validator(mode="after")
+    def _one_way(self) -> SearchConfig:
+        if self.exhaustive and self.strategy == "halving":
+            raise ValueError("exhaustive scores every candidate in full, strategy 'halving' does not: leave one out")
+        return self
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from personalrm.benchmark.prepare import read_users
 from personalrm.benchmark.reading import ReadReport
 from personalrm.config import Config
 from personalrm.config_load import load_config
+from personalrm.halving import planned_questions
 from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import LanguageModel, Message, Request
@@ -113,10 +114,17 @@ def _learning(config: Config, user: UserData, work: Work) -> None:
             candidates = len(learn.search.seeds)
             for stage in (candidates - 1, candidates):
                 work.add(max(stage, 0), shown * size)
-                _judgements(work, user.part("validation"), share=stage * SCORED_SHARE)
+                _judgements(work, user.part("validation"), _times_scored(config, stage, len(user.part("validation"))))
             work.add(1, shown * size, learn.persona.max_tokens)
             if learn.rebootstrap:
                 work.add(shown * MEAN_ATTEMPTS, size + learn.bootstrap.max_tokens, learn.bootstrap.max_tokens)
+
+
+def _times_scored(config: Config, candidates: int, pairs: int) -> float:
+    """By how many candidates a validation pair is judged, on average."""
+    if config.learn.search.strategy == "exact" or not pairs:
+        return candidates * SCORED_SHARE
+    return planned_questions(candidates, pairs) / pairs
 
 
 def _judging(config: Config, user: UserData, profile: str, judge: str, times: int, work: Work) -> None:
