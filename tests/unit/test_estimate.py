@@ -33,6 +33,13 @@ def work(methods: list[str], verdicts: str = "text", **search: object) -> Work:
     return planned_work(parse_config(raw), [USER])["m"]
 
 
+def test_criteria_cost_three_calls_a_pair_where_verdicts_are_words() -> None:
+    both = work(["both"]).calls
+    # As `both` (two calls for each of 5 pairs, and one for the shared prefix), and one more call a pair.
+    assert work(["both", "criteria"]).calls == both + 1 + 5 * 3
+    assert work(["both", "criteria"], "logprob").calls == both
+
+
 def test_halving_counts_the_questions_of_its_rounds() -> None:
     exact, halved = work(["both"]), work(["both"], strategy="halving")
     # Two searches over 4 pairs, of 12 and 13 candidates. Exact: 0.8 of all; halving: 1, 1 and 2 more pairs a round.

@@ -273,6 +273,12 @@ def cross_check(config: Config) -> list[str]:
     for spec in dict.fromkeys(config.transfer.methods):
         if config.transfer_pairs and (spec not in METHODS or METHODS[spec].needs != "profile"):
             problems.append(f"transfer.methods: {spec!r} is not a method that uses a profile")
+    verdicts = [config.models[name].verdicts for name in config.judge_models if name in config.models]
+    problems += [
+        f"methods: {spec!r} reads no log-probabilities, and no model that judges has verdicts 'text'"
+        for spec in config.methods
+        if parse_method(spec).method.judge.text_only and verdicts and not any("text" in modes for modes in verdicts)
+    ]
     folded: dict[str, str] = {}
     for key, names in (("models", config.models), ("datasets", config.datasets)):
         folded.clear()

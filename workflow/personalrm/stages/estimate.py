@@ -34,6 +34,8 @@ PAIR_FRAME = 45
 MEAN_ATTEMPTS = 1.4
 SCORED_SHARE = 0.8
 """Share of validation judgements that the search makes; the rest is spared by its exact bound."""
+CRITERIA_TOKENS = 120
+"""Tokens of the criteria judge's list of criteria, and of its scores (ours: five lines and a little reasoning)."""
 
 
 @dataclass
@@ -130,9 +132,20 @@ def _times_scored(config: Config, candidates: int, pairs: int) -> float:
 def _judging(config: Config, user: UserData, profile: str, judge: str, times: int, work: Work) -> None:
     shown = config.learn.search.max_bootstrapped_demos * _mean(user.part("context"))
     for spec in judged_methods(config, profile=profile, judge=judge):
+        method = parse_method(spec).method
+        if method.judge.text_only and "text" not in config.models[judge].verdicts:
+            continue
+        asks = _by_criteria if method.name == "criteria" else _judgements
         for _ in range(times):
-            work.add(1, shown if parse_method(spec).method.name != "persona" else 0)
-            _judgements(work, user.part("test"))
+            work.add(1, shown if method.name != "persona" else 0)
+            asks(work, user.part("test"))
+
+
+def _by_criteria(work: Work, pairs: Iterable[PreferencePair]) -> None:
+    for pair in pairs:
+        query = pair.model_copy(update={"chosen": "", "rejected": ""})
+        work.add(1, _tokens(query), CRITERIA_TOKENS)
+        work.add(2, _tokens(pair) + CRITERIA_TOKENS, CRITERIA_TOKENS)
 
 
 async def measure(model: LanguageModel) -> Speed:
