@@ -5,5 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from hypothesis import HealthCheck, settings
+
 # Tests share helpers (tests/support); this is the one place that makes them importable.
 sys.path.insert(0, str(Path(__file__).parent))
+
+# Generating inputs is slow where the machine is busy with something else; that says nothing of the code.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")

@@ -253,3 +253,36 @@ def test_predict_on_one_answer_is_refused(server: ScriptedServer) -> None:
 def test_contradicting_data_still_teach(server: ScriptedServer) -> None:
     other = item(0, chosen="BAD answer 0", rejected="GOOD answer 0")
     assert judge_of(server).fit([*items(4), other]).is_fitted
+
+
+def scores_good(body: dict[str, Any]) -> str:
+    """`prefers_good`, and as criteria judge: one criterion, which what is marked GOOD meets."""
+    system = str(body["messages"][0]["content"])
+    if "Weight <1-5>:" in system:
+        return "Weight 3: goodness"
+    if "Criterion <number>:" not in system:
+        return prefers_good(body)
+    first, second = (9, 2) if asked(body).index("GOOD") < asked(body).index("BAD") else (2, 9)
+    return f"Criterion 1: First {first}, Second {second}"
+
+
+def test_the_criteria_judge_asks_for_criteria_once_a_pair() -> None:
+    with ScriptedServer(scores_good) as server:
+        rm = judge_of(server, method="criteria").fit(items(6))
+        learned = server.count
+        assert rm.predict_pairwise("Which?", "GOOD a", "BAD b") == 1
+        assert rm.predict_pairwise("Which?", "BAD b", "GOOD a") == -1
+        # One call for the criteria of this query, and two orders; the other way round they are known.
+        assert server.count == learned + 3
+        assert rm.evaluate(items(2, first=50)).mean == 1.0
+        assert server.count == learned + 3 + 6
+        first = rm.get_judge_messages("Which?", "GOOD a", "BAD b")
+        assert first in [body["messages"] for body in server.requests]
+        assert "GOOD a" not in first[1]["content"]
+        assert rm.get_demos()
+
+
+def test_the_criteria_judge_refuses_log_probability_verdicts(server: ScriptedServer) -> None:
+    for verdicts in (["logprob"], ["logprob", "text"]):
+        with pytest.raises(ConfigError, match=r"^method: 'criteria' reads no log-probabilities"):
+            judge_of(server, method="criteria", model_options={**QUICK, "verdicts": verdicts})

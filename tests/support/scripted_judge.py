@@ -37,7 +37,8 @@ Kind = Literal["verdict", "label", "prose"]
 
 
 def judge(body: dict[str, Any]) -> Answer:
-    """The default answer: a label with log-probabilities, a verdict with reasoning, or a few words of prose.
+    """The default answer: a label with log-probabilities, a verdict with reasoning, criteria, scores, or a few words
+    of prose.
 
     A prompt without a pair in its last user message (a persona request) gets prose.
     """
@@ -45,10 +46,14 @@ def judge(body: dict[str, Any]) -> Answer:
     asked = next((str(m["content"]) for m in reversed(messages) if m["role"] == "user"), "")
     background = "\n".join(str(m["content"]) for m in messages if m["role"] == "system")
     prose = _prose(_digest("\n".join(str(m["content"]) for m in messages), str(body.get("seed", 0))))
+    if "Weight <1-5>:" in background:
+        return Answer(f"Weight 3: {prose.split(' and ')[0]}\nWeight 2: no reproach\n")
     pair = _pair(asked)
     if pair is None:
         return Answer(prose)
     labels, first, second = pair
+    if "Criterion <number>:" in background:
+        return Answer(_scores(asked.split("\n\nConversation:")[0], first, second))
     log_odds = _log_odds(background, first, second)
     label = labels[0] if log_odds > 0 else labels[1]
     if int(body.get("max_tokens") or 0) <= 8:
@@ -68,9 +73,18 @@ def _pair(text: str) -> tuple[tuple[str, str], str, str] | None:
         found = list(re.finditer(pattern, text, re.DOTALL))
         # The question is not a part of the second response: it would make the verdict depend on the order.
         if found and not re.search(r"The person chose:", text):
-            second = re.split(r"\n\nWhich response does th", found[-1]["two"])[0]
+            second = re.split(r"\n\n(?:Which response does th|How well do th)", found[-1]["two"])[0]
             return labels, found[-1]["one"].strip(), second.strip()
     return None
+
+
+def _scores(criteria: str, first: str, second: str) -> str:
+    """Scores of both answers on each criterion of a numbered list, by their texts and the criterion."""
+    lines = []
+    for number, criterion in re.findall(r"^(\d)\. (.+)$", criteria, re.MULTILINE):
+        one, two = (1 + int(10 * _fraction(criterion + answer)) for answer in (first, second))
+        lines.append(f"Criterion {number}: First {one}, Second {two}")
+    return "\n".join(lines)
 
 
 def _log_odds(background: str, first: str, second: str) -> float:

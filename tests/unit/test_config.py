@@ -9,6 +9,7 @@ import pytest
 from personalrm.config import Config
 from personalrm.config_load import load_config, parse_config, read_resolved, write_resolved
 from personalrm.errors import ConfigError
+from personalrm.prompting import load_prompt
 from personalrm.stages.settings import analysis_fingerprint, fingerprint, judged_methods, method_id
 
 BASE: dict[str, Any] = {
@@ -47,6 +48,12 @@ def changed(path: str, value: object) -> dict[str, Any]:
         ("models.m", {"backend": "openai", "model": "gpt"}, "models.m: backend 'openai' needs api_base"),
         ("datasets", {}, "datasets: "),
         ("datasets.d.shards", 0, "datasets.d.shards: "),
+        (
+            "learn.search",
+            {"strategy": "halving", "exhaustive": True},
+            "learn.search: exhaustive scores ",
+        ),
+        ("learn.search.strategy", "halves", "learn.search.strategy: "),
     ],
 )
 def test_each_problem_is_one_line_with_the_path_of_the_key(path: str, value: object, line: str) -> None:
@@ -56,6 +63,16 @@ def test_each_problem_is_one_line_with_the_path_of_the_key(path: str, value: obj
     assert message.startswith(line)
     assert "\n" not in message
     assert "canary" not in message
+
+
+def test_a_judge_that_reads_words_needs_a_model_with_text_verdicts() -> None:
+    raw = changed("models.m.verdicts", ["logprob"])
+    raw["methods"] = ["both", "criteria"]
+    with pytest.raises(ConfigError, match="methods: 'criteria' reads no log-probabilities"):
+        parse_config(raw)
+    raw["models"]["n"] = BASE["models"]["m"]
+    raw["learn"]["models"] = ["m", "n"]
+    assert parse_config(raw).methods == ["both", "criteria"]
 
 
 def test_all_problems_are_listed_at_once() -> None:
@@ -136,6 +153,11 @@ def test_fingerprint_follows_what_a_stage_reads_and_nothing_else() -> None:
     assert (persona[0], persona[2]) == (base[0], base[2])
     assert persona[1] != base[1]
     assert all(a != b for a, b in zip(prints(changed("models.m.model", "other")), base, strict=True))
+    halving = prints(changed("learn.search.strategy", "halving"))
+    assert (halving[0], halving[2]) == (base[0], base[2])
+    assert halving[1] != base[1]
+    criteria = fingerprint(parse_config({**BASE, "methods": ["criteria"]}), "judge", model="m", profile="m", k=0)
+    assert all(load_prompt(name).sha in criteria for name in ("criteria", "criteria_scores", "judge_standard"))
     assert config.ks == (0,)
 
 

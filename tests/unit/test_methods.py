@@ -63,6 +63,7 @@ def test_what_each_method_shows() -> None:
         "memory": "- likes tea\n- is a nurse",
         "persona": "a persona",
         "both": "a persona",
+        "criteria": "a persona",
     }
     assert METHODS["oracle"].show(user.model_copy(update={"planted_taste": None}), None) is None
 

@@ -11,24 +11,27 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.learning import PAIRS, TRACES, VALIDATION, say, settings
+from support.learning import (
+    PAIRS,
+    TRACES,
+    VALIDATION,
+    Matrix,
+    by_content,
+    demonstrated,
+    draw,
+    ids,
+    matrices,
+    say,
+    settings,
+)
 from support.models import ScriptedModel, pair
 
-from personalrm.candidates import LABELLED, UNSHUFFLED, ZERO_SHOT, draw_candidate
+from personalrm.candidates import LABELLED, UNSHUFFLED, ZERO_SHOT
 from personalrm.errors import ModelCallError, RateLimited
-from personalrm.llm.types import Request
 from personalrm.race import Race
-from personalrm.records import Candidate, Demonstration, Outcome, Verdict
+from personalrm.records import Candidate, Outcome, Verdict
 from personalrm.search import better, search
 from personalrm.variants import NONE, Repairs
-
-
-def draw(seed: int, traces: object = TRACES, boot: int = 2, lab: int = 3) -> tuple[Demonstration, ...]:
-    return draw_candidate(seed, PAIRS, traces, max_bootstrapped=boot, max_labelled=lab, salt="0")  # type: ignore[arg-type]
-
-
-def ids(shown: tuple[Demonstration, ...]) -> list[tuple[str, bool]]:
-    return [(d.pair.pair_id, d.reasoning is not None) for d in shown]
 
 
 def test_candidates() -> None:
@@ -48,10 +51,6 @@ def test_random_candidates_are_small_distinct_and_repeatable(seed: int, boot: in
     size = random.Random(seed).randint(1, min(boot, 6))
     assert sum(d.reasoning is not None for d in shown) == min(size, len(TRACES))
     assert shown == draw(seed, boot=boot, lab=lab)
-
-
-def demonstrated(request: Request) -> str:
-    return " ".join(m.content for m in request.messages[1:-1] if m.role == "user")
 
 
 def test_search_takes_the_candidate_that_helps() -> None:
@@ -92,23 +91,6 @@ def test_as_published_validation_pairs_are_judged_in_one_order_and_equals_go_to_
     repaired = settings(repairs=replace(NONE, ranking=True))
     result = asyncio.run(search(always, PAIRS, TRACES, VALIDATION, repaired, allow_empty=True))
     assert len(result.demonstrations) == 2
-
-
-Matrix = list[list[list[Outcome]]]
-OUTCOME = st.sampled_from(["correct", "correct", "wrong", "wrong", "tie", "provider_error"])
-
-
-def matrices() -> st.SearchStrategy[Matrix]:
-    """Outcomes by candidate, validation pair and order."""
-    sizes = st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 2))
-
-    def of(size: tuple[int, int, int]) -> st.SearchStrategy[Matrix]:
-        candidates, pairs, orders = size
-        one = st.lists(OUTCOME, min_size=orders, max_size=orders)
-        row = st.lists(one, min_size=pairs, max_size=pairs)
-        return st.lists(row, min_size=candidates, max_size=candidates)
-
-    return sizes.flatmap(of)
 
 
 def run_race(
@@ -175,14 +157,6 @@ def test_one_at_a_time_asks_no_more_than_several_at_a_time_ever_could(
     _, asked = run_race(matrix, stop, first, 1)
     # One after another, in the order of the seeds: no candidate is taken up again.
     assert all(a[0] <= b[0] for a, b in pairwise(asked))
-
-
-def by_content(scores: dict[str, list[bool]], request: Request) -> bool:
-    """Right or wrong by the one demonstration that is shown, the pair and the order."""
-    shown = demonstrated(request)
-    name = next((name for name in scores if f"question {name}" in shown), "none")
-    number = int(request.messages[-1].content.split("question v")[1][0])
-    return scores[name][number]
 
 
 @given(st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=7, max_size=7), st.booleans(), st.booleans())

@@ -88,6 +88,35 @@ def test_whole_run_then_nothing_to_do_then_one_figure_without_a_call(project: Pr
     assert server.count == calls
 
 
+def test_criteria_judge_and_halving_where_they_are_opted_for(project: Project, server: ScriptedServer) -> None:
+    project.config["models"] = {"big": project.config["models"]["big"] | {"verdicts": ["text", "logprob"]}}
+    project.config["datasets"]["people"]["max_users"] = 1
+    project.config["learn"] |= {"models": ["big"], "search": {"num_search_candidates": 3, "strategy": "halving"}}
+    project.config |= {"transfer": {}, "k": ["all"], "draws": 1, "methods": ["both", "criteria"]}
+    project.snakemake("results/small/tables/main.csv")
+    table = rows(project)
+    judged = find(table, method="criteria")
+    assert (judged["n_users"], judged["n_pairs"], judged["n_judgments"]) == ("1", "4", "8")
+    # The scripted scores do not look at positions.
+    assert judged["unparsed"] == "0"
+    assert judged["share_first"].startswith("50")
+    assert int(judged["calls"]) == int(find(table, method="both")["calls"]) + 4
+    derived = [body for body in server.requests if "Weight <1-5>:" in body["messages"][0]["content"]]
+    assert len(derived) == 4
+    # Where verdicts are log-probabilities the row stays, and says that nobody could be judged.
+    assert find(table, method="criteria.logprob")["n_users"] == "0"
+    (row,) = [
+        row
+        for path in (project.run / "verdicts").rglob("*.jsonl")
+        for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        if row["method"] == "criteria.logprob"
+    ]
+    assert row["reason"] == "criteria does not apply: it reads no log-probabilities (verdicts: text)"
+    (profile,) = [json.loads(path.read_text(encoding="utf-8")) for path in (project.run / "profiles").rglob("*.jsonl")]
+    counts = [candidate["n_scored"] for candidate in profile["search"]["with_persona"]]
+    assert min(counts) < max(counts)
+
+
 def test_workers_and_row_order_change_no_byte(tmp_path: Path) -> None:
     runs = []
     for name, cores, shuffle in (("one", 1, None), ("many", 8, 7)):

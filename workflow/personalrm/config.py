@@ -15,6 +15,7 @@ from personalrm.llm.store_file import JournalMode
 from personalrm.llm.types import ModelSpec
 from personalrm.methods import parse_method
 from personalrm.records import ALL_PAIRS
+from personalrm.search import Strategy
 from personalrm.theta_settings import ThetaSource
 from personalrm.variants import CORRECTED, parse_variant
 
@@ -125,7 +126,8 @@ class SearchConfig(Section):
 
     `num_search_candidates` random ones beside the `special_candidates` (paper: 10 and all three). With
     `parallel_candidates` 1 the fewest calls are made, one candidate after another; more is faster. `exhaustive`
-    scores every candidate in full, for the same winner (`race.Race`).
+    scores every candidate in full, for the same winner (`race.Race`). `strategy` `halving` drops
+    the worse half of the candidates again and again, and may end with another winner (`halving.Halving`).
     """
 
     num_search_candidates: Annotated[int, Field(ge=0)] = 10
@@ -135,6 +137,13 @@ class SearchConfig(Section):
     stop_at_score: Annotated[float, Field(ge=0, le=100)] | None = None
     parallel_candidates: Positive = 1
     exhaustive: bool = False
+    strategy: Strategy = "exact"
+
+    @model_validator(mode="after")
+    def _one_way(self) -> SearchConfig:
+        if self.exhaustive and self.strategy == "halving":
+            raise ValueError("exhaustive scores every candidate in full, strategy 'halving' does not: leave one out")
+        return self
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from personalrm.config import Config
-from personalrm.methods import METHODS
+from personalrm.methods import METHODS, parse_method
 from personalrm.theta_settings import ThetaOptimiser
 from personalrm.variants import parse_variant
 
 
 def cross_check(config: Config) -> list[str]:
-    """Problems that no single key shows: names that must exist elsewhere. Each begins with the path of the key."""
+    """Problems that no single key shows. Each begins with the path of the key."""
+    return [*_models(config), *_learners(config), *_thetas(config), *_methods(config), *_folders(config)]
+
+
+def _models(config: Config) -> list[str]:
+    """Models that are named somewhere and described nowhere."""
     problems = [
         f"{key}: no model {name!r} under 'models' (there are: {', '.join(config.models) or 'none'})"
         for key, names in (
@@ -20,23 +25,32 @@ def cross_check(config: Config) -> list[str]:
         for name in dict.fromkeys(names)
         if name not in config.models
     ]
-    problems += [
+    return problems + [
         f"datasets.{entry.name}.filters: no model {name!r} under 'models'"
         for entry in config.datasets.values()
         for name in entry.filter_models
         if name not in config.models
     ]
-    problems += [
+
+
+def _learners(config: Config) -> list[str]:
+    """Models whose profiles are asked for and that learn none."""
+    problems = [
         f"{key}: {name!r} is not in learn.models, so it has no personas"
         for key, names in config.analysis.named()
         for name in names
         if key.endswith(".models") and name not in config.learn.models
     ]
-    problems += [
+    return problems + [
         f"transfer.pairs: {name!r} is not in learn.models, so it has no profiles to transfer"
         for name, _ in config.transfer_pairs
         if name not in config.learn.models
     ]
+
+
+def _thetas(config: Config) -> list[str]:
+    """Thetas that variants use and nobody describes; models and data sets that they name."""
+    problems: list[str] = []
     for name in config.variants:
         theta = parse_variant(name).theta
         if theta is not None and theta not in config.thetas:
@@ -54,9 +68,26 @@ def cross_check(config: Config) -> list[str]:
             for dataset in asked.datasets or ()
             if dataset not in config.datasets
         ]
+    return problems
+
+
+def _methods(config: Config) -> list[str]:
+    """Methods that do not go with what the models do."""
+    problems: list[str] = []
     for spec in dict.fromkeys(config.transfer.methods):
         if config.transfer_pairs and (spec not in METHODS or METHODS[spec].needs != "profile"):
             problems.append(f"transfer.methods: {spec!r} is not a method that uses a profile")
+    verdicts = [config.models[name].verdicts for name in config.judge_models if name in config.models]
+    return problems + [
+        f"methods: {spec!r} reads no log-probabilities, and no model that judges has verdicts 'text'"
+        for spec in config.methods
+        if parse_method(spec).method.judge.text_only and verdicts and not any("text" in modes for modes in verdicts)
+    ]
+
+
+def _folders(config: Config) -> list[str]:
+    """Names whose folders would be one."""
+    problems: list[str] = []
     folded: dict[str, str] = {}
     for key, names in (("models", config.models), ("datasets", config.datasets)):
         folded.clear()

@@ -8,15 +8,15 @@ a pair. The outcome is a type, never a number: failures can not look like wrong 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from personalrm.errors import ContextOverflow, ModelCallError, PermanentError, Refused
 from personalrm.files import stable_hash
 from personalrm.llm import tokens
 from personalrm.llm.types import LanguageModel, Message, Request, Response
-from personalrm.parsing import parse_verdict, read_label
+from personalrm.parsing import Stated, parse_verdict, read_label
 from personalrm.prompting import Prompt, load_prompt
 from personalrm.records import Demonstration, Label, Outcome, PreferencePair, Verdict
 
@@ -58,12 +58,21 @@ class JudgeSettings:
         return LABELS[self.style]
 
 
+MessagesOf = Callable[[PreferencePair, bool, Shown, JudgeSettings], tuple[Message, ...]]
+"""Messages of a call about a pair in one order (`swapped`)."""
+JudgePairs = Callable[
+    [LanguageModel, Sequence[PreferencePair], Shown, JudgeSettings], Coroutine[Any, Any, tuple[Verdict, ...]]
+]
+"""Verdicts on several pairs, in the order of the pairs."""
+
+
 def presented_swapped(pair: PreferencePair, salt: str) -> bool:
     """The coin that decides which response stands first, seeded by content: it survives any re-ordering."""
     return int(stable_hash(salt, pair.user_id, pair.pair_id), 16) % 2 == 1
 
 
-def _pair_values(pair: PreferencePair, swapped: bool) -> dict[str, object]:
+def pair_values(pair: PreferencePair, swapped: bool) -> dict[str, object]:
+    """What prompts show of a pair in one order."""
     first, second = (pair.rejected, pair.chosen) if swapped else (pair.chosen, pair.rejected)
     return {"context": pair.context, "first": first, "second": second}
 
@@ -84,31 +93,42 @@ def build_messages(
     messages = [Message("system", prompt.render("system", persona=shown.persona))]
     for demonstration in shown.demonstrations:
         label = settings.labels[1 if demonstration.swapped else 0]
-        values = _pair_values(demonstration.pair, demonstration.swapped)
+        values = pair_values(demonstration.pair, demonstration.swapped)
         messages.append(Message("user", prompt.render("user", **values)))
         answer = prompt.render("demonstration", reasoning=demonstration.reasoning, label=label)
         messages.append(Message("assistant", answer))
-    messages.append(Message("user", prompt.render("user", **_pair_values(pair, swapped))))
+    messages.append(Message("user", prompt.render("user", **pair_values(pair, swapped))))
     if prefill is not None:
         messages.append(Message("assistant", prefill))
     return tuple(messages)
 
 
-def fitted(shown: Shown, pairs: Sequence[PreferencePair], settings: JudgeSettings, window: int) -> Shown:
+def judge_messages(pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeSettings) -> tuple[Message, ...]:
+    """`build_messages`, with the answer begun where the label is read from log-probabilities."""
+    return _builder(pair, swapped, shown, settings)(prefilled=settings.mode != "text")
+
+
+def fitted(
+    shown: Shown,
+    pairs: Sequence[PreferencePair],
+    settings: JudgeSettings,
+    window: int,
+    messages: MessagesOf = judge_messages,
+) -> Shown:
     """`shown` with as many of its last demonstrations as fit `window` tokens beside the longest of `pairs`.
 
-    Lengths are upper estimates (`llm.tokens`); the answer's `max_tokens` is kept free. One set serves all pairs of a
-    user, so that their prompts share a prefix.
+    `messages` are those of the first call about a pair. Lengths are upper estimates (`llm.tokens`); the answer's
+    `max_tokens` is kept free. One set serves all pairs of a user, so that their prompts share a prefix.
     """
     if not shown.droppable or not pairs:
         return shown
     room = window - settings.max_tokens
     # Demonstrations add the same to every prompt, so that the longest stays the longest.
-    longest = max(pairs, key=lambda pair: tokens.prompt_bytes(build_messages(pair, False, Shown(), settings)))
+    longest = max(pairs, key=lambda pair: tokens.prompt_bytes(messages(pair, False, Shown(), settings)))
     kept = list(shown.demonstrations)
     while kept:
         fewer = replace(shown, demonstrations=tuple(kept))
-        if tokens.at_most(build_messages(longest, False, fewer, settings)) <= room:
+        if tokens.at_most(messages(longest, False, fewer, settings)) <= room:
             break
         kept.pop(0)
     return replace(shown, demonstrations=tuple(kept))
@@ -173,18 +193,24 @@ async def ask_verdict(
     except ModelCallError as error:
         return base.model_copy(update={"outcome": failure_outcome(error)})
     if settings.mode == "text":
-        return _text_verdict(base, response, swapped)
+        return text_verdict(base, response)
     return label_verdict(base, response, swapped, settings)
 
 
-def _text_verdict(base: Verdict, response: Response, swapped: bool) -> Verdict:
-    base = base.model_copy(update={"calls": (response.key,)})
-    if response.refusal or response.finish_reason == "content_filter":
+def is_refused(response: Response) -> bool:
+    """The model, or its provider's filter, would not answer."""
+    return bool(response.refusal) or response.finish_reason == "content_filter"
+
+
+def text_verdict(base: Verdict, response: Response, read: Callable[[str], Stated] = parse_verdict) -> Verdict:
+    """Verdict of the order `base.swapped` from a model's words; the response joins the calls of `base`."""
+    base = base.model_copy(update={"calls": tuple(sorted({*base.calls, response.key}))})
+    if is_refused(response):
         return base.model_copy(update={"outcome": "refused"})
-    stated = parse_verdict(response.text)
+    stated = read(response.text)
     if stated in ("tie", "unparsed"):
         return base.model_copy(update={"outcome": stated})
-    outcome = "correct" if stated == position_of_chosen(swapped) else "wrong"
+    outcome = "correct" if stated == position_of_chosen(bool(base.swapped)) else "wrong"
     return base.model_copy(update={"outcome": outcome, "said": stated})
 
 
@@ -252,3 +278,18 @@ async def judge_pairs(
     """Verdicts on several pairs, in the order of the pairs."""
     judged = await asyncio.gather(*(judge_pair(model, pair, shown, settings) for pair in pairs))
     return tuple(verdict for verdicts in judged for verdict in verdicts)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A way of judging: `messages` of the first call about a pair, which have to fit the window, and `pairs`, which
+    asks. `text_only` says that it reads words, so that it does not apply where verdicts are log-probabilities.
+    """
+
+    messages: MessagesOf
+    pairs: JudgePairs
+    text_only: bool = False
+
+
+DIRECT = Judge(judge_messages, judge_pairs)
+"""The judge of the paper: it names the preferred response at once."""

@@ -38,9 +38,10 @@ def parse_verdict(text: str) -> Stated:
     >>> parse_verdict("")
     'unparsed'
     """
-    lines = _visible_lines(text)
+    lines = own_lines(text)
     if lines is None:
         return "unparsed"
+    lines = [line.lower() for line in lines]
     for line in reversed(lines):
         stated = _STATED.match(line)
         if stated:
@@ -49,8 +50,8 @@ def parse_verdict(text: str) -> Stated:
     return _canonical(bare["label"]) if bare else "unparsed"
 
 
-def _visible_lines(text: str) -> list[str] | None:
-    """Short lines of the model's own words: lower case, without markup, thinking, fences and quotations.
+def own_lines(text: str) -> list[str] | None:
+    """Short lines of the model's own words, without markup, thinking, fences and quotations.
 
     A line that is too long stands as an empty one, so that it is never taken for the last. None where thinking is
     never closed.
@@ -67,7 +68,7 @@ def _visible_lines(text: str) -> list[str] | None:
         elif line.startswith(("```", "~~~")):
             fence = line[:3]
         elif line and not line.startswith(">"):
-            lines.append(" ".join(line.strip(_MARKUP).lower().split()) if len(line) <= _LONGEST_LINE else "")
+            lines.append(" ".join(line.strip(_MARKUP).split()) if len(line) <= _LONGEST_LINE else "")
     return lines
 
 
@@ -167,8 +168,8 @@ def parse_rating(text: str, *, prefilled: bool = False) -> int | None:
     if prefilled:
         bare = _SCALE_NUMBER.match(text.strip(_MARKUP + "\n"))
         return int(bare["number"]) if bare else None
-    for line in reversed(_visible_lines(text) or []):
-        stated = _RATING.match(line)
+    for line in reversed(own_lines(text) or []):
+        stated = _RATING.match(line.lower())
         if stated:
             return int(stated["number"])
     return None
@@ -197,8 +198,8 @@ def numbered_choices(text: str, count: int, choices: Sequence[str]) -> tuple[str
     ('low', 'high', None)
     """
     found: dict[int, str] = {}
-    for line in _visible_lines(text) or []:
-        numbered = _NUMBERED.match(line)
+    for line in own_lines(text) or []:
+        numbered = _NUMBERED.match(line.lower())
         if numbered is None:
             continue
         # What follows the number, or the name of the thing and a colon.

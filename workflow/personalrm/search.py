@@ -1,8 +1,8 @@
 """Search for the demonstrations that help the judge most on a user's validation pairs (paper, stages 1 and 3).
 
-`candidates.py` draws the candidates, `race.py` decides what is asked. Candidates that show the judge the same are
-scored once, and a single one is not scored. Which of equals wins, in how many orders a pair is judged, and whether
-labelled demonstrations reach the prompt is the variant's (`variants.py`).
+`candidates.py` draws the candidates, `race.py` or, opt-in, `halving.py` decides what is asked. Candidates that show the
+judge the same are scored once, and a single one is not scored. Which of equals wins, in how many orders a pair is
+judged, and whether labelled demonstrations reach the prompt is the variant's (`variants.py`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from personalrm.candidates import LABELLED, UNSHUFFLED, ZERO_SHOT, draw_candidate
 from personalrm.errors import ModelCallError
+from personalrm.files import stable_hash
+from personalrm.halving import Halving
 from personalrm.judge import JudgeSettings, Shown, judge_once, judge_pair, presented_swapped
 from personalrm.llm.types import LanguageModel
 from personalrm.race import Race
@@ -21,6 +24,7 @@ from personalrm.records import Candidate, Demonstration, PreferencePair, Trace, 
 from personalrm.variants import ALL, Repairs
 
 Shows = tuple[Demonstration, ...]
+Strategy = Literal["exact", "halving"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class SearchSettings:
     """Which candidates are tried. `seeds` in the order of trial; sizes are numbers of demonstrations.
 
     `stop_at_score` (percent, None for never) ends the search at the first candidate that reaches it; `parallel`
-    candidates are tried at a time, `exhaustive` scores every candidate in full (`race.Race`).
+    candidates are tried at a time, `exhaustive` scores every candidate in full (`race.Race`). `strategy` "halving"
+    heeds none of the three (`halving.Halving`).
     """
 
     judge: JudgeSettings
@@ -39,6 +44,7 @@ class SearchSettings:
     salt: str = "0"
     parallel: int = 1
     exhaustive: bool = False
+    strategy: Strategy = "exact"
     repairs: Repairs = ALL
 
 
@@ -131,18 +137,10 @@ def _hidden(drawn: Shows, shown: Shows) -> tuple[str, ...]:
 
 async def _run(
     model: LanguageModel, candidates: Sequence[Shown], validation: Sequence[PreferencePair], settings: SearchSettings
-) -> Race:
+) -> Race | Halving:
     """Ask round by round until the winner is known."""
     both = settings.repairs.both_orders
-    race = Race(
-        len(candidates),
-        len(validation),
-        2 if both and settings.judge.mode != "logprob_both" else 1,
-        stop_at_score=settings.stop_at_score,
-        first_of_equals=not settings.repairs.ranking,
-        parallel=settings.parallel,
-        exhaustive=settings.exhaustive,
-    )
+    race = _contest(candidates, validation, settings)
 
     async def ask(candidate: int, number: int) -> None:
         pair, shown = validation[number], candidates[candidate]
@@ -158,8 +156,38 @@ async def _run(
     return race
 
 
-def _decide(place: Mapping[int, int], race: Race, drawn: Mapping[int, Shows], settings: SearchSettings) -> SearchResult:
-    """The winner among candidates up to the one that reached the stop score. `place` leads from seeds to the race."""
+def _contest(
+    candidates: Sequence[Shown], validation: Sequence[PreferencePair], settings: SearchSettings
+) -> Race | Halving:
+    """What decides which questions are asked."""
+    ranking = settings.repairs.ranking
+    per_pair = 2 if settings.repairs.both_orders and settings.judge.mode != "logprob_both" else 1
+    if settings.strategy == "exact":
+        return Race(
+            len(candidates),
+            len(validation),
+            per_pair,
+            stop_at_score=settings.stop_at_score,
+            first_of_equals=not ranking,
+            parallel=settings.parallel,
+            exhaustive=settings.exhaustive,
+        )
+    names = [stable_hash("halving", settings.salt, pair.user_id, pair.pair_id) for pair in validation]
+    order = sorted(range(len(validation)), key=names.__getitem__)
+
+    def rank(index: int, verdicts: Sequence[Verdict]) -> tuple[float, ...]:
+        # Candidates stand in the order of their seeds, so that the place serves as one.
+        return better(score(index, candidates[index].demonstrations, verdicts), ranking=ranking)
+
+    return Halving(len(candidates), order, per_pair, rank)
+
+
+def _decide(
+    place: Mapping[int, int], race: Race | Halving, drawn: Mapping[int, Shows], settings: SearchSettings
+) -> SearchResult:
+    """The winner among candidates up to the one that reached the stop score, of those that are scored in full. `place`
+    leads from seeds to the race.
+    """
     stopper = race.stopper()
     scored = [
         score(seed, _visible(drawn[seed], settings.repairs), verdicts)
@@ -170,10 +198,11 @@ def _decide(place: Mapping[int, int], race: Race, drawn: Mapping[int, Shows], se
         # A later seed that shows the same as an earlier candidate comes after the end.
         last = next(seed for seed, index in place.items() if index == stopper)
         scored = [candidate for candidate in scored if candidate.seed <= last]
-    winner = max(scored, key=lambda candidate: better(candidate, ranking=settings.repairs.ranking))
+    full = [candidate for candidate in scored if race.runners[place[candidate.seed]].done]
+    winner = max(full, key=lambda candidate: better(candidate, ranking=settings.repairs.ranking))
     if winner.score is None:
         raise ModelCallError("no validation verdict could be had for any candidate")
-    equals = sum(candidate.score == winner.score for candidate in scored)
+    equals = sum(candidate.score == winner.score for candidate in full)
     events = (f"{equals} of {len(scored)} candidates share the best score",) if equals > 1 else ()
     judgements = drawn[winner.seed]
     shown = _visible(judgements, settings.repairs)

@@ -17,10 +17,11 @@ from personalrm.api.evaluation import Evaluation, evaluated
 from personalrm.api.loop import run_blocking
 from personalrm.api.settings import Settings
 from personalrm.errors import DataError, ModelCallError, PersonalRMError, Refused
-from personalrm.judge import Shown, build_messages, judge_pair, judge_pairs
+from personalrm.judge import Judge, Shown, fitted
 from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import LanguageModel
-from personalrm.records import Verdict
+from personalrm.methods import parse_method
+from personalrm.records import PreferencePair, Verdict
 from personalrm.stages.runner import refuse_outage
 
 Preference = Literal[1, 0, -1]
@@ -89,7 +90,7 @@ class PersonalRM(ABC):
         shown = self._shown()
         pair = one_pair(context, option1, option2, self.user_id)
         async with self._opened(self.settings.num_workers) as model:
-            verdicts = await judge_pair(model, pair, shown, self.settings.judge)
+            verdicts = await self._judged(model, [pair], shown)
         for verdict in verdicts:
             _refuse_failure(verdict, model)
         return _preference(verdicts)
@@ -109,7 +110,7 @@ class PersonalRM(ABC):
         if not pairs:
             raise DataError("test_data: holds no pair with two different answers; give at least one")
         async with self._opened(self.settings.num_workers) as model:
-            verdicts = await judge_pairs(model, pairs, shown, self.settings.judge)
+            verdicts = await self._judged(model, pairs, shown)
         lost = (verdict.outcome == "provider_error" for verdict in verdicts)
         reason = model.failures.get("provider_error")
         refuse_outage(lost, "verdicts", self.settings.max_failed_share, str(reason) if reason else None)
@@ -131,17 +132,15 @@ class PersonalRM(ABC):
     def get_judge_messages(
         self, context: Context | None = None, option1: Answer | None = None, option2: Answer | None = None
     ) -> list[dict[str, str]]:
-        """The messages of one judgement, with `option1` first, as chat models take them."""
+        """The messages of one judgement, with `option1` first, as chat models take them; of the method `criteria` those
+        of its first call, which sees the conversation alone."""
         pair = one_pair(
             "<conversation>" if context is None else context,
             "<first response>" if option1 is None else option1,
             "<second response>" if option2 is None else option2,
             self.user_id,
         )
-        settings = self.settings.judge
-        # A style that reads log-probabilities begins the model's answer.
-        prefill = None if settings.mode == "text" else settings.prompt.render("assistant", reasoning=None)
-        messages = build_messages(pair, False, self._shown(), settings, prefill=prefill)
+        messages = self._judge.messages(pair, False, self._shown(), self.settings.judge)
         return [{"role": message.role, "content": message.content} for message in messages]
 
     def close(self) -> None:
@@ -155,6 +154,15 @@ class PersonalRM(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def _judge(self) -> Judge:
+        return parse_method(self.settings.method).method.judge
+
+    async def _judged(self, model: Asked, pairs: Sequence[PreferencePair], shown: Shown) -> tuple[Verdict, ...]:
+        settings, judge = self.settings.judge, self._judge
+        fitting = fitted(shown, pairs, settings, model.spec.context_length, judge.messages)
+        return await judge.pairs(model, pairs, fitting, settings)
 
     def _opened(self, workers: int, on_answer: Callable[[], None] | None = None) -> AbstractAsyncContextManager[Asked]:
         return opened(self.lm, lambda: self.settings.spec(workers), self._store, workers, on_answer)

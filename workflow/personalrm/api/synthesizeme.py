@@ -49,7 +49,8 @@ class SynthesizeMe(PersonalRM):
             event loop the call runs in, and keeps no answers.
         num_workers_bootstrap: calls at once while fitting (default: `num_workers`).
         progress_update_hook: called in `fit` as hook(percent, message), with a percentage that never falls.
-        method: what the judge is shown: `both`, `persona` or `demos`.
+        method: what the judge is shown: `both`, `persona` or `demos`; or `criteria`, a judge of its own
+            (`personalrm.criteria`).
         variant: of the method, as in the config.
         model_options: further keys of a model's entry in the config (config/README.md): `context_length`, `prompts`,
             `verdicts`, `max_tokens`, `api_key_env`, …

@@ -1,18 +1,21 @@
 """Methods: what a judge is told about a user, and the two judges that need no model.
 
 A method is a name and a function from what may be seen of a user (context and validation pairs, survey, planted taste)
-and the user's profile to what the judge is shown. To add one, add an entry to `METHODS` (ARCHITECTURE.md).
+and the user's profile to what the judge is shown; `criteria` alone has a judge of its own. To add one, add an entry to
+`METHODS` (ARCHITECTURE.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from personalrm.criteria import CRITERIA
+from personalrm.criteria import PROMPTS as CRITERIA_PROMPTS
 from personalrm.errors import ConfigError
 from personalrm.files import stable_hash
-from personalrm.judge import Shown, on_tie, position_of_chosen, presented_swapped
+from personalrm.judge import DIRECT, Judge, Shown, on_tie, position_of_chosen, presented_swapped
 from personalrm.prompting import load_prompt
 from personalrm.records import Demonstration, PreferencePair, Profile, UserData, Verdict
 
@@ -42,7 +45,8 @@ class Method:
     """One method. `show` returns None where it does not apply to a user.
 
     `stages` names the profile stages whose responses the method's results rest on, `prompts` the prompt files that it
-    uses beside the judge's; `learns` says that it reads the user's votes although it needs no profile.
+    uses beside the judge's; `learns` says that it reads the user's votes although it needs no profile. `judge` says how
+    pairs are judged with what is shown.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Method:
     stages: tuple[str, ...] = ()
     learns: bool = False
     prompts: tuple[str, ...] = ()
+    judge: Judge = DIRECT
 
 
 def _nothing(user: UserData, profile: Profile | None) -> Shown | None:
@@ -101,6 +106,11 @@ def _both(user: UserData, profile: Profile | None) -> Shown | None:
     return Shown(profile.persona, profile.demonstrations) if profile else None
 
 
+def _both_that_fit(user: UserData, profile: Profile | None) -> Shown | None:
+    shown = _both(user, profile)
+    return replace(shown, droppable=True) if shown else None
+
+
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -114,6 +124,7 @@ METHODS: dict[str, Method] = {
         Method("demos", "profile", _demos, ("bootstrap", "search")),
         Method("persona", "profile", _persona, ("bootstrap", "search", "persona")),
         Method("both", "profile", _both, ALL_STAGES),
+        Method("criteria", "profile", _both_that_fit, ALL_STAGES, prompts=CRITERIA_PROMPTS, judge=CRITERIA),
     )
 }
 

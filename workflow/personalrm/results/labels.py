@@ -14,6 +14,7 @@ METHOD_LABELS: dict[str, str] = {
     "demos": "SynthesizeMe: demonstrations",
     "persona": "SynthesizeMe: persona",
     "both": "SynthesizeMe: persona + demonstrations",
+    "criteria": "Criteria judge (opt-in)",
     "oracle": "Oracle (planted taste)",
 }
 """Method id to label, in the order of tables and figures."""

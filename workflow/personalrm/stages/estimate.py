@@ -20,6 +20,7 @@ from personalrm.benchmark.prepare import read_users
 from personalrm.benchmark.reading import ReadReport
 from personalrm.config import Config
 from personalrm.config_load import load_config
+from personalrm.halving import planned_questions
 from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import LanguageModel, Message, Request
@@ -36,6 +37,8 @@ AXIS_TOKENS, SENTENCE_TOKENS, LINE_TOKENS = 20, 25, 4
 MEAN_ATTEMPTS = 1.4
 SCORED_SHARE = 0.8
 """Share of validation judgements that the search makes; the rest is spared by its exact bound."""
+CRITERIA_TOKENS = 120
+"""Tokens of the criteria judge's list of criteria, and of its scores (ours: five lines and a little reasoning)."""
 
 
 @dataclass
@@ -120,18 +123,36 @@ def _learning(config: Config, user: UserData, work: Work) -> None:
             candidates = len(learn.search.seeds)
             for stage in (candidates - 1, candidates):
                 work.add(max(stage, 0), shown * size)
-                _judgements(work, user.part("validation"), share=stage * SCORED_SHARE)
+                _judgements(work, user.part("validation"), _times_scored(config, stage, len(user.part("validation"))))
             work.add(1, shown * size, learn.persona.max_tokens)
             if learn.rebootstrap:
                 work.add(shown * MEAN_ATTEMPTS, size + learn.bootstrap.max_tokens, learn.bootstrap.max_tokens)
 
 
+def _times_scored(config: Config, candidates: int, pairs: int) -> float:
+    """By how many candidates a validation pair is judged, on average."""
+    if config.learn.search.strategy == "exact" or not pairs:
+        return candidates * SCORED_SHARE
+    return planned_questions(candidates, pairs) / pairs
+
+
 def _judging(config: Config, user: UserData, profile: str, judge: str, times: int, work: Work) -> None:
     shown = config.learn.search.max_bootstrapped_demos * _mean(user.part("context"))
     for spec in judged_methods(config, profile=profile, judge=judge):
+        method = parse_method(spec).method
+        if method.judge.text_only and "text" not in config.models[judge].verdicts:
+            continue
+        asks = _by_criteria if method.name == "criteria" else _judgements
         for _ in range(times):
-            work.add(1, shown if parse_method(spec).method.name != "persona" else 0)
-            _judgements(work, user.part("test"))
+            work.add(1, shown if method.name != "persona" else 0)
+            asks(work, user.part("test"))
+
+
+def _by_criteria(work: Work, pairs: Iterable[PreferencePair]) -> None:
+    for pair in pairs:
+        query = pair.model_copy(update={"chosen": "", "rejected": ""})
+        work.add(1, _tokens(query), CRITERIA_TOKENS)
+        work.add(2, _tokens(pair) + CRITERIA_TOKENS, CRITERIA_TOKENS)
 
 
 def _fidelity(config: Config, user: UserData, totals: Mapping[str, Work]) -> None:

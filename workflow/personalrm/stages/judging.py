@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from personalrm.judge import JudgeSettings, VerdictMode, fitted, judge_pairs
+from personalrm.judge import JudgeSettings, VerdictMode, fitted
 from personalrm.llm.types import LanguageModel
 from personalrm.methods import MethodUse, decide_without_model, parse_method, visible_part
 from personalrm.prompting import load_prompt
@@ -67,15 +67,19 @@ async def _judge_user(
     pairs = pairs_of(user, use)
     if not pairs:
         return row.model_copy(update={"status": "empty", "reason": user.excluded or "no test pairs"})
+    judge = use.method.judge
+    if judge.text_only and settings.mode != "text":
+        reason = f"{use.method.name} does not apply: it reads no log-probabilities (verdicts: text)"
+        return row.model_copy(update={"status": "empty", "reason": reason})
     shown = use.method.show(visible_part(user), profile)
     if shown is None:
         return row.model_copy(update={"status": "empty", "reason": f"{use.method.name} does not apply to this user"})
     whole = len(shown.demonstrations)
-    shown = fitted(shown, pairs, settings, port.spec.context_length)
+    shown = fitted(shown, pairs, settings, port.spec.context_length, judge.messages)
     if len(shown.demonstrations) < whole:
         row = row.model_copy(update={"reason": f"{whole - len(shown.demonstrations)} of {whole} pairs did not fit"})
     recorder = Recorder(port, "judge")
-    verdicts = await judge_pairs(recorder, pairs, shown, settings)
+    verdicts = await judge.pairs(recorder, pairs, shown, settings)
     learned = [ref for ref in profile.calls if ref.stage in use.method.stages] if profile else []
     prompts = dict(profile.prompts) if profile else {}
     for prompt in (settings.prompt, *map(load_prompt, use.method.prompts)):
