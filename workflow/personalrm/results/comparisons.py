@@ -51,7 +51,7 @@ COUNTS: tuple[str, ...] = (
     "pairs_left_out",
     "judgments_left_out",
 )
-NUMBERS: tuple[str, ...] = ("difference", "ci_low", "ci_high", "p_value", "p_mcnemar")
+NUMBERS: tuple[str, ...] = ("difference", "ci_low", "ci_high", "p_value", "p_mcnemar", "p_logit")
 COMPARED: tuple[str, ...] = ("status", *COUNTS, *NUMBERS, "outage")
 """What `compare` says of two cells."""
 NO_VERDICTS = "no verdicts"
@@ -184,10 +184,11 @@ def _counts(sheet: Sheet, paired: _Paired, asked: NDArray[np.bool_]) -> dict[str
 
 
 def _difference(sheet: Sheet, paired: _Paired, seed: int, n_resamples: int) -> dict[str, Value]:
+    from personalrm.results.logistic import cluster_logistic
     from personalrm.results.statistics import mcnemar_exact, paired_cluster_difference
 
-    both = paired.both
-    found = paired_cluster_difference(*paired.sums(sheet), seed=seed, n_resamples=n_resamples)
+    both, sums = paired.both, paired.sums(sheet)
+    found = paired_cluster_difference(*sums, seed=seed, n_resamples=n_resamples)
     draw = int(np.flatnonzero(both.any(axis=1))[0])
     gain = np.where(both[draw], paired.first[draw] - paired.second[draw], 0)
     return {
@@ -196,6 +197,7 @@ def _difference(sheet: Sheet, paired: _Paired, seed: int, n_resamples: int) -> d
         "ci_high": percent(found.high),
         "p_value": p_digits(found.p_value),
         "p_mcnemar": p_digits(mcnemar_exact(int((gain > 0).sum()), int((gain < 0).sum()))),
+        "p_logit": p_digits(cluster_logistic(*sums).p_value),
     }
 
 

@@ -110,7 +110,7 @@ def differences_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
             | {"Left out: users": plain(row["users_left_out"]), "pairs": plain(row["pairs_left_out"])}
             | {"Difference, points [95 % CI]": shown_difference(row)}
             | {"p": probability(row["p_value"]), "p (Holm)": probability(row["p_holm"])}
-            | {"McNemar p": probability(row["p_mcnemar"])}
+            | {"McNemar p": probability(row["p_mcnemar"]), "Logistic p": probability(row["p_logit"])}
         )
     return (Block("", pd.DataFrame(rows, columns=None if rows else list(columns.values())), len(columns)),)
 
@@ -129,6 +129,8 @@ def differences_notes(table: pd.DataFrame) -> list[str]:
         f"p (Holm): adjusted within this table, over its {tested} comparisons with a p-value.",
         "McNemar p: exact, from the judgments on which one of the two alone is right (first draw). It takes judgments "
         "as independent, as the paper's intervals do; read it beside the other, not instead of it.",
+        "Logistic p: a check of p by another road, a logistic model with cluster-robust errors (users); empty where a "
+        "method is always or never right.",
     ]
     if len(table) > int((table["status"] == OK).sum()):
         notes.append(
