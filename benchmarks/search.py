@@ -34,13 +34,11 @@ BAR = 0.60
 LARGE = 12
 OURS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     (PUBLISHED, EXHAUSTIVE, {"exhaustive": True}),
-    (PUBLISHED, "one candidate at a time", {"parallel_candidates": 1}),
-    (PUBLISHED, "16 at a time", {"parallel_candidates": 16}),
+    *((PUBLISHED, f"{n} at a time", {"parallel_candidates": n}) for n in (1, 4, 16)),
     (CORRECTED, EXHAUSTIVE, {"exhaustive": True}),
-    (CORRECTED, "one candidate at a time", {"parallel_candidates": 1}),
-    (CORRECTED, "16 at a time", {"parallel_candidates": 16}),
+    *((CORRECTED, f"{n} at a time", {"parallel_candidates": n}) for n in (1, 4, 16)),
 )
-"""Variant, what it is called, and its settings of the search."""
+"""Variant, what it is called, and its settings of the search: how many candidates are tried at a time."""
 
 
 @dataclass(frozen=True)
