@@ -32,6 +32,7 @@ PACKAGE, EXHAUSTIVE = "package", "everything asked"
 BAR = 0.60
 """Of the package's distinct calls, on users with `LARGE` pairs and more."""
 LARGE = 12
+SMALL_USERS, LARGE_USERS = f"under {LARGE}", f"{LARGE} and more"
 OURS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     (PUBLISHED, EXHAUSTIVE, {"exhaustive": True}),
     *((PUBLISHED, f"{n} at a time", {"parallel_candidates": n}) for n in (1, 4, 16)),
@@ -75,16 +76,17 @@ def measured(found: Found, proxy: CountingProxy) -> Measured:
     return Measured(found, counts)
 
 
-def measure(users: Users) -> dict[tuple[str, str], Measured]:
+def measure(users: Users, candidates: int) -> dict[tuple[str, str], Measured]:
     """Fit all users with every side, by side and kind of search."""
+    same: dict[str, Any] = {"num_search_candidates": candidates}
     sides = {}
     with ScriptedServer(answer) as server, tempfile.TemporaryDirectory() as folder:
         with CountingProxy(server.url) as proxy:
-            found = run_package(users, proxy.url, Path(folder))
+            found = run_package(users, proxy.url, Path(folder), **same)
             sides[PACKAGE, "cache on"] = measured(found, proxy)
         for variant, name, search in OURS:
             with CountingProxy(server.url) as proxy:
-                found = run_ours(users, proxy.url, variant, {"search": search})
+                found = run_ours(users, proxy.url, variant, {"search": search}, **same)
                 sides[variant, name] = measured(found, proxy)
     return sides
 
@@ -98,7 +100,7 @@ def rows(users: Users, sides: Mapping[tuple[str, str], Measured]) -> list[Row]:
     """A row a side, for small and for large users."""
     made = []
     package = sides[PACKAGE, "cache on"]
-    for label, large in ((f"under {LARGE}", False), (f"{LARGE} and more", True)):
+    for label, large in ((SMALL_USERS, False), (LARGE_USERS, True)):
         names = [name for name, user in users.items() if (len(user["fit"]) >= LARGE) == large]
         for (side, search), one in sides.items() if names else ():
             reference = sides[CORRECTED, EXHAUSTIVE] if side == CORRECTED else package
@@ -121,8 +123,8 @@ def report(found: Sequence[Row]) -> str:
         lines.append((row.pairs, row.side, row.search, *map(str, shown), share, winners))
     widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    large = [row for row in found if row.side == PUBLISHED and row.search != EXHAUSTIVE and row.pairs.startswith("12")]
-    for row in large:
+    ours = [row for row in found if row.side == PUBLISHED and row.search != EXHAUSTIVE]
+    for row in (row for row in ours if row.pairs == LARGE_USERS):
         verdict = "reached" if row.share <= BAR and row.equal_winners == row.users else "NOT reached"
         text.append(f"bar: {BAR:.0%} of the package's distinct calls, {row.search}: {row.share:.1%}, {verdict}")
     return "\n".join(text)
@@ -132,10 +134,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure, print, and keep the rows as JSON where asked to."""
     parser = argparse.ArgumentParser(description="Calls and tokens of the search beside the authors' package.")
     parser.add_argument("--users", type=int, default=20, help="generated users")
+    parser.add_argument("--candidates", type=int, default=10, help="random candidates of each search")
     parser.add_argument("--json", type=Path, default=None, help="write the rows here, too")
     given = parser.parse_args(arguments)
     users = make_users(given.users, n_test=0)
-    found = rows(users, measure(users))
+    found = rows(users, measure(users, given.candidates))
     print(report(found))
     if given.json is not None:
         atomic_write_text(given.json, json.dumps([asdict(row) for row in found], indent=1) + "\n")

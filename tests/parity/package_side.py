@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import dspy
 from synthesizeme.personalrm.synthesizeme import SynthesizeMe
@@ -17,6 +18,23 @@ def peak_mb() -> float:
     """Peak memory of this process (Linux)."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def one_user(model: SynthesizeMe, user: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Fit, then judge the test pairs, if there are any."""
+    begun = time.time()
+    fitted = model.fit(user["fit"])
+    ended = time.time()
+    demos = fitted.judge_persona.predict.demos
+    return {
+        "fitted": [begun, ended],
+        "persona": model.get_persona(),
+        # Labelled demonstrations have other fields, and reach no prompt (defect D1).
+        "shown": [demo["conversation"] for demo in demos if "reasoning" in demo],
+        "hidden": sum("reasoning" not in demo for demo in demos),
+        "scores": [[c["seed"], c["score"]] for c in sorted(fitted.candidate_programs, key=lambda c: c["seed"])],
+        "results": [int(r) for r in model.evaluate(user["test"])["results"]] if user["test"] else [],
+    }
 
 
 def main(users: str, options: str, results: str) -> None:
@@ -31,21 +49,12 @@ def main(users: str, options: str, results: str) -> None:
         )
         dspy.configure(lm=given["lm"])
     for name, user in json.loads(Path(users).read_text(encoding="utf-8")).items():
-        model = SynthesizeMe(user_id=name, **given)
         begun = time.time()
-        fitted = model.fit(user["fit"])
-        ended = time.time()
-        demos = fitted.judge_persona.predict.demos
-        found[name] = {
-            "fitted": [begun, ended],
-            "persona": model.get_persona(),
-            # Labelled demonstrations have other fields, and reach no prompt (defect D1).
-            "shown": [demo["conversation"] for demo in demos if "reasoning" in demo],
-            "hidden": sum("reasoning" not in demo for demo in demos),
-            "scores": [[c["seed"], c["score"]] for c in sorted(fitted.candidate_programs, key=lambda c: c["seed"])],
-            "results": [int(r) for r in model.evaluate(user["test"])["results"]] if user["test"] else [],
-            "peak_mb": peak_mb(),
-        }
+        try:
+            found[name] = one_user(SynthesizeMe(user_id=name, **given), user)
+        except Exception as error:  # noqa: BLE001  (whatever the package ends with; the caller decides)
+            found[name] = {"fitted": [begun, time.time()], "error": f"{type(error).__name__}: {error}"}
+        found[name]["peak_mb"] = peak_mb()
     Path(results).write_text(json.dumps(found), encoding="utf-8")
 
 

@@ -22,7 +22,8 @@ Items = list[dict[str, Any]]
 Users = dict[str, dict[str, Items]]
 """By user id: the preferences to `fit` on and to `test` on (none: nothing is evaluated)."""
 Found = dict[str, dict[str, Any]]
-"""What a side learned and judged, by user; `fitted` holds the clock's seconds when its `fit` began and ended."""
+"""What a side learned and judged, by user; `fitted` holds the clock's seconds when its `fit` began and ended, `error`
+what the package failed with."""
 
 PROGRAM = {
     "synthesize.predict": {
@@ -59,8 +60,9 @@ def make_users(count: int, n_test: int = 3) -> Users:
     return with_our_coin({f"user{i}": generated_user(i, n_fit=4 + (7 * i) % 17, n_test=n_test) for i in numbers})
 
 
-def run_package(users: Users, url: str, folder: Path, **options: object) -> Found:
-    """The package, its cache on and empty, in a process of its own. `options` are those of its `SynthesizeMe`."""
+def run_package(users: Users, url: str, folder: Path, *, may_fail: bool = False, **options: object) -> Found:
+    """The package, its cache on and empty, in a process of its own. `options` are those of its `SynthesizeMe`. A user
+    whom it fails on raises, unless it `may_fail`."""
     python = package_python()
     files = {name: folder / f"{name}.json" for name in ("users", "program", "results")}
     files["users"].write_text(json.dumps(users), encoding="utf-8")
@@ -79,6 +81,9 @@ def run_package(users: Users, url: str, folder: Path, **options: object) -> Foun
     if done.returncode:
         raise RuntimeError(f"the package failed:\n{done.stderr[-3000:]}")
     found: Found = json.loads(files["results"].read_text(encoding="utf-8"))
+    failed = {name: user["error"] for name, user in found.items() if "error" in user}
+    if failed and not may_fail:
+        raise RuntimeError(f"the package failed: {failed}")
     return found
 
 
