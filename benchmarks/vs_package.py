@@ -1,7 +1,7 @@
 """The authors' package and ours: same users, same model behind the same local server, one run.
 
     python benchmarks/vs_package.py --model scripted --latency 0.3
-    python benchmarks/vs_package.py --model embedded/qwen2.5-coder-0.5b --users 2 --fit-pairs 5 --candidates 0
+    python benchmarks/vs_package.py --model embedded/smollm2-135m --users 1 --fit-pairs 5 --candidates 0
 
 `fit` is timed and counted (calls and tokens, by a proxy in front of the server), then the test pairs are judged in
 both orders. Each side is a process of its own; peak memory is that of the process. The package gets a persona program
