@@ -5,114 +5,37 @@ Both are driven by one scripted model behind one local server; it answers by the
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.scripted_server import ScriptedServer
 
-from parity.content import Content, answer, content_of, generated_user, is_package
-from parity.environment import package_python
-from personalrm import SynthesizeMe
-from personalrm.api.data import usable_pairs
-from personalrm.judge import presented_swapped
+from parity.content import Content, answer, content_of, is_package
+from parity.sides import Found, Users, make_users, run_ours, run_package
 from personalrm.variants import CORRECTED, PUBLISHED
-
-SEED = 42
-Users = dict[str, dict[str, list[dict[str, Any]]]]
-
-PROGRAM = {
-    "synthesize.predict": {
-        "lm": None,
-        "traces": [],
-        "train": [],
-        "demos": [],
-        "signature": {
-            "instructions": "Describe the user.",
-            "fields": [
-                {"prefix": "Past Judgements:", "description": "choices"},
-                {"prefix": "Reasoning:", "description": "thoughts"},
-                {"prefix": "Synthesized Persona:", "description": "persona"},
-            ],
-        },
-    },
-    "metadata": {"dependency_versions": {"python": "3.12", "dspy": "2.6.12", "cloudpickle": "3.1"}},
-}
-"""A persona program without the shipped one's 20,000 tokens of demonstrations, which are the authors'."""
-
-
-def make_users(count: int) -> Users:
-    """Users of 4 to 20 pairs. The package is given our coin of presentation in the field that its data sets have."""
-    users: Users = {}
-    for number in range(count):
-        user = generated_user(number, n_fit=4 + (7 * number) % 17, n_test=3)
-        for rows in user.values():
-            for row, pair in zip(rows, usable_pairs(rows, "rows").pairs, strict=True):
-                row["flip"] = not presented_swapped(pair, str(SEED))
-        users[f"user{number}"] = user
-    return users
 
 
 @dataclass
 class Side:
     """What one side learned and judged, by user, and the distinct contents that it asked about."""
 
-    found: dict[str, dict[str, Any]]
+    found: Found
     asked: set[Content]
 
 
 def package_side(users: Users, folder: Path) -> Side:
-    python = package_python()
-    files = {name: folder / f"{name}.json" for name in ("users", "program", "results")}
-    files["users"].write_text(json.dumps(users), encoding="utf-8")
-    files["program"].write_text(json.dumps(PROGRAM), encoding="utf-8")
-    own = {"DSPY_CACHEDIR": str(folder / "cache"), "LITELLM_LOCAL_MODEL_COST_MAP": "True", "HOME": str(folder)}
     with ScriptedServer(answer) as server:
-        script = Path(__file__).with_name("package_side.py")
-        done = subprocess.run(
-            [python, script, files["users"], files["program"], server.url, files["results"]],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=folder,
-            env={**os.environ, **own},
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
+        found = run_package(users, server.url, folder)
         asked = {content_of(body["messages"]) for body in server.requests}
         assert all(is_package(body["messages"]) for body in server.requests)
-    return Side(json.loads(files["results"].read_text(encoding="utf-8")), asked)
+    return Side(found, asked)
 
 
 def our_side(users: Users, variant: str = PUBLISHED, **search: object) -> Side:
-    found = {}
     with ScriptedServer(answer) as server:
-        for name, user in users.items():
-            learner = SynthesizeMe(
-                user_id=name,
-                model_id="openai/scripted",
-                model_url=server.url,
-                seed=SEED,
-                variant=variant,
-                learn_options={"search": search},
-            )
-            learner.fit(user["fit"])
-            profile = learner.profile
-            # The package lists all pairs in one order, then all in the other.
-            verdicts = sorted(learner.evaluate(user["test"]).verdicts, key=lambda verdict: verdict.swapped is True)
-            found[name] = {
-                "persona": learner.get_persona(),
-                "shown": [f"[user]: {demo.pair.context[0].content}" for demo in profile.demonstrations],
-                "scores": [[c.seed, c.score] for c in profile.search["with_persona"]],
-                "winner": profile.winners["with_persona"],
-                "results": [int(verdict.outcome == "correct") for verdict in verdicts],
-                "events": profile.events,
-            }
-        asked = {content_of(body["messages"]) for body in server.requests}
-    return Side(found, asked)
+        found = run_ours(users, server.url, variant, {"search": search})
+        return Side(found, {content_of(body["messages"]) for body in server.requests})
 
 
 def check_parity(users: Users, folder: Path) -> None:
@@ -129,7 +52,7 @@ def check_parity(users: Users, folder: Path) -> None:
     assert ours.asked == package.asked
     # The exact bound finds the same with a part of the calls, and asks nothing that the package does not ask.
     bounded = our_side(users)
-    same = ("persona", "shown", "winner", "results")
+    same = ("persona", "shown", "winners", "results")
     assert [[u[w] for w in same] for u in bounded.found.values()] == [[u[w] for w in same] for u in ours.found.values()]
     assert bounded.asked < package.asked
 

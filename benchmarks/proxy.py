@@ -1,0 +1,83 @@
+"""A proxy in front of an OpenAI-compatible server that keeps account of what both sides of a comparison send."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from dataclasses import dataclass
+from types import TracebackType
+
+import aiohttp
+from aiohttp import web
+
+from personalrm.files import canonical_json, stable_hash
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request: when it came (seconds of the clock), a hash of its body, whether it was answered, its tokens."""
+
+    time: float
+    body: str
+    ok: bool
+    tokens_in: int
+    tokens_out: int
+
+
+class CountingProxy:
+    """Passes `POST /v1/chat/completions` on to the server at `upstream` (its base URL, ending in /v1)."""
+
+    def __init__(self, upstream: str) -> None:
+        self.calls: list[Call] = []
+        self.url = ""
+        self._upstream = upstream
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def between(self, begin: float, end: float) -> list[Call]:
+        """Requests that came in this span of the clock."""
+        return [call for call in self.calls if begin <= call.time <= end]
+
+    def __enter__(self) -> CountingProxy:
+        self._thread.start()
+        if not self._ready.wait(30):
+            raise RuntimeError("the counting proxy did not start")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(30)
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._listen())
+        self._ready.set()
+        self._loop.run_forever()
+        self._loop.run_until_complete(self._close())
+        self._loop.close()
+
+    async def _listen(self) -> None:
+        self._client = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=None), connector=aiohttp.TCPConnector(limit=0)
+        )
+        app = web.Application(client_max_size=64 << 20)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handle_signals=False)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0, backlog=1024).start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
+
+    async def _close(self) -> None:
+        await self._client.close()
+        await self._runner.cleanup()
+
+    async def _chat(self, request: web.Request) -> web.Response:
+        came, body = time.time(), await request.json()
+        async with self._client.post(f"{self._upstream}/chat/completions", json=body) as reply:
+            answer = await reply.json()
+            usage = (answer.get("usage") or {}) if reply.status == 200 else {}
+            tokens = int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0))
+            self.calls.append(Call(came, stable_hash(canonical_json(body)), reply.status == 200, *tokens))
+            return web.json_response(answer, status=reply.status)

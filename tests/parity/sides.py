@@ -1,0 +1,116 @@
+"""The authors' package and ours on the same generated users, asked through a server that the caller runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from parity.content import generated_user
+from parity.environment import package_python
+from personalrm import SynthesizeMe
+from personalrm.api.data import usable_pairs
+from personalrm.judge import presented_swapped
+from personalrm.variants import PUBLISHED
+
+SEED = 42
+Items = list[dict[str, Any]]
+Users = dict[str, dict[str, Items]]
+"""By user id: the preferences to `fit` on and to `test` on (none: nothing is evaluated)."""
+Found = dict[str, dict[str, Any]]
+"""What a side learned and judged, by user; `fitted` holds the clock's seconds when its `fit` began and ended, `error`
+what the package failed with."""
+
+PROGRAM = {
+    "synthesize.predict": {
+        "lm": None,
+        "traces": [],
+        "train": [],
+        "demos": [],
+        "signature": {
+            "instructions": "Describe the user.",
+            "fields": [
+                {"prefix": "Past Judgements:", "description": "choices"},
+                {"prefix": "Reasoning:", "description": "thoughts"},
+                {"prefix": "Synthesized Persona:", "description": "persona"},
+            ],
+        },
+    },
+    "metadata": {"dependency_versions": {"python": "3.12", "dspy": "2.6.12", "cloudpickle": "3.1"}},
+}
+"""A persona program without the shipped one's 20,000 tokens of demonstrations, which are the authors'."""
+
+
+def with_our_coin(users: Users) -> Users:
+    """The users with our coin of presentation in the field that the package reads it from."""
+    for user in users.values():
+        for rows in user.values():
+            for row, pair in zip(rows, usable_pairs(rows, "rows").pairs, strict=True):
+                row["flip"] = not presented_swapped(pair, str(SEED))
+    return users
+
+
+def make_users(count: int, n_test: int = 3) -> Users:
+    """Generated users of 4 to 20 pairs."""
+    numbers = range(count)
+    return with_our_coin({f"user{i}": generated_user(i, n_fit=4 + (7 * i) % 17, n_test=n_test) for i in numbers})
+
+
+def run_package(users: Users, url: str, folder: Path, *, may_fail: bool = False, **options: object) -> Found:
+    """The package, its cache on and empty, in a process of its own. `options` are those of its `SynthesizeMe`. A user
+    whom it fails on raises, unless it `may_fail`."""
+    python = package_python()
+    files = {name: folder / f"{name}.json" for name in ("users", "program", "results")}
+    files["users"].write_text(json.dumps(users), encoding="utf-8")
+    files["program"].write_text(json.dumps(PROGRAM), encoding="utf-8")
+    options = {"model_url": url, "persona_synthesis_program_path": str(files["program"]), **options}
+    own = {"DSPY_CACHEDIR": str(folder / "cache"), "LITELLM_LOCAL_MODEL_COST_MAP": "True", "HOME": str(folder)}
+    script = Path(__file__).with_name("package_side.py")
+    done = subprocess.run(
+        [python, script, files["users"], json.dumps(options), files["results"]],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env={**os.environ, **own},
+    )
+    if done.returncode:
+        raise RuntimeError(f"the package failed:\n{done.stderr[-3000:]}")
+    found: Found = json.loads(files["results"].read_text(encoding="utf-8"))
+    failed = {name: user["error"] for name, user in found.items() if "error" in user}
+    if failed and not may_fail:
+        raise RuntimeError(f"the package failed: {failed}")
+    return found
+
+
+def run_ours(
+    users: Users,
+    url: str,
+    variant: str = PUBLISHED,
+    learn: Mapping[str, Any] | None = None,
+    **options: Any,  # noqa: ANN401  (as the class takes them)
+) -> Found:
+    """The library in this process. `options` are those of our `SynthesizeMe`, `learn` its `learn_options`."""
+    found: Found = {}
+    given = {"model_id": "openai/scripted", "model_url": url, "seed": SEED, "variant": variant, **options}
+    for name, user in users.items():
+        learner = SynthesizeMe(user_id=name, learn_options=learn, **given)
+        begun = time.time()
+        profile = learner.fit(user["fit"]).profile
+        ended = time.time()
+        verdicts = learner.evaluate(user["test"]).verdicts if user["test"] else ()
+        found[name] = {
+            "fitted": [begun, ended],
+            "persona": learner.get_persona(),
+            "shown": [f"[user]: {demo.pair.context[0].content}" for demo in profile.demonstrations],
+            "scores": [[c.seed, c.score] for c in profile.search["with_persona"]],
+            "winners": profile.winners,
+            # The package lists all pairs in one order, then all in the other.
+            "results": [int(v.outcome == "correct") for v in sorted(verdicts, key=lambda v: v.swapped is True)],
+            "events": profile.events,
+        }
+    return found
