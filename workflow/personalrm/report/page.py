@@ -103,6 +103,9 @@ def _results(tables: Iterable[Path], figures: Iterable[Path], said: Mapping[str,
         title, name = html.unescape(page["title"]), path.stem
         # The page has one style for all tables; the texts in them are escaped where they were written.
         body = Markup(_STYLE.sub("", page["tables"]))
+        if "<script" in body:
+            # A table that is drawn a part at a time (`results/sortable_page.py`) stays a page beside this one.
+            body = Markup('<p><a href="tables/{0}">{0}</a> has all rows, to sort and to filter.</p>').format(path.name)
         results[name] = Result(name, title, said.get(f"table_{name}", ""), body)
     for path in figures:
         name = path.stem
