@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from personalrm.files import stable_hash
+from personalrm.files import file_lock, stable_hash
 
 PINS = ("SynthesizeMe==0.0.11a1", "dspy==2.6.27")
 """dspy 2.6.12 and 3.x do not work with the package (facts file, section 8)."""
@@ -23,6 +23,12 @@ def package_python() -> Path:
     cannot be reached."""
     home = Path(os.environ.get("PERSONALRM_CACHE", Path.home() / ".cache" / "personalrm"))
     folder = home / "parity" / stable_hash(*PINS, sys.version, sysconfig.get_path("purelib"))[:12]
+    # Tests run side by side: one makes it, the others wait.
+    with file_lock(folder.with_suffix(".lock")):
+        return _made(folder)
+
+
+def _made(folder: Path) -> Path:
     if not (folder / "ready").is_file():
         shutil.rmtree(folder, ignore_errors=True)
         venv.create(folder, with_pip=True)

@@ -36,9 +36,8 @@ def test_a_run_ends_with_its_report_and_its_transcripts(project: Project, server
     source = (project.run / "report.html").read_text(encoding="utf-8")
     page = Page(source)
     # Offline: nothing but anchors, the page beside it, and images that are inside.
-    assert all(re.match(r"#|data:image/svg\+xml;base64,|transcripts\.html$|tables/users\.html$", at) for at in page.addresses), (
-        page.addresses
-    )
+    inside = r"#|data:image/svg\+xml;base64,|transcripts\.html$|tables/users\.html$"
+    assert all(re.match(inside, address) for address in page.addresses), page.addresses
     assert "script" not in page.tags
     assert "link" not in page.tags
     made = sorted(path.stem for path in (project.run / "tables").glob("*.html"))
