@@ -11,6 +11,7 @@ from pathlib import Path
 from personalrm.errors import ConfigError
 from personalrm.llm.budget import Budget
 from personalrm.llm.port import Port, Price
+from personalrm.llm.refusals import Refusals
 from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import Backend, ModelSpec
 
@@ -51,7 +52,7 @@ async def open_model(
         # so one call after another finds the prefix that the last one left.
         port = Port(spec, backend, store, max_concurrency=EMBEDDED_SLOTS, short_concurrency=1, budget=budget)
     else:
-        port = Port(spec, backend, store, budget=budget, price=price)
+        port = Port(spec, backend, store, budget=budget, price=price, refusals=Refusals(store.path, spec))
     try:
         yield port
     finally:

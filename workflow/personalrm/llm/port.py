@@ -13,6 +13,7 @@ from personalrm.llm import tokens
 from personalrm.llm.budget import Budget
 from personalrm.llm.faults import ModelUnavailable
 from personalrm.llm.key import request_key
+from personalrm.llm.refusals import Refusals
 from personalrm.llm.retry import RetryPolicy
 from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import Backend, ModelSpec, Request, Response
@@ -74,6 +75,7 @@ class Port:
         budget: None, or what may be spent; a model without a price then raises ConfigError at its first call.
         price: list price by token counts (default: from the spec's prices).
         retry: waits and limits (default: from the spec).
+        refusals: the mark beside the store of a model that was refused for good; None for no mark.
         on_event: told of every retry.
     """
 
@@ -88,6 +90,7 @@ class Port:
         budget: Budget | None = None,
         price: Price | None = None,
         retry: RetryPolicy | None = None,
+        refusals: Refusals | None = None,
         on_event: Callable[[PortEvent], None] | None = None,
     ) -> None:
         self.stats = PortStats()
@@ -101,7 +104,8 @@ class Port:
         self._retry = retry or RetryPolicy(spec.max_attempts, spec.deadline_s)
         self._on_event = on_event
         self._flights: dict[str, _Flight] = {}
-        # A closed door stays closed for this port. Issue E: read and write a mark beside the store here.
+        self._refusals = refusals
+        # A closed door stays closed for this port, whatever becomes of the mark.
         self._closed: ModelUnavailable | EmbeddedModelError | None = None
 
     @property
@@ -171,8 +175,8 @@ class Port:
                 try:
                     response = await self._backend.call(request)
                 except (ModelUnavailable, EmbeddedModelError) as error:
-                    self._closed = error
-                    raise
+                    self._close(error)
+                    self._check_open()
         if response.cost_usd is None:
             response = replace(response, cost_usd=self._price(response.usage.tokens_in, response.usage.tokens_out))
         return response
@@ -189,8 +193,17 @@ class Port:
 
     def _check_open(self) -> None:
         """Fail with the same message, and without a call, once the model cannot be had at all."""
+        if self._closed is None and self._refusals is not None:
+            mark = self._refusals.read()
+            self._closed = ModelUnavailable(mark) if mark is not None else None
         if self._closed is not None:
-            raise type(self._closed)(str(self._closed))
+            raise type(self._closed)(str(self._closed)) from None
+
+    def _close(self, error: ModelUnavailable | EmbeddedModelError) -> None:
+        """No further call; where the refusal is lasting, by no other job either."""
+        if self._refusals is not None and isinstance(error, ModelUnavailable) and error.lasting:
+            error = ModelUnavailable(self._refusals.write(str(error)))
+        self._closed = self._closed or error
 
     def _check_length(self, request: Request) -> None:
         """Refuse a prompt that cannot fit by any count; the provider decides the rest."""
