@@ -13,10 +13,11 @@ from personalrm.llm import tokens
 from personalrm.llm.budget import Budget
 from personalrm.llm.faults import ModelUnavailable
 from personalrm.llm.key import request_key
+from personalrm.llm.pace import Pace
 from personalrm.llm.refusals import Refusals
 from personalrm.llm.retry import RetryPolicy
 from personalrm.llm.store import ResponseStore
-from personalrm.llm.types import Backend, ModelSpec, Request, Response
+from personalrm.llm.types import Backend, ModelSpec, Request, Response, Usage
 
 SHORT_TOKENS = 8
 """Up to this `max_tokens` a call is nearly all prompt processing, and counts as short."""
@@ -75,6 +76,7 @@ class Port:
         budget: None, or what may be spent; a model without a price then raises ConfigError at its first call.
         price: list price by token counts (default: from the spec's prices).
         retry: waits and limits (default: from the spec).
+        pace: requests and tokens a minute; None for no limit.
         refusals: the mark beside the store of a model that was refused for good; None for no mark.
         on_event: told of every retry.
     """
@@ -90,6 +92,7 @@ class Port:
         budget: Budget | None = None,
         price: Price | None = None,
         retry: RetryPolicy | None = None,
+        pace: Pace | None = None,
         refusals: Refusals | None = None,
         on_event: Callable[[PortEvent], None] | None = None,
     ) -> None:
@@ -104,6 +107,7 @@ class Port:
         self._retry = retry or RetryPolicy(spec.max_attempts, spec.deadline_s)
         self._on_event = on_event
         self._flights: dict[str, _Flight] = {}
+        self._pace = pace
         self._refusals = refusals
         # A closed door stays closed for this port, whatever becomes of the mark.
         self._closed: ModelUnavailable | EmbeddedModelError | None = None
@@ -167,8 +171,10 @@ class Port:
 
     async def _ask(self, request: Request) -> Response:
         """Call the backend until it answers, fails for good, or the limits of the policy are reached."""
-        async for attempt in self._retry.controller(self._tell):
+        queued: list[float] = []
+        async for attempt in self._retry.controller(self._tell, lambda: sum(queued)):
             with attempt:
+                queued.append(await self._queue(request))
                 # Another call may have found the door closed while this one waited.
                 self._check_open()
                 self.stats.attempts += 1
@@ -177,9 +183,25 @@ class Port:
                 except (ModelUnavailable, EmbeddedModelError) as error:
                     self._close(error)
                     self._check_open()
+        self._correct(request, response.usage)
         if response.cost_usd is None:
             response = replace(response, cost_usd=self._price(response.usage.tokens_in, response.usage.tokens_out))
         return response
+
+    async def _queue(self, request: Request) -> float:
+        """Wait until the limits a minute allow this call; returns the seconds that it waited."""
+        if self._pace is None:
+            return 0.0
+        self._check_open()
+        begun = self._retry.clock()
+        await self._pace.take(_estimate(request))
+        return self._retry.clock() - begun
+
+    def _correct(self, request: Request, usage: Usage) -> None:
+        """Count what was used in place of the estimate; the estimate stays for calls without usage, or that failed."""
+        used = usage.tokens_in + usage.tokens_out
+        if self._pace is not None and used:
+            self._pace.correct(used - _estimate(request))
 
     @asynccontextmanager
     async def _place(self, request: Request) -> AsyncIterator[None]:
@@ -241,6 +263,11 @@ class Port:
         stats.tokens_out += usage.tokens_out
         stats.tokens_cached += usage.tokens_cached
         stats.cost_usd += response.cost_usd or 0.0
+
+
+def _estimate(request: Request) -> int:
+    """Tokens of a call, before it is made: no fewer than it will use, as providers count them, too."""
+    return tokens.at_most(request.messages) + request.max_tokens
 
 
 def spec_price(spec: ModelSpec, tokens_in: int, tokens_out: int) -> float | None:
