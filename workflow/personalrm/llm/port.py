@@ -12,6 +12,7 @@ from personalrm.errors import ConfigError, ContextOverflow, EmbeddedModelError, 
 from personalrm.llm import tokens
 from personalrm.llm.budget import Budget
 from personalrm.llm.faults import ModelUnavailable
+from personalrm.llm.flow import Flow
 from personalrm.llm.key import request_key
 from personalrm.llm.pace import Pace
 from personalrm.llm.refusals import Refusals
@@ -65,13 +66,13 @@ class Port:
     """A `LanguageModel`: answers from the store, or asks the model once, carefully, and stores the answer.
 
     A port belongs to one event loop. A call keeps its place (`max_concurrency`) while it waits for a retry,
-    so that a provider in trouble gets less traffic, not more.
+    so that a provider in trouble gets less traffic, not more. How many of these are sent at once is up to `Flow`.
 
     Args:
         spec: who the model is; `max_attempts`, `deadline_s` and `context_length` are read from it.
         backend: how it is reached.
         store: where answers are kept.
-        max_concurrency: calls at once (default: the spec's).
+        max_concurrency: calls at once, at most (default: the spec's).
         short_concurrency: of these, calls with at most `SHORT_TOKENS` to generate (default: no limit of their own).
         budget: None, or what may be spent; a model without a price then raises ConfigError at its first call.
         price: list price by token counts (default: from the spec's prices).
@@ -100,7 +101,9 @@ class Port:
         self._spec = spec
         self._backend = backend
         self._store = store
-        self._places = asyncio.Semaphore(max_concurrency or spec.max_concurrency)
+        most = max_concurrency or spec.max_concurrency
+        self._places = asyncio.Semaphore(most)
+        self._flow = Flow(spec.name, most)
         self._short_places = asyncio.Semaphore(short_concurrency) if short_concurrency else None
         self._budget = budget
         self._price = price or (lambda tokens_in, tokens_out: spec_price(spec, tokens_in, tokens_out))
@@ -174,28 +177,27 @@ class Port:
         queued: list[float] = []
         async for attempt in self._retry.controller(self._tell, lambda: sum(queued)):
             with attempt:
-                queued.append(await self._queue(request))
-                # Another call may have found the door closed while this one waited.
-                self._check_open()
-                self.stats.attempts += 1
-                try:
-                    response = await self._backend.call(request)
-                except (ModelUnavailable, EmbeddedModelError) as error:
-                    self._close(error)
-                    self._check_open()
+                response = await self._attempt(request, queued)
         self._correct(request, response.usage)
         if response.cost_usd is None:
             response = replace(response, cost_usd=self._price(response.usage.tokens_in, response.usage.tokens_out))
         return response
 
-    async def _queue(self, request: Request) -> float:
-        """Wait until the limits a minute allow this call; returns the seconds that it waited."""
-        if self._pace is None:
-            return 0.0
-        self._check_open()
+    async def _attempt(self, request: Request, queued: list[float]) -> Response:
+        """Send once, when our own limits allow it; the seconds until then are added to `queued`."""
         begun = self._retry.clock()
-        await self._pace.take(_estimate(request))
-        return self._retry.clock() - begun
+        async with self._flow.place():
+            # Another call may have found the door closed while this one waited.
+            self._check_open()
+            if self._pace is not None:
+                await self._pace.take(_estimate(request))
+                self._check_open()
+            queued.append(self._retry.clock() - begun)
+            self.stats.attempts += 1
+            try:
+                return await self._backend.call(request)
+            except (ModelUnavailable, EmbeddedModelError) as error:
+                raise self._close(error) from None
 
     def _correct(self, request: Request, usage: Usage) -> None:
         """Count what was used in place of the estimate; the estimate stays for calls without usage, or that failed."""
@@ -221,11 +223,12 @@ class Port:
         if self._closed is not None:
             raise type(self._closed)(str(self._closed)) from None
 
-    def _close(self, error: ModelUnavailable | EmbeddedModelError) -> None:
-        """No further call; where the refusal is lasting, by no other job either."""
+    def _close(self, error: ModelUnavailable | EmbeddedModelError) -> ModelUnavailable | EmbeddedModelError:
+        """No further call; where the refusal is lasting, by no other job either. Returns what all calls end with."""
         if self._refusals is not None and isinstance(error, ModelUnavailable) and error.lasting:
             error = ModelUnavailable(self._refusals.write(str(error)))
         self._closed = self._closed or error
+        return self._closed
 
     def _check_length(self, request: Request) -> None:
         """Refuse a prompt that cannot fit by any count; the provider decides the rest."""
