@@ -40,15 +40,17 @@ def test_the_call_that_would_pass_the_budget_is_not_made(store: ResponseStore) -
 
 
 def test_calls_in_flight_together_cannot_pass_the_budget(store: ResponseStore) -> None:
+    """After a first call, which goes alone and costs 4000 millionths, three more could be paid."""
     backend = ScriptedBackend(delay=0.01)
-    port = Port(SPEC, backend, store, budget=Budget(3 * 220e-6 + 1e-9), max_concurrency=10)
+    port = Port(SPEC, backend, store, budget=Budget(4000e-6 + 3 * 220e-6 + 1e-9), max_concurrency=10)
 
     async def run() -> list[object]:
+        await port.complete(request("first"))
         calls = (port.complete(request(f"hell{n}")) for n in range(9))
         return list(await asyncio.gather(*calls, return_exceptions=True))
 
     results = asyncio.run(run())
-    assert backend.calls == 3
+    assert backend.calls == 4
     assert sum(isinstance(result, BudgetExceeded) for result in results) == 6
 
 

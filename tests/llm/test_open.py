@@ -111,7 +111,7 @@ def test_a_storm_of_faults_leaves_every_answer_stored_once(store: ResponseStore,
         await asyncio.sleep(min(seconds, 0.02))
 
     async def run(url: str) -> list[Response]:
-        spec = ModelSpec("m", "openai", "x", api_base=url, timeout_s=2, max_attempts=12)
+        spec = ModelSpec("m", "openai", "x", api_base=url, timeout_s=1, max_attempts=12)
         async with open_model(spec, store=store, runtime=runtime) as opened:
             policy = RetryPolicy(12, 900, sleep=quick, rng=rng)
             port = Port(spec, opened._backend, store, max_concurrency=40, retry=policy)

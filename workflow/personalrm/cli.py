@@ -164,6 +164,6 @@ def _add_results(subparsers: Any) -> None:  # noqa: ANN401
 def _add_models(subparsers: Any) -> None:  # noqa: ANN401
     from personalrm.embedded import cli as embedded
 
-    models = subparsers.add_parser("models", help="embedded models: list, fetch")
+    models = subparsers.add_parser("models", help="embedded models: list, fetch; hosted ones: unblock")
     embedded.add_arguments(models)
     models.set_defaults(handler=embedded.run)

@@ -64,6 +64,8 @@ class ModelConfig(Section):
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
     deadline_s: Annotated[float, Field(gt=0)] = 900.0
     max_attempts: Positive = 6
+    requests_per_minute: Positive | None = None
+    tokens_per_minute: Positive | None = None
     price_in: Annotated[float, Field(ge=0)] | None = None
     price_out: Annotated[float, Field(ge=0)] | None = None
 
@@ -96,6 +98,8 @@ class ModelConfig(Section):
             timeout_s=self.timeout_s,
             deadline_s=self.deadline_s,
             max_attempts=self.max_attempts,
+            requests_per_minute=self.requests_per_minute,
+            tokens_per_minute=self.tokens_per_minute,
             price_in=self.price_in,
             price_out=self.price_out,
         )

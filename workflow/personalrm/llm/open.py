@@ -10,7 +10,9 @@ from pathlib import Path
 
 from personalrm.errors import ConfigError
 from personalrm.llm.budget import Budget
+from personalrm.llm.pace import Pace
 from personalrm.llm.port import Port, Price
+from personalrm.llm.refusals import Refusals
 from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import Backend, ModelSpec
 
@@ -51,7 +53,10 @@ async def open_model(
         # so one call after another finds the prefix that the last one left.
         port = Port(spec, backend, store, max_concurrency=EMBEDDED_SLOTS, short_concurrency=1, budget=budget)
     else:
-        port = Port(spec, backend, store, budget=budget, price=price)
+        limited = spec.requests_per_minute or spec.tokens_per_minute
+        pace = Pace(store.path, spec) if limited else None
+        refusals = Refusals(store.path, spec)
+        port = Port(spec, backend, store, budget=budget, price=price, pace=pace, refusals=refusals)
     try:
         yield port
     finally:

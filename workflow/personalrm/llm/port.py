@@ -12,10 +12,13 @@ from personalrm.errors import ConfigError, ContextOverflow, EmbeddedModelError, 
 from personalrm.llm import tokens
 from personalrm.llm.budget import Budget
 from personalrm.llm.faults import ModelUnavailable
+from personalrm.llm.flow import Flow
 from personalrm.llm.key import request_key
+from personalrm.llm.pace import Pace
+from personalrm.llm.refusals import Refusals
 from personalrm.llm.retry import RetryPolicy
 from personalrm.llm.store import ResponseStore
-from personalrm.llm.types import Backend, ModelSpec, Request, Response
+from personalrm.llm.types import Backend, ModelSpec, Request, Response, Usage
 
 SHORT_TOKENS = 8
 """Up to this `max_tokens` a call is nearly all prompt processing, and counts as short."""
@@ -63,17 +66,19 @@ class Port:
     """A `LanguageModel`: answers from the store, or asks the model once, carefully, and stores the answer.
 
     A port belongs to one event loop. A call keeps its place (`max_concurrency`) while it waits for a retry,
-    so that a provider in trouble gets less traffic, not more.
+    so that a provider in trouble gets less traffic, not more. How many of these are sent at once is up to `Flow`.
 
     Args:
         spec: who the model is; `max_attempts`, `deadline_s` and `context_length` are read from it.
         backend: how it is reached.
         store: where answers are kept.
-        max_concurrency: calls at once (default: the spec's).
+        max_concurrency: calls at once, at most (default: the spec's).
         short_concurrency: of these, calls with at most `SHORT_TOKENS` to generate (default: no limit of their own).
         budget: None, or what may be spent; a model without a price then raises ConfigError at its first call.
         price: list price by token counts (default: from the spec's prices).
         retry: waits and limits (default: from the spec).
+        pace: requests and tokens a minute; None for no limit.
+        refusals: the mark beside the store of a model that was refused for good; None for no mark.
         on_event: told of every retry.
     """
 
@@ -88,20 +93,26 @@ class Port:
         budget: Budget | None = None,
         price: Price | None = None,
         retry: RetryPolicy | None = None,
+        pace: Pace | None = None,
+        refusals: Refusals | None = None,
         on_event: Callable[[PortEvent], None] | None = None,
     ) -> None:
         self.stats = PortStats()
         self._spec = spec
         self._backend = backend
         self._store = store
-        self._places = asyncio.Semaphore(max_concurrency or spec.max_concurrency)
+        most = max_concurrency or spec.max_concurrency
+        self._places = asyncio.Semaphore(most)
+        self._flow = Flow(spec.name, most)
         self._short_places = asyncio.Semaphore(short_concurrency) if short_concurrency else None
         self._budget = budget
         self._price = price or (lambda tokens_in, tokens_out: spec_price(spec, tokens_in, tokens_out))
         self._retry = retry or RetryPolicy(spec.max_attempts, spec.deadline_s)
         self._on_event = on_event
         self._flights: dict[str, _Flight] = {}
-        # A closed door stays closed for this port. Issue E: read and write a mark beside the store here.
+        self._pace = pace
+        self._refusals = refusals
+        # A closed door stays closed for this port, whatever becomes of the mark.
         self._closed: ModelUnavailable | EmbeddedModelError | None = None
 
     @property
@@ -163,19 +174,36 @@ class Port:
 
     async def _ask(self, request: Request) -> Response:
         """Call the backend until it answers, fails for good, or the limits of the policy are reached."""
-        async for attempt in self._retry.controller(self._tell):
+        queued: list[float] = []
+        async for attempt in self._retry.controller(self._tell, lambda: sum(queued)):
             with attempt:
-                # Another call may have found the door closed while this one waited.
-                self._check_open()
-                self.stats.attempts += 1
-                try:
-                    response = await self._backend.call(request)
-                except (ModelUnavailable, EmbeddedModelError) as error:
-                    self._closed = error
-                    raise
+                response = await self._attempt(request, queued)
+        self._correct(request, response.usage)
         if response.cost_usd is None:
             response = replace(response, cost_usd=self._price(response.usage.tokens_in, response.usage.tokens_out))
         return response
+
+    async def _attempt(self, request: Request, queued: list[float]) -> Response:
+        """Send once, when our own limits allow it; the seconds until then are added to `queued`."""
+        begun = self._retry.clock()
+        async with self._flow.place():
+            # Another call may have found the door closed while this one waited.
+            self._check_open()
+            if self._pace is not None:
+                await self._pace.take(_estimate(request))
+                self._check_open()
+            queued.append(self._retry.clock() - begun)
+            self.stats.attempts += 1
+            try:
+                return await self._backend.call(request)
+            except (ModelUnavailable, EmbeddedModelError) as error:
+                raise self._close(error) from None
+
+    def _correct(self, request: Request, usage: Usage) -> None:
+        """Count what was used in place of the estimate; the estimate stays for calls without usage, or that failed."""
+        used = usage.tokens_in + usage.tokens_out
+        if self._pace is not None and used:
+            self._pace.correct(used - _estimate(request))
 
     @asynccontextmanager
     async def _place(self, request: Request) -> AsyncIterator[None]:
@@ -189,8 +217,18 @@ class Port:
 
     def _check_open(self) -> None:
         """Fail with the same message, and without a call, once the model cannot be had at all."""
+        if self._closed is None and self._refusals is not None:
+            mark = self._refusals.read()
+            self._closed = ModelUnavailable(mark) if mark is not None else None
         if self._closed is not None:
-            raise type(self._closed)(str(self._closed))
+            raise type(self._closed)(str(self._closed)) from None
+
+    def _close(self, error: ModelUnavailable | EmbeddedModelError) -> ModelUnavailable | EmbeddedModelError:
+        """No further call; where the refusal is lasting, by no other job either. Returns what all calls end with."""
+        if self._refusals is not None and isinstance(error, ModelUnavailable) and error.lasting:
+            error = ModelUnavailable(self._refusals.write(str(error)))
+        self._closed = self._closed or error
+        return self._closed
 
     def _check_length(self, request: Request) -> None:
         """Refuse a prompt that cannot fit by any count; the provider decides the rest."""
@@ -228,6 +266,11 @@ class Port:
         stats.tokens_out += usage.tokens_out
         stats.tokens_cached += usage.tokens_cached
         stats.cost_usd += response.cost_usd or 0.0
+
+
+def _estimate(request: Request) -> int:
+    """Tokens of a call, before it is made: no fewer than it will use, as providers count them, too."""
+    return tokens.at_most(request.messages) + request.max_tokens
 
 
 def spec_price(spec: ModelSpec, tokens_in: int, tokens_out: int) -> float | None:

@@ -36,8 +36,10 @@ class RetryPolicy:
     clock: Clock = monotonic
     rng: random.Random = field(default_factory=random.Random)
 
-    def controller(self, on_retry: OnRetry) -> AsyncRetrying:
+    def controller(self, on_retry: OnRetry, queued: Callable[[], float] = lambda: 0.0) -> AsyncRetrying:
         """A tenacity controller for one call; `on_retry(attempt, error, wait)` is told before each wait.
+
+        `queued` says how many seconds so far the call waited for our own limits, which the deadline does not count.
 
         The last failure is raised when the attempts are used up, or when the wait would pass the deadline:
         nothing is gained by waiting for it in vain.
@@ -51,7 +53,7 @@ class RetryPolicy:
         def stop(state: RetryCallState) -> bool:
             nonlocal failures
             failures += isinstance(_error(state), TransientError)
-            late = self.clock() - started + state.upcoming_sleep > self.deadline_s
+            late = self.clock() - started - queued() + state.upcoming_sleep > self.deadline_s
             return failures >= self.max_attempts or late
 
         def before_sleep(state: RetryCallState) -> None:

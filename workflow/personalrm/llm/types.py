@@ -98,6 +98,8 @@ class ModelSpec:
     timeout_s: float = 120.0
     deadline_s: float = 900.0
     max_attempts: int = 6
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
     price_in: float | None = None
     price_out: float | None = None
     extra_body: tuple[tuple[str, str], ...] = field(default=())

@@ -1,0 +1,168 @@
+"""Calls in flight: the first alone, more while it goes well, fewer at 429, and all answered in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.ports import SPEC, FakeTime, ScriptedBackend, request
+from support.scripted_server import Fault, ScriptedServer
+
+from personalrm.errors import ModelCallError, PermanentError, RateLimited, TransientError
+from personalrm.llm.faults import ModelUnavailable
+from personalrm.llm.flow import START, Flow
+from personalrm.llm.open import RuntimeSettings, open_model
+from personalrm.llm.port import Port
+from personalrm.llm.store import ResponseStore
+from personalrm.llm.types import ModelSpec
+
+
+class Crowd:
+    """More calls than any limit allows; those in flight end when, and as, the test says."""
+
+    def __init__(self, flow: Flow, calls: int = 500) -> None:
+        self.flow = flow
+        self.inside: list[asyncio.Future[None]] = []
+        self.tasks = [asyncio.create_task(self._call()) for _ in range(calls)]
+
+    async def _call(self) -> None:
+        async with self.flow.place():
+            ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.inside.append(ending)
+            await ending
+
+    async def end(self, error: Exception | None = None, calls: int | None = None) -> int:
+        """End all calls in flight, or so many of them, alike; returns how many are in flight then."""
+        ending, self.inside = self.inside[:calls], self.inside[calls or len(self.inside) :]
+        for future in ending:
+            future.set_exception(error) if error else future.set_result(None)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return len(self.inside)
+
+    async def leave(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+
+async def in_flight(most: int, *endings: Exception | None) -> list[int]:
+    """Calls in flight at first, and after each round of calls that all end alike."""
+    crowd = Crowd(Flow("m", most))
+    counts = [await crowd.end()] + [await crowd.end(ending) for ending in endings]
+    await crowd.leave()
+    return counts
+
+
+LIMITED = RateLimited("429")
+COURSES: dict[str, tuple[int, list[Exception | None], list[int]]] = {
+    "doubles each round, to the most": (40, [None] * 4, [1, 8, 16, 32, 40]),
+    "the most may be below the start": (3, [None, None], [1, 3, 3]),
+    "halves once a round, then one more each round": (64, [None, None, LIMITED, None, None], [1, 8, 16, 8, 9, 10]),
+    "never fewer than one": (64, [None, *[LIMITED] * 4, None], [1, 8, 4, 2, 1, 1, 2]),
+    "the first call may be limited": (64, [LIMITED], [1, 4]),
+    "other failures change nothing": (64, [TransientError("x"), PermanentError("y")], [1, 8, 8]),
+    "a refusal for good opens nothing": (64, [ModelUnavailable("401")] * 2, [1, 1, 1]),
+}
+
+
+@pytest.mark.parametrize("name", COURSES)
+def test_places_follow_how_calls_end(name: str) -> None:
+    most, endings, expected = COURSES[name]
+    assert asyncio.run(in_flight(most, *endings)) == expected
+
+
+def test_late_429_of_one_round_halve_once() -> None:
+    async def run() -> list[int]:
+        crowd = Crowd(Flow("m", 64))
+        for ending in (None, None, None):
+            await crowd.end(ending)
+        counts = [len(crowd.inside), await crowd.end(LIMITED, calls=1), await crowd.end(LIMITED)]
+        await crowd.leave()
+        return counts
+
+    # 16 in flight; one ends: 15 are more than 8, so none is let in; the others ended with the same round.
+    assert asyncio.run(run()) == [16, 15, 8]
+
+
+def test_places_that_are_not_used_are_not_added() -> None:
+    async def run() -> int:
+        flow = Flow("m", 64)
+        for _ in range(100):
+            async with flow.place():
+                pass
+        return flow.limit
+
+    assert asyncio.run(run()) == START
+
+
+def complete_all(spec: ModelSpec, folder: Path, calls: int, jobs: int = 1) -> list[str]:
+    """Texts, or messages of the errors, of jobs side by side on one store."""
+
+    async def job(name: int, store: ResponseStore) -> list[str]:
+        async with open_model(spec, store=store, runtime=RuntimeSettings(folder, 1)) as port:
+            asked = (port.complete(request(f"{name} {n}")) for n in range(calls))
+            results = await asyncio.gather(*asked, return_exceptions=True)
+        assert all(isinstance(result, ModelCallError) or hasattr(result, "text") for result in results), results
+        return [getattr(result, "text", str(result)) for result in results]
+
+    async def run() -> list[str]:
+        with ResponseStore(folder / "s.sqlite") as store:
+            done = await asyncio.gather(*(job(name, store) for name in range(jobs)))
+        return [text for texts in done for text in texts]
+
+    return asyncio.run(run())
+
+
+def echo(body: dict[str, Any]) -> str:
+    return "to " + str(body["messages"][0]["content"])
+
+
+def test_a_good_server_gets_all_that_is_allowed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "personalrm.llm"), ScriptedServer(echo, latency=0.05) as server:
+        spec = ModelSpec("m", "openai", "x", api_base=server.url, max_concurrency=24)
+        assert complete_all(spec, tmp_path, 300) == [f"to 0 {n}" for n in range(300)]
+        assert server.most_in_flight == 24
+    lines = [record.getMessage() for record in caplog.records if "at once" in record.getMessage()]
+    assert lines == ["model m: up to 16 calls at once", "model m: up to 24 calls at once"]
+
+
+def test_a_server_that_bears_eight_is_asked_about_eight(tmp_path: Path) -> None:
+    """After 100 requests fewer than one in ten is answered by 429, and the server is kept busy."""
+    refused: list[bool] = []
+    busy: list[int] = []
+
+    def fault(number: int, body: dict[str, Any]) -> Fault | None:
+        busy.append(server.in_flight)
+        refused.append(server.in_flight > 8)
+        return Fault("rate_limit", retry_after="0.05") if refused[-1] else None
+
+    server = ScriptedServer(echo, faults=fault, latency=0.02)
+    with server:
+        spec = ModelSpec("m", "openai", "x", api_base=server.url, max_concurrency=64)
+        assert complete_all(spec, tmp_path, 600) == [f"to 0 {n}" for n in range(600)]
+    after = refused[100:]
+    assert sum(after) / len(after) < 0.1
+    assert sum(busy[100:]) / len(after) > 3
+
+
+def test_a_dead_provider_is_not_found_out_one_call_after_another(store: ResponseStore) -> None:
+    backend = ScriptedBackend([TransientError("dead")] * 100, delay=0.01)
+    port = Port(SPEC, backend, store, max_concurrency=32, retry=FakeTime().policy())
+
+    async def run() -> None:
+        await asyncio.gather(*(port.complete(request(str(n))) for n in range(32)), return_exceptions=True)
+
+    asyncio.run(run())
+    assert backend.most == START
+
+
+def test_several_jobs_make_no_more_calls_than_they_are_when_the_key_is_refused(tmp_path: Path, canary: str) -> None:
+    with ScriptedServer(echo, api_key="other", latency=0.1) as server:
+        spec = ModelSpec("m", "openai", "x", api_base=server.url, api_key_env="SCRIPTED_API_KEY", max_concurrency=16)
+        messages = complete_all(spec, tmp_path, 30, jobs=5)
+        assert 1 <= server.count <= 5
+    assert len(set(messages)) == 1
