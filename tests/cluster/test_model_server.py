@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -50,7 +51,7 @@ def test_a_server_is_started_checked_asked_and_stopped(tmp_path: Path, slurm: di
     server = Server(tmp_path / "server", slurm)
     model = ensure_model(get_entry(MODEL), sources=("cache", "index"))
     # It ends with its owner: the script, which is the shell's parent.
-    command = f"exec python -m personalrm.embedded.server --model {model} --alias {MODEL} --port {{port}} --threads 2"
+    command = f"exec {sys.executable} -m personalrm.embedded.server --model {model} --alias {MODEL} --port {{port}} --threads 2"
     command += f" --slots 1 --context 2048 --owner $PPID --state {tmp_path}/state.json"
     started = server.do("start", "--cpus-per-task=2", "--mem=2000", "--", "sh", "-c", command)
     assert started.returncode == 0, started.stderr
