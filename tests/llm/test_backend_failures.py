@@ -11,6 +11,7 @@ import pytest
 from support.backends import CANARY, MakeBackend, ask, error_body, failure, request, spec_for
 from support.scripted_server import Answer, Fault, ScriptedServer
 
+from personalrm.addresses import without_credentials
 from personalrm.errors import (
     ContextOverflow,
     ModelCallError,
@@ -20,7 +21,6 @@ from personalrm.errors import (
     TransientError,
 )
 from personalrm.llm.faults import ModelUnavailable, retry_after_seconds, scrub
-from personalrm.llm.http_clients import without_credentials
 from personalrm.llm.litellm_backend import load_litellm
 from personalrm.llm.types import ModelSpec
 

@@ -45,6 +45,12 @@ def label(p_first: float, labels: tuple[str, str] = (" A", " B")) -> Response:
     return Response("A", "length", Usage(10, 1), logprobs=(TokenLogprobs(odds),))
 
 
+def letters(**odds: float) -> Response:
+    """A label with these probabilities, those of the letters that are not given left out."""
+    top = tuple((f" {letter}", math.log(p)) for letter, p in sorted(odds.items(), key=lambda item: -item[1]))
+    return Response(top[0][0], "length", Usage(9, 1), logprobs=(TokenLogprobs(top),))
+
+
 def pair(
     name: str,
     chosen: str = "GOOD",

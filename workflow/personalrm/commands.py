@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,12 @@ def _run(stage: Coroutine[Any, Any, None], out: Path) -> None:
     watch_owner()
     with sole_writer(out):
         asyncio.run(stage)
+
+
+def _paid(stage: Callable[..., Coroutine[Any, Any, None]], options: argparse.Namespace, *names: str) -> None:
+    """Run a stage that asks models, with the options of these names and `out`."""
+    given = {name: getattr(options, name) for name in (*names, "out")}
+    _run(stage(_job(options), **given), options.out)
 
 
 def _job(options: argparse.Namespace) -> Any:  # noqa: ANN401
@@ -53,22 +59,14 @@ def rate(options: argparse.Namespace) -> None:
     """`personalrm rate`."""
     from personalrm.stages.filtering import rate_stage
 
-    _run(rate_stage(_job(options), dataset=options.dataset, users=options.users, out=options.out), options.out)
+    _paid(rate_stage, options, "dataset", "users")
 
 
 def panel(options: argparse.Namespace) -> None:
     """`personalrm panel`."""
     from personalrm.stages.filtering import panel_stage
 
-    stage = panel_stage(
-        _job(options),
-        dataset=options.dataset,
-        users=options.users,
-        ratings=options.ratings,
-        out=options.out,
-        model=options.model,
-    )
-    _run(stage, options.out)
+    _paid(panel_stage, options, "dataset", "users", "ratings", "model")
 
 
 def released(options: argparse.Namespace) -> None:
@@ -89,10 +87,7 @@ def bootstrap(options: argparse.Namespace) -> None:
     """`personalrm bootstrap`."""
     from personalrm.stages.learn import bootstrap_stage
 
-    stage = bootstrap_stage(
-        _job(options), users=options.users, out=options.out, model=options.model, variant=options.variant
-    )
-    _run(stage, options.out)
+    _paid(bootstrap_stage, options, "users", "model", "variant")
 
 
 def profile(options: argparse.Namespace) -> None:
@@ -100,62 +95,43 @@ def profile(options: argparse.Namespace) -> None:
     from personalrm.plan import read_k
     from personalrm.stages.learn import profile_stage
 
-    stage = profile_stage(
-        _job(options),
-        users=options.users,
-        traces=options.traces,
-        out=options.out,
-        model=options.model,
-        variant=options.variant,
-        k=read_k(options.k),
-    )
-    _run(stage, options.out)
+    options.k = read_k(options.k)
+    _paid(profile_stage, options, "users", "traces", "model", "variant", "k")
 
 
 def theta(options: argparse.Namespace) -> None:
     """`personalrm theta`."""
     from personalrm.stages.theta import theta_stage
 
-    stage = theta_stage(_job(options), users=options.users, out=options.out, theta=options.theta, model=options.model)
-    _run(stage, options.out)
+    _paid(theta_stage, options, "users", "theta", "model")
 
 
 def judge(options: argparse.Namespace) -> None:
     """`personalrm judge`."""
     from personalrm.stages.judging import judge_stage
 
-    stage = judge_stage(
-        _job(options),
-        users=options.users,
-        out=options.out,
-        judge=options.judge,
-        profiles=options.profiles,
-        profile_model=options.profile_model,
-    )
-    _run(stage, options.out)
+    _paid(judge_stage, options, "users", "judge", "profiles", "profile_model")
 
 
 def fidelity(options: argparse.Namespace) -> None:
     """`personalrm fidelity`."""
     from personalrm.stages.analysing import fidelity_stage
 
-    named = ("users", "profiles", "out", "model", "judge", "variant")
-    _run(fidelity_stage(_job(options), **{name: getattr(options, name) for name in named}), options.out)
+    _paid(fidelity_stage, options, "users", "profiles", "model", "judge", "variant")
 
 
 def axes(options: argparse.Namespace) -> None:
     """`personalrm axes`."""
     from personalrm.stages.analysing import axes_stage
 
-    named = ("dataset", "variant", "profiles", "out")
-    _run(axes_stage(_job(options), **{name: getattr(options, name) for name in named}), options.out)
+    _paid(axes_stage, options, "dataset", "variant", "profiles")
 
 
 def tag(options: argparse.Namespace) -> None:
     """`personalrm tag`."""
     from personalrm.stages.analysing import tag_stage
 
-    _run(tag_stage(_job(options), profiles=options.profiles, axes=options.axes, out=options.out), options.out)
+    _paid(tag_stage, options, "profiles", "axes")
 
 
 def manifest(options: argparse.Namespace) -> None:

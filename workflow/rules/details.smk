@@ -1,6 +1,6 @@
 """Details: what a closer look at the verdicts shows, each user, outcome and position, power, parts and groups.
 
-INPUTS   data/verdicts.parquet; for power also resources/reported/gains.csv; for demographics also
+INPUTS   data/verdicts.parquet; for power also resources/reported/synthesizeme.csv; for demographics also
          data/<dataset>/shards/<shard>.jsonl (surveys, and where in a conversation a pair stood)
 OUTPUTS  tables/{users,outcomes,position_bias,power,families,ablation,demographics}.{csv,md,tex,html},
          figures/demographics.{pdf,svg,png,txt} (txt: the caption)
@@ -99,7 +99,7 @@ rule table_position_bias:
 rule table_power:
     input:
         verdicts=f"{RUN}/data/verdicts.parquet",
-        gains=f"{workflow.basedir}/resources/reported/gains.csv",
+        numbers=f"{workflow.basedir}/resources/reported/synthesizeme.csv",
     output:
         csv=f"{RUN}/tables/power.csv",
         md=f"{RUN}/tables/power.md",

@@ -3,7 +3,7 @@
 | snakemake field      | content                                                                        |
 |----------------------|--------------------------------------------------------------------------------|
 | input.verdicts       | verdicts.parquet of `collect_scores`                                           |
-| input.gains          | resources/reported/gains.csv                                                   |
+| input.numbers        | resources/reported/synthesizeme.csv                                            |
 | params.datasets      | names of the data sets of the run                                              |
 | params.answers_to    | data set to the reported set that it answers to, or None                       |
 | params.model_order   | models in the order of listing (optional)                                      |
@@ -14,8 +14,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.results.power_gains import read_gains
+from personalrm.results.power_gains import gains_of
 from personalrm.results.power_table import POWER_CAPTION, power_blocks, power_notes, power_table
+from personalrm.results.reported_numbers import read_numbers
 from personalrm.results.scores import read_frame
 from personalrm.results.table_formats import write_table
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 def main(snakemake: "Snakemake") -> None:
     """Compute the table and write its four formats."""
-    gains = read_gains(Path(snakemake.input.gains))
+    gains = gains_of(read_numbers(Path(snakemake.input.numbers)))
     table = power_table(
         read_frame(Path(snakemake.input.verdicts)),
         gains,

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from personalrm.addresses import without_credentials
 from personalrm.api.models import DEFAULT_MODEL, model_entry, usual_learning
 from personalrm.config import Config, ModelConfig
 from personalrm.config_load import laid_over, parse_config
 from personalrm.errors import ConfigError
 from personalrm.judge import JudgeSettings
-from personalrm.llm.http_clients import without_credentials
 from personalrm.llm.types import ModelSpec
 from personalrm.methods import parse_method
 from personalrm.preflight import load_environment

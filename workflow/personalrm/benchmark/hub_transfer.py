@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from personalrm.addresses import without_credentials
 from personalrm.benchmark.settings import HubSource
 from personalrm.errors import ConfigError, DataError, PersonalRMError
 
@@ -49,8 +50,7 @@ def _endpoint() -> str:
 
 
 def _shown_endpoint() -> str:
-    """The hub's address without what a mirror's may hold of a user and a password."""
-    return re.sub(r"//[^/]*@", "//", _endpoint())
+    return without_credentials(_endpoint())
 
 
 def is_offline() -> bool:
@@ -177,7 +177,11 @@ class HubTransfer:
         """What an answer of 4xx or 5xx means."""
         from huggingface_hub import errors
 
-        status, endpoint, key = error.response.status_code, _shown_endpoint(), f"datasets.{self.dataset}.hub"
+        status, endpoint, key = (
+            error.response.status_code,
+            _shown_endpoint(),
+            f"datasets.{self.dataset}.hub",
+        )
         page, revision = f"{endpoint}/datasets/{self.source.repo}", self.source.revision
         if isinstance(error, errors.GatedRepoError | errors.RepositoryNotFoundError) or status == 401:
             return self._no_access(error, page)

@@ -10,18 +10,11 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
 CALLS_A_CLIENT = 8
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-
-
-def without_credentials(url: str) -> str:
-    """An address without user, password and query: for messages and files."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 @dataclass(slots=True)

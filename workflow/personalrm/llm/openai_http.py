@@ -9,9 +9,10 @@ from typing import Any
 
 import httpx
 
+from personalrm.addresses import without_credentials
 from personalrm.errors import ModelCallError, TransientError
 from personalrm.llm.faults import Failure, ModelUnavailable, scrub, to_error
-from personalrm.llm.http_clients import HttpClients, without_credentials
+from personalrm.llm.http_clients import HttpClients
 from personalrm.llm.types import ModelSpec, Request, Response
 from personalrm.llm.wire import parse_body, wire_extras, wire_messages, wire_options
 

@@ -14,6 +14,7 @@ from personalrm.results.comparisons import OK, method_parts
 from personalrm.results.labels import NOT_APPLICABLE, method_label
 from personalrm.results.main_table import FAILURE_COLUMNS, gaps, is_outage
 from personalrm.results.scores import ROW_KEY
+from personalrm.results.table_formats import table_rows
 from personalrm.variants import CORRECTED, PUBLISHED
 
 if TYPE_CHECKING:
@@ -75,12 +76,10 @@ def what_came_out(main: pd.DataFrame, differences: pd.DataFrame) -> list[str]:
 def _against_default(differences: pd.DataFrame) -> list[Row]:
     """Rows that set a method that a user could have against Default: not the oracle, which is told the answer."""
     return [
-        row for row in _rows(differences) if method_parts(row["reference"])[0] == "default" and _is_real(row["method"])
+        row
+        for row in table_rows(differences)
+        if method_parts(row["reference"])[0] == "default" and _is_real(row["method"])
     ]
-
-
-def _rows(table: pd.DataFrame) -> list[Row]:
-    return [{str(column): value for column, value in row.items()} for row in table.to_dict(orient="records")]
 
 
 def _known(value: float) -> bool:
@@ -92,7 +91,7 @@ def _is_real(method: str) -> bool:
 
 
 def _best(dataset: str, main: pd.DataFrame, compared: Sequence[Row]) -> Iterator[str]:
-    here = _rows(main[main["dataset"] == dataset])
+    here = table_rows(main[main["dataset"] == dataset])
     rows = [row for row in here if _is_real(row["method"])]
     scored = [row for row in rows if _known(row["accuracy"]) and not is_outage(row)]
     if not scored:
@@ -177,7 +176,9 @@ def _side(row: Row) -> int | None:
 
 def _ceiling(main: pd.DataFrame) -> Iterator[str]:
     """How far a judge comes that is told the planted taste."""
-    oracles = [row for row in _rows(main) if method_parts(row["method"])[0] == "oracle" and "@" not in row["method"]]
+    oracles = [
+        row for row in table_rows(main) if method_parts(row["method"])[0] == "oracle" and "@" not in row["method"]
+    ]
     for row in oracles:
         if _known(row["accuracy"]) and not is_outage(row):
             yield (
@@ -209,7 +210,7 @@ def what_failed(main: pd.DataFrame, differences: pd.DataFrame, verdicts: pd.Data
         if said
         else f"All {total:,} judgments named one of the two answers."
     ]
-    rows = _rows(main)
+    rows = table_rows(main)
     spoilt = [row for row in rows if is_outage(row)]
     found += [
         f"{row['dataset']}: {_name(row, rows)} is no result: {row['provider_error']:,} of {row['n_judgments']:,} "

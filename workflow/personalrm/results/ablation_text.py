@@ -18,7 +18,7 @@ from personalrm.results.comparison_text import (
 )
 from personalrm.results.comparisons import NOT_RUN, method_parts
 from personalrm.results.labels import NOT_APPLICABLE
-from personalrm.results.table_formats import EMPTY, Block, plain
+from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,8 +33,7 @@ def ablation_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
     columns = {name: head for name, head in headings_of(table).items() if name in ("dataset", "judge_model", "k")}
     varied = {name: head for name, head in FACTORS.items() if name in _varied(table)}
     combinations, effects = [], []
-    for record in table.to_dict(orient="records"):
-        row = {str(column): value for column, value in record.items()}
+    for row in table_rows(table):
         if row["part"] == COMBINATION:
             combinations.append(
                 _names(row, columns)

@@ -18,10 +18,11 @@ from personalrm.results.figure_style import (
     TEXT_SIZE,
     TITLE_SIZE,
     new_figure,
+    write_legend,
     write_line,
     write_note,
 )
-from personalrm.results.table_formats import plain
+from personalrm.results.table_formats import plain, table_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,8 +43,7 @@ Row = dict[str, object]
 def panels_of(table: pd.DataFrame) -> dict[tuple[str, str, str], list[Row]]:
     """Axes by data set, variant and model, those that most personas speak of first."""
     found: dict[tuple[str, str, str], list[Row]] = {}
-    for record in table[table["part"] == PREVALENCE].to_dict(orient="records"):
-        row = {str(name): value for name, value in record.items()}
+    for row in table_rows(table[table["part"] == PREVALENCE]):
         key = (str(row["dataset"]), str(row["variant"]), str(row["profile_model"]))
         found.setdefault(key, []).append(row)
     return {
@@ -132,18 +132,15 @@ def _shortened(text: str, longest: int) -> str:
 def _legend(figure: Figure) -> None:
     from matplotlib.patches import Patch
 
-    figure.legend(
-        handles=[
+    write_legend(
+        figure,
+        [
             Patch(facecolor=LOW, label="speak of it: low end"),
             Patch(facecolor=HIGH, edgecolor="white", hatch="////", linewidth=0, label="high end"),
         ],
-        loc="lower left",
-        ncols=2,
-        frameon=False,
-        fontsize=SMALL_SIZE + 0.5,
-        labelcolor=INK,
-        bbox_to_anchor=(NAME_INCHES / figure.get_figwidth(), 0.08 / figure.get_figheight()),
-        borderaxespad=0,
+        columns=2,
+        left=NAME_INCHES,
+        bottom=0.08,
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from personalrm.analysis.records import AxisSet
 from personalrm.results.axes_table import AGREEMENT, DRAWS, MODELS, PREVALENCE, SENTENCES
 from personalrm.results.comparison_text import bounds, with_variant
-from personalrm.results.table_formats import EMPTY, Block, plain
+from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,8 +37,7 @@ def axes_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     several = table["variant"].nunique() > 1
     blocks = []
     for part, title, cells, n_names in parts:
-        records = table[table["part"] == part].to_dict(orient="records")
-        known = [{str(name): value for name, value in record.items()} for record in records]
+        known = table_rows(table[table["part"] == part])
         rows = [with_variant(cells(record), record["variant"], several=several) for record in known]
         if rows:
             blocks.append(Block(title, pd.DataFrame(rows), n_names + several))

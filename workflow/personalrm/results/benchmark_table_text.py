@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from personalrm.results.benchmark_reported import COMPARED
 from personalrm.results.benchmark_tables import FUNNEL_COUNTS
-from personalrm.results.table_formats import EMPTY, Block, plain
+from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,10 +15,6 @@ if TYPE_CHECKING:
 BENCHMARK_CAPTION = "The benchmark: users, pairs and texts of each data set, whole and by split"
 FUNNEL_CAPTION = "From votes to the benchmark: what is left after each step, and what was dropped"
 COMPARED_LABELS: dict[str, str] = {"users": "Users", "pairs": "Pairs", "median_pairs": "Pairs a user"}
-
-
-def _rows(table: pd.DataFrame) -> list[dict[str, object]]:
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict(orient="records")]
 
 
 def _number(value: object, digits: int) -> str:
@@ -53,7 +49,7 @@ def benchmark_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
 
     sizes, texts, compared = [], [], []
     ties = bool((table["ties"] > 0).any())
-    for row in _rows(table):
+    for row in table_rows(table):
         names = {"Data set": str(row["dataset"]), "Split": _split(row)}
         sizes.append(
             names
@@ -122,7 +118,7 @@ def funnel_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     import pandas as pd
 
     steps, drops = [], []
-    for row in _rows(table):
+    for row in table_rows(table):
         if row["kind"] == "step":
             cells = {"Data set": str(row["dataset"]), "Step": str(row["step"])}
             cells |= {name.capitalize(): plain(row[name]) for name in FUNNEL_COUNTS}

@@ -15,12 +15,14 @@ from personalrm.results.figure_style import (
     TEXT_SIZE,
     TITLE_SIZE,
     new_figure,
+    write_legend,
     write_line,
     write_note,
 )
 from personalrm.results.labels import NOT_APPLICABLE, VERDICT_LABELS, k_rank, method_label, method_rank
 from personalrm.results.main_figure_layout import CHANCE, DARK_FIRST, MARKERS, Color
 from personalrm.results.main_table_text import OUTAGE_MARK
+from personalrm.results.table_formats import table_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,8 +80,7 @@ def points_of(table: pd.DataFrame, unit: str) -> list[Point]:
     """The methods of the table that have an accuracy, in its order; those judged on all pairs are left out, because
     they paid for other pairs than the rest."""
     points = []
-    for record in _methods(table).to_dict(orient="records"):
-        row = {str(column): value for column, value in record.items()}
+    for row in table_rows(_methods(table)):
         if math.isnan(float(row["accuracy"])) or "@" in str(row["method"]):
             continue
         tokens = float(row["tokens_in"]) + float(row["tokens_out"])
@@ -275,16 +276,7 @@ def _legend(
         hollow = Line2D([], [], linewidth=0, color="white", markeredgecolor=INK, marker="o", markersize=7)
         hollow.set_label("hollow: another model's profiles")
         entries.append(hollow)
-    figure.legend(
-        handles=entries,
-        loc="lower left",
-        ncols=columns,
-        frameon=False,
-        fontsize=SMALL_SIZE,
-        labelcolor=INK,
-        bbox_to_anchor=(0.1 / figure.get_figwidth(), 0.1 / figure.get_figheight()),
-        borderaxespad=0,
-    )
+    write_legend(figure, entries, columns=columns, left=0.1, size=SMALL_SIZE)
 
 
 def cost_caption(table: pd.DataFrame) -> str:

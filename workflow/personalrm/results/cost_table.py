@@ -12,6 +12,7 @@ from personalrm.results.cost_sources import RESULTS, FilterCall, JobTime
 from personalrm.results.labels import NOT_APPLICABLE
 from personalrm.results.main_table import COST_DIGITS, is_outage
 from personalrm.results.scores import ROW_KEY
+from personalrm.results.table_formats import table_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,8 +148,7 @@ def _method_rows(every: pd.DataFrame, main: pd.DataFrame) -> list[dict[str, Valu
     """Rows of the main table, in its order, in all and by stage."""
     by_row = {tuple(map(str, key)): group for key, group in every.groupby(list(ROW_KEY))}
     rows = []
-    for record in main.to_dict(orient="records"):
-        row = {str(column): value for column, value in record.items()}
+    for row in table_rows(main):
         names = {name: str(row[name]) for name in ROW_KEY}
         mine = by_row.get(tuple(names.values()), every.iloc[:0])
         whole = _row(METHOD, mine, stage=ALL_STEPS, names=names)

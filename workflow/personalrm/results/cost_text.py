@@ -9,7 +9,7 @@ from personalrm.results.comparison_text import HEADINGS, bounds, outage_note, sh
 from personalrm.results.cost_table import ALL_STEPS, METHOD, STAGE
 from personalrm.results.labels import NOT_APPLICABLE
 from personalrm.results.main_table_text import OUTAGE_MARK, dollars_shown
-from personalrm.results.table_formats import EMPTY, Block, plain
+from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,8 +53,7 @@ def cost_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
     import pandas as pd
 
     stages, methods = [], []
-    for record in table.to_dict(orient="records"):
-        row = {str(column): value for column, value in record.items()}
+    for row in table_rows(table):
         if row["level"] == METHOD and row["stage"] == ALL_STEPS:
             names = shown_names(row, HEADINGS)
             accuracy = bounds(row, "accuracy", "ci_low", "ci_high", signed=False)

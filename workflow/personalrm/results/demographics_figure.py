@@ -18,12 +18,14 @@ from personalrm.results.figure_style import (
     TEXT_SIZE,
     TITLE_SIZE,
     new_figure,
+    write_legend,
     write_line,
     write_note,
 )
 from personalrm.results.labels import ALL, NOT_APPLICABLE, VERDICT_LABELS, method_label
 from personalrm.results.main_figure_layout import CHANCE, DARK_FIRST, MARKERS, Color
 from personalrm.results.main_table_text import OUTAGE_MARK
+from personalrm.results.table_formats import table_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,8 +93,7 @@ def demographics_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
 def _by_dataset(table: pd.DataFrame) -> dict[str, list[Row]]:
     """Rows with a judge, by data set; a data set without any stays as an empty list."""
     found: dict[str, list[Row]] = {}
-    for record in table.to_dict(orient="records"):
-        row = {str(column): value for column, value in record.items()}
+    for row in table_rows(table):
         rows = found.setdefault(str(row["dataset"]), [])
         if row["judge_model"] != NOT_APPLICABLE:
             rows.append(row)
@@ -211,17 +212,7 @@ def _legend(figure: Figure, looks: Mapping[tuple[str, str], Look]) -> None:
     for (method, variant), look in looks.items():
         label = method_label(method) + (f" ({variant})" if len(variants) > 1 and variant in variants else "")
         handles.append(Line2D([], [], color=look.color, marker=look.marker, linewidth=1.6, label=label))
-    legend = figure.legend(
-        handles=handles,
-        loc="lower left",
-        frameon=False,
-        fontsize=SMALL_SIZE + 0.5,
-        labelcolor=INK,
-        bbox_to_anchor=(0.1 / figure.get_figwidth(), 0.08 / figure.get_figheight()),
-        borderaxespad=0,
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    write_legend(figure, handles, left=0.1, bottom=0.08)
 
 
 def demographics_caption(table: pd.DataFrame) -> str:

@@ -28,7 +28,7 @@ from personalrm.results.demographic_groups import LEAST_USERS, OTHERS, SURVEY, U
 from personalrm.results.labels import NOT_APPLICABLE
 from personalrm.results.main_table import OUTAGE_SHARE
 from personalrm.results.scores import ROW_KEY
-from personalrm.results.table_formats import EMPTY, Block, plain
+from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,8 +143,7 @@ def demographics_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     blocks = []
     for question in dict.fromkeys(table["question"]):
         rows = []
-        for record in table[table["question"] == question].to_dict(orient="records"):
-            row = {str(column): value for column, value in record.items()}
+        for row in table_rows(table[table["question"] == question]):
             rows.append(
                 shown_names(row, columns)
                 | {"Group": EMPTY if row["group"] == NOT_APPLICABLE else str(row["group"])}

@@ -30,7 +30,7 @@ from personalrm.results.comparisons import (
 )
 from personalrm.results.labels import NOT_APPLICABLE, method_rank
 from personalrm.results.scores import ROW_KEY
-from personalrm.results.table_formats import Block, plain
+from personalrm.results.table_formats import Block, plain, table_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,8 +102,7 @@ def differences_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
 
     columns = headings_of(table, "reference")
     rows = []
-    for record in table.to_dict(orient="records"):
-        row = {str(column): value for column, value in record.items()}
+    for row in table_rows(table):
         rows.append(
             shown_names(row, columns)
             | {"Users": plain(row["n_users"]), "Pairs": plain(row["n_pairs"])}

@@ -31,7 +31,7 @@ from personalrm.results.comparisons import (
 )
 from personalrm.results.labels import NOT_APPLICABLE
 from personalrm.results.scores import ROW_KEY
-from personalrm.results.table_formats import Block, plain
+from personalrm.results.table_formats import Block, plain, table_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,8 +115,7 @@ def families_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     columns = {name: head for name, head in headings_of(table).items() if name not in ("profile_model", "method")}
     columns["judge_model"] = "Model"
     rows = []
-    for record in table.to_dict(orient="records"):
-        row = {str(column): value for column, value in record.items()}
+    for row in table_rows(table):
         default = {name: row[f"default_{name}"] for name in CELL_COLUMNS}
         rows.append(
             shown_names(row, columns)

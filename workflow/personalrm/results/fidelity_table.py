@@ -14,7 +14,7 @@ from personalrm.results.comparisons import Value, p_digits, percent, seed_of
 from personalrm.results.labels import k_label
 from personalrm.results.main_table import OUTAGE_SHARE
 from personalrm.results.main_table_text import OUTAGE_MARK
-from personalrm.results.table_formats import EMPTY, Block, plain
+from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,7 +125,7 @@ def _fits(verdicts: Sequence[Verdict]) -> float | None:
 
 def fidelity_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """The table for people; where personas were judged alone, that apart."""
-    records = [{str(name): value for name, value in row.items()} for row in table.to_dict(orient="records")]
+    records = table_rows(table)
     several = table["variant"].nunique() > 1
     names = [_names(row, several=several) for row in records]
     blocks = [_block("", [name | _pairwise(row) for name, row in zip(names, records, strict=True)], 4 + several)]

@@ -6,12 +6,14 @@ Nothing here touches pyplot's global state.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from personalrm.files import atomic_write_bytes
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.transforms import Transform
@@ -75,6 +77,32 @@ def write_note(
         annotation_clip=False,
     )
     note.set_parse_math(False)
+
+
+def write_legend(
+    figure: Figure,
+    entries: Sequence[Artist],
+    *,
+    columns: int = 1,
+    left: float | None = None,
+    bottom: float = 0.1,
+    size: float = SMALL_SIZE + 0.5,
+) -> None:
+    """A legend so many inches above the bottom: from `left` inches on, or (None) in the middle."""
+    middle = left is None
+    place = 0.5 if left is None else left / figure.get_figwidth()
+    legend = figure.legend(
+        handles=list(entries),
+        loc="lower center" if middle else "lower left",
+        ncols=columns,
+        frameon=False,
+        fontsize=size,
+        labelcolor=INK,
+        bbox_to_anchor=(place, bottom / figure.get_figheight()),
+        borderaxespad=0,
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def save_figure(figure: Figure, stem: Path) -> tuple[Path, ...]:

@@ -21,6 +21,7 @@ from personalrm.results.figure_style import (
     TITLE_SIZE,
     Align,
     new_figure,
+    write_legend,
     write_line,
     write_note,
 )
@@ -157,18 +158,13 @@ def _beside(
 def _legend(figure: Figure) -> None:
     from matplotlib.patches import Patch
 
-    figure.legend(
-        handles=[
+    write_legend(
+        figure,
+        [
             Patch(facecolor=LEFT, label="pairs left after the step"),
             Patch(facecolor=REMOVED, edgecolor="white", hatch="////", label="pairs removed by the step"),
         ],
-        loc="lower center",
-        ncols=2,
-        frameon=False,
-        fontsize=SMALL_SIZE + 0.5,
-        labelcolor=INK,
-        bbox_to_anchor=(0.5, 0.1 / figure.get_figheight()),
-        borderaxespad=0,
+        columns=2,
     )
 
 

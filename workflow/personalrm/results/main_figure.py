@@ -20,6 +20,7 @@ from personalrm.results.figure_style import (
     TITLE_SIZE,
     Align,
     new_figure,
+    write_legend,
     write_line,
     write_note,
 )
@@ -218,16 +219,7 @@ def _legend(figure: Figure, styles: Mapping[Series, Style], labels: Mapping[str,
     clustered.set_label("95 % interval, users resampled")
     independent = Line2D([], [], color=INK, linewidth=INDEPENDENT_WIDTH, marker="|", markersize=6)
     independent.set_label("95 % interval, judgments as independent (paper)")
-    figure.legend(
-        handles=[*entries, clustered, independent],
-        loc="lower center",
-        ncols=columns,
-        frameon=False,
-        fontsize=SMALL_SIZE + 0.5,
-        labelcolor=INK,
-        bbox_to_anchor=(0.5, 0.08 / figure.get_figheight()),
-        borderaxespad=0,
-    )
+    write_legend(figure, [*entries, clustered, independent], columns=columns, bottom=0.08)
 
 
 def main_caption(table: pd.DataFrame) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from personalrm.results.labels import METHOD_LABELS, NOT_APPLICABLE, method_label
 from personalrm.results.main_table import FAILURE_COLUMNS, OUTAGE_SHARE, is_outage
-from personalrm.results.table_formats import EMPTY, Block, plain
+from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,8 +65,7 @@ def main_blocks(table: pd.DataFrame, labels: Mapping[str, str] = METHOD_LABELS) 
 
     constant = [c for c in ("dataset", "variant") if table[c].nunique() == 1]
     accuracy, outcomes = [], []
-    for row in table.to_dict(orient="records"):
-        cells = {str(column): value for column, value in row.items()}
+    for cells in table_rows(table):
         names = _names(cells, constant, labels)
         accuracy.append(
             names
@@ -109,7 +108,7 @@ def main_notes(table: pd.DataFrame, evaluated: str = "all") -> list[str]:
         if evaluated == "all"
         else "Users: those of the level-A part test; of data sets without level A, all."
     )
-    if any(is_outage({str(c): v for c, v in row.items()}) for row in table.to_dict(orient="records")):
+    if any(is_outage(row) for row in table_rows(table)):
         notes.append(
             f"{OUTAGE_MARK}: more than {OUTAGE_SHARE:.0%} of the judgments are provider errors. The accuracy is "
             "not a result; run again."

@@ -12,7 +12,7 @@ from personalrm.results.labels import METHOD_ORDER
 from personalrm.results.main_table import is_outage, outcome_counts, row_order
 from personalrm.results.main_table_text import OUTAGE_MARK
 from personalrm.results.scores import ROW_KEY
-from personalrm.results.table_formats import EMPTY, Block, plain
+from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,8 +66,7 @@ def outcomes_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     columns = headings_of(table)
     heads = [name.replace("_", " ").capitalize() for name in OUTCOMES]
     rows = []
-    for record in table.to_dict(orient="records"):
-        row = {str(column): value for column, value in record.items()}
+    for row in table_rows(table):
         rows.append(
             shown_names(row, columns)
             | {"Users": plain(row["n_users"]), "Without verdict": plain(row["users_without_verdict"])}

@@ -11,7 +11,7 @@ from personalrm.results.labels import METHOD_ORDER
 from personalrm.results.main_table import count_right, is_outage, outcome_counts, row_order, share_first
 from personalrm.results.main_table_text import OUTAGE_MARK
 from personalrm.results.scores import ROW_KEY
-from personalrm.results.table_formats import Block, plain
+from personalrm.results.table_formats import Block, plain, table_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,8 +138,7 @@ def position_bias_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
 
     columns = headings_of(table)
     rows = []
-    for record in table.to_dict(orient="records"):
-        row = {str(column): value for column, value in record.items()}
+    for row in table_rows(table):
         rows.append(
             shown_names(row, columns)
             | {"Users": plain(row["n_users"]), "Verdicts": plain(row["n_stated"])}

@@ -1,15 +1,17 @@
-"""Gains over Default that the paper reports, for the table of power."""
+"""Gains over Default that the paper reports, for the table of power: made from the reported numbers."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from personalrm.errors import DataError
+from personalrm.results.reported_numbers import ReportedNumber
 
+TABLE = "main results"
 GAIN_DIGITS = 4
+NOT_NAMED = "SynthesizeMe (variant not named)"
+ANY_OF: tuple[str, ...] = ("demos", "persona", "both")
+"""What a number of SynthesizeMe may stand for whose source does not say which."""
 
 
 class Gain(NamedTuple):
@@ -29,22 +31,22 @@ class Gain(NamedTuple):
         return f"{self.dataset} {self.model} {'/'.join(self.methods)} {self.points:+.2f}"
 
 
-def read_gains(path: Path) -> tuple[Gain, ...]:
-    """Read `resources/reported/gains.csv`. Raises DataError for a row without its columns or numbers."""
+def gains_of(numbers: Sequence[ReportedNumber]) -> tuple[Gain, ...]:
+    """Accuracies of the paper's main table less Default of the same set and model, in the order of the numbers.
+
+    Numbers of methods that we have no id for, or that no Default stands beside, have none.
+    """
+    main = [number for number in numbers if number.table == TABLE and number.statistic == "accuracy_percent"]
+    default = {(number.data_set, number.model): number.value for number in main if number.method == "default"}
     gains = []
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = csv.DictReader(stream)
-        for row in rows:
-            try:
-                points = round(float(row["accuracy"]) - float(row["default_accuracy"]), GAIN_DIGITS)
-                methods = tuple(row["method"].split())
-                texts = [row[name] or "" for name in ("source", "confidence", "note")]
-                gains.append(Gain(row["dataset"], row["model"], methods, points, *texts))
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise DataError(
-                    f"{path}, line {rows.line_num}: needs dataset, model, method, source, confidence, note, and "
-                    "numbers as accuracy and default_accuracy; correct the row"
-                ) from error
+    for number in main:
+        methods = ANY_OF if number.label == NOT_NAMED else (number.method,) if number.method else ()
+        beside = default.get((number.data_set, number.model))
+        if beside is not None and methods not in ((), ("default",)):
+            points = round(number.value - beside, GAIN_DIGITS)
+            model = number.model.rpartition("/")[2]
+            told = number.source, number.confidence, number.note
+            gains.append(Gain(number.data_set, model, methods, points, *told))
     return tuple(gains)
 
 

@@ -25,7 +25,7 @@ from personalrm.results.labels import NOT_APPLICABLE
 from personalrm.results.main_table_text import OUTAGE_MARK
 from personalrm.results.power_gains import Gain, gains_for
 from personalrm.results.scores import ROW_KEY
-from personalrm.results.table_formats import EMPTY, Block, plain
+from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +75,7 @@ def power_table(
 
     Args:
         verdicts: frame of `collect_verdicts`.
-        gains: reported gains (`power_gains.read_gains`).
+        gains: reported gains (`power_gains.gains_of`).
         datasets: data sets of the run.
         answers_to: data set to the reported set that it answers to, or None.
         model_order: model ids in the order of listing; others come last, by name.
@@ -155,8 +155,7 @@ def power_blocks(table: pd.DataFrame, gains: Sequence[Gain]) -> tuple[Block, ...
 
     columns = headings_of(table)
     rows = []
-    for record in table.to_dict(orient="records"):
-        row = {str(column): value for column, value in record.items()}
+    for row in table_rows(table):
         status = str(row["status"])
         smallest = plain(row["smallest"]) if status == OK else status
         below = f"{row['n_below']} of {row['n_gains']}" if status == OK and row["n_gains"] else EMPTY

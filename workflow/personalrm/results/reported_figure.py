@@ -16,6 +16,7 @@ from personalrm.results.figure_style import (
     TEXT_SIZE,
     TITLE_SIZE,
     new_figure,
+    write_legend,
     write_line,
     write_note,
 )
@@ -23,6 +24,7 @@ from personalrm.results.main_figure_layout import CHANCE
 from personalrm.results.reported_matching import COMPARABLE
 from personalrm.results.reported_numbers import INDEPENDENT
 from personalrm.results.reported_table import UNITS, shown_reported
+from personalrm.results.table_formats import table_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,8 +65,7 @@ class Stack(NamedTuple):
 def stacks_of(table: pd.DataFrame) -> dict[str, Stack]:
     """Lines from top to bottom, by axis: groups as the table lists them, within one by model."""
     drawn: dict[str, list[Row]] = {}
-    for record in table.to_dict(orient="records"):
-        row = {str(column): value for column, value in record.items()}
+    for row in table_rows(table):
         if row["data_set"] in PANELS and row["statistic"] in AXES:
             drawn.setdefault(AXES[str(row["statistic"])], []).append(row)
     return {axis: _stack(rows) for axis, rows in drawn.items()}
@@ -239,16 +240,7 @@ def _legend(figure: Figure) -> None:
     for entry in entries[:2]:
         entry.set(marker="o", markerfacecolor="white", markersize=5)
     entries[2].set(marker="D", alpha=OURS_ALPHA, markersize=4.5)
-    figure.legend(
-        handles=entries,
-        loc="lower left",
-        ncols=3,
-        frameon=False,
-        fontsize=SMALL_SIZE,
-        labelcolor=INK,
-        bbox_to_anchor=(0.1 / figure.get_figwidth(), 0.25 / figure.get_figheight()),
-        borderaxespad=0,
-    )
+    write_legend(figure, entries, columns=3, left=0.1, bottom=0.25, size=SMALL_SIZE)
     place = 0.15 / figure.get_figwidth(), 0.12 / figure.get_figheight()
     foot = (
         "* not from a secondary source.   not comp.: run, but not comparable (the table says why).   "

@@ -10,7 +10,7 @@ from personalrm.results.comparison_sheets import DATASET, JUDGE, METHOD, VARIANT
 from personalrm.results.comparisons import Value, accuracy_of, compare, percent, read_table
 from personalrm.results.reported_matching import COMPARABLE, Match, RunIdentity, match
 from personalrm.results.reported_numbers import INDEPENDENT, ReportedNumber
-from personalrm.results.table_formats import EMPTY, Block, plain
+from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,8 +149,7 @@ def reported_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     blocks = []
     for name, rows in table.groupby("table", sort=False):
         shown = []
-        for record in rows.to_dict(orient="records"):
-            row = {str(column): value for column, value in record.items()}
+        for row in table_rows(rows):
             difference = plain(row["difference"])
             shown.append(
                 {"Data set": str(row["data_set"]), "Model": str(row["model"]), "Method or claim": str(row["label"])}

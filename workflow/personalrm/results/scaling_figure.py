@@ -22,7 +22,7 @@ from personalrm.results.labels import ALL, NOT_APPLICABLE, VERDICT_LABELS, metho
 from personalrm.results.main_figure_layout import CHANCE, DARK_FIRST, MARKERS, Color
 from personalrm.results.main_table_text import OUTAGE_MARK
 from personalrm.results.scaling_table import FLAGS, shown_slope
-from personalrm.results.table_formats import EMPTY
+from personalrm.results.table_formats import EMPTY, table_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,8 +54,7 @@ class Look(NamedTuple):
 def panels_of(table: pd.DataFrame) -> dict[Panel, dict[str, list[Row]]]:
     """Rows by panel and base of the method, in the order of the table."""
     panels: dict[Panel, dict[str, list[Row]]] = {}
-    for record in table.to_dict(orient="records"):
-        row = {str(column): value for column, value in record.items()}
+    for row in table_rows(table):
         base, suffix = method_parts(str(row["method"]))
         panel = str(row["dataset"]), str(row["variant"]), suffix, str(row["judge_model"])
         panels.setdefault(panel, {}).setdefault(base, []).append(row)

@@ -17,7 +17,7 @@ from personalrm.results.labels import ALL, NOT_APPLICABLE, k_rank
 from personalrm.results.main_table_text import OUTAGE_MARK
 from personalrm.results.scaling_slope import slope_of
 from personalrm.results.scores import ROW_KEY
-from personalrm.results.table_formats import EMPTY, Block, plain
+from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -188,8 +188,7 @@ def scaling_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
     columns = {column: text for column, text in headings_of(table).items() if column != "profile_model"}
     spoilt = set(table.loc[table["outage"], list(ROW_KEY[:K])].itertuples(index=False, name=None))
     points, slopes = [], []
-    for record in table.to_dict(orient="records"):
-        row = {str(column): value for column, value in record.items()}
+    for row in table_rows(table):
         names = shown_names(row, columns)
         mark, spoilt_default = (f" {OUTAGE_MARK}" if row[flag] else "" for flag in FLAGS)
         difference = bounds(row, "difference", "ci_low", "ci_high", signed=True)

@@ -23,6 +23,7 @@ from personalrm.results.figure_style import (
     TITLE_SIZE,
     Align,
     new_figure,
+    write_legend,
     write_line,
     write_note,
 )
@@ -195,20 +196,15 @@ def _note(
 def _legend(figure: Figure) -> None:
     from matplotlib.patches import Patch
 
-    figure.legend(
-        handles=[
+    write_legend(
+        figure,
+        [
             Patch(facecolor=LEFT, label="left"),
             Patch(facecolor=UNDECIDED, edgecolor=LEFT, hatch="....", linewidth=0, label="left: undecided"),
             Patch(facecolor=REMOVED, edgecolor="white", hatch="////", linewidth=0, label="removed (or its user)"),
             Patch(facecolor=BAND, edgecolor=INK, linewidth=1.2, label="threshold in the config"),
         ],
-        loc="lower center",
-        ncols=4,
-        frameon=False,
-        fontsize=SMALL_SIZE + 0.5,
-        labelcolor=INK,
-        bbox_to_anchor=(0.5, 0.1 / figure.get_figheight()),
-        borderaxespad=0,
+        columns=4,
     )
 
 

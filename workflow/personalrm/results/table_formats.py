@@ -10,7 +10,7 @@ import html
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from personalrm.files import atomic_write_text
 
@@ -56,6 +56,11 @@ def write_table(
         atomic_write_text(path, text)
         paths.append(path)
     return tuple(paths)
+
+
+def table_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table, each by column name."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict(orient="records")]
 
 
 def plain(value: object) -> str:

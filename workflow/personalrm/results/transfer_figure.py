@@ -25,6 +25,7 @@ from personalrm.results.figure_style import (
 )
 from personalrm.results.labels import method_label
 from personalrm.results.main_table_text import OUTAGE_MARK
+from personalrm.results.table_formats import table_rows
 from personalrm.results.transfer_table import OWN, shown_transfer
 
 if TYPE_CHECKING:
@@ -49,8 +50,7 @@ Panel = tuple[str, str, str, str]
 def panels_of(table: pd.DataFrame) -> dict[Panel, dict[tuple[str, str], Row]]:
     """Rows by panel, then by profile model and judge model, in the order of the table."""
     panels: dict[Panel, dict[tuple[str, str], Row]] = {}
-    for record in table.to_dict(orient="records"):
-        row = {str(column): value for column, value in record.items()}
+    for row in table_rows(table):
         panel = str(row["dataset"]), str(row["variant"]), str(row["method"]), str(row["k"])
         panels.setdefault(panel, {})[str(row["profile_model"]), str(row["judge_model"])] = row
     return panels

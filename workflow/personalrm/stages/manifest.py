@@ -12,11 +12,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from personalrm.addresses import without_credentials
 from personalrm.analysis.records import AxisSet, TaggedPersona, UserFidelity
 from personalrm.config import Config
 from personalrm.config_load import config_hash, read_resolved
 from personalrm.files import atomic_write_text, sha256_file
-from personalrm.llm.http_clients import without_credentials
 from personalrm.llm.store import ResponseStore
 from personalrm.plan import Plan
 from personalrm.prompting import PROMPT_DIR, load_prompt
