@@ -123,7 +123,12 @@ async def _later(appear: Callable[[], None], spec: ModelSpec, store: ResponseSto
 
 
 def test_two_jobs_at_once_submit_each_request_once(store: ResponseStore) -> None:
-    with BatchServer(echo) as server:  # type: ignore[arg-type]
+    def slow(event: Event) -> bool:
+        if event == "upload" and not server.batches:
+            time.sleep(3)  # The other one is at the same point by now, if nothing keeps it back.
+        return False
+
+    with BatchServer(echo, cut=slow) as server:  # type: ignore[arg-type]
         jobs = [start(server, store.path, 0, 10), start(server, store.path, 5, 15)]
         outputs = [job.communicate(timeout=60)[0] for job in jobs]
         assert [json.loads(output) for output in outputs] == [expected(0, 10), expected(5, 15)]
