@@ -6,17 +6,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.backends import CANARY
 from support.batch_server import BatchServer, Event, LineFault
 from support.batches import QUICK, asked, complete, records, spec_for
 from support.scripted_judge import Answer
 from support.scripted_server import ScriptedServer
 
-from personalrm.errors import ContextOverflow, PermanentError, Refused, StoreError, TransientError
+from personalrm.errors import ContextOverflow, ModelCallError, PermanentError, Refused, StoreError, TransientError
+from personalrm.llm.batch_api import Batch, BatchApi, is_answered
 from personalrm.llm.faults import ModelUnavailable
 from personalrm.llm.key import request_key
 from personalrm.llm.store import ResponseStore
-from personalrm.llm.types import Response
+from personalrm.llm.types import ModelSpec, Response
+
+FIELDS = ["response", "error", "status_code", "body", "choices", "message", "content", "code"]
 
 
 def number_of(body: dict[str, object]) -> int:
@@ -202,6 +207,24 @@ def test_one_request_of_one_kind_reads_like_the_next(store: ResponseStore) -> No
         found, _ = complete(spec_for(server), store, asked(200))
         assert texts(found) == [f"answer {number}\u2028" for number in range(200)]
         assert len(server.batches) == 1
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 600) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4))
+def test_whatever_a_line_holds_it_is_an_answer_or_a_failure_of_its_call(line: dict[str, object]) -> None:
+    api = BatchApi(ModelSpec("tester", "openai", "m", api_base="http://127.0.0.1:1/v1"), QUICK)
+    try:
+        assert isinstance(api.read(line, asked(1)[0], "b"), Response)
+        assert is_answered(line)
+    except ModelCallError:
+        pass
+    assert isinstance(api.failure(Batch("b", "failed", errors=(line,))), ModelCallError)
 
 
 def test_answers_are_kept_apart_by_model(store: ResponseStore) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from personalrm.errors import ModelCallError, RateLimited, TransientError
-from personalrm.llm.batch_api import ENDED, Batch, BatchApi
+from personalrm.llm.batch_api import ENDED, Batch, BatchApi, is_answered
 from personalrm.llm.batch_journal import BatchJournal, BatchRecord
 from personalrm.llm.batch_settings import BatchSettings
 from personalrm.llm.key import request_key
@@ -201,7 +201,7 @@ class BatchBackend:
                 bad[key] = error
         # Before anybody is told: who asks again must find the failed ones in no batch.
         async with self._journal.locked():
-            self._journal.end(record, _answered(lines) - bad.keys())
+            self._journal.end(record, {key for key, line in lines.items() if is_answered(line)} - bad.keys())
         for key, answer in (good | bad).items():
             _tell(asked[key], answer)
         if len(good) + len(bad) < len(asked):
@@ -233,11 +233,6 @@ class BatchBackend:
         for record in self._journal.records():
             if record.ended and len(self._store.get_many(record.keys)) == len(record.keys):
                 self._journal.drop(record)
-
-
-def _answered(lines: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    """Requests that the provider answered with success."""
-    return {key for key, line in lines.items() if (line.get("response") or {}).get("status_code") == 200}
 
 
 def _tell(asked: _Asked, answer: Response | ModelCallError) -> None:

@@ -71,9 +71,9 @@ class BatchApi:
         page: dict[str, Any] = {"limit": _PAGE}
         while True:
             listed = await self._ask("GET", "/batches", params=page)
-            batches = [batch for batch in listed.get("data") or () if isinstance(batch, Mapping)]
+            batches = _mappings(listed.get("data"))
             for batch in batches:
-                if (batch.get("metadata") or {}).get(OUR_ID) == ours:
+                if _mapping(batch.get("metadata")).get(OUR_ID) == ours:
                     return str(batch["id"])
             if not batches or not listed.get("has_more"):
                 return None
@@ -86,13 +86,12 @@ class BatchApi:
             return None
         shown = _mapping(self._endpoint.decoded(reply))
         files = (shown.get("output_file_id"), shown.get("error_file_id"))
-        errors = _mapping(shown.get("errors")).get("data") or ()
         return Batch(
             batch,
             str(shown.get("status")),
             tuple(str(file) for file in files if file),
             _mapping(shown.get("request_counts")),
-            tuple(map(_mapping, errors)),
+            tuple(_mappings(_mapping(shown.get("errors")).get("data"))),
         )
 
     async def answers(self, batch: Batch) -> dict[str, Mapping[str, Any]]:
@@ -153,6 +152,11 @@ class BatchApi:
         return body
 
 
+def is_answered(line: Mapping[str, Any]) -> bool:
+    """Whether the provider answered the request of a line, which it will be paid for."""
+    return bool(_mapping(line.get("response")).get("status_code") == 200)
+
+
 def _lines(text: str) -> Iterator[Mapping[str, Any]]:
     """The objects of a JSON-lines text; what is none is passed over, so that its request counts as unanswered."""
     # Not splitlines: JSON may hold line separators of Unicode.
@@ -163,6 +167,10 @@ def _lines(text: str) -> Iterator[Mapping[str, Any]]:
             continue
         if isinstance(value, Mapping):
             yield value
+
+
+def _mappings(value: object) -> list[Mapping[str, Any]]:
+    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
