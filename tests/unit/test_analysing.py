@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.batch_server import BatchServer
+from support.batches import QUICK
 from support.scripted_judge import Answer
 from support.scripted_server import Fault, ScriptedServer
 
@@ -42,7 +44,7 @@ def tag(job: Job, folder: Path) -> Coroutine[Any, Any, None]:
     return tag_stage(job, profiles=folder / "profiles", axes=folder / "named", out=folder / "tag")
 
 
-def make(folder: Path, url: str) -> Job:
+def make(folder: Path, url: str, **model: object) -> Job:
     """Users a and b with persona and taste, c without a persona, and a server as their only model."""
     users = [UserData(dataset="d", user_id=user, planted_taste=f"likes {user}") for user in "abc"]
     profiles = [
@@ -69,7 +71,7 @@ def make(folder: Path, url: str) -> Job:
             "run": "x",
             "store": str(folder / "store.sqlite"),
             "datasets": {"d": {"path": "votes.jsonl"}},
-            "models": {"m": {"backend": "openai", "model": "m", "api_base": url, "max_attempts": 1}},
+            "models": {"m": {"backend": "openai", "model": "m", "api_base": url, "max_attempts": 1, **model}},
             "learn": {"models": ["m"]},
             "analysis": {"fidelity": {"matches": True}, "axes": {}},
         }
@@ -86,9 +88,10 @@ def answer(body: dict[str, Any]) -> Answer:
     return Answer("- Warmth: cold ... warm" if "--- Description" in asked else "Answer: First")
 
 
-def test_each_stage_keeps_what_it_was_told(tmp_path: Path) -> None:
-    with ScriptedServer(answer) as server:
-        job = make(tmp_path, server.url)
+@pytest.mark.parametrize("batch", [None, QUICK.model_dump()], ids=["plain", "batches"])
+def test_each_stage_keeps_what_it_was_told(tmp_path: Path, batch: dict[str, object] | None) -> None:
+    with BatchServer(answer) as server:
+        job = make(tmp_path, server.url, batch=batch)
         for stage in (fidelity, axes, tag):
             asyncio.run(stage(job, tmp_path))
         judged = list(read_records(tmp_path / "fidelity", UserFidelity))
@@ -111,9 +114,11 @@ def test_each_stage_keeps_what_it_was_told(tmp_path: Path) -> None:
             ("ok", ("high",), ("topic", "values"), 2),
             ("empty", (), (), 0),
         ]
-        before = server.count
+        # Fidelity in two rounds, tags in one; the axes are a single call.
+        assert (len(server.batches), server.count) == ((3, 1) if batch else (0, 17))
+        before = server.count + len(server.batches)
         asyncio.run(fidelity(job, tmp_path))
-        assert server.count == before, "answers are paid for once"
+        assert server.count + len(server.batches) == before, "answers are paid for once"
 
 
 @pytest.mark.parametrize("stage", [fidelity, axes, tag])

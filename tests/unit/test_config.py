@@ -54,6 +54,9 @@ def changed(path: str, value: object) -> dict[str, Any]:
             "learn.search: exhaustive scores ",
         ),
         ("learn.search.strategy", "halves", "learn.search.strategy: "),
+        ("models.m", {"model": "gpt", "batch": {}}, "models.m: batch: backend 'litellm' sends no batches; remove it"),
+        ("models.m.batch", {"poll": 1}, "models.m.batch.poll: unknown key; did you mean 'poll_s'?"),
+        ("models.m.batch.price", 50, "models.m.batch.price: "),
     ],
 )
 def test_each_problem_is_one_line_with_the_path_of_the_key(path: str, value: object, line: str) -> None:
@@ -145,6 +148,7 @@ def test_fingerprint_follows_what_a_stage_reads_and_nothing_else() -> None:
     base = prints(BASE)
     assert prints(changed("models.m.timeout_s", 5)) == base
     assert prints(changed("models.m.api_base", "http://y/v1")) == base
+    assert prints(changed("models.m.batch", {"price": 0.4})) == base
     assert prints(changed("statistics.seed", 5)) == base
     attempts = prints(changed("learn.bootstrap.attempts", 9))
     assert attempts[0] != base[0]

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from personalrm.analysis.settings import AnalysisSettings
 from personalrm.benchmark.settings import Dataset
 from personalrm.judge import PromptStyle, VerdictMode
+from personalrm.llm.batch_settings import BatchSettings
 from personalrm.llm.store_file import JournalMode
 from personalrm.llm.types import ModelSpec
 from personalrm.methods import parse_method
@@ -68,11 +69,14 @@ class ModelConfig(Section):
     tokens_per_minute: Positive | None = None
     price_in: Annotated[float, Field(ge=0)] | None = None
     price_out: Annotated[float, Field(ge=0)] | None = None
+    batch: BatchSettings | None = None
 
     @model_validator(mode="after")
     def _reachable(self) -> ModelConfig:
         if self.backend == "openai" and not (self.api_base or self.api_base_env):
             raise ValueError("backend 'openai' needs api_base (or api_base_env, the variable that holds it)")
+        if self.backend != "openai" and self.batch is not None:
+            raise ValueError(f"batch: backend {self.backend!r} sends no batches; remove it, or use backend 'openai'")
         return self
 
     def spec(self, name: str, environment: dict[str, str] | None = None) -> ModelSpec:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 
 @contextmanager
@@ -66,6 +67,24 @@ def file_lock(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator
                 on_wait()
             fcntl.flock(stream, fcntl.LOCK_EX)
         yield
+
+
+@asynccontextmanager
+async def waiting_lock(path: Path, poll_s: float = 0.05) -> AsyncIterator[None]:
+    """`file_lock` for coroutines: others run while it waits, and it may be held while they do."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as stream:
+        while not _locked(stream):
+            await asyncio.sleep(poll_s)
+        yield
+
+
+def _locked(stream: TextIO) -> bool:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def canonical_json(value: object) -> str:

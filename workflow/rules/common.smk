@@ -41,14 +41,24 @@ def threads_for(*models):
     return CORES if embedded else 1
 
 
-def calls_for(model):
-    """Share of the global `llm_calls` resource: calls of one job that may be in flight."""
-    return CONFIG.models[model].max_concurrency
+def calls_for(model, batches=False):
+    """Share of the global `llm_calls` resource: calls of one job that may be in flight; none where they wait in
+    batches."""
+    entry = CONFIG.models[model]
+    return 0 if batches and entry.batch else entry.max_concurrency
 
 
-def growing(amount):
-    """Memory or run time that is asked for again, and more, when an attempt has failed."""
-    return lambda wildcards, attempt: amount * attempt
+def growing(amount, batches_of=lambda wildcards: None):
+    """Memory or run time that is asked for again, and more, when an attempt has failed; run time of a job whose calls
+    wait in batches of the model that `batches_of` names is at least the time that they may wait.
+    """
+
+    def ask(wildcards, attempt):
+        model = batches_of(wildcards)
+        batch = CONFIG.models[model].batch if model else None
+        return max(amount * attempt, int(60 * batch.max_wait_h) if batch else 0)
+
+    return ask
 
 
 onstart:

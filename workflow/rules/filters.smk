@@ -19,9 +19,11 @@ rule rate:
         "../envs/personalrm.yml"
     threads: lambda wildcards: threads_for(PLAN.rater(wildcards.dataset))
     resources:
-        llm_calls=lambda wildcards: calls_for(PLAN.rater(wildcards.dataset)),
+        llm_calls=lambda wildcards: calls_for(
+            PLAN.rater(wildcards.dataset), batches=True
+        ),
         mem_mb=growing(1000),
-        runtime=growing(240),
+        runtime=growing(240, batches_of=lambda wildcards: PLAN.rater(wildcards.dataset)),
     params:
         reads=lambda wildcards: support.filter_fingerprint(
             CONFIG, wildcards.dataset, "rate", PLAN.rater(wildcards.dataset)
@@ -51,9 +53,9 @@ rule panel:
         "../envs/personalrm.yml"
     threads: lambda wildcards: threads_for(wildcards.model)
     resources:
-        llm_calls=lambda wildcards: calls_for(wildcards.model),
+        llm_calls=lambda wildcards: calls_for(wildcards.model, batches=True),
         mem_mb=growing(1000),
-        runtime=growing(240),
+        runtime=growing(240, batches_of=lambda wildcards: wildcards.model),
     params:
         reads=lambda wildcards: support.filter_fingerprint(
             CONFIG, wildcards.dataset, "panel", wildcards.model

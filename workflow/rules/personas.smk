@@ -28,9 +28,9 @@ if CONFIG.analysis.fidelity:
             "../envs/personalrm.yml"
         threads: lambda wildcards: threads_for(wildcards.judge)
         resources:
-            llm_calls=lambda wildcards: calls_for(wildcards.judge),
+            llm_calls=lambda wildcards: calls_for(wildcards.judge, batches=True),
             mem_mb=growing(1000),
-            runtime=growing(240),
+            runtime=growing(240, batches_of=lambda wildcards: wildcards.judge),
         params:
             reads=lambda wildcards: support.analysis_fingerprint(
                 CONFIG, "fidelity", wildcards.judge
@@ -121,9 +121,9 @@ if CONFIG.axes_models:
             "../envs/personalrm.yml"
         threads: threads_for(CONFIG.axes_asked)
         resources:
-            llm_calls=calls_for(CONFIG.axes_asked),
+            llm_calls=calls_for(CONFIG.axes_asked, batches=True),
             mem_mb=growing(1000),
-            runtime=growing(240),
+            runtime=growing(240, batches_of=lambda wildcards: CONFIG.axes_asked),
         params:
             reads=support.analysis_fingerprint(CONFIG, "tag", CONFIG.axes_asked),
             model=CONFIG.axes_asked,

@@ -42,9 +42,9 @@ rule baseline:
         "../envs/personalrm.yml"
     threads: lambda wildcards: threads_for(wildcards.judge)
     resources:
-        llm_calls=lambda wildcards: calls_for(wildcards.judge),
+        llm_calls=lambda wildcards: calls_for(wildcards.judge, batches=True),
         mem_mb=growing(1000),
-        runtime=growing(240),
+        runtime=growing(240, batches_of=lambda wildcards: wildcards.judge),
     params:
         reads=lambda wildcards: support.fingerprint(
             CONFIG, "baseline", model=wildcards.judge
@@ -71,9 +71,9 @@ rule judge:
         "../envs/personalrm.yml"
     threads: lambda wildcards: threads_for(wildcards.judge)
     resources:
-        llm_calls=lambda wildcards: calls_for(wildcards.judge),
+        llm_calls=lambda wildcards: calls_for(wildcards.judge, batches=True),
         mem_mb=growing(1000),
-        runtime=growing(240),
+        runtime=growing(240, batches_of=lambda wildcards: wildcards.judge),
     params:
         reads=lambda wildcards: support.fingerprint(
             CONFIG,

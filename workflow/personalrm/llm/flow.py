@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -95,3 +96,15 @@ class Flow:
         while self._places < self.limit:
             self._places += 1
             self._free.release()
+
+
+class Unlimited(Flow):
+    """A place for every call at once: of those that wait for batches, none bears on the provider."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, sys.maxsize)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """A place, at once."""
+        yield

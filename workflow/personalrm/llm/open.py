@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from personalrm.errors import ConfigError
+from personalrm.llm.batch_settings import BatchSettings
 from personalrm.llm.budget import Budget
+from personalrm.llm.flow import Unlimited
 from personalrm.llm.pace import Pace
 from personalrm.llm.port import Port, Price
 from personalrm.llm.refusals import Refusals
+from personalrm.llm.retry import RetryPolicy
 from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import Backend, ModelSpec
 
@@ -41,26 +45,57 @@ async def open_model(
     runtime: RuntimeSettings,
     budget: Budget | None = None,
     embedded_url: EmbeddedUrl | None = None,
+    batch: BatchSettings | None = None,
 ) -> AsyncIterator[Port]:
-    """A port to `spec`, closed at the end; the store stays open.
+    """A port to `spec`, closed at the end; the store stays open. With `batch` its calls are sent as batches.
 
     Nothing is started, imported or connected before the first call that the store cannot answer. Raises
     ConfigError for an unknown backend.
     """
-    backend, price = _backend(spec, runtime, embedded_url)
-    if spec.backend == "embedded":
-        # Short calls are all prompt processing, which fills the cores alone; slots do not share prefixes,
-        # so one call after another finds the prefix that the last one left.
-        port = Port(spec, backend, store, max_concurrency=EMBEDDED_SLOTS, short_concurrency=1, budget=budget)
+    if batch is not None:
+        port = _batched(spec, batch, store, budget)
     else:
-        limited = spec.requests_per_minute or spec.tokens_per_minute
-        pace = Pace(store.path, spec) if limited else None
-        refusals = Refusals(store.path, spec)
-        port = Port(spec, backend, store, budget=budget, price=price, pace=pace, refusals=refusals)
+        port = _plain(spec, store, runtime, budget, embedded_url)
     try:
         yield port
     finally:
         await port.aclose()
+
+
+def _batched(spec: ModelSpec, batch: BatchSettings, store: ResponseStore, budget: Budget | None) -> Port:
+    """A port whose calls wait together, for as long as a batch may take; the limits of plain calls are not theirs."""
+    from personalrm.llm.batch import BatchBackend
+
+    return Port(
+        spec,
+        BatchBackend(spec, batch, store),
+        store,
+        max_concurrency=sys.maxsize,
+        flow=Unlimited(spec.name),
+        budget=budget,
+        price_share=batch.price,
+        retry=RetryPolicy(spec.max_attempts, batch.max_wait_h * 3600, jitter=False),
+        refusals=Refusals(store.path, spec),
+    )
+
+
+def _plain(
+    spec: ModelSpec,
+    store: ResponseStore,
+    runtime: RuntimeSettings,
+    budget: Budget | None,
+    embedded_url: EmbeddedUrl | None,
+) -> Port:
+    """A port that sends each call by itself."""
+    backend, price = _backend(spec, runtime, embedded_url)
+    if spec.backend == "embedded":
+        # Short calls are all prompt processing, which fills the cores alone; slots do not share prefixes,
+        # so one call after another finds the prefix that the last one left.
+        return Port(spec, backend, store, max_concurrency=EMBEDDED_SLOTS, short_concurrency=1, budget=budget)
+    limited = spec.requests_per_minute or spec.tokens_per_minute
+    pace = Pace(store.path, spec) if limited else None
+    refusals = Refusals(store.path, spec)
+    return Port(spec, backend, store, budget=budget, price=price, pace=pace, refusals=refusals)
 
 
 def _backend(

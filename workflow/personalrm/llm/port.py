@@ -74,8 +74,10 @@ class Port:
         store: where answers are kept.
         max_concurrency: calls at once, at most (default: the spec's).
         short_concurrency: of these, calls with at most `SHORT_TOKENS` to generate (default: no limit of their own).
+        flow: how many are sent at once (default: as many as the provider bears, up to `max_concurrency`).
         budget: None, or what may be spent; a model without a price then raises ConfigError at its first call.
         price: list price by token counts (default: from the spec's prices).
+        price_share: the share of the list price that a call costs; answers keep the list price, accounts the cost.
         retry: waits and limits (default: from the spec).
         pace: requests and tokens a minute; None for no limit.
         refusals: the mark beside the store of a model that was refused for good; None for no mark.
@@ -90,8 +92,10 @@ class Port:
         *,
         max_concurrency: int | None = None,
         short_concurrency: int | None = None,
+        flow: Flow | None = None,
         budget: Budget | None = None,
         price: Price | None = None,
+        price_share: float = 1.0,
         retry: RetryPolicy | None = None,
         pace: Pace | None = None,
         refusals: Refusals | None = None,
@@ -103,10 +107,11 @@ class Port:
         self._store = store
         most = max_concurrency or spec.max_concurrency
         self._places = asyncio.Semaphore(most)
-        self._flow = Flow(spec.name, most)
+        self._flow = flow or Flow(spec.name, most)
         self._short_places = asyncio.Semaphore(short_concurrency) if short_concurrency else None
         self._budget = budget
         self._price = price or (lambda tokens_in, tokens_out: spec_price(spec, tokens_in, tokens_out))
+        self._price_share = price_share
         self._retry = retry or RetryPolicy(spec.max_attempts, spec.deadline_s)
         self._on_event = on_event
         self._flights: dict[str, _Flight] = {}
@@ -162,15 +167,15 @@ class Port:
             cost = 0.0
             try:
                 response = await self._ask(request)
-                cost = response.cost_usd or 0.0
+                cost = (response.cost_usd or 0.0) * self._price_share
             except ModelCallError:
                 self.stats.failures += 1
                 raise
             finally:
                 if self._budget is not None:
                     self._budget.settle(reserved, cost)
-            self._count(response)
-            return self._store.put(key, self._spec.identity, response)
+            self._count(response, cost)
+            return self._store.put(key, self._spec.identity, response, paid_usd=cost)
 
     async def _ask(self, request: Request) -> Response:
         """Call the backend until it answers, fails for good, or the limits of the policy are reached."""
@@ -250,8 +255,8 @@ class Port:
                 f"models.{name}.price_in: the run has a budget, but no price is known for {self._spec.model}. Add "
                 f"models.{name}.price_in and models.{name}.price_out (US dollars per million tokens; 0 if it is free)."
             )
-        self._budget.reserve(estimate, self._spec.name)
-        return estimate
+        self._budget.reserve(estimate * self._price_share, self._spec.name)
+        return estimate * self._price_share
 
     def _tell(self, attempt: int, error: BaseException, wait_s: float) -> None:
         event = PortEvent(self._spec.name, attempt, f"{type(error).__name__}: {error}", wait_s)
@@ -259,13 +264,13 @@ class Port:
         if self._on_event is not None:
             self._on_event(event)
 
-    def _count(self, response: Response) -> None:
+    def _count(self, response: Response, cost: float) -> None:
         usage, stats = response.usage, self.stats
         stats.calls += 1
         stats.tokens_in += usage.tokens_in
         stats.tokens_out += usage.tokens_out
         stats.tokens_cached += usage.tokens_cached
-        stats.cost_usd += response.cost_usd or 0.0
+        stats.cost_usd += cost
 
 
 def _estimate(request: Request) -> int:

@@ -27,7 +27,7 @@ class RetryPolicy:
 
     `max_attempts` bounds attempts that ended in a transient failure. A rate limit is a queue, not a failure:
     it is bounded by `deadline_s` alone (seconds from the first attempt on), so that a storm of 429 cannot use up
-    the attempts.
+    the attempts. Without `jitter` calls that failed together come again together, as those of one batch should.
     """
 
     max_attempts: int
@@ -35,6 +35,7 @@ class RetryPolicy:
     sleep: Sleep = asyncio.sleep
     clock: Clock = monotonic
     rng: random.Random = field(default_factory=random.Random)
+    jitter: bool = True
 
     def controller(self, on_retry: OnRetry, queued: Callable[[], float] = lambda: 0.0) -> AsyncRetrying:
         """A tenacity controller for one call; `on_retry(attempt, error, wait)` is told before each wait.
@@ -76,8 +77,8 @@ class RetryPolicy:
         if isinstance(error, RateLimited) and error.retry_after is not None:
             # Never earlier than asked; the jitter keeps waiting calls from returning all at once.
             asked = max(error.retry_after, MIN_WAIT_S)
-            return asked + self.rng.uniform(0.0, min(1.0, 0.1 * asked))
-        return self.rng.uniform(ceiling / 2, ceiling)
+            return asked + self.rng.uniform(0.0, min(1.0, 0.1 * asked) if self.jitter else 0.0)
+        return self.rng.uniform(ceiling / 2 if self.jitter else ceiling, ceiling)
 
 
 def _error(state: RetryCallState) -> BaseException | None:

@@ -108,18 +108,20 @@ class ResponseStore:
             self._file.run(lambda connection: self._quarantine(connection, bad))
         return found
 
-    def put(self, key: str, identity: str, response: Response) -> Response:
+    def put(self, key: str, identity: str, response: Response, paid_usd: float | None = None) -> Response:
         """Store `response` unless `key` has an answer; return the answer that is stored.
 
         The first write wins, so that concurrent workers go on with one answer. Every call is counted as
-        paid, also one that came second. When this returns, a killed process can no longer lose the answer.
+        paid, also one that came second, with `paid_usd` (default: its list price). When this returns, a killed
+        process can no longer lose the answer.
         """
         identity = wire_text(identity)
         payload = encode(response)
         row = (key, identity, payload, checksum(key, identity, payload), time.time())
         usage = response.usage
         tokens = (usage.tokens_in, usage.tokens_out, usage.tokens_cached)
-        account = (wire_text(self.run), identity, *tokens, response.cost_usd or 0.0)
+        paid = response.cost_usd or 0.0 if paid_usd is None else paid_usd
+        account = (wire_text(self.run), identity, *tokens, paid)
 
         def write(connection: sqlite3.Connection) -> str:
             with _transaction(connection):

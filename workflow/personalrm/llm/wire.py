@@ -66,6 +66,14 @@ def wire_extras(spec: ModelSpec) -> dict[str, Any]:
     return extras
 
 
+def wire_body(spec: ModelSpec, request: Request) -> dict[str, Any]:
+    """The body of one chat completion. Of the model's id a leading `openai/` is dropped, as litellm does."""
+    body = {"model": spec.model.removeprefix("openai/"), "messages": wire_messages(request), **wire_options(request)}
+    if spec.backend == "embedded":
+        body["cache_prompt"] = True
+    return body | wire_extras(spec)
+
+
 def prefill_of(request: Request) -> str:
     """The text that the model is asked to continue, or an empty text."""
     last = request.messages[-1] if request.messages else None

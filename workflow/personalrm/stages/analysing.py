@@ -34,7 +34,7 @@ async def fidelity_stage(
     question = fidelity_question(job.config, judge)
     personas = _personas(profiles)
     people = evaluated_users(users, job.config.evaluate_users)
-    async with job.model(judge) as port:
+    async with job.model(judge, batches=True) as port:
 
         async def work(user: UserData) -> UserFidelity:
             base = UserFidelity(
@@ -47,7 +47,7 @@ async def fidelity_stage(
             )
             return await judge_fidelity(port, user, personas, base, question)
 
-        rows = await each_user(people, work, f"fidelity {model}")
+        rows = await each_user(people, work, f"fidelity {model}", together=job.sends_batches(judge))
     lost = (verdict.outcome == "provider_error" for row in rows for verdict in (*row.verdicts, *row.matches))
     refuse_outage(lost, "verdicts on personas", job.config.max_failed_share)
     write_records(out, rows)
@@ -109,7 +109,7 @@ async def tag_stage(job: Job, *, profiles: Path, axes: Path, out: Path) -> None:
     model = _asked(job.config)
     question = tag_question(job.config, model)
     (known,) = read_records(axes, AxisSet)
-    async with job.model(model) as port:
+    async with job.model(model, batches=True) as port:
 
         async def work(profile: Profile) -> TaggedPersona:
             listener = Listener(port, "tag")
@@ -140,7 +140,8 @@ async def tag_stage(job: Job, *, profiles: Path, axes: Path, out: Path) -> None:
                 }
             )
 
-        rows = await each_user(list(read_records(profiles, Profile)), work, f"tag {model}")
+        learned = list(read_records(profiles, Profile))
+        rows = await each_user(learned, work, f"tag {model}", together=job.sends_batches(model))
     lost = (number < row.failed for row in rows for number in range(row.asked))
     refuse_outage(lost, "calls about personas", job.config.max_failed_share)
     write_records(out, rows)

@@ -40,7 +40,7 @@ async def rate_stage(job: Job, *, dataset: str, users: Path, out: Path) -> None:
     if rated is None:
         raise ConfigError(f"datasets.{dataset}.filters.personalizable: not set, so there is nothing to rate")
     style = job.config.models[rated.model].prompts
-    async with job.model(rated.model) as port:
+    async with job.model(rated.model, batches=True) as port:
 
         async def work(user: UserData) -> UserRatings:
             model = Listener(port, "rate")
@@ -56,7 +56,8 @@ async def rate_stage(job: Job, *, dataset: str, users: Path, out: Path) -> None:
                 prompts={prompt.name: prompt.label for prompt in rating_prompts(style)},
             )
 
-        rows = await each_user(read_users(users), work, f"rate {rated.model}")
+        together = job.sends_batches(rated.model)
+        rows = await each_user(read_users(users), work, f"rate {rated.model}", together=together)
     refuse_outage(_flags((row.failed, 2 * len(row.ratings)) for row in rows), "ratings", job.config.max_failed_share)
     write_records(out, rows)
 
@@ -66,7 +67,7 @@ async def panel_stage(job: Job, *, dataset: str, users: Path, ratings: Path | No
     filters = _filters(job.config.datasets[dataset])
     settings = panel_settings(job.config, dataset, model)
     said = _ratings([ratings] if ratings else [])
-    async with job.model(model) as port:
+    async with job.model(model, batches=True) as port:
 
         async def work(user: UserData) -> UserPanel:
             listener = Listener(port, "panel")
@@ -84,7 +85,7 @@ async def panel_stage(job: Job, *, dataset: str, users: Path, ratings: Path | No
                 prompts={settings.prompt.name: settings.prompt.label},
             )
 
-        rows = await each_user(read_users(users), work, f"panel {model}")
+        rows = await each_user(read_users(users), work, f"panel {model}", together=job.sends_batches(model))
     lost = (vote.outcome == "provider_error" for row in rows for vote in row.votes)
     refuse_outage(lost, "panel votes", job.config.max_failed_share)
     write_records(out, rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from personalrm.judge import JudgeSettings, VerdictMode, fitted
@@ -20,7 +21,7 @@ from personalrm.records import (
     read_records,
     write_records,
 )
-from personalrm.stages.runner import Job, each_user, evaluated_users, refuse_outage
+from personalrm.stages.runner import Job, each_user, evaluated_users, in_turn, refuse_outage
 from personalrm.stages.settings import judge_settings, judged_methods, method_id
 
 
@@ -119,30 +120,25 @@ async def judge_stage(
     else:
         for profile in read_records(profiles, Profile):
             by_user[profile.user_id].append(profile)
-    entry = job.config.models[judge]
-    async with job.model(judge) as port:
-        rows: list[JudgedUser] = []
+    entry, together = job.config.models[judge], job.sends_batches(judge)
+    draws = range(max((len(profiles) for profiles in by_user.values()), default=0))
+    async with job.model(judge, batches=True) as port:
+
+        async def judge_all(use: MethodUse, settings: JudgeSettings, draw: int) -> list[JudgedUser]:
+            async def work(user: UserData) -> JudgedUser:
+                return await _judge_user(port, user, use, settings, by_user[user.user_id][draw])
+
+            what = f"judge {judge} {use.spec}.{settings.mode}"
+            return await each_user(people, work, what, together=together)
+
         # One method at a time: the calls of one prefix stay together, so that prefix caches hit.
-        for use in map(parse_method, specs):
-            for mode in entry.verdicts:
-                rows += await _judge_all(port, people, by_user, use, judge_settings(entry, mode))
+        turns = [
+            partial(judge_all, use, judge_settings(entry, mode), draw)
+            for use in map(parse_method, specs)
+            for mode in entry.verdicts
+            for draw in draws
+        ]
+        rows = await in_turn(turns, together=together)
     lost = (verdict.outcome == "provider_error" for row in rows for verdict in row.verdicts)
     refuse_outage(lost, "verdicts", job.config.max_failed_share)
     write_records(out, rows)
-
-
-async def _judge_all(
-    port: LanguageModel,
-    people: Sequence[UserData],
-    by_user: dict[str, list[Profile | None]],
-    use: MethodUse,
-    settings: JudgeSettings,
-) -> list[JudgedUser]:
-    rows: list[JudgedUser] = []
-    for index in range(max((len(profiles) for profiles in by_user.values()), default=0)):
-
-        async def work(user: UserData, index: int = index) -> JudgedUser:
-            return await _judge_user(port, user, use, settings, by_user[user.user_id][index])
-
-        rows += await each_user(people, work, f"judge {port.spec.name} {use.spec}.{settings.mode}")
-    return rows

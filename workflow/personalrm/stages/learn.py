@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from personalrm.bootstrap import BootstrapSettings, bootstrap_pairs
 from personalrm.config import Config
-from personalrm.judge import Shown
+from personalrm.errors import ModelCallError
+from personalrm.judge import Shown, failure_outcome
 from personalrm.llm.types import LanguageModel
-from personalrm.profile import learn_profile, with_theta
+from personalrm.memory import MemorySettings, remember
+from personalrm.profile import ProfileSettings, context_subset, learn_profile, with_theta
 from personalrm.recording import Recorder
-from personalrm.records import Profile, UserData, UserTraces, read_records, write_records
+from personalrm.records import PreferencePair, Profile, UserData, UserTraces, read_records, write_records
 from personalrm.stages.runner import Job, each_user, evaluated_users, refuse_outage
 from personalrm.stages.settings import bootstrap_settings, draws_for, profile_settings
 from personalrm.theta import read_theta
@@ -62,6 +66,30 @@ def used_by_theta(config: Config, variant: str, user: UserData) -> str | None:
     return f"Theta {name} was found on the train users" if user.level_a == "train" else None
 
 
+async def _remember_all(
+    job: Job, model: str, users: Sequence[UserData], k: int, settings: ProfileSettings, memory: MemorySettings
+) -> None:
+    """Have the facts of all users and draws written in one batch: `learn_profile` then finds them in the store.
+
+    It asks again, and says so, where a call failed here.
+    """
+    shown = [
+        context_subset(user.part("context"), k, draw, settings.seed)
+        for draw in draws_for(job.config, k)
+        for user in users
+    ]
+    async with job.model(model, batches=True) as port:
+
+        async def ask(pairs: Sequence[PreferencePair]) -> None:
+            try:
+                await remember(port, pairs, memory)
+            except ModelCallError as error:
+                # Raises what concerns the whole job.
+                failure_outcome(error)
+
+        await asyncio.gather(*(ask(pairs) for pairs in shown if pairs))
+
+
 async def profile_stage(job: Job, *, users: Path, traces: Path, out: Path, model: str, variant: str, k: int) -> None:
     """Write one `Profile` a user and draw: persona and demonstrations learned from k context pairs."""
     program = job.config.theta_path(variant, model)
@@ -70,6 +98,9 @@ async def profile_stage(job: Job, *, users: Path, traces: Path, out: Path, model
     known = {row.user_id: row for row in read_records(traces, UserTraces)}
     people = evaluated_users(users, job.config.evaluate_users)
     rows: list[Profile] = []
+    if settings.memory is not None and job.sends_batches(model):
+        learners = [user for user in people if used_by_theta(job.config, variant, user) is None]
+        await _remember_all(job, model, learners, k, settings, settings.memory)
     async with job.model(model) as port:
         for draw in draws_for(job.config, k):
 

@@ -40,13 +40,21 @@ class Job:
         return cls(read_resolved(config_file), runtime_from_env())
 
     @asynccontextmanager
-    async def model(self, name: str) -> AsyncIterator[LanguageModel]:
-        """Open the model's port over the run's response store."""
+    async def model(self, name: str, *, batches: bool = False) -> AsyncIterator[LanguageModel]:
+        """Open the model's port over the run's response store.
+
+        `batches`: what is asked does not hang on answers, so that it may be sent as batches where the config says so.
+        """
         spec = self.config.models[name].spec(name, dict(os.environ))
+        batch = self.config.models[name].batch if batches else None
         async with AsyncExitStack() as stack:
             store = ResponseStore(self.config.store, self.config.store_journal, self.config.run)
             stack.callback(store.close)
-            yield await stack.enter_async_context(open_model(spec, store=store, runtime=self.runtime))
+            yield await stack.enter_async_context(open_model(spec, store=store, runtime=self.runtime, batch=batch))
+
+    def sends_batches(self, name: str) -> bool:
+        """Whether the config has the model's calls sent as batches, by the stages that can."""
+        return self.config.models[name].batch is not None
 
 
 def runtime_from_env() -> RuntimeSettings:
@@ -87,9 +95,14 @@ def is_evaluated(user: UserData, evaluate: Literal["test", "all"]) -> bool:
     return evaluate == "all" or user.level_a in (None, "test")
 
 
-async def each_user(users: Sequence[U], work: Callable[[U], Awaitable[T]], what: str) -> list[T]:
-    """Run `work` for all users (or records of users) side by side; results in their order; one progress line each."""
-    gate = asyncio.Semaphore(USERS_AT_ONCE)
+async def each_user(
+    users: Sequence[U], work: Callable[[U], Awaitable[T]], what: str, *, together: bool = False
+) -> list[T]:
+    """Run `work` for all users (or records of users) side by side; results in their order; one progress line each.
+
+    With `together` all wait at once, as the requests of one batch do.
+    """
+    gate = asyncio.Semaphore(len(users) or 1 if together else USERS_AT_ONCE)
     done = 0
 
     async def one(user: U) -> T:
@@ -103,6 +116,14 @@ async def each_user(users: Sequence[U], work: Callable[[U], Awaitable[T]], what:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one(user)) for user in users]
     return [task.result() for task in tasks]
+
+
+async def in_turn(works: Sequence[Callable[[], Awaitable[Sequence[T]]]], *, together: bool = False) -> list[T]:
+    """What `works` give, in their order; done one after another, or with `together` side by side."""
+    if not together:
+        return [row for work in works for row in await work()]
+    found = await asyncio.gather(*(work() for work in works))
+    return [row for rows in found for row in rows]
 
 
 def refuse_outage(failed: Iterable[bool], what: str, max_failed_share: float, reason: str | None = None) -> None:
