@@ -51,8 +51,9 @@ def bootstrap_settings(config: Config, model: str, variant: str) -> BootstrapSet
 
 def profile_settings(config: Config, model: str, variant: str) -> ProfileSettings:
     """Stages 1 to 3."""
-    entry, learn, repairs = config.models[model], config.learn, parse_variant(variant).repairs
-    persona = PersonaSettings(entry.prompts, learn.persona.max_tokens, repairs.shortening)
+    entry, learn, asked = config.models[model], config.learn, parse_variant(variant)
+    repairs, tokens = asked.repairs, learn.persona.max_tokens
+    persona = PersonaSettings(entry.prompts, tokens, repairs.shortening, format=asked.persona_format)
     return ProfileSettings(
         bootstrap=bootstrap_settings(config, model, variant),
         persona=persona,
