@@ -138,23 +138,19 @@ def test_analyses_count_with_the_personas_that_they_read(tmp_path: Path) -> None
     profile = Profile(**who, user_id="u", model="m", k=0, draw=0, status="ok")
     profile = profile.model_copy(update={"calls": (*SHARED, ref("p", "persona", 40), ref("t", "search_persona", 80))})
     half = profile.model_copy(update={"k": HALVES, "calls": (SHARED[0], ref("h", "persona", 41))})
-    fidelity = UserFidelity(
-        **who, user_id="u", profile_model="m", judge_model="j", k=0, calls=(ref("f", "fidelity", 3),)
-    )
+    asked = (ref("f", "fidelity", 3),)
+    fidelity = UserFidelity(**who, user_id="u", profile_model="m", judge_model="j", k=0, calls=asked)
     axes = AxisSet(**who, model="a", calls=(ref("x", "axes", 4),))
-    tagged = TaggedPersona(
-        **who, user_id="u", profile_model="m", model="a", k=0, draw=0, status="ok", calls=(ref("g", "tag", 5),)
-    )
-    written = {"profiles": [profile, half], "fidelity": [fidelity], "axes": [axes], "tags": [tagged]}
-    for name, rows in written.items():
-        write_records(tmp_path / name, rows)
-    found = list(analysis_calls(*([tmp_path / name] for name in written)))
+    tagged = TaggedPersona(**who, user_id="u", profile_model="m", model="a", k=0, draw=0, status="ok")
+    tagged = tagged.model_copy(update={"calls": (ref("g", "tag", 5),)})
+    for name, rows in enumerate(([profile, half], [fidelity], [axes], [tagged])):
+        write_records(tmp_path / str(name), rows)
+    found = list(analysis_calls(*([tmp_path / str(name)] for name in range(4))))
     assert [call.ref.key for call in found] == ["b", "s", "p", "b", "h", "f", "x", "g"]
     table = cost_table(*frames_of(tmp_path, ROWS), others=found)
     assert row_of(table, level="stage", stage="fidelity", variant="corrected", judge_model="j")["tokens_in"] == 3
     assert row_of(table, level="stage", stage="axes", judge_model="a")["calls"] == 1
     assert row_of(table, level="stage", stage="tag", judge_model="a")["tokens_in"] == 5
-    # As without analyses, and the persona from a half: what methods rest on counts once.
     assert row_of(table, level="stage", stage="profile", step="all")["tokens_in"] == 60 + 41
     assert row_of(table, level="run")["calls"] == 6 + 4
     assert row_of(table, level="method", method="demos", stage="all")["tokens_in"] == 130
