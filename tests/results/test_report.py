@@ -134,9 +134,11 @@ def config_of(**changes: object) -> Config:
 
 
 def test_what_was_not_run_has_its_reason() -> None:
-    absent = dict(what_was_not_run(config_of(), ["main"], ["main", "transfer", "axes"]))
+    absent = dict(what_was_not_run(config_of(), ["main"], ["main", "transfer", "axes", "fidelity", "families"]))
     assert absent["Table or figure transfer"] == "transfer.pairs lists no pair of models"
-    assert absent["Table or figure axes"] == "this run's config does not ask for it"
+    assert absent["Table or figure axes"] == "analysis.axes is not set"
+    assert absent["Table or figure fidelity"] == "analysis.fidelity is not set"
+    assert absent["Table or figure families"] == "this run's config does not ask for it"
     assert "Table or figure main" not in absent
     assert absent["Scaling with the number of context pairs"] == "k has one value"
     assert absent["Other model families"] == "learn.models has fewer than two models"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from personalrm.analysis.records import Axis, AxisSet, Kind, Tag, TaggedPersona
+from personalrm.records import HALVES, TYPES
 from personalrm.results.axes_agreement import UNREAD, Codes, agreement, equal_shares
 from personalrm.results.axes_figure import axes_caption, axes_figure, panels_of
 from personalrm.results.axes_table import AXES_COLUMNS, NO_AXIS, axes_table, read_axes_table
@@ -141,6 +142,32 @@ def test_agreement_across_models_and_draws_is_a_row_each() -> None:
     assert draws["share"] == pytest.approx(100 * 2.5 / 3, abs=1e-3)
     assert draws["share_others"] == pytest.approx(100 * 0.5 / 3, abs=1e-3)
     assert draws["difference"] == pytest.approx(100 * 2 / 3, abs=1e-3)
+
+
+def test_agreement_across_disjoint_parts_by_hand_and_not_applicable_to_those_of_one() -> None:
+    halves = [("a", 0, "ll"), ("a", 1, "lh"), ("b", 0, "hh"), ("b", 1, "hh"), ("c", 0, "ll"), ("c", 1, "")]
+    people = [tagged(user, tags, k=HALVES, draw=draw) for user, draw, tags in halves]
+    people += [tagged(user, "", k=TYPES, draw=draw) for user in "ab" for draw in range(3)]
+    table = axes_table([NAMED], people, 0, seed=1, n_resamples=99)
+    rows = table[table["part"] == "agreement"]
+    assert rows[["name", "profile_model", "k"]].to_numpy().tolist() == [["halves", "m", "-"], ["types", "m", "-"]]
+    found, types = rows.to_dict(orient="records")
+    # a agrees on one axis of two, b on both; c has one half only.
+    assert (found["n_users"], found["n_items"], found["share"]) == (2, 4, 75)
+    # a0-b1 0 and b0-a1 1/2, for a also c0-a1 1/2, for b also c0-b1 0: a (0 + 1/2 + 1/2) / 3, b (0 + 1/2 + 0) / 3.
+    assert found["share_others"] == 25
+    assert found["difference"] == 50
+    assert types["n_users"] == 0
+    assert math.isnan(types["share"])
+    shown = axes_blocks(table)[-1].texts.set_index("Personas from")["Difference, points [95 % CI]"]
+    assert shown["conversations of different types"] == "not applicable"
+    assert shown["disjoint halves of the conversations"].startswith("+50")
+    notes = " ".join(axes_notes(table, [NAMED]))
+    assert "no user has two such personas" in notes
+    assert "not run: two models (it needs two models); several draws of context pairs (it needs draws > 1" in notes
+    assert "in analysis.axes.disjoint" not in notes
+    alone = " ".join(axes_notes(axes_table([NAMED], PEOPLE, 0, seed=1, n_resamples=9), [NAMED]))
+    assert "disjoint halves of the conversations (it needs halves in analysis.axes.disjoint)" in alone
 
 
 def test_table_and_figure_are_made_from_the_csv_alone(tmp_path: Path) -> None:

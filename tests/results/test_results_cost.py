@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from matplotlib.lines import Line2D
 from test_result_scripts import job, script
 
+from personalrm.analysis.records import AxisSet, TaggedPersona, UserFidelity
 from personalrm.benchmark.ratings import UserPanel, UserRatings
 from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import Response, Usage
-from personalrm.records import CallRef, JudgedUser, Verdict, write_records
+from personalrm.records import HALVES, CallRef, JudgedUser, Profile, Verdict, write_records
 from personalrm.results.cost_figure import DOLLARS, TOKENS, cost_caption, cost_figure, points_of, unit_of
-from personalrm.results.cost_sources import JobTime, cached_tokens, filter_calls, job_times
+from personalrm.results.cost_sources import JobTime, analysis_calls, cached_tokens, filter_calls, job_times
 from personalrm.results.cost_table import COST_COLUMNS, cost_table, read_cost_table
 from personalrm.results.cost_text import cost_blocks, cost_notes
 from personalrm.results.main_table import main_table
@@ -126,10 +127,33 @@ def test_filters_count_with_their_models(tmp_path: Path) -> None:
     found = list(filter_calls([tmp_path / "rated"], [tmp_path / "voted"]))
     assert [(call.model, call.ref.key) for call in found] == [("r", "x"), ("r", "y"), ("v", "z")]
     calls, main = frames_of(tmp_path, ROWS)
-    table = cost_table(calls, main, filters=found)
+    table = cost_table(calls, main, others=found)
     assert row_of(table, level="stage", stage="rate", judge_model="r")["tokens_in"] == 11
     assert row_of(table, level="stage", stage="panel", judge_model="v")["calls"] == 1
     assert row_of(table, level="run")["calls"] == 9
+
+
+def test_analyses_count_with_the_personas_that_they_read(tmp_path: Path) -> None:
+    who = {"dataset": "d", "variant": "corrected"}
+    profile = Profile(**who, user_id="u", model="m", k=0, draw=0, status="ok")
+    profile = profile.model_copy(update={"calls": (*SHARED, ref("p", "persona", 40), ref("t", "search_persona", 80))})
+    half = profile.model_copy(update={"k": HALVES, "calls": (SHARED[0], ref("h", "persona", 41))})
+    asked = (ref("f", "fidelity", 3),)
+    fidelity = UserFidelity(**who, user_id="u", profile_model="m", judge_model="j", k=0, calls=asked)
+    axes = AxisSet(**who, model="a", calls=(ref("x", "axes", 4),))
+    tagged = TaggedPersona(**who, user_id="u", profile_model="m", model="a", k=0, draw=0, status="ok")
+    tagged = tagged.model_copy(update={"calls": (ref("g", "tag", 5),)})
+    for name, rows in enumerate(([profile, half], [fidelity], [axes], [tagged])):
+        write_records(tmp_path / str(name), rows)
+    found = list(analysis_calls(*([tmp_path / str(name)] for name in range(4))))
+    assert [call.ref.key for call in found] == ["b", "s", "p", "b", "h", "f", "x", "g"]
+    table = cost_table(*frames_of(tmp_path, ROWS), others=found)
+    assert row_of(table, level="stage", stage="fidelity", variant="corrected", judge_model="j")["tokens_in"] == 3
+    assert row_of(table, level="stage", stage="axes", judge_model="a")["calls"] == 1
+    assert row_of(table, level="stage", stage="tag", judge_model="a")["tokens_in"] == 5
+    assert row_of(table, level="stage", stage="profile", step="all")["tokens_in"] == 60 + 41
+    assert row_of(table, level="run")["calls"] == 6 + 4
+    assert row_of(table, level="method", method="demos", stage="all")["tokens_in"] == 130
 
 
 def timed(folder: Path, path: str, seconds: float) -> None:
@@ -138,7 +162,7 @@ def timed(folder: Path, path: str, seconds: float) -> None:
 
 
 def test_jobs_are_read_from_their_paths(tmp_path: Path) -> None:
-    assert job_times(tmp_path / "gone", [], {}) == []
+    assert job_times(tmp_path / "gone", [], {}, None) == []
     for path, seconds in {
         "prepare/d.tsv": 1,
         "rate/d/u.tsv": 2,
@@ -149,10 +173,16 @@ def test_jobs_are_read_from_their_paths(tmp_path: Path) -> None:
         "verdicts/d/baseline/j/u.tsv": 7,
         "verdicts/d/corrected/m-to-m-to-j/kall/u.tsv": 8.5,
         "figure_main.tsv": 9,
+        "thetas/ours/m.tsv": 10,
+        "analysis/fidelity/d/corrected/m-to-m-by-j/u.tsv": 11,
+        "analysis/axes/d/corrected+ours.tsv": 12,
+        "analysis/tags/d/corrected/m/khalves/u.tsv": 13,
+        "convert/d.v2.tsv": 14,
+        "released/d.tsv": 15,
     }.items():
         timed(tmp_path, path, seconds)
     (tmp_path / "half.tsv").write_text("s\th:m:s\n")
-    assert sorted(job_times(tmp_path, ["m", "m-to-m", "j"], {"d": "r"}), key=lambda time: time.seconds) == [
+    assert sorted(job_times(tmp_path, ["m", "m-to-m", "j"], {"d": "r"}, "a"), key=lambda time: time.seconds) == [
         JobTime("prepare", "d", "-", "-", 1),
         JobTime("rate", "d", "-", "r", 2),
         JobTime("panel", "d", "-", "v", 3),
@@ -162,6 +192,12 @@ def test_jobs_are_read_from_their_paths(tmp_path: Path) -> None:
         JobTime("judge", "d", "baseline", "j", 7),
         JobTime("judge", "d", "corrected", "j", 8.5),
         JobTime("results", "-", "-", "-", 9),
+        JobTime("theta", "-", "+ours", "m", 10),
+        JobTime("fidelity", "d", "corrected", "j", 11),
+        JobTime("axes", "d", "corrected+ours", "a", 12),
+        JobTime("tag", "d", "corrected", "a", 13),
+        JobTime("convert", "d.v2", "-", "-", 14),
+        JobTime("released", "d", "-", "-", 15),
     ]
 
 
@@ -254,7 +290,7 @@ def test_the_scripts_make_table_and_figure(tmp_path: Path) -> None:
     csv = str(tmp_path / "cost.csv")
     inputs: dict[str, object] = {"calls": str(tmp_path / "calls.parquet"), "main": str(tmp_path / "main.csv")}
     params: dict[str, object] = {"benchmarks": str(tmp_path / "b"), "store": str(tmp_path / "none"), "models": []}
-    script("table_cost").main(job(inputs, {"csv": csv}, params | {"raters": {}}))
+    script("table_cost").main(job(inputs, {"csv": csv}, params | {"raters": {}, "asked": None}))
     table = read_cost_table(Path(csv))
     assert row_of(table, level="stage", stage="prepare")["wall_time_s"] == 2
     assert table["tokens_cached"].dropna().eq(0).all()

@@ -95,14 +95,17 @@ def test_names_become_levels_without_a_change_of_code() -> None:
         return levels_of(("d", variant, "m", "m", method, "all")) or {}
 
     plain = levels("both", "corrected")
-    assert list(plain.values()) == ["yes", "yes", "no", "corrected", "none"]
+    assert list(plain.values()) == ["yes", "yes", "text", "no", "corrected", "none"]
     published = levels("persona.logprob", "as_published-with-ranking+ours")
-    assert list(published.values()) == ["no", "yes", "ours", "as_published", "with ranking"]
-    assert list(levels("demos", "corrected+ours").values()) == ["yes", "no", "-", "corrected", "none"]
-    assert list(levels("default", "baseline").values()) == ["no", "no", "-", "-", "-"]
+    assert list(published.values()) == ["no", "yes", "text", "ours", "as_published", "with ranking"]
+    assert list(levels("demos", "corrected+ours").values()) == ["yes", "no", "-", "-", "corrected", "none"]
+    assert list(levels("default", "baseline").values()) == ["no", "no", "-", "-", "-", "-"]
     assert [levels(name, "corrected") for name in ("memory", "both_other", "longer")] == [{}] * 3
     assert changed_factor(plain, levels("both", "corrected-without-ranking")) == "repair"
     assert changed_factor(plain, levels("both", "corrected+ours")) == "theta"
+    assert changed_factor(plain, levels("both", "corrected+json")) == "format"
+    assert changed_factor(levels("both", "corrected+ours"), levels("both", "corrected+json")) is None
+    assert levels("demos", "corrected+json")["format"] == levels("default", "corrected")["format"] == "-"
     assert changed_factor(levels("both", "as_published"), levels("both", "corrected-without-ranking")) is None
     assert changed_factor(levels("default", "baseline"), levels("demos", "corrected")) == "demonstrations"
     assert fixed_levels(levels("default", "baseline"), levels("demos", "corrected"), "demonstrations") == (

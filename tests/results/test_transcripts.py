@@ -6,11 +6,17 @@ import json
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from transcript_cases import data_in, make_run, prompt_of, user_of
 
 from personalrm.config_load import write_resolved
+from personalrm.llm.key import request_key
+from personalrm.llm.types import Request
+from personalrm.persona import PersonaSettings, persona_messages
+from personalrm.plan import Plan
+from personalrm.records import Profile, read_records, write_records
 from personalrm.report.page_parts import embedded_json
 from personalrm.report.transcripts import choose_users
 
@@ -52,6 +58,54 @@ def test_prompts_and_answers_are_those_of_the_calls(tmp_path: Path) -> None:
     # A row without a verdict is there, with its reason.
     row, pair, verdicts = by_method["random"]
     assert (pair, verdicts, data["rows"][row]["reason"]) == (None, [], "no test pairs")
+
+
+@pytest.mark.parametrize("variant", ["corrected", "as_published", "corrected+mine", "corrected+json"])
+def test_persona_prompts_of_every_variant_are_built_again(tmp_path: Path, variant: str) -> None:
+    program = {"synthesize.predict": {"signature": {"instructions": "Say who this is."}, "demos": []}}
+    (tmp_path / "mine.json").write_text(json.dumps(program))
+    users = [user_of("ann", n_context=3)]
+    thetas = {"mine": {"path": str(tmp_path / "mine.json")}}
+    made = make_run(tmp_path, users, variants=[variant], thetas=thetas, methods=["persona"])
+    data = data_in(made.page())
+    (call,) = (data["calls"][place] for place in data["profiles"][0]["calls"])
+    prompt = prompt_of(data, call)
+    assert prompt == made.sent[call["key"]]
+    assert prompt[-1].content.count("--- Choice") == 3
+    assert ("Say who this is." in prompt[-1].content) == (variant == "corrected+mine")
+    # A Theta whose file is gone costs the prompt, not the page.
+    (tmp_path / "mine.json").unlink()
+    data = data_in(made.page())
+    assert (data["calls"][data["profiles"][0]["calls"][0]]["prompt"] is None) == (variant == "corrected+mine")
+
+
+def test_a_persona_that_was_made_of_nothing_and_one_whose_input_was_shortened(tmp_path: Path) -> None:
+    made = make_run(tmp_path, [user_of("ann", n_context=3)], variants=["as_published"], methods=["persona"])
+    (path,) = Plan(made.config).profile_paths()
+    (profile,) = read_records(Path(path), Profile)
+    settings, (sent,) = PersonaSettings(max_tokens=1024), profile.calls
+    spec = made.config.models["m"].spec("m")
+    for kept in ((), profile.plain_demonstrations[-1:]):
+        key = request_key(spec.identity, Request(persona_messages(kept, settings), max_tokens=1024))
+        pairs = profile.persona_pairs if kept else ()
+        changed = {"calls": (sent.model_copy(update={"key": key}),), "persona_pairs": pairs}
+        write_records(Path(path), [profile.model_copy(update=changed)])
+        data = data_in(made.page())
+        (call,) = (data["calls"][place] for place in data["profiles"][0]["calls"])
+        assert prompt_of(data, call) == persona_messages(kept, settings)
+
+
+def test_criteria_and_the_scores_on_them_are_built_again(tmp_path: Path) -> None:
+    answer = "Weight 3: brief\nCriterion 1: First 7, Second 4\n"
+    made = make_run(tmp_path, [user_of("ann", 2)], answer=answer, methods=["criteria"])
+    data = data_in(made.page())
+    # A persona; criteria and two scores of each of two pairs.
+    assert len(data["calls"]) == len(made.sent) == 1 + 2 * 3
+    assert all(prompt_of(data, call) == made.sent[call["key"]] for call in data["calls"])
+    assert [call["swapped"] for call in data["calls"]].count(None) == 1 + 2
+    made.config.store.unlink()
+    lost = data_in(made.page())
+    assert sum(call["prompt"] is None for call in lost["calls"]) == 4
 
 
 def test_history_is_shown_as_far_as_it_fitted(tmp_path: Path) -> None:

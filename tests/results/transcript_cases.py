@@ -10,18 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from personalrm.candidates import labelled
 from personalrm.config import Config
 from personalrm.config_load import parse_config, write_resolved
-from personalrm.judge import fitted, judge_pairs
+from personalrm.judge import fitted
 from personalrm.llm.key import request_key
 from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import Message, ModelSpec, Request, Response, Usage
 from personalrm.methods import parse_method, visible_part
-from personalrm.persona import PersonaSettings, persona_messages
+from personalrm.persona import persona_messages
 from personalrm.plan import Plan
 from personalrm.recording import Recorder
 from personalrm.records import Demonstration, JudgedUser, PreferencePair, Profile, Turn, UserData, write_records
-from personalrm.stages.settings import judge_settings, method_id
+from personalrm.stages.settings import judge_settings, learned_settings, method_id
 from personalrm.stages.transcripts import transcripts_stage
 
 
@@ -120,19 +121,25 @@ def make_run(
 
 
 async def _profile(model: StoringModel, user: UserData, persona: str, config: Config) -> Profile:
-    shown = tuple(Demonstration(pair=pair, swapped=True, reasoning=f"so: {persona}") for pair in user.part("context"))
-    settings = PersonaSettings(max_tokens=config.learn.persona.max_tokens)
+    """As if the search had won with a reasoned demonstration and, where there are more pairs, with labelled ones."""
+    (variant,) = config.variants
+    learned, (first, *rest) = learned_settings(config, "m", variant), user.part("context")
+    settings, reasoned = learned.persona, Demonstration(pair=first, swapped=True, reasoning=f"so: {persona}")
+    judgements = (*(labelled(pair, learned.search.salt) for pair in rest), reasoned)
+    shown = judgements if learned.search.repairs.labelled_demos else (reasoned,)
     recorder = Recorder(model, "persona")
-    await recorder.complete(Request(persona_messages(shown, settings), max_tokens=settings.max_tokens))
+    messages = persona_messages(judgements, settings)
+    await recorder.complete(Request(messages, max_tokens=settings.max_tokens, json_schema=settings.schema))
     return Profile(
         dataset="people",
         user_id=user.user_id,
         model="m",
-        variant="corrected",
+        variant=variant,
         k=0,
         draw=0,
         status="ok",
         persona=persona,
+        persona_pairs=tuple(judgement.pair.pair_id for judgement in judgements),
         demonstrations=shown,
         plain_demonstrations=shown,
         calls=recorder.calls,
@@ -145,7 +152,7 @@ async def _judged(model: StoringModel, user: UserData, profile: Profile, config:
     row = JudgedUser(
         dataset="people",
         user_id=user.user_id,
-        variant="corrected" if learned else "baseline",
+        variant=profile.variant if learned else "baseline",
         profile_model="m" if learned else None,
         judge_model=None if use.method.needs == "nothing" else "m",
         method=method_id(method, "text"),
@@ -157,8 +164,9 @@ async def _judged(model: StoringModel, user: UserData, profile: Profile, config:
         return row.model_copy(update={"status": "empty", "reason": "no test pairs"})
     shown = use.method.show(visible_part(user), profile)
     assert shown is not None
-    settings, pairs = judge_settings(config.models["m"], "text"), user.part("test")
-    verdicts = await judge_pairs(model, pairs, fitted(shown, pairs, settings, model.spec.context_length), settings)
+    settings, pairs, judge = judge_settings(config.models["m"], "text"), user.part("test"), use.method.judge
+    held = fitted(shown, pairs, settings, model.spec.context_length, judge.messages)
+    verdicts = await judge.pairs(model, pairs, held, settings)
     return row.model_copy(update={"verdicts": verdicts})
 
 

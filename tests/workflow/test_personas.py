@@ -12,6 +12,8 @@ import pytest
 from support.scripted_judge import Answer, judge
 from support.scripted_server import ScriptedServer
 
+from personalrm.records import Profile, read_records
+
 from .conftest import Project, small_config, write_votes
 
 COLOURS = {"ann": "amber", "ben": "beryl", "cy": "coral", "dee": "denim"}
@@ -73,7 +75,7 @@ def config(url: str) -> dict[str, Any]:
     }
     made["learn"] |= {"bootstrap": {"attempts": 1, "max_tokens": 32}, "rebootstrap": False}
     made["learn"]["search"] |= {"num_search_candidates": 0, "special_candidates": ["labelled"]}
-    made["analysis"] = {"fidelity": {}, "axes": {"asked": "big"}}
+    made["analysis"] = {"fidelity": {}, "axes": {"asked": "big", "disjoint": ["halves", "types"]}}
     return made
 
 
@@ -89,12 +91,18 @@ def made(tmp_path: Path) -> Project:
 def test_fidelity_and_axes_are_those_computed_by_hand(made: Project) -> None:
     with ScriptedServer(reader) as server:
         made.config = config(server.url)
-        targets = ["tables/fidelity.csv", "tables/axes.csv", "figures/axes.pdf", "manifest.json"]
+        targets = ["tables/fidelity.csv", "tables/axes.csv", "figures/axes.pdf", "tables/cost.csv", "manifest.json"]
         made.snakemake(*(f"results/small/{target}" for target in targets))
         manifest = json.loads((made.run / "manifest.json").read_text())
-        # No method shows a profile here, so that these calls alone count: fidelity of three users in two orders by two
-        # models, one call for the axes, two for each of eight personas.
-        assert manifest["usage"]["calls"] == 3 * 2 * 2 + 1 + 8 * 2
+        # No method shows a profile here. Fidelity of three users in two orders by two models, one call for the axes,
+        # two for each of eight personas (those from halves have the same words); beside them what these rest on.
+        asked = {"fidelity": 3 * 2 * 2, "axes": 1, "tag": 8 * 2}
+        cost = pd.read_csv(made.run / "tables/cost.csv")
+        stages = cost[(cost["level"] == "stage") & (cost["step"] == "all")].groupby("stage")[["calls", "jobs"]].sum()
+        assert {stage: int(stages.loc[stage, "calls"]) for stage in asked} == asked
+        assert [int(stages.loc[stage, "jobs"]) for stage in asked] == [4, 1, 2 * 2 * 3]
+        learned = int(stages.loc[["bootstrap", "profile"], "calls"].sum())
+        assert manifest["usage"]["calls"] == sum(asked.values()) + learned == server.count
         shown = "\n".join(str(body) for body in server.requests if "Description First:" in str(body))
         assert "Question" not in shown, "no vote of the user may reach the judge of fidelity"
         # Another judge asks for its verdicts alone: no persona is learned or tagged again.
@@ -115,10 +123,28 @@ def test_fidelity_and_axes_are_those_computed_by_hand(made: Project) -> None:
     sentences = axes[(axes["part"] == "sentences") & (axes["profile_model"] == "big")].set_index("name")
     assert sentences["share"].to_dict() == {"values": 50, "topic": 0, "format": 50, "other": 0}
     agreement = axes[axes["part"] == "agreement"]
-    assert agreement[["name", "profile_model", "k"]].to_numpy().tolist() == [["models", "big, tiny", "all"]]
+    assert agreement[["name", "profile_model", "k"]].to_numpy().tolist() == [
+        ["models", "big, tiny", "all"],
+        *([name, model, "-"] for model in ("big", "tiny") for name in ("halves", "types")),
+    ]
     # All agree on Length; on Colour each agrees with one of three others.
-    assert agreement["share"].tolist() == [100]
-    assert agreement["share_others"].tolist() == pytest.approx([200 / 3], abs=1e-3)
+    there = agreement[agreement["name"] != "types"]
+    assert there["n_users"].tolist() == [4, 4, 4]
+    assert there["share"].tolist() == [100, 100, 100]
+    assert there["share_others"].tolist() == pytest.approx([200 / 3] * 3, abs=1e-3)
+    # Votes in our format have no types of conversation.
+    assert agreement.loc[agreement["name"] == "types", "n_users"].tolist() == [0, 0]
+    assert "not applicable" in (made.run / "tables/axes.md").read_text()
+    # A half is learned from other pairs than its counterpart: a persona prompt of two choices, and none of both.
+    rows = [
+        row
+        for path in (made.run / "profiles/people/corrected/big/khalves").glob("*.jsonl")
+        for row in read_records(path, Profile)
+    ]
+    assert sorted((row.user_id, row.draw) for row in rows) == [(user, half) for user in COLOURS for half in (0, 1)]
+    for user in COLOURS:
+        one, two = (set(row.persona_pairs) for row in rows if row.user_id == user)
+        assert (len(one), len(two), one & two) == (2, 2, set())
 
 
 def test_without_the_section_nothing_is_asked_or_made(made: Project) -> None:

@@ -1,4 +1,4 @@
-"""The persona prompt optimised on train users, through the workflow, with a model that answers by the instruction."""
+"""The persona step's variants through the workflow: a prompt optimised on train users, and personas as JSON."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from support.scripted_judge import judge
 from support.scripted_server import Answer, ScriptedServer
 
+from personalrm.persona_json import NO_OBJECT
 from personalrm.records import Profile, UserData, read_records
 from personalrm.theta import read_theta
 
@@ -25,6 +26,8 @@ def answer(body: dict[str, Any]) -> Answer | str:
         return "Choices of several people."
     if "Describe the taste, way" in last:
         return f"A person described {last.rsplit('way', 1)[1].strip()}"
+    if "response_format" in body:
+        return '{"unsure": [], "likes":\n["short words"], "dislikes": []}' if len(last) % 2 else "Likes words."
     return judge(body)
 
 
@@ -38,14 +41,14 @@ def test_a_theta_is_found_on_train_users_who_then_have_no_row(tmp_path: Path) ->
             "models": {model: config["models"][model]},
             "k": ["all"],
             "draws": 1,
-            "variants": ["corrected", "corrected+ours"],
+            "variants": ["corrected", "corrected+ours", "corrected+json"],
             "thetas": {"ours": {"optimise": {"num_candidates": 8, "num_trials": 12, "max_demos": 0}}},
             "transfer": {},
             "learn": config["learn"] | {"models": [model]},
         }
         project = Project(tmp_path / "work", config)
         write_votes(project.folder / "votes.jsonl", quickstart_votes())
-        project.snakemake("results/small/tables/main.csv")
+        project.snakemake("results/small/tables/main.csv", "results/small/tables/ablation.csv")
         program = project.run / "thetas" / "ours" / f"{model}.json"
         saved = json.loads(program.read_text(encoding="utf-8"))["metadata"]
         scores = saved["validation_accuracy_percent"]
@@ -68,6 +71,19 @@ def test_a_theta_is_found_on_train_users_who_then_have_no_row(tmp_path: Path) ->
             table = {(row["variant"], row["method"]): int(row["n_users"]) for row in csv.DictReader(stream)}
         persona = next(method for _, method in table if method.startswith("persona"))
         assert table["corrected+ours", persona] == len(people) - len(train) < table["corrected", persona] == len(people)
+
+        folder = project.run / "profiles" / dataset / "corrected+json" / model / "kall"
+        rows = [row for path in folder.glob("*.jsonl") for row in read_records(path, Profile)]
+        in_words, in_json = "Likes words.", '{"likes": ["short words"], "dislikes": [], "unsure": []}'
+        assert {row.persona for row in rows} == {in_words, in_json}
+        assert all((NO_OBJECT in row.events) == (row.persona == in_words) for row in rows)
+        shown = [str(body["messages"][0]["content"]) for body in server.requests]
+        assert any(f"user:\n{in_json}\n" in prompt for prompt in shown), "the judge is shown the one spelling"
+        with (project.run / "tables" / "ablation.csv").open(encoding="utf-8", newline="") as stream:
+            effects = [row for row in csv.DictReader(stream) if row["factor"] == "format"]
+        assert {(row["level"], row["reference"], row["n_users"]) for row in effects} == {
+            ("JSON", "text", str(len(people)))
+        }
 
         asked = server.count
         program.unlink()

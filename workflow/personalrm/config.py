@@ -15,7 +15,7 @@ from personalrm.llm.batch_settings import BatchSettings
 from personalrm.llm.store_file import JournalMode
 from personalrm.llm.types import ModelSpec
 from personalrm.methods import parse_method
-from personalrm.records import ALL_PAIRS
+from personalrm.records import ALL_PAIRS, K_NAMES
 from personalrm.search import Strategy
 from personalrm.theta_settings import ThetaSource
 from personalrm.variants import CORRECTED, parse_variant
@@ -286,6 +286,9 @@ class Config(Section):
 
     @property
     def axes_ks(self) -> list[int]:
-        """Values of k whose personas are tagged: the largest, and the largest that has several draws."""
+        """Values of k whose personas are tagged: the largest, the largest that has several draws, disjoint parts."""
+        if self.analysis.axes is None:
+            return []
         drawn = [k for k in self.ks if k != ALL_PAIRS][-1:] if self.draws > 1 else []
-        return list(dict.fromkeys([self.largest_k, *drawn])) if self.analysis.axes else []
+        parts = [k for k, name in K_NAMES.items() if name in self.analysis.axes.disjoint]
+        return list(dict.fromkeys([self.largest_k, *drawn, *parts]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from personalrm.config import Config
 from personalrm.methods import METHODS, parse_method
 from personalrm.theta_settings import ThetaOptimiser
-from personalrm.variants import parse_variant
+from personalrm.variants import JSON, parse_variant
 
 
 def cross_check(config: Config) -> list[str]:
@@ -56,6 +56,8 @@ def _thetas(config: Config) -> list[str]:
         if theta is not None and theta not in config.thetas:
             there = ", ".join(config.thetas) or "none"
             problems.append(f"variants: {name!r}: no Theta {theta!r} under 'thetas' (there are: {there})")
+    if JSON in config.thetas:
+        problems.append(f"thetas.{JSON}: variants +{JSON} have personas as JSON, give the Theta another name")
     for name, entry in config.thetas.items():
         asked = entry.optimise or ThetaOptimiser()
         problems += [

@@ -102,6 +102,19 @@ def criteria_messages(
     return load_prompt("criteria").messages(persona=shown.persona, demonstrations=demonstrations, context=pair.context)
 
 
+def criteria_request(pair: PreferencePair, shown: Shown, settings: JudgeSettings) -> Request:
+    """The first call about a pair, which derives the criteria."""
+    return Request(criteria_messages(pair, False, shown, settings), max_tokens=settings.max_tokens)
+
+
+def scores_request(
+    pair: PreferencePair, swapped: bool, criteria: Sequence[Criterion], settings: JudgeSettings
+) -> Request:
+    """The call that scores both answers in one order."""
+    messages = load_prompt("criteria_scores").messages(criteria=criteria, **pair_values(pair, swapped))
+    return Request(messages, max_tokens=settings.max_tokens)
+
+
 async def judge_by_criteria(
     model: LanguageModel, pairs: Sequence[PreferencePair], shown: Shown, settings: JudgeSettings
 ) -> tuple[Verdict, ...]:
@@ -120,8 +133,7 @@ async def _judge_pair(
     """Criteria once, then scores in both orders. What keeps the criteria from being had is the outcome of both."""
     blank = [Verdict(pair_id=pair.pair_id, swapped=swapped, outcome="unparsed") for swapped in (False, True)]
     try:
-        request = Request(criteria_messages(pair, False, shown, settings), max_tokens=settings.max_tokens)
-        response = await model.complete(request)
+        response = await model.complete(criteria_request(pair, shown, settings))
     except ModelCallError as error:
         return tuple(verdict.model_copy(update={"outcome": failure_outcome(error)}) for verdict in blank)
     outcome = "refused" if is_refused(response) else "unparsed"
@@ -139,10 +151,8 @@ async def _score(
     base: Verdict,
     settings: JudgeSettings,
 ) -> Verdict:
-    prompt = load_prompt("criteria_scores")
-    messages = prompt.messages(criteria=criteria, **pair_values(pair, bool(base.swapped)))
     try:
-        response = await model.complete(Request(messages, max_tokens=settings.max_tokens))
+        response = await model.complete(scores_request(pair, bool(base.swapped), criteria, settings))
     except ModelCallError as error:
         return base.model_copy(update={"outcome": failure_outcome(error)})
     return text_verdict(base, response, lambda text: compare(criteria, parse_scores(text, len(criteria))))

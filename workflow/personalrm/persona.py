@@ -11,26 +11,35 @@ from personalrm.judge import LABELS, PromptStyle
 from personalrm.llm import tokens
 from personalrm.llm.types import LanguageModel, Message, Request
 from personalrm.parsing import whole_sentences
+from personalrm.persona_json import NO_OBJECT, canonical_persona, json_schema
 from personalrm.prompting import Prompt, load_prompt
 from personalrm.records import Demonstration
 from personalrm.theta import Theta
+from personalrm.variants import JSON, PersonaFormat
 
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class PersonaSettings:
-    """Prompt style and length of the persona in tokens; `shortening` as in `variants.Repairs`; an optimised `theta`."""
+    """Prompt style and length of the persona in tokens; `shortening` as in `variants.Repairs`; an optimised `theta`,
+    for the `format` "text" alone."""
 
     style: PromptStyle = "standard"
     max_tokens: int = 512
     shortening: bool = True
     theta: Theta | None = None
+    format: PersonaFormat = "text"
 
     @property
     def prompt(self) -> Prompt:
-        """The prompt file of the style."""
-        return load_prompt(f"persona_{self.style}")
+        """The prompt file of the style and format."""
+        return load_prompt(f"persona_json_{self.style}" if self.format == JSON else f"persona_{self.style}")
+
+    @property
+    def schema(self) -> str | None:
+        """The JSON schema of the answer; None for text."""
+        return json_schema(self.style) if self.format == JSON else None
 
 
 class Induced(NamedTuple):
@@ -74,6 +83,7 @@ async def induce_persona(
     model: LanguageModel, demonstrations: Sequence[Demonstration], settings: PersonaSettings
 ) -> Induced:
     """Persona of one user. Input that does not fit is shortened by whole judgements, the first first, and so recorded.
+    Where JSON is asked for, an answer that is none is kept as text, and so recorded.
 
     Raises ModelCallError as the port does; ContextOverflow if even a single judgement does not fit, or where nothing is
     shortened.
@@ -84,11 +94,15 @@ async def induce_persona(
 
     dropped = 0
     if settings.shortening:
-        text, dropped = await ask_shortened(model, demonstrations, build, settings.max_tokens)
+        text, dropped = await ask_shortened(model, demonstrations, build, settings.max_tokens, settings.schema)
     else:
-        text = await _ask(model, build(demonstrations), settings.max_tokens)
+        text = await _ask(model, build(demonstrations), settings.max_tokens, settings.schema)
     persona = whole_sentences(text.words) if text.cut else text.words
     events = [f"persona input shortened by {dropped} of {len(demonstrations)} judgements"] if dropped else []
+    if persona and settings.format == JSON:
+        read = canonical_persona(text.words, settings.style)
+        events += [NO_OBJECT] if read is None else []
+        persona = persona if read is None else read
     if not persona:
         events.append("the model wrote an empty persona")
     return Induced(persona or None, tuple(events))
@@ -106,8 +120,10 @@ async def ask_shortened(
     items: Sequence[Item],
     build: Callable[[Sequence[Item]], tuple[Message, ...]],
     max_tokens: int,
+    schema: str | None = None,
 ) -> tuple[Written, int]:
     """One call about several items, and how many of them (whole ones, the first first) had to be left out to fit.
+    The answer is held to a JSON `schema` by backends that can.
 
     Raises ModelCallError as the port does; ContextOverflow if even a single item does not fit.
     """
@@ -117,15 +133,17 @@ async def ask_shortened(
         kept.pop(0)
     while True:
         try:
-            return await _ask(model, build(kept), max_tokens), len(items) - len(kept)
+            return await _ask(model, build(kept), max_tokens, schema), len(items) - len(kept)
         except ContextOverflow:
             if len(kept) <= 1:
                 raise
             kept.pop(0)
 
 
-async def _ask(model: LanguageModel, messages: tuple[Message, ...], max_tokens: int) -> Written:
-    response = await model.complete(Request(messages=messages, max_tokens=max_tokens))
+async def _ask(
+    model: LanguageModel, messages: tuple[Message, ...], max_tokens: int, schema: str | None = None
+) -> Written:
+    response = await model.complete(Request(messages=messages, max_tokens=max_tokens, json_schema=schema))
     text = response.text.strip()
     if not text:
         return Written("", False)

@@ -13,19 +13,20 @@ from personalrm.benchmark.settings import ProcessedDataset, parquet_of
 from personalrm.config import Config
 from personalrm.errors import ConfigError
 from personalrm.files import canonical_json
-from personalrm.records import ALL_PAIRS
+from personalrm.records import K_NAMES
 from personalrm.stages.settings import judged_methods
 from personalrm.variants import parse_variant
 
 
 def read_k(text: str) -> int:
     """Value of the wildcard k."""
-    return ALL_PAIRS if text == "all" else int(text)
+    named = {name: k for k, name in K_NAMES.items()}
+    return named[text] if text in named else int(text)
 
 
 def show_k(k: int) -> str:
     """The wildcard k of a value."""
-    return "all" if k == ALL_PAIRS else str(k)
+    return K_NAMES.get(k, str(k))
 
 
 class Plan:
@@ -220,6 +221,19 @@ class Plan:
             for variant in config.variants
             for model in config.axes_models
             for k in config.axes_ks
+            for path in self.profiles_of(dataset, variant, model, k)
+        ]
+
+    def analysed_profiles(self) -> list[str]:
+        """Files of profiles whose personas are analysed, each once."""
+        config = self.config
+        wanted = [(model, config.largest_k) for model, _ in config.fidelity_pairs]
+        wanted += [(model, k) for model in config.axes_models for k in config.axes_ks]
+        return [
+            path
+            for dataset in config.datasets
+            for variant in config.variants
+            for model, k in dict.fromkeys(wanted)
             for path in self.profiles_of(dataset, variant, model, k)
         ]
 

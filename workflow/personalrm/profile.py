@@ -13,6 +13,7 @@ from personalrm.files import stable_hash
 from personalrm.judge import Shown, failure_outcome
 from personalrm.llm.types import LanguageModel
 from personalrm.memory import MemorySettings, Remembered, remember
+from personalrm.parts import N_PARTS, part_of, why_none
 from personalrm.persona import Induced, PersonaSettings, induce_persona
 from personalrm.recording import Recorder
 from personalrm.records import ALL_PAIRS, CallRef, Demonstration, PreferencePair, Profile, UserData, UserTraces
@@ -45,8 +46,10 @@ def with_theta(settings: ProfileSettings, theta: Theta | None) -> ProfileSetting
 def context_subset(pairs: Sequence[PreferencePair], k: int, draw: int, seed: int) -> tuple[PreferencePair, ...]:
     """The first k context pairs of a seeded order, oldest first; k = `ALL_PAIRS` takes all.
 
-    Subsets of one draw are nested: k = 3 contains the pairs of k = 1.
+    Subsets of one draw are nested: k = 3 contains the pairs of k = 1. For the names of parts it is one of these.
     """
+    if k in N_PARTS:
+        return part_of(pairs, k, draw, seed)
     if k == ALL_PAIRS or k >= len(pairs):
         return tuple(pairs)
     drawn = sorted(pairs, key=lambda pair: stable_hash(str(seed), str(draw), pair.user_id, pair.pair_id))
@@ -58,7 +61,8 @@ async def learn_profile(
     model: LanguageModel, user: UserData, traces: UserTraces, k: int, draw: int, settings: ProfileSettings
 ) -> Profile:
     """Profile of one user. A failed call gives a profile with status `failed` and the reason; a user without context
-    pairs one with status `empty`. Permanent errors of the provider are raised.
+    pairs one with status `empty`. Permanent errors of the provider are raised. From a part of the context (`parts.py`)
+    the persona alone is learned.
     """
     recorders = {stage: Recorder(model, stage) for stage in PROFILE_STAGES}
     base = Profile(
@@ -73,10 +77,11 @@ async def learn_profile(
     )
     pairs = context_subset(user.part("context"), k, draw, settings.seed)
     if not pairs:
-        reason = user.excluded or "no context pairs"
+        undivided = k in N_PARTS and user.part("context")
+        reason = user.excluded or (why_none(k) if undivided else "no context pairs")
         return base.model_copy(update={"status": "empty", "reason": reason})
     try:
-        learned = await _stages(recorders, user, pairs, traces, settings)
+        learned = await _stages(recorders, user, pairs, traces, settings, persona_alone=k in N_PARTS)
     except ModelCallError as error:
         outcome = failure_outcome(error)
         learned = {"status": "failed", "reason": f"{outcome}: {error}"}
@@ -106,6 +111,8 @@ async def _stages(
     pairs: Sequence[PreferencePair],
     traces: UserTraces,
     settings: ProfileSettings,
+    *,
+    persona_alone: bool,
 ) -> dict[str, Any]:
     wanted = {pair.pair_id for pair in pairs}
     first = {key: trace for key, trace in verified(traces.traces).items() if key in wanted}
@@ -115,6 +122,17 @@ async def _stages(
     induced = Induced(None, ("no judgement to induce a persona from",))
     if judgements or not settings.search.repairs.fallback:
         induced = await induce_persona(models["persona"], judgements, settings.persona)
+    events, traced = (*plain.events, *fallback, *induced.events), f"{len(first)} of {len(pairs)} pairs have a trace"
+    learned: dict[str, Any] = {
+        "persona": induced.persona,
+        "persona_pairs": tuple(judgement.pair.pair_id for judgement in judgements),
+        "plain_demonstrations": plain.demonstrations,
+        "search": {"plain": plain.candidates},
+        "winners": {"plain": plain.seed},
+        "events": (*events, traced),
+    }
+    if persona_alone:
+        return learned
     second = first
     if settings.rebootstrap and induced.persona:
         known = Shown(persona=induced.persona)
@@ -131,22 +149,12 @@ async def _stages(
     remembered = Remembered((), ())
     if settings.memory is not None:
         remembered = await remember(models["memory"], pairs, settings.memory)
-    return {
-        "persona": induced.persona,
+    return learned | {
         "memory": remembered.facts,
-        "persona_pairs": tuple(judgement.pair.pair_id for judgement in judgements),
-        "plain_demonstrations": plain.demonstrations,
         "demonstrations": final.demonstrations,
-        "search": {"plain": plain.candidates, "with_persona": final.candidates},
-        "winners": {"plain": plain.seed, "with_persona": final.seed},
-        "events": (
-            *plain.events,
-            *fallback,
-            *induced.events,
-            *final.events,
-            *remembered.events,
-            f"{len(first)} of {len(pairs)} pairs have a trace",
-        ),
+        "search": {**learned["search"], "with_persona": final.candidates},
+        "winners": {**learned["winners"], "with_persona": final.seed},
+        "events": (*events, *final.events, *remembered.events, traced),
     }
 
 

@@ -223,6 +223,13 @@ BASELINE = "baseline"
 ALL_PAIRS = 0
 """Value of `k` that stands for all context pairs of a user."""
 
+HALVES, TYPES = -2, -1
+"""Values of `k` that stand for disjoint parts of the context, a draw each (`parts.py`): two halves of the
+conversations; conversations of one type."""
+
+K_NAMES: dict[int, str] = {ALL_PAIRS: "all", HALVES: "halves", TYPES: "types"}
+"""Names of the values of `k` that are no numbers of pairs, in the config, folders and tables."""
+
 
 def read_records(path: Path, kind: type[R]) -> Iterator[R]:
     """Yield the records of a JSON-lines file one by one, in constant memory.

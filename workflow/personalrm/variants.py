@@ -4,16 +4,21 @@
 `corrected` has every repair. `as_published-with-<repair>` and `corrected-without-<repair>` differ by one, so that
 an ablation can say which of them matters. Two things are repaired everywhere, because no result could be trusted
 with them: an outage never counts as a wrong verdict (D14), and the coin of presentation is seeded by the pair's
-content (D12).
+content (D12). Behind a `+` stands what changes the persona step alone: `+<theta>` an optimised prompt, `+json`
+personas as JSON (`persona_json.py`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Literal
 
 from personalrm.errors import ConfigError
 
 PUBLISHED, CORRECTED = "as_published", "corrected"
+PersonaFormat = Literal["text", "json"]
+JSON: PersonaFormat = "json"
+"""Stands behind the `+` of variants whose personas are JSON; no Theta can have this name."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +62,21 @@ VARIANTS: dict[str, Repairs] = _known()
 
 @dataclass(frozen=True)
 class Variant:
-    """A variant as the config names it: `corrected`, or `corrected+<theta>` with an optimised persona prompt."""
+    """A variant as the config names it: `corrected`, `corrected+<theta>` with an optimised persona prompt, or
+    `corrected+json`. Not both: a Theta is an instruction to write text."""
 
     repairs: Repairs
     theta: str | None
+    persona_format: PersonaFormat = "text"
 
 
 def parse_variant(name: str) -> Variant:
     """Read a name. Raises ConfigError for an unknown one; whether there is such a Theta is the config's affair."""
-    base, plus, theta = name.partition("+")
-    if base not in VARIANTS or (plus and not theta):
-        raise ConfigError(f"variants: no variant {name!r}; known: {', '.join(VARIANTS)}, and each with +<theta>")
-    return Variant(VARIANTS[base], theta or None)
+    base, plus, asked = name.partition("+")
+    if base not in VARIANTS or (plus and not asked):
+        raise ConfigError(
+            f"variants: no variant {name!r}; known: {', '.join(VARIANTS)}, and each with +<theta> or +{JSON}"
+        )
+    if asked == JSON:
+        return Variant(VARIANTS[base], None, JSON)
+    return Variant(VARIANTS[base], asked or None)

@@ -1,7 +1,8 @@
 """Accounts: numbers reported of SynthesizeMe beside ours, and what the run took.
 
 INPUTS   data/verdicts.parquet, data/calls.parquet, tables/main.csv, resources/reported/{synthesizeme,models}.csv,
-         data/<dataset>/ratings/…, data/<dataset>/panel/… (where the config has filters that ask models);
+         data/<dataset>/ratings/…, data/<dataset>/panel/… (where the config has filters that ask models), profiles/…, analysis/… (where it
+         has analyses of personas);
          for cost also benchmarks/… and the store, as they are at that moment
 OUTPUTS  tables/{reported,cost}.{csv,md,tex,html}, figures/{reported,cost}.{pdf,svg,png,txt} (txt: the caption)
 """
@@ -83,6 +84,10 @@ rule table_cost:
         main=f"{RUN}/tables/main.csv",
         ratings=[path for name in PLAN.filtered for path in PLAN.rating_paths(name)],
         panels=[path for name in PLAN.filtered for path in PLAN.panel_paths(name)],
+        profiles=PLAN.analysed_profiles(),
+        fidelity=PLAN.fidelity_paths(),
+        axes=PLAN.axes_paths(),
+        tags=PLAN.tag_paths(),
     output:
         csv=f"{RUN}/tables/cost.csv",
         md=f"{RUN}/tables/cost.md",
@@ -109,6 +114,7 @@ rule table_cost:
         raters={
             name: PLAN.rater(name) for name in PLAN.filtered if PLAN.rating_paths(name)
         },
+        asked=CONFIG.axes_asked,
     message:
         "Making the table of cost"
     script:

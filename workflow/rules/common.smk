@@ -32,7 +32,7 @@ wildcard_constraints:
     judge=support.either(CONFIG.models),
     variant=support.either(CONFIG.variants),
     shard=r"[a-z0-9-]+",
-    k=r"\d+|all",
+    k=r"\d+|all|halves|types",
 
 
 def threads_for(*models):

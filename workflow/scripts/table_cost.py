@@ -6,10 +6,13 @@
 | input.main           | main.csv of `table_main`: accuracies                                           |
 | input.ratings        | files of ratings of the data sets' filters (none where nothing is rated)       |
 | input.panels         | files of panel votes of the filters (none without a panel)                     |
+| input.profiles       | files of profiles whose personas are analysed (none without analyses)          |
+| input.fidelity, axes, tags | files of the analyses of personas                                        |
 | params.benchmarks    | folder of Snakemake's benchmark files: seconds of the jobs                     |
 | params.store         | store of responses: cached tokens; it may be gone                              |
 | params.models        | names of the config's models                                                   |
 | params.raters        | data set to the model that rates its pairs                                     |
+| params.asked         | the model that names axes and tags personas (None where none does)             |
 | output.csv           | all columns of `cost_table.COST_COLUMNS`; dollars, seconds, percent            |
 | output.md, tex, html | the same for people; must stand beside the csv under the same name             |
 
@@ -19,7 +22,7 @@ Seconds and cached tokens differ from run to run, and so do these files.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.results.cost_sources import cached_tokens, filter_calls, job_times
+from personalrm.results.cost_sources import analysis_calls, cached_tokens, filter_calls, job_times
 from personalrm.results.cost_table import cost_table
 from personalrm.results.cost_text import COST_CAPTION, cost_blocks, cost_notes
 from personalrm.results.main_table import read_main_table
@@ -34,13 +37,15 @@ def main(snakemake: "Snakemake") -> None:
     """Compute the table and write its four formats."""
     files, params = snakemake.input, snakemake.params
     calls = read_frame(Path(files.calls))
-    filters = list(filter_calls(map(Path, files.get("ratings", [])), map(Path, files.get("panels", []))))
-    keys = sorted({*calls["key"].astype(str), *(call.ref.key for call in filters)})
+    filters = (map(Path, files.get(name, [])) for name in ("ratings", "panels"))
+    analyses = (map(Path, files.get(name, [])) for name in ("profiles", "fidelity", "axes", "tags"))
+    others = [*filter_calls(*filters), *analysis_calls(*analyses)]
+    keys = sorted({*calls["key"].astype(str), *(call.ref.key for call in others)})
     table = cost_table(
         calls,
         read_main_table(Path(files.main)),
-        filters=filters,
-        times=job_times(Path(params.benchmarks), list(params.models), dict(params.raters)),
+        others=others,
+        times=job_times(Path(params.benchmarks), list(params.models), dict(params.raters), params.asked),
         cached=cached_tokens(Path(params.store), keys),
     )
     write_table(

@@ -3,7 +3,7 @@ published, these are ours)."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,7 +31,8 @@ class AxesSettings(BaseModel):
 
     `models` are those whose personas are read (all of `learn.models`), `asked` the model that names the axes of a data
     set and tags the personas (the first of `models`). It is shown at most `max_personas` of them, and at most
-    `max_axes` of its axes are kept.
+    `max_axes` of its axes are kept. `disjoint` learns personas from disjoint parts of each user's context, too
+    (`personalrm.parts`), to see how far these agree: `halves` of the conversations, conversations of different `types`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +40,7 @@ class AxesSettings(BaseModel):
     asked: str | None = None
     max_personas: Positive = 60
     max_axes: Positive = 12
+    disjoint: list[Literal["halves", "types"]] = []
     max_tokens: Positive = 1024
 
 

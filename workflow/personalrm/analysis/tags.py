@@ -15,7 +15,8 @@ from typing import TypeVar
 from personalrm.analysis.records import KINDS, TAGS, Axis, Kind, Tag
 from personalrm.judge import PromptStyle, label_request
 from personalrm.llm.types import Request
-from personalrm.parsing import numbered_choices, read_labels, sentences
+from personalrm.parsing import numbered_choices, read_labels
+from personalrm.persona_json import statements
 from personalrm.prompting import Prompt, load_prompt
 from personalrm.recording import Listener
 
@@ -51,7 +52,7 @@ async def tag_axes(
 
 async def tag_sentences(model: Listener, persona: str, question: TagQuestion) -> tuple[Kind | None, ...]:
     """What each sentence of the persona is about; None where the answer can not be read."""
-    parts = sentences(persona)[:MOST_SENTENCES]
+    parts = statements(persona)[:MOST_SENTENCES]
     prompt = question.prompts[1]
     if question.style == "compact":
         return tuple(await asyncio.gather(*(choose(model, prompt, KINDS, sentence=part) for part in parts)))

@@ -255,6 +255,8 @@ def what_was_not_run(config: Config, made: Sequence[str], known: Sequence[str]) 
 _REASONS: dict[str, str] = {
     "transfer": "transfer.pairs lists no pair of models",
     "filter_sensitivity": "no data set has filters that ask models",
+    "fidelity": "analysis.fidelity is not set",
+    "axes": "analysis.axes is not set",
     "demographics": "needs data with a survey (PRISM), and demographics under methods",
 }
 """Why a table or figure is not in a run, where more can be said than that the config does not ask for it."""

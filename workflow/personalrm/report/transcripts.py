@@ -12,16 +12,12 @@ from typing import Any
 
 from personalrm.config import Config
 from personalrm.files import stable_hash
-from personalrm.judge import fitted, judge_request
 from personalrm.llm.key import request_key
 from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import Message, Request, Response
-from personalrm.methods import visible_part
-from personalrm.persona import persona_messages
 from personalrm.records import Demonstration, JudgedUser, PreferencePair, Profile, UserData, Verdict
+from personalrm.report.rebuilt import Rebuilder
 from personalrm.results.labels import k_label, method_label
-from personalrm.stages.judging import pairs_of
-from personalrm.stages.settings import judge_settings, profile_settings, read_method_id
 
 Fields = dict[str, Any]
 UserKey = tuple[str, str]
@@ -69,8 +65,8 @@ class Transcripts:
     """
 
     def __init__(self, config: Config, store: ResponseStore | None) -> None:
-        self._config = config
         self._store = store
+        self._again = Rebuilder(config, store)
         self._texts, self._messages = _Table(), _Table()
         self._known: dict[UserKey, tuple[int, UserData]] = {}
         self._users: list[Fields] = []
@@ -99,8 +95,9 @@ class Transcripts:
     def add_profile(self, profile: Profile) -> None:
         """A profile, before the verdicts that show it."""
         place, dataset = len(self._profiles), profile.dataset
+        user_place, user = self._known[dataset, profile.user_id]
         self._profile_of[_profile_key(profile, profile.model)] = place, profile
-        self._users[self._known[dataset, profile.user_id][0]]["profiles"].append(place)
+        self._users[user_place]["profiles"].append(place)
         self._profiles.append(
             {
                 **profile.model_dump(include={"model", "variant", "draw", "status", "reason", "persona"}),
@@ -109,7 +106,7 @@ class Transcripts:
                 "events": list(profile.events),
                 "demonstrations": [self._demonstration(dataset, shown) for shown in profile.demonstrations],
                 "plain": [self._demonstration(dataset, shown) for shown in profile.plain_demonstrations],
-                "calls": self._persona_calls(profile),
+                "calls": self._persona_calls(profile, user),
             }
         )
 
@@ -128,7 +125,9 @@ class Transcripts:
                 "profile": place,
             }
         )
-        self._rebuild(row, user, profile)
+        wanted = {key for verdict in row.verdicts for key in verdict.calls}
+        for request, swapped in self._again.verdicts(row, user, profile):
+            self._keep(self._again.identity(str(row.judge_model)), request, wanted, swapped)
         by_pair: dict[str, list[Verdict]] = {}
         for verdict in row.verdicts:
             by_pair.setdefault(verdict.pair_id, []).append(verdict)
@@ -161,31 +160,12 @@ class Transcripts:
         calls = [self._calls.add(key) for key in verdict.calls]
         return [verdict.swapped, verdict.outcome, verdict.said, verdict.log_odds, calls]
 
-    def _rebuild(self, row: JudgedUser, user: UserData, profile: Profile | None) -> None:
-        """Build the requests of a row again, and keep the prompts of those whose key a verdict names."""
-        if row.judge_model is None or not row.verdicts:
-            return
-        entry = self._config.models[row.judge_model]
-        use, mode = read_method_id(row.method)
-        settings, pairs = judge_settings(entry, mode), pairs_of(user, use)
-        shown = use.method.show(visible_part(user), profile)
-        if shown is None:
-            return
-        shown = fitted(shown, pairs, settings, entry.context_length)
-        identity = entry.spec(row.judge_model).identity
-        wanted = {key for verdict in row.verdicts for key in verdict.calls}
-        for pair in pairs:
-            for swapped in (False, True):
-                self._keep(identity, judge_request(pair, swapped, shown, settings), wanted, swapped)
-
-    def _persona_calls(self, profile: Profile) -> list[int]:
-        """Calls that wrote the persona; where the input did not fit, the oldest judgements had been left out."""
+    def _persona_calls(self, profile: Profile, user: UserData) -> list[int]:
+        """Calls that wrote the persona."""
         wanted = {ref.key for ref in profile.calls if ref.stage == "persona"}
-        settings = profile_settings(self._config, profile.model, profile.variant).persona
-        identity = self._config.models[profile.model].spec(profile.model).identity
-        for start in range(len(profile.plain_demonstrations)):
-            messages = persona_messages(profile.plain_demonstrations[start:], settings)
-            if self._keep(identity, Request(messages, max_tokens=settings.max_tokens), wanted, None):
+        identity = self._again.identity(profile.model)
+        for request in self._again.personas(profile, user):
+            if self._keep(identity, request, wanted, None):
                 break
         return [self._calls.add(key) for key in sorted(wanted)]
 

@@ -1,7 +1,7 @@
 """What a way of judging is made of: the one registry from the names of methods and variants to levels of factors.
 
 Methods are those of `BASES`, variants those of `personalrm.variants`: `<variant>`, `<variant>-with-<repair>` and
-`<variant>-without-<repair>`, each with `+<theta>` or without.
+`<variant>-without-<repair>`, each with `+<theta>`, `+json` or neither.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from personalrm.results.comparison_sheets import METHOD, VARIANT, Key
 from personalrm.results.comparisons import method_parts
 from personalrm.results.labels import NOT_APPLICABLE
+from personalrm.variants import JSON
 
 Levels = Mapping[str, str]
 """Factor to level; "-" where the way of judging has no such thing."""
@@ -19,6 +20,7 @@ YES, NO = "yes", "no"
 FACTORS: dict[str, str] = {
     "demonstrations": "Demonstrations",
     "persona": "Persona",
+    "format": "Persona format",
     "theta": "Θ",
     "variant_of": "Variant",
     "repair": "Single repair",
@@ -34,6 +36,7 @@ BASES: dict[str, tuple[str, str]] = {
 REFERENCES: dict[str, str] = {
     "demonstrations": NO,
     "persona": NO,
+    "format": "text",
     "theta": NO,
     "variant_of": "as_published",
     "repair": "none",
@@ -58,14 +61,17 @@ def levels_of(key: Key) -> dict[str, str] | None:
     levels = dict.fromkeys(FACTORS, NOT_APPLICABLE) | {"demonstrations": demonstrations, "persona": persona}
     if base == "default":
         return levels
-    variant, _, theta = key[VARIANT].partition("+")
+    variant, _, added = key[VARIANT].partition("+")
     repair = REFERENCES["repair"]
     for word in ("with", "without"):
         if f"-{word}-" in variant:
             variant, _, name = variant.partition(f"-{word}-")
             repair = f"{word} {name}"
     levels |= {"variant_of": variant, "repair": repair}
-    return levels | {"theta": theta or NO} if persona == YES else levels
+    if persona == YES:
+        as_json = added == JSON
+        levels |= {"format": "JSON" if as_json else "text", "theta": NO if as_json else added or NO}
+    return levels
 
 
 def changed_factor(first: Levels, second: Levels) -> str | None:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from personalrm.analysis.records import KINDS, TAGS, Axis, AxisSet, TaggedPersona
-from personalrm.records import read_records
+from personalrm.parts import N_PARTS
+from personalrm.records import K_NAMES, read_records
 from personalrm.results.axes_agreement import UNREAD, Codes, agreement
 from personalrm.results.comparisons import Value, percent, read_table, seed_of
-from personalrm.results.labels import k_label
+from personalrm.results.labels import NOT_APPLICABLE, k_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +25,8 @@ PREVALENCE, SENTENCES, AGREEMENT = "axis", "sentences", "agreement"
 """Parts of the table."""
 MODELS, DRAWS = "models", "draws"
 """Names of the rows of agreement: personas of one user by two models; from two draws of context pairs."""
+PARTS: tuple[str, ...] = tuple(K_NAMES[k] for k in N_PARTS)
+"""Names of further such rows: personas of one user from two disjoint parts of the context (`personalrm.parts`)."""
 NO_AXIS = "no axis named"
 """Name of the one row of a data set whose model named no axis."""
 AXES_NAMES: tuple[str, ...] = ("part", "dataset", "variant", "profile_model", "k", "name", "low_end", "high_end")
@@ -50,9 +53,10 @@ def axes_table(
       without an axis has one row, `NO_AXIS`.
     - sentences: of `n_items` sentences of the same personas, `n_found` are of the kind `name`; bounds from a bootstrap
       over users.
-    - agreement: personas of one user by two models (`profile_model` names both), or by one model from several draws of
-      context pairs: share of axes tagged equal, the same for personas of two users, and the difference in points with
-      bounds from a bootstrap over users (`axes_agreement`). `n_items` tags of one user were compared.
+    - agreement: personas of one user by two models (`profile_model` names both), by one model from several draws of
+      context pairs, or by one model from disjoint parts of the context (k "-"; no user where nobody has two): share of
+      axes tagged equal, the same for personas of two users, and the difference in points with bounds from a bootstrap
+      over users (`axes_agreement`). `n_items` tags of one user were compared.
 
     Args:
         named: axes of each data set and variant.
@@ -151,7 +155,8 @@ def _agreements(
     seed: int,
     n_resamples: int,
 ) -> Iterator[Row]:
-    """Agreement across each pair of models at `k`, and across the draws of each model at each k that has several."""
+    """Agreement across each pair of models at `k`, and across the draws (or parts) of each model at each k that has
+    several."""
     sets: list[tuple[str, str, int, list[Sequence[TaggedPersona]]]] = [
         (MODELS, f"{one}, {two}", k, [counted[one], counted[two]]) for one, two in combinations(counted, 2)
     ]
@@ -162,7 +167,7 @@ def _agreements(
                 if persona.k == size:
                     draws.setdefault(persona.draw, []).append(persona)
             if len(draws) > 1:
-                sets.append((DRAWS, model, size, list(draws.values())))
+                sets.append((K_NAMES.get(size, DRAWS), model, size, list(draws.values())))
     for name, model, size, descriptions in sets if axes.axes else []:
         users = sorted({persona.user_id for described in descriptions for persona in described})
         codes = [_codes(described, users, len(axes.axes)) for described in descriptions]
@@ -175,7 +180,7 @@ def _agreements(
             "part": AGREEMENT,
             "name": name,
             "profile_model": model,
-            "k": k_label(size),
+            "k": NOT_APPLICABLE if name in PARTS else k_label(size),
             "n_users": found.n_users,
             "n_items": found.n_tags,
             "share": percent(found.own),

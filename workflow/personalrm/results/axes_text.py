@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from personalrm.analysis.records import AxisSet
-from personalrm.results.axes_table import AGREEMENT, DRAWS, MODELS, PREVALENCE, SENTENCES
+from personalrm.parts import CONVERSATION_TYPES
+from personalrm.records import HALVES, K_NAMES, TYPES
+from personalrm.results.axes_table import AGREEMENT, DRAWS, MODELS, PARTS, PREVALENCE, SENTENCES
 from personalrm.results.comparison_text import bounds, with_variant
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 
@@ -20,7 +22,20 @@ KIND_LABELS: dict[str, str] = {
     "format": "format and style of answers",
     "other": "other",
 }
-AGREEMENT_LABELS: dict[str, str] = {MODELS: "two models", DRAWS: "several draws of context pairs"}
+AGREEMENT_LABELS: dict[str, str] = {
+    MODELS: "two models",
+    DRAWS: "several draws of context pairs",
+    K_NAMES[HALVES]: "disjoint halves of the conversations",
+    K_NAMES[TYPES]: "conversations of different types",
+}
+NEEDED: dict[str, str] = {
+    MODELS: "two models",
+    DRAWS: "draws > 1 and a number as k",
+    **{name: f"{name} in analysis.axes.disjoint" for name in PARTS},
+}
+"""What the config must have for a row of agreement."""
+NOBODY = "not applicable"
+"""Stands for the agreement of nobody: no user has two such personas."""
 Cells = dict[str, str]
 Record = Mapping[str, object]
 
@@ -83,7 +98,9 @@ def _agreement(row: Record) -> Cells:
         "Tags": plain(row["n_items"]),
         "One user %": plain(row["share"]),
         "Two users %": plain(row["share_others"]),
-        "Difference, points [95 % CI]": bounds(row, "difference", "ci_low", "ci_high", signed=True),
+        "Difference, points [95 % CI]": bounds(row, "difference", "ci_low", "ci_high", signed=True)
+        if row["n_users"]
+        else NOBODY,
     }
 
 
@@ -104,16 +121,20 @@ def axes_notes(table: pd.DataFrame, named: Sequence[AxisSet]) -> list[str]:
         "with Wilson's 95 % interval.",
         "Sentences: intervals from a bootstrap that resamples users. Tags are a model's, not a person's.",
     ]
-    parts = set(table["part"])
-    if AGREEMENT in parts:
+    agreement = table[table["part"] == AGREEMENT]
+    if len(agreement):
         notes.append(
             "One user: share of axes that two personas of one user are tagged equal on (low, high, or not mentioned); "
             "two users: the same for one user's persona and another's, which is what chance would give. Difference "
             "with a 95 % interval from a bootstrap over users."
         )
-    else:
+    found = set(agreement["name"])
+    if found & set(PARTS):
         notes.append(
-            "Agreement of personas of one user: not run (it needs two models, or draws > 1 with a number as k)."
+            "Disjoint: the personas share no context pair; the validation pairs, which choose between sets of "
+            f"demonstrations, are the same. Types are the source's own words: {', '.join(CONVERSATION_TYPES)}."
         )
-    notes.append("Agreement across disjoint conversations, or conversation types, of one user: not run.")
-    return notes
+    if bool((agreement["n_users"] == 0).any()):
+        notes.append(f"{NOBODY}: no user has two such personas, as of one conversation, or of one type of them.")
+    absent = [f"{label} (it needs {NEEDED[name]})" for name, label in AGREEMENT_LABELS.items() if name not in found]
+    return [*notes, f"Agreement of personas of one user, not run: {'; '.join(absent)}."] if absent else notes

@@ -1,4 +1,5 @@
-"""What the table of cost is made from beside the scores: Snakemake's benchmark files, the filters' calls, the store."""
+"""What the table of cost is made from beside the scores: Snakemake's benchmark files, calls of filters
+and analyses, the store."""
 
 from __future__ import annotations
 
@@ -6,9 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from personalrm.analysis.records import AxisSet, TaggedPersona, UserFidelity
 from personalrm.benchmark.ratings import UserPanel, UserRatings
 from personalrm.llm.store import ResponseStore
-from personalrm.records import CallRef, read_records
+from personalrm.methods import METHODS
+from personalrm.records import CallRef, Profile, read_records
 from personalrm.results.labels import NOT_APPLICABLE
 
 KEYS_AT_ONCE = 2000
@@ -27,10 +30,11 @@ class JobTime(NamedTuple):
     seconds: float
 
 
-class FilterCall(NamedTuple):
-    """A stored response that a data set's filters rest on, and the model that gave it."""
+class StageCall(NamedTuple):
+    """A stored response that a filter or an analysis rests on, and the model that gave it."""
 
     dataset: str
+    variant: str
     model: str
     ref: CallRef
 
@@ -41,23 +45,26 @@ def job_seconds(path: Path) -> float | None:
     return float(lines[1].split("\t")[0]) if len(lines) > 1 and lines[0].startswith("s\t") else None
 
 
-def job_times(folder: Path, models: Sequence[str], raters: Mapping[str, str]) -> list[JobTime]:
+def job_times(folder: Path, models: Sequence[str], raters: Mapping[str, str], asked: str | None) -> list[JobTime]:
     """The jobs of a run, from its folder of benchmark files; in the order of their paths.
 
     Args:
         folder: `results/<run>/benchmarks`; one that is not there has no jobs.
         models: names of the models, to read `<profile model>-to-<judge>`.
         raters: data set to the model that rates its pairs (the path of a rating job does not name it).
+        asked: the model that names axes and tags personas; None where none does.
     """
     found = []
     for path in sorted(folder.rglob("*.tsv")):
         seconds = job_seconds(path)
         if seconds is not None:
-            found.append(JobTime(*_job(path.relative_to(folder).parts, models, raters), seconds))
+            found.append(JobTime(*_job(path.relative_to(folder).with_suffix("").parts, models, raters, asked), seconds))
     return found
 
 
-def _job(parts: Sequence[str], models: Sequence[str], raters: Mapping[str, str]) -> tuple[str, str, str, str]:
+def _job(
+    parts: Sequence[str], models: Sequence[str], raters: Mapping[str, str], asked: str | None
+) -> tuple[str, str, str, str]:
     """Stage, data set, variant and model of a job, from the path of its benchmark file (the rules' `benchmark:`)."""
     none = NOT_APPLICABLE
     match parts:
@@ -72,26 +79,53 @@ def _job(parts: Sequence[str], models: Sequence[str], raters: Mapping[str, str])
         case ("verdicts", dataset, "baseline", judge, _):
             return "judge", dataset, "baseline", judge if judge in models else none
         case ("verdicts", dataset, variant, pair, _, _):
-            return "judge", dataset, variant, _judge(pair, models)
+            return "judge", dataset, variant, _judge(pair, "-to-", models)
+        case ("thetas", theta, model):
+            return "theta", none, f"+{theta}", model
+        case ("analysis", "fidelity", dataset, variant, pair, _):
+            return "fidelity", dataset, variant, _judge(pair, "-by-", models)
+        case ("analysis", "axes", dataset, variant):
+            return "axes", dataset, variant, asked or none
+        case ("analysis", "tags", dataset, variant, *_):
+            return "tag", dataset, variant, asked or none
         case (stage, dataset):
-            return stage, dataset.removesuffix(".tsv"), none, none
+            return stage, dataset, none, none
     return RESULTS, none, none, none
 
 
-def _judge(pair: str, models: Sequence[str]) -> str:
+def _judge(pair: str, between: str, models: Sequence[str]) -> str:
     """The judge in `<profile model>-to-<judge>`; names of models may hold "-to-" themselves."""
-    judges = [judge for judge in models if pair.removesuffix(f"-to-{judge}") in models]
+    judges = [judge for judge in models if pair.removesuffix(f"{between}{judge}") in models]
     return judges[0] if judges else NOT_APPLICABLE
 
 
-def filter_calls(ratings: Iterable[Path], panels: Iterable[Path]) -> Iterator[FilterCall]:
+def filter_calls(ratings: Iterable[Path], panels: Iterable[Path]) -> Iterator[StageCall]:
     """Responses that the data sets' filters rest on, from the files of ratings and of panel votes."""
     for path in ratings:
         for rated in read_records(path, UserRatings):
-            yield from (FilterCall(rated.dataset, rated.model, ref) for ref in rated.calls)
+            yield from (StageCall(rated.dataset, NOT_APPLICABLE, rated.model, ref) for ref in rated.calls)
     for path in panels:
         for voted in read_records(path, UserPanel):
-            yield from (FilterCall(voted.dataset, voted.model, ref) for ref in voted.calls)
+            yield from (StageCall(voted.dataset, NOT_APPLICABLE, voted.model, ref) for ref in voted.calls)
+
+
+def analysis_calls(
+    profiles: Iterable[Path], fidelity: Iterable[Path], axes: Iterable[Path], tags: Iterable[Path]
+) -> Iterator[StageCall]:
+    """Responses that the analyses of personas rest on, from the files of the stages: the personas' own, and theirs."""
+    for path in profiles:
+        for learned in read_records(path, Profile):
+            mine = (ref for ref in learned.calls if ref.stage in METHODS["persona"].stages)
+            yield from (StageCall(learned.dataset, learned.variant, learned.model, ref) for ref in mine)
+    for path in fidelity:
+        for judged in read_records(path, UserFidelity):
+            yield from (StageCall(judged.dataset, judged.variant, judged.judge_model, ref) for ref in judged.calls)
+    for path in axes:
+        for named in read_records(path, AxisSet):
+            yield from (StageCall(named.dataset, named.variant, named.model, ref) for ref in named.calls)
+    for path in tags:
+        for tagged in read_records(path, TaggedPersona):
+            yield from (StageCall(tagged.dataset, tagged.variant, tagged.model, ref) for ref in tagged.calls)
 
 
 def cached_tokens(store: Path, keys: Sequence[str]) -> dict[str, int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalrm.results.comparisons import Value, read_table
-from personalrm.results.cost_sources import RESULTS, FilterCall, JobTime
+from personalrm.results.cost_sources import RESULTS, JobTime, StageCall
 from personalrm.results.labels import NOT_APPLICABLE
 from personalrm.results.main_table import COST_DIGITS, is_outage
 from personalrm.results.scores import ROW_KEY
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 RUN, STAGE, METHOD = "run", "stage", "method"
 """Levels: the whole run; a stage with one model, over all methods; a method with its models."""
 ALL_STEPS = "all"
-STAGES: tuple[str, ...] = ("fetch", "prepare", "rate", "panel", "filter", "bootstrap", "profile", "judge", RESULTS)
-CALL_STAGES: tuple[str, ...] = ("rate", "panel", "bootstrap", "judge")
+STAGES: tuple[str, ...] = (
+    *("fetch", "convert", "prepare", "rate", "panel", "released", "filter"),
+    *("theta", "bootstrap", "profile", "judge", "fidelity", "axes", "tag", RESULTS),
+)
+CALL_STAGES: tuple[str, ...] = ("rate", "panel", "bootstrap", "judge", "fidelity", "axes", "tag")
 """Stages of the workflow whose calls carry their name; all other calls are steps of `profile`."""
 SPENT: tuple[str, ...] = ("calls", "tokens_in", "tokens_out", "tokens_cached", "cost_usd_list", "unpriced_calls")
 ACCURACY: tuple[str, ...] = ("accuracy", "ci_low", "ci_high")
@@ -35,7 +38,7 @@ def cost_table(
     calls: pd.DataFrame,
     main: pd.DataFrame,
     *,
-    filters: Iterable[FilterCall] = (),
+    others: Iterable[StageCall] = (),
     times: Sequence[JobTime] = (),
     cached: Mapping[str, int] | None = None,
 ) -> pd.DataFrame:
@@ -55,13 +58,13 @@ def cost_table(
     Args:
         calls: frame of `collect_calls`.
         main: the main table.
-        filters: calls of the filters that ask models.
+        others: calls of the filters that ask models, and of the analyses of personas.
         times: jobs of the run.
         cached: key to cached tokens, of the responses in the store.
     """
     import pandas as pd
 
-    every = _every_call(calls, filters)
+    every = _every_call(calls, others)
     every["tokens_cached"] = every["key"].astype(str).map(cached or {})
     rows = [_row(RUN, every, stage=ALL_STEPS, times=times)]
     rows += _stage_rows(every, times)
@@ -71,21 +74,21 @@ def cost_table(
     return table.astype(kinds | dict.fromkeys(WHOLE_NUMBERS, "Int64"))
 
 
-def _every_call(calls: pd.DataFrame, filters: Iterable[FilterCall]) -> pd.DataFrame:
-    """Calls of scores and filters, with `stage` of the workflow, `step` as the calls name it, and the `model`."""
+def _every_call(calls: pd.DataFrame, others: Iterable[StageCall]) -> pd.DataFrame:
+    """Calls of scores, filters and analyses, with `stage` of the workflow, `step` as the calls name it, `model`."""
     import pandas as pd
 
     texts = [*ROW_KEY, "key", "stage"]
     frame = calls.astype(dict.fromkeys(texts, "str")).rename(columns={"stage": "step"})
-    frame["stage"] = frame["step"].where(frame["step"].isin(CALL_STAGES), "profile")
-    frame["model"] = frame["judge_model"].where(frame["stage"] == "judge", frame["profile_model"])
+    frame["model"] = frame["judge_model"].where(frame["step"] == "judge", frame["profile_model"])
     asked = [
         dict.fromkeys(ROW_KEY, NOT_APPLICABLE)
-        | {"dataset": call.dataset, "stage": call.ref.stage, "step": call.ref.stage, "model": call.model}
+        | {"dataset": call.dataset, "variant": call.variant, "step": call.ref.stage, "model": call.model}
         | {name: getattr(call.ref, name) for name in ("key", "tokens_in", "tokens_out", "cost_usd")}
-        for call in filters
+        for call in others
     ]
-    return pd.concat([frame, pd.DataFrame(asked)], ignore_index=True) if asked else frame
+    every = pd.concat([frame, pd.DataFrame(asked)], ignore_index=True) if asked else frame
+    return every.assign(stage=every["step"].where(every["step"].isin(CALL_STAGES), "profile"))
 
 
 def _row(
@@ -118,8 +121,7 @@ def _spent(calls: pd.DataFrame) -> dict[str, Value]:
 
 def _stage_rows(every: pd.DataFrame, times: Sequence[JobTime]) -> list[dict[str, Value]]:
     """Stages in the order of the workflow, by data set, variant and model."""
-    variant = every["variant"].where(~every["stage"].isin(("rate", "panel")), NOT_APPLICABLE)
-    groups = every.assign(variant=variant).groupby(["stage", "dataset", "variant", "model"])
+    groups = every.groupby(["stage", "dataset", "variant", "model"])
     by_calls = {tuple(map(str, key)): group for key, group in groups}
     by_time: dict[tuple[str, ...], list[JobTime]] = {}
     for time in times:
@@ -128,7 +130,7 @@ def _stage_rows(every: pd.DataFrame, times: Sequence[JobTime]) -> list[dict[str,
     for place in sorted({*by_calls, *by_time}, key=_place):
         stage, dataset, variant_of, model = place
         mine = by_calls.get(place, every.iloc[:0])
-        column = "profile_model" if stage in ("bootstrap", "profile") else "judge_model"
+        column = "profile_model" if stage in ("theta", "bootstrap", "profile") else "judge_model"
         names = {"dataset": dataset, "variant": variant_of, column: model}
         rows.append(_row(STAGE, mine, stage=stage, times=by_time.get(place, ()), names=names))
         steps = {str(step): group for step, group in mine.groupby("step")}

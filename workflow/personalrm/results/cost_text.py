@@ -90,6 +90,10 @@ def cost_notes(table: pd.DataFrame) -> list[str]:
         "Wall time: sum over the jobs of a stage in this working directory, those side by side counted each; answers "
         "that were already stored cost no time. A judge job judges by all methods.",
     ]
+    if "theta" in set(table["stage"]):
+        notes.append(
+            "theta: finding a Θ; its calls are not among those of this table (manifest.json has what was paid)."
+        )
     unpriced = int(table.loc[table["level"] == "run", "unpriced_calls"].sum())
     if unpriced:
         notes.append(f"{NO_PRICE}: the list price of at least one response is unknown ({unpriced:,} in the run).")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from personalrm.records import K_NAMES
+
 METHOD_LABELS: dict[str, str] = {
     "random": "Random",
     "longer": "Longer answer",
@@ -76,7 +78,5 @@ def k_rank(k: str) -> tuple[int, int]:
 
 
 def k_label(k: int | None) -> str:
-    """How tables write `k`: "-" where the method reads no context pairs, "all" for 0, else the number."""
-    if k is None:
-        return NOT_APPLICABLE
-    return ALL if k == 0 else str(k)
+    """How tables write `k`: "-" where the method reads no context pairs, else its name (`K_NAMES`) or the number."""
+    return NOT_APPLICABLE if k is None else K_NAMES.get(k, str(k))

@@ -25,6 +25,7 @@ from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import LanguageModel, Message, Request
 from personalrm.methods import parse_method
+from personalrm.parts import N_PARTS
 from personalrm.records import PreferencePair, UserData
 from personalrm.stages.runner import is_evaluated
 from personalrm.stages.settings import draws_for, judged_methods
@@ -117,15 +118,17 @@ def _learning(config: Config, user: UserData, work: Work) -> None:
     learn = config.learn
     context, size = user.part("context"), _mean(user.part("context"))
     work.add(len(context) * MEAN_ATTEMPTS, size + learn.bootstrap.max_tokens, learn.bootstrap.max_tokens)
-    for k in config.ks:
-        shown = min(len(context), k or len(context), learn.search.max_bootstrapped_demos)
-        for _ in draws_for(config, k):
+    for k in dict.fromkeys([*config.ks, *config.axes_ks]):
+        draws, part = draws_for(config, k), k in N_PARTS
+        held = len(context) // len(draws) if part else min(len(context), k or len(context))
+        shown = min(held, learn.search.max_bootstrapped_demos)
+        for _ in draws:
             candidates = len(learn.search.seeds)
-            for stage in (candidates - 1, candidates):
+            for stage in (candidates - 1, candidates)[: 1 if part else 2]:
                 work.add(max(stage, 0), shown * size)
                 _judgements(work, user.part("validation"), _times_scored(config, stage, len(user.part("validation"))))
             work.add(1, shown * size, learn.persona.max_tokens)
-            if learn.rebootstrap:
+            if learn.rebootstrap and not part:
                 work.add(shown * MEAN_ATTEMPTS, size + learn.bootstrap.max_tokens, learn.bootstrap.max_tokens)
 
 

@@ -12,12 +12,12 @@ from personalrm.errors import ModelCallError
 from personalrm.judge import Shown, failure_outcome
 from personalrm.llm.types import LanguageModel
 from personalrm.memory import MemorySettings, remember
-from personalrm.profile import ProfileSettings, context_subset, learn_profile, with_theta
+from personalrm.parts import N_PARTS
+from personalrm.profile import ProfileSettings, context_subset, learn_profile
 from personalrm.recording import Recorder
 from personalrm.records import PreferencePair, Profile, UserData, UserTraces, read_records, write_records
 from personalrm.stages.runner import Job, each_user, evaluated_users, refuse_outage
-from personalrm.stages.settings import bootstrap_settings, draws_for, profile_settings
-from personalrm.theta import read_theta
+from personalrm.stages.settings import bootstrap_settings, draws_for, learned_settings
 from personalrm.variants import parse_variant
 
 
@@ -92,13 +92,11 @@ async def _remember_all(
 
 async def profile_stage(job: Job, *, users: Path, traces: Path, out: Path, model: str, variant: str, k: int) -> None:
     """Write one `Profile` a user and draw: persona and demonstrations learned from k context pairs."""
-    program = job.config.theta_path(variant, model)
-    theta = read_theta(program, parse_variant(variant).theta) if program else None
-    settings = with_theta(profile_settings(job.config, model, variant), theta)
+    settings = learned_settings(job.config, model, variant)
     known = {row.user_id: row for row in read_records(traces, UserTraces)}
     people = evaluated_users(users, job.config.evaluate_users)
     rows: list[Profile] = []
-    if settings.memory is not None and job.sends_batches(model):
+    if settings.memory is not None and k not in N_PARTS and job.sends_batches(model):
         learners = [user for user in people if used_by_theta(job.config, variant, user) is None]
         await _remember_all(job, model, learners, k, settings, settings.memory)
     async with job.model(model) as port:

@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from personalrm.addresses import without_credentials
-from personalrm.analysis.records import AxisSet, TaggedPersona, UserFidelity
 from personalrm.config import Config
 from personalrm.config_load import config_hash, read_resolved
 from personalrm.files import atomic_write_text, sha256_file
 from personalrm.llm.store import ResponseStore
 from personalrm.plan import Plan
 from personalrm.prompting import PROMPT_DIR, load_prompt
-from personalrm.records import CallRef, read_records
-from personalrm.results.cost_sources import filter_calls, job_seconds
+from personalrm.records import CallRef
+from personalrm.results.cost_sources import analysis_calls, filter_calls, job_seconds
 
 _ADDRESS = re.compile(r"[a-z+]+://[^\s\"'<>]+")
 PACKAGES = (
@@ -135,15 +134,8 @@ def _filter_calls(plan: Plan) -> Iterator[CallRef]:
 
 def _analysis_calls(plan: Plan) -> Iterator[CallRef]:
     """Responses that the analyses of personas rest on."""
-    for path in plan.fidelity_paths():
-        for judged in read_records(Path(path), UserFidelity):
-            yield from judged.calls
-    for path in plan.axes_paths():
-        for named in read_records(Path(path), AxisSet):
-            yield from named.calls
-    for path in plan.tag_paths():
-        for tagged in read_records(Path(path), TaggedPersona):
-            yield from tagged.calls
+    files = (plan.analysed_profiles(), plan.fidelity_paths(), plan.axes_paths(), plan.tag_paths())
+    return (call.ref for call in analysis_calls(*(map(Path, paths) for paths in files)))
 
 
 def _paid(config: Config) -> dict[str, dict[str, Any]]:

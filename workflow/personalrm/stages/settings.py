@@ -22,10 +22,13 @@ from personalrm.files import canonical_json
 from personalrm.judge import JudgeSettings, VerdictMode
 from personalrm.memory import MemorySettings
 from personalrm.methods import MethodUse, parse_method
+from personalrm.parts import N_PARTS
 from personalrm.persona import PersonaSettings
-from personalrm.profile import ProfileSettings
+from personalrm.profile import ProfileSettings, with_theta
 from personalrm.prompting import load_prompt
+from personalrm.records import ALL_PAIRS
 from personalrm.search import SearchSettings
+from personalrm.theta import read_theta
 from personalrm.variants import CORRECTED, parse_variant
 
 STAGE_VERSION = 2
@@ -51,8 +54,9 @@ def bootstrap_settings(config: Config, model: str, variant: str) -> BootstrapSet
 
 def profile_settings(config: Config, model: str, variant: str) -> ProfileSettings:
     """Stages 1 to 3."""
-    entry, learn, repairs = config.models[model], config.learn, parse_variant(variant).repairs
-    persona = PersonaSettings(entry.prompts, learn.persona.max_tokens, repairs.shortening)
+    entry, learn, asked = config.models[model], config.learn, parse_variant(variant)
+    repairs, tokens = asked.repairs, learn.persona.max_tokens
+    persona = PersonaSettings(entry.prompts, tokens, repairs.shortening, format=asked.persona_format)
     return ProfileSettings(
         bootstrap=bootstrap_settings(config, model, variant),
         persona=persona,
@@ -73,6 +77,13 @@ def profile_settings(config: Config, model: str, variant: str) -> ProfileSetting
         seed=config.seed,
         memory=_memory_settings(config, entry),
     )
+
+
+def learned_settings(config: Config, model: str, variant: str) -> ProfileSettings:
+    """The same with the variant's Theta, as it is read from its file. Raises DataError as `read_theta` does."""
+    program = config.theta_path(variant, model)
+    theta = read_theta(program, parse_variant(variant).theta) if program else None
+    return with_theta(profile_settings(config, model, variant), theta)
 
 
 def _memory_settings(config: Config, entry: ModelConfig) -> MemorySettings | None:
@@ -159,8 +170,8 @@ def analysis_fingerprint(config: Config, stage: Literal["fidelity", "axes", "tag
 
 
 def draws_for(config: Config, k: int) -> range:
-    """Draws of context pairs at k; all pairs can be drawn in one way only."""
-    return range(1 if k == 0 else config.draws)
+    """Draws of context pairs at k; all pairs can be drawn in one way only, and disjoint parts are a draw each."""
+    return range(1 if k == ALL_PAIRS else N_PARTS.get(k, config.draws))
 
 
 def method_id(spec: str, mode: VerdictMode) -> str:
