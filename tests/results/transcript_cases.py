@@ -158,7 +158,7 @@ async def _judged(model: StoringModel, user: UserData, profile: Profile, config:
     shown = use.method.show(visible_part(user), profile)
     assert shown is not None
     settings, pairs = judge_settings(config.models["m"], "text"), user.part("test")
-    verdicts = await judge_pairs(model, pairs, fitted(shown, pairs, settings, model.spec.context_length), settings)
+    verdicts = await judge_pairs(model, pairs, fitted(shown, pairs, settings, model.spec), settings)
     return row.model_copy(update={"verdicts": verdicts})
 
 

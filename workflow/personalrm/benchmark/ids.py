@@ -18,9 +18,6 @@ HASH_LENGTH = 10
 
 Shards = Literal["per_user"] | int
 """How users are spread over jobs: one shard a user, or this many numbered shards."""
-AUTO = "auto"
-"""Shards as the number of users asks for."""
-
 PER_USER_UP_TO = 64
 FEWEST_SHARDS = 8
 USERS_A_SHARD = 500
@@ -37,7 +34,7 @@ def chosen_shards(shards: Literal["auto"] | Shards, users: int) -> Shards:
     >>> [chosen_shards("auto", n) for n in (64, 65, 4_001, 100_000)]
     ['per_user', 8, 16, 256]
     """
-    if shards != AUTO:
+    if shards != "auto":
         return shards
     if users <= PER_USER_UP_TO:
         return "per_user"

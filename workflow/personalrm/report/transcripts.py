@@ -171,8 +171,8 @@ class Transcripts:
         shown = use.method.show(visible_part(user), profile)
         if shown is None:
             return
-        shown = fitted(shown, pairs, settings, entry.context_length)
-        identity = entry.spec(row.judge_model).identity
+        spec = entry.spec(row.judge_model)
+        shown, identity = fitted(shown, pairs, settings, spec), spec.identity
         wanted = {key for verdict in row.verdicts for key in verdict.calls}
         for pair in pairs:
             for swapped in (False, True):
