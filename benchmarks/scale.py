@@ -114,15 +114,15 @@ def judged(config: Config) -> dict[str, float]:
     """All users: without a model, and by one that knows nothing of them; one shard after another."""
     from personalrm.stages.judging import judge_stage
 
-    job = ScriptedJob(config, runtime_from_env())
-    for users in map(Path, Plan(config).shard_paths("people")):
+    job, plan = ScriptedJob(config, runtime_from_env()), Plan(config)
+    for users in map(Path, plan.shard_paths("people")):
         for judge in (None, MODEL):
-            asyncio.run(judge_stage(job, users=users, out=_verdicts(config, judge, users.name), judge=judge))
+            asyncio.run(judge_stage(job, users=users, out=_verdicts(plan, judge, users.name), judge=judge))
     return {}
 
 
-def _verdicts(config: Config, judge: str | None, name: str) -> Path:
-    return Path(Plan(config).run, "verdicts", "people", "baseline", judge or "none", name)
+def _verdicts(plan: Plan, judge: str | None, name: str) -> Path:
+    return Path(plan.run, "verdicts", "people", "baseline", judge or "none", name)
 
 
 def learned(config: Config) -> dict[str, float]:
@@ -150,9 +150,9 @@ def collected(config: Config) -> dict[str, float]:
     """Verdict files of all shards as the two frames of the results."""
     from personalrm.results.scores import collect_calls, collect_verdicts, write_frame
 
-    data = Path(Plan(config).run, "data")
-    shards = [Path(path).name for path in Plan(config).shard_paths("people")]
-    paths = [_verdicts(config, judge, name) for judge in (None, MODEL) for name in shards]
+    plan = Plan(config)
+    data, shards = Path(plan.run, "data"), [Path(path).name for path in plan.shard_paths("people")]
+    paths = [_verdicts(plan, judge, name) for judge in (None, MODEL) for name in shards]
     verdicts = collect_verdicts(paths)
     write_frame(verdicts, data / "verdicts.parquet")
     write_frame(collect_calls(paths), data / "calls.parquet")
