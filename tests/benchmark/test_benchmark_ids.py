@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personalrm.benchmark.ids import name_of_users_shard, shard_name, shard_names, shard_of
+from personalrm.benchmark.ids import Shards, chosen_shards, name_of_users_shard, shard_name, shard_names, shard_of
 from personalrm.errors import ConfigError
 
 HOSTILE = [
@@ -70,6 +70,16 @@ def test_per_user_names() -> None:
     assert name_of_users_shard("a", "per_user") == shard_name("a")
     with pytest.raises(ConfigError, match="shards: per_user needs the user ids"):
         shard_names("per_user")
+
+
+@pytest.mark.parametrize(
+    ("users", "chosen"),
+    [(0, "per_user"), (64, "per_user"), (65, 8), (4_000, 8), (4_001, 16), (32_000, 64), (100_000, 256)],
+)
+def test_auto_keeps_five_hundred_users_a_job_or_fewer(users: int, chosen: Shards) -> None:
+    assert chosen_shards("auto", users) == chosen
+    assert chosen_shards("per_user", users) == "per_user"
+    assert chosen_shards(3, users) == 3
 
 
 def test_no_shards_is_refused() -> None:

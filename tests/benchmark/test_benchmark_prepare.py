@@ -17,8 +17,10 @@ from personalrm.benchmark.ids import name_of_users_shard, shard_name, shard_name
 from personalrm.benchmark.prepare import load_planted, prepare_dataset
 from personalrm.benchmark.selection import scan_user_ids, select_user_ids
 from personalrm.benchmark.settings import LocalDataset
+from personalrm.config_load import parse_config
 from personalrm.errors import ConfigError, DataError
 from personalrm.files import sha256_file
+from personalrm.plan import Plan
 from personalrm.records import UserData, read_records
 
 HOSTILE = ["../../x", "a/b", "🙂", "x" * 300, "Aa", "aA", "a\x00b"]
@@ -64,6 +66,15 @@ def test_numbered_shards_hold_the_same_users_and_may_be_empty(tmp_path: Path) ->
     assert {user.user_id: user for rows in numbered.values() for user in rows} == single
     assert all(name_of_users_shard(u.user_id, 40) == name for name, rows in numbered.items() for u in rows)
     assert sum(not rows for rows in numbered.values()) >= 34
+
+
+def test_more_users_than_jobs_of_their_own_share_the_shards_that_were_planned(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "votes.jsonl", many_users({f"u{n}": 5 for n in range(65)}))
+    config = parse_config({"run": "r", "datasets": {"mine": {"path": str(path)}}, "methods": ["random"]})
+    planned = [Path(name).name for name in Plan(config).shard_paths("mine")]
+    assert planned == [f"s0{n}.jsonl" for n in range(8)]
+    prepare_dataset(settings_for(path), tmp_path / "out", {Path(name).stem: tmp_path / name for name in planned})
+    assert sum(len(list(read_records(tmp_path / name, UserData))) for name in planned) == 65
 
 
 @pytest.mark.parametrize("changes", [{}, {"shards": 3, "max_users": 2, "max_pairs": 4}])

@@ -109,6 +109,11 @@ def test_the_profile_for_slurm_is_the_default_one_and_more() -> None:
     assert {key for key in default if slurm[key] != default[key]} == {"max-jobs-per-timespan"}
 
 
+def test_the_profile_for_a_gpu_node_has_more_calls_in_flight_and_is_else_the_default_one() -> None:
+    gpu, default = profile("gpu"), profile("default")
+    assert gpu == default | {"executor": "local", "resources": ["llm_calls=256"]}
+
+
 def test_on_slurm_the_rules_of_all_results_travel_together() -> None:
     grouped = dict(str(entry).split("=") for entry in profile("slurm")["groups"])  # type: ignore[attr-defined]
     text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "workflow" / "rules").glob("*.smk"))

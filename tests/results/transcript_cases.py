@@ -165,7 +165,7 @@ async def _judged(model: StoringModel, user: UserData, profile: Profile, config:
     shown = use.method.show(visible_part(user), profile)
     assert shown is not None
     settings, pairs, judge = judge_settings(config.models["m"], "text"), user.part("test"), use.method.judge
-    held = fitted(shown, pairs, settings, model.spec.context_length, judge.messages)
+    held = fitted(shown, pairs, settings, model.spec, judge.messages)
     verdicts = await judge.pairs(model, pairs, held, settings)
     return row.model_copy(update={"verdicts": verdicts})
 

@@ -11,6 +11,14 @@ from personalrm.llm.key import request_key
 from personalrm.llm.types import ModelSpec, Request, Response, TokenLogprobs, Usage
 from personalrm.records import PreferencePair, Turn
 
+SPEC = ModelSpec(name="scripted", backend="openai", model="scripted")
+
+
+def spec_of(window: int) -> ModelSpec:
+    """The scripted model with another window."""
+    return replace(SPEC, context_length=window)
+
+
 Answer = Callable[[Request], Response | ModelCallError]
 
 
@@ -19,7 +27,7 @@ class ScriptedModel:
 
     def __init__(self, answer: Answer, *, context_length: int = 8192) -> None:
         self._answer = answer
-        self._spec = ModelSpec(name="scripted", backend="openai", model="scripted", context_length=context_length)
+        self._spec = spec_of(context_length)
         self.requests: dict[str, Request] = {}
 
     @property

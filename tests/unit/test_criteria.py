@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.models import ScriptedModel, good_is_first, last_user, pair, text
+from support.models import ScriptedModel, good_is_first, last_user, pair, spec_of, text
 
 from personalrm.criteria import CRITERIA, Criterion, Scores, compare, judge_by_criteria, parse_criteria, parse_scores
 from personalrm.errors import ContextOverflow, ModelCallError, PermanentError, RateLimited, Refused
@@ -218,7 +218,7 @@ def test_every_call_is_noted_and_pairs_stay_in_order() -> None:
 
 @given(st.integers(0, 1500))
 def test_demonstrations_are_dropped_until_the_first_call_fits(window: int) -> None:
-    kept = fitted(Shown("tea", DEMOS, droppable=True), [pair("p")], SETTINGS, window, CRITERIA.messages)
+    kept = fitted(Shown("tea", DEMOS, droppable=True), [pair("p")], SETTINGS, spec_of(window), CRITERIA.messages)
     size = len(kept.demonstrations)
     assert tuple(kept.demonstrations) == DEMOS[3 - size :]
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.models import pair
+from support.models import pair, spec_of
 
 from personalrm.errors import ConfigError
 from personalrm.judge import JudgeSettings, build_messages, fitted
@@ -103,11 +103,13 @@ def test_history_drops_whole_pairs_the_oldest_first_until_it_fits(window: int) -
     assert shown is not None
     settings = JudgeSettings(max_tokens=10)
     test = [pair("t", split="test", chosen="GOOD" * 20)]
-    left = fitted(shown, test, settings, window)
+    left = fitted(shown, test, settings, spec_of(window))
     assert tuple(left.demonstrations) == tuple(shown.demonstrations[6 - len(left.demonstrations) :])
     if left.demonstrations:
         assert tokens.at_most(build_messages(test[0], True, left, settings)) + 10 <= window
     if len(left.demonstrations) < 6:
         one_more = replace(left, demonstrations=shown.demonstrations[5 - len(left.demonstrations) :])
         assert tokens.at_most(build_messages(test[0], True, one_more, settings)) + 10 > window
-    assert fitted(replace(shown, droppable=False), test, settings, window).demonstrations == shown.demonstrations
+    assert (
+        fitted(replace(shown, droppable=False), test, settings, spec_of(window)).demonstrations == shown.demonstrations
+    )

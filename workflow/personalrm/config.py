@@ -58,6 +58,7 @@ class ModelConfig(Section):
     api_key_env: str | None = None
     path: str | None = None
     context_length: Positive = 8192
+    tokenizer: Path | None = None
     prompts: PromptStyle = "standard"
     verdicts: Annotated[list[VerdictMode], Field(min_length=1)] = ["text"]
     max_tokens: Positive = 1024
@@ -98,6 +99,7 @@ class ModelConfig(Section):
             api_key_env=self.api_key_env,
             path=self.path,
             context_length=self.context_length,
+            tokenizer=str(self.tokenizer) if self.tokenizer else None,
             max_concurrency=self.max_concurrency,
             timeout_s=self.timeout_s,
             deadline_s=self.deadline_s,

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 from personalrm.errors import ContextOverflow, ModelCallError, PermanentError, Refused
 from personalrm.files import stable_hash
 from personalrm.llm import tokens
-from personalrm.llm.types import LanguageModel, Message, Request, Response
+from personalrm.llm.types import LanguageModel, Message, ModelSpec, Request, Response
 from personalrm.parsing import Stated, parse_verdict, read_label
 from personalrm.prompting import Prompt, load_prompt
 from personalrm.records import Demonstration, Label, Outcome, PreferencePair, Verdict
@@ -112,23 +112,23 @@ def fitted(
     shown: Shown,
     pairs: Sequence[PreferencePair],
     settings: JudgeSettings,
-    window: int,
+    spec: ModelSpec,
     messages: MessagesOf = judge_messages,
 ) -> Shown:
-    """`shown` with as many of its last demonstrations as fit `window` tokens beside the longest of `pairs`.
+    """`shown` with as many of its last demonstrations as fit the model's window beside the longest of `pairs`.
 
-    `messages` are those of the first call about a pair. Lengths are upper estimates (`llm.tokens`); the answer's
-    `max_tokens` is kept free. One set serves all pairs of a user, so that their prompts share a prefix.
+    `messages` are those of the first call about a pair. Lengths are those of `llm.tokens`; the answer's `max_tokens`
+    is kept free. One set serves all pairs of a user, so that their prompts share a prefix.
     """
     if not shown.droppable or not pairs:
         return shown
-    room = window - settings.max_tokens
+    room = spec.context_length - settings.max_tokens
     # Demonstrations add the same to every prompt, so that the longest stays the longest.
     longest = max(pairs, key=lambda pair: tokens.prompt_bytes(messages(pair, False, Shown(), settings)))
     kept = list(shown.demonstrations)
     while kept:
         fewer = replace(shown, demonstrations=tuple(kept))
-        if tokens.at_most(messages(longest, False, fewer, settings)) <= room:
+        if tokens.fits(messages(longest, False, fewer, settings), room, spec):
             break
         kept.pop(0)
     return replace(shown, demonstrations=tuple(kept))

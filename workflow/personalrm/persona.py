@@ -129,7 +129,7 @@ async def ask_shortened(
     """
     kept = list(items)
     room = model.spec.context_length - max_tokens
-    while len(kept) > 1 and tokens.at_most(build(kept)) > room:
+    while len(kept) > 1 and not tokens.fits(build(kept), room, model.spec):
         kept.pop(0)
     while True:
         try:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from personalrm.benchmark.filter_settings import RELEASED
 from personalrm.benchmark.hub import CHECKSUMS, hub_of, hub_paths, shared_source
-from personalrm.benchmark.ids import shard_names
+from personalrm.benchmark.ids import chosen_shards, shard_names
 from personalrm.benchmark.released_judgments import JUDGMENTS
 from personalrm.benchmark.selection import select_user_ids
 from personalrm.benchmark.settings import ProcessedDataset, parquet_of
@@ -40,8 +40,10 @@ class Plan:
 
     def _shard_names(self, dataset: str) -> list[str]:
         settings = self.config.datasets[dataset]
-        users = select_user_ids(settings) if settings.shards == "per_user" else None
-        return shard_names(settings.shards, users)
+        if isinstance(settings.shards, int):
+            return shard_names(settings.shards)
+        users = select_user_ids(settings)
+        return shard_names(chosen_shards(settings.shards, len(users)), users)
 
     def sources(self, dataset: str) -> list[str]:
         """Files that a data set is read from: those of the hub as Parquet, which rules make, and local ones as far as

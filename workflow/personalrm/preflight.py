@@ -124,6 +124,8 @@ def _model_problems(name: str, entry: ModelConfig) -> list[str]:
             problems.append(
                 f"models.{name}.{key}: the environment variable {variable} is not set; export it or put it into .env"
             )
+    if entry.tokenizer and not entry.tokenizer.is_file():
+        problems.append(f"models.{name}.tokenizer: no file {entry.tokenizer}; put the model's tokenizer.json there")
     if entry.backend == "embedded":
         problems += _embedded_problems(name, entry)
     if entry.backend == "litellm" and importlib.util.find_spec("litellm") is None:

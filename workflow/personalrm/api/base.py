@@ -161,7 +161,7 @@ class PersonalRM(ABC):
 
     async def _judged(self, model: Asked, pairs: Sequence[PreferencePair], shown: Shown) -> tuple[Verdict, ...]:
         settings, judge = self.settings.judge, self._judge
-        fitting = fitted(shown, pairs, settings, model.spec.context_length, judge.messages)
+        fitting = fitted(shown, pairs, settings, model.spec, judge.messages)
         return await judge.pairs(model, pairs, fitting, settings)
 
     def _opened(self, workers: int, on_answer: Callable[[], None] | None = None) -> AbstractAsyncContextManager[Asked]:

@@ -18,6 +18,30 @@ HASH_LENGTH = 10
 
 Shards = Literal["per_user"] | int
 """How users are spread over jobs: one shard a user, or this many numbered shards."""
+PER_USER_UP_TO = 64
+FEWEST_SHARDS = 8
+USERS_A_SHARD = 500
+"""On average at most: some 20 minutes of a job that has 32 calls of a second in flight, and some 100 MB of its memory
+(`benchmarks/README.md`)."""
+
+
+def chosen_shards(shards: Literal["auto"] | Shards, users: int) -> Shards:
+    """What `auto` is for this many users; other settings as they are.
+
+    Up to 64 users get a job each. More share 8 shards, or as many more, by doubling, as leave 500 users each (our
+    choice: a power of two, so that a growing data set changes all its shards seldom).
+
+    >>> [chosen_shards("auto", n) for n in (64, 65, 4_001, 100_000)]
+    ['per_user', 8, 16, 256]
+    """
+    if shards != "auto":
+        return shards
+    if users <= PER_USER_UP_TO:
+        return "per_user"
+    number = FEWEST_SHARDS
+    while number * USERS_A_SHARD < users:
+        number *= 2
+    return number
 
 
 def shard_name(user_id: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from personalrm.benchmark.card import data_card
 from personalrm.benchmark.funnel import Funnel
-from personalrm.benchmark.ids import name_of_users_shard, shard_names
+from personalrm.benchmark.ids import chosen_shards, name_of_users_shard, shard_names
 from personalrm.benchmark.reading import ReadReport
 from personalrm.benchmark.released_judgments import JUDGMENTS, judgments_of
 from personalrm.benchmark.settings import Dataset, ProcessedDataset
@@ -39,10 +39,11 @@ def prepare_dataset(settings: Dataset, out_dir: Path, shards: Mapping[str, Path]
         builder = UserBuilder(votes, settings, planted)
         if not report.lines:
             raise DataError(f"{settings.source_files()[0]}: no votes in the file; give a file with one vote a line")
-        files = _shard_files(settings, builder.users, out_dir, shards)
+        spread = chosen_shards(settings.shards, len(builder.users))
+        files = _shard_files(settings.name, shard_names(spread, builder.users), out_dir, shards)
         members: dict[str, list[str]] = {name: [] for name in files}
         for user in builder.users:
-            members[name_of_users_shard(user, settings.shards)].append(user)
+            members[name_of_users_shard(user, spread)].append(user)
         for name, path in files.items():
             write_records(path, builder.build(members[name]))
         if isinstance(settings, ProcessedDataset):
@@ -104,16 +105,15 @@ def _with_report(funnel: Funnel, report: ReadReport) -> Funnel:
 
 
 def _shard_files(
-    settings: Dataset, users: Sequence[str], out_dir: Path, shards: Mapping[str, Path] | None
+    dataset: str, names: Sequence[str], out_dir: Path, shards: Mapping[str, Path] | None
 ) -> dict[str, Path]:
     """The file of each shard; checks that the caller's shards are those of the data."""
-    names = shard_names(settings.shards, users)
     if shards is None:
         return {name: out_dir / f"{name}.jsonl" for name in names}
     if set(shards) != set(names):
         odd = sorted(set(shards) ^ set(names))[:5]
         raise ConfigError(
-            f"datasets.{settings.name}.shards: the shards asked for are not those of the data ({', '.join(odd)}); "
+            f"datasets.{dataset}.shards: the shards asked for are not those of the data ({', '.join(odd)}); "
             "the file has changed since the workflow was planned: run again"
         )
     return dict(shards)

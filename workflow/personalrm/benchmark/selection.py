@@ -61,8 +61,8 @@ def select_user_ids(settings: Dataset) -> list[str]:
         return sorted(set(settings.users))
     if settings.source != "local":
         raise ConfigError(
-            f"datasets.{settings.name}.shards: per_user needs the user ids before any job runs; list them under "
-            f"datasets.{settings.name}.users, or give a number of shards (PRISM 8, Chatbot Arena 2)"
+            f"datasets.{settings.name}.shards: {settings.shards} needs the user ids before any job runs; list them "
+            f"under datasets.{settings.name}.users, or give a number of shards (PRISM 8, Chatbot Arena 2)"
         )
     if settings.max_users is None:
         return scan_user_ids(settings.path, settings.name)
@@ -78,6 +78,6 @@ def select_user_ids(settings: Dataset) -> list[str]:
 def _require(path: Path, dataset: str) -> None:
     if not path.is_file():
         raise ConfigError(
-            f"datasets.{dataset}.shards: per_user reads the user ids from {path}, which is not there; correct "
+            f"datasets.{dataset}.shards: per_user and auto read the user ids from {path}, which is not there; correct "
             f"datasets.{dataset}.path, list the ids under datasets.{dataset}.users, or give a number of shards"
         )

@@ -96,6 +96,7 @@ class DatasetBase(BaseModel):
     pass the user filter (`min_pairs`; paper: 5); `max_pairs` keeps only the oldest pairs of each user.
     `ties` says whether votes for neither answer are dropped, or kept to be judged (nothing is learned from them): they
     come on top, so that `min_pairs`, `max_pairs` and the fractions of `split` count decided pairs alone (our choice).
+    `shards`: a job for each user, this many jobs, or what `ids.chosen_shards` makes of the number of users.
     `on_bad` says whether a bad row stops the run or is dropped and counted. `planted` is a JSON file
     {user: {"taste": text}} for invented users.
     """
@@ -103,7 +104,7 @@ class DatasetBase(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
     licence: str = ""
-    shards: Literal["per_user"] | Annotated[int, Field(strict=True, ge=1, le=10_000)] = "per_user"
+    shards: Literal["auto", "per_user"] | Annotated[int, Field(strict=True, ge=1, le=10_000)] = "auto"
     users: Annotated[list[UserId], Field(min_length=1)] | None = None
     max_users: Annotated[int, Field(strict=True, ge=1)] | None = None
     max_pairs: Annotated[int, Field(strict=True, ge=3)] | None = None

@@ -237,8 +237,8 @@ class Port:
 
     def _check_length(self, request: Request) -> None:
         """Refuse a prompt that cannot fit by any count; the provider decides the rest."""
-        least, window = tokens.at_least(request.messages), self._spec.context_length
-        if least > window:
+        least, window = tokens.overflow(request.messages, self._spec), self._spec.context_length
+        if least is not None:
             raise ContextOverflow(
                 f"model {self._spec.name}: a prompt of at least {least} tokens cannot fit {window} "
                 f"(models.{self._spec.name}.context_length); it was not sent."

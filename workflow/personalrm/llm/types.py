@@ -83,7 +83,7 @@ class ModelSpec:
     `name` is the config's name; `model` the provider's id (`openai/gpt-4o-mini`,
     `together_ai/meta-llama/…`, or the catalogue id of an embedded model); `snapshot` a dated version or
     the SHA-256 of the weights. Only `identity` enters the store's key; all else may change freely.
-    Prices are US dollars per million tokens.
+    `tokenizer` is the file of its tokenizer (`tokenizer.json`). Prices are US dollars per million tokens.
     """
 
     name: str
@@ -94,6 +94,7 @@ class ModelSpec:
     api_key_env: str | None = None
     path: str | None = None
     context_length: int = 8192
+    tokenizer: str | None = None
     max_concurrency: int = 8
     timeout_s: float = 120.0
     deadline_s: float = 900.0

@@ -48,7 +48,7 @@ class Rebuilder:
         shown = use.method.show(visible_part(user), profile)
         if shown is None:
             return
-        shown = fitted(shown, pairs, settings, entry.context_length, use.method.judge.messages)
+        shown = fitted(shown, pairs, settings, entry.spec(row.judge_model), use.method.judge.messages)
         for pair in pairs:
             if use.method.judge is CRITERIA:
                 yield from self._criteria(self.identity(row.judge_model), pair, shown, settings)

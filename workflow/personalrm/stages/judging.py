@@ -76,7 +76,7 @@ async def _judge_user(
     if shown is None:
         return row.model_copy(update={"status": "empty", "reason": f"{use.method.name} does not apply to this user"})
     whole = len(shown.demonstrations)
-    shown = fitted(shown, pairs, settings, port.spec.context_length, judge.messages)
+    shown = fitted(shown, pairs, settings, port.spec, judge.messages)
     if len(shown.demonstrations) < whole:
         row = row.model_copy(update={"reason": f"{whole - len(shown.demonstrations)} of {whole} pairs did not fit"})
     recorder = Recorder(port, "judge")

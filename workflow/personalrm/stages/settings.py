@@ -230,6 +230,8 @@ def fingerprint(
     if model is not None:
         entry = config.models[model]
         values["model"] = entry.spec(model).identity
+        # What is shown is cut to fit.
+        values["window"] = [entry.context_length, str(entry.tokenizer or "")]
         if stage in ("baseline", "judge"):
             modes = [judge_settings(entry, mode) for mode in entry.verdicts]
             values["judge"] = [asdict(mode) for mode in modes]

@@ -1,0 +1,236 @@
+"""How a run grows with its users: `python benchmarks/scale.py [--users 1000 10000 100000] [--folder /dev/shm]`.
+
+Generated votes (seeded) go through the workflow's own stages, each in a process of its own: planning, `prepare`, a pass
+of `judge` over all users, learning (`bootstrap`, `profile`, `judge`) for the users of the first shards, the collecting
+of all verdicts, and the main table. The model is scripted and answers in the same process, behind the real port
+and store. Printed: seconds, milliseconds of CPU a user, and the peak memory of the process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from measure import ROOT, calibration, peak_mb
+
+from personalrm.config import Config
+from personalrm.llm.types import LanguageModel, Request, Response, Usage
+from personalrm.plan import Plan
+from personalrm.stages.runner import Job, runtime_from_env
+
+PAIRS_A_USER = 5
+LEARNED_USERS = 1_000
+"""Learning asks some forty questions a user: it is measured on the first shards that hold so many."""
+MODEL = "scripted"
+
+
+def write_votes(path: Path, users: int) -> None:
+    """Five votes for each user, about 1.5 KB each, users mixed."""
+    rng = random.Random(f"scale {users}")
+    words = rng.choices(
+        ["plain", "warm", "short", "deep", "table", "source", "joke", "step", "code", "doubt"], k=50_000
+    )
+
+    def text(length: int) -> str:
+        start = rng.randrange(len(words) - length)
+        return " ".join(words[start : start + length])
+
+    order = [user for user in range(users) for _ in range(PAIRS_A_USER)]
+    rng.shuffle(order)
+    with path.open("w", encoding="utf-8") as file:
+        for number, user in enumerate(order):
+            context = [{"role": "user", "content": f"{number} {text(30)}"}]
+            row = {"user_id": f"u{user}", "context": context, "chosen": text(100), "rejected": text(100)}
+            file.write(json.dumps(row | {"timestamp": number}) + "\n")
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    """The config of the run: one model, all context pairs, what the defaults choose."""
+    return {
+        "run": "scale",
+        "results": str(folder / "results"),
+        "store": str(folder / "store.sqlite"),
+        "datasets": {"people": {"path": str(folder / "votes.jsonl")}},
+        "models": {MODEL: {"backend": "openai", "model": MODEL, "api_base": "http://127.0.0.1:9/v1"}},
+        "methods": ["random", "longer", "default", "persona"],
+        "learn": {"models": [MODEL]},
+    }
+
+
+class Scripted:
+    """A backend that prefers one answer or the other by the length of the prompt."""
+
+    async def call(self, request: Request) -> Response:
+        """Answer at once."""
+        label = "First" if len(request.messages[-1].content) % 3 else "Second"
+        return Response(f"Some reasons.\nPreference: {label}", "stop", Usage(400, 10))
+
+    async def aclose(self) -> None:
+        """Nothing to release."""
+
+
+class ScriptedJob(Job):
+    """A job whose model is scripted."""
+
+    @asynccontextmanager
+    async def model(self, name: str) -> AsyncIterator[LanguageModel]:
+        """The model's port over the run's store."""
+        from personalrm.llm.port import Port
+        from personalrm.llm.store import ResponseStore
+
+        with ResponseStore(self.config.store, run=self.config.run) as store:
+            yield Port(self.config.models[name].spec(name, {}), Scripted(), store)
+
+
+def planned(config: Config) -> dict[str, float]:
+    """`snakemake -n` of all results, which every command spends before its first job."""
+    command = [sys.executable, "-m", "snakemake", "-n", "--quiet", "all", "--cores", "16", "--directory", "."]
+    command += ["--snakefile", str(ROOT / "Snakefile"), "--configfile", "run.json"]
+    subprocess.run(command, cwd=config.results.parent, check=True, capture_output=True)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return {"shards": len(Plan(config).shard_paths("people")), "peak_mb": peak}
+
+
+def prepared(config: Config) -> dict[str, float]:
+    """From votes to users."""
+    from personalrm.stages.prepare import prepare_stage
+
+    prepare_stage(config.results.parent / "run.json", "people")
+    return {}
+
+
+def judged(config: Config) -> dict[str, float]:
+    """All users: without a model, and by one that knows nothing of them; one shard after another."""
+    from personalrm.stages.judging import judge_stage
+
+    job, plan = ScriptedJob(config, runtime_from_env()), Plan(config)
+    for users in map(Path, plan.shard_paths("people")):
+        for judge in (None, MODEL):
+            asyncio.run(judge_stage(job, users=users, out=_verdicts(plan, judge, users.name), judge=judge))
+    return {}
+
+
+def _verdicts(plan: Plan, judge: str | None, name: str) -> Path:
+    return Path(plan.run, "verdicts", "people", "baseline", judge or "none", name)
+
+
+def learned(config: Config) -> dict[str, float]:
+    """The first shards' users: bootstrap, profile, judge."""
+    from personalrm.stages.judging import judge_stage
+    from personalrm.stages.learn import bootstrap_stage, profile_stage
+    from personalrm.stages.runner import read_users
+
+    job = ScriptedJob(config, runtime_from_env())
+    users, k = 0, config.ks[0]
+    for shard in map(Path, Plan(config).shard_paths("people")):
+        if users >= LEARNED_USERS:
+            break
+        users += len(read_users(shard))
+        variant, traces, profiles = config.variants[0], shard.with_suffix(".traces"), shard.with_suffix(".profiles")
+        asyncio.run(bootstrap_stage(job, users=shard, out=traces, model=MODEL, variant=variant))
+        learning = profile_stage(job, users=shard, traces=traces, out=profiles, model=MODEL, variant=variant, k=k)
+        asyncio.run(learning)
+        out = shard.with_suffix(".judged")
+        asyncio.run(judge_stage(job, users=shard, out=out, judge=MODEL, profiles=profiles, profile_model=MODEL))
+    return {"users": users}
+
+
+def collected(config: Config) -> dict[str, float]:
+    """Verdict files of all shards as the two frames of the results."""
+    from personalrm.results.scores import collect_calls, collect_verdicts, write_frame
+
+    plan = Plan(config)
+    data, shards = Path(plan.run, "data"), [Path(path).name for path in plan.shard_paths("people")]
+    paths = [_verdicts(plan, judge, name) for judge in (None, MODEL) for name in shards]
+    verdicts = collect_verdicts(paths)
+    write_frame(verdicts, data / "verdicts.parquet")
+    write_frame(collect_calls(paths), data / "calls.parquet")
+    return {"rows": len(verdicts)}
+
+
+def tabled(config: Config) -> dict[str, float]:
+    """The main table from both frames: intervals are resampled from all users."""
+    from personalrm.results.main_table import main_table
+    from personalrm.results.scores import read_frame
+
+    data = Path(Plan(config).run, "data")
+    table = main_table(
+        read_frame(data / "verdicts.parquet"), read_frame(data / "calls.parquet"), seed=0, n_resamples=9_999
+    )
+    return {"rows": len(table)}
+
+
+STEPS: dict[str, Callable[[Config], dict[str, float]]] = {
+    "plan": planned,
+    "prepare": prepared,
+    "judge": judged,
+    "learn": learned,
+    "collect": collected,
+    "table": tabled,
+}
+
+
+def one_step(folder: Path, name: str) -> None:
+    """Do one step and print what it took (the mark of a process of its own: see `peak_mb`)."""
+    from personalrm.config_load import read_resolved
+
+    config = read_resolved(folder / "run.json")
+    begun, cpu = time.perf_counter(), _cpu()
+    found = STEPS[name](config)
+    found = {"seconds": time.perf_counter() - begun, "cpu": _cpu() - cpu, "peak_mb": peak_mb()} | found
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+def _cpu() -> float:
+    """Seconds of CPU of this process and of those that it waited for."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+def steps_of(folder: Path, users: int, names: list[str]) -> Iterator[tuple[str, dict[str, float]]]:
+    """Generate, and do the named steps in order."""
+    from personalrm.config_load import parse_config, write_resolved
+
+    write_votes(folder / "votes.jsonl", users)
+    write_resolved(folder / "run.json", parse_config(config_of(folder)))
+    for name in names:
+        command = [sys.executable, __file__, "--folder", str(folder), "--step", name]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        yield name, json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Measure each number of users, or be one of the steps."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--users", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    parser.add_argument("--folder", type=Path, help="where data, results and store lie for a while")
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS))
+    parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.step:
+        one_step(options.folder, options.step)
+        return
+    print(f"import snakemake.cli: {calibration():.2f} s", flush=True)
+    print("| users | step | seconds | CPU ms a user | peak MB | |\n|---|---|---|---|---|---|", flush=True)
+    for users in options.users:
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            for name, found in steps_of(Path(folder), users, options.steps):
+                seconds, cpu, peak = (found.pop(key) for key in ("seconds", "cpu", "peak_mb"))
+                each = 1000 * cpu / found.get("users", users)
+                more = ", ".join(f"{value:.0f} {key}" for key, value in found.items())
+                print(f"| {users} | {name} | {seconds:.1f} | {each:.2f} | {peak:.0f} | {more} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
