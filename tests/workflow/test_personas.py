@@ -40,6 +40,12 @@ def reader(body: dict[str, Any]) -> Answer:
         return Answer(f"This person likes {colours[0]}. Short words are welcome.")
     if "--- Description 1 ---" in asked:
         return Answer("- Colour: dark ... light\n- Length: short ... long\n- colour: a ... b")
+    if "Facts:" in asked:
+        return Answer("\n".join(f"{i}: {'yes' if c == colours[0] else 'no'}" for i, c in enumerate(colours[1:], 1)))
+    if "Fact: the person" in asked:
+        says = colours[0] == colours[1]
+        odds = [(" A", -0.1), (" B", -2.4)]
+        return Answer("A", logprobs=[odds if says == ("A: the description states it" in asked) else odds[::-1]])
     if "Scales:" in asked:
         return Answer(f"1: {'low' if colours[0] in DARK else 'high'}\n2: not mentioned")
     if "Sentences:" in asked:
@@ -73,7 +79,7 @@ def config(url: str) -> dict[str, Any]:
     }
     made["learn"] |= {"bootstrap": {"attempts": 1, "max_tokens": 32}, "rebootstrap": False}
     made["learn"]["search"] |= {"num_search_candidates": 0, "special_candidates": ["labelled"]}
-    made["analysis"] = {"fidelity": {}, "axes": {"asked": "big"}}
+    made["analysis"] = {"fidelity": {}, "axes": {"asked": "big"}, "recovery": {"rubric": "rubric.json", "others": 2}}
     return made
 
 
@@ -83,18 +89,21 @@ def made(tmp_path: Path) -> Project:
     write_votes(project.folder / "votes.jsonl", votes())
     tastes = {user: {"taste": f"Likes {colour}."} for user, colour in COLOURS.items() if user != "cy"}
     (project.folder / "tastes.json").write_text(json.dumps(tastes), encoding="utf-8")
+    rubric = {user: [f"likes {colour}", "likes beryl"] for user, colour in COLOURS.items() if user != "cy"}
+    (project.folder / "rubric.json").write_text(json.dumps(rubric), encoding="utf-8")
     return project
 
 
-def test_fidelity_and_axes_are_those_computed_by_hand(made: Project) -> None:
+def test_fidelity_axes_and_recovery_are_those_computed_by_hand(made: Project) -> None:
     with ScriptedServer(reader) as server:
         made.config = config(server.url)
-        targets = ["tables/fidelity.csv", "tables/axes.csv", "figures/axes.pdf", "manifest.json"]
+        targets = ["tables/fidelity.csv", "tables/axes.csv", "figures/axes.pdf", "manifest.json", "tables/recovery.csv"]
         made.snakemake(*(f"results/small/{target}" for target in targets))
         manifest = json.loads((made.run / "manifest.json").read_text())
         # No method shows a profile here, so that these calls alone count: fidelity of three users in two orders by two
-        # models, one call for the axes, two for each of eight personas.
-        assert manifest["usage"]["calls"] == 3 * 2 * 2 + 1 + 8 * 2
+        # models, one call for the axes, two for each of eight personas; facts of three users looked for in three
+        # personas each: in a list by one model, by the other one by one in two orders (beryl of all four).
+        assert manifest["usage"]["calls"] == 3 * 2 * 2 + 1 + 8 * 2 + 3 * 3 + (3 + 3 + 4) * 2
         shown = "\n".join(str(body) for body in server.requests if "Description First:" in str(body))
         assert "Question" not in shown, "no vote of the user may reach the judge of fidelity"
         # Another judge asks for its verdicts alone: no persona is learned or tagged again.
@@ -107,6 +116,17 @@ def test_fidelity_and_axes_are_those_computed_by_hand(made: Project) -> None:
     assert fidelity[["profile_model", "judge_model"]].to_numpy().tolist() == [["tiny", "big"]]
     assert fidelity[["n_users", "no_statement", "own", "other"]].to_numpy().tolist() == [[3, 1, 6, 0]]
     assert fidelity[["share_own", "p_value"]].to_numpy().tolist() == [[100, 0.25]]
+    recovery = pd.read_csv(made.run / "tables/recovery.csv")
+    of_tiny = recovery[recovery["profile_model"] == "tiny"].set_index("user")
+    everybody = of_tiny.loc["all"]
+    assert everybody[["n_users", "no_facts", "no_persona", "n_facts", "unread"]].tolist() == [3, 1, 0, 6, 0]
+    # Ann's persona states her first fact, not the second; ben's both (they are one).
+    assert of_tiny.loc[["ann", "ben", "dee"], "own"].tolist() == [50, 100, 50]
+    assert everybody["own"] == pytest.approx(200 / 3, abs=1e-3)
+    assert (
+        recovery[recovery["profile_model"] == "big"]["own"].tolist()
+        == recovery[recovery["profile_model"] == "tiny"]["own"].tolist()
+    )
     axes = pd.read_csv(made.run / "tables/axes.csv")
     prevalence = axes[axes["part"] == "axis"].set_index(["profile_model", "name"])
     for model in ("big", "tiny"):
@@ -125,7 +145,9 @@ def test_without_the_section_nothing_is_asked_or_made(made: Project) -> None:
     made.config = config("http://127.0.0.1:9/v1")
     del made.config["analysis"]
     said = made.snakemake("-n")
-    assert not re.search("rule (fidelity|axes|tag|table_fidelity|table_axes|figure_axes):", said)
+    assert not re.search(
+        "rule (fidelity|recovery|axes|tag|table_fidelity|table_recovery|table_axes|figure_axes):", said
+    )
     made.config["analysis"] = {"fidelity": {"judge": "absent"}, "axes": {"models": ["huge"]}}
     said = made.snakemake("-n", ok=False)
     assert "analysis.fidelity.judge: no model 'absent' under 'models'" in said

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from personalrm.addresses import without_credentials
-from personalrm.analysis.records import AxisSet, TaggedPersona, UserFidelity
+from personalrm.analysis.records import AxisSet, TaggedPersona, UserFidelity, UserRecovery
 from personalrm.config import Config
 from personalrm.config_load import config_hash, read_resolved
 from personalrm.files import atomic_write_text, sha256_file
@@ -138,6 +138,9 @@ def _analysis_calls(plan: Plan) -> Iterator[CallRef]:
     for path in plan.fidelity_paths():
         for judged in read_records(Path(path), UserFidelity):
             yield from judged.calls
+    for path in plan.recovery_paths():
+        for looked in read_records(Path(path), UserRecovery):
+            yield from looked.calls
     for path in plan.axes_paths():
         for named in read_records(Path(path), AxisSet):
             yield from named.calls
