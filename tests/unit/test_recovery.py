@@ -103,6 +103,8 @@ def test_the_table_by_hand(tmp_path: Path) -> None:
     assert table["other"].tolist() == pytest.approx([(25 + 100 / 3) / 2, 25, 100 / 3], abs=1e-3)
     assert whole["difference"] == pytest.approx(100 - (25 + 100 / 3) / 2, abs=1e-3)
     assert whole["ci_low"] <= whole["difference"] <= whole["ci_high"]
+    # Two users whose signs agree, of four ways to sign them: two as far out.
+    assert whole["p_value"] == 0.5
     assert not whole["outage"]
     assert table.equals(recovery_table(ROWS[::-1], seed=1, n_resamples=200))
     write_table(

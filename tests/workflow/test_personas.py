@@ -44,8 +44,8 @@ def reader(body: dict[str, Any]) -> Answer:
         return Answer("\n".join(f"{i}: {'yes' if c == colours[0] else 'no'}" for i, c in enumerate(colours[1:], 1)))
     if "Fact: the person" in asked:
         says = colours[0] == colours[1]
-        odds = [(" A", -0.1), (" B", -2.4)]
-        return Answer("A", logprobs=[odds if says == ("A: the description states it" in asked) else odds[::-1]])
+        said, other = (" A", " B") if says == ("A: the description states it" in asked) else (" B", " A")
+        return Answer(said, logprobs=[[(said, -0.1), (other, -2.4)]], finish_reason="length")
     if "Scales:" in asked:
         return Answer(f"1: {'low' if colours[0] in DARK else 'high'}\n2: not mentioned")
     if "Sentences:" in asked:

@@ -46,7 +46,8 @@ class SplitSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     fractions: tuple[float, float, float] = (0.5, 0.2, 0.3)
     keep_together: KeepTogether = "conversation"
-    fold: Fold | None = None
+    # Left out where there is none: files made before there were folds stay as they are.
+    fold: Fold | None = Field(default=None, exclude_if=lambda value: value is None)
 
     @field_validator("fold")
     @classmethod

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +40,8 @@ def recovery_table(rows: Iterable[UserRecovery], *, seed: int, n_resamples: int)
     - no_facts, no_persona: users who are left out, by the reason. n_facts: facts of the others.
     - unread: answers, about own and others' personas, that could not be read.
     - own: percent of the facts that the user's own persona states; other: mean over others' personas of the same facts.
-      Of everybody the mean over users, bounds from a bootstrap over users; difference and p_value paired by user.
+      Of everybody the mean over users, bounds from a bootstrap over users; difference paired by user.
+    - p_value: `exact_statistics.sign_flip_p` of own less other by user.
     - outage: more than 1 % of the questions failed at the provider.
     """
     import pandas as pd
@@ -75,33 +78,37 @@ def _row(users: Sequence[UserRecovery], seed: int, n_resamples: int) -> dict[str
 
 
 def _shares(users: Iterable[UserRecovery], seed: int, n_resamples: int) -> dict[str, Value]:
+    from personalrm.results.exact_statistics import sign_flip_p
     from personalrm.results.statistics import cluster_bootstrap, paired_cluster_difference
 
-    nothing: dict[str, Value] = dict.fromkeys(SHARES, None)
+    row: dict[str, Value] = dict.fromkeys(SHARES, None)
     sides = [(share(user, own=True), share(user, own=False)) for user in users]
-    own = [ours for ours, _ in sides if ours is not None]
+    own = [float(ours) for ours, _ in sides if ours is not None]
     if not own:
-        return nothing
-    interval = cluster_bootstrap(own, [1] * len(own), seed=seed, n_resamples=n_resamples) if n_resamples else None
-    row = nothing | {"own": percent(sum(own) / len(own))}
-    if interval is not None:
-        row |= {"own_low": percent(interval[1]), "own_high": percent(interval[2])}
-    paired = [(ours, theirs) for ours, theirs in sides if ours is not None and theirs is not None]
-    if not paired:
         return row
-    ours, theirs = zip(*paired, strict=True)
-    row |= {"other": percent(sum(theirs) / len(theirs)), "difference": percent((sum(ours) - sum(theirs)) / len(ours))}
+    row["own"] = percent(sum(own) / len(own))
+    paired = [(ours, theirs) for ours, theirs in sides if ours is not None and theirs is not None]
+    if paired:
+        ours, theirs = ([float(number) for number in side] for side in zip(*paired, strict=True))
+        row["other"] = percent(sum(theirs) / len(theirs))
+        row["difference"] = percent((sum(ours) - sum(theirs)) / len(ours))
     if n_resamples:
+        _, *ends = cluster_bootstrap(own, [1] * len(own), seed=seed, n_resamples=n_resamples)
+        row |= zip(("own_low", "own_high"), map(percent, ends), strict=True)
+    if paired and n_resamples:
         found = paired_cluster_difference(ours, theirs, [1] * len(paired), seed=seed, n_resamples=n_resamples)
-        row |= {"ci_low": percent(found[1]), "ci_high": percent(found[2]), "p_value": p_digits(found.p_value)}
+        # The exact test counts whole numbers.
+        scale = math.lcm(*(number.denominator for side in paired for number in side))
+        exact = sign_flip_p([int((mine - other) * scale) for mine, other in paired])
+        row |= {"ci_low": percent(found[1]), "ci_high": percent(found[2]), "p_value": p_digits(exact)}
     return row
 
 
-def share(user: UserRecovery, *, own: bool) -> float | None:
+def share(user: UserRecovery, *, own: bool) -> Fraction | None:
     """Share of the facts that could be read in the user's own persona, or in others'; None where none could."""
     answers = [a for whose, said in user.stated.items() if (whose == user.user_id) == own for a in said]
     read = [answer for answer in answers if answer is not None]
-    return sum(read) / len(read) if read else None
+    return Fraction(sum(read), len(read)) if read else None
 
 
 def recovery_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
@@ -158,8 +165,9 @@ def recovery_notes(table: pd.DataFrame, others: int) -> list[str]:
         "whatever words; too general to tell, or the contrary, is no. It sees no vote, and no strings are compared.",
         f"Others' personas: the same facts, read in the personas of {others} other users of the data set (drawn by a "
         "hash of the users' ids). That is chance: a persona that fits everybody states them, too.",
-        "Means over users; intervals and p resample users (paired for the difference). With few users and facts only "
-        "large differences show: eight users can move the mean by 12.5 points each.",
+        "Means over users; intervals from a bootstrap over users, paired for the difference. p: exact sign-flip test "
+        "over users, two-sided (null: own less others' is symmetric about 0 in each user). With few users and facts "
+        "only large differences show: of eight users each moves the mean by up to 12.5 points, and p is at least 0.008.",
     ]
     if bool(table["outage"].any()):
         notes.append(f"{OUTAGE_MARK}: more than {OUTAGE_SHARE:.0%} of the questions failed. Not a result.")
