@@ -167,7 +167,7 @@ def recovery_notes(table: pd.DataFrame, others: int) -> list[str]:
         "hash of the users' ids). That is chance: a persona that fits everybody states them, too.",
         "Means over users; intervals from a bootstrap over users, paired for the difference. p: exact sign-flip test "
         "over users, two-sided (null: own less others' is symmetric about 0 in each user). With few users and facts "
-        "only large differences show: of eight users each moves the mean by up to 12.5 points, and p is at least 0.008.",
+        "only large differences show: of eight users each moves the mean by up to 12.5 points; p is at least 0.008.",
     ]
     if bool(table["outage"].any()):
         notes.append(f"{OUTAGE_MARK}: more than {OUTAGE_SHARE:.0%} of the questions failed. Not a result.")
