@@ -12,8 +12,7 @@ from pathlib import Path
 from personalrm.errors import ConfigError
 from personalrm.llm.batch_settings import BatchSettings
 from personalrm.llm.budget import Budget
-from personalrm.llm.flow import Unlimited
-from personalrm.llm.flow import Flow
+from personalrm.llm.flow import Flow, Unlimited
 from personalrm.llm.pace import Pace
 from personalrm.llm.port import Port, Price
 from personalrm.llm.refusals import Refusals
