@@ -1,7 +1,9 @@
-"""The authors' package and ours: same users, same model behind the same local server, one run.
+r"""The authors' package and ours: same users, same model behind the same local server, one run.
 
     python benchmarks/vs_package.py --model scripted --latency 0.3
-    python benchmarks/vs_package.py --model embedded/smollm2-135m --users 1 --fit-pairs 5 --candidates 0
+    python benchmarks/vs_package.py --data prism_slice --users 3 --fit-pairs 20
+    python benchmarks/vs_package.py --model embedded/qwen2.5-coder-1.5b --users 1 --fit-pairs 5 --candidates 0 \
+        --max-tokens 300
 
 `fit` is timed and counted (calls and tokens, by a proxy in front of the server), then the test pairs are judged in
 both orders. Each side is a process of its own; peak memory is that of the process. The package gets a persona program
@@ -43,14 +45,14 @@ from personalrm.variants import CORRECTED, PUBLISHED
 BUNDLED = ROOT / "resources" / "quickstart" / "votes.jsonl"
 SCRIPTED, WINDOW = "scripted", 8192
 PACKAGE = "package"
-SIDES: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    (PUBLISHED, PUBLISHED, {}),
-    (CORRECTED, CORRECTED, {}),
-    (f"{PUBLISHED}, all at once", PUBLISHED, {"exhaustive": True}),
-    (f"{CORRECTED}, all at once", CORRECTED, {"exhaustive": True}),
-)
-"""What a side is called, its variant, and its settings of the search beside the library's own: with everything asked at
-the same time `fit` is fastest, and makes as many calls as the package."""
+SIDES = (PUBLISHED, CORRECTED)
+"""Our variants, with the library's own settings."""
+SHARED = Path(os.environ.get("PERSONALRM_SHARED_DATA", ROOT.parent / "shared" / "data"))
+REAL = {
+    "prism_slice": ("convert_prism_slice.py", SHARED / "prism_slice" / "pairs.jsonl.gz"),
+    "mtbench": ("convert_mtbench.py", SHARED / "mtbench_judges" / "judgments.jsonl.gz"),
+}
+"""Real votes that lie beside the checkout on some machines: their converter in examples/, and their file."""
 BAR = 0.5
 """Wall time of our `fit` as a share of the package's."""
 
@@ -90,6 +92,18 @@ def load_users(path: Path, count: int | None, fit_pairs: int | None, marked: boo
     return with_our_coin(users)
 
 
+def votes_file(data: str, folder: Path) -> Path:
+    """The file of votes that was named; real ones are converted into `folder`."""
+    if data not in REAL:
+        return Path(data)
+    converter, source = REAL[data]
+    if not source.is_file():
+        raise SystemExit(f"{source} is not here: set PERSONALRM_SHARED_DATA to a folder that has it")
+    votes = folder / f"{data}.jsonl"
+    subprocess.run([sys.executable, ROOT / "examples" / converter, source, votes], check=True, stdout=sys.stderr)
+    return votes
+
+
 def mark(row: dict[str, Any], user: int, place: int) -> None:
     """Add the tokens by which the scripted model knows question, chosen and rejected answer."""
     for turn, kind in ((row["context"][-1], "q"), (row["chosen"], "g"), (row["rejected"], "b")):
@@ -116,15 +130,15 @@ def upstream(model: str, latency: float, folder: Path) -> Iterator[str]:
         stop_servers(folder)
 
 
-def options_of(model: str, candidates: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def options_of(model: str, candidates: int, max_tokens: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """Options of the package and of ours: the defaults of each, but for what the embedded model needs."""
     shared = {"num_search_candidates": candidates}
     if model == SCRIPTED:
         return shared, shared
-    # 128 tokens: 8,192, the package's own limit, is the model's whole window.
+    # The package's own limit of an answer, 8,192 tokens, is the model's whole window.
     judged = {"context_length": WINDOW, "prompts": "compact", "verdicts": ["logprob"]}
     learned = {"bootstrap": {"max_tokens": 40}, "persona": {"max_tokens": 64}}
-    return shared | {"max_tokens": 128}, shared | {"model_options": judged, "learn": learned}
+    return shared | {"max_tokens": max_tokens}, shared | {"model_options": judged, "learn": learned}
 
 
 def run_child(users: Users, url: str, folder: Path, variant: str, options: Mapping[str, Any]) -> Found:
@@ -192,9 +206,9 @@ def row_of(side: str, found: Found, proxy: CountingProxy, users: Users, package:
     )
 
 
-def measure(model: str, latency: float, users: Users, candidates: int) -> list[Row]:
+def measure(model: str, latency: float, users: Users, candidates: int, max_tokens: int) -> list[Row]:
     """A row a side, the package first."""
-    theirs, ours = options_of(model, candidates)
+    theirs, ours = options_of(model, candidates, max_tokens)
     made = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -205,11 +219,10 @@ def measure(model: str, latency: float, users: Users, candidates: int) -> list[R
                 if "error" in user:
                     print(f"the package failed on {name}: {user['error']}")
             made.append(row_of(PACKAGE, package, proxy, users, package))
-        for side, variant, search in SIDES:
+        for variant in SIDES:
             with CountingProxy(url) as proxy:
-                learn = {**ours.get("learn", {}), "search": search} if search else ours.get("learn", {})
-                found = run_child(users, proxy.url, folder, variant, ours | {"learn": learn})
-                made.append(row_of(side, found, proxy, users, package))
+                found = run_child(users, proxy.url, folder, variant, ours)
+                made.append(row_of(variant, found, proxy, users, package))
     return made
 
 
@@ -223,6 +236,8 @@ def report(found: Sequence[Row]) -> str:
         lines.append((name, *shown))
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    if found[0].users_failed:
+        text.append(f"the package failed on {found[0].users_failed} users: their times are those until it did")
     for row in found[1:]:
         reached = "reached" if row.time_share <= BAR else "NOT reached"
         text.append(f"bar: fit in at most {BAR:.0%} of the package's time; {row.side}: {row.time_share:.1%}, {reached}")
@@ -234,16 +249,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="The authors' package and ours, same users, same model.")
     parser.add_argument("--model", default=SCRIPTED, help="scripted, or embedded/<name of the catalogue>")
     parser.add_argument("--latency", type=float, default=0.3, help="seconds before each answer of the scripted model")
-    parser.add_argument("--data", type=Path, default=BUNDLED, help="a JSON-lines file of votes")
+    parser.add_argument("--data", default=str(BUNDLED), help=f"a JSON-lines file of votes, or {', '.join(REAL)}")
     parser.add_argument("--users", type=int, default=None, help="as many of its users (default: all)")
     parser.add_argument("--fit-pairs", type=int, default=None, help="fit on a user's first ones (default: all)")
     parser.add_argument("--candidates", type=int, default=10, help="random candidates of each search")
+    parser.add_argument("--max-tokens", type=int, default=128, help="of the package's answers by an embedded model")
     parser.add_argument("--json", type=Path, default=None, help="write the rows here, too")
     given = parser.parse_args(arguments)
-    users = load_users(given.data, given.users, given.fit_pairs, marked=given.model == SCRIPTED)
-    print(f"{given.model}, {len(users)} users of {given.data.name}, {given.candidates} random candidates; the persona")
+    with tempfile.TemporaryDirectory() as folder:
+        votes = votes_file(given.data, Path(folder))
+        users = load_users(votes, given.users, given.fit_pairs, marked=given.model == SCRIPTED)
+    print(f"{given.model}, {len(users)} users of {votes.name}, {given.candidates} random candidates; the persona")
     print("program of the package is without the authors' demonstrations; fit_s: all users, one after another")
-    found = measure(given.model, given.latency, users, given.candidates)
+    found = measure(given.model, given.latency, users, given.candidates, given.max_tokens)
     print(report(found))
     if given.json is not None:
         atomic_write_text(given.json, json.dumps([asdict(row) for row in found], indent=1) + "\n")

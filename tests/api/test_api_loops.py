@@ -144,3 +144,14 @@ class FakeDspy:
 def test_a_dspy_model_is_refused_with_what_to_give_instead() -> None:
     with pytest.raises(ConfigError, match=r"FakeDspy.*model_url instead"):
         DefaultJudge(lm=FakeDspy())  # type: ignore[arg-type]
+
+
+def test_a_model_of_ones_own_is_asked_nothing_twice_in_a_call() -> None:
+    asked: list[Request] = []
+
+    def noted(request: Request) -> Response:
+        asked.append(request)
+        return answer(request)
+
+    SynthesizeMe(lm=ScriptedModel(noted)).fit(items(8))
+    assert len(asked) == len(set(asked))

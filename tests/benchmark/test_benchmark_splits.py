@@ -151,3 +151,25 @@ def test_level_a_is_stable_and_near_its_fractions() -> None:
     ]
     assert len({level_a("amara", fractions, seed) for seed in range(20)}) > 1
     assert {level_a(f"u{n}", (0.0, 0.0, 1.0), 1) for n in range(50)} == {"test"}
+
+
+@given(histories(), keeps, st.integers(2, 5))
+def test_folds_test_each_pair_once_and_have_all_parts(
+    history: list[PreferencePair], keep: KeepTogether, folds: int
+) -> None:
+    if len(history) < max(4, folds):
+        with pytest.raises(ValueError, match="cannot be split"):
+            split_user(history, keep_together=keep, fold=(1, folds))
+        return
+    made = [split_user(history, keep_together=keep, fold=(number, folds)) for number in range(1, folds + 1)]
+    tested = [p.pair_id for split in made for p in split.pairs if p.split == "test"]
+    assert sorted(tested) == sorted(p.pair_id for p in history)
+    assert all({p.split for p in split.pairs} == set(PARTS) for split in made)
+    assert len({split.grain for split in made}) == 1
+
+
+def test_folds_by_hand() -> None:
+    history = [pair(n) for n in range(14)]
+    found = [parts(split_user(history, fold=(number, 4))) for number in (1, 2, 3, 4)]
+    # Of the 11 or 10 that are left, 5 of 7 are context: 7.9 and 7.1.
+    assert found == ["tttccccccccvvv", "cccttttccccvvv", "ccccccctttcvvv", "cccccccvvvtttt"]

@@ -49,9 +49,9 @@ class Crowd:
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
 
-async def in_flight(most: int, *endings: Exception | None) -> list[int]:
+async def in_flight(most: int, *endings: Exception | None, eager: bool = False) -> list[int]:
     """Calls in flight at first, and after each round of calls that all end alike."""
-    crowd = Crowd(Flow("m", most))
+    crowd = Crowd(Flow("m", most, eager=eager))
     counts = [await crowd.end()] + [await crowd.end(ending) for ending in endings]
     await crowd.leave()
     return counts
@@ -73,6 +73,10 @@ COURSES: dict[str, tuple[int, list[Exception | None], list[int]]] = {
 def test_places_follow_how_calls_end(name: str) -> None:
     most, endings, expected = COURSES[name]
     assert asyncio.run(in_flight(most, *endings)) == expected
+
+
+def test_an_eager_flow_begins_with_all_its_places_and_halves_as_any() -> None:
+    assert asyncio.run(in_flight(24, None, LIMITED, None, eager=True)) == [24, 24, 12, 13]
 
 
 def test_late_429_of_one_round_halve_once() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 _TOKEN = re.compile(r"\b(u\d+[qgb]\d+|r[0-9a-f]{12}|p[0-9a-f]{12})\b")
@@ -78,8 +78,8 @@ def is_right(content: Content) -> bool:
     return int(sign(content), 16) / 16**12 < ease
 
 
-def answer(body: Mapping[str, Any]) -> str:
-    """The scripted model's answer to a request of the package or of ours."""
+def answer(body: Mapping[str, Any], right: Callable[[Content], bool] = is_right) -> str:
+    """The scripted model's answer to a request of the package or of ours; `right` says where it sees the choice."""
     content = content_of(body["messages"])
     package = is_package(body["messages"])
     if content.kind == "persona":
@@ -88,7 +88,7 @@ def answer(body: Mapping[str, Any]) -> str:
             return persona
         return f"[[ ## reasoning ## ]]\nSo.\n\n[[ ## synthesized_persona ## ]]\n{persona}\n\n[[ ## completed ## ]]"
     good_is_first = "g" in content.asked[1]
-    label = "First" if is_right(content) == good_is_first else "Second"
+    label = "First" if right(content) == good_is_first else "Second"
     reasoning = f"Because of r{sign(content)}."
     if not package:
         return f"{reasoning}\nPreference: {label}"

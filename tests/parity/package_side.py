@@ -58,4 +58,5 @@ def main(users: str, options: str, results: str) -> None:
     Path(results).write_text(json.dumps(found), encoding="utf-8")
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])

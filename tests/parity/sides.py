@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,18 +60,18 @@ def make_users(count: int, n_test: int = 3) -> Users:
     return with_our_coin({f"user{i}": generated_user(i, n_fit=4 + (7 * i) % 17, n_test=n_test) for i in numbers})
 
 
-def run_package(users: Users, url: str, folder: Path, *, may_fail: bool = False, **options: object) -> Found:
-    """The package, its cache on and empty, in a process of its own. `options` are those of its `SynthesizeMe`. A user
-    whom it fails on raises, unless it `may_fail`."""
-    python = package_python()
-    files = {name: folder / f"{name}.json" for name in ("users", "program", "results")}
-    files["users"].write_text(json.dumps(users), encoding="utf-8")
-    files["program"].write_text(json.dumps(PROGRAM), encoding="utf-8")
-    options = {"model_url": url, "persona_synthesis_program_path": str(files["program"]), **options}
+def program_file(folder: Path) -> str:
+    """Path of `PROGRAM` as a file."""
+    path = folder / "program.json"
+    path.write_text(json.dumps(PROGRAM), encoding="utf-8")
+    return str(path)
+
+
+def run_script(name: str, arguments: Sequence[str | Path], folder: Path) -> None:
+    """Run a script that lies beside this file in the package's environment; home and cache are in `folder`."""
     own = {"DSPY_CACHEDIR": str(folder / "cache"), "LITELLM_LOCAL_MODEL_COST_MAP": "True", "HOME": str(folder)}
-    script = Path(__file__).with_name("package_side.py")
     done = subprocess.run(
-        [python, script, files["users"], json.dumps(options), files["results"]],
+        [package_python(), Path(__file__).with_name(name), *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -80,6 +80,15 @@ def run_package(users: Users, url: str, folder: Path, *, may_fail: bool = False,
     )
     if done.returncode:
         raise RuntimeError(f"the package failed:\n{done.stderr[-3000:]}")
+
+
+def run_package(users: Users, url: str, folder: Path, *, may_fail: bool = False, **options: object) -> Found:
+    """The package, its cache on and empty, in a process of its own. `options` are those of its `SynthesizeMe`. A user
+    whom it fails on raises, unless it `may_fail`."""
+    files = {name: folder / f"{name}.json" for name in ("users", "results")}
+    files["users"].write_text(json.dumps(users), encoding="utf-8")
+    given = json.dumps({"model_url": url, "persona_synthesis_program_path": program_file(folder), **options})
+    run_script("package_side.py", [files["users"], given, files["results"]], folder)
     found: Found = json.loads(files["results"].read_text(encoding="utf-8"))
     failed = {name: user["error"] for name, user in found.items() if "error" in user}
     if failed and not may_fail:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from matplotlib.lines import Line2D
 from test_result_scripts import job, script
 
-from personalrm.analysis.records import AxisSet, TaggedPersona, UserFidelity
+from personalrm.analysis.records import AxisSet, TaggedPersona, UserFidelity, UserRecovery
 from personalrm.benchmark.ratings import UserPanel, UserRatings
 from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import Response, Usage
@@ -135,24 +135,26 @@ def test_filters_count_with_their_models(tmp_path: Path) -> None:
 
 def test_analyses_count_with_the_personas_that_they_read(tmp_path: Path) -> None:
     who = {"dataset": "d", "variant": "corrected"}
-    profile = Profile(**who, user_id="u", model="m", k=0, draw=0, status="ok")
-    profile = profile.model_copy(update={"calls": (*SHARED, ref("p", "persona", 40), ref("t", "search_persona", 80))})
+    refs = (*SHARED, ref("p", "persona", 40), ref("t", "search_persona", 80))
+    profile = Profile(**who, user_id="u", model="m", k=0, draw=0, status="ok", calls=refs)
     half = profile.model_copy(update={"k": HALVES, "calls": (SHARED[0], ref("h", "persona", 41))})
     asked = (ref("f", "fidelity", 3),)
     fidelity = UserFidelity(**who, user_id="u", profile_model="m", judge_model="j", k=0, calls=asked)
+    facts = UserRecovery(**who, user_id="u", profile_model="m", judge_model="j", k=0, calls=(ref("r", "recovery", 6),))
     axes = AxisSet(**who, model="a", calls=(ref("x", "axes", 4),))
     tagged = TaggedPersona(**who, user_id="u", profile_model="m", model="a", k=0, draw=0, status="ok")
     tagged = tagged.model_copy(update={"calls": (ref("g", "tag", 5),)})
-    for name, rows in enumerate(([profile, half], [fidelity], [axes], [tagged])):
+    for name, rows in enumerate(([profile, half], [fidelity], [facts], [axes], [tagged])):
         write_records(tmp_path / str(name), rows)
-    found = list(analysis_calls(*([tmp_path / str(name)] for name in range(4))))
-    assert [call.ref.key for call in found] == ["b", "s", "p", "b", "h", "f", "x", "g"]
+    found = list(analysis_calls(*([tmp_path / str(name)] for name in range(5))))
+    assert [call.ref.key for call in found] == ["b", "s", "p", "b", "h", "f", "r", "x", "g"]
     table = cost_table(*frames_of(tmp_path, ROWS), others=found)
     assert row_of(table, level="stage", stage="fidelity", variant="corrected", judge_model="j")["tokens_in"] == 3
+    assert row_of(table, level="stage", stage="recovery", judge_model="j")["tokens_in"] == 6
     assert row_of(table, level="stage", stage="axes", judge_model="a")["calls"] == 1
     assert row_of(table, level="stage", stage="tag", judge_model="a")["tokens_in"] == 5
     assert row_of(table, level="stage", stage="profile", step="all")["tokens_in"] == 60 + 41
-    assert row_of(table, level="run")["calls"] == 6 + 4
+    assert row_of(table, level="run")["calls"] == 6 + 5
     assert row_of(table, level="method", method="demos", stage="all")["tokens_in"] == 130
 
 

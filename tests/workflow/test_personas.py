@@ -42,6 +42,12 @@ def reader(body: dict[str, Any]) -> Answer:
         return Answer(f"This person likes {colours[0]}. Short words are welcome.")
     if "--- Description 1 ---" in asked:
         return Answer("- Colour: dark ... light\n- Length: short ... long\n- colour: a ... b")
+    if "Facts:" in asked:
+        return Answer("\n".join(f"{i}: {'yes' if c == colours[0] else 'no'}" for i, c in enumerate(colours[1:], 1)))
+    if "Fact: the person" in asked:
+        says = colours[0] == colours[1]
+        said, other = (" A", " B") if says == ("A: the description states it" in asked) else (" B", " A")
+        return Answer(said, logprobs=[[(said, -0.1), (other, -2.4)]], finish_reason="length")
     if "Scales:" in asked:
         return Answer(f"1: {'low' if colours[0] in DARK else 'high'}\n2: not mentioned")
     if "Sentences:" in asked:
@@ -75,7 +81,11 @@ def config(url: str) -> dict[str, Any]:
     }
     made["learn"] |= {"bootstrap": {"attempts": 1, "max_tokens": 32}, "rebootstrap": False}
     made["learn"]["search"] |= {"num_search_candidates": 0, "special_candidates": ["labelled"]}
-    made["analysis"] = {"fidelity": {}, "axes": {"asked": "big", "disjoint": ["halves", "types"]}}
+    made["analysis"] = {
+        "fidelity": {},
+        "axes": {"asked": "big", "disjoint": ["halves", "types"]},
+        "recovery": {"rubric": "rubric.json", "others": 2},
+    }
     return made
 
 
@@ -85,22 +95,26 @@ def made(tmp_path: Path) -> Project:
     write_votes(project.folder / "votes.jsonl", votes())
     tastes = {user: {"taste": f"Likes {colour}."} for user, colour in COLOURS.items() if user != "cy"}
     (project.folder / "tastes.json").write_text(json.dumps(tastes), encoding="utf-8")
+    rubric = {user: [f"likes {colour}", "likes beryl"] for user, colour in COLOURS.items() if user != "cy"}
+    (project.folder / "rubric.json").write_text(json.dumps(rubric), encoding="utf-8")
     return project
 
 
-def test_fidelity_and_axes_are_those_computed_by_hand(made: Project) -> None:
+def test_fidelity_axes_and_recovery_are_those_computed_by_hand(made: Project) -> None:
     with ScriptedServer(reader) as server:
         made.config = config(server.url)
-        targets = ["tables/fidelity.csv", "tables/axes.csv", "figures/axes.pdf", "tables/cost.csv", "manifest.json"]
-        made.snakemake(*(f"results/small/{target}" for target in targets))
+        tables = [f"tables/{name}.csv" for name in ("fidelity", "recovery", "axes", "cost")]
+        made.snakemake(*(f"results/small/{target}" for target in (*tables, "figures/axes.pdf", "manifest.json")))
         manifest = json.loads((made.run / "manifest.json").read_text())
         # No method shows a profile here. Fidelity of three users in two orders by two models, one call for the axes,
-        # two for each of eight personas (those from halves have the same words); beside them what these rest on.
-        asked = {"fidelity": 3 * 2 * 2, "axes": 1, "tag": 8 * 2}
+        # two for each of eight personas (those from halves have the same words); facts of three users looked for in
+        # three personas each: in a list by one model, by the other one by one in two orders (beryl of all four).
+        # Beside them what these rest on.
+        asked = {"fidelity": 3 * 2 * 2, "recovery": 3 * 3 + (3 + 3 + 4) * 2, "axes": 1, "tag": 8 * 2}
         cost = pd.read_csv(made.run / "tables/cost.csv")
         stages = cost[(cost["level"] == "stage") & (cost["step"] == "all")].groupby("stage")[["calls", "jobs"]].sum()
         assert {stage: int(stages.loc[stage, "calls"]) for stage in asked} == asked
-        assert [int(stages.loc[stage, "jobs"]) for stage in asked] == [4, 1, 2 * 2 * 3]
+        assert [int(stages.loc[stage, "jobs"]) for stage in asked] == [4, 4, 1, 2 * 2 * 3]
         learned = int(stages.loc[["bootstrap", "profile"], "calls"].sum())
         assert manifest["usage"]["calls"] == sum(asked.values()) + learned == server.count
         shown = "\n".join(str(body) for body in server.requests if "Description First:" in str(body))
@@ -108,13 +122,24 @@ def test_fidelity_and_axes_are_those_computed_by_hand(made: Project) -> None:
         # Another judge asks for its verdicts alone: no persona is learned or tagged again.
         before = server.count
         made.config["analysis"]["fidelity"] = {"models": ["tiny"], "judge": "big"}
-        said = made.snakemake(*(f"results/small/{target}" for target in targets[:2]))
+        said = made.snakemake("results/small/tables/fidelity.csv", "results/small/tables/axes.csv")
         assert jobs(said) == {"fidelity": 2, "table_fidelity": 1}
         assert server.count - before == 6
     fidelity = pd.read_csv(made.run / "tables/fidelity.csv")
     assert fidelity[["profile_model", "judge_model"]].to_numpy().tolist() == [["tiny", "big"]]
     assert fidelity[["n_users", "no_statement", "own", "other"]].to_numpy().tolist() == [[3, 1, 6, 0]]
     assert fidelity[["share_own", "p_value"]].to_numpy().tolist() == [[100, 0.25]]
+    recovery = pd.read_csv(made.run / "tables/recovery.csv")
+    of_tiny = recovery[recovery["profile_model"] == "tiny"].set_index("user")
+    everybody = of_tiny.loc["all"]
+    assert everybody[["n_users", "no_facts", "no_persona", "n_facts", "unread"]].tolist() == [3, 1, 0, 6, 0]
+    # Ann's persona states her first fact, not the second; ben's both (they are one).
+    assert of_tiny.loc[["ann", "ben", "dee"], "own"].tolist() == [50, 100, 50]
+    assert everybody["own"] == pytest.approx(200 / 3, abs=1e-3)
+    assert (
+        recovery[recovery["profile_model"] == "big"]["own"].tolist()
+        == recovery[recovery["profile_model"] == "tiny"]["own"].tolist()
+    )
     axes = pd.read_csv(made.run / "tables/axes.csv")
     prevalence = axes[axes["part"] == "axis"].set_index(["profile_model", "name"])
     for model in ("big", "tiny"):
@@ -151,7 +176,9 @@ def test_without_the_section_nothing_is_asked_or_made(made: Project) -> None:
     made.config = config("http://127.0.0.1:9/v1")
     del made.config["analysis"]
     said = made.snakemake("-n")
-    assert not re.search("rule (fidelity|axes|tag|table_fidelity|table_axes|figure_axes):", said)
+    assert not re.search(
+        "rule (fidelity|recovery|axes|tag|table_fidelity|table_recovery|table_axes|figure_axes):", said
+    )
     made.config["analysis"] = {"fidelity": {"judge": "absent"}, "axes": {"models": ["huge"]}}
     said = made.snakemake("-n", ok=False)
     assert "analysis.fidelity.judge: no model 'absent' under 'models'" in said

@@ -41,15 +41,21 @@ class BootstrapSettings:
 
 
 async def bootstrap_pair(
-    model: LanguageModel, pair: PreferencePair, shown: Shown, settings: BootstrapSettings
+    model: LanguageModel, pair: PreferencePair, shown: Shown, settings: BootstrapSettings, *, side_by_side: bool = False
 ) -> tuple[Trace, ...]:
-    """Attempts at one pair, in order; the last is verified (`correct`) or the attempts are used up."""
+    """Attempts at one pair, in order; the last is verified (`correct`) or the attempts are used up.
+
+    With `side_by_side` all attempts after the first are made at once: faster, the same traces, and calls for attempts
+    that turn out not to be needed.
+    """
     traces: list[Trace] = []
-    for attempt in range(settings.attempts):
-        trace = await _attempt(model, pair, shown, settings, attempt)
-        traces.append(trace)
-        if trace.outcome in ("correct", "context_overflow", "refused"):
-            break
+    while len(traces) < settings.attempts:
+        last = settings.attempts if side_by_side and traces else len(traces) + 1
+        numbers = range(len(traces), last)
+        for trace in await asyncio.gather(*(_attempt(model, pair, shown, settings, number) for number in numbers)):
+            traces.append(trace)
+            if trace.outcome in ("correct", "context_overflow", "refused"):
+                return tuple(traces)
     return tuple(traces)
 
 
@@ -122,10 +128,17 @@ async def _attempt_label(
 
 
 async def bootstrap_pairs(
-    model: LanguageModel, pairs: Sequence[PreferencePair], shown: Shown, settings: BootstrapSettings
+    model: LanguageModel,
+    pairs: Sequence[PreferencePair],
+    shown: Shown,
+    settings: BootstrapSettings,
+    *,
+    side_by_side: bool = False,
 ) -> tuple[Trace, ...]:
-    """All attempts at several pairs, in the order of the pairs."""
-    attempts = await asyncio.gather(*(bootstrap_pair(model, pair, shown, settings) for pair in pairs))
+    """All attempts at several pairs, in the order of the pairs. `side_by_side` as in `bootstrap_pair`."""
+    attempts = await asyncio.gather(
+        *(bootstrap_pair(model, pair, shown, settings, side_by_side=side_by_side) for pair in pairs)
+    )
     return tuple(trace for traces in attempts for trace in traces)
 
 

@@ -123,18 +123,21 @@ def _add_judging(subparsers: Any) -> None:  # noqa: ANN401
 
 def _add_analysis(subparsers: Any) -> None:  # noqa: ANN401
     fidelity = _stage(subparsers, "fidelity", commands.fidelity, "judge if personas of one shard fit what users stated")
-    fidelity.add_argument("--users", type=Path, required=True)
-    fidelity.add_argument("--model", required=True, help="model that learned the profiles")
-    fidelity.add_argument("--judge", required=True)
+    recovery = _stage(subparsers, "recovery", commands.recovery, "say which planted facts personas of one shard state")
+    recovery.add_argument("--rubric", type=Path, required=True, help="JSON file {user: [fact, ...]}")
+    for command in (fidelity, recovery):
+        command.add_argument("--users", type=Path, required=True)
+        command.add_argument("--model", required=True, help="model that learned the profiles")
+        command.add_argument("--judge", required=True)
     axes = _stage(subparsers, "axes", commands.axes, "name the axes along which a data set's personas describe people")
     axes.add_argument("--dataset", required=True)
-    for command in (fidelity, axes):
+    for command in (fidelity, recovery, axes):
         command.add_argument("--variant", required=True)
         command.add_argument("--profiles", type=Path, required=True, nargs="+")
     tag = _stage(subparsers, "tag", commands.tag, "say where the personas of one shard stand on the axes")
     tag.add_argument("--profiles", type=Path, required=True)
     tag.add_argument("--axes", type=Path, required=True)
-    for command in (fidelity, axes, tag):
+    for command in (fidelity, recovery, axes, tag):
         command.add_argument("--out", type=Path, required=True)
 
 

@@ -120,6 +120,13 @@ def fidelity(options: argparse.Namespace) -> None:
     _paid(fidelity_stage, options, "users", "profiles", "model", "judge", "variant")
 
 
+def recovery(options: argparse.Namespace) -> None:
+    """`personalrm recovery`."""
+    from personalrm.stages.recovering import recovery_stage
+
+    _paid(recovery_stage, options, "users", "profiles", "rubric", "model", "judge", "variant")
+
+
 def axes(options: argparse.Namespace) -> None:
     """`personalrm axes`."""
     from personalrm.stages.analysing import axes_stage

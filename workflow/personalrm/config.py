@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from personalrm.analysis.settings import AnalysisSettings
+from personalrm.analysis.settings import AnalysisSettings, FidelitySettings, RecoverySettings
 from personalrm.benchmark.settings import Dataset
 from personalrm.judge import PromptStyle, VerdictMode
 from personalrm.llm.batch_settings import BatchSettings
@@ -270,10 +270,17 @@ class Config(Section):
     @property
     def fidelity_pairs(self) -> list[tuple[str, str]]:
         """(profile model, judge) whose personas' fidelity is judged."""
-        fidelity = self.analysis.fidelity
-        if fidelity is None:
+        return self._read_by(self.analysis.fidelity)
+
+    @property
+    def recovery_pairs(self) -> list[tuple[str, str]]:
+        """(profile model, judge) whose personas' planted facts are looked for."""
+        return self._read_by(self.analysis.recovery)
+
+    def _read_by(self, settings: FidelitySettings | RecoverySettings | None) -> list[tuple[str, str]]:
+        if settings is None:
             return []
-        return [(model, fidelity.judge or model) for model in fidelity.models or self.learn.models]
+        return [(model, settings.judge or model) for model in settings.models or self.learn.models]
 
     @property
     def axes_models(self) -> list[str]:

@@ -195,11 +195,18 @@ class Plan:
 
     def fidelity_paths(self) -> list[str]:
         """Judgements of persona fidelity; none where the config has none."""
+        return self._read_personas("fidelity", self.config.fidelity_pairs)
+
+    def recovery_paths(self) -> list[str]:
+        """Planted facts that personas state; none where the config has none."""
+        return self._read_personas("recovery", self.config.recovery_pairs)
+
+    def _read_personas(self, stage: str, pairs: list[tuple[str, str]]) -> list[str]:
         return [
-            f"{self.run}/analysis/fidelity/{dataset}/{variant}/{profile}-by-{judge}/{shard}.jsonl"
+            f"{self.run}/analysis/{stage}/{dataset}/{variant}/{profile}-by-{judge}/{shard}.jsonl"
             for dataset in self.config.datasets
             for variant in self.config.variants
-            for profile, judge in self.config.fidelity_pairs
+            for profile, judge in pairs
             for shard in self._shards[dataset]
         ]
 
@@ -229,7 +236,7 @@ class Plan:
     def analysed_profiles(self) -> list[str]:
         """Files of profiles whose personas are analysed, each once."""
         config = self.config
-        wanted = [(model, config.largest_k) for model, _ in config.fidelity_pairs]
+        wanted = [(model, config.largest_k) for model, _ in (*config.fidelity_pairs, *config.recovery_pairs)]
         wanted += [(model, k) for model in config.axes_models for k in config.axes_ks]
         return [
             path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +18,7 @@ from personalrm.parts import N_PARTS, part_of, why_none
 from personalrm.persona import Induced, PersonaSettings, induce_persona
 from personalrm.recording import Recorder
 from personalrm.records import ALL_PAIRS, CallRef, Demonstration, PreferencePair, Profile, UserData, UserTraces
-from personalrm.search import SearchSettings, search
+from personalrm.search import SearchSettings, ask_ahead, search
 from personalrm.theta import Theta
 
 PROFILE_STAGES = ("search", "persona", "rebootstrap", "search_persona", "memory")
@@ -136,7 +137,14 @@ async def _stages(
     second = first
     if settings.rebootstrap and induced.persona:
         known = Shown(persona=induced.persona)
-        second = verified(await bootstrap_pairs(models["rebootstrap"], pairs, known, settings.bootstrap))
+        speed = settings.search.parallel > 1
+        made, _ = await asyncio.gather(
+            bootstrap_pairs(models["rebootstrap"], pairs, known, settings.bootstrap, side_by_side=speed),
+            ask_ahead(
+                models["search_persona"], pairs, validation, settings.search, persona=induced.persona, allow_empty=True
+            ),
+        )
+        second = verified(made)
     final = await search(
         models["search_persona"],
         pairs,

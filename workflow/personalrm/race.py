@@ -26,7 +26,6 @@ class Runner:
     n_pairs: int
     per_pair: int
     verdicts: dict[int, tuple[Verdict, ...]] = field(default_factory=dict)
-    last_size: int = 0
 
     @property
     def done(self) -> bool:
@@ -118,15 +117,14 @@ class Race:
         return at_best > best or (at_best == best and not (self._first_of_equals and -place < index))
 
     def _pairs(self, index: int) -> tuple[int, ...]:
-        """The pairs that most candidates missed, as many as it takes to fail; twice as many after each round survived
-        where speed counts."""
+        """The pairs that most candidates missed, as many as it takes to fail; where speed counts all that are left once
+        that was survived."""
         runner = self.runners[index]
         left = [pair for pair in range(runner.n_pairs) if pair not in runner.verdicts]
         left.sort(key=lambda pair: (-self._misses[pair], pair))
         size = next(
             (n for n in range(1, len(left)) if not self._can_win(index, runner.at_best(wrong_pairs=n))), len(left)
         )
-        if self._parallel > 1:
-            size = max(size, 2 * runner.last_size)
-        runner.last_size = size
+        if self._parallel > 1 and runner.verdicts:
+            size = len(left)
         return tuple(left[:size])

@@ -135,21 +135,45 @@ def _hidden(drawn: Shows, shown: Shows) -> tuple[str, ...]:
     return (f"{hidden} labelled demonstrations were drawn and reach no prompt (as published)",) if hidden else ()
 
 
+async def ask_ahead(
+    model: LanguageModel,
+    pairs: Sequence[PreferencePair],
+    validation: Sequence[PreferencePair],
+    settings: SearchSettings,
+    *,
+    persona: str | None = None,
+    allow_empty: bool,
+) -> None:
+    """Ask what `search` asks first, while its traces are still being made: its first candidate needs none of them, and
+    finds its answers in the store. Only where speed counts (`parallel` above 1): where there turn out to be no traces
+    there may be nothing to choose, and nothing to ask.
+    """
+    seed = next((seed for seed in settings.seeds if allow_empty or seed != ZERO_SHOT), UNSHUFFLED)
+    if settings.parallel == 1 or settings.strategy != "exact" or seed not in (ZERO_SHOT, LABELLED):
+        return
+    drawn = _draw(seed, pairs, {}, settings)
+    if drawn or seed == ZERO_SHOT:
+        shown = Shown(persona, _visible(drawn, settings.repairs))
+        await asyncio.gather(*(_judged(model, pair, shown, settings) for pair in validation))
+
+
+async def _judged(
+    model: LanguageModel, pair: PreferencePair, shown: Shown, settings: SearchSettings
+) -> tuple[Verdict, ...]:
+    """What a candidate makes of a validation pair."""
+    if settings.repairs.both_orders:
+        return await judge_pair(model, pair, shown, settings.judge)
+    return (await judge_once(model, pair, presented_swapped(pair, settings.salt), shown, settings.judge),)
+
+
 async def _run(
     model: LanguageModel, candidates: Sequence[Shown], validation: Sequence[PreferencePair], settings: SearchSettings
 ) -> Race | Halving:
     """Ask round by round until the winner is known."""
-    both = settings.repairs.both_orders
     race = _contest(candidates, validation, settings)
 
     async def ask(candidate: int, number: int) -> None:
-        pair, shown = validation[number], candidates[candidate]
-        if both:
-            verdicts = await judge_pair(model, pair, shown, settings.judge)
-        else:
-            swapped = presented_swapped(pair, settings.salt)
-            verdicts = (await judge_once(model, pair, swapped, shown, settings.judge),)
-        race.tell(candidate, number, verdicts)
+        race.tell(candidate, number, await _judged(model, validation[number], candidates[candidate], settings))
 
     while questions := race.next_round():
         await asyncio.gather(*(ask(candidate, number) for candidate, numbers in questions for number in numbers))

@@ -86,6 +86,7 @@ rule table_cost:
         panels=[path for name in PLAN.filtered for path in PLAN.panel_paths(name)],
         profiles=PLAN.analysed_profiles(),
         fidelity=PLAN.fidelity_paths(),
+        recovery=PLAN.recovery_paths(),
         axes=PLAN.axes_paths(),
         tags=PLAN.tag_paths(),
     output:

@@ -1,8 +1,9 @@
-"""What models say of the personas: do they fit the person, along which axes do they describe people?
+"""What models say of the personas: do they fit the person, state what was planted, along which axes?
 
 INPUTS   data/<dataset>/shards/<shard>.jsonl, profiles/<dataset>/<variant>/<model>/k<k>/<shard>.jsonl
 OUTPUTS  analysis/fidelity/<dataset>/<variant>/<model>-by-<judge>/<shard>.jsonl, analysis/axes/<dataset>/<variant>.jsonl,
-         analysis/tags/<dataset>/<variant>/<model>/k<k>/<shard>.jsonl, tables/{fidelity,axes}.{csv,md,tex,html},
+         analysis/recovery/<dataset>/<variant>/<model>-by-<judge>/<shard>.jsonl,
+         analysis/tags/<dataset>/<variant>/<model>/k<k>/<shard>.jsonl, tables/{fidelity,recovery,axes}.{csv,md,tex,html},
          figures/axes.{pdf,svg,png,txt} (txt: the caption); each where the config's `analysis` has it
 """
 
@@ -75,6 +76,75 @@ if CONFIG.analysis.fidelity:
             "../scripts/table_fidelity.py"
 
     PERSONAS += rules.table_fidelity.output
+
+
+if CONFIG.analysis.recovery:
+
+    rule recovery:
+        input:
+            users=f"{RUN}/data/{{dataset}}/shards/{{shard}}.jsonl",
+            # Of all shards: another user's persona may come from any.
+            profiles=lambda wildcards: PLAN.profiles_of(
+                wildcards.dataset, wildcards.variant, wildcards.model, CONFIG.largest_k
+            ),
+            rubric=str(CONFIG.analysis.recovery.rubric),
+        output:
+            f"{RUN}/analysis/recovery/{{dataset}}/{{variant}}/{{model}}-by-{{judge}}/{{shard}}.jsonl",
+        log:
+            f"{RUN}/logs/analysis/recovery/{{dataset}}/{{variant}}/{{model}}-by-{{judge}}/{{shard}}.log",
+        benchmark:
+            f"{RUN}/benchmarks/analysis/recovery/{{dataset}}/{{variant}}/{{model}}-by-{{judge}}/{{shard}}.tsv"
+        conda:
+            "../envs/personalrm.yml"
+        threads: lambda wildcards: threads_for(wildcards.judge)
+        resources:
+            llm_calls=lambda wildcards: calls_for(wildcards.judge),
+            mem_mb=growing(1000),
+            runtime=growing(240),
+        params:
+            reads=lambda wildcards: support.analysis_fingerprint(
+                CONFIG, "recovery", wildcards.judge
+            ),
+            config=RUN_CONFIG,
+        message:
+            "Looking for planted tastes in personas: {wildcards.model} by {wildcards.judge}, {wildcards.dataset},"
+            " shard {wildcards.shard}"
+        shell:
+            "python -m personalrm recovery --config {params.config:q} --users {input.users:q}"
+            " --profiles {input.profiles:q} --rubric {input.rubric:q} --variant {wildcards.variant:q}"
+            " --model {wildcards.model:q} --judge {wildcards.judge:q} --out {output:q} > {log:q} 2>&1"
+
+    rule table_recovery:
+        input:
+            recovery=PLAN.recovery_paths(),
+        output:
+            csv=f"{RUN}/tables/recovery.csv",
+            md=f"{RUN}/tables/recovery.md",
+            tex=f"{RUN}/tables/recovery.tex",
+            html=report(
+                f"{RUN}/tables/recovery.html",
+                category="Tables",
+                caption="../report/table_recovery.rst",
+            ),
+        log:
+            f"{RUN}/logs/table_recovery.log",
+        benchmark:
+            f"{RUN}/benchmarks/table_recovery.tsv"
+        conda:
+            "../envs/personalrm.yml"
+        resources:
+            mem_mb=growing(2000),
+            runtime=growing(30),
+        params:
+            seed=CONFIG.statistics.seed,
+            n_resamples=CONFIG.statistics.resamples,
+            others=CONFIG.analysis.recovery.others,
+        message:
+            "Making the table of recovery of planted tastes"
+        script:
+            "../scripts/table_recovery.py"
+
+    PERSONAS += rules.table_recovery.output
 
 
 if CONFIG.axes_models:

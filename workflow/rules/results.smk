@@ -93,7 +93,12 @@ rule manifest:
     input:
         scores=f"{RUN}/data/calls.parquet",
         cards=expand(f"{RUN}/data/{{dataset}}/funnel.json", dataset=CONFIG.datasets),
-        analysis=[*PLAN.fidelity_paths(), *PLAN.axes_paths(), *PLAN.tag_paths()],
+        analysis=[
+            *PLAN.fidelity_paths(),
+            *PLAN.recovery_paths(),
+            *PLAN.axes_paths(),
+            *PLAN.tag_paths(),
+        ],
     output:
         f"{RUN}/manifest.json",
     log:

@@ -7,7 +7,7 @@
 | input.ratings        | files of ratings of the data sets' filters (none where nothing is rated)       |
 | input.panels         | files of panel votes of the filters (none without a panel)                     |
 | input.profiles       | files of profiles whose personas are analysed (none without analyses)          |
-| input.fidelity, axes, tags | files of the analyses of personas                                        |
+| input.fidelity, recovery, axes, tags | files of the analyses of personas                              |
 | params.benchmarks    | folder of Snakemake's benchmark files: seconds of the jobs                     |
 | params.store         | store of responses: cached tokens; it may be gone                              |
 | params.models        | names of the config's models                                                   |
@@ -38,7 +38,7 @@ def main(snakemake: "Snakemake") -> None:
     files, params = snakemake.input, snakemake.params
     calls = read_frame(Path(files.calls))
     filters = (map(Path, files.get(name, [])) for name in ("ratings", "panels"))
-    analyses = (map(Path, files.get(name, [])) for name in ("profiles", "fidelity", "axes", "tags"))
+    analyses = (map(Path, files.get(name, [])) for name in ("profiles", "fidelity", "recovery", "axes", "tags"))
     others = [*filter_calls(*filters), *analysis_calls(*analyses)]
     keys = sorted({*calls["key"].astype(str), *(call.ref.key for call in others)})
     table = cost_table(

@@ -38,6 +38,28 @@ class UserFidelity(Record):
     prompts: dict[str, str] = Field(default_factory=dict)
 
 
+class UserRecovery(Record):
+    """Which facts of one user's rubric personas were said to state.
+
+    `stated` holds, by the user whose persona was read (the user's own first, then others'), an answer for each of
+    `facts`; None where it could not be read, or the call failed. `failed` of `asked` calls failed at the provider.
+    """
+
+    dataset: str
+    user_id: str
+    variant: str
+    profile_model: str
+    judge_model: str
+    k: int
+    facts: tuple[str, ...] = ()
+    missing: Literal["no facts", "no persona"] | None = None
+    stated: dict[str, tuple[bool | None, ...]] = Field(default_factory=dict)
+    asked: int = 0
+    failed: int = 0
+    calls: tuple[CallRef, ...] = ()
+    prompts: dict[str, str] = Field(default_factory=dict)
+
+
 class Axis(Record):
     """A scale on which people differ, and what stands at its two ends."""
 

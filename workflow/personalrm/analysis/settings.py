@@ -3,6 +3,7 @@ published, these are ours)."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -44,19 +45,37 @@ class AxesSettings(BaseModel):
     max_tokens: Positive = 1024
 
 
+class RecoverySettings(BaseModel):
+    """Which planted facts do the personas state?
+
+    `rubric` is a JSON file {user: [fact, …]}; users who are not in it are counted and left out. `models` are those
+    whose personas are read (all of `learn.models`), `judge` the model that reads them (each profile model its own),
+    and `others` how many other users' personas are read with the same facts.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    rubric: Path = Path("resources/quickstart/rubric.json")
+    models: list[str] | None = None
+    judge: str | None = None
+    others: Positive = 3
+    max_tokens: Positive = 256
+
+
 class AnalysisSettings(BaseModel):
     """Which analyses of personas are made: none that is not given."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     fidelity: FidelitySettings | None = None
     axes: AxesSettings | None = None
+    recovery: RecoverySettings | None = None
 
     def named(self) -> list[tuple[str, list[str]]]:
         """Keys that name models, with the names."""
         found: list[tuple[str, list[str]]] = []
-        if self.fidelity:
-            found += [("analysis.fidelity.models", self.fidelity.models or [])]
-            found += [("analysis.fidelity.judge", [self.fidelity.judge] if self.fidelity.judge else [])]
+        for name, judged in (("fidelity", self.fidelity), ("recovery", self.recovery)):
+            if judged:
+                found += [(f"analysis.{name}.models", judged.models or [])]
+                found += [(f"analysis.{name}.judge", [judged.judge] if judged.judge else [])]
         if self.axes:
             found += [("analysis.axes.models", self.axes.models or [])]
             found += [("analysis.axes.asked", [self.axes.asked] if self.axes.asked else [])]

@@ -46,7 +46,7 @@ async def tag_axes(
     prompt = question.prompts[0]
     if question.style == "compact":
         return tuple(await asyncio.gather(*(choose(model, prompt, TAGS, persona=persona, axis=axis) for axis in axes)))
-    said = await _listed(model, prompt, len(axes), list(WORDS), question.max_tokens, persona=persona, axes=axes)
+    said = await listed(model, prompt, len(axes), list(WORDS), question.max_tokens, persona=persona, axes=axes)
     return tuple(WORDS[word] if word else None for word in said)
 
 
@@ -56,13 +56,14 @@ async def tag_sentences(model: Listener, persona: str, question: TagQuestion) ->
     prompt = question.prompts[1]
     if question.style == "compact":
         return tuple(await asyncio.gather(*(choose(model, prompt, KINDS, sentence=part) for part in parts)))
-    said = await _listed(model, prompt, len(parts), KINDS, question.max_tokens, sentences=parts)
+    said = await listed(model, prompt, len(parts), KINDS, question.max_tokens, sentences=parts)
     return tuple(next((kind for kind in KINDS if kind == word), None) for word in said)
 
 
-async def _listed(
+async def listed(
     model: Listener, prompt: Prompt, count: int, words: Sequence[str], max_tokens: int, **values: object
 ) -> tuple[str | None, ...]:
+    """One of `words` for each of `count` numbered things in the prompt; None where the answer can not be read."""
     if not count:
         return ()
     response = await model.ask(Request(prompt.messages(**values), max_tokens=max_tokens))

@@ -23,7 +23,8 @@ from personalrm.records import Outcome
 class Asked:
     """A language model that remembers why calls failed: verdicts keep the kind of a failure, not its message.
 
-    `failures` holds the last error of each outcome; `on_answer` is called after each answer.
+    A model of one's own (`at_once` given) has no store behind it: its answers are kept here, so that nothing is asked
+    twice. `failures` holds the last error of each outcome; `on_answer` is called after each answer.
     """
 
     def __init__(self, model: LanguageModel, on_answer: Callable[[], None] | None, at_once: int | None = None) -> None:
@@ -31,6 +32,7 @@ class Asked:
         self._model = model
         self._on_answer = on_answer
         self._places = asyncio.Semaphore(at_once) if at_once else None
+        self._answers: dict[Request, Response] = {}
 
     @property
     def spec(self) -> ModelSpec:
@@ -53,7 +55,9 @@ class Asked:
         if self._places is None:
             return await self._model.complete(request)
         async with self._places:
-            return await self._model.complete(request)
+            if request not in self._answers:
+                self._answers[request] = await self._model.complete(request)
+            return self._answers[request]
 
 
 @asynccontextmanager
@@ -72,7 +76,7 @@ async def opened(
     if lm is not None:
         yield Asked(lm, on_answer, at_once)
         return
-    async with open_model(spec(), store=store(), runtime=library_runtime()) as port:
+    async with open_model(spec(), store=store(), runtime=library_runtime(), eager=True) as port:
         yield Asked(port, on_answer)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from personalrm.api.settings import DATASET, Settings
 from personalrm.errors import DataError, ModelCallError
 from personalrm.profile import learn_profile
 from personalrm.records import ALL_PAIRS, PreferencePair, Profile, UserData
+from personalrm.search import ask_ahead
 from personalrm.stages.learn import learn_traces
 from personalrm.stages.runner import refuse_outage
 
@@ -91,7 +93,11 @@ async def learn(model: Asked, user: UserData, settings: Settings, progress: Prog
     per_attempt = 1 if learning.bootstrap.judge.mode == "text" else 2
     attempts = len(context) * learning.bootstrap.attempts * per_attempt
     progress.stage("attempts at pairs", attempts, 0.0, 30.0)
-    traces = await learn_traces(model, user, learning.variant, learning.bootstrap)
+    speed = learning.search.parallel > 1
+    traces, _ = await asyncio.gather(
+        learn_traces(model, user, learning.variant, learning.bootstrap, side_by_side=speed),
+        ask_ahead(model, context, validation, learning.search, allow_empty=False),
+    )
     reason = model.failures.get("provider_error")
     lost = (trace.outcome == "provider_error" for trace in traces.traces)
     refuse_outage(lost, "attempts", settings.max_failed_share, str(reason) if reason else None)

@@ -42,7 +42,7 @@ class Settings:
     max_labeled_demos: int = 4
     num_search_candidates: int = 10
     stop_at_score: float | None = 80.0
-    num_workers_bootstrap: int | None = None
+    num_workers_bootstrap: int | None = 24
     persona_program: str | None = None
     learn_options: Mapping[str, Any] = field(default_factory=dict)
 

@@ -46,8 +46,8 @@ class SynthesizeMe(PersonalRM):
         with an optimised persona prompt (`personalrm.theta`), such as those
             of an installed `SynthesizeMe`; None: this library's own prompt.
         lm: a `LanguageModel` (`personalrm.llm.types`) of one's own, instead of `model_id`; it is asked in whatever
-            event loop the call runs in, and keeps no answers.
-        num_workers_bootstrap: calls at once while fitting (default: `num_workers`).
+            event loop the call runs in, and its answers are kept for the length of that call.
+        num_workers_bootstrap: calls at once while fitting; None: `num_workers`.
         progress_update_hook: called in `fit` as hook(percent, message), with a percentage that never falls.
         method: what the judge is shown: `both`, `persona` or `demos`; or `criteria`, a judge of its own
             (`personalrm.criteria`).
@@ -76,7 +76,7 @@ class SynthesizeMe(PersonalRM):
         num_workers: int = 8,
         persona_synthesis_program_path: Path | str | None = None,
         lm: LanguageModel | None = None,
-        num_workers_bootstrap: int | None = None,
+        num_workers_bootstrap: int | None = 24,
         progress_update_hook: Callable[[float, str], object] | None = None,
         *,
         method: str = "both",

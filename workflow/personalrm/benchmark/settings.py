@@ -29,16 +29,32 @@ def shares(value: tuple[float, float, float]) -> tuple[float, float, float]:
     return value
 
 
+Fold = tuple[Annotated[int, Field(strict=True, ge=1)], Annotated[int, Field(strict=True, ge=2)]]
+
+
 class SplitSettings(BaseModel):
     """Level-B split inside a user.
 
     `fractions` are the shares of context, validation and test (paper: 50/20/30 %). `keep_together` says what
     never straddles two parts: a `conversation` (default), a `turn`, or nothing (`none`, as published).
+
+    `fold` [i, n] makes the i-th of n consecutive stretches of a user's pairs the test, and the fractions of context and
+    validation share the rest: n data sets that differ by i alone have each pair as a test pair once. Learning then
+    also sees pairs that are newer than the test (our choice, for few pairs; the paper has one split).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     fractions: tuple[float, float, float] = (0.5, 0.2, 0.3)
     keep_together: KeepTogether = "conversation"
+    # Left out where there is none: files made before there were folds stay as they are.
+    fold: Fold | None = Field(default=None, exclude_if=lambda value: value is None)
+
+    @field_validator("fold")
+    @classmethod
+    def _check_fold(cls, value: Fold | None) -> Fold | None:
+        if value is not None and not 1 <= value[0] <= value[1]:
+            raise ValueError("must be [i, n] with i from 1 to n")
+        return value
 
     @field_validator("fractions")
     @classmethod
@@ -131,6 +147,12 @@ class DatasetBase(BaseModel):
         """Members of the disagreement panel."""
         found = self.filters.disagreement if self.filters else None
         return found.models if found else []
+
+    @model_validator(mode="after")
+    def _has_pairs_for_folds(self) -> Self:
+        if self.split.fold and self.min_pairs < (least := max(4, self.split.fold[1])):
+            raise ValueError(f"min_pairs: a user needs {least} pairs for split.fold {list(self.split.fold)}")
+        return self
 
     @model_validator(mode="after")
     def _has_judgments(self) -> Self:

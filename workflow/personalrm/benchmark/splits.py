@@ -10,7 +10,7 @@ from collections.abc import Hashable, Sequence
 from itertools import accumulate
 from typing import Literal, NamedTuple
 
-from personalrm.benchmark.settings import KeepTogether
+from personalrm.benchmark.settings import Fold, KeepTogether
 from personalrm.benchmark.votes import decided
 from personalrm.files import stable_fraction
 from personalrm.records import LevelA, PreferencePair, Split
@@ -47,6 +47,7 @@ def split_user(
     pairs: Sequence[PreferencePair],
     fractions: Fractions = (0.5, 0.2, 0.3),
     keep_together: KeepTogether = "conversation",
+    fold: Fold | None = None,
 ) -> UserSplit:
     """Split one user's pairs (at least 3 of them no ties) into context, validation and test, by `order`.
 
@@ -54,25 +55,27 @@ def split_user(
     pairs comes nearest to the fractions (on a draw the later part gets more); every part gets a group.
     With fewer than 3 groups the next finer grain is used, turn and then pair, and `grain` says so: a user
     with a single conversation would else have no test pair (our choice; the paper's rule is not
-    published). The input's sequence does not matter.
+    published). The input's sequence does not matter. With a `fold` there are at least as many groups as
+    folds, and 4, and the test is one of the stretches instead of the newest pairs.
 
     Only decided pairs are counted, so that every part has one of them. A tie goes with its group; a group of nothing
     but ties with the last decided group before it, or where there is none with the first.
     """
-    if len(decided(pairs)) < len(PARTS):
-        raise ValueError(f"{len(decided(pairs))} pairs cannot be split in {len(PARTS)} parts")
+    least = max(len(PARTS) + 1, fold[1]) if fold else len(PARTS)
+    if len(decided(pairs)) < least:
+        raise ValueError(f"{len(decided(pairs))} pairs cannot be split in {least} parts")
     ordered = sorted(pairs, key=lambda pair: (pair.order, pair.pair_id))
     for grain in _GRAINS[keep_together]:
         groups = _groups(ordered, grain)
         sizes = [len(decided(ordered[index] for index in group)) for group in groups]
-        if sum(size > 0 for size in sizes) >= len(PARTS):
+        if sum(size > 0 for size in sizes) >= least:
             break
-    first, second = _cuts([size for size in sizes if size], fractions)
+    parts = _parts([size for size in sizes if size], fractions, fold)
     part_of: dict[int, Split] = {}
     rank = -1
     for group, size in zip(groups, sizes, strict=True):
         rank += size > 0
-        part_of |= dict.fromkeys(group, PARTS[(rank >= first) + (rank >= second)])
+        part_of |= dict.fromkeys(group, parts[max(rank, 0)])
     return UserSplit(
         tuple(pair.model_copy(update={"split": part_of[index]}) for index, pair in enumerate(ordered)), grain
     )
@@ -116,13 +119,28 @@ def _groups(pairs: Sequence[PreferencePair], grain: Grain) -> list[list[int]]:
     return list(groups.values())
 
 
+def _parts(sizes: Sequence[int], fractions: Fractions, fold: Fold | None) -> list[Split]:
+    """The part of each group of decided pairs."""
+    if fold is None:
+        first, second = _cuts(sizes, fractions)
+        return [PARTS[(rank >= first) + (rank >= second)] for rank in range(len(sizes))]
+    number, folds = fold
+    begin, end = len(sizes) * (number - 1) // folds, len(sizes) * number // folds
+    rest = [*sizes[:begin], *sizes[end:]]
+    known = fractions[0] / (fractions[0] + fractions[1])
+    first = _nearest(rest, known, 1, len(rest) - 1)
+    learned = [PARTS[rank >= first] for rank in range(len(rest))]
+    return [*learned[:begin], *([PARTS[2]] * (end - begin)), *learned[begin:]]
+
+
 def _cuts(sizes: Sequence[int], fractions: Fractions) -> tuple[int, int]:
     """First group of validation and first group of test, at least one group in each of the three parts."""
+    first = _nearest(sizes, fractions[0], 1, len(sizes) - 2)
+    return first, _nearest(sizes, fractions[0] + fractions[1], first + 1, len(sizes) - 1)
+
+
+def _nearest(sizes: Sequence[int], share: float, low: int, high: int) -> int:
+    """The cut from `low` to `high` before which the share of pairs is nearest to `share`; the earlier on a draw."""
     before = [0, *accumulate(sizes)]
-
-    def nearest(share: float, low: int, high: int) -> int:
-        # Rounded, so that 0.5 + 0.2 does not decide a draw by its last bit.
-        return min(range(low, high + 1), key=lambda cut: (round(abs(before[cut] - share * before[-1]), 9), cut))
-
-    first = nearest(fractions[0], 1, len(sizes) - 2)
-    return first, nearest(fractions[0] + fractions[1], first + 1, len(sizes) - 1)
+    # Rounded, so that 0.5 + 0.2 does not decide a draw by its last bit.
+    return min(range(low, high + 1), key=lambda cut: (round(abs(before[cut] - share * before[-1]), 9), cut))

@@ -26,23 +26,26 @@ class Flow:
     was sent before the last halving does not halve again. What is answered does not depend on any of it, only when.
     A provider whose 429 have nothing to do with our load (a storm) is asked a few calls at once.
 
+    Where someone waits for a few calls, and refused ones do no harm, `eager` opens all places from the first call on.
+
     Attributes:
         limit: places now.
 
     Args:
         name: the model's, for the log.
         most: places at most.
+        eager: all of them are open at once.
     """
 
-    def __init__(self, name: str, most: int) -> None:
-        self.limit = 1
+    def __init__(self, name: str, most: int, *, eager: bool = False) -> None:
+        self.limit = most if eager else 1
         self._name = name
         self._most = most
-        self._begun = False
+        self._begun = eager
         self._cuts = 0
         self._answers = 0
-        self._places = 1
-        self._free = asyncio.Semaphore(1)
+        self._places = self.limit
+        self._free = asyncio.Semaphore(self.limit)
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from personalrm.errors import ConfigError
 from personalrm.llm.batch_settings import BatchSettings
 from personalrm.llm.budget import Budget
-from personalrm.llm.flow import Unlimited
+from personalrm.llm.flow import Flow, Unlimited
 from personalrm.llm.pace import Pace
 from personalrm.llm.port import Port, Price
 from personalrm.llm.refusals import Refusals
@@ -46,8 +46,10 @@ async def open_model(
     budget: Budget | None = None,
     embedded_url: EmbeddedUrl | None = None,
     batch: BatchSettings | None = None,
+    eager: bool = False,
 ) -> AsyncIterator[Port]:
-    """A port to `spec`, closed at the end; the store stays open. With `batch` its calls are sent as batches.
+    """A port to `spec`, closed at the end; the store stays open. With `batch` its calls are sent as batches; else
+    `eager` is as in `Flow`, but for an embedded model.
 
     Nothing is started, imported or connected before the first call that the store cannot answer. Raises
     ConfigError for an unknown backend.
@@ -55,7 +57,7 @@ async def open_model(
     if batch is not None:
         port = _batched(spec, batch, store, budget)
     else:
-        port = _plain(spec, store, runtime, budget, embedded_url)
+        port = _plain(spec, store, runtime, budget, embedded_url, eager=eager)
     try:
         yield port
     finally:
@@ -85,6 +87,8 @@ def _plain(
     runtime: RuntimeSettings,
     budget: Budget | None,
     embedded_url: EmbeddedUrl | None,
+    *,
+    eager: bool,
 ) -> Port:
     """A port that sends each call by itself."""
     backend, price = _backend(spec, runtime, embedded_url)
@@ -95,7 +99,8 @@ def _plain(
     limited = spec.requests_per_minute or spec.tokens_per_minute
     pace = Pace(store.path, spec) if limited else None
     refusals = Refusals(store.path, spec)
-    return Port(spec, backend, store, budget=budget, price=price, pace=pace, refusals=refusals)
+    flow = Flow(spec.name, spec.max_concurrency, eager=eager)
+    return Port(spec, backend, store, flow=flow, budget=budget, price=price, pace=pace, refusals=refusals)
 
 
 def _backend(

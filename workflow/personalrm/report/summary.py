@@ -256,6 +256,7 @@ _REASONS: dict[str, str] = {
     "transfer": "transfer.pairs lists no pair of models",
     "filter_sensitivity": "no data set has filters that ask models",
     "fidelity": "analysis.fidelity is not set",
+    "recovery": "analysis.recovery is not set",
     "axes": "analysis.axes is not set",
     "demographics": "needs data with a survey (PRISM), and demographics under methods",
 }

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from personalrm.analysis.records import AxisSet, TaggedPersona, UserFidelity
+from personalrm.analysis.records import AxisSet, TaggedPersona, UserFidelity, UserRecovery
 from personalrm.benchmark.ratings import UserPanel, UserRatings
 from personalrm.llm.store import ResponseStore
 from personalrm.methods import METHODS
@@ -84,6 +84,8 @@ def _job(
             return "theta", none, f"+{theta}", model
         case ("analysis", "fidelity", dataset, variant, pair, _):
             return "fidelity", dataset, variant, _judge(pair, "-by-", models)
+        case ("analysis", "recovery", dataset, variant, pair, _):
+            return "recovery", dataset, variant, _judge(pair, "-by-", models)
         case ("analysis", "axes", dataset, variant):
             return "axes", dataset, variant, asked or none
         case ("analysis", "tags", dataset, variant, *_):
@@ -110,7 +112,11 @@ def filter_calls(ratings: Iterable[Path], panels: Iterable[Path]) -> Iterator[St
 
 
 def analysis_calls(
-    profiles: Iterable[Path], fidelity: Iterable[Path], axes: Iterable[Path], tags: Iterable[Path]
+    profiles: Iterable[Path],
+    fidelity: Iterable[Path],
+    recovery: Iterable[Path],
+    axes: Iterable[Path],
+    tags: Iterable[Path],
 ) -> Iterator[StageCall]:
     """Responses that the analyses of personas rest on, from the files of the stages: the personas' own, and theirs."""
     for path in profiles:
@@ -120,6 +126,9 @@ def analysis_calls(
     for path in fidelity:
         for judged in read_records(path, UserFidelity):
             yield from (StageCall(judged.dataset, judged.variant, judged.judge_model, ref) for ref in judged.calls)
+    for path in recovery:
+        for read in read_records(path, UserRecovery):
+            yield from (StageCall(read.dataset, read.variant, read.judge_model, ref) for ref in read.calls)
     for path in axes:
         for named in read_records(path, AxisSet):
             yield from (StageCall(named.dataset, named.variant, named.model, ref) for ref in named.calls)

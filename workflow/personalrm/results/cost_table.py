@@ -22,9 +22,9 @@ RUN, STAGE, METHOD = "run", "stage", "method"
 ALL_STEPS = "all"
 STAGES: tuple[str, ...] = (
     *("fetch", "convert", "prepare", "rate", "panel", "released", "filter"),
-    *("theta", "bootstrap", "profile", "judge", "fidelity", "axes", "tag", RESULTS),
+    *("theta", "bootstrap", "profile", "judge", "fidelity", "recovery", "axes", "tag", RESULTS),
 )
-CALL_STAGES: tuple[str, ...] = ("rate", "panel", "bootstrap", "judge", "fidelity", "axes", "tag")
+CALL_STAGES: tuple[str, ...] = ("rate", "panel", "bootstrap", "judge", "fidelity", "recovery", "axes", "tag")
 """Stages of the workflow whose calls carry their name; all other calls are steps of `profile`."""
 SPENT: tuple[str, ...] = ("calls", "tokens_in", "tokens_out", "tokens_cached", "cost_usd_list", "unpriced_calls")
 ACCURACY: tuple[str, ...] = ("accuracy", "ci_low", "ci_high")

@@ -21,7 +21,7 @@ from personalrm.stages.settings import axes_question, fidelity_question, tag_que
 FIRST_DRAW = 0
 
 
-def _personas(paths: Iterable[Path]) -> dict[str, str]:
+def personas_of(paths: Iterable[Path]) -> dict[str, str]:
     """Personas by user, of the first draw; users without one are left out."""
     profiles = (profile for path in paths for profile in read_records(path, Profile))
     return {p.user_id: p.persona for p in profiles if p.persona and p.draw == FIRST_DRAW}
@@ -32,7 +32,7 @@ async def fidelity_stage(
 ) -> None:
     """Write one `UserFidelity` a user of one shard. `profiles` are those of all shards: others come from them."""
     question = fidelity_question(job.config, judge)
-    personas = _personas(profiles)
+    personas = personas_of(profiles)
     people = evaluated_users(users, job.config.evaluate_users)
     async with job.model(judge, batches=True) as port:
 

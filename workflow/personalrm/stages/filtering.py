@@ -181,7 +181,7 @@ def _refiltered(user: UserData, pairs: Sequence[PreferencePair], settings: Datas
         return user.model_copy(update={"pairs": (), "excluded": reason})
     if settings.source == "personalrewardbench" and settings.keep_splits and len({p.split for p in mine}) == 3:
         return user.model_copy(update={"pairs": tuple(pairs)})
-    split = split_user(pairs, settings.split.fractions, settings.split.keep_together)
+    split = split_user(pairs, settings.split.fractions, settings.split.keep_together, settings.split.fold)
     return user.model_copy(update={"pairs": split.pairs})
 
 

@@ -36,11 +36,13 @@ async def bootstrap_stage(job: Job, *, users: Path, out: Path, model: str, varia
     write_records(out, rows)
 
 
-async def learn_traces(port: LanguageModel, user: UserData, variant: str, settings: BootstrapSettings) -> UserTraces:
-    """Attempts at all context pairs of one user."""
+async def learn_traces(
+    port: LanguageModel, user: UserData, variant: str, settings: BootstrapSettings, *, side_by_side: bool = False
+) -> UserTraces:
+    """Attempts at all context pairs of one user. `side_by_side` as in `bootstrap.bootstrap_pair`."""
     recorder = Recorder(port, "bootstrap")
     pairs = user.part("context")
-    traces = await bootstrap_pairs(recorder, pairs, Shown(), settings)
+    traces = await bootstrap_pairs(recorder, pairs, Shown(), settings, side_by_side=side_by_side)
     return UserTraces(
         dataset=user.dataset,
         user_id=user.user_id,

@@ -134,8 +134,8 @@ def _filter_calls(plan: Plan) -> Iterator[CallRef]:
 
 def _analysis_calls(plan: Plan) -> Iterator[CallRef]:
     """Responses that the analyses of personas rest on."""
-    files = (plan.analysed_profiles(), plan.fidelity_paths(), plan.axes_paths(), plan.tag_paths())
-    return (call.ref for call in analysis_calls(*(map(Path, paths) for paths in files)))
+    files = (plan.fidelity_paths(), plan.recovery_paths(), plan.axes_paths(), plan.tag_paths())
+    return (call.ref for call in analysis_calls(*(map(Path, paths) for paths in (plan.analysed_profiles(), *files))))
 
 
 def _paid(config: Config) -> dict[str, dict[str, Any]]:

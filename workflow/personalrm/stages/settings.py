@@ -12,7 +12,8 @@ from typing import Any, Literal, get_args
 
 from personalrm.analysis.axes import AxesQuestion
 from personalrm.analysis.fidelity import FidelityQuestion
-from personalrm.analysis.settings import AxesSettings, FidelitySettings
+from personalrm.analysis.recovery import RecoveryQuestion
+from personalrm.analysis.settings import AxesSettings, FidelitySettings, RecoverySettings
 from personalrm.analysis.tags import TagQuestion
 from personalrm.benchmark.rate import rating_prompts
 from personalrm.bootstrap import BootstrapSettings
@@ -135,6 +136,13 @@ def fidelity_question(config: Config, judge: str) -> FidelityQuestion:
     )
 
 
+def recovery_question(config: Config, judge: str) -> RecoveryQuestion:
+    """How `judge` is asked which facts a persona states."""
+    settings = config.analysis.recovery or RecoverySettings()
+    style = config.models[judge].prompts
+    return RecoveryQuestion(style=style, max_tokens=settings.max_tokens, others=settings.others, seed=config.seed)
+
+
 def axes_question(config: Config, model: str) -> AxesQuestion:
     """How `model` is asked for the axes of a data set."""
     settings = config.analysis.axes or AxesSettings()
@@ -153,12 +161,16 @@ def tag_question(config: Config, model: str) -> TagQuestion:
     return TagQuestion(style=config.models[model].prompts, max_tokens=settings.max_tokens)
 
 
-def analysis_fingerprint(config: Config, stage: Literal["fidelity", "axes", "tag"], model: str) -> str:
+def analysis_fingerprint(config: Config, stage: Literal["fidelity", "recovery", "axes", "tag"], model: str) -> str:
     """What an analysis of personas depends on beside its input files; `model` is the one that is asked."""
     values: dict[str, Any] = {"version": STAGE_VERSION, "model": config.models[model].spec(model).identity}
     if stage == "fidelity":
         asked = fidelity_question(config, model)
         values |= {"question": asdict(asked), "prompts": [prompt.sha for prompt in asked.prompts]}
+        values |= {"k": config.largest_k, "users": config.evaluate_users}
+    elif stage == "recovery":
+        looked = recovery_question(config, model)
+        values |= {"question": asdict(looked), "prompts": [looked.prompt.sha]}
         values |= {"k": config.largest_k, "users": config.evaluate_users}
     elif stage == "axes":
         named = axes_question(config, model)
