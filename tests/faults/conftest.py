@@ -1,4 +1,4 @@
-"""What a run of `paid_project` gives and asks when nothing disturbs it, which is what the tests of faults compare with."""
+"""What a run of `paid_project` gives and asks when nothing disturbs it: what the tests of faults compare with."""
 
 from __future__ import annotations
 
@@ -40,12 +40,17 @@ class Undisturbed:
         assert asked.total() - len(asked) <= repeated
 
 
-@pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+def run_undisturbed(folder: Path, users: int = 3) -> Undisturbed:
+    """The run, on a server that answers at once."""
     with ScriptedServer(judge) as server:
-        project = paid_project(tmp_path_factory.mktemp("undisturbed") / "work", server.url)
+        project = paid_project(folder, server.url, users=users)
         project.snakemake(MAIN_TABLE)
         return Undisturbed(project.tables(), requests_of(server.requests))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    return run_undisturbed(tmp_path_factory.mktemp("undisturbed") / "work")
 
 
 def wait_for_calls(server: ScriptedServer, count: int, process: subprocess.Popen[bytes]) -> None:

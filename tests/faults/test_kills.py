@@ -1,4 +1,4 @@
-"""Faults 1 and 11: processes that are killed, and Ctrl-C. Nothing paid for is lost, and the tables come out the same."""
+"""Faults 1 and 11: processes that are killed, and Ctrl-C. Nothing paid for is lost, and the tables are the same."""
 
 from __future__ import annotations
 

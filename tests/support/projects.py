@@ -128,9 +128,11 @@ def small_config(url: str, **changes: object) -> dict[str, Any]:
     return {**config, **changes}
 
 
-def paid_project(folder: Path, url: str) -> Project:
-    """A run of one model over three users, to be asked for `MAIN_TABLE`: what is disturbed by faults is the paid part."""
+def paid_project(folder: Path, url: str, users: int = 3, **options: float) -> Project:
+    """A run of one model, to be asked for `MAIN_TABLE`: what faults disturb is the paid part. `options`: the models'."""
     config = small_config(url, draws=1, transfer={})
+    config["datasets"]["people"]["max_users"] = users
+    config["models"] = {name: model | options for name, model in config["models"].items()}
     config["learn"]["models"] = ["big"]
     project = Project(folder, config)
     write_votes(project.folder / "votes.jsonl", quickstart_votes())
