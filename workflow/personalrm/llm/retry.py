@@ -49,7 +49,9 @@ class RetryPolicy:
         failures = 0
 
         def wait(state: RetryCallState) -> float:
-            return self._wait(_error(state), state.attempt_number)
+            error = _error(state)
+            # The waits of failures grow with the failures: a storm of 429 before them makes them no longer.
+            return self._wait(error, failures + 1 if isinstance(error, TransientError) else state.attempt_number)
 
         def stop(state: RetryCallState) -> bool:
             nonlocal failures
