@@ -19,8 +19,6 @@ from personalrm.llm.store import ResponseStore
 
 from .conftest import requests_of
 
-JUDGED = ("traces", "profiles", "verdicts", "tables")
-
 
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -35,8 +33,7 @@ def flip(path: Path) -> None:
 
 
 def forget_results(project: Project) -> None:
-    for name in JUDGED:
-        shutil.rmtree(project.run / name)
+    shutil.rmtree(project.run)
 
 
 def test_what_a_damaged_store_lost_is_asked_again_and_nothing_else(folder: Path) -> None:
