@@ -44,6 +44,24 @@ def test_an_outage_in_the_persona_call_leaves_the_object_unfitted() -> None:
         rm.get_persona()
 
 
+def test_an_outage_in_the_search_leaves_the_object_unfitted() -> None:
+    """Some verdicts would be enough to name a winner, but perhaps not the one that all of them name."""
+    lost: set[str] = set()
+
+    def fault(_: int, body: dict[str, Any]) -> Fault | None:
+        if "What is known about this user" not in body["messages"][0]["content"]:
+            return None
+        lost.add(asked(body) if not lost else next(iter(lost)))
+        return OUTAGE if asked(body) in lost else None
+
+    with ScriptedServer(prefers_good, faults=fault) as server:
+        rm = judge_of(server)
+        with pytest.raises(ModelCallError, match=r"\d of \d+ calls failed .*503"):
+            rm.fit(items(9))
+    assert len(lost) == 1
+    assert not rm.is_fitted
+
+
 def test_few_provider_errors_are_counted_and_are_no_wrong_answers() -> None:
     def fault(_: int, body: dict[str, Any]) -> Fault | None:
         return OUTAGE if "question 1?" in asked(body) else None

@@ -15,6 +15,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 480
+MAIN_TABLE = "results/small/tables/main.csv"
 
 
 @dataclass
@@ -125,3 +126,14 @@ def small_config(url: str, **changes: object) -> dict[str, Any]:
         "statistics": {"resamples": 200},
     }
     return {**config, **changes}
+
+
+def paid_project(folder: Path, url: str, users: int = 3, **options: float) -> Project:
+    """A run of one model, to be asked for `MAIN_TABLE`: what faults disturb is the paid part. `options` of models."""
+    config = small_config(url, draws=1, transfer={})
+    config["datasets"]["people"]["max_users"] = users
+    config["models"] = {name: model | options for name, model in config["models"].items()}
+    config["learn"]["models"] = ["big"]
+    project = Project(folder, config)
+    write_votes(project.folder / "votes.jsonl", quickstart_votes())
+    return project

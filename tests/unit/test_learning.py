@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 from hypothesis import given
@@ -173,6 +174,15 @@ def test_a_failed_persona_call_is_a_failed_profile_with_its_reason() -> None:
     profile, _ = learn(answer)  # type: ignore[misc]
     assert (profile.status, profile.reason) == ("failed", "provider_error: busy")
     assert profile.calls  # what was paid for before stays accounted for
+
+
+def test_calls_that_the_search_lost_are_counted() -> None:
+    def answer(request: Request) -> Response | ModelCallError:
+        return RateLimited("busy") if "question v1" in request.messages[-1].content else persona_or_verdict(request)
+
+    profile, _ = learn(answer)  # type: ignore[misc]
+    assert profile.status == "ok"
+    assert re.fullmatch(r"[1-9]\d* calls failed at the provider", profile.events[-1])
 
 
 def test_a_user_without_context_pairs_has_an_empty_profile() -> None:

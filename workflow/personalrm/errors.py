@@ -51,7 +51,11 @@ class RateLimited(ModelCallError):
 
 
 class TransientError(ModelCallError):
-    """Time-out, reset connection, 5xx, malformed body: worth another attempt."""
+    """Time-out, reset connection, 5xx, malformed body: worth another attempt, not before `retry_after` seconds."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class PermanentError(ModelCallError):

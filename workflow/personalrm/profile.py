@@ -87,6 +87,9 @@ async def learn_profile(
         outcome = failure_outcome(error)
         learned = {"status": "failed", "reason": f"{outcome}: {error}"}
     learned["calls"] = _calls(pairs, traces, recorders)
+    lost = sum(recorder.failed for recorder in recorders.values())
+    if lost:
+        learned["events"] = (*learned.get("events", ()), f"{lost} calls failed at the provider")
     if k != ALL_PAIRS and len(pairs) < k:
         learned["events"] = (*learned.get("events", ()), f"only {len(pairs)} context pairs for k = {k}")
     return base.model_copy(update=learned)

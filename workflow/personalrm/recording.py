@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from personalrm.errors import ModelCallError
+from personalrm.errors import ModelCallError, PermanentError
 from personalrm.judge import failure_outcome
 from personalrm.llm.types import LanguageModel, ModelSpec, Request, Response
 from personalrm.records import CallRef
 
 
 class Recorder:
-    """A language model that notes every response it hands out, as references for the results."""
+    """A language model that notes every response it hands out, as references for the results.
+
+    `asked` counts calls, `failed` those that the provider failed.
+    """
 
     def __init__(self, model: LanguageModel, stage: str) -> None:
+        self.asked = 0
+        self.failed = 0
         self._model = model
         self._stage = stage
         self._calls: dict[str, CallRef] = {}
@@ -23,7 +28,13 @@ class Recorder:
 
     async def complete(self, request: Request) -> Response:
         """Complete, and note the response."""
-        response = await self._model.complete(request)
+        self.asked += 1
+        try:
+            response = await self._model.complete(request)
+        except ModelCallError as error:
+            # Raises a permanent error again.
+            self.failed += failure_outcome(error) == "provider_error"
+            raise
         self._calls[response.key] = CallRef(
             key=response.key,
             stage=self._stage,
@@ -33,6 +44,10 @@ class Recorder:
         )
         return response
 
+    def lost(self) -> list[bool]:
+        """A flag for each call, true for those that the provider failed (not in the order of the calls)."""
+        return [number < self.failed for number in range(self.asked)]
+
     @property
     def calls(self) -> tuple[CallRef, ...]:
         """Distinct responses so far, in the order of their keys."""
@@ -40,13 +55,11 @@ class Recorder:
 
 
 class Listener(Recorder):
-    """A recorder that also keeps the texts of the responses, and counts calls, and those that the provider failed."""
+    """A recorder that also keeps the texts of the responses."""
 
     def __init__(self, model: LanguageModel, stage: str) -> None:
         super().__init__(model, stage)
         self.texts: dict[str, str] = {}
-        self.asked = 0
-        self.failed = 0
 
     async def complete(self, request: Request) -> Response:
         """Complete, note the response and its text."""
@@ -56,9 +69,9 @@ class Listener(Recorder):
 
     async def ask(self, request: Request) -> Response | None:
         """The response; None where the call failed. Permanent errors are raised."""
-        self.asked += 1
         try:
             return await self.complete(request)
-        except ModelCallError as error:
-            self.failed += failure_outcome(error) == "provider_error"
+        except PermanentError:
+            raise
+        except ModelCallError:
             return None

@@ -11,6 +11,7 @@ from personalrm.api.data import Item, split_by_ratio, usable_pairs, user_of, wit
 from personalrm.api.settings import DATASET, Settings
 from personalrm.errors import DataError, ModelCallError
 from personalrm.profile import learn_profile
+from personalrm.recording import Recorder
 from personalrm.records import ALL_PAIRS, PreferencePair, Profile, UserData
 from personalrm.search import ask_ahead
 from personalrm.stages.learn import learn_traces
@@ -103,9 +104,11 @@ async def learn(model: Asked, user: UserData, settings: Settings, progress: Prog
     refuse_outage(lost, "attempts", settings.max_failed_share, str(reason) if reason else None)
     trials = 2 * len(learning.search.seeds) * len(validation) * 2
     progress.stage("search and persona", trials + attempts + 1, 30.0, 99.0)
-    profile = await learn_profile(model, user, traces, ALL_PAIRS, 0, learning)
+    counted = Recorder(model, "profile")
+    profile = await learn_profile(counted, user, traces, ALL_PAIRS, 0, learning)
     if profile.status != "ok":
         outcome = (profile.reason or "").partition(":")[0]
         cause = next((error for name, error in model.failures.items() if name == outcome), None)
         raise cause or ModelCallError(f"fit: {profile.reason}")
+    refuse_outage(counted.lost(), "calls", settings.max_failed_share, str(model.failures.get("provider_error")))
     return profile

@@ -57,7 +57,6 @@ async def panel_votes(model: Listener, pair: PreferencePair, settings: JudgeSett
 
     async def vote(swapped: bool) -> PanelVote:
         verdict = await judge_once(model, pair, swapped, Shown(), settings)
-        model.failed += verdict.outcome == "provider_error"
         return PanelVote(
             pair_id=pair.pair_id,
             swapped=swapped,

@@ -94,7 +94,7 @@ def to_error(failure: Failure, where: str, key_env: str | None = None) -> ModelC
     if unknown or status in _CLOSED_STATUS:
         return ModelUnavailable(f"{detail}. {_advice(status, key_env)}", lasting=unknown or status in (401, 403))
     if status in _RETRIED_STATUS or status >= 500 or status < 400:
-        return TransientError(detail)
+        return TransientError(detail, retry_after=retry_after_seconds(failure.headers))
     return PermanentError(f"{detail}. The request itself was rejected.")
 
 

@@ -49,7 +49,9 @@ class RetryPolicy:
         failures = 0
 
         def wait(state: RetryCallState) -> float:
-            return self._wait(_error(state), state.attempt_number)
+            error = _error(state)
+            # The waits of failures grow with the failures: a storm of 429 before them makes them no longer.
+            return self._wait(error, failures + 1 if isinstance(error, TransientError) else state.attempt_number)
 
         def stop(state: RetryCallState) -> bool:
             nonlocal failures
@@ -72,13 +74,19 @@ class RetryPolicy:
         )
 
     def _wait(self, error: BaseException | None, attempt: int) -> float:
-        """Seconds to wait: what the provider asked for and a little more, else exponential with full jitter."""
+        """Seconds to wait: what the provider asked for and a little more, else exponential with full jitter.
+
+        After a failure it is the longer of the two: `Retry-After: 1` from an overloaded server is no queue.
+        """
         ceiling = min(MAX_WAIT_S, BASE_WAIT_S * 2.0 ** min(attempt - 1, 16))
-        if isinstance(error, RateLimited) and error.retry_after is not None:
-            # Never earlier than asked; the jitter keeps waiting calls from returning all at once.
-            asked = max(error.retry_after, MIN_WAIT_S)
-            return asked + self.rng.uniform(0.0, min(1.0, 0.1 * asked) if self.jitter else 0.0)
-        return self.rng.uniform(ceiling / 2 if self.jitter else ceiling, ceiling)
+        backoff = self.rng.uniform(ceiling / 2 if self.jitter else ceiling, ceiling)
+        asked = error.retry_after if isinstance(error, (RateLimited, TransientError)) else None
+        if asked is None:
+            return backoff
+        # Never earlier than asked; the jitter keeps waiting calls from returning all at once.
+        asked = max(asked, MIN_WAIT_S)
+        asked += self.rng.uniform(0.0, min(1.0, 0.1 * asked) if self.jitter else 0.0)
+        return asked if isinstance(error, RateLimited) else max(asked, backoff)
 
 
 def _error(state: RetryCallState) -> BaseException | None:

@@ -64,6 +64,7 @@ def benchmark_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
             | {"Words of context": _number(row["context_words"], 1)}
             | {"Words of an answer": _number(row["answer_words"], 1)}
             | {"Longer chosen %": _number(row["longer_chosen_share"], 1)}
+            | {"Suspicious pairs": plain(row["suspicious_pairs"])}
         )
         if any(plain(row[f"reported_{quantity}"]) != EMPTY for quantity in COMPARED):
             compared.append(names | _comparison(row))
@@ -92,6 +93,9 @@ def benchmark_notes(
         "User turns: of the context, mean over pairs; multi-turn: more than one. Words: what stands between blanks; of "
         "context, all turns together; of an answer, chosen and rejected alike.",
         "Longer chosen: pairs whose chosen answer has more characters, equal lengths half.",
+        "Suspicious pairs hold text that a judge could take for more than data: orders to whoever judges, lines of our "
+        "own prompts, template syntax, or tokens of chat templates. They are shown as data, and are in all other "
+        "numbers.",
     ]
     if (table["ties"] > 0).any():
         notes.append(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import ValidationError
 
 from personalrm.benchmark.funnel import Funnel
+from personalrm.benchmark.injection import is_suspicious
 from personalrm.benchmark.splits import LEVEL_A, PARTS
 from personalrm.errors import DataError
 from personalrm.records import PreferencePair, UserData, read_records
@@ -38,6 +39,7 @@ BENCHMARK_COLUMNS: tuple[str, ...] = (
     "context_words",
     "answer_words",
     "longer_chosen_share",
+    "suspicious_pairs",
     *(f"{kind}_{quantity}" for quantity in COMPARED for kind in ("reported", "difference")),
 )
 FUNNEL_NAMES: tuple[str, ...] = ("dataset", "kind", "step")
@@ -60,6 +62,7 @@ class _Measures(NamedTuple):
     answer_words: int
     longer: int
     tie: bool
+    suspicious: bool
 
 
 def _measures(pair: PreferencePair) -> _Measures:
@@ -70,6 +73,7 @@ def _measures(pair: PreferencePair) -> _Measures:
         answer_words=len(pair.chosen.split()) + len(pair.rejected.split()),
         longer=0 if pair.tie else 1 + (lead > 0) - (lead < 0),
         tie=pair.tie,
+        suspicious=is_suspicious(pair),
     )
 
 
@@ -85,6 +89,7 @@ class _Tally:
     answer_words: int = 0
     longer: int = 0
     ties: int = 0
+    suspicious: int = 0
 
     def add(self, pairs: Sequence[_Measures]) -> None:
         """Count one user's pairs; a user without any is not counted."""
@@ -97,11 +102,13 @@ class _Tally:
         self.answer_words += sum(pair.answer_words for pair in pairs)
         self.longer += sum(pair.longer for pair in pairs)
         self.ties += sum(pair.tie for pair in pairs)
+        self.suspicious += sum(pair.suspicious for pair in pairs)
 
     def row(self) -> dict[str, Value]:
         """What the table shows; means and quartiles are empty where there is no pair."""
         pairs = sum(self.per_user)
         row: dict[str, Value] = {"users": len(self.per_user), "pairs": pairs, "ties": self.ties}
+        row["suspicious_pairs"] = self.suspicious
         if not pairs:
             return row
         q1, median, q3 = _quartiles(self.per_user)
@@ -145,6 +152,7 @@ def benchmark_table(
       between blanks.
     - longer_chosen_share: percent of the decided pairs whose chosen answer has more characters, equal lengths half: on
       these, the accuracy of always choosing the longer answer, equal lengths halved.
+    - suspicious_pairs: with text that could be taken for more than data (`benchmark.injection`).
     - reported_*, difference_* (ours less theirs): empty where nothing is reported, and for data that are not
       PersonalRewardBench.
 
@@ -210,7 +218,7 @@ def _compared(row: Mapping[str, Value], theirs: Mapping[str, float]) -> dict[str
 
 def _typed_benchmark(table: pd.DataFrame) -> pd.DataFrame:
     """Whole numbers stay whole where some are missing, and the rest of the numbers are floats."""
-    whole = ["users", "excluded_users", "pairs", "ties"]
+    whole = ["users", "excluded_users", "pairs", "ties", "suspicious_pairs"]
     whole += [f"{kind}_{quantity}" for quantity in ("users", "pairs") for kind in ("reported", "difference")]
     kinds = {column: "str" if column in BENCHMARK_NAMES else "float64" for column in BENCHMARK_COLUMNS}
     return table.astype(kinds).astype(dict.fromkeys(whole, "Int64"))

@@ -102,15 +102,18 @@ async def profile_stage(job: Job, *, users: Path, traces: Path, out: Path, model
         learners = [user for user in people if used_by_theta(job.config, variant, user) is None]
         await _remember_all(job, model, learners, k, settings, settings.memory)
     async with job.model(model) as port:
+        counted = Recorder(port, "profile")
         for draw in draws_for(job.config, k):
 
             async def work(user: UserData, draw: int = draw) -> Profile:
                 seen = used_by_theta(job.config, variant, user)
                 shown = user.model_copy(update={"pairs": (), "excluded": seen}) if seen else user
-                return await learn_profile(port, shown, known[user.user_id], k, draw, settings)
+                return await learn_profile(counted, shown, known[user.user_id], k, draw, settings)
 
             rows += await each_user(people, work, f"profile {model} k={k} draw={draw}")
     reason = next((row.reason for row in rows if row.status == "failed"), None)
     learned = (row.status == "failed" for row in rows if row.status != "empty")
     refuse_outage(learned, "profiles", job.config.max_failed_share, reason)
+    # A search that lost verdicts to the provider may have another winner.
+    refuse_outage(counted.lost(), "calls", job.config.max_failed_share)
     write_records(out, rows)
