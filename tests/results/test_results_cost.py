@@ -143,7 +143,8 @@ def test_analyses_count_with_the_personas_that_they_read(tmp_path: Path) -> None
     facts = UserRecovery(**who, user_id="u", profile_model="m", judge_model="j", k=0, calls=(ref("r", "recovery", 6),))
     axes = AxisSet(**who, model="a", calls=(ref("x", "axes", 4),))
     tagged = TaggedPersona(**who, user_id="u", profile_model="m", model="a", k=0, draw=0, status="ok")
-    tagged = tagged.model_copy(update={"calls": (ref("g", "tag", 5),)})
+    tag = {"profile_model": "m", "model": "a", "k": 0, "draw": 0, "status": "ok"}
+    tagged = TaggedPersona(**who, **tag, user_id="u", calls=(ref("g", "tag", 5),))
     for name, rows in enumerate(([profile, half], [fidelity], [facts], [axes], [tagged])):
         write_records(tmp_path / str(name), rows)
     found = list(analysis_calls(*([tmp_path / str(name)] for name in range(5))))
