@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from personalrm import commands
-from personalrm.errors import PersonalRMError
+from personalrm.errors import BudgetExceeded, PersonalRMError
 
 EXIT_ERROR = 1
+EXIT_BUDGET = 3
+"""The budget is spent: the same command goes on when it is raised."""
 Handler = Callable[[argparse.Namespace], int | None]
 
 
@@ -28,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return handler(options) or 0
     except PersonalRMError as error:
         sys.stderr.write(f"personalrm: {error}\n")
-        return EXIT_ERROR
+        return EXIT_BUDGET if isinstance(error, BudgetExceeded) else EXIT_ERROR
     except ExceptionGroup as group:
         # Users are worked on side by side, so one cause may arrive several times.
         expected, rest = group.split(PersonalRMError)
@@ -36,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         for text in dict.fromkeys(_texts(expected)):
             sys.stderr.write(f"personalrm: {text}\n")
-        return EXIT_ERROR
+        return EXIT_BUDGET if expected.subgroup(BudgetExceeded) else EXIT_ERROR
 
 
 def _texts(group: ExceptionGroup[PersonalRMError]) -> list[str]:

@@ -182,6 +182,17 @@ class TransferConfig(Section):
     baselines: list[str] | None = None
 
 
+class BudgetConfig(Section):
+    """US dollars, at list prices, that the run's own calls may cost: `usd` in all, `models` by model."""
+
+    usd: Annotated[float, Field(ge=0)] | None = None
+    models: dict[Name, Annotated[float, Field(ge=0)]] = {}
+
+    def limits(self, model: str) -> bool:
+        """Whether a model's calls are limited."""
+        return self.usd is not None or model in self.models
+
+
 class StatisticsConfig(Section):
     """Intervals: seed and number of resamples of the bootstrap over users."""
 
@@ -213,6 +224,7 @@ class Config(Section):
     analysis: AnalysisSettings = AnalysisSettings()
     statistics: StatisticsConfig = StatisticsConfig()
     evaluate_users: Literal["test", "all"] = "all"
+    budget: BudgetConfig = BudgetConfig()
     max_failed_share: Annotated[float, Field(ge=0, le=1)] = 0.01
     check_endpoints: bool = False
 
