@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_judging(subparsers)
     _add_analysis(subparsers)
     _add_results(subparsers)
+    _add_estimate(subparsers)
     _add_models(subparsers)
     return parser
 
@@ -157,9 +158,19 @@ def _add_results(subparsers: Any) -> None:  # noqa: ANN401
     export.add_argument("out", type=Path)
     export.add_argument("--licence", default="", help="stated in the dataset card")
     export.set_defaults(handler=commands.export)
-    estimate = subparsers.add_parser("estimate", help="how long a run on embedded models will take on this machine")
+
+
+def _add_estimate(subparsers: Any) -> None:  # noqa: ANN401
+    text = "calls, tokens and dollars of a run by stage and model, and the time on embedded models"
+    estimate = subparsers.add_parser("estimate", help=text, description=text)
     estimate.add_argument("--config", type=Path, required=True, help="config file of the run")
     estimate.add_argument("--cores", type=int, default=os.cpu_count() or 1)
+    estimate.add_argument(
+        "--users", type=int, help="users of a data set that stand for all of it (what half a minute allows)"
+    )
+    estimate.add_argument("--assume", action="append", default=[], metavar="NAME=VALUE", help="as in the last lines")
+    estimate.add_argument("--json", action="store_true", help="as JSON")
+    estimate.add_argument("--untimed", action="store_true", help="do not measure the speed of embedded models")
     estimate.set_defaults(handler=commands.estimate)
 
 
