@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 from dataclasses import replace
@@ -65,12 +66,12 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str, T
         return project, store.paid_totals("small")
 
 
-@pytest.fixture
-def estimated(used: tuple[Project, dict[str, Totals]], monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+@pytest.fixture(scope="module")
+def estimated(used: tuple[Project, dict[str, Totals]]) -> list[dict[str, Any]]:
     """Rows of the estimate, told how the scripted judge writes and judges."""
-    monkeypatch.chdir(used[0].folder)
     assume = [f"{name}={REASONING}" for name in ("reasoning", "persona", "memory")]
-    made = json.loads(estimate(Path("run.yaml"), 2, assume=[*assume, "right=0.5"], as_json=True))
+    with contextlib.chdir(used[0].folder):
+        made = json.loads(estimate(Path("run.yaml"), 2, assume=[*assume, "right=0.5"], as_json=True))
     return list(made["rows"])
 
 
@@ -92,9 +93,9 @@ def test_stages_that_do_not_adapt_are_counted_to_the_call(
 ) -> None:
     import pandas as pd
 
-    calls = pd.read_parquet(used[0].run / "data" / "calls.parquet").drop_duplicates("key")
-    baseline = calls[calls["method"].str.startswith(("default", "history"))]
-    memory = calls[calls["stage"] == "memory"]
+    calls = pd.read_parquet(used[0].run / "data" / "calls.parquet")
+    baseline = calls[calls["method"].str.startswith(("default", "history"))].drop_duplicates("key")
+    memory = calls[calls["stage"] == "memory"].drop_duplicates("key")
     for stage, asked in (("baseline", baseline), ("memory", memory)):
         rows = [row for row in estimated if row["stage"] == stage]
         assert sum(row["calls"] for row in rows) == len(asked)

@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 from personalrm.llm.types import ModelSpec
 
-BYTES_PER_TOKEN = 4.3
-"""Of embedded models (ours: English in the bundled data takes 4 to 5)."""
 FRAME_TOKENS = 4
 """Of each message, beside its text; chat templates take 3 to 5."""
 OTHER = "cl100k_base"
@@ -26,8 +24,6 @@ class Counter(NamedTuple):
 
 def counter_of(spec: ModelSpec) -> Counter:
     """How a model's tokens are counted. Nothing is fetched."""
-    if spec.backend == "embedded":
-        return Counter(_by_bytes, f"{BYTES_PER_TOKEN} bytes a token")
     from personalrm.llm.litellm_backend import load_litellm
 
     load_litellm()
@@ -40,10 +36,6 @@ def counter_of(spec: ModelSpec) -> Counter:
     except KeyError:
         return Counter(_encoded(OTHER), f"{OTHER}, for a tokenizer that is not at hand")
     return Counter(_encoded(name), name)
-
-
-def _by_bytes(text: str) -> float:
-    return len(text.encode("utf-8", "surrogatepass")) / BYTES_PER_TOKEN
 
 
 @functools.cache

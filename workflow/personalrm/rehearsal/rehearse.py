@@ -37,7 +37,7 @@ def read_data(config: Config) -> dict[str, list[UserData]]:
         absent = [str(path) for path in files if not path.is_file()]
         if absent:
             raise DataError(
-                f"datasets.{name}.hub: {', '.join(absent)} not fetched yet; run snakemake with the same "
+                f"datasets.{name}.hub: not there yet: {', '.join(absent)}; run snakemake with the same "
                 f"--configfile and the target prepare_{name}, which costs nothing"
             )
     return {name: read_users(settings, ReadReport()).users for name, settings in config.datasets.items()}
