@@ -44,7 +44,7 @@ def counted(body: dict[str, Any]) -> Answer:
 
 
 def make(folder: Path, url: str) -> Project:
-    """Both prompt styles, both variants, a search as large as the paper's, and every stage but the filters."""
+    """Both prompt styles, both variants, a search as large as the paper's, and all that the main table rests on."""
     config = small_config(url, draws=1, k=["all"], variants=["as_published", "corrected"])
     config["learn"] |= {"search": {"stop_at_score": 80}, "rebootstrap": True, "memory": {"max_tokens": 64}}
     config["learn"]["bootstrap"] = {"attempts": 3, "max_tokens": 64}
