@@ -12,6 +12,7 @@ from personalrm.analysis.settings import AnalysisSettings
 from personalrm.benchmark.settings import Dataset
 from personalrm.judge import PromptStyle, VerdictMode
 from personalrm.llm.batch_settings import BatchSettings
+from personalrm.llm.budget_settings import BudgetSettings
 from personalrm.llm.store_file import JournalMode
 from personalrm.llm.types import ModelSpec
 from personalrm.methods import parse_method
@@ -182,17 +183,6 @@ class TransferConfig(Section):
     baselines: list[str] | None = None
 
 
-class BudgetConfig(Section):
-    """US dollars, at list prices, that the run's own calls may cost: `usd` in all, `models` by model."""
-
-    usd: Annotated[float, Field(ge=0)] | None = None
-    models: dict[Name, Annotated[float, Field(ge=0)]] = {}
-
-    def limits(self, model: str) -> bool:
-        """Whether a model's calls are limited."""
-        return self.usd is not None or model in self.models
-
-
 class StatisticsConfig(Section):
     """Intervals: seed and number of resamples of the bootstrap over users."""
 
@@ -224,7 +214,7 @@ class Config(Section):
     analysis: AnalysisSettings = AnalysisSettings()
     statistics: StatisticsConfig = StatisticsConfig()
     evaluate_users: Literal["test", "all"] = "all"
-    budget: BudgetConfig = BudgetConfig()
+    budget: BudgetSettings = BudgetSettings()
     max_failed_share: Annotated[float, Field(ge=0, le=1)] = 0.01
     check_endpoints: bool = False
 
