@@ -3,74 +3,154 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import multiprocessing
+import multiprocessing.synchronize
+from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from support.ports import SPEC, ScriptedBackend, request
 
-from personalrm.errors import (
-    ConfigError,
-    PermanentError,
-)
+from personalrm.errors import BudgetExceeded, ConfigError, PermanentError, StoreError
 from personalrm.llm import tokens
-from personalrm.llm.budget import Budget, BudgetExceeded
+from personalrm.llm.budget import Budget
 from personalrm.llm.port import Port
 from personalrm.llm.store import ResponseStore
 
+# One call: estimate (2 + 8) x 2 + 50 x 4 = 220 millionths; it then costs 4000 millionths.
+ASIDE, COST = 220e-6, 4000e-6
+
+
+def ledger(store: ResponseStore) -> list[Path]:
+    return list(store.path.with_name(f"{store.path.name}.budget").glob("*.json"))
+
+
+def reserved(store: ResponseStore) -> dict[str, object]:
+    return dict(json.loads(ledger(store)[0].read_text()))
+
+
+async def spend(store: ResponseStore, usd: float, limit: float) -> None:
+    async with Budget(store, SPEC, limit).paying(usd):
+        pass
+
 
 def test_the_call_that_would_pass_the_budget_is_not_made(store: ResponseStore) -> None:
-    # One call: estimate (2 + 8) x 2 + 50 x 4 = 220 millionths; it then costs 4000 millionths.
     assert tokens.at_most(request("hello").messages) == 10
     backend = ScriptedBackend()
-    budget = Budget(0.00821, spent=0.0)
-    port = Port(SPEC, backend, store, budget=budget)
+    tight = Port(SPEC, backend, store, budget=Budget(store, SPEC, 2 * COST + ASIDE - 1e-6))
 
     async def run() -> None:
         for number in range(2):
-            await port.complete(request(f"hell{number}"))
-        assert budget.spent == pytest.approx(0.008)
-        with pytest.raises(BudgetExceeded, match=r"\$0\.0080 of \$0\.0082 is spent.*tester.*Raise the budget"):
-            await port.complete(request("hell2"))
-        budget.limit_usd = 0.00823
-        await port.complete(request("hell2"))
+            await tight.complete(request(f"hell{number}"))
+        with pytest.raises(
+            BudgetExceeded, match=r"^budget\.usd: \$0\.0080 of the \$0\.0082 for run r is spent.*tester.*Raise"
+        ):
+            await tight.complete(request("hell2"))
+        # What is stored costs nothing, and another process may go on when the budget is raised.
+        await tight.complete(request("hell1"))
+        raised = Port(SPEC, backend, store, budget=Budget(store, SPEC, 2 * COST + ASIDE))
+        await raised.complete(request("hell2"))
 
     asyncio.run(run())
     assert backend.calls == 3
-    assert budget.reserved == 0.0
+    assert reserved(store) == {}
 
 
-def test_calls_in_flight_together_cannot_pass_the_budget(store: ResponseStore) -> None:
+def test_a_models_own_budget_counts_that_model_alone(store: ResponseStore) -> None:
+    other = replace(SPEC, name="other", model="n")
+    backend = ScriptedBackend()
+
+    async def run() -> None:
+        await Port(SPEC, backend, store, budget=Budget(store, SPEC, None, COST)).complete(request("hello"))
+        await Port(other, backend, store, budget=Budget(store, other, None, ASIDE)).complete(request("hello"))
+        with pytest.raises(BudgetExceeded, match=r"^budget\.models\.tester: \$0\.0040 of the \$0\.0040 for model test"):
+            await Port(SPEC, backend, store, budget=Budget(store, SPEC, 1.0, COST)).complete(request("hell0"))
+
+    asyncio.run(run())
+    assert backend.calls == 2
+
+
+def test_calls_in_flight_together_cannot_pass_the_budget_and_are_waited_for(store: ResponseStore) -> None:
     """After a first call, which goes alone and costs 4000 millionths, three more could be paid."""
-    backend = ScriptedBackend(delay=0.01)
-    port = Port(SPEC, backend, store, budget=Budget(4000e-6 + 3 * 220e-6 + 1e-9), max_concurrency=10)
+    backend = ScriptedBackend(delay=0.05)
+    port = Port(SPEC, backend, store, budget=Budget(store, SPEC, COST + 3 * ASIDE), max_concurrency=10)
 
-    async def run() -> list[object]:
+    async def run() -> None:
         await port.complete(request("first"))
-        calls = (port.complete(request(f"hell{n}")) for n in range(9))
-        return list(await asyncio.gather(*calls, return_exceptions=True))
+        # As the stages do: the first error cancels the others.
+        async with asyncio.TaskGroup() as group:
+            for number in range(9):
+                group.create_task(port.complete(request(f"hell{number}")))
 
-    results = asyncio.run(run())
+    with pytest.raises(ExceptionGroup) as caught:
+        asyncio.run(run())
+    assert caught.value.split(BudgetExceeded)[1] is None
     assert backend.calls == 4
-    assert sum(isinstance(result, BudgetExceeded) for result in results) == 6
+    assert store.paid_totals("r")[SPEC.identity].calls == 4, "an answer that was being paid for was thrown away"
+    assert reserved(store) == {}
+
+
+def _hold(path: Path, ready: multiprocessing.synchronize.Event, release: multiprocessing.synchronize.Event) -> None:
+    store = ResponseStore(path, run="r")
+
+    async def run() -> None:
+        async with Budget(store, SPEC, 10 * ASIDE).paying(9 * ASIDE):
+            ready.set()
+            release.wait(60)
+
+    asyncio.run(run())
+
+
+def test_processes_share_a_budget_and_a_dead_ones_reservation_is_dropped(store: ResponseStore) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(store.path, ready, release))
+    other.start()
+    assert ready.wait(60)
+
+    with pytest.raises(BudgetExceeded, match=r"\$0\.0020 is in flight"):
+        asyncio.run(spend(store, 2 * ASIDE, 10 * ASIDE))
+    other.kill()
+    other.join()
+    asyncio.run(spend(store, 2 * ASIDE, 10 * ASIDE))
+
+
+def test_a_line_of_another_machine_counts_until_it_is_stale(store: ResponseStore) -> None:
+    asyncio.run(spend(store, 0.0, 1.0))
+    for at, fits in ((4e9, False), (1.0, True)):
+        line = {"usd": {SPEC.identity: 9 * ASIDE}, "at": at}
+        ledger(store)[0].write_text(json.dumps({"elsewhere|1:1.0": line}))
+        with nullcontext() if fits else pytest.raises(BudgetExceeded):
+            asyncio.run(spend(store, 2 * ASIDE, 10 * ASIDE))
 
 
 def test_a_failed_call_gives_its_reservation_back(store: ResponseStore) -> None:
-    budget = Budget(1.0)
-    port = Port(SPEC, ScriptedBackend([PermanentError("no")]), store, budget=budget)
+    port = Port(SPEC, ScriptedBackend([PermanentError("no")]), store, budget=Budget(store, SPEC, ASIDE))
     with pytest.raises(PermanentError):
         asyncio.run(port.complete(request()))
-    assert (budget.spent, budget.reserved) == (0.0, 0.0)
+    assert reserved(store) == {}
+    asyncio.run(spend(store, ASIDE, ASIDE))
 
 
 def test_no_known_price_in_a_run_with_a_budget_names_the_line_to_add(store: ResponseStore) -> None:
     backend = ScriptedBackend()
     unpriced = replace(SPEC, price_in=None)
     with pytest.raises(ConfigError, match=r"^models\.tester\.price_in: "):
-        asyncio.run(Port(unpriced, backend, store, budget=Budget(5.0)).complete(request()))
+        asyncio.run(Port(unpriced, backend, store, budget=Budget(store, unpriced, 5.0)).complete(request()))
     assert backend.calls == 0
-    assert asyncio.run(Port(unpriced, backend, store, budget=Budget(None)).complete(request())).cost_usd is None
+    assert asyncio.run(Port(unpriced, backend, store).complete(request())).cost_usd is None
 
 
 def test_embedded_models_cost_nothing(store: ResponseStore) -> None:
     spec = replace(SPEC, backend="embedded", price_in=None, price_out=None)
-    assert asyncio.run(Port(spec, ScriptedBackend(), store, budget=Budget(0.0)).complete(request())).cost_usd == 0.0
+    budget = Budget(store, spec, 0.0)
+    assert asyncio.run(Port(spec, ScriptedBackend(), store, budget=budget).complete(request())).cost_usd == 0.0
+
+
+def test_a_ledger_that_is_none_is_named(store: ResponseStore) -> None:
+    asyncio.run(spend(store, ASIDE, 1.0))
+    ledger(store)[0].write_text("{")
+    with pytest.raises(StoreError, match="is no ledger of a budget; remove it"):
+        asyncio.run(spend(store, ASIDE, 1.0))

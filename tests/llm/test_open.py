@@ -55,7 +55,7 @@ def test_a_configured_model_answers_and_the_store_stays_open(
     with ScriptedServer(lambda _: "fine") as server:
         spec = ModelSpec("m", backend, "openai/x", api_base=server.url, timeout_s=60, price_in=1.0, price_out=1.0)
         asked = [request("a"), request("b")]
-        first = complete_all(spec, asked, store=store, runtime=runtime, budget=Budget(1.0))
+        first = complete_all(spec, asked, store=store, runtime=runtime, budget=Budget(store, spec, 1.0))
         assert complete_all(spec, asked, store=store, runtime=runtime) == first
         assert server.count == 2
     assert first[0].cost_usd is not None
@@ -64,11 +64,11 @@ def test_a_configured_model_answers_and_the_store_stays_open(
 def test_a_litellm_model_takes_its_price_from_the_map(store: ResponseStore, runtime: RuntimeSettings) -> None:
     with ScriptedServer(lambda _: Answer("x", tokens_in=1000, tokens_out=100)) as server:
         spec = ModelSpec("m", "litellm", "openai/gpt-4o-mini", api_base=server.url, timeout_s=60)
-        answer = complete_all(spec, [request("a")], store=store, runtime=runtime, budget=Budget(1.0))[0]
+        answer = complete_all(spec, [request("a")], store=store, runtime=runtime, budget=Budget(store, spec, 1.0))[0]
         assert answer.cost_usd == pytest.approx(1000 * 0.15e-6 + 100 * 0.6e-6)
         unknown = ModelSpec("m", "litellm", "openai/nobody-knows", api_base=server.url, timeout_s=60)
         with pytest.raises(ConfigError, match=r"models\.m\.price_in"):
-            complete_all(unknown, [request("b")], store=store, runtime=runtime, budget=Budget(1.0))
+            complete_all(unknown, [request("b")], store=store, runtime=runtime, budget=Budget(store, unknown, 1.0))
 
 
 def test_an_embedded_server_is_started_once_at_the_first_miss(store: ResponseStore, runtime: RuntimeSettings) -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from personalrm import commands
-from personalrm.errors import PersonalRMError
+from personalrm.errors import BudgetExceeded, PersonalRMError
 
 EXIT_ERROR = 1
+EXIT_BUDGET = 3
+"""The budget is spent: the same command goes on when it is raised."""
 Handler = Callable[[argparse.Namespace], int | None]
 
 
@@ -28,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return handler(options) or 0
     except PersonalRMError as error:
         sys.stderr.write(f"personalrm: {error}\n")
-        return EXIT_ERROR
+        return EXIT_BUDGET if isinstance(error, BudgetExceeded) else EXIT_ERROR
     except ExceptionGroup as group:
         # Users are worked on side by side, so one cause may arrive several times.
         expected, rest = group.split(PersonalRMError)
@@ -36,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         for text in dict.fromkeys(_texts(expected)):
             sys.stderr.write(f"personalrm: {text}\n")
-        return EXIT_ERROR
+        return EXIT_BUDGET if expected.subgroup(BudgetExceeded) else EXIT_ERROR
 
 
 def _texts(group: ExceptionGroup[PersonalRMError]) -> list[str]:
@@ -56,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_judging(subparsers)
     _add_analysis(subparsers)
     _add_results(subparsers)
+    _add_estimate(subparsers)
     _add_models(subparsers)
     return parser
 
@@ -158,9 +161,19 @@ def _add_results(subparsers: Any) -> None:  # noqa: ANN401
     export.add_argument("out", type=Path)
     export.add_argument("--licence", default="", help="stated in the dataset card")
     export.set_defaults(handler=commands.export)
-    estimate = subparsers.add_parser("estimate", help="how long a run on embedded models will take on this machine")
+
+
+def _add_estimate(subparsers: Any) -> None:  # noqa: ANN401
+    text = "calls, tokens and dollars of a run by stage and model, and the time on embedded models"
+    estimate = subparsers.add_parser("estimate", help=text, description=text)
     estimate.add_argument("--config", type=Path, required=True, help="config file of the run")
     estimate.add_argument("--cores", type=int, default=os.cpu_count() or 1)
+    estimate.add_argument(
+        "--users", type=int, help="users of a data set that stand for all of it (what half a minute allows)"
+    )
+    estimate.add_argument("--assume", action="append", default=[], metavar="NAME=VALUE", help="as in the last lines")
+    estimate.add_argument("--json", action="store_true", help="as JSON")
+    estimate.add_argument("--untimed", action="store_true", help="do not measure the speed of embedded models")
     estimate.set_defaults(handler=commands.estimate)
 
 

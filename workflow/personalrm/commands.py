@@ -167,7 +167,15 @@ def estimate(options: argparse.Namespace) -> None:
     """`personalrm estimate`."""
     from personalrm.stages.estimate import estimate
 
-    sys.stdout.write(estimate(options.config, options.cores))
+    text = estimate(
+        options.config,
+        options.cores,
+        users=options.users,
+        assume=options.assume,
+        as_json=options.json,
+        timed=not options.untimed,
+    )
+    sys.stdout.write(text)
 
 
 def export(options: argparse.Namespace) -> None:

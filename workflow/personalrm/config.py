@@ -12,6 +12,7 @@ from personalrm.analysis.settings import AnalysisSettings, FidelitySettings, Rec
 from personalrm.benchmark.settings import Dataset
 from personalrm.judge import PromptStyle, VerdictMode
 from personalrm.llm.batch_settings import BatchSettings
+from personalrm.llm.budget_settings import BudgetSettings
 from personalrm.llm.store_file import JournalMode
 from personalrm.llm.types import ModelSpec
 from personalrm.methods import parse_method
@@ -215,6 +216,7 @@ class Config(Section):
     analysis: AnalysisSettings = AnalysisSettings()
     statistics: StatisticsConfig = StatisticsConfig()
     evaluate_users: Literal["test", "all"] = "all"
+    budget: BudgetSettings = BudgetSettings()
     max_failed_share: Annotated[float, Field(ge=0, le=1)] = 0.01
     check_endpoints: bool = False
 

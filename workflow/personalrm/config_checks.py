@@ -21,6 +21,7 @@ def _models(config: Config) -> list[str]:
             ("learn.models", config.learn.models),
             ("transfer.pairs", [name for pair in config.transfer_pairs for name in pair]),
             *config.analysis.named(),
+            ("budget.models", list(config.budget.models)),
         )
         for name in dict.fromkeys(names)
         if name not in config.models

@@ -199,8 +199,8 @@ def read_resolved(path: Path) -> Config:
 
 
 def config_hash(config: Config) -> str:
-    """SHA-256 of the resolved config."""
-    return stable_hash(canonical_json(config.model_dump(mode="json")))
+    """SHA-256 of the resolved config, but for the budget: it changes no result, and raising it reruns nothing."""
+    return stable_hash(canonical_json(config.model_dump(mode="json", exclude={"budget"})))
 
 
 def config_schema() -> str:

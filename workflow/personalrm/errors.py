@@ -27,6 +27,10 @@ class StoreError(PersonalRMError):
     """The response store cannot be read or written."""
 
 
+class BudgetExceeded(PersonalRMError):
+    """The next call could pass the budget; it was not made. Everything before it is stored."""
+
+
 class EmbeddedModelError(PersonalRMError):
     """A model file or the embedded runtime cannot be had; the message says what was tried."""
 

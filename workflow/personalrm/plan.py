@@ -29,6 +29,17 @@ def show_k(k: int) -> str:
     return K_NAMES.get(k, str(k))
 
 
+def optimised_thetas(config: Config) -> list[tuple[str, str]]:
+    """(Theta, model) of each Theta that a run finds itself."""
+    used = {theta for variant in config.variants if (theta := parse_variant(variant).theta)}
+    models = {
+        name: [optimiser.model] if optimiser.model else config.learn.models
+        for name, entry in config.thetas.items()
+        if name in used and (optimiser := entry.optimise)
+    }
+    return [(name, model) for name in sorted(models) for model in models[name]]
+
+
 class Plan:
     """All files of a run, known before any job (the DAG is static)."""
 
@@ -169,13 +180,7 @@ class Plan:
 
     def optimised_thetas(self) -> list[tuple[str, str]]:
         """(Theta, model) of each Theta that the run finds itself."""
-        used = {theta for variant in self.config.variants if (theta := parse_variant(variant).theta)}
-        models = {
-            name: [optimiser.model] if optimiser.model else self.config.learn.models
-            for name, entry in self.config.thetas.items()
-            if name in used and (optimiser := entry.optimise)
-        }
-        return [(name, model) for name in sorted(models) for model in models[name]]
+        return optimised_thetas(self.config)
 
     def theta_models(self, theta: str, model: str) -> list[str]:
         """Models that finding a Theta asks."""

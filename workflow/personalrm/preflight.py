@@ -39,6 +39,7 @@ def missing(config: Config, needs: Needs) -> list[str]:
     problems += _theta_problems(config)
     for name in sorted(needs.models):
         problems += _model_problems(name, config.models[name])
+        problems += _price_problems(config, name)
     if config.check_endpoints and not problems:
         problems += asyncio.run(_try_endpoints(config, sorted(needs.models)))
     return problems
@@ -131,6 +132,17 @@ def _model_problems(name: str, entry: ModelConfig) -> list[str]:
     if entry.backend == "litellm" and importlib.util.find_spec("litellm") is None:
         problems.append(f"models.{name}.backend: the package litellm is not installed; pip install litellm")
     return problems
+
+
+def _price_problems(config: Config, name: str) -> list[str]:
+    """A budget needs to know what calls cost."""
+    if not config.budget.limits(name):
+        return []
+    from personalrm.llm.open import list_price
+    from personalrm.llm.port import no_price
+
+    spec = config.models[name].spec(name, dict(os.environ))
+    return [no_price(spec)] if list_price(spec)(1, 1) is None else []
 
 
 def _embedded_problems(name: str, entry: ModelConfig) -> list[str]:

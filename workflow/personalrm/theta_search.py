@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from personalrm.errors import ContextOverflow, ModelCallError
+from personalrm.errors import BudgetExceeded, ContextOverflow, ModelCallError
 from personalrm.judge import JudgeSettings, Shown, judge_pairs
 from personalrm.llm.types import LanguageModel, Message, Request
 from personalrm.persona import PersonaSettings, induce_persona, persona_messages
@@ -92,7 +92,7 @@ class _Bridge:
     ) -> None:
         self.model, self.proposer, self.students, self.settings = model, proposer, students, settings
         self._loop = loop
-        self.outage: ModelCallError | None = None
+        self.outage: ModelCallError | BudgetExceeded | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Bridge:
         return self
@@ -102,7 +102,7 @@ class _Bridge:
         future: Future[Any] = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
-        except ModelCallError as error:
+        except (ModelCallError, BudgetExceeded) as error:
             self.outage = self.outage or error
             raise
 

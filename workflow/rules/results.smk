@@ -112,7 +112,7 @@ rule manifest:
         runtime=growing(10),
     params:
         config=RUN_CONFIG,
-        # The manifest holds the whole config, so any edit makes it out of date.
+        # The manifest holds the config, so any edit makes it out of date (but of the budget, which changes no result).
         config_sha=support.config_hash(CONFIG),
     message:
         "Writing the manifest"

@@ -1,41 +1,159 @@
-"""A run's budget in US dollars: the call that would pass it is not made."""
+"""What a run, and each of its models, may spend in US dollars at list prices: the call that could pass it is not made.
+
+All jobs of a run that share a response store share its budget. What is spent stands in the store; what calls in flight
+may cost at most stands in a ledger beside it, a line for each process, and a dead process's line is dropped.
+"""
 
 from __future__ import annotations
 
-from personalrm.errors import PersonalRMError
+import asyncio
+import json
+import os
+import platform
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
+from personalrm.errors import BudgetExceeded, StoreError
+from personalrm.files import canonical_json, file_lock, stable_hash
+from personalrm.llm.store import ResponseStore
+from personalrm.llm.types import ModelSpec
 
-class BudgetExceeded(PersonalRMError):
-    """The next call could pass the budget; it was not made. Everything before it is stored."""
+STALE_S = 3600.0
+"""A line of another machine's process that did not move for so long is that of a dead one: no call takes longer."""
+_LEAST = 1e-9
+"""Dollars that sums of prices may be wrong by."""
+
+Ledger = dict[str, dict[str, Any]]
+"""By process: when it last changed its line, and dollars in flight by model identity."""
 
 
 class Budget:
-    """Money that one process may still spend.
+    """Money that one model may still spend in a run.
+
+    A call sets its upper price aside before it is sent and gives it back when its answer is stored, so that calls in
+    flight together, in any number of processes, cannot pass a limit. A call that fails costs nothing here, whatever the
+    provider thinks.
 
     Args:
-        limit_usd: the most that may be spent, at list prices; None for no limit.
-        spent: what the run has spent before (for example `store.paid_totals(run)`).
-
-    A call reserves its upper estimate before it is sent and settles its price afterwards, so that calls
-    in flight together cannot pass the limit.
+        store: the run's response store; its `run` is whose money is counted.
+        spec: the model.
+        run_usd: the most that the run may spend; None for no limit.
+        model_usd: the most that it may spend on this model.
     """
 
-    def __init__(self, limit_usd: float | None, spent: float = 0.0) -> None:
-        self.limit_usd = limit_usd
-        self.spent = spent
-        self.reserved = 0.0
+    def __init__(
+        self, store: ResponseStore, spec: ModelSpec, run_usd: float | None, model_usd: float | None = None
+    ) -> None:
+        self._store = store
+        self._name, self._identity = spec.name, spec.identity
+        self._limits = {"budget.usd": run_usd, f"budget.models.{spec.name}": model_usd}
+        self._path = store.path.with_name(f"{store.path.name}.budget") / f"{stable_hash(store.run)[:16]}.json"
+        self._process = f"{platform.node()}|{_this_process()}"
+        self._paying = 0
+        self._idle = asyncio.Event()
+        self._passed: BudgetExceeded | None = None
 
-    def reserve(self, estimate_usd: float, model: str) -> None:
-        """Set `estimate_usd` aside for one call of `model`. Raises BudgetExceeded if it does not fit."""
-        if self.limit_usd is not None and self.spent + self.reserved + estimate_usd > self.limit_usd:
-            raise BudgetExceeded(
-                f"budget: ${self.spent:.4f} of ${self.limit_usd:.4f} is spent and ${self.reserved:.4f} is in flight; "
-                f"the next call of {model} may cost ${estimate_usd:.4f} and was not made. Raise the budget in the "
-                f"config and run the same command again: stored answers are not paid twice."
-            )
-        self.reserved += estimate_usd
+    @asynccontextmanager
+    async def paying(self, estimate_usd: float) -> AsyncIterator[None]:
+        """Around a call of at most `estimate_usd` and the storing of its answer.
 
-    def settle(self, estimate_usd: float, cost_usd: float) -> None:
-        """Give the reservation back and book `cost_usd` (0 for a call that failed)."""
-        self.reserved = max(0.0, self.reserved - estimate_usd)
-        self.spent += cost_usd
+        Raises BudgetExceeded, without entering, if the price does not fit: after those that are being made have ended,
+        so that whoever gives up on it loses no answer that is being paid for. No later call is made then, either.
+        """
+        try:
+            if self._passed is not None:
+                raise BudgetExceeded(str(self._passed))
+            self._reserve(estimate_usd)
+        except BudgetExceeded as error:
+            self._passed = error
+            if self._paying:
+                await self._idle.wait()
+            raise
+        self._paying += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._give_back(estimate_usd)
+            self._paying -= 1
+            if not self._paying:
+                self._idle.set()
+
+    def _reserve(self, estimate_usd: float) -> None:
+        with self._shared() as ledger:
+            paid = {identity: totals.cost_usd for identity, totals in self._store.paid_totals(self._store.run).items()}
+            in_flight = [line["usd"] for line in ledger.values()]
+            run, model = f"run {self._store.run}", f"model {self._name}"
+            for (key, limit), whose in zip(self._limits.items(), (run, model), strict=True):
+                counted = None if whose == run else self._identity
+                spent, aside = _sum([paid], counted), _sum(in_flight, counted)
+                if limit is not None and spent + aside + estimate_usd > limit + _LEAST:
+                    raise BudgetExceeded(
+                        f"{key}: ${spent:.4f} of the ${limit:.4f} for {whose} is spent and ${aside:.4f} is in flight; "
+                        f"the next call of {self._name} may cost ${estimate_usd:.4f} and was not made. Raise {key} and "
+                        f"run the same command again: stored answers are not paid twice."
+                    )
+            self._add(ledger, estimate_usd)
+
+    def _give_back(self, estimate_usd: float) -> None:
+        with self._shared() as ledger:
+            self._add(ledger, -estimate_usd)
+
+    def _add(self, ledger: Ledger, usd: float) -> None:
+        mine = ledger.setdefault(self._process, {"usd": {}})
+        left = mine["usd"].get(self._identity, 0.0) + usd
+        mine["usd"][self._identity] = left
+        mine["at"] = time.time()
+        if left < _LEAST:
+            del mine["usd"][self._identity]
+        if not mine["usd"]:
+            del ledger[self._process]
+
+    @contextmanager
+    def _shared(self) -> Iterator[Ledger]:
+        """The ledger, which is kept as it is left."""
+        try:
+            with file_lock(self._path.with_suffix(".lock")):
+                ledger = self._read()
+                yield ledger
+                # Renamed whole, so that a killed job leaves a ledger; not synced, for a dead machine has no calls left.
+                partial = self._path.with_suffix(".tmp")
+                partial.write_text(canonical_json(ledger), encoding="ascii")
+                partial.replace(self._path)
+        except OSError as error:
+            raise StoreError(
+                f"the budget's ledger is kept in {self._path}, which cannot be written ({error.strerror}); make its "
+                "folder writable, or remove budget"
+            ) from error
+
+    def _read(self) -> Ledger:
+        try:
+            kept: Ledger = json.loads(self._path.read_text(encoding="ascii"))
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise StoreError(f"{self._path} is no ledger of a budget; remove it while no job runs") from error
+        return {process: line for process, line in kept.items() if process == self._process or _lives(process, line)}
+
+
+def _sum(lines: list[dict[str, float]], identity: str | None) -> float:
+    """Dollars of one model, or of all."""
+    return sum(usd for line in lines for model, usd in line.items() if identity in (None, model))
+
+
+def _this_process() -> str:
+    from personalrm.embedded.owner import Owner
+
+    return str(Owner.of(os.getpid()))
+
+
+def _lives(process: str, line: Mapping[str, Any]) -> bool:
+    """Whether the process that wrote a line may still have calls in flight."""
+    from personalrm.embedded.owner import Owner
+
+    host, _, owner = process.partition("|")
+    if host == platform.node():
+        return Owner.parse(owner).process() is not None
+    return bool(time.time() - line["at"] < STALE_S)

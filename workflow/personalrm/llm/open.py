@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from personalrm.errors import ConfigError
@@ -14,7 +15,7 @@ from personalrm.llm.batch_settings import BatchSettings
 from personalrm.llm.budget import Budget
 from personalrm.llm.flow import Flow, Unlimited
 from personalrm.llm.pace import Pace
-from personalrm.llm.port import Port, Price
+from personalrm.llm.port import Port, Price, spec_price
 from personalrm.llm.refusals import Refusals
 from personalrm.llm.retry import RetryPolicy
 from personalrm.llm.store import ResponseStore
@@ -95,12 +96,19 @@ def _plain(
     if spec.backend == "embedded":
         # Short calls are all prompt processing, which fills the cores alone; slots do not share prefixes,
         # so one call after another finds the prefix that the last one left.
-        return Port(spec, backend, store, max_concurrency=EMBEDDED_SLOTS, short_concurrency=1, budget=budget)
+        # They cost nothing, so that they need no budget.
+        return Port(spec, backend, store, max_concurrency=EMBEDDED_SLOTS, short_concurrency=1)
     limited = spec.requests_per_minute or spec.tokens_per_minute
     pace = Pace(store.path, spec) if limited else None
     refusals = Refusals(store.path, spec)
     flow = Flow(spec.name, spec.max_concurrency, eager=eager)
     return Port(spec, backend, store, flow=flow, budget=budget, price=price, pace=pace, refusals=refusals)
+
+
+def list_price(spec: ModelSpec) -> Price:
+    """List price by token counts; None where no price is known."""
+    own = partial(spec_price, spec)
+    return own if spec.backend == "embedded" else _backend(spec, RuntimeSettings(Path(), 1), None)[1] or own
 
 
 def _backend(

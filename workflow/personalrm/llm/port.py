@@ -163,19 +163,15 @@ class Port:
         self._check_length(request)
         async with self._place(request):
             self._check_open()
-            reserved = self._reserve(request)
-            cost = 0.0
-            try:
-                response = await self._ask(request)
+            async with self._paying(request):
+                try:
+                    response = await self._ask(request)
+                except ModelCallError:
+                    self.stats.failures += 1
+                    raise
                 cost = (response.cost_usd or 0.0) * self._price_share
-            except ModelCallError:
-                self.stats.failures += 1
-                raise
-            finally:
-                if self._budget is not None:
-                    self._budget.settle(reserved, cost)
-            self._count(response, cost)
-            return self._store.put(key, self._spec.identity, response, paid_usd=cost)
+                self._count(response, cost)
+                return self._store.put(key, self._spec.identity, response, paid_usd=cost)
 
     async def _ask(self, request: Request) -> Response:
         """Call the backend until it answers, fails for good, or the limits of the policy are reached."""
@@ -244,19 +240,17 @@ class Port:
                 f"(models.{self._spec.name}.context_length); it was not sent."
             )
 
-    def _reserve(self, request: Request) -> float:
-        """Reserve the call's upper price in the budget; returns the reservation in US dollars."""
-        if self._budget is None or self._budget.limit_usd is None:
-            return 0.0
+    @asynccontextmanager
+    async def _paying(self, request: Request) -> AsyncIterator[None]:
+        """The call's upper price is set aside in the budget, if there is one, until its answer is stored."""
+        if self._budget is None:
+            yield
+            return
         estimate = self._price(tokens.at_most(request.messages), request.max_tokens)
         if estimate is None:
-            name = self._spec.name
-            raise ConfigError(
-                f"models.{name}.price_in: the run has a budget, but no price is known for {self._spec.model}. Add "
-                f"models.{name}.price_in and models.{name}.price_out (US dollars per million tokens; 0 if it is free)."
-            )
-        self._budget.reserve(estimate * self._price_share, self._spec.name)
-        return estimate * self._price_share
+            raise ConfigError(no_price(self._spec))
+        async with self._budget.paying(estimate * self._price_share):
+            yield
 
     def _tell(self, attempt: int, error: BaseException, wait_s: float) -> None:
         event = PortEvent(self._spec.name, attempt, f"{type(error).__name__}: {error}", wait_s)
@@ -276,6 +270,15 @@ class Port:
 def _estimate(request: Request) -> int:
     """Tokens of a call, before it is made: no fewer than it will use, as providers count them, too."""
     return tokens.at_most(request.messages) + request.max_tokens
+
+
+def no_price(spec: ModelSpec) -> str:
+    """What is wrong with a model of unknown price in a run with a budget, and which line mends it."""
+    name = spec.name
+    return (
+        f"models.{name}.price_in: the run has a budget, but no price is known for {spec.model}. Add "
+        f"models.{name}.price_in and models.{name}.price_out (US dollars per million tokens; 0 if it is free)."
+    )
 
 
 def spec_price(spec: ModelSpec, tokens_in: int, tokens_out: int) -> float | None:

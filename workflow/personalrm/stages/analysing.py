@@ -9,7 +9,7 @@ from pathlib import Path
 from personalrm.analysis.axes import name_axes
 from personalrm.analysis.fidelity import FidelityQuestion, compare_personas, match_personas, others_of, statement_of
 from personalrm.analysis.records import AxisSet, Missing, TaggedPersona, UserFidelity
-from personalrm.analysis.tags import tag_axes, tag_sentences
+from personalrm.analysis.tags import TagQuestion, tag_axes, tag_sentences
 from personalrm.config import Config
 from personalrm.errors import ConfigError
 from personalrm.llm.types import LanguageModel
@@ -104,6 +104,37 @@ async def axes_stage(job: Job, *, dataset: str, variant: str, profiles: Sequence
     write_records(out, [row])
 
 
+async def tag_profile(port: LanguageModel, profile: Profile, known: AxisSet, question: TagQuestion) -> TaggedPersona:
+    """Where the persona of one profile stands on the axes, and what its sentences are about."""
+    listener = Listener(port, "tag")
+    base = TaggedPersona(
+        dataset=profile.dataset,
+        user_id=profile.user_id,
+        variant=profile.variant,
+        profile_model=profile.model,
+        model=port.spec.name,
+        k=profile.k,
+        draw=profile.draw,
+        status="ok" if profile.persona else "empty",
+    )
+    if not profile.persona:
+        return base
+    tags, kinds = await asyncio.gather(
+        tag_axes(listener, profile.persona, known.axes, question),
+        tag_sentences(listener, profile.persona, question),
+    )
+    return base.model_copy(
+        update={
+            "tags": tags,
+            "kinds": kinds,
+            "asked": listener.asked,
+            "failed": listener.failed,
+            "calls": listener.calls,
+            "prompts": {prompt.name: prompt.label for prompt in question.prompts},
+        }
+    )
+
+
 async def tag_stage(job: Job, *, profiles: Path, axes: Path, out: Path) -> None:
     """Write one `TaggedPersona` for each profile of one shard."""
     model = _asked(job.config)
@@ -112,33 +143,7 @@ async def tag_stage(job: Job, *, profiles: Path, axes: Path, out: Path) -> None:
     async with job.model(model, batches=True) as port:
 
         async def work(profile: Profile) -> TaggedPersona:
-            listener = Listener(port, "tag")
-            base = TaggedPersona(
-                dataset=profile.dataset,
-                user_id=profile.user_id,
-                variant=profile.variant,
-                profile_model=profile.model,
-                model=model,
-                k=profile.k,
-                draw=profile.draw,
-                status="ok" if profile.persona else "empty",
-            )
-            if not profile.persona:
-                return base
-            tags, kinds = await asyncio.gather(
-                tag_axes(listener, profile.persona, known.axes, question),
-                tag_sentences(listener, profile.persona, question),
-            )
-            return base.model_copy(
-                update={
-                    "tags": tags,
-                    "kinds": kinds,
-                    "asked": listener.asked,
-                    "failed": listener.failed,
-                    "calls": listener.calls,
-                    "prompts": {prompt.name: prompt.label for prompt in question.prompts},
-                }
-            )
+            return await tag_profile(port, profile, known, question)
 
         learned = list(read_records(profiles, Profile))
         rows = await each_user(learned, work, f"tag {model}", together=job.sends_batches(model))

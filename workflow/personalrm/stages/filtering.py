@@ -127,7 +127,7 @@ def filter_stage(config_file: Path, dataset: str) -> None:
     funnel = Funnel.model_validate_json(Path(plan.prepared_folder(dataset), "funnel.json").read_bytes())
     counts = _counts(pairs, said, panel)
     steps = survivors({user.user_id: user.pairs for user in before}, said, filters) if filters.apply else []
-    after = [_refiltered(user, steps[-1][1][user.user_id], settings) for user in before] if steps else before
+    after = [refiltered(user, steps[-1][1][user.user_id], settings) for user in before] if steps else before
     if steps:
         last = {user.user_id: user.pairs for user in after if not user.excluded}
         shown = [*steps, (f"users with at least {settings.min_pairs} pairs, again", last)]
@@ -171,7 +171,7 @@ def _with_members(filters: FilterSettings, panel: Sequence[UserPanel]) -> Filter
     return filters.model_copy(update={"disagreement": known})
 
 
-def _refiltered(user: UserData, pairs: Sequence[PreferencePair], settings: Dataset) -> UserData:
+def refiltered(user: UserData, pairs: Sequence[PreferencePair], settings: Dataset) -> UserData:
     """A user with the pairs that are left, split again, or excluded with the reason."""
     if user.excluded:
         return user

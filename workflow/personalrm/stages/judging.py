@@ -59,9 +59,10 @@ def judge_without_model(users: Sequence[UserData], out: Path, specs: Sequence[st
     write_records(out, rows)
 
 
-async def _judge_user(
+async def judge_user(
     port: LanguageModel, user: UserData, use: MethodUse, settings: JudgeSettings, profile: Profile | None
 ) -> JudgedUser:
+    """Verdicts of one method on one user's pairs, or why there are none."""
     row = _row(user, use, settings.mode, port.spec.name, profile)
     if profile is not None and profile.status != "ok":
         return row.model_copy(update={"status": profile.status, "reason": profile.reason})
@@ -126,7 +127,7 @@ async def judge_stage(
 
         async def judge_all(use: MethodUse, settings: JudgeSettings, draw: int) -> list[JudgedUser]:
             async def work(user: UserData) -> JudgedUser:
-                return await _judge_user(port, user, use, settings, by_user[user.user_id][draw])
+                return await judge_user(port, user, use, settings, by_user[user.user_id][draw])
 
             what = f"judge {judge} {use.spec}.{settings.mode}"
             return await each_user(people, work, what, together=together)

@@ -37,7 +37,7 @@ def manifest_stage(config_file: Path, out: Path) -> None:
         "run": config.run,
         "git": git_revision(),
         "config_sha256": config_hash(config),
-        "config": config.model_dump(mode="json"),
+        "config": config.model_dump(mode="json", exclude={"budget"}),
         "prompts": {prompt.name: {"version": prompt.version, "sha256": prompt.sha} for prompt in _prompts()},
         "packages": {name: _version(name) for name in PACKAGES},
         "python": platform.python_version(),

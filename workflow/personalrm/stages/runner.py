@@ -15,6 +15,7 @@ from personalrm.config import Config
 from personalrm.config_load import read_resolved
 from personalrm.errors import ModelCallError
 from personalrm.files import file_lock, stable_hash
+from personalrm.llm.budget import Budget
 from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import LanguageModel
@@ -50,7 +51,10 @@ class Job:
         async with AsyncExitStack() as stack:
             store = ResponseStore(self.config.store, self.config.store_journal, self.config.run)
             stack.callback(store.close)
-            yield await stack.enter_async_context(open_model(spec, store=store, runtime=self.runtime, batch=batch))
+            limits = self.config.budget
+            budget = Budget(store, spec, limits.usd, limits.models.get(name)) if limits.limits(name) else None
+            opened = open_model(spec, store=store, runtime=self.runtime, budget=budget, batch=batch)
+            yield await stack.enter_async_context(opened)
 
     def sends_batches(self, name: str) -> bool:
         """Whether the config has the model's calls sent as batches, by the stages that can."""

@@ -39,7 +39,7 @@ async def theta_stage(job: Job, *, users: Sequence[Path], out: Path, theta: str,
         )
     learned = profile_settings(job.config, model, CORRECTED)
     async with job.model(model) as port, job.model(optimiser.proposer or model) as proposer:
-        students = [await _student(port, user, learned) for user in people]
+        students = [await learn_student(port, user, learned) for user in people]
         kept = [student for student in students if student.judgements and student.validation]
         settings = _settings(optimiser, learned, job.config.seed)
         found = await search_theta(port, proposer, kept, settings, theta)
@@ -62,7 +62,7 @@ def train_users(people: Sequence[UserData], most: int) -> list[UserData]:
     return [user for name in names for user in [user for user in train if user.dataset == name][:most]]
 
 
-async def _student(port: LanguageModel, user: UserData, learned: ProfileSettings) -> Student:
+async def learn_student(port: LanguageModel, user: UserData, learned: ProfileSettings) -> Student:
     """Stage 1 for one user: traces, and the judgements that win without a persona."""
     traces = await learn_traces(port, user, CORRECTED, learned.bootstrap)
     context, validation = user.part("context"), user.part("validation")
