@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,8 @@ def test_always_right_against_always_wrong_is_exactly_100(tmp_path: Path) -> Non
     right, wrong = {"u": "111", "v": "11"}, {"u": "000", "v": "00"}
     row = row_of(table_of(frame_of(tmp_path, [(default(), wrong), (learned(), right)])), reference="default")
     assert (row["difference"], row["ci_low"], row["ci_high"]) == (100, 100, 100)
-    assert row["p_value"] == pytest.approx(2 / (N + 1))
+    # 2 / 200 of the resamples: 2.576 standard errors, 1.821 of Student's t with 1 degree of freedom (of two users).
+    assert row["p_value"] == pytest.approx(1 - 2 * math.atan(1.8214) / math.pi, abs=1e-4)
     assert row["p_mcnemar"] == 2 * 0.5**5
     assert (row["n_users"], row["n_pairs"], row["n_judgments"]) == (2, 5, 5)
 

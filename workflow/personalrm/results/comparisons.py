@@ -184,8 +184,9 @@ def _counts(sheet: Sheet, paired: _Paired, asked: NDArray[np.bool_]) -> dict[str
 
 
 def _difference(sheet: Sheet, paired: _Paired, seed: int, n_resamples: int) -> dict[str, Value]:
+    from personalrm.results.exact_statistics import mcnemar_exact
     from personalrm.results.logistic import cluster_logistic
-    from personalrm.results.statistics import mcnemar_exact, paired_cluster_difference
+    from personalrm.results.statistics import paired_cluster_difference
 
     both, sums = paired.both, paired.sums(sheet)
     found = paired_cluster_difference(*sums, seed=seed, n_resamples=n_resamples)

@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri, stdtrit
 from scipy.stats import binom
 
+from personalrm.results.few_users import expanded_level, unexpanded_p
+
 Floats = NDArray[np.float64]
 BootstrapMethod = Literal["percentile", "bca"]
 
@@ -122,8 +124,9 @@ def cluster_bootstrap(
 
     The statistic is mean over draws d of sum_u numerators[u, d] / sum_u denominators[u, d]. A resample
     draws as many users as there are, with replacement, each with all judgments of all draws; users of
-    unequal size keep their weight. `percentile` takes the quantiles of the resampled statistic, `bca` corrects
-    them for bias and skewness (jackknife over users). Our choice; the paper treats judgments as independent.
+    unequal size keep their weight. `percentile` takes quantiles of the resampled statistic, at levels that are
+    wider for few users (`expanded_level`); `bca` corrects the plain ones for bias and skewness (jackknife over users).
+    Our choice; the paper treats judgments as independent.
 
     With one user the variation between users is unknown: the bounds are nan. Where all users agree exactly,
     the bounds equal the estimate.
@@ -160,7 +163,8 @@ def _bootstrapped(
     if len(top) == 1:
         return Interval(estimate, np.nan, np.nan), np.array([])
     resampled = _bootstrap_ratios(top, bottom, n_resamples, seed)
-    levels = ((1 - confidence) / 2, (1 + confidence) / 2)
+    tail = expanded_level((1 - confidence) / 2, len(top))
+    levels = (tail, 1 - tail)
     if method == "bca":
         jackknife = mean_ratio(top.sum(axis=0) - top, bottom.sum(axis=0) - bottom)
         levels = _bca_levels(estimate, resampled, jackknife, (1 - confidence) / 2)
@@ -241,8 +245,9 @@ def paired_cluster_difference(
 
     Estimate: mean over draws of sum_u (first - second) / sum_u denominators. Both methods share each
     resample, so what makes a user easy or hard for both cancels. Bounds are percentiles of the resampled
-    difference D*. The p-value inverts them: min(1, 2 (1 + min(#{D* <= 0}, #{D* >= 0})) / (n_resamples + 1)),
-    so that p < 0.05 and a 95 % interval without 0 say the same (up to 1 / n_resamples); it is never 0.
+    difference D*. The p-value inverts them: min(1, 2 (1 + min(#{D* <= 0}, #{D* >= 0})) / (n_resamples + 1)), with the
+    same allowance for few users (`unexpanded_p`), so that p < 0.05 and a 95 % interval without 0 say the same (up to
+    1 / n_resamples); it is never 0.
 
     Args:
         first: right judgments of the first method by user, (users,) or (users, draws). Where the two methods
@@ -261,7 +266,9 @@ def paired_cluster_difference(
     if np.isnan(interval.low):
         return Difference(*interval, np.nan)
     extreme = min(int((resampled <= 0).sum()), int((resampled >= 0).sum()))
-    return Difference(*interval, min(1.0, 2 * (1 + extreme) / (n_resamples + 1)))
+    share = min(1.0, 2 * (1 + extreme) / (n_resamples + 1))
+    n_users = len(_user_by_draw(gain, denominators)[0])
+    return Difference(*interval, unexpanded_p(share, n_users))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -282,19 +289,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
     adjusted = np.full(values.shape, np.nan)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(factors * values[order]))
     return [float(value) for value in adjusted]
-
-
-def mcnemar_exact(first_only: int, second_only: int) -> float:
-    """Exact two-sided McNemar p-value from the discordant judgments.
-
-    `first_only` were right by the first method alone, `second_only` by the second alone. Under the null each
-    is Binomial(first_only + second_only, 1/2); p = min(1, 2 P(X <= min)). It takes judgments as independent,
-    so it stands beside, never instead of, the clustered interval. No discordant judgment gives 1.
-
-    Raises:
-        ValueError: for a negative count.
-    """
-    if first_only < 0 or second_only < 0:
-        raise ValueError(f"counts must not be negative: {first_only}, {second_only}")
-    n = first_only + second_only
-    return min(1.0, 2 * float(binom.cdf(min(first_only, second_only), n, 0.5))) if n else 1.0
