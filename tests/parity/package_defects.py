@@ -107,9 +107,9 @@ class Scenarios:
     def d13(self) -> Facts:
         learner = self.learner("right.d13-fit")
         learner.fit(self.users["user0"]["fit"])
-        lm = self.configure("right.d13", temperature=1.0)
+        self.configure("right.d13", temperature=1.0)
         learner.evaluate(self.users["user2"]["fit"])
-        return {"temperature": lm.kwargs["temperature"]}
+        return {}
 
     def d14(self) -> Facts:
         learner = self.learner("failing.d14")
@@ -129,11 +129,10 @@ class Scenarios:
     def d20(self) -> Facts:
         return self.fit("right.d20-3b", persona_synthesis_program_path=None)
 
-    def configure(self, model: str, **options: Any) -> dspy.LM:  # noqa: ANN401
+    def configure(self, model: str, **options: Any) -> None:  # noqa: ANN401
         """Make a model the one that everything asks."""
         lm = dspy.LM(f"litellm_proxy/{model}", api_base=self.job["url"], api_key="local", **options)
         dspy.configure(lm=lm)
-        return lm
 
 
 def said(call: Callable[[], object]) -> str:
