@@ -207,7 +207,7 @@ def test_models_stand_in_the_order_that_is_asked_for() -> None:
 
 
 def test_a_row_does_not_depend_on_the_other_rows() -> None:
-    rows = list(judged_users(MINE, [3, 4, 5, 2]))
+    rows = list(judged_users(MINE, [3, 4, 5, 2] * 4))
     alone = tabled(rows)
     beside = tabled([*rows, *judged_users(Cell("default", 0.5), [3, 3])])
     pd.testing.assert_frame_equal(alone, beside[beside["method"] == "both"].reset_index(drop=True))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,13 +13,11 @@ from support.models import ScriptedModel, last_user, letters, text
 from personalrm.analysis.axes import AxesQuestion, name_axes, read_axes, sample_of_personas
 from personalrm.analysis.records import Axis
 from personalrm.analysis.tags import TagQuestion, tag_axes, tag_sentences
-from personalrm.config_load import parse_config
 from personalrm.errors import ModelCallError, Refused, TransientError
 from personalrm.llm.types import Request, Response
 from personalrm.parsing import numbered_choices, sentences
 from personalrm.recording import Listener
-from personalrm.records import Profile, UserData
-from personalrm.stages.estimate import planned_work
+from personalrm.records import Profile
 
 AXES = (Axis(name="Tone", low="cold", high="warm"), Axis(name="Length", low="short", high="long"))
 
@@ -158,20 +155,3 @@ def test_the_last_line_of_a_number_counts() -> None:
 def test_sentences_lose_nothing_but_blanks(said: str) -> None:
     kept = "".join(c for part in sentences(said) for c in part if c.isalnum())
     assert kept == "".join(c for c in said if c.isalnum())
-
-
-@pytest.mark.parametrize(("style", "calls"), [("standard", 1 + 2 + 2), ("compact", 1 + 2 + 2 * 12 + 2 * 2)])
-def test_the_estimate_counts_calls_about_personas(style: str, calls: int) -> None:
-    raw: dict[str, Any] = {
-        "run": "x",
-        "datasets": {"d": {"path": "votes.jsonl"}},
-        "models": {"m": {"model": "gpt", "prompts": style}},
-        "learn": {"models": ["m"], "persona": {"max_tokens": 50}},
-    }
-    users = [UserData(dataset="d", user_id="u", planted_taste="likes tea")]
-    without, with_them = (
-        planned_work(parse_config(raw | {"analysis": analysis}), users)["m"].calls
-        for analysis in ({}, {"fidelity": {}, "axes": {}})
-    )
-    # Naming once, fidelity in two orders; then two lists, or letters in two orders for 12 axes and 2 sentences.
-    assert with_them - without == calls

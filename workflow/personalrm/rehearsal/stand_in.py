@@ -129,7 +129,8 @@ class StandIn:
         """An answer to a prompt that is no judgement of a pair, and whether `max_tokens` cut it."""
         assumed, room = self._assumed, request.max_tokens
         name = _prompts().get(request.messages[0].content.partition("\n")[0], "")
-        kind = name.rpartition("_")[0] or name
+        # The prompts of personas as text and as JSON begin alike.
+        kind = (name.rpartition("_")[0] or name).removesuffix("_json")
         if kind.startswith("rate"):
             rating = _RATING_PASSES if stable_fraction("rate", self._salt, key) < assumed.rated else _RATING_FAILS
             prefilled = request.messages[-1].role == "assistant"
