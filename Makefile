@@ -25,7 +25,7 @@ quickstart: install  ## the whole job on bundled data with real embedded models
 	$(SNAKEMAKE) --configfile config/quickstart.yaml
 	@$(BIN)/python -m personalrm summary results/quickstart
 
-showcase: install  ## all bundled users and the 1.5B model (up to two hours on two cores)
+showcase: install  ## all bundled users, all methods, the 1.5B model (up to three hours on two cores)
 	$(BIN)/python -m personalrm models fetch --no-hub qwen2.5-coder-1.5b
 	@$(BIN)/python -m personalrm estimate --config config/showcase.yaml --cores $(CORES)
 	$(SNAKEMAKE) --configfile config/showcase.yaml

@@ -100,6 +100,7 @@ def test_a_missing_key_is_named_and_nothing_is_sent(model_id: str) -> None:
 
 def test_further_options_are_those_of_the_config() -> None:
     options: dict[str, Any] = {"context_length": 4000, "api_key_env": "MINE", "prompts": "compact", "max_tokens": 9}
+    options["verdicts"] = ["logprob"]
     judge = DefaultJudge("a/b", URL, model_options=options)
     spec = judge.settings.spec(1)
     assert (spec.context_length, spec.api_key_env) == (4000, "MINE")

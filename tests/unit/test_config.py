@@ -43,6 +43,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
         ("models.m.api_key", "sk-canary-1", "models.m.api_key: holds a credential?"),
         ("learn.models", ["n"], "learn.models: no model 'n' under 'models' (there are: m)"),
         ("transfer.pairs", [["m", "n"]], "transfer.pairs: no model 'n'"),
+        ("models.m.prompts", "compact", "models.m.verdicts: 'text' is not read from compact prompts"),
         ("models.M", {"model": "q"}, "models.M: differs from 'm' by case only"),
         ("run", "../x", "run: '../x' becomes a folder"),
         ("models.m", {"backend": "openai", "model": "gpt"}, "models.m: backend 'openai' needs api_base"),

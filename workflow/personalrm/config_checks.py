@@ -14,7 +14,7 @@ def cross_check(config: Config) -> list[str]:
 
 
 def _models(config: Config) -> list[str]:
-    """Models that are named somewhere and described nowhere."""
+    """Models that are named somewhere and described nowhere, or whose settings contradict each other."""
     problems = [
         f"{key}: no model {name!r} under 'models' (there are: {', '.join(config.models) or 'none'})"
         for key, names in (
@@ -25,6 +25,12 @@ def _models(config: Config) -> list[str]:
         )
         for name in dict.fromkeys(names)
         if name not in config.models
+    ]
+    problems += [
+        f"models.{name}.verdicts: 'text' is not read from compact prompts, which end with the label; use prompts: "
+        f"standard, or verdicts: [logprob_both]"
+        for name, entry in config.models.items()
+        if entry.prompts == "compact" and "text" in entry.verdicts
     ]
     return problems + [
         f"datasets.{entry.name}.filters: no model {name!r} under 'models'"

@@ -72,7 +72,7 @@ def main_table(
 
     - accuracy: right judgments over all judgments, whatever went wrong with the others; the mean over draws
       where there are several. Empty where no judgment got an answer from the provider.
-    - ci_low, ci_high: 95 % percentile bootstrap over users (each with all draws); empty for one user.
+    - ci_low, ci_high: 95 % bootstrap over users (each with all draws), percentiles widened for few; empty for one user.
     - ci_low_independent, ci_high_independent: the paper's, from all judgments of all draws.
     - accuracy_user_mean: each user counts the same.
     - tie .. provider_error: numbers of judgments that were neither right nor wrong.
