@@ -84,7 +84,7 @@ class ScriptedJob(Job):
     """A job whose model is scripted."""
 
     @asynccontextmanager
-    async def model(self, name: str) -> AsyncIterator[LanguageModel]:
+    async def model(self, name: str, *, batches: bool = False) -> AsyncIterator[LanguageModel]:
         """The model's port over the run's store."""
         from personalrm.llm.port import Port
         from personalrm.llm.store import ResponseStore

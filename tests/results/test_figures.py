@@ -125,8 +125,11 @@ def test_labels_may_name_models_and_data_sets(quickstart: pd.DataFrame) -> None:
 
 
 def test_nothing_is_drawn_outside_the_figure(tmp_path: Path, quickstart: pd.DataFrame) -> None:
-    for table in (quickstart, tabled(tmp_path, rows_of(paper_cells()))):
-        figure = main_figure(table, title_note="synthetic")
+    both = quickstart.assign(variant=["-", "-", *["corrected", "as_published"] * 7])
+    long = {"Qwen2.5-0.5B": "qwen2.5-coder-0.5b-in-words", "SmolLM2-135M": "qwen2.5-coder-1.5b-instruct"}
+    tables = ((quickstart, {}), (tabled(tmp_path, rows_of(paper_cells())), {}), (both, long))
+    for table, labels in tables:
+        figure = main_figure(table, labels=labels, title_note="synthetic")
         figure.draw_without_rendering()
         width, height = figure.get_size_inches() * figure.dpi
         for text in figure.findobj(Text):

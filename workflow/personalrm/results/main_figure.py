@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 INCHES_A_LINE = 0.235
 NAME_INCHES = 2.55
 VALUE_INCHES, K_INCHES = 0.82, 0.48
+LETTER_INCHES = 0.07
+"""Of a legend, on average."""
 PANEL_INCHES = {1: 5.6, 2: 4.2}
 MANY_PANELS_INCHES = 3.4
 CLUSTERED_WIDTH, INDEPENDENT_WIDTH = 3.6, 1.1
@@ -71,9 +73,9 @@ def main_figure(table: pd.DataFrame, *, labels: Mapping[str, str] = METHOD_LABEL
     shared_verdict, shared_k = shared_of(points)
     values = VALUE_INCHES if shared_k else VALUE_INCHES + K_INCHES
     panel = PANEL_INCHES.get(len(datasets), MANY_PANELS_INCHES)
-    columns = 2 if len(styles) > 2 else 1
-    top, bottom = (0.85 if len(datasets) == 1 else 1.1), 0.66 + 0.24 * math.ceil((len(styles) + 2) / columns)
     width = NAME_INCHES + len(datasets) * (panel + values)
+    columns = _legend_columns(styles, labels, width)
+    top, bottom = (0.85 if len(datasets) == 1 else 1.1), 0.66 + 0.24 * math.ceil((len(styles) + 2) / columns)
     height = top + bottom + max(layout.bottom, 2.0) * INCHES_A_LINE
 
     figure = new_figure(width, height)
@@ -205,6 +207,12 @@ def _method_names(axes: Axes, layout: Layout, labels: Mapping[str, str], shared_
             name = name.removesuffix(shared_verdict)
         name = name.replace(": ", ":\n", 1).replace(" · ", "\n", 1)
         _note(axes, name, (0, (top + bottom) / 2), (-10, 0), TEXT_SIZE, align="right", middle=True)
+
+
+def _legend_columns(styles: Mapping[Series, Style], labels: Mapping[str, str], width: float) -> int:
+    """Two where there are several entries and they fit the figure's width (inches), else one."""
+    longest = max((len(series.label(labels, len(variants_of(styles)) > 1)) for series in styles), default=0)
+    return 2 if len(styles) > 2 and 2 * (longest * LETTER_INCHES + 0.5) < width else 1
 
 
 def _legend(figure: Figure, styles: Mapping[Series, Style], labels: Mapping[str, str], columns: int) -> None:
