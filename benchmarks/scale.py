@@ -89,6 +89,7 @@ class ScriptedJob(Job):
         from personalrm.llm.port import Port
         from personalrm.llm.store import ResponseStore
 
+        del batches
         with ResponseStore(self.config.store, run=self.config.run) as store:
             yield Port(self.config.models[name].spec(name, {}), Scripted(), store)
 
