@@ -10,7 +10,6 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-import pytest
 from support.projects import MAIN_TABLE, Project, paid_project
 from support.scripted_judge import judge
 from support.scripted_server import ScriptedServer
@@ -77,15 +76,26 @@ def test_a_store_of_a_newer_version_ends_the_run_and_is_left_alone(folder: Path)
         assert server.count == 0
 
 
-@pytest.mark.parametrize("name", ["responses.sqlite", ""], ids=["file", "folder"])
-def test_something_else_in_the_stores_place_ends_the_run(folder: Path, name: str) -> None:
+NOTES = b"somebody's notes" * 1000
+
+
+def test_something_else_in_the_stores_place_is_set_aside_whole(folder: Path) -> None:
     with ScriptedServer(judge) as server:
         project = paid_project(folder, server.url, users=1)
-        place = folder / "store" / name
-        place.parent.mkdir(exist_ok=True)
-        place.write_bytes(b"somebody's notes" * 1000)
+        store = folder / "store" / "responses.sqlite"
+        store.parent.mkdir()
+        store.write_bytes(NOTES)
+        project.snakemake(MAIN_TABLE)
+        assert [path.read_bytes() for path in store.parent.glob("responses.sqlite.damaged-*")] == [NOTES]
+        assert server.count > 0
+
+
+def test_something_else_in_the_folders_place_ends_the_run(folder: Path) -> None:
+    with ScriptedServer(judge) as server:
+        project = paid_project(folder, server.url, users=1)
+        (folder / "store").write_bytes(NOTES)
         output = project.snakemake(MAIN_TABLE, "--retries", "0", ok=False)
         assert "store/responses.sqlite" in output
         assert "Traceback" not in output
-        assert place.read_bytes() == b"somebody's notes" * 1000
+        assert (folder / "store").read_bytes() == NOTES
         assert server.count == 0
