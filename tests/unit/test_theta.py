@@ -14,7 +14,8 @@ from personalrm.config_load import parse_config
 from personalrm.errors import ConfigError, DataError
 from personalrm.persona import PersonaSettings, induce_persona
 from personalrm.preflight import Needs, missing
-from personalrm.records import Demonstration
+from personalrm.records import Demonstration, UserData
+from personalrm.stages.learn import used_by_theta
 from personalrm.theta import Theta, read_theta
 
 
@@ -96,3 +97,26 @@ def test_instruction_takes_the_place_of_the_request_and_demonstrations_stand_bef
     assert with_theta[3].content.endswith("Say who this is.")
     assert "Say who this is." not in without[1].content
     assert with_theta[3].content.splitlines()[0] == without[1].content.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("level", "said"),
+    [(None, "not applicable: d has no level A"), ("train", "Theta ours was found on the train users"), ("test", None)],
+)
+def test_users_that_a_theta_was_found_on_have_no_row_nor_those_without_a_level(
+    level: str | None, said: str | None
+) -> None:
+    config = parse_config(
+        {
+            "run": "x",
+            "datasets": {"d": {"path": "votes.jsonl"}},
+            "models": {"m": {"model": "gpt"}},
+            "learn": {"models": ["m"]},
+            "variants": ["corrected", "corrected+ours"],
+            "thetas": {"ours": {"optimise": {}}},
+        }
+    )
+    user = UserData.model_validate({"dataset": "d", "user_id": "u", "level_a": level})
+    found = used_by_theta(config, "corrected+ours", user)
+    assert found is None if said is None else found is not None and found.startswith(said)
+    assert used_by_theta(config, "corrected", user) is None
