@@ -114,6 +114,7 @@ def test_an_outage_that_lasts_is_given_up_after_the_stated_attempts(llmock: LLMo
     assert (verdict["findings"], verdict["attempts"]) == ([], 3)
 
 
+@pytest.mark.full
 def test_a_workflow_comes_to_the_same_tables_through_llmocks_chaos(folder: Path) -> None:
     """Its judge says `First` to everything, so that half of the attempts and judgments are right."""
     tables, verdicts = [], []

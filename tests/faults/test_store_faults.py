@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 from pathlib import Path
 
+import pytest
 from support.projects import MAIN_TABLE, Project, paid_project
 from support.scripted_judge import judge
 from support.scripted_server import ScriptedServer
@@ -35,6 +36,7 @@ def forget_results(project: Project) -> None:
     shutil.rmtree(project.run)
 
 
+@pytest.mark.full
 def test_what_a_damaged_store_lost_is_asked_again_and_nothing_else(folder: Path) -> None:
     with ScriptedServer(judge) as server:
         project = paid_project(folder, server.url, users=1)
