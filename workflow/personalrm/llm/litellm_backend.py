@@ -82,6 +82,7 @@ class LiteLLMBackend:
         litellm = load_litellm()
         where = f"model {self._spec.name} ({self._model})"
         failed: ModelCallError | None = None
+        raised: Exception | None = None
         body: object = None
         try:
             async with asyncio.timeout(self._spec.timeout_s):
@@ -90,10 +91,12 @@ class LiteLLMBackend:
         except TimeoutError:
             failed = TransientError(f"{where}: no answer within {self._spec.timeout_s:g} s")
         except litellm.exceptions.openai.OpenAIError as error:
-            failed = self._map(litellm, error, where)
+            raised = error
         except _ODD_BODY as error:
             failed = TransientError(f"{where}: {type(error).__name__} {scrub(str(error), self._spec.api_key_env)}")
-        # Raised outside the handlers: litellm's own exceptions may quote the key.
+        # Mapped and raised outside the handlers: litellm's own exceptions may quote the key.
+        if raised is not None:
+            failed = self._map(litellm, raised, where)
         if failed is not None:
             raise failed
         return parse_body(body, request, where, self._spec.api_key_env)
@@ -158,8 +161,9 @@ class LiteLLMBackend:
         if isinstance(error, litellm.Timeout | litellm.APIConnectionError):
             return TransientError(detail)
         status = getattr(error, "status_code", 0)
-        # litellm's name for an error object that came with status 200.
-        failure = Failure(200 if status == _NO_REPLY_STATUS else int(status or 0), str(error))
+        # An error object that came with status 200: a name of litellm's stands there, or the provider's own code.
+        plain = status != _NO_REPLY_STATUS and str(status or 0).isdecimal()
+        failure = Failure(int(status or 0) if plain else 200, str(error))
         return to_error(failure, where, self._spec.api_key_env)
 
 
