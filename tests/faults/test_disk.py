@@ -70,8 +70,7 @@ def disk(folder: Path, request: pytest.FixtureRequest) -> Iterator[SmallDisk]:
     [
         ("store", "fill"),
         ("outputs", "fill"),
-        *(pytest.param(*each, marks=pytest.mark.full) for each in (("logs", "fill"), ("store", "lock"))),
-        *(pytest.param(*each, marks=pytest.mark.full) for each in (("outputs", "lock"), ("logs", "lock"))),
+        *(pytest.param(place, "lock", marks=pytest.mark.full) for place in ("store", "outputs", "logs")),
     ],
     indirect=["disk"],
 )
@@ -85,5 +84,17 @@ def test_no_room_ends_the_run_which_goes_on_when_there_is_some(
         assert "No space left" in output or "disk is full" in output or "ead-only" in output or "writable" in output
         assert not (folder / MAIN_TABLE).exists()
         disk.mend()
+        project.snakemake(MAIN_TABLE)
+        one_user.is_reached(project, server.requests)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("disk", ["logs"], indirect=True)
+def test_no_room_for_lines_of_a_log_costs_those_lines_alone(
+    folder: Path, disk: SmallDisk, one_user: Undisturbed
+) -> None:
+    with ScriptedServer(judge) as server:
+        project = paid_project(folder, server.url, users=1)
+        disk.fill()
         project.snakemake(MAIN_TABLE)
         one_user.is_reached(project, server.requests)
