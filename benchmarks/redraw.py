@@ -34,6 +34,11 @@ USERS = {"prism": 723, "arena": 131}
 PAIRS = 24
 """Of a user; 7 of them are judged."""
 MODE: VerdictMode = "text"
+FIGURES = ("main", "scaling", "transfer", "demographics", "reported", "cost", "funnel")
+TABLES = (
+    *("main", "differences", "scaling", "transfer", "users", "outcomes", "position_bias", "power", "families"),
+    *("ablation", "demographics", "reported", "cost", "benchmark", "funnel"),
+)
 
 
 def config() -> dict[str, object]:
@@ -149,12 +154,6 @@ def _job_seconds(path: Path) -> float:
     head, values = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[:2])
     return float(dict(zip(head, values, strict=True))["cpu_time"])
 
-
-FIGURES = ("main", "scaling", "transfer", "demographics", "reported", "cost", "funnel")
-TABLES = (
-    *("main", "differences", "scaling", "transfer", "users", "outcomes", "position_bias", "power", "families"),
-    *("ablation", "demographics", "reported", "cost", "benchmark", "funnel"),
-)
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

@@ -119,8 +119,8 @@ def test_processes_share_a_budget_and_a_dead_ones_reservation_is_dropped(store: 
 
 def test_a_line_of_another_machine_counts_until_it_is_stale(store: ResponseStore) -> None:
     asyncio.run(spend(store, 0.0, 1.0))
-    for at, fits in ((4e9, False), (1.0, True)):
-        line = {"usd": {SPEC.identity: 9 * ASIDE}, "at": at}
+    for until, fits in ((4e9, False), (1.0, True)):
+        line = {"usd": {SPEC.identity: 9 * ASIDE}, "until": until}
         ledger(store)[0].write_text(json.dumps({"elsewhere|1:1.0": line}))
         with nullcontext() if fits else pytest.raises(BudgetExceeded):
             asyncio.run(spend(store, 2 * ASIDE, 10 * ASIDE))

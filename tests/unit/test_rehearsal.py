@@ -13,6 +13,7 @@ from support.models import pair
 from personalrm.config_load import parse_config
 from personalrm.errors import ConfigError, DataError
 from personalrm.judge import JudgeSettings, Shown, judge_messages
+from personalrm.llm.batch_settings import BatchSettings
 from personalrm.llm.types import Message, ModelSpec, Request
 from personalrm.records import UserData
 from personalrm.rehearsal.assumptions import Assumptions, read_assumptions
@@ -192,7 +193,8 @@ def test_dollars_of_a_row_are_those_computed_by_hand() -> None:
 
 def test_prices_come_from_the_config_or_from_litellms_list() -> None:
     own = ModelSpec("m", "openai", "m", price_in=2.0, price_out=4.0)
-    assert prices_of(own, 0.5) == Prices(2e-6, pytest.approx(1e-6), 4e-6)
+    assert prices_of(own, 0.5) == Prices(2e-6, pytest.approx(1e-6), 4e-6, 0.5)
+    assert prices_of(own, 0.5, BatchSettings(price=0.3)) == Prices(2e-6, pytest.approx(1e-6), 4e-6, 0.3)
     assert prices_of(ModelSpec("m", "openai", "m"), 0.5) is None
     listed = prices_of(ModelSpec("m", "litellm", "openai/gpt-4o-mini-2024-07-18"), 0.1)
     assert listed == Prices(pytest.approx(0.15e-6), pytest.approx(0.075e-6), pytest.approx(0.6e-6))

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from personalrm.analysis.settings import AnalysisSettings, FidelitySettings, RecoverySettings
+from personalrm.analysis.settings import AnalysisSettings
 from personalrm.benchmark.settings import Dataset
 from personalrm.judge import PromptStyle, VerdictMode
 from personalrm.llm.batch_settings import BatchSettings
@@ -272,17 +272,12 @@ class Config(Section):
     @property
     def fidelity_pairs(self) -> list[tuple[str, str]]:
         """(profile model, judge) whose personas' fidelity is judged."""
-        return self._read_by(self.analysis.fidelity)
+        return self.analysis.fidelity.pairs(self.learn.models) if self.analysis.fidelity else []
 
     @property
     def recovery_pairs(self) -> list[tuple[str, str]]:
         """(profile model, judge) whose personas' planted facts are looked for."""
-        return self._read_by(self.analysis.recovery)
-
-    def _read_by(self, settings: FidelitySettings | RecoverySettings | None) -> list[tuple[str, str]]:
-        if settings is None:
-            return []
-        return [(model, settings.judge or model) for model in settings.models or self.learn.models]
+        return self.analysis.recovery.pairs(self.learn.models) if self.analysis.recovery else []
 
     @property
     def axes_models(self) -> list[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field
 
-from personalrm.records import CallRef, Record, Verdict
+from personalrm.records import CallRef, Record, UserData, Verdict
 
 StatementKind = Literal["survey", "planted"]
 Missing = Literal["no statement", "no persona", "no other persona"]
@@ -16,7 +16,27 @@ TAGS: tuple[Tag, ...] = ("low", "high", "absent")
 KINDS: tuple[Kind, ...] = ("values", "topic", "format", "other")
 
 
-class UserFidelity(Record):
+class PersonaReading(Record):
+    """Whose persona was read, by whom it was written and read, and what the answers rest on."""
+
+    dataset: str
+    user_id: str
+    variant: str
+    profile_model: str
+    judge_model: str
+    k: int
+    calls: tuple[CallRef, ...] = ()
+    prompts: dict[str, str] = Field(default_factory=dict)
+
+    @classmethod
+    def of(cls, user: UserData, *, variant: str, model: str, judge: str, k: int) -> Self:
+        """A reading of one user's persona that is still to be made."""
+        return cls(
+            dataset=user.dataset, user_id=user.user_id, variant=variant, profile_model=model, judge_model=judge, k=k
+        )
+
+
+class UserFidelity(PersonaReading):
     """How one user's persona fared against other users', judged against what the user stated.
 
     In `verdicts` `pair_id` is the other user, `swapped` says that the other's persona stood first, and `correct` that
@@ -24,40 +44,24 @@ class UserFidelity(Record):
     it was judged to fit. `missing` says why there are none.
     """
 
-    dataset: str
-    user_id: str
-    variant: str
-    profile_model: str
-    judge_model: str
-    k: int
     statement: StatementKind | None = None
     missing: Missing | None = None
     verdicts: tuple[Verdict, ...] = ()
     matches: tuple[Verdict, ...] = ()
-    calls: tuple[CallRef, ...] = ()
-    prompts: dict[str, str] = Field(default_factory=dict)
 
 
-class UserRecovery(Record):
+class UserRecovery(PersonaReading):
     """Which facts of one user's rubric personas were said to state.
 
     `stated` holds, by the user whose persona was read (the user's own first, then others'), an answer for each of
     `facts`; None where it could not be read, or the call failed. `failed` of `asked` calls failed at the provider.
     """
 
-    dataset: str
-    user_id: str
-    variant: str
-    profile_model: str
-    judge_model: str
-    k: int
     facts: tuple[str, ...] = ()
     missing: Literal["no facts", "no persona"] | None = None
     stated: dict[str, tuple[bool | None, ...]] = Field(default_factory=dict)
     asked: int = 0
     failed: int = 0
-    calls: tuple[CallRef, ...] = ()
-    prompts: dict[str, str] = Field(default_factory=dict)
 
 
 class Axis(Record):

@@ -11,17 +11,29 @@ from pydantic import BaseModel, ConfigDict, Field
 Positive = Annotated[int, Field(strict=True, ge=1)]
 
 
-class FidelitySettings(BaseModel):
-    """Is the user's own persona nearer to what the user stated than another user's?
+class ReadingSettings(BaseModel):
+    """Who reads whose personas, and others' beside them: shared by the analyses below.
 
-    `models` are those whose personas are judged (all of `learn.models`), `judge` the model that judges (each profile
-    model its own), `others` how many other users' personas each is compared with. With `matches` each persona is
-    judged alone, too: does it fit the person, yes or no?
+    `models` are those whose personas are read (all of `learn.models`), `judge` the model that reads them (each profile
+    model its own), `others` how many other users' personas are read with each.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     models: list[str] | None = None
     judge: str | None = None
+    others: Positive
+
+    def pairs(self, learners: list[str]) -> list[tuple[str, str]]:
+        """(profile model, judge) of a run whose `learn.models` are these."""
+        return [(model, self.judge or model) for model in self.models or learners]
+
+
+class FidelitySettings(ReadingSettings):
+    """Is the user's own persona nearer to what the user stated than another user's?
+
+    With `matches` each persona is judged alone, too: does it fit the person, yes or no?
+    """
+
     others: Positive = 1
     matches: bool = False
     max_tokens: Positive = 512
@@ -45,18 +57,13 @@ class AxesSettings(BaseModel):
     max_tokens: Positive = 1024
 
 
-class RecoverySettings(BaseModel):
+class RecoverySettings(ReadingSettings):
     """Which planted facts do the personas state?
 
-    `rubric` is a JSON file {user: [fact, …]}; users who are not in it are counted and left out. `models` are those
-    whose personas are read (all of `learn.models`), `judge` the model that reads them (each profile model its own),
-    and `others` how many other users' personas are read with the same facts.
+    `rubric` is a JSON file {user: [fact, …]}; users who are not in it are counted and left out.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     rubric: Path = Path("resources/quickstart/rubric.json")
-    models: list[str] | None = None
-    judge: str | None = None
     others: Positive = 3
     max_tokens: Positive = 256
 

@@ -21,12 +21,12 @@ from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import ModelSpec
 
 STALE_S = 3600.0
-"""A line of another machine's process that did not move for so long is that of a dead one: no call takes longer."""
+"""A line of another machine's process counts for so long after it last moved, or for as long as its calls may take."""
 _LEAST = 1e-9
 """Dollars that sums of prices may be wrong by."""
 
 Ledger = dict[str, dict[str, Any]]
-"""By process: when it last changed its line, and dollars in flight by model identity."""
+"""By process: until when its line counts for other machines, and dollars in flight by model identity."""
 
 
 class Budget:
@@ -41,16 +41,23 @@ class Budget:
         spec: the model.
         run_usd: the most that the run may spend; None for no limit.
         model_usd: the most that it may spend on this model.
+        longest_s: how long a call may take, retries included.
     """
 
     def __init__(
-        self, store: ResponseStore, spec: ModelSpec, run_usd: float | None, model_usd: float | None = None
+        self,
+        store: ResponseStore,
+        spec: ModelSpec,
+        run_usd: float | None,
+        model_usd: float | None = None,
+        longest_s: float = 0.0,
     ) -> None:
         self._store = store
         self._name, self._identity = spec.name, spec.identity
         self._limits = {"budget.usd": run_usd, f"budget.models.{spec.name}": model_usd}
         self._path = store.path.with_name(f"{store.path.name}.budget") / f"{stable_hash(store.run)[:16]}.json"
         self._process = f"{platform.node()}|{_this_process()}"
+        self._lasts_s = max(STALE_S, longest_s)
         self._paying = 0
         self._idle = asyncio.Event()
         self._passed: BudgetExceeded | None = None
@@ -105,7 +112,7 @@ class Budget:
         mine = ledger.setdefault(self._process, {"usd": {}})
         left = mine["usd"].get(self._identity, 0.0) + usd
         mine["usd"][self._identity] = left
-        mine["at"] = time.time()
+        mine["until"] = max(mine.get("until", 0.0), time.time() + self._lasts_s)
         if left < _LEAST:
             del mine["usd"][self._identity]
         if not mine["usd"]:
@@ -156,4 +163,4 @@ def _lives(process: str, line: Mapping[str, Any]) -> bool:
     host, _, owner = process.partition("|")
     if host == platform.node():
         return Owner.parse(owner).process() is not None
-    return bool(time.time() - line["at"] < STALE_S)
+    return bool(time.time() < line["until"])

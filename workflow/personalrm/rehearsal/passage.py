@@ -243,21 +243,20 @@ class Passage:
 
     async def _read_personas(self, users: Sequence[UserData], learned: Mapping[str, Learned], weight: float) -> None:
         """Fidelity and recovery, which read the users' own personas and others'."""
-        config = self.config
+        config, k = self.config, self.config.largest_k
         facts = read_rubric(config.analysis.recovery.rubric) if config.analysis.recovery else {}
         for variant in config.variants:
             for stage, pairs in (("fidelity", config.fidelity_pairs), ("recovery", config.recovery_pairs)):
                 for model, judge in pairs:
-                    personas = _personas(learned, (variant, model, config.largest_k))
-                    who = {"variant": variant, "profile_model": model, "judge_model": judge, "k": config.largest_k}
+                    personas = _personas(learned, (variant, model, k))
+                    who = {"variant": variant, "model": model, "judge": judge}
                     for user in users:
-                        named = {"dataset": user.dataset, "user_id": user.user_id, **who}
                         if stage == "fidelity":
-                            asked, base = fidelity_question(config, judge), UserFidelity.model_validate(named)
+                            asked, base = fidelity_question(config, judge), UserFidelity.of(user, **who, k=k)
                             await judge_fidelity(self.models[judge], user, personas, base, asked)
                         else:
-                            named["facts"] = facts.get(user.user_id, ())
-                            sought, blank = recovery_question(config, judge), UserRecovery.model_validate(named)
+                            sought, blank = recovery_question(config, judge), UserRecovery.of(user, **who, k=k)
+                            blank = blank.model_copy(update={"facts": facts.get(user.user_id, ())})
                             await judge_recovery(self.models[judge], personas, blank, sought)
                 self.book(stage, weight)
 

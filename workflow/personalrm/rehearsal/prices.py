@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from personalrm.llm.batch_settings import BatchSettings
 from personalrm.llm.open import list_price
 from personalrm.llm.types import ModelSpec
 from personalrm.rehearsal.work import Work
@@ -14,11 +15,12 @@ _TOKENS = 1000
 
 @dataclass(frozen=True)
 class Prices:
-    """US dollars a token."""
+    """US dollars a token; of the list price batches cost `batch_share`."""
 
     prompt: float
     cached: float
     generated: float
+    batch_share: float = BatchSettings().price
 
     def listed(self, work: Work) -> float:
         """Dollars at list price, as the workflow's results state costs."""
@@ -29,15 +31,16 @@ class Prices:
         return self.listed(work) - work.cached * (self.prompt - self.cached)
 
 
-def prices_of(spec: ModelSpec, cached_share: float) -> Prices | None:
+def prices_of(spec: ModelSpec, cached_share: float, batch: BatchSettings | None = None) -> Prices | None:
     """Prices of the config, else of litellm's list; None where neither has one. `cached_share` stands in for a cached
-    price that is in no list."""
+    price that is in no list, `batch` has the model's own price of batches (default: half of the list's)."""
     price = list_price(spec)
     prompt, generated = price(_TOKENS, 0), price(0, _TOKENS)
     if prompt is None or generated is None:
         return None
     cached = _listed_cached(spec)
-    return Prices(prompt / _TOKENS, prompt / _TOKENS * cached_share if cached is None else cached, generated / _TOKENS)
+    read = prompt / _TOKENS * cached_share if cached is None else cached
+    return Prices(prompt / _TOKENS, read, generated / _TOKENS, (batch or BatchSettings()).price)
 
 
 def _listed_cached(spec: ModelSpec) -> float | None:

@@ -99,7 +99,7 @@ def estimate_of(
         again = times if bound == "expected" else 1
         tallies[bound], sampled = rehearse(config, data, counters, assumed, users, again, bound)
     specs = {name: entry.spec(name, dict(os.environ)) for name, entry in config.models.items()}
-    prices = {name: prices_of(spec, assumed.cached_price) for name, spec in specs.items()}
+    prices = {name: prices_of(spec, assumed.cached_price, config.models[name].batch) for name, spec in specs.items()}
     asked = {model for _, model in tallies["expected"]}
     notes = [
         f"No price is known for {name}: add models.{name}.price_in and models.{name}.price_out."

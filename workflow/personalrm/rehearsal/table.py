@@ -11,8 +11,6 @@ from personalrm.rehearsal.prices import Prices
 from personalrm.rehearsal.work import BATCHED, STAGES, Tally, Work, total
 
 DOLLARS = ("list $", "cached $", "batch $")
-BATCH_PRICE = 0.5
-"""Of the list price, as OpenAI, Anthropic and Google ask for batches."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,7 @@ def _row(
 
 
 def _batched(stage: str, work: Work, price: Prices) -> float:
-    return BATCH_PRICE * price.listed(work) if stage in BATCHED else price.with_cache(work)
+    return price.batch_share * price.listed(work) if stage in BATCHED else price.with_cache(work)
 
 
 def _cells(row: Row) -> tuple[str, ...]:

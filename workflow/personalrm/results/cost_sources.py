@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from personalrm.analysis.records import AxisSet, TaggedPersona, UserFidelity, UserRecovery
+from personalrm.analysis.records import AxisSet, PersonaReading, TaggedPersona, UserFidelity, UserRecovery
 from personalrm.benchmark.ratings import UserPanel, UserRatings
 from personalrm.llm.store import ResponseStore
 from personalrm.methods import METHODS
@@ -123,12 +123,12 @@ def analysis_calls(
         for learned in read_records(path, Profile):
             mine = (ref for ref in learned.calls if ref.stage in METHODS["persona"].stages)
             yield from (StageCall(learned.dataset, learned.variant, learned.model, ref) for ref in mine)
-    for path in fidelity:
-        for judged in read_records(path, UserFidelity):
-            yield from (StageCall(judged.dataset, judged.variant, judged.judge_model, ref) for ref in judged.calls)
-    for path in recovery:
-        for read in read_records(path, UserRecovery):
-            yield from (StageCall(read.dataset, read.variant, read.judge_model, ref) for ref in read.calls)
+    kinds: tuple[tuple[type[PersonaReading], Iterable[Path]], ...]
+    kinds = ((UserFidelity, fidelity), (UserRecovery, recovery))
+    for kind, paths in kinds:
+        for path in paths:
+            for read in read_records(path, kind):
+                yield from (StageCall(read.dataset, read.variant, read.judge_model, ref) for ref in read.calls)
     for path in axes:
         for named in read_records(path, AxisSet):
             yield from (StageCall(named.dataset, named.variant, named.model, ref) for ref in named.calls)

@@ -37,14 +37,7 @@ async def fidelity_stage(
     async with job.model(judge, batches=True) as port:
 
         async def work(user: UserData) -> UserFidelity:
-            base = UserFidelity(
-                dataset=user.dataset,
-                user_id=user.user_id,
-                variant=variant,
-                profile_model=model,
-                judge_model=judge,
-                k=job.config.largest_k,
-            )
+            base = UserFidelity.of(user, variant=variant, model=model, judge=judge, k=job.config.largest_k)
             return await judge_fidelity(port, user, personas, base, question)
 
         rows = await each_user(people, work, f"fidelity {model}", together=job.sends_batches(judge))

@@ -26,15 +26,8 @@ async def recovery_stage(
     async with job.model(judge) as port:
 
         async def work(user: UserData) -> UserRecovery:
-            base = UserRecovery(
-                dataset=user.dataset,
-                user_id=user.user_id,
-                variant=variant,
-                profile_model=model,
-                judge_model=judge,
-                k=job.config.largest_k,
-                facts=facts.get(user.user_id, ()),
-            )
+            base = UserRecovery.of(user, variant=variant, model=model, judge=judge, k=job.config.largest_k)
+            base = base.model_copy(update={"facts": facts.get(user.user_id, ())})
             return await judge_recovery(port, personas, base, question)
 
         rows = await each_user(people, work, f"recovery {model}")

@@ -51,8 +51,10 @@ class Job:
         async with AsyncExitStack() as stack:
             store = ResponseStore(self.config.store, self.config.store_journal, self.config.run)
             stack.callback(store.close)
-            limits = self.config.budget
-            budget = Budget(store, spec, limits.usd, limits.models.get(name)) if limits.limits(name) else None
+            limits, budget = self.config.budget, None
+            if limits.limits(name):
+                longest = 3600 * batch.max_wait_h if batch else spec.deadline_s
+                budget = Budget(store, spec, limits.usd, limits.models.get(name), longest)
             opened = open_model(spec, store=store, runtime=self.runtime, budget=budget, batch=batch)
             yield await stack.enter_async_context(opened)
 
