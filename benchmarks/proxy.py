@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ class CountingProxy:
     """Passes `POST /v1/chat/completions` on to the server at `upstream` (its base URL, ending in /v1)."""
 
     def __init__(self, upstream: str) -> None:
-        self.calls: list[Call] = []
+        self._passed: list[tuple[float, bytes, int, bytes]] = []
         self.url = ""
         self._upstream = upstream
         self._loop = asyncio.new_event_loop()
@@ -38,7 +39,7 @@ class CountingProxy:
 
     def between(self, begin: float, end: float) -> list[Call]:
         """Requests that came in this span of the clock."""
-        return [call for call in self.calls if begin <= call.time <= end]
+        return [_call(*passed) for passed in self._passed if begin <= passed[0] <= end]
 
     def __enter__(self) -> CountingProxy:
         self._thread.start()
@@ -74,10 +75,15 @@ class CountingProxy:
         await self._runner.cleanup()
 
     async def _chat(self, request: web.Request) -> web.Response:
-        came, body = time.time(), await request.json()
-        async with self._client.post(f"{self._upstream}/chat/completions", json=body) as reply:
-            answer = await reply.json()
-            usage = (answer.get("usage") or {}) if reply.status == 200 else {}
-            tokens = int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0))
-            self.calls.append(Call(came, stable_hash(canonical_json(body)), reply.status == 200, *tokens))
-            return web.json_response(answer, status=reply.status)
+        came, body, kind = time.time(), await request.read(), {"Content-Type": "application/json"}
+        async with self._client.post(f"{self._upstream}/chat/completions", data=body, headers=kind) as reply:
+            answer = await reply.read()
+            # Counted when all is over: what this proxy takes, both sides pay.
+            self._passed.append((came, body, reply.status, answer))
+            return web.Response(body=answer, status=reply.status, headers=kind)
+
+
+def _call(came: float, body: bytes, status: int, answer: bytes) -> Call:
+    usage = (json.loads(answer).get("usage") or {}) if status == 200 else {}
+    tokens = int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0))
+    return Call(came, stable_hash(canonical_json(json.loads(body))), status == 200, *tokens)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import socketserver
+import threading
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email.utils import formatdate
 
 import pytest
@@ -83,6 +87,47 @@ def test_a_call_ends_at_its_time_out(make: MakeBackend, fault: Fault) -> None:
     assert type(error) is TransientError
     assert "no answer within 0.8 s" in str(error)
     assert time.monotonic() - started < 4
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+NO_HTTP = {
+    "nothing": b"",
+    "no HTTP": b"good morning\r\n\r\n",
+    "no status": b"HTTP/1.1 fine\r\n\r\n",
+    "no header": OK + b"what is this\r\n\r\n",
+    "endless header": OK + b"X: " + b"a" * 100_000 + b"\r\n\r\n",
+    "negative length": OK + b"Content-Length: -5\r\n\r\n",
+    "cut short": OK + b"Content-Length: 50\r\n\r\n{}",
+    "no chunk": OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}",
+    "not packed": OK + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
+    "elsewhere": b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n",
+}
+
+
+@contextmanager
+def saying(reply: bytes) -> Iterator[str]:
+    """Base URL of a server that says these bytes whatever it is asked, and hangs up."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65_536)
+            self.request.sendall(reply)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("name", NO_HTTP)
+def test_a_reply_that_is_no_answer_is_transient_and_says_why(make: MakeBackend, name: str) -> None:
+    with saying(NO_HTTP[name]) as url, pytest.raises(TransientError, match=r"^model tester ") as caught:
+        ask(make, ModelSpec("tester", "openai", "openai/x", api_base=url, timeout_s=5), request())
+    assert "\n" not in str(caught.value)
 
 
 def test_a_server_that_is_not_there_is_transient(make: MakeBackend) -> None:

@@ -167,6 +167,7 @@ class ScriptedServer:
         return web.json_response({"status": "ok"})
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
+        due = asyncio.get_running_loop().time() + self.latency
         body: dict[str, Any] = await request.json()
         number = len(self.requests)
         self.requests.append(body)
@@ -177,9 +178,10 @@ class ScriptedServer:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
-            if self.latency:
-                await asyncio.sleep(self.latency)
-            return await self._reply(request, body, number)
+            reply = await self._reply(request, body, number)
+            # What this server itself needs is a part of the latency: a provider answers many at the same time.
+            await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
+            return reply
         finally:
             self.in_flight -= 1
 

@@ -12,7 +12,7 @@ import httpx
 from personalrm.addresses import without_credentials
 from personalrm.errors import ModelCallError, TransientError
 from personalrm.llm.faults import Failure, ModelUnavailable, scrub, to_error
-from personalrm.llm.http_clients import HttpClients
+from personalrm.llm.http_client import Connected, connect, error_name, transport_errors
 from personalrm.llm.types import ModelSpec
 
 DEFAULT_BASE = "https://api.openai.com/v1"
@@ -40,8 +40,8 @@ class Endpoint:
     def __init__(self, spec: ModelSpec, find_base: BaseUrl | None = None) -> None:
         self._spec = spec
         self._find_base = find_base
-        self._clients: HttpClients | None = None
-        self._retired: list[HttpClients] = []
+        self._connected: Connected | None = None
+        self._retired: list[httpx.AsyncClient] = []
         self._lock = asyncio.Lock()
 
     async def send(self, method: str, path: str, *, timeout_s: float | None = None, **content: Any) -> Reply:  # noqa: ANN401
@@ -50,25 +50,26 @@ class Endpoint:
         Raises a `ModelCallError` where no reply came.
         """
         headers = self._headers()
-        clients = await self._connected()
-        where = f"model {self._spec.name} at {without_credentials(clients.base)}"
+        connected = await self._connect()
+        where = f"model {self._spec.name} at {without_credentials(connected.base)}"
         limit = timeout_s or self._spec.timeout_s
         failed: ModelCallError | None = None
         response: httpx.Response | None = None
         try:
-            with clients.client() as client:
-                async with asyncio.timeout(limit):
-                    response = await client.request(
-                        method, f"{clients.base}{path}", headers=headers, timeout=limit, **content
-                    )
+            async with asyncio.timeout(limit):
+                response = await connected.client.request(
+                    method, f"{connected.base}{path}", headers=headers, timeout=limit, **content
+                )
         except TimeoutError:
             failed = TransientError(f"{where}: no answer within {limit:g} s")
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except transport_errors() as error:
             failed = self._transport_error(error, where)
-            if self._find_base is not None and isinstance(error, httpx.ConnectError) and self._clients is clients:
+            # A connection that was kept and is gone comes as a ConnectTimeout.
+            lost = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            if self._find_base is not None and lost and self._connected is connected:
                 # Closed later: other calls may still be reading from it.
-                self._retired.append(clients)
-                self._clients = None
+                self._retired.append(connected.client)
+                self._connected = None
         # Raised outside the handlers: the library's own exceptions may quote what was sent.
         if failed is not None:
             raise failed
@@ -97,20 +98,20 @@ class Endpoint:
     async def aclose(self) -> None:
         """Close the connections. Safe to call twice."""
         retired, self._retired = self._retired, []
-        current, self._clients = self._clients, None
-        for clients in (*retired, *([current] if current else [])):
-            await clients.aclose()
+        current, self._connected = self._connected, None
+        for client in (*retired, *([current.client] if current else [])):
+            await client.aclose()
 
-    async def _connected(self) -> HttpClients:
-        """The clients of this endpoint, found at the first call."""
+    async def _connect(self) -> Connected:
+        """The connections to this endpoint, found at the first call."""
         async with self._lock:
-            if self._clients is None:
+            if self._connected is None:
                 base = await self._find_base() if self._find_base else self._spec.api_base or DEFAULT_BASE
                 try:
-                    self._clients = HttpClients(base, self._spec.timeout_s)
+                    self._connected = connect(base, self._spec.timeout_s)
                 except httpx.InvalidURL as error:
                     raise ModelUnavailable(f"models.{self._spec.name}.api_base: {error}") from error
-            return self._clients
+            return self._connected
 
     def _headers(self) -> dict[str, str]:
         name = self._spec.api_key_env
@@ -129,5 +130,6 @@ class Endpoint:
             return ModelUnavailable(
                 f"{where}: {scrub(str(error), self._spec.api_key_env)}. Check api_base and the key."
             )
-        detail = scrub(str(error), self._spec.api_key_env)
-        return TransientError(f"{where}: {type(error).__name__} {detail}".rstrip())
+        # Of a reply that is no HTTP aiohttp's error shows the whole URL beside its message.
+        detail = scrub(str(getattr(error, "message", error)), self._spec.api_key_env)
+        return TransientError(f"{where}: {error_name(error)} {detail}".rstrip())
