@@ -63,6 +63,14 @@ def test_the_defaults_wait_for_few_answers_and_ask_no_more_than_the_bar() -> Non
     assert sum(user.seconds for user in default) <= 6 * len(USERS)
 
 
+def test_the_repairs_cost_little_time() -> None:
+    default, everything = fit_all("corrected"), fit_all("corrected", exhaustive=True)
+    assert [user.learned for user in default] == [user.learned for user in everything]
+    assert sum(user.calls for user in default) <= 0.4 * sum(user.calls for user in everything)
+    # Twice the questions, and wrong guesses once more; while those are made, what does not need them goes on.
+    assert sum(user.seconds for user in default) <= 7.5 * len(USERS)
+
+
 def test_speed_changes_calls_and_nothing_else() -> None:
     for variant in ("as_published", "corrected"):
         slow, fast = fit_all(variant, parallel_candidates=1), fit_all(variant)

@@ -224,3 +224,25 @@ def test_as_published_the_persona_reads_labelled_pairs_that_no_prompt_of_the_jud
     assert profile.demonstrations == profile.plain_demonstrations == ()
     assert "3 labelled demonstrations were drawn and reach no prompt (as published)" in profile.events
     assert all(len(r.messages) == 2 for r in model.requests.values())
+
+
+@pytest.mark.parametrize("parallel", [1, 8])
+@pytest.mark.parametrize("helps", ["persona", "labelled", "nothing"])
+def test_traces_are_made_anew_only_if_the_search_needs_them(helps: str, parallel: int) -> None:
+    """With the persona known no guess of the user's pairs is right at once: each would be sampled again."""
+
+    def answer(request: Request) -> Response:
+        asked, known = request.messages[-1].content, "Likes GOOD" in request.messages[0].content
+        if "--- Choice" in asked:
+            return text("Likes GOOD things.")
+        right = helps == "persona" or (helps == "labelled" and len(request.messages) > 2)
+        return say(right if "question v" in asked else not known, request)
+
+    profile, model = learn(answer, parallel=parallel, stop_at_score=80)  # type: ignore[misc]
+    again = [r for r in model.requests.values() if r.sample_index and "Likes GOOD" in r.messages[0].content]
+    assert bool(again) == (helps == "nothing")
+    seeds = [candidate.seed for candidate in profile.search["with_persona"]]
+    assert seeds[:2] == [-3, -2][: 1 if helps == "persona" else 2]
+    assert profile.winners["with_persona"] == {"persona": -3, "labelled": -2}.get(
+        helps, profile.winners["with_persona"]
+    )

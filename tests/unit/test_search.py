@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from dataclasses import replace
 from fractions import Fraction
@@ -30,7 +31,7 @@ from personalrm.candidates import LABELLED, UNSHUFFLED, ZERO_SHOT
 from personalrm.errors import ModelCallError, RateLimited
 from personalrm.race import Race
 from personalrm.records import Candidate, Outcome, Verdict
-from personalrm.search import better, search
+from personalrm.search import better, search, search_first
 from personalrm.variants import NONE, Repairs
 
 
@@ -94,7 +95,13 @@ def test_as_published_validation_pairs_are_judged_in_one_order_and_equals_go_to_
 
 
 def run_race(
-    matrix: Matrix, stop: float | None, first: bool, parallel: int, *, exhaustive: bool = False
+    matrix: Matrix,
+    stop: float | None,
+    first: bool,
+    parallel: int,
+    *,
+    exhaustive: bool = False,
+    places: float = math.inf,
 ) -> tuple[Race, list[tuple[int, int]]]:
     race = Race(
         len(matrix),
@@ -103,11 +110,14 @@ def run_race(
         stop_at_score=stop,
         first_of_equals=first,
         parallel=parallel,
+        places=places,
         exhaustive=exhaustive,
     )
     asked: list[tuple[int, int]] = []
     while questions := race.next_round():
         assert exhaustive or len(questions) <= parallel
+        calls = sum(len(pairs) for _, pairs in questions) * len(matrix[0][0])
+        assert exhaustive or len(questions) == 1 or calls <= places
         for candidate, pairs in questions:
             assert pairs
             for number in pairs:
@@ -122,11 +132,17 @@ def full_score(row: list[list[Outcome]]) -> Fraction | None:
     return Fraction(outcomes.count("correct"), len(outcomes)) if outcomes else None
 
 
-@given(matrices(), st.sampled_from([None, 50.0, 80.0, 100.0]), st.booleans(), st.sampled_from([1, 2, 8]))
+@given(
+    matrices(),
+    st.sampled_from([None, 50.0, 80.0, 100.0]),
+    st.booleans(),
+    st.sampled_from([1, 2, 8]),
+    st.sampled_from([1, 6, 24, math.inf]),
+)
 def test_the_race_finds_who_wins_when_everything_is_scored(
-    matrix: Matrix, stop: float | None, first: bool, parallel: int
+    matrix: Matrix, stop: float | None, first: bool, parallel: int, places: float
 ) -> None:
-    race, asked = run_race(matrix, stop, first, parallel)
+    race, asked = run_race(matrix, stop, first, parallel, places=places)
     assert len(asked) == len(set(asked))
     full = [full_score(row) for row in matrix]
     reached = [i for i, score in enumerate(full) if stop is not None and score is not None and 100 * score >= stop]
@@ -212,3 +228,30 @@ def test_rule_among_equals() -> None:
     for i, winner in enumerate(ordered):
         assert max(reversed(ordered[i:]), key=better) == winner
     assert max(ordered[1:], key=lambda c: better(c, ranking=False)).seed == 0
+
+
+@given(
+    st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=7, max_size=7),
+    st.sampled_from([None, 50, 75, 100]),
+    st.booleans(),
+    st.sampled_from([1, 8]),
+)
+def test_what_the_first_candidates_decide_is_what_the_whole_search_finds(
+    rows: list[list[bool]], stop: int | None, allow_empty: bool, parallel: int
+) -> None:
+    """And they never decide without the stop score, nor where a later candidate might win."""
+    names = (*(p.pair_id for p in PAIRS), "none")
+    scores = dict(zip(names, rows, strict=True))
+    asked = [pair(f"v{i}", split="validation") for i in range(4)]
+    how = settings(seeds=(-3, -2, -1, 0), max_labelled=1, stop_at_score=stop, parallel=parallel)
+    model = ScriptedModel(lambda r: say(by_content(scores, r), r))
+    first = asyncio.run(search_first(model, PAIRS, asked, how, allow_empty=allow_empty))
+    alone = len(model.requests)
+    assert alone == 0 or stop is not None or parallel > 1
+    full = asyncio.run(search(model, PAIRS, TRACES, asked, how, allow_empty=allow_empty))
+    decided = (
+        stop is not None and full.seed in (ZERO_SHOT, LABELLED) and max(c.score or 0 for c in full.candidates) >= stop
+    )
+    assert first == (full if decided else None)
+    if decided and parallel == 1:
+        assert len(model.requests) == alone

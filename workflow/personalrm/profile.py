@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from personalrm.bootstrap import BootstrapSettings, bootstrap_pairs, verified
@@ -17,8 +18,8 @@ from personalrm.memory import MemorySettings, Remembered, remember
 from personalrm.parts import N_PARTS, part_of, why_none
 from personalrm.persona import Induced, PersonaSettings, induce_persona
 from personalrm.recording import Recorder
-from personalrm.records import ALL_PAIRS, CallRef, Demonstration, PreferencePair, Profile, UserData, UserTraces
-from personalrm.search import SearchSettings, ask_ahead, search
+from personalrm.records import ALL_PAIRS, CallRef, Demonstration, PreferencePair, Profile, Trace, UserData, UserTraces
+from personalrm.search import SearchResult, SearchSettings, search, search_first
 from personalrm.theta import Theta
 
 PROFILE_STAGES = ("search", "persona", "rebootstrap", "search_persona", "memory")
@@ -137,26 +138,7 @@ async def _stages(
     }
     if persona_alone:
         return learned
-    second = first
-    if settings.rebootstrap and induced.persona:
-        known = Shown(persona=induced.persona)
-        speed = settings.search.parallel > 1
-        made, _ = await asyncio.gather(
-            bootstrap_pairs(models["rebootstrap"], pairs, known, settings.bootstrap, side_by_side=speed),
-            ask_ahead(
-                models["search_persona"], pairs, validation, settings.search, persona=induced.persona, allow_empty=True
-            ),
-        )
-        second = verified(made)
-    final = await search(
-        models["search_persona"],
-        pairs,
-        second,
-        validation,
-        settings.search,
-        persona=induced.persona,
-        allow_empty=True,
-    )
+    final = await _search_persona(models, pairs, first, validation, settings, induced.persona)
     remembered = Remembered((), ())
     if settings.memory is not None:
         remembered = await remember(models["memory"], pairs, settings.memory)
@@ -167,6 +149,32 @@ async def _stages(
         "winners": {**learned["winners"], "with_persona": final.seed},
         "events": (*events, *final.events, *remembered.events, traced),
     }
+
+
+async def _search_persona(
+    models: Mapping[str, Recorder],
+    pairs: Sequence[PreferencePair],
+    traces: Mapping[str, Trace],
+    validation: Sequence[PreferencePair],
+    settings: ProfileSettings,
+    persona: str | None,
+) -> SearchResult:
+    """Stage 3. Traces are made anew only if the persona alone does not reach the stop score: it stands before all other
+    candidates, so that nothing they hold could change the winner."""
+    asked, how = models["search_persona"], settings.search
+    if settings.rebootstrap and persona:
+        speed, known = how.parallel > 1, Shown(persona=persona)
+        attempts = partial(bootstrap_pairs, models["rebootstrap"], pairs, known, side_by_side=speed)
+        alone = search_first(asked, pairs, validation, how, persona=persona, allow_empty=True)
+        if speed:
+            once = replace(settings.bootstrap, attempts=1)
+            found, _ = await asyncio.gather(alone, attempts(once))
+        else:
+            found = await alone
+        if found is not None:
+            return found
+        traces = verified(await attempts(settings.bootstrap))
+    return await search(asked, pairs, traces, validation, how, persona=persona, allow_empty=True)
 
 
 def _judgements(

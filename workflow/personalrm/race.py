@@ -9,6 +9,7 @@ timing: equal answers, equal calls.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -59,6 +60,8 @@ class Race:
         first_of_equals: among equal scores the earlier candidate wins, so a later one that can only draw level is left.
         parallel: candidates that run at the same time. 1 makes the fewest calls and keeps a candidate's calls together
             (prefix caches); more is faster, for some calls that a candidate before would have saved.
+        places: calls that can be made at the same time, where that is known: candidates beyond them would wait, and an
+            earlier one may end the race meanwhile.
         exhaustive: ask every candidate about every pair, to measure against, or to have all scores. Same winner.
     """
 
@@ -71,12 +74,14 @@ class Race:
         stop_at_score: float | None,
         first_of_equals: bool,
         parallel: int = 1,
+        places: float = math.inf,
         exhaustive: bool = False,
     ) -> None:
         self.runners = [Runner(n_pairs, per_pair) for _ in range(n_candidates)]
         self._stop = None if stop_at_score is None else Fraction(stop_at_score) / 100
         self._first_of_equals = first_of_equals
         self._parallel = parallel
+        self._places = places
         self._exhaustive = exhaustive
         self._misses = [0] * n_pairs
 
@@ -96,7 +101,15 @@ class Race:
             for index, runner in enumerate(self.runners)
             if not runner.done and self._can_win(index, runner.at_best())
         ]
-        return [(index, self._pairs(index)) for index in running[: self._parallel]]
+        asked: list[Question] = []
+        free = self._places
+        for index in running[: self._parallel]:
+            pairs = self._pairs(index)
+            free -= len(pairs) * self.runners[index].per_pair
+            if asked and free < 0:
+                break
+            asked.append((index, pairs))
+        return asked
 
     def stopper(self) -> int | None:
         """The first candidate that reached the stop score."""
@@ -117,14 +130,14 @@ class Race:
         return at_best > best or (at_best == best and not (self._first_of_equals and -place < index))
 
     def _pairs(self, index: int) -> tuple[int, ...]:
-        """The pairs that most candidates missed, as many as it takes to fail; where speed counts all that are left once
-        that was survived."""
+        """The pairs that most candidates missed, as many as it takes to fail; where speed counts all that are left, if
+        that was survived or is more than half of them."""
         runner = self.runners[index]
         left = [pair for pair in range(runner.n_pairs) if pair not in runner.verdicts]
         left.sort(key=lambda pair: (-self._misses[pair], pair))
         size = next(
             (n for n in range(1, len(left)) if not self._can_win(index, runner.at_best(wrong_pairs=n))), len(left)
         )
-        if self._parallel > 1 and runner.verdicts:
+        if self._parallel > 1 and (runner.verdicts or 2 * size > len(left)):
             size = len(left)
         return tuple(left[:size])

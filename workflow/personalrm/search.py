@@ -8,9 +8,10 @@ judged, and whether labelled demonstrations reach the prompt is the variant's (`
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from personalrm.candidates import LABELLED, UNSHUFFLED, ZERO_SHOT, draw_candidate
@@ -32,8 +33,8 @@ class SearchSettings:
     """Which candidates are tried. `seeds` in the order of trial; sizes are numbers of demonstrations.
 
     `stop_at_score` (percent, None for never) ends the search at the first candidate that reaches it; `parallel`
-    candidates are tried at a time, `exhaustive` scores every candidate in full (`race.Race`). `strategy` "halving"
-    heeds none of the three (`halving.Halving`).
+    candidates are tried at a time, as far as `places`, the calls at the same time, hold them; `exhaustive` scores every
+    candidate in full (`race.Race`). `strategy` "halving" heeds none of the four (`halving.Halving`).
     """
 
     judge: JudgeSettings
@@ -43,6 +44,7 @@ class SearchSettings:
     stop_at_score: float | None = 80.0
     salt: str = "0"
     parallel: int = 1
+    places: float = math.inf
     exhaustive: bool = False
     strategy: Strategy = "exact"
     repairs: Repairs = ALL
@@ -100,19 +102,60 @@ async def search(
     zero-shot candidate (stage 3); stage 1 must have something to learn from (facts file, 3.4).
     Raises ModelCallError when not one verdict of any candidate could be had.
     """
-    seeds = [seed for seed in settings.seeds if allow_empty or seed != ZERO_SHOT]
+    seeds = _seeds(settings, allow_empty)
     drawn = {seed: _draw(seed, pairs, traces, settings) for seed in (*seeds, UNSHUFFLED)}
     if not validation:
         return _unscored(UNSHUFFLED, drawn, settings, "no validation pairs: the search was skipped")
-    tried = [seed for seed in seeds if drawn[seed] or seed == ZERO_SHOT or not settings.repairs.labelled_demos]
-    if not tried:
+    place, distinct = _field(seeds, drawn, settings)
+    if not place:
         return SearchResult((), (), ZERO_SHOT, (), ("no candidate holds a demonstration",))
+    if len(distinct) == 1 and not settings.exhaustive:
+        return _unscored(next(iter(place)), drawn, settings, "a single candidate: nothing to choose, nothing was asked")
+    race = await _run(model, [Shown(persona, shows) for shows in distinct], validation, settings)
+    return _decide(place, race, drawn, settings)
+
+
+async def search_first(
+    model: LanguageModel,
+    pairs: Sequence[PreferencePair],
+    validation: Sequence[PreferencePair],
+    settings: SearchSettings,
+    *,
+    persona: str | None = None,
+    allow_empty: bool,
+) -> SearchResult | None:
+    """What `search` would find, where one of its first candidates, which need no traces, reaches the stop score; else
+    None.
+
+    So no trace has to be made to know it. `search` finds the answers in the store. Nothing is asked where that could
+    neither end the search nor save time, being asked while traces are made (`parallel` above 1).
+    """
+    seeds = list(itertools.takewhile(lambda seed: seed in (ZERO_SHOT, LABELLED), _seeds(settings, allow_empty)))
+    ends = settings.stop_at_score is not None and not settings.exhaustive
+    if settings.strategy != "exact" or not validation or not (ends or settings.parallel > 1):
+        return None
+    drawn = {seed: _draw(seed, pairs, {}, settings) for seed in seeds}
+    place, distinct = _field(seeds, drawn, settings)
+    if not place:
+        return None
+    # Beside attempts, which take their time, there is room for all of them.
+    asked = replace(settings, exhaustive=settings.parallel > 1)
+    race = await _run(model, [Shown(persona, shows) for shows in distinct], validation, asked)
+    return _decide(place, race, drawn, settings) if ends and race.stopper() is not None else None
+
+
+def _seeds(settings: SearchSettings, allow_empty: bool) -> list[int]:
+    return [seed for seed in settings.seeds if allow_empty or seed != ZERO_SHOT]
+
+
+def _field(
+    seeds: Sequence[int], drawn: Mapping[int, Shows], settings: SearchSettings
+) -> tuple[dict[int, int], list[Shows]]:
+    """The candidates that are tried: by seed the place of what it shows the judge, and what stands there."""
+    tried = [seed for seed in seeds if drawn[seed] or seed == ZERO_SHOT or not settings.repairs.labelled_demos]
     shown = {seed: _visible(drawn[seed], settings.repairs) for seed in tried}
     distinct = list(dict.fromkeys(shown.values()))
-    if len(distinct) == 1 and not settings.exhaustive:
-        return _unscored(tried[0], drawn, settings, "a single candidate: nothing to choose, nothing was asked")
-    race = await _run(model, [Shown(persona, shows) for shows in distinct], validation, settings)
-    return _decide({seed: distinct.index(shows) for seed, shows in shown.items()}, race, drawn, settings)
+    return {seed: distinct.index(shows) for seed, shows in shown.items()}, distinct
 
 
 def _draw(seed: int, pairs: Sequence[PreferencePair], traces: Mapping[str, Trace], settings: SearchSettings) -> Shows:
@@ -133,28 +176,6 @@ def _unscored(seed: int, drawn: Mapping[int, Shows], settings: SearchSettings, e
 def _hidden(drawn: Shows, shown: Shows) -> tuple[str, ...]:
     hidden = len(drawn) - len(shown)
     return (f"{hidden} labelled demonstrations were drawn and reach no prompt (as published)",) if hidden else ()
-
-
-async def ask_ahead(
-    model: LanguageModel,
-    pairs: Sequence[PreferencePair],
-    validation: Sequence[PreferencePair],
-    settings: SearchSettings,
-    *,
-    persona: str | None = None,
-    allow_empty: bool,
-) -> None:
-    """Ask what `search` asks first, while its traces are still being made: its first candidate needs none of them, and
-    finds its answers in the store. Only where speed counts (`parallel` above 1): where there turn out to be no traces
-    there may be nothing to choose, and nothing to ask.
-    """
-    seed = next((seed for seed in settings.seeds if allow_empty or seed != ZERO_SHOT), UNSHUFFLED)
-    if settings.parallel == 1 or settings.strategy != "exact" or seed not in (ZERO_SHOT, LABELLED):
-        return
-    drawn = _draw(seed, pairs, {}, settings)
-    if drawn or seed == ZERO_SHOT:
-        shown = Shown(persona, _visible(drawn, settings.repairs))
-        await asyncio.gather(*(_judged(model, pair, shown, settings) for pair in validation))
 
 
 async def _judged(
@@ -194,6 +215,7 @@ def _contest(
             stop_at_score=settings.stop_at_score,
             first_of_equals=not ranking,
             parallel=settings.parallel,
+            places=settings.places,
             exhaustive=settings.exhaustive,
         )
     names = [stable_hash("halving", settings.salt, pair.user_id, pair.pair_id) for pair in validation]

@@ -10,10 +10,10 @@ from personalrm.api.asking import Asked
 from personalrm.api.data import Item, split_by_ratio, usable_pairs, user_of, with_split
 from personalrm.api.settings import DATASET, Settings
 from personalrm.errors import DataError, ModelCallError
-from personalrm.profile import learn_profile
+from personalrm.profile import ProfileSettings, learn_profile
 from personalrm.recording import Recorder
-from personalrm.records import ALL_PAIRS, PreferencePair, Profile, UserData
-from personalrm.search import ask_ahead
+from personalrm.records import ALL_PAIRS, PreferencePair, Profile, UserData, UserTraces
+from personalrm.search import search_first
 from personalrm.stages.learn import learn_traces
 from personalrm.stages.runner import refuse_outage
 
@@ -95,10 +95,8 @@ async def learn(model: Asked, user: UserData, settings: Settings, progress: Prog
     attempts = len(context) * learning.bootstrap.attempts * per_attempt
     progress.stage("attempts at pairs", attempts, 0.0, 30.0)
     speed = learning.search.parallel > 1
-    traces, _ = await asyncio.gather(
-        learn_traces(model, user, learning.variant, learning.bootstrap, side_by_side=speed),
-        ask_ahead(model, context, validation, learning.search, allow_empty=False),
-    )
+    made = learn_traces(model, user, learning.variant, learning.bootstrap, side_by_side=speed)
+    traces, _ = await asyncio.gather(made, _ahead(model, user, learning)) if speed else (await made, None)
     reason = model.failures.get("provider_error")
     lost = (trace.outcome == "provider_error" for trace in traces.traces)
     refuse_outage(lost, "attempts", settings.max_failed_share, str(reason) if reason else None)
@@ -112,3 +110,18 @@ async def learn(model: Asked, user: UserData, settings: Settings, progress: Prog
         raise cause or ModelCallError(f"fit: {profile.reason}")
     refuse_outage(counted.lost(), "calls", settings.max_failed_share, str(model.failures.get("provider_error")))
     return profile
+
+
+async def _ahead(model: Asked, user: UserData, settings: ProfileSettings) -> None:
+    """Ask, while traces are made, what does not depend on them; the answers are then found in the store.
+
+    The first candidate of the first search does not. Where it ends that search, and later traces are made anew with the
+    persona known, nothing of the profile does.
+    """
+    context, validation = user.part("context"), user.part("validation")
+    found = await search_first(model, context, validation, settings.search, allow_empty=False)
+    if found is not None and settings.rebootstrap:
+        unknown = UserTraces(
+            dataset=user.dataset, user_id=user.user_id, model=model.spec.name, variant=settings.variant, status="ok"
+        )
+        await learn_profile(model, user, unknown, ALL_PAIRS, 0, settings)

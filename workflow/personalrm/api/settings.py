@@ -103,6 +103,11 @@ class Settings:
         return replace(self.entry.spec(self.model_id), max_concurrency=workers)
 
     @property
+    def fit_workers(self) -> int:
+        """Calls at once while fitting."""
+        return self.num_workers_bootstrap or self.num_workers
+
+    @property
     def judge(self) -> JudgeSettings:
         """How pairs are judged: by the first of the model's verdict modes, as in learning."""
         entry = self.entry
@@ -111,7 +116,8 @@ class Settings:
     def learning(self, n_pairs: int) -> ProfileSettings:
         """How a profile is learned from `n_pairs` context pairs. Raises DataError for a program file that is none."""
         theta = read_theta(Path(self.persona_program)) if self.persona_program else None
-        return with_theta(profile_settings(self.config(n_pairs), MODEL, self.variant), theta)
+        settings = profile_settings(self.config(n_pairs), MODEL, self.variant)
+        return with_theta(replace(settings, search=replace(settings.search, places=self.fit_workers)), theta)
 
     def to_json(self) -> dict[str, Any]:
         """Values for a file. An address is kept without its credentials; keys are never among the settings."""

@@ -157,8 +157,7 @@ class SynthesizeMe(PersonalRM):
         """As `fit`, in the caller's event loop."""
         user, events = user_data(data, val_data, self.user_id, self.settings.train_val_ratio)
         progress = Progress(self.progress_update_hook)
-        workers = self.settings.num_workers_bootstrap or self.settings.num_workers
-        async with self._opened(workers, progress.answered) as model:
+        async with self._opened(self.settings.fit_workers, progress.answered) as model:
             profile = await learn(model, user, self.settings, progress)
         self._take(profile.model_copy(update={"events": (*events, *profile.events)}))
         if self.output_dir is not None:
