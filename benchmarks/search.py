@@ -35,9 +35,9 @@ LARGE = 12
 SMALL_USERS, LARGE_USERS = f"under {LARGE}", f"{LARGE} and more"
 OURS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     (PUBLISHED, EXHAUSTIVE, {"exhaustive": True}),
-    *((PUBLISHED, f"{n} at a time", {"parallel_candidates": n}) for n in (1, 6, 16)),
+    *((PUBLISHED, f"{n} at a time", {"parallel_candidates": n}) for n in (1, 8, 16)),
     (CORRECTED, EXHAUSTIVE, {"exhaustive": True}),
-    *((CORRECTED, f"{n} at a time", {"parallel_candidates": n}) for n in (1, 6, 16)),
+    *((CORRECTED, f"{n} at a time", {"parallel_candidates": n}) for n in (1, 8, 16)),
 )
 """Variant, what it is called, and its settings of the search: how many candidates are tried at a time."""
 
