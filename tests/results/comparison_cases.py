@@ -16,7 +16,9 @@ from personalrm.results.scores import collect_verdicts
 
 CODES: dict[str, Outcome] = {"1": "correct", "0": "wrong", "t": "tie", "e": "provider_error"}
 Said = Mapping[str, str | Sequence[str]]
-"""User to outcomes of the user's pairs, a letter a pair ("." for none); several texts are several draws."""
+"""User to outcomes of the user's pairs, a letter a pair ("." for none); several texts are several draws. `EXEMPT`
+stands for a user to whom the method does not apply."""
+EXEMPT = "-"
 
 
 def default(judge: str = "m", method: str = "default", dataset: str = "d") -> Cell:
@@ -34,9 +36,10 @@ def users_of(cell: Cell, said: Said) -> list[JudgedUser]:
             verdicts = [
                 Verdict(pair_id=f"{user}-{number}", swapped=None, outcome=CODES[letter])
                 for number, letter in enumerate(text)
-                if letter != "."
+                if letter not in (".", EXEMPT)
             ]
-            rows.append(judged(cell, user, verdicts, draw))
+            row = judged(cell, user, verdicts, draw)
+            rows.append(row.model_copy(update={"status": "not_applicable"}) if text == EXEMPT else row)
     return rows
 
 

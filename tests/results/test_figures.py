@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from comparison_cases import assert_readable
 from generated_verdicts import Cell, judged, judged_users, outage, paper_cells, quickstart_cells
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -108,6 +109,24 @@ def test_missing_rows_and_outages_say_so(tmp_path: Path) -> None:
     assert "not a result" in main_caption(table)
     table["provider_error"] = 1
     assert any(text.endswith(" (!)") for text in said(main_figure(table)))
+
+
+def test_a_row_that_does_not_apply_says_so_in_the_figure_and_its_caption(tmp_path: Path) -> None:
+    rows = rows_of([Cell("default", 0.6), Cell("default", 0.6, dataset="other"), Cell("demographics", 0.6)])
+    exempt = Cell("demographics", 0.6, dataset="other")
+    rows += [judged(exempt, user, []).model_copy(update={"status": "not_applicable"}) for user in "uv"]
+    table = tabled(tmp_path, rows)
+    texts = said(main_figure(table))
+    assert texts.count("not applicable") == 1
+    assert "no result" not in texts
+    for k in (2, 0):
+        rows += rows_of([Cell("both", 0.6, "j", "j", k, dataset=dataset) for dataset in ("generated", "other")])
+        exempt = Cell("criteria", 0.6, "j", "j", k, dataset="other")
+        rows += [judged(exempt, user, []).model_copy(update={"status": "not_applicable"}) for user in "uv"]
+    assert_readable(main_figure(tabled(tmp_path, rows)))
+    caption = main_caption(table)
+    assert "other: 3 users" in caption
+    assert "Not applicable: " in caption
 
 
 def test_the_axis_holds_all_intervals_within_0_to_100(quickstart: pd.DataFrame) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from comparison_cases import assert_readable, default, frame_of, learned, row_of, texts_of
+from comparison_cases import EXEMPT, assert_readable, default, frame_of, learned, row_of, texts_of
 from generated_verdicts import Cell, write_cells
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -262,6 +262,30 @@ def test_the_figure_draws_what_the_table_says_and_can_be_read(frame: pd.DataFram
     caption = scaling_caption(table)
     assert "d: 4 users, up to 2 draws" in caption
     assert "mean number of context pairs" in caption
+
+
+def test_what_applies_to_nobody_says_so_and_its_panel_is_left_out(tmp_path: Path) -> None:
+    nobody = {"u": EXEMPT, "v": EXEMPT}
+    cells = [(default(judge=judge), {"u": "10", "v": "01"}) for judge in ("m", "n")]
+    cells += [(learned(k=k), {"u": "11", "v": "01"}) for k in (1, 0)]
+    cells += [(learned("criteria", k=k), nobody) for k in (1, 0)]
+    cells += [(learned(k=k, judge="n", profile="n"), nobody) for k in (1, 0)]
+    table = table_of(frame_of(tmp_path, cells))
+    assert set(table.loc[table["method"] == "criteria", "status"]) == {"not applicable"}
+    points, slopes = (block.texts for block in scaling_blocks(table))
+    shown = points[points["Method"] == "Criteria judge (opt-in)"]
+    assert list(shown["Accuracy % [95 % CI]"]) == ["not applicable"] * 2
+    assert list(shown["Context pairs"]) == ["1", "–"]
+    assert list(slopes["Points per pair [95 % CI]"]).count("not applicable") == 2
+    assert any(note.startswith("not applicable: ") for note in scaling_notes(table))
+    figure = scaling_figure(table)
+    assert_readable(figure)
+    assert len(figure.axes) == 1
+    assert texts_of(figure).count("not applicable") == 1
+    assert "Left out, as not applicable: d · n." in scaling_caption(table)
+    assert "d: 2 users" in scaling_caption(table)
+    alone = table[table["judge_model"] == "n"]
+    assert "not applicable" in texts_of(scaling_figure(alone))
 
 
 def test_cells_that_were_not_run_and_empty_tables_are_drawn_as_such(tmp_path: Path, frame: pd.DataFrame) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from comparison_cases import assert_readable, default, frame_of, learned, row_of, texts_of
+from comparison_cases import EXEMPT, assert_readable, default, frame_of, learned, row_of, texts_of
 from generated_verdicts import write_cells
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -84,6 +84,31 @@ def test_failed_and_unanswered_cells_have_no_accuracy(tmp_path: Path) -> None:
     texts = texts_of(transfer_figure(table))
     assert "no verdicts" in texts
     assert texts.count("no answers") == 2
+
+
+def test_what_applies_to_nobody_says_so_and_its_map_is_left_out(tmp_path: Path) -> None:
+    said, nobody = {"u": "10", "v": "11"}, {"u": EXEMPT, "v": EXEMPT}
+    cells = [(learned(profile=profile), said) for profile in ("m", "n")]
+    cells += [(learned("criteria", profile=profile), nobody) for profile in ("m", "n")]
+    cells += [(learned("criteria", profile=p, dataset="e"), {"u": "1", "v": EXEMPT}) for p in ("m", "n")]
+    table = table_of(frame_of(tmp_path, cells))
+    row = row_of(table, dataset="d", method="criteria", profile_model="n")
+    assert (row["cell"], row["status"], row["cell_users"]) == ("not applicable", "not applicable", 0)
+    partly = row_of(table, dataset="e", method="criteria", profile_model="n")
+    assert (partly["cell"], partly["status"], partly["cell_users"], partly["users_left_out"]) == ("ok", "ok", 1, 1)
+    assert any(note.startswith("not applicable: ") for note in transfer_notes(table))
+    figure = transfer_figure(table)
+    heads = [text for text in texts_of(figure) if "k = all" in text]
+    assert heads == [
+        "d · SynthesizeMe: persona + demonstrations · k = all",
+        "e · SynthesizeMe: persona + demonstrations · k = all",
+        "e · Criteria judge (opt-in) · k = all",
+    ]
+    assert "not applicable" not in texts_of(figure)
+    assert "Left out, as not applicable: d · Criteria judge (opt-in) · k = all." in transfer_caption(table)
+    assert "Left out" not in transfer_caption(table[table["method"] == "both"])
+    alone = table[(table["dataset"] == "d") & (table["method"] == "criteria")]
+    assert "not applicable: see the caption" in texts_of(transfer_figure(alone))
 
 
 def test_an_outage_of_the_own_profiles_marks_the_difference_and_not_the_other_accuracy(tmp_path: Path) -> None:

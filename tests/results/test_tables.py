@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from personalrm.records import CallRef, JudgedUser, Outcome, Verdict, write_records
 from personalrm.results.main_table import COLUMNS, gaps, is_outage, main_table, read_main_table
+from personalrm.results.main_table_text import main_blocks, main_notes
 from personalrm.results.scores import collect_calls, collect_verdicts
 
 NAMED = (
@@ -49,7 +50,7 @@ def verdicts(*outcomes: Outcome, pairs: str = "p") -> list[Verdict]:
 
 def test_columns_are_the_ones_that_the_issue_names() -> None:
     table = tabled(judged_users(MINE, [2, 3]))
-    assert " ".join(table.columns) == NAMED == " ".join(COLUMNS)
+    assert " ".join(table.columns) == f"{NAMED} status" == " ".join(COLUMNS)
 
 
 def test_counts_and_accuracies_by_hand() -> None:
@@ -163,9 +164,37 @@ def test_a_failed_cell_is_a_row_without_accuracy_and_a_note() -> None:
     with TemporaryDirectory() as folder:
         write_records(Path(folder) / "x", [failed, with_one, empty])
         notes = gaps(collect_verdicts([Path(folder) / "x"]))
+    assert table["status"].tolist() == ["ok", "no verdicts"]
     assert len(notes) == 2
     assert any("both" in note and "1 failed of 1 users" in note for note in notes)
     assert any("demos" in note and "1 empty of 2 users" in note for note in notes)
+
+
+def test_a_row_is_not_applicable_where_it_is_for_every_user_and_only_there() -> None:
+    rows = [judged(MINE, user, []).model_copy(update={"status": "not_applicable"}) for user in "uv"]
+    demos = [row.model_copy(update={"method": "demos"}) for row in rows[:1]]
+    demos.append(judged(MINE._replace(method="demos"), "v", verdicts("correct", "wrong")))
+    persona = [row.model_copy(update={"method": "persona"}) for row in rows[:1]]
+    persona.append(judged(MINE._replace(method="persona"), "v", []).model_copy(update={"status": "empty"}))
+    table = tabled([*rows, *demos, *persona])
+    assert table["method"].tolist() == ["demos", "persona", "both"]
+    assert table["status"].tolist() == ["ok", "no verdicts", "not applicable"]
+    assert table["n_users"].tolist() == [1, 0, 0]
+    shown = main_blocks(table)[0].texts["Accuracy % [95 % CI]"]
+    assert [text.partition(" [")[0] for text in shown] == ["50.00", "–", "not applicable"]
+    assert any(note.startswith("not applicable: ") for note in main_notes(table))
+    assert not any("not applicable" in note for note in main_notes(tabled(demos)))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "main.csv"
+        table.to_csv(path, index=False)
+        pd.testing.assert_frame_equal(read_main_table(path), table)
+        write_records(Path(folder) / "x", [*rows, *demos, *persona])
+        notes = gaps(collect_verdicts([Path(folder) / "x"]))
+    assert sorted(note.partition(": ")[2] for note in notes) == [
+        "no verdict for 1 empty, 1 not applicable of 2 users.",
+        "no verdict for 1 not applicable of 2 users.",
+        "no verdict for 2 not applicable of 2 users.",
+    ]
 
 
 def spent(*costs: float | None) -> pd.Series:
@@ -232,5 +261,5 @@ def test_the_table_survives_its_csv(tmp_path: Path, cells: list[Cell]) -> None:
 
 def test_no_verdicts_give_an_empty_table(tmp_path: Path) -> None:
     table = main_table(collect_verdicts([]), collect_calls([]), seed=0, n_resamples=9)
-    assert " ".join(table.columns) == NAMED
+    assert " ".join(table.columns) == f"{NAMED} status"
     assert len(table) == 0

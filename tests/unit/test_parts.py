@@ -85,7 +85,7 @@ def test_a_part_teaches_a_persona_alone_and_the_other_is_never_shown(part: int) 
     assert profile.demonstrations == ()
 
 
-def test_who_has_no_two_parts_has_an_empty_profile_that_says_so() -> None:
+def test_who_has_no_two_parts_has_a_profile_that_says_so() -> None:
     profile, model = learned(TYPES, 0)
-    assert (profile.status, model.requests) == ("empty", {})
-    assert profile.reason == "not applicable: no conversation of this type in the context, or of no other type"
+    assert (profile.status, model.requests) == ("not_applicable", {})
+    assert profile.reason == "no conversation of this type in the context, or of no other type"

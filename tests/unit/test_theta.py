@@ -14,7 +14,7 @@ from personalrm.config_load import parse_config
 from personalrm.errors import ConfigError, DataError
 from personalrm.persona import PersonaSettings, induce_persona
 from personalrm.preflight import Needs, missing
-from personalrm.records import Demonstration, UserData
+from personalrm.records import Absent, Demonstration, UserData
 from personalrm.stages.learn import used_by_theta
 from personalrm.theta import Theta, read_theta
 
@@ -101,10 +101,14 @@ def test_instruction_takes_the_place_of_the_request_and_demonstrations_stand_bef
 
 @pytest.mark.parametrize(
     ("level", "said"),
-    [(None, "not applicable: d has no level A"), ("train", "Theta ours was found on the train users"), ("test", None)],
+    [
+        (None, Absent("not_applicable", "d has no level A to keep Theta's users apart")),
+        ("train", Absent("empty", "Theta ours was found on the train users")),
+        ("test", None),
+    ],
 )
 def test_users_that_a_theta_was_found_on_have_no_row_nor_those_without_a_level(
-    level: str | None, said: str | None
+    level: str | None, said: Absent | None
 ) -> None:
     config = parse_config(
         {
@@ -117,6 +121,5 @@ def test_users_that_a_theta_was_found_on_have_no_row_nor_those_without_a_level(
         }
     )
     user = UserData.model_validate({"dataset": "d", "user_id": "u", "level_a": level})
-    found = used_by_theta(config, "corrected+ours", user)
-    assert found is None if said is None else found is not None and found.startswith(said)
+    assert used_by_theta(config, "corrected+ours", user) == said
     assert used_by_theta(config, "corrected", user) is None

@@ -40,6 +40,7 @@ COLUMNS = [
     "tokens_in",
     "tokens_out",
     "cost_usd_list",
+    "status",
 ]
 
 
@@ -103,15 +104,19 @@ def test_criteria_judge_and_halving_where_they_are_opted_for(project: Project, s
     assert int(judged["calls"]) == int(find(table, method="both")["calls"]) + 4
     derived = [body for body in server.requests if "Weight <1-5>:" in body["messages"][0]["content"]]
     assert len(derived) == 4
-    # Where verdicts are log-probabilities the row stays, and says that nobody could be judged.
-    assert find(table, method="criteria.logprob")["n_users"] == "0"
+    # Where verdicts are log-probabilities the row stays, and says that the method does not apply.
+    without = find(table, method="criteria.logprob")
+    assert (without["n_users"], without["accuracy"], without["status"]) == ("0", "", "not applicable")
     (row,) = [
         row
         for path in (project.run / "verdicts").rglob("*.jsonl")
         for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())
         if row["method"] == "criteria.logprob"
     ]
-    assert row["reason"] == "criteria does not apply: it reads no log-probabilities (verdicts: text)"
+    assert (row["status"], row["reason"]) == (
+        "not_applicable",
+        "criteria reads no log-probabilities (verdicts: text)",
+    )
     (profile,) = [json.loads(path.read_text(encoding="utf-8")) for path in (project.run / "profiles").rglob("*.jsonl")]
     counts = [candidate["n_scored"] for candidate in profile["search"]["with_persona"]]
     assert min(counts) < max(counts)

@@ -40,5 +40,5 @@ def _conversation(pair: PreferencePair) -> tuple[str, str]:
 def why_none(k: int) -> str:
     """Why a user has no part of the context."""
     if k == TYPES:
-        return "not applicable: no conversation of this type in the context, or of no other type"
-    return "not applicable: the context has one conversation"
+        return "no conversation of this type in the context, or of no other type"
+    return "the context has one conversation"

@@ -18,7 +18,18 @@ from personalrm.memory import MemorySettings, Remembered, remember
 from personalrm.parts import N_PARTS, part_of, why_none
 from personalrm.persona import Induced, PersonaSettings, induce_persona
 from personalrm.recording import Recorder
-from personalrm.records import ALL_PAIRS, CallRef, Demonstration, PreferencePair, Profile, Trace, UserData, UserTraces
+from personalrm.records import (
+    ALL_PAIRS,
+    EXEMPT,
+    Absent,
+    CallRef,
+    Demonstration,
+    PreferencePair,
+    Profile,
+    Trace,
+    UserData,
+    UserTraces,
+)
 from personalrm.search import SearchResult, SearchSettings, search, search_first
 from personalrm.theta import Theta
 
@@ -60,11 +71,18 @@ def context_subset(pairs: Sequence[PreferencePair], k: int, draw: int, seed: int
 
 
 async def learn_profile(
-    model: LanguageModel, user: UserData, traces: UserTraces, k: int, draw: int, settings: ProfileSettings
+    model: LanguageModel,
+    user: UserData,
+    traces: UserTraces,
+    k: int,
+    draw: int,
+    settings: ProfileSettings,
+    *,
+    absent: Absent | None = None,
 ) -> Profile:
     """Profile of one user. A failed call gives a profile with status `failed` and the reason; a user without context
-    pairs one with status `empty`. Permanent errors of the provider are raised. From a part of the context (`parts.py`)
-    the persona alone is learned.
+    pairs one with status `empty`, and one of whom `absent` says why there is none has its status. Permanent errors of
+    the provider are raised. From a part of the context (`parts.py`) the persona alone is learned.
     """
     recorders = {stage: Recorder(model, stage) for stage in PROFILE_STAGES}
     base = Profile(
@@ -78,10 +96,10 @@ async def learn_profile(
         prompts=profile_prompts(settings),
     )
     pairs = context_subset(user.part("context"), k, draw, settings.seed)
-    if not pairs:
-        undivided = k in N_PARTS and user.part("context")
-        reason = user.excluded or (why_none(k) if undivided else "no context pairs")
-        return base.model_copy(update={"status": "empty", "reason": reason})
+    if absent is None and not pairs:
+        absent = _without_pairs(user, k)
+    if absent is not None:
+        return base.model_copy(update=absent._asdict())
     try:
         learned = await _stages(recorders, user, pairs, traces, settings, persona_alone=k in N_PARTS)
     except ModelCallError as error:
@@ -94,6 +112,12 @@ async def learn_profile(
     if k != ALL_PAIRS and len(pairs) < k:
         learned["events"] = (*learned.get("events", ()), f"only {len(pairs)} context pairs for k = {k}")
     return base.model_copy(update=learned)
+
+
+def _without_pairs(user: UserData, k: int) -> Absent:
+    if k in N_PARTS and user.part("context") and not user.excluded:
+        return Absent(EXEMPT, why_none(k))
+    return Absent("empty", user.excluded or "no context pairs")
 
 
 def _calls(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,6 +19,10 @@ Split = Literal["context", "validation", "test"]
 LevelA = Literal["train", "validation", "test"]
 Label = Literal["first", "second"]
 Outcome = Literal["correct", "wrong", "tie", "unparsed", "refused", "context_overflow", "provider_error"]
+Status = Literal["ok", "empty", "not_applicable", "failed"]
+"""Of a row about one user: `empty` where the user has too little (no test pairs), `not_applicable` where the method has
+no sense for the user, the data set or the judge (no survey, no level A, no text verdict), `failed` where a call did."""
+EXEMPT: Status = "not_applicable"
 OUTCOMES: tuple[Outcome, ...] = (
     "correct",
     "wrong",
@@ -89,6 +93,13 @@ class UserData(Record):
         All that learns from a user reads its pairs here, so that nothing is ever learned from a tie.
         """
         return tuple(p for p in self.pairs if p.split == split and (split == "test" or not p.tie))
+
+
+class Absent(NamedTuple):
+    """Why a user has no result: the status of the row that says so, and the reason."""
+
+    status: Status
+    reason: str | None
 
 
 class CallRef(Record):
@@ -165,7 +176,7 @@ class Profile(Record):
     variant: str
     k: int
     draw: int
-    status: Literal["ok", "empty", "failed"]
+    status: Status
     reason: str | None = None
     persona: str | None = None
     memory: tuple[str, ...] = ()
@@ -208,7 +219,7 @@ class JudgedUser(Record):
     method: str
     k: int | None
     draw: int
-    status: Literal["ok", "empty", "failed"]
+    status: Status
     reason: str | None = None
     verdicts: tuple[Verdict, ...] = ()
     calls: tuple[CallRef, ...] = ()

@@ -10,8 +10,8 @@ from personalrm.config import Config
 from personalrm.methods import METHODS
 from personalrm.records import BASELINE
 from personalrm.results.benchmark_reported import limits_of, reported_set
-from personalrm.results.comparisons import OK, method_parts
-from personalrm.results.labels import NOT_APPLICABLE, method_label
+from personalrm.results.comparisons import method_parts
+from personalrm.results.labels import NOT_APPLICABLE, OK, method_label
 from personalrm.results.main_table import FAILURE_COLUMNS, gaps, is_outage
 from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import table_rows

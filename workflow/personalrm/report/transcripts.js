@@ -7,6 +7,7 @@
   const NAMES = { dataset: "Data set", user: "User", judge: "Judge", method: "Method", k: "Context pairs (k)", outcome: "Outcome" };
   const at = (id) => document.getElementById(id);
   const text = (place) => data.texts[place];
+  const worded = (status) => status.replace("_", " ");
 
   function make(tag, content, className) {
     const node = document.createElement(tag);
@@ -90,7 +91,7 @@
     const row = data.rows[place];
     const button = make("button");
     for (const verdict of verdicts) add(button, badge(verdict[1]));
-    if (!verdicts.length) add(button, badge(`no verdict: ${row.status}`));
+    if (!verdicts.length) add(button, badge(`no verdict: ${worded(row.status)}`));
     add(button, document.createTextNode(data.users[row.user].user));
     const context = pair === null ? [] : data.pairs[pair].context;
     const asked = context.length ? text(context[context.length - 1][1]).slice(0, 80) : "";
@@ -174,7 +175,7 @@
   function showProfile(profile) {
     const box = make("div", null, "part");
     add(box, make("p", `Learned by ${profile.model}, ${profile.variant}, k = ${profile.k}, draw ${profile.draw + 1}`, "small"));
-    if (profile.status !== "ok") add(box, make("p", `${profile.status}: ${profile.reason || ""}`));
+    if (profile.status !== "ok") add(box, make("p", `${worded(profile.status)}: ${profile.reason || ""}`));
     if (profile.persona) add(box, turn("persona", profile.persona));
     if (profile.memory.length) add(box, turn("memory", profile.memory.map((fact) => `– ${fact}`).join("\n")));
     add(box, showDemonstrations("Demonstrations shown with the persona", profile.demonstrations),
@@ -208,7 +209,7 @@
     const user = data.users[row.user];
     const named = pair === null ? "" : `, pair ${data.pairs[pair].id}`;
     add(detail, make("h2", row.label), make("p", `${user.dataset}, user ${user.user}${named}${models(row)}`, "small"));
-    if (row.reason) add(detail, make("p", `${row.status}: ${row.reason}`));
+    if (row.reason) add(detail, make("p", `${worded(row.status)}: ${row.reason}`));
     if (pair !== null) add(detail, showPair(pair));
     for (const verdict of verdicts) add(detail, showVerdict(verdict));
     return add(detail, showUser(user, row.profile));

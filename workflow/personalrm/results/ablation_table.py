@@ -15,7 +15,6 @@ from personalrm.results.comparisons import (
     COMPARED,
     COUNTS,
     NUMBERS,
-    OK,
     Value,
     compare,
     default_of,
@@ -28,7 +27,7 @@ from personalrm.results.comparisons import (
     percent,
     seed_of,
 )
-from personalrm.results.labels import NOT_APPLICABLE, method_rank
+from personalrm.results.labels import DOES_NOT_APPLY, NOT_APPLICABLE, OK, method_rank
 from personalrm.results.scores import ROW_KEY
 
 if TYPE_CHECKING:
@@ -174,7 +173,9 @@ def _effects(sheet: Sheet, group: Group, seed: int, n_resamples: int) -> Iterato
         if len(mine) > 1:
             outage = any(bool(row["outage"]) for row in found)
             row = {"part": MEAN, **names, "fixed": f"mean of {len(mine)}", "outage": outage}
-            yield row | _mean_effect(sheet, mine, seed, n_resamples)
+            mean = _mean_effect(sheet, mine, seed, n_resamples)
+            nowhere = all(effect["status"] == DOES_NOT_APPLY for effect in found)
+            yield row | mean | ({"status": DOES_NOT_APPLY} if nowhere else {})
 
 
 def _mean_effect(sheet: Sheet, changes: Sequence[Change], seed: int, n_resamples: int) -> dict[str, Value]:

@@ -16,8 +16,9 @@ from personalrm.results.comparison_text import (
     shown_difference,
     shown_names,
 )
-from personalrm.results.comparisons import NOT_RUN, method_parts
-from personalrm.results.labels import NOT_APPLICABLE
+from personalrm.results.comparisons import method_parts
+from personalrm.results.labels import NOT_APPLICABLE, NOT_RUN
+from personalrm.results.main_table_text import exempt_note
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 
 if TYPE_CHECKING:
@@ -99,4 +100,4 @@ def ablation_notes(table: pd.DataFrame) -> list[str]:
         notes.append(f"{NOT_RUN}: a combination that the run has elsewhere is not among the verdicts here.")
     if bool((table["status"] == INCOMPLETE).any()):
         notes.append(f"{INCOMPLETE}: one of the effects has no number, so that there is no {MEAN.split()[0]}.")
-    return notes + outage_note(table)
+    return notes + exempt_note(table["cell"]) + outage_note(table)

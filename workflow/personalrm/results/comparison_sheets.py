@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from personalrm.records import OUTCOMES
+from personalrm.records import EXEMPT, OUTCOMES
+from personalrm.results.labels import DOES_NOT_APPLY, NO_ANSWERS, NO_VERDICTS, OK
 from personalrm.results.main_table import OUTAGE_SHARE
 from personalrm.results.scores import ROW_KEY
 
@@ -31,13 +32,15 @@ class Cell:
     """One way of judging, on all places of its sheet.
 
     `outcome` is (draws, places): places in `OUTCOMES`, -1 where there is no judgment. `asked` is (users,): whose rows
-    stand in the verdicts, with a verdict or without.
+    stand in the verdicts, with a verdict or without; `exempt` is (users,), too: to whom of these the method does not
+    apply.
     """
 
     key: Key
     draws: tuple[int, ...]
     outcome: NDArray[np.int8]
     asked: NDArray[np.bool_]
+    exempt: NDArray[np.bool_]
 
     @cached_property
     def right(self) -> NDArray[np.int8]:
@@ -63,6 +66,18 @@ class Cell:
     def answered(self) -> bool:
         """Whether the provider answered anything."""
         return self.errors < self.n_judgments
+
+    @property
+    def applies(self) -> bool:
+        """Whether the method applies to any user."""
+        return not bool(self.exempt[self.asked].all())
+
+    @property
+    def state(self) -> str:
+        """`labels.OK`, or why the cell has no number."""
+        if not self.n_judgments:
+            return NO_VERDICTS if self.applies else DOES_NOT_APPLY
+        return OK if self.answered else NO_ANSWERS
 
     def by_user(self, user_of: Codes, places: NDArray[np.bool_] | None = None) -> tuple[Floats, Floats]:
         """Right judgments and judgments, each (users, draws), at all or some places."""
@@ -127,6 +142,7 @@ def _sheet(dataset: str, rows: pd.DataFrame) -> Sheet:
     cell_of = np.ravel_multi_index([held for held, _ in columns], sizes)
     outcome = pd.Categorical(rows["outcome"], categories=list(OUTCOMES)).codes
     draw = rows["draw"].to_numpy(dtype=np.int64)
+    applies = (rows["status"] != EXEMPT).to_numpy(dtype=np.bool_)
     by_cell = np.argsort(cell_of, kind="stable")
     numbers, starts = np.unique(cell_of[by_cell], return_index=True)
     cells: dict[Key, Cell] = {}
@@ -137,7 +153,8 @@ def _sheet(dataset: str, rows: pd.DataFrame) -> Sheet:
         held = np.full((len(draws), len(places)), NO_JUDGMENT, dtype=np.int8)
         with_verdict = mine[judged[mine]]
         held[np.searchsorted(draws, draw[with_verdict]), place[with_verdict]] = outcome[with_verdict]
-        asked = np.zeros(len(users), dtype=np.bool_)
+        asked, concerned = np.zeros((2, len(users)), dtype=np.bool_)
         asked[user[mine]] = True
-        cells[key] = Cell(key, tuple(map(int, draws)), held, asked)
+        concerned[user[mine[applies[mine]]]] = True
+        cells[key] = Cell(key, tuple(map(int, draws)), held, asked, asked & ~concerned)
     return Sheet(dataset, tuple(users), tuple(pairs), user_of, pair_of, cells)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from personalrm.results.comparisons import ACCURACY, OK
-from personalrm.results.labels import NOT_APPLICABLE, method_label
+from personalrm.results.comparisons import ACCURACY
+from personalrm.results.labels import NOT_APPLICABLE, OK, method_label
 from personalrm.results.main_table import OUTAGE_SHARE
 from personalrm.results.main_table_text import OUTAGE_MARK
 from personalrm.results.table_formats import EMPTY, plain

@@ -28,7 +28,7 @@ from personalrm.results.comparison_sheets import (
     Sheet,
     sums_of,
 )
-from personalrm.results.labels import NOT_APPLICABLE, k_rank, method_rank
+from personalrm.results.labels import DOES_NOT_APPLY, NO_ANSWERS, NOT_APPLICABLE, NOT_RUN, OK, k_rank, method_rank
 from personalrm.results.main_table import PERCENT_DIGITS
 
 if TYPE_CHECKING:
@@ -38,9 +38,8 @@ Value = str | int | float | bool | None
 P_DIGITS = 6
 """Significant digits of a p-value: the smallest ones do not become 0."""
 
-OK, NOT_RUN, NO_ANSWERS, NOTHING_COMMON = "ok", "not run", "no answers", "nothing in common"
-"""Why a comparison has numbers or none: a side is not among the verdicts; the provider answered nothing of a side;
-no judgment has a verdict on both sides."""
+NOTHING_COMMON = "nothing in common"
+"""Status of a comparison of which no judgment has a verdict on both sides; for the others see `labels.OK`."""
 
 COUNTS: tuple[str, ...] = (
     "n_users",
@@ -54,8 +53,6 @@ COUNTS: tuple[str, ...] = (
 NUMBERS: tuple[str, ...] = ("difference", "ci_low", "ci_high", "p_value", "p_mcnemar", "p_logit")
 COMPARED: tuple[str, ...] = ("status", *COUNTS, *NUMBERS, "outage")
 """What `compare` says of two cells."""
-NO_VERDICTS = "no verdicts"
-"""A cell in which every user failed."""
 ACCURACY: tuple[str, ...] = ("accuracy", "accuracy_low", "accuracy_high")
 CELL_COLUMNS: tuple[str, ...] = ("cell", "cell_users", "cell_judgments", *ACCURACY, "cell_outage")
 """What `describe_cell` says of one cell."""
@@ -145,15 +142,18 @@ def compare(sheet: Sheet, first: Key, second: Key, *, seed: int, n_resamples: in
     ours, theirs = sheet.cells.get(first), sheet.cells.get(second)
     empty: dict[str, Value] = dict.fromkeys(COUNTS, 0) | dict.fromkeys(NUMBERS, None)
     if ours is None or theirs is None:
-        return {"status": NOT_RUN, **empty, "outage": any(cell.outage for cell in (ours, theirs) if cell)}
+        held = [cell for cell in (ours, theirs) if cell]
+        status = NOT_RUN if all(cell.applies for cell in held) else DOES_NOT_APPLY
+        return {"status": status, **empty, "outage": any(cell.outage for cell in held)}
     paired = _common_draws(ours, theirs)
     row = empty | _counts(sheet, paired, ours.asked | theirs.asked)
     row |= {"status": NOTHING_COMMON, "outage": ours.outage or theirs.outage}
+    states = {ours.state, theirs.state}
+    for why in (DOES_NOT_APPLY, NO_ANSWERS):
+        if why in states:
+            return row | {"status": why}
     if not row["n_judgments"]:
-        answered = all(cell.answered or not cell.n_judgments for cell in (ours, theirs))
-        return row if answered else row | {"status": NO_ANSWERS}
-    if not (ours.answered and theirs.answered):
-        return row | {"status": NO_ANSWERS}
+        return row
     own_seed = seed_of(seed, *first, *second)
     return row | {"status": OK} | _difference(sheet, paired, own_seed, n_resamples)
 
@@ -219,7 +219,7 @@ def describe_cell(sheet: Sheet, key: Key, *, seed: int, n_resamples: int) -> dic
         return {"cell": NOT_RUN, "cell_users": 0, "cell_judgments": 0, "cell_outage": False}
     judged = (cell.right >= 0).any(axis=0)
     row: dict[str, Value] = {
-        "cell": OK if cell.answered else NO_ANSWERS if cell.n_judgments else NO_VERDICTS,
+        "cell": cell.state,
         "cell_users": np.unique(sheet.user_of[judged]).size,
         "cell_judgments": cell.n_judgments,
         "cell_outage": cell.outage,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from personalrm.records import BASELINE
-from personalrm.results.comparisons import OK, method_parts
+from personalrm.results.comparisons import method_parts
 from personalrm.results.demographic_groups import LEAST_USERS, OTHERS
 from personalrm.results.demographics_table import question_label
 from personalrm.results.figure_style import (
@@ -22,7 +22,7 @@ from personalrm.results.figure_style import (
     write_line,
     write_note,
 )
-from personalrm.results.labels import ALL, NOT_APPLICABLE, VERDICT_LABELS, method_label
+from personalrm.results.labels import ALL, NOT_APPLICABLE, OK, VERDICT_LABELS, method_label
 from personalrm.results.main_figure_layout import CHANCE, DARK_FIRST, MARKERS, Color
 from personalrm.results.main_table_text import OUTAGE_MARK
 from personalrm.results.table_formats import table_rows

@@ -13,10 +13,6 @@ from personalrm.results.comparison_text import dataset_note, headings_of, outage
 from personalrm.results.comparisons import (
     ACCURACY,
     CELL_COLUMNS,
-    NO_ANSWERS,
-    NO_VERDICTS,
-    NOT_RUN,
-    OK,
     Value,
     key_order,
     largest_k,
@@ -25,7 +21,7 @@ from personalrm.results.comparisons import (
     read_table,
 )
 from personalrm.results.demographic_groups import LEAST_USERS, OTHERS, SURVEY, UNSAID, Facts, Groups, groups_of
-from personalrm.results.labels import NOT_APPLICABLE
+from personalrm.results.labels import DOES_NOT_APPLY, NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, NOT_RUN, OK
 from personalrm.results.main_table import OUTAGE_SHARE
 from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
@@ -36,7 +32,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DEMOGRAPHICS_CAPTION = "Accuracy by survey group, type of conversation and turn"
-WITHOUT_SURVEY = "not applicable"
 METHODS: tuple[str, ...] = ("default", "both")
 GROUP_COLUMNS: tuple[str, ...] = (*ROW_KEY, "question", "group", *CELL_COLUMNS)
 GROUP_NAMES: tuple[str, ...] = (*ROW_KEY, "question", "group", "cell")
@@ -80,7 +75,7 @@ def demographics_table(
         questions = groups_of(sheet, facts)
         keys = sorted(_shown(sheet, methods), key=lambda key: key_order(key, model_order))
         if not any(facts[dataset, user].survey for user in sheet.users):
-            rows.append(_nothing(dataset, WITHOUT_SURVEY if sheet.users else NOT_RUN))
+            rows.append(_nothing(dataset, DOES_NOT_APPLY if sheet.users else NOT_RUN))
         rows += [row for question in questions for key in keys for row in _rows(sheet, key, question)]
     kinds = dict.fromkeys(GROUP_COLUMNS, "float64") | dict.fromkeys(GROUP_NAMES, "str")
     table = pd.DataFrame(rows, columns=list(GROUP_COLUMNS))
@@ -119,8 +114,9 @@ def _group(sheet: Sheet, key: Key, places: NDArray[np.bool_]) -> dict[str, Value
     cell = sheet.cells[key]
     right, judged = cell.by_user(sheet.user_of, places)
     total, errors = int(judged.sum()), int((cell.outcome[:, places] == PROVIDER_ERROR).sum())
+    nothing = NO_VERDICTS if cell.applies else DOES_NOT_APPLY
     row: dict[str, Value] = {
-        "cell": OK if errors < total else NO_ANSWERS if total else NO_VERDICTS,
+        "cell": OK if errors < total else NO_ANSWERS if total else nothing,
         "cell_users": int((judged.sum(axis=1) > 0).sum()),
         "cell_judgments": total,
         "cell_outage": errors > OUTAGE_SHARE * total,
@@ -171,8 +167,8 @@ def demographics_notes(table: pd.DataFrame) -> list[str]:
         "source counts them.",
         "Many groups are looked at, without adjustment: some intervals leave the others by chance.",
     ]
-    if bool((table["cell"] == WITHOUT_SURVEY).any()):
-        notes.append(f"{WITHOUT_SURVEY}: the data set has no survey.")
+    if bool((table["cell"] == DOES_NOT_APPLY).any()):
+        notes.append(f"{DOES_NOT_APPLY}: the data set has no survey, or the method applies to none of its users.")
     if bool((table["cell"] == NOT_RUN).any()):
         notes.append(f"{NOT_RUN}: the data set has no verdicts.")
     return notes + outage_note(table.rename(columns={"cell_outage": "outage"}))

@@ -18,8 +18,6 @@ from personalrm.results.comparison_text import (
 from personalrm.results.comparisons import (
     COMPARED,
     COUNTS,
-    NOT_RUN,
-    OK,
     Value,
     compare,
     default_of,
@@ -28,7 +26,8 @@ from personalrm.results.comparisons import (
     p_digits,
     read_table,
 )
-from personalrm.results.labels import NOT_APPLICABLE, method_rank
+from personalrm.results.labels import NOT_APPLICABLE, NOT_RUN, OK, method_rank
+from personalrm.results.main_table_text import exempt_note
 from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import Block, plain, table_rows
 
@@ -136,4 +135,4 @@ def differences_notes(table: pd.DataFrame) -> list[str]:
             f"Rows without a number: {NOT_RUN}: one of the two is not among the verdicts; no answers: the provider "
             "answered nothing of one; nothing in common: no judgment has a verdict by both."
         )
-    return notes + outage_note(table)
+    return notes + exempt_note(table["status"]) + outage_note(table)

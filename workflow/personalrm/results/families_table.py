@@ -19,7 +19,6 @@ from personalrm.results.comparisons import (
     CELL_COLUMNS,
     COMPARED,
     COUNTS,
-    NOT_RUN,
     Value,
     compare,
     default_of,
@@ -29,7 +28,8 @@ from personalrm.results.comparisons import (
     method_parts,
     p_digits,
 )
-from personalrm.results.labels import NOT_APPLICABLE
+from personalrm.results.labels import NOT_APPLICABLE, NOT_RUN
+from personalrm.results.main_table_text import exempt_note
 from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import Block, plain, table_rows
 
@@ -143,4 +143,4 @@ def families_notes(table: pd.DataFrame) -> list[str]:
     ]
     if bool((table[["cell", "default_cell", "status"]] == NOT_RUN).any(axis=None)):
         notes.append(f"{NOT_RUN}: the model is listed in the run, and the verdicts are not there.")
-    return notes + outage_note(table)
+    return notes + exempt_note(table["cell"]) + outage_note(table)

@@ -33,6 +33,10 @@ VERDICT_LABELS: dict[str, str] = {
 NOT_APPLICABLE = "-"
 """Stands in a table for a model or a `k` that the method does not use."""
 
+OK, NOT_RUN, DOES_NOT_APPLY, NO_VERDICTS, NO_ANSWERS = "ok", "not run", "not applicable", "no verdicts", "no answers"
+"""What a row or cell of a table holds: a number; or none, because nothing of it is among the verdicts, the method
+applies to none of its users, no user has a verdict, or the provider answered nothing."""
+
 ALL = "all"
 """Stands in a table for `k` = all context pairs of a user."""
 

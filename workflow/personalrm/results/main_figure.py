@@ -24,7 +24,7 @@ from personalrm.results.figure_style import (
     write_line,
     write_note,
 )
-from personalrm.results.labels import METHOD_LABELS, NOT_APPLICABLE, method_label
+from personalrm.results.labels import DOES_NOT_APPLY, METHOD_LABELS, NOT_APPLICABLE, method_label
 from personalrm.results.main_figure_layout import (
     CHANCE,
     NO_MODEL_MARKER,
@@ -39,6 +39,7 @@ from personalrm.results.main_figure_layout import (
     styles_of,
     variants_of,
 )
+from personalrm.results.main_table_text import exempt_note
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -190,6 +191,9 @@ def _numbers(axes: Axes, point: Point | None, y: float, k: str) -> None:
     missing = point is None or math.isnan(point.accuracy)
     if point is None:
         value = "not run"
+    elif point.status == DOES_NOT_APPLY:
+        # It does not for any k, and takes the room of one.
+        value, k = DOES_NOT_APPLY, NOT_APPLICABLE
     elif missing:
         value = "no result"
     else:
@@ -233,7 +237,7 @@ def _legend(figure: Figure, styles: Mapping[Series, Style], labels: Mapping[str,
 def main_caption(table: pd.DataFrame) -> str:
     """What the main figure shows, with numbers of users, pairs and judgments, and what the intervals are."""
     sizes = []
-    for dataset, rows in table.groupby("dataset", sort=False):
+    for dataset, rows in table[table["status"] != DOES_NOT_APPLY].groupby("dataset", sort=False):
         users, pairs, judgments = (_span(rows[column]) for column in ("n_users", "n_pairs", "n_judgments"))
         sizes.append(f"{dataset}: {users} users, {pairs} test pairs, {judgments} judgments a row")
     marked = any(point.outage for point in points_of(table))
@@ -243,6 +247,7 @@ def main_caption(table: pd.DataFrame) -> str:
         f"{'; '.join(sizes)}. k is the number of the user's context pairs that the profile was made from. Thick "
         "line: 95 % interval from a bootstrap that resamples users. Thin line: the paper's 95 % interval, which "
         "treats all judgments as independent. Dashed: chance. Dotted: always choosing the longer answer."
+        + "".join(f" {note[0].upper()}{note[1:]}" for note in exempt_note(table["status"]))
         + (" (!): more than 1 % of the judgments are provider errors; not a result." if marked else "")
     )
 

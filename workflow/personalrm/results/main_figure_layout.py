@@ -56,6 +56,7 @@ class Point(NamedTuple):
     clustered: tuple[float, float]
     independent: tuple[float, float]
     outage: bool
+    status: str
 
     @property
     def line(self) -> Line:
@@ -100,6 +101,7 @@ def points_of(table: pd.DataFrame) -> list[Point]:
                 clustered=(float(row["ci_low"]), float(row["ci_high"])),
                 independent=(float(row["ci_low_independent"]), float(row["ci_high_independent"])),
                 outage=is_outage({str(name): value for name, value in row.items()}),
+                status=str(row["status"]),
             )
         )
     return points

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from personalrm.files import stable_hash
-from personalrm.records import OUTCOMES
-from personalrm.results.labels import METHOD_ORDER, k_rank, method_rank
+from personalrm.records import EXEMPT, OUTCOMES
+from personalrm.results.labels import DOES_NOT_APPLY, METHOD_ORDER, NO_ANSWERS, NO_VERDICTS, OK, k_rank, method_rank
 from personalrm.results.scores import ROW_KEY
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ ACCURACY_COLUMNS: tuple[str, ...] = (
 )
 FAILURE_COLUMNS: tuple[str, ...] = OUTCOMES[2:]
 CALL_SUMS: tuple[str, ...] = ("calls", "tokens_in", "tokens_out")
+NAMES: tuple[str, ...] = (*ROW_KEY, "status")
 COLUMNS: tuple[str, ...] = (
     *ROW_KEY,
     *COUNT_COLUMNS,
@@ -38,6 +39,7 @@ COLUMNS: tuple[str, ...] = (
     "draw_sd",
     *CALL_SUMS,
     "cost_usd_list",
+    "status",
 )
 WHOLE_NUMBERS: tuple[str, ...] = (*COUNT_COLUMNS, *FAILURE_COLUMNS, "n_draws", *CALL_SUMS)
 
@@ -68,6 +70,7 @@ def main_table(
     """The main table (paper, table 3, with what the paper leaves out), columns `COLUMNS`.
 
     One row for each `ROW_KEY` of `verdicts`, ordered by data set, method, variant, judge, profile and k.
+    `status` is "ok", or why there is no accuracy (`row_status`).
     Percentages: `accuracy`, its bounds, `accuracy_user_mean`, `share_first`, `draw_sd`; rounded to 4 digits.
 
     - accuracy: right judgments over all judgments, whatever went wrong with the others; the mean over draws
@@ -116,7 +119,7 @@ def row_order(row: Mapping[str, Value], method_order: Sequence[str], model_order
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     """Whole numbers stay whole where some are missing, and the rest of the numbers are floats."""
-    kinds = {column: "str" if column in ROW_KEY else "float64" for column in COLUMNS}
+    kinds = {column: "str" if column in NAMES else "float64" for column in COLUMNS}
     return table.astype(kinds | dict.fromkeys(WHOLE_NUMBERS, "Int64"))
 
 
@@ -125,6 +128,7 @@ def _judgments(group: pd.DataFrame, seed: int, n_resamples: int) -> dict[str, Va
     judged = group[group["pair_id"].notna()]
     outcomes = outcome_counts(judged)
     row: dict[str, Value] = {
+        "status": row_status(group),
         "n_users": int(judged["user_id"].nunique()),
         "n_pairs": int(judged["pair_id"].nunique()),
         "n_judgments": len(judged),
@@ -132,9 +136,17 @@ def _judgments(group: pd.DataFrame, seed: int, n_resamples: int) -> dict[str, Va
         "share_first": share_first(judged),
     }
     row |= {outcome: outcomes[outcome] for outcome in FAILURE_COLUMNS}
-    if row["provider_error"] == len(judged):
+    if row["status"] != OK:
         return row
     return row | _accuracy(count_right(judged), seed, n_resamples)
+
+
+def row_status(group: pd.DataFrame) -> str:
+    """Whether the verdicts of a row hold a number, or why none; not applicable: to none of its users."""
+    judged = group["pair_id"].notna()
+    if not judged.any():
+        return DOES_NOT_APPLY if (group["status"] == EXEMPT).all() else NO_VERDICTS
+    return NO_ANSWERS if (group.loc[judged, "outcome"] == "provider_error").all() else OK
 
 
 def outcome_counts(judged: pd.DataFrame) -> dict[str, int]:
@@ -202,7 +214,7 @@ def read_main_table(path: Path) -> pd.DataFrame:
 
     # Ids may read "NA" or "1e5": they stay text, and only an empty field is a missing number.
     text = pd.read_csv(path, dtype="str", keep_default_na=False)
-    numbers = [column for column in COLUMNS if column not in ROW_KEY]
+    numbers = [column for column in COLUMNS if column not in NAMES]
     text[numbers] = text[numbers].mask(text[numbers] == "")
     return _typed(text)
 
@@ -221,7 +233,7 @@ def gaps(verdicts: pd.DataFrame) -> list[str]:
         if missing.empty:
             continue
         reasons = missing.groupby("status", observed=True)["user_id"].nunique()
-        counts = ", ".join(f"{count} {status}" for status, count in reasons.items())
+        counts = ", ".join(f"{count} {str(status).replace('_', ' ')}" for status, count in reasons.items())
         name = " / ".join(str(part) for part in key)
         notes.append(f"{name}: no verdict for {counts} of {group['user_id'].nunique()} users.")
     return notes

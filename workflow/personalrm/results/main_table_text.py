@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from personalrm.results.labels import METHOD_LABELS, NOT_APPLICABLE, method_label
+from personalrm.results.labels import DOES_NOT_APPLY, METHOD_LABELS, NOT_APPLICABLE, method_label
 from personalrm.results.main_table import FAILURE_COLUMNS, OUTAGE_SHARE, is_outage
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 
@@ -18,6 +18,8 @@ OUTAGE_MARK = "(!)"
 
 def _accuracy(row: Mapping[str, object]) -> str:
     """Accuracy, its clustered interval, and a mark where an outage spoils it: `61.97 [57.2, 66.0]`."""
+    if row["status"] == DOES_NOT_APPLY:
+        return DOES_NOT_APPLY
     text = plain(row["accuracy"])
     if text != EMPTY:
         bounds = [plain(row[bound]) for bound in ("ci_low", "ci_high")]
@@ -88,6 +90,15 @@ def main_blocks(table: pd.DataFrame, labels: Mapping[str, str] = METHOD_LABELS) 
     return Block("Accuracy", first, n_names), Block("Outcomes and cost", second, n_names)
 
 
+def exempt_note(statuses: pd.Series[str]) -> list[str]:
+    """What "not applicable" means, where a row says so."""
+    text = (
+        f"{DOES_NOT_APPLY}: the method applies to none of the row's users, for want of a survey, a planted taste, a "
+        "level A or verdicts as text; their rows in the verdict files say which."
+    )
+    return [text] if bool((statuses == DOES_NOT_APPLY).any()) else []
+
+
 def main_notes(table: pd.DataFrame, evaluated: str = "all") -> list[str]:
     """What a reader of the main table must know. `evaluated` is the config's `evaluate_users`."""
     notes = [
@@ -108,6 +119,7 @@ def main_notes(table: pd.DataFrame, evaluated: str = "all") -> list[str]:
         if evaluated == "all"
         else "Users: those of the level-A part test; of data sets without level A, all."
     )
+    notes += exempt_note(table["status"])
     if any(is_outage(row) for row in table_rows(table)):
         notes.append(
             f"{OUTAGE_MARK}: more than {OUTAGE_SHARE:.0%} of the judgments are provider errors. The accuracy is "

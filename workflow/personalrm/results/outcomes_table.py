@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from personalrm.records import OUTCOMES
 from personalrm.results.comparison_text import dataset_note, headings_of, outage_note, shown_names
 from personalrm.results.comparisons import percent
-from personalrm.results.labels import METHOD_ORDER
-from personalrm.results.main_table import is_outage, outcome_counts, row_order
-from personalrm.results.main_table_text import OUTAGE_MARK
+from personalrm.results.labels import DOES_NOT_APPLY, METHOD_ORDER
+from personalrm.results.main_table import NAMES, is_outage, outcome_counts, row_order, row_status
+from personalrm.results.main_table_text import OUTAGE_MARK, exempt_note
 from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 OUTCOMES_CAPTION = "What became of the judgments"
 COUNTS: tuple[str, ...] = ("n_users", "users_without_verdict", "n_judgments", *OUTCOMES)
 SHARES: tuple[str, ...] = tuple(f"share_{outcome}" for outcome in OUTCOMES)
-OUTCOME_COLUMNS: tuple[str, ...] = (*ROW_KEY, *COUNTS, *SHARES, "outage")
+OUTCOME_COLUMNS: tuple[str, ...] = (*NAMES, *COUNTS, *SHARES, "outage")
 Value = str | int | float | bool | None
 
 
 def outcomes_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = ()) -> pd.DataFrame:
     """Counts of each outcome by row of the main table, in its order; columns `OUTCOME_COLUMNS`.
 
+    `status` as in the main table.
     Shares are percent of all judgments of the row, empty where it has none. `n_users` are those with a judgment,
     `users_without_verdict` those whose rows hold none in any draw. `outage`: more than 1 % provider errors, as in the
     main table.
@@ -41,7 +42,7 @@ def outcomes_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = ()) -
     for key, group in verdicts.groupby(list(ROW_KEY), observed=True):
         rows.append({**dict(zip(ROW_KEY, map(str, key), strict=True)), **_counted(group)})
     rows.sort(key=lambda row: row_order(row, METHOD_ORDER, model_order))
-    kinds = dict.fromkeys(ROW_KEY, "str") | dict.fromkeys(COUNTS, "Int64") | dict.fromkeys(SHARES, "float64")
+    kinds = dict.fromkeys(NAMES, "str") | dict.fromkeys(COUNTS, "Int64") | dict.fromkeys(SHARES, "float64")
     return pd.DataFrame(rows, columns=list(OUTCOME_COLUMNS)).astype(kinds | {"outage": "bool"})
 
 
@@ -50,6 +51,7 @@ def _counted(group: pd.DataFrame) -> dict[str, Value]:
     counts, total = outcome_counts(judged), len(judged)
     n_users = int(judged["user_id"].nunique())
     row: dict[str, Value] = {
+        "status": row_status(group),
         "n_users": n_users,
         "users_without_verdict": int(group["user_id"].nunique()) - n_users,
         "n_judgments": total,
@@ -80,7 +82,7 @@ def _shown(row: Mapping[str, object], outcome: str) -> str:
     """`12 (3.4 %)`, and a mark at provider errors that spoil the row."""
     share = row[f"share_{outcome}"]
     if plain(share) == EMPTY:
-        return EMPTY
+        return DOES_NOT_APPLY if row["status"] == DOES_NOT_APPLY else EMPTY
     text = f"{plain(row[outcome])} ({float(str(share)):.1f} %)"
     return f"{text} {OUTAGE_MARK}" if outcome == "provider_error" and row["outage"] else text
 
@@ -92,5 +94,6 @@ def outcomes_notes(table: pd.DataFrame) -> list[str]:
         "Judgments of all users and draws, in each order of showing (or of both together); shares are of all of them. "
         "Correct: the answer that the user chose. Only correct counts for accuracy; the rest counts as not right.",
         "Without verdict: users whose rows hold no judgment at all (a failed or empty profile, or a failed job).",
+        *exempt_note(table["status"]),
         *outage_note(table),
     ]

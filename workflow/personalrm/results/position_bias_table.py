@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from personalrm.results.comparison_text import bounds, dataset_note, headings_of, outage_note, shown_names
-from personalrm.results.comparisons import NO_ANSWERS, NO_VERDICTS, OK, percent
-from personalrm.results.labels import METHOD_ORDER
-from personalrm.results.main_table import count_right, is_outage, outcome_counts, row_order, share_first
+from personalrm.results.comparisons import percent
+from personalrm.results.labels import DOES_NOT_APPLY, METHOD_ORDER, OK
+from personalrm.results.main_table import count_right, is_outage, outcome_counts, row_order, row_status, share_first
 from personalrm.results.main_table_text import OUTAGE_MARK
 from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import Block, plain, table_rows
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 POSITION_CAPTION = "Position bias: what the order of showing does to a verdict"
-SINGLE = "not applicable"
-"""Status of verdicts on both orders together, which name no position."""
+SINGLE = DOES_NOT_APPLY
+"""Status of verdicts on both orders together, which name no position, and of methods that do not apply."""
 NONE_STATED = "no position named"
 COUNTS: tuple[str, ...] = ("n_users", "n_judgments", "n_stated", "n_both_orders")
 SHARES: tuple[str, ...] = (
@@ -38,8 +38,8 @@ Value = str | int | float | bool | None
 def position_bias_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = ()) -> pd.DataFrame:
     """One row for each row of the main table, in its order; columns `POSITION_COLUMNS`, shares in percent.
 
-    - status: "ok"; "not applicable" for a single verdict on both orders; "no verdicts", "no answers" or
-      "no position named" where there is nothing to count.
+    - status: "ok"; "not applicable" for a single verdict on both orders, and where the method does not apply;
+      "no verdicts", "no answers" or "no position named" where there is nothing to count.
     - share_first: as in the main table, of `n_stated` verdicts; 50 is no bias. ci_low, ci_high: 95 %, with
       users as clusters (`statistics.cluster_interval`).
     - same_response, same_position: of the `n_both_orders` pairs (times draws) judged in both orders, how often the two
@@ -56,14 +56,14 @@ def position_bias_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = 
     rows: list[dict[str, Value]] = []
     for key, group in verdicts.groupby(list(ROW_KEY), observed=True):
         row: dict[str, Value] = dict(zip(ROW_KEY, map(str, key), strict=True))
-        rows.append(row | _biased(group[group["pair_id"].notna()]))
+        rows.append(row | _biased(group[group["pair_id"].notna()], row_status(group)))
     rows.sort(key=lambda row: row_order(row, METHOD_ORDER, model_order))
     kinds = dict.fromkeys((*ROW_KEY, "status"), "str") | dict.fromkeys(COUNTS, "Int64")
     kinds |= dict.fromkeys(SHARES, "float64") | {"outage": "bool"}
     return pd.DataFrame(rows, columns=list(POSITION_COLUMNS)).astype(kinds)
 
 
-def _biased(judged: pd.DataFrame) -> dict[str, Value]:
+def _biased(judged: pd.DataFrame, status: str) -> dict[str, Value]:
     """Status, counts and shares of one row."""
     from personalrm.results.statistics import cluster_interval
 
@@ -78,7 +78,7 @@ def _biased(judged: pd.DataFrame) -> dict[str, Value]:
         "outage": is_outage({"n_judgments": len(judged), "provider_error": errors}),
     }
     if stated.empty:
-        return row | {"status": _why_nothing(len(judged), errors, len(single))}
+        return row | {"status": status if status != OK else NONE_STATED if len(single) else SINGLE}
     firsts = (stated["said"] == "first").groupby(stated["user_id"], observed=True).agg(["sum", "count"])
     found = cluster_interval(firsts["sum"], firsts["count"])
     row |= {"status": OK, "share_first": share_first(single)}
@@ -89,14 +89,6 @@ def _biased(judged: pd.DataFrame) -> dict[str, Value]:
         "accuracy_chosen_second": _accuracy(single[swapped]),
     }
     return row | _between_orders(single[~swapped], single[swapped])
-
-
-def _why_nothing(n_judgments: int, errors: int, n_single: int) -> str:
-    if not n_judgments:
-        return NO_VERDICTS
-    if errors == n_judgments:
-        return NO_ANSWERS
-    return NONE_STATED if n_single else SINGLE
 
 
 def _accuracy(judged: pd.DataFrame) -> float | None:
@@ -168,5 +160,8 @@ def position_bias_notes(table: pd.DataFrame) -> list[str]:
         "Accuracy, chosen first and second: where the answer that the user chose stood in the prompt.",
     ]
     if bool((table["status"] == SINGLE).any()):
-        notes.append(f"{SINGLE}: one verdict on both orders together, which names no position.")
+        notes.append(
+            f"{SINGLE}: one verdict on both orders together, which names no position; or the method itself does not "
+            "apply (see the main table)."
+        )
     return notes + outage_note(table)

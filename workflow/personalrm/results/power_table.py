@@ -10,10 +10,7 @@ import numpy as np
 from personalrm.results.comparison_sheets import JUDGE, METHOD, Key, Sheet, sheets_of
 from personalrm.results.comparison_text import dataset_note, headings_of, outage_note, shown_names
 from personalrm.results.comparisons import (
-    NO_ANSWERS,
-    NOT_RUN,
     NOTHING_COMMON,
-    OK,
     PairedSums,
     default_of,
     key_order,
@@ -21,8 +18,8 @@ from personalrm.results.comparisons import (
     paired_sums,
     percent,
 )
-from personalrm.results.labels import NOT_APPLICABLE
-from personalrm.results.main_table_text import OUTAGE_MARK
+from personalrm.results.labels import DOES_NOT_APPLY, NO_ANSWERS, NOT_APPLICABLE, NOT_RUN, OK
+from personalrm.results.main_table_text import OUTAGE_MARK, exempt_note
 from personalrm.results.power_gains import Gain, gains_for
 from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
@@ -113,6 +110,8 @@ def _row(sheet: Sheet, key: Key, gains: Sequence[Gain], answers_to: str | None) 
     reported = gains_for(gains, method_parts(key[METHOD])[0], answers_to)
     row |= {"n_gains": len(reported), "gains": "; ".join(gain.label for gain in reported)}
     row["outage"] = cell.outage or (default is not None and default.outage)
+    if not cell.applies:
+        return row | {"status": DOES_NOT_APPLY}
     if default is None:
         return row
     sums = paired_sums(sheet, key, default.key)
@@ -195,4 +194,4 @@ def power_notes(table: pd.DataFrame) -> list[str]:
         notes.append(f"{ALL_EQUAL}: the difference is the same for all, so that its error cannot be told.")
     if bool((table["status"] == NOT_RUN).any()):
         notes.append(f"{NOT_RUN}: no verdicts of the data set, or none of Default. Nothing is assumed in their place.")
-    return notes + outage_note(table)
+    return notes + exempt_note(table["status"]) + outage_note(table)

@@ -16,7 +16,7 @@ from personalrm.methods import METHODS
 from personalrm.results.benchmark_reported import limits_of, reported_set
 from personalrm.results.comparison_sheets import JUDGE, METHOD, PROFILE, VARIANT, K, Key, Sheet
 from personalrm.results.comparisons import method_parts
-from personalrm.results.labels import ALL, NOT_APPLICABLE
+from personalrm.results.labels import ALL, NOT_APPLICABLE, OK
 from personalrm.results.reported_numbers import NO_MODEL, NOT_STATED, ReportedNumber, ServedModel
 
 COMPARABLE, NOT_COMPARABLE, NOT_RUN = "comparable", "not comparable", "not run"
@@ -179,6 +179,6 @@ def _mismatch(key: Key, method: str, variant: str) -> str:
 
 def _spoilt(sheet: Sheet, key: Key) -> str:
     cell = sheet.cells[key]
-    if not cell.n_judgments or not cell.answered:
-        return "no answers"
+    if cell.state != OK:
+        return cell.state
     return "more than 1 % provider errors" if cell.outage else ""

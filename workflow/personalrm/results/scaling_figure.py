@@ -18,7 +18,15 @@ from personalrm.results.figure_style import (
     write_line,
     write_note,
 )
-from personalrm.results.labels import ALL, NOT_APPLICABLE, VERDICT_LABELS, method_label, method_rank
+from personalrm.results.labels import (
+    ALL,
+    DOES_NOT_APPLY,
+    NOT_APPLICABLE,
+    NOT_RUN,
+    VERDICT_LABELS,
+    method_label,
+    method_rank,
+)
 from personalrm.results.main_figure_layout import CHANCE, DARK_FIRST, MARKERS, Color
 from personalrm.results.main_table_text import OUTAGE_MARK
 from personalrm.results.scaling_table import FLAGS, shown_slope
@@ -61,6 +69,15 @@ def panels_of(table: pd.DataFrame) -> dict[Panel, dict[str, list[Row]]]:
     return panels
 
 
+def inapplicable(panels: Mapping[Panel, Mapping[str, Sequence[Row]]]) -> list[Panel]:
+    """Panels whose methods apply to no user: they are not drawn."""
+    return [
+        panel
+        for panel, lines in panels.items()
+        if all(row["status"] == DOES_NOT_APPLY for rows in lines.values() for row in rows)
+    ]
+
+
 def scaling_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
     """Lines with bands over context pairs; rows of panels are data sets, columns judges; slopes beneath each panel.
 
@@ -68,11 +85,12 @@ def scaling_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
         table: the table of scaling (`scaling_table.scaling_table` or `read_scaling_table`).
         title_note: text under the title, e.g. what run this is.
     """
-    panels = panels_of(table)
+    left_out = inapplicable(panels_of(table))
+    panels = {panel: lines for panel, lines in panels_of(table).items() if panel not in left_out}
     rows = list(dict.fromkeys(panel[:3] for panel in panels)) or [("", "", "")]
     judges = list(dict.fromkeys(panel[3] for panel in panels)) or [""]
     bases = sorted({base for lines in panels.values() for base in lines}, key=method_rank)
-    looks, limits = _looks(bases), _limits(table)
+    looks, limits, alone = _looks(bases), _limits(table), bool(left_out) and not panels
     below = AXIS_INCHES + LINE_INCHES * (len(bases) + 2)
     each = HEAD_INCHES + PANEL_HEIGHT + below
     width = LEFT_INCHES + len(judges) * (PANEL_INCHES + GAP_INCHES)
@@ -81,9 +99,11 @@ def scaling_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
     for number, row in enumerate(rows):
         bottom = height - TOP_INCHES - (number + 1) * each + below
         for place, judge in enumerate(judges):
+            if (*row, judge) in left_out:
+                continue
             left = LEFT_INCHES + place * (PANEL_INCHES + GAP_INCHES)
             axes = figure.add_axes((left / width, bottom / height, PANEL_INCHES / width, PANEL_HEIGHT / height))
-            _panel(axes, panels.get((*row, judge), {}), looks, limits)
+            _panel(axes, panels.get((*row, judge), {}), looks, limits, DOES_NOT_APPLY if alone else NOT_RUN)
             write_note(axes, _head(row, judge, rows), (0, 1), (0, 8), TEXT_SIZE, weight="bold")
             if place == 0:
                 axes.set_ylabel("accuracy, % of judgments", fontsize=SMALL_SIZE + 0.5, color=INK)
@@ -125,8 +145,9 @@ def _head(row: tuple[str, str, str], judge: str, rows: Sequence[tuple[str, str, 
 
 
 def _panel(
-    axes: Axes, lines: Mapping[str, Sequence[Row]], looks: Mapping[str, Look], limits: tuple[float, float]
+    axes: Axes, lines: Mapping[str, Sequence[Row]], looks: Mapping[str, Look], limits: tuple[float, float], empty: str
 ) -> None:
+    """Lines, ticks and legend of a panel; `empty` stands in one without lines."""
     axes.set_ylim(limits)
     step = 5 if limits[1] - limits[0] <= 50 else 10
     axes.set_yticks(range(step * math.ceil(limits[0] / step), math.floor(limits[1]) + 1, step))
@@ -137,7 +158,7 @@ def _panel(
         axes.spines[side].set_visible(False)
     if not lines:
         axes.set_xticks([])
-        write_note(axes, "not run", (0.5, 0.5), (0, 0), TEXT_SIZE, color=SOFT, align="center")
+        write_note(axes, empty, (0.5, 0.5), (0, 0), TEXT_SIZE, color=SOFT, align="center")
         return
     _ticks(axes, [row for rows in lines.values() for row in rows])
     axes.set_xlabel("context pairs", fontsize=SMALL_SIZE + 0.5, color=INK, labelpad=1)
@@ -215,6 +236,10 @@ def _line(axes: Axes, rows: Sequence[Row], look: Look, shift: float) -> None:
 
 def _legend(axes: Axes, line: int, base: str, rows: Sequence[Row], look: Look) -> None:
     """A method's slope and smallest k beneath the panel, behind its marker."""
+    name = method_label(base).removeprefix("SynthesizeMe: ").partition(" (")[0].replace("demonstrations", "demos")
+    if all(row["status"] == DOES_NOT_APPLY for row in rows):
+        _entry(axes, line, (name, DOES_NOT_APPLY, ""), look)
+        return
     slope = shown_slope(rows[0]).replace("-", "−")
     if slope == EMPTY:
         slope = "no slope (one k)" if len(rows) == 1 else "no slope"
@@ -223,7 +248,6 @@ def _legend(axes: Axes, line: int, base: str, rows: Sequence[Row], look: Look) -
     missing = [str(row["k"]) for row in rows if math.isnan(_number(row, "accuracy"))]
     parts += [f"no result: {', '.join(missing)}"] if missing else []
     parts += [OUTAGE_MARK] if any(row["outage"] for row in rows) else []
-    name = method_label(base).removeprefix("SynthesizeMe: ").partition(" (")[0].replace("demonstrations", "demos")
     _entry(axes, line, (name, slope, " · ".join(parts)), look)
 
 
@@ -247,13 +271,15 @@ def _entry(
 def scaling_caption(table: pd.DataFrame) -> str:
     """What the figure shows, with numbers of users and what the bands are."""
     sizes = []
-    for dataset, rows in table.groupby("dataset", sort=False):
+    for dataset, rows in table[table["status"] != DOES_NOT_APPLY].groupby("dataset", sort=False):
         low, high = int(rows["n_users"].min()), int(rows["n_users"].max())
         draws = int(rows["n_draws"].max())
         sizes.append(
             f"{dataset}: {low:,}{'' if low == high else f'-{high:,}'} users, up to {draws} draw{'s' * (draws > 1)} of "
             "context pairs. "
         )
+    panels = panels_of(table)
+    left_out = [_head(panel[:3], panel[3], [other[:3] for other in panels]) for panel in inapplicable(panels)]
     spoilt = bool(table[list(FLAGS)].any(axis=None))
     return (
         "Accuracy of judges with their own profiles against the number of the user's context pairs that the profile "
@@ -262,5 +288,6 @@ def scaling_caption(table: pd.DataFrame) -> str:
         + "".join(sizes)
         + "Points per pair: slope of accuracy by weighted least squares, users resampled. First k above Default: the "
         "smallest k whose interval of the paired difference to Default lies above 0."
+        + (f" Left out, as {DOES_NOT_APPLY}: {'; '.join(left_out)}." if left_out else "")
         + (f" {OUTAGE_MARK}: more than 1 % provider errors (at hollow points); not a result." if spoilt else "")
     )

@@ -12,9 +12,9 @@ from personalrm.errors import DataError
 from personalrm.records import UserData, read_records
 from personalrm.results.comparison_sheets import JUDGE, PROFILE, Cell, K, Key, Sheet, sheets_of
 from personalrm.results.comparison_text import bounds, dataset_note, headings_of, outage_note, probability, shown_names
-from personalrm.results.comparisons import NUMBERS, OK, Value, accuracy_of, compare, default_of, key_order, read_table
-from personalrm.results.labels import ALL, NOT_APPLICABLE, k_rank
-from personalrm.results.main_table_text import OUTAGE_MARK
+from personalrm.results.comparisons import NUMBERS, Value, accuracy_of, compare, default_of, key_order, read_table
+from personalrm.results.labels import ALL, DOES_NOT_APPLY, NOT_APPLICABLE, OK, k_rank
+from personalrm.results.main_table_text import OUTAGE_MARK, exempt_note
 from personalrm.results.scaling_slope import slope_of
 from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
@@ -189,16 +189,18 @@ def scaling_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
     spoilt = set(table.loc[table["outage"], list(ROW_KEY[:K])].itertuples(index=False, name=None))
     points, slopes = [], []
     for row in table_rows(table):
-        names = shown_names(row, columns)
+        names, nothing = shown_names(row, columns), row["status"] == DOES_NOT_APPLY
         mark, spoilt_default = (f" {OUTAGE_MARK}" if row[flag] else "" for flag in FLAGS)
         difference = bounds(row, "difference", "ci_low", "ci_high", signed=True)
         difference = difference if row["status"] == OK else str(row["status"])
+        accuracy = bounds(row, "accuracy", "accuracy_low", "accuracy_high", signed=False) + mark
+        pairs = plain(row["context_pairs"])
         points.append(
             names
-            | {"Context pairs": f"{float(str(row['context_pairs'])):.4g}", "Users": plain(row["n_users"])}
+            | {"Context pairs": pairs if pairs == EMPTY else f"{float(pairs):.4g}", "Users": plain(row["n_users"])}
             | {"Below k": plain(row["users_below_k"]), "Judgments": plain(row["n_judgments"])}
             | {"Draws": plain(row["n_draws"])}
-            | {"Accuracy % [95 % CI]": bounds(row, "accuracy", "accuracy_low", "accuracy_high", signed=False) + mark}
+            | {"Accuracy % [95 % CI]": DOES_NOT_APPLY if nothing else accuracy}
             | {"Default %": plain(row["default_accuracy"]) + spoilt_default}
             | {"Difference [95 % CI]": difference + (mark or spoilt_default)}
             | {"p": probability(row["p_value"])}
@@ -210,7 +212,7 @@ def scaling_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
             names
             | dict.fromkeys(("Users", "Users left out"), EMPTY)
             | dict(zip(("Users", "Users left out"), (plain(row[name]) for name in users), strict=False))
-            | {"Points per pair [95 % CI]": slope + mark}
+            | {"Points per pair [95 % CI]": DOES_NOT_APPLY if nothing else slope + mark}
             | {"Smallest k above Default": EMPTY if row["smallest_k"] == NOT_APPLICABLE else str(row["smallest_k"])}
         )
         if shown not in slopes:
@@ -248,4 +250,5 @@ def scaling_notes(table: pd.DataFrame) -> list[str]:
     ]
     if len(few):
         notes.insert(-1, "Below k: users with fewer context pairs than k; their profiles have all of theirs.")
-    return notes + outage_note(table.assign(outage=table["outage"] | table["default_outage"]))
+    spoilt = table.assign(outage=table["outage"] | table["default_outage"])
+    return notes + exempt_note(table["status"]) + outage_note(spoilt)

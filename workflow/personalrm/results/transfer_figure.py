@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from personalrm.results.comparison_text import shown_accuracy
-from personalrm.results.comparisons import OK
 from personalrm.results.figure_style import (
     INK,
     SMALL_SIZE,
@@ -23,7 +22,7 @@ from personalrm.results.figure_style import (
     write_line,
     write_note,
 )
-from personalrm.results.labels import method_label
+from personalrm.results.labels import DOES_NOT_APPLY, NOT_RUN, OK, method_label
 from personalrm.results.main_table_text import OUTAGE_MARK
 from personalrm.results.table_formats import table_rows
 from personalrm.results.transfer_table import OWN, shown_transfer
@@ -56,6 +55,12 @@ def panels_of(table: pd.DataFrame) -> dict[Panel, dict[tuple[str, str], Row]]:
     return panels
 
 
+def inapplicable(panels: Mapping[Panel, Mapping[tuple[str, str], Row]]) -> list[Panel]:
+    """Panels whose method applies to no user, in any cell that was run: they are not drawn."""
+    held = {panel: {str(row["cell"]) for row in cells.values()} for panel, cells in panels.items()}
+    return [panel for panel, states in held.items() if DOES_NOT_APPLY in states <= {DOES_NOT_APPLY, NOT_RUN}]
+
+
 def transfer_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
     """Two maps side by side for each data set, method, variant and k: rows are profile models, columns judges.
 
@@ -63,8 +68,10 @@ def transfer_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
         table: the table of transfer (`transfer_table.transfer_table` or `read_transfer_table`).
         title_note: text under the title, e.g. what run this is.
     """
-    panels = panels_of(table)
+    left_out = inapplicable(panels_of(table))
+    panels = {panel: cells for panel, cells in panels_of(table).items() if panel not in left_out}
     judges, profiles = _models(table, "judge_model"), _models(table, "profile_model")
+    empty = "no transfer was run" if not left_out else f"{DOES_NOT_APPLY}: see the caption"
     wide, tall = max(len(judges), 2) * CELL_WIDTH, max(len(profiles), 1) * CELL_HEIGHT
     width = NAME_INCHES + 2 * wide + GAP_INCHES + EDGE_INCHES
     names = LINE_POINTS * max([_wrapped(judge).count("\n") + 1 for judge in judges], default=1)
@@ -98,7 +105,7 @@ def transfer_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
                 )
                 _note(axes, "profile by ↓   judge →", (0, 0), (-10, 6), SMALL_SIZE, color=SOFT, align="right")
     write_line(figure, "Profiles of one model shown to another judge", 0.14, TITLE_SIZE, INK, weight="bold")
-    write_line(figure, title_note or ("" if panels else "no transfer was run"), 0.38, TEXT_SIZE, SOFT)
+    write_line(figure, title_note or ("" if panels else empty), 0.38, TEXT_SIZE, SOFT)
     return figure
 
 
@@ -218,7 +225,8 @@ def _cell(axes: Axes, place: tuple[int, int], colour: tuple[float, float, float,
 
 def transfer_caption(table: pd.DataFrame) -> str:
     """What the figure shows, with numbers of users and what the intervals are."""
-    run = table[table["cell"] == OK]
+    run, panels = table[table["cell"] == OK], panels_of(table)
+    left_out = [_head(panel, list(panels)) for panel in inapplicable(panels)]
     sizes = []
     for dataset, rows in run.groupby("dataset", sort=False):
         low, high = int(rows["cell_users"].min()), int(rows["cell_users"].max())
@@ -229,5 +237,6 @@ def transfer_caption(table: pd.DataFrame) -> str:
         "below, white none. In brackets: 95 % intervals from a bootstrap that resamples users. "
         + "".join(sizes)
         + "Grey: no number, and why. own: the judge's own profile."
+        + (f" Left out, as {DOES_NOT_APPLY}: {'; '.join(left_out)}." if left_out else "")
         + (f" {OUTAGE_MARK}: more than 1 % provider errors; not a result." if bool(table["outage"].any()) else "")
     )

@@ -20,15 +20,14 @@ from personalrm.results.comparisons import (
     CELL_COLUMNS,
     COMPARED,
     COUNTS,
-    NOT_RUN,
-    OK,
     Value,
     compare,
     describe_cell,
     key_order,
     read_table,
 )
-from personalrm.results.labels import NOT_APPLICABLE
+from personalrm.results.labels import NOT_APPLICABLE, NOT_RUN, OK
+from personalrm.results.main_table_text import exempt_note
 from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import Block, plain, table_rows
 
@@ -51,7 +50,7 @@ def transfer_table(
 
     Every pair of a profile model and a judge model of that method is a row, in every data set, run or not.
 
-    - cell: "ok", "not run", "no verdicts" (all users failed) or "no answers" (provider errors only).
+    - cell: "ok", "not run", "not applicable", "no verdicts" (all users failed) or "no answers" (provider errors only).
     - accuracy with bounds: percent, as in the main table.
     - status, counts, difference ..: to the judge's own profiles on the same judgments (`comparisons.compare`); status
       is "own" where the profile is the judge's own, "not run" also where the judge has no profiles of its own.
@@ -144,4 +143,4 @@ def transfer_notes(table: pd.DataFrame) -> list[str]:
         notes.append("There is no transfer among the verdicts.")
     if bool((table["cell"] == NOT_RUN).any()):
         notes.append("not run: the pair of models is not among the verdicts of this run.")
-    return notes + outage_note(table)
+    return notes + exempt_note(table["cell"]) + outage_note(table)

@@ -10,8 +10,8 @@ import numpy as np
 from personalrm.records import OUTCOMES
 from personalrm.results.comparison_sheets import Cell, Codes, Floats, Key, Sheet, sheets_of, sums_of
 from personalrm.results.comparison_text import HEADINGS, outage_note, shown_names
-from personalrm.results.comparisons import NO_ANSWERS, NO_VERDICTS, OK, default_of, key_order, paired_sums
-from personalrm.results.labels import NOT_APPLICABLE
+from personalrm.results.comparisons import default_of, key_order, paired_sums
+from personalrm.results.labels import DOES_NOT_APPLY, NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, OK
 from personalrm.results.main_table import OUTAGE_SHARE, PERCENT_DIGITS
 from personalrm.results.main_table_text import OUTAGE_MARK
 from personalrm.results.scores import ROW_KEY
@@ -41,7 +41,8 @@ ROWS_IN_PRINT = 100
 def users_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = ()) -> pd.DataFrame:
     """One row for each user of each row of the main table, by data set and user; columns `USER_COLUMNS`.
 
-    - status: "ok"; "no verdicts" where the user's rows hold none; "no answers" for provider errors only.
+    - status: "ok"; "not applicable" where the method does not apply to the user; "no verdicts" where the user's rows
+      hold none for another reason; "no answers" for provider errors only.
     - accuracy: percent, the mean over draws, as in the main table; empty where nothing was answered.
     - correct .. provider_error: judgments of each outcome, all draws together.
     - difference: accuracy less that of `default` in points on the `n_compared` judgments that both have, draws matched
@@ -79,11 +80,12 @@ def _cell_rows(sheet: Sheet, cell: Cell) -> pd.DataFrame:
     }
     errors = counts["provider_error"]
     answered = errors < total
+    without = np.where(cell.exempt[asked], DOES_NOT_APPLY, NO_VERDICTS)
     difference, compared = _to_default(sheet, cell.key)
     rows: dict[str, object] = {
         **dict(zip(ROW_KEY, cell.key, strict=True)),
         "user_id": np.array(sheet.users, dtype=object)[asked],
-        "status": np.where(answered, OK, np.where(total > 0, NO_ANSWERS, NO_VERDICTS)),
+        "status": np.where(answered, OK, np.where(total > 0, NO_ANSWERS, without)),
         "n_pairs": _pairs_of(sheet, cell)[asked],
         "n_judgments": total,
         "n_draws": (judged > 0).sum(axis=1),

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from personalrm.judge import JudgeSettings, VerdictMode, fitted
+from personalrm.judge import JudgeSettings, Shown, VerdictMode, fitted
 from personalrm.llm.types import LanguageModel
 from personalrm.methods import MethodUse, decide_without_model, parse_method, visible_part
 from personalrm.prompting import load_prompt
 from personalrm.recording import Recorder
 from personalrm.records import (
     BASELINE,
+    EXEMPT,
+    Absent,
     CallRef,
     JudgedUser,
     PreferencePair,
@@ -59,23 +61,30 @@ def judge_without_model(users: Sequence[UserData], out: Path, specs: Sequence[st
     write_records(out, rows)
 
 
+def _shown(user: UserData, use: MethodUse, mode: VerdictMode, profile: Profile | None) -> Shown | Absent:
+    """What the judge is shown of a user, or why the user is not judged. What cannot apply to a user is said first."""
+    method = use.method
+    if method.judge.text_only and mode != "text":
+        return Absent(EXEMPT, f"{method.name} reads no log-probabilities (verdicts: text)")
+    if profile is not None and profile.status != "ok":
+        return Absent(profile.status, profile.reason)
+    shown = method.show(visible_part(user), profile)
+    if shown is None and not method.learns:
+        return Absent(EXEMPT, f"{method.name} has nothing to show of this user")
+    if not pairs_of(user, use):
+        return Absent("empty", user.excluded or "no test pairs")
+    return shown or Absent("empty", "no context pairs")
+
+
 async def judge_user(
     port: LanguageModel, user: UserData, use: MethodUse, settings: JudgeSettings, profile: Profile | None
 ) -> JudgedUser:
     """Verdicts of one method on one user's pairs, or why there are none."""
     row = _row(user, use, settings.mode, port.spec.name, profile)
-    if profile is not None and profile.status != "ok":
-        return row.model_copy(update={"status": profile.status, "reason": profile.reason})
-    pairs = pairs_of(user, use)
-    if not pairs:
-        return row.model_copy(update={"status": "empty", "reason": user.excluded or "no test pairs"})
-    judge = use.method.judge
-    if judge.text_only and settings.mode != "text":
-        reason = f"{use.method.name} does not apply: it reads no log-probabilities (verdicts: text)"
-        return row.model_copy(update={"status": "empty", "reason": reason})
-    shown = use.method.show(visible_part(user), profile)
-    if shown is None:
-        return row.model_copy(update={"status": "empty", "reason": f"{use.method.name} does not apply to this user"})
+    shown = _shown(user, use, settings.mode, profile)
+    if isinstance(shown, Absent):
+        return row.model_copy(update=shown._asdict())
+    pairs, judge = pairs_of(user, use), use.method.judge
     whole = len(shown.demonstrations)
     shown = fitted(shown, pairs, settings, port.spec, judge.messages)
     if len(shown.demonstrations) < whole:

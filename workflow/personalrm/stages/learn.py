@@ -15,7 +15,16 @@ from personalrm.memory import MemorySettings, remember
 from personalrm.parts import N_PARTS
 from personalrm.profile import ProfileSettings, context_subset, learn_profile
 from personalrm.recording import Recorder
-from personalrm.records import PreferencePair, Profile, UserData, UserTraces, read_records, write_records
+from personalrm.records import (
+    EXEMPT,
+    Absent,
+    PreferencePair,
+    Profile,
+    UserData,
+    UserTraces,
+    read_records,
+    write_records,
+)
 from personalrm.stages.runner import Job, each_user, evaluated_users, refuse_outage
 from personalrm.stages.settings import bootstrap_settings, draws_for, learned_settings
 from personalrm.variants import parse_variant
@@ -56,7 +65,7 @@ async def learn_traces(
     )
 
 
-def used_by_theta(config: Config, variant: str, user: UserData) -> str | None:
+def used_by_theta(config: Config, variant: str, user: UserData) -> Absent | None:
     """Why a user has no row in a variant whose Theta was found on users of the same data set; None where there is
     one."""
     name = parse_variant(variant).theta
@@ -64,8 +73,8 @@ def used_by_theta(config: Config, variant: str, user: UserData) -> str | None:
     if optimiser is None or user.dataset not in (optimiser.datasets or config.datasets):
         return None
     if user.level_a is None:
-        return f"not applicable: {user.dataset} has no level A to keep Theta's users apart"
-    return f"Theta {name} was found on the train users" if user.level_a == "train" else None
+        return Absent(EXEMPT, f"{user.dataset} has no level A to keep Theta's users apart")
+    return Absent("empty", f"Theta {name} was found on the train users") if user.level_a == "train" else None
 
 
 async def _remember_all(
@@ -106,13 +115,12 @@ async def profile_stage(job: Job, *, users: Path, traces: Path, out: Path, model
         for draw in draws_for(job.config, k):
 
             async def work(user: UserData, draw: int = draw) -> Profile:
-                seen = used_by_theta(job.config, variant, user)
-                shown = user.model_copy(update={"pairs": (), "excluded": seen}) if seen else user
-                return await learn_profile(counted, shown, known[user.user_id], k, draw, settings)
+                absent = used_by_theta(job.config, variant, user)
+                return await learn_profile(counted, user, known[user.user_id], k, draw, settings, absent=absent)
 
             rows += await each_user(people, work, f"profile {model} k={k} draw={draw}")
     reason = next((row.reason for row in rows if row.status == "failed"), None)
-    learned = (row.status == "failed" for row in rows if row.status != "empty")
+    learned = (row.status == "failed" for row in rows if row.status in ("ok", "failed"))
     refuse_outage(learned, "profiles", job.config.max_failed_share, reason)
     # A search that lost verdicts to the provider may have another winner.
     refuse_outage(counted.lost(), "calls", job.config.max_failed_share)
