@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,16 @@ def scores_of(folder: Path, *cells: tuple[Cell, Said]) -> Scores:
     return Scores(
         main_table(verdicts, calls, seed=1, n_resamples=N), differences_table(verdicts, seed=1, n_resamples=N), verdicts
     )
+
+
+def test_the_pool_came_out_and_its_folds_were_judged(tmp_path: Path) -> None:
+    pools = {"d": ["d-fold1", "d-fold2"]}
+    cells = [(default(dataset=fold), {"u": text, "v": text}) for fold, text in (("d-fold1", "11"), ("d-fold2", "0"))]
+    folds = scores_of(tmp_path, *cells)
+    pool = folds.main.iloc[:1].assign(dataset="d")
+    scores = replace(folds, main=pd.concat([pool, folds.main]), pools=pools)
+    assert list(scores.judged["dataset"]) == ["d-fold1", "d-fold2"]
+    assert list(scores.compared["dataset"]) == ["d"]
 
 
 def came_out(scores: Scores) -> str:

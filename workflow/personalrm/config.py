@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from personalrm.analysis.settings import AnalysisSettings
 from personalrm.benchmark.settings import Dataset
+from personalrm.folds import with_folds
 from personalrm.judge import PromptStyle, VerdictMode
 from personalrm.llm.batch_settings import BatchSettings
 from personalrm.llm.budget_settings import BudgetSettings
@@ -225,10 +226,8 @@ class Config(Section):
     def _dataset_names(cls, value: object) -> object:
         # A data set's name is its key; readers of one entry alone want it inside, too.
         if isinstance(value, dict) and isinstance(value.get("datasets"), dict):
-            named = {
-                k: {"name": k, "source": "local", **v} if isinstance(v, dict) else v
-                for k, v in value["datasets"].items()
-            }
+            entries = with_folds(value["datasets"]).items()
+            named = {k: {"name": k, "source": "local", **v} if isinstance(v, dict) else v for k, v in entries}
             return {**value, "datasets": named}
         return value
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from personalrm.benchmark.settings import ProcessedDataset
 from personalrm.config import Config
+from personalrm.folds import pools_of
 from personalrm.methods import METHODS, parse_method
 from personalrm.theta_settings import ThetaOptimiser
 from personalrm.variants import JSON, parse_variant
@@ -10,7 +12,8 @@ from personalrm.variants import JSON, parse_variant
 
 def cross_check(config: Config) -> list[str]:
     """Problems that no single key shows. Each begins with the path of the key."""
-    return [*_models(config), *_learners(config), *_thetas(config), *_methods(config), *_folders(config)]
+    checks = (_models, _learners, _thetas, _methods, _folders, _folds)
+    return [problem for check in checks for problem in check(config)]
 
 
 def _models(config: Config) -> list[str]:
@@ -92,6 +95,21 @@ def _methods(config: Config) -> list[str]:
         for spec in config.methods
         if parse_method(spec).method.judge.text_only and verdicts and not any("text" in modes for modes in verdicts)
     ]
+
+
+def _folds(config: Config) -> list[str]:
+    """Data sets in folds whose results could not be pooled, or under no name of their own."""
+    problems: list[str] = []
+    pools = pools_of(config.datasets)
+    for pool, folds in pools.items():
+        entry = config.datasets[folds[0]]
+        if pool in config.datasets:
+            problems.append(f"datasets.{folds[0]}.split: give folds alone; 'fold' and the names are made of it")
+        if isinstance(entry, ProcessedDataset) and entry.keep_splits:
+            problems.append(f"datasets.{pool}.split.folds: the released parts are kept; set keep_splits: false")
+    if pools and config.k != ["all"]:
+        problems.append(f"k: data sets in folds ({', '.join(pools)}) are judged with all context pairs; give [all]")
+    return problems
 
 
 def _folders(config: Config) -> list[str]:

@@ -108,6 +108,7 @@ rule table_cost:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
+        pools=POOLS,
         # No inputs: both grow while the run goes on, and a store may be shared by many runs.
         benchmarks=f"{RUN}/benchmarks",
         store=str(CONFIG.store),

@@ -28,6 +28,7 @@ rule table_differences:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
+        pools=POOLS,
         seed=CONFIG.statistics.seed,
         n_resamples=CONFIG.statistics.resamples,
         model_order=list(CONFIG.models),
@@ -129,6 +130,7 @@ if CONFIG.transfer_pairs:
             mem_mb=growing(4000),
             runtime=growing(60),
         params:
+            pools=POOLS,
             seed=CONFIG.statistics.seed,
             n_resamples=CONFIG.statistics.resamples,
             model_order=list(CONFIG.models),

@@ -119,7 +119,8 @@ rule table_power:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
-        datasets=list(CONFIG.datasets),
+        pools=POOLS,
+        datasets=COMPARED,
         answers_to={
             name: reported_set(entry) for name, entry in CONFIG.datasets.items()
         },
@@ -152,9 +153,10 @@ rule table_families:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
+        pools=POOLS,
         seed=CONFIG.statistics.seed,
         n_resamples=CONFIG.statistics.resamples,
-        datasets=list(CONFIG.datasets),
+        datasets=COMPARED,
         models=list(CONFIG.models),
     message:
         "Making the table of model families"
@@ -184,9 +186,10 @@ rule table_ablation:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
+        pools=POOLS,
         seed=CONFIG.statistics.seed,
         n_resamples=CONFIG.statistics.resamples,
-        datasets=list(CONFIG.datasets),
+        datasets=COMPARED,
         model_order=list(CONFIG.models),
     message:
         "Making the table of the ablation"

@@ -26,6 +26,8 @@ rule report:
     resources:
         mem_mb=growing(4000),
         runtime=growing(30),
+    params:
+        pools=POOLS,
     message:
         "Writing the report"
     script:

@@ -50,6 +50,7 @@ rule table_main:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
+        pools=POOLS,
         seed=CONFIG.statistics.seed,
         n_resamples=CONFIG.statistics.resamples,
         model_order=list(CONFIG.models),
@@ -82,6 +83,7 @@ rule figure_main:
         mem_mb=growing(2000),
         runtime=growing(30),
     params:
+        pools=POOLS,
         title_note=f"run {CONFIG.run}",
     message:
         "Drawing the main figure"

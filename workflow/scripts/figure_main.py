@@ -4,6 +4,7 @@
 |----------------------|---------------------------------------------------------------|
 | input.csv            | main.csv of `table_main`                                      |
 | params.title_note    | text under the title (optional), e.g. what data this is       |
+| params.pools         | data sets that were asked for in folds (optional): pools are drawn, their folds are not |
 | output.pdf, svg, png | the figure; all under one name                                |
 | output.caption       | its caption as plain text (optional)                          |
 """
@@ -16,6 +17,7 @@ from personalrm.results.figure_style import save_figure
 from personalrm.results.labels import METHOD_LABELS
 from personalrm.results.main_figure import main_caption, main_figure
 from personalrm.results.main_table import read_main_table
+from personalrm.results.pooling import pool_notes, without_folds
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 
 def main(snakemake: "Snakemake") -> None:
     """Draw and save the figure, and its caption where the rule asks for it."""
-    table = read_main_table(Path(snakemake.input.csv))
+    pools = snakemake.params.get("pools", {})
+    table = without_folds(read_main_table(Path(snakemake.input.csv)), pools)
     note = str(snakemake.params.get("title_note", ""))
     save_figure(
         main_figure(table, labels=METHOD_LABELS, title_note=note),
@@ -31,7 +34,7 @@ def main(snakemake: "Snakemake") -> None:
     )
     caption = snakemake.output.get("caption")
     if caption:
-        atomic_write_text(Path(caption), main_caption(table) + "\n")
+        atomic_write_text(Path(caption), " ".join([main_caption(table), *pool_notes(pools)]) + "\n")
 
 
 if "snakemake" in globals():

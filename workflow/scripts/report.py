@@ -9,6 +9,7 @@
 | input.tables       | html of all tables of the run, in the order of listing                           |
 | input.figures      | svg of all figures of the run; each caption beside it                            |
 | input.captions     | workflow/report/*.rst: captions of all that the workflow can make                |
+| params.pools       | data sets that were asked for in folds, each with its folds (optional)           |
 | output[0]          | report.html; opens offline                                                       |
 """
 
@@ -33,6 +34,7 @@ def main(snakemake: "Snakemake") -> None:
         read_main_table(Path(given.main)),
         read_differences_table(Path(given.differences)),
         read_frame(Path(given.verdicts)),
+        snakemake.params.get("pools", {}),
     )
     page = report_page(
         json.loads(Path(given.manifest).read_text(encoding="utf-8")),

@@ -13,6 +13,7 @@
 | params.models        | names of the config's models                                                   |
 | params.raters        | data set to the model that rates its pairs                                     |
 | params.asked         | the model that names axes and tags personas (None where none does)             |
+| params.pools         | data sets that were asked for in folds (optional)                              |
 | output.csv           | all columns of `cost_table.COST_COLUMNS`; dollars, seconds, percent            |
 | output.md, tex, html | the same for people; must stand beside the csv under the same name             |
 
@@ -26,6 +27,7 @@ from personalrm.results.cost_sources import analysis_calls, cached_tokens, filte
 from personalrm.results.cost_table import cost_table
 from personalrm.results.cost_text import COST_CAPTION, cost_blocks, cost_notes
 from personalrm.results.main_table import read_main_table
+from personalrm.results.pooling import without_pools
 from personalrm.results.scores import read_frame
 from personalrm.results.table_formats import write_table
 
@@ -43,7 +45,7 @@ def main(snakemake: "Snakemake") -> None:
     keys = sorted({*calls["key"].astype(str), *(call.ref.key for call in others)})
     table = cost_table(
         calls,
-        read_main_table(Path(files.main)),
+        without_pools(read_main_table(Path(files.main)), params.get("pools", {})),
         others=others,
         times=job_times(Path(params.benchmarks), list(params.models), dict(params.raters), params.asked),
         cached=cached_tokens(Path(params.store), keys),

@@ -6,6 +6,7 @@
 | params.seed          | seed of the bootstrap over users                                               |
 | params.n_resamples   | number of its resamples                                                        |
 | params.model_order   | models in the order of listing (optional)                                      |
+| params.pools         | data sets that were asked for in folds, each with its folds (optional)         |
 | output.csv           | all columns of `differences_table.DIFFERENCE_COLUMNS`; differences in points   |
 | output.md, tex, html | the same for people; must stand beside the csv under the same name             |
 """
@@ -19,6 +20,7 @@ from personalrm.results.differences_table import (
     differences_notes,
     differences_table,
 )
+from personalrm.results.pooling import pool_notes, pooled
 from personalrm.results.scores import read_frame
 from personalrm.results.table_formats import write_table
 
@@ -28,8 +30,9 @@ if TYPE_CHECKING:
 
 def main(snakemake: "Snakemake") -> None:
     """Compute the table and write its four formats."""
+    pools = snakemake.params.get("pools", {})
     table = differences_table(
-        read_frame(Path(snakemake.input.verdicts)),
+        pooled(read_frame(Path(snakemake.input.verdicts)), pools),
         seed=int(snakemake.params.seed),
         n_resamples=int(snakemake.params.n_resamples),
         model_order=list(snakemake.params.get("model_order", [])),
@@ -38,7 +41,7 @@ def main(snakemake: "Snakemake") -> None:
         table,
         Path(snakemake.output.csv).with_suffix(""),
         caption=DIFFERENCES_CAPTION,
-        notes=differences_notes(table),
+        notes=[*differences_notes(table), *pool_notes(pools)],
         blocks=differences_blocks(table),
     )
 

@@ -8,6 +8,7 @@
 | params.n_resamples | number of its resamples                                                      |
 | params.model_order | models in the order of listing (optional)                                    |
 | params.evaluated   | the config's `evaluate_users` (optional)                                     |
+| params.pools       | data sets that were asked for in folds, each with its folds (optional)       |
 | output.csv         | all columns of `main_table.COLUMNS`; percentages 0-100, list cost in dollars |
 | output.md, tex, html | the same for people; must stand beside the csv under the same name         |
 """
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from personalrm.results.main_table import gaps, main_table
 from personalrm.results.main_table_text import main_blocks, main_notes
+from personalrm.results.pooling import pool_notes, with_pools
 from personalrm.results.scores import read_frame
 from personalrm.results.table_formats import write_table
 
@@ -28,7 +30,9 @@ CAPTION = "Accuracy of personalised judges on the test pairs of each user (main 
 
 def main(snakemake: "Snakemake") -> None:
     """Compute the table and write its four formats."""
-    verdicts, calls = (read_frame(Path(path)) for path in (snakemake.input.verdicts, snakemake.input.calls))
+    pools = snakemake.params.get("pools", {})
+    frames = (read_frame(Path(path)) for path in (snakemake.input.verdicts, snakemake.input.calls))
+    verdicts, calls = (with_pools(frame, pools) for frame in frames)
     table = main_table(
         verdicts,
         calls,
@@ -40,7 +44,7 @@ def main(snakemake: "Snakemake") -> None:
         table,
         Path(snakemake.output.csv).with_suffix(""),
         caption=CAPTION,
-        notes=[*main_notes(table), *gaps(verdicts)],
+        notes=[*main_notes(table), *pool_notes(pools), *gaps(verdicts)],
         blocks=main_blocks(table),
     )
 

@@ -6,6 +6,7 @@
 | params.seed          | seed of the bootstrap over users                                               |
 | params.n_resamples   | number of its resamples                                                        |
 | params.model_order   | models in the order of listing (optional)                                      |
+| params.pools         | data sets that were asked for in folds, each with its folds (optional)         |
 | output.csv           | all columns of `transfer_table.TRANSFER_COLUMNS`; percent and points           |
 | output.md, tex, html | the same for people; must stand beside the csv under the same name             |
 """
@@ -13,6 +14,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from personalrm.results.pooling import pool_notes, pooled
 from personalrm.results.scores import read_frame
 from personalrm.results.table_formats import write_table
 from personalrm.results.transfer_table import TRANSFER_CAPTION, transfer_blocks, transfer_notes, transfer_table
@@ -23,8 +25,9 @@ if TYPE_CHECKING:
 
 def main(snakemake: "Snakemake") -> None:
     """Compute the table and write its four formats."""
+    pools = snakemake.params.get("pools", {})
     table = transfer_table(
-        read_frame(Path(snakemake.input.verdicts)),
+        pooled(read_frame(Path(snakemake.input.verdicts)), pools),
         seed=int(snakemake.params.seed),
         n_resamples=int(snakemake.params.n_resamples),
         model_order=list(snakemake.params.get("model_order", [])),
@@ -33,7 +36,7 @@ def main(snakemake: "Snakemake") -> None:
         table,
         Path(snakemake.output.csv).with_suffix(""),
         caption=TRANSFER_CAPTION,
-        notes=transfer_notes(table),
+        notes=[*transfer_notes(table), *pool_notes(pools)],
         blocks=transfer_blocks(table),
     )
 

@@ -29,6 +29,7 @@ def shares(value: tuple[float, float, float]) -> tuple[float, float, float]:
     return value
 
 
+MOST_FOLDS = 100
 Fold = tuple[Annotated[int, Field(strict=True, ge=1)], Annotated[int, Field(strict=True, ge=2)]]
 
 
@@ -40,7 +41,8 @@ class SplitSettings(BaseModel):
 
     `fold` [i, n] makes the i-th of n consecutive stretches of a user's pairs the test, and the fractions of context and
     validation share the rest: n data sets that differ by i alone have each pair as a test pair once. Learning then
-    also sees pairs that are newer than the test (our choice, for few pairs; the paper has one split).
+    also sees pairs that are newer than the test (our choice, for few pairs; the paper has one split). `folds` n, in the
+    config of a run, stands for these n data sets and has their results pooled (`personalrm.folds`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +50,16 @@ class SplitSettings(BaseModel):
     keep_together: KeepTogether = "conversation"
     # Left out where there is none: files made before there were folds stay as they are.
     fold: Fold | None = Field(default=None, exclude_if=lambda value: value is None)
+
+    folds: Annotated[int, Field(strict=True, ge=2, le=MOST_FOLDS)] | None = Field(
+        default=None, exclude_if=lambda value: value is None
+    )
+
+    @model_validator(mode="after")
+    def _check_folds(self) -> Self:
+        if self.folds is not None and (self.fold is None or self.fold[1] != self.folds):
+            raise ValueError("folds: stands alone, without fold, and only where no data set is named <name>-fold<i>")
+        return self
 
     @field_validator("fold")
     @classmethod

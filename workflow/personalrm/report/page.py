@@ -6,7 +6,7 @@ import base64
 import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,8 +14,10 @@ from markupsafe import Markup
 
 from personalrm.config import Config
 from personalrm.errors import DataError
+from personalrm.folds import Pools
 from personalrm.report.page_parts import asset, render
 from personalrm.report.summary import what_came_out, what_failed, what_was_not_run, what_was_run
+from personalrm.results.pooling import without_folds, without_pools
 from personalrm.results.table_formats import EMPTY
 from personalrm.stages.manifest import without_secrets
 
@@ -48,11 +50,23 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Scores:
-    """What the sentences are made from: the main table, the paired differences, and all verdicts made flat."""
+    """What the sentences are made from: the main table, the paired differences, and all verdicts made flat; and which
+    data sets were asked for in folds."""
 
     main: pd.DataFrame
     differences: pd.DataFrame
     verdicts: pd.DataFrame
+    pools: Pools = field(default_factory=dict)
+
+    @property
+    def judged(self) -> pd.DataFrame:
+        """The main table without pools, whose judgments are those of their folds again."""
+        return without_pools(self.main, self.pools)
+
+    @property
+    def compared(self) -> pd.DataFrame:
+        """The main table with pools in the place of their folds, as the differences have them."""
+        return without_folds(self.main, self.pools)
 
 
 def report_page(
@@ -83,9 +97,9 @@ def report_page(
         run=manifest["run"],
         style=asset("report.css"),
         summary=[
-            ("What was run", what_was_run(manifest, scores.main)),
-            ("What came out", what_came_out(scores.main, scores.differences)),
-            ("What failed or is missing", what_failed(scores.main, scores.differences, scores.verdicts)),
+            ("What was run", what_was_run(manifest, scores.judged)),
+            ("What came out", what_came_out(scores.compared, scores.differences)),
+            ("What failed or is missing", what_failed(scores.judged, scores.differences, scores.verdicts)),
         ],
         results=results,
         absent=what_was_not_run(config, [result.name for result in results], list(known)),

@@ -166,7 +166,7 @@ def _reference_lines(axes: Axes, points: Sequence[Point]) -> None:
     sides: list[Literal["left", "center", "right"]] = ["center"] if len(lines) == 1 else ["right", "left"]
     for (value, name, style), side in zip(sorted(lines), sides, strict=True):
         axes.axvline(value, color=INK, linestyle=style, linewidth=1.3, zorder=1.5)
-        shift = {"left": -3, "center": 0, "right": 3}[side]
+        shift = {"left": 3, "center": 0, "right": -3}[side]
         _note(axes, name, ((value - low) / (high - low), 0), (shift, 4), align=side)
 
 
