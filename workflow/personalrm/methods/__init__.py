@@ -42,7 +42,7 @@ ALL_STAGES = ("bootstrap", "search", "persona", "rebootstrap", "search_persona")
 
 @dataclass(frozen=True)
 class Method:
-    """One method. `show` returns None where it does not apply to a user.
+    """One method. `show` returns None where it does not apply to a user, or one that `learns` has no pairs to show.
 
     `stages` names the profile stages whose responses the method's results rest on, `prompts` the prompt files that it
     uses beside the judge's; `learns` says that it reads the user's votes although it needs no profile. `judge` says how
