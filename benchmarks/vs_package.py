@@ -37,6 +37,7 @@ from parity.sides import SEED, Found, Items, Users, run_ours, run_package, with_
 from proxy import CountingProxy
 from support.scripted_server import ScriptedServer
 
+from personalrm.api.models import usual_learning
 from personalrm.datasets import LocalDataset
 from personalrm.files import atomic_write_text
 from personalrm.results.statistics import cluster_bootstrap, paired_cluster_difference
@@ -137,8 +138,11 @@ def options_of(model: str, candidates: int, max_tokens: int) -> tuple[dict[str, 
         return shared, shared
     # The package's own limit of an answer, 8,192 tokens, is the model's whole window.
     judged = {"context_length": WINDOW, "prompts": "compact", "verdicts": ["logprob"]}
-    learned = {"bootstrap": {"max_tokens": 40}, "persona": {"max_tokens": 64}}
-    return shared | {"max_tokens": max_tokens}, shared | {"model_options": judged, "learn": learned}
+    # As with a model that the library serves itself: one candidate after another, and one label after another, so that
+    # each finds the last one's prefix in the server's cache.
+    learned = usual_learning(model) | {"search": {"parallel_candidates": 1}}
+    one = {"num_workers": 1, "num_workers_bootstrap": 1}
+    return shared | {"max_tokens": max_tokens}, shared | one | {"model_options": judged, "learn": learned}
 
 
 def run_child(users: Users, url: str, folder: Path, variant: str, options: Mapping[str, Any]) -> Found:
