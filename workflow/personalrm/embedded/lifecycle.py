@@ -116,7 +116,7 @@ def _read_state(path: Path) -> State | None:
 
 
 def _server_of(state: State) -> Owner:
-    return Owner(int(str(state["pid"])), float(str(state["create_time"])))
+    return Owner(int(str(state["pid"])), str(state["created"]))
 
 
 def _works(state: State) -> bool:

@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import platform
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -112,7 +111,7 @@ class Budget:
         mine = ledger.setdefault(self._process, {"usd": {}})
         left = mine["usd"].get(self._identity, 0.0) + usd
         mine["usd"][self._identity] = left
-        mine["until"] = max(mine.get("until", 0.0), time.time() + self._lasts_s)
+        mine["until"] = max(mine.get("until", 0.0), self._now() + self._lasts_s)
         if left < _LEAST:
             del mine["usd"][self._identity]
         if not mine["usd"]:
@@ -142,7 +141,24 @@ class Budget:
             return {}
         except ValueError as error:
             raise StoreError(f"{self._path} is no ledger of a budget; remove it while no job runs") from error
-        return {process: line for process, line in kept.items() if process == self._process or _lives(process, line)}
+        return {
+            process: line for process, line in kept.items() if process == self._process or self._lives(process, line)
+        }
+
+    def _lives(self, process: str, line: Mapping[str, Any]) -> bool:
+        """Whether the process that wrote a line may still have calls in flight."""
+        from personalrm.embedded.owner import Owner
+
+        host, _, owner = process.partition("|")
+        if host == platform.node():
+            return Owner.parse(owner).process() is not None
+        return bool(self._now() < line["until"])
+
+    def _now(self) -> float:
+        """Unix seconds by the ledger's file system: machines share that of a server, and may differ in their own."""
+        lock = self._path.with_suffix(".lock")
+        lock.touch()
+        return lock.stat().st_mtime
 
 
 def _sum(lines: list[dict[str, float]], identity: str | None) -> float:
@@ -154,13 +170,3 @@ def _this_process() -> str:
     from personalrm.embedded.owner import Owner
 
     return str(Owner.of(os.getpid()))
-
-
-def _lives(process: str, line: Mapping[str, Any]) -> bool:
-    """Whether the process that wrote a line may still have calls in flight."""
-    from personalrm.embedded.owner import Owner
-
-    host, _, owner = process.partition("|")
-    if host == platform.node():
-        return Owner.parse(owner).process() is not None
-    return bool(time.time() < line["until"])
