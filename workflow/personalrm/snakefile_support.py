@@ -22,6 +22,7 @@ from personalrm.config_load import config_hash, load_config, merged_yaml, write_
 from personalrm.embedded.owner import OWNER_ENV, Owner
 from personalrm.errors import ConfigError, EmbeddedModelError
 from personalrm.files import atomic_write_text, canonical_json
+from personalrm.llm.budget import lift, passed
 from personalrm.plan import Plan, read_k
 from personalrm.preflight import Needs, missing
 from personalrm.stages.settings import analysis_fingerprint, filter_fingerprint, fingerprint, theta_fingerprint
@@ -139,12 +140,6 @@ def runtime_dir() -> Path:
     return (STATE / "servers").absolute()
 
 
-def mark_owner() -> None:
-    """Note which process holds Snakemake's lock from now on."""
-    mark = {"host": socket.gethostname(), "owner": str(Owner.of(os.getpid()))}
-    atomic_write_text(STATE / "owner.json", canonical_json(mark))
-
-
 def clear_stale_lock() -> None:
     """Remove Snakemake's lock files if the run that held them was killed, so that the same command can go on.
 
@@ -184,6 +179,19 @@ def settle_times(folder: str | Path) -> None:
         for path in ahead[moment]:
             with suppress(OSError):
                 os.utime(path, ns=(settled, settled))
+
+
+def begin_run(config: Config) -> None:
+    """Note which process holds Snakemake's lock from now on, and that its jobs may try what the budget still has."""
+    mark = {"host": socket.gethostname(), "owner": str(Owner.of(os.getpid()))}
+    atomic_write_text(STATE / "owner.json", canonical_json(mark))
+    lift(config.store, config.run)
+
+
+def say_budget(config: Config) -> None:
+    """Say last, and once, which budget a run came to the end of: each of its jobs says so in its own log."""
+    for message in passed(config.store, config.run):
+        sys.stderr.write(f"personalrm: {message}\n")
 
 
 def end_run() -> None:

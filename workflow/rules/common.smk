@@ -68,7 +68,7 @@ def growing(amount, batches_of=lambda wildcards: None):
 
 
 onstart:
-    support.mark_owner()
+    support.begin_run(CONFIG)
     try:
         support.preflight(CONFIG, workflow.dag.needrun_jobs())
     except PersonalRMError as error:
@@ -81,3 +81,4 @@ onsuccess:
 
 onerror:
     support.end_run()
+    support.say_budget(CONFIG)
