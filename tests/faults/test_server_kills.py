@@ -23,11 +23,13 @@ from support.projects import Project, embedded_project, server_pids
 
 from personalrm.llm.store import ResponseStore
 
+from .conftest import soon
+
 pytestmark = pytest.mark.embedded
 
 TABLE = "results/real/tables/main.csv"
-CALLS = 40
-"""Of the whole project; more, by the answers that come."""
+CALLS = 25
+"""Of a whole run, at least; how many it takes hangs on the answers."""
 POINTS = [random.Random(number).randrange(2, CALLS) for number in range(4)]
 SERVER = "personalrm.embedded.server"
 
@@ -91,17 +93,32 @@ def test_a_killed_server_is_started_again_by_the_job_that_asks_it(tmp_path: Path
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("point", [0, *POINTS])
 def test_a_server_killed_at_any_point_costs_no_answer(tmp_path: Path, point: int) -> None:
     """At 0 it is not ready yet: the job fails, and is retried."""
-    project = embedded_project(tmp_path / "work")
+    project = embedded_project(tmp_path / "work", methods=["default", "persona"])
     process = project.start(TABLE, *(("--retries", "0") if point else ()))
     wait(process, lambda: len(answers(project)) >= point and servers(project))
     for server in servers(project):
         server.kill()
     kept = answers(project)
-    assert process.wait(timeout=600) == 0
+    assert process.wait(timeout=1200) == 0
     is_whole(project, kept)
     before = project.tables()
     project.snakemake("--forceall", TABLE, cores=1)
     assert project.tables() == before
+
+
+@pytest.mark.full
+def test_ctrl_c_ends_the_server_with_the_run_which_goes_on(tmp_path: Path) -> None:
+    project = embedded_project(tmp_path / "work", methods=["default"], learn={"models": ["smollm2-135m"]})
+    process = project.start(TABLE)
+    wait(process, lambda: len(answers(project)) >= 2)
+    alive = [*servers(project), *psutil.Process(process.pid).children(recursive=True)]
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=soon()) == 1
+    assert psutil.wait_procs(alive, timeout=soon())[1] == []
+    kept = answers(project)
+    project.snakemake(TABLE)
+    is_whole(project, kept)
