@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import platform
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -27,6 +28,8 @@ POLL_S = 0.2
 """How often a call that waits for money looks whether other processes gave some back."""
 _LEAST = 1e-9
 """Dollars that sums of prices may be wrong by."""
+
+log = logging.getLogger("personalrm.llm")
 
 Ledger = dict[str, dict[str, Any]]
 """By process: until when its line counts for other machines, and dollars in flight by model identity."""
@@ -65,6 +68,7 @@ class Budget:
         self._idle = asyncio.Event()
         self._turn = asyncio.Lock()
         self._freed = asyncio.Event()
+        self._told = False
 
     @asynccontextmanager
     async def paying(self, estimate_usd: float) -> AsyncIterator[None]:
@@ -76,12 +80,7 @@ class Budget:
         made then, by whatever job, until the limit is another one or `lift` is called.
         """
         try:
-            async with self._turn:
-                while not self._reserve(estimate_usd):
-                    self._freed.clear()
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(POLL_S):
-                            await self._freed.wait()
+            await self._room_for(estimate_usd)
         except BudgetExceeded:
             if self._paying:
                 await self._idle.wait()
@@ -96,6 +95,18 @@ class Budget:
             self._paying -= 1
             if not self._paying:
                 self._idle.set()
+
+    async def _room_for(self, estimate_usd: float) -> None:
+        """Set a price aside as soon as it fits; one call of this process looks for room at a time."""
+        async with self._turn:
+            while not self._reserve(estimate_usd):
+                if not self._told:
+                    log.info("model %s: calls wait for those in flight, which hold what the budget has", self._name)
+                    self._told = True
+                self._freed.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(POLL_S):
+                        await self._freed.wait()
 
     def _reserve(self, estimate_usd: float) -> bool:
         """Set a price aside; False if there is no room yet. Raises BudgetExceeded if there will be none."""
