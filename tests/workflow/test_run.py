@@ -142,7 +142,8 @@ def test_workers_and_row_order_change_no_byte(tmp_path: Path) -> None:
             project.config["datasets"]["people"]["shards"] = 2
             for model in project.config["models"].values():
                 model["max_concurrency"] = cores
-            write_votes(project.folder / "votes.jsonl", quickstart_votes(), shuffle=shuffle)
+            votes = [{**vote, "user_id": f"{vote['user_id']} Zoë"} for vote in quickstart_votes()]
+            write_votes(project.folder / "votes.jsonl", votes, shuffle=shuffle)
             elsewhere = {} if cores == 1 else ELSEWHERE
             project.snakemake(cores=cores, PYTHONHASHSEED=str(cores), **elsewhere)
             runs.append(project.tables())
