@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from collections import Counter
@@ -59,6 +60,11 @@ def wait_for_calls(server: ScriptedServer, count: int, process: subprocess.Popen
     while server.count < count and process.poll() is None and time.monotonic() < end:
         time.sleep(0.02)
     assert process.poll() is None, "the run ended before it could be disturbed"
+
+
+def soon(seconds: float = 5.0) -> float:
+    """Seconds in which a run has to end; more where the machine has more to do than it has cores."""
+    return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 @pytest.fixture

@@ -5,16 +5,45 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import psutil
 import pytest
+from support.batch_server import BatchServer
 from support.projects import MAIN_TABLE, paid_project
 from support.scripted_judge import judge
 from support.scripted_server import ScriptedServer
 
-from .conftest import Undisturbed, wait_for_calls
+from .conftest import Undisturbed, soon, wait_for_calls
 
+ASKING = """
+import asyncio, sys, time
+from pathlib import Path
+from personalrm.llm.batch_settings import BatchSettings
+from personalrm.llm.open import RuntimeSettings, open_model
+from personalrm.llm.store import ResponseStore
+from personalrm.llm.types import Message, ModelSpec, Request
+
+what, folder, url = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+
+def fetch(spec):
+    (folder / "fetching").touch()
+    time.sleep(600)
+
+async def ask(store):
+    spec = ModelSpec("m", "embedded" if what == "fetching" else "openai", "m", api_base=url)
+    batch = BatchSettings(gather_s=0.05, poll_s=0.05) if what == "polling" else None
+    opened = open_model(spec, store=store, runtime=RuntimeSettings(folder, 1), embedded_url=fetch, batch=batch)
+    async with opened as port:
+        print((await port.complete(Request((Message("user", "hello"),), 8))).text)
+
+with ResponseStore(folder / "store.sqlite") as store:
+    asyncio.run(ask(store))
+"""
+"""One call, of a model that is fetched for ever, of an endpoint, or in a batch."""
 VICTIMS = ("worker", "snakemake", "run")
 ORDINARY, ALL = 3, 20
 """How many of the random points are tested each time, and how many by `pytest -m full`."""
@@ -79,8 +108,39 @@ def test_ctrl_c_and_kill_end_within_seconds_and_the_run_goes_on(
             os.killpg(process.pid, how)
         else:
             process.send_signal(how)
-        process.wait(timeout=25)  # bar: 5 s on a quiet machine
+        # Ctrl-C ends calls in mid-flight; else jobs come to their end.
+        process.wait(timeout=soon(5 if how is signal.SIGINT else 20))
         _, alive = psutil.wait_procs(children, timeout=10)
         assert alive == []
         project.snakemake(MAIN_TABLE)
         undisturbed.is_reached(project, server.requests)
+
+
+@pytest.mark.parametrize("what", ["fetching", "calling", "polling"])
+def test_ctrl_c_ends_a_job_at_once_whatever_it_waits_for(tmp_path: Path, what: str) -> None:
+    """As all jobs do, on the way that calls go; a batch that was submitted is waited for again."""
+    with BatchServer(lambda _: "fine", held=True) as server:
+        server.latency = 600
+        command = [sys.executable, "-c", ASKING, what, str(tmp_path), server.url]
+        job = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        try:
+            end = time.monotonic() + 60
+            while not ((tmp_path / "fetching").exists() or server.requests or looks(server)):
+                assert time.monotonic() < end
+                time.sleep(0.02)
+            time.sleep(0.2)
+            job.send_signal(signal.SIGINT)
+            assert job.wait(timeout=soon()) == -signal.SIGINT
+        finally:
+            job.kill()
+            job.wait()
+        if what == "polling":
+            server.held = False
+            again = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+            assert again.stdout == "fine\n"
+            assert set(server.submitted.values()) == {1}
+
+
+def looks(server: BatchServer) -> int:
+    """How often batches were looked at, as far as it counts them."""
+    return sum(batch.looks for batch in server.batches.values())

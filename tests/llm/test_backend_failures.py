@@ -167,6 +167,9 @@ def test_odd_retry_after_headers() -> None:
     cases = {"": None, "soon": None, "-5": None, "inf": None, "0": 0.0, "Thu, 01 Jan 1970 00:00:00 GMT": 0.0}
     assert {text: retry_after_seconds({"Retry-After": text}) for text in cases} == cases
     assert retry_after_seconds({"retry-after-ms": "1500", "retry-after": "9"}) == 1.5
+    # By the provider's clock, whatever ours says.
+    dates = {"Date": "Thu, 01 Jan 1970 00:01:00 GMT", "Retry-After": "Thu, 01 Jan 1970 00:01:30 GMT"}
+    assert retry_after_seconds(dates) == 30.0
 
 
 def test_the_key_is_sent(make: MakeBackend, canary: str) -> None:

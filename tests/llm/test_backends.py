@@ -139,9 +139,10 @@ def test_embedded_calls_ask_for_the_prefix_cache_and_others_do_not() -> None:
         assert "cache_prompt" not in server.requests[1]
 
 
-def test_a_server_that_came_back_elsewhere_is_found_again() -> None:
-    with ScriptedServer(lambda _: "x") as server:
-        bases = iter(["http://127.0.0.1:9/v1", server.url, "never asked for"])
+@pytest.mark.parametrize("lost", ["gone before", "gone in mid-call"])
+def test_a_server_that_came_back_elsewhere_is_found_again(lost: str) -> None:
+    with ScriptedServer(faults=[Fault("reset")]) as old, ScriptedServer(lambda _: "x") as server:
+        bases = iter(["http://127.0.0.1:9/v1" if lost == "gone before" else old.url, server.url, "never asked for"])
 
         async def find() -> str:
             return next(bases)

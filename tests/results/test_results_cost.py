@@ -185,6 +185,7 @@ def test_jobs_are_read_from_their_paths(tmp_path: Path) -> None:
     }.items():
         timed(tmp_path, path, seconds)
     (tmp_path / "half.tsv").write_text("s\th:m:s\n")
+    timed(tmp_path, "set_back.tsv", -86_395)
     assert sorted(job_times(tmp_path, ["m", "m-to-m", "j"], {"d": "r"}, "a"), key=lambda time: time.seconds) == [
         JobTime("prepare", "d", "-", "-", 1),
         JobTime("rate", "d", "-", "r", 2),

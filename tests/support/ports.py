@@ -18,6 +18,7 @@ class ScriptedBackend:
 
     script: list[Exception | None] = field(default_factory=list)
     delay: float = 0.0
+    usage: Usage = field(default=Usage(1000, 500, 100))
     calls: int = 0
     now: int = 0
     most: int = 0
@@ -35,7 +36,7 @@ class ScriptedBackend:
         error = self.script[number - 1] if number <= len(self.script) else None
         if error is not None:
             raise error
-        return Response(f"answer {number}", "stop", Usage(1000, 500, 100))
+        return Response(f"answer {number}", "stop", self.usage)
 
     async def aclose(self) -> None:
         self.closed += 1

@@ -137,3 +137,46 @@ def paid_project(folder: Path, url: str, users: int = 3, **options: float) -> Pr
     project = Project(folder, config)
     write_votes(project.folder / "votes.jsonl", quickstart_votes())
     return project
+
+
+def embedded_project(folder: Path, **changes: object) -> Project:
+    """A run of the smallest embedded model on one user."""
+    config: dict[str, Any] = {
+        "run": "real",
+        "seed": 1,
+        "datasets": {"people": {"path": "votes.jsonl", "shards": "per_user", "users": ["chen"]}},
+        "models": {
+            "smollm2-135m": {
+                "backend": "embedded",
+                "model": "smollm2-135m",
+                "context_length": 2048,
+                "prompts": "compact",
+                "verdicts": ["logprob_both"],
+                "max_concurrency": 4,
+            }
+        },
+        "k": [2],
+        "methods": ["longer", "default", "demos", "persona", "both"],
+        "learn": {
+            "models": ["smollm2-135m"],
+            "bootstrap": {"attempts": 2, "max_tokens": 16},
+            "persona": {"max_tokens": 24},
+            "search": {
+                "num_search_candidates": 1,
+                "special_candidates": ["unshuffled"],
+                "max_bootstrapped_demos": 2,
+                "max_labeled_demos": 2,
+            },
+            "rebootstrap": False,
+        },
+        "statistics": {"resamples": 200},
+    }
+    project = Project(folder, {**config, **changes})
+    write_votes(project.folder / "votes.jsonl", quickstart_votes())
+    return project
+
+
+def server_pids(project: Project) -> list[int]:
+    """Processes of the run's embedded servers that answer, or did."""
+    states = (project.folder / ".snakemake" / "personalrm" / "servers").glob("*.json")
+    return [int(json.loads(path.read_text(encoding="utf-8"))["pid"]) for path in states]

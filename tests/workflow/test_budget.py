@@ -39,9 +39,14 @@ def test_a_run_ends_at_its_budget_and_goes_on_when_it_is_raised(tmp_path: Path) 
     with ScriptedServer(judge, latency=0.02) as server:
         project = make(tmp_path / "work", server)
         project.config["budget"] = {"usd": cost / 2}
-        said = project.snakemake(TABLE, "--retries", "0", ok=False)
-        assert "budget.usd: $" in said
-        assert "Raise budget.usd and run the same command again" in said
+        said = project.snakemake(TABLE, ok=False)
+        refused = [line for line in said.splitlines() if line.startswith("personalrm: ")]
+        # In the logs of all jobs that had to ask, of Snakemake's retries, and after all of them, the same words.
+        assert "Trying to restart job" in said
+        assert len(set(refused)) == 1
+        assert "budget.usd: $" in refused[0]
+        assert "Raise budget.usd and run the same command again" in refused[0]
+        assert said.index("Exiting because a job execution failed") < said.rindex(refused[0])
         assert cost / 2 - 0.01 < spent(project) <= cost / 2
         # What needs no money was made.
         assert len(list((project.run / "verdicts/people/baseline/none").glob("*.jsonl"))) == 2

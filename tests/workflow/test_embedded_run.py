@@ -8,63 +8,18 @@ from pathlib import Path
 
 import psutil
 import pytest
-
-from .conftest import Project, quickstart_votes, write_votes
+from support.projects import embedded_project, server_pids
 
 pytestmark = pytest.mark.embedded
 
 
-def config() -> dict[str, object]:
-    return {
-        "run": "real",
-        "seed": 1,
-        "datasets": {"people": {"path": "votes.jsonl", "shards": "per_user", "users": ["chen"]}},
-        "models": {
-            "smollm2-135m": {
-                "backend": "embedded",
-                "model": "smollm2-135m",
-                "context_length": 2048,
-                "prompts": "compact",
-                "verdicts": ["logprob_both"],
-                "max_concurrency": 4,
-            }
-        },
-        "k": [2],
-        "methods": ["longer", "default", "demos", "persona", "both"],
-        "learn": {
-            "models": ["smollm2-135m"],
-            "bootstrap": {"attempts": 2, "max_tokens": 16},
-            "persona": {"max_tokens": 24},
-            "search": {
-                "num_search_candidates": 1,
-                "special_candidates": ["unshuffled"],
-                "max_bootstrapped_demos": 2,
-                "max_labeled_demos": 2,
-            },
-            "rebootstrap": False,
-        },
-        "statistics": {"resamples": 200},
-    }
-
-
-def make(folder: Path) -> Project:
-    project = Project(folder, config())
-    write_votes(project.folder / "votes.jsonl", quickstart_votes())
-    return project
-
-
-def servers(project: Project) -> list[int]:
-    states = (project.folder / ".snakemake" / "personalrm" / "servers").glob("*.json")
-    return [int(json.loads(path.read_text(encoding="utf-8"))["pid"]) for path in states]
-
-
 def test_a_killed_run_leaves_no_server_and_the_same_command_completes_it(tmp_path: Path) -> None:
-    project = make(tmp_path / "work")
+    project = embedded_project(tmp_path / "work")
     process = project.start()
     end = time.monotonic() + 120
-    while not servers(project) and process.poll() is None and time.monotonic() < end:
+    while not server_pids(project) and process.poll() is None and time.monotonic() < end:
         time.sleep(0.1)
-    (pid,) = servers(project)
+    (pid,) = server_pids(project)
     process.kill()
     process.wait()
     _, alive = psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=50)  # bar: 10 s
@@ -72,7 +27,7 @@ def test_a_killed_run_leaves_no_server_and_the_same_command_completes_it(tmp_pat
 
     table = f"{project.run.relative_to(project.folder)}/tables/main.csv"
     project.snakemake(table)
-    assert servers(project) == []
+    assert server_pids(project) == []
     assert "Nothing to be done" in project.snakemake(table)
     text = (project.run / "tables" / "main.csv").read_text(encoding="utf-8")
     assert "persona.logprob_both" in text

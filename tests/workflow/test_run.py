@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import random
 import time
 from pathlib import Path
+from typing import Any
 
 from support.scripted_judge import judge
-from support.scripted_server import ScriptedServer
+from support.scripted_server import Fault, ScriptedServer
 
 from .conftest import ROOT, Project, quickstart_votes, small_config, write_votes
 
@@ -122,14 +124,27 @@ def test_criteria_judge_and_halving_where_they_are_opted_for(project: Project, s
     assert min(counts) < max(counts)
 
 
+ELSEWHERE = {"TZ": "Pacific/Chatham", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+"""Another time zone, and a locale in which files and names are ASCII to Python where nobody says otherwise."""
+
+
+def out_of_order(number: int, body: dict[str, Any]) -> Fault:
+    """Answers come in another order than that of the requests."""
+    return Fault("stall", seconds=random.Random(number).uniform(0.0, 0.05))
+
+
 def test_workers_and_row_order_change_no_byte(tmp_path: Path) -> None:
+    """Nor do calls at once, the order of answers, the hash seed, the locale and the time zone."""
     runs = []
-    for name, cores, shuffle in (("one", 1, None), ("many", 8, 7)):
-        with ScriptedServer(judge) as server:
+    for name, cores, shuffle, faults in (("one", 1, None, ()), ("many", 8, 7, out_of_order)):
+        with ScriptedServer(judge, faults=faults) as server:
             project = Project(tmp_path / name, small_config(server.url))
             project.config["datasets"]["people"]["shards"] = 2
-            write_votes(project.folder / "votes.jsonl", quickstart_votes(), shuffle=shuffle)
-            elsewhere = {} if cores == 1 else {"TZ": "Pacific/Chatham", "LC_ALL": "C", "PYTHONUTF8": "1"}
+            for model in project.config["models"].values():
+                model["max_concurrency"] = cores
+            votes = [{**vote, "user_id": f"{vote['user_id']} Zoë"} for vote in quickstart_votes()]
+            write_votes(project.folder / "votes.jsonl", votes, shuffle=shuffle)
+            elsewhere = {} if cores == 1 else ELSEWHERE
             project.snakemake(cores=cores, PYTHONHASHSEED=str(cores), **elsewhere)
             runs.append(project.tables())
     one, many = runs

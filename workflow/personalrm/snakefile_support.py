@@ -11,7 +11,9 @@ import re
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +22,7 @@ from personalrm.config_load import config_hash, load_config, merged_yaml, write_
 from personalrm.embedded.owner import OWNER_ENV, Owner
 from personalrm.errors import ConfigError, EmbeddedModelError
 from personalrm.files import atomic_write_text, canonical_json
+from personalrm.llm.budget import lift, passed
 from personalrm.plan import Plan, read_k
 from personalrm.preflight import Needs, missing
 from personalrm.stages.settings import analysis_fingerprint, filter_fingerprint, fingerprint, theta_fingerprint
@@ -137,12 +140,6 @@ def runtime_dir() -> Path:
     return (STATE / "servers").absolute()
 
 
-def mark_owner() -> None:
-    """Note which process holds Snakemake's lock from now on."""
-    mark = {"host": socket.gethostname(), "owner": str(Owner.of(os.getpid()))}
-    atomic_write_text(STATE / "owner.json", canonical_json(mark))
-
-
 def clear_stale_lock() -> None:
     """Remove Snakemake's lock files if the run that held them was killed, so that the same command can go on.
 
@@ -160,6 +157,41 @@ def clear_stale_lock() -> None:
     if host == socket.gethostname() and owner.process() is None:
         for lock in locks:
             lock.unlink(missing_ok=True)
+
+
+def settle_times(folder: str | Path) -> None:
+    """Give files of the future the present time, in the order that they have: a clock that was set back leaves such.
+
+    Snakemake refuses what jobs make of them, because it is older than its input, until the future has come.
+    """
+    now = time.time_ns()
+    ahead: dict[int, list[str]] = {}
+    for where, _, names in os.walk(folder):
+        for path in (os.path.join(where, name) for name in names):
+            # Another run may be at work here, or the file be somebody else's.
+            with suppress(OSError):
+                moment = os.stat(path).st_mtime_ns
+                if moment > now:
+                    ahead.setdefault(moment, []).append(path)
+    for place, moment in enumerate(sorted(ahead, reverse=True)):
+        # A microsecond apart: some file systems do not tell nanoseconds apart.
+        settled = now - 1000 * place
+        for path in ahead[moment]:
+            with suppress(OSError):
+                os.utime(path, ns=(settled, settled))
+
+
+def begin_run(config: Config) -> None:
+    """Note which process holds Snakemake's lock from now on, and that its jobs may try what the budget still has."""
+    mark = {"host": socket.gethostname(), "owner": str(Owner.of(os.getpid()))}
+    atomic_write_text(STATE / "owner.json", canonical_json(mark))
+    lift(config.store, config.run)
+
+
+def say_budget(config: Config) -> None:
+    """Say last, and once, which budget a run came to the end of: each of its jobs says so in its own log."""
+    for message in passed(config.store, config.run):
+        sys.stderr.write(f"personalrm: {message}\n")
 
 
 def end_run() -> None:

@@ -12,9 +12,11 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from personalrm.background import beside
 from personalrm.errors import BudgetExceeded, ContextOverflow, ModelCallError
 from personalrm.judge import JudgeSettings, Shown, judge_pairs
 from personalrm.llm.types import LanguageModel, Message, Request
@@ -76,7 +78,7 @@ async def search_theta(
     """Run MIPROv2 over `students`. Raises ModelCallError as the port does; an outage ends the search."""
     bridge = _Bridge(model, proposer, students, settings, asyncio.get_running_loop())
     # DSPy is synchronous: it runs in a thread and asks this loop.
-    return await asyncio.to_thread(_compile, bridge, name)
+    return await beside(partial(_compile, bridge, name))
 
 
 class _Bridge:

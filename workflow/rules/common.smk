@@ -29,6 +29,7 @@ if workflow.is_main_process or workflow.remote_exec:
     support.export_environment(CORES, RUN_CONFIG)
 if workflow.is_main_process:
     support.clear_stale_lock()
+    support.settle_times(RUN)
 
 
 wildcard_constraints:
@@ -67,7 +68,7 @@ def growing(amount, batches_of=lambda wildcards: None):
 
 
 onstart:
-    support.mark_owner()
+    support.begin_run(CONFIG)
     try:
         support.preflight(CONFIG, workflow.dag.needrun_jobs())
     except PersonalRMError as error:
@@ -80,3 +81,4 @@ onsuccess:
 
 onerror:
     support.end_run()
+    support.say_budget(CONFIG)

@@ -116,7 +116,7 @@ def _read_state(path: Path) -> State | None:
 
 
 def _server_of(state: State) -> Owner:
-    return Owner(int(str(state["pid"])), float(str(state["create_time"])))
+    return Owner(int(str(state["pid"])), str(state["created"]))
 
 
 def _works(state: State) -> bool:
@@ -158,7 +158,8 @@ def _launch(entry: CatalogueEntry, model_path: Path, files: _Files, wanted: Stat
         )
         process = psutil.Process(int(launched.stdout))
     except subprocess.CalledProcessError as error:
-        raise _failure(entry, files, f"could not be launched: {error.stderr[-_TAIL_CHARS:]}") from error
+        said = f"could not be launched (exit status {error.returncode}) {error.stderr[-_TAIL_CHARS:]}".rstrip()
+        raise _failure(entry, files, said) from error
     except subprocess.TimeoutExpired as error:
         raise _failure(entry, files, f"was not launched within {timeout_s:g} s") from error
     except (psutil.NoSuchProcess, ValueError) as error:

@@ -1,6 +1,6 @@
 """The process that a run belongs to: servers and workers end when it does, however it ends.
 
-A process is named by its id and its creation time (Unix seconds), so that a reused id is not mistaken for it.
+A process is named by its id and when it was created, so that a reused id is not mistaken for it.
 """
 
 from __future__ import annotations
@@ -10,52 +10,68 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
 from personalrm.errors import EmbeddedModelError
 
 OWNER_ENV = "PERSONALRM_OWNER"
-# The kernel's idea of when it booted, and so of creation times, moves when the clock is set.
-_TOLERANCE_S = 5.0
 _CHECK_S = 0.5
+_PROC = Path("/proc")
+_STARTED = 19
+"""Place of `starttime` among the fields of `/proc/<pid>/stat` that follow the name (proc(5): field 22)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A process by id and creation time."""
+    """A process by its id and a word for the moment of its creation, which stays the same when the clock is set."""
 
     pid: int
-    create_time: float
+    created: str
 
     def __str__(self) -> str:
-        return f"{self.pid}:{self.create_time}"
+        return f"{self.pid}:{self.created}"
 
     @classmethod
     def of(cls, pid: int) -> Owner:
         """The process that has the id now. Raises EmbeddedModelError if there is none."""
         try:
-            return cls(pid, psutil.Process(pid).create_time())
-        except psutil.Error as error:
+            return cls(pid, _created(pid))
+        except (psutil.Error, OverflowError) as error:
             raise EmbeddedModelError(f"Process {pid} is not running, so it cannot own a model server.") from error
 
     @classmethod
     def parse(cls, text: str) -> Owner:
-        """Read `pid` or `pid:create_time`. Raises EmbeddedModelError for anything else."""
+        """Read `pid` or `pid:created`. Raises EmbeddedModelError for anything else."""
         pid, _, created = text.partition(":")
         try:
-            return cls(int(pid), float(created)) if created else cls.of(int(pid))
+            return cls(int(pid), created) if created else cls.of(int(pid))
         except ValueError:
-            raise EmbeddedModelError(f"{text!r} names no process: 'pid:create_time' is needed.") from None
+            raise EmbeddedModelError(f"{text!r} names no process: 'pid:created' is needed.") from None
 
     def process(self) -> psutil.Process | None:
         """A handle on the process while it is alive, else None. A zombie is dead."""
         try:
             process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.create_time) < _TOLERANCE_S
-            return process if same and is_alive(process) else None
+            return process if _created(self.pid) == self.created and is_alive(process) else None
         except (psutil.Error, ValueError, OverflowError):
             return None
+
+
+def _created(pid: int) -> str:
+    """When the process was created, as the kernel counts: clock ticks since a boot that has a name.
+
+    psutil counts them from when the machine booted by its clock, which moves when the clock is set: a process that
+    lives would look like one that is gone. Raises psutil.Error if there is none.
+    """
+    try:
+        # The name, in parentheses, may hold blanks and parentheses.
+        ticks = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()[_STARTED]
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii")
+    except (OSError, IndexError):
+        return str(psutil.Process(pid).create_time())
+    return f"{ticks}@{boot[:8]}"
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -1,7 +1,7 @@
 """One embedded model behind llama.cpp's own HTTP server, as a process of its own.
 
 `python -m personalrm.embedded.server --model PATH --alias ID --threads N --slots S --context C
---owner PID[:create_time] --state FILE [--port P] [--log FILE] [--detach]`. It listens on the loopback port P (by
+--owner PID[:created] --state FILE [--port P] [--log FILE] [--detach]`. It listens on the loopback port P (by
 default a free one), writes the state file when it answers, and ends with its owner. SIGTERM and SIGINT end it at once
 (default action: nothing in it is worth saving).
 """
@@ -61,7 +61,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--slots", type=int, required=True)
     parser.add_argument("--context", type=int, required=True, help="tokens of each slot")
-    parser.add_argument("--owner", required=True, help="pid[:create_time]")
+    parser.add_argument("--owner", required=True, help="pid[:created]")
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--port", type=int, default=0, help="0 takes a free port")
     parser.add_argument("--log", type=Path)
@@ -101,7 +101,7 @@ def _serve(args: argparse.Namespace) -> None:
     state = {
         **settings(owner, args.model, args.threads, args.slots, args.context),
         "alias": args.alias,
-        "create_time": Owner.of(os.getpid()).create_time,
+        "created": Owner.of(os.getpid()).created,
         "pid": os.getpid(),
         "url": url,
     }

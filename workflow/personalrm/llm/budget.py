@@ -1,29 +1,35 @@
 """What a run, and each of its models, may spend in US dollars at list prices: the call that could pass it is not made.
 
 All jobs of a run that share a response store share its budget. What is spent stands in the store; what calls in flight
-may cost at most stands in a ledger beside it, a line for each process, and a dead process's line is dropped.
+may cost at most stands in a ledger beside it, a line for each process, and a dead process's line is dropped. Once a
+call was not made, a mark beside the ledger keeps all later jobs and retries from trying smaller ones.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import platform
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from personalrm.errors import BudgetExceeded, StoreError
-from personalrm.files import canonical_json, file_lock, stable_hash
+from personalrm.files import atomic_write_text, canonical_json, file_lock, stable_hash
 from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import ModelSpec
 
 STALE_S = 3600.0
 """A line of another machine's process counts for so long after it last moved, or for as long as its calls may take."""
+POLL_S = 0.2
+"""How often a call that waits for money looks whether other processes gave some back."""
 _LEAST = 1e-9
 """Dollars that sums of prices may be wrong by."""
+
+log = logging.getLogger("personalrm.llm")
 
 Ledger = dict[str, dict[str, Any]]
 """By process: until when its line counts for other machines, and dollars in flight by model identity."""
@@ -55,26 +61,27 @@ class Budget:
         self._store = store
         self._name, self._identity = spec.name, spec.identity
         self._limits = {"budget.usd": run_usd, f"budget.models.{spec.name}": model_usd}
-        self._path = store.path.with_name(f"{store.path.name}.budget") / f"{stable_hash(store.run)[:16]}.json"
+        self._path = _ledger(store.path, store.run)
         self._process = f"{platform.node()}|{_this_process()}"
         self._lasts_s = max(STALE_S, longest_s)
         self._paying = 0
         self._idle = asyncio.Event()
-        self._passed: BudgetExceeded | None = None
+        self._turn = asyncio.Lock()
+        self._freed = asyncio.Event()
+        self._told = False
 
     @asynccontextmanager
     async def paying(self, estimate_usd: float) -> AsyncIterator[None]:
         """Around a call of at most `estimate_usd` and the storing of its answer.
 
-        Raises BudgetExceeded, without entering, if the price does not fit: after those that are being made have ended,
-        so that whoever gives up on it loses no answer that is being paid for. No later call is made then, either.
+        Waits while the price does not fit for what is in flight alone, which mostly costs less than is set aside.
+        Raises BudgetExceeded, without entering, if it does not fit for what is spent: after those that are being made
+        have ended, so that whoever gives up on it loses no answer that is being paid for. No later call of the run is
+        made then, by whatever job, until the limit is another one or `lift` is called.
         """
         try:
-            if self._passed is not None:
-                raise BudgetExceeded(str(self._passed))
-            self._reserve(estimate_usd)
-        except BudgetExceeded as error:
-            self._passed = error
+            await self._room_for(estimate_usd)
+        except BudgetExceeded:
             if self._paying:
                 await self._idle.wait()
             raise
@@ -84,25 +91,59 @@ class Budget:
             yield
         finally:
             self._give_back(estimate_usd)
+            self._freed.set()
             self._paying -= 1
             if not self._paying:
                 self._idle.set()
 
-    def _reserve(self, estimate_usd: float) -> None:
+    async def _room_for(self, estimate_usd: float) -> None:
+        """Set a price aside as soon as it fits; one call of this process looks for room at a time."""
+        async with self._turn:
+            while not self._reserve(estimate_usd):
+                if not self._told:
+                    log.info("model %s: calls wait for those in flight, which hold what the budget has", self._name)
+                    self._told = True
+                self._freed.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(POLL_S):
+                        await self._freed.wait()
+
+    def _reserve(self, estimate_usd: float) -> bool:
+        """Set a price aside; False if there is no room yet. Raises BudgetExceeded if there will be none."""
         with self._shared() as ledger:
+            self._check_mark()
             paid = {identity: totals.cost_usd for identity, totals in self._store.paid_totals(self._store.run).items()}
             in_flight = [line["usd"] for line in ledger.values()]
             run, model = f"run {self._store.run}", f"model {self._name}"
+            fits = True
             for (key, limit), whose in zip(self._limits.items(), (run, model), strict=True):
                 counted = None if whose == run else self._identity
                 spent, aside = _sum([paid], counted), _sum(in_flight, counted)
-                if limit is not None and spent + aside + estimate_usd > limit + _LEAST:
-                    raise BudgetExceeded(
-                        f"{key}: ${spent:.4f} of the ${limit:.4f} for {whose} is spent and ${aside:.4f} is in flight; "
-                        f"the next call of {self._name} may cost ${estimate_usd:.4f} and was not made. Raise {key} and "
-                        f"run the same command again: stored answers are not paid twice."
+                if limit is not None and spent + estimate_usd > limit + _LEAST:
+                    raise self._refusal(
+                        key,
+                        limit,
+                        f"{key}: ${spent:.4f} of the ${limit:.4f} for {whose} is spent; the next call of {self._name} "
+                        f"may cost ${estimate_usd:.4f} and was not made. Raise {key} and run the same command again: "
+                        "stored answers are not paid twice.",
                     )
-            self._add(ledger, estimate_usd)
+                fits = fits and (limit is None or spent + aside + estimate_usd <= limit + _LEAST)
+            if fits:
+                self._add(ledger, estimate_usd)
+        return fits
+
+    def _check_mark(self) -> None:
+        """Raise what an earlier call of the run was refused with, by a limit that is the same now."""
+        marks = _marks(self._path)
+        for key, limit in self._limits.items():
+            if key in marks and marks[key]["limit"] == limit:
+                raise BudgetExceeded(marks[key]["message"])
+
+    def _refusal(self, key: str, limit: float, message: str) -> BudgetExceeded:
+        """Leave a mark; returns the error that says the same."""
+        marks = {**_marks(self._path), key: {"limit": limit, "message": message}}
+        atomic_write_text(_mark(self._path), canonical_json(marks))
+        return BudgetExceeded(message)
 
     def _give_back(self, estimate_usd: float) -> None:
         with self._shared() as ledger:
@@ -112,7 +153,7 @@ class Budget:
         mine = ledger.setdefault(self._process, {"usd": {}})
         left = mine["usd"].get(self._identity, 0.0) + usd
         mine["usd"][self._identity] = left
-        mine["until"] = max(mine.get("until", 0.0), time.time() + self._lasts_s)
+        mine["until"] = max(mine.get("until", 0.0), self._now() + self._lasts_s)
         if left < _LEAST:
             del mine["usd"][self._identity]
         if not mine["usd"]:
@@ -142,7 +183,51 @@ class Budget:
             return {}
         except ValueError as error:
             raise StoreError(f"{self._path} is no ledger of a budget; remove it while no job runs") from error
-        return {process: line for process, line in kept.items() if process == self._process or _lives(process, line)}
+        return {
+            process: line for process, line in kept.items() if process == self._process or self._lives(process, line)
+        }
+
+    def _lives(self, process: str, line: Mapping[str, Any]) -> bool:
+        """Whether the process that wrote a line may still have calls in flight."""
+        from personalrm.embedded.owner import Owner
+
+        host, _, owner = process.partition("|")
+        if host == platform.node():
+            return Owner.parse(owner).process() is not None
+        return bool(self._now() < line["until"])
+
+    def _now(self) -> float:
+        """Unix seconds by the ledger's file system: machines share that of a server, and may differ in their own."""
+        lock = self._path.with_suffix(".lock")
+        lock.touch()
+        return lock.stat().st_mtime
+
+
+def passed(store: Path, run: str) -> list[str]:
+    """What calls of a run were refused with since the last `lift`: a message for each limit."""
+    return [mark["message"] for _, mark in sorted(_marks(_ledger(store, run)).items())]
+
+
+def lift(store: Path, run: str) -> None:
+    """Let a run that came to the end of its budget ask again, for what smaller calls may still fit."""
+    _mark(_ledger(store, run)).unlink(missing_ok=True)
+
+
+def _ledger(store: Path, run: str) -> Path:
+    return store.with_name(f"{store.name}.budget") / f"{stable_hash(run)[:16]}.json"
+
+
+def _mark(ledger: Path) -> Path:
+    return ledger.with_suffix(".passed")
+
+
+def _marks(ledger: Path) -> dict[str, Any]:
+    """By limit: how high it was when it was passed, and the message. Empty if damaged: a call then finds out anew."""
+    try:
+        marks = json.loads(_mark(ledger).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return marks if isinstance(marks, dict) else {}
 
 
 def _sum(lines: list[dict[str, float]], identity: str | None) -> float:
@@ -154,13 +239,3 @@ def _this_process() -> str:
     from personalrm.embedded.owner import Owner
 
     return str(Owner.of(os.getpid()))
-
-
-def _lives(process: str, line: Mapping[str, Any]) -> bool:
-    """Whether the process that wrote a line may still have calls in flight."""
-    from personalrm.embedded.owner import Owner
-
-    host, _, owner = process.partition("|")
-    if host == platform.node():
-        return Owner.parse(owner).process() is not None
-    return bool(time.time() < line["until"])

@@ -34,7 +34,7 @@ class Endpoint:
     Args:
         spec: `api_base`, `api_key_env`, `timeout_s` (for a whole request, so that a slow drip ends too).
         find_base: overrides `spec.api_base`; asked at the first call, so that a warm store starts no server,
-            and again after a failed connection, because a restarted server has another port.
+            and again after a connection was lost, because a restarted server has another port.
     """
 
     def __init__(self, spec: ModelSpec, find_base: BaseUrl | None = None) -> None:
@@ -65,7 +65,7 @@ class Endpoint:
         except transport_errors() as error:
             failed = self._transport_error(error, where)
             # A connection that was kept and is gone comes as a ConnectTimeout.
-            lost = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            lost = isinstance(error, httpx.NetworkError | httpx.ConnectTimeout)
             if self._find_base is not None and lost and self._connected is connected:
                 # Closed later: other calls may still be reading from it.
                 self._retired.append(connected.client)

@@ -108,7 +108,10 @@ def _advice(status: int, key_env: str | None) -> str:
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait from Retry-After (seconds or an HTTP date) or retry-after-ms; None if not stated."""
+    """Seconds to wait from Retry-After (seconds or an HTTP date) or retry-after-ms; None if not stated.
+
+    A date counts from the reply's own `Date`: our clock may be wrong, or be set while we wait.
+    """
     lower = {name.lower(): value for name, value in headers.items()}
     milliseconds = _number(lower.get("retry-after-ms", ""))
     if milliseconds is not None:
@@ -117,8 +120,14 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
     seconds = _number(value)
     if seconds is not None or not value:
         return seconds
+    until = _moment(value)
+    return None if until is None else max(0.0, until - (_moment(lower.get("date", "")) or time.time()))
+
+
+def _moment(date: str) -> float | None:
+    """An HTTP date in Unix seconds, or None."""
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+        return parsedate_to_datetime(date).timestamp()
     except ValueError:
         return None
 

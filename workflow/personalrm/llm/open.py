@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from personalrm.background import beside
 from personalrm.errors import ConfigError
 from personalrm.llm.batch_settings import BatchSettings
 from personalrm.llm.budget import Budget
@@ -127,7 +127,7 @@ def _backend(
         return OpenAIHttpBackend(spec), None
     if spec.backend == "embedded":
         find = embedded_url or _default_embedded_url(runtime)
-        return OpenAIHttpBackend(spec, lambda: asyncio.to_thread(find, spec)), None
+        return OpenAIHttpBackend(spec, lambda: beside(partial(find, spec))), None
     raise ConfigError(f"models.{spec.name}.backend: {spec.backend!r} is none of embedded, openai, litellm")
 
 

@@ -40,9 +40,11 @@ class StageCall(NamedTuple):
 
 
 def job_seconds(path: Path) -> float | None:
-    """Wall time from a benchmark file of Snakemake; None for a file that is none, or is not finished."""
+    """Wall time from a benchmark file of Snakemake; None for a file that is none, is not finished, or says less than
+    nothing, as after a clock that was set back."""
     lines = path.read_text(encoding="utf-8").splitlines()
-    return float(lines[1].split("\t")[0]) if len(lines) > 1 and lines[0].startswith("s\t") else None
+    seconds = float(lines[1].split("\t")[0]) if len(lines) > 1 and lines[0].startswith("s\t") else -1.0
+    return seconds if seconds >= 0 else None
 
 
 def job_times(folder: Path, models: Sequence[str], raters: Mapping[str, str], asked: str | None) -> list[JobTime]:

@@ -1,0 +1,31 @@
+"""Ordinary code beside a running event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def beside(work: Callable[[], T]) -> T:
+    """Run `work` in a thread, and return its result or raise its error.
+
+    Unlike `asyncio.to_thread`, whose threads are waited for: who presses Ctrl-C while a model of a gigabyte is fetched
+    or loaded is not kept until it is there.
+    """
+    done: Future[T] = Future()
+    # So that who stops waiting does not cancel it under the thread's hands.
+    done.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:  # noqa: BLE001  (handed to the caller, whatever it is)
+            done.set_exception(error)
+
+    threading.Thread(target=run, name="personalrm-beside", daemon=True).start()
+    return await asyncio.wrap_future(done)
