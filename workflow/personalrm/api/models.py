@@ -93,9 +93,9 @@ def _embedded(name: str, model_url: str | None) -> dict[str, Any]:
 
 
 def usual_learning(model_id: str) -> dict[str, Any]:
-    """How is learned where nothing else is said: embedded models with a sentence of reasoning and of persona, as in
+    """How is learned where nothing else is said: embedded models with two attempts, short texts and few tokens, as in
     `config/showcase.yaml`; others with eight candidates of the search at a time, for they wait for the network: more
     are little faster and ask much more (`benchmarks/search.py`)."""
     if model_id.startswith("embedded/"):
-        return {"bootstrap": {"max_tokens": 40}, "persona": {"max_tokens": 64}}
+        return {"bootstrap": {"attempts": 2, "max_tokens": 40}, "persona": {"max_tokens": 64}}
     return {"search": {"parallel_candidates": 8}}
