@@ -53,6 +53,9 @@ class Sensitivity(Record):
     base_pairs: int
 
 
+SENSITIVITY_COUNTS = ("users", "pairs", "undecided", "base_users", "base_pairs")
+
+
 def sample_of(user: UserData, sample: int | None) -> tuple[PreferencePair, ...]:
     """Pairs that are rated: all, or `sample` of them by a stable hash; in the user's order."""
     if sample is None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from personalrm.benchmark.votes import Vote
 from personalrm.files import canonical_json
 from personalrm.records import PreferencePair, Record
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class FunnelStep(BaseModel):
@@ -19,6 +22,9 @@ class FunnelStep(BaseModel):
     users: int
     conversations: int
     pairs: int
+
+
+STEP_COUNTS = ("users", "conversations", "pairs")
 
 
 class Funnel(Record):
@@ -47,6 +53,11 @@ class Funnel(Record):
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     filters: dict[str, int] = Field(default_factory=dict)
+
+
+def add_up(same: Sequence[M], counts: Sequence[str]) -> M:
+    """One row of what was counted in disjoint groups of users: the first, with the sums of these fields of all."""
+    return same[0].model_copy(update={name: sum(getattr(row, name) for row in same) for name in counts})
 
 
 def step(name: str, votes: Mapping[str, Sequence[Vote]]) -> FunnelStep:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from personalrm.benchmark.card import data_card
 from personalrm.benchmark.filter_settings import RELEASED, FilterSettings
-from personalrm.benchmark.filters import Pairs, Said, Sensitivity, personalizable, sample_of, sensitivity, survivors
-from personalrm.benchmark.funnel import Funnel, pairs_step
+from personalrm.benchmark.filters import (
+    SENSITIVITY_COUNTS,
+    Pairs,
+    Said,
+    Sensitivity,
+    personalizable,
+    sample_of,
+    sensitivity,
+    survivors,
+)
+from personalrm.benchmark.funnel import STEP_COUNTS, Funnel, FunnelStep, add_up, pairs_step
 from personalrm.benchmark.rate import panel_votes, rate_pair, rating_prompts
 from personalrm.benchmark.ratings import PairRating, PanelVote, UserPanel, UserRatings
 from personalrm.benchmark.released_judgments import ReleasedJudgments
 from personalrm.benchmark.settings import Dataset
-from personalrm.benchmark.splits import split_user
+from personalrm.benchmark.splits import PARTS, split_user
 from personalrm.benchmark.users import by_part, ties_by_part, too_few
 from personalrm.benchmark.votes import decided
 from personalrm.config_load import read_resolved
@@ -113,62 +124,88 @@ def _flags(counts: Iterable[tuple[int, int]]) -> list[bool]:
     return [index < failed for failed, calls in counts for index in range(calls)]
 
 
+class _Part(NamedTuple):
+    """What the filters left of one shard, in numbers that add up: no user is in two shards."""
+
+    steps: list[FunnelStep]
+    users: Counter[str]
+    pairs: Counter[str]
+    ties: Counter[str]
+    answers: Counter[str]
+    sensitivity: list[Sensitivity]
+
+
 def filter_stage(config_file: Path, dataset: str) -> None:
-    """Apply the filters of one data set: write its users, funnel, card, and the sensitivity to thresholds."""
+    """Apply the filters of one data set: write its users, funnel, card, and the sensitivity to thresholds.
+
+    Holds one shard in memory at a time.
+    """
     config = read_resolved(config_file)
     plan, settings = Plan(config), config.datasets[dataset]
-    before = [user for path in plan.prepared_paths(dataset) for user in read_users(Path(path))]
-    panel = [row for path in plan.panel_paths(dataset) for row in read_records(Path(path), UserPanel)]
-    filters = _with_members(_filters(settings), panel)
-    settings = settings.model_copy(update={"filters": filters})
-    pairs = {user.user_id: sample_of(user, filters.sample) for user in before}
-    said = Said(_ratings([Path(path) for path in plan.rating_paths(dataset)]), _votes(panel))
-    folder = Path(plan.run) / "data" / dataset
+    settings = settings.model_copy(update={"filters": _with_members(_filters(settings), plan.panel_paths(dataset))})
+    parts = [_filter_shard(plan, settings, Path(path).name) for path in plan.prepared_paths(dataset)]
     funnel = Funnel.model_validate_json(Path(plan.prepared_folder(dataset), "funnel.json").read_bytes())
-    counts = _counts(pairs, said, panel)
-    steps = survivors({user.user_id: user.pairs for user in before}, said, filters) if filters.apply else []
-    after = [refiltered(user, steps[-1][1][user.user_id], settings) for user in before] if steps else before
+    steps = [add_up(same, STEP_COUNTS) for same in zip(*(part.steps for part in parts), strict=True)]
     if steps:
-        last = {user.user_id: user.pairs for user in after if not user.excluded}
-        shown = [*steps, (f"users with at least {settings.min_pairs} pairs, again", last)]
+        pairs, ties = _sum(part.pairs for part in parts), _sum(part.ties for part in parts)
         funnel = funnel.model_copy(
             update={
-                "steps": (*funnel.steps, *(pairs_step(name, left) for name, left in shown)),
-                "users_written": len(last),
-                "users_excluded": len(after) - len(last),
-                "split_pairs": by_part(after),
-                "split_ties": ties_by_part(after),
+                **_sum(part.users for part in parts),
+                "steps": (*funnel.steps, *steps),
+                "split_pairs": {part: pairs[part] for part in PARTS},
+                "split_ties": {part: ties[part] for part in PARTS if ties[part]},
             }
         )
-    funnel = funnel.model_copy(update={"filters": counts})
-    rows = sensitivity(dataset, pairs, said, filters, settings.pairs_to_stay)
-    _write(plan, dataset, folder, after, funnel, rows, data_card(settings, funnel))
-
-
-def _write(
-    plan: Plan,
-    dataset: str,
-    folder: Path,
-    users: Sequence[UserData],
-    funnel: Funnel,
-    rows: Sequence[Sensitivity],
-    card: str,
-) -> None:
-    by_id = {user.user_id: user for user in users}
-    for source, target in zip(plan.prepared_paths(dataset), plan.shard_paths(dataset), strict=True):
-        write_records(Path(target), [by_id[user.user_id] for user in read_users(Path(source))])
+    funnel = funnel.model_copy(update={"filters": dict(_sum(part.answers for part in parts))})
+    rows = [add_up(same, SENSITIVITY_COUNTS) for same in zip(*(part.sensitivity for part in parts), strict=True)]
+    folder = Path(plan.run) / "data" / dataset
     atomic_write_lines(folder / "filter_sensitivity.jsonl", (row.model_dump_json() for row in rows))
-    atomic_write_text(folder / "card.md", card)
+    atomic_write_text(folder / "card.md", data_card(settings, funnel))
     atomic_write_text(folder / "funnel.json", funnel.model_dump_json(indent=2) + "\n")
 
 
-def _with_members(filters: FilterSettings, panel: Sequence[UserPanel]) -> FilterSettings:
-    """The settings with the members of a released panel, whom only its rows name."""
+def _filter_shard(plan: Plan, settings: Dataset, name: str) -> _Part:
+    """Write the users that the filters leave of the shard in files called `name`."""
+    dataset, filters = settings.name, _filters(settings)
+    before = read_users(Path(plan.prepared_folder(dataset), name))
+    rating_paths, panel_paths = (
+        [path for path in map(Path, paths) if path.name == name]
+        for paths in (plan.rating_paths(dataset), plan.panel_paths(dataset))
+    )
+    panel = [row for path in panel_paths for row in read_records(path, UserPanel)]
+    said = Said(_ratings(rating_paths), _votes(panel))
+    pairs = {user.user_id: sample_of(user, filters.sample) for user in before}
+    steps = survivors({user.user_id: user.pairs for user in before}, said, filters) if filters.apply else []
+    after = [refiltered(user, steps[-1][1][user.user_id], settings) for user in before] if steps else before
+    last = {user.user_id: user.pairs for user in after if not user.excluded}
+    if steps:
+        steps = [*steps, (f"users with at least {settings.min_pairs} pairs, again", last)]
+    write_records(Path(plan.run, "data", dataset, "shards", name), after)
+    return _Part(
+        [pairs_step(step, left) for step, left in steps],
+        Counter(users_written=len(last), users_excluded=len(after) - len(last)),
+        Counter(by_part(after)),
+        Counter(ties_by_part(after)),
+        _answers(pairs, said, panel),
+        sensitivity(dataset, pairs, said, filters, settings.pairs_to_stay),
+    )
+
+
+def _sum(parts: Iterable[Counter[str]]) -> Counter[str]:
+    """The counts together; those that are 0 stay."""
+    total: Counter[str] = Counter()
+    for part in parts:
+        total.update(part)
+    return total
+
+
+def _with_members(filters: FilterSettings, panel: Iterable[str]) -> FilterSettings:
+    """The settings with the members of a released panel, whom only the rows of its files name."""
     asked = filters.disagreement
     if asked is None or asked.models != [RELEASED]:
         return filters
-    known = asked.model_copy(update={"models": sorted({row.model for row in panel})})
-    return filters.model_copy(update={"disagreement": known})
+    members = {row.model for path in panel for row in read_records(Path(path), UserPanel)}
+    return filters.model_copy(update={"disagreement": asked.model_copy(update={"models": sorted(members)})})
 
 
 def refiltered(user: UserData, pairs: Sequence[PreferencePair], settings: Dataset) -> UserData:
@@ -198,10 +235,10 @@ def _votes(panel: Iterable[UserPanel]) -> dict[str, list[PanelVote]]:
     return votes
 
 
-def _counts(pairs: Pairs, said: Said, panel: Sequence[UserPanel]) -> dict[str, int]:
+def _answers(pairs: Pairs, said: Said, panel: Sequence[UserPanel]) -> Counter[str]:
     """What was asked and what was answered, for the funnel."""
     votes = [vote for row in panel for vote in row.votes]
-    return {
+    counts = {
         "pairs_asked_about": sum(map(len, pairs.values())),
         "query_ratings": sum(rating.query is not None for rating in said.ratings.values()),
         "response_ratings": sum(rating.responses is not None for rating in said.ratings.values()),
@@ -209,3 +246,4 @@ def _counts(pairs: Pairs, said: Said, panel: Sequence[UserPanel]) -> dict[str, i
         "panel_votes_missing": sum(vote.favours is None for vote in votes),
         "panel_calls_saved_by_ratings": 2 * sum(row.gated for row in panel),
     }
+    return Counter(counts)
