@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from personalrm.results.exact_statistics import mcnemar_exact
 from personalrm.results.few_users import expanded_level, unexpanded_p
 from personalrm.results.statistics import (
+    MANY_USERS,
     BootstrapMethod,
     Interval,
     cluster_bootstrap,
@@ -226,6 +227,17 @@ def test_clustered_interval_covers_as_it_says_and_the_independent_one_does_not(u
         independent += pooled.low <= 0.6 <= pooled.high
     assert 0.93 <= clustered / n_trials <= 0.97
     assert independent / n_trials < 0.9
+
+
+def test_many_users_are_resampled_as_few_are() -> None:
+    generator = np.random.default_rng(12)
+    sizes = generator.integers(1, 6, size=(MANY_USERS + 1, 2))
+    right = generator.binomial(sizes, 0.6)
+    sampled = cluster_bootstrap(right, sizes, seed=0)
+    few = cluster_bootstrap(right[1:], sizes[1:], seed=0)
+    assert sampled[1:] == pytest.approx(few[1:], abs=0.05 * (few.high - few.low))
+    order = generator.permutation(len(right))
+    assert cluster_bootstrap(right[order], sizes[order], seed=0) == sampled
 
 
 def test_paired_difference_of_a_known_gain() -> None:

@@ -23,6 +23,8 @@ BootstrapMethod = Literal["percentile", "bca"]
 
 CELLS_PER_BLOCK = 2_000_000
 """Resampled user-cells held in memory at a time (about 16 MB an array)."""
+MANY_USERS = 2_000
+"""Of more users a resample costs as much as there are distinct counts among them, and not as there are users."""
 
 
 class Interval(NamedTuple):
@@ -68,27 +70,31 @@ def mean_ratio(top: Floats, bottom: Floats) -> Floats:
     return means
 
 
-def _resampled_users(n_users: int, n_resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """Blocks of user indices drawn with replacement, each (resamples, n_users)."""
+def _times_drawn(n_users: int, groups: NDArray[np.int64] | None, n_resamples: int, seed: int) -> Iterator[Floats]:
+    """How often each user, or each group of so many users, stands in a resample; blocks of (resamples, users)."""
     generator = np.random.default_rng(seed)
-    rows = max(1, CELLS_PER_BLOCK // n_users)
+    width = n_users if groups is None else len(groups)
+    rows = max(1, CELLS_PER_BLOCK // width)
     for start in range(0, n_resamples, rows):
-        yield generator.integers(0, n_users, size=(min(rows, n_resamples - start), n_users))
+        size = min(rows, n_resamples - start)
+        if groups is not None:
+            yield generator.multinomial(n_users, groups / n_users, size=size).astype(np.float64)
+            continue
+        cells = generator.integers(0, n_users, size=(size, n_users)) + n_users * np.arange(size)[:, None]
+        yield np.bincount(cells.ravel(), minlength=size * n_users).reshape(size, n_users).astype(np.float64)
 
 
 def _bootstrap_ratios(top: Floats, bottom: Floats, n_resamples: int, seed: int) -> Floats:
     """Statistic of every resample of users (each user with all draws); shape (n_resamples,).
 
     How often a resample holds each user, times the users' counts: exact for whole numbers, and three times as fast
-    as adding the users up.
+    as adding the users up. Above `MANY_USERS` those with equal counts are drawn together, which is the same in law.
     """
-    blocks = []
-    for users in _resampled_users(len(top), n_resamples, seed):
-        rows, n_users = users.shape
-        cells = (users + n_users * np.arange(rows)[:, None]).ravel()
-        times = np.bincount(cells, minlength=rows * n_users).reshape(rows, n_users).astype(np.float64)
-        blocks.append(mean_ratio(times @ top, times @ bottom))
-    return np.concatenate(blocks)
+    (n_users, n_draws), held, groups = top.shape, np.concatenate([top, bottom], axis=1), None
+    if n_users > MANY_USERS:
+        held, groups = np.unique(held, axis=0, return_counts=True)
+    sums = np.concatenate([times @ held for times in _times_drawn(n_users, groups, n_resamples, seed)])
+    return mean_ratio(sums[:, :n_draws], sums[:, n_draws:])
 
 
 def _bca_levels(estimate: float, resampled: Floats, jackknife: Floats, tail: float) -> tuple[float, float]:
