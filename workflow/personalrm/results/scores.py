@@ -11,7 +11,7 @@ import math
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from personalrm.errors import DataError
 from personalrm.files import atomic_write_bytes
@@ -40,7 +40,6 @@ VERDICT_COLUMNS: tuple[str, ...] = (
 CALL_COLUMNS: tuple[str, ...] = (*ROW_KEY, "key", "stage", "tokens_in", "tokens_out", "cost_usd")
 
 MISSING_CODE = -1
-Value = str | int | float | None
 ROWS_PER_GROUP = 1 << 16
 
 
@@ -51,42 +50,56 @@ class _Texts:
         self._codes: dict[str, int] = {}
         self._rows = array("i")
 
-    def append(self, value: str | None) -> None:
-        code = MISSING_CODE if value is None else self._codes.setdefault(value, len(self._codes))
-        self._rows.append(code)
+    def repeat(self, value: str | None, times: int) -> None:
+        self._rows.extend(array("i", [self._code(value)]) * times)
 
-    def ranked(self, sort_key: Callable[[str], object] | None = None) -> tuple[NDArray[np.int64], list[str]]:
+    def extend(self, values: Iterable[str | None]) -> None:
+        self._rows.extend(map(self._code, values))
+
+    def _code(self, value: str | None) -> int:
+        return MISSING_CODE if value is None else self._codes.setdefault(value, len(self._codes))
+
+    def ranked(self, sort_key: Callable[[str], object] | None = None) -> tuple[NDArray[np.int32], list[str]]:
         """Codes that are ranks in the sorted list of distinct texts, and that list."""
         import numpy as np
 
         texts = sorted(self._codes, key=cast("Callable[[str], str] | None", sort_key))
         # One more entry: code -1 reads the last one, so that missing stays missing.
-        rank_of = np.full(len(texts) + 1, MISSING_CODE, dtype=np.int64)
+        rank_of = np.full(len(texts) + 1, MISSING_CODE, dtype=np.int32)
         for rank, text in enumerate(texts):
             rank_of[self._codes[text]] = rank
         return rank_of[np.frombuffer(self._rows, dtype=np.int32)], texts
 
 
+class _Numbers:
+    """A column of whole numbers (`q`) or floats (`d`); None is nan."""
+
+    def __init__(self, kind: Literal["q", "d"]) -> None:
+        self.rows: array[Any] = array(kind)
+
+    def repeat(self, value: float | None, times: int) -> None:
+        self.extend([value] * times)
+
+    def extend(self, values: Iterable[float | None]) -> None:
+        self.rows.extend(math.nan if value is None else value for value in values)
+
+
 class _Flat:
-    """Columns that grow row by row in little memory, then become a sorted frame."""
+    """Columns that grow in little memory, then become a sorted frame."""
 
     def __init__(self, columns: Sequence[str], integers: Sequence[str], floats: Sequence[str]) -> None:
-        self._columns = columns
-        self._texts = {c: _Texts() for c in columns if c not in integers and c not in floats}
-        self._integers = {c: array("q") for c in integers}
-        self._floats = {c: array("d") for c in floats}
+        self._columns: dict[str, _Texts | _Numbers] = {
+            name: _Numbers("q") if name in integers else _Numbers("d") if name in floats else _Texts()
+            for name in columns
+        }
 
-    def append(self, *values: Value) -> None:
-        for column, value in zip(self._columns, values, strict=True):
-            if column in self._texts:
-                self._texts[column].append(cast("str | None", value))
-            elif column in self._integers:
-                self._integers[column].append(cast("int", value))
-            else:
-                self._floats[column].append(math.nan if value is None else float(value))
-
-    def _numbers(self, column: str) -> array[int] | array[float]:
-        return self._integers[column] if column in self._integers else self._floats[column]
+    def append(self, head: Sequence[Any], *columns: Sequence[Any]) -> None:
+        """Rows that have `head` in common; `columns` are the values after it, one column after the other."""
+        own = list(self._columns.values())
+        for column, value in zip(own[: len(head)], head, strict=True):
+            column.repeat(value, len(columns[0]))
+        for column, values in zip(own[len(head) :], columns, strict=True):
+            column.extend(values)
 
     def frame(self, sort_by: Sequence[str]) -> pd.DataFrame:
         """The rows as a frame sorted by `sort_by`; texts are categories in sorted order."""
@@ -95,13 +108,13 @@ class _Flat:
 
         keys: dict[str, NDArray[np.generic]] = {}
         data: dict[str, object] = {}
-        for column in self._columns:
-            if column in self._texts:
-                codes, texts = self._texts[column].ranked(k_rank if column == "k" else None)
-                keys[column] = codes
-                data[column] = pd.Categorical.from_codes(codes, categories=pd.Index(texts, dtype="str"))
+        for name, column in self._columns.items():
+            if isinstance(column, _Texts):
+                codes, texts = column.ranked(k_rank if name == "k" else None)
+                keys[name] = codes
+                data[name] = pd.Categorical.from_codes(codes, categories=pd.Index(texts, dtype="str"))
             else:
-                keys[column] = data[column] = np.array(self._numbers(column))
+                keys[name] = data[name] = np.array(column.rows)
         order = np.lexsort([keys[column] for column in reversed(sort_by)])
         return pd.DataFrame(data).iloc[order].reset_index(drop=True)
 
@@ -117,6 +130,10 @@ def _row_key(user: JudgedUser) -> tuple[str, ...]:
     )
 
 
+def _order_code(swapped: bool | None) -> int:
+    return MISSING_CODE if swapped is None else int(swapped)
+
+
 def collect_verdicts(paths: Iterable[Path]) -> pd.DataFrame:
     """All judgments of verdict files as one flat frame, columns `VERDICT_COLUMNS`.
 
@@ -130,12 +147,12 @@ def collect_verdicts(paths: Iterable[Path]) -> pd.DataFrame:
     flat = _Flat(VERDICT_COLUMNS, integers=("draw", "swapped"), floats=("log_odds",))
     for path in paths:
         for user in read_records(path, JudgedUser):
-            head: tuple[Value, ...] = (*_row_key(user), user.draw, user.user_id, user.status)
+            head = (*_row_key(user), user.draw, user.user_id, user.status)
             if not user.verdicts:
-                flat.append(*head, None, MISSING_CODE, None, None, None)
-            for verdict in user.verdicts:
-                swapped = MISSING_CODE if verdict.swapped is None else int(verdict.swapped)
-                flat.append(*head, verdict.pair_id, swapped, verdict.outcome, verdict.said, verdict.log_odds)
+                flat.append(head, [None], [MISSING_CODE], [None], [None], [None])
+                continue
+            rows = [(v.pair_id, _order_code(v.swapped), v.outcome, v.said, v.log_odds) for v in user.verdicts]
+            flat.append(head, *zip(*rows, strict=True))
     identity = [*ROW_KEY, "draw", "user_id", "pair_id", "swapped"]
     frame = flat.frame(identity)
     _refuse_duplicates(frame, identity)
@@ -166,9 +183,9 @@ def collect_calls(paths: Iterable[Path]) -> pd.DataFrame:
     flat = _Flat(CALL_COLUMNS, integers=("tokens_in", "tokens_out"), floats=("cost_usd",))
     for path in paths:
         for user in read_records(path, JudgedUser):
-            head = _row_key(user)
-            for call in user.calls:
-                flat.append(*head, call.key, call.stage, call.tokens_in, call.tokens_out, call.cost_usd)
+            rows = [(call.key, call.stage, call.tokens_in, call.tokens_out, call.cost_usd) for call in user.calls]
+            if rows:
+                flat.append(_row_key(user), *zip(*rows, strict=True))
     frame = flat.frame(CALL_COLUMNS)
     return frame.drop_duplicates([*ROW_KEY, "key"]).reset_index(drop=True)
 

@@ -23,7 +23,7 @@ BootstrapMethod = Literal["percentile", "bca"]
 
 CELLS_PER_BLOCK = 2_000_000
 """Resampled user-cells held in memory at a time (about 16 MB an array)."""
-MANY_USERS = 2_000
+MANY_USERS = 500
 """Of more users a resample costs as much as there are distinct counts among them, and not as there are users."""
 
 
