@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -31,8 +32,8 @@ from personalrm.records import BASELINE, JudgedUser, UserData, Verdict, read_rec
 from personalrm.stages.settings import judged_methods, method_id  # noqa: E402
 
 USERS = {"prism": 723, "arena": 131}
-PAIRS = 24
-"""Of a user; 7 of them are judged."""
+FEWEST_PAIRS, MOST_PAIRS = 12, 36
+"""Of a user; 3 in 10 are judged."""
 MODE: VerdictMode = "text"
 FIGURES = ("main", "scaling", "transfer", "demographics", "reported", "cost", "funnel")
 TABLES = (
@@ -64,7 +65,7 @@ def write_votes(folder: Path, users: dict[str, int]) -> None:
         with (folder / f"{name}.jsonl").open("w", encoding="utf-8") as file:
             for user in range(count):
                 survey = {"age": f"{20 + user % 6 * 10} years", "gender": "abc"[user % 3]} if name == "prism" else {}
-                for number in range(PAIRS):
+                for number in range(FEWEST_PAIRS + 7 * user % (1 + MOST_PAIRS - FEWEST_PAIRS)):
                     asked = {"role": "user", "content": f"question {number} of {user}"}
                     vote = {"user_id": f"u{user}", "context": [asked], "chosen": f"good {number}", "survey": survey}
                     file.write(json.dumps({**vote, "rejected": f"poor {number}"}) + "\n")
@@ -119,12 +120,18 @@ def traces_of(profile: Path) -> Path:
     return profile.parents[5] / "traces" / dataset / variant / model / shard
 
 
-def timed(project: Project, *targets: str) -> float:
-    """Seconds of the workflow on 2 cores."""
-    begun = time.perf_counter()
+def timed(project: Project, *targets: str) -> tuple[float, float]:
+    """Seconds of the workflow on 2 cores, and of CPU."""
+    begun, spent = time.perf_counter(), _cpu()
     command = project.command(*targets, "--quiet", "all", "--retries", "0")
     subprocess.run(command, cwd=project.folder, env=project.environment(), check=True, capture_output=True)
-    return time.perf_counter() - begun
+    return time.perf_counter() - begun, _cpu() - spent
+
+
+def _cpu() -> float:
+    """Seconds of CPU of all processes that ended below this one."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def redraw(share: float = 1.0) -> tuple[float, str]:
@@ -140,12 +147,15 @@ def redraw(share: float = 1.0) -> tuple[float, str]:
         plan = Plan(parse_config(project.config))
         figures = [f"{plan.run}/figures/{name}.pdf" for name in FIGURES]
         tables = [f"{plan.run}/tables/{name}.csv" for name in TABLES]
-        everything = timed(project, *tables, *figures)
-        slowest = sorted((_job_seconds(path), path.stem) for path in project.run.glob("benchmarks/*.tsv"))[:-7:-1]
+        everything, everything_cpu = timed(project, *tables, *figures)
+        jobs = sorted(((_job_seconds(path), path.stem) for path in project.run.glob("benchmarks/*.tsv")), reverse=True)
         shutil.rmtree(project.run / "figures")
-        figures_alone = timed(project, *figures)
-    longest = ", ".join(f"{name} {seconds:.0f}" for seconds, name in slowest)
-    said = f"s, bar 60; tables, too: {everything:.0f} s for {judgments:,} judgments (CPU: {longest} s)"
+        figures_alone, figures_cpu = timed(project, *figures)
+    each = ", ".join(f"{name} {seconds:.0f}" for seconds, name in jobs)
+    said = (
+        f"s ({figures_cpu:.0f} of CPU), bar 60; tables, too: {everything:.0f} s ({everything_cpu:.0f} of CPU)"
+        f" for {judgments:,} judgments; CPU of its jobs: {each} s"
+    )
     return figures_alone, said
 
 

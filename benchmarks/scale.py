@@ -1,9 +1,9 @@
 """How a run grows with its users: `python benchmarks/scale.py [--users 1000 10000 100000] [--folder /dev/shm]`.
 
-Generated votes (seeded) go through the workflow's own stages, each in a process of its own: planning, `prepare`, a pass
-of `judge` over all users, learning (`bootstrap`, `profile`, `judge`) for the users of the first shards, the collecting
-of all verdicts, and the main table. The model is scripted and answers in the same process, behind the real port
-and store. Printed: seconds, milliseconds of CPU a user, and the peak memory of the process.
+Generated votes (seeded) go through the workflow's own stages, each in a process of its own: planning, `prepare`, the
+filters (on answers that are made up), a pass of `judge` over all users, learning (`bootstrap`, `profile`, `judge`) for
+the users of the first shards, the collecting of all verdicts, and the main table. The model is scripted and answers in
+the same process, behind the real port and store. Printed: seconds, milliseconds of CPU a user, and the peak memory of the process.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from measure import ROOT, calibration, peak_mb
 
+sys.path.insert(0, str(ROOT / "tests"))
+from support.in_process import ScriptedJob
+
 from personalrm.config import Config
-from personalrm.llm.types import LanguageModel, Request, Response, Usage
+from personalrm.llm.types import Request, Response, Usage
 from personalrm.plan import Plan
-from personalrm.stages.runner import Job, runtime_from_env
+from personalrm.stages.runner import runtime_from_env
 
 PAIRS_A_USER = 5
 LEARNED_USERS = 1_000
@@ -80,18 +82,9 @@ class Scripted:
         """Nothing to release."""
 
 
-class ScriptedJob(Job):
-    """A job whose model is scripted."""
-
-    @asynccontextmanager
-    async def model(self, name: str, *, batches: bool = False) -> AsyncIterator[LanguageModel]:
-        """The model's port over the run's store."""
-        from personalrm.llm.port import Port
-        from personalrm.llm.store import ResponseStore
-
-        del batches
-        with ResponseStore(self.config.store, run=self.config.run) as store:
-            yield Port(self.config.models[name].spec(name, {}), Scripted(), store)
+def scripted(config: Config) -> ScriptedJob:
+    """A job with such a model."""
+    return ScriptedJob(config, runtime_from_env(), lambda _: Scripted())
 
 
 def planned(config: Config) -> dict[str, float]:
@@ -115,7 +108,7 @@ def judged(config: Config) -> dict[str, float]:
     """All users: without a model, and by one that knows nothing of them; one shard after another."""
     from personalrm.stages.judging import judge_stage
 
-    job, plan = ScriptedJob(config, runtime_from_env()), Plan(config)
+    job, plan = scripted(config), Plan(config)
     for users in map(Path, plan.shard_paths("people")):
         for judge in (None, MODEL):
             asyncio.run(judge_stage(job, users=users, out=_verdicts(plan, judge, users.name), judge=judge))
@@ -132,7 +125,7 @@ def learned(config: Config) -> dict[str, float]:
     from personalrm.stages.learn import bootstrap_stage, profile_stage
     from personalrm.stages.runner import read_users
 
-    job = ScriptedJob(config, runtime_from_env())
+    job = scripted(config)
     users, k = 0, config.ks[0]
     for shard in map(Path, Plan(config).shard_paths("people")):
         if users >= LEARNED_USERS:
@@ -145,6 +138,52 @@ def learned(config: Config) -> dict[str, float]:
         out = shard.with_suffix(".judged")
         asyncio.run(judge_stage(job, users=shard, out=out, judge=MODEL, profiles=profiles, profile_model=MODEL))
     return {"users": users}
+
+
+def filtered(config: Config) -> dict[str, float]:
+    """The filters, on ratings and a panel's votes that are made up before the clock starts."""
+    from personalrm.benchmark.filter_settings import FilterSettings
+    from personalrm.config_load import write_resolved
+    from personalrm.stages.filtering import filter_stage
+
+    asked = {"personalizable": {"model": MODEL}, "disagreement": {"models": [MODEL]}}
+    people = config.datasets["people"].model_copy(update={"filters": FilterSettings.model_validate(asked)})
+    folder, run = Path(Plan(config).run, "data", "people"), config.results.parent / "filtered.json"
+    config = config.model_copy(update={"run": "filtered", "datasets": {"people": people}})
+    plan = Plan(config)
+    write_resolved(run, config)
+    Path(plan.prepared_folder("people")).parent.mkdir(parents=True)
+    Path(plan.prepared_folder("people")).symlink_to(folder / "shards")
+    (folder / "shards" / "funnel.json").symlink_to(folder / "funnel.json")
+    _say(plan)
+    begun, cpu = time.perf_counter(), _cpu()
+    filter_stage(run, "people")
+    return {"seconds": time.perf_counter() - begun, "cpu": _cpu() - cpu}
+
+
+def _say(plan: Plan) -> None:
+    """Write a rating of each pair, and both votes of a panel of one."""
+    from personalrm.benchmark.ratings import PairRating, PanelVote, UserPanel, UserRatings
+    from personalrm.records import write_records
+    from personalrm.stages.runner import read_users
+
+    paths = (plan.prepared_paths("people"), plan.rating_paths("people"), plan.panel_paths("people"))
+    for users, ratings, panel in zip(*paths, strict=True):
+        rated, voted = [], []
+        for user in read_users(Path(users)):
+            who: dict[str, Any] = {"dataset": "people", "user_id": user.user_id, "model": MODEL}
+            said = [
+                PairRating(pair_id=p.pair_id, query=4, responses=4, query_reasoning="why " * 20) for p in user.pairs
+            ]
+            votes = [
+                PanelVote(pair_id=p.pair_id, swapped=swapped, favours=favours, outcome="correct", reasoning="so " * 20)
+                for p in user.pairs
+                for swapped, favours in ((False, "chosen"), (True, "rejected"))
+            ]
+            rated.append(UserRatings(**who, ratings=tuple(said)))
+            voted.append(UserPanel(**who, votes=tuple(votes)))
+        write_records(Path(ratings), rated)
+        write_records(Path(panel), voted)
 
 
 def collected(config: Config) -> dict[str, float]:
@@ -175,6 +214,7 @@ def tabled(config: Config) -> dict[str, float]:
 STEPS: dict[str, Callable[[Config], dict[str, float]]] = {
     "plan": planned,
     "prepare": prepared,
+    "filter": filtered,
     "judge": judged,
     "learn": learned,
     "collect": collected,

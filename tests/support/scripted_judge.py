@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -36,9 +36,13 @@ class Answer:
 Kind = Literal["verdict", "label", "prose"]
 
 
-def judge(body: dict[str, Any]) -> Answer:
+Odds = Callable[[str, str, str], float]
+"""Log-odds of the first answer over the second, given what is known of the user (texts)."""
+
+
+def judge(body: dict[str, Any], log_odds_of: Odds | None = None) -> Answer:
     """The default answer: a label with log-probabilities, a verdict with reasoning, criteria, scores, or a few words
-    of prose.
+    of prose. `log_odds_of` is another taste.
 
     A prompt without a pair in its last user message (a persona request) gets prose.
     """
@@ -54,7 +58,7 @@ def judge(body: dict[str, Any]) -> Answer:
     labels, first, second = pair
     if "Criterion <number>:" in background:
         return Answer(_scores(asked.split("\n\nConversation:")[0], first, second))
-    log_odds = _log_odds(background, first, second)
+    log_odds = (log_odds_of or _log_odds)(background, first, second)
     label = labels[0] if log_odds > 0 else labels[1]
     if int(body.get("max_tokens") or 0) <= 8:
         return Answer(f" {label}", logprobs=[_label_logprobs(labels, log_odds)], finish_reason="length")
@@ -82,7 +86,7 @@ def _scores(criteria: str, first: str, second: str) -> str:
     """Scores of both answers on each criterion of a numbered list, by their texts and the criterion."""
     lines = []
     for number, criterion in re.findall(r"^(\d)\. (.+)$", criteria, re.MULTILINE):
-        one, two = (1 + int(10 * _fraction(criterion + answer)) for answer in (first, second))
+        one, two = (1 + int(10 * fraction(criterion + answer)) for answer in (first, second))
         lines.append(f"Criterion {number}: First {one}, Second {two}")
     return "\n".join(lines)
 
@@ -94,7 +98,7 @@ def _log_odds(background: str, first: str, second: str) -> float:
 
 def _score(background: str, answer: str) -> float:
     """A number in [0, 1): mostly of the answer, a little of what is known about the user."""
-    return 0.7 * _fraction(answer) + 0.3 * _fraction(background + "\n" + answer)
+    return 0.7 * fraction(answer) + 0.3 * fraction(background + "\n" + answer)
 
 
 def _label_logprobs(labels: tuple[str, str], log_odds: float) -> list[tuple[str, float]]:
@@ -116,5 +120,6 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("\x00".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _fraction(text: str) -> float:
+def fraction(text: str) -> float:
+    """A number in [0, 1) that hangs on the text alone."""
     return int(_digest(text)[:13], 16) / 16**13

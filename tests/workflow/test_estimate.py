@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.scripted_judge import Answer, judge
+from support.in_process import run_stages
+from support.scripted_judge import Answer, Odds, fraction, judge
 from support.scripted_server import ScriptedServer
 
+from personalrm.config_load import load_config
 from personalrm.llm.store import ResponseStore, Totals
 from personalrm.stages.estimate import estimate
 
@@ -32,25 +35,31 @@ def encoding() -> Any:  # noqa: ANN401
     return bundled
 
 
-def counted(body: dict[str, Any]) -> Answer:
+def counted(body: dict[str, Any], taste: Odds | None = None) -> Answer:
     """The scripted judge, with its tokens counted: four for each message beside its text."""
     # Demonstrations move its verdicts, as all else does that is known of the user.
     turns = [message for message in body["messages"] if message["role"] != "system"]
     last = 2 if turns[-1]["role"] == "assistant" else 1
     known = "\n".join(str(message["content"]) for message in [body["messages"][0], *turns[:-last]])
-    answer = judge({**body, "messages": [{"role": "system", "content": known}, *turns[-last:]]})
+    # A judge with a taste answers another sample of the same prompt anew, as models do.
+    known += f"\nsample {body.get('seed')}" if taste else ""
+    answer = judge({**body, "messages": [{"role": "system", "content": known}, *turns[-last:]]}, taste)
     prompt = sum(len(encoding().encode_ordinary(str(message["content"]))) + 4 for message in body["messages"])
     return replace(answer, tokens_in=prompt, tokens_out=len(encoding().encode_ordinary(answer.text or "")))
 
 
-def make(folder: Path, url: str) -> Project:
+def asked(url: str, users: int, seed: int = 1) -> dict[str, Any]:
     """Both prompt styles, both variants, a search as large as the paper's, and all that the main table rests on."""
-    config = small_config(url, draws=1, k=["all"], variants=["as_published", "corrected"])
+    config = small_config(url, draws=1, k=["all"], variants=["as_published", "corrected"], seed=seed)
     config["learn"] |= {"search": {"stop_at_score": 80}, "rebootstrap": True, "memory": {"max_tokens": 64}}
     config["learn"]["bootstrap"] = {"attempts": 3, "max_tokens": 64}
     config["methods"] = ["random", "default", "memory", "history", "demos", "persona", "both"]
-    config["datasets"]["people"] |= {"max_users": 8, "shards": 1}
-    project = Project(folder, config)
+    config["datasets"]["people"] |= {"max_users": users, "shards": 1}
+    return config
+
+
+def make(folder: Path, url: str) -> Project:
+    project = Project(folder, asked(url, users=8))
     write_votes(project.folder / "votes.jsonl", quickstart_votes())
     return project
 
@@ -66,26 +75,86 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str, T
         return project, store.paid_totals("small")
 
 
+def rows_of(config: Path, right: float) -> list[dict[str, Any]]:
+    """Rows of the estimate, told how long the scripted judge writes and how often it is right."""
+    assume = [f"{name}={REASONING}" for name in ("reasoning", "persona", "memory")]
+    return list(json.loads(estimate(config, 2, assume=[*assume, f"right={right}"], as_json=True))["rows"])
+
+
 @pytest.fixture(scope="module")
 def estimated(used: tuple[Project, dict[str, Totals]]) -> list[dict[str, Any]]:
     """Rows of the estimate, told how the scripted judge writes and judges."""
-    assume = [f"{name}={REASONING}" for name in ("reasoning", "persona", "memory")]
     with contextlib.chdir(used[0].folder):
-        made = json.loads(estimate(Path("run.yaml"), 2, assume=[*assume, "right=0.5"], as_json=True))
-    return list(made["rows"])
+        return rows_of(Path("run.yaml"), right=0.5)
+
+
+def close(rows: list[dict[str, Any]], paid: dict[str, Totals], within: float) -> None:
+    """Whether the estimate is near what was paid, for each model."""
+    by_model = {row["model"]: row for row in rows if row["stage"] == "all"}
+    assert paid.keys() == {"big@", "tiny@"}
+    for identity, totals in paid.items():
+        row = by_model[identity.removesuffix("@")]
+        assert row["calls"] == pytest.approx(totals.calls, rel=within)
+        assert row["prompt_tokens"] == pytest.approx(totals.tokens_in, rel=within)
+        assert row["generated_tokens"] == pytest.approx(totals.tokens_out, rel=within)
+        assert row["calls_least"] < totals.calls < row["calls_most"]
 
 
 def test_calls_and_tokens_are_within_a_tenth_of_what_a_run_used(
     used: tuple[Project, dict[str, Totals]], estimated: list[dict[str, Any]]
 ) -> None:
-    rows = {row["model"]: row for row in estimated if row["stage"] == "all"}
-    assert used[1].keys() == {"big@", "tiny@"}
-    for identity, totals in used[1].items():
-        row = rows[identity.removesuffix("@")]
-        assert row["calls"] == pytest.approx(totals.calls, rel=0.1)
-        assert row["prompt_tokens"] == pytest.approx(totals.tokens_in, rel=0.1)
-        assert row["generated_tokens"] == pytest.approx(totals.tokens_out, rel=0.1)
-        assert row["calls_least"] < totals.calls < row["calls_most"]
+    # One draw of eight users, whose searches another taste could make a third longer or shorter: see below.
+    close(estimated, used[1], 0.1)
+
+
+def made_up(users: int, seed: int) -> list[dict[str, Any]]:
+    """Eight to fifteen votes of each user, on texts of any length."""
+    rng = random.Random(seed)
+    words = ["plain", "warm", "short", "deep", "table", "source", "joke", "step", "code", "river", "letter"]
+
+    def text(most: int) -> str:
+        return " ".join(rng.choices(words, k=rng.randrange(most // 8, most)))
+
+    return [
+        {
+            "user_id": f"p{user}",
+            "context": [{"role": "user", "content": f"{user}-{number} {text(40)}"}],
+            "chosen": f"{user}-{number} one {text(90)}",
+            "rejected": f"{user}-{number} other {text(90)}",
+        }
+        for user in range(users)
+        for number in range(rng.randrange(8, 16))
+    ]
+
+
+def taste_for(votes: list[dict[str, Any]], right: float) -> Odds:
+    """The odds of a judge that is right so often: of six verdicts in ten by the pair, else by all that it is shown."""
+    chosen = {vote["chosen"] for vote in votes}
+
+    def log_odds(known: str, first: str, second: str) -> float:
+        pair, shown = "".join(sorted((first, second))), known + first + second
+        luck = fraction(pair if fraction(f"steady {shown}") < 0.6 else shown)
+        size = 0.1 + fraction(f"size {shown}")
+        return size if (first in chosen) == (luck < right) else -size
+
+    return log_odds
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("users", "right", "seed"), [(256, 0.8, 101), (256, 0.6, 102)])
+def test_many_users_of_another_taste_are_within_a_tenth(
+    users: int, right: float, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Draws that nothing was tuned on: the stages in this process, which ask what the workflow asks."""
+    monkeypatch.chdir(tmp_path)
+    votes = made_up(users, seed)
+    write_votes(Path("votes.jsonl"), votes)
+    Path("run.yaml").write_text(json.dumps(asked("http://127.0.0.1:9/v1", users, seed)), encoding="utf-8")
+    config = load_config(Path("run.yaml"))
+    run_stages(config, functools.partial(counted, taste=taste_for(votes, right)))
+    with ResponseStore(config.store) as store:
+        paid = store.paid_totals("small")
+    close(rows_of(Path("run.yaml"), right), paid, 0.1)
 
 
 def test_stages_that_do_not_adapt_are_counted_to_the_call(
