@@ -3,7 +3,8 @@
 Generated votes (seeded) go through the workflow's own stages, each in a process of its own: planning, `prepare`, the
 filters (on answers that are made up), a pass of `judge` over all users, learning (`bootstrap`, `profile`, `judge`) for
 the users of the first shards, the collecting of all verdicts, and the main table. The model is scripted and answers in
-the same process, behind the real port and store. Printed: seconds, milliseconds of CPU a user, and the peak memory of the process.
+the same process, behind the real port and store. Printed: seconds, milliseconds of CPU a user, and the peak memory of
+the process.
 """
 
 from __future__ import annotations
@@ -190,9 +191,9 @@ def collected(config: Config) -> dict[str, float]:
     """Verdict files of all shards as the two frames of the results."""
     from personalrm.results.scores import collect_calls, collect_verdicts, write_frame
 
-    plan = Plan(config)
-    data, shards = Path(plan.run, "data"), [Path(path).name for path in plan.shard_paths("people")]
-    paths = [_verdicts(plan, judge, name) for judge in (None, MODEL) for name in shards]
+    # No plan: it reads the votes for the users' ids, which the workflow does before its jobs.
+    run = config.results / config.run
+    paths, data = sorted(run.glob("verdicts/people/baseline/*/*.jsonl")), run / "data"
     verdicts = collect_verdicts(paths)
     write_frame(verdicts, data / "verdicts.parquet")
     write_frame(collect_calls(paths), data / "calls.parquet")
@@ -204,7 +205,7 @@ def tabled(config: Config) -> dict[str, float]:
     from personalrm.results.main_table import main_table
     from personalrm.results.scores import read_frame
 
-    data = Path(Plan(config).run, "data")
+    data = config.results / config.run / "data"
     table = main_table(
         read_frame(data / "verdicts.parquet"), read_frame(data / "calls.parquet"), seed=0, n_resamples=9_999
     )

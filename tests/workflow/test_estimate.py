@@ -17,6 +17,7 @@ from support.scripted_server import ScriptedServer
 
 from personalrm.config_load import load_config
 from personalrm.llm.store import ResponseStore, Totals
+from personalrm.rehearsal.assumptions import Assumptions
 from personalrm.stages.estimate import estimate
 
 from .conftest import Project, quickstart_votes, small_config, write_votes
@@ -128,12 +129,12 @@ def made_up(users: int, seed: int) -> list[dict[str, Any]]:
 
 
 def taste_for(votes: list[dict[str, Any]], right: float) -> Odds:
-    """The odds of a judge that is right so often: of six verdicts in ten by the pair, else by all that it is shown."""
+    """The odds of a judge that is right so often, as steady as the estimate assumes: by the pair, else by all shown."""
     chosen = {vote["chosen"] for vote in votes}
 
     def log_odds(known: str, first: str, second: str) -> float:
         pair, shown = "".join(sorted((first, second))), known + first + second
-        luck = fraction(pair if fraction(f"steady {shown}") < 0.6 else shown)
+        luck = fraction(pair if fraction(f"steady {shown}") < Assumptions().steady else shown)
         size = 0.1 + fraction(f"size {shown}")
         return size if (first in chosen) == (luck < right) else -size
 
