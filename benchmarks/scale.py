@@ -202,13 +202,12 @@ def collected(config: Config) -> dict[str, float]:
 
 def tabled(config: Config) -> dict[str, float]:
     """The main table from both frames: intervals are resampled from all users."""
-    from personalrm.results.main_table import main_table
+    from personalrm.results.main_table import CALLS_READ, main_table
     from personalrm.results.scores import read_frame
 
     data = config.results / config.run / "data"
-    table = main_table(
-        read_frame(data / "verdicts.parquet"), read_frame(data / "calls.parquet"), seed=0, n_resamples=9_999
-    )
+    verdicts, calls = read_frame(data / "verdicts.parquet"), read_frame(data / "calls.parquet", CALLS_READ)
+    table = main_table(verdicts, calls, seed=0, n_resamples=9_999)
     return {"rows": len(table)}
 
 

@@ -16,7 +16,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.results.main_table import gaps, main_table
+from personalrm.results.main_table import CALLS_READ, gaps, main_table
 from personalrm.results.main_table_text import main_blocks, main_notes
 from personalrm.results.pooling import pool_notes, with_pools
 from personalrm.results.scores import read_frame
@@ -31,8 +31,10 @@ CAPTION = "Accuracy of personalised judges on the test pairs of each user (main 
 def main(snakemake: "Snakemake") -> None:
     """Compute the table and write its four formats."""
     pools = snakemake.params.get("pools", {})
-    frames = (read_frame(Path(path)) for path in (snakemake.input.verdicts, snakemake.input.calls))
-    verdicts, calls = (with_pools(frame, pools) for frame in frames)
+    # Folds share responses, which only keys can tell.
+    columns = None if pools else CALLS_READ
+    verdicts = with_pools(read_frame(Path(snakemake.input.verdicts)), pools)
+    calls = with_pools(read_frame(Path(snakemake.input.calls), columns), pools)
     table = main_table(
         verdicts,
         calls,

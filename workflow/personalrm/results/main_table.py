@@ -29,6 +29,8 @@ ACCURACY_COLUMNS: tuple[str, ...] = (
 FAILURE_COLUMNS: tuple[str, ...] = OUTCOMES[2:]
 CALL_SUMS: tuple[str, ...] = ("calls", "tokens_in", "tokens_out")
 NAMES: tuple[str, ...] = (*ROW_KEY, "status")
+CALLS_READ: tuple[str, ...] = (*ROW_KEY, *CALL_SUMS[1:], "cost_usd")
+"""What the table needs of the frame of calls: not their keys, which are most of its memory."""
 COLUMNS: tuple[str, ...] = (
     *ROW_KEY,
     *COUNT_COLUMNS,

@@ -201,8 +201,8 @@ def write_frame(frame: pd.DataFrame, path: Path) -> None:
     atomic_write_bytes(path, buffer.getvalue())
 
 
-def read_frame(path: Path) -> pd.DataFrame:
-    """Read a frame that `write_frame` wrote."""
+def read_frame(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a frame that `write_frame` wrote, or some of its columns."""
     import pandas as pd
 
-    return pd.read_parquet(path)
+    return pd.read_parquet(path, columns=list(columns) if columns else None)
