@@ -16,6 +16,7 @@ the package cannot fit counts for time and calls, and not for accuracy.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import math
 import os
@@ -33,13 +34,15 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import numpy as np
 from measure import ROOT, peak_mb
 from parity.content import answer
-from parity.sides import SEED, Found, Items, Users, run_ours, run_package, with_our_coin
+from parity.sides import SEED, Found, Items, Users, ours, run_ours, run_package, with_our_coin
 from proxy import CountingProxy
 from support.scripted_server import ScriptedServer
 
-from personalrm.api.models import usual_learning
 from personalrm.datasets import LocalDataset
 from personalrm.files import atomic_write_text
+from personalrm.llm.open import RuntimeSettings, open_model
+from personalrm.llm.store import ResponseStore
+from personalrm.llm.types import ModelSpec
 from personalrm.results.statistics import cluster_bootstrap, paired_cluster_difference
 from personalrm.variants import CORRECTED, PUBLISHED
 
@@ -137,12 +140,7 @@ def options_of(model: str, candidates: int, max_tokens: int) -> tuple[dict[str, 
     if model == SCRIPTED:
         return shared, shared
     # The package's own limit of an answer, 8,192 tokens, is the model's whole window.
-    judged = {"context_length": WINDOW, "prompts": "compact", "verdicts": ["logprob"]}
-    # As with a model that the library serves itself: one candidate after another, and one label after another, so that
-    # each finds the last one's prefix in the server's cache.
-    learned = usual_learning(model) | {"search": {"parallel_candidates": 1}}
-    one = {"num_workers": 1, "num_workers_bootstrap": 1}
-    return shared | {"max_tokens": max_tokens}, shared | one | {"model_options": judged, "learn": learned}
+    return shared | {"max_tokens": max_tokens}, shared | {"model_id": model}
 
 
 def run_child(users: Users, url: str, folder: Path, variant: str, options: Mapping[str, Any]) -> Found:
@@ -162,10 +160,22 @@ def run_child(users: Users, url: str, folder: Path, variant: str, options: Mappi
 def child(path: str) -> None:
     """What `run_child` runs: the settings in the file are replaced by what was found."""
     file = Path(path)
-    found = run_ours(**json.loads(file.read_text(encoding="utf-8")))
+    given = json.loads(file.read_text(encoding="utf-8"))
+    served = str(given.get("model_id", "")).startswith("embedded/")
+    found = asyncio.run(run_served(file.parent, **given)) if served else run_ours(**given)
     for user in found.values():
         user["peak_mb"] = peak_mb()
     file.write_text(json.dumps(found, default=str), encoding="utf-8")
+
+
+async def run_served(folder: Path, users: Users, url: str, model_id: str, **options: Any) -> Found:  # noqa: ANN401
+    """Ours with an embedded model as the library serves it, but for the proxy between them."""
+    name = model_id.removeprefix("embedded/")
+    spec = ModelSpec(model_id, "embedded", name, context_length=WINDOW)
+    with tempfile.TemporaryDirectory(dir=folder) as own, ResponseStore(Path(own, "answers.sqlite")) as store:
+        runtime = RuntimeSettings(Path(own), os.cpu_count() or 1)
+        async with open_model(spec, store=store, runtime=runtime, embedded_url=lambda _: url) as port:
+            return await ours(users, model_id=model_id, lm=port, **options)
 
 
 def hits(found: Found, tests: Mapping[str, Items]) -> list[float]:
@@ -212,7 +222,7 @@ def row_of(side: str, found: Found, proxy: CountingProxy, users: Users, package:
 
 def measure(model: str, latency: float, users: Users, candidates: int, max_tokens: int) -> list[Row]:
     """A row a side, the package first."""
-    theirs, ours = options_of(model, candidates, max_tokens)
+    theirs, mine = options_of(model, candidates, max_tokens)
     made = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -225,7 +235,7 @@ def measure(model: str, latency: float, users: Users, candidates: int, max_token
             made.append(row_of(PACKAGE, package, proxy, users, package))
         for variant in SIDES:
             with CountingProxy(url) as proxy:
-                found = run_child(users, proxy.url, folder, variant, ours)
+                found = run_child(users, proxy.url, folder, variant, mine)
                 made.append(row_of(variant, found, proxy, users, package))
     return made
 

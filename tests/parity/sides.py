@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -104,14 +105,19 @@ def run_ours(
     **options: Any,  # noqa: ANN401  (as the class takes them)
 ) -> Found:
     """The library in this process. `options` are those of our `SynthesizeMe`, `learn` its `learn_options`."""
+    given = {"model_id": "openai/scripted", "model_url": url, "learn_options": learn, "variant": variant, **options}
+    return asyncio.run(ours(users, **given))
+
+
+async def ours(users: Users, **options: Any) -> Found:  # noqa: ANN401  (as the class takes them)
+    """One user after another."""
     found: Found = {}
-    given = {"model_id": "openai/scripted", "model_url": url, "seed": SEED, "variant": variant, **options}
     for name, user in users.items():
-        learner = SynthesizeMe(user_id=name, learn_options=learn, **given)
+        learner = SynthesizeMe(user_id=name, seed=SEED, **options)
         begun = time.time()
-        profile = learner.fit(user["fit"]).profile
+        profile = (await learner.afit(user["fit"])).profile
         ended = time.time()
-        verdicts = learner.evaluate(user["test"]).verdicts if user["test"] else ()
+        verdicts = (await learner.aevaluate(user["test"])).verdicts if user["test"] else ()
         found[name] = {
             "fitted": [begun, ended],
             "persona": learner.get_persona(),
