@@ -77,7 +77,8 @@ def put_into_the_future(folder: Path, seconds: int) -> None:
             os.utime(path, (later, later))
 
 
-@pytest.mark.parametrize("by", [-DAY, pytest.param(YEAR, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("by", [-DAY, YEAR])
 def test_a_clock_that_jumps_in_mid_run_changes_no_byte(
     folder: Path, undisturbed: Undisturbed, clock: Path, by: int
 ) -> None:

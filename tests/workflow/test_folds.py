@@ -13,6 +13,8 @@ from support.scripted_server import ScriptedServer
 
 from .conftest import ROOT, Project, quickstart_votes, small_config, write_votes
 
+pytestmark = pytest.mark.full
+
 USERS = ("ada", "ben")
 FOLDS = {"people-fold1", "people-fold2"}
 
