@@ -2,14 +2,14 @@ r"""The authors' package and ours: same users, same model behind the same local 
 
     python benchmarks/vs_package.py --model scripted --latency 0.3
     python benchmarks/vs_package.py --data prism_slice --users 3 --fit-pairs 20
-    python benchmarks/vs_package.py --model embedded/qwen2.5-coder-1.5b --users 1 --fit-pairs 5 --candidates 0 \
-        --max-tokens 300
+    python benchmarks/vs_package.py --model embedded/qwen2.5-coder-0.5b --users 1 --fit-pairs 5 --candidates 0 \
+        --max-tokens 200
 
 `fit` is timed and counted (calls and tokens, by a proxy in front of the server), then the test pairs are judged in
 both orders. Each side is a process of its own; peak memory is that of the process. The package gets a persona program
 without the authors' demonstrations (some 20,000 tokens, more than the embedded model's window), and its cache is on.
 The scripted model knows users and answers by tokens that are added to the texts (tests/parity/content.py); the
-embedded ones read the texts as they are, and ours judges with them by log-probability, as it is meant to. A user whom
+embedded ones read the texts as they are, and ours asks them as the library serves them. A user whom
 the package cannot fit counts for time and calls, and not for accuracy.
 """
 

@@ -119,6 +119,9 @@ def test_a_row_that_does_not_apply_says_so_in_the_figure_and_its_caption(tmp_pat
     texts = said(main_figure(table))
     assert texts.count("not applicable") == 1
     assert "no result" not in texts
+    # With one k there is no column for it, and less room.
+    lone = judged(Cell("criteria", 0.6, "j", "j", 0), "u", []).model_copy(update={"status": "not_applicable"})
+    assert_readable(main_figure(tabled(tmp_path, [*rows_of([Cell("both", 0.6, "j", "j", 0)]), lone])))
     for k in (2, 0):
         rows += rows_of([Cell("both", 0.6, "j", "j", k, dataset=dataset) for dataset in ("generated", "other")])
         exempt = Cell("criteria", 0.6, "j", "j", k, dataset="other")

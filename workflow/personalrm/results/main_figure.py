@@ -189,11 +189,12 @@ def _intervals(axes: Axes, point: Point, y: float, style: Style) -> None:
 def _numbers(axes: Axes, point: Point | None, y: float, k: str) -> None:
     """Accuracy and k of a row at the right of its panel; what is missing says so."""
     missing = point is None or math.isnan(point.accuracy)
+    if point is not None and point.status == DOES_NOT_APPLY:
+        # It does not for any k. Longer than a number, it stands in the panel, where the row has nothing else.
+        _note(axes, DOES_NOT_APPLY, (1, y), (-6, -0.5), color=SOFT, align="right", middle=True)
+        return
     if point is None:
         value = "not run"
-    elif point.status == DOES_NOT_APPLY:
-        # It does not for any k, and takes the room of one.
-        value, k = DOES_NOT_APPLY, NOT_APPLICABLE
     elif missing:
         value = "no result"
     else:
