@@ -11,7 +11,7 @@ from personalrm.methods import METHODS
 from personalrm.records import BASELINE
 from personalrm.results.benchmark_reported import limits_of, reported_set
 from personalrm.results.comparisons import method_parts
-from personalrm.results.labels import NOT_APPLICABLE, OK, method_label
+from personalrm.results.labels import OK, UNUSED, method_label
 from personalrm.results.main_table import FAILURE_COLUMNS, gaps, is_outage
 from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import table_rows
@@ -112,14 +112,14 @@ def _best(dataset: str, main: pd.DataFrame, compared: Sequence[Row]) -> Iterator
 
 def _name(row: Row, rows: Sequence[Row]) -> str:
     """A method with what tells it from the other rows: judge, profile model, k and variant where they differ."""
-    own = {key: row[key] for key in ("judge_model", "k", "variant") if row[key] not in (NOT_APPLICABLE, BASELINE)}
-    if row["profile_model"] not in (NOT_APPLICABLE, row["judge_model"]):
+    own = {key: row[key] for key in ("judge_model", "k", "variant") if row[key] not in (UNUSED, BASELINE)}
+    if row["profile_model"] not in (UNUSED, row["judge_model"]):
         own["profile_model"] = row["profile_model"]
     words = {"judge_model": "judge", "k": "k =", "variant": "variant", "profile_model": "profile by"}
     said = [
         f"{words[key]} {text}"
         for key, text in own.items()
-        if len({str(other[key]) for other in rows} - {NOT_APPLICABLE, BASELINE}) > 1
+        if len({str(other[key]) for other in rows} - {UNUSED, BASELINE}) > 1
     ]
     return method_label(str(row["method"])) + (f" ({', '.join(said)})" if said else "")
 

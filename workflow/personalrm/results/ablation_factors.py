@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from personalrm.results.comparison_sheets import METHOD, VARIANT, Key
 from personalrm.results.comparisons import method_parts
-from personalrm.results.labels import NOT_APPLICABLE
+from personalrm.results.labels import UNUSED
 from personalrm.variants import JSON
 
 Levels = Mapping[str, str]
@@ -58,7 +58,7 @@ def levels_of(key: Key) -> dict[str, str] | None:
     if base not in BASES:
         return None
     demonstrations, persona = BASES[base]
-    levels = dict.fromkeys(FACTORS, NOT_APPLICABLE) | {"demonstrations": demonstrations, "persona": persona}
+    levels = dict.fromkeys(FACTORS, UNUSED) | {"demonstrations": demonstrations, "persona": persona}
     if base == "default":
         return levels
     variant, _, added = key[VARIANT].partition("+")
@@ -79,7 +79,7 @@ def changed_factor(first: Levels, second: Levels) -> str | None:
     changed = [
         factor
         for factor in FACTORS
-        if first[factor] != second[factor] and NOT_APPLICABLE not in (first[factor], second[factor])
+        if first[factor] != second[factor] and UNUSED not in (first[factor], second[factor])
     ]
     return changed[0] if len(changed) == 1 else None
 
@@ -88,7 +88,7 @@ def fixed_levels(first: Levels, second: Levels, factor: str) -> str:
     """Levels of the other factors, in words: what is held fixed while `factor` changes."""
     texts = []
     for other, heading in FACTORS.items():
-        held = {first[other], second[other]} - {NOT_APPLICABLE}
+        held = {first[other], second[other]} - {UNUSED}
         if other != factor and held:
             texts.append(f"{heading}: {held.pop()}")
     return SEPARATOR.join(texts)

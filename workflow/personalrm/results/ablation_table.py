@@ -27,7 +27,7 @@ from personalrm.results.comparisons import (
     percent,
     seed_of,
 )
-from personalrm.results.labels import DOES_NOT_APPLY, NOT_APPLICABLE, OK, method_rank
+from personalrm.results.labels import NOT_APPLICABLE, OK, UNUSED, method_rank
 from personalrm.results.scores import ROW_KEY
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Group(NamedTuple):
     @property
     def names(self) -> dict[str, Value]:
         """What the rows of its effects have in `ROW_KEY`."""
-        same = (self.dataset, NOT_APPLICABLE, self.judge, self.judge, "effect" + self.suffix, self.k)
+        same = (self.dataset, UNUSED, self.judge, self.judge, "effect" + self.suffix, self.k)
         return dict(zip(ROW_KEY, same, strict=True))
 
 
@@ -109,7 +109,7 @@ def ablation_table(
             rows.append(row | dict.fromkeys(COUNTS, 0) | cell | {"outage": cell["cell_outage"]})
         rows += _effects(sheet, group, seed, n_resamples)
     kinds = dict.fromkeys(ABLATION_COLUMNS, "float64") | dict.fromkeys(ABLATION_NAMES, "str")
-    blank: dict[str, Value] = {**dict.fromkeys(ABLATION_NAMES, NOT_APPLICABLE), **dict.fromkeys(FLAGS, False)}
+    blank: dict[str, Value] = {**dict.fromkeys(ABLATION_NAMES, UNUSED), **dict.fromkeys(FLAGS, False)}
     table = pd.DataFrame([blank | row for row in rows], columns=list(ABLATION_COLUMNS))
     table["p_holm"] = _adjusted(table)
     return table.astype(kinds | dict.fromkeys(WHOLE_NUMBERS, "Int64") | dict.fromkeys(FLAGS, "bool"))
@@ -127,7 +127,7 @@ def _adjusted(table: pd.DataFrame) -> list[float]:
 
 def _groups(sheets: Mapping[str, Sheet]) -> Iterator[Group]:
     """Every judge in every data set, with all combinations of the frame."""
-    known = [key for sheet in sheets.values() for key in sheet.cells if levels_of(key) and key[JUDGE] != NOT_APPLICABLE]
+    known = [key for sheet in sheets.values() for key in sheet.cells if levels_of(key) and key[JUDGE] != UNUSED]
     learned = [key for key in known if key[PROFILE] == key[JUDGE]]
     wanted = {(key[VARIANT], method_parts(key[METHOD])[0]) for key in learned}
     for judge, suffix in {(key[JUDGE], method_parts(key[METHOD])[1]) for key in learned}:
@@ -158,14 +158,14 @@ def _changes(cells: Mapping[Key, Levels]) -> list[Change]:
 
 
 def _reference(factor: str, cells: Mapping[Key, Levels]) -> str:
-    levels = {held[factor] for held in cells.values()} - {NOT_APPLICABLE}
+    levels = {held[factor] for held in cells.values()} - {UNUSED}
     return REFERENCES[factor] if REFERENCES[factor] in levels else min(levels)
 
 
 def _effects(sheet: Sheet, group: Group, seed: int, n_resamples: int) -> Iterator[dict[str, Value]]:
     """Effects of every factor, and after those of a level their mean."""
     for (factor, level, reference), changes in itertools.groupby(_changes(group.cells), key=lambda change: change[:3]):
-        names = group.names | {"factor": factor, "level": level, "reference": reference, "cell": NOT_APPLICABLE}
+        names = group.names | {"factor": factor, "level": level, "reference": reference, "cell": UNUSED}
         mine = list(changes)
         found = [compare(sheet, change.first, change.second, seed=seed, n_resamples=n_resamples) for change in mine]
         for change, row in zip(mine, found, strict=True):
@@ -174,8 +174,8 @@ def _effects(sheet: Sheet, group: Group, seed: int, n_resamples: int) -> Iterato
             outage = any(bool(row["outage"]) for row in found)
             row = {"part": MEAN, **names, "fixed": f"mean of {len(mine)}", "outage": outage}
             mean = _mean_effect(sheet, mine, seed, n_resamples)
-            nowhere = all(effect["status"] == DOES_NOT_APPLY for effect in found)
-            yield row | mean | ({"status": DOES_NOT_APPLY} if nowhere else {})
+            nowhere = all(effect["status"] == NOT_APPLICABLE for effect in found)
+            yield row | mean | ({"status": NOT_APPLICABLE} if nowhere else {})
 
 
 def _mean_effect(sheet: Sheet, changes: Sequence[Change], seed: int, n_resamples: int) -> dict[str, Value]:

@@ -17,7 +17,7 @@ from personalrm.results.comparison_text import (
     shown_names,
 )
 from personalrm.results.comparisons import method_parts
-from personalrm.results.labels import NOT_APPLICABLE, NOT_RUN
+from personalrm.results.labels import NOT_RUN, UNUSED
 from personalrm.results.main_table_text import exempt_note
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 
@@ -74,7 +74,7 @@ def _names(row: Mapping[str, object], columns: Mapping[str, str]) -> dict[str, s
 def _varied(table: pd.DataFrame) -> list[str]:
     """Factors of which the run has more than one level."""
     held = table[table["part"] == COMBINATION]
-    return [name for name in FACTORS if len(set(held[name]) - {NOT_APPLICABLE}) > 1]
+    return [name for name in FACTORS if len(set(held[name]) - {UNUSED}) > 1]
 
 
 def ablation_notes(table: pd.DataFrame) -> list[str]:
@@ -84,7 +84,7 @@ def ablation_notes(table: pd.DataFrame) -> list[str]:
         f"{head}: {level}"
         for name, head in FACTORS.items()
         if name not in _varied(table)
-        for level in set(held[name]) - {NOT_APPLICABLE}
+        for level in set(held[name]) - {UNUSED}
     ]
     notes = [
         *dataset_note(table),

@@ -16,7 +16,7 @@ from personalrm.parts import N_PARTS
 from personalrm.records import K_NAMES, read_records
 from personalrm.results.axes_agreement import UNREAD, Codes, agreement
 from personalrm.results.comparisons import Value, percent, read_table, seed_of
-from personalrm.results.labels import NOT_APPLICABLE, k_label
+from personalrm.results.labels import UNUSED, k_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -180,7 +180,7 @@ def _agreements(
             "part": AGREEMENT,
             "name": name,
             "profile_model": model,
-            "k": NOT_APPLICABLE if name in PARTS else k_label(size),
+            "k": UNUSED if name in PARTS else k_label(size),
             "n_users": found.n_users,
             "n_items": found.n_tags,
             "share": percent(found.own),

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personalrm.records import EXEMPT, OUTCOMES
-from personalrm.results.labels import DOES_NOT_APPLY, NO_ANSWERS, NO_VERDICTS, OK
+from personalrm.results.labels import NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, OK
 from personalrm.results.main_table import OUTAGE_SHARE
 from personalrm.results.scores import ROW_KEY
 
@@ -76,7 +76,7 @@ class Cell:
     def state(self) -> str:
         """`labels.OK`, or why the cell has no number."""
         if not self.n_judgments:
-            return NO_VERDICTS if self.applies else DOES_NOT_APPLY
+            return NO_VERDICTS if self.applies else NOT_APPLICABLE
         return OK if self.answered else NO_ANSWERS
 
     def by_user(self, user_of: Codes, places: NDArray[np.bool_] | None = None) -> tuple[Floats, Floats]:

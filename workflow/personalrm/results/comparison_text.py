@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from personalrm.results.comparisons import ACCURACY
-from personalrm.results.labels import NOT_APPLICABLE, OK, method_label
+from personalrm.results.labels import OK, UNUSED, method_label
 from personalrm.results.main_table import OUTAGE_SHARE
 from personalrm.results.main_table_text import OUTAGE_MARK
 from personalrm.results.table_formats import EMPTY, plain
@@ -57,7 +57,7 @@ def shown_names(row: Mapping[str, object], columns: Mapping[str, str]) -> dict[s
     for column, heading in columns.items():
         text = str(row[column])
         label = method_label(text) if column in ("method", "reference") else text
-        texts[heading] = EMPTY if text == NOT_APPLICABLE else label
+        texts[heading] = EMPTY if text == UNUSED else label
     return texts
 
 

@@ -28,7 +28,7 @@ from personalrm.results.comparison_sheets import (
     Sheet,
     sums_of,
 )
-from personalrm.results.labels import DOES_NOT_APPLY, NO_ANSWERS, NOT_APPLICABLE, NOT_RUN, OK, k_rank, method_rank
+from personalrm.results.labels import NO_ANSWERS, NOT_APPLICABLE, NOT_RUN, OK, UNUSED, k_rank, method_rank
 from personalrm.results.main_table import PERCENT_DIGITS
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def method_parts(method: str) -> tuple[str, str]:
 def default_of(key: Key) -> Key:
     """The unpersonalised judge of a cell: same data set, judge, pairs and kind of verdict."""
     method = "default" + method_parts(key[METHOD])[1]
-    return key[DATASET], BASELINE, NOT_APPLICABLE, key[JUDGE], method, NOT_APPLICABLE
+    return key[DATASET], BASELINE, UNUSED, key[JUDGE], method, UNUSED
 
 
 def seed_of(seed: int, *names: str) -> int:
@@ -121,9 +121,9 @@ class _Paired(NamedTuple):
 
 def _common_draws(first: Cell, second: Cell) -> _Paired:
     """Rows of draws that both have. What reads no context pairs has one draw, which stands beside every one."""
-    if second.key[K] == NOT_APPLICABLE:
+    if second.key[K] == UNUSED:
         return _Paired(first.right, np.broadcast_to(second.right[:1], first.right.shape))
-    if first.key[K] == NOT_APPLICABLE:
+    if first.key[K] == UNUSED:
         return _Paired(np.broadcast_to(first.right[:1], second.right.shape), second.right)
     common = sorted(set(first.draws) & set(second.draws))
     return _Paired(
@@ -143,13 +143,13 @@ def compare(sheet: Sheet, first: Key, second: Key, *, seed: int, n_resamples: in
     empty: dict[str, Value] = dict.fromkeys(COUNTS, 0) | dict.fromkeys(NUMBERS, None)
     if ours is None or theirs is None:
         held = [cell for cell in (ours, theirs) if cell]
-        status = NOT_RUN if all(cell.applies for cell in held) else DOES_NOT_APPLY
+        status = NOT_RUN if all(cell.applies for cell in held) else NOT_APPLICABLE
         return {"status": status, **empty, "outage": any(cell.outage for cell in held)}
     paired = _common_draws(ours, theirs)
     row = empty | _counts(sheet, paired, ours.asked | theirs.asked)
     row |= {"status": NOTHING_COMMON, "outage": ours.outage or theirs.outage}
     states = {ours.state, theirs.state}
-    for why in (DOES_NOT_APPLY, NO_ANSWERS):
+    for why in (NOT_APPLICABLE, NO_ANSWERS):
         if why in states:
             return row | {"status": why}
     if not row["n_judgments"]:
@@ -229,7 +229,7 @@ def describe_cell(sheet: Sheet, key: Key, *, seed: int, n_resamples: int) -> dic
 
 def largest_k(keys: Iterable[Key]) -> str:
     """The largest k among the keys; "-" where none reads context pairs."""
-    return max((key[K] for key in keys), key=k_rank, default=NOT_APPLICABLE)
+    return max((key[K] for key in keys), key=k_rank, default=UNUSED)
 
 
 def key_order(key: Key, model_order: Sequence[str] = ()) -> tuple[object, ...]:
@@ -238,7 +238,7 @@ def key_order(key: Key, model_order: Sequence[str] = ()) -> tuple[object, ...]:
     return (
         key[DATASET],
         model_rank(judge, model_order),
-        profile not in (judge, NOT_APPLICABLE),
+        profile not in (judge, UNUSED),
         model_rank(profile, model_order),
         key[VARIANT],
         method_parts(key[METHOD])[1],
@@ -249,7 +249,7 @@ def key_order(key: Key, model_order: Sequence[str] = ()) -> tuple[object, ...]:
 
 def model_rank(model: str, model_order: Sequence[str]) -> tuple[int, str]:
     """Sort key of a model: no model first, then its place in the order of listing, others last by name."""
-    if model == NOT_APPLICABLE:
+    if model == UNUSED:
         return -1, model
     return (model_order.index(model) if model in model_order else len(model_order)), model
 

@@ -19,7 +19,7 @@ from personalrm.results.figure_style import (
     write_line,
     write_note,
 )
-from personalrm.results.labels import NOT_APPLICABLE, VERDICT_LABELS, k_rank, method_label, method_rank
+from personalrm.results.labels import UNUSED, VERDICT_LABELS, k_rank, method_label, method_rank
 from personalrm.results.main_figure_layout import CHANCE, DARK_FIRST, MARKERS, Color
 from personalrm.results.main_table_text import OUTAGE_MARK
 from personalrm.results.table_formats import table_rows
@@ -90,7 +90,7 @@ def points_of(table: pd.DataFrame, unit: str) -> list[Point]:
                 dataset=str(row["dataset"]),
                 judge=str(row["judge_model"]),
                 line=(str(row["method"]), str(row["variant"])),
-                own=profile in (row["judge_model"], NOT_APPLICABLE),
+                own=profile in (row["judge_model"], UNUSED),
                 k=str(row["k"]),
                 cost=tokens if unit == TOKENS else float(row[DOLLARS]),
                 accuracy=float(row["accuracy"]),
@@ -114,7 +114,7 @@ def cost_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
     unit = unit_of(table)
     points = points_of(table, unit)
     datasets = list(dict.fromkeys(point.dataset for point in points)) or [""]
-    judges = list(dict.fromkeys(point.judge for point in points if point.judge != NOT_APPLICABLE)) or [NOT_APPLICABLE]
+    judges = list(dict.fromkeys(point.judge for point in points if point.judge != UNUSED)) or [UNUSED]
     looks = _looks(points)
     suffix = _shared_suffix(points)
     columns = 2 if suffix is not None else 1
@@ -130,9 +130,9 @@ def cost_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
         for place, judge in enumerate(judges):
             left = LEFT_INCHES + place * (panel + GAP_INCHES)
             axes = figure.add_axes((left / width, bottom / height, panel / width, PANEL_HEIGHT / height))
-            mine = [point for point in points if point.dataset == dataset and point.judge in (judge, NOT_APPLICABLE)]
+            mine = [point for point in points if point.dataset == dataset and point.judge in (judge, UNUSED)]
             _panel(axes, mine, looks, ends, limits, sizes)
-            head = " · ".join(text for text in (dataset, judge) if text not in ("", NOT_APPLICABLE))
+            head = " · ".join(text for text in (dataset, judge) if text not in ("", UNUSED))
             write_note(axes, head, (0, 1), (0, 7), TEXT_SIZE, weight="bold")
             axes.set_xlabel(UNITS[unit], fontsize=SMALL_SIZE + 0.5, color=INK, labelpad=1)
             if place == 0:
@@ -146,7 +146,7 @@ def cost_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
 
 def _shared_suffix(points: Sequence[Point]) -> str | None:
     """What the labels of all methods that ask a model end with (their kind of verdict); None where it differs."""
-    kinds = {point.line[0].partition(".")[2] for point in points if point.judge != NOT_APPLICABLE}
+    kinds = {point.line[0].partition(".")[2] for point in points if point.judge != UNUSED}
     return VERDICT_LABELS.get(kinds.pop()) if len(kinds) == 1 else None
 
 
@@ -155,7 +155,7 @@ def _looks(points: Sequence[Point]) -> dict[Line, Look]:
     from seaborn import color_palette
 
     palette = [color_palette("colorblind")[place] for place in DARK_FIRST]
-    free = {point.line for point in points if point.judge == NOT_APPLICABLE}
+    free = {point.line for point in points if point.judge == UNUSED}
     lines = sorted({point.line for point in points}, key=lambda line: (method_rank(line[0]), line[1]))
     asking = [line for line in lines if line not in free]
     looks = {line: Look(NO_COLOR, mark) for line, mark in zip(sorted(free), "x+1234", strict=False)}
@@ -236,11 +236,11 @@ def _text(factor: int, power: int) -> str:
 
 def _sizes(points: Sequence[Point]) -> dict[str, float]:
     """Size of the marker at each k, smallest to largest: names of k would cover each other where points lie close."""
-    numbers = sorted({point.k for point in points} - {NOT_APPLICABLE}, key=k_rank)
+    numbers = sorted({point.k for point in points} - {UNUSED}, key=k_rank)
     steps = max(len(numbers) - 1, 1)
     smallest = LARGEST if len(numbers) < 2 else SMALLEST
     grown = {k: smallest + (LARGEST - smallest) * place / steps for place, k in enumerate(numbers)}
-    return grown | {NOT_APPLICABLE: LARGEST}
+    return grown | {UNUSED: LARGEST}
 
 
 def _mark(axes: Axes, point: Point, look: Look, across: float, size: float) -> None:
@@ -259,7 +259,7 @@ def _legend(
 ) -> None:
     from matplotlib.lines import Line2D
 
-    learned = {point.line for point in points if point.k != NOT_APPLICABLE}
+    learned = {point.line for point in points if point.k != UNUSED}
     several = len({variant for _, variant in learned}) > 1
     entries = []
     for line, look in looks.items():
@@ -268,7 +268,7 @@ def _legend(
             f" ({variant})" if several and line in learned else ""
         )
         entries.append(Line2D([], [], linewidth=0, color=look.color, marker=look.marker, markersize=7, label=label))
-    numbers = sorted({point.k for point in points} - {NOT_APPLICABLE}, key=k_rank)
+    numbers = sorted({point.k for point in points} - {UNUSED}, key=k_rank)
     if len(numbers) > 1:
         label = f"small to large: k = {', '.join(numbers)}"
         entries.append(Line2D([], [], linewidth=0, color=SOFT, marker="o", markersize=SMALLEST, label=label))

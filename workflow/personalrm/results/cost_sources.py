@@ -12,7 +12,7 @@ from personalrm.benchmark.ratings import UserPanel, UserRatings
 from personalrm.llm.store import ResponseStore
 from personalrm.methods import METHODS
 from personalrm.records import CallRef, Profile, read_records
-from personalrm.results.labels import NOT_APPLICABLE
+from personalrm.results.labels import UNUSED
 
 KEYS_AT_ONCE = 2000
 """Stored answers held in memory at a time."""
@@ -68,7 +68,7 @@ def _job(
     parts: Sequence[str], models: Sequence[str], raters: Mapping[str, str], asked: str | None
 ) -> tuple[str, str, str, str]:
     """Stage, data set, variant and model of a job, from the path of its benchmark file (the rules' `benchmark:`)."""
-    none = NOT_APPLICABLE
+    none = UNUSED
     match parts:
         case ("rate", dataset, _):
             return "rate", dataset, none, raters.get(dataset, none)
@@ -100,17 +100,17 @@ def _job(
 def _judge(pair: str, between: str, models: Sequence[str]) -> str:
     """The judge in `<profile model>-to-<judge>`; names of models may hold "-to-" themselves."""
     judges = [judge for judge in models if pair.removesuffix(f"{between}{judge}") in models]
-    return judges[0] if judges else NOT_APPLICABLE
+    return judges[0] if judges else UNUSED
 
 
 def filter_calls(ratings: Iterable[Path], panels: Iterable[Path]) -> Iterator[StageCall]:
     """Responses that the data sets' filters rest on, from the files of ratings and of panel votes."""
     for path in ratings:
         for rated in read_records(path, UserRatings):
-            yield from (StageCall(rated.dataset, NOT_APPLICABLE, rated.model, ref) for ref in rated.calls)
+            yield from (StageCall(rated.dataset, UNUSED, rated.model, ref) for ref in rated.calls)
     for path in panels:
         for voted in read_records(path, UserPanel):
-            yield from (StageCall(voted.dataset, NOT_APPLICABLE, voted.model, ref) for ref in voted.calls)
+            yield from (StageCall(voted.dataset, UNUSED, voted.model, ref) for ref in voted.calls)
 
 
 def analysis_calls(

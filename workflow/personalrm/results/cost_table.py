@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from personalrm.results.comparisons import Value, read_table
 from personalrm.results.cost_sources import RESULTS, JobTime, StageCall
-from personalrm.results.labels import NOT_APPLICABLE
+from personalrm.results.labels import UNUSED
 from personalrm.results.main_table import COST_DIGITS, is_outage
 from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import table_rows
@@ -82,7 +82,7 @@ def _every_call(calls: pd.DataFrame, others: Iterable[StageCall]) -> pd.DataFram
     frame = calls.astype(dict.fromkeys(texts, "str")).rename(columns={"stage": "step"})
     frame["model"] = frame["judge_model"].where(frame["step"] == "judge", frame["profile_model"])
     asked = [
-        dict.fromkeys(ROW_KEY, NOT_APPLICABLE)
+        dict.fromkeys(ROW_KEY, UNUSED)
         | {"dataset": call.dataset, "variant": call.variant, "step": call.ref.stage, "model": call.model}
         | {name: getattr(call.ref, name) for name in ("key", "tokens_in", "tokens_out", "cost_usd")}
         for call in others
@@ -100,7 +100,7 @@ def _row(
     times: Sequence[JobTime] = (),
     names: Mapping[str, str] | None = None,
 ) -> dict[str, Value]:
-    row: dict[str, Value] = {name: (names or {}).get(name, NOT_APPLICABLE) for name in ROW_KEY}
+    row: dict[str, Value] = {name: (names or {}).get(name, UNUSED) for name in ROW_KEY}
     row |= {"level": level, "stage": stage, "step": step, "outage": False}
     row |= _spent(calls)
     if times:
@@ -143,7 +143,7 @@ def _place(place: tuple[str, ...]) -> tuple[object, ...]:
     """Sort key: data set (none last), then stage as the workflow has them, unknown ones before the results."""
     stage, dataset, *rest = place
     known = STAGES.index(stage) if stage in STAGES else len(STAGES) - 1
-    return dataset == NOT_APPLICABLE, dataset, known, stage, rest
+    return dataset == UNUSED, dataset, known, stage, rest
 
 
 def _method_rows(every: pd.DataFrame, main: pd.DataFrame) -> list[dict[str, Value]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from personalrm.results.comparison_text import HEADINGS, bounds, outage_note, shown_names
 from personalrm.results.cost_table import ALL_STEPS, METHOD, STAGE
-from personalrm.results.labels import NOT_APPLICABLE
+from personalrm.results.labels import UNUSED
 from personalrm.results.main_table_text import OUTAGE_MARK, dollars_shown
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 
@@ -69,9 +69,9 @@ def _stage_names(row: Mapping[str, object]) -> dict[str, str]:
     stage, step = (str(row[name]) for name in ("stage", "step"))
     if row["level"] != STAGE:
         return {"Stage": "the whole run", "Data set": EMPTY, "Variant": EMPTY, "Model": EMPTY}
-    models = {str(row[name]) for name in ("judge_model", "profile_model")} - {NOT_APPLICABLE}
+    models = {str(row[name]) for name in ("judge_model", "profile_model")} - {UNUSED}
     texts = {"Data set": str(row["dataset"]), "Variant": str(row["variant"]), "Model": min(models, default=EMPTY)}
-    named = {name: EMPTY if text == NOT_APPLICABLE else text for name, text in texts.items()}
+    named = {name: EMPTY if text == UNUSED else text for name, text in texts.items()}
     return {"Stage": stage if step == ALL_STEPS else f"{stage}: {step.replace('_', ' ')}"} | named
 
 

@@ -22,7 +22,7 @@ from personalrm.results.figure_style import (
     write_line,
     write_note,
 )
-from personalrm.results.labels import ALL, NOT_APPLICABLE, OK, VERDICT_LABELS, method_label
+from personalrm.results.labels import ALL, OK, UNUSED, VERDICT_LABELS, method_label
 from personalrm.results.main_figure_layout import CHANCE, DARK_FIRST, MARKERS, Color
 from personalrm.results.main_table_text import OUTAGE_MARK
 from personalrm.results.table_formats import table_rows
@@ -95,7 +95,7 @@ def _by_dataset(table: pd.DataFrame) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     for row in table_rows(table):
         rows = found.setdefault(str(row["dataset"]), [])
-        if row["judge_model"] != NOT_APPLICABLE:
+        if row["judge_model"] != UNUSED:
             rows.append(row)
     return found
 
@@ -208,7 +208,7 @@ def _legend(figure: Figure, looks: Mapping[tuple[str, str], Look]) -> None:
     if not looks:
         return
     handles = []
-    variants = {variant for _, variant in looks} - {BASELINE, NOT_APPLICABLE}
+    variants = {variant for _, variant in looks} - {BASELINE, UNUSED}
     for (method, variant), look in looks.items():
         label = method_label(method) + (f" ({variant})" if len(variants) > 1 and variant in variants else "")
         handles.append(Line2D([], [], color=look.color, marker=look.marker, linewidth=1.6, label=label))
@@ -223,7 +223,7 @@ def demographics_caption(table: pd.DataFrame) -> str:
         else f"{name}: no groups ({table.loc[table['dataset'] == name, 'cell'].iloc[0]})"
         for name, rows in _by_dataset(table).items()
     ]
-    ks = set(table["k"]) - {NOT_APPLICABLE}
+    ks = set(table["k"]) - {UNUSED}
     k = "all context pairs" if ks == {ALL} else "the largest k of each"
     return (
         f"Accuracy within groups of users and of pairs, with 95 % intervals that take users as clusters; {k}. "

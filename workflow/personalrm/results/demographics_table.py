@@ -21,7 +21,7 @@ from personalrm.results.comparisons import (
     read_table,
 )
 from personalrm.results.demographic_groups import LEAST_USERS, OTHERS, SURVEY, UNSAID, Facts, Groups, groups_of
-from personalrm.results.labels import DOES_NOT_APPLY, NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, NOT_RUN, OK
+from personalrm.results.labels import NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, NOT_RUN, OK, UNUSED
 from personalrm.results.main_table import OUTAGE_SHARE
 from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
@@ -75,7 +75,7 @@ def demographics_table(
         questions = groups_of(sheet, facts)
         keys = sorted(_shown(sheet, methods), key=lambda key: key_order(key, model_order))
         if not any(facts[dataset, user].survey for user in sheet.users):
-            rows.append(_nothing(dataset, DOES_NOT_APPLY if sheet.users else NOT_RUN))
+            rows.append(_nothing(dataset, NOT_APPLICABLE if sheet.users else NOT_RUN))
         rows += [row for question in questions for key in keys for row in _rows(sheet, key, question)]
     kinds = dict.fromkeys(GROUP_COLUMNS, "float64") | dict.fromkeys(GROUP_NAMES, "str")
     table = pd.DataFrame(rows, columns=list(GROUP_COLUMNS))
@@ -86,14 +86,14 @@ def _shown(sheet: Sheet, methods: Sequence[str]) -> list[Key]:
     """Cells of the methods: own profiles, the largest k of each."""
     found: dict[tuple[str, ...], list[Key]] = {}
     for key in sheet.cells:
-        own = key[PROFILE] in (key[JUDGE], NOT_APPLICABLE)
-        if own and key[JUDGE] != NOT_APPLICABLE and method_parts(key[METHOD])[0] in methods:
+        own = key[PROFILE] in (key[JUDGE], UNUSED)
+        if own and key[JUDGE] != UNUSED and method_parts(key[METHOD])[0] in methods:
             found.setdefault(key[:-1], []).append(key)
     return [(*names, largest_k(keys)) for names, keys in found.items()]
 
 
 def _nothing(dataset: str, why: str) -> dict[str, Value]:
-    names = dict.fromkeys(ROW_KEY, NOT_APPLICABLE) | {"dataset": dataset, "question": SURVEY, "group": NOT_APPLICABLE}
+    names = dict.fromkeys(ROW_KEY, UNUSED) | {"dataset": dataset, "question": SURVEY, "group": UNUSED}
     counts = dict.fromkeys(WHOLE_NUMBERS, 0)
     return {**names, "cell": why, **counts, "cell_outage": False}
 
@@ -114,7 +114,7 @@ def _group(sheet: Sheet, key: Key, places: NDArray[np.bool_]) -> dict[str, Value
     cell = sheet.cells[key]
     right, judged = cell.by_user(sheet.user_of, places)
     total, errors = int(judged.sum()), int((cell.outcome[:, places] == PROVIDER_ERROR).sum())
-    nothing = NO_VERDICTS if cell.applies else DOES_NOT_APPLY
+    nothing = NO_VERDICTS if cell.applies else NOT_APPLICABLE
     row: dict[str, Value] = {
         "cell": OK if errors < total else NO_ANSWERS if total else nothing,
         "cell_users": int((judged.sum(axis=1) > 0).sum()),
@@ -142,7 +142,7 @@ def demographics_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
         for row in table_rows(table[table["question"] == question]):
             rows.append(
                 shown_names(row, columns)
-                | {"Group": EMPTY if row["group"] == NOT_APPLICABLE else str(row["group"])}
+                | {"Group": EMPTY if row["group"] == UNUSED else str(row["group"])}
                 | {"Users": plain(row["cell_users"]), "Judgments": plain(row["cell_judgments"])}
                 | {"Accuracy % [95 % CI]": shown_accuracy(row)}
             )
@@ -167,8 +167,8 @@ def demographics_notes(table: pd.DataFrame) -> list[str]:
         "source counts them.",
         "Many groups are looked at, without adjustment: some intervals leave the others by chance.",
     ]
-    if bool((table["cell"] == DOES_NOT_APPLY).any()):
-        notes.append(f"{DOES_NOT_APPLY}: the data set has no survey, or the method applies to none of its users.")
+    if bool((table["cell"] == NOT_APPLICABLE).any()):
+        notes.append(f"{NOT_APPLICABLE}: the data set has no survey, or the method applies to none of its users.")
     if bool((table["cell"] == NOT_RUN).any()):
         notes.append(f"{NOT_RUN}: the data set has no verdicts.")
     return notes + outage_note(table.rename(columns={"cell_outage": "outage"}))

@@ -26,7 +26,7 @@ from personalrm.results.comparisons import (
     p_digits,
     read_table,
 )
-from personalrm.results.labels import NOT_APPLICABLE, NOT_RUN, OK, method_rank
+from personalrm.results.labels import NOT_RUN, OK, UNUSED, method_rank
 from personalrm.results.main_table_text import exempt_note
 from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import Block, plain, table_rows
@@ -87,7 +87,7 @@ def _planned(sheets: Mapping[str, Sheet]) -> Iterator[tuple[Key, Key]]:
         for rest in known:
             key = (dataset, *rest)
             base, suffix = method_parts(key[METHOD])
-            if key[JUDGE] == NOT_APPLICABLE or base == "default":
+            if key[JUDGE] == UNUSED or base == "default":
                 continue
             yield key, default_of(key)
             if base == "both":

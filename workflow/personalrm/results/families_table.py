@@ -28,7 +28,7 @@ from personalrm.results.comparisons import (
     method_parts,
     p_digits,
 )
-from personalrm.results.labels import NOT_APPLICABLE, NOT_RUN
+from personalrm.results.labels import NOT_RUN, UNUSED
 from personalrm.results.main_table_text import exempt_note
 from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import Block, plain, table_rows
@@ -80,9 +80,9 @@ def families_table(
 
 def _planned(sheets: Mapping[str, Sheet], models: Sequence[str]) -> Iterator[Key]:
     """The cell of SynthesizeMe of every row; a model stands in every data set."""
-    known = [key for sheet in sheets.values() for key in sheet.cells if key[JUDGE] != NOT_APPLICABLE]
+    known = [key for sheet in sheets.values() for key in sheet.cells if key[JUDGE] != UNUSED]
     shown = [key for key in known if method_parts(key[METHOD])[0] == SHOWN_METHOD and key[PROFILE] == key[JUDGE]]
-    variants = {key[VARIANT] for key in shown} or {NOT_APPLICABLE}
+    variants = {key[VARIANT] for key in shown} or {UNUSED}
     for model in {*models, *(key[JUDGE] for key in known)}:
         suffixes = {
             method_parts(key[METHOD])[1]

@@ -30,10 +30,10 @@ VERDICT_LABELS: dict[str, str] = {
 }
 """Suffix of a method id (after its dot) to what is added to its label."""
 
-NOT_APPLICABLE = "-"
+UNUSED = "-"
 """Stands in a table for a model or a `k` that the method does not use."""
 
-OK, NOT_RUN, DOES_NOT_APPLY, NO_VERDICTS, NO_ANSWERS = "ok", "not run", "not applicable", "no verdicts", "no answers"
+OK, NOT_RUN, NOT_APPLICABLE, NO_VERDICTS, NO_ANSWERS = "ok", "not run", "not applicable", "no verdicts", "no answers"
 """What a row or cell of a table holds: a number; or none, because nothing of it is among the verdicts, the method
 applies to none of its users, no user has a verdict, or the provider answered nothing."""
 
@@ -76,11 +76,11 @@ def method_rank(method: str, order: Sequence[str] = METHOD_ORDER) -> tuple[int, 
 
 def k_rank(k: str) -> tuple[int, int]:
     """Sort key of a `k` as tables write it: not applicable, then numbers, then all."""
-    if k == NOT_APPLICABLE:
+    if k == UNUSED:
         return 0, 0
     return (2, 0) if k == ALL else (1, int(k))
 
 
 def k_label(k: int | None) -> str:
     """How tables write `k`: "-" where the method reads no context pairs, else its name (`K_NAMES`) or the number."""
-    return NOT_APPLICABLE if k is None else K_NAMES.get(k, str(k))
+    return UNUSED if k is None else K_NAMES.get(k, str(k))

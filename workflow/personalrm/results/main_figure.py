@@ -24,7 +24,7 @@ from personalrm.results.figure_style import (
     write_line,
     write_note,
 )
-from personalrm.results.labels import DOES_NOT_APPLY, METHOD_LABELS, NOT_APPLICABLE, method_label
+from personalrm.results.labels import METHOD_LABELS, NOT_APPLICABLE, UNUSED, method_label
 from personalrm.results.main_figure_layout import (
     CHANCE,
     NO_MODEL_MARKER,
@@ -153,7 +153,7 @@ def _panel(
         point = here.get(line)
         if point is not None:
             _intervals(axes, point, y, styles[point.series])
-        _numbers(axes, point, y, line[2] if with_k else NOT_APPLICABLE)
+        _numbers(axes, point, y, line[2] if with_k else UNUSED)
 
 
 def _reference_lines(axes: Axes, points: Sequence[Point]) -> None:
@@ -189,9 +189,9 @@ def _intervals(axes: Axes, point: Point, y: float, style: Style) -> None:
 def _numbers(axes: Axes, point: Point | None, y: float, k: str) -> None:
     """Accuracy and k of a row at the right of its panel; what is missing says so."""
     missing = point is None or math.isnan(point.accuracy)
-    if point is not None and point.status == DOES_NOT_APPLY:
+    if point is not None and point.status == NOT_APPLICABLE:
         # It does not for any k. Longer than a number, it stands in the panel, where the row has nothing else.
-        _note(axes, DOES_NOT_APPLY, (1, y), (-6, -0.5), color=SOFT, align="right", middle=True)
+        _note(axes, NOT_APPLICABLE, (1, y), (-6, -0.5), color=SOFT, align="right", middle=True)
         return
     if point is None:
         value = "not run"
@@ -200,7 +200,7 @@ def _numbers(axes: Axes, point: Point | None, y: float, k: str) -> None:
     else:
         value = f"{point.accuracy:.1f}" + (" (!)" if point.outage else "")
     _note(axes, value, (1, y), (6, -0.5), color=SOFT if missing else INK, middle=True)
-    if k != NOT_APPLICABLE:
+    if k != UNUSED:
         _note(axes, f"k = {k}", (1, y), (52, -0.5), color=SOFT, middle=True)
 
 
@@ -238,7 +238,7 @@ def _legend(figure: Figure, styles: Mapping[Series, Style], labels: Mapping[str,
 def main_caption(table: pd.DataFrame) -> str:
     """What the main figure shows, with numbers of users, pairs and judgments, and what the intervals are."""
     sizes = []
-    for dataset, rows in table[table["status"] != DOES_NOT_APPLY].groupby("dataset", sort=False):
+    for dataset, rows in table[table["status"] != NOT_APPLICABLE].groupby("dataset", sort=False):
         users, pairs, judgments = (_span(rows[column]) for column in ("n_users", "n_pairs", "n_judgments"))
         sizes.append(f"{dataset}: {users} users, {pairs} test pairs, {judgments} judgments a row")
     marked = any(point.outage for point in points_of(table))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from personalrm.records import BASELINE
-from personalrm.results.labels import NOT_APPLICABLE, VERDICT_LABELS, k_rank
+from personalrm.results.labels import UNUSED, VERDICT_LABELS, k_rank
 from personalrm.results.main_table import is_outage
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Series(NamedTuple):
 
     def label(self, labels: Mapping[str, str], with_variant: bool) -> str:
         """Text of the legend."""
-        if self.judge == NOT_APPLICABLE:
+        if self.judge == UNUSED:
             return "no model"
         judge, profile = (labels.get(model, model) for model in (self.judge, self.profile))
         text = f"{judge} judges" + ("" if self.profile == self.judge else f" ← profiles by {profile}")
@@ -89,7 +89,7 @@ def points_of(table: pd.DataFrame) -> list[Point]:
     only = str(learned.pop()) if len(learned) == 1 else None
     for row in table.to_dict(orient="records"):
         judge, profile = str(row["judge_model"]), str(row["profile_model"])
-        if profile == NOT_APPLICABLE:
+        if profile == UNUSED:
             profile = judge
         points.append(
             Point(
@@ -116,7 +116,7 @@ def series_of(points: Sequence[Point]) -> list[Series]:
     def order(series: Series) -> tuple[bool, int, bool, int, str]:
         own = series.profile == series.judge
         return (
-            series.judge == NOT_APPLICABLE,
+            series.judge == UNUSED,
             judges.index(series.judge),
             not own,
             profiles.index(series.profile),
@@ -154,7 +154,7 @@ def styles_of(points: Sequence[Point]) -> dict[Series, Style]:
     judges = list(dict.fromkeys(series.judge for series in order))
     return {
         series: Style(NO_MODEL_COLOR, NO_MODEL_MARKER)
-        if series.judge == NOT_APPLICABLE
+        if series.judge == UNUSED
         else Style(palette[judges.index(series.judge) % len(palette)], MARKERS[number % len(MARKERS)])
         for number, series in enumerate(order)
     }
@@ -171,8 +171,8 @@ def limits_of(points: Sequence[Point]) -> tuple[float, float]:
 
 def shared_of(points: Sequence[Point]) -> tuple[str, str]:
     """Kind of verdict and k where all rows that have one have the same, else empty texts."""
-    kinds = {p.method.partition(".")[2] for p in points if p.series.judge != NOT_APPLICABLE}
-    sizes = {p.k for p in points if p.k != NOT_APPLICABLE}
+    kinds = {p.method.partition(".")[2] for p in points if p.series.judge != UNUSED}
+    sizes = {p.k for p in points if p.k != UNUSED}
     verdict = VERDICT_LABELS.get(kinds.pop(), "") if len(kinds) == 1 else ""
     k = sizes.pop() if len(sizes) == 1 else ""
     return verdict, f"k = {k} context pairs" if k else ""
@@ -180,4 +180,4 @@ def shared_of(points: Sequence[Point]) -> tuple[str, str]:
 
 def variants_of(styles: Iterable[Series]) -> set[str]:
     """Variants of the rows that a model judges."""
-    return {series.variant for series in styles if series.judge != NOT_APPLICABLE}
+    return {series.variant for series in styles if series.judge != UNUSED}

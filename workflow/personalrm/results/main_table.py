@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from personalrm.files import stable_hash
 from personalrm.records import EXEMPT, OUTCOMES
-from personalrm.results.labels import DOES_NOT_APPLY, METHOD_ORDER, NO_ANSWERS, NO_VERDICTS, OK, k_rank, method_rank
+from personalrm.results.labels import METHOD_ORDER, NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, OK, k_rank, method_rank
 from personalrm.results.scores import ROW_KEY
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def row_status(group: pd.DataFrame) -> str:
     """Whether the verdicts of a row hold a number, or why none; not applicable: to none of its users."""
     judged = group["pair_id"].notna()
     if not judged.any():
-        return DOES_NOT_APPLY if (group["status"] == EXEMPT).all() else NO_VERDICTS
+        return NOT_APPLICABLE if (group["status"] == EXEMPT).all() else NO_VERDICTS
     return NO_ANSWERS if (group.loc[judged, "outcome"] == "provider_error").all() else OK
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from personalrm.results.labels import DOES_NOT_APPLY, METHOD_LABELS, NOT_APPLICABLE, method_label
+from personalrm.results.labels import METHOD_LABELS, NOT_APPLICABLE, UNUSED, method_label
 from personalrm.results.main_table import FAILURE_COLUMNS, OUTAGE_SHARE, is_outage
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 
@@ -18,8 +18,8 @@ OUTAGE_MARK = "(!)"
 
 def _accuracy(row: Mapping[str, object]) -> str:
     """Accuracy, its clustered interval, and a mark where an outage spoils it: `61.97 [57.2, 66.0]`."""
-    if row["status"] == DOES_NOT_APPLY:
-        return DOES_NOT_APPLY
+    if row["status"] == NOT_APPLICABLE:
+        return NOT_APPLICABLE
     text = plain(row["accuracy"])
     if text != EMPTY:
         bounds = [plain(row[bound]) for bound in ("ci_low", "ci_high")]
@@ -55,9 +55,7 @@ def _names(row: Mapping[str, object], constant: Iterable[str], labels: Mapping[s
         "judge_model": ("Judge", str(row["judge_model"])),
     }
     return {
-        header: EMPTY if text == NOT_APPLICABLE else text
-        for column, (header, text) in texts.items()
-        if column not in constant
+        header: EMPTY if text == UNUSED else text for column, (header, text) in texts.items() if column not in constant
     }
 
 
@@ -93,10 +91,10 @@ def main_blocks(table: pd.DataFrame, labels: Mapping[str, str] = METHOD_LABELS) 
 def exempt_note(statuses: pd.Series[str]) -> list[str]:
     """What "not applicable" means, where a row says so."""
     text = (
-        f"{DOES_NOT_APPLY}: the method applies to none of the row's users, for want of a survey, a planted taste, a "
+        f"{NOT_APPLICABLE}: the method applies to none of the row's users, for want of a survey, a planted taste, a "
         "level A or verdicts as text; their rows in the verdict files say which."
     )
-    return [text] if bool((statuses == DOES_NOT_APPLY).any()) else []
+    return [text] if bool((statuses == NOT_APPLICABLE).any()) else []
 
 
 def main_notes(table: pd.DataFrame, evaluated: str = "all") -> list[str]:

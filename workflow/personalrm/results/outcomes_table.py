@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from personalrm.records import OUTCOMES
 from personalrm.results.comparison_text import dataset_note, headings_of, outage_note, shown_names
 from personalrm.results.comparisons import percent
-from personalrm.results.labels import DOES_NOT_APPLY, METHOD_ORDER
+from personalrm.results.labels import METHOD_ORDER, NOT_APPLICABLE
 from personalrm.results.main_table import NAMES, is_outage, outcome_counts, row_order, row_status
 from personalrm.results.main_table_text import OUTAGE_MARK, exempt_note
 from personalrm.results.scores import ROW_KEY
@@ -82,7 +82,7 @@ def _shown(row: Mapping[str, object], outcome: str) -> str:
     """`12 (3.4 %)`, and a mark at provider errors that spoil the row."""
     share = row[f"share_{outcome}"]
     if plain(share) == EMPTY:
-        return DOES_NOT_APPLY if row["status"] == DOES_NOT_APPLY else EMPTY
+        return NOT_APPLICABLE if row["status"] == NOT_APPLICABLE else EMPTY
     text = f"{plain(row[outcome])} ({float(str(share)):.1f} %)"
     return f"{text} {OUTAGE_MARK}" if outcome == "provider_error" and row["outage"] else text
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from personalrm.results.comparison_text import bounds, dataset_note, headings_of, outage_note, shown_names
 from personalrm.results.comparisons import percent
-from personalrm.results.labels import DOES_NOT_APPLY, METHOD_ORDER, OK
+from personalrm.results.labels import METHOD_ORDER, NOT_APPLICABLE, OK
 from personalrm.results.main_table import count_right, is_outage, outcome_counts, row_order, row_status, share_first
 from personalrm.results.main_table_text import OUTAGE_MARK
 from personalrm.results.scores import ROW_KEY
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 POSITION_CAPTION = "Position bias: what the order of showing does to a verdict"
-SINGLE = DOES_NOT_APPLY
+SINGLE = NOT_APPLICABLE
 """Status of verdicts on both orders together, which name no position, and of methods that do not apply."""
 NONE_STATED = "no position named"
 COUNTS: tuple[str, ...] = ("n_users", "n_judgments", "n_stated", "n_both_orders")

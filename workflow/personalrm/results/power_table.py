@@ -18,7 +18,7 @@ from personalrm.results.comparisons import (
     paired_sums,
     percent,
 )
-from personalrm.results.labels import DOES_NOT_APPLY, NO_ANSWERS, NOT_APPLICABLE, NOT_RUN, OK
+from personalrm.results.labels import NO_ANSWERS, NOT_APPLICABLE, NOT_RUN, OK, UNUSED
 from personalrm.results.main_table_text import OUTAGE_MARK, exempt_note
 from personalrm.results.power_gains import Gain, gains_for
 from personalrm.results.scores import ROW_KEY
@@ -85,7 +85,7 @@ def power_table(
         keys = sorted(_compared(sheet), key=lambda key: key_order(key, model_order))
         rows += [_row(sheet, key, gains, known) for key in keys]
         if not keys:
-            rows.append(_empty((dataset, *[NOT_APPLICABLE] * (len(ROW_KEY) - 1)), known))
+            rows.append(_empty((dataset, *[UNUSED] * (len(ROW_KEY) - 1)), known))
     kinds = dict.fromkeys(POWER_NAMES, "str") | dict.fromkeys(COUNTS, "Int64") | dict.fromkeys(NUMBERS, "float64")
     return pd.DataFrame(rows, columns=list(POWER_COLUMNS)).astype(kinds | {"outage": "bool"})
 
@@ -93,12 +93,12 @@ def power_table(
 def _compared(sheet: Sheet) -> Iterator[Key]:
     """What has a Default of its own to be set against."""
     for key in sheet.cells:
-        if key[JUDGE] != NOT_APPLICABLE and method_parts(key[METHOD])[0] != "default":
+        if key[JUDGE] != UNUSED and method_parts(key[METHOD])[0] != "default":
             yield key
 
 
 def _empty(key: Key, answers_to: str | None) -> dict[str, Value]:
-    row: dict[str, Value] = {**dict(zip(ROW_KEY, key, strict=True)), "answers_to": answers_to or NOT_APPLICABLE}
+    row: dict[str, Value] = {**dict(zip(ROW_KEY, key, strict=True)), "answers_to": answers_to or UNUSED}
     row |= {**dict.fromkeys(COUNTS, 0), **dict.fromkeys(NUMBERS, None)}
     return row | {"status": NOT_RUN, "gains": "", "gains_below": "", "outage": False}
 
@@ -111,7 +111,7 @@ def _row(sheet: Sheet, key: Key, gains: Sequence[Gain], answers_to: str | None) 
     row |= {"n_gains": len(reported), "gains": "; ".join(gain.label for gain in reported)}
     row["outage"] = cell.outage or (default is not None and default.outage)
     if not cell.applies:
-        return row | {"status": DOES_NOT_APPLY}
+        return row | {"status": NOT_APPLICABLE}
     if default is None:
         return row
     sums = paired_sums(sheet, key, default.key)
@@ -160,7 +160,7 @@ def power_blocks(table: pd.DataFrame, gains: Sequence[Gain]) -> tuple[Block, ...
         below = f"{row['n_below']} of {row['n_gains']}" if status == OK and row["n_gains"] else EMPTY
         rows.append(
             shown_names(row, columns)
-            | {"Answers to": EMPTY if row["answers_to"] == NOT_APPLICABLE else str(row["answers_to"])}
+            | {"Answers to": EMPTY if row["answers_to"] == UNUSED else str(row["answers_to"])}
             | {"Users": plain(row["n_users"]), "Judgments": plain(row["n_judgments"])}
             | {"Difference": _signed(row["difference"])}
             | {"Standard error": plain(row["standard_error"])}

@@ -16,7 +16,7 @@ from personalrm.methods import METHODS
 from personalrm.results.benchmark_reported import limits_of, reported_set
 from personalrm.results.comparison_sheets import JUDGE, METHOD, PROFILE, VARIANT, K, Key, Sheet
 from personalrm.results.comparisons import method_parts
-from personalrm.results.labels import ALL, NOT_APPLICABLE, OK
+from personalrm.results.labels import ALL, OK, UNUSED
 from personalrm.results.reported_numbers import NO_MODEL, NOT_STATED, ReportedNumber, ServedModel
 
 COMPARABLE, NOT_COMPARABLE, NOT_RUN = "comparable", "not comparable", "not run"
@@ -118,7 +118,7 @@ def _models(reported: str, run: RunIdentity) -> list[tuple[str, ServedModel | No
     """Models of the run whose id is one by which the reported model is served (a provider's prefix may lead it), each
     with the entry that says so: the one of its snapshot, or one that says what the snapshot would have to be."""
     if reported == NO_MODEL:
-        return [(NOT_APPLICABLE, None)]
+        return [(UNUSED, None)]
     found: list[tuple[str, ServedModel | None]] = []
     for name, (ours, snapshot) in run.models.items():
         known = [
@@ -147,9 +147,7 @@ def _look(
         of_kind = [
             key
             for key in sheet.cells
-            if key[JUDGE] == judge
-            and key[PROFILE] in (judge, NOT_APPLICABLE)
-            and method_parts(key[METHOD])[0] == method
+            if key[JUDGE] == judge and key[PROFILE] in (judge, UNUSED) and method_parts(key[METHOD])[0] == method
         ]
         if not of_kind:
             return Match(NOT_RUN, f"{method} was not run with this model on this data")

@@ -20,9 +20,9 @@ from personalrm.results.figure_style import (
 )
 from personalrm.results.labels import (
     ALL,
-    DOES_NOT_APPLY,
     NOT_APPLICABLE,
     NOT_RUN,
+    UNUSED,
     VERDICT_LABELS,
     method_label,
     method_rank,
@@ -74,7 +74,7 @@ def inapplicable(panels: Mapping[Panel, Mapping[str, Sequence[Row]]]) -> list[Pa
     return [
         panel
         for panel, lines in panels.items()
-        if all(row["status"] == DOES_NOT_APPLY for rows in lines.values() for row in rows)
+        if all(row["status"] == NOT_APPLICABLE for rows in lines.values() for row in rows)
     ]
 
 
@@ -103,7 +103,7 @@ def scaling_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
                 continue
             left = LEFT_INCHES + place * (PANEL_INCHES + GAP_INCHES)
             axes = figure.add_axes((left / width, bottom / height, PANEL_INCHES / width, PANEL_HEIGHT / height))
-            _panel(axes, panels.get((*row, judge), {}), looks, limits, DOES_NOT_APPLY if alone else NOT_RUN)
+            _panel(axes, panels.get((*row, judge), {}), looks, limits, NOT_APPLICABLE if alone else NOT_RUN)
             write_note(axes, _head(row, judge, rows), (0, 1), (0, 8), TEXT_SIZE, weight="bold")
             if place == 0:
                 axes.set_ylabel("accuracy, % of judgments", fontsize=SMALL_SIZE + 0.5, color=INK)
@@ -237,14 +237,14 @@ def _line(axes: Axes, rows: Sequence[Row], look: Look, shift: float) -> None:
 def _legend(axes: Axes, line: int, base: str, rows: Sequence[Row], look: Look) -> None:
     """A method's slope and smallest k beneath the panel, behind its marker."""
     name = method_label(base).removeprefix("SynthesizeMe: ").partition(" (")[0].replace("demonstrations", "demos")
-    if all(row["status"] == DOES_NOT_APPLY for row in rows):
-        _entry(axes, line, (name, DOES_NOT_APPLY, ""), look)
+    if all(row["status"] == NOT_APPLICABLE for row in rows):
+        _entry(axes, line, (name, NOT_APPLICABLE, ""), look)
         return
     slope = shown_slope(rows[0]).replace("-", "−")
     if slope == EMPTY:
         slope = "no slope (one k)" if len(rows) == 1 else "no slope"
     smallest = str(rows[0]["smallest_k"])
-    parts = [EMPTY if smallest == NOT_APPLICABLE else smallest]
+    parts = [EMPTY if smallest == UNUSED else smallest]
     missing = [str(row["k"]) for row in rows if math.isnan(_number(row, "accuracy"))]
     parts += [f"no result: {', '.join(missing)}"] if missing else []
     parts += [OUTAGE_MARK] if any(row["outage"] for row in rows) else []
@@ -271,7 +271,7 @@ def _entry(
 def scaling_caption(table: pd.DataFrame) -> str:
     """What the figure shows, with numbers of users and what the bands are."""
     sizes = []
-    for dataset, rows in table[table["status"] != DOES_NOT_APPLY].groupby("dataset", sort=False):
+    for dataset, rows in table[table["status"] != NOT_APPLICABLE].groupby("dataset", sort=False):
         low, high = int(rows["n_users"].min()), int(rows["n_users"].max())
         draws = int(rows["n_draws"].max())
         sizes.append(
@@ -288,6 +288,6 @@ def scaling_caption(table: pd.DataFrame) -> str:
         + "".join(sizes)
         + "Points per pair: slope of accuracy by weighted least squares, users resampled. First k above Default: the "
         "smallest k whose interval of the paired difference to Default lies above 0."
-        + (f" Left out, as {DOES_NOT_APPLY}: {'; '.join(left_out)}." if left_out else "")
+        + (f" Left out, as {NOT_APPLICABLE}: {'; '.join(left_out)}." if left_out else "")
         + (f" {OUTAGE_MARK}: more than 1 % provider errors (at hollow points); not a result." if spoilt else "")
     )

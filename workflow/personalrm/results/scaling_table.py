@@ -13,7 +13,7 @@ from personalrm.records import UserData, read_records
 from personalrm.results.comparison_sheets import JUDGE, PROFILE, Cell, K, Key, Sheet, sheets_of
 from personalrm.results.comparison_text import bounds, dataset_note, headings_of, outage_note, probability, shown_names
 from personalrm.results.comparisons import NUMBERS, Value, accuracy_of, compare, default_of, key_order, read_table
-from personalrm.results.labels import ALL, DOES_NOT_APPLY, NOT_APPLICABLE, OK, k_rank
+from personalrm.results.labels import ALL, NOT_APPLICABLE, OK, UNUSED, k_rank
 from personalrm.results.main_table_text import OUTAGE_MARK, exempt_note
 from personalrm.results.scaling_slope import slope_of
 from personalrm.results.scores import ROW_KEY
@@ -118,8 +118,8 @@ def _series(sheet: Sheet, model_order: Sequence[str]) -> list[list[Key]]:
     found: dict[Key, list[Key]] = {}
     keys = sorted(sheet.cells, key=lambda key: key_order(key, model_order))
     for key in keys:
-        own = key[PROFILE] in (key[JUDGE], NOT_APPLICABLE)
-        if key[K] != NOT_APPLICABLE and key[JUDGE] != NOT_APPLICABLE and own:
+        own = key[PROFILE] in (key[JUDGE], UNUSED)
+        if key[K] != UNUSED and key[JUDGE] != UNUSED and own:
             found.setdefault(key[:K], []).append(key)
     return [sorted(keys, key=lambda key: k_rank(key[K])) for keys in found.values()]
 
@@ -173,7 +173,7 @@ def _point(sheet: Sheet, cell: Cell, context_pairs: ContextPairs) -> dict[str, V
 def _smallest_k(rows: Sequence[Mapping[str, Value]]) -> str:
     tested = [row for row in rows if row["status"] == OK and not np.isnan(float(str(row["ci_low"])))]
     above = [str(row["k"]) for row in tested if float(str(row["ci_low"])) > 0]
-    return above[0] if above else NO_K if tested else NOT_APPLICABLE
+    return above[0] if above else NO_K if tested else UNUSED
 
 
 def read_scaling_table(path: Path) -> pd.DataFrame:
@@ -189,7 +189,7 @@ def scaling_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
     spoilt = set(table.loc[table["outage"], list(ROW_KEY[:K])].itertuples(index=False, name=None))
     points, slopes = [], []
     for row in table_rows(table):
-        names, nothing = shown_names(row, columns), row["status"] == DOES_NOT_APPLY
+        names, nothing = shown_names(row, columns), row["status"] == NOT_APPLICABLE
         mark, spoilt_default = (f" {OUTAGE_MARK}" if row[flag] else "" for flag in FLAGS)
         difference = bounds(row, "difference", "ci_low", "ci_high", signed=True)
         difference = difference if row["status"] == OK else str(row["status"])
@@ -200,7 +200,7 @@ def scaling_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
             | {"Context pairs": pairs if pairs == EMPTY else f"{float(pairs):.4g}", "Users": plain(row["n_users"])}
             | {"Below k": plain(row["users_below_k"]), "Judgments": plain(row["n_judgments"])}
             | {"Draws": plain(row["n_draws"])}
-            | {"Accuracy % [95 % CI]": DOES_NOT_APPLY if nothing else accuracy}
+            | {"Accuracy % [95 % CI]": NOT_APPLICABLE if nothing else accuracy}
             | {"Default %": plain(row["default_accuracy"]) + spoilt_default}
             | {"Difference [95 % CI]": difference + (mark or spoilt_default)}
             | {"p": probability(row["p_value"])}
@@ -212,8 +212,8 @@ def scaling_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
             names
             | dict.fromkeys(("Users", "Users left out"), EMPTY)
             | dict(zip(("Users", "Users left out"), (plain(row[name]) for name in users), strict=False))
-            | {"Points per pair [95 % CI]": DOES_NOT_APPLY if nothing else slope + mark}
-            | {"Smallest k above Default": EMPTY if row["smallest_k"] == NOT_APPLICABLE else str(row["smallest_k"])}
+            | {"Points per pair [95 % CI]": NOT_APPLICABLE if nothing else slope + mark}
+            | {"Smallest k above Default": EMPTY if row["smallest_k"] == UNUSED else str(row["smallest_k"])}
         )
         if shown not in slopes:
             slopes.append(shown)

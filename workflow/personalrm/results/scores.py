@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from personalrm.errors import DataError
 from personalrm.files import atomic_write_bytes
 from personalrm.records import JudgedUser, read_records
-from personalrm.results.labels import NOT_APPLICABLE, k_label, k_rank
+from personalrm.results.labels import UNUSED, k_label, k_rank
 
 if TYPE_CHECKING:
     import numpy as np
@@ -123,8 +123,8 @@ def _row_key(user: JudgedUser) -> tuple[str, ...]:
     return (
         user.dataset,
         user.variant,
-        user.profile_model or NOT_APPLICABLE,
-        user.judge_model or NOT_APPLICABLE,
+        user.profile_model or UNUSED,
+        user.judge_model or UNUSED,
         user.method,
         k_label(user.k),
     )

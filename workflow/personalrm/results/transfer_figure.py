@@ -22,7 +22,7 @@ from personalrm.results.figure_style import (
     write_line,
     write_note,
 )
-from personalrm.results.labels import DOES_NOT_APPLY, NOT_RUN, OK, method_label
+from personalrm.results.labels import NOT_APPLICABLE, NOT_RUN, OK, method_label
 from personalrm.results.main_table_text import OUTAGE_MARK
 from personalrm.results.table_formats import table_rows
 from personalrm.results.transfer_table import OWN, shown_transfer
@@ -58,7 +58,7 @@ def panels_of(table: pd.DataFrame) -> dict[Panel, dict[tuple[str, str], Row]]:
 def inapplicable(panels: Mapping[Panel, Mapping[tuple[str, str], Row]]) -> list[Panel]:
     """Panels whose method applies to no user, in any cell that was run: they are not drawn."""
     held = {panel: {str(row["cell"]) for row in cells.values()} for panel, cells in panels.items()}
-    return [panel for panel, states in held.items() if DOES_NOT_APPLY in states <= {DOES_NOT_APPLY, NOT_RUN}]
+    return [panel for panel, states in held.items() if NOT_APPLICABLE in states <= {NOT_APPLICABLE, NOT_RUN}]
 
 
 def transfer_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
@@ -71,7 +71,7 @@ def transfer_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
     left_out = inapplicable(panels_of(table))
     panels = {panel: cells for panel, cells in panels_of(table).items() if panel not in left_out}
     judges, profiles = _models(table, "judge_model"), _models(table, "profile_model")
-    empty = "no transfer was run" if not left_out else f"{DOES_NOT_APPLY}: see the caption"
+    empty = "no transfer was run" if not left_out else f"{NOT_APPLICABLE}: see the caption"
     wide, tall = max(len(judges), 2) * CELL_WIDTH, max(len(profiles), 1) * CELL_HEIGHT
     width = NAME_INCHES + 2 * wide + GAP_INCHES + EDGE_INCHES
     names = LINE_POINTS * max([_wrapped(judge).count("\n") + 1 for judge in judges], default=1)
@@ -237,6 +237,6 @@ def transfer_caption(table: pd.DataFrame) -> str:
         "below, white none. In brackets: 95 % intervals from a bootstrap that resamples users. "
         + "".join(sizes)
         + "Grey: no number, and why. own: the judge's own profile."
-        + (f" Left out, as {DOES_NOT_APPLY}: {'; '.join(left_out)}." if left_out else "")
+        + (f" Left out, as {NOT_APPLICABLE}: {'; '.join(left_out)}." if left_out else "")
         + (f" {OUTAGE_MARK}: more than 1 % provider errors; not a result." if bool(table["outage"].any()) else "")
     )

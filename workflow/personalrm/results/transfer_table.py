@@ -26,7 +26,7 @@ from personalrm.results.comparisons import (
     key_order,
     read_table,
 )
-from personalrm.results.labels import NOT_APPLICABLE, NOT_RUN, OK
+from personalrm.results.labels import NOT_RUN, OK, UNUSED
 from personalrm.results.main_table_text import exempt_note
 from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import Block, plain, table_rows
@@ -74,9 +74,7 @@ def transfer_table(
 
 def _grid(sheets: Mapping[str, Sheet]) -> Iterator[Key]:
     """All cells of every data set, of the methods that any has a transfer of."""
-    known = {
-        key for sheet in sheets.values() for key in sheet.cells if NOT_APPLICABLE not in (key[PROFILE], key[JUDGE])
-    }
+    known = {key for sheet in sheets.values() for key in sheet.cells if UNUSED not in (key[PROFILE], key[JUDGE])}
     for part in {_shared(key) for key in known if key[PROFILE] != key[JUDGE]}:
         mine = [key for key in known if _shared(key) == part]
         variant, method, k = part

@@ -11,7 +11,7 @@ from personalrm.records import OUTCOMES
 from personalrm.results.comparison_sheets import Cell, Codes, Floats, Key, Sheet, sheets_of, sums_of
 from personalrm.results.comparison_text import HEADINGS, outage_note, shown_names
 from personalrm.results.comparisons import default_of, key_order, paired_sums
-from personalrm.results.labels import DOES_NOT_APPLY, NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, OK
+from personalrm.results.labels import NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, OK, UNUSED
 from personalrm.results.main_table import OUTAGE_SHARE, PERCENT_DIGITS
 from personalrm.results.main_table_text import OUTAGE_MARK
 from personalrm.results.scores import ROW_KEY
@@ -80,7 +80,7 @@ def _cell_rows(sheet: Sheet, cell: Cell) -> pd.DataFrame:
     }
     errors = counts["provider_error"]
     answered = errors < total
-    without = np.where(cell.exempt[asked], DOES_NOT_APPLY, NO_VERDICTS)
+    without = np.where(cell.exempt[asked], NOT_APPLICABLE, NO_VERDICTS)
     difference, compared = _to_default(sheet, cell.key)
     rows: dict[str, object] = {
         **dict(zip(ROW_KEY, cell.key, strict=True)),
@@ -132,7 +132,7 @@ def users_texts(table: pd.DataFrame) -> Block:
     """All rows as texts, for the page that sorts them; a column that names nothing in any row is left out."""
     import pandas as pd
 
-    columns = {name: head for name, head in HEADINGS.items() if (table[name] != NOT_APPLICABLE).any()}
+    columns = {name: head for name, head in HEADINGS.items() if (table[name] != UNUSED).any()}
     names = {"dataset": "Data set", "user_id": "User"} | columns
     texts = pd.DataFrame({head: _named(table[name], name) for name, head in names.items()})
     for name, head in HEADS.items():
