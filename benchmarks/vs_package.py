@@ -43,7 +43,7 @@ from personalrm.files import atomic_write_text
 from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import ModelSpec
-from personalrm.results.statistics import cluster_bootstrap, paired_cluster_difference
+from personalrm.results.statistics import paired_cluster_difference, share_interval
 from personalrm.variants import CORRECTED, PUBLISHED
 
 BUNDLED = ROOT / "resources" / "quickstart" / "votes.jsonl"
@@ -200,7 +200,7 @@ def row_of(side: str, found: Found, proxy: CountingProxy, users: Users, package:
     right, reference = hits(found, tests), hits(package, tests)
     accuracy = difference = (math.nan,) * 3
     if tests:
-        accuracy = percents(cluster_bootstrap(right, pairs, seed=SEED))
+        accuracy = percents(share_interval(right, pairs, seed=SEED))
         difference = percents(paired_cluster_difference(right, reference, pairs, seed=SEED))
     return Row(
         side=side,

@@ -189,7 +189,7 @@ def test_the_published_readmes_steps_with_only_the_imports_changed(hub: HubServe
         )
         assert done.returncode == 0, done.stderr
         assert {body["model"] for body in server.requests} == {"gpt-4o-mini-2024-07-18", "meta/m"}
-    assert done.stdout == "Likes what is good.\n1\n1.0 1.000 [1.000, 1.000] (4 correct)\n-1\n"
+    assert done.stdout == "Likes what is good.\n1\n1.0 1.000 [0.214, 1.000] (4 correct)\n-1\n"
 
 
 def test_the_example_runs(tmp_path: Path) -> None:

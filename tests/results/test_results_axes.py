@@ -100,7 +100,9 @@ def test_agreement_by_hand() -> None:
     # Own: 1 and 1/2. Others: u0 (A0 with B1: 1/2, A1 with B0: 0) 1/4, u1 the same.
     assert (found.n_users, found.n_tags, found.own, found.others) == (2, 4, 0.75, 0.25)
     assert found.difference.estimate == 0.5
-    assert found.difference[1:] == pytest.approx((0.25, 0.75))
+    # Four tags of two users leave nearly everything open.
+    assert found.difference.low < 0.25
+    assert 0.75 < found.difference.high <= 1
 
 
 def test_what_was_not_read_is_left_out() -> None:

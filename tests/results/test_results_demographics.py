@@ -24,7 +24,7 @@ from personalrm.results.demographics_table import (
 )
 from personalrm.results.main_table import main_table
 from personalrm.results.scores import collect_calls, collect_verdicts
-from personalrm.results.statistics import cluster_interval
+from personalrm.results.statistics import share_interval
 
 
 def facts_of(said: Said, answers: dict[str, str], dataset: str = "d") -> dict[tuple[str, str], UserFacts]:
@@ -52,9 +52,12 @@ def test_groups_under_ten_users_are_pooled_and_counted(tmp_path: Path) -> None:
     assert ages["cell_judgments"].tolist() == [30, 30]
     # All young users have one of three; of the others 9 have all and one has none.
     assert ages["accuracy"].tolist() == pytest.approx([100 / 3, 90], abs=1e-4)
-    assert ages["accuracy_low"].iloc[0] == ages["accuracy_high"].iloc[0] == ages["accuracy"].iloc[0]
-    found = cluster_interval([3] * 9 + [0], [3] * 10)
-    assert ages["accuracy_low"].iloc[1] == pytest.approx(100 * found.low, abs=1e-4)
+    # Users who are all equal have a width, too: ten equal ones may be chance.
+    for row, right in enumerate(([1] * 10, [3] * 9 + [0])):
+        found = share_interval(right, [3] * 10)
+        bounds = [ages["accuracy_low"].iloc[row], ages["accuracy_high"].iloc[row]]
+        assert bounds == pytest.approx([100 * found.low, 100 * found.high], abs=1e-4)
+        assert bounds[1] - bounds[0] > 20
 
 
 def test_pairs_are_grouped_by_type_of_conversation_and_turn(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from personalrm.results.position_bias_table import (
     position_bias_table,
 )
 from personalrm.results.scores import collect_calls, collect_verdicts
-from personalrm.results.statistics import cluster_interval
+from personalrm.results.statistics import share_interval
 
 SAID: dict[str, tuple[bool, Outcome, Label | None]] = {
     # Letters: right or wrong, and where the judge pointed, in one order of showing.
@@ -97,7 +97,7 @@ def test_position_and_consistency_by_hand(tmp_path: Path) -> None:
     assert (row["same_response"], row["same_position"], row["not_both_stated"]) == (40, 40, 20)
     # First: A A D D of u, A of v.
     assert row["share_first"] == 50
-    found = cluster_interval([4, 1], [7, 3])
+    found = share_interval([4, 1], [7, 3], units=6)
     assert [row["ci_low"], row["ci_high"]] == pytest.approx([100 * found.low, 100 * found.high], abs=1e-4)
     # Chosen first: A A B t of u, B A of v; chosen second: C D D C, C.
     assert row["accuracy_chosen_first"] == 50
@@ -109,10 +109,13 @@ def test_always_first_is_all_position_and_an_oracle_none(tmp_path: Path) -> None
     write_records(tmp_path / "b", judged_users(learned(), [3, 2], rule=oracle))
     table = position_bias_table(collect_verdicts([tmp_path / "a", tmp_path / "b"]))
     biased, fair = row_of(table, method="default"), row_of(table, method="both")
-    names = ("share_first", "ci_low", "ci_high", "same_position", "same_response")
-    assert [biased[name] for name in names] == [100, 100, 100, 100, 0]
+    names = ("share_first", "same_position", "same_response")
+    assert [biased[name] for name in names] == [100, 100, 0]
+    # Five pairs that all agree: Wilson's lower bound is 56.6.
+    assert (biased["ci_low"] < 56.6, biased["ci_high"]) == (True, 100)
     assert (biased["accuracy_chosen_first"], biased["accuracy_chosen_second"]) == (100, 0)
-    assert [fair[name] for name in names] == [50, 50, 50, 0, 100]
+    assert [fair[name] for name in names] == [50, 0, 100]
+    assert fair["ci_high"] - fair["ci_low"] > 40
 
 
 def test_what_has_no_position_says_why(tmp_path: Path) -> None:

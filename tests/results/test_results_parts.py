@@ -139,8 +139,10 @@ def test_combinations_and_effects_by_hand(tmp_path: Path) -> None:
     assert set(effects["reference"]) == {"no"}
     mean = row_of(table, part="mean effect", factor="persona")
     assert (mean["n_users"], mean["n_judgments"], mean["fixed"]) == (2, 16, "mean of 2")
-    # Gains of u: 1 and 2, of v: 0 and 1, of 4 each: resamples hold u twice, v twice, or both.
-    assert (mean["ci_low"], mean["ci_high"]) == (12.5, 37.5)
+    # Gains of u: 1 and 2, of v: 0 and 1, of 4 each: resamples hold u twice, v twice, or both, from 12.5 to 37.5. Two
+    # users leave more open.
+    assert mean["ci_low"] < 0
+    assert mean["ci_high"] > 37.5
 
 
 def test_the_mean_effect_keeps_users_together_over_draws(tmp_path: Path) -> None:
@@ -200,7 +202,8 @@ def test_one_user_and_equal_values(tmp_path: Path) -> None:
     assert pd.isna([row["ci_low"], row["p_value"], row["p_holm"]]).all()
     same = ablation(frame_of(tmp_path, [(default(), ZERO), (learned("demos"), ZERO)]))
     row = row_of(same, part="effect")
-    assert (row["difference"], row["ci_low"], row["ci_high"], row["p_value"]) == (0, 0, 0, 1)
+    assert (row["difference"], row["p_value"]) == (0, 1)
+    assert row["ci_low"] == -row["ci_high"] < -10
 
 
 def test_only_own_profiles_at_the_largest_k_are_compared(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from test_result_scripts import WORKFLOW
 
 from personalrm.benchmark.settings import ArenaDataset, Dataset, HubSource, LocalDataset, PrismDataset, ProcessedDataset
 from personalrm.config import Config
+from personalrm.results.comparisons import seed_of
 from personalrm.results.reported_matching import RunIdentity, answering_sets, how_sets_differ, identities
 from personalrm.results.reported_numbers import ReportedNumber, read_served
 from personalrm.results.reported_table import (
@@ -19,6 +20,7 @@ from personalrm.results.reported_table import (
     reported_table,
 )
 from personalrm.results.scores import collect_verdicts
+from personalrm.results.statistics import share_interval
 
 RESOURCES = WORKFLOW.parent / "resources" / "reported"
 NUMBERS, MODELS = RESOURCES / "synthesizeme.csv", RESOURCES / "models.csv"
@@ -64,15 +66,16 @@ def test_ours_beside_a_number_that_matches_in_everything(tmp_path: Path) -> None
     assert (row["status"], row["ours"], row["our_data_set"], row["our_model"]) == ("comparable", 75, "d", "m")
     assert row["difference"] == pytest.approx(75 - 54.35)
     assert (row["reported_low"], row["reported_high"]) == (pytest.approx(53.11), pytest.approx(55.59))
-    # Resampling u (2 of 2) and v (1 of 2) gives 50, 75 or 100 %.
-    assert (row["ours_low"], row["ours_high"]) == (50, 100)
+    # u has 2 of 2 and v 1 of 2.
+    found = share_interval([2, 1], [2, 2], seed=seed_of(1, "d", "baseline", "-", "m", "default", "-"), n_resamples=99)
+    assert [row["ours_low"], row["ours_high"]] == pytest.approx([100 * found.low, 100 * found.high], abs=1e-3)
     assert (row["ours_in_reported"], row["reported_in_ours"]) == ("no", "yes")
     assert (row["our_users"], row["our_judgments"]) == (2, 4)
 
 
 def test_inside_is_asked_of_each_interval_alone(tmp_path: Path) -> None:
     assert compared(tmp_path, number(value=74.0))["ours_in_reported"] == "yes"
-    bare = compared(tmp_path, number(value=40.0, half_width=None, interval=""))
+    bare = compared(tmp_path, number(value=1.0, half_width=None, interval=""))
     assert (bare["ours_in_reported"], bare["reported_in_ours"]) == ("", "no")
     alone = frame_of(tmp_path / "alone", [(default(), {"u": "10"})])
     one_user = row_of(reported_table([number()], alone, run(), seed=1, n_resamples=9))

@@ -84,11 +84,13 @@ def test_all_stands_at_the_mean_number_of_context_pairs(tmp_path: Path) -> None:
 
 
 def test_the_smallest_k_is_the_first_whose_interval_lies_above_default(tmp_path: Path) -> None:
-    half = {"u": "1010", "v": "0101"}
-    cells = [(default(), half), (learned(k=1), half), (learned(k=0), {"u": "1111", "v": "1111"})]
-    cells += [(learned(k=4), {"u": "1111", "v": "1101"}), (learned("demos", k=1), half)]
+    users = [f"u{n}" for n in range(8)]
+    half = {user: "1010" if n % 2 else "0101" for n, user in enumerate(users)}
+    cells = [(default(), half), (learned(k=1), half), (learned(k=0), dict.fromkeys(users, "1111"))]
+    nearly = {user: "1111" if n % 2 else "1101" for n, user in enumerate(users)}
+    cells += [(learned(k=4), nearly), (learned("demos", k=1), half)]
     cells += [(learned("both", 1, "n", "n"), half)]
-    table = table_of(frame_of(tmp_path, cells))
+    table = table_of(frame_of(tmp_path, cells), {("d", user): 8 for user in users})
     assert set(table.loc[(table["method"] == "both") & (table["judge_model"] == "m"), "smallest_k"]) == {"4"}
     assert row_of(table, method="demos")["smallest_k"] == "none"
     alone = row_of(table, judge_model="n")

@@ -36,7 +36,9 @@ def test_a_transfer_that_ruins_every_judgment_is_exactly_minus_100(tmp_path: Pat
     own, other = {"u": "111", "v": "1"}, {"u": "000", "v": "0"}
     table = table_of(frame_of(tmp_path, [(learned(), own), (learned(profile="n"), other), (default(), own)]))
     row = row_of(table, profile_model="n", judge_model="m")
-    assert (row["accuracy"], row["difference"], row["ci_low"], row["ci_high"]) == (0, -100, -100, -100)
+    assert (row["accuracy"], row["difference"], row["ci_low"]) == (0, -100, -100)
+    # Two users who both lose are one chance in two.
+    assert row["ci_high"] > 0
     mine = row_of(table, profile_model="m", judge_model="m")
     assert (mine["accuracy"], mine["status"], mine["cell"]) == (100, "own", "ok")
     assert len(table) == 2

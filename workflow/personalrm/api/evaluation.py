@@ -22,8 +22,9 @@ class Evaluation(Mapping[str, Any]):
 
     `mean` is the share of `correct` among the verdicts that were had; ties and what could not be read count as not
     correct (as published), provider errors do not count (published: as wrong). `lower_bound` and `upper_bound` are
-    those of a 95 % bootstrap, seeded, that resamples what varies independently (`resampled`: users, where the pairs
-    are of several, else conversations, else pairs); nan where there is only one. `paper_interval` is the published
+    those of a 95 % interval (`statistics.share_interval`, seeded) that resamples what varies independently
+    (`resampled`: users, where the pairs are of several, else conversations, else pairs) and is never narrower than
+    what so few judgments leave open; nan where there is only one. `paper_interval` is the published
     one, which takes all judgments as independent. `results` has 1 for correct and 0 for not, one a verdict that was
     had, `verdicts` all of them, `outcomes` their counts by kind. All numbers are fractions.
     """
@@ -59,7 +60,7 @@ def evaluated(
 ) -> Evaluation:
     """The evaluation of verdicts on `pairs`, which have one or two verdicts each."""
     # Imported here: scipy takes longer than a prediction.
-    from personalrm.results.statistics import cluster_bootstrap, independent_interval
+    from personalrm.results.statistics import independent_interval, share_interval
 
     units, resampled = _units(pairs)
     right: Counter[str] = Counter()
@@ -72,7 +73,9 @@ def evaluated(
         had[units[verdict.pair_id]] += 1
         right[units[verdict.pair_id]] += results[-1]
     names = sorted(had)
-    interval = cluster_bootstrap([right[name] for name in names], [had[name] for name in names], seed=seed)
+    judged = {verdict.pair_id for verdict in verdicts if verdict.outcome != "provider_error"}
+    counted = [right[name] for name in names], [had[name] for name in names]
+    interval = share_interval(*counted, seed=seed, units=len(judged) or None)
     counts = Counter(verdict.outcome for verdict in verdicts)
     return Evaluation(
         mean=interval.estimate,

@@ -173,13 +173,18 @@ def _effects(sheet: Sheet, group: Group, seed: int, n_resamples: int) -> Iterato
         if len(mine) > 1:
             outage = any(bool(row["outage"]) for row in found)
             row = {"part": MEAN, **names, "fixed": f"mean of {len(mine)}", "outage": outage}
-            mean = _mean_effect(sheet, mine, seed, n_resamples)
+            mean = _mean_effect(sheet, mine, max(int(str(row["n_pairs"])) for row in found), seed, n_resamples)
             nowhere = all(effect["status"] == NOT_APPLICABLE for effect in found)
             yield row | mean | ({"status": NOT_APPLICABLE} if nowhere else {})
 
 
-def _mean_effect(sheet: Sheet, changes: Sequence[Change], seed: int, n_resamples: int) -> dict[str, Value]:
-    """Mean over the effects, of each over its draws, users resampled together; no number where an effect has none."""
+def _mean_effect(
+    sheet: Sheet, changes: Sequence[Change], n_pairs: int, seed: int, n_resamples: int
+) -> dict[str, Value]:
+    """Mean over the effects, of each over its draws, users resampled together; no number where an effect has none.
+
+    `n_pairs`: pairs of the effect that has most; the effects are on the same pairs.
+    """
     from personalrm.results.statistics import paired_cluster_difference
 
     sums = [paired_sums(sheet, change.first, change.second) for change in changes]
@@ -195,7 +200,7 @@ def _mean_effect(sheet: Sheet, changes: Sequence[Change], seed: int, n_resamples
         for parts in zip(*held, strict=True)
     )
     own = seed_of(seed, "mean effect", *(part for change in changes for part in (*change.first, *change.second)))
-    found = paired_cluster_difference(first, second, judged, seed=own, n_resamples=n_resamples)
+    found = paired_cluster_difference(first, second, judged, seed=own, n_resamples=n_resamples, units=n_pairs)
     return row | {
         "status": OK,
         "n_users": int((judged.sum(axis=1) > 0).sum()),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from personalrm.results.statistics import Floats, Interval, cluster_bootstrap
+from personalrm.results.statistics import Floats, Interval, share_interval
 
 Codes = NDArray[np.int64]
 UNREAD = -1
@@ -54,11 +54,12 @@ def agreement(pairs: Sequence[tuple[Codes, Codes]], *, seed: int, n_resamples: i
     if not there.any():
         return Agreement(0, 0, np.nan, np.nan, Interval(np.nan, np.nan, np.nan))
     gain = np.where(there, own - others, 0.0)
-    found = cluster_bootstrap(gain, there.astype(np.float64), seed=seed, n_resamples=n_resamples)
     n_tags = sum(
         int(((first != UNREAD) & (second != UNREAD))[kept].sum())
         for (first, second), kept in zip(pairs, there.T, strict=True)
     )
+    users = there.astype(np.float64)
+    found = share_interval(gain, users, seed=seed, n_resamples=n_resamples, units=n_tags, ends=(-1.0, 1.0))
     used = there.any(axis=0)
     means = [float(np.nanmean(side[:, used], axis=0).mean()) for side in (own, others)]
     return Agreement(int(there.any(axis=1).sum()), n_tags, means[0], means[1], found)

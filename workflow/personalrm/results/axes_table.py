@@ -127,13 +127,13 @@ def _axis_rows(axes: Sequence[Axis], people: Sequence[TaggedPersona]) -> Iterato
 
 
 def _sentence_rows(people: Sequence[TaggedPersona], seed: int, n_resamples: int) -> Iterator[Row]:
-    from personalrm.results.statistics import cluster_bootstrap
+    from personalrm.results.statistics import share_interval
 
     read = [[kind for kind in persona.kinds if kind] for persona in people]
     sizes = [len(kinds) for kinds in read]
     for kind in KINDS:
         found = [kinds.count(kind) for kinds in read]
-        share = cluster_bootstrap(found, sizes, seed=seed, n_resamples=n_resamples)
+        share = share_interval(found, sizes, seed=seed, n_resamples=n_resamples)
         yield {
             "part": SENTENCES,
             "name": kind,

@@ -20,6 +20,7 @@ from personalrm.results.comparison_sheets import (
     JUDGE,
     METHOD,
     PROFILE,
+    PROVIDER_ERROR,
     VARIANT,
     Cell,
     Floats,
@@ -50,7 +51,7 @@ COUNTS: tuple[str, ...] = (
     "pairs_left_out",
     "judgments_left_out",
 )
-NUMBERS: tuple[str, ...] = ("difference", "ci_low", "ci_high", "p_value", "p_mcnemar", "p_logit")
+NUMBERS: tuple[str, ...] = ("difference", "ci_low", "ci_high", "p_value", "p_logit")
 COMPARED: tuple[str, ...] = ("status", *COUNTS, *NUMBERS, "outage")
 """What `compare` says of two cells."""
 ACCURACY: tuple[str, ...] = ("accuracy", "accuracy_low", "accuracy_high")
@@ -136,8 +137,8 @@ def compare(sheet: Sheet, first: Key, second: Key, *, seed: int, n_resamples: in
     """Paired difference of two cells in points, first minus second, on judgments that both have; keys `COMPARED`.
 
     Draws are matched by number. Judgments, pairs and users that one side lacks are left out and counted. What went
-    wrong with a judgment otherwise counts as not right, as in the main table. `p_mcnemar` is of the first common draw
-    alone: draws judge the same pairs again. `outage`: more than 1 % provider errors on one side.
+    wrong with a judgment otherwise counts as not right, as in the main table. `outage`: more than 1 % provider errors
+    on one side.
     """
     ours, theirs = sheet.cells.get(first), sheet.cells.get(second)
     empty: dict[str, Value] = dict.fromkeys(COUNTS, 0) | dict.fromkeys(NUMBERS, None)
@@ -167,6 +168,15 @@ def paired_sums(sheet: Sheet, first: Key, second: Key) -> PairedSums | None:
     return paired.sums(sheet) if paired.both.any() else None
 
 
+def compared_pairs(sheet: Sheet, first: Key, second: Key) -> int:
+    """Number of distinct pairs that both cells have a judgment of, in a draw that both have."""
+    return _n_pairs(sheet, _common_draws(sheet.cells[first], sheet.cells[second]))
+
+
+def _n_pairs(sheet: Sheet, paired: _Paired) -> int:
+    return np.unique(sheet.pair_of[paired.both.any(axis=0)]).size
+
+
 def _counts(sheet: Sheet, paired: _Paired, asked: NDArray[np.bool_]) -> dict[str, Value]:
     """What is compared, and what is left out because one side lacks it."""
     both, either = paired.both, paired.either
@@ -184,31 +194,35 @@ def _counts(sheet: Sheet, paired: _Paired, asked: NDArray[np.bool_]) -> dict[str
 
 
 def _difference(sheet: Sheet, paired: _Paired, seed: int, n_resamples: int) -> dict[str, Value]:
-    from personalrm.results.exact_statistics import mcnemar_exact
     from personalrm.results.logistic import cluster_logistic
     from personalrm.results.statistics import paired_cluster_difference
 
-    both, sums = paired.both, paired.sums(sheet)
-    found = paired_cluster_difference(*sums, seed=seed, n_resamples=n_resamples)
-    draw = int(np.flatnonzero(both.any(axis=1))[0])
-    gain = np.where(both[draw], paired.first[draw] - paired.second[draw], 0)
+    sums = paired.sums(sheet)
+    found = paired_cluster_difference(*sums, seed=seed, n_resamples=n_resamples, units=_n_pairs(sheet, paired))
     return {
         "difference": percent(found.estimate),
         "ci_low": percent(found.low),
         "ci_high": percent(found.high),
         "p_value": p_digits(found.p_value),
-        "p_mcnemar": p_digits(mcnemar_exact(int((gain > 0).sum()), int((gain < 0).sum()))),
         "p_logit": p_digits(cluster_logistic(*sums).p_value),
     }
 
 
+def judged_pairs(sheet: Sheet, cell: Cell, places: NDArray[np.bool_] | None = None) -> int:
+    """Number of distinct pairs that the cell has an answer to, of all judgments or of those at `places`."""
+    heard = ((cell.outcome >= 0) & (cell.outcome != PROVIDER_ERROR)).any(axis=0)
+    return np.unique(sheet.pair_of[heard if places is None else heard & places]).size
+
+
 def accuracy_of(sheet: Sheet, cell: Cell, *, seed: int, n_resamples: int) -> tuple[float, float, float]:
     """Accuracy of a cell with its clustered bounds in percent, as the main table has them; nan without an answer."""
-    from personalrm.results.statistics import cluster_bootstrap
+    from personalrm.results.statistics import share_interval
 
     if not cell.answered:
         return np.nan, np.nan, np.nan
-    found = cluster_bootstrap(*cell.by_user(sheet.user_of), seed=seed_of(seed, *cell.key), n_resamples=n_resamples)
+    right, judged = cell.by_user(sheet.user_of)
+    own_seed, units = seed_of(seed, *cell.key), judged_pairs(sheet, cell)
+    found = share_interval(right, judged, seed=own_seed, n_resamples=n_resamples, units=units)
     return percent(found.estimate), percent(found.low), percent(found.high)
 
 

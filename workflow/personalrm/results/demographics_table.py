@@ -14,6 +14,7 @@ from personalrm.results.comparisons import (
     ACCURACY,
     CELL_COLUMNS,
     Value,
+    judged_pairs,
     key_order,
     largest_k,
     method_parts,
@@ -50,7 +51,7 @@ def demographics_table(
     pooled in "other groups", "not stated" is a group of its own. Groups are made of all judged users, so that they are
     the same for all methods.
 
-    - accuracy with bounds: percent; 95 % with users as clusters (`statistics.cluster_interval`).
+    - accuracy with bounds: percent; 95 % with users as clusters (`statistics.share_interval`).
     - cell_users, cell_judgments: of the group, by that method.
 
     Args:
@@ -109,7 +110,7 @@ def _rows(sheet: Sheet, key: Key, question: Groups) -> list[dict[str, Value]]:
 
 def _group(sheet: Sheet, key: Key, places: NDArray[np.bool_]) -> dict[str, Value]:
     """Counts and accuracy of a cell at some places; keys `CELL_COLUMNS`."""
-    from personalrm.results.statistics import cluster_interval
+    from personalrm.results.statistics import share_interval
 
     cell = sheet.cells[key]
     right, judged = cell.by_user(sheet.user_of, places)
@@ -123,7 +124,8 @@ def _group(sheet: Sheet, key: Key, places: NDArray[np.bool_]) -> dict[str, Value
     }
     if row["cell"] != OK:
         return row
-    return row | dict(zip(ACCURACY, map(percent, cluster_interval(right, judged)), strict=True))
+    found = share_interval(right, judged, units=judged_pairs(sheet, cell, places))
+    return row | dict(zip(ACCURACY, map(percent, found), strict=True))
 
 
 def read_demographics_table(path: Path) -> pd.DataFrame:
@@ -161,7 +163,8 @@ def demographics_notes(table: pd.DataFrame) -> list[str]:
     notes = [
         *dataset_note(table),
         "Accuracy: as in the main table, within the group. Judges with their own profiles, at the largest k. In "
-        "brackets: 95 % interval with users as clusters (linearised, Student's t); [–] with one user.",
+        "brackets: 95 % interval with users as clusters (Student's t), never narrower than what so few judgments "
+        "leave open; [–] with one user.",
         f"{OTHERS}: groups of fewer than {LEAST_USERS} users, pooled. {UNSAID}: no answer, or none known. Users of a "
         "type of conversation or a turn: those with a judged pair there; one user may be in several. Turns as the "
         "source counts them.",

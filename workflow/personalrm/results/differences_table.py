@@ -108,7 +108,7 @@ def differences_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
             | {"Left out: users": plain(row["users_left_out"]), "pairs": plain(row["pairs_left_out"])}
             | {"Difference, points [95 % CI]": shown_difference(row)}
             | {"p": probability(row["p_value"]), "p (Holm)": probability(row["p_holm"])}
-            | {"McNemar p": probability(row["p_mcnemar"]), "Logistic p": probability(row["p_logit"])}
+            | {"Logistic p": probability(row["p_logit"])}
         )
     return (Block("", pd.DataFrame(rows, columns=None if rows else list(columns.values())), len(columns)),)
 
@@ -123,10 +123,9 @@ def differences_notes(table: pd.DataFrame) -> list[str]:
         "variant and k where it is learned. Draws of context pairs are matched, then averaged.",
         "Left out: users and pairs that only one of the two has a verdict for. Random and longer answer have no judge "
         "and so no default of their own; the main table has them.",
-        "In brackets: 95 % interval from a bootstrap that resamples users; p: from the same resamples. "
-        f"p (Holm): adjusted within this table, over its {tested} comparisons with a p-value.",
-        "McNemar p: exact, from the judgments on which one of the two alone is right (first draw). It takes judgments "
-        "as independent, as the paper's intervals do; read it beside the other, not instead of it.",
+        "In brackets: 95 % interval from a bootstrap that resamples users, never narrower than what so few judgments "
+        "leave open; p says the same: below 0.05 where the interval excludes 0. With five users or fewer it never "
+        f"does. p (Holm): adjusted within this table, over its {tested} comparisons with a p-value.",
         "Logistic p: a check of p by another road, a logistic model with cluster-robust errors (users); empty where a "
         "method is always or never right.",
     ]

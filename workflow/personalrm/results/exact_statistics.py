@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import binom
 
 from personalrm.results.statistics import Interval
 
@@ -48,19 +47,3 @@ def sign_flip_p(differences: Sequence[int]) -> float:
         chances = (np.roll(chances, size) + np.roll(chances, -size)) / 2
     sums = np.abs(np.arange(-total, total + 1))
     return min(1.0, float(chances[sums >= observed].sum()))
-
-
-def mcnemar_exact(first_only: int, second_only: int) -> float:
-    """Exact two-sided McNemar p-value from the discordant judgments.
-
-    `first_only` were right by the first method alone, `second_only` by the second alone. Under the null each
-    is Binomial(first_only + second_only, 1/2); p = min(1, 2 P(X <= min)). It takes judgments as independent,
-    so it stands beside, never instead of, the clustered interval. No discordant judgment gives 1.
-
-    Raises:
-        ValueError: for a negative count.
-    """
-    if first_only < 0 or second_only < 0:
-        raise ValueError(f"counts must not be negative: {first_only}, {second_only}")
-    n = first_only + second_only
-    return min(1.0, 2 * float(binom.cdf(min(first_only, second_only), n, 0.5))) if n else 1.0

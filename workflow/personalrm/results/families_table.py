@@ -138,8 +138,9 @@ def families_notes(table: pd.DataFrame) -> list[str]:
         "SynthesizeMe: persona and demonstrations, learned and judged by the model itself, at its largest k. Default: "
         "the same model without them. Difference: on the judgments that both have, in points (Users, Pairs); left out: "
         "users that only one of the two has a verdict for.",
-        "In brackets: 95 % intervals from a bootstrap that resamples users; p: from the same resamples, and adjusted "
-        "within this table (Holm).",
+        "In brackets: 95 % intervals with users as clusters (resampled), never narrower than what so few judgments "
+        "leave open; p: below 0.05 where the interval of the difference excludes 0, and adjusted within this table "
+        "(Holm).",
     ]
     if bool((table[["cell", "default_cell", "status"]] == NOT_RUN).any(axis=None)):
         notes.append(f"{NOT_RUN}: the model is listed in the run, and the verdicts are not there.")

@@ -34,6 +34,7 @@ MATCHES: tuple[str, ...] = (
     "match_p_value",
 )
 FIDELITY_COLUMNS: tuple[str, ...] = (*FIDELITY_KEY, *FIDELITY_COUNTS, *SHARES, *MATCHES, "outage")
+DECIDED: tuple[str, ...] = OUTCOMES[:2]
 STATEMENT_LABELS: dict[str, str] = {
     "survey": "survey, own words",
     "planted": "planted taste",
@@ -73,7 +74,7 @@ def fidelity_table(rows: Iterable[UserFidelity], *, seed: int, n_resamples: int)
 
 def _row(key: tuple[str, ...], users: Sequence[UserFidelity], seed: int, n_resamples: int) -> dict[str, Value]:
     from personalrm.results.exact_statistics import sign_flip_p
-    from personalrm.results.statistics import cluster_bootstrap
+    from personalrm.results.statistics import share_interval
 
     stated = " + ".join(sorted({user.statement for user in users if user.statement})) or "none"
     judged = [user for user in users if user.verdicts]
@@ -81,7 +82,10 @@ def _row(key: tuple[str, ...], users: Sequence[UserFidelity], seed: int, n_resam
     outcomes = Counter(verdict.outcome for verdict in verdicts)
     own, other = ([_count(user.verdicts, name) for user in judged] for name in ("correct", "wrong"))
     decided = [ours + theirs for ours, theirs in zip(own, other, strict=True)]
-    share = cluster_bootstrap(own, decided, seed=seed_of(seed, *key), n_resamples=n_resamples)
+    # Two orders of two personas are one thing that is judged.
+    things = ((user.user_id, verdict) for user in judged for verdict in user.verdicts)
+    units = len({(user, verdict.pair_id) for user, verdict in things if verdict.outcome in DECIDED})
+    share = share_interval(own, decided, seed=seed_of(seed, *key), n_resamples=n_resamples, units=units or None)
     named = Counter(verdict.said for verdict in verdicts if verdict.said)
     missing = Counter(user.missing for user in users)
     row: dict[str, Value] = dict(zip(FIDELITY_KEY, (*key, stated), strict=True))

@@ -135,6 +135,8 @@ def _panel(
     with_k: bool,
 ) -> None:
     axes.set_xlim(limits)
+    # Marks beyond the limits are never drawn, but a layout that makes room for texts would count them.
+    axes.set_xticks([place for place in axes.get_xticks() if limits[0] <= place <= limits[1]])
     # An empty table has a panel without rows; matplotlib wants a height all the same.
     axes.set_ylim(layout.bottom or 1.0, 0)
     axes.set_yticks([])

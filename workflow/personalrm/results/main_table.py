@@ -77,7 +77,7 @@ def main_table(
 
     - accuracy: right judgments over all judgments, whatever went wrong with the others; the mean over draws
       where there are several. Empty where no judgment got an answer from the provider.
-    - ci_low, ci_high: 95 % bootstrap over users (each with all draws), percentiles widened for few; empty for one user.
+    - ci_low, ci_high: 95 % with users as clusters (`statistics.share_interval`); empty for one user.
     - ci_low_independent, ci_high_independent: the paper's, from all judgments of all draws.
     - accuracy_user_mean: each user counts the same.
     - tie .. provider_error: numbers of judgments that were neither right nor wrong.
@@ -140,7 +140,8 @@ def _judgments(group: pd.DataFrame, seed: int, n_resamples: int) -> dict[str, Va
     row |= {outcome: outcomes[outcome] for outcome in FAILURE_COLUMNS}
     if row["status"] != OK:
         return row
-    return row | _accuracy(count_right(judged), seed, n_resamples)
+    n_answered = int(judged.loc[judged["outcome"] != "provider_error", "pair_id"].nunique())
+    return row | _accuracy(count_right(judged), n_answered, seed, n_resamples)
 
 
 def row_status(group: pd.DataFrame) -> str:
@@ -164,12 +165,12 @@ def count_right(judged: pd.DataFrame) -> Counts:
     return Counts(cells["sum"].to_numpy(dtype="float64"), cells["count"].to_numpy(dtype="float64"))
 
 
-def _accuracy(counts: Counts, seed: int, n_resamples: int) -> dict[str, Value]:
+def _accuracy(counts: Counts, n_pairs: int, seed: int, n_resamples: int) -> dict[str, Value]:
     import numpy as np
 
-    from personalrm.results.statistics import cluster_bootstrap, independent_interval
+    from personalrm.results.statistics import independent_interval, share_interval
 
-    clustered = cluster_bootstrap(*counts, seed=seed, n_resamples=n_resamples)
+    clustered = share_interval(*counts, seed=seed, n_resamples=n_resamples, units=n_pairs)
     independent = independent_interval(int(counts.correct.sum()), int(counts.judged.sum()))
     by_draw = counts.correct.sum(axis=0) / counts.judged.sum(axis=0)
     by_user = np.divide(

@@ -107,8 +107,8 @@ def main_notes(table: pd.DataFrame, evaluated: str = "all") -> list[str]:
     notes += [
         "Accuracy: share of judgments that name the answer which the user chose; ties, unparsed answers, "
         "refusals and failures count as not right.",
-        "In brackets: 95 % interval from a bootstrap that resamples users; [–] with one user. ±: the paper's "
-        "interval, which treats all judgments as independent.",
+        "In brackets: 95 % interval with users as clusters (resampled), never narrower than what so few judgments "
+        "leave open; [–] with one user. ±: the paper's interval, which treats all judgments as independent.",
         'Mean of users: each user counts the same. Said first: share of "first" among verdicts on one order; '
         "50 is no position bias. Calls, tokens and list cost: the distinct stored responses that a row rests on.",
     ]

@@ -41,7 +41,7 @@ def position_bias_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = 
     - status: "ok"; "not applicable" for a single verdict on both orders, and where the method does not apply;
       "no verdicts", "no answers" or "no position named" where there is nothing to count.
     - share_first: as in the main table, of `n_stated` verdicts; 50 is no bias. ci_low, ci_high: 95 %, with
-      users as clusters (`statistics.cluster_interval`).
+      users as clusters (`statistics.share_interval`).
     - same_response, same_position: of the `n_both_orders` pairs (times draws) judged in both orders, how often the two
       verdicts name one response, or one position. not_both_stated is the rest: one of them names nothing.
     - accuracy_chosen_first, accuracy_chosen_second: accuracy by where the chosen response stood; their mean is the main
@@ -65,7 +65,7 @@ def position_bias_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = 
 
 def _biased(judged: pd.DataFrame, status: str) -> dict[str, Value]:
     """Status, counts and shares of one row."""
-    from personalrm.results.statistics import cluster_interval
+    from personalrm.results.statistics import share_interval
 
     errors = outcome_counts(judged)["provider_error"]
     single = judged[judged["swapped"].notna()]
@@ -80,7 +80,7 @@ def _biased(judged: pd.DataFrame, status: str) -> dict[str, Value]:
     if stated.empty:
         return row | {"status": status if status != OK else NONE_STATED if len(single) else SINGLE}
     firsts = (stated["said"] == "first").groupby(stated["user_id"], observed=True).agg(["sum", "count"])
-    found = cluster_interval(firsts["sum"], firsts["count"])
+    found = share_interval(firsts["sum"], firsts["count"], units=int(stated["pair_id"].nunique()))
     row |= {"status": OK, "share_first": share_first(single)}
     row |= {"ci_low": percent(found.low), "ci_high": percent(found.high)}
     swapped = single["swapped"].astype("bool")

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from personalrm.results.comparison_sheets import JUDGE, METHOD, Key, Sheet, sheets_of
+from personalrm.results.comparison_sheets import JUDGE, METHOD, Floats, Key, Sheet, sheets_of
 from personalrm.results.comparison_text import dataset_note, headings_of, outage_note, shown_names
 from personalrm.results.comparisons import (
     NOTHING_COMMON,
     PairedSums,
+    compared_pairs,
     default_of,
     key_order,
     method_parts,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 POWER_CAPTION = "The smallest difference to Default that can be resolved at 80 % power"
 POWER, SIGNIFICANCE = 0.80, 0.05
-ALL_EQUAL, ONE_USER = "no variation between users", "one user"
+ALL_EQUAL, ONE_USER, FEW = "no variation between users", "one user", "fewer than 6 users"
 """Why there is no smallest difference although the comparison has a number."""
 COUNTS: tuple[str, ...] = ("n_users", "n_judgments", "n_gains", "n_below")
 NUMBERS: tuple[str, ...] = ("difference", "standard_error", "smallest")
@@ -48,11 +49,35 @@ POWER_COLUMNS: tuple[str, ...] = (
 Value = str | int | float | bool | None
 
 
-def smallest_difference(standard_error: float, power: float = POWER, significance: float = SIGNIFICANCE) -> float:
-    """Smallest true difference that a two-sided z-test finds with this power: (z_(1 - a/2) + z_power) * error."""
-    from scipy.special import ndtri
+def smallest_difference(
+    standard_error: float, freedom: float, power: float = POWER, significance: float = SIGNIFICANCE
+) -> float:
+    """Smallest true difference that a two-sided t-test finds with this power, in the unit of the error.
 
-    return float(ndtri(1 - significance / 2) + ndtri(power)) * standard_error
+    The noncentrality at which noncentral t exceeds the quantile of Student's t, times the error; of an error without
+    estimated variance (`freedom` infinite) z_(1 - a/2) + z_power times the error. The far tail is left out: at 80 %
+    power it holds less than 0.0001.
+    """
+    from scipy.special import nctdtrinc, ndtri, stdtrit
+
+    if np.isinf(freedom):
+        return float(ndtri(1 - significance / 2) + ndtri(power)) * standard_error
+    return float(nctdtrinc(freedom, 1 - power, stdtrit(freedom, 1 - significance / 2))) * standard_error
+
+
+def resolvable(first: Floats, second: Floats, judged: Floats, *, units: float, power: float = POWER) -> float:
+    """Smallest true difference that `statistics.paired_cluster_difference` tells from 0 with this power, a fraction.
+
+    Each part of its test has one (`statistics.difference_spreads`); the largest counts. Infinite where the signs of so
+    few users cannot reach p < 0.05.
+    """
+    from personalrm.results.few_users import sign_floor
+    from personalrm.results.statistics import difference_spreads
+
+    if sign_floor(int((judged.sum(axis=1) > 0).sum())) >= SIGNIFICANCE:
+        return float("inf")
+    spreads = difference_spreads(first, second, judged, units=units)
+    return max(smallest_difference(spread.error, spread.freedom, power) / spread.shrunk for spread in spreads)
 
 
 def power_table(
@@ -118,15 +143,15 @@ def _row(sheet: Sheet, key: Key, gains: Sequence[Gain], answers_to: str | None) 
     if sums is None:
         silent = not all(side.answered or not side.n_judgments for side in (cell, default))
         return row | {"status": NO_ANSWERS if silent else NOTHING_COMMON}
-    row |= _resolved(sums)
+    row |= _resolved(sums, compared_pairs(sheet, key, default.key))
     if row["status"] != OK:
         return row
     below = [gain.label for gain in reported if abs(gain.points) < float(str(row["smallest"]))]
     return row | {"n_below": len(below), "gains_below": "; ".join(below)}
 
 
-def _resolved(sums: PairedSums) -> dict[str, Value]:
-    """Difference, its clustered error, and what that error can resolve."""
+def _resolved(sums: PairedSums, n_pairs: int) -> dict[str, Value]:
+    """Difference, its clustered error, and what a test can resolve."""
     from personalrm.results.statistics import cluster_standard_error, mean_ratio
 
     gain = sums.first - sums.second
@@ -141,7 +166,11 @@ def _resolved(sums: PairedSums) -> dict[str, Value]:
     # A sum of rounding errors is no variation.
     if percent(error) == 0:
         return row | {"status": ALL_EQUAL, "standard_error": 0.0}
-    return row | {"status": OK, "standard_error": percent(error), "smallest": percent(smallest_difference(error))}
+    row["standard_error"] = percent(error)
+    smallest = resolvable(*sums, units=n_pairs)
+    if np.isinf(smallest):
+        return row | {"status": FEW}
+    return row | {"status": OK, "smallest": percent(smallest)}
 
 
 def _signed(value: object) -> str:
@@ -182,9 +211,11 @@ def power_notes(table: pd.DataFrame) -> list[str]:
     """What a reader of the table must know."""
     notes = [
         *dataset_note(table),
-        "Smallest: the smallest true difference to Default of the same judge, in points, that a two-sided test at 5 % "
-        "finds in 80 % of such samples: (1.960 + 0.842) times the standard error of the paired difference, users as "
-        "clusters. It holds for this number of users and pairs and for this method's spread between users.",
+        "Smallest: the smallest true difference to Default of the same judge, in points, that the two-sided test of "
+        "the table of differences finds at 5 % in 80 % of such samples. It rests on the standard error of the paired "
+        "difference, users as clusters, and on noncentral t with users - 1 degrees of freedom; where few judgments "
+        "differ, on the error that so few leave open. It holds for this number of users and pairs and for this "
+        "method's spread between users.",
         "Reported gains below: gains over Default of the same method, as reported, whose size is below Smallest; a "
         "sample like this one would often miss them. Where the data set answers to a set of the paper, gains on that "
         "set are counted; elsewhere those of all sets, for orientation. They are from secondary sources (Certainty), "
@@ -192,6 +223,8 @@ def power_notes(table: pd.DataFrame) -> list[str]:
     ]
     if bool((table["status"] == ALL_EQUAL).any()):
         notes.append(f"{ALL_EQUAL}: the difference is the same for all, so that its error cannot be told.")
+    if bool((table["status"] == FEW).any()):
+        notes.append(f"{FEW}: even if all gain, that is chance in 1 of 16 samples or more; nothing can be resolved.")
     if bool((table["status"] == NOT_RUN).any()):
         notes.append(f"{NOT_RUN}: no verdicts of the data set, or none of Default. Nothing is assumed in their place.")
     return notes + exempt_note(table["status"]) + outage_note(table)

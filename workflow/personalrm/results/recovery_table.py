@@ -77,12 +77,12 @@ def _row(users: Sequence[UserRecovery], seed: int, n_resamples: int) -> dict[str
     return row | _shares(asked, seed, n_resamples) | {"outage": outage}
 
 
-def _shares(users: Iterable[UserRecovery], seed: int, n_resamples: int) -> dict[str, Value]:
+def _shares(asked: Sequence[UserRecovery], seed: int, n_resamples: int) -> dict[str, Value]:
     from personalrm.results.exact_statistics import sign_flip_p
-    from personalrm.results.statistics import cluster_bootstrap, paired_cluster_difference
+    from personalrm.results.statistics import paired_cluster_difference, share_interval
 
     row: dict[str, Value] = dict.fromkeys(SHARES, None)
-    sides = [(share(user, own=True), share(user, own=False)) for user in users]
+    sides = [(share(user, own=True), share(user, own=False)) for user in asked]
     own = [float(ours) for ours, _ in sides if ours is not None]
     if not own:
         return row
@@ -92,11 +92,13 @@ def _shares(users: Iterable[UserRecovery], seed: int, n_resamples: int) -> dict[
         ours, theirs = ([float(number) for number in side] for side in zip(*paired, strict=True))
         row["other"] = percent(sum(theirs) / len(theirs))
         row["difference"] = percent((sum(ours) - sum(theirs)) / len(ours))
+    facts = sum(len(user.facts) for user, side in zip(asked, sides, strict=True) if side[0] is not None)
     if n_resamples:
-        _, *ends = cluster_bootstrap(own, [1] * len(own), seed=seed, n_resamples=n_resamples)
+        _, *ends = share_interval(own, [1] * len(own), seed=seed, n_resamples=n_resamples, units=facts)
         row |= zip(("own_low", "own_high"), map(percent, ends), strict=True)
     if paired and n_resamples:
-        found = paired_cluster_difference(ours, theirs, [1] * len(paired), seed=seed, n_resamples=n_resamples)
+        ones = [1] * len(paired)
+        found = paired_cluster_difference(ours, theirs, ones, seed=seed, n_resamples=n_resamples, units=facts)
         # The exact test counts whole numbers.
         scale = math.lcm(*(number.denominator for side in paired for number in side))
         exact = sign_flip_p([int((mine - other) * scale) for mine, other in paired])
