@@ -47,6 +47,7 @@ def row_sets(draw: st.DrawFn) -> list[Row]:
             ("timestamp", (None, 1, 2.5)),
             ("conversation_id", (None, "c2", "c10")),
             ("turn", (None, 0, 1)),
+            ("flip", (None, True, False)),
         ):
             value = draw(st.sampled_from(values))
             each |= {} if value is None else {name: value}
