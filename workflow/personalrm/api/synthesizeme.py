@@ -43,8 +43,8 @@ class SynthesizeMe(PersonalRM):
         model_url: base URL of an OpenAI-compatible endpoint.
         seed: of the coin that decides which answer of a pair stands first, and of the interval's resamples.
         stop_at_score: percent of right validation verdicts at which the search ends; None: never. By default 80 for
-            `as_published`, as published, and never for `corrected`: 80 would end the search of every fourth or fifth
-            user before any demonstration is tried.
+            `as_published`, as published, and never for `corrected`: with few validation pairs 80 often ends the search
+            before any demonstration is tried (config/README.md).
         num_workers: calls at once.
         persona_synthesis_program_path: a program file with an optimised persona prompt (`personalrm.theta`), such as
             those of an installed `SynthesizeMe`; None: this library's own prompt.
