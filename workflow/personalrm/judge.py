@@ -71,6 +71,15 @@ def presented_swapped(pair: PreferencePair, salt: str) -> bool:
     return int(stable_hash(salt, pair.user_id, pair.pair_id), 16) % 2 == 1
 
 
+def learned_swapped(pair: PreferencePair, salt: str) -> bool:
+    """Whether the rejected response stands first where a pair is shown in one order to learn from it.
+
+    A coin that the source stores decides (`flip` of the authors' sets, as in their package), else `presented_swapped`.
+    Steps that are not the paper's do not read it: a source whose coins are all alike must not bias the filters.
+    """
+    return presented_swapped(pair, salt) if pair.flip is None else not pair.flip
+
+
 def pair_values(pair: PreferencePair, swapped: bool) -> dict[str, object]:
     """What prompts show of a pair in one order."""
     first, second = (pair.rejected, pair.chosen) if swapped else (pair.chosen, pair.rejected)

@@ -20,6 +20,15 @@ Question = tuple[int, tuple[int, ...]]
 """A candidate, and the validation pairs that it is asked about next."""
 
 
+def rounded_percent(share: Fraction) -> float:
+    """A share in percent with two digits, as the authors' package keeps scores.
+
+    >>> rounded_percent(Fraction(2, 3))
+    66.67
+    """
+    return round(float(100 * share), 2)
+
+
 @dataclass
 class Runner:
     """What is known of one candidate: its verdicts by validation pair."""
@@ -58,6 +67,7 @@ class Race:
     Args:
         stop_at_score: percent; the first candidate that reaches it ends the race. None for never.
         first_of_equals: among equal scores the earlier candidate wins, so a later one that can only draw level is left.
+        rounded: scores are compared in percent rounded to two digits, as the authors' package does.
         parallel: candidates that run at the same time. 1 makes the fewest calls and keeps a candidate's calls together
             (prefix caches); more is faster, for some calls that a candidate before would have saved.
         places: calls that can be made at the same time, where that is known: candidates beyond them would wait, and an
@@ -73,13 +83,15 @@ class Race:
         *,
         stop_at_score: float | None,
         first_of_equals: bool,
+        rounded: bool = False,
         parallel: int = 1,
         places: float = math.inf,
         exhaustive: bool = False,
     ) -> None:
         self.runners = [Runner(n_pairs, per_pair) for _ in range(n_candidates)]
-        self._stop = None if stop_at_score is None else Fraction(stop_at_score) / 100
+        self._stop = None if stop_at_score is None else Fraction(stop_at_score)
         self._first_of_equals = first_of_equals
+        self._rounded = rounded
         self._parallel = parallel
         self._places = places
         self._exhaustive = exhaustive
@@ -115,19 +127,24 @@ class Race:
         """The first candidate that reached the stop score."""
         return next((i for i, runner in enumerate(self.runners) if runner.done and self._reaches(runner.score())), None)
 
+    def _percent(self, score: Fraction) -> Fraction:
+        """A score as it is compared. Rounding keeps the order of any two, so that the bound stays exact."""
+        return Fraction(rounded_percent(score)) if self._rounded else 100 * score
+
     def _reaches(self, score: Fraction | None) -> bool:
-        return self._stop is not None and score is not None and score >= self._stop
+        return self._stop is not None and score is not None and self._percent(score) >= self._stop
 
     def _can_win(self, index: int, at_best: Fraction | None) -> bool:
         stopper = self.stopper()
         if stopper is not None:
             return index < stopper and self._reaches(at_best)
         scores = [(runner.score(), i) for i, runner in enumerate(self.runners) if runner.done]
-        known = [(score, -i) for score, i in scores if score is not None]
+        known = [(self._percent(score), -i) for score, i in scores if score is not None]
         if not known or at_best is None:
             return True
         best, place = max(known)
-        return at_best > best or (at_best == best and not (self._first_of_equals and -place < index))
+        possible = self._percent(at_best)
+        return possible > best or (possible == best and not (self._first_of_equals and -place < index))
 
     def _pairs(self, index: int) -> tuple[int, ...]:
         """The pairs that most candidates missed, as many as it takes to fail; where speed counts all that are left, if

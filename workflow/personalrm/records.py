@@ -56,6 +56,8 @@ class PreferencePair(Record):
     `timestamp` is in Unix seconds where known, `conversation_type` the source's own word. `split` is the level-B
     split within the user. For a `tie` the user liked both alike: `chosen` is the first answer in the source's order and
     `rejected` the second. Only a tie's row has the field, so that files without ties are what they were before it.
+    `flip` is a coin that the source stores (the authors' column): true where the chosen answer is to stand first when
+    the pair is shown in one order. Only rows with a stored coin have the field.
     """
 
     user_id: str
@@ -70,6 +72,7 @@ class PreferencePair(Record):
     order: int = 0
     split: Split | None = None
     tie: bool = Field(default=False, exclude_if=lambda tie: not tie)
+    flip: bool | None = Field(default=None, exclude_if=lambda flip: flip is None)
 
 
 class UserData(Record):
@@ -152,13 +155,15 @@ class Demonstration(Record):
 
 
 class Candidate(Record):
-    """One candidate of a demonstration search: its seed, its pairs and its validation score in percent."""
+    """One candidate of a demonstration search: its seed, the pairs that it shows the judge, with reasoning those of
+    `n_reasoned`, and its validation score in percent over `n_scored` verdicts."""
 
     seed: int
     pair_ids: tuple[str, ...]
     score: float | None
     mean_log_odds: float | None = None
     n_scored: int = 0
+    n_reasoned: int = 0
 
 
 class Profile(Record):
