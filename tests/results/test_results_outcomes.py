@@ -132,7 +132,9 @@ def test_what_has_no_position_says_why(tmp_path: Path) -> None:
 def test_one_user_has_no_interval_and_errors_are_marked(tmp_path: Path) -> None:
     table = position_bias_table(frame(tmp_path, {"u": ["AC", "Ax"]}))
     assert pd.isna(table["ci_low"].iloc[0])
-    assert (table["same_response"].iloc[0], table["not_both_stated"].iloc[0]) == (50, 50)
+    # The second pair has an answer in one order only, and so is not among the pairs with both.
+    assert (table["n_both_orders"].iloc[0], table["same_response"].iloc[0]) == (1, 100)
+    assert (table["not_both_stated"].iloc[0], table["accuracy_chosen_second"].iloc[0]) == (0, 100)
     assert position_bias_blocks(table)[0].texts["Said first % [95 % CI]"].tolist() == ["66.67 [–] (!)"]
     empty = position_bias_table(collect_verdicts([]))
     assert list(empty.columns) == list(POSITION_COLUMNS)

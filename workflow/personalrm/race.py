@@ -27,8 +27,8 @@ Question = tuple[int, tuple[int, ...]]
 
 @dataclass
 class Runner:
-    """What is known of one candidate: its verdicts by validation pair. `lost` are the judgments (pair and place among its
-    verdicts) that count for no candidate; all candidates share it."""
+    """What is known of one candidate: its verdicts by validation pair. `lost`, which all candidates share, are the
+    judgments (pair and place among its verdicts) that count for none of them."""
 
     n_pairs: int
     per_pair: int
