@@ -13,6 +13,7 @@ from comparison_cases import Said, default, frame_of, learned, row_of
 from generated_verdicts import Cell, judged, judged_users, oracle, quickstart_cells, write_cells
 
 from personalrm.records import JudgedUser, Outcome, Verdict, write_records
+from personalrm.report.summary import what_failed
 from personalrm.results.comparisons import seed_of
 from personalrm.results.demographic_groups import UserFacts
 from personalrm.results.demographics_table import demographics_table
@@ -30,6 +31,7 @@ from personalrm.results.scores import collect_calls, collect_verdicts
 from personalrm.results.statistics import cluster_bootstrap, independent_interval, paired_cluster_difference
 from personalrm.results.transfer_table import transfer_table
 from personalrm.results.users_table import users_table
+from personalrm.stages.summary import summarise
 
 N = 199
 JUDGED = [default(), learned("demos"), learned("both")]
@@ -225,6 +227,21 @@ def test_rows_judged_with_profiles_that_lost_calls_are_counted_and_marked(tmp_pa
     assert any(note.startswith("(~): ") for note in outcomes_notes(outcomes_table(verdicts)))
     clean = main_table(*collected(tmp_path / "clean", rows[-3:]), seed=0, n_resamples=9)
     assert "Learned with lost calls" not in main_blocks(clean)[1].texts
+
+
+def test_the_printed_main_table_and_the_report_say_what_is_marked(tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    table = main_of(tmp_path / "x", {"u": ["correct", "unparsed", "provider_error"]}, lost=1)
+    table.to_csv(tmp_path / "tables" / "main.csv", index=False)
+    said = summarise(tmp_path)
+    assert "50.0 (!?~)" in said
+    assert RETRY in said
+    frame = frame_of(tmp_path, [(learned(), {"u": "1"})])
+    failed = "\n".join(what_failed(table, differences_table(frame, seed=0, n_resamples=9), frame))
+    assert "is no result: 1 of 3 judgments were lost to provider errors." in failed
+    assert "1 more judgment lost to provider errors" in failed
+    assert "1 profile learned with lost calls." in failed
+    assert "could not be read" in failed
 
 
 def test_marks_stand_together_and_an_empty_cell_has_none(tmp_path: Path) -> None:

@@ -78,9 +78,10 @@ def test_a_row_without_verdicts_has_no_shares(tmp_path: Path) -> None:
 def test_rows_and_numbers_are_those_of_the_main_table(tmp_path: Path) -> None:
     paths = write_cells(tmp_path, [*quickstart_cells(), Cell("both", 0.6, "m", "m", 2, draws=2)], [3, 2, 4])
     held = collect_verdicts(paths)
+    assert (held["outcome"] == "unparsed").any()
     main = main_table(held, collect_calls(paths), seed=0, n_resamples=9)
     outcomes, position = outcomes_table(held), position_bias_table(held)
-    for name in ("method", "judge_model", "k", "n_judgments", "tie", "unparsed"):
+    for name in ("method", "judge_model", "k", "n_judgments", "tie", "unparsed", "accuracy_readable"):
         assert outcomes[name].tolist() == main[name].tolist(), name
     for name in ("method", "judge_model", "k"):
         assert position[name].tolist() == main[name].tolist(), name

@@ -67,6 +67,7 @@ def test_missing_and_silent_users_stay_without_a_number(tmp_path: Path) -> None:
     silent, missing, spoilt = (row_of(table, user_id=user, method="both") for user in "uvw")
     assert (silent["status"], silent["outage"], silent["provider_error"]) == ("no answers", True, 2)
     assert (missing["status"], missing["outage"], missing["n_judgments"]) == ("no verdicts", False, 0)
+    assert [row["n_pairs"] for row in (silent, missing, spoilt)] == [0, 0, 1]
     assert pd.isna([row[name] for row in (silent, missing) for name in ("accuracy", "difference")]).all()
     assert (spoilt["status"], spoilt["outage"], spoilt["accuracy"], spoilt["n_judgments"]) == ("ok", True, 100, 1)
     texts = users_texts(table).texts

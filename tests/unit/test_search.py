@@ -260,6 +260,14 @@ def test_a_candidate_that_was_left_is_taken_up_again_where_what_it_missed_counts
     assert [runner.score() for runner in race.runners[:2]] == [Fraction(2, 3), 1]
 
 
+def test_nobody_is_asked_about_what_counts_for_none() -> None:
+    race, asked = lossy(["1e0", "111"])
+    assert (1, 1) not in asked
+    assert all(runner.done for runner in race.runners)
+    # Two judgments count: having missed one, the second can only draw level with the first.
+    assert lossy(["0ee1", "0111"])[1] == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0)]
+
+
 def test_a_candidate_without_any_answer_takes_no_judgment_from_the_others() -> None:
     race, _ = lossy(["1100", "eeee", "1110"], exhaustive=True)
     assert [runner.score() for runner in race.runners] == [Fraction(1, 2), None, Fraction(3, 4)]

@@ -32,6 +32,8 @@ OUTCOMES: tuple[Outcome, ...] = (
     "context_overflow",
     "provider_error",
 )
+READABLE: tuple[Outcome, ...] = ("correct", "wrong", "tie")
+"""Outcomes of an answer that could be read."""
 
 
 class Record(BaseModel):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from personalrm.files import stable_hash
-from personalrm.records import EXEMPT, OUTCOMES
+from personalrm.records import EXEMPT, OUTCOMES, READABLE
 from personalrm.results.labels import METHOD_ORDER, NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, OK, k_rank, method_rank
 from personalrm.results.marks import Flags, flags_of
 from personalrm.results.scores import ROW_KEY, answered
@@ -50,8 +50,6 @@ WHOLE_NUMBERS: tuple[str, ...] = (*COUNT_COLUMNS, *FAILURE_COLUMNS, "lossy_profi
 
 PERCENT_DIGITS = 4
 COST_DIGITS = 8
-READABLE = ("correct", "wrong", "tie")
-"""Outcomes of an answer that could be read."""
 
 Value = str | int | float | None
 

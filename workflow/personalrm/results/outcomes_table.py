@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from personalrm.records import OUTCOMES
+from personalrm.records import OUTCOMES, READABLE
 from personalrm.results.comparison_text import dataset_note, headings_of, shown_names
 from personalrm.results.comparisons import percent
 from personalrm.results.labels import METHOD_ORDER, NOT_APPLICABLE
 from personalrm.results.main_table import (
     NAMES,
-    READABLE,
     accuracy_of,
     lossy_profiles,
     outcome_counts,
