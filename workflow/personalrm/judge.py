@@ -243,9 +243,12 @@ def _sign_outcome(log_odds: float) -> Outcome:
 
 
 def combine_orders(straight: Verdict, swapped: Verdict) -> Verdict:
-    """One verdict a pair: the mean log-odds of both orders. An order without odds passes its outcome on."""
+    """One verdict a pair: the mean log-odds of both orders. An order without odds passes its outcome on; where the
+    provider failed one of them the verdict is lost, whatever the other says."""
     calls = tuple(sorted({*straight.calls, *swapped.calls}))
     base = Verdict(pair_id=straight.pair_id, swapped=None, outcome="provider_error", calls=calls)
+    if "provider_error" in (straight.outcome, swapped.outcome):
+        return base
     for verdict in (straight, swapped):
         if verdict.log_odds is None:
             return base.model_copy(update={"outcome": verdict.outcome})

@@ -257,7 +257,7 @@ def _decide(
     full = [candidate for candidate in scored if race.runners[place[candidate.seed]].done]
     winner = max(full, key=lambda candidate: better(candidate, ranking=settings.repairs.ranking))
     if winner.score is None:
-        raise ModelCallError("no validation verdict could be had for any candidate")
+        raise ModelCallError("no validation judgment was had of all candidates")
     equals = sum(candidate.score == winner.score for candidate in full)
     events = (f"{equals} of {len(scored)} candidates share the best score",) if equals > 1 else ()
     judgements = drawn[winner.seed]

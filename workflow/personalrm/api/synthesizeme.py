@@ -163,6 +163,9 @@ class SynthesizeMe(PersonalRM):
         async with self._opened(self.settings.fit_workers, progress.answered) as model:
             profile = await learn(model, user, self.settings, progress)
         self._take(profile.model_copy(update={"events": (*events, *profile.events)}))
+        if profile.lost:
+            lost = sum(profile.lost.values())
+            logger.warning("user %s: %d calls lost to provider errors; fit again asks for them", profile.user_id, lost)
         if self.output_dir is not None:
             self.save(self.output_dir)
         progress.finished()
