@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 OUTCOMES_CAPTION = "What became of the judgments"
 COUNTS: tuple[str, ...] = ("n_users", "users_without_verdict", "n_judgments", *OUTCOMES)
 SHARES: tuple[str, ...] = tuple(f"share_{outcome}" for outcome in OUTCOMES)
-OUTCOME_COLUMNS: tuple[str, ...] = (*NAMES, *COUNTS, *SHARES, "outage")
+WITHOUT_REASONING = "share_without_reasoning"
+OUTCOME_COLUMNS: tuple[str, ...] = (*NAMES, *COUNTS, *SHARES, WITHOUT_REASONING, "outage")
 Value = str | int | float | bool | None
 
 
@@ -30,7 +31,8 @@ def outcomes_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = ()) -
     `status` as in the main table.
     Shares are percent of all judgments of the row, empty where it has none. `n_users` are those with a judgment,
     `users_without_verdict` those whose rows hold none in any draw. `outage`: more than 1 % provider errors, as in the
-    main table.
+    main table. `share_without_reasoning`: percent of the answers in words with a readable verdict that consist of the
+    verdict alone; empty where there is no such answer, as where verdicts are log-probabilities.
 
     Args:
         verdicts: frame of `collect_verdicts`.
@@ -42,7 +44,8 @@ def outcomes_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = ()) -
     for key, group in verdicts.groupby(list(ROW_KEY), observed=True):
         rows.append({**dict(zip(ROW_KEY, map(str, key), strict=True)), **_counted(group)})
     rows.sort(key=lambda row: row_order(row, METHOD_ORDER, model_order))
-    kinds = dict.fromkeys(NAMES, "str") | dict.fromkeys(COUNTS, "Int64") | dict.fromkeys(SHARES, "float64")
+    kinds = dict.fromkeys(NAMES, "str") | dict.fromkeys(COUNTS, "Int64")
+    kinds |= dict.fromkeys((*SHARES, WITHOUT_REASONING), "float64")
     return pd.DataFrame(rows, columns=list(OUTCOME_COLUMNS)).astype(kinds | {"outage": "bool"})
 
 
@@ -58,6 +61,8 @@ def _counted(group: pd.DataFrame) -> dict[str, Value]:
         **counts,
     }
     row |= {f"share_{name}": percent(count / total) if total else None for name, count in counts.items()}
+    reasoned = judged["reasoned"].dropna()
+    row[WITHOUT_REASONING] = percent(1 - float(reasoned.mean())) if len(reasoned) else None
     return row | {"outage": is_outage(row)}
 
 
@@ -74,6 +79,7 @@ def outcomes_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
             | {"Users": plain(row["n_users"]), "Without verdict": plain(row["users_without_verdict"])}
             | {"Judgments": plain(row["n_judgments"])}
             | {head: _shown(row, name) for head, name in zip(heads, OUTCOMES, strict=True)}
+            | {"Without reasoning %": _without_reasoning(row)}
         )
     return (Block("", pd.DataFrame(rows, columns=None if rows else list(columns.values())), len(columns)),)
 
@@ -87,12 +93,21 @@ def _shown(row: Mapping[str, object], outcome: str) -> str:
     return f"{text} {OUTAGE_MARK}" if outcome == "provider_error" and row["outage"] else text
 
 
+def _without_reasoning(row: Mapping[str, object]) -> str:
+    share = row[WITHOUT_REASONING]
+    if plain(share) == EMPTY:
+        return NOT_APPLICABLE if row["status"] == NOT_APPLICABLE else EMPTY
+    return f"{float(str(share)):.1f}"
+
+
 def outcomes_notes(table: pd.DataFrame) -> list[str]:
     """What a reader of the table must know."""
     return [
         *dataset_note(table),
         "Judgments of all users and draws, in each order of showing (or of both together); shares are of all of them. "
         "Correct: the answer that the user chose. Only correct counts for accuracy; the rest counts as not right.",
+        "Without reasoning: of the answers in words that state a verdict, those that state it and nothing else; "
+        f"{EMPTY} where verdicts are read from log-probabilities.",
         "Without verdict: users whose rows hold no judgment at all (a failed or empty profile, or a failed job).",
         *exempt_note(table["status"]),
         *outage_note(table),
