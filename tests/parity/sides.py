@@ -15,6 +15,7 @@ from typing import Any
 from parity.content import generated_user
 from parity.environment import package_python
 from personalrm import SynthesizeMe
+from personalrm.api.data import transcript
 from personalrm.config_load import load_config
 from personalrm.variants import PUBLISHED
 
@@ -139,7 +140,7 @@ async def ours(users: Users, **options: Any) -> Found:  # noqa: ANN401  (as the 
         found[name] = {
             "fitted": [begun, ended],
             "persona": learner.get_persona(),
-            "shown": [f"[user]: {demo.pair.context[0].content}" for demo in profile.demonstrations],
+            "shown": [transcript(demo.pair.context) for demo in profile.demonstrations],
             "scores": [[c.seed, c.score] for c in profile.search["with_persona"]],
             "winners": profile.winners,
             # The package lists all pairs in one order, then all in the other.

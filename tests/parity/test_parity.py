@@ -15,6 +15,10 @@ from support.scripted_server import ScriptedServer
 
 from parity.content import Content, answer, content_of, generated_user, is_package
 from parity.sides import Found, Users, make_users, run_ours, run_package, shipped_options, with_coins
+from personalrm.api.data import usable_pairs
+from personalrm.judge import JudgeSettings, Shown, judge_messages
+from personalrm.persona import PersonaSettings, persona_messages
+from personalrm.records import Demonstration, PreferencePair
 from personalrm.variants import CORRECTED, PUBLISHED
 
 
@@ -54,11 +58,49 @@ def check_parity(users: Users, folder: Path) -> None:
         hidden = f"{theirs['hidden']} labelled demonstrations were drawn and reach no prompt (as published)"
         assert (mine["events"][-2:-1] == (hidden,)) == (theirs["hidden"] > 0), (name, mine["events"])
     assert ours.asked == package.asked
+    # Both say of each judgement what the user chose, and some have earlier turns.
+    shown = [judgement for content in ours.asked for judgement in content.judgements]
+    assert {judgement.label for judgement in shown} == {"First", "Second"}
+    assert all("g" in (one.second if one.label == "Second" else one.first) for one in shown)
+    assert {bool(judgement.earlier) for judgement in shown} == {True, False}
     # The exact bound finds the same with a part of the calls, and asks nothing that the package does not ask.
     bounded = our_side(users)
     same = ("persona", "shown", "winners", "results")
     assert [[u[w] for w in same] for u in bounded.found.values()] == [[u[w] for w in same] for u in ours.found.values()]
     assert bounded.asked < package.asked
+
+
+def our_prompts(pair: PreferencePair, swapped: bool) -> list[Content]:
+    """Every kind of prompt of ours that shows a judgement, by its content: as a chat turn, as data, for a persona."""
+    shown = [Demonstration(pair=pair, swapped=swapped, reasoning=why) for why in ("Because of r0123456789ab.", None)]
+    asked = pair.model_copy(update={"pair_id": "asked"})
+    made = [judge_messages(asked, False, Shown("p0123456789ab", (one,)), JudgeSettings()) for one in shown]
+    made += [persona_messages([one], PersonaSettings()) for one in shown]
+    return [content_of([{"content": message.content} for message in messages]) for messages in made]
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_content_has_the_labels_both_answers_and_the_turns_before(swapped: bool) -> None:
+    (row,) = usable_pairs(generated_user(3, 3, 0)["fit"][2:], "rows").pairs
+    contents = our_prompts(row, swapped)
+    places = ("u3b2", "u3g2", "Second") if swapped else ("u3g2", "u3b2", "First")
+    earlier = ("user u3e2", "assistant u3a2")
+    for content in contents:
+        (judgement,) = content.judgements
+        assert (judgement.first, judgement.second, judgement.label) == places
+        assert (judgement.question, judgement.earlier) == ("u3q2", earlier)
+        assert content.kind == "persona" or content.asked == ("u3q2", "u3g2", "u3b2", "", "", earlier)
+    assert [bool(content.judgements[0].reasoning) for content in contents] == [True, False, True, False]
+    # What a prompt can get wrong makes another content.
+    wrong = [
+        row.model_copy(update={"chosen": row.rejected, "rejected": row.chosen}),
+        row.model_copy(update={"rejected": "nothing"}),
+        row.model_copy(update={"context": row.context[1:]}),
+        row.model_copy(update={"context": row.context[2:]}),
+        row.model_copy(update={"context": (row.context[1], row.context[0], row.context[2])}),
+    ]
+    for other in wrong:
+        assert not {*our_prompts(other, swapped)} & {*contents}
 
 
 @pytest.mark.timeout(600)

@@ -60,15 +60,15 @@ def test_a_user_who_is_never_understood_has_no_trace() -> None:
 def test_label_mode_writes_reasoning_first_and_reads_the_label_after_it() -> None:
     def answer(request: Request) -> Response:
         if request.top_logprobs:
-            assert request.messages[-1].content == "This user seems to care about brevity. The user prefers Response"
+            assert request.messages[-1].content == "The user seems to care about brevity. The user prefers Response"
             return label(0.9 if good_is_first(request) else 0.1)
-        assert request.messages[-1].content == "This user seems to care about"
+        assert request.messages[-1].content == "The user seems to care about"
         return text(" brevity. And the")
 
     settings = BootstrapSettings(LABEL, max_tokens=40)
     (trace,) = asyncio.run(bootstrap_pair(ScriptedModel(answer), pair("p"), Shown(), settings))
     assert trace.outcome == "correct"
-    assert trace.reasoning == "This user seems to care about brevity."
+    assert trace.reasoning == "The user seems to care about brevity."
     assert trace.log_odds is not None
     assert trace.log_odds > 0
     assert len(trace.calls) == 2
@@ -248,6 +248,7 @@ def test_as_published_the_persona_reads_labelled_pairs_that_no_prompt_of_the_jud
     assert profile.demonstrations == profile.plain_demonstrations == ()
     assert "3 labelled demonstrations were drawn and reach no prompt (as published)" in profile.events
     assert all(len(r.messages) == 2 for r in model.requests.values())
+    assert not any("The user chose:" in r.messages[0].content for r in model.requests.values())
 
 
 @pytest.mark.parametrize("parallel", [1, 8])
@@ -259,7 +260,7 @@ def test_traces_are_made_anew_only_if_the_search_needs_them(helps: str, parallel
         asked, known = request.messages[-1].content, "Likes GOOD" in request.messages[0].content
         if "--- Choice" in asked:
             return text("Likes GOOD things.")
-        right = helps == "persona" or (helps == "labelled" and len(request.messages) > 2)
+        right = helps == "persona" or (helps == "labelled" and "The user chose:" in request.messages[0].content)
         return say(right if "question v" in asked else not known, request)
 
     profile, model = learn(answer, parallel=parallel, stop_at_score=80)  # type: ignore[misc]

@@ -82,7 +82,7 @@ def test_candidates_that_show_the_same_are_scored_once_and_a_single_one_never() 
 
 
 def test_as_published_validation_pairs_are_judged_in_one_order_and_equals_go_to_no_demonstrations() -> None:
-    model = ScriptedModel(lambda r: say(len(r.messages) > 2 or "question v0" in r.messages[-1].content, r))
+    model = ScriptedModel(lambda r: say("question c" in demonstrated(r) or "question v0" in r.messages[-1].content, r))
     result = asyncio.run(search(model, PAIRS, TRACES, VALIDATION, settings(repairs=NONE), allow_empty=True))
     scores = {c.seed: (c.score, c.n_scored) for c in result.candidates}
     assert scores[ZERO_SHOT] == scores[LABELLED] == (50, 2)

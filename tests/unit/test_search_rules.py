@@ -155,7 +155,7 @@ async def judged(model: ScriptedModel, asked: PreferencePair, shown: Shown, how:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "count", "without", "stopped"), [(ARENA, 140, 6, 18), (PRISM, 90, 5, 14)], ids=["arena", "prism"]
+    ("sizes", "count", "without", "stopped"), [(ARENA, 140, 6, 16), (PRISM, 90, 5, 14)], ids=["arena", "prism"]
 )
 def test_few_profiles_show_no_demonstration(sizes: tuple[int, ...], count: int, without: int, stopped: int) -> None:
     """Bounds in percent, of users with as few votes as the paper's. With the stop of the package at 80, a fifth and

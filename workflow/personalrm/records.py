@@ -206,7 +206,9 @@ class Profile(Record):
 class Verdict(Record):
     """The judge on one test pair: one order of showing (`swapped`), or both together (`swapped` None).
 
-    `said` is the position that the judge named; `log_odds` is positive where the chosen answer is favoured.
+    `said` is the position that the judge named; `log_odds` is positive where the chosen answer is favoured. `reasoned`
+    says whether an answer in words that names a position, or a tie, holds more than that; None (and not in the row) for
+    all other verdicts.
     """
 
     pair_id: str
@@ -215,6 +217,7 @@ class Verdict(Record):
     said: Label | None = None
     log_odds: float | None = None
     calls: tuple[str, ...] = ()
+    reasoned: bool | None = Field(default=None, exclude_if=lambda reasoned: reasoned is None)
 
 
 class JudgedUser(Record):

@@ -29,7 +29,15 @@ if TYPE_CHECKING:
 OUTCOMES_CAPTION = "What became of the judgments"
 COUNTS: tuple[str, ...] = ("n_users", "users_without_verdict", "n_judgments", *OUTCOMES, "lossy_profiles")
 SHARES: tuple[str, ...] = tuple(f"share_{outcome}" for outcome in OUTCOMES)
-OUTCOME_COLUMNS: tuple[str, ...] = (*NAMES, *COUNTS, *SHARES, "accuracy_readable", *FLAG_NAMES)
+WITHOUT_REASONING = "share_without_reasoning"
+OUTCOME_COLUMNS: tuple[str, ...] = (
+    *NAMES,
+    *COUNTS,
+    *SHARES,
+    "accuracy_readable",
+    WITHOUT_REASONING,
+    *FLAG_NAMES,
+)
 MARKED: dict[str, str] = {"provider_error": "outage", "unparsed": "unread"}
 """Outcomes that a mark is about, and its flag."""
 Value = str | int | float | bool | None
@@ -41,7 +49,9 @@ def outcomes_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = ()) -
     `status`, `n_judgments` (those that were answered), `accuracy_readable` and `lossy_profiles` as in the main table.
     Shares are percent of the answered judgments, that of `provider_error` of all that were asked for; empty where there
     are none. `n_users` are those with an answered judgment, `users_without_verdict` those whose rows hold none, lost or
-    not, in any draw. Flags: `marks.Flags`.
+    not, in any draw. `share_without_reasoning`: percent of the answers in words with a readable verdict that consist of
+    the verdict alone; empty where there is no such answer, as where verdicts are log-probabilities. Flags:
+    `marks.Flags`.
 
     Args:
         verdicts: frame of `collect_verdicts`.
@@ -54,7 +64,8 @@ def outcomes_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = ()) -
         rows.append({**dict(zip(ROW_KEY, map(str, key), strict=True)), **_counted(group)})
     rows.sort(key=lambda row: row_order(row, METHOD_ORDER, model_order))
     kinds = dict.fromkeys(NAMES, "str") | dict.fromkeys(COUNTS, "Int64")
-    kinds |= dict.fromkeys((*SHARES, "accuracy_readable"), "float64") | dict.fromkeys(FLAG_NAMES, "bool")
+    kinds |= dict.fromkeys((*SHARES, "accuracy_readable", WITHOUT_REASONING), "float64")
+    kinds |= dict.fromkeys(FLAG_NAMES, "bool")
     return pd.DataFrame(rows, columns=list(OUTCOME_COLUMNS)).astype(kinds)
 
 
@@ -74,6 +85,8 @@ def _counted(group: pd.DataFrame) -> dict[str, Value]:
     for name, count in counts.items():
         total = len(judged) + (count if name == "provider_error" else 0)
         row[f"share_{name}"] = percent(count / total) if total else None
+    reasoned = judged["reasoned"].dropna()
+    row[WITHOUT_REASONING] = percent(1 - float(reasoned.mean())) if len(reasoned) else None
     return row | row_flags(row).columns()
 
 
@@ -91,6 +104,7 @@ def outcomes_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
             | {"Judgments": plain(row["n_judgments"])}
             | {head: _shown(row, name) for head, name in zip(heads, OUTCOMES, strict=True)}
             | {"Right of those read %": plain(row["accuracy_readable"])}
+            | {"Without reasoning %": _without_reasoning(row)}
         )
     return (Block("", pd.DataFrame(rows, columns=None if rows else list(columns.values())), len(columns)),)
 
@@ -105,6 +119,13 @@ def _shown(row: Mapping[str, object], outcome: str) -> str:
     return f"{text} ({SIGNS[flag]})" if flag and row[flag] else text
 
 
+def _without_reasoning(row: Mapping[str, object]) -> str:
+    share = row[WITHOUT_REASONING]
+    if plain(share) == EMPTY:
+        return NOT_APPLICABLE if row["status"] == NOT_APPLICABLE else EMPTY
+    return f"{float(str(share)):.1f}"
+
+
 def outcomes_notes(table: pd.DataFrame) -> list[str]:
     """What a reader of the table must know."""
     return [
@@ -114,6 +135,8 @@ def outcomes_notes(table: pd.DataFrame) -> list[str]:
         "counts as not right. Provider error: judgments that were lost, with their share of all that were asked for; "
         "they count in no accuracy.",
         "Right of those read: correct of correct, wrong and tie, the mean over draws.",
+        "Without reasoning: of the answers in words that state a verdict, those that state it and nothing else; "
+        f"{EMPTY} where verdicts are read from log-probabilities.",
         "Without verdict: users whose rows hold no judgment at all (a failed or empty profile, or a failed job).",
         *exempt_note(table["status"]),
         *mark_notes(table),
