@@ -19,6 +19,7 @@ from personalrm.llm.port import Port, Price, spec_price
 from personalrm.llm.refusals import Refusals
 from personalrm.llm.retry import RetryPolicy
 from personalrm.llm.store import ResponseStore
+from personalrm.llm.store_locks import CallLocks
 from personalrm.llm.types import Backend, ModelSpec
 
 EMBEDDED_SLOTS = 4
@@ -93,16 +94,17 @@ def _plain(
 ) -> Port:
     """A port that sends each call by itself."""
     backend, price = _backend(spec, runtime, embedded_url)
+    locks = CallLocks(store.path)
     if spec.backend == "embedded":
         # Short calls are all prompt processing, which fills the cores alone; slots do not share prefixes,
         # so one call after another finds the prefix that the last one left.
         # They cost nothing, so that they need no budget.
-        return Port(spec, backend, store, max_concurrency=EMBEDDED_SLOTS, short_concurrency=1)
+        return Port(spec, backend, store, max_concurrency=EMBEDDED_SLOTS, short_concurrency=1, locks=locks)
     limited = spec.requests_per_minute or spec.tokens_per_minute
     pace = Pace(store.path, spec) if limited else None
     refusals = Refusals(store.path, spec)
     flow = Flow(spec.name, spec.max_concurrency, eager=eager)
-    return Port(spec, backend, store, flow=flow, budget=budget, price=price, pace=pace, refusals=refusals)
+    return Port(spec, backend, store, flow=flow, budget=budget, price=price, pace=pace, refusals=refusals, locks=locks)
 
 
 def list_price(spec: ModelSpec) -> Price:
