@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -77,6 +78,7 @@ def stop_servers(runtime_dir: Path) -> int:
         state = _read_state(path)
         stopped += _stop(state) if state is not None else 0
         path.unlink(missing_ok=True)
+        shutil.rmtree(path.with_suffix(".states"), ignore_errors=True)
     return stopped
 
 

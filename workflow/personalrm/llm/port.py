@@ -21,8 +21,6 @@ from personalrm.llm.store import ResponseStore
 from personalrm.llm.store_locks import CallLocks
 from personalrm.llm.types import Backend, ModelSpec, Request, Response, Usage
 
-SHORT_TOKENS = 8
-"""Up to this `max_tokens` a call is nearly all prompt processing, and counts as short."""
 POLL_S, MAX_POLL_S = 0.05, 1.0
 """How often a request looks whether another process has ended the same call: at first, and after a while."""
 
@@ -77,7 +75,6 @@ class Port:
         backend: how it is reached.
         store: where answers are kept.
         max_concurrency: calls at once, at most (default: the spec's).
-        short_concurrency: of these, calls with at most `SHORT_TOKENS` to generate (default: no limit of their own).
         flow: how many are sent at once (default: as many as the provider bears, up to `max_concurrency`).
         budget: None, or what may be spent; a model without a price then raises ConfigError at its first call.
         price: list price by token counts (default: from the spec's prices).
@@ -96,7 +93,6 @@ class Port:
         store: ResponseStore,
         *,
         max_concurrency: int | None = None,
-        short_concurrency: int | None = None,
         flow: Flow | None = None,
         budget: Budget | None = None,
         price: Price | None = None,
@@ -114,7 +110,6 @@ class Port:
         most = max_concurrency or spec.max_concurrency
         self._places = asyncio.Semaphore(most)
         self._flow = flow or Flow(spec.name, most)
-        self._short_places = asyncio.Semaphore(short_concurrency) if short_concurrency else None
         self._budget = budget
         self._price = price or (lambda tokens_in, tokens_out: spec_price(spec, tokens_in, tokens_out))
         self._price_share = price_share
@@ -172,7 +167,7 @@ class Port:
         """Make the call; or, while another process makes the same one, wait for its answer. If it fails there, try."""
         self._check_length(request)
         while True:
-            async with self._place(request):
+            async with self._places:
                 self._check_open()
                 with self._held(key) as mine:
                     # Locked before this look, so that no other process can store an answer between look and call.
@@ -249,16 +244,6 @@ class Port:
         used = usage.tokens_in + usage.tokens_out
         if self._pace is not None and used:
             self._pace.correct(used - _estimate(request))
-
-    @asynccontextmanager
-    async def _place(self, request: Request) -> AsyncIterator[None]:
-        """A place among the calls at once; a short call waits for a short place first."""
-        if self._short_places is None or request.max_tokens > SHORT_TOKENS:
-            async with self._places:
-                yield
-        else:
-            async with self._short_places, self._places:
-                yield
 
     def _check_open(self) -> None:
         """Fail with the same message, and without a call, once the model cannot be had at all."""
