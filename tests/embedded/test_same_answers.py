@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import subprocess
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from support.backends import ask
 from support.ports import request
@@ -94,9 +96,12 @@ def test_answers_are_equal_in_any_order_beside_any_others_and_from_a_new_server(
             process.wait()
 
     # A run that goes on where some answers are stored asks for the others alone, of a server that has nothing saved.
-    stop_servers(runtime.runtime_dir)
+    (state,) = runtime.runtime_dir.glob("*.json")
+    psutil.Process(json.loads(state.read_text(encoding="utf-8"))["pid"]).kill()
     assert answers(runtime, asked[1::3]) == {one: expected[one] for one in asked[1::3]}
-    assert not list(runtime.runtime_dir.glob("*.json.states"))
+    assert list(runtime.runtime_dir.glob("*.states"))
+    stop_servers(runtime.runtime_dir)
+    assert not list(runtime.runtime_dir.glob("*.states"))
 
 
 @pytest.mark.embedded

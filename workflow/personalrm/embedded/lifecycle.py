@@ -78,7 +78,9 @@ def stop_servers(runtime_dir: Path) -> int:
         state = _read_state(path)
         stopped += _stop(state) if state is not None else 0
         path.unlink(missing_ok=True)
-        shutil.rmtree(path.with_suffix(".states"), ignore_errors=True)
+    # Also those of servers that were killed: nobody else removes them.
+    for folder in runtime_dir.glob(f"*@{_host()}@*.states"):
+        shutil.rmtree(folder, ignore_errors=True)
     return stopped
 
 

@@ -12,6 +12,7 @@ import fcntl
 import logging
 import os
 import struct
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,10 +21,12 @@ from pathlib import Path
 _OFFSETS = 2**62
 """Offsets in use. Two keys on one offset (one pair of keys in flight in 10^18) wait for each other, no more."""
 _BUSY = frozenset({errno.EACCES, errno.EAGAIN})
-# Of an open file, not of a process: two ports of one process exclude each other, too. Not every platform has them.
-_SET_OF_OPEN_FILE: int | None = getattr(fcntl, "F_OFD_SETLK", None)
 _FLOCK = "hhqqi4x"
 """`struct flock` of 64-bit Linux: type, whence, start, length, pid."""
+# Of an open file, not of a process, so that two ports of one process exclude each other, too. Elsewhere: of a process.
+_SET_OF_OPEN_FILE: int | None = (
+    getattr(fcntl, "F_OFD_SETLK", None) if sys.platform == "linux" and sys.maxsize > 2**32 else None
+)
 
 log = logging.getLogger("personalrm.llm")
 
@@ -85,7 +88,7 @@ class CallLocks:
 
 def _set(handle: int, kind: int, offset: int) -> None:
     """Lock or unlock one byte. Raises OSError."""
-    if _SET_OF_OPEN_FILE is None or struct.calcsize("P") != 8:
+    if _SET_OF_OPEN_FILE is None:
         fcntl.lockf(handle, kind, 1, offset)
         return
     lock_type = fcntl.F_UNLCK if kind == fcntl.LOCK_UN else fcntl.F_WRLCK
