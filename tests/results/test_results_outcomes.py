@@ -78,9 +78,10 @@ def test_a_row_without_verdicts_has_no_shares(tmp_path: Path) -> None:
 def test_rows_and_numbers_are_those_of_the_main_table(tmp_path: Path) -> None:
     paths = write_cells(tmp_path, [*quickstart_cells(), Cell("both", 0.6, "m", "m", 2, draws=2)], [3, 2, 4])
     held = collect_verdicts(paths)
+    assert (held["outcome"] == "unparsed").any()
     main = main_table(held, collect_calls(paths), seed=0, n_resamples=9)
     outcomes, position = outcomes_table(held), position_bias_table(held)
-    for name in ("method", "judge_model", "k", "n_judgments", "tie", "unparsed"):
+    for name in ("method", "judge_model", "k", "n_judgments", "tie", "unparsed", "accuracy_readable"):
         assert outcomes[name].tolist() == main[name].tolist(), name
     for name in ("method", "judge_model", "k"):
         assert position[name].tolist() == main[name].tolist(), name
@@ -132,7 +133,9 @@ def test_what_has_no_position_says_why(tmp_path: Path) -> None:
 def test_one_user_has_no_interval_and_errors_are_marked(tmp_path: Path) -> None:
     table = position_bias_table(frame(tmp_path, {"u": ["AC", "Ax"]}))
     assert pd.isna(table["ci_low"].iloc[0])
-    assert (table["same_response"].iloc[0], table["not_both_stated"].iloc[0]) == (50, 50)
+    # The second pair has an answer in one order only, and so is not among the pairs with both.
+    assert (table["n_both_orders"].iloc[0], table["same_response"].iloc[0]) == (1, 100)
+    assert (table["not_both_stated"].iloc[0], table["accuracy_chosen_second"].iloc[0]) == (0, 100)
     assert position_bias_blocks(table)[0].texts["Said first % [95 % CI]"].tolist() == ["66.67 [–] (!)"]
     empty = position_bias_table(collect_verdicts([]))
     assert list(empty.columns) == list(POSITION_COLUMNS)

@@ -49,6 +49,7 @@ def test_one_row_a_judgment_with_all_that_names_it(tmp_path: Path) -> None:
         "draw": 3,
         "user_id": "../u",
         "status": "ok",
+        "profile_lost": 0,
         "pair_id": "p1",
         "swapped": False,
         "outcome": "correct",

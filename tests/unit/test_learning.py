@@ -172,7 +172,7 @@ def test_a_failed_persona_call_is_a_failed_profile_with_its_reason() -> None:
         return RateLimited("busy") if "--- Choice" in request.messages[-1].content else say(True, request)
 
     profile, _ = learn(answer)  # type: ignore[misc]
-    assert (profile.status, profile.reason) == ("failed", "provider_error: busy")
+    assert (profile.status, profile.reason, profile.lost) == ("failed", "provider_error: busy", {"persona": 1})
     assert profile.calls  # what was paid for before stays accounted for
 
 
@@ -183,6 +183,30 @@ def test_calls_that_the_search_lost_are_counted() -> None:
     profile, _ = learn(answer)  # type: ignore[misc]
     assert profile.status == "ok"
     assert re.fullmatch(r"[1-9]\d* calls failed at the provider", profile.events[-1])
+    assert set(profile.lost) == {"search", "search_persona"}
+    assert profile.events[-1].startswith(f"{sum(profile.lost.values())} calls")
+
+
+def test_a_lost_attempt_marks_the_profiles_that_its_pair_is_in_and_only_these() -> None:
+    """The first attempt at c0 is lost, the second is right: the trace is verified, but not the one of a calm run."""
+
+    def answer(request: Request) -> Response | ModelCallError:
+        asked = request.messages[-1].content
+        lost = request.temperature == 0 and "question c0" in asked and "--- Choice" not in asked
+        return RateLimited("busy") if lost else persona_or_verdict(request)
+
+    profile, _ = learn(answer, rebootstrap=False)  # type: ignore[misc]
+    assert (profile.status, profile.lost) == ("ok", {"bootstrap": 1})
+    assert [p.pair_id for p in context_subset(PAIRS, 1, 0, 0)] != ["c0"]
+    smaller, _ = learn(answer, k=1, rebootstrap=False)  # type: ignore[misc]
+    assert smaller.lost == {}
+
+
+def test_a_profile_without_a_lost_call_has_no_field_of_them() -> None:
+    profile, _ = learn(persona_or_verdict)  # type: ignore[misc]
+    assert "lost" not in profile.model_dump_json()
+    lossy = profile.model_copy(update={"lost": {"search": 1}})
+    assert type(profile).model_validate_json(lossy.model_dump_json()) == lossy
 
 
 def test_a_user_without_context_pairs_has_an_empty_profile() -> None:

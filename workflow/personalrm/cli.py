@@ -158,6 +158,11 @@ def _add_results(subparsers: Any) -> None:  # noqa: ANN401
     publish.add_argument("folder", type=Path, help="as docs/quickstart")
     publish.add_argument("names", nargs="+", help="results, as main")
     publish.set_defaults(handler=commands.publish)
+    text = "remove what rests on calls lost to provider errors, so that the next run asks for them again"
+    retry = subparsers.add_parser("retry", help=text, description=text)
+    retry.add_argument("run", type=Path, help="folder of the run, as results/paper, or its config file")
+    retry.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
+    retry.set_defaults(handler=commands.retry)
     schema = subparsers.add_parser("schema", help="print the JSON schema of the config (workflow/schemas/config.json)")
     schema.set_defaults(handler=commands.schema)
     export = subparsers.add_parser("export", help="write a run's benchmark as a datasets folder")

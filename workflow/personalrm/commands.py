@@ -195,6 +195,13 @@ def publish(options: argparse.Namespace) -> None:
         sys.stdout.write(f"{path}\n")
 
 
+def retry(options: argparse.Namespace) -> None:
+    """`personalrm retry`."""
+    from personalrm.stages.retry import retry
+
+    sys.stdout.write(retry(options.run, dry_run=options.dry_run))
+
+
 def summary(options: argparse.Namespace) -> None:
     """`personalrm summary`."""
     from personalrm.stages.summary import summarise

@@ -71,6 +71,15 @@ def presented_swapped(pair: PreferencePair, salt: str) -> bool:
     return int(stable_hash(salt, pair.user_id, pair.pair_id), 16) % 2 == 1
 
 
+def learned_swapped(pair: PreferencePair, salt: str) -> bool:
+    """Whether the rejected response stands first where a pair is shown in one order to learn from it.
+
+    A coin that the source stores decides (`flip` of the authors' sets, as in their package), else `presented_swapped`.
+    Steps that are not the paper's do not read it: a source whose coins are all alike must not bias the filters.
+    """
+    return presented_swapped(pair, salt) if pair.flip is None else not pair.flip
+
+
 def pair_values(pair: PreferencePair, swapped: bool) -> dict[str, object]:
     """What prompts show of a pair in one order."""
     first, second = (pair.rejected, pair.chosen) if swapped else (pair.chosen, pair.rejected)
@@ -234,9 +243,12 @@ def _sign_outcome(log_odds: float) -> Outcome:
 
 
 def combine_orders(straight: Verdict, swapped: Verdict) -> Verdict:
-    """One verdict a pair: the mean log-odds of both orders. An order without odds passes its outcome on."""
+    """One verdict a pair: the mean log-odds of both orders. An order without odds passes its outcome on; where the
+    provider failed one of them the verdict is lost, whatever the other says."""
     calls = tuple(sorted({*straight.calls, *swapped.calls}))
     base = Verdict(pair_id=straight.pair_id, swapped=None, outcome="provider_error", calls=calls)
+    if "provider_error" in (straight.outcome, swapped.outcome):
+        return base
     for verdict in (straight, swapped):
         if verdict.log_odds is None:
             return base.model_copy(update={"outcome": verdict.outcome})

@@ -31,6 +31,7 @@ VERDICT_COLUMNS: tuple[str, ...] = (
     "draw",
     "user_id",
     "status",
+    "profile_lost",
     "pair_id",
     "swapped",
     "outcome",
@@ -140,14 +141,15 @@ def collect_verdicts(paths: Iterable[Path]) -> pd.DataFrame:
     Texts are categories. `k` is "-" for methods that read no context pairs and "all" for all of them; a model
     that a method does not use is "-". `swapped` is missing for a verdict on both orders together. A user for
     whom a method gave no verdict is one row with missing `pair_id` and `outcome`: failed cells stay visible.
+    `profile_lost` is the number of calls that were lost while what the user's judge was shown was learned.
 
     Raises:
         DataError: if a file is not a verdicts file, or the same judgment stands in the files twice.
     """
-    flat = _Flat(VERDICT_COLUMNS, integers=("draw", "swapped"), floats=("log_odds",))
+    flat = _Flat(VERDICT_COLUMNS, integers=("draw", "profile_lost", "swapped"), floats=("log_odds",))
     for path in paths:
         for user in read_records(path, JudgedUser):
-            head = (*_row_key(user), user.draw, user.user_id, user.status)
+            head = (*_row_key(user), user.draw, user.user_id, user.status, user.profile_lost)
             if not user.verdicts:
                 flat.append(head, [None], [MISSING_CODE], [None], [None], [None])
                 continue
@@ -158,6 +160,12 @@ def collect_verdicts(paths: Iterable[Path]) -> pd.DataFrame:
     _refuse_duplicates(frame, identity)
     frame["swapped"] = frame["swapped"].astype("Int8").mask(frame["swapped"] == MISSING_CODE).astype("boolean")
     return frame
+
+
+def answered(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Judgments that the provider answered: all that enters a number. The others are counted, and are neither right nor
+    wrong."""
+    return verdicts[verdicts["pair_id"].notna() & (verdicts["outcome"] != "provider_error")]
 
 
 def _refuse_duplicates(frame: pd.DataFrame, identity: list[str]) -> None:

@@ -56,7 +56,7 @@ def bootstrap_settings(config: Config, model: str, variant: str) -> BootstrapSet
 def profile_settings(config: Config, model: str, variant: str) -> ProfileSettings:
     """Stages 1 to 3."""
     entry, learn, asked = config.models[model], config.learn, parse_variant(variant)
-    repairs, tokens = asked.repairs, learn.persona.max_tokens
+    repairs, tokens, most = asked.repairs, learn.persona.max_tokens, learn.search.max_bootstrapped_demos
     persona = PersonaSettings(entry.prompts, tokens, repairs.shortening, format=asked.persona_format)
     return ProfileSettings(
         bootstrap=bootstrap_settings(config, model, variant),
@@ -64,9 +64,9 @@ def profile_settings(config: Config, model: str, variant: str) -> ProfileSetting
         search=SearchSettings(
             judge=judge_settings(entry, entry.verdicts[0]),
             seeds=learn.search.seeds,
-            max_bootstrapped=learn.search.max_bootstrapped_demos,
+            max_bootstrapped=None if most == "all" else most,
             max_labelled=learn.search.max_labeled_demos,
-            stop_at_score=learn.search.stop_at_score,
+            stop_at_score=learn.search.stop_of(variant),
             salt=str(config.seed),
             parallel=learn.search.parallel_candidates,
             exhaustive=learn.search.exhaustive,
