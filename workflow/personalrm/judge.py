@@ -8,6 +8,8 @@ a pair. The outcome is a type, never a number: failures can not look like wrong 
 from __future__ import annotations
 
 import asyncio
+import functools
+import logging
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
@@ -20,9 +22,11 @@ from personalrm.parsing import Stated, parse_verdict, read_label
 from personalrm.prompting import Prompt, load_prompt
 from personalrm.records import Demonstration, Label, Outcome, PreferencePair, Verdict
 
+logger = logging.getLogger("personalrm.judge")
 VerdictMode = Literal["text", "logprob", "logprob_both"]
 PromptStyle = Literal["standard", "compact"]
 LABELS: dict[PromptStyle, tuple[str, str]] = {"standard": ("First", "Second"), "compact": ("A", "B")}
+FEW_ALTERNATIVES = 5
 TOP_LOGPROBS = 20
 """As many alternatives as hosted providers give at most."""
 
@@ -83,14 +87,21 @@ def position_of_chosen(swapped: bool) -> Label:
 
 
 def build_messages(
-    pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeSettings, *, prefill: str | None = None
+    pair: PreferencePair,
+    swapped: bool,
+    shown: Shown,
+    settings: JudgeSettings,
+    *,
+    prefill: str | None = None,
+    reasoned: bool = True,
 ) -> tuple[Message, ...]:
     """Messages of one judgement: instruction and persona, demonstrations as chat turns, then the pair.
 
-    `prefill` becomes the start of the model's own answer.
+    `prefill` becomes the start of the model's own answer. Without `reasoned` the verdict is asked for alone, as where
+    `prefill` leaves no room for a reasoning.
     """
     prompt = settings.prompt
-    messages = [Message("system", prompt.render("system", persona=shown.persona))]
+    messages = [Message("system", prompt.render("system", persona=shown.persona, reasoned=reasoned))]
     for demonstration in shown.demonstrations:
         label = settings.labels[1 if demonstration.swapped else 0]
         values = pair_values(demonstration.pair, demonstration.swapped)
@@ -166,7 +177,7 @@ def verdict_request(build: Build, settings: JudgeSettings) -> Request:
 def _builder(pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeSettings) -> Build:
     def build(*, prefilled: bool) -> tuple[Message, ...]:
         prefill = settings.prompt.render("assistant", reasoning=None) if prefilled else None
-        return build_messages(pair, swapped, shown, settings, prefill=prefill)
+        return build_messages(pair, swapped, shown, settings, prefill=prefill, reasoned=not prefilled)
 
     return build
 
@@ -197,17 +208,30 @@ async def ask_verdict(
     return label_verdict(base, response, swapped, settings)
 
 
+def is_cut(response: Response) -> bool:
+    """The answer ends where its token limit was reached, by the names that providers give this."""
+    return response.finish_reason.lower() in ("length", "max_tokens", "model_length")
+
+
 def is_refused(response: Response) -> bool:
     """The model, or its provider's filter, would not answer."""
     return bool(response.refusal) or response.finish_reason == "content_filter"
 
 
-def text_verdict(base: Verdict, response: Response, read: Callable[[str], Stated] = parse_verdict) -> Verdict:
+class Read(Protocol):
+    """Finds the position that a text names; `cut` says that the text ends at its token limit."""
+
+    def __call__(self, text: str, /, *, cut: bool) -> Stated:
+        """Position, tie or unparsed."""
+        ...
+
+
+def text_verdict(base: Verdict, response: Response, read: Read = parse_verdict) -> Verdict:
     """Verdict of the order `base.swapped` from a model's words; the response joins the calls of `base`."""
     base = base.model_copy(update={"calls": tuple(sorted({*base.calls, response.key}))})
     if is_refused(response):
         return base.model_copy(update={"outcome": "refused"})
-    stated = read(response.text)
+    stated = read(response.text, cut=is_cut(response))
     if stated in ("tie", "unparsed"):
         return base.model_copy(update={"outcome": stated})
     outcome = "correct" if stated == position_of_chosen(bool(base.swapped)) else "wrong"
@@ -219,12 +243,30 @@ def label_verdict(base: Verdict, response: Response, swapped: bool, settings: Ju
     base = base.model_copy(update={"calls": (response.key,)})
     odds = read_label(response, settings.labels)
     if odds is None:
+        warn_of_alternatives(response)
         return base.model_copy(update={"outcome": "unparsed"})
     toward_chosen = -odds.log_odds_first if swapped else odds.log_odds_first
     said: Label | None = None
     if odds.log_odds_first != 0:
         said = "first" if odds.log_odds_first > 0 else "second"
     return base.model_copy(update={"outcome": _sign_outcome(toward_chosen), "said": said, "log_odds": toward_chosen})
+
+
+def warn_of_alternatives(response: Response) -> None:
+    """Log once in a process that answers list too few alternatives to read a label from."""
+    listed = len(response.logprobs[0].top) if response.logprobs else 0
+    if listed < FEW_ALTERNATIVES:
+        _warn_once(listed)
+
+
+@functools.cache
+def _warn_once(listed: int) -> None:
+    logger.warning(
+        "a label cannot be read: the answer lists %d alternatives where top_logprobs asked for %d, and it is not sure "
+        "which label is the likelier; such verdicts are unparsed. Have the server list more (vLLM: --max-logprobs)",
+        listed,
+        TOP_LOGPROBS,
+    )
 
 
 def _sign_outcome(log_odds: float) -> Outcome:
