@@ -142,8 +142,9 @@ def repeated_share(words: Sequence[str], source: Sequence[str], run: int) -> flo
     return len(repeated) / len(words)
 
 
-def _content(words: Iterable[str]) -> frozenset[str]:
-    return frozenset(words) - _GLUE
+def _content(words: Iterable[str]) -> tuple[str, ...]:
+    """What is compared, in order: "code over prose" is not "prose over code"."""
+    return tuple(word for word in words if word not in _GLUE)
 
 
 def _contradicts(fields: Mapping[str, Sequence[str]]) -> bool:
@@ -161,14 +162,14 @@ def _contradicts_in_words(text: str) -> bool:
         one, other = _content(words_of(said["one"])), _content(words_of(said["other"]))
         if one and one == other:
             return True
-    liked: list[frozenset[str]] = []
-    disliked: list[frozenset[str]] = []
+    liked: list[tuple[str, ...]] = []
+    disliked: list[tuple[str, ...]] = []
     for likes, words in _opinions(plain):
         (liked if likes else disliked).append(_content(words))
     return _same_on_both(liked, disliked)
 
 
-def _same_on_both(liked: Sequence[frozenset[str]], disliked: Sequence[frozenset[str]]) -> bool:
+def _same_on_both(liked: Sequence[tuple[str, ...]], disliked: Sequence[tuple[str, ...]]) -> bool:
     """Whether half of the side that says less stands on the other side, too."""
     sides = [{content for content in side if content} for side in (liked, disliked)]
     fewer = min(len(side) for side in sides)

@@ -34,7 +34,7 @@ _JUDGEMENTS = "judgements"
 _OUTPUTS = ("synthesized_persona", "persona")
 _SEEN = "seen_texts"
 
-CONVERSATION_LETTERS = 120
+CONVERSATION_LETTERS = 100
 """From this length on (letters and digits of a conversation and one answer) an equal text is the same conversation;
 of shorter texts, such as a greeting, both answers must be equal (our choice)."""
 
