@@ -101,6 +101,7 @@ class Transcripts:
         self._profiles.append(
             {
                 **profile.model_dump(include={"model", "variant", "draw", "status", "reason", "persona"}),
+                "flaw": profile.persona_flaw,
                 "k": k_label(profile.k),
                 "memory": list(profile.memory),
                 "events": list(profile.events),
