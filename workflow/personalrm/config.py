@@ -140,9 +140,10 @@ class BootstrapConfig(Section):
 
 
 class PersonaConfig(Section):
-    """Stage 2."""
+    """Stage 2. At most `attempts` at a persona that says something, the others at the temperature of stage 1."""
 
     max_tokens: Positive = 1024
+    attempts: Positive = 3
 
 
 class MemoryConfig(Section):
