@@ -163,8 +163,10 @@ def test_a_conversation_that_begins_as_another_is_found_by_its_later_turns() -> 
     pairs.append(pair(9, f"{opening}!", "And the cost", conversation="c9", turn=1))
     assert {p.pair_id: p.split for p in split_user(pairs).pairs}["p9"] == "context"
     # Nor is this needed where one conversation is split by turns: there each turn has the earlier ones before it.
-    one = [pair(n, opening, *THINGS[:n], conversation="c", turn=n) for n in range(6)]
-    assert (parts(split_user(one)), split_user(one).grain) == ("cccvtt", "turn")
+    turns = [opening, "Why?", "Cost", "When", "Go on", "Bread"]
+    one = [pair(n, *turns[: n + 1], conversation="c", turn=n) for n in range(6)]
+    split = split_user(one)
+    assert (parts(split), split.grain, split.joined, split.too_alike) == ("cccvtt", "turn", 0, False)
 
 
 def test_near_duplicate_turns_of_one_conversation_stay_together() -> None:
@@ -178,6 +180,14 @@ def test_ties_go_with_their_near_duplicates() -> None:
     split = split_user(pairs)
     assert {p.split for p in split.pairs if "moon" in p.context[0].content} == {"test"}
     assert leaked(split.pairs) == 0
+
+
+def test_a_tie_that_nothing_is_learned_from_leaks_nothing() -> None:
+    known = pair(0, "Tell me about tea").model_copy(update={"split": "context"})
+    test = [pair(n, "tell me about TEA!", tie=n == 2).model_copy(update={"split": "test"}) for n in (1, 2)]
+    # A tie of the test is judged, too.
+    assert leaked([known, *test]) == 2
+    assert leaked([known.model_copy(update={"tie": True}), *test]) == 0
 
 
 templated = st.one_of(
