@@ -57,6 +57,16 @@ def test_a_judge_of_texts_does_not_apply_to_log_probabilities_whatever_the_profi
         assert (row.status, row.reason) == ("not_applicable", "criteria reads no log-probabilities (verdicts: text)")
 
 
+def test_a_row_counts_the_calls_lost_in_the_stages_that_its_method_rests_on() -> None:
+    profile = profile_of("ok").model_copy(
+        update={"lost": {"bootstrap": 1, "search": 2, "search_persona": 4, "memory": 8}}
+    )
+    lost = {method: row_of(user_of(), method, profile=profile).profile_lost for method in ("demos", "persona", "both")}
+    assert lost == {"demos": 3, "persona": 3, "both": 7}
+    assert row_of(user_of(), "memory", profile=profile).profile_lost == 8
+    assert "profile_lost" not in row_of(user_of(), "history").model_dump_json()
+
+
 @pytest.mark.parametrize("status", ["not_applicable", "empty", "failed"])
 def test_a_judged_row_has_the_status_of_its_profile(status: Status) -> None:
     row = row_of(user_of(), "both", profile=profile_of(status, "why"))

@@ -1,4 +1,4 @@
-"""Stage 1: bootstrap reasoning (paper, section 3; facts file, 3.1).
+"""Stage 1: bootstrap reasoning (paper, section 3).
 
 A judge that knows nothing of the user (or, for stage 3, knows the persona) guesses each context pair, reasoning
 first. An attempt is a verified trace when it names the user's own choice.
@@ -21,8 +21,8 @@ from personalrm.judge import (
     failure_outcome,
     label_request,
     label_verdict,
+    learned_swapped,
     position_of_chosen,
-    presented_swapped,
 )
 from personalrm.llm.types import LanguageModel, Message, Request
 from personalrm.parsing import parse_verdict, whole_sentences
@@ -62,7 +62,7 @@ async def bootstrap_pair(
 async def _attempt(
     model: LanguageModel, pair: PreferencePair, shown: Shown, settings: BootstrapSettings, attempt: int
 ) -> Trace:
-    swapped = presented_swapped(pair, settings.salt)
+    swapped = learned_swapped(pair, settings.salt)
     trace = Trace(pair_id=pair.pair_id, swapped=swapped, reasoning="", outcome="provider_error", attempt=attempt)
     try:
         if settings.judge.mode == "text":
@@ -105,7 +105,7 @@ def strip_verdict(text: str) -> str:
 async def _attempt_label(
     model: LanguageModel, pair: PreferencePair, shown: Shown, settings: BootstrapSettings, trace: Trace
 ) -> Trace:
-    """Write the reasoning first, then read the label after it, never the label first (design, section 6)."""
+    """Write the reasoning first, then read the label after it; a reasoning after a label would only justify it."""
     judge = settings.judge
     start = judge.prompt.render("reasoning_start")
     messages = build_messages(pair, trace.swapped, shown, judge, prefill=start)

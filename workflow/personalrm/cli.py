@@ -153,6 +153,11 @@ def _add_results(subparsers: Any) -> None:  # noqa: ANN401
     summary = subparsers.add_parser("summary", help="print the main table of a run and where its results are")
     summary.add_argument("run", type=Path, help="folder of the run, as results/quickstart")
     summary.set_defaults(handler=commands.summary)
+    text = "remove what rests on calls lost to provider errors, so that the next run asks for them again"
+    retry = subparsers.add_parser("retry", help=text, description=text)
+    retry.add_argument("run", type=Path, help="folder of the run, as results/paper, or its config file")
+    retry.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
+    retry.set_defaults(handler=commands.retry)
     schema = subparsers.add_parser("schema", help="print the JSON schema of the config (workflow/schemas/config.json)")
     schema.set_defaults(handler=commands.schema)
     export = subparsers.add_parser("export", help="write a run's benchmark as a datasets folder")

@@ -187,6 +187,13 @@ def export(options: argparse.Namespace) -> None:
     sys.stdout.write(f"{options.out}: rows {rows}\n")
 
 
+def retry(options: argparse.Namespace) -> None:
+    """`personalrm retry`."""
+    from personalrm.stages.retry import retry
+
+    sys.stdout.write(retry(options.run, dry_run=options.dry_run))
+
+
 def summary(options: argparse.Namespace) -> None:
     """`personalrm summary`."""
     from personalrm.stages.summary import summarise

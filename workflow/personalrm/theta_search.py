@@ -117,13 +117,14 @@ class _Bridge:
         return induced.persona or ""
 
     async def accuracy(self, student: Student, persona: str) -> float:
-        """Share of correct verdicts on the validation pairs. Raises ModelCallError where there is none."""
+        """Share of correct verdicts on the validation pairs. Raises ModelCallError where the provider failed one:
+        trials are compared on the same judgments, and what was answered is stored for the next attempt."""
         shown = Shown(persona=persona or None)
         verdicts = await judge_pairs(self.model, student.validation, shown, self.settings.judge)
-        usable = [verdict.outcome for verdict in verdicts if verdict.outcome != "provider_error"]
-        if not usable:
-            raise ModelCallError(f"user {student.user_id}: no validation verdict could be had")
-        return usable.count("correct") / len(usable)
+        outcomes = [verdict.outcome for verdict in verdicts]
+        if lost := outcomes.count("provider_error"):
+            raise ModelCallError(f"user {student.user_id}: {lost} verdicts lost; run the same command again")
+        return outcomes.count("correct") / len(outcomes)
 
     def judgements_text(self, student: Student) -> str:
         """A user's judgements as the persona prompt shows them, without its request."""

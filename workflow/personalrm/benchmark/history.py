@@ -21,7 +21,7 @@ def history(votes: Iterable[Vote]) -> list[Vote]:
     mine = list(votes)
     timed = all(vote.timestamp is not None for vote in mine)
 
-    def key(vote: Vote) -> tuple[float, str, int, str, str, str]:
+    def key(vote: Vote) -> tuple[float, str, int, str, str, str, str]:
         return (
             vote.timestamp or 0.0 if timed else 0.0,
             _natural(vote.conversation_id or ""),
@@ -30,6 +30,7 @@ def history(votes: Iterable[Vote]) -> list[Vote]:
             _natural(vote.pair_id or ""),
             vote.content_hash,
             repr((vote.conversation_id, vote.turn, vote.timestamp, vote.pair_id, sorted(vote.survey.items()))),
+            repr(vote.flip),
         )
 
     return sorted(mine, key=key)
@@ -97,4 +98,5 @@ def pair_of(vote: Vote, order: int = 0) -> PreferencePair:
         conversation_type=vote.conversation_type,
         order=order,
         tie=vote.tie,
+        flip=vote.flip,
     )

@@ -60,9 +60,10 @@ class StandIn:
 
     def meet(self, user: UserData) -> None:
         """Know the pairs of a user, and so which answer is right."""
-        prompt = load_prompt(f"judge_{self._style}")
+        asked = [load_prompt(f"{who}_{self._style}") for who in ("judge", "panel")]
         self._pairs = {
             prompt.render("user", **pair_values(pair, swapped)): (pair.pair_id, position_of_chosen(swapped))
+            for prompt in asked
             for pair in user.pairs
             for swapped in (False, True)
         }

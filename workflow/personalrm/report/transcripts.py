@@ -104,6 +104,7 @@ class Transcripts:
                 "k": k_label(profile.k),
                 "memory": list(profile.memory),
                 "events": list(profile.events),
+                "lost": sum(profile.lost.values()),
                 "demonstrations": [self._demonstration(dataset, shown) for shown in profile.demonstrations],
                 "plain": [self._demonstration(dataset, shown) for shown in profile.plain_demonstrations],
                 "calls": self._persona_calls(profile, user),

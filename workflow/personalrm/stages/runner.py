@@ -144,3 +144,7 @@ def refuse_outage(failed: Iterable[bool], what: str, max_failed_share: float, re
             f"{sum(flags)} of {len(flags)} {what} failed at the provider, more than max_failed_share = "
             f"{max_failed_share:g}. All answers so far are kept; run the same command again later.{detail}"
         )
+    if any(flags):
+        logger.warning(
+            "%d of %d %s failed at the provider; `personalrm retry` asks again", sum(flags), len(flags), what
+        )

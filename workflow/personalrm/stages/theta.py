@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from personalrm.bootstrap import verified
-from personalrm.errors import ConfigError, DataError
+from personalrm.errors import ConfigError, DataError, ModelCallError
 from personalrm.files import atomic_write_text, stable_hash
 from personalrm.llm.types import LanguageModel
 from personalrm.profile import ProfileSettings
+from personalrm.recording import Recorder
 from personalrm.records import UserData
 from personalrm.search import search
 from personalrm.stages.learn import learn_traces
@@ -63,11 +64,17 @@ def train_users(people: Sequence[UserData], most: int) -> list[UserData]:
 
 
 async def learn_student(port: LanguageModel, user: UserData, learned: ProfileSettings) -> Student:
-    """Stage 1 for one user: traces, and the judgements that win without a persona."""
-    traces = await learn_traces(port, user, CORRECTED, learned.bootstrap)
+    """Stage 1 for one user: traces, and the judgements that win without a persona.
+
+    Raises ModelCallError where the provider failed a call, so that no Theta rests on lost calls.
+    """
+    counted = Recorder(port, "theta")
+    traces = await learn_traces(counted, user, CORRECTED, learned.bootstrap)
     context, validation = user.part("context"), user.part("validation")
     known = verified(traces.traces)
-    won = await search(port, context, known, validation, learned.search, allow_empty=False)
+    won = await search(counted, context, known, validation, learned.search, allow_empty=False)
+    if counted.failed:
+        raise ModelCallError(f"user {user.user_id}: {counted.failed} calls lost; run the same command again")
     return Student(user.user_id, won.judgements, validation)
 
 
