@@ -126,7 +126,7 @@ def upstream(model: str, latency: float, folder: Path) -> Iterator[str]:
     from personalrm.embedded.lifecycle import Owner, ensure_server, stop_servers
 
     entry = get_entry(model.removeprefix("embedded/"))
-    how = {"threads": os.cpu_count() or 1, "slots": 4, "context": WINDOW}
+    how = {"threads": os.cpu_count() or 1, "slots": 1, "context": WINDOW}
     handle = ensure_server(entry, ensure_model(entry), runtime_dir=folder, owner=Owner.of(os.getpid()), **how)
     try:
         yield f"{handle.url}/v1"

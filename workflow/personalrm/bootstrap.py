@@ -19,13 +19,14 @@ from personalrm.judge import (
     Shown,
     build_messages,
     failure_outcome,
+    is_cut,
     label_request,
     label_verdict,
     learned_swapped,
     position_of_chosen,
 )
 from personalrm.llm.types import LanguageModel, Message, Request
-from personalrm.parsing import parse_verdict, whole_sentences
+from personalrm.parsing import parse_verdict, whole_sentences, without_verdict
 from personalrm.records import PreferencePair, Trace, Verdict
 
 
@@ -85,7 +86,7 @@ async def _attempt_text(
     messages = build_messages(pair, trace.swapped, shown, settings.judge)
     request = Request(messages, settings.max_tokens, **_sampled(settings, trace.attempt))  # type: ignore[arg-type]
     response = await model.complete(request)
-    stated = parse_verdict(response.text)
+    stated = parse_verdict(response.text, cut=is_cut(response))
     if stated in ("tie", "unparsed"):
         reasoning = response.text.strip()
         return trace.model_copy(update={"reasoning": reasoning, "outcome": stated, "calls": (response.key,)})
@@ -95,11 +96,8 @@ async def _attempt_text(
 
 
 def strip_verdict(text: str) -> str:
-    """Reasoning without its closing verdict line."""
-    lines = text.strip().splitlines()
-    while lines and parse_verdict(lines[-1]) != "unparsed":
-        lines.pop()
-    return "\n".join(lines).strip()
+    """Reasoning without its verdict, in whatever form the parser reads it."""
+    return without_verdict(text)
 
 
 async def _attempt_label(

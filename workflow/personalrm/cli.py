@@ -153,6 +153,11 @@ def _add_results(subparsers: Any) -> None:  # noqa: ANN401
     summary = subparsers.add_parser("summary", help="print the main table of a run and where its results are")
     summary.add_argument("run", type=Path, help="folder of the run, as results/quickstart")
     summary.set_defaults(handler=commands.summary)
+    publish = subparsers.add_parser("publish", help="copy results of a finished run, with its manifest, to a folder")
+    publish.add_argument("config", type=Path, help="config file of the run, as config/quickstart.yaml")
+    publish.add_argument("folder", type=Path, help="as docs/quickstart")
+    publish.add_argument("names", nargs="+", help="results, as main")
+    publish.set_defaults(handler=commands.publish)
     text = "remove what rests on calls lost to provider errors, so that the next run asks for them again"
     retry = subparsers.add_parser("retry", help=text, description=text)
     retry.add_argument("run", type=Path, help="folder of the run, as results/paper, or its config file")

@@ -8,6 +8,8 @@ a pair. The outcome is a type, never a number: failures can not look like wrong 
 from __future__ import annotations
 
 import asyncio
+import functools
+import logging
 import re
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,9 +23,11 @@ from personalrm.parsing import Stated, parse_verdict, read_label
 from personalrm.prompting import Prompt, load_prompt
 from personalrm.records import Demonstration, Label, Outcome, PreferencePair, Verdict
 
+logger = logging.getLogger("personalrm.judge")
 VerdictMode = Literal["text", "logprob", "logprob_both"]
 PromptStyle = Literal["standard", "compact"]
 LABELS: dict[PromptStyle, tuple[str, str]] = {"standard": ("First", "Second"), "compact": ("A", "B")}
+FEW_ALTERNATIVES = 5
 TOP_LOGPROBS = 20
 """As many alternatives as hosted providers give at most."""
 _VERDICT_WORDS = frozenset(
@@ -115,15 +119,22 @@ def position_of_chosen(swapped: bool) -> Label:
 
 
 def build_messages(
-    pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeSettings, *, prefill: str | None = None
+    pair: PreferencePair,
+    swapped: bool,
+    shown: Shown,
+    settings: JudgeSettings,
+    *,
+    prefill: str | None = None,
+    reasoned: bool = True,
 ) -> tuple[Message, ...]:
     """Messages of one judgement: instruction, persona and labelled pairs, demonstrations as chat turns, then the pair.
 
-    `prefill` becomes the start of the model's own answer. All before the last user message is the same for all pairs.
+    `prefill` becomes the start of the model's own answer. Without `reasoned` the verdict is asked for alone, as where
+    `prefill` leaves no room for a reasoning. All before the last user message is the same for all pairs.
     """
     prompt = settings.prompt
     data = [_choice(one, settings) for one in shown.demonstrations if settings.as_data(one)]
-    system = prompt.render("system", persona=shown.persona, known=shown.known, labelled=data)
+    system = prompt.render("system", persona=shown.persona, known=shown.known, labelled=data, reasoned=reasoned)
     messages = [Message("system", system)]
     for demonstration in shown.demonstrations:
         if not settings.as_data(demonstration):
@@ -206,7 +217,7 @@ def verdict_request(build: Build, settings: JudgeSettings) -> Request:
 def _builder(pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeSettings) -> Build:
     def build(*, prefilled: bool) -> tuple[Message, ...]:
         prefill = settings.prompt.render("assistant", reasoning=None) if prefilled else None
-        return build_messages(pair, swapped, shown, settings, prefill=prefill)
+        return build_messages(pair, swapped, shown, settings, prefill=prefill, reasoned=not prefilled)
 
     return build
 
@@ -239,6 +250,11 @@ async def ask_verdict(
     return label_verdict(base, response, swapped, settings)
 
 
+def is_cut(response: Response) -> bool:
+    """The answer ends where its token limit was reached, by the names that providers give this."""
+    return response.finish_reason.lower() in ("length", "max_tokens", "model_length")
+
+
 def is_refused(response: Response) -> bool:
     """The model, or its provider's filter, would not answer."""
     return bool(response.refusal) or response.finish_reason == "content_filter"
@@ -250,12 +266,20 @@ def is_reasoned(response: Response) -> bool:
     return not _VERDICT_WORDS.issuperset(words)
 
 
-def text_verdict(base: Verdict, response: Response, read: Callable[[str], Stated] = parse_verdict) -> Verdict:
+class Read(Protocol):
+    """Finds the position that a text names; `cut` says that the text ends at its token limit."""
+
+    def __call__(self, text: str, /, *, cut: bool) -> Stated:
+        """Position, tie or unparsed."""
+        ...
+
+
+def text_verdict(base: Verdict, response: Response, read: Read = parse_verdict) -> Verdict:
     """Verdict of the order `base.swapped` from a model's words; the response joins the calls of `base`."""
     base = base.model_copy(update={"calls": tuple(sorted({*base.calls, response.key}))})
     if is_refused(response):
         return base.model_copy(update={"outcome": "refused"})
-    stated = read(response.text)
+    stated = read(response.text, cut=is_cut(response))
     if stated in ("tie", "unparsed"):
         return base.model_copy(update={"outcome": stated})
     outcome = "correct" if stated == position_of_chosen(bool(base.swapped)) else "wrong"
@@ -267,12 +291,30 @@ def label_verdict(base: Verdict, response: Response, swapped: bool, settings: Ju
     base = base.model_copy(update={"calls": (response.key,)})
     odds = read_label(response, settings.labels)
     if odds is None:
+        warn_of_alternatives(response)
         return base.model_copy(update={"outcome": "unparsed"})
     toward_chosen = -odds.log_odds_first if swapped else odds.log_odds_first
     said: Label | None = None
     if odds.log_odds_first != 0:
         said = "first" if odds.log_odds_first > 0 else "second"
     return base.model_copy(update={"outcome": _sign_outcome(toward_chosen), "said": said, "log_odds": toward_chosen})
+
+
+def warn_of_alternatives(response: Response) -> None:
+    """Log once in a process that answers list too few alternatives to read a label from."""
+    listed = len(response.logprobs[0].top) if response.logprobs else 0
+    if listed < FEW_ALTERNATIVES:
+        _warn_once(listed)
+
+
+@functools.cache
+def _warn_once(listed: int) -> None:
+    logger.warning(
+        "a label cannot be read: the answer lists %d alternatives where top_logprobs asked for %d, and it is not sure "
+        "which label is the likelier; such verdicts are unparsed. Have the server list more (vLLM: --max-logprobs)",
+        listed,
+        TOP_LOGPROBS,
+    )
 
 
 def _sign_outcome(log_odds: float) -> Outcome:

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from personalrm.benchmark.ratings import PairRating, PanelVote
-from personalrm.judge import JudgeSettings, PromptStyle, Shown, judge_once, presented_swapped
+from personalrm.judge import JudgeSettings, PromptStyle, Shown, is_cut, judge_once, presented_swapped
 from personalrm.llm.types import Request
 from personalrm.parsing import parse_rating
 from personalrm.prompting import Prompt, load_prompt
@@ -60,7 +60,7 @@ async def _rate(model: Listener, prompt: Prompt, max_tokens: int, **values: obje
     response = await model.ask(request)
     if response is None:
         return None, ""
-    return parse_rating(response.text, prefilled=prefilled), response.text
+    return parse_rating(response.text, prefilled=prefilled, cut=is_cut(response)), response.text
 
 
 async def panel_votes(model: Listener, pair: PreferencePair, settings: PanelSettings) -> tuple[PanelVote, ...]:
