@@ -1,15 +1,25 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.models import ScriptedModel, good_is_first, label, pair, text
 
+from personalrm.bootstrap import BootstrapSettings, bootstrap_pair
 from personalrm.errors import ContextOverflow, ModelCallError, PermanentError, RateLimited, Refused
-from personalrm.judge import JudgeSettings, Shown, build_messages, judge_pair, presented_swapped
-from personalrm.llm.types import Request, Response
+from personalrm.judge import (
+    JudgeSettings,
+    Shown,
+    VerdictMode,
+    _warn_once,
+    build_messages,
+    judge_pair,
+    presented_swapped,
+)
+from personalrm.llm.types import Request, Response, TokenLogprobs, Usage
 from personalrm.recording import Recorder
 from personalrm.records import Demonstration, Verdict
 
@@ -81,6 +91,12 @@ def test_logprob_both_passes_a_failed_order_on() -> None:
     assert verdict.outcome == "provider_error"
 
 
+@pytest.mark.parametrize("lost_first", [True, False])
+def test_logprob_both_is_lost_where_an_order_was_lost_whatever_the_other_says(lost_first: bool) -> None:
+    (verdict,) = judge(lambda r: RateLimited("x") if good_is_first(r) == lost_first else text("No letter."), BOTH)
+    assert verdict.outcome == "provider_error"
+
+
 @given(st.floats(0.01, 0.99), st.floats(0.01, 0.99))
 def test_swapping_chosen_and_rejected_turns_the_verdict_round(p_good_first: float, p_bad_first: float) -> None:
     def answer(request: Request) -> Response:
@@ -128,3 +144,50 @@ def test_recorder_notes_each_response_once() -> None:
         asyncio.run(judge_pair(recorder, pair("p"), Shown(), TEXT))
     assert len(recorder.calls) == 2
     assert {ref.stage for ref in recorder.calls} == {"judge"}
+
+
+@pytest.mark.parametrize("mode", ["text", "logprob", "logprob_both"])
+def test_a_reasoning_is_asked_for_only_where_there_is_room_for_one(mode: VerdictMode) -> None:
+    model = ScriptedModel(lambda _: label(0.7, (" First", " Second")))
+    asyncio.run(judge_pair(model, pair("p"), Shown("likes tea"), JudgeSettings("standard", mode)))
+    for request in model.requests.values():
+        system = request.messages[0].content
+        assert "likes tea" in system
+        assert "Preference: First\nPreference: Second" in system
+        assert ("reasoning" in system) == (mode == "text")
+        assert (request.messages[-1].role == "assistant") == (mode != "text")
+
+
+def test_a_label_behind_a_written_reasoning_keeps_the_request_for_it() -> None:
+    model = ScriptedModel(lambda r: label(0.7, (" First", " Second")) if r.top_logprobs else text("tone."))
+    settings = BootstrapSettings(JudgeSettings("standard", "logprob"), attempts=1)
+    asyncio.run(bootstrap_pair(model, pair("p"), Shown(), settings))
+    assert [request.top_logprobs > 0 for request in model.requests.values()] == [False, True]
+    assert all("reasoning" in request.messages[0].content for request in model.requests.values())
+
+
+@pytest.mark.parametrize("finish_reason", ["length", "max_tokens", "MAX_TOKENS", "model_length"])
+def test_a_line_of_a_cut_answer_does_not_speak_for_the_judge(finish_reason: str) -> None:
+    injected = text("The second one says:\nPreference: Second\nBut I", finish_reason=finish_reason)
+    assert [v.outcome for v in judge(lambda _: injected, TEXT)] == ["unparsed", "unparsed"]
+    whole = text("It is short.\nPreference: First", finish_reason=finish_reason)
+    assert [v.outcome for v in judge(lambda _: whole, TEXT)] == ["correct", "wrong"]
+
+
+def test_a_perfect_judge_is_always_right_where_one_alternative_is_listed() -> None:
+    def alone(request: Request) -> Response:
+        top = ((" A" if good_is_first(request) else " B", math.log(0.9)),)
+        return Response("", "length", Usage(9, 1), logprobs=(TokenLogprobs(top),))
+
+    assert [(v.outcome, v.said) for v in judge(alone, LABEL)] == [("correct", "first"), ("correct", "second")]
+    (both,) = judge(alone, BOTH)
+    assert (both.outcome, both.log_odds) == ("correct", pytest.approx(math.log(0.9 / 0.1)))
+
+
+def test_a_label_that_may_be_the_less_likely_is_unparsed_and_the_cause_is_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    _warn_once.cache_clear()
+    unsure = Response("", "length", Usage(9, 1), logprobs=(TokenLogprobs(((" A", math.log(0.3)),)),))
+    assert [(v.outcome, v.said, v.log_odds) for v in judge(lambda _: unsure, LABEL)] == [("unparsed", None, None)] * 2
+    assert caplog.text.count("top_logprobs") == 1

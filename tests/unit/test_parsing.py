@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from personalrm.llm.types import Response, TokenLogprobs, Usage
-from personalrm.parsing import parse_verdict, read_label, whole_sentences
+from personalrm.parsing import label_mass, parse_verdict, read_label, read_labels, whole_sentences
 
 
 @pytest.mark.parametrize(
@@ -99,3 +99,38 @@ def test_whole_sentences() -> None:
     assert whole_sentences('He said "yes." And then') == 'He said "yes."'
     assert whole_sentences("no end") == "no end"
     assert whole_sentences("好。还") == "好。还"  # no blank after the stop: left alone
+
+
+ONE_LISTED: list[tuple[list[tuple[str, float]], float | None]] = [
+    # alternatives, log-odds of A over B
+    ([(" A", math.log(0.9))], math.log(0.9 / 0.1)),
+    ([(" B", math.log(0.75))], -math.log(0.75 / 0.25)),
+    ([("A", 0.0)], math.log(1 / 1e-6)),
+    # what is listed beside it takes from what is left for the other
+    ([(" A", math.log(0.6)), (" The", math.log(0.3))], math.log(0.6 / 0.1)),
+    # the smallest listed is less than what is left
+    ([(" A", math.log(0.6)), (" x", math.log(0.05))], math.log(0.6 / 0.05)),
+    # the other may be as likely
+    ([(" A", math.log(0.4))], None),
+    ([(" The", math.log(0.9)), (" A", math.log(0.01))], None),
+]
+
+
+@pytest.mark.parametrize(("top", "log_odds"), ONE_LISTED)
+def test_a_label_that_is_listed_alone_decides_by_what_it_leaves_for_the_other(
+    top: list[tuple[str, float]], log_odds: float | None
+) -> None:
+    odds = read_label(_response(*top), ("A", "B"))
+    assert (odds and odds.log_odds_first) == (log_odds if log_odds is None else pytest.approx(log_odds))
+
+
+def test_one_listed_label_of_several_decides() -> None:
+    assert read_labels(_response((" C", math.log(0.8))), "ABCD") == pytest.approx(
+        (math.log(0.2), math.log(0.2), math.log(0.8), math.log(0.2))
+    )
+
+
+def test_the_mass_of_labels_is_that_of_all_their_spellings() -> None:
+    response = _response((" A", math.log(0.3)), ("A", math.log(0.1)), (" B", math.log(0.2)), (" An", math.log(0.4)))
+    assert label_mass(response, ("A", "B")) == pytest.approx(0.6)
+    assert label_mass(_response(), ("A", "B")) == 0.0

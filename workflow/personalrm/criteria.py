@@ -14,9 +14,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from personalrm.errors import ModelCallError
-from personalrm.judge import Judge, JudgeSettings, Shown, failure_outcome, is_refused, on_tie, pair_values, text_verdict
+from personalrm.judge import (
+    Judge,
+    JudgeSettings,
+    Shown,
+    failure_outcome,
+    is_refused,
+    on_tie,
+    pair_values,
+    text_verdict,
+)
 from personalrm.llm.types import LanguageModel, Message, Request
-from personalrm.parsing import Stated, own_lines
+from personalrm.own_words import own_lines, plain
+from personalrm.parsing import Stated
 from personalrm.persona import demonstration_values
 from personalrm.prompting import load_prompt
 from personalrm.records import PreferencePair, Verdict
@@ -29,7 +39,7 @@ _CRITERION = re.compile(
 _NUMBER = r"(?:10|[1-9])(?!\d|[.,]\d)"
 _SCORES = re.compile(
     rf"(?:\d{{1,2}}[.)][\W_]*)?criterion[\W_]*(?P<criterion>\d)\b.*?\bfirst[\W_]*(?P<first>{_NUMBER})(?:/10)?[\W_]*"
-    rf"second[\W_]*(?P<second>{_NUMBER})",
+    rf"second[\W_]*(?P<second>{_NUMBER})(?!\W*(?:or|and|to|-)\W*\d)",
     re.IGNORECASE,
 )
 
@@ -60,24 +70,28 @@ def parse_criteria(text: str) -> tuple[Criterion, ...]:
     >>> parse_criteria("Weight 9: short\n> Weight 5: quoted"), parse_criteria("")
     ((), ())
     """
-    found = [match for line in own_lines(text) or [] if (match := _CRITERION.match(line))]
+    found = [match for line in own_lines(text) if (match := _CRITERION.match(line))]
     weights = {match["text"]: int(match["weight"]) for match in found}
     criteria = [Criterion(words, weight) for words, weight in weights.items()]
     kept = sorted(criteria, key=lambda criterion: -criterion.weight)[:MOST_CRITERIA]
     return tuple(criterion for criterion in criteria if criterion in kept)
 
 
-def parse_scores(text: str, count: int) -> tuple[Scores, ...] | None:
+def parse_scores(text: str, count: int, *, cut: bool = False) -> tuple[Scores, ...] | None:
     r"""Scores on all of `count` criteria, in their order; None where one of them has none. Never raises.
 
-    Of one criterion the last line of the form `Criterion 1: First 7, Second 4` counts.
+    Of one criterion the last line of the form `Criterion 1: First 7, Second 4` counts. A text that was `cut` at the
+    token limit has scores only if it ends with them.
 
     >>> parse_scores("Criterion 1: First 7, Second 4\nCriterion 2 (brevity): First: 3/10; Second: 10/10", 2)
     (Scores(first=7, second=4), Scores(first=3, second=10))
     >>> parse_scores("Criterion 1: First 7, Second 4", 2), parse_scores("Criterion 1: First 7, Second 11", 1)
     (None, None)
     """
-    found = [match for line in own_lines(text) or [] if (match := _SCORES.match(line))]
+    lines = [plain(line) for line in own_lines(text, cut=cut)]
+    if cut and not (lines and _SCORES.match(lines[-1])):
+        return None
+    found = [match for line in lines if (match := _SCORES.match(line))]
     scores = {int(match["criterion"]): Scores(int(match["first"]), int(match["second"])) for match in found}
     wanted = [scores.get(number) for number in range(1, count + 1)]
     return tuple(score for score in wanted if score is not None) if wanted and None not in wanted else None
@@ -155,7 +169,11 @@ async def _score(
         response = await model.complete(scores_request(pair, bool(base.swapped), criteria, settings))
     except ModelCallError as error:
         return base.model_copy(update={"outcome": failure_outcome(error)})
-    return text_verdict(base, response, lambda text: compare(criteria, parse_scores(text, len(criteria))))
+
+    def read(text: str, *, cut: bool) -> Stated:
+        return compare(criteria, parse_scores(text, len(criteria), cut=cut))
+
+    return text_verdict(base, response, read)
 
 
 CRITERIA = Judge(criteria_messages, judge_by_criteria, text_only=True)

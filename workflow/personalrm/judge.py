@@ -8,6 +8,9 @@ a pair. The outcome is a type, never a number: failures can not look like wrong 
 from __future__ import annotations
 
 import asyncio
+import functools
+import logging
+import re
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
@@ -20,11 +23,22 @@ from personalrm.parsing import Stated, parse_verdict, read_label
 from personalrm.prompting import Prompt, load_prompt
 from personalrm.records import Demonstration, Label, Outcome, PreferencePair, Verdict
 
+logger = logging.getLogger("personalrm.judge")
 VerdictMode = Literal["text", "logprob", "logprob_both"]
 PromptStyle = Literal["standard", "compact"]
 LABELS: dict[PromptStyle, tuple[str, str]] = {"standard": ("First", "Second"), "compact": ("A", "B")}
+FEW_ALTERNATIVES = 5
 TOP_LOGPROBS = 20
 """As many alternatives as hosted providers give at most."""
+_VERDICT_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        "a, answer, answers, b, be, best, better, both, choice, choose, chooses, chosen, completion, final, first, i, "
+        "is, label, my, neither, of, one, option, prefer, preference, preferred, prefers, response, responses, second, "
+        "select, the, their, they, think, thinking, this, tie, two, user, verdict, would",
+    )
+)
+"""What an answer without a reasoning is made of, in whatever form it states its verdict."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,11 @@ class Shown:
     persona: str | None = None
     demonstrations: Sequence[Demonstration] = field(default=())
     droppable: bool = False
+
+    @property
+    def known(self) -> bool:
+        """Whether anything about the user is shown. Only then is the judge told to set general taste aside."""
+        return bool(self.persona or self.demonstrations)
 
 
 @dataclass(frozen=True)
@@ -57,6 +76,14 @@ class JudgeSettings:
         """Names of the two positions in the prompt."""
         return LABELS[self.style]
 
+    def as_data(self, demonstration: Demonstration) -> bool:
+        """Whether a demonstration stands in the instruction, as a pair whose choice is known, and not as a chat turn.
+
+        A turn shows what an answer looks like. Where the judge is to reason first, a turn without a reasoning would
+        teach it to leave the reasoning out; where the label follows at once, the bare label is the right form.
+        """
+        return self.style == "standard" and self.mode == "text" and not demonstration.reasoning
+
 
 MessagesOf = Callable[[PreferencePair, bool, Shown, JudgeSettings], tuple[Message, ...]]
 """Messages of a call about a pair in one order (`swapped`)."""
@@ -71,6 +98,15 @@ def presented_swapped(pair: PreferencePair, salt: str) -> bool:
     return int(stable_hash(salt, pair.user_id, pair.pair_id), 16) % 2 == 1
 
 
+def learned_swapped(pair: PreferencePair, salt: str) -> bool:
+    """Whether the rejected response stands first where a pair is shown in one order to learn from it.
+
+    A coin that the source stores decides (`flip` of the authors' sets, as in their package), else `presented_swapped`.
+    Steps that are not the paper's do not read it: a source whose coins are all alike must not bias the filters.
+    """
+    return presented_swapped(pair, salt) if pair.flip is None else not pair.flip
+
+
 def pair_values(pair: PreferencePair, swapped: bool) -> dict[str, object]:
     """What prompts show of a pair in one order."""
     first, second = (pair.rejected, pair.chosen) if swapped else (pair.chosen, pair.rejected)
@@ -83,24 +119,39 @@ def position_of_chosen(swapped: bool) -> Label:
 
 
 def build_messages(
-    pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeSettings, *, prefill: str | None = None
+    pair: PreferencePair,
+    swapped: bool,
+    shown: Shown,
+    settings: JudgeSettings,
+    *,
+    prefill: str | None = None,
+    reasoned: bool = True,
 ) -> tuple[Message, ...]:
-    """Messages of one judgement: instruction and persona, demonstrations as chat turns, then the pair.
+    """Messages of one judgement: instruction, persona and labelled pairs, demonstrations as chat turns, then the pair.
 
-    `prefill` becomes the start of the model's own answer.
+    `prefill` becomes the start of the model's own answer. Without `reasoned` the verdict is asked for alone, as where
+    `prefill` leaves no room for a reasoning. All before the last user message is the same for all pairs.
     """
     prompt = settings.prompt
-    messages = [Message("system", prompt.render("system", persona=shown.persona))]
+    data = [_choice(one, settings) for one in shown.demonstrations if settings.as_data(one)]
+    system = prompt.render("system", persona=shown.persona, known=shown.known, labelled=data, reasoned=reasoned)
+    messages = [Message("system", system)]
     for demonstration in shown.demonstrations:
-        label = settings.labels[1 if demonstration.swapped else 0]
-        values = pair_values(demonstration.pair, demonstration.swapped)
-        messages.append(Message("user", prompt.render("user", **values)))
-        answer = prompt.render("demonstration", reasoning=demonstration.reasoning, label=label)
-        messages.append(Message("assistant", answer))
+        if not settings.as_data(demonstration):
+            values = _choice(demonstration, settings)
+            messages.append(Message("user", prompt.render("user", **values)))
+            messages.append(Message("assistant", prompt.render("demonstration", **values)))
     messages.append(Message("user", prompt.render("user", **pair_values(pair, swapped))))
     if prefill is not None:
         messages.append(Message("assistant", prefill))
     return tuple(messages)
+
+
+def _choice(demonstration: Demonstration, settings: JudgeSettings) -> dict[str, object]:
+    """What the judge is shown of a demonstration: a pair, the label of the chosen response, and the reasoning."""
+    label = settings.labels[1 if demonstration.swapped else 0]
+    values = pair_values(demonstration.pair, demonstration.swapped)
+    return {**values, "label": label, "reasoning": demonstration.reasoning}
 
 
 def judge_messages(pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeSettings) -> tuple[Message, ...]:
@@ -166,7 +217,7 @@ def verdict_request(build: Build, settings: JudgeSettings) -> Request:
 def _builder(pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeSettings) -> Build:
     def build(*, prefilled: bool) -> tuple[Message, ...]:
         prefill = settings.prompt.render("assistant", reasoning=None) if prefilled else None
-        return build_messages(pair, swapped, shown, settings, prefill=prefill)
+        return build_messages(pair, swapped, shown, settings, prefill=prefill, reasoned=not prefilled)
 
     return build
 
@@ -193,8 +244,15 @@ async def ask_verdict(
     except ModelCallError as error:
         return base.model_copy(update={"outcome": failure_outcome(error)})
     if settings.mode == "text":
-        return text_verdict(base, response)
+        verdict = text_verdict(base, response)
+        stated = verdict.outcome in ("correct", "wrong", "tie")
+        return verdict.model_copy(update={"reasoned": is_reasoned(response)}) if stated else verdict
     return label_verdict(base, response, swapped, settings)
+
+
+def is_cut(response: Response) -> bool:
+    """The answer ends where its token limit was reached, by the names that providers give this."""
+    return response.finish_reason.lower() in ("length", "max_tokens", "model_length")
 
 
 def is_refused(response: Response) -> bool:
@@ -202,12 +260,26 @@ def is_refused(response: Response) -> bool:
     return bool(response.refusal) or response.finish_reason == "content_filter"
 
 
-def text_verdict(base: Verdict, response: Response, read: Callable[[str], Stated] = parse_verdict) -> Verdict:
+def is_reasoned(response: Response) -> bool:
+    """Whether an answer that states a verdict holds anything else: a reasoning, or the provider's separate thinking."""
+    words = re.findall(r"[^\W_]+", f"{response.reasoning} {response.text}".lower())
+    return not _VERDICT_WORDS.issuperset(words)
+
+
+class Read(Protocol):
+    """Finds the position that a text names; `cut` says that the text ends at its token limit."""
+
+    def __call__(self, text: str, /, *, cut: bool) -> Stated:
+        """Position, tie or unparsed."""
+        ...
+
+
+def text_verdict(base: Verdict, response: Response, read: Read = parse_verdict) -> Verdict:
     """Verdict of the order `base.swapped` from a model's words; the response joins the calls of `base`."""
     base = base.model_copy(update={"calls": tuple(sorted({*base.calls, response.key}))})
     if is_refused(response):
         return base.model_copy(update={"outcome": "refused"})
-    stated = read(response.text)
+    stated = read(response.text, cut=is_cut(response))
     if stated in ("tie", "unparsed"):
         return base.model_copy(update={"outcome": stated})
     outcome = "correct" if stated == position_of_chosen(bool(base.swapped)) else "wrong"
@@ -219,12 +291,30 @@ def label_verdict(base: Verdict, response: Response, swapped: bool, settings: Ju
     base = base.model_copy(update={"calls": (response.key,)})
     odds = read_label(response, settings.labels)
     if odds is None:
+        warn_of_alternatives(response)
         return base.model_copy(update={"outcome": "unparsed"})
     toward_chosen = -odds.log_odds_first if swapped else odds.log_odds_first
     said: Label | None = None
     if odds.log_odds_first != 0:
         said = "first" if odds.log_odds_first > 0 else "second"
     return base.model_copy(update={"outcome": _sign_outcome(toward_chosen), "said": said, "log_odds": toward_chosen})
+
+
+def warn_of_alternatives(response: Response) -> None:
+    """Log once in a process that answers list too few alternatives to read a label from."""
+    listed = len(response.logprobs[0].top) if response.logprobs else 0
+    if listed < FEW_ALTERNATIVES:
+        _warn_once(listed)
+
+
+@functools.cache
+def _warn_once(listed: int) -> None:
+    logger.warning(
+        "a label cannot be read: the answer lists %d alternatives where top_logprobs asked for %d, and it is not sure "
+        "which label is the likelier; such verdicts are unparsed. Have the server list more (vLLM: --max-logprobs)",
+        listed,
+        TOP_LOGPROBS,
+    )
 
 
 def _sign_outcome(log_odds: float) -> Outcome:
@@ -234,9 +324,12 @@ def _sign_outcome(log_odds: float) -> Outcome:
 
 
 def combine_orders(straight: Verdict, swapped: Verdict) -> Verdict:
-    """One verdict a pair: the mean log-odds of both orders. An order without odds passes its outcome on."""
+    """One verdict a pair: the mean log-odds of both orders. An order without odds passes its outcome on; where the
+    provider failed one of them the verdict is lost, whatever the other says."""
     calls = tuple(sorted({*straight.calls, *swapped.calls}))
     base = Verdict(pair_id=straight.pair_id, swapped=None, outcome="provider_error", calls=calls)
+    if "provider_error" in (straight.outcome, swapped.outcome):
+        return base
     for verdict in (straight, swapped):
         if verdict.log_odds is None:
             return base.model_copy(update={"outcome": verdict.outcome})

@@ -1,4 +1,7 @@
-"""From a judge's text or log-probabilities to a verdict. Pure functions: they can be repeated without paying."""
+"""From a judge's text or log-probabilities to a verdict. Pure functions: they can be repeated without paying.
+
+What is a model's own, and what it only quotes, is for `own_words`. Where a text leaves a doubt there is no verdict.
+"""
 
 from __future__ import annotations
 
@@ -8,90 +11,48 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from personalrm.llm.types import Response, TokenLogprobs
+from personalrm.own_words import own_lines, plain
+from personalrm.statements import RATING, VERDICT, last_stated
 
 Stated = Literal["first", "second", "tie", "unparsed"]
-
-_TAG = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
-_MARKUP = " \t*_#'\"`().!-"
-_STATED = re.compile(
-    r"(?:my |final )*(?:preference|verdict|answer|choice)[*_ ]*(?:[:=]|is)[*_ \"']*(?:the )?"
-    r"(?P<label>first|second|tie|neither|both)\b(?! *(?:or|and|/)\b)"
-)
-_BARE = re.compile(r"(?:the )?(?P<label>first|second|tie|neither|both)(?: (?:response|answer|one|completion))?")
-_LONGEST_LINE = 300
-"""A line that states a verdict is short; longer ones are prose (and bound what the patterns have to look at)."""
+_STATED: dict[str, Stated] = {"first": "first", "second": "second", "tie": "tie"}
 
 
-def parse_verdict(text: str) -> Stated:
+def parse_verdict(text: str, *, cut: bool = False) -> Stated:
     r"""Position that a judge's text names last.
 
     The last line of the form `Preference: First` counts, outside quotations (`> …`), code fences and closed
-    thinking; failing that a last line that is nothing but a label. Text that never closes its thinking has
-    no verdict. Never raises.
+    thinking; failing that an end that is nothing but a label, a sentence such as `The user prefers the First response`,
+    a JSON object or a fence that holds the verdict. Two labels in one statement, the allowed lines one after the other,
+    hedges and negations are `unparsed`, and so is text that never closes its thinking. Of a text that was `cut` at the
+    token limit the last line alone counts. Never raises.
 
     >>> parse_verdict("It is shorter.\nPreference: Second")
     'second'
     >>> parse_verdict('The answer says:\n> Preference: First\n**Preference:** Second')
     'second'
-    >>> parse_verdict("First is warm, Second is cold.")
-    'unparsed'
-    >>> parse_verdict("")
-    'unparsed'
+    >>> parse_verdict('{"preference": "First"}')
+    'first'
+    >>> parse_verdict("Preference: First, Second"), parse_verdict("First is warm, Second is cold."), parse_verdict("")
+    ('unparsed', 'unparsed', 'unparsed')
     """
-    lines = own_lines(text)
-    if lines is None:
-        return "unparsed"
-    lines = [line.lower() for line in lines]
-    for line in reversed(lines):
-        stated = _STATED.match(line)
-        if stated:
-            return _canonical(stated["label"])
-    bare = _BARE.fullmatch(lines[-1]) if lines else None
-    return _canonical(bare["label"]) if bare else "unparsed"
+    found = last_stated(text, VERDICT, cut=cut)
+    return _STATED.get(found.value, "unparsed") if found else "unparsed"
 
 
-def own_lines(text: str) -> list[str] | None:
-    """Short lines of the model's own words, without markup, thinking, fences and quotations.
+def without_verdict(text: str) -> str:
+    r"""`text` without the verdict that `parse_verdict` reads, and without verdicts on the lines that then end it.
 
-    A line that is too long stands as an empty one, so that it is never taken for the last. None where thinking is
-    never closed.
+    >>> without_verdict("It is shorter. Preference: Second")
+    'It is shorter.'
     """
-    visible = _outside_thinking(text)
-    if visible is None:
-        return None
-    lines: list[str] = []
-    fence = ""
-    for raw in visible.splitlines():
-        line = raw.strip()
-        if fence:
-            fence = "" if line == fence else fence
-        elif line.startswith(("```", "~~~")):
-            fence = line[:3]
-        elif line and not line.startswith(">"):
-            lines.append(" ".join(line.strip(_MARKUP).split()) if len(line) <= _LONGEST_LINE else "")
-    return lines
-
-
-def _outside_thinking(text: str) -> str | None:
-    """`text` without what stands between thinking tags; None if a tag stays open."""
-    parts: list[str] = []
-    depth = position = 0
-    for tag in _TAG.finditer(text):
-        if depth == 0:
-            parts.append(text[position : tag.start()])
-        depth = max(0, depth - 1) if tag[1] else 1
-        position = tag.end()
-    return None if depth else "".join([*parts, text[position:]])
-
-
-def _canonical(label: str) -> Stated:
-    match label:
-        case "first":
-            return "first"
-        case "second":
-            return "second"
-        case _:
-            return "tie"
+    found = last_stated(text, VERDICT)
+    if found and found.value:
+        text = f"{text[: found.start]}{found.kept}{text[found.end :]}"
+    lines = text.strip().splitlines()
+    while lines and parse_verdict(lines[-1]) != "unparsed":
+        lines.pop()
+    return "\n".join(lines).strip()
 
 
 class LabelOdds(NamedTuple):
@@ -106,12 +67,17 @@ class LabelOdds(NamedTuple):
         return self.first - self.second
 
 
+_LEAST_REST = 1e-6
+"""Servers round probabilities: less than this is never known to be left."""
+
+
 def read_label(response: Response, labels: tuple[str, str]) -> LabelOdds | None:
     """Log-probabilities of two labels at the first generated token.
 
     A label's probability is the largest over tokens that equal it without blanks. A label that is not among
-    the alternatives gets the smallest listed one (an upper bound of what it can have: our choice, so that one
-    confident label is not thrown away). None where neither is listed, or the backend gave none.
+    the alternatives gets the most that it can have: the smallest listed probability, or what the listed ones leave of 1
+    (our choice, so that one confident label is not thrown away; the log-odds are then the least that they can be).
+    None where neither is listed, where the one that is listed may be the less likely, or the backend gave none.
     """
     found = read_labels(response, labels)
     return None if found is None else LabelOdds(*found)
@@ -124,6 +90,13 @@ def read_labels(response: Response, labels: Sequence[str]) -> tuple[float, ...] 
     return _labels_at(response.logprobs[0], labels)
 
 
+def label_mass(response: Response, labels: Sequence[str]) -> float:
+    """Probability, from 0 to 1, that is listed for the labels together at the first generated token, in any spelling
+    with blanks."""
+    top = response.logprobs[0].top if response.logprobs else ()
+    return min(1.0, math.fsum(_probability(logprob) for token, logprob in top if token.strip() in labels))
+
+
 def _labels_at(position: TokenLogprobs, labels: Sequence[str]) -> tuple[float, ...] | None:
     found: dict[str, float] = {}
     for token, logprob in position.top:
@@ -132,8 +105,15 @@ def _labels_at(position: TokenLogprobs, labels: Sequence[str]) -> tuple[float, .
             found[label] = max(logprob, found.get(label, -math.inf))
     if not found:
         return None
-    floor = min(logprob for _, logprob in position.top)
-    return tuple(found.get(label, floor) for label in labels)
+    rest = 1.0 - math.fsum(_probability(logprob) for _, logprob in position.top)
+    most = min(*(logprob for _, logprob in position.top), math.log(max(rest, _LEAST_REST)))
+    if len(found) < len(labels) and not most < max(found.values()):
+        return None
+    return tuple(found.get(label, most) for label in labels)
+
+
+def _probability(logprob: float) -> float:
+    return math.exp(min(logprob, 0.0)) if math.isfinite(logprob) else 0.0
 
 
 def whole_sentences(text: str) -> str:
@@ -148,11 +128,10 @@ def whole_sentences(text: str) -> str:
     return text[: ends[-1].end()].strip() if ends else text.strip()
 
 
-_RATING = re.compile(r"(?:my |final |overall )*(?:rating|score)[*_ ]*(?:[:=]|is)[*_ \"']*(?P<number>[1-5])(?![\d.,])")
-_SCALE_NUMBER = re.compile(r"(?P<number>[1-5])(?![\d.,]\d|\d)")
+_SCALE_NUMBER = re.compile(r"\W*(?P<number>[1-5])(?![\d%]|[.,]\d|\W*(?:or|to|and|-)\W*\d)")
 
 
-def parse_rating(text: str, *, prefilled: bool = False) -> int | None:
+def parse_rating(text: str, *, prefilled: bool = False, cut: bool = False) -> int | None:
     r"""Rating from 1 to 5 that a rater's text names last, None where there is none. Never raises.
 
     The last line of the form `Rating: 4` counts, by the rules of `parse_verdict`. With `prefilled` the prompt ended in
@@ -162,21 +141,22 @@ def parse_rating(text: str, *, prefilled: bool = False) -> int | None:
     4
     >>> parse_rating(" 2\nbecause", prefilled=True)
     2
-    >>> parse_rating("Rating: 45"), parse_rating("no idea"), parse_rating("9", prefilled=True)
+    >>> parse_rating("Rating: 45"), parse_rating("Rating: 2 or 3"), parse_rating("9", prefilled=True)
     (None, None, None)
     """
     if prefilled:
-        bare = _SCALE_NUMBER.match(text.strip(_MARKUP + "\n"))
+        bare = _SCALE_NUMBER.match(plain(text[:_PREFILLED_LENGTH]))
         return int(bare["number"]) if bare else None
-    for line in reversed(own_lines(text) or []):
-        stated = _RATING.match(line.lower())
-        if stated:
-            return int(stated["number"])
-    return None
+    found = last_stated(text, RATING, cut=cut)
+    return int(found.value) if found and found.value else None
 
 
+_PREFILLED_LENGTH = 1000
 _SENTENCE_END = re.compile(r"(?:(?<=[.!?…])|(?<=[.!?…][\"')\]]))\s+|(?<=[。！？])|\n+")
-_NUMBERED = re.compile(r"(?P<number>\d{1,3})\W+(?P<words>.*)")
+_NUMBERED = re.compile(
+    r"(?:(?:fact|axis|scale|sentence|statement|item|number|no)\W*)?(?P<number>\d{1,3})(?:\W+)(?P<words>.*)"
+)
+_AFTER_CHOICE = r"(?=\W*$|\s*[.,;:!(\[/|—–-]|\s(?:the|it|this|because|since|as|is|or|and)\b)"
 
 
 def sentences(text: str) -> tuple[str, ...]:
@@ -191,21 +171,33 @@ def sentences(text: str) -> tuple[str, ...]:
 def numbered_choices(text: str, count: int, choices: Sequence[str]) -> tuple[str | None, ...]:
     r"""What a model says of each of `count` numbered things, one a line (`2: high`); None where it says no choice.
 
-    The last line of a number counts; lines are read as `parse_verdict` reads them. Choices are lower case, and none
-    begins another.
+    The last line of a number counts, and says nothing if it names two choices; lines are read as `parse_verdict` reads
+    them. Choices are lower case, and none begins another.
 
     >>> numbered_choices("1: low\n**2. Tone: HIGH** (warm)\n7: low", 3, ("low", "high"))
     ('low', 'high', None)
+    >>> numbered_choices("1: low or high", 1, ("low", "high"))
+    (None,)
     """
-    found: dict[int, str] = {}
-    for line in own_lines(text) or []:
-        numbered = _NUMBERED.match(line.lower())
+    found: dict[int, str | None] = {}
+    for line in own_lines(text):
+        numbered = _NUMBERED.match(plain(line))
         if numbered is None:
             continue
         # What follows the number, or the name of the thing and a colon.
-        for part in (numbered["words"], *numbered["words"].split(":")[1:]):
-            chosen = [c for c in choices if re.match(rf"\W*{re.escape(c)}(?![\w-])", part)]
-            if chosen:
-                found[int(numbered["number"])] = chosen[0]
-                break
+        parts = (numbered["words"], *numbered["words"].split(":")[1:])
+        stated = {_choice(part, choices) for part in parts} - {None}
+        if stated:
+            found[int(numbered["number"])] = None if "" in stated or len(stated) > 1 else stated.pop()
     return tuple(found.get(number) for number in range(1, count + 1))
+
+
+def _choice(words: str, choices: Sequence[str]) -> str | None:
+    """The choice that `words` begin with, an empty text where they name another one, too."""
+    for choice in choices:
+        begun = re.match(rf"\W*{re.escape(choice)}(?![\w-]){_AFTER_CHOICE}", words)
+        if begun:
+            others = "|".join(re.escape(other) for other in choices if other != choice) or r"(?!)"
+            two = rf"(?:\b(?:or|and|not|to|but|then)\b|[,/|&-])\W*(?:{others})(?![\w-])"
+            return "" if re.search(two, words[begun.end() :]) else choice
+    return None

@@ -107,7 +107,7 @@ async def _ask_all(
 ) -> tuple[Verdict, ...]:
     async def once(user: str, *, swapped: bool) -> Verdict:
         def build(*, prefilled: bool) -> tuple[Message, ...]:
-            messages = prompt.messages(**shown(user, swapped=swapped))
+            messages = prompt.messages(**shown(user, swapped=swapped), reasoned=not prefilled)
             return messages if prefilled else messages[:2]
 
         return await ask_verdict(model, user, swapped, build, question.judge)

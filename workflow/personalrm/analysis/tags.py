@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from personalrm.analysis.records import KINDS, TAGS, Axis, Kind, Tag
-from personalrm.judge import PromptStyle, label_request
+from personalrm.judge import PromptStyle, label_request, warn_of_alternatives
 from personalrm.llm.types import Request
 from personalrm.parsing import numbered_choices, read_labels
 from personalrm.persona_json import statements
@@ -78,6 +78,8 @@ async def choose(model: Listener, prompt: Prompt, options: Sequence[Option], **v
         letters = "ABCDEFGH"[: len(shown)]
         response = await model.ask(label_request(prompt.messages(options=shown, **values)))
         odds = read_labels(response, letters) if response else None
+        if response and odds is None:
+            warn_of_alternatives(response)
         return None if odds is None else dict(zip(shown, odds, strict=True))
 
     straight, turned = await asyncio.gather(order(options), order(options[::-1]))
