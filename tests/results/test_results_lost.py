@@ -26,7 +26,7 @@ from personalrm.results.outcomes_table import outcomes_blocks, outcomes_notes, o
 from personalrm.results.pooling import pooled
 from personalrm.results.position_bias_table import position_bias_table
 from personalrm.results.power_table import power_table
-from personalrm.results.scaling_table import scaling_table
+from personalrm.results.scaling_table import Labelled, scaling_table
 from personalrm.results.scores import collect_calls, collect_verdicts
 from personalrm.results.statistics import independent_interval, paired_cluster_difference, share_interval
 from personalrm.results.transfer_table import transfer_table
@@ -152,7 +152,7 @@ def test_a_perfect_method_with_lost_calls_stays_at_100_in_every_table(tmp_path: 
     for table in (families_table(verdicts, **options), transfer_table(verdicts, **options)):  # type: ignore[arg-type]
         assert (table["accuracy"].dropna() == 100).all()
         assert (table["difference"].dropna() == 0).all()
-    scaling = scaling_table(verdicts, {("d", f"u{n}"): 5 for n in range(3)}, **options)  # type: ignore[arg-type]
+    scaling = scaling_table(verdicts, {("d", f"u{n}"): Labelled(5) for n in range(3)}, **options)  # type: ignore[arg-type]
     assert (scaling["accuracy"] == 100).all()
     assert (scaling["slope"].dropna() == 0).all()
     power = power_table(verdicts, [], datasets=["d"], answers_to={})

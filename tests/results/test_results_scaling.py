@@ -19,7 +19,8 @@ from personalrm.results.main_table import main_table
 from personalrm.results.scaling_figure import scaling_caption, scaling_figure
 from personalrm.results.scaling_table import (
     SCALING_COLUMNS,
-    read_context_pairs,
+    Labelled,
+    read_labelled_pairs,
     read_scaling_table,
     scaling_blocks,
     scaling_notes,
@@ -30,8 +31,12 @@ from personalrm.results.scores import collect_calls, collect_verdicts, write_fra
 CONTEXT = {(dataset, user): 8 for dataset in ("d", "e") for user in ("u", "v", "w", "x")}
 
 
+def labelled(context: dict[tuple[str, str], int], validation: int = 0) -> dict[tuple[str, str], Labelled]:
+    return {user: Labelled(pairs, validation) for user, pairs in context.items()}
+
+
 def table_of(frame: pd.DataFrame, context: dict[tuple[str, str], int] | None = None) -> pd.DataFrame:
-    return scaling_table(frame, context or CONTEXT, seed=3, n_resamples=199)
+    return scaling_table(frame, labelled(context or CONTEXT), seed=3, n_resamples=199)
 
 
 def right(count: int, of: int = 10) -> str:
@@ -44,8 +49,11 @@ def test_a_linear_scaling_gives_its_slope(tmp_path: Path) -> None:
     assert list(table["accuracy"]) == [40, 50, 80]
     assert list(table["context_pairs"]) == [1, 2, 5]
     assert any("all validation pairs choose the winner" in note for note in scaling_notes(table))
-    # All users agree, so that every resample has the same slope: 10 points a pair.
-    assert table[["slope", "slope_low", "slope_high"]].drop_duplicates().to_numpy().tolist() == [[10, 10, 10]]
+    # All users agree, so that every resample has the same slope, 10 points a pair; 30 pairs leave some open.
+    (slope,) = table[["slope", "slope_low", "slope_high"]].drop_duplicates().to_numpy().tolist()
+    assert slope[0] == 10
+    assert 6 < slope[1] < 9
+    assert 11 < slope[2] < 14
     assert set(table["slope_users"]) == {2}
 
 
@@ -74,14 +82,73 @@ def test_draws_of_a_pair_share_its_weight(tmp_path: Path) -> None:
     assert table["slope_low"].isna().all()  # one user
 
 
-def test_all_stands_at_the_mean_number_of_context_pairs(tmp_path: Path) -> None:
+def test_k_and_all_stand_at_the_mean_number_of_context_pairs(tmp_path: Path) -> None:
     frame = frame_of(tmp_path, [(learned(k=k), {"u": "10", "v": "11", "w": "" if k == 0 else "1"}) for k in (3, 0)])
     table = table_of(frame, {("d", "u"): 2, ("d", "v"): 9, ("d", "w"): 100})
     assert list(table["k"]) == ["3", "all"]
-    assert list(table["context_pairs"]) == [3, 5.5]
+    # u has 2 of the 3; w, with 100, has no verdict on all.
+    assert list(table["context_pairs"]) == [round(8 / 3, 4), 5.5]
     assert list(table["users_below_k"]) == [1, 0]
     with pytest.raises(DataError, match=r"user 'v' and 1 more have verdicts"):
         table_of(frame, {("d", "u"): 2})
+
+
+PAPER_K = (1, 2, 5, 10, 20, 30, 0)
+OWN_PAIRS = (1, 2, 3, 3, 4, 4, 4, 5, 6, 8, 12, 31)
+"""Median 4."""
+
+
+def grown(points: float, tests: int = 125) -> pd.DataFrame:
+    """Users without noise: 40 % without a pair, and so many points more with each pair that they have."""
+    cells = []
+    for k in PAPER_K:
+        had = {f"u{n:02d}": min(k or own, own) for n, own in enumerate(OWN_PAIRS)}
+        said = {user: right(round(tests * (40 + points * pairs) / 100), tests) for user, pairs in had.items()}
+        cells.append((learned(k=k), said))
+    return cells
+
+
+OWN: dict[tuple[str, str], int] = {("d", f"u{n:02d}"): own for n, own in enumerate(OWN_PAIRS)}
+
+
+def test_users_who_gain_08_points_a_pair_have_that_slope_with_the_papers_k(tmp_path: Path) -> None:
+    table = table_of(frame_of(tmp_path, grown(0.8)), OWN)
+    assert table["slope"].iloc[0] == pytest.approx(0.8, abs=1e-3)
+    assert table["slope_low"].iloc[0] < 0.8 < table["slope_high"].iloc[0]
+    # k = 30 is 6.83 pairs: only one user has so many.
+    assert list(table["context_pairs"]) == [1, 1.9167, 3.6667, 4.75, 6.0, 6.8333, 6.9167]
+
+
+def test_the_slope_is_that_of_the_users_own_pairs_where_they_have_unequal_numbers_of_judgments(tmp_path: Path) -> None:
+    cells = [
+        (cell, {user: text * (1 + 2 * (OWN["d", user] > 4)) for user, text in said.items()})
+        for cell, said in grown(0.8)
+    ]
+    table = table_of(frame_of(tmp_path, cells), OWN)
+    assert table["slope"].iloc[0] == pytest.approx(0.8, abs=1e-3)
+
+
+def test_labels_used_count_validation_pairs_for_methods_that_search(tmp_path: Path) -> None:
+    said = {"u": "10", "v": "11"}
+    frame = frame_of(tmp_path, [(learned(method, k=2), said) for method in ("memory", "demos", "persona", "both")])
+    context = {("d", "u"): 1, ("d", "v"): 9}
+    table = scaling_table(frame, labelled(context, validation=3), seed=3, n_resamples=9)
+    used = dict(zip(table["method"], table["labels_used"], strict=True))
+    assert used == {"memory": 1.5, "demos": 4.5, "persona": 4.5, "both": 4.5}
+    shown = scaling_blocks(table)[0].texts
+    assert list(shown["Labels used"]) == ["1.5", "4.5", "4.5", "4.5"]
+    assert any("validation pairs" in note for note in scaling_notes(table))
+
+
+def test_the_first_k_says_what_it_stands_for_where_users_have_fewer(tmp_path: Path) -> None:
+    users = [f"u{n:02d}" for n in range(12)]
+    cells = [(default(), dict.fromkeys(users, "0000")), (learned(k=1), dict.fromkeys(users, "0000"))]
+    cells.append((learned(k=30), dict.fromkeys(users, "1111")))
+    table = table_of(frame_of(tmp_path, cells), {("d", user): 3 + n % 2 for n, user in enumerate(users)})
+    assert set(table["smallest_k"]) == {"30"}
+    assert set(table["smallest_k_pairs"]) == {3.5}
+    assert set(scaling_blocks(table)[1].texts["Smallest k above Default"]) == {"30 (3.5 pairs)"}
+    assert any("30 (3.5 pairs)" in text for text in texts_of(scaling_figure(table)))
 
 
 def test_the_smallest_k_is_the_first_whose_interval_lies_above_default(tmp_path: Path) -> None:
@@ -164,8 +231,12 @@ def frame(folder: Path) -> pd.DataFrame:
     return collect_verdicts(sorted(folder.glob("*.jsonl")))
 
 
-def context_of(frame: pd.DataFrame) -> dict[tuple[str, str], int]:
-    return {(d, u): 3 + 4 * i for d in ("d", "e") for i, u in enumerate(sorted(map(str, frame["user_id"].unique())))}
+def context_of(frame: pd.DataFrame) -> dict[tuple[str, str], Labelled]:
+    return {
+        (d, u): Labelled(3 + 4 * i)
+        for d in ("d", "e")
+        for i, u in enumerate(sorted(map(str, frame["user_id"].unique())))
+    }
 
 
 @settings(max_examples=8, deadline=None)
@@ -185,7 +256,9 @@ def test_the_interval_of_the_slope_holds_what_users_differ_by(
     row = table_of(frame, {("d", f"u{user}"): 8 for user in range(4)}).iloc[0]
     slopes = [100 * (row_counts[2] - row_counts[0]) / 4 / 2 for row_counts in counts]
     assert row["slope"] == pytest.approx(np.mean(slopes), abs=1e-3)
-    assert min(slopes) - 1e-3 <= row["slope_low"] <= row["slope_high"] <= max(slopes) + 1e-3
+    assert row["slope_low"] < row["slope"] < row["slope_high"]
+    # Points a pair: three quarters of the largest slope are left open by 16 pairs of 4 users at most.
+    assert row["slope_high"] - row["slope_low"] <= 100
 
 
 def test_accuracies_are_those_of_the_main_table(folder: Path, frame: pd.DataFrame) -> None:
@@ -226,7 +299,7 @@ def user_file(path: Path) -> None:
 
 def test_the_scripts_give_equal_bytes(tmp_path: Path, frame: pd.DataFrame) -> None:
     user_file(tmp_path / "users.jsonl")
-    assert read_context_pairs([tmp_path / "users.jsonl"])["e", "u3"] == 5
+    assert read_labelled_pairs([tmp_path / "users.jsonl"])["e", "u3"] == (5, 0)
     write_frame(frame, tmp_path / "verdicts.parquet")
     inputs: dict[str, object] = {
         "verdicts": str(tmp_path / "verdicts.parquet"),
@@ -243,7 +316,7 @@ def test_the_scripts_give_equal_bytes(tmp_path: Path, frame: pd.DataFrame) -> No
     for name in made:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
     # Read again, the table is the one that was made.
-    context = read_context_pairs([tmp_path / "users.jsonl"])
+    context = read_labelled_pairs([tmp_path / "users.jsonl"])
     table = scaling_table(frame, context, seed=1, n_resamples=50)
     pd.testing.assert_frame_equal(read_scaling_table(tmp_path / "one" / "scaling.csv"), table)
     assert set(table.loc[table["k"] == "all", "context_pairs"]) == {3.5}

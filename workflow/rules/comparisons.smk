@@ -1,6 +1,6 @@
 """Comparisons: each method against Default, accuracy against context pairs, profiles of one model shown to another.
 
-INPUTS   data/verdicts.parquet; for scaling also data/<dataset>/shards/<shard>.jsonl (numbers of context pairs)
+INPUTS   data/verdicts.parquet; for scaling also data/<dataset>/shards/<shard>.jsonl (numbers of labelled pairs)
 OUTPUTS  tables/{differences,scaling,transfer}.{csv,md,tex,html},
          figures/{scaling,transfer}.{pdf,svg,png,txt} (txt: the caption); transfer where the config has it
 """

@@ -3,7 +3,7 @@
 | snakemake field      | content                                                                        |
 |----------------------|--------------------------------------------------------------------------------|
 | input.verdicts       | verdicts.parquet of `collect_scores`                                           |
-| input.users          | files of users (JSON lines of `UserData`): numbers of their context pairs      |
+| input.users          | files of users (JSON lines of `UserData`): numbers of their labelled pairs     |
 | params.seed          | seed of the bootstrap over users                                               |
 | params.n_resamples   | number of its resamples                                                        |
 | params.model_order   | models in the order of listing (optional)                                      |
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from personalrm.results.scaling_table import (
     SCALING_CAPTION,
-    read_context_pairs,
+    read_labelled_pairs,
     scaling_blocks,
     scaling_notes,
     scaling_table,
@@ -32,7 +32,7 @@ def main(snakemake: "Snakemake") -> None:
     """Compute the table and write its four formats."""
     table = scaling_table(
         read_frame(Path(snakemake.input.verdicts)),
-        read_context_pairs(Path(path) for path in snakemake.input.users),
+        read_labelled_pairs(Path(path) for path in snakemake.input.users),
         seed=int(snakemake.params.seed),
         n_resamples=int(snakemake.params.n_resamples),
         model_order=list(snakemake.params.get("model_order", [])),

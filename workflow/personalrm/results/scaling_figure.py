@@ -22,14 +22,13 @@ from personalrm.results.labels import (
     ALL,
     NOT_APPLICABLE,
     NOT_RUN,
-    UNUSED,
     VERDICT_LABELS,
     method_label,
     method_rank,
 )
 from personalrm.results.main_figure_layout import CHANCE, DARK_FIRST, MARKERS, Color
 from personalrm.results.marks import FLAG_NAMES, mark, mark_notes, marked
-from personalrm.results.scaling_table import shown_slope
+from personalrm.results.scaling_table import shown_slope, shown_smallest_k
 from personalrm.results.table_formats import EMPTY, table_rows
 
 if TYPE_CHECKING:
@@ -175,8 +174,10 @@ def _panel(
 
 
 def _ticks(axes: Axes, rows: Sequence[Row]) -> None:
-    """A tick at each k; "all" on a second line, with the mean number of pairs, so that it cannot hide a number."""
-    numbers = sorted({_number(row, "context_pairs") for row in rows if row["k"] != ALL})
+    """A tick at the context pairs of each k; "all" on a second line, so that it cannot hide a number."""
+    numbers = sorted(
+        {value for row in rows if row["k"] != ALL and not math.isnan(value := _number(row, "context_pairs"))}
+    )
     everything = [value for row in rows if row["k"] == ALL and not math.isnan(value := _number(row, "context_pairs"))]
     places = numbers + ([sum(everything) / len(everything)] if everything else [])
     low, high = min(places, default=0.0), max(places, default=1.0)
@@ -187,7 +188,7 @@ def _ticks(axes: Axes, rows: Sequence[Row]) -> None:
     last = -math.inf
     for number in numbers:
         shown = number - last >= step
-        labels.append(f"{number:g}" if shown else "")
+        labels.append(f"{number:.3g}" if shown else "")
         last = number if shown else last
     labels += [f"\nall ({places[-1]:.1f})"] if everything else []
     axes.set_xticks(places, labels)
@@ -242,8 +243,7 @@ def _legend(axes: Axes, line: int, base: str, rows: Sequence[Row], look: Look) -
     slope = shown_slope(rows[0]).replace("-", "−")
     if slope == EMPTY:
         slope = "no slope (one k)" if len(rows) == 1 else "no slope"
-    smallest = str(rows[0]["smallest_k"])
-    parts = [EMPTY if smallest == UNUSED else smallest]
+    parts = [shown_smallest_k(rows[0])]
     missing = [str(row["k"]) for row in rows if math.isnan(_number(row, "accuracy"))]
     parts += [f"no result: {', '.join(missing)}"] if missing else []
     sign = mark({name: any(row[name] for row in rows) for name in FLAG_NAMES})
@@ -282,8 +282,8 @@ def scaling_caption(table: pd.DataFrame) -> str:
     left_out = [_head(panel[:3], panel[3], [other[:3] for other in panels]) for panel in inapplicable(panels)]
     return (
         "Accuracy of judges with their own profiles against the number of the user's context pairs that the profile "
-        'was made from. "all" stands at the mean number of context pairs of the users. Bands: 95 % intervals from a '
-        "bootstrap that resamples users. Dashed: the unpersonalised judge, with its band. "
+        'was made from. A k, and "all", stand at the mean number of context pairs of the users, who have k or all of '
+        "theirs. Bands: 95 % intervals with users as clusters. Dashed: the unpersonalised judge, with its band. "
         + "".join(sizes)
         + "Points per pair: slope of accuracy by weighted least squares, users resampled. First k above Default: the "
         "smallest k whose interval of the paired difference to Default lies above 0."

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from personalrm.errors import DataError
+from personalrm.methods import METHODS
 from personalrm.records import UserData, read_records
-from personalrm.results.comparison_sheets import JUDGE, PROFILE, Cell, K, Key, Sheet, sheets_of
+from personalrm.results.comparison_sheets import JUDGE, METHOD, PROFILE, Cell, Floats, K, Key, Sheet, sheets_of
 from personalrm.results.comparison_text import bounds, dataset_note, headings_of, probability, shown_names
-from personalrm.results.comparisons import NUMBERS, Value, accuracy_of, compare, default_of, key_order, read_table
+from personalrm.results.comparisons import (
+    NUMBERS,
+    Value,
+    accuracy_of,
+    compare,
+    default_of,
+    key_order,
+    method_parts,
+    read_table,
+)
 from personalrm.results.labels import ALL, NOT_APPLICABLE, OK, UNUSED, k_rank
 from personalrm.results.main_table_text import exempt_note, labels_note
 from personalrm.results.marks import FLAG_NAMES, Flags, mark_notes, marked, prefixed
@@ -23,12 +33,21 @@ from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 if TYPE_CHECKING:
     import pandas as pd
 
-ContextPairs = Mapping[tuple[str, str], int]
-"""(data set, user) to the number of the user's context pairs."""
+
+class Labelled(NamedTuple):
+    """Numbers of a user's labelled pairs: those to learn from, and those that choose between candidates."""
+
+    context: int
+    validation: int = 0
+
+
+LabelledPairs = Mapping[tuple[str, str], Labelled]
+"""By data set and user."""
 
 SCALING_CAPTION = "Accuracy against the number of context pairs"
 POINT_COLUMNS: tuple[str, ...] = (
     "context_pairs",
+    "labels_used",
     "n_users",
     "users_below_k",
     "n_judgments",
@@ -48,6 +67,7 @@ SCALING_COLUMNS: tuple[str, ...] = (
     *DIFFERENCE_COLUMNS,
     *SLOPE_COLUMNS,
     "smallest_k",
+    "smallest_k_pairs",
     *FLAGS,
 )
 SCALING_NAMES: tuple[str, ...] = (*ROW_KEY, "status", "smallest_k")
@@ -68,15 +88,18 @@ REPORTED_NOTE = (
 )
 
 
-def read_context_pairs(paths: Iterable[Path]) -> dict[tuple[str, str], int]:
-    """Number of context pairs of each user, from files of `UserData`; one user in memory at a time."""
+def read_labelled_pairs(paths: Iterable[Path]) -> dict[tuple[str, str], Labelled]:
+    """Numbers of labelled pairs of each user, from files of `UserData`; one user in memory at a time."""
     users = (user for path in paths for user in read_records(path, UserData))
-    return {(user.dataset, user.user_id): len(user.part("context")) for user in users}
+    return {
+        (user.dataset, user.user_id): Labelled(len(user.part("context")), len(user.part("validation")))
+        for user in users
+    }
 
 
 def scaling_table(
     verdicts: pd.DataFrame,
-    context_pairs: ContextPairs,
+    labelled: LabelledPairs,
     *,
     seed: int,
     n_resamples: int,
@@ -84,31 +107,34 @@ def scaling_table(
 ) -> pd.DataFrame:
     """One row for each k of each learned method that a model judges with its own profiles; `SCALING_COLUMNS`.
 
-    - context_pairs: k itself, or for "all" the mean number of context pairs of the users who have a verdict.
+    - context_pairs: mean over the users who have a verdict of the pairs that their profiles were made from: k, or all
+      of theirs where they have fewer. The accuracies of a k stand here, in the figure and for the slope.
+    - labels_used: the same, with the validation pairs for methods that choose a winner by them.
     - users_below_k: users with fewer context pairs than k, who have all of theirs.
     - accuracy, default_accuracy with bounds: percent, as in the main table.
     - status, difference .. p_value: to `default` on the same judgments (`comparisons.compare`).
     - outage .., default_outage ..: what spoils the accuracy at that k, or of `default` (`marks.Flags`).
     - slope and its bounds: points per pair, see `slope_of`; the same in all rows of a method, as is smallest_k.
     - smallest_k: smallest k whose interval of the difference lies above 0, "none" where there is no such k, "-"
-      where no difference has an interval. It looks at every k without adjustment.
+      where no difference has an interval. It looks at every k without adjustment. smallest_k_pairs: `context_pairs`
+      of that k.
 
     Args:
         verdicts: frame of `collect_verdicts`.
-        context_pairs: number of context pairs of each user (`read_context_pairs`).
+        labelled: numbers of labelled pairs of each user (`read_labelled_pairs`).
         seed: seed of the bootstrap; each row derives its own.
         n_resamples: its resamples.
         model_order: model ids in the order of listing; others come last, by name.
 
     Raises:
-        DataError: if a judged user is not in `context_pairs`.
+        DataError: if a judged user is not in `labelled`.
     """
     import pandas as pd
 
     rows: list[dict[str, Value]] = []
     for sheet in sheets_of(verdicts).values():
         for keys in _series(sheet, model_order):
-            rows += _series_rows(sheet, keys, context_pairs, seed, n_resamples)
+            rows += _series_rows(sheet, keys, labelled, seed, n_resamples)
     kinds = dict.fromkeys(SCALING_COLUMNS, "float64") | dict.fromkeys(SCALING_NAMES, "str")
     table = pd.DataFrame(rows, columns=list(SCALING_COLUMNS))
     return table.astype(kinds | dict.fromkeys(WHOLE_NUMBERS, "Int64") | dict.fromkeys(FLAGS, "bool"))
@@ -126,7 +152,7 @@ def _series(sheet: Sheet, model_order: Sequence[str]) -> list[list[Key]]:
 
 
 def _series_rows(
-    sheet: Sheet, keys: Sequence[Key], context_pairs: ContextPairs, seed: int, n_resamples: int
+    sheet: Sheet, keys: Sequence[Key], labelled: LabelledPairs, seed: int, n_resamples: int
 ) -> list[dict[str, Value]]:
     """The rows of one method."""
     default = sheet.cells.get(default_of(keys[0]))
@@ -137,44 +163,57 @@ def _series_rows(
     for key in keys:
         cell = sheet.cells[key]
         row: dict[str, Value] = dict(zip(ROW_KEY, key, strict=True))
-        row |= _point(sheet, cell, context_pairs)
+        row |= _point(sheet, cell, labelled)
         row |= zip(POINT_COLUMNS[-3:], accuracy_of(sheet, cell, seed=seed, n_resamples=n_resamples), strict=True)
         row |= zip(DEFAULT_COLUMNS, reference, strict=True)
         found = compare(sheet, key, default_of(key), seed=seed, n_resamples=n_resamples)
         row |= cell.flags().columns() | (default.flags() if default else Flags()).columns("default_")
         rows.append(row | {name: found[name] for name in DIFFERENCE_COLUMNS})
-    at = [float(str(row["context_pairs"])) for row in rows]
+    at = [_context_pairs(sheet, key[K], labelled) for key in keys]
     slope = slope_of(sheet, [sheet.cells[key] for key in keys], at, seed=seed, n_resamples=n_resamples)
-    shared: dict[str, Value] = {**dict(zip(SLOPE_COLUMNS, slope, strict=True)), "smallest_k": _smallest_k(rows)}
+    smallest, pairs = _smallest_k(rows)
+    shared: dict[str, Value] = dict(zip(SLOPE_COLUMNS, slope, strict=True))
+    shared |= {"smallest_k": smallest, "smallest_k_pairs": pairs}
     return [row | shared for row in rows]
 
 
-def _point(sheet: Sheet, cell: Cell, context_pairs: ContextPairs) -> dict[str, Value]:
+def _context_pairs(sheet: Sheet, k: str, labelled: LabelledPairs) -> Floats:
+    """Context pairs that a profile of each user of the sheet is made from at this k; 0 for users that are not known."""
+    own = [labelled.get((sheet.dataset, user), Labelled(0)).context for user in sheet.users]
+    return np.minimum(own, np.inf if k == ALL else float(k)).astype(np.float64)
+
+
+def _point(sheet: Sheet, cell: Cell, labelled: LabelledPairs) -> dict[str, Value]:
     """Where a cell stands on the axis of context pairs, and its counts."""
     judged = np.unique(sheet.user_of[(cell.right >= 0).any(axis=0)])
     users = [sheet.users[int(user)] for user in judged]
-    lost = [user for user in users if (sheet.dataset, user) not in context_pairs]
+    lost = [user for user in users if (sheet.dataset, user) not in labelled]
     if lost:
         raise DataError(
             f"data set {sheet.dataset!r}: user {lost[0]!r} and {len(lost) - 1} more have verdicts but are not in the "
             "files of users. Remove verdicts of an older configuration and run again."
         )
-    sizes = [context_pairs[sheet.dataset, user] for user in users]
-    mean = round(float(np.mean(sizes)), CONTEXT_DIGITS) if sizes else np.nan
+    own = [labelled[sheet.dataset, user] for user in users]
     k = cell.key[K]
+    read = _context_pairs(sheet, k, labelled)[judged]
+    searches = "search" in METHODS[method_parts(cell.key[METHOD])[0]].stages
+    labels = read + [pairs.validation if searches else 0 for pairs in own]
+    mean, labels_mean = (round(float(np.mean(n)), CONTEXT_DIGITS) if users else np.nan for n in (read, labels))
     return {
-        "context_pairs": mean if k == ALL else float(k),
-        "users_below_k": 0 if k == ALL else sum(size < int(k) for size in sizes),
+        "context_pairs": mean,
+        "labels_used": labels_mean,
+        "users_below_k": 0 if k == ALL else sum(pairs.context < int(k) for pairs in own),
         "n_users": len(users),
         "n_judgments": cell.n_judgments,
         "n_draws": len(cell.draws),
     }
 
 
-def _smallest_k(rows: Sequence[Mapping[str, Value]]) -> str:
+def _smallest_k(rows: Sequence[Mapping[str, Value]]) -> tuple[str, float]:
+    """First k whose interval lies above 0, and the context pairs that it stands for."""
     tested = [row for row in rows if row["status"] == OK and not np.isnan(float(str(row["ci_low"])))]
-    above = [str(row["k"]) for row in tested if float(str(row["ci_low"])) > 0]
-    return above[0] if above else NO_K if tested else UNUSED
+    above = [(str(row["k"]), float(str(row["context_pairs"]))) for row in tested if float(str(row["ci_low"])) > 0]
+    return above[0] if above else (NO_K if tested else UNUSED, np.nan)
 
 
 def read_scaling_table(path: Path) -> pd.DataFrame:
@@ -196,10 +235,10 @@ def scaling_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
         difference = bounds(row, "difference", "ci_low", "ci_high", signed=True)
         difference = difference if row["status"] == OK else str(row["status"])
         accuracy = bounds(row, "accuracy", "accuracy_low", "accuracy_high", signed=False)
-        pairs = plain(row["context_pairs"])
         points.append(
             names
-            | {"Context pairs": pairs if pairs == EMPTY else f"{float(pairs):.4g}", "Users": plain(row["n_users"])}
+            | {"Context pairs": _mean_pairs(row["context_pairs"]), "Labels used": _mean_pairs(row["labels_used"])}
+            | {"Users": plain(row["n_users"])}
             | {"Below k": plain(row["users_below_k"]), "Judgments": plain(row["n_judgments"])}
             | {"Draws": plain(row["n_draws"])}
             | {"Accuracy % [95 % CI]": NOT_APPLICABLE if nothing else marked(accuracy, row)}
@@ -215,7 +254,7 @@ def scaling_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
             | dict.fromkeys(("Users", "Users left out"), EMPTY)
             | dict(zip(("Users", "Users left out"), (plain(row[name]) for name in users), strict=False))
             | {"Points per pair [95 % CI]": NOT_APPLICABLE if nothing else marked(slope, spoilt[_method(row)])}
-            | {"Smallest k above Default": EMPTY if row["smallest_k"] == UNUSED else str(row["smallest_k"])}
+            | {"Smallest k above Default": shown_smallest_k(row)}
         )
         if shown not in slopes:
             slopes.append(shown)
@@ -223,6 +262,20 @@ def scaling_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
     first = pd.DataFrame(points, columns=None if points else heads)
     second = pd.DataFrame(slopes, columns=None if slopes else heads[:-1])
     return Block("Accuracy", first, len(columns)), Block("Slope", second, len(columns) - 1)
+
+
+def _mean_pairs(value: object) -> str:
+    pairs = plain(value)
+    return pairs if pairs == EMPTY else f"{float(pairs):.4g}"
+
+
+def shown_smallest_k(row: Mapping[str, object]) -> str:
+    """Smallest k above Default, with the context pairs that it stands for where users have fewer than k."""
+    k = str(row["smallest_k"])
+    if k in (UNUSED, NO_K):
+        return EMPTY if k == UNUSED else k
+    pairs = _mean_pairs(row["smallest_k_pairs"])
+    return k if pairs == k else f"{k} ({pairs} pairs)"
 
 
 def _method(row: Mapping[str, object]) -> tuple[str, ...]:
@@ -241,12 +294,15 @@ def scaling_notes(table: pd.DataFrame) -> list[str]:
     notes = [
         *dataset_note(table),
         *labels_note(table["method"]),
-        "Context pairs: k, or for all the mean number of context pairs of the users. Judges with their own profiles.",
-        "In brackets: 95 % intervals from a bootstrap that resamples users. Difference: to Default of the same judge "
-        "on the same judgments, in points.",
-        "Points per pair: slope of accuracy over context pairs by weighted least squares, weights the judgments, on "
-        "the judgments that every k has; users are resampled with all their k. This is our choice beside a model with "
-        "a random effect of the user: it assumes no distribution of users. No slope is shown for a single k.",
+        "Context pairs: mean over the users of the pairs that their profiles were made from, k or all that they have. "
+        "Labels used: the same with the validation pairs for methods that choose a winner by them. Judges with their "
+        "own profiles.",
+        "In brackets: 95 % intervals with users as clusters, never narrower than what so few judgments leave open. "
+        "Difference: to Default of the same judge on the same judgments, in points.",
+        "Points per pair: slope of accuracy over context pairs (of the same judgments) by weighted least squares, "
+        "weights the judgments, on the judgments that every k has; users are resampled with all their k. This is our "
+        "choice beside a model with a random effect of the user: it assumes no distribution of users. No slope "
+        "is shown for a single k.",
         "Smallest k above Default: the first whose interval of the difference lies above 0 (each k is looked at, "
         "without adjustment); none: no such k.",
         REPORTED_NOTE,
