@@ -52,8 +52,8 @@ def test_a_linear_scaling_gives_its_slope(tmp_path: Path) -> None:
     # All users agree, so that every resample has the same slope, 10 points a pair; 30 pairs leave some open.
     (slope,) = table[["slope", "slope_low", "slope_high"]].drop_duplicates().to_numpy().tolist()
     assert slope[0] == 10
-    assert 6 < slope[1] < 9
-    assert 11 < slope[2] < 14
+    assert 3 < slope[1] < 4
+    assert 11 < slope[2] < 17
     assert set(table["slope_users"]) == {2}
 
 
@@ -116,7 +116,7 @@ def test_users_who_gain_08_points_a_pair_have_that_slope_with_the_papers_k(tmp_p
     assert table["slope"].iloc[0] == pytest.approx(0.8, abs=1e-3)
     assert table["slope_low"].iloc[0] < 0.8 < table["slope_high"].iloc[0]
     # k = 30 is 6.83 pairs: only one user has so many.
-    assert list(table["context_pairs"]) == [1, 1.9167, 3.6667, 4.75, 6.0, 6.8333, 6.9167]
+    assert list(table["context_pairs"]) == [1, 1.9167, 3.8333, 5, 6, 6.8333, 6.9167]
 
 
 def test_the_slope_is_that_of_the_users_own_pairs_where_they_have_unequal_numbers_of_judgments(tmp_path: Path) -> None:
@@ -351,7 +351,7 @@ def test_what_applies_to_nobody_says_so_and_its_panel_is_left_out(tmp_path: Path
     points, slopes = (block.texts for block in scaling_blocks(table))
     shown = points[points["Method"] == "Criteria judge (opt-in)"]
     assert list(shown["Accuracy % [95 % CI]"]) == ["not applicable"] * 2
-    assert list(shown["Context pairs"]) == ["1", "–"]
+    assert list(shown["Context pairs"]) == ["–", "–"]
     assert list(slopes["Points per pair [95 % CI]"]).count("not applicable") == 2
     assert any(note.startswith("not applicable: ") for note in scaling_notes(table))
     figure = scaling_figure(table)
