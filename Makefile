@@ -7,7 +7,7 @@ CORES ?= 2
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt 2>/dev/null | cksum | cut -d' ' -f1)
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: help install quickstart showcase test test-full test-cluster lint clean
+.PHONY: help install quickstart docs-quickstart showcase test test-full test-cluster lint clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' Makefile | column -t -s'  '
@@ -24,6 +24,9 @@ quickstart: install  ## the whole job on bundled data with real embedded models
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m qwen2.5-coder-0.5b
 	$(SNAKEMAKE) --configfile config/quickstart.yaml
 	@$(BIN)/python -m personalrm summary results/quickstart
+
+docs-quickstart: quickstart  ## the quickstart's results as docs/quickstart has them
+	$(BIN)/python -m personalrm publish config/quickstart.yaml docs/quickstart main
 
 showcase: install  ## all bundled users, all methods, the 1.5B model (up to three hours on two cores)
 	$(BIN)/python -m personalrm models fetch --no-hub qwen2.5-coder-1.5b

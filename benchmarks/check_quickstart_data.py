@@ -25,7 +25,7 @@ KEYS = {"user_id", "conversation_id", "timestamp", "context", "chosen", "rejecte
 TASTE_KEYS = {"axis", "taste", "facts", "opposite"}
 USERS, PAIRS = 8, 14
 BOUNDS = {"oracle": (0.85, 1.0), "default": (0.40, 0.60)}
-SYSTEM = "You predict which of two responses a particular user prefers."
+SYSTEM = "You predict which of two responses {} user prefers."
 QUESTION = "Conversation:\n{}\n\nResponse A:\n{}\n\nResponse B:\n{}\n\nWhich response does the user prefer?"
 PREFILL = "The user prefers Response"
 
@@ -169,7 +169,7 @@ def check_classifiers(rows: list[Row], tastes: dict[str, Row]) -> list[str]:
 def ask(url: str, taste: str, row: Row, first: str, second: str) -> tuple[float, int]:
     """Log-probability of "A" minus that of "B", and the number of prompt tokens."""
     talk = "\n".join(f"[{turn['role']}]: {turn['content']}" for turn in row["context"])
-    system = f"{SYSTEM}\n\nAbout this user: {taste}" if taste else SYSTEM
+    system = f"{SYSTEM.format('a particular')}\n\nAbout this user: {taste}" if taste else SYSTEM.format("the")
     turns = {"system": system, "user": QUESTION.format(talk, first, second), "assistant": PREFILL}
     messages = [{"role": role, "content": content} for role, content in turns.items()]
     body = {"messages": messages, "max_tokens": 1, "temperature": 0, "logprobs": True, "top_logprobs": 20}

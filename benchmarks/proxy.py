@@ -27,7 +27,10 @@ class Call:
 
 
 class CountingProxy:
-    """Passes `POST /v1/chat/completions` on to the server at `upstream` (its base URL, ending in /v1)."""
+    """Passes `POST /v1/chat/completions` on to the server at `upstream` (its base URL, ending in /v1).
+
+    An embedded model's server is also brought into a state (`embedded.backend`): passed on, and no request of its own.
+    """
 
     def __init__(self, upstream: str) -> None:
         self._passed: list[tuple[float, bytes, int, bytes]] = []
@@ -65,6 +68,7 @@ class CountingProxy:
         )
         app = web.Application(client_max_size=64 << 20)
         app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/slots/{slot}", self._slot)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handle_signals=False)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0, backlog=1024).start()
@@ -79,8 +83,15 @@ class CountingProxy:
         async with self._client.post(f"{self._upstream}/chat/completions", data=body, headers=kind) as reply:
             answer = await reply.read()
             # Counted when all is over: what this proxy takes, both sides pay.
-            self._passed.append((came, body, reply.status, answer))
+            if json.loads(body).get("max_tokens") != 0:
+                self._passed.append((came, body, reply.status, answer))
             return web.Response(body=answer, status=reply.status, headers=kind)
+
+    async def _slot(self, request: web.Request) -> web.Response:
+        body, kind = await request.read(), {"Content-Type": "application/json"}
+        url = f"{self._upstream.removesuffix('/v1')}{request.path_qs}"
+        async with self._client.post(url, data=body, headers=kind) as reply:
+            return web.Response(body=await reply.read(), status=reply.status, headers=kind)
 
 
 def _call(came: float, body: bytes, status: int, answer: bytes) -> Call:

@@ -29,6 +29,8 @@ from personalrm.files import atomic_write_text
 from personalrm.variants import CORRECTED, PUBLISHED
 
 PACKAGE, EXHAUSTIVE = "package", "everything asked"
+STOP, STOPPED = {"stop_at_score": 80}, ", stop at 80"
+"""The package's stop score: part of `as_published`, and what `corrected` would save with it."""
 BAR = 0.60
 """Of the package's distinct calls, on users with `LARGE` pairs and more."""
 LARGE = 12
@@ -38,6 +40,8 @@ OURS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     *((PUBLISHED, f"{n} at a time", {"parallel_candidates": n}) for n in (1, 8, 16)),
     (CORRECTED, EXHAUSTIVE, {"exhaustive": True}),
     *((CORRECTED, f"{n} at a time", {"parallel_candidates": n}) for n in (1, 8, 16)),
+    (CORRECTED, EXHAUSTIVE + STOPPED, {"exhaustive": True, **STOP}),
+    *((CORRECTED, f"{n} at a time{STOPPED}", {"parallel_candidates": n, **STOP}) for n in (1, 8)),
 )
 """Variant, what it is called, and its settings of the search: how many candidates are tried at a time."""
 
@@ -103,7 +107,8 @@ def rows(users: Users, sides: Mapping[tuple[str, str], Measured]) -> list[Row]:
     for label, large in ((SMALL_USERS, False), (LARGE_USERS, True)):
         names = [name for name, user in users.items() if (len(user["fit"]) >= LARGE) == large]
         for (side, search), one in sides.items() if names else ():
-            reference = sides[CORRECTED, EXHAUSTIVE] if side == CORRECTED else package
+            everything = EXHAUSTIVE + (STOPPED if search.endswith(STOPPED) else "")
+            reference = sides[CORRECTED, everything] if side == CORRECTED else package
             distinct, sent, tokens_in, tokens_out = (sum(one.counts[name][i] for name in names) for i in range(4))
             share = distinct / sum(package.counts[name][0] for name in names)
             equal = sum(same_winner(one.found[name], reference.found[name]) for name in names)

@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import numpy as np
 from measure import ROOT, peak_mb
 from parity.content import answer
-from parity.sides import SEED, Found, Items, Users, ours, run_ours, run_package, with_our_coin
+from parity.sides import SEED, Found, Items, Users, ours, run_ours, run_package, with_coins
 from proxy import CountingProxy
 from support.scripted_server import ScriptedServer
 
@@ -93,7 +93,7 @@ def load_users(path: Path, count: int | None, fit_pairs: int | None, marked: boo
             rows = [row for part in users[name].values() for row in part]
             for place, row in enumerate(rows):
                 mark(row, number, place)
-    return with_our_coin(users)
+    return with_coins(users)
 
 
 def votes_file(data: str, folder: Path) -> Path:
@@ -126,7 +126,7 @@ def upstream(model: str, latency: float, folder: Path) -> Iterator[str]:
     from personalrm.embedded.lifecycle import Owner, ensure_server, stop_servers
 
     entry = get_entry(model.removeprefix("embedded/"))
-    how = {"threads": os.cpu_count() or 1, "slots": 4, "context": WINDOW}
+    how = {"threads": os.cpu_count() or 1, "slots": 1, "context": WINDOW}
     handle = ensure_server(entry, ensure_model(entry), runtime_dir=folder, owner=Owner.of(os.getpid()), **how)
     try:
         yield f"{handle.url}/v1"

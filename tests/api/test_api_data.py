@@ -49,10 +49,13 @@ def test_what_a_data_frame_makes_of_a_row_is_understood() -> None:
     row = item(1, turn=float("nan"), timestamp=None, survey=3, type="unguided", chosen_score=99)
     row["context"] = np.array(row["context"], dtype=object)
     assert usable_pairs([row], "data").pairs == usable_pairs([item(1)], "data").pairs
+    for stored, flip in ((np.bool_(True), True), (0.0, False), (float("nan"), None)):
+        assert [pair.flip for pair in usable_pairs([item(1, flip=stored)], "data").pairs] == [flip]
 
 
 def test_a_pair_made_a_dict_is_the_pair_again() -> None:
     pairs = usable_pairs(items(4, user_id="ann", timestamp=12.5, turn=2), "data").pairs
+    assert [pair.flip for pair in pairs] == [False, True, False, True]
     assert usable_pairs([to_item(pair) for pair in pairs], "data").pairs == pairs
 
 

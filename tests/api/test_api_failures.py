@@ -70,6 +70,36 @@ def test_few_provider_errors_are_counted_and_are_no_wrong_answers() -> None:
         result = DefaultJudge("m", server.url, model_options=QUICK, max_failed_share=0.5).evaluate(items(3))
     assert (result.outcomes["provider_error"], result.outcomes["correct"], result.mean) == (2, 4, 1.0)
     assert result.results == (1, 1, 1, 1)
+    assert (result["lower_bound"], result["upper_bound"], result.mean_readable) == (1.0, 1.0, 1.0)
+
+
+def test_unread_answers_count_as_wrong_and_accuracy_among_read_ones_stands_beside() -> None:
+    def answer(body: dict[str, Any]) -> str:
+        return "No label." if "question 1?" in asked(body) else "Preference: First"
+
+    with ScriptedServer(answer) as server:
+        result = DefaultJudge("m", server.url, model_options=QUICK).evaluate(items(4))
+    assert result.outcomes["unparsed"] == 2
+    assert (result.mean, result.mean_readable) == (3 / 8, 3 / 6)
+
+
+def test_calls_that_were_lost_while_learning_stand_in_the_profile_and_fit_again_asks_for_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lost: list[str] = []
+
+    def fault(_: int, body: dict[str, Any]) -> Fault | None:
+        if "What is known about this user" in body["messages"][0]["content"] and not lost and asked_now:
+            lost.append(asked(body))
+        return OUTAGE if asked_now and asked(body) in lost else None
+
+    asked_now = True
+    with ScriptedServer(prefers_good, faults=fault) as server, caplog.at_level(logging.WARNING, logger="personalrm"):
+        rm = judge_of(server, max_failed_share=0.5).fit(items(9))
+        assert sum(rm.profile.lost.values()) >= 1
+        assert "fit again asks for them" in caplog.text
+        asked_now = False
+        assert rm.fit(items(9)).profile.lost == {}
 
 
 def test_a_refused_key_and_a_refusal_are_told_apart() -> None:

@@ -143,7 +143,7 @@ def test_fitting_on_dicts_and_on_strings_learns_the_same(server: ScriptedServer)
     plain = [
         {"context": f"question {n}?", "chosen": f"GOOD answer {n}", "rejected": f"BAD answer {n}"} for n in range(6)
     ]
-    one, two = judge_of(server).fit(items(6, conversation_id=None)), judge_of(server).fit(plain)
+    one, two = judge_of(server).fit(items(6, conversation_id=None, flip=None)), judge_of(server).fit(plain)
     assert one.profile.model_dump() == two.profile.model_dump()
     assert one.user_id == two.user_id
 
@@ -152,7 +152,7 @@ def test_the_seed_decides_and_repeats() -> None:
     seen = {}
     for run, seed in enumerate([1, 1, 2]):
         with ScriptedServer(prefers_good) as server:
-            judge_of(server, seed=seed).fit(items(8))
+            judge_of(server, seed=seed).fit(items(8, flip=None))
             seen[run] = prompts(server)
     assert seen[0] == seen[1]
     assert seen[0] != seen[2]
@@ -172,6 +172,27 @@ def test_a_judge_without_demonstrations_says_why(server: ScriptedServer) -> None
     searched = judge_of(server).fit(items(6))
     assert searched.get_demos()
     assert not any("stop_at_score" in event for event in searched.profile.events)
+
+
+def test_the_search_ends_early_by_default_only_as_published(server: ScriptedServer) -> None:
+    """This judge is right at once: 80 % is reached by the first candidate, which shows nothing."""
+    given: Any = {"model_url": server.url, "model_options": QUICK, "num_search_candidates": 1}
+    published, corrected = (
+        SynthesizeMe("some/model", variant=variant, **given).fit(items(6)) for variant in ("as_published", "corrected")
+    )
+    assert [c.seed for c in published.profile.search["with_persona"]] == [-3]
+    assert len(corrected.profile.search["with_persona"]) > 1
+    assert corrected.get_demos()
+    learn: Any = {"search": {"stop_at_score": 80}}
+    stopped = SynthesizeMe("some/model", variant="corrected", learn_options=learn, **given).fit(items(6))
+    assert stopped.get_demos() == []
+
+
+def test_a_stored_coin_decides_which_answer_of_a_pair_stands_first(server: ScriptedServer) -> None:
+    rm = judge_of(server, max_labeled_demos=0).fit([item(n, flip=n < 3) for n in range(6)])
+    first = {demo["conversation"][-2]: demo["preference"] for demo in rm.get_demos()}
+    assert first
+    assert all((preference == "First") == (number < "3") for number, preference in first.items())
 
 
 def test_one_pair_is_enough(server: ScriptedServer) -> None:

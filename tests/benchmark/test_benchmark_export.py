@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -72,7 +73,23 @@ def rebuilt(folder: Path) -> list[UserData]:
 def test_there_and_back(tmp_path: Path) -> None:
     assert export_processed(USERS, tmp_path) == {"train": 4, "validation": 4, "test": 8}
     expected = [user.model_copy(update={"level_a": user.level_a or "test"}) for user in USERS[:4]]
-    assert rebuilt(tmp_path) == expected
+    # A pair without a stored coin gets one, which the authors' loader needs.
+    coins = {row["pair_id"]: row["flip"] for row in pq.read_table(tmp_path / "data").to_pylist()}
+    assert set(coins.values()) == {True, False}
+    assert rebuilt(tmp_path) == [with_coins(user, coins) for user in expected]
+
+
+def with_coins(user: UserData, coins: Mapping[str, bool]) -> UserData:
+    pairs = tuple(pair.model_copy(update={"flip": coins[pair.pair_id]}) for pair in user.pairs)
+    return user.model_copy(update={"pairs": pairs})
+
+
+def test_a_stored_coin_comes_back(tmp_path: Path) -> None:
+    for coin in (True, False):
+        stored = [with_coins(user, {pair.pair_id: coin for pair in user.pairs}) for user in USERS]
+        export_processed(stored, tmp_path / str(coin))
+        assert {row["flip"] for row in pq.read_table(tmp_path / str(coin) / "data").to_pylist()} == {coin}
+        assert {pair.flip for user in rebuilt(tmp_path / str(coin)) for pair in user.pairs} == {coin}
 
 
 def test_judgments_come_back(tmp_path: Path) -> None:
@@ -151,7 +168,8 @@ def test_more_rows_than_a_group(tmp_path: Path) -> None:
     users = [some_user(f"u{n:03d}") for n in range(300)]
     assert export_processed(users, tmp_path) == {"test": 1200}
     assert pq.read_metadata(tmp_path / shard("test")).num_rows == 1200
-    assert rebuilt(tmp_path) == users
+    coins = {row["pair_id"]: row["flip"] for row in pq.read_table(tmp_path / "data").to_pylist()}
+    assert rebuilt(tmp_path) == [with_coins(user, coins) for user in users]
 
 
 def test_what_cannot_be_exported(tmp_path: Path) -> None:

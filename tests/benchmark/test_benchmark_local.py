@@ -46,6 +46,8 @@ BAD: list[tuple[Row | list[int] | str, str, str]] = [
     (without(row(), "chosen"), "chosen", "is missing"),
     (without(row(), "rejected"), "rejected", "is missing"),
     (without(row(), "chosen", "rejected"), "chosen", "is missing"),
+    (row(flip="yes"), "flip", "is a string, not a truth value"),
+    (row(flip=1), "flip", "is a number"),
     (row(chosen=""), "chosen", "is empty or blank"),
     (row(rejected=" \u3000\n"), "rejected", "is empty or blank"),
     (row(chosen=None), "chosen", "is null"),

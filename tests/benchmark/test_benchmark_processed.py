@@ -38,9 +38,24 @@ def test_a_row_by_hand(tmp_path: Path) -> None:
                 f"prediction_{GEMINI}": "First",
                 "agreement": 0.6,
             },
+            flip=True,
         )
     ]
     assert report.ignored == {}
+
+
+@pytest.mark.parametrize(
+    ("stored", "read_as"), [(True, True), (False, False), (None, None), (1.0, True), (0.0, False), (float("nan"), None)]
+)
+def test_a_stored_coin_of_presentation(tmp_path: Path, stored: object, read_as: bool | None) -> None:
+    write(tmp_path / shard("test"), [pair_row(flip=stored)])
+    assert [vote.flip for vote in read(tmp_path)] == [read_as]
+
+
+def test_a_coin_that_is_none_is_named(tmp_path: Path) -> None:
+    write(tmp_path / shard("test"), [pair_row(flip="heads")])
+    with pytest.raises(DataError, match=r"field flip.* is a string, not a truth value"):
+        read(tmp_path)
 
 
 def test_the_words_for_parts(tmp_path: Path) -> None:

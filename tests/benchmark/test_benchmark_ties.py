@@ -223,7 +223,9 @@ def test_an_exported_tie_is_read_back(tmp_path: Path) -> None:
     for ties in ("keep", "drop"):
         again = build_users(votes, ProcessedDataset.model_validate(entry | {"ties": ties})).users
         expected = users[0].pairs if ties == "keep" else tuple(decided(users[0].pairs))
-        assert again[0].pairs == expected
+        # A coin of presentation is in the export alone, and read with it.
+        coins = {vote.pair_id or vote.own_id: vote.flip for vote in votes}
+        assert again[0].pairs == tuple(p.model_copy(update={"flip": coins[p.pair_id]}) for p in expected)
     write(tmp_path / "bad" / shard("test"), [pair_row(tie="yes")])
     with pytest.raises(DataError, match="field tie, user 'user7': is a string, not a truth value"):
         read(tmp_path / "bad")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -47,6 +48,7 @@ def row_sets(draw: st.DrawFn) -> list[Row]:
             ("timestamp", (None, 1, 2.5)),
             ("conversation_id", (None, "c2", "c10")),
             ("turn", (None, 0, 1)),
+            ("flip", (None, True, False)),
         ):
             value = draw(st.sampled_from(values))
             each |= {} if value is None else {name: value}
@@ -167,6 +169,13 @@ def test_survey_is_merged_and_the_newest_answer_stands() -> None:
     built = build(rows)
     assert built.users[0].survey == {"age": "2", "q0": "x", "q1": "x", "q2": "x", "q3": "x", "q4": "x"}
     assert built.funnel.survey_conflicts == 1
+
+
+def test_which_of_two_rows_that_differ_in_the_coin_stays_does_not_depend_on_their_sequence() -> None:
+    coins = [row("u1", 0, flip=flip) for flip in (True, False, None)]
+    rest = rows_of("u1", 4)[1:]
+    one, *others = (build([*given, *rest], min_pairs=3) for given in itertools.permutations(coins))
+    assert all(other == one for other in others)
 
 
 def test_pair_ids_must_be_unique() -> None:

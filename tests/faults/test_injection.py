@@ -75,19 +75,26 @@ def test_a_megabyte_of_beginnings_takes_no_long_time(piece: str) -> None:
 @pytest.mark.parametrize("style", ["standard", "compact"])
 def test_what_our_own_prompts_consist_of_is_known(style: str) -> None:
     values = {"context": pair("p").context, "first": "x", "second": "y"}
-    prompt = load_prompt(f"judge_{style}")
-    assert "marker" in found_in(prompt.render("user", **values))
+    prompt, panel = load_prompt(f"judge_{style}"), load_prompt(f"panel_{style}")
+    for rendered in (prompt.render("user", **values), panel.render("user", **values)):
+        assert "marker" in found_in(rendered)
+        assert "marker" in found_in(rendered.splitlines()[-1])
+    # A small model's label follows the start of its answer.
+    assert style == "standard" or "marker" in found_in(panel.render("assistant"))
     assert "marker" in found_in(prompt.render("demonstration", reasoning="Because.", label="First"))
     assert "marker" in found_in(prompt.render("system", persona="likes tea"))
+    assert "marker" in found_in("--- Choice 1 ---")
+    assert "marker" in found_in("The user chose: First")
 
 
 def shown_as_data(text: str, answer: str) -> list[str]:
     """What a judge that says `answer` says of a pair whose chosen answer is `text`, by order.
 
-    The text must have reached it as it is, in the pair, in a demonstration and in the persona.
+    The text must have reached it as it is, in the pair, in a demonstration, in a labelled pair and in the persona.
     """
     one = pair("p").model_copy(update={"chosen": text, "context": (Turn(role="user", content=text),)})
-    shown = Shown(text, (Demonstration(pair=one, swapped=False, reasoning=text),))
+    demonstrations = (Demonstration(pair=one, swapped=False, reasoning=text), Demonstration(pair=one, swapped=True))
+    shown = Shown(text, demonstrations)
 
     async def run(url: ScriptedServer, folder: Path) -> list[str]:
         with ResponseStore(":memory:") as store:
@@ -97,13 +104,13 @@ def shown_as_data(text: str, answer: str) -> list[str]:
     with ScriptedServer(lambda _: Answer(answer)) as server:
         said = asyncio.run(run(server, Path(".")))
         bodies = server.requests
-    wanted = build_messages(
-        pair("p"), False, Shown("PERSONA", (Demonstration(pair=pair("d"), swapped=False),)), ENGLISH
-    )
+    reasoned = Demonstration(pair=pair("d"), swapped=False, reasoning="x")
+    harmless = (reasoned, Demonstration(pair=pair("e"), swapped=True))
+    wanted = build_messages(pair("p"), False, Shown("PERSONA", harmless), ENGLISH)
     for body in bodies:
         assert [message["role"] for message in body["messages"]] == [message.role for message in wanted]
         contents = [message["content"] for message in body["messages"]]
-        assert [content.count(text) for content in contents] == [1, 2, 1, 2]
+        assert [content.count(text) for content in contents] == [3, 2, 1, 2]
     return said
 
 

@@ -131,12 +131,11 @@ def test_stripping_a_prefill(content: str, prefill: str, tokens: tuple[str, ...]
     assert strip_prefill(content, prefill, tokens) == expected
 
 
-def test_embedded_calls_ask_for_the_prefix_cache_and_others_do_not() -> None:
+def test_only_embedded_calls_name_the_prefix_cache() -> None:
     with ScriptedServer(lambda _: "x") as server:
-        ask(OpenAIHttpBackend, replace(spec_for(server), backend="embedded"), request(seed=3))
-        ask(OpenAIHttpBackend, spec_for(server), request())
-        assert (server.requests[0]["cache_prompt"], server.requests[0]["seed"]) == (True, 3)
-        assert "cache_prompt" not in server.requests[1]
+        ask(OpenAIHttpBackend, spec_for(server), request(seed=3))
+        assert server.requests[0]["seed"] == 3
+        assert "cache_prompt" not in server.requests[0]
 
 
 @pytest.mark.parametrize("lost", ["gone before", "gone in mid-call"])

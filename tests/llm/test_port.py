@@ -215,29 +215,6 @@ def test_concurrency_is_bounded_and_used(store: ResponseStore) -> None:
     assert backend.most == 5
 
 
-@pytest.mark.parametrize(("max_tokens", "most"), [(1, 1), (8, 1), (9, 4)])
-def test_short_calls_have_a_limit_of_their_own(store: ResponseStore, max_tokens: int, most: int) -> None:
-    backend = ScriptedBackend(delay=0.01)
-
-    async def run() -> None:
-        port = Port(SPEC, backend, store, max_concurrency=4, short_concurrency=1)
-        await asyncio.gather(*(port.complete(request(str(n), max_tokens)) for n in range(8)))
-
-    asyncio.run(run())
-    assert backend.most == most
-
-
-def test_short_and_long_calls_together_keep_within_the_limit(store: ResponseStore) -> None:
-    backend = ScriptedBackend(delay=0.01)
-
-    async def run() -> None:
-        port = Port(SPEC, backend, store, max_concurrency=4, short_concurrency=1)
-        await asyncio.gather(*(port.complete(request(str(n), 1 + 49 * (n % 2))) for n in range(16)))
-
-    asyncio.run(run())
-    assert backend.most == 4
-
-
 def test_a_prompt_that_cannot_fit_is_not_sent(store: ResponseStore) -> None:
     backend = ScriptedBackend()
     port = Port(replace(SPEC, context_length=100), backend, store)

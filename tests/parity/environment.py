@@ -7,7 +7,7 @@ from pathlib import Path
 from support.environments import environment_with
 
 PINS = ("SynthesizeMe==0.0.11a1", "dspy==2.6.27")
-"""dspy 2.6.12 and 3.x do not work with the package (facts file, section 8)."""
+"""dspy 2.6.12 and 3.x do not work with the package: it patches classes that are not there."""
 
 
 def package_python() -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -14,8 +15,8 @@ from typing import Any
 from parity.content import generated_user
 from parity.environment import package_python
 from personalrm import SynthesizeMe
-from personalrm.api.data import usable_pairs
-from personalrm.judge import presented_swapped
+from personalrm.api.data import transcript
+from personalrm.config_load import load_config
 from personalrm.variants import PUBLISHED
 
 SEED = 42
@@ -46,19 +47,19 @@ PROGRAM = {
 """A persona program without the shipped one's 20,000 tokens of demonstrations, which are the authors'."""
 
 
-def with_our_coin(users: Users) -> Users:
-    """The users with our coin of presentation in the field that the package reads it from."""
-    for user in users.values():
+def with_coins(users: Users) -> Users:
+    """The users with a stored coin of presentation, as the rows of the authors' sets have; it is not ours."""
+    for name, user in users.items():
         for rows in user.values():
-            for row, pair in zip(rows, usable_pairs(rows, "rows").pairs, strict=True):
-                row["flip"] = not presented_swapped(pair, str(SEED))
+            for row in rows:
+                row["flip"] = random.Random(f"{name} {row['pair_id']}").random() < 0.5
     return users
 
 
 def make_users(count: int, n_test: int = 3) -> Users:
     """Generated users of 4 to 20 pairs."""
     numbers = range(count)
-    return with_our_coin({f"user{i}": generated_user(i, n_fit=4 + (7 * i) % 17, n_test=n_test) for i in numbers})
+    return with_coins({f"user{i}": generated_user(i, n_fit=4 + (7 * i) % 17, n_test=n_test) for i in numbers})
 
 
 def program_file(folder: Path) -> str:
@@ -97,6 +98,24 @@ def run_package(users: Users, url: str, folder: Path, *, may_fail: bool = False,
     return found
 
 
+def shipped_options() -> dict[str, Any]:
+    """How `config/config.yaml` has `as_published` learn, as parameters of our `SynthesizeMe`."""
+    learn = load_config(Path(__file__).parents[2] / "config" / "config.yaml").learn
+    most, search = learn.search.max_bootstrapped_demos, learn.search
+    return {
+        "num_search_candidates": search.num_search_candidates,
+        "max_bootstrapped_demos": -1 if most == "all" else most,
+        "max_labeled_demos": search.max_labeled_demos,
+        "stop_at_score": search.stop_of(PUBLISHED),
+        "learn": {
+            "bootstrap": learn.bootstrap.model_dump(),
+            "persona": learn.persona.model_dump(),
+            "search": {"special_candidates": search.special_candidates},
+            "rebootstrap": learn.rebootstrap,
+        },
+    }
+
+
 def run_ours(
     users: Users,
     url: str,
@@ -121,7 +140,7 @@ async def ours(users: Users, **options: Any) -> Found:  # noqa: ANN401  (as the 
         found[name] = {
             "fitted": [begun, ended],
             "persona": learner.get_persona(),
-            "shown": [f"[user]: {demo.pair.context[0].content}" for demo in profile.demonstrations],
+            "shown": [transcript(demo.pair.context) for demo in profile.demonstrations],
             "scores": [[c.seed, c.score] for c in profile.search["with_persona"]],
             "winners": profile.winners,
             # The package lists all pairs in one order, then all in the other.

@@ -1,4 +1,4 @@
-"""Each known defect of the authors' package, by its number in the facts file (section 8.1).
+"""Each known defect of the authors' package, by a number of our own.
 
 It is shown in the package, and in `as_published` where it concerns decisions; it is absent from `corrected`, and from
 the library in every variant where it concerns the library.
@@ -9,10 +9,10 @@ the library in every variant where it concerns the library.
 | D12 seeds, D14 outages | yes | no: no result could be trusted with them | no |
 | D6-D11, D13, D15-D17, D20 | yes | no: they decide nothing, or are the library's | no |
 
-D15 is the waste; that the first candidate at the stop score wins, though a later one might be better, is a rule that is
-kept (`stop_at_score=None` turns it off). Without a test here: D18 (hub data sets without a revision; ours are pinned,
-`test_sources.py`, `test_hub_data.py`) and D19 (harmless). The package runs once, through all scenarios
-(`package_defects.py`).
+D15 is the waste; that the first candidate at the stop score wins, though a later one might be better, is a rule that
+`as_published` keeps and `corrected` does not (`stop_at_score`). Without a test here: D18 (hub data sets without a
+revision; ours are pinned, `test_sources.py`, `test_hub_data.py`) and D19 (harmless). The package runs once, through all
+scenarios (`package_defects.py`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import pytest
 from support.scripted_server import Fault, ScriptedServer
 
 from parity.content import Content, answer, content_of, generated_user
-from parity.sides import Items, program_file, run_ours, run_script, with_our_coin
+from parity.sides import Items, program_file, run_ours, run_script, with_coins
 from personalrm import SynthesizeMe
 from personalrm.errors import ContextOverflow, ModelCallError, NotFittedError
 from personalrm.variants import CORRECTED, PUBLISHED
@@ -111,7 +111,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         "user2": generated_user(2, N_FIT, 0),
         "failing": generated_user(0, 100, 1),
     }
-    with_our_coin(users)
+    with_coins(users)
     users["failing"]["fit"] = []
     with ScriptedServer(scripted, faults=fault, latency=0.01) as server:
         job = {"url": server.url, "program": program_file(folder), "folder": str(folder), "users": users}
@@ -249,7 +249,7 @@ def test_d12_the_seed_is_unused_and_the_coin_goes_by_the_place_in_the_data(seen:
     one, two, backward = (first_answers(seen.asked(f"d12-{name}")) for name in ("seed1", "seed2", "reversed"))
     assert one == two
     assert any(one[question] != backward[question] for question in one)
-    rows = seen.users["user0"]["fit"]
+    rows = [{key: value for key, value in row.items() if key != "flip"} for row in seen.users["user0"]["fit"]]
     for name, seed, given in (("seed1", 1, rows), ("seed2", 2, rows), ("reversed", 1, rows[::-1])):
         seen.learner(f"right.d12-ours-{name}", seed=seed, variant=PUBLISHED).fit(given)
     one, two, backward = (first_answers(seen.asked(f"d12-ours-{name}")) for name in ("seed1", "seed2", "reversed"))

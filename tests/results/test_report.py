@@ -112,8 +112,10 @@ def test_failures_and_gaps_are_counted(tmp_path: Path) -> None:
     missing: Said = {**MIXED, "u1": ""}
     scores = scores_of(tmp_path, (default(), spoilt), (learned(), missing), (learned("demos"), {"u9": "1t"}))
     said = "\n".join(what_failed(scores.main, scores.differences, scores.verdicts))
-    assert "Of 12 judgments: 1 × tie, 2 × provider error; each counts as not right." in said
-    assert "d: Default is no result: 2 of 6 judgments are provider errors." in said
+    assert "Of 10 judgments: 1 × tie; each counts as not right." in said
+    assert "2 more judgments lost to provider errors: in no accuracy" in said
+    assert "personalrm retry" in said
+    assert "d: Default is no result: 2 of 6 judgments were lost to provider errors." in said
     assert "no verdict for 1 failed of 3 users" in said
     assert "paired comparison without a number" in said or "paired comparisons without a number" in said
     # A row that an outage spoils is never the best one.

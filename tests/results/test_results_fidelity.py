@@ -50,7 +50,7 @@ def test_shares_and_p_by_hand() -> None:
     found = table_of(row("a", "oo"), row("b", "oox"), row("c", "xt"), row("e", "ue"))
     # Own 4 of 6 decided; own less other by user: 2, 1, -1; |sum| = 2 or more in 6 of 8 ways.
     assert (found["own"], found["other"], found["tie"], found["unparsed"], found["provider_error"]) == (4, 2, 1, 1, 1)
-    assert (found["n_users"], found["n_verdicts"]) == (4, 9)
+    assert (found["n_users"], found["n_verdicts"]) == (4, 8)
     assert found["share_own"] == pytest.approx(100 * 4 / 6, abs=1e-4)
     assert found["p_value"] == 0.75
     assert found["share_first"] == 100
@@ -164,3 +164,14 @@ def test_wilson_by_the_book() -> None:
 def test_wilson_holds_the_share(count: int, more: int) -> None:
     found = wilson_interval(count, count + more)
     assert 0 <= found.low <= found.estimate <= found.high <= 1
+
+
+def test_an_order_that_one_side_lost_is_left_out_of_both_sides() -> None:
+    """Shown alone, in the two orders: own fits, was lost; the other's fits, does not."""
+    users = [row(f"u{n}", "oo", matches=(*verdicts("oe", f"u{n}"), *verdicts("ox", "other"))) for n in range(3)]
+    found = table_of(*users)
+    assert (found["match_own"], found["match_other"], found["match_difference"]) == (100, 100, 0)
+    lost = table_of(row("u", "oo", matches=(*verdicts("ee", "u"), *verdicts("ox", "other"))))
+    assert (lost["match_users"], lost["n_users"]) == (0, 1)
+    silent = table_of(row("u", "ee"))
+    assert (silent["n_users"], silent["n_verdicts"], silent["provider_error"], silent["outage"]) == (0, 0, 2, True)

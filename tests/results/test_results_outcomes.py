@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +11,11 @@ import pytest
 from comparison_cases import default, frame_of, learned, row_of
 from detail_cases import made_twice
 from generated_verdicts import Cell, always_first, judged, judged_users, oracle, quickstart_cells, write_cells
+from support.models import ScriptedModel, label, pair, text
 
-from personalrm.records import Label, Outcome, Verdict, write_records
+from personalrm.judge import JudgeSettings
+from personalrm.methods import parse_method
+from personalrm.records import Label, Outcome, UserData, Verdict, write_records
 from personalrm.results.main_table import main_table
 from personalrm.results.outcomes_table import outcomes_blocks, outcomes_notes, outcomes_table
 from personalrm.results.position_bias_table import (
@@ -20,8 +24,9 @@ from personalrm.results.position_bias_table import (
     position_bias_notes,
     position_bias_table,
 )
-from personalrm.results.scores import collect_calls, collect_verdicts
+from personalrm.results.scores import collect_calls, collect_verdicts, read_frame, write_frame
 from personalrm.results.statistics import cluster_interval
+from personalrm.stages.judging import judge_user
 
 SAID: dict[str, tuple[bool, Outcome, Label | None]] = {
     # Letters: right or wrong, and where the judge pointed, in one order of showing.
@@ -58,6 +63,27 @@ def test_counts_and_shares_of_each_outcome(tmp_path: Path) -> None:
     assert outcomes_blocks(table)[0].texts["Correct"].tolist() == ["3 (60.0 %)"]
 
 
+def test_the_share_of_answers_without_reasoning(tmp_path: Path) -> None:
+    """From what a judge said to the table: two of three readable answers are the bare verdict, one is unparsed."""
+    said = iter(["Preference: First", "It is short.\nPreference: First", "First", "hm"])
+    tests = (pair("a", split="test"), pair("b", split="test"))
+    model, user = ScriptedModel(lambda _: text(next(said))), UserData(dataset="generated", user_id="u", pairs=tests)
+    rows = [asyncio.run(judge_user(model, user, parse_method("default"), JudgeSettings(), None))]
+    labels = JudgeSettings("compact", "logprob")
+    rows += [asyncio.run(judge_user(ScriptedModel(lambda _: label(0.9)), user, parse_method("default"), labels, None))]
+    write_records(tmp_path / "rows.jsonl", rows)
+    assert '"reasoned":false' in (tmp_path / "rows.jsonl").read_text("utf-8").splitlines()[0]
+    # Rows of log-probabilities, and of earlier versions, have no such field, and can be read.
+    assert "reasoned" not in (tmp_path / "rows.jsonl").read_text("utf-8").splitlines()[1]
+    write_frame(collect_verdicts([tmp_path / "rows.jsonl"]), tmp_path / "verdicts.parquet")
+    table = outcomes_table(read_frame(tmp_path / "verdicts.parquet")).set_index("method")
+    assert table["share_without_reasoning"]["default"] == pytest.approx(100 * 2 / 3, abs=1e-3)
+    assert pd.isna(table["share_without_reasoning"]["default.logprob"])
+    shown = outcomes_blocks(table.reset_index())[0].texts["Without reasoning %"].tolist()
+    assert shown == ["66.7", "–"]
+    assert any(note.startswith("Without reasoning:") for note in outcomes_notes(table.reset_index()))
+
+
 def test_more_than_one_percent_of_errors_is_marked(tmp_path: Path) -> None:
     cells = [(default(), {"u": "e" + "1" * 99}), (learned(), {"u": "ee" + "1" * 98}), (learned("demos"), {"u": "e"})]
     table = outcomes_table(frame_of(tmp_path, cells))
@@ -78,9 +104,10 @@ def test_a_row_without_verdicts_has_no_shares(tmp_path: Path) -> None:
 def test_rows_and_numbers_are_those_of_the_main_table(tmp_path: Path) -> None:
     paths = write_cells(tmp_path, [*quickstart_cells(), Cell("both", 0.6, "m", "m", 2, draws=2)], [3, 2, 4])
     held = collect_verdicts(paths)
+    assert (held["outcome"] == "unparsed").any()
     main = main_table(held, collect_calls(paths), seed=0, n_resamples=9)
     outcomes, position = outcomes_table(held), position_bias_table(held)
-    for name in ("method", "judge_model", "k", "n_judgments", "tie", "unparsed"):
+    for name in ("method", "judge_model", "k", "n_judgments", "tie", "unparsed", "accuracy_readable"):
         assert outcomes[name].tolist() == main[name].tolist(), name
     for name in ("method", "judge_model", "k"):
         assert position[name].tolist() == main[name].tolist(), name
@@ -132,7 +159,9 @@ def test_what_has_no_position_says_why(tmp_path: Path) -> None:
 def test_one_user_has_no_interval_and_errors_are_marked(tmp_path: Path) -> None:
     table = position_bias_table(frame(tmp_path, {"u": ["AC", "Ax"]}))
     assert pd.isna(table["ci_low"].iloc[0])
-    assert (table["same_response"].iloc[0], table["not_both_stated"].iloc[0]) == (50, 50)
+    # The second pair has an answer in one order only, and so is not among the pairs with both.
+    assert (table["n_both_orders"].iloc[0], table["same_response"].iloc[0]) == (1, 100)
+    assert (table["not_both_stated"].iloc[0], table["accuracy_chosen_second"].iloc[0]) == (0, 100)
     assert position_bias_blocks(table)[0].texts["Said first % [95 % CI]"].tolist() == ["66.67 [–] (!)"]
     empty = position_bias_table(collect_verdicts([]))
     assert list(empty.columns) == list(POSITION_COLUMNS)

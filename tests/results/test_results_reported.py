@@ -157,7 +157,9 @@ def test_an_outage_is_no_number_to_compare(tmp_path: Path) -> None:
     assert_empty(row_of(table), "not comparable", "no answers")
     frame = frame_of(tmp_path / "some", [(default(), {"u": "1111e", "v": "10"})])
     table = reported_table([number()], frame, run(), seed=1, n_resamples=9)
-    assert_empty(row_of(table), "not comparable", "more than 1 % provider errors")
+    assert_empty(
+        row_of(table), "not comparable", "more than 1 % of the judgments were lost to provider errors. Not a result."
+    )
 
 
 def test_a_difference_is_paired_on_the_same_judgments(tmp_path: Path) -> None:

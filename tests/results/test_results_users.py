@@ -67,10 +67,15 @@ def test_missing_and_silent_users_stay_without_a_number(tmp_path: Path) -> None:
     silent, missing, spoilt = (row_of(table, user_id=user, method="both") for user in "uvw")
     assert (silent["status"], silent["outage"], silent["provider_error"]) == ("no answers", True, 2)
     assert (missing["status"], missing["outage"], missing["n_judgments"]) == ("no verdicts", False, 0)
+    assert [row["n_pairs"] for row in (silent, missing, spoilt)] == [0, 0, 1]
     assert pd.isna([row[name] for row in (silent, missing) for name in ("accuracy", "difference")]).all()
-    assert (spoilt["status"], spoilt["outage"], spoilt["accuracy"]) == ("ok", True, 50)
+    assert (spoilt["status"], spoilt["outage"], spoilt["accuracy"], spoilt["n_judgments"]) == ("ok", True, 100, 1)
     texts = users_texts(table).texts
-    assert texts.loc[table["method"] == "both", "Accuracy %"].tolist() == ["no answers (!)", "no verdicts", "50.00 (!)"]
+    assert texts.loc[table["method"] == "both", "Accuracy %"].tolist() == [
+        "no answers (!)",
+        "no verdicts",
+        "100.00 (!)",
+    ]
     assert any("provider errors" in note for note in users_notes(table))
 
 

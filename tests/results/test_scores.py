@@ -20,7 +20,7 @@ from personalrm.results.scores import (
     write_frame,
 )
 
-RIGHT = Verdict(pair_id="p1", swapped=False, outcome="correct", said="first", log_odds=0.5)
+RIGHT = Verdict(pair_id="p1", swapped=False, outcome="correct", said="first", log_odds=0.5, reasoned=True)
 FLIPPED = Verdict(pair_id="p1", swapped=True, outcome="tie")
 TOGETHER = Verdict(pair_id="p1", swapped=None, outcome="wrong", log_odds=-0.25)
 
@@ -49,13 +49,16 @@ def test_one_row_a_judgment_with_all_that_names_it(tmp_path: Path) -> None:
         "draw": 3,
         "user_id": "../u",
         "status": "ok",
+        "profile_lost": 0,
         "pair_id": "p1",
         "swapped": False,
         "outcome": "correct",
         "said": "first",
         "log_odds": 0.5,
+        "reasoned": True,
     }
     second = frame.iloc[1]
+    assert pd.isna(second["reasoned"])
     assert (bool(second["swapped"]), second["outcome"]) == (True, "tie")
     assert math.isnan(second["log_odds"])
 

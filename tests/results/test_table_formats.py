@@ -92,7 +92,7 @@ def test_accuracy_reads_with_its_interval(table: pd.DataFrame) -> None:
 
 
 def test_outage_and_failure_are_marked_and_explained(table: pd.DataFrame) -> None:
-    assert shown(table, "Oracle (planted taste)")["Accuracy % [95 % CI]"] == "– (!)"
+    assert shown(table, "Oracle (planted taste)")["Accuracy % [95 % CI]"] == "no answers (!)"
     notes = " ".join(main_notes(table))
     assert "provider errors" in notes
     clean = table[table["method"] != "oracle"]

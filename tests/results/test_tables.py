@@ -29,8 +29,8 @@ from personalrm.results.scores import collect_calls, collect_verdicts
 
 NAMED = (
     "dataset variant profile_model judge_model method k n_users n_pairs n_judgments accuracy ci_low ci_high "
-    "ci_low_independent ci_high_independent accuracy_user_mean tie unparsed refused context_overflow "
-    "provider_error share_first n_draws draw_sd calls tokens_in tokens_out cost_usd_list"
+    "ci_low_independent ci_high_independent accuracy_user_mean accuracy_readable tie unparsed refused context_overflow "
+    "provider_error lossy_profiles share_first n_draws draw_sd calls tokens_in tokens_out cost_usd_list"
 )
 
 MINE = Cell("both", 0.5, "judge", "profile", 0)
@@ -139,8 +139,9 @@ def test_draws_are_averaged_and_their_spread_shown() -> None:
 def test_an_outage_is_missing_not_a_low_score() -> None:
     table = tabled([*judged_users(MINE, [3, 4], rule=outage), *judged_users(Cell("default", 0.5), [3, 4])])
     row = table[table["method"] == "both"].iloc[0]
-    assert row["n_judgments"] == row["provider_error"] == 14
-    assert all(pd.isna(row[column]) for column in COLUMNS[9:15])
+    # What is counted is what was answered.
+    assert (row["n_users"], row["n_judgments"], row["provider_error"], row["status"]) == (0, 0, 14, "no answers")
+    assert all(pd.isna(row[column]) for column in COLUMNS[9:16])
     assert is_outage({str(name): value for name, value in row.items()})
     other = table[table["method"] == "default"].iloc[0]
     assert not is_outage({str(name): value for name, value in other.items()})
@@ -168,6 +169,14 @@ def test_a_failed_cell_is_a_row_without_accuracy_and_a_note() -> None:
     assert len(notes) == 2
     assert any("both" in note and "1 failed of 1 users" in note for note in notes)
     assert any("demos" in note and "1 empty of 2 users" in note for note in notes)
+
+
+def test_the_notes_say_which_labels_the_methods_read_where_validation_pairs_chose_a_winner() -> None:
+    learned = " ".join(main_notes(tabled(judged_users(Cell("both.logprob", 0.5, "judge", "profile", 0), [2, 3]))))
+    assert "all validation pairs choose the winner among its candidates at every k" in learned
+    assert "70 % of a user's pairs" in learned
+    for method in ("default", "history", "memory"):
+        assert "validation" not in " ".join(main_notes(tabled(judged_users(Cell(method, 0.5), [2, 3]))))
 
 
 def test_a_row_is_not_applicable_where_it_is_for_every_user_and_only_there() -> None:

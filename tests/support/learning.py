@@ -46,7 +46,7 @@ def ids(shown: tuple[Demonstration, ...]) -> list[tuple[str, bool]]:
 
 
 def demonstrated(request: Request) -> str:
-    return " ".join(m.content for m in request.messages[1:-1] if m.role == "user")
+    return " ".join(m.content for m in request.messages[:-1] if m.role != "assistant")
 
 
 Matrix = list[list[list[Outcome]]]

@@ -77,7 +77,7 @@ def _pair(text: str) -> tuple[tuple[str, str], str, str] | None:
         found = list(re.finditer(pattern, text, re.DOTALL))
         # The question is not a part of the second response: it would make the verdict depend on the order.
         if found and not re.search(r"The person chose:", text):
-            second = re.split(r"\n\n(?:Which response does th|How well do th)", found[-1]["two"])[0]
+            second = re.split(r"\n\n(?:Which response do|How well do th)", found[-1]["two"])[0]
             return labels, found[-1]["one"].strip(), second.strip()
     return None
 

@@ -64,7 +64,7 @@ FaultPlan = Sequence[Fault | None] | Callable[[int, dict[str, Any]], Fault | Non
 
 
 class ScriptedServer:
-    """Serves `POST /v1/chat/completions` (and `/v1/models`, `/health`) from a thread of its own.
+    """Serves `POST /v1/chat/completions` (and `/v1/models`, `/health`, `/slots/0`) from a thread of its own.
 
     Args:
         answer: from the parsed body to the answer; an exception in it becomes a 500 that names it.
@@ -90,6 +90,7 @@ class ScriptedServer:
     ) -> None:
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.states: set[str] = set()
         self.in_flight = 0
         self.most_in_flight = 0
         self.latency = latency
@@ -159,6 +160,14 @@ class ScriptedServer:
         router.add_post("/v1/chat/completions", self._chat)
         router.add_get("/v1/models", self._models)
         router.add_get("/health", self._health)
+        router.add_post("/slots/0", self._slot)
+
+    async def _slot(self, request: web.Request) -> web.Response:
+        """As llama.cpp's server: a state that was not saved cannot be restored."""
+        name = (await request.json())["filename"]
+        if request.query["action"] == "save":
+            self.states.add(name)
+        return web.json_response({}) if name in self.states else _error(400, "Unable to restore slot", "server_error")
 
     async def _models(self, _: web.Request) -> web.Response:
         return web.json_response({"object": "list", "data": [{"id": "scripted", "object": "model"}]})

@@ -91,6 +91,12 @@ def test_logprob_both_passes_a_failed_order_on() -> None:
     assert verdict.outcome == "provider_error"
 
 
+@pytest.mark.parametrize("lost_first", [True, False])
+def test_logprob_both_is_lost_where_an_order_was_lost_whatever_the_other_says(lost_first: bool) -> None:
+    (verdict,) = judge(lambda r: RateLimited("x") if good_is_first(r) == lost_first else text("No letter."), BOTH)
+    assert verdict.outcome == "provider_error"
+
+
 @given(st.floats(0.01, 0.99), st.floats(0.01, 0.99))
 def test_swapping_chosen_and_rejected_turns_the_verdict_round(p_good_first: float, p_bad_first: float) -> None:
     def answer(request: Request) -> Response:

@@ -41,6 +41,8 @@ def profile_of(status: Status, reason: str | None = None) -> Profile:
         ("default", user_of(pairs=(), excluded="3 pairs, fewer than 5"), ("empty", "3 pairs, fewer than 5")),
         ("history", user_of(pairs=(TEST,)), ("empty", "no context pairs")),
         ("history", user_of(), ("ok", None)),
+        ("history_validation", user_of(pairs=(TEST,)), ("empty", "no context pairs")),
+        ("history_validation", user_of(), ("ok", None)),
     ],
 )
 def test_what_cannot_apply_is_not_what_a_user_lacks(method: str, user: UserData, said: tuple[str, str | None]) -> None:
@@ -53,6 +55,16 @@ def test_a_judge_of_texts_does_not_apply_to_log_probabilities_whatever_the_profi
     for profile in (profile_of("ok"), profile_of("failed", "provider_error: gone")):
         row = row_of(user_of(), "criteria", "logprob", profile)
         assert (row.status, row.reason) == ("not_applicable", "criteria reads no log-probabilities (verdicts: text)")
+
+
+def test_a_row_counts_the_calls_lost_in_the_stages_that_its_method_rests_on() -> None:
+    profile = profile_of("ok").model_copy(
+        update={"lost": {"bootstrap": 1, "search": 2, "search_persona": 4, "memory": 8}}
+    )
+    lost = {method: row_of(user_of(), method, profile=profile).profile_lost for method in ("demos", "persona", "both")}
+    assert lost == {"demos": 3, "persona": 3, "both": 7}
+    assert row_of(user_of(), "memory", profile=profile).profile_lost == 8
+    assert "profile_lost" not in row_of(user_of(), "history").model_dump_json()
 
 
 @pytest.mark.parametrize("status", ["not_applicable", "empty", "failed"])

@@ -15,7 +15,7 @@ from personalrm.bootstrap import BootstrapSettings, bootstrap_pair, bootstrap_pa
 from personalrm.errors import ContextOverflow, ModelCallError, RateLimited
 from personalrm.judge import JudgeSettings, Shown, presented_swapped
 from personalrm.llm.types import Request, Response
-from personalrm.persona import PersonaSettings, induce_persona
+from personalrm.persona import Induced, PersonaSettings, induce_persona
 from personalrm.profile import ProfileSettings, context_subset, learn_profile
 from personalrm.records import ALL_PAIRS, Demonstration, UserData, UserTraces
 from personalrm.variants import VARIANTS
@@ -60,15 +60,15 @@ def test_a_user_who_is_never_understood_has_no_trace() -> None:
 def test_label_mode_writes_reasoning_first_and_reads_the_label_after_it() -> None:
     def answer(request: Request) -> Response:
         if request.top_logprobs:
-            assert request.messages[-1].content == "This user seems to care about brevity. The user prefers Response"
+            assert request.messages[-1].content == "The user seems to care about brevity. The user prefers Response"
             return label(0.9 if good_is_first(request) else 0.1)
-        assert request.messages[-1].content == "This user seems to care about"
+        assert request.messages[-1].content == "The user seems to care about"
         return text(" brevity. And the")
 
     settings = BootstrapSettings(LABEL, max_tokens=40)
     (trace,) = asyncio.run(bootstrap_pair(ScriptedModel(answer), pair("p"), Shown(), settings))
     assert trace.outcome == "correct"
-    assert trace.reasoning == "This user seems to care about brevity."
+    assert trace.reasoning == "The user seems to care about brevity."
     assert trace.log_odds is not None
     assert trace.log_odds > 0
     assert len(trace.calls) == 2
@@ -83,7 +83,7 @@ def test_persona_of_a_compact_prompt_continues_the_given_start() -> None:
     model = ScriptedModel(lambda _: text(" are short. They also", finish_reason="length"))
     shown = [Demonstration(pair=pair("a"), swapped=False)]
     induced = asyncio.run(induce_persona(model, shown, PersonaSettings("compact", 64)))
-    assert induced == ("This user likes answers that are short.", ())
+    assert induced == Induced("This user likes answers that are short.", ())
 
 
 def test_persona_input_is_shortened_by_whole_judgements_oldest_first_and_recorded() -> None:
@@ -105,7 +105,7 @@ def test_persona_input_is_shortened_when_the_provider_says_it_overflows() -> Non
 
     shown = [Demonstration(pair=pair(f"{i}"), swapped=False) for i in range(4)]
     induced = asyncio.run(induce_persona(ScriptedModel(answer), shown, PersonaSettings("standard", 64)))
-    assert induced == ("Likes tea.", ("persona input shortened by 2 of 4 judgements",))
+    assert induced == Induced("Likes tea.", ("persona input shortened by 2 of 4 judgements",))
 
 
 def test_without_the_repair_a_persona_input_that_overflows_is_an_error_at_once() -> None:
@@ -172,7 +172,7 @@ def test_a_failed_persona_call_is_a_failed_profile_with_its_reason() -> None:
         return RateLimited("busy") if "--- Choice" in request.messages[-1].content else say(True, request)
 
     profile, _ = learn(answer)  # type: ignore[misc]
-    assert (profile.status, profile.reason) == ("failed", "provider_error: busy")
+    assert (profile.status, profile.reason, profile.lost) == ("failed", "provider_error: busy", {"persona": 1})
     assert profile.calls  # what was paid for before stays accounted for
 
 
@@ -183,6 +183,30 @@ def test_calls_that_the_search_lost_are_counted() -> None:
     profile, _ = learn(answer)  # type: ignore[misc]
     assert profile.status == "ok"
     assert re.fullmatch(r"[1-9]\d* calls failed at the provider", profile.events[-1])
+    assert set(profile.lost) == {"search", "search_persona"}
+    assert profile.events[-1].startswith(f"{sum(profile.lost.values())} calls")
+
+
+def test_a_lost_attempt_marks_the_profiles_that_its_pair_is_in_and_only_these() -> None:
+    """The first attempt at c0 is lost, the second is right: the trace is verified, but not the one of a calm run."""
+
+    def answer(request: Request) -> Response | ModelCallError:
+        asked = request.messages[-1].content
+        lost = request.temperature == 0 and "question c0" in asked and "--- Choice" not in asked
+        return RateLimited("busy") if lost else persona_or_verdict(request)
+
+    profile, _ = learn(answer, rebootstrap=False)  # type: ignore[misc]
+    assert (profile.status, profile.lost) == ("ok", {"bootstrap": 1})
+    assert [p.pair_id for p in context_subset(PAIRS, 1, 0, 0)] != ["c0"]
+    smaller, _ = learn(answer, k=1, rebootstrap=False)  # type: ignore[misc]
+    assert smaller.lost == {}
+
+
+def test_a_profile_without_a_lost_call_has_no_field_of_them() -> None:
+    profile, _ = learn(persona_or_verdict)  # type: ignore[misc]
+    assert "lost" not in profile.model_dump_json()
+    lossy = profile.model_copy(update={"lost": {"search": 1}})
+    assert type(profile).model_validate_json(lossy.model_dump_json()) == lossy
 
 
 def test_a_user_without_context_pairs_has_an_empty_profile() -> None:
@@ -224,6 +248,7 @@ def test_as_published_the_persona_reads_labelled_pairs_that_no_prompt_of_the_jud
     assert profile.demonstrations == profile.plain_demonstrations == ()
     assert "3 labelled demonstrations were drawn and reach no prompt (as published)" in profile.events
     assert all(len(r.messages) == 2 for r in model.requests.values())
+    assert not any("The user chose:" in r.messages[0].content for r in model.requests.values())
 
 
 @pytest.mark.parametrize("parallel", [1, 8])
@@ -235,7 +260,7 @@ def test_traces_are_made_anew_only_if_the_search_needs_them(helps: str, parallel
         asked, known = request.messages[-1].content, "Likes GOOD" in request.messages[0].content
         if "--- Choice" in asked:
             return text("Likes GOOD things.")
-        right = helps == "persona" or (helps == "labelled" and len(request.messages) > 2)
+        right = helps == "persona" or (helps == "labelled" and "The user chose:" in request.messages[0].content)
         return say(right if "question v" in asked else not known, request)
 
     profile, model = learn(answer, parallel=parallel, stop_at_score=80)  # type: ignore[misc]

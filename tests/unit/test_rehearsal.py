@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -10,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.models import pair
 
+from personalrm.benchmark.rate import PanelSettings, panel_votes
 from personalrm.config_load import parse_config
 from personalrm.errors import ConfigError, DataError
 from personalrm.judge import JudgeSettings, Shown, judge_messages
 from personalrm.llm.batch_settings import BatchSettings
 from personalrm.llm.types import Message, ModelSpec, Request
+from personalrm.recording import Listener
 from personalrm.records import UserData
 from personalrm.rehearsal.assumptions import Assumptions, read_assumptions
 from personalrm.rehearsal.counting import FRAME_TOKENS, Counter
@@ -57,6 +60,13 @@ def test_a_baseline_is_two_calls_a_pair_with_the_stages_own_prompt() -> None:
     letters = sum(len(message.content) + FRAME_TOKENS for messages in shown for message in messages)
     assert tally["baseline", "m"].calls == 2 * TEST
     assert tally["baseline", "m"].prompt == letters
+
+
+def test_the_panel_votes_on_its_own_prompt() -> None:
+    model, one = stand_in(right=1.0), user("u0")
+    model.meet(one)
+    votes = asyncio.run(panel_votes(Listener(model, "panel"), one.pairs[0], PanelSettings()))
+    assert [vote.favours for vote in votes] == ["chosen", "chosen"]
 
 
 def test_attempts_and_searches_adapt_between_the_least_and_the_most() -> None:

@@ -29,6 +29,7 @@ from support.models import ScriptedModel, pair
 
 from personalrm.candidates import LABELLED, UNSHUFFLED, ZERO_SHOT
 from personalrm.errors import ModelCallError, RateLimited
+from personalrm.llm.types import Request, Response
 from personalrm.race import Race
 from personalrm.records import Candidate, Outcome, Verdict
 from personalrm.search import better, search, search_first
@@ -81,7 +82,7 @@ def test_candidates_that_show_the_same_are_scored_once_and_a_single_one_never() 
 
 
 def test_as_published_validation_pairs_are_judged_in_one_order_and_equals_go_to_no_demonstrations() -> None:
-    model = ScriptedModel(lambda r: say(len(r.messages) > 2 or "question v0" in r.messages[-1].content, r))
+    model = ScriptedModel(lambda r: say("question c" in demonstrated(r) or "question v0" in r.messages[-1].content, r))
     result = asyncio.run(search(model, PAIRS, TRACES, VALIDATION, settings(repairs=NONE), allow_empty=True))
     scores = {c.seed: (c.score, c.n_scored) for c in result.candidates}
     assert scores[ZERO_SHOT] == scores[LABELLED] == (50, 2)
@@ -127,9 +128,28 @@ def run_race(
     return race, asked
 
 
-def full_score(row: list[list[Outcome]]) -> Fraction | None:
-    outcomes = [outcome for orders in row for outcome in orders if outcome != "provider_error"]
-    return Fraction(outcomes.count("correct"), len(outcomes)) if outcomes else None
+def full_scores(matrix: Matrix, asked: list[tuple[int, int]]) -> list[Fraction | None]:
+    """Scores of all candidates in full, on the judgments that nobody who was asked and answered anything lost; what was
+    not asked is as the matrix has it, and right where the matrix says that it would be lost."""
+    told = [[n for candidate, n in asked if candidate == index] for index in range(len(matrix))]
+    live = [any(o != "provider_error" for n in told[i] for o in row[n]) for i, row in enumerate(matrix)]
+    lost = {
+        (n, place)
+        for i, row in enumerate(matrix)
+        for n in told[i]
+        for place, outcome in enumerate(row[n])
+        if live[i] and outcome == "provider_error"
+    }
+    scores: list[Fraction | None] = []
+    for i, row in enumerate(matrix):
+        counted = [
+            "correct" if outcome == "provider_error" else outcome
+            for n, orders in enumerate(row)
+            for place, outcome in enumerate(orders)
+            if (n, place) not in lost and not (outcome == "provider_error" and n in told[i])
+        ]
+        scores.append(Fraction(counted.count("correct"), len(counted)) if counted else None)
+    return scores
 
 
 @given(
@@ -144,7 +164,7 @@ def test_the_race_finds_who_wins_when_everything_is_scored(
 ) -> None:
     race, asked = run_race(matrix, stop, first, parallel, places=places)
     assert len(asked) == len(set(asked))
-    full = [full_score(row) for row in matrix]
+    full = full_scores(matrix, asked)
     reached = [i for i, score in enumerate(full) if stop is not None and score is not None and 100 * score >= stop]
     assert race.stopper() == (reached[0] if reached else None)
     if reached:
@@ -168,6 +188,9 @@ def test_one_at_a_time_asks_no_more_than_several_at_a_time_ever_could(
     everything = len(matrix) * len(matrix[0])
     for _, asked in (run_race(matrix, stop, first, parallel) for parallel in (1, 2, 8)):
         assert len(asked) <= everything
+    if any("provider_error" in orders for row in matrix for orders in row):
+        # What a candidate loses counts for none, so that others may be taken up again, and asking more may lose more.
+        return
     race, asked = run_race(matrix, stop, first, 1, exhaustive=True)
     assert (len(asked), race.stopper()) == (everything, run_race(matrix, stop, first, 1)[0].stopper())
     _, asked = run_race(matrix, stop, first, 1)
@@ -212,6 +235,58 @@ def test_an_outage_is_an_error_and_not_a_score() -> None:
     model = ScriptedModel(lambda _: RateLimited("busy"))
     with pytest.raises(ModelCallError, match="validation"):
         asyncio.run(search(model, PAIRS, TRACES, VALIDATION, settings(), allow_empty=True))
+
+
+def lossy(matrix: list[str], **how: object) -> tuple[Race, list[tuple[int, int]]]:
+    """A race of candidates spelt as outcomes of their pairs: 1, 0, and e for a provider error; one verdict a pair."""
+    words: dict[str, Outcome] = {"1": "correct", "0": "wrong", "e": "provider_error"}
+    return run_race([[[words[letter]] for letter in row] for row in matrix], None, True, 1, **how)  # type: ignore[arg-type]
+
+
+def test_a_lost_verdict_favours_and_hurts_no_candidate() -> None:
+    # By its own verdicts alone the second would have 3 of 3 and win; on what both have it is 3 of 3 against 3 of 3.
+    race, _ = lossy(["1110", "111e"])
+    assert [runner.score() for runner in race.runners] == [1, 1]
+    # The first lost what it would have had wrong, or right: it is compared on the others.
+    for row in ("e100", "e110"):
+        race, _ = lossy([row, "1111"], exhaustive=True)
+        assert [runner.score() for runner in race.runners] == [Fraction(row.count("1"), 3), 1]
+
+
+def test_a_candidate_that_was_left_is_taken_up_again_where_what_it_missed_counts_no_more() -> None:
+    # The second misses the first pair and cannot win; the third loses that pair, and on the others the second is best.
+    race, asked = lossy(["1110", "0111", "e001"])
+    assert asked.index((1, 0)) < asked.index((2, 0)) < asked.index((1, 1))
+    assert [runner.score() for runner in race.runners[:2]] == [Fraction(2, 3), 1]
+
+
+def test_nobody_is_asked_about_what_counts_for_none() -> None:
+    race, asked = lossy(["1e0", "111"])
+    assert (1, 1) not in asked
+    assert all(runner.done for runner in race.runners)
+    # Two judgments count: having missed one, the second can only draw level with the first.
+    assert lossy(["0ee1", "0111"])[1] == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0)]
+
+
+def test_a_candidate_without_any_answer_takes_no_judgment_from_the_others() -> None:
+    race, _ = lossy(["1100", "eeee", "1110"], exhaustive=True)
+    assert [runner.score() for runner in race.runners] == [Fraction(1, 2), None, Fraction(3, 4)]
+
+
+def test_the_search_compares_on_what_no_candidate_lost() -> None:
+    """Nothing shown is right but on v1, which is lost for it in both orders; labelled pairs are right on v0 alone."""
+
+    def answer(request: Request) -> Response | ModelCallError:
+        shown, asked = len(request.messages) > 2, request.messages[-1].content
+        if "question v1" in asked and not shown:
+            return RateLimited("busy")
+        return say("question v1" not in asked, request)
+
+    how = settings(seeds=(ZERO_SHOT, LABELLED), exhaustive=True)
+    found = asyncio.run(search(ScriptedModel(answer), PAIRS, TRACES, VALIDATION, how, allow_empty=True))
+    assert [(c.score, c.n_scored) for c in found.candidates] == [(100, 2), (100, 2)]
+    # Equals: more demonstrations win. On its own verdicts alone the empty one would, 100 against 50.
+    assert found.seed == LABELLED
 
 
 def test_rule_among_equals() -> None:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
-from support.projects import embedded_project, server_pids
+import yaml
+from support.projects import ROOT, Project, embedded_project, server_pids
+
+from personalrm.llm.store import ResponseStore
 
 pytestmark = pytest.mark.embedded
 
@@ -42,3 +49,54 @@ def test_a_killed_run_leaves_no_server_and_the_same_command_completes_it(tmp_pat
     before = project.tables()
     project.snakemake("--forceall", table, cores=1)
     assert project.tables() == before
+
+
+@contextmanager
+def busy() -> Iterator[None]:
+    """Something else takes the cores."""
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def run_twice(one: Project, two: Project, *targets: str, interrupt_after: int, deadline_s: float) -> None:
+    """The same run in two folders with a store each, the second on a busy machine and killed in the middle."""
+    process = one.start(*targets, PYTHONHASHSEED="1")
+    assert process.wait(deadline_s) == 0
+    with busy():
+        process = two.start(*targets, PYTHONHASHSEED="2")
+        end = time.monotonic() + deadline_s
+        while stored(two) < interrupt_after and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.1)
+        process.kill()
+        process.wait()
+    assert 0 < stored(two) < stored(one)
+    assert two.start(*targets, PYTHONHASHSEED="3").wait(deadline_s) == 0
+    assert stored(two) == stored(one)
+    first, second = one.tables(), two.tables()
+    assert any(name.startswith("verdicts/") for name in first)
+    assert second == first
+
+
+def stored(project: Project) -> int:
+    store = project.folder / "store" / "responses.sqlite"
+    if not store.exists():
+        return 0
+    with ResponseStore(store) as opened:
+        return sum(totals.calls for totals in opened.usage_totals().values())
+
+
+def test_the_same_run_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    one, two = embedded_project(tmp_path / "one"), embedded_project(tmp_path / "two")
+    run_twice(one, two, "results/real/tables/main.csv", interrupt_after=20, deadline_s=480)
+
+
+@pytest.mark.full
+def test_the_same_quickstart_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    config = yaml.safe_load((ROOT / "config" / "quickstart.yaml").read_text(encoding="utf-8"))
+    one, two = Project(tmp_path / "one", config), Project(tmp_path / "two", config)
+    run_twice(one, two, interrupt_after=100, deadline_s=3600)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +184,14 @@ def test_without_the_section_nothing_is_asked_or_made(made: Project) -> None:
     said = made.snakemake("-n", ok=False)
     assert "analysis.fidelity.judge: no model 'absent' under 'models'" in said
     assert "analysis.axes.models: 'huge' is not in learn.models, so it has no personas" in said
+
+
+def test_jobs_of_variants_at_the_same_time_make_no_call_twice(made: Project) -> None:
+    with ScriptedServer(reader, latency=0.5) as server:
+        # The reader writes the same personas for both variants, so that their jobs ask the same: fidelity, axes, tags.
+        made.config = config(server.url) | {"variants": ["corrected", "as_published"]}
+        made.config["learn"]["models"] = ["big"]
+        made.config["datasets"]["people"]["shards"] = 1
+        made.snakemake(*(f"results/small/tables/{name}.csv" for name in ("fidelity", "axes")), cores=8)
+        asked = Counter(json.dumps(body, sort_keys=True) for body in server.requests)
+    assert {text: count for text, count in asked.items() if count > 1} == {}

@@ -1,4 +1,4 @@
-"""Stage 1: bootstrap reasoning (paper, section 3; facts file, 3.1).
+"""Stage 1: bootstrap reasoning (paper, section 3).
 
 A judge that knows nothing of the user (or, for stage 3, knows the persona) guesses each context pair, reasoning
 first. An attempt is a verified trace when it names the user's own choice.
@@ -22,8 +22,8 @@ from personalrm.judge import (
     is_cut,
     label_request,
     label_verdict,
+    learned_swapped,
     position_of_chosen,
-    presented_swapped,
 )
 from personalrm.llm.types import LanguageModel, Message, Request
 from personalrm.parsing import parse_verdict, whole_sentences, without_verdict
@@ -63,7 +63,7 @@ async def bootstrap_pair(
 async def _attempt(
     model: LanguageModel, pair: PreferencePair, shown: Shown, settings: BootstrapSettings, attempt: int
 ) -> Trace:
-    swapped = presented_swapped(pair, settings.salt)
+    swapped = learned_swapped(pair, settings.salt)
     trace = Trace(pair_id=pair.pair_id, swapped=swapped, reasoning="", outcome="provider_error", attempt=attempt)
     try:
         if settings.judge.mode == "text":
@@ -73,18 +73,19 @@ async def _attempt(
         return trace.model_copy(update={"outcome": failure_outcome(error)})
 
 
-def _sampled(settings: BootstrapSettings, attempt: int) -> dict[str, float | int]:
+def sampled(temperature: float, attempt: int) -> dict[str, float | int]:
+    """How a request is sampled: the first attempt greedily, the others at the temperature."""
     if attempt == 0:
         return {"temperature": 0.0}
     # The seed makes an embedded model's samples differ from attempt to attempt, and repeat from run to run.
-    return {"temperature": settings.temperature, "seed": attempt, "sample_index": attempt}
+    return {"temperature": temperature, "seed": attempt, "sample_index": attempt}
 
 
 async def _attempt_text(
     model: LanguageModel, pair: PreferencePair, shown: Shown, settings: BootstrapSettings, trace: Trace
 ) -> Trace:
     messages = build_messages(pair, trace.swapped, shown, settings.judge)
-    request = Request(messages, settings.max_tokens, **_sampled(settings, trace.attempt))  # type: ignore[arg-type]
+    request = Request(messages, settings.max_tokens, **sampled(settings.temperature, trace.attempt))  # type: ignore[arg-type]
     response = await model.complete(request)
     stated = parse_verdict(response.text, cut=is_cut(response))
     if stated in ("tie", "unparsed"):
@@ -103,12 +104,12 @@ def strip_verdict(text: str) -> str:
 async def _attempt_label(
     model: LanguageModel, pair: PreferencePair, shown: Shown, settings: BootstrapSettings, trace: Trace
 ) -> Trace:
-    """Write the reasoning first, then read the label after it, never the label first (design, section 6)."""
+    """Write the reasoning first, then read the label after it; a reasoning after a label would only justify it."""
     judge = settings.judge
     start = judge.prompt.render("reasoning_start")
     messages = build_messages(pair, trace.swapped, shown, judge, prefill=start)
-    sampled = _sampled(settings, trace.attempt)
-    request = Request(messages, settings.max_tokens, stop=("\n",), **sampled)  # type: ignore[arg-type]
+    how = sampled(settings.temperature, trace.attempt)
+    request = Request(messages, settings.max_tokens, stop=("\n",), **how)  # type: ignore[arg-type]
     written = await model.complete(request)
     reasoning = whole_sentences(f"{start} {written.text.strip()}")
     prefill = judge.prompt.render("assistant", reasoning=reasoning)

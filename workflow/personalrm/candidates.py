@@ -1,4 +1,4 @@
-"""Candidates of the demonstration search: which judgements each seed draws (facts file, 3.4), in all variants alike.
+"""Candidates of the demonstration search: which judgements each seed draws, in all variants alike.
 
 Seeds: -3 nothing, -2 labelled pairs only, -1 verified traces in the order of the pairs, 0 … n-1 traces of the pairs
 as that seed shuffles them, as many as it draws. Labelled pairs fill up what the traces leave of `max_labelled`.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 
-from personalrm.judge import presented_swapped
+from personalrm.judge import learned_swapped
 from personalrm.records import Demonstration, PreferencePair, Trace
 
 ZERO_SHOT, LABELLED, UNSHUFFLED = -3, -2, -1
@@ -17,7 +17,7 @@ ZERO_SHOT, LABELLED, UNSHUFFLED = -3, -2, -1
 
 def labelled(pair: PreferencePair, salt: str) -> Demonstration:
     """A demonstration that shows the user's choice without reasoning."""
-    return Demonstration(pair=pair, swapped=presented_swapped(pair, salt))
+    return Demonstration(pair=pair, swapped=learned_swapped(pair, salt))
 
 
 def draw_candidate(

@@ -187,6 +187,21 @@ def export(options: argparse.Namespace) -> None:
     sys.stdout.write(f"{options.out}: rows {rows}\n")
 
 
+def publish(options: argparse.Namespace) -> None:
+    """`personalrm publish`."""
+    from personalrm.stages.publish import publish as publish_run
+
+    for path in publish_run(options.config, options.folder, options.names):
+        sys.stdout.write(f"{path}\n")
+
+
+def retry(options: argparse.Namespace) -> None:
+    """`personalrm retry`."""
+    from personalrm.stages.retry import retry
+
+    sys.stdout.write(retry(options.run, dry_run=options.dry_run))
+
+
 def summary(options: argparse.Namespace) -> None:
     """`personalrm summary`."""
     from personalrm.stages.summary import summarise

@@ -21,7 +21,7 @@ from personalrm.methods import parse_method
 from personalrm.records import ALL_PAIRS, K_NAMES
 from personalrm.search import Strategy
 from personalrm.theta_settings import ThetaSource
-from personalrm.variants import CORRECTED, parse_variant
+from personalrm.variants import CORRECTED, PUBLISHED, base_of, parse_variant
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 NO_MODEL = "none"
@@ -140,9 +140,10 @@ class BootstrapConfig(Section):
 
 
 class PersonaConfig(Section):
-    """Stage 2."""
+    """Stage 2. At most `attempts` at a persona that says something, the others at the temperature of stage 1."""
 
     max_tokens: Positive = 1024
+    attempts: Positive = 3
 
 
 class MemoryConfig(Section):
@@ -151,10 +152,26 @@ class MemoryConfig(Section):
     max_tokens: Positive = 512
 
 
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+class StopScores(Section):
+    """Score (percent) at which the search ends, for each base of the variants; None for never.
+
+    The package stops at 80. With the 2 to 8 validation verdicts of most users that often ends the search at the set
+    without any demonstration, so that no stop belongs to the repaired variants.
+    """
+
+    as_published: Percent | None = 80.0
+    corrected: Percent | None = None
+
+
 class SearchConfig(Section):
     """Stages 1 and 3: candidates of the demonstration search.
 
-    `num_search_candidates` random ones beside the `special_candidates` (paper: 10 and all three). With
+    `num_search_candidates` random ones in addition to the `special_candidates` (paper: 10 and all three).
+    `max_bootstrapped_demos` `all` stands for as many as there are context pairs, as in the package. `stop_at_score` is
+    one number (or null, for never) for all variants, or a number for each base of them (`StopScores`). With
     `parallel_candidates` 1 the fewest calls are made, one candidate after another; more is faster. `exhaustive`
     scores every candidate in full, for the same winner (`race.Race`). `strategy` `halving` drops
     the worse half of the candidates again and again, and may end with another winner (`halving.Halving`).
@@ -162,9 +179,9 @@ class SearchConfig(Section):
 
     num_search_candidates: Annotated[int, Field(ge=0)] = 10
     special_candidates: list[Literal["zero_shot", "labelled", "unshuffled"]] = ["zero_shot", "labelled", "unshuffled"]
-    max_bootstrapped_demos: Annotated[int, Field(ge=0)] = 16
+    max_bootstrapped_demos: Annotated[int, Field(ge=0)] | Literal["all"] = "all"
     max_labeled_demos: Annotated[int, Field(ge=0)] = 4
-    stop_at_score: Annotated[float, Field(ge=0, le=100)] | None = None
+    stop_at_score: StopScores | Percent | None = StopScores()
     parallel_candidates: Positive = 1
     exhaustive: bool = False
     strategy: Strategy = "exact"
@@ -180,6 +197,13 @@ class SearchConfig(Section):
         """Candidate seeds in the order they are tried."""
         special = {"zero_shot": -3, "labelled": -2, "unshuffled": -1}
         return (*sorted(special[name] for name in self.special_candidates), *range(self.num_search_candidates))
+
+    def stop_of(self, variant: str) -> float | None:
+        """The stop score of a variant, which is that of its base."""
+        given = self.stop_at_score
+        if not isinstance(given, StopScores):
+            return given
+        return given.as_published if base_of(variant) == PUBLISHED else given.corrected
 
 
 class LearnConfig(Section):

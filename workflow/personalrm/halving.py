@@ -5,7 +5,8 @@ ends that early.
 
 Our choices: the first part is as large as halving down to two candidates on all pairs allows; nobody is left without a
 new verdict, so that few pairs mean few rounds; a candidate whose every call failed at the provider goes on, as an
-outage is no wrong answer. Rounds are decided by answers alone: equal answers, equal calls.
+outage is no wrong answer. Judgments that a candidate lost count as in `race.py`. Rounds are decided by answers alone:
+equal answers, equal calls.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from personalrm.race import Question, Runner
+from personalrm.race import Question, runners, tell
 from personalrm.records import Verdict
 
 Rank = Callable[[int, Sequence[Verdict]], tuple[float, ...]]
@@ -60,7 +61,7 @@ class Halving:
     """
 
     def __init__(self, n_candidates: int, order: Sequence[int], per_pair: int, rank: Rank) -> None:
-        self.runners = [Runner(len(order), per_pair) for _ in range(n_candidates)]
+        self.runners = runners(n_candidates, len(order), per_pair)
         self._order = tuple(order)
         self._rank = rank
         self._left = list(range(n_candidates))
@@ -69,7 +70,7 @@ class Halving:
 
     def tell(self, candidate: int, pair: int, verdicts: Sequence[Verdict]) -> None:
         """The verdicts of a candidate on a pair."""
-        self.runners[candidate].verdicts[pair] = tuple(verdicts)
+        tell(self.runners[candidate], pair, verdicts)
 
     def next_round(self) -> list[Question]:
         """What to ask next, all of it at the same time; empty when the last candidates are known in full."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import re
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
@@ -29,6 +30,15 @@ LABELS: dict[PromptStyle, tuple[str, str]] = {"standard": ("First", "Second"), "
 FEW_ALTERNATIVES = 5
 TOP_LOGPROBS = 20
 """As many alternatives as hosted providers give at most."""
+_VERDICT_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        "a, answer, answers, b, be, best, better, both, choice, choose, chooses, chosen, completion, final, first, i, "
+        "is, label, my, neither, of, one, option, prefer, preference, preferred, prefers, response, responses, second, "
+        "select, the, their, they, think, thinking, this, tie, two, user, verdict, would",
+    )
+)
+"""What an answer without a reasoning is made of, in whatever form it states its verdict."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,11 @@ class Shown:
     persona: str | None = None
     demonstrations: Sequence[Demonstration] = field(default=())
     droppable: bool = False
+
+    @property
+    def known(self) -> bool:
+        """Whether anything about the user is shown. Only then is the judge told to set general taste aside."""
+        return bool(self.persona or self.demonstrations)
 
 
 @dataclass(frozen=True)
@@ -61,6 +76,14 @@ class JudgeSettings:
         """Names of the two positions in the prompt."""
         return LABELS[self.style]
 
+    def as_data(self, demonstration: Demonstration) -> bool:
+        """Whether a demonstration stands in the instruction, as a pair whose choice is known, and not as a chat turn.
+
+        A turn shows what an answer looks like. Where the judge is to reason first, a turn without a reasoning would
+        teach it to leave the reasoning out; where the label follows at once, the bare label is the right form.
+        """
+        return self.style == "standard" and self.mode == "text" and not demonstration.reasoning
+
 
 MessagesOf = Callable[[PreferencePair, bool, Shown, JudgeSettings], tuple[Message, ...]]
 """Messages of a call about a pair in one order (`swapped`)."""
@@ -73,6 +96,15 @@ JudgePairs = Callable[
 def presented_swapped(pair: PreferencePair, salt: str) -> bool:
     """The coin that decides which response stands first, seeded by content: it survives any re-ordering."""
     return int(stable_hash(salt, pair.user_id, pair.pair_id), 16) % 2 == 1
+
+
+def learned_swapped(pair: PreferencePair, salt: str) -> bool:
+    """Whether the rejected response stands first where a pair is shown in one order to learn from it.
+
+    A coin that the source stores decides (`flip` of the authors' sets, as in their package), else `presented_swapped`.
+    Steps that are not the paper's do not read it: a source whose coins are all alike must not bias the filters.
+    """
+    return presented_swapped(pair, salt) if pair.flip is None else not pair.flip
 
 
 def pair_values(pair: PreferencePair, swapped: bool) -> dict[str, object]:
@@ -95,23 +127,31 @@ def build_messages(
     prefill: str | None = None,
     reasoned: bool = True,
 ) -> tuple[Message, ...]:
-    """Messages of one judgement: instruction and persona, demonstrations as chat turns, then the pair.
+    """Messages of one judgement: instruction, persona and labelled pairs, demonstrations as chat turns, then the pair.
 
     `prefill` becomes the start of the model's own answer. Without `reasoned` the verdict is asked for alone, as where
-    `prefill` leaves no room for a reasoning.
+    `prefill` leaves no room for a reasoning. All before the last user message is the same for all pairs.
     """
     prompt = settings.prompt
-    messages = [Message("system", prompt.render("system", persona=shown.persona, reasoned=reasoned))]
+    data = [_choice(one, settings) for one in shown.demonstrations if settings.as_data(one)]
+    system = prompt.render("system", persona=shown.persona, known=shown.known, labelled=data, reasoned=reasoned)
+    messages = [Message("system", system)]
     for demonstration in shown.demonstrations:
-        label = settings.labels[1 if demonstration.swapped else 0]
-        values = pair_values(demonstration.pair, demonstration.swapped)
-        messages.append(Message("user", prompt.render("user", **values)))
-        answer = prompt.render("demonstration", reasoning=demonstration.reasoning, label=label)
-        messages.append(Message("assistant", answer))
+        if not settings.as_data(demonstration):
+            values = _choice(demonstration, settings)
+            messages.append(Message("user", prompt.render("user", **values)))
+            messages.append(Message("assistant", prompt.render("demonstration", **values)))
     messages.append(Message("user", prompt.render("user", **pair_values(pair, swapped))))
     if prefill is not None:
         messages.append(Message("assistant", prefill))
     return tuple(messages)
+
+
+def _choice(demonstration: Demonstration, settings: JudgeSettings) -> dict[str, object]:
+    """What the judge is shown of a demonstration: a pair, the label of the chosen response, and the reasoning."""
+    label = settings.labels[1 if demonstration.swapped else 0]
+    values = pair_values(demonstration.pair, demonstration.swapped)
+    return {**values, "label": label, "reasoning": demonstration.reasoning}
 
 
 def judge_messages(pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeSettings) -> tuple[Message, ...]:
@@ -204,7 +244,9 @@ async def ask_verdict(
     except ModelCallError as error:
         return base.model_copy(update={"outcome": failure_outcome(error)})
     if settings.mode == "text":
-        return text_verdict(base, response)
+        verdict = text_verdict(base, response)
+        stated = verdict.outcome in ("correct", "wrong", "tie")
+        return verdict.model_copy(update={"reasoned": is_reasoned(response)}) if stated else verdict
     return label_verdict(base, response, swapped, settings)
 
 
@@ -216,6 +258,12 @@ def is_cut(response: Response) -> bool:
 def is_refused(response: Response) -> bool:
     """The model, or its provider's filter, would not answer."""
     return bool(response.refusal) or response.finish_reason == "content_filter"
+
+
+def is_reasoned(response: Response) -> bool:
+    """Whether an answer that states a verdict holds anything else: a reasoning, or the provider's separate thinking."""
+    words = re.findall(r"[^\W_]+", f"{response.reasoning} {response.text}".lower())
+    return not _VERDICT_WORDS.issuperset(words)
 
 
 class Read(Protocol):
@@ -276,9 +324,12 @@ def _sign_outcome(log_odds: float) -> Outcome:
 
 
 def combine_orders(straight: Verdict, swapped: Verdict) -> Verdict:
-    """One verdict a pair: the mean log-odds of both orders. An order without odds passes its outcome on."""
+    """One verdict a pair: the mean log-odds of both orders. An order without odds passes its outcome on; where the
+    provider failed one of them the verdict is lost, whatever the other says."""
     calls = tuple(sorted({*straight.calls, *swapped.calls}))
     base = Verdict(pair_id=straight.pair_id, swapped=None, outcome="provider_error", calls=calls)
+    if "provider_error" in (straight.outcome, swapped.outcome):
+        return base
     for verdict in (straight, swapped):
         if verdict.log_odds is None:
             return base.model_copy(update={"outcome": verdict.outcome})

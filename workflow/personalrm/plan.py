@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 from personalrm.benchmark.filter_settings import RELEASED
@@ -195,8 +196,10 @@ class Plan:
 
     def profiles_of(self, dataset: str, variant: str, model: str, k: int) -> list[str]:
         """Profiles of one model and k, one file a shard."""
-        folder = f"{self.run}/profiles/{dataset}/{variant}/{model}/k{show_k(k)}"
-        return [f"{folder}/{shard}.jsonl" for shard in self._shards[dataset]]
+        return [self._profiles(dataset, variant, model, k, shard) for shard in self._shards[dataset]]
+
+    def _profiles(self, dataset: str, variant: str, model: str, k: int, shard: str) -> str:
+        return f"{self.run}/profiles/{dataset}/{variant}/{model}/k{show_k(k)}/{shard}.jsonl"
 
     def fidelity_paths(self) -> list[str]:
         """Judgements of persona fidelity; none where the config has none."""
@@ -283,6 +286,62 @@ class Plan:
                 if judged_methods(config, profile=profile, judge=judge)
             ]
         return [f"{folder}/{shard}.jsonl" for folder in folders for shard in self._shards[dataset]]
+
+    def lineage(self) -> dict[str, list[str]]:
+        """Every file that may hold answers of models, or follows from such, to the run's files that it is made from;
+        inputs stand before what is made from them.
+
+        Scores, tables, figures and pages are not in it: they follow from all of these.
+        """
+        made: dict[str, list[str]] = {}
+        for dataset in self.filtered:
+            ratings, votes = self.rating_paths(dataset), self.panel_paths(dataset)
+            made |= {path: [] for path in ratings}
+            made |= {path: self.ratings_before_panel(dataset, Path(path).stem) for path in votes}
+            more = [
+                f"{self.run}/data/{dataset}/{name}" for name in ("funnel.json", "card.md", "filter_sensitivity.jsonl")
+            ]
+            made |= {path: [*ratings, *votes] for path in (*self.shard_paths(dataset), *more)}
+        for theta, model in self.optimised_thetas():
+            made[f"{self.run}/thetas/{theta}/{model}.json"] = self.theta_users(theta)
+        for dataset in self.config.datasets:
+            for path in self.shard_paths(dataset):
+                made |= self._shard_lineage(dataset, Path(path).stem, path)
+        return made | self._analysis_lineage()
+
+    def _shard_lineage(self, dataset: str, shard: str, users: str) -> dict[str, list[str]]:
+        """Traces, profiles and verdicts of one shard."""
+        config, root = self.config, f"{self.run}/verdicts/{dataset}"
+        made = {f"{root}/baseline/{judge}/{shard}.jsonl": [users] for judge in ("none", *config.judge_models)}
+        readers = (*config.fidelity_pairs, *config.recovery_pairs)
+        models = dict.fromkeys((*config.learn.models, *(model for model, _ in readers), *config.axes_models))
+        for variant in config.variants:
+            for model in models:
+                traces = f"{self.run}/traces/{dataset}/{variant}/{model}/{shard}.jsonl"
+                made[traces] = [users]
+                for k in dict.fromkeys((*config.ks, *config.axes_ks)):
+                    profile = self._profiles(dataset, variant, model, k, shard)
+                    made[profile] = [users, traces, *self.theta_files(variant, model)]
+            for model, judge, k in self._combinations():
+                path = f"{root}/{variant}/{model}-to-{judge}/k{show_k(k)}/{shard}.jsonl"
+                made[path] = [users, self._profiles(dataset, variant, model, k, shard)]
+        return made
+
+    def _analysis_lineage(self) -> dict[str, list[str]]:
+        """What models say of personas: another user's may come from any shard."""
+        config, made = self.config, dict[str, list[str]]()
+        for dataset, variant in itertools.product(config.datasets, config.variants):
+            for stage, pairs in (("fidelity", config.fidelity_pairs), ("recovery", config.recovery_pairs)):
+                for model, judge in pairs:
+                    folder = f"{self.run}/analysis/{stage}/{dataset}/{variant}/{model}-by-{judge}"
+                    personas = self.profiles_of(dataset, variant, model, config.largest_k)
+                    made |= {f"{folder}/{Path(users).name}": [users, *personas] for users in self.shard_paths(dataset)}
+            axes = f"{self.run}/analysis/axes/{dataset}/{variant}.jsonl"
+            made[axes] = self.personas_for_axes(dataset, variant)
+            for model, k in itertools.product(config.axes_models, config.axes_ks):
+                for path in self.profiles_of(dataset, variant, model, k):
+                    made[path.replace(f"{self.run}/profiles/", f"{self.run}/analysis/tags/", 1)] = [path, axes]
+        return made
 
     def _combinations(self) -> list[tuple[str, str, int]]:
         config = self.config

@@ -106,9 +106,10 @@ async def learn_profile(
         outcome = failure_outcome(error)
         learned = {"status": "failed", "reason": f"{outcome}: {error}"}
     learned["calls"] = _calls(pairs, traces, recorders)
-    lost = sum(recorder.failed for recorder in recorders.values())
+    lost = _lost(pairs, traces, recorders)
     if lost:
-        learned["events"] = (*learned.get("events", ()), f"{lost} calls failed at the provider")
+        learned["lost"] = lost
+        learned["events"] = (*learned.get("events", ()), f"{sum(lost.values())} calls failed at the provider")
     if k != ALL_PAIRS and len(pairs) < k:
         learned["events"] = (*learned.get("events", ()), f"only {len(pairs)} context pairs for k = {k}")
     return base.model_copy(update=learned)
@@ -134,6 +135,13 @@ def _calls(
     return tuple(calls[key] for key in sorted(calls))
 
 
+def _lost(pairs: Sequence[PreferencePair], traces: UserTraces, recorders: Mapping[str, Recorder]) -> dict[str, int]:
+    """Calls that the provider failed, by stage; stages without any are left out."""
+    lost = {"bootstrap": traces.lost({pair.pair_id for pair in pairs})}
+    lost |= {stage: recorders[stage].failed for stage in PROFILE_STAGES}
+    return {stage: number for stage, number in lost.items() if number}
+
+
 async def _stages(
     models: Mapping[str, Recorder],
     user: UserData,
@@ -154,6 +162,7 @@ async def _stages(
     events, traced = (*plain.events, *fallback, *induced.events), f"{len(first)} of {len(pairs)} pairs have a trace"
     learned: dict[str, Any] = {
         "persona": induced.persona,
+        "persona_flaw": induced.flaw,
         "persona_pairs": tuple(judgement.pair.pair_id for judgement in judgements),
         "plain_demonstrations": plain.demonstrations,
         "search": {"plain": plain.candidates},

@@ -6,7 +6,7 @@ never altered. All records are frozen, so that equal inputs give equal bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
@@ -23,6 +23,8 @@ Status = Literal["ok", "empty", "not_applicable", "failed"]
 """Of a row about one user: `empty` where the user has too little (no test pairs), `not_applicable` where the method has
 no sense for the user, the data set or the judge (no survey, no level A, no text verdict), `failed` where a call did."""
 EXEMPT: Status = "not_applicable"
+PersonaFlaw = Literal["empty", "echo", "contradiction", "copy"]
+"""Why a persona says nothing (`persona_quality.py`)."""
 OUTCOMES: tuple[Outcome, ...] = (
     "correct",
     "wrong",
@@ -32,6 +34,8 @@ OUTCOMES: tuple[Outcome, ...] = (
     "context_overflow",
     "provider_error",
 )
+READABLE: tuple[Outcome, ...] = ("correct", "wrong", "tie")
+"""Outcomes of an answer that could be read."""
 
 
 class Record(BaseModel):
@@ -56,6 +60,8 @@ class PreferencePair(Record):
     `timestamp` is in Unix seconds where known, `conversation_type` the source's own word. `split` is the level-B
     split within the user. For a `tie` the user liked both alike: `chosen` is the first answer in the source's order and
     `rejected` the second. Only a tie's row has the field, so that files without ties are what they were before it.
+    `flip` is a coin that the source stores (the authors' column): true where the chosen answer is to stand first when
+    the pair is shown in one order. Only rows with a stored coin have the field.
     """
 
     user_id: str
@@ -70,6 +76,7 @@ class PreferencePair(Record):
     order: int = 0
     split: Split | None = None
     tie: bool = Field(default=False, exclude_if=lambda tie: not tie)
+    flip: bool | None = Field(default=None, exclude_if=lambda flip: flip is None)
 
 
 class UserData(Record):
@@ -142,6 +149,10 @@ class UserTraces(Record):
     calls: tuple[CallRef, ...] = ()
     prompts: dict[str, str] = Field(default_factory=dict)
 
+    def lost(self, pair_ids: Collection[str]) -> int:
+        """Attempts at these pairs that the provider failed."""
+        return sum(trace.outcome == "provider_error" for trace in self.traces if trace.pair_id in pair_ids)
+
 
 class Demonstration(Record):
     """A labelled pair as it is shown in a prompt; `reasoning` is None for a label-only demonstration."""
@@ -152,13 +163,15 @@ class Demonstration(Record):
 
 
 class Candidate(Record):
-    """One candidate of a demonstration search: its seed, its pairs and its validation score in percent."""
+    """One candidate of a demonstration search: its seed, the pairs that it shows the judge, with reasoning those of
+    `n_reasoned`, and its validation score in percent over `n_scored` verdicts."""
 
     seed: int
     pair_ids: tuple[str, ...]
     score: float | None
     mean_log_odds: float | None = None
     n_scored: int = 0
+    n_reasoned: int = 0
 
 
 class Profile(Record):
@@ -166,8 +179,10 @@ class Profile(Record):
 
     `persona_pairs` names the pairs of the judgements R* that the persona was induced from, `demonstrations` is the set
     shown to the judge, `plain_demonstrations` the set that is shown without a persona. `memory` are facts about the
-    user, for the baseline of that name. `events` lists what a reader should know (shortened inputs, fallbacks,
-    ties). `calls` are all stored responses it rests on.
+    user, for the baseline of that name. `persona_flaw` is set where the persona says nothing, and only such a row has
+    the field. `events` lists what a reader should know (shortened inputs, fallbacks,
+    ties). `calls` are all stored responses it rests on. `lost` counts the calls that the provider failed, by stage;
+    only a row with such calls has the field. With them answered the profile may be another.
     """
 
     dataset: str
@@ -179,6 +194,7 @@ class Profile(Record):
     status: Status
     reason: str | None = None
     persona: str | None = None
+    persona_flaw: PersonaFlaw | None = Field(default=None, exclude_if=lambda flaw: flaw is None)
     memory: tuple[str, ...] = ()
     persona_pairs: tuple[str, ...] = ()
     demonstrations: tuple[Demonstration, ...] = ()
@@ -186,6 +202,7 @@ class Profile(Record):
     search: dict[str, tuple[Candidate, ...]] = Field(default_factory=dict)
     winners: dict[str, int] = Field(default_factory=dict)
     events: tuple[str, ...] = ()
+    lost: dict[str, int] = Field(default_factory=dict, exclude_if=lambda lost: not lost)
     calls: tuple[CallRef, ...] = ()
     prompts: dict[str, str] = Field(default_factory=dict)
 
@@ -193,7 +210,9 @@ class Profile(Record):
 class Verdict(Record):
     """The judge on one test pair: one order of showing (`swapped`), or both together (`swapped` None).
 
-    `said` is the position that the judge named; `log_odds` is positive where the chosen answer is favoured.
+    `said` is the position that the judge named; `log_odds` is positive where the chosen answer is favoured. `reasoned`
+    says whether an answer in words that names a position, or a tie, holds more than that; None (and not in the row) for
+    all other verdicts.
     """
 
     pair_id: str
@@ -202,13 +221,15 @@ class Verdict(Record):
     said: Label | None = None
     log_odds: float | None = None
     calls: tuple[str, ...] = ()
+    reasoned: bool | None = Field(default=None, exclude_if=lambda reasoned: reasoned is None)
 
 
 class JudgedUser(Record):
     """All verdicts of one method on one user's test pairs; a row of a verdicts file.
 
     `k` is None for methods that do not read context pairs, and `profile_model` for those that use no profile.
-    `calls` are all stored responses which the row rests on, those of its profile included.
+    `calls` are all stored responses which the row rests on, those of its profile included. `profile_lost` counts the
+    calls that the provider failed in the stages of its profile that the method rests on; only a row with such has it.
     """
 
     dataset: str
@@ -221,6 +242,7 @@ class JudgedUser(Record):
     draw: int
     status: Status
     reason: str | None = None
+    profile_lost: int = Field(default=0, exclude_if=lambda lost: not lost)
     verdicts: tuple[Verdict, ...] = ()
     calls: tuple[CallRef, ...] = ()
     prompts: dict[str, str] = Field(default_factory=dict)

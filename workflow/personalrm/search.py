@@ -12,15 +12,16 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Literal
 
 from personalrm.candidates import LABELLED, UNSHUFFLED, ZERO_SHOT, draw_candidate
 from personalrm.errors import ModelCallError
 from personalrm.files import stable_hash
 from personalrm.halving import Halving
-from personalrm.judge import JudgeSettings, Shown, judge_once, judge_pair, presented_swapped
+from personalrm.judge import JudgeSettings, Shown, judge_once, judge_pair, learned_swapped
 from personalrm.llm.types import LanguageModel
-from personalrm.race import Race
+from personalrm.race import Race, rounded_percent
 from personalrm.records import Candidate, Demonstration, PreferencePair, Trace, Verdict
 from personalrm.variants import ALL, Repairs
 
@@ -30,7 +31,8 @@ Strategy = Literal["exact", "halving"]
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """Which candidates are tried. `seeds` in the order of trial; sizes are numbers of demonstrations.
+    """Which candidates are tried. `seeds` in the order of trial; sizes are numbers of demonstrations, and None for
+    `max_bootstrapped` stands for as many as there are context pairs.
 
     `stop_at_score` (percent, None for never) ends the search at the first candidate that reaches it; `parallel`
     candidates are tried at a time, as far as `places`, the calls at the same time, hold them; `exhaustive` scores every
@@ -39,9 +41,9 @@ class SearchSettings:
 
     judge: JudgeSettings
     seeds: tuple[int, ...] = (LABELLED, UNSHUFFLED, *range(10))
-    max_bootstrapped: int = 16
+    max_bootstrapped: int | None = None
     max_labelled: int = 4
-    stop_at_score: float | None = 80.0
+    stop_at_score: float | None = None
     salt: str = "0"
     parallel: int = 1
     places: float = math.inf
@@ -62,28 +64,33 @@ class SearchResult:
     events: tuple[str, ...] = field(default=())
 
 
-def score(seed: int, shown: Sequence[Demonstration], verdicts: Sequence[Verdict]) -> Candidate:
-    """Accuracy (percent) over verdicts that are no provider errors, and the mean log-odds where all have them."""
+def score(
+    seed: int, shown: Sequence[Demonstration], verdicts: Sequence[Verdict], *, rounded: bool = False
+) -> Candidate:
+    """Accuracy (percent, `rounded` to two digits as in the package) over verdicts that are no provider errors, and the
+    mean log-odds where all have them."""
     usable = [verdict for verdict in verdicts if verdict.outcome != "provider_error"]
     odds = [verdict.log_odds for verdict in usable if verdict.log_odds is not None]
     correct = sum(verdict.outcome == "correct" for verdict in usable)
+    share = Fraction(correct, len(usable)) if usable else None
     return Candidate(
         seed=seed,
         pair_ids=tuple(demonstration.pair.pair_id for demonstration in shown),
-        score=100 * correct / len(usable) if usable else None,
+        score=share if share is None else rounded_percent(share) if rounded else float(100 * share),
         mean_log_odds=math.fsum(odds) / len(odds) if odds and len(odds) == len(usable) else None,
         n_scored=len(usable),
+        n_reasoned=sum(demonstration.reasoning is not None for demonstration in shown),
     )
 
 
 def better(candidate: Candidate, *, ranking: bool = True) -> tuple[float, ...]:
-    """Sort key of the stated rule: score, mean log-odds, number of demonstrations, smaller seed. Without `ranking` that
-    of the package: score, smaller seed."""
+    """Sort key of the stated rule: score, mean log-odds, number of demonstrations with reasoning, number of
+    demonstrations, smaller seed. Without `ranking` that of the package: score, smaller seed."""
     points = -math.inf if candidate.score is None else candidate.score
     if not ranking:
         return points, -candidate.seed
     odds = -math.inf if candidate.mean_log_odds is None else candidate.mean_log_odds
-    return points, odds, len(candidate.pair_ids), -candidate.seed
+    return points, odds, candidate.n_reasoned, len(candidate.pair_ids), -candidate.seed
 
 
 async def search(
@@ -99,7 +106,7 @@ async def search(
     """Best demonstrations for one user.
 
     Without validation pairs the candidate in `UNSHUFFLED` form wins unscored. `allow_empty` admits the
-    zero-shot candidate (stage 3); stage 1 must have something to learn from (facts file, 3.4).
+    zero-shot candidate (stage 3); stage 1 must have something to learn from (paper, section 3).
     Raises ModelCallError when not one verdict of any candidate could be had.
     """
     seeds = _seeds(settings, allow_empty)
@@ -159,7 +166,8 @@ def _field(
 
 
 def _draw(seed: int, pairs: Sequence[PreferencePair], traces: Mapping[str, Trace], settings: SearchSettings) -> Shows:
-    most, least = settings.max_bootstrapped, settings.max_labelled
+    most = len(pairs) if settings.max_bootstrapped is None else settings.max_bootstrapped
+    least = settings.max_labelled
     return draw_candidate(seed, pairs, traces, max_bootstrapped=most, max_labelled=least, salt=settings.salt)
 
 
@@ -184,7 +192,7 @@ async def _judged(
     """What a candidate makes of a validation pair."""
     if settings.repairs.both_orders:
         return await judge_pair(model, pair, shown, settings.judge)
-    return (await judge_once(model, pair, presented_swapped(pair, settings.salt), shown, settings.judge),)
+    return (await judge_once(model, pair, learned_swapped(pair, settings.salt), shown, settings.judge),)
 
 
 async def _run(
@@ -214,6 +222,7 @@ def _contest(
             per_pair,
             stop_at_score=settings.stop_at_score,
             first_of_equals=not ranking,
+            rounded=not ranking,
             parallel=settings.parallel,
             places=settings.places,
             exhaustive=settings.exhaustive,
@@ -223,7 +232,8 @@ def _contest(
 
     def rank(index: int, verdicts: Sequence[Verdict]) -> tuple[float, ...]:
         # Candidates stand in the order of their seeds, so that the place serves as one.
-        return better(score(index, candidates[index].demonstrations, verdicts), ranking=ranking)
+        scored = score(index, candidates[index].demonstrations, verdicts, rounded=not ranking)
+        return better(scored, ranking=ranking)
 
     return Halving(len(candidates), order, per_pair, rank)
 
@@ -236,7 +246,7 @@ def _decide(
     """
     stopper = race.stopper()
     scored = [
-        score(seed, _visible(drawn[seed], settings.repairs), verdicts)
+        score(seed, _visible(drawn[seed], settings.repairs), verdicts, rounded=not settings.repairs.ranking)
         for seed, index in place.items()
         if (stopper is None or index <= stopper) and (verdicts := race.runners[index].in_order())
     ]
@@ -247,7 +257,7 @@ def _decide(
     full = [candidate for candidate in scored if race.runners[place[candidate.seed]].done]
     winner = max(full, key=lambda candidate: better(candidate, ranking=settings.repairs.ranking))
     if winner.score is None:
-        raise ModelCallError("no validation verdict could be had for any candidate")
+        raise ModelCallError("no validation judgment was had of all candidates")
     equals = sum(candidate.score == winner.score for candidate in full)
     events = (f"{equals} of {len(scored)} candidates share the best score",) if equals > 1 else ()
     judgements = drawn[winner.seed]

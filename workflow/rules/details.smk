@@ -1,8 +1,8 @@
 """Details: what a closer look at the verdicts shows, each user, outcome and position, power, parts and groups.
 
 INPUTS   data/verdicts.parquet; for power also resources/reported/synthesizeme.csv; for demographics also
-         data/<dataset>/shards/<shard>.jsonl (surveys, and where in a conversation a pair stood)
-OUTPUTS  tables/{users,outcomes,position_bias,power,families,ablation,demographics}.{csv,md,tex,html},
+         data/<dataset>/shards/<shard>.jsonl (surveys, and where in a conversation a pair stood); profiles/…
+OUTPUTS  tables/{profiles,users,outcomes,position_bias,power,families,ablation,demographics}.{csv,md,tex,html},
          figures/demographics.{pdf,svg,png,txt} (txt: the caption)
 """
 
@@ -36,6 +36,37 @@ rule table_users:
         "Making the table of users"
     script:
         "../scripts/table_users.py"
+
+
+rule table_profiles:
+    input:
+        profiles=PLAN.profile_paths(),
+    output:
+        csv=f"{RUN}/tables/profiles.csv",
+        md=f"{RUN}/tables/profiles.md",
+        tex=f"{RUN}/tables/profiles.tex",
+        html=report(
+            f"{RUN}/tables/profiles.html",
+            category="Tables",
+            caption="../report/table_profiles.rst",
+        ),
+    log:
+        f"{RUN}/logs/table_profiles.log",
+    benchmark:
+        f"{RUN}/benchmarks/table_profiles.tsv"
+    conda:
+        "../envs/personalrm.yml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
+    params:
+        pools=POOLS,
+        variants=CONFIG.variants,
+        model_order=list(CONFIG.models),
+    message:
+        "Making the table of profiles"
+    script:
+        "../scripts/table_profiles.py"
 
 
 rule table_outcomes:
@@ -258,6 +289,7 @@ rule figure_demographics:
 
 
 DETAILS = [
+    *rules.table_profiles.output,
     *rules.table_users.output,
     *rules.table_outcomes.output,
     *rules.table_position_bias.output,

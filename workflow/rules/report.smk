@@ -11,6 +11,7 @@ rule report:
         verdicts=f"{RUN}/data/verdicts.parquet",
         main=f"{RUN}/tables/main.csv",
         differences=f"{RUN}/tables/differences.csv",
+        profiles=f"{RUN}/tables/profiles.csv",
         tables=[path for path in RESULTS if path.endswith(".html")],
         figures=[path for path in RESULTS if path.endswith(".svg")],
         figure_captions=[path for path in RESULTS if path.endswith(".txt")],

@@ -6,6 +6,7 @@
 | input.verdicts     | verdicts.parquet of `collect_scores`                                             |
 | input.main         | csv of the main table                                                            |
 | input.differences  | csv of the table of paired differences                                           |
+| input.profiles     | csv of the table of profiles                                                     |
 | input.tables       | html of all tables of the run, in the order of listing                           |
 | input.figures      | svg of all figures of the run; each caption beside it                            |
 | input.captions     | workflow/report/*.rst: captions of all that the workflow can make                |
@@ -21,6 +22,7 @@ from personalrm.files import atomic_write_text
 from personalrm.report.page import Scores, report_page
 from personalrm.results.differences_table import read_differences_table
 from personalrm.results.main_table import read_main_table
+from personalrm.results.profiles_table import read_profiles_table
 from personalrm.results.scores import read_frame
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ def main(snakemake: "Snakemake") -> None:
         read_differences_table(Path(given.differences)),
         read_frame(Path(given.verdicts)),
         snakemake.params.get("pools", {}),
+        read_profiles_table(Path(given.profiles)),
     )
     page = report_page(
         json.loads(Path(given.manifest).read_text(encoding="utf-8")),

@@ -14,15 +14,15 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from personalrm.benchmark.history import pair_of
-from personalrm.benchmark.votes import ROLES, FieldError, Vote, decided, parse_vote, tie_of
+from personalrm.benchmark.votes import ROLES, FieldError, Vote, decided, parse_vote, stored_truth, tie_of
 from personalrm.errors import DataError
 from personalrm.files import stable_hash
 from personalrm.records import PreferencePair, Split, Turn
 
 Item = Mapping[str, Any]
 """One preference: `context`, `chosen`, `rejected`; optional `user_id`, `conversation_id`, `turn`, `timestamp`,
-`pair_id`, `tie` (true where both answers were liked alike). Other keys, such as the published `flip`, are passed
-over."""
+`pair_id`, `tie` (true where both answers were liked alike), `flip` (a stored coin, as in the published sets: true where
+the chosen answer is to stand first in learning; else a hash decides). Other keys are passed over."""
 Context = str | Sequence[Mapping[str, Any]]
 """A conversation up to the judged answers: turns {role, content}; or a string, which is one turn of the user, or a
 transcript in blocks "[role]: text"."""
@@ -87,7 +87,7 @@ def _vote(item: object, place: str, user_id: str | None) -> Vote:
     if not isinstance(item, Mapping):
         raise DataError(f"{place}: is no dict; give a list of dicts with context, chosen and rejected")
     row = {key: value for key in _KEPT if not _is_absent(value := item.get(key))}
-    row |= {"user_id": user_id or row.get("user_id", NOBODY)}
+    row |= {"user_id": user_id or row.get("user_id", NOBODY), "flip": stored_truth(item.get("flip"))}
     row |= {name: parse(item[name]) for name, parse in _PARTS.items() if name in item}
     try:
         return replace(parse_vote(row), tie=tie_of(item))
@@ -179,6 +179,7 @@ def to_item(pair: PreferencePair) -> dict[str, Any]:
         "timestamp": pair.timestamp,
         "type": pair.conversation_type,
         "tie": pair.tie or None,
+        "flip": pair.flip,
     }
     return {key: value for key, value in item.items() if value is not None}
 

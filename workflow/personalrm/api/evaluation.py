@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from personalrm.records import OUTCOMES, Outcome, PreferencePair, Verdict
+from personalrm.records import OUTCOMES, READABLE, Outcome, PreferencePair, Verdict
 
 if TYPE_CHECKING:
     from personalrm.results.statistics import Interval
@@ -24,7 +25,8 @@ class Evaluation(Mapping[str, Any]):
     correct (as published), provider errors do not count (published: as wrong). `lower_bound` and `upper_bound` are
     those of a 95 % bootstrap, seeded, that resamples what varies independently (`resampled`: users, where the pairs
     are of several, else conversations, else pairs); nan where there is only one. `paper_interval` is the published
-    one, which takes all judgments as independent. `results` has 1 for correct and 0 for not, one a verdict that was
+    one, which takes all judgments as independent. `mean_readable` is the share of `correct` among verdicts that could
+    be read: correct, wrong and ties. `results` has 1 for correct and 0 for not, one a verdict that was
     had, `verdicts` all of them, `outcomes` their counts by kind. All numbers are fractions.
     """
 
@@ -37,6 +39,12 @@ class Evaluation(Mapping[str, Any]):
     paper_interval: Interval
     resampled: str
     events: tuple[str, ...] = ()
+
+    @property
+    def mean_readable(self) -> float:
+        """Share of `correct` among correct, wrong and ties; nan without any."""
+        read = sum(self.outcomes[outcome] for outcome in READABLE)
+        return self.outcomes["correct"] / read if read else math.nan
 
     def __getitem__(self, key: str) -> Any:  # noqa: ANN401  (as the published dict)
         if key not in _KEYS:

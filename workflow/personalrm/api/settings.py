@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from personalrm.addresses import without_credentials
 from personalrm.api.models import DEFAULT_MODEL, model_entry, usual_learning
@@ -25,6 +25,10 @@ MODEL = "model"
 DATASET = "library"
 
 
+StopScore = float | Literal["variant"] | None
+"""Percent at which a search ends, None for never; "variant" stands for that of the variant (`config.StopScores`)."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """What an object was made with, and a file of a saved object keeps. `SynthesizeMe` says what each means."""
@@ -41,7 +45,7 @@ class Settings:
     max_bootstrapped_demos: int = -1
     max_labeled_demos: int = 4
     num_search_candidates: int = 10
-    stop_at_score: float | None = 80.0
+    stop_at_score: StopScore = "variant"
     num_workers_bootstrap: int | None = 24
     persona_program: str | None = None
     learn_options: Mapping[str, Any] = field(default_factory=dict)
@@ -70,12 +74,13 @@ class Settings:
         """
         load_environment()
         entry = model_entry(self.model_id, self.model_url, self.model_options)
-        search = {
+        search: dict[str, Any] = {
             "num_search_candidates": self.num_search_candidates,
-            "max_bootstrapped_demos": n_pairs if self.max_bootstrapped_demos == -1 else self.max_bootstrapped_demos,
+            "max_bootstrapped_demos": "all" if self.max_bootstrapped_demos == -1 else self.max_bootstrapped_demos,
             "max_labeled_demos": n_pairs if self.max_labeled_demos == -1 else self.max_labeled_demos,
-            "stop_at_score": self.stop_at_score,
         }
+        if self.stop_at_score != "variant":
+            search["stop_at_score"] = self.stop_at_score
         learn = laid_over(usual_learning(self.model_id), self.learn_options)
         raw = {
             "run": DATASET,

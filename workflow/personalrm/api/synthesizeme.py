@@ -14,7 +14,7 @@ from personalrm.api.learning import Progress, learn, user_data
 from personalrm.api.loop import run_blocking
 from personalrm.api.models import DEFAULT_MODEL
 from personalrm.api.saved import SavedProfile, read_saved, write_saved
-from personalrm.api.settings import DATASET, Settings
+from personalrm.api.settings import DATASET, Settings, StopScore
 from personalrm.candidates import ZERO_SHOT
 from personalrm.errors import ConfigError, NotFittedError
 from personalrm.judge import LABELS, Shown
@@ -40,11 +40,14 @@ class SynthesizeMe(PersonalRM):
         num_search_candidates: random sets of demonstrations that are tried, beside none, the first labelled ones, and
             the first with reasoning.
         output_dir: folder for the answers of the model, which are then never paid for twice, and for the profile.
-        model_url: base URL of an OpenAI-compatible endpoint. seed: of the coin that decides which answer of a pair
-        stands first, and of the interval's resamples. stop_at_score: percent of right validation verdicts at which
-        the search ends; None: never. num_workers: calls at once. persona_synthesis_program_path: a program file
-        with an optimised persona prompt (`personalrm.theta`), such as those
-            of an installed `SynthesizeMe`; None: this library's own prompt.
+        model_url: base URL of an OpenAI-compatible endpoint.
+        seed: of the coin that decides which answer of a pair stands first, and of the interval's resamples.
+        stop_at_score: percent of right validation verdicts at which the search ends; None: never. By default 80 for
+            `as_published`, as published, and never for `corrected`: with few validation pairs 80 often ends the search
+            before any demonstration is tried (config/README.md).
+        num_workers: calls at once.
+        persona_synthesis_program_path: a program file with an optimised persona prompt (`personalrm.theta`), such as
+            those of an installed `SynthesizeMe`; None: this library's own prompt.
         lm: a `LanguageModel` (`personalrm.llm.types`) of one's own, instead of `model_id`; it is asked in whatever
             event loop the call runs in, and its answers are kept for the length of that call.
         num_workers_bootstrap: calls at once while fitting; None: `num_workers`.
@@ -72,7 +75,7 @@ class SynthesizeMe(PersonalRM):
         output_dir: Path | str | None = None,
         model_url: str | None = None,
         seed: int = 42,
-        stop_at_score: float | None = 80.0,
+        stop_at_score: StopScore = "variant",
         num_workers: int = 8,
         persona_synthesis_program_path: Path | str | None = None,
         lm: LanguageModel | None = None,
@@ -160,6 +163,9 @@ class SynthesizeMe(PersonalRM):
         async with self._opened(self.settings.fit_workers, progress.answered) as model:
             profile = await learn(model, user, self.settings, progress)
         self._take(profile.model_copy(update={"events": (*events, *profile.events)}))
+        if profile.lost:
+            lost = sum(profile.lost.values())
+            logger.warning("user %s: %d calls lost to provider errors; fit again asks for them", profile.user_id, lost)
         if self.output_dir is not None:
             self.save(self.output_dir)
         progress.finished()

@@ -50,8 +50,9 @@ def export_processed(
 
     Users whom a filter removed are left out, and so is a part of level A without rows (`datasets` refuses it). A user
     without a part goes to test: what was trained on nobody can be tested on all. Roles are `user` and `model`
-    and parts of level B train, val and test, as in the authors' sets. Their `flip` is our coin, `chosen_score` and
-    `rejected_score` are null, and so are filter columns that `judgments` does not fill. Surveys have no
+    and parts of level B train, val and test, as in the authors' sets. Their `flip` (true: the chosen answer is to stand
+    first) is the source's where it stores one, else our coin, since their loader takes a null for false; `chosen_score`
+    and `rejected_score` are null, and so are filter columns that `judgments` does not fill. Surveys have no
     column there, and are not exported. `pair_id` and `timestamp` are ours, and so is `tie`, which is there where any
     pair is one: with them `read_processed` gives back what was exported (ties where its settings keep them).
 
@@ -130,7 +131,7 @@ def _row(user: UserData, pair: PreferencePair, judgments: Judgments) -> dict[str
         "type": pair.conversation_type,
         "dataset": user.dataset,
         "split": _SPLITS[pair.split],
-        "flip": presented_swapped(pair, "flip"),
+        "flip": not presented_swapped(pair, "flip") if pair.flip is None else pair.flip,
         "pair_id": pair.pair_id,
         "timestamp": pair.timestamp,
         TIE_COLUMN: pair.tie,
@@ -179,7 +180,8 @@ def _card(names: list[str], counts: Mapping[LevelA, int], people: Mapping[LevelA
             "|---|---:|---:|",
             *(f"| {part} | {people[part]} | {counts[part]} |" for part in counts),
             "",
-            "- `turns` is the turn of the pair, where known; `flip` is a coin for the sequence of showing.",
+            "- `turns` is the turn of the pair, where known; `flip` is a coin for the sequence of showing (true: the "
+            "chosen answer first).",
             "- Filter columns are null where nobody judged; `chosen_score` and `rejected_score` are null.",
             "- `pair_id` and `timestamp` (Unix seconds) are additions to the columns of the authors; so is `tie`, "
             "where pairs are ties (`chosen` is then no better than `rejected`).",

@@ -21,7 +21,7 @@ def history(votes: Iterable[Vote]) -> list[Vote]:
     mine = list(votes)
     timed = all(vote.timestamp is not None for vote in mine)
 
-    def key(vote: Vote) -> tuple[float, str, int, str, str, str]:
+    def key(vote: Vote) -> tuple[float, str, int, str, str, str, str]:
         return (
             vote.timestamp or 0.0 if timed else 0.0,
             _natural(vote.conversation_id or ""),
@@ -30,6 +30,7 @@ def history(votes: Iterable[Vote]) -> list[Vote]:
             _natural(vote.pair_id or ""),
             vote.content_hash,
             repr((vote.conversation_id, vote.turn, vote.timestamp, vote.pair_id, sorted(vote.survey.items()))),
+            repr(vote.flip),
         )
 
     return sorted(mine, key=key)
@@ -73,9 +74,14 @@ def split_votes(votes: Sequence[Vote], settings: SplitSettings) -> UserSplit:
     pairs = [pair_of(vote, order) for order, vote in enumerate(votes)]
     parts = [vote.level_b for vote in votes]
     if None in parts or len({vote.level_b for vote in decided(votes)}) < 3:
-        return split_user(pairs, settings.fractions, settings.keep_together, settings.fold)
+        return resplit(pairs, settings)
     given = (pair.model_copy(update={"split": part}) for pair, part in zip(pairs, parts, strict=True))
     return UserSplit(tuple(given), "release")
+
+
+def resplit(pairs: Sequence[PreferencePair], settings: SplitSettings) -> UserSplit:
+    """Pairs of one user, whatever parts they have, split by the settings."""
+    return split_user(pairs, settings.fractions, settings.keep_together, settings.fold, settings.similarity)
 
 
 def pair_of(vote: Vote, order: int = 0) -> PreferencePair:
@@ -92,4 +98,5 @@ def pair_of(vote: Vote, order: int = 0) -> PreferencePair:
         conversation_type=vote.conversation_type,
         order=order,
         tie=vote.tie,
+        flip=vote.flip,
     )

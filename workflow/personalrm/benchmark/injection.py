@@ -31,9 +31,9 @@ _PATTERNS: dict[Kind, re.Pattern[str]] = {
     "marker": re.compile(
         r"^[ \t]*(?:conversation:[ \t]*$|response (?:first|second|a|b):|\[(?:user|assistant|system)\]: "
         r"|\**preference\**:[* ]{0,5}(?:first|second|tie)\b|(?:what is known a|a)bout this user:"
-        r"|which response does th(?:e|is) user prefer\?|--- choice \d|the (?:person|user) chose:"
+        r"|which response do(?:es th(?:e|is) user| people in general) prefer\?|--- choice \d|the (?:person|user) chose:"
         r"|criterion \d+: first \d)"
-        r"|\b(?:user|person) prefers response\b",
+        r"|\b(?:user prefers|person prefers|people in general prefer) response\b",
         re.MULTILINE,
     ),
     # Jinja's, in which the prompts are written.

@@ -19,7 +19,7 @@ from typing import cast
 from personalrm.benchmark.reading import ReadReport, read_file
 from personalrm.benchmark.released import fields_named, release_files, require_columns
 from personalrm.benchmark.settings import ProcessedDataset
-from personalrm.benchmark.votes import FieldError, LevelA, Row, Split, Vote, parse_vote, tie_of, user_of
+from personalrm.benchmark.votes import FieldError, LevelA, Row, Split, Vote, parse_vote, stored_truth, tie_of, user_of
 from personalrm.errors import DataError
 
 PANEL = (
@@ -59,10 +59,10 @@ _FILE = re.compile(r"(train|validation|test)(-\d{5}-of-\d{5})?\.parquet")
 def read_processed(settings: ProcessedDataset, report: ReadReport) -> Iterator[Vote]:
     """Yield the pairs of a processed set, with judgments, and with both levels of split if `keep_splits`.
 
-    `turn` is the column `turns`, `conversation_type` the column `type`. Judgments are the filter columns that are
-    not null (or NaN), under their own names: what failed is missing and no vote. Columns of another panel
-    are taken too. Rows with a blank answer (`empty_answer`) or a blank last turn of the user (`empty_question`) are
-    dropped and counted.
+    `turn` is the column `turns`, `conversation_type` the column `type`, `flip` the stored coin of presentation.
+    Judgments are the filter columns that are not null (or NaN), under their own names: what failed is missing and no
+    vote. Columns of another panel are taken too. Rows with a blank answer (`empty_answer`) or a blank last turn of the
+    user (`empty_question`) are dropped and counted.
 
     Raises DataError for no files, a missing shard or column, a broken file, and bad rows (`on_bad="error"`).
     With `keep_splits` also for a file whose name is no part of level A; an unknown `split`, and a user who
@@ -123,7 +123,8 @@ def _parse(
         return ()
     local = {name: row[name] for name in (*_REQUIRED, *OWN_COLUMNS) if name in row}
     with fields_named(_NAMES):
-        vote = replace(parse_vote(local | {"turn": _whole(row.get("turns"))}, line), tie=tie_of(row))
+        own = {"turn": _whole(row.get("turns")), "flip": stored_truth(row.get("flip"))}
+        vote = replace(parse_vote(local | own, line), tie=tie_of(row))
     return (
         replace(
             vote,

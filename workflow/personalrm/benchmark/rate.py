@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 from personalrm.benchmark.ratings import PairRating, PanelVote
 from personalrm.judge import JudgeSettings, PromptStyle, Shown, is_cut, judge_once, presented_swapped
@@ -15,6 +16,16 @@ from personalrm.records import PreferencePair
 PREFILLED_TOKENS = 4
 """A number that follows at once needs no more."""
 _SALT = "rate_responses"
+
+
+@dataclass(frozen=True)
+class PanelSettings(JudgeSettings):
+    """How a member of the disagreement panel is asked: as a judge is, but for what people in general would prefer."""
+
+    @property
+    def prompt(self) -> Prompt:
+        """The panel's prompt file of the style."""
+        return load_prompt(f"panel_{self.style}")
 
 
 def rating_prompts(style: PromptStyle) -> tuple[Prompt, Prompt]:
@@ -52,8 +63,8 @@ async def _rate(model: Listener, prompt: Prompt, max_tokens: int, **values: obje
     return parse_rating(response.text, prefilled=prefilled, cut=is_cut(response)), response.text
 
 
-async def panel_votes(model: Listener, pair: PreferencePair, settings: JudgeSettings) -> tuple[PanelVote, ...]:
-    """One panel member's votes on a pair, unpersonalised, in both orders, with the text it gave."""
+async def panel_votes(model: Listener, pair: PreferencePair, settings: PanelSettings) -> tuple[PanelVote, ...]:
+    """One panel member's votes on a pair, on what people in general prefer, in both orders, with the text it gave."""
 
     async def vote(swapped: bool) -> PanelVote:
         verdict = await judge_once(model, pair, swapped, Shown(), settings)

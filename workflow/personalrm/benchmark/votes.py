@@ -31,7 +31,7 @@ ROLES: Mapping[str, str] = {
 
 KNOWN_FIELDS = frozenset(
     {"user_id", "context", "chosen", "rejected", "response_a", "response_b", "winner"}
-    | {"timestamp", "conversation_id", "turn", "pair_id", "survey"}
+    | {"timestamp", "conversation_id", "turn", "pair_id", "survey", "flip"}
 )
 
 Row = Mapping[str, object]
@@ -56,6 +56,7 @@ class Vote:
     `timestamp` is in Unix seconds. `pair_id` is None where the source names none. `line` is the line or row
     of the source (from 1), for messages only. `conversation_type` is the source's own word. `level_a` and `level_b`
     are the parts of users and of pairs that a release comes with, `judgments` its filters' columns, as they are there.
+    `flip` is a stored coin of presentation, true where the chosen answer stands first.
     """
 
     user_id: str
@@ -73,6 +74,7 @@ class Vote:
     level_a: LevelA | None = None
     level_b: Split | None = None
     judgments: Mapping[str, object] = field(default_factory=dict)
+    flip: bool | None = None
 
     @cached_property
     def context_hash(self) -> str:
@@ -114,10 +116,24 @@ def user_of(row: Row) -> str:
 
 def tie_of(row: Row) -> bool:
     """Whether a row in the form of chosen and rejected is a tie: its field `tie`, true, false, null or not there."""
-    value = row.get("tie")
+    return bool(_truth(row, "tie"))
+
+
+def stored_truth(value: object) -> object:
+    """A truth value as it may come out of a data frame: NaN is None, 0.0 and 1.0 and NumPy's are Python's; any other
+    value as it is."""
+    if isinstance(value, float) and value in (0.0, 1.0):
+        return bool(value)
+    if type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_"):
+        return bool(value)
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _truth(row: Row, name: str) -> bool | None:
+    value = row.get(name)
     if value is not None and not isinstance(value, bool):
-        raise FieldError("tie", f"is {_kind(value)}, not a truth value", "write true or false, or leave it out")
-    return bool(value)
+        raise FieldError(name, f"is {_kind(value)}, not a truth value", "write true or false, or leave it out")
+    return value
 
 
 def parse_vote(row: Row, line: int = 0) -> Vote:
@@ -137,6 +153,7 @@ def parse_vote(row: Row, line: int = 0) -> Vote:
         timestamp=_timestamp(row),
         survey=_survey(row),
         line=line,
+        flip=_truth(row, "flip"),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -77,6 +78,9 @@ def stop_servers(runtime_dir: Path) -> int:
         state = _read_state(path)
         stopped += _stop(state) if state is not None else 0
         path.unlink(missing_ok=True)
+    # Also those of servers that were killed: nobody else removes them.
+    for folder in runtime_dir.glob(f"*@{_host()}@*.states"):
+        shutil.rmtree(folder, ignore_errors=True)
     return stopped
 
 

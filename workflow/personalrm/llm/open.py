@@ -19,10 +19,8 @@ from personalrm.llm.port import Port, Price, spec_price
 from personalrm.llm.refusals import Refusals
 from personalrm.llm.retry import RetryPolicy
 from personalrm.llm.store import ResponseStore
+from personalrm.llm.store_locks import CallLocks
 from personalrm.llm.types import Backend, ModelSpec
-
-EMBEDDED_SLOTS = 4
-"""Generations that the embedded server runs at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +91,15 @@ def _plain(
 ) -> Port:
     """A port that sends each call by itself."""
     backend, price = _backend(spec, runtime, embedded_url)
+    locks = CallLocks(store.path)
     if spec.backend == "embedded":
-        # Short calls are all prompt processing, which fills the cores alone; slots do not share prefixes,
-        # so one call after another finds the prefix that the last one left.
-        # They cost nothing, so that they need no budget.
-        return Port(spec, backend, store, max_concurrency=EMBEDDED_SLOTS, short_concurrency=1)
+        # One at a time, so that no call's numbers depend on another's. They cost nothing, and need no budget.
+        return Port(spec, backend, store, max_concurrency=1, locks=locks)
     limited = spec.requests_per_minute or spec.tokens_per_minute
     pace = Pace(store.path, spec) if limited else None
     refusals = Refusals(store.path, spec)
     flow = Flow(spec.name, spec.max_concurrency, eager=eager)
-    return Port(spec, backend, store, flow=flow, budget=budget, price=price, pace=pace, refusals=refusals)
+    return Port(spec, backend, store, flow=flow, budget=budget, price=price, pace=pace, refusals=refusals, locks=locks)
 
 
 def list_price(spec: ModelSpec) -> Price:
@@ -126,8 +123,10 @@ def _backend(
     if spec.backend == "openai":
         return OpenAIHttpBackend(spec), None
     if spec.backend == "embedded":
+        from personalrm.embedded.backend import EmbeddedBackend
+
         find = embedded_url or _default_embedded_url(runtime)
-        return OpenAIHttpBackend(spec, lambda: beside(partial(find, spec))), None
+        return EmbeddedBackend(spec, lambda: beside(partial(find, spec)), runtime.runtime_dir), None
     raise ConfigError(f"models.{spec.name}.backend: {spec.backend!r} is none of embedded, openai, litellm")
 
 
@@ -147,7 +146,7 @@ def _default_embedded_url(runtime: RuntimeSettings) -> EmbeddedUrl:
             runtime_dir=runtime.runtime_dir,
             owner=owner_from_env(),
             threads=runtime.cores,
-            slots=EMBEDDED_SLOTS,
+            slots=1,
             context=min(spec.context_length, entry.context_length),
         )
         return f"{server.url}/v1"

@@ -1,4 +1,4 @@
-"""Backend for any OpenAI-compatible endpoint, on httpx; also the way to the embedded model's server."""
+"""Backend for any OpenAI-compatible endpoint, on httpx."""
 
 from __future__ import annotations
 

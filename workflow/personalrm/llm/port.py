@@ -1,11 +1,11 @@
-"""The one door to a model: store, budget, concurrency, call, retry, store again (DESIGN.md, section 5)."""
+"""Client for one model: store lookup, concurrency limit, lock between processes, budget, call with retries, store."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 
 from personalrm.errors import ConfigError, ContextOverflow, EmbeddedModelError, ModelCallError
@@ -18,10 +18,11 @@ from personalrm.llm.pace import Pace
 from personalrm.llm.refusals import Refusals
 from personalrm.llm.retry import RetryPolicy
 from personalrm.llm.store import ResponseStore
+from personalrm.llm.store_locks import CallLocks
 from personalrm.llm.types import Backend, ModelSpec, Request, Response, Usage
 
-SHORT_TOKENS = 8
-"""Up to this `max_tokens` a call is nearly all prompt processing, and counts as short."""
+POLL_S, MAX_POLL_S = 0.05, 1.0
+"""How often a request looks whether another process has ended the same call: at first, and after a while."""
 
 log = logging.getLogger("personalrm.llm")
 
@@ -31,7 +32,8 @@ Price = Callable[[int, int], float | None]
 
 @dataclass(slots=True)
 class PortStats:
-    """What one port did. `joined` counts requests that shared a call in flight; `attempts` includes retries."""
+    """What one port did. `joined` counts requests that shared a call in flight, of this process or another; `attempts`
+    includes retries."""
 
     hits: int = 0
     joined: int = 0
@@ -73,7 +75,6 @@ class Port:
         backend: how it is reached.
         store: where answers are kept.
         max_concurrency: calls at once, at most (default: the spec's).
-        short_concurrency: of these, calls with at most `SHORT_TOKENS` to generate (default: no limit of their own).
         flow: how many are sent at once (default: as many as the provider bears, up to `max_concurrency`).
         budget: None, or what may be spent; a model without a price then raises ConfigError at its first call.
         price: list price by token counts (default: from the spec's prices).
@@ -82,6 +83,7 @@ class Port:
         pace: requests and tokens a minute; None for no limit.
         refusals: the mark beside the store of a model that was refused for good; None for no mark.
         on_event: told of every retry.
+        locks: which calls other processes on this store are making; None not to look, and not to be seen.
     """
 
     def __init__(
@@ -91,7 +93,6 @@ class Port:
         store: ResponseStore,
         *,
         max_concurrency: int | None = None,
-        short_concurrency: int | None = None,
         flow: Flow | None = None,
         budget: Budget | None = None,
         price: Price | None = None,
@@ -100,6 +101,7 @@ class Port:
         pace: Pace | None = None,
         refusals: Refusals | None = None,
         on_event: Callable[[PortEvent], None] | None = None,
+        locks: CallLocks | None = None,
     ) -> None:
         self.stats = PortStats()
         self._spec = spec
@@ -108,7 +110,6 @@ class Port:
         most = max_concurrency or spec.max_concurrency
         self._places = asyncio.Semaphore(most)
         self._flow = flow or Flow(spec.name, most)
-        self._short_places = asyncio.Semaphore(short_concurrency) if short_concurrency else None
         self._budget = budget
         self._price = price or (lambda tokens_in, tokens_out: spec_price(spec, tokens_in, tokens_out))
         self._price_share = price_share
@@ -117,6 +118,7 @@ class Port:
         self._flights: dict[str, _Flight] = {}
         self._pace = pace
         self._refusals = refusals
+        self._locks = locks
         # A closed door stays closed for this port, whatever becomes of the mark.
         self._closed: ModelUnavailable | EmbeddedModelError | None = None
 
@@ -146,6 +148,8 @@ class Port:
     async def aclose(self) -> None:
         """Release the backend's connections. The store stays open: it belongs to the caller."""
         await self._backend.aclose()
+        if self._locks is not None:
+            self._locks.close()
 
     async def _wait_for(self, key: str, flight: _Flight) -> Response:
         """Wait for a shared call; who is cancelled leaves the others waiting, and the last one ends the call."""
@@ -160,18 +164,53 @@ class Port:
                     del self._flights[key]
 
     async def _answer(self, key: str, request: Request) -> Response:
+        """Make the call; or, while another process makes the same one, wait for its answer. If it fails there, try."""
         self._check_length(request)
-        async with self._place(request):
+        while True:
+            async with self._places:
+                self._check_open()
+                with self._held(key) as mine:
+                    # Locked before this look, so that no other process can store an answer between look and call.
+                    stored = self._store.get(key) if mine and self._locks is not None else None
+                    if mine and stored is None:
+                        return await self._pay(key, request)
+            # Without place, money or lock, so that no process waits for a request that waits itself.
+            stored = stored or await self._other_answer(key)
+            if stored is not None:
+                self.stats.joined += 1
+                return stored
+
+    async def _other_answer(self, key: str) -> Response | None:
+        """What another process has stored when it lets the call of `key` go; None if nothing."""
+        wait = POLL_S
+        while True:
+            await asyncio.sleep(wait)
             self._check_open()
-            async with self._paying(request):
-                try:
-                    response = await self._ask(request)
-                except ModelCallError:
-                    self.stats.failures += 1
-                    raise
-                cost = (response.cost_usd or 0.0) * self._price_share
-                self._count(response, cost)
-                return self._store.put(key, self._spec.identity, response, paid_usd=cost)
+            with self._held(key) as free:
+                if free:
+                    return self._store.get(key)
+            wait = min(1.5 * wait, MAX_POLL_S)
+
+    @contextmanager
+    def _held(self, key: str) -> Iterator[bool]:
+        """Whether this request, and none of another process, makes the call of `key` until the end."""
+        if self._locks is None:
+            yield True
+            return
+        with self._locks.held(key) as mine:
+            yield mine
+
+    async def _pay(self, key: str, request: Request) -> Response:
+        """Make the call within the budget, and store its answer."""
+        async with self._paying(request):
+            try:
+                response = await self._ask(request)
+            except ModelCallError:
+                self.stats.failures += 1
+                raise
+            cost = (response.cost_usd or 0.0) * self._price_share
+            self._count(response, cost)
+            return self._store.put(key, self._spec.identity, response, paid_usd=cost)
 
     async def _ask(self, request: Request) -> Response:
         """Call the backend until it answers, fails for good, or the limits of the policy are reached."""
@@ -205,16 +244,6 @@ class Port:
         used = usage.tokens_in + usage.tokens_out
         if self._pace is not None and used:
             self._pace.correct(used - _estimate(request))
-
-    @asynccontextmanager
-    async def _place(self, request: Request) -> AsyncIterator[None]:
-        """A place among the calls at once; a short call waits for a short place first."""
-        if self._short_places is None or request.max_tokens > SHORT_TOKENS:
-            async with self._places:
-                yield
-        else:
-            async with self._short_places, self._places:
-                yield
 
     def _check_open(self) -> None:
         """Fail with the same message, and without a call, once the model cannot be had at all."""

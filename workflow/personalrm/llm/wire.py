@@ -80,8 +80,6 @@ def wire_extras(spec: ModelSpec) -> dict[str, Any]:
 def wire_body(spec: ModelSpec, request: Request) -> dict[str, Any]:
     """The body of one chat completion. Of the model's id a leading `openai/` is dropped, as litellm does."""
     body = {"model": spec.model.removeprefix("openai/"), "messages": wire_messages(request), **wire_options(request)}
-    if spec.backend == "embedded":
-        body["cache_prompt"] = True
     return body | wire_extras(spec)
 
 

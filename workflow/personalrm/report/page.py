@@ -18,6 +18,7 @@ from personalrm.folds import Pools
 from personalrm.report.page_parts import asset, render
 from personalrm.report.summary import what_came_out, what_failed, what_was_not_run, what_was_run
 from personalrm.results.pooling import without_folds, without_pools
+from personalrm.results.profiles_table import what_profiles_show
 from personalrm.results.table_formats import EMPTY
 from personalrm.stages.manifest import without_secrets
 
@@ -50,13 +51,14 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Scores:
-    """What the sentences are made from: the main table, the paired differences, and all verdicts made flat; and which
-    data sets were asked for in folds."""
+    """What the sentences are made from: the main table, the paired differences, and all verdicts made flat; which data
+    sets were asked for in folds; and the table of profiles, if there is one."""
 
     main: pd.DataFrame
     differences: pd.DataFrame
     verdicts: pd.DataFrame
     pools: Pools = field(default_factory=dict)
+    profiles: pd.DataFrame | None = None
 
     @property
     def judged(self) -> pd.DataFrame:
@@ -67,6 +69,11 @@ class Scores:
     def compared(self) -> pd.DataFrame:
         """The main table with pools in the place of their folds, as the differences have them."""
         return without_folds(self.main, self.pools)
+
+    @property
+    def of_profiles(self) -> list[str]:
+        """What the table of profiles says."""
+        return [] if self.profiles is None else what_profiles_show(self.profiles)
 
 
 def report_page(
@@ -98,7 +105,7 @@ def report_page(
         style=asset("report.css"),
         summary=[
             ("What was run", what_was_run(manifest, scores.judged)),
-            ("What came out", what_came_out(scores.compared, scores.differences)),
+            ("What came out", [*what_came_out(scores.compared, scores.differences), *scores.of_profiles]),
             ("What failed or is missing", what_failed(scores.judged, scores.differences, scores.verdicts)),
         ],
         results=results,

@@ -12,7 +12,8 @@ from personalrm.records import BASELINE
 from personalrm.results.benchmark_reported import limits_of, reported_set
 from personalrm.results.comparisons import method_parts
 from personalrm.results.labels import OK, UNUSED, method_label
-from personalrm.results.main_table import FAILURE_COLUMNS, gaps, is_outage
+from personalrm.results.main_table import FAILURE_COLUMNS, gaps, is_outage, row_flags
+from personalrm.results.marks import NOTES, RETRY
 from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import table_rows
 from personalrm.variants import CORRECTED, PUBLISHED
@@ -201,22 +202,33 @@ def _all_comparisons(compared: Sequence[Row]) -> Iterator[str]:
 
 
 def what_failed(main: pd.DataFrame, differences: pd.DataFrame, verdicts: pd.DataFrame) -> list[str]:
-    """Judgments that were no verdict, rows that an outage spoils, users and comparisons without a number."""
+    """Judgments that were no verdict or lost, rows that an outage spoils or that rest on lost calls, users and
+    comparisons without a number."""
     total = int(main["n_judgments"].sum())
     counts = {column: int(main[column].sum()) for column in FAILURE_COLUMNS}
+    lost = counts.pop("provider_error")
     said = [f"{number:,} × {column.replace('_', ' ')}" for column, number in counts.items() if number]
     found = [
         f"Of {_count(total, 'judgment')}: {', '.join(said)}; each counts as not right."
         if said
         else f"All {total:,} judgments named one of the two answers."
     ]
+    if lost:
+        found.append(f"{_count(lost, 'more judgment')} lost to provider errors: in no accuracy and no difference.")
     rows = table_rows(main)
     spoilt = [row for row in rows if is_outage(row)]
     found += [
-        f"{row['dataset']}: {_name(row, rows)} is no result: {row['provider_error']:,} of {row['n_judgments']:,} "
-        "judgments are provider errors. Run again."
+        f"{row['dataset']}: {_name(row, rows)} is no result: {row['provider_error']:,} of "
+        f"{row['n_judgments'] + row['provider_error']:,} judgments were lost to provider errors."
         for row in spoilt
     ]
+    found += [f"{row['dataset']}: {_name(row, rows)}: {NOTES['unread']}" for row in rows if row_flags(row).unread]
+    lossy = [row for row in rows if row["lossy_profiles"]]
+    found += [
+        f"{row['dataset']}: {_name(row, rows)}: {_count(row['lossy_profiles'], 'profile')} learned with lost calls."
+        for row in lossy
+    ]
+    found += [RETRY] if lost or lossy else []
     missing = differences.loc[differences["status"] != OK, "status"].value_counts().sort_index()
     found += [f"{_count(int(number), 'paired comparison')} without a number: {why}." for why, number in missing.items()]
     return found + gaps(verdicts)

@@ -28,6 +28,7 @@ from personalrm.results.comparisons import (
     seed_of,
 )
 from personalrm.results.labels import NOT_APPLICABLE, OK, UNUSED, method_rank
+from personalrm.results.marks import FLAG_NAMES, prefixed
 from personalrm.results.scores import ROW_KEY
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ INCOMPLETE = "incomplete"
 EFFECT_COLUMNS: tuple[str, ...] = ("factor", "level", "reference", "fixed")
 ABLATION_NAMES: tuple[str, ...] = ("part", *ROW_KEY, *FACTORS, *EFFECT_COLUMNS, "cell", "status")
 ABLATION_COLUMNS: tuple[str, ...] = ("part", *ROW_KEY, *FACTORS, *EFFECT_COLUMNS, *CELL_COLUMNS, *COMPARED, "p_holm")
-FLAGS: tuple[str, ...] = ("cell_outage", "outage")
+FLAGS: tuple[str, ...] = prefixed("cell_", "")
 WHOLE_NUMBERS: tuple[str, ...] = ("cell_users", "cell_judgments", *COUNTS)
 
 
@@ -106,7 +107,7 @@ def ablation_table(
         for key, levels in group.cells.items():
             row: dict[str, Value] = {"part": COMBINATION, **dict(zip(ROW_KEY, key, strict=True)), **levels}
             cell = describe_cell(sheet, key, seed=seed, n_resamples=n_resamples)
-            rows.append(row | dict.fromkeys(COUNTS, 0) | cell | {"outage": cell["cell_outage"]})
+            rows.append(row | dict.fromkeys(COUNTS, 0) | cell | {name: cell[f"cell_{name}"] for name in FLAG_NAMES})
         rows += _effects(sheet, group, seed, n_resamples)
     kinds = dict.fromkeys(ABLATION_COLUMNS, "float64") | dict.fromkeys(ABLATION_NAMES, "str")
     blank: dict[str, Value] = {**dict.fromkeys(ABLATION_NAMES, UNUSED), **dict.fromkeys(FLAGS, False)}
@@ -171,8 +172,8 @@ def _effects(sheet: Sheet, group: Group, seed: int, n_resamples: int) -> Iterato
         for change, row in zip(mine, found, strict=True):
             yield {"part": EFFECT, **names, "fixed": change.fixed, **row}
         if len(mine) > 1:
-            outage = any(bool(row["outage"]) for row in found)
-            row = {"part": MEAN, **names, "fixed": f"mean of {len(mine)}", "outage": outage}
+            spoilt = {flag: any(bool(row[flag]) for row in found) for flag in FLAG_NAMES}
+            row = {"part": MEAN, **names, "fixed": f"mean of {len(mine)}", **spoilt}
             mean = _mean_effect(sheet, mine, seed, n_resamples)
             nowhere = all(effect["status"] == NOT_APPLICABLE for effect in found)
             yield row | mean | ({"status": NOT_APPLICABLE} if nowhere else {})

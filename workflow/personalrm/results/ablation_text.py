@@ -10,7 +10,6 @@ from personalrm.results.ablation_table import COMBINATION, INCOMPLETE, MEAN
 from personalrm.results.comparison_text import (
     dataset_note,
     headings_of,
-    outage_note,
     probability,
     shown_accuracy,
     shown_difference,
@@ -19,6 +18,7 @@ from personalrm.results.comparison_text import (
 from personalrm.results.comparisons import method_parts
 from personalrm.results.labels import NOT_RUN, UNUSED
 from personalrm.results.main_table_text import exempt_note
+from personalrm.results.marks import mark_notes
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 
 if TYPE_CHECKING:
@@ -100,4 +100,4 @@ def ablation_notes(table: pd.DataFrame) -> list[str]:
         notes.append(f"{NOT_RUN}: a combination that the run has elsewhere is not among the verdicts here.")
     if bool((table["status"] == INCOMPLETE).any()):
         notes.append(f"{INCOMPLETE}: one of the effects has no number, so that there is no {MEAN.split()[0]}.")
-    return notes + exempt_note(table["cell"]) + outage_note(table)
+    return notes + exempt_note(table["cell"]) + mark_notes(table, "cell_", "")

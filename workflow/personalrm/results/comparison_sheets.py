@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from personalrm.records import EXEMPT, OUTCOMES
 from personalrm.results.labels import NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, OK
-from personalrm.results.main_table import OUTAGE_SHARE
+from personalrm.results.marks import Flags, flags_of
 from personalrm.results.scores import ROW_KEY
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ Codes = NDArray[np.int64]
 Floats = NDArray[np.float64]
 DATASET, VARIANT, PROFILE, JUDGE, METHOD, K = range(len(ROW_KEY))
 NO_JUDGMENT = -1
-CORRECT, PROVIDER_ERROR = OUTCOMES.index("correct"), OUTCOMES.index("provider_error")
+CORRECT, UNPARSED, PROVIDER_ERROR = map(OUTCOMES.index, ("correct", "unparsed", "provider_error"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Cell:
 
     `outcome` is (draws, places): places in `OUTCOMES`, -1 where there is no judgment. `asked` is (users,): whose rows
     stand in the verdicts, with a verdict or without; `exempt` is (users,), too: to whom of these the method does not
-    apply.
+    apply. `lossy` is how many of the profiles that were judged with were learned with lost calls.
     """
 
     key: Key
@@ -41,11 +41,13 @@ class Cell:
     outcome: NDArray[np.int8]
     asked: NDArray[np.bool_]
     exempt: NDArray[np.bool_]
+    lossy: int = 0
 
     @cached_property
     def right(self) -> NDArray[np.int8]:
-        """(draws, places): 1 right, 0 not right, -1 no judgment."""
-        return np.where(self.outcome == NO_JUDGMENT, NO_JUDGMENT, self.outcome == CORRECT).astype(np.int8)
+        """(draws, places): 1 right, 0 not right, -1 no judgment, or one that was lost to a provider error."""
+        missing = (self.outcome == NO_JUDGMENT) | (self.outcome == PROVIDER_ERROR)
+        return np.where(missing, NO_JUDGMENT, self.outcome == CORRECT).astype(np.int8)
 
     @cached_property
     def errors(self) -> int:
@@ -54,18 +56,23 @@ class Cell:
 
     @property
     def n_judgments(self) -> int:
-        """Judgments of all draws."""
-        return int((self.outcome >= 0).sum())
+        """Judgments of all draws that the provider answered."""
+        return int((self.right >= 0).sum())
 
-    @property
-    def outage(self) -> bool:
-        """Whether more than 1 % of the judgments are provider errors, as in the main table."""
-        return self.errors > OUTAGE_SHARE * self.n_judgments
+    def flags(self, places: NDArray[np.bool_] | None = None) -> Flags:
+        """What spoils the cell's numbers, at all or some places."""
+        held = self.outcome if places is None else self.outcome[:, places]
+        return flags_of(
+            judged=int(((held >= 0) & (held != PROVIDER_ERROR)).sum()),
+            lost=int((held == PROVIDER_ERROR).sum()),
+            unparsed=int((held == UNPARSED).sum()),
+            lossy_profiles=self.lossy,
+        )
 
     @property
     def answered(self) -> bool:
         """Whether the provider answered anything."""
-        return self.errors < self.n_judgments
+        return self.n_judgments > 0
 
     @property
     def applies(self) -> bool:
@@ -75,12 +82,12 @@ class Cell:
     @property
     def state(self) -> str:
         """`labels.OK`, or why the cell has no number."""
-        if not self.n_judgments:
-            return NO_VERDICTS if self.applies else NOT_APPLICABLE
-        return OK if self.answered else NO_ANSWERS
+        if self.answered:
+            return OK
+        return NO_ANSWERS if self.errors else NO_VERDICTS if self.applies else NOT_APPLICABLE
 
     def by_user(self, user_of: Codes, places: NDArray[np.bool_] | None = None) -> tuple[Floats, Floats]:
-        """Right judgments and judgments, each (users, draws), at all or some places."""
+        """Right judgments and judgments that were answered, each (users, draws), at all or some places."""
         there = (self.right >= 0) if places is None else (self.right >= 0) & places
         return sums_of(user_of, there & (self.right == 1), len(self.asked)), sums_of(user_of, there, len(self.asked))
 
@@ -142,6 +149,7 @@ def _sheet(dataset: str, rows: pd.DataFrame) -> Sheet:
     cell_of = np.ravel_multi_index([held for held, _ in columns], sizes)
     outcome = pd.Categorical(rows["outcome"], categories=list(OUTCOMES)).codes
     draw = rows["draw"].to_numpy(dtype=np.int64)
+    lossy = (rows["profile_lost"] > 0).to_numpy(dtype=np.bool_) & judged
     applies = (rows["status"] != EXEMPT).to_numpy(dtype=np.bool_)
     by_cell = np.argsort(cell_of, kind="stable")
     numbers, starts = np.unique(cell_of[by_cell], return_index=True)
@@ -156,5 +164,6 @@ def _sheet(dataset: str, rows: pd.DataFrame) -> Sheet:
         asked, concerned = np.zeros((2, len(users)), dtype=np.bool_)
         asked[user[mine]] = True
         concerned[user[mine[applies[mine]]]] = True
-        cells[key] = Cell(key, tuple(map(int, draws)), held, asked, asked & ~concerned)
+        profiles = len(set(zip(user[mine[lossy[mine]]], draw[mine[lossy[mine]]], strict=True)))
+        cells[key] = Cell(key, tuple(map(int, draws)), held, asked, asked & ~concerned, profiles)
     return Sheet(dataset, tuple(users), tuple(pairs), user_of, pair_of, cells)

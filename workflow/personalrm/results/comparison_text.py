@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from personalrm.results.comparisons import ACCURACY
 from personalrm.results.labels import OK, UNUSED, method_label
-from personalrm.results.main_table import OUTAGE_SHARE
-from personalrm.results.main_table_text import OUTAGE_MARK
+from personalrm.results.marks import marked
 from personalrm.results.table_formats import EMPTY, plain
 
 if TYPE_CHECKING:
@@ -32,16 +31,14 @@ def shown_accuracy(row: Mapping[str, object]) -> str:
     """Accuracy of a cell (`comparisons.describe_cell`) with its bounds, or why there is none."""
     if row["cell"] != OK:
         return str(row["cell"])
-    text = bounds(row, *ACCURACY, signed=False)
-    return f"{text} {OUTAGE_MARK}" if row["cell_outage"] else text
+    return marked(bounds(row, *ACCURACY, signed=False), row, "cell_")
 
 
 def shown_difference(row: Mapping[str, object]) -> str:
     """A difference in points (`comparisons.compare`) with its bounds, or why there is none."""
     if row["status"] != OK:
         return str(row["status"])
-    text = bounds(row, "difference", "ci_low", "ci_high", signed=True)
-    return f"{text} {OUTAGE_MARK}" if row["outage"] else text
+    return marked(bounds(row, "difference", "ci_low", "ci_high", signed=True), row)
 
 
 def probability(value: object) -> str:
@@ -82,12 +79,6 @@ def headings_of(table: pd.DataFrame, *more: str) -> dict[str, str]:
     several = table["dataset"].nunique() != 1
     named = HEADINGS | dict.fromkeys(more, "Against")
     return {column: text for column, text in named.items() if several or column != "dataset"}
-
-
-def outage_note(table: pd.DataFrame) -> list[str]:
-    """What the mark means, where a row carries it."""
-    text = f"{OUTAGE_MARK}: more than {OUTAGE_SHARE:.0%} of a side's judgments are provider errors. Not a result."
-    return [text] if bool(table["outage"].any()) else []
 
 
 def dataset_note(table: pd.DataFrame) -> list[str]:

@@ -30,6 +30,7 @@ from personalrm.results.comparison_sheets import (
 )
 from personalrm.results.labels import NO_ANSWERS, NOT_APPLICABLE, NOT_RUN, OK, UNUSED, k_rank, method_rank
 from personalrm.results.main_table import PERCENT_DIGITS
+from personalrm.results.marks import FLAG_NAMES, Flags, prefixed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,10 +52,10 @@ COUNTS: tuple[str, ...] = (
     "judgments_left_out",
 )
 NUMBERS: tuple[str, ...] = ("difference", "ci_low", "ci_high", "p_value", "p_mcnemar", "p_logit")
-COMPARED: tuple[str, ...] = ("status", *COUNTS, *NUMBERS, "outage")
+COMPARED: tuple[str, ...] = ("status", *COUNTS, *NUMBERS, *FLAG_NAMES)
 """What `compare` says of two cells."""
 ACCURACY: tuple[str, ...] = ("accuracy", "accuracy_low", "accuracy_high")
-CELL_COLUMNS: tuple[str, ...] = ("cell", "cell_users", "cell_judgments", *ACCURACY, "cell_outage")
+CELL_COLUMNS: tuple[str, ...] = ("cell", "cell_users", "cell_judgments", *ACCURACY, *prefixed("cell_"))
 """What `describe_cell` says of one cell."""
 
 
@@ -135,19 +136,20 @@ def _common_draws(first: Cell, second: Cell) -> _Paired:
 def compare(sheet: Sheet, first: Key, second: Key, *, seed: int, n_resamples: int) -> dict[str, Value]:
     """Paired difference of two cells in points, first minus second, on judgments that both have; keys `COMPARED`.
 
-    Draws are matched by number. Judgments, pairs and users that one side lacks are left out and counted. What went
-    wrong with a judgment otherwise counts as not right, as in the main table. `p_mcnemar` is of the first common draw
-    alone: draws judge the same pairs again. `outage`: more than 1 % provider errors on one side.
+    Draws are matched by number. Judgments, pairs and users that one side lacks are left out and counted; a judgment
+    that one side lost to a provider error is lacking. What went wrong with a judgment otherwise counts as not right, as
+    in the main table. `p_mcnemar` is of the first common draw
+    alone: draws judge the same pairs again. The flags (`marks.Flags`) are those of either side.
     """
     ours, theirs = sheet.cells.get(first), sheet.cells.get(second)
     empty: dict[str, Value] = dict.fromkeys(COUNTS, 0) | dict.fromkeys(NUMBERS, None)
     if ours is None or theirs is None:
         held = [cell for cell in (ours, theirs) if cell]
         status = NOT_RUN if all(cell.applies for cell in held) else NOT_APPLICABLE
-        return {"status": status, **empty, "outage": any(cell.outage for cell in held)}
+        return {"status": status, **empty, **(held[0].flags() if held else Flags()).columns()}
     paired = _common_draws(ours, theirs)
     row = empty | _counts(sheet, paired, ours.asked | theirs.asked)
-    row |= {"status": NOTHING_COMMON, "outage": ours.outage or theirs.outage}
+    row |= {"status": NOTHING_COMMON, **(ours.flags() | theirs.flags()).columns()}
     states = {ours.state, theirs.state}
     for why in (NOT_APPLICABLE, NO_ANSWERS):
         if why in states:
@@ -216,13 +218,13 @@ def describe_cell(sheet: Sheet, key: Key, *, seed: int, n_resamples: int) -> dic
     """What a cell holds, or why nothing; keys `CELL_COLUMNS`. Accuracy in percent, as in the main table."""
     cell = sheet.cells.get(key)
     if cell is None:
-        return {"cell": NOT_RUN, "cell_users": 0, "cell_judgments": 0, "cell_outage": False}
+        return {"cell": NOT_RUN, "cell_users": 0, "cell_judgments": 0, **Flags().columns("cell_")}
     judged = (cell.right >= 0).any(axis=0)
     row: dict[str, Value] = {
         "cell": cell.state,
         "cell_users": np.unique(sheet.user_of[judged]).size,
         "cell_judgments": cell.n_judgments,
-        "cell_outage": cell.outage,
+        **cell.flags().columns("cell_"),
     }
     return row | dict(zip(ACCURACY, accuracy_of(sheet, cell, seed=seed, n_resamples=n_resamples), strict=True))
 

@@ -21,7 +21,7 @@ from personalrm.results.figure_style import (
 )
 from personalrm.results.labels import UNUSED, VERDICT_LABELS, k_rank, method_label, method_rank
 from personalrm.results.main_figure_layout import CHANCE, DARK_FIRST, MARKERS, Color
-from personalrm.results.main_table_text import OUTAGE_MARK
+from personalrm.results.marks import mark, mark_notes
 from personalrm.results.table_formats import table_rows
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Point(NamedTuple):
     cost: float
     accuracy: float
     bounds: tuple[float, float]
-    outage: bool
+    mark: str
 
 
 class Look(NamedTuple):
@@ -95,7 +95,7 @@ def points_of(table: pd.DataFrame, unit: str) -> list[Point]:
                 cost=tokens if unit == TOKENS else float(row[DOLLARS]),
                 accuracy=float(row["accuracy"]),
                 bounds=(float(row["ci_low"]), float(row["ci_high"])),
-                outage=bool(row["outage"]),
+                mark=mark(row),
             )
         )
     return points
@@ -244,14 +244,14 @@ def _sizes(points: Sequence[Point]) -> dict[str, float]:
 
 
 def _mark(axes: Axes, point: Point, look: Look, across: float, size: float) -> None:
-    """Interval, marker (hollow with another's profiles), and the sign of an outage."""
+    """Interval, marker (hollow with another's profiles), and the mark of what spoils it."""
     if not math.isnan(point.bounds[0]):
         axes.plot((across, across), point.bounds, color=look.color, linewidth=1.6, alpha=0.45)
     face = look.color if point.own else "white"
     dot = axes.plot(across, point.accuracy, look.marker, color=face, markeredgecolor=look.color, zorder=3)[0]
     dot.set(markersize=size, clip_on=False)
-    if point.outage:
-        write_note(axes, OUTAGE_MARK, (across, point.accuracy), (6, 4), SMALL_SIZE - 1.5, coordinates="data")
+    if point.mark:
+        write_note(axes, point.mark, (across, point.accuracy), (6, 4), SMALL_SIZE - 1.5, coordinates="data")
 
 
 def _legend(
@@ -283,10 +283,9 @@ def cost_caption(table: pd.DataFrame) -> str:
     """What the figure shows, and in which unit."""
     unit = unit_of(table)
     free = "" if unit == DOLLARS else " (tokens, because a list price is unknown or nothing was to be paid)"
-    spoilt = bool(table["outage"].any())
     return (
         f"Accuracy of each method against its cost: {UNITS[unit]}{free}, of the distinct stored responses that its row "
         "of the main table rests on, profiles included; logarithmic. Methods that make no call stand at the left. "
         "Lines join values of k, markers grow with it. Bars: 95 % intervals from a bootstrap that resamples users. "
-        "Dotted: chance." + (f" {OUTAGE_MARK}: more than 1 % provider errors; not a result." if spoilt else "")
+        "Dotted: chance." + "".join(f" {note}" for note in mark_notes(table))
     )

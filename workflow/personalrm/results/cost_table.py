@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from personalrm.results.comparisons import Value, read_table
 from personalrm.results.cost_sources import RESULTS, JobTime, StageCall
 from personalrm.results.labels import UNUSED
-from personalrm.results.main_table import COST_DIGITS, is_outage
+from personalrm.results.main_table import COST_DIGITS, row_flags
+from personalrm.results.marks import FLAG_NAMES, Flags
 from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import table_rows
 
@@ -29,7 +30,7 @@ CALL_STAGES: tuple[str, ...] = ("rate", "panel", "bootstrap", "judge", "fidelity
 SPENT: tuple[str, ...] = ("calls", "tokens_in", "tokens_out", "tokens_cached", "cost_usd_list", "unpriced_calls")
 ACCURACY: tuple[str, ...] = ("accuracy", "ci_low", "ci_high")
 COST_NAMES: tuple[str, ...] = ("level", *ROW_KEY, "stage", "step")
-COST_COLUMNS: tuple[str, ...] = (*COST_NAMES, "jobs", "wall_time_s", *SPENT, *ACCURACY, "outage")
+COST_COLUMNS: tuple[str, ...] = (*COST_NAMES, "jobs", "wall_time_s", *SPENT, *ACCURACY, *FLAG_NAMES)
 WHOLE_NUMBERS: tuple[str, ...] = ("jobs", *SPENT[:4], "unpriced_calls")
 SECONDS_DIGITS = 1
 
@@ -70,7 +71,9 @@ def cost_table(
     rows += _stage_rows(every, times)
     rows += _method_rows(every, main)
     table = pd.DataFrame(rows, columns=list(COST_COLUMNS))
-    kinds = {name: "str" if name in COST_NAMES else "float64" for name in COST_COLUMNS} | {"outage": "bool"}
+    kinds = {name: "str" if name in COST_NAMES else "float64" for name in COST_COLUMNS} | dict.fromkeys(
+        FLAG_NAMES, "bool"
+    )
     return table.astype(kinds | dict.fromkeys(WHOLE_NUMBERS, "Int64"))
 
 
@@ -101,7 +104,7 @@ def _row(
     names: Mapping[str, str] | None = None,
 ) -> dict[str, Value]:
     row: dict[str, Value] = {name: (names or {}).get(name, UNUSED) for name in ROW_KEY}
-    row |= {"level": level, "stage": stage, "step": step, "outage": False}
+    row |= {"level": level, "stage": stage, "step": step, **Flags().columns()}
     row |= _spent(calls)
     if times:
         seconds = round(math.fsum(time.seconds for time in times), SECONDS_DIGITS)
@@ -154,7 +157,7 @@ def _method_rows(every: pd.DataFrame, main: pd.DataFrame) -> list[dict[str, Valu
         names = {name: str(row[name]) for name in ROW_KEY}
         mine = by_row.get(tuple(names.values()), every.iloc[:0])
         whole = _row(METHOD, mine, stage=ALL_STEPS, names=names)
-        rows.append(whole | {name: row[name] for name in ACCURACY} | {"outage": is_outage(row)})
+        rows.append(whole | {name: row[name] for name in ACCURACY} | row_flags(row).columns())
         stages = dict(iter(mine.groupby("stage")))
         rows += [_row(METHOD, stages[stage], stage=stage, names=names) for stage in STAGES if stage in stages]
     return rows
@@ -162,4 +165,4 @@ def _method_rows(every: pd.DataFrame, main: pd.DataFrame) -> list[dict[str, Valu
 
 def read_cost_table(path: Path) -> pd.DataFrame:
     """Read `cost.csv` as `cost_table` made it."""
-    return read_table(path, COST_COLUMNS, COST_NAMES, ("outage",)).astype(dict.fromkeys(WHOLE_NUMBERS, "Int64"))
+    return read_table(path, COST_COLUMNS, COST_NAMES, FLAG_NAMES).astype(dict.fromkeys(WHOLE_NUMBERS, "Int64"))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from personalrm.results.comparison_text import HEADINGS, bounds, outage_note, shown_names
+from personalrm.results.comparison_text import HEADINGS, bounds, shown_names
 from personalrm.results.cost_table import ALL_STEPS, METHOD, STAGE
 from personalrm.results.labels import UNUSED
-from personalrm.results.main_table_text import OUTAGE_MARK, dollars_shown
+from personalrm.results.main_table_text import dollars_shown
+from personalrm.results.marks import mark_notes, marked
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 
 if TYPE_CHECKING:
@@ -56,8 +57,7 @@ def cost_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
     for row in table_rows(table):
         if row["level"] == METHOD and row["stage"] == ALL_STEPS:
             names = shown_names(row, HEADINGS)
-            accuracy = bounds(row, "accuracy", "ci_low", "ci_high", signed=False)
-            accuracy += f" {OUTAGE_MARK}" if row["outage"] else ""
+            accuracy = marked(bounds(row, "accuracy", "ci_low", "ci_high", signed=False), row)
             methods.append(names | {"Accuracy % [95 % CI]": accuracy} | _spent(row))
         elif row["level"] != METHOD:
             stages.append(_stage_names(row) | _time(row) | _spent(row))
@@ -97,4 +97,4 @@ def cost_notes(table: pd.DataFrame) -> list[str]:
     unpriced = int(table.loc[table["level"] == "run", "unpriced_calls"].sum())
     if unpriced:
         notes.append(f"{NO_PRICE}: the list price of at least one response is unknown ({unpriced:,} in the run).")
-    return notes + outage_note(table)
+    return notes + mark_notes(table)

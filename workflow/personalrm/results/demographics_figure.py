@@ -24,7 +24,7 @@ from personalrm.results.figure_style import (
 )
 from personalrm.results.labels import ALL, OK, UNUSED, VERDICT_LABELS, method_label
 from personalrm.results.main_figure_layout import CHANCE, DARK_FIRST, MARKERS, Color
-from personalrm.results.main_table_text import OUTAGE_MARK
+from personalrm.results.marks import mark, mark_notes
 from personalrm.results.table_formats import table_rows
 
 if TYPE_CHECKING:
@@ -172,8 +172,8 @@ def _draw(
         look = looks[_series(row)]
         axes.plot([low, high], [y, y], color=look.color, linewidth=1.6, solid_capstyle="butt")
         axes.plot([mid], [y], color=look.color, marker=look.marker, markersize=5.5, linestyle="none")
-        if row["cell_outage"]:
-            write_note(axes, OUTAGE_MARK, (mid if math.isnan(high) else high, y), (4, -3), coordinates="data")
+        if sign := mark(row, "cell_"):
+            write_note(axes, sign, (mid if math.isnan(high) else high, y), (4, -3), coordinates="data")
 
 
 def _label(axes: Axes, panel: Panel, named: Sequence[Row]) -> None:
@@ -229,4 +229,5 @@ def demographics_caption(table: pd.DataFrame) -> str:
         f"Accuracy within groups of users and of pairs, with 95 % intervals that take users as clusters; {k}. "
         f"{'; '.join(sizes)}. In brackets: users of a group. {OTHERS}: groups of fewer than {LEAST_USERS} users, "
         "pooled. Dashed: chance. Many groups are looked at, without adjustment."
+        + "".join(f" {note}" for note in mark_notes(table, "cell_"))
     )

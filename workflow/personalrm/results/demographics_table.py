@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from personalrm.errors import DataError
 from personalrm.methods import DEMOGRAPHIC_QUESTIONS
 from personalrm.results.comparison_sheets import JUDGE, METHOD, PROFILE, PROVIDER_ERROR, Key, Sheet, sheets_of
-from personalrm.results.comparison_text import dataset_note, headings_of, outage_note, shown_accuracy, shown_names
+from personalrm.results.comparison_text import dataset_note, headings_of, shown_accuracy, shown_names
 from personalrm.results.comparisons import (
     ACCURACY,
     CELL_COLUMNS,
@@ -22,7 +22,7 @@ from personalrm.results.comparisons import (
 )
 from personalrm.results.demographic_groups import LEAST_USERS, OTHERS, SURVEY, UNSAID, Facts, Groups, groups_of
 from personalrm.results.labels import NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, NOT_RUN, OK, UNUSED
-from personalrm.results.main_table import OUTAGE_SHARE
+from personalrm.results.marks import Flags, mark_notes, prefixed
 from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 
@@ -35,7 +35,7 @@ DEMOGRAPHICS_CAPTION = "Accuracy by survey group, type of conversation and turn"
 METHODS: tuple[str, ...] = ("default", "both")
 GROUP_COLUMNS: tuple[str, ...] = (*ROW_KEY, "question", "group", *CELL_COLUMNS)
 GROUP_NAMES: tuple[str, ...] = (*ROW_KEY, "question", "group", "cell")
-FLAGS: tuple[str, ...] = ("cell_outage",)
+FLAGS: tuple[str, ...] = prefixed("cell_")
 WHOLE_NUMBERS: tuple[str, ...] = ("cell_users", "cell_judgments")
 
 
@@ -95,7 +95,7 @@ def _shown(sheet: Sheet, methods: Sequence[str]) -> list[Key]:
 def _nothing(dataset: str, why: str) -> dict[str, Value]:
     names = dict.fromkeys(ROW_KEY, UNUSED) | {"dataset": dataset, "question": SURVEY, "group": UNUSED}
     counts = dict.fromkeys(WHOLE_NUMBERS, 0)
-    return {**names, "cell": why, **counts, "cell_outage": False}
+    return {**names, "cell": why, **counts, **Flags().columns("cell_")}
 
 
 def _rows(sheet: Sheet, key: Key, question: Groups) -> list[dict[str, Value]]:
@@ -113,13 +113,13 @@ def _group(sheet: Sheet, key: Key, places: NDArray[np.bool_]) -> dict[str, Value
 
     cell = sheet.cells[key]
     right, judged = cell.by_user(sheet.user_of, places)
-    total, errors = int(judged.sum()), int((cell.outcome[:, places] == PROVIDER_ERROR).sum())
-    nothing = NO_VERDICTS if cell.applies else NOT_APPLICABLE
+    total, lost = int(judged.sum()), bool((cell.outcome[:, places] == PROVIDER_ERROR).any())
+    nothing = NO_ANSWERS if lost else NO_VERDICTS if cell.applies else NOT_APPLICABLE
     row: dict[str, Value] = {
-        "cell": OK if errors < total else NO_ANSWERS if total else nothing,
+        "cell": OK if total else nothing,
         "cell_users": int((judged.sum(axis=1) > 0).sum()),
         "cell_judgments": total,
-        "cell_outage": errors > OUTAGE_SHARE * total,
+        **cell.flags(places).columns("cell_"),
     }
     if row["cell"] != OK:
         return row
@@ -171,4 +171,4 @@ def demographics_notes(table: pd.DataFrame) -> list[str]:
         notes.append(f"{NOT_APPLICABLE}: the data set has no survey, or the method applies to none of its users.")
     if bool((table["cell"] == NOT_RUN).any()):
         notes.append(f"{NOT_RUN}: the data set has no verdicts.")
-    return notes + outage_note(table.rename(columns={"cell_outage": "outage"}))
+    return notes + mark_notes(table, "cell_")

@@ -10,7 +10,6 @@ from personalrm.results.comparison_sheets import JUDGE, METHOD, Key, Sheet, shee
 from personalrm.results.comparison_text import (
     dataset_note,
     headings_of,
-    outage_note,
     probability,
     shown_difference,
     shown_names,
@@ -28,6 +27,7 @@ from personalrm.results.comparisons import (
 )
 from personalrm.results.labels import NOT_RUN, OK, UNUSED, method_rank
 from personalrm.results.main_table_text import exempt_note
+from personalrm.results.marks import FLAG_NAMES, mark_notes
 from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import Block, plain, table_rows
 
@@ -71,13 +71,13 @@ def differences_table(
     adjusted = holm([float(value) for value in table["p_value"].astype("float64")])
     table["p_holm"] = [p_digits(value) for value in adjusted]
     kinds = dict.fromkeys(DIFFERENCE_COLUMNS, "float64") | dict.fromkeys((*DIFFERENCE_NAMES, "status"), "str")
-    return table.astype(kinds | dict.fromkeys(COUNTS, "Int64") | {"outage": "bool"})
+    return table.astype(kinds | dict.fromkeys(COUNTS, "Int64") | dict.fromkeys(FLAG_NAMES, "bool"))
 
 
 def read_differences_table(path: Path) -> pd.DataFrame:
     """Read `differences.csv` as `differences_table` made it."""
     names = (*DIFFERENCE_NAMES, "status")
-    return read_table(path, DIFFERENCE_COLUMNS, names, ("outage",)).astype(dict.fromkeys(COUNTS, "Int64"))
+    return read_table(path, DIFFERENCE_COLUMNS, names, FLAG_NAMES).astype(dict.fromkeys(COUNTS, "Int64"))
 
 
 def _planned(sheets: Mapping[str, Sheet]) -> Iterator[tuple[Key, Key]]:
@@ -121,7 +121,8 @@ def differences_notes(table: pd.DataFrame) -> list[str]:
         "Difference: accuracy of the method less that of the method after it (Against), in points, on the judgments "
         "that both have; the reference has the same judge, pairs and kind of verdict, and the same profile model, "
         "variant and k where it is learned. Draws of context pairs are matched, then averaged.",
-        "Left out: users and pairs that only one of the two has a verdict for. Random and longer answer have no judge "
+        "Left out: users and pairs that only one of the two has an answered verdict for; a judgment that one of them "
+        "lost to a provider error is left out of both. Random and longer answer have no judge "
         "and so no default of their own; the main table has them.",
         "In brackets: 95 % interval from a bootstrap that resamples users; p: from the same resamples. "
         f"p (Holm): adjusted within this table, over its {tested} comparisons with a p-value.",
@@ -135,4 +136,4 @@ def differences_notes(table: pd.DataFrame) -> list[str]:
             f"Rows without a number: {NOT_RUN}: one of the two is not among the verdicts; no answers: the provider "
             "answered nothing of one; nothing in common: no judgment has a verdict by both."
         )
-    return notes + exempt_note(table["status"]) + outage_note(table)
+    return notes + exempt_note(table["status"]) + mark_notes(table)

@@ -9,7 +9,6 @@ from personalrm.results.comparison_sheets import JUDGE, METHOD, PROFILE, VARIANT
 from personalrm.results.comparison_text import (
     dataset_note,
     headings_of,
-    outage_note,
     probability,
     shown_accuracy,
     shown_difference,
@@ -30,6 +29,7 @@ from personalrm.results.comparisons import (
 )
 from personalrm.results.labels import NOT_RUN, UNUSED
 from personalrm.results.main_table_text import exempt_note
+from personalrm.results.marks import mark_notes, prefixed
 from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import Block, plain, table_rows
 
@@ -38,10 +38,11 @@ if TYPE_CHECKING:
 
 FAMILIES_CAPTION = "Model families: Default and SynthesizeMe (persona + demonstrations) of every model"
 SHOWN_METHOD = "both"
+PREFIXES = ("cell_", "default_cell_", "")
 DEFAULT_COLUMNS: tuple[str, ...] = tuple(f"default_{name}" for name in CELL_COLUMNS)
 FAMILY_NAMES: tuple[str, ...] = (*ROW_KEY, "cell", "default_cell", "status")
 FAMILY_COLUMNS: tuple[str, ...] = (*ROW_KEY, *DEFAULT_COLUMNS, *CELL_COLUMNS, *COMPARED, "p_holm")
-FLAGS: tuple[str, ...] = ("cell_outage", "default_cell_outage", "outage")
+FLAGS: tuple[str, ...] = prefixed(*PREFIXES)
 WHOLE_NUMBERS: tuple[str, ...] = (
     *("cell_users", "cell_judgments", "default_cell_users", "default_cell_judgments"),
     *COUNTS,
@@ -137,10 +138,10 @@ def families_notes(table: pd.DataFrame) -> list[str]:
         *dataset_note(table),
         "SynthesizeMe: persona and demonstrations, learned and judged by the model itself, at its largest k. Default: "
         "the same model without them. Difference: on the judgments that both have, in points (Users, Pairs); left out: "
-        "users that only one of the two has a verdict for.",
+        "users that only one of the two has an answered verdict for.",
         "In brackets: 95 % intervals from a bootstrap that resamples users; p: from the same resamples, and adjusted "
         "within this table (Holm).",
     ]
     if bool((table[["cell", "default_cell", "status"]] == NOT_RUN).any(axis=None)):
         notes.append(f"{NOT_RUN}: the model is listed in the run, and the verdicts are not there.")
-    return notes + exempt_note(table["cell"]) + outage_note(table)
+    return notes + exempt_note(table["cell"]) + mark_notes(table, *PREFIXES)

@@ -12,8 +12,7 @@ from personalrm.records import OUTCOMES, Verdict, read_records
 from personalrm.results.comparison_text import bounds, probability, with_variant
 from personalrm.results.comparisons import Value, p_digits, percent, seed_of
 from personalrm.results.labels import k_label
-from personalrm.results.main_table import OUTAGE_SHARE
-from personalrm.results.main_table_text import OUTAGE_MARK
+from personalrm.results.marks import FLAG_NAMES, flags_of, mark_notes, marked
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 
 if TYPE_CHECKING:
@@ -33,7 +32,8 @@ MATCHES: tuple[str, ...] = (
     "match_ci_high",
     "match_p_value",
 )
-FIDELITY_COLUMNS: tuple[str, ...] = (*FIDELITY_KEY, *FIDELITY_COUNTS, *SHARES, *MATCHES, "outage")
+FLAGS: tuple[str, ...] = FLAG_NAMES[:2]
+FIDELITY_COLUMNS: tuple[str, ...] = (*FIDELITY_KEY, *FIDELITY_COUNTS, *SHARES, *MATCHES, *FLAGS)
 STATEMENT_LABELS: dict[str, str] = {
     "survey": "survey, own words",
     "planted": "planted taste",
@@ -50,14 +50,17 @@ def fidelity_table(rows: Iterable[UserFidelity], *, seed: int, n_resamples: int)
     """One row a data set, variant, profile model and judge; columns `FIDELITY_COLUMNS`.
 
     - statement: what stands for the user's own words: "survey", "planted", both with " + ", or "none".
-    - n_users: users with verdicts; no_statement, no_persona, no_other_persona: users without, by the first reason.
-    - own, other: verdicts for the own persona and for the other user's; tie and the rest: all that was not decided.
+    - n_users, n_verdicts: users with answered verdicts, and these; no_statement, no_persona, no_other_persona: users
+      without, by the first reason.
+    - own, other: verdicts for the own persona and for the other user's; tie and the rest: all that was not decided;
+      provider_error: verdicts that were lost, which are in no other column.
     - share_own: own of own + other in percent, bounds from a bootstrap over users.
     - p_value: `exact_statistics.sign_flip_p` of own less other by user.
     - share_first: percent of decided verdicts that named the persona shown first (50: no favourite place).
     - match_own, match_other: mean over users of the percent of decided verdicts in which the persona, shown alone, was
-      judged to fit; difference with bounds (bootstrap over users) and p; empty where not asked.
-    - outage: more than 1 % of the verdicts are provider errors.
+      judged to fit; difference with bounds (bootstrap over users) and p; empty where not asked. An order in which the
+      verdicts of one side were lost is left out of both.
+    - outage, unread: as `marks.Flags` has them.
     """
     import pandas as pd
 
@@ -68,7 +71,7 @@ def fidelity_table(rows: Iterable[UserFidelity], *, seed: int, n_resamples: int)
     found = [_row(key, sorted(groups[key], key=lambda row: row.user_id), seed, n_resamples) for key in sorted(groups)]
     table = pd.DataFrame(found, columns=list(FIDELITY_COLUMNS))
     kinds = dict.fromkeys(FIDELITY_KEY, "str") | dict.fromkeys((*FIDELITY_COUNTS, "match_users"), "int64")
-    return table.astype(kinds | dict.fromkeys((*SHARES, *MATCHES[1:]), "float64") | {"outage": "bool"})
+    return table.astype(kinds | dict.fromkeys((*SHARES, *MATCHES[1:]), "float64") | dict.fromkeys(FLAGS, "bool"))
 
 
 def _row(key: tuple[str, ...], users: Sequence[UserFidelity], seed: int, n_resamples: int) -> dict[str, Value]:
@@ -76,8 +79,8 @@ def _row(key: tuple[str, ...], users: Sequence[UserFidelity], seed: int, n_resam
     from personalrm.results.statistics import cluster_bootstrap
 
     stated = " + ".join(sorted({user.statement for user in users if user.statement})) or "none"
-    judged = [user for user in users if user.verdicts]
-    verdicts = [verdict for user in judged for verdict in user.verdicts]
+    judged = [user for user in users if _answered(user.verdicts)]
+    verdicts = [verdict for user in users for verdict in user.verdicts]
     outcomes = Counter(verdict.outcome for verdict in verdicts)
     own, other = ([_count(user.verdicts, name) for user in judged] for name in ("correct", "wrong"))
     decided = [ours + theirs for ours, theirs in zip(own, other, strict=True)]
@@ -86,13 +89,19 @@ def _row(key: tuple[str, ...], users: Sequence[UserFidelity], seed: int, n_resam
     missing = Counter(user.missing for user in users)
     row: dict[str, Value] = dict(zip(FIDELITY_KEY, (*key, stated), strict=True))
     row |= {"n_users": len(judged)} | {column: missing[name] for name, column in LEFT_OUT.items()}
-    row |= {"n_verdicts": len(verdicts), "own": sum(own), "other": sum(other)}
+    n_verdicts, lost = len(_answered(verdicts)), outcomes["provider_error"]
+    row |= {"n_verdicts": n_verdicts, "own": sum(own), "other": sum(other)}
     row |= {name: outcomes[name] for name in OUTCOMES[2:]}
     row |= zip(SHARES[:3], map(percent, share), strict=True)
     row |= {"p_value": p_digits(sign_flip_p([a - b for a, b in zip(own, other, strict=True) if a + b]))}
     row |= {"share_first": percent(named["first"] / named.total()) if named else None}
-    row |= _matches(judged, seed_of(seed, *key, "match"), n_resamples)
-    return row | {"outage": outcomes["provider_error"] > OUTAGE_SHARE * len(verdicts)}
+    row |= _matches(users, seed_of(seed, *key, "match"), n_resamples)
+    flags = flags_of(judged=n_verdicts, lost=lost, unparsed=outcomes["unparsed"], lossy_profiles=0)
+    return row | {name: getattr(flags, name) for name in FLAGS}
+
+
+def _answered(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    return [verdict for verdict in verdicts if verdict.outcome != "provider_error"]
 
 
 def _count(verdicts: Iterable[Verdict], outcome: str) -> int:
@@ -105,8 +114,11 @@ def _matches(users: Iterable[UserFidelity], seed: int, n_resamples: int) -> dict
 
     shares: list[tuple[float, float]] = []
     for user in users:
-        own = _fits([verdict for verdict in user.matches if verdict.pair_id == user.user_id])
-        other = _fits([verdict for verdict in user.matches if verdict.pair_id != user.user_id])
+        had = _answered(user.matches)
+        sides = [[verdict for verdict in had if (verdict.pair_id == user.user_id) == own] for own in (True, False)]
+        # An order in which one side was lost says nothing of the difference.
+        orders = set.intersection(*({verdict.swapped for verdict in side} for side in sides))
+        own, other = (_fits([verdict for verdict in side if verdict.swapped in orders]) for side in sides)
         if own is not None and other is not None:
             shares.append((own, other))
     if not shares:
@@ -157,7 +169,7 @@ def _pairwise(row: Mapping[str, object]) -> dict[str, str]:
     undecided = sum(int(str(row[name])) for name in OUTCOMES[2:-1])
     return {
         "Users": plain(row["n_users"]),
-        "Own persona preferred % [95 % CI]": f"{share} {OUTAGE_MARK}" if row["outage"] else share,
+        "Own persona preferred % [95 % CI]": marked(share, {"lossy": False, **row}),
         "p": probability(row["p_value"]),
         "Verdicts": plain(row["n_verdicts"]),
         "Undecided": plain(undecided),
@@ -206,6 +218,4 @@ def fidelity_notes(table: pd.DataFrame, others: int) -> list[str]:
         )
     if bool((table["statement"] == "none").any()):
         notes.append("Data sets without statements have no fidelity: all their users are counted under No statement.")
-    if bool(table["outage"].any()):
-        notes.append(f"{OUTAGE_MARK}: more than {OUTAGE_SHARE:.0%} of the verdicts are provider errors. Not a result.")
-    return notes
+    return notes + mark_notes(table.assign(lossy=False))

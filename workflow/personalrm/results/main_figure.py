@@ -24,7 +24,7 @@ from personalrm.results.figure_style import (
     write_line,
     write_note,
 )
-from personalrm.results.labels import METHOD_LABELS, NOT_APPLICABLE, UNUSED, method_label
+from personalrm.results.labels import METHOD_LABELS, NO_ANSWERS, NOT_APPLICABLE, UNUSED, method_label
 from personalrm.results.main_figure_layout import (
     CHANCE,
     NO_MODEL_MARKER,
@@ -40,6 +40,7 @@ from personalrm.results.main_figure_layout import (
     variants_of,
 )
 from personalrm.results.main_table_text import exempt_note
+from personalrm.results.marks import FLAG_NAMES, marked, notes_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -196,9 +197,9 @@ def _numbers(axes: Axes, point: Point | None, y: float, k: str) -> None:
     if point is None:
         value = "not run"
     elif missing:
-        value = "no result"
+        value = NO_ANSWERS if point.status == NO_ANSWERS else "no result"
     else:
-        value = f"{point.accuracy:.1f}" + (" (!)" if point.outage else "")
+        value = marked(f"{point.accuracy:.1f}", point.flags.columns())
     _note(axes, value, (1, y), (6, -0.5), color=SOFT if missing else INK, middle=True)
     if k != UNUSED:
         _note(axes, f"k = {k}", (1, y), (52, -0.5), color=SOFT, middle=True)
@@ -241,15 +242,16 @@ def main_caption(table: pd.DataFrame) -> str:
     for dataset, rows in table[table["status"] != NOT_APPLICABLE].groupby("dataset", sort=False):
         users, pairs, judgments = (_span(rows[column]) for column in ("n_users", "n_pairs", "n_judgments"))
         sizes.append(f"{dataset}: {users} users, {pairs} test pairs, {judgments} judgments a row")
-    marked = any(point.outage for point in points_of(table))
+    flags = [point.flags for point in points_of(table)]
     return (
         "Accuracy of each method: the share of judgments that name the answer which the user chose; ties, unparsed "
-        "answers, refusals and failures count as not right. "
+        "answers, refusals and prompts that do not fit count as not right; what was lost to provider errors does not "
+        "count. "
         f"{'; '.join(sizes)}. k is the number of the user's context pairs that the profile was made from. Thick "
         "line: 95 % interval from a bootstrap that resamples users. Thin line: the paper's 95 % interval, which "
         "treats all judgments as independent. Dashed: chance. Dotted: always choosing the longer answer."
         + "".join(f" {note[0].upper()}{note[1:]}" for note in exempt_note(table["status"]))
-        + (" (!): more than 1 % of the judgments are provider errors; not a result." if marked else "")
+        + "".join(f" {note}" for note in notes_of(name for name in FLAG_NAMES if any(getattr(f, name) for f in flags)))
     )
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from personalrm.records import BASELINE
 from personalrm.results.labels import UNUSED, VERDICT_LABELS, k_rank
-from personalrm.results.main_table import is_outage
+from personalrm.results.main_table import row_flags
+from personalrm.results.marks import Flags
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +56,7 @@ class Point(NamedTuple):
     accuracy: float
     clustered: tuple[float, float]
     independent: tuple[float, float]
-    outage: bool
+    flags: Flags
     status: str
 
     @property
@@ -100,7 +101,7 @@ def points_of(table: pd.DataFrame) -> list[Point]:
                 accuracy=float(row["accuracy"]),
                 clustered=(float(row["ci_low"]), float(row["ci_high"])),
                 independent=(float(row["ci_low_independent"]), float(row["ci_high_independent"])),
-                outage=is_outage({str(name): value for name, value in row.items()}),
+                flags=row_flags({str(name): value for name, value in row.items()}),
                 status=str(row["status"]),
             )
         )

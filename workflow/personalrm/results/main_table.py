@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from personalrm.files import stable_hash
-from personalrm.records import EXEMPT, OUTCOMES
+from personalrm.records import EXEMPT, OUTCOMES, READABLE
 from personalrm.results.labels import METHOD_ORDER, NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, OK, k_rank, method_rank
-from personalrm.results.scores import ROW_KEY
+from personalrm.results.marks import Flags, flags_of
+from personalrm.results.scores import ROW_KEY, answered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +26,7 @@ ACCURACY_COLUMNS: tuple[str, ...] = (
     "ci_low_independent",
     "ci_high_independent",
     "accuracy_user_mean",
+    "accuracy_readable",
 )
 FAILURE_COLUMNS: tuple[str, ...] = OUTCOMES[2:]
 CALL_SUMS: tuple[str, ...] = ("calls", "tokens_in", "tokens_out")
@@ -36,6 +38,7 @@ COLUMNS: tuple[str, ...] = (
     *COUNT_COLUMNS,
     *ACCURACY_COLUMNS,
     *FAILURE_COLUMNS,
+    "lossy_profiles",
     "share_first",
     "n_draws",
     "draw_sd",
@@ -43,12 +46,10 @@ COLUMNS: tuple[str, ...] = (
     "cost_usd_list",
     "status",
 )
-WHOLE_NUMBERS: tuple[str, ...] = (*COUNT_COLUMNS, *FAILURE_COLUMNS, "n_draws", *CALL_SUMS)
+WHOLE_NUMBERS: tuple[str, ...] = (*COUNT_COLUMNS, *FAILURE_COLUMNS, "lossy_profiles", "n_draws", *CALL_SUMS)
 
 PERCENT_DIGITS = 4
 COST_DIGITS = 8
-OUTAGE_SHARE = 0.01
-"""A row with a larger share of provider errors is marked wherever people read it."""
 
 Value = str | int | float | None
 
@@ -73,14 +74,19 @@ def main_table(
 
     One row for each `ROW_KEY` of `verdicts`, ordered by data set, method, variant, judge, profile and k.
     `status` is "ok", or why there is no accuracy (`row_status`).
-    Percentages: `accuracy`, its bounds, `accuracy_user_mean`, `share_first`, `draw_sd`; rounded to 4 digits.
+    Percentages: the accuracies and their bounds, `share_first`, `draw_sd`; rounded to 4 digits.
 
-    - accuracy: right judgments over all judgments, whatever went wrong with the others; the mean over draws
-      where there are several. Empty where no judgment got an answer from the provider.
+    - n_users, n_pairs, n_judgments: of the judgments that the provider answered. All other columns but
+      `provider_error` are of these alone: a judgment that was lost to a provider error is neither right nor wrong.
+    - accuracy: right judgments over all that were answered, whatever went wrong with the others; the mean over draws
+      where there are several. Empty where the provider answered none.
     - ci_low, ci_high: 95 % bootstrap over users (each with all draws), percentiles widened for few; empty for one user.
     - ci_low_independent, ci_high_independent: the paper's, from all judgments of all draws.
     - accuracy_user_mean: each user counts the same.
-    - tie .. provider_error: numbers of judgments that were neither right nor wrong.
+    - accuracy_readable: right judgments over those that could be read (`READABLE`); the mean over draws.
+    - tie .. context_overflow: answered judgments that were neither right nor wrong; provider_error: those that were
+      lost.
+    - lossy_profiles: profiles (user and draw) judged with that were learned with lost calls.
     - share_first: how often "first" was said, of verdicts on one order that name a position.
     - draw_sd: sample standard deviation of the accuracies of the draws; empty for one draw.
     - calls, tokens_in, tokens_out, cost_usd_list: the stored responses that the row rests on, each once;
@@ -127,8 +133,8 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
 
 def _judgments(group: pd.DataFrame, seed: int, n_resamples: int) -> dict[str, Value]:
     """Counts, accuracy and intervals of one row."""
-    judged = group[group["pair_id"].notna()]
-    outcomes = outcome_counts(judged)
+    judged = answered(group)
+    outcomes = outcome_counts(group)
     row: dict[str, Value] = {
         "status": row_status(group),
         "n_users": int(judged["user_id"].nunique()),
@@ -136,6 +142,8 @@ def _judgments(group: pd.DataFrame, seed: int, n_resamples: int) -> dict[str, Va
         "n_judgments": len(judged),
         "n_draws": int(group["draw"].nunique()),
         "share_first": share_first(judged),
+        "lossy_profiles": lossy_profiles(judged),
+        "accuracy_readable": accuracy_of(judged[judged["outcome"].isin(READABLE)]),
     }
     row |= {outcome: outcomes[outcome] for outcome in FAILURE_COLUMNS}
     if row["status"] != OK:
@@ -145,14 +153,15 @@ def _judgments(group: pd.DataFrame, seed: int, n_resamples: int) -> dict[str, Va
 
 def row_status(group: pd.DataFrame) -> str:
     """Whether the verdicts of a row hold a number, or why none; not applicable: to none of its users."""
-    judged = group["pair_id"].notna()
-    if not judged.any():
-        return NOT_APPLICABLE if (group["status"] == EXEMPT).all() else NO_VERDICTS
-    return NO_ANSWERS if (group.loc[judged, "outcome"] == "provider_error").all() else OK
+    if len(answered(group)):
+        return OK
+    if group["pair_id"].notna().any():
+        return NO_ANSWERS
+    return NOT_APPLICABLE if (group["status"] == EXEMPT).all() else NO_VERDICTS
 
 
 def outcome_counts(judged: pd.DataFrame) -> dict[str, int]:
-    """Judgments of each outcome, in the order of `OUTCOMES`."""
+    """Judgments of each outcome, in the order of `OUTCOMES`; rows without a judgment have none."""
     counts = judged["outcome"].value_counts()
     return {outcome: int(counts.get(outcome, 0)) for outcome in OUTCOMES}
 
@@ -162,6 +171,21 @@ def count_right(judged: pd.DataFrame) -> Counts:
     right = judged.assign(right=judged["outcome"] == "correct")
     cells = right.groupby(["user_id", "draw"], observed=True)["right"].agg(["sum", "count"]).unstack(fill_value=0)
     return Counts(cells["sum"].to_numpy(dtype="float64"), cells["count"].to_numpy(dtype="float64"))
+
+
+def accuracy_of(judged: pd.DataFrame) -> float | None:
+    """Percent of judgments that are right, the mean over draws as in the main table; None without any."""
+    from personalrm.results.statistics import mean_ratio
+
+    if judged.empty:
+        return None
+    counts = count_right(judged)
+    return _percent(float(mean_ratio(counts.correct.sum(axis=0), counts.judged.sum(axis=0))))
+
+
+def lossy_profiles(judged: pd.DataFrame) -> int:
+    """Profiles, one a user and draw, that these judgments were made with and that were learned with lost calls."""
+    return len(judged.loc[judged["profile_lost"] > 0, ["user_id", "draw"]].drop_duplicates())
 
 
 def _accuracy(counts: Counts, seed: int, n_resamples: int) -> dict[str, Value]:
@@ -221,10 +245,18 @@ def read_main_table(path: Path) -> pd.DataFrame:
     return _typed(text)
 
 
+def row_flags(row: Mapping[str, object]) -> Flags:
+    """What spoils a row's numbers."""
+    judged, lost, unparsed, lossy = (
+        int(str(row[name])) for name in ("n_judgments", "provider_error", "unparsed", "lossy_profiles")
+    )
+    return flags_of(judged=judged, lost=lost, unparsed=unparsed, lossy_profiles=lossy)
+
+
 def is_outage(row: Mapping[str, object]) -> bool:
-    """Whether more than 1 % of a row's judgments are provider errors, so that its accuracy says little."""
-    judgments, errors = int(str(row["n_judgments"])), int(str(row["provider_error"]))
-    return errors > OUTAGE_SHARE * judgments
+    """Whether more than 1 % of a row's judgments were lost to provider errors, so that its accuracy says little."""
+    judged, lost = (int(str(row[name])) for name in ("n_judgments", "provider_error"))
+    return flags_of(judged=judged, lost=lost, unparsed=0, lossy_profiles=0).outage
 
 
 def gaps(verdicts: pd.DataFrame) -> list[str]:

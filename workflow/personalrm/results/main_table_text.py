@@ -6,25 +6,25 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from personalrm.results.labels import METHOD_LABELS, NOT_APPLICABLE, UNUSED, method_label
-from personalrm.results.main_table import FAILURE_COLUMNS, OUTAGE_SHARE, is_outage
+from personalrm.methods import METHODS
+from personalrm.results.labels import METHOD_LABELS, NO_ANSWERS, NOT_APPLICABLE, UNUSED, method_label
+from personalrm.results.main_table import FAILURE_COLUMNS, row_flags
+from personalrm.results.marks import FLAG_NAMES, RETRY, marked, notes_of
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
-OUTAGE_MARK = "(!)"
-
 
 def _accuracy(row: Mapping[str, object]) -> str:
-    """Accuracy, its clustered interval, and a mark where an outage spoils it: `61.97 [57.2, 66.0]`."""
-    if row["status"] == NOT_APPLICABLE:
-        return NOT_APPLICABLE
+    """Accuracy, its clustered interval, and the mark of what spoils it: `61.97 [57.2, 66.0]`."""
+    if row["status"] in (NOT_APPLICABLE, NO_ANSWERS):
+        return marked(str(row["status"]), row_flags(row).columns())
     text = plain(row["accuracy"])
     if text != EMPTY:
         bounds = [plain(row[bound]) for bound in ("ci_low", "ci_high")]
         text += " [–]" if EMPTY in bounds else " [{:.1f}, {:.1f}]".format(*map(float, bounds))
-    return f"{text} {OUTAGE_MARK}" if is_outage(row) else text
+    return marked(text, row_flags(row).columns())
 
 
 def _half_width(row: Mapping[str, object]) -> str:
@@ -78,12 +78,15 @@ def main_blocks(table: pd.DataFrame, labels: Mapping[str, str] = METHOD_LABELS) 
         outcomes.append(
             names
             | {column.replace("_", " ").capitalize(): plain(cells[column]) for column in FAILURE_COLUMNS}
+            | {"Learned with lost calls": plain(cells["lossy_profiles"])}
             | {"Calls": plain(cells["calls"]), "Tokens in": plain(cells["tokens_in"])}
             | {"Tokens out": plain(cells["tokens_out"]), "List cost $": dollars_shown(cells["cost_usd_list"])}
         )
     first, second = pd.DataFrame(accuracy), pd.DataFrame(outcomes)
     if (table["n_draws"] <= 1).all():
         first = first.drop(columns=["Draws", "SD of draws"], errors="ignore")
+    if (table["lossy_profiles"] == 0).all():
+        second = second.drop(columns="Learned with lost calls", errors="ignore")
     n_names = 6 - len(constant)
     return Block("Accuracy", first, n_names), Block("Outcomes and cost", second, n_names)
 
@@ -97,6 +100,20 @@ def exempt_note(statuses: pd.Series[str]) -> list[str]:
     return [text] if bool((statuses == NOT_APPLICABLE).any()) else []
 
 
+def labels_note(methods: Iterable[str]) -> list[str]:
+    """Which labels the methods read, where a row of the table has a winner chosen by validation pairs."""
+    shown = {method.partition(".")[0] for method in methods}
+    if not any("search" in METHODS[name].stages for name in shown & METHODS.keys()):
+        return []
+    return [
+        "k counts context pairs. SynthesizeMe (and the criteria judge, which reads its profile) learns from these, and "
+        "all validation pairs choose the winner among its candidates at every k, 1 included. Memory reads the k "
+        "context pairs alone and History all context pairs: with the default split SynthesizeMe uses the labels of "
+        "70 % of a user's pairs, Memory and History those of 50 %. History (context and validation) reads as many "
+        "labels as SynthesizeMe.",
+    ]
+
+
 def main_notes(table: pd.DataFrame, evaluated: str = "all") -> list[str]:
     """What a reader of the main table must know. `evaluated` is the config's `evaluate_users`."""
     notes = [
@@ -105,8 +122,9 @@ def main_notes(table: pd.DataFrame, evaluated: str = "all") -> list[str]:
         if table[column].nunique() == 1
     ]
     notes += [
-        "Accuracy: share of judgments that name the answer which the user chose; ties, unparsed answers, "
-        "refusals and failures count as not right.",
+        "Accuracy: share of judgments that name the answer which the user chose; ties, unparsed answers, refusals and "
+        "prompts that do not fit count as not right. A judgment that was lost to a provider error does not count: "
+        "Users, Pairs and Judgments are those that were answered.",
         "In brackets: 95 % interval from a bootstrap that resamples users; [–] with one user. ±: the paper's "
         "interval, which treats all judgments as independent.",
         'Mean of users: each user counts the same. Said first: share of "first" among verdicts on one order; '
@@ -117,10 +135,13 @@ def main_notes(table: pd.DataFrame, evaluated: str = "all") -> list[str]:
         if evaluated == "all"
         else "Users: those of the level-A part test; of data sets without level A, all."
     )
+    notes += labels_note(table["method"])
     notes += exempt_note(table["status"])
-    if any(is_outage(row) for row in table_rows(table)):
-        notes.append(
-            f"{OUTAGE_MARK}: more than {OUTAGE_SHARE:.0%} of the judgments are provider errors. The accuracy is "
-            "not a result; run again."
-        )
-    return notes
+    if bool((table["status"] == NO_ANSWERS).any()):
+        notes.append(f"{NO_ANSWERS}: the provider failed every judgment of the row, so that there is no number.")
+    if bool((table["lossy_profiles"] > 0).any()):
+        notes.append("Learned with lost calls: how many of the profiles judged with were.")
+    flags = [row_flags(row) for row in table_rows(table)]
+    notes += notes_of(name for name in FLAG_NAMES if any(getattr(held, name) for held in flags))
+    lost = bool((table[["provider_error", "lossy_profiles"]] > 0).any(axis=None))
+    return [*notes, RETRY] if lost else notes

@@ -15,9 +15,12 @@ def pooled(frame: pd.DataFrame, pools: Pools) -> pd.DataFrame:
     """A frame of `collect_verdicts` or `collect_calls`, with folds under the name of their pool, other data as it is.
 
     Users are matched by id, and so are resampled with their verdicts of all folds. What each fold has alike stands
-    once: judgments of methods that are judged on all pairs (`@all`), responses, and users without any verdict. A user
-    who has a verdict in one fold and none in another is one with the verdicts that there are.
+    once: judgments of methods that are judged on all pairs (`@all`; where a fold lost one to a provider error, that of
+    another), responses, and users without any verdict. A user who has a verdict in one fold and none in another is one
+    with the verdicts that there are.
     """
+    import pandas as pd
+
     if not pools:
         return frame
     pool_of = {fold: pool for pool, folds in pools.items() for fold in folds}
@@ -28,7 +31,9 @@ def pooled(frame: pd.DataFrame, pools: Pools) -> pd.DataFrame:
     user = [*ROW_KEY, "draw", "user_id"]
     judged = renamed["pair_id"].notna()
     anywhere = judged.groupby([renamed[name] for name in user], observed=True).transform("any")
-    return renamed[judged | ~anywhere].drop_duplicates([*user, "pair_id", "swapped", "status"])
+    held = renamed[judged | ~anywhere]
+    lost = held["outcome"] == "provider_error"
+    return pd.concat([held[~lost], held[lost]]).drop_duplicates([*user, "pair_id", "swapped", "status"])
 
 
 def with_pools(frame: pd.DataFrame, pools: Pools) -> pd.DataFrame:

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from personalrm.results.comparison_text import bounds, dataset_note, headings_of, outage_note, shown_names
+from personalrm.results.comparison_text import bounds, dataset_note, headings_of, shown_names
 from personalrm.results.comparisons import percent
 from personalrm.results.labels import METHOD_ORDER, NOT_APPLICABLE, OK
-from personalrm.results.main_table import count_right, is_outage, outcome_counts, row_order, row_status, share_first
-from personalrm.results.main_table_text import OUTAGE_MARK
-from personalrm.results.scores import ROW_KEY
+from personalrm.results.main_table import (
+    accuracy_of,
+    lossy_profiles,
+    outcome_counts,
+    row_flags,
+    row_order,
+    row_status,
+    share_first,
+)
+from personalrm.results.marks import FLAG_NAMES, mark_notes, marked
+from personalrm.results.scores import ROW_KEY, answered
 from personalrm.results.table_formats import Block, plain, table_rows
 
 if TYPE_CHECKING:
@@ -31,7 +39,7 @@ SHARES: tuple[str, ...] = (
     "accuracy_chosen_first",
     "accuracy_chosen_second",
 )
-POSITION_COLUMNS: tuple[str, ...] = (*ROW_KEY, "status", *COUNTS, *SHARES, "outage")
+POSITION_COLUMNS: tuple[str, ...] = (*ROW_KEY, "status", *COUNTS, *SHARES, *FLAG_NAMES)
 Value = str | int | float | bool | None
 
 
@@ -40,10 +48,11 @@ def position_bias_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = 
 
     - status: "ok"; "not applicable" for a single verdict on both orders, and where the method does not apply;
       "no verdicts", "no answers" or "no position named" where there is nothing to count.
+    - n_users, n_judgments and all shares: of the judgments that were answered, as in the main table.
     - share_first: as in the main table, of `n_stated` verdicts; 50 is no bias. ci_low, ci_high: 95 %, with
       users as clusters (`statistics.cluster_interval`).
-    - same_response, same_position: of the `n_both_orders` pairs (times draws) judged in both orders, how often the two
-      verdicts name one response, or one position. not_both_stated is the rest: one of them names nothing.
+    - same_response, same_position: of the `n_both_orders` pairs (times draws) with an answer in both orders, how often
+      the two verdicts name one response, or one position. not_both_stated is the rest: one of them names nothing.
     - accuracy_chosen_first, accuracy_chosen_second: accuracy by where the chosen response stood; their mean is the main
       table's accuracy where all pairs were judged in both orders.
 
@@ -56,18 +65,19 @@ def position_bias_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = 
     rows: list[dict[str, Value]] = []
     for key, group in verdicts.groupby(list(ROW_KEY), observed=True):
         row: dict[str, Value] = dict(zip(ROW_KEY, map(str, key), strict=True))
-        rows.append(row | _biased(group[group["pair_id"].notna()], row_status(group)))
+        rows.append(row | _biased(group, row_status(group)))
     rows.sort(key=lambda row: row_order(row, METHOD_ORDER, model_order))
     kinds = dict.fromkeys((*ROW_KEY, "status"), "str") | dict.fromkeys(COUNTS, "Int64")
-    kinds |= dict.fromkeys(SHARES, "float64") | {"outage": "bool"}
+    kinds |= dict.fromkeys(SHARES, "float64") | dict.fromkeys(FLAG_NAMES, "bool")
     return pd.DataFrame(rows, columns=list(POSITION_COLUMNS)).astype(kinds)
 
 
-def _biased(judged: pd.DataFrame, status: str) -> dict[str, Value]:
+def _biased(group: pd.DataFrame, status: str) -> dict[str, Value]:
     """Status, counts and shares of one row."""
     from personalrm.results.statistics import cluster_interval
 
-    errors = outcome_counts(judged)["provider_error"]
+    judged = answered(group)
+    counts = outcome_counts(group) | {"n_judgments": len(judged), "lossy_profiles": lossy_profiles(judged)}
     single = judged[judged["swapped"].notna()]
     stated = single[single["said"].notna()]
     row: dict[str, Value] = {
@@ -75,7 +85,7 @@ def _biased(judged: pd.DataFrame, status: str) -> dict[str, Value]:
         "n_users": int(judged["user_id"].nunique()),
         "n_judgments": len(judged),
         "n_stated": len(stated),
-        "outage": is_outage({"n_judgments": len(judged), "provider_error": errors}),
+        **row_flags(counts).columns(),
     }
     if stated.empty:
         return row | {"status": status if status != OK else NONE_STATED if len(single) else SINGLE}
@@ -85,20 +95,10 @@ def _biased(judged: pd.DataFrame, status: str) -> dict[str, Value]:
     row |= {"ci_low": percent(found.low), "ci_high": percent(found.high)}
     swapped = single["swapped"].astype("bool")
     row |= {
-        "accuracy_chosen_first": _accuracy(single[~swapped]),
-        "accuracy_chosen_second": _accuracy(single[swapped]),
+        "accuracy_chosen_first": accuracy_of(single[~swapped]),
+        "accuracy_chosen_second": accuracy_of(single[swapped]),
     }
     return row | _between_orders(single[~swapped], single[swapped])
-
-
-def _accuracy(judged: pd.DataFrame) -> float | None:
-    """Accuracy as the main table has it, of judgments with the chosen response at one place."""
-    from personalrm.results.statistics import mean_ratio
-
-    if judged.empty:
-        return None
-    counts = count_right(judged)
-    return percent(float(mean_ratio(counts.correct.sum(axis=0), counts.judged.sum(axis=0))))
 
 
 def _between_orders(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Value]:
@@ -145,7 +145,7 @@ def _shown(row: Mapping[str, object]) -> str:
     text = str(row["status"])
     if text == OK:
         text = bounds(row, "share_first", "ci_low", "ci_high", signed=False)
-    return f"{text} {OUTAGE_MARK}" if row["outage"] else text
+    return marked(text, row)
 
 
 def position_bias_notes(table: pd.DataFrame) -> list[str]:
@@ -154,9 +154,10 @@ def position_bias_notes(table: pd.DataFrame) -> list[str]:
         *dataset_note(table),
         'Said first: share of "first" among the verdicts on one order that name a position (Verdicts); 50 is no bias. '
         "In brackets: 95 % interval with users as clusters (linearised, Student's t); [–] with one user.",
-        "Same response, same position: of the pairs judged in both orders, those on which the two verdicts name one "
-        "response (consistent), or one position whatever stands there; not both named: a tie, an answer that cannot be "
-        "read, or a failure in one order at least. The three add up to 100.",
+        "Same response, same position: of the pairs with an answer in both orders, those on which the two verdicts "
+        "name one response (consistent), or one position whatever stands there; not both named: a tie, a refusal, or "
+        "an answer that cannot be read in one order at least. The three add up to 100. Judgments that were lost to "
+        "provider errors, and the other order of these pairs, are left out.",
         "Accuracy, chosen first and second: where the answer that the user chose stood in the prompt.",
     ]
     if bool((table["status"] == SINGLE).any()):
@@ -164,4 +165,4 @@ def position_bias_notes(table: pd.DataFrame) -> list[str]:
             f"{SINGLE}: one verdict on both orders together, which names no position; or the method itself does not "
             "apply (see the main table)."
         )
-    return notes + outage_note(table)
+    return notes + mark_notes(table)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from personalrm.results.comparison_sheets import JUDGE, METHOD, Key, Sheet, sheets_of
-from personalrm.results.comparison_text import dataset_note, headings_of, outage_note, shown_names
+from personalrm.results.comparison_text import dataset_note, headings_of, shown_names
 from personalrm.results.comparisons import (
     NOTHING_COMMON,
     PairedSums,
@@ -19,7 +19,8 @@ from personalrm.results.comparisons import (
     percent,
 )
 from personalrm.results.labels import NO_ANSWERS, NOT_APPLICABLE, NOT_RUN, OK, UNUSED
-from personalrm.results.main_table_text import OUTAGE_MARK, exempt_note
+from personalrm.results.main_table_text import exempt_note
+from personalrm.results.marks import FLAG_NAMES, Flags, mark_notes, marked
 from personalrm.results.power_gains import Gain, gains_for
 from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
@@ -43,7 +44,7 @@ POWER_COLUMNS: tuple[str, ...] = (
     *COUNTS[2:],
     "gains",
     "gains_below",
-    "outage",
+    *FLAG_NAMES,
 )
 Value = str | int | float | bool | None
 
@@ -87,7 +88,7 @@ def power_table(
         if not keys:
             rows.append(_empty((dataset, *[UNUSED] * (len(ROW_KEY) - 1)), known))
     kinds = dict.fromkeys(POWER_NAMES, "str") | dict.fromkeys(COUNTS, "Int64") | dict.fromkeys(NUMBERS, "float64")
-    return pd.DataFrame(rows, columns=list(POWER_COLUMNS)).astype(kinds | {"outage": "bool"})
+    return pd.DataFrame(rows, columns=list(POWER_COLUMNS)).astype(kinds | dict.fromkeys(FLAG_NAMES, "bool"))
 
 
 def _compared(sheet: Sheet) -> Iterator[Key]:
@@ -100,7 +101,7 @@ def _compared(sheet: Sheet) -> Iterator[Key]:
 def _empty(key: Key, answers_to: str | None) -> dict[str, Value]:
     row: dict[str, Value] = {**dict(zip(ROW_KEY, key, strict=True)), "answers_to": answers_to or UNUSED}
     row |= {**dict.fromkeys(COUNTS, 0), **dict.fromkeys(NUMBERS, None)}
-    return row | {"status": NOT_RUN, "gains": "", "gains_below": "", "outage": False}
+    return row | {"status": NOT_RUN, "gains": "", "gains_below": "", **Flags().columns()}
 
 
 def _row(sheet: Sheet, key: Key, gains: Sequence[Gain], answers_to: str | None) -> dict[str, Value]:
@@ -109,14 +110,14 @@ def _row(sheet: Sheet, key: Key, gains: Sequence[Gain], answers_to: str | None) 
     cell, default = sheet.cells[key], sheet.cells.get(default_of(key))
     reported = gains_for(gains, method_parts(key[METHOD])[0], answers_to)
     row |= {"n_gains": len(reported), "gains": "; ".join(gain.label for gain in reported)}
-    row["outage"] = cell.outage or (default is not None and default.outage)
+    row |= (cell.flags() | (default.flags() if default else Flags())).columns()
     if not cell.applies:
         return row | {"status": NOT_APPLICABLE}
     if default is None:
         return row
     sums = paired_sums(sheet, key, default.key)
     if sums is None:
-        silent = not all(side.answered or not side.n_judgments for side in (cell, default))
+        silent = any(side.errors and not side.answered for side in (cell, default))
         return row | {"status": NO_ANSWERS if silent else NOTHING_COMMON}
     row |= _resolved(sums)
     if row["status"] != OK:
@@ -164,7 +165,7 @@ def power_blocks(table: pd.DataFrame, gains: Sequence[Gain]) -> tuple[Block, ...
             | {"Users": plain(row["n_users"]), "Judgments": plain(row["n_judgments"])}
             | {"Difference": _signed(row["difference"])}
             | {"Standard error": plain(row["standard_error"])}
-            | {"Smallest, points": f"{smallest} {OUTAGE_MARK}" if row["outage"] else smallest}
+            | {"Smallest, points": marked(smallest, row)}
             | {"Reported gains below": below}
         )
     reported = [
@@ -194,4 +195,4 @@ def power_notes(table: pd.DataFrame) -> list[str]:
         notes.append(f"{ALL_EQUAL}: the difference is the same for all, so that its error cannot be told.")
     if bool((table["status"] == NOT_RUN).any()):
         notes.append(f"{NOT_RUN}: no verdicts of the data set, or none of Default. Nothing is assumed in their place.")
-    return notes + exempt_note(table["status"]) + outage_note(table)
+    return notes + exempt_note(table["status"]) + mark_notes(table)

@@ -13,8 +13,7 @@ from personalrm.records import read_records
 from personalrm.results.comparison_text import bounds, probability, with_variant
 from personalrm.results.comparisons import Value, p_digits, percent, seed_of
 from personalrm.results.labels import k_label
-from personalrm.results.main_table import OUTAGE_SHARE
-from personalrm.results.main_table_text import OUTAGE_MARK
+from personalrm.results.marks import MOST_SPOILT, signs_of
 from personalrm.results.table_formats import Block, plain, table_rows
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
 RECOVERY_CAPTION = "How much of each planted taste does the persona recover?"
 EVERYBODY = "all"
+OUTAGE_MARK = signs_of(["outage"])
 RECOVERY_KEY: tuple[str, ...] = ("dataset", "variant", "profile_model", "judge_model", "k")
 COUNTS: tuple[str, ...] = ("n_users", "no_facts", "no_persona", "n_facts", "unread")
 SHARES: tuple[str, ...] = ("own", "own_low", "own_high", "other", "difference", "ci_low", "ci_high", "p_value")
@@ -73,7 +73,7 @@ def _row(users: Sequence[UserRecovery], seed: int, n_resamples: int) -> dict[str
         "n_facts": sum(len(user.facts) for user in asked),
         "unread": answers.count(None),
     }
-    outage = sum(user.failed for user in asked) > OUTAGE_SHARE * sum(user.asked for user in asked)
+    outage = sum(user.failed for user in asked) > MOST_SPOILT * sum(user.asked for user in asked)
     return row | _shares(asked, seed, n_resamples) | {"outage": outage}
 
 
@@ -170,5 +170,6 @@ def recovery_notes(table: pd.DataFrame, others: int) -> list[str]:
         "only large differences show: of eight users each moves the mean by up to 12.5 points; p is at least 0.008.",
     ]
     if bool(table["outage"].any()):
-        notes.append(f"{OUTAGE_MARK}: more than {OUTAGE_SHARE:.0%} of the questions failed. Not a result.")
+        share = f"{100 * MOST_SPOILT:g} %"
+        notes.append(f"{OUTAGE_MARK}: more than {share} of the questions were lost to provider errors. Not a result.")
     return notes

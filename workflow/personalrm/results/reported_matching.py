@@ -17,6 +17,7 @@ from personalrm.results.benchmark_reported import limits_of, reported_set
 from personalrm.results.comparison_sheets import JUDGE, METHOD, PROFILE, VARIANT, K, Key, Sheet
 from personalrm.results.comparisons import method_parts
 from personalrm.results.labels import ALL, OK, UNUSED
+from personalrm.results.marks import NOTES
 from personalrm.results.reported_numbers import NO_MODEL, NOT_STATED, ReportedNumber, ServedModel
 
 COMPARABLE, NOT_COMPARABLE, NOT_RUN = "comparable", "not comparable", "not run"
@@ -157,7 +158,9 @@ def _look(
     reasons += [why for key in cells if (why := _spoilt(sheet, key))]
     if reasons:
         return Match(NOT_COMPARABLE, "; ".join(dict.fromkeys(reasons)))
-    return Match(COMPARABLE, served.note if served else "", tuple(cells))
+    flags = [sheet.cells[key].flags() for key in cells]
+    notes = [NOTES[name] for name in ("unread", "lossy") if any(getattr(held, name) for held in flags)]
+    return Match(COMPARABLE, "; ".join(filter(None, [served.note if served else "", *notes])), tuple(cells))
 
 
 def _mismatch(key: Key, method: str, variant: str) -> str:
@@ -179,4 +182,4 @@ def _spoilt(sheet: Sheet, key: Key) -> str:
     cell = sheet.cells[key]
     if cell.state != OK:
         return cell.state
-    return "more than 1 % provider errors" if cell.outage else ""
+    return NOTES["outage"] if cell.flags().outage else ""

@@ -28,8 +28,8 @@ from personalrm.results.labels import (
     method_rank,
 )
 from personalrm.results.main_figure_layout import CHANCE, DARK_FIRST, MARKERS, Color
-from personalrm.results.main_table_text import OUTAGE_MARK
-from personalrm.results.scaling_table import FLAGS, shown_slope
+from personalrm.results.marks import FLAG_NAMES, mark, mark_notes, marked
+from personalrm.results.scaling_table import shown_slope
 from personalrm.results.table_formats import EMPTY, table_rows
 
 if TYPE_CHECKING:
@@ -202,8 +202,7 @@ def _default(axes: Axes, row: Row) -> None:
     if not math.isnan(accuracy):
         axes.axhline(accuracy, color=INK, linestyle="--", linewidth=1.3, zorder=1.5)
     level = "no result" if math.isnan(accuracy) else f"{accuracy:.1f} %"
-    level += f" {OUTAGE_MARK}" if row["default_outage"] else ""
-    _entry(axes, 1, (f"Default: {level}", "", ""), Look(INK, ""), "--")
+    _entry(axes, 1, (f"Default: {marked(level, row, 'default_')}", "", ""), Look(INK, ""), "--")
 
 
 def _line(axes: Axes, rows: Sequence[Row], look: Look, shift: float) -> None:
@@ -247,7 +246,8 @@ def _legend(axes: Axes, line: int, base: str, rows: Sequence[Row], look: Look) -
     parts = [EMPTY if smallest == UNUSED else smallest]
     missing = [str(row["k"]) for row in rows if math.isnan(_number(row, "accuracy"))]
     parts += [f"no result: {', '.join(missing)}"] if missing else []
-    parts += [OUTAGE_MARK] if any(row["outage"] for row in rows) else []
+    sign = mark({name: any(row[name] for row in rows) for name in FLAG_NAMES})
+    parts += [sign] if sign else []
     _entry(axes, line, (name, slope, " · ".join(parts)), look)
 
 
@@ -280,7 +280,6 @@ def scaling_caption(table: pd.DataFrame) -> str:
         )
     panels = panels_of(table)
     left_out = [_head(panel[:3], panel[3], [other[:3] for other in panels]) for panel in inapplicable(panels)]
-    spoilt = bool(table[list(FLAGS)].any(axis=None))
     return (
         "Accuracy of judges with their own profiles against the number of the user's context pairs that the profile "
         'was made from. "all" stands at the mean number of context pairs of the users. Bands: 95 % intervals from a '
@@ -289,5 +288,6 @@ def scaling_caption(table: pd.DataFrame) -> str:
         + "Points per pair: slope of accuracy by weighted least squares, users resampled. First k above Default: the "
         "smallest k whose interval of the paired difference to Default lies above 0."
         + (f" Left out, as {NOT_APPLICABLE}: {'; '.join(left_out)}." if left_out else "")
-        + (f" {OUTAGE_MARK}: more than 1 % provider errors (at hollow points); not a result." if spoilt else "")
+        + (" Hollow points: lost to provider errors." if bool(table["outage"].any()) else "")
+        + "".join(f" {note}" for note in mark_notes(table, "", "default_"))
     )

@@ -11,10 +11,11 @@ import numpy as np
 from personalrm.errors import DataError
 from personalrm.records import UserData, read_records
 from personalrm.results.comparison_sheets import JUDGE, PROFILE, Cell, K, Key, Sheet, sheets_of
-from personalrm.results.comparison_text import bounds, dataset_note, headings_of, outage_note, probability, shown_names
+from personalrm.results.comparison_text import bounds, dataset_note, headings_of, probability, shown_names
 from personalrm.results.comparisons import NUMBERS, Value, accuracy_of, compare, default_of, key_order, read_table
 from personalrm.results.labels import ALL, NOT_APPLICABLE, OK, UNUSED, k_rank
-from personalrm.results.main_table_text import OUTAGE_MARK, exempt_note
+from personalrm.results.main_table_text import exempt_note, labels_note
+from personalrm.results.marks import FLAG_NAMES, Flags, mark_notes, marked, prefixed
 from personalrm.results.scaling_slope import slope_of
 from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
@@ -37,7 +38,7 @@ POINT_COLUMNS: tuple[str, ...] = (
     "accuracy_high",
 )
 DEFAULT_COLUMNS: tuple[str, ...] = ("default_accuracy", "default_low", "default_high")
-FLAGS: tuple[str, ...] = ("outage", "default_outage")
+FLAGS: tuple[str, ...] = prefixed("", "default_")
 DIFFERENCE_COLUMNS: tuple[str, ...] = ("status", *NUMBERS[:4])
 SLOPE_COLUMNS: tuple[str, ...] = ("slope", "slope_low", "slope_high", "slope_users", "slope_users_left_out")
 SCALING_COLUMNS: tuple[str, ...] = (
@@ -87,7 +88,7 @@ def scaling_table(
     - users_below_k: users with fewer context pairs than k, who have all of theirs.
     - accuracy, default_accuracy with bounds: percent, as in the main table.
     - status, difference .. p_value: to `default` on the same judgments (`comparisons.compare`).
-    - outage, default_outage: more than 1 % provider errors at that k, or in `default`.
+    - outage .., default_outage ..: what spoils the accuracy at that k, or of `default` (`marks.Flags`).
     - slope and its bounds: points per pair, see `slope_of`; the same in all rows of a method, as is smallest_k.
     - smallest_k: smallest k whose interval of the difference lies above 0, "none" where there is no such k, "-"
       where no difference has an interval. It looks at every k without adjustment.
@@ -140,7 +141,7 @@ def _series_rows(
         row |= zip(POINT_COLUMNS[-3:], accuracy_of(sheet, cell, seed=seed, n_resamples=n_resamples), strict=True)
         row |= zip(DEFAULT_COLUMNS, reference, strict=True)
         found = compare(sheet, key, default_of(key), seed=seed, n_resamples=n_resamples)
-        row |= {"outage": cell.outage, "default_outage": default is not None and default.outage}
+        row |= cell.flags().columns() | (default.flags() if default else Flags()).columns("default_")
         rows.append(row | {name: found[name] for name in DIFFERENCE_COLUMNS})
     at = [float(str(row["context_pairs"])) for row in rows]
     slope = slope_of(sheet, [sheet.cells[key] for key in keys], at, seed=seed, n_resamples=n_resamples)
@@ -186,33 +187,34 @@ def scaling_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
     import pandas as pd
 
     columns = {column: text for column, text in headings_of(table).items() if column != "profile_model"}
-    spoilt = set(table.loc[table["outage"], list(ROW_KEY[:K])].itertuples(index=False, name=None))
+    spoilt = {_method(row): dict.fromkeys(FLAG_NAMES, False) for row in table_rows(table)}
+    for row in table_rows(table):
+        spoilt[_method(row)] |= {name: True for name in FLAG_NAMES if row[name]}
     points, slopes = [], []
     for row in table_rows(table):
         names, nothing = shown_names(row, columns), row["status"] == NOT_APPLICABLE
-        mark, spoilt_default = (f" {OUTAGE_MARK}" if row[flag] else "" for flag in FLAGS)
         difference = bounds(row, "difference", "ci_low", "ci_high", signed=True)
         difference = difference if row["status"] == OK else str(row["status"])
-        accuracy = bounds(row, "accuracy", "accuracy_low", "accuracy_high", signed=False) + mark
+        accuracy = bounds(row, "accuracy", "accuracy_low", "accuracy_high", signed=False)
         pairs = plain(row["context_pairs"])
         points.append(
             names
             | {"Context pairs": pairs if pairs == EMPTY else f"{float(pairs):.4g}", "Users": plain(row["n_users"])}
             | {"Below k": plain(row["users_below_k"]), "Judgments": plain(row["n_judgments"])}
             | {"Draws": plain(row["n_draws"])}
-            | {"Accuracy % [95 % CI]": NOT_APPLICABLE if nothing else accuracy}
-            | {"Default %": plain(row["default_accuracy"]) + spoilt_default}
-            | {"Difference [95 % CI]": difference + (mark or spoilt_default)}
+            | {"Accuracy % [95 % CI]": NOT_APPLICABLE if nothing else marked(accuracy, row)}
+            | {"Default %": marked(plain(row["default_accuracy"]), row, "default_")}
+            | {"Difference [95 % CI]": marked(difference, row, "", "default_")}
             | {"p": probability(row["p_value"])}
         )
         del names["k"]
-        slope, mark = shown_slope(row), f" {OUTAGE_MARK}" if _method(row) in spoilt else ""
+        slope = shown_slope(row)
         users = ("slope_users", "slope_users_left_out") if slope != EMPTY else ()
         shown = (
             names
             | dict.fromkeys(("Users", "Users left out"), EMPTY)
             | dict(zip(("Users", "Users left out"), (plain(row[name]) for name in users), strict=False))
-            | {"Points per pair [95 % CI]": NOT_APPLICABLE if nothing else slope + mark}
+            | {"Points per pair [95 % CI]": NOT_APPLICABLE if nothing else marked(slope, spoilt[_method(row)])}
             | {"Smallest k above Default": EMPTY if row["smallest_k"] == UNUSED else str(row["smallest_k"])}
         )
         if shown not in slopes:
@@ -238,6 +240,7 @@ def scaling_notes(table: pd.DataFrame) -> list[str]:
     few = table[table["users_below_k"] > 0]
     notes = [
         *dataset_note(table),
+        *labels_note(table["method"]),
         "Context pairs: k, or for all the mean number of context pairs of the users. Judges with their own profiles.",
         "In brackets: 95 % intervals from a bootstrap that resamples users. Difference: to Default of the same judge "
         "on the same judgments, in points.",
@@ -250,5 +253,4 @@ def scaling_notes(table: pd.DataFrame) -> list[str]:
     ]
     if len(few):
         notes.insert(-1, "Below k: users with fewer context pairs than k; their profiles have all of theirs.")
-    spoilt = table.assign(outage=table["outage"] | table["default_outage"])
-    return notes + exempt_note(table["status"]) + outage_note(spoilt)
+    return notes + exempt_note(table["status"]) + mark_notes(table, "", "default_")

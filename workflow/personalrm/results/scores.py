@@ -31,14 +31,18 @@ VERDICT_COLUMNS: tuple[str, ...] = (
     "draw",
     "user_id",
     "status",
+    "profile_lost",
     "pair_id",
     "swapped",
     "outcome",
     "said",
     "log_odds",
+    "reasoned",
 )
 CALL_COLUMNS: tuple[str, ...] = (*ROW_KEY, "key", "stage", "tokens_in", "tokens_out", "cost_usd")
 
+FLAGS = ("swapped", "reasoned")
+"""Columns of truth values, which may be missing."""
 MISSING_CODE = -1
 ROWS_PER_GROUP = 1 << 16
 
@@ -130,34 +134,46 @@ def _row_key(user: JudgedUser) -> tuple[str, ...]:
     )
 
 
-def _order_code(swapped: bool | None) -> int:
-    return MISSING_CODE if swapped is None else int(swapped)
+def _flag_code(flag: bool | None) -> int:
+    return MISSING_CODE if flag is None else int(flag)
 
 
 def collect_verdicts(paths: Iterable[Path]) -> pd.DataFrame:
     """All judgments of verdict files as one flat frame, columns `VERDICT_COLUMNS`.
 
     Texts are categories. `k` is "-" for methods that read no context pairs and "all" for all of them; a model
-    that a method does not use is "-". `swapped` is missing for a verdict on both orders together. A user for
-    whom a method gave no verdict is one row with missing `pair_id` and `outcome`: failed cells stay visible.
+    that a method does not use is "-". `swapped` is missing for a verdict on both orders together, `reasoned` where it
+    is not known (`records.Verdict`). A user for whom a method gave no verdict is one row with missing `pair_id` and
+    `outcome`: failed cells stay visible. `profile_lost` is the number of calls that were lost while what the user's
+    judge was shown was learned.
 
     Raises:
         DataError: if a file is not a verdicts file, or the same judgment stands in the files twice.
     """
-    flat = _Flat(VERDICT_COLUMNS, integers=("draw", "swapped"), floats=("log_odds",))
+    flat = _Flat(VERDICT_COLUMNS, integers=("draw", "profile_lost", *FLAGS), floats=("log_odds",))
     for path in paths:
         for user in read_records(path, JudgedUser):
-            head = (*_row_key(user), user.draw, user.user_id, user.status)
+            head = (*_row_key(user), user.draw, user.user_id, user.status, user.profile_lost)
             if not user.verdicts:
-                flat.append(head, [None], [MISSING_CODE], [None], [None], [None])
+                flat.append(head, [None], [MISSING_CODE], [None], [None], [None], [MISSING_CODE])
                 continue
-            rows = [(v.pair_id, _order_code(v.swapped), v.outcome, v.said, v.log_odds) for v in user.verdicts]
+            rows = [
+                (v.pair_id, _flag_code(v.swapped), v.outcome, v.said, v.log_odds, _flag_code(v.reasoned))
+                for v in user.verdicts
+            ]
             flat.append(head, *zip(*rows, strict=True))
     identity = [*ROW_KEY, "draw", "user_id", "pair_id", "swapped"]
     frame = flat.frame(identity)
     _refuse_duplicates(frame, identity)
-    frame["swapped"] = frame["swapped"].astype("Int8").mask(frame["swapped"] == MISSING_CODE).astype("boolean")
+    for flag in FLAGS:
+        frame[flag] = frame[flag].astype("Int8").mask(frame[flag] == MISSING_CODE).astype("boolean")
     return frame
+
+
+def answered(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Judgments that the provider answered: all that enters a number. The others are counted, and are neither right nor
+    wrong."""
+    return verdicts[verdicts["pair_id"].notna() & (verdicts["outcome"] != "provider_error")]
 
 
 def _refuse_duplicates(frame: pd.DataFrame, identity: list[str]) -> None:

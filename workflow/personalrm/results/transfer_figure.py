@@ -23,7 +23,7 @@ from personalrm.results.figure_style import (
     write_note,
 )
 from personalrm.results.labels import NOT_APPLICABLE, NOT_RUN, OK, method_label
-from personalrm.results.main_table_text import OUTAGE_MARK
+from personalrm.results.marks import mark_notes
 from personalrm.results.table_formats import table_rows
 from personalrm.results.transfer_table import OWN, shown_transfer
 
@@ -238,5 +238,5 @@ def transfer_caption(table: pd.DataFrame) -> str:
         + "".join(sizes)
         + "Grey: no number, and why. own: the judge's own profile."
         + (f" Left out, as {NOT_APPLICABLE}: {'; '.join(left_out)}." if left_out else "")
-        + (f" {OUTAGE_MARK}: more than 1 % provider errors; not a result." if bool(table["outage"].any()) else "")
+        + "".join(f" {note}" for note in mark_notes(table, "cell_", ""))
     )

@@ -10,7 +10,6 @@ from personalrm.results.comparison_sheets import JUDGE, METHOD, PROFILE, VARIANT
 from personalrm.results.comparison_text import (
     dataset_note,
     headings_of,
-    outage_note,
     probability,
     shown_accuracy,
     shown_difference,
@@ -28,6 +27,7 @@ from personalrm.results.comparisons import (
 )
 from personalrm.results.labels import NOT_RUN, OK, UNUSED
 from personalrm.results.main_table_text import exempt_note
+from personalrm.results.marks import FLAG_NAMES, mark_notes, prefixed
 from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import Block, plain, table_rows
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 TRANSFER_CAPTION = "Profiles of one model shown to another judge"
 TRANSFER_COLUMNS: tuple[str, ...] = (*ROW_KEY, *CELL_COLUMNS, *COMPARED)
 TRANSFER_NAMES: tuple[str, ...] = (*ROW_KEY, "cell", "status")
-FLAGS: tuple[str, ...] = ("cell_outage", "outage")
+FLAGS: tuple[str, ...] = prefixed("cell_", "")
 WHOLE_NUMBERS: tuple[str, ...] = ("cell_users", "cell_judgments", *COUNTS)
 OWN = "own"
 """The status of the judge's own profiles, which nothing is compared with."""
@@ -54,7 +54,7 @@ def transfer_table(
     - accuracy with bounds: percent, as in the main table.
     - status, counts, difference ..: to the judge's own profiles on the same judgments (`comparisons.compare`); status
       is "own" where the profile is the judge's own, "not run" also where the judge has no profiles of its own.
-    - cell_outage, outage: more than 1 % provider errors in the cell; in it or among the judge's own profiles.
+    - cell_outage .., outage ..: what spoils the cell; it or that of the judge's own profiles (`marks.Flags`).
 
     Args:
         verdicts: frame of `collect_verdicts`.
@@ -92,7 +92,7 @@ def _row(sheet: Sheet, key: Key, seed: int, n_resamples: int) -> dict[str, Value
     row: dict[str, Value] = dict(zip(ROW_KEY, key, strict=True))
     row |= describe_cell(sheet, key, seed=seed, n_resamples=n_resamples)
     if key[PROFILE] == key[JUDGE]:
-        return row | dict.fromkeys(COUNTS, 0) | {"status": OWN, "outage": row["cell_outage"]}
+        return row | dict.fromkeys(COUNTS, 0) | {"status": OWN, **{name: row[f"cell_{name}"] for name in FLAG_NAMES}}
     own = tuple(key[JUDGE] if place == PROFILE else part for place, part in enumerate(key))
     return row | compare(sheet, key, own, seed=seed, n_resamples=n_resamples)
 
@@ -141,4 +141,4 @@ def transfer_notes(table: pd.DataFrame) -> list[str]:
         notes.append("There is no transfer among the verdicts.")
     if bool((table["cell"] == NOT_RUN).any()):
         notes.append("not run: the pair of models is not among the verdicts of this run.")
-    return notes + exempt_note(table["cell"]) + outage_note(table)
+    return notes + exempt_note(table["cell"]) + mark_notes(table, "cell_", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,11 @@ import numpy as np
 
 from personalrm.records import OUTCOMES
 from personalrm.results.comparison_sheets import Cell, Codes, Floats, Key, Sheet, sheets_of, sums_of
-from personalrm.results.comparison_text import HEADINGS, outage_note, shown_names
+from personalrm.results.comparison_text import HEADINGS, shown_names
 from personalrm.results.comparisons import default_of, key_order, paired_sums
 from personalrm.results.labels import NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, OK, UNUSED
-from personalrm.results.main_table import OUTAGE_SHARE, PERCENT_DIGITS
-from personalrm.results.main_table_text import OUTAGE_MARK
+from personalrm.results.main_table import PERCENT_DIGITS
+from personalrm.results.marks import FLAG_NAMES, MOST_SPOILT, mark_notes, signs_of
 from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import EMPTY, Block, plain
 
@@ -32,7 +33,7 @@ USER_COLUMNS: tuple[str, ...] = (
     *OUTCOMES,
     "difference",
     "n_compared",
-    "outage",
+    *FLAG_NAMES[:2],
 )
 ROWS_IN_PRINT = 100
 """Rows in the md and tex; the html and the csv have all."""
@@ -43,11 +44,12 @@ def users_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = ()) -> p
 
     - status: "ok"; "not applicable" where the method does not apply to the user; "no verdicts" where the user's rows
       hold none for another reason; "no answers" for provider errors only.
-    - accuracy: percent, the mean over draws, as in the main table; empty where nothing was answered.
+    - n_pairs, n_judgments, n_draws: of the judgments that were answered.
+    - accuracy: percent of these, the mean over draws, as in the main table; empty where nothing was answered.
     - correct .. provider_error: judgments of each outcome, all draws together.
     - difference: accuracy less that of `default` in points on the `n_compared` judgments that both have, draws matched
       and averaged as in the table of differences; empty for `default` itself and where it was not run.
-    - outage: more than 1 % of the user's judgments are provider errors.
+    - outage, unread: as `marks.Flags` has them, of the user's judgments.
 
     Args:
         verdicts: frame of `collect_verdicts`.
@@ -62,7 +64,7 @@ def users_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = ()) -> p
         parts.append(pd.concat(cells).sort_values("user_id", kind="stable"))
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(USER_COLUMNS))
     kinds = dict.fromkeys(NAMES, "str") | dict.fromkeys(COUNTS, "Int64")
-    return table.astype(kinds | {"accuracy": "float64", "difference": "float64", "outage": "bool"})
+    return table.astype(kinds | {"accuracy": "float64", "difference": "float64", "outage": "bool", "unread": "bool"})
 
 
 def _cell_rows(sheet: Sheet, cell: Cell) -> pd.DataFrame:
@@ -79,13 +81,13 @@ def _cell_rows(sheet: Sheet, cell: Cell) -> pd.DataFrame:
         for place, name in enumerate(OUTCOMES)
     }
     errors = counts["provider_error"]
-    answered = errors < total
+    answered = total > 0
     without = np.where(cell.exempt[asked], NOT_APPLICABLE, NO_VERDICTS)
     difference, compared = _to_default(sheet, cell.key)
     rows: dict[str, object] = {
         **dict(zip(ROW_KEY, cell.key, strict=True)),
         "user_id": np.array(sheet.users, dtype=object)[asked],
-        "status": np.where(answered, OK, np.where(total > 0, NO_ANSWERS, without)),
+        "status": np.where(answered, OK, np.where(errors > 0, NO_ANSWERS, without)),
         "n_pairs": _pairs_of(sheet, cell)[asked],
         "n_judgments": total,
         "n_draws": (judged > 0).sum(axis=1),
@@ -93,14 +95,15 @@ def _cell_rows(sheet: Sheet, cell: Cell) -> pd.DataFrame:
         **counts,
         "difference": np.where(answered, difference[asked], np.nan),
         "n_compared": compared[asked],
-        "outage": errors > OUTAGE_SHARE * total,
+        "outage": errors > MOST_SPOILT * (total + errors),
+        "unread": counts["unparsed"] > MOST_SPOILT * total,
     }
     return pd.DataFrame(rows, columns=list(USER_COLUMNS))
 
 
 def _pairs_of(sheet: Sheet, cell: Cell) -> Codes:
-    """Pairs of each user with a judgment in any draw; each pair belongs to one user."""
-    there = (cell.outcome >= 0).any(axis=0)
+    """Pairs of each user with an answered judgment in any draw; each pair belongs to one user."""
+    there = (cell.right >= 0).any(axis=0)
     _, first = np.unique(sheet.pair_of[there], return_index=True)
     return np.bincount(sheet.user_of[there][first], minlength=len(sheet.users))
 
@@ -138,10 +141,17 @@ def users_texts(table: pd.DataFrame) -> Block:
     for name, head in HEADS.items():
         texts[head] = [_number(value, signed=name == "difference") for value in table[name]]
     texts[HEADS["accuracy"]] = [
-        (text if status == OK else str(status)) + (f" {OUTAGE_MARK}" if outage else "")
-        for text, status, outage in zip(texts[HEADS["accuracy"]], table["status"], table["outage"], strict=True)
+        f"{text if status == OK else status} {mark}".rstrip()
+        for text, status, mark in zip(texts[HEADS["accuracy"]], table["status"], _marks(table), strict=True)
     ]
     return Block("", texts, len(names))
+
+
+def _marks(table: pd.DataFrame) -> list[str]:
+    marks = {
+        flags: signs_of(itertools.compress(FLAG_NAMES, flags)) for flags in itertools.product((False, True), repeat=2)
+    }
+    return [marks[flags] for flags in zip(table["outage"], table["unread"], strict=True)]
 
 
 def _named(column: pd.Series[str], name: str) -> list[str]:
@@ -168,11 +178,10 @@ def users_notes(table: pd.DataFrame) -> list[str]:
         "Accuracy: as in the main table, of this user alone (the mean over draws). One user has few judgments: read a "
         "number here as a hint where to look, not as a result.",
         "To Default: accuracy less that of Default of the same judge on the same judgments, in points. The columns "
-        "after it count judgments that were neither right nor wrong.",
+        "after it count judgments that were neither right nor wrong; those that were lost to provider errors are in no "
+        "other column.",
     ]
-    if bool(table["outage"].any()):
-        notes += outage_note(table)
-    return notes
+    return notes + mark_notes(table.assign(lossy=False))
 
 
 def print_note(table: pd.DataFrame) -> list[str]:

@@ -43,6 +43,7 @@ def _row(user: UserData, use: MethodUse, mode: VerdictMode, judge: str | None, p
         k=profile.k if profile else None,
         draw=profile.draw if profile else 0,
         status="ok",
+        profile_lost=sum(profile.lost.get(stage, 0) for stage in use.method.stages) if profile else 0,
     )
 
 

@@ -16,11 +16,13 @@ from personalrm.addresses import without_credentials
 from personalrm.config import Config
 from personalrm.config_load import config_hash, read_resolved
 from personalrm.files import atomic_write_text, sha256_file
+from personalrm.llm.key import KEY_FORMAT
 from personalrm.llm.store import ResponseStore
 from personalrm.plan import Plan
 from personalrm.prompting import PROMPT_DIR, load_prompt
 from personalrm.records import CallRef
 from personalrm.results.cost_sources import analysis_calls, filter_calls, job_seconds
+from personalrm.stages.settings import STAGE_VERSION
 
 _ADDRESS = re.compile(r"[a-z+]+://[^\s\"'<>]+")
 PACKAGES = (
@@ -38,7 +40,8 @@ def manifest_stage(config_file: Path, out: Path) -> None:
         "git": git_revision(),
         "config_sha256": config_hash(config),
         "config": config.model_dump(mode="json", exclude={"budget"}),
-        "prompts": {prompt.name: {"version": prompt.version, "sha256": prompt.sha} for prompt in _prompts()},
+        "prompts": prompts_in_use(),
+        "code": fingerprint_of_code(),
         "packages": {name: _version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -77,8 +80,16 @@ def git_revision() -> dict[str, Any] | None:
     return {"commit": head.stdout.strip(), "modified": bool(status.stdout.strip())}
 
 
-def _prompts() -> list[Any]:
-    return [load_prompt(path.stem) for path in sorted(PROMPT_DIR.glob("[!_]*.jinja"))]
+def prompts_in_use() -> dict[str, dict[str, Any]]:
+    """Version and SHA-256 of every prompt file, by name."""
+    prompts = [load_prompt(path.stem) for path in sorted(PROMPT_DIR.glob("[!_]*.jinja"))]
+    return {prompt.name: {"version": prompt.version, "sha256": prompt.sha} for prompt in prompts}
+
+
+def fingerprint_of_code() -> dict[str, Any]:
+    """Versions of what decides answers beside config and prompts: raised where code changes what paid stages write, or
+    under which key an answer is stored; and the build that serves embedded models."""
+    return {"stages": STAGE_VERSION, "key": KEY_FORMAT, "xllamacpp": _version("xllamacpp")}
 
 
 def _version(package: str) -> str | None:

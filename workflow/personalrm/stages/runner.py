@@ -62,7 +62,7 @@ class Job:
             port = await stack.enter_async_context(opened(batch=batch))
             # A batch may take a day, which is long for one call.
             prober = await stack.enter_async_context(opened()) if batch else port
-            yield Probed(port, self.config.models[name].prompts, store.forget, prober)
+            yield Probed(port, self.config.models[name].prompts, prober)
 
     def sends_batches(self, name: str) -> bool:
         """Whether the config has the model's calls sent as batches, by the stages that can."""
@@ -149,4 +149,8 @@ def refuse_outage(failed: Iterable[bool], what: str, max_failed_share: float, re
         raise ModelCallError(
             f"{sum(flags)} of {len(flags)} {what} failed at the provider, more than max_failed_share = "
             f"{max_failed_share:g}. All answers so far are kept; run the same command again later.{detail}"
+        )
+    if any(flags):
+        logger.warning(
+            "%d of %d %s failed at the provider; `personalrm retry` asks again", sum(flags), len(flags), what
         )

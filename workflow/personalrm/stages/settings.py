@@ -15,7 +15,7 @@ from personalrm.analysis.fidelity import FidelityQuestion
 from personalrm.analysis.recovery import RecoveryQuestion
 from personalrm.analysis.settings import AxesSettings, FidelitySettings, RecoverySettings
 from personalrm.analysis.tags import TagQuestion
-from personalrm.benchmark.rate import rating_prompts
+from personalrm.benchmark.rate import PanelSettings, rating_prompts
 from personalrm.bootstrap import BootstrapSettings
 from personalrm.config import Config, ModelConfig
 from personalrm.errors import ConfigError
@@ -56,17 +56,24 @@ def bootstrap_settings(config: Config, model: str, variant: str) -> BootstrapSet
 def profile_settings(config: Config, model: str, variant: str) -> ProfileSettings:
     """Stages 1 to 3."""
     entry, learn, asked = config.models[model], config.learn, parse_variant(variant)
-    repairs, tokens = asked.repairs, learn.persona.max_tokens
-    persona = PersonaSettings(entry.prompts, tokens, repairs.shortening, format=asked.persona_format)
+    repairs, most = asked.repairs, learn.search.max_bootstrapped_demos
+    persona = PersonaSettings(
+        style=entry.prompts,
+        max_tokens=learn.persona.max_tokens,
+        shortening=repairs.shortening,
+        format=asked.persona_format,
+        attempts=learn.persona.attempts if repairs.persona_check else 1,
+        temperature=learn.bootstrap.temperature,
+    )
     return ProfileSettings(
         bootstrap=bootstrap_settings(config, model, variant),
         persona=persona,
         search=SearchSettings(
             judge=judge_settings(entry, entry.verdicts[0]),
             seeds=learn.search.seeds,
-            max_bootstrapped=learn.search.max_bootstrapped_demos,
+            max_bootstrapped=None if most == "all" else most,
             max_labelled=learn.search.max_labeled_demos,
-            stop_at_score=learn.search.stop_at_score,
+            stop_at_score=learn.search.stop_of(variant),
             salt=str(config.seed),
             parallel=learn.search.parallel_candidates,
             exhaustive=learn.search.exhaustive,
@@ -93,12 +100,12 @@ def _memory_settings(config: Config, entry: ModelConfig) -> MemorySettings | Non
     return MemorySettings(style=entry.prompts, max_tokens=config.learn.memory.max_tokens) if "memory" in shown else None
 
 
-def panel_settings(config: Config, dataset: str, model: str) -> JudgeSettings:
-    """How a member of the disagreement panel judges: each order by itself, with reasons where it writes text."""
+def panel_settings(config: Config, dataset: str, model: str) -> PanelSettings:
+    """How a member of the disagreement panel is asked: each order by itself, with reasons where it writes text."""
     entry, filters = config.models[model], config.datasets[dataset].filters
     mode: VerdictMode = "text" if entry.verdicts[0] == "text" else "logprob"
     longest = filters.disagreement.max_tokens if filters and filters.disagreement else entry.max_tokens
-    return JudgeSettings(style=entry.prompts, mode=mode, max_tokens=longest)
+    return PanelSettings(style=entry.prompts, mode=mode, max_tokens=longest)
 
 
 def filter_fingerprint(config: Config, dataset: str, stage: Literal["rate", "panel"], model: str) -> str:

@@ -6,7 +6,9 @@ import csv
 from pathlib import Path
 
 from personalrm.errors import DataError
-from personalrm.results.labels import method_label
+from personalrm.results.labels import NO_ANSWERS, method_label
+from personalrm.results.main_table import row_flags
+from personalrm.results.marks import FLAG_NAMES, RETRY, marked, notes_of
 
 COLUMNS = (
     "dataset",
@@ -27,7 +29,10 @@ def summarise(run: Path) -> str:
     if not table.is_file():
         raise DataError(f"{table}: no main table yet; run the workflow first")
     with table.open(encoding="utf-8", newline="") as stream:
-        rows = [_cells(row) for row in csv.DictReader(stream)]
+        found = list(csv.DictReader(stream))
+    rows, flags = [_cells(row) for row in found], [row_flags(row) for row in found]
+    notes = notes_of(name for name in FLAG_NAMES if any(getattr(held, name) for held in flags))
+    notes += [RETRY] if any(held.outage or held.lossy for held in flags) else []
     widths = [max(len(row[i]) for row in [list(COLUMNS), *rows]) for i in range(len(COLUMNS))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -40,11 +45,13 @@ def summarise(run: Path) -> str:
         f"Report       {run / 'report.html'}, {run / 'transcripts.html'}",
         f"Manifest     {run / 'manifest.json'}",
     ]
-    return "\n".join([*lines, "", *places]) + "\n"
+    return "\n".join([*lines, *notes, "", *places]) + "\n"
 
 
 def _cells(row: dict[str, str]) -> list[str]:
-    accuracy = f"{float(row['accuracy']):.1f}" if row["accuracy"] else "-"
+    accuracy = (
+        f"{float(row['accuracy']):.1f}" if row["accuracy"] else NO_ANSWERS if row["status"] == NO_ANSWERS else "-"
+    )
     interval = f"[{float(row['ci_low']):.1f}, {float(row['ci_high']):.1f}]" if row["ci_low"] else "-"
     return [
         row["dataset"],
@@ -54,6 +61,6 @@ def _cells(row: dict[str, str]) -> list[str]:
         row["k"],
         row["n_users"],
         row["n_judgments"],
-        accuracy,
+        marked(accuracy, row_flags(row).columns()),
         interval,
     ]

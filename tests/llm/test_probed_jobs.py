@@ -1,4 +1,4 @@
-"""The probe before labels are read from log-probabilities: on real sockets, against servers that go on, or do not."""
+"""The probe of labels in jobs and checks, on real sockets: backends, one alternative, servers mended or away."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from support.models import pair
 from support.scripted_judge import Answer, judge
 from support.scripted_server import Fault, ScriptedServer
 
+from personalrm.api.asking import opened
 from personalrm.config import Config
 from personalrm.config_load import parse_config
 from personalrm.errors import ConfigError, ModelCallError
 from personalrm.judge import JudgeSettings, PromptStyle, Shown, judge_pairs
 from personalrm.label_probe import UnreadableLabels, probe_request
 from personalrm.llm.open import RuntimeSettings
+from personalrm.llm.store import ResponseStore
+from personalrm.llm.types import ModelSpec
 from personalrm.llm.wire import wire_body
 from personalrm.preflight import Needs, missing
 from personalrm.records import Verdict
@@ -36,7 +39,7 @@ def config_for(server: ScriptedServer, style: PromptStyle = "compact", **changes
 
 def judged(config: Config, folder: Path, mode: str = "logprob", jobs: int = 1) -> tuple[Verdict, ...]:
     """Verdicts on all pairs, by so many jobs on one store, one after the other; those of the last."""
-    config = config.model_copy(update={"store": str(folder / "store.sqlite")})
+    config = config.model_copy(update={"store": folder / "store.sqlite"})
     settings = JudgeSettings(config.models["m"].prompts, mode)  # type: ignore[arg-type]
 
     async def job() -> tuple[Verdict, ...]:
@@ -64,18 +67,6 @@ def is_probe(body: dict[str, Any], style: PromptStyle = "compact") -> bool:
     return "capital of France" in str(body["messages"]) and len(body["messages"]) == len(probe_request(style).messages)
 
 
-def test_a_server_that_opens_a_new_turn_is_refused_before_a_verdict_is_asked(tmp_path: Path) -> None:
-    with ScriptedServer(new_turn) as server:
-        with pytest.raises(UnreadableLabels) as caught:
-            judged(config_for(server), tmp_path)
-        assert [is_probe(body) for body in server.requests] == [True]
-    message = str(caught.value)
-    assert "\n" not in message
-    assert "continue_final_message" in message
-    assert "models.m.extra_body" in message
-    assert "31%" in message
-
-
 @pytest.mark.parametrize("backend", ["openai", "litellm"])
 def test_the_extra_body_that_the_message_names_mends_it(tmp_path: Path, backend: str) -> None:
     with ScriptedServer(new_turn) as server:
@@ -99,34 +90,6 @@ def test_one_probe_for_all_jobs_and_calls_of_a_run(tmp_path: Path, style: Prompt
         assert server.count == 1 + 2 * len(PAIRS)
 
 
-def test_words_are_read_without_a_probe(tmp_path: Path) -> None:
-    with ScriptedServer(judge) as server:
-        judged(config_for(server, "standard", verdicts=["text"]), tmp_path, mode="text")
-        assert server.count == 2 * len(PAIRS)
-
-
-@pytest.mark.parametrize(
-    ("odds", "passes"),
-    [
-        ({"A": 0.51, "The": 0.4}, True),
-        ({"B": 0.98, "A": 0.01}, True),
-        ({"The": 0.49, "B": 0.3, "A": 0.21}, True),
-        ({"A": 0.49, "The": 0.4}, False),
-        ({"The": 0.6, "A": 0.2, "B": 0.19}, False),
-        ({"The": 1.0}, False),
-    ],
-)
-def test_half_of_the_probability_on_both_labels_whichever_wins(
-    tmp_path: Path, odds: dict[str, float], passes: bool
-) -> None:
-    with ScriptedServer(lambda _: of_tokens(**odds)) as server:
-        if passes:
-            judged(config_for(server), tmp_path)
-            return
-        with pytest.raises(UnreadableLabels):
-            judged(config_for(server), tmp_path)
-
-
 def test_a_perfect_judge_that_lists_one_alternative_is_right_in_all(tmp_path: Path) -> None:
     def one(body: dict[str, Any]) -> Answer:
         text = str(body["messages"][-2]["content"])
@@ -138,24 +101,47 @@ def test_a_perfect_judge_that_lists_one_alternative_is_right_in_all(tmp_path: Pa
             assert {verdict.outcome for verdict in verdicts} == {"correct"}
 
 
-def test_a_server_without_log_probabilities_is_refused_by_their_name(tmp_path: Path) -> None:
-    with ScriptedServer(lambda _: "A") as server, pytest.raises(UnreadableLabels, match="top_logprobs"):
-        judged(config_for(server), tmp_path)
-
-
-def test_a_server_that_was_set_right_is_asked_anew(tmp_path: Path) -> None:
+def test_a_refusal_serves_all_jobs_of_a_run_and_the_next_run_asks_anew(tmp_path: Path) -> None:
     mended = False
     with ScriptedServer(lambda body: judge(body) if mended else new_turn(body)) as server:
-        with pytest.raises(UnreadableLabels):
-            judged(config_for(server), tmp_path)
+        config = config_for(server).model_copy(update={"store": tmp_path / "store.sqlite"})
+        for _ in range(2):
+            with pytest.raises(UnreadableLabels):
+                judged(config, tmp_path)
+        assert server.count == 1
         mended = True
-        assert {verdict.outcome for verdict in judged(config_for(server), tmp_path)} <= {"correct", "wrong"}
+        assert missing(config, Needs(models={"m"})) == []
+        assert {verdict.outcome for verdict in judged(config, tmp_path)} <= {"correct", "wrong"}
+        count = server.count
+        assert missing(config, Needs(models={"m"})) == []
+        judged(config, tmp_path)
+        assert server.count == count
+
+
+def test_the_library_asks_a_mended_server_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    mended = False
+
+    def answers(style: PromptStyle, spec: ModelSpec) -> None:
+        async def run() -> None:
+            store = ResponseStore(tmp_path / "s.sqlite")
+            async with opened(None, lambda: spec, lambda: store, 1, style) as model:
+                await judge_pairs(model, PAIRS, Shown(), JudgeSettings(style, "logprob"))
+
+        asyncio.run(run())
+
+    with ScriptedServer(lambda body: judge(body) if mended else new_turn(body)) as server:
+        spec = config_for(server).models["m"].spec("m")
+        with pytest.raises(UnreadableLabels):
+            answers("compact", spec)
+        mended = True
+        answers("compact", spec)
 
 
 def test_calls_that_waited_for_a_lost_probe_share_its_error_and_later_ones_probe_again(tmp_path: Path) -> None:
     config = config_for(server := ScriptedServer(judge, faults=[Fault("status", 500)]).start())
     try:
-        config = config.model_copy(update={"store": str(tmp_path / "s.sqlite")})
+        config = config.model_copy(update={"store": tmp_path / "s.sqlite"})
         asked = probe_request("compact")
 
         async def job() -> tuple[list[object], int]:
@@ -191,19 +177,6 @@ def test_the_check_of_endpoints_probes(verdicts: list[str]) -> None:
 def test_what_requests_set_themselves_is_no_extra_body(key: str) -> None:
     with ScriptedServer(judge) as server, pytest.raises(ConfigError, match=rf"models\.m\.extra_body.*{key}"):
         config_for(server, extra_body={key: 1})
-
-
-def test_embedded_models_have_no_extra_body() -> None:
-    raw = {"backend": "embedded", "model": "smollm2-135m", "prompts": "compact", "verdicts": ["logprob"]}
-    with pytest.raises(ConfigError, match="extra_body"):
-        parse_config(
-            {
-                "run": "r",
-                "datasets": {"d": {"path": "v.jsonl"}},
-                "models": {"m": {**raw, "extra_body": CONTINUES}},
-                "learn": {"models": ["m"]},
-            }
-        )
 
 
 def test_the_extra_body_is_sent_with_its_types_and_is_another_model_to_the_store() -> None:

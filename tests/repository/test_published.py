@@ -1,0 +1,107 @@
+"""Results in the documentation: copied by a command, from a run of this tree's config, prompts and code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from personalrm.cli import main
+from personalrm.config_load import config_hash, load_config
+from personalrm.stages.manifest import fingerprint_of_code, prompts_in_use
+from personalrm.stages.publish import differences
+
+ROOT = Path(__file__).parents[2]
+QUICKSTART = ROOT / "config" / "quickstart.yaml"
+
+
+def test_the_documented_quickstart_is_of_this_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    folder = ROOT / "docs" / "quickstart"
+    assert (folder / "manifest.json").is_file(), "run: make docs-quickstart"
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    assert differences(manifest, load_config(QUICKSTART)) == [], "run: make docs-quickstart"
+    assert {path.name for path in folder.iterdir()} == {"main.csv", "main.md", "main.png", "main.txt", "manifest.json"}
+
+
+@pytest.fixture
+def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a finished run's files; its config is `run.yaml`."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "votes.jsonl").touch()
+    (tmp_path / "run.yaml").write_text("run: r\ndatasets: {people: {path: votes.jsonl}}\n", encoding="utf-8")
+    run = tmp_path / "results" / "r"
+    for name in ("tables/main.csv", "tables/main.md", "tables/main.html", "figures/main.png", "figures/main.txt"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text(f"new {name}", encoding="utf-8")
+    (run / "tables" / "users.csv").write_text("users", encoding="utf-8")
+    manifest = {
+        "config_sha256": config_hash(load_config(tmp_path / "run.yaml")),
+        "prompts": prompts_in_use(),
+        "code": fingerprint_of_code(),
+    }
+    (run / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return tmp_path
+
+
+def test_a_finished_run_is_copied_with_its_manifest(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (finished / "docs").mkdir()
+    (finished / "docs" / "main.md").write_text("old", encoding="utf-8")
+    assert main(["publish", "run.yaml", "docs", "main", "users"]) == 0
+    names = ["main.csv", "main.md", "users.csv", "main.png", "main.txt", "manifest.json"]
+    assert capsys.readouterr().out.splitlines() == [f"docs/{name}" for name in names]
+    assert sorted(path.name for path in (finished / "docs").iterdir()) == sorted(names)
+    assert (finished / "docs" / "main.md").read_text(encoding="utf-8") == "new tables/main.md"
+
+
+def other_prompt(manifest: dict[str, Any]) -> None:
+    next(iter(manifest["prompts"].values()))["sha256"] = "0"
+
+
+def gone_prompt(manifest: dict[str, Any]) -> None:
+    manifest["prompts"]["one_that_was"] = {"version": 1, "sha256": "0"}
+
+
+def other_config(manifest: dict[str, Any]) -> None:
+    manifest["config_sha256"] = "0"
+
+
+def other_stage(manifest: dict[str, Any]) -> None:
+    manifest["code"]["stages"] -= 1
+
+
+def of_before(manifest: dict[str, Any]) -> None:
+    """Manifests did not name the code once."""
+    del manifest["code"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (other_prompt, "other prompts: axes_compact"),
+        (gone_prompt, "other prompts: one_that_was"),
+        (other_config, "the config is another one"),
+        (other_stage, "the code of paid stages"),
+        (of_before, "the code of paid stages"),
+    ],
+)
+def test_a_run_of_another_tree_is_not_published(
+    finished: Path, capsys: pytest.CaptureFixture[str], change: Callable[[dict[str, Any]], None], said: str
+) -> None:
+    path = finished / "results" / "r" / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    change(manifest)
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    assert main(["publish", "run.yaml", "docs", "main"]) == 1
+    assert said in capsys.readouterr().err
+    assert not (finished / "docs").exists()
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "tables/main.csv"])
+def test_an_unfinished_run_is_not_published(finished: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    (finished / "results" / "r" / name).unlink()
+    assert main(["publish", "run.yaml", "docs", "main"]) == 1
+    assert f"no {name}; run the workflow first" in capsys.readouterr().err
