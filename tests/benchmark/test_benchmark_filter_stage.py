@@ -86,4 +86,7 @@ def test_shards_change_no_number_and_no_user(tmp_path: Path, monkeypatch: pytest
     assert [(step.users, step.pairs) for step in funnel.steps[-3:]] == [(6, 32), (6, 22), (5, 20)]
     assert (funnel.users_written, funnel.users_excluded) == (5, 1)
     assert sum(funnel.split_pairs.values()) == 20
+    # The prompts differ by their digits alone. The counts are those of the users that are left, not of all six before.
+    alike = {"pairs_joined": 0, "users_too_alike": 5, "test_pairs_leaked": funnel.split_pairs["test"]}
+    assert funnel.near_duplicates == alike
     assert sum(funnel.split_ties.values()) == 2

@@ -43,6 +43,7 @@ def test_a_linear_scaling_gives_its_slope(tmp_path: Path) -> None:
     table = table_of(frame_of(tmp_path, cells))
     assert list(table["accuracy"]) == [40, 50, 80]
     assert list(table["context_pairs"]) == [1, 2, 5]
+    assert any("all validation pairs choose the winner" in note for note in scaling_notes(table))
     # All users agree, so that every resample has the same slope: 10 points a pair.
     assert table[["slope", "slope_low", "slope_high"]].drop_duplicates().to_numpy().tolist() == [[10, 10, 10]]
     assert set(table["slope_users"]) == {2}

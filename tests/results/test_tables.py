@@ -171,6 +171,14 @@ def test_a_failed_cell_is_a_row_without_accuracy_and_a_note() -> None:
     assert any("demos" in note and "1 empty of 2 users" in note for note in notes)
 
 
+def test_the_notes_say_which_labels_the_methods_read_where_validation_pairs_chose_a_winner() -> None:
+    learned = " ".join(main_notes(tabled(judged_users(Cell("both.logprob", 0.5, "judge", "profile", 0), [2, 3]))))
+    assert "all validation pairs choose the winner among its candidates at every k" in learned
+    assert "70 % of a user's pairs" in learned
+    for method in ("default", "history", "memory"):
+        assert "validation" not in " ".join(main_notes(tabled(judged_users(Cell(method, 0.5), [2, 3]))))
+
+
 def test_a_row_is_not_applicable_where_it_is_for_every_user_and_only_there() -> None:
     rows = [judged(MINE, user, []).model_copy(update={"status": "not_applicable"}) for user in "uv"]
     demos = [row.model_copy(update={"method": "demos"}) for row in rows[:1]]

@@ -41,6 +41,8 @@ def profile_of(status: Status, reason: str | None = None) -> Profile:
         ("default", user_of(pairs=(), excluded="3 pairs, fewer than 5"), ("empty", "3 pairs, fewer than 5")),
         ("history", user_of(pairs=(TEST,)), ("empty", "no context pairs")),
         ("history", user_of(), ("ok", None)),
+        ("history_validation", user_of(pairs=(TEST,)), ("empty", "no context pairs")),
+        ("history_validation", user_of(), ("ok", None)),
     ],
 )
 def test_what_cannot_apply_is_not_what_a_user_lacks(method: str, user: UserData, said: tuple[str, str | None]) -> None:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from support.learning import settings
 from support.models import ScriptedModel, last_user, pair, text
 
+from personalrm.bootstrap import BootstrapSettings, bootstrap_pairs
 from personalrm.errors import ContextOverflow
+from personalrm.judge import JudgeSettings, Shown
 from personalrm.llm.types import Request, Response
 from personalrm.memory import MemorySettings, read_facts, remember
+from personalrm.persona import PersonaSettings
+from personalrm.profile import ProfileSettings, context_subset, learn_profile
+from personalrm.records import Split, UserData, UserTraces
 
 PAIRS = [pair(f"p{n}", chosen="GOOD tea", rejected="BAD coffee") for n in range(4)]
 
@@ -49,6 +55,26 @@ def test_input_that_does_not_fit_loses_its_oldest_pairs_and_says_so() -> None:
 
     found = asyncio.run(remember(ScriptedModel(answer), PAIRS, MemorySettings()))
     assert found.events == ("memory input shortened by 1 of 4 pairs",)
+
+
+def test_at_k_memory_reads_the_context_pairs_of_k_while_the_search_asks_about_all_validation_pairs() -> None:
+    model = ScriptedModel(lambda request: text("- likes tea\nPreference: First"))
+    split: tuple[Split, ...] = ("context", "context", "validation", "validation", "test")
+    pairs = [pair(f"p{n}", split=part, order=n) for n, part in enumerate(split)]
+    user = UserData(dataset="d", user_id="u", pairs=tuple(pairs))
+    boot = BootstrapSettings(JudgeSettings(), attempts=1)
+    rows = asyncio.run(bootstrap_pairs(model, user.part("context"), Shown(), boot))
+    traces = UserTraces(dataset="d", user_id="u", model="m", variant="corrected", status="ok", traces=rows)
+    how = ProfileSettings(boot, PersonaSettings(), settings(), memory=MemorySettings())
+    asyncio.run(learn_profile(model, user, traces, 1, 0, how))
+    kept = {one.pair_id for one in context_subset(user.part("context"), 1, 0, how.seed)}
+    (memory,) = (last_user(request) for request in model.requests.values() if "can be remembered" in last_user(request))
+    assert {one.pair_id for one in pairs if one.chosen in memory} == kept
+    asked = {
+        one.pair_id for one in pairs for request in model.requests.values() if last_user(request).count(one.chosen)
+    }
+    assert {"p2", "p3"} <= asked
+    assert "p4" not in asked
 
 
 def test_nothing_to_remember_asks_nobody() -> None:

@@ -11,7 +11,7 @@ from personalrm.errors import ConfigError
 from personalrm.judge import JudgeSettings, build_messages, fitted
 from personalrm.llm import tokens
 from personalrm.methods import METHODS, decide_without_model, parse_method, visible_part
-from personalrm.records import Profile, UserData
+from personalrm.records import Profile, Split, UserData
 
 
 def test_longer_answer_is_right_in_both_orders_or_in_none() -> None:
@@ -58,6 +58,7 @@ def test_what_each_method_shows() -> None:
         "default": None,
         "demographics": None,
         "history": None,
+        "history_validation": None,
         "oracle": "likes tea",
         "demos": None,
         "memory": "- likes tea\n- is a nurse",
@@ -85,6 +86,31 @@ def test_demographics_tells_who_somebody_is_and_not_what_they_like() -> None:
 def history_user(count: int) -> UserData:
     pairs = [pair(f"c{n}", split="context", order=n) for n in range(count)]
     return UserData(dataset="d", user_id="u", pairs=(*reversed(pairs), pair("t", split="test", order=99)))
+
+
+def shown_pairs(method: str, user: UserData) -> list[str]:
+    shown = METHODS[method].show(visible_part(user), None)
+    return [one.pair.pair_id for one in shown.demonstrations] if shown else []
+
+
+def test_history_shows_no_validation_pair_where_it_is_not_asked_to() -> None:
+    # In folds the parts are not one after the other.
+    split: tuple[Split, ...] = ("validation", "context", "test", "context", "validation", "context", "test")
+    pairs = tuple(pair(f"{part[0]}{n}", split=part, order=n) for n, part in enumerate(split))
+    tie = pair("tie", split="validation", order=3).model_copy(update={"tie": True})
+    user = UserData(dataset="d", user_id="u", pairs=(*reversed(pairs), tie))
+    assert shown_pairs("history", user) == ["c1", "c3", "c5"]
+    assert shown_pairs("history_validation", user) == ["v0", "c1", "c3", "v4", "c5"]
+    # The pairs that both show are shown alike.
+    few, all_of_them = (METHODS[name].show(user, None) for name in ("history", "history_validation"))
+    assert few is not None
+    assert all_of_them is not None
+    assert set(few.demonstrations) < set(all_of_them.demonstrations)
+    assert all_of_them.droppable
+    without = UserData(dataset="d", user_id="u", pairs=(pair("t", split="test"),))
+    assert METHODS["history_validation"].show(without, None) is None
+    with pytest.raises(ConfigError, match="test pairs only"):
+        parse_method("history_validation@all")
 
 
 def test_history_shows_the_context_pairs_most_recent_last_and_no_others() -> None:

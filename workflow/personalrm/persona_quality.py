@@ -41,7 +41,7 @@ _FRAME = _words(
     "a an the this that these those which who whom whose what it its he she they them their theirs his her him one "
     "ones is are was were be been being am do does did has have had of to in on at for from by with as and or but "
     "so if than then when where how very also both too just only not no nor any some all more most less other "
-    "others another each every much little many few such same because there here over between can cannot may might "
+    "others another each either every much little many few such same because there here over between can cannot may might "
     "will would person persons people user users answer answers response responses reply replies assistant option "
     "options choice choices choose chooses chose chosen pair pairs like likes liked dislike dislikes disliked "
     "prefer prefers preferred preference preferences want wants value values valued avoid avoids avoided enjoy "

@@ -30,6 +30,7 @@ def data_card(settings: Dataset, funnel: Funnel) -> str:
         f"| shards | {settings.shards} |",
         f"| split in a user | {_list(dict(zip(funnel.split_pairs, split.fractions, strict=True)))} |",
         f"| kept together | {split.keep_together} |",
+        f"| near-duplicate prompts | {_similarity(settings)} |",
         f"| split of users | {_user_split(settings)} |",
         *_filter_rows(settings),
         "",
@@ -45,6 +46,7 @@ def data_card(settings: Dataset, funnel: Funnel) -> str:
         f"- Pairs by split: {_list(funnel.split_pairs)}.",
         *([f"- Of these, ties: {_list(funnel.split_ties)}."] if funnel.split_ties else []),
         f"- Users by the grain that kept their pairs together: {_list(funnel.split_grain)}.",
+        *_near_duplicates(funnel),
         f"- Fields of the file that are not read: {_list(funnel.ignored_fields)}.",
         *(f"- {note}" for note in funnel.notes),
         *([f"- Filters that ask models: {_list(funnel.filters)}."] if funnel.filters else []),
@@ -53,9 +55,10 @@ def data_card(settings: Dataset, funnel: Funnel) -> str:
         "",
         "- A user's pairs are ordered by time where all have one, else by conversation, turn and pair id.",
         "- The oldest pairs are context, the newest test. Pairs of one conversation (or turn), and pairs with "
-        "the same last user turn but for case and blanks, stay in one part.",
+        "the same last user turn but for case and blanks, stay in one part; near-duplicates do, too, as stated above.",
         "- A user with fewer than three such groups is split at the next finer grain (turn, then pair), so that each "
-        "part has a pair.",
+        "part has a pair. Where prompts are so alike that no grain leaves three groups, near-duplicates are not kept "
+        "together.",
         "- Text is as in the source; only the names of roles are mapped to those of chat models.",
     ]
     if funnel.problems:
@@ -75,6 +78,27 @@ def _user_split(settings: Dataset) -> str:
     split = settings.user_split
     shares = " / ".join(f"{share:g}" for share in split.fractions)
     return f"train / validation / test {shares} by hash, from {split.min_users} users on"
+
+
+def _similarity(settings: Dataset) -> str:
+    split = settings.split
+    if split.keep_together == "none" or split.similarity is None:
+        return "not kept together"
+    return (
+        f"kept together: {split.similarity:g} or more of their letters in common, case, blanks, punctuation and digits "
+        "folded"
+    )
+
+
+def _near_duplicates(funnel: Funnel) -> list[str]:
+    counts = funnel.near_duplicates
+    if not counts:
+        return []
+    return [
+        f"- Pairs that near-duplicate prompts moved together: {counts['pairs_joined']}. Users whose prompts are too "
+        f"alike for that: {counts['users_too_alike']}.",
+        f"- Test pairs whose prompt is a near-duplicate of one that methods learn from: {counts['test_pairs_leaked']}.",
+    ]
 
 
 def _filter_rows(settings: Dataset) -> list[str]:

@@ -33,6 +33,9 @@ class Funnel(Record):
     `dropped` counts votes by reason (bad lines included) and `steps` follows users, conversations and pairs;
     `contradictions` are pairs of kept votes with opposite choices; `split_pairs` counts pairs and `split_grain` users
     by the grain that kept their pairs together, and `split_ties` the ties among the pairs, where there are any.
+    `near_duplicates` counts pairs that stay with others because their prompts are alike (`pairs_joined`), users for
+    whom that was not possible (`users_too_alike`), and test pairs whose prompt is a near-duplicate of one that methods
+    learn from (`test_pairs_leaked`): of those users, and of splits that do not keep prompts together.
     `ignored_fields`, `problems` and `notes` come from the reader. `filters` counts what models were asked and what they
     answered.
     """
@@ -49,6 +52,7 @@ class Funnel(Record):
     split_pairs: dict[str, int] = Field(default_factory=dict)
     split_ties: dict[str, int] = Field(default_factory=dict, exclude_if=lambda ties: not ties)
     split_grain: dict[str, int] = Field(default_factory=dict)
+    near_duplicates: dict[str, int] = Field(default_factory=dict)
     ignored_fields: dict[str, int] = Field(default_factory=dict)
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

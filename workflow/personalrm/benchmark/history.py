@@ -74,9 +74,14 @@ def split_votes(votes: Sequence[Vote], settings: SplitSettings) -> UserSplit:
     pairs = [pair_of(vote, order) for order, vote in enumerate(votes)]
     parts = [vote.level_b for vote in votes]
     if None in parts or len({vote.level_b for vote in decided(votes)}) < 3:
-        return split_user(pairs, settings.fractions, settings.keep_together, settings.fold)
+        return resplit(pairs, settings)
     given = (pair.model_copy(update={"split": part}) for pair, part in zip(pairs, parts, strict=True))
     return UserSplit(tuple(given), "release")
+
+
+def resplit(pairs: Sequence[PreferencePair], settings: SplitSettings) -> UserSplit:
+    """Pairs of one user, whatever parts they have, split by the settings."""
+    return split_user(pairs, settings.fractions, settings.keep_together, settings.fold, settings.similarity)
 
 
 def pair_of(vote: Vote, order: int = 0) -> PreferencePair:

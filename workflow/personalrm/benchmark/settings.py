@@ -12,6 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from personalrm.benchmark.filter_settings import RELEASED, FilterSettings
 
 KeepTogether = Literal["turn", "conversation", "none"]
+SIMILARITY = 0.9
+"""Default of `split.similarity`: of two prompts of 30 letters each, 3 letters may differ."""
 
 
 def _id_text(value: object) -> object:
@@ -39,6 +41,11 @@ class SplitSettings(BaseModel):
     `fractions` are the shares of context, validation and test (paper: 50/20/30 %). `keep_together` says what
     never straddles two parts: a `conversation` (default), a `turn`, or nothing (`none`, as published).
 
+    `similarity` (default 0.9) keeps near-duplicate prompts together, too: those that have this share of their letters
+    in common, with case, blanks, punctuation and digits folded (`near_duplicates.py`; our choice). 1: only prompts that
+    are equal in that form; None: only those that are equal but for case and blanks. The authors' released splits stand
+    as they are, and the default with them is None.
+
     `fold` [i, n] makes the i-th of n consecutive stretches of a user's pairs the test, and the fractions of context and
     validation share the rest: n data sets that differ by i alone have each pair as a test pair once. Learning then
     also sees pairs that are newer than the test (our choice, for few pairs; the paper has one split). `folds` n, in the
@@ -48,6 +55,7 @@ class SplitSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     fractions: tuple[float, float, float] = (0.5, 0.2, 0.3)
     keep_together: KeepTogether = "conversation"
+    similarity: Annotated[float, Field(ge=0.5, le=1)] | None = SIMILARITY
     # Left out where there is none: files made before there were folds stay as they are.
     fold: Fold | None = Field(default=None, exclude_if=lambda value: value is None)
 
@@ -278,6 +286,17 @@ class ProcessedDataset(_Released):
 
     source: Literal["personalrewardbench"]
     keep_splits: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _compare_no_prompts(cls, values: object) -> object:
+        """With the release's splits `split.similarity` is None where the config does not set it."""
+        split = values.get("split", {}) if isinstance(values, dict) else None
+        if isinstance(split, SplitSettings):
+            split = split.model_dump(exclude_unset=True)
+        if not isinstance(values, dict) or not isinstance(split, dict) or values.get("keep_splits", True) is not True:
+            return values
+        return {**values, "split": {"similarity": None, **split}}
 
     def source_files(self) -> list[Path]:
         """The release's Parquet files, sorted by name."""

@@ -83,6 +83,7 @@ class UserBuilder:
         self._parts: Counter[str] = Counter()
         self._ties: Counter[str] = Counter()
         self._grains: Counter[str] = Counter()
+        self._alike: Counter[str] = Counter()
 
     def build(self, users: Iterable[str]) -> Iterator[UserData]:
         """Yield the given ones of `users`, in the given order. `funnel` counts each as often as it is built."""
@@ -107,7 +108,9 @@ class UserBuilder:
             self._conflicts += survey.conflicts
             self._parts.update(by_part([built]))
             self._ties.update(ties_by_part([built]))
-            self._grains.update([split.grain] if split else [])
+            if split:
+                self._grains.update([split.grain])
+                self._alike.update(split.alike(self._settings.split.similarity))
             yield built
 
     def kept(self, user: str) -> list[Vote]:
@@ -130,6 +133,7 @@ class UserBuilder:
             split_pairs={part: self._parts[part] for part in PARTS},
             split_ties=dict(self._ties),
             split_grain=dict(sorted(self._grains.items())),
+            near_duplicates=dict(self._alike),
         )
 
     def _first_look(self, user: str) -> _Facts:

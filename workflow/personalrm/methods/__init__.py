@@ -7,7 +7,7 @@ and the user's profile to what the judge is shown; `criteria` alone has a judge 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -78,9 +78,20 @@ def _demographics(user: UserData, profile: Profile | None) -> Shown | None:
 
 
 def _history(user: UserData, profile: Profile | None) -> Shown | None:
-    """The raw context pairs with their labels, most recent last; the oldest are dropped where the window is full."""
+    """The raw context pairs with their labels: all of them, whatever k."""
     del profile
-    pairs = sorted(user.part("context"), key=lambda pair: pair.order)
+    return _raw(user.part("context"))
+
+
+def _history_validation(user: UserData, profile: Profile | None) -> Shown | None:
+    """The same with the validation pairs: the labels that SynthesizeMe learns from and chooses its winner by."""
+    del profile
+    return _raw([*user.part("context"), *user.part("validation")])
+
+
+def _raw(pairs: Sequence[PreferencePair]) -> Shown | None:
+    """Pairs with their labels, most recent last; the oldest are dropped where the window is full."""
+    pairs = sorted(pairs, key=lambda pair: pair.order)
     shown = tuple(Demonstration(pair=pair, swapped=presented_swapped(pair, "history")) for pair in pairs)
     return Shown(demonstrations=shown, droppable=True) if shown else None
 
@@ -119,6 +130,7 @@ METHODS: dict[str, Method] = {
         Method("default", "judge", _nothing),
         Method("demographics", "judge", _demographics, prompts=("demographics",)),
         Method("history", "judge", _history, learns=True),
+        Method("history_validation", "judge", _history_validation, learns=True),
         Method("oracle", "judge", _oracle),
         Method("memory", "profile", _memory, ("memory",)),
         Method("demos", "profile", _demos, ("bootstrap", "search")),

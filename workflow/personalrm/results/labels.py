@@ -13,6 +13,7 @@ METHOD_LABELS: dict[str, str] = {
     "demographics": "Demographics",
     "memory": "Memory (extracted facts)",
     "history": "History (raw context pairs)",
+    "history_validation": "History (context and validation)",
     "demos": "SynthesizeMe: demonstrations",
     "persona": "SynthesizeMe: persona",
     "both": "SynthesizeMe: persona + demonstrations",

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from personalrm.methods import METHODS
 from personalrm.results.labels import METHOD_LABELS, NO_ANSWERS, NOT_APPLICABLE, UNUSED, method_label
 from personalrm.results.main_table import FAILURE_COLUMNS, row_flags
 from personalrm.results.marks import FLAG_NAMES, RETRY, marked, notes_of
@@ -99,6 +100,20 @@ def exempt_note(statuses: pd.Series[str]) -> list[str]:
     return [text] if bool((statuses == NOT_APPLICABLE).any()) else []
 
 
+def labels_note(methods: Iterable[str]) -> list[str]:
+    """Which labels the methods read, where a row of the table has a winner chosen by validation pairs."""
+    shown = {method.partition(".")[0] for method in methods}
+    if not any("search" in METHODS[name].stages for name in shown & METHODS.keys()):
+        return []
+    return [
+        "k counts context pairs. SynthesizeMe (and the criteria judge, which reads its profile) learns from these, and "
+        "all validation pairs choose the winner among its candidates at every k, 1 included. Memory reads the k "
+        "context pairs alone and History all context pairs: with the default split SynthesizeMe uses the labels of "
+        "70 % of a user's pairs, Memory and History those of 50 %. History (context and validation) reads as many "
+        "labels as SynthesizeMe.",
+    ]
+
+
 def main_notes(table: pd.DataFrame, evaluated: str = "all") -> list[str]:
     """What a reader of the main table must know. `evaluated` is the config's `evaluate_users`."""
     notes = [
@@ -120,6 +135,7 @@ def main_notes(table: pd.DataFrame, evaluated: str = "all") -> list[str]:
         if evaluated == "all"
         else "Users: those of the level-A part test; of data sets without level A, all."
     )
+    notes += labels_note(table["method"])
     notes += exempt_note(table["status"])
     if bool((table["status"] == NO_ANSWERS).any()):
         notes.append(f"{NO_ANSWERS}: the provider failed every judgment of the row, so that there is no number.")

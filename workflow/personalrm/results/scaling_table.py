@@ -14,7 +14,7 @@ from personalrm.results.comparison_sheets import JUDGE, PROFILE, Cell, K, Key, S
 from personalrm.results.comparison_text import bounds, dataset_note, headings_of, probability, shown_names
 from personalrm.results.comparisons import NUMBERS, Value, accuracy_of, compare, default_of, key_order, read_table
 from personalrm.results.labels import ALL, NOT_APPLICABLE, OK, UNUSED, k_rank
-from personalrm.results.main_table_text import exempt_note
+from personalrm.results.main_table_text import exempt_note, labels_note
 from personalrm.results.marks import FLAG_NAMES, Flags, mark_notes, marked, prefixed
 from personalrm.results.scaling_slope import slope_of
 from personalrm.results.scores import ROW_KEY
@@ -240,6 +240,7 @@ def scaling_notes(table: pd.DataFrame) -> list[str]:
     few = table[table["users_below_k"] > 0]
     notes = [
         *dataset_note(table),
+        *labels_note(table["method"]),
         "Context pairs: k, or for all the mean number of context pairs of the users. Judges with their own profiles.",
         "In brackets: 95 % intervals from a bootstrap that resamples users. Difference: to Default of the same judge "
         "on the same judgments, in points.",

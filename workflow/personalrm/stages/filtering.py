@@ -21,11 +21,12 @@ from personalrm.benchmark.filters import (
     survivors,
 )
 from personalrm.benchmark.funnel import STEP_COUNTS, Funnel, FunnelStep, add_up, pairs_step
+from personalrm.benchmark.history import resplit
 from personalrm.benchmark.rate import panel_votes, rate_pair, rating_prompts
 from personalrm.benchmark.ratings import PairRating, PanelVote, UserPanel, UserRatings
 from personalrm.benchmark.released_judgments import ReleasedJudgments
 from personalrm.benchmark.settings import Dataset
-from personalrm.benchmark.splits import PARTS, split_user
+from personalrm.benchmark.splits import PARTS, UserSplit
 from personalrm.benchmark.users import by_part, ties_by_part, too_few
 from personalrm.benchmark.votes import decided
 from personalrm.config_load import read_resolved
@@ -131,6 +132,7 @@ class _Part(NamedTuple):
     users: Counter[str]
     pairs: Counter[str]
     ties: Counter[str]
+    alike: Counter[str]
     answers: Counter[str]
     sensitivity: list[Sensitivity]
 
@@ -154,6 +156,7 @@ def filter_stage(config_file: Path, dataset: str) -> None:
                 "steps": (*funnel.steps, *steps),
                 "split_pairs": {part: pairs[part] for part in PARTS},
                 "split_ties": {part: ties[part] for part in PARTS if ties[part]},
+                "near_duplicates": dict(_sum(part.alike for part in parts)),
             }
         )
     funnel = funnel.model_copy(update={"filters": dict(_sum(part.answers for part in parts))})
@@ -176,7 +179,8 @@ def _filter_shard(plan: Plan, settings: Dataset, name: str) -> _Part:
     said = Said(_ratings(rating_paths), _votes(panel))
     pairs = {user.user_id: sample_of(user, filters.sample) for user in before}
     steps = survivors({user.user_id: user.pairs for user in before}, said, filters) if filters.apply else []
-    after = [refiltered(user, steps[-1][1][user.user_id], settings) for user in before] if steps else before
+    alike: Counter[str] = Counter()
+    after = [refiltered(user, steps[-1][1][user.user_id], settings, alike) for user in before] if steps else before
     last = {user.user_id: user.pairs for user in after if not user.excluded}
     if steps:
         steps = [*steps, (f"users with at least {settings.min_pairs} pairs, again", last)]
@@ -186,6 +190,7 @@ def _filter_shard(plan: Plan, settings: Dataset, name: str) -> _Part:
         Counter(users_written=len(last), users_excluded=len(after) - len(last)),
         Counter(by_part(after)),
         Counter(ties_by_part(after)),
+        alike,
         _answers(pairs, said, panel),
         sensitivity(dataset, pairs, said, filters, settings.pairs_to_stay),
     )
@@ -208,8 +213,13 @@ def _with_members(filters: FilterSettings, panel: Iterable[str]) -> FilterSettin
     return filters.model_copy(update={"disagreement": asked.model_copy(update={"models": sorted(members)})})
 
 
-def refiltered(user: UserData, pairs: Sequence[PreferencePair], settings: Dataset) -> UserData:
-    """A user with the pairs that are left, split again, or excluded with the reason."""
+def refiltered(
+    user: UserData, pairs: Sequence[PreferencePair], settings: Dataset, alike: Counter[str] | None = None
+) -> UserData:
+    """A user with the pairs that are left, split again, or excluded with the reason.
+
+    What near-duplicate prompts did to the split is added to `alike`.
+    """
     if user.excluded:
         return user
     mine = decided(pairs)
@@ -217,8 +227,11 @@ def refiltered(user: UserData, pairs: Sequence[PreferencePair], settings: Datase
         reason = f"{too_few(len(mine), settings.min_pairs)}, after the filters"
         return user.model_copy(update={"pairs": (), "excluded": reason})
     if settings.source == "personalrewardbench" and settings.keep_splits and len({p.split for p in mine}) == 3:
-        return user.model_copy(update={"pairs": tuple(pairs)})
-    split = split_user(pairs, settings.split.fractions, settings.split.keep_together, settings.split.fold)
+        split = UserSplit(tuple(pairs), "release")
+    else:
+        split = resplit(pairs, settings.split)
+    if alike is not None:
+        alike.update(split.alike(settings.split.similarity))
     return user.model_copy(update={"pairs": split.pairs})
 
 

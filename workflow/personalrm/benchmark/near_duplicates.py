@@ -1,0 +1,85 @@
+"""Which texts of one user are near-duplicates: equal but for case, blanks, punctuation, digits and a few letters.
+
+The paper names no such rule; normal form, measure and threshold are ours (config key `split.similarity`).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+
+_CELLS = 2_000_000
+"""Similarities that are in memory at once (4 bytes each)."""
+_HAIR = 1e-6
+# They choose how the character before them is drawn, and are marks for Unicode, as accents are.
+_VARIATION_SELECTORS = frozenset({*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)})
+
+
+class _Folding(dict[int, str]):
+    """Table for `str.translate`: letters and their marks stay, a number of any script is 0, all else is dropped."""
+
+    def __missing__(self, code: int) -> str:
+        kind = unicodedata.category(chr(code))[0]
+        kept = kind in "LM" and code not in _VARIATION_SELECTORS
+        self[code] = "0" if kind == "N" else chr(code) if kept else ""
+        return self[code]
+
+
+_FOLDING = _Folding()
+
+
+def folded(text: str) -> str:
+    """Normal form in which texts are compared: letters alone, in one case, with `0` in the place of each number.
+
+    A text without letters and digits keeps its characters, so that "?" and "!" are two texts.
+
+    >>> folded("What's the 2nd-best  café?"), folded("whats the 10nd best CAFÉ")
+    ('whatsthe0ndbestcafé', 'whatsthe0ndbestcafé')
+    >>> folded(" ?! ")
+    '?!'
+    """
+    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return re.sub("0+", "0", plain.translate(_FOLDING)) or "".join(plain.split())
+
+
+def near_duplicates(texts: Sequence[str], similarity: float) -> Iterator[tuple[int, int]]:
+    """Yield index pairs of near-duplicates, the smaller index first: each pair of two different normal forms once, and
+    each text with the first one of its normal form.
+
+    `similarity` from 0 (exclusive) to 1: two texts are near-duplicates if this share of the letters of their normal
+    forms, or more, stands in both in the same order (twice the longest common subsequence over the sum of lengths).
+    Time grows with the square of the number of different texts of like length; memory does not.
+    """
+    first: dict[str, int] = {}
+    for index, text in enumerate(texts):
+        known = first.setdefault(folded(text), index)
+        if known != index:
+            yield known, index
+    if similarity < 1:
+        for one, other in _alike(sorted(first, key=lambda form: (len(form), form)), similarity):
+            yield min(first[one], first[other]), max(first[one], first[other])
+
+
+def _alike(forms: Sequence[str], similarity: float) -> Iterator[tuple[str, str]]:
+    """Pairs of different forms, which are sorted by length, that are similar enough."""
+    import numpy as np
+    from rapidfuzz.distance import Indel
+    from rapidfuzz.process import cdist
+
+    # A hair below, as rapidfuzz drops some that reach the threshold exactly.
+    least = similarity - _HAIR
+    begin = 0
+    while begin < len(forms) - 1:
+        size = max(1, _CELLS // (len(forms) - begin))
+        rows = forms[begin : begin + size]
+        # Where all letters of the shorter one (s of them) stand in the longer (l), the share is 2s / (s + l).
+        longest = len(rows[-1]) * (2 - least) / least
+        end = begin + len(rows)
+        while end < len(forms) and len(forms[end]) <= longest:
+            end += 1
+        found = cdist(rows, forms[begin:end], scorer=Indel.normalized_similarity, score_cutoff=least, dtype=np.float32)
+        for row, column in np.argwhere(found > 0).tolist():
+            if column > row:
+                yield rows[row], forms[begin + column]
+        begin += len(rows)
