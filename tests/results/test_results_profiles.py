@@ -43,9 +43,9 @@ def profile(user: str, both: tuple[int, int] = (0, 0), demos: tuple[int, int] = 
 def some() -> list[Profile]:
     return [
         profile("a", both=(0, 0)),
-        profile("b", both=(2, 1)),
+        profile("b", both=(2, 1), persona_flaw="echo"),
         profile("c", both=(0, 3), demos=(0, 2)),
-        profile("d", both=(1, 0), demos=(0, 0), persona=None),
+        profile("d", both=(1, 0), demos=(0, 0), persona=None, persona_flaw="empty"),
         profile("e", status="failed"),
         profile("a", status="empty", variant="as_published"),
         profile("b", variant="as_published"),
@@ -68,12 +68,15 @@ def test_by_hand() -> None:
     assert table["mean_demonstrations_both"].tolist() == [0.5, 0, 1.75]
     assert table["mean_demonstrations_demos"].tolist() == [1, 1, 1]
     assert table["without_persona"].tolist() == [0, 0, 25]
+    assert table["persona_says_nothing"].tolist() == [0, 0, 25]
     (block,) = profiles_blocks(table)
+    assert block.texts["Says nothing %"].tolist() == ["0.0", "0.0", "25.0"]
     assert block.texts["Both: none %"].tolist() == ["50.0", "100.0", "25.0"]
     assert "Data set" not in block.texts
     assert any("no demonstration" in note for note in profiles_notes(table))
     assert what_profiles_show(table) == [
-        "d, profiles by m: no demonstration is shown by 100.0 % of 1 (as_published), 25.0 % of 4 (corrected)."
+        "d, profiles by m: no demonstration is shown by 100.0 % of 1 (as_published), 25.0 % of 4 (corrected).",
+        "d, profiles by m: the persona says nothing in 25.0 % of 4 (corrected).",
     ]
 
 

@@ -15,7 +15,7 @@ from personalrm.bootstrap import BootstrapSettings, bootstrap_pair, bootstrap_pa
 from personalrm.errors import ContextOverflow, ModelCallError, RateLimited
 from personalrm.judge import JudgeSettings, Shown, presented_swapped
 from personalrm.llm.types import Request, Response
-from personalrm.persona import PersonaSettings, induce_persona
+from personalrm.persona import Induced, PersonaSettings, induce_persona
 from personalrm.profile import ProfileSettings, context_subset, learn_profile
 from personalrm.records import ALL_PAIRS, Demonstration, UserData, UserTraces
 from personalrm.variants import VARIANTS
@@ -83,7 +83,7 @@ def test_persona_of_a_compact_prompt_continues_the_given_start() -> None:
     model = ScriptedModel(lambda _: text(" are short. They also", finish_reason="length"))
     shown = [Demonstration(pair=pair("a"), swapped=False)]
     induced = asyncio.run(induce_persona(model, shown, PersonaSettings("compact", 64)))
-    assert induced == ("This user likes answers that are short.", ())
+    assert induced == Induced("This user likes answers that are short.", ())
 
 
 def test_persona_input_is_shortened_by_whole_judgements_oldest_first_and_recorded() -> None:
@@ -105,7 +105,7 @@ def test_persona_input_is_shortened_when_the_provider_says_it_overflows() -> Non
 
     shown = [Demonstration(pair=pair(f"{i}"), swapped=False) for i in range(4)]
     induced = asyncio.run(induce_persona(ScriptedModel(answer), shown, PersonaSettings("standard", 64)))
-    assert induced == ("Likes tea.", ("persona input shortened by 2 of 4 judgements",))
+    assert induced == Induced("Likes tea.", ("persona input shortened by 2 of 4 judgements",))
 
 
 def test_without_the_repair_a_persona_input_that_overflows_is_an_error_at_once() -> None:

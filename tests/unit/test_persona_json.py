@@ -31,8 +31,8 @@ def induced(answer: str, style: PromptStyle = "standard", finish_reason: str = "
 def test_a_persona_in_json_has_one_spelling_whatever_the_model_wrote() -> None:
     said = '{\n "unsure": [],\n "dislikes": ["long\\nlists "], "likes": ["caf\\u00e9 talk", " "]}'
     one = '{"likes": ["café talk"], "dislikes": ["long lists"], "unsure": []}'
-    assert induced(said) == (one, ())
-    assert induced(f"Here it is:\n```json\n{said}\n```\nAnything else?") == (one, ())
+    assert induced(said) == Induced(one, ())
+    assert induced(f"Here it is:\n```json\n{said}\n```\nAnything else?") == Induced(one, ())
 
 
 @pytest.mark.parametrize(
@@ -50,18 +50,20 @@ def test_a_persona_in_json_has_one_spelling_whatever_the_model_wrote() -> None:
     ],
 )
 def test_what_is_no_such_object_is_kept_as_text_and_recorded(answer: str) -> None:
-    assert induced(answer) == (answer, (NO_OBJECT,))
+    persona, events, _ = induced(answer)
+    assert (persona, events[0]) == (answer, NO_OBJECT)
 
 
 def test_a_text_that_was_cut_off_loses_its_last_sentence_and_an_empty_one_is_no_persona() -> None:
-    assert induced("Likes tea. Dislikes lo", finish_reason="length") == ("Likes tea.", (NO_OBJECT,))
-    assert induced('{"likes": [], "dislikes": [" "]}', "compact") == (None, ("the model wrote an empty persona",))
-    assert induced("  ") == (None, ("the model wrote an empty persona",))
+    assert induced("Likes tea. Dislikes lo", finish_reason="length") == Induced("Likes tea.", (NO_OBJECT,))
+    empty = ("the model wrote an empty persona", "the persona says nothing: empty (attempts: 3)")
+    assert induced('{"likes": [], "dislikes": [" "]}', "compact") == Induced(None, empty, "empty")
+    assert induced("  ") == Induced(None, empty, "empty")
 
 
 @pytest.mark.parametrize("style", STYLES)
 def test_the_prompt_names_the_fields_and_the_request_has_their_schema(style: PromptStyle) -> None:
-    model = ScriptedModel(lambda _: text("x"))
+    model = ScriptedModel(lambda _: text("Likes tea."))
     for made in (PersonaSettings(style, 64, format="json"), PersonaSettings(style, 64)):
         asyncio.run(induce_persona(model, SHOWN, made))
     as_json, as_text = model.requests.values()

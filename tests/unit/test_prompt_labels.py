@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count, islice
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ from personalrm.methods import METHODS
 from personalrm.persona import PersonaSettings, persona_messages
 from personalrm.prompting import PROMPT_DIR
 from personalrm.records import Demonstration, PreferencePair, Profile, UserData
-from personalrm.theta import Theta
+from personalrm.theta import PersonaDemonstration, Theta
 
 WORDS = JudgeSettings("standard", "text")
 STANDARD_LABEL = JudgeSettings("standard", "logprob")
@@ -112,12 +113,19 @@ def history(settings: JudgeSettings, statement: str) -> Prompt:
 
 
 def persona(settings: PersonaSettings) -> Prompt:
-    """Judgements of the prompt that induces a persona, with a reasoning and without one."""
+    """Judgements of the prompt that induces a persona, with a reasoning and without one. With a Theta they are those of
+    its demonstration, and the user has others."""
 
     def say(shown: Sequence[Demonstration]) -> list[Said]:
         first, *rest = shown
         given = [first.model_copy(update={"reasoning": "Because."}), *rest]
         asked = whole(persona_messages(given, settings))
+        if settings.theta is not None:
+            theta = replace(settings.theta, demonstrations=(PersonaDemonstration(tuple(given), "Likes herons."),))
+            own = [Demonstration(pair=ASKED, swapped=False)]
+            system, *demonstration, _ = persona_messages(own, replace(settings, theta=theta))[:4]
+            assert [message.role for message in demonstration] == ["user", "assistant"]
+            asked = whole([system, *demonstration])
         if settings.style == "compact":
             return called(asked, "Liked:", "Disliked:")
         return placed(asked, "The person chose: ")
@@ -157,7 +165,7 @@ def learner(shown: Sequence[Demonstration]) -> SynthesizeMe:
     return made
 
 
-THETA = Theta("mine", "Say who this is.", (("Other judgements.", "Another persona."),))
+THETA = Theta("mine", "Say who this is.")
 SHOWN_IN: dict[str, list[Prompt]] = {
     "judge_standard": [
         reasoned_turns,

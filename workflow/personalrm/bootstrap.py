@@ -73,18 +73,19 @@ async def _attempt(
         return trace.model_copy(update={"outcome": failure_outcome(error)})
 
 
-def _sampled(settings: BootstrapSettings, attempt: int) -> dict[str, float | int]:
+def sampled(temperature: float, attempt: int) -> dict[str, float | int]:
+    """How a request is sampled: the first attempt greedily, the others at the temperature."""
     if attempt == 0:
         return {"temperature": 0.0}
     # The seed makes an embedded model's samples differ from attempt to attempt, and repeat from run to run.
-    return {"temperature": settings.temperature, "seed": attempt, "sample_index": attempt}
+    return {"temperature": temperature, "seed": attempt, "sample_index": attempt}
 
 
 async def _attempt_text(
     model: LanguageModel, pair: PreferencePair, shown: Shown, settings: BootstrapSettings, trace: Trace
 ) -> Trace:
     messages = build_messages(pair, trace.swapped, shown, settings.judge)
-    request = Request(messages, settings.max_tokens, **_sampled(settings, trace.attempt))  # type: ignore[arg-type]
+    request = Request(messages, settings.max_tokens, **sampled(settings.temperature, trace.attempt))  # type: ignore[arg-type]
     response = await model.complete(request)
     stated = parse_verdict(response.text, cut=is_cut(response))
     if stated in ("tie", "unparsed"):
@@ -107,8 +108,8 @@ async def _attempt_label(
     judge = settings.judge
     start = judge.prompt.render("reasoning_start")
     messages = build_messages(pair, trace.swapped, shown, judge, prefill=start)
-    sampled = _sampled(settings, trace.attempt)
-    request = Request(messages, settings.max_tokens, stop=("\n",), **sampled)  # type: ignore[arg-type]
+    how = sampled(settings.temperature, trace.attempt)
+    request = Request(messages, settings.max_tokens, stop=("\n",), **how)  # type: ignore[arg-type]
     written = await model.complete(request)
     reasoning = whole_sentences(f"{start} {written.text.strip()}")
     prefill = judge.prompt.render("assistant", reasoning=reasoning)

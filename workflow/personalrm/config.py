@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from personalrm.analysis.settings import AnalysisSettings
 from personalrm.benchmark.settings import Dataset
@@ -16,6 +16,7 @@ from personalrm.llm.batch_settings import BatchSettings
 from personalrm.llm.budget_settings import BudgetSettings
 from personalrm.llm.store_file import JournalMode
 from personalrm.llm.types import ModelSpec
+from personalrm.llm.wire import RESERVED, as_extra_body
 from personalrm.methods import parse_method
 from personalrm.records import ALL_PAIRS, K_NAMES
 from personalrm.search import Strategy
@@ -72,7 +73,16 @@ class ModelConfig(Section):
     tokens_per_minute: Positive | None = None
     price_in: Annotated[float, Field(ge=0)] | None = None
     price_out: Annotated[float, Field(ge=0)] | None = None
+    extra_body: dict[str, JsonValue] = {}
     batch: BatchSettings | None = None
+
+    @field_validator("extra_body")
+    @classmethod
+    def _not_ours(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        ours = sorted(RESERVED & set(value))
+        if ours:
+            raise ValueError(f"{', '.join(ours)}: set by the requests themselves; remove it here")
+        return value
 
     @model_validator(mode="after")
     def _reachable(self) -> ModelConfig:
@@ -80,7 +90,14 @@ class ModelConfig(Section):
             raise ValueError("backend 'openai' needs api_base (or api_base_env, the variable that holds it)")
         if self.backend != "openai" and self.batch is not None:
             raise ValueError(f"batch: backend {self.backend!r} sends no batches; remove it, or use backend 'openai'")
+        if self.backend == "embedded" and self.extra_body:
+            raise ValueError("extra_body: sent by backends 'openai' and 'litellm' only; remove it")
         return self
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether any stage may read labels from log-probabilities: `compact` prompts of analyses do, too."""
+        return self.prompts == "compact" or any(mode != "text" for mode in self.verdicts)
 
     def spec(self, name: str, environment: dict[str, str] | None = None) -> ModelSpec:
         """How to reach the model; `api_base_env` is looked up in `environment`."""
@@ -110,6 +127,7 @@ class ModelConfig(Section):
             tokens_per_minute=self.tokens_per_minute,
             price_in=self.price_in,
             price_out=self.price_out,
+            extra_body=as_extra_body(self.extra_body),
         )
 
 
@@ -122,9 +140,10 @@ class BootstrapConfig(Section):
 
 
 class PersonaConfig(Section):
-    """Stage 2."""
+    """Stage 2. At most `attempts` at a persona that says something, the others at the temperature of stage 1."""
 
     max_tokens: Positive = 1024
+    attempts: Positive = 3
 
 
 class MemoryConfig(Section):

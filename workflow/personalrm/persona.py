@@ -1,19 +1,25 @@
-"""Stage 2: persona induction (paper, section 3; facts file, 3.2): from judgements to a description."""
+"""Stage 2: persona induction (paper, section 3; facts file, 3.2): from judgements to a description.
+
+Repair `persona_check` (our choice): a persona that says nothing (`persona_quality.py`) is sampled again at a
+temperature above 0; where no attempt says anything, the least bad one is kept, and marked.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
+from personalrm.bootstrap import sampled
 from personalrm.errors import ContextOverflow
 from personalrm.judge import LABELS, PromptStyle
 from personalrm.llm import tokens
 from personalrm.llm.types import LanguageModel, Message, Request
 from personalrm.parsing import whole_sentences
 from personalrm.persona_json import NO_OBJECT, canonical_persona, json_schema
+from personalrm.persona_quality import SEVERITY, persona_flaw
 from personalrm.prompting import Prompt, load_prompt
-from personalrm.records import Demonstration
+from personalrm.records import Demonstration, PersonaFlaw
 from personalrm.theta import Theta
 from personalrm.variants import JSON, PersonaFormat
 
@@ -23,13 +29,16 @@ Item = TypeVar("Item")
 @dataclass(frozen=True)
 class PersonaSettings:
     """Prompt style and length of the persona in tokens; `shortening` as in `variants.Repairs`; an optimised `theta`,
-    for the `format` "text" alone."""
+    for the `format` "text" alone. At most so many `attempts` at a persona that says something: the first greedy, the
+    others at the `temperature`; 1 without the repair `persona_check`."""
 
     style: PromptStyle = "standard"
     max_tokens: int = 512
     shortening: bool = True
     theta: Theta | None = None
     format: PersonaFormat = "text"
+    attempts: int = 3
+    temperature: float = 0.7
 
     @property
     def prompt(self) -> Prompt:
@@ -43,10 +52,12 @@ class PersonaSettings:
 
 
 class Induced(NamedTuple):
-    """A persona (None where the model wrote nothing) and what a reader should know about it."""
+    """A persona (None where the model wrote nothing), what a reader should know about it, and why it says nothing, if
+    it does not."""
 
     persona: str | None
     events: tuple[str, ...]
+    flaw: PersonaFlaw | None = None
 
 
 def demonstration_values(demonstration: Demonstration, style: PromptStyle) -> dict[str, object]:
@@ -66,24 +77,34 @@ def demonstration_values(demonstration: Demonstration, style: PromptStyle) -> di
 
 
 def persona_messages(demonstrations: Sequence[Demonstration], settings: PersonaSettings) -> tuple[Message, ...]:
-    """Messages of the one call that induces a persona. Demonstrations of a Theta stand as turns before its input."""
-    shown = [demonstration_values(demonstration, settings.style) for demonstration in demonstrations]
-    if settings.theta is None:
-        return settings.prompt.messages(demonstrations=shown)
-    system, *rest = settings.prompt.messages(demonstrations=shown, instruction=settings.theta.instruction)
-    turns = [
-        message
-        for judgements, persona in settings.theta.demonstrations
-        for message in (Message("user", judgements), Message("assistant", persona))
-    ]
+    """Messages of the one call that induces a persona. Demonstrations of a Theta stand as turns before its input, in
+    the layout of the input."""
+    theta = settings.theta
+    if theta is None:
+        return settings.prompt.messages(demonstrations=_values(demonstrations, settings.style))
+
+    def asked(judgements: Sequence[Demonstration]) -> tuple[Message, ...]:
+        values = _values(judgements, settings.style)
+        return settings.prompt.messages(demonstrations=values, instruction=theta.instruction)
+
+    system, *rest = asked(demonstrations)
+    turns: list[Message] = []
+    for shown in theta.demonstrations:
+        judged = next(message for message in asked(shown.judgements) if message.role == "user")
+        turns += [judged, Message("assistant", shown.persona)]
     return (system, *turns, *rest)
+
+
+def _values(demonstrations: Sequence[Demonstration], style: PromptStyle) -> list[dict[str, object]]:
+    return [demonstration_values(demonstration, style) for demonstration in demonstrations]
 
 
 async def induce_persona(
     model: LanguageModel, demonstrations: Sequence[Demonstration], settings: PersonaSettings
 ) -> Induced:
     """Persona of one user. Input that does not fit is shortened by whole judgements, the first first, and so recorded.
-    Where JSON is asked for, an answer that is none is kept as text, and so recorded.
+    Where JSON is asked for, an answer that is none is kept as text, and so recorded. A persona that says nothing is
+    sampled again, as often as the settings say; the first that says something is taken, else the least bad.
 
     Raises ModelCallError as the port does; ContextOverflow if even a single judgement does not fit, or where nothing is
     shortened.
@@ -96,16 +117,47 @@ async def induce_persona(
     if settings.shortening:
         text, dropped = await ask_shortened(model, demonstrations, build, settings.max_tokens, settings.schema)
     else:
-        text = await _ask(model, build(demonstrations), settings.max_tokens, settings.schema)
+        text = await _ask(model, persona_request(build(demonstrations), settings, 0))
+    attempts = [_read(text, demonstrations, settings)]
+    while attempts[-1].flaw is not None and len(attempts) < settings.attempts:
+        again = persona_request(build(demonstrations[dropped:]), settings, len(attempts))
+        text = await _ask(model, again)
+        attempts.append(_read(text, demonstrations, settings))
+    kept = min(attempts, key=lambda attempt: SEVERITY.index(attempt.flaw) if attempt.flaw else -1)
+    shortened = [f"persona input shortened by {dropped} of {len(demonstrations)} judgements"] if dropped else []
+    return kept._replace(events=(*shortened, *kept.events, *_sampled_again(attempts, kept)))
+
+
+def _read(text: Written, demonstrations: Sequence[Demonstration], settings: PersonaSettings) -> Induced:
+    """One attempt: the persona in what the model wrote, and whether it says anything."""
     persona = whole_sentences(text.words) if text.cut else text.words
-    events = [f"persona input shortened by {dropped} of {len(demonstrations)} judgements"] if dropped else []
+    events: tuple[str, ...] = ()
     if persona and settings.format == JSON:
         read = canonical_persona(text.words, settings.style)
-        events += [NO_OBJECT] if read is None else []
+        events = (NO_OBJECT,) if read is None else ()
         persona = persona if read is None else read
     if not persona:
-        events.append("the model wrote an empty persona")
-    return Induced(persona or None, tuple(events))
+        events = (*events, "the model wrote an empty persona")
+    shown = settings.theta.demonstrations if settings.theta else ()
+    answers = (answer for one in demonstrations for answer in (one.pair.chosen, one.pair.rejected))
+    # The prompt without judgements is what it says of itself.
+    bare = persona_messages((), replace(settings, theta=settings.theta and replace(settings.theta, demonstrations=())))
+    flaw = persona_flaw(
+        persona,
+        instruction="\n".join(message.content for message in bare if message.role != "assistant"),
+        start=bare[-1].content if bare[-1].role == "assistant" else "",
+        sources=(*answers, *(one.persona for one in shown)),
+        is_json=settings.format == JSON,
+    )
+    return Induced(persona or None, events, flaw)
+
+
+def _sampled_again(attempts: Sequence[Induced], kept: Induced) -> tuple[str, ...]:
+    """What a reader should know of the attempts."""
+    if kept.flaw is not None:
+        return (f"the persona says nothing: {kept.flaw} (attempts: {len(attempts)})",)
+    flaws = ", ".join(str(attempt.flaw) for attempt in attempts[:-1])
+    return (f"persona sampled again, for attempts that said nothing: {flaws}",) if flaws else ()
 
 
 class Written(NamedTuple):
@@ -133,19 +185,24 @@ async def ask_shortened(
         kept.pop(0)
     while True:
         try:
-            return await _ask(model, build(kept), max_tokens, schema), len(items) - len(kept)
+            return await _ask(model, Request(build(kept), max_tokens, json_schema=schema)), len(items) - len(kept)
         except ContextOverflow:
             if len(kept) <= 1:
                 raise
             kept.pop(0)
 
 
-async def _ask(
-    model: LanguageModel, messages: tuple[Message, ...], max_tokens: int, schema: str | None = None
-) -> Written:
-    response = await model.complete(Request(messages=messages, max_tokens=max_tokens, json_schema=schema))
+def persona_request(messages: tuple[Message, ...], settings: PersonaSettings, attempt: int) -> Request:
+    """The request of one attempt at a persona, from 0."""
+    how = sampled(settings.temperature, attempt)
+    return Request(messages, settings.max_tokens, json_schema=settings.schema, **how)  # type: ignore[arg-type]
+
+
+async def _ask(model: LanguageModel, request: Request) -> Written:
+    response = await model.complete(request)
     text = response.text.strip()
     if not text:
         return Written("", False)
-    start = messages[-1].content if messages[-1].role == "assistant" else ""
+    last = request.messages[-1]
+    start = last.content if last.role == "assistant" else ""
     return Written(f"{start} {text}".strip(), response.finish_reason == "length")

@@ -48,7 +48,7 @@ def canonical_persona(text: str, style: PromptStyle) -> str | None:
     >>> canonical_persona('{"likes": "short answers"}', "compact") is None
     True
     """
-    found = _fields(text[text.find("{") : text.rfind("}") + 1])
+    found = persona_fields(text[text.find("{") : text.rfind("}") + 1])
     if found is None or set(found) != set(FIELDS[style]):
         return None
     if not any(found.values()):
@@ -64,13 +64,13 @@ def statements(persona: str) -> tuple[str, ...]:
     >>> statements("Likes tea. Dislikes milk.")
     ('Likes tea.', 'Dislikes milk.')
     """
-    found = _fields(persona)
+    found = persona_fields(persona)
     if found is None:
         return sentences(persona)
     return tuple(f"{name}: {statement}" for name, said in found.items() for statement in said)
 
 
-def _fields(text: str) -> dict[str, list[str]] | None:
+def persona_fields(text: str) -> dict[str, list[str]] | None:
     """Field to statements, blanks in them made single; None for all that is no object of lists of texts."""
     try:
         value = json.loads(text)

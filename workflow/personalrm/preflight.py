@@ -164,23 +164,30 @@ def _embedded_problems(name: str, entry: ModelConfig) -> list[str]:
 
 
 async def _try_endpoints(config: Config, names: list[str]) -> list[str]:
-    """One short real call a model, side by side."""
+    """One short real call a model, side by side; the probe of `label_probe` where verdicts are log-probabilities."""
     results = await asyncio.gather(*(_try_one(config, name) for name in names))
     return [problem for problem in results if problem]
 
 
 async def _try_one(config: Config, name: str) -> str | None:
+    from personalrm.label_probe import UnreadableLabels, probe_labels
     from personalrm.llm.open import open_model
     from personalrm.llm.store import ResponseStore
     from personalrm.llm.types import Message, Request
     from personalrm.stages.runner import runtime_from_env
 
-    spec = config.models[name].spec(name, dict(os.environ))
+    entry = config.models[name]
+    spec = entry.spec(name, dict(os.environ))
     request = Request((Message("user", "Answer with the word yes."),), max_tokens=4)
     store = ResponseStore(Path(":memory:"), run="preflight")
     try:
         async with open_model(spec, store=store, runtime=runtime_from_env()) as port:
-            await port.complete(request)
+            if entry.reads_labels:
+                await probe_labels(port, entry.prompts)
+            else:
+                await port.complete(request)
+    except UnreadableLabels as error:
+        return str(error)
     except PersonalRMError as error:
         return f"models.{name}: the endpoint did not answer: {error}"
     finally:

@@ -162,6 +162,7 @@ async def _stages(
     events, traced = (*plain.events, *fallback, *induced.events), f"{len(first)} of {len(pairs)} pairs have a trace"
     learned: dict[str, Any] = {
         "persona": induced.persona,
+        "persona_flaw": induced.flaw,
         "persona_pairs": tuple(judgement.pair.pair_id for judgement in judgements),
         "plain_demonstrations": plain.demonstrations,
         "search": {"plain": plain.candidates},

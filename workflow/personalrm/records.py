@@ -23,6 +23,8 @@ Status = Literal["ok", "empty", "not_applicable", "failed"]
 """Of a row about one user: `empty` where the user has too little (no test pairs), `not_applicable` where the method has
 no sense for the user, the data set or the judge (no survey, no level A, no text verdict), `failed` where a call did."""
 EXEMPT: Status = "not_applicable"
+PersonaFlaw = Literal["empty", "echo", "contradiction", "copy"]
+"""Why a persona says nothing (`persona_quality.py`)."""
 OUTCOMES: tuple[Outcome, ...] = (
     "correct",
     "wrong",
@@ -177,7 +179,8 @@ class Profile(Record):
 
     `persona_pairs` names the pairs of the judgements R* that the persona was induced from, `demonstrations` is the set
     shown to the judge, `plain_demonstrations` the set that is shown without a persona. `memory` are facts about the
-    user, for the baseline of that name. `events` lists what a reader should know (shortened inputs, fallbacks,
+    user, for the baseline of that name. `persona_flaw` is set where the persona says nothing, and only such a row has
+    the field. `events` lists what a reader should know (shortened inputs, fallbacks,
     ties). `calls` are all stored responses it rests on. `lost` counts the calls that the provider failed, by stage;
     only a row with such calls has the field. With them answered the profile may be another.
     """
@@ -191,6 +194,7 @@ class Profile(Record):
     status: Status
     reason: str | None = None
     persona: str | None = None
+    persona_flaw: PersonaFlaw | None = Field(default=None, exclude_if=lambda flaw: flaw is None)
     memory: tuple[str, ...] = ()
     persona_pairs: tuple[str, ...] = ()
     demonstrations: tuple[Demonstration, ...] = ()

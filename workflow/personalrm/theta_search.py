@@ -4,6 +4,9 @@ The paper names the optimiser; trials, candidates, proposer and metric are not p
 parameters of ours. The metric is the judge's accuracy on a user's validation pairs, given the persona that the
 prompt induces from the user's judgements (stage 1's winner). DSPy proposes and chooses; personas and verdicts are
 made by this library's own stages, over the response store, so that a repeated trial costs nothing.
+
+Users are split once more: demonstrations and what the proposer is shown come from some, scores from the others. And
+whoever a persona is made for, no demonstration of that user is in the prompt.
 """
 
 from __future__ import annotations
@@ -17,12 +20,13 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from personalrm.background import beside
-from personalrm.errors import BudgetExceeded, ContextOverflow, ModelCallError
+from personalrm.errors import BudgetExceeded, ContextOverflow, DataError, ModelCallError
+from personalrm.files import stable_hash
 from personalrm.judge import JudgeSettings, Shown, judge_pairs
 from personalrm.llm.types import LanguageModel, Message, Request
 from personalrm.persona import PersonaSettings, induce_persona, persona_messages
 from personalrm.records import Demonstration, PreferencePair
-from personalrm.theta import Theta
+from personalrm.theta import PersonaDemonstration, Theta
 
 PREDICTOR = "synthesize"
 GOOD_SHARE = 0.75
@@ -33,8 +37,9 @@ GOOD_SHARE = 0.75
 class ThetaSettings:
     """How a Theta is searched for: MIPROv2's own settings, and how personas are written and judged.
 
-    `num_candidates` instructions are proposed beside ours, `num_trials` combinations tried, each on all users; at most
-    `max_demos` demonstrations; the proposer may be shown a summary of the data and demonstrations.
+    `num_candidates` instructions are proposed beside ours, `num_trials` combinations tried, each on all users that are
+    scored; at most `max_demos` demonstrations; the proposer may be shown a summary of the data and demonstrations.
+    `scored_share` of the users are scored, the others demonstrate (MIPROv2's own share, where it is given one set).
     """
 
     persona: PersonaSettings
@@ -44,6 +49,7 @@ class ThetaSettings:
     max_demos: int = 0
     data_aware: bool = True
     fewshot_aware: bool = True
+    scored_share: float = 0.8
     seed: int = 0
 
 
@@ -53,6 +59,11 @@ class Student(NamedTuple):
     user_id: str
     judgements: tuple[Demonstration, ...]
     validation: tuple[PreferencePair, ...]
+
+    @property
+    def pairs(self) -> tuple[PreferencePair, ...]:
+        """All pairs of the user that the search may show to a model."""
+        return (*(judgement.pair for judgement in self.judgements), *self.validation)
 
 
 class Trial(NamedTuple):
@@ -75,10 +86,34 @@ class Found(NamedTuple):
 async def search_theta(
     model: LanguageModel, proposer: LanguageModel, students: Sequence[Student], settings: ThetaSettings, name: str
 ) -> Found:
-    """Run MIPROv2 over `students`. Raises ModelCallError as the port does; an outage ends the search."""
+    """Run MIPROv2 over `students`. Raises DataError where they are too few to be split, and ModelCallError as the port
+    does; an outage ends the search."""
     bridge = _Bridge(model, proposer, students, settings, asyncio.get_running_loop())
     # DSPy is synchronous: it runs in a thread and asks this loop.
-    return await beside(partial(_compile, bridge, name))
+    return await beside(partial(_compile, bridge, split_users(students, settings), name))
+
+
+class Parts(NamedTuple):
+    """Places of the students whose personas may become demonstrations, and of those that are scored."""
+
+    demonstrating: tuple[int, ...]
+    scored: tuple[int, ...]
+
+
+def split_users(students: Sequence[Student], settings: ThetaSettings) -> Parts:
+    """Students in two parts without a common user, by a hash of the user: one of several data sets (folds of one, such
+    as they are) stands in one part with all its rows. Raises DataError for fewer than two users."""
+    people = sorted(
+        {student.user_id for student in students}, key=lambda user: stable_hash("theta", str(settings.seed), user)
+    )
+    if len(people) < 2:
+        raise DataError(
+            f"a Theta needs two train users with judgements and validation pairs, one to demonstrate and one to be "
+            f"scored; there are {len(people)}: raise max_users or the share of train users"
+        )
+    scored = set(people[: min(len(people) - 1, max(1, int(settings.scored_share * len(people))))])
+    by_part = [tuple(n for n, one in enumerate(students) if (one.user_id in scored) == part) for part in (False, True)]
+    return Parts(*by_part)
 
 
 class _Bridge:
@@ -109,7 +144,9 @@ class _Bridge:
             raise
 
     async def persona(self, student: Student, theta: Theta) -> str:
-        """The persona that a prompt induces; empty where the input does not fit."""
+        """The persona that a prompt induces, without demonstrations of the same user; empty where the input does not
+        fit."""
+        theta = replace(theta, demonstrations=theta.without(student.pairs))
         try:
             induced = await induce_persona(self.model, student.judgements, replace(self.settings.persona, theta=theta))
         except ContextOverflow:
@@ -126,18 +163,21 @@ class _Bridge:
             raise ModelCallError(f"user {student.user_id}: {lost} verdicts lost; run the same command again")
         return outcomes.count("correct") / len(outcomes)
 
-    def judgements_text(self, student: Student) -> str:
-        """A user's judgements as the persona prompt shows them, without its request."""
-        messages = persona_messages(student.judgements, replace(self.settings.persona, theta=Theta("", "\0")))
-        return next(message.content for message in messages if "\0" in message.content).partition("\0")[0].strip()
+
+def judgements_text(judgements: Sequence[Demonstration], settings: PersonaSettings) -> str:
+    """Judgements as the persona prompt shows them, without its request."""
+    messages = persona_messages(judgements, replace(settings, theta=Theta("", "\0")))
+    return next(message.content for message in messages if "\0" in message.content).partition("\0")[0].strip()
 
 
-def _compile(bridge: _Bridge, name: str) -> Found:
+def _compile(bridge: _Bridge, parts: Parts, name: str) -> Found:
     import dspy
 
     settings = bridge.settings
     examples = [
-        dspy.Example(user=place, past_judgements=bridge.judgements_text(student)).with_inputs("user", "past_judgements")
+        dspy.Example(user=place, past_judgements=judgements_text(student.judgements, settings.persona)).with_inputs(
+            "user", "past_judgements"
+        )
         for place, student in enumerate(bridge.students)
     ]
 
@@ -163,8 +203,8 @@ def _compile(bridge: _Bridge, name: str) -> Found:
     with dspy.context(lm=lm, adapter=_lenient_adapter()):
         best = optimiser.compile(
             program,
-            trainset=examples,
-            valset=examples,
+            trainset=[examples[place] for place in parts.demonstrating],
+            valset=[examples[place] for place in parts.scored],
             num_trials=settings.num_trials,
             minibatch=False,
             program_aware_proposer=False,
@@ -173,24 +213,28 @@ def _compile(bridge: _Bridge, name: str) -> Found:
         )
     if bridge.outage is not None:
         raise bridge.outage
-    return _found(best, name)
+    return _found(best, bridge.students, name)
 
 
-def _theta(predictor: Any, name: str) -> Theta:  # noqa: ANN401
-    shown = tuple((demo["past_judgements"], demo["synthesized_persona"]) for demo in predictor.demos)
+def _theta(predictor: Any, students: Sequence[Student], name: str) -> Theta:  # noqa: ANN401
+    """What a predictor holds. Its demonstrations name the student, whose judgements are kept as such."""
+    shown = tuple(
+        PersonaDemonstration(students[demo["user"]].judgements, demo["synthesized_persona"]) for demo in predictor.demos
+    )
     return Theta(name, str(predictor.signature.instructions), shown)
 
 
-def _found(best: Any, name: str) -> Found:  # noqa: ANN401
+def _found(best: Any, students: Sequence[Student], name: str) -> Found:  # noqa: ANN401
     """What MIPROv2 logged, trial by trial; the first is the prompt as it was."""
     logs = [best.trial_logs[number] for number in sorted(best.trial_logs)]
     tried = [(log["full_eval_program"], float(log["full_eval_score"])) for log in logs if "full_eval_program" in log]
     trials = tuple(
         Trial(theta.instruction, len(theta.demonstrations), score)
         for program, score in tried
-        for theta in [_theta(getattr(program, PREDICTOR), name)]
+        for theta in [_theta(getattr(program, PREDICTOR), students, name)]
     )
-    return Found(_theta(getattr(best, PREDICTOR), name), trials[0].score, float(best.score), trials)
+    theta = _theta(getattr(best, PREDICTOR), students, name)
+    return Found(theta, trials[0].score, float(best.score), trials)
 
 
 def _program(bridge: _Bridge, instruction: str, name: str) -> Any:  # noqa: ANN401
@@ -205,10 +249,12 @@ def _program(bridge: _Bridge, instruction: str, name: str) -> Any:  # noqa: ANN4
 
         def forward(self, user: int, past_judgements: str) -> Any:  # noqa: ANN401
             predictor = getattr(self, PREDICTOR)
-            persona = bridge.wait(bridge.persona(bridge.students[user], _theta(predictor, name)))
+            theta = _theta(predictor, bridge.students, name)
+            persona = bridge.wait(bridge.persona(bridge.students[user], theta))
             prediction = dspy.Prediction(synthesized_persona=persona)
             if dspy.settings.trace is not None:
-                dspy.settings.trace.append((predictor, {"past_judgements": past_judgements}, prediction))
+                shown = {"user": user, "past_judgements": past_judgements}
+                dspy.settings.trace.append((predictor, shown, prediction))
             return prediction
 
     return InducePersona()

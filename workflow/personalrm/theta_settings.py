@@ -15,7 +15,8 @@ class ThetaOptimiser(BaseModel):
 
     `model` writes the personas and judges with them (None: each learning model for itself; a name: its Theta is
     handed to all others, "Distill Theta"), `proposer` writes the instructions (None: the same). `datasets` are
-    those whose train users are learned from (None: all), `max_users` of each, by a stable hash.
+    those whose train users are learned from (None: all), `max_users` of each, by a stable hash; `scored_share` of them
+    are scored, the others demonstrate.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -23,6 +24,7 @@ class ThetaOptimiser(BaseModel):
     proposer: str | None = None
     datasets: list[str] | None = None
     max_users: Positive = 40
+    scored_share: Annotated[float, Field(gt=0, lt=1)] = 0.8
     num_candidates: Positive = 10
     num_trials: Positive = 30
     max_demos: Annotated[int, Field(ge=0)] = 4

@@ -51,6 +51,7 @@ class Repairs:
             nothing (D4).
         shortening: the persona step leaves out whole judgements until they fit; in the package the user fails (D5).
         both_orders: validation pairs are judged in both orders; in the package in one.
+        persona_check: a persona that says nothing is sampled again (`persona_quality.py`); the package keeps it.
     """
 
     labelled_demos: bool = True
@@ -59,6 +60,7 @@ class Repairs:
     fallback: bool = True
     shortening: bool = True
     both_orders: bool = True
+    persona_check: bool = True
 
 
 REPAIRS: tuple[str, ...] = tuple(field.name for field in fields(Repairs))

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from personalrm.embedded.cache import default_cache_dir
 from personalrm.errors import ConfigError, ModelCallError
-from personalrm.judge import failure_outcome
+from personalrm.judge import PromptStyle, failure_outcome
+from personalrm.label_probe import Probed
 from personalrm.llm.key import request_key
 from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.store import ResponseStore
@@ -66,9 +67,11 @@ async def opened(
     spec: Callable[[], ModelSpec],
     store: Callable[[], ResponseStore],
     at_once: int,
+    style: PromptStyle,
     on_answer: Callable[[], None] | None = None,
 ) -> AsyncIterator[Asked]:
-    """The model that was given (`lm`), or that of `spec`, whose connections are closed at the end.
+    """The model that was given (`lm`), or that of `spec`, whose connections are closed at the end, and whose labels are
+    probed before they are read (`label_probe`; an `lm` has no store that would keep the probe's answer).
 
     Nothing outlives the block but the answers in the store: an object may be used from loop after loop.
     """
@@ -77,7 +80,7 @@ async def opened(
         yield Asked(lm, on_answer, at_once)
         return
     async with open_model(spec(), store=store(), runtime=library_runtime(), eager=True) as port:
-        yield Asked(port, on_answer)
+        yield Asked(Probed(port, style), on_answer)
 
 
 def library_runtime() -> RuntimeSettings:

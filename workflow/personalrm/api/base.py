@@ -165,7 +165,8 @@ class PersonalRM(ABC):
         return await judge.pairs(model, pairs, fitting, settings)
 
     def _opened(self, workers: int, on_answer: Callable[[], None] | None = None) -> AbstractAsyncContextManager[Asked]:
-        return opened(self.lm, lambda: self.settings.spec(workers), self._store, workers, on_answer)
+        style = self.settings.judge.style
+        return opened(self.lm, lambda: self.settings.spec(workers), self._store, workers, style, on_answer)
 
     def _store(self) -> ResponseStore:
         """The object's store, opened at the first call."""

@@ -14,6 +14,11 @@ from personalrm.llm.types import ModelSpec, Request, Response, TokenLogprobs, Us
 LOWEST_LOGPROB = -9999.0
 """Stands for minus infinity, as in the OpenAI API: JSON has no infinite numbers."""
 
+RESERVED = frozenset(
+    {"model", "messages", "max_tokens", "seed", "stop", "stream", "n", "logprobs", "top_logprobs", "response_format"}
+)
+"""Fields of a body that belong to each request, so that no `extra_body` may hold them."""
+
 _SAMPLE_STRIDE = 1_000_003
 _SEED_RANGE = 2**31
 
@@ -53,6 +58,11 @@ def wire_options(request: Request) -> dict[str, Any]:
         schema = {"name": "answer", "strict": True, "schema": json.loads(request.json_schema)}
         options["response_format"] = {"type": "json_schema", "json_schema": schema}
     return options
+
+
+def as_extra_body(values: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
+    """`extra_body` of a spec from JSON values: each as its JSON text, in the order of the names."""
+    return tuple((name, json.dumps(values[name], sort_keys=True)) for name in sorted(values))
 
 
 def wire_extras(spec: ModelSpec) -> dict[str, Any]:

@@ -72,6 +72,8 @@ class Passage:
     ) -> None:
         self.config, self.models, self.bound, self.most = config, models, bound, most
         self.tally, self.share = tally, share
+        for model in models.values():
+            model.vague = bound == "most"
 
     async def dataset(self, name: str, users: Sequence[UserData]) -> int:
         """Take a sample of one data set's users through all stages; returns how many stand for the others."""
@@ -172,10 +174,10 @@ class Passage:
         """Profiles of all variants, models and k."""
         config, learned = self.config, Learned()
         for variant in config.variants:
-            if used_by_theta(config, variant, user):
-                continue
             for model in config.learn.models:
                 theta = stand_in_theta(config, variant, model, self.models[model])
+                if used_by_theta(config, variant, user, theta):
+                    continue
                 settings = self._bounded(with_theta(profile_settings(config, model, variant), theta))
                 traces = await self._traces(user, model, settings, weight)
                 for k in dict.fromkeys([*config.ks, *config.axes_ks]):

@@ -45,6 +45,8 @@ class StandIn:
     ) -> None:
         self._salt = salt
         self.right = assumed.right
+        self.vague = False
+        """Whether its personas say nothing, so that they are sampled as often as can be."""
         self._spec, self._style, self._count, self._assumed = spec, style, counter.tokens, assumed
         self._least = 0 if spec.backend == "embedded" else assumed.cached_least
         self._tokens_a_word = self._count(FILLER) / len(FILLER.split())
@@ -149,6 +151,8 @@ class StandIn:
         listed = dict.fromkeys(("tags", "kinds", "recovery"), count * LINE_TOKENS)
         wanted = (lengths | listed).get(kind, assumed.reasoning)
         written = self.written(min(wanted, room), key)
+        if kind == "persona" and self.vague:
+            written = f"{written}. Likes {key[:4]}. Dislikes {key[:4]}"
         return (f"- {written}" if kind == "memory" else f"{written}."), wanted > room
 
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 from personalrm.config import Config
 from personalrm.errors import ConfigError
 from personalrm.judge import Shown, judge_pairs
-from personalrm.persona import PersonaSettings, induce_persona, persona_messages
+from personalrm.persona import induce_persona
 from personalrm.records import UserData
 from personalrm.rehearsal.stand_in import StandIn
 from personalrm.rehearsal.work import Used
 from personalrm.stages.settings import profile_settings
 from personalrm.stages.theta import learn_student, train_users
-from personalrm.theta import Theta, read_theta
+from personalrm.theta import PersonaDemonstration, Theta, read_theta
 from personalrm.theta_search import Student
 from personalrm.variants import CORRECTED, parse_variant
 
@@ -56,7 +56,7 @@ async def find_theta(
         student = await learn_student(model, user, learned)
         students.append(student)
         for trial in range(optimiser.num_trials + 1):
-            shown = _demonstrations(students[0], learned.persona, model, optimiser.max_demos // 2)
+            shown = _demonstrations(students[0], model, optimiser.max_demos // 2)
             tried = Theta(theta, model.written(INSTRUCTION_TOKENS, f"{trial:04}"), shown)
             induced = await induce_persona(model, student.judgements, replace(learned.persona, theta=tried))
             await judge_pairs(model, student.validation, Shown(persona=induced.persona), learned.search.judge)
@@ -64,9 +64,9 @@ async def find_theta(
     return [(PROPOSAL, float(PROPOSALS * (optimiser.num_candidates + 1)))] if students else []
 
 
-def _demonstrations(
-    student: Student, settings: PersonaSettings, model: StandIn, count: int
-) -> tuple[tuple[str, str], ...]:
-    """Judgements of a student with a persona, `count` times: half of the most demonstrations is their average."""
-    judged = next(m.content for m in persona_messages(student.judgements, settings) if m.role == "user")
-    return tuple((judged, model.written(INSTRUCTION_TOKENS, f"demo {number}")) for number in range(count))
+def _demonstrations(student: Student, model: StandIn, count: int) -> tuple[PersonaDemonstration, ...]:
+    """Judgements of a student with a persona, `count` times: half of the most demonstrations is their average. Their
+    length counts, not whose they are."""
+    written = (model.written(INSTRUCTION_TOKENS, f"demo {number}").split() for number in range(count))
+    # Backwards: a stand-in's personas are alike, and one that copies a demonstration would be sampled again.
+    return tuple(PersonaDemonstration(student.judgements, " ".join(reversed(words))) for words in written)

@@ -13,7 +13,7 @@ from personalrm.llm.key import request_key
 from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import Request
 from personalrm.methods import visible_part
-from personalrm.persona import persona_messages
+from personalrm.persona import persona_messages, persona_request
 from personalrm.profile import ProfileSettings
 from personalrm.records import Demonstration, JudgedUser, PreferencePair, Profile, UserData
 from personalrm.stages.judging import pairs_of
@@ -69,14 +69,15 @@ class Rebuilder:
 
     def personas(self, profile: Profile, user: UserData) -> Iterator[Request]:
         """Requests that may have led to the persona: of all judgements, then without the first, and so on, as an input
-        that does not fit is shortened. None where the file of the variant's Theta is no longer there."""
+        that does not fit is shortened, each as often as it may be sampled. None where the file of the variant's Theta
+        is no longer there."""
         learned = self._learned_with(profile.model, profile.variant)
         if learned is None:
             return
         settings, judgements = learned.persona, _judgements(profile, user, learned.search.salt)
         for start in range(max(len(judgements), 1)):
             messages = persona_messages(judgements[start:], settings)
-            yield Request(messages, max_tokens=settings.max_tokens, json_schema=settings.schema)
+            yield from (persona_request(messages, settings, attempt) for attempt in range(settings.attempts))
 
     def _learned_with(self, model: str, variant: str) -> ProfileSettings | None:
         if (model, variant) not in self._settings:

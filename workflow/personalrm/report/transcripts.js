@@ -177,6 +177,7 @@
     add(box, make("p", `Learned by ${profile.model}, ${profile.variant}, k = ${profile.k}, draw ${profile.draw + 1}`, "small"));
     if (profile.status !== "ok") add(box, make("p", `${worded(profile.status)}: ${profile.reason || ""}`));
     if (profile.lost) add(box, make("p", `Learned with lost calls: the provider failed ${profile.lost}. With them answered the profile may be another.`));
+    if (profile.flaw) add(box, make("p", `The persona says nothing: ${profile.flaw}.`));
     if (profile.persona) add(box, turn("persona", profile.persona));
     if (profile.memory.length) add(box, turn("memory", profile.memory.map((fact) => `– ${fact}`).join("\n")));
     add(box, showDemonstrations("Demonstrations shown with the persona", profile.demonstrations),

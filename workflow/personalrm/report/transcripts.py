@@ -101,6 +101,7 @@ class Transcripts:
         self._profiles.append(
             {
                 **profile.model_dump(include={"model", "variant", "draw", "status", "reason", "persona"}),
+                "flaw": profile.persona_flaw,
                 "k": k_label(profile.k),
                 "memory": list(profile.memory),
                 "events": list(profile.events),
@@ -166,15 +167,15 @@ class Transcripts:
         wanted = {ref.key for ref in profile.calls if ref.stage == "persona"}
         identity = self._again.identity(profile.model)
         for request in self._again.personas(profile, user):
-            if self._keep(identity, request, wanted, None):
+            self._keep(identity, request, wanted, None)
+            if wanted <= self._prompts.keys():
                 break
         return [self._calls.add(key) for key in sorted(wanted)]
 
-    def _keep(self, identity: str, request: Request, wanted: set[str], swapped: bool | None) -> bool:
+    def _keep(self, identity: str, request: Request, wanted: set[str], swapped: bool | None) -> None:
         key = request_key(identity, request)
         if key in wanted and key not in self._prompts:
             self._prompts[key] = [self._message(message) for message in request.messages], swapped
-        return key in wanted
 
     def _message(self, message: Message) -> int:
         return self._messages.add((message.role, self._texts.add(message.content)))

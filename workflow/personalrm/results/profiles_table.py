@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from personalrm.folds import Pools
 from personalrm.records import Demonstration, Profile, read_records
@@ -25,11 +25,12 @@ SHOWN: tuple[str, ...] = ("both", "demos")
 SHARES: tuple[str, ...] = tuple(
     f"{what}_{method}" for method in SHOWN for what in ("without_demonstrations", "labels_only", "mean_demonstrations")
 )
-PROFILE_COLUMNS: tuple[str, ...] = (*PROFILE_KEY, *COUNTS, "without_persona", *SHARES)
+PROFILE_COLUMNS: tuple[str, ...] = (*PROFILE_KEY, *COUNTS, "without_persona", "persona_says_nothing", *SHARES)
 _HEADS: Mapping[str, str] = {
     "n_profiles": "Profiles",
     "without_profile": "No profile",
     "without_persona": "No persona %",
+    "persona_says_nothing": "Says nothing %",
     "without_demonstrations_both": "Both: none %",
     "labels_only_both": "Both: labels only %",
     "mean_demonstrations_both": "Both: mean",
@@ -47,6 +48,7 @@ class _Counted:
     profiles: int = 0
     failed: int = 0
     bare: int = 0
+    vague: int = 0
     none: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SHOWN, 0))
     labels: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SHOWN, 0))
     shown: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SHOWN, 0))
@@ -58,6 +60,7 @@ class _Counted:
             return
         self.profiles += 1
         self.bare += not profile.persona
+        self.vague += profile.persona is not None and profile.persona_flaw is not None
         self._add("both", profile.demonstrations)
         self._add("demos", profile.plain_demonstrations)
 
@@ -68,7 +71,8 @@ class _Counted:
 
     def row(self) -> dict[str, float | int | None]:
         counts = {"n_users": len(self.users), "n_profiles": self.profiles, "without_profile": self.failed}
-        return {**counts, "without_persona": self._share(self.bare)} | {
+        personas = {"without_persona": self._share(self.bare), "persona_says_nothing": self._share(self.vague)}
+        return {**counts, **personas} | {
             f"{what}_{method}": value
             for method in SHOWN
             for what, value in (
@@ -92,7 +96,8 @@ def profiles_table(
     """Profiles counted by data set, variant, model and k, columns `PROFILE_COLUMNS`; a draw of k is a profile.
 
     `without_profile` are users (and draws) whose profile failed, is empty or makes no sense; all shares are percent of
-    the others, `n_profiles`. For the methods `both` and `demos` (columns that end so): `without_demonstrations` are
+    the others, `n_profiles`. `persona_says_nothing` are profiles that have a persona with a flaw
+    (`persona_quality.py`). For the methods `both` and `demos` (columns that end so): `without_demonstrations` are
     profiles that show the judge none, `labels_only` those that show some, none of them with reasoning;
     `mean_demonstrations` is the mean number of demonstrations of a profile.
 
@@ -159,20 +164,29 @@ def profiles_notes(table: pd.DataFrame) -> list[str]:
         "Both: demonstrations that were found with the persona known; Demos: those found without it. None: profiles "
         "that show the judge no demonstration, because that scored best on the user's validation pairs, was an equal "
         "that came first, or reached the stop score (as_published). Labels only: no demonstration has reasoning.",
+        "Says nothing: the persona echoes the prompt, contradicts itself, copies an answer or an example, or names no "
+        "taste, and no better one came of the attempts that learn.persona.attempts allows.",
         "No profile: users (and draws) without context pairs, or whose profile failed. Percent of the other profiles.",
     ]
 
 
 def what_profiles_show(table: pd.DataFrame) -> list[str]:
-    """A sentence for each data set and model with the share of profiles without demonstrations, at the largest k of
-    each variant."""
-    said: dict[tuple[str, str], dict[str, str]] = {}
+    """Sentences for each data set and model, at the largest k of each variant: the share of profiles without
+    demonstrations, and, where there are any, that of profiles whose persona says nothing."""
+    said: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for row in table_rows(table):
         if plain(row["without_demonstrations_both"]) != EMPTY:
-            share = f"{row['without_demonstrations_both']:.1f} % of {row['n_profiles']:,} ({row['variant']})"
             # Rows of a variant stand by k, so that the largest stays.
-            said.setdefault((row["dataset"], row["profile_model"]), {})[row["variant"]] = share
-    return [
-        f"{dataset}, profiles by {model}: no demonstration is shown by {', '.join(shares.values())}."
-        for (dataset, model), shares in said.items()
-    ]
+            said.setdefault((row["dataset"], row["profile_model"]), {})[row["variant"]] = row
+    found: list[str] = []
+    for (dataset, model), rows in said.items():
+        begin = f"{dataset}, profiles by {model}:"
+        found.append(f"{begin} no demonstration is shown by {_shares(rows, 'without_demonstrations_both')}.")
+        vague = {variant: row for variant, row in rows.items() if row["persona_says_nothing"]}
+        if vague:
+            found.append(f"{begin} the persona says nothing in {_shares(vague, 'persona_says_nothing')}.")
+    return found
+
+
+def _shares(rows: Mapping[str, Mapping[str, Any]], column: str) -> str:
+    return ", ".join(f"{row[column]:.1f} % of {row['n_profiles']:,} ({name})" for name, row in rows.items())

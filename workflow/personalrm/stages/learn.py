@@ -27,6 +27,7 @@ from personalrm.records import (
 )
 from personalrm.stages.runner import Job, each_user, evaluated_users, refuse_outage
 from personalrm.stages.settings import bootstrap_settings, draws_for, learned_settings
+from personalrm.theta import Theta
 from personalrm.variants import parse_variant
 
 
@@ -65,16 +66,21 @@ async def learn_traces(
     )
 
 
-def used_by_theta(config: Config, variant: str, user: UserData) -> Absent | None:
-    """Why a user has no row in a variant whose Theta was found on users of the same data set; None where there is
-    one."""
+def used_by_theta(config: Config, variant: str, user: UserData, theta: Theta | None) -> Absent | None:
+    """Why a user has no row in a variant whose Theta was found on users of the same data set, or knows judgements of
+    this user; None where there is one. `theta` is the variant's, as it is read from its file."""
     name = parse_variant(variant).theta
-    optimiser = config.thetas[name].optimise if name else None
-    if optimiser is None or user.dataset not in (optimiser.datasets or config.datasets):
+    if name is None:
         return None
-    if user.level_a is None:
-        return Absent(EXEMPT, f"{user.dataset} has no level A to keep Theta's users apart")
-    return Absent("empty", f"Theta {name} was found on the train users") if user.level_a == "train" else None
+    optimiser = config.thetas[name].optimise
+    if optimiser is not None and user.dataset in (optimiser.datasets or config.datasets):
+        if user.level_a is None:
+            return Absent(EXEMPT, f"{user.dataset} has no level A to keep Theta's users apart")
+        if user.level_a == "train":
+            return Absent("empty", f"Theta {name} was found on the train users")
+    if theta is not None and theta.holds(user.pairs):
+        return Absent(EXEMPT, f"judgements of this user stand in the file of Theta {name}")
+    return None
 
 
 async def _remember_all(
@@ -104,18 +110,19 @@ async def _remember_all(
 async def profile_stage(job: Job, *, users: Path, traces: Path, out: Path, model: str, variant: str, k: int) -> None:
     """Write one `Profile` a user and draw: persona and demonstrations learned from k context pairs."""
     settings = learned_settings(job.config, model, variant)
+    theta = settings.persona.theta
     known = {row.user_id: row for row in read_records(traces, UserTraces)}
     people = evaluated_users(users, job.config.evaluate_users)
     rows: list[Profile] = []
     if settings.memory is not None and k not in N_PARTS and job.sends_batches(model):
-        learners = [user for user in people if used_by_theta(job.config, variant, user) is None]
+        learners = [user for user in people if used_by_theta(job.config, variant, user, theta) is None]
         await _remember_all(job, model, learners, k, settings, settings.memory)
     async with job.model(model) as port:
         counted = Recorder(port, "profile")
         for draw in draws_for(job.config, k):
 
             async def work(user: UserData, draw: int = draw) -> Profile:
-                absent = used_by_theta(job.config, variant, user)
+                absent = used_by_theta(job.config, variant, user, theta)
                 return await learn_profile(counted, user, known[user.user_id], k, draw, settings, absent=absent)
 
             rows += await each_user(people, work, f"profile {model} k={k} draw={draw}")

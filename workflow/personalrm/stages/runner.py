@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -15,6 +16,7 @@ from personalrm.config import Config
 from personalrm.config_load import read_resolved
 from personalrm.errors import ModelCallError
 from personalrm.files import file_lock, stable_hash
+from personalrm.label_probe import Probed
 from personalrm.llm.budget import Budget
 from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.store import ResponseStore
@@ -45,6 +47,7 @@ class Job:
         """Open the model's port over the run's response store.
 
         `batches`: what is asked does not hang on answers, so that it may be sent as batches where the config says so.
+        Before the first label is read from log-probabilities a probe shows that it can be (`label_probe`).
         """
         spec = self.config.models[name].spec(name, dict(os.environ))
         batch = self.config.models[name].batch if batches else None
@@ -55,8 +58,11 @@ class Job:
             if limits.limits(name):
                 longest = 3600 * batch.max_wait_h if batch else spec.deadline_s
                 budget = Budget(store, spec, limits.usd, limits.models.get(name), longest)
-            opened = open_model(spec, store=store, runtime=self.runtime, budget=budget, batch=batch)
-            yield await stack.enter_async_context(opened)
+            opened = partial(open_model, spec, store=store, runtime=self.runtime, budget=budget)
+            port = await stack.enter_async_context(opened(batch=batch))
+            # A batch may take a day, which is long for one call.
+            prober = await stack.enter_async_context(opened()) if batch else port
+            yield Probed(port, self.config.models[name].prompts, prober)
 
     def sends_batches(self, name: str) -> bool:
         """Whether the config has the model's calls sent as batches, by the stages that can."""

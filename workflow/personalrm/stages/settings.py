@@ -56,8 +56,15 @@ def bootstrap_settings(config: Config, model: str, variant: str) -> BootstrapSet
 def profile_settings(config: Config, model: str, variant: str) -> ProfileSettings:
     """Stages 1 to 3."""
     entry, learn, asked = config.models[model], config.learn, parse_variant(variant)
-    repairs, tokens, most = asked.repairs, learn.persona.max_tokens, learn.search.max_bootstrapped_demos
-    persona = PersonaSettings(entry.prompts, tokens, repairs.shortening, format=asked.persona_format)
+    repairs, most = asked.repairs, learn.search.max_bootstrapped_demos
+    persona = PersonaSettings(
+        style=entry.prompts,
+        max_tokens=learn.persona.max_tokens,
+        shortening=repairs.shortening,
+        format=asked.persona_format,
+        attempts=learn.persona.attempts if repairs.persona_check else 1,
+        temperature=learn.bootstrap.temperature,
+    )
     return ProfileSettings(
         bootstrap=bootstrap_settings(config, model, variant),
         persona=persona,

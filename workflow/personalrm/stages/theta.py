@@ -12,6 +12,7 @@ from personalrm.bootstrap import verified
 from personalrm.errors import ConfigError, DataError, ModelCallError
 from personalrm.files import atomic_write_text, stable_hash
 from personalrm.llm.types import LanguageModel
+from personalrm.persona import PersonaSettings
 from personalrm.profile import ProfileSettings
 from personalrm.recording import Recorder
 from personalrm.records import UserData
@@ -19,7 +20,16 @@ from personalrm.search import search
 from personalrm.stages.learn import learn_traces
 from personalrm.stages.runner import Job, read_users
 from personalrm.stages.settings import profile_settings
-from personalrm.theta_search import PREDICTOR, Found, Student, ThetaSettings, search_theta
+from personalrm.theta import provenance_of_texts, saved_judgements
+from personalrm.theta_search import (
+    PREDICTOR,
+    Found,
+    Student,
+    ThetaSettings,
+    judgements_text,
+    search_theta,
+    split_users,
+)
 from personalrm.theta_settings import ThetaOptimiser
 from personalrm.variants import CORRECTED
 
@@ -48,11 +58,13 @@ async def theta_stage(job: Job, *, users: Sequence[Path], out: Path, theta: str,
         "model": model,
         "proposer": optimiser.proposer or model,
         "users": len(kept),
+        "users_scored": len(split_users(kept, settings).scored),
         "settings": optimiser.model_dump(mode="json"),
         "seed": job.config.seed,
         "prompt": {settings.persona.prompt.name: settings.persona.prompt.label},
+        **provenance_of_texts(pair for user in people for pair in user.pairs),
     }
-    atomic_write_text(out, program_text(found, provenance))
+    atomic_write_text(out, program_text(found, settings.persona, provenance))
 
 
 def train_users(people: Sequence[UserData], most: int) -> list[UserData]:
@@ -87,14 +99,23 @@ def _settings(optimiser: ThetaOptimiser, learned: ProfileSettings, seed: int) ->
         max_demos=optimiser.max_demos,
         data_aware=optimiser.data_aware,
         fewshot_aware=optimiser.fewshot_aware,
+        scored_share=optimiser.scored_share,
         seed=seed,
     )
 
 
-def program_text(found: Found, provenance: dict[str, Any]) -> str:
-    """A program as DSPy saves it, with what it was made of; `theta.read_theta` reads it."""
+def program_text(found: Found, persona: PersonaSettings, provenance: dict[str, Any]) -> str:
+    """A program as DSPy saves it, with what it was made of; `theta.read_theta` reads it. Demonstrations hold the text
+    of their judgements, for other readers, and the judgements themselves."""
     theta = found.theta
-    demos = [{"past_judgements": judged, "synthesized_persona": persona} for judged, persona in theta.demonstrations]
+    demos = [
+        {
+            "past_judgements": judgements_text(shown.judgements, persona),
+            "judgements": saved_judgements(shown.judgements),
+            "synthesized_persona": shown.persona,
+        }
+        for shown in theta.demonstrations
+    ]
     fields = [
         {"prefix": "Past Judgements:", "description": "${past_judgements}"},
         {"prefix": "Synthesized Persona:", "description": "${synthesized_persona}"},
