@@ -70,7 +70,9 @@ def test_few_provider_errors_are_counted_and_are_no_wrong_answers() -> None:
         result = DefaultJudge("m", server.url, model_options=QUICK, max_failed_share=0.5).evaluate(items(3))
     assert (result.outcomes["provider_error"], result.outcomes["correct"], result.mean) == (2, 4, 1.0)
     assert result.results == (1, 1, 1, 1)
-    assert (result["lower_bound"], result["upper_bound"], result.mean_readable) == (1.0, 1.0, 1.0)
+    assert (result["upper_bound"], result.mean_readable) == (1.0, 1.0)
+    # Two pairs, both right in both orders: Clopper and Pearson leave open 0.16 and more, this interval about as much.
+    assert 0.15 < result["lower_bound"] < 0.35
 
 
 def test_unread_answers_count_as_wrong_and_accuracy_among_read_ones_stands_beside() -> None:

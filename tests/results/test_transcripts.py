@@ -14,11 +14,12 @@ from transcript_cases import data_in, make_run, prompt_of, user_of
 from personalrm.config_load import write_resolved
 from personalrm.llm.key import request_key
 from personalrm.llm.types import Request
-from personalrm.persona import PersonaSettings, persona_messages
+from personalrm.persona import PersonaSettings, persona_messages, persona_request
 from personalrm.plan import Plan
 from personalrm.records import Profile, read_records, write_records
 from personalrm.report.page_parts import embedded_json
 from personalrm.report.transcripts import choose_users
+from personalrm.stages.settings import learned_settings
 
 HOSTILE = (
     "</script><script>document.title='run'</script><img src=x onerror=\"document.title='run'\"><!-- \u2028 & \U0001f600"
@@ -93,6 +94,23 @@ def test_a_persona_that_was_made_of_nothing_and_one_whose_input_was_shortened(tm
         data = data_in(made.page())
         (call,) = (data["calls"][place] for place in data["profiles"][0]["calls"])
         assert prompt_of(data, call) == persona_messages(kept, settings)
+
+
+def test_all_attempts_at_a_persona_that_says_nothing_are_shown_and_the_persona_marked(tmp_path: Path) -> None:
+    made = make_run(tmp_path, [user_of("ann", n_context=3)], methods=["persona"])
+    (path,) = Plan(made.config).profile_paths()
+    (profile,) = read_records(Path(path), Profile)
+    assert data_in(made.page())["profiles"][0]["flaw"] is None
+    settings, (sent,) = learned_settings(made.config, "m", "corrected").persona, profile.calls
+    identity, messages = made.config.models["m"].spec("m").identity, made.sent[sent.key]
+    keys = [request_key(identity, persona_request(messages, settings, attempt)) for attempt in range(3)]
+    assert (keys[0], len(set(keys))) == (sent.key, 3)
+    calls = tuple(sent.model_copy(update={"key": key}) for key in keys)
+    write_records(Path(path), [profile.model_copy(update={"calls": calls, "persona_flaw": "echo"})])
+    data = data_in(made.page())
+    (shown,) = data["profiles"]
+    assert shown["flaw"] == "echo"
+    assert [prompt_of(data, data["calls"][place]) for place in shown["calls"]] == [messages] * 3
 
 
 def test_criteria_and_the_scores_on_them_are_built_again(tmp_path: Path) -> None:

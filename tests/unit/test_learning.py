@@ -209,6 +209,19 @@ def test_a_profile_without_a_lost_call_has_no_field_of_them() -> None:
     assert type(profile).model_validate_json(lossy.model_dump_json()) == lossy
 
 
+def test_a_profile_says_so_where_its_persona_says_nothing() -> None:
+    clash = "Likes long answers. Dislikes long answers."
+
+    def answer(request: Request) -> Response:
+        return text(clash) if "--- Choice" in request.messages[-1].content else persona_or_verdict(request)
+
+    profile, _ = learn(answer, rebootstrap=False)  # type: ignore[misc]
+    assert (profile.status, profile.persona, profile.persona_flaw) == ("ok", clash, "contradiction")
+    assert any("the persona says nothing: contradiction" in event for event in profile.events)
+    sound, _ = learn(persona_or_verdict, rebootstrap=False)  # type: ignore[misc]
+    assert sound.persona_flaw is None
+
+
 def test_a_user_without_context_pairs_has_an_empty_profile() -> None:
     profile, model = learn(persona_or_verdict, user(pairs=(), excluded="3 pairs, fewer than 5"))  # type: ignore[misc]
     assert (profile.status, profile.reason) == ("empty", "3 pairs, fewer than 5")

@@ -62,6 +62,11 @@ BAD: list[tuple[str, PersonaFlaw]] = [
         "contradiction",
     ),
     ("This user likes answers that are not only liked but also disliked.", "contradiction"),
+    (
+        "This user likes answers that are either very helpful or very helpful, and they also dislike answers that are "
+        "very helpful or very helpful.",
+        "contradiction",
+    ),
     ("This user likes answers that are not just a conversation but also a conversation.", "contradiction"),
     ("This user likes answers that are too much, and they also dislike answers that are too little.", "empty"),
     # As the issue has them, and relatives.

@@ -102,6 +102,22 @@ def test_demonstrations_are_of_users_who_are_not_scored_and_never_of_the_user_in
     assert scored & {STUDENTS[place].user_id for place in parts.scored}
 
 
+@pytest.mark.parametrize("right", ["scored", "demonstrating"])
+def test_only_users_who_do_not_demonstrate_count_in_a_score(right: str) -> None:
+    how = settings(num_trials=3)
+    helped = {STUDENTS[place].user_id for place in getattr(split_users(STUDENTS, how), right)}
+
+    def misled(request: Request) -> Response:
+        last = last_user(request)
+        if "--- Choice" in last or "Preference" not in request.messages[0].content or any(u in last for u in helped):
+            return answer(request)
+        return text(f"Reason.\nPreference: {'Second' if last.index('GOOD') < last.index('BAD') else 'First'}")
+
+    model = ScriptedModel(misled)
+    found = asyncio.run(search_theta(model, model, STUDENTS, how, "mine"))
+    assert {trial.score for trial in found.trials} == {100.0 if right == "scored" else 0.0}
+
+
 def owner(message: object) -> str | None:
     """Whose judgements a turn of the persona prompt shows."""
     content = cast("Any", message).content

@@ -42,7 +42,22 @@ def missing(config: Config, needs: Needs) -> list[str]:
         problems += _price_problems(config, name)
     if config.check_endpoints and not problems:
         problems += asyncio.run(_try_endpoints(config, sorted(needs.models)))
+    if not problems:
+        _forget_refused_probes(config, needs.models)
     return problems
+
+
+def _forget_refused_probes(config: Config, names: set[str]) -> None:
+    """Have servers asked anew that a run before found unfit; jobs of one run share what they find."""
+    from personalrm.label_probe import forget_refused
+    from personalrm.llm.store import ResponseStore
+
+    readers = [name for name in sorted(names) if config.models[name].reads_labels]
+    if not readers or not Path(config.store).is_file():
+        return
+    with ResponseStore(config.store, config.store_journal) as store:
+        for name in readers:
+            forget_refused(store, config.models[name].spec(name, dict(os.environ)), config.models[name].prompts)
 
 
 def file_system(path: Path) -> str:

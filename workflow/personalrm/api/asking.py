@@ -12,7 +12,7 @@ from pathlib import Path
 from personalrm.embedded.cache import default_cache_dir
 from personalrm.errors import ConfigError, ModelCallError
 from personalrm.judge import PromptStyle, failure_outcome
-from personalrm.label_probe import Probed
+from personalrm.label_probe import Probed, forget_refused
 from personalrm.llm.key import request_key
 from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.store import ResponseStore
@@ -79,7 +79,9 @@ async def opened(
     if lm is not None:
         yield Asked(lm, on_answer, at_once)
         return
-    async with open_model(spec(), store=store(), runtime=library_runtime(), eager=True) as port:
+    model, answers = spec(), store()
+    forget_refused(answers, model, style)
+    async with open_model(model, store=answers, runtime=library_runtime(), eager=True) as port:
         yield Asked(Probed(port, style), on_answer)
 
 

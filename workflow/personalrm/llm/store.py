@@ -132,6 +132,15 @@ class ResponseStore:
 
         return decode(key, self._file.run(write))
 
+    def forget(self, key: str) -> None:
+        """Drop the answer of `key`, if there is one, so that it is asked for again; what it cost stays accounted."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            with _transaction(connection):
+                connection.execute("DELETE FROM responses WHERE key = ?", (key,))
+
+        self._file.run(write)
+
     def usage_totals(self) -> dict[str, Totals]:
         """Calls, tokens and list cost of all stored answers, by model identity."""
         rows = self._file.run(lambda connection: connection.execute(_TOTALS).fetchall())

@@ -15,7 +15,8 @@ LOWEST_LOGPROB = -9999.0
 """Stands for minus infinity, as in the OpenAI API: JSON has no infinite numbers."""
 
 RESERVED = frozenset(
-    {"model", "messages", "max_tokens", "seed", "stop", "stream", "n", "logprobs", "top_logprobs", "response_format"}
+    {"model", "messages", "max_tokens", "temperature", "top_p", "seed", "stop", "stream"}
+    | {"n", "logprobs", "top_logprobs", "response_format"}
 )
 """Fields of a body that belong to each request, so that no `extra_body` may hold them."""
 
