@@ -9,7 +9,7 @@ import sys
 
 from snakemake.utils import min_version
 
-from personalrm import snakefile_support as support
+from personalrm.app import snakefile_support as support
 
 min_version("9.27")
 

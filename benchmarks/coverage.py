@@ -16,14 +16,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from personalrm.results.power_table import resolvable
-from personalrm.results.statistics import (
+from personalrm.results.stats.statistics import (
     Interval,
     cluster_bootstrap,
     independent_interval,
     paired_cluster_difference,
     share_interval,
 )
+from personalrm.studies.synthesizeme.results.power_table import resolvable
 
 Counts = NDArray[np.int64]
 USERS, ACCURACIES = (4, 8, 30, 131), (0.50, 0.60, 0.90, 0.97)

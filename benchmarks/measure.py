@@ -94,9 +94,9 @@ def build_prism() -> None:
     sys.path.insert(0, str(ROOT / "tests"))
     from support.raw_prism import generate_raw_prism
 
-    from personalrm.benchmark.hub_parquet import convert_files
-    from personalrm.benchmark.prepare import prepare_dataset
-    from personalrm.benchmark.settings import HubSource, PrismDataset
+    from personalrm.data.hub.hub_parquet import convert_files
+    from personalrm.data.prepare import prepare_dataset
+    from personalrm.data.settings import HubSource, PrismDataset
 
     hub = HubSource(repo="some/prism", revision="main", files=["conversations.jsonl", "survey.jsonl"])
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
@@ -128,8 +128,8 @@ def big(size_mb: int) -> tuple[float, str]:
 
 def build_big(folder: str) -> None:
     """Build the votes in `folder`, and print seconds and the peak memory."""
-    from personalrm.benchmark.prepare import prepare_dataset
-    from personalrm.benchmark.settings import LocalDataset
+    from personalrm.data.prepare import prepare_dataset
+    from personalrm.data.settings import LocalDataset
 
     settings = LocalDataset(name="big", path=Path(folder) / "votes.jsonl", shards=8)
     begun = time.perf_counter()
@@ -182,11 +182,11 @@ def peak_mb() -> float:
 
 async def _score_all(store_path: Path, pairs: int) -> None:
     """Judge generated pairs (100 users) with a scripted backend behind the real port and store."""
-    from personalrm.judge import JudgeSettings, Recorder, Shown, judge_pairs
+    from personalrm.core.records import PreferencePair, Turn
+    from personalrm.judge.judge import JudgeSettings, Recorder, Shown, judge_pairs
+    from personalrm.llm.cache.store import ResponseStore
     from personalrm.llm.port import Port
-    from personalrm.llm.store import ResponseStore
     from personalrm.llm.types import ModelSpec, Request, Response, Usage
-    from personalrm.records import PreferencePair, Turn
 
     class Scripted:
         async def call(self, request: Request) -> Response:

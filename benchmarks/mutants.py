@@ -28,21 +28,30 @@ from measure import ROOT
 PACKAGE = Path("workflow/personalrm")
 SEARCH = ("unit/test_search.py", "unit/test_search_rules.py", "unit/test_halving.py", "unit/test_learning.py")
 TARGETS: dict[str, tuple[str, ...]] = {
-    "parsing.py": ("unit/test_parsing.py", "unit/test_verdict_forms.py"),
-    "judge.py": ("unit/test_judge.py", "unit/test_judging.py", "unit/test_prompt_labels.py", "unit/test_lost_calls.py"),
-    "search.py": SEARCH,
-    "race.py": SEARCH,
-    "candidates.py": (*SEARCH, "unit/test_prompt_labels.py"),
-    "bootstrap.py": ("unit/test_learning.py", "unit/test_prompt_labels.py", "unit/test_search_rules.py"),
-    "profile.py": (
+    "judge/parsing.py": ("unit/test_parsing.py", "unit/test_verdict_forms.py"),
+    "judge/judge.py": (
+        "unit/test_judge.py",
+        "unit/test_judging.py",
+        "unit/test_prompt_labels.py",
+        "unit/test_lost_calls.py",
+    ),
+    "methods/synthesizeme/search.py": SEARCH,
+    "methods/synthesizeme/race.py": SEARCH,
+    "methods/synthesizeme/candidates.py": (*SEARCH, "unit/test_prompt_labels.py"),
+    "methods/synthesizeme/bootstrap.py": (
+        "unit/test_learning.py",
+        "unit/test_prompt_labels.py",
+        "unit/test_search_rules.py",
+    ),
+    "methods/synthesizeme/profile.py": (
         "unit/test_learning.py",
         "unit/test_search_rules.py",
         "unit/test_parts.py",
         "unit/test_lost_calls.py",
     ),
-    "benchmark/splits.py": ("benchmark/test_benchmark_splits.py", "benchmark/test_benchmark_near_duplicates.py"),
-    "benchmark/near_duplicates.py": ("benchmark/test_benchmark_near_duplicates.py",),
-    "results/statistics.py": (
+    "data/splits.py": ("benchmark/test_benchmark_splits.py", "benchmark/test_benchmark_near_duplicates.py"),
+    "data/near_duplicates.py": ("benchmark/test_benchmark_near_duplicates.py",),
+    "results/stats/statistics.py": (
         "results/test_statistics.py",
         "results/test_tables.py",
         "results/test_results_differences.py",
@@ -50,7 +59,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "results/test_results_scaling.py",
         "results/test_results_power.py",
     ),
-    "llm/key.py": ("llm/test_key.py", "llm/test_port.py"),
+    "llm/cache/key.py": ("llm/test_key.py", "llm/test_port.py"),
 }
 """Modules whose mutants are made, with the tests that are to kill them."""
 

@@ -46,7 +46,7 @@ async def bare_aiohttp(url: str, in_flight: int) -> AsyncIterator[Ask]:
 @asynccontextmanager
 async def bare_litellm(url: str, in_flight: int) -> AsyncIterator[Ask]:
     """`litellm.acompletion` as the backend calls it, without the port."""
-    from personalrm.llm.litellm_backend import load_litellm
+    from personalrm.llm.backends.litellm_backend import load_litellm
 
     litellm = load_litellm()
     del in_flight
@@ -62,8 +62,8 @@ async def bare_litellm(url: str, in_flight: int) -> AsyncIterator[Ask]:
 @asynccontextmanager
 async def port(url: str, in_flight: int, backend: str) -> AsyncIterator[Ask]:
     """The whole port over an empty response store: key, look-up, places, backend, price, commit."""
+    from personalrm.llm.cache.store import ResponseStore
     from personalrm.llm.open import RuntimeSettings, open_model
-    from personalrm.llm.store import ResponseStore
     from personalrm.llm.types import Message, ModelSpec, Request
 
     spec = ModelSpec("m", backend, MODEL, api_base=url, max_concurrency=in_flight, timeout_s=60.0)  # type: ignore[arg-type]

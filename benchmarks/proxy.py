@@ -12,7 +12,7 @@ from types import TracebackType
 import aiohttp
 from aiohttp import web
 
-from personalrm.files import canonical_json, stable_hash
+from personalrm.core.files import canonical_json, stable_hash
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,11 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "results")]
 from generated_verdicts import Cell, judged, noisy  # noqa: E402
 from support.projects import Project  # noqa: E402
 
-from personalrm.config_load import parse_config  # noqa: E402
-from personalrm.judge import VerdictMode  # noqa: E402
-from personalrm.plan import Plan, read_k  # noqa: E402
-from personalrm.records import BASELINE, JudgedUser, UserData, Verdict, read_records, write_records  # noqa: E402
-from personalrm.stages.settings import judged_methods, method_id  # noqa: E402
+from personalrm.core.records import BASELINE, JudgedUser, UserData, Verdict, read_records, write_records  # noqa: E402
+from personalrm.judge.judge import VerdictMode  # noqa: E402
+from personalrm.studies.synthesizeme.config_load import parse_config  # noqa: E402
+from personalrm.studies.synthesizeme.plan import Plan, read_k  # noqa: E402
+from personalrm.studies.synthesizeme.stages.settings import judged_methods, method_id  # noqa: E402
 
 USERS = {"prism": 723, "arena": 131}
 FEWEST_PAIRS, MOST_PAIRS = 12, 36

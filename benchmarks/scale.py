@@ -27,10 +27,10 @@ from measure import ROOT, calibration, peak_mb
 sys.path.insert(0, str(ROOT / "tests"))
 from support.in_process import ScriptedJob
 
-from personalrm.config import Config
 from personalrm.llm.types import Request, Response, Usage
-from personalrm.plan import Plan
-from personalrm.stages.runner import runtime_from_env
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.stages.runner import runtime_from_env
 
 PAIRS_A_USER = 5
 LEARNED_USERS = 1_000
@@ -99,7 +99,7 @@ def planned(config: Config) -> dict[str, float]:
 
 def prepared(config: Config) -> dict[str, float]:
     """From votes to users."""
-    from personalrm.stages.prepare import prepare_stage
+    from personalrm.studies.synthesizeme.stages.prepare import prepare_stage
 
     prepare_stage(config.results.parent / "run.json", "people")
     return {}
@@ -107,7 +107,7 @@ def prepared(config: Config) -> dict[str, float]:
 
 def judged(config: Config) -> dict[str, float]:
     """All users: without a model, and by one that knows nothing of them; one shard after another."""
-    from personalrm.stages.judging import judge_stage
+    from personalrm.studies.synthesizeme.stages.judging import judge_stage
 
     job, plan = scripted(config), Plan(config)
     for users in map(Path, plan.shard_paths("people")):
@@ -122,9 +122,9 @@ def _verdicts(plan: Plan, judge: str | None, name: str) -> Path:
 
 def learned(config: Config) -> dict[str, float]:
     """The first shards' users: bootstrap, profile, judge."""
-    from personalrm.stages.judging import judge_stage
-    from personalrm.stages.learn import bootstrap_stage, profile_stage
-    from personalrm.stages.runner import read_users
+    from personalrm.studies.synthesizeme.stages.judging import judge_stage
+    from personalrm.studies.synthesizeme.stages.learn import bootstrap_stage, profile_stage
+    from personalrm.studies.synthesizeme.stages.runner import read_users
 
     job = scripted(config)
     users, k = 0, config.ks[0]
@@ -143,9 +143,9 @@ def learned(config: Config) -> dict[str, float]:
 
 def filtered(config: Config) -> dict[str, float]:
     """The filters, on ratings and a panel's votes that are made up before the clock starts."""
-    from personalrm.benchmark.filter_settings import FilterSettings
-    from personalrm.config_load import write_resolved
-    from personalrm.stages.filtering import filter_stage
+    from personalrm.data.filters.filter_settings import FilterSettings
+    from personalrm.studies.synthesizeme.config_load import write_resolved
+    from personalrm.studies.synthesizeme.stages.filtering import filter_stage
 
     asked = {"personalizable": {"model": MODEL}, "disagreement": {"models": [MODEL]}}
     people = config.datasets["people"].model_copy(update={"filters": FilterSettings.model_validate(asked)})
@@ -164,9 +164,9 @@ def filtered(config: Config) -> dict[str, float]:
 
 def _say(plan: Plan) -> None:
     """Write a rating of each pair, and both votes of a panel of one."""
-    from personalrm.benchmark.ratings import PairRating, PanelVote, UserPanel, UserRatings
-    from personalrm.records import write_records
-    from personalrm.stages.runner import read_users
+    from personalrm.core.records import write_records
+    from personalrm.data.filters.ratings import PairRating, PanelVote, UserPanel, UserRatings
+    from personalrm.studies.synthesizeme.stages.runner import read_users
 
     paths = (plan.prepared_paths("people"), plan.rating_paths("people"), plan.panel_paths("people"))
     for users, ratings, panel in zip(*paths, strict=True):
@@ -202,8 +202,8 @@ def collected(config: Config) -> dict[str, float]:
 
 def tabled(config: Config) -> dict[str, float]:
     """The main table from both frames: intervals are resampled from all users."""
-    from personalrm.results.main_table import CALLS_READ, main_table
     from personalrm.results.scores import read_frame
+    from personalrm.results.tables.main_table import CALLS_READ, main_table
 
     data = config.results / config.run / "data"
     verdicts, calls = read_frame(data / "verdicts.parquet"), read_frame(data / "calls.parquet", CALLS_READ)
@@ -224,7 +224,7 @@ STEPS: dict[str, Callable[[Config], dict[str, float]]] = {
 
 def one_step(folder: Path, name: str) -> None:
     """Do one step and print what it took (the mark of a process of its own: see `peak_mb`)."""
-    from personalrm.config_load import read_resolved
+    from personalrm.studies.synthesizeme.config_load import read_resolved
 
     config = read_resolved(folder / "run.json")
     begun, cpu = time.perf_counter(), _cpu()
@@ -241,7 +241,7 @@ def _cpu() -> float:
 
 def steps_of(folder: Path, users: int, names: list[str]) -> Iterator[tuple[str, dict[str, float]]]:
     """Generate, and do the named steps in order."""
-    from personalrm.config_load import parse_config, write_resolved
+    from personalrm.studies.synthesizeme.config_load import parse_config, write_resolved
 
     write_votes(folder / "votes.jsonl", users)
     write_resolved(folder / "run.json", parse_config(config_of(folder)))

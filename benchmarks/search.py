@@ -25,8 +25,8 @@ from parity.sides import Found, Users, make_users, run_ours, run_package
 from proxy import CountingProxy
 from support.scripted_server import ScriptedServer
 
-from personalrm.files import atomic_write_text
-from personalrm.variants import CORRECTED, PUBLISHED
+from personalrm.core.files import atomic_write_text
+from personalrm.methods.synthesizeme.variants import CORRECTED, PUBLISHED
 
 PACKAGE, EXHAUSTIVE = "package", "everything asked"
 STOP, STOPPED = {"stop_at_score": 80}, ", stop at 80"

@@ -38,13 +38,13 @@ from parity.sides import SEED, Found, Items, Users, ours, run_ours, run_package,
 from proxy import CountingProxy
 from support.scripted_server import ScriptedServer
 
+from personalrm.core.files import atomic_write_text
 from personalrm.datasets import LocalDataset
-from personalrm.files import atomic_write_text
+from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.open import RuntimeSettings, open_model
-from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import ModelSpec
-from personalrm.results.statistics import paired_cluster_difference, share_interval
-from personalrm.variants import CORRECTED, PUBLISHED
+from personalrm.methods.synthesizeme.variants import CORRECTED, PUBLISHED
+from personalrm.results.stats.statistics import paired_cluster_difference, share_interval
 
 BUNDLED = ROOT / "resources" / "quickstart" / "votes.jsonl"
 SCRIPTED, WINDOW = "scripted", 8192
@@ -121,9 +121,9 @@ def upstream(model: str, latency: float, folder: Path) -> Iterator[str]:
         with ScriptedServer(answer, latency=latency) as server:
             yield server.url
         return
-    from personalrm.embedded.catalogue import get_entry
-    from personalrm.embedded.fetch import ensure_model
-    from personalrm.embedded.lifecycle import Owner, ensure_server, stop_servers
+    from personalrm.llm.embedded.catalogue import get_entry
+    from personalrm.llm.embedded.fetch import ensure_model
+    from personalrm.llm.embedded.lifecycle import Owner, ensure_server, stop_servers
 
     entry = get_entry(model.removeprefix("embedded/"))
     how = {"threads": os.cpu_count() or 1, "slots": 1, "context": WINDOW}

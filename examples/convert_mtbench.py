@@ -30,11 +30,11 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from personalrm.benchmark.local import read_rows
-from personalrm.benchmark.mtbench import local_row
-from personalrm.benchmark.votes import FieldError, Row
-from personalrm.errors import DataError
-from personalrm.files import atomic_write_lines, canonical_json
+from personalrm.core.errors import DataError
+from personalrm.core.files import atomic_write_lines, canonical_json
+from personalrm.data.sources.local import read_rows
+from personalrm.data.sources.mtbench import local_row
+from personalrm.data.sources.votes import FieldError, Row
 
 
 def convert_row(row: Row) -> dict[str, object] | None:

@@ -21,8 +21,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from personalrm.benchmark.local import read_rows
-from personalrm.files import atomic_write_lines, canonical_json
+from personalrm.core.files import atomic_write_lines, canonical_json
+from personalrm.data.sources.local import read_rows
 
 FIELDS = ("user_id", "conversation_id", "turn", "pair_id", "context", "chosen", "rejected", "survey")
 

@@ -27,7 +27,7 @@ QUICK = {"bootstrap": {"attempts": 1, "max_tokens": 16}, "persona": {"max_tokens
 def main(arguments: list[str] | None = None) -> None:
     """Run the example."""
     parser = argparse.ArgumentParser(description="personalrm as a library, on bundled data.")
-    parser.add_argument("--model", default="embedded/smollm2-135m", help="model id (see personalrm.api.models)")
+    parser.add_argument("--model", default="embedded/smollm2-135m", help="model id (see personalrm.app.library.models)")
     parser.add_argument("--url", default=None, help="base URL of an OpenAI-compatible endpoint")
     parser.add_argument("--data", type=Path, default=VOTES, help="a JSON-lines file of votes")
     parser.add_argument("--user", default=None, help="user id (default: the first)")

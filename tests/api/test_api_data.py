@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personalrm.api.data import one_pair, split_by_ratio, to_item, transcript, usable_pairs, user_of
-from personalrm.errors import DataError
-from personalrm.records import Turn
+from personalrm.app.library.data import one_pair, split_by_ratio, to_item, transcript, usable_pairs, user_of
+from personalrm.core.errors import DataError
+from personalrm.core.records import Turn
 
 from .conftest import Item, item, items
 

@@ -16,8 +16,8 @@ from support.hub_server import COMMIT, HubRepo, HubServer
 from support.raw_prism import generate_raw_prism
 from support.scripted_server import ScriptedServer
 
+from personalrm.core.errors import ConfigError, DataError
 from personalrm.datasets import ChatbotArenaDataset, LocalDataset, PrismDataset
-from personalrm.errors import ConfigError, DataError
 
 from .conftest import Item, item, judge_of, prefers_good
 

@@ -9,7 +9,7 @@ import pytest
 from support.scripted_server import Fault, ScriptedServer
 
 from personalrm import DefaultJudge
-from personalrm.errors import ModelCallError, NotFittedError, PermanentError, Refused, TransientError
+from personalrm.core.errors import ModelCallError, NotFittedError, PermanentError, Refused, TransientError
 
 from .conftest import QUICK, asked, items, judge_of, prefers_good
 

@@ -12,12 +12,12 @@ import pytest
 from support.scripted_server import ScriptedServer
 
 from personalrm import DefaultJudge, PersonalRM, SynthesizeMe
-from personalrm.api.data import transcript
-from personalrm.errors import (
+from personalrm.app.library.data import transcript
+from personalrm.core.errors import (
     ConfigError,
     NotFittedError,
 )
-from personalrm.records import Turn
+from personalrm.core.records import Turn
 
 from .conftest import QUICK, asked, item, items, judge_of, prefers_bad, prefers_good, prompts
 

@@ -13,8 +13,8 @@ from support.models import ScriptedModel, good_is_first, last_user, text
 from support.scripted_server import ScriptedServer
 
 from personalrm import DefaultJudge, SynthesizeMe
-from personalrm.api.loop import run_blocking
-from personalrm.errors import ConfigError, TransientError
+from personalrm.app.library.loop import run_blocking
+from personalrm.core.errors import ConfigError, TransientError
 from personalrm.llm.types import Request, Response
 
 from .conftest import items, judge_of, prefers_good

@@ -9,8 +9,8 @@ import pytest
 from support.scripted_server import ScriptedServer
 
 from personalrm import DefaultJudge
-from personalrm.api.models import model_entry
-from personalrm.errors import PermanentError
+from personalrm.app.library.models import model_entry
+from personalrm.core.errors import PermanentError
 
 from .conftest import QUICK, prefers_good
 

@@ -11,8 +11,8 @@ from support.models import ScriptedModel, text
 from support.virtual_time import VirtualTime
 
 from personalrm import SynthesizeMe
+from personalrm.core.records import Profile
 from personalrm.llm.types import Request, Response
-from personalrm.records import Profile
 
 USERS = {name: user["fit"] for name, user in make_users(20).items() if len(user["fit"]) >= 12}
 BAR = 0.60

@@ -7,16 +7,16 @@ from pathlib import Path
 
 from support.scripted_server import ScriptedServer
 
-from personalrm.api.data import to_item
-from personalrm.benchmark.prepare import read_users
-from personalrm.benchmark.reading import ReadReport
-from personalrm.benchmark.settings import LocalDataset
-from personalrm.config_load import parse_config
+from personalrm.app.library.data import to_item
+from personalrm.core.records import JudgedUser, Profile, UserData, read_records, write_records
+from personalrm.data.prepare import read_users
+from personalrm.data.settings import LocalDataset
+from personalrm.data.sources.reading import ReadReport
 from personalrm.llm.open import RuntimeSettings
-from personalrm.records import JudgedUser, Profile, UserData, read_records, write_records
-from personalrm.stages.judging import judge_stage
-from personalrm.stages.learn import bootstrap_stage, profile_stage
-from personalrm.stages.runner import Job
+from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.synthesizeme.stages.judging import judge_stage
+from personalrm.studies.synthesizeme.stages.learn import bootstrap_stage, profile_stage
+from personalrm.studies.synthesizeme.stages.runner import Job
 
 from .conftest import judge_of, prompts
 

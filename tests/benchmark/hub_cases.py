@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from support.hub_server import COMMIT
 
-from personalrm.benchmark.hub import fetch_files
-from personalrm.benchmark.settings import HubSource
-from personalrm.errors import PersonalRMError
+from personalrm.core.errors import PersonalRMError
+from personalrm.data.hub.hub import fetch_files
+from personalrm.data.settings import HubSource
 
 SMALL, LARGE = b'{"user": "\xe9\x00"}\n' * 40, random.Random(3).randbytes(300_000)
 FILES = {"conversations.jsonl": LARGE, "data/more.jsonl": b"more\n", "survey.jsonl": SMALL}

@@ -9,10 +9,10 @@ from pathlib import Path
 from support.raw_prism import utterances_of
 from vote_rows import Row, write_rows
 
-from personalrm.benchmark.prism import read_prism
-from personalrm.benchmark.reading import ReadReport
-from personalrm.benchmark.settings import PrismDataset
-from personalrm.benchmark.votes import Vote
+from personalrm.data.settings import PrismDataset
+from personalrm.data.sources.prism import read_prism
+from personalrm.data.sources.reading import ReadReport
+from personalrm.data.sources.votes import Vote
 
 TABLES = ("conversations", "utterances")
 

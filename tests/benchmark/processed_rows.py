@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from personalrm.benchmark.processed import read_processed
-from personalrm.benchmark.reading import ReadReport
-from personalrm.benchmark.settings import ProcessedDataset
-from personalrm.benchmark.votes import Vote
+from personalrm.data.settings import ProcessedDataset
+from personalrm.data.sources.processed import read_processed
+from personalrm.data.sources.reading import ReadReport
+from personalrm.data.sources.votes import Vote
 
 Row = dict[str, object]
 GEMINI = "gemini/gemini-1.5-pro"

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from personalrm.benchmark.arena import read_arena, shared_beginning, transcript
-from personalrm.benchmark.reading import ReadReport
-from personalrm.benchmark.settings import ArenaDataset
-from personalrm.benchmark.votes import Vote
-from personalrm.errors import DataError
+from personalrm.core.errors import DataError
+from personalrm.data.settings import ArenaDataset
+from personalrm.data.sources.arena import read_arena, shared_beginning, transcript
+from personalrm.data.sources.reading import ReadReport
+from personalrm.data.sources.votes import Vote
 
 Row = dict[str, object]
 

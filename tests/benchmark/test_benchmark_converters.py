@@ -10,10 +10,10 @@ from types import ModuleType
 
 import pytest
 
-from personalrm.benchmark.local import read_rows, read_votes
-from personalrm.benchmark.prepare import prepare_dataset
-from personalrm.benchmark.settings import LocalDataset
-from personalrm.records import UserData, read_records
+from personalrm.core.records import UserData, read_records
+from personalrm.data.prepare import prepare_dataset
+from personalrm.data.settings import LocalDataset
+from personalrm.data.sources.local import read_rows, read_votes
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from processed_rows import GEMINI, pair_row, read, shard, write
 
-from personalrm.benchmark.export import export_processed
-from personalrm.benchmark.processed import FILTER_COLUMNS, OTHER_COLUMNS, OWN_COLUMNS, PAIR_COLUMNS, read_processed
-from personalrm.benchmark.reading import ReadReport
-from personalrm.benchmark.settings import ProcessedDataset
-from personalrm.benchmark.users import build_users
-from personalrm.errors import DataError
-from personalrm.records import LevelA, PreferencePair, Turn, UserData
+from personalrm.core.errors import DataError
+from personalrm.core.records import LevelA, PreferencePair, Turn, UserData
+from personalrm.data.export import export_processed
+from personalrm.data.settings import ProcessedDataset
+from personalrm.data.sources.processed import FILTER_COLUMNS, OTHER_COLUMNS, OWN_COLUMNS, PAIR_COLUMNS, read_processed
+from personalrm.data.sources.reading import ReadReport
+from personalrm.data.users import build_users
 
 
 def some_user(name: str, level_a: str | None = "test", pairs: int = 4) -> UserData:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from personalrm.benchmark.filters import Sensitivity
-from personalrm.benchmark.funnel import Funnel
-from personalrm.benchmark.ratings import PairRating, PanelVote, UserPanel, UserRatings
-from personalrm.config_load import parse_config, write_resolved
-from personalrm.plan import Plan
-from personalrm.records import UserData, read_records, write_records
-from personalrm.stages.filtering import filter_stage
-from personalrm.stages.prepare import prepare_stage
+from personalrm.core.records import UserData, read_records, write_records
+from personalrm.data.filters.filters import Sensitivity
+from personalrm.data.filters.funnel import Funnel
+from personalrm.data.filters.ratings import PairRating, PanelVote, UserPanel, UserRatings
+from personalrm.studies.synthesizeme.config_load import parse_config, write_resolved
+from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.stages.filtering import filter_stage
+from personalrm.studies.synthesizeme.stages.prepare import prepare_stage
 
 PAIRS = {"ann": 9, "ben": 6, "cat": 12, "dan": 5, "eve": 7, "fay": 4}
 """Votes of each user. Numbers that 5 divides are rated too low; about those that leave 1 the panel is at one."""

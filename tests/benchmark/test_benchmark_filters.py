@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from personalrm.benchmark.filter_settings import DisagreementSettings, FilterSettings, PersonalizableSettings
-from personalrm.benchmark.filters import (
+from personalrm.core.records import PreferencePair, Turn, UserData
+from personalrm.data.filters.filter_settings import DisagreementSettings, FilterSettings, PersonalizableSettings
+from personalrm.data.filters.filters import (
     Pairs,
     Said,
     agreement,
@@ -21,8 +22,7 @@ from personalrm.benchmark.filters import (
     sensitivity,
     survivors,
 )
-from personalrm.benchmark.ratings import PairRating, PanelVote
-from personalrm.records import PreferencePair, Turn, UserData
+from personalrm.data.filters.ratings import PairRating, PanelVote
 
 Favour = Literal["chosen", "rejected"] | None
 RATED = PersonalizableSettings(model="m")

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.hub_server import COMMIT, Fault, HubRepo, HubServer
 
-from personalrm.benchmark.hub import check_files, shared_source
-from personalrm.benchmark.settings import Dataset, HubSource, LocalDataset, PrismDataset
-from personalrm.errors import ConfigError, DataError
+from personalrm.core.errors import ConfigError, DataError
+from personalrm.data.hub.hub import check_files, shared_source
+from personalrm.data.settings import Dataset, HubSource, LocalDataset, PrismDataset
 
 
 def test_bytes_and_record_are_what_the_hub_has_and_a_second_fetch_asks_nothing(

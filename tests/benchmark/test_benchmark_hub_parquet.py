@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from prism_fixtures import read_settings
 from support.raw_prism import generate_raw_prism
 
-from personalrm.benchmark.hub import CHECKSUMS
-from personalrm.benchmark.hub_parquet import check_parquet, convert_files, write_parquet
-from personalrm.benchmark.rows import LINE_COLUMNS, raw_rows
-from personalrm.benchmark.settings import HubSource, PrismDataset, parquet_of
-from personalrm.benchmark.votes import FieldError
-from personalrm.errors import DataError
-from personalrm.files import sha256_file
+from personalrm.core.errors import DataError
+from personalrm.core.files import sha256_file
+from personalrm.data.hub.hub import CHECKSUMS
+from personalrm.data.hub.hub_parquet import check_parquet, convert_files, write_parquet
+from personalrm.data.settings import HubSource, PrismDataset, parquet_of
+from personalrm.data.sources.rows import LINE_COLUMNS, raw_rows
+from personalrm.data.sources.votes import FieldError
 
 
 def without_nulls(value: object) -> object:

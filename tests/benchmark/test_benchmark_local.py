@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vote_rows import Row, row, without, write_rows
 
-from personalrm.benchmark import rows
-from personalrm.benchmark.local import read_rows, read_votes
-from personalrm.benchmark.reading import OnBad, ReadReport
-from personalrm.benchmark.votes import FieldError, Vote, parse_vote
-from personalrm.errors import DataError
+from personalrm.core.errors import DataError
+from personalrm.data.sources import rows
+from personalrm.data.sources.local import read_rows, read_votes
+from personalrm.data.sources.reading import OnBad, ReadReport
+from personalrm.data.sources.votes import FieldError, Vote, parse_vote
 
 USER_TURN = {"role": "user", "content": "hi"}
 LONE = '{"user_id": "u1", "context": [{"role": "user", "content": "q"}], "chosen": "x\\ud800y", "rejected": "r"}'

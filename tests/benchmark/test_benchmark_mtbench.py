@@ -15,16 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.mtbench_rows import Row, entry, jsonl, judgment, parquet, read, said, without
 
-from personalrm.benchmark.hub import fetch_files
-from personalrm.benchmark.local import read_votes
-from personalrm.benchmark.prepare import prepare_dataset
-from personalrm.benchmark.reading import ReadReport
-from personalrm.benchmark.settings import MtBenchDataset
-from personalrm.benchmark.sources import read_source
-from personalrm.benchmark.votes import Vote
-from personalrm.config import Config
-from personalrm.errors import DataError
-from personalrm.records import UserData, read_records
+from personalrm.core.errors import DataError
+from personalrm.core.records import UserData, read_records
+from personalrm.data.hub.hub import fetch_files
+from personalrm.data.prepare import prepare_dataset
+from personalrm.data.settings import MtBenchDataset
+from personalrm.data.sources.local import read_votes
+from personalrm.data.sources.open import read_source
+from personalrm.data.sources.reading import ReadReport
+from personalrm.data.sources.votes import Vote
+from personalrm.studies.synthesizeme.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("PERSONALRM_SHARED_DATA", ROOT.parent / "shared" / "data"))

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 from support.mtbench_rows import SCHEMA, Row, jsonl, judgment, parquet, read, said, without
 
-from personalrm.benchmark.reading import ReadReport
-from personalrm.errors import DataError
+from personalrm.core.errors import DataError
+from personalrm.data.sources.reading import ReadReport
 
 
 @pytest.mark.parametrize(

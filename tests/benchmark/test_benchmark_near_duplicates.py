@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from vote_rows import Row, row, write_rows
 
-from personalrm.benchmark import near_duplicates as module
-from personalrm.benchmark.card import data_card
-from personalrm.benchmark.near_duplicates import folded, near_duplicates
-from personalrm.benchmark.prepare import prepare_dataset
-from personalrm.benchmark.settings import LocalDataset, ProcessedDataset, SplitSettings
-from personalrm.benchmark.splits import UserSplit, leaked, split_user
-from personalrm.benchmark.users import Built, build_users
-from personalrm.benchmark.votes import parse_vote
-from personalrm.records import PreferencePair, Turn
+from personalrm.core.records import PreferencePair, Turn
+from personalrm.data import near_duplicates as module
+from personalrm.data.card import data_card
+from personalrm.data.near_duplicates import folded, near_duplicates
+from personalrm.data.prepare import prepare_dataset
+from personalrm.data.settings import LocalDataset, ProcessedDataset, SplitSettings
+from personalrm.data.sources.votes import parse_vote
+from personalrm.data.splits import UserSplit, leaked, split_user
+from personalrm.data.users import Built, build_users
 
 COLOURS = ("red", "blue", "green", "orange", "purple", "black", "silver", "yellow")
 THINGS = ("apples at breakfast", "trains to Vienna", "my old guitar", "whales in winter", "bread", "the moon")
@@ -326,8 +326,8 @@ def test_bundled_data_have_no_near_duplicates(bundled: Callable[[float | None], 
 
 @pytest.fixture
 def bundled() -> Callable[[float | None], Built]:
-    from personalrm.benchmark.prepare import read_users
-    from personalrm.benchmark.reading import ReadReport
+    from personalrm.data.prepare import read_users
+    from personalrm.data.sources.reading import ReadReport
 
     path = Path(__file__).parents[2] / "resources" / "quickstart" / "votes.jsonl"
 

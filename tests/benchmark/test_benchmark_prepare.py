@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from vote_rows import Row, row, without, write_rows
 
-from personalrm.benchmark.ids import name_of_users_shard, shard_name, shard_names
-from personalrm.benchmark.prepare import load_planted, prepare_dataset
-from personalrm.benchmark.selection import scan_user_ids, select_user_ids
-from personalrm.benchmark.settings import LocalDataset
-from personalrm.config_load import parse_config
-from personalrm.errors import ConfigError, DataError
-from personalrm.files import sha256_file
-from personalrm.plan import Plan
-from personalrm.records import UserData, read_records
+from personalrm.core.errors import ConfigError, DataError
+from personalrm.core.files import sha256_file
+from personalrm.core.records import UserData, read_records
+from personalrm.data.ids import name_of_users_shard, shard_name, shard_names
+from personalrm.data.prepare import load_planted, prepare_dataset
+from personalrm.data.selection import scan_user_ids, select_user_ids
+from personalrm.data.settings import LocalDataset
+from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.synthesizeme.plan import Plan
 
 HOSTILE = ["../../x", "a/b", "🙂", "x" * 300, "Aa", "aA", "a\x00b"]
 
@@ -249,7 +249,7 @@ def test_scan_reads_ids_only_and_names_the_key_of_a_missing_file(tmp_path: Path)
 
 
 def test_scan_imports_no_heavy_library() -> None:
-    code = "import sys, personalrm.benchmark.selection, personalrm.benchmark.ids; print(*sys.modules)"
+    code = "import sys, personalrm.data.selection, personalrm.data.ids; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"pydantic", "pandas", "litellm", "datasets", "torch", "numpy"} & set(modules)
 
@@ -293,8 +293,8 @@ def test_ten_thousand_pairs_of_30_mb_stay_below_80_mb(tmp_path: Path) -> None:
     rows = (row(f"u{n % 200}", n, chosen=f"c{n} {words}", rejected=f"r{n} {words}") for n in range(10_000))
     path = write_rows(tmp_path / "v.jsonl", rows)
     code = (
-        "import re, sys; from pathlib import Path; from personalrm.benchmark.prepare import prepare_dataset as p;"
-        "from personalrm.benchmark.settings import LocalDataset as S;"
+        "import re, sys; from pathlib import Path; from personalrm.data.prepare import prepare_dataset as p;"
+        "from personalrm.data.settings import LocalDataset as S;"
         "f = p(S(name='big', path=sys.argv[1], shards=4), Path(sys.argv[2]));"
         "print(f.votes, int(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1]) // 1024)"
     )

@@ -34,8 +34,8 @@ from prism_fixtures import (
 from support.raw_prism import generate_raw_prism
 from vote_rows import Row, without
 
-from personalrm.benchmark.prism_conversation import DROP_REASONS
-from personalrm.benchmark.settings import PrismDataset
+from personalrm.data.settings import PrismDataset
+from personalrm.data.sources.prism_conversation import DROP_REASONS
 
 FIRST = (("user", "Which tea?"),)
 SECOND = (*FIRST, ("assistant", "green"), ("user", "How hot?"))

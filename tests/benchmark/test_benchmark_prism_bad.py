@@ -27,7 +27,7 @@ from prism_fixtures import (
 )
 from vote_rows import Row, without
 
-from personalrm.errors import DataError
+from personalrm.core.errors import DataError
 
 # (change of the second conversation's history, field, message), alike in both tables
 BAD_ANSWERS: list[tuple[int, Row, str, str]] = [

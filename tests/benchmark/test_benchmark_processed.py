@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from processed_rows import GEMINI, Row, message, pair_row, read, shard, write
 
-from personalrm.benchmark.reading import ReadReport
-from personalrm.benchmark.votes import Vote
-from personalrm.errors import DataError
+from personalrm.core.errors import DataError
+from personalrm.data.sources.reading import ReadReport
+from personalrm.data.sources.votes import Vote
 
 
 def test_a_row_by_hand(tmp_path: Path) -> None:

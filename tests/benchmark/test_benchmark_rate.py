@@ -8,11 +8,11 @@ import re
 import pytest
 from support.models import ScriptedModel, last_user, pair, text
 
-from personalrm.benchmark.rate import panel_votes, rate_pair
-from personalrm.judge import JudgeSettings, PromptStyle
+from personalrm.core.records import PreferencePair
+from personalrm.data.filters.rate import panel_votes, rate_pair
+from personalrm.judge.judge import JudgeSettings, PromptStyle
+from personalrm.judge.recording import Listener
 from personalrm.llm.types import Request
-from personalrm.recording import Listener
-from personalrm.records import PreferencePair
 
 PAIRS = [pair(f"p{n}", "An answer in rhyme", "An answer in prose") for n in range(200)]
 

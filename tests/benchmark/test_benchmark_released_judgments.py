@@ -11,21 +11,21 @@ from hypothesis import strategies as st
 from processed_rows import GEMINI, Row, pair_row, shard, write
 from pydantic import ValidationError
 
-from personalrm.benchmark.filter_settings import FilterSettings
-from personalrm.benchmark.filters import Sensitivity, agreement
-from personalrm.benchmark.funnel import Funnel
-from personalrm.benchmark.prepare import prepare_dataset
-from personalrm.benchmark.processed import is_judgment
-from personalrm.benchmark.ratings import PairRating, PanelVote, UserPanel
-from personalrm.benchmark.released_judgments import PairJudgments, ReleasedJudgments, judgments_of
-from personalrm.benchmark.settings import LocalDataset, ProcessedDataset
-from personalrm.benchmark.votes import parse_vote
-from personalrm.config_load import parse_config, write_resolved
-from personalrm.errors import DataError
-from personalrm.records import PreferencePair, Turn, UserData, read_records, write_records
-from personalrm.stages.export import export_stage
-from personalrm.stages.filtering import filter_stage, released_stage
-from personalrm.stages.prepare import prepare_stage
+from personalrm.core.errors import DataError
+from personalrm.core.records import PreferencePair, Turn, UserData, read_records, write_records
+from personalrm.data.filters.filter_settings import FilterSettings
+from personalrm.data.filters.filters import Sensitivity, agreement
+from personalrm.data.filters.funnel import Funnel
+from personalrm.data.filters.ratings import PairRating, PanelVote, UserPanel
+from personalrm.data.filters.released_judgments import PairJudgments, ReleasedJudgments, judgments_of
+from personalrm.data.prepare import prepare_dataset
+from personalrm.data.settings import LocalDataset, ProcessedDataset
+from personalrm.data.sources.processed import is_judgment
+from personalrm.data.sources.votes import parse_vote
+from personalrm.studies.synthesizeme.config_load import parse_config, write_resolved
+from personalrm.studies.synthesizeme.stages.export import export_stage
+from personalrm.studies.synthesizeme.stages.filtering import filter_stage, released_stage
+from personalrm.studies.synthesizeme.stages.prepare import prepare_stage
 
 QUERY = "personalizable_query"
 

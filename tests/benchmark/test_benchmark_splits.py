@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personalrm.benchmark.settings import KeepTogether
-from personalrm.benchmark.splits import PARTS, UserSplit, level_a, normal_prompt, split_user
-from personalrm.records import PreferencePair, Turn
+from personalrm.core.records import PreferencePair, Turn
+from personalrm.data.settings import KeepTogether
+from personalrm.data.splits import PARTS, UserSplit, level_a, normal_prompt, split_user
 
 
 def pair(order: int, conversation: str | None = None, turn: int | None = None, prompt: str = "") -> PreferencePair:

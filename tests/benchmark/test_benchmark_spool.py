@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from vote_rows import row, write_rows
 
-from personalrm.benchmark.prepare import prepare_dataset, read_users
-from personalrm.benchmark.reading import ReadReport
-from personalrm.benchmark.settings import LocalDataset
-from personalrm.benchmark.spool import VoteSpool
-from personalrm.benchmark.votes import Vote
-from personalrm.errors import DataError
-from personalrm.records import UserData, read_records
+from personalrm.core.errors import DataError
+from personalrm.core.records import UserData, read_records
+from personalrm.data.prepare import prepare_dataset, read_users
+from personalrm.data.settings import LocalDataset
+from personalrm.data.sources.reading import ReadReport
+from personalrm.data.sources.spool import VoteSpool
+from personalrm.data.sources.votes import Vote
 
 TEXTS = st.text(max_size=30)
 
@@ -94,8 +94,8 @@ def test_nothing_is_left_behind_by_an_error(tmp_path: Path) -> None:
 
 def test_nothing_is_left_behind_by_a_killed_process(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys; from pathlib import Path; from personalrm.benchmark.spool import VoteSpool as S;"
-        "from personalrm.benchmark.votes import Vote as V; s = S(Path(sys.argv[1])).__enter__();"
+        "import os, signal, sys; from pathlib import Path; from personalrm.data.sources.spool import VoteSpool as S;"
+        "from personalrm.data.sources.votes import Vote as V; s = S(Path(sys.argv[1])).__enter__();"
         "s.add(V('u', (), 'x' * 1000, str(n)) for n in range(1000)); print(len(s['u']), flush=True);"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -15,25 +15,25 @@ from pydantic import ValidationError
 from support.models import ScriptedModel, good_is_first, label, last_user, pair, text
 from vote_rows import Row, row
 
-from personalrm.api.data import to_item, usable_pairs
-from personalrm.api.learning import user_data
-from personalrm.benchmark.export import export_processed
-from personalrm.benchmark.filter_settings import FilterSettings
-from personalrm.benchmark.filters import Said, sensitivity, survivors
-from personalrm.benchmark.settings import LocalDataset, PrismDataset, ProcessedDataset
-from personalrm.benchmark.splits import PARTS
-from personalrm.benchmark.users import Built, build_users
-from personalrm.benchmark.votes import decided, parse_vote
-from personalrm.bootstrap import BootstrapSettings
-from personalrm.errors import DataError
-from personalrm.judge import JudgeSettings, Shown, judge_pair
+from personalrm.app.library.data import to_item, usable_pairs
+from personalrm.app.library.learning import user_data
+from personalrm.core.errors import DataError
+from personalrm.core.records import ALL_PAIRS, PreferencePair, UserData
+from personalrm.data.export import export_processed
+from personalrm.data.filters.filter_settings import FilterSettings
+from personalrm.data.filters.filters import Said, sensitivity, survivors
+from personalrm.data.settings import LocalDataset, PrismDataset, ProcessedDataset
+from personalrm.data.sources.votes import decided, parse_vote
+from personalrm.data.splits import PARTS
+from personalrm.data.users import Built, build_users
+from personalrm.judge.judge import JudgeSettings, Shown, judge_pair
 from personalrm.llm.types import Request, Response
-from personalrm.methods import METHODS, decide_without_model, visible_part
-from personalrm.persona import PersonaSettings
-from personalrm.profile import ProfileSettings, learn_profile
-from personalrm.records import ALL_PAIRS, PreferencePair, UserData
-from personalrm.search import SearchSettings
-from personalrm.stages.learn import learn_traces
+from personalrm.methods.registry import METHODS, decide_without_model, visible_part
+from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings
+from personalrm.methods.synthesizeme.persona import PersonaSettings
+from personalrm.methods.synthesizeme.profile import ProfileSettings, learn_profile
+from personalrm.methods.synthesizeme.search import SearchSettings
+from personalrm.studies.synthesizeme.stages.learn import learn_traces
 
 
 def tie(user: str, number: int, **changes: object) -> Row:

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from vote_rows import Row, row, without
 
-from personalrm.benchmark.selection import pick_users
-from personalrm.benchmark.settings import LocalDataset
-from personalrm.benchmark.users import Built, build_users
-from personalrm.benchmark.votes import parse_vote
-from personalrm.errors import DataError
-from personalrm.records import Split
+from personalrm.core.errors import DataError
+from personalrm.core.records import Split
+from personalrm.data.selection import pick_users
+from personalrm.data.settings import LocalDataset
+from personalrm.data.sources.votes import parse_vote
+from personalrm.data.users import Built, build_users
 
 RELEASED: list[Split] = ["test", "context", "validation", "context", "test"]
 

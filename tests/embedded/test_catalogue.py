@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from personalrm.embedded.catalogue import CatalogueEntry, get_entry, load_catalogue
-from personalrm.errors import EmbeddedModelError
+from personalrm.core.errors import EmbeddedModelError
+from personalrm.llm.embedded.catalogue import CatalogueEntry, get_entry, load_catalogue
 
 
 def test_catalogue_is_whole() -> None:

@@ -18,11 +18,11 @@ from support.backends import ask
 from support.ports import request
 from support.scripted_server import ScriptedServer
 
-from personalrm.embedded.backend import EmbeddedBackend
-from personalrm.embedded.lifecycle import stop_servers
-from personalrm.embedded.server import keep_newest
+from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.embedded.backend import EmbeddedBackend
+from personalrm.llm.embedded.lifecycle import stop_servers
+from personalrm.llm.embedded.server import keep_newest
 from personalrm.llm.open import RuntimeSettings, open_model
-from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import Message, ModelSpec, Request, Response
 
 SPEC = ModelSpec("tiny", "embedded", "smollm2-135m", context_length=1024, timeout_s=300)

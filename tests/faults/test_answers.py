@@ -13,14 +13,21 @@ from support.backends import MakeBackend, spec_for
 from support.models import pair
 from support.scripted_server import Answer, Fault, ScriptedServer
 
-from personalrm.judge import JudgeSettings, Shown, judge_once
-from personalrm.llm.litellm_backend import LiteLLMBackend
-from personalrm.llm.openai_http import OpenAIHttpBackend
+from personalrm.core.records import Verdict
+from personalrm.judge.judge import JudgeSettings, Shown, judge_once
+from personalrm.judge.parsing import (
+    numbered_choices,
+    parse_rating,
+    parse_verdict,
+    read_label,
+    sentences,
+    whole_sentences,
+)
+from personalrm.llm.backends.litellm_backend import LiteLLMBackend
+from personalrm.llm.backends.openai_http import OpenAIHttpBackend
+from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.port import Port
-from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import Response, TokenLogprobs, Usage
-from personalrm.parsing import numbered_choices, parse_rating, parse_verdict, read_label, sentences, whole_sentences
-from personalrm.records import Verdict
 
 WORDS = JudgeSettings("standard", "text")
 LABEL = JudgeSettings("compact", "logprob")

@@ -21,23 +21,23 @@ from support.projects import MAIN_TABLE, ROOT, paid_project
 from support.scripted_judge import judge
 from support.scripted_server import ScriptedServer
 
-from personalrm.snakefile_support import settle_times
+from personalrm.app.snakefile_support import settle_times
 
 from .conftest import Undisturbed, wait_for_calls
 
 DAY, YEAR = 86400, 365 * 86400
 LIBRARY = ROOT / "workflow" / "personalrm"
 READ_IN = {
-    "llm/faults.py",  # a Retry-After that is a date, of a reply without one
-    "llm/store.py",  # when an answer was stored: noted, and never compared
-    "snakefile_support.py",  # which files are of the future
-    "stages/estimate.py",  # makes a text that no cache knows
+    "llm/limits/faults.py",  # a Retry-After that is a date, of a reply without one
+    "llm/cache/store.py",  # when an answer was stored: noted, and never compared
+    "app/snakefile_support.py",  # which files are of the future
+    "studies/estimate/command.py",  # makes a text that no cache knows
 }
 SPENDER = """
 import asyncio, sys
 from pathlib import Path
-from personalrm.llm.budget import Budget
-from personalrm.llm.store import ResponseStore
+from personalrm.llm.limits.budget import Budget
+from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.types import ModelSpec
 
 async def spend(store):

@@ -13,7 +13,12 @@ from support.projects import MAIN_TABLE, ROOT, paid_project
 from support.scripted_judge import judge
 from support.scripted_server import ScriptedServer
 
-COMMENTED = ("scripts/table_main.py", "personalrm/judge.py", "personalrm/stages/learn.py", "rules/verdicts.smk")
+COMMENTED = (
+    "scripts/table_main.py",
+    "personalrm/judge/judge.py",
+    "personalrm/studies/synthesizeme/stages/learn.py",
+    "rules/verdicts.smk",
+)
 OLD, NEW = "values in the answers of an assistant.", "values, and avoids, in the answers of an assistant."
 
 
@@ -32,7 +37,7 @@ def test_comments_cost_no_call_and_a_prompt_those_that_show_it(folder: Path) -> 
         assert server.count == asked
         assert project.tables() == before
 
-        prompt = workflow / "personalrm" / "prompts" / "persona_standard.jinja"
+        prompt = workflow / "personalrm" / "judge" / "prompts" / "persona_standard.jinja"
         text = prompt.read_text(encoding="utf-8")
         assert text.count(OLD) == 1
         prompt.write_text(text.replace(OLD, NEW), encoding="utf-8")

@@ -22,9 +22,9 @@ from .conftest import Undisturbed, soon, wait_for_calls
 ASKING = """
 import asyncio, sys, time
 from pathlib import Path
-from personalrm.llm.batch_settings import BatchSettings
+from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.open import RuntimeSettings, open_model
-from personalrm.llm.store import ResponseStore
+from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.types import Message, ModelSpec, Request
 
 what, folder, url = sys.argv[1], Path(sys.argv[2]), sys.argv[3]

@@ -21,9 +21,9 @@ from support.backends import request
 from support.environments import environment_with
 from support.projects import MAIN_TABLE, paid_project
 
-from personalrm.errors import ModelCallError, PermanentError
+from personalrm.core.errors import ModelCallError, PermanentError
+from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.open import RuntimeSettings, open_model
-from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import ModelSpec
 
 LLMOCK = "llmock==0.2.2"

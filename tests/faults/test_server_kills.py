@@ -21,7 +21,7 @@ import psutil
 import pytest
 from support.projects import Project, embedded_project, server_pids
 
-from personalrm.llm.store import ResponseStore
+from personalrm.llm.cache.store import ResponseStore
 
 from .conftest import soon
 
@@ -31,7 +31,7 @@ TABLE = "results/real/tables/main.csv"
 CALLS = 25
 """Of a whole run, at least; how many it takes hangs on the answers."""
 POINTS = [random.Random(number).randrange(2, CALLS) for number in range(4)]
-SERVER = "personalrm.embedded.server"
+SERVER = "personalrm.llm.embedded.server"
 
 
 def store(project: Project) -> Path:

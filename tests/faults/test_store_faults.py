@@ -15,7 +15,7 @@ from support.projects import MAIN_TABLE, Project, paid_project
 from support.scripted_judge import judge
 from support.scripted_server import ScriptedServer
 
-from personalrm.llm.store import ResponseStore
+from personalrm.llm.cache.store import ResponseStore
 
 from .conftest import requests_of
 

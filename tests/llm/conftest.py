@@ -10,9 +10,9 @@ from support.backends import CANARY, MakeBackend
 from support.backends import request as hello
 from support.scripted_server import ScriptedServer
 
-from personalrm.llm.litellm_backend import LiteLLMBackend
-from personalrm.llm.openai_http import OpenAIHttpBackend
-from personalrm.llm.store import ResponseStore
+from personalrm.llm.backends.litellm_backend import LiteLLMBackend
+from personalrm.llm.backends.openai_http import OpenAIHttpBackend
+from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.types import ModelSpec
 
 

@@ -15,8 +15,8 @@ import pytest
 from support.backends import CANARY, MakeBackend, ask, error_body, failure, request, spec_for
 from support.scripted_server import Answer, Fault, ScriptedServer
 
-from personalrm.addresses import without_credentials
-from personalrm.errors import (
+from personalrm.core.addresses import without_credentials
+from personalrm.core.errors import (
     ContextOverflow,
     ModelCallError,
     PermanentError,
@@ -24,8 +24,8 @@ from personalrm.errors import (
     Refused,
     TransientError,
 )
-from personalrm.llm.faults import ModelUnavailable, retry_after_seconds, scrub
-from personalrm.llm.litellm_backend import load_litellm
+from personalrm.llm.backends.litellm_backend import load_litellm
+from personalrm.llm.limits.faults import ModelUnavailable, retry_after_seconds, scrub
 from personalrm.llm.types import ModelSpec
 
 LLAMA_OVERFLOW = error_body(

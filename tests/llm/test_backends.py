@@ -12,14 +12,14 @@ import pytest
 from support.backends import PREFILL, MakeBackend, ask, request, spec_for
 from support.scripted_server import Answer, Fault, ScriptedServer
 
-from personalrm.errors import (
+from personalrm.core.errors import (
     TransientError,
 )
-from personalrm.llm.faults import ModelUnavailable
-from personalrm.llm.litellm_backend import LiteLLMBackend, litellm_model
-from personalrm.llm.openai_http import OpenAIHttpBackend
+from personalrm.llm.backends.litellm_backend import LiteLLMBackend, litellm_model
+from personalrm.llm.backends.openai_http import OpenAIHttpBackend
+from personalrm.llm.backends.wire import strip_prefill
+from personalrm.llm.limits.faults import ModelUnavailable
 from personalrm.llm.types import ModelSpec, Response
-from personalrm.llm.wire import strip_prefill
 
 
 def test_an_answer_with_all_its_parts(make: MakeBackend) -> None:
@@ -177,7 +177,7 @@ def test_an_unknown_provider_is_permanent_without_network() -> None:
 
 def test_the_http_backend_and_the_port_do_not_import_litellm() -> None:
     code = (
-        "import sys, personalrm.llm.open, personalrm.llm.openai_http, personalrm.llm.litellm_backend;"
+        "import sys, personalrm.llm.open, personalrm.llm.backends.openai_http, personalrm.llm.backends.litellm_backend;"
         "print([m for m in ('litellm', 'openai', 'aiohttp', 'pandas', 'torch') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -14,11 +14,11 @@ from support.batches import QUICK, asked, complete, records, spec_for
 from support.scripted_judge import Answer
 from support.scripted_server import ScriptedServer
 
-from personalrm.errors import ContextOverflow, ModelCallError, PermanentError, Refused, StoreError, TransientError
-from personalrm.llm.batch_api import Batch, BatchApi, is_answered
-from personalrm.llm.faults import ModelUnavailable
-from personalrm.llm.key import request_key
-from personalrm.llm.store import ResponseStore
+from personalrm.core.errors import ContextOverflow, ModelCallError, PermanentError, Refused, StoreError, TransientError
+from personalrm.llm.backends.batch.batch_api import Batch, BatchApi, is_answered
+from personalrm.llm.cache.key import request_key
+from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.limits.faults import ModelUnavailable
 from personalrm.llm.types import ModelSpec, Response
 
 FIELDS = ["response", "error", "status_code", "body", "choices", "message", "content", "code"]

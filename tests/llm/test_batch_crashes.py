@@ -15,15 +15,15 @@ import pytest
 from support.batch_server import Batch, BatchServer, Event
 from support.batches import QUICK, asked, complete, records, spec_for
 
-from personalrm.errors import StoreError, TransientError
-from personalrm.llm.batch import BatchBackend
-from personalrm.llm.key import request_key
-from personalrm.llm.store import ResponseStore
+from personalrm.core.errors import StoreError, TransientError
+from personalrm.llm.backends.batch.batch import BatchBackend
+from personalrm.llm.cache.key import request_key
+from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.types import ModelSpec, Request, Response
 
 JOB = """
 import json, sys
-from personalrm.llm.store import ResponseStore
+from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.types import ModelSpec
 from support.batches import asked, complete
 url, path, first, last = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])

@@ -18,22 +18,22 @@ import pytest
 from support.ports import SPEC, FakeTime, ScriptedBackend, request
 from support.scripted_server import Fault, ScriptedServer
 
-from personalrm.errors import BudgetExceeded, PermanentError
+from personalrm.core.errors import BudgetExceeded, PermanentError
 from personalrm.llm import port as port_module
-from personalrm.llm import store_locks
-from personalrm.llm.budget import Budget
-from personalrm.llm.faults import ModelUnavailable
+from personalrm.llm.cache import store_locks
+from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.cache.store_locks import CallLocks
+from personalrm.llm.limits.budget import Budget
+from personalrm.llm.limits.faults import ModelUnavailable
 from personalrm.llm.port import Port
-from personalrm.llm.store import ResponseStore
-from personalrm.llm.store_locks import CallLocks
 from personalrm.llm.types import Response
 
 CLIENT = """
 import asyncio, json, sys, time
 from pathlib import Path
-from personalrm.errors import ModelCallError
+from personalrm.core.errors import ModelCallError
 from personalrm.llm.open import RuntimeSettings, open_model
-from personalrm.llm.store import ResponseStore
+from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.types import Message, ModelSpec, Request
 store, url, journal, count, usd = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), float(sys.argv[5])
 
@@ -44,7 +44,7 @@ async def ask(port, number):
         return type(error).__name__
 
 async def main():
-    from personalrm.llm.budget import Budget
+    from personalrm.llm.limits.budget import Budget
     spec = ModelSpec("m", "openai", "x", api_base=url, max_concurrency=60, timeout_s=60, max_attempts=1,
                      price_in=1.0, price_out=1.0)
     with ResponseStore(store, journal, run="r") as opened:
@@ -298,7 +298,7 @@ def test_processes_exclude_each_other_where_locks_are_of_a_process(
     monkeypatch.setattr(store_locks, "_SET_OF_OPEN_FILE", None)
     store = tmp_path / "s.sqlite"
     hold = (
-        "import sys; from pathlib import Path; from personalrm.llm.store_locks import CallLocks\n"
+        "import sys; from pathlib import Path; from personalrm.llm.cache.store_locks import CallLocks\n"
         "with CallLocks(Path(sys.argv[1])).held(sys.argv[2]) as mine: print(mine, flush=True); sys.stdin.readline()"
     )
     holder = subprocess.Popen(

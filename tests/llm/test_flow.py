@@ -11,12 +11,12 @@ import pytest
 from support.ports import SPEC, FakeTime, ScriptedBackend, request
 from support.scripted_server import Fault, ScriptedServer
 
-from personalrm.errors import ModelCallError, PermanentError, RateLimited, TransientError
-from personalrm.llm.faults import ModelUnavailable
-from personalrm.llm.flow import START, Flow
+from personalrm.core.errors import ModelCallError, PermanentError, RateLimited, TransientError
+from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.limits.faults import ModelUnavailable
+from personalrm.llm.limits.flow import START, Flow
 from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.port import Port
-from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import ModelSpec
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personalrm.llm.key import request_key
+from personalrm.llm.cache.key import request_key
 from personalrm.llm.types import Message, ModelSpec, Request
 
 texts = st.text(alphabet=st.characters(), max_size=30)
@@ -89,7 +89,7 @@ def test_settings_that_change_no_answer_change_no_identity() -> None:
 def test_key_is_stable_across_processes_and_versions() -> None:
     """The stored keys of all users depend on this value: it changes only with KEY_FORMAT."""
     code = (
-        "from personalrm.llm.key import request_key; from personalrm.llm.types import *;"
+        "from personalrm.llm.cache.key import request_key; from personalrm.llm.types import *;"
         "print(request_key('m@1', Request((Message('user', 'hé'),), 7, stop=('x',))))"
     )
     fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()

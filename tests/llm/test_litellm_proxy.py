@@ -22,10 +22,10 @@ from support.backends import ask, request
 from support.environments import environment_with
 from support.scripted_server import ScriptedServer
 
-from personalrm.errors import RateLimited
+from personalrm.core.errors import RateLimited
+from personalrm.llm.backends.openai_http import OpenAIHttpBackend
+from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.open import RuntimeSettings, open_model
-from personalrm.llm.openai_http import OpenAIHttpBackend
-from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import ModelSpec
 
 # An environment of 340 MB, and a program that takes a minute to start.

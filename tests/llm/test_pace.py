@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from support.ports import SPEC, FakeTime, ScriptedBackend, request
 from support.scripted_server import ScriptedServer
 
-from personalrm.errors import RateLimited, StoreError
+from personalrm.core.errors import RateLimited, StoreError
 from personalrm.llm import tokens
+from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.limits.pace import STALE_S, Pace
+from personalrm.llm.limits.retry import RetryPolicy
 from personalrm.llm.open import RuntimeSettings, open_model
-from personalrm.llm.pace import STALE_S, Pace
 from personalrm.llm.port import Port
-from personalrm.llm.retry import RetryPolicy
-from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import ModelSpec
 
 JOB = """
@@ -32,7 +32,7 @@ import asyncio, sys
 from pathlib import Path
 from support.ports import request
 from personalrm.llm.open import RuntimeSettings, open_model
-from personalrm.llm.store import ResponseStore
+from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.types import ModelSpec
 
 async def ask(name, url, store, at_once):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.ports import SPEC, FakeTime, ScriptedBackend, request
 
-from personalrm.errors import (
+from personalrm.core.errors import (
     ContextOverflow,
     EmbeddedModelError,
     PermanentError,
@@ -19,9 +19,9 @@ from personalrm.errors import (
     StoreError,
     TransientError,
 )
-from personalrm.llm.faults import ModelUnavailable
+from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.limits.faults import ModelUnavailable
 from personalrm.llm.port import Port, PortEvent
-from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import LanguageModel, Response
 
 

@@ -12,19 +12,19 @@ from support.models import pair
 from support.scripted_judge import Answer, judge
 from support.scripted_server import Fault, ScriptedServer
 
-from personalrm.api.asking import opened
-from personalrm.config import Config
-from personalrm.config_load import parse_config
-from personalrm.errors import ConfigError, ModelCallError
-from personalrm.judge import JudgeSettings, PromptStyle, Shown, judge_pairs
-from personalrm.label_probe import UnreadableLabels, probe_request
+from personalrm.app.library.asking import opened
+from personalrm.core.errors import ConfigError, ModelCallError
+from personalrm.core.records import Verdict
+from personalrm.judge.judge import JudgeSettings, PromptStyle, Shown, judge_pairs
+from personalrm.judge.label_probe import UnreadableLabels, probe_request
+from personalrm.llm.backends.wire import wire_body
+from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.open import RuntimeSettings
-from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import ModelSpec
-from personalrm.llm.wire import wire_body
-from personalrm.preflight import Needs, missing
-from personalrm.records import Verdict
-from personalrm.stages.runner import Job
+from personalrm.studies.preflight import Needs, missing
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.synthesizeme.stages.runner import Job
 
 CONTINUES: dict[str, Any] = {"continue_final_message": True, "add_generation_prompt": False}
 PAIRS = tuple(pair(f"p{number}") for number in range(3))

@@ -15,11 +15,11 @@ from support.backends import CANARY, error_body
 from support.ports import request
 from support.scripted_server import Fault, ScriptedServer
 
-from personalrm.cli import main
-from personalrm.llm.faults import ModelUnavailable
+from personalrm.app.cli import main
+from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.limits.faults import ModelUnavailable
+from personalrm.llm.limits.refusals import marks_folder
 from personalrm.llm.open import RuntimeSettings, open_model
-from personalrm.llm.refusals import marks_folder
-from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import ModelSpec
 
 KEY = "SCRIPTED_API_KEY"
@@ -28,9 +28,9 @@ ASK = """
 import asyncio, sys
 from pathlib import Path
 from support.ports import request
-from personalrm.errors import PersonalRMError
+from personalrm.core.errors import PersonalRMError
 from personalrm.llm.open import RuntimeSettings, open_model
-from personalrm.llm.store import ResponseStore
+from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.types import ModelSpec
 
 async def ask(url, store):

@@ -19,9 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.stores import WRITER, answer, fill, key, readable, start_writer
 
-from personalrm.errors import StoreError
-from personalrm.llm.store import ResponseStore, Totals
-from personalrm.llm.store_rows import SCHEMA_VERSION, decode, encode
+from personalrm.core.errors import StoreError
+from personalrm.llm.cache.store import ResponseStore, Totals
+from personalrm.llm.cache.store_rows import SCHEMA_VERSION, decode, encode
 from personalrm.llm.types import Response, TokenLogprobs, Usage
 
 responses = st.builds(

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.stores import answer, fill, key, readable
 
-from personalrm.llm.store import ResponseStore
-from personalrm.llm.store_rows import PAGE_SIZE
+from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.cache.store_rows import PAGE_SIZE
 
 
 @pytest.mark.parametrize("column", ["payload", "identity", "sha256", "key"])

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from support.models import pair, spec_of
 from support.ports import SPEC, ScriptedBackend
 
-from personalrm.errors import ConfigError, ContextOverflow
-from personalrm.judge import JudgeSettings, Shown, build_messages, fitted
+from personalrm.core.errors import ConfigError, ContextOverflow
+from personalrm.core.records import Demonstration
+from personalrm.judge.judge import JudgeSettings, Shown, build_messages, fitted
 from personalrm.llm import tokens
+from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.port import Port
-from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import Message, ModelSpec, Request
-from personalrm.persona import ask_shortened
-from personalrm.records import Demonstration
+from personalrm.methods.synthesizeme.persona import ask_shortened
 
 GPT = ModelSpec("g", "litellm", "openai/gpt-4o-mini-2024-07-18")
 

@@ -15,9 +15,9 @@ from typing import Any
 from parity.content import generated_user
 from parity.environment import package_python
 from personalrm import SynthesizeMe
-from personalrm.api.data import transcript
-from personalrm.config_load import load_config
-from personalrm.variants import PUBLISHED
+from personalrm.app.library.data import transcript
+from personalrm.methods.synthesizeme.variants import PUBLISHED
+from personalrm.studies.synthesizeme.config_load import load_config
 
 SEED = 42
 Items = list[dict[str, Any]]

@@ -31,8 +31,8 @@ from support.scripted_server import Fault, ScriptedServer
 from parity.content import Content, answer, content_of, generated_user
 from parity.sides import Items, program_file, run_ours, run_script, with_coins
 from personalrm import SynthesizeMe
-from personalrm.errors import ContextOverflow, ModelCallError, NotFittedError
-from personalrm.variants import CORRECTED, PUBLISHED
+from personalrm.core.errors import ContextOverflow, ModelCallError, NotFittedError
+from personalrm.methods.synthesizeme.variants import CORRECTED, PUBLISHED
 
 pytestmark = pytest.mark.timeout(600)
 ROOT = Path(__file__).parents[2]

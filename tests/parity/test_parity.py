@@ -15,11 +15,11 @@ from support.scripted_server import ScriptedServer
 
 from parity.content import Content, answer, content_of, generated_user, is_package
 from parity.sides import Found, Users, make_users, run_ours, run_package, shipped_options, with_coins
-from personalrm.api.data import usable_pairs
-from personalrm.judge import JudgeSettings, Shown, judge_messages
-from personalrm.persona import PersonaSettings, persona_messages
-from personalrm.records import Demonstration, PreferencePair
-from personalrm.variants import CORRECTED, PUBLISHED
+from personalrm.app.library.data import usable_pairs
+from personalrm.core.records import Demonstration, PreferencePair
+from personalrm.judge.judge import JudgeSettings, Shown, judge_messages
+from personalrm.methods.synthesizeme.persona import PersonaSettings, persona_messages
+from personalrm.methods.synthesizeme.variants import CORRECTED, PUBLISHED
 
 
 @dataclass

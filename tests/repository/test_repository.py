@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from personalrm.config_load import config_schema
+from personalrm.studies.synthesizeme.config_load import config_schema
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "workflow" / "personalrm"
@@ -69,7 +69,7 @@ def test_the_library_never_imports_snakemake() -> None:
 
 
 def test_import_is_cheap() -> None:
-    code = "import sys, personalrm, personalrm.cli, json; print(json.dumps(sorted(sys.modules)))"
+    code = "import sys, personalrm, personalrm.app.cli, json; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     loaded = set(json.loads(done.stdout))
     assert not loaded & {"litellm", "pandas", "torch", "datasets", "matplotlib", "snakemake"}

@@ -11,7 +11,7 @@ from generated_verdicts import Cell, judged
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from personalrm.records import JudgedUser, Outcome, Verdict, write_records
+from personalrm.core.records import JudgedUser, Outcome, Verdict, write_records
 from personalrm.results.scores import collect_verdicts
 
 CODES: dict[str, Outcome] = {"1": "correct", "0": "wrong", "t": "tie", "e": "provider_error"}

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from personalrm.records import CallRef, JudgedUser, Label, Outcome, Verdict, write_records
+from personalrm.core.records import CallRef, JudgedUser, Label, Outcome, Verdict, write_records
 
 Rule = Callable[[np.random.Generator, float, bool], tuple[Outcome, Label | None]]
 

@@ -13,12 +13,12 @@ from generated_verdicts import Cell, judged, judged_users, outage, paper_cells, 
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from personalrm.records import JudgedUser, write_records
+from personalrm.core.records import JudgedUser, write_records
 from personalrm.results.figure_style import save_figure
-from personalrm.results.main_figure import main_caption, main_figure
-from personalrm.results.main_figure_layout import MARKERS, layout_of, limits_of, points_of, styles_of
-from personalrm.results.main_table import main_table
+from personalrm.results.figures.main_figure import main_caption, main_figure
+from personalrm.results.figures.main_figure_layout import MARKERS, layout_of, limits_of, points_of, styles_of
 from personalrm.results.scores import collect_calls, collect_verdicts
+from personalrm.results.tables.main_table import main_table
 
 
 def tabled(folder: Path, rows: list[JudgedUser]) -> pd.DataFrame:

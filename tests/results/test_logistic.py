@@ -11,8 +11,8 @@ import statsmodels.formula.api as smf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personalrm.results.logistic import cluster_logistic
-from personalrm.results.statistics import paired_cluster_difference
+from personalrm.results.stats.logistic import cluster_logistic
+from personalrm.results.stats.statistics import paired_cluster_difference
 
 
 def judgments(seed: int, users: int = 25) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

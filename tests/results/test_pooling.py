@@ -11,11 +11,11 @@ from generated_verdicts import Cell
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from personalrm.records import JudgedUser, write_records
-from personalrm.results.differences_table import differences_table
-from personalrm.results.main_table import gaps, main_table
+from personalrm.core.records import JudgedUser, write_records
 from personalrm.results.pooling import pool_notes, pooled, with_pools, without_folds, without_pools
 from personalrm.results.scores import collect_calls, collect_verdicts
+from personalrm.results.tables.differences_table import differences_table
+from personalrm.results.tables.main_table import gaps, main_table
 
 POOLS = {"d": ["d-fold1", "d-fold2"]}
 

@@ -13,15 +13,15 @@ import pytest
 from comparison_cases import Said, default, frame_of, learned
 from generated_verdicts import Cell
 
-from personalrm.config import Config
-from personalrm.config_load import parse_config
-from personalrm.errors import DataError
-from personalrm.report.page import Scores, report_page
-from personalrm.report.summary import what_came_out, what_failed, what_was_not_run, what_was_run
-from personalrm.results.differences_table import differences_table, read_differences_table
-from personalrm.results.main_table import main_table
+from personalrm.core.errors import DataError
 from personalrm.results.scores import collect_calls
 from personalrm.results.table_formats import Block, write_table
+from personalrm.results.tables.differences_table import differences_table, read_differences_table
+from personalrm.results.tables.main_table import main_table
+from personalrm.studies.report.page import Scores, report_page
+from personalrm.studies.report.summary import what_came_out, what_failed, what_was_not_run, what_was_run
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.config_load import parse_config
 
 N = 199
 RIGHT: Said = {f"u{number}": "11" for number in range(3)}

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from personalrm.analysis.records import Axis, AxisSet, Kind, Tag, TaggedPersona
-from personalrm.records import HALVES, TYPES
-from personalrm.results.axes_agreement import UNREAD, Codes, agreement, equal_shares
-from personalrm.results.axes_figure import axes_caption, axes_figure, panels_of
-from personalrm.results.axes_table import AXES_COLUMNS, NO_AXIS, axes_table, read_axes_table
-from personalrm.results.axes_text import AXES_CAPTION, axes_blocks, axes_notes
+from personalrm.core.records import HALVES, TYPES
+from personalrm.personas.records import Axis, AxisSet, Kind, Tag, TaggedPersona
 from personalrm.results.figure_style import save_figure
+from personalrm.results.figures.axes_figure import axes_caption, axes_figure, panels_of
 from personalrm.results.table_formats import write_table
+from personalrm.results.tables.axes_agreement import UNREAD, Codes, agreement, equal_shares
+from personalrm.results.tables.axes_table import AXES_COLUMNS, NO_AXIS, axes_table, read_axes_table
+from personalrm.results.tables.axes_text import AXES_CAPTION, axes_blocks, axes_notes
 
 AXES = (Axis(name="Tone", low="cold", high="warm"), Axis(name="Cost $5 to $9", low="a|b", high="c_d"))
 NAMED = AxisSet(

@@ -13,14 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_result_scripts import WORKFLOW, job, script
 
-from personalrm.benchmark.funnel import Funnel, FunnelStep
-from personalrm.benchmark.settings import ArenaDataset, Dataset, HubSource, LocalDataset, PrismDataset, ProcessedDataset
-from personalrm.errors import DataError
-from personalrm.methods import METHODS, decide_without_model
-from personalrm.records import LevelA, PreferencePair, Split, Turn, UserData, write_records
-from personalrm.results.benchmark_reported import limits_of, read_reported, reported_set
-from personalrm.results.benchmark_table_text import benchmark_blocks, benchmark_notes, funnel_blocks
-from personalrm.results.benchmark_tables import (
+from personalrm.core.errors import DataError
+from personalrm.core.records import LevelA, PreferencePair, Split, Turn, UserData, write_records
+from personalrm.data.filters.funnel import Funnel, FunnelStep
+from personalrm.data.settings import ArenaDataset, Dataset, HubSource, LocalDataset, PrismDataset, ProcessedDataset
+from personalrm.methods.registry import METHODS, decide_without_model
+from personalrm.studies.synthesizeme.results.benchmark_reported import limits_of, read_reported, reported_set
+from personalrm.studies.synthesizeme.results.benchmark_table_text import (
+    benchmark_blocks,
+    benchmark_notes,
+    funnel_blocks,
+)
+from personalrm.studies.synthesizeme.results.benchmark_tables import (
     BENCHMARK_COLUMNS,
     FUNNEL_COLUMNS,
     benchmark_table,

@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 from matplotlib.lines import Line2D
 from test_result_scripts import job, script
 
-from personalrm.analysis.records import AxisSet, TaggedPersona, UserFidelity, UserRecovery
-from personalrm.benchmark.ratings import UserPanel, UserRatings
-from personalrm.llm.store import ResponseStore
+from personalrm.core.records import HALVES, CallRef, JudgedUser, Profile, Verdict, write_records
+from personalrm.data.filters.ratings import UserPanel, UserRatings
+from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.types import Response, Usage
-from personalrm.records import HALVES, CallRef, JudgedUser, Profile, Verdict, write_records
-from personalrm.results.cost_figure import DOLLARS, TOKENS, cost_caption, cost_figure, points_of, unit_of
-from personalrm.results.cost_sources import JobTime, analysis_calls, cached_tokens, filter_calls, job_times
-from personalrm.results.cost_table import COST_COLUMNS, cost_table, read_cost_table
-from personalrm.results.cost_text import cost_blocks, cost_notes
-from personalrm.results.main_table import main_table
+from personalrm.personas.records import AxisSet, TaggedPersona, UserFidelity, UserRecovery
+from personalrm.results.figures.cost_figure import DOLLARS, TOKENS, cost_caption, cost_figure, points_of, unit_of
 from personalrm.results.scores import collect_calls, collect_verdicts, write_frame
+from personalrm.results.tables.cost_sources import JobTime, analysis_calls, cached_tokens, filter_calls, job_times
+from personalrm.results.tables.cost_table import COST_COLUMNS, cost_table, read_cost_table
+from personalrm.results.tables.cost_text import cost_blocks, cost_notes
+from personalrm.results.tables.main_table import main_table
 
 
 def ref(key: str, stage: str, tokens: int = 10, cost: float | None = 0.5) -> CallRef:

@@ -11,20 +11,20 @@ from detail_cases import made_twice
 from generated_verdicts import Cell, write_cells
 from test_result_scripts import job, script
 
-from personalrm.errors import DataError
-from personalrm.records import PreferencePair, UserData, write_records
-from personalrm.results.demographic_groups import Facts, UserFacts, read_facts
-from personalrm.results.demographics_figure import demographics_caption, demographics_figure
-from personalrm.results.demographics_table import (
+from personalrm.core.errors import DataError
+from personalrm.core.records import PreferencePair, UserData, write_records
+from personalrm.results.figures.demographics_figure import demographics_caption, demographics_figure
+from personalrm.results.scores import collect_calls, collect_verdicts
+from personalrm.results.stats.statistics import share_interval
+from personalrm.results.tables.demographic_groups import Facts, UserFacts, read_facts
+from personalrm.results.tables.demographics_table import (
     GROUP_COLUMNS,
     demographics_blocks,
     demographics_notes,
     demographics_table,
     read_demographics_table,
 )
-from personalrm.results.main_table import main_table
-from personalrm.results.scores import collect_calls, collect_verdicts
-from personalrm.results.statistics import share_interval
+from personalrm.results.tables.main_table import main_table
 
 
 def facts_of(said: Said, answers: dict[str, str], dataset: str = "d") -> dict[tuple[str, str], UserFacts]:

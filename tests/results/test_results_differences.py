@@ -13,17 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_result_scripts import job, script
 
-from personalrm.records import write_records
+from personalrm.core.records import write_records
 from personalrm.results.comparison_sheets import sheets_of
 from personalrm.results.comparisons import compare, default_of, seed_of
-from personalrm.results.differences_table import (
+from personalrm.results.scores import collect_verdicts, read_frame, write_frame
+from personalrm.results.stats.statistics import holm, paired_cluster_difference
+from personalrm.results.tables.differences_table import (
     DIFFERENCE_COLUMNS,
     differences_blocks,
     differences_notes,
     differences_table,
 )
-from personalrm.results.scores import collect_verdicts, read_frame, write_frame
-from personalrm.results.statistics import holm, paired_cluster_difference
 
 N = 199
 

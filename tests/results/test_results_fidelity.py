@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personalrm.analysis.records import UserFidelity
-from personalrm.records import Outcome, Verdict, write_records
-from personalrm.results.exact_statistics import sign_flip_p, wilson_interval
-from personalrm.results.fidelity_table import fidelity_blocks, fidelity_notes, fidelity_table, read_fidelity
+from personalrm.core.records import Outcome, Verdict, write_records
+from personalrm.personas.records import UserFidelity
+from personalrm.results.stats.exact_statistics import sign_flip_p, wilson_interval
 from personalrm.results.table_formats import to_markdown
+from personalrm.results.tables.fidelity_table import fidelity_blocks, fidelity_notes, fidelity_table, read_fidelity
 
 WORDS: dict[str, Outcome] = {"o": "correct", "x": "wrong", "t": "tie", "u": "unparsed", "e": "provider_error"}
 

@@ -11,9 +11,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from test_result_scripts import job, script
 
-from personalrm.benchmark.funnel import Funnel, FunnelStep
-from personalrm.results.benchmark_tables import funnel_table
-from personalrm.results.funnel_figure import NAME_LENGTH, bars_of, funnel_caption, funnel_figure
+from personalrm.data.filters.funnel import Funnel, FunnelStep
+from personalrm.studies.synthesizeme.results.benchmark_tables import funnel_table
+from personalrm.studies.synthesizeme.results.funnel_figure import NAME_LENGTH, bars_of, funnel_caption, funnel_figure
 
 STEPS = {
     "prism": [

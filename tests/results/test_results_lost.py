@@ -12,26 +12,26 @@ import pytest
 from comparison_cases import Said, default, frame_of, learned, row_of
 from generated_verdicts import Cell, judged, judged_users, oracle, quickstart_cells, write_cells
 
-from personalrm.records import JudgedUser, Outcome, Verdict, write_records
-from personalrm.report.summary import what_failed
+from personalrm.core.records import JudgedUser, Outcome, Verdict, write_records
 from personalrm.results.comparisons import seed_of
-from personalrm.results.demographic_groups import UserFacts
-from personalrm.results.demographics_table import demographics_table
-from personalrm.results.differences_table import differences_table
-from personalrm.results.families_table import families_table
-from personalrm.results.main_table import main_table
-from personalrm.results.main_table_text import main_blocks, main_notes
 from personalrm.results.marks import RETRY
-from personalrm.results.outcomes_table import outcomes_blocks, outcomes_notes, outcomes_table
 from personalrm.results.pooling import pooled
-from personalrm.results.position_bias_table import position_bias_table
-from personalrm.results.power_table import power_table
-from personalrm.results.scaling_table import Labelled, scaling_table
 from personalrm.results.scores import collect_calls, collect_verdicts
-from personalrm.results.statistics import independent_interval, paired_cluster_difference, share_interval
-from personalrm.results.transfer_table import transfer_table
-from personalrm.results.users_table import users_table
-from personalrm.stages.summary import summarise
+from personalrm.results.stats.statistics import independent_interval, paired_cluster_difference, share_interval
+from personalrm.results.tables.demographic_groups import UserFacts
+from personalrm.results.tables.demographics_table import demographics_table
+from personalrm.results.tables.differences_table import differences_table
+from personalrm.results.tables.main_table import main_table
+from personalrm.results.tables.main_table_text import main_blocks, main_notes
+from personalrm.results.tables.outcomes_table import outcomes_blocks, outcomes_notes, outcomes_table
+from personalrm.results.tables.position_bias_table import position_bias_table
+from personalrm.results.tables.scaling_table import Labelled, scaling_table
+from personalrm.results.tables.transfer_table import transfer_table
+from personalrm.results.tables.users_table import users_table
+from personalrm.studies.report.summary import what_failed
+from personalrm.studies.synthesizeme.results.families_table import families_table
+from personalrm.studies.synthesizeme.results.power_table import power_table
+from personalrm.studies.synthesizeme.stages.summary import summarise
 
 N = 199
 JUDGED = [default(), learned("demos"), learned("both")]

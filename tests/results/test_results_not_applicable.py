@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 from comparison_cases import EXEMPT, default, frame_of, learned, row_of
 
-from personalrm.results.ablation_table import ablation_table
-from personalrm.results.differences_table import differences_blocks, differences_notes, differences_table
-from personalrm.results.families_table import families_table
-from personalrm.results.outcomes_table import outcomes_blocks, outcomes_table
-from personalrm.results.position_bias_table import position_bias_table
-from personalrm.results.power_table import power_table
-from personalrm.results.users_table import users_table
+from personalrm.results.tables.differences_table import differences_blocks, differences_notes, differences_table
+from personalrm.results.tables.outcomes_table import outcomes_blocks, outcomes_table
+from personalrm.results.tables.position_bias_table import position_bias_table
+from personalrm.results.tables.users_table import users_table
+from personalrm.studies.synthesizeme.results.ablation_table import ablation_table
+from personalrm.studies.synthesizeme.results.families_table import families_table
+from personalrm.studies.synthesizeme.results.power_table import power_table
 
 NOWHERE = "not applicable"
 

@@ -13,20 +13,20 @@ from detail_cases import made_twice
 from generated_verdicts import Cell, always_first, judged, judged_users, oracle, quickstart_cells, write_cells
 from support.models import ScriptedModel, label, pair, text
 
-from personalrm.judge import JudgeSettings
-from personalrm.methods import parse_method
-from personalrm.records import Label, Outcome, UserData, Verdict, write_records
-from personalrm.results.main_table import main_table
-from personalrm.results.outcomes_table import outcomes_blocks, outcomes_notes, outcomes_table
-from personalrm.results.position_bias_table import (
+from personalrm.core.records import Label, Outcome, UserData, Verdict, write_records
+from personalrm.judge.judge import JudgeSettings
+from personalrm.methods.registry import parse_method
+from personalrm.results.scores import collect_calls, collect_verdicts, read_frame, write_frame
+from personalrm.results.stats.statistics import share_interval
+from personalrm.results.tables.main_table import main_table
+from personalrm.results.tables.outcomes_table import outcomes_blocks, outcomes_notes, outcomes_table
+from personalrm.results.tables.position_bias_table import (
     POSITION_COLUMNS,
     position_bias_blocks,
     position_bias_notes,
     position_bias_table,
 )
-from personalrm.results.scores import collect_calls, collect_verdicts, read_frame, write_frame
-from personalrm.results.statistics import share_interval
-from personalrm.stages.judging import judge_user
+from personalrm.studies.synthesizeme.stages.judging import judge_user
 
 SAID: dict[str, tuple[bool, Outcome, Label | None]] = {
     # Letters: right or wrong, and where the judge pointed, in one order of showing.

@@ -12,14 +12,19 @@ from comparison_cases import Said, default, frame_of, learned, row_of
 from detail_cases import made_twice
 from generated_verdicts import Cell, write_cells
 
-from personalrm.results.ablation_factors import changed_factor, fixed_levels, levels_of
-from personalrm.results.ablation_table import ABLATION_COLUMNS, ablation_table
-from personalrm.results.ablation_text import ablation_blocks, ablation_notes
-from personalrm.results.families_table import FAMILY_COLUMNS, families_blocks, families_notes, families_table
-from personalrm.results.main_table import main_table
+from personalrm.methods.synthesizeme.variants import ALL, NONE, VARIANTS
 from personalrm.results.scores import collect_calls, collect_verdicts
-from personalrm.results.statistics import holm, paired_cluster_difference
-from personalrm.variants import ALL, NONE, VARIANTS
+from personalrm.results.stats.statistics import holm, paired_cluster_difference
+from personalrm.results.tables.main_table import main_table
+from personalrm.studies.synthesizeme.results.ablation_factors import changed_factor, fixed_levels, levels_of
+from personalrm.studies.synthesizeme.results.ablation_table import ABLATION_COLUMNS, ablation_table
+from personalrm.studies.synthesizeme.results.ablation_text import ablation_blocks, ablation_notes
+from personalrm.studies.synthesizeme.results.families_table import (
+    FAMILY_COLUMNS,
+    families_blocks,
+    families_notes,
+    families_table,
+)
 
 N = 99
 ZERO: Said = {"u": "0000", "v": "1000"}

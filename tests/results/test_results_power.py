@@ -13,8 +13,10 @@ from generated_verdicts import Cell
 from scipy.stats import nct
 from scipy.stats import t as student
 
-from personalrm.results.power_gains import Gain, gains_for, gains_of
-from personalrm.results.power_table import (
+from personalrm.results.scores import collect_verdicts
+from personalrm.results.stats.statistics import cluster_standard_error, paired_cluster_difference, share_interval
+from personalrm.studies.synthesizeme.results.power_gains import Gain, gains_for, gains_of
+from personalrm.studies.synthesizeme.results.power_table import (
     POWER_COLUMNS,
     power_blocks,
     power_notes,
@@ -22,9 +24,7 @@ from personalrm.results.power_table import (
     resolvable,
     smallest_difference,
 )
-from personalrm.results.reported_numbers import read_numbers
-from personalrm.results.scores import collect_verdicts
-from personalrm.results.statistics import cluster_standard_error, paired_cluster_difference, share_interval
+from personalrm.studies.synthesizeme.results.reported_numbers import read_numbers
 
 NUMBERS = Path(__file__).resolve().parents[2] / "resources" / "reported" / "synthesizeme.csv"
 GAINS = (

@@ -8,8 +8,8 @@ import pytest
 from support.models import pair
 from test_result_scripts import job, script
 
-from personalrm.records import Demonstration, Profile, write_records
-from personalrm.results.profiles_table import (
+from personalrm.core.records import Demonstration, Profile, write_records
+from personalrm.results.tables.profiles_table import (
     profiles_blocks,
     profiles_notes,
     profiles_table,

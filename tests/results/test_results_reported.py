@@ -10,17 +10,22 @@ from comparison_cases import default, frame_of, learned, row_of
 from generated_verdicts import Cell, outage, write_cells
 from test_result_scripts import WORKFLOW
 
-from personalrm.benchmark.settings import ArenaDataset, Dataset, HubSource, LocalDataset, PrismDataset, ProcessedDataset
-from personalrm.config import Config
+from personalrm.data.settings import ArenaDataset, Dataset, HubSource, LocalDataset, PrismDataset, ProcessedDataset
 from personalrm.results.comparisons import seed_of
-from personalrm.results.reported_matching import RunIdentity, answering_sets, how_sets_differ, identities
-from personalrm.results.reported_numbers import ReportedNumber, read_served
-from personalrm.results.reported_table import (
+from personalrm.results.scores import collect_verdicts
+from personalrm.results.stats.statistics import share_interval
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.results.reported_matching import (
+    RunIdentity,
+    answering_sets,
+    how_sets_differ,
+    identities,
+)
+from personalrm.studies.synthesizeme.results.reported_numbers import ReportedNumber, read_served
+from personalrm.studies.synthesizeme.results.reported_table import (
     REPORTED_COLUMNS,
     reported_table,
 )
-from personalrm.results.scores import collect_verdicts
-from personalrm.results.statistics import share_interval
 
 RESOURCES = WORKFLOW.parent / "resources" / "reported"
 NUMBERS, MODELS = RESOURCES / "synthesizeme.csv", RESOURCES / "models.csv"

@@ -10,11 +10,13 @@ from comparison_cases import assert_readable, default, texts_of
 from generated_verdicts import Cell, write_cells
 from test_result_scripts import WORKFLOW, job, script
 
-from personalrm.errors import DataError
-from personalrm.results.reported_figure import reported_caption, reported_figure, stacks_of
-from personalrm.results.reported_matching import RunIdentity
-from personalrm.results.reported_numbers import ServedModel, read_numbers, read_served
-from personalrm.results.reported_table import (
+from personalrm.core.errors import DataError
+from personalrm.results.scores import collect_verdicts, write_frame
+from personalrm.results.table_formats import write_table
+from personalrm.studies.synthesizeme.results.reported_figure import reported_caption, reported_figure, stacks_of
+from personalrm.studies.synthesizeme.results.reported_matching import RunIdentity
+from personalrm.studies.synthesizeme.results.reported_numbers import ServedModel, read_numbers, read_served
+from personalrm.studies.synthesizeme.results.reported_table import (
     REPORTED_CAPTION,
     SYNTHETIC,
     marked_synthetic,
@@ -23,8 +25,6 @@ from personalrm.results.reported_table import (
     reported_notes,
     reported_table,
 )
-from personalrm.results.scores import collect_verdicts, write_frame
-from personalrm.results.table_formats import write_table
 
 RESOURCES = WORKFLOW.parent / "resources" / "reported"
 LLAMA = "meta-llama/Llama-3.3-70B-Instruct"

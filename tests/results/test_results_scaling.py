@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_result_scripts import job, script
 
-from personalrm.errors import DataError
-from personalrm.records import PreferencePair, Split, UserData, write_records
-from personalrm.results.main_table import main_table
-from personalrm.results.scaling_figure import scaling_caption, scaling_figure
-from personalrm.results.scaling_table import (
+from personalrm.core.errors import DataError
+from personalrm.core.records import PreferencePair, Split, UserData, write_records
+from personalrm.results.figures.scaling_figure import scaling_caption, scaling_figure
+from personalrm.results.scores import collect_calls, collect_verdicts, write_frame
+from personalrm.results.tables.main_table import main_table
+from personalrm.results.tables.scaling_table import (
     SCALING_COLUMNS,
     Labelled,
     read_labelled_pairs,
@@ -26,7 +27,6 @@ from personalrm.results.scaling_table import (
     scaling_notes,
     scaling_table,
 )
-from personalrm.results.scores import collect_calls, collect_verdicts, write_frame
 
 CONTEXT = {(dataset, user): 8 for dataset in ("d", "e") for user in ("u", "v", "w", "x")}
 

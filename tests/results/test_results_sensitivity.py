@@ -15,13 +15,13 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from test_result_scripts import job, script
 
-from personalrm.benchmark.filter_settings import DisagreementSettings, FilterSettings, PersonalizableSettings
-from personalrm.benchmark.filters import Said, Sensitivity, sensitivity, survivors
-from personalrm.benchmark.ratings import PairRating, PanelVote
-from personalrm.errors import DataError
-from personalrm.records import PreferencePair, Turn, write_records
-from personalrm.results.sensitivity_figure import sensitivity_caption, sensitivity_figure
-from personalrm.results.sensitivity_table import (
+from personalrm.core.errors import DataError
+from personalrm.core.records import PreferencePair, Turn, write_records
+from personalrm.data.filters.filter_settings import DisagreementSettings, FilterSettings, PersonalizableSettings
+from personalrm.data.filters.filters import Said, Sensitivity, sensitivity, survivors
+from personalrm.data.filters.ratings import PairRating, PanelVote
+from personalrm.studies.synthesizeme.results.sensitivity_figure import sensitivity_caption, sensitivity_figure
+from personalrm.studies.synthesizeme.results.sensitivity_table import (
     FILTER_LABELS,
     SENSITIVITY_COLUMNS,
     read_sensitivity,

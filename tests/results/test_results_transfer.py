@@ -14,10 +14,10 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.patches import Rectangle
 from test_result_scripts import job, script
 
-from personalrm.results.main_table import main_table
+from personalrm.results.figures.transfer_figure import MISSING, transfer_caption, transfer_figure
 from personalrm.results.scores import collect_calls, collect_verdicts, write_frame
-from personalrm.results.transfer_figure import MISSING, transfer_caption, transfer_figure
-from personalrm.results.transfer_table import (
+from personalrm.results.tables.main_table import main_table
+from personalrm.results.tables.transfer_table import (
     TRANSFER_COLUMNS,
     read_transfer_table,
     transfer_blocks,

@@ -12,11 +12,11 @@ from comparison_cases import default, frame_of, learned, row_of
 from detail_cases import made_twice
 from generated_verdicts import Cell, quickstart_cells, write_cells
 
-from personalrm.results.main_table import main_table
 from personalrm.results.scores import collect_calls, collect_verdicts
 from personalrm.results.sortable_page import sortable_page
 from personalrm.results.table_formats import Block
-from personalrm.results.users_table import (
+from personalrm.results.tables.main_table import main_table
+from personalrm.results.tables.users_table import (
     ROWS_IN_PRINT,
     USER_COLUMNS,
     print_note,

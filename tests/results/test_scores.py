@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from generated_verdicts import Cell, judged, quickstart_cells, write_cells
 
-from personalrm.errors import DataError
-from personalrm.records import CallRef, JudgedUser, Verdict, write_records
+from personalrm.core.errors import DataError
+from personalrm.core.records import CallRef, JudgedUser, Verdict, write_records
 from personalrm.results.scores import (
     CALL_COLUMNS,
     VERDICT_COLUMNS,

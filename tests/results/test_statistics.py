@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from personalrm.results.few_users import expanded_level, unexpanded_p
-from personalrm.results.statistics import (
+from personalrm.results.stats.few_users import expanded_level, unexpanded_p
+from personalrm.results.stats.statistics import (
     MANY_USERS,
     BootstrapMethod,
     Interval,

@@ -12,11 +12,11 @@ from generated_verdicts import Cell, judged, judged_users, outage, quickstart_ce
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personalrm.records import write_records
-from personalrm.results.main_table import main_table, read_main_table
-from personalrm.results.main_table_text import main_blocks, main_notes
+from personalrm.core.records import write_records
 from personalrm.results.scores import collect_calls, collect_verdicts
 from personalrm.results.table_formats import Block, to_html, to_markdown, to_tex, write_table
+from personalrm.results.tables.main_table import main_table, read_main_table
+from personalrm.results.tables.main_table_text import main_blocks, main_notes
 
 NASTY = "<script>alert('x')</script> & 5 % of $x_1$ {a} \\b ~ ^ # \"q\" | *b* `c` [d] \n é 🎉"
 

@@ -23,10 +23,10 @@ from generated_verdicts import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from personalrm.records import CallRef, JudgedUser, Outcome, Verdict, write_records
-from personalrm.results.main_table import COLUMNS, gaps, is_outage, main_table, read_main_table
-from personalrm.results.main_table_text import main_blocks, main_notes
+from personalrm.core.records import CallRef, JudgedUser, Outcome, Verdict, write_records
 from personalrm.results.scores import collect_calls, collect_verdicts
+from personalrm.results.tables.main_table import COLUMNS, gaps, is_outage, main_table, read_main_table
+from personalrm.results.tables.main_table_text import main_blocks, main_notes
 
 NAMED = (
     "dataset variant profile_model judge_model method k n_users n_pairs n_judgments accuracy ci_low ci_high "

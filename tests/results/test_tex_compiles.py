@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 from generated_verdicts import Cell, paper_cells, write_cells
 
-from personalrm.results.differences_table import differences_blocks, differences_notes, differences_table
-from personalrm.results.main_table import main_table
-from personalrm.results.main_table_text import main_blocks, main_notes
 from personalrm.results.scores import collect_calls, collect_verdicts
 from personalrm.results.table_formats import TEX_ESCAPES, Block, to_tex, write_table
-from personalrm.results.transfer_table import transfer_blocks, transfer_notes, transfer_table
+from personalrm.results.tables.differences_table import differences_blocks, differences_notes, differences_table
+from personalrm.results.tables.main_table import main_table
+from personalrm.results.tables.main_table_text import main_blocks, main_notes
+from personalrm.results.tables.transfer_table import transfer_blocks, transfer_notes, transfer_table
 
 PDFLATEX = shutil.which("pdflatex")
 pytestmark = pytest.mark.skipif(

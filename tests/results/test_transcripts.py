@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transcript_cases import data_in, make_run, prompt_of, user_of
 
-from personalrm.config_load import write_resolved
-from personalrm.llm.key import request_key
+from personalrm.core.records import Profile, read_records, write_records
+from personalrm.llm.cache.key import request_key
 from personalrm.llm.types import Request
-from personalrm.persona import PersonaSettings, persona_messages, persona_request
-from personalrm.plan import Plan
-from personalrm.records import Profile, read_records, write_records
-from personalrm.report.page_parts import embedded_json
-from personalrm.report.transcripts import choose_users
-from personalrm.stages.settings import learned_settings
+from personalrm.methods.synthesizeme.persona import PersonaSettings, persona_messages, persona_request
+from personalrm.studies.report.page_parts import embedded_json
+from personalrm.studies.report.transcripts import choose_users
+from personalrm.studies.synthesizeme.config_load import write_resolved
+from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.stages.settings import learned_settings
 
 HOSTILE = (
     "</script><script>document.title='run'</script><img src=x onerror=\"document.title='run'\"><!-- \u2028 & \U0001f600"

@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from personalrm.candidates import labelled
-from personalrm.config import Config
-from personalrm.config_load import parse_config, write_resolved
-from personalrm.judge import fitted
-from personalrm.llm.key import request_key
-from personalrm.llm.store import ResponseStore
+from personalrm.core.records import Demonstration, JudgedUser, PreferencePair, Profile, Turn, UserData, write_records
+from personalrm.judge.judge import fitted
+from personalrm.judge.recording import Recorder
+from personalrm.llm.cache.key import request_key
+from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.types import Message, ModelSpec, Request, Response, Usage
-from personalrm.methods import parse_method, visible_part
-from personalrm.persona import persona_messages
-from personalrm.plan import Plan
-from personalrm.recording import Recorder
-from personalrm.records import Demonstration, JudgedUser, PreferencePair, Profile, Turn, UserData, write_records
-from personalrm.stages.settings import judge_settings, learned_settings, method_id
-from personalrm.stages.transcripts import transcripts_stage
+from personalrm.methods.registry import parse_method, visible_part
+from personalrm.methods.synthesizeme.candidates import labelled
+from personalrm.methods.synthesizeme.persona import persona_messages
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.config_load import parse_config, write_resolved
+from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.stages.settings import judge_settings, learned_settings, method_id
+from personalrm.studies.synthesizeme.stages.transcripts import transcripts_stage
 
 
 def config_of(folder: Path, **changes: object) -> Config:

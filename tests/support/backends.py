@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from personalrm.errors import (
+from personalrm.core.errors import (
     ModelCallError,
 )
 from personalrm.llm.types import Backend, Message, ModelSpec, Request, Response

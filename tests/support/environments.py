@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from personalrm.files import file_lock, stable_hash
+from personalrm.core.files import file_lock, stable_hash
 
 
 def environment_with(name: str, *pins: str) -> Path:

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from personalrm.config import Config
-from personalrm.config_load import write_resolved
+from personalrm.llm.backends.wire import wire_body
+from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.port import Port
-from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import Backend, LanguageModel, ModelSpec, Request, Response, TokenLogprobs, Usage
-from personalrm.llm.wire import wire_body
-from personalrm.plan import Plan
-from personalrm.stages.judging import judge_stage
-from personalrm.stages.learn import bootstrap_stage, profile_stage
-from personalrm.stages.prepare import prepare_stage
-from personalrm.stages.runner import Job, runtime_from_env
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.config_load import write_resolved
+from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.stages.judging import judge_stage
+from personalrm.studies.synthesizeme.stages.learn import bootstrap_stage, profile_stage
+from personalrm.studies.synthesizeme.stages.prepare import prepare_stage
+from personalrm.studies.synthesizeme.stages.runner import Job, runtime_from_env
 from support.scripted_judge import Answer
 
 

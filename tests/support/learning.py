@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from personalrm.candidates import LABELLED, UNSHUFFLED, ZERO_SHOT, draw_candidate
-from personalrm.judge import JudgeSettings
+from personalrm.core.records import Demonstration, Outcome, Trace
+from personalrm.judge.judge import JudgeSettings
 from personalrm.llm.types import Request, Response
-from personalrm.records import Demonstration, Outcome, Trace
-from personalrm.search import SearchSettings
+from personalrm.methods.synthesizeme.candidates import LABELLED, UNSHUFFLED, ZERO_SHOT, draw_candidate
+from personalrm.methods.synthesizeme.search import SearchSettings
 from support.models import good_is_first, pair, text
 
 TEXT = JudgeSettings("standard", "text")

@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from personalrm.errors import ModelCallError
-from personalrm.llm.key import request_key
+from personalrm.core.errors import ModelCallError
+from personalrm.core.records import PreferencePair, Turn
+from personalrm.llm.cache.key import request_key
 from personalrm.llm.types import ModelSpec, Request, Response, TokenLogprobs, Usage
-from personalrm.records import PreferencePair, Turn
 
 SPEC = ModelSpec(name="scripted", backend="openai", model="scripted")
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from personalrm.benchmark.reading import ReadReport
-from personalrm.benchmark.settings import MtBenchDataset
-from personalrm.benchmark.sources import read_source
-from personalrm.benchmark.votes import Vote
+from personalrm.data.settings import MtBenchDataset
+from personalrm.data.sources.open import read_source
+from personalrm.data.sources.reading import ReadReport
+from personalrm.data.sources.votes import Vote
 
 Row = dict[str, object]
 

@@ -7,16 +7,16 @@ import asyncio
 import re
 from collections.abc import Iterator
 
-from personalrm.benchmark.splits import split_user
-from personalrm.bootstrap import bootstrap_pairs
-from personalrm.config import Config
-from personalrm.config_load import parse_config
-from personalrm.files import stable_fraction
-from personalrm.judge import Shown
+from personalrm.core.files import stable_fraction
+from personalrm.core.records import ALL_PAIRS, Profile, UserData, UserTraces
+from personalrm.data.splits import split_user
+from personalrm.judge.judge import Shown
 from personalrm.llm.types import Request, Response
-from personalrm.profile import learn_profile
-from personalrm.records import ALL_PAIRS, Profile, UserData, UserTraces
-from personalrm.stages.settings import profile_settings
+from personalrm.methods.synthesizeme.bootstrap import bootstrap_pairs
+from personalrm.methods.synthesizeme.profile import learn_profile
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.synthesizeme.stages.settings import profile_settings
 from support.learning import say
 from support.models import ScriptedModel, pair, text
 

@@ -6,7 +6,7 @@ import asyncio
 import random
 from dataclasses import dataclass, field
 
-from personalrm.llm.retry import RetryPolicy
+from personalrm.llm.limits.retry import RetryPolicy
 from personalrm.llm.types import Message, ModelSpec, Request, Response, Usage
 
 SPEC = ModelSpec("tester", "openai", "m", snapshot="1", max_attempts=3, deadline_s=100.0, price_in=2.0, price_out=4.0)

@@ -6,13 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from personalrm.llm.store import ResponseStore
-from personalrm.llm.store_rows import decode, encode
+from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.cache.store_rows import decode, encode
 from personalrm.llm.types import Response, Usage
 
 WRITER = """
 import sys
-from personalrm.llm.store import ResponseStore
+from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.types import Response, Usage
 path, name, count, journal = sys.argv[1], sys.argv[2], int(sys.argv[3]), (sys.argv[4:] or ["wal"])[0]
 with ResponseStore(path, journal, run="r") as store:

@@ -13,13 +13,13 @@ from support.batches import QUICK
 from support.scripted_judge import Answer
 from support.scripted_server import Fault, ScriptedServer
 
-from personalrm.analysis.records import Axis, AxisSet, TaggedPersona, UserFidelity
-from personalrm.config_load import parse_config
-from personalrm.errors import ModelCallError
+from personalrm.core.errors import ModelCallError
+from personalrm.core.records import Profile, UserData, read_records, write_records
 from personalrm.llm.open import RuntimeSettings
-from personalrm.records import Profile, UserData, read_records, write_records
-from personalrm.stages.analysing import axes_stage, fidelity_stage, tag_stage
-from personalrm.stages.runner import Job
+from personalrm.personas.records import Axis, AxisSet, TaggedPersona, UserFidelity
+from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.synthesizeme.stages.analysing import axes_stage, fidelity_stage, tag_stage
+from personalrm.studies.synthesizeme.stages.runner import Job
 
 Stage = Callable[[Job, Path], Coroutine[Any, Any, None]]
 

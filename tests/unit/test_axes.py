@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.models import ScriptedModel, last_user, letters, text
 
-from personalrm.analysis.axes import AxesQuestion, name_axes, read_axes, sample_of_personas
-from personalrm.analysis.records import Axis
-from personalrm.analysis.tags import TagQuestion, tag_axes, tag_sentences
-from personalrm.errors import ModelCallError, Refused, TransientError
+from personalrm.core.errors import ModelCallError, Refused, TransientError
+from personalrm.core.records import Profile
+from personalrm.judge.parsing import numbered_choices, sentences
+from personalrm.judge.recording import Listener
 from personalrm.llm.types import Request, Response
-from personalrm.parsing import numbered_choices, sentences
-from personalrm.recording import Listener
-from personalrm.records import Profile
+from personalrm.personas.axes import AxesQuestion, name_axes, read_axes, sample_of_personas
+from personalrm.personas.records import Axis
+from personalrm.personas.tags import TagQuestion, tag_axes, tag_sentences
 
 AXES = (Axis(name="Tone", low="cold", high="warm"), Axis(name="Length", low="short", high="long"))
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from personalrm.config import Config
-from personalrm.config_load import load_config, parse_config, read_resolved, write_resolved
-from personalrm.errors import ConfigError
-from personalrm.prompting import load_prompt
-from personalrm.stages.settings import analysis_fingerprint, fingerprint, judged_methods, method_id
+from personalrm.core.errors import ConfigError
+from personalrm.judge.prompting import load_prompt
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.config_load import load_config, parse_config, read_resolved, write_resolved
+from personalrm.studies.synthesizeme.stages.settings import analysis_fingerprint, fingerprint, judged_methods, method_id
 
 BASE: dict[str, Any] = {
     "run": "x",

@@ -9,13 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.models import ScriptedModel, good_is_first, last_user, pair, spec_of, text
 
-from personalrm.criteria import CRITERIA, Criterion, Scores, compare, judge_by_criteria, parse_criteria, parse_scores
-from personalrm.errors import ContextOverflow, ModelCallError, PermanentError, RateLimited, Refused
-from personalrm.judge import JudgeSettings, Shown, fitted
+from personalrm.core.errors import ContextOverflow, ModelCallError, PermanentError, RateLimited, Refused
+from personalrm.core.records import Demonstration, PreferencePair, Verdict
+from personalrm.judge.judge import JudgeSettings, Shown, fitted
+from personalrm.judge.recording import Recorder
 from personalrm.llm import tokens
 from personalrm.llm.types import Request, Response
-from personalrm.recording import Recorder
-from personalrm.records import Demonstration, PreferencePair, Verdict
+from personalrm.methods.criteria import (
+    CRITERIA,
+    Criterion,
+    Scores,
+    compare,
+    judge_by_criteria,
+    parse_criteria,
+    parse_scores,
+)
 
 SETTINGS = JudgeSettings(max_tokens=200)
 DEMOS = tuple(Demonstration(pair=pair(f"d{n}"), swapped=False, reasoning=f"why {n}") for n in range(3))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from personalrm.records import LevelA, UserData, write_records
-from personalrm.stages.runner import evaluated_users
+from personalrm.core.records import LevelA, UserData, write_records
+from personalrm.studies.synthesizeme.stages.runner import evaluated_users
 
 
 @pytest.mark.parametrize(("evaluate", "expected"), [("all", ["a", "b", "c", "d"]), ("test", ["c", "d"])])

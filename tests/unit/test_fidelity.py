@@ -12,17 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.models import ScriptedModel, last_user, letters, text
 
-from personalrm.analysis.fidelity import (
+from personalrm.core.errors import ModelCallError, Refused, TransientError
+from personalrm.core.records import UserData
+from personalrm.judge.judge import JudgeSettings, VerdictMode
+from personalrm.llm.types import Request, Response, Usage
+from personalrm.personas.fidelity import (
     FidelityQuestion,
     compare_personas,
     match_personas,
     others_of,
     statement_of,
 )
-from personalrm.errors import ModelCallError, Refused, TransientError
-from personalrm.judge import JudgeSettings, VerdictMode
-from personalrm.llm.types import Request, Response, Usage
-from personalrm.records import UserData
 
 TEXT = FidelityQuestion(JudgeSettings())
 COMPACT = FidelityQuestion(JudgeSettings(style="compact", mode="logprob"))

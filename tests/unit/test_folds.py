@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from personalrm.config_load import load_config, parse_config, read_resolved, write_resolved
-from personalrm.errors import ConfigError
-from personalrm.folds import pooled_names, pools_of
+from personalrm.core.errors import ConfigError
+from personalrm.data.folds import pooled_names, pools_of
+from personalrm.studies.synthesizeme.config_load import load_config, parse_config, read_resolved, write_resolved
 
 ROOT = Path(__file__).parents[2]
 RAW: dict[str, Any] = {

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from support.learning import PAIRS, Matrix, by_content, demonstrated, draw, ids, matrices, say, settings, trace_of
 from support.models import ScriptedModel, pair
 
-from personalrm.files import stable_hash
-from personalrm.halving import Halving, half, part_sizes, planned_questions
+from personalrm.core.files import stable_hash
+from personalrm.core.records import Outcome, Verdict
 from personalrm.llm.types import Request, Response
-from personalrm.records import Outcome, Verdict
-from personalrm.search import score, search
+from personalrm.methods.synthesizeme.halving import Halving, half, part_sizes, planned_questions
+from personalrm.methods.synthesizeme.search import score, search
 
 TRACES = {one.pair_id: trace_of(one.pair_id) for one in PAIRS}
 Asked = list[tuple[int, tuple[int, ...]]]

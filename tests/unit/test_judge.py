@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.models import ScriptedModel, good_is_first, label, pair, text
 
-from personalrm.bootstrap import BootstrapSettings, bootstrap_pair
-from personalrm.errors import ContextOverflow, ModelCallError, PermanentError, RateLimited, Refused
-from personalrm.judge import (
+from personalrm.core.errors import ContextOverflow, ModelCallError, PermanentError, RateLimited, Refused
+from personalrm.core.records import Demonstration, Verdict
+from personalrm.judge.judge import (
     JudgeSettings,
     Shown,
     VerdictMode,
@@ -19,9 +19,9 @@ from personalrm.judge import (
     judge_pair,
     presented_swapped,
 )
+from personalrm.judge.recording import Recorder
 from personalrm.llm.types import Request, Response, TokenLogprobs, Usage
-from personalrm.recording import Recorder
-from personalrm.records import Demonstration, Verdict
+from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pair
 
 TEXT = JudgeSettings("standard", "text")
 LABEL = JudgeSettings("compact", "logprob")

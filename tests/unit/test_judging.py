@@ -7,10 +7,10 @@ import asyncio
 import pytest
 from support.models import ScriptedModel, pair, text
 
-from personalrm.judge import JudgeSettings, VerdictMode
-from personalrm.methods import parse_method
-from personalrm.records import JudgedUser, Profile, Status, UserData
-from personalrm.stages.judging import judge_user
+from personalrm.core.records import JudgedUser, Profile, Status, UserData
+from personalrm.judge.judge import JudgeSettings, VerdictMode
+from personalrm.methods.registry import parse_method
+from personalrm.studies.synthesizeme.stages.judging import judge_user
 
 TEST, CONTEXT = pair("t", split="test"), pair("c", split="context")
 SURVEY = {"age": "25"}

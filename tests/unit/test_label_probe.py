@@ -12,12 +12,12 @@ from support.projects import Project, quickstart_votes, small_config, write_vote
 from support.scripted_judge import Answer, judge
 from support.scripted_server import ScriptedServer
 
-from personalrm.config import ModelConfig
-from personalrm.judge import PromptStyle
-from personalrm.label_probe import Probed, UnreadableLabels, probe_request
+from personalrm.judge.judge import PromptStyle
+from personalrm.judge.label_probe import Probed, UnreadableLabels, probe_request
+from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.open import RuntimeSettings, open_model
-from personalrm.llm.store import ResponseStore
 from personalrm.llm.types import Message, ModelSpec, Request
+from personalrm.studies.synthesizeme.config import ModelConfig
 
 RUNTIME = RuntimeSettings(Path("models"), Path("servers"), 1)
 TEXT = Request((Message("user", "Say yes."),), max_tokens=4)

@@ -11,14 +11,20 @@ from hypothesis import strategies as st
 from support.learning import PAIRS, TEXT, VALIDATION, say, settings
 from support.models import ScriptedModel, good_is_first, label, pair, text
 
-from personalrm.bootstrap import BootstrapSettings, bootstrap_pair, bootstrap_pairs, strip_verdict, verified
-from personalrm.errors import ContextOverflow, ModelCallError, RateLimited
-from personalrm.judge import JudgeSettings, Shown, presented_swapped
+from personalrm.core.errors import ContextOverflow, ModelCallError, RateLimited
+from personalrm.core.records import ALL_PAIRS, Demonstration, UserData, UserTraces
+from personalrm.judge.judge import JudgeSettings, Shown, presented_swapped
 from personalrm.llm.types import Request, Response
-from personalrm.persona import Induced, PersonaSettings, induce_persona
-from personalrm.profile import ProfileSettings, context_subset, learn_profile
-from personalrm.records import ALL_PAIRS, Demonstration, UserData, UserTraces
-from personalrm.variants import VARIANTS
+from personalrm.methods.synthesizeme.bootstrap import (
+    BootstrapSettings,
+    bootstrap_pair,
+    bootstrap_pairs,
+    strip_verdict,
+    verified,
+)
+from personalrm.methods.synthesizeme.persona import Induced, PersonaSettings, induce_persona
+from personalrm.methods.synthesizeme.profile import ProfileSettings, context_subset, learn_profile
+from personalrm.methods.synthesizeme.variants import VARIANTS
 
 LABEL = JudgeSettings("compact", "logprob_both")
 BOOT = BootstrapSettings(TEXT, attempts=3)

@@ -8,14 +8,14 @@ import pytest
 from support.learning import PAIRS, TEXT, VALIDATION, say, settings
 from support.models import ScriptedModel
 
-from personalrm.bootstrap import BootstrapSettings
-from personalrm.errors import ModelCallError, RateLimited
+from personalrm.core.errors import ModelCallError, RateLimited
+from personalrm.core.records import UserData
 from personalrm.llm.types import Request, Response
-from personalrm.persona import PersonaSettings
-from personalrm.profile import ProfileSettings
-from personalrm.records import UserData
-from personalrm.stages.theta import learn_student
-from personalrm.theta_search import Student, ThetaSettings, _Bridge
+from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings
+from personalrm.methods.synthesizeme.persona import PersonaSettings
+from personalrm.methods.synthesizeme.profile import ProfileSettings
+from personalrm.methods.synthesizeme.theta_search import Student, ThetaSettings, _Bridge
+from personalrm.studies.synthesizeme.stages.theta import learn_student
 
 USER = UserData(dataset="d", user_id="u", pairs=(*PAIRS, *VALIDATION))
 

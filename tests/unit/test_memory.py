@@ -8,14 +8,14 @@ import pytest
 from support.learning import settings
 from support.models import ScriptedModel, last_user, pair, text
 
-from personalrm.bootstrap import BootstrapSettings, bootstrap_pairs
-from personalrm.errors import ContextOverflow
-from personalrm.judge import JudgeSettings, Shown
+from personalrm.core.errors import ContextOverflow
+from personalrm.core.records import Split, UserData, UserTraces
+from personalrm.judge.judge import JudgeSettings, Shown
 from personalrm.llm.types import Request, Response
-from personalrm.memory import MemorySettings, read_facts, remember
-from personalrm.persona import PersonaSettings
-from personalrm.profile import ProfileSettings, context_subset, learn_profile
-from personalrm.records import Split, UserData, UserTraces
+from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs
+from personalrm.methods.synthesizeme.memory import MemorySettings, read_facts, remember
+from personalrm.methods.synthesizeme.persona import PersonaSettings
+from personalrm.methods.synthesizeme.profile import ProfileSettings, context_subset, learn_profile
 
 PAIRS = [pair(f"p{n}", chosen="GOOD tea", rejected="BAD coffee") for n in range(4)]
 

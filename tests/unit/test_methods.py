@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.models import pair, spec_of
 
-from personalrm.errors import ConfigError
-from personalrm.judge import JudgeSettings, build_messages, fitted
+from personalrm.core.errors import ConfigError
+from personalrm.core.records import Profile, Split, UserData
+from personalrm.judge.judge import JudgeSettings, build_messages, fitted
 from personalrm.llm import tokens
-from personalrm.methods import METHODS, decide_without_model, parse_method, visible_part
-from personalrm.records import Profile, Split, UserData
+from personalrm.methods.registry import METHODS, decide_without_model, parse_method, visible_part
 
 
 def test_longer_answer_is_right_in_both_orders_or_in_none() -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from personalrm.judge.parsing import label_mass, parse_verdict, read_label, read_labels, whole_sentences
 from personalrm.llm.types import Response, TokenLogprobs, Usage
-from personalrm.parsing import label_mass, parse_verdict, read_label, read_labels, whole_sentences
 
 
 @pytest.mark.parametrize(

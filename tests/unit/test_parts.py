@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from support.learning import PAIRS, TEXT, VALIDATION, say, settings
 from support.models import ScriptedModel, pair, text
 
-from personalrm.bootstrap import BootstrapSettings, bootstrap_pairs
-from personalrm.judge import Shown
+from personalrm.core.records import HALVES, TYPES, PreferencePair, Profile, UserData, UserTraces
+from personalrm.judge.judge import Shown
 from personalrm.llm.types import Request, Response
-from personalrm.parts import CONVERSATION_TYPES, N_PARTS
-from personalrm.persona import PersonaSettings
-from personalrm.profile import ProfileSettings, context_subset, learn_profile
-from personalrm.records import HALVES, TYPES, PreferencePair, Profile, UserData, UserTraces
+from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs
+from personalrm.methods.synthesizeme.parts import CONVERSATION_TYPES, N_PARTS
+from personalrm.methods.synthesizeme.persona import PersonaSettings
+from personalrm.methods.synthesizeme.profile import ProfileSettings, context_subset, learn_profile
 
 BOOT = BootstrapSettings(TEXT, attempts=1)
 

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.models import ScriptedModel, pair, text
 
-from personalrm.config_load import parse_config
-from personalrm.errors import ConfigError
-from personalrm.judge import PromptStyle
-from personalrm.persona import Induced, PersonaSettings, induce_persona
-from personalrm.persona_json import FIELDS, NO_OBJECT, canonical_persona, json_schema, statements
-from personalrm.records import Demonstration
-from personalrm.stages.settings import fingerprint, profile_settings
-from personalrm.variants import ALL, parse_variant
+from personalrm.core.errors import ConfigError
+from personalrm.core.records import Demonstration
+from personalrm.judge.judge import PromptStyle
+from personalrm.methods.synthesizeme.persona import Induced, PersonaSettings, induce_persona
+from personalrm.methods.synthesizeme.persona_json import FIELDS, NO_OBJECT, canonical_persona, json_schema, statements
+from personalrm.methods.synthesizeme.variants import ALL, parse_variant
+from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.synthesizeme.stages.settings import fingerprint, profile_settings
 
 SHOWN = [Demonstration(pair=pair("a"), swapped=False)]
 STYLES: tuple[PromptStyle, ...] = ("standard", "compact")

@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.models import SPEC, ScriptedModel, pair, text
 
-from personalrm.config_load import parse_config
-from personalrm.judge import PromptStyle
+from personalrm.core.records import Demonstration, PersonaFlaw, Profile
+from personalrm.judge.judge import PromptStyle
+from personalrm.judge.prompting import load_prompt
 from personalrm.llm.types import Request, Response
-from personalrm.persona import Induced, PersonaSettings, induce_persona
-from personalrm.persona_quality import persona_flaw, repeated_share, words_of
-from personalrm.prompting import load_prompt
-from personalrm.records import Demonstration, PersonaFlaw, Profile
-from personalrm.stages.settings import profile_settings
-from personalrm.theta import PersonaDemonstration, Theta
-from personalrm.variants import REPAIRS
+from personalrm.methods.synthesizeme.persona import Induced, PersonaSettings, induce_persona
+from personalrm.methods.synthesizeme.persona_quality import persona_flaw, repeated_share, words_of
+from personalrm.methods.synthesizeme.theta import PersonaDemonstration, Theta
+from personalrm.methods.synthesizeme.variants import REPAIRS
+from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.synthesizeme.stages.settings import profile_settings
 
 EGGS = (
     "Put the eggs into boiling water, wait for seven minutes if you like the yolk soft or ten if you like it firm, "

@@ -14,17 +14,17 @@ import pytest
 from support.models import ScriptedModel, good_is_first, label, pair, text
 
 from personalrm import SynthesizeMe
-from personalrm.benchmark.rate import PanelSettings, panel_votes
-from personalrm.bootstrap import BootstrapSettings, bootstrap_pairs
-from personalrm.config_load import parse_config
-from personalrm.criteria import criteria_messages, judge_by_criteria
-from personalrm.judge import JudgeSettings, Shown, fitted, is_reasoned, judge_messages, judge_pair
+from personalrm.core.records import Demonstration, Profile, UserData
+from personalrm.data.filters.rate import PanelSettings, panel_votes
+from personalrm.judge.judge import JudgeSettings, Shown, fitted, is_reasoned, judge_messages, judge_pair
+from personalrm.judge.prompting import load_prompt
+from personalrm.judge.recording import Listener
 from personalrm.llm.types import Message, Request, Response
-from personalrm.methods import METHODS
-from personalrm.prompting import load_prompt
-from personalrm.recording import Listener
-from personalrm.records import Demonstration, Profile, UserData
-from personalrm.stages.settings import filter_fingerprint, fingerprint, panel_settings
+from personalrm.methods.criteria import criteria_messages, judge_by_criteria
+from personalrm.methods.registry import METHODS
+from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs
+from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.synthesizeme.stages.settings import filter_fingerprint, fingerprint, panel_settings
 
 WORDS = JudgeSettings("standard", "text")
 STYLES = [WORDS, JudgeSettings("standard", "logprob"), JudgeSettings("compact", "logprob")]

@@ -17,17 +17,17 @@ import pytest
 from support.models import ScriptedModel, pair, text
 
 from personalrm import SynthesizeMe
-from personalrm.bootstrap import BootstrapSettings, bootstrap_pairs, verified
-from personalrm.candidates import LABELLED, UNSHUFFLED, draw_candidate
-from personalrm.criteria import criteria_messages
-from personalrm.judge import JudgeSettings, Shown, fitted, judge_messages, presented_swapped
+from personalrm.core.records import Demonstration, PreferencePair, Profile, UserData
+from personalrm.judge.judge import JudgeSettings, Shown, fitted, judge_messages, presented_swapped
+from personalrm.judge.prompting import PROMPT_DIR
 from personalrm.llm.types import Message, Request, Response, TokenLogprobs, Usage
-from personalrm.memory import MemorySettings, remember
-from personalrm.methods import METHODS
-from personalrm.persona import PersonaSettings, persona_messages
-from personalrm.prompting import PROMPT_DIR
-from personalrm.records import Demonstration, PreferencePair, Profile, UserData
-from personalrm.theta import PersonaDemonstration, Theta
+from personalrm.methods.criteria import criteria_messages
+from personalrm.methods.registry import METHODS
+from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs, verified
+from personalrm.methods.synthesizeme.candidates import LABELLED, UNSHUFFLED, draw_candidate
+from personalrm.methods.synthesizeme.memory import MemorySettings, remember
+from personalrm.methods.synthesizeme.persona import PersonaSettings, persona_messages
+from personalrm.methods.synthesizeme.theta import PersonaDemonstration, Theta
 
 WORDS = JudgeSettings("standard", "text")
 STANDARD_LABEL = JudgeSettings("standard", "logprob")

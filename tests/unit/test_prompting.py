@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from personalrm.errors import PromptError
-from personalrm.prompting import PROMPT_DIR, load_prompt
+from personalrm.core.errors import PromptError
+from personalrm.judge.prompting import PROMPT_DIR, load_prompt
 
 
 def write(folder: Path, text: str) -> Path:

@@ -11,19 +11,19 @@ from pathlib import Path
 import pytest
 from support.models import ScriptedModel, last_user, letters, text
 
-from personalrm.analysis.records import UserRecovery
-from personalrm.analysis.recovery import RecoveryQuestion, read_rubric
-from personalrm.errors import DataError, ModelCallError, RateLimited
+from personalrm.core.errors import DataError, ModelCallError, RateLimited
 from personalrm.llm.types import Request, Response
-from personalrm.results.recovery_table import (
+from personalrm.personas.records import UserRecovery
+from personalrm.personas.recovery import RecoveryQuestion, read_rubric
+from personalrm.results.table_formats import write_table
+from personalrm.results.tables.recovery_table import (
     RECOVERY_CAPTION,
     RECOVERY_COLUMNS,
     recovery_blocks,
     recovery_notes,
     recovery_table,
 )
-from personalrm.results.table_formats import write_table
-from personalrm.stages.recovering import judge_recovery
+from personalrm.studies.synthesizeme.stages.recovering import judge_recovery
 
 ROOT = Path(__file__).parents[2]
 PERSONAS = {"ann": "Ann likes tea and jam.", "ben": "Ben likes jam.", "cy": "Cy likes soup."}

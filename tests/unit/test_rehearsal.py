@@ -11,21 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.models import pair
 
-from personalrm.benchmark.rate import PanelSettings, panel_votes
-from personalrm.config_load import parse_config
-from personalrm.errors import ConfigError, DataError
-from personalrm.judge import JudgeSettings, Shown, judge_messages
-from personalrm.llm.batch_settings import BatchSettings
+from personalrm.core.errors import ConfigError, DataError
+from personalrm.core.records import UserData
+from personalrm.data.filters.rate import PanelSettings, panel_votes
+from personalrm.judge.judge import JudgeSettings, Shown, judge_messages
+from personalrm.judge.recording import Listener
+from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.types import Message, ModelSpec, Request
-from personalrm.recording import Listener
-from personalrm.records import UserData
-from personalrm.rehearsal.assumptions import Assumptions, read_assumptions
-from personalrm.rehearsal.counting import FRAME_TOKENS, Counter
-from personalrm.rehearsal.prices import Prices, prices_of
-from personalrm.rehearsal.rehearse import estimate_of, read_data, rehearse
-from personalrm.rehearsal.stand_in import StandIn, _prompts
-from personalrm.rehearsal.table import Estimate, Row, rows_of
-from personalrm.rehearsal.work import Tally, Used, Work
+from personalrm.studies.estimate.assumptions import Assumptions, read_assumptions
+from personalrm.studies.estimate.counting import FRAME_TOKENS, Counter
+from personalrm.studies.estimate.prices import Prices, prices_of
+from personalrm.studies.estimate.rehearse import estimate_of, read_data, rehearse
+from personalrm.studies.estimate.stand_in import StandIn, _prompts
+from personalrm.studies.estimate.table import Estimate, Row, rows_of
+from personalrm.studies.estimate.work import Tally, Used, Work
+from personalrm.studies.synthesizeme.config_load import parse_config
 
 LETTERS = Counter(lambda text: float(len(text)), "letters")
 """A tokenizer that needs no computing by hand."""
@@ -177,7 +177,7 @@ def test_what_is_written_has_the_assumed_length(tokens: int, seed: str) -> None:
 
 
 def test_prompts_are_told_apart_by_their_first_lines() -> None:
-    from personalrm.prompting import PROMPT_DIR
+    from personalrm.judge.prompting import PROMPT_DIR
 
     without_system = {"demographics", "statement"}
     names = {path.stem for path in PROMPT_DIR.glob("[!_]*.jinja")} - without_system

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from personalrm.analysis.records import TaggedPersona, UserFidelity, UserRecovery
-from personalrm.benchmark.ratings import PanelVote, UserPanel, UserRatings
-from personalrm.config import Config
-from personalrm.config_load import parse_config
-from personalrm.errors import DataError
-from personalrm.files import canonical_json
-from personalrm.plan import Plan
-from personalrm.records import JudgedUser, Profile, Record, Trace, UserTraces, Verdict, write_records
-from personalrm.stages.retry import lost_calls, plan_retry, retry
+from personalrm.app.retry import lost_calls, plan_retry, retry
+from personalrm.core.errors import DataError
+from personalrm.core.files import canonical_json
+from personalrm.core.records import JudgedUser, Profile, Record, Trace, UserTraces, Verdict, write_records
+from personalrm.data.filters.ratings import PanelVote, UserPanel, UserRatings
+from personalrm.personas.records import TaggedPersona, UserFidelity, UserRecovery
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.synthesizeme.plan import Plan
 
 LOST = Verdict(pair_id="p", swapped=False, outcome="provider_error")
 HAD = LOST.model_copy(update={"outcome": "unparsed"})

@@ -27,13 +27,13 @@ from support.learning import (
 )
 from support.models import ScriptedModel, pair
 
-from personalrm.candidates import LABELLED, UNSHUFFLED, ZERO_SHOT
-from personalrm.errors import ModelCallError, RateLimited
+from personalrm.core.errors import ModelCallError, RateLimited
+from personalrm.core.records import Candidate, Outcome, Verdict
 from personalrm.llm.types import Request, Response
-from personalrm.race import Race
-from personalrm.records import Candidate, Outcome, Verdict
-from personalrm.search import better, search, search_first
-from personalrm.variants import NONE, Repairs
+from personalrm.methods.synthesizeme.candidates import LABELLED, UNSHUFFLED, ZERO_SHOT
+from personalrm.methods.synthesizeme.race import Race
+from personalrm.methods.synthesizeme.search import better, search, search_first
+from personalrm.methods.synthesizeme.variants import NONE, Repairs
 
 
 def test_candidates() -> None:

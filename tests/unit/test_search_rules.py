@@ -21,14 +21,8 @@ from support.noisy import ARENA, PRISM, bare, config_of, profiles
 from support.projects import quickstart_votes, small_config, write_votes
 from support.scripted_judge import judge
 
-from personalrm.bootstrap import BootstrapSettings, bootstrap_pairs
-from personalrm.candidates import LABELLED, UNSHUFFLED, ZERO_SHOT, draw_candidate
-from personalrm.config_load import parse_config
-from personalrm.files import stable_fraction
-from personalrm.judge import JudgeSettings, Shown, judge_once, judge_pair, learned_swapped, presented_swapped
-from personalrm.llm.types import Request, Response
-from personalrm.profile import context_subset, learn_profile
-from personalrm.records import (
+from personalrm.core.files import stable_fraction
+from personalrm.core.records import (
     Candidate,
     Demonstration,
     Outcome,
@@ -39,9 +33,15 @@ from personalrm.records import (
     Verdict,
     read_records,
 )
-from personalrm.search import SearchSettings, better, score, search
-from personalrm.stages.settings import bootstrap_settings, profile_settings
-from personalrm.variants import NONE, VARIANTS, Repairs
+from personalrm.judge.judge import JudgeSettings, Shown, judge_once, judge_pair, learned_swapped, presented_swapped
+from personalrm.llm.types import Request, Response
+from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs
+from personalrm.methods.synthesizeme.candidates import LABELLED, UNSHUFFLED, ZERO_SHOT, draw_candidate
+from personalrm.methods.synthesizeme.profile import context_subset, learn_profile
+from personalrm.methods.synthesizeme.search import SearchSettings, better, score, search
+from personalrm.methods.synthesizeme.variants import NONE, VARIANTS, Repairs
+from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.synthesizeme.stages.settings import bootstrap_settings, profile_settings
 
 ODDS = JudgeSettings("compact", "logprob")
 

@@ -10,13 +10,20 @@ from typing import Any
 import pytest
 from support.models import ScriptedModel, pair, text
 
-from personalrm.config_load import parse_config
-from personalrm.errors import ConfigError, DataError
-from personalrm.persona import PersonaSettings, induce_persona, persona_messages
-from personalrm.preflight import Needs, missing
-from personalrm.records import Absent, Demonstration, PreferencePair, Turn, UserData
-from personalrm.stages.learn import used_by_theta
-from personalrm.theta import PersonaDemonstration, Theta, parse_judgements, read_theta, saved_judgements, text_keys
+from personalrm.core.errors import ConfigError, DataError
+from personalrm.core.records import Absent, Demonstration, PreferencePair, Turn, UserData
+from personalrm.methods.synthesizeme.persona import PersonaSettings, induce_persona, persona_messages
+from personalrm.methods.synthesizeme.theta import (
+    PersonaDemonstration,
+    Theta,
+    parse_judgements,
+    read_theta,
+    saved_judgements,
+    text_keys,
+)
+from personalrm.studies.preflight import Needs, missing
+from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.synthesizeme.stages.learn import used_by_theta
 
 RULER = "=" * 48
 

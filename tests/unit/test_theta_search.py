@@ -13,16 +13,16 @@ from typing import Any, cast
 import pytest
 from support.models import ScriptedModel, last_user, pair, text
 
-from personalrm.config_load import parse_config
-from personalrm.errors import DataError
-from personalrm.judge import JudgeSettings
+from personalrm.core.errors import DataError
+from personalrm.core.records import Demonstration, UserData, write_records
+from personalrm.judge.judge import JudgeSettings
 from personalrm.llm.types import Request, Response
-from personalrm.persona import PersonaSettings
-from personalrm.records import Demonstration, UserData, write_records
-from personalrm.stages.runner import Job
-from personalrm.stages.theta import theta_stage
-from personalrm.theta import PersonaDemonstration, Theta, read_theta
-from personalrm.theta_search import Student, ThetaSettings, search_theta, split_users
+from personalrm.methods.synthesizeme.persona import PersonaSettings
+from personalrm.methods.synthesizeme.theta import PersonaDemonstration, Theta, read_theta
+from personalrm.methods.synthesizeme.theta_search import Student, ThetaSettings, search_theta, split_users
+from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.synthesizeme.stages.runner import Job
+from personalrm.studies.synthesizeme.stages.theta import theta_stage
 
 MAKES_DEMONSTRATIONS = 3
 
@@ -126,7 +126,7 @@ def owner(message: object) -> str | None:
 
 def test_a_users_own_demonstration_is_left_out_of_its_prompt() -> None:
     """Also where the optimiser would show it: a program that holds demonstrations of everybody."""
-    from personalrm.theta_search import _Bridge
+    from personalrm.methods.synthesizeme.theta_search import _Bridge
 
     model = ScriptedModel(answer)
     everybody = tuple(PersonaDemonstration(one.judgements, f"Likes {one.user_id}.") for one in STUDENTS[:3])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personalrm.parsing import numbered_choices, parse_rating, parse_verdict, without_verdict
+from personalrm.judge.parsing import numbered_choices, parse_rating, parse_verdict, without_verdict
 
 LONG = "word " * 500
 FORMS: list[tuple[str, str, str]] = [

@@ -9,7 +9,7 @@ from pathlib import Path
 from support.scripted_judge import judge
 from support.scripted_server import ScriptedServer
 
-from personalrm.llm.store import ResponseStore
+from personalrm.llm.cache.store import ResponseStore
 
 from .conftest import Project, quickstart_votes, small_config, write_votes
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from support.projects import ROOT, Project, embedded_project, server_pids
 
-from personalrm.llm.store import ResponseStore
+from personalrm.llm.cache.store import ResponseStore
 
 pytestmark = pytest.mark.embedded
 

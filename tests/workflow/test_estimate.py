@@ -15,10 +15,10 @@ from support.in_process import run_stages
 from support.scripted_judge import Answer, Odds, fraction, judge
 from support.scripted_server import ScriptedServer
 
-from personalrm.config_load import load_config
-from personalrm.llm.store import ResponseStore, Totals
-from personalrm.rehearsal.assumptions import Assumptions
-from personalrm.stages.estimate import estimate
+from personalrm.llm.cache.store import ResponseStore, Totals
+from personalrm.studies.estimate.assumptions import Assumptions
+from personalrm.studies.estimate.command import estimate
+from personalrm.studies.synthesizeme.config_load import load_config
 
 from .conftest import Project, quickstart_votes, small_config, write_votes
 
@@ -28,7 +28,7 @@ REASONING = 20
 
 @functools.cache
 def encoding() -> Any:  # noqa: ANN401
-    from personalrm.llm.litellm_backend import load_litellm
+    from personalrm.llm.backends.litellm_backend import load_litellm
 
     load_litellm()
     from litellm.litellm_core_utils.default_encoding import encoding as bundled

@@ -16,10 +16,10 @@ import pytest
 from support.hub_server import COMMIT, HubRepo, HubServer
 from support.raw_prism import generate_raw_prism
 
-from personalrm.config_load import parse_config, write_resolved
-from personalrm.errors import ConfigError
-from personalrm.plan import Plan
-from personalrm.preflight import Needs, missing
+from personalrm.core.errors import ConfigError
+from personalrm.studies.preflight import Needs, missing
+from personalrm.studies.synthesizeme.config_load import parse_config, write_resolved
+from personalrm.studies.synthesizeme.plan import Plan
 
 from .conftest import ROOT, Project, small_config
 

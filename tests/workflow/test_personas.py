@@ -13,7 +13,7 @@ import pytest
 from support.scripted_judge import Answer, judge
 from support.scripted_server import ScriptedServer
 
-from personalrm.records import Profile, read_records
+from personalrm.core.records import Profile, read_records
 
 from .conftest import Project, small_config, write_votes
 

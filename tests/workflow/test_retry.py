@@ -17,9 +17,9 @@ from support.projects import ROOT, paid_project
 from support.scripted_judge import judge
 from support.scripted_server import Fault, ScriptedServer
 
-from personalrm.config_load import read_resolved
-from personalrm.plan import Plan
-from personalrm.records import Profile, UserData, read_records
+from personalrm.core.records import Profile, UserData, read_records
+from personalrm.studies.synthesizeme.config_load import read_resolved
+from personalrm.studies.synthesizeme.plan import Plan
 
 from .conftest import Project
 from .test_filters import filtered, make, member
@@ -197,7 +197,7 @@ def test_what_is_no_run_here_is_named(project: Project) -> None:
 
 @pytest.mark.parametrize("name", ["config.yaml", "quickstart.yaml", "showcase.yaml", "folds.yaml", "theta.yaml"])
 def test_the_lineage_has_every_file_that_the_plan_has(name: str) -> None:
-    from personalrm.config_load import load_config
+    from personalrm.studies.synthesizeme.config_load import load_config
 
     plan = Plan(load_config(ROOT / "config" / name))
     made = plan.lineage()

@@ -10,9 +10,9 @@ from typing import Any
 from support.scripted_judge import judge
 from support.scripted_server import Answer, ScriptedServer
 
-from personalrm.persona_json import NO_OBJECT
-from personalrm.records import Profile, UserData, read_records
-from personalrm.theta import read_theta
+from personalrm.core.records import Profile, UserData, read_records
+from personalrm.methods.synthesizeme.persona_json import NO_OBJECT
+from personalrm.methods.synthesizeme.theta import read_theta
 
 from .conftest import Project, quickstart_votes, small_config, write_votes
 

@@ -13,8 +13,8 @@ import pytest
 from support.scripted_judge import judge
 from support.scripted_server import ScriptedServer
 
-from personalrm.methods import METHODS
-from personalrm.records import UserData, read_records
+from personalrm.core.records import UserData, read_records
+from personalrm.methods.registry import METHODS
 
 from .conftest import Project, small_config, write_votes
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from personalrm.api.base import PersonalRM as PersonalRM
-    from personalrm.api.default_judge import DefaultJudge as DefaultJudge
-    from personalrm.api.synthesizeme import SynthesizeMe as SynthesizeMe
+    from personalrm.app.library.base import PersonalRM as PersonalRM
+    from personalrm.app.library.default_judge import DefaultJudge as DefaultJudge
+    from personalrm.app.library.synthesizeme import SynthesizeMe as SynthesizeMe
 
 __version__ = "0.1.0"
 __all__ = ["DefaultJudge", "PersonalRM", "SynthesizeMe", "__version__"]
 _LAZY = {
-    "DefaultJudge": "personalrm.api.default_judge",
-    "PersonalRM": "personalrm.api.base",
-    "SynthesizeMe": "personalrm.api.synthesizeme",
+    "DefaultJudge": "personalrm.app.library.default_judge",
+    "PersonalRM": "personalrm.app.library.base",
+    "SynthesizeMe": "personalrm.app.library.synthesizeme",
 }
 
 

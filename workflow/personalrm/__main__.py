@@ -2,6 +2,6 @@
 
 import sys
 
-from personalrm.cli import main
+from personalrm.app.cli import main
 
 sys.exit(main())

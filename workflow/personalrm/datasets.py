@@ -6,6 +6,6 @@ still the Hugging Face library.)
 
 from __future__ import annotations
 
-from personalrm.api.released import ChatbotArenaDataset, LocalDataset, PersonalDataset, PrismDataset, UserParts
+from personalrm.app.library.released import ChatbotArenaDataset, LocalDataset, PersonalDataset, PrismDataset, UserParts
 
 __all__ = ["ChatbotArenaDataset", "LocalDataset", "PersonalDataset", "PrismDataset", "UserParts"]

@@ -7,7 +7,7 @@ INPUTS   data/verdicts.parquet, data/calls.parquet, tables/main.csv, resources/r
 OUTPUTS  tables/{reported,cost}.{csv,md,tex,html}, figures/{reported,cost}.{pdf,svg,png,txt} (txt: the caption)
 """
 
-from personalrm.results.reported_matching import (
+from personalrm.studies.synthesizeme.results.reported_matching import (
     answering_sets,
     how_sets_differ,
     identities,

@@ -6,8 +6,8 @@ OUTPUTS  RUN_CONFIG, the resolved config that the stages read
 
 from snakemake.exceptions import WorkflowError
 
-from personalrm.errors import PersonalRMError
-from personalrm.folds import pooled_names, pools_of
+from personalrm.core.errors import PersonalRMError
+from personalrm.data.folds import pooled_names, pools_of
 
 try:
     CONFIG = support.load_for_snakemake(workflow.configfiles, config)

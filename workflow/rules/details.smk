@@ -6,7 +6,7 @@ OUTPUTS  tables/{profiles,users,outcomes,position_bias,power,families,ablation,d
          figures/demographics.{pdf,svg,png,txt} (txt: the caption)
 """
 
-from personalrm.results.benchmark_reported import reported_set
+from personalrm.studies.synthesizeme.results.benchmark_reported import reported_set
 
 
 rule table_users:

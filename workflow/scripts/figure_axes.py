@@ -11,10 +11,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.files import atomic_write_text
-from personalrm.results.axes_figure import axes_caption, axes_figure
-from personalrm.results.axes_table import read_axes_table
+from personalrm.core.files import atomic_write_text
 from personalrm.results.figure_style import save_figure
+from personalrm.results.figures.axes_figure import axes_caption, axes_figure
+from personalrm.results.tables.axes_table import read_axes_table
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

@@ -11,10 +11,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.files import atomic_write_text
-from personalrm.results.cost_figure import cost_caption, cost_figure
-from personalrm.results.cost_table import read_cost_table
+from personalrm.core.files import atomic_write_text
 from personalrm.results.figure_style import save_figure
+from personalrm.results.figures.cost_figure import cost_caption, cost_figure
+from personalrm.results.tables.cost_table import read_cost_table
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

@@ -11,10 +11,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.files import atomic_write_text
-from personalrm.results.demographics_figure import demographics_caption, demographics_figure
-from personalrm.results.demographics_table import read_demographics_table
+from personalrm.core.files import atomic_write_text
 from personalrm.results.figure_style import save_figure
+from personalrm.results.figures.demographics_figure import demographics_caption, demographics_figure
+from personalrm.results.tables.demographics_table import read_demographics_table
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

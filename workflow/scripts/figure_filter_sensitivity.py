@@ -12,10 +12,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.files import atomic_write_text
+from personalrm.core.files import atomic_write_text
 from personalrm.results.figure_style import save_figure
-from personalrm.results.sensitivity_figure import sensitivity_caption, sensitivity_figure
-from personalrm.results.sensitivity_table import read_sensitivity_table
+from personalrm.studies.synthesizeme.results.sensitivity_figure import sensitivity_caption, sensitivity_figure
+from personalrm.studies.synthesizeme.results.sensitivity_table import read_sensitivity_table
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

@@ -11,10 +11,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.files import atomic_write_text
-from personalrm.results.benchmark_tables import read_funnel_table
+from personalrm.core.files import atomic_write_text
 from personalrm.results.figure_style import save_figure
-from personalrm.results.funnel_figure import funnel_caption, funnel_figure
+from personalrm.studies.synthesizeme.results.benchmark_tables import read_funnel_table
+from personalrm.studies.synthesizeme.results.funnel_figure import funnel_caption, funnel_figure
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

@@ -12,12 +12,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.files import atomic_write_text
+from personalrm.core.files import atomic_write_text
 from personalrm.results.figure_style import save_figure
+from personalrm.results.figures.main_figure import main_caption, main_figure
 from personalrm.results.labels import METHOD_LABELS
-from personalrm.results.main_figure import main_caption, main_figure
-from personalrm.results.main_table import read_main_table
 from personalrm.results.pooling import pool_notes, without_folds
+from personalrm.results.tables.main_table import read_main_table
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

@@ -11,10 +11,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.files import atomic_write_text
+from personalrm.core.files import atomic_write_text
 from personalrm.results.figure_style import save_figure
-from personalrm.results.reported_figure import reported_caption, reported_figure
-from personalrm.results.reported_table import read_reported_table
+from personalrm.studies.synthesizeme.results.reported_figure import reported_caption, reported_figure
+from personalrm.studies.synthesizeme.results.reported_table import read_reported_table
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

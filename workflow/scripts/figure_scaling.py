@@ -11,10 +11,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.files import atomic_write_text
+from personalrm.core.files import atomic_write_text
 from personalrm.results.figure_style import save_figure
-from personalrm.results.scaling_figure import scaling_caption, scaling_figure
-from personalrm.results.scaling_table import read_scaling_table
+from personalrm.results.figures.scaling_figure import scaling_caption, scaling_figure
+from personalrm.results.tables.scaling_table import read_scaling_table
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

@@ -11,10 +11,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.files import atomic_write_text
+from personalrm.core.files import atomic_write_text
 from personalrm.results.figure_style import save_figure
-from personalrm.results.transfer_figure import transfer_caption, transfer_figure
-from personalrm.results.transfer_table import read_transfer_table
+from personalrm.results.figures.transfer_figure import transfer_caption, transfer_figure
+from personalrm.results.tables.transfer_table import read_transfer_table
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

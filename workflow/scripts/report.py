@@ -18,12 +18,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.files import atomic_write_text
-from personalrm.report.page import Scores, report_page
-from personalrm.results.differences_table import read_differences_table
-from personalrm.results.main_table import read_main_table
-from personalrm.results.profiles_table import read_profiles_table
+from personalrm.core.files import atomic_write_text
 from personalrm.results.scores import read_frame
+from personalrm.results.tables.differences_table import read_differences_table
+from personalrm.results.tables.main_table import read_main_table
+from personalrm.results.tables.profiles_table import read_profiles_table
+from personalrm.studies.report.page import Scores, report_page
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

@@ -15,11 +15,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.results.ablation_table import ablation_table
-from personalrm.results.ablation_text import ABLATION_CAPTION, ablation_blocks, ablation_notes
 from personalrm.results.pooling import pool_notes, pooled
 from personalrm.results.scores import read_frame
 from personalrm.results.table_formats import write_table
+from personalrm.studies.synthesizeme.results.ablation_table import ablation_table
+from personalrm.studies.synthesizeme.results.ablation_text import ABLATION_CAPTION, ablation_blocks, ablation_notes
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

@@ -13,9 +13,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.results.axes_table import axes_table, read_axes_files
-from personalrm.results.axes_text import AXES_CAPTION, axes_blocks, axes_notes
 from personalrm.results.table_formats import write_table
+from personalrm.results.tables.axes_table import axes_table, read_axes_files
+from personalrm.results.tables.axes_text import AXES_CAPTION, axes_blocks, axes_notes
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

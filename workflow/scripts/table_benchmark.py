@@ -14,10 +14,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.results.benchmark_reported import read_reported
-from personalrm.results.benchmark_table_text import BENCHMARK_CAPTION, benchmark_blocks, benchmark_notes
-from personalrm.results.benchmark_tables import benchmark_table
 from personalrm.results.table_formats import write_table
+from personalrm.studies.synthesizeme.results.benchmark_reported import read_reported
+from personalrm.studies.synthesizeme.results.benchmark_table_text import (
+    BENCHMARK_CAPTION,
+    benchmark_blocks,
+    benchmark_notes,
+)
+from personalrm.studies.synthesizeme.results.benchmark_tables import benchmark_table
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

@@ -23,13 +23,13 @@ Seconds and cached tokens differ from run to run, and so do these files.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.results.cost_sources import analysis_calls, cached_tokens, filter_calls, job_times
-from personalrm.results.cost_table import cost_table
-from personalrm.results.cost_text import COST_CAPTION, cost_blocks, cost_notes
-from personalrm.results.main_table import read_main_table
 from personalrm.results.pooling import without_pools
 from personalrm.results.scores import read_frame
 from personalrm.results.table_formats import write_table
+from personalrm.results.tables.cost_sources import analysis_calls, cached_tokens, filter_calls, job_times
+from personalrm.results.tables.cost_table import cost_table
+from personalrm.results.tables.cost_text import COST_CAPTION, cost_blocks, cost_notes
+from personalrm.results.tables.main_table import read_main_table
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

@@ -13,16 +13,16 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.results.demographic_groups import read_facts
-from personalrm.results.demographics_table import (
+from personalrm.results.scores import read_frame
+from personalrm.results.table_formats import write_table
+from personalrm.results.tables.demographic_groups import read_facts
+from personalrm.results.tables.demographics_table import (
     DEMOGRAPHICS_CAPTION,
     METHODS,
     demographics_blocks,
     demographics_notes,
     demographics_table,
 )
-from personalrm.results.scores import read_frame
-from personalrm.results.table_formats import write_table
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

@@ -14,15 +14,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.results.differences_table import (
+from personalrm.results.pooling import pool_notes, pooled
+from personalrm.results.scores import read_frame
+from personalrm.results.table_formats import write_table
+from personalrm.results.tables.differences_table import (
     DIFFERENCES_CAPTION,
     differences_blocks,
     differences_notes,
     differences_table,
 )
-from personalrm.results.pooling import pool_notes, pooled
-from personalrm.results.scores import read_frame
-from personalrm.results.table_formats import write_table
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

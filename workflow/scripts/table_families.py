@@ -15,10 +15,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.results.families_table import FAMILIES_CAPTION, families_blocks, families_notes, families_table
 from personalrm.results.pooling import pool_notes, pooled
 from personalrm.results.scores import read_frame
 from personalrm.results.table_formats import write_table
+from personalrm.studies.synthesizeme.results.families_table import (
+    FAMILIES_CAPTION,
+    families_blocks,
+    families_notes,
+    families_table,
+)
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

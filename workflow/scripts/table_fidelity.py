@@ -13,14 +13,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.results.fidelity_table import (
+from personalrm.results.table_formats import write_table
+from personalrm.results.tables.fidelity_table import (
     FIDELITY_CAPTION,
     fidelity_blocks,
     fidelity_notes,
     fidelity_table,
     read_fidelity,
 )
-from personalrm.results.table_formats import write_table
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

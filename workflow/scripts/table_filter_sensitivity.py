@@ -13,14 +13,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.results.sensitivity_table import (
+from personalrm.results.table_formats import write_table
+from personalrm.studies.synthesizeme.results.sensitivity_table import (
     SENSITIVITY_CAPTION,
     read_sensitivity,
     sensitivity_blocks,
     sensitivity_notes,
     sensitivity_table,
 )
-from personalrm.results.table_formats import write_table
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

@@ -10,9 +10,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.results.benchmark_table_text import FUNNEL_CAPTION, funnel_blocks, funnel_notes
-from personalrm.results.benchmark_tables import funnel_table, read_funnels
 from personalrm.results.table_formats import write_table
+from personalrm.studies.synthesizeme.results.benchmark_table_text import FUNNEL_CAPTION, funnel_blocks, funnel_notes
+from personalrm.studies.synthesizeme.results.benchmark_tables import funnel_table, read_funnels
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

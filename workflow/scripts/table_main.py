@@ -16,11 +16,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.results.main_table import CALLS_READ, gaps, main_table
-from personalrm.results.main_table_text import main_blocks, main_notes
 from personalrm.results.pooling import pool_notes, with_pools
 from personalrm.results.scores import read_frame
 from personalrm.results.table_formats import write_table
+from personalrm.results.tables.main_table import CALLS_READ, gaps, main_table
+from personalrm.results.tables.main_table_text import main_blocks, main_notes
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

@@ -11,9 +11,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.results.outcomes_table import OUTCOMES_CAPTION, outcomes_blocks, outcomes_notes, outcomes_table
 from personalrm.results.scores import read_frame
 from personalrm.results.table_formats import write_table
+from personalrm.results.tables.outcomes_table import OUTCOMES_CAPTION, outcomes_blocks, outcomes_notes, outcomes_table
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

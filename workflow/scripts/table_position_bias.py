@@ -11,14 +11,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.results.position_bias_table import (
+from personalrm.results.scores import read_frame
+from personalrm.results.table_formats import write_table
+from personalrm.results.tables.position_bias_table import (
     POSITION_CAPTION,
     position_bias_blocks,
     position_bias_notes,
     position_bias_table,
 )
-from personalrm.results.scores import read_frame
-from personalrm.results.table_formats import write_table
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalrm.results.pooling import pool_notes, pooled
-from personalrm.results.power_gains import gains_of
-from personalrm.results.power_table import POWER_CAPTION, power_blocks, power_notes, power_table
-from personalrm.results.reported_numbers import read_numbers
 from personalrm.results.scores import read_frame
 from personalrm.results.table_formats import write_table
+from personalrm.studies.synthesizeme.results.power_gains import gains_of
+from personalrm.studies.synthesizeme.results.power_table import POWER_CAPTION, power_blocks, power_notes, power_table
+from personalrm.studies.synthesizeme.results.reported_numbers import read_numbers
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

@@ -13,14 +13,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.results.profiles_table import (
+from personalrm.results.table_formats import write_table
+from personalrm.results.tables.profiles_table import (
     PROFILES_CAPTION,
     profiles_blocks,
     profiles_notes,
     profiles_table,
     read_profiles,
 )
-from personalrm.results.table_formats import write_table
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

@@ -13,14 +13,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.results.recovery_table import (
+from personalrm.results.table_formats import write_table
+from personalrm.results.tables.recovery_table import (
     RECOVERY_CAPTION,
     read_recovery,
     recovery_blocks,
     recovery_notes,
     recovery_table,
 )
-from personalrm.results.table_formats import write_table
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

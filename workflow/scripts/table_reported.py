@@ -17,11 +17,16 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.results.reported_matching import RunIdentity
-from personalrm.results.reported_numbers import read_numbers, read_served
-from personalrm.results.reported_table import REPORTED_CAPTION, reported_blocks, reported_notes, reported_table
 from personalrm.results.scores import read_frame
 from personalrm.results.table_formats import write_table
+from personalrm.studies.synthesizeme.results.reported_matching import RunIdentity
+from personalrm.studies.synthesizeme.results.reported_numbers import read_numbers, read_served
+from personalrm.studies.synthesizeme.results.reported_table import (
+    REPORTED_CAPTION,
+    reported_blocks,
+    reported_notes,
+    reported_table,
+)
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

@@ -14,15 +14,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.results.scaling_table import (
+from personalrm.results.scores import read_frame
+from personalrm.results.table_formats import write_table
+from personalrm.results.tables.scaling_table import (
     SCALING_CAPTION,
     read_labelled_pairs,
     scaling_blocks,
     scaling_notes,
     scaling_table,
 )
-from personalrm.results.scores import read_frame
-from personalrm.results.table_formats import write_table
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

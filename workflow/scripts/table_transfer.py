@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from personalrm.results.pooling import pool_notes, pooled
 from personalrm.results.scores import read_frame
 from personalrm.results.table_formats import write_table
-from personalrm.results.transfer_table import TRANSFER_CAPTION, transfer_blocks, transfer_notes, transfer_table
+from personalrm.results.tables.transfer_table import TRANSFER_CAPTION, transfer_blocks, transfer_notes, transfer_table
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

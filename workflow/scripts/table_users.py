@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from personalrm.results.scores import read_frame
 from personalrm.results.sortable_page import sortable_page
 from personalrm.results.table_formats import write_table
-from personalrm.results.users_table import (
+from personalrm.results.tables.users_table import (
     USERS_CAPTION,
     print_note,
     users_blocks,

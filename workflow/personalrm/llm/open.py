@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from personalrm.background import beside
-from personalrm.errors import ConfigError
-from personalrm.llm.batch_settings import BatchSettings
-from personalrm.llm.budget import Budget
-from personalrm.llm.flow import Flow, Unlimited
-from personalrm.llm.pace import Pace
+from personalrm.core.background import beside
+from personalrm.core.errors import ConfigError
+from personalrm.llm.backends.batch.batch_settings import BatchSettings
+from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.cache.store_locks import CallLocks
+from personalrm.llm.limits.budget import Budget
+from personalrm.llm.limits.flow import Flow, Unlimited
+from personalrm.llm.limits.pace import Pace
+from personalrm.llm.limits.refusals import Refusals
+from personalrm.llm.limits.retry import RetryPolicy
 from personalrm.llm.port import Port, Price, spec_price
-from personalrm.llm.refusals import Refusals
-from personalrm.llm.retry import RetryPolicy
-from personalrm.llm.store import ResponseStore
-from personalrm.llm.store_locks import CallLocks
 from personalrm.llm.types import Backend, ModelSpec
 
 
@@ -65,7 +65,7 @@ async def open_model(
 
 def _batched(spec: ModelSpec, batch: BatchSettings, store: ResponseStore, budget: Budget | None) -> Port:
     """A port whose calls wait together, for as long as a batch may take; the limits of plain calls are not theirs."""
-    from personalrm.llm.batch import BatchBackend
+    from personalrm.llm.backends.batch.batch import BatchBackend
 
     return Port(
         spec,
@@ -113,17 +113,17 @@ def _backend(
 ) -> tuple[Backend, Price | None]:
     """The backend that the spec names, and its own price list where the spec has no prices."""
     if spec.backend == "litellm":
-        from personalrm.llm.litellm_backend import LiteLLMBackend
+        from personalrm.llm.backends.litellm_backend import LiteLLMBackend
 
         through = LiteLLMBackend(spec)
         priced = spec.price_in is not None and spec.price_out is not None
         return through, None if priced else through.list_price
-    from personalrm.llm.openai_http import OpenAIHttpBackend
+    from personalrm.llm.backends.openai_http import OpenAIHttpBackend
 
     if spec.backend == "openai":
         return OpenAIHttpBackend(spec), None
     if spec.backend == "embedded":
-        from personalrm.embedded.backend import EmbeddedBackend
+        from personalrm.llm.embedded.backend import EmbeddedBackend
 
         find = embedded_url or _default_embedded_url(runtime)
         return EmbeddedBackend(spec, lambda: beside(partial(find, spec)), runtime.runtime_dir), None
@@ -134,9 +134,9 @@ def _default_embedded_url(runtime: RuntimeSettings) -> EmbeddedUrl:
     """Fetch the model's file if need be, and start or find its server."""
 
     def url(spec: ModelSpec) -> str:
-        from personalrm.embedded.catalogue import get_entry
-        from personalrm.embedded.fetch import ensure_model
-        from personalrm.embedded.lifecycle import ensure_server, owner_from_env
+        from personalrm.llm.embedded.catalogue import get_entry
+        from personalrm.llm.embedded.fetch import ensure_model
+        from personalrm.llm.embedded.lifecycle import ensure_server, owner_from_env
 
         entry = get_entry(spec.model)
         path = ensure_model(entry, local_path=Path(spec.path) if spec.path else None, cache_dir=runtime.cache_dir)

@@ -8,17 +8,17 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 
-from personalrm.errors import ConfigError, ContextOverflow, EmbeddedModelError, ModelCallError
+from personalrm.core.errors import ConfigError, ContextOverflow, EmbeddedModelError, ModelCallError
 from personalrm.llm import tokens
-from personalrm.llm.budget import Budget
-from personalrm.llm.faults import ModelUnavailable
-from personalrm.llm.flow import Flow
-from personalrm.llm.key import request_key
-from personalrm.llm.pace import Pace
-from personalrm.llm.refusals import Refusals
-from personalrm.llm.retry import RetryPolicy
-from personalrm.llm.store import ResponseStore
-from personalrm.llm.store_locks import CallLocks
+from personalrm.llm.cache.key import request_key
+from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.cache.store_locks import CallLocks
+from personalrm.llm.limits.budget import Budget
+from personalrm.llm.limits.faults import ModelUnavailable
+from personalrm.llm.limits.flow import Flow
+from personalrm.llm.limits.pace import Pace
+from personalrm.llm.limits.refusals import Refusals
+from personalrm.llm.limits.retry import RetryPolicy
 from personalrm.llm.types import Backend, ModelSpec, Request, Response, Usage
 
 POLL_S, MAX_POLL_S = 0.05, 1.0

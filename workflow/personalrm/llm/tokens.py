@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
-from personalrm.errors import ConfigError
+from personalrm.core.errors import ConfigError
+from personalrm.llm.backends.wire import wire_text
 from personalrm.llm.types import Message, ModelSpec
-from personalrm.llm.wire import wire_text
 
 FEWEST_BYTES = 3
 """Bytes a token where the prompt must not be under-estimated."""

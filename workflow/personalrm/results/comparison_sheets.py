@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from personalrm.records import EXEMPT, OUTCOMES
+from personalrm.core.records import EXEMPT, OUTCOMES
 from personalrm.results.labels import NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, OK
 from personalrm.results.marks import Flags, flags_of
 from personalrm.results.scores import ROW_KEY

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from personalrm.files import stable_hash
-from personalrm.records import BASELINE
+from personalrm.core.files import stable_hash
+from personalrm.core.records import BASELINE
 from personalrm.results.comparison_sheets import (
     DATASET,
     JUDGE,
@@ -29,8 +29,8 @@ from personalrm.results.comparison_sheets import (
     sums_of,
 )
 from personalrm.results.labels import NO_ANSWERS, NOT_APPLICABLE, NOT_RUN, OK, UNUSED, k_rank, method_rank
-from personalrm.results.main_table import PERCENT_DIGITS
 from personalrm.results.marks import FLAG_NAMES, Flags, prefixed
+from personalrm.results.tables.main_table import PERCENT_DIGITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -194,8 +194,8 @@ def _counts(sheet: Sheet, paired: _Paired, asked: NDArray[np.bool_]) -> dict[str
 
 
 def _difference(sheet: Sheet, paired: _Paired, seed: int, n_resamples: int) -> dict[str, Value]:
-    from personalrm.results.logistic import cluster_logistic
-    from personalrm.results.statistics import paired_cluster_difference
+    from personalrm.results.stats.logistic import cluster_logistic
+    from personalrm.results.stats.statistics import paired_cluster_difference
 
     sums = paired.sums(sheet)
     found = paired_cluster_difference(*sums, seed=seed, n_resamples=n_resamples, units=_n_pairs(sheet, paired))
@@ -216,7 +216,7 @@ def judged_pairs(sheet: Sheet, cell: Cell, places: NDArray[np.bool_] | None = No
 
 def accuracy_of(sheet: Sheet, cell: Cell, *, seed: int, n_resamples: int) -> tuple[float, float, float]:
     """Accuracy of a cell with its clustered bounds in percent, as the main table has them; nan without an answer."""
-    from personalrm.results.statistics import share_interval
+    from personalrm.results.stats.statistics import share_interval
 
     if not cell.answered:
         return np.nan, np.nan, np.nan

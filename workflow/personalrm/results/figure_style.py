@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from personalrm.files import atomic_write_bytes
+from personalrm.core.files import atomic_write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from personalrm.records import K_NAMES
+from personalrm.core.records import K_NAMES
 
 METHOD_LABELS: dict[str, str] = {
     "random": "Random",

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from personalrm.errors import DataError
-from personalrm.files import atomic_write_bytes
-from personalrm.records import JudgedUser, read_records
+from personalrm.core.errors import DataError
+from personalrm.core.files import atomic_write_bytes
+from personalrm.core.records import JudgedUser, read_records
 from personalrm.results.labels import UNUSED, k_label, k_rank
 
 if TYPE_CHECKING:

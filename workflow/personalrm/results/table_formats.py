@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from personalrm.files import atomic_write_text
+from personalrm.core.files import atomic_write_text
 
 if TYPE_CHECKING:
     import pandas as pd

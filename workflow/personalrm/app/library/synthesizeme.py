@@ -1,0 +1,280 @@
+"""SynthesizeMe for one user: learn from preferences, then judge, explain and keep what was learned."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from personalrm import __version__
+from personalrm.app.library.base import PersonalRM
+from personalrm.app.library.data import Item, transcript
+from personalrm.app.library.learning import Progress, learn, user_data
+from personalrm.app.library.loop import run_blocking
+from personalrm.app.library.models import DEFAULT_MODEL
+from personalrm.app.library.saved import SavedProfile, read_saved, write_saved
+from personalrm.app.library.settings import DATASET, Settings, StopScore
+from personalrm.core.errors import ConfigError, NotFittedError
+from personalrm.core.records import Demonstration, Profile, UserData
+from personalrm.judge.judge import LABELS, Shown
+from personalrm.judge.prompting import load_prompt
+from personalrm.llm.types import LanguageModel
+from personalrm.methods.registry import parse_method
+from personalrm.methods.synthesizeme.candidates import ZERO_SHOT
+from personalrm.methods.synthesizeme.theta import read_theta
+
+logger = logging.getLogger("personalrm.app.library")
+
+
+class SynthesizeMe(PersonalRM):
+    """A judge that learns one user's taste: a persona and demonstrations (paper, section 3), by one model.
+
+    Args:
+        model_id: see `personalrm.app.library.models` for the forms.
+        user_id: the user; by default the one that the data name, else a name made of their content.
+        train_val_ratio: share of the data, from its beginning, that is learned from where `fit` gets no `val_data`; the
+            others choose the demonstrations.
+        max_bootstrapped_demos: demonstrations with reasoning at most; -1: as many as there are pairs.
+        max_labeled_demos: demonstrations without reasoning at most; -1: as many as there are pairs.
+        num_search_candidates: random sets of demonstrations that are tried, beside none, the first labelled ones, and
+            the first with reasoning.
+        output_dir: folder for the answers of the model, which are then never paid for twice, and for the profile.
+        model_url: base URL of an OpenAI-compatible endpoint.
+        seed: of the coin that decides which answer of a pair stands first, and of the interval's resamples.
+        stop_at_score: percent of right validation verdicts at which the search ends; None: never. By default 80 for
+            `as_published`, as published, and never for `corrected`: with few validation pairs 80 often ends the search
+            before any demonstration is tried (config/README.md).
+        num_workers: calls at once.
+        persona_synthesis_program_path: a program file with an optimised persona prompt
+            (`personalrm.methods.synthesizeme.theta`), such as
+            those of an installed `SynthesizeMe`; None: this library's own prompt.
+        lm: a `LanguageModel` (`personalrm.llm.types`) of one's own, instead of `model_id`; it is asked in whatever
+            event loop the call runs in, and its answers are kept for the length of that call.
+        num_workers_bootstrap: calls at once while fitting; None: `num_workers`.
+        progress_update_hook: called in `fit` as hook(percent, message), with a percentage that never falls.
+        method: what the judge is shown: `both`, `persona` or `demos`; or `criteria`, a judge of its own
+            (`personalrm.methods.criteria`).
+        variant: of the method, as in the config.
+        model_options: further keys of a model's entry in the config (config/README.md): `context_length`, `prompts`,
+            `verdicts`, `max_tokens`, `api_key_env`, …
+        learn_options: further keys of the config's section `learn`: `{"bootstrap": {"attempts": 1}, "rebootstrap":
+        False}`. max_failed_share: share of provider errors above which `fit` and `evaluate` raise.
+
+    Raises:
+        ConfigError: for settings that no call could be made with.
+    """
+
+    def __init__(
+        self,
+        model_id: str = DEFAULT_MODEL,
+        user_id: str | None = None,
+        train_val_ratio: float = 0.7,
+        max_bootstrapped_demos: int = -1,
+        max_labeled_demos: int = 4,
+        num_search_candidates: int = 10,
+        output_dir: Path | str | None = None,
+        model_url: str | None = None,
+        seed: int = 42,
+        stop_at_score: StopScore = "variant",
+        num_workers: int = 8,
+        persona_synthesis_program_path: Path | str | None = None,
+        lm: LanguageModel | None = None,
+        num_workers_bootstrap: int | None = 24,
+        progress_update_hook: Callable[[float, str], object] | None = None,
+        *,
+        method: str = "both",
+        variant: str = "corrected",
+        model_options: Mapping[str, Any] | None = None,
+        learn_options: Mapping[str, Any] | None = None,
+        max_failed_share: float = 0.01,
+    ) -> None:
+        if persona_synthesis_program_path is not None:
+            # Read for its errors: what is wrong with the file must be said before anything is paid for.
+            read_theta(Path(persona_synthesis_program_path))
+        settings = Settings(
+            model_id=model_id,
+            model_url=model_url,
+            seed=seed,
+            num_workers=num_workers,
+            model_options=dict(model_options or {}),
+            max_failed_share=max_failed_share,
+            method=method,
+            variant=variant,
+            train_val_ratio=train_val_ratio,
+            max_bootstrapped_demos=max_bootstrapped_demos,
+            max_labeled_demos=max_labeled_demos,
+            num_search_candidates=num_search_candidates,
+            stop_at_score=stop_at_score,
+            num_workers_bootstrap=num_workers_bootstrap,
+            persona_program=str(persona_synthesis_program_path) if persona_synthesis_program_path else None,
+            learn_options=dict(learn_options or {}),
+        )
+        self._setup(settings, lm, output_dir, user_id, progress_update_hook)
+
+    def _setup(
+        self,
+        settings: Settings,
+        lm: LanguageModel | None,
+        output_dir: Path | str | None,
+        user_id: str | None,
+        hook: Callable[[float, str], object] | None,
+    ) -> None:
+        if parse_method(settings.method).method.needs != "profile":
+            raise ConfigError(f"method: {settings.method!r} learns nothing; use both, persona, demos, or DefaultJudge")
+        PersonalRM.__init__(self, settings, lm, output_dir)
+        self.user_id = user_id
+        self.progress_update_hook = hook
+        self._profile: Profile | None = None
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether there is a profile."""
+        return self._profile is not None
+
+    @property
+    def profile(self) -> Profile:
+        """All that was learned, with where it came from; `events` says what a reader should know of it.
+
+        Raises NotFittedError before `fit` or `load`.
+        """
+        if self._profile is None:
+            raise NotFittedError("nothing was learned yet: call fit(data), or load(path), first")
+        return self._profile
+
+    def fit(self, data: Sequence[Item], val_data: Sequence[Item] | None = None) -> Self:
+        """Learn persona and demonstrations from preferences, oldest first; returns the object.
+
+        Without `val_data` the last 1 - `train_val_ratio` of `data` choose among demonstrations; where that leaves none,
+        nothing is searched, and the first form of demonstrations is taken. Where neither persona nor demonstrations
+        come out, the judge is shown nothing, like `DefaultJudge`; that is logged, and stands in `profile.events`. With
+        `output_dir` the profile is saved there.
+
+        Raises:
+            DataError: the data are empty, wrong (place and field are named), or of several users.
+            ModelCallError: the provider failed, more often than `max_failed_share`; the object stays as it was, and
+                what was answered is kept, so that another `fit` asks only for the rest.
+        """
+        return run_blocking(lambda: self.afit(data, val_data))
+
+    async def afit(self, data: Sequence[Item], val_data: Sequence[Item] | None = None) -> Self:
+        """As `fit`, in the caller's event loop."""
+        user, events = user_data(data, val_data, self.user_id, self.settings.train_val_ratio)
+        progress = Progress(self.progress_update_hook)
+        async with self._opened(self.settings.fit_workers, progress.answered) as model:
+            profile = await learn(model, user, self.settings, progress)
+        self._take(profile.model_copy(update={"events": (*events, *profile.events)}))
+        if profile.lost:
+            lost = sum(profile.lost.values())
+            logger.warning("user %s: %d calls lost to provider errors; fit again asks for them", profile.user_id, lost)
+        if self.output_dir is not None:
+            self.save(self.output_dir)
+        progress.finished()
+        return self
+
+    def _take(self, profile: Profile) -> None:
+        """Make `profile` the object's own, and say so where the judge is left with little or nothing."""
+        self._profile = profile
+        self.user_id = profile.user_id
+        shown = self._shown()
+        if shown.demonstrations or (shown.persona and self.settings.method == "persona"):
+            return
+        if not shown.persona:
+            event = "neither persona nor demonstrations: the judge is shown nothing, as DefaultJudge"
+            logger.warning("user %s: %s", profile.user_id, event)
+        elif profile.winners.get("with_persona") == ZERO_SHOT:
+            event = "no demonstrations: the set without any was best, or reached stop_at_score first"
+        else:
+            return
+        if event not in profile.events:
+            self._profile = profile.model_copy(update={"events": (*profile.events, event)})
+
+    def get_persona(self) -> str | None:
+        """The persona; None where the model wrote none (`profile.events` says so). Raises NotFittedError."""
+        return self.profile.persona
+
+    def get_demos(self) -> list[dict[str, str]]:
+        """The demonstrations that the judge is shown, as the published package gives them: `conversation`,
+        `first_completion`, `second_completion`, `preference` (First or Second) and, where there is one, `reasoning`.
+
+        `profile.demonstrations` has them as records. Raises NotFittedError.
+        """
+        return [_demo(demonstration) for demonstration in self._shown().demonstrations]
+
+    def get_generation_prompt(self) -> str:
+        """A system prompt for a model that is to write for this user. Raises NotFittedError."""
+        shown = self._shown()
+        return load_prompt("generation").render(
+            "system", persona=shown.persona, demonstrations=tuple(shown.demonstrations)
+        )
+
+    def save(self, path: Path | str | None = None) -> Path:
+        """Write settings and profile as JSON; returns the file.
+
+        `path` is a file that ends in .json, or a folder, in which the file is named after the user (default:
+        `output_dir`). The file holds the user's texts, and never a key. Raises NotFittedError, DataError where it
+        cannot be written.
+        """
+        profile = self.profile
+        saved = SavedProfile(
+            personalrm=__version__,
+            model_id=self.model_id,
+            own_model=self.lm is not None,
+            settings=self.settings.to_json(),
+            profile=profile,
+        )
+        return write_saved(self._place(path), saved)
+
+    def load(self, path: Path | str | None = None) -> Self:
+        """Take over a saved profile; returns the object, which is then as good as fitted.
+
+        The object keeps its own model and settings: a profile may be shown to another model than the one that learned
+        it. `from_saved` makes an object as the saved one was. `path` is a file or a folder (default: `output_dir`),
+        in which the file is that of `user_id`, or the only one. Raises DataError.
+        """
+        self._take(read_saved(self._place(path), self.user_id).profile)
+        return self
+
+    @classmethod
+    def from_saved(
+        cls,
+        path: Path | str,
+        user_id: str | None = None,
+        *,
+        lm: LanguageModel | None = None,
+        output_dir: Path | str | None = None,
+        progress_update_hook: Callable[[float, str], object] | None = None,
+        **changes: Any,  # noqa: ANN401  (any of the settings, checked there)
+    ) -> Self:
+        """An object as it was saved, model and settings included; `changes` are settings that shall differ.
+
+        An object that was made with an `lm` needs one again. Raises DataError, ConfigError.
+        """
+        saved = read_saved(Path(path), user_id)
+        if saved.own_model and lm is None and "model_id" not in changes:
+            raise ConfigError(f"lm: the profile was learned by an lm ({saved.model_id}); give it, or a model_id")
+        made = cls.__new__(cls)
+        made._setup(saved.settings_with(changes), lm, output_dir, None, progress_update_hook)
+        made._take(saved.profile)
+        return made
+
+    def _shown(self) -> Shown:
+        profile = self.profile
+        user = UserData(dataset=DATASET, user_id=profile.user_id)
+        return parse_method(self.settings.method).method.show(user, profile) or Shown()
+
+    def _place(self, path: Path | str | None) -> Path:
+        if path is None and self.output_dir is None:
+            raise ConfigError("path: give a file or a folder, or make the object with output_dir")
+        return Path(path) if path is not None else self.output_dir or Path()
+
+
+def _demo(demonstration: Demonstration) -> dict[str, str]:
+    pair, swapped = demonstration.pair, demonstration.swapped
+    shown = {
+        "conversation": transcript(pair.context),
+        "first_completion": pair.rejected if swapped else pair.chosen,
+        "second_completion": pair.chosen if swapped else pair.rejected,
+        "preference": LABELS["standard"][1 if swapped else 0],
+    }
+    return shown if demonstration.reasoning is None else shown | {"reasoning": demonstration.reasoning}

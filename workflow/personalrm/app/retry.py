@@ -1,0 +1,153 @@
+"""`personalrm retry`: take away what rests on lost calls, so that the next run of Snakemake asks for these again.
+
+Snakemake makes a missing file again only if something that is asked for is missing, too: a file of lost answers is
+removed with all that was made from it, up to the tables. No answer is removed from the store, so that the next run
+makes the lost calls and what follows from them, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from personalrm.app.snakefile_support import STATE, clear_stale_lock
+from personalrm.core.errors import DataError
+from personalrm.core.records import JudgedUser, Profile, Record, UserTraces, Verdict, read_records
+from personalrm.data.filters.ratings import UserPanel, UserRatings
+from personalrm.personas.records import TaggedPersona, UserFidelity, UserRecovery
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.config_load import load_config, read_resolved
+from personalrm.studies.synthesizeme.plan import Plan
+
+Wanted = Callable[[Record], int]
+"""How many answers that a row rests on are to be asked for again; 0 where the row stands."""
+
+KINDS: dict[str, type[Record]] = {
+    "ratings": UserRatings,
+    "panel": UserPanel,
+    "traces": UserTraces,
+    "profiles": Profile,
+    "verdicts": JudgedUser,
+    "fidelity": UserFidelity,
+    "recovery": UserRecovery,
+    "tags": TaggedPersona,
+}
+"""Folders (below a run, its `data/<dataset>` or `analysis`) whose files hold answers of models, and what a row is. Axes
+and Thetas are not among them: a lost call ends their jobs."""
+OF_DATA = ("benchmark", "funnel", "filter_sensitivity")
+"""Tables and figures that no answer of learning or judging enters."""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Files to remove: `rest`, those with rows that rest on lost calls, to the number of the calls; `follow`, what was
+    made from them, inputs first."""
+
+    rest: Mapping[Path, int]
+    follow: tuple[Path, ...]
+
+    def remove(self) -> None:
+        """Remove all of them. What was made last goes first: cut short, the same command finds the rest again."""
+        for path in (*reversed(self.follow), *reversed(list(self.rest))):
+            path.unlink(missing_ok=True)
+
+
+def lost_calls(row: Record) -> int:
+    """Calls of a row that the provider failed."""
+    match row:
+        case JudgedUser():
+            return _lost(row.verdicts)
+        case UserFidelity():
+            return _lost(row.verdicts) + _lost(row.matches)
+        case UserPanel():
+            return sum(vote.outcome == "provider_error" for vote in row.votes)
+        case UserTraces():
+            return sum(trace.outcome == "provider_error" for trace in row.traces)
+        case Profile():
+            return sum(row.lost.values())
+        case UserRatings() | UserRecovery() | TaggedPersona():
+            return row.failed
+        case _:
+            raise TypeError(f"{type(row).__name__}: no row of a file that holds answers of models")
+
+
+def _lost(verdicts: tuple[Verdict, ...]) -> int:
+    return sum(verdict.outcome == "provider_error" for verdict in verdicts)
+
+
+def plan_retry(config: Config, wanted: Wanted = lost_calls) -> Retry:
+    """What is to be removed so that the wanted answers are asked for again. Raises DataError for a broken file."""
+    plan = Plan(config)
+    made = plan.lineage()
+    released = {path for dataset in plan.filtered for path in plan.released_files(dataset)}
+    rest: dict[str, int] = {}
+    follow: dict[str, None] = {}
+    for path, inputs in made.items():
+        kind = _kind(config, path)
+        if kind is not None and path not in released and Path(path).is_file():
+            count = sum(wanted(row) for row in read_records(Path(path), kind))
+            rest |= {path: count} if count else {}
+        if path not in rest and not (rest.keys() | follow.keys()).isdisjoint(inputs):
+            follow[path] = None
+    if not rest:
+        return Retry({}, ())
+    data = any(path.startswith(f"{plan.run}/data/") for path in (*rest, *follow))
+    there = [path for path in map(Path, follow) if path.is_file()]
+    return Retry({Path(path): count for path, count in rest.items()}, (*there, *_results(Path(plan.run), data=data)))
+
+
+def _kind(config: Config, path: str) -> type[Record] | None:
+    """What a row of a file is; None for files that hold no answers."""
+    parts = Path(path).relative_to(config.results / config.run).parts
+    folder = parts[2] if parts[0] == "data" else parts[1] if parts[0] == "analysis" else parts[0]
+    return KINDS.get(folder)
+
+
+def _results(run: Path, *, data: bool) -> list[Path]:
+    """Scores, tables, figures and pages of a run: they cost no call. Those `OF_DATA` stay where the data do."""
+    made = [*run.glob("data/*.parquet"), *run.glob("tables/*"), *run.glob("figures/*")]
+    pages = [run / name for name in ("manifest.json", "report.html", "transcripts.html")]
+    return sorted(path for path in (*made, *pages) if path.is_file() and (data or path.stem not in OF_DATA))
+
+
+def retry(target: Path, *, dry_run: bool = False) -> str:
+    """Remove what rests on lost calls in a run, given its folder or config file; returns what was done, for people.
+
+    Raises DataError where the run is not known here, or Snakemake is at work on it.
+    """
+    config, configfile = _config_of(target)
+    clear_stale_lock()
+    if not dry_run and list(Path(".snakemake/locks").glob("*.lock")):
+        raise DataError("Snakemake is at work in this folder; wait for its end, and give the command again")
+    found = plan_retry(config)
+    if not found.rest:
+        return f"{config.results / config.run}: nothing rests on lost calls; there is nothing to ask again.\n"
+    if not dry_run:
+        found.remove()
+    would = "would be removed" if dry_run else "removed"
+    return "\n".join(
+        [
+            f"{sum(found.rest.values())} calls were lost to provider errors. Files that rest on them, {would}:",
+            *(f"  {path}: {count}" for path, count in found.rest.items()),
+            f"{len(found.follow)} files that were made from these, {would}:",
+            *(f"  {path}" for path in found.follow),
+            "No stored answer is touched. This asks for the lost calls and what follows from them:",
+            f"  snakemake --cores all --configfile {configfile}",
+            "",
+        ]
+    )
+
+
+def _config_of(target: Path) -> tuple[Config, Path]:
+    """The config of a run, and its file: that which is given, or the one that the folder's last run wrote."""
+    if target.is_file():
+        return load_config(target), target
+    known = STATE / f"{target.name}.json"
+    config = read_resolved(known) if known.is_file() else None
+    if config is None or (config.results / config.run).resolve() != target.resolve():
+        raise DataError(
+            f"{target}: no run of this name was planned here; give its config file, and work in the folder in which "
+            "Snakemake was started"
+        )
+    return config, known

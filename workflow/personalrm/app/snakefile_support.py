@@ -1,0 +1,219 @@
+"""What the Snakefile asks of the library: config, preflight, ownership of processes, and a clean end.
+
+Nothing here imports Snakemake; it hands in plain values.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from personalrm.core.errors import ConfigError, EmbeddedModelError
+from personalrm.core.files import atomic_write_text, canonical_json
+from personalrm.llm.embedded.owner import OWNER_ENV, Owner
+from personalrm.llm.limits.budget import lift, passed
+from personalrm.studies.preflight import Needs, missing
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.config_load import config_hash, load_config, merged_yaml, write_resolved
+from personalrm.studies.synthesizeme.plan import Plan, read_k
+from personalrm.studies.synthesizeme.stages.settings import (
+    analysis_fingerprint,
+    filter_fingerprint,
+    fingerprint,
+    theta_fingerprint,
+)
+
+__all__ = [
+    "Plan",
+    "analysis_fingerprint",
+    "config_hash",
+    "filter_fingerprint",
+    "fingerprint",
+    "read_k",
+    "theta_fingerprint",
+]
+
+STATE = Path(".snakemake/personalrm")
+"""Folder of resolved configs, of the owner's mark and of embedded servers' states; beside Snakemake's own."""
+
+
+def default_configfile(arguments: Iterable[str]) -> str:
+    """Config file where none was given: that of the run whose result is asked for, if it was planned here before.
+
+    So `snakemake results/<run>/figures/main.pdf` needs no `--configfile`. `arguments` are those of the command line.
+    """
+    for target in arguments:
+        for parent in Path(target).parents:
+            known = STATE / f"{parent.name}.json"
+            if known.is_file() and Path(merged_yaml([known])["results"]) == parent.parent:
+                return str(known)
+    return "config/config.yaml"
+
+
+def load_for_snakemake(configfiles: Sequence[str | Path], merged: Mapping[str, Any]) -> Config:
+    """Typed config of the run: the files read again strictly, then what `--config` changed.
+
+    Snakemake's own reading takes the last of two equal keys in silence; ours refuses.
+    """
+    paths = [Path(path) for path in configfiles]
+    if not paths:
+        raise ConfigError("no config file; give one with --configfile")
+    from_files = merged_yaml(paths)
+    overrides = {key: value for key, value in merged.items() if from_files.get(key) != value}
+    return load_config(*paths, overrides=json.loads(json.dumps(overrides)))
+
+
+def write_run_config(config: Config) -> str:
+    """Write the resolved config where the jobs find it; return its path."""
+    path = STATE / f"{config.run}.json"
+    write_resolved(path, config)
+    return str(path)
+
+
+def either(names: Iterable[str]) -> str:
+    """Regular expression of exactly these names; one that matches nothing where there are none."""
+    return "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True)) or "(?!)"
+
+
+class PlannedJob(Protocol):
+    """A job of the DAG, as far as the preflight looks at it."""
+
+    @property
+    def wildcards(self) -> object:
+        """Has an attribute for each wildcard."""
+        ...
+
+    @property
+    def params(self) -> object:
+        """Has an attribute for each named parameter."""
+        ...
+
+
+def preflight(config: Config, jobs: Iterable[PlannedJob]) -> None:
+    """Check what the jobs that are about to run need. Raises ConfigError with *all* that is missing.
+
+    Makes no call unless `check_endpoints` is set.
+    """
+    needs = Needs()
+    for job in jobs:
+        named = [getattr(job.wildcards, wildcard, None) for wildcard in ("model", "judge")]
+        named += [getattr(job.params, parameter, None) for parameter in ("model", "proposer")]
+        needs.models.update(name for name in named if name in config.models)
+        dataset = getattr(job.params, "dataset", None)
+        if dataset in config.datasets:
+            needs.datasets.add(dataset)
+    problems = missing(config, needs)
+    if problems:
+        listed = "\n".join(f"  - {problem}" for problem in problems)
+        raise ConfigError(
+            f"{len(problems)} thing(s) missing for this run; no job was started:\n{listed}\n"
+            "Without keys or data, try the quickstart: make quickstart"
+        )
+
+
+def export_paths(checkout: str | Path) -> None:
+    """Let `python -m personalrm` in a job mean this interpreter, and this checkout's library.
+
+    Snakemake may have been started by its path, without its environment being active.
+    """
+    for name, entry in (("PATH", Path(sys.executable).parent), ("PYTHONPATH", Path(checkout) / "workflow")):
+        known = [part for part in os.environ.get(name, "").split(os.pathsep) if part]
+        if str(entry) not in known[:1]:
+            os.environ[name] = os.pathsep.join([str(entry), *known])
+
+
+def export_environment(cores: int, run_config: str) -> None:
+    """Tell the jobs who owns them, how many cores there are, where embedded servers keep their state, and (for rules
+    whose outputs are shared by all runs, and so must not depend on it) where the run's config is."""
+    os.environ[OWNER_ENV] = str(Owner.of(os.getpid()))
+    os.environ["PERSONALRM_CORES"] = str(cores)
+    os.environ["PERSONALRM_RUN_CONFIG"] = run_config
+    os.environ["PERSONALRM_RUNTIME"] = str(runtime_dir())
+
+
+def runtime_dir() -> Path:
+    """Folder of the embedded servers of this working directory; short, because lock files live in it."""
+    return (STATE / "servers").absolute()
+
+
+def clear_stale_lock() -> None:
+    """Remove Snakemake's lock files if the run that held them was killed, so that the same command can go on.
+
+    Only when our own mark says that the holder ran on this host and is dead; otherwise Snakemake's message stands.
+    """
+    locks = list(Path(".snakemake/locks").glob("*.lock"))
+    mark = STATE / "owner.json"
+    if not locks or not mark.is_file():
+        return
+    try:
+        holder = json.loads(mark.read_text(encoding="utf-8"))
+        owner, host = Owner.parse(holder["owner"]), holder["host"]
+    except (ValueError, KeyError, EmbeddedModelError):
+        return
+    if host == socket.gethostname() and owner.process() is None:
+        for lock in locks:
+            lock.unlink(missing_ok=True)
+
+
+def settle_times(folder: str | Path) -> None:
+    """Give files of the future the present time, in the order that they have: a clock that was set back leaves such.
+
+    Snakemake refuses what jobs make of them, because it is older than its input, until the future has come.
+    """
+    now = time.time_ns()
+    ahead: dict[int, list[str]] = {}
+    for where, _, names in os.walk(folder):
+        for path in (os.path.join(where, name) for name in names):
+            # Another run may be at work here, or the file be somebody else's.
+            with suppress(OSError):
+                moment = os.stat(path).st_mtime_ns
+                if moment > now:
+                    ahead.setdefault(moment, []).append(path)
+    for place, moment in enumerate(sorted(ahead, reverse=True)):
+        # A microsecond apart: some file systems do not tell nanoseconds apart.
+        settled = now - 1000 * place
+        for path in ahead[moment]:
+            with suppress(OSError):
+                os.utime(path, ns=(settled, settled))
+
+
+def begin_run(config: Config) -> None:
+    """Note which process holds Snakemake's lock from now on, and that its jobs may try what the budget still has."""
+    mark = {"host": socket.gethostname(), "owner": str(Owner.of(os.getpid()))}
+    atomic_write_text(STATE / "owner.json", canonical_json(mark))
+    lift(config.store, config.run)
+
+
+def say_budget(config: Config) -> None:
+    """Say last, and once, which budget a run came to the end of: each of its jobs says so in its own log."""
+    for message in passed(config.store, config.run):
+        sys.stderr.write(f"personalrm: {message}\n")
+
+
+def end_run() -> None:
+    """End the embedded servers of this working directory, and let the process exit at once.
+
+    Snakemake 9.27 arms a timer each scheduling round, for as long as `max-jobs-per-timespan` says (a minute in our
+    profile), and would wait for the last of them before it exits.
+    """
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.cancel()
+    if list(runtime_dir().glob("*.json")):
+        from personalrm.llm.embedded.lifecycle import stop_servers
+
+        stop_servers(runtime_dir())
+
+
+def captions(checkout: str | Path) -> list[str]:
+    """Captions of all tables and figures that the workflow can make, whether or not a run makes them."""
+    return sorted(str(path) for path in Path(checkout, "workflow", "report").glob("*_*.rst"))

@@ -1,0 +1,287 @@
+"""Typed records that pass between the stages, one JSON object a line.
+
+Each carries `schema_version`; a reader refuses a version it does not know. Text of users and models is
+never altered. All records are frozen, so that equal inputs give equal bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from personalrm.core.errors import DataError
+from personalrm.core.files import atomic_write_lines
+
+Split = Literal["context", "validation", "test"]
+LevelA = Literal["train", "validation", "test"]
+Label = Literal["first", "second"]
+Outcome = Literal["correct", "wrong", "tie", "unparsed", "refused", "context_overflow", "provider_error"]
+Status = Literal["ok", "empty", "not_applicable", "failed"]
+"""Of a row about one user: `empty` where the user has too little (no test pairs), `not_applicable` where the method has
+no sense for the user, the data set or the judge (no survey, no level A, no text verdict), `failed` where a call did."""
+EXEMPT: Status = "not_applicable"
+PersonaFlaw = Literal["empty", "echo", "contradiction", "copy"]
+"""Why a persona says nothing (`persona_quality.py`)."""
+OUTCOMES: tuple[Outcome, ...] = (
+    "correct",
+    "wrong",
+    "tie",
+    "unparsed",
+    "refused",
+    "context_overflow",
+    "provider_error",
+)
+READABLE: tuple[Outcome, ...] = ("correct", "wrong", "tie")
+"""Outcomes of an answer that could be read."""
+
+
+class Record(BaseModel):
+    """Base of all records: frozen, and strict about unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    schema_version: Literal[1] = 1
+
+
+class Turn(BaseModel):
+    """One turn of a conversation. `role` is one that chat models know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class PreferencePair(Record):
+    """One vote: in `context`, the user chose `chosen` over `rejected`.
+
+    `pair_id` is unique within a data set. `order` is the rank in the user's history (0 = oldest);
+    `timestamp` is in Unix seconds where known, `conversation_type` the source's own word. `split` is the level-B
+    split within the user. For a `tie` the user liked both alike: `chosen` is the first answer in the source's order and
+    `rejected` the second. Only a tie's row has the field, so that files without ties are what they were before it.
+    `flip` is a coin that the source stores (the authors' column): true where the chosen answer is to stand first when
+    the pair is shown in one order. Only rows with a stored coin have the field.
+    """
+
+    user_id: str
+    pair_id: str
+    context: tuple[Turn, ...]
+    chosen: str
+    rejected: str
+    conversation_id: str | None = None
+    turn: int | None = None
+    timestamp: float | None = None
+    conversation_type: str | None = None
+    order: int = 0
+    split: Split | None = None
+    tie: bool = Field(default=False, exclude_if=lambda tie: not tie)
+    flip: bool | None = Field(default=None, exclude_if=lambda flip: flip is None)
+
+
+class UserData(Record):
+    """All that is known of one user of one data set.
+
+    `level_a` is the user's part where users are split for what is trained on other users; `excluded` holds
+    the reason of a filter, if any.
+    """
+
+    dataset: str
+    user_id: str
+    pairs: tuple[PreferencePair, ...] = ()
+    level_a: LevelA | None = None
+    survey: dict[str, str] = Field(default_factory=dict)
+    planted_taste: str | None = None
+    excluded: str | None = None
+
+    def part(self, split: Split) -> tuple[PreferencePair, ...]:
+        """Pairs of one level-B split, oldest first. Ties are there to be judged: only `test` has them.
+
+        All that learns from a user reads its pairs here, so that nothing is ever learned from a tie.
+        """
+        return tuple(p for p in self.pairs if p.split == split and (split == "test" or not p.tie))
+
+
+class Absent(NamedTuple):
+    """Why a user has no result: the status of the row that says so, and the reason."""
+
+    status: Status
+    reason: str | None
+
+
+class CallRef(Record):
+    """A stored response that a result rests on: its key in the store, and what it would cost at list price."""
+
+    key: str
+    stage: str
+    tokens_in: int
+    tokens_out: int
+    cost_usd: float | None = None
+
+
+class Trace(Record):
+    """One attempt of the unpersonalised judge at a context pair (paper, stage 1: bootstrap reasoning).
+
+    `swapped` is True where the rejected answer was shown first. `log_odds` is log P(chosen) - log P(rejected)
+    where the judge reads log-probabilities; `calls` are the keys of the responses it rests on. A trace is verified
+    when `outcome` is `correct`.
+    """
+
+    pair_id: str
+    swapped: bool
+    reasoning: str
+    outcome: Outcome
+    attempt: int = 0
+    log_odds: float | None = None
+    calls: tuple[str, ...] = ()
+
+
+class UserTraces(Record):
+    """All attempts for one user by one model."""
+
+    dataset: str
+    user_id: str
+    model: str
+    variant: str
+    status: Literal["ok", "empty", "failed"]
+    reason: str | None = None
+    traces: tuple[Trace, ...] = ()
+    calls: tuple[CallRef, ...] = ()
+    prompts: dict[str, str] = Field(default_factory=dict)
+
+    def lost(self, pair_ids: Collection[str]) -> int:
+        """Attempts at these pairs that the provider failed."""
+        return sum(trace.outcome == "provider_error" for trace in self.traces if trace.pair_id in pair_ids)
+
+
+class Demonstration(Record):
+    """A labelled pair as it is shown in a prompt; `reasoning` is None for a label-only demonstration."""
+
+    pair: PreferencePair
+    swapped: bool
+    reasoning: str | None = None
+
+
+class Candidate(Record):
+    """One candidate of a demonstration search: its seed, the pairs that it shows the judge, with reasoning those of
+    `n_reasoned`, and its validation score in percent over `n_scored` verdicts."""
+
+    seed: int
+    pair_ids: tuple[str, ...]
+    score: float | None
+    mean_log_odds: float | None = None
+    n_scored: int = 0
+    n_reasoned: int = 0
+
+
+class Profile(Record):
+    """What was learned about one user: persona and demonstrations, and where they came from.
+
+    `persona_pairs` names the pairs of the judgements R* that the persona was induced from, `demonstrations` is the set
+    shown to the judge, `plain_demonstrations` the set that is shown without a persona. `memory` are facts about the
+    user, for the baseline of that name. `persona_flaw` is set where the persona says nothing, and only such a row has
+    the field. `events` lists what a reader should know (shortened inputs, fallbacks,
+    ties). `calls` are all stored responses it rests on. `lost` counts the calls that the provider failed, by stage;
+    only a row with such calls has the field. With them answered the profile may be another.
+    """
+
+    dataset: str
+    user_id: str
+    model: str
+    variant: str
+    k: int
+    draw: int
+    status: Status
+    reason: str | None = None
+    persona: str | None = None
+    persona_flaw: PersonaFlaw | None = Field(default=None, exclude_if=lambda flaw: flaw is None)
+    memory: tuple[str, ...] = ()
+    persona_pairs: tuple[str, ...] = ()
+    demonstrations: tuple[Demonstration, ...] = ()
+    plain_demonstrations: tuple[Demonstration, ...] = ()
+    search: dict[str, tuple[Candidate, ...]] = Field(default_factory=dict)
+    winners: dict[str, int] = Field(default_factory=dict)
+    events: tuple[str, ...] = ()
+    lost: dict[str, int] = Field(default_factory=dict, exclude_if=lambda lost: not lost)
+    calls: tuple[CallRef, ...] = ()
+    prompts: dict[str, str] = Field(default_factory=dict)
+
+
+class Verdict(Record):
+    """The judge on one test pair: one order of showing (`swapped`), or both together (`swapped` None).
+
+    `said` is the position that the judge named; `log_odds` is positive where the chosen answer is favoured. `reasoned`
+    says whether an answer in words that names a position, or a tie, holds more than that; None (and not in the row) for
+    all other verdicts.
+    """
+
+    pair_id: str
+    swapped: bool | None
+    outcome: Outcome
+    said: Label | None = None
+    log_odds: float | None = None
+    calls: tuple[str, ...] = ()
+    reasoned: bool | None = Field(default=None, exclude_if=lambda reasoned: reasoned is None)
+
+
+class JudgedUser(Record):
+    """All verdicts of one method on one user's test pairs; a row of a verdicts file.
+
+    `k` is None for methods that do not read context pairs, and `profile_model` for those that use no profile.
+    `calls` are all stored responses which the row rests on, those of its profile included. `profile_lost` counts the
+    calls that the provider failed in the stages of its profile that the method rests on; only a row with such has it.
+    """
+
+    dataset: str
+    user_id: str
+    variant: str
+    profile_model: str | None
+    judge_model: str | None
+    method: str
+    k: int | None
+    draw: int
+    status: Status
+    reason: str | None = None
+    profile_lost: int = Field(default=0, exclude_if=lambda lost: not lost)
+    verdicts: tuple[Verdict, ...] = ()
+    calls: tuple[CallRef, ...] = ()
+    prompts: dict[str, str] = Field(default_factory=dict)
+
+
+R = TypeVar("R", bound=Record)
+
+BASELINE = "baseline"
+"""Value of `variant` in rows that no learned profile enters."""
+
+ALL_PAIRS = 0
+"""Value of `k` that stands for all context pairs of a user."""
+
+HALVES, TYPES = -2, -1
+"""Values of `k` that stand for disjoint parts of the context, a draw each (`parts.py`): two halves of the
+conversations; conversations of one type."""
+
+K_NAMES: dict[int, str] = {ALL_PAIRS: "all", HALVES: "halves", TYPES: "types"}
+"""Names of the values of `k` that are no numbers of pairs, in the config, folders and tables."""
+
+
+def read_records(path: Path, kind: type[R]) -> Iterator[R]:
+    """Yield the records of a JSON-lines file one by one, in constant memory.
+
+    Raises DataError, naming file and line, for a line that is not a `kind` record of a known version.
+    """
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                yield kind.model_validate_json(line)
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(str(part) for part in first["loc"]) or "line"
+                raise DataError(
+                    f"{path}, line {number}: {where}: {first['msg']}. The file was not written by this "
+                    f"version of personalrm; delete it and run again."
+                ) from error
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Write records as JSON lines, whole or not at all (temporary file, fsync, rename)."""
+    atomic_write_lines(path, (record.model_dump_json() for record in records))

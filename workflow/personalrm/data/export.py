@@ -1,0 +1,190 @@
+"""The benchmark as a `datasets` folder in the columns of the authors' processed sets.
+
+`datasets.load_dataset(folder)`, the loader of the authors' package and `read_processed` all read it. Equal users give
+equal bytes (with one version of pyarrow), in whatever sequence they come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from personalrm.core.errors import DataError
+from personalrm.core.files import atomic_open, atomic_write_text
+from personalrm.core.records import LevelA, PreferencePair, UserData
+from personalrm.data.sources.processed import (
+    FILTER_COLUMNS,
+    LEVEL_B,
+    OTHER_COLUMNS,
+    OWN_COLUMNS,
+    PAIR_COLUMNS,
+    TIE_COLUMN,
+    is_judgment,
+)
+from personalrm.data.splits import LEVEL_A
+from personalrm.judge.judge import presented_swapped
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Judgments = Mapping[str, Mapping[str, object]]
+"""Pair id -> filter column -> value."""
+
+_ROWS = 1024
+_SPLITS = {ours: theirs for theirs, ours in LEVEL_B.items()}
+_ROLES = {"assistant": "model"}
+
+
+def export_processed(
+    users: Iterable[UserData],
+    folder: Path,
+    *,
+    level_a: Callable[[UserData], LevelA | None] = lambda user: user.level_a,
+    judgments: Judgments | None = None,
+    licence: str = "",
+) -> dict[LevelA, int]:
+    """Write `data/{train,validation,test}-00000-of-00001.parquet` and `README.md`; returns the rows of each part.
+
+    Users whom a filter removed are left out, and so is a part of level A without rows (`datasets` refuses it). A user
+    without a part goes to test: what was trained on nobody can be tested on all. Roles are `user` and `model`
+    and parts of level B train, val and test, as in the authors' sets. Their `flip` (true: the chosen answer is to stand
+    first) is the source's where it stores one, else our coin, since their loader takes a null for false; `chosen_score`
+    and `rejected_score` are null, and so are filter columns that `judgments` does not fill. Surveys have no
+    column there, and are not exported. `pair_id` and `timestamp` are ours, and so is `tie`, which is there where any
+    pair is one: with them `read_processed` gives back what was exported (ties where its settings keep them).
+
+    Raises DataError for a pair without a part of level B, and for judgments under a name that is no filter's or of
+    kinds that one column cannot hold.
+    """
+    judgments = judgments or {}
+    rows: dict[LevelA, list[UserData]] = {part: [] for part in LEVEL_A}
+    for user in sorted(users, key=lambda user: (user.dataset, user.user_id)):
+        if user.pairs and user.excluded is None:
+            rows[level_a(user) or "test"].append(user)
+    ties = any(pair.tie for mine in rows.values() for user in mine for pair in user.pairs)
+    schema = _schema(judgments, ties)
+    counts: dict[LevelA, int] = {}
+    for part, mine in rows.items():
+        path = folder / "data" / f"{part}-00000-of-00001.parquet"
+        if mine:
+            counts[part] = _write(path, (_row(user, pair, judgments) for user in mine for pair in user.pairs), schema)
+        else:
+            # An earlier export may have left it.
+            path.unlink(missing_ok=True)
+    names = sorted({user.dataset for mine in rows.values() for user in mine})
+    people = {part: len(rows[part]) for part in counts}
+    atomic_write_text(folder / "README.md", _card(names, counts, people, licence))
+    return counts
+
+
+def _schema(judgments: Judgments, ties: bool) -> pa.Schema:
+    """Columns in the authors' sequence, then those of another panel, then ours."""
+    import pyarrow as pa
+
+    message = pa.struct([("content", pa.string()), ("role", pa.string())])
+    kinds = {
+        "context": pa.list_(message),
+        "chosen": message,
+        "rejected": message,
+        "chosen_score": pa.float64(),
+        "rejected_score": pa.float64(),
+        "turns": pa.int64(),
+        "flip": pa.bool_(),
+        "timestamp": pa.float64(),
+        TIE_COLUMN: pa.bool_(),
+    }
+    found = {name for given in judgments.values() for name in given}
+    odd = sorted(name for name in found if not is_judgment(name))
+    if odd:
+        raise DataError(f"judgments: {odd[0]!r} is no column of a filter; use the names of FILTER_COLUMNS")
+    filters = [*FILTER_COLUMNS, *sorted(found - set(FILTER_COLUMNS))]
+    kinds |= {name: _kind([given.get(name) for given in judgments.values()], name) for name in filters}
+    names = (*PAIR_COLUMNS, *OTHER_COLUMNS, *filters, *OWN_COLUMNS, *([TIE_COLUMN] if ties else []))
+    return pa.schema([(name, kinds.get(name, pa.string())) for name in names])
+
+
+def _kind(values: list[object], column: str) -> pa.DataType:
+    """Type of a column of judgments; strings where there are none."""
+    import pyarrow as pa
+
+    try:
+        kind = pa.array(values).type
+    except pa.ArrowException as error:
+        raise DataError(f"judgments: column {column!r} holds values of several kinds; give it one") from error
+    return pa.string() if pa.types.is_null(kind) else kind
+
+
+def _row(user: UserData, pair: PreferencePair, judgments: Judgments) -> dict[str, object]:
+    if pair.split is None:
+        raise DataError(f"user {user.user_id!r}, pair {pair.pair_id!r}: has no part of level B; split the users first")
+    return {
+        **judgments.get(pair.pair_id, {}),
+        "conversation_id": pair.conversation_id,
+        "user_id": user.user_id,
+        "context": [{"content": turn.content, "role": _ROLES.get(turn.role, turn.role)} for turn in pair.context],
+        "chosen": {"content": pair.chosen, "role": "model"},
+        "rejected": {"content": pair.rejected, "role": "model"},
+        "turns": pair.turn,
+        "type": pair.conversation_type,
+        "dataset": user.dataset,
+        "split": _SPLITS[pair.split],
+        "flip": not presented_swapped(pair, "flip") if pair.flip is None else pair.flip,
+        "pair_id": pair.pair_id,
+        "timestamp": pair.timestamp,
+        TIE_COLUMN: pair.tie,
+    }
+
+
+def _write(path: Path, rows: Iterator[dict[str, object]], schema: pa.Schema) -> int:
+    """Write rows in groups, so that a large benchmark is never a table in memory."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    count = 0
+    with atomic_open(path) as stream, pq.ParquetWriter(stream, schema) as writer:
+        group: list[dict[str, object]] = []
+        for row in rows:
+            group.append(row)
+            if len(group) == _ROWS:
+                writer.write_table(pa.Table.from_pylist(group, schema=schema))
+                count += len(group)
+                group = []
+        if group:
+            writer.write_table(pa.Table.from_pylist(group, schema=schema))
+    return count + len(group)
+
+
+def _card(names: list[str], counts: Mapping[LevelA, int], people: Mapping[LevelA, int], licence: str) -> str:
+    """The dataset card; the hub and `datasets` read its header."""
+    header: dict[str, object] = {"pretty_name": ", ".join(names) or "empty"}
+    if licence:
+        header |= {"license": "other", "license_name": licence}
+    files = [{"split": part, "path": f"data/{part}-*"} for part in counts]
+    header["configs"] = [{"config_name": "default", "data_files": files}]
+    return "\n".join(
+        [
+            "---",
+            yaml.safe_dump(header, sort_keys=False, allow_unicode=True, width=1000).rstrip("\n"),
+            "---",
+            "",
+            f"# {header['pretty_name']}",
+            "",
+            "Preference pairs by user, built by personalrm: one pair a row, in the columns of the processed sets of "
+            "PersonalRewardBench. The parts separate users (level A); the column `split` is the pair's part inside "
+            "its user (level B: train = context, val, test). History has the roles `user` and `model`.",
+            "",
+            "| part | users | pairs |",
+            "|---|---:|---:|",
+            *(f"| {part} | {people[part]} | {counts[part]} |" for part in counts),
+            "",
+            "- `turns` is the turn of the pair, where known; `flip` is a coin for the sequence of showing (true: the "
+            "chosen answer first).",
+            "- Filter columns are null where nobody judged; `chosen_score` and `rejected_score` are null.",
+            "- `pair_id` and `timestamp` (Unix seconds) are additions to the columns of the authors; so is `tie`, "
+            "where pairs are ties (`chosen` is then no better than `rejected`).",
+            "",
+        ]
+    )

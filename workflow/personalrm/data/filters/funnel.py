@@ -1,0 +1,90 @@
+"""What became of every vote and user on the way to the benchmark: nothing is dropped in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from personalrm.core.files import canonical_json
+from personalrm.core.records import PreferencePair, Record
+from personalrm.data.sources.votes import Vote
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class FunnelStep(BaseModel):
+    """What is left after one step. A conversation without an id is counted by its context."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    step: str
+    users: int
+    conversations: int
+    pairs: int
+
+
+STEP_COUNTS = ("users", "conversations", "pairs")
+
+
+class Funnel(Record):
+    """Counts of one data set.
+
+    `dropped` counts votes by reason (bad lines included) and `steps` follows users, conversations and pairs;
+    `contradictions` are pairs of kept votes with opposite choices; `split_pairs` counts pairs and `split_grain` users
+    by the grain that kept their pairs together, and `split_ties` the ties among the pairs, where there are any.
+    `near_duplicates` counts pairs that stay with others because their prompts are alike (`pairs_joined`), users for
+    whom that was not possible (`users_too_alike`), and test pairs whose prompt is a near-duplicate of one that methods
+    learn from (`test_pairs_leaked`): of those users, and of splits that do not keep prompts together.
+    `ignored_fields`, `problems` and `notes` come from the reader. `filters` counts what models were asked and what they
+    answered.
+    """
+
+    dataset: str
+    lines: int = 0
+    votes: int = 0
+    dropped: dict[str, int] = Field(default_factory=dict)
+    steps: tuple[FunnelStep, ...] = ()
+    users_written: int = 0
+    users_excluded: int = 0
+    contradictions: int = 0
+    survey_conflicts: int = 0
+    split_pairs: dict[str, int] = Field(default_factory=dict)
+    split_ties: dict[str, int] = Field(default_factory=dict, exclude_if=lambda ties: not ties)
+    split_grain: dict[str, int] = Field(default_factory=dict)
+    near_duplicates: dict[str, int] = Field(default_factory=dict)
+    ignored_fields: dict[str, int] = Field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    filters: dict[str, int] = Field(default_factory=dict)
+
+
+def add_up(same: Sequence[M], counts: Sequence[str]) -> M:
+    """One row of what was counted in disjoint groups of users: the first, with the sums of these fields of all."""
+    return same[0].model_copy(update={name: sum(getattr(row, name) for row in same) for name in counts})
+
+
+def step(name: str, votes: Mapping[str, Sequence[Vote]]) -> FunnelStep:
+    """Count users with at least one vote, their conversations and votes."""
+    conversations = {(user, vote.conversation_id or vote.context_hash) for user, mine in votes.items() for vote in mine}
+    return FunnelStep(
+        step=name,
+        users=sum(1 for mine in votes.values() if mine),
+        conversations=len(conversations),
+        pairs=sum(len(mine) for mine in votes.values()),
+    )
+
+
+def pairs_step(name: str, pairs: Mapping[str, Sequence[PreferencePair]]) -> FunnelStep:
+    """The same for pairs."""
+    conversations = {
+        (user, pair.conversation_id or canonical_json([turn.model_dump() for turn in pair.context]))
+        for user, mine in pairs.items()
+        for pair in mine
+    }
+    return FunnelStep(
+        step=name,
+        users=sum(1 for mine in pairs.values() if mine),
+        conversations=len(conversations),
+        pairs=sum(len(mine) for mine in pairs.values()),
+    )

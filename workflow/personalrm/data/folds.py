@@ -1,0 +1,50 @@
+"""Leave-out folds: a data set that is asked for in n folds is n data sets, whose results are pooled again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from personalrm.data.settings import MOST_FOLDS, Dataset
+
+Pools = Mapping[str, Sequence[str]]
+"""Name of a data set that was asked for in folds, and those of its folds."""
+
+
+def fold_name(dataset: str, number: int) -> str:
+    """Name of a fold as a data set of its own, from 1."""
+    return f"{dataset}-fold{number}"
+
+
+def with_folds(datasets: Mapping[str, Any]) -> dict[str, Any]:
+    """Entries of `datasets` as a file has them, those with `split.folds` n as n entries with the `fold`s 1 to n.
+
+    What cannot be taken apart stays as it is, so that the entry's own checks name it.
+    """
+    made: dict[str, Any] = {}
+    for name, entry in datasets.items():
+        split = entry.get("split") if isinstance(entry, dict) else None
+        count = split.get("folds") if isinstance(split, dict) and split.get("fold") is None else None
+        numbers = range(1, count + 1) if isinstance(count, int) and 2 <= count <= MOST_FOLDS else ()
+        names = [fold_name(name, number) for number in numbers]
+        if not names or not isinstance(split, dict) or any(fold in datasets for fold in names):
+            made[name] = entry
+            continue
+        for number, fold in zip(numbers, names, strict=True):
+            made[fold] = {**entry, "split": {**split, "fold": [number, count]}}
+    return made
+
+
+def pools_of(datasets: Mapping[str, Dataset]) -> dict[str, list[str]]:
+    """Data sets that were asked for in folds, each with its folds."""
+    pools: dict[str, list[str]] = {}
+    for name, entry in datasets.items():
+        if entry.split.folds is not None and entry.split.fold is not None:
+            pools.setdefault(name.removesuffix(fold_name("", entry.split.fold[0])), []).append(name)
+    return pools
+
+
+def pooled_names(datasets: Iterable[str], pools: Pools) -> list[str]:
+    """Names of data sets, pools in the place of their folds."""
+    pool_of = {fold: pool for pool, folds in pools.items() for fold in folds}
+    return list(dict.fromkeys(pool_of.get(name, name) for name in datasets))

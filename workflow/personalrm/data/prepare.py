@@ -1,0 +1,119 @@
+"""Build one data set: a file of users for each shard, the funnel, and a data card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from personalrm.core.errors import ConfigError, DataError
+from personalrm.core.files import atomic_write_text
+from personalrm.core.records import write_records
+from personalrm.data.card import data_card
+from personalrm.data.filters.funnel import Funnel
+from personalrm.data.filters.released_judgments import JUDGMENTS, judgments_of
+from personalrm.data.ids import chosen_shards, name_of_users_shard, shard_names
+from personalrm.data.settings import Dataset, ProcessedDataset
+from personalrm.data.sources.open import read_source
+from personalrm.data.sources.reading import ReadReport
+from personalrm.data.sources.spool import VoteSpool
+from personalrm.data.users import Built, UserBuilder, build_users
+
+
+def prepare_dataset(settings: Dataset, out_dir: Path, shards: Mapping[str, Path] | None = None) -> Funnel:
+    """Read the source, build its users, and write them, `funnel.json` and `card.md`.
+
+    `shards` maps shard names to the files to write (default: `<out_dir>/<shard>.jsonl` for all shards); a shard
+    without users gets an empty file, and a user whom a filter removed a row with the reason. All
+    input is read and checked before the first file is written, and each file is written whole. Memory holds one user
+    at a time: the votes wait on disk, beside `out_dir`, in about as much space as the input takes. The filters' columns
+    of a processed set go to `judgments.jsonl`, a pair a line.
+
+    Raises DataError for bad data, ConfigError where `shards` does not fit the data.
+    """
+    report = ReadReport()
+    planted = _planted(settings)
+    with VoteSpool(_existing(out_dir)) as votes:
+        votes.add(read_source(settings, report))
+        votes.add_users(report.users)
+        builder = UserBuilder(votes, settings, planted)
+        if not report.lines:
+            raise DataError(f"{settings.source_files()[0]}: no votes in the file; give a file with one vote a line")
+        spread = chosen_shards(settings.shards, len(builder.users))
+        files = _shard_files(settings.name, shard_names(spread, builder.users), out_dir, shards)
+        members: dict[str, list[str]] = {name: [] for name in files}
+        for user in builder.users:
+            members[name_of_users_shard(user, spread)].append(user)
+        for name, path in files.items():
+            write_records(path, builder.build(members[name]))
+        if isinstance(settings, ProcessedDataset):
+            kept = (vote for user in builder.users for vote in builder.kept(user))
+            write_records(out_dir / JUDGMENTS, judgments_of(kept))
+    funnel = _with_report(builder.funnel(), report)
+    atomic_write_text(out_dir / "card.md", data_card(settings, funnel))
+    atomic_write_text(out_dir / "funnel.json", funnel.model_dump_json(indent=2) + "\n")
+    return funnel
+
+
+def read_users(settings: Dataset, report: ReadReport) -> Built:
+    """Read the source and build its users, all in memory; `report` is filled on the way.
+
+    Raises DataError for bad data.
+    """
+    return build_users(read_source(settings, report), settings, planted=_planted(settings), seen=report.users)
+
+
+def load_planted(path: Path) -> dict[str, str]:
+    """Planted tastes by user from a JSON file {user: {"taste": text, …}}. Raises DataError for another shape."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); correct planted") from error
+    except ValueError as error:
+        raise DataError(f"{path}: is not JSON in UTF-8 ({error}); correct the file") from error
+    if not isinstance(content, dict):
+        raise DataError(f'{path}: is not a JSON object; write {{user: {{"taste": text}}}}')
+    tastes = {}
+    for user, entry in content.items():
+        taste = entry.get("taste") if isinstance(entry, dict) else None
+        if not isinstance(taste, str) or not taste.strip():
+            raise DataError(f'{path}, user {user!r}: no text under "taste"; write {{"taste": text}}')
+        tastes[user] = taste
+    return tastes
+
+
+def _planted(settings: Dataset) -> dict[str, str]:
+    return load_planted(settings.planted) if settings.planted else {}
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or where it is not there yet, the nearest above it that is."""
+    return next((each for each in (folder, *folder.parents) if each.is_dir()), folder)
+
+
+def _with_report(funnel: Funnel, report: ReadReport) -> Funnel:
+    """The funnel with what the reader saw."""
+    return funnel.model_copy(
+        update={
+            "lines": report.lines,
+            "dropped": {"bad_line": report.bad, **report.dropped, **funnel.dropped},
+            "ignored_fields": dict(sorted(report.ignored.items())),
+            "problems": tuple(report.problems),
+            "notes": tuple(report.notes),
+        }
+    )
+
+
+def _shard_files(
+    dataset: str, names: Sequence[str], out_dir: Path, shards: Mapping[str, Path] | None
+) -> dict[str, Path]:
+    """The file of each shard; checks that the caller's shards are those of the data."""
+    if shards is None:
+        return {name: out_dir / f"{name}.jsonl" for name in names}
+    if set(shards) != set(names):
+        odd = sorted(set(shards) ^ set(names))[:5]
+        raise ConfigError(
+            f"datasets.{dataset}.shards: the shards asked for are not those of the data ({', '.join(odd)}); "
+            "the file has changed since the workflow was planned: run again"
+        )
+    return dict(shards)

@@ -1,0 +1,166 @@
+"""Reader of Chatbot Arena's raw release (`lmsys/chatbot_arena_conversations`; Zheng et al. 2023).
+
+A row is one vote (`winner`) of one user (`judge`) on two conversations, held side by side: the user's turns are the
+same in both, the answers are two models'. What is the context of a vote with several turns? The paper's
+rule is not published; its data have one context and one message an answer, and "few multi-turn items". Ours is that of
+`examples/convert_mtbench.py`:
+
+- The context is the longest beginning that both conversations share, cut back to end with a turn of the user.
+  For one turn it is the question, and the answers are the two answers, letter by letter.
+- What follows is the answer. Where it spans several turns, it is a transcript in blocks "[role]: text".
+
+The vote was given once, on the whole of both conversations. Comparing the last answers after the winner's
+history would show a context that the loser never had (and tell the judge which answer belongs to it); comparing
+the first answers alone would pin a vote on what may not have decided it; dropping such votes would
+lose what the users of long conversations said. The price: such answers are long, and hold turns of the user.
+
+Kept: every language, votes with and without the models' names hidden (`anony`), and what a moderation filter
+marked; nothing says that the paper dropped them. Ties, also `tie (bothbad)`, become votes with `tie`.
+Dropped and counted, being properties of the release and no damage: `empty_answer` (a model said nothing, in the last
+turn), `empty_question` (the last shared turn of the user is blank), and `different_questions` (the conversations'
+user turns differ, so that the answers are to different things).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from personalrm.data.filters.released import fields_named, release_files, require_columns
+from personalrm.data.settings import ArenaDataset
+from personalrm.data.sources.reading import ReadReport, read_file
+from personalrm.data.sources.votes import FieldError, Row, Vote, parse_vote, user_of
+
+REQUIRED = ("question_id", "judge", "winner", "conversation_a", "conversation_b", "turn", "tstamp")
+"""Columns that are read."""
+
+KNOWN = frozenset({*REQUIRED, "model_a", "model_b", "anony", "language", "openai_moderation", "toxic_chat_tag"})
+"""Columns of the release."""
+
+WINNERS = {"model_a": "a", "model_b": "b", "tie": "tie", "tie (bothbad)": "tie"}
+
+_NAMES = {
+    "user_id": "judge",
+    "pair_id": "question_id",
+    "conversation_id": "question_id",
+    "timestamp": "tstamp",
+    "context": "conversation_a",
+    "response_a": "conversation_a",
+    "response_b": "conversation_b",
+}
+
+Message = tuple[str, str]
+"""Role and text."""
+
+
+def read_arena(settings: ArenaDataset, report: ReadReport) -> Iterator[Vote]:
+    """Yield the votes of the release's files (Parquet or JSON lines), ties included; see the module for the rules.
+
+    `user_id` is `judge`, `pair_id` and `conversation_id` are `question_id`, `timestamp` is `tstamp` (Unix seconds).
+    Raises DataError for no files, a missing column, a broken file, and bad rows (`on_bad="error"`): no judge, no
+    question id, no time, an unknown winner or role, turns out of sequence, a `turn` that is not the number of the
+    user's turns (the vote would then be about something else).
+    """
+    for path in release_files(settings):
+        parse = partial(_parse, path=path, report=report)
+        yield from read_file(path, parse, known=KNOWN, user=_judge, on_bad=settings.on_bad, report=report)
+
+
+def _judge(row: Row) -> str:
+    with fields_named(_NAMES):
+        return user_of({"user_id": row.get("judge")})
+
+
+def _parse(row: Row, line: int, *, path: Path, report: ReadReport) -> tuple[Vote, ...]:
+    require_columns(row, REQUIRED, path)
+    user = _judge(row)
+    a, b = (conversation(row, name) for name in ("conversation_a", "conversation_b"))
+    _check_turn(row, len(a) // 2)
+    shared = shared_beginning(a, b)
+    reason = why_unusable(a, b, shared)
+    local = {
+        "user_id": row["judge"],
+        "pair_id": present(row, "question_id"),
+        "conversation_id": row["question_id"],
+        "turn": row["turn"],
+        "timestamp": present(row, "tstamp"),
+        "winner": winner_of(row, WINNERS),
+        "context": [{"role": role, "content": text} for role, text in a[:shared]],
+        "response_a": transcript(a[shared:]),
+        "response_b": transcript(b[shared:]),
+    }
+    if reason:
+        report.users.add(user)
+        report.dropped[reason] += 1
+        return ()
+    with fields_named(_NAMES):
+        return (parse_vote(local, line),)
+
+
+def conversation(row: Row, name: str) -> list[Message]:
+    """Roles and texts of a field: turns of the user and answers in alternation, at least one of each, or FieldError."""
+    value = row[name]
+    if not isinstance(value, list) or not value:
+        raise FieldError(name, "is no list of messages, or an empty one", "restore the conversation")
+    messages = []
+    for number, message in enumerate(value):
+        where = f"{name}[{number}]"
+        role, text = (message.get("role"), message.get("content")) if isinstance(message, dict) else (None, None)
+        due = ("user", "assistant")[number % 2]
+        if role != due:
+            raise FieldError(f"{where}.role", f"is {str(role)[:40]!r} where {due!r} is due", "restore the conversation")
+        if not isinstance(text, str):
+            raise FieldError(f"{where}.content", "is no string", "restore the text")
+        messages.append((due, text))
+    if len(messages) % 2:
+        raise FieldError(name, "ends without an answer", "restore the conversation")
+    return messages
+
+
+def _check_turn(row: Row, turns: int) -> None:
+    if row["turn"] != turns:
+        raise FieldError(
+            "turn",
+            f"is {str(row['turn'])[:40]!r}, but conversation_a has {turns} turns of the user",
+            "the vote must be about the whole conversation: cut it, or restore it",
+        )
+
+
+def present(row: Row, name: str) -> object:
+    """Value of a field that must not be null (FieldError)."""
+    if row[name] is None:
+        raise FieldError(name, "is null", "restore it, or remove the row")
+    return row[name]
+
+
+def winner_of(row: Row, winners: Mapping[str, str]) -> str:
+    """The row's `winner` in our words, by the release's words; FieldError for others."""
+    winner = row["winner"]
+    if not isinstance(winner, str) or winner not in winners:
+        raise FieldError("winner", f"is {str(winner)[:40]!r}", f"write one of {', '.join(winners)}")
+    return winners[winner]
+
+
+def shared_beginning(a: Sequence[Message], b: Sequence[Message]) -> int:
+    """Number of messages that both begin with, up to and with a turn of the user, if the user's turns are the same."""
+    shared = 1
+    while shared + 1 < min(len(a), len(b)) and a[shared] == b[shared]:
+        shared += 2
+    return shared
+
+
+def transcript(rest: Sequence[Message]) -> str:
+    """A single answer as it is; an answer, a question and an answer as blocks."""
+    if len(rest) == 1:
+        return rest[0][1]
+    return "\n\n".join(f"[{role}]: {text}" for role, text in rest)
+
+
+def why_unusable(a: Sequence[Message], b: Sequence[Message], shared: int) -> str | None:
+    """Reason to leave a sound row out; None where there is none. `shared` is that of `shared_beginning`."""
+    if a[::2] != b[::2]:
+        return "different_questions"
+    if not a[shared - 1][1].strip():
+        return "empty_question"
+    return None if a[-1][1].strip() and b[-1][1].strip() else "empty_answer"

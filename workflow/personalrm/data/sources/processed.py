@@ -1,0 +1,188 @@
+"""Reader of the authors' processed sets (PersonalRewardBench), and of what `export_processed` writes.
+
+`MichaelR207/prism_personalized_0125` and `…/chatbot_arena_personalized_0125`: one pair a row, with two levels of split:
+the file's name is the user's part (level A; train, validation, test), the column `split` the pair's part
+inside the user (level B; train, val, test: our context, validation, test). The columns of the authors' filters come
+along as judgments, so that a filter can be run again without paying for its calls.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+from personalrm.core.errors import DataError
+from personalrm.data.filters.released import fields_named, release_files, require_columns
+from personalrm.data.settings import ProcessedDataset
+from personalrm.data.sources.reading import ReadReport, read_file
+from personalrm.data.sources.votes import (
+    FieldError,
+    LevelA,
+    Row,
+    Split,
+    Vote,
+    parse_vote,
+    stored_truth,
+    tie_of,
+    user_of,
+)
+
+PANEL = (
+    "gemini/gemini-1.5-pro",
+    "meta-llama/Llama-3.3-70B-Instruct",
+    "azure/gpt-4o-mini-240718",
+    "Qwen/Qwen2.5-72B-Instruct",
+    "meta-llama/Llama-3.1-70B-Instruct",
+)
+"""The paper's panel, as its columns name it (SALT-NLP/SynthesizeMe, datasets/dataset.py)."""
+
+RATING_COLUMNS = ("query_reasoning", "personalizable_query", "response_reasoning", "personalizable_responses")
+PANEL_PREFIXES = ("prediction_", "reasoning_", "prediction_flip_", "reasoning_flip_")
+FILTER_COLUMNS = (
+    *RATING_COLUMNS,
+    *(f"{prefix}{judge}" for judge in PANEL for prefix in PANEL_PREFIXES),
+    "agreement",
+)
+"""Columns of the filters' judgments in the authors' sets."""
+
+PAIR_COLUMNS = ("conversation_id", "user_id", "context", "chosen", "rejected", "chosen_score", "rejected_score")
+OTHER_COLUMNS = ("turns", "type", "dataset", "split", "flip")
+OWN_COLUMNS = ("pair_id", "timestamp")
+"""Columns that only our export has: without them an exported benchmark could not be read back as it was."""
+TIE_COLUMN = "tie"
+"""One more of these, where any pair is a tie."""
+
+LEVEL_B: Mapping[str, Split] = {"train": "context", "val": "validation", "test": "test"}
+"""Values of the column `split`, and what we call them."""
+
+_REQUIRED = ("conversation_id", "user_id", "context", "chosen", "rejected")
+_NAMES = {"turn": "turns"}
+_KNOWN = frozenset({*PAIR_COLUMNS, *OTHER_COLUMNS, *OWN_COLUMNS, TIE_COLUMN, *FILTER_COLUMNS})
+_FILE = re.compile(r"(train|validation|test)(-\d{5}-of-\d{5})?\.parquet")
+
+
+def read_processed(settings: ProcessedDataset, report: ReadReport) -> Iterator[Vote]:
+    """Yield the pairs of a processed set, with judgments, and with both levels of split if `keep_splits`.
+
+    `turn` is the column `turns`, `conversation_type` the column `type`, `flip` the stored coin of presentation.
+    Judgments are the filter columns that are not null (or NaN), under their own names: what failed is missing and no
+    vote. Columns of another panel are taken too. Rows with a blank answer (`empty_answer`) or a blank last turn of the
+    user (`empty_question`) are dropped and counted.
+
+    Raises DataError for no files, a missing shard or column, a broken file, and bad rows (`on_bad="error"`).
+    With `keep_splits` also for a file whose name is no part of level A; an unknown `split`, and a user who
+    stands in two parts of level A, are bad rows.
+    """
+    files = release_files(settings)
+    parts = {path: _part(path) if settings.keep_splits else None for path in files}
+    part_of: dict[str, LevelA] = {}
+    for path, part in parts.items():
+        parse = partial(_parse, path=path, part=part, part_of=part_of, report=report)
+        known = _KNOWN | _panel_columns(path)
+        yield from read_file(path, parse, known=known, on_bad=settings.on_bad, report=report)
+
+
+def _part(path: Path) -> LevelA:
+    """Level-A part of a file, from its name."""
+    named = _FILE.fullmatch(path.name)
+    if not named:
+        raise DataError(
+            f"{path}: the name is no part of the release's user split; name it train, validation or "
+            "test (-00000-of-00001).parquet, or set keep_splits: false"
+        )
+    return cast(LevelA, named[1])
+
+
+def _panel_columns(path: Path) -> set[str]:
+    """Columns of any panel. A broken file has none: its reader says what is wrong with it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return {name for name in pq.read_schema(path).names if is_judgment(name)}
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
+        return set()
+
+
+def is_judgment(column: str) -> bool:
+    """Whether a column holds judgments of a filter, of the paper's panel or of another."""
+    return column in FILTER_COLUMNS or column.startswith(PANEL_PREFIXES)
+
+
+def _parse(
+    row: Row, line: int, *, path: Path, part: LevelA | None, part_of: dict[str, LevelA], report: ReadReport
+) -> tuple[Vote, ...]:
+    require_columns(row, (*_REQUIRED, "split") if part else _REQUIRED, path)
+    user = user_of(row)
+    split = _level_b(row) if part else None
+    if part and part_of.setdefault(user, part) != part:
+        raise FieldError(
+            "user_id",
+            f"stands in {part}, but also in {part_of[user]}: the release's user split does not separate users",
+            "set keep_splits: false",
+        )
+    reason = _why_unusable(row)
+    if reason:
+        report.users.add(user)
+        report.dropped[reason] += 1
+        return ()
+    local = {name: row[name] for name in (*_REQUIRED, *OWN_COLUMNS) if name in row}
+    with fields_named(_NAMES):
+        own = {"turn": _whole(row.get("turns")), "flip": stored_truth(row.get("flip"))}
+        vote = replace(parse_vote(local | own, line), tie=tie_of(row))
+    return (
+        replace(
+            vote,
+            # A made-up id must not look like the source's own: ids of the source order a user's pairs.
+            pair_id=None if vote.pair_id == replace(vote, pair_id=None).own_id else vote.pair_id,
+            conversation_type=_type(row),
+            level_a=part,
+            level_b=split,
+            judgments={name: value for name, value in row.items() if is_judgment(name) and not _is_missing(value)},
+        ),
+    )
+
+
+def _level_b(row: Row) -> Split:
+    split = row["split"]
+    if not isinstance(split, str) or split not in LEVEL_B:
+        raise FieldError(
+            "split", f"is {str(split)[:40]!r}", f"write one of {', '.join(LEVEL_B)}, or set keep_splits: false"
+        )
+    return LEVEL_B[split]
+
+
+def _type(row: Row) -> str | None:
+    value = row.get("type")
+    if value is not None and not isinstance(value, str):
+        raise FieldError("type", f"is {str(value)[:40]!r}, not a string", "write a string or null")
+    return value
+
+
+def _whole(value: object) -> object:
+    """A column of whole numbers with nulls in it may have become one of floats; NaN is its null."""
+    if isinstance(value, float):
+        return None if math.isnan(value) else int(value) if value.is_integer() else value
+    return value
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _why_unusable(row: Row) -> str | None:
+    """Reason to leave a sound row out. What is no text is left to the checks."""
+    context = row["context"]
+    if isinstance(context, list) and context and _is_blank(context[-1]):
+        return "empty_question"
+    return "empty_answer" if _is_blank(row["chosen"]) or _is_blank(row["rejected"]) else None
+
+
+def _is_blank(message: object) -> bool:
+    text = message.get("content") if isinstance(message, dict) else None
+    return isinstance(text, str) and not text.strip()

@@ -1,0 +1,174 @@
+"""Rows of a file as they stand in it: JSON lines (plain or gzipped) and Parquet, in constant memory.
+
+Only the standard library is imported here; pyarrow is, where a Parquet file is read.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import IO, NamedTuple, NoReturn, cast
+
+from personalrm.core.errors import DataError
+from personalrm.data.sources.votes import FieldError, Row
+
+MAX_LINE_BYTES = 64 * 2**20
+"""A longer line is refused: it would be read whole, and is a file without line ends rather than a vote."""
+_BATCH = 256
+
+
+NUMBER, OFFSET, LINE = LINE_COLUMNS = ("_number", "_offset", "_line")
+"""Columns of a Parquet file that was made of JSON lines (`hub_parquet`): the number of a row's line; and of a row that
+the other columns cannot hold, the offset of its first byte and its bytes."""
+
+
+class RawRow(NamedTuple):
+    """A row: its number in the file (from 1), and how to read it, which raises FieldError where it is broken.
+
+    A row of JSON lines also has its line, and the offset of its first byte.
+    """
+
+    number: int
+    parse: Callable[[], Row]
+    offset: int = 0
+    line: bytes = b""
+
+
+class _Line(NamedTuple):
+    """One line with text in it: its number (from 1), the offset of its first byte, and its bytes."""
+
+    number: int
+    offset: int
+    raw: bytes
+
+
+def raw_rows(path: Path) -> Iterator[RawRow]:
+    """Rows of a file, by its suffix. Raises DataError where the file cannot be read to its end."""
+    if path.suffix == ".parquet":
+        yield from _parquet(path)
+        return
+    for line in _lines(path):
+        yield RawRow(line.number, partial(_parse, line), line.offset, line.raw)
+
+
+def _parquet(path: Path) -> Iterator[RawRow]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for batch in file.iter_batches(batch_size=_BATCH):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield _line_of(row) if row.keys() >= {*LINE_COLUMNS} else RawRow(number, partial(_same, row))
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise DataError(f"{path}, after row {number}: is no sound Parquet file ({error}); fetch it again") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DataError(f"{path}, after row {number}: cannot be read ({reason}); fetch it again") from error
+
+
+def _same(row: Row) -> Row:
+    return row
+
+
+def _line_of(row: dict[str, object]) -> RawRow:
+    """A row that once was a line."""
+    number, offset, raw = (row.pop(name) for name in LINE_COLUMNS)
+    if raw is None:
+        return RawRow(cast(int, number), partial(_same, row))
+    line = _Line(cast(int, number), cast(int, offset), cast(bytes, raw))
+    # Fields that other rows have are null in this one, as they are in all.
+    return RawRow(line.number, lambda: {**dict.fromkeys(row), **_parse(line)})
+
+
+def _lines(path: Path) -> Iterator[_Line]:
+    """Lines of a plain or gzipped file (told apart by the first bytes), blank ones left out."""
+    number = offset = 0
+    try:
+        with _open(path) as stream:
+            while raw := stream.readline(MAX_LINE_BYTES + 1):
+                number += 1
+                _check_line(path, number, raw)
+                # A byte-order mark is no part of the first line's JSON.
+                text = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
+                if text.strip():
+                    yield _Line(number, offset + len(raw) - len(text), text)
+                offset += len(raw)
+    except EOFError as error:
+        raise DataError(
+            f"{path}, after line {number}: the gzip data break off; the file is truncated: fetch or write it again"
+        ) from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(
+            f"{path}, after line {number}: broken gzip data ({error}); fetch or write the file again"
+        ) from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); correct the path or its rights") from error
+
+
+def _open(path: Path) -> IO[bytes]:
+    with path.open("rb") as stream:
+        magic = stream.read(2)
+    if path.suffix == ".gz" and magic != b"\x1f\x8b":
+        raise DataError(f"{path}: is named .gz but is not gzip; fetch it again, or rename it")
+    return cast(IO[bytes], gzip.open(path, "rb")) if magic == b"\x1f\x8b" else path.open("rb")
+
+
+def _check_line(path: Path, number: int, raw: bytes) -> None:
+    if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise DataError(f"{path}, line 1: the file is UTF-16; save it as UTF-8")
+    if len(raw) > MAX_LINE_BYTES:
+        raise DataError(
+            f"{path}, line {number}: longer than {MAX_LINE_BYTES // 2**20} MiB; write one vote a line (JSON lines)"
+        )
+
+
+def _parse(line: _Line) -> Row:
+    """Decode one line. Raises FieldError (with no field) where it is not UTF-8, JSON, or an object."""
+    try:
+        value = _DECODER.decode(line.raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise FieldError(
+            "",
+            f"is not UTF-8 (byte {error.start} of the line, {line.offset + error.start} of the file, is "
+            f"0x{line.raw[error.start]:02x})",
+            "save the file as UTF-8",
+        ) from error
+    except json.JSONDecodeError as error:
+        problem = f"is not JSON ({error.msg}, column {error.colno})"
+        if not line.raw.endswith(b"\n"):
+            problem += ", and has no line end: the file may be truncated"
+        raise FieldError("", problem, "write the line again") from error
+    except FieldError:
+        raise
+    except ValueError as error:
+        # Python refuses whole numbers of more than 4,300 digits.
+        raise FieldError("", "is not JSON (a number is too long)", "write the line again") from error
+    except RecursionError as error:
+        raise FieldError("", "is nested too deeply", "write the line as the format asks") from error
+    if not isinstance(value, dict):
+        raise FieldError("", "is not a JSON object", "write one object with user_id, context, … a line")
+    return value
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Refuse an object in which a name stands twice: JSON parsers would keep either."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise FieldError(twice[:60], "stands twice in one object", "keep one of them")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise FieldError("", f"holds {name}, which is not JSON", "write null, or leave the field out")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)

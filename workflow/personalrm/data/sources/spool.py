@@ -1,0 +1,92 @@
+"""Votes by user on disk: all of a data set's votes go in, in any order; one user's at a time come out."""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from personalrm.core.errors import DataError
+from personalrm.data.sources.votes import Vote
+
+
+class VoteSpool(Mapping[str, list[Vote]]):
+    """A mapping from users to their votes, each user's in the order in which they came in.
+
+    Memory holds the ids of users and 8 bytes a vote; looking a user up reads that user's votes. The file lies in
+    `folder` and has no name there, so that nothing is left behind however the process ends. It takes about the space
+    of the input. Users come in the order in which they were met.
+
+    Raises DataError where the folder takes no more.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._places: dict[str, array[int]] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self._file = tempfile.TemporaryFile(dir=self._folder)
+        except OSError as error:
+            raise self._refused(error) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # Nobody reads on: what a full disk did not take is no loss, and must not hide the first error.
+        with suppress(OSError):
+            self._file.close()
+
+    def add(self, votes: Iterable[Vote]) -> None:
+        """Take votes in."""
+        place = self._file.seek(0, 2)
+        for vote in votes:
+            # Pickle is safe here: nobody else can write into a file that has no name.
+            stored = pickle.dumps(vote, pickle.HIGHEST_PROTOCOL)
+            try:
+                self._file.write(stored)
+            except OSError as error:
+                raise self._refused(error) from error
+            self._places.setdefault(vote.user_id, array("Q")).append(place)
+            place += len(stored)
+
+    def add_users(self, users: Iterable[str]) -> None:
+        """Take in users who may have no votes."""
+        for user in users:
+            self._places.setdefault(user, array("Q"))
+
+    def __getitem__(self, user: str) -> list[Vote]:
+        return [self._vote_at(place) for place in self._places[user]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, user: object) -> bool:
+        # The inherited one would read the user's votes.
+        return user in self._places
+
+    def _vote_at(self, place: int) -> Vote:
+        try:
+            self._file.seek(place)
+        except OSError as error:
+            # The last votes are written out only now.
+            raise self._refused(error) from error
+        vote = pickle.load(self._file)
+        if not isinstance(vote, Vote):
+            raise TypeError(f"{type(vote).__name__} in the file of votes")
+        return vote
+
+    def _refused(self, error: OSError) -> DataError:
+        return DataError(
+            f"{self._folder}: votes cannot be kept here while they are sorted by user ({error.strerror}); free as much "
+            "space as the input takes, or write elsewhere"
+        )

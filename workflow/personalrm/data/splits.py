@@ -1,0 +1,229 @@
+"""The two levels of split: users apart (level A), and 50/20/30 inside a user (level B).
+
+Level B keeps time: the oldest pairs are the context, the newest the test, as an application would meet them.
+What belongs together never straddles two parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import accumulate
+from typing import Literal, NamedTuple
+
+from personalrm.core.files import stable_fraction
+from personalrm.core.records import LevelA, PreferencePair, Split
+from personalrm.data.near_duplicates import folded, near_duplicates
+from personalrm.data.settings import SIMILARITY, Fold, KeepTogether
+from personalrm.data.sources.votes import decided
+
+PARTS: tuple[Split, Split, Split] = ("context", "validation", "test")
+LEVEL_A: tuple[LevelA, LevelA, LevelA] = ("train", "validation", "test")
+
+Fractions = tuple[float, float, float]
+Grain = Literal["conversation", "turn", "pair", "release"]
+
+_GRAINS: dict[KeepTogether, tuple[Grain, ...]] = {
+    "conversation": ("conversation", "turn", "pair"),
+    "turn": ("turn", "pair"),
+    "none": ("pair",),
+}
+
+
+class UserSplit(NamedTuple):
+    """Pairs, oldest first, each with its part, and the grain at which they were kept together.
+
+    `joined` pairs stand in a group that near-duplicate prompts alone made of smaller ones. `too_alike` says that such
+    groups were too few, so that near-duplicates were not kept together.
+    """
+
+    pairs: tuple[PreferencePair, ...]
+    grain: Grain
+    joined: int = 0
+    too_alike: bool = False
+
+    def alike(self, similarity: float | None) -> dict[str, int]:
+        """What near-duplicate prompts did to this user, in the counts of `Funnel.near_duplicates`.
+
+        Where they were not to be kept together (`similarity` None), test pairs are counted by the default threshold.
+        """
+        return {
+            "pairs_joined": self.joined,
+            "users_too_alike": int(self.too_alike),
+            "test_pairs_leaked": leaked(self.pairs, similarity or SIMILARITY),
+        }
+
+
+def level_a(user_id: str, fractions: Fractions, seed: int) -> LevelA:
+    """Level-A part of a user, from a stable hash: it does not depend on who else is in the data."""
+    point = stable_fraction("level_a", str(seed), user_id)
+    if point < fractions[0]:
+        return LEVEL_A[0]
+    return LEVEL_A[1] if point < fractions[0] + fractions[1] else LEVEL_A[2]
+
+
+def split_user(
+    pairs: Sequence[PreferencePair],
+    fractions: Fractions = (0.5, 0.2, 0.3),
+    keep_together: KeepTogether = "conversation",
+    fold: Fold | None = None,
+    similarity: float | None = SIMILARITY,
+) -> UserSplit:
+    """Split one user's pairs (at least 3 of them no ties) into context, validation and test, by `order`.
+
+    Groups that must stay together are ranked by their oldest pair and cut twice, where the number of
+    pairs comes nearest to the fractions (on a draw the later part gets more); every part gets a group.
+    With fewer than 3 groups the next finer grain is used, turn and then pair, and `grain` says so: a user
+    with a single conversation would else have no test pair (our choice; the paper's rule is not
+    published). The input's sequence does not matter. With a `fold` there are at least as many groups as
+    folds, and 4, and the test is one of the stretches instead of the newest pairs.
+
+    Pairs with the same prompt stay together, and with `similarity` those with near-duplicate prompts, directly or
+    through others. Where this leaves too few groups at every grain, the user is split as without `similarity`.
+
+    Only decided pairs are counted, so that every part has one of them. A tie goes with its group; a group of nothing
+    but ties with the last decided group before it, or where there is none with the first.
+    """
+    least = max(len(PARTS) + 1, fold[1]) if fold else len(PARTS)
+    if len(decided(pairs)) < least:
+        raise ValueError(f"{len(decided(pairs))} pairs cannot be split in {least} parts")
+    ordered = sorted(pairs, key=lambda pair: (pair.order, pair.pair_id))
+    found = _grouping(ordered, keep_together, least, similarity)
+    parts = _parts([size for size in found.sizes if size], fractions, fold)
+    part_of: dict[int, Split] = {}
+    rank = -1
+    for group, size in zip(found.groups, found.sizes, strict=True):
+        rank += size > 0
+        part_of |= dict.fromkeys(group, parts[max(rank, 0)])
+    parted = (pair.model_copy(update={"split": part_of[index]}) for index, pair in enumerate(ordered))
+    return UserSplit(tuple(parted), found.grain, found.joined, found.too_alike)
+
+
+def normal_prompt(pair: PreferencePair) -> str:
+    """The last user turn without regard to case and blanks; pairs with equal ones have the same prompt (our choice)."""
+    return " ".join(_prompt(pair).casefold().split())
+
+
+def leaked(pairs: Sequence[PreferencePair], similarity: float = SIMILARITY) -> int:
+    """Number of test pairs whose prompt is a near-duplicate of that of a pair which methods learn from."""
+    forms = [folded(_prompt(pair)) for pair in pairs]
+    known = {form for form, pair in zip(forms, pairs, strict=True) if pair.split != "test" and not pair.tie}
+    distinct = list(dict.fromkeys(forms))
+    found = set(known)
+    for one, other in near_duplicates(distinct, similarity):
+        if distinct[one] in known or distinct[other] in known:
+            found |= {distinct[one], distinct[other]}
+    return sum(pair.split == "test" and form in found for form, pair in zip(forms, pairs, strict=True))
+
+
+class _Grouping(NamedTuple):
+    """Groups of pairs, by index, that stay together, and how many decided pairs each has; see `UserSplit`."""
+
+    groups: list[list[int]]
+    sizes: list[int]
+    grain: Grain
+    joined: int = 0
+    too_alike: bool = False
+
+
+def _grouping(
+    ordered: Sequence[PreferencePair], keep_together: KeepTogether, least: int, similarity: float | None
+) -> _Grouping:
+    """The coarsest groups of which at least `least` have a decided pair; near-duplicates together where possible."""
+    grains = _GRAINS[keep_together]
+    alike: list[Grain] = [] if similarity is None else [grain for grain in grains if grain != "pair"]
+    for grain in alike:
+        groups = _groups(ordered, grain, similarity)
+        sizes = _sizes(ordered, groups)
+        if sum(size > 0 for size in sizes) >= least:
+            own = {tuple(group) for group in _groups(ordered, grain, None)}
+            joined = sum(len(group) for group in groups if tuple(group) not in own)
+            return _Grouping(groups, sizes, grain, joined)
+    for grain in grains:
+        groups = _groups(ordered, grain, None)
+        sizes = _sizes(ordered, groups)
+        if sum(size > 0 for size in sizes) >= least:
+            break
+    return _Grouping(groups, sizes, grain, too_alike=bool(alike))
+
+
+def _sizes(ordered: Sequence[PreferencePair], groups: Sequence[Sequence[int]]) -> list[int]:
+    return [len(decided(ordered[index] for index in group)) for group in groups]
+
+
+def _prompt(pair: PreferencePair) -> str:
+    """The last user turn."""
+    return pair.context[-1].content if pair.context else ""
+
+
+def _links(pair: PreferencePair, grain: Grain) -> list[Hashable]:
+    """What ties a pair to others: pairs that share any of these stay together."""
+    if grain == "pair":
+        return [("pair", pair.pair_id)]
+    # Pairs of one context have one prompt too, so this also keeps together what has no conversation id.
+    links: list[Hashable] = [("prompt", normal_prompt(pair))]
+    if pair.conversation_id is not None and grain == "conversation":
+        links.append(("conversation", pair.conversation_id))
+    if pair.conversation_id is not None and pair.turn is not None:
+        links.append(("turn", pair.conversation_id, pair.turn))
+    return links
+
+
+def _near_links(pairs: Sequence[PreferencePair], grain: Grain, similarity: float) -> Iterator[tuple[int, int]]:
+    """Indices of pairs that near-duplicate prompts tie together.
+
+    Compared are the last user turns; between conversations also all user turns as one text, so that a conversation that
+    begins as another does is found where only later turns were judged. Turns of one conversation are alike in that way.
+    """
+    yield from near_duplicates([_prompt(pair) for pair in pairs], similarity)
+    if grain == "conversation" and any(len(pair.context) > 1 for pair in pairs):
+        said = ["\n".join(turn.content for turn in pair.context if turn.role == "user") for pair in pairs]
+        yield from near_duplicates(said, similarity)
+
+
+def _groups(pairs: Sequence[PreferencePair], grain: Grain, similarity: float | None) -> list[list[int]]:
+    """Indices of pairs that are linked, directly or through others; groups and members oldest first."""
+    parent = list(range(len(pairs)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    seen: dict[Hashable, int] = {}
+    for index, pair in enumerate(pairs):
+        for link in _links(pair, grain):
+            parent[root(index)] = root(seen.setdefault(link, index))
+    for one, other in _near_links(pairs, grain, similarity) if similarity is not None else ():
+        parent[root(other)] = root(one)
+    groups: dict[int, list[int]] = {}
+    for index in range(len(pairs)):
+        groups.setdefault(root(index), []).append(index)
+    return list(groups.values())
+
+
+def _parts(sizes: Sequence[int], fractions: Fractions, fold: Fold | None) -> list[Split]:
+    """The part of each group of decided pairs."""
+    if fold is None:
+        first, second = _cuts(sizes, fractions)
+        return [PARTS[(rank >= first) + (rank >= second)] for rank in range(len(sizes))]
+    number, folds = fold
+    begin, end = len(sizes) * (number - 1) // folds, len(sizes) * number // folds
+    rest = [*sizes[:begin], *sizes[end:]]
+    known = fractions[0] / (fractions[0] + fractions[1])
+    first = _nearest(rest, known, 1, len(rest) - 1)
+    learned = [PARTS[rank >= first] for rank in range(len(rest))]
+    return [*learned[:begin], *([PARTS[2]] * (end - begin)), *learned[begin:]]
+
+
+def _cuts(sizes: Sequence[int], fractions: Fractions) -> tuple[int, int]:
+    """First group of validation and first group of test, at least one group in each of the three parts."""
+    first = _nearest(sizes, fractions[0], 1, len(sizes) - 2)
+    return first, _nearest(sizes, fractions[0] + fractions[1], first + 1, len(sizes) - 1)
+
+
+def _nearest(sizes: Sequence[int], share: float, low: int, high: int) -> int:
+    """The cut from `low` to `high` before which the share of pairs is nearest to `share`; the earlier on a draw."""
+    before = [0, *accumulate(sizes)]
+    # Rounded, so that 0.5 + 0.2 does not decide a draw by its last bit.
+    return min(range(low, high + 1), key=lambda cut: (round(abs(before[cut] - share * before[-1]), 9), cut))

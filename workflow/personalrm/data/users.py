@@ -1,0 +1,278 @@
+"""From votes to users: grouped, cleaned, filtered, ordered and split. The sequence of rows never matters.
+
+Users are built one at a time, so that the votes may lie on disk.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, pairwise
+from typing import NamedTuple
+
+from personalrm.core.errors import DataError
+from personalrm.core.records import LevelA, UserData
+from personalrm.data.filters.funnel import Funnel, FunnelStep, step
+from personalrm.data.history import contradictions, history, merged_survey, split_votes
+from personalrm.data.selection import pick_users
+from personalrm.data.settings import DatasetBase
+from personalrm.data.sources.votes import Vote, decided
+from personalrm.data.splits import PARTS, level_a
+
+ByUser = Mapping[str, Sequence[Vote]]
+
+_REASONS = ("tie", "equal_answers", "duplicate")
+"""Why a vote carries no preference: words of the funnel, and keys of the steps that drop such votes (`ties: keep` drops
+none of the first)."""
+
+
+class Built(NamedTuple):
+    """Users, sorted by id, and what was dropped on the way."""
+
+    users: list[UserData]
+    funnel: Funnel
+
+
+def build_users(
+    votes: Iterable[Vote],
+    settings: DatasetBase,
+    *,
+    planted: Mapping[str, str] | None = None,
+    seen: Collection[str] = (),
+) -> Built:
+    """Build all users of a data set, as `UserBuilder` does, with all votes in memory.
+
+    `seen` are users known from elsewhere, whose votes could not be read. Raises what `UserBuilder` raises.
+    """
+    grouped: dict[str, list[Vote]] = {}
+    for vote in votes:
+        grouped.setdefault(vote.user_id, []).append(vote)
+    # Only now: a reader adds to `seen` while it yields votes.
+    for user in seen:
+        grouped.setdefault(user, [])
+    builder = UserBuilder(grouped, settings, planted)
+    return Built(list(builder.build(builder.users)), builder.funnel())
+
+
+class UserBuilder:
+    """Builds the users of a data set one by one: drops what carries no preference, filters users, splits; and counts.
+
+    Ties (unless the settings keep them), votes between equal answers and repeated votes of one user (same context and
+    answers) are dropped; a vote that contradicts another is kept: people do. Which users come out: see `pick_users`;
+    one with too few pairs (paper: fewer than 5) is a row without pairs that says why. `max_pairs` keeps each user's
+    oldest pairs, so that later votes change nothing. Both count decided pairs: with and without ties, the users are the
+    same.
+
+    Making the builder looks every user of `votes` up once, makes all checks, and chooses `users`, sorted; `build` looks
+    these up again. Beside one user's votes, memory holds 16 bytes a vote. `planted` maps users to tastes.
+
+    Raises DataError where two votes share a pair id, or a user in `settings.users` is not in the data.
+    """
+
+    def __init__(self, votes: ByUser, settings: DatasetBase, planted: Mapping[str, str] | None = None) -> None:
+        self._votes, self._settings, self._planted = votes, settings, planted or {}
+        self._listed = None if settings.users is None else frozenset(settings.users)
+        _check_listed(settings, votes)
+        self._steps = _Steps(settings)
+        self._facts = {user: self._first_look(user) for user in votes}
+        usable = {user: facts.usable for user, facts in self._facts.items()}
+        self.users = pick_users(usable, settings.users, settings.max_users, settings.min_pairs)
+        self._check_pair_ids()
+        self._contradictions = self._conflicts = 0
+        self._parts: Counter[str] = Counter()
+        self._ties: Counter[str] = Counter()
+        self._grains: Counter[str] = Counter()
+        self._alike: Counter[str] = Counter()
+
+    def build(self, users: Iterable[str]) -> Iterator[UserData]:
+        """Yield the given ones of `users`, in the given order. `funnel` counts each as often as it is built."""
+        for user in users:
+            votes, facts = self._votes[user], self._facts[user]
+            enough = [votes[place] for place in facts.enough]
+            kept = _oldest(enough, self._settings.max_pairs)
+            split = split_votes(kept, self._settings.split) if kept else None
+            survey = merged_survey(votes)
+            built = UserData(
+                dataset=self._settings.name,
+                user_id=user,
+                pairs=split.pairs if split else (),
+                level_a=self._level_a(user),
+                survey=survey.answers,
+                planted_taste=self._planted.get(user),
+                excluded=None if split else too_few(facts.usable, self._settings.min_pairs),
+            )
+            self._steps.add("first_users", enough)
+            self._steps.add("first_pairs", kept)
+            self._contradictions += contradictions(kept)
+            self._conflicts += survey.conflicts
+            self._parts.update(by_part([built]))
+            self._ties.update(ties_by_part([built]))
+            if split:
+                self._grains.update([split.grain])
+                self._alike.update(split.alike(self._settings.split.similarity))
+            yield built
+
+    def kept(self, user: str) -> list[Vote]:
+        """The votes that one of `users` keeps, oldest first."""
+        votes = self._votes[user]
+        return _oldest([votes[place] for place in self._facts[user].enough], self._settings.max_pairs)
+
+    def funnel(self) -> Funnel:
+        """What became of all votes, once all of `users` are built."""
+        written = self._grains.total()
+        return Funnel(
+            dataset=self._settings.name,
+            votes=self._steps.left["read"].pairs,
+            dropped=self._steps.dropped(),
+            steps=tuple(self._steps.left.values()),
+            users_written=written,
+            users_excluded=len(self.users) - written,
+            contradictions=self._contradictions,
+            survey_conflicts=self._conflicts,
+            split_pairs={part: self._parts[part] for part in PARTS},
+            split_ties=dict(self._ties),
+            split_grain=dict(sorted(self._grains.items())),
+            near_duplicates=dict(self._alike),
+        )
+
+    def _first_look(self, user: str) -> _Facts:
+        """Count one user's votes, and note what the choice of users and the checks rest on."""
+        votes = self._votes[user]
+        self._steps.add("read", votes)
+        if self._listed is not None and user not in self._listed:
+            return _Facts()
+        wanted = votes if self._settings.ties == "keep" else decided(votes)
+        differ = [vote for vote in wanted if vote.chosen != vote.rejected]
+        distinct = _without_repeats(differ)
+        usable = len(decided(distinct))
+        enough = distinct if usable >= self._settings.min_pairs else []
+        for key, left in zip(("listed", *_REASONS, "enough"), (votes, wanted, differ, distinct, enough), strict=True):
+            self._steps.add(key, left)
+        parts = {vote.level_a for vote in votes}
+        place_of = {id(vote): place for place, vote in enumerate(votes)}
+        return _Facts(
+            usable=usable,
+            enough=array("L", (place_of[id(vote)] for vote in enough)),
+            ids=array("q", (hash(vote.own_id) for vote in _oldest(enough, self._settings.max_pairs))),
+            level_a=parts.pop() if len(parts) == 1 else None,
+        )
+
+    def _level_a(self, user: str) -> LevelA | None:
+        """The release's part where all of a user's votes name it, else by hash."""
+        split, given = self._settings.user_split, self._facts[user].level_a
+        if given is not None or len(self.users) < split.min_users:
+            return given
+        return level_a(user, split.fractions, split.seed)
+
+    def _check_pair_ids(self) -> None:
+        # Hashes take little memory; whether two equal ones are of one id, only the votes say.
+        hashes = sorted(chain.from_iterable(self._facts[user].ids for user in self.users))
+        suspect = {one for one, other in pairwise(hashes) if one == other}
+        owners: dict[str, tuple[int, str]] = {}
+        for user in self.users:
+            facts = self._facts[user]
+            if suspect.isdisjoint(facts.ids):
+                continue
+            for vote in self.kept(user):
+                if vote.own_id in owners:
+                    line, owner = owners[vote.own_id]
+                    raise DataError(
+                        f"{self._settings.name}, line {vote.line}, field pair_id, user {user!r}: {vote.own_id!r} is "
+                        f"also the id of line {line} (user {owner!r}), a different vote; make pair ids unique within "
+                        "the data set, or leave them out"
+                    )
+                if hash(vote.own_id) in suspect:
+                    owners[vote.own_id] = vote.line, user
+
+
+def by_part(users: Iterable[UserData]) -> dict[str, int]:
+    """Pairs by level-B part."""
+    parts = Counter(pair.split for user in users for pair in user.pairs)
+    return {part: parts[part] for part in PARTS}
+
+
+def ties_by_part(users: Iterable[UserData]) -> dict[str, int]:
+    """Ties among the pairs by level-B part; empty where there are none."""
+    parts = Counter(pair.split for user in users for pair in user.pairs if pair.tie)
+    return {part: parts[part] for part in PARTS if parts[part]}
+
+
+def too_few(pairs: int, min_pairs: int) -> str:
+    """Reason of the user filter."""
+    return f"{pairs} pair{'' if pairs == 1 else 's'}, fewer than {min_pairs}"
+
+
+class _Facts(NamedTuple):
+    """What is kept of one user between the two looks.
+
+    `usable` is the number of votes that carry a preference; `enough` their places (and those of ties that are kept)
+    among the user's votes, oldest first, or none where they are too few; `ids` hashes of the pair ids of those that are
+    kept; `level_a` the release's part, where all votes name that one.
+    """
+
+    usable: int = 0
+    enough: Sequence[int] = ()
+    ids: Sequence[int] = ()
+    level_a: LevelA | None = None
+
+
+def _oldest(votes: Sequence[Vote], most: int | None) -> list[Vote]:
+    """The votes up to the `most`-th decided one. Ties after it are left out, so that later votes change nothing."""
+    if most is None or len(decided(votes)) <= most:
+        return list(votes)
+    last = decided(votes)[most - 1]
+    return list(votes[: next(place for place, vote in enumerate(votes) if vote is last) + 1])
+
+
+def _without_repeats(votes: Sequence[Vote]) -> list[Vote]:
+    """The oldest vote of each content, oldest first."""
+    first: dict[str, Vote] = {}
+    for vote in history(votes):
+        first.setdefault(vote.content_hash, vote)
+    # Without the repeats all may have a time, which orders them anew.
+    return list(first.values()) if len(first) == len(votes) else history(first.values())
+
+
+def _check_listed(settings: DatasetBase, known: Mapping[str, object]) -> None:
+    missing = sorted(set(settings.users or ()) - known.keys())
+    if missing:
+        raise DataError(
+            f"datasets.{settings.name}.users: no vote of {', '.join(map(repr, missing[:5]))} in the data; "
+            "correct the list"
+        )
+
+
+class _Steps:
+    """Users, conversations and votes left after each step that the settings have, added up user by user."""
+
+    def __init__(self, settings: DatasetBase) -> None:
+        names = {
+            "read": "votes read",
+            "listed": settings.users is not None and "users listed in the config",
+            "tie": "ties kept" if settings.ties == "keep" else "ties dropped",
+            "equal_answers": "equal answers dropped",
+            "duplicate": "duplicates dropped",
+            "enough": f"users with at least {settings.min_pairs} pairs",
+            "first_users": settings.max_users is not None and f"first {settings.max_users} users by hash",
+            "first_pairs": settings.max_pairs is not None and f"first {settings.max_pairs} pairs of each user",
+        }
+        none = {"users": 0, "conversations": 0, "pairs": 0}
+        self.left = {key: FunnelStep(step=name, **none) for key, name in names.items() if name}
+
+    def add(self, key: str, votes: Sequence[Vote]) -> None:
+        """Add what a step left of one more user; a step that the settings do not have is passed over."""
+        if key in self.left:
+            before, more = self.left[key], step(key, {"": votes})
+            self.left[key] = FunnelStep(
+                step=before.step,
+                users=before.users + more.users,
+                conversations=before.conversations + more.conversations,
+                pairs=before.pairs + more.pairs,
+            )
+
+    def dropped(self) -> dict[str, int]:
+        """Votes by the reason why they were dropped."""
+        start = self.left.get("listed", self.left["read"])
+        left = [start.pairs, *(self.left[reason].pairs for reason in _REASONS)]
+        return {reason: before - after for reason, (before, after) in zip(_REASONS, pairwise(left), strict=True)}

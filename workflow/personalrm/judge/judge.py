@@ -1,0 +1,388 @@
+"""The judge: which of two responses does this user prefer? (Paper, section on LLM-as-a-judge.)
+
+Every pair is judged in both orders. `text` reads the verdict from the model's words; `logprob` compares the
+log-probabilities of the two labels in each order; `logprob_both` averages the log-odds of both orders into one verdict
+a pair. The outcome is a type, never a number: failures can not look like wrong answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import re
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
+
+from personalrm.core.errors import ContextOverflow, ModelCallError, PermanentError, Refused
+from personalrm.core.files import stable_hash
+from personalrm.core.records import Demonstration, Label, Outcome, PreferencePair, Verdict
+from personalrm.judge.parsing import Stated, parse_verdict, read_label
+from personalrm.judge.prompting import Prompt, load_prompt
+from personalrm.llm import tokens
+from personalrm.llm.types import LanguageModel, Message, ModelSpec, Request, Response
+
+logger = logging.getLogger("personalrm.judge.judge")
+VerdictMode = Literal["text", "logprob", "logprob_both"]
+PromptStyle = Literal["standard", "compact"]
+LABELS: dict[PromptStyle, tuple[str, str]] = {"standard": ("First", "Second"), "compact": ("A", "B")}
+FEW_ALTERNATIVES = 5
+TOP_LOGPROBS = 20
+"""As many alternatives as hosted providers give at most."""
+_VERDICT_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        "a, answer, answers, b, be, best, better, both, choice, choose, chooses, chosen, completion, final, first, i, "
+        "is, label, my, neither, of, one, option, prefer, preference, preferred, prefers, response, responses, second, "
+        "select, the, their, they, think, thinking, this, tie, two, user, verdict, would",
+    )
+)
+"""What an answer without a reasoning is made of, in whatever form it states its verdict."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the judge is told about the user. `demonstrations` stand in the prompt in this order.
+
+    `droppable` says that the first of them may be left out until the prompt fits the model's window.
+    """
+
+    persona: str | None = None
+    demonstrations: Sequence[Demonstration] = field(default=())
+    droppable: bool = False
+
+    @property
+    def known(self) -> bool:
+        """Whether anything about the user is shown. Only then is the judge told to set general taste aside."""
+        return bool(self.persona or self.demonstrations)
+
+
+@dataclass(frozen=True)
+class JudgeSettings:
+    """How a model judges: prompt style, how verdicts are read, and the length of its reasoning in tokens."""
+
+    style: PromptStyle = "standard"
+    mode: VerdictMode = "text"
+    max_tokens: int = 512
+
+    @property
+    def prompt(self) -> Prompt:
+        """The prompt file of the style."""
+        return load_prompt(f"judge_{self.style}")
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """Names of the two positions in the prompt."""
+        return LABELS[self.style]
+
+    def as_data(self, demonstration: Demonstration) -> bool:
+        """Whether a demonstration stands in the instruction, as a pair whose choice is known, and not as a chat turn.
+
+        A turn shows what an answer looks like. Where the judge is to reason first, a turn without a reasoning would
+        teach it to leave the reasoning out; where the label follows at once, the bare label is the right form.
+        """
+        return self.style == "standard" and self.mode == "text" and not demonstration.reasoning
+
+
+MessagesOf = Callable[[PreferencePair, bool, Shown, JudgeSettings], tuple[Message, ...]]
+"""Messages of a call about a pair in one order (`swapped`)."""
+JudgePairs = Callable[
+    [LanguageModel, Sequence[PreferencePair], Shown, JudgeSettings], Coroutine[Any, Any, tuple[Verdict, ...]]
+]
+"""Verdicts on several pairs, in the order of the pairs."""
+
+
+def presented_swapped(pair: PreferencePair, salt: str) -> bool:
+    """The coin that decides which response stands first, seeded by content: it survives any re-ordering."""
+    return int(stable_hash(salt, pair.user_id, pair.pair_id), 16) % 2 == 1
+
+
+def learned_swapped(pair: PreferencePair, salt: str) -> bool:
+    """Whether the rejected response stands first where a pair is shown in one order to learn from it.
+
+    A coin that the source stores decides (`flip` of the authors' sets, as in their package), else `presented_swapped`.
+    Steps that are not the paper's do not read it: a source whose coins are all alike must not bias the filters.
+    """
+    return presented_swapped(pair, salt) if pair.flip is None else not pair.flip
+
+
+def pair_values(pair: PreferencePair, swapped: bool) -> dict[str, object]:
+    """What prompts show of a pair in one order."""
+    first, second = (pair.rejected, pair.chosen) if swapped else (pair.chosen, pair.rejected)
+    return {"context": pair.context, "first": first, "second": second}
+
+
+def position_of_chosen(swapped: bool) -> Label:
+    """Where the chosen response stands."""
+    return "second" if swapped else "first"
+
+
+def build_messages(
+    pair: PreferencePair,
+    swapped: bool,
+    shown: Shown,
+    settings: JudgeSettings,
+    *,
+    prefill: str | None = None,
+    reasoned: bool = True,
+) -> tuple[Message, ...]:
+    """Messages of one judgement: instruction, persona and labelled pairs, demonstrations as chat turns, then the pair.
+
+    `prefill` becomes the start of the model's own answer. Without `reasoned` the verdict is asked for alone, as where
+    `prefill` leaves no room for a reasoning. All before the last user message is the same for all pairs.
+    """
+    prompt = settings.prompt
+    data = [_choice(one, settings) for one in shown.demonstrations if settings.as_data(one)]
+    system = prompt.render("system", persona=shown.persona, known=shown.known, labelled=data, reasoned=reasoned)
+    messages = [Message("system", system)]
+    for demonstration in shown.demonstrations:
+        if not settings.as_data(demonstration):
+            values = _choice(demonstration, settings)
+            messages.append(Message("user", prompt.render("user", **values)))
+            messages.append(Message("assistant", prompt.render("demonstration", **values)))
+    messages.append(Message("user", prompt.render("user", **pair_values(pair, swapped))))
+    if prefill is not None:
+        messages.append(Message("assistant", prefill))
+    return tuple(messages)
+
+
+def _choice(demonstration: Demonstration, settings: JudgeSettings) -> dict[str, object]:
+    """What the judge is shown of a demonstration: a pair, the label of the chosen response, and the reasoning."""
+    label = settings.labels[1 if demonstration.swapped else 0]
+    values = pair_values(demonstration.pair, demonstration.swapped)
+    return {**values, "label": label, "reasoning": demonstration.reasoning}
+
+
+def judge_messages(pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeSettings) -> tuple[Message, ...]:
+    """`build_messages`, with the answer begun where the label is read from log-probabilities."""
+    return _builder(pair, swapped, shown, settings)(prefilled=settings.mode != "text")
+
+
+def fitted(
+    shown: Shown,
+    pairs: Sequence[PreferencePair],
+    settings: JudgeSettings,
+    spec: ModelSpec,
+    messages: MessagesOf = judge_messages,
+) -> Shown:
+    """`shown` with as many of its last demonstrations as fit the model's window beside the longest of `pairs`.
+
+    `messages` are those of the first call about a pair. Lengths are those of `llm.tokens`; the answer's `max_tokens`
+    is kept free. One set serves all pairs of a user, so that their prompts share a prefix.
+    """
+    if not shown.droppable or not pairs:
+        return shown
+    room = spec.context_length - settings.max_tokens
+    # Demonstrations add the same to every prompt, so that the longest stays the longest.
+    longest = max(pairs, key=lambda pair: tokens.prompt_bytes(messages(pair, False, Shown(), settings)))
+    kept = list(shown.demonstrations)
+    while kept:
+        fewer = replace(shown, demonstrations=tuple(kept))
+        if tokens.fits(messages(longest, False, fewer, settings), room, spec):
+            break
+        kept.pop(0)
+    return replace(shown, demonstrations=tuple(kept))
+
+
+def failure_outcome(error: ModelCallError) -> Outcome:
+    """Outcome that stands for a failed call; permanent errors concern the whole job and are raised again."""
+    if isinstance(error, PermanentError):
+        raise error
+    if isinstance(error, ContextOverflow):
+        return "context_overflow"
+    return "refused" if isinstance(error, Refused) else "provider_error"
+
+
+def label_request(messages: tuple[Message, ...]) -> Request:
+    """Request that reads the label's log-probabilities at the next token."""
+    return Request(messages=messages, max_tokens=1, top_logprobs=TOP_LOGPROBS)
+
+
+class Build(Protocol):
+    """Makes the messages of a question; with `prefilled` they end with the start of the answer, up to the label."""
+
+    def __call__(self, *, prefilled: bool) -> tuple[Message, ...]:
+        """Messages."""
+        ...
+
+
+def verdict_request(build: Build, settings: JudgeSettings) -> Request:
+    """The request that asks for one verdict."""
+    if settings.mode == "text":
+        return Request(build(prefilled=False), max_tokens=settings.max_tokens)
+    return label_request(build(prefilled=True))
+
+
+def _builder(pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeSettings) -> Build:
+    def build(*, prefilled: bool) -> tuple[Message, ...]:
+        prefill = settings.prompt.render("assistant", reasoning=None) if prefilled else None
+        return build_messages(pair, swapped, shown, settings, prefill=prefill, reasoned=not prefilled)
+
+    return build
+
+
+def judge_request(pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeSettings) -> Request:
+    """The request that asks for one verdict on a pair in one order."""
+    return verdict_request(_builder(pair, swapped, shown, settings), settings)
+
+
+async def judge_once(
+    model: LanguageModel, pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeSettings
+) -> Verdict:
+    """Verdict on one pair in one order."""
+    return await ask_verdict(model, pair.pair_id, swapped, _builder(pair, swapped, shown, settings), settings)
+
+
+async def ask_verdict(
+    model: LanguageModel, pair_id: str, swapped: bool, build: Build, settings: JudgeSettings
+) -> Verdict:
+    """Verdict on any two things that stand first and second; `swapped` says that the right one stands second."""
+    base = Verdict(pair_id=pair_id, swapped=swapped, outcome="provider_error")
+    try:
+        response = await model.complete(verdict_request(build, settings))
+    except ModelCallError as error:
+        return base.model_copy(update={"outcome": failure_outcome(error)})
+    if settings.mode == "text":
+        verdict = text_verdict(base, response)
+        stated = verdict.outcome in ("correct", "wrong", "tie")
+        return verdict.model_copy(update={"reasoned": is_reasoned(response)}) if stated else verdict
+    return label_verdict(base, response, swapped, settings)
+
+
+def is_cut(response: Response) -> bool:
+    """The answer ends where its token limit was reached, by the names that providers give this."""
+    return response.finish_reason.lower() in ("length", "max_tokens", "model_length")
+
+
+def is_refused(response: Response) -> bool:
+    """The model, or its provider's filter, would not answer."""
+    return bool(response.refusal) or response.finish_reason == "content_filter"
+
+
+def is_reasoned(response: Response) -> bool:
+    """Whether an answer that states a verdict holds anything else: a reasoning, or the provider's separate thinking."""
+    words = re.findall(r"[^\W_]+", f"{response.reasoning} {response.text}".lower())
+    return not _VERDICT_WORDS.issuperset(words)
+
+
+class Read(Protocol):
+    """Finds the position that a text names; `cut` says that the text ends at its token limit."""
+
+    def __call__(self, text: str, /, *, cut: bool) -> Stated:
+        """Position, tie or unparsed."""
+        ...
+
+
+def text_verdict(base: Verdict, response: Response, read: Read = parse_verdict) -> Verdict:
+    """Verdict of the order `base.swapped` from a model's words; the response joins the calls of `base`."""
+    base = base.model_copy(update={"calls": tuple(sorted({*base.calls, response.key}))})
+    if is_refused(response):
+        return base.model_copy(update={"outcome": "refused"})
+    stated = read(response.text, cut=is_cut(response))
+    if stated in ("tie", "unparsed"):
+        return base.model_copy(update={"outcome": stated})
+    outcome = "correct" if stated == position_of_chosen(bool(base.swapped)) else "wrong"
+    return base.model_copy(update={"outcome": outcome, "said": stated})
+
+
+def label_verdict(base: Verdict, response: Response, swapped: bool, settings: JudgeSettings) -> Verdict:
+    """Verdict of one order from the label's log-probabilities."""
+    base = base.model_copy(update={"calls": (response.key,)})
+    odds = read_label(response, settings.labels)
+    if odds is None:
+        warn_of_alternatives(response)
+        return base.model_copy(update={"outcome": "unparsed"})
+    toward_chosen = -odds.log_odds_first if swapped else odds.log_odds_first
+    said: Label | None = None
+    if odds.log_odds_first != 0:
+        said = "first" if odds.log_odds_first > 0 else "second"
+    return base.model_copy(update={"outcome": _sign_outcome(toward_chosen), "said": said, "log_odds": toward_chosen})
+
+
+def warn_of_alternatives(response: Response) -> None:
+    """Log once in a process that answers list too few alternatives to read a label from."""
+    listed = len(response.logprobs[0].top) if response.logprobs else 0
+    if listed < FEW_ALTERNATIVES:
+        _warn_once(listed)
+
+
+@functools.cache
+def _warn_once(listed: int) -> None:
+    logger.warning(
+        "a label cannot be read: the answer lists %d alternatives where top_logprobs asked for %d, and it is not sure "
+        "which label is the likelier; such verdicts are unparsed. Have the server list more (vLLM: --max-logprobs)",
+        listed,
+        TOP_LOGPROBS,
+    )
+
+
+def _sign_outcome(log_odds: float) -> Outcome:
+    if log_odds == 0:
+        return "tie"
+    return "correct" if log_odds > 0 else "wrong"
+
+
+def combine_orders(straight: Verdict, swapped: Verdict) -> Verdict:
+    """One verdict a pair: the mean log-odds of both orders. An order without odds passes its outcome on; where the
+    provider failed one of them the verdict is lost, whatever the other says."""
+    calls = tuple(sorted({*straight.calls, *swapped.calls}))
+    base = Verdict(pair_id=straight.pair_id, swapped=None, outcome="provider_error", calls=calls)
+    if "provider_error" in (straight.outcome, swapped.outcome):
+        return base
+    for verdict in (straight, swapped):
+        if verdict.log_odds is None:
+            return base.model_copy(update={"outcome": verdict.outcome})
+    mean = ((straight.log_odds or 0.0) + (swapped.log_odds or 0.0)) / 2
+    return base.model_copy(update={"outcome": _sign_outcome(mean), "log_odds": mean})
+
+
+async def judge_pair(
+    model: LanguageModel, pair: PreferencePair, shown: Shown, settings: JudgeSettings
+) -> tuple[Verdict, ...]:
+    """Verdicts on one pair: two (one an order), or one for `logprob_both`."""
+    straight, swapped = await asyncio.gather(
+        judge_once(model, pair, False, shown, settings), judge_once(model, pair, True, shown, settings)
+    )
+    verdicts = both_orders(straight, swapped, settings)
+    return tuple(map(on_tie, verdicts)) if pair.tie else verdicts
+
+
+def on_tie(verdict: Verdict) -> Verdict:
+    """A verdict on a pair that the user called a tie: right if the judge did too, wrong if it named an answer.
+
+    Log-probabilities are hardly ever equal, so that their modes are wrong on ties. `log_odds` are then those of the
+    source's first answer over its second.
+    """
+    known: dict[Outcome, Outcome] = {"tie": "correct", "correct": "wrong"}
+    return verdict.model_copy(update={"outcome": known.get(verdict.outcome, verdict.outcome)})
+
+
+def both_orders(straight: Verdict, swapped: Verdict, settings: JudgeSettings) -> tuple[Verdict, ...]:
+    """The verdicts that count: one an order, or one of both for `logprob_both`."""
+    if settings.mode == "logprob_both":
+        return (combine_orders(straight, swapped),)
+    return (straight, swapped)
+
+
+async def judge_pairs(
+    model: LanguageModel, pairs: Sequence[PreferencePair], shown: Shown, settings: JudgeSettings
+) -> tuple[Verdict, ...]:
+    """Verdicts on several pairs, in the order of the pairs."""
+    judged = await asyncio.gather(*(judge_pair(model, pair, shown, settings) for pair in pairs))
+    return tuple(verdict for verdicts in judged for verdict in verdicts)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A way of judging: `messages` of the first call about a pair, which have to fit the window, and `pairs`, which
+    asks. `text_only` says that it reads words, so that it does not apply where verdicts are log-probabilities.
+    """
+
+    messages: MessagesOf
+    pairs: JudgePairs
+    text_only: bool = False
+
+
+DIRECT = Judge(judge_messages, judge_pairs)
+"""The judge of the paper: it names the preferred response at once."""

@@ -1,0 +1,77 @@
+"""Language models that note what they hand out, as references for the results."""
+
+from __future__ import annotations
+
+from personalrm.core.errors import ModelCallError, PermanentError
+from personalrm.core.records import CallRef
+from personalrm.judge.judge import failure_outcome
+from personalrm.llm.types import LanguageModel, ModelSpec, Request, Response
+
+
+class Recorder:
+    """A language model that notes every response it hands out, as references for the results.
+
+    `asked` counts calls, `failed` those that the provider failed.
+    """
+
+    def __init__(self, model: LanguageModel, stage: str) -> None:
+        self.asked = 0
+        self.failed = 0
+        self._model = model
+        self._stage = stage
+        self._calls: dict[str, CallRef] = {}
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Who the model is."""
+        return self._model.spec
+
+    async def complete(self, request: Request) -> Response:
+        """Complete, and note the response."""
+        self.asked += 1
+        try:
+            response = await self._model.complete(request)
+        except ModelCallError as error:
+            # Raises a permanent error again.
+            self.failed += failure_outcome(error) == "provider_error"
+            raise
+        self._calls[response.key] = CallRef(
+            key=response.key,
+            stage=self._stage,
+            tokens_in=response.usage.tokens_in,
+            tokens_out=response.usage.tokens_out,
+            cost_usd=response.cost_usd,
+        )
+        return response
+
+    def lost(self) -> list[bool]:
+        """A flag for each call, true for those that the provider failed (not in the order of the calls)."""
+        return [number < self.failed for number in range(self.asked)]
+
+    @property
+    def calls(self) -> tuple[CallRef, ...]:
+        """Distinct responses so far, in the order of their keys."""
+        return tuple(self._calls[key] for key in sorted(self._calls))
+
+
+class Listener(Recorder):
+    """A recorder that also keeps the texts of the responses."""
+
+    def __init__(self, model: LanguageModel, stage: str) -> None:
+        super().__init__(model, stage)
+        self.texts: dict[str, str] = {}
+
+    async def complete(self, request: Request) -> Response:
+        """Complete, note the response and its text."""
+        response = await super().complete(request)
+        self.texts[response.key] = response.text
+        return response
+
+    async def ask(self, request: Request) -> Response | None:
+        """The response; None where the call failed. Permanent errors are raised."""
+        try:
+            return await self.complete(request)
+        except PermanentError:
+            raise
+        except ModelCallError:
+            return None

@@ -1,0 +1,177 @@
+"""The protocol of batches (`/v1/files`, `/v1/batches`), as OpenAI defines it and others offer it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from personalrm.core.errors import ModelCallError, PermanentError, TransientError
+from personalrm.llm.backends.batch.batch_settings import BatchSettings
+from personalrm.llm.backends.endpoint import Endpoint
+from personalrm.llm.backends.wire import parse_body, wire_body
+from personalrm.llm.limits.faults import Failure, ModelUnavailable, scrub, to_error
+from personalrm.llm.types import ModelSpec, Request, Response
+
+ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
+OUR_ID = "personalrm_batch"
+TRANSFER_S = 900.0
+"""Seconds for a file of the largest size, up or down."""
+_PAGE = 100
+_ASKED_PATH = "/v1/chat/completions"
+_QUEUE_FULL = re.compile(r"token_limit|rate_limit|quota|billing")
+_OUR_FAULT = re.compile(r"^(invalid|duplicate|mismatched|missing|empty|unsupported|model_)")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch as the provider shows it. `files` hold the answers: the output file, then the file of errors."""
+
+    id: str
+    status: str
+    files: tuple[str, ...] = ()
+    counts: Mapping[str, Any] = field(default_factory=dict)
+    errors: tuple[Mapping[str, Any], ...] = ()
+
+
+class BatchApi:
+    """What one endpoint does with batches. Each method raises the `ModelCallError` that a plain call would."""
+
+    def __init__(self, spec: ModelSpec, settings: BatchSettings) -> None:
+        self._spec = spec
+        self._settings = settings
+        self._endpoint = Endpoint(spec)
+
+    def line(self, key: str, request: Request) -> bytes:
+        """The line of a request in the input file; `key` becomes its custom_id."""
+        body = wire_body(self._spec, request)
+        asked = {"custom_id": key, "method": "POST", "url": _ASKED_PATH, "body": body}
+        return json.dumps(asked, separators=(",", ":")).encode() + b"\n"
+
+    async def upload(self, lines: bytes) -> str:
+        """Send an input file; returns its id."""
+        parts = {"file": ("requests.jsonl", lines, "application/jsonl")}
+        sent = await self._ask("POST", "/files", timeout_s=TRANSFER_S, files=parts, data={"purpose": "batch"})
+        return str(sent["id"])
+
+    async def create(self, file: str, ours: str) -> str:
+        """Make a batch of an input file; returns its id. After a TransientError it may have been made."""
+        wanted = {
+            "input_file_id": file,
+            "endpoint": _ASKED_PATH,
+            "completion_window": f"{self._settings.window_h}h",
+            "metadata": {OUR_ID: ours},
+        }
+        return str((await self._ask("POST", "/batches", json=wanted))["id"])
+
+    async def find(self, ours: str) -> str | None:
+        """The id of the batch that has `ours` in its metadata, or None."""
+        page: dict[str, Any] = {"limit": _PAGE}
+        while True:
+            listed = await self._ask("GET", "/batches", params=page)
+            batches = _mappings(listed.get("data"))
+            for batch in batches:
+                if _mapping(batch.get("metadata")).get(OUR_ID) == ours:
+                    return str(batch["id"])
+            if not batches or not listed.get("has_more"):
+                return None
+            page["after"] = str(batches[-1]["id"])
+
+    async def look(self, batch: str) -> Batch | None:
+        """A batch as it is now; None if there is none of this id."""
+        reply = await self._endpoint.send("GET", f"/batches/{batch}")
+        if reply.response.status_code == 404:
+            return None
+        shown = _mapping(self._endpoint.decoded(reply))
+        files = (shown.get("output_file_id"), shown.get("error_file_id"))
+        return Batch(
+            batch,
+            str(shown.get("status")),
+            tuple(str(file) for file in files if file),
+            _mapping(shown.get("request_counts")),
+            tuple(_mappings(_mapping(shown.get("errors")).get("data"))),
+        )
+
+    async def answers(self, batch: Batch) -> dict[str, Mapping[str, Any]]:
+        """The answered lines of an ended batch, failed ones too, by custom_id."""
+        found: dict[str, Mapping[str, Any]] = {}
+        for file in batch.files:
+            reply = await self._endpoint.send("GET", f"/files/{file}/content", timeout_s=TRANSFER_S)
+            self._endpoint.check(reply)
+            for line in _lines(reply.response.text):
+                found.setdefault(str(line.get("custom_id")), line)
+        return found
+
+    def read(self, line: Mapping[str, Any], request: Request, batch: str) -> Response:
+        """The answer in a line. Raises the error that it stands for."""
+        where, key_env = self._where(batch), self._spec.api_key_env
+        response = _mapping(line.get("response"))
+        status, body = response.get("status_code"), response.get("body")
+        if status == 200:
+            return parse_body(body, request, where, key_env)
+        if isinstance(status, int) and status >= 400:
+            raise to_error(Failure(status, json.dumps(body, ensure_ascii=False)), where, key_env)
+        # batch_expired, batch_cancelled, and what went wrong before any status.
+        raise TransientError(f"{where}: {scrub(json.dumps(line.get('error'), ensure_ascii=False), key_env)}")
+
+    def failure(self, batch: Batch) -> ModelCallError:
+        """Why a batch failed as a whole, before any of its requests was made."""
+        codes = [str(error.get("code") or "") for error in batch.errors]
+        status = 500
+        if any(_QUEUE_FULL.search(code) for code in codes):
+            status = 429
+        elif any(_OUR_FAULT.match(code) for code in codes):
+            status = 400
+        text = f"the batch failed: {json.dumps([dict(error) for error in batch.errors], ensure_ascii=False)}"
+        # Room in the queue comes with other batches' ends, for which looking is enough.
+        headers = {"Retry-After": f"{self._settings.max_poll_s:g}"}
+        return to_error(Failure(status, text, headers), self._where(batch.id), self._spec.api_key_env)
+
+    async def aclose(self) -> None:
+        """Close the connections. Safe to call twice."""
+        await self._endpoint.aclose()
+
+    def _where(self, batch: str) -> str:
+        return f"model {self._spec.name}, batch {batch}"
+
+    async def _ask(self, method: str, path: str, **content: Any) -> Mapping[str, Any]:  # noqa: ANN401
+        reply = await self._endpoint.send(method, path, **content)
+        try:
+            body = self._endpoint.decoded(reply)
+        except PermanentError as error:
+            if reply.response.status_code not in (403, 404, 405):
+                raise
+            # No mark beside the store: the model may well answer this key's plain calls.
+            raise ModelUnavailable(
+                f"{error} If this endpoint has no batches for this key, remove models.{self._spec.name}.batch."
+            ) from None
+        if not isinstance(body, Mapping) or (method == "POST" and not body.get("id")):
+            raise TransientError(f"{reply.where}: {path} answered with no object, or one without id")
+        return body
+
+
+def is_answered(line: Mapping[str, Any]) -> bool:
+    """Whether the provider answered the request of a line, which it will be paid for."""
+    return bool(_mapping(line.get("response")).get("status_code") == 200)
+
+
+def _lines(text: str) -> Iterator[Mapping[str, Any]]:
+    """The objects of a JSON-lines text; what is none is passed over, so that its request counts as unanswered."""
+    # Not splitlines: JSON may hold line separators of Unicode.
+    for line in text.split("\n"):
+        try:
+            value = json.loads(line) if line.strip() else None
+        except ValueError:
+            continue
+        if isinstance(value, Mapping):
+            yield value
+
+
+def _mappings(value: object) -> list[Mapping[str, Any]]:
+    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,179 @@
+"""Backend for every provider that litellm knows. litellm is imported at the first call (3 s, 165 MB)."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import os
+from typing import Any
+
+import httpx
+
+from personalrm.core.errors import (
+    ContextOverflow,
+    ModelCallError,
+    Refused,
+    TransientError,
+)
+from personalrm.llm.backends.wire import parse_body, wire_extras, wire_messages, wire_options
+from personalrm.llm.limits.faults import Failure, ModelUnavailable, scrub, to_error
+from personalrm.llm.types import ModelSpec, Request, Response
+
+_NO_KEY = "not-needed"
+_NO_REPLY_STATUS = 422
+_ALIASES = {"together/": "together_ai/"}
+_LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "openai._base_client")
+
+# What litellm lets through unmapped when a provider's body has an unexpected shape.
+_ODD_BODY = (ValueError, TypeError, KeyError, AttributeError, IndexError, OSError)
+
+
+class _ScrubFilter(logging.Filter):
+    """Takes credentials out of a library's own log lines: at debug level litellm logs requests whole."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = scrub(record.getMessage()), ()
+        if record.exc_info:
+            record.exc_text = scrub(logging.Formatter().formatException(record.exc_info))
+        return True
+
+
+def load_litellm() -> Any:  # noqa: ANN401  (an untyped library, imported late)
+    """Import litellm without network, telemetry, retries or cache of its own. Cheap after the first time."""
+    # Both are read at import: the price map would else be fetched from the network, and .env be loaded.
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
+    litellm: Any = importlib.import_module("litellm")
+    litellm.telemetry = False
+    litellm.suppress_debug_info = True
+    litellm.cache = None
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        if not any(isinstance(known, _ScrubFilter) for known in logger.filters):
+            logger.addFilter(_ScrubFilter())
+    return litellm
+
+
+def litellm_model(model: str) -> str:
+    """The model's id in litellm's form; `together/…`, as the published package writes it, is `together_ai/…`."""
+    for alias, name in _ALIASES.items():
+        if model.startswith(alias):
+            return name + model.removeprefix(alias)
+    return model
+
+
+class LiteLLMBackend:
+    """`Backend` through `litellm.acompletion`.
+
+    Args:
+        spec: `model` in litellm's form, `api_base`, `api_key_env`, `timeout_s` (for the whole call),
+            `extra_body`. Without `api_key_env` litellm finds the provider's usual variable by itself, but no
+            key is ever sent to an own `api_base` of an `openai/…` model unless `api_key_env` names it.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._spec = spec
+        self._model = litellm_model(spec.model)
+
+    async def call(self, request: Request) -> Response:
+        """Send `request` once. Raises a `ModelCallError` that says which kind of failure it was."""
+        options = self._options(request)
+        litellm = load_litellm()
+        where = f"model {self._spec.name} ({self._model})"
+        failed: ModelCallError | None = None
+        raised: Exception | None = None
+        body: object = None
+        try:
+            async with asyncio.timeout(self._spec.timeout_s):
+                reply = await litellm.acompletion(**options)
+            body = reply.model_dump()
+        except TimeoutError:
+            failed = TransientError(f"{where}: no answer within {self._spec.timeout_s:g} s")
+        except litellm.exceptions.openai.OpenAIError as error:
+            raised = error
+        except _ODD_BODY as error:
+            failed = TransientError(f"{where}: {type(error).__name__} {scrub(str(error), self._spec.api_key_env)}")
+        # Mapped and raised outside the handlers: litellm's own exceptions may quote the key.
+        if raised is not None:
+            failed = self._map(litellm, raised, where)
+        if failed is not None:
+            raise failed
+        return parse_body(body, request, where, self._spec.api_key_env)
+
+    async def aclose(self) -> None:
+        """Nothing to release: litellm shares its connections in the process and closes them at its end."""
+
+    def list_price(self, tokens_in: int, tokens_out: int) -> float | None:
+        """List price in US dollars from litellm's local price map; None for a model that it does not know."""
+        litellm = load_litellm()
+        try:
+            price_in, price_out = litellm.cost_per_token(
+                model=self._model, prompt_tokens=tokens_in, completion_tokens=tokens_out
+            )
+        except (litellm.exceptions.ModelNotMappedError, litellm.exceptions.openai.OpenAIError):
+            return None
+        return float(price_in) + float(price_out)
+
+    def _options(self, request: Request) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "model": self._model,
+            "messages": wire_messages(request),
+            **wire_options(request),
+            "timeout": self._spec.timeout_s,
+            "num_retries": 0,
+            "max_retries": 0,
+            "caching": False,
+            "drop_params": True,
+        }
+        if self._spec.api_base:
+            options["api_base"] = self._spec.api_base
+        key = self._key()
+        if key:
+            options["api_key"] = key
+        extras = wire_extras(self._spec)
+        if extras:
+            options["extra_body"] = extras
+        return options
+
+    def _key(self) -> str | None:
+        name = self._spec.api_key_env
+        if name is None:
+            return _NO_KEY if self._spec.api_base and self._model.startswith("openai/") else None
+        value = os.environ.get(name, "").strip()
+        if not value:
+            raise ModelUnavailable(
+                f"models.{self._spec.name}.api_key_env: the environment variable {name} is not set. Set it to the "
+                f"provider's key (in the environment or in .env)."
+            )
+        return value
+
+    def _map(self, litellm: Any, error: Exception, where: str) -> ModelCallError:  # noqa: ANN401
+        """Our error for one of litellm's: by the provider's own reply where there is one, else by litellm's word."""
+        reply = _reply(error)
+        if reply is not None:
+            return to_error(reply, where, self._spec.api_key_env)
+        detail = f"{where}: {scrub(str(error), self._spec.api_key_env)}"
+        if isinstance(error, litellm.ContextWindowExceededError):
+            return ContextOverflow(detail)
+        if isinstance(error, litellm.ContentPolicyViolationError):
+            return Refused(detail)
+        if isinstance(error, litellm.Timeout | litellm.APIConnectionError):
+            return TransientError(detail)
+        status = getattr(error, "status_code", 0)
+        # An error object that came with status 200: a name of litellm's stands there, or the provider's own code.
+        plain = status != _NO_REPLY_STATUS and str(status or 0).isdecimal()
+        failure = Failure(int(status or 0) if plain else 200, str(error))
+        return to_error(failure, where, self._spec.api_key_env)
+
+
+def _reply(error: BaseException | None) -> Failure | None:
+    """The provider's HTTP reply among the causes of `error`.
+
+    litellm's own classes keep neither its body nor the error's code (a content filter becomes a plain 400).
+    """
+    while error is not None:
+        if isinstance(error, httpx.HTTPStatusError) and error.response.is_stream_consumed:
+            return Failure(error.response.status_code, error.response.text, error.response.headers)
+        error = error.__cause__ or error.__context__
+    return None

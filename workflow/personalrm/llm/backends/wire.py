@@ -1,0 +1,185 @@
+"""The OpenAI chat protocol, both ways: a `Request` as a JSON body, a JSON body as a `Response`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from personalrm.core.errors import ModelCallError, Refused, TransientError
+from personalrm.llm.limits.faults import Failure, to_error
+from personalrm.llm.types import ModelSpec, Request, Response, TokenLogprobs, Usage
+
+LOWEST_LOGPROB = -9999.0
+"""Stands for minus infinity, as in the OpenAI API: JSON has no infinite numbers."""
+
+RESERVED = frozenset(
+    {"model", "messages", "max_tokens", "temperature", "top_p", "seed", "stop", "stream"}
+    | {"n", "logprobs", "top_logprobs", "response_format"}
+)
+"""Fields of a body that belong to each request, so that no `extra_body` may hold them."""
+
+_SAMPLE_STRIDE = 1_000_003
+_SEED_RANGE = 2**31
+
+
+def wire_text(text: str) -> str:
+    """`text` as it can be sent: lone surrogates, which no encoding can carry, become U+FFFD."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def wire_messages(request: Request) -> list[dict[str, str]]:
+    """The messages of `request` as role/content objects."""
+    return [{"role": message.role, "content": wire_text(message.content)} for message in request.messages]
+
+
+def wire_seed(request: Request) -> int:
+    """The seed to send. Repeated samples need their own: a seeded server would give each the same text."""
+    return (request.seed + _SAMPLE_STRIDE * request.sample_index) % _SEED_RANGE
+
+
+def wire_options(request: Request) -> dict[str, Any]:
+    """All of the body but the model, its messages and `extra_body`."""
+    options: dict[str, Any] = {
+        "max_tokens": request.max_tokens,
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "seed": wire_seed(request),
+    }
+    if request.top_logprobs:
+        options |= {"logprobs": True, "top_logprobs": request.top_logprobs}
+    if request.stop:
+        options["stop"] = list(request.stop)
+    if request.json_schema is not None:
+        schema = {"name": "answer", "strict": True, "schema": json.loads(request.json_schema)}
+        options["response_format"] = {"type": "json_schema", "json_schema": schema}
+    return options
+
+
+def as_extra_body(values: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
+    """`extra_body` of a spec from JSON values: each as its JSON text, in the order of the names."""
+    return tuple((name, json.dumps(values[name], sort_keys=True)) for name in sorted(values))
+
+
+def wire_extras(spec: ModelSpec) -> dict[str, Any]:
+    """The config's `extra_body`; a value that is JSON ("true", "0.5", "{…}") is sent as such, else as text."""
+    extras: dict[str, Any] = {}
+    for name, value in spec.extra_body:
+        try:
+            extras[name] = json.loads(value)
+        except ValueError:
+            extras[name] = value
+    return extras
+
+
+def wire_body(spec: ModelSpec, request: Request) -> dict[str, Any]:
+    """The body of one chat completion. Of the model's id a leading `openai/` is dropped, as litellm does."""
+    body = {"model": spec.model.removeprefix("openai/"), "messages": wire_messages(request), **wire_options(request)}
+    return body | wire_extras(spec)
+
+
+def prefill_of(request: Request) -> str:
+    """The text that the model is asked to continue, or an empty text."""
+    last = request.messages[-1] if request.messages else None
+    return wire_text(last.content) if last is not None and last.role == "assistant" else ""
+
+
+def strip_prefill(content: str, prefill: str, logprobs: Sequence[str] = ()) -> str:
+    """`content` without the echoed `prefill`.
+
+    Some servers (llama.cpp) repeat the prefill in the content, some of them without its trailing blanks;
+    others return the continuation alone. Where the generated tokens are known and already spell the
+    content, nothing was echoed, even if the continuation happens to begin with the same words.
+    """
+    if not prefill or (logprobs and "".join(logprobs) == content):
+        return content
+    for echoed in (prefill, prefill.rstrip()):
+        if echoed and content.startswith(echoed):
+            return content[len(echoed) :]
+    return content
+
+
+def parse_body(body: object, request: Request, where: str, key_env: str | None = None) -> Response:
+    """The answer in a decoded JSON body of status 200.
+
+    Raises the error that an error object stands for (TransientError where it has no code of its own),
+    TransientError for a body without choices, Refused for `finish_reason` "content_filter".
+    """
+    if not isinstance(body, Mapping):
+        raise TransientError(f"{where}: the body is not a JSON object")
+    if body.get("error"):
+        raise _body_error(body["error"], where, key_env)
+    choices = body.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
+        raise TransientError(f"{where}: the body has no choices")
+    message = _mapping(choices[0].get("message"))
+    finish = str(choices[0].get("finish_reason") or "")
+    if finish == "content_filter":
+        raise Refused(f"{where}: the provider's content filter stopped the answer")
+    tokens = _list(_mapping(choices[0].get("logprobs")).get("content"))
+    # litellm moves what it has no field for one level down.
+    special = _mapping(message.get("provider_specific_fields"))
+    spelled = [str(_mapping(token).get("token", "")) for token in tokens]
+    return Response(
+        text=strip_prefill(_text(message.get("content")), prefill_of(request), spelled),
+        finish_reason=finish,
+        usage=_usage(_mapping(body.get("usage"))),
+        logprobs=tuple(_token_logprobs(_mapping(token)) for token in tokens) if request.top_logprobs else (),
+        reasoning=_text(message.get("reasoning_content") or message.get("reasoning")),
+        refusal=_text(message.get("refusal") or special.get("refusal")),
+    )
+
+
+def _body_error(error: object, where: str, key_env: str | None) -> ModelCallError:
+    """The failure in an error object that came with status 200."""
+    code = error.get("code") if isinstance(error, Mapping) else None
+    status = code if isinstance(code, int) and 400 <= code < 600 else 200
+    text = json.dumps(error, ensure_ascii=False) if isinstance(error, Mapping) else str(error)
+    return to_error(Failure(status, f"error in the body: {text}"), where, key_env)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _text(value: object) -> str:
+    """Text of a content field: null is empty; content parts are joined."""
+    if isinstance(value, list):
+        return "".join(_text(_mapping(part).get("text")) for part in value)
+    return value if isinstance(value, str) else ""
+
+
+def _token_logprobs(token: Mapping[str, Any]) -> TokenLogprobs:
+    """Alternatives of one token, best first; the chosen token itself where the server lists none."""
+    listed = _list(token.get("top_logprobs")) or [token]
+    pairs = [(str(_mapping(t).get("token", "")), _logprob(_mapping(t).get("logprob"))) for t in listed]
+    # Stable: servers list best first, and equal values keep the server's order.
+    return TokenLogprobs(top=tuple(sorted(pairs, key=lambda pair: -pair[1])))
+
+
+def _logprob(value: object) -> float:
+    number = float(value) if isinstance(value, int | float) else LOWEST_LOGPROB
+    return max(number, LOWEST_LOGPROB) if math.isfinite(number) else LOWEST_LOGPROB
+
+
+def _usage(usage: Mapping[str, Any]) -> Usage:
+    """Token counts; a count that is absent is 0."""
+    cached = _mapping(usage.get("prompt_tokens_details")).get("cached_tokens")
+    return Usage(
+        tokens_in=_count(usage.get("prompt_tokens")),
+        tokens_out=_count(usage.get("completion_tokens")),
+        tokens_cached=_count(cached),
+    )
+
+
+def _count(value: object) -> int:
+    return max(0, int(value)) if isinstance(value, int | float) and math.isfinite(value) else 0

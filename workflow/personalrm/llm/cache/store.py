@@ -1,0 +1,225 @@
+"""The response store: every answer that was paid for, kept for good, in one SQLite file.
+
+It outlives the outputs of any rule, kill -9, a full disk and a flipped byte: what cannot be trusted is set
+aside and counts as missing; it is never returned. Raw answers only: failures are never stored, and parsing
+happens elsewhere (DESIGN.md, section 5).
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from personalrm.llm.backends.wire import wire_text
+from personalrm.llm.cache.store_file import JournalMode, StoreFile
+from personalrm.llm.cache.store_rows import checksum, decode, encode, is_sound
+from personalrm.llm.types import Response
+
+_IN_CHUNK = 500
+_COLUMNS = "id, key, identity, payload, sha256"
+_INSERT = (
+    "INSERT INTO responses (key, identity, payload, sha256, created) VALUES (?, ?, ?, ?, ?)"
+    " ON CONFLICT (key) DO NOTHING"
+)
+_PAY = (
+    "INSERT INTO paid VALUES (?, ?, 1, ?, ?, ?, ?) ON CONFLICT (run, identity) DO UPDATE SET"
+    " calls = calls + 1, tokens_in = tokens_in + excluded.tokens_in, tokens_out = tokens_out + excluded.tokens_out,"
+    " tokens_cached = tokens_cached + excluded.tokens_cached, cost_usd = cost_usd + excluded.cost_usd"
+)
+# NULL for a payload that is no JSON: such a row is found, and set aside, when it is read.
+_TOTALS = (
+    "SELECT identity, count(*), {tokens_in}, {tokens_out}, {tokens_cached}, {cost} FROM responses"
+    " WHERE json_valid(payload) GROUP BY identity ORDER BY identity"
+).format(
+    **{
+        name: f"coalesce(sum(json_extract(payload, '$.usage.{name}')), 0)"
+        for name in ("tokens_in", "tokens_out", "tokens_cached")
+    },
+    cost="coalesce(sum(json_extract(payload, '$.cost_usd')), 0.0)",
+)
+
+log = logging.getLogger("personalrm.llm")
+
+Row = tuple[int, str, str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over calls. `cost_usd` is the list price of those calls whose price is known."""
+
+    calls: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tokens_cached: int = 0
+    cost_usd: float = 0.0
+
+
+class ResponseStore:
+    """All stored answers. Any number of processes and threads may use one file at once.
+
+    Args:
+        path: the SQLite file; it and its folder are made if absent. ":memory:" is a store that ends with the object.
+        journal_mode: "wal"; "delete", "truncate" or "persist" for network file systems without shared memory.
+        run: name under which this process's paid calls are accounted; none are if it is empty.
+
+    Raises:
+        StoreError: the file is not ours, is too new, or cannot be written.
+    """
+
+    def __init__(self, path: Path | str, journal_mode: JournalMode = "wal", run: str = "") -> None:
+        self.run = run
+        self.quarantined = 0
+        self._scratch = tempfile.TemporaryDirectory() if str(path) == ":memory:" else None
+        where = Path(self._scratch.name, "store.sqlite") if self._scratch else Path(path)
+        self._file = StoreFile(where, journal_mode)
+
+    @property
+    def path(self) -> Path:
+        """The store's file."""
+        return self._file.path
+
+    @property
+    def rebuilds(self) -> int:
+        """How often this object found the file damaged and rebuilt it."""
+        return len(self._file.salvages)
+
+    def get(self, key: str) -> Response | None:
+        """The stored answer, or None. A row that fails its checksum is set aside and is None."""
+        return self.get_many((key,)).get(key)
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Response]:
+        """The stored answers among `keys`, by key; missing ones are left out."""
+        found: dict[str, Response] = {}
+        bad: list[Row] = []
+        for start in range(0, len(keys), _IN_CHUNK):
+            for row in self._file.run(_select(keys[start : start + _IN_CHUNK])):
+                if is_sound(*row[1:]):
+                    found[row[1]] = decode(row[1], row[3])
+                else:
+                    bad.append(row)
+        if bad:
+            self._file.run(lambda connection: self._quarantine(connection, bad))
+        return found
+
+    def put(self, key: str, identity: str, response: Response, paid_usd: float | None = None) -> Response:
+        """Store `response` unless `key` has an answer; return the answer that is stored.
+
+        The first write wins, so that concurrent workers go on with one answer. Every call is counted as
+        paid, also one that came second, with `paid_usd` (default: its list price). When this returns, a killed
+        process can no longer lose the answer.
+        """
+        identity = wire_text(identity)
+        payload = encode(response)
+        row = (key, identity, payload, checksum(key, identity, payload), time.time())
+        usage = response.usage
+        tokens = (usage.tokens_in, usage.tokens_out, usage.tokens_cached)
+        paid = response.cost_usd or 0.0 if paid_usd is None else paid_usd
+        account = (wire_text(self.run), identity, *tokens, paid)
+
+        def write(connection: sqlite3.Connection) -> str:
+            with _transaction(connection):
+                stored = self._insert(connection, row)
+                if self.run:
+                    connection.execute(_PAY, account)
+            return stored
+
+        return decode(key, self._file.run(write))
+
+    def forget(self, key: str) -> None:
+        """Drop the answer of `key`, if there is one, so that it is asked for again; what it cost stays accounted."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            with _transaction(connection):
+                connection.execute("DELETE FROM responses WHERE key = ?", (key,))
+
+        self._file.run(write)
+
+    def usage_totals(self) -> dict[str, Totals]:
+        """Calls, tokens and list cost of all stored answers, by model identity."""
+        rows = self._file.run(lambda connection: connection.execute(_TOTALS).fetchall())
+        return {row[0]: Totals(*row[1:]) for row in rows}
+
+    def paid_totals(self, run: str) -> dict[str, Totals]:
+        """What the calls of `run` took, by model identity: every call that was answered, stored first or not."""
+        query = (
+            "SELECT identity, calls, tokens_in, tokens_out, tokens_cached, cost_usd FROM paid WHERE run = ?"
+            " ORDER BY identity"
+        )
+        rows = self._file.run(lambda connection: connection.execute(query, (wire_text(run),)).fetchall())
+        return {row[0]: Totals(*row[1:]) for row in rows}
+
+    def close(self) -> None:
+        """Close the file. Safe to call twice."""
+        self._file.close()
+        if self._scratch is not None:
+            self._scratch.cleanup()
+
+    def __enter__(self) -> ResponseStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _insert(self, connection: sqlite3.Connection, row: tuple[str, str, str, str, float]) -> str:
+        """Insert `row`; return the payload that stands under its key afterwards."""
+        if connection.execute(_INSERT, row).rowcount == 1:
+            return row[2]
+        present = _select((row[0],))(connection)
+        if present and is_sound(*present[0][1:]):
+            return present[0][3]
+        self._set_aside(connection, present)
+        connection.execute(_INSERT, row)
+        return row[2]
+
+    def _quarantine(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+        with _transaction(connection):
+            self._set_aside(connection, rows)
+
+    def _set_aside(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+        """Move rows to the quarantine table, inside a transaction."""
+        for row in rows:
+            # Looked at again under the write lock: another process may have mended it, under the same id.
+            query = f"SELECT {_COLUMNS} FROM responses WHERE id = ?"
+            present = connection.execute(query, (row[0],)).fetchone()
+            if present is None or is_sound(*present[1:]):
+                continue
+            connection.execute(
+                "INSERT INTO quarantine (key, identity, payload, sha256, created, found)"
+                " SELECT key, identity, payload, sha256, created, ? FROM responses WHERE id = ?",
+                (time.time(), row[0]),
+            )
+            connection.execute("DELETE FROM responses WHERE id = ?", (row[0],))
+            self.quarantined += 1
+            log.warning("store %s: answer %s failed its checksum; set aside, will be asked again", self.path, row[1])
+
+
+def _select(keys: Sequence[str]) -> Callable[[sqlite3.Connection], list[Row]]:
+    """A query for the rows of at most `_IN_CHUNK` keys."""
+    marks = ",".join("?" * len(keys))
+
+    def query(connection: sqlite3.Connection) -> list[Row]:
+        return connection.execute(f"SELECT {_COLUMNS} FROM responses WHERE key IN ({marks})", keys).fetchall()
+
+    return query
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """A write transaction: taken at once, so that two writers queue instead of failing half-way."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

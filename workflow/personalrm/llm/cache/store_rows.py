@@ -1,0 +1,94 @@
+"""Tables of the response store, and one stored response as a row: JSON text and a checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Sequence
+
+from personalrm.core.files import canonical_json
+from personalrm.llm.types import Response, TokenLogprobs, Usage
+
+SCHEMA_VERSION = 1
+SCHEMA_NEEDS = "0.1.0"
+"""The first version of the package that reads `SCHEMA_VERSION`; kept in the file for older packages to name."""
+
+APPLICATION_ID = 0x50524D31
+PAGE_SIZE = 4096
+
+# The order of the statements is part of the schema: salvage relies on equal root pages.
+_TABLES = (
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "CREATE TABLE responses (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, identity TEXT NOT NULL,"
+    " payload TEXT NOT NULL, sha256 TEXT NOT NULL, created REAL NOT NULL)",
+    "CREATE TABLE quarantine (id INTEGER PRIMARY KEY, key, identity, payload, sha256, created, found REAL)",
+    "CREATE TABLE paid (run TEXT NOT NULL, identity TEXT NOT NULL, calls INTEGER NOT NULL,"
+    " tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, tokens_cached INTEGER NOT NULL,"
+    " cost_usd REAL NOT NULL, PRIMARY KEY (run, identity))",
+)
+
+
+def create_tables(connection: sqlite3.Connection) -> None:
+    """Make an empty store, in one transaction."""
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in _TABLES:
+        connection.execute(statement)
+    rows = [("schema", str(SCHEMA_VERSION)), ("needs", SCHEMA_NEEDS)]
+    connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("COMMIT")
+
+
+def checksum(key: str, identity: str, payload: str) -> str:
+    """SHA-256 (hex) over a whole row, so that an answer can neither change nor move to another key."""
+    text = "\n".join((key, identity, payload))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def is_sound(key: object, identity: object, payload: object, digest: object) -> bool:
+    """Whether the four columns, of whatever type a damaged file gives them, pass their checksum."""
+    if not (isinstance(key, str) and isinstance(identity, str) and isinstance(payload, str)):
+        return False
+    return checksum(key, identity, payload) == digest
+
+
+def encode(response: Response) -> str:
+    """The payload column: canonical ASCII JSON of all fields but the key."""
+    usage = response.usage
+    return canonical_json(
+        {
+            "text": response.text,
+            "finish_reason": response.finish_reason,
+            "usage": {
+                "tokens_in": usage.tokens_in,
+                "tokens_out": usage.tokens_out,
+                "tokens_cached": usage.tokens_cached,
+            },
+            "logprobs": [token.top for token in response.logprobs],
+            "reasoning": response.reasoning,
+            "refusal": response.refusal,
+            "cost_usd": response.cost_usd,
+        }
+    )
+
+
+def decode(key: str, payload: str) -> Response:
+    """The response in a payload whose checksum holds."""
+    fields = json.loads(payload)
+    return Response(
+        text=fields["text"],
+        finish_reason=fields["finish_reason"],
+        usage=Usage(**fields["usage"]),
+        key=key,
+        logprobs=tuple(_token(top) for top in fields["logprobs"]),
+        reasoning=fields["reasoning"],
+        refusal=fields["refusal"],
+        cost_usd=fields["cost_usd"],
+    )
+
+
+def _token(top: Sequence[tuple[str, float]]) -> TokenLogprobs:
+    """One token's alternatives from their JSON lists."""
+    return TokenLogprobs(top=tuple((text, value) for text, value in top))

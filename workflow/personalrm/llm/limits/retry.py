@@ -1,0 +1,93 @@
+"""When to ask again after a failed call, and after how long."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from time import monotonic
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+
+from personalrm.core.errors import RateLimited, TransientError
+
+BASE_WAIT_S = 1.0
+MAX_WAIT_S = 60.0
+MIN_WAIT_S = 0.2
+
+Sleep = Callable[[float], Awaitable[None]]
+Clock = Callable[[], float]
+OnRetry = Callable[[int, BaseException, float], None]
+
+
+@dataclass(slots=True)
+class RetryPolicy:
+    """Limits and sources of time and chance. `sleep`, `clock` and `rng` are injected in tests.
+
+    `max_attempts` bounds attempts that ended in a transient failure. A rate limit is a queue, not a failure:
+    it is bounded by `deadline_s` alone (seconds from the first attempt on), so that a storm of 429 cannot use up
+    the attempts. Without `jitter` calls that failed together come again together, as those of one batch should.
+    """
+
+    max_attempts: int
+    deadline_s: float
+    sleep: Sleep = asyncio.sleep
+    clock: Clock = monotonic
+    rng: random.Random = field(default_factory=random.Random)
+    jitter: bool = True
+
+    def controller(self, on_retry: OnRetry, queued: Callable[[], float] = lambda: 0.0) -> AsyncRetrying:
+        """A tenacity controller for one call; `on_retry(attempt, error, wait)` is told before each wait.
+
+        `queued` says how many seconds so far the call waited for our own limits, which the deadline does not count.
+
+        The last failure is raised when the attempts are used up, or when the wait would pass the deadline:
+        nothing is gained by waiting for it in vain.
+        """
+        started = self.clock()
+        failures = 0
+
+        def wait(state: RetryCallState) -> float:
+            error = _error(state)
+            # The waits of failures grow with the failures: a storm of 429 before them makes them no longer.
+            return self._wait(error, failures + 1 if isinstance(error, TransientError) else state.attempt_number)
+
+        def stop(state: RetryCallState) -> bool:
+            nonlocal failures
+            failures += isinstance(_error(state), TransientError)
+            late = self.clock() - started - queued() + state.upcoming_sleep > self.deadline_s
+            return failures >= self.max_attempts or late
+
+        def before_sleep(state: RetryCallState) -> None:
+            error = _error(state)
+            if error is not None:
+                on_retry(state.attempt_number, error, state.upcoming_sleep)
+
+        return AsyncRetrying(
+            sleep=self.sleep,
+            wait=wait,
+            stop=stop,
+            before_sleep=before_sleep,
+            retry=retry_if_exception_type((RateLimited, TransientError)),
+            reraise=True,
+        )
+
+    def _wait(self, error: BaseException | None, attempt: int) -> float:
+        """Seconds to wait: what the provider asked for and a little more, else exponential with full jitter.
+
+        After a failure it is the longer of the two: `Retry-After: 1` from an overloaded server is no queue.
+        """
+        ceiling = min(MAX_WAIT_S, BASE_WAIT_S * 2.0 ** min(attempt - 1, 16))
+        backoff = self.rng.uniform(ceiling / 2 if self.jitter else ceiling, ceiling)
+        asked = error.retry_after if isinstance(error, (RateLimited, TransientError)) else None
+        if asked is None:
+            return backoff
+        # Never earlier than asked; the jitter keeps waiting calls from returning all at once.
+        asked = max(asked, MIN_WAIT_S)
+        asked += self.rng.uniform(0.0, min(1.0, 0.1 * asked) if self.jitter else 0.0)
+        return asked if isinstance(error, RateLimited) else max(asked, backoff)
+
+
+def _error(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome is not None else None

@@ -1,0 +1,265 @@
+"""Search for the demonstrations that help the judge most on a user's validation pairs (paper, stages 1 and 3).
+
+`candidates.py` draws the candidates, `race.py` or, opt-in, `halving.py` decides what is asked. Candidates that show the
+judge the same are scored once, and a single one is not scored. Which of equals wins, in how many orders a pair is
+judged, and whether labelled demonstrations reach the prompt is the variant's (`variants.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Literal
+
+from personalrm.core.errors import ModelCallError
+from personalrm.core.files import stable_hash
+from personalrm.core.records import Candidate, Demonstration, PreferencePair, Trace, Verdict
+from personalrm.judge.judge import JudgeSettings, Shown, judge_once, judge_pair, learned_swapped
+from personalrm.llm.types import LanguageModel
+from personalrm.methods.synthesizeme.candidates import LABELLED, UNSHUFFLED, ZERO_SHOT, draw_candidate
+from personalrm.methods.synthesizeme.halving import Halving
+from personalrm.methods.synthesizeme.race import Race, rounded_percent
+from personalrm.methods.synthesizeme.variants import ALL, Repairs
+
+Shows = tuple[Demonstration, ...]
+Strategy = Literal["exact", "halving"]
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """Which candidates are tried. `seeds` in the order of trial; sizes are numbers of demonstrations, and None for
+    `max_bootstrapped` stands for as many as there are context pairs.
+
+    `stop_at_score` (percent, None for never) ends the search at the first candidate that reaches it; `parallel`
+    candidates are tried at a time, as far as `places`, the calls at the same time, hold them; `exhaustive` scores every
+    candidate in full (`race.Race`). `strategy` "halving" heeds none of the four (`halving.Halving`).
+    """
+
+    judge: JudgeSettings
+    seeds: tuple[int, ...] = (LABELLED, UNSHUFFLED, *range(10))
+    max_bootstrapped: int | None = None
+    max_labelled: int = 4
+    stop_at_score: float | None = None
+    salt: str = "0"
+    parallel: int = 1
+    places: float = math.inf
+    exhaustive: bool = False
+    strategy: Strategy = "exact"
+    repairs: Repairs = ALL
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The winner: `demonstrations` as the judge is shown them, `judgements` as they were drawn (what the persona
+    reads), its seed; all candidates as scored, and what a reader should know."""
+
+    demonstrations: Shows
+    judgements: Shows
+    seed: int
+    candidates: tuple[Candidate, ...]
+    events: tuple[str, ...] = field(default=())
+
+
+def score(
+    seed: int, shown: Sequence[Demonstration], verdicts: Sequence[Verdict], *, rounded: bool = False
+) -> Candidate:
+    """Accuracy (percent, `rounded` to two digits as in the package) over verdicts that are no provider errors, and the
+    mean log-odds where all have them."""
+    usable = [verdict for verdict in verdicts if verdict.outcome != "provider_error"]
+    odds = [verdict.log_odds for verdict in usable if verdict.log_odds is not None]
+    correct = sum(verdict.outcome == "correct" for verdict in usable)
+    share = Fraction(correct, len(usable)) if usable else None
+    return Candidate(
+        seed=seed,
+        pair_ids=tuple(demonstration.pair.pair_id for demonstration in shown),
+        score=share if share is None else rounded_percent(share) if rounded else float(100 * share),
+        mean_log_odds=math.fsum(odds) / len(odds) if odds and len(odds) == len(usable) else None,
+        n_scored=len(usable),
+        n_reasoned=sum(demonstration.reasoning is not None for demonstration in shown),
+    )
+
+
+def better(candidate: Candidate, *, ranking: bool = True) -> tuple[float, ...]:
+    """Sort key of the stated rule: score, mean log-odds, number of demonstrations with reasoning, number of
+    demonstrations, smaller seed. Without `ranking` that of the package: score, smaller seed."""
+    points = -math.inf if candidate.score is None else candidate.score
+    if not ranking:
+        return points, -candidate.seed
+    odds = -math.inf if candidate.mean_log_odds is None else candidate.mean_log_odds
+    return points, odds, candidate.n_reasoned, len(candidate.pair_ids), -candidate.seed
+
+
+async def search(
+    model: LanguageModel,
+    pairs: Sequence[PreferencePair],
+    traces: Mapping[str, Trace],
+    validation: Sequence[PreferencePair],
+    settings: SearchSettings,
+    *,
+    persona: str | None = None,
+    allow_empty: bool,
+) -> SearchResult:
+    """Best demonstrations for one user.
+
+    Without validation pairs the candidate in `UNSHUFFLED` form wins unscored. `allow_empty` admits the
+    zero-shot candidate (stage 3); stage 1 must have something to learn from (paper, section 3).
+    Raises ModelCallError when not one verdict of any candidate could be had.
+    """
+    seeds = _seeds(settings, allow_empty)
+    drawn = {seed: _draw(seed, pairs, traces, settings) for seed in (*seeds, UNSHUFFLED)}
+    if not validation:
+        return _unscored(UNSHUFFLED, drawn, settings, "no validation pairs: the search was skipped")
+    place, distinct = _field(seeds, drawn, settings)
+    if not place:
+        return SearchResult((), (), ZERO_SHOT, (), ("no candidate holds a demonstration",))
+    if len(distinct) == 1 and not settings.exhaustive:
+        return _unscored(next(iter(place)), drawn, settings, "a single candidate: nothing to choose, nothing was asked")
+    race = await _run(model, [Shown(persona, shows) for shows in distinct], validation, settings)
+    return _decide(place, race, drawn, settings)
+
+
+async def search_first(
+    model: LanguageModel,
+    pairs: Sequence[PreferencePair],
+    validation: Sequence[PreferencePair],
+    settings: SearchSettings,
+    *,
+    persona: str | None = None,
+    allow_empty: bool,
+) -> SearchResult | None:
+    """What `search` would find, where one of its first candidates, which need no traces, reaches the stop score; else
+    None.
+
+    So no trace has to be made to know it. `search` finds the answers in the store. Nothing is asked where that could
+    neither end the search nor save time, being asked while traces are made (`parallel` above 1).
+    """
+    seeds = list(itertools.takewhile(lambda seed: seed in (ZERO_SHOT, LABELLED), _seeds(settings, allow_empty)))
+    ends = settings.stop_at_score is not None and not settings.exhaustive
+    if settings.strategy != "exact" or not validation or not (ends or settings.parallel > 1):
+        return None
+    drawn = {seed: _draw(seed, pairs, {}, settings) for seed in seeds}
+    place, distinct = _field(seeds, drawn, settings)
+    if not place:
+        return None
+    # Beside attempts, which take their time, there is room for all of them.
+    asked = replace(settings, exhaustive=settings.parallel > 1)
+    race = await _run(model, [Shown(persona, shows) for shows in distinct], validation, asked)
+    return _decide(place, race, drawn, settings) if ends and race.stopper() is not None else None
+
+
+def _seeds(settings: SearchSettings, allow_empty: bool) -> list[int]:
+    return [seed for seed in settings.seeds if allow_empty or seed != ZERO_SHOT]
+
+
+def _field(
+    seeds: Sequence[int], drawn: Mapping[int, Shows], settings: SearchSettings
+) -> tuple[dict[int, int], list[Shows]]:
+    """The candidates that are tried: by seed the place of what it shows the judge, and what stands there."""
+    tried = [seed for seed in seeds if drawn[seed] or seed == ZERO_SHOT or not settings.repairs.labelled_demos]
+    shown = {seed: _visible(drawn[seed], settings.repairs) for seed in tried}
+    distinct = list(dict.fromkeys(shown.values()))
+    return {seed: distinct.index(shows) for seed, shows in shown.items()}, distinct
+
+
+def _draw(seed: int, pairs: Sequence[PreferencePair], traces: Mapping[str, Trace], settings: SearchSettings) -> Shows:
+    most = len(pairs) if settings.max_bootstrapped is None else settings.max_bootstrapped
+    least = settings.max_labelled
+    return draw_candidate(seed, pairs, traces, max_bootstrapped=most, max_labelled=least, salt=settings.salt)
+
+
+def _visible(drawn: Shows, repairs: Repairs) -> Shows:
+    """What of a candidate reaches the judge's prompt."""
+    return drawn if repairs.labelled_demos else tuple(shown for shown in drawn if shown.reasoning is not None)
+
+
+def _unscored(seed: int, drawn: Mapping[int, Shows], settings: SearchSettings, event: str) -> SearchResult:
+    shown = _visible(drawn[seed], settings.repairs)
+    return SearchResult(shown, drawn[seed], seed, (), (event, *_hidden(drawn[seed], shown)))
+
+
+def _hidden(drawn: Shows, shown: Shows) -> tuple[str, ...]:
+    hidden = len(drawn) - len(shown)
+    return (f"{hidden} labelled demonstrations were drawn and reach no prompt (as published)",) if hidden else ()
+
+
+async def _judged(
+    model: LanguageModel, pair: PreferencePair, shown: Shown, settings: SearchSettings
+) -> tuple[Verdict, ...]:
+    """What a candidate makes of a validation pair."""
+    if settings.repairs.both_orders:
+        return await judge_pair(model, pair, shown, settings.judge)
+    return (await judge_once(model, pair, learned_swapped(pair, settings.salt), shown, settings.judge),)
+
+
+async def _run(
+    model: LanguageModel, candidates: Sequence[Shown], validation: Sequence[PreferencePair], settings: SearchSettings
+) -> Race | Halving:
+    """Ask round by round until the winner is known."""
+    race = _contest(candidates, validation, settings)
+
+    async def ask(candidate: int, number: int) -> None:
+        race.tell(candidate, number, await _judged(model, validation[number], candidates[candidate], settings))
+
+    while questions := race.next_round():
+        await asyncio.gather(*(ask(candidate, number) for candidate, numbers in questions for number in numbers))
+    return race
+
+
+def _contest(
+    candidates: Sequence[Shown], validation: Sequence[PreferencePair], settings: SearchSettings
+) -> Race | Halving:
+    """What decides which questions are asked."""
+    ranking = settings.repairs.ranking
+    per_pair = 2 if settings.repairs.both_orders and settings.judge.mode != "logprob_both" else 1
+    if settings.strategy == "exact":
+        return Race(
+            len(candidates),
+            len(validation),
+            per_pair,
+            stop_at_score=settings.stop_at_score,
+            first_of_equals=not ranking,
+            rounded=not ranking,
+            parallel=settings.parallel,
+            places=settings.places,
+            exhaustive=settings.exhaustive,
+        )
+    names = [stable_hash("halving", settings.salt, pair.user_id, pair.pair_id) for pair in validation]
+    order = sorted(range(len(validation)), key=names.__getitem__)
+
+    def rank(index: int, verdicts: Sequence[Verdict]) -> tuple[float, ...]:
+        # Candidates stand in the order of their seeds, so that the place serves as one.
+        scored = score(index, candidates[index].demonstrations, verdicts, rounded=not ranking)
+        return better(scored, ranking=ranking)
+
+    return Halving(len(candidates), order, per_pair, rank)
+
+
+def _decide(
+    place: Mapping[int, int], race: Race | Halving, drawn: Mapping[int, Shows], settings: SearchSettings
+) -> SearchResult:
+    """The winner among candidates up to the one that reached the stop score, of those that are scored in full. `place`
+    leads from seeds to the race.
+    """
+    stopper = race.stopper()
+    scored = [
+        score(seed, _visible(drawn[seed], settings.repairs), verdicts, rounded=not settings.repairs.ranking)
+        for seed, index in place.items()
+        if (stopper is None or index <= stopper) and (verdicts := race.runners[index].in_order())
+    ]
+    if stopper is not None:
+        # A later seed that shows the same as an earlier candidate comes after the end.
+        last = next(seed for seed, index in place.items() if index == stopper)
+        scored = [candidate for candidate in scored if candidate.seed <= last]
+    full = [candidate for candidate in scored if race.runners[place[candidate.seed]].done]
+    winner = max(full, key=lambda candidate: better(candidate, ranking=settings.repairs.ranking))
+    if winner.score is None:
+        raise ModelCallError("no validation judgment was had of all candidates")
+    equals = sum(candidate.score == winner.score for candidate in full)
+    events = (f"{equals} of {len(scored)} candidates share the best score",) if equals > 1 else ()
+    judgements = drawn[winner.seed]
+    shown = _visible(judgements, settings.repairs)
+    return SearchResult(shown, judgements, winner.seed, tuple(scored), (*events, *_hidden(judgements, shown)))

@@ -1,0 +1,138 @@
+"""The table of paired differences: every method beside the unpersonalised judge, on the same judgments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from personalrm.results.comparison_sheets import JUDGE, METHOD, Key, Sheet, sheets_of
+from personalrm.results.comparisons import (
+    COMPARED,
+    COUNTS,
+    Value,
+    compare,
+    default_of,
+    key_order,
+    method_parts,
+    p_digits,
+    read_table,
+)
+from personalrm.results.labels import NOT_RUN, OK, UNUSED, method_rank
+from personalrm.results.marks import FLAG_NAMES, mark_notes
+from personalrm.results.scores import ROW_KEY
+from personalrm.results.table_formats import Block, plain, table_rows
+from personalrm.results.tables.comparison_text import (
+    dataset_note,
+    headings_of,
+    probability,
+    shown_difference,
+    shown_names,
+)
+from personalrm.results.tables.main_table_text import exempt_note
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DIFFERENCES_CAPTION = "Paired differences in accuracy on the same judgments"
+DIFFERENCE_NAMES: tuple[str, ...] = (*ROW_KEY, "reference")
+DIFFERENCE_COLUMNS: tuple[str, ...] = (*DIFFERENCE_NAMES, *COMPARED, "p_holm")
+PARTS_OF_BOTH: tuple[str, ...] = ("demos", "persona")
+"""What `both` is set against beside `default`: each of its parts alone."""
+
+
+def differences_table(
+    verdicts: pd.DataFrame, *, seed: int, n_resamples: int, model_order: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Each method that a model judges against `default`, and `both` against its parts; columns `DIFFERENCE_COLUMNS`.
+
+    The reference has the same data set, judge, pairs and kind of verdict, and where it is learned the same variant,
+    profile model and k. A comparison that any data set of the frame has is a row of every data set: what is missing
+    stays visible. `p_holm` holds within the table, over all rows with a p-value. See `comparisons.compare`.
+
+    Args:
+        verdicts: frame of `collect_verdicts`.
+        seed: seed of the bootstrap; each row derives its own.
+        n_resamples: its resamples.
+        model_order: model ids in the order of listing; others come last, by name.
+    """
+    import pandas as pd
+
+    from personalrm.results.stats.statistics import holm
+
+    sheets = sheets_of(verdicts)
+    planned = [(sheets[first[0]], first, second) for first, second in _planned(sheets)]
+    planned.sort(key=lambda plan: (*key_order(plan[1], model_order), method_rank(plan[2][METHOD])))
+    rows: list[dict[str, Value]] = []
+    for sheet, first, second in planned:
+        row: dict[str, Value] = {**dict(zip(ROW_KEY, first, strict=True)), "reference": second[METHOD]}
+        rows.append(row | compare(sheet, first, second, seed=seed, n_resamples=n_resamples))
+    table = pd.DataFrame(rows, columns=list(DIFFERENCE_COLUMNS))
+    adjusted = holm([float(value) for value in table["p_value"].astype("float64")])
+    table["p_holm"] = [p_digits(value) for value in adjusted]
+    kinds = dict.fromkeys(DIFFERENCE_COLUMNS, "float64") | dict.fromkeys((*DIFFERENCE_NAMES, "status"), "str")
+    return table.astype(kinds | dict.fromkeys(COUNTS, "Int64") | dict.fromkeys(FLAG_NAMES, "bool"))
+
+
+def read_differences_table(path: Path) -> pd.DataFrame:
+    """Read `differences.csv` as `differences_table` made it."""
+    names = (*DIFFERENCE_NAMES, "status")
+    return read_table(path, DIFFERENCE_COLUMNS, names, FLAG_NAMES).astype(dict.fromkeys(COUNTS, "Int64"))
+
+
+def _planned(sheets: Mapping[str, Sheet]) -> Iterator[tuple[Key, Key]]:
+    """First and second cell of every row, in every data set."""
+    known = {key[1:] for sheet in sheets.values() for key in sheet.cells}
+    for dataset in sheets:
+        for rest in known:
+            key = (dataset, *rest)
+            base, suffix = method_parts(key[METHOD])
+            if key[JUDGE] == UNUSED or base == "default":
+                continue
+            yield key, default_of(key)
+            if base == "both":
+                for part in PARTS_OF_BOTH:
+                    yield key, (*key[:METHOD], part + suffix, *key[METHOD + 1 :])
+
+
+def differences_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
+    """The table for people."""
+    import pandas as pd
+
+    columns = headings_of(table, "reference")
+    rows = []
+    for row in table_rows(table):
+        rows.append(
+            shown_names(row, columns)
+            | {"Users": plain(row["n_users"]), "Pairs": plain(row["n_pairs"])}
+            | {"Left out: users": plain(row["users_left_out"]), "pairs": plain(row["pairs_left_out"])}
+            | {"Difference, points [95 % CI]": shown_difference(row)}
+            | {"p": probability(row["p_value"]), "p (Holm)": probability(row["p_holm"])}
+            | {"Logistic p": probability(row["p_logit"])}
+        )
+    return (Block("", pd.DataFrame(rows, columns=None if rows else list(columns.values())), len(columns)),)
+
+
+def differences_notes(table: pd.DataFrame) -> list[str]:
+    """What a reader of the table must know."""
+    tested = int(table["p_value"].notna().sum())
+    notes = [
+        *dataset_note(table),
+        "Difference: accuracy of the method less that of the method after it (Against), in points, on the judgments "
+        "that both have; the reference has the same judge, pairs and kind of verdict, and the same profile model, "
+        "variant and k where it is learned. Draws of context pairs are matched, then averaged.",
+        "Left out: users and pairs that only one of the two has an answered verdict for; a judgment that one of them "
+        "lost to a provider error is left out of both. Random and longer answer have no judge "
+        "and so no default of their own; the main table has them.",
+        "In brackets: 95 % interval from a bootstrap that resamples users, never narrower than what so few judgments "
+        "leave open; p says the same: below 0.05 where the interval excludes 0. With five users or fewer it never "
+        f"does. p (Holm): adjusted within this table, over its {tested} comparisons with a p-value.",
+        "Logistic p: a check of p by another road, a logistic model with cluster-robust errors (users); empty where a "
+        "method is always or never right.",
+    ]
+    if len(table) > int((table["status"] == OK).sum()):
+        notes.append(
+            f"Rows without a number: {NOT_RUN}: one of the two is not among the verdicts; no answers: the provider "
+            "answered nothing of one; nothing in common: no judgment has a verdict by both."
+        )
+    return notes + exempt_note(table["status"]) + mark_notes(table)

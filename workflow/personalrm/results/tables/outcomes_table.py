@@ -1,0 +1,143 @@
+"""The table of outcomes: what became of the judgments behind every row of the main table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from personalrm.core.records import OUTCOMES, READABLE
+from personalrm.results.comparisons import percent
+from personalrm.results.labels import METHOD_ORDER, NOT_APPLICABLE
+from personalrm.results.marks import FLAG_NAMES, SIGNS, mark_notes
+from personalrm.results.scores import ROW_KEY, answered
+from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
+from personalrm.results.tables.comparison_text import dataset_note, headings_of, shown_names
+from personalrm.results.tables.main_table import (
+    NAMES,
+    accuracy_of,
+    lossy_profiles,
+    outcome_counts,
+    row_flags,
+    row_order,
+    row_status,
+)
+from personalrm.results.tables.main_table_text import exempt_note
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OUTCOMES_CAPTION = "What became of the judgments"
+COUNTS: tuple[str, ...] = ("n_users", "users_without_verdict", "n_judgments", *OUTCOMES, "lossy_profiles")
+SHARES: tuple[str, ...] = tuple(f"share_{outcome}" for outcome in OUTCOMES)
+WITHOUT_REASONING = "share_without_reasoning"
+OUTCOME_COLUMNS: tuple[str, ...] = (
+    *NAMES,
+    *COUNTS,
+    *SHARES,
+    "accuracy_readable",
+    WITHOUT_REASONING,
+    *FLAG_NAMES,
+)
+MARKED: dict[str, str] = {"provider_error": "outage", "unparsed": "unread"}
+"""Outcomes that a mark is about, and its flag."""
+Value = str | int | float | bool | None
+
+
+def outcomes_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = ()) -> pd.DataFrame:
+    """Counts of each outcome by row of the main table, in its order; columns `OUTCOME_COLUMNS`.
+
+    `status`, `n_judgments` (those that were answered), `accuracy_readable` and `lossy_profiles` as in the main table.
+    Shares are percent of the answered judgments, that of `provider_error` of all that were asked for; empty where there
+    are none. `n_users` are those with an answered judgment, `users_without_verdict` those whose rows hold none, lost or
+    not, in any draw. `share_without_reasoning`: percent of the answers in words with a readable verdict that consist of
+    the verdict alone; empty where there is no such answer, as where verdicts are log-probabilities. Flags:
+    `marks.Flags`.
+
+    Args:
+        verdicts: frame of `collect_verdicts`.
+        model_order: model ids in the order of listing; others come last, by name.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Value]] = []
+    for key, group in verdicts.groupby(list(ROW_KEY), observed=True):
+        rows.append({**dict(zip(ROW_KEY, map(str, key), strict=True)), **_counted(group)})
+    rows.sort(key=lambda row: row_order(row, METHOD_ORDER, model_order))
+    kinds = dict.fromkeys(NAMES, "str") | dict.fromkeys(COUNTS, "Int64")
+    kinds |= dict.fromkeys((*SHARES, "accuracy_readable", WITHOUT_REASONING), "float64")
+    kinds |= dict.fromkeys(FLAG_NAMES, "bool")
+    return pd.DataFrame(rows, columns=list(OUTCOME_COLUMNS)).astype(kinds)
+
+
+def _counted(group: pd.DataFrame) -> dict[str, Value]:
+    judged, counts = answered(group), outcome_counts(group)
+    row: dict[str, Value] = {
+        "status": row_status(group),
+        "n_users": int(judged["user_id"].nunique()),
+        "users_without_verdict": int(
+            group["user_id"].nunique() - group.loc[group["pair_id"].notna(), "user_id"].nunique()
+        ),
+        "n_judgments": len(judged),
+        **counts,
+        "lossy_profiles": lossy_profiles(judged),
+        "accuracy_readable": accuracy_of(judged[judged["outcome"].isin(READABLE)]),
+    }
+    for name, count in counts.items():
+        total = len(judged) + (count if name == "provider_error" else 0)
+        row[f"share_{name}"] = percent(count / total) if total else None
+    reasoned = judged["reasoned"].dropna()
+    row[WITHOUT_REASONING] = percent(1 - float(reasoned.mean())) if len(reasoned) else None
+    return row | row_flags(row).columns()
+
+
+def outcomes_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
+    """The table for people: each outcome with its share."""
+    import pandas as pd
+
+    columns = headings_of(table)
+    heads = [name.replace("_", " ").capitalize() for name in OUTCOMES]
+    rows = []
+    for row in table_rows(table):
+        rows.append(
+            shown_names(row, columns)
+            | {"Users": plain(row["n_users"]), "Without verdict": plain(row["users_without_verdict"])}
+            | {"Judgments": plain(row["n_judgments"])}
+            | {head: _shown(row, name) for head, name in zip(heads, OUTCOMES, strict=True)}
+            | {"Right of those read %": plain(row["accuracy_readable"])}
+            | {"Without reasoning %": _without_reasoning(row)}
+        )
+    return (Block("", pd.DataFrame(rows, columns=None if rows else list(columns.values())), len(columns)),)
+
+
+def _shown(row: Mapping[str, object], outcome: str) -> str:
+    """`12 (3.4 %)`, and a mark at what spoils the row."""
+    share = row[f"share_{outcome}"]
+    if plain(share) == EMPTY:
+        return NOT_APPLICABLE if row["status"] == NOT_APPLICABLE else EMPTY
+    text = f"{plain(row[outcome])} ({float(str(share)):.1f} %)"
+    flag = MARKED.get(outcome)
+    return f"{text} ({SIGNS[flag]})" if flag and row[flag] else text
+
+
+def _without_reasoning(row: Mapping[str, object]) -> str:
+    share = row[WITHOUT_REASONING]
+    if plain(share) == EMPTY:
+        return NOT_APPLICABLE if row["status"] == NOT_APPLICABLE else EMPTY
+    return f"{float(str(share)):.1f}"
+
+
+def outcomes_notes(table: pd.DataFrame) -> list[str]:
+    """What a reader of the table must know."""
+    return [
+        *dataset_note(table),
+        "Judgments that the provider answered, of all users and draws, in each order of showing (or of both together); "
+        "shares are of these. Correct: the answer that the user chose. Only correct counts for accuracy; the rest "
+        "counts as not right. Provider error: judgments that were lost, with their share of all that were asked for; "
+        "they count in no accuracy.",
+        "Right of those read: correct of correct, wrong and tie, the mean over draws.",
+        "Without reasoning: of the answers in words that state a verdict, those that state it and nothing else; "
+        f"{EMPTY} where verdicts are read from log-probabilities.",
+        "Without verdict: users whose rows hold no judgment at all (a failed or empty profile, or a failed job).",
+        *exempt_note(table["status"]),
+        *mark_notes(table),
+    ]

@@ -1,0 +1,168 @@
+"""The table of position bias: does a judge point to a place, or to an answer?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from personalrm.results.comparisons import percent
+from personalrm.results.labels import METHOD_ORDER, NOT_APPLICABLE, OK
+from personalrm.results.marks import FLAG_NAMES, mark_notes, marked
+from personalrm.results.scores import ROW_KEY, answered
+from personalrm.results.table_formats import Block, plain, table_rows
+from personalrm.results.tables.comparison_text import bounds, dataset_note, headings_of, shown_names
+from personalrm.results.tables.main_table import (
+    accuracy_of,
+    lossy_profiles,
+    outcome_counts,
+    row_flags,
+    row_order,
+    row_status,
+    share_first,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+POSITION_CAPTION = "Position bias: what the order of showing does to a verdict"
+SINGLE = NOT_APPLICABLE
+"""Status of verdicts on both orders together, which name no position, and of methods that do not apply."""
+NONE_STATED = "no position named"
+COUNTS: tuple[str, ...] = ("n_users", "n_judgments", "n_stated", "n_both_orders")
+SHARES: tuple[str, ...] = (
+    "share_first",
+    "ci_low",
+    "ci_high",
+    "same_response",
+    "same_position",
+    "not_both_stated",
+    "accuracy_chosen_first",
+    "accuracy_chosen_second",
+)
+POSITION_COLUMNS: tuple[str, ...] = (*ROW_KEY, "status", *COUNTS, *SHARES, *FLAG_NAMES)
+Value = str | int | float | bool | None
+
+
+def position_bias_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = ()) -> pd.DataFrame:
+    """One row for each row of the main table, in its order; columns `POSITION_COLUMNS`, shares in percent.
+
+    - status: "ok"; "not applicable" for a single verdict on both orders, and where the method does not apply;
+      "no verdicts", "no answers" or "no position named" where there is nothing to count.
+    - n_users, n_judgments and all shares: of the judgments that were answered, as in the main table.
+    - share_first: as in the main table, of `n_stated` verdicts; 50 is no bias. ci_low, ci_high: 95 %, with
+      users as clusters (`statistics.share_interval`).
+    - same_response, same_position: of the `n_both_orders` pairs (times draws) with an answer in both orders, how often
+      the two verdicts name one response, or one position. not_both_stated is the rest: one of them names nothing.
+    - accuracy_chosen_first, accuracy_chosen_second: accuracy by where the chosen response stood; their mean is the main
+      table's accuracy where all pairs were judged in both orders.
+
+    Args:
+        verdicts: frame of `collect_verdicts`.
+        model_order: model ids in the order of listing; others come last, by name.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Value]] = []
+    for key, group in verdicts.groupby(list(ROW_KEY), observed=True):
+        row: dict[str, Value] = dict(zip(ROW_KEY, map(str, key), strict=True))
+        rows.append(row | _biased(group, row_status(group)))
+    rows.sort(key=lambda row: row_order(row, METHOD_ORDER, model_order))
+    kinds = dict.fromkeys((*ROW_KEY, "status"), "str") | dict.fromkeys(COUNTS, "Int64")
+    kinds |= dict.fromkeys(SHARES, "float64") | dict.fromkeys(FLAG_NAMES, "bool")
+    return pd.DataFrame(rows, columns=list(POSITION_COLUMNS)).astype(kinds)
+
+
+def _biased(group: pd.DataFrame, status: str) -> dict[str, Value]:
+    """Status, counts and shares of one row."""
+    from personalrm.results.stats.statistics import share_interval
+
+    judged = answered(group)
+    counts = outcome_counts(group) | {"n_judgments": len(judged), "lossy_profiles": lossy_profiles(judged)}
+    single = judged[judged["swapped"].notna()]
+    stated = single[single["said"].notna()]
+    row: dict[str, Value] = {
+        "n_both_orders": 0,
+        "n_users": int(judged["user_id"].nunique()),
+        "n_judgments": len(judged),
+        "n_stated": len(stated),
+        **row_flags(counts).columns(),
+    }
+    if stated.empty:
+        return row | {"status": status if status != OK else NONE_STATED if len(single) else SINGLE}
+    firsts = (stated["said"] == "first").groupby(stated["user_id"], observed=True).agg(["sum", "count"])
+    found = share_interval(firsts["sum"], firsts["count"], units=int(stated["pair_id"].nunique()))
+    row |= {"status": OK, "share_first": share_first(single)}
+    row |= {"ci_low": percent(found.low), "ci_high": percent(found.high)}
+    swapped = single["swapped"].astype("bool")
+    row |= {
+        "accuracy_chosen_first": accuracy_of(single[~swapped]),
+        "accuracy_chosen_second": accuracy_of(single[swapped]),
+    }
+    return row | _between_orders(single[~swapped], single[swapped])
+
+
+def _between_orders(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Value]:
+    """The two verdicts on a pair beside each other. Both orders name one response where their positions differ."""
+    pair = ["user_id", "pair_id", "draw"]
+    both = first[[*pair, "said"]].merge(second[[*pair, "said"]], on=pair, suffixes=("", "_swapped"))
+    if both.empty:
+        return {}
+    one, other = both["said"].astype("str"), both["said_swapped"].astype("str")
+    stated = both["said"].notna() & both["said_swapped"].notna()
+    same = stated & (one == other)
+    counts = {"same_response": stated & ~same, "same_position": same, "not_both_stated": ~stated}
+    shares: dict[str, Value] = {name: percent(float(hits.mean())) for name, hits in counts.items()}
+    return {"n_both_orders": len(both)} | shares
+
+
+HEADS: dict[str, str] = {
+    "same_response": "Same response %",
+    "same_position": "Same position %",
+    "not_both_stated": "Not both named %",
+    "accuracy_chosen_first": "Accuracy %, chosen first",
+    "accuracy_chosen_second": "chosen second",
+}
+
+
+def position_bias_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
+    """The table for people."""
+    import pandas as pd
+
+    columns = headings_of(table)
+    rows = []
+    for row in table_rows(table):
+        rows.append(
+            shown_names(row, columns)
+            | {"Users": plain(row["n_users"]), "Verdicts": plain(row["n_stated"])}
+            | {"Said first % [95 % CI]": _shown(row)}
+            | {head: plain(row[column]) for column, head in HEADS.items()}
+        )
+    return (Block("", pd.DataFrame(rows, columns=None if rows else list(columns.values())), len(columns)),)
+
+
+def _shown(row: Mapping[str, object]) -> str:
+    """Share of "first" with its bounds, or why there is none."""
+    text = str(row["status"])
+    if text == OK:
+        text = bounds(row, "share_first", "ci_low", "ci_high", signed=False)
+    return marked(text, row)
+
+
+def position_bias_notes(table: pd.DataFrame) -> list[str]:
+    """What a reader of the table must know."""
+    notes = [
+        *dataset_note(table),
+        'Said first: share of "first" among the verdicts on one order that name a position (Verdicts); 50 is no bias. '
+        "In brackets: 95 % interval with users as clusters (linearised, Student's t); [–] with one user.",
+        "Same response, same position: of the pairs with an answer in both orders, those on which the two verdicts "
+        "name one response (consistent), or one position whatever stands there; not both named: a tie, a refusal, or "
+        "an answer that cannot be read in one order at least. The three add up to 100. Judgments that were lost to "
+        "provider errors, and the other order of these pairs, are left out.",
+        "Accuracy, chosen first and second: where the answer that the user chose stood in the prompt.",
+    ]
+    if bool((table["status"] == SINGLE).any()):
+        notes.append(
+            f"{SINGLE}: one verdict on both orders together, which names no position; or the method itself does not "
+            "apply (see the main table)."
+        )
+    return notes + mark_notes(table)

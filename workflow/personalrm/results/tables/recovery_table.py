@@ -1,0 +1,177 @@
+"""The table of recovery: how much of each planted taste do the personas state?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from personalrm.core.records import read_records
+from personalrm.personas.records import UserRecovery
+from personalrm.results.comparisons import Value, p_digits, percent, seed_of
+from personalrm.results.labels import k_label
+from personalrm.results.marks import MOST_SPOILT, signs_of
+from personalrm.results.table_formats import Block, plain, table_rows
+from personalrm.results.tables.comparison_text import bounds, probability, with_variant
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RECOVERY_CAPTION = "How much of each planted taste does the persona recover?"
+EVERYBODY = "all"
+OUTAGE_MARK = signs_of(["outage"])
+RECOVERY_KEY: tuple[str, ...] = ("dataset", "variant", "profile_model", "judge_model", "k")
+COUNTS: tuple[str, ...] = ("n_users", "no_facts", "no_persona", "n_facts", "unread")
+SHARES: tuple[str, ...] = ("own", "own_low", "own_high", "other", "difference", "ci_low", "ci_high", "p_value")
+RECOVERY_COLUMNS: tuple[str, ...] = (*RECOVERY_KEY, "user", *COUNTS, *SHARES, "outage")
+
+
+def read_recovery(paths: Iterable[Path]) -> list[UserRecovery]:
+    """All rows of the stage `recovery`."""
+    return [row for path in paths for row in read_records(path, UserRecovery)]
+
+
+def recovery_table(rows: Iterable[UserRecovery], *, seed: int, n_resamples: int) -> pd.DataFrame:
+    """A row for everybody of each data set, variant, profile model and judge, then one a user; `RECOVERY_COLUMNS`.
+
+    - user: `all`, or one who has facts and a persona.
+    - no_facts, no_persona: users who are left out, by the reason. n_facts: facts of the others.
+    - unread: answers, about own and others' personas, that could not be read.
+    - own: percent of the facts that the user's own persona states; other: mean over others' personas of the same facts.
+      Of everybody the mean over users, bounds from a bootstrap over users; difference paired by user.
+    - p_value: `exact_statistics.sign_flip_p` of own less other by user.
+    - outage: more than 1 % of the questions failed at the provider.
+    """
+    import pandas as pd
+
+    groups: dict[tuple[str, ...], list[UserRecovery]] = {}
+    key: tuple[str, ...]
+    for row in rows:
+        key = (row.dataset, row.variant, row.profile_model, row.judge_model, k_label(row.k))
+        groups.setdefault(key, []).append(row)
+    found: list[dict[str, Value]] = []
+    for key in sorted(groups):
+        users = sorted(groups[key], key=lambda row: row.user_id)
+        named: dict[str, Value] = dict(zip(RECOVERY_KEY, key, strict=True))
+        found.append(named | {"user": EVERYBODY} | _row(users, seed_of(seed, *key), n_resamples))
+        found += [named | {"user": user.user_id} | _row([user], 0, 0) for user in users if user.missing is None]
+    table = pd.DataFrame(found, columns=list(RECOVERY_COLUMNS))
+    kinds = dict.fromkeys((*RECOVERY_KEY, "user"), "str") | dict.fromkeys(COUNTS, "int64")
+    return table.astype(kinds | dict.fromkeys(SHARES, "float64") | {"outage": "bool"})
+
+
+def _row(users: Sequence[UserRecovery], seed: int, n_resamples: int) -> dict[str, Value]:
+    """Values over several users, or of one."""
+    asked = [user for user in users if user.missing is None]
+    answers = [answer for user in asked for said in user.stated.values() for answer in said]
+    row: dict[str, Value] = {
+        "n_users": len(asked),
+        "no_facts": sum(user.missing == "no facts" for user in users),
+        "no_persona": sum(user.missing == "no persona" for user in users),
+        "n_facts": sum(len(user.facts) for user in asked),
+        "unread": answers.count(None),
+    }
+    outage = sum(user.failed for user in asked) > MOST_SPOILT * sum(user.asked for user in asked)
+    return row | _shares(asked, seed, n_resamples) | {"outage": outage}
+
+
+def _shares(asked: Sequence[UserRecovery], seed: int, n_resamples: int) -> dict[str, Value]:
+    from personalrm.results.stats.exact_statistics import sign_flip_p
+    from personalrm.results.stats.statistics import paired_cluster_difference, share_interval
+
+    row: dict[str, Value] = dict.fromkeys(SHARES, None)
+    sides = [(share(user, own=True), share(user, own=False)) for user in asked]
+    own = [float(ours) for ours, _ in sides if ours is not None]
+    if not own:
+        return row
+    row["own"] = percent(sum(own) / len(own))
+    paired = [(ours, theirs) for ours, theirs in sides if ours is not None and theirs is not None]
+    if paired:
+        ours, theirs = ([float(number) for number in side] for side in zip(*paired, strict=True))
+        row["other"] = percent(sum(theirs) / len(theirs))
+        row["difference"] = percent((sum(ours) - sum(theirs)) / len(ours))
+    facts = sum(len(user.facts) for user, side in zip(asked, sides, strict=True) if side[0] is not None)
+    if n_resamples:
+        _, *ends = share_interval(own, [1] * len(own), seed=seed, n_resamples=n_resamples, units=facts)
+        row |= zip(("own_low", "own_high"), map(percent, ends), strict=True)
+    if paired and n_resamples:
+        ones = [1] * len(paired)
+        found = paired_cluster_difference(ours, theirs, ones, seed=seed, n_resamples=n_resamples, units=facts)
+        # The exact test counts whole numbers.
+        scale = math.lcm(*(number.denominator for side in paired for number in side))
+        exact = sign_flip_p([int((mine - other) * scale) for mine, other in paired])
+        row |= {"ci_low": percent(found[1]), "ci_high": percent(found[2]), "p_value": p_digits(exact)}
+    return row
+
+
+def share(user: UserRecovery, *, own: bool) -> Fraction | None:
+    """Share of the facts that could be read in the user's own persona, or in others'; None where none could."""
+    answers = [a for whose, said in user.stated.items() if (whose == user.user_id) == own for a in said]
+    read = [answer for answer in answers if answer is not None]
+    return Fraction(sum(read), len(read)) if read else None
+
+
+def recovery_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
+    """The table for people: everybody, then user by user."""
+    import pandas as pd
+
+    records = table_rows(table)
+    several = table["variant"].nunique() > 1
+    whole = [_names(row, several=several) | _everybody(row) for row in records if row["user"] == EVERYBODY]
+    each = [_names(row, several=several) | _one(row) for row in records if row["user"] != EVERYBODY]
+    blocks = (("", whole, 3 + several), ("User by user", each, 4 + several))
+    return tuple(Block(title, pd.DataFrame(rows), n_names) for title, rows, n_names in blocks if rows)
+
+
+def _names(row: Mapping[str, object], *, several: bool) -> dict[str, str]:
+    cells = {
+        "Data set": str(row["dataset"]),
+        "Personas by": str(row["profile_model"]),
+        "Read by": str(row["judge_model"]),
+    }
+    return with_variant(cells, row["variant"], several=several)
+
+
+def _everybody(row: Mapping[str, object]) -> dict[str, str]:
+    own = bounds(row, "own", "own_low", "own_high", signed=False)
+    return {
+        "Users": plain(row["n_users"]),
+        "Facts": plain(row["n_facts"]),
+        "Own persona states % [95 % CI]": f"{own} {OUTAGE_MARK}" if row["outage"] else own,
+        "Others' personas state %": plain(row["other"]),
+        "Difference, points [95 % CI]": bounds(row, "difference", "ci_low", "ci_high", signed=True),
+        "p": probability(row["p_value"]),
+        "Unread": plain(row["unread"]),
+        "No facts": plain(row["no_facts"]),
+        "No persona": plain(row["no_persona"]),
+    }
+
+
+def _one(row: Mapping[str, object]) -> dict[str, str]:
+    return {
+        "User": str(row["user"]),
+        "Facts": plain(row["n_facts"]),
+        "Own persona states %": plain(row["own"]),
+        "Others' personas state %": plain(row["other"]),
+        "Unread": plain(row["unread"]),
+    }
+
+
+def recovery_notes(table: pd.DataFrame, others: int) -> list[str]:
+    """What a reader of the table must know; `others` is how many other users' personas were read."""
+    notes = [
+        "Each bundled user's votes were made from a planted taste; a rubric says in two or three facts what of it a "
+        "persona could state. A model reads one persona and says of each fact whether the persona states it, in "
+        "whatever words; too general to tell, or the contrary, is no. It sees no vote, and no strings are compared.",
+        f"Others' personas: the same facts, read in the personas of {others} other users of the data set (drawn by a "
+        "hash of the users' ids). That is chance: a persona that fits everybody states them, too.",
+        "Means over users; intervals from a bootstrap over users, paired for the difference. p: exact sign-flip test "
+        "over users, two-sided (null: own less others' is symmetric about 0 in each user). With few users and facts "
+        "only large differences show: of eight users each moves the mean by up to 12.5 points; p is at least 0.008.",
+    ]
+    if bool(table["outage"].any()):
+        share = f"{100 * MOST_SPOILT:g} %"
+        notes.append(f"{OUTAGE_MARK}: more than {share} of the questions were lost to provider errors. Not a result.")
+    return notes

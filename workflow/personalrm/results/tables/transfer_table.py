@@ -1,0 +1,144 @@
+"""The table of transfer: one model's profiles shown to another judge, beside that judge's own profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from personalrm.results.comparison_sheets import JUDGE, METHOD, PROFILE, VARIANT, K, Key, Sheet, sheets_of
+from personalrm.results.comparisons import (
+    CELL_COLUMNS,
+    COMPARED,
+    COUNTS,
+    Value,
+    compare,
+    describe_cell,
+    key_order,
+    read_table,
+)
+from personalrm.results.labels import NOT_RUN, OK, UNUSED
+from personalrm.results.marks import FLAG_NAMES, mark_notes, prefixed
+from personalrm.results.scores import ROW_KEY
+from personalrm.results.table_formats import Block, plain, table_rows
+from personalrm.results.tables.comparison_text import (
+    dataset_note,
+    headings_of,
+    probability,
+    shown_accuracy,
+    shown_difference,
+    shown_names,
+)
+from personalrm.results.tables.main_table_text import exempt_note
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TRANSFER_CAPTION = "Profiles of one model shown to another judge"
+TRANSFER_COLUMNS: tuple[str, ...] = (*ROW_KEY, *CELL_COLUMNS, *COMPARED)
+TRANSFER_NAMES: tuple[str, ...] = (*ROW_KEY, "cell", "status")
+FLAGS: tuple[str, ...] = prefixed("cell_", "")
+WHOLE_NUMBERS: tuple[str, ...] = ("cell_users", "cell_judgments", *COUNTS)
+OWN = "own"
+"""The status of the judge's own profiles, which nothing is compared with."""
+
+
+def transfer_table(
+    verdicts: pd.DataFrame, *, seed: int, n_resamples: int, model_order: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Profile model by judge model, for every method, variant and k that has a transfer; columns `TRANSFER_COLUMNS`.
+
+    Every pair of a profile model and a judge model of that method is a row, in every data set, run or not.
+
+    - cell: "ok", "not run", "not applicable", "no verdicts" (all users failed) or "no answers" (provider errors only).
+    - accuracy with bounds: percent, as in the main table.
+    - status, counts, difference ..: to the judge's own profiles on the same judgments (`comparisons.compare`); status
+      is "own" where the profile is the judge's own, "not run" also where the judge has no profiles of its own.
+    - cell_outage .., outage ..: what spoils the cell; it or that of the judge's own profiles (`marks.Flags`).
+
+    Args:
+        verdicts: frame of `collect_verdicts`.
+        seed: seed of the bootstrap; each row derives its own.
+        n_resamples: its resamples.
+        model_order: model ids in the order of listing; others come last, by name.
+    """
+    import pandas as pd
+
+    sheets = sheets_of(verdicts)
+    keys = sorted(set(_grid(sheets)), key=lambda key: key_order(key, model_order))
+    rows = [_row(sheets[key[0]], key, seed, n_resamples) for key in keys]
+    table = pd.DataFrame(rows, columns=list(TRANSFER_COLUMNS))
+    kinds = dict.fromkeys(TRANSFER_COLUMNS, "float64") | dict.fromkeys(TRANSFER_NAMES, "str")
+    return table.astype(kinds | dict.fromkeys(WHOLE_NUMBERS, "Int64") | dict.fromkeys(FLAGS, "bool"))
+
+
+def _grid(sheets: Mapping[str, Sheet]) -> Iterator[Key]:
+    """All cells of every data set, of the methods that any has a transfer of."""
+    known = {key for sheet in sheets.values() for key in sheet.cells if UNUSED not in (key[PROFILE], key[JUDGE])}
+    for part in {_shared(key) for key in known if key[PROFILE] != key[JUDGE]}:
+        mine = [key for key in known if _shared(key) == part]
+        variant, method, k = part
+        for dataset in sheets:
+            for profile in {key[PROFILE] for key in mine}:
+                for judge in {key[JUDGE] for key in mine}:
+                    yield dataset, variant, profile, judge, method, k
+
+
+def _shared(key: Key) -> tuple[str, str, str]:
+    return key[VARIANT], key[METHOD], key[K]
+
+
+def _row(sheet: Sheet, key: Key, seed: int, n_resamples: int) -> dict[str, Value]:
+    row: dict[str, Value] = dict(zip(ROW_KEY, key, strict=True))
+    row |= describe_cell(sheet, key, seed=seed, n_resamples=n_resamples)
+    if key[PROFILE] == key[JUDGE]:
+        return row | dict.fromkeys(COUNTS, 0) | {"status": OWN, **{name: row[f"cell_{name}"] for name in FLAG_NAMES}}
+    own = tuple(key[JUDGE] if place == PROFILE else part for place, part in enumerate(key))
+    return row | compare(sheet, key, own, seed=seed, n_resamples=n_resamples)
+
+
+def read_transfer_table(path: Path) -> pd.DataFrame:
+    """Read `transfer.csv` as `transfer_table` made it."""
+    return read_table(path, TRANSFER_COLUMNS, TRANSFER_NAMES, FLAGS).astype(dict.fromkeys(WHOLE_NUMBERS, "Int64"))
+
+
+def shown_transfer(row: Mapping[str, object]) -> str:
+    """Difference to the judge's own profiles with its bounds, or why there is none."""
+    if row["cell"] == OK and row["status"] == NOT_RUN:
+        return "no own profile"
+    return shown_difference(row)
+
+
+def transfer_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
+    """The table for people."""
+    import pandas as pd
+
+    columns = headings_of(table)
+    rows = []
+    for row in table_rows(table):
+        own = row["status"] == OWN
+        rows.append(
+            shown_names(row, columns)
+            | {"Users": plain(row["cell_users"]), "Judgments": plain(row["cell_judgments"])}
+            | {"Accuracy % [95 % CI]": shown_accuracy(row)}
+            | {"Difference to own, points [95 % CI]": shown_transfer(row)}
+            | {"p": probability(row["p_value"]), "Users compared": plain(None if own else row["n_users"])}
+            | {"Users left out": plain(None if own else row["users_left_out"])}
+        )
+    return (Block("", pd.DataFrame(rows, columns=None if rows else list(columns.values())), len(columns)),)
+
+
+def transfer_notes(table: pd.DataFrame) -> list[str]:
+    """What a reader of the table must know."""
+    notes = [
+        *dataset_note(table),
+        "Difference to own: accuracy with this model's profiles less accuracy with the judge's own, in points, on the "
+        "judgments that both have; own: the judge's own profiles. Transfer is judged at the largest k of the run.",
+        "In brackets: 95 % intervals from a bootstrap that resamples users; p from the same resamples, not adjusted "
+        "here (the table of differences has Holm's adjustment of the differences to Default).",
+    ]
+    if table.empty:
+        notes.append("There is no transfer among the verdicts.")
+    if bool((table["cell"] == NOT_RUN).any()):
+        notes.append("not run: the pair of models is not among the verdicts of this run.")
+    return notes + exempt_note(table["cell"]) + mark_notes(table, "cell_", "")

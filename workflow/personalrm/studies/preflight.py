@@ -1,0 +1,210 @@
+"""What a run needs and does not find: data files, keys, endpoints, model files. Looks, but pays for nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from personalrm.core.errors import DataError, EmbeddedModelError, PersonalRMError
+from personalrm.data.hub.hub import hub_of, hub_paths
+from personalrm.data.hub.hub_transfer import is_offline
+from personalrm.data.settings import Dataset, HubSource
+from personalrm.methods.synthesizeme.theta import read_theta
+from personalrm.methods.synthesizeme.variants import parse_variant
+from personalrm.studies.synthesizeme.config import Config, ModelConfig
+
+NETWORK_FILE_SYSTEMS = frozenset(
+    {"9p", "afs", "beegfs", "ceph", "cifs", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "panfs", "smb3", "sshfs"}
+)
+
+
+@dataclass
+class Needs:
+    """Names of the data sets to be read and of the models to be asked."""
+
+    datasets: set[str] = field(default_factory=set)
+    models: set[str] = field(default_factory=set)
+
+
+def missing(config: Config, needs: Needs) -> list[str]:
+    """All problems at once, each naming the key and what to set. With `check_endpoints` one real call a model."""
+    load_environment()
+    problems = store_problems(config, file_system(config.store)) if needs.models else []
+    for name in sorted(needs.datasets):
+        entry = config.datasets[name]
+        problems += _data_problems(entry)
+    problems += _theta_problems(config)
+    for name in sorted(needs.models):
+        problems += _model_problems(name, config.models[name])
+        problems += _price_problems(config, name)
+    if config.check_endpoints and not problems:
+        problems += asyncio.run(_try_endpoints(config, sorted(needs.models)))
+    if not problems:
+        _forget_refused_probes(config, needs.models)
+    return problems
+
+
+def _forget_refused_probes(config: Config, names: set[str]) -> None:
+    """Have servers asked anew that a run before found unfit; jobs of one run share what they find."""
+    from personalrm.judge.label_probe import forget_refused
+    from personalrm.llm.cache.store import ResponseStore
+
+    readers = [name for name in sorted(names) if config.models[name].reads_labels]
+    if not readers or not Path(config.store).is_file():
+        return
+    with ResponseStore(config.store, config.store_journal) as store:
+        for name in readers:
+            forget_refused(store, config.models[name].spec(name, dict(os.environ)), config.models[name].prompts)
+
+
+def file_system(path: Path) -> str:
+    """Type of the file system that `path` lies on, or will lie on, as the system names it (`ext4`, `nfs4`, …)."""
+    import psutil
+
+    # Of two mounts on one folder the later hides the earlier.
+    mounts = {Path(mount.mountpoint): str(mount.fstype) for mount in psutil.disk_partitions(all=True)}
+    places = (path.resolve(), *path.resolve().parents)
+    return next((mounts[place] for place in places if place in mounts), "")
+
+
+def store_problems(config: Config, kind: str) -> list[str]:
+    """A write-ahead log needs memory that all its processes share, so it must not lie where machines meet."""
+    if config.store_journal != "wal" or kind.removeprefix("fuse.") not in NETWORK_FILE_SYSTEMS:
+        return []
+    return [
+        f"store_journal: {config.store} lies on a network file system ({kind}), where `wal` can lose answers; "
+        "set store_journal: delete, or store: a path on a local disk if only this machine runs jobs"
+    ]
+
+
+def _data_problems(entry: Dataset) -> list[str]:
+    source = hub_of(entry)
+    wanted: list[tuple[str, Path]] = []
+    if source is None:
+        wanted = [("path", path) for path in entry.source_files()] or [("path", getattr(entry, "path", None) or Path())]
+    wanted += [("planted", entry.planted)] if entry.planted else []
+    problems = [] if source is None else _hub_problems(entry, source)
+    return problems + [
+        f"datasets.{entry.name}.{key}: no file {path}; put the data there, or correct the path"
+        for key, path in wanted
+        if not path.is_file()
+    ]
+
+
+def _theta_problems(config: Config) -> list[str]:
+    """Program files of the Thetas that a variant uses: read for their errors, before anything is paid for."""
+    problems = []
+    for name in sorted({used for variant in config.variants if (used := parse_variant(variant).theta)}):
+        path = config.thetas[name].path
+        try:
+            if path is not None:
+                read_theta(path)
+        except DataError as error:
+            problems.append(f"thetas.{name}.path: {error}")
+        if path is None and importlib.util.find_spec("optuna") is None:
+            problems.append(f"thetas.{name}.optimise: needs dspy and optuna; pip install 'personalrm[theta]'")
+    return problems
+
+
+def _hub_problems(entry: Dataset, source: HubSource) -> list[str]:
+    """What keeps hub files from being fetched or read, as far as it shows without asking the hub."""
+    problems = [
+        f"datasets.{entry.name}.hub.files: lacks {path.name}, which source {entry.source} reads; add it"
+        for path in entry.source_files()
+        if path not in hub_paths(source)
+    ]
+    absent = [path.name for path in hub_paths(source) if not path.is_file()]
+    if absent and is_offline():
+        problems.append(
+            f"datasets.{entry.name}.hub: HF_HUB_OFFLINE is set, and {source.folder} lacks {', '.join(absent)}; "
+            f"unset it, or put the files of {source.repo}, revision {source.revision}, there"
+        )
+    return problems
+
+
+def load_environment() -> None:
+    """Read `.env` of the working directory, without overriding what the environment has."""
+    if Path(".env").is_file():
+        from dotenv import load_dotenv
+
+        load_dotenv(".env")
+
+
+def _model_problems(name: str, entry: ModelConfig) -> list[str]:
+    problems = []
+    for key, variable in (("api_key_env", entry.api_key_env), ("api_base_env", entry.api_base_env)):
+        if variable and not os.environ.get(variable):
+            problems.append(
+                f"models.{name}.{key}: the environment variable {variable} is not set; export it or put it into .env"
+            )
+    if entry.tokenizer and not entry.tokenizer.is_file():
+        problems.append(f"models.{name}.tokenizer: no file {entry.tokenizer}; put the model's tokenizer.json there")
+    if entry.backend == "embedded":
+        problems += _embedded_problems(name, entry)
+    if entry.backend == "litellm" and importlib.util.find_spec("litellm") is None:
+        problems.append(f"models.{name}.backend: the package litellm is not installed; pip install litellm")
+    return problems
+
+
+def _price_problems(config: Config, name: str) -> list[str]:
+    """A budget needs to know what calls cost."""
+    if not config.budget.limits(name):
+        return []
+    from personalrm.llm.open import list_price
+    from personalrm.llm.port import no_price
+
+    spec = config.models[name].spec(name, dict(os.environ))
+    return [no_price(spec)] if list_price(spec)(1, 1) is None else []
+
+
+def _embedded_problems(name: str, entry: ModelConfig) -> list[str]:
+    from personalrm.llm.embedded.catalogue import get_entry
+
+    problems = []
+    if entry.path and not Path(entry.path).is_file():
+        problems.append(f"models.{name}.path: no file {entry.path}; correct it, or leave it out to have it downloaded")
+    try:
+        get_entry(entry.model)
+    except EmbeddedModelError as error:
+        problems.append(f"models.{name}.model: {error}")
+    if importlib.util.find_spec("xllamacpp") is None:
+        problems.append(
+            f"models.{name}.backend: no embedded runtime (xllamacpp) on this system; run any local server that speaks "
+            f"the OpenAI protocol and set models.{name}.backend to openai with its api_base"
+        )
+    return problems
+
+
+async def _try_endpoints(config: Config, names: list[str]) -> list[str]:
+    """One short real call a model, side by side; the probe of `label_probe` where verdicts are log-probabilities."""
+    results = await asyncio.gather(*(_try_one(config, name) for name in names))
+    return [problem for problem in results if problem]
+
+
+async def _try_one(config: Config, name: str) -> str | None:
+    from personalrm.judge.label_probe import UnreadableLabels, probe_labels
+    from personalrm.llm.cache.store import ResponseStore
+    from personalrm.llm.open import open_model
+    from personalrm.llm.types import Message, Request
+    from personalrm.studies.synthesizeme.stages.runner import runtime_from_env
+
+    entry = config.models[name]
+    spec = entry.spec(name, dict(os.environ))
+    request = Request((Message("user", "Answer with the word yes."),), max_tokens=4)
+    store = ResponseStore(Path(":memory:"), run="preflight")
+    try:
+        async with open_model(spec, store=store, runtime=runtime_from_env()) as port:
+            if entry.reads_labels:
+                await probe_labels(port, entry.prompts)
+            else:
+                await port.complete(request)
+    except UnreadableLabels as error:
+        return str(error)
+    except PersonalRMError as error:
+        return f"models.{name}: the endpoint did not answer: {error}"
+    finally:
+        store.close()
+    return None

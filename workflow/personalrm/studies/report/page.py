@@ -1,0 +1,196 @@
+"""The report of a run as one page that opens offline: sentences, tables, figures, what is absent, the manifest."""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from markupsafe import Markup
+
+from personalrm.core.errors import DataError
+from personalrm.data.folds import Pools
+from personalrm.results.pooling import without_folds, without_pools
+from personalrm.results.table_formats import EMPTY
+from personalrm.results.tables.profiles_table import what_profiles_show
+from personalrm.studies.report.page_parts import asset, render
+from personalrm.studies.report.summary import what_came_out, what_failed, what_was_not_run, what_was_run
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.stages.manifest import without_secrets
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_PAGE = re.compile(r"<body><h1>(?P<title>.*?)</h1>(?P<tables>.*)</body>", re.DOTALL)
+_STYLE = re.compile(r"<style>.*?</style>", re.DOTALL)
+
+
+@dataclass
+class Result:
+    """A table, a figure, or both of one name."""
+
+    name: str
+    title: str
+    lead: str = ""
+    table: str = ""
+    image: str = ""
+    caption: str = ""
+
+
+class Part(NamedTuple):
+    """A table of the manifest."""
+
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the sentences are made from: the main table, the paired differences, and all verdicts made flat; which data
+    sets were asked for in folds; and the table of profiles, if there is one."""
+
+    main: pd.DataFrame
+    differences: pd.DataFrame
+    verdicts: pd.DataFrame
+    pools: Pools = field(default_factory=dict)
+    profiles: pd.DataFrame | None = None
+
+    @property
+    def judged(self) -> pd.DataFrame:
+        """The main table without pools, whose judgments are those of their folds again."""
+        return without_pools(self.main, self.pools)
+
+    @property
+    def compared(self) -> pd.DataFrame:
+        """The main table with pools in the place of their folds, as the differences have them."""
+        return without_folds(self.main, self.pools)
+
+    @property
+    def of_profiles(self) -> list[str]:
+        """What the table of profiles says."""
+        return [] if self.profiles is None else what_profiles_show(self.profiles)
+
+
+def report_page(
+    manifest: dict[str, Any],
+    scores: Scores,
+    tables: Iterable[Path],
+    figures: Iterable[Path],
+    captions: Iterable[Path],
+) -> str:
+    """The page.
+
+    Args:
+        manifest: manifest.json; logins and keys in its addresses are left out.
+        scores: of the same run.
+        tables: html files that `table_formats.write_table` wrote, in the order of listing.
+        figures: svg files, each with its caption beside it (`.txt`); one of a table's name stands with the table.
+        captions: `table_<name>.rst` and `figure_<name>.rst` of all that the workflow can make.
+
+    Raises DataError for a table that `write_table` did not write.
+    """
+    said = {path.stem: " ".join(path.read_text(encoding="utf-8").split()) for path in captions}
+    results = _results(tables, figures, said)
+    known = dict.fromkeys(stem.partition("_")[2] for stem in said if stem.startswith(("table_", "figure_")))
+    config = Config.model_validate(manifest["config"])
+    shown = without_secrets(manifest)
+    return render(
+        "report.html.jinja",
+        run=manifest["run"],
+        style=asset("report.css"),
+        summary=[
+            ("What was run", what_was_run(manifest, scores.judged)),
+            ("What came out", [*what_came_out(scores.compared, scores.differences), *scores.of_profiles]),
+            ("What failed or is missing", what_failed(scores.judged, scores.differences, scores.verdicts)),
+        ],
+        results=results,
+        absent=what_was_not_run(config, [result.name for result in results], list(known)),
+        manifest=_manifest_parts(shown),
+        config=_yaml(shown["config"]),
+    )
+
+
+def _results(tables: Iterable[Path], figures: Iterable[Path], said: Mapping[str, str]) -> list[Result]:
+    results: dict[str, Result] = {}
+    for path in tables:
+        page = _PAGE.search(path.read_text(encoding="utf-8"))
+        if page is None:
+            raise DataError(f"{path}: not a table that this package wrote; delete it and run again")
+        title, name = html.unescape(page["title"]), path.stem
+        # The page has one style for all tables; the texts in them are escaped where they were written.
+        body = Markup(_STYLE.sub("", page["tables"]))
+        if "<script" in body:
+            # A table that is drawn a part at a time (`results/sortable_page.py`) stays a page beside this one.
+            body = Markup('<p><a href="tables/{0}">{0}</a> has all rows, to sort and to filter.</p>').format(path.name)
+        results[name] = Result(name, title, said.get(f"table_{name}", ""), body)
+    for path in figures:
+        name = path.stem
+        result = results.setdefault(name, Result(name, name.replace("_", " ").capitalize()))
+        # As an image, the drawing can run nothing, and its ids meet no others.
+        result.image = "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+        result.caption = path.with_suffix(".txt").read_text(encoding="utf-8").strip()
+    return list(results.values())
+
+
+def _yaml(value: object) -> str:
+    import yaml
+
+    return str(yaml.safe_dump(value, sort_keys=True, allow_unicode=True, width=100))
+
+
+def _manifest_parts(manifest: Mapping[str, Any]) -> list[Part]:
+    """The manifest as tables for people."""
+    git, usage = manifest["git"], manifest["usage"]
+    commit = EMPTY if git is None else git["commit"] + (" with local changes" if git["modified"] else "")
+    made = [
+        ("Run", manifest["run"]),
+        ("Revision", commit),
+        ("Config (SHA-256)", manifest["config_sha256"]),
+        ("Seeds", _listed(manifest["seeds"])),
+        ("Stored answers used", f"{usage['calls']:,}"),
+        ("Tokens in, out", f"{usage['tokens_in']:,}, {usage['tokens_out']:,}"),
+        ("List cost", _dollars(usage["cost_usd_list"])),
+        ("Time of all jobs", f"{manifest['wall_time_s']:,} s"),
+        ("Python, platform", f"{manifest['python']}, {manifest['platform']}"),
+        ("Packages", _listed(manifest["packages"])),
+    ]
+    models = [
+        (name, facts["backend"], facts["model"], facts["snapshot"] or facts.get("sha256") or EMPTY)
+        for name, facts in manifest["models"].items()
+    ]
+    data = [
+        (name, facts["source"], facts["licence"] or EMPTY, _listed(facts["source_sha256"]) or EMPTY)
+        for name, facts in manifest["data"].items()
+    ]
+    paid = [
+        (
+            identity,
+            f"{sums['calls']:,}",
+            f"{sums['tokens_in']:,}",
+            f"{sums['tokens_out']:,}",
+            _dollars(sums["cost_usd"]),
+        )
+        for identity, sums in manifest["paid"].items()
+    ]
+    prompts = [(name, f"v{facts['version']}", facts["sha256"]) for name, facts in manifest["prompts"].items()]
+    parts = [
+        Part("The run", (), made),
+        Part("Models", ("Name", "Backend", "Model", "Snapshot or SHA-256"), models),
+        Part("Data", ("Name", "Source", "Licence", "Files (SHA-256)"), data),
+        Part("Calls that this run itself made", ("Model", "Calls", "Tokens in", "Tokens out", "List cost"), paid),
+        Part("Prompts", ("Name", "Version", "SHA-256"), prompts),
+    ]
+    return [part for part in parts if part.rows]
+
+
+def _listed(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {EMPTY if value is None else value}" for name, value in values.items())
+
+
+def _dollars(value: float | None) -> str:
+    return "not known" if value is None else f"${value:,.2f}"

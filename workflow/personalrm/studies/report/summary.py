@@ -1,0 +1,275 @@
+"""The report's sentences, made from the numbers: what was run, what came out, what failed, what was not run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from personalrm.core.records import BASELINE
+from personalrm.methods.registry import METHODS
+from personalrm.methods.synthesizeme.variants import CORRECTED, PUBLISHED
+from personalrm.results.comparisons import method_parts
+from personalrm.results.labels import OK, UNUSED, method_label
+from personalrm.results.marks import NOTES, RETRY
+from personalrm.results.scores import ROW_KEY
+from personalrm.results.table_formats import table_rows
+from personalrm.results.tables.main_table import FAILURE_COLUMNS, gaps, is_outage, row_flags
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.results.benchmark_reported import limits_of, reported_set
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FEW_USERS = 20
+"""Below this many users a bootstrap over users is called rough (our choice: where level A begins)."""
+LEVEL = 0.05
+REPORTED = {"prism": "PRISM", "arena": "Chatbot Arena"}
+"""The paper's data sets by their names in `resources/reported/benchmark.csv`."""
+
+Row = Mapping[str, Any]
+
+
+class Absent(NamedTuple):
+    """Something that this run does not have, and why."""
+
+    what: str
+    why: str
+
+
+def what_was_run(manifest: Mapping[str, Any], main: pd.DataFrame) -> list[str]:
+    """Data sets, users, pairs, models, calls. `manifest` is manifest.json, `main` the main table."""
+    sentences = [_dataset(name, facts["funnel"], main) for name, facts in manifest["data"].items()]
+    models = [f"{name} ({facts['backend']})" for name, facts in manifest["models"].items()]
+    sentences.append(f"Models: {', '.join(models)}." if models else "No model was used.")
+    usage = manifest["usage"]
+    cost = usage["cost_usd_list"]
+    sentences.append(
+        f"{_count(len(main), 'way')} of judging gave {_count(int(main['n_judgments'].sum()), 'judgment')}. All results "
+        f"rest on {_count(usage['calls'], 'stored answer')}: {usage['tokens_in']:,} tokens in, "
+        f"{usage['tokens_out']:,} out, list cost {'not known' if cost is None else f'${cost:,.2f}'}."
+    )
+    return sentences
+
+
+def _dataset(name: str, funnel: Mapping[str, Any], main: pd.DataFrame) -> str:
+    rows = main[(main["dataset"] == name) & ~main["method"].str.contains("@")]
+    pairs = _count(sum(funnel["split_pairs"].values()), "pair")
+    judged = f"{_most(rows, 'n_users')} judged, on {_most(rows, 'n_pairs')} test pairs"
+    return f"{name}: {_count(funnel['users_written'], 'user')} with {pairs}; {judged}."
+
+
+def _most(rows: pd.DataFrame, column: str) -> str:
+    return f"{int(rows[column].max()):,}" if len(rows) else "0"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def what_came_out(main: pd.DataFrame, differences: pd.DataFrame) -> list[str]:
+    """The best method of each data set, its interval, its paired difference to Default, and all of them counted."""
+    compared = _against_default(differences)
+    found = [sentence for name in main["dataset"].unique() for sentence in _best(name, main, compared)]
+    return [*found, *_ceiling(main), *_all_comparisons(compared)]
+
+
+def _against_default(differences: pd.DataFrame) -> list[Row]:
+    """Rows that set a method that a user could have against Default: not the oracle, which is told the answer."""
+    return [
+        row
+        for row in table_rows(differences)
+        if method_parts(row["reference"])[0] == "default" and _is_real(row["method"])
+    ]
+
+
+def _known(value: float) -> bool:
+    return not math.isnan(value)
+
+
+def _is_real(method: str) -> bool:
+    return method_parts(method)[0] != "oracle" and "@" not in method
+
+
+def _best(dataset: str, main: pd.DataFrame, compared: Sequence[Row]) -> Iterator[str]:
+    here = table_rows(main[main["dataset"] == dataset])
+    rows = [row for row in here if _is_real(row["method"])]
+    scored = [row for row in rows if _known(row["accuracy"]) and not is_outage(row)]
+    if not scored:
+        yield f"{dataset}: no method has an accuracy."
+        return
+    top = max(row["accuracy"] for row in scored)
+    best = [row for row in scored if row["accuracy"] == top]
+    aside = ", oracle aside," if len(rows) < len(here) else ""
+    reached = _and(_name(row, scored) + _interval(row, " %", _chance(row)) for row in best)
+    yield f"{dataset}: the highest accuracy of {len(scored)} ways to judge test pairs{aside} is {top:.1f} %: {reached}."
+    for row in best:
+        yield _difference(row, scored, compared)
+    if len(scored) > 1:
+        users = int(best[0]["n_users"])
+        rough = f" With {_count(users, 'user')} the interval is rough, too." if users < FEW_USERS else ""
+        yield f"The highest is picked after the fact, which flatters it.{rough}"
+
+
+def _name(row: Row, rows: Sequence[Row]) -> str:
+    """A method with what tells it from the other rows: judge, profile model, k and variant where they differ."""
+    own = {key: row[key] for key in ("judge_model", "k", "variant") if row[key] not in (UNUSED, BASELINE)}
+    if row["profile_model"] not in (UNUSED, row["judge_model"]):
+        own["profile_model"] = row["profile_model"]
+    words = {"judge_model": "judge", "k": "k =", "variant": "variant", "profile_model": "profile by"}
+    said = [
+        f"{words[key]} {text}"
+        for key, text in own.items()
+        if len({str(other[key]) for other in rows} - {UNUSED, BASELINE}) > 1
+    ]
+    return method_label(str(row["method"])) + (f" ({', '.join(said)})" if said else "")
+
+
+def _and(texts: Iterator[str]) -> str:
+    *most, last = texts
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _interval(row: Row, unit: str, more: str = "") -> str:
+    if not _known(row["ci_low"]):
+        return " (no interval: one user)"
+    sign = "+" if unit == " points" else ""
+    return f" (95 % interval {row['ci_low']:{sign}.1f} to {row['ci_high']:{sign}.1f}{unit}{more})"
+
+
+def _chance(row: Row) -> str:
+    if row["ci_low"] > 50:
+        return ""
+    return "; below chance" if row["ci_high"] < 50 else "; chance, 50 %, is not excluded"
+
+
+def _difference(row: Row, rows: Sequence[Row], compared: Sequence[Row]) -> str:
+    """The paired difference of one row to Default, and in plain words what it shows."""
+    name = _name(row, rows)
+    base = method_parts(row["method"])[0]
+    if base == "default":
+        return f"{name} is the unpersonalised judge itself: nothing that was learned of a user lies above it."
+    match = [other for other in compared if all(other[key] == row[key] for key in ROW_KEY)]
+    if not match:
+        return f"{name} has no judge of its own, and so no paired difference to Default."
+    found = match[0]
+    if found["status"] != OK or found["outage"]:
+        return f"{name} against Default: {'no result: provider errors' if found['outage'] else found['status']}."
+    points = f"{found['difference']:+.1f} points{_interval(found, ' points')}"
+    verdict = {
+        1: "the interval lies above 0",
+        0: "the interval holds 0, so that a difference is not shown",
+        -1: "the interval lies below 0",
+        None: "without an interval nothing can be said",
+    }[_side(found)]
+    holm = float(found["p_holm"])
+    adjusted = f"; p = {holm:.2g} after Holm's adjustment for all comparisons of the table" if _known(holm) else ""
+    doubt = ", so that chance is not ruled out" if _side(found) and holm >= LEVEL else ""
+    return f"{name} against Default on the same judgments: {points}: {verdict}{adjusted}{doubt}."
+
+
+def _side(row: Row) -> int | None:
+    """Where a difference's interval lies: 1 above 0, -1 below, 0 if it holds 0 (an end at 0 included), None without."""
+    if not _known(row["ci_low"]):
+        return None
+    return 1 if row["ci_low"] > 0 else -1 if row["ci_high"] < 0 else 0
+
+
+def _ceiling(main: pd.DataFrame) -> Iterator[str]:
+    """How far a judge comes that is told the planted taste."""
+    oracles = [
+        row for row in table_rows(main) if method_parts(row["method"])[0] == "oracle" and "@" not in row["method"]
+    ]
+    for row in oracles:
+        if _known(row["accuracy"]) and not is_outage(row):
+            yield (
+                f"{row['dataset']}: {_name(row, oracles)} reaches {row['accuracy']:.1f} %{_interval(row, ' %')}: it is "
+                "told what no method can know."
+            )
+
+
+def _all_comparisons(compared: Sequence[Row]) -> Iterator[str]:
+    sound = [row for row in compared if row["status"] == OK and not row["outage"]]
+    if not sound:
+        return
+    above, below = (sum(_side(row) == sign for row in sound) for sign in (1, -1))
+    kept = sum(row["p_holm"] < LEVEL for row in sound)
+    yield (
+        f"Against Default, of {_count(len(sound), 'comparison')}: {above} above and {below} below it with an interval "
+        f"that excludes 0, {len(sound) - above - below} without a difference shown; {kept} with p < {LEVEL:g} after "
+        "Holm's adjustment."
+    )
+
+
+def what_failed(main: pd.DataFrame, differences: pd.DataFrame, verdicts: pd.DataFrame) -> list[str]:
+    """Judgments that were no verdict or lost, rows that an outage spoils or that rest on lost calls, users and
+    comparisons without a number."""
+    total = int(main["n_judgments"].sum())
+    counts = {column: int(main[column].sum()) for column in FAILURE_COLUMNS}
+    lost = counts.pop("provider_error")
+    said = [f"{number:,} × {column.replace('_', ' ')}" for column, number in counts.items() if number]
+    found = [
+        f"Of {_count(total, 'judgment')}: {', '.join(said)}; each counts as not right."
+        if said
+        else f"All {total:,} judgments named one of the two answers."
+    ]
+    if lost:
+        found.append(f"{_count(lost, 'more judgment')} lost to provider errors: in no accuracy and no difference.")
+    rows = table_rows(main)
+    spoilt = [row for row in rows if is_outage(row)]
+    found += [
+        f"{row['dataset']}: {_name(row, rows)} is no result: {row['provider_error']:,} of "
+        f"{row['n_judgments'] + row['provider_error']:,} judgments were lost to provider errors."
+        for row in spoilt
+    ]
+    found += [f"{row['dataset']}: {_name(row, rows)}: {NOTES['unread']}" for row in rows if row_flags(row).unread]
+    lossy = [row for row in rows if row["lossy_profiles"]]
+    found += [
+        f"{row['dataset']}: {_name(row, rows)}: {_count(row['lossy_profiles'], 'profile')} learned with lost calls."
+        for row in lossy
+    ]
+    found += [RETRY] if lost or lossy else []
+    missing = differences.loc[differences["status"] != OK, "status"].value_counts().sort_index()
+    found += [f"{_count(int(number), 'paired comparison')} without a number: {why}." for why, number in missing.items()]
+    return found + gaps(verdicts)
+
+
+def what_was_not_run(config: Config, made: Sequence[str], known: Sequence[str]) -> list[Absent]:
+    """What the config leaves out, with the key that would bring it.
+
+    `made` are the names of this run's tables and figures; `known` those of all that the workflow can make.
+    """
+    found = [
+        Absent(f"Table or figure {name.replace('_', ' ')}", _REASONS.get(name, "this run's config does not ask for it"))
+        for name in known
+        if name not in made
+    ]
+    used = {method_parts(spec)[0] for spec in config.methods}
+    if methods := [method_label(name) for name in METHODS if name not in used]:
+        found.append(Absent(f"Methods: {', '.join(methods)}", "not listed under methods"))
+    if variants := [name for name in (PUBLISHED, CORRECTED) if name not in config.variants]:
+        found.append(Absent(f"Variants: {', '.join(variants)}", "not listed under variants"))
+    if len(config.ks) < 2:
+        found.append(Absent("Scaling with the number of context pairs", "k has one value"))
+    if len(config.learn.models) < 2:
+        found.append(Absent("Other model families", "learn.models has fewer than two models"))
+    answered = {reported_set(entry) for entry in config.datasets.values()}
+    if papers := [title for name, title in REPORTED.items() if name not in answered]:
+        found.append(Absent(f"The paper's data: {' and '.join(papers)}", "not among datasets; no number is compared"))
+    for name, entry in config.datasets.items():
+        if limits := limits_of(entry):
+            found.append(Absent(f"The rest of {name}", f"limited by {limits}"))
+    if config.evaluate_users == "test":
+        found.append(Absent("Users of level A's train and validation parts", "evaluate_users is test, as in the paper"))
+    return found
+
+
+_REASONS: dict[str, str] = {
+    "transfer": "transfer.pairs lists no pair of models",
+    "filter_sensitivity": "no data set has filters that ask models",
+    "fidelity": "analysis.fidelity is not set",
+    "recovery": "analysis.recovery is not set",
+    "axes": "analysis.axes is not set",
+    "demographics": "needs data with a survey (PRISM), and demographics under methods",
+}
+"""Why a table or figure is not in a run, where more can be said than that the config does not ask for it."""

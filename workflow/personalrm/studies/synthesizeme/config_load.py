@@ -1,0 +1,213 @@
+"""Reading the configuration: strict YAML, one line a problem, each with the path of the key."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from personalrm.core.errors import ConfigError
+from personalrm.core.files import atomic_write_text, canonical_json, stable_hash
+from personalrm.data.settings import Dataset
+from personalrm.methods.registry import parse_method
+from personalrm.methods.synthesizeme.variants import parse_variant
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.config_checks import cross_check
+
+_SECRET_HINTS = ("api_key", "apikey", "secret", "password", "token")
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML in which a key given twice is an error, not silently the last one."""
+
+
+def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: dict[Any, int] = {}
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node)
+        line = key_node.start_mark.line + 1
+        if key in seen:
+            raise ConfigError(f"line {line}: {key!r} is given twice (first in line {seen[key]})")
+        seen[key] = line
+    return loader.construct_mapping(node, deep=True)
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read one YAML file. Raises ConfigError naming file and line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such config file") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
+    try:
+        value = yaml.load(text, Loader=_StrictLoader)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', error)}") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: must hold keys and values at the top level")
+    return value
+
+
+def parse_config(raw: Mapping[str, Any]) -> Config:
+    """Typed config from plain values. Raises ConfigError with all problems, one a line."""
+    problems = [
+        f"{path}: holds a credential? Keys belong into the environment or .env; give api_key_env instead"
+        for path in _credentials(raw)
+    ]
+    try:
+        config = Config.model_validate(dict(raw))
+    except ValidationError as error:
+        raise ConfigError("\n".join(problems + _lines(error.errors(), problems))) from None
+    for parse, names in ((parse_method, config.methods), (parse_variant, config.variants)):
+        for name in names:
+            try:
+                parse(name)
+            except ConfigError as error:
+                problems.append(str(error))
+    if not problems:
+        problems += cross_check(config)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return config
+
+
+def load_config(*paths: Path, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Read config files, later ones over earlier ones key by key, then `overrides`."""
+    return parse_config(laid_over(merged_yaml(paths), dict(overrides or {})))
+
+
+def merged_yaml(paths: Sequence[Path]) -> dict[str, Any]:
+    """Config files as written, later ones over earlier ones key by key."""
+    merged: dict[str, Any] = {}
+    for path in paths:
+        merged = laid_over(merged, read_yaml(path))
+    return merged
+
+
+def laid_over(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid over `base`, key by key in nested sections; lists and values are replaced."""
+    result = dict(base)
+    for key, value in over.items():
+        old = result.get(key)
+        result[key] = laid_over(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
+    return result
+
+
+def _credentials(raw: Mapping[str, Any]) -> list[str]:
+    found = []
+    models = raw.get("models")
+    for name, entry in models.items() if isinstance(models, Mapping) else ():
+        for key in entry if isinstance(entry, Mapping) else ():
+            if str(key).lower() in _SECRET_HINTS:
+                found.append(f"models.{name}.{key}")
+    return found
+
+
+def _path(loc: tuple[Any, ...]) -> str:
+    """Path of a key as a user writes it: without pydantic's names for the members of a union."""
+    union = ("literal[", "constrained-", "function-", "list[", "tuple[")
+    return ".".join(str(part) for part in _plain(loc) if not str(part).startswith(union))
+
+
+def _plain(loc: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A location without the kind of source, which pydantic puts behind a data set's name."""
+    return loc[:2] + loc[3:] if loc[:1] == ("datasets",) and len(loc) > 2 else loc
+
+
+def _lines(errors: Sequence[Any], problems: list[str]) -> list[str]:
+    """One line for each key; what the members of a union ask for is joined by 'or'."""
+    by_path: dict[str, list[str]] = {}
+    for item in errors:
+        line = _line(item, problems)
+        if line is not None:
+            path, _, text = line.partition(": ")
+            by_path.setdefault(path, []).append(text)
+    return [f"{path}: {'; or '.join(texts)}" for path, texts in by_path.items()]
+
+
+def _line(item: Mapping[str, Any], problems: list[str]) -> str | None:
+    path = _path(item["loc"])
+    if any(problem.startswith(f"{path}:") for problem in problems):
+        return None  # said already, and the value must not be repeated
+    if item["type"] == "extra_forbidden":
+        return f"{path}: unknown key{_suggestion(item['loc'])}"
+    if item["type"] == "missing":
+        return f"{path}: missing"
+    given = item.get("input")
+    shown = f" (given: {given!r:.80})" if isinstance(given, str | int | float | bool) or given is None else ""
+    return f"{path}: {item['msg'].removeprefix('Value error, ')}{shown}"
+
+
+def _suggestion(loc: tuple[Any, ...]) -> str:
+    known = _fields_at(loc[:-1])
+    close = difflib.get_close_matches(str(loc[-1]), known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}" if known else ""
+
+
+def _fields_at(loc: tuple[Any, ...]) -> list[str]:
+    """Keys that the section at `loc` knows; for the entries of `models` and `datasets` those of one entry."""
+    section: type[BaseModel] | None = Config
+    if loc[:1] == ("datasets",) and len(loc) > 2:
+        section, loc = (
+            next(k for k in get_args(Dataset) if loc[2] in get_args(k.model_fields["source"].annotation)),
+            loc[3:],
+        )
+    for part in loc:
+        if section is None:
+            return []
+        field = section.model_fields.get(str(part))
+        if field is None:
+            continue
+        section = _section_of(field.annotation)
+    return list(section.model_fields) if section else []
+
+
+def _section_of(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if (found := _section_of(argument)) is not None:
+            return found
+    return None
+
+
+def write_resolved(path: Path, config: Config) -> None:
+    """Write the validated config for the jobs of a run; unchanged files are left alone."""
+    text = canonical_json(config.model_dump(mode="json"))
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        atomic_write_text(path, text)
+
+
+def read_resolved(path: Path) -> Config:
+    """Read what `write_resolved` wrote. Raises ConfigError if there is no such file."""
+    if not path.is_file():
+        raise ConfigError(f"{path}: no resolved config; stages are run by the workflow (snakemake), which writes it")
+    return Config.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def config_hash(config: Config) -> str:
+    """SHA-256 of the resolved config, but for the budget: it changes no result, and raising it reruns nothing."""
+    return stable_hash(canonical_json(config.model_dump(mode="json", exclude={"budget"})))
+
+
+def config_schema() -> str:
+    """JSON schema of a config file, for editors (`# yaml-language-server: $schema=…`). Generated, never edited."""
+    schema = Config.model_json_schema()
+    # A data set's name is its key in the file.
+    for kind in get_args(Dataset):
+        entry = schema["$defs"][kind.__name__]
+        entry["required"] = [name for name in entry["required"] if name != "name"]
+    return json.dumps(schema, indent=1, sort_keys=True) + "\n"

@@ -1,0 +1,220 @@
+"""The table of the ablation: every combination of what a method is made of, and the effect of each part."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from personalrm.results.comparison_sheets import JUDGE, METHOD, PROFILE, VARIANT, Key, Sheet, sheets_of
+from personalrm.results.comparisons import (
+    CELL_COLUMNS,
+    COMPARED,
+    COUNTS,
+    NUMBERS,
+    Value,
+    compare,
+    default_of,
+    describe_cell,
+    largest_k,
+    method_parts,
+    model_rank,
+    p_digits,
+    paired_sums,
+    percent,
+    seed_of,
+)
+from personalrm.results.labels import NOT_APPLICABLE, OK, UNUSED, method_rank
+from personalrm.results.marks import FLAG_NAMES, prefixed
+from personalrm.results.scores import ROW_KEY
+from personalrm.studies.synthesizeme.results.ablation_factors import (
+    FACTORS,
+    REFERENCES,
+    Levels,
+    changed_factor,
+    fixed_levels,
+    levels_of,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COMBINATION, EFFECT, MEAN = "combination", "effect", "mean effect"
+"""Parts of the table: accuracy of a combination; effect of a factor with the others fixed; its mean over these."""
+INCOMPLETE = "incomplete"
+"""Status of a mean of which an effect has no number."""
+EFFECT_COLUMNS: tuple[str, ...] = ("factor", "level", "reference", "fixed")
+ABLATION_NAMES: tuple[str, ...] = ("part", *ROW_KEY, *FACTORS, *EFFECT_COLUMNS, "cell", "status")
+ABLATION_COLUMNS: tuple[str, ...] = ("part", *ROW_KEY, *FACTORS, *EFFECT_COLUMNS, *CELL_COLUMNS, *COMPARED, "p_holm")
+FLAGS: tuple[str, ...] = prefixed("cell_", "")
+WHOLE_NUMBERS: tuple[str, ...] = ("cell_users", "cell_judgments", *COUNTS)
+
+
+class Group(NamedTuple):
+    """Cells that are set against each other: one data set, judge (by its own profiles), kind of verdict and k."""
+
+    dataset: str
+    judge: str
+    suffix: str
+    k: str
+    cells: dict[Key, Levels]
+
+    @property
+    def names(self) -> dict[str, Value]:
+        """What the rows of its effects have in `ROW_KEY`."""
+        same = (self.dataset, UNUSED, self.judge, self.judge, "effect" + self.suffix, self.k)
+        return dict(zip(ROW_KEY, same, strict=True))
+
+
+class Change(NamedTuple):
+    """Two cells that differ in one factor: `level` against `reference`."""
+
+    factor: str
+    level: str
+    reference: str
+    fixed: str
+    first: Key
+    second: Key
+
+
+def ablation_table(
+    verdicts: pd.DataFrame,
+    *,
+    seed: int,
+    n_resamples: int,
+    datasets: Sequence[str] = (),
+    model_order: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Combinations of factors with their accuracy, then the effects of each factor; columns `ABLATION_COLUMNS`.
+
+    Factors are read from the names of methods and variants (`ablation_factors`). A combination that any judge and data
+    set of the frame has is a row of all. Judges with their own profiles, at the largest k of each.
+
+    - part "combination": accuracy with bounds as in the main table (`comparisons.describe_cell`).
+    - part "effect": paired difference of two combinations that differ in one factor (`comparisons.compare`).
+    - part "mean effect": the mean of a factor's effects over what was held fixed, each on its own judgments, with
+      bounds from resamples of users that the effects share; only where every one of several has a number.
+    - p_holm: over the rows of the table with a p-value, the mean effects apart from the effects.
+
+    Args:
+        verdicts: frame of `collect_verdicts`.
+        datasets: data sets of the run: one without verdicts has its rows, "not run".
+        seed: seed of the bootstrap; each row derives its own.
+        n_resamples: its resamples.
+        model_order: model ids in the order of listing; others come last, by name.
+    """
+    import pandas as pd
+
+    sheets = sheets_of(verdicts, datasets)
+    rows: list[dict[str, Value]] = []
+    for group in sorted(_groups(sheets), key=lambda group: _group_order(group, model_order)):
+        sheet = sheets[group.dataset]
+        for key, levels in group.cells.items():
+            row: dict[str, Value] = {"part": COMBINATION, **dict(zip(ROW_KEY, key, strict=True)), **levels}
+            cell = describe_cell(sheet, key, seed=seed, n_resamples=n_resamples)
+            rows.append(row | dict.fromkeys(COUNTS, 0) | cell | {name: cell[f"cell_{name}"] for name in FLAG_NAMES})
+        rows += _effects(sheet, group, seed, n_resamples)
+    kinds = dict.fromkeys(ABLATION_COLUMNS, "float64") | dict.fromkeys(ABLATION_NAMES, "str")
+    blank: dict[str, Value] = {**dict.fromkeys(ABLATION_NAMES, UNUSED), **dict.fromkeys(FLAGS, False)}
+    table = pd.DataFrame([blank | row for row in rows], columns=list(ABLATION_COLUMNS))
+    table["p_holm"] = _adjusted(table)
+    return table.astype(kinds | dict.fromkeys(WHOLE_NUMBERS, "Int64") | dict.fromkeys(FLAGS, "bool"))
+
+
+def _adjusted(table: pd.DataFrame) -> list[float]:
+    from personalrm.results.stats.statistics import holm
+
+    adjusted = np.full(len(table), np.nan)
+    for part in (EFFECT, MEAN):
+        mine = np.flatnonzero(table["part"] == part)
+        adjusted[mine] = holm([float(value) for value in table["p_value"].iloc[mine]])
+    return [p_digits(value) for value in adjusted]
+
+
+def _groups(sheets: Mapping[str, Sheet]) -> Iterator[Group]:
+    """Every judge in every data set, with all combinations of the frame."""
+    known = [key for sheet in sheets.values() for key in sheet.cells if levels_of(key) and key[JUDGE] != UNUSED]
+    learned = [key for key in known if key[PROFILE] == key[JUDGE]]
+    wanted = {(key[VARIANT], method_parts(key[METHOD])[0]) for key in learned}
+    for judge, suffix in {(key[JUDGE], method_parts(key[METHOD])[1]) for key in learned}:
+        mine = [key for key in learned if key[JUDGE] == judge and method_parts(key[METHOD])[1] == suffix]
+        k = largest_k(mine)
+        for dataset in sheets:
+            keys = [(dataset, variant, judge, judge, base + suffix, k) for variant, base in wanted]
+            ordered = [default_of(keys[0]), *sorted(keys, key=lambda key: (key[VARIANT], method_rank(key[METHOD])))]
+            yield Group(dataset, judge, suffix, k, {key: levels_of(key) or {} for key in ordered})
+
+
+def _group_order(group: Group, model_order: Sequence[str]) -> tuple[object, ...]:
+    return group.dataset, model_rank(group.judge, model_order), group.suffix
+
+
+def _changes(cells: Mapping[Key, Levels]) -> list[Change]:
+    """All pairs of cells that differ in one factor, the reference second; by factor, level and what is fixed."""
+    found = []
+    for one, other in itertools.permutations(cells, 2):
+        factor = changed_factor(cells[one], cells[other])
+        if factor is None:
+            continue
+        level, reference = cells[one][factor], cells[other][factor]
+        if reference == _reference(factor, cells) != level:
+            found.append(Change(factor, level, reference, fixed_levels(cells[one], cells[other], factor), one, other))
+    places = list(FACTORS)
+    return sorted(found, key=lambda change: (places.index(change.factor), *change[1:]))
+
+
+def _reference(factor: str, cells: Mapping[Key, Levels]) -> str:
+    levels = {held[factor] for held in cells.values()} - {UNUSED}
+    return REFERENCES[factor] if REFERENCES[factor] in levels else min(levels)
+
+
+def _effects(sheet: Sheet, group: Group, seed: int, n_resamples: int) -> Iterator[dict[str, Value]]:
+    """Effects of every factor, and after those of a level their mean."""
+    for (factor, level, reference), changes in itertools.groupby(_changes(group.cells), key=lambda change: change[:3]):
+        names = group.names | {"factor": factor, "level": level, "reference": reference, "cell": UNUSED}
+        mine = list(changes)
+        found = [compare(sheet, change.first, change.second, seed=seed, n_resamples=n_resamples) for change in mine]
+        for change, row in zip(mine, found, strict=True):
+            yield {"part": EFFECT, **names, "fixed": change.fixed, **row}
+        if len(mine) > 1:
+            spoilt = {flag: any(bool(row[flag]) for row in found) for flag in FLAG_NAMES}
+            row = {"part": MEAN, **names, "fixed": f"mean of {len(mine)}", **spoilt}
+            mean = _mean_effect(sheet, mine, max(int(str(row["n_pairs"])) for row in found), seed, n_resamples)
+            nowhere = all(effect["status"] == NOT_APPLICABLE for effect in found)
+            yield row | mean | ({"status": NOT_APPLICABLE} if nowhere else {})
+
+
+def _mean_effect(
+    sheet: Sheet, changes: Sequence[Change], n_pairs: int, seed: int, n_resamples: int
+) -> dict[str, Value]:
+    """Mean over the effects, of each over its draws, users resampled together; no number where an effect has none.
+
+    `n_pairs`: pairs of the effect that has most; the effects are on the same pairs.
+    """
+    from personalrm.results.stats.statistics import paired_cluster_difference
+
+    sums = [paired_sums(sheet, change.first, change.second) for change in changes]
+    held = [one for one in sums if one is not None]
+    row: dict[str, Value] = {**dict.fromkeys(COUNTS, 0), **dict.fromkeys(NUMBERS, None)}
+    if len(held) < len(sums):
+        return row | {"status": INCOMPLETE}
+    # Columns are repeated so that each effect has as many: its weight is the same however many draws it has.
+    draws = [one.judged.shape[1] for one in held]
+    times = [int(np.lcm.reduce(draws)) // n for n in draws]
+    first, second, judged = (
+        np.concatenate([np.repeat(part, n, axis=1) for part, n in zip(parts, times, strict=True)], axis=1)
+        for parts in zip(*held, strict=True)
+    )
+    own = seed_of(seed, "mean effect", *(part for change in changes for part in (*change.first, *change.second)))
+    found = paired_cluster_difference(first, second, judged, seed=own, n_resamples=n_resamples, units=n_pairs)
+    return row | {
+        "status": OK,
+        "n_users": int((judged.sum(axis=1) > 0).sum()),
+        "n_judgments": int(sum(one.judged.sum() for one in held)),
+        "difference": percent(found.estimate),
+        "ci_low": percent(found.low),
+        "ci_high": percent(found.high),
+        "p_value": p_digits(found.p_value),
+    }

@@ -1,0 +1,148 @@
+"""The table of model families: for every model, Default and SynthesizeMe (persona + demonstrations)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from personalrm.results.comparison_sheets import JUDGE, METHOD, PROFILE, VARIANT, Key, Sheet, sheets_of
+from personalrm.results.comparisons import (
+    CELL_COLUMNS,
+    COMPARED,
+    COUNTS,
+    Value,
+    compare,
+    default_of,
+    describe_cell,
+    key_order,
+    largest_k,
+    method_parts,
+    p_digits,
+)
+from personalrm.results.labels import NOT_RUN, UNUSED
+from personalrm.results.marks import mark_notes, prefixed
+from personalrm.results.scores import ROW_KEY
+from personalrm.results.table_formats import Block, plain, table_rows
+from personalrm.results.tables.comparison_text import (
+    dataset_note,
+    headings_of,
+    probability,
+    shown_accuracy,
+    shown_difference,
+    shown_names,
+)
+from personalrm.results.tables.main_table_text import exempt_note
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FAMILIES_CAPTION = "Model families: Default and SynthesizeMe (persona + demonstrations) of every model"
+SHOWN_METHOD = "both"
+PREFIXES = ("cell_", "default_cell_", "")
+DEFAULT_COLUMNS: tuple[str, ...] = tuple(f"default_{name}" for name in CELL_COLUMNS)
+FAMILY_NAMES: tuple[str, ...] = (*ROW_KEY, "cell", "default_cell", "status")
+FAMILY_COLUMNS: tuple[str, ...] = (*ROW_KEY, *DEFAULT_COLUMNS, *CELL_COLUMNS, *COMPARED, "p_holm")
+FLAGS: tuple[str, ...] = prefixed(*PREFIXES)
+WHOLE_NUMBERS: tuple[str, ...] = (
+    *("cell_users", "cell_judgments", "default_cell_users", "default_cell_judgments"),
+    *COUNTS,
+)
+
+
+def families_table(
+    verdicts: pd.DataFrame, *, models: Sequence[str] = (), datasets: Sequence[str] = (), seed: int, n_resamples: int
+) -> pd.DataFrame:
+    """One row for each data set, model and kind of verdict, at the model's largest k; columns `FAMILY_COLUMNS`.
+
+    A model is any that judges, and any of `models`: one without verdicts is a row, "not run". Cells as
+    `comparisons.describe_cell` has them (those of Default with `default_` before), the difference as
+    `comparisons.compare`. `p_holm` holds within the table.
+
+    Args:
+        verdicts: frame of `collect_verdicts`.
+        models: models in the order of listing; others come last, by name.
+        datasets: data sets of the run: one without verdicts has its rows, "not run".
+        seed: seed of the bootstrap; each row derives its own.
+        n_resamples: its resamples.
+    """
+    import pandas as pd
+
+    from personalrm.results.stats.statistics import holm
+
+    sheets = sheets_of(verdicts, datasets)
+    keys = sorted(set(_planned(sheets, models)), key=lambda key: key_order(key, models))
+    rows = [_row(sheets[key[0]], key, seed, n_resamples) for key in keys]
+    table = pd.DataFrame(rows, columns=list(FAMILY_COLUMNS))
+    adjusted = holm([float(value) for value in table["p_value"].astype("float64")])
+    table["p_holm"] = [p_digits(value) for value in adjusted]
+    kinds = dict.fromkeys(FAMILY_COLUMNS, "float64") | dict.fromkeys(FAMILY_NAMES, "str")
+    return table.astype(kinds | dict.fromkeys(WHOLE_NUMBERS, "Int64") | dict.fromkeys(FLAGS, "bool"))
+
+
+def _planned(sheets: Mapping[str, Sheet], models: Sequence[str]) -> Iterator[Key]:
+    """The cell of SynthesizeMe of every row; a model stands in every data set."""
+    known = [key for sheet in sheets.values() for key in sheet.cells if key[JUDGE] != UNUSED]
+    shown = [key for key in known if method_parts(key[METHOD])[0] == SHOWN_METHOD and key[PROFILE] == key[JUDGE]]
+    variants = {key[VARIANT] for key in shown} or {UNUSED}
+    for model in {*models, *(key[JUDGE] for key in known)}:
+        suffixes = {
+            method_parts(key[METHOD])[1]
+            for key in known
+            if key[JUDGE] == model
+            and method_parts(key[METHOD])[0] in ("default", SHOWN_METHOD)
+            and "@" not in key[METHOD]
+        }
+        for suffix in suffixes or {""}:
+            method = SHOWN_METHOD + suffix
+            k = largest_k([key for key in shown if key[JUDGE] == model and key[METHOD] == method] or shown)
+            for variant in variants:
+                for dataset in sheets:
+                    yield dataset, variant, model, model, method, k
+
+
+def _row(sheet: Sheet, key: Key, seed: int, n_resamples: int) -> dict[str, Value]:
+    default = default_of(key)
+    row: dict[str, Value] = dict(zip(ROW_KEY, key, strict=True))
+    cell = describe_cell(sheet, default, seed=seed, n_resamples=n_resamples)
+    row |= {f"default_{name}": value for name, value in cell.items()}
+    row |= describe_cell(sheet, key, seed=seed, n_resamples=n_resamples)
+    return row | compare(sheet, key, default, seed=seed, n_resamples=n_resamples)
+
+
+def families_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
+    """The table for people."""
+    import pandas as pd
+
+    columns = {name: head for name, head in headings_of(table).items() if name not in ("profile_model", "method")}
+    columns["judge_model"] = "Model"
+    rows = []
+    for row in table_rows(table):
+        default = {name: row[f"default_{name}"] for name in CELL_COLUMNS}
+        rows.append(
+            shown_names(row, columns)
+            | {"Verdict": method_parts(str(row["method"]))[1].removeprefix(".") or "text"}
+            | {"Default % [95 % CI]": shown_accuracy(default)}
+            | {"SynthesizeMe % [95 % CI]": shown_accuracy(row)}
+            | {"Difference, points [95 % CI]": shown_difference(row)}
+            | {"p": probability(row["p_value"]), "p (Holm)": probability(row["p_holm"])}
+            | {"Users": plain(row["n_users"]), "Pairs": plain(row["n_pairs"])}
+            | {"Left out: users": plain(row["users_left_out"])}
+        )
+    heads = [*columns.values(), "Verdict"]
+    return (Block("", pd.DataFrame(rows, columns=None if rows else heads), len(heads)),)
+
+
+def families_notes(table: pd.DataFrame) -> list[str]:
+    """What a reader of the table must know."""
+    notes = [
+        *dataset_note(table),
+        "SynthesizeMe: persona and demonstrations, learned and judged by the model itself, at its largest k. Default: "
+        "the same model without them. Difference: on the judgments that both have, in points (Users, Pairs); left out: "
+        "users that only one of the two has an answered verdict for.",
+        "In brackets: 95 % intervals with users as clusters (resampled), never narrower than what so few judgments "
+        "leave open; p: below 0.05 where the interval of the difference excludes 0, and adjusted within this table "
+        "(Holm).",
+    ]
+    if bool((table[["cell", "default_cell", "status"]] == NOT_RUN).any(axis=None)):
+        notes.append(f"{NOT_RUN}: the model is listed in the run, and the verdicts are not there.")
+    return notes + exempt_note(table["cell"]) + mark_notes(table, *PREFIXES)

@@ -1,0 +1,231 @@
+"""The table of power: the smallest difference that a comparison can tell from none, and the reported gains below it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from personalrm.results.comparison_sheets import JUDGE, METHOD, Floats, Key, Sheet, sheets_of
+from personalrm.results.comparisons import (
+    NOTHING_COMMON,
+    PairedSums,
+    compared_pairs,
+    default_of,
+    key_order,
+    method_parts,
+    paired_sums,
+    percent,
+)
+from personalrm.results.labels import NO_ANSWERS, NOT_APPLICABLE, NOT_RUN, OK, UNUSED
+from personalrm.results.marks import FLAG_NAMES, Flags, mark_notes, marked
+from personalrm.results.scores import ROW_KEY
+from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
+from personalrm.results.tables.comparison_text import dataset_note, headings_of, shown_names
+from personalrm.results.tables.main_table_text import exempt_note
+from personalrm.studies.synthesizeme.results.power_gains import Gain, gains_for
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+POWER_CAPTION = "The smallest difference to Default that can be resolved at 80 % power"
+POWER, SIGNIFICANCE = 0.80, 0.05
+ALL_EQUAL, ONE_USER, FEW = "no variation between users", "one user", "fewer than 6 users"
+"""Why there is no smallest difference although the comparison has a number."""
+COUNTS: tuple[str, ...] = ("n_users", "n_judgments", "n_gains", "n_below")
+NUMBERS: tuple[str, ...] = ("difference", "standard_error", "smallest")
+POWER_NAMES: tuple[str, ...] = (*ROW_KEY, "answers_to", "status", "gains", "gains_below")
+POWER_COLUMNS: tuple[str, ...] = (
+    *ROW_KEY,
+    "answers_to",
+    "status",
+    *COUNTS[:2],
+    *NUMBERS,
+    *COUNTS[2:],
+    "gains",
+    "gains_below",
+    *FLAG_NAMES,
+)
+Value = str | int | float | bool | None
+
+
+def smallest_difference(
+    standard_error: float, freedom: float, power: float = POWER, significance: float = SIGNIFICANCE
+) -> float:
+    """Smallest true difference that a two-sided t-test finds with this power, in the unit of the error.
+
+    The noncentrality at which noncentral t exceeds the quantile of Student's t, times the error; of an error without
+    estimated variance (`freedom` infinite) z_(1 - a/2) + z_power times the error. The far tail is left out: at 80 %
+    power it holds less than 0.0001.
+    """
+    from scipy.special import nctdtrinc, ndtri, stdtrit
+
+    if np.isinf(freedom):
+        return float(ndtri(1 - significance / 2) + ndtri(power)) * standard_error
+    return float(nctdtrinc(freedom, 1 - power, stdtrit(freedom, 1 - significance / 2))) * standard_error
+
+
+def resolvable(first: Floats, second: Floats, judged: Floats, *, units: float, power: float = POWER) -> float:
+    """Smallest true difference that `statistics.paired_cluster_difference` tells from 0 with this power, a fraction.
+
+    Each part of its test has one (`statistics.difference_spreads`); the largest counts. Infinite where the signs of so
+    few users cannot reach p < 0.05.
+    """
+    from personalrm.results.stats.few_users import sign_floor
+    from personalrm.results.stats.statistics import difference_spreads
+
+    if sign_floor(int((judged.sum(axis=1) > 0).sum())) >= SIGNIFICANCE:
+        return float("inf")
+    spreads = difference_spreads(first, second, judged, units=units)
+    return max(smallest_difference(spread.error, spread.freedom, power) / spread.shrunk for spread in spreads)
+
+
+def power_table(
+    verdicts: pd.DataFrame,
+    gains: Sequence[Gain],
+    *,
+    datasets: Sequence[str],
+    answers_to: Mapping[str, str | None],
+    model_order: Sequence[str] = (),
+) -> pd.DataFrame:
+    """One row for each comparison of a method with `default`; a data set without any has one row, "not run".
+
+    Columns `POWER_COLUMNS`. `difference`, `standard_error` (users as clusters, `statistics.cluster_standard_error`) and
+    `smallest` are points. `gains` are the reported gains of the method, `gains_below` those smaller in size than
+    `smallest`: on the data set that ours answers to, or on any where ours is other data ("-"). `status`: as in
+    `comparisons.compare`, or why there is no smallest difference.
+
+    Args:
+        verdicts: frame of `collect_verdicts`.
+        gains: reported gains (`power_gains.gains_of`).
+        datasets: data sets of the run.
+        answers_to: data set to the reported set that it answers to, or None.
+        model_order: model ids in the order of listing; others come last, by name.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Value]] = []
+    for dataset, sheet in sheets_of(verdicts, datasets).items():
+        known = answers_to.get(dataset)
+        keys = sorted(_compared(sheet), key=lambda key: key_order(key, model_order))
+        rows += [_row(sheet, key, gains, known) for key in keys]
+        if not keys:
+            rows.append(_empty((dataset, *[UNUSED] * (len(ROW_KEY) - 1)), known))
+    kinds = dict.fromkeys(POWER_NAMES, "str") | dict.fromkeys(COUNTS, "Int64") | dict.fromkeys(NUMBERS, "float64")
+    return pd.DataFrame(rows, columns=list(POWER_COLUMNS)).astype(kinds | dict.fromkeys(FLAG_NAMES, "bool"))
+
+
+def _compared(sheet: Sheet) -> Iterator[Key]:
+    """What has a Default of its own to be set against."""
+    for key in sheet.cells:
+        if key[JUDGE] != UNUSED and method_parts(key[METHOD])[0] != "default":
+            yield key
+
+
+def _empty(key: Key, answers_to: str | None) -> dict[str, Value]:
+    row: dict[str, Value] = {**dict(zip(ROW_KEY, key, strict=True)), "answers_to": answers_to or UNUSED}
+    row |= {**dict.fromkeys(COUNTS, 0), **dict.fromkeys(NUMBERS, None)}
+    return row | {"status": NOT_RUN, "gains": "", "gains_below": "", **Flags().columns()}
+
+
+def _row(sheet: Sheet, key: Key, gains: Sequence[Gain], answers_to: str | None) -> dict[str, Value]:
+    """One comparison with Default."""
+    row = _empty(key, answers_to)
+    cell, default = sheet.cells[key], sheet.cells.get(default_of(key))
+    reported = gains_for(gains, method_parts(key[METHOD])[0], answers_to)
+    row |= {"n_gains": len(reported), "gains": "; ".join(gain.label for gain in reported)}
+    row |= (cell.flags() | (default.flags() if default else Flags())).columns()
+    if not cell.applies:
+        return row | {"status": NOT_APPLICABLE}
+    if default is None:
+        return row
+    sums = paired_sums(sheet, key, default.key)
+    if sums is None:
+        silent = any(side.errors and not side.answered for side in (cell, default))
+        return row | {"status": NO_ANSWERS if silent else NOTHING_COMMON}
+    row |= _resolved(sums, compared_pairs(sheet, key, default.key))
+    if row["status"] != OK:
+        return row
+    below = [gain.label for gain in reported if abs(gain.points) < float(str(row["smallest"]))]
+    return row | {"n_below": len(below), "gains_below": "; ".join(below)}
+
+
+def _resolved(sums: PairedSums, n_pairs: int) -> dict[str, Value]:
+    """Difference, its clustered error, and what a test can resolve."""
+    from personalrm.results.stats.statistics import cluster_standard_error, mean_ratio
+
+    gain = sums.first - sums.second
+    error = cluster_standard_error(gain, sums.judged)
+    row: dict[str, Value] = {
+        "n_users": int((sums.judged.sum(axis=1) > 0).sum()),
+        "n_judgments": int(sums.judged.sum()),
+        "difference": percent(float(mean_ratio(gain.sum(axis=0), sums.judged.sum(axis=0)))),
+    }
+    if np.isnan(error):
+        return row | {"status": ONE_USER}
+    # A sum of rounding errors is no variation.
+    if percent(error) == 0:
+        return row | {"status": ALL_EQUAL, "standard_error": 0.0}
+    row["standard_error"] = percent(error)
+    smallest = resolvable(*sums, units=n_pairs)
+    if np.isinf(smallest):
+        return row | {"status": FEW}
+    return row | {"status": OK, "smallest": percent(smallest)}
+
+
+def _signed(value: object) -> str:
+    return EMPTY if plain(value) == EMPTY else f"{float(str(value)) + 0.0:+.2f}"
+
+
+def power_blocks(table: pd.DataFrame, gains: Sequence[Gain]) -> tuple[Block, ...]:
+    """The table for people: each comparison, then the reported gains with where they come from."""
+    import pandas as pd
+
+    columns = headings_of(table)
+    rows = []
+    for row in table_rows(table):
+        status = str(row["status"])
+        smallest = plain(row["smallest"]) if status == OK else status
+        below = f"{row['n_below']} of {row['n_gains']}" if status == OK and row["n_gains"] else EMPTY
+        rows.append(
+            shown_names(row, columns)
+            | {"Answers to": EMPTY if row["answers_to"] == UNUSED else str(row["answers_to"])}
+            | {"Users": plain(row["n_users"]), "Judgments": plain(row["n_judgments"])}
+            | {"Difference": _signed(row["difference"])}
+            | {"Standard error": plain(row["standard_error"])}
+            | {"Smallest, points": marked(smallest, row)}
+            | {"Reported gains below": below}
+        )
+    reported = [
+        {"Set": gain.dataset, "Model": gain.model, "Method": " or ".join(gain.methods), "Certainty": gain.confidence}
+        | {"Source": gain.source, "Gain, points": f"{gain.points:+.2f}"}
+        for gain in gains
+    ]
+    first = pd.DataFrame(rows, columns=None if rows else list(columns.values()))
+    heads = ["Set", "Model", "Method", "Certainty", "Source", "Gain, points"]
+    second = pd.DataFrame(reported, columns=heads)
+    return Block("Comparisons", first, len(columns)), Block("Reported gains over Default", second, 5)
+
+
+def power_notes(table: pd.DataFrame) -> list[str]:
+    """What a reader of the table must know."""
+    notes = [
+        *dataset_note(table),
+        "Smallest: the smallest true difference to Default of the same judge, in points, that the two-sided test of "
+        "the table of differences finds at 5 % in 80 % of such samples. It rests on the standard error of the paired "
+        "difference, users as clusters, and on noncentral t with users - 1 degrees of freedom; where few judgments "
+        "differ, on the error that so few leave open. It holds for this number of users and pairs and for this "
+        "method's spread between users.",
+        "Reported gains below: gains over Default of the same method, as reported, whose size is below Smallest; a "
+        "sample like this one would often miss them. Where the data set answers to a set of the paper, gains on that "
+        "set are counted; elsewhere those of all sets, for orientation. They are from secondary sources (Certainty), "
+        "and their own samples are other ones.",
+    ]
+    if bool((table["status"] == ALL_EQUAL).any()):
+        notes.append(f"{ALL_EQUAL}: the difference is the same for all, so that its error cannot be told.")
+    if bool((table["status"] == FEW).any()):
+        notes.append(f"{FEW}: even if all gain, that is chance in 1 of 16 samples or more; nothing can be resolved.")
+    if bool((table["status"] == NOT_RUN).any()):
+        notes.append(f"{NOT_RUN}: no verdicts of the data set, or none of Default. Nothing is assumed in their place.")
+    return notes + exempt_note(table["status"]) + mark_notes(table)

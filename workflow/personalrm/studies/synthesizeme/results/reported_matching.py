@@ -1,0 +1,185 @@
+"""Which number of a run answers to a reported one, and why none does.
+
+The rule is strict: ours stands beside a reported number only if data set, release, users, splits, model, method,
+variant, k and kind of verdict are those of the number. What the run has nothing of is `not run`; what it has, but
+otherwise, is `not comparable`, with every reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from personalrm.data.settings import Dataset, ProcessedDataset
+from personalrm.methods.registry import METHODS
+from personalrm.results.comparison_sheets import JUDGE, METHOD, PROFILE, VARIANT, K, Key, Sheet
+from personalrm.results.comparisons import method_parts
+from personalrm.results.labels import ALL, OK, UNUSED
+from personalrm.results.marks import NOTES
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.results.benchmark_reported import limits_of, reported_set
+from personalrm.studies.synthesizeme.results.reported_numbers import NO_MODEL, NOT_STATED, ReportedNumber, ServedModel
+
+COMPARABLE, NOT_COMPARABLE, NOT_RUN = "comparable", "not comparable", "not run"
+STATUSES = (COMPARABLE, NOT_COMPARABLE, NOT_RUN)
+COMPUTED = ("accuracy_percent", "difference_points")
+"""Statistics that the verdicts of a run give."""
+
+AUTHORS_SETS = ("MichaelR207/prism_personalized_0125", "MichaelR207/chatbot_arena_personalized_0125")
+"""The releases behind the paper's tables. The authors load them without naming a commit, so the release's name is all
+that is known of the revision; the run's manifest holds the commit that was read."""
+
+
+class RunIdentity(NamedTuple):
+    """What a run says of itself: data set to the reported set that it answers to, data set to how it differs from that,
+    model to its id and snapshot in the config; and who serves the reported models."""
+
+    answers_to: Mapping[str, str]
+    differs: Mapping[str, Sequence[str]]
+    models: Mapping[str, Sequence[str]]
+    served: Sequence[ServedModel]
+
+
+class Match(NamedTuple):
+    """`status`, reasons (of a comparable number: notes), and the cells that answer: the method's, and of a difference
+    the one that is subtracted."""
+
+    status: str
+    reason: str
+    cells: tuple[Key, ...] = ()
+
+
+def answering_sets(config: Config) -> dict[str, str]:
+    """Data sets of a run that are some release or rebuild of a reported set, and which."""
+    found = {name: reported_set(entry) for name, entry in config.datasets.items()}
+    return {name: answer.partition("_")[0] for name, answer in found.items() if answer}
+
+
+def how_sets_differ(config: Config) -> dict[str, list[str]]:
+    """Data set to all that makes its users or pairs others than those of the paper's tables; empty where nothing does.
+
+    The authors' processed sets at their release are the paper's data: their filters' judgments and both levels of split
+    come with them. A set that is rebuilt from the raw votes is not: thresholds of the two filters that ask models, and
+    the assignment of users to parts, are not published, so that it has other users, other pairs and other test pairs.
+    Its accuracy may be near the reported one or not; neither says anything about the replication of that number.
+    """
+    return {name: _differences(config.datasets[name], config.evaluate_users) for name in answering_sets(config)}
+
+
+def _differences(settings: Dataset, evaluated: str) -> list[str]:
+    if not isinstance(settings, ProcessedDataset):
+        return ["rebuilt benchmark"]
+    found = []
+    if settings.hub is None:
+        found.append("a local folder, whose release is not known")
+    elif settings.hub.repo not in AUTHORS_SETS:
+        found.append(f"{settings.hub.repo} is not the release of the paper's tables")
+    if not settings.keep_splits:
+        found.append("splits made anew")
+    if settings.filters is not None and settings.filters.apply:
+        found.append("filtered again")
+    if limits := limits_of(settings):
+        found.append(f"only part of the data ({limits})")
+    if evaluated != "test":
+        found.append("users of all parts are judged")
+    return found
+
+
+def identities(config: Config) -> dict[str, list[str]]:
+    """Model to its id and snapshot, as the config has them."""
+    return {name: [entry.model, entry.snapshot] for name, entry in config.models.items()}
+
+
+def match(number: ReportedNumber, run: RunIdentity, sheets: Mapping[str, Sheet]) -> Match:
+    """The cell of a run that answers to a reported number, or why there is none.
+
+    Where several data sets or models of the run answer to it, the first one that is comparable is taken.
+    """
+    if number.statistic not in COMPUTED:
+        return Match(NOT_RUN, "the tables have no such statistic")
+    if not number.method:
+        return Match(NOT_RUN, "no such method here, or the source does not name the variant")
+    if number.model == NOT_STATED:
+        return Match(NOT_RUN, "the source does not name the model")
+    datasets = [name for name, answer in run.answers_to.items() if answer == number.data_set and name in sheets]
+    if not datasets:
+        return Match(NOT_RUN, f"no data set of this run answers to {number.data_set}")
+    models = _models(number.model, run)
+    if not models:
+        return Match(NOT_RUN, f"no model of this run is {number.model}")
+    found = [
+        _look(number, sheets[dataset], judge, served, run.differs[dataset])
+        for dataset in datasets
+        for judge, served in models
+    ]
+    return min(found, key=lambda each: STATUSES.index(each.status))
+
+
+def _models(reported: str, run: RunIdentity) -> list[tuple[str, ServedModel | None]]:
+    """Models of the run whose id is one by which the reported model is served (a provider's prefix may lead it), each
+    with the entry that says so: the one of its snapshot, or one that says what the snapshot would have to be."""
+    if reported == NO_MODEL:
+        return [(UNUSED, None)]
+    found: list[tuple[str, ServedModel | None]] = []
+    for name, (ours, snapshot) in run.models.items():
+        known = [
+            entry
+            for entry in run.served
+            if entry.model == reported and f"/{ours}".casefold().endswith(f"/{entry.id}".casefold())
+        ]
+        if known:
+            exact = [entry for entry in known if entry.snapshot == snapshot]
+            other = known[0].model_copy(update={"same": "no", "note": f"snapshot {snapshot!r} is not listed for it"})
+            found.append((name, exact[0] if exact else other))
+    return found
+
+
+def _look(
+    number: ReportedNumber, sheet: Sheet, judge: str, served: ServedModel | None, differs: Sequence[str]
+) -> Match:
+    """The number's cells on one sheet with one judge."""
+    reasons = list(differs)
+    if number.revision == NOT_STATED:
+        reasons.append("the source does not state the release of the data")
+    if served is not None and served.same == "no":
+        reasons.append(served.note)
+    cells: list[Key] = []
+    for method in filter(None, (number.method, number.against)):
+        of_kind = [
+            key
+            for key in sheet.cells
+            if key[JUDGE] == judge and key[PROFILE] in (judge, UNUSED) and method_parts(key[METHOD])[0] == method
+        ]
+        if not of_kind:
+            return Match(NOT_RUN, f"{method} was not run with this model on this data")
+        exact = sorted(key for key in of_kind if not _mismatch(key, method, number.variant))
+        reasons += [] if exact else [_mismatch(max(of_kind), method, number.variant)]
+        cells += exact[:1]
+    reasons += [why for key in cells if (why := _spoilt(sheet, key))]
+    if reasons:
+        return Match(NOT_COMPARABLE, "; ".join(dict.fromkeys(reasons)))
+    flags = [sheet.cells[key].flags() for key in cells]
+    notes = [NOTES[name] for name in ("unread", "lossy") if any(getattr(held, name) for held in flags)]
+    return Match(COMPARABLE, "; ".join(filter(None, [served.note if served else "", *notes])), tuple(cells))
+
+
+def _mismatch(key: Key, method: str, variant: str) -> str:
+    """How a cell of the right method differs in what else the paper fixes; empty where it does not.
+
+    The paper's verdicts are texts, on the test pairs, in both orders, with profiles from all context pairs. Where the
+    variant matters, its numbers are those of the code as published: `corrected` mends defects that bear on them.
+    """
+    if key[METHOD] != method:
+        return f"judged as {key[METHOD]}, not by text on the test pairs"
+    if METHODS[method].needs == "profile" and key[K] != ALL:
+        return f"k = {key[K]}, not all context pairs"
+    if METHODS[method].needs == "profile" and variant not in ("", key[VARIANT]):
+        return f"variant {key[VARIANT]}, not {variant}"
+    return ""
+
+
+def _spoilt(sheet: Sheet, key: Key) -> str:
+    cell = sheet.cells[key]
+    if cell.state != OK:
+        return cell.state
+    return NOTES["outage"] if cell.flags().outage else ""

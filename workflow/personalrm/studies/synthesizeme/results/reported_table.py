@@ -1,0 +1,185 @@
+"""Every reported number of SynthesizeMe beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from personalrm.results.comparison_sheets import DATASET, JUDGE, METHOD, VARIANT, Sheet, sheets_of
+from personalrm.results.comparisons import Value, accuracy_of, compare, percent, read_table
+from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
+from personalrm.studies.synthesizeme.results.reported_matching import COMPARABLE, Match, RunIdentity, match
+from personalrm.studies.synthesizeme.results.reported_numbers import INDEPENDENT, ReportedNumber
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NUMBER_NAMES: tuple[str, ...] = ("table", "data_set", "revision", "model", "label", "statistic")
+MATCH_NAMES: tuple[str, ...] = ("status", "reason", "our_data_set", "our_model", "our_method", "our_variant")
+INSIDE: tuple[str, ...] = ("ours_in_reported", "reported_in_ours")
+REPORTED_COLUMNS: tuple[str, ...] = (
+    *NUMBER_NAMES,
+    *("reported", "reported_low", "reported_high", "interval", "n"),
+    *("certainty", "confidence", "source", "note"),
+    *MATCH_NAMES,
+    *("ours", "ours_low", "ours_high", "our_users", "our_judgments", "difference"),
+    *INSIDE,
+)
+TEXTS: tuple[str, ...] = (
+    *NUMBER_NAMES,
+    *("interval", "certainty", "confidence", "source", "note"),
+    *MATCH_NAMES,
+    *INSIDE,
+)
+WHOLE_NUMBERS: tuple[str, ...] = ("n", "our_users", "our_judgments")
+REPORTED_CAPTION = "Numbers reported of SynthesizeMe beside those of this run"
+SYNTHETIC = "synthetic"
+"""Watermark of what is made from generated verdicts. No script passes it, so that no run can carry it by accident."""
+
+UNITS: dict[str, str] = {
+    "accuracy_percent": "accuracy, %",
+    "macro_accuracy_percent": "accuracy, mean of users, %",
+    "validation_accuracy_percent": "accuracy on validation pairs, %",
+    "match_percent": "matches, %",
+    "difference_points": "difference, points",
+    "points_per_pair": "points per context pair",
+    "context_pairs": "context pairs",
+    "settings_won": "settings of 6",
+    "rouge_l": "ROUGE-L",
+    "seconds": "seconds",
+}
+"""Statistic to the words that people read."""
+
+
+def reported_table(
+    numbers: Sequence[ReportedNumber], verdicts: pd.DataFrame, run: RunIdentity, *, seed: int, n_resamples: int
+) -> pd.DataFrame:
+    """One row a reported number, in the order of the file, columns `REPORTED_COLUMNS`.
+
+    Ours is the accuracy of the main table, or the paired difference of two methods on the same judgments, with a 95 %
+    interval from a bootstrap that resamples users; empty unless `status` is `comparable` (`reported_matching`).
+    `difference` is ours minus reported. `ours_in_reported`: our number lies in the reported interval (which `interval`
+    names); `reported_in_ours`: the reported number lies in our interval. Yes, no, or empty without an interval.
+
+    Args:
+        numbers: the reported numbers.
+        verdicts: frame of `collect_verdicts`.
+        run: what the run says of its data sets and models.
+        seed: seed of the bootstrap.
+        n_resamples: its resamples.
+    """
+    import pandas as pd
+
+    sheets = sheets_of(verdicts)
+    rows = []
+    for number in numbers:
+        found = match(number, run, sheets)
+        low, high = number.bounds or (None, None)
+        row: dict[str, Value] = {name: getattr(number, name) for name in NUMBER_NAMES}
+        row |= {"reported": number.value, "reported_low": low, "reported_high": high, "interval": number.interval}
+        row |= {"n": number.n, "certainty": number.certainty, "confidence": number.confidence}
+        row |= {"source": number.source, "note": number.note, "status": found.status, "reason": found.reason}
+        row |= dict.fromkeys((*MATCH_NAMES[2:], *INSIDE), "")
+        if found.status == COMPARABLE:
+            ours = _ours(sheets, found, seed, n_resamples)
+            row |= ours | _beside(number, *(float(str(ours[name])) for name in ("ours", "ours_low", "ours_high")))
+        rows.append(row)
+    kinds = {name: "str" if name in TEXTS else "float64" for name in REPORTED_COLUMNS}
+    return pd.DataFrame(rows, columns=list(REPORTED_COLUMNS)).astype(kinds | dict.fromkeys(WHOLE_NUMBERS, "Int64"))
+
+
+def _ours(sheets: Mapping[str, Sheet], found: Match, seed: int, n_resamples: int) -> dict[str, Value]:
+    first = found.cells[0]
+    sheet = sheets[first[DATASET]]
+    row: dict[str, Value] = {
+        "our_data_set": first[DATASET],
+        "our_model": first[JUDGE],
+        "our_method": " - ".join(key[METHOD] for key in found.cells),
+        "our_variant": first[VARIANT],
+    }
+    if len(found.cells) == 2:
+        paired = compare(sheet, *found.cells, seed=seed, n_resamples=n_resamples)
+        names = {"ours": "difference", "ours_low": "ci_low", "ours_high": "ci_high"}
+        counts = {"our_users": "n_users", "our_judgments": "n_judgments"}
+        return row | {name: paired[theirs] for name, theirs in (names | counts).items()}
+    cell = sheet.cells[first]
+    values = accuracy_of(sheet, cell, seed=seed, n_resamples=n_resamples)
+    users = int((cell.by_user(sheet.user_of)[1].sum(axis=1) > 0).sum())
+    row |= zip(("ours", "ours_low", "ours_high"), values, strict=True)
+    return row | {"our_users": users, "our_judgments": cell.n_judgments}
+
+
+def _beside(number: ReportedNumber, ours: float, low: float, high: float) -> dict[str, Value]:
+    """Difference, and who lies in whose interval; a comparison with nan bounds is left empty."""
+    row: dict[str, Value] = {"difference": percent((ours - number.value) / 100)}
+    if number.bounds is not None:
+        row["ours_in_reported"] = "yes" if number.bounds[0] <= ours <= number.bounds[1] else "no"
+    if low <= high:
+        row["reported_in_ours"] = "yes" if low <= number.value <= high else "no"
+    return row
+
+
+def read_reported_table(path: Path) -> pd.DataFrame:
+    """Read `reported.csv` as `reported_table` made it."""
+    return read_table(path, REPORTED_COLUMNS, TEXTS).astype(dict.fromkeys(WHOLE_NUMBERS, "Int64"))
+
+
+def shown_reported(row: Mapping[str, object]) -> str:
+    """A reported value with half the width of its interval, as papers print it: `61.97 ± 3.96`."""
+    value = f"{float(str(row['reported'])):.4g}" if row["statistic"] == "rouge_l" else plain(row["reported"])
+    if plain(row["reported_low"]) == EMPTY:
+        return value.removesuffix(".00") if row["statistic"] in ("context_pairs", "settings_won", "seconds") else value
+    half = float(str(row["reported_high"])) - float(str(row["reported"]))
+    return f"{value} ± {half:.2f}" + (" s.e." if row["interval"] != INDEPENDENT else "")
+
+
+def _shown_ours(row: Mapping[str, object]) -> str:
+    if row["status"] != COMPARABLE:
+        return str(row["status"])
+    ends = [plain(row[name]) for name in ("ours_low", "ours_high")]
+    bounds = "–" if EMPTY in ends else "{:.1f}, {:.1f}".format(*map(float, ends))
+    return f"{plain(row['ours'])} [{bounds}]"
+
+
+def reported_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
+    """The table for people: a block for each group of numbers."""
+    import pandas as pd
+
+    blocks = []
+    for name, rows in table.groupby("table", sort=False):
+        shown = []
+        for row in table_rows(rows):
+            difference = plain(row["difference"])
+            shown.append(
+                {"Data set": str(row["data_set"]), "Model": str(row["model"]), "Method or claim": str(row["label"])}
+                | {"Number": UNITS[str(row["statistic"])], "Reported": shown_reported(row)}
+                | {"Certainty": str(row["certainty"]), "Ours [95 % CI]": _shown_ours(row)}
+                | {"Difference": difference if difference == EMPTY else f"{float(str(row['difference'])):+.2f}"}
+                | {"Ours in theirs": str(row["ours_in_reported"]) or EMPTY}
+                | {"Theirs in ours": str(row["reported_in_ours"]) or EMPTY, "Why, or note": str(row["reason"]) or EMPTY}
+            )
+        blocks.append(Block(str(name)[:1].upper() + str(name)[1:], pd.DataFrame(shown), 4))
+    return tuple(blocks)
+
+
+def reported_notes(table: pd.DataFrame) -> list[str]:
+    """What a reader of the table must know."""
+    counts = ", ".join(f"{count} {status}" for status, count in table["status"].value_counts(sort=False).items())
+    return [
+        f"{len(table)} reported numbers: {counts}.",
+        "±: half the width of the reported interval. That of the paper is a 95 % interval that treats all judgments as "
+        "independent; s.e.: standard error of 5 runs (P-GenRM). [ ]: our 95 % interval, users resampled.",
+        "Ours in theirs: our number lies in the reported interval. Theirs in ours: the reported number lies in our "
+        "interval. Difference: ours minus reported.",
+        "Not run: this run has nothing of the kind. Not comparable: it has, but data set, release, users, splits, "
+        "model, method, variant or k differ. A benchmark rebuilt from raw votes is not comparable: its filters' "
+        "thresholds are not published, so that its users and pairs are others.",
+        "Certainty: read in the paper that the source names, or a secondary source (notes, talks and sites of others). "
+        "The csv has sources, confidence and notes.",
+    ]
+
+
+def marked_synthetic(caption: str) -> str:
+    """Caption of a table or figure that is made from generated verdicts."""
+    return f"{SYNTHETIC.upper()} (generated verdicts, no result): {caption}"

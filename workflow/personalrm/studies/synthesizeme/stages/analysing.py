@@ -1,0 +1,151 @@
+"""Stages `fidelity`, `axes` and `tag`: models read the personas that were learned."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from personalrm.core.errors import ConfigError
+from personalrm.core.records import Profile, UserData, read_records, write_records
+from personalrm.judge.recording import Listener, Recorder
+from personalrm.llm.types import LanguageModel
+from personalrm.personas.axes import name_axes
+from personalrm.personas.fidelity import FidelityQuestion, compare_personas, match_personas, others_of, statement_of
+from personalrm.personas.records import AxisSet, Missing, TaggedPersona, UserFidelity
+from personalrm.personas.tags import TagQuestion, tag_axes, tag_sentences
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.stages.runner import Job, each_user, evaluated_users, refuse_outage
+from personalrm.studies.synthesizeme.stages.settings import axes_question, fidelity_question, tag_question
+
+FIRST_DRAW = 0
+
+
+def personas_of(paths: Iterable[Path]) -> dict[str, str]:
+    """Personas by user, of the first draw; users without one are left out."""
+    profiles = (profile for path in paths for profile in read_records(path, Profile))
+    return {p.user_id: p.persona for p in profiles if p.persona and p.draw == FIRST_DRAW}
+
+
+async def fidelity_stage(
+    job: Job, *, users: Path, profiles: Sequence[Path], out: Path, model: str, judge: str, variant: str
+) -> None:
+    """Write one `UserFidelity` a user of one shard. `profiles` are those of all shards: others come from them."""
+    question = fidelity_question(job.config, judge)
+    personas = personas_of(profiles)
+    people = evaluated_users(users, job.config.evaluate_users)
+    async with job.model(judge, batches=True) as port:
+
+        async def work(user: UserData) -> UserFidelity:
+            base = UserFidelity.of(user, variant=variant, model=model, judge=judge, k=job.config.largest_k)
+            return await judge_fidelity(port, user, personas, base, question)
+
+        rows = await each_user(people, work, f"fidelity {model}", together=job.sends_batches(judge))
+    lost = (verdict.outcome == "provider_error" for row in rows for verdict in (*row.verdicts, *row.matches))
+    refuse_outage(lost, "verdicts on personas", job.config.max_failed_share)
+    write_records(out, rows)
+
+
+async def judge_fidelity(
+    port: LanguageModel, user: UserData, personas: Mapping[str, str], base: UserFidelity, question: FidelityQuestion
+) -> UserFidelity:
+    """`base` with the verdicts on one user's persona, or with what is missing to have any."""
+    stated = statement_of(user)
+    drawn = others_of(user.user_id, personas, question.others, question.seed)
+    missing: dict[Missing, bool] = {
+        "no statement": stated is None,
+        "no persona": user.user_id not in personas,
+        "no other persona": not drawn,
+    }
+    kind = stated.kind if stated else None
+    if stated is None or any(missing.values()):
+        reason = next(name for name, is_missing in missing.items() if is_missing)
+        return base.model_copy(update={"statement": kind, "missing": reason})
+    recorder = Recorder(port, "fidelity")
+    own, others = personas[user.user_id], {other: personas[other] for other in drawn}
+    verdicts = await compare_personas(recorder, stated.text, own, others, question)
+    matches = await match_personas(recorder, stated.text, {user.user_id: own, **others}, question)
+    return base.model_copy(
+        update={
+            "statement": kind,
+            "verdicts": verdicts,
+            "matches": matches,
+            "calls": recorder.calls,
+            "prompts": {prompt.name: prompt.label for prompt in question.prompts},
+        }
+    )
+
+
+async def axes_stage(job: Job, *, dataset: str, variant: str, profiles: Sequence[Path], out: Path) -> None:
+    """Write the one `AxisSet` of a data set, named from personas of all models that are read."""
+    model = _asked(job.config)
+    question = axes_question(job.config, model)
+    learned = [profile for path in profiles for profile in read_records(path, Profile)]
+    async with job.model(model) as port:
+        recorder = Recorder(port, "axes")
+        named = await name_axes(recorder, learned, question)
+    row = AxisSet(
+        dataset=dataset,
+        variant=variant,
+        model=model,
+        axes=named.axes,
+        shown=named.shown,
+        events=named.events,
+        calls=recorder.calls,
+        prompts={question.prompt.name: question.prompt.label},
+    )
+    write_records(out, [row])
+
+
+async def tag_profile(port: LanguageModel, profile: Profile, known: AxisSet, question: TagQuestion) -> TaggedPersona:
+    """Where the persona of one profile stands on the axes, and what its sentences are about."""
+    listener = Listener(port, "tag")
+    base = TaggedPersona(
+        dataset=profile.dataset,
+        user_id=profile.user_id,
+        variant=profile.variant,
+        profile_model=profile.model,
+        model=port.spec.name,
+        k=profile.k,
+        draw=profile.draw,
+        status="ok" if profile.persona else "empty",
+    )
+    if not profile.persona:
+        return base
+    tags, kinds = await asyncio.gather(
+        tag_axes(listener, profile.persona, known.axes, question),
+        tag_sentences(listener, profile.persona, question),
+    )
+    return base.model_copy(
+        update={
+            "tags": tags,
+            "kinds": kinds,
+            "asked": listener.asked,
+            "failed": listener.failed,
+            "calls": listener.calls,
+            "prompts": {prompt.name: prompt.label for prompt in question.prompts},
+        }
+    )
+
+
+async def tag_stage(job: Job, *, profiles: Path, axes: Path, out: Path) -> None:
+    """Write one `TaggedPersona` for each profile of one shard."""
+    model = _asked(job.config)
+    question = tag_question(job.config, model)
+    (known,) = read_records(axes, AxisSet)
+    async with job.model(model, batches=True) as port:
+
+        async def work(profile: Profile) -> TaggedPersona:
+            return await tag_profile(port, profile, known, question)
+
+        learned = list(read_records(profiles, Profile))
+        rows = await each_user(learned, work, f"tag {model}", together=job.sends_batches(model))
+    lost = (number < row.failed for row in rows for number in range(row.asked))
+    refuse_outage(lost, "calls about personas", job.config.max_failed_share)
+    write_records(out, rows)
+
+
+def _asked(config: Config) -> str:
+    if config.axes_asked is None:
+        raise ConfigError("analysis.axes.asked: no model to ask; name one, or have learn.models")
+    return config.axes_asked

@@ -1,0 +1,262 @@
+"""Stages `rate`, `panel`, `released` and `filter`: what models say or said of the pairs, and what the filters leave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from personalrm.core.errors import ConfigError, DataError
+from personalrm.core.files import atomic_write_lines, atomic_write_text
+from personalrm.core.records import PreferencePair, UserData, read_records, write_records
+from personalrm.data.card import data_card
+from personalrm.data.filters.filter_settings import RELEASED, FilterSettings
+from personalrm.data.filters.filters import (
+    SENSITIVITY_COUNTS,
+    Pairs,
+    Said,
+    Sensitivity,
+    personalizable,
+    sample_of,
+    sensitivity,
+    survivors,
+)
+from personalrm.data.filters.funnel import STEP_COUNTS, Funnel, FunnelStep, add_up, pairs_step
+from personalrm.data.filters.rate import panel_votes, rate_pair, rating_prompts
+from personalrm.data.filters.ratings import PairRating, PanelVote, UserPanel, UserRatings
+from personalrm.data.filters.released_judgments import ReleasedJudgments
+from personalrm.data.history import resplit
+from personalrm.data.settings import Dataset
+from personalrm.data.sources.votes import decided
+from personalrm.data.splits import PARTS, UserSplit
+from personalrm.data.users import by_part, ties_by_part, too_few
+from personalrm.judge.recording import Listener
+from personalrm.studies.synthesizeme.config_load import read_resolved
+from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.stages.runner import Job, each_user, read_users, refuse_outage
+from personalrm.studies.synthesizeme.stages.settings import panel_settings
+
+
+def _filters(settings: Dataset) -> FilterSettings:
+    if settings.filters is None:
+        raise ConfigError(f"datasets.{settings.name}.filters: not set, so there is nothing to ask models")
+    return settings.filters
+
+
+async def rate_stage(job: Job, *, dataset: str, users: Path, out: Path) -> None:
+    """Write one `UserRatings` a user of one shard."""
+    filters = _filters(job.config.datasets[dataset])
+    rated = filters.personalizable
+    if rated is None:
+        raise ConfigError(f"datasets.{dataset}.filters.personalizable: not set, so there is nothing to rate")
+    style = job.config.models[rated.model].prompts
+    async with job.model(rated.model, batches=True) as port:
+
+        async def work(user: UserData) -> UserRatings:
+            model = Listener(port, "rate")
+            pairs = sample_of(user, filters.sample)
+            ratings = await asyncio.gather(*(rate_pair(model, pair, style, rated.max_tokens) for pair in pairs))
+            return UserRatings(
+                dataset=dataset,
+                user_id=user.user_id,
+                model=rated.model,
+                ratings=tuple(ratings),
+                failed=model.failed,
+                calls=model.calls,
+                prompts={prompt.name: prompt.label for prompt in rating_prompts(style)},
+            )
+
+        together = job.sends_batches(rated.model)
+        rows = await each_user(read_users(users), work, f"rate {rated.model}", together=together)
+    refuse_outage(_flags((row.failed, 2 * len(row.ratings)) for row in rows), "ratings", job.config.max_failed_share)
+    write_records(out, rows)
+
+
+async def panel_stage(job: Job, *, dataset: str, users: Path, ratings: Path | None, out: Path, model: str) -> None:
+    """Write one `UserPanel` a user of one shard: one member's votes on the pairs that the ratings leave."""
+    filters = _filters(job.config.datasets[dataset])
+    settings = panel_settings(job.config, dataset, model)
+    said = _ratings([ratings] if ratings else [])
+    async with job.model(model, batches=True) as port:
+
+        async def work(user: UserData) -> UserPanel:
+            listener = Listener(port, "panel")
+            pairs = decided(sample_of(user, filters.sample))
+            rated = filters.personalizable
+            asked = [pair for pair in pairs if rated is None or personalizable(said.get(pair.pair_id), rated)]
+            votes = await asyncio.gather(*(panel_votes(listener, pair, settings) for pair in asked))
+            return UserPanel(
+                dataset=dataset,
+                user_id=user.user_id,
+                model=model,
+                votes=tuple(vote for both in votes for vote in both),
+                gated=len(pairs) - len(asked),
+                calls=listener.calls,
+                prompts={settings.prompt.name: settings.prompt.label},
+            )
+
+        rows = await each_user(read_users(users), work, f"panel {model}", together=job.sends_batches(model))
+    lost = (vote.outcome == "provider_error" for row in rows for vote in row.votes)
+    refuse_outage(lost, "panel votes", job.config.max_failed_share)
+    write_records(out, rows)
+
+
+def released_stage(config_file: Path, dataset: str) -> None:
+    """Write ratings and panel votes of all shards from the judgments that a processed set comes with. Asks nobody."""
+    plan = Plan(read_resolved(config_file))
+    (judgments,) = plan.judgment_files(dataset)
+    try:
+        said = ReleasedJudgments.read(Path(judgments))
+        for path in plan.released_files(dataset):
+            shard = Path(plan.prepared_folder(dataset), Path(path).name)
+            users = read_users(shard)
+            if path in plan.panel_paths(dataset):
+                write_records(Path(path), [row for user in users for row in said.panel(user)])
+            else:
+                write_records(Path(path), [said.ratings(user) for user in users])
+    except DataError as error:
+        raise DataError(f"datasets.{dataset}.filters: {error}") from error
+
+
+def _flags(counts: Iterable[tuple[int, int]]) -> list[bool]:
+    """As many truth values as there were calls, true for those that failed."""
+    return [index < failed for failed, calls in counts for index in range(calls)]
+
+
+class _Part(NamedTuple):
+    """What the filters left of one shard, in numbers that add up: no user is in two shards."""
+
+    steps: list[FunnelStep]
+    users: Counter[str]
+    pairs: Counter[str]
+    ties: Counter[str]
+    alike: Counter[str]
+    answers: Counter[str]
+    sensitivity: list[Sensitivity]
+
+
+def filter_stage(config_file: Path, dataset: str) -> None:
+    """Apply the filters of one data set: write its users, funnel, card, and the sensitivity to thresholds.
+
+    Holds one shard in memory at a time.
+    """
+    config = read_resolved(config_file)
+    plan, settings = Plan(config), config.datasets[dataset]
+    settings = settings.model_copy(update={"filters": _with_members(_filters(settings), plan.panel_paths(dataset))})
+    parts = [_filter_shard(plan, settings, Path(path).name) for path in plan.prepared_paths(dataset)]
+    funnel = Funnel.model_validate_json(Path(plan.prepared_folder(dataset), "funnel.json").read_bytes())
+    steps = [add_up(same, STEP_COUNTS) for same in zip(*(part.steps for part in parts), strict=True)]
+    if steps:
+        pairs, ties = _sum(part.pairs for part in parts), _sum(part.ties for part in parts)
+        funnel = funnel.model_copy(
+            update={
+                **_sum(part.users for part in parts),
+                "steps": (*funnel.steps, *steps),
+                "split_pairs": {part: pairs[part] for part in PARTS},
+                "split_ties": {part: ties[part] for part in PARTS if ties[part]},
+                "near_duplicates": dict(_sum(part.alike for part in parts)),
+            }
+        )
+    funnel = funnel.model_copy(update={"filters": dict(_sum(part.answers for part in parts))})
+    rows = [add_up(same, SENSITIVITY_COUNTS) for same in zip(*(part.sensitivity for part in parts), strict=True)]
+    folder = Path(plan.run) / "data" / dataset
+    atomic_write_lines(folder / "filter_sensitivity.jsonl", (row.model_dump_json() for row in rows))
+    atomic_write_text(folder / "card.md", data_card(settings, funnel))
+    atomic_write_text(folder / "funnel.json", funnel.model_dump_json(indent=2) + "\n")
+
+
+def _filter_shard(plan: Plan, settings: Dataset, name: str) -> _Part:
+    """Write the users that the filters leave of the shard in files called `name`."""
+    dataset, filters = settings.name, _filters(settings)
+    before = read_users(Path(plan.prepared_folder(dataset), name))
+    rating_paths, panel_paths = (
+        [path for path in map(Path, paths) if path.name == name]
+        for paths in (plan.rating_paths(dataset), plan.panel_paths(dataset))
+    )
+    panel = [row for path in panel_paths for row in read_records(path, UserPanel)]
+    said = Said(_ratings(rating_paths), _votes(panel))
+    pairs = {user.user_id: sample_of(user, filters.sample) for user in before}
+    steps = survivors({user.user_id: user.pairs for user in before}, said, filters) if filters.apply else []
+    alike: Counter[str] = Counter()
+    after = [refiltered(user, steps[-1][1][user.user_id], settings, alike) for user in before] if steps else before
+    last = {user.user_id: user.pairs for user in after if not user.excluded}
+    if steps:
+        steps = [*steps, (f"users with at least {settings.min_pairs} pairs, again", last)]
+    write_records(Path(plan.run, "data", dataset, "shards", name), after)
+    return _Part(
+        [pairs_step(step, left) for step, left in steps],
+        Counter(users_written=len(last), users_excluded=len(after) - len(last)),
+        Counter(by_part(after)),
+        Counter(ties_by_part(after)),
+        alike,
+        _answers(pairs, said, panel),
+        sensitivity(dataset, pairs, said, filters, settings.pairs_to_stay),
+    )
+
+
+def _sum(parts: Iterable[Counter[str]]) -> Counter[str]:
+    """The counts together; those that are 0 stay."""
+    total: Counter[str] = Counter()
+    for part in parts:
+        total.update(part)
+    return total
+
+
+def _with_members(filters: FilterSettings, panel: Iterable[str]) -> FilterSettings:
+    """The settings with the members of a released panel, whom only the rows of its files name."""
+    asked = filters.disagreement
+    if asked is None or asked.models != [RELEASED]:
+        return filters
+    members = {row.model for path in panel for row in read_records(Path(path), UserPanel)}
+    return filters.model_copy(update={"disagreement": asked.model_copy(update={"models": sorted(members)})})
+
+
+def refiltered(
+    user: UserData, pairs: Sequence[PreferencePair], settings: Dataset, alike: Counter[str] | None = None
+) -> UserData:
+    """A user with the pairs that are left, split again, or excluded with the reason.
+
+    What near-duplicate prompts did to the split is added to `alike`.
+    """
+    if user.excluded:
+        return user
+    mine = decided(pairs)
+    if len(mine) < settings.min_pairs:
+        reason = f"{too_few(len(mine), settings.min_pairs)}, after the filters"
+        return user.model_copy(update={"pairs": (), "excluded": reason})
+    if settings.source == "personalrewardbench" and settings.keep_splits and len({p.split for p in mine}) == 3:
+        split = UserSplit(tuple(pairs), "release")
+    else:
+        split = resplit(pairs, settings.split)
+    if alike is not None:
+        alike.update(split.alike(settings.split.similarity))
+    return user.model_copy(update={"pairs": split.pairs})
+
+
+def _ratings(paths: Iterable[Path]) -> dict[str, PairRating]:
+    rows = (row for path in paths for row in read_records(path, UserRatings))
+    return {rating.pair_id: rating for row in rows for rating in row.ratings}
+
+
+def _votes(panel: Iterable[UserPanel]) -> dict[str, list[PanelVote]]:
+    votes: dict[str, list[PanelVote]] = {}
+    for row in panel:
+        for vote in row.votes:
+            votes.setdefault(vote.pair_id, []).append(vote)
+    return votes
+
+
+def _answers(pairs: Pairs, said: Said, panel: Sequence[UserPanel]) -> Counter[str]:
+    """What was asked and what was answered, for the funnel."""
+    votes = [vote for row in panel for vote in row.votes]
+    counts = {
+        "pairs_asked_about": sum(map(len, pairs.values())),
+        "query_ratings": sum(rating.query is not None for rating in said.ratings.values()),
+        "response_ratings": sum(rating.responses is not None for rating in said.ratings.values()),
+        "panel_votes": sum(vote.favours is not None for vote in votes),
+        "panel_votes_missing": sum(vote.favours is None for vote in votes),
+        "panel_calls_saved_by_ratings": 2 * sum(row.gated for row in panel),
+    }
+    return Counter(counts)

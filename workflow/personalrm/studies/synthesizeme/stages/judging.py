@@ -1,0 +1,155 @@
+"""Stages `baseline` and `judge`: verdicts on one shard's test pairs by all methods of one combination of models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from personalrm.core.records import (
+    BASELINE,
+    EXEMPT,
+    Absent,
+    CallRef,
+    JudgedUser,
+    PreferencePair,
+    Profile,
+    UserData,
+    read_records,
+    write_records,
+)
+from personalrm.judge.judge import JudgeSettings, Shown, VerdictMode, fitted
+from personalrm.judge.prompting import load_prompt
+from personalrm.judge.recording import Recorder
+from personalrm.llm.types import LanguageModel
+from personalrm.methods.registry import MethodUse, decide_without_model, parse_method, visible_part
+from personalrm.studies.synthesizeme.stages.runner import Job, each_user, evaluated_users, in_turn, refuse_outage
+from personalrm.studies.synthesizeme.stages.settings import judge_settings, judged_methods, method_id
+
+
+def pairs_of(user: UserData, use: MethodUse) -> Sequence[PreferencePair]:
+    """The pairs on which a method is judged."""
+    return user.pairs if use.all_pairs else user.part("test")
+
+
+def _row(user: UserData, use: MethodUse, mode: VerdictMode, judge: str | None, profile: Profile | None) -> JudgedUser:
+    return JudgedUser(
+        dataset=user.dataset,
+        user_id=user.user_id,
+        variant=profile.variant if profile else BASELINE,
+        profile_model=profile.model if profile else None,
+        judge_model=judge,
+        method=method_id(use.spec, mode),
+        k=profile.k if profile else None,
+        draw=profile.draw if profile else 0,
+        status="ok",
+        profile_lost=sum(profile.lost.get(stage, 0) for stage in use.method.stages) if profile else 0,
+    )
+
+
+def judge_without_model(users: Sequence[UserData], out: Path, specs: Sequence[str], seed: int) -> None:
+    """Write the rows of methods that need no model."""
+    rows = []
+    for user in users:
+        for use in map(parse_method, specs):
+            row = _row(user, use, "text", None, None)
+            pairs = pairs_of(user, use)
+            if not pairs:
+                rows.append(row.model_copy(update={"status": "empty", "reason": user.excluded or "no test pairs"}))
+                continue
+            verdicts = tuple(v for pair in pairs for v in decide_without_model(use.method, pair, seed))
+            rows.append(row.model_copy(update={"verdicts": verdicts}))
+    write_records(out, rows)
+
+
+def _shown(user: UserData, use: MethodUse, mode: VerdictMode, profile: Profile | None) -> Shown | Absent:
+    """What the judge is shown of a user, or why the user is not judged. What cannot apply to a user is said first."""
+    method = use.method
+    if method.judge.text_only and mode != "text":
+        return Absent(EXEMPT, f"{method.name} reads no log-probabilities (verdicts: text)")
+    if profile is not None and profile.status != "ok":
+        return Absent(profile.status, profile.reason)
+    shown = method.show(visible_part(user), profile)
+    if shown is None and not method.learns:
+        return Absent(EXEMPT, f"{method.name} has nothing to show of this user")
+    if not pairs_of(user, use):
+        return Absent("empty", user.excluded or "no test pairs")
+    return shown or Absent("empty", "no context pairs")
+
+
+async def judge_user(
+    port: LanguageModel, user: UserData, use: MethodUse, settings: JudgeSettings, profile: Profile | None
+) -> JudgedUser:
+    """Verdicts of one method on one user's pairs, or why there are none."""
+    row = _row(user, use, settings.mode, port.spec.name, profile)
+    shown = _shown(user, use, settings.mode, profile)
+    if isinstance(shown, Absent):
+        return row.model_copy(update=shown._asdict())
+    pairs, judge = pairs_of(user, use), use.method.judge
+    whole = len(shown.demonstrations)
+    shown = fitted(shown, pairs, settings, port.spec, judge.messages)
+    if len(shown.demonstrations) < whole:
+        row = row.model_copy(update={"reason": f"{whole - len(shown.demonstrations)} of {whole} pairs did not fit"})
+    recorder = Recorder(port, "judge")
+    verdicts = await judge.pairs(recorder, pairs, shown, settings)
+    learned = [ref for ref in profile.calls if ref.stage in use.method.stages] if profile else []
+    prompts = dict(profile.prompts) if profile else {}
+    for prompt in (settings.prompt, *map(load_prompt, use.method.prompts)):
+        prompts[prompt.name] = prompt.label
+    calls = _distinct([*learned, *recorder.calls])
+    return row.model_copy(update={"verdicts": verdicts, "calls": calls, "prompts": prompts})
+
+
+def _distinct(refs: Sequence[CallRef]) -> tuple[CallRef, ...]:
+    known: dict[str, CallRef] = {}
+    for ref in refs:
+        known.setdefault(ref.key, ref)
+    return tuple(known[key] for key in sorted(known))
+
+
+async def judge_stage(
+    job: Job,
+    *,
+    users: Path,
+    out: Path,
+    judge: str | None,
+    profiles: Path | None = None,
+    profile_model: str | None = None,
+) -> None:
+    """Write one `JudgedUser` for each user, method, verdict mode and draw.
+
+    Without `judge` the methods that need no model are applied; without `profiles` those that read no profile.
+    """
+    specs = judged_methods(job.config, profile=profile_model, judge=judge)
+    people = evaluated_users(users, job.config.evaluate_users)
+    if judge is None:
+        judge_without_model(people, out, specs, job.config.seed)
+        return
+    by_user: dict[str, list[Profile | None]] = {user.user_id: [] for user in people}
+    if profiles is None:
+        by_user = {user.user_id: [None] for user in people}
+    else:
+        for profile in read_records(profiles, Profile):
+            by_user[profile.user_id].append(profile)
+    entry, together = job.config.models[judge], job.sends_batches(judge)
+    draws = range(max((len(profiles) for profiles in by_user.values()), default=0))
+    async with job.model(judge, batches=True) as port:
+
+        async def judge_all(use: MethodUse, settings: JudgeSettings, draw: int) -> list[JudgedUser]:
+            async def work(user: UserData) -> JudgedUser:
+                return await judge_user(port, user, use, settings, by_user[user.user_id][draw])
+
+            what = f"judge {judge} {use.spec}.{settings.mode}"
+            return await each_user(people, work, what, together=together)
+
+        # One method at a time: the calls of one prefix stay together, so that prefix caches hit.
+        turns = [
+            partial(judge_all, use, judge_settings(entry, mode), draw)
+            for use in map(parse_method, specs)
+            for mode in entry.verdicts
+            for draw in draws
+        ]
+        rows = await in_turn(turns, together=together)
+    lost = (verdict.outcome == "provider_error" for row in rows for verdict in row.verdicts)
+    refuse_outage(lost, "verdicts", job.config.max_failed_share)
+    write_records(out, rows)

@@ -1,0 +1,134 @@
+"""Stages `bootstrap` and `profile`: what one model learns about the users of one shard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from personalrm.core.errors import ModelCallError
+from personalrm.core.records import (
+    EXEMPT,
+    Absent,
+    PreferencePair,
+    Profile,
+    UserData,
+    UserTraces,
+    read_records,
+    write_records,
+)
+from personalrm.judge.judge import Shown, failure_outcome
+from personalrm.judge.recording import Recorder
+from personalrm.llm.types import LanguageModel
+from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs
+from personalrm.methods.synthesizeme.memory import MemorySettings, remember
+from personalrm.methods.synthesizeme.parts import N_PARTS
+from personalrm.methods.synthesizeme.profile import ProfileSettings, context_subset, learn_profile
+from personalrm.methods.synthesizeme.theta import Theta
+from personalrm.methods.synthesizeme.variants import parse_variant
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.stages.runner import Job, each_user, evaluated_users, refuse_outage
+from personalrm.studies.synthesizeme.stages.settings import bootstrap_settings, draws_for, learned_settings
+
+
+async def bootstrap_stage(job: Job, *, users: Path, out: Path, model: str, variant: str) -> None:
+    """Write one `UserTraces` a user: attempts at all context pairs, whatever k will be."""
+    settings = bootstrap_settings(job.config, model, variant)
+    people = evaluated_users(users, job.config.evaluate_users)
+    async with job.model(model) as port:
+
+        async def work(user: UserData) -> UserTraces:
+            return await learn_traces(port, user, variant, settings)
+
+        rows = await each_user(people, work, f"bootstrap {model}")
+    lost = (trace.outcome == "provider_error" for row in rows for trace in row.traces)
+    refuse_outage(lost, "attempts", job.config.max_failed_share)
+    write_records(out, rows)
+
+
+async def learn_traces(
+    port: LanguageModel, user: UserData, variant: str, settings: BootstrapSettings, *, side_by_side: bool = False
+) -> UserTraces:
+    """Attempts at all context pairs of one user. `side_by_side` as in `bootstrap.bootstrap_pair`."""
+    recorder = Recorder(port, "bootstrap")
+    pairs = user.part("context")
+    traces = await bootstrap_pairs(recorder, pairs, Shown(), settings, side_by_side=side_by_side)
+    return UserTraces(
+        dataset=user.dataset,
+        user_id=user.user_id,
+        model=port.spec.name,
+        variant=variant,
+        status="ok" if pairs else "empty",
+        reason=None if pairs else user.excluded or "no context pairs",
+        traces=traces,
+        calls=recorder.calls,
+        prompts={settings.judge.prompt.name: settings.judge.prompt.label},
+    )
+
+
+def used_by_theta(config: Config, variant: str, user: UserData, theta: Theta | None) -> Absent | None:
+    """Why a user has no row in a variant whose Theta was found on users of the same data set, or knows judgements of
+    this user; None where there is one. `theta` is the variant's, as it is read from its file."""
+    name = parse_variant(variant).theta
+    if name is None:
+        return None
+    optimiser = config.thetas[name].optimise
+    if optimiser is not None and user.dataset in (optimiser.datasets or config.datasets):
+        if user.level_a is None:
+            return Absent(EXEMPT, f"{user.dataset} has no level A to keep Theta's users apart")
+        if user.level_a == "train":
+            return Absent("empty", f"Theta {name} was found on the train users")
+    if theta is not None and theta.holds(user.pairs):
+        return Absent(EXEMPT, f"judgements of this user stand in the file of Theta {name}")
+    return None
+
+
+async def _remember_all(
+    job: Job, model: str, users: Sequence[UserData], k: int, settings: ProfileSettings, memory: MemorySettings
+) -> None:
+    """Have the facts of all users and draws written in one batch: `learn_profile` then finds them in the store.
+
+    It asks again, and says so, where a call failed here.
+    """
+    shown = [
+        context_subset(user.part("context"), k, draw, settings.seed)
+        for draw in draws_for(job.config, k)
+        for user in users
+    ]
+    async with job.model(model, batches=True) as port:
+
+        async def ask(pairs: Sequence[PreferencePair]) -> None:
+            try:
+                await remember(port, pairs, memory)
+            except ModelCallError as error:
+                # Raises what concerns the whole job.
+                failure_outcome(error)
+
+        await asyncio.gather(*(ask(pairs) for pairs in shown if pairs))
+
+
+async def profile_stage(job: Job, *, users: Path, traces: Path, out: Path, model: str, variant: str, k: int) -> None:
+    """Write one `Profile` a user and draw: persona and demonstrations learned from k context pairs."""
+    settings = learned_settings(job.config, model, variant)
+    theta = settings.persona.theta
+    known = {row.user_id: row for row in read_records(traces, UserTraces)}
+    people = evaluated_users(users, job.config.evaluate_users)
+    rows: list[Profile] = []
+    if settings.memory is not None and k not in N_PARTS and job.sends_batches(model):
+        learners = [user for user in people if used_by_theta(job.config, variant, user, theta) is None]
+        await _remember_all(job, model, learners, k, settings, settings.memory)
+    async with job.model(model) as port:
+        counted = Recorder(port, "profile")
+        for draw in draws_for(job.config, k):
+
+            async def work(user: UserData, draw: int = draw) -> Profile:
+                absent = used_by_theta(job.config, variant, user, theta)
+                return await learn_profile(counted, user, known[user.user_id], k, draw, settings, absent=absent)
+
+            rows += await each_user(people, work, f"profile {model} k={k} draw={draw}")
+    reason = next((row.reason for row in rows if row.status == "failed"), None)
+    learned = (row.status == "failed" for row in rows if row.status in ("ok", "failed"))
+    refuse_outage(learned, "profiles", job.config.max_failed_share, reason)
+    # A search that lost verdicts to the provider may have another winner.
+    refuse_outage(counted.lost(), "calls", job.config.max_failed_share)
+    write_records(out, rows)

@@ -1,0 +1,60 @@
+"""Copy a run's results into the documentation, and say whether they are those that the tree would give."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from personalrm.core.errors import DataError
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.config_load import config_hash, load_config
+from personalrm.studies.synthesizeme.stages.manifest import fingerprint_of_code, prompts_in_use
+
+MANIFEST = "manifest.json"
+_KINDS = (("tables", ("csv", "md")), ("figures", ("png", "txt")))
+
+
+def publish(config_file: Path, folder: Path, names: Sequence[str]) -> list[Path]:
+    """Copy the tables (csv, md) and figures (png, txt) of these names and the manifest to `folder`; returns the copies.
+
+    A result without a figure has its table copied. What the folder has of other results stays. Raises DataError if the
+    run is not finished, or was made with another config, other prompts or other code than there are now.
+    """
+    config = load_config(config_file)
+    run = Path(config.results) / config.run
+    found = [
+        path
+        for place, kinds in _KINDS
+        for name in names
+        for path in (run / place / f"{name}.{kind}" for kind in kinds)
+        if path.is_file()
+    ]
+    needed = (*(f"tables/{name}.csv" for name in names), MANIFEST)
+    missing = [name for name in needed if not (run / name).is_file()]
+    if missing:
+        raise DataError(f"{run}: no {', '.join(missing)}; run the workflow first")
+    problems = differences(json.loads((run / MANIFEST).read_text(encoding="utf-8")), config)
+    if problems:
+        raise DataError(f"{run} is not what the tree gives: {'; '.join(problems)}. Run the workflow again.")
+    folder.mkdir(parents=True, exist_ok=True)
+    return [Path(shutil.copy(path, folder)) for path in (*found, run / MANIFEST)]
+
+
+def differences(manifest: Mapping[str, Any], config: Config) -> list[str]:
+    """In what the run of `manifest` differs from a run of `config` with this tree's prompts and code; empty if equal.
+
+    What the code of a table makes of the same verdicts is not compared.
+    """
+    found = []
+    if manifest["config_sha256"] != config_hash(config):
+        found.append("the config is another one")
+    then, now = manifest["prompts"], prompts_in_use()
+    changed = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+    if changed:
+        found.append(f"other prompts: {', '.join(changed)}")
+    if manifest.get("code") != fingerprint_of_code():
+        found.append("the code of paid stages, or what serves embedded models, is another one")
+    return found

@@ -1,0 +1,66 @@
+"""What a person sees at the end of a run: the main table, and where the results are."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from personalrm.core.errors import DataError
+from personalrm.results.labels import NO_ANSWERS, method_label
+from personalrm.results.marks import FLAG_NAMES, RETRY, marked, notes_of
+from personalrm.results.tables.main_table import row_flags
+
+COLUMNS = (
+    "dataset",
+    "profile model",
+    "judge model",
+    "method",
+    "k",
+    "users",
+    "judgments",
+    "accuracy %",
+    "95 % interval",
+)
+
+
+def summarise(run: Path) -> str:
+    """Main table as plain text, and the paths of the results. Raises DataError if there is none yet."""
+    table = run / "tables" / "main.csv"
+    if not table.is_file():
+        raise DataError(f"{table}: no main table yet; run the workflow first")
+    with table.open(encoding="utf-8", newline="") as stream:
+        found = list(csv.DictReader(stream))
+    rows, flags = [_cells(row) for row in found], [row_flags(row) for row in found]
+    notes = notes_of(name for name in FLAG_NAMES if any(getattr(held, name) for held in flags))
+    notes += [RETRY] if any(held.outage or held.lossy for held in flags) else []
+    widths = [max(len(row[i]) for row in [list(COLUMNS), *rows]) for i in range(len(COLUMNS))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [list(COLUMNS), ["-" * width for width in widths], *rows]
+    ]
+    places = [
+        f"Main table   {table.with_suffix('.md')} (also .csv, .tex, .html)",
+        f"Main figure  {run / 'figures' / 'main.pdf'} (also .svg, .png)",
+        f"Benchmark    {run / 'tables' / 'benchmark.md'}, {run / 'tables' / 'funnel.md'}",
+        f"Report       {run / 'report.html'}, {run / 'transcripts.html'}",
+        f"Manifest     {run / 'manifest.json'}",
+    ]
+    return "\n".join([*lines, *notes, "", *places]) + "\n"
+
+
+def _cells(row: dict[str, str]) -> list[str]:
+    accuracy = (
+        f"{float(row['accuracy']):.1f}" if row["accuracy"] else NO_ANSWERS if row["status"] == NO_ANSWERS else "-"
+    )
+    interval = f"[{float(row['ci_low']):.1f}, {float(row['ci_high']):.1f}]" if row["ci_low"] else "-"
+    return [
+        row["dataset"],
+        row["profile_model"] or "-",
+        row["judge_model"] or "-",
+        method_label(row["method"]),
+        row["k"],
+        row["n_users"],
+        row["n_judgments"],
+        marked(accuracy, row_flags(row).columns()),
+        interval,
+    ]

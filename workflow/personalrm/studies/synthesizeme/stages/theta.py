@@ -1,0 +1,130 @@
+"""Stage `theta`: the persona prompt optimised on train users of level A, as a program file with its provenance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from personalrm.core.errors import ConfigError, DataError, ModelCallError
+from personalrm.core.files import atomic_write_text, stable_hash
+from personalrm.core.records import UserData
+from personalrm.judge.recording import Recorder
+from personalrm.llm.types import LanguageModel
+from personalrm.methods.synthesizeme.bootstrap import verified
+from personalrm.methods.synthesizeme.persona import PersonaSettings
+from personalrm.methods.synthesizeme.profile import ProfileSettings
+from personalrm.methods.synthesizeme.search import search
+from personalrm.methods.synthesizeme.theta import provenance_of_texts, saved_judgements
+from personalrm.methods.synthesizeme.theta_search import (
+    PREDICTOR,
+    Found,
+    Student,
+    ThetaSettings,
+    judgements_text,
+    search_theta,
+    split_users,
+)
+from personalrm.methods.synthesizeme.theta_settings import ThetaOptimiser
+from personalrm.methods.synthesizeme.variants import CORRECTED
+from personalrm.studies.synthesizeme.stages.learn import learn_traces
+from personalrm.studies.synthesizeme.stages.runner import Job, read_users
+from personalrm.studies.synthesizeme.stages.settings import profile_settings
+
+
+async def theta_stage(job: Job, *, users: Sequence[Path], out: Path, theta: str, model: str) -> None:
+    """Write the program file that MIPROv2 finds for one model.
+
+    Raises DataError where no data set has train users, and ModelCallError as the port does.
+    """
+    optimiser = job.config.thetas[theta].optimise
+    if optimiser is None:
+        raise ConfigError(f"thetas.{theta}.optimise: not set, so there is nothing to find")
+    people = train_users([user for path in users for user in read_users(path)], optimiser.max_users)
+    if not people:
+        raise DataError(
+            f"thetas.{theta}: none of its data sets has train users (level A needs user_split.min_users users); lower "
+            "min_users, or give a program file"
+        )
+    learned = profile_settings(job.config, model, CORRECTED)
+    async with job.model(model) as port, job.model(optimiser.proposer or model) as proposer:
+        students = [await learn_student(port, user, learned) for user in people]
+        kept = [student for student in students if student.judgements and student.validation]
+        settings = _settings(optimiser, learned, job.config.seed)
+        found = await search_theta(port, proposer, kept, settings, theta)
+    provenance = {
+        "model": model,
+        "proposer": optimiser.proposer or model,
+        "users": len(kept),
+        "users_scored": len(split_users(kept, settings).scored),
+        "settings": optimiser.model_dump(mode="json"),
+        "seed": job.config.seed,
+        "prompt": {settings.persona.prompt.name: settings.persona.prompt.label},
+        **provenance_of_texts(pair for user in people for pair in user.pairs),
+    }
+    atomic_write_text(out, program_text(found, settings.persona, provenance))
+
+
+def train_users(people: Sequence[UserData], most: int) -> list[UserData]:
+    """Train users of level A, at most so many of each data set, by a stable hash."""
+    train = [user for user in people if user.level_a == "train"]
+    train.sort(key=lambda user: (user.dataset, stable_hash(user.dataset, user.user_id)))
+    names = dict.fromkeys(user.dataset for user in train)
+    return [user for name in names for user in [user for user in train if user.dataset == name][:most]]
+
+
+async def learn_student(port: LanguageModel, user: UserData, learned: ProfileSettings) -> Student:
+    """Stage 1 for one user: traces, and the judgements that win without a persona.
+
+    Raises ModelCallError where the provider failed a call, so that no Theta rests on lost calls.
+    """
+    counted = Recorder(port, "theta")
+    traces = await learn_traces(counted, user, CORRECTED, learned.bootstrap)
+    context, validation = user.part("context"), user.part("validation")
+    known = verified(traces.traces)
+    won = await search(counted, context, known, validation, learned.search, allow_empty=False)
+    if counted.failed:
+        raise ModelCallError(f"user {user.user_id}: {counted.failed} calls lost; run the same command again")
+    return Student(user.user_id, won.judgements, validation)
+
+
+def _settings(optimiser: ThetaOptimiser, learned: ProfileSettings, seed: int) -> ThetaSettings:
+    return ThetaSettings(
+        persona=replace(learned.persona, theta=None),
+        judge=learned.search.judge,
+        num_candidates=optimiser.num_candidates,
+        num_trials=optimiser.num_trials,
+        max_demos=optimiser.max_demos,
+        data_aware=optimiser.data_aware,
+        fewshot_aware=optimiser.fewshot_aware,
+        scored_share=optimiser.scored_share,
+        seed=seed,
+    )
+
+
+def program_text(found: Found, persona: PersonaSettings, provenance: dict[str, Any]) -> str:
+    """A program as DSPy saves it, with what it was made of; `theta.read_theta` reads it. Demonstrations hold the text
+    of their judgements, for other readers, and the judgements themselves."""
+    theta = found.theta
+    demos = [
+        {
+            "past_judgements": judgements_text(shown.judgements, persona),
+            "judgements": saved_judgements(shown.judgements),
+            "synthesized_persona": shown.persona,
+        }
+        for shown in theta.demonstrations
+    ]
+    fields = [
+        {"prefix": "Past Judgements:", "description": "${past_judgements}"},
+        {"prefix": "Synthesized Persona:", "description": "${synthesized_persona}"},
+    ]
+    signature = {"instructions": theta.instruction, "fields": fields}
+    trials = [trial._asdict() for trial in found.trials]
+    scores = {"as_it_was": found.default_score, "best": found.best_score, "trials": trials}
+    program = {
+        f"{PREDICTOR}.predict": {"lm": None, "traces": [], "train": [], "demos": demos, "signature": signature},
+        "metadata": {"provenance": provenance, "validation_accuracy_percent": scores},
+    }
+    return json.dumps(program, indent=1, ensure_ascii=False) + "\n"
