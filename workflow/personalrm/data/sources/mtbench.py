@@ -27,7 +27,7 @@ from pathlib import Path
 from personalrm.core.files import stable_hash
 from personalrm.data.filters.released import fields_named, release_files, require_columns
 from personalrm.data.settings import MtBenchDataset
-from personalrm.data.sources.arena import (
+from personalrm.data.sources.conversation_pairs import (
     Message,
     conversation,
     present,
