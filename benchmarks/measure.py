@@ -185,7 +185,7 @@ async def _score_all(store_path: Path, pairs: int) -> None:
     from personalrm.core.records import PreferencePair, Turn
     from personalrm.judge.judge import JudgeSettings, Recorder, Shown, judge_pairs
     from personalrm.llm.cache.store import ResponseStore
-    from personalrm.llm.port import Port
+    from personalrm.llm.client import Port
     from personalrm.llm.types import ModelSpec, Request, Response, Usage
 
     class Scripted:

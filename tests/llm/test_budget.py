@@ -17,8 +17,8 @@ from support.ports import SPEC, ScriptedBackend, request
 from personalrm.core.errors import BudgetExceeded, ConfigError, PermanentError, StoreError
 from personalrm.llm import tokens
 from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.client import Port
 from personalrm.llm.limits.budget import POLL_S, Budget, lift, passed
-from personalrm.llm.port import Port
 from personalrm.llm.types import Usage
 
 # One call: estimate (2 + 8) x 2 + 50 x 4 = 220 millionths; it then costs 4000 millionths.

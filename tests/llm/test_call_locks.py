@@ -19,13 +19,13 @@ from support.ports import SPEC, FakeTime, ScriptedBackend, request
 from support.scripted_server import Fault, ScriptedServer
 
 from personalrm.core.errors import BudgetExceeded, PermanentError
-from personalrm.llm import port as port_module
+from personalrm.llm import client as port_module
 from personalrm.llm.cache import store_locks
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.cache.store_locks import CallLocks
+from personalrm.llm.client import Port
 from personalrm.llm.limits.budget import Budget
 from personalrm.llm.limits.faults import ModelUnavailable
-from personalrm.llm.port import Port
 from personalrm.llm.types import Response
 
 CLIENT = """

@@ -13,10 +13,10 @@ from support.scripted_server import Fault, ScriptedServer
 
 from personalrm.core.errors import ModelCallError, PermanentError, RateLimited, TransientError
 from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.client import Port
+from personalrm.llm.limits.adaptive_concurrency import START, Flow
 from personalrm.llm.limits.faults import ModelUnavailable
-from personalrm.llm.limits.flow import START, Flow
 from personalrm.llm.open import RuntimeSettings, open_model
-from personalrm.llm.port import Port
 from personalrm.llm.types import ModelSpec
 
 

@@ -17,10 +17,10 @@ from support.scripted_server import Fault, ScriptedServer
 
 from personalrm.core.errors import ConfigError
 from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.client import Port
 from personalrm.llm.limits.budget import Budget
 from personalrm.llm.limits.retry import RetryPolicy
 from personalrm.llm.open import RuntimeSettings, open_model
-from personalrm.llm.port import Port
 from personalrm.llm.types import BackendName, Message, ModelSpec, Request, Response
 
 SERVER = Path(__file__).parents[1] / "support" / "scripted_server.py"

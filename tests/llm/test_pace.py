@@ -21,10 +21,10 @@ from support.scripted_server import ScriptedServer
 from personalrm.core.errors import RateLimited, StoreError
 from personalrm.llm import tokens
 from personalrm.llm.cache.store import ResponseStore
-from personalrm.llm.limits.pace import STALE_S, Pace
+from personalrm.llm.client import Port
+from personalrm.llm.limits.rate_limit import STALE_S, Pace
 from personalrm.llm.limits.retry import RetryPolicy
 from personalrm.llm.open import RuntimeSettings, open_model
-from personalrm.llm.port import Port
 from personalrm.llm.types import ModelSpec
 
 JOB = """

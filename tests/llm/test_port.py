@@ -20,8 +20,8 @@ from personalrm.core.errors import (
     TransientError,
 )
 from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.client import Port, PortEvent
 from personalrm.llm.limits.faults import ModelUnavailable
-from personalrm.llm.port import Port, PortEvent
 from personalrm.llm.types import LanguageModel, Response
 
 

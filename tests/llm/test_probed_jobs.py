@@ -17,7 +17,7 @@ from personalrm.core.errors import ConfigError, ModelCallError
 from personalrm.core.records import Verdict
 from personalrm.judge.judge import JudgeSettings, PromptStyle, Shown, judge_pairs
 from personalrm.judge.label_probe import UnreadableLabels, probe_request
-from personalrm.llm.backends.wire import wire_body
+from personalrm.llm.backends.openai_format import wire_body
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.open import RuntimeSettings
 from personalrm.llm.types import ModelSpec

@@ -21,7 +21,7 @@ from personalrm.core.records import Demonstration
 from personalrm.judge.judge import JudgeSettings, Shown, build_messages, fitted
 from personalrm.llm import tokens
 from personalrm.llm.cache.store import ResponseStore
-from personalrm.llm.port import Port
+from personalrm.llm.client import Port
 from personalrm.llm.types import Message, ModelSpec, Request
 from personalrm.methods.synthesizeme.persona import ask_shortened
 

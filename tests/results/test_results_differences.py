@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from test_result_scripts import job, script
 
 from personalrm.core.records import write_records
-from personalrm.results.comparison_sheets import sheets_of
 from personalrm.results.comparisons import compare, default_of, seed_of
 from personalrm.results.scores import collect_verdicts, read_frame, write_frame
 from personalrm.results.stats.statistics import holm, paired_cluster_difference
@@ -24,6 +23,7 @@ from personalrm.results.tables.differences_table import (
     differences_notes,
     differences_table,
 )
+from personalrm.results.verdict_arrays import sheets_of
 
 N = 199
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from personalrm.core.records import Demonstration, JudgedUser, PreferencePair, Profile, Turn, UserData, write_records
+from personalrm.judge.call_recorder import Recorder
 from personalrm.judge.judge import fitted
-from personalrm.judge.recording import Recorder
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.types import Message, ModelSpec, Request, Response, Usage

@@ -9,8 +9,8 @@ from typing import Any
 
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.client import PortStats
 from personalrm.llm.open import RuntimeSettings, open_model
-from personalrm.llm.port import PortStats
 from personalrm.llm.types import Message, ModelSpec, Request, Response
 from support.scripted_server import ScriptedServer
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from personalrm.llm.backends.wire import wire_body
+from personalrm.llm.backends.openai_format import wire_body
 from personalrm.llm.cache.store import ResponseStore
-from personalrm.llm.port import Port
+from personalrm.llm.client import Port
 from personalrm.llm.types import Backend, LanguageModel, ModelSpec, Request, Response, TokenLogprobs, Usage
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import write_resolved

@@ -12,8 +12,8 @@ from support.models import ScriptedModel, last_user, letters, text
 
 from personalrm.core.errors import ModelCallError, Refused, TransientError
 from personalrm.core.records import Profile
+from personalrm.judge.call_recorder import Listener
 from personalrm.judge.parsing import numbered_choices, sentences
-from personalrm.judge.recording import Listener
 from personalrm.llm.types import Request, Response
 from personalrm.personas.axes import AxesQuestion, name_axes, read_axes, sample_of_personas
 from personalrm.personas.records import Axis

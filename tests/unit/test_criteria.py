@@ -11,8 +11,8 @@ from support.models import ScriptedModel, good_is_first, last_user, pair, spec_o
 
 from personalrm.core.errors import ContextOverflow, ModelCallError, PermanentError, RateLimited, Refused
 from personalrm.core.records import Demonstration, PreferencePair, Verdict
+from personalrm.judge.call_recorder import Recorder
 from personalrm.judge.judge import JudgeSettings, Shown, fitted
-from personalrm.judge.recording import Recorder
 from personalrm.llm import tokens
 from personalrm.llm.types import Request, Response
 from personalrm.methods.criteria import (

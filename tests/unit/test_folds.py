@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from personalrm.core.errors import ConfigError
-from personalrm.data.folds import pooled_names, pools_of
+from personalrm.data.cross_validation import pooled_names, pools_of
 from personalrm.studies.synthesizeme.config_load import load_config, parse_config, read_resolved, write_resolved
 
 ROOT = Path(__file__).parents[2]

@@ -10,6 +10,7 @@ from support.models import ScriptedModel, good_is_first, label, pair, text
 
 from personalrm.core.errors import ContextOverflow, ModelCallError, PermanentError, RateLimited, Refused
 from personalrm.core.records import Demonstration, Verdict
+from personalrm.judge.call_recorder import Recorder
 from personalrm.judge.judge import (
     JudgeSettings,
     Shown,
@@ -19,7 +20,6 @@ from personalrm.judge.judge import (
     judge_pair,
     presented_swapped,
 )
-from personalrm.judge.recording import Recorder
 from personalrm.llm.types import Request, Response, TokenLogprobs, Usage
 from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pair
 

@@ -15,7 +15,7 @@ from personalrm.core.records import HALVES, TYPES, PreferencePair, Profile, User
 from personalrm.judge.judge import Shown
 from personalrm.llm.types import Request, Response
 from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs
-from personalrm.methods.synthesizeme.parts import CONVERSATION_TYPES, N_PARTS
+from personalrm.methods.synthesizeme.context_subsets import CONVERSATION_TYPES, N_PARTS
 from personalrm.methods.synthesizeme.persona import PersonaSettings
 from personalrm.methods.synthesizeme.profile import ProfileSettings, context_subset, learn_profile
 

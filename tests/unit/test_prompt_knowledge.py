@@ -16,9 +16,9 @@ from support.models import ScriptedModel, good_is_first, label, pair, text
 from personalrm import SynthesizeMe
 from personalrm.core.records import Demonstration, Profile, UserData
 from personalrm.data.filters.rate import PanelSettings, panel_votes
+from personalrm.judge.call_recorder import Listener
 from personalrm.judge.judge import JudgeSettings, Shown, fitted, is_reasoned, judge_messages, judge_pair
 from personalrm.judge.prompting import load_prompt
-from personalrm.judge.recording import Listener
 from personalrm.llm.types import Message, Request, Response
 from personalrm.methods.criteria import criteria_messages, judge_by_criteria
 from personalrm.methods.registry import METHODS

@@ -14,15 +14,15 @@ from support.models import pair
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.records import UserData
 from personalrm.data.filters.rate import PanelSettings, panel_votes
+from personalrm.judge.call_recorder import Listener
 from personalrm.judge.judge import JudgeSettings, Shown, judge_messages
-from personalrm.judge.recording import Listener
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.types import Message, ModelSpec, Request
 from personalrm.studies.estimate.assumptions import Assumptions, read_assumptions
 from personalrm.studies.estimate.counting import FRAME_TOKENS, Counter
+from personalrm.studies.estimate.fake_model import StandIn, _prompts
 from personalrm.studies.estimate.prices import Prices, prices_of
 from personalrm.studies.estimate.rehearse import estimate_of, read_data, rehearse
-from personalrm.studies.estimate.stand_in import StandIn, _prompts
 from personalrm.studies.estimate.table import Estimate, Row, rows_of
 from personalrm.studies.estimate.work import Tally, Used, Work
 from personalrm.studies.synthesizeme.config_load import parse_config

@@ -7,7 +7,7 @@ OUTPUTS  RUN_CONFIG, the resolved config that the stages read
 from snakemake.exceptions import WorkflowError
 
 from personalrm.core.errors import PersonalRMError
-from personalrm.data.folds import pooled_names, pools_of
+from personalrm.data.cross_validation import pooled_names, pools_of
 
 try:
     CONFIG = support.load_for_snakemake(workflow.configfiles, config)

@@ -12,7 +12,7 @@ from typing import Any
 
 def _run(stage: Coroutine[Any, Any, None], out: Path) -> None:
     """Run a stage that asks models and writes `out`."""
-    from personalrm.llm.embedded.lifecycle import watch_owner
+    from personalrm.llm.local.lifecycle import watch_owner
     from personalrm.studies.synthesizeme.stages.runner import sole_writer
 
     watch_owner()

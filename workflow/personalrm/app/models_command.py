@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 from personalrm.core.errors import EmbeddedModelError
-from personalrm.llm.embedded import cache
-from personalrm.llm.embedded.catalogue import get_entry, load_catalogue
-from personalrm.llm.embedded.fetch import SOURCES, Source, ensure_model
 from personalrm.llm.limits.refusals import DEFAULT_STORE, unblock
+from personalrm.llm.local import cache
+from personalrm.llm.local.catalogue import get_entry, load_catalogue
+from personalrm.llm.local.fetch import SOURCES, Source, ensure_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

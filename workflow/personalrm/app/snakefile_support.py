@@ -19,8 +19,8 @@ from typing import Any, Protocol
 
 from personalrm.core.errors import ConfigError, EmbeddedModelError
 from personalrm.core.files import atomic_write_text, canonical_json
-from personalrm.llm.embedded.owner import OWNER_ENV, Owner
 from personalrm.llm.limits.budget import lift, passed
+from personalrm.llm.local.owner import OWNER_ENV, Owner
 from personalrm.studies.preflight import Needs, missing
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import config_hash, load_config, merged_yaml, write_resolved
@@ -209,7 +209,7 @@ def end_run() -> None:
         if isinstance(thread, threading.Timer):
             thread.cancel()
     if list(runtime_dir().glob("*.json")):
-        from personalrm.llm.embedded.lifecycle import stop_servers
+        from personalrm.llm.local.lifecycle import stop_servers
 
         stop_servers(runtime_dir())
 

@@ -12,8 +12,8 @@ from personalrm.core.records import write_records
 from personalrm.data.card import data_card
 from personalrm.data.filters.funnel import Funnel
 from personalrm.data.filters.released_judgments import JUDGMENTS, judgments_of
-from personalrm.data.ids import chosen_shards, name_of_users_shard, shard_names
 from personalrm.data.settings import Dataset, ProcessedDataset
+from personalrm.data.sharding import chosen_shards, name_of_users_shard, shard_names
 from personalrm.data.sources.open import read_source
 from personalrm.data.sources.reading import ReadReport
 from personalrm.data.sources.spool import VoteSpool

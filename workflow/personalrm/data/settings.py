@@ -49,7 +49,7 @@ class SplitSettings(BaseModel):
     `fold` [i, n] makes the i-th of n consecutive stretches of a user's pairs the test, and the fractions of context and
     validation share the rest: n data sets that differ by i alone have each pair as a test pair once. Learning then
     also sees pairs that are newer than the test (our choice, for few pairs; the paper has one split). `folds` n, in the
-    config of a run, stands for these n data sets and has their results pooled (`personalrm.data.folds`).
+    config of a run, stands for these n data sets and has their results pooled (`personalrm.data.cross_validation`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

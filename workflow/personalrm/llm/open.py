@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from personalrm.core.background import beside
 from personalrm.core.errors import ConfigError
+from personalrm.core.threads import beside
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.cache.store_locks import CallLocks
+from personalrm.llm.client import Port, Price, spec_price
+from personalrm.llm.limits.adaptive_concurrency import Flow, Unlimited
 from personalrm.llm.limits.budget import Budget
-from personalrm.llm.limits.flow import Flow, Unlimited
-from personalrm.llm.limits.pace import Pace
+from personalrm.llm.limits.rate_limit import Pace
 from personalrm.llm.limits.refusals import Refusals
 from personalrm.llm.limits.retry import RetryPolicy
-from personalrm.llm.port import Port, Price, spec_price
 from personalrm.llm.types import Backend, ModelSpec
 
 
@@ -123,7 +123,7 @@ def _backend(
     if spec.backend == "openai":
         return OpenAIHttpBackend(spec), None
     if spec.backend == "embedded":
-        from personalrm.llm.embedded.backend import EmbeddedBackend
+        from personalrm.llm.local.backend import EmbeddedBackend
 
         find = embedded_url or _default_embedded_url(runtime)
         return EmbeddedBackend(spec, lambda: beside(partial(find, spec)), runtime.runtime_dir), None
@@ -134,9 +134,9 @@ def _default_embedded_url(runtime: RuntimeSettings) -> EmbeddedUrl:
     """Fetch the model's file if need be, and start or find its server."""
 
     def url(spec: ModelSpec) -> str:
-        from personalrm.llm.embedded.catalogue import get_entry
-        from personalrm.llm.embedded.fetch import ensure_model
-        from personalrm.llm.embedded.lifecycle import ensure_server, owner_from_env
+        from personalrm.llm.local.catalogue import get_entry
+        from personalrm.llm.local.fetch import ensure_model
+        from personalrm.llm.local.lifecycle import ensure_server, owner_from_env
 
         entry = get_entry(spec.model)
         path = ensure_model(entry, local_path=Path(spec.path) if spec.path else None, cache_dir=runtime.cache_dir)

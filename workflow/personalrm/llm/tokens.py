@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from personalrm.core.errors import ConfigError
-from personalrm.llm.backends.wire import wire_text
+from personalrm.llm.backends.openai_format import wire_text
 from personalrm.llm.types import Message, ModelSpec
 
 FEWEST_BYTES = 3

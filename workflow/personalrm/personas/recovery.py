@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from personalrm.core.errors import DataError
+from personalrm.judge.call_recorder import Listener
 from personalrm.judge.judge import PromptStyle
 from personalrm.judge.prompting import Prompt, load_prompt
-from personalrm.judge.recording import Listener
 from personalrm.personas.tags import choose, listed
 
 ANSWERS = ("yes", "no")

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from personalrm.judge.call_recorder import Listener
 from personalrm.judge.judge import PromptStyle, label_request, warn_of_alternatives
 from personalrm.judge.parsing import numbered_choices, read_labels
 from personalrm.judge.prompting import Prompt, load_prompt
-from personalrm.judge.recording import Listener
 from personalrm.llm.types import Request
 from personalrm.methods.synthesizeme.persona_json import statements
 from personalrm.personas.records import KINDS, TAGS, Axis, Kind, Tag

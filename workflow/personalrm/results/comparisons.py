@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 
 from personalrm.core.files import stable_hash
 from personalrm.core.records import BASELINE
-from personalrm.results.comparison_sheets import (
+from personalrm.results.labels import NO_ANSWERS, NOT_APPLICABLE, NOT_RUN, OK, UNUSED, k_rank, method_rank
+from personalrm.results.marks import FLAG_NAMES, Flags, prefixed
+from personalrm.results.tables.main_table import PERCENT_DIGITS
+from personalrm.results.verdict_arrays import (
     DATASET,
     JUDGE,
     METHOD,
@@ -28,9 +31,6 @@ from personalrm.results.comparison_sheets import (
     Sheet,
     sums_of,
 )
-from personalrm.results.labels import NO_ANSWERS, NOT_APPLICABLE, NOT_RUN, OK, UNUSED, k_rank, method_rank
-from personalrm.results.marks import FLAG_NAMES, Flags, prefixed
-from personalrm.results.tables.main_table import PERCENT_DIGITS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from personalrm.data.folds import Pools
+from personalrm.data.cross_validation import Pools
 from personalrm.results.scores import ROW_KEY
 
 if TYPE_CHECKING:

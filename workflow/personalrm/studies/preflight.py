@@ -153,15 +153,15 @@ def _price_problems(config: Config, name: str) -> list[str]:
     """A budget needs to know what calls cost."""
     if not config.budget.limits(name):
         return []
+    from personalrm.llm.client import no_price
     from personalrm.llm.open import list_price
-    from personalrm.llm.port import no_price
 
     spec = config.models[name].spec(name, dict(os.environ))
     return [no_price(spec)] if list_price(spec)(1, 1) is None else []
 
 
 def _embedded_problems(name: str, entry: ModelConfig) -> list[str]:
-    from personalrm.llm.embedded.catalogue import get_entry
+    from personalrm.llm.local.catalogue import get_entry
 
     problems = []
     if entry.path and not Path(entry.path).is_file():

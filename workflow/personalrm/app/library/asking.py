@@ -15,7 +15,7 @@ from personalrm.judge.judge import PromptStyle, failure_outcome
 from personalrm.judge.label_probe import Probed, forget_refused
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
-from personalrm.llm.embedded.cache import default_cache_dir
+from personalrm.llm.local.cache import default_cache_dir
 from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.types import LanguageModel, ModelSpec, Request, Response
 from personalrm.studies.preflight import load_environment

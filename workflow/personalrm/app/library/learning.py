@@ -11,7 +11,7 @@ from personalrm.app.library.data import Item, split_by_ratio, usable_pairs, user
 from personalrm.app.library.settings import DATASET, Settings
 from personalrm.core.errors import DataError, ModelCallError
 from personalrm.core.records import ALL_PAIRS, PreferencePair, Profile, UserData, UserTraces
-from personalrm.judge.recording import Recorder
+from personalrm.judge.call_recorder import Recorder
 from personalrm.methods.synthesizeme.profile import ProfileSettings, learn_profile
 from personalrm.methods.synthesizeme.search import search_first
 from personalrm.studies.synthesizeme.stages.learn import learn_traces

@@ -13,7 +13,7 @@ from personalrm.app.library.settings import Settings
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.files import atomic_write_text
 from personalrm.core.records import Profile, Record
-from personalrm.data.ids import shard_name
+from personalrm.data.sharding import shard_name
 
 SUFFIX = ".profile.json"
 

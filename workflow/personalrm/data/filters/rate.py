@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from personalrm.core.records import PreferencePair
 from personalrm.data.filters.ratings import PairRating, PanelVote
+from personalrm.judge.call_recorder import Listener
 from personalrm.judge.judge import JudgeSettings, PromptStyle, Shown, is_cut, judge_once, presented_swapped
 from personalrm.judge.parsing import parse_rating
 from personalrm.judge.prompting import Prompt, load_prompt
-from personalrm.judge.recording import Listener
 from personalrm.llm.types import Request
 
 PREFILLED_TOKENS = 4

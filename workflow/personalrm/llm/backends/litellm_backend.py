@@ -16,7 +16,7 @@ from personalrm.core.errors import (
     Refused,
     TransientError,
 )
-from personalrm.llm.backends.wire import parse_body, wire_extras, wire_messages, wire_options
+from personalrm.llm.backends.openai_format import parse_body, wire_extras, wire_messages, wire_options
 from personalrm.llm.limits.faults import Failure, ModelUnavailable, scrub, to_error
 from personalrm.llm.types import ModelSpec, Request, Response
 

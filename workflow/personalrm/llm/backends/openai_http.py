@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from personalrm.llm.backends.endpoint import BaseUrl, Endpoint
-from personalrm.llm.backends.wire import parse_body, wire_body
+from personalrm.llm.backends.openai_format import parse_body, wire_body
 from personalrm.llm.types import ModelSpec, Request, Response
 
 

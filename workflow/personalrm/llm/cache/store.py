@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from personalrm.llm.backends.wire import wire_text
+from personalrm.llm.backends.openai_format import wire_text
 from personalrm.llm.cache.store_file import JournalMode, StoreFile
 from personalrm.llm.cache.store_rows import checksum, decode, encode, is_sound
 from personalrm.llm.types import Response

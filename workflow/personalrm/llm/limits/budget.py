@@ -189,7 +189,7 @@ class Budget:
 
     def _lives(self, process: str, line: Mapping[str, Any]) -> bool:
         """Whether the process that wrote a line may still have calls in flight."""
-        from personalrm.llm.embedded.owner import Owner
+        from personalrm.llm.local.owner import Owner
 
         host, _, owner = process.partition("|")
         if host == platform.node():
@@ -236,6 +236,6 @@ def _sum(lines: list[dict[str, float]], identity: str | None) -> float:
 
 
 def _this_process() -> str:
-    from personalrm.llm.embedded.owner import Owner
+    from personalrm.llm.local.owner import Owner
 
     return str(Owner.of(os.getpid()))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from personalrm.core.records import Verdict
-from personalrm.methods.synthesizeme.race import Question, runners, tell
+from personalrm.methods.synthesizeme.pruned_search import Question, runners, tell
 
 Rank = Callable[[int, Sequence[Verdict]], tuple[float, ...]]
 """Sort key of a candidate by its verdicts, larger is better; no two candidates have the same."""

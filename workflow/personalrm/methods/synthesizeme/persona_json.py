@@ -12,7 +12,7 @@ import json
 from personalrm.core.files import canonical_json
 from personalrm.judge.judge import PromptStyle
 from personalrm.judge.parsing import sentences
-from personalrm.llm.backends.wire import wire_text
+from personalrm.llm.backends.openai_format import wire_text
 
 FIELDS: dict[PromptStyle, tuple[str, ...]] = {
     "standard": ("likes", "dislikes", "unsure"),

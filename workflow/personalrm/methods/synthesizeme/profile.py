@@ -22,13 +22,13 @@ from personalrm.core.records import (
     UserData,
     UserTraces,
 )
+from personalrm.judge.call_recorder import Recorder
 from personalrm.judge.judge import Shown, failure_outcome
-from personalrm.judge.recording import Recorder
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs, verified
 from personalrm.methods.synthesizeme.candidates import labelled
+from personalrm.methods.synthesizeme.context_subsets import N_PARTS, part_of, why_none
 from personalrm.methods.synthesizeme.memory import MemorySettings, Remembered, remember
-from personalrm.methods.synthesizeme.parts import N_PARTS, part_of, why_none
 from personalrm.methods.synthesizeme.persona import Induced, PersonaSettings, induce_persona
 from personalrm.methods.synthesizeme.search import SearchResult, SearchSettings, search, search_first
 from personalrm.methods.synthesizeme.theta import Theta

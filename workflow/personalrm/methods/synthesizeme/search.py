@@ -22,7 +22,7 @@ from personalrm.judge.judge import JudgeSettings, Shown, judge_once, judge_pair,
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.synthesizeme.candidates import LABELLED, UNSHUFFLED, ZERO_SHOT, draw_candidate
 from personalrm.methods.synthesizeme.halving import Halving
-from personalrm.methods.synthesizeme.race import Race, rounded_percent
+from personalrm.methods.synthesizeme.pruned_search import Race, rounded_percent
 from personalrm.methods.synthesizeme.variants import ALL, Repairs
 
 Shows = tuple[Demonstration, ...]

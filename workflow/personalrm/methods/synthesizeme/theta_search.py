@@ -19,10 +19,10 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from personalrm.core.background import beside
 from personalrm.core.errors import BudgetExceeded, ContextOverflow, DataError, ModelCallError
 from personalrm.core.files import stable_hash
 from personalrm.core.records import Demonstration, PreferencePair
+from personalrm.core.threads import beside
 from personalrm.judge.judge import JudgeSettings, Shown, judge_pairs
 from personalrm.llm.types import LanguageModel, Message, Request
 from personalrm.methods.synthesizeme.persona import PersonaSettings, induce_persona, persona_messages

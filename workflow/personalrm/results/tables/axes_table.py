@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from personalrm.core.records import K_NAMES, read_records
-from personalrm.methods.synthesizeme.parts import N_PARTS
+from personalrm.methods.synthesizeme.context_subsets import N_PARTS
 from personalrm.personas.records import KINDS, TAGS, Axis, AxisSet, TaggedPersona
 from personalrm.results.comparisons import Value, percent, read_table, seed_of
 from personalrm.results.labels import UNUSED, k_label

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from personalrm.core.records import HALVES, K_NAMES, TYPES
-from personalrm.methods.synthesizeme.parts import CONVERSATION_TYPES
+from personalrm.methods.synthesizeme.context_subsets import CONVERSATION_TYPES
 from personalrm.personas.records import AxisSet
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 from personalrm.results.tables.axes_table import AGREEMENT, DRAWS, MODELS, PARTS, PREVALENCE, SENTENCES

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from personalrm.core.records import UserData, read_records
 from personalrm.methods.registry import DEMOGRAPHIC_QUESTIONS
-from personalrm.results.comparison_sheets import Sheet
+from personalrm.results.verdict_arrays import Sheet
 
 SURVEY, CONVERSATION, TURN = "survey", "conversation type", "turn"
 OTHERS, UNSAID = "other groups", "not stated"

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from personalrm.core.errors import DataError
 from personalrm.methods.registry import DEMOGRAPHIC_QUESTIONS
-from personalrm.results.comparison_sheets import JUDGE, METHOD, PROFILE, PROVIDER_ERROR, Key, Sheet, sheets_of
 from personalrm.results.comparisons import (
     ACCURACY,
     CELL_COLUMNS,
@@ -26,6 +25,7 @@ from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 from personalrm.results.tables.comparison_text import dataset_note, headings_of, shown_accuracy, shown_names
 from personalrm.results.tables.demographic_groups import LEAST_USERS, OTHERS, SURVEY, UNSAID, Facts, Groups, groups_of
+from personalrm.results.verdict_arrays import JUDGE, METHOD, PROFILE, PROVIDER_ERROR, Key, Sheet, sheets_of
 
 if TYPE_CHECKING:
     import numpy as np

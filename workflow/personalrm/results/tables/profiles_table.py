@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from personalrm.core.records import Demonstration, Profile, read_records
-from personalrm.data.folds import Pools
+from personalrm.data.cross_validation import Pools
 from personalrm.results.comparisons import model_rank, percent
 from personalrm.results.labels import k_label, k_rank
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from personalrm.results.comparison_sheets import Cell, Floats, Sheet
 from personalrm.results.comparisons import seed_of
+from personalrm.results.verdict_arrays import Cell, Floats, Sheet
 
 SLOPE_DIGITS = 4
 

@@ -11,7 +11,6 @@ import numpy as np
 from personalrm.core.errors import DataError
 from personalrm.core.records import UserData, read_records
 from personalrm.methods.registry import METHODS
-from personalrm.results.comparison_sheets import JUDGE, METHOD, PROFILE, Cell, Floats, K, Key, Sheet, sheets_of
 from personalrm.results.comparisons import (
     NUMBERS,
     Value,
@@ -29,6 +28,7 @@ from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 from personalrm.results.tables.comparison_text import bounds, dataset_note, headings_of, probability, shown_names
 from personalrm.results.tables.main_table_text import exempt_note, labels_note
 from personalrm.results.tables.scaling_slope import slope_of
+from personalrm.results.verdict_arrays import JUDGE, METHOD, PROFILE, Cell, Floats, K, Key, Sheet, sheets_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.results.comparison_sheets import JUDGE, METHOD, PROFILE, VARIANT, K, Key, Sheet, sheets_of
 from personalrm.results.comparisons import (
     CELL_COLUMNS,
     COMPARED,
@@ -30,6 +29,7 @@ from personalrm.results.tables.comparison_text import (
     shown_names,
 )
 from personalrm.results.tables.main_table_text import exempt_note
+from personalrm.results.verdict_arrays import JUDGE, METHOD, PROFILE, VARIANT, K, Key, Sheet, sheets_of
 
 if TYPE_CHECKING:
     import pandas as pd

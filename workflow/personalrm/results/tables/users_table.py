@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from personalrm.core.records import OUTCOMES
-from personalrm.results.comparison_sheets import Cell, Codes, Floats, Key, Sheet, sheets_of, sums_of
 from personalrm.results.comparisons import default_of, key_order, paired_sums
 from personalrm.results.labels import NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, OK, UNUSED
 from personalrm.results.marks import FLAG_NAMES, MOST_SPOILT, mark_notes, signs_of
@@ -17,6 +16,7 @@ from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import EMPTY, Block, plain
 from personalrm.results.tables.comparison_text import HEADINGS, shown_names
 from personalrm.results.tables.main_table import PERCENT_DIGITS
+from personalrm.results.verdict_arrays import Cell, Codes, Floats, Key, Sheet, sheets_of, sums_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from personalrm.llm import tokens
-from personalrm.llm.backends.wire import wire_text
+from personalrm.llm.backends.openai_format import wire_text
 from personalrm.llm.types import ModelSpec
 
 FRAME_TOKENS = 4

@@ -15,9 +15,9 @@ from personalrm.data.settings import parquet_of
 from personalrm.data.sources.reading import ReadReport
 from personalrm.studies.estimate.assumptions import Assumptions, Bound
 from personalrm.studies.estimate.counting import Counter, counter_of
-from personalrm.studies.estimate.passage import Passage
+from personalrm.studies.estimate.fake_model import StandIn
 from personalrm.studies.estimate.prices import prices_of
-from personalrm.studies.estimate.stand_in import StandIn
+from personalrm.studies.estimate.simulate import Passage
 from personalrm.studies.estimate.table import Estimate, rows_of
 from personalrm.studies.estimate.work import Tally, total
 from personalrm.studies.synthesizeme.config import Config

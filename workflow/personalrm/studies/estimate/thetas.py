@@ -12,7 +12,7 @@ from personalrm.methods.synthesizeme.persona import induce_persona
 from personalrm.methods.synthesizeme.theta import PersonaDemonstration, Theta, read_theta
 from personalrm.methods.synthesizeme.theta_search import Student
 from personalrm.methods.synthesizeme.variants import CORRECTED, parse_variant
-from personalrm.studies.estimate.stand_in import StandIn
+from personalrm.studies.estimate.fake_model import StandIn
 from personalrm.studies.estimate.work import Used
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.stages.settings import profile_settings

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from markupsafe import Markup
 
 from personalrm.core.errors import DataError
-from personalrm.data.folds import Pools
+from personalrm.data.cross_validation import Pools
 from personalrm.results.pooling import without_folds, without_pools
 from personalrm.results.table_formats import EMPTY
 from personalrm.results.tables.profiles_table import what_profiles_show

@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from personalrm.core.records import ALL_PAIRS, K_NAMES
-from personalrm.data.folds import with_folds
+from personalrm.data.cross_validation import with_folds
 from personalrm.data.settings import Dataset
 from personalrm.judge.judge import PromptStyle, VerdictMode
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
-from personalrm.llm.backends.wire import RESERVED, as_extra_body
+from personalrm.llm.backends.openai_format import RESERVED, as_extra_body
 from personalrm.llm.cache.store_file import JournalMode
 from personalrm.llm.limits.budget_settings import BudgetSettings
 from personalrm.llm.types import ModelSpec
@@ -106,7 +106,7 @@ class ModelConfig(Section):
             base = environment.get(self.api_base_env)
         snapshot = self.snapshot
         if self.backend == "embedded" and not snapshot:
-            from personalrm.llm.embedded.catalogue import get_entry
+            from personalrm.llm.local.catalogue import get_entry
 
             snapshot = get_entry(self.model).sha256
         return ModelSpec(

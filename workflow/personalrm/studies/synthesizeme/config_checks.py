@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from personalrm.data.folds import pools_of
+from personalrm.data.cross_validation import pools_of
 from personalrm.data.settings import ProcessedDataset
 from personalrm.methods.registry import METHODS, parse_method
 from personalrm.methods.synthesizeme.theta_settings import ThetaOptimiser

@@ -11,9 +11,9 @@ from personalrm.core.records import K_NAMES
 from personalrm.data.filters.filter_settings import RELEASED
 from personalrm.data.filters.released_judgments import JUDGMENTS
 from personalrm.data.hub.hub import CHECKSUMS, hub_of, hub_paths, shared_source
-from personalrm.data.ids import chosen_shards, shard_names
 from personalrm.data.selection import select_user_ids
 from personalrm.data.settings import ProcessedDataset, parquet_of
+from personalrm.data.sharding import chosen_shards, shard_names
 from personalrm.methods.synthesizeme.variants import parse_variant
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.stages.settings import judged_methods

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from personalrm.methods.synthesizeme.variants import JSON
-from personalrm.results.comparison_sheets import METHOD, VARIANT, Key
 from personalrm.results.comparisons import method_parts
 from personalrm.results.labels import UNUSED
+from personalrm.results.verdict_arrays import METHOD, VARIANT, Key
 
 Levels = Mapping[str, str]
 """Factor to level; "-" where the way of judging has no such thing."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from personalrm.results.comparison_sheets import JUDGE, METHOD, PROFILE, VARIANT, Key, Sheet, sheets_of
 from personalrm.results.comparisons import (
     CELL_COLUMNS,
     COMPARED,
@@ -29,6 +28,7 @@ from personalrm.results.comparisons import (
 from personalrm.results.labels import NOT_APPLICABLE, OK, UNUSED, method_rank
 from personalrm.results.marks import FLAG_NAMES, prefixed
 from personalrm.results.scores import ROW_KEY
+from personalrm.results.verdict_arrays import JUDGE, METHOD, PROFILE, VARIANT, Key, Sheet, sheets_of
 from personalrm.studies.synthesizeme.results.ablation_factors import (
     FACTORS,
     REFERENCES,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from personalrm.results.comparison_sheets import JUDGE, METHOD, PROFILE, VARIANT, Key, Sheet, sheets_of
 from personalrm.results.comparisons import (
     CELL_COLUMNS,
     COMPARED,
@@ -32,6 +31,7 @@ from personalrm.results.tables.comparison_text import (
     shown_names,
 )
 from personalrm.results.tables.main_table_text import exempt_note
+from personalrm.results.verdict_arrays import JUDGE, METHOD, PROFILE, VARIANT, Key, Sheet, sheets_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from personalrm.results.comparison_sheets import JUDGE, METHOD, Floats, Key, Sheet, sheets_of
 from personalrm.results.comparisons import (
     NOTHING_COMMON,
     PairedSums,
@@ -24,6 +23,7 @@ from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 from personalrm.results.tables.comparison_text import dataset_note, headings_of, shown_names
 from personalrm.results.tables.main_table_text import exempt_note
+from personalrm.results.verdict_arrays import JUDGE, METHOD, Floats, Key, Sheet, sheets_of
 from personalrm.studies.synthesizeme.results.power_gains import Gain, gains_for
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from personalrm.data.settings import Dataset, ProcessedDataset
 from personalrm.methods.registry import METHODS
-from personalrm.results.comparison_sheets import JUDGE, METHOD, PROFILE, VARIANT, K, Key, Sheet
 from personalrm.results.comparisons import method_parts
 from personalrm.results.labels import ALL, OK, UNUSED
 from personalrm.results.marks import NOTES
+from personalrm.results.verdict_arrays import JUDGE, METHOD, PROFILE, VARIANT, K, Key, Sheet
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.results.benchmark_reported import limits_of, reported_set
 from personalrm.studies.synthesizeme.results.reported_numbers import NO_MODEL, NOT_STATED, ReportedNumber, ServedModel

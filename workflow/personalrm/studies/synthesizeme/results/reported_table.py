@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.results.comparison_sheets import DATASET, JUDGE, METHOD, VARIANT, Sheet, sheets_of
 from personalrm.results.comparisons import Value, accuracy_of, compare, percent, read_table
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
+from personalrm.results.verdict_arrays import DATASET, JUDGE, METHOD, VARIANT, Sheet, sheets_of
 from personalrm.studies.synthesizeme.results.reported_matching import COMPARABLE, Match, RunIdentity, match
 from personalrm.studies.synthesizeme.results.reported_numbers import INDEPENDENT, ReportedNumber
 

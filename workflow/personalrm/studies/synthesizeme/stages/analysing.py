@@ -8,7 +8,7 @@ from pathlib import Path
 
 from personalrm.core.errors import ConfigError
 from personalrm.core.records import Profile, UserData, read_records, write_records
-from personalrm.judge.recording import Listener, Recorder
+from personalrm.judge.call_recorder import Listener, Recorder
 from personalrm.llm.types import LanguageModel
 from personalrm.personas.axes import name_axes
 from personalrm.personas.fidelity import FidelityQuestion, compare_personas, match_personas, others_of, statement_of

@@ -32,7 +32,7 @@ from personalrm.data.settings import Dataset
 from personalrm.data.sources.votes import decided
 from personalrm.data.splits import PARTS, UserSplit
 from personalrm.data.users import by_part, ties_by_part, too_few
-from personalrm.judge.recording import Listener
+from personalrm.judge.call_recorder import Listener
 from personalrm.studies.synthesizeme.config_load import read_resolved
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.runner import Job, each_user, read_users, refuse_outage

@@ -18,9 +18,9 @@ from personalrm.core.records import (
     read_records,
     write_records,
 )
+from personalrm.judge.call_recorder import Recorder
 from personalrm.judge.judge import JudgeSettings, Shown, VerdictMode, fitted
 from personalrm.judge.prompting import load_prompt
-from personalrm.judge.recording import Recorder
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.registry import MethodUse, decide_without_model, parse_method, visible_part
 from personalrm.studies.synthesizeme.stages.runner import Job, each_user, evaluated_users, in_turn, refuse_outage

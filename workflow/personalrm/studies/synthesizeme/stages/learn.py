@@ -17,12 +17,12 @@ from personalrm.core.records import (
     read_records,
     write_records,
 )
+from personalrm.judge.call_recorder import Recorder
 from personalrm.judge.judge import Shown, failure_outcome
-from personalrm.judge.recording import Recorder
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs
+from personalrm.methods.synthesizeme.context_subsets import N_PARTS
 from personalrm.methods.synthesizeme.memory import MemorySettings, remember
-from personalrm.methods.synthesizeme.parts import N_PARTS
 from personalrm.methods.synthesizeme.profile import ProfileSettings, context_subset, learn_profile
 from personalrm.methods.synthesizeme.theta import Theta
 from personalrm.methods.synthesizeme.variants import parse_variant

@@ -103,7 +103,7 @@ def _model(config: Config, name: str) -> dict[str, Any]:
     entry = config.models[name]
     known: dict[str, Any] = {"backend": entry.backend, "model": entry.model, "snapshot": entry.snapshot}
     if entry.backend == "embedded":
-        from personalrm.llm.embedded.catalogue import get_entry
+        from personalrm.llm.local.catalogue import get_entry
 
         known |= {"sha256": get_entry(entry.model).sha256, "file": get_entry(entry.model).file}
     return known

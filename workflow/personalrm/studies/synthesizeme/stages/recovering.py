@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from personalrm.core.records import UserData, write_records
-from personalrm.judge.recording import Listener
+from personalrm.judge.call_recorder import Listener
 from personalrm.llm.types import LanguageModel
 from personalrm.personas.fidelity import others_of
 from personalrm.personas.records import UserRecovery

@@ -18,8 +18,8 @@ from personalrm.judge.judge import JudgeSettings, VerdictMode
 from personalrm.judge.prompting import load_prompt
 from personalrm.methods.registry import MethodUse, parse_method
 from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings
+from personalrm.methods.synthesizeme.context_subsets import N_PARTS
 from personalrm.methods.synthesizeme.memory import MemorySettings
-from personalrm.methods.synthesizeme.parts import N_PARTS
 from personalrm.methods.synthesizeme.persona import PersonaSettings
 from personalrm.methods.synthesizeme.profile import ProfileSettings, with_theta
 from personalrm.methods.synthesizeme.search import SearchSettings

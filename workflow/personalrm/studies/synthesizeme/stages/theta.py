@@ -11,7 +11,7 @@ from typing import Any
 from personalrm.core.errors import ConfigError, DataError, ModelCallError
 from personalrm.core.files import atomic_write_text, stable_hash
 from personalrm.core.records import UserData
-from personalrm.judge.recording import Recorder
+from personalrm.judge.call_recorder import Recorder
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.synthesizeme.bootstrap import verified
 from personalrm.methods.synthesizeme.persona import PersonaSettings

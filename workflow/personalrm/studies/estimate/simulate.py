@@ -13,17 +13,17 @@ from personalrm.data.filters.filters import Said, personalizable, sample_of, sur
 from personalrm.data.filters.rate import panel_votes, rate_pair
 from personalrm.data.filters.ratings import PairRating, PanelVote
 from personalrm.data.sources.votes import decided
+from personalrm.judge.call_recorder import Listener, Recorder
 from personalrm.judge.judge import Shown
-from personalrm.judge.recording import Listener, Recorder
 from personalrm.methods.registry import parse_method
 from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs
-from personalrm.methods.synthesizeme.parts import N_PARTS
+from personalrm.methods.synthesizeme.context_subsets import N_PARTS
 from personalrm.methods.synthesizeme.profile import ProfileSettings, context_subset, learn_profile, with_theta
 from personalrm.personas.axes import name_axes
 from personalrm.personas.records import AxisSet, UserFidelity, UserRecovery
 from personalrm.personas.recovery import read_rubric
 from personalrm.studies.estimate.assumptions import Bound
-from personalrm.studies.estimate.stand_in import StandIn
+from personalrm.studies.estimate.fake_model import StandIn
 from personalrm.studies.estimate.thetas import find_theta, stand_in_theta
 from personalrm.studies.estimate.work import Tally, Work
 from personalrm.studies.synthesizeme.config import Config

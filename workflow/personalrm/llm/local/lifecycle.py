@@ -22,9 +22,9 @@ import psutil
 import personalrm
 from personalrm.core.errors import EmbeddedModelError
 from personalrm.core.files import canonical_json, file_lock, stable_hash
-from personalrm.llm.embedded.catalogue import CatalogueEntry
-from personalrm.llm.embedded.owner import Owner, is_alive, owner_from_env, watch_owner
-from personalrm.llm.embedded.server import SPIN_ENV, is_healthy, settings
+from personalrm.llm.local.catalogue import CatalogueEntry
+from personalrm.llm.local.owner import Owner, is_alive, owner_from_env, watch_owner
+from personalrm.llm.local.server import SPIN_ENV, is_healthy, settings
 
 __all__ = ["Owner", "ServerHandle", "ensure_server", "owner_from_env", "stop_servers", "watch_owner"]
 
@@ -145,7 +145,7 @@ def _stop(state: State) -> int:
 
 
 def _launch(entry: CatalogueEntry, model_path: Path, files: _Files, wanted: State, timeout_s: float) -> ServerHandle:
-    command = [sys.executable, "-m", "personalrm.llm.embedded.server", "--detach", "--alias", entry.id]
+    command = [sys.executable, "-m", "personalrm.llm.local.server", "--detach", "--alias", entry.id]
     command += ["--model", str(model_path), "--state", str(files.state), "--log", str(files.log)]
     for key in ("owner", "threads", "slots", "context"):
         command += [f"--{key}", str(wanted[key])]

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from personalrm.core.errors import EmbeddedModelError
 from personalrm.core.files import atomic_write_text, sha256_file
-from personalrm.llm.embedded.catalogue import CatalogueEntry, WheelPart
-from personalrm.llm.embedded.progress import Progress
+from personalrm.llm.local.catalogue import CatalogueEntry, WheelPart
+from personalrm.llm.local.progress import Progress
 
 _CREDENTIALS = re.compile(r"//[^/@\s]+@")
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from personalrm.core.files import canonical_json, stable_hash, waiting_lock
 from personalrm.llm.backends.endpoint import BaseUrl, Endpoint
-from personalrm.llm.backends.wire import parse_body, wire_body, wire_extras
-from personalrm.llm.embedded.owner import owner_from_env
+from personalrm.llm.backends.openai_format import parse_body, wire_body, wire_extras
+from personalrm.llm.local.owner import owner_from_env
 from personalrm.llm.types import ModelSpec, Request, Response
 
 CHAT = "/v1/chat/completions"

@@ -15,9 +15,9 @@ from typing import Literal
 
 from personalrm.core.errors import EmbeddedModelError
 from personalrm.core.files import file_lock
-from personalrm.llm.embedded import cache, hub, index
-from personalrm.llm.embedded.catalogue import CatalogueEntry
-from personalrm.llm.embedded.progress import BarProgress, PlainProgress, Progress
+from personalrm.llm.local import cache, hub, index
+from personalrm.llm.local.catalogue import CatalogueEntry
+from personalrm.llm.local.progress import BarProgress, PlainProgress, Progress
 
 Source = Literal["local", "cache", "hub", "index"]
 SOURCES: tuple[Source, ...] = ("local", "cache", "hub", "index")

@@ -1,6 +1,6 @@
 """One embedded model behind llama.cpp's own HTTP server, as a process of its own.
 
-`python -m personalrm.llm.embedded.server --model PATH --alias ID --threads N --slots S --context C
+`python -m personalrm.llm.local.server --model PATH --alias ID --threads N --slots S --context C
 --owner PID[:created] --state FILE [--port P] [--log FILE] [--detach]`. It listens on the loopback port P (by
 default a free one), writes the state file when it answers, and ends with its owner. SIGTERM and SIGINT end it at once
 (default action: nothing in it is worth saving).
@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from personalrm.core.errors import EmbeddedModelError
 from personalrm.core.files import atomic_write_text
-from personalrm.llm.embedded.owner import Owner, when_gone
+from personalrm.llm.local.owner import Owner, when_gone
 
 # With OpenMP's default spinning a busy machine generates 2 tokens a second instead of 32 (measured).
 SPIN_ENV = {"GOMP_SPINCOUNT": "1000"}
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if any(os.environ.get(name) is None for name in SPIN_ENV):
         # OpenMP reads it when the library is loaded, some platforms even before Python runs.
         os.environ.update(SPIN_ENV)
-        os.execv(sys.executable, [sys.executable, "-m", "personalrm.llm.embedded.server", *arguments])
+        os.execv(sys.executable, [sys.executable, "-m", "personalrm.llm.local.server", *arguments])
     if args.detach:
         # The launcher reaps this parent, so a server that dies leaves no zombie to whoever started it.
         child = os.fork()
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m personalrm.llm.embedded.server", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m personalrm.llm.local.server", description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--alias", required=True)
     parser.add_argument("--threads", type=int, required=True)

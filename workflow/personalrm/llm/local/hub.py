@@ -14,8 +14,8 @@ from urllib.parse import quote
 import httpx
 
 from personalrm.core.errors import EmbeddedModelError
-from personalrm.llm.embedded.catalogue import CatalogueEntry, HubFile
-from personalrm.llm.embedded.progress import Progress
+from personalrm.llm.local.catalogue import CatalogueEntry, HubFile
+from personalrm.llm.local.progress import Progress
 
 ANSWER_S = 5.0
 """Seconds until the hub's answer (redirects included) must have begun: offline machines should not wait."""

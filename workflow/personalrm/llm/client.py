@@ -13,10 +13,10 @@ from personalrm.llm import tokens
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.cache.store_locks import CallLocks
+from personalrm.llm.limits.adaptive_concurrency import Flow
 from personalrm.llm.limits.budget import Budget
 from personalrm.llm.limits.faults import ModelUnavailable
-from personalrm.llm.limits.flow import Flow
-from personalrm.llm.limits.pace import Pace
+from personalrm.llm.limits.rate_limit import Pace
 from personalrm.llm.limits.refusals import Refusals
 from personalrm.llm.limits.retry import RetryPolicy
 from personalrm.llm.types import Backend, ModelSpec, Request, Response, Usage

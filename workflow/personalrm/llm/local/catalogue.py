@@ -154,7 +154,7 @@ def _wheel(reader: _Reader) -> WheelPart:
 @cache
 def load_catalogue() -> tuple[CatalogueEntry, ...]:
     """The models that come with the library, smallest first."""
-    text = files("personalrm.llm.embedded").joinpath("catalogue.json").read_text(encoding="utf-8")
+    text = files("personalrm.llm.local").joinpath("catalogue.json").read_text(encoding="utf-8")
     return tuple(CatalogueEntry.from_mapping(values) for values in json.loads(text))
 
 

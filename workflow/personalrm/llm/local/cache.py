@@ -13,7 +13,7 @@ from pathlib import Path
 
 from personalrm.core.errors import EmbeddedModelError
 from personalrm.core.files import atomic_write_text, sha256_file, stable_hash
-from personalrm.llm.embedded.catalogue import CatalogueEntry
+from personalrm.llm.local.catalogue import CatalogueEntry
 
 
 def default_cache_dir() -> Path:
