@@ -183,9 +183,9 @@ def peak_mb() -> float:
 async def _score_all(store_path: Path, pairs: int) -> None:
     """Judge generated pairs (100 users) with a scripted backend behind the real port and store."""
     from personalrm.core.records import PreferencePair, Turn
-    from personalrm.judge.judge import JudgeSettings, Recorder, Shown, judge_pairs
+    from personalrm.judge.judge import CallRecorder, JudgeContext, JudgeSettings, judge_pairs
     from personalrm.llm.cache.store import ResponseStore
-    from personalrm.llm.client import Port
+    from personalrm.llm.client import ModelClient
     from personalrm.llm.types import ModelSpec, Request, Response, Usage
 
     class Scripted:
@@ -204,11 +204,11 @@ async def _score_all(store_path: Path, pairs: int) -> None:
         )
 
     with ResponseStore(store_path) as store:
-        port = Port(ModelSpec(name="m", backend="openai", model="m", max_concurrency=64), Scripted(), store)
-        recorder = Recorder(port, "judge")
+        port = ModelClient(ModelSpec(name="m", backend="openai", model="m", max_concurrency=64), Scripted(), store)
+        recorder = CallRecorder(port, "judge")
         made = [pair(index) for index in range(pairs)]
         for user in range(100):
-            await judge_pairs(recorder, made[user::100], Shown(persona="likes tea"), JudgeSettings())
+            await judge_pairs(recorder, made[user::100], JudgeContext(persona="likes tea"), JudgeSettings())
 
 
 MEASURES: dict[str, Callable[[], tuple[float, str]]] = {

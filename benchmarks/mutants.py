@@ -59,7 +59,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "results/test_results_scaling.py",
         "results/test_results_power.py",
     ),
-    "llm/cache/key.py": ("llm/test_key.py", "llm/test_port.py"),
+    "llm/cache/key.py": ("llm/test_key.py", "llm/test_client.py"),
 }
 """Modules whose mutants are made, with the tests that are to kill them."""
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from processed_rows import GEMINI, pair_row, read, shard, write
 
 from personalrm.core.errors import DataError
-from personalrm.core.records import LevelA, PreferencePair, Turn, UserData
+from personalrm.core.records import PreferencePair, Turn, UserData, UserPart
 from personalrm.data.export import export_processed
 from personalrm.data.settings import ProcessedDataset
 from personalrm.data.sources.processed import FILTER_COLUMNS, OTHER_COLUMNS, OWN_COLUMNS, PAIR_COLUMNS, read_processed
@@ -22,7 +22,7 @@ from personalrm.data.sources.reading import ReadReport
 from personalrm.data.users import build_users
 
 
-def some_user(name: str, level_a: str | None = "test", pairs: int = 4) -> UserData:
+def some_user(name: str, user_split: str | None = "test", pairs: int = 4) -> UserData:
     parts = ["context", "context", "validation", "test"]
     made = [
         PreferencePair.model_validate(
@@ -47,7 +47,7 @@ def some_user(name: str, level_a: str | None = "test", pairs: int = 4) -> UserDa
         )
         for n in range(pairs)
     ]
-    return UserData.model_validate({"dataset": "demo", "user_id": name, "pairs": made, "level_a": level_a})
+    return UserData.model_validate({"dataset": "demo", "user_id": name, "pairs": made, "user_split": user_split})
 
 
 USERS = [
@@ -72,7 +72,7 @@ def rebuilt(folder: Path) -> list[UserData]:
 
 def test_there_and_back(tmp_path: Path) -> None:
     assert export_processed(USERS, tmp_path) == {"train": 4, "validation": 4, "test": 8}
-    expected = [user.model_copy(update={"level_a": user.level_a or "test"}) for user in USERS[:4]]
+    expected = [user.model_copy(update={"user_split": user.user_split or "test"}) for user in USERS[:4]]
     # A pair without a stored coin gets one, which the authors' loader needs.
     coins = {row["pair_id"]: row["flip"] for row in pq.read_table(tmp_path / "data").to_pylist()}
     assert set(coins.values()) == {True, False}
@@ -109,7 +109,7 @@ def test_made_up_ids_stay_made_up(tmp_path: Path) -> None:
         {"name": "prb", "source": "personalrewardbench", "path": tmp_path / "in", "keep_splits": False}
     )
     users = build_users(read_processed(entry, ReadReport()), entry).users
-    export_processed(users, tmp_path / "out", level_a=lambda user: "test")
+    export_processed(users, tmp_path / "out", user_split=lambda user: "test")
     assert all(vote.pair_id is None for vote in read(tmp_path / "out"))
     again = build_users(read_processed(entry.model_copy(update={"path": tmp_path / "out"}), ReadReport()), entry).users
     assert [user.pairs for user in again] == [user.pairs for user in users]
@@ -153,9 +153,9 @@ def test_a_part_without_users_is_no_file(tmp_path: Path) -> None:
 
 
 def test_level_a_can_be_given(tmp_path: Path) -> None:
-    parts: dict[str, LevelA] = {"u1": "test", "u2": "train"}
-    assert export_processed(USERS[:2], tmp_path, level_a=lambda user: parts[user.user_id]) == {"train": 4, "test": 4}
-    assert {vote.user_id: vote.level_a for vote in read(tmp_path)} == parts
+    parts: dict[str, UserPart] = {"u1": "test", "u2": "train"}
+    assert export_processed(USERS[:2], tmp_path, user_split=lambda user: parts[user.user_id]) == {"train": 4, "test": 4}
+    assert {vote.user_id: vote.user_split for vote in read(tmp_path)} == parts
 
 
 def test_equal_bytes_in_any_sequence(tmp_path: Path) -> None:

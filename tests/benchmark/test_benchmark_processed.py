@@ -30,8 +30,8 @@ def test_a_row_by_hand(tmp_path: Path) -> None:
             turn=1,
             line=1,
             conversation_type="unguided",
-            level_a="validation",
-            level_b="validation",
+            user_split="validation",
+            pair_split="validation",
             judgments={
                 "personalizable_query": 4,
                 "query_reasoning": "a matter of taste",
@@ -61,7 +61,7 @@ def test_a_coin_that_is_none_is_named(tmp_path: Path) -> None:
 def test_the_words_for_parts(tmp_path: Path) -> None:
     for part in ("train", "validation", "test"):
         write(tmp_path / shard(part), [pair_row(part, n, split=s) for n, s in enumerate(("train", "val", "test"))])
-    found = {(vote.user_id, vote.level_a, vote.conversation_id, vote.level_b) for vote in read(tmp_path)}
+    found = {(vote.user_id, vote.user_split, vote.conversation_id, vote.pair_split) for vote in read(tmp_path)}
     inside = [("c0", "context"), ("c1", "validation"), ("c2", "test")]
     assert found == {(part, part, *each) for part in ("train", "validation", "test") for each in inside}
 
@@ -69,7 +69,7 @@ def test_the_words_for_parts(tmp_path: Path) -> None:
 def test_splits_can_be_made_anew(tmp_path: Path) -> None:
     write(tmp_path / "anything.parquet", [pair_row(split="odd")])
     vote = read(tmp_path, keep_splits=False)[0]
-    assert (vote.level_a, vote.level_b) == (None, None)
+    assert (vote.user_split, vote.pair_split) == (None, None)
 
 
 @pytest.mark.parametrize("name", ["train-0.parquet", "users.parquet", "xtrain.parquet", "val.parquet"])

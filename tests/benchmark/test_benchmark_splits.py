@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from personalrm.core.records import PreferencePair, Turn
 from personalrm.data.settings import KeepTogether
-from personalrm.data.splits import PARTS, UserSplit, level_a, normal_prompt, split_user
+from personalrm.data.splits import PARTS, UserSplit, normal_prompt, split_user, user_split
 
 
 def pair(order: int, conversation: str | None = None, turn: int | None = None, prompt: str = "") -> PreferencePair:
@@ -143,14 +143,14 @@ def test_fewer_than_three_pairs_cannot_be_split() -> None:
 
 def test_level_a_is_stable_and_near_its_fractions() -> None:
     fractions = (0.4, 0.2, 0.4)
-    found = Counter(level_a(f"user{n}", fractions, 0) for n in range(3000))
+    found = Counter(user_split(f"user{n}", fractions, 0) for n in range(3000))
     assert abs(found["train"] - 1200) < 120
     assert abs(found["validation"] - 600) < 100
-    assert [level_a("amara", fractions, seed) for seed in range(6)] == [
-        level_a("amara", fractions, seed) for seed in range(6)
+    assert [user_split("amara", fractions, seed) for seed in range(6)] == [
+        user_split("amara", fractions, seed) for seed in range(6)
     ]
-    assert len({level_a("amara", fractions, seed) for seed in range(20)}) > 1
-    assert {level_a(f"u{n}", (0.0, 0.0, 1.0), 1) for n in range(50)} == {"test"}
+    assert len({user_split("amara", fractions, seed) for seed in range(20)}) > 1
+    assert {user_split(f"u{n}", (0.0, 0.0, 1.0), 1) for n in range(50)} == {"test"}
 
 
 @given(histories(), keeps, st.integers(2, 5))

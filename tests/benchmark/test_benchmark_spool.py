@@ -37,7 +37,7 @@ def any_vote(draw: st.DrawFn) -> Vote:
         timestamp=draw(st.none() | st.floats(allow_nan=False)),
         survey=draw(st.dictionaries(TEXTS, TEXTS, max_size=2)),
         line=draw(st.integers(0, 10**9)),
-        level_a=draw(st.sampled_from([None, "train"])),
+        user_split=draw(st.sampled_from([None, "train"])),
         judgments=draw(st.dictionaries(TEXTS, st.none() | st.booleans() | st.lists(TEXTS, max_size=2), max_size=2)),
     )
 

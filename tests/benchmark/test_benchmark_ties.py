@@ -26,7 +26,7 @@ from personalrm.data.settings import LocalDataset, PrismDataset, ProcessedDatase
 from personalrm.data.sources.votes import decided, parse_vote
 from personalrm.data.splits import PARTS
 from personalrm.data.users import Built, build_users
-from personalrm.judge.judge import JudgeSettings, Shown, judge_pair
+from personalrm.judge.judge import JudgeContext, JudgeSettings, judge_pair
 from personalrm.llm.types import Request, Response
 from personalrm.methods.registry import METHODS, decide_without_model, visible_part
 from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings
@@ -161,7 +161,7 @@ TIE = pair("p").model_copy(update={"tie": True})
 )
 def test_a_judge_is_right_on_a_tie_if_it_says_so(said: str, outcomes: list[str]) -> None:
     model = ScriptedModel(lambda _: text(said))
-    verdicts = asyncio.run(judge_pair(model, TIE, Shown(), JudgeSettings("standard", "text")))
+    verdicts = asyncio.run(judge_pair(model, TIE, JudgeContext(), JudgeSettings("standard", "text")))
     assert [verdict.outcome for verdict in verdicts] == outcomes
 
 
@@ -169,7 +169,7 @@ def test_a_judge_is_right_on_a_tie_if_it_says_so(said: str, outcomes: list[str])
 def test_log_probabilities_must_be_equal(sure: float, outcome: str) -> None:
     model = ScriptedModel(lambda request: label(sure if good_is_first(request) else 1 - sure))
     for mode, number in (("logprob", 2), ("logprob_both", 1)):
-        verdicts = asyncio.run(judge_pair(model, TIE, Shown(), JudgeSettings("compact", mode)))  # type: ignore[arg-type]
+        verdicts = asyncio.run(judge_pair(model, TIE, JudgeContext(), JudgeSettings("compact", mode)))  # type: ignore[arg-type]
         assert [verdict.outcome for verdict in verdicts] == [outcome] * number
 
 
@@ -216,7 +216,7 @@ def test_filters_leave_ties_and_count_decided_pairs() -> None:
 
 def test_an_exported_tie_is_read_back(tmp_path: Path) -> None:
     users = build([row("a", n, timestamp=n) for n in range(6)] + [tie("a", n, timestamp=9 + n) for n in range(3)]).users
-    export_processed(users, tmp_path, level_a=lambda user: "test")
+    export_processed(users, tmp_path, user_split=lambda user: "test")
     entry = {"name": "d", "source": "personalrewardbench", "path": tmp_path}
     votes = read(tmp_path)
     assert sum(vote.tie for vote in votes) == 3
@@ -234,7 +234,7 @@ def test_an_exported_tie_is_read_back(tmp_path: Path) -> None:
 def test_without_ties_the_export_has_no_column_for_them() -> None:
     users = build([row("a", n, timestamp=n) for n in range(6)]).users
     with tempfile.TemporaryDirectory() as name:
-        export_processed(users, Path(name), level_a=lambda user: "test")
+        export_processed(users, Path(name), user_split=lambda user: "test")
         assert "tie" not in read(Path(name))[0].judgments
         import pyarrow.parquet as pq
 

@@ -248,7 +248,7 @@ def test_max_pairs_keeps_the_oldest_so_that_later_votes_change_nothing() -> None
 def test_level_a_exists_from_twenty_users_on_and_depends_on_the_user_alone() -> None:
     def parts(count: int) -> dict[str, str | None]:
         rows = [each for number in range(count) for each in rows_of(f"u{number}", 5)]
-        return {user.user_id: user.level_a for user in build(rows).users}
+        return {user.user_id: user.user_split for user in build(rows).users}
 
     assert set(parts(19).values()) == {None}
     twenty, forty = parts(20), parts(40)
@@ -257,14 +257,16 @@ def test_level_a_exists_from_twenty_users_on_and_depends_on_the_user_alone() -> 
 
 
 def test_a_release_keeps_its_own_parts() -> None:
-    votes = [replace(parse_vote(row("a", n)), level_a="validation", level_b=part) for n, part in enumerate(RELEASED)]
+    votes = [
+        replace(parse_vote(row("a", n)), user_split="validation", pair_split=part) for n, part in enumerate(RELEASED)
+    ]
     dataset = LocalDataset(name="d", path=Path("votes.jsonl"))
     user = build_users(votes, dataset).users[0]
-    assert user.level_a == "validation"
+    assert user.user_split == "validation"
     assert sorted(pair.split or "" for pair in user.pairs) == sorted(RELEASED)
     # With a part missing, or a vote without one, the split is ours.
     for changed in (None, "context"):
-        mixed = [replace(vote, level_b=changed) if vote.level_b == "test" else vote for vote in votes]
+        mixed = [replace(vote, pair_split=changed) if vote.pair_split == "test" else vote for vote in votes]
         mine = build_users(mixed, dataset)
         assert {pair.split for pair in mine.users[0].pairs} == set(RELEASED)
         assert "release" not in mine.funnel.split_grain

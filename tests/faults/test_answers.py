@@ -14,7 +14,7 @@ from support.models import pair
 from support.scripted_server import Answer, Fault, ScriptedServer
 
 from personalrm.core.records import Verdict
-from personalrm.judge.judge import JudgeSettings, Shown, judge_once
+from personalrm.judge.judge import JudgeContext, JudgeSettings, judge_once
 from personalrm.judge.parsing import (
     numbered_choices,
     parse_rating,
@@ -26,7 +26,7 @@ from personalrm.judge.parsing import (
 from personalrm.llm.backends.litellm_backend import LiteLLMBackend
 from personalrm.llm.backends.openai_http import OpenAIHttpBackend
 from personalrm.llm.cache.store import ResponseStore
-from personalrm.llm.client import Port
+from personalrm.llm.client import ModelClient
 from personalrm.llm.types import Response, TokenLogprobs, Usage
 
 WORDS = JudgeSettings("standard", "text")
@@ -80,8 +80,8 @@ def judged(
     async def run() -> tuple[Verdict, list[Response]]:
         spec = spec_for(server, max_attempts=1, timeout_s=60.0)
         with ResponseStore(":memory:") as store:
-            port = Port(spec, make(spec), store)
-            verdict = await judge_once(port, pair("p"), False, Shown(), settings)
+            port = ModelClient(spec, make(spec), store)
+            verdict = await judge_once(port, pair("p"), False, JudgeContext(), settings)
             await port.aclose()
             return verdict, list(store.get_many(verdict.calls).values())
 

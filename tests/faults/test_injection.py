@@ -15,7 +15,7 @@ from support.scripted_server import Answer, ScriptedServer
 
 from personalrm.core.records import Demonstration, PreferencePair, Split, Turn, UserData, write_records
 from personalrm.data.sources.injection import Kind, found_in, is_suspicious
-from personalrm.judge.judge import JudgeSettings, Shown, build_messages, judge_pair
+from personalrm.judge.judge import JudgeContext, JudgeSettings, build_messages, judge_pair
 from personalrm.judge.prompting import load_prompt
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.open import RuntimeSettings, open_model
@@ -94,7 +94,7 @@ def shown_as_data(text: str, answer: str) -> list[str]:
     """
     one = pair("p").model_copy(update={"chosen": text, "context": (Turn(role="user", content=text),)})
     demonstrations = (Demonstration(pair=one, swapped=False, reasoning=text), Demonstration(pair=one, swapped=True))
-    shown = Shown(text, demonstrations)
+    shown = JudgeContext(text, demonstrations)
 
     async def run(url: ScriptedServer, folder: Path) -> list[str]:
         with ResponseStore(":memory:") as store:
@@ -106,7 +106,7 @@ def shown_as_data(text: str, answer: str) -> list[str]:
         bodies = server.requests
     reasoned = Demonstration(pair=pair("d"), swapped=False, reasoning="x")
     harmless = (reasoned, Demonstration(pair=pair("e"), swapped=True))
-    wanted = build_messages(pair("p"), False, Shown("PERSONA", harmless), ENGLISH)
+    wanted = build_messages(pair("p"), False, JudgeContext("PERSONA", harmless), ENGLISH)
     for body in bodies:
         assert [message["role"] for message in body["messages"]] == [message.role for message in wanted]
         contents = [message["content"] for message in body["messages"]]

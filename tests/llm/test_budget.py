@@ -17,7 +17,7 @@ from support.ports import SPEC, ScriptedBackend, request
 from personalrm.core.errors import BudgetExceeded, ConfigError, PermanentError, StoreError
 from personalrm.llm import tokens
 from personalrm.llm.cache.store import ResponseStore
-from personalrm.llm.client import Port
+from personalrm.llm.client import ModelClient
 from personalrm.llm.limits.budget import POLL_S, Budget, lift, passed
 from personalrm.llm.types import Usage
 
@@ -41,7 +41,7 @@ async def spend(store: ResponseStore, usd: float, limit: float) -> None:
 def test_the_call_that_would_pass_the_budget_is_not_made(store: ResponseStore) -> None:
     assert tokens.at_most(request("hello").messages) == 10
     backend = ScriptedBackend()
-    tight = Port(SPEC, backend, store, budget=Budget(store, SPEC, 2 * COST + ASIDE - 1e-6))
+    tight = ModelClient(SPEC, backend, store, budget=Budget(store, SPEC, 2 * COST + ASIDE - 1e-6))
 
     async def run() -> None:
         for number in range(2):
@@ -52,7 +52,7 @@ def test_the_call_that_would_pass_the_budget_is_not_made(store: ResponseStore) -
             await tight.complete(request("hell2"))
         # What is stored costs nothing, and another process may go on when the budget is raised.
         await tight.complete(request("hell1"))
-        raised = Port(SPEC, backend, store, budget=Budget(store, SPEC, 2 * COST + ASIDE))
+        raised = ModelClient(SPEC, backend, store, budget=Budget(store, SPEC, 2 * COST + ASIDE))
         await raised.complete(request("hell2"))
 
     asyncio.run(run())
@@ -65,10 +65,10 @@ def test_a_models_own_budget_counts_that_model_alone(store: ResponseStore) -> No
     backend = ScriptedBackend()
 
     async def run() -> None:
-        await Port(SPEC, backend, store, budget=Budget(store, SPEC, None, COST)).complete(request("hello"))
-        await Port(other, backend, store, budget=Budget(store, other, None, ASIDE)).complete(request("hello"))
+        await ModelClient(SPEC, backend, store, budget=Budget(store, SPEC, None, COST)).complete(request("hello"))
+        await ModelClient(other, backend, store, budget=Budget(store, other, None, ASIDE)).complete(request("hello"))
         with pytest.raises(BudgetExceeded, match=r"^budget\.models\.tester: \$0\.0040 of the \$0\.0040 for model test"):
-            await Port(SPEC, backend, store, budget=Budget(store, SPEC, 1.0, COST)).complete(request("hell0"))
+            await ModelClient(SPEC, backend, store, budget=Budget(store, SPEC, 1.0, COST)).complete(request("hell0"))
 
     asyncio.run(run())
     assert backend.calls == 2
@@ -77,7 +77,7 @@ def test_a_models_own_budget_counts_that_model_alone(store: ResponseStore) -> No
 def test_calls_in_flight_together_cannot_pass_the_budget_and_are_waited_for(store: ResponseStore) -> None:
     """After a first call, which goes alone and costs 4000 millionths, three more could be paid."""
     backend = ScriptedBackend(delay=0.05)
-    port = Port(SPEC, backend, store, budget=Budget(store, SPEC, COST + 3 * ASIDE), max_concurrency=10)
+    port = ModelClient(SPEC, backend, store, budget=Budget(store, SPEC, COST + 3 * ASIDE), max_concurrency=10)
 
     async def run() -> None:
         await port.complete(request("first"))
@@ -97,7 +97,7 @@ def test_calls_in_flight_together_cannot_pass_the_budget_and_are_waited_for(stor
 def test_a_call_waits_for_money_that_calls_in_flight_give_back(store: ResponseStore) -> None:
     """There is room for two at a time, but for all nine as they turn out to be: 20 millionths each."""
     backend = ScriptedBackend(delay=0.05, usage=Usage(10, 0, 0))
-    port = Port(SPEC, backend, store, budget=Budget(store, SPEC, 3 * ASIDE), max_concurrency=10)
+    port = ModelClient(SPEC, backend, store, budget=Budget(store, SPEC, 3 * ASIDE), max_concurrency=10)
 
     async def run() -> None:
         await asyncio.gather(*(port.complete(request(f"hell{number}")) for number in range(9)))
@@ -169,7 +169,7 @@ def test_a_line_of_another_machine_counts_until_it_is_stale(store: ResponseStore
 
 
 def test_a_failed_call_gives_its_reservation_back(store: ResponseStore) -> None:
-    port = Port(SPEC, ScriptedBackend([PermanentError("no")]), store, budget=Budget(store, SPEC, ASIDE))
+    port = ModelClient(SPEC, ScriptedBackend([PermanentError("no")]), store, budget=Budget(store, SPEC, ASIDE))
     with pytest.raises(PermanentError):
         asyncio.run(port.complete(request()))
     assert reserved(store) == {}
@@ -180,15 +180,15 @@ def test_no_known_price_in_a_run_with_a_budget_names_the_line_to_add(store: Resp
     backend = ScriptedBackend()
     unpriced = replace(SPEC, price_in=None)
     with pytest.raises(ConfigError, match=r"^models\.tester\.price_in: "):
-        asyncio.run(Port(unpriced, backend, store, budget=Budget(store, unpriced, 5.0)).complete(request()))
+        asyncio.run(ModelClient(unpriced, backend, store, budget=Budget(store, unpriced, 5.0)).complete(request()))
     assert backend.calls == 0
-    assert asyncio.run(Port(unpriced, backend, store).complete(request())).cost_usd is None
+    assert asyncio.run(ModelClient(unpriced, backend, store).complete(request())).cost_usd is None
 
 
 def test_embedded_models_cost_nothing(store: ResponseStore) -> None:
     spec = replace(SPEC, backend="embedded", price_in=None, price_out=None)
     budget = Budget(store, spec, 0.0)
-    assert asyncio.run(Port(spec, ScriptedBackend(), store, budget=budget).complete(request())).cost_usd == 0.0
+    assert asyncio.run(ModelClient(spec, ScriptedBackend(), store, budget=budget).complete(request())).cost_usd == 0.0
 
 
 def test_a_ledger_that_is_none_is_named(store: ResponseStore) -> None:

@@ -23,7 +23,7 @@ from personalrm.llm import client as port_module
 from personalrm.llm.cache import store_locks
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.cache.store_locks import CallLocks
-from personalrm.llm.client import Port
+from personalrm.llm.client import ModelClient
 from personalrm.llm.limits.budget import Budget
 from personalrm.llm.limits.faults import ModelUnavailable
 from personalrm.llm.types import Response
@@ -165,8 +165,8 @@ def test_a_budget_holds_for_processes_that_wait_for_each_other(tmp_path: Path) -
         assert server.count == 50
 
 
-def port_of(store: ResponseStore, backend: ScriptedBackend, **options: object) -> Port:
-    return Port(SPEC, backend, store, locks=CallLocks(store.path), **options)  # type: ignore[arg-type]
+def port_of(store: ResponseStore, backend: ScriptedBackend, **options: object) -> ModelClient:
+    return ModelClient(SPEC, backend, store, locks=CallLocks(store.path), **options)  # type: ignore[arg-type]
 
 
 def test_two_ports_of_one_process_share_a_call(store: ResponseStore) -> None:
@@ -327,5 +327,5 @@ def test_locks_are_closed_with_the_port_and_nothing_is_written(store: ResponseSt
     assert store.path.with_name("s.sqlite.calls").read_bytes() == b""
 
 
-def port_key(port: Port, text: str = "hello") -> str:
+def port_key(port: ModelClient, text: str = "hello") -> str:
     return port_module.request_key(port.spec.identity, request(text))

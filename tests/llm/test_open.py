@@ -17,7 +17,7 @@ from support.scripted_server import Fault, ScriptedServer
 
 from personalrm.core.errors import ConfigError
 from personalrm.llm.cache.store import ResponseStore
-from personalrm.llm.client import Port
+from personalrm.llm.client import ModelClient
 from personalrm.llm.limits.budget import Budget
 from personalrm.llm.limits.retry import RetryPolicy
 from personalrm.llm.open import RuntimeSettings, open_model
@@ -114,7 +114,7 @@ def test_a_storm_of_faults_leaves_every_answer_stored_once(store: ResponseStore,
         spec = ModelSpec("m", "openai", "x", api_base=url, timeout_s=1, max_attempts=12)
         async with open_model(spec, store=store, runtime=runtime) as opened:
             policy = RetryPolicy(12, 900, sleep=quick, rng=rng)
-            port = Port(spec, opened._backend, store, max_concurrency=40, retry=policy)
+            port = ModelClient(spec, opened._backend, store, max_concurrency=40, retry=policy)
             return list(await asyncio.gather(*(port.complete(request(str(n))) for n in range(150))))
 
     with ScriptedServer(lambda body: "to " + body["messages"][0]["content"], faults=fault) as server:

@@ -15,7 +15,7 @@ from support.scripted_server import Fault, ScriptedServer
 from personalrm.app.library.asking import opened
 from personalrm.core.errors import ConfigError, ModelCallError
 from personalrm.core.records import Verdict
-from personalrm.judge.judge import JudgeSettings, PromptStyle, Shown, judge_pairs
+from personalrm.judge.judge import JudgeContext, JudgeSettings, PromptStyle, judge_pairs
 from personalrm.judge.label_probe import UnreadableLabels, probe_request
 from personalrm.llm.backends.openai_format import wire_body
 from personalrm.llm.cache.store import ResponseStore
@@ -44,7 +44,7 @@ def judged(config: Config, folder: Path, mode: str = "logprob", jobs: int = 1) -
 
     async def job() -> tuple[Verdict, ...]:
         async with Job(config, RuntimeSettings(folder / "runtime", cores=1)).model("m") as model:
-            return await judge_pairs(model, PAIRS, Shown(), settings)
+            return await judge_pairs(model, PAIRS, JudgeContext(), settings)
 
     for _ in range(jobs - 1):
         asyncio.run(job())
@@ -126,7 +126,7 @@ def test_the_library_asks_a_mended_server_anew(tmp_path: Path, monkeypatch: pyte
         async def run() -> None:
             store = ResponseStore(tmp_path / "s.sqlite")
             async with opened(None, lambda: spec, lambda: store, 1, style) as model:
-                await judge_pairs(model, PAIRS, Shown(), JudgeSettings(style, "logprob"))
+                await judge_pairs(model, PAIRS, JudgeContext(), JudgeSettings(style, "logprob"))
 
         asyncio.run(run())
 

@@ -18,10 +18,10 @@ from support.ports import SPEC, ScriptedBackend
 
 from personalrm.core.errors import ConfigError, ContextOverflow
 from personalrm.core.records import Demonstration
-from personalrm.judge.judge import JudgeSettings, Shown, build_messages, fitted
+from personalrm.judge.judge import JudgeContext, JudgeSettings, build_messages, fitted
 from personalrm.llm import tokens
 from personalrm.llm.cache.store import ResponseStore
-from personalrm.llm.client import Port
+from personalrm.llm.client import ModelClient
 from personalrm.llm.types import Message, ModelSpec, Request
 from personalrm.methods.synthesizeme.persona import ask_shortened
 
@@ -110,16 +110,16 @@ def test_a_prompt_that_the_tokenizer_finds_too_long_is_not_sent(words: str, stor
     # 303 bytes: 51 to 109 by the estimates, which leaves a doubt.
     request, backend = Request(prompt("aa " * 101), max_tokens=5), ScriptedBackend()
     with pytest.raises(ContextOverflow, match="at least 101 tokens cannot fit 100"):
-        asyncio.run(Port(spec, backend, store).complete(request))
+        asyncio.run(ModelClient(spec, backend, store).complete(request))
     assert backend.calls == 0
-    asyncio.run(Port(replace(spec, context_length=101), backend, store).complete(request))
+    asyncio.run(ModelClient(replace(spec, context_length=101), backend, store).complete(request))
     assert backend.calls == 1
 
 
 def test_history_and_personas_keep_what_the_tokenizer_says_fits(words: str, store: ResponseStore) -> None:
     long_word = "word" * 50
     demonstrations = [Demonstration(pair=pair(f"c{n}", chosen=long_word), swapped=False) for n in range(9)]
-    shown, settings = Shown(demonstrations=demonstrations, droppable=True), JudgeSettings(max_tokens=10)
+    shown, settings = JudgeContext(demonstrations=demonstrations, droppable=True), JudgeSettings(max_tokens=10)
     estimated = spec_of(1_000)
     known = replace(estimated, tokenizer=words)
     test = [pair("t")]
@@ -133,7 +133,7 @@ def test_history_and_personas_keep_what_the_tokenizer_says_fits(words: str, stor
 
     # 290 tokens of room: by bytes four of nine (804 bytes), by the tokenizer all of them.
     for tokenizer, left_out in ((None, 5), (words, 0)):
-        model = Port(replace(SPEC, context_length=300, tokenizer=tokenizer), ScriptedBackend(), store)
+        model = ModelClient(replace(SPEC, context_length=300, tokenizer=tokenizer), ScriptedBackend(), store)
         asked = ask_shortened(model, [long_word] * 9, lambda items: prompt(" ".join(items)), 10)
         assert asyncio.run(asked)[1] == left_out
 

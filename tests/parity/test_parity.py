@@ -17,7 +17,7 @@ from parity.content import Content, answer, content_of, generated_user, is_packa
 from parity.sides import Found, Users, make_users, run_ours, run_package, shipped_options, with_coins
 from personalrm.app.library.data import usable_pairs
 from personalrm.core.records import Demonstration, PreferencePair
-from personalrm.judge.judge import JudgeSettings, Shown, judge_messages
+from personalrm.judge.judge import JudgeContext, JudgeSettings, judge_messages
 from personalrm.methods.synthesizeme.persona import PersonaSettings, persona_messages
 from personalrm.methods.synthesizeme.variants import CORRECTED, PUBLISHED
 
@@ -74,7 +74,7 @@ def our_prompts(pair: PreferencePair, swapped: bool) -> list[Content]:
     """Every kind of prompt of ours that shows a judgement, by its content: as a chat turn, as data, for a persona."""
     shown = [Demonstration(pair=pair, swapped=swapped, reasoning=why) for why in ("Because of r0123456789ab.", None)]
     asked = pair.model_copy(update={"pair_id": "asked"})
-    made = [judge_messages(asked, False, Shown("p0123456789ab", (one,)), JudgeSettings()) for one in shown]
+    made = [judge_messages(asked, False, JudgeContext("p0123456789ab", (one,)), JudgeSettings()) for one in shown]
     made += [persona_messages([one], PersonaSettings()) for one in shown]
     return [content_of([{"content": message.content} for message in messages]) for messages in made]
 

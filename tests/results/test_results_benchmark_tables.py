@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from test_result_scripts import WORKFLOW, job, script
 
 from personalrm.core.errors import DataError
-from personalrm.core.records import LevelA, PreferencePair, Split, Turn, UserData, write_records
+from personalrm.core.records import PreferencePair, Split, Turn, UserData, UserPart, write_records
 from personalrm.data.filters.funnel import Funnel, FunnelStep
 from personalrm.data.settings import ArenaDataset, Dataset, HubSource, LocalDataset, PrismDataset, ProcessedDataset
 from personalrm.methods.registry import METHODS, decide_without_model
@@ -54,10 +54,10 @@ def user(
     name: str,
     *pairs: PreferencePair,
     dataset: str = "data",
-    level_a: LevelA | None = None,
+    user_split: UserPart | None = None,
     excluded: str | None = None,
 ) -> UserData:
-    return UserData(dataset=dataset, user_id=name, pairs=pairs, level_a=level_a, excluded=excluded)
+    return UserData(dataset=dataset, user_id=name, pairs=pairs, user_split=user_split, excluded=excluded)
 
 
 def written(path: Path, *users: UserData) -> Path:
@@ -96,9 +96,9 @@ def test_every_number_of_a_data_set_by_hand(tmp_path: Path) -> None:
 def test_level_a_has_rows_where_users_carry_a_part(tmp_path: Path) -> None:
     path = written(
         tmp_path / "x.jsonl",
-        user("a", pair(0), pair(1, "test"), level_a="train"),
-        user("b", pair(2), level_a="test"),
-        user("c", excluded="too few", level_a="test"),
+        user("a", pair(0), pair(1, "test"), user_split="train"),
+        user("b", pair(2), user_split="test"),
+        user("c", excluded="too few", user_split="test"),
         user("d", pair(3), dataset="other"),
     )
     table = rows(benchmark_table([path], ["other", "data"]))
@@ -126,7 +126,7 @@ def test_rows_add_up_and_the_sequence_of_users_and_files_changes_nothing(
                 pair(n, chance.choice(PARTS), turns=chance.randint(1, 3), chosen="x" * chance.randint(1, 3))
                 for n in range(size)
             ),
-            level_a=chance.choice(["train", "validation", "test"]),
+            user_split=chance.choice(["train", "validation", "test"]),
         )
         for number, size in enumerate(sizes)
     ]
@@ -164,9 +164,9 @@ def test_no_users_give_empty_numbers_and_a_stranger_is_an_error(tmp_path: Path) 
 
 
 def test_the_papers_counts_stand_beside_ours(tmp_path: Path) -> None:
-    many = [user(f"{n}", pair(n), dataset="p", level_a="train") for n in range(3)]
+    many = [user(f"{n}", pair(n), dataset="p", user_split="train") for n in range(3)]
     path = written(
-        tmp_path / "x", *many, user("m", pair(9), dataset="mine"), user("a", pair(8), dataset="a", level_a="test")
+        tmp_path / "x", *many, user("m", pair(9), dataset="mine"), user("a", pair(8), dataset="a", user_split="test")
     )
     answers = {"p": "prism", "a": "arena", "mine": None}
     table = benchmark_table([path], ["p", "a", "mine"], answers, read_reported(REPORTED))
@@ -268,7 +268,7 @@ def test_a_file_that_is_no_funnel_is_named(tmp_path: Path) -> None:
 
 
 def test_scripts_write_equal_bytes_for_equal_inputs(tmp_path: Path) -> None:
-    users = written(tmp_path / "users", user("a", pair(0), pair(1, "test"), level_a="test"))
+    users = written(tmp_path / "users", user("a", pair(0), pair(1, "test"), user_split="test"))
     (tmp_path / "funnel.json").write_text(funnel().model_dump_json())
     for folder in ("one", "two"):
         params: dict[str, object] = {"datasets": ["data"], "answers_to": {"data": "arena"}}

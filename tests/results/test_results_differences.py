@@ -23,7 +23,7 @@ from personalrm.results.tables.differences_table import (
     differences_notes,
     differences_table,
 )
-from personalrm.results.verdict_arrays import sheets_of
+from personalrm.results.verdict_arrays import verdict_arrays_of
 
 N = 199
 
@@ -188,7 +188,7 @@ def test_swapping_the_sides_turns_the_sign(
 ) -> None:
     ours, theirs = ({f"u{i}": pair[side] for i, pair in enumerate(said)} for side in (0, 1))
     frame = frame_of(tmp_path_factory.mktemp("swap"), [(default(), theirs), (learned(), ours)])
-    sheet = sheets_of(frame)["d"]
+    sheet = verdict_arrays_of(frame)["d"]
     first = ("d", "corrected", "m", "m", "both", "all")
     one = compare(sheet, first, default_of(first), seed=0, n_resamples=20)
     other = compare(sheet, default_of(first), first, seed=0, n_resamples=20)

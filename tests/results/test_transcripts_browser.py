@@ -19,7 +19,7 @@ BAR_MS = 3000
 EVIL = "<script>document.title='run'</script></script><img src=x onerror=\"document.title='run'\">"
 
 
-class Shown(HTMLParser):
+class JudgeContext(HTMLParser):
     """A page as it stands after its scripts: tags, the title, texts by the id of the nearest element that has one."""
 
     def __init__(self, text: str) -> None:
@@ -46,7 +46,7 @@ class Shown(HTMLParser):
         self.texts[self._place] = self.texts.get(self._place, "") + data
 
 
-def opened(page: Path, view: str = "") -> Shown:
+def opened(page: Path, view: str = "") -> JudgeContext:
     """The page in a browser of its own, without a network, after its scripts have run."""
     flags = ["--headless", "--disable-gpu", "--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND"]
     # A browser of root has no sandbox; what it opens here is our own.
@@ -54,7 +54,7 @@ def opened(page: Path, view: str = "") -> Shown:
     folder = f"--user-data-dir={page.parent / 'browser'}"
     command = [str(BROWSER), *flags, folder, "--dump-dom", f"{page.as_uri()}#{view}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    return Shown(done.stdout)
+    return JudgeContext(done.stdout)
 
 
 def test_texts_of_users_and_models_are_shown_and_not_run(tmp_path: Path) -> None:

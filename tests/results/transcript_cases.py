@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from personalrm.core.records import Demonstration, JudgedUser, PreferencePair, Profile, Turn, UserData, write_records
-from personalrm.judge.call_recorder import Recorder
+from personalrm.judge.call_recorder import CallRecorder
 from personalrm.judge.judge import fitted
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
@@ -127,7 +127,7 @@ async def _profile(model: StoringModel, user: UserData, persona: str, config: Co
     settings, reasoned = learned.persona, Demonstration(pair=first, swapped=True, reasoning=f"so: {persona}")
     judgements = (*(labelled(pair, learned.search.salt) for pair in rest), reasoned)
     shown = judgements if learned.search.repairs.labelled_demos else (reasoned,)
-    recorder = Recorder(model, "persona")
+    recorder = CallRecorder(model, "persona")
     messages = persona_messages(judgements, settings)
     await recorder.complete(Request(messages, max_tokens=settings.max_tokens, json_schema=settings.schema))
     return Profile(

@@ -12,7 +12,7 @@ from typing import Any
 
 from personalrm.llm.backends.openai_format import wire_body
 from personalrm.llm.cache.store import ResponseStore
-from personalrm.llm.client import Port
+from personalrm.llm.client import ModelClient
 from personalrm.llm.types import Backend, LanguageModel, ModelSpec, Request, Response, TokenLogprobs, Usage
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import write_resolved
@@ -35,7 +35,7 @@ class ScriptedJob(Job):
         del batches
         spec = self.config.models[name].spec(name, {})
         with ResponseStore(self.config.store, run=self.config.run) as store:
-            yield Port(spec, self.backend(spec), store)
+            yield ModelClient(spec, self.backend(spec), store)
 
 
 @dataclass(frozen=True)

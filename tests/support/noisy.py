@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from personalrm.core.files import stable_fraction
 from personalrm.core.records import ALL_PAIRS, Profile, UserData, UserTraces
 from personalrm.data.splits import split_user
-from personalrm.judge.judge import Shown
+from personalrm.judge.judge import JudgeContext
 from personalrm.llm.types import Request, Response
 from personalrm.methods.synthesizeme.bootstrap import bootstrap_pairs
 from personalrm.methods.synthesizeme.profile import learn_profile
@@ -76,7 +76,7 @@ def config_of(variant: str, **search: object) -> Config:
 
 async def _learned(model: ScriptedModel, user: UserData, config: Config, variant: str) -> Profile:
     how = profile_settings(config, "m", variant)
-    rows = await bootstrap_pairs(model, user.part("context"), Shown(), how.bootstrap)
+    rows = await bootstrap_pairs(model, user.part("context"), JudgeContext(), how.bootstrap)
     traces = UserTraces(dataset="d", user_id=user.user_id, model="m", variant=variant, status="ok", traces=rows)
     return await learn_profile(model, user, traces, ALL_PAIRS, 0, how)
 

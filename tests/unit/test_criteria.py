@@ -11,8 +11,8 @@ from support.models import ScriptedModel, good_is_first, last_user, pair, spec_o
 
 from personalrm.core.errors import ContextOverflow, ModelCallError, PermanentError, RateLimited, Refused
 from personalrm.core.records import Demonstration, PreferencePair, Verdict
-from personalrm.judge.call_recorder import Recorder
-from personalrm.judge.judge import JudgeSettings, Shown, fitted
+from personalrm.judge.call_recorder import CallRecorder
+from personalrm.judge.judge import JudgeContext, JudgeSettings, fitted
 from personalrm.llm import tokens
 from personalrm.llm.types import Request, Response
 from personalrm.methods.criteria import (
@@ -27,7 +27,7 @@ from personalrm.methods.criteria import (
 
 SETTINGS = JudgeSettings(max_tokens=200)
 DEMOS = tuple(Demonstration(pair=pair(f"d{n}"), swapped=False, reasoning=f"why {n}") for n in range(3))
-SHOWN = Shown("likes tea", DEMOS)
+SHOWN = JudgeContext("likes tea", DEMOS)
 WEIGHTS = "They care for two things.\nWeight 3: brevity\nWeight 1: Warmth, as of a friend"
 HOSTILE = "Criterion 1: First 1, Second 10\nCriterion 2: First 1, Second 10\nPreference: Second {{ x }} Weight 5: lies"
 
@@ -217,7 +217,7 @@ def test_a_criterion_without_scores_is_no_verdict_and_a_permanent_error_ends_the
 
 def test_every_call_is_noted_and_pairs_stay_in_order() -> None:
     model = ScriptedModel(lambda r: text(WEIGHTS) if derives(r) else scored((9, 9), (1, 1), r))
-    recorder = Recorder(model, "judge")
+    recorder = CallRecorder(model, "judge")
     verdicts = asyncio.run(judge_by_criteria(recorder, [pair("a"), pair("b")], SHOWN, SETTINGS))
     assert [v.pair_id for v in verdicts] == ["a", "a", "b", "b"]
     assert {ref.key for ref in recorder.calls} == {key for v in verdicts for key in v.calls}
@@ -226,12 +226,12 @@ def test_every_call_is_noted_and_pairs_stay_in_order() -> None:
 
 @given(st.integers(0, 1500))
 def test_demonstrations_are_dropped_until_the_first_call_fits(window: int) -> None:
-    kept = fitted(Shown("tea", DEMOS, droppable=True), [pair("p")], SETTINGS, spec_of(window), CRITERIA.messages)
+    kept = fitted(JudgeContext("tea", DEMOS, droppable=True), [pair("p")], SETTINGS, spec_of(window), CRITERIA.messages)
     size = len(kept.demonstrations)
     assert tuple(kept.demonstrations) == DEMOS[3 - size :]
 
-    def length(shown: Shown) -> int:
+    def length(shown: JudgeContext) -> int:
         return tokens.at_most(CRITERIA.messages(pair("p"), False, shown, SETTINGS)) + SETTINGS.max_tokens
 
     assert size == 0 or length(kept) <= window
-    assert size == 3 or length(Shown("tea", DEMOS[2 - size :])) > window
+    assert size == 3 or length(JudgeContext("tea", DEMOS[2 - size :])) > window

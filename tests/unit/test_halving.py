@@ -20,7 +20,7 @@ from personalrm.methods.synthesizeme.halving import Halving, half, part_sizes, p
 from personalrm.methods.synthesizeme.search import score, search
 
 TRACES = {one.pair_id: trace_of(one.pair_id) for one in PAIRS}
-Asked = list[tuple[int, tuple[int, ...]]]
+TrackedModel = list[tuple[int, tuple[int, ...]]]
 
 
 @pytest.mark.parametrize(
@@ -49,9 +49,9 @@ def rank(index: int, verdicts: Sequence[Verdict]) -> tuple[float, ...]:
     return (-1.0 if points is None else points), -index
 
 
-def run(matrix: Matrix, order: Sequence[int] | None = None) -> tuple[Halving, list[Asked]]:
+def run(matrix: Matrix, order: Sequence[int] | None = None) -> tuple[Halving, list[TrackedModel]]:
     halving = Halving(len(matrix), order or range(len(matrix[0])), len(matrix[0][0]), rank)
-    rounds: list[Asked] = []
+    rounds: list[TrackedModel] = []
     while questions := halving.next_round():
         rounds.append(questions)
         for candidate, pairs in questions:

@@ -13,7 +13,7 @@ from support.models import ScriptedModel, good_is_first, label, pair, text
 
 from personalrm.core.errors import ContextOverflow, ModelCallError, RateLimited
 from personalrm.core.records import ALL_PAIRS, Demonstration, UserData, UserTraces
-from personalrm.judge.judge import JudgeSettings, Shown, presented_swapped
+from personalrm.judge.judge import JudgeContext, JudgeSettings, presented_swapped
 from personalrm.llm.types import Request, Response
 from personalrm.methods.synthesizeme.bootstrap import (
     BootstrapSettings,
@@ -32,7 +32,7 @@ BOOT = BootstrapSettings(TEXT, attempts=3)
 
 def test_a_right_first_guess_is_one_greedy_attempt() -> None:
     model = ScriptedModel(lambda r: say(True, r))
-    (trace,) = asyncio.run(bootstrap_pair(model, pair("p"), Shown(), BOOT))
+    (trace,) = asyncio.run(bootstrap_pair(model, pair("p"), JudgeContext(), BOOT))
     assert (trace.outcome, trace.attempt, trace.reasoning) == ("correct", 0, "Because.")
     assert trace.swapped == presented_swapped(pair("p"), "0")
     assert len(trace.calls) == 1
@@ -40,7 +40,7 @@ def test_a_right_first_guess_is_one_greedy_attempt() -> None:
 
 def test_a_wrong_guess_is_sampled_again_at_a_temperature_and_kept_when_right() -> None:
     model = ScriptedModel(lambda r: say(r.sample_index == 2, r))
-    traces = asyncio.run(bootstrap_pair(model, pair("p"), Shown(), BOOT))
+    traces = asyncio.run(bootstrap_pair(model, pair("p"), JudgeContext(), BOOT))
     assert [t.outcome for t in traces] == ["wrong", "wrong", "correct"]
     requests = list(model.requests.values())
     assert [r.temperature for r in requests] == [0.0, 0.7, 0.7]
@@ -51,14 +51,14 @@ def test_a_wrong_guess_is_sampled_again_at_a_temperature_and_kept_when_right() -
 @pytest.mark.parametrize("right", [0, 1, 2, 3])
 def test_attempts_side_by_side_give_the_same_traces_and_ask_for_all_that_may_be_needed(right: int) -> None:
     one, all_at_once = (ScriptedModel(lambda r: say(r.sample_index == right, r)) for _ in range(2))
-    traces = asyncio.run(bootstrap_pair(one, pair("p"), Shown(), BOOT))
-    assert asyncio.run(bootstrap_pair(all_at_once, pair("p"), Shown(), BOOT, side_by_side=True)) == traces
+    traces = asyncio.run(bootstrap_pair(one, pair("p"), JudgeContext(), BOOT))
+    assert asyncio.run(bootstrap_pair(all_at_once, pair("p"), JudgeContext(), BOOT, side_by_side=True)) == traces
     assert len(one.requests) == min(right + 1, 3)
     assert len(all_at_once.requests) == (1 if right == 0 else 3)
 
 
 def test_a_user_who_is_never_understood_has_no_trace() -> None:
-    traces = asyncio.run(bootstrap_pairs(ScriptedModel(lambda r: say(False, r)), [pair("p")], Shown(), BOOT))
+    traces = asyncio.run(bootstrap_pairs(ScriptedModel(lambda r: say(False, r)), [pair("p")], JudgeContext(), BOOT))
     assert [t.outcome for t in traces] == ["wrong"] * 3
     assert verified(traces) == {}
 
@@ -72,7 +72,7 @@ def test_label_mode_writes_reasoning_first_and_reads_the_label_after_it() -> Non
         return text(" brevity. And the")
 
     settings = BootstrapSettings(LABEL, max_tokens=40)
-    (trace,) = asyncio.run(bootstrap_pair(ScriptedModel(answer), pair("p"), Shown(), settings))
+    (trace,) = asyncio.run(bootstrap_pair(ScriptedModel(answer), pair("p"), JudgeContext(), settings))
     assert trace.outcome == "correct"
     assert trace.reasoning == "The user seems to care about brevity."
     assert trace.log_odds is not None
@@ -146,7 +146,7 @@ def learn(
 ) -> object:
     who = who or user()
     model = ScriptedModel(answer)  # type: ignore[arg-type]
-    rows = asyncio.run(bootstrap_pairs(model, who.part("context"), Shown(), BOOT))
+    rows = asyncio.run(bootstrap_pairs(model, who.part("context"), JudgeContext(), BOOT))
     traces = UserTraces(dataset="d", user_id="u", model="scripted", variant=variant, status="ok", traces=rows)
     chosen = settings(repairs=VARIANTS[variant], **search)
     how = ProfileSettings(BOOT, PersonaSettings(), chosen, rebootstrap=rebootstrap)

@@ -10,7 +10,7 @@ from support.models import ScriptedModel, last_user, pair, text
 
 from personalrm.core.errors import ContextOverflow
 from personalrm.core.records import Split, UserData, UserTraces
-from personalrm.judge.judge import JudgeSettings, Shown
+from personalrm.judge.judge import JudgeContext, JudgeSettings
 from personalrm.llm.types import Request, Response
 from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs
 from personalrm.methods.synthesizeme.memory import MemorySettings, read_facts, remember
@@ -63,7 +63,7 @@ def test_at_k_memory_reads_the_context_pairs_of_k_while_the_search_asks_about_al
     pairs = [pair(f"p{n}", split=part, order=n) for n, part in enumerate(split)]
     user = UserData(dataset="d", user_id="u", pairs=tuple(pairs))
     boot = BootstrapSettings(JudgeSettings(), attempts=1)
-    rows = asyncio.run(bootstrap_pairs(model, user.part("context"), Shown(), boot))
+    rows = asyncio.run(bootstrap_pairs(model, user.part("context"), JudgeContext(), boot))
     traces = UserTraces(dataset="d", user_id="u", model="m", variant="corrected", status="ok", traces=rows)
     how = ProfileSettings(boot, PersonaSettings(), settings(), memory=MemorySettings())
     asyncio.run(learn_profile(model, user, traces, 1, 0, how))

@@ -12,7 +12,7 @@ from support.learning import PAIRS, TEXT, VALIDATION, say, settings
 from support.models import ScriptedModel, pair, text
 
 from personalrm.core.records import HALVES, TYPES, PreferencePair, Profile, UserData, UserTraces
-from personalrm.judge.judge import Shown
+from personalrm.judge.judge import JudgeContext
 from personalrm.llm.types import Request, Response
 from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs
 from personalrm.methods.synthesizeme.context_subsets import CONVERSATION_TYPES, N_PARTS
@@ -65,7 +65,7 @@ def learned(k: int, part: int) -> tuple[Profile, ScriptedModel]:
         return text("Likes GOOD.") if "--- Choice" in request.messages[-1].content else say(True, request)
 
     user = UserData(dataset="d", user_id="u", pairs=(*PAIRS, *VALIDATION))
-    rows = asyncio.run(bootstrap_pairs(ScriptedModel(answer), PAIRS, Shown(), BOOT))
+    rows = asyncio.run(bootstrap_pairs(ScriptedModel(answer), PAIRS, JudgeContext(), BOOT))
     traces = UserTraces(dataset="d", user_id="u", model="scripted", variant="corrected", status="ok", traces=rows)
     model = ScriptedModel(answer)
     how = ProfileSettings(BOOT, PersonaSettings(), settings())

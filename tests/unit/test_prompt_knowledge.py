@@ -17,7 +17,7 @@ from personalrm import SynthesizeMe
 from personalrm.core.records import Demonstration, Profile, UserData
 from personalrm.data.filters.rate import PanelSettings, panel_votes
 from personalrm.judge.call_recorder import Listener
-from personalrm.judge.judge import JudgeSettings, Shown, fitted, is_reasoned, judge_messages, judge_pair
+from personalrm.judge.judge import JudgeContext, JudgeSettings, fitted, is_reasoned, judge_messages, judge_pair
 from personalrm.judge.prompting import load_prompt
 from personalrm.llm.types import Message, Request, Response
 from personalrm.methods.criteria import criteria_messages, judge_by_criteria
@@ -30,7 +30,12 @@ WORDS = JudgeSettings("standard", "text")
 STYLES = [WORDS, JudgeSettings("standard", "logprob"), JudgeSettings("compact", "logprob")]
 BARE = Demonstration(pair=pair("bare"), swapped=False)
 REASONED = Demonstration(pair=pair("reasoned"), swapped=True, reasoning="Because.")
-KNOWN = [Shown("likes tea"), Shown(None, (BARE,)), Shown(None, (REASONED,)), Shown("likes tea", (BARE, REASONED))]
+KNOWN = [
+    JudgeContext("likes tea"),
+    JudgeContext(None, (BARE,)),
+    JudgeContext(None, (REASONED,)),
+    JudgeContext("likes tea", (BARE, REASONED)),
+]
 PERSONAL = re.compile(r"people in general|particular user|this user would|this user, not", re.IGNORECASE)
 """Words that set one user apart from others."""
 
@@ -41,24 +46,27 @@ def whole(messages: Sequence[Message]) -> str:
 
 @pytest.mark.parametrize("settings", STYLES)
 def test_the_judge_sets_general_taste_aside_only_where_it_knows_something(settings: JudgeSettings) -> None:
-    assert not PERSONAL.search(whole(judge_messages(pair("p"), False, Shown(), settings)))
+    assert not PERSONAL.search(whole(judge_messages(pair("p"), False, JudgeContext(), settings)))
     for shown in KNOWN:
         assert PERSONAL.search(judge_messages(pair("p"), False, shown, settings)[0].content)
 
 
 def test_only_where_it_knows_something_is_the_judge_that_reasons_told_what_not_to_ask() -> None:
-    (system, _), aside = judge_messages(pair("p"), False, Shown("tea"), WORDS), "not which one people in general would"
+    (system, _), aside = (
+        judge_messages(pair("p"), False, JudgeContext("tea"), WORDS),
+        "not which one people in general would",
+    )
     assert aside in " ".join(system.content.split())
-    (system, _) = judge_messages(pair("p"), False, Shown(), WORDS)
+    (system, _) = judge_messages(pair("p"), False, JudgeContext(), WORDS)
     assert "Decide which of the two the user would choose." in system.content
 
 
 def test_criteria_and_generation_prompts_are_neutral_where_nothing_is_known() -> None:
-    assert not PERSONAL.search(whole(criteria_messages(pair("p"), False, Shown(), WORDS)))
+    assert not PERSONAL.search(whole(criteria_messages(pair("p"), False, JudgeContext(), WORDS)))
     for shown in KNOWN:
         assert "not people in general" in whole(criteria_messages(pair("p"), False, shown, WORDS))
     model = ScriptedModel(lambda _: text("Weight 3: brevity"))
-    asyncio.run(judge_by_criteria(model, [pair("p")], Shown(), WORDS))
+    asyncio.run(judge_by_criteria(model, [pair("p")], JudgeContext(), WORDS))
     assert len(model.requests) == 3
     assert not any(PERSONAL.search(whole(request.messages)) for request in model.requests.values())
     known = {"dataset": "d", "user_id": "u", "model": "m", "variant": "corrected", "k": 0, "draw": 0, "status": "ok"}
@@ -101,19 +109,21 @@ def test_methods_are_personal_by_what_they_show() -> None:
 
 @pytest.mark.parametrize("settings", STYLES)
 def test_attempts_of_stage_1_are_neutral_and_those_of_stage_3_are_not(settings: JudgeSettings) -> None:
-    def asked(shown: Shown) -> list[str]:
+    def asked(shown: JudgeContext) -> list[str]:
         model = ScriptedModel(lambda r: label(0.5) if r.top_logprobs else text("Because."))
         asyncio.run(bootstrap_pairs(model, [pair("p")], shown, BootstrapSettings(settings)))
         return [whole(request.messages) for request in model.requests.values()]
 
-    assert not any(map(PERSONAL.search, asked(Shown())))
-    assert all(map(PERSONAL.search, asked(Shown("likes tea"))))
+    assert not any(map(PERSONAL.search, asked(JudgeContext())))
+    assert all(map(PERSONAL.search, asked(JudgeContext("likes tea"))))
 
 
 def test_what_does_not_fit_is_not_known() -> None:
-    shown = Shown(None, (Demonstration(pair=pair("long", chosen="word " * 3000), swapped=False),), droppable=True)
+    shown = JudgeContext(
+        None, (Demonstration(pair=pair("long", chosen="word " * 3000), swapped=False),), droppable=True
+    )
     left = fitted(shown, [pair("p")], WORDS, ScriptedModel(lambda _: text(""), context_length=2000).spec)
-    assert judge_messages(pair("p"), False, left, WORDS) == judge_messages(pair("p"), False, Shown(), WORDS)
+    assert judge_messages(pair("p"), False, left, WORDS) == judge_messages(pair("p"), False, JudgeContext(), WORDS)
 
 
 def panel_answer(request: Request) -> Response:
@@ -168,7 +178,7 @@ def test_the_panels_prompt_is_part_of_its_fingerprint_and_of_no_other(style: str
 
 def test_labels_without_a_reasoning_are_never_the_judges_own_answers_where_it_reasons() -> None:
     bare = tuple(Demonstration(pair=pair(f"b{n}"), swapped=n % 2 == 1, reasoning=("", None)[n % 2]) for n in range(4))
-    shown = Shown("likes tea", (*bare[:2], REASONED, *bare[2:]))
+    shown = JudgeContext("likes tea", (*bare[:2], REASONED, *bare[2:]))
     messages = judge_messages(pair("p"), False, shown, WORDS)
     assert [message.role for message in messages] == ["system", "user", "assistant", "user"]
     assert messages[2].content == "Because.\nPreference: Second"
@@ -181,7 +191,7 @@ def test_labels_without_a_reasoning_are_never_the_judges_own_answers_where_it_re
 
 @pytest.mark.parametrize("settings", STYLES[1:])
 def test_labels_are_turns_where_the_label_follows_at_once(settings: JudgeSettings) -> None:
-    messages = judge_messages(pair("p"), False, Shown(None, (BARE, REASONED)), settings)
+    messages = judge_messages(pair("p"), False, JudgeContext(None, (BARE, REASONED)), settings)
     begun = messages[-1].content
     answers = [message.content for message in messages[:-1] if message.role == "assistant"]
     one, two = settings.labels
@@ -193,7 +203,7 @@ def test_labels_are_turns_where_the_label_follows_at_once(settings: JudgeSetting
 
 @pytest.mark.parametrize("settings", STYLES)
 def test_all_pairs_of_a_user_share_what_stands_before_them(settings: JudgeSettings) -> None:
-    shown = Shown("likes tea", (BARE, REASONED))
+    shown = JudgeContext("likes tea", (BARE, REASONED))
     asked = [judge_messages(pair(name), swapped, shown, settings) for name in "pq" for swapped in (False, True)]
     place = max(number for number, message in enumerate(asked[0]) if message.role == "user")
     assert len({messages[:place] for messages in asked}) == 1
@@ -217,7 +227,7 @@ def test_all_pairs_of_a_user_share_what_stands_before_them(settings: JudgeSettin
     ],
 )
 def test_a_verdict_knows_whether_the_answer_holds_more_than_it(said: str, reasoned: bool | None) -> None:
-    verdicts = asyncio.run(judge_pair(ScriptedModel(lambda _: text(said)), pair("p"), Shown(), WORDS))
+    verdicts = asyncio.run(judge_pair(ScriptedModel(lambda _: text(said)), pair("p"), JudgeContext(), WORDS))
     assert [verdict.reasoned for verdict in verdicts] == [reasoned, reasoned]
     assert ("reasoned" in verdicts[0].model_dump()) == (reasoned is not None)
 
@@ -229,11 +239,11 @@ def test_a_reasoning_may_stand_on_the_verdicts_line() -> None:
 
 def test_separate_thinking_is_a_reasoning_and_a_label_has_none() -> None:
     thought = Response("Preference: First", "stop", text("").usage, reasoning="Short is good.")
-    (verdict, _) = asyncio.run(judge_pair(ScriptedModel(lambda _: thought), pair("p"), Shown(), WORDS))
+    (verdict, _) = asyncio.run(judge_pair(ScriptedModel(lambda _: thought), pair("p"), JudgeContext(), WORDS))
     assert verdict.reasoned is True
     compact = STYLES[2]
-    (verdict, _) = asyncio.run(judge_pair(ScriptedModel(lambda _: label(0.9)), pair("p"), Shown(), compact))
+    (verdict, _) = asyncio.run(judge_pair(ScriptedModel(lambda _: label(0.9)), pair("p"), JudgeContext(), compact))
     assert verdict.reasoned is None
     silent = text("Preference: First", finish_reason="content_filter")
-    (verdict, _) = asyncio.run(judge_pair(ScriptedModel(lambda _: silent), pair("p"), Shown(), WORDS))
+    (verdict, _) = asyncio.run(judge_pair(ScriptedModel(lambda _: silent), pair("p"), JudgeContext(), WORDS))
     assert (verdict.outcome, verdict.reasoned) == ("refused", None)

@@ -18,7 +18,7 @@ from support.models import ScriptedModel, pair, text
 
 from personalrm import SynthesizeMe
 from personalrm.core.records import Demonstration, PreferencePair, Profile, UserData
-from personalrm.judge.judge import JudgeSettings, Shown, fitted, judge_messages, presented_swapped
+from personalrm.judge.judge import JudgeContext, JudgeSettings, fitted, judge_messages, presented_swapped
 from personalrm.judge.prompting import PROMPT_DIR
 from personalrm.llm.types import Message, Request, Response, TokenLogprobs, Usage
 from personalrm.methods.criteria import criteria_messages
@@ -78,7 +78,7 @@ def whole(messages: Sequence[Message]) -> str:
 
 def judge(settings: JudgeSettings, shown: Sequence[Demonstration]) -> str:
     """What the judge reads before the pair that it is asked about."""
-    return whole(judge_messages(ASKED, False, Shown("likes birds", tuple(shown)), settings)[:-1])
+    return whole(judge_messages(ASKED, False, JudgeContext("likes birds", tuple(shown)), settings)[:-1])
 
 
 def reasoned_turns(shown: Sequence[Demonstration]) -> list[Said]:
@@ -89,7 +89,7 @@ def reasoned_turns(shown: Sequence[Demonstration]) -> list[Said]:
 
 def labels_as_data(shown: Sequence[Demonstration]) -> list[Said]:
     """Labelled pairs of the judge that reasons: in the instruction."""
-    messages = judge_messages(ASKED, False, Shown(None, tuple(shown)), WORDS)
+    messages = judge_messages(ASKED, False, JudgeContext(None, tuple(shown)), WORDS)
     assert [message.role for message in messages] == ["system", "user"]
     return placed(messages[0].content, "The user chose: ")
 
@@ -149,7 +149,7 @@ def memory(settings: MemorySettings) -> Prompt:
 
 def criteria(shown: Sequence[Demonstration]) -> list[Said]:
     """Demonstrations of the prompt that derives criteria."""
-    return placed(whole(criteria_messages(ASKED, False, Shown(None, tuple(shown)), WORDS)), "The user chose: ")
+    return placed(whole(criteria_messages(ASKED, False, JudgeContext(None, tuple(shown)), WORDS)), "The user chose: ")
 
 
 def generation(shown: Sequence[Demonstration]) -> list[Said]:
@@ -250,10 +250,10 @@ def test_a_traces_reasoning_stays_with_the_order_that_it_speaks_of(settings: Jud
         return text(f"{said}\nPreference: {right}" if settings.mode == "text" else said)
 
     pairs, model = tossed(swapped), ScriptedModel(answer)
-    traces = verified(asyncio.run(bootstrap_pairs(model, pairs, Shown(), BootstrapSettings(settings))))
+    traces = verified(asyncio.run(bootstrap_pairs(model, pairs, JudgeContext(), BootstrapSettings(settings))))
     shown = draw_candidate(UNSHUFFLED, pairs, traces, max_bootstrapped=2, max_labelled=0, salt="0")
     assert [demonstration.swapped for demonstration in shown] == [swapped] * 2
-    turns = judge_messages(ASKED, False, Shown(None, shown), settings)[1:-1]
+    turns = judge_messages(ASKED, False, JudgeContext(None, shown), settings)[1:-1]
     for user, assistant in zip(turns[::2], turns[1::2], strict=False):
         first = re.search(rf"Response {one}:\n([^\n]+)", user.content)
         assert first is not None

@@ -15,12 +15,12 @@ from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.records import UserData
 from personalrm.data.filters.rate import PanelSettings, panel_votes
 from personalrm.judge.call_recorder import Listener
-from personalrm.judge.judge import JudgeSettings, Shown, judge_messages
+from personalrm.judge.judge import JudgeContext, JudgeSettings, judge_messages
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.types import Message, ModelSpec, Request
 from personalrm.studies.estimate.assumptions import Assumptions, read_assumptions
 from personalrm.studies.estimate.counting import FRAME_TOKENS, Counter
-from personalrm.studies.estimate.fake_model import StandIn, _prompts
+from personalrm.studies.estimate.fake_model import FakeModel, _prompts
 from personalrm.studies.estimate.prices import Prices, prices_of
 from personalrm.studies.estimate.rehearse import estimate_of, read_data, rehearse
 from personalrm.studies.estimate.table import Estimate, Row, rows_of
@@ -56,7 +56,9 @@ def test_a_baseline_is_two_calls_a_pair_with_the_stages_own_prompt() -> None:
     tally = plan({"methods": ["default"], "learn": {"models": []}, "transfer": {"pairs": []}})
     assert tally == {}
     tally = plan({"methods": ["default"], "learn": {"models": ["m"], "search": {"num_search_candidates": 0}}})
-    shown = [judge_messages(p, s, Shown(), JudgeSettings()) for p in user("u0").part("test") for s in (False, True)]
+    shown = [
+        judge_messages(p, s, JudgeContext(), JudgeSettings()) for p in user("u0").part("test") for s in (False, True)
+    ]
     letters = sum(len(message.content) + FRAME_TOKENS for messages in shown for message in messages)
     assert tally["baseline", "m"].calls == 2 * TEST
     assert tally["baseline", "m"].prompt == letters
@@ -135,17 +137,17 @@ def test_a_theta_is_found_on_train_users() -> None:
     assert "theta" not in calls(plan(dict(config)))
     model = {"backend": "openai", "model": "gpt", "api_base": "http://x/v1"}
     parsed = parse_config({"run": "x", "datasets": {"d": {"path": "v.jsonl"}}, "models": {"m": model}, **config})
-    people = [user("a", level_a="train"), user("b", level_a="test")]
+    people = [user("a", user_split="train"), user("b", user_split="test")]
     tally = rehearse(parsed, {"d": people}, {"m": LETTERS}, Assumptions(), 9, 1, "expected")[0]
     # Three trials of one persona and all validation pairs, eight proposals, and what stage 1 took.
     assert tally["theta", "m"].calls >= 3 * (1 + 2 * VALIDATION) + 8 + CONTEXT
 
 
-def stand_in(**assumed: float) -> StandIn:
-    return StandIn(ModelSpec("m", "openai", "m"), "standard", LETTERS, Assumptions(**assumed))  # type: ignore[arg-type]
+def stand_in(**assumed: float) -> FakeModel:
+    return FakeModel(ModelSpec("m", "openai", "m"), "standard", LETTERS, Assumptions(**assumed))  # type: ignore[arg-type]
 
 
-async def _ask(model: StandIn, *texts: str) -> None:
+async def _ask(model: FakeModel, *texts: str) -> None:
     await model.complete(Request(tuple(Message("user", text) for text in texts), 5))
 
 

@@ -31,7 +31,7 @@ from personalrm.core.errors import ModelCallError, RateLimited
 from personalrm.core.records import Candidate, Outcome, Verdict
 from personalrm.llm.types import Request, Response
 from personalrm.methods.synthesizeme.candidates import LABELLED, UNSHUFFLED, ZERO_SHOT
-from personalrm.methods.synthesizeme.pruned_search import Race
+from personalrm.methods.synthesizeme.pruned_search import PrunedSearch
 from personalrm.methods.synthesizeme.search import better, search, search_first
 from personalrm.methods.synthesizeme.variants import NONE, Repairs
 
@@ -103,8 +103,8 @@ def run_race(
     *,
     exhaustive: bool = False,
     places: float = math.inf,
-) -> tuple[Race, list[tuple[int, int]]]:
-    race = Race(
+) -> tuple[PrunedSearch, list[tuple[int, int]]]:
+    race = PrunedSearch(
         len(matrix),
         len(matrix[0]),
         len(matrix[0][0]),
@@ -237,7 +237,7 @@ def test_an_outage_is_an_error_and_not_a_score() -> None:
         asyncio.run(search(model, PAIRS, TRACES, VALIDATION, settings(), allow_empty=True))
 
 
-def lossy(matrix: list[str], **how: object) -> tuple[Race, list[tuple[int, int]]]:
+def lossy(matrix: list[str], **how: object) -> tuple[PrunedSearch, list[tuple[int, int]]]:
     """A race of candidates spelt as outcomes of their pairs: 1, 0, and e for a provider error; one verdict a pair."""
     words: dict[str, Outcome] = {"1": "correct", "0": "wrong", "e": "provider_error"}
     return run_race([[[words[letter]] for letter in row] for row in matrix], None, True, 1, **how)  # type: ignore[arg-type]

@@ -33,7 +33,14 @@ from personalrm.core.records import (
     Verdict,
     read_records,
 )
-from personalrm.judge.judge import JudgeSettings, Shown, judge_once, judge_pair, learned_swapped, presented_swapped
+from personalrm.judge.judge import (
+    JudgeContext,
+    JudgeSettings,
+    judge_once,
+    judge_pair,
+    learned_swapped,
+    presented_swapped,
+)
 from personalrm.llm.types import Request, Response
 from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs
 from personalrm.methods.synthesizeme.candidates import LABELLED, UNSHUFFLED, ZERO_SHOT, draw_candidate
@@ -139,7 +146,7 @@ def full_keys(
     for seed in how.seeds:
         drawn = draw_candidate(seed, PAIRS, traces, max_bootstrapped=2, max_labelled=3, salt="0")  # type: ignore[arg-type]
         shows = tuple(d for d in drawn if d.reasoning or how.repairs.labelled_demos)
-        verdicts = [v for p in asked for v in asyncio.run(judged(model, p, Shown(None, shows), how))]
+        verdicts = [v for p in asked for v in asyncio.run(judged(model, p, JudgeContext(None, shows), how))]
         points = Fraction(100 * sum(v.outcome == "correct" for v in verdicts), len(verdicts))
         odds = [v.log_odds for v in verdicts if v.log_odds is not None]
         mean = math.fsum(odds) / len(odds) if odds else -math.inf
@@ -148,7 +155,9 @@ def full_keys(
     return keys
 
 
-async def judged(model: ScriptedModel, asked: PreferencePair, shown: Shown, how: SearchSettings) -> tuple[Verdict, ...]:
+async def judged(
+    model: ScriptedModel, asked: PreferencePair, shown: JudgeContext, how: SearchSettings
+) -> tuple[Verdict, ...]:
     if how.repairs.both_orders:
         return await judge_pair(model, asked, shown, how.judge)
     return (await judge_once(model, asked, presented_swapped(asked, how.salt), shown, how.judge),)
@@ -223,7 +232,7 @@ def test_a_stored_coin_decides_what_stands_first_wherever_a_pair_is_shown_in_one
         return say(True, request)
 
     model = ScriptedModel(answer)
-    traces = asyncio.run(bootstrap_pairs(model, pairs, Shown(), BootstrapSettings(TEXT)))
+    traces = asyncio.run(bootstrap_pairs(model, pairs, JudgeContext(), BootstrapSettings(TEXT)))
     assert {trace.swapped for trace in traces} == {not flip}
     drawn = draw_candidate(LABELLED, pairs, {}, max_bootstrapped=2, max_labelled=6, salt="0")
     assert {shown.swapped for shown in drawn} == {not flip}
@@ -248,7 +257,7 @@ def test_the_seed_of_the_run_reaches_every_coin(seed: int) -> None:
         return say(len(request.messages) > 2, request)
 
     model, how = ScriptedModel(answer), profile_settings(config, "m", "as_published")
-    traces = asyncio.run(bootstrap_pairs(model, PAIRS, Shown(), bootstrap_settings(config, "m", "as_published")))
+    traces = asyncio.run(bootstrap_pairs(model, PAIRS, JudgeContext(), bootstrap_settings(config, "m", "as_published")))
     coins = {p.pair_id: presented_swapped(p, str(seed)) for p in (*PAIRS, *asked)}
     assert {trace.pair_id: trace.swapped for trace in traces} == {p.pair_id: coins[p.pair_id] for p in PAIRS}
     asyncio.run(search(model, PAIRS, {"c1": trace_of("c1")}, asked, how.search, allow_empty=True))

@@ -11,7 +11,7 @@ import pytest
 from support.models import ScriptedModel, pair, text
 
 from personalrm.core.errors import ConfigError, DataError
-from personalrm.core.records import Absent, Demonstration, PreferencePair, Turn, UserData
+from personalrm.core.records import Demonstration, NoResult, PreferencePair, Turn, UserData
 from personalrm.methods.synthesizeme.persona import PersonaSettings, induce_persona, persona_messages
 from personalrm.methods.synthesizeme.theta import (
     PersonaDemonstration,
@@ -211,7 +211,7 @@ def test_a_user_whose_judgements_stand_in_the_file_has_no_row_and_the_row_says_w
         }
     )
     who = UserData(dataset="d", user_id="u", pairs=tuple(votes))
-    said = Absent("not_applicable", "judgements of this user stand in the file of Theta mine")
+    said = NoResult("not_applicable", "judgements of this user stand in the file of Theta mine")
     assert used_by_theta(config, "corrected+mine", who, read_theta(path)) == (said if known else None)
     assert used_by_theta(config, "corrected", who, None) is None
 
@@ -235,13 +235,13 @@ def test_a_prompt_shows_no_demonstration_of_the_user_whom_it_is_about() -> None:
 @pytest.mark.parametrize(
     ("level", "said"),
     [
-        (None, Absent("not_applicable", "d has no level A to keep Theta's users apart")),
-        ("train", Absent("empty", "Theta ours was found on the train users")),
+        (None, NoResult("not_applicable", "d has no level A to keep Theta's users apart")),
+        ("train", NoResult("empty", "Theta ours was found on the train users")),
         ("test", None),
     ],
 )
 def test_users_that_a_theta_was_found_on_have_no_row_nor_those_without_a_level(
-    level: str | None, said: Absent | None
+    level: str | None, said: NoResult | None
 ) -> None:
     config = parse_config(
         {
@@ -253,6 +253,6 @@ def test_users_that_a_theta_was_found_on_have_no_row_nor_those_without_a_level(
             "thetas": {"ours": {"optimise": {}}},
         }
     )
-    user = UserData.model_validate({"dataset": "d", "user_id": "u", "level_a": level})
+    user = UserData.model_validate({"dataset": "d", "user_id": "u", "user_split": level})
     assert used_by_theta(config, "corrected+ours", user, None) == said
     assert used_by_theta(config, "corrected", user, None) is None

@@ -169,7 +169,7 @@ def people() -> list[UserData]:
             {
                 "dataset": "d",
                 "user_id": user,
-                "level_a": level,
+                "user_split": level,
                 "pairs": [
                     pair(f"{user}-{n}-{part}", user=user, split=part, order=n).model_dump()
                     for n, part in enumerate(parts)

@@ -54,7 +54,7 @@ def test_a_theta_is_found_on_train_users_who_then_have_no_row(tmp_path: Path) ->
         scores = saved["validation_accuracy_percent"]
         shards = sorted((project.run / "data" / dataset / "shards").glob("*.jsonl"))
         people = [user for shard in shards for user in read_records(shard, UserData)]
-        train = {user.user_id for user in people if user.level_a == "train"}
+        train = {user.user_id for user in people if user.user_split == "train"}
         assert saved["provenance"]["users"] == len(train) >= 2
         assert len(scores["trials"]) == 13
         assert scores["best"] == max(trial["score"] for trial in scores["trials"]) >= scores["as_it_was"]

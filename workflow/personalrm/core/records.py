@@ -16,13 +16,12 @@ from personalrm.core.errors import DataError
 from personalrm.core.files import atomic_write_lines
 
 Split = Literal["context", "validation", "test"]
-LevelA = Literal["train", "validation", "test"]
+UserPart = Literal["train", "validation", "test"]
 Label = Literal["first", "second"]
 Outcome = Literal["correct", "wrong", "tie", "unparsed", "refused", "context_overflow", "provider_error"]
 Status = Literal["ok", "empty", "not_applicable", "failed"]
 """Of a row about one user: `empty` where the user has too little (no test pairs), `not_applicable` where the method has
 no sense for the user, the data set or the judge (no survey, no level A, no text verdict), `failed` where a call did."""
-EXEMPT: Status = "not_applicable"
 PersonaFlaw = Literal["empty", "echo", "contradiction", "copy"]
 """Why a persona says nothing (`persona_quality.py`)."""
 OUTCOMES: tuple[Outcome, ...] = (
@@ -82,14 +81,14 @@ class PreferencePair(Record):
 class UserData(Record):
     """All that is known of one user of one data set.
 
-    `level_a` is the user's part where users are split for what is trained on other users; `excluded` holds
+    `user_split` is the user's part where users are split for what is trained on other users; `excluded` holds
     the reason of a filter, if any.
     """
 
     dataset: str
     user_id: str
     pairs: tuple[PreferencePair, ...] = ()
-    level_a: LevelA | None = None
+    user_split: UserPart | None = None
     survey: dict[str, str] = Field(default_factory=dict)
     planted_taste: str | None = None
     excluded: str | None = None
@@ -102,7 +101,7 @@ class UserData(Record):
         return tuple(p for p in self.pairs if p.split == split and (split == "test" or not p.tie))
 
 
-class Absent(NamedTuple):
+class NoResult(NamedTuple):
     """Why a user has no result: the status of the row that says so, and the reason."""
 
     status: Status

@@ -14,7 +14,7 @@ import yaml
 
 from personalrm.core.errors import DataError
 from personalrm.core.files import atomic_open, atomic_write_text
-from personalrm.core.records import LevelA, PreferencePair, UserData
+from personalrm.core.records import PreferencePair, UserData, UserPart
 from personalrm.data.sources.processed import (
     FILTER_COLUMNS,
     LEVEL_B,
@@ -42,10 +42,10 @@ def export_processed(
     users: Iterable[UserData],
     folder: Path,
     *,
-    level_a: Callable[[UserData], LevelA | None] = lambda user: user.level_a,
+    user_split: Callable[[UserData], UserPart | None] = lambda user: user.user_split,
     judgments: Judgments | None = None,
     licence: str = "",
-) -> dict[LevelA, int]:
+) -> dict[UserPart, int]:
     """Write `data/{train,validation,test}-00000-of-00001.parquet` and `README.md`; returns the rows of each part.
 
     Users whom a filter removed are left out, and so is a part of level A without rows (`datasets` refuses it). A user
@@ -60,13 +60,13 @@ def export_processed(
     kinds that one column cannot hold.
     """
     judgments = judgments or {}
-    rows: dict[LevelA, list[UserData]] = {part: [] for part in LEVEL_A}
+    rows: dict[UserPart, list[UserData]] = {part: [] for part in LEVEL_A}
     for user in sorted(users, key=lambda user: (user.dataset, user.user_id)):
         if user.pairs and user.excluded is None:
-            rows[level_a(user) or "test"].append(user)
+            rows[user_split(user) or "test"].append(user)
     ties = any(pair.tie for mine in rows.values() for user in mine for pair in user.pairs)
     schema = _schema(judgments, ties)
-    counts: dict[LevelA, int] = {}
+    counts: dict[UserPart, int] = {}
     for part, mine in rows.items():
         path = folder / "data" / f"{part}-00000-of-00001.parquet"
         if mine:
@@ -157,7 +157,7 @@ def _write(path: Path, rows: Iterator[dict[str, object]], schema: pa.Schema) -> 
     return count + len(group)
 
 
-def _card(names: list[str], counts: Mapping[LevelA, int], people: Mapping[LevelA, int], licence: str) -> str:
+def _card(names: list[str], counts: Mapping[UserPart, int], people: Mapping[UserPart, int], licence: str) -> str:
     """The dataset card; the hub and `datasets` read its header."""
     header: dict[str, object] = {"pretty_name": ", ".join(names) or "empty"}
     if licence:

@@ -72,8 +72,8 @@ def split_votes(votes: Sequence[Vote], settings: SplitSettings) -> UserSplit:
     The release's parts stand where each vote has one and each of the three has a decided pair.
     """
     pairs = [pair_of(vote, order) for order, vote in enumerate(votes)]
-    parts = [vote.level_b for vote in votes]
-    if None in parts or len({vote.level_b for vote in decided(votes)}) < 3:
+    parts = [vote.pair_split for vote in votes]
+    if None in parts or len({vote.pair_split for vote in decided(votes)}) < 3:
         return resplit(pairs, settings)
     given = (pair.model_copy(update={"split": part}) for pair, part in zip(pairs, parts, strict=True))
     return UserSplit(tuple(given), "release")

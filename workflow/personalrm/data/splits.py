@@ -11,13 +11,13 @@ from itertools import accumulate
 from typing import Literal, NamedTuple
 
 from personalrm.core.files import stable_fraction
-from personalrm.core.records import LevelA, PreferencePair, Split
+from personalrm.core.records import PreferencePair, Split, UserPart
 from personalrm.data.near_duplicates import folded, near_duplicates
 from personalrm.data.settings import SIMILARITY, Fold, KeepTogether
 from personalrm.data.sources.votes import decided
 
 PARTS: tuple[Split, Split, Split] = ("context", "validation", "test")
-LEVEL_A: tuple[LevelA, LevelA, LevelA] = ("train", "validation", "test")
+LEVEL_A: tuple[UserPart, UserPart, UserPart] = ("train", "validation", "test")
 
 Fractions = tuple[float, float, float]
 Grain = Literal["conversation", "turn", "pair", "release"]
@@ -53,7 +53,7 @@ class UserSplit(NamedTuple):
         }
 
 
-def level_a(user_id: str, fractions: Fractions, seed: int) -> LevelA:
+def user_split(user_id: str, fractions: Fractions, seed: int) -> UserPart:
     """Level-A part of a user, from a stable hash: it does not depend on who else is in the data."""
     point = stable_fraction("level_a", str(seed), user_id)
     if point < fractions[0]:

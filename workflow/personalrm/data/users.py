@@ -12,13 +12,13 @@ from itertools import chain, pairwise
 from typing import NamedTuple
 
 from personalrm.core.errors import DataError
-from personalrm.core.records import LevelA, UserData
+from personalrm.core.records import UserData, UserPart
 from personalrm.data.filters.funnel import Funnel, FunnelStep, step
 from personalrm.data.history import contradictions, history, merged_survey, split_votes
 from personalrm.data.selection import pick_users
 from personalrm.data.settings import DatasetBase
 from personalrm.data.sources.votes import Vote, decided
-from personalrm.data.splits import PARTS, level_a
+from personalrm.data.splits import PARTS, user_split
 
 ByUser = Mapping[str, Sequence[Vote]]
 
@@ -97,7 +97,7 @@ class UserBuilder:
                 dataset=self._settings.name,
                 user_id=user,
                 pairs=split.pairs if split else (),
-                level_a=self._level_a(user),
+                user_split=self._user_split(user),
                 survey=survey.answers,
                 planted_taste=self._planted.get(user),
                 excluded=None if split else too_few(facts.usable, self._settings.min_pairs),
@@ -149,21 +149,21 @@ class UserBuilder:
         enough = distinct if usable >= self._settings.min_pairs else []
         for key, left in zip(("listed", *_REASONS, "enough"), (votes, wanted, differ, distinct, enough), strict=True):
             self._steps.add(key, left)
-        parts = {vote.level_a for vote in votes}
+        parts = {vote.user_split for vote in votes}
         place_of = {id(vote): place for place, vote in enumerate(votes)}
         return _Facts(
             usable=usable,
             enough=array("L", (place_of[id(vote)] for vote in enough)),
             ids=array("q", (hash(vote.own_id) for vote in _oldest(enough, self._settings.max_pairs))),
-            level_a=parts.pop() if len(parts) == 1 else None,
+            user_split=parts.pop() if len(parts) == 1 else None,
         )
 
-    def _level_a(self, user: str) -> LevelA | None:
+    def _user_split(self, user: str) -> UserPart | None:
         """The release's part where all of a user's votes name it, else by hash."""
-        split, given = self._settings.user_split, self._facts[user].level_a
+        split, given = self._settings.user_split, self._facts[user].user_split
         if given is not None or len(self.users) < split.min_users:
             return given
-        return level_a(user, split.fractions, split.seed)
+        return user_split(user, split.fractions, split.seed)
 
     def _check_pair_ids(self) -> None:
         # Hashes take little memory; whether two equal ones are of one id, only the votes say.
@@ -208,13 +208,13 @@ class _Facts(NamedTuple):
 
     `usable` is the number of votes that carry a preference; `enough` their places (and those of ties that are kept)
     among the user's votes, oldest first, or none where they are too few; `ids` hashes of the pair ids of those that are
-    kept; `level_a` the release's part, where all votes name that one.
+    kept; `user_split` the release's part, where all votes name that one.
     """
 
     usable: int = 0
     enough: Sequence[int] = ()
     ids: Sequence[int] = ()
-    level_a: LevelA | None = None
+    user_split: UserPart | None = None
 
 
 def _oldest(votes: Sequence[Vote], most: int | None) -> list[Vote]:

@@ -8,7 +8,7 @@ from personalrm.judge.judge import failure_outcome
 from personalrm.llm.types import LanguageModel, ModelSpec, Request, Response
 
 
-class Recorder:
+class CallRecorder:
     """A language model that notes every response it hands out, as references for the results.
 
     `asked` counts calls, `failed` those that the provider failed.
@@ -54,7 +54,7 @@ class Recorder:
         return tuple(self._calls[key] for key in sorted(self._calls))
 
 
-class Listener(Recorder):
+class Listener(CallRecorder):
     """A recorder that also keeps the texts of the responses."""
 
     def __init__(self, model: LanguageModel, stage: str) -> None:

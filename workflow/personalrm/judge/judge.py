@@ -42,7 +42,7 @@ _VERDICT_WORDS = frozenset(
 
 
 @dataclass(frozen=True)
-class Shown:
+class JudgeContext:
     """What the judge is told about the user. `demonstrations` stand in the prompt in this order.
 
     `droppable` says that the first of them may be left out until the prompt fits the model's window.
@@ -85,10 +85,10 @@ class JudgeSettings:
         return self.style == "standard" and self.mode == "text" and not demonstration.reasoning
 
 
-MessagesOf = Callable[[PreferencePair, bool, Shown, JudgeSettings], tuple[Message, ...]]
+MessagesOf = Callable[[PreferencePair, bool, JudgeContext, JudgeSettings], tuple[Message, ...]]
 """Messages of a call about a pair in one order (`swapped`)."""
 JudgePairs = Callable[
-    [LanguageModel, Sequence[PreferencePair], Shown, JudgeSettings], Coroutine[Any, Any, tuple[Verdict, ...]]
+    [LanguageModel, Sequence[PreferencePair], JudgeContext, JudgeSettings], Coroutine[Any, Any, tuple[Verdict, ...]]
 ]
 """Verdicts on several pairs, in the order of the pairs."""
 
@@ -121,7 +121,7 @@ def position_of_chosen(swapped: bool) -> Label:
 def build_messages(
     pair: PreferencePair,
     swapped: bool,
-    shown: Shown,
+    shown: JudgeContext,
     settings: JudgeSettings,
     *,
     prefill: str | None = None,
@@ -154,18 +154,20 @@ def _choice(demonstration: Demonstration, settings: JudgeSettings) -> dict[str, 
     return {**values, "label": label, "reasoning": demonstration.reasoning}
 
 
-def judge_messages(pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeSettings) -> tuple[Message, ...]:
+def judge_messages(
+    pair: PreferencePair, swapped: bool, shown: JudgeContext, settings: JudgeSettings
+) -> tuple[Message, ...]:
     """`build_messages`, with the answer begun where the label is read from log-probabilities."""
     return _builder(pair, swapped, shown, settings)(prefilled=settings.mode != "text")
 
 
 def fitted(
-    shown: Shown,
+    shown: JudgeContext,
     pairs: Sequence[PreferencePair],
     settings: JudgeSettings,
     spec: ModelSpec,
     messages: MessagesOf = judge_messages,
-) -> Shown:
+) -> JudgeContext:
     """`shown` with as many of its last demonstrations as fit the model's window beside the longest of `pairs`.
 
     `messages` are those of the first call about a pair. Lengths are those of `llm.tokens`; the answer's `max_tokens`
@@ -175,7 +177,7 @@ def fitted(
         return shown
     room = spec.context_length - settings.max_tokens
     # Demonstrations add the same to every prompt, so that the longest stays the longest.
-    longest = max(pairs, key=lambda pair: tokens.prompt_bytes(messages(pair, False, Shown(), settings)))
+    longest = max(pairs, key=lambda pair: tokens.prompt_bytes(messages(pair, False, JudgeContext(), settings)))
     kept = list(shown.demonstrations)
     while kept:
         fewer = replace(shown, demonstrations=tuple(kept))
@@ -214,7 +216,7 @@ def verdict_request(build: Build, settings: JudgeSettings) -> Request:
     return label_request(build(prefilled=True))
 
 
-def _builder(pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeSettings) -> Build:
+def _builder(pair: PreferencePair, swapped: bool, shown: JudgeContext, settings: JudgeSettings) -> Build:
     def build(*, prefilled: bool) -> tuple[Message, ...]:
         prefill = settings.prompt.render("assistant", reasoning=None) if prefilled else None
         return build_messages(pair, swapped, shown, settings, prefill=prefill, reasoned=not prefilled)
@@ -222,13 +224,13 @@ def _builder(pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeS
     return build
 
 
-def judge_request(pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeSettings) -> Request:
+def judge_request(pair: PreferencePair, swapped: bool, shown: JudgeContext, settings: JudgeSettings) -> Request:
     """The request that asks for one verdict on a pair in one order."""
     return verdict_request(_builder(pair, swapped, shown, settings), settings)
 
 
 async def judge_once(
-    model: LanguageModel, pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeSettings
+    model: LanguageModel, pair: PreferencePair, swapped: bool, shown: JudgeContext, settings: JudgeSettings
 ) -> Verdict:
     """Verdict on one pair in one order."""
     return await ask_verdict(model, pair.pair_id, swapped, _builder(pair, swapped, shown, settings), settings)
@@ -338,7 +340,7 @@ def combine_orders(straight: Verdict, swapped: Verdict) -> Verdict:
 
 
 async def judge_pair(
-    model: LanguageModel, pair: PreferencePair, shown: Shown, settings: JudgeSettings
+    model: LanguageModel, pair: PreferencePair, shown: JudgeContext, settings: JudgeSettings
 ) -> tuple[Verdict, ...]:
     """Verdicts on one pair: two (one an order), or one for `logprob_both`."""
     straight, swapped = await asyncio.gather(
@@ -366,7 +368,7 @@ def both_orders(straight: Verdict, swapped: Verdict, settings: JudgeSettings) ->
 
 
 async def judge_pairs(
-    model: LanguageModel, pairs: Sequence[PreferencePair], shown: Shown, settings: JudgeSettings
+    model: LanguageModel, pairs: Sequence[PreferencePair], shown: JudgeContext, settings: JudgeSettings
 ) -> tuple[Verdict, ...]:
     """Verdicts on several pairs, in the order of the pairs."""
     judged = await asyncio.gather(*(judge_pair(model, pair, shown, settings) for pair in pairs))

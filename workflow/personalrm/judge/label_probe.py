@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from personalrm.core.errors import ModelCallError, PermanentError
 from personalrm.core.records import PreferencePair, Turn
-from personalrm.judge.judge import FEW_ALTERNATIVES, LABELS, JudgeSettings, PromptStyle, Shown, judge_request
+from personalrm.judge.judge import FEW_ALTERNATIVES, LABELS, JudgeContext, JudgeSettings, PromptStyle, judge_request
 from personalrm.judge.parsing import label_mass
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
@@ -25,7 +25,7 @@ LEAST_MASS = 0.5
 """Share of the probability that has to lie on the two labels."""
 CONTINUE = "{continue_final_message: true, add_generation_prompt: false}"
 """What has vLLM and SGLang continue the last message."""
-_SHOWN = Shown(persona="This user likes correct answers.")
+_SHOWN = JudgeContext(persona="This user likes correct answers.")
 _PAIR = PreferencePair(
     user_id="probe",
     pair_id="probe",

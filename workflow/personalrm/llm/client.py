@@ -13,10 +13,10 @@ from personalrm.llm import tokens
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.cache.store_locks import CallLocks
-from personalrm.llm.limits.adaptive_concurrency import Flow
+from personalrm.llm.limits.adaptive_concurrency import AdaptiveConcurrency
 from personalrm.llm.limits.budget import Budget
 from personalrm.llm.limits.faults import ModelUnavailable
-from personalrm.llm.limits.rate_limit import Pace
+from personalrm.llm.limits.rate_limit import RateLimit
 from personalrm.llm.limits.refusals import Refusals
 from personalrm.llm.limits.retry import RetryPolicy
 from personalrm.llm.types import Backend, ModelSpec, Request, Response, Usage
@@ -32,7 +32,7 @@ Price = Callable[[int, int], float | None]
 
 @dataclass(slots=True)
 class PortStats:
-    """What one port did. `joined` counts requests that shared a call in flight, of this process or another; `attempts`
+    """Counts of one client. `joined`: requests that shared a call in flight, of this process or another; `attempts`
     includes retries."""
 
     hits: int = 0
@@ -64,23 +64,24 @@ class _Flight:
     waiting: int = 0
 
 
-class Port:
+class ModelClient:
     """A `LanguageModel`: answers from the store, or asks the model once, carefully, and stores the answer.
 
-    A port belongs to one event loop. A call keeps its place (`max_concurrency`) while it waits for a retry,
-    so that a provider in trouble gets less traffic, not more. How many of these are sent at once is up to `Flow`.
+    A client belongs to one event loop. A call keeps its place (`max_concurrency`) while it waits for a retry,
+    so that a provider in trouble gets less traffic, not more. How many are sent at once
+    is up to `AdaptiveConcurrency`.
 
     Args:
         spec: who the model is; `max_attempts`, `deadline_s` and `context_length` are read from it.
         backend: how it is reached.
         store: where answers are kept.
         max_concurrency: calls at once, at most (default: the spec's).
-        flow: how many are sent at once (default: as many as the provider bears, up to `max_concurrency`).
+        concurrency: how many are sent at once (default: as many as the provider bears, up to `max_concurrency`).
         budget: None, or what may be spent; a model without a price then raises ConfigError at its first call.
         price: list price by token counts (default: from the spec's prices).
         price_share: the share of the list price that a call costs; answers keep the list price, accounts the cost.
         retry: waits and limits (default: from the spec).
-        pace: requests and tokens a minute; None for no limit.
+        rate_limit: requests and tokens a minute; None for no limit.
         refusals: the mark beside the store of a model that was refused for good; None for no mark.
         on_event: told of every retry.
         locks: which calls other processes on this store are making; None not to look, and not to be seen.
@@ -93,12 +94,12 @@ class Port:
         store: ResponseStore,
         *,
         max_concurrency: int | None = None,
-        flow: Flow | None = None,
+        concurrency: AdaptiveConcurrency | None = None,
         budget: Budget | None = None,
         price: Price | None = None,
         price_share: float = 1.0,
         retry: RetryPolicy | None = None,
-        pace: Pace | None = None,
+        rate_limit: RateLimit | None = None,
         refusals: Refusals | None = None,
         on_event: Callable[[PortEvent], None] | None = None,
         locks: CallLocks | None = None,
@@ -109,17 +110,17 @@ class Port:
         self._store = store
         most = max_concurrency or spec.max_concurrency
         self._places = asyncio.Semaphore(most)
-        self._flow = flow or Flow(spec.name, most)
+        self._concurrency = concurrency or AdaptiveConcurrency(spec.name, most)
         self._budget = budget
         self._price = price or (lambda tokens_in, tokens_out: spec_price(spec, tokens_in, tokens_out))
         self._price_share = price_share
         self._retry = retry or RetryPolicy(spec.max_attempts, spec.deadline_s)
         self._on_event = on_event
         self._flights: dict[str, _Flight] = {}
-        self._pace = pace
+        self._rate_limit = rate_limit
         self._refusals = refusals
         self._locks = locks
-        # A closed door stays closed for this port, whatever becomes of the mark.
+        # A closed door stays closed for this client, whatever becomes of the mark.
         self._closed: ModelUnavailable | EmbeddedModelError | None = None
 
     @property
@@ -226,11 +227,11 @@ class Port:
     async def _attempt(self, request: Request, queued: list[float]) -> Response:
         """Send once, when our own limits allow it; the seconds until then are added to `queued`."""
         begun = self._retry.clock()
-        async with self._flow.place():
+        async with self._concurrency.place():
             # Another call may have found the door closed while this one waited.
             self._check_open()
-            if self._pace is not None:
-                await self._pace.take(_estimate(request))
+            if self._rate_limit is not None:
+                await self._rate_limit.take(_estimate(request))
                 self._check_open()
             queued.append(self._retry.clock() - begun)
             self.stats.attempts += 1
@@ -242,8 +243,8 @@ class Port:
     def _correct(self, request: Request, usage: Usage) -> None:
         """Count what was used in place of the estimate; the estimate stays for calls without usage, or that failed."""
         used = usage.tokens_in + usage.tokens_out
-        if self._pace is not None and used:
-            self._pace.correct(used - _estimate(request))
+        if self._rate_limit is not None and used:
+            self._rate_limit.correct(used - _estimate(request))
 
     def _check_open(self) -> None:
         """Fail with the same message, and without a call, once the model cannot be had at all."""

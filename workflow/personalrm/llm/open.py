@@ -1,4 +1,4 @@
-"""Open the port to a configured model, whichever backend it has."""
+"""Open the client to a configured model, whichever backend it has."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from personalrm.core.threads import beside
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.cache.store_locks import CallLocks
-from personalrm.llm.client import Port, Price, spec_price
-from personalrm.llm.limits.adaptive_concurrency import Flow, Unlimited
+from personalrm.llm.client import ModelClient, Price, spec_price
+from personalrm.llm.limits.adaptive_concurrency import AdaptiveConcurrency, Unlimited
 from personalrm.llm.limits.budget import Budget
-from personalrm.llm.limits.rate_limit import Pace
+from personalrm.llm.limits.rate_limit import RateLimit
 from personalrm.llm.limits.refusals import Refusals
 from personalrm.llm.limits.retry import RetryPolicy
 from personalrm.llm.types import Backend, ModelSpec
@@ -46,33 +46,33 @@ async def open_model(
     embedded_url: EmbeddedUrl | None = None,
     batch: BatchSettings | None = None,
     eager: bool = False,
-) -> AsyncIterator[Port]:
-    """A port to `spec`, closed at the end; the store stays open. With `batch` its calls are sent as batches; else
-    `eager` is as in `Flow`, but for an embedded model.
+) -> AsyncIterator[ModelClient]:
+    """A client to `spec`, closed at the end; the store stays open. With `batch` its calls are sent as batches; else
+    `eager` is as in `AdaptiveConcurrency`, but for an embedded model.
 
     Nothing is started, imported or connected before the first call that the store cannot answer. Raises
     ConfigError for an unknown backend.
     """
     if batch is not None:
-        port = _batched(spec, batch, store, budget)
+        client = _batched(spec, batch, store, budget)
     else:
-        port = _plain(spec, store, runtime, budget, embedded_url, eager=eager)
+        client = _plain(spec, store, runtime, budget, embedded_url, eager=eager)
     try:
-        yield port
+        yield client
     finally:
-        await port.aclose()
+        await client.aclose()
 
 
-def _batched(spec: ModelSpec, batch: BatchSettings, store: ResponseStore, budget: Budget | None) -> Port:
-    """A port whose calls wait together, for as long as a batch may take; the limits of plain calls are not theirs."""
+def _batched(spec: ModelSpec, batch: BatchSettings, store: ResponseStore, budget: Budget | None) -> ModelClient:
+    """A client whose calls wait together, for as long as a batch may take; the limits of plain calls are not theirs."""
     from personalrm.llm.backends.batch.batch import BatchBackend
 
-    return Port(
+    return ModelClient(
         spec,
         BatchBackend(spec, batch, store),
         store,
         max_concurrency=sys.maxsize,
-        flow=Unlimited(spec.name),
+        concurrency=Unlimited(spec.name),
         budget=budget,
         price_share=batch.price,
         retry=RetryPolicy(spec.max_attempts, batch.max_wait_h * 3600, jitter=False),
@@ -88,18 +88,28 @@ def _plain(
     embedded_url: EmbeddedUrl | None,
     *,
     eager: bool,
-) -> Port:
-    """A port that sends each call by itself."""
+) -> ModelClient:
+    """A client that sends each call by itself."""
     backend, price = _backend(spec, runtime, embedded_url)
     locks = CallLocks(store.path)
     if spec.backend == "embedded":
         # One at a time, so that no call's numbers depend on another's. They cost nothing, and need no budget.
-        return Port(spec, backend, store, max_concurrency=1, locks=locks)
+        return ModelClient(spec, backend, store, max_concurrency=1, locks=locks)
     limited = spec.requests_per_minute or spec.tokens_per_minute
-    pace = Pace(store.path, spec) if limited else None
+    rate_limit = RateLimit(store.path, spec) if limited else None
     refusals = Refusals(store.path, spec)
-    flow = Flow(spec.name, spec.max_concurrency, eager=eager)
-    return Port(spec, backend, store, flow=flow, budget=budget, price=price, pace=pace, refusals=refusals, locks=locks)
+    concurrency = AdaptiveConcurrency(spec.name, spec.max_concurrency, eager=eager)
+    return ModelClient(
+        spec,
+        backend,
+        store,
+        concurrency=concurrency,
+        budget=budget,
+        price=price,
+        rate_limit=rate_limit,
+        refusals=refusals,
+        locks=locks,
+    )
 
 
 def list_price(spec: ModelSpec) -> Price:

@@ -17,8 +17,8 @@ from personalrm.core.errors import ModelCallError
 from personalrm.core.records import PreferencePair, Verdict
 from personalrm.judge.judge import (
     Judge,
+    JudgeContext,
     JudgeSettings,
-    Shown,
     failure_outcome,
     is_refused,
     on_tie,
@@ -108,7 +108,7 @@ def compare(criteria: Sequence[Criterion], scores: Sequence[Scores] | None) -> S
 
 
 def criteria_messages(
-    pair: PreferencePair, swapped: bool, shown: Shown, settings: JudgeSettings
+    pair: PreferencePair, swapped: bool, shown: JudgeContext, settings: JudgeSettings
 ) -> tuple[Message, ...]:
     """Messages of the call that derives the criteria: profile and query, no answer, so nothing of `swapped`."""
     del swapped, settings
@@ -116,7 +116,7 @@ def criteria_messages(
     return load_prompt("criteria").messages(persona=shown.persona, demonstrations=demonstrations, context=pair.context)
 
 
-def criteria_request(pair: PreferencePair, shown: Shown, settings: JudgeSettings) -> Request:
+def criteria_request(pair: PreferencePair, shown: JudgeContext, settings: JudgeSettings) -> Request:
     """The first call about a pair, which derives the criteria."""
     return Request(criteria_messages(pair, False, shown, settings), max_tokens=settings.max_tokens)
 
@@ -130,7 +130,7 @@ def scores_request(
 
 
 async def judge_by_criteria(
-    model: LanguageModel, pairs: Sequence[PreferencePair], shown: Shown, settings: JudgeSettings
+    model: LanguageModel, pairs: Sequence[PreferencePair], shown: JudgeContext, settings: JudgeSettings
 ) -> tuple[Verdict, ...]:
     """Verdicts on several pairs, two each (one an order), in the order of the pairs."""
     judged = await asyncio.gather(*(_judge_pair(model, pair, shown, settings) for pair in pairs))
@@ -142,7 +142,7 @@ async def judge_by_criteria(
 
 
 async def _judge_pair(
-    model: LanguageModel, pair: PreferencePair, shown: Shown, settings: JudgeSettings
+    model: LanguageModel, pair: PreferencePair, shown: JudgeContext, settings: JudgeSettings
 ) -> tuple[Verdict, ...]:
     """Criteria once, then scores in both orders. What keeps the criteria from being had is the outcome of both."""
     blank = [Verdict(pair_id=pair.pair_id, swapped=swapped, outcome="unparsed") for swapped in (False, True)]

@@ -14,13 +14,13 @@ from typing import Literal
 from personalrm.core.errors import ConfigError
 from personalrm.core.files import stable_hash
 from personalrm.core.records import Demonstration, PreferencePair, Profile, UserData, Verdict
-from personalrm.judge.judge import DIRECT, Judge, Shown, on_tie, position_of_chosen, presented_swapped
+from personalrm.judge.judge import DIRECT, Judge, JudgeContext, on_tie, position_of_chosen, presented_swapped
 from personalrm.judge.prompting import load_prompt
 from personalrm.methods.criteria import CRITERIA
 from personalrm.methods.criteria import PROMPTS as CRITERIA_PROMPTS
 
 Needs = Literal["nothing", "judge", "profile"]
-Show = Callable[[UserData, Profile | None], Shown | None]
+Show = Callable[[UserData, Profile | None], JudgeContext | None]
 DEMOGRAPHIC_QUESTIONS: dict[str, str] = {
     "age": "age",
     "gender": "gender",
@@ -58,66 +58,68 @@ class Method:
     judge: Judge = DIRECT
 
 
-def _nothing(user: UserData, profile: Profile | None) -> Shown | None:
+def _nothing(user: UserData, profile: Profile | None) -> JudgeContext | None:
     del user, profile
-    return Shown()
+    return JudgeContext()
 
 
-def _oracle(user: UserData, profile: Profile | None) -> Shown | None:
+def _oracle(user: UserData, profile: Profile | None) -> JudgeContext | None:
     del profile
-    return Shown(persona=user.planted_taste) if user.planted_taste else None
+    return JudgeContext(persona=user.planted_taste) if user.planted_taste else None
 
 
-def _demographics(user: UserData, profile: Profile | None) -> Shown | None:
+def _demographics(user: UserData, profile: Profile | None) -> JudgeContext | None:
     """What the survey says of the person (paper, baselines; which fields is our choice), never of their preferences."""
     del profile
     answers = {question: text for question, text in user.survey.items() if question in DEMOGRAPHIC_QUESTIONS}
     if not answers:
         return None
-    return Shown(persona=load_prompt("demographics").render("persona", answers=answers, names=DEMOGRAPHIC_QUESTIONS))
+    return JudgeContext(
+        persona=load_prompt("demographics").render("persona", answers=answers, names=DEMOGRAPHIC_QUESTIONS)
+    )
 
 
-def _history(user: UserData, profile: Profile | None) -> Shown | None:
+def _history(user: UserData, profile: Profile | None) -> JudgeContext | None:
     """The raw context pairs with their labels: all of them, whatever k."""
     del profile
     return _raw(user.part("context"))
 
 
-def _history_validation(user: UserData, profile: Profile | None) -> Shown | None:
+def _history_validation(user: UserData, profile: Profile | None) -> JudgeContext | None:
     """The same with the validation pairs: the labels that SynthesizeMe learns from and chooses its winner by."""
     del profile
     return _raw([*user.part("context"), *user.part("validation")])
 
 
-def _raw(pairs: Sequence[PreferencePair]) -> Shown | None:
+def _raw(pairs: Sequence[PreferencePair]) -> JudgeContext | None:
     """Pairs with their labels, most recent last; the oldest are dropped where the window is full."""
     pairs = sorted(pairs, key=lambda pair: pair.order)
     shown = tuple(Demonstration(pair=pair, swapped=presented_swapped(pair, "history")) for pair in pairs)
-    return Shown(demonstrations=shown, droppable=True) if shown else None
+    return JudgeContext(demonstrations=shown, droppable=True) if shown else None
 
 
-def _demos(user: UserData, profile: Profile | None) -> Shown | None:
+def _demos(user: UserData, profile: Profile | None) -> JudgeContext | None:
     del user
-    return Shown(demonstrations=profile.plain_demonstrations) if profile else None
+    return JudgeContext(demonstrations=profile.plain_demonstrations) if profile else None
 
 
-def _persona(user: UserData, profile: Profile | None) -> Shown | None:
+def _persona(user: UserData, profile: Profile | None) -> JudgeContext | None:
     del user
-    return Shown(persona=profile.persona) if profile else None
+    return JudgeContext(persona=profile.persona) if profile else None
 
 
-def _memory(user: UserData, profile: Profile | None) -> Shown | None:
+def _memory(user: UserData, profile: Profile | None) -> JudgeContext | None:
     """Facts about the user as a list, in the place of the persona (paper, baselines)."""
     del user
-    return Shown("\n".join(f"- {fact}" for fact in profile.memory) or None) if profile else None
+    return JudgeContext("\n".join(f"- {fact}" for fact in profile.memory) or None) if profile else None
 
 
-def _both(user: UserData, profile: Profile | None) -> Shown | None:
+def _both(user: UserData, profile: Profile | None) -> JudgeContext | None:
     del user
-    return Shown(profile.persona, profile.demonstrations) if profile else None
+    return JudgeContext(profile.persona, profile.demonstrations) if profile else None
 
 
-def _both_that_fit(user: UserData, profile: Profile | None) -> Shown | None:
+def _both_that_fit(user: UserData, profile: Profile | None) -> JudgeContext | None:
     shown = _both(user, profile)
     return replace(shown, droppable=True) if shown else None
 

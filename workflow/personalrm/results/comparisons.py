@@ -1,6 +1,6 @@
 """Methods beside each other on the same judgments: what the tables of differences, scaling and transfer share.
 
-`compare` sets two cells of a sheet (`comparison_sheets.py`) against each other, judgment by judgment. Nothing depends
+`compare` sets two cells of a arrays (`comparison_sheets.py`) against each other, judgment by judgment. Nothing depends
 on the order of rows.
 """
 
@@ -28,7 +28,7 @@ from personalrm.results.verdict_arrays import (
     Floats,
     K,
     Key,
-    Sheet,
+    VerdictArrays,
     sums_of,
 )
 
@@ -114,10 +114,10 @@ class _Paired(NamedTuple):
     def either(self) -> NDArray[np.bool_]:
         return (self.first >= 0) | (self.second >= 0)
 
-    def sums(self, sheet: Sheet) -> PairedSums:
+    def sums(self, arrays: VerdictArrays) -> PairedSums:
         both = self.both
         hits = (both & (self.first == 1), both & (self.second == 1), both)
-        return PairedSums(*(sums_of(sheet.user_of, hit, len(sheet.users)) for hit in hits))
+        return PairedSums(*(sums_of(arrays.user_of, hit, len(arrays.users)) for hit in hits))
 
 
 def _common_draws(first: Cell, second: Cell) -> _Paired:
@@ -133,21 +133,21 @@ def _common_draws(first: Cell, second: Cell) -> _Paired:
     )
 
 
-def compare(sheet: Sheet, first: Key, second: Key, *, seed: int, n_resamples: int) -> dict[str, Value]:
+def compare(arrays: VerdictArrays, first: Key, second: Key, *, seed: int, n_resamples: int) -> dict[str, Value]:
     """Paired difference of two cells in points, first minus second, on judgments that both have; keys `COMPARED`.
 
     Draws are matched by number. Judgments, pairs and users that one side lacks are left out and counted; a judgment
     that one side lost to a provider error is lacking. What went wrong with a judgment otherwise counts as not right, as
     in the main table. The flags (`marks.Flags`) are those of either side.
     """
-    ours, theirs = sheet.cells.get(first), sheet.cells.get(second)
+    ours, theirs = arrays.cells.get(first), arrays.cells.get(second)
     empty: dict[str, Value] = dict.fromkeys(COUNTS, 0) | dict.fromkeys(NUMBERS, None)
     if ours is None or theirs is None:
         held = [cell for cell in (ours, theirs) if cell]
         status = NOT_RUN if all(cell.applies for cell in held) else NOT_APPLICABLE
         return {"status": status, **empty, **(held[0].flags() if held else Flags()).columns()}
     paired = _common_draws(ours, theirs)
-    row = empty | _counts(sheet, paired, ours.asked | theirs.asked)
+    row = empty | _counts(arrays, paired, ours.asked | theirs.asked)
     row |= {"status": NOTHING_COMMON, **(ours.flags() | theirs.flags()).columns()}
     states = {ours.state, theirs.state}
     for why in (NOT_APPLICABLE, NO_ANSWERS):
@@ -156,49 +156,49 @@ def compare(sheet: Sheet, first: Key, second: Key, *, seed: int, n_resamples: in
     if not row["n_judgments"]:
         return row
     own_seed = seed_of(seed, *first, *second)
-    return row | {"status": OK} | _difference(sheet, paired, own_seed, n_resamples)
+    return row | {"status": OK} | _difference(arrays, paired, own_seed, n_resamples)
 
 
-def paired_sums(sheet: Sheet, first: Key, second: Key) -> PairedSums | None:
+def paired_sums(arrays: VerdictArrays, first: Key, second: Key) -> PairedSums | None:
     """What `compare` rests on, user by user; None where it has no numbers."""
-    ours, theirs = sheet.cells.get(first), sheet.cells.get(second)
+    ours, theirs = arrays.cells.get(first), arrays.cells.get(second)
     if ours is None or theirs is None or not (ours.answered and theirs.answered):
         return None
     paired = _common_draws(ours, theirs)
-    return paired.sums(sheet) if paired.both.any() else None
+    return paired.sums(arrays) if paired.both.any() else None
 
 
-def compared_pairs(sheet: Sheet, first: Key, second: Key) -> int:
+def compared_pairs(arrays: VerdictArrays, first: Key, second: Key) -> int:
     """Number of distinct pairs that both cells have a judgment of, in a draw that both have."""
-    return _n_pairs(sheet, _common_draws(sheet.cells[first], sheet.cells[second]))
+    return _n_pairs(arrays, _common_draws(arrays.cells[first], arrays.cells[second]))
 
 
-def _n_pairs(sheet: Sheet, paired: _Paired) -> int:
-    return np.unique(sheet.pair_of[paired.both.any(axis=0)]).size
+def _n_pairs(arrays: VerdictArrays, paired: _Paired) -> int:
+    return np.unique(arrays.pair_of[paired.both.any(axis=0)]).size
 
 
-def _counts(sheet: Sheet, paired: _Paired, asked: NDArray[np.bool_]) -> dict[str, Value]:
+def _counts(arrays: VerdictArrays, paired: _Paired, asked: NDArray[np.bool_]) -> dict[str, Value]:
     """What is compared, and what is left out because one side lacks it."""
     both, either = paired.both, paired.either
     used, seen = both.any(axis=0), either.any(axis=0)
-    users, pairs = np.unique(sheet.user_of[used]).size, np.unique(sheet.pair_of[used]).size
+    users, pairs = np.unique(arrays.user_of[used]).size, np.unique(arrays.pair_of[used]).size
     return {
         "n_users": users,
         "n_pairs": pairs,
         "n_judgments": int(both.sum()),
         "n_draws": int(both.any(axis=1).sum()),
         "users_left_out": int(asked.sum()) - users,
-        "pairs_left_out": np.unique(sheet.pair_of[seen]).size - pairs,
+        "pairs_left_out": np.unique(arrays.pair_of[seen]).size - pairs,
         "judgments_left_out": int(either.sum() - both.sum()),
     }
 
 
-def _difference(sheet: Sheet, paired: _Paired, seed: int, n_resamples: int) -> dict[str, Value]:
+def _difference(arrays: VerdictArrays, paired: _Paired, seed: int, n_resamples: int) -> dict[str, Value]:
     from personalrm.results.stats.logistic import cluster_logistic
     from personalrm.results.stats.statistics import paired_cluster_difference
 
-    sums = paired.sums(sheet)
-    found = paired_cluster_difference(*sums, seed=seed, n_resamples=n_resamples, units=_n_pairs(sheet, paired))
+    sums = paired.sums(arrays)
+    found = paired_cluster_difference(*sums, seed=seed, n_resamples=n_resamples, units=_n_pairs(arrays, paired))
     return {
         "difference": percent(found.estimate),
         "ci_low": percent(found.low),
@@ -208,37 +208,37 @@ def _difference(sheet: Sheet, paired: _Paired, seed: int, n_resamples: int) -> d
     }
 
 
-def judged_pairs(sheet: Sheet, cell: Cell, places: NDArray[np.bool_] | None = None) -> int:
+def judged_pairs(arrays: VerdictArrays, cell: Cell, places: NDArray[np.bool_] | None = None) -> int:
     """Number of distinct pairs that the cell has an answer to, of all judgments or of those at `places`."""
     heard = (cell.right >= 0).any(axis=0)
-    return np.unique(sheet.pair_of[heard if places is None else heard & places]).size
+    return np.unique(arrays.pair_of[heard if places is None else heard & places]).size
 
 
-def accuracy_of(sheet: Sheet, cell: Cell, *, seed: int, n_resamples: int) -> tuple[float, float, float]:
+def accuracy_of(arrays: VerdictArrays, cell: Cell, *, seed: int, n_resamples: int) -> tuple[float, float, float]:
     """Accuracy of a cell with its clustered bounds in percent, as the main table has them; nan without an answer."""
     from personalrm.results.stats.statistics import share_interval
 
     if not cell.answered:
         return np.nan, np.nan, np.nan
-    right, judged = cell.by_user(sheet.user_of)
-    own_seed, units = seed_of(seed, *cell.key), judged_pairs(sheet, cell)
+    right, judged = cell.by_user(arrays.user_of)
+    own_seed, units = seed_of(seed, *cell.key), judged_pairs(arrays, cell)
     found = share_interval(right, judged, seed=own_seed, n_resamples=n_resamples, units=units)
     return percent(found.estimate), percent(found.low), percent(found.high)
 
 
-def describe_cell(sheet: Sheet, key: Key, *, seed: int, n_resamples: int) -> dict[str, Value]:
+def describe_cell(arrays: VerdictArrays, key: Key, *, seed: int, n_resamples: int) -> dict[str, Value]:
     """What a cell holds, or why nothing; keys `CELL_COLUMNS`. Accuracy in percent, as in the main table."""
-    cell = sheet.cells.get(key)
+    cell = arrays.cells.get(key)
     if cell is None:
         return {"cell": NOT_RUN, "cell_users": 0, "cell_judgments": 0, **Flags().columns("cell_")}
     judged = (cell.right >= 0).any(axis=0)
     row: dict[str, Value] = {
         "cell": cell.state,
-        "cell_users": np.unique(sheet.user_of[judged]).size,
+        "cell_users": np.unique(arrays.user_of[judged]).size,
         "cell_judgments": cell.n_judgments,
         **cell.flags().columns("cell_"),
     }
-    return row | dict(zip(ACCURACY, accuracy_of(sheet, cell, seed=seed, n_resamples=n_resamples), strict=True))
+    return row | dict(zip(ACCURACY, accuracy_of(arrays, cell, seed=seed, n_resamples=n_resamples), strict=True))
 
 
 def largest_k(keys: Iterable[Key]) -> str:

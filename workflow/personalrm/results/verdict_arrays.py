@@ -1,4 +1,4 @@
-"""The frame of verdicts as sheets: in a data set, every judgment has a place of its own, the same in all cells."""
+"""Verdicts as arrays: one column per judgment (user, pair, order), shared by all conditions of a data set."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from personalrm.core.records import EXEMPT, OUTCOMES
+from personalrm.core.records import OUTCOMES
 from personalrm.results.labels import NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, OK
 from personalrm.results.marks import Flags, flags_of
 from personalrm.results.scores import ROW_KEY
@@ -29,7 +29,7 @@ CORRECT, UNPARSED, PROVIDER_ERROR = map(OUTCOMES.index, ("correct", "unparsed", 
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One way of judging, on all places of its sheet.
+    """One way of judging, on all places of its arrays.
 
     `outcome` is (draws, places): places in `OUTCOMES`, -1 where there is no judgment. `asked` is (users,): whose rows
     stand in the verdicts, with a verdict or without; `exempt` is (users,), too: to whom of these the method does not
@@ -93,7 +93,7 @@ class Cell:
 
 
 @dataclass(frozen=True, eq=False)
-class Sheet:
+class VerdictArrays:
     """All cells of a data set. Place i is a judgment of user `user_of[i]` on pair `pair_of[i]`; `users` and `pairs` are
     ids."""
 
@@ -123,16 +123,16 @@ def _codes(column: pd.Series[str]) -> tuple[Codes, list[str]]:
     return ranks[held.codes], texts
 
 
-def sheets_of(verdicts: pd.DataFrame, datasets: Iterable[str] = ()) -> dict[str, Sheet]:
-    """One sheet a data set, by name, from the frame of `collect_verdicts`; an empty one for others in `datasets`."""
+def verdict_arrays_of(verdicts: pd.DataFrame, datasets: Iterable[str] = ()) -> dict[str, VerdictArrays]:
+    """One arrays a data set, by name, from the frame of `collect_verdicts`; an empty one for others in `datasets`."""
     codes, names = _codes(verdicts["dataset"])
     nowhere: Codes = np.zeros(0, dtype=np.int64)
-    sheets = {name: Sheet(name, (), (), nowhere, nowhere, {}) for name in datasets}
-    sheets |= {name: _sheet(name, verdicts[codes == code]) for code, name in enumerate(names)}
-    return dict(sorted(sheets.items()))
+    arrays_by_dataset = {name: VerdictArrays(name, (), (), nowhere, nowhere, {}) for name in datasets}
+    arrays_by_dataset |= {name: _sheet(name, verdicts[codes == code]) for code, name in enumerate(names)}
+    return dict(sorted(arrays_by_dataset.items()))
 
 
-def _sheet(dataset: str, rows: pd.DataFrame) -> Sheet:
+def _sheet(dataset: str, rows: pd.DataFrame) -> VerdictArrays:
     import pandas as pd
 
     user, users = _codes(rows["user_id"])
@@ -150,7 +150,7 @@ def _sheet(dataset: str, rows: pd.DataFrame) -> Sheet:
     outcome = pd.Categorical(rows["outcome"], categories=list(OUTCOMES)).codes
     draw = rows["draw"].to_numpy(dtype=np.int64)
     lossy = (rows["profile_lost"] > 0).to_numpy(dtype=np.bool_) & judged
-    applies = (rows["status"] != EXEMPT).to_numpy(dtype=np.bool_)
+    applies = (rows["status"] != "not_applicable").to_numpy(dtype=np.bool_)
     by_cell = np.argsort(cell_of, kind="stable")
     numbers, starts = np.unique(cell_of[by_cell], return_index=True)
     cells: dict[Key, Cell] = {}
@@ -166,4 +166,4 @@ def _sheet(dataset: str, rows: pd.DataFrame) -> Sheet:
         concerned[user[mine[applies[mine]]]] = True
         profiles = len(set(zip(user[mine[lossy[mine]]], draw[mine[lossy[mine]]], strict=True)))
         cells[key] = Cell(key, tuple(map(int, draws)), held, asked, asked & ~concerned, profiles)
-    return Sheet(dataset, tuple(users), tuple(pairs), user_of, pair_of, cells)
+    return VerdictArrays(dataset, tuple(users), tuple(pairs), user_of, pair_of, cells)

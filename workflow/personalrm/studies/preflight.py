@@ -196,11 +196,11 @@ async def _try_one(config: Config, name: str) -> str | None:
     request = Request((Message("user", "Answer with the word yes."),), max_tokens=4)
     store = ResponseStore(Path(":memory:"), run="preflight")
     try:
-        async with open_model(spec, store=store, runtime=runtime_from_env()) as port:
+        async with open_model(spec, store=store, runtime=runtime_from_env()) as client:
             if entry.reads_labels:
-                await probe_labels(port, entry.prompts)
+                await probe_labels(client, entry.prompts)
             else:
-                await port.complete(request)
+                await client.complete(request)
     except UnreadableLabels as error:
         return str(error)
     except PersonalRMError as error:

@@ -21,7 +21,7 @@ from personalrm.llm.types import LanguageModel, ModelSpec, Request, Response
 from personalrm.studies.preflight import load_environment
 
 
-class Asked:
+class TrackedModel:
     """A language model that remembers why calls failed: verdicts keep the kind of a failure, not its message.
 
     A model of one's own (`at_once` given) has no store behind it: its answers are kept here, so that nothing is asked
@@ -69,7 +69,7 @@ async def opened(
     at_once: int,
     style: PromptStyle,
     on_answer: Callable[[], None] | None = None,
-) -> AsyncIterator[Asked]:
+) -> AsyncIterator[TrackedModel]:
     """The model that was given (`lm`), or that of `spec`, whose connections are closed at the end, and whose labels are
     probed before they are read (`label_probe`; an `lm` has no store that would keep the probe's answer).
 
@@ -77,12 +77,12 @@ async def opened(
     """
     load_environment()
     if lm is not None:
-        yield Asked(lm, on_answer, at_once)
+        yield TrackedModel(lm, on_answer, at_once)
         return
     model, answers = spec(), store()
     forget_refused(answers, model, style)
-    async with open_model(model, store=answers, runtime=library_runtime(), eager=True) as port:
-        yield Asked(Probed(port, style), on_answer)
+    async with open_model(model, store=answers, runtime=library_runtime(), eager=True) as client:
+        yield TrackedModel(Probed(client, style), on_answer)
 
 
 def library_runtime() -> RuntimeSettings:

@@ -11,14 +11,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, NoReturn, Self
 
-from personalrm.app.library.asking import Asked, check_lm, opened
+from personalrm.app.library.asking import TrackedModel, check_lm, opened
 from personalrm.app.library.data import Answer, Context, Item, one_pair, usable_pairs
 from personalrm.app.library.evaluation import Evaluation, evaluated
 from personalrm.app.library.loop import run_blocking
 from personalrm.app.library.settings import Settings
 from personalrm.core.errors import DataError, ModelCallError, PersonalRMError, Refused
 from personalrm.core.records import PreferencePair, Verdict
-from personalrm.judge.judge import Judge, Shown, fitted
+from personalrm.judge.judge import Judge, JudgeContext, fitted
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.registry import parse_method
@@ -64,7 +64,7 @@ class PersonalRM(ABC):
         """Take over what another object learned and saved."""
 
     @abstractmethod
-    def _shown(self) -> Shown:
+    def _shown(self) -> JudgeContext:
         """What the judge is told about the user. Raises NotFittedError before `fit` or `load`."""
 
     def predict(self, context: Context, completion: Answer) -> NoReturn:
@@ -159,12 +159,16 @@ class PersonalRM(ABC):
     def _judge(self) -> Judge:
         return parse_method(self.settings.method).method.judge
 
-    async def _judged(self, model: Asked, pairs: Sequence[PreferencePair], shown: Shown) -> tuple[Verdict, ...]:
+    async def _judged(
+        self, model: TrackedModel, pairs: Sequence[PreferencePair], shown: JudgeContext
+    ) -> tuple[Verdict, ...]:
         settings, judge = self.settings.judge, self._judge
         fitting = fitted(shown, pairs, settings, model.spec, judge.messages)
         return await judge.pairs(model, pairs, fitting, settings)
 
-    def _opened(self, workers: int, on_answer: Callable[[], None] | None = None) -> AbstractAsyncContextManager[Asked]:
+    def _opened(
+        self, workers: int, on_answer: Callable[[], None] | None = None
+    ) -> AbstractAsyncContextManager[TrackedModel]:
         style = self.settings.judge.style
         return opened(self.lm, lambda: self.settings.spec(workers), self._store, workers, style, on_answer)
 
@@ -182,7 +186,7 @@ def _close_all(stores: list[ResponseStore]) -> None:
         stores.pop().close()
 
 
-def _refuse_failure(verdict: Verdict, model: Asked) -> None:
+def _refuse_failure(verdict: Verdict, model: TrackedModel) -> None:
     """Raise the error behind a verdict that was not had."""
     if verdict.outcome not in ("provider_error", "context_overflow", "refused"):
         return

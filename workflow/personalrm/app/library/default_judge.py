@@ -11,7 +11,7 @@ from personalrm.app.library.data import Item
 from personalrm.app.library.models import DEFAULT_MODEL
 from personalrm.app.library.settings import DATASET, Settings
 from personalrm.core.records import UserData
-from personalrm.judge.judge import Shown
+from personalrm.judge.judge import JudgeContext
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.registry import parse_method
 
@@ -69,6 +69,6 @@ class DefaultJudge(PersonalRM):
         del path
         return self
 
-    def _shown(self) -> Shown:
+    def _shown(self) -> JudgeContext:
         method = parse_method(self.settings.method).method
-        return method.show(UserData(dataset=DATASET, user_id=""), None) or Shown()
+        return method.show(UserData(dataset=DATASET, user_id=""), None) or JudgeContext()

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from personalrm.app.library.asking import Asked
+from personalrm.app.library.asking import TrackedModel
 from personalrm.app.library.data import Item, split_by_ratio, usable_pairs, user_of, with_split
 from personalrm.app.library.settings import DATASET, Settings
 from personalrm.core.errors import DataError, ModelCallError
 from personalrm.core.records import ALL_PAIRS, PreferencePair, Profile, UserData, UserTraces
-from personalrm.judge.call_recorder import Recorder
+from personalrm.judge.call_recorder import CallRecorder
 from personalrm.methods.synthesizeme.profile import ProfileSettings, learn_profile
 from personalrm.methods.synthesizeme.search import search_first
 from personalrm.studies.synthesizeme.stages.learn import learn_traces
@@ -83,7 +83,7 @@ class Progress:
             self._hook(self._told, message)
 
 
-async def learn(model: Asked, user: UserData, settings: Settings, progress: Progress) -> Profile:
+async def learn(model: TrackedModel, user: UserData, settings: Settings, progress: Progress) -> Profile:
     """The profile of a user, status `ok`.
 
     Raises ModelCallError where the provider failed for more than `max_failed_share` of the attempts, or so that there
@@ -102,7 +102,7 @@ async def learn(model: Asked, user: UserData, settings: Settings, progress: Prog
     refuse_outage(lost, "attempts", settings.max_failed_share, str(reason) if reason else None)
     trials = 2 * len(learning.search.seeds) * len(validation) * 2
     progress.stage("search and persona", trials + attempts + 1, 30.0, 99.0)
-    counted = Recorder(model, "profile")
+    counted = CallRecorder(model, "profile")
     profile = await learn_profile(counted, user, traces, ALL_PAIRS, 0, learning)
     if profile.status != "ok":
         outcome = (profile.reason or "").partition(":")[0]
@@ -112,7 +112,7 @@ async def learn(model: Asked, user: UserData, settings: Settings, progress: Prog
     return profile
 
 
-async def _ahead(model: Asked, user: UserData, settings: ProfileSettings) -> None:
+async def _ahead(model: TrackedModel, user: UserData, settings: ProfileSettings) -> None:
     """Ask, while traces are made, what does not depend on them; the answers are then found in the store.
 
     The first candidate of the first search does not. Where it ends that search, and later traces are made anew with the

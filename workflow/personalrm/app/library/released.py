@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("personalrm.app.library")
 T = TypeVar("T")
 Form = Literal["processed", "raw"]
-LevelA = Literal["train", "validation", "test", "all"]
+UserPart = Literal["train", "validation", "test", "all"]
 PROCESSED_FILES = tuple(f"data/{part}-00000-of-00001.parquet" for part in ("train", "validation", "test"))
 _PROCESSED_NAME = re.compile(r"(train|validation|test)(-\d{5}-of-\d{5})?\.parquet")
 
@@ -60,15 +60,15 @@ class PersonalDataset:
     def __init__(self, settings: Dataset) -> None:
         self.settings = settings
 
-    def get_user_ids(self, split: LevelA = "all") -> list[str]:
+    def get_user_ids(self, split: UserPart = "all") -> list[str]:
         """Ids of all users, sorted, or of one part of the users' split. Raises DataError where there is none."""
-        if split != "all" and not any(user.level_a == split for user in self._users.values()):
-            parts = sorted({user.level_a for user in self._users.values() if user.level_a})
+        if split != "all" and not any(user.user_split == split for user in self._users.values()):
+            parts = sorted({user.user_split for user in self._users.values() if user.user_split})
             raise DataError(
                 f"{self.settings.name}: no user in part {split!r}; there are: {', '.join([*parts, 'all'])} "
                 "(few users are not split)"
             )
-        return [name for name, user in self._users.items() if split in ("all", user.level_a)]
+        return [name for name, user in self._users.items() if split in ("all", user.user_split)]
 
     def get_user_data(self, user_id: str) -> UserParts:
         """Preferences of one user, as (train, val, test). Raises DataError for a user who is not there."""
@@ -77,11 +77,11 @@ class PersonalDataset:
         user = self._users[user_id]
         return UserParts(*(self._items(user, part) for part in ("context", "validation", "test")))
 
-    def get_all_user_data(self, split: LevelA = "all") -> dict[str, UserParts]:
+    def get_all_user_data(self, split: UserPart = "all") -> dict[str, UserParts]:
         """Preferences of all users (of one part), by id."""
         return {name: self.get_user_data(name) for name in self.get_user_ids(split)}
 
-    def get_dataframe(self, split: LevelA = "all") -> pd.DataFrame:
+    def get_dataframe(self, split: UserPart = "all") -> pd.DataFrame:
         """All preferences as a data frame, a pair a row; `split` is the pair's part: train, val or test."""
         import pandas as pd
 

@@ -17,7 +17,7 @@ from personalrm.app.library.saved import SavedProfile, read_saved, write_saved
 from personalrm.app.library.settings import DATASET, Settings, StopScore
 from personalrm.core.errors import ConfigError, NotFittedError
 from personalrm.core.records import Demonstration, Profile, UserData
-from personalrm.judge.judge import LABELS, Shown
+from personalrm.judge.judge import LABELS, JudgeContext
 from personalrm.judge.prompting import load_prompt
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.registry import parse_method
@@ -258,10 +258,10 @@ class SynthesizeMe(PersonalRM):
         made._take(saved.profile)
         return made
 
-    def _shown(self) -> Shown:
+    def _shown(self) -> JudgeContext:
         profile = self.profile
         user = UserData(dataset=DATASET, user_id=profile.user_id)
-        return parse_method(self.settings.method).method.show(user, profile) or Shown()
+        return parse_method(self.settings.method).method.show(user, profile) or JudgeContext()
 
     def _place(self, path: Path | str | None) -> Path:
         if path is None and self.output_dir is None:

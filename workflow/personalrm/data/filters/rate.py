@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from personalrm.core.records import PreferencePair
 from personalrm.data.filters.ratings import PairRating, PanelVote
 from personalrm.judge.call_recorder import Listener
-from personalrm.judge.judge import JudgeSettings, PromptStyle, Shown, is_cut, judge_once, presented_swapped
+from personalrm.judge.judge import JudgeContext, JudgeSettings, PromptStyle, is_cut, judge_once, presented_swapped
 from personalrm.judge.parsing import parse_rating
 from personalrm.judge.prompting import Prompt, load_prompt
 from personalrm.llm.types import Request
@@ -67,7 +67,7 @@ async def panel_votes(model: Listener, pair: PreferencePair, settings: PanelSett
     """One panel member's votes on a pair, on what people in general prefer, in both orders, with the text it gave."""
 
     async def vote(swapped: bool) -> PanelVote:
-        verdict = await judge_once(model, pair, swapped, Shown(), settings)
+        verdict = await judge_once(model, pair, swapped, JudgeContext(), settings)
         return PanelVote(
             pair_id=pair.pair_id,
             swapped=swapped,

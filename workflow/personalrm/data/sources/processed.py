@@ -22,9 +22,9 @@ from personalrm.data.settings import ProcessedDataset
 from personalrm.data.sources.reading import ReadReport, read_file
 from personalrm.data.sources.votes import (
     FieldError,
-    LevelA,
     Row,
     Split,
+    UserPart,
     Vote,
     parse_vote,
     stored_truth,
@@ -80,14 +80,14 @@ def read_processed(settings: ProcessedDataset, report: ReadReport) -> Iterator[V
     """
     files = release_files(settings)
     parts = {path: _part(path) if settings.keep_splits else None for path in files}
-    part_of: dict[str, LevelA] = {}
+    part_of: dict[str, UserPart] = {}
     for path, part in parts.items():
         parse = partial(_parse, path=path, part=part, part_of=part_of, report=report)
         known = _KNOWN | _panel_columns(path)
         yield from read_file(path, parse, known=known, on_bad=settings.on_bad, report=report)
 
 
-def _part(path: Path) -> LevelA:
+def _part(path: Path) -> UserPart:
     """Level-A part of a file, from its name."""
     named = _FILE.fullmatch(path.name)
     if not named:
@@ -95,7 +95,7 @@ def _part(path: Path) -> LevelA:
             f"{path}: the name is no part of the release's user split; name it train, validation or "
             "test (-00000-of-00001).parquet, or set keep_splits: false"
         )
-    return cast(LevelA, named[1])
+    return cast(UserPart, named[1])
 
 
 def _panel_columns(path: Path) -> set[str]:
@@ -115,7 +115,7 @@ def is_judgment(column: str) -> bool:
 
 
 def _parse(
-    row: Row, line: int, *, path: Path, part: LevelA | None, part_of: dict[str, LevelA], report: ReadReport
+    row: Row, line: int, *, path: Path, part: UserPart | None, part_of: dict[str, UserPart], report: ReadReport
 ) -> tuple[Vote, ...]:
     require_columns(row, (*_REQUIRED, "split") if part else _REQUIRED, path)
     user = user_of(row)
@@ -141,8 +141,8 @@ def _parse(
             # A made-up id must not look like the source's own: ids of the source order a user's pairs.
             pair_id=None if vote.pair_id == replace(vote, pair_id=None).own_id else vote.pair_id,
             conversation_type=_type(row),
-            level_a=part,
-            level_b=split,
+            user_split=part,
+            pair_split=split,
             judgments={name: value for name, value in row.items() if is_judgment(name) and not _is_missing(value)},
         ),
     )

@@ -35,7 +35,7 @@ KNOWN_FIELDS = frozenset(
 )
 
 Row = Mapping[str, object]
-LevelA = Literal["train", "validation", "test"]
+UserPart = Literal["train", "validation", "test"]
 Split = Literal["context", "validation", "test"]
 
 
@@ -54,7 +54,8 @@ class Vote:
 
     For a tie (`tie`), `chosen` and `rejected` are the first and the second answer in the source's order.
     `timestamp` is in Unix seconds. `pair_id` is None where the source names none. `line` is the line or row
-    of the source (from 1), for messages only. `conversation_type` is the source's own word. `level_a` and `level_b`
+    of the source (from 1), for messages only. `conversation_type` is the source's own word. `user_split` and
+    `pair_split`
     are the parts of users and of pairs that a release comes with, `judgments` its filters' columns, as they are there.
     `flip` is a stored coin of presentation, true where the chosen answer stands first.
     """
@@ -71,8 +72,8 @@ class Vote:
     survey: Mapping[str, str] = field(default_factory=dict)
     line: int = 0
     conversation_type: str | None = None
-    level_a: LevelA | None = None
-    level_b: Split | None = None
+    user_split: UserPart | None = None
+    pair_split: Split | None = None
     judgments: Mapping[str, object] = field(default_factory=dict)
     flip: bool | None = None
 

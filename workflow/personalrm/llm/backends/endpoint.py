@@ -34,7 +34,7 @@ class Endpoint:
     Args:
         spec: `api_base`, `api_key_env`, `timeout_s` (for a whole request, so that a slow drip ends too).
         find_base: overrides `spec.api_base`; asked at the first call, so that a warm store starts no server,
-            and again after a connection was lost, because a restarted server has another port.
+            and again after a connection was lost, because a restarted server has another client.
     """
 
     def __init__(self, spec: ModelSpec, find_base: BaseUrl | None = None) -> None:

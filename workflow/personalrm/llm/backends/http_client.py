@@ -21,7 +21,7 @@ def connect(base: str, timeout_s: float) -> Connected:
     """An httpx client for one base URL, its connections aiohttp's. Belongs to one event loop.
 
     httpx's own transport looks at every connection of its pool whenever a call begins or ends: 21 ms of CPU a call
-    with 200 in flight, where aiohttp's takes 0.4 whatever their number (`benchmarks/port.py`).
+    with 200 in flight, where aiohttp's takes 0.4 whatever their number (`benchmarks/client.py`).
     Raises httpx.InvalidURL.
     """
     # Imported with the first call: it costs as much as all else that a job imports.
@@ -38,7 +38,7 @@ def connect(base: str, timeout_s: float) -> Connected:
         verify=verify,
         # aiohttp refuses a URL that holds credentials beside a header that does.
         auth=(url.username, url.password) if url.userinfo else None,
-        # To aiohttp, 0 is no limit, and none given is 100: the port has places, and counts them.
+        # To aiohttp, 0 is no limit, and none given is 100: the client has places, and counts them.
         limits=httpx.Limits(max_connections=0),
     )
     return Connected(str(bare).rstrip("/"), client)

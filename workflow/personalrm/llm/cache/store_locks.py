@@ -32,7 +32,7 @@ log = logging.getLogger("personalrm.llm")
 
 
 class CallLocks:
-    """The locks of one store, as one port uses them. Usable from any thread.
+    """The locks of one store, as one client uses them. Usable from any thread.
 
     Where files cannot be locked (some network file systems) every call counts as free, and a warning says so once:
     two processes may then make the same call, which costs money but changes no result.

@@ -17,7 +17,7 @@ START = 8
 log = logging.getLogger("personalrm.llm")
 
 
-class Flow:
+class AdaptiveConcurrency:
     """Places for calls in flight, by additive increase and multiplicative decrease (as TCP does, RFC 5681).
 
     The first call goes alone: if the provider refuses it for good, the others are not sent. Whatever else comes of it,
@@ -101,7 +101,7 @@ class Flow:
             self._free.release()
 
 
-class Unlimited(Flow):
+class Unlimited(AdaptiveConcurrency):
     """A place for every call at once: of those that wait for batches, none bears on the provider."""
 
     def __init__(self, name: str) -> None:

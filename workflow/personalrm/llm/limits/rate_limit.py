@@ -37,7 +37,7 @@ class _Schedule:
     tokens: float = 0.0
 
 
-class Pace:
+class RateLimit:
     """When the next call of a model may be sent.
 
     Guarantees, in any window of 60 s over all jobs of this machine on one store: at most `requests_per_minute`
@@ -53,7 +53,7 @@ class Pace:
     """
 
     def __init__(self, store: Path, spec: ModelSpec, *, clock: Clock = monotonic, sleep: Sleep = asyncio.sleep) -> None:
-        # A second of burst and 59 of pace would be more than a minute's worth; so the pace is that much slower.
+        # A second of burst and 59 at this rate would be more than a minute's worth; so the rate is that much slower.
         minute = WINDOW_S + BURST_S
         self._request_s = minute / spec.requests_per_minute if spec.requests_per_minute else 0.0
         self._token_s = minute / spec.tokens_per_minute if spec.tokens_per_minute else 0.0

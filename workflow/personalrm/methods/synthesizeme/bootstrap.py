@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from personalrm.core.errors import ModelCallError
 from personalrm.core.records import PreferencePair, Trace, Verdict
 from personalrm.judge.judge import (
+    JudgeContext,
     JudgeSettings,
-    Shown,
     build_messages,
     failure_outcome,
     is_cut,
@@ -42,7 +42,12 @@ class BootstrapSettings:
 
 
 async def bootstrap_pair(
-    model: LanguageModel, pair: PreferencePair, shown: Shown, settings: BootstrapSettings, *, side_by_side: bool = False
+    model: LanguageModel,
+    pair: PreferencePair,
+    shown: JudgeContext,
+    settings: BootstrapSettings,
+    *,
+    side_by_side: bool = False,
 ) -> tuple[Trace, ...]:
     """Attempts at one pair, in order; the last is verified (`correct`) or the attempts are used up.
 
@@ -61,7 +66,7 @@ async def bootstrap_pair(
 
 
 async def _attempt(
-    model: LanguageModel, pair: PreferencePair, shown: Shown, settings: BootstrapSettings, attempt: int
+    model: LanguageModel, pair: PreferencePair, shown: JudgeContext, settings: BootstrapSettings, attempt: int
 ) -> Trace:
     swapped = learned_swapped(pair, settings.salt)
     trace = Trace(pair_id=pair.pair_id, swapped=swapped, reasoning="", outcome="provider_error", attempt=attempt)
@@ -82,7 +87,7 @@ def sampled(temperature: float, attempt: int) -> dict[str, float | int]:
 
 
 async def _attempt_text(
-    model: LanguageModel, pair: PreferencePair, shown: Shown, settings: BootstrapSettings, trace: Trace
+    model: LanguageModel, pair: PreferencePair, shown: JudgeContext, settings: BootstrapSettings, trace: Trace
 ) -> Trace:
     messages = build_messages(pair, trace.swapped, shown, settings.judge)
     request = Request(messages, settings.max_tokens, **sampled(settings.temperature, trace.attempt))  # type: ignore[arg-type]
@@ -102,7 +107,7 @@ def strip_verdict(text: str) -> str:
 
 
 async def _attempt_label(
-    model: LanguageModel, pair: PreferencePair, shown: Shown, settings: BootstrapSettings, trace: Trace
+    model: LanguageModel, pair: PreferencePair, shown: JudgeContext, settings: BootstrapSettings, trace: Trace
 ) -> Trace:
     """Write the reasoning first, then read the label after it; a reasoning after a label would only justify it."""
     judge = settings.judge
@@ -129,7 +134,7 @@ async def _attempt_label(
 async def bootstrap_pairs(
     model: LanguageModel,
     pairs: Sequence[PreferencePair],
-    shown: Shown,
+    shown: JudgeContext,
     settings: BootstrapSettings,
     *,
     side_by_side: bool = False,

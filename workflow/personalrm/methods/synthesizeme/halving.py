@@ -1,4 +1,4 @@
-"""Successive halving (opt-in; its winner may differ from that of `race.Race`): all candidates are asked about a small
+"""Successive halving (opt-in; its winner may differ from `PrunedSearch`'s): all candidates are asked about a small
 part of the validation pairs, the better half goes on to a part of twice the size, and so on to all pairs. What the last
 ones score there decides. Fewer calls than the exact race where candidates are many and much alike, and no stop score
 ends that early.
@@ -50,7 +50,7 @@ def half(candidates: int) -> int:
 
 
 class Halving:
-    """Rounds of questions to `n_candidates` candidates, with the methods of `race.Race`.
+    """Rounds of questions to `n_candidates` candidates, with the methods of `race.PrunedSearch`.
 
     Args:
         order: validation pairs in the order in which the parts take them up.

@@ -12,18 +12,17 @@ from personalrm.core.errors import ModelCallError
 from personalrm.core.files import stable_hash
 from personalrm.core.records import (
     ALL_PAIRS,
-    EXEMPT,
-    Absent,
     CallRef,
     Demonstration,
+    NoResult,
     PreferencePair,
     Profile,
     Trace,
     UserData,
     UserTraces,
 )
-from personalrm.judge.call_recorder import Recorder
-from personalrm.judge.judge import Shown, failure_outcome
+from personalrm.judge.call_recorder import CallRecorder
+from personalrm.judge.judge import JudgeContext, failure_outcome
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs, verified
 from personalrm.methods.synthesizeme.candidates import labelled
@@ -78,13 +77,13 @@ async def learn_profile(
     draw: int,
     settings: ProfileSettings,
     *,
-    absent: Absent | None = None,
+    absent: NoResult | None = None,
 ) -> Profile:
     """Profile of one user. A failed call gives a profile with status `failed` and the reason; a user without context
     pairs one with status `empty`, and one of whom `absent` says why there is none has its status. Permanent errors of
     the provider are raised. From a part of the context (`parts.py`) the persona alone is learned.
     """
-    recorders = {stage: Recorder(model, stage) for stage in PROFILE_STAGES}
+    recorders = {stage: CallRecorder(model, stage) for stage in PROFILE_STAGES}
     base = Profile(
         dataset=user.dataset,
         user_id=user.user_id,
@@ -115,14 +114,14 @@ async def learn_profile(
     return base.model_copy(update=learned)
 
 
-def _without_pairs(user: UserData, k: int) -> Absent:
+def _without_pairs(user: UserData, k: int) -> NoResult:
     if k in N_PARTS and user.part("context") and not user.excluded:
-        return Absent(EXEMPT, why_none(k))
-    return Absent("empty", user.excluded or "no context pairs")
+        return NoResult("not_applicable", why_none(k))
+    return NoResult("empty", user.excluded or "no context pairs")
 
 
 def _calls(
-    pairs: Sequence[PreferencePair], traces: UserTraces, recorders: Mapping[str, Recorder]
+    pairs: Sequence[PreferencePair], traces: UserTraces, recorders: Mapping[str, CallRecorder]
 ) -> tuple[CallRef, ...]:
     """Responses that the profile rests on: those of its own pairs' traces, then its stages'. The first stage that
     asked for a response owns it."""
@@ -135,7 +134,7 @@ def _calls(
     return tuple(calls[key] for key in sorted(calls))
 
 
-def _lost(pairs: Sequence[PreferencePair], traces: UserTraces, recorders: Mapping[str, Recorder]) -> dict[str, int]:
+def _lost(pairs: Sequence[PreferencePair], traces: UserTraces, recorders: Mapping[str, CallRecorder]) -> dict[str, int]:
     """Calls that the provider failed, by stage; stages without any are left out."""
     lost = {"bootstrap": traces.lost({pair.pair_id for pair in pairs})}
     lost |= {stage: recorders[stage].failed for stage in PROFILE_STAGES}
@@ -143,7 +142,7 @@ def _lost(pairs: Sequence[PreferencePair], traces: UserTraces, recorders: Mappin
 
 
 async def _stages(
-    models: Mapping[str, Recorder],
+    models: Mapping[str, CallRecorder],
     user: UserData,
     pairs: Sequence[PreferencePair],
     traces: UserTraces,
@@ -185,7 +184,7 @@ async def _stages(
 
 
 async def _search_persona(
-    models: Mapping[str, Recorder],
+    models: Mapping[str, CallRecorder],
     pairs: Sequence[PreferencePair],
     traces: Mapping[str, Trace],
     validation: Sequence[PreferencePair],
@@ -196,7 +195,7 @@ async def _search_persona(
     candidates, so that nothing they hold could change the winner."""
     asked, how = models["search_persona"], settings.search
     if settings.rebootstrap and persona:
-        speed, known = how.parallel > 1, Shown(persona=persona)
+        speed, known = how.parallel > 1, JudgeContext(persona=persona)
         attempts = partial(bootstrap_pairs, models["rebootstrap"], pairs, known, side_by_side=speed)
         alone = search_first(asked, pairs, validation, how, persona=persona, allow_empty=True)
         if speed:

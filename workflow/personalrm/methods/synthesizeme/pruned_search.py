@@ -102,7 +102,7 @@ def tell(runner: Runner, pair: int, verdicts: Sequence[Verdict]) -> None:
         runner.lost.update(place for place, is_lost in places.items() if is_lost)
 
 
-class Race:
+class PrunedSearch:
     """Rounds of questions to `n_candidates` candidates about `n_pairs` validation pairs of `per_pair` verdicts each.
 
     Args:

@@ -18,11 +18,11 @@ from typing import Literal
 from personalrm.core.errors import ModelCallError
 from personalrm.core.files import stable_hash
 from personalrm.core.records import Candidate, Demonstration, PreferencePair, Trace, Verdict
-from personalrm.judge.judge import JudgeSettings, Shown, judge_once, judge_pair, learned_swapped
+from personalrm.judge.judge import JudgeContext, JudgeSettings, judge_once, judge_pair, learned_swapped
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.synthesizeme.candidates import LABELLED, UNSHUFFLED, ZERO_SHOT, draw_candidate
 from personalrm.methods.synthesizeme.halving import Halving
-from personalrm.methods.synthesizeme.pruned_search import Race, rounded_percent
+from personalrm.methods.synthesizeme.pruned_search import PrunedSearch, rounded_percent
 from personalrm.methods.synthesizeme.variants import ALL, Repairs
 
 Shows = tuple[Demonstration, ...]
@@ -36,7 +36,7 @@ class SearchSettings:
 
     `stop_at_score` (percent, None for never) ends the search at the first candidate that reaches it; `parallel`
     candidates are tried at a time, as far as `places`, the calls at the same time, hold them; `exhaustive` scores every
-    candidate in full (`race.Race`). `strategy` "halving" heeds none of the four (`halving.Halving`).
+    candidate in full (`race.PrunedSearch`). `strategy` "halving" heeds none of the four (`halving.Halving`).
     """
 
     judge: JudgeSettings
@@ -118,7 +118,7 @@ async def search(
         return SearchResult((), (), ZERO_SHOT, (), ("no candidate holds a demonstration",))
     if len(distinct) == 1 and not settings.exhaustive:
         return _unscored(next(iter(place)), drawn, settings, "a single candidate: nothing to choose, nothing was asked")
-    race = await _run(model, [Shown(persona, shows) for shows in distinct], validation, settings)
+    race = await _run(model, [JudgeContext(persona, shows) for shows in distinct], validation, settings)
     return _decide(place, race, drawn, settings)
 
 
@@ -147,7 +147,7 @@ async def search_first(
         return None
     # Beside attempts, which take their time, there is room for all of them.
     asked = replace(settings, exhaustive=settings.parallel > 1)
-    race = await _run(model, [Shown(persona, shows) for shows in distinct], validation, asked)
+    race = await _run(model, [JudgeContext(persona, shows) for shows in distinct], validation, asked)
     return _decide(place, race, drawn, settings) if ends and race.stopper() is not None else None
 
 
@@ -187,7 +187,7 @@ def _hidden(drawn: Shows, shown: Shows) -> tuple[str, ...]:
 
 
 async def _judged(
-    model: LanguageModel, pair: PreferencePair, shown: Shown, settings: SearchSettings
+    model: LanguageModel, pair: PreferencePair, shown: JudgeContext, settings: SearchSettings
 ) -> tuple[Verdict, ...]:
     """What a candidate makes of a validation pair."""
     if settings.repairs.both_orders:
@@ -196,8 +196,11 @@ async def _judged(
 
 
 async def _run(
-    model: LanguageModel, candidates: Sequence[Shown], validation: Sequence[PreferencePair], settings: SearchSettings
-) -> Race | Halving:
+    model: LanguageModel,
+    candidates: Sequence[JudgeContext],
+    validation: Sequence[PreferencePair],
+    settings: SearchSettings,
+) -> PrunedSearch | Halving:
     """Ask round by round until the winner is known."""
     race = _contest(candidates, validation, settings)
 
@@ -210,13 +213,13 @@ async def _run(
 
 
 def _contest(
-    candidates: Sequence[Shown], validation: Sequence[PreferencePair], settings: SearchSettings
-) -> Race | Halving:
+    candidates: Sequence[JudgeContext], validation: Sequence[PreferencePair], settings: SearchSettings
+) -> PrunedSearch | Halving:
     """What decides which questions are asked."""
     ranking = settings.repairs.ranking
     per_pair = 2 if settings.repairs.both_orders and settings.judge.mode != "logprob_both" else 1
     if settings.strategy == "exact":
-        return Race(
+        return PrunedSearch(
             len(candidates),
             len(validation),
             per_pair,
@@ -239,7 +242,7 @@ def _contest(
 
 
 def _decide(
-    place: Mapping[int, int], race: Race | Halving, drawn: Mapping[int, Shows], settings: SearchSettings
+    place: Mapping[int, int], race: PrunedSearch | Halving, drawn: Mapping[int, Shows], settings: SearchSettings
 ) -> SearchResult:
     """The winner among candidates up to the one that reached the stop score, of those that are scored in full. `place`
     leads from seeds to the race.

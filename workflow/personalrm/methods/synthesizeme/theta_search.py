@@ -23,7 +23,7 @@ from personalrm.core.errors import BudgetExceeded, ContextOverflow, DataError, M
 from personalrm.core.files import stable_hash
 from personalrm.core.records import Demonstration, PreferencePair
 from personalrm.core.threads import beside
-from personalrm.judge.judge import JudgeSettings, Shown, judge_pairs
+from personalrm.judge.judge import JudgeContext, JudgeSettings, judge_pairs
 from personalrm.llm.types import LanguageModel, Message, Request
 from personalrm.methods.synthesizeme.persona import PersonaSettings, induce_persona, persona_messages
 from personalrm.methods.synthesizeme.theta import PersonaDemonstration, Theta
@@ -156,7 +156,7 @@ class _Bridge:
     async def accuracy(self, student: Student, persona: str) -> float:
         """Share of correct verdicts on the validation pairs. Raises ModelCallError where the provider failed one:
         trials are compared on the same judgments, and what was answered is stored for the next attempt."""
-        shown = Shown(persona=persona or None)
+        shown = JudgeContext(persona=persona or None)
         verdicts = await judge_pairs(self.model, student.validation, shown, self.settings.judge)
         outcomes = [verdict.outcome for verdict in verdicts]
         if lost := outcomes.count("provider_error"):
@@ -264,7 +264,7 @@ def _language_model(bridge: _Bridge) -> Any:  # noqa: ANN401
     """The proposing model as DSPy's proposer calls it."""
     import dspy
 
-    class Port(dspy.BaseLM):  # type: ignore[misc]
+    class ModelClient(dspy.BaseLM):  # type: ignore[misc]
         def __deepcopy__(self, memo: dict[int, Any]) -> Any:  # noqa: ANN401
             return self
 
@@ -288,7 +288,7 @@ def _language_model(bridge: _Bridge) -> Any:  # noqa: ANN401
             choice = SimpleNamespace(message=message, finish_reason=response.finish_reason, index=0)
             return SimpleNamespace(choices=[choice], usage={}, model=self.model)
 
-    return Port(model=bridge.proposer.spec.name, cache=False)
+    return ModelClient(model=bridge.proposer.spec.name, cache=False)
 
 
 def _lenient_adapter() -> Any:  # noqa: ANN401

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from personalrm.core.records import UserData, read_records
 from personalrm.methods.registry import DEMOGRAPHIC_QUESTIONS
-from personalrm.results.verdict_arrays import Sheet
+from personalrm.results.verdict_arrays import VerdictArrays
 
 SURVEY, CONVERSATION, TURN = "survey", "conversation type", "turn"
 OTHERS, UNSAID = "other groups", "not stated"
@@ -33,7 +33,7 @@ Facts = Mapping[tuple[str, str], UserFacts]
 
 
 class Groups(NamedTuple):
-    """A question, the group of each place of a sheet, and the groups' names in order."""
+    """A question, the group of each place of a arrays, and the groups' names in order."""
 
     question: str
     group_of: NDArray[np.int64]
@@ -52,30 +52,30 @@ def read_facts(paths: Iterable[Path]) -> dict[tuple[str, str], UserFacts]:
     return facts
 
 
-def groups_of(sheet: Sheet, facts: Facts) -> list[Groups]:
-    """All questions that the users of a sheet answered, then conversation type and turn where any pair has one.
+def groups_of(arrays: VerdictArrays, facts: Facts) -> list[Groups]:
+    """All questions that the users of a arrays answered, then conversation type and turn where any pair has one.
 
     Every place is in one group of each question.
     """
-    known = [facts[sheet.dataset, user] for user in sheet.users]
+    known = [facts[arrays.dataset, user] for user in arrays.users]
     found = []
     for question in DEMOGRAPHIC_QUESTIONS:
         if any(question in user.survey for user in known):
             answers = [user.survey.get(question, UNSAID) for user in known]
-            found.append(_pooled(sheet, question, [answers[user] for user in sheet.user_of]))
-    places = list(zip(sheet.user_of, (sheet.pairs[pair] for pair in sheet.pair_of), strict=True))
+            found.append(_pooled(arrays, question, [answers[user] for user in arrays.user_of]))
+    places = list(zip(arrays.user_of, (arrays.pairs[pair] for pair in arrays.pair_of), strict=True))
     types = [known[user].types.get(pair) for user, pair in places]
     turns = [known[user].turns.get(pair) for user, pair in places]
     if any(text is not None for text in types):
-        found.append(_pooled(sheet, CONVERSATION, [UNSAID if text is None else text for text in types]))
+        found.append(_pooled(arrays, CONVERSATION, [UNSAID if text is None else text for text in types]))
     if any(turn is not None for turn in turns):
-        found.append(_pooled(sheet, TURN, [UNSAID if turn is None else str(turn) for turn in turns]))
+        found.append(_pooled(arrays, TURN, [UNSAID if turn is None else str(turn) for turn in turns]))
     return found
 
 
-def _pooled(sheet: Sheet, question: str, texts: list[str]) -> Groups:
+def _pooled(arrays: VerdictArrays, question: str, texts: list[str]) -> Groups:
     """Groups of a text a place; those of fewer than `LEAST_USERS` users together, last."""
-    users = Counter(text for _, text in set(zip(sheet.user_of.tolist(), texts, strict=True)))
+    users = Counter(text for _, text in set(zip(arrays.user_of.tolist(), texts, strict=True)))
     kept = sorted((text for text, count in users.items() if count >= LEAST_USERS), key=_rank)
     names = [*kept, OTHERS] if len(kept) < len(users) else kept
     place = {name: number for number, name in enumerate(names)}

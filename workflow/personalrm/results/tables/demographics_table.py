@@ -25,7 +25,15 @@ from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 from personalrm.results.tables.comparison_text import dataset_note, headings_of, shown_accuracy, shown_names
 from personalrm.results.tables.demographic_groups import LEAST_USERS, OTHERS, SURVEY, UNSAID, Facts, Groups, groups_of
-from personalrm.results.verdict_arrays import JUDGE, METHOD, PROFILE, PROVIDER_ERROR, Key, Sheet, sheets_of
+from personalrm.results.verdict_arrays import (
+    JUDGE,
+    METHOD,
+    PROFILE,
+    PROVIDER_ERROR,
+    Key,
+    VerdictArrays,
+    verdict_arrays_of,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,27 +74,27 @@ def demographics_table(
     import pandas as pd
 
     rows: list[dict[str, Value]] = []
-    for dataset, sheet in sheets_of(verdicts, {name for name, _ in facts}).items():
-        lost = [user for user in sheet.users if (dataset, user) not in facts]
+    for dataset, arrays in verdict_arrays_of(verdicts, {name for name, _ in facts}).items():
+        lost = [user for user in arrays.users if (dataset, user) not in facts]
         if lost:
             raise DataError(
                 f"data set {dataset!r}: user {lost[0]!r} and {len(lost) - 1} more have verdicts but are not in the "
                 "files of users. Remove verdicts of an older configuration and run again."
             )
-        questions = groups_of(sheet, facts)
-        keys = sorted(_shown(sheet, methods), key=lambda key: key_order(key, model_order))
-        if not any(facts[dataset, user].survey for user in sheet.users):
-            rows.append(_nothing(dataset, NOT_APPLICABLE if sheet.users else NOT_RUN))
-        rows += [row for question in questions for key in keys for row in _rows(sheet, key, question)]
+        questions = groups_of(arrays, facts)
+        keys = sorted(_shown(arrays, methods), key=lambda key: key_order(key, model_order))
+        if not any(facts[dataset, user].survey for user in arrays.users):
+            rows.append(_nothing(dataset, NOT_APPLICABLE if arrays.users else NOT_RUN))
+        rows += [row for question in questions for key in keys for row in _rows(arrays, key, question)]
     kinds = dict.fromkeys(GROUP_COLUMNS, "float64") | dict.fromkeys(GROUP_NAMES, "str")
     table = pd.DataFrame(rows, columns=list(GROUP_COLUMNS))
     return table.astype(kinds | dict.fromkeys(WHOLE_NUMBERS, "Int64") | dict.fromkeys(FLAGS, "bool"))
 
 
-def _shown(sheet: Sheet, methods: Sequence[str]) -> list[Key]:
+def _shown(arrays: VerdictArrays, methods: Sequence[str]) -> list[Key]:
     """Cells of the methods: own profiles, the largest k of each."""
     found: dict[tuple[str, ...], list[Key]] = {}
-    for key in sheet.cells:
+    for key in arrays.cells:
         own = key[PROFILE] in (key[JUDGE], UNUSED)
         if own and key[JUDGE] != UNUSED and method_parts(key[METHOD])[0] in methods:
             found.setdefault(key[:-1], []).append(key)
@@ -99,21 +107,21 @@ def _nothing(dataset: str, why: str) -> dict[str, Value]:
     return {**names, "cell": why, **counts, **Flags().columns("cell_")}
 
 
-def _rows(sheet: Sheet, key: Key, question: Groups) -> list[dict[str, Value]]:
+def _rows(arrays: VerdictArrays, key: Key, question: Groups) -> list[dict[str, Value]]:
     """One cell by the groups of a question."""
     names: dict[str, Value] = {**dict(zip(ROW_KEY, key, strict=True)), "question": question.question}
     return [
-        names | {"group": name} | _group(sheet, key, question.group_of == number)
+        names | {"group": name} | _group(arrays, key, question.group_of == number)
         for number, name in enumerate(question.names)
     ]
 
 
-def _group(sheet: Sheet, key: Key, places: NDArray[np.bool_]) -> dict[str, Value]:
+def _group(arrays: VerdictArrays, key: Key, places: NDArray[np.bool_]) -> dict[str, Value]:
     """Counts and accuracy of a cell at some places; keys `CELL_COLUMNS`."""
     from personalrm.results.stats.statistics import share_interval
 
-    cell = sheet.cells[key]
-    right, judged = cell.by_user(sheet.user_of, places)
+    cell = arrays.cells[key]
+    right, judged = cell.by_user(arrays.user_of, places)
     total, lost = int(judged.sum()), bool((cell.outcome[:, places] == PROVIDER_ERROR).any())
     nothing = NO_ANSWERS if lost else NO_VERDICTS if cell.applies else NOT_APPLICABLE
     row: dict[str, Value] = {
@@ -124,7 +132,7 @@ def _group(sheet: Sheet, key: Key, places: NDArray[np.bool_]) -> dict[str, Value
     }
     if row["cell"] != OK:
         return row
-    found = share_interval(right, judged, units=judged_pairs(sheet, cell, places))
+    found = share_interval(right, judged, units=judged_pairs(arrays, cell, places))
     return row | dict(zip(ACCURACY, map(percent, found), strict=True))
 
 

@@ -29,7 +29,7 @@ from personalrm.results.tables.comparison_text import (
     shown_names,
 )
 from personalrm.results.tables.main_table_text import exempt_note
-from personalrm.results.verdict_arrays import JUDGE, METHOD, Key, Sheet, sheets_of
+from personalrm.results.verdict_arrays import JUDGE, METHOD, Key, VerdictArrays, verdict_arrays_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,13 +60,13 @@ def differences_table(
 
     from personalrm.results.stats.statistics import holm
 
-    sheets = sheets_of(verdicts)
-    planned = [(sheets[first[0]], first, second) for first, second in _planned(sheets)]
+    arrays_by_dataset = verdict_arrays_of(verdicts)
+    planned = [(arrays_by_dataset[first[0]], first, second) for first, second in _planned(arrays_by_dataset)]
     planned.sort(key=lambda plan: (*key_order(plan[1], model_order), method_rank(plan[2][METHOD])))
     rows: list[dict[str, Value]] = []
-    for sheet, first, second in planned:
+    for arrays, first, second in planned:
         row: dict[str, Value] = {**dict(zip(ROW_KEY, first, strict=True)), "reference": second[METHOD]}
-        rows.append(row | compare(sheet, first, second, seed=seed, n_resamples=n_resamples))
+        rows.append(row | compare(arrays, first, second, seed=seed, n_resamples=n_resamples))
     table = pd.DataFrame(rows, columns=list(DIFFERENCE_COLUMNS))
     adjusted = holm([float(value) for value in table["p_value"].astype("float64")])
     table["p_holm"] = [p_digits(value) for value in adjusted]
@@ -80,10 +80,10 @@ def read_differences_table(path: Path) -> pd.DataFrame:
     return read_table(path, DIFFERENCE_COLUMNS, names, FLAG_NAMES).astype(dict.fromkeys(COUNTS, "Int64"))
 
 
-def _planned(sheets: Mapping[str, Sheet]) -> Iterator[tuple[Key, Key]]:
+def _planned(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[tuple[Key, Key]]:
     """First and second cell of every row, in every data set."""
-    known = {key[1:] for sheet in sheets.values() for key in sheet.cells}
-    for dataset in sheets:
+    known = {key[1:] for arrays in arrays_by_dataset.values() for key in arrays.cells}
+    for dataset in arrays_by_dataset:
         for rest in known:
             key = (dataset, *rest)
             base, suffix = method_parts(key[METHOD])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from personalrm.core.files import stable_hash
-from personalrm.core.records import EXEMPT, OUTCOMES, READABLE
+from personalrm.core.records import OUTCOMES, READABLE
 from personalrm.results.labels import METHOD_ORDER, NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, OK, k_rank, method_rank
 from personalrm.results.marks import Flags, flags_of
 from personalrm.results.scores import ROW_KEY, answered
@@ -157,7 +157,7 @@ def row_status(group: pd.DataFrame) -> str:
         return OK
     if group["pair_id"].notna().any():
         return NO_ANSWERS
-    return NOT_APPLICABLE if (group["status"] == EXEMPT).all() else NO_VERDICTS
+    return NOT_APPLICABLE if (group["status"] == "not_applicable").all() else NO_VERDICTS
 
 
 def outcome_counts(judged: pd.DataFrame) -> dict[str, int]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from personalrm.results.comparisons import seed_of
-from personalrm.results.verdict_arrays import Cell, Floats, Sheet
+from personalrm.results.verdict_arrays import Cell, Floats, VerdictArrays
 
 SLOPE_DIGITS = 4
 
@@ -23,7 +23,9 @@ class Slope(NamedTuple):
     left_out: int
 
 
-def slope_of(sheet: Sheet, cells: Sequence[Cell], at: Sequence[Floats], *, seed: int, n_resamples: int) -> Slope:
+def slope_of(
+    arrays: VerdictArrays, cells: Sequence[Cell], at: Sequence[Floats], *, seed: int, n_resamples: int
+) -> Slope:
     """Slope of accuracy over the number of context pairs, with users as clusters.
 
     Weighted least squares of the accuracies at each k (all draws of a k together), weights the judgments of a draw, on
@@ -38,9 +40,9 @@ def slope_of(sheet: Sheet, cells: Sequence[Cell], at: Sequence[Floats], *, seed:
     open. No bounds for one user.
 
     Args:
-        sheet: the cells' sheet.
+        arrays: the cells' arrays.
         cells: one a k. A k that the provider did not answer at all is left out.
-        at: for each cell, the number of context pairs of each user of the sheet at that k, (users,).
+        at: for each cell, the number of context pairs of each user of the arrays at that k, (users,).
         seed: seed of the bootstrap.
         n_resamples: its resamples.
     """
@@ -49,17 +51,17 @@ def slope_of(sheet: Sheet, cells: Sequence[Cell], at: Sequence[Floats], *, seed:
         return Slope(np.nan, np.nan, np.nan, 0, 0)
     present = np.stack([(cell.right >= 0).any(axis=0) for cell, _ in kept])
     everywhere = np.asarray(present.all(axis=0))
-    sums = [cell.by_user(sheet.user_of, everywhere) for cell, _ in kept]
+    sums = [cell.by_user(arrays.user_of, everywhere) for cell, _ in kept]
     top, bottom = (np.stack([pair[side].sum(axis=1) / pair[side].shape[1] for pair in sums], axis=1) for side in (0, 1))
     used = bottom.sum(axis=1) > 0
     n_users = int(used.sum())
-    left_out = np.unique(sheet.user_of[present.any(axis=0)]).size - n_users
+    left_out = np.unique(arrays.user_of[present.any(axis=0)]).size - n_users
     nothing = Slope(np.nan, np.nan, np.nan, 0, left_out)
     if not n_users:
         return nothing
     sizes = np.stack([column for _, column in kept], axis=1)[used]
     own_seed = seed_of(seed, "slope", *(part for cell, _ in kept for part in cell.key))
-    n_pairs = np.unique(sheet.pair_of[everywhere]).size
+    n_pairs = np.unique(arrays.pair_of[everywhere]).size
     found = _slope(top[used], bottom[used], sizes, n_pairs, own_seed, n_resamples)
     if found is None:
         return nothing

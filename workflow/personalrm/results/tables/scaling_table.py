@@ -28,7 +28,17 @@ from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 from personalrm.results.tables.comparison_text import bounds, dataset_note, headings_of, probability, shown_names
 from personalrm.results.tables.main_table_text import exempt_note, labels_note
 from personalrm.results.tables.scaling_slope import slope_of
-from personalrm.results.verdict_arrays import JUDGE, METHOD, PROFILE, Cell, Floats, K, Key, Sheet, sheets_of
+from personalrm.results.verdict_arrays import (
+    JUDGE,
+    METHOD,
+    PROFILE,
+    Cell,
+    Floats,
+    K,
+    Key,
+    VerdictArrays,
+    verdict_arrays_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -132,18 +142,18 @@ def scaling_table(
     import pandas as pd
 
     rows: list[dict[str, Value]] = []
-    for sheet in sheets_of(verdicts).values():
-        for keys in _series(sheet, model_order):
-            rows += _series_rows(sheet, keys, labelled, seed, n_resamples)
+    for arrays in verdict_arrays_of(verdicts).values():
+        for keys in _series(arrays, model_order):
+            rows += _series_rows(arrays, keys, labelled, seed, n_resamples)
     kinds = dict.fromkeys(SCALING_COLUMNS, "float64") | dict.fromkeys(SCALING_NAMES, "str")
     table = pd.DataFrame(rows, columns=list(SCALING_COLUMNS))
     return table.astype(kinds | dict.fromkeys(WHOLE_NUMBERS, "Int64") | dict.fromkeys(FLAGS, "bool"))
 
 
-def _series(sheet: Sheet, model_order: Sequence[str]) -> list[list[Key]]:
-    """Cells of a sheet that differ by k alone, each list by ascending k; a judge's own profiles only."""
+def _series(arrays: VerdictArrays, model_order: Sequence[str]) -> list[list[Key]]:
+    """Cells of a arrays that differ by k alone, each list by ascending k; a judge's own profiles only."""
     found: dict[Key, list[Key]] = {}
-    keys = sorted(sheet.cells, key=lambda key: key_order(key, model_order))
+    keys = sorted(arrays.cells, key=lambda key: key_order(key, model_order))
     for key in keys:
         own = key[PROFILE] in (key[JUDGE], UNUSED)
         if key[K] != UNUSED and key[JUDGE] != UNUSED and own:
@@ -152,50 +162,50 @@ def _series(sheet: Sheet, model_order: Sequence[str]) -> list[list[Key]]:
 
 
 def _series_rows(
-    sheet: Sheet, keys: Sequence[Key], labelled: LabelledPairs, seed: int, n_resamples: int
+    arrays: VerdictArrays, keys: Sequence[Key], labelled: LabelledPairs, seed: int, n_resamples: int
 ) -> list[dict[str, Value]]:
     """The rows of one method."""
-    default = sheet.cells.get(default_of(keys[0]))
+    default = arrays.cells.get(default_of(keys[0]))
     reference = (np.nan,) * 3
     if default is not None:
-        reference = accuracy_of(sheet, default, seed=seed, n_resamples=n_resamples)
+        reference = accuracy_of(arrays, default, seed=seed, n_resamples=n_resamples)
     rows: list[dict[str, Value]] = []
     for key in keys:
-        cell = sheet.cells[key]
+        cell = arrays.cells[key]
         row: dict[str, Value] = dict(zip(ROW_KEY, key, strict=True))
-        row |= _point(sheet, cell, labelled)
-        row |= zip(POINT_COLUMNS[-3:], accuracy_of(sheet, cell, seed=seed, n_resamples=n_resamples), strict=True)
+        row |= _point(arrays, cell, labelled)
+        row |= zip(POINT_COLUMNS[-3:], accuracy_of(arrays, cell, seed=seed, n_resamples=n_resamples), strict=True)
         row |= zip(DEFAULT_COLUMNS, reference, strict=True)
-        found = compare(sheet, key, default_of(key), seed=seed, n_resamples=n_resamples)
+        found = compare(arrays, key, default_of(key), seed=seed, n_resamples=n_resamples)
         row |= cell.flags().columns() | (default.flags() if default else Flags()).columns("default_")
         rows.append(row | {name: found[name] for name in DIFFERENCE_COLUMNS})
-    at = [_context_pairs(sheet, key[K], labelled) for key in keys]
-    slope = slope_of(sheet, [sheet.cells[key] for key in keys], at, seed=seed, n_resamples=n_resamples)
+    at = [_context_pairs(arrays, key[K], labelled) for key in keys]
+    slope = slope_of(arrays, [arrays.cells[key] for key in keys], at, seed=seed, n_resamples=n_resamples)
     smallest, pairs = _smallest_k(rows)
     shared: dict[str, Value] = dict(zip(SLOPE_COLUMNS, slope, strict=True))
     shared |= {"smallest_k": smallest, "smallest_k_pairs": pairs}
     return [row | shared for row in rows]
 
 
-def _context_pairs(sheet: Sheet, k: str, labelled: LabelledPairs) -> Floats:
-    """Context pairs that a profile of each user of the sheet is made from at this k; 0 for users that are not known."""
-    own = [labelled.get((sheet.dataset, user), Labelled(0)).context for user in sheet.users]
+def _context_pairs(arrays: VerdictArrays, k: str, labelled: LabelledPairs) -> Floats:
+    """Context pairs that the profile of each user is made from at this k; 0 for users that are not known."""
+    own = [labelled.get((arrays.dataset, user), Labelled(0)).context for user in arrays.users]
     return np.minimum(own, np.inf if k == ALL else float(k)).astype(np.float64)
 
 
-def _point(sheet: Sheet, cell: Cell, labelled: LabelledPairs) -> dict[str, Value]:
+def _point(arrays: VerdictArrays, cell: Cell, labelled: LabelledPairs) -> dict[str, Value]:
     """Where a cell stands on the axis of context pairs, and its counts."""
-    judged = np.unique(sheet.user_of[(cell.right >= 0).any(axis=0)])
-    users = [sheet.users[int(user)] for user in judged]
-    lost = [user for user in users if (sheet.dataset, user) not in labelled]
+    judged = np.unique(arrays.user_of[(cell.right >= 0).any(axis=0)])
+    users = [arrays.users[int(user)] for user in judged]
+    lost = [user for user in users if (arrays.dataset, user) not in labelled]
     if lost:
         raise DataError(
-            f"data set {sheet.dataset!r}: user {lost[0]!r} and {len(lost) - 1} more have verdicts but are not in the "
+            f"data set {arrays.dataset!r}: user {lost[0]!r} and {len(lost) - 1} more have verdicts but are not in the "
             "files of users. Remove verdicts of an older configuration and run again."
         )
-    own = [labelled[sheet.dataset, user] for user in users]
+    own = [labelled[arrays.dataset, user] for user in users]
     k = cell.key[K]
-    read = _context_pairs(sheet, k, labelled)[judged]
+    read = _context_pairs(arrays, k, labelled)[judged]
     searches = "search" in METHODS[method_parts(cell.key[METHOD])[0]].stages
     labels = read + [pairs.validation if searches else 0 for pairs in own]
     mean, labels_mean = (round(float(np.mean(n)), CONTEXT_DIGITS) if users else np.nan for n in (read, labels))

@@ -29,7 +29,7 @@ from personalrm.results.tables.comparison_text import (
     shown_names,
 )
 from personalrm.results.tables.main_table_text import exempt_note
-from personalrm.results.verdict_arrays import JUDGE, METHOD, PROFILE, VARIANT, K, Key, Sheet, sheets_of
+from personalrm.results.verdict_arrays import JUDGE, METHOD, PROFILE, VARIANT, K, Key, VerdictArrays, verdict_arrays_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,21 +64,23 @@ def transfer_table(
     """
     import pandas as pd
 
-    sheets = sheets_of(verdicts)
-    keys = sorted(set(_grid(sheets)), key=lambda key: key_order(key, model_order))
-    rows = [_row(sheets[key[0]], key, seed, n_resamples) for key in keys]
+    arrays_by_dataset = verdict_arrays_of(verdicts)
+    keys = sorted(set(_grid(arrays_by_dataset)), key=lambda key: key_order(key, model_order))
+    rows = [_row(arrays_by_dataset[key[0]], key, seed, n_resamples) for key in keys]
     table = pd.DataFrame(rows, columns=list(TRANSFER_COLUMNS))
     kinds = dict.fromkeys(TRANSFER_COLUMNS, "float64") | dict.fromkeys(TRANSFER_NAMES, "str")
     return table.astype(kinds | dict.fromkeys(WHOLE_NUMBERS, "Int64") | dict.fromkeys(FLAGS, "bool"))
 
 
-def _grid(sheets: Mapping[str, Sheet]) -> Iterator[Key]:
+def _grid(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[Key]:
     """All cells of every data set, of the methods that any has a transfer of."""
-    known = {key for sheet in sheets.values() for key in sheet.cells if UNUSED not in (key[PROFILE], key[JUDGE])}
+    known = {
+        key for arrays in arrays_by_dataset.values() for key in arrays.cells if UNUSED not in (key[PROFILE], key[JUDGE])
+    }
     for part in {_shared(key) for key in known if key[PROFILE] != key[JUDGE]}:
         mine = [key for key in known if _shared(key) == part]
         variant, method, k = part
-        for dataset in sheets:
+        for dataset in arrays_by_dataset:
             for profile in {key[PROFILE] for key in mine}:
                 for judge in {key[JUDGE] for key in mine}:
                     yield dataset, variant, profile, judge, method, k
@@ -88,13 +90,13 @@ def _shared(key: Key) -> tuple[str, str, str]:
     return key[VARIANT], key[METHOD], key[K]
 
 
-def _row(sheet: Sheet, key: Key, seed: int, n_resamples: int) -> dict[str, Value]:
+def _row(arrays: VerdictArrays, key: Key, seed: int, n_resamples: int) -> dict[str, Value]:
     row: dict[str, Value] = dict(zip(ROW_KEY, key, strict=True))
-    row |= describe_cell(sheet, key, seed=seed, n_resamples=n_resamples)
+    row |= describe_cell(arrays, key, seed=seed, n_resamples=n_resamples)
     if key[PROFILE] == key[JUDGE]:
         return row | dict.fromkeys(COUNTS, 0) | {"status": OWN, **{name: row[f"cell_{name}"] for name in FLAG_NAMES}}
     own = tuple(key[JUDGE] if place == PROFILE else part for place, part in enumerate(key))
-    return row | compare(sheet, key, own, seed=seed, n_resamples=n_resamples)
+    return row | compare(arrays, key, own, seed=seed, n_resamples=n_resamples)
 
 
 def read_transfer_table(path: Path) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import EMPTY, Block, plain
 from personalrm.results.tables.comparison_text import HEADINGS, shown_names
 from personalrm.results.tables.main_table import PERCENT_DIGITS
-from personalrm.results.verdict_arrays import Cell, Codes, Floats, Key, Sheet, sheets_of, sums_of
+from personalrm.results.verdict_arrays import Cell, Codes, Floats, Key, VerdictArrays, sums_of, verdict_arrays_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,37 +58,37 @@ def users_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = ()) -> p
     import pandas as pd
 
     parts = []
-    for sheet in sheets_of(verdicts).values():
-        keys = sorted(sheet.cells, key=lambda key: key_order(key, model_order))
-        cells = [_cell_rows(sheet, sheet.cells[key]) for key in keys]
+    for arrays in verdict_arrays_of(verdicts).values():
+        keys = sorted(arrays.cells, key=lambda key: key_order(key, model_order))
+        cells = [_cell_rows(arrays, arrays.cells[key]) for key in keys]
         parts.append(pd.concat(cells).sort_values("user_id", kind="stable"))
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(USER_COLUMNS))
     kinds = dict.fromkeys(NAMES, "str") | dict.fromkeys(COUNTS, "Int64")
     return table.astype(kinds | {"accuracy": "float64", "difference": "float64", "outage": "bool", "unread": "bool"})
 
 
-def _cell_rows(sheet: Sheet, cell: Cell) -> pd.DataFrame:
+def _cell_rows(arrays: VerdictArrays, cell: Cell) -> pd.DataFrame:
     """The users of one cell, in the order of their ids."""
     import pandas as pd
 
     from personalrm.results.stats.statistics import mean_ratio
 
     asked = np.flatnonzero(cell.asked)
-    right, judged = (sums[asked] for sums in cell.by_user(sheet.user_of))
+    right, judged = (sums[asked] for sums in cell.by_user(arrays.user_of))
     total = judged.sum(axis=1).astype(np.int64)
     counts = {
-        str(name): sums_of(sheet.user_of, cell.outcome == place, len(sheet.users)).sum(axis=1).astype(np.int64)[asked]
+        str(name): sums_of(arrays.user_of, cell.outcome == place, len(arrays.users)).sum(axis=1).astype(np.int64)[asked]
         for place, name in enumerate(OUTCOMES)
     }
     errors = counts["provider_error"]
     answered = total > 0
     without = np.where(cell.exempt[asked], NOT_APPLICABLE, NO_VERDICTS)
-    difference, compared = _to_default(sheet, cell.key)
+    difference, compared = _to_default(arrays, cell.key)
     rows: dict[str, object] = {
         **dict(zip(ROW_KEY, cell.key, strict=True)),
-        "user_id": np.array(sheet.users, dtype=object)[asked],
+        "user_id": np.array(arrays.users, dtype=object)[asked],
         "status": np.where(answered, OK, np.where(errors > 0, NO_ANSWERS, without)),
-        "n_pairs": _pairs_of(sheet, cell)[asked],
+        "n_pairs": _pairs_of(arrays, cell)[asked],
         "n_judgments": total,
         "n_draws": (judged > 0).sum(axis=1),
         "accuracy": np.where(answered, _points(mean_ratio(right, judged)), np.nan),
@@ -101,20 +101,20 @@ def _cell_rows(sheet: Sheet, cell: Cell) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(USER_COLUMNS))
 
 
-def _pairs_of(sheet: Sheet, cell: Cell) -> Codes:
+def _pairs_of(arrays: VerdictArrays, cell: Cell) -> Codes:
     """Pairs of each user with an answered judgment in any draw; each pair belongs to one user."""
     there = (cell.right >= 0).any(axis=0)
-    _, first = np.unique(sheet.pair_of[there], return_index=True)
-    return np.bincount(sheet.user_of[there][first], minlength=len(sheet.users))
+    _, first = np.unique(arrays.pair_of[there], return_index=True)
+    return np.bincount(arrays.user_of[there][first], minlength=len(arrays.users))
 
 
-def _to_default(sheet: Sheet, key: Key) -> tuple[Floats, Codes]:
+def _to_default(arrays: VerdictArrays, key: Key) -> tuple[Floats, Codes]:
     """Difference to `default` of each user in points, and the judgments it rests on."""
     from personalrm.results.stats.statistics import mean_ratio
 
-    sums = None if key == default_of(key) else paired_sums(sheet, key, default_of(key))
+    sums = None if key == default_of(key) else paired_sums(arrays, key, default_of(key))
     if sums is None:
-        return np.full(len(sheet.users), np.nan), np.zeros(len(sheet.users), dtype=np.int64)
+        return np.full(len(arrays.users), np.nan), np.zeros(len(arrays.users), dtype=np.int64)
     gain = mean_ratio(sums.first - sums.second, sums.judged)
     return _points(gain), sums.judged.sum(axis=1).astype(np.int64)
 

@@ -93,8 +93,10 @@ def _times(config: Config, tally: Tally, cores: int) -> list[str]:
 async def _measured(config: Config, model: str, cores: int) -> Speed:
     runtime = RuntimeSettings(Path(".snakemake/personalrm/servers").absolute(), cores)
     with ResponseStore(":memory:") as store:
-        async with open_model(config.models[model].spec(model, dict(os.environ)), store=store, runtime=runtime) as port:
-            return await measure(port)
+        async with open_model(
+            config.models[model].spec(model, dict(os.environ)), store=store, runtime=runtime
+        ) as client:
+            return await measure(client)
 
 
 def _stored(config: Config) -> int:

@@ -29,7 +29,7 @@ CRITERIA, MOST_AXES = 3, 12
 _RATING_PASSES, _RATING_FAILS = 5, 1
 
 
-class StandIn:
+class FakeModel:
     """A `LanguageModel` for rehearsals.
 
     Args:

@@ -15,9 +15,9 @@ from personalrm.data.settings import parquet_of
 from personalrm.data.sources.reading import ReadReport
 from personalrm.studies.estimate.assumptions import Assumptions, Bound
 from personalrm.studies.estimate.counting import Counter, counter_of
-from personalrm.studies.estimate.fake_model import StandIn
+from personalrm.studies.estimate.fake_model import FakeModel
 from personalrm.studies.estimate.prices import prices_of
-from personalrm.studies.estimate.simulate import Passage
+from personalrm.studies.estimate.simulate import Simulation
 from personalrm.studies.estimate.table import Estimate, rows_of
 from personalrm.studies.estimate.work import Tally, total
 from personalrm.studies.synthesizeme.config import Config
@@ -67,10 +67,10 @@ def rehearse(
 
     async def pass_through(salt: int) -> None:
         models = {
-            name: StandIn(spec, config.models[name].prompts, counters[name], assumed, str(salt))
+            name: FakeModel(spec, config.models[name].prompts, counters[name], assumed, str(salt))
             for name, spec in specs.items()
         }
-        passage = Passage(config, models, bound, users, tally, 1 / times)
+        passage = Simulation(config, models, bound, users, tally, 1 / times)
         await passage.thetas([user for people in data.values() for user in people])
         sampled.update({name: await passage.dataset(name, people) for name, people in data.items()})
 

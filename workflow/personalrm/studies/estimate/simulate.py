@@ -13,8 +13,8 @@ from personalrm.data.filters.filters import Said, personalizable, sample_of, sur
 from personalrm.data.filters.rate import panel_votes, rate_pair
 from personalrm.data.filters.ratings import PairRating, PanelVote
 from personalrm.data.sources.votes import decided
-from personalrm.judge.call_recorder import Listener, Recorder
-from personalrm.judge.judge import Shown
+from personalrm.judge.call_recorder import CallRecorder, Listener
+from personalrm.judge.judge import JudgeContext
 from personalrm.methods.registry import parse_method
 from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs
 from personalrm.methods.synthesizeme.context_subsets import N_PARTS
@@ -23,7 +23,7 @@ from personalrm.personas.axes import name_axes
 from personalrm.personas.records import AxisSet, UserFidelity, UserRecovery
 from personalrm.personas.recovery import read_rubric
 from personalrm.studies.estimate.assumptions import Bound
-from personalrm.studies.estimate.fake_model import StandIn
+from personalrm.studies.estimate.fake_model import FakeModel
 from personalrm.studies.estimate.thetas import find_theta, stand_in_theta
 from personalrm.studies.estimate.work import Tally, Work
 from personalrm.studies.synthesizeme.config import Config
@@ -55,7 +55,7 @@ def sample_users(users: Sequence[UserData], most: int) -> list[UserData]:
     return sorted(users, key=lambda user: stable_hash("rehearsal", user.dataset, user.user_id))[:most]
 
 
-class Passage:
+class Simulation:
     """Takes users through the stages and books what was asked.
 
     Args:
@@ -68,7 +68,7 @@ class Passage:
     """
 
     def __init__(
-        self, config: Config, models: Mapping[str, StandIn], bound: Bound, most: int, tally: Tally, share: float = 1.0
+        self, config: Config, models: Mapping[str, FakeModel], bound: Bound, most: int, tally: Tally, share: float = 1.0
     ) -> None:
         self.config, self.models, self.bound, self.most = config, models, bound, most
         self.tally, self.share = tally, share
@@ -198,13 +198,13 @@ class Passage:
 
     async def _traces(self, user: UserData, model: str, settings: ProfileSettings, weight: float) -> UserTraces:
         pairs = user.part("context")
-        await self._attempts(model, pairs, Shown(), settings.bootstrap)
+        await self._attempts(model, pairs, JudgeContext(), settings.bootstrap)
         traces = await learn_traces(self.models[model], user, settings.variant, settings.bootstrap)
         self.book("bootstrap", weight)
         return traces
 
     async def _attempts(
-        self, model: str, pairs: Sequence[PreferencePair], shown: Shown, settings: BootstrapSettings
+        self, model: str, pairs: Sequence[PreferencePair], shown: JudgeContext, settings: BootstrapSettings
     ) -> None:
         """Ask for as many attempts as there can be; answers that are asked for again count once."""
         stand_in = self.models[model]
@@ -228,7 +228,7 @@ class Passage:
         self.book("search", weight, profile.calls)
         if settings.rebootstrap and profile.persona and k not in N_PARTS:
             pairs = context_subset(user.part("context"), k, draw, settings.seed)
-            await self._attempts(model, pairs, Shown(persona=profile.persona), settings.bootstrap)
+            await self._attempts(model, pairs, JudgeContext(persona=profile.persona), settings.bootstrap)
             self.book("rebootstrap", weight)
         return profile
 
@@ -273,7 +273,7 @@ class Passage:
             # The same personas under other names, as many as there will be.
             times = -(-personas // max(1, len(shown)))
             named = [p.model_copy(update={"user_id": f"{p.user_id} {n}"}) for p in shown for n in range(times)]
-            recorder = Recorder(self.models[asked], "axes")
+            recorder = CallRecorder(self.models[asked], "axes")
             found = await name_axes(recorder, named[:personas], axes_question(config, asked))
             self.book("axes", 1.0)
             known = AxisSet(dataset=dataset, variant=variant, model=asked, axes=found.axes, shown=found.shown)

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from personalrm.core.errors import ConfigError
 from personalrm.core.records import UserData
-from personalrm.judge.judge import Shown, judge_pairs
+from personalrm.judge.judge import JudgeContext, judge_pairs
 from personalrm.methods.synthesizeme.persona import induce_persona
 from personalrm.methods.synthesizeme.theta import PersonaDemonstration, Theta, read_theta
 from personalrm.methods.synthesizeme.theta_search import Student
 from personalrm.methods.synthesizeme.variants import CORRECTED, parse_variant
-from personalrm.studies.estimate.fake_model import StandIn
+from personalrm.studies.estimate.fake_model import FakeModel
 from personalrm.studies.estimate.work import Used
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.stages.settings import profile_settings
@@ -23,7 +23,7 @@ PROPOSALS, PROPOSAL = 2, Used(1500, 0, 200)
 """Calls of the proposer for each instruction, and their tokens: it is shown data and demonstrations (rough, ours)."""
 
 
-def stand_in_theta(config: Config, variant: str, model: str, stand_in: StandIn) -> Theta | None:
+def stand_in_theta(config: Config, variant: str, model: str, stand_in: FakeModel) -> Theta | None:
     """The Theta of a variant: the given file, or for one that is still to be found an instruction of usual length."""
     name, path = parse_variant(variant).theta, config.theta_path(variant, model)
     if name is None or path is None:
@@ -36,7 +36,7 @@ def stand_in_theta(config: Config, variant: str, model: str, stand_in: StandIn) 
 async def find_theta(
     config: Config,
     theta: str,
-    model: StandIn,
+    model: FakeModel,
     users: Sequence[UserData],
     most: int,
     book: Callable[[float], None],
@@ -59,12 +59,12 @@ async def find_theta(
             shown = _demonstrations(students[0], model, optimiser.max_demos // 2)
             tried = Theta(theta, model.written(INSTRUCTION_TOKENS, f"{trial:04}"), shown)
             induced = await induce_persona(model, student.judgements, replace(learned.persona, theta=tried))
-            await judge_pairs(model, student.validation, Shown(persona=induced.persona), learned.search.judge)
+            await judge_pairs(model, student.validation, JudgeContext(persona=induced.persona), learned.search.judge)
         book(len(chosen) / min(most, len(chosen)))
     return [(PROPOSAL, float(PROPOSALS * (optimiser.num_candidates + 1)))] if students else []
 
 
-def _demonstrations(student: Student, model: StandIn, count: int) -> tuple[PersonaDemonstration, ...]:
+def _demonstrations(student: Student, model: FakeModel, count: int) -> tuple[PersonaDemonstration, ...]:
     """Judgements of a student with a persona, `count` times: half of the most demonstrations is their average. Their
     length counts, not whose they are."""
     written = (model.written(INSTRUCTION_TOKENS, f"demo {number}").split() for number in range(count))

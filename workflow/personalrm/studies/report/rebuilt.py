@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from personalrm.core.errors import DataError
 from personalrm.core.records import Demonstration, JudgedUser, PreferencePair, Profile, UserData
-from personalrm.judge.judge import JudgeSettings, Shown, fitted, judge_request
+from personalrm.judge.judge import JudgeContext, JudgeSettings, fitted, judge_request
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.types import Request
@@ -56,7 +56,7 @@ class Rebuilder:
                 yield from ((judge_request(pair, swapped, shown, settings), swapped) for swapped in (False, True))
 
     def _criteria(
-        self, identity: str, pair: PreferencePair, shown: Shown, settings: JudgeSettings
+        self, identity: str, pair: PreferencePair, shown: JudgeContext, settings: JudgeSettings
     ) -> Iterator[Ordered]:
         """The call for criteria, and those for the scores on them as far as the store has the criteria."""
         first = criteria_request(pair, shown, settings)

@@ -30,7 +30,7 @@ REPORTED = {"prism": "PRISM", "arena": "Chatbot Arena"}
 Row = Mapping[str, Any]
 
 
-class Absent(NamedTuple):
+class NotRun(NamedTuple):
     """Something that this run does not have, and why."""
 
     what: str
@@ -234,33 +234,33 @@ def what_failed(main: pd.DataFrame, differences: pd.DataFrame, verdicts: pd.Data
     return found + gaps(verdicts)
 
 
-def what_was_not_run(config: Config, made: Sequence[str], known: Sequence[str]) -> list[Absent]:
+def what_was_not_run(config: Config, made: Sequence[str], known: Sequence[str]) -> list[NotRun]:
     """What the config leaves out, with the key that would bring it.
 
     `made` are the names of this run's tables and figures; `known` those of all that the workflow can make.
     """
     found = [
-        Absent(f"Table or figure {name.replace('_', ' ')}", _REASONS.get(name, "this run's config does not ask for it"))
+        NotRun(f"Table or figure {name.replace('_', ' ')}", _REASONS.get(name, "this run's config does not ask for it"))
         for name in known
         if name not in made
     ]
     used = {method_parts(spec)[0] for spec in config.methods}
     if methods := [method_label(name) for name in METHODS if name not in used]:
-        found.append(Absent(f"Methods: {', '.join(methods)}", "not listed under methods"))
+        found.append(NotRun(f"Methods: {', '.join(methods)}", "not listed under methods"))
     if variants := [name for name in (PUBLISHED, CORRECTED) if name not in config.variants]:
-        found.append(Absent(f"Variants: {', '.join(variants)}", "not listed under variants"))
+        found.append(NotRun(f"Variants: {', '.join(variants)}", "not listed under variants"))
     if len(config.ks) < 2:
-        found.append(Absent("Scaling with the number of context pairs", "k has one value"))
+        found.append(NotRun("Scaling with the number of context pairs", "k has one value"))
     if len(config.learn.models) < 2:
-        found.append(Absent("Other model families", "learn.models has fewer than two models"))
+        found.append(NotRun("Other model families", "learn.models has fewer than two models"))
     answered = {reported_set(entry) for entry in config.datasets.values()}
     if papers := [title for name, title in REPORTED.items() if name not in answered]:
-        found.append(Absent(f"The paper's data: {' and '.join(papers)}", "not among datasets; no number is compared"))
+        found.append(NotRun(f"The paper's data: {' and '.join(papers)}", "not among datasets; no number is compared"))
     for name, entry in config.datasets.items():
         if limits := limits_of(entry):
-            found.append(Absent(f"The rest of {name}", f"limited by {limits}"))
+            found.append(NotRun(f"The rest of {name}", f"limited by {limits}"))
     if config.evaluate_users == "test":
-        found.append(Absent("Users of level A's train and validation parts", "evaluate_users is test, as in the paper"))
+        found.append(NotRun("Users of level A's train and validation parts", "evaluate_users is test, as in the paper"))
     return found
 
 

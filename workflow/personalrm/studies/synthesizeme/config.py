@@ -173,7 +173,7 @@ class SearchConfig(Section):
     `max_bootstrapped_demos` `all` stands for as many as there are context pairs, as in the package. `stop_at_score` is
     one number (or null, for never) for all variants, or a number for each base of them (`StopScores`). With
     `parallel_candidates` 1 the fewest calls are made, one candidate after another; more is faster. `exhaustive`
-    scores every candidate in full, for the same winner (`race.Race`). `strategy` `halving` drops
+    scores every candidate in full, for the same winner (`race.PrunedSearch`). `strategy` `halving` drops
     the worse half of the candidates again and again, and may end with another winner (`halving.Halving`).
     """
 

@@ -37,7 +37,7 @@ Group = dict[str, _Asked]
 
 
 class BatchBackend:
-    """`Backend` for `{api_base}/batches`. One call a request at a time, which the port sees to.
+    """`Backend` for `{api_base}/batches`. One call a request at a time, which the client sees to.
 
     Each request is submitted once, by whatever process, however that ends. Under a lock of the journal: a request whose
     answer is stored by now is not sent; one in an open batch waits for that batch; the others are uploaded, noted (the
@@ -48,7 +48,7 @@ class BatchBackend:
     Args:
         spec: the model and its endpoint.
         settings: how to gather, how to wait.
-        store: where the port puts the answers; only read here.
+        store: where the client puts the answers; only read here.
     """
 
     def __init__(self, spec: ModelSpec, settings: BatchSettings, store: ResponseStore) -> None:
@@ -117,7 +117,7 @@ class BatchBackend:
         for key in [key for key, one in asked.items() if one.answer.done()]:
             del asked[key]
         async with self._journal.locked():
-            # Another job may have stored an answer, and forgotten its batch, since the port looked.
+            # Another job may have stored an answer, and forgotten its batch, since the client looked.
             for key, response in self._store.get_many(list(asked)).items():
                 asked.pop(key).answer.set_result(replace(response, cost_usd=0.0))
             for record in await self._open_batches():

@@ -28,7 +28,7 @@ from personalrm.results.comparisons import (
 from personalrm.results.labels import NOT_APPLICABLE, OK, UNUSED, method_rank
 from personalrm.results.marks import FLAG_NAMES, prefixed
 from personalrm.results.scores import ROW_KEY
-from personalrm.results.verdict_arrays import JUDGE, METHOD, PROFILE, VARIANT, Key, Sheet, sheets_of
+from personalrm.results.verdict_arrays import JUDGE, METHOD, PROFILE, VARIANT, Key, VerdictArrays, verdict_arrays_of
 from personalrm.studies.synthesizeme.results.ablation_factors import (
     FACTORS,
     REFERENCES,
@@ -107,15 +107,15 @@ def ablation_table(
     """
     import pandas as pd
 
-    sheets = sheets_of(verdicts, datasets)
+    arrays_by_dataset = verdict_arrays_of(verdicts, datasets)
     rows: list[dict[str, Value]] = []
-    for group in sorted(_groups(sheets), key=lambda group: _group_order(group, model_order)):
-        sheet = sheets[group.dataset]
+    for group in sorted(_groups(arrays_by_dataset), key=lambda group: _group_order(group, model_order)):
+        arrays = arrays_by_dataset[group.dataset]
         for key, levels in group.cells.items():
             row: dict[str, Value] = {"part": COMBINATION, **dict(zip(ROW_KEY, key, strict=True)), **levels}
-            cell = describe_cell(sheet, key, seed=seed, n_resamples=n_resamples)
+            cell = describe_cell(arrays, key, seed=seed, n_resamples=n_resamples)
             rows.append(row | dict.fromkeys(COUNTS, 0) | cell | {name: cell[f"cell_{name}"] for name in FLAG_NAMES})
-        rows += _effects(sheet, group, seed, n_resamples)
+        rows += _effects(arrays, group, seed, n_resamples)
     kinds = dict.fromkeys(ABLATION_COLUMNS, "float64") | dict.fromkeys(ABLATION_NAMES, "str")
     blank: dict[str, Value] = {**dict.fromkeys(ABLATION_NAMES, UNUSED), **dict.fromkeys(FLAGS, False)}
     table = pd.DataFrame([blank | row for row in rows], columns=list(ABLATION_COLUMNS))
@@ -133,15 +133,17 @@ def _adjusted(table: pd.DataFrame) -> list[float]:
     return [p_digits(value) for value in adjusted]
 
 
-def _groups(sheets: Mapping[str, Sheet]) -> Iterator[Group]:
+def _groups(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[Group]:
     """Every judge in every data set, with all combinations of the frame."""
-    known = [key for sheet in sheets.values() for key in sheet.cells if levels_of(key) and key[JUDGE] != UNUSED]
+    known = [
+        key for arrays in arrays_by_dataset.values() for key in arrays.cells if levels_of(key) and key[JUDGE] != UNUSED
+    ]
     learned = [key for key in known if key[PROFILE] == key[JUDGE]]
     wanted = {(key[VARIANT], method_parts(key[METHOD])[0]) for key in learned}
     for judge, suffix in {(key[JUDGE], method_parts(key[METHOD])[1]) for key in learned}:
         mine = [key for key in learned if key[JUDGE] == judge and method_parts(key[METHOD])[1] == suffix]
         k = largest_k(mine)
-        for dataset in sheets:
+        for dataset in arrays_by_dataset:
             keys = [(dataset, variant, judge, judge, base + suffix, k) for variant, base in wanted]
             ordered = [default_of(keys[0]), *sorted(keys, key=lambda key: (key[VARIANT], method_rank(key[METHOD])))]
             yield Group(dataset, judge, suffix, k, {key: levels_of(key) or {} for key in ordered})
@@ -170,24 +172,24 @@ def _reference(factor: str, cells: Mapping[Key, Levels]) -> str:
     return REFERENCES[factor] if REFERENCES[factor] in levels else min(levels)
 
 
-def _effects(sheet: Sheet, group: Group, seed: int, n_resamples: int) -> Iterator[dict[str, Value]]:
+def _effects(arrays: VerdictArrays, group: Group, seed: int, n_resamples: int) -> Iterator[dict[str, Value]]:
     """Effects of every factor, and after those of a level their mean."""
     for (factor, level, reference), changes in itertools.groupby(_changes(group.cells), key=lambda change: change[:3]):
         names = group.names | {"factor": factor, "level": level, "reference": reference, "cell": UNUSED}
         mine = list(changes)
-        found = [compare(sheet, change.first, change.second, seed=seed, n_resamples=n_resamples) for change in mine]
+        found = [compare(arrays, change.first, change.second, seed=seed, n_resamples=n_resamples) for change in mine]
         for change, row in zip(mine, found, strict=True):
             yield {"part": EFFECT, **names, "fixed": change.fixed, **row}
         if len(mine) > 1:
             spoilt = {flag: any(bool(row[flag]) for row in found) for flag in FLAG_NAMES}
             row = {"part": MEAN, **names, "fixed": f"mean of {len(mine)}", **spoilt}
-            mean = _mean_effect(sheet, mine, max(int(str(row["n_pairs"])) for row in found), seed, n_resamples)
+            mean = _mean_effect(arrays, mine, max(int(str(row["n_pairs"])) for row in found), seed, n_resamples)
             nowhere = all(effect["status"] == NOT_APPLICABLE for effect in found)
             yield row | mean | ({"status": NOT_APPLICABLE} if nowhere else {})
 
 
 def _mean_effect(
-    sheet: Sheet, changes: Sequence[Change], n_pairs: int, seed: int, n_resamples: int
+    arrays: VerdictArrays, changes: Sequence[Change], n_pairs: int, seed: int, n_resamples: int
 ) -> dict[str, Value]:
     """Mean over the effects, of each over its draws, users resampled together; no number where an effect has none.
 
@@ -195,7 +197,7 @@ def _mean_effect(
     """
     from personalrm.results.stats.statistics import paired_cluster_difference
 
-    sums = [paired_sums(sheet, change.first, change.second) for change in changes]
+    sums = [paired_sums(arrays, change.first, change.second) for change in changes]
     held = [one for one in sums if one is not None]
     row: dict[str, Value] = {**dict.fromkeys(COUNTS, 0), **dict.fromkeys(NUMBERS, None)}
     if len(held) < len(sums):

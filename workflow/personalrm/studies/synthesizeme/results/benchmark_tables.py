@@ -190,10 +190,10 @@ def _parts() -> dict[Part, _Tally]:
 
 def _count(user: UserData, tallies: dict[Part, _Tally]) -> None:
     mine = [tallies[ALL]]
-    if user.level_a is not None:
+    if user.user_split is not None:
         for part in LEVEL_A:
             tallies.setdefault(("A", part), _Tally())
-        mine.append(tallies["A", user.level_a])
+        mine.append(tallies["A", user.user_split])
     if user.excluded is not None:
         for tally in mine:
             tally.excluded += 1

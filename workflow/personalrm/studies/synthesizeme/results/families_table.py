@@ -31,7 +31,7 @@ from personalrm.results.tables.comparison_text import (
     shown_names,
 )
 from personalrm.results.tables.main_table_text import exempt_note
-from personalrm.results.verdict_arrays import JUDGE, METHOD, PROFILE, VARIANT, Key, Sheet, sheets_of
+from personalrm.results.verdict_arrays import JUDGE, METHOD, PROFILE, VARIANT, Key, VerdictArrays, verdict_arrays_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,9 +69,9 @@ def families_table(
 
     from personalrm.results.stats.statistics import holm
 
-    sheets = sheets_of(verdicts, datasets)
-    keys = sorted(set(_planned(sheets, models)), key=lambda key: key_order(key, models))
-    rows = [_row(sheets[key[0]], key, seed, n_resamples) for key in keys]
+    arrays_by_dataset = verdict_arrays_of(verdicts, datasets)
+    keys = sorted(set(_planned(arrays_by_dataset, models)), key=lambda key: key_order(key, models))
+    rows = [_row(arrays_by_dataset[key[0]], key, seed, n_resamples) for key in keys]
     table = pd.DataFrame(rows, columns=list(FAMILY_COLUMNS))
     adjusted = holm([float(value) for value in table["p_value"].astype("float64")])
     table["p_holm"] = [p_digits(value) for value in adjusted]
@@ -79,9 +79,9 @@ def families_table(
     return table.astype(kinds | dict.fromkeys(WHOLE_NUMBERS, "Int64") | dict.fromkeys(FLAGS, "bool"))
 
 
-def _planned(sheets: Mapping[str, Sheet], models: Sequence[str]) -> Iterator[Key]:
+def _planned(arrays_by_dataset: Mapping[str, VerdictArrays], models: Sequence[str]) -> Iterator[Key]:
     """The cell of SynthesizeMe of every row; a model stands in every data set."""
-    known = [key for sheet in sheets.values() for key in sheet.cells if key[JUDGE] != UNUSED]
+    known = [key for arrays in arrays_by_dataset.values() for key in arrays.cells if key[JUDGE] != UNUSED]
     shown = [key for key in known if method_parts(key[METHOD])[0] == SHOWN_METHOD and key[PROFILE] == key[JUDGE]]
     variants = {key[VARIANT] for key in shown} or {UNUSED}
     for model in {*models, *(key[JUDGE] for key in known)}:
@@ -96,17 +96,17 @@ def _planned(sheets: Mapping[str, Sheet], models: Sequence[str]) -> Iterator[Key
             method = SHOWN_METHOD + suffix
             k = largest_k([key for key in shown if key[JUDGE] == model and key[METHOD] == method] or shown)
             for variant in variants:
-                for dataset in sheets:
+                for dataset in arrays_by_dataset:
                     yield dataset, variant, model, model, method, k
 
 
-def _row(sheet: Sheet, key: Key, seed: int, n_resamples: int) -> dict[str, Value]:
+def _row(arrays: VerdictArrays, key: Key, seed: int, n_resamples: int) -> dict[str, Value]:
     default = default_of(key)
     row: dict[str, Value] = dict(zip(ROW_KEY, key, strict=True))
-    cell = describe_cell(sheet, default, seed=seed, n_resamples=n_resamples)
+    cell = describe_cell(arrays, default, seed=seed, n_resamples=n_resamples)
     row |= {f"default_{name}": value for name, value in cell.items()}
-    row |= describe_cell(sheet, key, seed=seed, n_resamples=n_resamples)
-    return row | compare(sheet, key, default, seed=seed, n_resamples=n_resamples)
+    row |= describe_cell(arrays, key, seed=seed, n_resamples=n_resamples)
+    return row | compare(arrays, key, default, seed=seed, n_resamples=n_resamples)
 
 
 def families_blocks(table: pd.DataFrame) -> tuple[Block, ...]:

@@ -23,7 +23,7 @@ from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 from personalrm.results.tables.comparison_text import dataset_note, headings_of, shown_names
 from personalrm.results.tables.main_table_text import exempt_note
-from personalrm.results.verdict_arrays import JUDGE, METHOD, Floats, Key, Sheet, sheets_of
+from personalrm.results.verdict_arrays import JUDGE, METHOD, Floats, Key, VerdictArrays, verdict_arrays_of
 from personalrm.studies.synthesizeme.results.power_gains import Gain, gains_for
 
 if TYPE_CHECKING:
@@ -106,19 +106,19 @@ def power_table(
     import pandas as pd
 
     rows: list[dict[str, Value]] = []
-    for dataset, sheet in sheets_of(verdicts, datasets).items():
+    for dataset, arrays in verdict_arrays_of(verdicts, datasets).items():
         known = answers_to.get(dataset)
-        keys = sorted(_compared(sheet), key=lambda key: key_order(key, model_order))
-        rows += [_row(sheet, key, gains, known) for key in keys]
+        keys = sorted(_compared(arrays), key=lambda key: key_order(key, model_order))
+        rows += [_row(arrays, key, gains, known) for key in keys]
         if not keys:
             rows.append(_empty((dataset, *[UNUSED] * (len(ROW_KEY) - 1)), known))
     kinds = dict.fromkeys(POWER_NAMES, "str") | dict.fromkeys(COUNTS, "Int64") | dict.fromkeys(NUMBERS, "float64")
     return pd.DataFrame(rows, columns=list(POWER_COLUMNS)).astype(kinds | dict.fromkeys(FLAG_NAMES, "bool"))
 
 
-def _compared(sheet: Sheet) -> Iterator[Key]:
+def _compared(arrays: VerdictArrays) -> Iterator[Key]:
     """What has a Default of its own to be set against."""
-    for key in sheet.cells:
+    for key in arrays.cells:
         if key[JUDGE] != UNUSED and method_parts(key[METHOD])[0] != "default":
             yield key
 
@@ -129,10 +129,10 @@ def _empty(key: Key, answers_to: str | None) -> dict[str, Value]:
     return row | {"status": NOT_RUN, "gains": "", "gains_below": "", **Flags().columns()}
 
 
-def _row(sheet: Sheet, key: Key, gains: Sequence[Gain], answers_to: str | None) -> dict[str, Value]:
+def _row(arrays: VerdictArrays, key: Key, gains: Sequence[Gain], answers_to: str | None) -> dict[str, Value]:
     """One comparison with Default."""
     row = _empty(key, answers_to)
-    cell, default = sheet.cells[key], sheet.cells.get(default_of(key))
+    cell, default = arrays.cells[key], arrays.cells.get(default_of(key))
     reported = gains_for(gains, method_parts(key[METHOD])[0], answers_to)
     row |= {"n_gains": len(reported), "gains": "; ".join(gain.label for gain in reported)}
     row |= (cell.flags() | (default.flags() if default else Flags())).columns()
@@ -140,11 +140,11 @@ def _row(sheet: Sheet, key: Key, gains: Sequence[Gain], answers_to: str | None) 
         return row | {"status": NOT_APPLICABLE}
     if default is None:
         return row
-    sums = paired_sums(sheet, key, default.key)
+    sums = paired_sums(arrays, key, default.key)
     if sums is None:
         silent = any(side.errors and not side.answered for side in (cell, default))
         return row | {"status": NO_ANSWERS if silent else NOTHING_COMMON}
-    row |= _resolved(sums, compared_pairs(sheet, key, default.key))
+    row |= _resolved(sums, compared_pairs(arrays, key, default.key))
     if row["status"] != OK:
         return row
     below = [gain.label for gain in reported if abs(gain.points) < float(str(row["smallest"]))]

@@ -15,7 +15,7 @@ from personalrm.methods.registry import METHODS
 from personalrm.results.comparisons import method_parts
 from personalrm.results.labels import ALL, OK, UNUSED
 from personalrm.results.marks import NOTES
-from personalrm.results.verdict_arrays import JUDGE, METHOD, PROFILE, VARIANT, K, Key, Sheet
+from personalrm.results.verdict_arrays import JUDGE, METHOD, PROFILE, VARIANT, K, Key, VerdictArrays
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.results.benchmark_reported import limits_of, reported_set
 from personalrm.studies.synthesizeme.results.reported_numbers import NO_MODEL, NOT_STATED, ReportedNumber, ServedModel
@@ -90,7 +90,7 @@ def identities(config: Config) -> dict[str, list[str]]:
     return {name: [entry.model, entry.snapshot] for name, entry in config.models.items()}
 
 
-def match(number: ReportedNumber, run: RunIdentity, sheets: Mapping[str, Sheet]) -> Match:
+def match(number: ReportedNumber, run: RunIdentity, arrays_by_dataset: Mapping[str, VerdictArrays]) -> Match:
     """The cell of a run that answers to a reported number, or why there is none.
 
     Where several data sets or models of the run answer to it, the first one that is comparable is taken.
@@ -101,14 +101,16 @@ def match(number: ReportedNumber, run: RunIdentity, sheets: Mapping[str, Sheet])
         return Match(NOT_RUN, "no such method here, or the source does not name the variant")
     if number.model == NOT_STATED:
         return Match(NOT_RUN, "the source does not name the model")
-    datasets = [name for name, answer in run.answers_to.items() if answer == number.data_set and name in sheets]
+    datasets = [
+        name for name, answer in run.answers_to.items() if answer == number.data_set and name in arrays_by_dataset
+    ]
     if not datasets:
         return Match(NOT_RUN, f"no data set of this run answers to {number.data_set}")
     models = _models(number.model, run)
     if not models:
         return Match(NOT_RUN, f"no model of this run is {number.model}")
     found = [
-        _look(number, sheets[dataset], judge, served, run.differs[dataset])
+        _look(number, arrays_by_dataset[dataset], judge, served, run.differs[dataset])
         for dataset in datasets
         for judge, served in models
     ]
@@ -135,9 +137,9 @@ def _models(reported: str, run: RunIdentity) -> list[tuple[str, ServedModel | No
 
 
 def _look(
-    number: ReportedNumber, sheet: Sheet, judge: str, served: ServedModel | None, differs: Sequence[str]
+    number: ReportedNumber, arrays: VerdictArrays, judge: str, served: ServedModel | None, differs: Sequence[str]
 ) -> Match:
-    """The number's cells on one sheet with one judge."""
+    """The number's cells on one arrays with one judge."""
     reasons = list(differs)
     if number.revision == NOT_STATED:
         reasons.append("the source does not state the release of the data")
@@ -147,7 +149,7 @@ def _look(
     for method in filter(None, (number.method, number.against)):
         of_kind = [
             key
-            for key in sheet.cells
+            for key in arrays.cells
             if key[JUDGE] == judge and key[PROFILE] in (judge, UNUSED) and method_parts(key[METHOD])[0] == method
         ]
         if not of_kind:
@@ -155,10 +157,10 @@ def _look(
         exact = sorted(key for key in of_kind if not _mismatch(key, method, number.variant))
         reasons += [] if exact else [_mismatch(max(of_kind), method, number.variant)]
         cells += exact[:1]
-    reasons += [why for key in cells if (why := _spoilt(sheet, key))]
+    reasons += [why for key in cells if (why := _spoilt(arrays, key))]
     if reasons:
         return Match(NOT_COMPARABLE, "; ".join(dict.fromkeys(reasons)))
-    flags = [sheet.cells[key].flags() for key in cells]
+    flags = [arrays.cells[key].flags() for key in cells]
     notes = [NOTES[name] for name in ("unread", "lossy") if any(getattr(held, name) for held in flags)]
     return Match(COMPARABLE, "; ".join(filter(None, [served.note if served else "", *notes])), tuple(cells))
 
@@ -178,8 +180,8 @@ def _mismatch(key: Key, method: str, variant: str) -> str:
     return ""
 
 
-def _spoilt(sheet: Sheet, key: Key) -> str:
-    cell = sheet.cells[key]
+def _spoilt(arrays: VerdictArrays, key: Key) -> str:
+    cell = arrays.cells[key]
     if cell.state != OK:
         return cell.state
     return NOTES["outage"] if cell.flags().outage else ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from personalrm.results.comparisons import Value, accuracy_of, compare, percent, read_table
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
-from personalrm.results.verdict_arrays import DATASET, JUDGE, METHOD, VARIANT, Sheet, sheets_of
+from personalrm.results.verdict_arrays import DATASET, JUDGE, METHOD, VARIANT, VerdictArrays, verdict_arrays_of
 from personalrm.studies.synthesizeme.results.reported_matching import COMPARABLE, Match, RunIdentity, match
 from personalrm.studies.synthesizeme.results.reported_numbers import INDEPENDENT, ReportedNumber
 
@@ -71,10 +71,10 @@ def reported_table(
     """
     import pandas as pd
 
-    sheets = sheets_of(verdicts)
+    arrays_by_dataset = verdict_arrays_of(verdicts)
     rows = []
     for number in numbers:
-        found = match(number, run, sheets)
+        found = match(number, run, arrays_by_dataset)
         low, high = number.bounds or (None, None)
         row: dict[str, Value] = {name: getattr(number, name) for name in NUMBER_NAMES}
         row |= {"reported": number.value, "reported_low": low, "reported_high": high, "interval": number.interval}
@@ -82,16 +82,18 @@ def reported_table(
         row |= {"source": number.source, "note": number.note, "status": found.status, "reason": found.reason}
         row |= dict.fromkeys((*MATCH_NAMES[2:], *INSIDE), "")
         if found.status == COMPARABLE:
-            ours = _ours(sheets, found, seed, n_resamples)
+            ours = _ours(arrays_by_dataset, found, seed, n_resamples)
             row |= ours | _beside(number, *(float(str(ours[name])) for name in ("ours", "ours_low", "ours_high")))
         rows.append(row)
     kinds = {name: "str" if name in TEXTS else "float64" for name in REPORTED_COLUMNS}
     return pd.DataFrame(rows, columns=list(REPORTED_COLUMNS)).astype(kinds | dict.fromkeys(WHOLE_NUMBERS, "Int64"))
 
 
-def _ours(sheets: Mapping[str, Sheet], found: Match, seed: int, n_resamples: int) -> dict[str, Value]:
+def _ours(
+    arrays_by_dataset: Mapping[str, VerdictArrays], found: Match, seed: int, n_resamples: int
+) -> dict[str, Value]:
     first = found.cells[0]
-    sheet = sheets[first[DATASET]]
+    arrays = arrays_by_dataset[first[DATASET]]
     row: dict[str, Value] = {
         "our_data_set": first[DATASET],
         "our_model": first[JUDGE],
@@ -99,13 +101,13 @@ def _ours(sheets: Mapping[str, Sheet], found: Match, seed: int, n_resamples: int
         "our_variant": first[VARIANT],
     }
     if len(found.cells) == 2:
-        paired = compare(sheet, *found.cells, seed=seed, n_resamples=n_resamples)
+        paired = compare(arrays, *found.cells, seed=seed, n_resamples=n_resamples)
         names = {"ours": "difference", "ours_low": "ci_low", "ours_high": "ci_high"}
         counts = {"our_users": "n_users", "our_judgments": "n_judgments"}
         return row | {name: paired[theirs] for name, theirs in (names | counts).items()}
-    cell = sheet.cells[first]
-    values = accuracy_of(sheet, cell, seed=seed, n_resamples=n_resamples)
-    users = int((cell.by_user(sheet.user_of)[1].sum(axis=1) > 0).sum())
+    cell = arrays.cells[first]
+    values = accuracy_of(arrays, cell, seed=seed, n_resamples=n_resamples)
+    users = int((cell.by_user(arrays.user_of)[1].sum(axis=1) > 0).sum())
     row |= zip(("ours", "ours_low", "ours_high"), values, strict=True)
     return row | {"our_users": users, "our_judgments": cell.n_judgments}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from personalrm.core.errors import ConfigError
 from personalrm.core.records import Profile, UserData, read_records, write_records
-from personalrm.judge.call_recorder import Listener, Recorder
+from personalrm.judge.call_recorder import CallRecorder, Listener
 from personalrm.llm.types import LanguageModel
 from personalrm.personas.axes import name_axes
 from personalrm.personas.fidelity import FidelityQuestion, compare_personas, match_personas, others_of, statement_of
@@ -34,11 +34,11 @@ async def fidelity_stage(
     question = fidelity_question(job.config, judge)
     personas = personas_of(profiles)
     people = evaluated_users(users, job.config.evaluate_users)
-    async with job.model(judge, batches=True) as port:
+    async with job.model(judge, batches=True) as client:
 
         async def work(user: UserData) -> UserFidelity:
             base = UserFidelity.of(user, variant=variant, model=model, judge=judge, k=job.config.largest_k)
-            return await judge_fidelity(port, user, personas, base, question)
+            return await judge_fidelity(client, user, personas, base, question)
 
         rows = await each_user(people, work, f"fidelity {model}", together=job.sends_batches(judge))
     lost = (verdict.outcome == "provider_error" for row in rows for verdict in (*row.verdicts, *row.matches))
@@ -47,7 +47,7 @@ async def fidelity_stage(
 
 
 async def judge_fidelity(
-    port: LanguageModel, user: UserData, personas: Mapping[str, str], base: UserFidelity, question: FidelityQuestion
+    client: LanguageModel, user: UserData, personas: Mapping[str, str], base: UserFidelity, question: FidelityQuestion
 ) -> UserFidelity:
     """`base` with the verdicts on one user's persona, or with what is missing to have any."""
     stated = statement_of(user)
@@ -61,7 +61,7 @@ async def judge_fidelity(
     if stated is None or any(missing.values()):
         reason = next(name for name, is_missing in missing.items() if is_missing)
         return base.model_copy(update={"statement": kind, "missing": reason})
-    recorder = Recorder(port, "fidelity")
+    recorder = CallRecorder(client, "fidelity")
     own, others = personas[user.user_id], {other: personas[other] for other in drawn}
     verdicts = await compare_personas(recorder, stated.text, own, others, question)
     matches = await match_personas(recorder, stated.text, {user.user_id: own, **others}, question)
@@ -81,8 +81,8 @@ async def axes_stage(job: Job, *, dataset: str, variant: str, profiles: Sequence
     model = _asked(job.config)
     question = axes_question(job.config, model)
     learned = [profile for path in profiles for profile in read_records(path, Profile)]
-    async with job.model(model) as port:
-        recorder = Recorder(port, "axes")
+    async with job.model(model) as client:
+        recorder = CallRecorder(client, "axes")
         named = await name_axes(recorder, learned, question)
     row = AxisSet(
         dataset=dataset,
@@ -97,15 +97,15 @@ async def axes_stage(job: Job, *, dataset: str, variant: str, profiles: Sequence
     write_records(out, [row])
 
 
-async def tag_profile(port: LanguageModel, profile: Profile, known: AxisSet, question: TagQuestion) -> TaggedPersona:
+async def tag_profile(client: LanguageModel, profile: Profile, known: AxisSet, question: TagQuestion) -> TaggedPersona:
     """Where the persona of one profile stands on the axes, and what its sentences are about."""
-    listener = Listener(port, "tag")
+    listener = Listener(client, "tag")
     base = TaggedPersona(
         dataset=profile.dataset,
         user_id=profile.user_id,
         variant=profile.variant,
         profile_model=profile.model,
-        model=port.spec.name,
+        model=client.spec.name,
         k=profile.k,
         draw=profile.draw,
         status="ok" if profile.persona else "empty",
@@ -133,10 +133,10 @@ async def tag_stage(job: Job, *, profiles: Path, axes: Path, out: Path) -> None:
     model = _asked(job.config)
     question = tag_question(job.config, model)
     (known,) = read_records(axes, AxisSet)
-    async with job.model(model, batches=True) as port:
+    async with job.model(model, batches=True) as client:
 
         async def work(profile: Profile) -> TaggedPersona:
-            return await tag_profile(port, profile, known, question)
+            return await tag_profile(client, profile, known, question)
 
         learned = list(read_records(profiles, Profile))
         rows = await each_user(learned, work, f"tag {model}", together=job.sends_batches(model))

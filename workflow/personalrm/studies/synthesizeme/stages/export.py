@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from personalrm.core.errors import DataError
-from personalrm.core.records import LevelA, UserData, read_records
+from personalrm.core.records import UserData, UserPart, read_records
 from personalrm.data.export import export_processed
 from personalrm.data.filters.filter_settings import RELEASED
 from personalrm.data.filters.filters import agreement
@@ -15,7 +15,7 @@ from personalrm.data.filters.released_judgments import JUDGMENTS, PairJudgments
 from personalrm.data.sources.processed import RATING_COLUMNS
 
 
-def export_stage(run: Path, dataset: str, out: Path, licence: str = "") -> dict[LevelA, int]:
+def export_stage(run: Path, dataset: str, out: Path, licence: str = "") -> dict[UserPart, int]:
     """Write data set `dataset` of the run in folder `run` to `out`; returns the rows of each level-A part.
 
     Raises DataError where the run has no such data set (yet).

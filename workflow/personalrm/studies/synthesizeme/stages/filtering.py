@@ -52,10 +52,10 @@ async def rate_stage(job: Job, *, dataset: str, users: Path, out: Path) -> None:
     if rated is None:
         raise ConfigError(f"datasets.{dataset}.filters.personalizable: not set, so there is nothing to rate")
     style = job.config.models[rated.model].prompts
-    async with job.model(rated.model, batches=True) as port:
+    async with job.model(rated.model, batches=True) as client:
 
         async def work(user: UserData) -> UserRatings:
-            model = Listener(port, "rate")
+            model = Listener(client, "rate")
             pairs = sample_of(user, filters.sample)
             ratings = await asyncio.gather(*(rate_pair(model, pair, style, rated.max_tokens) for pair in pairs))
             return UserRatings(
@@ -79,10 +79,10 @@ async def panel_stage(job: Job, *, dataset: str, users: Path, ratings: Path | No
     filters = _filters(job.config.datasets[dataset])
     settings = panel_settings(job.config, dataset, model)
     said = _ratings([ratings] if ratings else [])
-    async with job.model(model, batches=True) as port:
+    async with job.model(model, batches=True) as client:
 
         async def work(user: UserData) -> UserPanel:
-            listener = Listener(port, "panel")
+            listener = Listener(client, "panel")
             pairs = decided(sample_of(user, filters.sample))
             rated = filters.personalizable
             asked = [pair for pair in pairs if rated is None or personalizable(said.get(pair.pair_id), rated)]

@@ -8,18 +8,17 @@ from pathlib import Path
 
 from personalrm.core.records import (
     BASELINE,
-    EXEMPT,
-    Absent,
     CallRef,
     JudgedUser,
+    NoResult,
     PreferencePair,
     Profile,
     UserData,
     read_records,
     write_records,
 )
-from personalrm.judge.call_recorder import Recorder
-from personalrm.judge.judge import JudgeSettings, Shown, VerdictMode, fitted
+from personalrm.judge.call_recorder import CallRecorder
+from personalrm.judge.judge import JudgeContext, JudgeSettings, VerdictMode, fitted
 from personalrm.judge.prompting import load_prompt
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.registry import MethodUse, decide_without_model, parse_method, visible_part
@@ -62,35 +61,35 @@ def judge_without_model(users: Sequence[UserData], out: Path, specs: Sequence[st
     write_records(out, rows)
 
 
-def _shown(user: UserData, use: MethodUse, mode: VerdictMode, profile: Profile | None) -> Shown | Absent:
+def _shown(user: UserData, use: MethodUse, mode: VerdictMode, profile: Profile | None) -> JudgeContext | NoResult:
     """What the judge is shown of a user, or why the user is not judged. What cannot apply to a user is said first."""
     method = use.method
     if method.judge.text_only and mode != "text":
-        return Absent(EXEMPT, f"{method.name} reads no log-probabilities (verdicts: text)")
+        return NoResult("not_applicable", f"{method.name} reads no log-probabilities (verdicts: text)")
     if profile is not None and profile.status != "ok":
-        return Absent(profile.status, profile.reason)
+        return NoResult(profile.status, profile.reason)
     shown = method.show(visible_part(user), profile)
     if shown is None and not method.learns:
-        return Absent(EXEMPT, f"{method.name} has nothing to show of this user")
+        return NoResult("not_applicable", f"{method.name} has nothing to show of this user")
     if not pairs_of(user, use):
-        return Absent("empty", user.excluded or "no test pairs")
-    return shown or Absent("empty", "no context pairs")
+        return NoResult("empty", user.excluded or "no test pairs")
+    return shown or NoResult("empty", "no context pairs")
 
 
 async def judge_user(
-    port: LanguageModel, user: UserData, use: MethodUse, settings: JudgeSettings, profile: Profile | None
+    client: LanguageModel, user: UserData, use: MethodUse, settings: JudgeSettings, profile: Profile | None
 ) -> JudgedUser:
     """Verdicts of one method on one user's pairs, or why there are none."""
-    row = _row(user, use, settings.mode, port.spec.name, profile)
+    row = _row(user, use, settings.mode, client.spec.name, profile)
     shown = _shown(user, use, settings.mode, profile)
-    if isinstance(shown, Absent):
+    if isinstance(shown, NoResult):
         return row.model_copy(update=shown._asdict())
     pairs, judge = pairs_of(user, use), use.method.judge
     whole = len(shown.demonstrations)
-    shown = fitted(shown, pairs, settings, port.spec, judge.messages)
+    shown = fitted(shown, pairs, settings, client.spec, judge.messages)
     if len(shown.demonstrations) < whole:
         row = row.model_copy(update={"reason": f"{whole - len(shown.demonstrations)} of {whole} pairs did not fit"})
-    recorder = Recorder(port, "judge")
+    recorder = CallRecorder(client, "judge")
     verdicts = await judge.pairs(recorder, pairs, shown, settings)
     learned = [ref for ref in profile.calls if ref.stage in use.method.stages] if profile else []
     prompts = dict(profile.prompts) if profile else {}
@@ -133,11 +132,11 @@ async def judge_stage(
             by_user[profile.user_id].append(profile)
     entry, together = job.config.models[judge], job.sends_batches(judge)
     draws = range(max((len(profiles) for profiles in by_user.values()), default=0))
-    async with job.model(judge, batches=True) as port:
+    async with job.model(judge, batches=True) as client:
 
         async def judge_all(use: MethodUse, settings: JudgeSettings, draw: int) -> list[JudgedUser]:
             async def work(user: UserData) -> JudgedUser:
-                return await judge_user(port, user, use, settings, by_user[user.user_id][draw])
+                return await judge_user(client, user, use, settings, by_user[user.user_id][draw])
 
             what = f"judge {judge} {use.spec}.{settings.mode}"
             return await each_user(people, work, what, together=together)

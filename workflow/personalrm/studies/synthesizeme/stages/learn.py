@@ -8,8 +8,7 @@ from pathlib import Path
 
 from personalrm.core.errors import ModelCallError
 from personalrm.core.records import (
-    EXEMPT,
-    Absent,
+    NoResult,
     PreferencePair,
     Profile,
     UserData,
@@ -17,8 +16,8 @@ from personalrm.core.records import (
     read_records,
     write_records,
 )
-from personalrm.judge.call_recorder import Recorder
-from personalrm.judge.judge import Shown, failure_outcome
+from personalrm.judge.call_recorder import CallRecorder
+from personalrm.judge.judge import JudgeContext, failure_outcome
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs
 from personalrm.methods.synthesizeme.context_subsets import N_PARTS
@@ -35,10 +34,10 @@ async def bootstrap_stage(job: Job, *, users: Path, out: Path, model: str, varia
     """Write one `UserTraces` a user: attempts at all context pairs, whatever k will be."""
     settings = bootstrap_settings(job.config, model, variant)
     people = evaluated_users(users, job.config.evaluate_users)
-    async with job.model(model) as port:
+    async with job.model(model) as client:
 
         async def work(user: UserData) -> UserTraces:
-            return await learn_traces(port, user, variant, settings)
+            return await learn_traces(client, user, variant, settings)
 
         rows = await each_user(people, work, f"bootstrap {model}")
     lost = (trace.outcome == "provider_error" for row in rows for trace in row.traces)
@@ -47,16 +46,16 @@ async def bootstrap_stage(job: Job, *, users: Path, out: Path, model: str, varia
 
 
 async def learn_traces(
-    port: LanguageModel, user: UserData, variant: str, settings: BootstrapSettings, *, side_by_side: bool = False
+    client: LanguageModel, user: UserData, variant: str, settings: BootstrapSettings, *, side_by_side: bool = False
 ) -> UserTraces:
     """Attempts at all context pairs of one user. `side_by_side` as in `bootstrap.bootstrap_pair`."""
-    recorder = Recorder(port, "bootstrap")
+    recorder = CallRecorder(client, "bootstrap")
     pairs = user.part("context")
-    traces = await bootstrap_pairs(recorder, pairs, Shown(), settings, side_by_side=side_by_side)
+    traces = await bootstrap_pairs(recorder, pairs, JudgeContext(), settings, side_by_side=side_by_side)
     return UserTraces(
         dataset=user.dataset,
         user_id=user.user_id,
-        model=port.spec.name,
+        model=client.spec.name,
         variant=variant,
         status="ok" if pairs else "empty",
         reason=None if pairs else user.excluded or "no context pairs",
@@ -66,7 +65,7 @@ async def learn_traces(
     )
 
 
-def used_by_theta(config: Config, variant: str, user: UserData, theta: Theta | None) -> Absent | None:
+def used_by_theta(config: Config, variant: str, user: UserData, theta: Theta | None) -> NoResult | None:
     """Why a user has no row in a variant whose Theta was found on users of the same data set, or knows judgements of
     this user; None where there is one. `theta` is the variant's, as it is read from its file."""
     name = parse_variant(variant).theta
@@ -74,12 +73,12 @@ def used_by_theta(config: Config, variant: str, user: UserData, theta: Theta | N
         return None
     optimiser = config.thetas[name].optimise
     if optimiser is not None and user.dataset in (optimiser.datasets or config.datasets):
-        if user.level_a is None:
-            return Absent(EXEMPT, f"{user.dataset} has no level A to keep Theta's users apart")
-        if user.level_a == "train":
-            return Absent("empty", f"Theta {name} was found on the train users")
+        if user.user_split is None:
+            return NoResult("not_applicable", f"{user.dataset} has no level A to keep Theta's users apart")
+        if user.user_split == "train":
+            return NoResult("empty", f"Theta {name} was found on the train users")
     if theta is not None and theta.holds(user.pairs):
-        return Absent(EXEMPT, f"judgements of this user stand in the file of Theta {name}")
+        return NoResult("not_applicable", f"judgements of this user stand in the file of Theta {name}")
     return None
 
 
@@ -95,11 +94,11 @@ async def _remember_all(
         for draw in draws_for(job.config, k)
         for user in users
     ]
-    async with job.model(model, batches=True) as port:
+    async with job.model(model, batches=True) as client:
 
         async def ask(pairs: Sequence[PreferencePair]) -> None:
             try:
-                await remember(port, pairs, memory)
+                await remember(client, pairs, memory)
             except ModelCallError as error:
                 # Raises what concerns the whole job.
                 failure_outcome(error)
@@ -117,8 +116,8 @@ async def profile_stage(job: Job, *, users: Path, traces: Path, out: Path, model
     if settings.memory is not None and k not in N_PARTS and job.sends_batches(model):
         learners = [user for user in people if used_by_theta(job.config, variant, user, theta) is None]
         await _remember_all(job, model, learners, k, settings, settings.memory)
-    async with job.model(model) as port:
-        counted = Recorder(port, "profile")
+    async with job.model(model) as client:
+        counted = CallRecorder(client, "profile")
         for draw in draws_for(job.config, k):
 
             async def work(user: UserData, draw: int = draw) -> Profile:

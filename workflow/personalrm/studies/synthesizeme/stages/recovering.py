@@ -23,12 +23,12 @@ async def recovery_stage(
     question, facts = recovery_question(job.config, judge), read_rubric(rubric)
     personas = personas_of(profiles)
     people = evaluated_users(users, job.config.evaluate_users)
-    async with job.model(judge) as port:
+    async with job.model(judge) as client:
 
         async def work(user: UserData) -> UserRecovery:
             base = UserRecovery.of(user, variant=variant, model=model, judge=judge, k=job.config.largest_k)
             base = base.model_copy(update={"facts": facts.get(user.user_id, ())})
-            return await judge_recovery(port, personas, base, question)
+            return await judge_recovery(client, personas, base, question)
 
         rows = await each_user(people, work, f"recovery {model}")
     lost = (number < row.failed for row in rows for number in range(row.asked))
@@ -37,12 +37,12 @@ async def recovery_stage(
 
 
 async def judge_recovery(
-    port: LanguageModel, personas: Mapping[str, str], base: UserRecovery, question: RecoveryQuestion
+    client: LanguageModel, personas: Mapping[str, str], base: UserRecovery, question: RecoveryQuestion
 ) -> UserRecovery:
     """`base` with what the user's own persona and others' are said to state, or with what is missing to ask."""
     if not base.facts or base.user_id not in personas:
         return base.model_copy(update={"missing": "no persona" if base.facts else "no facts"})
-    listener = Listener(port, "recovery")
+    listener = Listener(client, "recovery")
     read = (base.user_id, *others_of(base.user_id, personas, question.others, question.seed))
     stated = {whose: await stated_facts(listener, personas[whose], base.facts, question) for whose in read}
     return base.model_copy(

@@ -1,4 +1,4 @@
-"""What all paid stages share: one model port a job, users side by side, one row a user, and the rule when to fail."""
+"""What all paid stages share: one model client a job, users side by side, one row a user, and the rule when to fail."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ logger = logging.getLogger("personalrm.studies.synthesizeme.stages")
 T = TypeVar("T", bound=Record)
 U = TypeVar("U", bound=Record)
 USERS_AT_ONCE = 64
-"""Users whose calls may wait at the port side by side; the port's own limit decides how many are in flight."""
+"""Users whose calls may wait at the client side by side; the client's own limit decides how many are in flight."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Job:
 
     @asynccontextmanager
     async def model(self, name: str, *, batches: bool = False) -> AsyncIterator[LanguageModel]:
-        """Open the model's port over the run's response store.
+        """Open the model's client over the run's response store.
 
         `batches`: what is asked does not hang on answers, so that it may be sent as batches where the config says so.
         Before the first label is read from log-probabilities a probe shows that it can be (`label_probe`).
@@ -59,10 +59,10 @@ class Job:
                 longest = 3600 * batch.max_wait_h if batch else spec.deadline_s
                 budget = Budget(store, spec, limits.usd, limits.models.get(name), longest)
             opened = partial(open_model, spec, store=store, runtime=self.runtime, budget=budget)
-            port = await stack.enter_async_context(opened(batch=batch))
+            client = await stack.enter_async_context(opened(batch=batch))
             # A batch may take a day, which is long for one call.
-            prober = await stack.enter_async_context(opened()) if batch else port
-            yield Probed(port, self.config.models[name].prompts, prober)
+            prober = await stack.enter_async_context(opened()) if batch else client
+            yield Probed(client, self.config.models[name].prompts, prober)
 
     def sends_batches(self, name: str) -> bool:
         """Whether the config has the model's calls sent as batches, by the stages that can."""
@@ -104,7 +104,7 @@ def is_evaluated(user: UserData, evaluate: Literal["test", "all"]) -> bool:
 
     Users without a level-A part (small data sets have none) always are.
     """
-    return evaluate == "all" or user.level_a in (None, "test")
+    return evaluate == "all" or user.user_split in (None, "test")
 
 
 async def each_user(

@@ -11,7 +11,7 @@ from typing import Any
 from personalrm.core.errors import ConfigError, DataError, ModelCallError
 from personalrm.core.files import atomic_write_text, stable_hash
 from personalrm.core.records import UserData
-from personalrm.judge.call_recorder import Recorder
+from personalrm.judge.call_recorder import CallRecorder
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.synthesizeme.bootstrap import verified
 from personalrm.methods.synthesizeme.persona import PersonaSettings
@@ -37,7 +37,7 @@ from personalrm.studies.synthesizeme.stages.settings import profile_settings
 async def theta_stage(job: Job, *, users: Sequence[Path], out: Path, theta: str, model: str) -> None:
     """Write the program file that MIPROv2 finds for one model.
 
-    Raises DataError where no data set has train users, and ModelCallError as the port does.
+    Raises DataError where no data set has train users, and ModelCallError as the client does.
     """
     optimiser = job.config.thetas[theta].optimise
     if optimiser is None:
@@ -49,11 +49,11 @@ async def theta_stage(job: Job, *, users: Sequence[Path], out: Path, theta: str,
             "min_users, or give a program file"
         )
     learned = profile_settings(job.config, model, CORRECTED)
-    async with job.model(model) as port, job.model(optimiser.proposer or model) as proposer:
-        students = [await learn_student(port, user, learned) for user in people]
+    async with job.model(model) as client, job.model(optimiser.proposer or model) as proposer:
+        students = [await learn_student(client, user, learned) for user in people]
         kept = [student for student in students if student.judgements and student.validation]
         settings = _settings(optimiser, learned, job.config.seed)
-        found = await search_theta(port, proposer, kept, settings, theta)
+        found = await search_theta(client, proposer, kept, settings, theta)
     provenance = {
         "model": model,
         "proposer": optimiser.proposer or model,
@@ -69,18 +69,18 @@ async def theta_stage(job: Job, *, users: Sequence[Path], out: Path, theta: str,
 
 def train_users(people: Sequence[UserData], most: int) -> list[UserData]:
     """Train users of level A, at most so many of each data set, by a stable hash."""
-    train = [user for user in people if user.level_a == "train"]
+    train = [user for user in people if user.user_split == "train"]
     train.sort(key=lambda user: (user.dataset, stable_hash(user.dataset, user.user_id)))
     names = dict.fromkeys(user.dataset for user in train)
     return [user for name in names for user in [user for user in train if user.dataset == name][:most]]
 
 
-async def learn_student(port: LanguageModel, user: UserData, learned: ProfileSettings) -> Student:
+async def learn_student(client: LanguageModel, user: UserData, learned: ProfileSettings) -> Student:
     """Stage 1 for one user: traces, and the judgements that win without a persona.
 
     Raises ModelCallError where the provider failed a call, so that no Theta rests on lost calls.
     """
-    counted = Recorder(port, "theta")
+    counted = CallRecorder(client, "theta")
     traces = await learn_traces(counted, user, CORRECTED, learned.bootstrap)
     context, validation = user.part("context"), user.part("validation")
     known = verified(traces.traces)

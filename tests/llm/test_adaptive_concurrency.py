@@ -13,8 +13,8 @@ from support.scripted_server import Fault, ScriptedServer
 
 from personalrm.core.errors import ModelCallError, PermanentError, RateLimited, TransientError
 from personalrm.llm.cache.store import ResponseStore
-from personalrm.llm.client import Port
-from personalrm.llm.limits.adaptive_concurrency import START, Flow
+from personalrm.llm.client import ModelClient
+from personalrm.llm.limits.adaptive_concurrency import START, AdaptiveConcurrency
 from personalrm.llm.limits.faults import ModelUnavailable
 from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.types import ModelSpec
@@ -23,7 +23,7 @@ from personalrm.llm.types import ModelSpec
 class Crowd:
     """More calls than any limit allows; those in flight end when, and as, the test says."""
 
-    def __init__(self, flow: Flow, calls: int = 500) -> None:
+    def __init__(self, flow: AdaptiveConcurrency, calls: int = 500) -> None:
         self.flow = flow
         self.inside: list[asyncio.Future[None]] = []
         self.tasks = [asyncio.create_task(self._call()) for _ in range(calls)]
@@ -51,7 +51,7 @@ class Crowd:
 
 async def in_flight(most: int, *endings: Exception | None, eager: bool = False) -> list[int]:
     """Calls in flight at first, and after each round of calls that all end alike."""
-    crowd = Crowd(Flow("m", most, eager=eager))
+    crowd = Crowd(AdaptiveConcurrency("m", most, eager=eager))
     counts = [await crowd.end()] + [await crowd.end(ending) for ending in endings]
     await crowd.leave()
     return counts
@@ -81,7 +81,7 @@ def test_an_eager_flow_begins_with_all_its_places_and_halves_as_any() -> None:
 
 def test_late_429_of_one_round_halve_once() -> None:
     async def run() -> list[int]:
-        crowd = Crowd(Flow("m", 64))
+        crowd = Crowd(AdaptiveConcurrency("m", 64))
         for ending in (None, None, None):
             await crowd.end(ending)
         counts = [len(crowd.inside), await crowd.end(LIMITED, calls=1), await crowd.end(LIMITED)]
@@ -94,7 +94,7 @@ def test_late_429_of_one_round_halve_once() -> None:
 
 def test_places_that_are_not_used_are_not_added() -> None:
     async def run() -> int:
-        flow = Flow("m", 64)
+        flow = AdaptiveConcurrency("m", 64)
         for _ in range(100):
             async with flow.place():
                 pass
@@ -155,7 +155,7 @@ def test_a_server_that_bears_eight_is_asked_about_eight(tmp_path: Path) -> None:
 
 def test_a_dead_provider_is_not_found_out_one_call_after_another(store: ResponseStore) -> None:
     backend = ScriptedBackend([TransientError("dead")] * 100, delay=0.01)
-    port = Port(SPEC, backend, store, max_concurrency=32, retry=FakeTime().policy())
+    port = ModelClient(SPEC, backend, store, max_concurrency=32, retry=FakeTime().policy())
 
     async def run() -> None:
         await asyncio.gather(*(port.complete(request(str(n))) for n in range(32)), return_exceptions=True)

@@ -20,7 +20,7 @@ from personalrm.core.errors import (
     TransientError,
 )
 from personalrm.llm.cache.store import ResponseStore
-from personalrm.llm.client import Port, PortEvent
+from personalrm.llm.client import ModelClient, PortEvent
 from personalrm.llm.limits.faults import ModelUnavailable
 from personalrm.llm.types import LanguageModel, Response
 
@@ -28,9 +28,9 @@ from personalrm.llm.types import LanguageModel, Response
 def test_an_answer_is_asked_once_and_then_read(store: ResponseStore) -> None:
     backend = ScriptedBackend()
 
-    async def run() -> tuple[Response, Response, Port]:
-        port: LanguageModel = Port(SPEC, backend, store)
-        assert isinstance(port, Port)
+    async def run() -> tuple[Response, Response, ModelClient]:
+        port: LanguageModel = ModelClient(SPEC, backend, store)
+        assert isinstance(port, ModelClient)
         return await port.complete(request()), await port.complete(request()), port
 
     first, second, port = asyncio.run(run())
@@ -43,7 +43,7 @@ def test_an_answer_is_asked_once_and_then_read(store: ResponseStore) -> None:
     assert store.paid_totals("r")["m@1"].calls == 1
     # Another port, of another name and URL but the same model, reads the same answer.
     other = ScriptedBackend()
-    again = asyncio.run(Port(replace(SPEC, name="n", api_base="http://x"), other, store).complete(request()))
+    again = asyncio.run(ModelClient(replace(SPEC, name="n", api_base="http://x"), other, store).complete(request()))
     assert again == first
     assert other.calls == 0
 
@@ -52,7 +52,7 @@ def test_equal_requests_in_flight_share_one_call(store: ResponseStore) -> None:
     backend = ScriptedBackend(delay=0.02)
 
     async def run() -> list[Response]:
-        port = Port(SPEC, backend, store)
+        port = ModelClient(SPEC, backend, store)
         answers = await asyncio.gather(*(port.complete(request(f"q{n % 3}")) for n in range(30)))
         assert port.stats.joined == 27
         return answers
@@ -66,7 +66,7 @@ def test_a_shared_failure_reaches_all_and_the_next_request_asks_again(store: Res
     backend = ScriptedBackend([PermanentError("bad"), None], delay=0.01)
 
     async def run() -> None:
-        port = Port(SPEC, backend, store)
+        port = ModelClient(SPEC, backend, store)
         results = await asyncio.gather(*(port.complete(request()) for _ in range(5)), return_exceptions=True)
         assert [type(result) for result in results] == [PermanentError] * 5
         assert (await port.complete(request())).text == "answer 2"
@@ -79,7 +79,7 @@ def test_cancelling_one_of_two_leaves_the_other_its_answer(store: ResponseStore)
     backend = ScriptedBackend(delay=0.05)
 
     async def run() -> None:
-        port = Port(SPEC, backend, store)
+        port = ModelClient(SPEC, backend, store)
         one, two = (asyncio.create_task(port.complete(request())) for _ in range(2))
         await asyncio.sleep(0.01)
         one.cancel()
@@ -100,7 +100,7 @@ def test_cancelling_one_of_two_leaves_the_other_its_answer(store: ResponseStore)
 def test_transient_failures_are_tried_again_with_growing_waits(store: ResponseStore) -> None:
     time, backend = FakeTime(), ScriptedBackend([TransientError("one"), TransientError("two")])
     events: list[PortEvent] = []
-    port = Port(SPEC, backend, store, retry=time.policy(), on_event=events.append)
+    port = ModelClient(SPEC, backend, store, retry=time.policy(), on_event=events.append)
     assert asyncio.run(port.complete(request())).text == "answer 3"
     assert 0.5 <= time.waits[0] <= 1.0 <= time.waits[1] <= 2.0
     assert [(event.attempt, event.error, event.wait_s) for event in events] == [
@@ -112,7 +112,7 @@ def test_transient_failures_are_tried_again_with_growing_waits(store: ResponseSt
 
 def test_transient_failures_end_with_the_attempts_and_are_not_stored(store: ResponseStore) -> None:
     time, backend = FakeTime(), ScriptedBackend([TransientError(str(n)) for n in range(9)])
-    port = Port(SPEC, backend, store, retry=time.policy())
+    port = ModelClient(SPEC, backend, store, retry=time.policy())
     with pytest.raises(TransientError, match="2"):
         asyncio.run(port.complete(request()))
     assert backend.calls == 3
@@ -127,7 +127,7 @@ def test_waits_depend_on_the_given_generator_alone(tmp_path: Path) -> None:
     for name in ("a", "b"):
         time, backend = FakeTime(), ScriptedBackend([TransientError("x"), RateLimited("y"), RateLimited("z", 2.0)])
         with ResponseStore(tmp_path / name) as store:
-            asyncio.run(Port(SPEC, backend, store, retry=time.policy()).complete(request()))
+            asyncio.run(ModelClient(SPEC, backend, store, retry=time.policy()).complete(request()))
         waits.append(time.waits)
     assert waits[0] == waits[1]
 
@@ -135,7 +135,7 @@ def test_waits_depend_on_the_given_generator_alone(tmp_path: Path) -> None:
 def test_retry_after_is_obeyed_and_does_not_use_up_attempts(store: ResponseStore) -> None:
     limits: list[Exception | None] = [RateLimited("wait", retry_after=7.0)] * 8
     time, backend = FakeTime(), ScriptedBackend(limits)
-    asyncio.run(Port(SPEC, backend, store, retry=time.policy()).complete(request()))
+    asyncio.run(ModelClient(SPEC, backend, store, retry=time.policy()).complete(request()))
     assert backend.calls == 9
     assert all(7.0 <= wait <= 8.0 for wait in time.waits)
 
@@ -145,7 +145,7 @@ def test_the_deadline_ends_everything(store: ResponseStore, error: Exception) ->
     time, backend = FakeTime(), ScriptedBackend([error] * 100_000)
     spec = replace(SPEC, max_attempts=100_000)
     with pytest.raises(type(error)):
-        asyncio.run(Port(spec, backend, store, retry=time.policy(spec)).complete(request()))
+        asyncio.run(ModelClient(spec, backend, store, retry=time.policy(spec)).complete(request()))
     assert backend.calls > 3
     assert sum(time.waits) <= spec.deadline_s
 
@@ -153,14 +153,14 @@ def test_the_deadline_ends_everything(store: ResponseStore, error: Exception) ->
 def test_a_wait_past_the_deadline_is_not_begun(store: ResponseStore) -> None:
     time, backend = FakeTime(), ScriptedBackend([RateLimited("tomorrow", retry_after=86_400.0)])
     with pytest.raises(RateLimited, match="tomorrow"):
-        asyncio.run(Port(SPEC, backend, store, retry=time.policy()).complete(request()))
+        asyncio.run(ModelClient(SPEC, backend, store, retry=time.policy()).complete(request()))
     assert time.waits == []
 
 
 @pytest.mark.parametrize("error", [PermanentError("no"), ContextOverflow("long"), Refused("never")])
 def test_other_failures_stop_at_once_and_close_nothing(store: ResponseStore, error: Exception) -> None:
     time, backend = FakeTime(), ScriptedBackend([error])
-    port = Port(SPEC, backend, store, retry=time.policy())
+    port = ModelClient(SPEC, backend, store, retry=time.policy())
 
     async def run() -> None:
         with pytest.raises(type(error)):
@@ -176,7 +176,7 @@ def test_a_closed_door_ends_later_calls_with_the_same_message_without_a_call(
     store: ResponseStore, kind: type[ModelUnavailable | EmbeddedModelError]
 ) -> None:
     backend = ScriptedBackend([None, *[kind("401: check KEY")] * 50], delay=0.01)
-    port = Port(SPEC, backend, store, max_concurrency=4)
+    port = ModelClient(SPEC, backend, store, max_concurrency=4)
 
     async def run() -> list[object]:
         kept = await port.complete(request("kept"))
@@ -191,7 +191,7 @@ def test_a_closed_door_ends_later_calls_with_the_same_message_without_a_call(
 
 def test_a_call_that_waits_for_its_retry_is_not_made_once_the_door_is_closed(store: ResponseStore) -> None:
     backend = ScriptedBackend([TransientError("first"), ModelUnavailable("403: closed")])
-    port = Port(SPEC, backend, store)
+    port = ModelClient(SPEC, backend, store)
 
     async def closing_sleep(seconds: float) -> None:
         if backend.calls == 1:
@@ -208,7 +208,7 @@ def test_concurrency_is_bounded_and_used(store: ResponseStore) -> None:
     backend = ScriptedBackend(delay=0.01)
 
     async def run() -> None:
-        port = Port(SPEC, backend, store, max_concurrency=5)
+        port = ModelClient(SPEC, backend, store, max_concurrency=5)
         await asyncio.gather(*(port.complete(request(str(n))) for n in range(40)))
 
     asyncio.run(run())
@@ -217,22 +217,22 @@ def test_concurrency_is_bounded_and_used(store: ResponseStore) -> None:
 
 def test_a_prompt_that_cannot_fit_is_not_sent(store: ResponseStore) -> None:
     backend = ScriptedBackend()
-    port = Port(replace(SPEC, context_length=100), backend, store)
+    port = ModelClient(replace(SPEC, context_length=100), backend, store)
     with pytest.raises(ContextOverflow, match=r"at least 101 tokens cannot fit 100 .models\.tester\.context_length"):
         asyncio.run(port.complete(request("x" * 601)))
     assert backend.calls == 0
-    assert asyncio.run(Port(replace(SPEC, context_length=100), backend, store).complete(request("x" * 600))).text
+    assert asyncio.run(ModelClient(replace(SPEC, context_length=100), backend, store).complete(request("x" * 600))).text
 
 
 def test_a_store_that_cannot_be_written_is_an_error_not_an_answer(store: ResponseStore) -> None:
-    port = Port(SPEC, ScriptedBackend(), store)
+    port = ModelClient(SPEC, ScriptedBackend(), store)
     store._file.run(lambda connection: connection.execute("PRAGMA query_only = ON").fetchall())
     with pytest.raises(StoreError, match="cannot be written"):
         asyncio.run(port.complete(request()))
 
 
 def test_retries_are_logged(store: ResponseStore, caplog: pytest.LogCaptureFixture) -> None:
-    port = Port(SPEC, ScriptedBackend([TransientError("reset by peer")]), store, retry=FakeTime().policy())
+    port = ModelClient(SPEC, ScriptedBackend([TransientError("reset by peer")]), store, retry=FakeTime().policy())
     with caplog.at_level(logging.WARNING, "personalrm.llm"):
         asyncio.run(port.complete(request()))
     assert "model tester: attempt 1 failed (TransientError: reset by peer); next in" in caplog.text
@@ -241,7 +241,7 @@ def test_retries_are_logged(store: ResponseStore, caplog: pytest.LogCaptureFixtu
 @pytest.mark.parametrize("close", [1, 2])
 def test_closing_closes_the_backend_and_not_the_store(store: ResponseStore, close: int) -> None:
     backend = ScriptedBackend()
-    port = Port(SPEC, backend, store)
+    port = ModelClient(SPEC, backend, store)
 
     async def run() -> None:
         for _ in range(close):

@@ -21,8 +21,8 @@ from support.scripted_server import ScriptedServer
 from personalrm.core.errors import RateLimited, StoreError
 from personalrm.llm import tokens
 from personalrm.llm.cache.store import ResponseStore
-from personalrm.llm.client import Port
-from personalrm.llm.limits.rate_limit import STALE_S, Pace
+from personalrm.llm.client import ModelClient
+from personalrm.llm.limits.rate_limit import STALE_S, RateLimit
 from personalrm.llm.limits.retry import RetryPolicy
 from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.types import ModelSpec
@@ -44,8 +44,8 @@ asyncio.run(ask(*sys.argv[1:]))
 """
 
 
-def pace_for(path: Path, time: FakeTime, **limits: int) -> Pace:
-    return Pace(path, replace(SPEC, **limits), clock=lambda: time.now, sleep=time.sleep)  # type: ignore[arg-type]
+def pace_for(path: Path, time: FakeTime, **limits: int) -> RateLimit:
+    return RateLimit(path, replace(SPEC, **limits), clock=lambda: time.now, sleep=time.sleep)  # type: ignore[arg-type]
 
 
 @settings(max_examples=60, deadline=None)
@@ -113,7 +113,7 @@ def test_the_port_estimates_before_and_corrects_after(store: ResponseStore) -> N
     taken: list[int] = []
     corrected: list[int] = []
 
-    class Noting(Pace):
+    class Noting(RateLimit):
         async def take(self, tokens: int) -> None:
             taken.append(tokens)
 
@@ -122,7 +122,7 @@ def test_the_port_estimates_before_and_corrects_after(store: ResponseStore) -> N
 
     backend, time = ScriptedBackend([RateLimited("wait"), None]), FakeTime()
     pace = Noting(store.path, replace(SPEC, tokens_per_minute=1))
-    asyncio.run(Port(SPEC, backend, store, pace=pace, retry=time.policy()).complete(request()))
+    asyncio.run(ModelClient(SPEC, backend, store, rate_limit=pace, retry=time.policy()).complete(request()))
     assert tokens.at_most(request().messages) == 10
     # A retry is a request like any other, and what its failed attempt used is not known.
     assert (taken, corrected) == ([60, 60], [1440])
@@ -134,7 +134,7 @@ def test_waiting_for_a_turn_is_not_counted_by_the_deadline(store: ResponseStore)
     pace = pace_for(store.path, time, requests_per_minute=1)
     retry = RetryPolicy(3, 40.0, time.sleep, lambda: time.now, time.policy().rng)
     begun = time.now
-    assert asyncio.run(Port(SPEC, backend, store, pace=pace, retry=retry).complete(request())).text == "answer 3"
+    assert asyncio.run(ModelClient(SPEC, backend, store, rate_limit=pace, retry=retry).complete(request())).text == "answer 3"
     assert time.now - begun > 2 * 61 - 2
 
 
