@@ -24,7 +24,7 @@ class Answer(NamedTuple):
     finish: str = "stop"
 
 
-FIRST, SECOND, NONE = "first", "second", "unparsed"
+FIRST, SECOND, TIE, NONE = "first", "second", "tie", "unparsed"
 
 LONG = """The persona describes a person who cooks on weekdays with little time and dislikes being lectured.
 
@@ -185,8 +185,8 @@ WITHOUT_VERDICT = (
     Answer("depends", "For detail, Preference: First. For speed, Preference: Second.", NONE),
     Answer("json_both", '{"preference": "First or Second"}', NONE),
     Answer("json_null", '{"preference": null}', NONE),
-    Answer("neither", "Preference: Neither", NONE),
-    Answer("both", "Preference: Both", NONE),
+    Answer("neither", "Preference: Neither", TIE),
+    Answer("both", "Preference: Both", TIE),
     Answer("equal", "Both responses are equally good for this user.", NONE),
     Answer("other_names", "Preference: A", NONE),
     Answer("split_criteria", "- Tone: First\n- Length: Second", NONE),
