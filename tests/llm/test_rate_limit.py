@@ -134,7 +134,10 @@ def test_waiting_for_a_turn_is_not_counted_by_the_deadline(store: ResponseStore)
     pace = pace_for(store.path, time, requests_per_minute=1)
     retry = RetryPolicy(3, 40.0, time.sleep, lambda: time.now, time.policy().rng)
     begun = time.now
-    assert asyncio.run(ModelClient(SPEC, backend, store, rate_limit=pace, retry=retry).complete(request())).text == "answer 3"
+    assert (
+        asyncio.run(ModelClient(SPEC, backend, store, rate_limit=pace, retry=retry).complete(request())).text
+        == "answer 3"
+    )
     assert time.now - begun > 2 * 61 - 2
 
 

@@ -1,29 +1,140 @@
-"""A model's own words: its lines without thinking, quotations and code fences. What all parsers of answers share."""
+"""A model's own words: its lines without thinking, quotations, code fences, struck-out text and leaked control tokens,
+and what it takes back. What all parsers of answers share."""
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from typing import NamedTuple
+
+from rapidfuzz.distance import OSA
 
 LONGEST_LINE = 300
 """A line that states something is short; longer ones are prose (and bound what patterns have to look at)."""
 
 _TAG = re.compile(r"(?:<(?P<close>/?)(?:think(?:ing)?|thought)>|\[(?P<close2>/?)THINK\])", re.IGNORECASE)
-_MARKUP = " \t*_#'\"`().!-[]{}<>|~$•–—→“”‘’„«»"
+OPENING, CLOSING = '"“„«「『《〈〝❝', '"”“»」』》〉〞❞'
+"""Quotation marks but for single ones, which may be apostrophes."""
+_MARKUP = f" \t*_#'`().!-[]{{}}<>|~$•–—→‘’【】〔〕{OPENING}{CLOSING}"
 _QUOTE = re.compile(r"(?:(?:[-*+•]|\d{1,3}[.)])\s+)*[>＞]")
 _FENCE = re.compile(r"(?P<marks>`{3,}|~{3,})(?P<info>.*)")
 _ONE_LINE_FENCE = re.compile(r"`{3,}(?P<inside>[^`]+)`{3,}")
 _DRESS = re.compile(r"\\[a-z]+(?=\{)|[$\\]|</?(?:b|i|u|p|em|br|strong|code|span)\s*/?>")
 _PLAIN = str.maketrans(
-    dict.fromkeys("“”„‟«»", '"')
+    dict.fromkeys(f"‟{OPENING}{CLOSING}", '"')
     | dict.fromkeys("‘’‚‛‹›´", "'")
     | dict.fromkeys("*`", "")
-    | {"_": " ", "→": "->", "⇒": "=>"}
+    | {"_": " ", "→": "->", "⇒": "=>", "【": "[", "】": "]", "〔": "[", "〕": "]"}
     # Invisible: zero width, marks of direction, soft hyphens, variants of signs.
     | dict.fromkeys("\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufe0e\ufe0f\ufeff", "")
     | dict.fromkeys(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))), "")
 )
+
+# Chat templates' tokens that a server did not strip: `<|im_end|>`, `</s>`, `<end_of_turn>`, also without their end.
+_OPENS_TURN = r"<(?:[|｜](?:im_start|start_header_id|start|turn|start_of_turn_token)[|｜]?|start_of_turn)>\s*"
+_TOKEN = re.compile(
+    rf"{_OPENS_TURN}(?:assistant|model|chatbot)\b|<[|｜][^|｜<>\n]{{1,40}}[|｜]?>|<\w{{1,30}}[|｜]>|</?s>"
+    r"|<[|｜]\w{0,40}[|｜]?\s*\Z"
+    r"|</?(?:eos|bos|eot|eod|eom|pad|unk|sep|cls|(?:end|start|begin)_?of_?\w{1,20}|(?:eos|bos|pad)_token)>"
+    r"|\[(?:/?INST|EOS|BOS|PAD|SEP|CLS|end of text)\]",
+    re.IGNORECASE,
+)
+_OTHER_TURN = re.compile(
+    rf"(?:^|(?<=>))[ \t]*(?:{_OPENS_TURN}(?:user|system|human|tool|developer)\b|<\|(?:user|system|human)\|>|\[INST\])",
+    re.IGNORECASE | re.MULTILINE,
+)
+# Channels of which the final one alone is said; without their tokens they read `analysis…assistantfinal…`.
+_CHANNEL = re.compile(r"\s*(?:<\|start\|>\s*assistant\s*)?<\|channel\|>")
+_FINAL_CHANNEL = re.compile(
+    r"(?:^[ \t]*|<\|(?:end|return|call)\|>\s*)(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*final\b[^<\n]{0,40}"
+    r"(?:<\|constrain\|>\s*\w*\s*)?<\|message\|>|\A\s*(?:analysis|commentary)[\s\S]*assistantfinal",
+    re.MULTILINE,
+)
+# `<s>…</s>` around the whole of a text are its tokens, not a line through it.
+_STRUCK = re.compile(
+    r"(?<!~)~~(?=[^\s~])(?:(?!\n[ \t]*\n)[^~])*(?<!\s)~~(?!~)"
+    r"|(?!\A\s*<s>[^<]*(?:</s>\s*)+\Z)<(?P<tag>s|del|strike)>(?:[^<]|<(?!/?(?:s|del|strike)>))*</(?P=tag)>"
+)
+
+_LABELS = r"(?:first|second|1st|2nd)\b"
+_SAID = r"(?:answer|verdict|choice|preference|decision|judge?ment|conclusion|statement|vote|pick|line)\b"
+_EARLIER = r"(?: (?:above|previous|preceding|last|first|earlier|initial|own|final))*"
+_THAT = (
+    rf"(?:that|this|it|everything|what i|(?:my|the|that|this){_EARLIER} {_SAID}|(?:my|the) (?:above|previous|last)\b)"
+)
+_I = (
+    r"\b(?:i|we)(?:'(?:ll|d|m|ve|re))?(?: (?:will|would|must|should|have|had|need|want|like|am|are|was|do|did|can|may"
+    r"|to|now|then|actually|really|hereby|also|just|therefore|going|better|think|fear|believe|guess|that|i|we)){0,6} "
+)
+_WHICH = r"which(?=\W*$| (?:one|of|response|answer|this|the|is|to|they|he|she|would|i|better|wins)\b)"
+_WHAT_OF = (
+    rf"(?=\W*$|\s*[.,;:!(—–]|\s(?:{_WHICH}|who wins|(?:what|how) (?:this|the) (?:user|person) (?:would|want|prefer"
+    r"|like)|(?:whether|if) .{0,200}\b(?:first|second|either|one)\b|between|for (?:sure|certain)"
+    rf"|with (?:any )?(?:certainty|confidence)|(?:about|of|by) {_THAT}|either|any ?more|any longer|after all"
+    r"|now|one|them apart"
+    r"|(?:a|the|this|that|my) (?:clear )?(?:better|best|winner|preference|verdict|two|difference|choice|decision))\b)"
+)
+_WRONG = r"(?:wrong|incorrect|mistaken|not (?:right|correct)|an? (?:mistake|error|slip|typo))\b"
+# What takes a statement back at the start of a line, and in the midst of one may speak of anything.
+_RETRACTS = re.compile(
+    r"[^\w]*(?:(?:wait|actually|hm+|no|nope|correction|sorry|apologies|oops|or|but|however|unless|if|rather|not"
+    r"|on reflection|my (?:bad|mistake|error|apologies))\b|(?:that|this) (?:cannot|can't) be (?:right|correct)\b"
+    rf"|(?:that|this)(?:'s| is| was) {_WRONG}|(?:it is|it's|quite)? ?the (?:other way|opposite|reverse)\b)"
+)
+_WITHDRAWALS = (
+    # I take that back; I have changed my mind; I was wrong.
+    rf"{_I}(?:(?:tak(?:e|en|ing)|took)(?: {_THAT}(?: \w+){{0,2}})? back|withdr[ae]w|withdrawn|retract(?:ed)?|revoked?"
+    rf"|rescind|recant|(?:reverse|undo|overturn|revise|correct) (?:{_THAT}|myself)|re-?consider(?:ed|ing)?|re-?think"
+    rf"|rethought|chang(?:e|ed|ing) my (?:mind|view|{_SAID})|misread|misjudged|misspoke|mistyped|confused the two"
+    rf"|(?:mixed|got|had) (?:{_THAT}|them|the two|these|things)(?: all)? (?:up|wrong|backwards?|reversed|the wrong way)"
+    rf"|spoke too soon|stand corrected|meant (?:to|it|that|the {_LABELS}|{_LABELS})|made an? (?:mistake|error|slip)"
+    r"|(?:wrong|mistaken|too (?:hasty|quick))(?=\W*$|\s*[.,;:!—–]|\s(?:about|in|there|to|and)\b)"
+    r"|(?:having )?second thoughts|(?:abstain|give up)(?=\W*$|\s*[.,;:!—–]|\sand\b)|rather not\b"
+    r"|never said that|should(?: not|n't) have (?:said|chosen|picked|decided|answered|written)"
+    r"|no longer (?:think|believe|stand by|hold|trust|want) (?:so|that|this|it|my)"
+    r"|(?:do not|don't) (?:think|believe|mean) (?:so|(?:that|this|it)(?=\W*$|(?: is| was) (?:right|correct|true))))\b",
+    # Scratch that; never mind; please disregard my last line; make that the other.
+    r"(?:^|[.!?:,(…—–-])[\s\"')]{0,3}(?:(?:please|so|oh|and|but|well|ok|okay|um+|uh|let(?:'s| me| us)|now|then|just"
+    r"|you (?:can|should))[\s,]+){0,4}(?:never ?mind\b|pretend (?:that )?i\b"
+    r"|(?:scratch|strike|ignore|disregard|forget|discard|delete|cancel|undo|retract|withdraw|erase"
+    rf"|(?:do not|don't) (?:count|use|record|trust|rely on))(?: about)? {_THAT}"
+    rf"|(?:make|change|correct) {_THAT}(?: to)? (?:the )?(?:response )?{_LABELS})",
+    # Wait; let me reconsider; correction: the other; or maybe not.
+    r"(?:^|[.!?…])[\s\"')]{0,3}(?:(?:wait|hold on|nope|oops)\s*(?:[.,!;:…—–-]|$)|hm+\W{1,3}(?:no|wait)\b|i mean\b"
+    r"|sorry\W{1,3}i mean\b|(?:correction|erratum|edit)\s*[:—–-]|(?:retracted|withdrawn|void|cancell?ed|undecided)\W*$"
+    r"|let me (?:re-?(?:consider|think|do|read|evaluate|assess|vise|tract|phrase)|correct|change|think again)\b"
+    rf"|(?:or )?(?:maybe|perhaps) (?:not|neither|either|both|the other|(?:the )?{_LABELS})|take (?:it|that|this) back\b"
+    rf"|(?:that|this)(?:'s| is| was) not my{_EARLIER} {_SAID})",
+    # On second thought; after further consideration; thinking about it again.
+    r"\b(?:on|upon|after) (?:second|further|more|re) ?(?:thoughts?|reflection|consideration)\b",
+    r"\bthinking (?:about (?:it|this) )?(?:again|more|further|twice)\b",
+    # I cannot tell which; I am no longer sure; it is impossible to say.
+    r"\b(?:i|we|one)(?:'m| am| are)?(?: (?:really|honestly|simply|actually|just|truly|still|also))* ?"
+    r"(?:cannot|can't|can not|could not|couldn't|do not|don't|not able to|unable to|won't|will not|wouldn't|would not"
+    r"|refuse to|decline to)(?: (?:really|honestly|actually|truly|even|possibly|in fact|yet))* "
+    r"(?:decide|tell|say|judge|choose|determine|pick|know|commit|make|give|name|stand|settle|call|state|have|favou?r"
+    rf"|prefer)\b{_WHAT_OF}",
+    r"\b(?:i|we)(?:'m| am| are)(?: (?:now|really|honestly|actually|so|quite|at all|still))* "
+    r"(?:unsure|uncertain|undecided|torn|(?:not|no longer)(?: (?:really|so|quite|entirely|at all|yet))* "
+    rf"(?:sure|certain|convinced|confident))\b{_WHAT_OF}",
+    rf"\bi have no idea\b{_WHAT_OF}",
+    rf"\b(?:i have|there is|there's) (?:really |actually )?no (?:clear |real )?(?:{_SAID}|winner)",
+    r"\b(?:it|this|that)(?:'s| is) (?:(?:really|just|simply|too|almost|basically|essentially) )*"
+    rf"(?:a (?:toss-?up|coin (?:flip|toss))|close to call|unclear {_WHICH}|(?:impossible|not possible)(?: for me)? to "
+    rf"(?:say|tell|decide|judge|choose|know|determine)\b{_WHAT_OF})|\bthere(?:'s| is) no way (?:for me )?(?:to|of) "
+    rf"(?:say|tell|decid|judg|choos|know|determin)\w*\b{_WHAT_OF}",
+    r"\beither (?:one |response |answer )?(?:could|can|may|might|would) be (?:right|chosen|preferred|better)\b",
+    # My answer above is wrong; it should be the other.
+    rf"\b(?:(?:my|the above|the previous){_EARLIER} {_SAID}(?: above)?|the above"
+    r"|(?:that|this) (?:verdict|choice|preference|decision|line)) (?:is|was) "
+    rf"(?:(?:probably|likely|actually|just|simply) )*(?:{_WRONG}|premature|too hasty|void|no longer|withdrawn|retracted"
+    r"|backwards|reversed|the wrong way)",
+    rf"\b(?:it|that|this) should (?:be|have been|read|say)\W+(?:the |response )*(?:preference|{_LABELS})",
+)
+_WITHDRAWS = re.compile("|".join(_WITHDRAWALS))
+_NEAR = re.compile(r"\bp[^\W\d_]{7,11}\b")
+_INLINE_QUOTE = re.compile(r'"[^"]*"')
 
 
 class Line(NamedTuple):
@@ -38,8 +149,9 @@ class Line(NamedTuple):
 class OwnWords(NamedTuple):
     """What a model says itself.
 
-    `fence` holds the lines of a code fence that is closed and ends the text, from `fence_start` to `fence_end`.
-    `quotes` says that there are quotations; `own_end` that the text's last line is one of `lines`.
+    `visible` is the text with blanks in place of what is not said. `fence` holds the lines of a code fence that is
+    closed and ends the text, from `fence_start` to `fence_end`. `quotes` says that there are quotations; `own_end` that
+    the text's last line is one of `lines`.
     """
 
     lines: list[Line]
@@ -48,14 +160,17 @@ class OwnWords(NamedTuple):
     fence_end: int
     quotes: bool
     own_end: bool
+    visible: str
 
 
 def own_words(text: str) -> OwnWords | None:
     """Lines of the model's own words; None where thinking is never closed. Takes time linear in the text.
 
-    A closing tag alone ends thinking that the prompt began, so that nothing before it counts.
+    A closing tag alone ends thinking that the prompt began, so that nothing before it counts; nor does what stands in
+    another channel than the final one, from the start of another speaker's turn on, or struck out.
     """
-    visible = _without_thinking(text)
+    said = _in_final_channel(text)
+    visible = None if said is None else _without_thinking(said)
     if visible is None:
         return None
     lines: list[Line] = []
@@ -84,7 +199,7 @@ def own_words(text: str) -> OwnWords | None:
         else:
             fence, own_end = [], True
             lines.append(line)
-    return OwnWords(lines, [] if marks else fence, fence_start, fence_end, quotes, own_end)
+    return OwnWords(lines, [] if marks else fence, fence_start, fence_end, quotes, own_end, visible)
 
 
 def own_lines(text: str, *, cut: bool = False) -> list[str]:
@@ -108,6 +223,53 @@ def plain(line: str) -> str:
     'preference: "first"'
     """
     return " ".join(_DRESS.sub("", unicodedata.normalize("NFKC", line).translate(_PLAIN)).lower().split())
+
+
+def spelled(words: str) -> str:
+    """Plain words with those at most two letters from "preference", such as its plural, spelled so.
+
+    >>> spelled("preferrence: second"), spelled("precedence: second")
+    ('preference: second', 'precedence: second')
+    """
+    return _NEAR.sub(lambda word: _mended(word[0]), words)
+
+
+@functools.lru_cache(maxsize=4096)
+def _mended(word: str) -> str:
+    near = word != "precedence" and OSA.distance(word, "preference", score_cutoff=2) <= 2
+    return "preference" if near else word
+
+
+def without_tokens(text: str) -> str:
+    """`text` without the control tokens of chat templates and what is struck out."""
+    return _TOKEN.sub("", _STRUCK.sub("", text))
+
+
+def withdraws(words: str) -> bool:
+    """Whether plain words that follow a statement take it back, or deny that there is one.
+
+    >>> withdraws("scratch that."), withdraws("the second rambles, i take it.")
+    (True, False)
+    """
+    return bool(_RETRACTS.match(words) or _WITHDRAWS.search(_INLINE_QUOTE.sub("", words)))
+
+
+def _in_final_channel(text: str) -> str | None:
+    """`text` with blanks in place of other channels, tokens, other turns and what is struck out; None where there are
+    channels and no final one."""
+    final = list(_FINAL_CHANNEL.finditer(text))
+    if not final and _CHANNEL.match(text):
+        return None
+    begun = final[-1].end() if final else 0
+    other = _OTHER_TURN.search(text, begun)
+    end = other.start() if other else len(text)
+    said = _TOKEN.sub(_blank, _STRUCK.sub(_blank, text[begun:end]))
+    return f"{_blank(text[:begun])}{said}{_blank(text[end:])}"
+
+
+def _blank(removed: str | re.Match[str]) -> str:
+    """Blanks as long, with the same ends of lines."""
+    return re.sub(r"\S", " ", removed if isinstance(removed, str) else removed[0])
 
 
 def _outer(raw: str) -> str:

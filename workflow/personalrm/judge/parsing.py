@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from personalrm.judge.own_words import own_lines, plain
+from personalrm.judge.own_words import own_lines, plain, without_tokens
 from personalrm.judge.statements import RATING, VERDICT, last_stated
 from personalrm.llm.types import Response, TokenLogprobs
 
@@ -22,10 +22,15 @@ def parse_verdict(text: str, *, cut: bool = False) -> Stated:
     r"""Position that a judge's text names last.
 
     The last line of the form `Preference: First` counts, outside quotations (`> …`), code fences and closed
-    thinking; failing that an end that is nothing but a label, a sentence such as `The user prefers the First response`,
-    a JSON object or a fence that holds the verdict. Two labels in one statement, the allowed lines one after the other,
-    hedges and negations are `unparsed`, and so is text that never closes its thinking. Of a text that was `cut` at the
+    thinking; failing that an end that is nothing but a label, a sentence such as `The user prefers the First response`
+    or `Overall, the First response is better suited to this user`, a JSON object or a fence that holds the verdict. Two
+    labels in one statement, the allowed lines one after the other, hedges and negations are `unparsed`, and so are a
+    verdict that words after it take back, and text that never closes its thinking. Of a text that was `cut` at the
     token limit the last line alone counts. Never raises.
+
+    A `tie` is stated in a label's place (`Preference: Tie`, `Tied`, `Draw`, `Equal`, `Both`, `Neither`) or by a
+    sentence that calls it one (`It is a tie.`). `Preference: None`, and praise of both answers alike
+    (`Both responses are equally good for this user.`), name neither a label nor a tie: `unparsed`.
 
     >>> parse_verdict("It is shorter.\nPreference: Second")
     'second'
@@ -41,7 +46,8 @@ def parse_verdict(text: str, *, cut: bool = False) -> Stated:
 
 
 def without_verdict(text: str) -> str:
-    r"""`text` without the verdict that `parse_verdict` reads, and without verdicts on the lines that then end it.
+    r"""`text` without the verdict that `parse_verdict` reads, verdicts on the lines that then end it, control tokens
+    and what is struck out.
 
     >>> without_verdict("It is shorter. Preference: Second")
     'It is shorter.'
@@ -49,7 +55,7 @@ def without_verdict(text: str) -> str:
     found = last_stated(text, VERDICT)
     if found and found.value:
         text = f"{text[: found.start]}{found.kept}{text[found.end :]}"
-    lines = text.strip().splitlines()
+    lines = without_tokens(text).strip().splitlines()
     while lines and parse_verdict(lines[-1]) != "unparsed":
         lines.pop()
     return "\n".join(lines).strip()

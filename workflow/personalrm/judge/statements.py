@@ -1,75 +1,100 @@
 """What a text states: the grammar of `Preference: First` and `Rating: 4` in the many forms that models give them.
 
 Rules (ours; neither paper nor package has any): what is quoted, fenced or thought is not said; the last statement
-counts; a statement that names two values, or doubts its own, states nothing.
+counts; a statement that names two values, doubts its own, or is taken back states nothing.
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from personalrm.judge.own_words import LONGEST_LINE, Line, OwnWords, own_words, plain
+from personalrm.judge.own_words import (
+    CLOSING,
+    LONGEST_LINE,
+    OPENING,
+    Line,
+    OwnWords,
+    own_words,
+    plain,
+    spelled,
+    withdraws,
+)
 
 _NOUN = r"(?:response|answer|option|one|completion|reply|candidate|choice|description|assistant)s?"
-_LABEL = rf"(?:the |an? )?(?:{_NOUN} )?(?P<value>first|second|1st|2nd|tie|neither|both)\b(?!-\w)(?: {_NOUN}\b)?"
-_SAME = {"1st": "first", "2nd": "second", "neither": "tie", "both": "tie"}
+_VALUE = r"(?P<value>first|second|1st|2nd|tied?|draw|equal|neither|both)\b(?!-\w)"
+_LABEL = rf"(?:the |an? )?(?:{_NOUN} )?{_VALUE}(?: {_NOUN}\b)?"
+_SAME = {"1st": "first", "2nd": "second", **dict.fromkeys(("tied", "draw", "equal", "neither", "both"), "tie")}
 _OTHERS = {"first": "second|2nd", "second": "first|1st", "tie": "first|1st|second|2nd"}
-_OWNER = r"(?:(?:my|the|this|that|our|so|thus|therefore|final|overall|predicted|(?:user|person)(?:'?s)?)[ ,]+)*"
+_OWNER = (
+    r"(?:(?:my|the|this|that|our|so|thus|therefore|final|overall|predicted|revised|corrected|(?:user|person)(?:'?s)?)"
+    r"[ ,]+)*+"
+)
+_LEAD = (
+    r"(?:(?:and|so|thus|therefore|hence|overall|finally|ultimately|accordingly|consequently|actually|correction"
+    r"|all in all|here(?:'s| is)|to (?:conclude|sum up|summari[sz]e)|on (?:balance|the whole|second thoughts?)"
+    r"|in (?:conclusion|summary|short|sum|total|the end)|(?:given|based on|considering|for|because of)"
+    r" (?:all |of )*(?:this|that|these|the above|this reason|these reasons))[ ,:]+)*+"
+)
+_CLAUSE = re.compile(
+    r"\A[^\w]*(?:since|because|given|considering|weighing|taking|having|based on|in (?:light|view) of)\b"
+    r"[^:\"?!.]{1,200}, "
+)
+_WHO = r"(?:the|this|that|our) (?:particular |specific )?(?:user|person)"
+_I_JUDGE = r"(?:i(?:'d| would)? (?:predict|conclude|judge|think|believe|say)(?: that)? )?"
 _PREFERS = (
-    r"(?:(?:so|thus|therefore|hence|overall|finally|in conclusion|in summary)[, ]+)?"
-    r"(?:i (?:predict|conclude|judge)(?: that)? )?"
-    r"(?:(?:the |this |that |our )?(?:particular )?(?:user|person)|i|they|he|she)"
-    r"(?: would| will|'d)?(?: clearly| strongly| definitely)? "
-    r"(?:prefers?|chooses?|picks?|selects?|favou?rs?|(?:go|goes|vote|votes) (?:with|for)) "
+    rf"{_LEAD}{_I_JUDGE}(?:(?:it|this|that)(?:'s| is) (?=an? (?:tie|draw)\b)"
+    rf"|(?:they|the two|both)(?: {_NOUN})? are (?=tied\b)"
+    rf"|(?:{_WHO}|(?:user|person)|i|they|he|she)(?: would| will|'d)?(?: clearly| strongly| definitely)? "
+    r"(?:prefers?|chooses?|picks?|selects?|favou?rs?|(?:go|goes|vote|votes) (?:with|for)) )"
+)
+_TASTE = r"(?:tastes?|needs?|preferences?|style|wishes|profile|persona|expectations|interests|values)"
+_THEM = rf"{_WHO}(?:'?s (?:(?:stated|own|known|personal) )?{_TASTE}(?: and {_TASTE})?)?"
+_MORE = r"(?:(?:a bit|a little|an?|the|clearly|much|far|slightly|somewhat|overall|definitely|marginally|by far) )*+"
+_FITS = r"(?:fits?|suits?|match(?:es)?|serves?|meets?|aligns? with)"
+_WINS = (
+    rf"(?: (?:is|would be|will be) (?:{_MORE}(?:better|best|stronger|superior|preferable|preferred|winner"
+    r"|(?:more|most) (?:suitable|appropriate|fitting|aligned|in (?:line|keeping|tune)|tailored))"
+    rf"(?: (?:suited|suitable|fit|fitting|match|matched|aligned|tailored|adapted|option|pick|{_NOUN}))?"
+    rf"(?: overall| here)?(?: (?:to|for|with|by|of) {_THEM})?"
+    rf"|(?:what|the (?:one|{_NOUN})(?: that| which)?) {_WHO} (?:would |will )?(?:prefers?|chooses?|picks?))"
+    rf"| (?:would |will )?(?:(?:{_MORE}better|more closely) {_FITS} {_THEM}|wins"
+    rf"|{_FITS} {_THEM} {_MORE}(?:better|best|more closely)|aligns? (?:better|best|more closely) with {_THEM}))\b"
+)
+_OVER = rf" (?:over|than|rather than|instead of) (?:the )?(?:{_NOUN} )?(?:other|{{}})\b(?: {_NOUN}\b)?"
+_EQUALLY = r"(?: are| being)? equal(?:ly)?(?: (?:good|well|suited|bad))?\b"
+_ANNOUNCES = (
+    rf"(?:{_OWNER}(?:answer|verdict|line|output|result|conclusion|decision|choice|response)(?: (?:line|is))*"
+    r"\s*(?:[:=]|-+>|[-–—]|(?<=is)(?= ))|i(?:'d| would|'ll| will| am|'m)?(?: therefore| thus| now)?"
+    r" (?:end|conclude|close|finish|answer|say|state|go|decide|settle|vote)(?:ing)?(?: with| by| on| for)?:?(?= ))"
+    r"\s*[\"'(\[{<]*"
 )
 _NEVER = r"(?!)"
 
 
-@dataclass(frozen=True)
 class Form:
-    """How something is stated.
+    """How something is stated, as patterns for plain words."""
 
-    `key` is what stands before the colon, `value` a pattern with a group of that name, `others` gives the values that
-    make a statement of one doubtful. `sentence` is the start of a sentence that ends in a value; with `bare` a value
-    alone says as much. Both count at the end of a text only.
-    """
-
-    key: str
-    value: str
-    others: Callable[[str], str]
-    sentence: str = _NEVER
-    bare: bool = False
-
-    @functools.cached_property
-    def keyed(self) -> re.Pattern[str]:
-        """The key and its owner: `my final preference`."""
-        return re.compile(rf"{_OWNER}(?:{self.key})(?: (?:of|for) (?:the|this) (?:user|person))?")
-
-    @functools.cached_property
-    def opening(self) -> re.Pattern[str]:
-        """The key and what stands between it and the value."""
-        between = r"[\"')\]}>]*\s*(?:[:=]|-+>|=>|\bis\b:?(?: for)?|[-–—]{1,2}(?=\s))\s*"
-        return re.compile(self.keyed.pattern + between)
-
-    @functools.cached_property
-    def statement(self) -> re.Pattern[str]:
-        """Opening and value; what follows is looked at apart."""
-        return re.compile(rf"{self.opening.pattern}[\"'(\[{{<]*(?:{self.sentence})?{self.value}")
-
-    @functools.cached_property
-    def spoken(self) -> re.Pattern[str]:
-        """The sentence and its value."""
-        return re.compile(rf"[^\w]*{self.sentence}[\"'(\[{{<]*{self.value}")
-
-    @functools.cached_property
-    def alone(self) -> re.Pattern[str]:
-        """A value and nothing else."""
-        return re.compile(rf"[^\w]*{self.value}[^\w?:]*")
+    def __init__(
+        self, key: str, value: str, others: Callable[[str], str], sentence: str = _NEVER, wins: str = _NEVER
+    ) -> None:
+        """`key` is what stands before the colon, `value` a pattern with a group of that name, `others` gives the values
+        that make a statement of one doubtful. `sentence` is the start of a sentence that ends in a value, `wins` the
+        end of one that begins with a value; with it a value alone says as much. These count at the end of a text only.
+        """
+        keyed = rf"{_OWNER}(?:{key})(?: (?:of|for) (?:the|this) (?:user|person))?"
+        # A colon and the like, the border of a table's cells, or the end of brackets around the key.
+        between = r"(?:[:=]|-+>|=>|\bis\b:?(?: for)?|[-–—]{1,2}(?=\s)|(?P<cell>\|[\s|]*|(?<=\])(?=\s*\w)))"
+        opening = rf"{_LEAD}(?:{_ANNOUNCES})?{keyed}[\"')\]}}>]*\s*{between}\s*"
+        self.key, self.value, self.others, self.wins, self.bare = key, value, others, wins, wins != _NEVER
+        self.keyed = re.compile(keyed)
+        self.opening = re.compile(opening)
+        self.statement = re.compile(rf"{opening}[\"'(\[{{<]*(?:{sentence})?{value}")
+        self.spoken = re.compile(rf"{sentence}[\"'(\[{{<]*{value}")
+        self.won = re.compile(rf"\b(?P<lead>{_LEAD}){_I_JUDGE}{value}{wins}")
+        self.alone = re.compile(rf"[^\w]*{value}[^\w?:]*")
 
 
 VERDICT = Form(
@@ -78,7 +103,7 @@ VERDICT = Form(
     value=_LABEL,
     others=lambda value: _OTHERS.get(value, _NEVER),
     sentence=_PREFERS,
-    bare=True,
+    wins=_WINS,
 )
 RATING = Form(
     key="rating|score",
@@ -86,21 +111,22 @@ RATING = Form(
     others=lambda _: r"\d+",
 )
 
-_NUMBERING = re.compile(r"[^\w]*(?:(?:\d{1,2}|[a-z])[.)]\s*[^\w]*)?")
+_NUMBERING = re.compile(r"\A[^\w]*(?:(?:\d{1,2}|[a-z])[.)]\s*[^\w]*)?")
 _END = re.compile(r"[^\w?]*")
-_REASON = re.compile(r"[\"')\]}>]*(?:\s*[.!;:(\[—–]|\s+-{1,2}\s|,?\s+(?:because|since|due to)\b)(?P<reason>.*)")
+_REASON = re.compile(
+    r"[\"')\]}>]*(?:\s*[.!;:(\[|—–]|\s+-{1,2}\s|,?\s+(?:because|since|due to|given|as (?=(?:it|this|that|the)\b))\b)"
+    r"(?P<reason>.*)"
+)
 _DOUBT = re.compile(
     r"\?|n't\b|\b(?:not|no|never|cannot|neither|either|both|tied?|equal(?:ly)?|or|un(?:sure|certain|clear|decided|less)"
     r"|if|maybe|perhaps|possibly|probably|likely|might|could|would|wrong|incorrect|mistaken?|wait|actually|however|but"
     r"|al?though|instead|rather|hmm+|other|coin)\b"
 )
-_RETRACTS = re.compile(
-    r"[^\w]*(?:wait|actually|hm+|no|nope|correction|sorry|apologies|oops|scratch|or|but|however|unless|if|rather|not"
-    r"|on (?:first|second) thoughts?|on reflection|hold on|let me re|i mean|i (?:was|am) (?:wrong|mistaken))\b"
-)
 _OR = re.compile(r"[^\w]*(?:or|and)?[^\w]*")
 _SENTENCE_START = re.compile(r"(?:[.!?][\"')\]]*\s*|\s[-–—]{1,2}\s+|—)(?=[\"'(\[<{]*\w)")
-_QUOTED = re.compile(r"(?P<mark>[\"'“„«‘`])[^\"“”„«»`]*[\"'”“»’`][.,;!]?")
+_QUOTED = re.compile(rf"['‘`{OPENING}][^`{OPENING}{CLOSING}]*['’`{OPENING}{CLOSING}][.,;!。！；]?")
+_ITEM = re.compile(r"(?:[-*+•]|\d{1,2}[.)])\s")
+_RULE = re.compile(r"[\s|:–—-]+")
 _INTRODUCES = re.compile(
     r"(?::|\b(?:says?|said|reads?|states?|claims?|contains?|writes?|wrote|quotes?|ends with|includes?))\W*$"
 )
@@ -137,14 +163,14 @@ def last_stated(text: str, form: Form, *, cut: bool = False) -> Found | None:
     if cut:
         return _cut_end(lines, form) if words.own_end else None
     place, stated = _last_line(lines, form)
-    closing = _object(text, lines, form) if words.own_end else None
+    closing = _object(words.visible, lines, form) if words.own_end else None
     closing = closing or _closing(lines, form)
     if closing is not None and (stated is None or closing.firm):
         return closing
     if stated is not None:
         if closing is not None and closing.value != stated.value:
             return closing._replace(value="")
-        retracted = any(_RETRACTS.match(plain(line.text)) for line in lines[place + 1 :])
+        retracted = any(withdraws(plain(line.raw)) for line in lines[place + 1 :])
         return stated._replace(value="") if retracted else stated
     return _in_fence(words, lines, form) or _in_quotes(lines, form)
 
@@ -152,49 +178,61 @@ def last_stated(text: str, form: Form, *, cut: bool = False) -> Found | None:
 def _states(words: str, form: Form, *, strict: bool = False) -> str | None:
     """Value that a plain line states; an empty text where it cannot be read, None where it states nothing.
 
-    With `strict` nothing may follow.
+    With `strict` nothing may follow. A misspelt key, or a clause before it, counts only with its value.
     """
+    value, mended = _states_as_is(words, form, strict), _CLAUSE.sub("", spelled(words), count=1)
+    return _states_as_is(mended, form, strict) or None if value is None and mended != words else value
+
+
+def _states_as_is(words: str, form: Form, strict: bool) -> str | None:
     tagged = _TAGGED.fullmatch(words)
     if tagged:
         words = f"{tagged['tag']}: {tagged['inside']}"
-    numbering = _NUMBERING.match(words)
-    words = words[numbering.end() :] if numbering else words
+    words = _NUMBERING.sub("", words, count=1)
     opening = form.opening.match(words)
     if opening is None:
         return None
     stated = form.statement.match(words)
-    if stated is None:
-        # "The answer is clear" is prose, "Preference: Third" is not.
-        prose = opening[0].rstrip().endswith(("is", "for")) and not re.search(
-            rf"\b{form.value}", words[opening.end() :]
-        )
-        return None if prose else ""
-    value = _SAME.get(stated["value"], stated["value"])
-    return value if _ends(words[stated.end() :], value, form, strict=strict) else ""
+    if stated and _ends(words[stated.end() :], _named(stated), form, strict=strict):
+        return _named(stated)
+    # A table's row, an empty place and "The answer is clear" state nothing, "Preference: Third" cannot be read.
+    rest = words[opening.end() :]
+    prose = opening[0].rstrip().endswith(("is", "for")) and not (stated or re.search(rf"\b{form.value}", rest))
+    return None if prose or not rest or opening["cell"] is not None else ""
+
+
+def _named(found: re.Match[str]) -> str:
+    return _SAME.get(found["value"], found["value"])
 
 
 def _ends(rest: str, value: str, form: Form, *, strict: bool = False) -> bool:
     """Whether what follows a value leaves it as it is: nothing, or a reason that names no other value and no doubt."""
+    others = form.others(value)
+    if form.bare and not strict:
+        more = _EQUALLY if value == "tie" else rf"(?:{form.wins})?(?:{_OVER.format(others)})?"
+        rest = re.sub(rf"\A(?:{more})", "", rest)
     if _END.fullmatch(rest):
         return True
     reason = None if strict else _REASON.match(rest)
     if reason is None:
         return False
-    return not (_DOUBT.search(reason["reason"]) or re.search(rf"\b(?:{form.others(value)})\b", reason["reason"]))
+    why = reason["reason"]
+    return not (_DOUBT.search(why) or withdraws(why) or re.search(rf"\b(?:{others})\b", why))
 
 
 def _spoken(words: str, form: Form) -> str | None:
-    """Value of a sentence such as `The user prefers the First response`."""
-    said = form.spoken.match(words)
-    if said is None:
-        return None
-    value = _SAME.get(said["value"], said["value"])
-    return value if _ends(words[said.end() :], value, form) else None
+    """Value of a sentence such as `The user prefers the First response` or `The First response is the better one`."""
+    start = re.sub(r"^\W+", "", words)
+    for begun in dict.fromkeys((start, _CLAUSE.sub("", start, count=1))):
+        said = form.spoken.match(begun) or form.won.match(begun)
+        if said is not None and _ends(begun[said.end() :], _named(said), form):
+            return _named(said)
+    return None
 
 
 def _alone(words: str, form: Form) -> str | None:
     said = form.alone.fullmatch(words) if form.bare else None
-    return _SAME.get(said["value"], said["value"]) if said else None
+    return _named(said) if said else None
 
 
 def _last_line(lines: Sequence[Line], form: Form) -> tuple[int, Found | None]:
@@ -208,7 +246,7 @@ def _last_line(lines: Sequence[Line], form: Form) -> tuple[int, Found | None]:
         if before > 0 and _OR.fullmatch(plain(lines[before].text)):
             before -= 1
         other = _on_line(lines, before, form) if before >= 0 else None
-        echoed = other is not None and other.value not in ("", found.value)
+        echoed = other is not None and other.value not in ("", found.value) and not withdraws(plain(lines[place].raw))
         return place, found._replace(value="") if echoed else found
     return len(lines), None
 
@@ -216,7 +254,7 @@ def _last_line(lines: Sequence[Line], form: Form) -> tuple[int, Found | None]:
 def _on_line(lines: Sequence[Line], place: int, form: Form) -> Found | None:
     """What one line states. The value may stand on a line of its own below the key."""
     line = lines[place]
-    if not line.text or line.raw[0] in '"“„«' or _QUOTED.fullmatch(line.raw):
+    if not line.text or line.raw[0] in OPENING or _QUOTED.fullmatch(line.raw):
         return None
     words = plain(line.raw)
     if words.startswith("{"):
@@ -225,16 +263,17 @@ def _on_line(lines: Sequence[Line], place: int, form: Form) -> Found | None:
         held = _held(line.raw, form)
         if held is not None:
             return Found(held[0], line.start, line.end, held[1])
-    end, value = line.end, _states(words, form)
-    if not value and place + 1 < len(lines):
-        numbering = _NUMBERING.match(words)
-        heading = form.keyed.match(words, numbering.end() if numbering else 0)
-        below = (
-            _alone(plain(lines[place + 1].raw), form) if heading and _END.fullmatch(words[heading.end() :]) else None
-        )
+    value = _states(words, form)
+    under = lines[place + 1 : place + 3]
+    if len(under) == 2 and line.raw[0] == "|" and _RULE.fullmatch(under[0].raw):
+        value, under = None, under[1:]  # the head of a table
+    if not value and under:
+        words = spelled(_NUMBERING.sub("", words, count=1))
+        heading = form.keyed.match(words)
+        below = _alone(plain(under[0].raw), form) if heading and _END.fullmatch(words[heading.end() :]) else None
         if below is not None:
-            end, value = lines[place + 1].end, below
-    return None if value is None else Found(value, line.start, end)
+            return Found(below, line.start, under[0].end)
+    return None if value is None else Found(value, line.start, line.end)
 
 
 def _closing(lines: Sequence[Line], form: Form) -> Found | None:
@@ -253,34 +292,43 @@ def _closing(lines: Sequence[Line], form: Form) -> Found | None:
         value = keyed or _spoken(sentence, form)
         quoted = words[: len(words) - len(sentence)].count('"') % 2 == 1
         if value and not quoted:
-            others = (_SAME.get(one["value"], one["value"]) for one in form.statement.finditer(before))
-            value = "" if any(other != value for other in others) else value
+            others = (_named(one) for one in form.statement.finditer(spelled(before)))
+            value = "" if any(other != value for other in others) or _disputed(sentence, lines, form) else value
             return Found(value, *_place_of(sentence, line), firm=bool(keyed))
     if not line.text:
         return None
-    value = _spoken(words, form)
-    if value is None:
-        value = _alone(words, form)
-        if value and len(lines) > 1 and _alone(plain(lines[-2].raw), form) not in (None, value):
-            value = ""
+    spoken, alone = _spoken(words, form), _alone(words, form)
+    listed = len(lines) > 1 and alone and _alone(plain(lines[-2].raw), form) not in (None, alone)
+    value = "" if listed or (spoken and _disputed(words, lines, form)) else spoken or alone
     return None if value is None else Found(value, line.start, line.end, firm=False)
+
+
+def _disputed(sentence: str, lines: Sequence[Line], form: Form) -> bool:
+    """Whether a sentence by which an answer wins is one of several: in a list, or the other answer wins elsewhere, too.
+    One that begins with `Overall,` or the like stands against all that do not."""
+    said = form.won.search(sentence)
+    if said is None:
+        return False
+    if not said["lead"] and len(lines) > 1 and all(_ITEM.match(line.raw) for line in lines[-2:]):
+        return True
+    won = (one for line in lines for one in form.won.finditer(plain(line.raw)[-LONGEST_LINE:]))
+    return any(_named(one) != _named(said) for one in won if one["lead"] or not said["lead"])
 
 
 def _place_of(sentence: str, line: Line) -> tuple[int, int, str]:
     """Where a line's last sentence stands, by its first word, and the words before it."""
-    word = re.search(r"\w+", sentence)
-    places = [found.start() for found in re.finditer(re.escape(word[0]), line.raw, re.IGNORECASE)] if word else []
-    kept = line.raw[: places[-1]].rstrip(" *_`\"'(-–—") if places else ""
+    word = re.escape(re.findall(r"\w+", sentence)[0])
+    places = [found.start() for found in re.finditer(word, line.raw, re.IGNORECASE)]
+    kept = line.raw[: places[-min(len(re.findall(word, sentence)), len(places))]] if places else ""
+    kept = kept.rstrip(" *_`\"'(-–—")
     return line.start, line.end, f"{kept}\n"
 
 
 def _cut_end(lines: Sequence[Line], form: Form) -> Found | None:
     """The statement with which a cut text ends."""
     line = lines[-1]
-    value = _states(plain(line.raw), form, strict=True) if line.text and not _QUOTED.fullmatch(line.raw) else None
-    if value:
-        _, found = _last_line(lines, form)
-        return found
+    if line.text and not _QUOTED.fullmatch(line.raw) and _states(plain(line.raw), form, strict=True):
+        return _last_line(lines, form)[1]
     closing = _closing(lines, form)
     return closing if closing and closing.firm else None
 
@@ -305,7 +353,7 @@ def _held(text: str, form: Form) -> tuple[str, str] | None:
         return None
     if not isinstance(pairs, tuple):
         return None
-    split = [(plain(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", key)), value) for key, value in pairs]
+    split = [(spelled(plain(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", key))), value) for key, value in pairs]
     said = {_alone_in(value, form) for key, value in split if form.keyed.fullmatch(key)}
     rest = [value for key, value in split if isinstance(value, str) and not form.keyed.fullmatch(key)]
     if not said:
@@ -317,7 +365,7 @@ def _alone_in(value: object, form: Form) -> str:
     """The value that a JSON value is, an empty text for any other."""
     words = plain(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else ""
     said = form.alone.fullmatch(words)
-    return _SAME.get(said["value"], said["value"]) if said else _spoken(words, form) or ""
+    return _named(said) if said else _spoken(words, form) or ""
 
 
 def _introduces(line: Line) -> bool:
@@ -348,7 +396,7 @@ def _in_fence(words: OwnWords, lines: Sequence[Line], form: Form) -> Found | Non
 def _in_quotes(lines: Sequence[Line], form: Form) -> Found | None:
     """The statement that a last line wholly in quotation marks holds, where nothing is stated outside of them."""
     line = lines[-1]
-    if not line.text or line.raw[0] not in "\"'“„«‘`" or (len(lines) > 1 and _leads_to_doubt(lines[-2])):
+    if not line.text or line.raw[0] not in f"'‘`{OPENING}" or (len(lines) > 1 and _leads_to_doubt(lines[-2])):
         return None
     words = plain(line.raw)
     value = _states(words, form, strict=True) or _alone(words, form)
