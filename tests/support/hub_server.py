@@ -41,7 +41,7 @@ class HubRepo:
 
 
 @dataclass(frozen=True)
-class TrackedModel:
+class HubRequest:
     method: str
     path: str
     headers: Message
@@ -63,7 +63,7 @@ class HubServer:
     members: set[str] = field(default_factory=set)
     moved: dict[str, str] = field(default_factory=dict)
     plain: bool = False
-    asked: list[TrackedModel] = field(default_factory=list)
+    asked: list[HubRequest] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -109,7 +109,7 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
             return
 
         def _answer(self) -> None:
-            hub.asked.append(TrackedModel(self.command, self.path, self.headers))
+            hub.asked.append(HubRequest(self.command, self.path, self.headers))
             parts = unquote(self.path.partition("?")[0]).strip("/").split("/")
             if parts[0] == "network":
                 self._send(*_stored(hub, parts[1]))

@@ -112,7 +112,9 @@ def test_missing_and_non_utf8_files(tmp_path: Path) -> None:
         load_config(tmp_path / "latin.yaml")
 
 
-@pytest.mark.parametrize("name", ["config", "quickstart", "showcase", "local.example"])
+@pytest.mark.parametrize(
+    "name", ["config", "personalrewardbench", "open_models", "quickstart", "showcase", "local.example"]
+)
 def test_bundled_configs_are_valid(name: str) -> None:
     load_config(Path(__file__).parents[2] / "config" / f"{name}.yaml")
 

@@ -16,11 +16,20 @@ from support.models import ScriptedModel, pair
 from personalrm.core.files import stable_hash
 from personalrm.core.records import Outcome, Verdict
 from personalrm.llm.types import Request, Response
-from personalrm.methods.synthesizeme.halving import Halving, half, part_sizes, planned_questions
+from personalrm.methods.synthesizeme.halving import Halving, half, part_sizes
 from personalrm.methods.synthesizeme.search import score, search
 
 TRACES = {one.pair_id: trace_of(one.pair_id) for one in PAIRS}
-TrackedModel = list[tuple[int, tuple[int, ...]]]
+Questions = list[tuple[int, tuple[int, ...]]]
+
+
+def planned_questions(n_candidates: int, n_pairs: int) -> int:
+    """Questions (a candidate and a pair) in all, where no call fails."""
+    total, left = 0, n_candidates
+    for before, size in pairwise((0, *part_sizes(n_candidates, n_pairs))):
+        total += left * (size - before)
+        left = half(left)
+    return total
 
 
 @pytest.mark.parametrize(
@@ -49,9 +58,9 @@ def rank(index: int, verdicts: Sequence[Verdict]) -> tuple[float, ...]:
     return (-1.0 if points is None else points), -index
 
 
-def run(matrix: Matrix, order: Sequence[int] | None = None) -> tuple[Halving, list[TrackedModel]]:
+def run(matrix: Matrix, order: Sequence[int] | None = None) -> tuple[Halving, list[Questions]]:
     halving = Halving(len(matrix), order or range(len(matrix[0])), len(matrix[0][0]), rank)
-    rounds: list[TrackedModel] = []
+    rounds: list[Questions] = []
     while questions := halving.next_round():
         rounds.append(questions)
         for candidate, pairs in questions:

@@ -195,7 +195,18 @@ def test_what_is_no_run_here_is_named(project: Project) -> None:
     assert (done.returncode, "results/other: no run of this name was planned here" in done.stderr) == (1, True)
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "quickstart.yaml", "showcase.yaml", "folds.yaml", "theta.yaml"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "config.yaml",
+        "personalrewardbench.yaml",
+        "open_models.yaml",
+        "quickstart.yaml",
+        "showcase.yaml",
+        "folds.yaml",
+        "theta.yaml",
+    ],
+)
 def test_the_lineage_has_every_file_that_the_plan_has(name: str) -> None:
     from personalrm.studies.synthesizeme.config_load import load_config
 

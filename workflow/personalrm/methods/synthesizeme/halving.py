@@ -12,7 +12,6 @@ equal answers, equal calls.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 from personalrm.core.records import Verdict
 from personalrm.methods.synthesizeme.pruned_search import Question, runners, tell
@@ -33,15 +32,6 @@ def part_sizes(n_candidates: int, n_pairs: int) -> tuple[int, ...]:
     while sizes[-1] < n_pairs:
         sizes.append(min(n_pairs, 2 * sizes[-1]))
     return tuple(sizes)
-
-
-def planned_questions(n_candidates: int, n_pairs: int) -> int:
-    """Questions (a candidate and a pair) in all, where no call fails."""
-    total, left = 0, n_candidates
-    for before, size in pairwise((0, *part_sizes(n_candidates, n_pairs))):
-        total += left * (size - before)
-        left = half(left)
-    return total
 
 
 def half(candidates: int) -> int:

@@ -10,17 +10,16 @@ function is pure: a seed, never a clock or global state, decides the resamples.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri, stdtrit
+from scipy.special import stdtrit
 from scipy.stats import binom
 
 from personalrm.results.stats.few_users import Spread, expanded_level, plus_four, sign_floor, unexpanded_p
 
 Floats = NDArray[np.float64]
-BootstrapMethod = Literal["percentile", "bca"]
 
 CELLS_PER_BLOCK = 2_000_000
 """Resampled user-cells held in memory at a time (about 16 MB an array)."""
@@ -98,26 +97,6 @@ def _bootstrap_ratios(top: Floats, bottom: Floats, n_resamples: int, seed: int) 
     return mean_ratio(sums[:, :n_draws], sums[:, n_draws:])
 
 
-def _bca_levels(estimate: float, resampled: Floats, jackknife: Floats, tail: float) -> tuple[float, float]:
-    """Quantile levels of the bias-corrected and accelerated interval (Efron 1987, eq. 6.8).
-
-    Ties with the estimate count half, since accuracies are discrete. Falls back to the percentile levels
-    where the bias correction is infinite, that is where all resamples lie on one side of the estimate.
-    """
-    below = np.mean(resampled < estimate) + np.mean(resampled == estimate) / 2
-    bias = float(ndtri(below))
-    if not np.isfinite(bias):
-        return tail, 1 - tail
-    deviations = jackknife.mean() - jackknife
-    spread = float((deviations**2).sum())
-    acceleration = float((deviations**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
-
-    def level(z: float) -> float:
-        return float(ndtr(bias + (bias + z) / (1 - acceleration * (bias + z))))
-
-    return level(float(ndtri(tail))), level(float(ndtri(1 - tail)))
-
-
 def cluster_bootstrap(
     numerators: ArrayLike,
     denominators: ArrayLike,
@@ -125,14 +104,13 @@ def cluster_bootstrap(
     seed: int,
     n_resamples: int = 9999,
     confidence: float = 0.95,
-    method: BootstrapMethod = "percentile",
 ) -> Interval:
     """Interval of a ratio of sums (micro accuracy) from a bootstrap that resamples users.
 
     The statistic is mean over draws d of sum_u numerators[u, d] / sum_u denominators[u, d]. A resample
     draws as many users as there are, with replacement, each with all judgments of all draws; users of
-    unequal size keep their weight. `percentile` takes quantiles of the resampled statistic, at levels that are
-    wider for few users (`expanded_level`); `bca` corrects the plain ones for bias and skewness (jackknife over users).
+    unequal size keep their weight. The bounds are quantiles of the resampled statistic, at levels that are wider for
+    few users (`expanded_level`).
     Our choice; the paper treats judgments as independent.
 
     With one user the variation between users is unknown: the bounds are nan. Where all users agree exactly,
@@ -144,12 +122,11 @@ def cluster_bootstrap(
         seed: seed of the resamples; equal seeds give equal bounds.
         n_resamples: number of resamples.
         confidence: nominal coverage.
-        method: `percentile` or `bca`.
 
     Raises:
         ValueError: for shapes that differ, negative or non-finite numbers, or settings out of range.
     """
-    return _bootstrapped(numerators, denominators, seed, n_resamples, confidence, method)[0]
+    return _bootstrapped(numerators, denominators, seed, n_resamples, confidence)[0]
 
 
 def _bootstrapped(
@@ -158,7 +135,6 @@ def _bootstrapped(
     seed: int,
     n_resamples: int,
     confidence: float,
-    method: BootstrapMethod,
 ) -> tuple[Interval, Floats]:
     """The interval of `cluster_bootstrap`, and the resampled statistics that it rests on (none below two users)."""
     if not 0 < confidence < 1 or n_resamples < 1:
@@ -171,11 +147,7 @@ def _bootstrapped(
         return Interval(estimate, np.nan, np.nan), np.array([])
     resampled = _bootstrap_ratios(top, bottom, n_resamples, seed)
     tail = expanded_level((1 - confidence) / 2, len(top))
-    levels = (tail, 1 - tail)
-    if method == "bca":
-        jackknife = mean_ratio(top.sum(axis=0) - top, bottom.sum(axis=0) - bottom)
-        levels = _bca_levels(estimate, resampled, jackknife, (1 - confidence) / 2)
-    low, high = np.quantile(resampled, levels)
+    low, high = np.quantile(resampled, (tail, 1 - tail))
     return Interval(estimate, float(low), float(high)), resampled
 
 
@@ -334,7 +306,7 @@ def paired_cluster_difference(
         ValueError: as in `cluster_bootstrap`.
     """
     gain = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    interval, resampled = _bootstrapped(gain, denominators, seed, n_resamples, confidence, "percentile")
+    interval, resampled = _bootstrapped(gain, denominators, seed, n_resamples, confidence)
     if np.isnan(interval.low):
         return Difference(*interval, np.nan)
     extreme = min(int((resampled <= 0).sum()), int((resampled >= 0).sum()))

@@ -180,8 +180,3 @@ def reported_notes(table: pd.DataFrame) -> list[str]:
         "Certainty: read in the paper that the source names, or a secondary source (notes, talks and sites of others). "
         "The csv has sources, confidence and notes.",
     ]
-
-
-def marked_synthetic(caption: str) -> str:
-    """Caption of a table or figure that is made from generated verdicts."""
-    return f"{SYNTHETIC.upper()} (generated verdicts, no result): {caption}"

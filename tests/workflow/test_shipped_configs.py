@@ -1,0 +1,37 @@
+"""The configs that the README sends a reader to are planned as they stand."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def planned(name: str, folder: Path) -> dict[str, int]:
+    """Number of jobs of each rule in a dry run of a shipped config, from an empty folder."""
+    command = [sys.executable, "-m", "snakemake", "-n", "--cores", "4", "--snakefile", str(ROOT / "Snakefile")]
+    command += ["--directory", str(folder), "--configfile", str(ROOT / "config" / name)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=300, check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    return {rule: int(count) for rule, count in re.findall(r"(?m)^(\S+) +(\d+)$", said.split("Job stats:")[1])}
+
+
+@pytest.mark.parametrize("name", ["personalrewardbench.yaml", "open_models.yaml"])
+def test_the_short_ways_to_the_papers_tables_ask_no_filter(name: str, tmp_path: Path) -> None:
+    jobs = planned(name, tmp_path)
+    assert {"fetch_prism", "fetch_arena", "bootstrap", "profile", "judge", "table_main", "figure_main"} <= jobs.keys()
+    assert not {"rate", "panel"} & jobs.keys()
+    # Eight shards of PRISM and two of Arena, three models, two variants.
+    assert jobs["bootstrap"] == 10 * 3 * 2
+
+
+def test_the_whole_paper_begins_with_the_filters(tmp_path: Path) -> None:
+    jobs = planned("config.yaml", tmp_path)
+    assert {"rate", "panel"} <= jobs.keys()
+    assert sum(name.startswith("theta_") for name in jobs) == 4
