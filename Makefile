@@ -5,7 +5,6 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 CORES ?= 2
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt 2>/dev/null | cksum | cut -d' ' -f1)
-SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
 .PHONY: help install quickstart docs-quickstart showcase test test-full test-cluster lint clean
 
@@ -22,8 +21,7 @@ install: $(STAMP)  ## environment with pinned packages in .venv
 
 quickstart: install  ## the whole job on bundled data with real embedded models
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m qwen2.5-coder-0.5b
-	$(SNAKEMAKE) --configfile config/quickstart.yaml
-	@$(BIN)/python -m personalrm summary results/quickstart
+	@$(BIN)/python -m personalrm run config/quickstart.yaml --cores $(CORES)
 
 docs-quickstart: quickstart  ## the quickstart's results as docs/quickstart has them
 	$(BIN)/python -m personalrm publish config/quickstart.yaml docs/quickstart main
@@ -31,8 +29,7 @@ docs-quickstart: quickstart  ## the quickstart's results as docs/quickstart has 
 showcase: install  ## all bundled users, all methods, the 1.5B model (up to three hours on two cores)
 	$(BIN)/python -m personalrm models fetch --no-hub qwen2.5-coder-1.5b
 	@$(BIN)/python -m personalrm estimate --config config/showcase.yaml --cores $(CORES)
-	$(SNAKEMAKE) --configfile config/showcase.yaml
-	@$(BIN)/python -m personalrm summary results/showcase
+	@$(BIN)/python -m personalrm run config/showcase.yaml --cores $(CORES)
 
 test: install  ## all tests at small sizes
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m

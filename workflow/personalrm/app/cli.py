@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_judging(subparsers)
     _add_analysis(subparsers)
     _add_results(subparsers)
+    _add_run(subparsers)
     _add_estimate(subparsers)
     _add_models(subparsers)
     return parser
@@ -171,6 +172,15 @@ def _add_results(subparsers: Any) -> None:  # noqa: ANN401
     export.add_argument("out", type=Path)
     export.add_argument("--licence", default="", help="stated in the dataset card")
     export.set_defaults(handler=commands.export)
+
+
+def _add_run(subparsers: Any) -> None:  # noqa: ANN401
+    text = "run a config with Snakemake: a line of progress, the whole output in a log file, the main table at the end"
+    run = subparsers.add_parser("run", help=text, description=text)
+    run.add_argument("config", type=Path, help="config file of the run, as config/quickstart.yaml")
+    run.add_argument("--cores", default="all")
+    run.add_argument("arguments", nargs="*", help="further arguments of Snakemake, after --")
+    run.set_defaults(handler=commands.run)
 
 
 def _add_estimate(subparsers: Any) -> None:  # noqa: ANN401

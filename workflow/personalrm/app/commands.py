@@ -163,6 +163,21 @@ def schema(options: argparse.Namespace) -> None:
     sys.stdout.write(config_schema())
 
 
+def run(options: argparse.Namespace) -> int:
+    """`personalrm run`."""
+    from personalrm.app.progress import run_snakemake
+    from personalrm.studies.synthesizeme.config_load import load_config
+    from personalrm.studies.synthesizeme.stages.summary import summarise
+
+    config = load_config(options.config)
+    results = config.results / config.run
+    arguments = ["--cores", options.cores, "--configfile", str(options.config), *options.arguments]
+    code = run_snakemake(arguments, results / "logs" / "run.log", sys.stderr)
+    if code == 0 and (results / "tables" / "main.csv").is_file():
+        sys.stdout.write(summarise(results))
+    return code
+
+
 def estimate(options: argparse.Namespace) -> None:
     """`personalrm estimate`."""
     from personalrm.studies.estimate.command import estimate
