@@ -25,40 +25,19 @@ report: "workflow/report/workflow.rst"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/filters.smk"
-include: "workflow/rules/benchmark.smk"
 include: "workflow/rules/bootstrap.smk"
 include: "workflow/rules/thetas.smk"
 include: "workflow/rules/profiles.smk"
 include: "workflow/rules/verdicts.smk"
 include: "workflow/rules/personas.smk"
 include: "workflow/rules/results.smk"
-include: "workflow/rules/comparisons.smk"
-include: "workflow/rules/details.smk"
-include: "workflow/rules/accounts.smk"
-
-
-# All tables and figures of the run, in the order of the report.
-RESULTS = [
-    *rules.table_main.output,
-    *rules.figure_main.output,
-    *COMPARISONS,
-    *DETAILS,
-    *PERSONAS,
-    *ACCOUNTS,
-    *rules.table_benchmark.output,
-    *rules.table_funnel.output,
-    *rules.figure_funnel.output,
-    *PLAN.sensitivity_results(),
-]
-
-
 include: "workflow/rules/report.smk"
 
 
 rule all:
     default_target: True
     input:
-        RESULTS,
+        RESULTS.outputs(),
         rules.manifest.output,
         rules.report.output,
         rules.transcripts.output,

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from personalrm.studies.synthesizeme.config_load import config_schema
+from personalrm.studies.synthesizeme.run_results import all_results
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "workflow" / "personalrm"
@@ -96,7 +97,7 @@ def test_every_rule_has_log_benchmark_resources_and_message() -> None:
         for rule in re.split(r"\n(?: {4})?(?=rule\b)", path.read_text(encoding="utf-8"))[1:]:
             for directive in ("log:", "benchmark:", "resources:", "message:", "conda:"):
                 assert directive in rule, (path.name, rule.splitlines()[0], directive)
-            assert re.search(r"mem_mb=growing\(\d+\),\s+runtime=growing\(\d+[,)]", rule), rule.splitlines()[0]
+            assert re.search(r"mem_mb=growing\([\w.]+\),\s+runtime=growing\([\w.]+[,)]", rule), rule.splitlines()[0]
 
 
 def profile(name: str) -> dict[str, object]:
@@ -116,6 +117,5 @@ def test_the_profile_for_a_gpu_node_has_more_calls_in_flight_and_is_else_the_def
 
 def test_on_slurm_the_rules_of_all_results_travel_together() -> None:
     grouped = dict(str(entry).split("=") for entry in profile("slurm")["groups"])  # type: ignore[attr-defined]
-    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "workflow" / "rules").glob("*.smk"))
-    results = re.findall(r"rule ((?:table|figure)_\w+|collect_scores|manifest):", text)
+    results = ["collect_scores", "manifest", *(result.rule for result in all_results())]
     assert grouped == {"no_model": "quick"} | dict.fromkeys(results, "results")

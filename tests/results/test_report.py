@@ -209,13 +209,12 @@ def page(tmp_path: Path) -> str:
         write_table(frame, tmp_path / name, caption=f"{name} & more", notes=["a <note>"], blocks=[Block("", frame, 1)])
     (tmp_path / "alone.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>")
     (tmp_path / "alone.txt").write_text("Caption <x>\n")
-    (tmp_path / "table_main.rst").write_text("What the main\ntable shows.\n")
     return report_page(
         manifest_of(config_of()),
         scores,
         [tmp_path / "main.html", tmp_path / "later.html"],
         [tmp_path / "alone.svg"],
-        [tmp_path / "table_main.rst"],
+        {"table_main": "What the main table shows."},
     )
 
 

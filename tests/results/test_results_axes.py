@@ -18,8 +18,15 @@ from personalrm.results.figure_style import save_figure
 from personalrm.results.figures.axes_figure import axes_caption, axes_figure, panels_of
 from personalrm.results.table_formats import write_table
 from personalrm.results.tables.axes_agreement import UNREAD, Codes, agreement, equal_shares
-from personalrm.results.tables.axes_table import AXES_COLUMNS, NO_AXIS, axes_table, read_axes_table
-from personalrm.results.tables.axes_text import AXES_CAPTION, axes_blocks, axes_notes
+from personalrm.results.tables.axes_table import (
+    AXES_COLUMNS,
+    NO_AXIS,
+    RESULT,
+    axes_blocks,
+    axes_notes,
+    axes_table,
+    read_axes_table,
+)
 
 AXES = (Axis(name="Tone", low="cold", high="warm"), Axis(name="Cost $5 to $9", low="a|b", high="c_d"))
 NAMED = AxisSet(
@@ -175,7 +182,7 @@ def test_agreement_across_disjoint_parts_by_hand_and_not_applicable_to_those_of_
 def test_table_and_figure_are_made_from_the_csv_alone(tmp_path: Path) -> None:
     table = axes_table([NAMED], PEOPLE, 0, seed=1, n_resamples=99)
     write_table(
-        table, tmp_path / "axes", caption=AXES_CAPTION, notes=axes_notes(table, [NAMED]), blocks=axes_blocks(table)
+        table, tmp_path / "axes", caption=RESULT.title, notes=axes_notes(table, [NAMED]), blocks=axes_blocks(table)
     )
     read = read_axes_table(tmp_path / "axes.csv")
     assert read.equals(table)

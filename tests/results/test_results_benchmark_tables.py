@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_result_scripts import WORKFLOW, job, script
+from result_cases import written_twice
 
 from personalrm.core.errors import DataError
 from personalrm.core.records import PreferencePair, Split, Turn, UserData, UserPart, write_records
@@ -19,21 +19,22 @@ from personalrm.data.filters.funnel import Funnel, FunnelStep
 from personalrm.data.settings import ArenaDataset, Dataset, HubSource, LocalDataset, PrismDataset, ProcessedDataset
 from personalrm.methods.registry import METHODS, decide_without_model
 from personalrm.studies.synthesizeme.results.benchmark_reported import limits_of, read_reported, reported_set
-from personalrm.studies.synthesizeme.results.benchmark_table_text import (
+from personalrm.studies.synthesizeme.results.benchmark_table import (
+    BENCHMARK_COLUMNS,
     benchmark_blocks,
     benchmark_notes,
-    funnel_blocks,
-)
-from personalrm.studies.synthesizeme.results.benchmark_tables import (
-    BENCHMARK_COLUMNS,
-    FUNNEL_COLUMNS,
     benchmark_table,
+)
+from personalrm.studies.synthesizeme.results.funnel_table import (
+    FUNNEL_COLUMNS,
+    funnel_blocks,
     funnel_table,
     read_funnel_table,
     read_funnels,
 )
+from personalrm.studies.synthesizeme.run_results import REPORTED
 
-REPORTED = WORKFLOW.parent / "resources" / "reported" / "benchmark.csv"
+COUNTS = REPORTED / "benchmark.csv"
 PARTS: tuple[Split, Split, Split] = ("context", "validation", "test")
 
 
@@ -169,7 +170,7 @@ def test_the_papers_counts_stand_beside_ours(tmp_path: Path) -> None:
         tmp_path / "x", *many, user("m", pair(9), dataset="mine"), user("a", pair(8), dataset="a", user_split="test")
     )
     answers = {"p": "prism", "a": "arena", "mine": None}
-    table = benchmark_table([path], ["p", "a", "mine"], answers, read_reported(REPORTED))
+    table = benchmark_table([path], ["p", "a", "mine"], answers, read_reported(COUNTS))
     cells = rows(table)
     prism = cells["p", "all", "all"]
     assert (prism["reported_users"], prism["difference_users"]) == (723, 3 - 723)
@@ -192,7 +193,7 @@ def test_the_papers_counts_stand_beside_ours(tmp_path: Path) -> None:
 
 
 def test_reported_counts_are_numbers_that_agree_with_each_other(tmp_path: Path) -> None:
-    reported = read_reported(REPORTED)
+    reported = read_reported(COUNTS)
     assert reported["both"]["users"] == reported["arena"]["users"] + reported["prism"]["users"] == 854
     assert sum(reported["arena"][f"pairs_{part}"] for part in ("train", "validation", "test")) == 1338
     (tmp_path / "bad.csv").write_text("dataset,quantity,value\na,users,1\na,pairs,many\n")
@@ -267,20 +268,16 @@ def test_a_file_that_is_no_funnel_is_named(tmp_path: Path) -> None:
         read_funnels([tmp_path / "funnel.json"])
 
 
-def test_scripts_write_equal_bytes_for_equal_inputs(tmp_path: Path) -> None:
+def test_the_tables_have_equal_bytes_each_time(tmp_path: Path) -> None:
     users = written(tmp_path / "users", user("a", pair(0), pair(1, "test"), user_split="test"))
     (tmp_path / "funnel.json").write_text(funnel().model_dump_json())
-    for folder in ("one", "two"):
-        params: dict[str, object] = {"datasets": ["data"], "answers_to": {"data": "arena"}}
-        inputs: dict[str, object] = {"users": [str(users)], "reported": str(REPORTED)}
-        script("table_benchmark").main(job(inputs, {"csv": str(tmp_path / folder / "benchmark.csv")}, params))
-        output: dict[str, object] = {"csv": str(tmp_path / folder / "funnel.csv")}
-        script("table_funnel").main(job({"funnels": [str(tmp_path / "funnel.json")]}, output, {}))
-    made = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert made == [f"{name}.{suffix}" for name in ("benchmark", "funnel") for suffix in ("csv", "html", "md", "tex")]
-    for name in made:
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
-    assert "1,338" in (tmp_path / "one" / "benchmark.md").read_text()
+    given: dict[str, object] = {"users": [users], "reported_benchmark": COUNTS, "datasets": ["data"]}
+    stem = written_twice(
+        "table_benchmark", tmp_path, **given, reported_sets={"data": "arena"}, limits={"data": "max_users 1"}
+    )
+    assert "1,338" in stem.with_suffix(".md").read_text()
+    assert "data is limited in the config (max\\_users 1)" in stem.with_suffix(".md").read_text()
+    written_twice("table_funnel", tmp_path, funnels=[tmp_path / "funnel.json"])
 
 
 def test_ties_are_counted_and_have_no_longer_choice(tmp_path: Path) -> None:

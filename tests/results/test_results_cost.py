@@ -12,7 +12,7 @@ from generated_verdicts import Cell, quickstart_cells, write_cells
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.lines import Line2D
-from test_result_scripts import job, script
+from result_cases import write_result
 
 from personalrm.core.records import HALVES, CallRef, JudgedUser, Profile, Verdict, write_records
 from personalrm.data.filters.ratings import UserPanel, UserRatings
@@ -22,8 +22,7 @@ from personalrm.personas.records import AxisSet, TaggedPersona, UserFidelity, Us
 from personalrm.results.figures.cost_figure import DOLLARS, TOKENS, cost_caption, cost_figure, points_of, unit_of
 from personalrm.results.scores import collect_calls, collect_verdicts, write_frame
 from personalrm.results.tables.cost_sources import JobTime, analysis_calls, cached_tokens, filter_calls, job_times
-from personalrm.results.tables.cost_table import COST_COLUMNS, cost_table, read_cost_table
-from personalrm.results.tables.cost_text import cost_blocks, cost_notes
+from personalrm.results.tables.cost_table import COST_COLUMNS, cost_blocks, cost_notes, cost_table, read_cost_table
 from personalrm.results.tables.main_table import main_table
 
 
@@ -285,20 +284,21 @@ def test_the_figure_has_a_point_a_method_and_its_models(generated: pd.DataFrame)
     assert cost_figure(generated.iloc[:0])
 
 
-def test_the_scripts_make_table_and_figure(tmp_path: Path) -> None:
+def test_table_and_figure_are_made_from_files(tmp_path: Path) -> None:
     paths = write_cells(tmp_path / "v", quickstart_cells(), [2, 1])
     calls = collect_calls(paths)
     write_frame(calls, tmp_path / "calls.parquet")
     main_table(collect_verdicts(paths), calls, seed=1, n_resamples=49).to_csv(tmp_path / "main.csv", index=False)
     timed(tmp_path / "b", "prepare/generated.tsv", 2)
-    csv = str(tmp_path / "cost.csv")
-    inputs: dict[str, object] = {"calls": str(tmp_path / "calls.parquet"), "main": str(tmp_path / "main.csv")}
-    params: dict[str, object] = {"benchmarks": str(tmp_path / "b"), "store": str(tmp_path / "none"), "models": []}
-    script("table_cost").main(job(inputs, {"csv": csv}, params | {"raters": {}, "asked": None}))
-    table = read_cost_table(Path(csv))
+    nothing: dict[str, object] = dict.fromkeys(
+        ("ratings", "panels", "analysed_profiles", "fidelity", "recovery", "axes", "tags"), ()
+    )
+    settings: dict[str, object] = {"store": tmp_path / "none", "raters": {}, "axes_asked": None}
+    files = {"calls": tmp_path / "calls.parquet", "table_main": tmp_path / "main.csv", "benchmarks": tmp_path / "b"}
+    csv = write_result("table_cost", tmp_path, **nothing, **files, **settings).with_suffix(".csv")
+    table = read_cost_table(csv)
     assert row_of(table, level="stage", stage="prepare")["wall_time_s"] == 2
     assert table["tokens_cached"].dropna().eq(0).all()
-    figure: dict[str, object] = {"pdf": str(tmp_path / "cost.pdf"), "caption": str(tmp_path / "cost.txt")}
-    script("figure_cost").main(job({"csv": csv}, figure, {}))
+    write_result("figure_cost", tmp_path, table_cost=csv)
     made = {path.suffix for path in tmp_path.glob("cost.*")}
     assert made == {".csv", ".md", ".tex", ".html", ".pdf", ".svg", ".png", ".txt"}

@@ -11,7 +11,7 @@ from comparison_cases import default, frame_of, learned, row_of
 from generated_verdicts import Cell, always_first, judged_users, quickstart_cells, write_cells
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_result_scripts import job, script
+from result_cases import written_twice
 
 from personalrm.core.records import write_records
 from personalrm.results.comparisons import compare, default_of, seed_of
@@ -215,16 +215,9 @@ def test_model_order_and_an_empty_frame(frame: pd.DataFrame) -> None:
     assert differences_notes(empty)
 
 
-def test_the_script_gives_equal_bytes_in_four_formats(tmp_path: Path, frame: pd.DataFrame) -> None:
+def test_the_table_has_equal_bytes_each_time_in_four_formats(tmp_path: Path, frame: pd.DataFrame) -> None:
     write_frame(frame, tmp_path / "verdicts.parquet")
-    for folder in ("one", "two"):
-        output: dict[str, object] = {"csv": str(tmp_path / folder / "differences.csv")}
-        params: dict[str, object] = {"seed": 1, "n_resamples": 50}
-        script("table_differences").main(job({"verdicts": str(tmp_path / "verdicts.parquet")}, output, params))
-    made = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert made == [f"differences.{end}" for end in ("csv", "html", "md", "tex")]
-    for name in made:
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+    written_twice("table_differences", tmp_path, verdicts=tmp_path / "verdicts.parquet")
     table = pd.read_csv(tmp_path / "one" / "differences.csv", dtype={"k": "str"})
     expected = differences_table(read_frame(tmp_path / "verdicts.parquet"), seed=1, n_resamples=50)
     assert np.allclose(table["difference"], expected["difference"])

@@ -9,11 +9,11 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
-from test_result_scripts import job, script
+from result_cases import written_twice
 
 from personalrm.data.filters.funnel import Funnel, FunnelStep
-from personalrm.studies.synthesizeme.results.benchmark_tables import funnel_table
 from personalrm.studies.synthesizeme.results.funnel_figure import NAME_LENGTH, bars_of, funnel_caption, funnel_figure
+from personalrm.studies.synthesizeme.results.funnel_table import funnel_table
 
 STEPS = {
     "prism": [
@@ -90,16 +90,9 @@ def test_nothing_is_drawn_outside_the_figure_and_no_texts_meet(table: pd.DataFra
             assert not box.overlaps(beside), (one.get_text(), other.get_text())
 
 
-def test_the_script_gives_equal_bytes_and_a_caption(tmp_path: Path, table: pd.DataFrame) -> None:
+def test_the_figure_has_equal_bytes_each_time_and_a_caption(tmp_path: Path, table: pd.DataFrame) -> None:
     table.to_csv(tmp_path / "funnel.csv", index=False)
-    for folder in ("one", "two"):
-        output: dict[str, object] = {name: str(tmp_path / folder / f"funnel.{name}") for name in ("pdf", "svg", "png")}
-        output["caption"] = str(tmp_path / folder / "funnel.txt")
-        script("figure_funnel").main(job({"csv": str(tmp_path / "funnel.csv")}, output, {"title_note": "run x"}))
-    made = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert made == ["funnel.pdf", "funnel.png", "funnel.svg", "funnel.txt"]
-    for name in made:
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+    written_twice("figure_funnel", tmp_path, table_funnel=tmp_path / "funnel.csv")
     assert "prism: 16,705 of 97,211 pairs and 723 of 1,396 users" in (tmp_path / "one" / "funnel.txt").read_text()
 
 

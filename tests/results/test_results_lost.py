@@ -18,11 +18,9 @@ from personalrm.results.marks import RETRY
 from personalrm.results.pooling import pooled
 from personalrm.results.scores import collect_calls, collect_verdicts
 from personalrm.results.stats.statistics import independent_interval, paired_cluster_difference, share_interval
-from personalrm.results.tables.demographic_groups import UserFacts
-from personalrm.results.tables.demographics_table import demographics_table
+from personalrm.results.tables.demographics_table import UserFacts, demographics_table
 from personalrm.results.tables.differences_table import differences_table
-from personalrm.results.tables.main_table import main_table
-from personalrm.results.tables.main_table_text import main_blocks, main_notes
+from personalrm.results.tables.main_table import main_blocks, main_notes, main_table
 from personalrm.results.tables.outcomes_table import outcomes_blocks, outcomes_notes, outcomes_table
 from personalrm.results.tables.position_bias_table import position_bias_table
 from personalrm.results.tables.scaling_table import Labelled, scaling_table
@@ -204,11 +202,13 @@ def test_more_than_one_percent_unread_is_marked_and_accuracy_among_read_answers_
     rest: list[Outcome] = ["wrong", "refused"]
     few, many = (main_of(tmp_path / str(n), {"u": [*right, *rest, *["unparsed"] * n]}) for n in (1, 2))  # type: ignore[list-item]
     assert main_blocks(few)[0].texts["Accuracy % [95 % CI]"].tolist() == ["97.00 [–]"]
-    assert not any("could not be read" in note for note in main_notes(few))
+    assert not any("could not be read" in note for note in main_notes(few, "all"))
     assert main_blocks(many)[0].texts["Accuracy % [95 % CI]"].tolist() == ["96.04 [–] (?)"]
-    assert any(note.startswith("(?): more than 1 % of the answers could not be read") for note in main_notes(many))
+    assert any(
+        note.startswith("(?): more than 1 % of the answers could not be read") for note in main_notes(many, "all")
+    )
     assert many["accuracy_readable"].iloc[0] == pytest.approx(100 * 97 / 98, abs=1e-4)
-    assert RETRY not in main_notes(many)
+    assert RETRY not in main_notes(many, "all")
     frame = frame_of(tmp_path / "o", [(learned(), {"u": "110t"})])
     assert outcomes_table(frame)["accuracy_readable"].tolist() == [50]
     assert outcomes_blocks(outcomes_table(frame))[0].texts["Right of those read %"].tolist() == ["50.00"]
@@ -225,8 +225,8 @@ def test_rows_judged_with_profiles_that_lost_calls_are_counted_and_marked(tmp_pa
     accuracy, outcomes = main_blocks(table)
     assert [text.endswith(" (~)") for text in accuracy.texts["Accuracy % [95 % CI]"]] == [False, True]
     assert outcomes.texts["Learned with lost calls"].tolist() == ["0", "1"]
-    assert any(note.startswith("(~): ") for note in main_notes(table))
-    assert RETRY in main_notes(table)
+    assert any(note.startswith("(~): ") for note in main_notes(table, "all"))
+    assert RETRY in main_notes(table, "all")
     difference = row_of(differences_table(verdicts, seed=0, n_resamples=9), reference="default")
     assert (difference["lossy"], difference["outage"], difference["unread"]) == (True, False, False)
     assert any(note.startswith("(~): ") for note in outcomes_notes(outcomes_table(verdicts)))
@@ -254,7 +254,7 @@ def test_marks_stand_together_and_an_empty_cell_has_none(tmp_path: Path) -> None
     assert main_blocks(table)[0].texts["Accuracy % [95 % CI]"].tolist() == ["50.00 [–] (!?~)"]
     silent = main_of(tmp_path / "silent", {"u": ["provider_error"] * 3})
     assert main_blocks(silent)[0].texts["Accuracy % [95 % CI]"].tolist() == ["no answers (!)"]
-    assert any(note.startswith("no answers: ") for note in main_notes(silent))
+    assert any(note.startswith("no answers: ") for note in main_notes(silent, "all"))
     assert not any(
         "(" in text for text in main_blocks(main_of(tmp_path / "e", {"u": []}))[0].texts["Accuracy % [95 % CI]"]
     )

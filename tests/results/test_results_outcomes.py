@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from comparison_cases import default, frame_of, learned, row_of
-from detail_cases import made_twice
 from generated_verdicts import Cell, always_first, judged, judged_users, oracle, quickstart_cells, write_cells
+from result_cases import made_twice
 from support.models import ScriptedModel, label, pair, text
 
 from personalrm.core.records import Label, Outcome, UserData, Verdict, write_records
@@ -172,7 +172,7 @@ def test_one_user_has_no_interval_and_errors_are_marked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["outcomes", "position_bias"])
-def test_the_scripts_give_equal_bytes(tmp_path: Path, name: str) -> None:
+def test_the_tables_have_equal_bytes_each_time(tmp_path: Path, name: str) -> None:
     held = collect_verdicts(write_cells(tmp_path, quickstart_cells(), [2, 3, 1]))
     csv = made_twice(tmp_path, name, held, {}, {})
     assert len(pd.read_csv(csv)) == len(quickstart_cells())

@@ -8,16 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from comparison_cases import default, frame_of, learned, row_of
-from detail_cases import made_twice
 from generated_verdicts import Cell
+from result_cases import made_twice
 from scipy.stats import nct
 from scipy.stats import t as student
 
 from personalrm.results.scores import collect_verdicts
 from personalrm.results.stats.statistics import cluster_standard_error, paired_cluster_difference, share_interval
-from personalrm.studies.synthesizeme.results.power_gains import Gain, gains_for, gains_of
 from personalrm.studies.synthesizeme.results.power_table import (
     POWER_COLUMNS,
+    Gain,
+    gains_for,
+    gains_of,
     power_blocks,
     power_notes,
     power_table,
@@ -187,11 +189,11 @@ def test_gains_are_the_reported_numbers_less_default_of_the_same_set_and_model()
     assert gains_of([number for number in numbers if number.method != "default"]) == ()
 
 
-def test_the_script_gives_equal_bytes(tmp_path: Path) -> None:
+def test_the_table_has_equal_bytes_each_time(tmp_path: Path) -> None:
     ours, theirs = ({f"u{n}": said[n % 2] for n in range(8)} for said in (("00", "11"), ("11", "10")))
     frame = frame_of(tmp_path, [(default(), ours), (learned(), theirs)])
-    params = {"datasets": ["d", "e"], "answers_to": {"d": "prism", "e": None}}
-    csv = made_twice(tmp_path, "power", frame, {"numbers": str(NUMBERS)}, params)
+    params = {"compared": ["d", "e"], "reported_sets": {"d": "prism", "e": None}}
+    csv = made_twice(tmp_path, "power", frame, {"reported_numbers": NUMBERS}, params)
     assert pd.read_csv(csv)["status"].tolist() == ["ok", "not run"]
     empty = power_table(collect_verdicts([]), GAINS, datasets=[], answers_to={})
     assert list(empty.columns) == list(POWER_COLUMNS)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from result_cases import write_result
 from support.models import pair
-from test_result_scripts import job, script
 
 from personalrm.core.records import Demonstration, Profile, write_records
 from personalrm.results.tables.profiles_table import (
@@ -96,16 +96,13 @@ def test_without_any_profile(profiles: list[Profile], tmp_path: Path) -> None:
     assert read_profiles_table(tmp_path / "t.csv")["without_demonstrations_both"].isna().all()
 
 
-def test_the_script_writes_the_same_bytes_whatever_the_sequence(tmp_path: Path) -> None:
+def test_the_table_has_the_same_bytes_whatever_the_sequence(tmp_path: Path) -> None:
     for run, rows in (("one", some()), ("two", some()[::-1])):
         (tmp_path / run).mkdir()
         write_records(tmp_path / run / "a.jsonl", rows[:4])
         write_records(tmp_path / run / "b.jsonl", rows[4:])
-        files = [str(tmp_path / run / name) for name in ("a.jsonl", "b.jsonl")]
-        csv = str(tmp_path / run / "profiles.csv")
-        script("table_profiles").main(
-            job({"profiles": files}, {"csv": csv}, {"variants": ["as_published", "corrected"]})
-        )
+        files = [tmp_path / run / name for name in ("a.jsonl", "b.jsonl")]
+        write_result("table_profiles", tmp_path / run, profiles=files, variants=["as_published", "corrected"])
     for end in ("csv", "html", "md", "tex"):
         assert (tmp_path / f"one/profiles.{end}").read_bytes() == (tmp_path / f"two/profiles.{end}").read_bytes()
     assert "Both: none %" in (tmp_path / "one/profiles.html").read_text(encoding="utf-8")

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 from comparison_cases import default, frame_of, learned, row_of
 from generated_verdicts import Cell, outage, write_cells
-from test_result_scripts import WORKFLOW
 
 from personalrm.data.settings import ArenaDataset, Dataset, HubSource, LocalDataset, PrismDataset, ProcessedDataset
 from personalrm.results.comparisons import seed_of
@@ -26,9 +25,9 @@ from personalrm.studies.synthesizeme.results.reported_table import (
     REPORTED_COLUMNS,
     reported_table,
 )
+from personalrm.studies.synthesizeme.run_results import REPORTED
 
-RESOURCES = WORKFLOW.parent / "resources" / "reported"
-NUMBERS, MODELS = RESOURCES / "synthesizeme.csv", RESOURCES / "models.csv"
+NUMBERS, MODELS = REPORTED / "synthesizeme.csv", REPORTED / "models.csv"
 LLAMA = "meta-llama/Llama-3.3-70B-Instruct"
 ALL_RIGHT = {"u": "11", "v": "10"}
 """75 % right."""

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from comparison_cases import assert_readable, default, texts_of
 from generated_verdicts import Cell, write_cells
-from test_result_scripts import WORKFLOW, job, script
+from result_cases import write_result, written_twice
 
 from personalrm.core.errors import DataError
 from personalrm.results.scores import collect_verdicts, write_frame
@@ -17,17 +17,17 @@ from personalrm.studies.synthesizeme.results.reported_figure import reported_cap
 from personalrm.studies.synthesizeme.results.reported_matching import RunIdentity
 from personalrm.studies.synthesizeme.results.reported_numbers import ServedModel, read_numbers, read_served
 from personalrm.studies.synthesizeme.results.reported_table import (
-    REPORTED_CAPTION,
+    RESULT,
     SYNTHETIC,
     read_reported_table,
     reported_blocks,
     reported_notes,
     reported_table,
 )
+from personalrm.studies.synthesizeme.run_results import REPORTED, all_results
 
-RESOURCES = WORKFLOW.parent / "resources" / "reported"
 LLAMA = "meta-llama/Llama-3.3-70B-Instruct"
-NUMBERS, MODELS = RESOURCES / "synthesizeme.csv", RESOURCES / "models.csv"
+NUMBERS, MODELS = REPORTED / "synthesizeme.csv", REPORTED / "models.csv"
 
 
 def test_the_reported_numbers_agree_with_each_other() -> None:
@@ -110,7 +110,7 @@ def test_generated_verdicts_fill_table_and_forest_and_are_watermarked(tmp_path: 
     made = write_table(
         table,
         tmp_path / "reported",
-        caption=f"{SYNTHETIC}: {REPORTED_CAPTION}",
+        caption=f"{SYNTHETIC}: {RESULT.title}",
         notes=reported_notes(table),
         blocks=reported_blocks(table),
     )
@@ -126,17 +126,12 @@ def test_generated_verdicts_fill_table_and_forest_and_are_watermarked(tmp_path: 
 def test_a_run_of_other_data_and_models_has_not_run_anything_and_says_so(tmp_path: Path) -> None:
     frame = collect_verdicts(write_cells(tmp_path / "v", [default("smollm2-135m", dataset="quickstart")], [2, 2]))
     write_frame(frame, tmp_path / "verdicts.parquet")
-    inputs: dict[str, object] = {"verdicts": str(tmp_path / "verdicts.parquet")}
-    inputs |= {"numbers": str(NUMBERS), "models": str(MODELS)}
-    params: dict[str, object] = {"answers_to": {}, "differs": {}, "models": {"s": ["smollm2-135m", ""]}}
-    for folder in ("one", "two"):
-        csv = str(tmp_path / folder / "reported.csv")
-        script("table_reported").main(job(inputs, {"csv": csv}, params | {"seed": 1, "n_resamples": 9}))
-    for path in (tmp_path / "one").iterdir():
-        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
-    csv, pdf, txt = (str(tmp_path / "one" / f"reported.{end}") for end in ("csv", "pdf", "txt"))
-    script("figure_reported").main(job({"csv": csv}, {"pdf": pdf, "caption": txt}, {"watermark": SYNTHETIC}))
-    table = read_reported_table(Path(csv))
+    files = {"verdicts": tmp_path / "verdicts.parquet", "reported_numbers": NUMBERS, "reported_models": MODELS}
+    settings: dict[str, object] = {"answering_sets": {}, "differs": {}, "identities": {"s": ["smollm2-135m", ""]}}
+    stem = written_twice("table_reported", tmp_path, **files, **settings, n_resamples=9)
+    csv = stem.with_suffix(".csv")
+    write_result("figure_reported", tmp_path / "one", table_reported=csv)
+    table = read_reported_table(csv)
     assert set(table["status"]) == {"not run"}
     assert table["ours"].isna().all()
     drawn = reported_figure(table)
@@ -149,7 +144,7 @@ def test_a_run_of_other_data_and_models_has_not_run_anything_and_says_so(tmp_pat
     assert first["Ours [95 % CI]"] == "not run"
 
 
-def test_no_script_or_rule_knows_the_watermark() -> None:
-    for path in [*(WORKFLOW / "scripts").glob("*.py"), *(WORKFLOW / "rules").glob("*.smk")]:
-        assert "watermark" not in path.read_text().casefold(), path
-        assert SYNTHETIC not in path.read_text().casefold(), path
+def test_no_result_of_a_run_has_the_watermark() -> None:
+    for result in all_results():
+        assert "watermark" not in {*result.inputs, *result.settings}, result.rule
+        assert SYNTHETIC not in f"{result.message} {result.caption}".upper(), result.rule

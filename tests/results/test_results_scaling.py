@@ -11,7 +11,7 @@ from comparison_cases import EXEMPT, assert_readable, default, frame_of, learned
 from generated_verdicts import Cell, write_cells
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_result_scripts import job, script
+from result_cases import written_twice
 
 from personalrm.core.errors import DataError
 from personalrm.core.records import PreferencePair, Split, UserData, write_records
@@ -297,24 +297,13 @@ def user_file(path: Path) -> None:
     write_records(path, users)
 
 
-def test_the_scripts_give_equal_bytes(tmp_path: Path, frame: pd.DataFrame) -> None:
+def test_table_and_figure_have_equal_bytes_each_time(tmp_path: Path, frame: pd.DataFrame) -> None:
     user_file(tmp_path / "users.jsonl")
     assert read_labelled_pairs([tmp_path / "users.jsonl"])["e", "u3"] == (5, 0)
     write_frame(frame, tmp_path / "verdicts.parquet")
-    inputs: dict[str, object] = {
-        "verdicts": str(tmp_path / "verdicts.parquet"),
-        "users": [str(tmp_path / "users.jsonl")],
-    }
-    for name in ("one", "two"):
-        csv = str(tmp_path / name / "scaling.csv")
-        script("table_scaling").main(job(inputs, {"csv": csv}, {"seed": 1, "n_resamples": 50}))
-        output: dict[str, object] = {"pdf": str(tmp_path / name / "scaling.pdf")}
-        output["caption"] = str(tmp_path / name / "scaling.txt")
-        script("figure_scaling").main(job({"csv": csv}, output, {"title_note": "run x"}))
-    made = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert made == [f"scaling.{end}" for end in ("csv", "html", "md", "pdf", "png", "svg", "tex", "txt")]
-    for name in made:
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+    files = {"verdicts": tmp_path / "verdicts.parquet", "users": [tmp_path / "users.jsonl"]}
+    stem = written_twice("table_scaling", tmp_path, **files)
+    written_twice("figure_scaling", tmp_path, table_scaling=stem.with_suffix(".csv"))
     # Read again, the table is the one that was made.
     context = read_labelled_pairs([tmp_path / "users.jsonl"])
     table = scaling_table(frame, context, seed=1, n_resamples=50)

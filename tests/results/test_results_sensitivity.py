@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
-from test_result_scripts import job, script
+from result_cases import write_result, written_twice
 
 from personalrm.core.errors import DataError
 from personalrm.core.records import PreferencePair, Turn, write_records
@@ -260,36 +260,24 @@ def test_nothing_is_drawn_outside_the_figure_and_no_texts_meet(table: pd.DataFra
             assert not box.overlaps(beside), (text.get_text(), other.get_text())
 
 
-def test_the_scripts_give_equal_bytes(tmp_path: Path) -> None:
+def test_table_and_figure_have_equal_bytes_each_time(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_records(tmp_path / f"{name}.jsonl", by_hand(name))
-    inputs: dict[str, object] = {"sensitivity": [str(tmp_path / f"{name}.jsonl") for name in ("b", "a")]}
-    params: dict[str, object] = {
-        "apply": {"a": True, "b": False},
-        "samples": {"a": None, "b": 4},
-        "min_pairs": {"b": 2},
-    }
-    for folder in ("one", "two"):
-        csv = str(tmp_path / folder / "filter_sensitivity.csv")
-        script("table_filter_sensitivity").main(job(inputs, {"csv": csv}, params))
-        stem = tmp_path / folder / "filter_sensitivity"
-        output: dict[str, object] = {name: f"{stem}.{name}" for name in ("pdf", "svg", "png")}
-        output["caption"] = f"{stem}.txt"
-        script("figure_filter_sensitivity").main(job({"csv": csv}, output, params | {"title_note": "run x"}))
-    made = sorted(path.suffix for path in (tmp_path / "one").iterdir())
-    assert made == [".csv", ".html", ".md", ".pdf", ".png", ".svg", ".tex", ".txt"]
-    for path in (tmp_path / "one").iterdir():
-        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
+    files = [tmp_path / f"{name}.jsonl" for name in ("b", "a")]
+    apply = {"a": True, "b": False}
+    notes: dict[str, object] = {"filters_sample": {"a": None, "b": 4}, "pairs_to_stay": {"b": 2}}
+    stem = written_twice("table_filter_sensitivity", tmp_path, sensitivity=files, filters_apply=apply, **notes)
+    csv = stem.with_suffix(".csv")
+    written_twice("figure_filter_sensitivity", tmp_path, table_filter_sensitivity=csv, filters_apply=apply)
     assert read_sensitivity_table(tmp_path / "one" / "filter_sensitivity.csv")["dataset"].tolist()[0] == "b"
     assert "about at most 4 pairs of each user" in (tmp_path / "one" / "filter_sensitivity.md").read_text()
 
 
 def test_no_filters_make_an_empty_table_and_figure(tmp_path: Path) -> None:
     (tmp_path / "none.jsonl").touch()
-    csv = tmp_path / "filter_sensitivity.csv"
-    inputs: dict[str, object] = {"sensitivity": [str(tmp_path / "none.jsonl")]}
-    script("table_filter_sensitivity").main(job(inputs, {"csv": str(csv)}, {"apply": {}}))
-    table = read_sensitivity_table(csv)
+    settings: dict[str, object] = {"filters_apply": {}, "filters_sample": {}, "pairs_to_stay": {}}
+    stem = write_result("table_filter_sensitivity", tmp_path, sensitivity=[tmp_path / "none.jsonl"], **settings)
+    table = read_sensitivity_table(stem.with_suffix(".csv"))
     assert tuple(table.columns) == SENSITIVITY_COLUMNS
     assert sensitivity_figure(table, {}).axes == []
     assert sensitivity_caption(table, {}).startswith("Preference pairs")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.patches import Rectangle
-from test_result_scripts import job, script
+from result_cases import written_twice
 
 from personalrm.results.figures.transfer_figure import MISSING, transfer_caption, transfer_figure
 from personalrm.results.scores import collect_calls, collect_verdicts, write_frame
@@ -205,18 +205,8 @@ def test_colours_grow_with_accuracy_and_turn_at_no_difference(tmp_path: Path) ->
     assert difference[1, 0][0] < difference[1, 0][2]
 
 
-def test_the_scripts_give_equal_bytes(tmp_path: Path, frame: pd.DataFrame) -> None:
+def test_table_and_figure_have_equal_bytes_each_time(tmp_path: Path, frame: pd.DataFrame) -> None:
     write_frame(frame, tmp_path / "verdicts.parquet")
-    for name in ("one", "two"):
-        csv = str(tmp_path / name / "transfer.csv")
-        inputs: dict[str, object] = {"verdicts": str(tmp_path / "verdicts.parquet")}
-        params: dict[str, object] = {"seed": 3, "n_resamples": 199}
-        script("table_transfer").main(job(inputs, {"csv": csv}, params))
-        output: dict[str, object] = {"pdf": str(tmp_path / name / "transfer.pdf")}
-        output["caption"] = str(tmp_path / name / "transfer.txt")
-        script("figure_transfer").main(job({"csv": csv}, output, {"title_note": "run x"}))
-    made = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert made == [f"transfer.{end}" for end in ("csv", "html", "md", "pdf", "png", "svg", "tex", "txt")]
-    for name in made:
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+    stem = written_twice("table_transfer", tmp_path, verdicts=tmp_path / "verdicts.parquet", seed=3, n_resamples=199)
+    written_twice("figure_transfer", tmp_path, table_transfer=stem.with_suffix(".csv"))
     pd.testing.assert_frame_equal(read_transfer_table(tmp_path / "one" / "transfer.csv"), table_of(frame))

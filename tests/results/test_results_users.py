@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from comparison_cases import default, frame_of, learned, row_of
-from detail_cases import made_twice
 from generated_verdicts import Cell, quickstart_cells, write_cells
+from result_cases import made_twice
 
 from personalrm.results.scores import collect_calls, collect_verdicts
 from personalrm.results.sortable_page import sortable_page
@@ -117,7 +117,7 @@ def test_the_page_holds_all_rows_and_runs_nothing_of_them() -> None:
     assert "http" not in page
 
 
-def test_the_script_gives_equal_bytes_and_all_rows(tmp_path: Path) -> None:
+def test_the_table_has_equal_bytes_each_time_and_all_rows(tmp_path: Path) -> None:
     frame = collect_verdicts(write_cells(tmp_path, quickstart_cells(), [2, 3, 1] * 4))
     csv = made_twice(tmp_path, "users", frame, {}, {"model_order": ["SmolLM2-135M"]})
     assert len(pd.read_csv(csv)) == 12 * len(quickstart_cells())

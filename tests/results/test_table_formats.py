@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from personalrm.core.records import write_records
 from personalrm.results.scores import collect_calls, collect_verdicts
 from personalrm.results.table_formats import Block, to_html, to_markdown, to_tex, write_table
-from personalrm.results.tables.main_table import main_table, read_main_table
-from personalrm.results.tables.main_table_text import main_blocks, main_notes
+from personalrm.results.tables.main_table import main_blocks, main_notes, main_table, read_main_table
 
 NASTY = "<script>alert('x')</script> & 5 % of $x_1$ {a} \\b ~ ^ # \"q\" | *b* `c` [d] \n é 🎉"
 
@@ -65,7 +64,7 @@ def test_four_files_with_equal_bytes_each_time(tmp_path: Path, table: pd.DataFra
             table,
             tmp_path / folder / "main",
             caption="Main",
-            notes=main_notes(table),
+            notes=main_notes(table, "all"),
             blocks=main_blocks(table),
         )
         assert [path.name for path in paths] == ["main.csv", "main.md", "main.tex", "main.html"]
@@ -93,10 +92,10 @@ def test_accuracy_reads_with_its_interval(table: pd.DataFrame) -> None:
 
 def test_outage_and_failure_are_marked_and_explained(table: pd.DataFrame) -> None:
     assert shown(table, "Oracle (planted taste)")["Accuracy % [95 % CI]"] == "no answers (!)"
-    notes = " ".join(main_notes(table))
+    notes = " ".join(main_notes(table, "all"))
     assert "provider errors" in notes
     clean = table[table["method"] != "oracle"]
-    assert "provider errors" not in " ".join(main_notes(clean))
+    assert "provider errors" not in " ".join(main_notes(clean, "all"))
     failed = main_blocks(table[table["judge_model"] == "j"])[0].texts.iloc[0]
     assert (failed["Judgments"], failed["Accuracy % [95 % CI]"]) == ("0", "–")
 
@@ -109,7 +108,7 @@ def test_a_lone_user_has_no_interval(tmp_path: Path) -> None:
 
 def test_what_all_rows_share_moves_to_a_note(table: pd.DataFrame) -> None:
     assert "Data set" not in main_blocks(table)[0].texts.columns
-    assert "Data set of all rows: generated." in main_notes(table)
+    assert "Data set of all rows: generated." in main_notes(table, "all")
     other = table.assign(dataset=["other", *table["dataset"][1:]])
     assert "Data set" in main_blocks(other)[0].texts.columns
 

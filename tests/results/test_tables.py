@@ -25,8 +25,15 @@ from hypothesis import strategies as st
 
 from personalrm.core.records import CallRef, JudgedUser, Outcome, Verdict, write_records
 from personalrm.results.scores import collect_calls, collect_verdicts
-from personalrm.results.tables.main_table import COLUMNS, gaps, is_outage, main_table, read_main_table
-from personalrm.results.tables.main_table_text import main_blocks, main_notes
+from personalrm.results.tables.main_table import (
+    COLUMNS,
+    gaps,
+    is_outage,
+    main_blocks,
+    main_notes,
+    main_table,
+    read_main_table,
+)
 
 NAMED = (
     "dataset variant profile_model judge_model method k n_users n_pairs n_judgments accuracy ci_low ci_high "
@@ -178,11 +185,13 @@ def test_a_failed_cell_is_a_row_without_accuracy_and_a_note() -> None:
 
 
 def test_the_notes_say_which_labels_the_methods_read_where_validation_pairs_chose_a_winner() -> None:
-    learned = " ".join(main_notes(tabled(judged_users(Cell("both.logprob", 0.5, "judge", "profile", 0), [2, 3]))))
+    learned = " ".join(
+        main_notes(tabled(judged_users(Cell("both.logprob", 0.5, "judge", "profile", 0), [2, 3])), "all")
+    )
     assert "all validation pairs choose the winner among its candidates at every k" in learned
     assert "70 % of a user's pairs" in learned
     for method in ("default", "history", "memory"):
-        assert "validation" not in " ".join(main_notes(tabled(judged_users(Cell(method, 0.5), [2, 3]))))
+        assert "validation" not in " ".join(main_notes(tabled(judged_users(Cell(method, 0.5), [2, 3])), "all"))
 
 
 def test_a_row_is_not_applicable_where_it_is_for_every_user_and_only_there() -> None:
@@ -197,8 +206,8 @@ def test_a_row_is_not_applicable_where_it_is_for_every_user_and_only_there() -> 
     assert table["n_users"].tolist() == [1, 0, 0]
     shown = main_blocks(table)[0].texts["Accuracy % [95 % CI]"]
     assert [text.partition(" [")[0] for text in shown] == ["50.00", "–", "not applicable"]
-    assert any(note.startswith("not applicable: ") for note in main_notes(table))
-    assert not any("not applicable" in note for note in main_notes(tabled(demos)))
+    assert any(note.startswith("not applicable: ") for note in main_notes(table, "all"))
+    assert not any("not applicable" in note for note in main_notes(tabled(demos), "all"))
     with TemporaryDirectory() as folder:
         path = Path(folder) / "main.csv"
         table.to_csv(path, index=False)

@@ -15,8 +15,7 @@ from generated_verdicts import Cell, paper_cells, write_cells
 from personalrm.results.scores import collect_calls, collect_verdicts
 from personalrm.results.table_formats import TEX_ESCAPES, Block, to_tex, write_table
 from personalrm.results.tables.differences_table import differences_blocks, differences_notes, differences_table
-from personalrm.results.tables.main_table import main_table
-from personalrm.results.tables.main_table_text import main_blocks, main_notes
+from personalrm.results.tables.main_table import main_blocks, main_notes, main_table
 from personalrm.results.tables.transfer_table import transfer_blocks, transfer_notes, transfer_table
 
 PDFLATEX = shutil.which("pdflatex")
@@ -55,7 +54,7 @@ def test_the_tables_of_a_run_compile(tmp_path: Path) -> None:
     transfer = transfer_table(verdicts, seed=1, n_resamples=N)
     tables = []
     for name, table, blocks, notes in (
-        ("main", main, main_blocks(main), main_notes(main)),
+        ("main", main, main_blocks(main), main_notes(main, "all")),
         ("differences", differences, differences_blocks(differences), differences_notes(differences)),
         ("transfer", transfer, transfer_blocks(transfer), transfer_notes(transfer)),
     ):

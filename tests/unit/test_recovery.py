@@ -17,8 +17,8 @@ from personalrm.personas.records import UserRecovery
 from personalrm.personas.recovery import RecoveryQuestion, read_rubric
 from personalrm.results.table_formats import write_table
 from personalrm.results.tables.recovery_table import (
-    RECOVERY_CAPTION,
     RECOVERY_COLUMNS,
+    RESULT,
     recovery_blocks,
     recovery_notes,
     recovery_table,
@@ -110,7 +110,7 @@ def test_the_table_by_hand(tmp_path: Path) -> None:
     write_table(
         table,
         tmp_path / "recovery",
-        caption=RECOVERY_CAPTION,
+        caption=RESULT.title,
         notes=recovery_notes(table, 2),
         blocks=recovery_blocks(table),
     )

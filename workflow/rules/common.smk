@@ -7,17 +7,12 @@ OUTPUTS  RUN_CONFIG, the resolved config that the stages read
 from snakemake.exceptions import WorkflowError
 
 from personalrm.core.errors import PersonalRMError
-from personalrm.data.cross_validation import pooled_names, pools_of
 
 try:
     CONFIG = support.load_for_snakemake(workflow.configfiles, config)
     PLAN = support.Plan(CONFIG)
 except PersonalRMError as error:
     raise WorkflowError(f"The configuration has problems:\n{error}") from None
-
-# Data sets that were asked for in folds; comparisons are of the pools.
-POOLS = pools_of(CONFIG.datasets)
-COMPARED = pooled_names(CONFIG.datasets, POOLS)
 
 RUN = PLAN.run
 RUN_CONFIG = support.write_run_config(CONFIG)

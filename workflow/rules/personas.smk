@@ -3,12 +3,8 @@
 INPUTS   data/<dataset>/shards/<shard>.jsonl, profiles/<dataset>/<variant>/<model>/k<k>/<shard>.jsonl
 OUTPUTS  analysis/fidelity/<dataset>/<variant>/<model>-by-<judge>/<shard>.jsonl, analysis/axes/<dataset>/<variant>.jsonl,
          analysis/recovery/<dataset>/<variant>/<model>-by-<judge>/<shard>.jsonl,
-         analysis/tags/<dataset>/<variant>/<model>/k<k>/<shard>.jsonl, tables/{fidelity,recovery,axes}.{csv,md,tex,html},
-         figures/axes.{pdf,svg,png,txt} (txt: the caption); each where the config's `analysis` has it
+         analysis/tags/<dataset>/<variant>/<model>/k<k>/<shard>.jsonl; each where the config's `analysis` has it
 """
-
-PERSONAS = []
-
 
 if CONFIG.analysis.fidelity:
 
@@ -44,38 +40,6 @@ if CONFIG.analysis.fidelity:
             "python -m personalrm fidelity --config {params.config:q} --users {input.users:q}"
             " --profiles {input.profiles:q} --variant {wildcards.variant:q} --model {wildcards.model:q}"
             " --judge {wildcards.judge:q} --out {output:q} > {log:q} 2>&1"
-
-    rule table_fidelity:
-        input:
-            fidelity=PLAN.fidelity_paths(),
-        output:
-            csv=f"{RUN}/tables/fidelity.csv",
-            md=f"{RUN}/tables/fidelity.md",
-            tex=f"{RUN}/tables/fidelity.tex",
-            html=report(
-                f"{RUN}/tables/fidelity.html",
-                category="Tables",
-                caption="../report/table_fidelity.rst",
-            ),
-        log:
-            f"{RUN}/logs/table_fidelity.log",
-        benchmark:
-            f"{RUN}/benchmarks/table_fidelity.tsv"
-        conda:
-            "../envs/personalrm.yml"
-        resources:
-            mem_mb=growing(2000),
-            runtime=growing(30),
-        params:
-            seed=CONFIG.statistics.seed,
-            n_resamples=CONFIG.statistics.resamples,
-            others=CONFIG.analysis.fidelity.others,
-        message:
-            "Making the table of persona fidelity"
-        script:
-            "../scripts/table_fidelity.py"
-
-    PERSONAS += rules.table_fidelity.output
 
 
 if CONFIG.analysis.recovery:
@@ -113,38 +77,6 @@ if CONFIG.analysis.recovery:
             "python -m personalrm recovery --config {params.config:q} --users {input.users:q}"
             " --profiles {input.profiles:q} --rubric {input.rubric:q} --variant {wildcards.variant:q}"
             " --model {wildcards.model:q} --judge {wildcards.judge:q} --out {output:q} > {log:q} 2>&1"
-
-    rule table_recovery:
-        input:
-            recovery=PLAN.recovery_paths(),
-        output:
-            csv=f"{RUN}/tables/recovery.csv",
-            md=f"{RUN}/tables/recovery.md",
-            tex=f"{RUN}/tables/recovery.tex",
-            html=report(
-                f"{RUN}/tables/recovery.html",
-                category="Tables",
-                caption="../report/table_recovery.rst",
-            ),
-        log:
-            f"{RUN}/logs/table_recovery.log",
-        benchmark:
-            f"{RUN}/benchmarks/table_recovery.tsv"
-        conda:
-            "../envs/personalrm.yml"
-        resources:
-            mem_mb=growing(2000),
-            runtime=growing(30),
-        params:
-            seed=CONFIG.statistics.seed,
-            n_resamples=CONFIG.statistics.resamples,
-            others=CONFIG.analysis.recovery.others,
-        message:
-            "Making the table of recovery of planted tastes"
-        script:
-            "../scripts/table_recovery.py"
-
-    PERSONAS += rules.table_recovery.output
 
 
 if CONFIG.axes_models:
@@ -203,64 +135,3 @@ if CONFIG.axes_models:
         shell:
             "python -m personalrm tag --config {params.config:q} --profiles {input.profiles:q} --axes {input.axes:q}"
             " --out {output:q} > {log:q} 2>&1"
-
-    rule table_axes:
-        input:
-            axes=PLAN.axes_paths(),
-            tags=PLAN.tag_paths(),
-        output:
-            csv=f"{RUN}/tables/axes.csv",
-            md=f"{RUN}/tables/axes.md",
-            tex=f"{RUN}/tables/axes.tex",
-            html=report(
-                f"{RUN}/tables/axes.html",
-                category="Tables",
-                caption="../report/table_axes.rst",
-            ),
-        log:
-            f"{RUN}/logs/table_axes.log",
-        benchmark:
-            f"{RUN}/benchmarks/table_axes.tsv"
-        conda:
-            "../envs/personalrm.yml"
-        resources:
-            mem_mb=growing(4000),
-            runtime=growing(60),
-        params:
-            seed=CONFIG.statistics.seed,
-            n_resamples=CONFIG.statistics.resamples,
-            k=CONFIG.largest_k,
-        message:
-            "Making the table of persona axes"
-        script:
-            "../scripts/table_axes.py"
-
-    rule figure_axes:
-        input:
-            csv=f"{RUN}/tables/axes.csv",
-        output:
-            pdf=f"{RUN}/figures/axes.pdf",
-            svg=report(
-                f"{RUN}/figures/axes.svg",
-                category="Figures",
-                caption="../report/figure_axes.rst",
-            ),
-            png=f"{RUN}/figures/axes.png",
-            caption=f"{RUN}/figures/axes.txt",
-        log:
-            f"{RUN}/logs/figure_axes.log",
-        benchmark:
-            f"{RUN}/benchmarks/figure_axes.tsv"
-        conda:
-            "../envs/personalrm.yml"
-        resources:
-            mem_mb=growing(1000),
-            runtime=growing(30),
-        params:
-            title_note=f"run {CONFIG.run}",
-        message:
-            "Drawing the axes of the personas"
-        script:
-            "../scripts/figure_axes.py"
-
-    PERSONAS += [*rules.table_axes.output, *rules.figure_axes.output]

@@ -1,6 +1,6 @@
 """The report of a run, and the browser of its transcripts.
 
-INPUTS   RESULTS (of the Snakefile), manifest.json, data/verdicts.parquet, verdicts/…, profiles/…, the response store
+INPUTS   all tables and figures, manifest.json, data/verdicts.parquet, verdicts/…, profiles/…, the response store
 OUTPUTS  report.html, transcripts.html; each opens offline
 """
 
@@ -12,10 +12,9 @@ rule report:
         main=f"{RUN}/tables/main.csv",
         differences=f"{RUN}/tables/differences.csv",
         profiles=f"{RUN}/tables/profiles.csv",
-        tables=[path for path in RESULTS if path.endswith(".html")],
-        figures=[path for path in RESULTS if path.endswith(".svg")],
-        figure_captions=[path for path in RESULTS if path.endswith(".txt")],
-        captions=support.captions(workflow.basedir),
+        tables=[path for path in RESULTS.outputs() if path.endswith(".html")],
+        figures=[path for path in RESULTS.outputs() if path.endswith(".svg")],
+        figure_captions=[path for path in RESULTS.outputs() if path.endswith(".txt")],
     output:
         f"{RUN}/report.html",
     log:
@@ -28,11 +27,13 @@ rule report:
         mem_mb=growing(4000),
         runtime=growing(30),
     params:
-        pools=POOLS,
+        config=RUN_CONFIG,
+        # Of all that the workflow can make, whether or not this run makes it.
+        captions=support.captions(),
     message:
         "Writing the report"
-    script:
-        "../scripts/report.py"
+    shell:
+        "python -m personalrm report --config {params.config:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule transcripts:

@@ -1,9 +1,12 @@
-"""Scores, tables, figures and the manifest.
+"""Scores, all tables and figures, and the manifest.
 
-INPUTS   verdicts/…
-OUTPUTS  data/verdicts.parquet, data/calls.parquet, tables/main.{csv,md,tex,html},
-         figures/main.{pdf,svg,png,txt} (txt: the caption), manifest.json
+INPUTS   verdicts/…; of tables and figures, what `studies/synthesizeme/run_results.py` says
+OUTPUTS  data/verdicts.parquet, data/calls.parquet, tables/<name>.{csv,md,tex,html},
+         figures/<name>.{pdf,svg,png,txt} (txt: the caption), manifest.json
 """
+
+# All tables and figures of the run, in the order of the report.
+RESULTS = support.RunResults(PLAN)
 
 
 rule collect_scores:
@@ -21,74 +24,52 @@ rule collect_scores:
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
+    params:
+        config=RUN_CONFIG,
     message:
         "Collecting verdicts"
-    script:
-        "../scripts/collect_scores.py"
+    shell:
+        "python -m personalrm collect --config {params.config:q} > {log:q} 2>&1"
 
 
-rule table_main:
-    input:
-        verdicts=f"{RUN}/data/verdicts.parquet",
-        calls=f"{RUN}/data/calls.parquet",
-    output:
-        csv=f"{RUN}/tables/main.csv",
-        md=f"{RUN}/tables/main.md",
-        tex=f"{RUN}/tables/main.tex",
-        html=report(
-            f"{RUN}/tables/main.html",
-            category="Tables",
-            caption="../report/table_main.rst",
-        ),
-    log:
-        f"{RUN}/logs/table_main.log",
-    benchmark:
-        f"{RUN}/benchmarks/table_main.tsv"
-    conda:
-        "../envs/personalrm.yml"
-    resources:
-        mem_mb=growing(4000),
-        runtime=growing(60),
-    params:
-        pools=POOLS,
-        seed=CONFIG.statistics.seed,
-        n_resamples=CONFIG.statistics.resamples,
-        model_order=list(CONFIG.models),
-        evaluated=CONFIG.evaluate_users,
-    message:
-        "Making the main table"
-    script:
-        "../scripts/table_main.py"
+# A rule for each table and figure, as table_main and figure_scaling: a module declares it, and names what it reads
+# (workflow/personalrm/results/spec.py).
+for made in RESULTS.results:
 
-
-rule figure_main:
-    input:
-        csv=f"{RUN}/tables/main.csv",
-    output:
-        pdf=f"{RUN}/figures/main.pdf",
-        svg=report(
-            f"{RUN}/figures/main.svg",
-            category="Figures",
-            caption="../report/figure_main.rst",
-        ),
-        png=f"{RUN}/figures/main.png",
-        caption=f"{RUN}/figures/main.txt",
-    log:
-        f"{RUN}/logs/figure_main.log",
-    benchmark:
-        f"{RUN}/benchmarks/figure_main.tsv"
-    conda:
-        "../envs/personalrm.yml"
-    resources:
-        mem_mb=growing(2000),
-        runtime=growing(30),
-    params:
-        pools=POOLS,
-        title_note=f"run {CONFIG.run}",
-    message:
-        "Drawing the main figure"
-    script:
-        "../scripts/figure_main.py"
+    rule:
+        name:
+            made.rule
+        input:
+            **RESULTS.inputs(made),
+        output:
+            **{
+                name: (
+                    report(
+                        path, category=made.category, caption="../report/result.rst"
+                    )
+                    if name == made.shown
+                    else path
+                )
+                for name, path in made.outputs(RUN).items()
+            },
+        log:
+            f"{RUN}/logs/{made.rule}.log",
+        benchmark:
+            f"{RUN}/benchmarks/{made.rule}.tsv"
+        conda:
+            "../envs/personalrm.yml"
+        resources:
+            mem_mb=growing(made.mem_mb),
+            runtime=growing(made.runtime),
+        params:
+            result=made.rule,
+            reads=RESULTS.fingerprint(made),
+            caption=made.caption,
+            config=RUN_CONFIG,
+        message:
+            made.message
+        shell:
+            "python -m personalrm result {params.result:q} --config {params.config:q} > {log:q} 2>&1"
 
 
 rule manifest:

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand. Expected errors become one message on stderr and exit code 1."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    for noisy in ("httpx", "httpcore", "LiteLLM", "openai"):
+    for noisy in ("httpx", "httpcore", "LiteLLM", "openai", "fontTools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     handler: Handler = options.handler
     try:
@@ -146,8 +146,15 @@ def _add_analysis(subparsers: Any) -> None:  # noqa: ANN401
 
 
 def _add_results(subparsers: Any) -> None:  # noqa: ANN401
+    _stage(
+        subparsers, "collect", commands.collect, "make the verdicts of a run flat: data/verdicts.parquet, calls.parquet"
+    )
+    result = _stage(subparsers, "result", commands.result, "make one table or figure from the files of a run")
+    result.add_argument("name", help="its rule, as table_main or figure_scaling")
     manifest = _stage(subparsers, "manifest", commands.manifest, "write what a run was made of")
     manifest.add_argument("--out", type=Path, required=True)
+    report = _stage(subparsers, "report", commands.report, "write the page with all results of a run")
+    report.add_argument("--out", type=Path, required=True)
     transcripts = _stage(subparsers, "transcripts", commands.transcripts, "write the page of all judgments")
     transcripts.add_argument("--out", type=Path, required=True)
     transcripts.add_argument("--max-judgments", type=int, help="a larger run shows some of its users (10000)")

@@ -141,6 +141,27 @@ def tag(options: argparse.Namespace) -> None:
     _paid(tag_stage, options, "profiles", "axes")
 
 
+def result(options: argparse.Namespace) -> None:
+    """`personalrm result`."""
+    from personalrm.studies.synthesizeme.stages.results import result_stage
+
+    result_stage(options.config, options.name)
+
+
+def collect(options: argparse.Namespace) -> None:
+    """`personalrm collect`."""
+    from personalrm.studies.synthesizeme.stages.results import collect_stage
+
+    collect_stage(options.config)
+
+
+def report(options: argparse.Namespace) -> None:
+    """`personalrm report`."""
+    from personalrm.studies.synthesizeme.stages.results import report_stage
+
+    report_stage(options.config, options.out)
+
+
 def manifest(options: argparse.Namespace) -> None:
     """`personalrm manifest`."""
     from personalrm.studies.synthesizeme.stages.manifest import manifest_stage

@@ -25,6 +25,7 @@ from personalrm.studies.preflight import Needs, missing
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import config_hash, load_config, merged_yaml, write_resolved
 from personalrm.studies.synthesizeme.plan import Plan, read_k
+from personalrm.studies.synthesizeme.run_results import RunResults, all_results
 from personalrm.studies.synthesizeme.stages.settings import (
     analysis_fingerprint,
     filter_fingerprint,
@@ -34,6 +35,7 @@ from personalrm.studies.synthesizeme.stages.settings import (
 
 __all__ = [
     "Plan",
+    "RunResults",
     "analysis_fingerprint",
     "config_hash",
     "filter_fingerprint",
@@ -214,6 +216,6 @@ def end_run() -> None:
         stop_servers(runtime_dir())
 
 
-def captions(checkout: str | Path) -> list[str]:
-    """Captions of all tables and figures that the workflow can make, whether or not a run makes them."""
-    return sorted(str(path) for path in Path(checkout, "workflow", "report").glob("*_*.rst"))
+def captions() -> dict[str, str]:
+    """Captions of all tables and figures that the workflow can make, by their rule, whether or not a run makes them."""
+    return {result.rule: result.caption for result in all_results()}

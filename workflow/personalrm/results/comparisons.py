@@ -17,7 +17,7 @@ from personalrm.core.files import stable_hash
 from personalrm.core.records import BASELINE
 from personalrm.results.labels import NO_ANSWERS, NOT_APPLICABLE, NOT_RUN, OK, UNUSED, k_rank, method_rank
 from personalrm.results.marks import FLAG_NAMES, Flags, prefixed
-from personalrm.results.tables.main_table import PERCENT_DIGITS
+from personalrm.results.scores import percent
 from personalrm.results.verdict_arrays import (
     DATASET,
     JUDGE,
@@ -80,11 +80,6 @@ def default_of(key: Key) -> Key:
 def seed_of(seed: int, *names: str) -> int:
     """Seed of one row's resamples: that of the same cell in the main table, whatever other rows there are."""
     return int(stable_hash(str(seed), *names)[:15], 16)
-
-
-def percent(share: float) -> float:
-    """A share in percent, or a difference of shares in points."""
-    return round(100 * share, PERCENT_DIGITS)
 
 
 def p_digits(p_value: float) -> float:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from personalrm.core.records import K_NAMES
+from personalrm.methods.registry import METHODS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 METHOD_LABELS: dict[str, str] = {
     "random": "Random",
@@ -85,3 +90,26 @@ def k_rank(k: str) -> tuple[int, int]:
 def k_label(k: int | None) -> str:
     """How tables write `k`: "-" where the method reads no context pairs, else its name (`K_NAMES`) or the number."""
     return UNUSED if k is None else K_NAMES.get(k, str(k))
+
+
+def exempt_note(statuses: pd.Series[str]) -> list[str]:
+    """What "not applicable" means, where a row says so."""
+    text = (
+        f"{NOT_APPLICABLE}: the method applies to none of the row's users, for want of a survey, a planted taste, a "
+        "level A or verdicts as text; their rows in the verdict files say which."
+    )
+    return [text] if bool((statuses == NOT_APPLICABLE).any()) else []
+
+
+def labels_note(methods: Iterable[str]) -> list[str]:
+    """Which labels the methods read, where a row of the table has a winner chosen by validation pairs."""
+    shown = {method.partition(".")[0] for method in methods}
+    if not any("search" in METHODS[name].stages for name in shown & METHODS.keys()):
+        return []
+    return [
+        "k counts context pairs. SynthesizeMe (and the criteria judge, which reads its profile) learns from these, and "
+        "all validation pairs choose the winner among its candidates at every k, 1 included. Memory reads the k "
+        "context pairs alone and History all context pairs: with the default split SynthesizeMe uses the labels of "
+        "70 % of a user's pairs, Memory and History those of 50 %. History (context and validation) reads as many "
+        "labels as SynthesizeMe.",
+    ]

@@ -11,12 +11,12 @@ import math
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from personalrm.core.errors import DataError
 from personalrm.core.files import atomic_write_bytes
-from personalrm.core.records import JudgedUser, read_records
-from personalrm.results.labels import UNUSED, k_label, k_rank
+from personalrm.core.records import OUTCOMES, JudgedUser, read_records
+from personalrm.results.labels import NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, OK, UNUSED, k_label, k_rank
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,6 +44,7 @@ CALL_COLUMNS: tuple[str, ...] = (*ROW_KEY, "key", "stage", "tokens_in", "tokens_
 FLAGS = ("swapped", "reasoned")
 """Columns of truth values, which may be missing."""
 MISSING_CODE = -1
+PERCENT_DIGITS = 4
 ROWS_PER_GROUP = 1 << 16
 
 
@@ -222,3 +223,58 @@ def read_frame(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
     import pandas as pd
 
     return pd.read_parquet(path, columns=list(columns) if columns else None)
+
+
+def percent(share: float) -> float:
+    """A share in percent, or a difference of shares in points."""
+    return round(100 * share, PERCENT_DIGITS)
+
+
+class Counts(NamedTuple):
+    """Right judgments and judgments, each (users, draws)."""
+
+    correct: NDArray[np.float64]
+    judged: NDArray[np.float64]
+
+
+def row_status(group: pd.DataFrame) -> str:
+    """Whether the verdicts of a row hold a number, or why none; not applicable: to none of its users."""
+    if len(answered(group)):
+        return OK
+    if group["pair_id"].notna().any():
+        return NO_ANSWERS
+    return NOT_APPLICABLE if (group["status"] == "not_applicable").all() else NO_VERDICTS
+
+
+def outcome_counts(judged: pd.DataFrame) -> dict[str, int]:
+    """Judgments of each outcome, in the order of `OUTCOMES`; rows without a judgment have none."""
+    counts = judged["outcome"].value_counts()
+    return {outcome: int(counts.get(outcome, 0)) for outcome in OUTCOMES}
+
+
+def count_right(judged: pd.DataFrame) -> Counts:
+    """Right judgments and judgments by user (sorted) and draw."""
+    right = judged.assign(right=judged["outcome"] == "correct")
+    cells = right.groupby(["user_id", "draw"], observed=True)["right"].agg(["sum", "count"]).unstack(fill_value=0)
+    return Counts(cells["sum"].to_numpy(dtype="float64"), cells["count"].to_numpy(dtype="float64"))
+
+
+def accuracy_of(judged: pd.DataFrame) -> float | None:
+    """Percent of judgments that are right, the mean over draws as in the main table; None without any."""
+    from personalrm.results.stats.statistics import mean_ratio
+
+    if judged.empty:
+        return None
+    counts = count_right(judged)
+    return percent(float(mean_ratio(counts.correct.sum(axis=0), counts.judged.sum(axis=0))))
+
+
+def lossy_profiles(judged: pd.DataFrame) -> int:
+    """Profiles, one a user and draw, that these judgments were made with and that were learned with lost calls."""
+    return len(judged.loc[judged["profile_lost"] > 0, ["user_id", "draw"]].drop_duplicates())
+
+
+def share_first(judged: pd.DataFrame) -> float | None:
+    """How often "first" was said, percent of the verdicts on one order that name a position; None without any."""
+    said = judged.loc[judged["swapped"].notna() & judged["said"].notna(), "said"]
+    return percent(float((said == "first").sum()) / len(said)) if len(said) else None

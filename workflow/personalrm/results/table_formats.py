@@ -217,3 +217,11 @@ def _html_block(block: Block, identity: str) -> str:
 def _slug(name: str) -> str:
     """A name that is safe as an HTML id and a LaTeX label."""
     return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "table"
+
+
+def dollars_shown(value: object) -> str:
+    """Dollars: two decimals from a dollar up, else three significant digits."""
+    if plain(value) == EMPTY:
+        return EMPTY
+    dollars = float(str(value))
+    return f"{dollars:,.2f}" if dollars >= 1 or dollars == 0 else f"{dollars:.3g}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalrm.results.figure_style import (
@@ -21,8 +22,9 @@ from personalrm.results.figure_style import (
     write_line,
     write_note,
 )
+from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import plain, table_rows
-from personalrm.results.tables.axes_table import NO_AXIS, PREVALENCE
+from personalrm.results.tables.axes_table import NO_AXIS, PREVALENCE, read_axes_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -156,3 +158,21 @@ def axes_caption(table: pd.DataFrame) -> str:
         "from the personas of each data set, and are not the same scales in two data sets. Right: personas that speak "
         "of the axis, of those whose tag was read."
     )
+
+
+def build(table_axes: Path, *, title_note: str) -> Drawing:
+    """The figure, drawn from its published table alone."""
+    table = read_axes_table(table_axes)
+    return Drawing(axes_figure(table, title_note=title_note), axes_caption(table))
+
+
+RESULT = FigureResult(
+    name="axes",
+    order=150,
+    message="Drawing the axes of the personas",
+    caption=(
+        "Share of personas that speak of each axis, split by the end at which they put the person, with Wilson's 95 % "
+        "interval."
+    ),
+    build=build,
+)

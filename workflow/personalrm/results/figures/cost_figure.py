@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from personalrm.results.figure_style import (
@@ -21,8 +22,9 @@ from personalrm.results.figure_style import (
 from personalrm.results.figures.main_figure_layout import CHANCE, DARK_FIRST, MARKERS, Color
 from personalrm.results.labels import UNUSED, VERDICT_LABELS, k_rank, method_label, method_rank
 from personalrm.results.marks import mark, mark_notes
+from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import table_rows
-from personalrm.results.tables.cost_table import ALL_STEPS, METHOD
+from personalrm.results.tables.cost_table import ALL_STEPS, METHOD, read_cost_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -289,3 +291,21 @@ def cost_caption(table: pd.DataFrame) -> str:
         "Lines join values of k, markers grow with it. Bars: 95 % intervals from a bootstrap that resamples users. "
         "Dotted: chance." + "".join(f" {note}" for note in mark_notes(table))
     )
+
+
+def build(table_cost: Path, *, title_note: str) -> Drawing:
+    """The figure, drawn from its published table alone."""
+    table = read_cost_table(table_cost)
+    return Drawing(cost_figure(table, title_note=title_note), cost_caption(table))
+
+
+RESULT = FigureResult(
+    name="cost",
+    order=170,
+    message="Drawing accuracy against cost",
+    caption=(
+        "Accuracy of each method against what its calls cost (tokens where a price is unknown or nothing was to be "
+        "paid), profiles included. Bars: 95 % intervals, users resampled. Dotted: chance."
+    ),
+    build=build,
+)

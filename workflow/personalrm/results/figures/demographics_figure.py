@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from personalrm.core.records import BASELINE
@@ -23,9 +24,9 @@ from personalrm.results.figure_style import (
 from personalrm.results.figures.main_figure_layout import CHANCE, DARK_FIRST, MARKERS, Color
 from personalrm.results.labels import ALL, OK, UNUSED, VERDICT_LABELS, method_label
 from personalrm.results.marks import mark, mark_notes
+from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import table_rows
-from personalrm.results.tables.demographic_groups import LEAST_USERS, OTHERS
-from personalrm.results.tables.demographics_table import question_label
+from personalrm.results.tables.demographics_table import LEAST_USERS, OTHERS, question_label, read_demographics_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -231,3 +232,21 @@ def demographics_caption(table: pd.DataFrame) -> str:
         "pooled. Dashed: chance. Many groups are looked at, without adjustment."
         + "".join(f" {note}" for note in mark_notes(table, "cell_"))
     )
+
+
+def build(table_demographics: Path, *, title_note: str) -> Drawing:
+    """The figure, drawn from its published table alone."""
+    table = read_demographics_table(table_demographics)
+    return Drawing(demographics_figure(table, title_note=title_note), demographics_caption(table))
+
+
+RESULT = FigureResult(
+    name="demographics",
+    order=120,
+    message="Drawing accuracy by group",
+    caption=(
+        "Accuracy within groups of users (in brackets: how many) and of pairs, with 95 % intervals that take users as "
+        "clusters; groups under 10 users are pooled. Dashed: chance."
+    ),
+    build=build,
+)

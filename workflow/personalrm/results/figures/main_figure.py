@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from personalrm.data.cross_validation import Pools
 from personalrm.results.figure_style import (
     BAND,
     GRID,
@@ -38,9 +40,11 @@ from personalrm.results.figures.main_figure_layout import (
     styles_of,
     variants_of,
 )
-from personalrm.results.labels import METHOD_LABELS, NO_ANSWERS, NOT_APPLICABLE, UNUSED, method_label
+from personalrm.results.labels import METHOD_LABELS, NO_ANSWERS, NOT_APPLICABLE, UNUSED, exempt_note, method_label
 from personalrm.results.marks import FLAG_NAMES, marked, notes_of
-from personalrm.results.tables.main_table_text import exempt_note
+from personalrm.results.pooling import pool_notes, without_folds
+from personalrm.results.spec import Drawing, FigureResult
+from personalrm.results.tables.main_table import read_main_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -260,3 +264,23 @@ def main_caption(table: pd.DataFrame) -> str:
 def _span(counts: pd.Series[int]) -> str:
     low, high = int(counts.min()), int(counts.max())
     return f"{low:,}" if low == high else f"{low:,}-{high:,}"
+
+
+def build(table_main: Path, *, pools: Pools, title_note: str) -> Drawing:
+    """The figure, drawn from its published table alone."""
+    table = without_folds(read_main_table(table_main), pools)
+    caption = " ".join([main_caption(table), *pool_notes(pools)])
+    return Drawing(main_figure(table, labels=METHOD_LABELS, title_note=title_note), caption)
+
+
+RESULT = FigureResult(
+    name="main",
+    order=10,
+    message="Drawing the main figure",
+    caption=(
+        "Accuracy of each method with its 95 % interval (thick: resampling users; thin: judgments taken as "
+        "independent). Dashed: chance. Dotted: always choosing the longer answer."
+    ),
+    mem_mb=2000,
+    build=build,
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from personalrm.results.comparisons import method_parts
@@ -28,8 +29,9 @@ from personalrm.results.labels import (
     method_rank,
 )
 from personalrm.results.marks import FLAG_NAMES, mark, mark_notes, marked
+from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import EMPTY, table_rows
-from personalrm.results.tables.scaling_table import shown_slope, shown_smallest_k
+from personalrm.results.tables.scaling_table import read_scaling_table, shown_slope, shown_smallest_k
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -291,3 +293,21 @@ def scaling_caption(table: pd.DataFrame) -> str:
         + (" Hollow points: lost to provider errors." if bool(table["outage"].any()) else "")
         + "".join(f" {note}" for note in mark_notes(table, "", "default_"))
     )
+
+
+def build(table_scaling: Path, *, title_note: str) -> Drawing:
+    """The figure, drawn from its published table alone."""
+    table = read_scaling_table(table_scaling)
+    return Drawing(scaling_figure(table, title_note=title_note), scaling_caption(table))
+
+
+RESULT = FigureResult(
+    name="scaling",
+    order=30,
+    message="Drawing accuracy against context pairs",
+    caption=(
+        "Accuracy against the number of context pairs, one panel a data set and judge. Bands: 95 % intervals, users "
+        "resampled. Dashed: the unpersonalised judge."
+    ),
+    build=build,
+)

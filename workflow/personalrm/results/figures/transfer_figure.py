@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalrm.results.figure_style import (
@@ -23,9 +24,10 @@ from personalrm.results.figure_style import (
 )
 from personalrm.results.labels import NOT_APPLICABLE, NOT_RUN, OK, method_label
 from personalrm.results.marks import mark_notes
+from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import table_rows
 from personalrm.results.tables.comparison_text import shown_accuracy
-from personalrm.results.tables.transfer_table import OWN, shown_transfer
+from personalrm.results.tables.transfer_table import OWN, read_transfer_table, shown_transfer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -240,3 +242,21 @@ def transfer_caption(table: pd.DataFrame) -> str:
         + (f" Left out, as {NOT_APPLICABLE}: {'; '.join(left_out)}." if left_out else "")
         + "".join(f" {note}" for note in mark_notes(table, "cell_", ""))
     )
+
+
+def build(table_transfer: Path, *, title_note: str) -> Drawing:
+    """The figure, drawn from its published table alone."""
+    table = read_transfer_table(table_transfer)
+    return Drawing(transfer_figure(table, title_note=title_note), transfer_caption(table))
+
+
+RESULT = FigureResult(
+    name="transfer",
+    order=40,
+    message="Drawing the transfer",
+    caption=(
+        "Profile model by judge model: accuracy (darker: higher) and the difference to the judge's own profile, with "
+        "95 % intervals clustered by user. Grey: not run."
+    ),
+    build=build,
+)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from personalrm.results.stats.statistics import Floats, Interval, share_interval
+from personalrm.results.verdict_arrays import Floats
+
+if TYPE_CHECKING:
+    from personalrm.results.stats.statistics import Interval
 
 Codes = NDArray[np.int64]
 UNREAD = -1
@@ -48,6 +51,8 @@ def agreement(pairs: Sequence[tuple[Codes, Codes]], *, seed: int, n_resamples: i
     user's descriptions, less the mean share of the user's descriptions with the other kind of all other users (our
     choice: users weigh alike). Bounds resample users; the other users that each is set against stay as they are.
     """
+    from personalrm.results.stats.statistics import Interval, share_interval
+
     sides = [_own_and_others(first, second) for first, second in pairs]
     own, others = (np.stack(side, axis=1) for side in zip(*sides, strict=True))
     there = ~np.isnan(own)

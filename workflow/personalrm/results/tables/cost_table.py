@@ -7,13 +7,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from personalrm.data.cross_validation import Pools
 from personalrm.results.comparisons import Value, read_table
 from personalrm.results.labels import UNUSED
-from personalrm.results.marks import FLAG_NAMES, Flags
-from personalrm.results.scores import ROW_KEY
-from personalrm.results.table_formats import table_rows
-from personalrm.results.tables.cost_sources import RESULTS, JobTime, StageCall
-from personalrm.results.tables.main_table import COST_DIGITS, row_flags
+from personalrm.results.marks import FLAG_NAMES, Flags, mark_notes, marked
+from personalrm.results.pooling import without_pools
+from personalrm.results.scores import ROW_KEY, read_frame
+from personalrm.results.spec import Table, TableResult
+from personalrm.results.table_formats import EMPTY, Block, dollars_shown, plain, table_rows
+from personalrm.results.tables.comparison_text import HEADINGS, bounds, shown_names
+from personalrm.results.tables.cost_sources import (
+    RESULTS,
+    JobTime,
+    StageCall,
+    analysis_calls,
+    cached_tokens,
+    filter_calls,
+    job_times,
+)
+from personalrm.results.tables.main_table import COST_DIGITS, read_main_table, row_flags
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +78,7 @@ def cost_table(
     import pandas as pd
 
     every = _every_call(calls, others)
-    every["tokens_cached"] = every["key"].astype(str).map(cached or {})
+    every["tokens_cached"] = every["key"].astype(str).map(cached or {}).astype("float64")
     rows = [_row(RUN, every, stage=ALL_STEPS, times=times)]
     rows += _stage_rows(every, times)
     rows += _method_rows(every, main)
@@ -166,3 +178,135 @@ def _method_rows(every: pd.DataFrame, main: pd.DataFrame) -> list[dict[str, Valu
 def read_cost_table(path: Path) -> pd.DataFrame:
     """Read `cost.csv` as `cost_table` made it."""
     return read_table(path, COST_COLUMNS, COST_NAMES, FLAG_NAMES).astype(dict.fromkeys(WHOLE_NUMBERS, "Int64"))
+
+
+NO_PRICE = "no price"
+
+
+def duration(seconds: object) -> str:
+    """Seconds as people read them.
+
+    >>> duration(3725.2)
+    '1:02:05 h'
+    >>> duration(64)
+    '1:04 min'
+    >>> duration(7.25)
+    '7.2 s'
+    """
+    if plain(seconds) == EMPTY:
+        return EMPTY
+    whole = round(float(str(seconds)))
+    if whole < 60:
+        return f"{float(str(seconds)):.1f} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d} h"
+
+
+def _shown_spent(row: Mapping[str, object]) -> dict[str, str]:
+    cost = dollars_shown(row["cost_usd_list"])
+    return {
+        "Calls": plain(row["calls"]),
+        "Tokens in": plain(row["tokens_in"]),
+        "of them cached": plain(row["tokens_cached"]),
+        "Tokens out": plain(row["tokens_out"]),
+        "List price $": NO_PRICE if cost == EMPTY else cost,
+    }
+
+
+def cost_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
+    """Stages with their time, and methods with their accuracy."""
+    import pandas as pd
+
+    stages, methods = [], []
+    for row in table_rows(table):
+        if row["level"] == METHOD and row["stage"] == ALL_STEPS:
+            names = shown_names(row, HEADINGS)
+            accuracy = marked(bounds(row, "accuracy", "ci_low", "ci_high", signed=False), row)
+            methods.append(names | {"Accuracy % [95 % CI]": accuracy} | _shown_spent(row))
+        elif row["level"] != METHOD:
+            stages.append(_stage_names(row) | _time(row) | _shown_spent(row))
+    first, second = pd.DataFrame(stages), pd.DataFrame(methods, columns=None if methods else list(HEADINGS.values()))
+    return Block("By stage", first, 4), Block("By method", second, len(HEADINGS))
+
+
+def _stage_names(row: Mapping[str, object]) -> dict[str, str]:
+    stage, step = (str(row[name]) for name in ("stage", "step"))
+    if row["level"] != STAGE:
+        return {"Stage": "the whole run", "Data set": EMPTY, "Variant": EMPTY, "Model": EMPTY}
+    models = {str(row[name]) for name in ("judge_model", "profile_model")} - {UNUSED}
+    texts = {"Data set": str(row["dataset"]), "Variant": str(row["variant"]), "Model": min(models, default=EMPTY)}
+    named = {name: EMPTY if text == UNUSED else text for name, text in texts.items()}
+    return {"Stage": stage if step == ALL_STEPS else f"{stage}: {step.replace('_', ' ')}"} | named
+
+
+def _time(row: Mapping[str, object]) -> dict[str, str]:
+    return {"Jobs": plain(row["jobs"]), "Wall time": duration(row["wall_time_s"])}
+
+
+def cost_notes(table: pd.DataFrame) -> list[str]:
+    """What a reader of the table must know."""
+    notes = [
+        "Calls and tokens: the distinct stored responses that the results rest on, each once a row, whether this run "
+        "or an earlier one asked for them. Rows of methods share responses, and so do not add up to the run.",
+        "Cached: tokens that the provider read from its cache when the response was first made, as it reports them; "
+        "– where the store no longer has the response.",
+        "List price: without any discount, for cached tokens either. Embedded models cost nothing.",
+        "Wall time: sum over the jobs of a stage in this working directory, those side by side counted each; answers "
+        "that were already stored cost no time. A judge job judges by all methods.",
+    ]
+    if "theta" in set(table["stage"]):
+        notes.append(
+            "theta: finding a Θ; its calls are not among those of this table (manifest.json has what was paid)."
+        )
+    unpriced = int(table.loc[table["level"] == "run", "unpriced_calls"].sum())
+    if unpriced:
+        notes.append(f"{NO_PRICE}: the list price of at least one response is unknown ({unpriced:,} in the run).")
+    return notes + mark_notes(table)
+
+
+def build(
+    calls: Path,
+    table_main: Path,
+    ratings: list[Path],
+    panels: list[Path],
+    analysed_profiles: list[Path],
+    fidelity: list[Path],
+    recovery: list[Path],
+    axes: list[Path],
+    tags: list[Path],
+    *,
+    pools: Pools,
+    benchmarks: Path,
+    store: Path,
+    model_order: list[str],
+    raters: Mapping[str, str],
+    axes_asked: str | None,
+) -> Table:
+    """The table of the run."""
+    frame = read_frame(calls)
+    others = [
+        *filter_calls(ratings, panels),
+        *analysis_calls(analysed_profiles, fidelity, recovery, axes, tags),
+    ]
+    keys = sorted({*frame["key"].astype(str), *(call.ref.key for call in others)})
+    table = cost_table(
+        frame,
+        without_pools(read_main_table(table_main), pools),
+        others=others,
+        times=job_times(benchmarks, model_order, raters, axes_asked),
+        cached=cached_tokens(store, keys),
+    )
+    return Table(table, cost_blocks(table), cost_notes(table))
+
+
+RESULT = TableResult(
+    name="cost",
+    order=170,
+    title="What the run took: calls, tokens, list price and wall time, by stage and by method",
+    message="Making the table of cost",
+    caption=(
+        "Calls, tokens, list price and wall time by stage and model, and by method beside its accuracy with a 95 % "
+        "interval clustered by user. Each stored response counts once a row."
+    ),
+    build=build,
+)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from personalrm.data.cross_validation import Pools
 from personalrm.results.comparisons import (
     COMPARED,
     COUNTS,
@@ -17,9 +18,11 @@ from personalrm.results.comparisons import (
     p_digits,
     read_table,
 )
-from personalrm.results.labels import NOT_RUN, OK, UNUSED, method_rank
+from personalrm.results.labels import NOT_RUN, OK, UNUSED, exempt_note, method_rank
 from personalrm.results.marks import FLAG_NAMES, mark_notes
-from personalrm.results.scores import ROW_KEY
+from personalrm.results.pooling import pool_notes, pooled
+from personalrm.results.scores import ROW_KEY, read_frame
+from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import Block, plain, table_rows
 from personalrm.results.tables.comparison_text import (
     dataset_note,
@@ -28,13 +31,11 @@ from personalrm.results.tables.comparison_text import (
     shown_difference,
     shown_names,
 )
-from personalrm.results.tables.main_table_text import exempt_note
 from personalrm.results.verdict_arrays import JUDGE, METHOD, Key, VerdictArrays, verdict_arrays_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DIFFERENCES_CAPTION = "Paired differences in accuracy on the same judgments"
 DIFFERENCE_NAMES: tuple[str, ...] = (*ROW_KEY, "reference")
 DIFFERENCE_COLUMNS: tuple[str, ...] = (*DIFFERENCE_NAMES, *COMPARED, "p_holm")
 PARTS_OF_BOTH: tuple[str, ...] = ("demos", "persona")
@@ -136,3 +137,24 @@ def differences_notes(table: pd.DataFrame) -> list[str]:
             "answered nothing of one; nothing in common: no judgment has a verdict by both."
         )
     return notes + exempt_note(table["status"]) + mark_notes(table)
+
+
+def build(verdicts: Path, *, pools: Pools, seed: int, n_resamples: int, model_order: list[str]) -> Table:
+    """The table of the run."""
+    table = differences_table(
+        pooled(read_frame(verdicts), pools), seed=seed, n_resamples=n_resamples, model_order=model_order
+    )
+    return Table(table, differences_blocks(table), [*differences_notes(table), *pool_notes(pools)])
+
+
+RESULT = TableResult(
+    name="differences",
+    order=20,
+    title="Paired differences in accuracy on the same judgments",
+    message="Making the table of paired differences",
+    caption=(
+        "Paired differences in accuracy on the same judgments, in points, each method against Default of the same "
+        "judge, with 95 % intervals clustered by user and Holm's adjustment within the table."
+    ),
+    build=build,
+)

@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING, get_args
 
 from personalrm.core.records import OUTCOMES, Verdict, read_records
 from personalrm.personas.records import Missing, UserFidelity
-from personalrm.results.comparisons import Value, p_digits, percent, seed_of
+from personalrm.results.comparisons import (
+    Value,
+    p_digits,
+    seed_of,
+)
 from personalrm.results.labels import k_label
 from personalrm.results.marks import FLAG_NAMES, flags_of, mark_notes, marked
+from personalrm.results.scores import percent
+from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 from personalrm.results.tables.comparison_text import bounds, probability, with_variant
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FIDELITY_CAPTION = "Does a learned persona fit what the user stated better than another user's persona?"
 FIDELITY_KEY: tuple[str, ...] = ("dataset", "variant", "profile_model", "judge_model", "k", "statement")
 LEFT_OUT: dict[Missing, str] = {name: name.replace(" ", "_") for name in get_args(Missing)}
 FIDELITY_COUNTS: tuple[str, ...] = ("n_users", *LEFT_OUT.values(), "n_verdicts", "own", "other", *OUTCOMES[2:])
@@ -223,3 +228,25 @@ def fidelity_notes(table: pd.DataFrame, others: int) -> list[str]:
     if bool((table["statement"] == "none").any()):
         notes.append("Data sets without statements have no fidelity: all their users are counted under No statement.")
     return notes + mark_notes(table.assign(lossy=False))
+
+
+def build(fidelity: list[Path], *, seed: int, n_resamples: int, fidelity_others: int) -> Table:
+    """The table of the run."""
+    table = fidelity_table(read_fidelity(fidelity), seed=seed, n_resamples=n_resamples)
+    return Table(table, fidelity_blocks(table), fidelity_notes(table, fidelity_others))
+
+
+RESULT = TableResult(
+    name="fidelity",
+    order=130,
+    title="Does a learned persona fit what the user stated better than another user's persona?",
+    message="Making the table of persona fidelity",
+    caption=(
+        "Share of verdicts that prefer the user's own persona to another user's, given what the user stated, with a 95"
+        " % interval clustered by user and an exact sign-flip test over users."
+    ),
+    when="fidelity",
+    mem_mb=2000,
+    runtime=30,
+    build=build,
+)

@@ -3,20 +3,46 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from personalrm.core.files import stable_hash
 from personalrm.core.records import OUTCOMES, READABLE
-from personalrm.results.labels import METHOD_ORDER, NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, OK, k_rank, method_rank
-from personalrm.results.marks import Flags, flags_of
-from personalrm.results.scores import ROW_KEY, answered
+from personalrm.data.cross_validation import Pools
+from personalrm.results.labels import (
+    METHOD_LABELS,
+    METHOD_ORDER,
+    NO_ANSWERS,
+    NOT_APPLICABLE,
+    OK,
+    UNUSED,
+    exempt_note,
+    k_rank,
+    labels_note,
+    method_label,
+    method_rank,
+)
+from personalrm.results.marks import FLAG_NAMES, RETRY, Flags, flags_of, marked, notes_of
+from personalrm.results.pooling import pool_notes, with_pools
+from personalrm.results.scores import (
+    ROW_KEY,
+    Counts,
+    accuracy_of,
+    answered,
+    count_right,
+    lossy_profiles,
+    outcome_counts,
+    percent,
+    read_frame,
+    row_status,
+    share_first,
+)
+from personalrm.results.spec import Table, TableResult
+from personalrm.results.table_formats import EMPTY, Block, dollars_shown, plain, table_rows
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
-    from numpy.typing import NDArray
 
 COUNT_COLUMNS: tuple[str, ...] = ("n_users", "n_pairs", "n_judgments")
 ACCURACY_COLUMNS: tuple[str, ...] = (
@@ -48,17 +74,10 @@ COLUMNS: tuple[str, ...] = (
 )
 WHOLE_NUMBERS: tuple[str, ...] = (*COUNT_COLUMNS, *FAILURE_COLUMNS, "lossy_profiles", "n_draws", *CALL_SUMS)
 
-PERCENT_DIGITS = 4
 COST_DIGITS = 8
 
+
 Value = str | int | float | None
-
-
-class Counts(NamedTuple):
-    """Right judgments and judgments, each (users, draws)."""
-
-    correct: NDArray[np.float64]
-    judged: NDArray[np.float64]
 
 
 def main_table(
@@ -151,43 +170,6 @@ def _judgments(group: pd.DataFrame, seed: int, n_resamples: int) -> dict[str, Va
     return row | _accuracy(count_right(judged), int(judged["pair_id"].nunique()), seed, n_resamples)
 
 
-def row_status(group: pd.DataFrame) -> str:
-    """Whether the verdicts of a row hold a number, or why none; not applicable: to none of its users."""
-    if len(answered(group)):
-        return OK
-    if group["pair_id"].notna().any():
-        return NO_ANSWERS
-    return NOT_APPLICABLE if (group["status"] == "not_applicable").all() else NO_VERDICTS
-
-
-def outcome_counts(judged: pd.DataFrame) -> dict[str, int]:
-    """Judgments of each outcome, in the order of `OUTCOMES`; rows without a judgment have none."""
-    counts = judged["outcome"].value_counts()
-    return {outcome: int(counts.get(outcome, 0)) for outcome in OUTCOMES}
-
-
-def count_right(judged: pd.DataFrame) -> Counts:
-    """Right judgments and judgments by user (sorted) and draw."""
-    right = judged.assign(right=judged["outcome"] == "correct")
-    cells = right.groupby(["user_id", "draw"], observed=True)["right"].agg(["sum", "count"]).unstack(fill_value=0)
-    return Counts(cells["sum"].to_numpy(dtype="float64"), cells["count"].to_numpy(dtype="float64"))
-
-
-def accuracy_of(judged: pd.DataFrame) -> float | None:
-    """Percent of judgments that are right, the mean over draws as in the main table; None without any."""
-    from personalrm.results.stats.statistics import mean_ratio
-
-    if judged.empty:
-        return None
-    counts = count_right(judged)
-    return _percent(float(mean_ratio(counts.correct.sum(axis=0), counts.judged.sum(axis=0))))
-
-
-def lossy_profiles(judged: pd.DataFrame) -> int:
-    """Profiles, one a user and draw, that these judgments were made with and that were learned with lost calls."""
-    return len(judged.loc[judged["profile_lost"] > 0, ["user_id", "draw"]].drop_duplicates())
-
-
 def _accuracy(counts: Counts, n_pairs: int, seed: int, n_resamples: int) -> dict[str, Value]:
     import numpy as np
 
@@ -200,24 +182,14 @@ def _accuracy(counts: Counts, n_pairs: int, seed: int, n_resamples: int) -> dict
         counts.correct, counts.judged, out=np.full_like(counts.correct, np.nan), where=counts.judged > 0
     )
     return {
-        "accuracy": _percent(clustered.estimate),
-        "ci_low": _percent(clustered.low),
-        "ci_high": _percent(clustered.high),
-        "ci_low_independent": _percent(independent.low),
-        "ci_high_independent": _percent(independent.high),
-        "accuracy_user_mean": _percent(float(np.nanmean(by_user, axis=0).mean())),
-        "draw_sd": _percent(float(by_draw.std(ddof=1))) if len(by_draw) > 1 else None,
+        "accuracy": percent(clustered.estimate),
+        "ci_low": percent(clustered.low),
+        "ci_high": percent(clustered.high),
+        "ci_low_independent": percent(independent.low),
+        "ci_high_independent": percent(independent.high),
+        "accuracy_user_mean": percent(float(np.nanmean(by_user, axis=0).mean())),
+        "draw_sd": percent(float(by_draw.std(ddof=1))) if len(by_draw) > 1 else None,
     }
-
-
-def _percent(share: float) -> float:
-    return round(100 * share, PERCENT_DIGITS)
-
-
-def share_first(judged: pd.DataFrame) -> float | None:
-    """How often "first" was said, percent of the verdicts on one order that name a position; None without any."""
-    said = judged.loc[judged["swapped"].notna() & judged["said"].notna(), "said"]
-    return _percent(float((said == "first").sum()) / len(said)) if len(said) else None
 
 
 def _spent(calls: pd.DataFrame | None) -> dict[str, Value]:
@@ -271,3 +243,134 @@ def gaps(verdicts: pd.DataFrame) -> list[str]:
         name = " / ".join(str(part) for part in key)
         notes.append(f"{name}: no verdict for {counts} of {group['user_id'].nunique()} users.")
     return notes
+
+
+def _shown_accuracy(row: Mapping[str, object]) -> str:
+    """Accuracy, its clustered interval, and the mark of what spoils it: `61.97 [57.2, 66.0]`."""
+    if row["status"] in (NOT_APPLICABLE, NO_ANSWERS):
+        return marked(str(row["status"]), row_flags(row).columns())
+    text = plain(row["accuracy"])
+    if text != EMPTY:
+        bounds = [plain(row[bound]) for bound in ("ci_low", "ci_high")]
+        text += " [–]" if EMPTY in bounds else " [{:.1f}, {:.1f}]".format(*map(float, bounds))
+    return marked(text, row_flags(row).columns())
+
+
+def _half_width(row: Mapping[str, object]) -> str:
+    low, high = (float(str(row[f"ci_{end}_independent"])) for end in ("low", "high"))
+    return EMPTY if math.isnan(low) else f"± {(high - low) / 2:.2f}"
+
+
+def _one_decimal(value: object) -> str:
+    return EMPTY if plain(value) == EMPTY else f"{float(str(value)):.1f}"
+
+
+def _names(row: Mapping[str, object], constant: Iterable[str], labels: Mapping[str, str]) -> dict[str, str]:
+    """The columns that name a row; those that are the same in all rows are left to a note."""
+    texts = {
+        "dataset": ("Data set", str(row["dataset"])),
+        "method": ("Method", method_label(str(row["method"]), labels)),
+        "k": ("k", str(row["k"])),
+        "variant": ("Variant", str(row["variant"])),
+        "profile_model": ("Profile by", str(row["profile_model"])),
+        "judge_model": ("Judge", str(row["judge_model"])),
+    }
+    return {
+        header: EMPTY if text == UNUSED else text for column, (header, text) in texts.items() if column not in constant
+    }
+
+
+def main_blocks(table: pd.DataFrame, labels: Mapping[str, str] = METHOD_LABELS) -> tuple[Block, Block]:
+    """The main table for people: accuracy with intervals, then what was not right or wrong, and cost."""
+    import pandas as pd
+
+    constant = [c for c in ("dataset", "variant") if table[c].nunique() == 1]
+    accuracy, outcomes = [], []
+    for cells in table_rows(table):
+        names = _names(cells, constant, labels)
+        accuracy.append(
+            names
+            | {"Users": plain(cells["n_users"]), "Pairs": plain(cells["n_pairs"])}
+            | {"Judgments": plain(cells["n_judgments"]), "Accuracy % [95 % CI]": _shown_accuracy(cells)}
+            | {"paper's CI": _half_width(cells), "Mean of users": _one_decimal(cells["accuracy_user_mean"])}
+            | {"Said first %": _one_decimal(cells["share_first"])}
+            | {"Draws": plain(cells["n_draws"]), "SD of draws": plain(cells["draw_sd"])}
+        )
+        outcomes.append(
+            names
+            | {column.replace("_", " ").capitalize(): plain(cells[column]) for column in FAILURE_COLUMNS}
+            | {"Learned with lost calls": plain(cells["lossy_profiles"])}
+            | {"Calls": plain(cells["calls"]), "Tokens in": plain(cells["tokens_in"])}
+            | {"Tokens out": plain(cells["tokens_out"]), "List cost $": dollars_shown(cells["cost_usd_list"])}
+        )
+    first, second = pd.DataFrame(accuracy), pd.DataFrame(outcomes)
+    if (table["n_draws"] <= 1).all():
+        first = first.drop(columns=["Draws", "SD of draws"], errors="ignore")
+    if (table["lossy_profiles"] == 0).all():
+        second = second.drop(columns="Learned with lost calls", errors="ignore")
+    n_names = 6 - len(constant)
+    return Block("Accuracy", first, n_names), Block("Outcomes and cost", second, n_names)
+
+
+def main_notes(table: pd.DataFrame, evaluated: str) -> list[str]:
+    """What a reader of the main table must know. `evaluated` is the config's `evaluate_users`."""
+    notes = [
+        f"{name} of all rows: {table[column].iloc[0]}."
+        for column, name in (("dataset", "Data set"), ("variant", "Variant"))
+        if table[column].nunique() == 1
+    ]
+    notes += [
+        "Accuracy: share of judgments that name the answer which the user chose; ties, unparsed answers, refusals and "
+        "prompts that do not fit count as not right. A judgment that was lost to a provider error does not count: "
+        "Users, Pairs and Judgments are those that were answered.",
+        "In brackets: 95 % interval with users as clusters (resampled), never narrower than what so few judgments "
+        "leave open; [–] with one user. ±: the paper's interval, which treats all judgments as independent.",
+        'Mean of users: each user counts the same. Said first: share of "first" among verdicts on one order; '
+        "50 is no position bias. Calls, tokens and list cost: the distinct stored responses that a row rests on.",
+    ]
+    notes.append(
+        "Users: all of each data set."
+        if evaluated == "all"
+        else "Users: those of the level-A part test; of data sets without level A, all."
+    )
+    notes += labels_note(table["method"])
+    notes += exempt_note(table["status"])
+    if bool((table["status"] == NO_ANSWERS).any()):
+        notes.append(f"{NO_ANSWERS}: the provider failed every judgment of the row, so that there is no number.")
+    if bool((table["lossy_profiles"] > 0).any()):
+        notes.append("Learned with lost calls: how many of the profiles judged with were.")
+    flags = [row_flags(row) for row in table_rows(table)]
+    notes += notes_of(name for name in FLAG_NAMES if any(getattr(held, name) for held in flags))
+    lost = bool((table[["provider_error", "lossy_profiles"]] > 0).any(axis=None))
+    return [*notes, RETRY] if lost else notes
+
+
+def build(
+    verdicts: Path, calls: Path, *, pools: Pools, seed: int, n_resamples: int, model_order: list[str], evaluated: str
+) -> Table:
+    """The table of the run."""
+    # Folds share responses, which only keys can tell.
+    columns = None if pools else CALLS_READ
+    judged = with_pools(read_frame(verdicts), pools)
+    table = main_table(
+        judged,
+        with_pools(read_frame(calls, columns), pools),
+        seed=seed,
+        n_resamples=n_resamples,
+        model_order=model_order,
+    )
+    return Table(table, main_blocks(table), [*main_notes(table, evaluated), *pool_notes(pools), *gaps(judged)])
+
+
+RESULT = TableResult(
+    name="main",
+    order=10,
+    title="Accuracy of personalised judges on the test pairs of each user (main table)",
+    message="Making the main table",
+    caption=(
+        "Accuracy of each method on the test pairs, both orders of showing, with 95 % intervals clustered by user and "
+        "the paper's independent interval beside them. Outcomes that are no verdict are counted apart; judgments lost "
+        "to provider errors are in no accuracy."
+    ),
+    build=build,
+)

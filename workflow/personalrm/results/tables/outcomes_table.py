@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalrm.core.records import OUTCOMES, READABLE
-from personalrm.results.comparisons import percent
-from personalrm.results.labels import METHOD_ORDER, NOT_APPLICABLE
+from personalrm.results.labels import METHOD_ORDER, NOT_APPLICABLE, exempt_note
 from personalrm.results.marks import FLAG_NAMES, SIGNS, mark_notes
-from personalrm.results.scores import ROW_KEY, answered
-from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
-from personalrm.results.tables.comparison_text import dataset_note, headings_of, shown_names
-from personalrm.results.tables.main_table import (
-    NAMES,
+from personalrm.results.scores import (
+    ROW_KEY,
     accuracy_of,
+    answered,
     lossy_profiles,
     outcome_counts,
-    row_flags,
-    row_order,
+    percent,
+    read_frame,
     row_status,
 )
-from personalrm.results.tables.main_table_text import exempt_note
+from personalrm.results.spec import Table, TableResult
+from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
+from personalrm.results.tables.comparison_text import dataset_note, headings_of, shown_names
+from personalrm.results.tables.main_table import NAMES, row_flags, row_order
 
 if TYPE_CHECKING:
     import pandas as pd
 
-OUTCOMES_CAPTION = "What became of the judgments"
 COUNTS: tuple[str, ...] = ("n_users", "users_without_verdict", "n_judgments", *OUTCOMES, "lossy_profiles")
 SHARES: tuple[str, ...] = tuple(f"share_{outcome}" for outcome in OUTCOMES)
 WITHOUT_REASONING = "share_without_reasoning"
@@ -141,3 +141,23 @@ def outcomes_notes(table: pd.DataFrame) -> list[str]:
         *exempt_note(table["status"]),
         *mark_notes(table),
     ]
+
+
+def build(verdicts: Path, *, model_order: list[str]) -> Table:
+    """The table of the run."""
+    table = outcomes_table(read_frame(verdicts), model_order=model_order)
+    return Table(table, outcomes_blocks(table), outcomes_notes(table))
+
+
+RESULT = TableResult(
+    name="outcomes",
+    order=70,
+    title="What became of the judgments",
+    message="Making the table of outcomes",
+    caption=(
+        "What became of the judgments behind each row of the main table, counts and shares; (!) marks rows that lost "
+        "more than 1 % of their judgments to provider errors, (?) rows with more than 1 % unparsed answers. Without "
+        "reasoning: the share of answers in words that hold nothing but the verdict."
+    ),
+    build=build,
+)

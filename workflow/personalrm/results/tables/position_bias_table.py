@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.results.comparisons import percent
 from personalrm.results.labels import METHOD_ORDER, NOT_APPLICABLE, OK
 from personalrm.results.marks import FLAG_NAMES, mark_notes, marked
-from personalrm.results.scores import ROW_KEY, answered
-from personalrm.results.table_formats import Block, plain, table_rows
-from personalrm.results.tables.comparison_text import bounds, dataset_note, headings_of, shown_names
-from personalrm.results.tables.main_table import (
+from personalrm.results.scores import (
+    ROW_KEY,
     accuracy_of,
+    answered,
     lossy_profiles,
     outcome_counts,
-    row_flags,
-    row_order,
+    percent,
+    read_frame,
     row_status,
     share_first,
 )
+from personalrm.results.spec import Table, TableResult
+from personalrm.results.table_formats import Block, plain, table_rows
+from personalrm.results.tables.comparison_text import bounds, dataset_note, headings_of, shown_names
+from personalrm.results.tables.main_table import row_flags, row_order
 
 if TYPE_CHECKING:
     import pandas as pd
 
-POSITION_CAPTION = "Position bias: what the order of showing does to a verdict"
 SINGLE = NOT_APPLICABLE
 """Status of verdicts on both orders together, which name no position, and of methods that do not apply."""
 NONE_STATED = "no position named"
@@ -166,3 +168,22 @@ def position_bias_notes(table: pd.DataFrame) -> list[str]:
             "apply (see the main table)."
         )
     return notes + mark_notes(table)
+
+
+def build(verdicts: Path, *, model_order: list[str]) -> Table:
+    """The table of the run."""
+    table = position_bias_table(read_frame(verdicts), model_order=model_order)
+    return Table(table, position_bias_blocks(table), position_bias_notes(table))
+
+
+RESULT = TableResult(
+    name="position_bias",
+    order=80,
+    title="Position bias: what the order of showing does to a verdict",
+    message="Making the table of position bias",
+    caption=(
+        "How often each judge said First (with 95 % intervals, users as clusters), how often the two orders of showing"
+        " name one response or one position, and accuracy by where the chosen response stood."
+    ),
+    build=build,
+)

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from personalrm.core.records import Demonstration, Profile, read_records
 from personalrm.data.cross_validation import Pools
-from personalrm.results.comparisons import model_rank, percent
+from personalrm.results.comparisons import model_rank
 from personalrm.results.labels import k_label, k_rank
+from personalrm.results.scores import percent
+from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 from personalrm.results.tables.comparison_text import HEADINGS, dataset_note
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PROFILES_CAPTION = "What the profiles hold"
 PROFILE_KEY: tuple[str, ...] = ("dataset", "variant", "profile_model", "k")
 COUNTS: tuple[str, ...] = ("n_users", "n_profiles", "without_profile")
 SHOWN: tuple[str, ...] = ("both", "demos")
@@ -190,3 +191,23 @@ def what_profiles_show(table: pd.DataFrame) -> list[str]:
 
 def _shares(rows: Mapping[str, Mapping[str, Any]], column: str) -> str:
     return ", ".join(f"{row[column]:.1f} % of {row['n_profiles']:,} ({name})" for name, row in rows.items())
+
+
+def build(profiles: list[Path], *, pools: Pools, variants: list[str], model_order: list[str]) -> Table:
+    """The table of the run."""
+    table = profiles_table(read_profiles(profiles), pools=pools, variants=variants, model_order=model_order)
+    return Table(table, profiles_blocks(table), profiles_notes(table))
+
+
+RESULT = TableResult(
+    name="profiles",
+    order=50,
+    title="What the profiles hold",
+    message="Making the table of profiles",
+    caption=(
+        "What the profiles of each variant hold: how many have a persona that says nothing, how many show the judge no"
+        " demonstration, or only such without reasoning, and how many demonstrations they show in the mean."
+    ),
+    mem_mb=2000,
+    build=build,
+)

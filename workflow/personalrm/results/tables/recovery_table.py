@@ -10,16 +10,21 @@ from typing import TYPE_CHECKING
 
 from personalrm.core.records import read_records
 from personalrm.personas.records import UserRecovery
-from personalrm.results.comparisons import Value, p_digits, percent, seed_of
+from personalrm.results.comparisons import (
+    Value,
+    p_digits,
+    seed_of,
+)
 from personalrm.results.labels import k_label
 from personalrm.results.marks import MOST_SPOILT, signs_of
+from personalrm.results.scores import percent
+from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import Block, plain, table_rows
 from personalrm.results.tables.comparison_text import bounds, probability, with_variant
 
 if TYPE_CHECKING:
     import pandas as pd
 
-RECOVERY_CAPTION = "How much of each planted taste does the persona recover?"
 EVERYBODY = "all"
 OUTAGE_MARK = signs_of(["outage"])
 RECOVERY_KEY: tuple[str, ...] = ("dataset", "variant", "profile_model", "judge_model", "k")
@@ -175,3 +180,25 @@ def recovery_notes(table: pd.DataFrame, others: int) -> list[str]:
         share = f"{100 * MOST_SPOILT:g} %"
         notes.append(f"{OUTAGE_MARK}: more than {share} of the questions were lost to provider errors. Not a result.")
     return notes
+
+
+def build(recovery: list[Path], *, seed: int, n_resamples: int, recovery_others: int) -> Table:
+    """The table of the run."""
+    table = recovery_table(read_recovery(recovery), seed=seed, n_resamples=n_resamples)
+    return Table(table, recovery_blocks(table), recovery_notes(table, recovery_others))
+
+
+RESULT = TableResult(
+    name="recovery",
+    order=140,
+    title="How much of each planted taste does the persona recover?",
+    message="Making the table of recovery of planted tastes",
+    caption=(
+        "Percent of the facts of each user's planted taste that the user's own persona states, and that other users' "
+        "personas state (chance), as a model reads them; means over users with a 95 % interval clustered by user."
+    ),
+    when="recovery",
+    mem_mb=2000,
+    runtime=30,
+    build=build,
+)

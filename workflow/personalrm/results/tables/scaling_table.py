@@ -21,12 +21,12 @@ from personalrm.results.comparisons import (
     method_parts,
     read_table,
 )
-from personalrm.results.labels import ALL, NOT_APPLICABLE, OK, UNUSED, k_rank
+from personalrm.results.labels import ALL, NOT_APPLICABLE, OK, UNUSED, exempt_note, k_rank, labels_note
 from personalrm.results.marks import FLAG_NAMES, Flags, mark_notes, marked, prefixed
-from personalrm.results.scores import ROW_KEY
+from personalrm.results.scores import ROW_KEY, read_frame
+from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 from personalrm.results.tables.comparison_text import bounds, dataset_note, headings_of, probability, shown_names
-from personalrm.results.tables.main_table_text import exempt_note, labels_note
 from personalrm.results.tables.scaling_slope import slope_of
 from personalrm.results.verdict_arrays import (
     JUDGE,
@@ -54,7 +54,6 @@ class Labelled(NamedTuple):
 LabelledPairs = Mapping[tuple[str, str], Labelled]
 """By data set and user."""
 
-SCALING_CAPTION = "Accuracy against the number of context pairs"
 POINT_COLUMNS: tuple[str, ...] = (
     "context_pairs",
     "labels_used",
@@ -320,3 +319,28 @@ def scaling_notes(table: pd.DataFrame) -> list[str]:
     if len(few):
         notes.insert(-1, "Below k: users with fewer context pairs than k; their profiles have all of theirs.")
     return notes + exempt_note(table["status"]) + mark_notes(table, "", "default_")
+
+
+def build(verdicts: Path, users: list[Path], *, seed: int, n_resamples: int, model_order: list[str]) -> Table:
+    """The table of the run."""
+    table = scaling_table(
+        read_frame(verdicts),
+        read_labelled_pairs(users),
+        seed=seed,
+        n_resamples=n_resamples,
+        model_order=model_order,
+    )
+    return Table(table, scaling_blocks(table), scaling_notes(table))
+
+
+RESULT = TableResult(
+    name="scaling",
+    order=30,
+    title="Accuracy against the number of context pairs",
+    message="Making the table of scaling",
+    caption=(
+        "Accuracy against the number of context pairs, slopes in points per pair with 95 % intervals clustered by "
+        "user, and the smallest k that lies above Default."
+    ),
+    build=build,
+)

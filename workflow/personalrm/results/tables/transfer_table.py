@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from personalrm.data.cross_validation import Pools
 from personalrm.results.comparisons import (
     CELL_COLUMNS,
     COMPARED,
@@ -16,9 +17,11 @@ from personalrm.results.comparisons import (
     key_order,
     read_table,
 )
-from personalrm.results.labels import NOT_RUN, OK, UNUSED
+from personalrm.results.labels import NOT_RUN, OK, UNUSED, exempt_note
 from personalrm.results.marks import FLAG_NAMES, mark_notes, prefixed
-from personalrm.results.scores import ROW_KEY
+from personalrm.results.pooling import pool_notes, pooled
+from personalrm.results.scores import ROW_KEY, read_frame
+from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import Block, plain, table_rows
 from personalrm.results.tables.comparison_text import (
     dataset_note,
@@ -28,13 +31,11 @@ from personalrm.results.tables.comparison_text import (
     shown_difference,
     shown_names,
 )
-from personalrm.results.tables.main_table_text import exempt_note
 from personalrm.results.verdict_arrays import JUDGE, METHOD, PROFILE, VARIANT, K, Key, VerdictArrays, verdict_arrays_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TRANSFER_CAPTION = "Profiles of one model shown to another judge"
 TRANSFER_COLUMNS: tuple[str, ...] = (*ROW_KEY, *CELL_COLUMNS, *COMPARED)
 TRANSFER_NAMES: tuple[str, ...] = (*ROW_KEY, "cell", "status")
 FLAGS: tuple[str, ...] = prefixed("cell_", "")
@@ -144,3 +145,25 @@ def transfer_notes(table: pd.DataFrame) -> list[str]:
     if bool((table["cell"] == NOT_RUN).any()):
         notes.append("not run: the pair of models is not among the verdicts of this run.")
     return notes + exempt_note(table["cell"]) + mark_notes(table, "cell_", "")
+
+
+def build(verdicts: Path, *, pools: Pools, seed: int, n_resamples: int, model_order: list[str]) -> Table:
+    """The table of the run."""
+    table = transfer_table(
+        pooled(read_frame(verdicts), pools), seed=seed, n_resamples=n_resamples, model_order=model_order
+    )
+    return Table(table, transfer_blocks(table), [*transfer_notes(table), *pool_notes(pools)])
+
+
+RESULT = TableResult(
+    name="transfer",
+    order=40,
+    title="Profiles of one model shown to another judge",
+    message="Making the table of transfer",
+    caption=(
+        "Accuracy of judges that are shown another model's profiles, and the paired difference to their own, with 95 %"
+        " intervals clustered by user."
+    ),
+    when="transfer",
+    build=build,
+)

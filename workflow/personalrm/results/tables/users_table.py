@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,10 +13,11 @@ from personalrm.core.records import OUTCOMES
 from personalrm.results.comparisons import default_of, key_order, paired_sums
 from personalrm.results.labels import NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, OK, UNUSED
 from personalrm.results.marks import FLAG_NAMES, MOST_SPOILT, mark_notes, signs_of
-from personalrm.results.scores import ROW_KEY
+from personalrm.results.scores import PERCENT_DIGITS, ROW_KEY, read_frame
+from personalrm.results.sortable_page import sortable_page
+from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain
 from personalrm.results.tables.comparison_text import HEADINGS, shown_names
-from personalrm.results.tables.main_table import PERCENT_DIGITS
 from personalrm.results.verdict_arrays import Cell, Codes, Floats, Key, VerdictArrays, sums_of, verdict_arrays_of
 
 if TYPE_CHECKING:
@@ -192,3 +194,24 @@ def print_note(table: pd.DataFrame) -> list[str]:
         f"The first {ROWS_IN_PRINT} of {len(table):,} rows; users.html (to sort and to filter) and users.csv beside "
         "this file have all."
     ]
+
+
+def build(verdicts: Path, *, model_order: list[str]) -> Table:
+    """The table of the run."""
+    table = users_table(read_frame(verdicts), model_order=model_order)
+    texts, notes = users_texts(table), users_notes(table)
+    page = sortable_page(texts, USERS_CAPTION, notes)
+    return Table(table, users_blocks(texts), [*print_note(table), *notes], page)
+
+
+RESULT = TableResult(
+    name="users",
+    order=60,
+    title=USERS_CAPTION,
+    message="Making the table of users",
+    caption=(
+        "Every user under every way of judging: pairs, judgments, accuracy, outcomes, and the difference to Default on"
+        " the same judgments. Click a heading to sort. One user has few judgments, and no interval."
+    ),
+    build=build,
+)

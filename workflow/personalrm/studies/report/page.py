@@ -81,7 +81,7 @@ def report_page(
     scores: Scores,
     tables: Iterable[Path],
     figures: Iterable[Path],
-    captions: Iterable[Path],
+    captions: Mapping[str, str],
 ) -> str:
     """The page.
 
@@ -90,13 +90,12 @@ def report_page(
         scores: of the same run.
         tables: html files that `table_formats.write_table` wrote, in the order of listing.
         figures: svg files, each with its caption beside it (`.txt`); one of a table's name stands with the table.
-        captions: `table_<name>.rst` and `figure_<name>.rst` of all that the workflow can make.
+        captions: of all that the workflow can make, by rule (`table_<name>`, `figure_<name>`).
 
     Raises DataError for a table that `write_table` did not write.
     """
-    said = {path.stem: " ".join(path.read_text(encoding="utf-8").split()) for path in captions}
-    results = _results(tables, figures, said)
-    known = dict.fromkeys(stem.partition("_")[2] for stem in said if stem.startswith(("table_", "figure_")))
+    results = _results(tables, figures, captions)
+    known = dict.fromkeys(rule.partition("_")[2] for rule in captions)
     config = Config.model_validate(manifest["config"])
     shown = without_secrets(manifest)
     return render(
@@ -115,7 +114,7 @@ def report_page(
     )
 
 
-def _results(tables: Iterable[Path], figures: Iterable[Path], said: Mapping[str, str]) -> list[Result]:
+def _results(tables: Iterable[Path], figures: Iterable[Path], captions: Mapping[str, str]) -> list[Result]:
     results: dict[str, Result] = {}
     for path in tables:
         page = _PAGE.search(path.read_text(encoding="utf-8"))
@@ -127,7 +126,7 @@ def _results(tables: Iterable[Path], figures: Iterable[Path], said: Mapping[str,
         if "<script" in body:
             # A table that is drawn a part at a time (`results/sortable_page.py`) stays a page beside this one.
             body = Markup('<p><a href="tables/{0}">{0}</a> has all rows, to sort and to filter.</p>').format(path.name)
-        results[name] = Result(name, title, said.get(f"table_{name}", ""), body)
+        results[name] = Result(name, title, captions.get(f"table_{name}", ""), body)
     for path in figures:
         name = path.stem
         result = results.setdefault(name, Result(name, name.replace("_", " ").capitalize()))

@@ -156,11 +156,6 @@ class Plan:
         """The ratings that gate the panel on a shard: none where nothing is rated."""
         return [path for path in self.rating_paths(dataset) if path.endswith(f"/{shard}.jsonl")]
 
-    def sensitivity_results(self) -> list[str]:
-        """Table and figure of the filters' thresholds; none where nothing is filtered."""
-        kinds = [("tables", "csv md tex html"), ("figures", "pdf svg png txt")] if self.filtered else []
-        return [f"{self.run}/{folder}/filter_sensitivity.{end}" for folder, ends in kinds for end in ends.split()]
-
     def filter_settings(self, dataset: str) -> str:
         """What the filters' outcome depends on beside ratings and votes."""
         entry = self.config.datasets[dataset]

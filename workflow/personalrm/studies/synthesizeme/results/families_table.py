@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from personalrm.data.cross_validation import Pools
 from personalrm.results.comparisons import (
     CELL_COLUMNS,
     COMPARED,
@@ -18,9 +20,11 @@ from personalrm.results.comparisons import (
     method_parts,
     p_digits,
 )
-from personalrm.results.labels import NOT_RUN, UNUSED
+from personalrm.results.labels import NOT_RUN, UNUSED, exempt_note
 from personalrm.results.marks import mark_notes, prefixed
-from personalrm.results.scores import ROW_KEY
+from personalrm.results.pooling import pool_notes, pooled
+from personalrm.results.scores import ROW_KEY, read_frame
+from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import Block, plain, table_rows
 from personalrm.results.tables.comparison_text import (
     dataset_note,
@@ -30,13 +34,11 @@ from personalrm.results.tables.comparison_text import (
     shown_difference,
     shown_names,
 )
-from personalrm.results.tables.main_table_text import exempt_note
 from personalrm.results.verdict_arrays import JUDGE, METHOD, PROFILE, VARIANT, Key, VerdictArrays, verdict_arrays_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FAMILIES_CAPTION = "Model families: Default and SynthesizeMe (persona + demonstrations) of every model"
 SHOWN_METHOD = "both"
 PREFIXES = ("cell_", "default_cell_", "")
 DEFAULT_COLUMNS: tuple[str, ...] = tuple(f"default_{name}" for name in CELL_COLUMNS)
@@ -146,3 +148,26 @@ def families_notes(table: pd.DataFrame) -> list[str]:
     if bool((table[["cell", "default_cell", "status"]] == NOT_RUN).any(axis=None)):
         notes.append(f"{NOT_RUN}: the model is listed in the run, and the verdicts are not there.")
     return notes + exempt_note(table["cell"]) + mark_notes(table, *PREFIXES)
+
+
+def build(
+    verdicts: Path, *, pools: Pools, seed: int, n_resamples: int, model_order: list[str], compared: list[str]
+) -> Table:
+    """The table of the run."""
+    table = families_table(
+        pooled(read_frame(verdicts), pools), seed=seed, n_resamples=n_resamples, datasets=compared, models=model_order
+    )
+    return Table(table, families_blocks(table), [*families_notes(table), *pool_notes(pools)])
+
+
+RESULT = TableResult(
+    name="families",
+    order=100,
+    title="Model families: Default and SynthesizeMe (persona + demonstrations) of every model",
+    message="Making the table of model families",
+    caption=(
+        "Default and SynthesizeMe (persona and demonstrations) of every model with its own profiles, and their paired "
+        "difference, with 95 % intervals clustered by user."
+    ),
+    build=build,
+)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from personalrm.results.figure_style import (
@@ -25,6 +26,8 @@ from personalrm.results.figure_style import (
     write_line,
     write_note,
 )
+from personalrm.results.spec import Drawing, FigureResult
+from personalrm.studies.synthesizeme.results.funnel_table import read_funnel_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -182,3 +185,18 @@ def funnel_caption(table: pd.DataFrame) -> str:
         + "".join(f"{size}. " for size in sizes)
         + "Each data set has a scale of its own, from 0 to its first count."
     )
+
+
+def build(table_funnel: Path, *, title_note: str) -> Drawing:
+    """The figure, drawn from its published table alone."""
+    table = read_funnel_table(table_funnel)
+    return Drawing(funnel_figure(table, title_note=title_note), funnel_caption(table))
+
+
+RESULT = FigureResult(
+    name="funnel",
+    order=190,
+    message="Drawing the funnel",
+    caption="Pairs after each step from votes to the benchmark; each data set has a scale of its own.",
+    build=build,
+)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from personalrm.data.cross_validation import Pools
 from personalrm.results.comparisons import (
     NOTHING_COMMON,
     PairedSums,
@@ -15,21 +17,20 @@ from personalrm.results.comparisons import (
     key_order,
     method_parts,
     paired_sums,
-    percent,
 )
-from personalrm.results.labels import NO_ANSWERS, NOT_APPLICABLE, NOT_RUN, OK, UNUSED
+from personalrm.results.labels import NO_ANSWERS, NOT_APPLICABLE, NOT_RUN, OK, UNUSED, exempt_note
 from personalrm.results.marks import FLAG_NAMES, Flags, mark_notes, marked
-from personalrm.results.scores import ROW_KEY
+from personalrm.results.pooling import pool_notes, pooled
+from personalrm.results.scores import ROW_KEY, percent, read_frame
+from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 from personalrm.results.tables.comparison_text import dataset_note, headings_of, shown_names
-from personalrm.results.tables.main_table_text import exempt_note
 from personalrm.results.verdict_arrays import JUDGE, METHOD, Floats, Key, VerdictArrays, verdict_arrays_of
-from personalrm.studies.synthesizeme.results.power_gains import Gain, gains_for
+from personalrm.studies.synthesizeme.results.reported_numbers import ReportedNumber, read_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
 
-POWER_CAPTION = "The smallest difference to Default that can be resolved at 80 % power"
 POWER, SIGNIFICANCE = 0.80, 0.05
 ALL_EQUAL, ONE_USER, FEW = "no variation between users", "one user", "fewer than 6 users"
 """Why there is no smallest difference although the comparison has a number."""
@@ -229,3 +230,81 @@ def power_notes(table: pd.DataFrame) -> list[str]:
     if bool((table["status"] == NOT_RUN).any()):
         notes.append(f"{NOT_RUN}: no verdicts of the data set, or none of Default. Nothing is assumed in their place.")
     return notes + exempt_note(table["status"]) + mark_notes(table)
+
+
+TABLE = "main results"
+GAIN_DIGITS = 4
+NOT_NAMED = "SynthesizeMe (variant not named)"
+ANY_OF: tuple[str, ...] = ("demos", "persona", "both")
+"""What a number of SynthesizeMe may stand for whose source does not say which."""
+
+
+class Gain(NamedTuple):
+    """A reported gain over Default in points. `methods` are our ids that it may stand for (several where unsaid)."""
+
+    dataset: str
+    model: str
+    methods: tuple[str, ...]
+    points: float
+    source: str
+    confidence: str
+    note: str
+
+    @property
+    def label(self) -> str:
+        """Where it was reported, and how large."""
+        return f"{self.dataset} {self.model} {'/'.join(self.methods)} {self.points:+.2f}"
+
+
+def gains_of(numbers: Sequence[ReportedNumber]) -> tuple[Gain, ...]:
+    """Accuracies of the paper's main table less Default of the same set and model, in the order of the numbers.
+
+    Numbers of methods that we have no id for, or that no Default stands beside, have none.
+    """
+    main = [number for number in numbers if number.table == TABLE and number.statistic == "accuracy_percent"]
+    default = {(number.data_set, number.model): number.value for number in main if number.method == "default"}
+    gains = []
+    for number in main:
+        methods = ANY_OF if number.label == NOT_NAMED else (number.method,) if number.method else ()
+        beside = default.get((number.data_set, number.model))
+        if beside is not None and methods not in ((), ("default",)):
+            points = round(number.value - beside, GAIN_DIGITS)
+            model = number.model.rpartition("/")[2]
+            told = number.source, number.confidence, number.note
+            gains.append(Gain(number.data_set, model, methods, points, *told))
+    return tuple(gains)
+
+
+def gains_for(gains: Iterable[Gain], method: str, answers_to: str | None) -> list[Gain]:
+    """Reported gains of a method: on the data set that ours answers to, or on any where ours is other data."""
+    return [gain for gain in gains if method in gain.methods and answers_to in (None, gain.dataset)]
+
+
+def build(
+    verdicts: Path,
+    reported_numbers: Path,
+    *,
+    pools: Pools,
+    compared: list[str],
+    reported_sets: Mapping[str, str | None],
+    model_order: list[str],
+) -> Table:
+    """The table of the run."""
+    gains = gains_of(read_numbers(reported_numbers))
+    table = power_table(
+        pooled(read_frame(verdicts), pools), gains, datasets=compared, answers_to=reported_sets, model_order=model_order
+    )
+    return Table(table, power_blocks(table, gains), [*power_notes(table), *pool_notes(pools)])
+
+
+RESULT = TableResult(
+    name="power",
+    order=90,
+    title="The smallest difference to Default that can be resolved at 80 % power",
+    message="Making the table of power",
+    caption=(
+        "The smallest difference to Default that each comparison resolves at 80 % power (two-sided 5 %, users as "
+        "clusters), and which reported gains lie below it."
+    ),
+    build=build,
+)

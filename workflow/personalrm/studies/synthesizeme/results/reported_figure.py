@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from personalrm.results.figure_style import (
@@ -21,10 +22,11 @@ from personalrm.results.figure_style import (
     write_note,
 )
 from personalrm.results.figures.main_figure_layout import CHANCE
+from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import table_rows
 from personalrm.studies.synthesizeme.results.reported_matching import COMPARABLE
 from personalrm.studies.synthesizeme.results.reported_numbers import INDEPENDENT
-from personalrm.studies.synthesizeme.results.reported_table import UNITS, shown_reported
+from personalrm.studies.synthesizeme.results.reported_table import UNITS, read_reported_table, shown_reported
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -268,3 +270,21 @@ def reported_caption(table: pd.DataFrame) -> str:
         "with a 95 % interval from a bootstrap that resamples users. Ours is shown only where data set, release, "
         f"model, method and variant are those of the number: here for {compared} numbers."
     )
+
+
+def build(table_reported: Path, *, title_note: str) -> Drawing:
+    """The figure, drawn from its published table alone."""
+    table = read_reported_table(table_reported)
+    return Drawing(reported_figure(table, title_note=title_note), reported_caption(table))
+
+
+RESULT = FigureResult(
+    name="reported",
+    order=160,
+    message="Drawing the forest of reported numbers",
+    caption=(
+        "Numbers reported of SynthesizeMe (circles, with the reported interval) and ours (diamonds, with a 95 % "
+        "interval, users resampled). What this run has not, or has otherwise, says so."
+    ),
+    build=build,
+)

@@ -6,11 +6,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.results.comparisons import Value, accuracy_of, compare, percent, read_table
+from personalrm.results.comparisons import (
+    Value,
+    accuracy_of,
+    compare,
+    read_table,
+)
+from personalrm.results.scores import percent, read_frame
+from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 from personalrm.results.verdict_arrays import DATASET, JUDGE, METHOD, VARIANT, VerdictArrays, verdict_arrays_of
 from personalrm.studies.synthesizeme.results.reported_matching import COMPARABLE, Match, RunIdentity, match
-from personalrm.studies.synthesizeme.results.reported_numbers import INDEPENDENT, ReportedNumber
+from personalrm.studies.synthesizeme.results.reported_numbers import (
+    INDEPENDENT,
+    ReportedNumber,
+    read_numbers,
+    read_served,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +45,6 @@ TEXTS: tuple[str, ...] = (
     *INSIDE,
 )
 WHOLE_NUMBERS: tuple[str, ...] = ("n", "our_users", "our_judgments")
-REPORTED_CAPTION = "Numbers reported of SynthesizeMe beside those of this run"
 SYNTHETIC = "synthetic"
 """Watermark of what is made from generated verdicts. No script passes it, so that no run can carry it by accident."""
 
@@ -180,3 +191,37 @@ def reported_notes(table: pd.DataFrame) -> list[str]:
         "Certainty: read in the paper that the source names, or a secondary source (notes, talks and sites of others). "
         "The csv has sources, confidence and notes.",
     ]
+
+
+def build(
+    verdicts: Path,
+    reported_numbers: Path,
+    reported_models: Path,
+    *,
+    answering_sets: Mapping[str, str],
+    differs: Mapping[str, Sequence[str]],
+    identities: Mapping[str, Sequence[str]],
+    seed: int,
+    n_resamples: int,
+) -> Table:
+    """The table of the run."""
+    identity = RunIdentity(answering_sets, differs, identities, read_served(reported_models))
+    table = reported_table(
+        read_numbers(reported_numbers), read_frame(verdicts), identity, seed=seed, n_resamples=n_resamples
+    )
+    return Table(table, reported_blocks(table), reported_notes(table))
+
+
+RESULT = TableResult(
+    name="reported",
+    order=160,
+    title="Numbers reported of SynthesizeMe beside those of this run",
+    message="Setting reported numbers beside ours",
+    caption=(
+        "Every number reported of SynthesizeMe, with its certainty, beside ours. Ours is filled only where data set, "
+        "release, model, method and variant are those of the number. ±: the reported interval. [ ]: our 95 % interval,"
+        " users resampled."
+    ),
+    runtime=30,
+    build=build,
+)

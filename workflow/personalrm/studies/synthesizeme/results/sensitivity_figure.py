@@ -7,6 +7,7 @@ shares; the numbers stand beneath. It is drawn from its table alone; equal table
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalrm.data.filters.filters import Sensitivity
@@ -27,7 +28,13 @@ from personalrm.results.figure_style import (
     write_line,
     write_note,
 )
-from personalrm.studies.synthesizeme.results.sensitivity_table import FILTER_LABELS, records_of, went_in
+from personalrm.results.spec import Drawing, FigureResult
+from personalrm.studies.synthesizeme.results.sensitivity_table import (
+    FILTER_LABELS,
+    read_sensitivity_table,
+    records_of,
+    went_in,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -222,3 +229,19 @@ def sensitivity_caption(table: pd.DataFrame, apply: Mapping[str, bool]) -> str:
         "thresholds of the config. Undecided pairs have no answer, or too few votes of the panel, and stay. Each panel "
         "is as high as what went into it. Framed and bold: the threshold of the config."
     )
+
+
+def build(table_filter_sensitivity: Path, *, filters_apply: Mapping[str, bool], title_note: str) -> Drawing:
+    """The figure, drawn from its published table alone."""
+    table = read_sensitivity_table(table_filter_sensitivity)
+    figure = sensitivity_figure(table, filters_apply, title_note=title_note)
+    return Drawing(figure, sensitivity_caption(table, filters_apply))
+
+
+RESULT = FigureResult(
+    name="filter_sensitivity",
+    order=200,
+    message="Drawing the filters' thresholds",
+    caption="Share of pairs that each filter alone would leave at every threshold; the configured one is framed.",
+    build=build,
+)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from personalrm.core.errors import DataError
 from personalrm.core.records import read_records
 from personalrm.data.filters.filters import Sensitivity
+from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ SENSITIVITY_COLUMNS: tuple[str, ...] = (
     *SENSITIVITY_COUNTS,
     "pairs_share",
 )
-SENSITIVITY_CAPTION = "What each filter alone would leave at every threshold"
 FILTER_LABELS: dict[str, str] = {
     "query": "Query: pairs rated below the threshold go",
     "responses": "Responses: pairs rated below the threshold go",
@@ -185,3 +185,32 @@ def _warnings(name: str, applied: bool, sample: int | None, least: int) -> list[
             f"is left at any threshold; a sample of {least} or more would show what the filters do."
         )
     return notes
+
+
+def build(
+    sensitivity: list[Path],
+    *,
+    filters_apply: Mapping[str, bool],
+    filters_sample: Mapping[str, int | None],
+    pairs_to_stay: Mapping[str, int],
+) -> Table:
+    """The table of the run."""
+    table = sensitivity_table(read_sensitivity(sensitivity))
+    notes = sensitivity_notes(table, filters_apply, filters_sample, pairs_to_stay)
+    return Table(table, sensitivity_blocks(table), notes)
+
+
+RESULT = TableResult(
+    name="filter_sensitivity",
+    order=200,
+    title="What each filter alone would leave at every threshold",
+    message="Making the table of the filters' thresholds",
+    caption=(
+        "Users and pairs that each filter which asks models would leave at every threshold, from the ratings and votes"
+        " that the run keeps."
+    ),
+    when="filters",
+    mem_mb=500,
+    runtime=10,
+    build=build,
+)

@@ -1,8 +1,4 @@
-"""The tables of the benchmark: what each data set holds beside what the paper reports, and how it came to that.
-
-`benchmark_table` reads the users' files one user at a time; `funnel_table` reads the funnels. The reported counts:
-`benchmark_reported.py`. How people read the tables: `benchmark_table_text.py`.
-"""
+"""The table of the benchmark: what each data set holds, compared with what the paper reports of it."""
 
 from __future__ import annotations
 
@@ -12,14 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import ValidationError
-
 from personalrm.core.errors import DataError
 from personalrm.core.records import PreferencePair, UserData, read_records
-from personalrm.data.filters.funnel import Funnel
 from personalrm.data.sources.injection import is_suspicious
 from personalrm.data.splits import LEVEL_A, PARTS
-from personalrm.studies.synthesizeme.results.benchmark_reported import COMPARED, Reported
+from personalrm.results.spec import Table, TableResult
+from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
+from personalrm.studies.synthesizeme.results.benchmark_reported import COMPARED, Reported, read_reported
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,9 +37,6 @@ BENCHMARK_COLUMNS: tuple[str, ...] = (
     "suspicious_pairs",
     *(f"{kind}_{quantity}" for quantity in COMPARED for kind in ("reported", "difference")),
 )
-FUNNEL_NAMES: tuple[str, ...] = ("dataset", "kind", "step")
-FUNNEL_COUNTS: tuple[str, ...] = ("users", "conversations", "pairs")
-FUNNEL_COLUMNS: tuple[str, ...] = (*FUNNEL_NAMES, *FUNNEL_COUNTS, *(f"removed_{name}" for name in FUNNEL_COUNTS))
 DIGITS = 4
 
 Part = tuple[str, str]
@@ -224,51 +216,132 @@ def _typed_benchmark(table: pd.DataFrame) -> pd.DataFrame:
     return table.astype(kinds).astype(dict.fromkeys(whole, "Int64"))
 
 
-def read_funnels(paths: Iterable[Path]) -> list[Funnel]:
-    """Read `funnel.json` files. Raises DataError for a file that is none."""
-    funnels = []
-    for path in paths:
-        try:
-            funnels.append(Funnel.model_validate_json(path.read_text(encoding="utf-8")))
-        except (ValidationError, UnicodeDecodeError) as error:
-            raise DataError(
-                f"{path}: is no funnel of this version of personalrm; delete it and run again ({error})"
-            ) from error
-    return funnels
+COMPARED_LABELS: dict[str, str] = {"users": "Users", "pairs": "Pairs", "median_pairs": "Pairs a user"}
 
 
-def funnel_table(funnels: Iterable[Funnel]) -> pd.DataFrame:
-    """What is left after each step, in the order of the funnels; columns `FUNNEL_COLUMNS`.
+def _number(value: object, digits: int) -> str:
+    return EMPTY if plain(value) == EMPTY else f"{float(str(value)):,.{digits}f}"
 
-    A row of kind "step" has the users, conversations and pairs that are left, and what the step removed (empty for the
-    first). Beneath a data set's steps, a row of kind "drop" has a reason and how many votes it dropped
-    (`removed_pairs`); a vote that could not be read was never among the votes of the first step.
-    """
+
+def _short(value: object) -> str:
+    """A number without needless zeros: `7`, `8.5`."""
+    return EMPTY if plain(value) == EMPTY else f"{float(str(value)):,.2f}".rstrip("0").rstrip(".")
+
+
+def _signed(value: object) -> str:
+    text = _short(value)
+    return f"+{text}" if text != EMPTY and float(str(value)) > 0 else text
+
+
+def _shown_quartiles(row: Mapping[str, object]) -> str:
+    """Median and quartiles: `7 [6, 11.5]`."""
+    if plain(row["median_pairs"]) == EMPTY:
+        return EMPTY
+    return f"{_short(row['median_pairs'])} [{_short(row['q1_pairs'])}, {_short(row['q3_pairs'])}]"
+
+
+def _split(row: Mapping[str, object]) -> str:
+    """The split of a row: `all`, a part inside users (`context`), or a part of the users (`train users`)."""
+    return f"{row['split']} users" if row["level"] == "A" else str(row["split"])
+
+
+def benchmark_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
+    """The benchmark table for people: sizes, texts, and (where any data set answers to it) the paper's counts."""
     import pandas as pd
 
-    rows: list[dict[str, Value]] = []
-    for funnel in funnels:
-        before: dict[str, int] = {}
-        for step in funnel.steps:
-            left = {name: int(getattr(step, name)) for name in FUNNEL_COUNTS}
-            removed = {f"removed_{name}": count - left[name] for name, count in before.items()}
-            rows.append({"dataset": funnel.dataset, "kind": "step", "step": step.step, **left, **removed})
-            before = left
-        for reason, count in funnel.dropped.items():
-            rows.append({"dataset": funnel.dataset, "kind": "drop", "step": reason, "removed_pairs": count})
-    return _typed_funnel(pd.DataFrame(rows, columns=list(FUNNEL_COLUMNS)))
+    sizes, texts, compared = [], [], []
+    ties = bool((table["ties"] > 0).any())
+    for row in table_rows(table):
+        names = {"Data set": str(row["dataset"]), "Split": _split(row)}
+        sizes.append(
+            names
+            | {"Users": plain(row["users"]), "Excluded users": plain(row["excluded_users"])}
+            | {"Pairs": plain(row["pairs"])}
+            | ({"Of these ties": plain(row["ties"])} if ties else {})
+            | {"Pairs a user: median [quartiles]": _shown_quartiles(row)}
+        )
+        texts.append(
+            names
+            | {"User turns": _number(row["turns"], 2), "Multi-turn %": _number(row["multi_turn_share"], 1)}
+            | {"Words of context": _number(row["context_words"], 1)}
+            | {"Words of an answer": _number(row["answer_words"], 1)}
+            | {"Longer chosen %": _number(row["longer_chosen_share"], 1)}
+            | {"Suspicious pairs": plain(row["suspicious_pairs"])}
+        )
+        if any(plain(row[f"reported_{quantity}"]) != EMPTY for quantity in COMPARED):
+            compared.append(names | _comparison(row))
+    blocks = [Block("Users and pairs", pd.DataFrame(sizes), 2), Block("Texts", pd.DataFrame(texts), 2)]
+    if compared:
+        blocks.append(Block("Beside the paper's counts", pd.DataFrame(compared), 2))
+    return tuple(blocks)
 
 
-def _typed_funnel(table: pd.DataFrame) -> pd.DataFrame:
-    return table.astype({column: "str" if column in FUNNEL_NAMES else "Int64" for column in FUNNEL_COLUMNS})
+def _comparison(row: Mapping[str, object]) -> dict[str, str]:
+    cells: dict[str, str] = {}
+    for quantity, label in COMPARED_LABELS.items():
+        cells[label] = _short(row[quantity])
+        cells[f"{label}, paper"] = _short(row[f"reported_{quantity}"])
+        cells[f"{label}, difference"] = _signed(row[f"difference_{quantity}"])
+    return cells
 
 
-def read_funnel_table(path: Path) -> pd.DataFrame:
-    """Read `funnel.csv` as `funnel_table` made it."""
-    import pandas as pd
+def benchmark_notes(
+    table: pd.DataFrame, answers_to: Mapping[str, str | None], limits: Mapping[str, str] | None = None
+) -> list[str]:
+    """What a reader of the benchmark table must know. `limits` says of a data set why it is not whole."""
+    notes = [
+        "context, validation and test are parts inside each user; the users of a row are those with a pair in it. "
+        "Excluded users were removed by a filter and are in no other number.",
+        "User turns: of the context, mean over pairs; multi-turn: more than one. Words: what stands between blanks; of "
+        "context, all turns together; of an answer, chosen and rejected alike.",
+        "Longer chosen: pairs whose chosen answer has more characters, equal lengths half.",
+        "Suspicious pairs hold text that a judge could take for more than data: orders to whoever judges, lines of our "
+        "own prompts, template syntax, or tokens of chat templates. They are shown as data, and are in all other "
+        "numbers.",
+    ]
+    if (table["ties"] > 0).any():
+        notes.append(
+            "Ties: pairs that the user called one. Nothing is learned from them; a judge is right on those of the test "
+            "if it says tie, so that naming an answer at random is right less than half of the time."
+        )
+    if (table["level"] == "A").any():
+        notes.append("train, validation and test users: the split between users, each with all pairs.")
+    datasets = list(dict.fromkeys(table["dataset"]))
+    others = [name for name in datasets if not answers_to.get(name)]
+    if others:
+        notes.append(f"Not PersonalRewardBench, so nothing reported to compare with: {', '.join(others)}.")
+    if len(others) < len(datasets):
+        notes.append(
+            "Difference: ours less the paper's. Its counts, with where they were read and how sure they are: "
+            "resources/reported/benchmark.csv."
+        )
+    compared = [name for name in datasets if name not in others and (limits or {}).get(name)]
+    return notes + [f"{name} is limited in the config ({(limits or {})[name]}): no like for like." for name in compared]
 
-    # A data set may be called "NA": names stay text, and only an empty field is a missing number.
-    text = pd.read_csv(path, dtype="str", keep_default_na=False)
-    numbers = [column for column in FUNNEL_COLUMNS if column not in FUNNEL_NAMES]
-    text[numbers] = text[numbers].mask(text[numbers] == "")
-    return _typed_funnel(text)
+
+def build(
+    users: list[Path],
+    reported_benchmark: Path,
+    *,
+    datasets: list[str],
+    reported_sets: Mapping[str, str | None],
+    limits: Mapping[str, str],
+) -> Table:
+    """The table of the run."""
+    table = benchmark_table(users, datasets, reported_sets, read_reported(reported_benchmark))
+    return Table(table, benchmark_blocks(table), benchmark_notes(table, reported_sets, limits))
+
+
+RESULT = TableResult(
+    name="benchmark",
+    order=180,
+    title="The benchmark: users, pairs and texts of each data set, whole and by split",
+    message="Making the table of the benchmark",
+    caption=(
+        "What each data set holds, whole and by split, beside the paper's counts where the data answer to "
+        "PersonalRewardBench."
+    ),
+    mem_mb=500,
+    runtime=30,
+    build=build,
+)

@@ -1,0 +1,122 @@
+"""The table of the funnel: what is left after each step from votes to the benchmark, and what was dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from personalrm.core.errors import DataError
+from personalrm.data.filters.funnel import Funnel
+from personalrm.results.spec import Table, TableResult
+from personalrm.results.table_formats import Block, plain, table_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FUNNEL_NAMES: tuple[str, ...] = ("dataset", "kind", "step")
+FUNNEL_COUNTS: tuple[str, ...] = ("users", "conversations", "pairs")
+FUNNEL_COLUMNS: tuple[str, ...] = (*FUNNEL_NAMES, *FUNNEL_COUNTS, *(f"removed_{name}" for name in FUNNEL_COUNTS))
+
+
+Value = str | int | float | None
+
+
+def read_funnels(paths: Iterable[Path]) -> list[Funnel]:
+    """Read `funnel.json` files. Raises DataError for a file that is none."""
+    funnels = []
+    for path in paths:
+        try:
+            funnels.append(Funnel.model_validate_json(path.read_text(encoding="utf-8")))
+        except (ValidationError, UnicodeDecodeError) as error:
+            raise DataError(
+                f"{path}: is no funnel of this version of personalrm; delete it and run again ({error})"
+            ) from error
+    return funnels
+
+
+def funnel_table(funnels: Iterable[Funnel]) -> pd.DataFrame:
+    """What is left after each step, in the order of the funnels; columns `FUNNEL_COLUMNS`.
+
+    A row of kind "step" has the users, conversations and pairs that are left, and what the step removed (empty for the
+    first). Beneath a data set's steps, a row of kind "drop" has a reason and how many votes it dropped
+    (`removed_pairs`); a vote that could not be read was never among the votes of the first step.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Value]] = []
+    for funnel in funnels:
+        before: dict[str, int] = {}
+        for step in funnel.steps:
+            left = {name: int(getattr(step, name)) for name in FUNNEL_COUNTS}
+            removed = {f"removed_{name}": count - left[name] for name, count in before.items()}
+            rows.append({"dataset": funnel.dataset, "kind": "step", "step": step.step, **left, **removed})
+            before = left
+        for reason, count in funnel.dropped.items():
+            rows.append({"dataset": funnel.dataset, "kind": "drop", "step": reason, "removed_pairs": count})
+    return _typed_funnel(pd.DataFrame(rows, columns=list(FUNNEL_COLUMNS)))
+
+
+def _typed_funnel(table: pd.DataFrame) -> pd.DataFrame:
+    return table.astype({column: "str" if column in FUNNEL_NAMES else "Int64" for column in FUNNEL_COLUMNS})
+
+
+def read_funnel_table(path: Path) -> pd.DataFrame:
+    """Read `funnel.csv` as `funnel_table` made it."""
+    import pandas as pd
+
+    # A data set may be called "NA": names stay text, and only an empty field is a missing number.
+    text = pd.read_csv(path, dtype="str", keep_default_na=False)
+    numbers = [column for column in FUNNEL_COLUMNS if column not in FUNNEL_NAMES]
+    text[numbers] = text[numbers].mask(text[numbers] == "")
+    return _typed_funnel(text)
+
+
+def funnel_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
+    """The funnel for people: steps, then reasons."""
+    import pandas as pd
+
+    steps, drops = [], []
+    for row in table_rows(table):
+        if row["kind"] == "step":
+            cells = {"Data set": str(row["dataset"]), "Step": str(row["step"])}
+            cells |= {name.capitalize(): plain(row[name]) for name in FUNNEL_COUNTS}
+            steps.append(
+                cells | {f"{name.capitalize()} removed": plain(row[f"removed_{name}"]) for name in FUNNEL_COUNTS}
+            )
+        else:
+            reason = str(row["step"]).replace("_", " ")
+            drops.append({"Data set": str(row["dataset"]), "Reason": reason, "Votes": plain(row["removed_pairs"])})
+    blocks = [Block("What is left", pd.DataFrame(steps), 2)]
+    return (*blocks, Block("Votes dropped, by reason", pd.DataFrame(drops), 2)) if drops else tuple(blocks)
+
+
+def funnel_notes() -> list[str]:
+    """What a reader of the funnel must know."""
+    return [
+        "Each step takes what the step above left. A conversation without an id is counted by its context.",
+        "Reasons repeat what a step removed where it has one reason (ties, equal answers, repeats). Lines that could "
+        "not be read, and what a reader drops while it makes votes, were never among the votes of the first step.",
+    ]
+
+
+def build(funnels: list[Path]) -> Table:
+    """The table of the run."""
+    table = funnel_table(read_funnels(funnels))
+    return Table(table, funnel_blocks(table), funnel_notes())
+
+
+RESULT = TableResult(
+    name="funnel",
+    order=190,
+    title="From votes to the benchmark: what is left after each step, and what was dropped",
+    message="Making the table of the funnel",
+    caption=(
+        "Users, conversations and pairs after each step from votes to the benchmark, and what was dropped, by reason."
+    ),
+    mem_mb=500,
+    runtime=10,
+    build=build,
+)

@@ -1,0 +1,192 @@
+"""The tables and figures of a run: which there are, and the files and settings that each is made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from personalrm.core.errors import ConfigError
+from personalrm.data.cross_validation import Pools, pooled_names, pools_of
+from personalrm.results.spec import Result, declared
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.results.benchmark_reported import limits_of, reported_set
+from personalrm.studies.synthesizeme.results.reported_matching import answering_sets, how_sets_differ, identities
+
+PACKAGES = ("personalrm.results.tables", "personalrm.results.figures", "personalrm.studies.synthesizeme.results")
+"""Where results are declared."""
+REPORTED = Path(__file__).resolve().parents[4] / "resources" / "reported"
+"""Numbers reported of the paper, in the checkout."""
+
+
+@dataclass(frozen=True)
+class ResultSettings:
+    """What tables and figures read of the config, by the names of their parameters.
+
+    - seed, n_resamples: of the bootstrap over users.
+    - model_order: models in the order of the config.
+    - datasets: data sets of the config, folds each; compared: with pools in the place of their folds.
+    - pools: data sets that were asked for in folds, each with its folds.
+    - variants: of SynthesizeMe; largest_k: context pairs of the analysed personas (0: all).
+    - evaluated: the config's `evaluate_users`.
+    - reported_sets: data set to the reported set or release that it answers to, if any; answering_sets: to the paper's
+      data set, for those that are some form of one, and differs: to what makes them another. limits: data set to what
+      limits it in the config. identities: model to its id and snapshot.
+    - fidelity_others, recovery_others: how many other users' personas were read for a user.
+    - filters_apply: data set to whether its filters remove anything; filters_sample: to how many pairs per user were
+      asked about (None: all); pairs_to_stay: to the least number of pairs of a user that stays.
+    - benchmarks, store: folder of Snakemake's benchmark files, and the store of responses. They are not inputs: both
+      grow while the run goes on, and several runs may share a store.
+    - raters: data set to the model that rates its pairs; axes_asked: the model that names axes and tags personas.
+    - title_note: text under the title of a figure.
+    """
+
+    seed: int
+    n_resamples: int
+    model_order: list[str]
+    datasets: list[str]
+    compared: list[str]
+    pools: Pools
+    variants: list[str]
+    largest_k: int
+    evaluated: str
+    reported_sets: Mapping[str, str | None]
+    answering_sets: Mapping[str, str]
+    limits: Mapping[str, str]
+    differs: Mapping[str, Sequence[str]]
+    identities: Mapping[str, Sequence[str]]
+    fidelity_others: int
+    recovery_others: int
+    filters_apply: Mapping[str, bool]
+    filters_sample: Mapping[str, int | None]
+    pairs_to_stay: Mapping[str, int]
+    benchmarks: Path
+    store: Path
+    raters: Mapping[str, str]
+    axes_asked: str | None
+    title_note: str
+
+
+def result_settings(plan: Plan) -> ResultSettings:
+    """Settings of the run's tables and figures."""
+    config = plan.config
+    pools = pools_of(config.datasets)
+    fidelity, recovery = config.analysis.fidelity, config.analysis.recovery
+    filters = {name: entry.filters for name, entry in config.datasets.items() if entry.filters}
+    return ResultSettings(
+        seed=config.statistics.seed,
+        n_resamples=config.statistics.resamples,
+        model_order=list(config.models),
+        datasets=list(config.datasets),
+        compared=pooled_names(config.datasets, pools),
+        pools=pools,
+        variants=config.variants,
+        largest_k=config.largest_k,
+        evaluated=config.evaluate_users,
+        reported_sets={name: reported_set(entry) for name, entry in config.datasets.items()},
+        answering_sets=answering_sets(config),
+        limits={name: limits_of(entry) for name, entry in config.datasets.items()},
+        differs=how_sets_differ(config),
+        identities=identities(config),
+        fidelity_others=fidelity.others if fidelity else 0,
+        recovery_others=recovery.others if recovery else 0,
+        filters_apply={name: entry.apply for name, entry in filters.items()},
+        filters_sample={name: entry.sample for name, entry in filters.items()},
+        pairs_to_stay={name: config.datasets[name].pairs_to_stay for name in filters},
+        benchmarks=Path(plan.run) / "benchmarks",
+        store=Path(config.store),
+        raters={name: plan.rater(name) for name in plan.filtered if plan.rating_paths(name)},
+        axes_asked=config.axes_asked,
+        title_note=f"run {config.run}",
+    )
+
+
+def result_files(plan: Plan) -> dict[str, str | list[str]]:
+    """Input files of the run's tables and figures, by the names of their parameters."""
+    run, datasets = plan.run, plan.config.datasets
+    return {
+        "verdicts": f"{run}/data/verdicts.parquet",
+        "calls": f"{run}/data/calls.parquet",
+        "users": [path for name in datasets for path in plan.shard_paths(name)],
+        "funnels": [f"{run}/data/{name}/funnel.json" for name in datasets],
+        "sensitivity": [f"{run}/data/{name}/filter_sensitivity.jsonl" for name in plan.filtered],
+        "ratings": [path for name in plan.filtered for path in plan.rating_paths(name)],
+        "panels": [path for name in plan.filtered for path in plan.panel_paths(name)],
+        "profiles": plan.profile_paths(),
+        "analysed_profiles": plan.analysed_profiles(),
+        "fidelity": plan.fidelity_paths(),
+        "recovery": plan.recovery_paths(),
+        "axes": plan.axes_paths(),
+        "tags": plan.tag_paths(),
+        "reported_benchmark": str(REPORTED / "benchmark.csv"),
+        "reported_numbers": str(REPORTED / "synthesizeme.csv"),
+        "reported_models": str(REPORTED / "models.csv"),
+    }
+
+
+def conditions(config: Config, plan: Plan) -> dict[str, bool]:
+    """What a result may be declared to need (`Result.when`), and whether the run has it."""
+    return {
+        "": True,
+        "transfer": bool(config.transfer_pairs),
+        "fidelity": config.analysis.fidelity is not None,
+        "recovery": config.analysis.recovery is not None,
+        "axes": bool(config.axes_models),
+        "filters": bool(plan.filtered),
+    }
+
+
+def all_results() -> list[Result]:
+    """All tables and figures that the workflow can make, whether or not a run makes them."""
+    return declared(PACKAGES)
+
+
+class RunResults:
+    """The tables and figures that a run makes, in the order of the report."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.run = plan.run
+        self._files = result_files(plan)
+        self._settings = result_settings(plan)
+        known, met = {result.rule: result for result in all_results()}, conditions(plan.config, plan)
+        self.results = [
+            result
+            for result in known.values()
+            if met[result.when] and all(met[known[table].when] for table in result.tables)
+        ]
+        self._files |= {
+            result.rule: result.outputs(self.run)["csv"] for result in self.results if "csv" in result.files
+        }
+
+    def inputs(self, result: Result) -> dict[str, str | list[str]]:
+        """Paths of the input files of a result."""
+        return {name: self._files[name] for name in result.inputs}
+
+    def settings(self, result: Result) -> dict[str, object]:
+        """Settings of a result."""
+        return {name: getattr(self._settings, name) for name in result.settings}
+
+    def fingerprint(self, result: Result) -> str:
+        """The settings of a result as text, which Snakemake compares: only what changes them makes the result again."""
+        return json.dumps(self.settings(result), default=str, ensure_ascii=False)
+
+    def outputs(self) -> list[str]:
+        """Paths of all files of all results."""
+        return [path for result in self.results for path in result.outputs(self.run).values()]
+
+    def make(self, rule: str) -> None:
+        """Make one result, as `table_main`, from the files of the run.
+
+        Raises ConfigError if the run has no such result.
+        """
+        results = {result.rule: result for result in self.results}
+        if rule not in results:
+            raise ConfigError(f"{rule}: the run has no such result; it has {', '.join(results)}")
+        result = results[rule]
+        inputs = {
+            name: Path(paths) if isinstance(paths, str) else [Path(path) for path in paths]
+            for name, paths in self.inputs(result).items()
+        }
+        result.write(Path(self.run) / result.folder / result.name, inputs, self.settings(result))
