@@ -161,7 +161,7 @@ def axes_caption(table: pd.DataFrame) -> str:
 
 
 def build(table_axes: Path, *, title_note: str) -> Drawing:
-    """The figure, drawn from its published table alone."""
+    """Draw the figure from its published table alone."""
     table = read_axes_table(table_axes)
     return Drawing(axes_figure(table, title_note=title_note), axes_caption(table))
 

@@ -294,7 +294,7 @@ def cost_caption(table: pd.DataFrame) -> str:
 
 
 def build(table_cost: Path, *, title_note: str) -> Drawing:
-    """The figure, drawn from its published table alone."""
+    """Draw the figure from its published table alone."""
     table = read_cost_table(table_cost)
     return Drawing(cost_figure(table, title_note=title_note), cost_caption(table))
 

@@ -235,7 +235,7 @@ def demographics_caption(table: pd.DataFrame) -> str:
 
 
 def build(table_demographics: Path, *, title_note: str) -> Drawing:
-    """The figure, drawn from its published table alone."""
+    """Draw the figure from its published table alone."""
     table = read_demographics_table(table_demographics)
     return Drawing(demographics_figure(table, title_note=title_note), demographics_caption(table))
 

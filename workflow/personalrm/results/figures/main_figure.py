@@ -267,7 +267,7 @@ def _span(counts: pd.Series[int]) -> str:
 
 
 def build(table_main: Path, *, pools: Pools, title_note: str) -> Drawing:
-    """The figure, drawn from its published table alone."""
+    """Draw the figure from its published table alone."""
     table = without_folds(read_main_table(table_main), pools)
     caption = " ".join([main_caption(table), *pool_notes(pools)])
     return Drawing(main_figure(table, labels=METHOD_LABELS, title_note=title_note), caption)

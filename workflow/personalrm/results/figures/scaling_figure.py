@@ -296,7 +296,7 @@ def scaling_caption(table: pd.DataFrame) -> str:
 
 
 def build(table_scaling: Path, *, title_note: str) -> Drawing:
-    """The figure, drawn from its published table alone."""
+    """Draw the figure from its published table alone."""
     table = read_scaling_table(table_scaling)
     return Drawing(scaling_figure(table, title_note=title_note), scaling_caption(table))
 

@@ -245,7 +245,7 @@ def transfer_caption(table: pd.DataFrame) -> str:
 
 
 def build(table_transfer: Path, *, title_note: str) -> Drawing:
-    """The figure, drawn from its published table alone."""
+    """Draw the figure from its published table alone."""
     table = read_transfer_table(table_transfer)
     return Drawing(transfer_figure(table, title_note=title_note), transfer_caption(table))
 

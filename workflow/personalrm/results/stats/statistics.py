@@ -15,7 +15,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
-from scipy.stats import binom
 
 from personalrm.results.stats.few_users import Spread, expanded_level, plus_four, sign_floor, unexpanded_p
 
@@ -261,6 +260,9 @@ def independent_interval(correct: int, n: int, confidence: float = 0.95) -> Inte
     Raises:
         ValueError: if `correct` is not in 0..n or `confidence` not in (0, 1).
     """
+    # Takes a third of a second to import, and the main table alone needs it.
+    from scipy.stats import binom
+
     if not 0 <= correct <= n or not 0 < confidence < 1:
         raise ValueError(f"correct {correct} must be in 0..{n} and confidence {confidence} in (0, 1)")
     if n == 0:

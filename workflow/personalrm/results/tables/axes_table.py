@@ -1,5 +1,5 @@
 """The table of persona axes: along which axes personas describe people, what their sentences are about, and how far
-personas of one user agree. A frame with a row of one of three parts; blocks and notes are in `axes_text.py`."""
+personas of one user agree. Each row of the frame is of one of three parts."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import numpy as np
 from personalrm.core.records import HALVES, K_NAMES, TYPES, read_records
 from personalrm.methods.synthesizeme.context_subsets import CONVERSATION_TYPES, N_PARTS
 from personalrm.personas.records import KINDS, TAGS, Axis, AxisSet, TaggedPersona
+from personalrm.results.columns import Columns
 from personalrm.results.comparisons import (
     Value,
-    read_table,
     seed_of,
 )
 from personalrm.results.labels import UNUSED, k_label
@@ -40,8 +40,28 @@ NO_AXIS = "no axis named"
 AXES_NAMES: tuple[str, ...] = ("part", "dataset", "variant", "profile_model", "k", "name", "low_end", "high_end")
 AXES_COUNTS: tuple[str, ...] = ("n_users", "n_items", "n_found", "n_low", "n_high", "n_unread")
 AXES_NUMBERS: tuple[str, ...] = ("share", "share_others", "difference", "ci_low", "ci_high")
-AXES_COLUMNS: tuple[str, ...] = (*AXES_NAMES, *AXES_COUNTS, *AXES_NUMBERS)
+AXES_COLUMNS = Columns((*AXES_NAMES, *AXES_COUNTS, *AXES_NUMBERS), texts=AXES_NAMES, whole=AXES_COUNTS)
 CODES: dict[str | None, int] = {None: UNREAD} | {tag: code for code, tag in enumerate(TAGS)}
+KIND_LABELS: dict[str, str] = {
+    "values": "values",
+    "topic": "topics and content",
+    "format": "format and style of answers",
+    "other": "other",
+}
+AGREEMENT_LABELS: dict[str, str] = {
+    MODELS: "two models",
+    DRAWS: "several draws of context pairs",
+    K_NAMES[HALVES]: "disjoint halves of the conversations",
+    K_NAMES[TYPES]: "conversations of different types",
+}
+NEEDED: dict[str, str] = {
+    MODELS: "two models",
+    DRAWS: "draws > 1 and a number as k",
+    **{name: f"{name} in analysis.axes.disjoint" for name in PARTS},
+}
+"""What the config must have for a row of agreement."""
+NOBODY = "not applicable"
+"""Stands for the agreement of nobody: no user has two such personas."""
 Row = dict[str, Value]
 
 
@@ -73,8 +93,6 @@ def axes_table(
         seed: seed of the bootstrap; each row derives its own.
         n_resamples: its resamples.
     """
-    import pandas as pd
-
     personas: dict[tuple[str, str], list[TaggedPersona]] = {}
     for persona in sorted(tagged, key=lambda one: (one.k, one.draw, one.user_id)):
         personas.setdefault((persona.dataset, persona.variant), []).append(persona)
@@ -89,14 +107,12 @@ def axes_table(
             own_seed = seed_of(seed, axes.dataset, axes.variant, model)
             rows += [here | row for row in _sentence_rows(people, own_seed, n_resamples)]
         rows += [place | row for row in _agreements(axes, mine, counted, k, seed, n_resamples)]
-    table = pd.DataFrame(rows, columns=list(AXES_COLUMNS))
-    kinds = dict.fromkeys(AXES_NAMES, "str") | dict.fromkeys(AXES_COUNTS, "Int64")
-    return table.astype(kinds | dict.fromkeys(AXES_NUMBERS, "float64"))
+    return AXES_COLUMNS.frame(rows)
 
 
 def read_axes_table(path: Path) -> pd.DataFrame:
     """Read `axes.csv` as `axes_table` made it."""
-    return read_table(path, AXES_COLUMNS, AXES_NAMES).astype(dict.fromkeys(AXES_COUNTS, "Int64"))
+    return AXES_COLUMNS.read(path)
 
 
 def by_model(tagged: Iterable[TaggedPersona]) -> dict[str, list[TaggedPersona]]:
@@ -209,26 +225,6 @@ def _codes(described: Iterable[TaggedPersona], users: Sequence[str], n_axes: int
     return codes
 
 
-KIND_LABELS: dict[str, str] = {
-    "values": "values",
-    "topic": "topics and content",
-    "format": "format and style of answers",
-    "other": "other",
-}
-AGREEMENT_LABELS: dict[str, str] = {
-    MODELS: "two models",
-    DRAWS: "several draws of context pairs",
-    K_NAMES[HALVES]: "disjoint halves of the conversations",
-    K_NAMES[TYPES]: "conversations of different types",
-}
-NEEDED: dict[str, str] = {
-    MODELS: "two models",
-    DRAWS: "draws > 1 and a number as k",
-    **{name: f"{name} in analysis.axes.disjoint" for name in PARTS},
-}
-"""What the config must have for a row of agreement."""
-NOBODY = "not applicable"
-"""Stands for the agreement of nobody: no user has two such personas."""
 Cells = dict[str, str]
 Record = Mapping[str, object]
 
@@ -334,7 +330,7 @@ def axes_notes(table: pd.DataFrame, named: Sequence[AxisSet]) -> list[str]:
 
 
 def build(axes: list[Path], tags: list[Path], *, seed: int, n_resamples: int, largest_k: int) -> Table:
-    """The table of the run."""
+    """Make the table from the files of a run."""
     named, tagged = read_axes_files(axes, tags)
     table = axes_table(named, tagged, largest_k, seed=seed, n_resamples=n_resamples)
     return Table(table, axes_blocks(table), axes_notes(table, named))

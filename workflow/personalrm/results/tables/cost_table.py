@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalrm.data.cross_validation import Pools
-from personalrm.results.comparisons import Value, read_table
+from personalrm.results.columns import Columns
+from personalrm.results.comparisons import Value
 from personalrm.results.labels import UNUSED
 from personalrm.results.marks import FLAG_NAMES, Flags, mark_notes, marked
 from personalrm.results.pooling import without_pools
@@ -42,9 +43,15 @@ CALL_STAGES: tuple[str, ...] = ("rate", "panel", "bootstrap", "judge", "fidelity
 SPENT: tuple[str, ...] = ("calls", "tokens_in", "tokens_out", "tokens_cached", "cost_usd_list", "unpriced_calls")
 ACCURACY: tuple[str, ...] = ("accuracy", "ci_low", "ci_high")
 COST_NAMES: tuple[str, ...] = ("level", *ROW_KEY, "stage", "step")
-COST_COLUMNS: tuple[str, ...] = (*COST_NAMES, "jobs", "wall_time_s", *SPENT, *ACCURACY, *FLAG_NAMES)
 WHOLE_NUMBERS: tuple[str, ...] = ("jobs", *SPENT[:4], "unpriced_calls")
+COST_COLUMNS = Columns(
+    (*COST_NAMES, "jobs", "wall_time_s", *SPENT, *ACCURACY, *FLAG_NAMES),
+    texts=COST_NAMES,
+    whole=WHOLE_NUMBERS,
+    flags=FLAG_NAMES,
+)
 SECONDS_DIGITS = 1
+NO_PRICE = "no price"
 
 
 def cost_table(
@@ -75,18 +82,12 @@ def cost_table(
         times: jobs of the run.
         cached: key to cached tokens, of the responses in the store.
     """
-    import pandas as pd
-
     every = _every_call(calls, others)
     every["tokens_cached"] = every["key"].astype(str).map(cached or {}).astype("float64")
     rows = [_row(RUN, every, stage=ALL_STEPS, times=times)]
     rows += _stage_rows(every, times)
     rows += _method_rows(every, main)
-    table = pd.DataFrame(rows, columns=list(COST_COLUMNS))
-    kinds = {name: "str" if name in COST_NAMES else "float64" for name in COST_COLUMNS} | dict.fromkeys(
-        FLAG_NAMES, "bool"
-    )
-    return table.astype(kinds | dict.fromkeys(WHOLE_NUMBERS, "Int64"))
+    return COST_COLUMNS.frame(rows)
 
 
 def _every_call(calls: pd.DataFrame, others: Iterable[StageCall]) -> pd.DataFrame:
@@ -177,10 +178,7 @@ def _method_rows(every: pd.DataFrame, main: pd.DataFrame) -> list[dict[str, Valu
 
 def read_cost_table(path: Path) -> pd.DataFrame:
     """Read `cost.csv` as `cost_table` made it."""
-    return read_table(path, COST_COLUMNS, COST_NAMES, FLAG_NAMES).astype(dict.fromkeys(WHOLE_NUMBERS, "Int64"))
-
-
-NO_PRICE = "no price"
+    return COST_COLUMNS.read(path)
 
 
 def duration(seconds: object) -> str:
@@ -282,7 +280,7 @@ def build(
     raters: Mapping[str, str],
     axes_asked: str | None,
 ) -> Table:
-    """The table of the run."""
+    """Make the table from the files of a run."""
     frame = read_frame(calls)
     others = [
         *filter_calls(ratings, panels),

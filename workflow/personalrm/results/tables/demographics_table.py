@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from personalrm.core.errors import DataError
 from personalrm.core.records import UserData, read_records
 from personalrm.methods.registry import DEMOGRAPHIC_QUESTIONS
+from personalrm.results.columns import Columns
 from personalrm.results.comparisons import (
     ACCURACY,
     CELL_COLUMNS,
@@ -21,7 +22,6 @@ from personalrm.results.comparisons import (
     key_order,
     largest_k,
     method_parts,
-    read_table,
 )
 from personalrm.results.labels import NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, NOT_RUN, OK, UNUSED
 from personalrm.results.marks import Flags, mark_notes, prefixed
@@ -45,147 +45,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 METHODS: tuple[str, ...] = ("default", "both")
-GROUP_COLUMNS: tuple[str, ...] = (*ROW_KEY, "question", "group", *CELL_COLUMNS)
 GROUP_NAMES: tuple[str, ...] = (*ROW_KEY, "question", "group", "cell")
 FLAGS: tuple[str, ...] = prefixed("cell_")
 WHOLE_NUMBERS: tuple[str, ...] = ("cell_users", "cell_judgments")
-
-
-def demographics_table(
-    verdicts: pd.DataFrame, facts: Facts, *, methods: Sequence[str] = METHODS, model_order: Sequence[str] = ()
-) -> pd.DataFrame:
-    """One row for each group of each question, for every judge of `methods`; columns `GROUP_COLUMNS`.
-
-    A judge is shown with its own profiles, at its largest k. The questions are those of the survey that describe a
-    person (`methods.DEMOGRAPHIC_QUESTIONS`), "conversation type" and "turn"; a data set in which no user answered any
-    has one row "survey" with cell "not applicable", one without verdicts "not run". Groups of fewer than 10 users are
-    pooled in "other groups", "not stated" is a group of its own. Groups are made of all judged users, so that they are
-    the same for all methods.
-
-    - accuracy with bounds: percent; 95 % with users as clusters (`statistics.share_interval`).
-    - cell_users, cell_judgments: of the group, by that method.
-
-    Args:
-        verdicts: frame of `collect_verdicts`.
-        facts: what is known of each user (`demographic_groups.read_facts`).
-        methods: bases of method ids.
-        model_order: model ids in the order of listing; others come last, by name.
-
-    Raises:
-        DataError: if a judged user is not in `facts`.
-    """
-    import pandas as pd
-
-    rows: list[dict[str, Value]] = []
-    for dataset, arrays in verdict_arrays_of(verdicts, {name for name, _ in facts}).items():
-        lost = [user for user in arrays.users if (dataset, user) not in facts]
-        if lost:
-            raise DataError(
-                f"data set {dataset!r}: user {lost[0]!r} and {len(lost) - 1} more have verdicts but are not in the "
-                "files of users. Remove verdicts of an older configuration and run again."
-            )
-        questions = groups_of(arrays, facts)
-        keys = sorted(_shown(arrays, methods), key=lambda key: key_order(key, model_order))
-        if not any(facts[dataset, user].survey for user in arrays.users):
-            rows.append(_nothing(dataset, NOT_APPLICABLE if arrays.users else NOT_RUN))
-        rows += [row for question in questions for key in keys for row in _rows(arrays, key, question)]
-    kinds = dict.fromkeys(GROUP_COLUMNS, "float64") | dict.fromkeys(GROUP_NAMES, "str")
-    table = pd.DataFrame(rows, columns=list(GROUP_COLUMNS))
-    return table.astype(kinds | dict.fromkeys(WHOLE_NUMBERS, "Int64") | dict.fromkeys(FLAGS, "bool"))
-
-
-def _shown(arrays: VerdictArrays, methods: Sequence[str]) -> list[Key]:
-    """Cells of the methods: own profiles, the largest k of each."""
-    found: dict[tuple[str, ...], list[Key]] = {}
-    for key in arrays.cells:
-        own = key[PROFILE] in (key[JUDGE], UNUSED)
-        if own and key[JUDGE] != UNUSED and method_parts(key[METHOD])[0] in methods:
-            found.setdefault(key[:-1], []).append(key)
-    return [(*names, largest_k(keys)) for names, keys in found.items()]
-
-
-def _nothing(dataset: str, why: str) -> dict[str, Value]:
-    names = dict.fromkeys(ROW_KEY, UNUSED) | {"dataset": dataset, "question": SURVEY, "group": UNUSED}
-    counts = dict.fromkeys(WHOLE_NUMBERS, 0)
-    return {**names, "cell": why, **counts, **Flags().columns("cell_")}
-
-
-def _rows(arrays: VerdictArrays, key: Key, question: Groups) -> list[dict[str, Value]]:
-    """One cell by the groups of a question."""
-    names: dict[str, Value] = {**dict(zip(ROW_KEY, key, strict=True)), "question": question.question}
-    return [
-        names | {"group": name} | _group(arrays, key, question.group_of == number)
-        for number, name in enumerate(question.names)
-    ]
-
-
-def _group(arrays: VerdictArrays, key: Key, places: NDArray[np.bool_]) -> dict[str, Value]:
-    """Counts and accuracy of a cell at some places; keys `CELL_COLUMNS`."""
-    from personalrm.results.stats.statistics import share_interval
-
-    cell = arrays.cells[key]
-    right, judged = cell.by_user(arrays.user_of, places)
-    total, lost = int(judged.sum()), bool((cell.outcome[:, places] == PROVIDER_ERROR).any())
-    nothing = NO_ANSWERS if lost else NO_VERDICTS if cell.applies else NOT_APPLICABLE
-    row: dict[str, Value] = {
-        "cell": OK if total else nothing,
-        "cell_users": int((judged.sum(axis=1) > 0).sum()),
-        "cell_judgments": total,
-        **cell.flags(places).columns("cell_"),
-    }
-    if row["cell"] != OK:
-        return row
-    found = share_interval(right, judged, units=judged_pairs(arrays, cell, places))
-    return row | dict(zip(ACCURACY, map(percent, found), strict=True))
-
-
-def read_demographics_table(path: Path) -> pd.DataFrame:
-    """Read `demographics.csv` as `demographics_table` made it."""
-    return read_table(path, GROUP_COLUMNS, GROUP_NAMES, FLAGS).astype(dict.fromkeys(WHOLE_NUMBERS, "Int64"))
-
-
-def demographics_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
-    """The table for people: a block a question."""
-    import pandas as pd
-
-    columns = headings_of(table)
-    blocks = []
-    for question in dict.fromkeys(table["question"]):
-        rows = []
-        for row in table_rows(table[table["question"] == question]):
-            rows.append(
-                shown_names(row, columns)
-                | {"Group": EMPTY if row["group"] == UNUSED else str(row["group"])}
-                | {"Users": plain(row["cell_users"]), "Judgments": plain(row["cell_judgments"])}
-                | {"Accuracy % [95 % CI]": shown_accuracy(row)}
-            )
-        blocks.append(Block(question_label(question), pd.DataFrame(rows), len(columns) + 1))
-    return tuple(blocks) or (Block("", pd.DataFrame(columns=list(columns.values())), len(columns)),)
-
-
-def question_label(question: str) -> str:
-    """A question as people read it."""
-    label = DEMOGRAPHIC_QUESTIONS.get(question, question)
-    return label[:1].upper() + label[1:]
-
-
-def demographics_notes(table: pd.DataFrame) -> list[str]:
-    """What a reader of the table must know."""
-    notes = [
-        *dataset_note(table),
-        "Accuracy: as in the main table, within the group. Judges with their own profiles, at the largest k. In "
-        "brackets: 95 % interval with users as clusters (Student's t), never narrower than what so few judgments "
-        "leave open; [–] with one user.",
-        f"{OTHERS}: groups of fewer than {LEAST_USERS} users, pooled. {UNSAID}: no answer, or none known. Users of a "
-        "type of conversation or a turn: those with a judged pair there; one user may be in several. Turns as the "
-        "source counts them.",
-        "Many groups are looked at, without adjustment: some intervals leave the others by chance.",
-    ]
-    if bool((table["cell"] == NOT_APPLICABLE).any()):
-        notes.append(f"{NOT_APPLICABLE}: the data set has no survey, or the method applies to none of its users.")
-    if bool((table["cell"] == NOT_RUN).any()):
-        notes.append(f"{NOT_RUN}: the data set has no verdicts.")
-    return notes + mark_notes(table, "cell_")
+GROUP_COLUMNS = Columns(
+    (*ROW_KEY, "question", "group", *CELL_COLUMNS), texts=GROUP_NAMES, whole=WHOLE_NUMBERS, flags=FLAGS
+)
 
 
 SURVEY, CONVERSATION, TURN = "survey", "conversation type", "turn"
@@ -262,8 +127,141 @@ def _rank(text: str) -> tuple[bool, float, str]:
     return text == UNSAID, float(text) if text.isdecimal() else np.inf, text
 
 
+def demographics_table(
+    verdicts: pd.DataFrame, facts: Facts, *, methods: Sequence[str] = METHODS, model_order: Sequence[str] = ()
+) -> pd.DataFrame:
+    """One row for each group of each question, for every judge of `methods`; columns `GROUP_COLUMNS`.
+
+    A judge is shown with its own profiles, at its largest k. The questions are those of the survey that describe a
+    person (`methods.DEMOGRAPHIC_QUESTIONS`), "conversation type" and "turn"; a data set in which no user answered any
+    has one row "survey" with cell "not applicable", one without verdicts "not run". Groups of fewer than 10 users are
+    pooled in "other groups", "not stated" is a group of its own. Groups are made of all judged users, so that they are
+    the same for all methods.
+
+    - accuracy with bounds: percent; 95 % with users as clusters (`statistics.share_interval`).
+    - cell_users, cell_judgments: of the group, by that method.
+
+    Args:
+        verdicts: frame of `collect_verdicts`.
+        facts: what is known of each user (`demographic_groups.read_facts`).
+        methods: bases of method ids.
+        model_order: model ids in the order of listing; others come last, by name.
+
+    Raises:
+        DataError: if a judged user is not in `facts`.
+    """
+    rows: list[dict[str, Value]] = []
+    for dataset, arrays in verdict_arrays_of(verdicts, {name for name, _ in facts}).items():
+        lost = [user for user in arrays.users if (dataset, user) not in facts]
+        if lost:
+            raise DataError(
+                f"data set {dataset!r}: user {lost[0]!r} and {len(lost) - 1} more have verdicts but are not in the "
+                "files of users. Remove verdicts of an older configuration and run again."
+            )
+        questions = groups_of(arrays, facts)
+        keys = sorted(_shown(arrays, methods), key=lambda key: key_order(key, model_order))
+        if not any(facts[dataset, user].survey for user in arrays.users):
+            rows.append(_nothing(dataset, NOT_APPLICABLE if arrays.users else NOT_RUN))
+        rows += [row for question in questions for key in keys for row in _rows(arrays, key, question)]
+    return GROUP_COLUMNS.frame(rows)
+
+
+def _shown(arrays: VerdictArrays, methods: Sequence[str]) -> list[Key]:
+    """Cells of the methods: own profiles, the largest k of each."""
+    found: dict[tuple[str, ...], list[Key]] = {}
+    for key in arrays.cells:
+        own = key[PROFILE] in (key[JUDGE], UNUSED)
+        if own and key[JUDGE] != UNUSED and method_parts(key[METHOD])[0] in methods:
+            found.setdefault(key[:-1], []).append(key)
+    return [(*names, largest_k(keys)) for names, keys in found.items()]
+
+
+def _nothing(dataset: str, why: str) -> dict[str, Value]:
+    names = dict.fromkeys(ROW_KEY, UNUSED) | {"dataset": dataset, "question": SURVEY, "group": UNUSED}
+    counts = dict.fromkeys(WHOLE_NUMBERS, 0)
+    return {**names, "cell": why, **counts, **Flags().columns("cell_")}
+
+
+def _rows(arrays: VerdictArrays, key: Key, question: Groups) -> list[dict[str, Value]]:
+    """One cell by the groups of a question."""
+    names: dict[str, Value] = {**dict(zip(ROW_KEY, key, strict=True)), "question": question.question}
+    return [
+        names | {"group": name} | _group(arrays, key, question.group_of == number)
+        for number, name in enumerate(question.names)
+    ]
+
+
+def _group(arrays: VerdictArrays, key: Key, places: NDArray[np.bool_]) -> dict[str, Value]:
+    """Counts and accuracy of a cell at some places; keys `CELL_COLUMNS`."""
+    from personalrm.results.stats.statistics import share_interval
+
+    cell = arrays.cells[key]
+    right, judged = cell.by_user(arrays.user_of, places)
+    total, lost = int(judged.sum()), bool((cell.outcome[:, places] == PROVIDER_ERROR).any())
+    nothing = NO_ANSWERS if lost else NO_VERDICTS if cell.applies else NOT_APPLICABLE
+    row: dict[str, Value] = {
+        "cell": OK if total else nothing,
+        "cell_users": int((judged.sum(axis=1) > 0).sum()),
+        "cell_judgments": total,
+        **cell.flags(places).columns("cell_"),
+    }
+    if row["cell"] != OK:
+        return row
+    found = share_interval(right, judged, units=judged_pairs(arrays, cell, places))
+    return row | dict(zip(ACCURACY, map(percent, found), strict=True))
+
+
+def read_demographics_table(path: Path) -> pd.DataFrame:
+    """Read `demographics.csv` as `demographics_table` made it."""
+    return GROUP_COLUMNS.read(path)
+
+
+def demographics_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
+    """The table for people: a block a question."""
+    import pandas as pd
+
+    columns = headings_of(table)
+    blocks = []
+    for question in dict.fromkeys(table["question"]):
+        rows = []
+        for row in table_rows(table[table["question"] == question]):
+            rows.append(
+                shown_names(row, columns)
+                | {"Group": EMPTY if row["group"] == UNUSED else str(row["group"])}
+                | {"Users": plain(row["cell_users"]), "Judgments": plain(row["cell_judgments"])}
+                | {"Accuracy % [95 % CI]": shown_accuracy(row)}
+            )
+        blocks.append(Block(question_label(question), pd.DataFrame(rows), len(columns) + 1))
+    return tuple(blocks) or (Block("", pd.DataFrame(columns=list(columns.values())), len(columns)),)
+
+
+def question_label(question: str) -> str:
+    """A question as people read it."""
+    label = DEMOGRAPHIC_QUESTIONS.get(question, question)
+    return label[:1].upper() + label[1:]
+
+
+def demographics_notes(table: pd.DataFrame) -> list[str]:
+    """What a reader of the table must know."""
+    notes = [
+        *dataset_note(table),
+        "Accuracy: as in the main table, within the group. Judges with their own profiles, at the largest k. In "
+        "brackets: 95 % interval with users as clusters (Student's t), never narrower than what so few judgments "
+        "leave open; [–] with one user.",
+        f"{OTHERS}: groups of fewer than {LEAST_USERS} users, pooled. {UNSAID}: no answer, or none known. Users of a "
+        "type of conversation or a turn: those with a judged pair there; one user may be in several. Turns as the "
+        "source counts them.",
+        "Many groups are looked at, without adjustment: some intervals leave the others by chance.",
+    ]
+    if bool((table["cell"] == NOT_APPLICABLE).any()):
+        notes.append(f"{NOT_APPLICABLE}: the data set has no survey, or the method applies to none of its users.")
+    if bool((table["cell"] == NOT_RUN).any()):
+        notes.append(f"{NOT_RUN}: the data set has no verdicts.")
+    return notes + mark_notes(table, "cell_")
+
+
 def build(verdicts: Path, users: list[Path], *, model_order: list[str]) -> Table:
-    """The table of the run."""
+    """Make the table from the files of a run."""
     table = demographics_table(read_frame(verdicts), read_facts(users), model_order=model_order)
     return Table(table, demographics_blocks(table), demographics_notes(table))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalrm.data.cross_validation import Pools
+from personalrm.results.columns import Columns
 from personalrm.results.comparisons import (
     COMPARED,
     COUNTS,
@@ -16,7 +17,6 @@ from personalrm.results.comparisons import (
     key_order,
     method_parts,
     p_digits,
-    read_table,
 )
 from personalrm.results.labels import NOT_RUN, OK, UNUSED, exempt_note, method_rank
 from personalrm.results.marks import FLAG_NAMES, mark_notes
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DIFFERENCE_NAMES: tuple[str, ...] = (*ROW_KEY, "reference")
-DIFFERENCE_COLUMNS: tuple[str, ...] = (*DIFFERENCE_NAMES, *COMPARED, "p_holm")
+DIFFERENCE_COLUMNS = Columns(
+    (*DIFFERENCE_NAMES, *COMPARED, "p_holm"), texts=(*DIFFERENCE_NAMES, "status"), whole=COUNTS, flags=FLAG_NAMES
+)
 PARTS_OF_BOTH: tuple[str, ...] = ("demos", "persona")
 """What `both` is set against beside `default`: each of its parts alone."""
 
@@ -71,14 +73,12 @@ def differences_table(
     table = pd.DataFrame(rows, columns=list(DIFFERENCE_COLUMNS))
     adjusted = holm([float(value) for value in table["p_value"].astype("float64")])
     table["p_holm"] = [p_digits(value) for value in adjusted]
-    kinds = dict.fromkeys(DIFFERENCE_COLUMNS, "float64") | dict.fromkeys((*DIFFERENCE_NAMES, "status"), "str")
-    return table.astype(kinds | dict.fromkeys(COUNTS, "Int64") | dict.fromkeys(FLAG_NAMES, "bool"))
+    return DIFFERENCE_COLUMNS.typed(table)
 
 
 def read_differences_table(path: Path) -> pd.DataFrame:
     """Read `differences.csv` as `differences_table` made it."""
-    names = (*DIFFERENCE_NAMES, "status")
-    return read_table(path, DIFFERENCE_COLUMNS, names, FLAG_NAMES).astype(dict.fromkeys(COUNTS, "Int64"))
+    return DIFFERENCE_COLUMNS.read(path)
 
 
 def _planned(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[tuple[Key, Key]]:
@@ -140,7 +140,7 @@ def differences_notes(table: pd.DataFrame) -> list[str]:
 
 
 def build(verdicts: Path, *, pools: Pools, seed: int, n_resamples: int, model_order: list[str]) -> Table:
-    """The table of the run."""
+    """Make the table from the files of a run."""
     table = differences_table(
         pooled(read_frame(verdicts), pools), seed=seed, n_resamples=n_resamples, model_order=model_order
     )

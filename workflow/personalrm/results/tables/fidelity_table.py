@@ -231,7 +231,7 @@ def fidelity_notes(table: pd.DataFrame, others: int) -> list[str]:
 
 
 def build(fidelity: list[Path], *, seed: int, n_resamples: int, fidelity_others: int) -> Table:
-    """The table of the run."""
+    """Make the table from the files of a run."""
     table = fidelity_table(read_fidelity(fidelity), seed=seed, n_resamples=n_resamples)
     return Table(table, fidelity_blocks(table), fidelity_notes(table, fidelity_others))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from personalrm.core.files import stable_hash
 from personalrm.core.records import OUTCOMES, READABLE
 from personalrm.data.cross_validation import Pools
+from personalrm.results.columns import Columns
 from personalrm.results.labels import (
     METHOD_LABELS,
     METHOD_ORDER,
@@ -59,20 +60,24 @@ CALL_SUMS: tuple[str, ...] = ("calls", "tokens_in", "tokens_out")
 NAMES: tuple[str, ...] = (*ROW_KEY, "status")
 CALLS_READ: tuple[str, ...] = (*ROW_KEY, *CALL_SUMS[1:], "cost_usd")
 """What the table needs of the frame of calls: not their keys, which are most of its memory."""
-COLUMNS: tuple[str, ...] = (
-    *ROW_KEY,
-    *COUNT_COLUMNS,
-    *ACCURACY_COLUMNS,
-    *FAILURE_COLUMNS,
-    "lossy_profiles",
-    "share_first",
-    "n_draws",
-    "draw_sd",
-    *CALL_SUMS,
-    "cost_usd_list",
-    "status",
-)
 WHOLE_NUMBERS: tuple[str, ...] = (*COUNT_COLUMNS, *FAILURE_COLUMNS, "lossy_profiles", "n_draws", *CALL_SUMS)
+COLUMNS = Columns(
+    (
+        *ROW_KEY,
+        *COUNT_COLUMNS,
+        *ACCURACY_COLUMNS,
+        *FAILURE_COLUMNS,
+        "lossy_profiles",
+        "share_first",
+        "n_draws",
+        "draw_sd",
+        *CALL_SUMS,
+        "cost_usd_list",
+        "status",
+    ),
+    texts=NAMES,
+    whole=WHOLE_NUMBERS,
+)
 
 COST_DIGITS = 8
 
@@ -119,8 +124,6 @@ def main_table(
         method_order: method ids in the order of listing; others come last.
         model_order: model ids in the order of listing; others come last, by name.
     """
-    import pandas as pd
-
     calls_of = dict(iter(calls.groupby(list(ROW_KEY), observed=True)))
     rows: list[dict[str, Value]] = []
     for key, group in verdicts.groupby(list(ROW_KEY), observed=True):
@@ -130,7 +133,7 @@ def main_table(
         row |= _spent(calls_of.get(key))
         rows.append(row)
     rows.sort(key=lambda row: row_order(row, method_order, model_order))
-    return _typed(pd.DataFrame(rows, columns=list(COLUMNS)))
+    return COLUMNS.frame(rows)
 
 
 def row_order(row: Mapping[str, Value], method_order: Sequence[str], model_order: Sequence[str]) -> tuple[object, ...]:
@@ -142,12 +145,6 @@ def row_order(row: Mapping[str, Value], method_order: Sequence[str], model_order
     ]
     rank = method_rank(text["method"], method_order)
     return text["dataset"], rank, text["variant"], models, k_rank(text["k"])
-
-
-def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    """Whole numbers stay whole where some are missing, and the rest of the numbers are floats."""
-    kinds = {column: "str" if column in NAMES else "float64" for column in COLUMNS}
-    return table.astype(kinds | dict.fromkeys(WHOLE_NUMBERS, "Int64"))
 
 
 def _judgments(group: pd.DataFrame, seed: int, n_resamples: int) -> dict[str, Value]:
@@ -208,13 +205,7 @@ def _spent(calls: pd.DataFrame | None) -> dict[str, Value]:
 
 def read_main_table(path: Path) -> pd.DataFrame:
     """Read `main.csv` as `main_table` made it."""
-    import pandas as pd
-
-    # Ids may read "NA" or "1e5": they stay text, and only an empty field is a missing number.
-    text = pd.read_csv(path, dtype="str", keep_default_na=False)
-    numbers = [column for column in COLUMNS if column not in NAMES]
-    text[numbers] = text[numbers].mask(text[numbers] == "")
-    return _typed(text)
+    return COLUMNS.read(path)
 
 
 def row_flags(row: Mapping[str, object]) -> Flags:
@@ -348,7 +339,7 @@ def main_notes(table: pd.DataFrame, evaluated: str) -> list[str]:
 def build(
     verdicts: Path, calls: Path, *, pools: Pools, seed: int, n_resamples: int, model_order: list[str], evaluated: str
 ) -> Table:
-    """The table of the run."""
+    """Make the table from the files of a run."""
     # Folds share responses, which only keys can tell.
     columns = None if pools else CALLS_READ
     judged = with_pools(read_frame(verdicts), pools)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalrm.core.records import OUTCOMES, READABLE
+from personalrm.results.columns import Columns
 from personalrm.results.labels import METHOD_ORDER, NOT_APPLICABLE, exempt_note
 from personalrm.results.marks import FLAG_NAMES, SIGNS, mark_notes
 from personalrm.results.scores import (
@@ -30,13 +31,18 @@ if TYPE_CHECKING:
 COUNTS: tuple[str, ...] = ("n_users", "users_without_verdict", "n_judgments", *OUTCOMES, "lossy_profiles")
 SHARES: tuple[str, ...] = tuple(f"share_{outcome}" for outcome in OUTCOMES)
 WITHOUT_REASONING = "share_without_reasoning"
-OUTCOME_COLUMNS: tuple[str, ...] = (
-    *NAMES,
-    *COUNTS,
-    *SHARES,
-    "accuracy_readable",
-    WITHOUT_REASONING,
-    *FLAG_NAMES,
+OUTCOME_COLUMNS = Columns(
+    (
+        *NAMES,
+        *COUNTS,
+        *SHARES,
+        "accuracy_readable",
+        WITHOUT_REASONING,
+        *FLAG_NAMES,
+    ),
+    texts=NAMES,
+    whole=COUNTS,
+    flags=FLAG_NAMES,
 )
 MARKED: dict[str, str] = {"provider_error": "outage", "unparsed": "unread"}
 """Outcomes that a mark is about, and its flag."""
@@ -57,16 +63,11 @@ def outcomes_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = ()) -
         verdicts: frame of `collect_verdicts`.
         model_order: model ids in the order of listing; others come last, by name.
     """
-    import pandas as pd
-
     rows: list[dict[str, Value]] = []
     for key, group in verdicts.groupby(list(ROW_KEY), observed=True):
         rows.append({**dict(zip(ROW_KEY, map(str, key), strict=True)), **_counted(group)})
     rows.sort(key=lambda row: row_order(row, METHOD_ORDER, model_order))
-    kinds = dict.fromkeys(NAMES, "str") | dict.fromkeys(COUNTS, "Int64")
-    kinds |= dict.fromkeys((*SHARES, "accuracy_readable", WITHOUT_REASONING), "float64")
-    kinds |= dict.fromkeys(FLAG_NAMES, "bool")
-    return pd.DataFrame(rows, columns=list(OUTCOME_COLUMNS)).astype(kinds)
+    return OUTCOME_COLUMNS.frame(rows)
 
 
 def _counted(group: pd.DataFrame) -> dict[str, Value]:
@@ -144,7 +145,7 @@ def outcomes_notes(table: pd.DataFrame) -> list[str]:
 
 
 def build(verdicts: Path, *, model_order: list[str]) -> Table:
-    """The table of the run."""
+    """Make the table from the files of a run."""
     table = outcomes_table(read_frame(verdicts), model_order=model_order)
     return Table(table, outcomes_blocks(table), outcomes_notes(table))
 

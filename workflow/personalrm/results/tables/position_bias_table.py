@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from personalrm.results.columns import Columns
 from personalrm.results.labels import METHOD_ORDER, NOT_APPLICABLE, OK
 from personalrm.results.marks import FLAG_NAMES, mark_notes, marked
 from personalrm.results.scores import (
@@ -41,7 +42,9 @@ SHARES: tuple[str, ...] = (
     "accuracy_chosen_first",
     "accuracy_chosen_second",
 )
-POSITION_COLUMNS: tuple[str, ...] = (*ROW_KEY, "status", *COUNTS, *SHARES, *FLAG_NAMES)
+POSITION_COLUMNS = Columns(
+    (*ROW_KEY, "status", *COUNTS, *SHARES, *FLAG_NAMES), texts=(*ROW_KEY, "status"), whole=COUNTS, flags=FLAG_NAMES
+)
 Value = str | int | float | bool | None
 
 
@@ -62,16 +65,12 @@ def position_bias_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = 
         verdicts: frame of `collect_verdicts`.
         model_order: model ids in the order of listing; others come last, by name.
     """
-    import pandas as pd
-
     rows: list[dict[str, Value]] = []
     for key, group in verdicts.groupby(list(ROW_KEY), observed=True):
         row: dict[str, Value] = dict(zip(ROW_KEY, map(str, key), strict=True))
         rows.append(row | _biased(group, row_status(group)))
     rows.sort(key=lambda row: row_order(row, METHOD_ORDER, model_order))
-    kinds = dict.fromkeys((*ROW_KEY, "status"), "str") | dict.fromkeys(COUNTS, "Int64")
-    kinds |= dict.fromkeys(SHARES, "float64") | dict.fromkeys(FLAG_NAMES, "bool")
-    return pd.DataFrame(rows, columns=list(POSITION_COLUMNS)).astype(kinds)
+    return POSITION_COLUMNS.frame(rows)
 
 
 def _biased(group: pd.DataFrame, status: str) -> dict[str, Value]:
@@ -171,7 +170,7 @@ def position_bias_notes(table: pd.DataFrame) -> list[str]:
 
 
 def build(verdicts: Path, *, model_order: list[str]) -> Table:
-    """The table of the run."""
+    """Make the table from the files of a run."""
     table = position_bias_table(read_frame(verdicts), model_order=model_order)
     return Table(table, position_bias_blocks(table), position_bias_notes(table))
 

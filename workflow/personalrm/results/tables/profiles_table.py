@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from personalrm.core.records import Demonstration, Profile, read_records
 from personalrm.data.cross_validation import Pools
+from personalrm.results.columns import Columns
 from personalrm.results.comparisons import model_rank
 from personalrm.results.labels import k_label, k_rank
 from personalrm.results.scores import percent
@@ -26,7 +27,9 @@ SHOWN: tuple[str, ...] = ("both", "demos")
 SHARES: tuple[str, ...] = tuple(
     f"{what}_{method}" for method in SHOWN for what in ("without_demonstrations", "labels_only", "mean_demonstrations")
 )
-PROFILE_COLUMNS: tuple[str, ...] = (*PROFILE_KEY, *COUNTS, "without_persona", "persona_says_nothing", *SHARES)
+PROFILE_COLUMNS = Columns(
+    (*PROFILE_KEY, *COUNTS, "without_persona", "persona_says_nothing", *SHARES), texts=PROFILE_KEY, whole=COUNTS
+)
 _HEADS: Mapping[str, str] = {
     "n_profiles": "Profiles",
     "without_profile": "No profile",
@@ -108,8 +111,6 @@ def profiles_table(
         variants: names in the order of listing; others come last, by name.
         model_order: the same of models.
     """
-    import pandas as pd
-
     pool_of = {fold: pool for pool, folds in (pools or {}).items() for fold in folds}
     counted: dict[tuple[str, ...], _Counted] = {}
     for profile in profiles:
@@ -122,9 +123,7 @@ def profiles_table(
         return key[0], model_rank(key[2], model_order), rank, key[1], k_rank(key[3])
 
     rows = [dict(zip(PROFILE_KEY, key, strict=True)) | counted[key].row() for key in sorted(counted, key=place)]
-    kinds = dict.fromkeys(PROFILE_COLUMNS, "float64") | dict.fromkeys(PROFILE_KEY, "str")
-    frame = pd.DataFrame(rows, columns=list(PROFILE_COLUMNS))
-    return frame.astype(kinds | dict.fromkeys(COUNTS, "Int64"))
+    return PROFILE_COLUMNS.frame(rows)
 
 
 def read_profiles(paths: Iterable[Path]) -> Iterator[Profile]:
@@ -134,10 +133,7 @@ def read_profiles(paths: Iterable[Path]) -> Iterator[Profile]:
 
 def read_profiles_table(path: Path) -> pd.DataFrame:
     """The table from its csv."""
-    import pandas as pd
-
-    kinds = dict.fromkeys(PROFILE_COLUMNS, "float64") | dict.fromkeys(PROFILE_KEY, "str")
-    return pd.read_csv(path, dtype=kinds | dict.fromkeys(COUNTS, "Int64"), keep_default_na=False, na_values=[""])
+    return PROFILE_COLUMNS.read(path)
 
 
 def profiles_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
@@ -194,7 +190,7 @@ def _shares(rows: Mapping[str, Mapping[str, Any]], column: str) -> str:
 
 
 def build(profiles: list[Path], *, pools: Pools, variants: list[str], model_order: list[str]) -> Table:
-    """The table of the run."""
+    """Make the table from the files of a run."""
     table = profiles_table(read_profiles(profiles), pools=pools, variants=variants, model_order=model_order)
     return Table(table, profiles_blocks(table), profiles_notes(table))
 

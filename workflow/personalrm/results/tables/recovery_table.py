@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from personalrm.core.records import read_records
 from personalrm.personas.records import UserRecovery
+from personalrm.results.columns import Columns
 from personalrm.results.comparisons import (
     Value,
     p_digits,
@@ -30,7 +31,9 @@ OUTAGE_MARK = signs_of(["outage"])
 RECOVERY_KEY: tuple[str, ...] = ("dataset", "variant", "profile_model", "judge_model", "k")
 COUNTS: tuple[str, ...] = ("n_users", "no_facts", "no_persona", "n_facts", "unread")
 SHARES: tuple[str, ...] = ("own", "own_low", "own_high", "other", "difference", "ci_low", "ci_high", "p_value")
-RECOVERY_COLUMNS: tuple[str, ...] = (*RECOVERY_KEY, "user", *COUNTS, *SHARES, "outage")
+RECOVERY_COLUMNS = Columns(
+    (*RECOVERY_KEY, "user", *COUNTS, *SHARES, "outage"), texts=(*RECOVERY_KEY, "user"), whole=COUNTS, flags=("outage",)
+)
 
 
 def read_recovery(paths: Iterable[Path]) -> list[UserRecovery]:
@@ -49,8 +52,6 @@ def recovery_table(rows: Iterable[UserRecovery], *, seed: int, n_resamples: int)
     - p_value: `exact_statistics.sign_flip_p` of own less other by user.
     - outage: more than 1 % of the questions failed at the provider.
     """
-    import pandas as pd
-
     groups: dict[tuple[str, ...], list[UserRecovery]] = {}
     key: tuple[str, ...]
     for row in rows:
@@ -62,9 +63,7 @@ def recovery_table(rows: Iterable[UserRecovery], *, seed: int, n_resamples: int)
         named: dict[str, Value] = dict(zip(RECOVERY_KEY, key, strict=True))
         found.append(named | {"user": EVERYBODY} | _row(users, seed_of(seed, *key), n_resamples))
         found += [named | {"user": user.user_id} | _row([user], 0, 0) for user in users if user.missing is None]
-    table = pd.DataFrame(found, columns=list(RECOVERY_COLUMNS))
-    kinds = dict.fromkeys((*RECOVERY_KEY, "user"), "str") | dict.fromkeys(COUNTS, "int64")
-    return table.astype(kinds | dict.fromkeys(SHARES, "float64") | {"outage": "bool"})
+    return RECOVERY_COLUMNS.frame(found)
 
 
 def _row(users: Sequence[UserRecovery], seed: int, n_resamples: int) -> dict[str, Value]:
@@ -183,7 +182,7 @@ def recovery_notes(table: pd.DataFrame, others: int) -> list[str]:
 
 
 def build(recovery: list[Path], *, seed: int, n_resamples: int, recovery_others: int) -> Table:
-    """The table of the run."""
+    """Make the table from the files of a run."""
     table = recovery_table(read_recovery(recovery), seed=seed, n_resamples=n_resamples)
     return Table(table, recovery_blocks(table), recovery_notes(table, recovery_others))
 

@@ -11,6 +11,7 @@ import numpy as np
 from personalrm.core.errors import DataError
 from personalrm.core.records import UserData, read_records
 from personalrm.methods.registry import METHODS
+from personalrm.results.columns import Columns
 from personalrm.results.comparisons import (
     NUMBERS,
     Value,
@@ -19,7 +20,6 @@ from personalrm.results.comparisons import (
     default_of,
     key_order,
     method_parts,
-    read_table,
 )
 from personalrm.results.labels import ALL, NOT_APPLICABLE, OK, UNUSED, exempt_note, k_rank, labels_note
 from personalrm.results.marks import FLAG_NAMES, Flags, mark_notes, marked, prefixed
@@ -69,16 +69,6 @@ DEFAULT_COLUMNS: tuple[str, ...] = ("default_accuracy", "default_low", "default_
 FLAGS: tuple[str, ...] = prefixed("", "default_")
 DIFFERENCE_COLUMNS: tuple[str, ...] = ("status", *NUMBERS[:4])
 SLOPE_COLUMNS: tuple[str, ...] = ("slope", "slope_low", "slope_high", "slope_users", "slope_users_left_out")
-SCALING_COLUMNS: tuple[str, ...] = (
-    *ROW_KEY,
-    *POINT_COLUMNS,
-    *DEFAULT_COLUMNS,
-    *DIFFERENCE_COLUMNS,
-    *SLOPE_COLUMNS,
-    "smallest_k",
-    "smallest_k_pairs",
-    *FLAGS,
-)
 SCALING_NAMES: tuple[str, ...] = (*ROW_KEY, "status", "smallest_k")
 WHOLE_NUMBERS: tuple[str, ...] = (
     "n_users",
@@ -87,6 +77,21 @@ WHOLE_NUMBERS: tuple[str, ...] = (
     "n_draws",
     "slope_users",
     "slope_users_left_out",
+)
+SCALING_COLUMNS = Columns(
+    (
+        *ROW_KEY,
+        *POINT_COLUMNS,
+        *DEFAULT_COLUMNS,
+        *DIFFERENCE_COLUMNS,
+        *SLOPE_COLUMNS,
+        "smallest_k",
+        "smallest_k_pairs",
+        *FLAGS,
+    ),
+    texts=SCALING_NAMES,
+    whole=WHOLE_NUMBERS,
+    flags=FLAGS,
 )
 CONTEXT_DIGITS = 4
 NO_K = "none"
@@ -138,15 +143,11 @@ def scaling_table(
     Raises:
         DataError: if a judged user is not in `labelled`.
     """
-    import pandas as pd
-
     rows: list[dict[str, Value]] = []
     for arrays in verdict_arrays_of(verdicts).values():
         for keys in _series(arrays, model_order):
             rows += _series_rows(arrays, keys, labelled, seed, n_resamples)
-    kinds = dict.fromkeys(SCALING_COLUMNS, "float64") | dict.fromkeys(SCALING_NAMES, "str")
-    table = pd.DataFrame(rows, columns=list(SCALING_COLUMNS))
-    return table.astype(kinds | dict.fromkeys(WHOLE_NUMBERS, "Int64") | dict.fromkeys(FLAGS, "bool"))
+    return SCALING_COLUMNS.frame(rows)
 
 
 def _series(arrays: VerdictArrays, model_order: Sequence[str]) -> list[list[Key]]:
@@ -227,7 +228,7 @@ def _smallest_k(rows: Sequence[Mapping[str, Value]]) -> tuple[str, float]:
 
 def read_scaling_table(path: Path) -> pd.DataFrame:
     """Read `scaling.csv` as `scaling_table` made it."""
-    return read_table(path, SCALING_COLUMNS, SCALING_NAMES, FLAGS).astype(dict.fromkeys(WHOLE_NUMBERS, "Int64"))
+    return SCALING_COLUMNS.read(path)
 
 
 def scaling_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
@@ -322,7 +323,7 @@ def scaling_notes(table: pd.DataFrame) -> list[str]:
 
 
 def build(verdicts: Path, users: list[Path], *, seed: int, n_resamples: int, model_order: list[str]) -> Table:
-    """The table of the run."""
+    """Make the table from the files of a run."""
     table = scaling_table(
         read_frame(verdicts),
         read_labelled_pairs(users),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalrm.data.cross_validation import Pools
+from personalrm.results.columns import Columns
 from personalrm.results.comparisons import (
     CELL_COLUMNS,
     COMPARED,
@@ -15,7 +16,6 @@ from personalrm.results.comparisons import (
     compare,
     describe_cell,
     key_order,
-    read_table,
 )
 from personalrm.results.labels import NOT_RUN, OK, UNUSED, exempt_note
 from personalrm.results.marks import FLAG_NAMES, mark_notes, prefixed
@@ -36,10 +36,10 @@ from personalrm.results.verdict_arrays import JUDGE, METHOD, PROFILE, VARIANT, K
 if TYPE_CHECKING:
     import pandas as pd
 
-TRANSFER_COLUMNS: tuple[str, ...] = (*ROW_KEY, *CELL_COLUMNS, *COMPARED)
 TRANSFER_NAMES: tuple[str, ...] = (*ROW_KEY, "cell", "status")
 FLAGS: tuple[str, ...] = prefixed("cell_", "")
 WHOLE_NUMBERS: tuple[str, ...] = ("cell_users", "cell_judgments", *COUNTS)
+TRANSFER_COLUMNS = Columns((*ROW_KEY, *CELL_COLUMNS, *COMPARED), texts=TRANSFER_NAMES, whole=WHOLE_NUMBERS, flags=FLAGS)
 OWN = "own"
 """The status of the judge's own profiles, which nothing is compared with."""
 
@@ -63,14 +63,10 @@ def transfer_table(
         n_resamples: its resamples.
         model_order: model ids in the order of listing; others come last, by name.
     """
-    import pandas as pd
-
     arrays_by_dataset = verdict_arrays_of(verdicts)
     keys = sorted(set(_grid(arrays_by_dataset)), key=lambda key: key_order(key, model_order))
     rows = [_row(arrays_by_dataset[key[0]], key, seed, n_resamples) for key in keys]
-    table = pd.DataFrame(rows, columns=list(TRANSFER_COLUMNS))
-    kinds = dict.fromkeys(TRANSFER_COLUMNS, "float64") | dict.fromkeys(TRANSFER_NAMES, "str")
-    return table.astype(kinds | dict.fromkeys(WHOLE_NUMBERS, "Int64") | dict.fromkeys(FLAGS, "bool"))
+    return TRANSFER_COLUMNS.frame(rows)
 
 
 def _grid(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[Key]:
@@ -102,7 +98,7 @@ def _row(arrays: VerdictArrays, key: Key, seed: int, n_resamples: int) -> dict[s
 
 def read_transfer_table(path: Path) -> pd.DataFrame:
     """Read `transfer.csv` as `transfer_table` made it."""
-    return read_table(path, TRANSFER_COLUMNS, TRANSFER_NAMES, FLAGS).astype(dict.fromkeys(WHOLE_NUMBERS, "Int64"))
+    return TRANSFER_COLUMNS.read(path)
 
 
 def shown_transfer(row: Mapping[str, object]) -> str:
@@ -148,7 +144,7 @@ def transfer_notes(table: pd.DataFrame) -> list[str]:
 
 
 def build(verdicts: Path, *, pools: Pools, seed: int, n_resamples: int, model_order: list[str]) -> Table:
-    """The table of the run."""
+    """Make the table from the files of a run."""
     table = transfer_table(
         pooled(read_frame(verdicts), pools), seed=seed, n_resamples=n_resamples, model_order=model_order
     )

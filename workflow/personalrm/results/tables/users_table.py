@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from personalrm.core.records import OUTCOMES
+from personalrm.results.columns import Columns
 from personalrm.results.comparisons import default_of, key_order, paired_sums
 from personalrm.results.labels import NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, OK, UNUSED
 from personalrm.results.marks import FLAG_NAMES, MOST_SPOILT, mark_notes, signs_of
@@ -26,16 +27,21 @@ if TYPE_CHECKING:
 USERS_CAPTION = "Every user under every way of judging"
 NAMES: tuple[str, ...] = ("dataset", "user_id", *ROW_KEY[1:], "status")
 COUNTS: tuple[str, ...] = ("n_pairs", "n_judgments", "n_draws", *OUTCOMES, "n_compared")
-USER_COLUMNS: tuple[str, ...] = (
-    *NAMES,
-    "n_pairs",
-    "n_judgments",
-    "n_draws",
-    "accuracy",
-    *OUTCOMES,
-    "difference",
-    "n_compared",
-    *FLAG_NAMES[:2],
+USER_COLUMNS = Columns(
+    (
+        *NAMES,
+        "n_pairs",
+        "n_judgments",
+        "n_draws",
+        "accuracy",
+        *OUTCOMES,
+        "difference",
+        "n_compared",
+        *FLAG_NAMES[:2],
+    ),
+    texts=NAMES,
+    whole=COUNTS,
+    flags=("outage", "unread"),
 )
 ROWS_IN_PRINT = 100
 """Rows in the md and tex; the html and the csv have all."""
@@ -65,8 +71,7 @@ def users_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = ()) -> p
         cells = [_cell_rows(arrays, arrays.cells[key]) for key in keys]
         parts.append(pd.concat(cells).sort_values("user_id", kind="stable"))
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(USER_COLUMNS))
-    kinds = dict.fromkeys(NAMES, "str") | dict.fromkeys(COUNTS, "Int64")
-    return table.astype(kinds | {"accuracy": "float64", "difference": "float64", "outage": "bool", "unread": "bool"})
+    return USER_COLUMNS.typed(table)
 
 
 def _cell_rows(arrays: VerdictArrays, cell: Cell) -> pd.DataFrame:
@@ -197,7 +202,7 @@ def print_note(table: pd.DataFrame) -> list[str]:
 
 
 def build(verdicts: Path, *, model_order: list[str]) -> Table:
-    """The table of the run."""
+    """Make the table from the files of a run."""
     table = users_table(read_frame(verdicts), model_order=model_order)
     texts, notes = users_texts(table), users_notes(table)
     page = sortable_page(texts, USERS_CAPTION, notes)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from personalrm.data.cross_validation import Pools
+from personalrm.results.columns import Columns
 from personalrm.results.comparisons import (
     CELL_COLUMNS,
     COMPARED,
@@ -60,9 +61,14 @@ INCOMPLETE = "incomplete"
 """Status of a mean of which an effect has no number."""
 EFFECT_COLUMNS: tuple[str, ...] = ("factor", "level", "reference", "fixed")
 ABLATION_NAMES: tuple[str, ...] = ("part", *ROW_KEY, *FACTORS, *EFFECT_COLUMNS, "cell", "status")
-ABLATION_COLUMNS: tuple[str, ...] = ("part", *ROW_KEY, *FACTORS, *EFFECT_COLUMNS, *CELL_COLUMNS, *COMPARED, "p_holm")
 FLAGS: tuple[str, ...] = prefixed("cell_", "")
 WHOLE_NUMBERS: tuple[str, ...] = ("cell_users", "cell_judgments", *COUNTS)
+ABLATION_COLUMNS = Columns(
+    ("part", *ROW_KEY, *FACTORS, *EFFECT_COLUMNS, *CELL_COLUMNS, *COMPARED, "p_holm"),
+    texts=ABLATION_NAMES,
+    whole=WHOLE_NUMBERS,
+    flags=FLAGS,
+)
 
 
 class Group(NamedTuple):
@@ -129,11 +135,10 @@ def ablation_table(
             cell = describe_cell(arrays, key, seed=seed, n_resamples=n_resamples)
             rows.append(row | dict.fromkeys(COUNTS, 0) | cell | {name: cell[f"cell_{name}"] for name in FLAG_NAMES})
         rows += _effects(arrays, group, seed, n_resamples)
-    kinds = dict.fromkeys(ABLATION_COLUMNS, "float64") | dict.fromkeys(ABLATION_NAMES, "str")
     blank: dict[str, Value] = {**dict.fromkeys(ABLATION_NAMES, UNUSED), **dict.fromkeys(FLAGS, False)}
     table = pd.DataFrame([blank | row for row in rows], columns=list(ABLATION_COLUMNS))
     table["p_holm"] = _adjusted(table)
-    return table.astype(kinds | dict.fromkeys(WHOLE_NUMBERS, "Int64") | dict.fromkeys(FLAGS, "bool"))
+    return ABLATION_COLUMNS.typed(table)
 
 
 def _adjusted(table: pd.DataFrame) -> list[float]:
@@ -316,7 +321,7 @@ def ablation_notes(table: pd.DataFrame) -> list[str]:
 def build(
     verdicts: Path, *, pools: Pools, seed: int, n_resamples: int, model_order: list[str], compared: list[str]
 ) -> Table:
-    """The table of the run."""
+    """Make the table from the files of a run."""
     table = ablation_table(
         pooled(read_frame(verdicts), pools),
         seed=seed,

@@ -12,6 +12,7 @@ from personalrm.core.errors import DataError
 from personalrm.core.records import PreferencePair, UserData, read_records
 from personalrm.data.sources.injection import is_suspicious
 from personalrm.data.splits import LEVEL_A, PARTS
+from personalrm.results.columns import Columns
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 from personalrm.studies.synthesizeme.results.benchmark_reported import COMPARED, Reported, read_reported
@@ -20,23 +21,31 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BENCHMARK_NAMES: tuple[str, ...] = ("dataset", "level", "split")
-BENCHMARK_COLUMNS: tuple[str, ...] = (
-    *BENCHMARK_NAMES,
-    "users",
-    "excluded_users",
-    "pairs",
-    "ties",
-    "median_pairs",
-    "q1_pairs",
-    "q3_pairs",
-    "turns",
-    "multi_turn_share",
-    "context_words",
-    "answer_words",
-    "longer_chosen_share",
-    "suspicious_pairs",
-    *(f"{kind}_{quantity}" for quantity in COMPARED for kind in ("reported", "difference")),
+BENCHMARK_COLUMNS = Columns(
+    (
+        *BENCHMARK_NAMES,
+        "users",
+        "excluded_users",
+        "pairs",
+        "ties",
+        "median_pairs",
+        "q1_pairs",
+        "q3_pairs",
+        "turns",
+        "multi_turn_share",
+        "context_words",
+        "answer_words",
+        "longer_chosen_share",
+        "suspicious_pairs",
+        *(f"{kind}_{quantity}" for quantity in COMPARED for kind in ("reported", "difference")),
+    ),
+    texts=BENCHMARK_NAMES,
+    whole=(
+        *("users", "excluded_users", "pairs", "ties", "suspicious_pairs"),
+        *(f"{kind}_{quantity}" for quantity in ("users", "pairs") for kind in ("reported", "difference")),
+    ),
 )
+COMPARED_LABELS: dict[str, str] = {"users": "Users", "pairs": "Pairs", "median_pairs": "Pairs a user"}
 DIGITS = 4
 
 Part = tuple[str, str]
@@ -156,8 +165,6 @@ def benchmark_table(
 
     Raises DataError for a user of a data set that is not listed.
     """
-    import pandas as pd
-
     tallies: dict[str, dict[Part, _Tally]] = {name: _parts() for name in datasets}
     for path in paths:
         for user in read_records(path, UserData):
@@ -173,7 +180,7 @@ def benchmark_table(
             row: dict[str, Value] = {"dataset": name, "level": level, "split": split}
             row |= tally.row() | {"excluded_users": None if level == "B" else tally.excluded}
             rows.append(row | _compared(row, theirs))
-    return _typed_benchmark(pd.DataFrame(rows, columns=list(BENCHMARK_COLUMNS)))
+    return BENCHMARK_COLUMNS.frame(rows)
 
 
 def _parts() -> dict[Part, _Tally]:
@@ -206,17 +213,6 @@ def _compared(row: Mapping[str, Value], theirs: Mapping[str, float]) -> dict[str
         compared[f"reported_{quantity}"] = value
         compared[f"difference_{quantity}"] = None if value is None or ours is None else float(ours) - value
     return compared
-
-
-def _typed_benchmark(table: pd.DataFrame) -> pd.DataFrame:
-    """Whole numbers stay whole where some are missing, and the rest of the numbers are floats."""
-    whole = ["users", "excluded_users", "pairs", "ties", "suspicious_pairs"]
-    whole += [f"{kind}_{quantity}" for quantity in ("users", "pairs") for kind in ("reported", "difference")]
-    kinds = {column: "str" if column in BENCHMARK_NAMES else "float64" for column in BENCHMARK_COLUMNS}
-    return table.astype(kinds).astype(dict.fromkeys(whole, "Int64"))
-
-
-COMPARED_LABELS: dict[str, str] = {"users": "Users", "pairs": "Pairs", "median_pairs": "Pairs a user"}
 
 
 def _number(value: object, digits: int) -> str:
@@ -327,7 +323,7 @@ def build(
     reported_sets: Mapping[str, str | None],
     limits: Mapping[str, str],
 ) -> Table:
-    """The table of the run."""
+    """Make the table from the files of a run."""
     table = benchmark_table(users, datasets, reported_sets, read_reported(reported_benchmark))
     return Table(table, benchmark_blocks(table), benchmark_notes(table, reported_sets, limits))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalrm.data.cross_validation import Pools
+from personalrm.results.columns import Columns
 from personalrm.results.comparisons import (
     CELL_COLUMNS,
     COMPARED,
@@ -43,11 +44,16 @@ SHOWN_METHOD = "both"
 PREFIXES = ("cell_", "default_cell_", "")
 DEFAULT_COLUMNS: tuple[str, ...] = tuple(f"default_{name}" for name in CELL_COLUMNS)
 FAMILY_NAMES: tuple[str, ...] = (*ROW_KEY, "cell", "default_cell", "status")
-FAMILY_COLUMNS: tuple[str, ...] = (*ROW_KEY, *DEFAULT_COLUMNS, *CELL_COLUMNS, *COMPARED, "p_holm")
 FLAGS: tuple[str, ...] = prefixed(*PREFIXES)
 WHOLE_NUMBERS: tuple[str, ...] = (
     *("cell_users", "cell_judgments", "default_cell_users", "default_cell_judgments"),
     *COUNTS,
+)
+FAMILY_COLUMNS = Columns(
+    (*ROW_KEY, *DEFAULT_COLUMNS, *CELL_COLUMNS, *COMPARED, "p_holm"),
+    texts=FAMILY_NAMES,
+    whole=WHOLE_NUMBERS,
+    flags=FLAGS,
 )
 
 
@@ -77,8 +83,7 @@ def families_table(
     table = pd.DataFrame(rows, columns=list(FAMILY_COLUMNS))
     adjusted = holm([float(value) for value in table["p_value"].astype("float64")])
     table["p_holm"] = [p_digits(value) for value in adjusted]
-    kinds = dict.fromkeys(FAMILY_COLUMNS, "float64") | dict.fromkeys(FAMILY_NAMES, "str")
-    return table.astype(kinds | dict.fromkeys(WHOLE_NUMBERS, "Int64") | dict.fromkeys(FLAGS, "bool"))
+    return FAMILY_COLUMNS.typed(table)
 
 
 def _planned(arrays_by_dataset: Mapping[str, VerdictArrays], models: Sequence[str]) -> Iterator[Key]:
@@ -153,7 +158,7 @@ def families_notes(table: pd.DataFrame) -> list[str]:
 def build(
     verdicts: Path, *, pools: Pools, seed: int, n_resamples: int, model_order: list[str], compared: list[str]
 ) -> Table:
-    """The table of the run."""
+    """Make the table from the files of a run."""
     table = families_table(
         pooled(read_frame(verdicts), pools), seed=seed, n_resamples=n_resamples, datasets=compared, models=model_order
     )

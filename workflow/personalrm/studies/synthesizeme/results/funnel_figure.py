@@ -188,7 +188,7 @@ def funnel_caption(table: pd.DataFrame) -> str:
 
 
 def build(table_funnel: Path, *, title_note: str) -> Drawing:
-    """The figure, drawn from its published table alone."""
+    """Draw the figure from its published table alone."""
     table = read_funnel_table(table_funnel)
     return Drawing(funnel_figure(table, title_note=title_note), funnel_caption(table))
 

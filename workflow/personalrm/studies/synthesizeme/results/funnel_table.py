@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from personalrm.core.errors import DataError
 from personalrm.data.filters.funnel import Funnel
+from personalrm.results.columns import Columns
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import Block, plain, table_rows
 
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 
 FUNNEL_NAMES: tuple[str, ...] = ("dataset", "kind", "step")
 FUNNEL_COUNTS: tuple[str, ...] = ("users", "conversations", "pairs")
-FUNNEL_COLUMNS: tuple[str, ...] = (*FUNNEL_NAMES, *FUNNEL_COUNTS, *(f"removed_{name}" for name in FUNNEL_COUNTS))
+FUNNEL_COLUMNS = Columns(
+    (*FUNNEL_NAMES, *FUNNEL_COUNTS, *(f"removed_{name}" for name in FUNNEL_COUNTS)),
+    texts=FUNNEL_NAMES,
+    whole=(*FUNNEL_COUNTS, *(f"removed_{name}" for name in FUNNEL_COUNTS)),
+)
 
 
 Value = str | int | float | None
@@ -44,8 +49,6 @@ def funnel_table(funnels: Iterable[Funnel]) -> pd.DataFrame:
     first). Beneath a data set's steps, a row of kind "drop" has a reason and how many votes it dropped
     (`removed_pairs`); a vote that could not be read was never among the votes of the first step.
     """
-    import pandas as pd
-
     rows: list[dict[str, Value]] = []
     for funnel in funnels:
         before: dict[str, int] = {}
@@ -56,22 +59,12 @@ def funnel_table(funnels: Iterable[Funnel]) -> pd.DataFrame:
             before = left
         for reason, count in funnel.dropped.items():
             rows.append({"dataset": funnel.dataset, "kind": "drop", "step": reason, "removed_pairs": count})
-    return _typed_funnel(pd.DataFrame(rows, columns=list(FUNNEL_COLUMNS)))
-
-
-def _typed_funnel(table: pd.DataFrame) -> pd.DataFrame:
-    return table.astype({column: "str" if column in FUNNEL_NAMES else "Int64" for column in FUNNEL_COLUMNS})
+    return FUNNEL_COLUMNS.frame(rows)
 
 
 def read_funnel_table(path: Path) -> pd.DataFrame:
     """Read `funnel.csv` as `funnel_table` made it."""
-    import pandas as pd
-
-    # A data set may be called "NA": names stay text, and only an empty field is a missing number.
-    text = pd.read_csv(path, dtype="str", keep_default_na=False)
-    numbers = [column for column in FUNNEL_COLUMNS if column not in FUNNEL_NAMES]
-    text[numbers] = text[numbers].mask(text[numbers] == "")
-    return _typed_funnel(text)
+    return FUNNEL_COLUMNS.read(path)
 
 
 def funnel_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
@@ -103,7 +96,7 @@ def funnel_notes() -> list[str]:
 
 
 def build(funnels: list[Path]) -> Table:
-    """The table of the run."""
+    """Make the table from the files of a run."""
     table = funnel_table(read_funnels(funnels))
     return Table(table, funnel_blocks(table), funnel_notes())
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from personalrm.data.cross_validation import Pools
+from personalrm.results.columns import Columns
 from personalrm.results.comparisons import (
     NOTHING_COMMON,
     PairedSums,
@@ -37,16 +38,21 @@ ALL_EQUAL, ONE_USER, FEW = "no variation between users", "one user", "fewer than
 COUNTS: tuple[str, ...] = ("n_users", "n_judgments", "n_gains", "n_below")
 NUMBERS: tuple[str, ...] = ("difference", "standard_error", "smallest")
 POWER_NAMES: tuple[str, ...] = (*ROW_KEY, "answers_to", "status", "gains", "gains_below")
-POWER_COLUMNS: tuple[str, ...] = (
-    *ROW_KEY,
-    "answers_to",
-    "status",
-    *COUNTS[:2],
-    *NUMBERS,
-    *COUNTS[2:],
-    "gains",
-    "gains_below",
-    *FLAG_NAMES,
+POWER_COLUMNS = Columns(
+    (
+        *ROW_KEY,
+        "answers_to",
+        "status",
+        *COUNTS[:2],
+        *NUMBERS,
+        *COUNTS[2:],
+        "gains",
+        "gains_below",
+        *FLAG_NAMES,
+    ),
+    texts=POWER_NAMES,
+    whole=COUNTS,
+    flags=FLAG_NAMES,
 )
 Value = str | int | float | bool | None
 
@@ -82,6 +88,54 @@ def resolvable(first: Floats, second: Floats, judged: Floats, *, units: float, p
     return max(smallest_difference(spread.error, spread.freedom, power) / spread.shrunk for spread in spreads)
 
 
+TABLE = "main results"
+GAIN_DIGITS = 4
+NOT_NAMED = "SynthesizeMe (variant not named)"
+ANY_OF: tuple[str, ...] = ("demos", "persona", "both")
+"""What a number of SynthesizeMe may stand for whose source does not say which."""
+
+
+class Gain(NamedTuple):
+    """A reported gain over Default in points. `methods` are our ids that it may stand for (several where unsaid)."""
+
+    dataset: str
+    model: str
+    methods: tuple[str, ...]
+    points: float
+    source: str
+    confidence: str
+    note: str
+
+    @property
+    def label(self) -> str:
+        """Where it was reported, and how large."""
+        return f"{self.dataset} {self.model} {'/'.join(self.methods)} {self.points:+.2f}"
+
+
+def gains_of(numbers: Sequence[ReportedNumber]) -> tuple[Gain, ...]:
+    """Accuracies of the paper's main table less Default of the same set and model, in the order of the numbers.
+
+    Numbers of methods that we have no id for, or that no Default stands beside, have none.
+    """
+    main = [number for number in numbers if number.table == TABLE and number.statistic == "accuracy_percent"]
+    default = {(number.data_set, number.model): number.value for number in main if number.method == "default"}
+    gains = []
+    for number in main:
+        methods = ANY_OF if number.label == NOT_NAMED else (number.method,) if number.method else ()
+        beside = default.get((number.data_set, number.model))
+        if beside is not None and methods not in ((), ("default",)):
+            points = round(number.value - beside, GAIN_DIGITS)
+            model = number.model.rpartition("/")[2]
+            told = number.source, number.confidence, number.note
+            gains.append(Gain(number.data_set, model, methods, points, *told))
+    return tuple(gains)
+
+
+def gains_for(gains: Iterable[Gain], method: str, answers_to: str | None) -> list[Gain]:
+    """Reported gains of a method: on the data set that ours answers to, or on any where ours is other data."""
+    return [gain for gain in gains if method in gain.methods and answers_to in (None, gain.dataset)]
+
+
 def power_table(
     verdicts: pd.DataFrame,
     gains: Sequence[Gain],
@@ -104,8 +158,6 @@ def power_table(
         answers_to: data set to the reported set that it answers to, or None.
         model_order: model ids in the order of listing; others come last, by name.
     """
-    import pandas as pd
-
     rows: list[dict[str, Value]] = []
     for dataset, arrays in verdict_arrays_of(verdicts, datasets).items():
         known = answers_to.get(dataset)
@@ -113,8 +165,7 @@ def power_table(
         rows += [_row(arrays, key, gains, known) for key in keys]
         if not keys:
             rows.append(_empty((dataset, *[UNUSED] * (len(ROW_KEY) - 1)), known))
-    kinds = dict.fromkeys(POWER_NAMES, "str") | dict.fromkeys(COUNTS, "Int64") | dict.fromkeys(NUMBERS, "float64")
-    return pd.DataFrame(rows, columns=list(POWER_COLUMNS)).astype(kinds | dict.fromkeys(FLAG_NAMES, "bool"))
+    return POWER_COLUMNS.frame(rows)
 
 
 def _compared(arrays: VerdictArrays) -> Iterator[Key]:
@@ -232,54 +283,6 @@ def power_notes(table: pd.DataFrame) -> list[str]:
     return notes + exempt_note(table["status"]) + mark_notes(table)
 
 
-TABLE = "main results"
-GAIN_DIGITS = 4
-NOT_NAMED = "SynthesizeMe (variant not named)"
-ANY_OF: tuple[str, ...] = ("demos", "persona", "both")
-"""What a number of SynthesizeMe may stand for whose source does not say which."""
-
-
-class Gain(NamedTuple):
-    """A reported gain over Default in points. `methods` are our ids that it may stand for (several where unsaid)."""
-
-    dataset: str
-    model: str
-    methods: tuple[str, ...]
-    points: float
-    source: str
-    confidence: str
-    note: str
-
-    @property
-    def label(self) -> str:
-        """Where it was reported, and how large."""
-        return f"{self.dataset} {self.model} {'/'.join(self.methods)} {self.points:+.2f}"
-
-
-def gains_of(numbers: Sequence[ReportedNumber]) -> tuple[Gain, ...]:
-    """Accuracies of the paper's main table less Default of the same set and model, in the order of the numbers.
-
-    Numbers of methods that we have no id for, or that no Default stands beside, have none.
-    """
-    main = [number for number in numbers if number.table == TABLE and number.statistic == "accuracy_percent"]
-    default = {(number.data_set, number.model): number.value for number in main if number.method == "default"}
-    gains = []
-    for number in main:
-        methods = ANY_OF if number.label == NOT_NAMED else (number.method,) if number.method else ()
-        beside = default.get((number.data_set, number.model))
-        if beside is not None and methods not in ((), ("default",)):
-            points = round(number.value - beside, GAIN_DIGITS)
-            model = number.model.rpartition("/")[2]
-            told = number.source, number.confidence, number.note
-            gains.append(Gain(number.data_set, model, methods, points, *told))
-    return tuple(gains)
-
-
-def gains_for(gains: Iterable[Gain], method: str, answers_to: str | None) -> list[Gain]:
-    """Reported gains of a method: on the data set that ours answers to, or on any where ours is other data."""
-    return [gain for gain in gains if method in gain.methods and answers_to in (None, gain.dataset)]
-
-
 def build(
     verdicts: Path,
     reported_numbers: Path,
@@ -289,7 +292,7 @@ def build(
     reported_sets: Mapping[str, str | None],
     model_order: list[str],
 ) -> Table:
-    """The table of the run."""
+    """Make the table from the files of a run."""
     gains = gains_of(read_numbers(reported_numbers))
     table = power_table(
         pooled(read_frame(verdicts), pools), gains, datasets=compared, answers_to=reported_sets, model_order=model_order

@@ -273,7 +273,7 @@ def reported_caption(table: pd.DataFrame) -> str:
 
 
 def build(table_reported: Path, *, title_note: str) -> Drawing:
-    """The figure, drawn from its published table alone."""
+    """Draw the figure from its published table alone."""
     table = read_reported_table(table_reported)
     return Drawing(reported_figure(table, title_note=title_note), reported_caption(table))
 

@@ -204,7 +204,7 @@ def build(
     seed: int,
     n_resamples: int,
 ) -> Table:
-    """The table of the run."""
+    """Make the table from the files of a run."""
     identity = RunIdentity(answering_sets, differs, identities, read_served(reported_models))
     table = reported_table(
         read_numbers(reported_numbers), read_frame(verdicts), identity, seed=seed, n_resamples=n_resamples

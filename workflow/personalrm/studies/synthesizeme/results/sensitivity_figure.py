@@ -232,7 +232,7 @@ def sensitivity_caption(table: pd.DataFrame, apply: Mapping[str, bool]) -> str:
 
 
 def build(table_filter_sensitivity: Path, *, filters_apply: Mapping[str, bool], title_note: str) -> Drawing:
-    """The figure, drawn from its published table alone."""
+    """Draw the figure from its published table alone."""
     table = read_sensitivity_table(table_filter_sensitivity)
     figure = sensitivity_figure(table, filters_apply, title_note=title_note)
     return Drawing(figure, sensitivity_caption(table, filters_apply))

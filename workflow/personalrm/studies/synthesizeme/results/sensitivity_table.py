@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from personalrm.core.errors import DataError
 from personalrm.core.records import read_records
 from personalrm.data.filters.filters import Sensitivity
+from personalrm.results.columns import Columns
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block
 
@@ -20,12 +21,17 @@ if TYPE_CHECKING:
 
 SENSITIVITY_NAMES: tuple[str, ...] = ("dataset", "filter")
 SENSITIVITY_COUNTS: tuple[str, ...] = ("users", "pairs", "undecided", "base_users", "base_pairs")
-SENSITIVITY_COLUMNS: tuple[str, ...] = (
-    *SENSITIVITY_NAMES,
-    "threshold",
-    "is_default",
-    *SENSITIVITY_COUNTS,
-    "pairs_share",
+SENSITIVITY_COLUMNS = Columns(
+    (
+        *SENSITIVITY_NAMES,
+        "threshold",
+        "is_default",
+        *SENSITIVITY_COUNTS,
+        "pairs_share",
+    ),
+    texts=SENSITIVITY_NAMES,
+    whole=SENSITIVITY_COUNTS,
+    flags=("is_default",),
 )
 FILTER_LABELS: dict[str, str] = {
     "query": "Query: pairs rated below the threshold go",
@@ -59,29 +65,16 @@ def sensitivity_table(records: Iterable[Sensitivity]) -> pd.DataFrame:
     - pairs_share: `pairs` in percent of `base_pairs`; empty where nothing went in.
     - is_default: whether the threshold is the config's.
     """
-    import pandas as pd
-
     rows = []
     for record in records:
         share = round(100 * record.pairs / record.base_pairs, DIGITS) if record.base_pairs else None
         rows.append(record.model_dump(exclude={"schema_version"}) | {"pairs_share": share})
-    return _typed(pd.DataFrame(rows, columns=list(SENSITIVITY_COLUMNS)))
-
-
-def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    kinds = dict.fromkeys(SENSITIVITY_NAMES, "str") | dict.fromkeys(SENSITIVITY_COUNTS, "int64")
-    return table.astype(kinds | {"threshold": "float64", "is_default": "bool", "pairs_share": "float64"})
+    return SENSITIVITY_COLUMNS.frame(rows)
 
 
 def read_sensitivity_table(path: Path) -> pd.DataFrame:
     """Read `filter_sensitivity.csv` as `sensitivity_table` made it."""
-    import pandas as pd
-
-    # A data set may be called "NA": names stay text, and only an empty field is a missing number.
-    text = pd.read_csv(path, dtype="str", keep_default_na=False)
-    text["is_default"] = text["is_default"] == "True"
-    text["pairs_share"] = text["pairs_share"].mask(text["pairs_share"] == "")
-    return _typed(text)
+    return SENSITIVITY_COLUMNS.read(path)
 
 
 def records_of(table: pd.DataFrame) -> list[Sensitivity]:
@@ -194,7 +187,7 @@ def build(
     filters_sample: Mapping[str, int | None],
     pairs_to_stay: Mapping[str, int],
 ) -> Table:
-    """The table of the run."""
+    """Make the table from the files of a run."""
     table = sensitivity_table(read_sensitivity(sensitivity))
     notes = sensitivity_notes(table, filters_apply, filters_sample, pairs_to_stay)
     return Table(table, sensitivity_blocks(table), notes)

@@ -1,0 +1,53 @@
+"""The typed columns of a table: the frame that is written as csv, and the same frame read again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Columns(tuple[str, ...]):
+    """Names of the columns in their order. `texts`, `whole` numbers (which may be missing) and `flags` (truth values)
+    name those of that type; all others are floats."""
+
+    kinds: dict[str, Any]
+    """Column to its pandas type."""
+
+    def __new__(
+        cls, names: Iterable[str], *, texts: Sequence[str] = (), whole: Sequence[str] = (), flags: Sequence[str] = ()
+    ) -> Columns:
+        """Raises ValueError if a type is given for a column that does not exist."""
+        self = super().__new__(cls, names)
+        self.kinds = dict.fromkeys(self, "float64")
+        for kind, typed in (("str", texts), ("Int64", whole), ("bool", flags)):
+            if unknown := set(typed) - set(self):
+                raise ValueError(f"no such columns: {', '.join(sorted(unknown))}")
+            self.kinds |= dict.fromkeys(typed, kind)
+        return self
+
+    def frame(self, rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
+        """A frame with a row for each of `rows`; what a row does not have is missing."""
+        import pandas as pd
+
+        return self.typed(pd.DataFrame(list(rows), columns=list(self)))
+
+    def typed(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The same table, its columns with their types."""
+        return table.astype(self.kinds)
+
+    def read(self, path: Path) -> pd.DataFrame:
+        """The frame from its csv file."""
+        import pandas as pd
+
+        # Ids may read "NA" or "1e5": they stay text, and only an empty field is a missing number.
+        text = pd.read_csv(path, dtype="str", keep_default_na=False)
+        for name, kind in self.kinds.items():
+            if kind == "bool":
+                text[name] = text[name] == "True"
+            elif kind != "str":
+                text[name] = text[name].mask(text[name] == "")
+        return self.typed(text)
