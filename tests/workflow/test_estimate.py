@@ -168,10 +168,11 @@ def calls_of(project: Project) -> Any:  # noqa: ANN401 - a table
     return calls.assign(model=judge.where(stage == "judge", learner))
 
 
-def test_a_call_is_within_a_tenth_of_what_a_run_used_and_calls_are_between_the_least_and_the_most(
+def test_a_call_writes_within_a_tenth_of_what_a_run_used_and_calls_are_between_the_least_and_the_most(
     used: tuple[Project, dict[str, Totals]], estimated: list[dict[str, Any]]
 ) -> None:
-    # How many calls eight users take is luck of the judge's taste: with another one a third more, or fewer.
+    # How many calls eight users take, and how much the searches show in them, is luck of the judge's taste: over ten
+    # tastes half as many calls or more. What is held here was so with all ten.
     calls = calls_of(used[0]).drop_duplicates("key")
     stages = {row["stage"] for row in estimated if row["stage"] in set(calls["stage"])}
     assert stages == {"bootstrap", "search", "persona", "rebootstrap", "search_persona", "memory", "judge"}
@@ -183,8 +184,10 @@ def test_a_call_is_within_a_tenth_of_what_a_run_used_and_calls_are_between_the_l
             rows = [row for row in estimated if row["stage"] in names and row["model"] == model]
             least, expected, most = (sum(row[name] for row in rows) for name in ("calls_least", "calls", "calls_most"))
             assert least <= len(took) <= most
-            for name, column in (("prompt_tokens", "tokens_in"), ("generated_tokens", "tokens_out")):
-                assert sum(row[name] for row in rows) / expected == pytest.approx(took[column].mean(), rel=0.1)
+            prompt, written = (sum(row[name] for row in rows) for name in ("prompt_tokens", "generated_tokens"))
+            assert written / expected == pytest.approx(took["tokens_out"].mean(), rel=0.1)
+            if stage in ("bootstrap", "rebootstrap", "memory"):
+                assert prompt / expected == pytest.approx(took["tokens_in"].mean(), rel=0.05)
 
 
 def made_up(users: int, seed: int) -> list[dict[str, Any]]:
