@@ -255,3 +255,11 @@ def test_what_could_not_be_read_of_the_paper_is_listed_without_a_number(tmp_path
     assert [block.title for block in reported_blocks(table)] == ["Context size"]
     shown = reported_blocks(table, missing)[-1]
     assert (shown.title, len(shown.texts)) == ("Not recovered", len(missing))
+
+
+def test_an_outage_of_default_spoils_the_first_k_and_not_the_slope(tmp_path: Path) -> None:
+    cells: Cells = [(default(), {"u": "e1111", "v": "11111"}), *growing()]
+    assert row_of(beside(tmp_path / "slope", SLOPE, cells))["ours"] == 10
+    found = row_of(beside(tmp_path / "first", FIRST_K, cells))
+    assert found["status"] == "not comparable"
+    assert "lost to provider errors" in str(found["reason"])
