@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from comparison_cases import assert_readable, default, texts_of
 from generated_verdicts import Cell, write_cells
+from reported_cases import LLAMA, MISSING, MODELS, NUMBERS, tables_of
 from test_result_scripts import WORKFLOW, job, script
 
 from personalrm.core.errors import DataError
@@ -25,14 +26,10 @@ from personalrm.studies.synthesizeme.results.reported_table import (
     reported_table,
 )
 
-RESOURCES = WORKFLOW.parent / "resources" / "reported"
-LLAMA = "meta-llama/Llama-3.3-70B-Instruct"
-NUMBERS, MODELS = RESOURCES / "synthesizeme.csv", RESOURCES / "models.csv"
-
 
 def test_the_reported_numbers_agree_with_each_other() -> None:
     numbers, served = read_numbers(NUMBERS), read_served(MODELS)
-    assert len(numbers) == 117
+    assert len(numbers) == 118
     value = {(n.table, n.data_set, n.model, n.label, n.statistic): n.value for n in numbers}
     assert len(value) == len(numbers)
     main = {key[1:4]: number for key, number in value.items() if key[0] == "main results"}
@@ -102,7 +99,7 @@ def paper_like(folder: Path) -> tuple[pd.DataFrame, RunIdentity]:
 
 def test_generated_verdicts_fill_table_and_forest_and_are_watermarked(tmp_path: Path) -> None:
     frame, identity = paper_like(tmp_path / "v")
-    table = reported_table(read_numbers(NUMBERS), frame, identity, seed=1, n_resamples=49)
+    table = reported_table(read_numbers(NUMBERS), frame, identity, tables_of(frame), seed=1, n_resamples=49)
     filled = table[table["status"] == "comparable"]
     assert len(filled) == 18
     assert set(filled["revision"]) == {"0125"}
@@ -127,8 +124,13 @@ def test_a_run_of_other_data_and_models_has_not_run_anything_and_says_so(tmp_pat
     frame = collect_verdicts(write_cells(tmp_path / "v", [default("smollm2-135m", dataset="quickstart")], [2, 2]))
     write_frame(frame, tmp_path / "verdicts.parquet")
     inputs: dict[str, object] = {"verdicts": str(tmp_path / "verdicts.parquet")}
-    inputs |= {"numbers": str(NUMBERS), "models": str(MODELS)}
+    inputs |= {"numbers": str(NUMBERS), "models": str(MODELS), "missing": str(MISSING)}
+    # The run has no judgments of fidelity.
+    for name in ("main", "scaling"):
+        inputs[name] = str(tmp_path / f"{name}.csv")
+        getattr(tables_of(frame), name).to_csv(inputs[name], index=False)
     params: dict[str, object] = {"answers_to": {}, "differs": {}, "models": {"s": ["smollm2-135m", ""]}}
+    params["thetas"] = {"as_published+x": ["as_published", "s", ""]}
     for folder in ("one", "two"):
         csv = str(tmp_path / folder / "reported.csv")
         script("table_reported").main(job(inputs, {"csv": csv}, params | {"seed": 1, "n_resamples": 9}))
@@ -142,7 +144,7 @@ def test_a_run_of_other_data_and_models_has_not_run_anything_and_says_so(tmp_pat
     drawn = reported_figure(table)
     assert_readable(drawn)
     places = sum(len(stack.rows) for stack in stacks_of(table).values())
-    assert texts_of(drawn).count("not run") == places == 90
+    assert texts_of(drawn).count("not run") == places == 91
     assert not any("SYNTHETIC" in (tmp_path / "one" / f"reported.{end}").read_text().upper() for end in ("md", "txt"))
     first = reported_blocks(table)[0].texts.iloc[0]
     assert (first["Reported"], first["Certainty"]) == ("56.69 ± 4.05", "secondary source")

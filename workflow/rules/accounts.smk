@@ -1,6 +1,7 @@
 """Accounts: numbers reported of SynthesizeMe beside ours, and what the run took.
 
-INPUTS   data/verdicts.parquet, data/calls.parquet, tables/main.csv, resources/reported/{synthesizeme,models}.csv,
+INPUTS   data/verdicts.parquet, data/calls.parquet, tables/{main,scaling,fidelity}.csv,
+         resources/reported/{synthesizeme,models,not_recovered}.csv,
          data/<dataset>/ratings/…, data/<dataset>/panel/… (where the config has filters that ask models), profiles/…, analysis/… (where it
          has analyses of personas);
          for cost also benchmarks/… and the store, as they are at that moment
@@ -11,13 +12,21 @@ from personalrm.studies.synthesizeme.results.reported_matching import (
     answering_sets,
     how_sets_differ,
     identities,
+    theta_origins,
 )
+
+# A run has it only where its config asks for it.
+FIDELITY_TABLE = [f"{RUN}/tables/fidelity.csv"] if CONFIG.analysis.fidelity else []
 
 
 rule table_reported:
     input:
         verdicts=f"{RUN}/data/verdicts.parquet",
+        main=f"{RUN}/tables/main.csv",
+        scaling=f"{RUN}/tables/scaling.csv",
+        fidelity=FIDELITY_TABLE,
         numbers=f"{workflow.basedir}/resources/reported/synthesizeme.csv",
+        missing=f"{workflow.basedir}/resources/reported/not_recovered.csv",
         models=f"{workflow.basedir}/resources/reported/models.csv",
     output:
         csv=f"{RUN}/tables/reported.csv",
@@ -41,6 +50,7 @@ rule table_reported:
         answers_to=answering_sets(CONFIG),
         differs=how_sets_differ(CONFIG),
         models=identities(CONFIG),
+        thetas={name: list(origin) for name, origin in theta_origins(CONFIG).items()},
         seed=CONFIG.statistics.seed,
         n_resamples=CONFIG.statistics.resamples,
     message:

@@ -2,7 +2,7 @@
 
 INPUTS   data/verdicts.parquet; for scaling also data/<dataset>/shards/<shard>.jsonl (numbers of labelled pairs)
 OUTPUTS  tables/{differences,scaling,transfer}.{csv,md,tex,html},
-         figures/{scaling,transfer}.{pdf,svg,png,txt} (txt: the caption); transfer where the config has it
+         figures/{scaling,scaling_labels,transfer}.{pdf,svg,png,txt} (txt: the caption); transfer where the config has it
 """
 
 
@@ -99,10 +99,41 @@ rule figure_scaling:
         "../scripts/figure_scaling.py"
 
 
+rule figure_scaling_labels:
+    input:
+        csv=f"{RUN}/tables/scaling.csv",
+    output:
+        pdf=f"{RUN}/figures/scaling_labels.pdf",
+        svg=report(
+            f"{RUN}/figures/scaling_labels.svg",
+            category="Figures",
+            caption="../report/figure_scaling_labels.rst",
+        ),
+        png=f"{RUN}/figures/scaling_labels.png",
+        caption=f"{RUN}/figures/scaling_labels.txt",
+    log:
+        f"{RUN}/logs/figure_scaling_labels.log",
+    benchmark:
+        f"{RUN}/benchmarks/figure_scaling_labels.tsv"
+    conda:
+        "../envs/personalrm.yml"
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(30),
+    params:
+        title_note=f"run {CONFIG.run}",
+        axis="labels_used",
+    message:
+        "Drawing accuracy against labels used"
+    script:
+        "../scripts/figure_scaling.py"
+
+
 COMPARISONS = [
     *rules.table_differences.output,
     *rules.table_scaling.output,
     *rules.figure_scaling.output,
+    *rules.figure_scaling_labels.output,
 ]
 
 

@@ -16,11 +16,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.results.pooling import pool_notes, with_pools
+from personalrm.results.pooling import pool_notes, with_pools, without_folds
 from personalrm.results.scores import read_frame
 from personalrm.results.table_formats import write_table
 from personalrm.results.tables.main_table import CALLS_READ, gaps, main_table
 from personalrm.results.tables.main_table_text import main_blocks, main_notes
+from personalrm.studies.synthesizeme.results.settings_won import won_notes
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake
@@ -42,11 +43,18 @@ def main(snakemake: "Snakemake") -> None:
         n_resamples=int(snakemake.params.n_resamples),
         model_order=list(snakemake.params.get("model_order", [])),
     )
+    won = won_notes(without_folds(table, pools))
+    evaluated = str(snakemake.params.get("evaluated", "all"))
     write_table(
         table,
         Path(snakemake.output.csv).with_suffix(""),
         caption=CAPTION,
-        notes=[*main_notes(table), *pool_notes(pools), *gaps(verdicts)],
+        notes=[
+            *main_notes(table, evaluated),
+            *won,
+            *pool_notes(pools),
+            *gaps(verdicts),
+        ],
         blocks=main_blocks(table),
     )
 
