@@ -6,7 +6,10 @@ OUTPUTS  tables/{benchmark,funnel,filter_sensitivity}.{csv,md,tex,html},
          figures/{funnel,filter_sensitivity}.{pdf,svg,png,txt} (txt: the caption)
 """
 
-from personalrm.studies.synthesizeme.results.benchmark_reported import limits_of, reported_set
+from personalrm.studies.synthesizeme.results.benchmark_reported import (
+    limits_of,
+    reported_set,
+)
 
 
 rule table_benchmark:
