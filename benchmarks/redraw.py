@@ -35,7 +35,7 @@ USERS = {"prism": 723, "arena": 131}
 FEWEST_PAIRS, MOST_PAIRS = 12, 36
 """Of a user; 3 in 10 are judged."""
 MODE: VerdictMode = "text"
-FIGURES = ("main", "scaling", "transfer", "demographics", "reported", "cost", "funnel")
+FIGURES = ("main", "scaling", "scaling_labels", "transfer", "demographics", "reported", "cost", "funnel")
 TABLES = (
     *("main", "differences", "scaling", "transfer", "users", "outcomes", "position_bias", "power", "families"),
     *("ablation", "demographics", "reported", "cost", "benchmark", "funnel"),

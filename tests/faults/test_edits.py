@@ -14,7 +14,7 @@ from support.scripted_judge import judge
 from support.scripted_server import ScriptedServer
 
 COMMENTED = (
-    "personalrm/results/tables/main_table.py",
+    "personalrm/studies/synthesizeme/results/main_table.py",
     "personalrm/judge/judge.py",
     "personalrm/studies/synthesizeme/stages/learn.py",
     "rules/verdicts.smk",

@@ -21,7 +21,7 @@ def write_result(rule: str, folder: Path, **given: object) -> Path:
     result = RESULTS[rule]
     unknown = given.keys() - {*result.inputs, *result.settings}
     assert not unknown, f"{rule} does not read {unknown}"
-    inputs = {name: given[name] for name in result.inputs}
+    inputs = {name: given[name] for name in result.inputs if name in given or name in result.needed}
     settings = {name: (USUAL | given)[name] for name in result.settings}
     stem = folder / result.name
     result.write(stem, inputs, settings)  # type: ignore[arg-type]

@@ -19,13 +19,12 @@ from result_cases import RESULTS, write_result
 
 from personalrm.core.errors import ConfigError
 from personalrm.results.scores import collect_calls, collect_verdicts, write_frame
-from personalrm.results.spec import TABLE_INPUT, Result, TableResult, declared
+from personalrm.results.spec import Result, TableResult, declared
 from personalrm.studies.synthesizeme.config_load import load_config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.run_results import ResultSettings, RunResults, conditions, result_files
 
 EVERY = pytest.mark.parametrize("result", RESULTS.values(), ids=RESULTS)
-RUN = "results/r"
 
 
 def plan(folder: Path, **changes: object) -> Plan:
@@ -57,9 +56,9 @@ def test_every_parameter_is_known_to_the_study_with_its_type(result: Result, tmp
     for name, parameter in inspect.signature(result.build).parameters.items():
         if name in result.settings:
             assert parameter.annotation == types[name], name
-        elif name.startswith(TABLE_INPUT):
+        elif name.startswith("table_"):
             assert isinstance(RESULTS[name], TableResult)
-            assert parameter.annotation == "Path"
+            assert parameter.annotation == ("Path" if name in result.needed else "Path | None")
         else:
             assert parameter.annotation == ("Path" if isinstance(files[name], str) else "list[Path]"), name
     assert result.when in conditions(plan(tmp_path).config, plan(tmp_path))
@@ -68,7 +67,7 @@ def test_every_parameter_is_known_to_the_study_with_its_type(result: Result, tmp
 def test_no_setting_file_or_condition_is_left_over(tmp_path: Path) -> None:
     run = plan(tmp_path)
     assert {field.name for field in fields(ResultSettings)} == {n for r in RESULTS.values() for n in r.settings}
-    assert result_files(run).keys() <= {name for result in RESULTS.values() for name in result.inputs}
+    assert result_files(run).keys() == {n for r in RESULTS.values() for n in r.inputs if n not in RESULTS}
     assert conditions(run.config, run).keys() == {result.when for result in RESULTS.values()}
 
 
@@ -76,15 +75,20 @@ def test_a_table_stands_before_the_figure_of_its_name() -> None:
     rules = list(RESULTS)
     assert rules[:2] == ["table_main", "figure_main"]
     for place, rule in enumerate(rules):
-        if rule.startswith("figure_"):
-            assert rules[place - 1] == rule.replace("figure_", "table_")
+        table = rule.replace("figure_", "table_")
+        if table in RESULTS and table != rule:
+            assert rules[place - 1] == table
 
 
 def test_results_exist_only_where_the_config_has_them(tmp_path: Path) -> None:
     few = {result.rule for result in RunResults(plan(tmp_path, transfer={})).results}
     more = {result.rule for result in RunResults(plan(tmp_path, transfer={"pairs": [["a", "b"]]})).results}
     assert more - few == {"table_transfer", "figure_transfer"}
-    # Those that need analyses of personas, or filters, come with their figures only.
+    # A table that another one reads where it is there is no condition of that one.
+    reported = RESULTS["table_reported"]
+    assert "table_fidelity" not in RunResults(plan(tmp_path)).inputs(reported)
+    analysed = RunResults(plan(tmp_path, analysis={"fidelity": {}}))
+    assert analysed.inputs(reported)["table_fidelity"] == f"{analysed.run}/tables/fidelity.csv"
     absent = {"fidelity", "recovery", "axes", "filter_sensitivity"}
     assert RESULTS.keys() - more == {rule for rule in RESULTS if rule.partition("_")[2] in absent}
 

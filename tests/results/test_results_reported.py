@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from comparison_cases import default, frame_of, learned, row_of
 from generated_verdicts import Cell, outage, write_cells
+from reported_cases import LLAMA, NO_TABLES, number, run
 
 from personalrm.data.settings import ArenaDataset, Dataset, HubSource, LocalDataset, PrismDataset, ProcessedDataset
 from personalrm.results.comparisons import seed_of
@@ -20,40 +21,21 @@ from personalrm.studies.synthesizeme.results.reported_matching import (
     how_sets_differ,
     identities,
 )
-from personalrm.studies.synthesizeme.results.reported_numbers import ReportedNumber, read_served
+from personalrm.studies.synthesizeme.results.reported_numbers import ReportedNumber
 from personalrm.studies.synthesizeme.results.reported_table import (
     REPORTED_COLUMNS,
     reported_table,
 )
-from personalrm.studies.synthesizeme.run_results import REPORTED
 
-NUMBERS, MODELS = REPORTED / "synthesizeme.csv", REPORTED / "models.csv"
-LLAMA = "meta-llama/Llama-3.3-70B-Instruct"
 ALL_RIGHT = {"u": "11", "v": "10"}
 """75 % right."""
-
-
-def number(**changes: object) -> ReportedNumber:
-    """Default on PRISM by Llama-3.3-70B: 54.35 ± 1.24."""
-    fields: dict[str, object] = {"table": "main results", "data_set": "prism", "revision": "0125", "model": LLAMA}
-    fields |= {"label": "Default", "method": "default", "variant": "", "against": "", "statistic": "accuracy_percent"}
-    fields |= {"value": 54.35, "half_width": 1.24, "interval": "95 %, judgments as independent", "n": 6066}
-    fields |= {"source": "notes", "certainty": "secondary source", "confidence": "high", "note": ""}
-    return ReportedNumber.model_validate(fields | changes)
-
-
-def run(
-    differs: tuple[str, ...] = (), model: str = f"together_ai/{LLAMA}", snapshot: str = "", answer: str = "prism"
-) -> RunIdentity:
-    """A run whose data set `d` answers to PRISM and whose model `m` is the paper's."""
-    return RunIdentity({"d": answer}, {"d": differs}, {"m": (model, snapshot)}, read_served(MODELS))
 
 
 def compared(
     tmp_path: Path, one: ReportedNumber, identity: RunIdentity | None = None, cells: list[Cell] | None = None
 ) -> dict[str, object]:
     frame = frame_of(tmp_path, [(cell, ALL_RIGHT) for cell in cells or [default()]])
-    table = reported_table([one], frame, identity or run(), seed=1, n_resamples=99)
+    table = reported_table([one], frame, identity or run(), NO_TABLES, seed=1, n_resamples=99)
     assert tuple(table.columns) == REPORTED_COLUMNS
     return row_of(table)
 
@@ -82,7 +64,7 @@ def test_inside_is_asked_of_each_interval_alone(tmp_path: Path) -> None:
     bare = compared(tmp_path, number(value=1.0, half_width=None, interval=""))
     assert (bare["ours_in_reported"], bare["reported_in_ours"]) == ("", "no")
     alone = frame_of(tmp_path / "alone", [(default(), {"u": "10"})])
-    one_user = row_of(reported_table([number()], alone, run(), seed=1, n_resamples=9))
+    one_user = row_of(reported_table([number()], alone, run(), NO_TABLES, seed=1, n_resamples=9))
     assert (one_user["ours"], one_user["reported_in_ours"], one_user["ours_in_reported"]) == (50, "", "no")
 
 
@@ -100,7 +82,7 @@ def test_inside_is_asked_of_each_interval_alone(tmp_path: Path) -> None:
         (number(method="demographics"), run(), "demographics was not run"),
         (number(method="demos", variant="as_published"), run(), "demos was not run"),
         (number(method=""), run(), "no such method here"),
-        (number(statistic="match_percent"), run(), "no such statistic"),
+        (number(statistic="rouge_l"), run(), "no such statistic"),
         (
             number(method="default", against="memory", statistic="difference_points", half_width=None, interval=""),
             run(),
@@ -160,10 +142,10 @@ def test_variant_k_and_kind_of_verdict_must_match(tmp_path: Path, one: ReportedN
 
 def test_an_outage_is_no_number_to_compare(tmp_path: Path) -> None:
     paths = write_cells(tmp_path, [default()], [2, 2], rule=outage)
-    table = reported_table([number()], collect_verdicts(paths), run(), seed=1, n_resamples=9)
+    table = reported_table([number()], collect_verdicts(paths), run(), NO_TABLES, seed=1, n_resamples=9)
     assert_empty(row_of(table), "not comparable", "no answers")
     frame = frame_of(tmp_path / "some", [(default(), {"u": "1111e", "v": "10"})])
-    table = reported_table([number()], frame, run(), seed=1, n_resamples=9)
+    table = reported_table([number()], frame, run(), NO_TABLES, seed=1, n_resamples=9)
     assert_empty(
         row_of(table), "not comparable", "more than 1 % of the judgments were lost to provider errors. Not a result."
     )
@@ -173,7 +155,7 @@ def test_a_difference_is_paired_on_the_same_judgments(tmp_path: Path) -> None:
     demos = learned("demos")._replace(variant="as_published")
     frame = frame_of(tmp_path, [(default(), {"u": "10", "v": "0."}), (demos, {"u": "11", "v": "11"})])
     claim = number(method="demos", variant="as_published", against="default", statistic="difference_points", value=3.41)
-    row = row_of(reported_table([claim], frame, run(), seed=1, n_resamples=99))
+    row = row_of(reported_table([claim], frame, run(), NO_TABLES, seed=1, n_resamples=99))
     # u: 2 of 2 against 1 of 2; v: 1 of 1 against 0 of 1.
     assert row["ours"] == pytest.approx(66.6667)
     assert (row["our_judgments"], row["our_method"]) == (3, "demos - default")

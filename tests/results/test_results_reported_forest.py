@@ -8,13 +8,14 @@ import pandas as pd
 import pytest
 from comparison_cases import assert_readable, default, texts_of
 from generated_verdicts import Cell, write_cells
+from reported_cases import LLAMA, MISSING, MODELS, NUMBERS, tables_of
 from result_cases import write_result, written_twice
 
 from personalrm.core.errors import DataError
 from personalrm.results.scores import collect_verdicts, write_frame
 from personalrm.results.table_formats import write_table
 from personalrm.studies.synthesizeme.results.reported_figure import reported_caption, reported_figure, stacks_of
-from personalrm.studies.synthesizeme.results.reported_matching import RunIdentity
+from personalrm.studies.synthesizeme.results.reported_matching import RunIdentity, ThetaOrigin
 from personalrm.studies.synthesizeme.results.reported_numbers import ServedModel, read_numbers, read_served
 from personalrm.studies.synthesizeme.results.reported_table import (
     RESULT,
@@ -24,15 +25,12 @@ from personalrm.studies.synthesizeme.results.reported_table import (
     reported_notes,
     reported_table,
 )
-from personalrm.studies.synthesizeme.run_results import REPORTED, all_results
-
-LLAMA = "meta-llama/Llama-3.3-70B-Instruct"
-NUMBERS, MODELS = REPORTED / "synthesizeme.csv", REPORTED / "models.csv"
+from personalrm.studies.synthesizeme.run_results import all_results
 
 
 def test_the_reported_numbers_agree_with_each_other() -> None:
     numbers, served = read_numbers(NUMBERS), read_served(MODELS)
-    assert len(numbers) == 117
+    assert len(numbers) == 118
     value = {(n.table, n.data_set, n.model, n.label, n.statistic): n.value for n in numbers}
     assert len(value) == len(numbers)
     main = {key[1:4]: number for key, number in value.items() if key[0] == "main results"}
@@ -102,7 +100,7 @@ def paper_like(folder: Path) -> tuple[pd.DataFrame, RunIdentity]:
 
 def test_generated_verdicts_fill_table_and_forest_and_are_watermarked(tmp_path: Path) -> None:
     frame, identity = paper_like(tmp_path / "v")
-    table = reported_table(read_numbers(NUMBERS), frame, identity, seed=1, n_resamples=49)
+    table = reported_table(read_numbers(NUMBERS), frame, identity, tables_of(frame), seed=1, n_resamples=49)
     filled = table[table["status"] == "comparable"]
     assert len(filled) == 18
     assert set(filled["revision"]) == {"0125"}
@@ -127,7 +125,13 @@ def test_a_run_of_other_data_and_models_has_not_run_anything_and_says_so(tmp_pat
     frame = collect_verdicts(write_cells(tmp_path / "v", [default("smollm2-135m", dataset="quickstart")], [2, 2]))
     write_frame(frame, tmp_path / "verdicts.parquet")
     files = {"verdicts": tmp_path / "verdicts.parquet", "reported_numbers": NUMBERS, "reported_models": MODELS}
+    files["reported_missing"] = MISSING
+    # The run has no judgments of fidelity.
+    for name in ("main", "scaling"):
+        files[f"table_{name}"] = tmp_path / f"{name}.csv"
+        getattr(tables_of(frame), name).to_csv(tmp_path / f"{name}.csv", index=False)
     settings: dict[str, object] = {"answering_sets": {}, "differs": {}, "identities": {"s": ["smollm2-135m", ""]}}
+    settings["theta_origins"] = {"as_published+x": ThetaOrigin("as_published", "s", "")}
     stem = written_twice("table_reported", tmp_path, **files, **settings, n_resamples=9)
     csv = stem.with_suffix(".csv")
     write_result("figure_reported", tmp_path / "one", table_reported=csv)
@@ -137,7 +141,7 @@ def test_a_run_of_other_data_and_models_has_not_run_anything_and_says_so(tmp_pat
     drawn = reported_figure(table)
     assert_readable(drawn)
     places = sum(len(stack.rows) for stack in stacks_of(table).values())
-    assert texts_of(drawn).count("not run") == places == 90
+    assert texts_of(drawn).count("not run") == places == 91
     assert not any("SYNTHETIC" in (tmp_path / "one" / f"reported.{end}").read_text().upper() for end in ("md", "txt"))
     first = reported_blocks(table)[0].texts.iloc[0]
     assert (first["Reported"], first["Certainty"]) == ("56.69 ± 4.05", "secondary source")

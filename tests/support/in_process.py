@@ -57,7 +57,12 @@ class Answering:
 
 def run_stages(config: Config, answer: Callable[[dict[str, Any]], Answer]) -> None:
     """All that the main table rests on, in the folder of work. Files lie where the workflow has them."""
-    job, plan = ScriptedJob(config, runtime_from_env(), lambda spec: Answering(spec, answer)), Plan(config)
+    run_stages_by(config, lambda spec: Answering(spec, answer))
+
+
+def run_stages_by(config: Config, backend: Callable[[ModelSpec], Backend]) -> None:
+    """The same, asking any backends."""
+    job, plan = ScriptedJob(config, runtime_from_env(), backend), Plan(config)
     run_config = Path("run.json")
     write_resolved(run_config, config)
     for dataset in config.datasets:

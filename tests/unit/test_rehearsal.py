@@ -76,7 +76,7 @@ def test_attempts_and_searches_adapt_between_the_least_and_the_most() -> None:
     least, most = calls(plan(dict(raw), bound="least")), calls(plan(dict(raw), bound="most"))
     # One try a pair, or all three; the first candidate on all validation pairs in both orders, or at most 12 and 13.
     assert (least["search"], least["search_persona"]) == (2 * VALIDATION, 2 * VALIDATION)
-    assert CONTEXT <= least["bootstrap"] <= most["bootstrap"] == 3 * CONTEXT
+    assert (least["bootstrap"], most["bootstrap"]) == (CONTEXT, 3 * CONTEXT)
     assert least["search"] < most["search"] <= 12 * 2 * VALIDATION
     assert most["search_persona"] <= 13 * 2 * VALIDATION
     assert least["judge"] == most["judge"] == 2 * TEST

@@ -6,18 +6,23 @@ import contextlib
 import functools
 import json
 import random
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.in_process import run_stages
+from support.in_process import run_stages, run_stages_by
 from support.scripted_judge import Answer, Odds, fraction, judge
 from support.scripted_server import ScriptedServer
 
 from personalrm.llm.cache.store import ResponseStore, Totals
+from personalrm.llm.types import Message, ModelSpec, Request, Response, Usage
 from personalrm.studies.estimate.assumptions import Assumptions
 from personalrm.studies.estimate.command import estimate
+from personalrm.studies.estimate.fake_model import FakeModel
+from personalrm.studies.estimate.rehearse import counters_of, read_data, rehearse
+from personalrm.studies.estimate.work import total
 from personalrm.studies.synthesizeme.config_load import load_config
 
 from .conftest import Project, quickstart_votes, small_config, write_votes
@@ -101,11 +106,88 @@ def close(rows: list[dict[str, Any]], paid: dict[str, Totals], within: float) ->
         assert row["calls_least"] < totals.calls < row["calls_most"]
 
 
-def test_calls_and_tokens_are_within_a_tenth_of_what_a_run_used(
+@dataclass(frozen=True)
+class Said:
+    """A model of a run that says what the rehearsal's stand-in does; its tokens are counted here."""
+
+    stand_in: FakeModel
+
+    async def call(self, request: Request) -> Response:
+        said = await self.stand_in.complete(request)
+        written = 1 if said.logprobs else length_of(said.text)
+        return replace(said, usage=Usage(prompt_length(request.messages), written))
+
+    async def aclose(self) -> None:
+        return None
+
+
+def length_of(text: str) -> int:
+    return len(encoding().encode_ordinary(text))
+
+
+def prompt_length(messages: Sequence[Message]) -> int:
+    return sum(length_of(message.content) + 4 for message in messages)
+
+
+def test_a_run_that_hears_the_verdicts_of_its_rehearsal_uses_what_was_counted_to_the_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it adapts: attempts, searches, personas. How verdicts fall is left out, which is luck in few users."""
+    monkeypatch.chdir(tmp_path)
+    write_votes(Path("votes.jsonl"), quickstart_votes())
+    Path("run.yaml").write_text(json.dumps(asked("http://127.0.0.1:9/v1", users=8)), encoding="utf-8")
+    config = load_config(Path("run.yaml"))
+    data, counters = read_data(config), counters_of(config)
+    assumed = Assumptions(right=0.5, reasoning=REASONING, persona=REASONING, memory=REASONING)
+    tally, _ = rehearse(config, data, counters, assumed, users=8, times=1, bound="expected")
+    first, *others = data["people"]
+    everybody = first.model_copy(update={"pairs": sum((user.pairs for user in others), first.pairs)})
+
+    def saying(spec: ModelSpec) -> Said:
+        # The first passage of a rehearsal has this salt.
+        stand_in = FakeModel(spec, config.models[spec.name].prompts, counters[spec.name], assumed, salt="0")
+        stand_in.meet(everybody)
+        return Said(stand_in)
+
+    run_stages_by(config, saying)
+    with ResponseStore(config.store) as store:
+        paid = store.paid_totals("small")
+    assert paid.keys() == {"big@", "tiny@"}
+    for identity, totals in paid.items():
+        counted = total(work for (_, model), work in tally.items() if model == identity.removesuffix("@"))
+        used = (totals.calls, totals.tokens_in, totals.tokens_out)
+        assert used == (counted.calls, counted.prompt, counted.generated)
+
+
+def calls_of(project: Project) -> Any:  # noqa: ANN401 - a table
+    """The calls that a run's rows rest on, once for each of these, with the `model` that was asked."""
+    import pandas as pd
+
+    calls = pd.read_parquet(project.run / "data" / "calls.parquet")
+    stage, judge, learner = (calls[name].astype(str) for name in ("stage", "judge_model", "profile_model"))
+    return calls.assign(model=judge.where(stage == "judge", learner))
+
+
+def test_a_call_writes_within_a_tenth_of_what_a_run_used_and_calls_are_between_the_least_and_the_most(
     used: tuple[Project, dict[str, Totals]], estimated: list[dict[str, Any]]
 ) -> None:
-    # One draw of eight users, whose searches another taste could make a third longer or shorter: see below.
-    close(estimated, used[1], 0.1)
+    # How many calls eight users take, and how much the searches show in them, is luck of the judge's taste: over ten
+    # tastes half as many calls or more. What is held here was so with all ten.
+    calls = calls_of(used[0]).drop_duplicates("key")
+    stages = {row["stage"] for row in estimated if row["stage"] in set(calls["stage"])}
+    assert stages == {"bootstrap", "search", "persona", "rebootstrap", "search_persona", "memory", "judge"}
+    for stage in stages:
+        # A reference's stage `judge` is also what the estimate calls so.
+        names = {"judge", "baseline", "transfer"} if stage == "judge" else {stage}
+        for model in ("big", "tiny"):
+            took = calls[(calls["stage"] == stage) & (calls["model"] == model)]
+            rows = [row for row in estimated if row["stage"] in names and row["model"] == model]
+            least, expected, most = (sum(row[name] for row in rows) for name in ("calls_least", "calls", "calls_most"))
+            assert least <= len(took) <= most
+            prompt, written = (sum(row[name] for row in rows) for name in ("prompt_tokens", "generated_tokens"))
+            assert written / expected == pytest.approx(took["tokens_out"].mean(), rel=0.1)
+            if stage in ("bootstrap", "rebootstrap", "memory"):
+                assert prompt / expected == pytest.approx(took["tokens_in"].mean(), rel=0.05)
 
 
 def made_up(users: int, seed: int) -> list[dict[str, Any]]:
@@ -161,9 +243,7 @@ def test_many_users_of_another_taste_are_within_three_twentieths(
 def test_stages_that_do_not_adapt_are_counted_to_the_call(
     used: tuple[Project, dict[str, Totals]], estimated: list[dict[str, Any]]
 ) -> None:
-    import pandas as pd
-
-    calls = pd.read_parquet(used[0].run / "data" / "calls.parquet")
+    calls = calls_of(used[0])
     baseline = calls[calls["method"].str.startswith(("default", "history"))].drop_duplicates("key")
     memory = calls[calls["stage"] == "memory"].drop_duplicates("key")
     for stage, asked in (("baseline", baseline), ("memory", memory)):

@@ -14,6 +14,7 @@ from support.scripted_judge import Answer, judge
 from support.scripted_server import ScriptedServer
 
 from personalrm.core.records import Profile, read_records
+from personalrm.judge.label_probe import probe_request
 
 from .conftest import Project, small_config, write_votes
 
@@ -62,6 +63,18 @@ def reader(body: dict[str, Any]) -> Answer:
         odds = [(said, -0.1), (next(label for label in labels if label != said), -2.4)]
         return Answer(said, logprobs=[odds], finish_reason="length")
     return judge(body)
+
+
+def assert_each_call_is_made_once_and_accounted(server: ScriptedServer, manifest: dict[str, Any]) -> None:
+    """Rows rest on all calls but the probe of the label model, which is paid for as the others are."""
+    probe = [(message.role, message.content) for message in probe_request("compact").messages]
+    sent = [[(message["role"], message["content"]) for message in body["messages"]] for body in server.requests]
+    assert [body["model"] for body, messages in zip(server.requests, sent, strict=True) if messages == probe] == [
+        "tiny"
+    ]
+    assert len({json.dumps(body, sort_keys=True) for body in server.requests}) == server.count
+    assert manifest["usage"]["calls"] + 1 == server.count
+    assert sum(totals["calls"] for totals in manifest["paid"].values()) == server.count
 
 
 def jobs(said: str) -> dict[str, int]:
@@ -117,7 +130,8 @@ def test_fidelity_axes_and_recovery_are_those_computed_by_hand(made: Project) ->
         assert {stage: int(stages.loc[stage, "calls"]) for stage in asked} == asked
         assert [int(stages.loc[stage, "jobs"]) for stage in asked] == [4, 4, 1, 2 * 2 * 3]
         learned = int(stages.loc[["bootstrap", "profile"], "calls"].sum())
-        assert manifest["usage"]["calls"] == sum(asked.values()) + learned == server.count
+        assert manifest["usage"]["calls"] == sum(asked.values()) + learned
+        assert_each_call_is_made_once_and_accounted(server, manifest)
         shown = "\n".join(str(body) for body in server.requests if "Description First:" in str(body))
         assert "Question" not in shown, "no vote of the user may reach the judge of fidelity"
         # Another judge asks for its verdicts alone: no persona is learned or tagged again.

@@ -11,17 +11,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from personalrm.judge.own_words import (
-    CLOSING,
-    LONGEST_LINE,
-    OPENING,
-    Line,
-    OwnWords,
-    own_words,
-    plain,
-    spelled,
-    withdraws,
-)
+from personalrm.judge import own_words as own
+from personalrm.judge.own_words import CLOSING, LONGEST_LINE, OPENING, Line, OwnWords, plain, spelled
 
 _NOUN = r"(?:response|answer|option|one|completion|reply|candidate|choice|description|assistant)s?"
 _VALUE = r"(?P<value>first|second|1st|2nd|tied?|draw|equal|neither|both)\b(?!-\w)"
@@ -154,7 +145,7 @@ def last_stated(text: str, form: Form, *, cut: bool = False) -> Found | None:
     Of a text that was `cut` at the token limit the last line alone counts: what it would have gone on to say is not
     known, and a line before it may be a quotation.
     """
-    words = own_words(text)
+    words = own.own_words(text)
     if words is None:
         return None
     lines = [line for line in words.lines if not _LONE_TAG.fullmatch(line.raw)]
@@ -170,7 +161,7 @@ def last_stated(text: str, form: Form, *, cut: bool = False) -> Found | None:
     if stated is not None:
         if closing is not None and closing.value != stated.value:
             return closing._replace(value="")
-        retracted = any(withdraws(plain(line.raw)) for line in lines[place + 1 :])
+        retracted = any(own.withdraws(plain(line.raw)) for line in lines[place + 1 :])
         return stated._replace(value="") if retracted else stated
     return _in_fence(words, lines, form) or _in_quotes(lines, form)
 
@@ -217,7 +208,7 @@ def _ends(rest: str, value: str, form: Form, *, strict: bool = False) -> bool:
     if reason is None:
         return False
     why = reason["reason"]
-    return not (_DOUBT.search(why) or withdraws(why) or re.search(rf"\b(?:{others})\b", why))
+    return not (_DOUBT.search(why) or own.withdraws(why) or re.search(rf"\b(?:{others})\b", why))
 
 
 def _spoken(words: str, form: Form) -> str | None:
@@ -246,7 +237,8 @@ def _last_line(lines: Sequence[Line], form: Form) -> tuple[int, Found | None]:
         if before > 0 and _OR.fullmatch(plain(lines[before].text)):
             before -= 1
         other = _on_line(lines, before, form) if before >= 0 else None
-        echoed = other is not None and other.value not in ("", found.value) and not withdraws(plain(lines[place].raw))
+        doubted = other is not None and other.value not in ("", found.value)
+        echoed = doubted and not own.withdraws(plain(lines[place].raw))
         return place, found._replace(value="") if echoed else found
     return len(lines), None
 

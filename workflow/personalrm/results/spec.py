@@ -3,7 +3,8 @@
 A module of a package of results declares one result as `RESULT`; nothing else has to be edited: the workflow makes a
 rule of each (`rules/results.smk`), `all` and the report ask for it. The parameters of its `build` function say what it
 is made from: parameters before the star are input files, those after it are settings of the run. Both are known by
-name to the study (`studies/synthesizeme/run_results.py`), where a new kind of input is added.
+name to the study (`studies/synthesizeme/run_results.py`), where a new kind of input is added; `table_<name>` is the csv
+file of that table. A table that not every run has is a parameter with the default None.
 
     def build(verdicts: Path, *, seed: int, n_resamples: int) -> Table: ...
 
@@ -28,9 +29,6 @@ from personalrm.results.table_formats import Block, write_table
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-TABLE_INPUT = "table_"
-"""A parameter `table_<name>` is the csv file of the table of that name."""
 
 
 class Table(NamedTuple):
@@ -97,9 +95,10 @@ class Result:
         return self._parameters(inspect.Parameter.KEYWORD_ONLY)
 
     @property
-    def tables(self) -> tuple[str, ...]:
-        """Rules of the tables that it reads."""
-        return tuple(name for name in self.inputs if name.startswith(TABLE_INPUT))
+    def needed(self) -> tuple[str, ...]:
+        """Names of the inputs without which it cannot be made: those without a default."""
+        parameters = inspect.signature(self.build).parameters
+        return tuple(name for name in self.inputs if parameters[name].default is inspect.Parameter.empty)
 
     def _parameters(self, kind: object) -> tuple[str, ...]:
         parameters = inspect.signature(self.build).parameters.values()

@@ -1,4 +1,4 @@
-"""Accuracy against the number of context pairs, a panel for each data set and judge; drawn from the table alone."""
+"""Accuracy against context pairs, or against labels used, a panel for each data set and judge; from the table alone."""
 
 from __future__ import annotations
 
@@ -53,6 +53,16 @@ Panel = tuple[str, str, str, str]
 """Data set, variant, verdict suffix, judge."""
 
 
+Axis = Literal["context_pairs", "labels_used"]
+PAIRS: Axis = "context_pairs"
+AXES: dict[Axis, str] = {"context_pairs": "context pairs", "labels_used": "labels used"}
+"""Column of the table to what stands under a panel."""
+HEADINGS: dict[Axis, tuple[str, str, str]] = {
+    "context_pairs": ("", "points per pair [95 % CI]", "first k above Default"),
+    "labels_used": ("", "labels used, first to last k", "of them validation pairs"),
+}
+
+
 class Look(NamedTuple):
     """Colour and marker of a method."""
 
@@ -79,12 +89,16 @@ def inapplicable(panels: Mapping[Panel, Mapping[str, Sequence[Row]]]) -> list[Pa
     ]
 
 
-def scaling_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
-    """Lines with bands over context pairs; rows of panels are data sets, columns judges; slopes beneath each panel.
+def scaling_figure(table: pd.DataFrame, *, title_note: str = "", axis: Axis = PAIRS) -> Figure:
+    """Lines with bands over context pairs or labels used; rows of panels are data sets, columns judges.
+
+    Beneath each panel: slopes over context pairs, or how many labels each line spans. The two axes are two figures, as
+    methods that search use more labels at the same k, and no second axis would be right for all of them.
 
     Args:
         table: the table of scaling (`scaling_table.scaling_table` or `read_scaling_table`).
         title_note: text under the title, e.g. what run this is.
+        axis: column of the table that accuracy is drawn against.
     """
     left_out = inapplicable(panels_of(table))
     panels = {panel: lines for panel, lines in panels_of(table).items() if panel not in left_out}
@@ -104,11 +118,11 @@ def scaling_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
                 continue
             left = LEFT_INCHES + place * (PANEL_INCHES + GAP_INCHES)
             axes = figure.add_axes((left / width, bottom / height, PANEL_INCHES / width, PANEL_HEIGHT / height))
-            _panel(axes, panels.get((*row, judge), {}), looks, limits, NOT_APPLICABLE if alone else NOT_RUN)
+            _panel(axes, panels.get((*row, judge), {}), looks, limits, NOT_APPLICABLE if alone else NOT_RUN, axis)
             write_note(axes, _head(row, judge, rows), (0, 1), (0, 8), TEXT_SIZE, weight="bold")
             if place == 0:
                 axes.set_ylabel("accuracy, % of judgments", fontsize=SMALL_SIZE + 0.5, color=INK)
-    write_line(figure, "Accuracy against the number of context pairs", 0.14, TITLE_SIZE, INK, weight="bold")
+    write_line(figure, f"Accuracy against the number of {AXES[axis]}", 0.14, TITLE_SIZE, INK, weight="bold")
     write_line(figure, title_note, 0.38, TEXT_SIZE, SOFT)
     return figure
 
@@ -146,7 +160,12 @@ def _head(row: tuple[str, str, str], judge: str, rows: Sequence[tuple[str, str, 
 
 
 def _panel(
-    axes: Axes, lines: Mapping[str, Sequence[Row]], looks: Mapping[str, Look], limits: tuple[float, float], empty: str
+    axes: Axes,
+    lines: Mapping[str, Sequence[Row]],
+    looks: Mapping[str, Look],
+    limits: tuple[float, float],
+    empty: str,
+    axis: Axis,
 ) -> None:
     """Lines, ticks and legend of a panel; `empty` stands in one without lines."""
     axes.set_ylim(limits)
@@ -161,22 +180,33 @@ def _panel(
         axes.set_xticks([])
         write_note(axes, empty, (0.5, 0.5), (0, 0), TEXT_SIZE, color=SOFT, align="center")
         return
-    _ticks(axes, [row for rows in lines.values() for row in rows])
-    axes.set_xlabel("context pairs", fontsize=SMALL_SIZE + 0.5, color=INK, labelpad=1)
+    _ticks(axes, [row for rows in lines.values() for row in rows], axis)
+    axes.set_xlabel(AXES[axis], fontsize=SMALL_SIZE + 0.5, color=INK, labelpad=1)
     if limits[0] < CHANCE < limits[1]:
         axes.axhline(CHANCE, color=SOFT, linestyle=":", linewidth=1)
         write_note(axes, "chance", (1, (CHANCE - limits[0]) / (limits[1] - limits[0])), (3, -3), color=SOFT)
-    _entry(axes, 0, ("", "points per pair [95 % CI]", "first k above Default"))
+    _entry(axes, 0, HEADINGS[axis])
     _default(axes, next(iter(lines.values()))[0])
     alone = all(len(rows) == 1 for rows in lines.values())
     for line, (base, rows) in enumerate(lines.items(), start=2):
         shift = DODGE_POINTS * (line - 2 - (len(lines) - 1) / 2) if alone else 0.0
-        _line(axes, rows, looks[base], shift)
-        _legend(axes, line, base, rows, looks[base])
+        _line(axes, rows, looks[base], shift, axis)
+        _legend(axes, line, base, rows, looks[base], axis)
 
 
-def _ticks(axes: Axes, rows: Sequence[Row]) -> None:
-    """A tick at the context pairs of each k; "all" on a second line, so that it cannot hide a number."""
+def _ticks(axes: Axes, rows: Sequence[Row], axis: Axis) -> None:
+    """A tick at the context pairs of each k; "all" on a second line, so that it cannot hide a number. Labels differ by
+    method at the same k, and have round ticks."""
+    if axis != PAIRS:
+        from matplotlib.ticker import MaxNLocator
+
+        places = [value for row in rows if not math.isnan(value := _number(row, axis))]
+        low, high = min(places, default=0.0), max(places, default=1.0)
+        margin = 0.06 * (high - low) or 1.0
+        axes.set_xlim(low - margin, high + margin)
+        ticks = MaxNLocator(8, integer=True).tick_values(low - margin, high + margin)
+        axes.set_xticks([tick for tick in ticks if low - margin <= tick <= high + margin])
+        return
     numbers = sorted(
         {value for row in rows if row["k"] != ALL and not math.isnan(value := _number(row, "context_pairs"))}
     )
@@ -208,7 +238,7 @@ def _default(axes: Axes, row: Row) -> None:
     _entry(axes, 1, (f"Default: {marked(level, row, 'default_')}", "", ""), Look(INK, ""), "--")
 
 
-def _line(axes: Axes, rows: Sequence[Row], look: Look, shift: float) -> None:
+def _line(axes: Axes, rows: Sequence[Row], look: Look, shift: float, axis: Axis) -> None:
     """Band, line and markers of a method; hollow where an outage spoils a point. `shift`: points to the right."""
     from matplotlib.transforms import ScaledTranslation
 
@@ -217,11 +247,10 @@ def _line(axes: Axes, rows: Sequence[Row], look: Look, shift: float) -> None:
         raise ValueError("the panel is in no figure")
     moved = axes.transData + ScaledTranslation(shift / 72, 0, figure.dpi_scale_trans)
     points = sorted(
-        (row for row in rows if not math.isnan(_number(row, "accuracy"))), key=lambda row: _number(row, "context_pairs")
+        (row for row in rows if not math.isnan(_number(row, "accuracy"))), key=lambda row: _number(row, axis)
     )
     x, y, low, high = (
-        [_number(row, name) for row in points]
-        for name in ("context_pairs", "accuracy", "accuracy_low", "accuracy_high")
+        [_number(row, name) for row in points] for name in (axis, "accuracy", "accuracy_low", "accuracy_high")
     )
     if len(points) == 1:
         axes.plot((x[0], x[0]), (low[0], high[0]), color=look.color, linewidth=2.4, alpha=EDGE_ALPHA, transform=moved)
@@ -236,21 +265,36 @@ def _line(axes: Axes, rows: Sequence[Row], look: Look, shift: float) -> None:
         dot.set_transform(moved)
 
 
-def _legend(axes: Axes, line: int, base: str, rows: Sequence[Row], look: Look) -> None:
-    """A method's slope and smallest k beneath the panel, behind its marker."""
+def _legend(axes: Axes, line: int, base: str, rows: Sequence[Row], look: Look, axis: Axis) -> None:
+    """A method's slope and smallest k, or its labels, beneath the panel, behind its marker."""
     name = method_label(base).removeprefix("SynthesizeMe: ").partition(" (")[0].replace("demonstrations", "demos")
     if all(row["status"] == NOT_APPLICABLE for row in rows):
         _entry(axes, line, (name, NOT_APPLICABLE, ""), look)
         return
-    slope = shown_slope(rows[0]).replace("-", "−")
-    if slope == EMPTY:
-        slope = "no slope (one k)" if len(rows) == 1 else "no slope"
-    parts = [shown_smallest_k(rows[0])]
+    if axis == PAIRS:
+        second, third = shown_slope(rows[0]).replace("-", "−"), shown_smallest_k(rows[0])
+        if second == EMPTY:
+            second = "no slope (one k)" if len(rows) == 1 else "no slope"
+    else:
+        second, third = _labels(rows)
+    parts = [third]
     missing = [str(row["k"]) for row in rows if math.isnan(_number(row, "accuracy"))]
     parts += [f"no result: {', '.join(missing)}"] if missing else []
     sign = mark({name: any(row[name] for row in rows) for name in FLAG_NAMES})
     parts += [sign] if sign else []
-    _entry(axes, line, (name, slope, " · ".join(parts)), look)
+    _entry(axes, line, (name, second, " · ".join(parts)), look)
+
+
+def _labels(rows: Sequence[Row]) -> tuple[str, str]:
+    """From how many to how many labels a line goes, and how many of them are validation pairs (means over users)."""
+    drawn = [row for row in rows if not math.isnan(_number(row, "accuracy"))]
+    if not drawn:
+        return "no result", EMPTY
+    used = [_number(row, "labels_used") for row in drawn]
+    choosing = [f"{_number(row, 'labels_used') - _number(row, PAIRS):.3g}" for row in drawn]
+    ends = dict.fromkeys(f"{value:.3g}" for value in (min(used), max(used)))
+    # Users without a verdict at some k make the means differ.
+    return "–".join(ends), "–".join(dict.fromkeys((min(choosing, key=float), max(choosing, key=float))))
 
 
 def _entry(
@@ -270,7 +314,25 @@ def _entry(
         write_note(axes, text, (across, height), (0, -3), color=SOFT if look is None else INK)
 
 
-def scaling_caption(table: pd.DataFrame) -> str:
+WHAT: dict[Axis, str] = {
+    "context_pairs": "Accuracy of judges with their own profiles against the number of the user's context pairs that "
+    'the profile was made from. A k, and "all", stand at the mean number of context pairs of the users, who have k or '
+    "all of theirs.",
+    "labels_used": "Accuracy of judges with their own profiles against the number of the user's labels that the "
+    "profile rests on: its context pairs and, for methods that choose a winner by them, all validation pairs, at every "
+    "k, 1 included. From left to right the points of a line are its k; each stands at the mean over the users, and the "
+    "same k stands further right for methods that choose.",
+}
+READ: dict[Axis, str] = {
+    "context_pairs": "Points per pair: slope of accuracy by weighted least squares, users resampled. First k above "
+    "Default: the smallest k whose interval of the paired difference to Default lies above 0.",
+    "labels_used": "Default uses no labels. Beneath: labels used at the smallest and the largest k, and how many of "
+    "them are validation pairs.",
+}
+"""What a caption says of each axis: at its start, and after the numbers of users."""
+
+
+def scaling_caption(table: pd.DataFrame, axis: Axis = PAIRS) -> str:
     """What the figure shows, with numbers of users and what the bands are."""
     sizes = []
     for dataset, rows in table[table["status"] != NOT_APPLICABLE].groupby("dataset", sort=False):
@@ -283,12 +345,9 @@ def scaling_caption(table: pd.DataFrame) -> str:
     panels = panels_of(table)
     left_out = [_head(panel[:3], panel[3], [other[:3] for other in panels]) for panel in inapplicable(panels)]
     return (
-        "Accuracy of judges with their own profiles against the number of the user's context pairs that the profile "
-        'was made from. A k, and "all", stand at the mean number of context pairs of the users, who have k or all of '
-        "theirs. Bands: 95 % intervals with users as clusters. Dashed: the unpersonalised judge, with its band. "
+        f"{WHAT[axis]} Bands: 95 % intervals with users as clusters. Dashed: the unpersonalised judge, with its band. "
         + "".join(sizes)
-        + "Points per pair: slope of accuracy by weighted least squares, users resampled. First k above Default: the "
-        "smallest k whose interval of the paired difference to Default lies above 0."
+        + READ[axis]
         + (f" Left out, as {NOT_APPLICABLE}: {'; '.join(left_out)}." if left_out else "")
         + (" Hollow points: lost to provider errors." if bool(table["outage"].any()) else "")
         + "".join(f" {note}" for note in mark_notes(table, "", "default_"))

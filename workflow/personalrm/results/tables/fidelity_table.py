@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING, get_args
 
 from personalrm.core.records import OUTCOMES, Verdict, read_records
 from personalrm.personas.records import Missing, UserFidelity
-from personalrm.results.comparisons import (
-    Value,
-    p_digits,
-    seed_of,
-)
+from personalrm.results.comparisons import Value, p_digits, read_table, seed_of
 from personalrm.results.labels import k_label
 from personalrm.results.marks import FLAG_NAMES, flags_of, mark_notes, marked
 from personalrm.results.scores import percent
@@ -144,6 +140,12 @@ def _fits(verdicts: Sequence[Verdict]) -> float | None:
     return fit / (fit + not_fit) if fit + not_fit else None
 
 
+def read_fidelity_table(path: Path) -> pd.DataFrame:
+    """Read `fidelity.csv` as `fidelity_table` made it."""
+    counts = dict.fromkeys((*FIDELITY_COUNTS, "match_users"), "int64")
+    return read_table(path, FIDELITY_COLUMNS, FIDELITY_KEY, FLAGS).astype(counts)
+
+
 def fidelity_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """The table for people; where personas were judged alone, that apart."""
     records = table_rows(table)
@@ -213,7 +215,8 @@ def fidelity_notes(table: pd.DataFrame, others: int) -> list[str]:
         "taken as independent, although one user's persona may be another's random one.",
         "First named: share of verdicts for the persona shown first; far from 50 %, the judge looks at the place.",
         "The paper reports 56.1 % against 47 % for a random user, p < 0.05 (PRISM, 70B; secondary source: its prompt, "
-        "test and n are not published). Our own against other is another protocol, and not to be set beside it.",
+        "test and n are not published). Our own against other is another protocol, and not to be set beside it; each "
+        "persona alone, where it was asked, is (table of reported numbers).",
     ]
     if bool((table["match_users"] > 0).any()):
         notes.append(

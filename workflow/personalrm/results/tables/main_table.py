@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from personalrm.core.files import stable_hash
 from personalrm.core.records import OUTCOMES, READABLE
-from personalrm.data.cross_validation import Pools
 from personalrm.results.columns import Columns
 from personalrm.results.labels import (
     METHOD_LABELS,
@@ -25,7 +24,6 @@ from personalrm.results.labels import (
     method_rank,
 )
 from personalrm.results.marks import FLAG_NAMES, RETRY, Flags, flags_of, marked, notes_of
-from personalrm.results.pooling import pool_notes, with_pools
 from personalrm.results.scores import (
     ROW_KEY,
     Counts,
@@ -35,11 +33,9 @@ from personalrm.results.scores import (
     lossy_profiles,
     outcome_counts,
     percent,
-    read_frame,
     row_status,
     share_first,
 )
-from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, dollars_shown, plain, table_rows
 
 if TYPE_CHECKING:
@@ -334,34 +330,3 @@ def main_notes(table: pd.DataFrame, evaluated: str) -> list[str]:
     notes += notes_of(name for name in FLAG_NAMES if any(getattr(held, name) for held in flags))
     lost = bool((table[["provider_error", "lossy_profiles"]] > 0).any(axis=None))
     return [*notes, RETRY] if lost else notes
-
-
-def build(
-    verdicts: Path, calls: Path, *, pools: Pools, seed: int, n_resamples: int, model_order: list[str], evaluated: str
-) -> Table:
-    """Make the table from the files of a run."""
-    # Folds share responses, which only keys can tell.
-    columns = None if pools else CALLS_READ
-    judged = with_pools(read_frame(verdicts), pools)
-    table = main_table(
-        judged,
-        with_pools(read_frame(calls, columns), pools),
-        seed=seed,
-        n_resamples=n_resamples,
-        model_order=model_order,
-    )
-    return Table(table, main_blocks(table), [*main_notes(table, evaluated), *pool_notes(pools), *gaps(judged)])
-
-
-RESULT = TableResult(
-    name="main",
-    order=10,
-    title="Accuracy of personalised judges on the test pairs of each user (main table)",
-    message="Making the main table",
-    caption=(
-        "Accuracy of each method on the test pairs, both orders of showing, with 95 % intervals clustered by user and "
-        "the paper's independent interval beside them. Outcomes that are no verdict are counted apart; judgments lost "
-        "to provider errors are in no accuracy."
-    ),
-    build=build,
-)

@@ -74,6 +74,8 @@ class Simulation:
         self.tally, self.share = tally, share
         for model in models.values():
             model.vague = bound == "most"
+            if bound == "least":
+                model.right = 1.0
 
     async def dataset(self, name: str, users: Sequence[UserData]) -> int:
         """Take a sample of one data set's users through all stages; returns how many stand for the others."""

@@ -13,7 +13,13 @@ from personalrm.results.spec import Result, declared
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.results.benchmark_reported import limits_of, reported_set
-from personalrm.studies.synthesizeme.results.reported_matching import answering_sets, how_sets_differ, identities
+from personalrm.studies.synthesizeme.results.reported_matching import (
+    ThetaOrigin,
+    answering_sets,
+    how_sets_differ,
+    identities,
+    theta_origins,
+)
 
 PACKAGES = ("personalrm.results.tables", "personalrm.results.figures", "personalrm.studies.synthesizeme.results")
 """Where results are declared."""
@@ -33,7 +39,8 @@ class ResultSettings:
     - evaluated: the config's `evaluate_users`.
     - reported_sets: data set to the reported set or release that it answers to, if any; answering_sets: to the paper's
       data set, for those that are some form of one, and differs: to what makes them another. limits: data set to what
-      limits it in the config. identities: model to its id and snapshot.
+      limits it in the config. identities: model to its id and snapshot. theta_origins: variant to where its Theta is
+      from.
     - fidelity_others, recovery_others: how many other users' personas were read for a user.
     - filters_apply: data set to whether its filters remove anything; filters_sample: to how many pairs per user were
       asked about (None: all); pairs_to_stay: to the least number of pairs of a user that stays.
@@ -57,6 +64,7 @@ class ResultSettings:
     limits: Mapping[str, str]
     differs: Mapping[str, Sequence[str]]
     identities: Mapping[str, Sequence[str]]
+    theta_origins: Mapping[str, ThetaOrigin]
     fidelity_others: int
     recovery_others: int
     filters_apply: Mapping[str, bool]
@@ -90,6 +98,7 @@ def result_settings(plan: Plan) -> ResultSettings:
         limits={name: limits_of(entry) for name, entry in config.datasets.items()},
         differs=how_sets_differ(config),
         identities=identities(config),
+        theta_origins=theta_origins(config),
         fidelity_others=fidelity.others if fidelity else 0,
         recovery_others=recovery.others if recovery else 0,
         filters_apply={name: entry.apply for name, entry in filters.items()},
@@ -122,6 +131,7 @@ def result_files(plan: Plan) -> dict[str, str | list[str]]:
         "tags": plan.tag_paths(),
         "reported_benchmark": str(REPORTED / "benchmark.csv"),
         "reported_numbers": str(REPORTED / "synthesizeme.csv"),
+        "reported_missing": str(REPORTED / "not_recovered.csv"),
         "reported_models": str(REPORTED / "models.csv"),
     }
 
@@ -154,7 +164,7 @@ class RunResults:
         self.results = [
             result
             for result in known.values()
-            if met[result.when] and all(met[known[table].when] for table in result.tables)
+            if met[result.when] and all(met[known[table].when] for table in result.needed if table in known)
         ]
         self._files |= {
             result.rule: result.outputs(self.run)["csv"] for result in self.results if "csv" in result.files
@@ -162,7 +172,7 @@ class RunResults:
 
     def inputs(self, result: Result) -> dict[str, str | list[str]]:
         """Paths of the input files of a result."""
-        return {name: self._files[name] for name in result.inputs}
+        return {name: self._files[name] for name in result.inputs if name in self._files or name in result.needed}
 
     def settings(self, result: Result) -> dict[str, object]:
         """Settings of a result."""

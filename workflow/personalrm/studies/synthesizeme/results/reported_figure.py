@@ -24,9 +24,14 @@ from personalrm.results.figure_style import (
 from personalrm.results.figures.main_figure_layout import CHANCE
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import table_rows
-from personalrm.studies.synthesizeme.results.reported_matching import COMPARABLE
+from personalrm.studies.synthesizeme.results.reported_matching import COMPARABLE, SHOWN
 from personalrm.studies.synthesizeme.results.reported_numbers import INDEPENDENT
-from personalrm.studies.synthesizeme.results.reported_table import UNITS, read_reported_table, shown_reported
+from personalrm.studies.synthesizeme.results.reported_table import (
+    NUMBER_NAMES,
+    UNITS,
+    read_reported_table,
+    shown_reported,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,8 +42,10 @@ PANELS: dict[str, str] = {"arena": "Chatbot Arena", "prism": "PRISM"}
 AXES: dict[str, str] = {
     "accuracy_percent": "percent",
     "macro_accuracy_percent": "percent",
-    "match_percent": "percent",
+    "match_own_percent": "percent",
+    "match_other_percent": "percent",
     "difference_points": "points",
+    "match_difference_points": "points",
 }
 """Statistics that are drawn, and on which axis."""
 REPORTED_COLOR, OURS_COLOR = INK, LEFT
@@ -164,8 +171,8 @@ def _panel(axes: Axes, stack: Stack, data_set: str, axis: str, limits: tuple[flo
 
 
 def _marks(axes: Axes, row: Row, y: float) -> None:
-    """Circle and thin line: reported; diamond and thick line: ours."""
-    ours = row["status"] == COMPARABLE
+    """Circle and thin line: reported; diamond and thick line: ours, hollow where it is only set beside."""
+    ours = row["status"] in SHOWN
     here = y - APART if ours else y
     if not math.isnan(_number(row, "reported_low")):
         ends = (_number(row, "reported_low"), _number(row, "reported_high"))
@@ -179,16 +186,19 @@ def _marks(axes: Axes, row: Row, y: float) -> None:
         if not math.isnan(ends[0]):
             thick = axes.plot(ends, (y + APART,) * 2, color=OURS_COLOR, linewidth=OURS_WIDTH, alpha=OURS_ALPHA)[0]
             thick.set(solid_capstyle="butt", zorder=2)
-        axes.plot(_number(row, "ours"), y + APART, "D", color=OURS_COLOR, markersize=4.5, zorder=3, clip_on=False)
+        face = OURS_COLOR if row["status"] == COMPARABLE else "white"
+        diamond = axes.plot(_number(row, "ours"), y + APART, "D", color=face, markeredgecolor=OURS_COLOR)[0]
+        diamond.set(markersize=4.5, zorder=3, clip_on=False)
 
 
 def _values(axes: Axes, row: Row, y: float) -> None:
     """Both numbers at the right of the panel, with a star where the reported one is not from a secondary source."""
     mark = "" if row["certainty"] == "secondary source" else "*"
     _note(axes, shown_reported(row).removesuffix(" s.e.") + mark, y, 6, INK)
-    if row["status"] == COMPARABLE:
-        sign = "+" if row["statistic"] == "difference_points" else ""
-        _note(axes, f"{_number(row, 'ours'):{sign}.2f}", y, OURS_PLACE, OURS_COLOR, bold=True)
+    if row["status"] in SHOWN:
+        sign = "+" if AXES[str(row["statistic"])] == "points" else ""
+        bold = row["status"] == COMPARABLE
+        _note(axes, f"{_number(row, 'ours'):{sign}.2f}", y, OURS_PLACE, OURS_COLOR, bold=bold)
     else:
         _note(axes, str(row["status"]).replace("not comparable", "not comp."), y, OURS_PLACE, SOFT)
 
@@ -242,7 +252,10 @@ def _legend(figure: Figure) -> None:
     for entry in entries[:2]:
         entry.set(marker="o", markerfacecolor="white", markersize=5)
     entries[2].set(marker="D", alpha=OURS_ALPHA, markersize=4.5)
-    write_legend(figure, entries, columns=3, left=0.1, bottom=0.25, size=SMALL_SIZE)
+    hollow = Line2D([], [], color=OURS_COLOR, linewidth=0, label="set beside: conditions not all known")
+    hollow.set(marker="D", markerfacecolor="white", markersize=4.5)
+    entries.append(hollow)
+    write_legend(figure, entries, columns=4, left=0.1, bottom=0.25, size=SMALL_SIZE)
     place = 0.15 / figure.get_figwidth(), 0.12 / figure.get_figheight()
     foot = (
         "* not from a secondary source.   not comp.: run, but not comparable (the table says why).   "
@@ -260,15 +273,17 @@ def _across(figure: Figure, text: str) -> None:
 
 def reported_caption(table: pd.DataFrame) -> str:
     """What the figure shows and leaves to the table, and what the intervals are."""
-    drawn = sum(len(stack.rows) for stack in stacks_of(table).values())
-    compared = int((table["status"] == COMPARABLE).sum())
+    drawn_rows = [row for stack in stacks_of(table).values() for row in stack.rows.values()]
+    compared, beside = (sum(row["status"] == status for row in drawn_rows) for status in SHOWN)
+    numbers = len(table[list(NUMBER_NAMES)].drop_duplicates())
     rest = sorted({UNITS[name] for name in table["statistic"] if name not in AXES})
     return (
-        f"Numbers reported of SynthesizeMe, and ours: {drawn} of {len(table)} on Chatbot Arena and PRISM; the others "
-        f"(further data sets; {', '.join(rest)}) stand in the table alone. Circles: reported, with the paper's 95 % "
-        "interval, which treats judgments as independent, or ± one standard error of 5 runs (P-GenRM). Diamonds: ours, "
-        "with a 95 % interval from a bootstrap that resamples users. Ours is shown only where data set, release, "
+        f"Numbers reported of SynthesizeMe, and ours: {len(drawn_rows)} of {numbers} on Chatbot Arena and PRISM; "
+        f"others (further data sets; {', '.join(rest)}) stand in the table alone. Circles: reported, with the paper's "
+        "95 % interval, which treats judgments as independent, or ± one standard error of 5 runs (P-GenRM). Diamonds: "
+        "ours, with a 95 % interval from a bootstrap that resamples users. Ours is shown only where data set, release, "
         f"model, method and variant are those of the number: here for {compared} numbers."
+        + (f" Hollow: {beside} that are set beside a number of whose conditions something is not known." * bool(beside))
     )
 
 

@@ -1,43 +1,85 @@
 """Which number of a run answers to a reported one, and why none does.
 
-The rule is strict: ours stands beside a reported number only if data set, release, users, splits, model, method,
-variant, k and kind of verdict are those of the number. What the run has nothing of is `not run`; what it has, but
-otherwise, is `not comparable`, with every reason.
+The rule is strict: ours is `comparable` with a reported number only if data set, release, users, splits, model, method,
+variant, k and kind of verdict are those of the number. Where all that is known of the number's conditions is the same,
+and something of them is not known, ours is `set beside` it, with what is not known. What the run has nothing of is `not
+run`; what it has, but otherwise, is `not comparable`, with every reason. `reported_claims` does the same for numbers
+that verdicts alone do not give.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple
 
 from personalrm.data.settings import Dataset, ProcessedDataset
 from personalrm.methods.registry import METHODS
+from personalrm.methods.synthesizeme.variants import parse_variant
 from personalrm.results.comparisons import method_parts
 from personalrm.results.labels import ALL, OK, UNUSED
 from personalrm.results.marks import NOTES
 from personalrm.results.verdict_arrays import JUDGE, METHOD, PROFILE, VARIANT, K, Key, VerdictArrays
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.results.benchmark_reported import limits_of, reported_set
-from personalrm.studies.synthesizeme.results.reported_numbers import NO_MODEL, NOT_STATED, ReportedNumber, ServedModel
+from personalrm.studies.synthesizeme.results.reported_numbers import (
+    BOTH,
+    NO_MODEL,
+    NOT_STATED,
+    ReportedNumber,
+    ServedModel,
+)
 
-COMPARABLE, NOT_COMPARABLE, NOT_RUN = "comparable", "not comparable", "not run"
-STATUSES = (COMPARABLE, NOT_COMPARABLE, NOT_RUN)
+COMPARABLE, BESIDE, NOT_COMPARABLE, NOT_RUN = "comparable", "set beside", "not comparable", "not run"
+STATUSES = (COMPARABLE, BESIDE, NOT_COMPARABLE, NOT_RUN)
+SHOWN = (COMPARABLE, BESIDE)
+"""What ours is shown for."""
 COMPUTED = ("accuracy_percent", "difference_points")
 """Statistics that the verdicts of a run give."""
 
 AUTHORS_SETS = ("MichaelR207/prism_personalized_0125", "MichaelR207/chatbot_arena_personalized_0125")
 """The releases behind the paper's tables. The authors load them without naming a commit, so the release's name is all
 that is known of the revision; the run's manifest holds the commit that was read."""
+PAPER_SETS = ("arena", "prism")
+LARGEST = "meta-llama/Llama-3.3-70B-Instruct"
+PAPER_MODELS = ("meta-llama/Llama-3.2-3B-Instruct", "meta-llama/Llama-3.1-8B-Instruct", LARGEST)
+"""Data sets and models of the paper's main results: a number whose source does not name its own is about some."""
+DISTILLED = "+distilled"
+"""Ends the variant of a number that was made with the largest model's Theta, given to a smaller one."""
+LARGEST_THETA = "llama70b.json"
+"""File of the authors' package with that Theta."""
+OWN_THETA = "with a Theta that this run found; how the paper's was found (trials, candidates, users) is not known"
+
+
+class ThetaOrigin(NamedTuple):
+    """Variant without its Theta; the model of the run that found the Theta, or the name of the file that it is in."""
+
+    base: str
+    model: str
+    file: str
 
 
 class RunIdentity(NamedTuple):
     """What a run says of itself: data set to the reported set that it answers to, data set to how it differs from that,
-    model to its id and snapshot in the config; and who serves the reported models."""
+    model to its id and snapshot in the config; who serves the reported models; and variant to where its Theta is from.
+    """
 
     answers_to: Mapping[str, str]
     differs: Mapping[str, Sequence[str]]
     models: Mapping[str, Sequence[str]]
     served: Sequence[ServedModel]
+    thetas: Mapping[str, ThetaOrigin] = {}
+
+
+class Condition(NamedTuple):
+    """A data set and a judge of the run that a reported number may be about: `answer` and `model` are what the number's
+    paper calls them; `served` says who serves the model, `differs` how the data differ."""
+
+    dataset: str
+    judge: str
+    answer: str
+    model: str
+    served: ServedModel | None
+    differs: Sequence[str]
 
 
 class Match(NamedTuple):
@@ -90,31 +132,81 @@ def identities(config: Config) -> dict[str, list[str]]:
     return {name: [entry.model, entry.snapshot] for name, entry in config.models.items()}
 
 
+def theta_origins(config: Config) -> dict[str, ThetaOrigin]:
+    """Variant to where its Theta is from, for variants whose Theta one model found for all, or is read from a file."""
+    found = {}
+    for variant in config.variants:
+        base, name = variant.partition("+")[0], parse_variant(variant).theta
+        if name is None:
+            continue
+        theta = config.thetas[name]
+        model = theta.optimise.model if theta.optimise else None
+        if model or theta.path:
+            found[variant] = ThetaOrigin(base, model or "", theta.path.name if theta.path else "")
+    return found
+
+
 def match(number: ReportedNumber, run: RunIdentity, arrays_by_dataset: Mapping[str, VerdictArrays]) -> Match:
-    """The cell of a run that answers to a reported number, or why there is none.
+    """The cell of a run that answers to a reported accuracy or difference, or why there is none.
 
     Where several data sets or models of the run answer to it, the first one that is comparable is taken.
     """
-    if number.statistic not in COMPUTED:
-        return Match(NOT_RUN, "the tables have no such statistic")
     if not number.method:
         return Match(NOT_RUN, "no such method here, or the source does not name the variant")
     if number.model == NOT_STATED:
         return Match(NOT_RUN, "the source does not name the model")
-    datasets = [
-        name for name, answer in run.answers_to.items() if answer == number.data_set and name in arrays_by_dataset
-    ]
-    if not datasets:
-        return Match(NOT_RUN, f"no data set of this run answers to {number.data_set}")
-    models = _models(number.model, run)
+    found = conditions(number, run, arrays_by_dataset)
+    if isinstance(found, str):
+        return Match(NOT_RUN, found)
+    return min(
+        (_look(number, arrays_by_dataset[condition.dataset], condition, run) for condition in found),
+        key=lambda each: STATUSES.index(each.status),
+    )
+
+
+def conditions(number: ReportedNumber, run: RunIdentity, datasets: Container[str]) -> list[Condition] | str:
+    """Data sets and judges of the run that a number may be about, or why there are none: those that it names, or what
+    the paper's main results are about where its source names none."""
+    answers = PAPER_SETS if number.data_set in (NOT_STATED, BOTH) else (number.data_set,)
+    ours = [(name, answer) for name, answer in run.answers_to.items() if answer in answers and name in datasets]
+    if not ours:
+        return f"no data set of this run answers to {' or '.join(answers)}"
+    names = PAPER_MODELS if number.model == NOT_STATED else (number.model,)
+    models = [(reported, *model) for reported in names for model in _models(reported, run)]
     if not models:
-        return Match(NOT_RUN, f"no model of this run is {number.model}")
-    found = [
-        _look(number, arrays_by_dataset[dataset], judge, served, run.differs[dataset])
-        for dataset in datasets
-        for judge, served in models
+        return f"no model of this run is {' or '.join(names)}"
+    return [
+        Condition(dataset, judge, answer, reported, served, run.differs[dataset])
+        for dataset, answer in ours
+        for reported, judge, served in models
     ]
-    return min(found, key=lambda each: STATUSES.index(each.status))
+
+
+def unlike(number: ReportedNumber, condition: Condition) -> list[str]:
+    """Why data and model of a condition are not those of the number; empty where nothing speaks against it."""
+    reasons = list(condition.differs)
+    if number.revision == NOT_STATED:
+        reasons.append("the source does not state the release of the data")
+    if condition.served is not None and condition.served.same == "no":
+        reasons.append(condition.served.note)
+    return reasons
+
+
+def variants_like(variant: str, judge: str, run: RunIdentity) -> Mapping[str, str]:
+    """Variants of the run that answer to that of a number with this judge, each with what is not known of it.
+
+    `…+distilled` are those with the Theta of the largest model: the authors' file, or one that this model found here.
+    """
+    if not variant.endswith(DISTILLED):
+        return {variant: ""}
+    largest = {name for name, served in _models(LARGEST, run) if served is not None and served.same == "yes"}
+    return {
+        name: "" if theta.file else OWN_THETA
+        for name, theta in run.thetas.items()
+        if theta.base == variant.removesuffix(DISTILLED)
+        and judge not in largest
+        and (theta.model in largest or theta.file == LARGEST_THETA)
+    }
 
 
 def _models(reported: str, run: RunIdentity) -> list[tuple[str, ServedModel | None]]:
@@ -136,15 +228,11 @@ def _models(reported: str, run: RunIdentity) -> list[tuple[str, ServedModel | No
     return found
 
 
-def _look(
-    number: ReportedNumber, arrays: VerdictArrays, judge: str, served: ServedModel | None, differs: Sequence[str]
-) -> Match:
+def _look(number: ReportedNumber, arrays: VerdictArrays, condition: Condition, run: RunIdentity) -> Match:
     """The number's cells on one arrays with one judge."""
-    reasons = list(differs)
-    if number.revision == NOT_STATED:
-        reasons.append("the source does not state the release of the data")
-    if served is not None and served.same == "no":
-        reasons.append(served.note)
+    judge, served = condition.judge, condition.served
+    reasons = unlike(number, condition)
+    variants = variants_like(number.variant, judge, run)
     cells: list[Key] = []
     for method in filter(None, (number.method, number.against)):
         of_kind = [
@@ -154,18 +242,22 @@ def _look(
         ]
         if not of_kind:
             return Match(NOT_RUN, f"{method} was not run with this model on this data")
-        exact = sorted(key for key in of_kind if not _mismatch(key, method, number.variant))
-        reasons += [] if exact else [_mismatch(max(of_kind), method, number.variant)]
+        exact = sorted(key for key in of_kind if not _mismatch(key, method, number.variant, variants))
+        # A Theta of the authors before one of ours.
+        exact.sort(key=lambda key: variants.get(key[VARIANT], ""))
+        reasons += [] if exact else [_mismatch(max(of_kind), method, number.variant, variants)]
         cells += exact[:1]
     reasons += [why for key in cells if (why := _spoilt(arrays, key))]
     if reasons:
         return Match(NOT_COMPARABLE, "; ".join(dict.fromkeys(reasons)))
     flags = [arrays.cells[key].flags() for key in cells]
     notes = [NOTES[name] for name in ("unread", "lossy") if any(getattr(held, name) for held in flags)]
-    return Match(COMPARABLE, "; ".join(filter(None, [served.note if served else "", *notes])), tuple(cells))
+    unknown = next((why for key in cells if (why := variants.get(key[VARIANT], ""))), "")
+    told = "; ".join(filter(None, [unknown, served.note if served else "", *notes]))
+    return Match(BESIDE if unknown else COMPARABLE, told, tuple(cells))
 
 
-def _mismatch(key: Key, method: str, variant: str) -> str:
+def _mismatch(key: Key, method: str, variant: str, alike: Container[str]) -> str:
     """How a cell of the right method differs in what else the paper fixes; empty where it does not.
 
     The paper's verdicts are texts, on the test pairs, in both orders, with profiles from all context pairs. Where the
@@ -175,8 +267,8 @@ def _mismatch(key: Key, method: str, variant: str) -> str:
         return f"judged as {key[METHOD]}, not by text on the test pairs"
     if METHODS[method].needs == "profile" and key[K] != ALL:
         return f"k = {key[K]}, not all context pairs"
-    if METHODS[method].needs == "profile" and variant not in ("", key[VARIANT]):
-        return f"variant {key[VARIANT]}, not {variant}"
+    if METHODS[method].needs == "profile" and variant and key[VARIANT] not in alike:
+        return f"variant {key[VARIANT]}, not {variant.replace(DISTILLED, ' with the Theta of the 70B model')}"
     return ""
 
 

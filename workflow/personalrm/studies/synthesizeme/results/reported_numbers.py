@@ -13,6 +13,8 @@ from personalrm.core.errors import DataError
 from personalrm.methods.registry import METHODS
 
 NOT_STATED = "not stated"
+BOTH = "both"
+"""Data set of a number that is about Chatbot Arena and PRISM."""
 NO_MODEL = "none"
 """Stands for the model of a number that no model has a part in (Random)."""
 
@@ -23,7 +25,9 @@ Statistic = Literal[
     "accuracy_percent",
     "macro_accuracy_percent",
     "validation_accuracy_percent",
-    "match_percent",
+    "match_own_percent",
+    "match_other_percent",
+    "match_difference_points",
     "difference_points",
     "points_per_pair",
     "context_pairs",
@@ -53,7 +57,9 @@ class ReportedNumber(_Row):
     `table` groups the numbers as their papers do. `data_set` is `prism`, `arena` or a name; `revision` the release of
     the authors' processed set (`0125`). `label` is what the source calls the method; `method` and `against` (of a
     difference, what is subtracted) are our ids of it, empty where we have none, and `variant` ours where it matters.
-    `value` is in the unit that `statistic` ends with. `half_width` is of the interval that `interval` names.
+    `statistic` is the id of the quantity, which ends with the unit of `value`: `match_…` are columns of the table of
+    fidelity, `points_per_pair` the slope and `context_pairs` the first k above Default of the table of scaling.
+    `half_width` is of the interval that `interval` names.
     `certainty`: read in the paper (which `source` names), or else how we know; `confidence`: in the number itself.
     """
 
@@ -134,6 +140,18 @@ def _parse(path: Path, line: int, row: Mapping[str | None, object], kind: type[R
 def read_numbers(path: Path) -> list[ReportedNumber]:
     """The reported numbers in the order of the file. Raises DataError, naming the line, for a row that is not one."""
     return _read(path, ReportedNumber)
+
+
+class NotRecovered(_Row):
+    """A row of `resources/reported/not_recovered.csv`: what the paper reports and no source at hand gives."""
+
+    item: Text
+    known: Text
+
+
+def read_not_recovered(path: Path) -> list[NotRecovered]:
+    """What of the paper could not be read. Raises DataError, naming the line, for a row that does not say it."""
+    return _read(path, NotRecovered)
 
 
 def read_served(path: Path) -> list[ServedModel]:

@@ -15,11 +15,26 @@ from personalrm.results.comparisons import (
 from personalrm.results.scores import percent, read_frame
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
+from personalrm.results.tables.fidelity_table import fidelity_table, read_fidelity_table
+from personalrm.results.tables.main_table import read_main_table
+from personalrm.results.tables.scaling_table import read_scaling_table
 from personalrm.results.verdict_arrays import DATASET, JUDGE, METHOD, VARIANT, VerdictArrays, verdict_arrays_of
-from personalrm.studies.synthesizeme.results.reported_matching import COMPARABLE, Match, RunIdentity, match
+from personalrm.studies.synthesizeme.results.reported_claims import WON, Tables, claims
+from personalrm.studies.synthesizeme.results.reported_matching import (
+    COMPARABLE,
+    COMPUTED,
+    SHOWN,
+    Match,
+    RunIdentity,
+    ThetaOrigin,
+    match,
+)
 from personalrm.studies.synthesizeme.results.reported_numbers import (
     INDEPENDENT,
+    NOT_STATED,
+    NotRecovered,
     ReportedNumber,
+    read_not_recovered,
     read_numbers,
     read_served,
 )
@@ -52,7 +67,9 @@ UNITS: dict[str, str] = {
     "accuracy_percent": "accuracy, %",
     "macro_accuracy_percent": "accuracy, mean of users, %",
     "validation_accuracy_percent": "accuracy on validation pairs, %",
-    "match_percent": "matches, %",
+    "match_own_percent": "matches, %",
+    "match_other_percent": "matches, %",
+    "match_difference_points": "difference of matches, points",
     "difference_points": "difference, points",
     "points_per_pair": "points per context pair",
     "context_pairs": "context pairs",
@@ -64,12 +81,20 @@ UNITS: dict[str, str] = {
 
 
 def reported_table(
-    numbers: Sequence[ReportedNumber], verdicts: pd.DataFrame, run: RunIdentity, *, seed: int, n_resamples: int
+    numbers: Sequence[ReportedNumber],
+    verdicts: pd.DataFrame,
+    run: RunIdentity,
+    tables: Tables,
+    *,
+    seed: int,
+    n_resamples: int,
 ) -> pd.DataFrame:
-    """One row a reported number, in the order of the file, columns `REPORTED_COLUMNS`.
+    """One row a reported number, in the order of the file, columns `REPORTED_COLUMNS`; several for a number whose
+    source does not say what it is about, one for each condition of the run that it may mean.
 
     Ours is the accuracy of the main table, or the paired difference of two methods on the same judgments, with a 95 %
-    interval from a bootstrap that resamples users; empty unless `status` is `comparable` (`reported_matching`).
+    interval from a bootstrap that resamples users, or what `reported_claims` reads from other tables; empty unless
+    `status` is `comparable` or `set beside` (`reported_matching`).
     `difference` is ours minus reported. `ours_in_reported`: our number lies in the reported interval (which `interval`
     names); `reported_in_ours`: the reported number lies in our interval. Yes, no, or empty without an interval.
 
@@ -77,6 +102,7 @@ def reported_table(
         numbers: the reported numbers.
         verdicts: frame of `collect_verdicts`.
         run: what the run says of its data sets and models.
+        tables: its main table and those of scaling and fidelity.
         seed: seed of the bootstrap.
         n_resamples: its resamples.
     """
@@ -85,19 +111,28 @@ def reported_table(
     arrays_by_dataset = verdict_arrays_of(verdicts)
     rows = []
     for number in numbers:
+        if number.statistic not in COMPUTED:
+            rows += [_row(number, *claim) for claim in claims(number, run, tables, arrays_by_dataset)]
+            continue
         found = match(number, run, arrays_by_dataset)
-        low, high = number.bounds or (None, None)
-        row: dict[str, Value] = {name: getattr(number, name) for name in NUMBER_NAMES}
-        row |= {"reported": number.value, "reported_low": low, "reported_high": high, "interval": number.interval}
-        row |= {"n": number.n, "certainty": number.certainty, "confidence": number.confidence}
-        row |= {"source": number.source, "note": number.note, "status": found.status, "reason": found.reason}
-        row |= dict.fromkeys((*MATCH_NAMES[2:], *INSIDE), "")
-        if found.status == COMPARABLE:
-            ours = _ours(arrays_by_dataset, found, seed, n_resamples)
-            row |= ours | _beside(number, *(float(str(ours[name])) for name in ("ours", "ours_low", "ours_high")))
-        rows.append(row)
+        ours = _ours(arrays_by_dataset, found, seed, n_resamples) if found.status in SHOWN else {}
+        rows.append(_row(number, found.status, found.reason, ours))
     kinds = {name: "str" if name in TEXTS else "float64" for name in REPORTED_COLUMNS}
     return pd.DataFrame(rows, columns=list(REPORTED_COLUMNS)).astype(kinds | dict.fromkeys(WHOLE_NUMBERS, "Int64"))
+
+
+def _row(number: ReportedNumber, status: str, reason: str, ours: Mapping[str, Value]) -> dict[str, Value]:
+    """A row of the table; `ours` is empty where nothing of ours stands beside the number."""
+    low, high = number.bounds or (None, None)
+    row: dict[str, Value] = {name: getattr(number, name) for name in NUMBER_NAMES}
+    row |= {"reported": number.value, "reported_low": low, "reported_high": high, "interval": number.interval}
+    row |= {"n": number.n, "certainty": number.certainty, "confidence": number.confidence}
+    row |= {"source": number.source, "note": number.note, "status": status, "reason": reason}
+    row |= dict.fromkeys((*MATCH_NAMES[2:], *INSIDE), "") | dict(ours)
+    if not ours or (number.statistic == WON and status != COMPARABLE):
+        # So many settings out of fewer than the paper's differ from its number by what was not run.
+        return row
+    return row | _beside(number, *(float(str(row.get(name, "nan"))) for name in ("ours", "ours_low", "ours_high")))
 
 
 def _ours(
@@ -148,15 +183,19 @@ def shown_reported(row: Mapping[str, object]) -> str:
 
 
 def _shown_ours(row: Mapping[str, object]) -> str:
-    if row["status"] != COMPARABLE:
+    if row["status"] not in SHOWN:
         return str(row["status"])
+    if row["statistic"] == WON:
+        return f"{float(str(row['ours'])):.0f}"
+    if row["statistic"] == "context_pairs":
+        return "none" if plain(row["ours"]) == EMPTY else f"{float(str(row['ours'])):.4g}"
     ends = [plain(row[name]) for name in ("ours_low", "ours_high")]
     bounds = "–" if EMPTY in ends else "{:.1f}, {:.1f}".format(*map(float, ends))
     return f"{plain(row['ours'])} [{bounds}]"
 
 
-def reported_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
-    """The table for people: a block for each group of numbers."""
+def reported_blocks(table: pd.DataFrame, missing: Sequence[NotRecovered] = ()) -> tuple[Block, ...]:
+    """The table for people: a block for each group of numbers, and one of what could not be read of the paper."""
     import pandas as pd
 
     blocks = []
@@ -170,21 +209,34 @@ def reported_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
                 | {"Certainty": str(row["certainty"]), "Ours [95 % CI]": _shown_ours(row)}
                 | {"Difference": difference if difference == EMPTY else f"{float(str(row['difference'])):+.2f}"}
                 | {"Ours in theirs": str(row["ours_in_reported"]) or EMPTY}
-                | {"Theirs in ours": str(row["reported_in_ours"]) or EMPTY, "Why, or note": str(row["reason"]) or EMPTY}
+                | {"Theirs in ours": str(row["reported_in_ours"]) or EMPTY, "Why, or note": _why(row)}
             )
         blocks.append(Block(str(name)[:1].upper() + str(name)[1:], pd.DataFrame(shown), 4))
+    if missing:
+        lacking = [{"Not recovered from the paper": each.item, "What is known of it": each.known} for each in missing]
+        blocks.append(Block("Not recovered", pd.DataFrame(lacking), 1))
     return tuple(blocks)
+
+
+def _why(row: Mapping[str, object]) -> str:
+    """Reason or note; behind the names of our data set and model where the number has none."""
+    unnamed = row["data_set"] == NOT_STATED and str(row["our_data_set"])
+    return (f"{row['our_data_set']}, {row['our_model']}: " if unnamed else "") + str(row["reason"]) or EMPTY
 
 
 def reported_notes(table: pd.DataFrame) -> list[str]:
     """What a reader of the table must know."""
+    numbers = len(table[list(NUMBER_NAMES)].drop_duplicates())
     counts = ", ".join(f"{count} {status}" for status, count in table["status"].value_counts(sort=False).items())
     return [
-        f"{len(table)} reported numbers: {counts}.",
+        f"{numbers} reported numbers in {len(table)} rows: {counts}.",
         "±: half the width of the reported interval. That of the paper is a 95 % interval that treats all judgments as "
         "independent; s.e.: standard error of 5 runs (P-GenRM). [ ]: our 95 % interval, users resampled.",
         "Ours in theirs: our number lies in the reported interval. Theirs in ours: the reported number lies in our "
         "interval. Difference: ours minus reported.",
+        "Set beside: all that is known of the number's conditions is the same in ours, and the last column says what "
+        "is not known of them. Points per context pair and the first k above Default (here the first k whose interval "
+        "lies above 0, as context pairs) are those of the table of scaling, matches those of the table of fidelity.",
         "Not run: this run has nothing of the kind. Not comparable: it has, but data set, release, users, splits, "
         "model, method, variant or k differ. A benchmark rebuilt from raw votes is not comparable: its filters' "
         "thresholds are not published, so that its users and pairs are others.",
@@ -195,21 +247,31 @@ def reported_notes(table: pd.DataFrame) -> list[str]:
 
 def build(
     verdicts: Path,
+    table_main: Path,
+    table_scaling: Path,
     reported_numbers: Path,
+    reported_missing: Path,
     reported_models: Path,
+    table_fidelity: Path | None = None,
     *,
     answering_sets: Mapping[str, str],
     differs: Mapping[str, Sequence[str]],
     identities: Mapping[str, Sequence[str]],
+    theta_origins: Mapping[str, ThetaOrigin],
     seed: int,
     n_resamples: int,
 ) -> Table:
     """Make the table from the files of a run."""
-    identity = RunIdentity(answering_sets, differs, identities, read_served(reported_models))
+    judged = read_fidelity_table(table_fidelity) if table_fidelity else fidelity_table([], seed=0, n_resamples=1)
     table = reported_table(
-        read_numbers(reported_numbers), read_frame(verdicts), identity, seed=seed, n_resamples=n_resamples
+        read_numbers(reported_numbers),
+        read_frame(verdicts),
+        RunIdentity(answering_sets, differs, identities, read_served(reported_models), theta_origins),
+        Tables(read_main_table(table_main), read_scaling_table(table_scaling), judged),
+        seed=seed,
+        n_resamples=n_resamples,
     )
-    return Table(table, reported_blocks(table), reported_notes(table))
+    return Table(table, reported_blocks(table, read_not_recovered(reported_missing)), reported_notes(table))
 
 
 RESULT = TableResult(

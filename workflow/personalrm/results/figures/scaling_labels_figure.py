@@ -1,0 +1,29 @@
+"""Accuracy against labels used: the figure of scaling with another axis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from personalrm.results.figures.scaling_figure import scaling_caption, scaling_figure
+from personalrm.results.spec import Drawing, FigureResult
+from personalrm.results.tables.scaling_table import read_scaling_table
+
+
+def build(table_scaling: Path, *, title_note: str) -> Drawing:
+    """Draw the figure from the published table of scaling alone."""
+    table = read_scaling_table(table_scaling)
+    figure = scaling_figure(table, title_note=title_note, axis="labels_used")
+    return Drawing(figure, scaling_caption(table, "labels_used"))
+
+
+RESULT = FigureResult(
+    name="scaling_labels",
+    order=31,
+    message="Drawing accuracy against labels used",
+    caption=(
+        "Accuracy against the number of labels that a profile rests on: context pairs and, for methods that choose a "
+        "winner by them, all validation pairs. One panel a data set and judge. Bands: 95 % intervals, users resampled. "
+        "Dashed: the unpersonalised judge."
+    ),
+    build=build,
+)
