@@ -95,7 +95,7 @@ def report_page(
     Raises DataError for a table that `write_table` did not write.
     """
     results = _results(tables, figures, captions)
-    known = dict.fromkeys(rule.partition("_")[2] for rule in captions)
+    known = dict.fromkeys(rule.partition("_")[2] for rule in sorted(captions))
     config = Config.model_validate(manifest["config"])
     shown = without_secrets(manifest)
     return render(
