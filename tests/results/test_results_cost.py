@@ -25,6 +25,9 @@ from personalrm.results.tables.cost_sources import JobTime, analysis_calls, cach
 from personalrm.results.tables.cost_table import COST_COLUMNS, cost_table, read_cost_table
 from personalrm.results.tables.cost_text import cost_blocks, cost_notes
 from personalrm.results.tables.main_table import main_table
+from personalrm.run.stage import JobPattern
+from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.synthesizeme.plan import Plan
 
 
 def ref(key: str, stage: str, tokens: int = 10, cost: float | None = 0.5) -> CallRef:
@@ -165,7 +168,21 @@ def timed(folder: Path, path: str, seconds: float) -> None:
 
 
 def test_jobs_are_read_from_their_paths(tmp_path: Path) -> None:
-    assert job_times(tmp_path / "gone", [], {}, None) == []
+    model = {"backend": "openai", "model": "x", "api_base": "http://x/v1"}
+    filters = {"personalizable": {"model": "r"}, "disagreement": {"models": ["v"]}}
+    config = parse_config(
+        {
+            "run": "r",
+            "datasets": {"d": {"path": "votes.jsonl", "filters": filters}, "d-v2": {"path": "votes.jsonl"}},
+            "models": dict.fromkeys(["m", "m-to-m", "j", "r", "v", "a"], model),
+            "learn": {"models": ["m", "m-to-m"]},
+            "variants": ["corrected", "corrected+ours"],
+            "thetas": {"ours": {"optimise": {}}},
+            "analysis": {"axes": {"asked": "a", "disjoint": ["halves"]}},
+        }
+    )
+    patterns = Plan(config).job_patterns()
+    assert job_times(tmp_path / "gone", patterns) == []
     for path, seconds in {
         "prepare/d.tsv": 1,
         "rate/d/u.tsv": 2,
@@ -180,13 +197,13 @@ def test_jobs_are_read_from_their_paths(tmp_path: Path) -> None:
         "analysis/fidelity/d/corrected/m-to-m-by-j/u.tsv": 11,
         "analysis/axes/d/corrected+ours.tsv": 12,
         "analysis/tags/d/corrected/m/khalves/u.tsv": 13,
-        "convert/d.v2.tsv": 14,
+        "convert/d-v2.tsv": 14,
         "released/d.tsv": 15,
     }.items():
         timed(tmp_path, path, seconds)
     (tmp_path / "half.tsv").write_text("s\th:m:s\n")
     timed(tmp_path, "set_back.tsv", -86_395)
-    assert sorted(job_times(tmp_path, ["m", "m-to-m", "j"], {"d": "r"}, "a"), key=lambda time: time.seconds) == [
+    assert sorted(job_times(tmp_path, patterns), key=lambda time: time.seconds) == [
         JobTime("prepare", "d", "-", "-", 1),
         JobTime("rate", "d", "-", "r", 2),
         JobTime("panel", "d", "-", "v", 3),
@@ -200,7 +217,7 @@ def test_jobs_are_read_from_their_paths(tmp_path: Path) -> None:
         JobTime("fidelity", "d", "corrected", "j", 11),
         JobTime("axes", "d", "corrected+ours", "a", 12),
         JobTime("tag", "d", "corrected", "a", 13),
-        JobTime("convert", "d.v2", "-", "-", 14),
+        JobTime("convert", "d-v2", "-", "-", 14),
         JobTime("released", "d", "-", "-", 15),
     ]
 
@@ -293,8 +310,9 @@ def test_the_scripts_make_table_and_figure(tmp_path: Path) -> None:
     timed(tmp_path / "b", "prepare/generated.tsv", 2)
     csv = str(tmp_path / "cost.csv")
     inputs: dict[str, object] = {"calls": str(tmp_path / "calls.parquet"), "main": str(tmp_path / "main.csv")}
-    params: dict[str, object] = {"benchmarks": str(tmp_path / "b"), "store": str(tmp_path / "none"), "models": []}
-    script("table_cost").main(job(inputs, {"csv": csv}, params | {"raters": {}, "asked": None}))
+    params: dict[str, object] = {"benchmarks": str(tmp_path / "b"), "store": str(tmp_path / "none")}
+    params["jobs"] = [JobPattern("prepare", "prepare/(?P<dataset>generated)", "")]
+    script("table_cost").main(job(inputs, {"csv": csv}, params))
     table = read_cost_table(Path(csv))
     assert row_of(table, level="stage", stage="prepare")["wall_time_s"] == 2
     assert table["tokens_cached"].dropna().eq(0).all()

@@ -112,11 +112,7 @@ rule table_cost:
         # No inputs: both grow while the run goes on, and a store may be shared by many runs.
         benchmarks=f"{RUN}/benchmarks",
         store=str(CONFIG.store),
-        models=list(CONFIG.models),
-        raters={
-            name: PLAN.rater(name) for name in PLAN.filtered if PLAN.rating_paths(name)
-        },
-        asked=CONFIG.axes_asked,
+        jobs=PLAN.job_patterns(),
     message:
         "Making the table of cost"
     script:

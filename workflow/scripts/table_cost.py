@@ -10,9 +10,7 @@
 | input.fidelity, recovery, axes, tags | files of the analyses of personas                              |
 | params.benchmarks    | folder of Snakemake's benchmark files: seconds of the jobs                     |
 | params.store         | store of responses: cached tokens; it may be gone                              |
-| params.models        | names of the config's models                                                   |
-| params.raters        | data set to the model that rates its pairs                                     |
-| params.asked         | the model that names axes and tags personas (None where none does)             |
+| params.jobs          | how benchmark files of the stages are named (`StagePlan.job_patterns`)         |
 | params.pools         | data sets that were asked for in folds (optional)                              |
 | output.csv           | all columns of `cost_table.COST_COLUMNS`; dollars, seconds, percent            |
 | output.md, tex, html | the same for people; must stand beside the csv under the same name             |
@@ -47,7 +45,7 @@ def main(snakemake: "Snakemake") -> None:
         calls,
         without_pools(read_main_table(Path(files.main)), params.get("pools", {})),
         others=others,
-        times=job_times(Path(params.benchmarks), list(params.models), dict(params.raters), params.asked),
+        times=job_times(Path(params.benchmarks), list(params.jobs)),
         cached=cached_tokens(Path(params.store), keys),
     )
     write_table(

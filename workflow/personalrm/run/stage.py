@@ -113,8 +113,8 @@ class Stage(Generic[P]):
 class JobPattern(NamedTuple):
     """How benchmark files of a stage are named.
 
-    `pattern` matches the path below the folder of benchmark files, without suffix; its groups are the fields. `model`
-    is the model that is asked, or the name of the group that has it.
+    `pattern` matches the path below the folder of benchmark files, without suffix; its groups are the fields, and
+    `asked` for the field with the model that is asked. Where no field has it, it is `model`.
     """
 
     stage: str
@@ -231,7 +231,8 @@ class StagePlan:
         for name, stage in self.stages.items():
             account = stage.account or name
             if isinstance(stage.asks, str):
-                found.append(JobPattern(account, self._pattern(stage.where), stage.asks))
+                pattern = self._pattern(stage.where).replace(f"(?P<{stage.asks}>", "(?P<asked>")
+                found.append(JobPattern(account, pattern, ""))
                 continue
             for job in dict.fromkeys(stage.combinations(self)):
                 values = {field: value for field, value in job._asdict().items() if value and field != "k"}

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from personalrm.methods.synthesizeme.profile import PROFILE_STAGES
 from personalrm.results.comparisons import Value, read_table
 from personalrm.results.labels import UNUSED
 from personalrm.results.marks import FLAG_NAMES, Flags
@@ -25,8 +26,6 @@ STAGES: tuple[str, ...] = (
     *("fetch", "convert", "prepare", "rate", "panel", "released", "filter"),
     *("theta", "bootstrap", "profile", "judge", "fidelity", "recovery", "axes", "tag", RESULTS),
 )
-CALL_STAGES: tuple[str, ...] = ("rate", "panel", "bootstrap", "judge", "fidelity", "recovery", "axes", "tag")
-"""Stages of the workflow whose calls carry their name; all other calls are steps of `profile`."""
 SPENT: tuple[str, ...] = ("calls", "tokens_in", "tokens_out", "tokens_cached", "cost_usd_list", "unpriced_calls")
 ACCURACY: tuple[str, ...] = ("accuracy", "ci_low", "ci_high")
 COST_NAMES: tuple[str, ...] = ("level", *ROW_KEY, "stage", "step")
@@ -91,7 +90,7 @@ def _every_call(calls: pd.DataFrame, others: Iterable[StageCall]) -> pd.DataFram
         for call in others
     ]
     every = pd.concat([frame, pd.DataFrame(asked)], ignore_index=True) if asked else frame
-    return every.assign(stage=every["step"].where(every["step"].isin(CALL_STAGES), "profile"))
+    return every.assign(stage=every["step"].where(~every["step"].isin(PROFILE_STAGES), "profile"))
 
 
 def _row(
