@@ -37,6 +37,8 @@ def run_job(config_file: Path, name: str, out: Path | None, dataset: str | None)
 
 def _wildcards(plan: Plan, name: str, out: Path | None, dataset: str | None) -> Wildcards:
     if out is None:
+        if isinstance(plan.stages[name].output, str):
+            raise ConfigError(f"stage {name} writes one file for each of its jobs; name it with --out")
         if dataset not in plan.config.datasets:
             raise ConfigError(f"datasets.{dataset}: no such data set; the config has {', '.join(plan.config.datasets)}")
         return Wildcards(dataset=dataset or "")
