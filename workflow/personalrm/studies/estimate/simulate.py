@@ -25,12 +25,12 @@ from personalrm.studies.estimate.thetas import find_theta, write_stand_ins
 from personalrm.studies.estimate.work import Tally, Work
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.stages.analysing import FIRST_DRAW
 from personalrm.studies.synthesizeme.stages.filtering import filter_shard
 from personalrm.studies.synthesizeme.stages.learn import profile_settings
 from personalrm.studies.synthesizeme.stages.runner import Job, is_evaluated, runtime_from_env
 from personalrm.studies.synthesizeme.stages.theta import optimised_thetas
 
-SHARD = "sample"
 BEFORE_FILTERS = ("rate", "panel")
 """Stages that ask about all users, whoever is evaluated."""
 
@@ -54,12 +54,16 @@ class FakeJob(Job):
 
 
 class SamplePlan(Plan):
-    """The plan of a run of which one shard of each data set is simulated."""
+    """The plan of one data set with a shard for each of some users, below `folder`."""
+
+    def __init__(self, config: Config, dataset: str, users: Sequence[UserData], folder: Path) -> None:
+        self.people = {f"u{number}": user for number, user in enumerate(users)}
+        super().__init__(config.model_copy(update={"results": folder, "datasets": {dataset: config.datasets[dataset]}}))
 
     def shards(self, dataset: str) -> Sequence[str]:
-        """The one shard."""
+        """One shard per user."""
         del dataset
-        return [SHARD]
+        return list(self.people)
 
 
 class Simulation:
@@ -77,7 +81,7 @@ class Simulation:
     def __init__(
         self, config: Config, models: Mapping[str, FakeModel], bound: Bound, most: int, tally: Tally, share: float = 1.0
     ) -> None:
-        self.config, self.models, self.bound, self.most = _bounded(config, bound), models, bound, most
+        self.config, self.models, self.bound, self.most = config, models, bound, most
         self.tally, self.share = tally, share
         for model in models.values():
             model.vague = bound == "most"
@@ -89,33 +93,37 @@ class Simulation:
         sampled = sample_users(counted, self.most)
         if not sampled:
             return 0
-        for model in self.models.values():
-            for user in sampled:
-                model.meet(user)
         # Each job logs its progress.
         logging.getLogger("personalrm.studies.synthesizeme.stages").setLevel(logging.WARNING)
         with tempfile.TemporaryDirectory(prefix="personalrm-estimate-") as folder:
-            plan = SamplePlan(self.config.model_copy(update={"results": Path(folder)}))
+            plan = SamplePlan(_bounded(self.config, self.bound), name, sampled, Path(folder))
             write_stand_ins(plan.config, self.models)
-            write_records(Path(plan.prepared_paths(name)[0]), sampled)
+            for path, user in zip(plan.prepared_paths(name), sampled, strict=True):
+                write_records(Path(path), [user])
             for path in plan.released_files(name):
                 write_records(Path(path), [])
+            shards = set(plan.shard_paths(name))
             for path, (stage, job) in plan.makers().items():
-                if stage.name == "filter" and job.dataset == name and path == plan.shard_paths(name)[0]:
+                if stage.name == "filter" and path in shards:
                     filter_shard(plan, self.config.datasets[name], Path(path).name)
-                if stage.paid and job.dataset == name:
+                elif stage.paid and job.dataset:
                     weight = (len(people) if stage.name in BEFORE_FILTERS else len(counted)) / len(sampled)
-                    await self._job(plan, stage.name, job, Path(path), weight, len(counted))
+                    await self._job(plan, stage.name, job, Path(path), weight)
         return len(sampled)
 
-    async def _job(self, plan: Plan, name: str, job: Wildcards, out: Path, weight: float, users: int) -> None:
+    async def _job(self, plan: SamplePlan, name: str, job: Wildcards, out: Path, weight: float) -> None:
+        """Do one job. Users may have votes on the same pairs, so that fake models know one user at a time."""
         stage, more = plan.stages[name], dict[str, Any]()
-        if not job.shard:
+        if job.shard:
+            for model in plan.models(name, **job._asdict()):
+                self.models[model].meet(plan.people[job.shard])
+        else:
             # Asked once for all users.
-            more["profiles"] = _multiplied(plan.inputs(name, **job._asdict())["profiles"], users, out)
+            more["profiles"] = _multiplied(plan.inputs(name, **job._asdict())["profiles"], weight, out)
             weight = 1.0
         if self.bound == "most" and name == "bootstrap":
-            await self._attempts(plan, job, {user.user_id: user.part("context") for user in _users(plan, job)})
+            for user in _users(plan, job):
+                await self._attempts(plan, job, user.part("context"))
         runtime = runtime_from_env()
         await stage.work(**plan.arguments(name, job, job=FakeJob(plan.config, runtime, self.models), out=out, **more))
         refs = [ref for row in read_records(out, Profile) for ref in row.calls] if name == "profile" else []
@@ -147,17 +155,16 @@ class Simulation:
         for profile in read_records(out, Profile):
             if profile.persona:
                 mine = context_subset(pairs[profile.user_id], job.k, profile.draw, plan.config.seed)
-                await self._attempts(plan, job, {profile.user_id: mine}, profile.persona)
+                await self._attempts(plan, job, mine, profile.persona)
         self.book("rebootstrap", weight)
 
     async def _attempts(
-        self, plan: Plan, job: Wildcards, pairs: Mapping[str, Sequence[PreferencePair]], persona: str | None = None
+        self, plan: Plan, job: Wildcards, pairs: Sequence[PreferencePair], persona: str | None = None
     ) -> None:
         """Ask for as many attempts as there can be; answers that are asked for again count once."""
         model, settings = self.models[job.model], profile_settings(plan.config, job.model, job.variant).bootstrap
         assumed, model.right = model.right, 0.0
-        for mine in pairs.values():
-            await bootstrap_pairs(model, mine, JudgeContext(persona=persona), settings)
+        await bootstrap_pairs(model, pairs, JudgeContext(persona=persona), settings)
         model.right = assumed
 
 
@@ -176,13 +183,15 @@ def _users(plan: Plan, job: Wildcards) -> Iterable[UserData]:
     return read_records(Path(plan.users(job)), UserData)
 
 
-def _multiplied(profiles: str | list[str], users: int, out: Path) -> list[Path]:
-    """Files with the same personas under other names, as many as there will be."""
-    made = []
-    for number, path in enumerate([profiles] if isinstance(profiles, str) else profiles):
-        rows = [row for row in read_records(Path(path), Profile) if row.draw == 0]
-        times = -(-users // max(1, len(rows)))
-        named = [row.model_copy(update={"user_id": f"{row.user_id} {n}"}) for row in rows for n in range(times)]
-        made.append(out.with_suffix(f".{number}"))
-        write_records(made[-1], named[:users])
-    return made
+def _multiplied(profiles: str | list[str], weight: float, out: Path) -> list[Path]:
+    """One file with the personas of all files under other names, as many as there will be: `weight` for each file."""
+    files = [profiles] if isinstance(profiles, str) else profiles
+    rows = [row for path in files for row in read_records(Path(path), Profile) if row.draw == FIRST_DRAW]
+    wanted = round(weight * len(files))
+    named = [
+        row.model_copy(update={"user_id": f"{row.user_id} {number}"})
+        for row in rows
+        for number in range(-(-wanted // len(rows)))
+    ]
+    write_records(out.with_suffix(".profiles"), named[:wanted])
+    return [out.with_suffix(".profiles")]
