@@ -111,12 +111,12 @@ def judged(config: Config) -> dict[str, float]:
 
     job, plan = scripted(config), Plan(config)
     for users in map(Path, plan.shard_paths("people")):
-        for judge in (None, MODEL):
+        for judge in ("", MODEL):
             asyncio.run(judge_stage(job, users=users, out=_verdicts(plan, judge, users.name), judge=judge))
     return {}
 
 
-def _verdicts(plan: Plan, judge: str | None, name: str) -> Path:
+def _verdicts(plan: Plan, judge: str, name: str) -> Path:
     return Path(plan.run, "verdicts", "people", "baseline", judge or "none", name)
 
 

@@ -25,7 +25,7 @@ from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import config_hash, load_config, merged_yaml, write_resolved
 from personalrm.studies.synthesizeme.plan import Plan
 
-__all__ = ["Plan", "config_hash"]
+__all__ = ["config_hash"]
 
 STATE = Path(".snakemake/personalrm")
 """Folder of resolved configs, of the owner's mark and of embedded servers' states; beside Snakemake's own."""

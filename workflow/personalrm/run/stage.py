@@ -127,7 +127,7 @@ class StagePlan:
 
     Args:
         run: folder of the run.
-        stages: in an order in which they can be done.
+        stages: all of them, in any order.
         names: the values that each field may have, for reading paths.
     """
 
@@ -249,7 +249,7 @@ class StagePlan:
             for name, files in stage.inputs(self, wildcards).items()
         }
         given = {**wildcards._asdict(), **inputs, "plan": self, **more}
-        return {name: given[name] for name in inspect.signature(stage.work).parameters}
+        return {name: given[name] for name in inspect.signature(stage.work).parameters if name in given}
 
     def _flat(self, inputs: Files) -> list[str]:
         return [path for files in inputs.values() for path in ([files] if isinstance(files, str) else files)]

@@ -152,18 +152,18 @@ async def judge_stage(
     *,
     users: Path,
     out: Path,
-    judge: str | None,
+    judge: str = "",
     profiles: Path | None = None,
-    model: str | None = None,
+    model: str = "",
 ) -> None:
     """Write one `JudgedUser` for each user, method, verdict mode and draw.
 
     Without `judge` the methods that need no model are applied; without `profiles`, which `model` learned, those that
     read no profile.
     """
-    specs = judged_methods(job.config, profile=model, judge=judge)
+    specs = judged_methods(job.config, profile=model or None, judge=judge or None)
     people = evaluated_users(users, job.config.evaluate_users)
-    if judge is None:
+    if not judge:
         judge_without_model(people, out, specs, job.config.seed)
         return
     by_user: dict[str, list[Profile | None]] = {user.user_id: [] for user in people}
@@ -194,16 +194,6 @@ async def judge_stage(
     lost = (verdict.outcome == "provider_error" for row in rows for verdict in row.verdicts)
     refuse_outage(lost, "verdicts", job.config.max_failed_share)
     write_records(out, rows)
-
-
-async def no_model_stage(job: Job, *, users: Path, out: Path) -> None:
-    """Write one `JudgedUser` for each user and method that needs no model."""
-    await judge_stage(job, users=users, out=out, judge=None)
-
-
-async def baseline_stage(job: Job, *, users: Path, out: Path, judge: str) -> None:
-    """Write one `JudgedUser` for each user, method that reads no profile, and verdict mode."""
-    await judge_stage(job, users=users, out=out, judge=judge)
 
 
 def _baselines(plan: Plan) -> Iterator[Wildcards]:
@@ -258,7 +248,7 @@ NO_MODEL: Stage[Plan] = Stage(
     ],
     inputs=lambda plan, job: {"users": plan.users(job)},
     reads=_reads,
-    work=no_model_stage,
+    work=judge_stage,
     account="judge",
 )
 BASELINE_STAGE: Stage[Plan] = Stage(
@@ -267,7 +257,7 @@ BASELINE_STAGE: Stage[Plan] = Stage(
     combinations=_baselines,
     inputs=lambda plan, job: {"users": plan.users(job)},
     reads=_reads,
-    work=baseline_stage,
+    work=judge_stage,
     asks="judge",
     batches=True,
     record=JudgedUser,
