@@ -29,7 +29,7 @@ from personalrm.core.records import BASELINE, JudgedUser, UserData, Verdict, rea
 from personalrm.judge.judge import VerdictMode  # noqa: E402
 from personalrm.studies.synthesizeme.config_load import parse_config  # noqa: E402
 from personalrm.studies.synthesizeme.plan import Plan, read_k  # noqa: E402
-from personalrm.studies.synthesizeme.stages.settings import judged_methods, method_id  # noqa: E402
+from personalrm.studies.synthesizeme.stages.judging import judged_methods, method_id  # noqa: E402
 
 USERS = {"prism": 723, "arena": 131}
 FEWEST_PAIRS, MOST_PAIRS = 12, 36

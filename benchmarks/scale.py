@@ -101,7 +101,7 @@ def prepared(config: Config) -> dict[str, float]:
     """From votes to users."""
     from personalrm.studies.synthesizeme.stages.prepare import prepare_stage
 
-    prepare_stage(config.results.parent / "run.json", "people")
+    prepare_stage(Plan(config), "people")
     return {}
 
 
@@ -111,12 +111,12 @@ def judged(config: Config) -> dict[str, float]:
 
     job, plan = scripted(config), Plan(config)
     for users in map(Path, plan.shard_paths("people")):
-        for judge in (None, MODEL):
+        for judge in ("", MODEL):
             asyncio.run(judge_stage(job, users=users, out=_verdicts(plan, judge, users.name), judge=judge))
     return {}
 
 
-def _verdicts(plan: Plan, judge: str | None, name: str) -> Path:
+def _verdicts(plan: Plan, judge: str, name: str) -> Path:
     return Path(plan.run, "verdicts", "people", "baseline", judge or "none", name)
 
 
@@ -137,28 +137,26 @@ def learned(config: Config) -> dict[str, float]:
         learning = profile_stage(job, users=shard, traces=traces, out=profiles, model=MODEL, variant=variant, k=k)
         asyncio.run(learning)
         out = shard.with_suffix(".judged")
-        asyncio.run(judge_stage(job, users=shard, out=out, judge=MODEL, profiles=profiles, profile_model=MODEL))
+        asyncio.run(judge_stage(job, users=shard, out=out, judge=MODEL, profiles=profiles, model=MODEL))
     return {"users": users}
 
 
 def filtered(config: Config) -> dict[str, float]:
     """The filters, on ratings and a panel's votes that are made up before the clock starts."""
     from personalrm.data.filters.filter_settings import FilterSettings
-    from personalrm.studies.synthesizeme.config_load import write_resolved
     from personalrm.studies.synthesizeme.stages.filtering import filter_stage
 
     asked = {"personalizable": {"model": MODEL}, "disagreement": {"models": [MODEL]}}
     people = config.datasets["people"].model_copy(update={"filters": FilterSettings.model_validate(asked)})
-    folder, run = Path(Plan(config).run, "data", "people"), config.results.parent / "filtered.json"
+    folder = Path(Plan(config).run, "data", "people")
     config = config.model_copy(update={"run": "filtered", "datasets": {"people": people}})
     plan = Plan(config)
-    write_resolved(run, config)
     Path(plan.prepared_folder("people")).parent.mkdir(parents=True)
     Path(plan.prepared_folder("people")).symlink_to(folder / "shards")
     (folder / "shards" / "funnel.json").symlink_to(folder / "funnel.json")
     _say(plan)
     begun, cpu = time.perf_counter(), _cpu()
-    filter_stage(run, "people")
+    filter_stage(plan, "people")
     return {"seconds": time.perf_counter() - begun, "cpu": _cpu() - cpu}
 
 

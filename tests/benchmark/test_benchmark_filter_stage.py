@@ -11,7 +11,7 @@ from personalrm.core.records import UserData, read_records, write_records
 from personalrm.data.filters.filters import Sensitivity
 from personalrm.data.filters.funnel import Funnel
 from personalrm.data.filters.ratings import PairRating, PanelVote, UserPanel, UserRatings
-from personalrm.studies.synthesizeme.config_load import parse_config, write_resolved
+from personalrm.studies.synthesizeme.config_load import parse_config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.filtering import filter_stage
 from personalrm.studies.synthesizeme.stages.prepare import prepare_stage
@@ -59,15 +59,14 @@ def filtered(shards: int) -> tuple[Funnel, list[Sensitivity], list[UserData]]:
     model = {"backend": "openai", "model": "m", "api_base": "http://127.0.0.1:9/v1"}
     given = {"run": f"r{shards}", "methods": ["longer"], "datasets": {"d": entry}, "models": {"m": model}}
     config = parse_config(given)
-    plan, run = Plan(config), Path(f"{shards}.json")
-    write_resolved(run, config)
-    prepare_stage(run, "d")
+    plan = Plan(config)
+    prepare_stage(plan, "d")
     paths = (map(Path, found) for found in (plan.prepared_paths("d"), plan.rating_paths("d"), plan.panel_paths("d")))
     for users, ratings, panel in zip(*paths, strict=True):
         people = list(read_records(users, UserData))
         write_records(ratings, map(ratings_of, people))
         write_records(panel, map(panel_of, people))
-    filter_stage(run, "d")
+    filter_stage(plan, "d")
     folder = Path(plan.run, "data", "d")
     left = [user for path in plan.shard_paths("d") for user in read_records(Path(path), UserData)]
     return (

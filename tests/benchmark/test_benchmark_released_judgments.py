@@ -22,8 +22,9 @@ from personalrm.data.prepare import prepare_dataset
 from personalrm.data.settings import LocalDataset, ProcessedDataset
 from personalrm.data.sources.processed import is_judgment
 from personalrm.data.sources.votes import parse_vote
-from personalrm.studies.synthesizeme.config_load import parse_config, write_resolved
-from personalrm.studies.synthesizeme.stages.export import export_stage
+from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.synthesizeme.export import export_stage
+from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.filtering import filter_stage, released_stage
 from personalrm.studies.synthesizeme.stages.prepare import prepare_stage
 
@@ -232,10 +233,10 @@ def test_filters_re_use_the_columns_and_ask_nobody(tmp_path: Path, monkeypatch: 
     entry = {"source": "personalrewardbench", "path": "in", "shards": 1, "filters": filters}
     # No model is configured, so there is none that could be asked.
     config = parse_config({"run": "r", "methods": ["longer"], "datasets": {"prb": entry}})
-    write_resolved(Path("run.json"), config)
-    prepare_stage(Path("run.json"), "prb")
-    released_stage(Path("run.json"), "prb")
-    filter_stage(Path("run.json"), "prb")
+    plan = Plan(config)
+    prepare_stage(plan, "prb")
+    released_stage(plan, "prb")
+    filter_stage(plan, "prb")
     folder = Path("results/r/data/prb")
     (user,) = read_records(folder / "shards" / "s00.jsonl", UserData)
     assert [pair.conversation_id for pair in user.pairs] == [f"c{n}" for n in range(6)]
@@ -269,8 +270,8 @@ def test_a_column_that_is_not_understood_stops_the_stage_in_one_line(
     write(tmp_path / "in" / shard("test"), rows)
     filters = {"personalizable": {"model": "released"}}
     entry = {"source": "personalrewardbench", "path": "in", "shards": 1, "filters": filters}
-    write_resolved(Path("run.json"), parse_config({"run": "r", "methods": ["longer"], "datasets": {"prb": entry}}))
-    prepare_stage(Path("run.json"), "prb")
+    plan = Plan(parse_config({"run": "r", "methods": ["longer"], "datasets": {"prb": entry}}))
+    prepare_stage(plan, "prb")
     with pytest.raises(DataError) as caught:
-        released_stage(Path("run.json"), "prb")
+        released_stage(plan, "prb")
     assert str(caught.value).startswith("datasets.prb.filters: column 'personalizable_query', row 5: '9' is no rating")

@@ -11,8 +11,8 @@ import pytest
 
 from personalrm.app.cli import main
 from personalrm.studies.synthesizeme.config_load import config_hash, load_config
-from personalrm.studies.synthesizeme.stages.manifest import fingerprint_of_code, prompts_in_use
-from personalrm.studies.synthesizeme.stages.publish import differences
+from personalrm.studies.synthesizeme.manifest import fingerprint_of_code, prompts_in_use
+from personalrm.studies.synthesizeme.publish import differences
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "config" / "quickstart.yaml"

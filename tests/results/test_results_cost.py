@@ -24,6 +24,9 @@ from personalrm.results.scores import collect_calls, collect_verdicts, write_fra
 from personalrm.results.tables.cost_sources import JobTime, analysis_calls, cached_tokens, filter_calls, job_times
 from personalrm.results.tables.cost_table import COST_COLUMNS, cost_blocks, cost_notes, cost_table, read_cost_table
 from personalrm.results.tables.main_table import main_table
+from personalrm.run.stage import JobPattern
+from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.synthesizeme.plan import Plan
 
 
 def ref(key: str, stage: str, tokens: int = 10, cost: float | None = 0.5) -> CallRef:
@@ -164,7 +167,21 @@ def timed(folder: Path, path: str, seconds: float) -> None:
 
 
 def test_jobs_are_read_from_their_paths(tmp_path: Path) -> None:
-    assert job_times(tmp_path / "gone", [], {}, None) == []
+    model = {"backend": "openai", "model": "x", "api_base": "http://x/v1"}
+    filters = {"personalizable": {"model": "r"}, "disagreement": {"models": ["v"]}}
+    config = parse_config(
+        {
+            "run": "r",
+            "datasets": {"d": {"path": "votes.jsonl", "filters": filters}, "d-v2": {"path": "votes.jsonl"}},
+            "models": dict.fromkeys(["m", "m-to-m", "j", "r", "v", "a"], model),
+            "learn": {"models": ["m", "m-to-m"]},
+            "variants": ["corrected", "corrected+ours"],
+            "thetas": {"ours": {"optimise": {}}},
+            "analysis": {"axes": {"asked": "a", "disjoint": ["halves"]}},
+        }
+    )
+    patterns = Plan(config).job_patterns()
+    assert job_times(tmp_path / "gone", patterns) == []
     for path, seconds in {
         "prepare/d.tsv": 1,
         "rate/d/u.tsv": 2,
@@ -179,13 +196,13 @@ def test_jobs_are_read_from_their_paths(tmp_path: Path) -> None:
         "analysis/fidelity/d/corrected/m-to-m-by-j/u.tsv": 11,
         "analysis/axes/d/corrected+ours.tsv": 12,
         "analysis/tags/d/corrected/m/khalves/u.tsv": 13,
-        "convert/d.v2.tsv": 14,
+        "convert/d-v2.tsv": 14,
         "released/d.tsv": 15,
     }.items():
         timed(tmp_path, path, seconds)
     (tmp_path / "half.tsv").write_text("s\th:m:s\n")
     timed(tmp_path, "set_back.tsv", -86_395)
-    assert sorted(job_times(tmp_path, ["m", "m-to-m", "j"], {"d": "r"}, "a"), key=lambda time: time.seconds) == [
+    assert sorted(job_times(tmp_path, patterns), key=lambda time: time.seconds) == [
         JobTime("prepare", "d", "-", "-", 1),
         JobTime("rate", "d", "-", "r", 2),
         JobTime("panel", "d", "-", "v", 3),
@@ -199,7 +216,7 @@ def test_jobs_are_read_from_their_paths(tmp_path: Path) -> None:
         JobTime("fidelity", "d", "corrected", "j", 11),
         JobTime("axes", "d", "corrected+ours", "a", 12),
         JobTime("tag", "d", "corrected", "a", 13),
-        JobTime("convert", "d.v2", "-", "-", 14),
+        JobTime("convert", "d-v2", "-", "-", 14),
         JobTime("released", "d", "-", "-", 15),
     ]
 
@@ -293,7 +310,8 @@ def test_table_and_figure_are_made_from_files(tmp_path: Path) -> None:
     nothing: dict[str, object] = dict.fromkeys(
         ("ratings", "panels", "analysed_profiles", "fidelity", "recovery", "axes", "tags"), ()
     )
-    settings: dict[str, object] = {"store": tmp_path / "none", "raters": {}, "axes_asked": None}
+    settings: dict[str, object] = {"store": tmp_path / "none"}
+    settings["jobs"] = [JobPattern("prepare", "prepare/(?P<dataset>generated)", "")]
     files = {"calls": tmp_path / "calls.parquet", "table_main": tmp_path / "main.csv", "benchmarks": tmp_path / "b"}
     csv = write_result("table_cost", tmp_path, **nothing, **files, **settings).with_suffix(".csv")
     table = read_cost_table(csv)

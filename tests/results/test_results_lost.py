@@ -29,7 +29,7 @@ from personalrm.results.tables.users_table import users_table
 from personalrm.studies.report.summary import what_failed
 from personalrm.studies.synthesizeme.results.families_table import families_table
 from personalrm.studies.synthesizeme.results.power_table import power_table
-from personalrm.studies.synthesizeme.stages.summary import summarise
+from personalrm.studies.synthesizeme.summary import summarise
 
 N = 199
 JUDGED = [default(), learned("demos"), learned("both")]

@@ -19,7 +19,7 @@ from personalrm.studies.report.page_parts import embedded_json
 from personalrm.studies.report.transcripts import choose_users
 from personalrm.studies.synthesizeme.config_load import write_resolved
 from personalrm.studies.synthesizeme.plan import Plan
-from personalrm.studies.synthesizeme.stages.settings import learned_settings
+from personalrm.studies.synthesizeme.stages.learn import learned_settings
 
 HOSTILE = (
     "</script><script>document.title='run'</script><img src=x onerror=\"document.title='run'\"><!-- \u2028 & \U0001f600"

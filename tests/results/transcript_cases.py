@@ -22,8 +22,10 @@ from personalrm.methods.synthesizeme.persona import persona_messages
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import parse_config, write_resolved
 from personalrm.studies.synthesizeme.plan import Plan
-from personalrm.studies.synthesizeme.stages.settings import judge_settings, learned_settings, method_id
-from personalrm.studies.synthesizeme.stages.transcripts import transcripts_stage
+from personalrm.studies.synthesizeme.stages.judging import method_id
+from personalrm.studies.synthesizeme.stages.learn import learned_settings
+from personalrm.studies.synthesizeme.stages.settings import judge_settings
+from personalrm.studies.synthesizeme.transcripts import transcripts_stage
 
 
 def config_of(folder: Path, **changes: object) -> Config:

@@ -15,7 +15,6 @@ from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.client import ModelClient
 from personalrm.llm.types import Backend, LanguageModel, ModelSpec, Request, Response, TokenLogprobs, Usage
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.config_load import write_resolved
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.judging import judge_stage
 from personalrm.studies.synthesizeme.stages.learn import bootstrap_stage, profile_stage
@@ -63,10 +62,8 @@ def run_stages(config: Config, answer: Callable[[dict[str, Any]], Answer]) -> No
 def run_stages_by(config: Config, backend: Callable[[ModelSpec], Backend]) -> None:
     """The same, asking any backends."""
     job, plan = ScriptedJob(config, runtime_from_env(), backend), Plan(config)
-    run_config = Path("run.json")
-    write_resolved(run_config, config)
     for dataset in config.datasets:
-        prepare_stage(run_config, dataset)
+        prepare_stage(plan, dataset)
         for users in map(Path, plan.shard_paths(dataset)):
             for judge in config.judge_models:
                 out = Path(plan.run, "verdicts", dataset, "baseline", judge, users.name)
@@ -87,5 +84,5 @@ def _learn_and_judge(job: ScriptedJob, plan: Plan, dataset: str, users: Path, va
         others = [judge for profile, judge in config.transfer_pairs if profile == model and k == config.largest_k]
         for judge in (model, *others):
             out = run / "verdicts" / dataset / variant / f"{model}-to-{judge}" / f"k{k}" / users.name
-            given: dict[str, Any] = {"profiles": profiles, "profile_model": model}
+            given: dict[str, Any] = {"profiles": profiles, "model": model}
             asyncio.run(judge_stage(job, users=users, out=out, judge=judge, **given))

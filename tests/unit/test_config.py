@@ -8,9 +8,11 @@ import pytest
 
 from personalrm.core.errors import ConfigError
 from personalrm.judge.prompting import load_prompt
+from personalrm.run.stage import Wildcards
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import load_config, parse_config, read_resolved, write_resolved
-from personalrm.studies.synthesizeme.stages.settings import analysis_fingerprint, fingerprint, judged_methods, method_id
+from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.stages.judging import judged_methods, method_id
 
 BASE: dict[str, Any] = {
     "run": "x",
@@ -141,11 +143,11 @@ def test_fingerprint_follows_what_a_stage_reads_and_nothing_else() -> None:
     config = parse_config(BASE)
 
     def prints(raw: dict[str, Any]) -> tuple[str, str, str]:
-        other = parse_config(raw)
+        plan = Plan(parse_config(raw))
         return (
-            fingerprint(other, "bootstrap", model="m", variant="corrected"),
-            fingerprint(other, "profile", model="m", variant="corrected", k=0),
-            fingerprint(other, "judge", model="m", profile="m", k=0),
+            plan.reads("bootstrap", model="m", variant="corrected"),
+            plan.reads("profile", model="m", variant="corrected", k=0),
+            plan.reads("judge", model="m", judge="m", k=0),
         )
 
     base = prints(BASE)
@@ -163,7 +165,7 @@ def test_fingerprint_follows_what_a_stage_reads_and_nothing_else() -> None:
     halving = prints(changed("learn.search.strategy", "halving"))
     assert (halving[0], halving[2]) == (base[0], base[2])
     assert halving[1] != base[1]
-    criteria = fingerprint(parse_config({**BASE, "methods": ["criteria"]}), "judge", model="m", profile="m", k=0)
+    criteria = Plan(parse_config({**BASE, "methods": ["criteria"]})).reads("judge", model="m", judge="m", k=0)
     assert all(load_prompt(name).sha in criteria for name in ("criteria", "criteria_scores", "judge_standard"))
     assert config.ks == (0,)
 
@@ -181,13 +183,18 @@ def test_axes_are_of_the_largest_k_and_of_the_largest_with_several_draws() -> No
     def ks(k: list[Any], draws: int) -> list[int]:
         return parse_config({**BASE, "k": k, "draws": draws, "analysis": {"axes": {}}}).axes_ks
 
+    def jobs(config: Config, stage: str) -> list[Wildcards]:
+        plan = Plan(config)
+        return list(plan.stages[stage].combinations(plan))
+
     assert ks([1, 5, "all"], 2) == [0, 5]
     assert ks([1, 5, "all"], 1) == [0]
     assert ks([1, 5], 2) == [5]
     config = parse_config({**BASE, "analysis": {"fidelity": {}, "axes": {}}})
-    assert (config.fidelity_pairs, config.axes_models, config.axes_asked) == ([("m", "m")], ["m"], "m")
+    assert (config.axes_models, config.axes_asked) == (["m"], "m")
+    assert {(job.model, job.judge) for job in jobs(config, "fidelity")} == {("m", "m")}
     bare = parse_config(BASE)
-    assert (bare.fidelity_pairs, bare.axes_models, bare.axes_asked, bare.axes_ks) == ([], [], None, [])
+    assert (jobs(bare, "fidelity"), bare.axes_models, bare.axes_asked, bare.axes_ks) == ([], [], None, [])
     assert ks(["all"], 3) == [0]
 
 
@@ -197,7 +204,7 @@ def test_an_analysis_depends_on_its_own_settings_alone() -> None:
     fewer = parse_config({**BASE, "analysis": {"fidelity": {}, "axes": {"max_axes": 3}}})
 
     def prints(config: Config) -> list[str]:
-        return [analysis_fingerprint(config, stage, "m") for stage in ("fidelity", "axes", "tag")]
+        return [Plan(config).reads(stage, judge="m") for stage in ("fidelity", "axes", "tag")]
 
     assert [a == b for a, b in zip(prints(base), prints(more), strict=True)] == [False, True, True]
     assert [a == b for a, b in zip(prints(base), prints(fewer), strict=True)] == [True, False, True]

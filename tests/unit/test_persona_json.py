@@ -17,7 +17,8 @@ from personalrm.methods.synthesizeme.persona import Induced, PersonaSettings, in
 from personalrm.methods.synthesizeme.persona_json import FIELDS, NO_OBJECT, canonical_persona, json_schema, statements
 from personalrm.methods.synthesizeme.variants import ALL, parse_variant
 from personalrm.studies.synthesizeme.config_load import parse_config
-from personalrm.studies.synthesizeme.stages.settings import fingerprint, profile_settings
+from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.stages.learn import profile_settings
 
 SHOWN = [Demonstration(pair=pair("a"), swapped=False)]
 STYLES: tuple[PromptStyle, ...] = ("standard", "compact")
@@ -102,7 +103,7 @@ def test_the_variant_alone_switches_the_format() -> None:
     text_form, json_form = (profile_settings(config, "m", name).persona for name in config.variants)
     assert (text_form.format, json_form.format) == ("text", "json")
     assert text_form.prompt.name == "persona_standard"
-    one, two = (json.loads(fingerprint(config, "profile", model="m", variant=name)) for name in config.variants)
+    one, two = (json.loads(Plan(config).reads("profile", model="m", variant=name)) for name in config.variants)
     assert one["prompts"] != two["prompts"]
     with pytest.raises(ConfigError, match=r"thetas.json: .* another name"):
         parse_config(raw | {"thetas": {"json": {"path": "x.json"}}})

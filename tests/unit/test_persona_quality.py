@@ -20,7 +20,7 @@ from personalrm.methods.synthesizeme.persona_quality import persona_flaw, repeat
 from personalrm.methods.synthesizeme.theta import PersonaDemonstration, Theta
 from personalrm.methods.synthesizeme.variants import REPAIRS
 from personalrm.studies.synthesizeme.config_load import parse_config
-from personalrm.studies.synthesizeme.stages.settings import profile_settings
+from personalrm.studies.synthesizeme.stages.learn import profile_settings
 
 EGGS = (
     "Put the eggs into boiling water, wait for seven minutes if you like the yolk soft or ten if you like it firm, "

@@ -24,7 +24,8 @@ from personalrm.methods.criteria import criteria_messages, judge_by_criteria
 from personalrm.methods.registry import METHODS
 from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs
 from personalrm.studies.synthesizeme.config_load import parse_config
-from personalrm.studies.synthesizeme.stages.settings import filter_fingerprint, fingerprint, panel_settings
+from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.stages.rating import panel_settings
 
 WORDS = JudgeSettings("standard", "text")
 STYLES = [WORDS, JudgeSettings("standard", "logprob"), JudgeSettings("compact", "logprob")]
@@ -163,14 +164,15 @@ def test_the_panels_prompt_is_part_of_its_fingerprint_and_of_no_other(style: str
     )
     panel, judge = load_prompt(f"panel_{style}").sha, load_prompt(f"judge_{style}").sha
     assert panel_settings(config, "d", "m").prompt.sha == panel
-    reads = filter_fingerprint(config, "d", "panel", "m")
+    plan = Plan(config)
+    reads = plan.reads("panel", dataset="d", model="m")
     assert panel in reads
     assert judge not in reads
     for other in (
-        fingerprint(config, "baseline", model="m"),
-        fingerprint(config, "bootstrap", model="m", variant="corrected"),
-        fingerprint(config, "profile", model="m", variant="corrected", k=0),
-        fingerprint(config, "judge", model="m", profile="m", k=0),
+        plan.reads("baseline", judge="m"),
+        plan.reads("bootstrap", model="m", variant="corrected"),
+        plan.reads("profile", model="m", variant="corrected", k=0),
+        plan.reads("judge", model="m", judge="m", k=0),
     ):
         assert judge in other
         assert panel not in other

@@ -48,7 +48,7 @@ from personalrm.methods.synthesizeme.profile import context_subset, learn_profil
 from personalrm.methods.synthesizeme.search import SearchSettings, better, score, search
 from personalrm.methods.synthesizeme.variants import NONE, VARIANTS, Repairs
 from personalrm.studies.synthesizeme.config_load import parse_config
-from personalrm.studies.synthesizeme.stages.settings import bootstrap_settings, profile_settings
+from personalrm.studies.synthesizeme.stages.learn import bootstrap_settings, profile_settings
 
 ODDS = JudgeSettings("compact", "logprob")
 

@@ -7,27 +7,24 @@ OUTPUTS  traces/<dataset>/<variant>/<model>/<shard>.jsonl
 
 rule bootstrap:
     input:
-        users=f"{RUN}/data/{{dataset}}/shards/{{shard}}.jsonl",
+        unpack(inputs_of("bootstrap")),
     output:
-        f"{RUN}/traces/{{dataset}}/{{variant}}/{{model}}/{{shard}}.jsonl",
+        PLAN.template("bootstrap"),
     log:
-        f"{RUN}/logs/bootstrap/{{dataset}}/{{variant}}/{{model}}/{{shard}}.log",
+        PLAN.log("bootstrap"),
     benchmark:
-        f"{RUN}/benchmarks/bootstrap/{{dataset}}/{{variant}}/{{model}}/{{shard}}.tsv"
+        PLAN.benchmark("bootstrap")
     conda:
         "../envs/personalrm.yml"
-    threads: lambda wildcards: threads_for(wildcards.model)
+    threads: threads_of("bootstrap")
     resources:
-        llm_calls=lambda wildcards: calls_for(wildcards.model),
+        llm_calls=calls_of("bootstrap"),
         mem_mb=growing(1000),
         runtime=growing(240),
     params:
-        reads=lambda wildcards: support.fingerprint(
-            CONFIG, "bootstrap", model=wildcards.model, variant=wildcards.variant
-        ),
+        reads=reads_of("bootstrap"),
         config=RUN_CONFIG,
     message:
         "Bootstrapping reasoning: {wildcards.model} on {wildcards.dataset}, shard {wildcards.shard}"
     shell:
-        "python -m personalrm bootstrap --config {params.config:q} --users {input.users:q} --out {output:q}"
-        " --model {wildcards.model:q} --variant {wildcards.variant:q} > {log:q} 2>&1"
+        "python -m personalrm stage bootstrap --config {params.config:q} --out {output:q} > {log:q} 2>&1"

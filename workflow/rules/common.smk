@@ -10,7 +10,7 @@ from personalrm.core.errors import PersonalRMError
 
 try:
     CONFIG = support.load_for_snakemake(workflow.configfiles, config)
-    PLAN = support.Plan(CONFIG)
+    PLAN = support.plan_run(CONFIG)
 except PersonalRMError as error:
     raise WorkflowError(f"The configuration has problems:\n{error}") from None
 
@@ -28,35 +28,54 @@ if workflow.is_main_process:
 
 
 wildcard_constraints:
-    dataset=support.either(CONFIG.datasets),
-    model=support.either(CONFIG.models),
-    judge=support.either(CONFIG.models),
-    variant=support.either(CONFIG.variants),
-    shard=r"[a-z0-9-]+",
-    k=r"\d+|all|halves|types",
+    **PLAN.constraints,
 
 
-def threads_for(*models):
+# What the declaration of a stage (personalrm/studies/synthesizeme/stages) says of a job, as functions of its wildcards; `fixed`
+# are those of rules that have none, because they are made in a loop.
+def inputs_of(stage, **fixed):
+    """Input files by name, for `unpack`."""
+    return lambda wildcards: PLAN.inputs(stage, **fixed, **dict(wildcards.items()))
+
+
+def reads_of(stage, **fixed):
+    """Settings of the config that the job depends on: it is run again when they change."""
+    return lambda wildcards: PLAN.reads(stage, **fixed, **dict(wildcards.items()))
+
+
+def threads_of(stage, **fixed):
     """All cores where an embedded model is used, so that two servers never compete; else one."""
-    embedded = any(CONFIG.models[name].backend == "embedded" for name in models)
-    return CORES if embedded else 1
+
+    def ask(wildcards):
+        models = PLAN.models(stage, **fixed, **dict(wildcards.items()))
+        embedded = any(CONFIG.models[name].backend == "embedded" for name in models)
+        return CORES if embedded else 1
+
+    return ask
 
 
-def calls_for(model, batches=False):
+def calls_of(stage, **fixed):
     """Share of the global `llm_calls` resource: calls of one job that may be in flight; none where they wait in
     batches."""
-    entry = CONFIG.models[model]
-    return 0 if batches and entry.batch else entry.max_concurrency
+
+    def ask(wildcards):
+        entry = CONFIG.models[PLAN.models(stage, **fixed, **dict(wildcards.items()))[0]]
+        return (
+            0 if PLAN.stages[stage].batches and entry.batch else entry.max_concurrency
+        )
+
+    return ask
 
 
-def growing(amount, batches_of=lambda wildcards: None):
-    """Memory or run time that is asked for again, and more, when an attempt has failed; run time of a job whose calls
-    wait in batches of the model that `batches_of` names is at least the time that they may wait.
+def growing(amount, stage=None):
+    """Memory or run time that is asked for again, and more, when an attempt has failed; the run time of a job of
+    `stage` whose calls wait in batches is at least the time that they may wait.
     """
+    batches = stage is not None and PLAN.stages[stage].batches
 
     def ask(wildcards, attempt):
-        model = batches_of(wildcards)
-        batch = CONFIG.models[model].batch if model else None
+        models = PLAN.models(stage, **dict(wildcards.items())) if batches else ()
+        batch = CONFIG.models[models[0]].batch if models else None
         return max(amount * attempt, int(60 * batch.max_wait_h) if batch else 0)
 
     return ask
@@ -65,7 +84,7 @@ def growing(amount, batches_of=lambda wildcards: None):
 onstart:
     support.begin_run(CONFIG)
     try:
-        support.preflight(CONFIG, workflow.dag.needrun_jobs())
+        support.preflight(PLAN, workflow.dag.needrun_jobs())
     except PersonalRMError as error:
         raise WorkflowError(str(error)) from None
 

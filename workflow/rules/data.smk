@@ -4,18 +4,18 @@ INPUTS   datasets.<name>.path or datasets.<name>.hub of the config
 OUTPUTS  data/<dataset>/shards/<shard>.jsonl, funnel.json, card.md, of processed sets judgments.jsonl; beside the runs, data/hub/<repo>/<revision>/
 """
 
-for _dataset, _files in PLAN.fetches().items():
+for _dataset in PLAN.fetches:
 
     rule:
         name:
             f"fetch_{_dataset}"
         output:
             # `update`: files that are there, fetched for another run or put there by hand, are checked, not deleted.
-            [update(path) for path in _files],
+            [update(path) for path in PLAN.files("fetch", dataset=_dataset)],
         log:
-            f"{RUN}/logs/fetch/{_dataset}.log",
+            PLAN.log("fetch", dataset=_dataset),
         benchmark:
-            f"{RUN}/benchmarks/fetch/{_dataset}.tsv"
+            PLAN.benchmark("fetch", dataset=_dataset)
         # Beside the stage's own attempts.
         retries: 2
         # Compute nodes often have no way out.
@@ -29,23 +29,23 @@ for _dataset, _files in PLAN.fetches().items():
             f"Fetching the files of {_dataset} from the hub"
         # Nothing of this run stands in `params`: the files are shared by all runs, and fetched for none of them again.
         shell:
-            f'python -m personalrm fetch-data --config "$PERSONALRM_RUN_CONFIG" --dataset {_dataset} > {{log:q}} 2>&1'
+            f'python -m personalrm stage fetch --config "$PERSONALRM_RUN_CONFIG" --dataset {_dataset} > {{log:q}} 2>&1'
 
 
-for _dataset, _files in PLAN.conversions().items():
+for _dataset in [job.dataset for job in PLAN.jobs("convert")]:
 
     rule:
         name:
             f"convert_{_dataset}"
         input:
-            PLAN.fetches()[_dataset],
+            unpack(inputs_of("convert", dataset=_dataset)),
         output:
             # `update`: shared by all runs; what was made of the same file is kept.
-            [update(path) for path in _files],
+            [update(path) for path in PLAN.files("convert", dataset=_dataset)],
         log:
-            f"{RUN}/logs/convert/{_dataset}.log",
+            PLAN.log("convert", dataset=_dataset),
         benchmark:
-            f"{RUN}/benchmarks/convert/{_dataset}.tsv"
+            PLAN.benchmark("convert", dataset=_dataset)
         retries: 0
         conda:
             "../envs/personalrm.yml"
@@ -55,7 +55,7 @@ for _dataset, _files in PLAN.conversions().items():
         message:
             f"Making Parquet of the files of {_dataset}"
         shell:
-            f'python -m personalrm convert-data --config "$PERSONALRM_RUN_CONFIG" --dataset {_dataset} > {{log:q}} 2>&1'
+            f'python -m personalrm stage convert --config "$PERSONALRM_RUN_CONFIG" --dataset {_dataset} > {{log:q}} 2>&1'
 
 
 for _dataset in CONFIG.datasets:
@@ -64,16 +64,13 @@ for _dataset in CONFIG.datasets:
         name:
             f"prepare_{_dataset}"
         input:
-            votes=PLAN.sources(_dataset),
+            unpack(inputs_of("prepare", dataset=_dataset)),
         output:
-            shards=PLAN.prepared_paths(_dataset),
-            funnel=f"{PLAN.prepared_folder(_dataset)}/funnel.json",
-            card=f"{PLAN.prepared_folder(_dataset)}/card.md",
-            judgments=PLAN.judgment_files(_dataset),
+            PLAN.files("prepare", dataset=_dataset),
         log:
-            f"{RUN}/logs/prepare/{_dataset}.log",
+            PLAN.log("prepare", dataset=_dataset),
         benchmark:
-            f"{RUN}/benchmarks/prepare/{_dataset}.tsv"
+            PLAN.benchmark("prepare", dataset=_dataset)
         # Bad data stay bad.
         retries: 0
         conda:
@@ -83,10 +80,10 @@ for _dataset in CONFIG.datasets:
             mem_mb=growing(2000),
             runtime=growing(30),
         params:
-            reads=PLAN.dataset_fingerprint(_dataset),
+            reads=reads_of("prepare", dataset=_dataset),
             config=RUN_CONFIG,
             dataset=_dataset,
         message:
             f"Reading votes of {_dataset}, filtering users, splitting their pairs"
         shell:
-            "python -m personalrm prepare --config {params.config:q} --dataset {params.dataset:q} > {log:q} 2>&1"
+            "python -m personalrm stage prepare --config {params.config:q} --dataset {params.dataset:q} > {log:q} 2>&1"

@@ -8,83 +8,68 @@ OUTPUTS  data/<dataset>/ratings/<shard>.jsonl, data/<dataset>/panel/<model>/<sha
 
 rule rate:
     input:
-        users=f"{RUN}/data/{{dataset}}/unfiltered/{{shard}}.jsonl",
+        unpack(inputs_of("rate")),
     output:
-        f"{RUN}/data/{{dataset}}/ratings/{{shard}}.jsonl",
+        PLAN.template("rate"),
     log:
-        f"{RUN}/logs/rate/{{dataset}}/{{shard}}.log",
+        PLAN.log("rate"),
     benchmark:
-        f"{RUN}/benchmarks/rate/{{dataset}}/{{shard}}.tsv"
+        PLAN.benchmark("rate")
     conda:
         "../envs/personalrm.yml"
-    threads: lambda wildcards: threads_for(PLAN.rater(wildcards.dataset))
+    threads: threads_of("rate")
     resources:
-        llm_calls=lambda wildcards: calls_for(
-            PLAN.rater(wildcards.dataset), batches=True
-        ),
+        llm_calls=calls_of("rate"),
         mem_mb=growing(1000),
-        runtime=growing(240, batches_of=lambda wildcards: PLAN.rater(wildcards.dataset)),
+        runtime=growing(240, "rate"),
     params:
-        reads=lambda wildcards: support.filter_fingerprint(
-            CONFIG, wildcards.dataset, "rate", PLAN.rater(wildcards.dataset)
-        ),
+        reads=reads_of("rate"),
         model=lambda wildcards: PLAN.rater(wildcards.dataset),
         config=RUN_CONFIG,
     message:
         "Rating how personal the pairs of {wildcards.dataset} are: {params.model}, shard {wildcards.shard}"
     shell:
-        "python -m personalrm rate --config {params.config:q} --dataset {wildcards.dataset:q} --users {input.users:q}"
-        " --out {output:q} > {log:q} 2>&1"
+        "python -m personalrm stage rate --config {params.config:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule panel:
     input:
-        users=f"{RUN}/data/{{dataset}}/unfiltered/{{shard}}.jsonl",
-        ratings=lambda wildcards: PLAN.ratings_before_panel(
-            wildcards.dataset, wildcards.shard
-        ),
+        unpack(inputs_of("panel")),
     output:
-        f"{RUN}/data/{{dataset}}/panel/{{model}}/{{shard}}.jsonl",
+        PLAN.template("panel"),
     log:
-        f"{RUN}/logs/panel/{{dataset}}/{{model}}/{{shard}}.log",
+        PLAN.log("panel"),
     benchmark:
-        f"{RUN}/benchmarks/panel/{{dataset}}/{{model}}/{{shard}}.tsv"
+        PLAN.benchmark("panel")
     conda:
         "../envs/personalrm.yml"
-    threads: lambda wildcards: threads_for(wildcards.model)
+    threads: threads_of("panel")
     resources:
-        llm_calls=lambda wildcards: calls_for(wildcards.model, batches=True),
+        llm_calls=calls_of("panel"),
         mem_mb=growing(1000),
-        runtime=growing(240, batches_of=lambda wildcards: wildcards.model),
+        runtime=growing(240, "panel"),
     params:
-        reads=lambda wildcards: support.filter_fingerprint(
-            CONFIG, wildcards.dataset, "panel", wildcards.model
-        ),
-        ratings=lambda wildcards, input: (
-            f"--ratings {input.ratings}" if input.ratings else ""
-        ),
+        reads=reads_of("panel"),
         config=RUN_CONFIG,
     message:
         "Panel vote of {wildcards.model} on {wildcards.dataset}, shard {wildcards.shard}"
     shell:
-        "python -m personalrm panel --config {params.config:q} --dataset {wildcards.dataset:q} --users {input.users:q}"
-        " {params.ratings} --model {wildcards.model:q} --out {output:q} > {log:q} 2>&1"
+        "python -m personalrm stage panel --config {params.config:q} --out {output:q} > {log:q} 2>&1"
 
 
-for _dataset in filter(PLAN.released_files, CONFIG.datasets):
+for _dataset in [job.dataset for job in PLAN.jobs("released")]:
 
     rule:
         name:
             f"released_{_dataset}"
         input:
-            users=PLAN.prepared_paths(_dataset),
-            judgments=PLAN.judgment_files(_dataset),
+            unpack(inputs_of("released", dataset=_dataset)),
         output:
-            PLAN.released_files(_dataset),
+            PLAN.files("released", dataset=_dataset),
         log:
-            f"{RUN}/logs/released/{_dataset}.log",
+            PLAN.log("released", dataset=_dataset),
         benchmark:
-            f"{RUN}/benchmarks/released/{_dataset}.tsv"
+            PLAN.benchmark("released", dataset=_dataset)
         retries: 0
         conda:
             "../envs/personalrm.yml"
@@ -97,7 +82,7 @@ for _dataset in filter(PLAN.released_files, CONFIG.datasets):
         message:
             f"Reading the ratings and votes that {_dataset} was released with"
         shell:
-            "python -m personalrm released --config {params.config:q} --dataset {params.name:q} > {log:q} 2>&1"
+            "python -m personalrm stage released --config {params.config:q} --dataset {params.name:q} > {log:q} 2>&1"
 
 
 for _dataset in PLAN.filtered:
@@ -106,19 +91,13 @@ for _dataset in PLAN.filtered:
         name:
             f"filter_{_dataset}"
         input:
-            users=PLAN.prepared_paths(_dataset),
-            funnel=f"{PLAN.prepared_folder(_dataset)}/funnel.json",
-            ratings=PLAN.rating_paths(_dataset),
-            panel=PLAN.panel_paths(_dataset),
+            unpack(inputs_of("filter", dataset=_dataset)),
         output:
-            shards=PLAN.shard_paths(_dataset),
-            funnel=f"{RUN}/data/{_dataset}/funnel.json",
-            card=f"{RUN}/data/{_dataset}/card.md",
-            sensitivity=f"{RUN}/data/{_dataset}/filter_sensitivity.jsonl",
+            PLAN.files("filter", dataset=_dataset),
         log:
-            f"{RUN}/logs/filter/{_dataset}.log",
+            PLAN.log("filter", dataset=_dataset),
         benchmark:
-            f"{RUN}/benchmarks/filter/{_dataset}.tsv"
+            PLAN.benchmark("filter", dataset=_dataset)
         retries: 0
         conda:
             "../envs/personalrm.yml"
@@ -126,10 +105,10 @@ for _dataset in PLAN.filtered:
             mem_mb=growing(2000),
             runtime=growing(30),
         params:
-            reads=PLAN.filter_settings(_dataset),
+            reads=reads_of("filter", dataset=_dataset),
             config=RUN_CONFIG,
             name=_dataset,
         message:
             f"Filtering the pairs of {_dataset}"
         shell:
-            "python -m personalrm filter --config {params.config:q} --dataset {params.name:q} > {log:q} 2>&1"
+            "python -m personalrm stage filter --config {params.config:q} --dataset {params.name:q} > {log:q} 2>&1"

@@ -7,34 +7,24 @@ OUTPUTS  profiles/<dataset>/<variant>/<model>/k<k>/<shard>.jsonl
 
 rule profile:
     input:
-        users=f"{RUN}/data/{{dataset}}/shards/{{shard}}.jsonl",
-        traces=f"{RUN}/traces/{{dataset}}/{{variant}}/{{model}}/{{shard}}.jsonl",
-        theta=lambda wildcards: PLAN.theta_files(wildcards.variant, wildcards.model),
+        unpack(inputs_of("profile")),
     output:
-        f"{RUN}/profiles/{{dataset}}/{{variant}}/{{model}}/k{{k}}/{{shard}}.jsonl",
+        PLAN.template("profile"),
     log:
-        f"{RUN}/logs/profiles/{{dataset}}/{{variant}}/{{model}}/k{{k}}/{{shard}}.log",
+        PLAN.log("profile"),
     benchmark:
-        f"{RUN}/benchmarks/profiles/{{dataset}}/{{variant}}/{{model}}/k{{k}}/{{shard}}.tsv"
+        PLAN.benchmark("profile")
     conda:
         "../envs/personalrm.yml"
-    threads: lambda wildcards: threads_for(wildcards.model)
+    threads: threads_of("profile")
     resources:
-        llm_calls=lambda wildcards: calls_for(wildcards.model),
+        llm_calls=calls_of("profile"),
         mem_mb=growing(1000),
         runtime=growing(240),
     params:
-        reads=lambda wildcards: support.fingerprint(
-            CONFIG,
-            "profile",
-            model=wildcards.model,
-            variant=wildcards.variant,
-            k=support.read_k(wildcards.k),
-        ),
+        reads=reads_of("profile"),
         config=RUN_CONFIG,
     message:
         "Learning profiles: {wildcards.model} on {wildcards.dataset}, k = {wildcards.k}, shard {wildcards.shard}"
     shell:
-        "python -m personalrm profile --config {params.config:q} --users {input.users:q} --traces {input.traces:q}"
-        " --out {output:q} --model {wildcards.model:q} --variant {wildcards.variant:q} --k {wildcards.k:q}"
-        " > {log:q} 2>&1"
+        "python -m personalrm stage profile --config {params.config:q} --out {output:q} > {log:q} 2>&1"

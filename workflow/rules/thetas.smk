@@ -4,34 +4,32 @@ INPUTS   data/<dataset>/shards/<shard>.jsonl
 OUTPUTS  thetas/<theta>/<model>.json: a program file, with its provenance and the score of every trial
 """
 
-for _theta, _model in PLAN.optimised_thetas():
+for _job in PLAN.jobs("theta"):
+
+    _names = {"theta": _job.theta, "model": _job.model}
 
     rule:
         name:
-            f"theta_{_theta}_{_model}"
+            "theta_{theta}_{model}".format(**_names)
         input:
-            users=PLAN.theta_users(_theta),
+            unpack(inputs_of("theta", **_names)),
         output:
-            f"{RUN}/thetas/{_theta}/{_model}.json",
+            PLAN.path("theta", **_names),
         log:
-            f"{RUN}/logs/thetas/{_theta}/{_model}.log",
+            PLAN.log("theta", **_names),
         benchmark:
-            f"{RUN}/benchmarks/thetas/{_theta}/{_model}.tsv"
+            PLAN.benchmark("theta", **_names)
         conda:
             "../envs/personalrm.yml"
-        threads: threads_for(*PLAN.theta_models(_theta, _model))
+        threads: threads_of("theta", **_names)
         resources:
-            llm_calls=calls_for(_model),
+            llm_calls=calls_of("theta", **_names),
             mem_mb=growing(2000),
             runtime=growing(480),
         params:
-            reads=support.theta_fingerprint(CONFIG, _theta, _model),
+            reads=reads_of("theta", **_names),
             config=RUN_CONFIG,
-            theta=_theta,
-            model=_model,
-            proposer=PLAN.theta_models(_theta, _model)[-1],
         message:
-            f"Optimising the persona prompt: Theta {_theta}, {_model}"
+            "Optimising the persona prompt: Theta {theta}, {model}".format(**_names)
         shell:
-            "python -m personalrm theta --config {params.config:q} --theta {params.theta:q} --model {params.model:q}"
-            " --users {input.users:q} --out {output:q} > {log:q} 2>&1"
+            "python -m personalrm stage theta --config {params.config:q} --out {output:q} > {log:q} 2>&1"

@@ -8,84 +8,73 @@ OUTPUTS  verdicts/<dataset>/baseline/<judge or none>/<shard>.jsonl
 
 rule no_model:
     input:
-        users=f"{RUN}/data/{{dataset}}/shards/{{shard}}.jsonl",
+        unpack(inputs_of("no_model")),
     output:
-        f"{RUN}/verdicts/{{dataset}}/baseline/none/{{shard}}.jsonl",
+        PLAN.template("no_model"),
     log:
-        f"{RUN}/logs/verdicts/{{dataset}}/baseline/none/{{shard}}.log",
+        PLAN.log("no_model"),
     benchmark:
-        f"{RUN}/benchmarks/verdicts/{{dataset}}/baseline/none/{{shard}}.tsv"
+        PLAN.benchmark("no_model")
     conda:
         "../envs/personalrm.yml"
     resources:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        reads=support.fingerprint(CONFIG, "baseline"),
+        reads=reads_of("no_model"),
         config=RUN_CONFIG,
     message:
         "Judging without a model: {wildcards.dataset}, shard {wildcards.shard}"
     shell:
-        "python -m personalrm judge --config {params.config:q} --users {input.users:q} --out {output:q} > {log:q} 2>&1"
+        "python -m personalrm stage no_model --config {params.config:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule baseline:
     input:
-        users=f"{RUN}/data/{{dataset}}/shards/{{shard}}.jsonl",
+        unpack(inputs_of("baseline")),
     output:
-        f"{RUN}/verdicts/{{dataset}}/baseline/{{judge}}/{{shard}}.jsonl",
+        PLAN.template("baseline"),
     log:
-        f"{RUN}/logs/verdicts/{{dataset}}/baseline/{{judge}}/{{shard}}.log",
+        PLAN.log("baseline"),
     benchmark:
-        f"{RUN}/benchmarks/verdicts/{{dataset}}/baseline/{{judge}}/{{shard}}.tsv"
+        PLAN.benchmark("baseline")
     conda:
         "../envs/personalrm.yml"
-    threads: lambda wildcards: threads_for(wildcards.judge)
+    threads: threads_of("baseline")
     resources:
-        llm_calls=lambda wildcards: calls_for(wildcards.judge, batches=True),
+        llm_calls=calls_of("baseline"),
         mem_mb=growing(1000),
-        runtime=growing(240, batches_of=lambda wildcards: wildcards.judge),
+        runtime=growing(240, "baseline"),
     params:
-        reads=lambda wildcards: support.fingerprint(
-            CONFIG, "baseline", model=wildcards.judge
-        ),
+        reads=reads_of("baseline"),
         config=RUN_CONFIG,
     message:
         "Judging without profiles: {wildcards.judge} on {wildcards.dataset}, shard {wildcards.shard}"
     shell:
-        "python -m personalrm judge --config {params.config:q} --users {input.users:q} --out {output:q}"
-        " --judge {wildcards.judge:q} > {log:q} 2>&1"
+        "python -m personalrm stage baseline --config {params.config:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule judge:
     input:
-        users=f"{RUN}/data/{{dataset}}/shards/{{shard}}.jsonl",
-        profiles=f"{RUN}/profiles/{{dataset}}/{{variant}}/{{model}}/k{{k}}/{{shard}}.jsonl",
+        unpack(inputs_of("judge")),
     output:
-        f"{RUN}/verdicts/{{dataset}}/{{variant}}/{{model}}-to-{{judge}}/k{{k}}/{{shard}}.jsonl",
+        PLAN.template("judge"),
     log:
-        f"{RUN}/logs/verdicts/{{dataset}}/{{variant}}/{{model}}-to-{{judge}}/k{{k}}/{{shard}}.log",
+        PLAN.log("judge"),
     benchmark:
-        f"{RUN}/benchmarks/verdicts/{{dataset}}/{{variant}}/{{model}}-to-{{judge}}/k{{k}}/{{shard}}.tsv"
+        PLAN.benchmark("judge")
     conda:
         "../envs/personalrm.yml"
-    threads: lambda wildcards: threads_for(wildcards.judge)
+    threads: threads_of("judge")
     resources:
-        llm_calls=lambda wildcards: calls_for(wildcards.judge, batches=True),
+        llm_calls=calls_of("judge"),
         mem_mb=growing(1000),
-        runtime=growing(240, batches_of=lambda wildcards: wildcards.judge),
+        runtime=growing(240, "judge"),
     params:
-        reads=lambda wildcards: support.fingerprint(
-            CONFIG,
-            "judge",
-            model=wildcards.judge,
-            profile=wildcards.model,
-            k=support.read_k(wildcards.k),
-        ),
+        reads=reads_of("judge"),
         config=RUN_CONFIG,
     message:
         "Judging: profiles of {wildcards.model}, judge {wildcards.judge}, {wildcards.dataset}, k = {wildcards.k},"
         " shard {wildcards.shard}"
     shell:
-        "python -m personalrm judge --config {params.config:q} --users {input.users:q} --profiles {input.profiles:q}"
-        " --profile-model {wildcards.model:q} --judge {wildcards.judge:q} --out {output:q} > {log:q} 2>&1"
+        "python -m personalrm stage judge --config {params.config:q} --out {output:q} > {log:q} 2>&1"

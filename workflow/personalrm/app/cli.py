@@ -1,4 +1,4 @@
-"""Command line: one subcommand a stage, run by the workflow, and a few for people (`models`, `summary`)."""
+"""Command line: `stage`, `manifest` and `transcripts` are for the workflow, the others for people."""
 
 from __future__ import annotations
 
@@ -51,12 +51,7 @@ def _texts(group: ExceptionGroup[PersonalRMError]) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="personalrm", description=__doc__)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_data(subparsers)
-    _add_filters(subparsers)
-    _add_learning(subparsers)
-    _add_theta(subparsers)
-    _add_judging(subparsers)
-    _add_analysis(subparsers)
+    _add_stage(subparsers)
     _add_results(subparsers)
     _add_run(subparsers)
     _add_estimate(subparsers)
@@ -64,98 +59,34 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _stage(subparsers: Any, name: str, handler: Handler, text: str) -> argparse.ArgumentParser:  # noqa: ANN401
+def _command(subparsers: Any, name: str, handler: Handler, text: str) -> argparse.ArgumentParser:  # noqa: ANN401
+    """A subcommand of the workflow."""
     command: argparse.ArgumentParser = subparsers.add_parser(name, help=text, description=text)
     command.add_argument("--config", type=Path, required=True, help="resolved config, written by the workflow")
     command.set_defaults(handler=handler)
     return command
 
 
-def _add_data(subparsers: Any) -> None:  # noqa: ANN401
-    prepare = _stage(subparsers, "prepare", commands.prepare, "read votes, filter users, split their pairs")
-    prepare.add_argument("--dataset", required=True)
-    fetch = _stage(subparsers, "fetch-data", commands.fetch_data, "fetch a data set's files from the Hugging Face hub")
-    convert = _stage(subparsers, "convert-data", commands.convert_data, "make Parquet of a data set's fetched files")
-    for command in (fetch, convert):
-        command.add_argument("--dataset", required=True)
-
-
-def _add_filters(subparsers: Any) -> None:  # noqa: ANN401
-    rate = _stage(subparsers, "rate", commands.rate, "rate how personal the pairs of one shard are")
-    panel = _stage(subparsers, "panel", commands.panel, "one panel member's votes on the pairs of one shard")
-    for command in (rate, panel):
-        command.add_argument("--dataset", required=True)
-        command.add_argument("--users", type=Path, required=True)
-        command.add_argument("--out", type=Path, required=True)
-    panel.add_argument("--ratings", type=Path, help="ratings that gate the panel")
-    panel.add_argument("--model", required=True)
-    released = _stage(subparsers, "released", commands.released, "ratings and votes that a processed set came with")
-    released.add_argument("--dataset", required=True)
-    _stage(subparsers, "filter", commands.filter, "apply the filters of one data set").add_argument(
-        "--dataset", required=True
-    )
-
-
-def _add_learning(subparsers: Any) -> None:  # noqa: ANN401
-    for name, handler in (("bootstrap", commands.bootstrap), ("profile", commands.profile)):
-        command = _stage(subparsers, name, handler, f"stage {name} for one shard of users")
-        for option in ("--users", "--out"):
-            command.add_argument(option, type=Path, required=True)
-        command.add_argument("--model", required=True)
-        command.add_argument("--variant", required=True)
-        if name == "profile":
-            command.add_argument("--traces", type=Path, required=True)
-            command.add_argument("--k", required=True, help="number of context pairs, or 'all'")
-
-
-def _add_theta(subparsers: Any) -> None:  # noqa: ANN401
-    theta = _stage(subparsers, "theta", commands.theta, "optimise the persona prompt on train users (MIPROv2)")
-    theta.add_argument("--theta", required=True, help="name under `thetas` in the config")
-    theta.add_argument("--model", required=True)
-    theta.add_argument("--users", type=Path, nargs="+", required=True)
-    theta.add_argument("--out", type=Path, required=True)
-
-
-def _add_judging(subparsers: Any) -> None:  # noqa: ANN401
-    judge = _stage(subparsers, "judge", commands.judge, "judge the test pairs of one shard of users")
-    for option in ("--users", "--out"):
-        judge.add_argument(option, type=Path, required=True)
-    judge.add_argument("--judge", help="judging model; without it, methods that need none")
-    judge.add_argument("--profiles", type=Path, help="profiles to show; without them, methods that read none")
-    judge.add_argument("--profile-model", help="model that learned the profiles")
-
-
-def _add_analysis(subparsers: Any) -> None:  # noqa: ANN401
-    fidelity = _stage(subparsers, "fidelity", commands.fidelity, "judge if personas of one shard fit what users stated")
-    recovery = _stage(subparsers, "recovery", commands.recovery, "say which planted facts personas of one shard state")
-    recovery.add_argument("--rubric", type=Path, required=True, help="JSON file {user: [fact, ...]}")
-    for command in (fidelity, recovery):
-        command.add_argument("--users", type=Path, required=True)
-        command.add_argument("--model", required=True, help="model that learned the profiles")
-        command.add_argument("--judge", required=True)
-    axes = _stage(subparsers, "axes", commands.axes, "name the axes along which a data set's personas describe people")
-    axes.add_argument("--dataset", required=True)
-    for command in (fidelity, recovery, axes):
-        command.add_argument("--variant", required=True)
-        command.add_argument("--profiles", type=Path, required=True, nargs="+")
-    tag = _stage(subparsers, "tag", commands.tag, "say where the personas of one shard stand on the axes")
-    tag.add_argument("--profiles", type=Path, required=True)
-    tag.add_argument("--axes", type=Path, required=True)
-    for command in (fidelity, recovery, axes, tag):
-        command.add_argument("--out", type=Path, required=True)
+def _add_stage(subparsers: Any) -> None:  # noqa: ANN401
+    text = "do one job of a stage of a run: its inputs and settings follow from the config and its output"
+    stage = _command(subparsers, "stage", commands.stage, text)
+    stage.add_argument("name", help="as bootstrap, profile, judge; a wrong name lists all")
+    which = stage.add_mutually_exclusive_group(required=True)
+    which.add_argument("--out", type=Path, help="output of the job, as results/paper/traces/…/s00.jsonl")
+    which.add_argument("--dataset", help="of a stage that makes several files for a data set")
 
 
 def _add_results(subparsers: Any) -> None:  # noqa: ANN401
-    _stage(
+    _command(
         subparsers, "collect", commands.collect, "make the verdicts of a run flat: data/verdicts.parquet, calls.parquet"
     )
-    result = _stage(subparsers, "result", commands.result, "make one table or figure from the files of a run")
+    result = _command(subparsers, "result", commands.result, "make one table or figure from the files of a run")
     result.add_argument("name", help="its rule, as table_main or figure_scaling")
-    manifest = _stage(subparsers, "manifest", commands.manifest, "write what a run was made of")
+    manifest = _command(subparsers, "manifest", commands.manifest, "write what a run was made of")
     manifest.add_argument("--out", type=Path, required=True)
-    report = _stage(subparsers, "report", commands.report, "write the page with all results of a run")
+    report = _command(subparsers, "report", commands.report, "write the page with all results of a run")
     report.add_argument("--out", type=Path, required=True)
-    transcripts = _stage(subparsers, "transcripts", commands.transcripts, "write the page of all judgments")
+    transcripts = _command(subparsers, "transcripts", commands.transcripts, "write the page of all judgments")
     transcripts.add_argument("--out", type=Path, required=True)
     transcripts.add_argument("--max-judgments", type=int, help="a larger run shows some of its users (10000)")
     summary = subparsers.add_parser("summary", help="print the main table of a run and where its results are")

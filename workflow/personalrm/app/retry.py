@@ -13,9 +13,7 @@ from pathlib import Path
 
 from personalrm.app.snakefile_support import STATE, clear_stale_lock
 from personalrm.core.errors import DataError
-from personalrm.core.records import JudgedUser, Profile, Record, UserTraces, Verdict, read_records
-from personalrm.data.filters.ratings import UserPanel, UserRatings
-from personalrm.personas.records import TaggedPersona, UserFidelity, UserRecovery
+from personalrm.core.records import Record, read_records
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import load_config, read_resolved
 from personalrm.studies.synthesizeme.plan import Plan
@@ -23,18 +21,6 @@ from personalrm.studies.synthesizeme.plan import Plan
 Wanted = Callable[[Record], int]
 """How many answers that a row rests on are to be asked for again; 0 where the row stands."""
 
-KINDS: dict[str, type[Record]] = {
-    "ratings": UserRatings,
-    "panel": UserPanel,
-    "traces": UserTraces,
-    "profiles": Profile,
-    "verdicts": JudgedUser,
-    "fidelity": UserFidelity,
-    "recovery": UserRecovery,
-    "tags": TaggedPersona,
-}
-"""Folders (below a run, its `data/<dataset>` or `analysis`) whose files hold answers of models, and what a row is. Axes
-and Thetas are not among them: a lost call ends their jobs."""
 OF_DATA = ("benchmark", "funnel", "filter_sensitivity")
 """Tables and figures that no answer of learning or judging enters."""
 
@@ -53,40 +39,19 @@ class Retry:
             path.unlink(missing_ok=True)
 
 
-def lost_calls(row: Record) -> int:
-    """Calls of a row that the provider failed."""
-    match row:
-        case JudgedUser():
-            return _lost(row.verdicts)
-        case UserFidelity():
-            return _lost(row.verdicts) + _lost(row.matches)
-        case UserPanel():
-            return sum(vote.outcome == "provider_error" for vote in row.votes)
-        case UserTraces():
-            return sum(trace.outcome == "provider_error" for trace in row.traces)
-        case Profile():
-            return sum(row.lost.values())
-        case UserRatings() | UserRecovery() | TaggedPersona():
-            return row.failed
-        case _:
-            raise TypeError(f"{type(row).__name__}: no row of a file that holds answers of models")
+def plan_retry(config: Config, wanted: Wanted | None = None) -> Retry:
+    """What is to be removed so that the wanted answers are asked for again: those of lost calls, or what `wanted` says.
 
-
-def _lost(verdicts: tuple[Verdict, ...]) -> int:
-    return sum(verdict.outcome == "provider_error" for verdict in verdicts)
-
-
-def plan_retry(config: Config, wanted: Wanted = lost_calls) -> Retry:
-    """What is to be removed so that the wanted answers are asked for again. Raises DataError for a broken file."""
+    Raises DataError for a broken file.
+    """
     plan = Plan(config)
-    made = plan.lineage()
-    released = {path for dataset in plan.filtered for path in plan.released_files(dataset)}
+    makers = plan.makers()
     rest: dict[str, int] = {}
     follow: dict[str, None] = {}
-    for path, inputs in made.items():
-        kind = _kind(config, path)
-        if kind is not None and path not in released and Path(path).is_file():
-            count = sum(wanted(row) for row in read_records(Path(path), kind))
+    for path, inputs in plan.lineage().items():
+        stage = makers[path][0]
+        if stage.record and stage.lost and Path(path).is_file():
+            count = sum(map(wanted or stage.lost, read_records(Path(path), stage.record)))
             rest |= {path: count} if count else {}
         if path not in rest and not (rest.keys() | follow.keys()).isdisjoint(inputs):
             follow[path] = None
@@ -95,13 +60,6 @@ def plan_retry(config: Config, wanted: Wanted = lost_calls) -> Retry:
     data = any(path.startswith(f"{plan.run}/data/") for path in (*rest, *follow))
     there = [path for path in map(Path, follow) if path.is_file()]
     return Retry({Path(path): count for path, count in rest.items()}, (*there, *_results(Path(plan.run), data=data)))
-
-
-def _kind(config: Config, path: str) -> type[Record] | None:
-    """What a row of a file is; None for files that hold no answers."""
-    parts = Path(path).relative_to(config.results / config.run).parts
-    folder = parts[2] if parts[0] == "data" else parts[1] if parts[0] == "analysis" else parts[0]
-    return KINDS.get(folder)
 
 
 def _results(run: Path, *, data: bool) -> list[Path]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import socket
 import sys
 import threading
@@ -24,25 +23,10 @@ from personalrm.llm.local.owner import OWNER_ENV, Owner
 from personalrm.studies.preflight import Needs, missing
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import config_hash, load_config, merged_yaml, write_resolved
-from personalrm.studies.synthesizeme.plan import Plan, read_k
+from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.run_results import RunResults, all_results
-from personalrm.studies.synthesizeme.stages.settings import (
-    analysis_fingerprint,
-    filter_fingerprint,
-    fingerprint,
-    theta_fingerprint,
-)
 
-__all__ = [
-    "Plan",
-    "RunResults",
-    "analysis_fingerprint",
-    "config_hash",
-    "filter_fingerprint",
-    "fingerprint",
-    "read_k",
-    "theta_fingerprint",
-]
+__all__ = ["RunResults", "config_hash"]
 
 STATE = Path(".snakemake/personalrm")
 """Folder of resolved configs, of the owner's mark and of embedded servers' states; beside Snakemake's own."""
@@ -81,17 +65,20 @@ def write_run_config(config: Config) -> str:
     return str(path)
 
 
-def either(names: Iterable[str]) -> str:
-    """Regular expression of exactly these names; one that matches nothing where there are none."""
-    return "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True)) or "(?!)"
+def plan_run(config: Config) -> Plan:
+    """The plan of the run. Raises ConfigError for data sets whose users have to be known before, and are not."""
+    plan = Plan(config)
+    for dataset in config.datasets:
+        plan.shards(dataset)
+    return plan
 
 
 class PlannedJob(Protocol):
     """A job of the DAG, as far as the preflight looks at it."""
 
     @property
-    def wildcards(self) -> object:
-        """Has an attribute for each wildcard."""
+    def output(self) -> Sequence[str]:
+        """Paths of the files that it writes."""
         ...
 
     @property
@@ -100,16 +87,17 @@ class PlannedJob(Protocol):
         ...
 
 
-def preflight(config: Config, jobs: Iterable[PlannedJob]) -> None:
+def preflight(plan: Plan, jobs: Iterable[PlannedJob]) -> None:
     """Check what the jobs that are about to run need. Raises ConfigError with *all* that is missing.
 
     Makes no call unless `check_endpoints` is set.
     """
-    needs = Needs()
+    needs, config = Needs(), plan.config
     for job in jobs:
-        named = [getattr(job.wildcards, wildcard, None) for wildcard in ("model", "judge")]
-        named += [getattr(job.params, parameter, None) for parameter in ("model", "proposer")]
-        needs.models.update(name for name in named if name in config.models)
+        stage, wildcards = next(filter(None, (plan.parse(str(path)) for path in job.output)), (None, None))
+        if stage and wildcards:
+            asked = plan.models(stage.name, **wildcards._asdict())
+            needs.models.update(name for name in asked if name in config.models)
         dataset = getattr(job.params, "dataset", None)
         if dataset in config.datasets:
             needs.datasets.add(dataset)

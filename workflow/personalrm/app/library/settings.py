@@ -18,7 +18,8 @@ from personalrm.methods.synthesizeme.theta import read_theta
 from personalrm.studies.preflight import load_environment
 from personalrm.studies.synthesizeme.config import Config, ModelConfig
 from personalrm.studies.synthesizeme.config_load import laid_over, parse_config
-from personalrm.studies.synthesizeme.stages.settings import judge_settings, profile_settings
+from personalrm.studies.synthesizeme.stages.learn import profile_settings
+from personalrm.studies.synthesizeme.stages.settings import judge_settings
 
 MODEL = "model"
 """Name of the one model in the config of an object."""

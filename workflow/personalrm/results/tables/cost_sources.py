@@ -3,16 +3,18 @@ and analyses, the store."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from personalrm.core.records import CallRef, Profile, read_records
+from personalrm.core.records import BASELINE, CallRef, Profile, read_records
 from personalrm.data.filters.ratings import UserPanel, UserRatings
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.methods.registry import METHODS
 from personalrm.personas.records import AxisSet, PersonaReading, TaggedPersona, UserFidelity, UserRecovery
 from personalrm.results.labels import UNUSED
+from personalrm.run.stage import JobPattern
 
 KEYS_AT_ONCE = 2000
 """Stored answers held in memory at a time."""
@@ -47,60 +49,29 @@ def job_seconds(path: Path) -> float | None:
     return seconds if seconds >= 0 else None
 
 
-def job_times(folder: Path, models: Sequence[str], raters: Mapping[str, str], asked: str | None) -> list[JobTime]:
+def job_times(folder: Path, patterns: Sequence[JobPattern]) -> list[JobTime]:
     """The jobs of a run, from its folder of benchmark files; in the order of their paths.
 
     Args:
         folder: `results/<run>/benchmarks`; one that is not there has no jobs.
-        models: names of the models, to read `<profile model>-to-<judge>`.
-        raters: data set to the model that rates its pairs (the path of a rating job does not name it).
-        asked: the model that names axes and tags personas; None where none does.
+        patterns: how the files of the stages are named (`StagePlan.job_patterns`); others are of `RESULTS`.
     """
     found = []
     for path in sorted(folder.rglob("*.tsv")):
         seconds = job_seconds(path)
         if seconds is not None:
-            found.append(JobTime(*_job(path.relative_to(folder).with_suffix("").parts, models, raters, asked), seconds))
+            found.append(JobTime(*_job(path.relative_to(folder).with_suffix("").as_posix(), patterns), seconds))
     return found
 
 
-def _job(
-    parts: Sequence[str], models: Sequence[str], raters: Mapping[str, str], asked: str | None
-) -> tuple[str, str, str, str]:
-    """Stage, data set, variant and model of a job, from the path of its benchmark file (the rules' `benchmark:`)."""
-    none = UNUSED
-    match parts:
-        case ("rate", dataset, _):
-            return "rate", dataset, none, raters.get(dataset, none)
-        case ("panel", dataset, model, _):
-            return "panel", dataset, none, model
-        case ("bootstrap", dataset, variant, model, _):
-            return "bootstrap", dataset, variant, model
-        case ("profiles", dataset, variant, model, _, _):
-            return "profile", dataset, variant, model
-        case ("verdicts", dataset, "baseline", judge, _):
-            return "judge", dataset, "baseline", judge if judge in models else none
-        case ("verdicts", dataset, variant, pair, _, _):
-            return "judge", dataset, variant, _judge(pair, "-to-", models)
-        case ("thetas", theta, model):
-            return "theta", none, f"+{theta}", model
-        case ("analysis", "fidelity", dataset, variant, pair, _):
-            return "fidelity", dataset, variant, _judge(pair, "-by-", models)
-        case ("analysis", "recovery", dataset, variant, pair, _):
-            return "recovery", dataset, variant, _judge(pair, "-by-", models)
-        case ("analysis", "axes", dataset, variant):
-            return "axes", dataset, variant, asked or none
-        case ("analysis", "tags", dataset, variant, *_):
-            return "tag", dataset, variant, asked or none
-        case (stage, dataset):
-            return stage, dataset, none, none
-    return RESULTS, none, none, none
-
-
-def _judge(pair: str, between: str, models: Sequence[str]) -> str:
-    """The judge in `<profile model>-to-<judge>`; names of models may hold "-to-" themselves."""
-    judges = [judge for judge in models if pair.removesuffix(f"{between}{judge}") in models]
-    return judges[0] if judges else UNUSED
+def _job(path: str, patterns: Sequence[JobPattern]) -> tuple[str, str, str, str]:
+    """Stage, data set, variant and model of a job, from the path of its benchmark file."""
+    for stage, pattern, model in patterns:
+        if match := re.fullmatch(pattern, path):
+            names = match.groupdict()
+            other = f"+{names['theta']}" if "theta" in names else BASELINE if stage == "judge" else UNUSED
+            return stage, names.get("dataset", UNUSED), names.get("variant", other), names.get("asked", model) or UNUSED
+    return RESULTS, UNUSED, UNUSED, UNUSED
 
 
 def filter_calls(ratings: Iterable[Path], panels: Iterable[Path]) -> Iterator[StageCall]:

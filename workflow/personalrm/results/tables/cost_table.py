@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalrm.data.cross_validation import Pools
+from personalrm.methods.synthesizeme.profile import PROFILE_STAGES
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import Value
 from personalrm.results.labels import UNUSED
@@ -27,6 +28,7 @@ from personalrm.results.tables.cost_sources import (
     job_times,
 )
 from personalrm.results.tables.main_table import COST_DIGITS, read_main_table, row_flags
+from personalrm.run.stage import JobPattern
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,8 +40,6 @@ STAGES: tuple[str, ...] = (
     *("fetch", "convert", "prepare", "rate", "panel", "released", "filter"),
     *("theta", "bootstrap", "profile", "judge", "fidelity", "recovery", "axes", "tag", RESULTS),
 )
-CALL_STAGES: tuple[str, ...] = ("rate", "panel", "bootstrap", "judge", "fidelity", "recovery", "axes", "tag")
-"""Stages of the workflow whose calls carry their name; all other calls are steps of `profile`."""
 SPENT: tuple[str, ...] = ("calls", "tokens_in", "tokens_out", "tokens_cached", "cost_usd_list", "unpriced_calls")
 ACCURACY: tuple[str, ...] = ("accuracy", "ci_low", "ci_high")
 COST_NAMES: tuple[str, ...] = ("level", *ROW_KEY, "stage", "step")
@@ -104,7 +104,7 @@ def _every_call(calls: pd.DataFrame, others: Iterable[StageCall]) -> pd.DataFram
         for call in others
     ]
     every = pd.concat([frame, pd.DataFrame(asked)], ignore_index=True) if asked else frame
-    return every.assign(stage=every["step"].where(every["step"].isin(CALL_STAGES), "profile"))
+    return every.assign(stage=every["step"].where(~every["step"].isin(PROFILE_STAGES), "profile"))
 
 
 def _row(
@@ -276,9 +276,7 @@ def build(
     pools: Pools,
     benchmarks: Path,
     store: Path,
-    model_order: list[str],
-    raters: Mapping[str, str],
-    axes_asked: str | None,
+    jobs: Sequence[JobPattern],
 ) -> Table:
     """Make the table from the files of a run."""
     frame = read_frame(calls)
@@ -291,7 +289,7 @@ def build(
         frame,
         without_pools(read_main_table(table_main), pools),
         others=others,
-        times=job_times(benchmarks, model_order, raters, axes_asked),
+        times=job_times(benchmarks, jobs),
         cached=cached_tokens(store, keys),
     )
     return Table(table, cost_blocks(table), cost_notes(table))

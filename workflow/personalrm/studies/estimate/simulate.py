@@ -1,53 +1,38 @@
-"""The passage of some users through all stages of a run, with stand-ins in the place of models."""
+"""Simulate a run on a sample of users: the jobs of all stages, with fake models that count what is asked."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+import logging
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from personalrm.core.files import stable_hash
-from personalrm.core.records import CallRef, PreferencePair, Profile, UserData, UserTraces
-from personalrm.data.filters.filter_settings import RELEASED, FilterSettings
-from personalrm.data.filters.filters import Said, personalizable, sample_of, survivors
-from personalrm.data.filters.rate import panel_votes, rate_pair
-from personalrm.data.filters.ratings import PairRating, PanelVote
-from personalrm.data.sources.votes import decided
-from personalrm.judge.call_recorder import CallRecorder, Listener
+from personalrm.core.records import CallRef, PreferencePair, Profile, UserData, read_records, write_records
 from personalrm.judge.judge import JudgeContext
-from personalrm.methods.registry import parse_method
-from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs
+from personalrm.llm.types import LanguageModel
+from personalrm.methods.synthesizeme.bootstrap import bootstrap_pairs
 from personalrm.methods.synthesizeme.context_subsets import N_PARTS
-from personalrm.methods.synthesizeme.profile import ProfileSettings, context_subset, learn_profile, with_theta
-from personalrm.personas.axes import name_axes
-from personalrm.personas.records import AxisSet, UserFidelity, UserRecovery
-from personalrm.personas.recovery import read_rubric
+from personalrm.methods.synthesizeme.profile import context_subset
+from personalrm.run.stage import Wildcards
 from personalrm.studies.estimate.assumptions import Bound
 from personalrm.studies.estimate.fake_model import FakeModel
-from personalrm.studies.estimate.thetas import find_theta, stand_in_theta
+from personalrm.studies.estimate.thetas import find_theta, write_stand_ins
 from personalrm.studies.estimate.work import Tally, Work
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.plan import optimised_thetas
-from personalrm.studies.synthesizeme.stages.analysing import FIRST_DRAW, judge_fidelity, tag_profile
-from personalrm.studies.synthesizeme.stages.filtering import refiltered
-from personalrm.studies.synthesizeme.stages.judging import judge_user
-from personalrm.studies.synthesizeme.stages.learn import learn_traces, used_by_theta
-from personalrm.studies.synthesizeme.stages.recovering import judge_recovery
-from personalrm.studies.synthesizeme.stages.runner import is_evaluated
-from personalrm.studies.synthesizeme.stages.settings import (
-    axes_question,
-    draws_for,
-    fidelity_question,
-    judge_settings,
-    judged_methods,
-    panel_settings,
-    profile_settings,
-    recovery_question,
-    tag_question,
-)
+from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.stages.analysing import FIRST_DRAW
+from personalrm.studies.synthesizeme.stages.filtering import filter_shard
+from personalrm.studies.synthesizeme.stages.learn import profile_settings
+from personalrm.studies.synthesizeme.stages.runner import Job, is_evaluated, runtime_from_env
+from personalrm.studies.synthesizeme.stages.theta import optimised_thetas
 
-Learned = dict[tuple[str, str, int], list[Profile]]
-"""Profiles by variant, model and k, a draw after the other."""
+BEFORE_FILTERS = ("rate", "panel")
+"""Stages that ask about all users, whoever is evaluated."""
 
 
 def sample_users(users: Sequence[UserData], most: int) -> list[UserData]:
@@ -55,12 +40,38 @@ def sample_users(users: Sequence[UserData], most: int) -> list[UserData]:
     return sorted(users, key=lambda user: stable_hash("rehearsal", user.dataset, user.user_id))[:most]
 
 
+@dataclass(frozen=True)
+class FakeJob(Job):
+    """A job whose models are fake."""
+
+    models: Mapping[str, FakeModel]
+
+    @asynccontextmanager
+    async def model(self, name: str, *, batches: bool = False) -> AsyncIterator[LanguageModel]:
+        """The fake model of this name."""
+        del batches
+        yield self.models[name]
+
+
+class SamplePlan(Plan):
+    """The plan of one data set with a shard for each of some users, below `folder`."""
+
+    def __init__(self, config: Config, dataset: str, users: Sequence[UserData], folder: Path) -> None:
+        self.people = {f"u{number}": user for number, user in enumerate(users)}
+        super().__init__(config.model_copy(update={"results": folder, "datasets": {dataset: config.datasets[dataset]}}))
+
+    def shards(self, dataset: str) -> Sequence[str]:
+        """One shard per user."""
+        del dataset
+        return list(self.people)
+
+
 class Simulation:
-    """Takes users through the stages and books what was asked.
+    """Does the jobs of a run on some users, and books what was asked.
 
     Args:
         config: the run.
-        models: a stand-in for each of its models.
+        models: a fake model for each of its models.
         bound: what adapts is as assumed, or as little or as much as can be.
         most: users of a data set that are taken; they stand for all of it.
         tally: where to book what is asked.
@@ -78,26 +89,50 @@ class Simulation:
                 model.right = 1.0
 
     async def dataset(self, name: str, users: Sequence[UserData]) -> int:
-        """Take a sample of one data set's users through all stages; returns how many stand for the others."""
-        config = self.config
+        """Simulate the jobs of one data set on a sample of its users; returns how many stand for the others."""
         people = [user for user in users if user.pairs]
-        counted = [user for user in people if is_evaluated(user, config.evaluate_users)]
+        counted = [user for user in people if is_evaluated(user, self.config.evaluate_users)]
         sampled = sample_users(counted, self.most)
         if not sampled:
             return 0
-        share, weight = len(people) / len(sampled), len(counted) / len(sampled)
-        learned: dict[str, Learned] = {}
-        seen: list[UserData] = []
-        for user in sampled:
-            self._meet(user)
-            left = await self._filters(user, share)
-            seen.append(left)
-            await self._baselines(left, weight)
-            learned[user.user_id] = await self._learn(left, weight)
-            await self._judge(left, learned[user.user_id], weight)
-        await self._read_personas(seen, learned, weight)
-        await self._axes(name, learned.values(), weight, len(counted))
+        # Each job logs its progress.
+        logging.getLogger("personalrm.studies.synthesizeme.stages").setLevel(logging.WARNING)
+        with tempfile.TemporaryDirectory(prefix="personalrm-estimate-") as folder:
+            plan = SamplePlan(_bounded(self.config, self.bound), name, sampled, Path(folder))
+            write_stand_ins(plan.config, self.models)
+            for path, user in zip(plan.prepared_paths(name), sampled, strict=True):
+                write_records(Path(path), [user])
+            for path in plan.released_files(name):
+                write_records(Path(path), [])
+            shards = set(plan.shard_paths(name))
+            for path, (stage, job) in plan.makers().items():
+                if stage.name == "filter" and path in shards:
+                    filter_shard(plan, self.config.datasets[name], Path(path).name)
+                elif stage.paid and job.dataset:
+                    weight = (len(people) if stage.name in BEFORE_FILTERS else len(counted)) / len(sampled)
+                    await self._job(plan, stage.name, job, Path(path), weight)
         return len(sampled)
+
+    async def _job(self, plan: SamplePlan, name: str, job: Wildcards, out: Path, weight: float) -> None:
+        """Do one job. Users may have votes on the same pairs, so that fake models know one user at a time."""
+        stage, more = plan.stages[name], dict[str, Any]()
+        if job.shard:
+            for model in plan.models(name, **job._asdict()):
+                self.models[model].meet(plan.people[job.shard])
+        else:
+            # Asked once for all users.
+            more["profiles"] = _multiplied(plan.inputs(name, **job._asdict())["profiles"], weight, out)
+            weight = 1.0
+        if self.bound == "most" and name == "bootstrap":
+            for user in _users(plan, job):
+                await self._attempts(plan, job, user.part("context"))
+        runtime = runtime_from_env()
+        await stage.work(**plan.arguments(name, job, job=FakeJob(plan.config, runtime, self.models), out=out, **more))
+        refs = [ref for row in read_records(out, Profile) for ref in row.calls] if name == "profile" else []
+        label = "transfer" if name == "judge" and job.model != job.judge else name
+        self.book(label, weight, refs)
+        if self.bound == "most" and name == "profile" and plan.config.learn.rebootstrap and job.k not in N_PARTS:
+            await self._rebootstrap(plan, job, out, weight)
 
     async def thetas(self, users: Sequence[UserData]) -> None:
         """Find the Thetas that the run finds itself, on `users`, all that there are."""
@@ -116,180 +151,49 @@ class Simulation:
             for key, used in model.take().items():
                 self.tally.setdefault((owners.get(key, stage), name), Work()).add(used, weight * self.share)
 
-    def _meet(self, user: UserData) -> None:
-        for model in self.models.values():
-            model.meet(user)
-
-    async def _filters(self, user: UserData, weight: float) -> UserData:
-        """The user with the pairs that the filters leave."""
-        settings = self.config.datasets[user.dataset]
-        filters = settings.filters
-        if filters is None:
-            return user
-        said = await self._rated(user, filters, weight)
-        votes = await self._voted(user, filters, said, weight)
-        if not filters.apply:
-            return user
-        steps = survivors({user.user_id: user.pairs}, Said(said, votes), filters)
-        return refiltered(user, steps[-1][1][user.user_id], settings)
-
-    async def _rated(self, user: UserData, filters: FilterSettings, weight: float) -> dict[str, PairRating]:
-        rated = filters.personalizable
-        if rated is None or rated.model == RELEASED:
-            return {}
-        style, listener = self.config.models[rated.model].prompts, Listener(self.models[rated.model], "rate")
-        pairs = sample_of(user, filters.sample)
-        ratings = [await rate_pair(listener, pair, style, rated.max_tokens) for pair in pairs]
-        self.book("rate", weight)
-        return {rating.pair_id: rating for rating in ratings}
-
-    async def _voted(
-        self, user: UserData, filters: FilterSettings, said: Mapping[str, PairRating], weight: float
-    ) -> dict[str, list[PanelVote]]:
-        votes: dict[str, list[PanelVote]] = {}
-        rated = filters.personalizable
-        for model in filters.disagreement.models if filters.disagreement else ():
-            if model == RELEASED:
-                break
-            listener, settings = (
-                Listener(self.models[model], "panel"),
-                panel_settings(self.config, user.dataset, model),
-            )
-            for pair in decided(sample_of(user, filters.sample)):
-                if rated is None or personalizable(said.get(pair.pair_id), rated):
-                    votes.setdefault(pair.pair_id, []).extend(await panel_votes(listener, pair, settings))
-        self.book("panel", weight)
-        return votes
-
-    async def _baselines(self, user: UserData, weight: float) -> None:
-        for judge in self.config.judge_models:
-            await self._methods(user, judge, None, judged_methods(self.config, profile=None, judge=judge))
-        self.book("baseline", weight)
-
-    async def _methods(self, user: UserData, judge: str, profile: Profile | None, specs: Sequence[str]) -> None:
-        entry = self.config.models[judge]
-        for use in map(parse_method, specs):
-            for mode in entry.verdicts:
-                await judge_user(self.models[judge], user, use, judge_settings(entry, mode), profile)
-
-    async def _learn(self, user: UserData, weight: float) -> Learned:
-        """Profiles of all variants, models and k."""
-        config, learned = self.config, Learned()
-        for variant in config.variants:
-            for model in config.learn.models:
-                theta = stand_in_theta(config, variant, model, self.models[model])
-                if used_by_theta(config, variant, user, theta):
-                    continue
-                settings = self._bounded(with_theta(profile_settings(config, model, variant), theta))
-                traces = await self._traces(user, model, settings, weight)
-                for k in dict.fromkeys([*config.ks, *config.axes_ks]):
-                    learned[variant, model, k] = [
-                        await self._profile(user, traces, model, k, draw, settings, weight)
-                        for draw in draws_for(config, k)
-                    ]
-        return learned
-
-    def _bounded(self, settings: ProfileSettings) -> ProfileSettings:
-        search = settings.search
-        if self.bound == "least":
-            # The first candidate, once scored, ends the search.
-            search = replace(search, stop_at_score=0.0, exhaustive=False)
-        elif self.bound == "most" and search.strategy == "exact":
-            search = replace(search, exhaustive=True)
-        return replace(settings, search=search)
-
-    async def _traces(self, user: UserData, model: str, settings: ProfileSettings, weight: float) -> UserTraces:
-        pairs = user.part("context")
-        await self._attempts(model, pairs, JudgeContext(), settings.bootstrap)
-        traces = await learn_traces(self.models[model], user, settings.variant, settings.bootstrap)
-        self.book("bootstrap", weight)
-        return traces
+    async def _rebootstrap(self, plan: Plan, job: Wildcards, out: Path, weight: float) -> None:
+        """Ask for all attempts that there can be with the personas of a file of profiles."""
+        pairs = {user.user_id: user.part("context") for user in _users(plan, job)}
+        for profile in read_records(out, Profile):
+            if profile.persona:
+                mine = context_subset(pairs[profile.user_id], job.k, profile.draw, plan.config.seed)
+                await self._attempts(plan, job, mine, profile.persona)
+        self.book("rebootstrap", weight)
 
     async def _attempts(
-        self, model: str, pairs: Sequence[PreferencePair], shown: JudgeContext, settings: BootstrapSettings
+        self, plan: Plan, job: Wildcards, pairs: Sequence[PreferencePair], persona: str | None = None
     ) -> None:
         """Ask for as many attempts as there can be; answers that are asked for again count once."""
-        stand_in = self.models[model]
-        if self.bound != "most":
-            return
-        assumed, stand_in.right = stand_in.right, 0.0
-        await bootstrap_pairs(stand_in, pairs, shown, settings)
-        stand_in.right = assumed
-
-    async def _profile(
-        self,
-        user: UserData,
-        traces: UserTraces,
-        model: str,
-        k: int,
-        draw: int,
-        settings: ProfileSettings,
-        weight: float,
-    ) -> Profile:
-        profile = await learn_profile(self.models[model], user, traces, k, draw, settings)
-        self.book("search", weight, profile.calls)
-        if settings.rebootstrap and profile.persona and k not in N_PARTS:
-            pairs = context_subset(user.part("context"), k, draw, settings.seed)
-            await self._attempts(model, pairs, JudgeContext(persona=profile.persona), settings.bootstrap)
-            self.book("rebootstrap", weight)
-        return profile
-
-    async def _judge(self, user: UserData, learned: Learned, weight: float) -> None:
-        config = self.config
-        combinations = [(model, model, k) for model in config.learn.models for k in config.ks]
-        combinations += [(profile, judge, config.largest_k) for profile, judge in config.transfer_pairs]
-        for profile_model, judge, k in combinations:
-            specs = judged_methods(config, profile=profile_model, judge=judge)
-            for variant in config.variants:
-                for profile in learned.get((variant, profile_model, k), ()):
-                    await self._methods(user, judge, profile, specs)
-            self.book("judge" if profile_model == judge else "transfer", weight)
-
-    async def _read_personas(self, users: Sequence[UserData], learned: Mapping[str, Learned], weight: float) -> None:
-        """Fidelity and recovery, which read the users' own personas and others'."""
-        config, k = self.config, self.config.largest_k
-        facts = read_rubric(config.analysis.recovery.rubric) if config.analysis.recovery else {}
-        for variant in config.variants:
-            for stage, pairs in (("fidelity", config.fidelity_pairs), ("recovery", config.recovery_pairs)):
-                for model, judge in pairs:
-                    personas = _personas(learned, (variant, model, k))
-                    who = {"variant": variant, "model": model, "judge": judge}
-                    for user in users:
-                        if stage == "fidelity":
-                            asked, base = fidelity_question(config, judge), UserFidelity.of(user, **who, k=k)
-                            await judge_fidelity(self.models[judge], user, personas, base, asked)
-                        else:
-                            sought, blank = recovery_question(config, judge), UserRecovery.of(user, **who, k=k)
-                            blank = blank.model_copy(update={"facts": facts.get(user.user_id, ())})
-                            await judge_recovery(self.models[judge], personas, blank, sought)
-                self.book(stage, weight)
-
-    async def _axes(self, dataset: str, learned: Iterable[Learned], weight: float, users: int) -> None:
-        config, asked = self.config, self.config.axes_asked
-        if config.analysis.axes is None or asked is None:
-            return
-        everybody, personas = list(learned), users * len(config.axes_models)
-        for variant in config.variants:
-            shown = [p for mine in everybody for p in _of(mine, variant, config.axes_models, [config.largest_k])]
-            shown = [profile for profile in shown if profile.draw == FIRST_DRAW]
-            # The same personas under other names, as many as there will be.
-            times = -(-personas // max(1, len(shown)))
-            named = [p.model_copy(update={"user_id": f"{p.user_id} {n}"}) for p in shown for n in range(times)]
-            recorder = CallRecorder(self.models[asked], "axes")
-            found = await name_axes(recorder, named[:personas], axes_question(config, asked))
-            self.book("axes", 1.0)
-            known = AxisSet(dataset=dataset, variant=variant, model=asked, axes=found.axes, shown=found.shown)
-            for mine in everybody:
-                for profile in _of(mine, variant, config.axes_models, config.axes_ks):
-                    await tag_profile(self.models[asked], profile, known, tag_question(config, asked))
-            self.book("tag", weight)
+        model, settings = self.models[job.model], profile_settings(plan.config, job.model, job.variant).bootstrap
+        assumed, model.right = model.right, 0.0
+        await bootstrap_pairs(model, pairs, JudgeContext(persona=persona), settings)
+        model.right = assumed
 
 
-def _of(learned: Learned, variant: str, models: Sequence[str], ks: Sequence[int]) -> list[Profile]:
-    return [profile for model in models for k in ks for profile in learned.get((variant, model, k), ())]
+def _bounded(config: Config, bound: Bound) -> Config:
+    """The config with a search that ends as soon, or as late, as it can."""
+    search = config.learn.search
+    if bound == "least":
+        # The first candidate, once scored, ends the search.
+        search = search.model_copy(update={"stop_at_score": 0.0, "exhaustive": False})
+    elif bound == "most" and search.strategy == "exact":
+        search = search.model_copy(update={"exhaustive": True})
+    return config.model_copy(update={"learn": config.learn.model_copy(update={"search": search})})
 
 
-def _personas(learned: Mapping[str, Learned], key: tuple[str, str, int]) -> dict[str, str]:
-    """Personas of the first draw, by user."""
-    first = {user: mine[key][0].persona for user, mine in learned.items() if mine.get(key)}
-    return {user: persona for user, persona in first.items() if persona}
+def _users(plan: Plan, job: Wildcards) -> Iterable[UserData]:
+    return read_records(Path(plan.users(job)), UserData)
+
+
+def _multiplied(profiles: str | list[str], weight: float, out: Path) -> list[Path]:
+    """One file with the personas of all files under other names, as many as there will be: `weight` for each file."""
+    files = [profiles] if isinstance(profiles, str) else profiles
+    rows = [row for path in files for row in read_records(Path(path), Profile) if row.draw == FIRST_DRAW]
+    wanted = round(weight * len(files))
+    named = [
+        row.model_copy(update={"user_id": f"{row.user_id} {number}"})
+        for row in rows
+        for number in range(-(-wanted // len(rows)))
+    ]
+    write_records(out.with_suffix(".profiles"), named[:wanted])
+    return [out.with_suffix(".profiles")]

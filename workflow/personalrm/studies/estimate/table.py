@@ -81,7 +81,8 @@ def rows_of(tallies: Mapping[Bound, Tally], prices: Mapping[str, Prices | None])
     """A row for each stage and model, then the models in all, then the run."""
     keys = {key for tally in tallies.values() for key in tally}
     models = [name for name in prices if any(model == name for _, model in keys)]
-    ordered = [(stage, model) for stage in STAGES for model in models if (stage, model) in keys]
+    stages = dict.fromkeys((*STAGES, *sorted(stage for stage, _ in keys)))
+    ordered = [(stage, model) for stage in stages for model in models if (stage, model) in keys]
     rows = [_row(stage, model, {(stage, model)}, tallies, prices) for stage, model in ordered]
     rows += [_row("all", name, {key for key in keys if key[1] == name}, tallies, prices) for name in models]
     return [*rows, _row("all", "all", keys, tallies, prices)]

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from personalrm.core.errors import ConfigError
+from personalrm.core.files import atomic_write_text
 from personalrm.core.records import UserData
 from personalrm.judge.judge import JudgeContext, judge_pairs
 from personalrm.methods.synthesizeme.persona import induce_persona
-from personalrm.methods.synthesizeme.theta import PersonaDemonstration, Theta, read_theta
+from personalrm.methods.synthesizeme.theta import PersonaDemonstration, Theta
 from personalrm.methods.synthesizeme.theta_search import Student
 from personalrm.methods.synthesizeme.variants import CORRECTED, parse_variant
 from personalrm.studies.estimate.fake_model import FakeModel
 from personalrm.studies.estimate.work import Used
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.stages.settings import profile_settings
-from personalrm.studies.synthesizeme.stages.theta import learn_student, train_users
+from personalrm.studies.synthesizeme.stages.learn import profile_settings
+from personalrm.studies.synthesizeme.stages.theta import learn_student, optimised_thetas, optimiser_of, train_users
 
 INSTRUCTION_TOKENS = 150
 PROPOSALS, PROPOSAL = 2, Used(1500, 0, 200)
 """Calls of the proposer for each instruction, and their tokens: it is shown data and demonstrations (rough, ours)."""
 
 
-def stand_in_theta(config: Config, variant: str, model: str, stand_in: FakeModel) -> Theta | None:
-    """The Theta of a variant: the given file, or for one that is still to be found an instruction of usual length."""
-    name, path = parse_variant(variant).theta, config.theta_path(variant, model)
-    if name is None or path is None:
-        return None
-    if path.is_file() or config.thetas[name].optimise is None:
-        return read_theta(path, name)
-    return Theta(name, stand_in.written(INSTRUCTION_TOKENS, name))
+def write_stand_ins(config: Config, models: Mapping[str, FakeModel]) -> None:
+    """Write a program file for each Theta that is still to be found: an instruction of usual length."""
+    for name, model in optimised_thetas(config):
+        instruction = models[model].written(INSTRUCTION_TOKENS, name)
+        program = {"persona": {"signature": {"instructions": instruction}, "demos": []}}
+        for variant in config.variants:
+            path = config.theta_path(variant, model)
+            if path and parse_variant(variant).theta == name:
+                atomic_write_text(path, json.dumps(program))
 
 
 async def find_theta(
@@ -44,9 +46,7 @@ async def find_theta(
     """Ask `model` what finding a Theta asks, on at most `most` of its train users; `book` is told for how many each
     stands. Returns the proposer's calls. No combination is taken to be tried twice.
     """
-    optimiser = config.thetas[theta].optimise
-    if optimiser is None:
-        raise ConfigError(f"thetas.{theta}.optimise: not set, so there is nothing to find")
+    optimiser = optimiser_of(config, theta)
     names = optimiser.datasets or config.datasets
     chosen = train_users([user for user in users if user.dataset in names], optimiser.max_users)
     learned = profile_settings(config, model.spec.name, CORRECTED)

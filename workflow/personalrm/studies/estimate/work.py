@@ -6,13 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from personalrm.studies.synthesizeme.plan import declared_stages
+
 STAGES = (
     *("rate", "panel", "baseline", "bootstrap", "search", "persona", "rebootstrap", "search_persona", "memory"),
     *("judge", "transfer", "fidelity", "recovery", "axes", "tag", "theta"),
 )
-"""In the order of a run. The names are those of `CallRef.stage`, where it has them; there `judge` is also `baseline`
-and `transfer`."""
-BATCHED = frozenset({"rate", "panel", "baseline", "memory", "judge", "transfer", "fidelity", "tag"})
+"""In the order of a run; other stages come after them. Profiles are counted by their steps, whose names are those of
+`CallRef.stage`; `transfer` is `judge` with another model's profiles."""
+BATCHED = frozenset({"memory", "transfer", *(stage.name for stage in declared_stages() if stage.batches)})
 """Stages whose questions are all known at their start, so that a batch API can take them."""
 
 

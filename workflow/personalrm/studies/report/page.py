@@ -20,7 +20,7 @@ from personalrm.results.tables.profiles_table import what_profiles_show
 from personalrm.studies.report.page_parts import asset, render
 from personalrm.studies.report.summary import what_came_out, what_failed, what_was_not_run, what_was_run
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.stages.manifest import without_secrets
+from personalrm.studies.synthesizeme.manifest import without_secrets
 
 if TYPE_CHECKING:
     import pandas as pd

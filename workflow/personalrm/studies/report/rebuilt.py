@@ -16,8 +16,9 @@ from personalrm.methods.synthesizeme.candidates import labelled
 from personalrm.methods.synthesizeme.persona import persona_messages, persona_request
 from personalrm.methods.synthesizeme.profile import ProfileSettings
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.stages.judging import pairs_of
-from personalrm.studies.synthesizeme.stages.settings import judge_settings, learned_settings, read_method_id
+from personalrm.studies.synthesizeme.stages.judging import pairs_of, read_method_id
+from personalrm.studies.synthesizeme.stages.learn import learned_settings
+from personalrm.studies.synthesizeme.stages.settings import judge_settings
 
 Ordered = tuple[Request, bool | None]
 """A request, and the order of the answers that it shows; None where it shows none, or no order."""

@@ -17,7 +17,6 @@ from personalrm.llm.backends.openai_format import RESERVED, as_extra_body
 from personalrm.llm.cache.store_file import JournalMode
 from personalrm.llm.limits.budget_settings import BudgetSettings
 from personalrm.llm.types import ModelSpec
-from personalrm.methods.registry import parse_method
 from personalrm.methods.synthesizeme.search import Strategy
 from personalrm.methods.synthesizeme.theta_settings import ThetaSource
 from personalrm.methods.synthesizeme.variants import CORRECTED, PUBLISHED, base_of, parse_variant
@@ -284,10 +283,6 @@ class Config(Section):
         """The k at which transfer runs."""
         return self.ks[-1]
 
-    def methods_that_need(self, need: str) -> list[str]:
-        """Entries of `methods` whose method needs `nothing`, a `judge` or a `profile`."""
-        return [spec for spec in self.methods if parse_method(spec).method.needs == need]
-
     @property
     def transfer_pairs(self) -> list[tuple[str, str]]:
         """Ordered (profile model, judge model), both different."""
@@ -309,16 +304,6 @@ class Config(Section):
     def judge_models(self) -> list[str]:
         """Models that judge: those that learn, and the judges of transfer."""
         return list(dict.fromkeys([*self.learn.models, *(judge for _, judge in self.transfer_pairs)]))
-
-    @property
-    def fidelity_pairs(self) -> list[tuple[str, str]]:
-        """(profile model, judge) whose personas' fidelity is judged."""
-        return self.analysis.fidelity.pairs(self.learn.models) if self.analysis.fidelity else []
-
-    @property
-    def recovery_pairs(self) -> list[tuple[str, str]]:
-        """(profile model, judge) whose personas' planted facts are looked for."""
-        return self.analysis.recovery.pairs(self.learn.models) if self.analysis.recovery else []
 
     @property
     def axes_models(self) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from personalrm.core.errors import ConfigError
 from personalrm.data.cross_validation import Pools, pooled_names, pools_of
 from personalrm.results.spec import Result, declared
+from personalrm.run.stage import JobPattern
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.results.benchmark_reported import limits_of, reported_set
@@ -46,7 +47,7 @@ class ResultSettings:
       asked about (None: all); pairs_to_stay: to the least number of pairs of a user that stays.
     - benchmarks, store: folder of Snakemake's benchmark files, and the store of responses. They are not inputs: both
       grow while the run goes on, and several runs may share a store.
-    - raters: data set to the model that rates its pairs; axes_asked: the model that names axes and tags personas.
+    - jobs: how benchmark files of the stages are named.
     - title_note: text under the title of a figure.
     """
 
@@ -72,8 +73,7 @@ class ResultSettings:
     pairs_to_stay: Mapping[str, int]
     benchmarks: Path
     store: Path
-    raters: Mapping[str, str]
-    axes_asked: str | None
+    jobs: Sequence[JobPattern]
     title_note: str
 
 
@@ -106,8 +106,7 @@ def result_settings(plan: Plan) -> ResultSettings:
         pairs_to_stay={name: config.datasets[name].pairs_to_stay for name in filters},
         benchmarks=Path(plan.run) / "benchmarks",
         store=Path(config.store),
-        raters={name: plan.rater(name) for name in plan.filtered if plan.rating_paths(name)},
-        axes_asked=config.axes_asked,
+        jobs=plan.job_patterns(),
         title_note=f"run {config.run}",
     )
 

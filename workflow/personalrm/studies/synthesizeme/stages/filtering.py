@@ -1,14 +1,13 @@
-"""Stages `rate`, `panel`, `released` and `filter`: what models say or said of the pairs, and what the filters leave."""
+"""Stages `released` and `filter`: what models said of the pairs of a processed set, and what the filters leave."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from personalrm.core.errors import ConfigError, DataError
+from personalrm.core.errors import DataError
 from personalrm.core.files import atomic_write_lines, atomic_write_text
 from personalrm.core.records import PreferencePair, UserData, read_records, write_records
 from personalrm.data.card import data_card
@@ -18,94 +17,28 @@ from personalrm.data.filters.filters import (
     Pairs,
     Said,
     Sensitivity,
-    personalizable,
     sample_of,
     sensitivity,
     survivors,
 )
 from personalrm.data.filters.funnel import STEP_COUNTS, Funnel, FunnelStep, add_up, pairs_step
-from personalrm.data.filters.rate import panel_votes, rate_pair, rating_prompts
-from personalrm.data.filters.ratings import PairRating, PanelVote, UserPanel, UserRatings
+from personalrm.data.filters.ratings import PanelVote, UserPanel
 from personalrm.data.filters.released_judgments import ReleasedJudgments
 from personalrm.data.history import resplit
 from personalrm.data.settings import Dataset
 from personalrm.data.sources.votes import decided
 from personalrm.data.splits import PARTS, UserSplit
 from personalrm.data.users import by_part, ties_by_part, too_few
-from personalrm.judge.call_recorder import Listener
-from personalrm.studies.synthesizeme.config_load import read_resolved
-from personalrm.studies.synthesizeme.plan import Plan
-from personalrm.studies.synthesizeme.stages.runner import Job, each_user, read_users, refuse_outage
-from personalrm.studies.synthesizeme.stages.settings import panel_settings
+from personalrm.run.stage import Files, Stage, Wildcards
+from personalrm.studies.synthesizeme.stages.rating import filters_of, read_ratings
+from personalrm.studies.synthesizeme.stages.runner import read_users
+
+if TYPE_CHECKING:
+    from personalrm.studies.synthesizeme.plan import Plan
 
 
-def _filters(settings: Dataset) -> FilterSettings:
-    if settings.filters is None:
-        raise ConfigError(f"datasets.{settings.name}.filters: not set, so there is nothing to ask models")
-    return settings.filters
-
-
-async def rate_stage(job: Job, *, dataset: str, users: Path, out: Path) -> None:
-    """Write one `UserRatings` a user of one shard."""
-    filters = _filters(job.config.datasets[dataset])
-    rated = filters.personalizable
-    if rated is None:
-        raise ConfigError(f"datasets.{dataset}.filters.personalizable: not set, so there is nothing to rate")
-    style = job.config.models[rated.model].prompts
-    async with job.model(rated.model, batches=True) as client:
-
-        async def work(user: UserData) -> UserRatings:
-            model = Listener(client, "rate")
-            pairs = sample_of(user, filters.sample)
-            ratings = await asyncio.gather(*(rate_pair(model, pair, style, rated.max_tokens) for pair in pairs))
-            return UserRatings(
-                dataset=dataset,
-                user_id=user.user_id,
-                model=rated.model,
-                ratings=tuple(ratings),
-                failed=model.failed,
-                calls=model.calls,
-                prompts={prompt.name: prompt.label for prompt in rating_prompts(style)},
-            )
-
-        together = job.sends_batches(rated.model)
-        rows = await each_user(read_users(users), work, f"rate {rated.model}", together=together)
-    refuse_outage(_flags((row.failed, 2 * len(row.ratings)) for row in rows), "ratings", job.config.max_failed_share)
-    write_records(out, rows)
-
-
-async def panel_stage(job: Job, *, dataset: str, users: Path, ratings: Path | None, out: Path, model: str) -> None:
-    """Write one `UserPanel` a user of one shard: one member's votes on the pairs that the ratings leave."""
-    filters = _filters(job.config.datasets[dataset])
-    settings = panel_settings(job.config, dataset, model)
-    said = _ratings([ratings] if ratings else [])
-    async with job.model(model, batches=True) as client:
-
-        async def work(user: UserData) -> UserPanel:
-            listener = Listener(client, "panel")
-            pairs = decided(sample_of(user, filters.sample))
-            rated = filters.personalizable
-            asked = [pair for pair in pairs if rated is None or personalizable(said.get(pair.pair_id), rated)]
-            votes = await asyncio.gather(*(panel_votes(listener, pair, settings) for pair in asked))
-            return UserPanel(
-                dataset=dataset,
-                user_id=user.user_id,
-                model=model,
-                votes=tuple(vote for both in votes for vote in both),
-                gated=len(pairs) - len(asked),
-                calls=listener.calls,
-                prompts={settings.prompt.name: settings.prompt.label},
-            )
-
-        rows = await each_user(read_users(users), work, f"panel {model}", together=job.sends_batches(model))
-    lost = (vote.outcome == "provider_error" for row in rows for vote in row.votes)
-    refuse_outage(lost, "panel votes", job.config.max_failed_share)
-    write_records(out, rows)
-
-
-def released_stage(config_file: Path, dataset: str) -> None:
+def released_stage(plan: Plan, dataset: str) -> None:
     """Write ratings and panel votes of all shards from the judgments that a processed set comes with. Asks nobody."""
-    plan = Plan(read_resolved(config_file))
     (judgments,) = plan.judgment_files(dataset)
     try:
         said = ReleasedJudgments.read(Path(judgments))
@@ -120,11 +53,6 @@ def released_stage(config_file: Path, dataset: str) -> None:
         raise DataError(f"datasets.{dataset}.filters: {error}") from error
 
 
-def _flags(counts: Iterable[tuple[int, int]]) -> list[bool]:
-    """As many truth values as there were calls, true for those that failed."""
-    return [index < failed for failed, calls in counts for index in range(calls)]
-
-
 class _Part(NamedTuple):
     """What the filters left of one shard, in numbers that add up: no user is in two shards."""
 
@@ -137,15 +65,14 @@ class _Part(NamedTuple):
     sensitivity: list[Sensitivity]
 
 
-def filter_stage(config_file: Path, dataset: str) -> None:
+def filter_stage(plan: Plan, dataset: str) -> None:
     """Apply the filters of one data set: write its users, funnel, card, and the sensitivity to thresholds.
 
     Holds one shard in memory at a time.
     """
-    config = read_resolved(config_file)
-    plan, settings = Plan(config), config.datasets[dataset]
-    settings = settings.model_copy(update={"filters": _with_members(_filters(settings), plan.panel_paths(dataset))})
-    parts = [_filter_shard(plan, settings, Path(path).name) for path in plan.prepared_paths(dataset)]
+    settings = plan.config.datasets[dataset]
+    settings = settings.model_copy(update={"filters": _with_members(filters_of(settings), plan.panel_paths(dataset))})
+    parts = [filter_shard(plan, settings, Path(path).name) for path in plan.prepared_paths(dataset)]
     funnel = Funnel.model_validate_json(Path(plan.prepared_folder(dataset), "funnel.json").read_bytes())
     steps = [add_up(same, STEP_COUNTS) for same in zip(*(part.steps for part in parts), strict=True)]
     if steps:
@@ -167,16 +94,16 @@ def filter_stage(config_file: Path, dataset: str) -> None:
     atomic_write_text(folder / "funnel.json", funnel.model_dump_json(indent=2) + "\n")
 
 
-def _filter_shard(plan: Plan, settings: Dataset, name: str) -> _Part:
+def filter_shard(plan: Plan, settings: Dataset, name: str) -> _Part:
     """Write the users that the filters leave of the shard in files called `name`."""
-    dataset, filters = settings.name, _filters(settings)
+    dataset, filters = settings.name, filters_of(settings)
     before = read_users(Path(plan.prepared_folder(dataset), name))
     rating_paths, panel_paths = (
         [path for path in map(Path, paths) if path.name == name]
         for paths in (plan.rating_paths(dataset), plan.panel_paths(dataset))
     )
     panel = [row for path in panel_paths for row in read_records(path, UserPanel)]
-    said = Said(_ratings(rating_paths), _votes(panel))
+    said = Said(read_ratings(rating_paths), _votes(panel))
     pairs = {user.user_id: sample_of(user, filters.sample) for user in before}
     steps = survivors({user.user_id: user.pairs for user in before}, said, filters) if filters.apply else []
     alike: Counter[str] = Counter()
@@ -235,11 +162,6 @@ def refiltered(
     return user.model_copy(update={"pairs": split.pairs})
 
 
-def _ratings(paths: Iterable[Path]) -> dict[str, PairRating]:
-    rows = (row for path in paths for row in read_records(path, UserRatings))
-    return {rating.pair_id: rating for row in rows for rating in row.ratings}
-
-
 def _votes(panel: Iterable[UserPanel]) -> dict[str, list[PanelVote]]:
     votes: dict[str, list[PanelVote]] = {}
     for row in panel:
@@ -260,3 +182,41 @@ def _answers(pairs: Pairs, said: Said, panel: Sequence[UserPanel]) -> Counter[st
         "panel_calls_saved_by_ratings": 2 * sum(row.gated for row in panel),
     }
     return Counter(counts)
+
+
+def _filter_inputs(plan: Plan, job: Wildcards) -> Files:
+    return {
+        "users": plan.prepared_paths(job.dataset),
+        "funnel": f"{plan.prepared_folder(job.dataset)}/funnel.json",
+        "ratings": plan.rating_paths(job.dataset),
+        "panel": plan.panel_paths(job.dataset),
+    }
+
+
+def _filter_files(plan: Plan, job: Wildcards) -> list[str]:
+    names = ("funnel.json", "card.md", "filter_sensitivity.jsonl")
+    return [*plan.shard_paths(job.dataset), *(f"{plan.run}/data/{job.dataset}/{name}" for name in names)]
+
+
+def _filter_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
+    return plan.config.datasets[job.dataset].model_dump(mode="json", include={"filters", "min_pairs", "split"})
+
+
+RELEASED_JUDGMENTS: Stage[Plan] = Stage(
+    name="released",
+    output=lambda plan, job: plan.released_files(job.dataset),
+    combinations=lambda plan: [Wildcards(dataset=name) for name in plan.filtered if plan.released_files(name)],
+    inputs=lambda plan, job: {
+        "users": plan.prepared_paths(job.dataset),
+        "judgments": plan.judgment_files(job.dataset),
+    },
+    work=released_stage,
+)
+FILTER: Stage[Plan] = Stage(
+    name="filter",
+    output=_filter_files,
+    combinations=lambda plan: [Wildcards(dataset=name) for name in plan.filtered],
+    inputs=_filter_inputs,
+    reads=_filter_reads,
+    work=filter_stage,
+)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
 
+from personalrm.core.errors import ConfigError
 from personalrm.core.records import (
     BASELINE,
     CallRef,
@@ -22,8 +25,46 @@ from personalrm.judge.judge import JudgeContext, JudgeSettings, VerdictMode, fit
 from personalrm.judge.prompting import load_prompt
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.registry import MethodUse, decide_without_model, parse_method, visible_part
+from personalrm.run.stage import Files, Stage, Wildcards
+from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.stages.runner import Job, each_user, evaluated_users, in_turn, refuse_outage
-from personalrm.studies.synthesizeme.stages.settings import judge_settings, judged_methods, method_id
+from personalrm.studies.synthesizeme.stages.settings import common_reads, draws_for, judge_settings, model_reads
+
+if TYPE_CHECKING:
+    from personalrm.studies.synthesizeme.plan import Plan
+
+
+def method_id(spec: str, mode: VerdictMode) -> str:
+    """Id of a method in the tables: how verdicts are read is part of it unless it is `text`."""
+    return spec if mode == "text" else f"{spec}.{mode}"
+
+
+def read_method_id(identity: str) -> tuple[MethodUse, VerdictMode]:
+    """The method and the kind of verdict that `method_id` made an id of. Raises ConfigError for any other text."""
+    spec, _, suffix = identity.partition(".")
+    mode = next((mode for mode in get_args(VerdictMode) if method_id(spec, mode) == identity), None)
+    if mode is None:
+        raise ConfigError(f"method {identity!r}: {suffix!r} is no kind of verdict; known: {get_args(VerdictMode)}")
+    return parse_method(spec), mode
+
+
+def _methods_that_need(config: Config, need: str) -> list[str]:
+    """Entries of `methods` whose method needs `nothing`, a `judge` or a `profile`."""
+    return [spec for spec in config.methods if parse_method(spec).method.needs == need]
+
+
+def judged_methods(config: Config, *, profile: str | None, judge: str | None) -> list[str]:
+    """Config entries judged for a combination of models: those without a profile, or those with one."""
+    if profile is None:
+        if judge is None:
+            return _methods_that_need(config, "nothing")
+        specs = _methods_that_need(config, "judge")
+        allowed = config.transfer.baselines
+        if judge not in config.learn.models and allowed is not None:
+            specs = [spec for spec in specs if spec in allowed]
+        return specs
+    specs = _methods_that_need(config, "profile")
+    return specs if profile == judge else [spec for spec in specs if spec in config.transfer.methods]
 
 
 def pairs_of(user: UserData, use: MethodUse) -> Sequence[PreferencePair]:
@@ -111,17 +152,18 @@ async def judge_stage(
     *,
     users: Path,
     out: Path,
-    judge: str | None,
+    judge: str = "",
     profiles: Path | None = None,
-    profile_model: str | None = None,
+    model: str = "",
 ) -> None:
     """Write one `JudgedUser` for each user, method, verdict mode and draw.
 
-    Without `judge` the methods that need no model are applied; without `profiles` those that read no profile.
+    Without `judge` the methods that need no model are applied; without `profiles`, which `model` learned, those that
+    read no profile.
     """
-    specs = judged_methods(job.config, profile=profile_model, judge=judge)
+    specs = judged_methods(job.config, profile=model or None, judge=judge or None)
     people = evaluated_users(users, job.config.evaluate_users)
-    if judge is None:
+    if not judge:
         judge_without_model(people, out, specs, job.config.seed)
         return
     by_user: dict[str, list[Profile | None]] = {user.user_id: [] for user in people}
@@ -152,3 +194,85 @@ async def judge_stage(
     lost = (verdict.outcome == "provider_error" for row in rows for verdict in row.verdicts)
     refuse_outage(lost, "verdicts", job.config.max_failed_share)
     write_records(out, rows)
+
+
+def _baselines(plan: Plan) -> Iterator[Wildcards]:
+    for dataset in plan.config.datasets:
+        for judge in plan.config.judge_models:
+            if judged_methods(plan.config, profile=None, judge=judge):
+                yield Wildcards(dataset=dataset, judge=judge)
+
+
+def _judged(plan: Plan) -> Iterator[Wildcards]:
+    """Own profiles at all k; those of transfer at the largest."""
+    config = plan.config
+    pairs = [(model, model, k) for model in config.learn.models for k in config.ks]
+    pairs += [(model, judge, config.largest_k) for model, judge in config.transfer_pairs]
+    for dataset in config.datasets:
+        for variant in config.variants:
+            for model, judge, k in pairs:
+                if judged_methods(config, profile=model, judge=judge):
+                    yield Wildcards(dataset=dataset, variant=variant, model=model, judge=judge, k=k)
+
+
+def _judge_inputs(plan: Plan, job: Wildcards) -> Files:
+    learned = job._replace(judge="")
+    return {"users": plan.users(job), "profiles": plan.path("profile", **learned._asdict())}
+
+
+def _reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
+    config, judge, model = plan.config, job.judge or None, job.model or None
+    values = common_reads(config)
+    values["methods"] = judged_methods(config, profile=model, judge=judge)
+    values["draws"] = len(draws_for(config, job.k)) if model else 1
+    if judge is None:
+        return values
+    entry = config.models[judge]
+    modes = [judge_settings(entry, mode) for mode in entry.verdicts]
+    own = {name for spec in values["methods"] for name in parse_method(spec).method.prompts}
+    prompts = sorted({mode.prompt.sha for mode in modes} | {load_prompt(name).sha for name in own})
+    return values | model_reads(config, judge) | {"judge": [asdict(mode) for mode in modes], "prompts": prompts}
+
+
+def _lost(row: JudgedUser) -> int:
+    return sum(verdict.outcome == "provider_error" for verdict in row.verdicts)
+
+
+NO_MODEL: Stage[Plan] = Stage(
+    name="no_model",
+    output="verdicts/{dataset}/baseline/none/{shard}.jsonl",
+    combinations=lambda plan: [
+        Wildcards(dataset=dataset)
+        for dataset in plan.config.datasets
+        if judged_methods(plan.config, profile=None, judge=None)
+    ],
+    inputs=lambda plan, job: {"users": plan.users(job)},
+    reads=_reads,
+    work=judge_stage,
+    account="judge",
+)
+BASELINE_STAGE: Stage[Plan] = Stage(
+    name="baseline",
+    output="verdicts/{dataset}/baseline/{judge}/{shard}.jsonl",
+    combinations=_baselines,
+    inputs=lambda plan, job: {"users": plan.users(job)},
+    reads=_reads,
+    work=judge_stage,
+    asks="judge",
+    batches=True,
+    record=JudgedUser,
+    lost=_lost,
+    account="judge",
+)
+JUDGE: Stage[Plan] = Stage(
+    name="judge",
+    output="verdicts/{dataset}/{variant}/{model}-to-{judge}/k{k}/{shard}.jsonl",
+    combinations=_judged,
+    inputs=_judge_inputs,
+    reads=_reads,
+    work=judge_stage,
+    asks="judge",
+    batches=True,
+    record=JudgedUser,
+    lost=_lost,
+)

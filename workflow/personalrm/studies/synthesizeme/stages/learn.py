@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from personalrm.core.errors import ModelCallError
 from personalrm.core.records import (
@@ -22,12 +25,77 @@ from personalrm.llm.types import LanguageModel
 from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs
 from personalrm.methods.synthesizeme.context_subsets import N_PARTS
 from personalrm.methods.synthesizeme.memory import MemorySettings, remember
-from personalrm.methods.synthesizeme.profile import ProfileSettings, context_subset, learn_profile
-from personalrm.methods.synthesizeme.theta import Theta
+from personalrm.methods.synthesizeme.persona import PersonaSettings
+from personalrm.methods.synthesizeme.profile import ProfileSettings, context_subset, learn_profile, with_theta
+from personalrm.methods.synthesizeme.search import SearchSettings
+from personalrm.methods.synthesizeme.theta import Theta, read_theta
 from personalrm.methods.synthesizeme.variants import parse_variant
-from personalrm.studies.synthesizeme.config import Config
+from personalrm.run.stage import Files, Stage, Wildcards
+from personalrm.studies.synthesizeme.config import Config, ModelConfig
 from personalrm.studies.synthesizeme.stages.runner import Job, each_user, evaluated_users, refuse_outage
-from personalrm.studies.synthesizeme.stages.settings import bootstrap_settings, draws_for, learned_settings
+from personalrm.studies.synthesizeme.stages.settings import common_reads, draws_for, judge_settings, model_reads
+
+if TYPE_CHECKING:
+    from personalrm.studies.synthesizeme.plan import Plan
+
+
+def bootstrap_settings(config: Config, model: str, variant: str) -> BootstrapSettings:
+    """Stage 1. A model learns with the first of its verdict modes."""
+    entry, learn = config.models[model], config.learn.bootstrap
+    return BootstrapSettings(
+        judge=judge_settings(entry, entry.verdicts[0]),
+        attempts=learn.attempts if parse_variant(variant).repairs.resampling else 1,
+        temperature=learn.temperature,
+        max_tokens=learn.max_tokens,
+        salt=str(config.seed),
+    )
+
+
+def profile_settings(config: Config, model: str, variant: str) -> ProfileSettings:
+    """Stages 1 to 3."""
+    entry, learn, asked = config.models[model], config.learn, parse_variant(variant)
+    repairs, most = asked.repairs, learn.search.max_bootstrapped_demos
+    persona = PersonaSettings(
+        style=entry.prompts,
+        max_tokens=learn.persona.max_tokens,
+        shortening=repairs.shortening,
+        format=asked.persona_format,
+        attempts=learn.persona.attempts if repairs.persona_check else 1,
+        temperature=learn.bootstrap.temperature,
+    )
+    return ProfileSettings(
+        bootstrap=bootstrap_settings(config, model, variant),
+        persona=persona,
+        search=SearchSettings(
+            judge=judge_settings(entry, entry.verdicts[0]),
+            seeds=learn.search.seeds,
+            max_bootstrapped=None if most == "all" else most,
+            max_labelled=learn.search.max_labeled_demos,
+            stop_at_score=learn.search.stop_of(variant),
+            salt=str(config.seed),
+            parallel=learn.search.parallel_candidates,
+            exhaustive=learn.search.exhaustive,
+            strategy=learn.search.strategy,
+            repairs=repairs,
+        ),
+        variant=variant,
+        rebootstrap=learn.rebootstrap,
+        seed=config.seed,
+        memory=_memory_settings(config, entry),
+    )
+
+
+def learned_settings(config: Config, model: str, variant: str) -> ProfileSettings:
+    """The same with the variant's Theta, as it is read from its file. Raises DataError as `read_theta` does."""
+    program = config.theta_path(variant, model)
+    theta = read_theta(program, parse_variant(variant).theta) if program else None
+    return with_theta(profile_settings(config, model, variant), theta)
+
+
+def _memory_settings(config: Config, entry: ModelConfig) -> MemorySettings | None:
+    """Facts are extracted only where a method shows them."""
+    shown = {*config.methods, *config.transfer.methods}
+    return MemorySettings(style=entry.prompts, max_tokens=config.learn.memory.max_tokens) if "memory" in shown else None
 
 
 async def bootstrap_stage(job: Job, *, users: Path, out: Path, model: str, variant: str) -> None:
@@ -131,3 +199,62 @@ async def profile_stage(job: Job, *, users: Path, traces: Path, out: Path, model
     # A search that lost verdicts to the provider may have another winner.
     refuse_outage(counted.lost(), "calls", job.config.max_failed_share)
     write_records(out, rows)
+
+
+def _learners(plan: Plan) -> Iterator[Wildcards]:
+    config = plan.config
+    for dataset, variant, model in itertools.product(config.datasets, config.variants, config.learn.models):
+        yield Wildcards(dataset=dataset, variant=variant, model=model)
+
+
+def _bootstrap_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
+    settings = bootstrap_settings(plan.config, job.model, job.variant)
+    asked = {"settings": asdict(settings), "prompts": [settings.judge.prompt.sha]}
+    return common_reads(plan.config) | model_reads(plan.config, job.model) | asked
+
+
+def profile_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
+    """Settings that a profile depends on."""
+    learned = profile_settings(plan.config, job.model, job.variant)
+    prompts = [learned.search.judge.prompt.sha, learned.persona.prompt.sha]
+    prompts += [learned.memory.prompt.sha] if learned.memory else []
+    asked = {"settings": asdict(learned), "prompts": prompts, "draws": len(draws_for(plan.config, job.k))}
+    return common_reads(plan.config) | model_reads(plan.config, job.model) | asked
+
+
+def _profiles(plan: Plan) -> Iterator[Wildcards]:
+    """Of each learner at the k of the run, and at those of the analyses."""
+    for job in _learners(plan):
+        for k in dict.fromkeys((*plan.config.ks, *plan.config.axes_ks)):
+            yield job._replace(k=k)
+
+
+def _profile_inputs(plan: Plan, job: Wildcards) -> Files:
+    names = {"dataset": job.dataset, "variant": job.variant, "model": job.model, "shard": job.shard}
+    traces, theta = plan.path("bootstrap", **names), plan.theta_files(job.variant, job.model)
+    return {"users": plan.users(job), "traces": traces, "theta": theta}
+
+
+BOOTSTRAP: Stage[Plan] = Stage(
+    name="bootstrap",
+    output="traces/{dataset}/{variant}/{model}/{shard}.jsonl",
+    place="bootstrap/{dataset}/{variant}/{model}/{shard}",
+    combinations=_learners,
+    inputs=lambda plan, job: {"users": plan.users(job)},
+    reads=_bootstrap_reads,
+    work=bootstrap_stage,
+    asks="model",
+    record=UserTraces,
+    lost=lambda row: sum(trace.outcome == "provider_error" for trace in row.traces),
+)
+PROFILE: Stage[Plan] = Stage(
+    name="profile",
+    output="profiles/{dataset}/{variant}/{model}/k{k}/{shard}.jsonl",
+    combinations=_profiles,
+    inputs=_profile_inputs,
+    reads=profile_reads,
+    work=profile_stage,
+    asks="model",
+    record=Profile,
+    lost=lambda row: sum(row.lost.values()),
+)

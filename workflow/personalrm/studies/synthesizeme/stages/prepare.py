@@ -1,17 +1,50 @@
-"""Stage `prepare`: from votes to users, one file a shard."""
+"""Stage `prepare`: from votes to users, one file per shard."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from personalrm.data.hub.hub import hub_of
 from personalrm.data.prepare import prepare_dataset
-from personalrm.studies.synthesizeme.config_load import read_resolved
-from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.data.settings import parquet_of
+from personalrm.run.stage import Files, Stage, Wildcards
+
+if TYPE_CHECKING:
+    from personalrm.studies.synthesizeme.plan import Plan
 
 
-def prepare_stage(config_file: Path, dataset: str) -> None:
+def prepare_stage(plan: Plan, dataset: str) -> None:
     """Write the users, the funnel and the data card of one data set."""
-    config = read_resolved(config_file)
-    plan = Plan(config)
     paths = {Path(path).stem: Path(path) for path in plan.prepared_paths(dataset)}
-    prepare_dataset(config.datasets[dataset], Path(plan.prepared_folder(dataset)), paths)
+    prepare_dataset(plan.config.datasets[dataset], Path(plan.prepared_folder(dataset)), paths)
+
+
+def _inputs(plan: Plan, job: Wildcards) -> Files:
+    """Files of the hub as Parquet, which rules make, and local ones as far as they are there: a dry run needs no data,
+    and before a real one the preflight names what is missing."""
+    settings = plan.config.datasets[job.dataset]
+    local = [settings.planted] if settings.planted else []
+    if hub_of(settings) is None:
+        local = [*settings.source_files(), *local]
+    fetched = [str(parquet_of(Path(path))) for path in plan.hub_files(job.dataset)]
+    return {"votes": fetched + [str(path) for path in local if path.is_file()]}
+
+
+def _files(plan: Plan, job: Wildcards) -> list[str]:
+    more = [f"{plan.prepared_folder(job.dataset)}/{name}" for name in ("funnel.json", "card.md")]
+    return [*plan.prepared_paths(job.dataset), *more, *plan.judgment_files(job.dataset)]
+
+
+def _reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
+    return plan.config.datasets[job.dataset].model_dump(mode="json", exclude={"licence", "filters"})
+
+
+PREPARE: Stage[Plan] = Stage(
+    name="prepare",
+    output=_files,
+    combinations=lambda plan: [Wildcards(dataset=name) for name in plan.config.datasets],
+    inputs=_inputs,
+    reads=_reads,
+    work=prepare_stage,
+)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from personalrm.core.records import UserData, write_records
 from personalrm.judge.call_recorder import Listener
@@ -11,9 +12,26 @@ from personalrm.llm.types import LanguageModel
 from personalrm.personas.fidelity import others_of
 from personalrm.personas.records import UserRecovery
 from personalrm.personas.recovery import RecoveryQuestion, read_rubric, stated_facts
-from personalrm.studies.synthesizeme.stages.analysing import personas_of
+from personalrm.personas.settings import RecoverySettings
+from personalrm.run.stage import Files, Stage, Wildcards
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.stages.analysing import (
+    analysis_reads,
+    personas_at_largest_k,
+    personas_of,
+    readings,
+)
 from personalrm.studies.synthesizeme.stages.runner import Job, each_user, evaluated_users, refuse_outage
-from personalrm.studies.synthesizeme.stages.settings import recovery_question
+
+if TYPE_CHECKING:
+    from personalrm.studies.synthesizeme.plan import Plan
+
+
+def recovery_question(config: Config, judge: str) -> RecoveryQuestion:
+    """How `judge` is asked which facts a persona states."""
+    settings = config.analysis.recovery or RecoverySettings()
+    style = config.models[judge].prompts
+    return RecoveryQuestion(style=style, max_tokens=settings.max_tokens, others=settings.others, seed=config.seed)
 
 
 async def recovery_stage(
@@ -54,3 +72,32 @@ async def judge_recovery(
             "prompts": {question.prompt.name: question.prompt.label},
         }
     )
+
+
+def _jobs(plan: Plan) -> Iterator[Wildcards]:
+    recovery = plan.config.analysis.recovery
+    return readings(plan, recovery.pairs(plan.config.learn.models) if recovery else [])
+
+
+def _inputs(plan: Plan, job: Wildcards) -> Files:
+    rubric = (plan.config.analysis.recovery or RecoverySettings()).rubric
+    return {"users": plan.users(job), "profiles": personas_at_largest_k(plan, job), "rubric": str(rubric)}
+
+
+def _reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
+    question = recovery_question(plan.config, job.judge)
+    more = {"k": plan.config.largest_k, "users": plan.config.evaluate_users}
+    return analysis_reads(plan.config, job.judge, question, [question.prompt.sha]) | more
+
+
+RECOVERY: Stage[Plan] = Stage(
+    name="recovery",
+    output="analysis/recovery/{dataset}/{variant}/{model}-by-{judge}/{shard}.jsonl",
+    combinations=_jobs,
+    inputs=_inputs,
+    reads=_reads,
+    work=recovery_stage,
+    asks="judge",
+    record=UserRecovery,
+    lost=lambda row: row.failed,
+)

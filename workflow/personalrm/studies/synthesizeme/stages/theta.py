@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from personalrm.core.errors import ConfigError, DataError, ModelCallError
 from personalrm.core.files import atomic_write_text, stable_hash
@@ -28,10 +28,14 @@ from personalrm.methods.synthesizeme.theta_search import (
     split_users,
 )
 from personalrm.methods.synthesizeme.theta_settings import ThetaOptimiser
-from personalrm.methods.synthesizeme.variants import CORRECTED
-from personalrm.studies.synthesizeme.stages.learn import learn_traces
+from personalrm.methods.synthesizeme.variants import CORRECTED, parse_variant
+from personalrm.run.stage import Files, Stage, Wildcards
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.stages.learn import learn_traces, profile_reads, profile_settings
 from personalrm.studies.synthesizeme.stages.runner import Job, read_users
-from personalrm.studies.synthesizeme.stages.settings import profile_settings
+
+if TYPE_CHECKING:
+    from personalrm.studies.synthesizeme.plan import Plan
 
 
 async def theta_stage(job: Job, *, users: Sequence[Path], out: Path, theta: str, model: str) -> None:
@@ -39,9 +43,7 @@ async def theta_stage(job: Job, *, users: Sequence[Path], out: Path, theta: str,
 
     Raises DataError where no data set has train users, and ModelCallError as the client does.
     """
-    optimiser = job.config.thetas[theta].optimise
-    if optimiser is None:
-        raise ConfigError(f"thetas.{theta}.optimise: not set, so there is nothing to find")
+    optimiser = optimiser_of(job.config, theta)
     people = train_users([user for path in users for user in read_users(path)], optimiser.max_users)
     if not people:
         raise DataError(
@@ -65,6 +67,23 @@ async def theta_stage(job: Job, *, users: Sequence[Path], out: Path, theta: str,
         **provenance_of_texts(pair for user in people for pair in user.pairs),
     }
     atomic_write_text(out, program_text(found, settings.persona, provenance))
+
+
+def optimiser_of(config: Config, theta: str) -> ThetaOptimiser:
+    """How a Theta is found. Raises ConfigError for one that is given."""
+    optimiser = config.thetas[theta].optimise
+    if optimiser is None:
+        raise ConfigError(f"thetas.{theta}.optimise: not set, so there is nothing to find")
+    return optimiser
+
+
+def optimised_thetas(config: Config) -> Iterator[tuple[str, str]]:
+    """(Theta, model) of each Theta that a run finds itself."""
+    used = {theta for variant in config.variants if (theta := parse_variant(variant).theta)}
+    for name in sorted(used):
+        optimiser = config.thetas[name].optimise
+        if optimiser:
+            yield from ((name, model) for model in ([optimiser.model] if optimiser.model else config.learn.models))
 
 
 def train_users(people: Sequence[UserData], most: int) -> list[UserData]:
@@ -128,3 +147,24 @@ def program_text(found: Found, persona: PersonaSettings, provenance: dict[str, A
         "metadata": {"provenance": provenance, "validation_accuracy_percent": scores},
     }
     return json.dumps(program, indent=1, ensure_ascii=False) + "\n"
+
+
+def _inputs(plan: Plan, job: Wildcards) -> Files:
+    names = optimiser_of(plan.config, job.theta).datasets or plan.config.datasets
+    return {"users": [path for name in names for path in plan.shard_paths(name)]}
+
+
+def _reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
+    optimiser = optimiser_of(plan.config, job.theta).model_dump(mode="json")
+    return {"optimiser": optimiser, "learned": profile_reads(plan, Wildcards(model=job.model, variant=CORRECTED))}
+
+
+THETA: Stage[Plan] = Stage(
+    name="theta",
+    output="thetas/{theta}/{model}.json",
+    combinations=lambda plan: [Wildcards(theta=name, model=model) for name, model in optimised_thetas(plan.config)],
+    inputs=_inputs,
+    reads=_reads,
+    work=theta_stage,
+    asks=lambda plan, job: (job.model, optimiser_of(plan.config, job.theta).proposer or job.model),
+)

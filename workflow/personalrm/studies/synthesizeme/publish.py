@@ -11,7 +11,7 @@ from typing import Any
 from personalrm.core.errors import DataError
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import config_hash, load_config
-from personalrm.studies.synthesizeme.stages.manifest import fingerprint_of_code, prompts_in_use
+from personalrm.studies.synthesizeme.manifest import fingerprint_of_code, prompts_in_use
 
 MANIFEST = "manifest.json"
 _KINDS = (("tables", ("csv", "md")), ("figures", ("png", "txt")))
