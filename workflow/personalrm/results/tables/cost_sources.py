@@ -19,7 +19,10 @@ from personalrm.run.stage import JobPattern
 KEYS_AT_ONCE = 2000
 """Stored answers held in memory at a time."""
 RESULTS = "results"
-"""Stands for the jobs that make scores, tables and figures."""
+"""Stands for the jobs that make scores and the main table."""
+RESULT_JOBS: tuple[str, ...] = ("collect_scores", "table_main")
+"""What the table of cost is made from. Other tables and figures are made at the same time, and which of them have ended
+is chance: they are not counted."""
 
 
 class JobTime(NamedTuple):
@@ -58,9 +61,9 @@ def job_times(folder: Path, patterns: Sequence[JobPattern]) -> list[JobTime]:
     """
     found = []
     for path in sorted(folder.rglob("*.tsv")):
-        seconds = job_seconds(path)
-        if seconds is not None:
-            found.append(JobTime(*_job(path.relative_to(folder).with_suffix("").as_posix(), patterns), seconds))
+        seconds, name = job_seconds(path), path.relative_to(folder).with_suffix("").as_posix()
+        if seconds is not None and ("/" in name or name in RESULT_JOBS):
+            found.append(JobTime(*_job(name, patterns), seconds))
     return found
 
 

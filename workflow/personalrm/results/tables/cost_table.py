@@ -250,7 +250,7 @@ def cost_notes(table: pd.DataFrame) -> list[str]:
         "– where the store no longer has the response.",
         "List price: without any discount, for cached tokens either. Embedded models cost nothing.",
         "Wall time: sum over the jobs of a stage in this working directory, those side by side counted each; answers "
-        "that were already stored cost no time. A judge job judges by all methods.",
+        "that were already stored cost no time. A judge job judges by all methods. results: scores and main table.",
     ]
     if "theta" in set(table["stage"]):
         notes.append(
