@@ -190,6 +190,6 @@ def _add_estimate(subparsers: Any) -> None:  # noqa: ANN401
 def _add_models(subparsers: Any) -> None:  # noqa: ANN401
     from personalrm.app import models_command as embedded
 
-    models = subparsers.add_parser("models", help="embedded models: list, fetch; hosted ones: unblock")
+    models = subparsers.add_parser("models", help="embedded models: list, fetch, path")
     embedded.add_arguments(models)
     models.set_defaults(handler=embedded.run)

@@ -17,7 +17,6 @@ from personalrm.llm.limits.adaptive_concurrency import AdaptiveConcurrency
 from personalrm.llm.limits.budget import Budget
 from personalrm.llm.limits.faults import ModelUnavailable
 from personalrm.llm.limits.rate_limit import RateLimit
-from personalrm.llm.limits.refusals import Refusals
 from personalrm.llm.limits.retry import RetryPolicy
 from personalrm.llm.types import Backend, ModelSpec, Request, Response, Usage
 
@@ -82,7 +81,6 @@ class ModelClient:
         price_share: the share of the list price that a call costs; answers keep the list price, accounts the cost.
         retry: waits and limits (default: from the spec).
         rate_limit: requests and tokens a minute; None for no limit.
-        refusals: the mark beside the store of a model that was refused for good; None for no mark.
         on_event: told of every retry.
         locks: which calls other processes on this store are making; None not to look, and not to be seen.
     """
@@ -100,7 +98,6 @@ class ModelClient:
         price_share: float = 1.0,
         retry: RetryPolicy | None = None,
         rate_limit: RateLimit | None = None,
-        refusals: Refusals | None = None,
         on_event: Callable[[PortEvent], None] | None = None,
         locks: CallLocks | None = None,
     ) -> None:
@@ -118,9 +115,7 @@ class ModelClient:
         self._on_event = on_event
         self._flights: dict[str, _Flight] = {}
         self._rate_limit = rate_limit
-        self._refusals = refusals
         self._locks = locks
-        # A closed door stays closed for this client, whatever becomes of the mark.
         self._closed: ModelUnavailable | EmbeddedModelError | None = None
 
     @property
@@ -248,16 +243,11 @@ class ModelClient:
 
     def _check_open(self) -> None:
         """Fail with the same message, and without a call, once the model cannot be had at all."""
-        if self._closed is None and self._refusals is not None:
-            mark = self._refusals.read()
-            self._closed = ModelUnavailable(mark) if mark is not None else None
         if self._closed is not None:
             raise type(self._closed)(str(self._closed)) from None
 
     def _close(self, error: ModelUnavailable | EmbeddedModelError) -> ModelUnavailable | EmbeddedModelError:
-        """No further call; where the refusal is lasting, by no other job either. Returns what all calls end with."""
-        if self._refusals is not None and isinstance(error, ModelUnavailable) and error.lasting:
-            error = ModelUnavailable(self._refusals.write(str(error)))
+        """No further call. Returns what all calls end with."""
         self._closed = self._closed or error
         return self._closed
 

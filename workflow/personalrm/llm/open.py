@@ -18,7 +18,6 @@ from personalrm.llm.client import ModelClient, Price, spec_price
 from personalrm.llm.limits.adaptive_concurrency import AdaptiveConcurrency, Unlimited
 from personalrm.llm.limits.budget import Budget
 from personalrm.llm.limits.rate_limit import RateLimit
-from personalrm.llm.limits.refusals import Refusals
 from personalrm.llm.limits.retry import RetryPolicy
 from personalrm.llm.types import Backend, ModelSpec
 
@@ -76,7 +75,6 @@ def _batched(spec: ModelSpec, batch: BatchSettings, store: ResponseStore, budget
         budget=budget,
         price_share=batch.price,
         retry=RetryPolicy(spec.max_attempts, batch.max_wait_h * 3600, jitter=False),
-        refusals=Refusals(store.path, spec),
     )
 
 
@@ -96,8 +94,7 @@ def _plain(
         # One at a time, so that no call's numbers depend on another's. They cost nothing, and need no budget.
         return ModelClient(spec, backend, store, max_concurrency=1, locks=locks)
     limited = spec.requests_per_minute or spec.tokens_per_minute
-    rate_limit = RateLimit(store.path, spec) if limited else None
-    refusals = Refusals(store.path, spec)
+    rate_limit = RateLimit(store, spec) if limited else None
     concurrency = AdaptiveConcurrency(spec.name, spec.max_concurrency, eager=eager)
     return ModelClient(
         spec,
@@ -107,7 +104,6 @@ def _plain(
         budget=budget,
         price=price,
         rate_limit=rate_limit,
-        refusals=refusals,
         locks=locks,
     )
 

@@ -63,7 +63,7 @@ class Response:
 
     `key` is the store's key of the request that led to it. `reasoning` is the provider's separate
     thinking text, if any. `cost_usd` is the list price of the call without any cache discount;
-    None where no price is known.
+    None where no price is known. `model` is the model that the reply names, empty where it names none.
     """
 
     text: str
@@ -74,6 +74,7 @@ class Response:
     reasoning: str = ""
     refusal: str = ""
     cost_usd: float | None = None
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,24 @@
 """The response store: every answer that was paid for, kept for good, in one SQLite file.
 
-It outlives the outputs of any rule, kill -9, a full disk and a flipped byte: what cannot be trusted is set
-aside and counts as missing; it is never returned. Raw answers only: failures are never stored, and parsing
-happens elsewhere (DESIGN.md, section 5).
+It outlives the outputs of any rule, kill -9 and a full disk. A row that fails its checksum is set aside and counts as
+missing; it is never returned. Raw answers only: failures are never stored, and parsing happens elsewhere.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+from personalrm.core.files import canonical_json
 from personalrm.llm.backends.openai_format import wire_text
 from personalrm.llm.cache.store_file import JournalMode, StoreFile
 from personalrm.llm.cache.store_rows import checksum, decode, encode, is_sound
@@ -70,7 +72,7 @@ class ResponseStore:
         run: name under which this process's paid calls are accounted; none are if it is empty.
 
     Raises:
-        StoreError: the file is not ours, is too new, or cannot be written.
+        StoreError: the file is not ours, is damaged or of another format, or cannot be written.
     """
 
     def __init__(self, path: Path | str, journal_mode: JournalMode = "wal", run: str = "") -> None:
@@ -84,11 +86,6 @@ class ResponseStore:
     def path(self) -> Path:
         """The store's file."""
         return self._file.path
-
-    @property
-    def rebuilds(self) -> int:
-        """How often this object found the file damaged and rebuilt it."""
-        return len(self._file.salvages)
 
     def get(self, key: str) -> Response | None:
         """The stored answer, or None. A row that fails its checksum is set aside and is None."""
@@ -105,7 +102,8 @@ class ResponseStore:
                 else:
                     bad.append(row)
         if bad:
-            self._file.run(lambda connection: self._quarantine(connection, bad))
+            with self._file.writing() as connection:
+                self._set_aside(connection, bad)
         return found
 
     def put(self, key: str, identity: str, response: Response, paid_usd: float | None = None) -> Response:
@@ -123,23 +121,38 @@ class ResponseStore:
         paid = response.cost_usd or 0.0 if paid_usd is None else paid_usd
         account = (wire_text(self.run), identity, *tokens, paid)
 
-        def write(connection: sqlite3.Connection) -> str:
-            with _transaction(connection):
-                stored = self._insert(connection, row)
-                if self.run:
-                    connection.execute(_PAY, account)
-            return stored
-
-        return decode(key, self._file.run(write))
+        with self._file.writing() as connection:
+            stored = self._insert(connection, row)
+            if self.run:
+                connection.execute(_PAY, account)
+        return decode(key, stored)
 
     def forget(self, key: str) -> None:
         """Drop the answer of `key`, if there is one, so that it is asked for again; what it cost stays accounted."""
+        with self._file.writing() as connection:
+            connection.execute("DELETE FROM responses WHERE key = ?", (key,))
 
-        def write(connection: sqlite3.Connection) -> None:
-            with _transaction(connection):
-                connection.execute("DELETE FROM responses WHERE key = ?", (key,))
+    @contextmanager
+    def shared(self, kind: str) -> Iterator[dict[str, Any]]:
+        """What the processes on this store share under `kind`, JSON values by name, kept as it is left.
 
-        self._file.run(write)
+        Other writers wait until the end of the block, which must be short. A value that cannot be read counts as none.
+        """
+        with self._file.writing() as connection:
+            before = dict(_shared(connection, kind))
+            values = _read(before)
+            yield values
+            after = {name: canonical_json(value) for name, value in values.items()}
+            gone = [(kind, name) for name in before.keys() - after.keys()]
+            connection.executemany("DELETE FROM shared WHERE kind = ? AND name = ?", gone)
+            connection.executemany(
+                "INSERT OR REPLACE INTO shared VALUES (?, ?, ?)",
+                [(kind, name, text) for name, text in after.items() if before.get(name) != text],
+            )
+
+    def peek(self, kind: str) -> dict[str, Any]:
+        """What the processes on this store share under `kind`, without waiting for writers."""
+        return _read(dict(self._file.run(lambda connection: _shared(connection, kind))))
 
     def usage_totals(self) -> dict[str, Totals]:
         """Calls, tokens and list cost of all stored answers, by model identity."""
@@ -180,10 +193,6 @@ class ResponseStore:
         connection.execute(_INSERT, row)
         return row[2]
 
-    def _quarantine(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
-        with _transaction(connection):
-            self._set_aside(connection, rows)
-
     def _set_aside(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
         """Move rows to the quarantine table, inside a transaction."""
         for row in rows:
@@ -212,14 +221,15 @@ def _select(keys: Sequence[str]) -> Callable[[sqlite3.Connection], list[Row]]:
     return query
 
 
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """A write transaction: taken at once, so that two writers queue instead of failing half-way."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+def _shared(connection: sqlite3.Connection, kind: str) -> list[tuple[str, str]]:
+    """Names and JSON texts of one kind."""
+    return connection.execute("SELECT name, value FROM shared WHERE kind = ?", (kind,)).fetchall()
+
+
+def _read(texts: Mapping[str, str]) -> dict[str, Any]:
+    """The values of JSON texts; what is no JSON is left out."""
+    values: dict[str, Any] = {}
+    for name, text in texts.items():
+        with suppress(ValueError):
+            values[name] = json.loads(text)
+    return values

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from personalrm.core.files import canonical_json
 from personalrm.llm.types import Response, TokenLogprobs, Usage
 
-SCHEMA_VERSION = 1
-SCHEMA_NEEDS = "0.1.0"
+SCHEMA_VERSION = 2
+SCHEMA_NEEDS = "0.2.0"
 """The first version of the package that reads `SCHEMA_VERSION`; kept in the file for older packages to name."""
 
 APPLICATION_ID = 0x50524D31
 PAGE_SIZE = 4096
 
-# The order of the statements is part of the schema: salvage relies on equal root pages.
 _TABLES = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     "CREATE TABLE responses (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, identity TEXT NOT NULL,"
@@ -26,6 +25,8 @@ _TABLES = (
     "CREATE TABLE paid (run TEXT NOT NULL, identity TEXT NOT NULL, calls INTEGER NOT NULL,"
     " tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, tokens_cached INTEGER NOT NULL,"
     " cost_usd REAL NOT NULL, PRIMARY KEY (run, identity))",
+    # What the processes on one store tell each other: limits a minute, money in flight, who answered.
+    "CREATE TABLE shared (kind TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (kind, name))",
 )
 
 
@@ -70,6 +71,7 @@ def encode(response: Response) -> str:
             "reasoning": response.reasoning,
             "refusal": response.refusal,
             "cost_usd": response.cost_usd,
+            "model": response.model,
         }
     )
 
@@ -86,6 +88,8 @@ def decode(key: str, payload: str) -> Response:
         reasoning=fields["reasoning"],
         refusal=fields["refusal"],
         cost_usd=fields["cost_usd"],
+        # Absent in answers that an earlier version stored.
+        model=fields.get("model", ""),
     )
 
 

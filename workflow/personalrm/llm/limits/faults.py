@@ -54,15 +54,7 @@ _BODY_STATUS = frozenset({400, 413, 422})
 
 
 class ModelUnavailable(PermanentError):
-    """401, 402, 403, unknown model, no credit: every further call of this model would fail the same way.
-
-    `lasting` where the provider said so of this key or model (401, 403, unknown model), which later jobs need not
-    find out again; credit may come back, and an address without the protocol be mended, with nothing changed here.
-    """
-
-    def __init__(self, message: str, *, lasting: bool = False) -> None:
-        super().__init__(message)
-        self.lasting = lasting
+    """401, 402, 403, unknown model, no credit: every further call of this model would fail the same way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +84,7 @@ def to_error(failure: Failure, where: str, key_env: str | None = None) -> ModelC
         return Refused(detail)
     unknown = status in {404, *_BODY_STATUS} and _NO_SUCH_MODEL.search(text) is not None
     if unknown or status in _CLOSED_STATUS:
-        return ModelUnavailable(f"{detail}. {_advice(status, key_env)}", lasting=unknown or status in (401, 403))
+        return ModelUnavailable(f"{detail}. {_advice(status, key_env)}")
     if status in _RETRIED_STATUS or status >= 500 or status < 400:
         return TransientError(detail, retry_after=retry_after_seconds(failure.headers))
     return PermanentError(f"{detail}. The request itself was rejected.")

@@ -143,7 +143,6 @@ class BatchApi:
         except PermanentError as error:
             if reply.response.status_code not in (403, 404, 405):
                 raise
-            # No mark beside the store: the model may well answer this key's plain calls.
             raise ModelUnavailable(
                 f"{error} If this endpoint has no batches for this key, remove models.{self._spec.name}.batch."
             ) from None
