@@ -111,7 +111,7 @@ def test_two_processes_that_ask_the_same_at_once_make_each_call_once(tmp_path: P
         assert server.count == 50
     assert answers[0] == answers[1] == [f"to question {n}" for n in range(50)]
     with ResponseStore(path) as store:
-        assert store.paid_totals("r")["x@"].calls == 50
+        assert store.paid_totals("r")[f"x@ at {server.url}"].calls == 50
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])

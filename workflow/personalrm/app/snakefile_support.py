@@ -21,7 +21,7 @@ from personalrm.core.errors import ConfigError, EmbeddedModelError, StoreError
 from personalrm.core.files import atomic_write_text, canonical_json
 from personalrm.llm.limits.budget import lift, passed
 from personalrm.llm.local.owner import OWNER_ENV, Owner
-from personalrm.studies.preflight import Needs, missing
+from personalrm.studies.preflight import Needs, load_environment, missing
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import config_hash, load_config, merged_yaml, write_resolved
 from personalrm.studies.synthesizeme.plan import Plan, read_k
@@ -64,6 +64,8 @@ def load_for_snakemake(configfiles: Sequence[str | Path], merged: Mapping[str, A
 
     Snakemake's own reading takes the last of two equal keys in silence; ours refuses.
     """
+    # Endpoints that variables hold are part of what stages read.
+    load_environment()
     paths = [Path(path) for path in configfiles]
     if not paths:
         raise ConfigError("no config file; give one with --configfile")

@@ -116,6 +116,7 @@ class ModelClient:
         self._flights: dict[str, _Flight] = {}
         self._rate_limit = rate_limit
         self._locks = locks
+        self._named: set[str] = set()
         self._closed: ModelUnavailable | EmbeddedModelError | None = None
 
     @property
@@ -206,7 +207,24 @@ class ModelClient:
                 raise
             cost = (response.cost_usd or 0.0) * self._price_share
             self._count(response, cost)
-            return self._store.put(key, self._spec.identity, response, paid_usd=cost)
+            stored = self._store.put(key, self._spec.identity, response, paid_usd=cost)
+            self._note_model(response.model)
+            return stored
+
+    def _note_model(self, named: str) -> None:
+        """Warn where replies name another model than all before, in this process or another."""
+        if not named or named in self._named:
+            return
+        self._named.add(named)
+        with self._store.shared("answered as") as seen:
+            before = seen.get(self._spec.identity, [])
+            if before and named not in before:
+                log.warning(
+                    "model %s: the server now answers as %r, before as %s; results may rest on both. Give the config's "
+                    "entry a dated model id, or a snapshot",
+                    *(self._spec.name, named, ", ".join(map(repr, before))),
+                )
+            seen[self._spec.identity] = sorted({*before, named})
 
     async def _ask(self, request: Request) -> Response:
         """Call the backend until it answers, fails for good, or the limits of the policy are reached."""

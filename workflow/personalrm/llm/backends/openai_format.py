@@ -132,6 +132,7 @@ def parse_body(body: object, request: Request, where: str, key_env: str | None =
         logprobs=tuple(_token_logprobs(_mapping(token)) for token in tokens) if request.top_logprobs else (),
         reasoning=_text(message.get("reasoning_content") or message.get("reasoning")),
         refusal=_text(message.get("refusal") or special.get("refusal")),
+        model=_text(body.get("model")),
     )
 
 

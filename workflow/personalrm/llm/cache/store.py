@@ -21,8 +21,8 @@ from typing import Any
 from personalrm.core.files import canonical_json
 from personalrm.llm.backends.openai_format import wire_text
 from personalrm.llm.cache.store_file import JournalMode, StoreFile
-from personalrm.llm.cache.store_rows import checksum, decode, encode, is_sound
-from personalrm.llm.types import Response
+from personalrm.llm.cache.store_rows import checksum, decode, encode, is_sound, move_identity
+from personalrm.llm.types import ModelSpec, Response
 
 _IN_CHUNK = 500
 _COLUMNS = "id, key, identity, payload, sha256"
@@ -46,6 +46,13 @@ _TOTALS = (
     },
     cost="coalesce(sum(json_extract(payload, '$.cost_usd')), 0.0)",
 )
+
+_SERVED = (
+    "SELECT identity, coalesce(json_extract(payload, '$.model'), '') AS model, count(*) FROM responses"
+    " WHERE json_valid(payload) GROUP BY identity, model ORDER BY identity, model"
+)
+UNCLAIMED = "endpoint unknown"
+"""Under what the store keeps the identities whose answers an earlier format stored without their endpoint."""
 
 log = logging.getLogger("personalrm.llm")
 
@@ -153,6 +160,29 @@ class ResponseStore:
     def peek(self, kind: str) -> dict[str, Any]:
         """What the processes on this store share under `kind`, without waiting for writers."""
         return _read(dict(self._file.run(lambda connection: _shared(connection, kind))))
+
+    def claim(self, spec: ModelSpec) -> int:
+        """Give `spec` the answers that an earlier format kept without endpoint; returns how many.
+
+        They belong to the first model of that id that asks for them: a later one with another endpoint does not find
+        them.
+        """
+        bare, identity = spec.bare_identity, spec.identity
+        if bare not in self.peek(UNCLAIMED):
+            return 0
+        with self.shared(UNCLAIMED) as unclaimed, self._file.writing() as connection:
+            if unclaimed.pop(bare, None) is None or identity == bare:
+                return 0
+            count = move_identity(connection, bare, identity)
+        log.info("store %s: %d answers of %s belong to %s from now on", self.path, count, bare, identity)
+        return count
+
+    def served(self) -> dict[str, dict[str, int]]:
+        """By identity, the models that replies named, with counts of stored answers; "" where a reply named none."""
+        found: dict[str, dict[str, int]] = {}
+        for identity, model, count in self._file.run(lambda connection: connection.execute(_SERVED).fetchall()):
+            found.setdefault(identity, {})[model] = count
+        return found
 
     def usage_totals(self) -> dict[str, Totals]:
         """Calls, tokens and list cost of all stored answers, by model identity."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -74,11 +74,12 @@ class StoreFile:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A write transaction, taken at once, so that two writers queue instead of failing half-way."""
+        """A write transaction, taken at once, so that two writers queue instead of failing half-way; part of the one
+        around it, if there is one."""
         with self._guard, self._explained():
             if self._connection is None:
                 raise StoreError(f"store {self.path}: it was closed")
-            with transaction(self._connection):
+            with nullcontext() if self._connection.in_transaction else transaction(self._connection):
                 yield self._connection
 
     def close(self) -> None:
@@ -107,21 +108,12 @@ class StoreFile:
         try:
             yield
         except READ_ERRORS as error:
-            raise self._store_error(error) from error
+            raise explained(self.path, error) from error
         except OSError as error:
             raise StoreError(
                 f"store {self.path}: {error.strerror or error}. Name a path for the store on a disk with free space "
                 f"that this user can write."
             ) from error
-
-    def _store_error(self, error: Exception) -> StoreError:
-        if _is_damage(error):
-            return StoreError(damaged(self.path, error))
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        advice = _ADVICE.get(code, f"SQLite says: {error}. Look at the file, or name another path")
-        return StoreError(
-            f"store {self.path}: {advice}, and run the same command again; what was stored before is kept ({error})."
-        )
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -166,7 +158,18 @@ def check_format(connection: sqlite3.Connection, path: Path, tables: list[str]) 
     )
 
 
-def damaged(path: Path, problem: object) -> str:
+def explained(path: Path, error: Exception) -> StoreError:
+    """One of `READ_ERRORS` as a StoreError that names the file and what to do."""
+    if _is_damage(error):
+        return StoreError(_rescue(path, error))
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    advice = _ADVICE.get(code, f"SQLite says: {error}. Look at the file, or name another path")
+    return StoreError(
+        f"store {path}: {advice}, and run the same command again; what was stored before is kept ({error})."
+    )
+
+
+def _rescue(path: Path, problem: Exception) -> str:
     """What to do with a damaged file: SQLite's own tool reads what is left, and checksums decide what of it counts."""
     saved = f"{path}.recovered"
     return (

@@ -8,7 +8,8 @@ import sqlite3
 from collections.abc import Sequence
 
 from personalrm.core.files import canonical_json
-from personalrm.llm.types import Response, TokenLogprobs, Usage
+from personalrm.llm.cache.key import key_at
+from personalrm.llm.types import Response, TokenLogprobs, Usage, split_identity
 
 SCHEMA_VERSION = 2
 SCHEMA_NEEDS = "0.2.0"
@@ -40,6 +41,20 @@ def create_tables(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.execute("COMMIT")
+
+
+def move_identity(connection: sqlite3.Connection, bare: str, identity: str) -> int:
+    """Give all rows of `bare` the keys that they have as `identity`, inside a transaction; returns how many."""
+    endpoint, count = split_identity(identity)[1], 0
+    query = "SELECT id, key, identity, payload, sha256 FROM responses WHERE identity = ?"
+    for row in connection.execute(query, (bare,)).fetchall():
+        if not is_sound(*row[1:]):
+            continue
+        key = key_at(endpoint, row[1])
+        changed = "UPDATE OR IGNORE responses SET key = ?, identity = ?, sha256 = ? WHERE id = ?"
+        count += connection.execute(changed, (key, identity, checksum(key, identity, row[3]), row[0])).rowcount
+    connection.execute("UPDATE OR IGNORE paid SET identity = ? WHERE identity = ?", (identity, bare))
+    return count
 
 
 def checksum(key: str, identity: str, payload: str) -> str:
