@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from support.stores import WRITER, answer, fill, key, readable, start_writer
 
 from personalrm.core.errors import StoreError
+from personalrm.llm.backends.openai_format import valid_text
 from personalrm.llm.cache.store import ResponseStore, Totals
 from personalrm.llm.cache.store_rows import SCHEMA_VERSION, decode, encode
 from personalrm.llm.types import Response, TokenLogprobs, Usage
@@ -41,13 +42,17 @@ responses = st.builds(
 
 @given(responses)
 def test_a_response_survives_encoding(response: Response) -> None:
-    assert decode("k", encode(response)) == replace(response, key="k")
+    kept = decode("k", encode(response))
+    assert kept == decode("k", encode(kept))
+    texts = {name: valid_text(getattr(response, name)) for name in ("text", "reasoning", "refusal")}
+    assert kept == replace(response, key="k", **texts)
+    kept.text.encode("utf-8")
 
 
 def test_put_then_get_also_after_reopening(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "er" / "store.sqlite"
     full = Response(
-        "\ud800 text", "length", Usage(3, 2, 1), logprobs=(TokenLogprobs((("a", -0.5), ("b", -9999.0))),),
+        "text", "length", Usage(3, 2, 1), logprobs=(TokenLogprobs((("a", -0.5), ("b", -9999.0))),),
         reasoning="think", refusal="no", cost_usd=0.25, model="served",
     )  # fmt: skip
     with ResponseStore(path) as store:

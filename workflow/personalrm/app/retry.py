@@ -1,13 +1,14 @@
 """`personalrm retry`: take away what rests on lost calls, so that the next run of Snakemake asks for these again.
 
 Snakemake makes a missing file again only if something that is asked for is missing, too: a file of lost answers is
-removed with all that was made from it, up to the tables. No answer is removed from the store, so that the next run
-makes the lost calls and what follows from them, and nothing else.
+removed with all that was made from it, up to the tables. Of the store nothing is removed but failures that an earlier
+version took for answers, so that the next run makes the lost calls and what follows from them, and nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from personalrm.app.snakefile_support import STATE, clear_stale_lock
 from personalrm.core.errors import DataError
 from personalrm.core.records import JudgedUser, Profile, Record, UserTraces, Verdict, read_records
 from personalrm.data.filters.ratings import UserPanel, UserRatings
+from personalrm.llm.cache.store import ResponseStore
 from personalrm.personas.records import TaggedPersona, UserFidelity, UserRecovery
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import load_config, read_resolved
@@ -35,6 +37,7 @@ KINDS: dict[str, type[Record]] = {
 }
 """Folders (below a run, its `data/<dataset>` or `analysis`) whose files hold answers of models, and what a row is. Axes
 and Thetas are not among them: a lost call ends their jobs."""
+_KEY = re.compile(r'"([0-9a-f]{64})"')
 OF_DATA = ("benchmark", "funnel", "filter_sensitivity")
 """Tables and figures that no answer of learning or judging enters."""
 
@@ -76,8 +79,11 @@ def _lost(verdicts: tuple[Verdict, ...]) -> int:
     return sum(verdict.outcome == "provider_error" for verdict in verdicts)
 
 
-def plan_retry(config: Config, wanted: Wanted = lost_calls) -> Retry:
-    """What is to be removed so that the wanted answers are asked for again. Raises DataError for a broken file."""
+def plan_retry(config: Config, wanted: Wanted = lost_calls, dropped: Collection[str] = ()) -> Retry:
+    """What is to be removed so that the wanted answers are asked for again, and those whose keys are `dropped`.
+
+    Raises DataError for a broken file.
+    """
     plan = Plan(config)
     made = plan.lineage()
     released = {path for dataset in plan.filtered for path in plan.released_files(dataset)}
@@ -86,8 +92,10 @@ def plan_retry(config: Config, wanted: Wanted = lost_calls) -> Retry:
     for path, inputs in made.items():
         kind = _kind(config, path)
         if kind is not None and path not in released and Path(path).is_file():
-            count = sum(wanted(row) for row in read_records(Path(path), kind))
+            count = sum(wanted(row) for row in read_records(Path(path), kind)) + _mentions(Path(path), dropped)
             rest |= {path: count} if count else {}
+        elif path.endswith((".json", ".jsonl")) and (count := _mentions(Path(path), dropped)):
+            rest[path] = count
         if path not in rest and not (rest.keys() | follow.keys()).isdisjoint(inputs):
             follow[path] = None
     if not rest:
@@ -95,6 +103,13 @@ def plan_retry(config: Config, wanted: Wanted = lost_calls) -> Retry:
     data = any(path.startswith(f"{plan.run}/data/") for path in (*rest, *follow))
     there = [path for path in map(Path, follow) if path.is_file()]
     return Retry({Path(path): count for path, count in rest.items()}, (*there, *_results(Path(plan.run), data=data)))
+
+
+def _mentions(path: Path, keys: Collection[str]) -> int:
+    """How many of `keys` a file's rows rest on."""
+    if not keys or not path.is_file():
+        return 0
+    return len(set(_KEY.findall(path.read_text(encoding="utf-8"))) & set(keys))
 
 
 def _kind(config: Config, path: str) -> type[Record] | None:
@@ -120,23 +135,46 @@ def retry(target: Path, *, dry_run: bool = False) -> str:
     clear_stale_lock()
     if not dry_run and list(Path(".snakemake/locks").glob("*.lock")):
         raise DataError("Snakemake is at work in this folder; wait for its end, and give the command again")
-    found = plan_retry(config)
-    if not found.rest:
+    broken = _broken_off(config)
+    found = plan_retry(config, dropped=broken)
+    if not found.rest and not broken:
         return f"{config.results / config.run}: nothing rests on lost calls; there is nothing to ask again.\n"
     if not dry_run:
+        # Files first: cut short, the same command finds the answers again, and with them the files.
         found.remove()
+        _forget(config, broken)
     would = "would be removed" if dry_run else "removed"
+    stored = [
+        f"{len(broken)} stored answers are failures that an earlier version took for answers (broken off, or empty "
+        f"without an end); they {'would be' if dry_run else 'are'} dropped from {config.store}."
+    ]
     return "\n".join(
         [
+            *(stored if broken else []),
             f"{sum(found.rest.values())} calls were lost to provider errors. Files that rest on them, {would}:",
             *(f"  {path}: {count}" for path, count in found.rest.items()),
             f"{len(found.follow)} files that were made from these, {would}:",
             *(f"  {path}" for path in found.follow),
-            "No stored answer is touched. This asks for the lost calls and what follows from them:",
+            "No other stored answer is touched. This asks for the lost calls and what follows from them:",
             f"  snakemake --cores all --configfile {configfile}",
             "",
         ]
     )
+
+
+def _broken_off(config: Config) -> list[str]:
+    """Keys of the store's answers that are none."""
+    if not config.store.is_file():
+        return []
+    with ResponseStore(config.store, config.store_journal) as store:
+        return store.broken_off()
+
+
+def _forget(config: Config, keys: Collection[str]) -> None:
+    if keys:
+        with ResponseStore(config.store, config.store_journal) as store:
+            for key in keys:
+                store.forget(key)
 
 
 def _config_of(target: Path) -> tuple[Config, Path]:

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from personalrm.core.files import canonical_json
-from personalrm.llm.backends.openai_format import wire_text
+from personalrm.llm.backends.openai_format import is_broken_off, wire_text
 from personalrm.llm.cache.store_file import JournalMode, StoreFile
 from personalrm.llm.cache.store_rows import checksum, decode, encode, is_sound, move_identity
 from personalrm.llm.types import ModelSpec, Response
@@ -50,6 +50,10 @@ _TOTALS = (
 _SERVED = (
     "SELECT identity, coalesce(json_extract(payload, '$.model'), '') AS model, count(*) FROM responses"
     " WHERE json_valid(payload) GROUP BY identity, model ORDER BY identity, model"
+)
+_EMPTY_OR_ODD = (
+    "SELECT key FROM responses WHERE json_valid(payload) AND (json_extract(payload, '$.text') = ''"
+    " OR json_extract(payload, '$.finish_reason') NOT IN ('stop', 'length'))"
 )
 UNCLAIMED = "endpoint unknown"
 """Under what the store keeps the identities whose answers an earlier format stored without their endpoint."""
@@ -184,6 +188,12 @@ class ResponseStore:
             found.setdefault(identity, {})[model] = count
         return found
 
+    def broken_off(self) -> list[str]:
+        """Keys of stored answers that are failures: an earlier version took what a server broke off for whole."""
+        rows = self._file.run(lambda connection: connection.execute(_EMPTY_OR_ODD).fetchall())
+        found = self.get_many([row[0] for row in rows])
+        return [key for key, response in found.items() if is_broken_off(response) or _is_nothing(response)]
+
     def usage_totals(self) -> dict[str, Totals]:
         """Calls, tokens and list cost of all stored answers, by model identity."""
         rows = self._file.run(lambda connection: connection.execute(_TOTALS).fetchall())
@@ -263,3 +273,9 @@ def _read(texts: Mapping[str, str]) -> dict[str, Any]:
         with suppress(ValueError):
             values[name] = json.loads(text)
     return values
+
+
+def _is_nothing(response: Response) -> bool:
+    """Whether an answer of an earlier version holds nothing: litellm gave failures that it did not know as "stop"."""
+    said = response.text or response.reasoning or response.refusal or response.logprobs
+    return not response.model and not said and response.finish_reason == "stop"

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from personalrm.core.files import canonical_json
+from personalrm.llm.backends.openai_format import valid_text
 from personalrm.llm.cache.key import key_at
 from personalrm.llm.types import Response, TokenLogprobs, Usage, split_identity
 
@@ -92,16 +93,16 @@ def encode(response: Response) -> str:
 
 
 def decode(key: str, payload: str) -> Response:
-    """The response in a payload whose checksum holds."""
+    """The response in a payload whose checksum holds. An earlier version kept texts that no file can hold."""
     fields = json.loads(payload)
     return Response(
-        text=fields["text"],
+        text=valid_text(fields["text"]),
         finish_reason=fields["finish_reason"],
         usage=Usage(**fields["usage"]),
         key=key,
         logprobs=tuple(_token(top) for top in fields["logprobs"]),
-        reasoning=fields["reasoning"],
-        refusal=fields["refusal"],
+        reasoning=valid_text(fields["reasoning"]),
+        refusal=valid_text(fields["refusal"]),
         cost_usd=fields["cost_usd"],
         # Absent in answers that an earlier version stored.
         model=fields.get("model", ""),
