@@ -24,9 +24,11 @@ from personalrm.core.errors import (
     PermanentError,
     RateLimited,
     Refused,
+    RequestRejected,
     TransientError,
 )
 from personalrm.core.files import canonical_json
+from personalrm.judge.judge import is_refused
 from personalrm.llm.backends.litellm_backend import load_litellm
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.cache.store_rows import encode
@@ -73,8 +75,9 @@ CASES: dict[str, tuple[Fault, type[ModelCallError]]] = {
     "404": (Fault("status", 404), ModelUnavailable),
     "unknown model": (Fault("status", 400, body=error_body("Unknown", "model_not_found")), ModelUnavailable),
     "no credit": (Fault("status", 429, body=error_body("quota", "insufficient_quota")), ModelUnavailable),
-    "400": (Fault("status", 400), PermanentError),
-    "422": (Fault("status", 422), PermanentError),
+    "400": (Fault("status", 400), RequestRejected),
+    "422": (Fault("status", 422), RequestRejected),
+    "405": (Fault("status", 405), PermanentError),
 }
 
 
@@ -236,10 +239,11 @@ def test_without_credentials() -> None:
     assert without_credentials("https://me:pw@host:1/v1?key=2#x") == "https://host:1/v1"
 
 
-def test_a_filtered_answer_is_refused(make: MakeBackend) -> None:
+def test_a_filtered_answer_is_an_answer_that_was_paid_for(make: MakeBackend) -> None:
     filtered = Answer("half an ans", finish_reason="content_filter")
-    with ScriptedServer(lambda _: filtered) as server, pytest.raises(Refused):
-        ask(make, spec_for(server), request())
+    with ScriptedServer(lambda _: filtered) as server:
+        answer = ask(make, spec_for(server), request())
+    assert (answer.finish_reason, is_refused(answer)) == ("content_filter", True)
 
 
 def test_retry_after_in_seconds_and_as_a_date(make: MakeBackend) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from personalrm.core.errors import ModelCallError, Refused, TransientError
+from personalrm.core.errors import ModelCallError, TransientError
 from personalrm.llm.limits.faults import Failure, to_error
 from personalrm.llm.types import ModelSpec, Request, Response, TokenLogprobs, Usage
 
@@ -125,8 +125,8 @@ def parse_body(body: object, request: Request, where: str, key_env: str | None =
     """The answer in a decoded JSON body of status 200.
 
     Raises the error that an error object stands for, of the body or of its choice (TransientError where it has no code
-    of its own), TransientError for a body without choice or message and for an answer that the server broke off, and
-    Refused for `finish_reason` "content_filter".
+    of its own), and TransientError for a body without choice or message and for an answer that the server broke off.
+    What a filter stopped is an answer (`finish_reason` "content_filter"): it was paid for.
     """
     if not isinstance(body, Mapping):
         raise TransientError(f"{where}: the body is not a JSON object")
@@ -144,8 +144,6 @@ def parse_body(body: object, request: Request, where: str, key_env: str | None =
         finish = native
     if not isinstance(choice.get("message"), Mapping):
         raise TransientError(f"{where}: the choice has no message (finish_reason {finish!r})")
-    if finish == "content_filter":
-        raise Refused(f"{where}: the provider's content filter stopped the answer")
     response = _response(body, choice, finish, request)
     if is_broken_off(response):
         raise TransientError(f"{where}: the server broke the answer off (finish_reason {finish!r})")
