@@ -2,57 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 from support.scripted_server import ScriptedServer
+from support.stages import bundled, run_stages
 
 from personalrm.app.library.data import to_item
-from personalrm.core.records import JudgedUser, Profile, UserData, read_records, write_records
-from personalrm.data.prepare import read_users
-from personalrm.data.settings import LocalDataset
-from personalrm.data.sources.reading import ReadReport
-from personalrm.llm.open import RuntimeSettings
-from personalrm.studies.synthesizeme.config_load import parse_config
-from personalrm.studies.synthesizeme.stages.judging import judge_stage
-from personalrm.studies.synthesizeme.stages.learn import bootstrap_stage, profile_stage
-from personalrm.studies.synthesizeme.stages.runner import Job
 
 from .conftest import judge_of, prompts
 
 VOTES = Path(__file__).parents[2] / "resources" / "quickstart" / "votes.jsonl"
-
-
-def bundled(user: str) -> UserData:
-    (found,) = read_users(LocalDataset(name="people", path=VOTES, users=[user]), ReadReport()).users
-    return found
-
-
-def run_stages(user: UserData, url: str, folder: Path) -> tuple[Profile, JudgedUser]:
-    search = {"num_search_candidates": 2, "max_bootstrapped_demos": len(user.part("context")), "stop_at_score": None}
-    config = parse_config(
-        {
-            "run": "r",
-            "seed": 42,
-            "store": str(folder / "store.sqlite"),
-            "datasets": {"people": {"path": str(VOTES)}},
-            "models": {"m": {"backend": "openai", "model": "some/model", "api_base": url, "context_length": 131072}},
-            "methods": ["both"],
-            "learn": {"models": ["m"], "search": search},
-        }
-    )
-    job = Job(config, RuntimeSettings(folder / "servers", 1))
-    users, traces, profiles, verdicts = (folder / f"{name}.jsonl" for name in ("users", "traces", "profiles", "out"))
-    write_records(users, [user])
-
-    async def stages() -> None:
-        await bootstrap_stage(job, users=users, out=traces, model="m", variant="corrected")
-        await profile_stage(job, users=users, traces=traces, out=profiles, model="m", variant="corrected", k=0)
-        await judge_stage(job, users=users, out=verdicts, judge="m", profiles=profiles, model="m")
-
-    asyncio.run(stages())
-    (profile,), (judged,) = read_records(profiles, Profile), read_records(verdicts, JudgedUser)
-    return profile, judged
 
 
 def test_library_and_workflow_ask_and_learn_the_same(tmp_path: Path) -> None:
@@ -61,7 +20,8 @@ def test_library_and_workflow_ask_and_learn_the_same(tmp_path: Path) -> None:
         theirs, judged = run_stages(user, server.url, tmp_path)
         asked_by_workflow = prompts(server)
     parts = {part: [to_item(pair) for pair in user.part(part)] for part in ("context", "validation", "test")}
-    with ScriptedServer() as server:
+    # At the same address, which the keys of calls depend on.
+    with ScriptedServer(port=server.port) as server:
         rm = judge_of(server, num_search_candidates=2).fit(parts["context"], parts["validation"])
         verdicts = rm.evaluate(parts["test"]).verdicts
         assert prompts(server) == asked_by_workflow

@@ -6,7 +6,6 @@ files by giving them others. The kernel's own idea of when processes began: `../
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -22,6 +21,7 @@ from support.scripted_judge import judge
 from support.scripted_server import ScriptedServer
 
 from personalrm.app.snakefile_support import settle_times
+from personalrm.llm.cache.store import ResponseStore
 
 from .conftest import Undisturbed, wait_for_calls
 
@@ -124,13 +124,15 @@ def test_what_another_machine_has_in_flight_counts_whatever_the_clock_says(
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
     assert spend() == "paid\n"
-    (ledger,) = tmp_path.glob("*.budget/*.json")
-    line = {"elsewhere|1:1": {"usd": {"m@": 0.6}, "until": time.time() + 60}}
-    ledger.write_text(json.dumps(line), encoding="ascii")
+
+    def note(until: float) -> None:
+        with ResponseStore(store, run="r") as opened, opened.shared("in flight in r") as ledger:
+            ledger["elsewhere|1:1"] = {"usd": {"m@": 0.6}, "until": until}
+
+    note(time.time() + 60)
     offset.write_text(str(by), encoding="ascii")
     assert spend() == "waits\n"
-    line["elsewhere|1:1"]["until"] = time.time() - 60
-    ledger.write_text(json.dumps(line), encoding="ascii")
+    note(time.time() - 60)
     assert spend() == "paid\n"
 
 

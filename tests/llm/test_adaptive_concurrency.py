@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +173,63 @@ def test_several_jobs_make_no_more_calls_than_they_are_when_the_key_is_refused(t
         messages = complete_all(spec, tmp_path, 30, jobs=5)
         assert 1 <= server.count <= 5
     assert len(set(messages)) == 1
+
+
+def test_429_that_do_not_depend_on_load_do_not_make_a_job_crawl(tmp_path: Path) -> None:
+    """40 % of all calls get a plain 429, whatever is in flight, so that 1.7 times as many are sent."""
+    rng = random.Random(4)
+    seconds = {}
+    for share in (0.0, 0.4):
+        folder = tmp_path / str(share)
+        folder.mkdir()
+
+        def fault(number: int, body: dict[str, Any], share: float = share) -> Fault | None:
+            return Fault("rate_limit") if rng.random() < share else None
+
+        with ScriptedServer(echo, faults=fault, latency=0.3) as server:
+            spec = ModelSpec("m", "openai", "x", api_base=server.url, max_concurrency=16)
+            begun = time.monotonic()
+            assert complete_all(spec, folder, 600) == [f"to 0 {n}" for n in range(600)]
+            seconds[share] = time.monotonic() - begun
+    assert seconds[0.4] <= 2.5 * seconds[0.0], seconds
+
+
+def gone(error: Exception, calls: int, most: int = 32) -> tuple[ScriptedBackend, list[Any], FakeTime]:
+    """What becomes of many calls to a provider that answers three and then none."""
+    backend, clock = ScriptedBackend([None] * 3 + [error] * 100_000, delay=0.001), FakeTime()
+    spec = replace(SPEC, max_attempts=6, deadline_s=300.0)
+
+    async def run() -> list[Any]:
+        with ResponseStore(":memory:") as store:
+            port = ModelClient(spec, backend, store, max_concurrency=most, retry=clock.policy(spec))
+            asked = (port.complete(request(str(n))) for n in range(calls))
+            return list(await asyncio.gather(*asked, return_exceptions=True))
+
+    return backend, asyncio.run(run()), clock
+
+
+@pytest.mark.parametrize("error", [TransientError("502"), RateLimited("429"), RateLimited("429", retry_after=2.0)])
+def test_a_provider_that_is_gone_gets_some_tens_of_calls_and_ends_the_job(error: Exception) -> None:
+    backend, found, _ = gone(error, 1000)
+    assert backend.calls < 100
+    failed = [one for one in found if isinstance(one, Exception)]
+    assert len(failed) == 997
+    assert {str(one) for one in failed if isinstance(one, ModelUnavailable)} == {str(failed[-1])}
+    assert "calls in a row failed" in str(failed[-1])
+    assert "run the same command again" in str(failed[-1])
+
+
+def test_a_provider_that_comes_back_within_the_attempts_costs_no_answer() -> None:
+    backend, clock = ScriptedBackend([None] * 3 + [TransientError("502")] * 24, delay=0.001), FakeTime()
+    spec = replace(SPEC, max_attempts=30, deadline_s=900.0)
+
+    async def run() -> list[str]:
+        with ResponseStore(":memory:") as store:
+            port = ModelClient(spec, backend, store, max_concurrency=32, retry=clock.policy(spec))
+            return [
+                answer.text for answer in await asyncio.gather(*(port.complete(request(str(n))) for n in range(60)))
+            ]
+
+    assert len(asyncio.run(run())) == 60
+    # It was asked one call at a time meanwhile, with pauses.
+    assert max(clock.waits) > 10

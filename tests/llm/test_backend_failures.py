@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socketserver
 import threading
@@ -13,6 +14,7 @@ from email.utils import formatdate
 
 import pytest
 from support.backends import CANARY, MakeBackend, ask, error_body, failure, request, spec_for
+from support.ports import FakeTime
 from support.scripted_server import Answer, Fault, ScriptedServer
 
 from personalrm.core.addresses import without_credentials
@@ -22,9 +24,15 @@ from personalrm.core.errors import (
     PermanentError,
     RateLimited,
     Refused,
+    RequestRejected,
     TransientError,
 )
+from personalrm.core.files import canonical_json
+from personalrm.judge.judge import is_refused
 from personalrm.llm.backends.litellm_backend import load_litellm
+from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.cache.store_rows import encode
+from personalrm.llm.client import ModelClient
 from personalrm.llm.limits.faults import ModelUnavailable, retry_after_seconds, scrub
 from personalrm.llm.types import ModelSpec
 
@@ -67,9 +75,92 @@ CASES: dict[str, tuple[Fault, type[ModelCallError]]] = {
     "404": (Fault("status", 404), ModelUnavailable),
     "unknown model": (Fault("status", 400, body=error_body("Unknown", "model_not_found")), ModelUnavailable),
     "no credit": (Fault("status", 429, body=error_body("quota", "insufficient_quota")), ModelUnavailable),
-    "400": (Fault("status", 400), PermanentError),
-    "422": (Fault("status", 422), PermanentError),
+    "400": (Fault("status", 400), RequestRejected),
+    "422": (Fault("status", 422), RequestRejected),
+    "405": (Fault("status", 405), PermanentError),
 }
+
+
+def ended(reason: object, **choice: object) -> Fault:
+    """A reply of status 200 whose choice ends so."""
+    whole = {"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": reason, **choice}
+    usage = {"prompt_tokens": 9, "completion_tokens": 20, "total_tokens": 29}
+    return Fault("body", body={"id": "x", "object": "chat.completion", "created": 1, "model": "m"}
+                 | {"choices": [{k: v for k, v in whole.items() if v is not ...}], "usage": usage})  # fmt: skip
+
+
+HALF = {"message": {"role": "assistant", "content": "Because the first"}}
+BROKEN_OFF = {
+    "choice error": ended("error", error={"code": 502, "message": "upstream overloaded"}),
+    "choice error with half an answer": ended("error", error={"message": "upstream"}, **HALF),
+    "choice error that ends well": ended("stop", error={"code": 502, "message": "upstream overloaded"}),
+    "error": ended("error"),
+    "abort": ended("abort"),
+    "abort with half an answer": ended("abort", **HALF),
+    "insufficient_system_resource": ended("insufficient_system_resource", **HALF),
+    "null": ended(None),
+    "no reason": ended(...),
+    "a reason that nobody knows": ended("gremlins"),
+    "no message": ended("stop", message=...),
+    "null message": ended("stop", message=None),
+    "no choices": Fault("body", body={"choices": [], "model": "m"}),
+    "null choices": Fault("body", body={"choices": None, "model": "m"}),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_OFF)
+def test_a_failure_in_the_form_of_an_answer_is_transient_and_asked_again(make: MakeBackend, name: str) -> None:
+    error = failure(make, BROKEN_OFF[name])
+    assert isinstance(error, TransientError)
+
+    async def run(url: str) -> tuple[str, int]:
+        spec = ModelSpec("tester", "openai", "openai/scripted", api_base=url, timeout_s=30.0)
+        with ResponseStore(":memory:") as store:
+            time = FakeTime()
+            client = ModelClient(spec, make(spec), store, retry=time.policy(spec))
+            text = (await client.complete(request())).text
+            await client.aclose()
+            return text, sum(totals.calls for totals in store.usage_totals().values())
+
+    with ScriptedServer(lambda _: "fine", faults=[BROKEN_OFF[name]] * 2) as server:
+        assert asyncio.run(run(server.url)) == ("fine", 1)
+        assert server.count == 3
+
+
+@pytest.mark.parametrize("reason", ["stop", "eos", "length"])
+def test_an_empty_answer_that_ends_is_an_answer(make: MakeBackend, reason: str) -> None:
+    with ScriptedServer(faults=[ended(reason)]) as server:
+        assert ask(make, spec_for(server), request()).text == ""
+
+
+def test_text_without_a_reason_is_an_answer(make: MakeBackend) -> None:
+    with ScriptedServer(faults=[ended(None, **HALF)]) as server:
+        assert ask(make, spec_for(server), request()).text == "Because the first"
+
+
+def test_texts_are_made_valid_on_arrival(make: MakeBackend) -> None:
+    """Whatever a file cannot hold; numbers that are none; a megabyte stays as it is."""
+    top = '[{"token": "A\\udc00", "logprob": NaN}, {"token": "B\\u0000", "logprob": -1e999}]'
+    body = (
+        '{"id": "x", "object": "chat.completion", "created": 1, "model": "m\\ud800", "choices": [{"index": 0, '
+        '"finish_reason": "stop", "message": {"role": "assistant", "content": "a\\ud83d b\\u0000 CCC", '
+        '"reasoning_content": "\\udfff"}, "logprobs": {"content": [{"token": "A", '
+        '"logprob": NaN, "top_logprobs": TOP}]}}], '
+        '"usage": {"prompt_tokens": 1e30, "completion_tokens": -5, "total_tokens": 1}}'
+    ).replace("TOP", top).replace("CCC", "word " * 200_000)  # fmt: skip
+    if "litellm" in str(make):
+        # The library's own types hold whole numbers alone, and no NaN.
+        body = body.replace("1e30", "1").replace("-5", "1").replace("NaN", "-0.5").replace("-1e999", "-9e9")
+    with ScriptedServer(faults=[Fault("body", body=body)]) as server:
+        answer = ask(make, spec_for(server), request(top_logprobs=2))
+    text = encode(answer) + canonical_json([answer.text, answer.reasoning, answer.model])
+    assert "NaN" not in text
+    for said in (answer.text, answer.reasoning, answer.model, *(t for p in answer.logprobs for t, _ in p.top)):
+        said.encode("utf-8")
+        assert "\0" not in said
+    assert answer.text.startswith("a\ufffd b\ufffd word ")
+    assert len(answer.text) > 1_000_000
+    assert 0 <= answer.usage.tokens_in < 10**10
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -148,10 +239,11 @@ def test_without_credentials() -> None:
     assert without_credentials("https://me:pw@host:1/v1?key=2#x") == "https://host:1/v1"
 
 
-def test_a_filtered_answer_is_refused(make: MakeBackend) -> None:
+def test_a_filtered_answer_is_an_answer_that_was_paid_for(make: MakeBackend) -> None:
     filtered = Answer("half an ans", finish_reason="content_filter")
-    with ScriptedServer(lambda _: filtered) as server, pytest.raises(Refused):
-        ask(make, spec_for(server), request())
+    with ScriptedServer(lambda _: filtered) as server:
+        answer = ask(make, spec_for(server), request())
+    assert (answer.finish_reason, is_refused(answer)) == ("content_filter", True)
 
 
 def test_retry_after_in_seconds_and_as_a_date(make: MakeBackend) -> None:

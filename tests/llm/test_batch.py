@@ -14,7 +14,15 @@ from support.batches import QUICK, asked, complete, records, spec_for
 from support.scripted_judge import Answer
 from support.scripted_server import ScriptedServer
 
-from personalrm.core.errors import ContextOverflow, ModelCallError, PermanentError, Refused, StoreError, TransientError
+from personalrm.core.errors import (
+    ContextOverflow,
+    ModelCallError,
+    PermanentError,
+    Refused,
+    RequestRejected,
+    StoreError,
+    TransientError,
+)
 from personalrm.llm.backends.batch.batch_api import Batch, BatchApi, is_answered
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
@@ -73,7 +81,7 @@ def test_a_batch_stores_what_plain_calls_would_and_costs_half(tmp_path: Path) ->
         ((400, "maximum context length is 10 tokens"), ContextOverflow),
         ((400, "flagged by moderation"), Refused),
         ((401, "no such key"), ModelUnavailable),
-        ((422, "nonsense"), PermanentError),
+        ((422, "nonsense"), RequestRejected),
     ],
 )
 def test_a_line_that_fails_for_good_is_the_failure_of_its_call_alone(
@@ -157,13 +165,12 @@ def test_a_refused_key_and_an_endpoint_without_batches(store: ResponseStore, mon
     with BatchServer(echo, api_key="another") as server:
         spec = spec_for(server, api_key_env="BATCH_KEY")
         found, _ = complete(spec, store, asked(3))
-        assert all(isinstance(one, ModelUnavailable) and "models unblock tester" in str(one) for one in found)
+        assert all(isinstance(one, ModelUnavailable) and "HTTP 401" in str(one) for one in found)
         assert CANARY not in str(found)
     with ScriptedServer(lambda _: "plain") as server:
         spec = spec_for(server)
         found, _ = complete(spec, store, asked(1))
         assert "remove models.tester.batch" in str(found[0])
-        # The model itself is not marked as refused.
         assert texts(complete(spec, store, asked(1), None)[0]) == ["plain"]
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import multiprocessing
 import multiprocessing.synchronize
 import re
+import sqlite3
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support.ports import SPEC, ScriptedBackend, request
 
-from personalrm.core.errors import BudgetExceeded, ConfigError, PermanentError, StoreError
+from personalrm.core.errors import BudgetExceeded, ConfigError, PermanentError
 from personalrm.llm import tokens
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.client import ModelClient
@@ -25,12 +25,8 @@ from personalrm.llm.types import Usage
 ASIDE, COST = 220e-6, 4000e-6
 
 
-def ledger(store: ResponseStore) -> list[Path]:
-    return list(store.path.with_name(f"{store.path.name}.budget").glob("*.json"))
-
-
 def reserved(store: ResponseStore) -> dict[str, object]:
-    return dict(json.loads(ledger(store)[0].read_text()))
+    return store.peek("in flight in r")
 
 
 async def spend(store: ResponseStore, usd: float, limit: float) -> None:
@@ -125,8 +121,9 @@ def test_after_a_call_that_did_not_fit_no_job_makes_a_smaller_one(store: Respons
 def test_a_damaged_mark_is_none(store: ResponseStore) -> None:
     with pytest.raises(BudgetExceeded):
         asyncio.run(spend(store, 2.0, 1.0))
-    (mark,) = store.path.parent.glob("*.budget/*.passed")
-    mark.write_text('{"budget.usd": ')
+    with sqlite3.connect(store.path) as raw:
+        assert raw.execute("UPDATE shared SET value = '{' WHERE kind = 'budget passed in r'").rowcount == 1
+    raw.close()
     asyncio.run(spend(store, 0.1, 1.0))
 
 
@@ -163,7 +160,8 @@ def test_a_line_of_another_machine_counts_until_it_is_stale(store: ResponseStore
     asyncio.run(spend(store, 0.0, 1.0))
     for until, fits in ((4e9, False), (1.0, True)):
         line = {"usd": {SPEC.identity: 9 * ASIDE}, "until": until}
-        ledger(store)[0].write_text(json.dumps({"elsewhere|1:1.0": line}))
+        with store.shared("in flight in r") as ledger:
+            ledger["elsewhere|1:1.0"] = line
         with nullcontext() if fits else pytest.raises(TimeoutError):
             asyncio.run(asyncio.wait_for(spend(store, 2 * ASIDE, 10 * ASIDE), 3 * POLL_S))
 
@@ -189,10 +187,3 @@ def test_embedded_models_cost_nothing(store: ResponseStore) -> None:
     spec = replace(SPEC, backend="embedded", price_in=None, price_out=None)
     budget = Budget(store, spec, 0.0)
     assert asyncio.run(ModelClient(spec, ScriptedBackend(), store, budget=budget).complete(request())).cost_usd == 0.0
-
-
-def test_a_ledger_that_is_none_is_named(store: ResponseStore) -> None:
-    asyncio.run(spend(store, ASIDE, 1.0))
-    ledger(store)[0].write_text("{")
-    with pytest.raises(StoreError, match="is no ledger of a budget; remove it"):
-        asyncio.run(spend(store, ASIDE, 1.0))

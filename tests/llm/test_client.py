@@ -13,16 +13,19 @@ from support.ports import SPEC, FakeTime, ScriptedBackend, request
 from personalrm.core.errors import (
     ContextOverflow,
     EmbeddedModelError,
+    OutOfTokens,
     PermanentError,
     RateLimited,
     Refused,
+    RequestRejected,
     StoreError,
     TransientError,
 )
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.client import ModelClient, PortEvent
+from personalrm.llm.limits.adaptive_concurrency import AdaptiveConcurrency
 from personalrm.llm.limits.faults import ModelUnavailable
-from personalrm.llm.types import LanguageModel, Response
+from personalrm.llm.types import LanguageModel, Request, Response
 
 
 def test_an_answer_is_asked_once_and_then_read(store: ResponseStore) -> None:
@@ -43,7 +46,7 @@ def test_an_answer_is_asked_once_and_then_read(store: ResponseStore) -> None:
     assert store.paid_totals("r")["m@1"].calls == 1
     # Another port, of another name and URL but the same model, reads the same answer.
     other = ScriptedBackend()
-    again = asyncio.run(ModelClient(replace(SPEC, name="n", api_base="http://x"), other, store).complete(request()))
+    again = asyncio.run(ModelClient(replace(SPEC, name="n"), other, store).complete(request()))
     assert again == first
     assert other.calls == 0
 
@@ -89,12 +92,114 @@ def test_cancelling_one_of_two_leaves_the_other_its_answer(store: ResponseStore)
         three.cancel()
         with pytest.raises(asyncio.CancelledError):
             await three
-        await asyncio.sleep(0)
-        # The last one who waited ended the call itself, and a new request starts a new one.
-        assert backend.now == 0
-        assert (await port.complete(request("other"))).text == "answer 3"
+        # It is paid for: it goes on, who asks again joins it, and its answer is stored.
+        assert backend.now == 1
+        assert (await port.complete(request("other"))).text == "answer 2"
+        assert store.paid_totals("r")["m@1"].calls == 2
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("ends", [ModelUnavailable("401"), StoreError("disk full"), TransientError("gone")])
+def test_calls_in_flight_are_stored_before_a_job_ends(store: ResponseStore, ends: Exception) -> None:
+    """20 calls, the seventh of which ends the job while the others are under way."""
+
+    class EndsEarly(ScriptedBackend):
+        async def call(self, request: Request) -> Response:
+            if self.calls == 6:
+                self.calls += 1
+                raise ends
+            return await super().call(request)
+
+    backend = EndsEarly(delay=0.05)
+
+    async def run() -> None:
+        concurrency = AdaptiveConcurrency("m", 20, eager=True)
+        spec = replace(SPEC, max_attempts=1)
+        port = ModelClient(spec, backend, store, max_concurrency=20, concurrency=concurrency)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(20):
+                    group.create_task(port.complete(request(f"q{number}")))
+        finally:
+            await port.aclose()
+
+    with pytest.raises(ExceptionGroup):
+        asyncio.run(run())
+    # Those that were sent before it; a closed door lets no other in.
+    assert store.paid_totals("r")["m@1"].calls == backend.calls - 1 >= 6
+
+
+def test_ctrl_c_waits_for_no_call_in_flight(store: ResponseStore) -> None:
+    backend = ScriptedBackend(delay=60)
+
+    async def run() -> None:
+        port = ModelClient(SPEC, backend, store)
+        try:
+            await port.complete(request())
+        finally:
+            await port.aclose(finish=False)
+
+    async def interrupted() -> None:
+        task = asyncio.create_task(run())
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(asyncio.shield(task), 5)
+
+    asyncio.run(interrupted())
+    assert backend.now == 0
+
+
+def test_an_abandoned_call_that_fails_is_not_tried_again(store: ResponseStore) -> None:
+    backend = ScriptedBackend([TransientError("one")] * 9, delay=0.05)
+
+    async def run() -> None:
+        port = ModelClient(SPEC, backend, store)
+        task = asyncio.create_task(port.complete(request()))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await port.aclose()
+
+    asyncio.run(run())
+    assert backend.calls == 1
+
+
+def test_one_rejected_request_is_its_own_failure_and_a_run_of_them_ends_the_job(store: ResponseStore) -> None:
+    spec = replace(SPEC, max_attempts=1)
+
+    async def outcomes(script: list[Exception | None], count: int) -> list[str]:
+        port = ModelClient(spec, ScriptedBackend(script), store, max_concurrency=1)
+        asked = (port.complete(request(f"{len(script)} {number}")) for number in range(count))
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        return [type(one).__name__ for one in found]
+
+    odd = RequestRejected("HTTP 400: gremlins")
+    assert asyncio.run(outcomes([None, odd, None], 4)).count("RequestRejected") == 1
+    # Nothing but rejections: the fifth ends the job, with the provider's words.
+    assert asyncio.run(outcomes([odd] * 9, 9)) == ["RequestRejected"] * 4 + ["ModelUnavailable"] * 5
+    # Some of many are their own failures; a fifth of all are not.
+    assert (
+        asyncio.run(outcomes([None, odd, None, None, None, None, None, None, None, None] * 10, 100)).count(
+            "RequestRejected"
+        )
+        == 10
+    )
+    assert "ModelUnavailable" in asyncio.run(outcomes([None, odd, None] * 40, 120))
+
+
+def test_thinking_until_the_limit_is_a_cut_answer_that_is_stored(store: ResponseStore) -> None:
+    backend = ScriptedBackend([OutOfTokens("HTTP 400: output limit")])
+
+    async def run() -> None:
+        port = ModelClient(SPEC, backend, store)
+        for _ in range(2):
+            answer = await port.complete(request())
+            assert (answer.text, answer.finish_reason, answer.usage.tokens_out) == ("", "length", 50)
+
+    asyncio.run(run())
+    assert backend.calls == 1
 
 
 def test_transient_failures_are_tried_again_with_growing_waits(store: ResponseStore) -> None:

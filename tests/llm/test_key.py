@@ -79,9 +79,7 @@ def test_numbers_are_normalised() -> None:
 
 def test_settings_that_change_no_answer_change_no_identity() -> None:
     spec = ModelSpec("a", "openai", "x/y", snapshot="1")
-    other = dataclasses.replace(
-        spec, name="b", backend="litellm", api_base="http://h/v1", api_key_env="K", timeout_s=1, max_concurrency=99
-    )
+    other = dataclasses.replace(spec, name="b", backend="litellm", api_key_env="K", timeout_s=1, max_concurrency=99)
     assert spec.identity == other.identity
     assert dataclasses.replace(spec, extra_body=(("reasoning_effort", "low"),)).identity != spec.identity
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from support.ports import SPEC, FakeTime, ScriptedBackend, request
 from support.scripted_server import ScriptedServer
 
-from personalrm.core.errors import RateLimited, StoreError
+from personalrm.core.errors import RateLimited
 from personalrm.llm import tokens
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.client import ModelClient
@@ -45,7 +46,7 @@ asyncio.run(ask(*sys.argv[1:]))
 
 
 def pace_for(path: Path, time: FakeTime, **limits: int) -> RateLimit:
-    return RateLimit(path, replace(SPEC, **limits), clock=lambda: time.now, sleep=time.sleep)  # type: ignore[arg-type]
+    return RateLimit(ResponseStore(path), replace(SPEC, **limits), clock=lambda: time.now, sleep=time.sleep)  # type: ignore[arg-type]
 
 
 @settings(max_examples=60, deadline=None)
@@ -121,7 +122,7 @@ def test_the_port_estimates_before_and_corrects_after(store: ResponseStore) -> N
             corrected.append(tokens)
 
     backend, time = ScriptedBackend([RateLimited("wait"), None]), FakeTime()
-    pace = Noting(store.path, replace(SPEC, tokens_per_minute=1))
+    pace = Noting(store, replace(SPEC, tokens_per_minute=1))
     asyncio.run(ModelClient(SPEC, backend, store, rate_limit=pace, retry=time.policy()).complete(request()))
     assert tokens.at_most(request().messages) == 10
     # A retry is a request like any other, and what its failed attempt used is not known.
@@ -141,25 +142,20 @@ def test_waiting_for_a_turn_is_not_counted_by_the_deadline(store: ResponseStore)
     assert time.now - begun > 2 * 61 - 2
 
 
-@pytest.mark.parametrize("left", ["", '{"requests"', "[]", '{"requests": null}', "far ahead"])
+@pytest.mark.parametrize("left", ["", "[1.0", "far ahead"])
 def test_half_a_schedule_and_another_clocks_count_as_none(tmp_path: Path, left: str) -> None:
     time = FakeTime()
     pace = pace_for(tmp_path / "s", time, requests_per_minute=1)
     asyncio.run(pace.take(1))
-    (kept,) = (tmp_path / "s.limits").glob("*.json")
-    ahead = f'{{"requests": {time.now + STALE_S + 100}, "tokens": 0}}'
-    kept.write_text(ahead if left == "far ahead" else left, encoding="utf-8")
+    with sqlite3.connect(tmp_path / "s") as raw:
+        ahead = f"[{time.now + STALE_S + 100}, 0]"
+        raw.execute("UPDATE shared SET value = ?", (ahead if left == "far ahead" else left,))
+    raw.close()
     before = time.now
     asyncio.run(pace.take(1))
     assert time.now == before
     asyncio.run(pace.take(1))
     assert time.now == pytest.approx(before + 60)
-
-
-def test_a_schedule_that_cannot_be_kept_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "s.limits").write_text("a file", encoding="utf-8")
-    with pytest.raises(StoreError, match=r"limits of models\.tester are kept in .*requests_per_minute"):
-        asyncio.run(pace_for(tmp_path / "s", FakeTime(), requests_per_minute=1).take(1))
 
 
 def test_a_model_without_limits_keeps_no_schedule(tmp_path: Path) -> None:
@@ -170,7 +166,7 @@ def test_a_model_without_limits_keeps_no_schedule(tmp_path: Path) -> None:
 
     with ScriptedServer(lambda _: "x") as server, ResponseStore(tmp_path / "s") as store:
         asyncio.run(run(server.url, store))
-    assert not (tmp_path / "s.limits").exists()
+        assert store.peek("limits a minute") == {}
 
 
 def test_two_processes_keep_one_limit_and_get_equal_shares(tmp_path: Path) -> None:

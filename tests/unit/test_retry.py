@@ -11,6 +11,8 @@ from personalrm.core.errors import DataError
 from personalrm.core.files import canonical_json
 from personalrm.core.records import JudgedUser, Profile, Record, Trace, UserTraces, Verdict, write_records
 from personalrm.data.filters.ratings import PanelVote, UserPanel, UserRatings
+from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.types import Response, Usage
 from personalrm.personas.records import TaggedPersona, UserFidelity, UserRecovery
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import parse_config
@@ -163,6 +165,41 @@ def test_what_cut_short_has_removed_is_found_again(config: Config, monkeypatch: 
     plan_retry(config).remove()
     assert removed[-1] == spoilt
     assert removed[0].parts[-1] in ("report.html", "main.csv", "main.pdf", "verdicts.parquet")
+
+
+def test_stored_failures_are_dropped_with_the_files_that_rest_on_them(config: Config) -> None:
+    """An earlier version stored what a server broke off; each kind of it, and answers that stay."""
+    written = write_all(config)
+    Path("run.yaml").write_text(canonical_json(config.model_dump(mode="json")), encoding="utf-8")
+    use = Usage(1, 1)
+    kinds = {
+        "a": Response("half a", "error", use),
+        "b": Response("", "", use),
+        "c": Response("", "insufficient_system_resource", use),
+        "d": Response("", "stop", use),
+        "e": Response("Preference: First", "", use),
+        "f": Response("", "stop", use, model="says nothing"),
+        "1": Response("", "stop", use, refusal="no"),
+        "2": Response("", "length", use, reasoning="thinking"),
+    }
+    with ResponseStore(config.store) as store:
+        for name, response in kinds.items():
+            store.put(name * 64, "x@", response)
+    spoilt = Path("results/r/verdicts/e/baseline/m/s01.jsonl")
+    write_records(spoilt, [JudgedUser(**READ, method="both", draw=0, status="ok", verdicts=(HAD.model_copy(
+        update={"calls": ("a" * 64, "e" * 64)}),))])  # fmt: skip
+    axes = Path("results/r/analysis/axes/d/corrected.json")
+    axes = axes if axes.is_file() else Path("results/r/analysis/axes/d/corrected.jsonl")
+    axes.write_text(canonical_json({"calls": ["c" * 64]}), encoding="utf-8")
+    assert "4 stored answers are failures" in retry(Path("run.yaml"), dry_run=True)
+    assert spoilt.is_file()
+    assert f"{spoilt}: 1" in retry(Path("run.yaml"))
+    gone = {path for path in written if not Path(path).exists()}
+    assert {str(spoilt), str(axes)} <= gone
+    assert not any("/traces/" in path or "/profiles/" in path for path in gone)
+    with ResponseStore(config.store) as store:
+        assert {name for name in kinds if store.get(name * 64) is None} == set("abcd")
+    assert "nothing to ask again" in retry(Path("run.yaml"))
 
 
 def test_nothing_is_removed_while_snakemake_is_at_work(config: Config) -> None:

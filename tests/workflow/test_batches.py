@@ -76,6 +76,7 @@ def test_kill_9_while_batches_run_then_the_same_command_again(tmp_path: Path, pl
         assert {body["model"] for body in server.requests} == {"tiny"}
         assert not {str(body) for body in server.requests} & {str(body) for body in server.bodies}
         assert list((project.folder / "store").rglob("*.batches/*/*.json")) == []
-        paid = json.loads((project.run / "manifest.json").read_text(encoding="utf-8"))["paid"]["big@"]
+        paid_by = json.loads((project.run / "manifest.json").read_text(encoding="utf-8"))["paid"]
+        (paid,) = (sums for identity, sums in paid_by.items() if identity.startswith("big@"))
         list_price = (1.0 * paid["tokens_in"] + 2.0 * paid["tokens_out"]) / 1e6
         assert paid["cost_usd"] == pytest.approx(0.5 * list_price)

@@ -97,9 +97,10 @@ def estimated(used: tuple[Project, dict[str, Totals]]) -> list[dict[str, Any]]:
 def close(rows: list[dict[str, Any]], paid: dict[str, Totals], within: float) -> None:
     """Whether the estimate is near what was paid, for each model."""
     by_model = {row["model"]: row for row in rows if row["stage"] == "all"}
-    assert paid.keys() == {"big@", "tiny@"}
-    for identity, totals in paid.items():
-        row = by_model[identity.removesuffix("@")]
+    models = {identity.partition("@")[0]: totals for identity, totals in paid.items()}
+    assert models.keys() == {"big", "tiny"}
+    for model, totals in models.items():
+        row = by_model[model]
         assert row["calls"] == pytest.approx(totals.calls, rel=within)
         assert row["prompt_tokens"] == pytest.approx(totals.tokens_in, rel=within)
         assert row["generated_tokens"] == pytest.approx(totals.tokens_out, rel=within)

@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(subparsers)
     _add_estimate(subparsers)
     _add_models(subparsers)
+    _add_store(subparsers)
     return parser
 
 
@@ -138,6 +139,24 @@ def _add_estimate(subparsers: Any) -> None:  # noqa: ANN401
 def _add_models(subparsers: Any) -> None:  # noqa: ANN401
     from personalrm.app import models_command as embedded
 
-    models = subparsers.add_parser("models", help="embedded models: list, fetch; hosted ones: unblock")
+    models = subparsers.add_parser("models", help="embedded models: list, fetch, path")
     embedded.add_arguments(models)
     models.set_defaults(handler=embedded.run)
+
+
+def _add_store(subparsers: Any) -> None:  # noqa: ANN401
+    actions = subparsers.add_parser("store", help="response stores: migrate").add_subparsers(
+        dest="action", required=True
+    )
+    text = "convert a response store of an earlier version; every answer is kept"
+    migrate = actions.add_parser("migrate", help=text, description=text)
+    migrate.add_argument("old", type=Path, metavar="STORE", help="as store/responses.sqlite")
+    migrate.add_argument("--to", type=Path, help="a new file (default: in its place, the old file kept as STORE.v1)")
+    migrate.add_argument(
+        "--config",
+        type=Path,
+        action="append",
+        default=[],
+        help="config file of a run on this store: says which endpoint its answers came from; may be given repeatedly",
+    )
+    migrate.set_defaults(handler=commands.migrate_store)

@@ -43,8 +43,10 @@ def manifest(options: argparse.Namespace) -> None:
 
 def transcripts(options: argparse.Namespace) -> None:
     """`personalrm transcripts`."""
+    from personalrm.studies.preflight import load_environment
     from personalrm.studies.synthesizeme.transcripts import MAX_JUDGMENTS, transcripts_stage
 
+    load_environment()
     transcripts_stage(options.config, options.out, options.max_judgments or MAX_JUDGMENTS)
 
 
@@ -115,3 +117,10 @@ def summary(options: argparse.Namespace) -> None:
     from personalrm.studies.synthesizeme.summary import summarise
 
     sys.stdout.write(summarise(options.run))
+
+
+def migrate_store(options: argparse.Namespace) -> None:
+    """`personalrm store migrate`."""
+    from personalrm.app.store_command import migrate_store as migrate_to_today
+
+    sys.stdout.write(migrate_to_today(options.old, options.config, options.to))

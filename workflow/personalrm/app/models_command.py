@@ -1,7 +1,4 @@
-"""`python -m personalrm models list | fetch ID... | path ID | unblock [NAME...]`: models by hand.
-
-`unblock` is for hosted models; the others are for embedded ones.
-"""
+"""`python -m personalrm models list | fetch ID... | path ID`: embedded models by hand."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ import sys
 from pathlib import Path
 
 from personalrm.core.errors import EmbeddedModelError
-from personalrm.llm.limits.refusals import DEFAULT_STORE, unblock
 from personalrm.llm.local import cache
 from personalrm.llm.local.catalogue import get_entry, load_catalogue
 from personalrm.llm.local.fetch import SOURCES, Source, ensure_model
@@ -33,17 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="allow only this source; may be given more than once",
     )
     fetch.add_argument("--no-hub", action="store_true", help="do not try the Hugging Face hub")
-    lift = actions.add_parser("unblock", help="ask models again that a provider refused (key, rights, unknown id)")
-    lift.add_argument("names", nargs="*", metavar="NAME", help="names in the config, or providers' ids; default: all")
-    lift.add_argument("--store", type=Path, default=DEFAULT_STORE, help="`store` of the config (%(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Do what was asked; the exit status. Paths go to standard output, progress and errors to standard error."""
-    if args.action == "unblock":
-        names = ", ".join(unblock(args.store, args.names)) or "none: no mark beside this store has such a name"
-        sys.stdout.write(f"{args.store}: to be asked again: {names}\n")
-        return 0
     folder: Path = args.cache_dir or cache.default_cache_dir()
     try:
         if args.action == "list":

@@ -1,19 +1,21 @@
 """`personalrm retry`: take away what rests on lost calls, so that the next run of Snakemake asks for these again.
 
 Snakemake makes a missing file again only if something that is asked for is missing, too: a file of lost answers is
-removed with all that was made from it, up to the tables. No answer is removed from the store, so that the next run
-makes the lost calls and what follows from them, and nothing else.
+removed with all that was made from it, up to the tables. Of the store nothing is removed but failures that an earlier
+version took for answers, so that the next run makes the lost calls and what follows from them, and nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from personalrm.app.snakefile_support import STATE, clear_stale_lock
 from personalrm.core.errors import DataError
 from personalrm.core.records import Record, read_records
+from personalrm.llm.cache.store import ResponseStore
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import load_config, read_resolved
 from personalrm.studies.synthesizeme.plan import Plan
@@ -21,6 +23,7 @@ from personalrm.studies.synthesizeme.plan import Plan
 Wanted = Callable[[Record], int]
 """How many answers that a row rests on are to be asked for again; 0 where the row stands."""
 
+_KEY = re.compile(r'"([0-9a-f]{64})"')
 OF_DATA = ("benchmark", "funnel", "filter_sensitivity")
 """Tables and figures that no answer of learning or judging enters."""
 
@@ -39,8 +42,9 @@ class Retry:
             path.unlink(missing_ok=True)
 
 
-def plan_retry(config: Config, wanted: Wanted | None = None) -> Retry:
-    """What is to be removed so that the wanted answers are asked for again: those of lost calls, or what `wanted` says.
+def plan_retry(config: Config, wanted: Wanted | None = None, dropped: Collection[str] = ()) -> Retry:
+    """What is to be removed so that answers are asked for again: those of lost calls (or what `wanted` says), and those
+    whose keys are `dropped`.
 
     Raises DataError for a broken file.
     """
@@ -51,8 +55,11 @@ def plan_retry(config: Config, wanted: Wanted | None = None) -> Retry:
     for path, inputs in plan.lineage().items():
         stage = makers[path][0]
         if stage.record and stage.lost and Path(path).is_file():
-            count = sum(map(wanted or stage.lost, read_records(Path(path), stage.record)))
+            rows = read_records(Path(path), stage.record)
+            count = sum(map(wanted or stage.lost, rows)) + _mentions(Path(path), dropped)
             rest |= {path: count} if count else {}
+        elif path.endswith((".json", ".jsonl")) and (count := _mentions(Path(path), dropped)):
+            rest[path] = count
         if path not in rest and not (rest.keys() | follow.keys()).isdisjoint(inputs):
             follow[path] = None
     if not rest:
@@ -60,6 +67,13 @@ def plan_retry(config: Config, wanted: Wanted | None = None) -> Retry:
     data = any(path.startswith(f"{plan.run}/data/") for path in (*rest, *follow))
     there = [path for path in map(Path, follow) if path.is_file()]
     return Retry({Path(path): count for path, count in rest.items()}, (*there, *_results(Path(plan.run), data=data)))
+
+
+def _mentions(path: Path, keys: Collection[str]) -> int:
+    """How many of `keys` a file's rows rest on."""
+    if not keys or not path.is_file():
+        return 0
+    return len(set(_KEY.findall(path.read_text(encoding="utf-8"))) & set(keys))
 
 
 def _results(run: Path, *, data: bool) -> list[Path]:
@@ -78,23 +92,46 @@ def retry(target: Path, *, dry_run: bool = False) -> str:
     clear_stale_lock()
     if not dry_run and list(Path(".snakemake/locks").glob("*.lock")):
         raise DataError("Snakemake is at work in this folder; wait for its end, and give the command again")
-    found = plan_retry(config)
-    if not found.rest:
+    broken = _broken_off(config)
+    found = plan_retry(config, dropped=broken)
+    if not found.rest and not broken:
         return f"{config.results / config.run}: nothing rests on lost calls; there is nothing to ask again.\n"
     if not dry_run:
+        # Files first: cut short, the same command finds the answers again, and with them the files.
         found.remove()
+        _forget(config, broken)
     would = "would be removed" if dry_run else "removed"
+    stored = [
+        f"{len(broken)} stored answers are failures that an earlier version took for answers (broken off, or empty "
+        f"without an end); they {'would be' if dry_run else 'are'} dropped from {config.store}."
+    ]
     return "\n".join(
         [
+            *(stored if broken else []),
             f"{sum(found.rest.values())} calls were lost to provider errors. Files that rest on them, {would}:",
             *(f"  {path}: {count}" for path, count in found.rest.items()),
             f"{len(found.follow)} files that were made from these, {would}:",
             *(f"  {path}" for path in found.follow),
-            "No stored answer is touched. This asks for the lost calls and what follows from them:",
+            "No other stored answer is touched. This asks for the lost calls and what follows from them:",
             f"  snakemake --cores all --configfile {configfile}",
             "",
         ]
     )
+
+
+def _broken_off(config: Config) -> list[str]:
+    """Keys of the store's answers that are none."""
+    if not config.store.is_file():
+        return []
+    with ResponseStore(config.store, config.store_journal) as store:
+        return store.broken_off()
+
+
+def _forget(config: Config, keys: Collection[str]) -> None:
+    if keys:
+        with ResponseStore(config.store, config.store_journal) as store:
+            for key in keys:
+                store.forget(key)
 
 
 def _config_of(target: Path) -> tuple[Config, Path]:

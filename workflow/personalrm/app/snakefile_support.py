@@ -16,11 +16,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from personalrm.core.errors import ConfigError, EmbeddedModelError
+from personalrm.core.errors import ConfigError, EmbeddedModelError, StoreError
 from personalrm.core.files import atomic_write_text, canonical_json
 from personalrm.llm.limits.budget import lift, passed
 from personalrm.llm.local.owner import OWNER_ENV, Owner
-from personalrm.studies.preflight import Needs, missing
+from personalrm.studies.preflight import Needs, load_environment, missing
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import config_hash, load_config, merged_yaml, write_resolved
 from personalrm.studies.synthesizeme.plan import Plan
@@ -50,6 +50,8 @@ def load_for_snakemake(configfiles: Sequence[str | Path], merged: Mapping[str, A
 
     Snakemake's own reading takes the last of two equal keys in silence; ours refuses.
     """
+    # Endpoints that variables hold are part of what stages read.
+    load_environment()
     paths = [Path(path) for path in configfiles]
     if not paths:
         raise ConfigError("no config file; give one with --configfile")
@@ -180,13 +182,14 @@ def begin_run(config: Config) -> None:
     """Note which process holds Snakemake's lock from now on, and that its jobs may try what the budget still has."""
     mark = {"host": socket.gethostname(), "owner": str(Owner.of(os.getpid()))}
     atomic_write_text(STATE / "owner.json", canonical_json(mark))
-    lift(config.store, config.run)
+    lift(config.store, config.run, config.store_journal)
 
 
 def say_budget(config: Config) -> None:
     """Say last, and once, which budget a run came to the end of: each of its jobs says so in its own log."""
-    for message in passed(config.store, config.run):
-        sys.stderr.write(f"personalrm: {message}\n")
+    with suppress(StoreError):  # a store that cannot be read ended the run, which has said so
+        for message in passed(config.store, config.run, config.store_journal):
+            sys.stderr.write(f"personalrm: {message}\n")
 
 
 def end_run() -> None:

@@ -63,7 +63,7 @@ class TransientError(ModelCallError):
 
 
 class PermanentError(ModelCallError):
-    """401, 403, unknown model, malformed request: another attempt would fail the same way."""
+    """401, 403, unknown model: another attempt, and every other request of the model, would fail the same way."""
 
 
 class ContextOverflow(ModelCallError):
@@ -72,3 +72,11 @@ class ContextOverflow(ModelCallError):
 
 class Refused(ModelCallError):
     """The provider's own filter refused to answer."""
+
+
+class RequestRejected(Refused):
+    """The provider rejected this request (400, 413, 422) in words that are not known; others may well pass."""
+
+
+class OutOfTokens(ModelCallError):
+    """The model thought until its token limit and said nothing, which the provider gives as an error: a cut answer."""

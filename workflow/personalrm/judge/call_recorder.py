@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from personalrm.core.errors import ModelCallError, PermanentError
 from personalrm.core.records import CallRef
-from personalrm.judge.judge import failure_outcome
+from personalrm.judge.judge import failure_outcome, is_refused
 from personalrm.llm.types import LanguageModel, ModelSpec, Request, Response
 
 
@@ -68,10 +68,11 @@ class Listener(CallRecorder):
         return response
 
     async def ask(self, request: Request) -> Response | None:
-        """The response; None where the call failed. Permanent errors are raised."""
+        """The response; None where the call failed or the model refused. Permanent errors are raised."""
         try:
-            return await self.complete(request)
+            response = await self.complete(request)
         except PermanentError:
             raise
         except ModelCallError:
             return None
+        return None if is_refused(response) else response

@@ -7,27 +7,37 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
-from personalrm.core.errors import ConfigError, ContextOverflow, EmbeddedModelError, ModelCallError
+from personalrm.core.errors import (
+    ConfigError,
+    ContextOverflow,
+    EmbeddedModelError,
+    ModelCallError,
+    OutOfTokens,
+    RateLimited,
+    RequestRejected,
+    TransientError,
+)
 from personalrm.llm import tokens
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.cache.store_locks import CallLocks
 from personalrm.llm.limits.adaptive_concurrency import AdaptiveConcurrency
 from personalrm.llm.limits.budget import Budget
-from personalrm.llm.limits.faults import ModelUnavailable
+from personalrm.llm.limits.faults import ModelUnavailable, is_run, run_of
+from personalrm.llm.limits.price import Price, no_price, spec_price
 from personalrm.llm.limits.rate_limit import RateLimit
-from personalrm.llm.limits.refusals import Refusals
 from personalrm.llm.limits.retry import RetryPolicy
 from personalrm.llm.types import Backend, ModelSpec, Request, Response, Usage
 
 POLL_S, MAX_POLL_S = 0.05, 1.0
 """How often a request looks whether another process has ended the same call: at first, and after a while."""
 
-log = logging.getLogger("personalrm.llm")
+GONE_CALLS = 10
+"""Calls that all fail before the provider counts as gone; where fewer are left, each is tried as often as it may be."""
 
-Price = Callable[[int, int], float | None]
-"""List price in US dollars of (prompt tokens, generated tokens); None where it is not known."""
+log = logging.getLogger("personalrm.llm")
 
 
 @dataclass(slots=True)
@@ -82,9 +92,9 @@ class ModelClient:
         price_share: the share of the list price that a call costs; answers keep the list price, accounts the cost.
         retry: waits and limits (default: from the spec).
         rate_limit: requests and tokens a minute; None for no limit.
-        refusals: the mark beside the store of a model that was refused for good; None for no mark.
         on_event: told of every retry.
         locks: which calls other processes on this store are making; None not to look, and not to be seen.
+        finishes: a call under way that nobody waits for any more is finished, because it is paid for.
     """
 
     def __init__(
@@ -100,9 +110,9 @@ class ModelClient:
         price_share: float = 1.0,
         retry: RetryPolicy | None = None,
         rate_limit: RateLimit | None = None,
-        refusals: Refusals | None = None,
         on_event: Callable[[PortEvent], None] | None = None,
         locks: CallLocks | None = None,
+        finishes: bool = True,
     ) -> None:
         self.stats = PortStats()
         self._spec = spec
@@ -118,9 +128,14 @@ class ModelClient:
         self._on_event = on_event
         self._flights: dict[str, _Flight] = {}
         self._rate_limit = rate_limit
-        self._refusals = refusals
         self._locks = locks
-        # A closed door stays closed for this client, whatever becomes of the mark.
+        self._named: set[str] = set()
+        self._rejected = 0
+        self._failing: set[asyncio.Task[Any] | None] = set()
+        self._answered_at = self._retry.clock()
+        self._finishes = finishes
+        self._sent: set[asyncio.Task[Any] | None] = set()
+        self._abandoned: set[asyncio.Task[Response]] = set()
         self._closed: ModelUnavailable | EmbeddedModelError | None = None
 
     @property
@@ -146,23 +161,42 @@ class ModelClient:
             self.stats.joined += 1
         return await self._wait_for(key, flight)
 
-    async def aclose(self) -> None:
-        """Release the backend's connections. The store stays open: it belongs to the caller."""
+    async def aclose(self, *, finish: bool = True) -> None:
+        """Release the backend's connections. The store stays open: it belongs to the caller.
+
+        Calls under way that nobody waits for any more are paid for: they are waited for and stored, unless `finish` is
+        false, as after Ctrl-C.
+        """
+        left = {flight for flight in self._abandoned if not flight.done()}
+        if left and finish:
+            _, left = await asyncio.wait(left, timeout=self._spec.timeout_s)
+        for flight in left:
+            flight.cancel()
+        await asyncio.gather(*self._abandoned, return_exceptions=True)
         await self._backend.aclose()
         if self._locks is not None:
             self._locks.close()
 
     async def _wait_for(self, key: str, flight: _Flight) -> Response:
-        """Wait for a shared call; who is cancelled leaves the others waiting, and the last one ends the call."""
+        """Wait for a shared call. Whoever is cancelled leaves the others waiting; the last one ends the call, unless it
+        is under way: then it is finished, and its answer stored."""
         flight.waiting += 1
+        self._abandoned.discard(flight.task)
         try:
             return await asyncio.shield(flight.task)
         finally:
             flight.waiting -= 1
             if flight.waiting == 0:
-                flight.task.cancel()
-                if self._flights.get(key) is flight:
-                    del self._flights[key]
+                if self._finishes and flight.task in self._sent:
+                    self._abandoned.add(flight.task)
+                    flight.task.add_done_callback(lambda _: self._land(key, flight))
+                else:
+                    flight.task.cancel()
+                    self._land(key, flight)
+
+    def _land(self, key: str, flight: _Flight) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]
 
     async def _answer(self, key: str, request: Request) -> Response:
         """Make the call; or, while another process makes the same one, wait for its answer. If it fails there, try."""
@@ -211,12 +245,30 @@ class ModelClient:
                 raise
             cost = (response.cost_usd or 0.0) * self._price_share
             self._count(response, cost)
-            return self._store.put(key, self._spec.identity, response, paid_usd=cost)
+            stored = self._store.put(key, self._spec.identity, response, paid_usd=cost)
+            self._note_model(response.model)
+            return stored
+
+    def _note_model(self, named: str) -> None:
+        """Warn where replies name another model than all before, in this process or another."""
+        if not named or named in self._named:
+            return
+        self._named.add(named)
+        with self._store.shared("answered as") as seen:
+            before = seen.get(self._spec.identity, [])
+            if before and named not in before:
+                log.warning(
+                    "model %s: the server now answers as %r, before as %s; results may rest on both. Give the config's "
+                    "entry a dated model id, or a snapshot",
+                    *(self._spec.name, named, ", ".join(map(repr, before))),
+                )
+            seen[self._spec.identity] = sorted({*before, named})
 
     async def _ask(self, request: Request) -> Response:
         """Call the backend until it answers, fails for good, or the limits of the policy are reached."""
         queued: list[float] = []
-        async for attempt in self._retry.controller(self._tell, lambda: sum(queued)):
+        unanswered = (lambda: self._concurrency.unanswered) if self._retry.jitter else None
+        async for attempt in self._retry.controller(self._tell, lambda: sum(queued), unanswered):
             with attempt:
                 response = await self._attempt(request, queued)
         self._correct(request, response.usage)
@@ -228,17 +280,37 @@ class ModelClient:
         """Send once, when our own limits allow it; the seconds until then are added to `queued`."""
         begun = self._retry.clock()
         async with self._concurrency.place():
-            # Another call may have found the door closed while this one waited.
-            self._check_open()
+            pause = self._concurrency.pause if len(self._failing) >= GONE_CALLS else 0.0
+            if pause:
+                # Unlike the queues it counts for the deadline: it is the provider's.
+                await self._retry.sleep(pause)
+                begun += pause
             if self._rate_limit is not None:
                 await self._rate_limit.take(_estimate(request))
-                self._check_open()
+            # Another call may have found the door closed while this one waited.
+            self._check_open()
             queued.append(self._retry.clock() - begun)
             self.stats.attempts += 1
             try:
-                return await self._backend.call(request)
+                with self._being_sent():
+                    response = await self._backend.call(request)
             except (ModelUnavailable, EmbeddedModelError) as error:
                 raise self._close(error) from None
+            except (RateLimited, TransientError) as error:
+                raise self._in_vain(error) from None
+            except RequestRejected as error:
+                self._rejected += 1
+                answered = self.stats.calls + self.stats.hits
+                if is_run(self._rejected, answered):
+                    raise self._close(ModelUnavailable(run_of(error, self._rejected, answered))) from None
+                raise
+            except OutOfTokens:
+                # A cut answer, which was paid for: stored, so that it is not paid for again.
+                usage = Usage(tokens.at_most(request.messages), request.max_tokens)
+                response = Response("", "length", usage)
+        self._failing.clear()
+        self._answered_at = self._retry.clock()
+        return response
 
     def _correct(self, request: Request, usage: Usage) -> None:
         """Count what was used in place of the estimate; the estimate stays for calls without usage, or that failed."""
@@ -246,18 +318,29 @@ class ModelClient:
         if self._rate_limit is not None and used:
             self._rate_limit.correct(used - _estimate(request))
 
+    def _in_vain(self, error: RateLimited | TransientError) -> ModelCallError | EmbeddedModelError:
+        """The error itself; or, where the provider is gone, what all calls end with from now on."""
+        self._failing.add(asyncio.current_task())
+        now, concurrency = self._retry.clock(), self._concurrency
+        gone = isinstance(error, TransientError) and concurrency.probes >= self._retry.max_attempts
+        late = concurrency.probes > 0 and now - self._answered_at > self._retry.deadline_s
+        if len(self._failing) < GONE_CALLS or not (gone or late):
+            return error
+        waited = now - self._answered_at
+        return self._close(
+            ModelUnavailable(
+                f"model {self._spec.name}: {concurrency.unanswered + 1} calls in a row failed, for {waited:.0f} s; the "
+                f"last one: {error} All answers so far are kept; run the same command again later."
+            )
+        )
+
     def _check_open(self) -> None:
         """Fail with the same message, and without a call, once the model cannot be had at all."""
-        if self._closed is None and self._refusals is not None:
-            mark = self._refusals.read()
-            self._closed = ModelUnavailable(mark) if mark is not None else None
         if self._closed is not None:
             raise type(self._closed)(str(self._closed)) from None
 
     def _close(self, error: ModelUnavailable | EmbeddedModelError) -> ModelUnavailable | EmbeddedModelError:
-        """No further call; where the refusal is lasting, by no other job either. Returns what all calls end with."""
-        if self._refusals is not None and isinstance(error, ModelUnavailable) and error.lasting:
-            error = ModelUnavailable(self._refusals.write(str(error)))
+        """No further call. Returns what all calls end with."""
         self._closed = self._closed or error
         return self._closed
 
@@ -282,7 +365,20 @@ class ModelClient:
         async with self._budget.paying(estimate * self._price_share):
             yield
 
+    @contextmanager
+    def _being_sent(self) -> Iterator[None]:
+        """While the provider is at work on this task's call, which it will be paid for."""
+        task = asyncio.current_task()
+        self._sent.add(task)
+        try:
+            yield
+        finally:
+            self._sent.discard(task)
+
     def _tell(self, attempt: int, error: BaseException, wait_s: float) -> None:
+        if asyncio.current_task() in self._abandoned:
+            # Nobody wants another attempt.
+            raise asyncio.CancelledError
         event = PortEvent(self._spec.name, attempt, f"{type(error).__name__}: {error}", wait_s)
         log.warning("model %s: attempt %d failed (%s); next in %.1f s", event.model, attempt, event.error, wait_s)
         if self._on_event is not None:
@@ -300,19 +396,3 @@ class ModelClient:
 def _estimate(request: Request) -> int:
     """Tokens of a call, before it is made: no fewer than it will use, as providers count them, too."""
     return tokens.at_most(request.messages) + request.max_tokens
-
-
-def no_price(spec: ModelSpec) -> str:
-    """What is wrong with a model of unknown price in a run with a budget, and which line mends it."""
-    name = spec.name
-    return (
-        f"models.{name}.price_in: the run has a budget, but no price is known for {spec.model}. Add "
-        f"models.{name}.price_in and models.{name}.price_out (US dollars per million tokens; 0 if it is free)."
-    )
-
-
-def spec_price(spec: ModelSpec, tokens_in: int, tokens_out: int) -> float | None:
-    """List price in US dollars from the spec, 0 for embedded models, None where the spec has no prices."""
-    if spec.price_in is not None and spec.price_out is not None:
-        return (tokens_in * spec.price_in + tokens_out * spec.price_out) / 1e6
-    return 0.0 if spec.backend == "embedded" else None

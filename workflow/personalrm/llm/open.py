@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,11 +15,11 @@ from personalrm.core.threads import beside
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.cache.store_locks import CallLocks
-from personalrm.llm.client import ModelClient, Price, spec_price
+from personalrm.llm.client import ModelClient
 from personalrm.llm.limits.adaptive_concurrency import AdaptiveConcurrency, Unlimited
 from personalrm.llm.limits.budget import Budget
+from personalrm.llm.limits.price import Price, spec_price
 from personalrm.llm.limits.rate_limit import RateLimit
-from personalrm.llm.limits.refusals import Refusals
 from personalrm.llm.limits.retry import RetryPolicy
 from personalrm.llm.types import Backend, ModelSpec
 
@@ -57,10 +58,14 @@ async def open_model(
         client = _batched(spec, batch, store, budget)
     else:
         client = _plain(spec, store, runtime, budget, embedded_url, eager=eager)
+    finish = True
     try:
         yield client
+    except asyncio.CancelledError:
+        finish = False
+        raise
     finally:
-        await client.aclose()
+        await client.aclose(finish=finish)
 
 
 def _batched(spec: ModelSpec, batch: BatchSettings, store: ResponseStore, budget: Budget | None) -> ModelClient:
@@ -76,7 +81,8 @@ def _batched(spec: ModelSpec, batch: BatchSettings, store: ResponseStore, budget
         budget=budget,
         price_share=batch.price,
         retry=RetryPolicy(spec.max_attempts, batch.max_wait_h * 3600, jitter=False),
-        refusals=Refusals(store.path, spec),
+        # The journal has what is under way.
+        finishes=False,
     )
 
 
@@ -94,10 +100,9 @@ def _plain(
     locks = CallLocks(store.path)
     if spec.backend == "embedded":
         # One at a time, so that no call's numbers depend on another's. They cost nothing, and need no budget.
-        return ModelClient(spec, backend, store, max_concurrency=1, locks=locks)
+        return ModelClient(spec, backend, store, max_concurrency=1, locks=locks, finishes=False)
     limited = spec.requests_per_minute or spec.tokens_per_minute
-    rate_limit = RateLimit(store.path, spec) if limited else None
-    refusals = Refusals(store.path, spec)
+    rate_limit = RateLimit(store, spec) if limited else None
     concurrency = AdaptiveConcurrency(spec.name, spec.max_concurrency, eager=eager)
     return ModelClient(
         spec,
@@ -107,7 +112,6 @@ def _plain(
         budget=budget,
         price=price,
         rate_limit=rate_limit,
-        refusals=refusals,
         locks=locks,
     )
 

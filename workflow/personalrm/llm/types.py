@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
+from urllib.parse import urlsplit
 
 Role = Literal["system", "user", "assistant"]
 BackendName = Literal["embedded", "openai", "litellm"]
+
+_AT = " at "
+_OPENAI = "https://api.openai.com/v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class Response:
 
     `key` is the store's key of the request that led to it. `reasoning` is the provider's separate
     thinking text, if any. `cost_usd` is the list price of the call without any cache discount;
-    None where no price is known.
+    None where no price is known. `model` is the model that the reply names, empty where it names none.
     """
 
     text: str
@@ -74,6 +78,7 @@ class Response:
     reasoning: str = ""
     refusal: str = ""
     cost_usd: float | None = None
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,8 @@ class ModelSpec:
 
     `name` is the config's name; `model` the provider's id (`openai/gpt-4o-mini`,
     `together_ai/meta-llama/…`, or the catalogue id of an embedded model); `snapshot` a dated version or
-    the SHA-256 of the weights. Only `identity` enters the store's key; all else may change freely.
+    the SHA-256 of the weights; `same_weights` says that every server of this id and snapshot has the same weights.
+    Only `identity` enters the store's key; all else may change freely.
     `tokenizer` is the file of its tokenizer (`tokenizer.json`). Prices are US dollars per million tokens.
     """
 
@@ -90,6 +96,7 @@ class ModelSpec:
     backend: BackendName
     model: str
     snapshot: str = ""
+    same_weights: bool = False
     api_base: str | None = None
     api_key_env: str | None = None
     path: str | None = None
@@ -107,9 +114,48 @@ class ModelSpec:
 
     @property
     def identity(self) -> str:
-        """What the store's key knows of the model: backend-independent id, snapshot and extra body."""
+        """What the store's key knows of the model: `bare_identity`, and the endpoint of a server of one's own.
+
+        An id says little of what such a server has loaded, so that two servers are two models.
+        """
+        where = self._endpoint
+        return f"{self.bare_identity}{_AT}{where}" if where else self.bare_identity
+
+    @property
+    def bare_identity(self) -> str:
+        """Backend-independent id, snapshot and extra body: all that a provider's or an embedded model is known by."""
         extra = "".join(f"&{k}={v}" for k, v in sorted(self.extra_body))
         return f"{self.model}@{self.snapshot}{extra}"
+
+    @property
+    def _endpoint(self) -> str:
+        """The normalised address that is part of the identity; empty where none is."""
+        if self.backend == "embedded" or not self.api_base or (self.snapshot and self.same_weights):
+            return ""
+        where = normalised(self.api_base)
+        return "" if where == _OPENAI else where
+
+
+def normalised(base: str) -> str:
+    """An endpoint's address in one spelling, without credentials and query.
+
+    >>> normalised("HTTP://me:secret@LocalHost:80/v1/?key=x")
+    'http://127.0.0.1/v1'
+    """
+    parts = urlsplit(base.strip())
+    try:
+        port = None if parts.port == {"http": 80, "https": 443}.get(parts.scheme) else parts.port
+    except ValueError:  # no number: the first call fails, and says so
+        port = None
+    host = (parts.hostname or "").rstrip(".")
+    host = "127.0.0.1" if host in ("localhost", "::1") else f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
+
+
+def split_identity(identity: str) -> tuple[str, str]:
+    """The bare identity and the endpoint (empty if it has none) of a `ModelSpec.identity`."""
+    bare, at, where = identity.rpartition(_AT)
+    return (bare, where) if at and "://" in where and " " not in where else (identity, "")
 
 
 class Backend(Protocol):

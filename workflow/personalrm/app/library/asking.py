@@ -80,6 +80,7 @@ async def opened(
         yield TrackedModel(lm, on_answer, at_once)
         return
     model, answers = spec(), store()
+    answers.claim(model)
     forget_refused(answers, model, style)
     async with open_model(model, store=answers, runtime=library_runtime(), eager=True) as client:
         yield TrackedModel(Probed(client, style), on_answer)

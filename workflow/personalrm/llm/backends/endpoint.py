@@ -82,7 +82,7 @@ class Endpoint:
         self.check(reply)
         try:
             body = reply.response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
         if body is None:
             raise TransientError(f"{reply.where}: the body is not JSON ({len(reply.response.content)} bytes)")

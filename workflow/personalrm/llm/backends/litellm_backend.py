@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import json
 import logging
 import os
+from contextvars import ContextVar
 from typing import Any
 
 import httpx
@@ -27,6 +29,10 @@ _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "openai._bas
 
 # What litellm lets through unmapped when a provider's body has an unexpected shape.
 _ODD_BODY = (ValueError, TypeError, KeyError, AttributeError, IndexError, OSError)
+
+
+_REPLIES: ContextVar[list[object]] = ContextVar("_REPLIES")
+"""Providers' raw replies to the call that is being made, for litellm makes "stop" of a reason that is null."""
 
 
 class _ScrubFilter(logging.Filter):
@@ -52,7 +58,22 @@ def load_litellm() -> Any:  # noqa: ANN401  (an untyped library, imported late)
         logger = logging.getLogger(name)
         if not any(isinstance(known, _ScrubFilter) for known in logger.filters):
             logger.addFilter(_ScrubFilter())
+    # Not `callbacks`: those log in the background, too.
+    if not litellm.input_callback:
+        litellm.input_callback = [_reply_keeper()]
     return litellm
+
+
+def _reply_keeper() -> Any:  # noqa: ANN401
+    """A logger of litellm's that notes raw replies where the call can find them."""
+    base: Any = importlib.import_module("litellm.integrations.custom_logger").CustomLogger
+
+    class Keeper(base):  # type: ignore[misc]
+        def log_post_api_call(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:  # noqa: ANN401
+            del response_obj, start_time, end_time
+            _REPLIES.get([]).append(kwargs.get("original_response"))
+
+    return Keeper()
 
 
 def litellm_model(model: str) -> str:
@@ -84,10 +105,12 @@ class LiteLLMBackend:
         failed: ModelCallError | None = None
         raised: Exception | None = None
         body: object = None
+        replies: list[object] = []
+        _REPLIES.set(replies)
         try:
             async with asyncio.timeout(self._spec.timeout_s):
                 reply = await litellm.acompletion(**options)
-            body = reply.model_dump()
+            body = with_own_reason(reply.model_dump(), replies)
         except TimeoutError:
             failed = TransientError(f"{where}: no answer within {self._spec.timeout_s:g} s")
         except litellm.exceptions.openai.OpenAIError as error:
@@ -165,6 +188,19 @@ class LiteLLMBackend:
         plain = status != _NO_REPLY_STATUS and str(status or 0).isdecimal()
         failure = Failure(int(status or 0) if plain else 200, str(error))
         return to_error(failure, where, self._spec.api_key_env)
+
+
+def with_own_reason(body: dict[str, Any], replies: list[object]) -> dict[str, Any]:
+    """litellm's `body` with the provider's own `finish_reason`, where that is null or missing."""
+    for raw in replies:
+        try:
+            choices = json.loads(raw).get("choices") if isinstance(raw, str) else None
+        except (ValueError, AttributeError):
+            continue
+        first = choices[0] if isinstance(choices, list) and choices else None
+        if isinstance(first, dict) and not first.get("finish_reason") and body.get("choices"):
+            body["choices"][0]["finish_reason"] = None
+    return body
 
 
 def _reply(error: BaseException | None) -> Failure | None:

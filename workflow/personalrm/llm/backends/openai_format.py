@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from personalrm.core.errors import ModelCallError, Refused, TransientError
+from personalrm.core.errors import ModelCallError, TransientError
 from personalrm.llm.limits.faults import Failure, to_error
 from personalrm.llm.types import ModelSpec, Request, Response, TokenLogprobs, Usage
 
@@ -20,6 +19,19 @@ RESERVED = frozenset(
 )
 """Fields of a body that belong to each request, so that no `extra_body` may hold them."""
 
+_ENDED = frozenset(
+    {"stop", "length", "content_filter", "tool_calls", "function_call", "end_turn", "max_tokens", "stop_sequence"}
+    | {"eos", "eos_token", "completed", "complete"}
+)
+"""Reasons with which an answer may end, also an empty one."""
+_BROKEN_OFF = frozenset(
+    {"error", "abort", "aborted", "cancelled", "canceled", "failed", "timeout", "insufficient_system_resource"}
+    | {"network_error", "server_error", "model_error"}
+)
+"""Reasons that say that the server gave up, whatever text it has sent until then."""
+_MOST_TOKENS = 10**9
+"""A larger count is no count."""
+
 _SAMPLE_STRIDE = 1_000_003
 _SEED_RANGE = 2**31
 
@@ -31,6 +43,11 @@ def wire_text(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
+
+
+def valid_text(text: str) -> str:
+    """`text` as every file and page can hold it: no lone surrogates, and no NUL."""
+    return wire_text(text).replace("\0", "\ufffd")
 
 
 def wire_messages(request: Request) -> list[dict[str, str]]:
@@ -107,23 +124,36 @@ def strip_prefill(content: str, prefill: str, logprobs: Sequence[str] = ()) -> s
 def parse_body(body: object, request: Request, where: str, key_env: str | None = None) -> Response:
     """The answer in a decoded JSON body of status 200.
 
-    Raises the error that an error object stands for (TransientError where it has no code of its own),
-    TransientError for a body without choices, Refused for `finish_reason` "content_filter".
+    Raises the error that an error object stands for, of the body or of its choice (TransientError where it has no code
+    of its own), and TransientError for a body without choice or message and for an answer that the server broke off.
+    What a filter stopped is an answer (`finish_reason` "content_filter"): it was paid for.
     """
     if not isinstance(body, Mapping):
         raise TransientError(f"{where}: the body is not a JSON object")
-    if body.get("error"):
-        raise _body_error(body["error"], where, key_env)
     choices = body.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
+    first = choices[0] if isinstance(choices, list) and choices else None
+    # litellm moves what it has no field for one level down, and takes for "stop" what it does not know.
+    choice = {**_mapping(_mapping(first).get("provider_specific_fields")), **_mapping(first)}
+    for error in (body.get("error"), choice.get("error")):
+        if error:
+            raise _body_error(error, where, key_env)
+    if not isinstance(first, Mapping):
         raise TransientError(f"{where}: the body has no choices")
-    message = _mapping(choices[0].get("message"))
-    finish = str(choices[0].get("finish_reason") or "")
-    if finish == "content_filter":
-        raise Refused(f"{where}: the provider's content filter stopped the answer")
-    tokens = _list(_mapping(choices[0].get("logprobs")).get("content"))
-    # litellm moves what it has no field for one level down.
+    native, finish = _text(choice.get("native_finish_reason")), _text(choice.get("finish_reason"))
+    if finish == "stop" and native and native.lower() not in _ENDED:
+        finish = native
+    if not isinstance(choice.get("message"), Mapping):
+        raise TransientError(f"{where}: the choice has no message (finish_reason {finish!r})")
+    response = _response(body, choice, finish, request)
+    if is_broken_off(response):
+        raise TransientError(f"{where}: the server broke the answer off (finish_reason {finish!r})")
+    return response
+
+
+def _response(body: Mapping[str, Any], choice: Mapping[str, Any], finish: str, request: Request) -> Response:
+    message = _mapping(choice["message"])
     special = _mapping(message.get("provider_specific_fields"))
+    tokens = _list(_mapping(choice.get("logprobs")).get("content"))
     spelled = [str(_mapping(token).get("token", "")) for token in tokens]
     return Response(
         text=strip_prefill(_text(message.get("content")), prefill_of(request), spelled),
@@ -132,7 +162,14 @@ def parse_body(body: object, request: Request, where: str, key_env: str | None =
         logprobs=tuple(_token_logprobs(_mapping(token)) for token in tokens) if request.top_logprobs else (),
         reasoning=_text(message.get("reasoning_content") or message.get("reasoning")),
         refusal=_text(message.get("refusal") or special.get("refusal")),
+        model=_text(body.get("model")),
     )
+
+
+def is_broken_off(response: Response) -> bool:
+    """Whether this is a failure in the form of an answer: one that the server gave up, or an empty one without end."""
+    empty = not response.text and not response.refusal
+    return response.finish_reason in _BROKEN_OFF or (empty and response.finish_reason not in _ENDED)
 
 
 def _body_error(error: object, where: str, key_env: str | None) -> ModelCallError:
@@ -152,23 +189,26 @@ def _list(value: object) -> list[Any]:
 
 
 def _text(value: object) -> str:
-    """Text of a content field: null is empty; content parts are joined."""
+    """Text of a content field, made valid: null is empty; content parts are joined."""
     if isinstance(value, list):
         return "".join(_text(_mapping(part).get("text")) for part in value)
-    return value if isinstance(value, str) else ""
+    return valid_text(value) if isinstance(value, str) else ""
 
 
 def _token_logprobs(token: Mapping[str, Any]) -> TokenLogprobs:
     """Alternatives of one token, best first; the chosen token itself where the server lists none."""
     listed = _list(token.get("top_logprobs")) or [token]
-    pairs = [(str(_mapping(t).get("token", "")), _logprob(_mapping(t).get("logprob"))) for t in listed]
+    pairs = [(valid_text(str(_mapping(t).get("token", ""))), _logprob(_mapping(t).get("logprob"))) for t in listed]
     # Stable: servers list best first, and equal values keep the server's order.
     return TokenLogprobs(top=tuple(sorted(pairs, key=lambda pair: -pair[1])))
 
 
 def _logprob(value: object) -> float:
-    number = float(value) if isinstance(value, int | float) else LOWEST_LOGPROB
-    return max(number, LOWEST_LOGPROB) if math.isfinite(number) else LOWEST_LOGPROB
+    """A finite log-probability; the lowest for what is none."""
+    # A comparison with NaN is false; a whole number may be larger than any float.
+    if isinstance(value, int | float) and LOWEST_LOGPROB <= value <= -LOWEST_LOGPROB:
+        return float(value)
+    return LOWEST_LOGPROB
 
 
 def _usage(usage: Mapping[str, Any]) -> Usage:
@@ -182,4 +222,4 @@ def _usage(usage: Mapping[str, Any]) -> Usage:
 
 
 def _count(value: object) -> int:
-    return max(0, int(value)) if isinstance(value, int | float) and math.isfinite(value) else 0
+    return int(value) if isinstance(value, int | float) and 0 <= value <= _MOST_TOKENS else 0

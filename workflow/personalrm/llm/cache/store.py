@@ -1,26 +1,28 @@
 """The response store: every answer that was paid for, kept for good, in one SQLite file.
 
-It outlives the outputs of any rule, kill -9, a full disk and a flipped byte: what cannot be trusted is set
-aside and counts as missing; it is never returned. Raw answers only: failures are never stored, and parsing
-happens elsewhere (DESIGN.md, section 5).
+It outlives the outputs of any rule, kill -9 and a full disk. A row that fails its checksum is set aside and counts as
+missing; it is never returned. Raw answers only: failures are never stored, and parsing happens elsewhere.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
-from personalrm.llm.backends.openai_format import wire_text
+from personalrm.core.files import canonical_json
+from personalrm.llm.backends.openai_format import is_broken_off, wire_text
 from personalrm.llm.cache.store_file import JournalMode, StoreFile
-from personalrm.llm.cache.store_rows import checksum, decode, encode, is_sound
-from personalrm.llm.types import Response
+from personalrm.llm.cache.store_rows import checksum, decode, encode, is_sound, move_identity
+from personalrm.llm.types import ModelSpec, Response
 
 _IN_CHUNK = 500
 _COLUMNS = "id, key, identity, payload, sha256"
@@ -44,6 +46,17 @@ _TOTALS = (
     },
     cost="coalesce(sum(json_extract(payload, '$.cost_usd')), 0.0)",
 )
+
+_SERVED = (
+    "SELECT identity, coalesce(json_extract(payload, '$.model'), '') AS model, count(*) FROM responses"
+    " WHERE json_valid(payload) GROUP BY identity, model ORDER BY identity, model"
+)
+_EMPTY_OR_ODD = (
+    "SELECT key FROM responses WHERE json_valid(payload) AND (json_extract(payload, '$.text') = ''"
+    " OR json_extract(payload, '$.finish_reason') NOT IN ('stop', 'length'))"
+)
+UNCLAIMED = "endpoint unknown"
+"""Under what the store keeps the identities whose answers an earlier format stored without their endpoint."""
 
 log = logging.getLogger("personalrm.llm")
 
@@ -70,7 +83,7 @@ class ResponseStore:
         run: name under which this process's paid calls are accounted; none are if it is empty.
 
     Raises:
-        StoreError: the file is not ours, is too new, or cannot be written.
+        StoreError: the file is not ours, is damaged or of another format, or cannot be written.
     """
 
     def __init__(self, path: Path | str, journal_mode: JournalMode = "wal", run: str = "") -> None:
@@ -84,11 +97,6 @@ class ResponseStore:
     def path(self) -> Path:
         """The store's file."""
         return self._file.path
-
-    @property
-    def rebuilds(self) -> int:
-        """How often this object found the file damaged and rebuilt it."""
-        return len(self._file.salvages)
 
     def get(self, key: str) -> Response | None:
         """The stored answer, or None. A row that fails its checksum is set aside and is None."""
@@ -105,7 +113,8 @@ class ResponseStore:
                 else:
                     bad.append(row)
         if bad:
-            self._file.run(lambda connection: self._quarantine(connection, bad))
+            with self._file.writing() as connection:
+                self._set_aside(connection, bad)
         return found
 
     def put(self, key: str, identity: str, response: Response, paid_usd: float | None = None) -> Response:
@@ -123,23 +132,67 @@ class ResponseStore:
         paid = response.cost_usd or 0.0 if paid_usd is None else paid_usd
         account = (wire_text(self.run), identity, *tokens, paid)
 
-        def write(connection: sqlite3.Connection) -> str:
-            with _transaction(connection):
-                stored = self._insert(connection, row)
-                if self.run:
-                    connection.execute(_PAY, account)
-            return stored
-
-        return decode(key, self._file.run(write))
+        with self._file.writing() as connection:
+            stored = self._insert(connection, row)
+            if self.run:
+                connection.execute(_PAY, account)
+        return decode(key, stored)
 
     def forget(self, key: str) -> None:
         """Drop the answer of `key`, if there is one, so that it is asked for again; what it cost stays accounted."""
+        with self._file.writing() as connection:
+            connection.execute("DELETE FROM responses WHERE key = ?", (key,))
 
-        def write(connection: sqlite3.Connection) -> None:
-            with _transaction(connection):
-                connection.execute("DELETE FROM responses WHERE key = ?", (key,))
+    @contextmanager
+    def shared(self, kind: str) -> Iterator[dict[str, Any]]:
+        """What the processes on this store share under `kind`, JSON values by name, kept as it is left.
 
-        self._file.run(write)
+        Other writers wait until the end of the block, which must be short. A value that cannot be read counts as none.
+        """
+        with self._file.writing() as connection:
+            before = dict(_shared(connection, kind))
+            values = _read(before)
+            yield values
+            after = {name: canonical_json(value) for name, value in values.items()}
+            gone = [(kind, name) for name in before.keys() - after.keys()]
+            connection.executemany("DELETE FROM shared WHERE kind = ? AND name = ?", gone)
+            connection.executemany(
+                "INSERT OR REPLACE INTO shared VALUES (?, ?, ?)",
+                [(kind, name, text) for name, text in after.items() if before.get(name) != text],
+            )
+
+    def peek(self, kind: str) -> dict[str, Any]:
+        """What the processes on this store share under `kind`, without waiting for writers."""
+        return _read(dict(self._file.run(lambda connection: _shared(connection, kind))))
+
+    def claim(self, spec: ModelSpec) -> int:
+        """Give `spec` the answers that an earlier format kept without endpoint; returns how many.
+
+        They belong to the first model of that id that asks for them: a later one with another endpoint does not find
+        them.
+        """
+        bare, identity = spec.bare_identity, spec.identity
+        if bare not in self.peek(UNCLAIMED):
+            return 0
+        with self.shared(UNCLAIMED) as unclaimed, self._file.writing() as connection:
+            if unclaimed.pop(bare, None) is None or identity == bare:
+                return 0
+            count = move_identity(connection, bare, identity)
+        log.info("store %s: %d answers of %s belong to %s from now on", self.path, count, bare, identity)
+        return count
+
+    def served(self) -> dict[str, dict[str, int]]:
+        """By identity, the models that replies named, with counts of stored answers; "" where a reply named none."""
+        found: dict[str, dict[str, int]] = {}
+        for identity, model, count in self._file.run(lambda connection: connection.execute(_SERVED).fetchall()):
+            found.setdefault(identity, {})[model] = count
+        return found
+
+    def broken_off(self) -> list[str]:
+        """Keys of stored answers that are failures: an earlier version took what a server broke off for whole."""
+        rows = self._file.run(lambda connection: connection.execute(_EMPTY_OR_ODD).fetchall())
+        found = self.get_many([row[0] for row in rows])
+        return [key for key, response in found.items() if is_broken_off(response) or _is_nothing(response)]
 
     def usage_totals(self) -> dict[str, Totals]:
         """Calls, tokens and list cost of all stored answers, by model identity."""
@@ -180,10 +233,6 @@ class ResponseStore:
         connection.execute(_INSERT, row)
         return row[2]
 
-    def _quarantine(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
-        with _transaction(connection):
-            self._set_aside(connection, rows)
-
     def _set_aside(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
         """Move rows to the quarantine table, inside a transaction."""
         for row in rows:
@@ -212,14 +261,21 @@ def _select(keys: Sequence[str]) -> Callable[[sqlite3.Connection], list[Row]]:
     return query
 
 
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """A write transaction: taken at once, so that two writers queue instead of failing half-way."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+def _shared(connection: sqlite3.Connection, kind: str) -> list[tuple[str, str]]:
+    """Names and JSON texts of one kind."""
+    return connection.execute("SELECT name, value FROM shared WHERE kind = ?", (kind,)).fetchall()
+
+
+def _read(texts: Mapping[str, str]) -> dict[str, Any]:
+    """The values of JSON texts; what is no JSON is left out."""
+    values: dict[str, Any] = {}
+    for name, text in texts.items():
+        with suppress(ValueError):
+            values[name] = json.loads(text)
+    return values
+
+
+def _is_nothing(response: Response) -> bool:
+    """Whether an answer of an earlier version holds nothing: litellm gave failures that it did not know as "stop"."""
+    said = response.text or response.reasoning or response.refusal or response.logprobs
+    return not response.model and not said and response.finish_reason == "stop"

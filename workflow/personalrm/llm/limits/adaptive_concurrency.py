@@ -5,14 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from personalrm.core.errors import ModelCallError, RateLimited
+from personalrm.core.errors import ModelCallError, RateLimited, TransientError
 from personalrm.llm.limits.faults import ModelUnavailable
 
 START = 8
-"""Calls at once after the first one was answered (our choice)."""
+"""Calls at once after the first one was answered (our choice, as are the numbers below)."""
+VAIN = 12
+"""Failures in a row after which one call at a time is sent."""
+MAX_PAUSE_S = 60.0
+EVIDENCE = 10
+"""Calls that say how often a number of places is refused."""
+NOISE, LEAST_REFUSED, MOST_REFUSED = 0.25, 0.25, 0.7
+"""Shares of 429 among the last calls: how much more is more, and between which a part of the calls is refused."""
 
 log = logging.getLogger("personalrm.llm")
 
@@ -22,14 +30,22 @@ class AdaptiveConcurrency:
 
     The first call goes alone: if the provider refuses it for good, the others are not sent. Whatever else comes of it,
     `START` places are open then, one more with each answer until the first 429. That halves them, and from then on it
-    takes as many answers as there are places to add one. Never fewer than 1 or more than `most`; a 429 to a call that
+    takes as many answers as there are places to add one. Never more than `most`, or fewer than `START` while a good
+    part is answered; a 429 to a call that
     was sent before the last halving does not halve again. What is answered does not depend on any of it, only when.
-    A provider whose 429 have nothing to do with our load (a storm) is asked a few calls at once.
+
+    Where a part of the calls is refused with few places, that may have nothing to do with our load: places
+    are added again, as many as at first, and only a larger part than that (by `NOISE`) halves them.
+
+    Where nothing is answered any more (`VAIN` failures in a row, or twice as many 429), one call at a
+    time finds out whether the provider is back, with growing pauses (`pause`).
 
     Where someone waits for a few calls, and refused ones do no harm, `eager` opens all places from the first call on.
 
     Attributes:
         limit: places now.
+        unanswered: calls in a row that ended with a failure or 429.
+        probes: calls of these that were sent to find out whether the provider is back.
 
     Args:
         name: the model's, for the log.
@@ -44,23 +60,49 @@ class AdaptiveConcurrency:
         self._begun = eager
         self._cuts = 0
         self._answers = 0
+        self._failures = self._stuck = 0
+        self._since_cut = self._answered_since = 0
+        self._recent: deque[bool] = deque(maxlen=2 * EVIDENCE)
+        self._base = 0.0
+        self.unanswered = 0
+        self.probes = 0
         self._places = self.limit
         self._free = asyncio.Semaphore(self.limit)
+
+    @property
+    def probing(self) -> bool:
+        """Whether one call at a time finds out if the provider is back."""
+        return self._failures >= VAIN or self._stuck >= 2 * VAIN
+
+    @property
+    def pause(self) -> float:
+        """Seconds to wait before the next call is sent."""
+        return min(MAX_PAUSE_S, 2.0**self.probes) if self.probing else 0.0
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
         """A place in flight for one attempt; how it ends decides on the number of places."""
         await self._free.acquire()
-        cuts = self._cuts
+        cuts, probe = self._cuts, self.probing
         try:
             yield
-            self._answered()
+            self._alive()
+            self._answered(cuts)
         except RateLimited:
+            self._stuck += cuts == self._cuts
+            self._in_vain(probe)
             self._limited(cuts)
             raise
         except ModelUnavailable:
             raise
+        except TransientError:
+            self._failures += 1
+            self._in_vain(probe)
+            self._begin()
+            raise
         except ModelCallError:
+            # A reply, though no answer.
+            self._alive()
             self._begin()
             raise
         finally:
@@ -69,16 +111,31 @@ class AdaptiveConcurrency:
     def _begin(self) -> bool:
         """Whether this was the first call that the provider let in; it opens the other places."""
         first, self._begun = not self._begun, True
-        if first:
+        if first and not self.probing:
             self.limit = min(START, self._most)
         return first
 
-    def _answered(self) -> None:
+    def _in_vain(self, probe: bool) -> None:
+        self.unanswered += 1
+        self.probes += probe
+        if self.probing and self.limit > 1:
+            log.warning("model %s: %d calls in a row failed; one at a time from now on", self._name, self.unanswered)
+            self.limit = 1
+
+    def _alive(self) -> None:
+        """The provider replied: whatever was in vain before is over."""
+        if self.probing:
+            log.info("model %s: the provider answers again", self._name)
+            self.limit = min(START, self._most)
+        self._failures = self._stuck = self.unanswered = self.probes = 0
+
+    def _answered(self, cuts: int) -> None:
+        self._count(cuts, limited=False)
         # Where places stay free, nothing was learned of what the provider bears.
         if self._begin() or self.limit == self._most or not self._free.locked():
             return
         self._answers += 1
-        if not self._cuts or self._answers >= self.limit:
+        if not self._cuts or self._base or self._answers >= self.limit:
             self._answers = 0
             self.limit += 1
             # A line for each doubling is enough, and one for the end.
@@ -86,12 +143,34 @@ class AdaptiveConcurrency:
                 log.info("model %s: up to %d calls at once", self._name, self.limit)
 
     def _limited(self, cuts: int) -> None:
+        self._count(cuts, limited=True)
         self._begin()
-        if cuts == self._cuts:
-            self._cuts += 1
-            self._answers = 0
-            before, self.limit = self.limit, max(1, self.limit // 2)
+        if cuts != self._cuts or self.probing:
+            return
+        if self._cuts and self._answered_since and self._since_cut < EVIDENCE:
+            return
+        share = sum(self._recent) / len(self._recent)
+        if self._base and share <= self._base + NOISE:
+            return
+        partly = len(self._recent) >= EVIDENCE and LEAST_REFUSED <= share <= MOST_REFUSED
+        if partly and self.limit <= 2 * START:
+            self._base = share
+            log.info("model %s: %.0f %% of the calls get 429, with %d at once", self._name, 100 * share, self.limit)
+            return
+        least = min(START, self._most) if partly else 1
+        before, self.limit = self.limit, max(min(least, self.limit), self.limit // 2)
+        self._cuts += 1
+        self._base = 0.0
+        self._answers = self._since_cut = self._answered_since = 0
+        if before != self.limit:
             log.info("model %s: 429, from %d to %d calls at once", self._name, before, self.limit)
+
+    def _count(self, cuts: int, *, limited: bool) -> None:
+        """Note how a call ended that was sent with as many places as there are now."""
+        if cuts == self._cuts:
+            self._recent.append(limited)
+            self._since_cut += 1
+            self._answered_since += not limited
 
     def _leave(self) -> None:
         """Hand the place on, together with those that were added; or take it away if there are too many."""

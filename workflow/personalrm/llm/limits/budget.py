@@ -1,14 +1,13 @@
 """What a run, and each of its models, may spend in US dollars at list prices: the call that could pass it is not made.
 
-All jobs of a run that share a response store share its budget. What is spent stands in the store; what calls in flight
-may cost at most stands in a ledger beside it, a line for each process, and a dead process's line is dropped. Once a
-call was not made, a mark beside the ledger keeps all later jobs and retries from trying smaller ones.
+All jobs of a run that share a response store share its budget. The store holds what is spent, and a ledger of what
+calls in flight may cost at most: one entry per process, which is dropped when the process has died. Once a call was not
+made, a mark in the store keeps all later jobs and retries from trying smaller ones.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import platform
@@ -17,9 +16,9 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from personalrm.core.errors import BudgetExceeded, StoreError
-from personalrm.core.files import atomic_write_text, canonical_json, file_lock, stable_hash
+from personalrm.core.errors import BudgetExceeded
 from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.cache.store_file import JournalMode
 from personalrm.llm.types import ModelSpec
 
 STALE_S = 3600.0
@@ -61,7 +60,6 @@ class Budget:
         self._store = store
         self._name, self._identity = spec.name, spec.identity
         self._limits = {"budget.usd": run_usd, f"budget.models.{spec.name}": model_usd}
-        self._path = _ledger(store.path, store.run)
         self._process = f"{platform.node()}|{_this_process()}"
         self._lasts_s = max(STALE_S, longest_s)
         self._paying = 0
@@ -110,8 +108,9 @@ class Budget:
 
     def _reserve(self, estimate_usd: float) -> bool:
         """Set a price aside; False if there is no room yet. Raises BudgetExceeded if there will be none."""
-        with self._shared() as ledger:
-            self._check_mark()
+        refused: dict[str, Any] = {}
+        with self._ledger() as ledger:
+            self._check_marks()
             paid = {identity: totals.cost_usd for identity, totals in self._store.paid_totals(self._store.run).items()}
             in_flight = [line["usd"] for line in ledger.values()]
             run, model = f"run {self._store.run}", f"model {self._name}"
@@ -120,33 +119,30 @@ class Budget:
                 counted = None if whose == run else self._identity
                 spent, aside = _sum([paid], counted), _sum(in_flight, counted)
                 if limit is not None and spent + estimate_usd > limit + _LEAST:
-                    raise self._refusal(
-                        key,
-                        limit,
+                    message = (
                         f"{key}: ${spent:.4f} of the ${limit:.4f} for {whose} is spent; the next call of {self._name} "
                         f"may cost ${estimate_usd:.4f} and was not made. Raise {key} and run the same command again: "
-                        "stored answers are not paid twice.",
+                        "stored answers are not paid twice."
                     )
+                    refused.setdefault(key, {"limit": limit, "message": message})
                 fits = fits and (limit is None or spent + aside + estimate_usd <= limit + _LEAST)
             if fits:
                 self._add(ledger, estimate_usd)
+        for key, mark in refused.items():
+            with self._store.shared(_marks(self._store.run)) as marks:
+                marks[key] = mark
+            raise BudgetExceeded(mark["message"])
         return fits
 
-    def _check_mark(self) -> None:
+    def _check_marks(self) -> None:
         """Raise what an earlier call of the run was refused with, by a limit that is the same now."""
-        marks = _marks(self._path)
+        marks = self._store.peek(_marks(self._store.run))
         for key, limit in self._limits.items():
             if key in marks and marks[key]["limit"] == limit:
                 raise BudgetExceeded(marks[key]["message"])
 
-    def _refusal(self, key: str, limit: float, message: str) -> BudgetExceeded:
-        """Leave a mark; returns the error that says the same."""
-        marks = {**_marks(self._path), key: {"limit": limit, "message": message}}
-        atomic_write_text(_mark(self._path), canonical_json(marks))
-        return BudgetExceeded(message)
-
     def _give_back(self, estimate_usd: float) -> None:
-        with self._shared() as ledger:
+        with self._ledger() as ledger:
             self._add(ledger, -estimate_usd)
 
     def _add(self, ledger: Ledger, usd: float) -> None:
@@ -160,74 +156,49 @@ class Budget:
             del ledger[self._process]
 
     @contextmanager
-    def _shared(self) -> Iterator[Ledger]:
-        """The ledger, which is kept as it is left."""
-        try:
-            with file_lock(self._path.with_suffix(".lock")):
-                ledger = self._read()
-                yield ledger
-                # Renamed whole, so that a killed job leaves a ledger; not synced, for a dead machine has no calls left.
-                partial = self._path.with_suffix(".tmp")
-                partial.write_text(canonical_json(ledger), encoding="ascii")
-                partial.replace(self._path)
-        except OSError as error:
-            raise StoreError(
-                f"the budget's ledger is kept in {self._path}, which cannot be written ({error.strerror}); make its "
-                "folder writable, or remove budget"
-            ) from error
-
-    def _read(self) -> Ledger:
-        try:
-            kept: Ledger = json.loads(self._path.read_text(encoding="ascii"))
-        except FileNotFoundError:
-            return {}
-        except ValueError as error:
-            raise StoreError(f"{self._path} is no ledger of a budget; remove it while no job runs") from error
-        return {
-            process: line for process, line in kept.items() if process == self._process or self._lives(process, line)
-        }
+    def _ledger(self) -> Iterator[Ledger]:
+        """What calls of living processes may cost at most, kept as it is left."""
+        with self._store.shared(f"in flight in {self._store.run}") as ledger:
+            for process in [name for name, line in ledger.items() if not self._lives(name, line)]:
+                del ledger[process]
+            yield ledger
 
     def _lives(self, process: str, line: Mapping[str, Any]) -> bool:
         """Whether the process that wrote a line may still have calls in flight."""
         from personalrm.llm.local.owner import Owner
 
         host, _, owner = process.partition("|")
+        if process == self._process:
+            return True
         if host == platform.node():
             return Owner.parse(owner).process() is not None
         return bool(self._now() < line["until"])
 
     def _now(self) -> float:
-        """Unix seconds by the ledger's file system: machines share that of a server, and may differ in their own."""
-        lock = self._path.with_suffix(".lock")
+        """Unix seconds by the store's file system: machines share that of a server, and may differ in their own."""
+        lock = self._store.path.with_name(f"{self._store.path.name}.lock")
         lock.touch()
         return lock.stat().st_mtime
 
 
-def passed(store: Path, run: str) -> list[str]:
+def passed(store: Path, run: str, journal_mode: JournalMode = "wal") -> list[str]:
     """What calls of a run were refused with since the last `lift`: a message for each limit."""
-    return [mark["message"] for _, mark in sorted(_marks(_ledger(store, run)).items())]
+    if not store.is_file():
+        return []
+    with ResponseStore(store, journal_mode) as opened:
+        return [mark["message"] for _, mark in sorted(opened.peek(_marks(run)).items())]
 
 
-def lift(store: Path, run: str) -> None:
+def lift(store: Path, run: str, journal_mode: JournalMode = "wal") -> None:
     """Let a run that came to the end of its budget ask again, for what smaller calls may still fit."""
-    _mark(_ledger(store, run)).unlink(missing_ok=True)
+    if store.is_file():
+        with ResponseStore(store, journal_mode) as opened, opened.shared(_marks(run)) as marks:
+            marks.clear()
 
 
-def _ledger(store: Path, run: str) -> Path:
-    return store.with_name(f"{store.name}.budget") / f"{stable_hash(run)[:16]}.json"
-
-
-def _mark(ledger: Path) -> Path:
-    return ledger.with_suffix(".passed")
-
-
-def _marks(ledger: Path) -> dict[str, Any]:
-    """By limit: how high it was when it was passed, and the message. Empty if damaged: a call then finds out anew."""
-    try:
-        marks = json.loads(_mark(ledger).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return marks if isinstance(marks, dict) else {}
+def _marks(run: str) -> str:
+    """Under what the store keeps, by limit, how high it was when it was passed, and the message."""
+    return f"budget passed in {run}"
 
 
 def _sum(lines: list[dict[str, float]], identity: str | None) -> float:

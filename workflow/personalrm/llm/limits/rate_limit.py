@@ -1,14 +1,13 @@
 """Requests and tokens a minute of one model, kept by all jobs of one machine together.
 
-A virtual schedule (the generic cell rate algorithm, ITU-T I.371) in a small file beside the store: when the next
-request is due, and when the tokens so far are worked off. aiolimiter and its like serve one process, and costs that
-are known beforehand.
+A virtual schedule (the generic cell rate algorithm, ITU-T I.371) in the response store: when the next request is due,
+and when the tokens so far are worked off. aiolimiter and its like serve one process, and costs that are known
+beforehand; pyrate-limiter has a bucket for several processes, but cannot correct a cost that was estimated.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from personalrm.core.errors import StoreError
-from personalrm.core.files import canonical_json, file_lock, stable_hash
+from personalrm.core.files import stable_hash
+from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.limits.retry import Clock, Sleep
 from personalrm.llm.types import ModelSpec
 
@@ -46,21 +45,22 @@ class RateLimit:
     has waiting. On several machines each keeps the limit for itself.
 
     Args:
-        store: the response store's file.
+        store: the response store.
         spec: the model; its limits, its id and its endpoint.
         clock: seconds, the same for all processes of the machine.
         sleep: how to wait.
     """
 
-    def __init__(self, store: Path, spec: ModelSpec, *, clock: Clock = monotonic, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(
+        self, store: ResponseStore, spec: ModelSpec, *, clock: Clock = monotonic, sleep: Sleep = asyncio.sleep
+    ) -> None:
         # A second of burst and 59 at this rate would be more than a minute's worth; so the rate is that much slower.
         minute = WINDOW_S + BURST_S
         self._request_s = minute / spec.requests_per_minute if spec.requests_per_minute else 0.0
         self._token_s = minute / spec.tokens_per_minute if spec.tokens_per_minute else 0.0
         machine = _BOOT_ID.read_text(encoding="ascii") if _BOOT_ID.is_file() else platform.node()
-        name = stable_hash(spec.model, spec.api_base or "", machine)[:16]
-        self._path = store.with_name(f"{store.name}.limits") / f"{name}.json"
-        self._name = spec.name
+        self._store = store
+        self._name = stable_hash(spec.model, spec.api_base or "", machine)[:16]
         self._clock = clock
         self._sleep = sleep
         self._turn = asyncio.Lock()
@@ -88,25 +88,11 @@ class RateLimit:
 
     @contextmanager
     def _shared(self) -> Iterator[tuple[float, _Schedule]]:
-        """The time and the schedule, which is kept as it is left."""
-        try:
-            with file_lock(self._path.with_suffix(".lock")):
-                now = self._clock()
-                schedule = self._read(now)
-                yield now, schedule
-                text = canonical_json({"requests": schedule.requests, "tokens": schedule.tokens})
-                self._path.write_text(text, encoding="ascii")
-        except OSError as error:
-            raise StoreError(
-                f"the limits of models.{self._name} are kept in {self._path}, which cannot be written "
-                f"({error.strerror}); make its folder writable, or remove requests_per_minute and tokens_per_minute"
-            ) from error
-
-    def _read(self, now: float) -> _Schedule:
-        """The schedule; an empty one where there is none, or half of one (a killed job), or another clock's."""
-        try:
-            kept = json.loads(self._path.read_text(encoding="ascii"))
-            schedule = _Schedule(float(kept["requests"]), float(kept["tokens"]))
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return _Schedule()
-        return schedule if max(schedule.requests, schedule.tokens) - now <= STALE_S else _Schedule()
+        """The time and the schedule, which is kept as it is left. A schedule of another clock counts as none."""
+        with self._store.shared("limits a minute") as kept:
+            now = self._clock()
+            schedule = _Schedule(*kept.get(self._name, ()))
+            if max(schedule.requests, schedule.tokens) - now > STALE_S:
+                schedule = _Schedule()
+            yield now, schedule
+            kept[self._name] = [schedule.requests, schedule.tokens]

@@ -13,6 +13,8 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from personalrm.core.errors import RateLimited, TransientError
 
 BASE_WAIT_S = 1.0
+LIMITED_WAIT_S = 0.25
+"""The first wait after a 429 that states none. How many calls are in flight follows the 429s, too."""
 MAX_WAIT_S = 60.0
 MIN_WAIT_S = 0.2
 
@@ -37,10 +39,15 @@ class RetryPolicy:
     rng: random.Random = field(default_factory=random.Random)
     jitter: bool = True
 
-    def controller(self, on_retry: OnRetry, queued: Callable[[], float] = lambda: 0.0) -> AsyncRetrying:
+    def controller(
+        self, on_retry: OnRetry, queued: Callable[[], float] = lambda: 0.0, unanswered: Callable[[], int] | None = None
+    ) -> AsyncRetrying:
         """A tenacity controller for one call; `on_retry(attempt, error, wait)` is told before each wait.
 
         `queued` says how many seconds so far the call waited for our own limits, which the deadline does not count.
+
+        `unanswered` says how many calls of the model in a row had no answer: while others are answered, a 429 without
+        a stated wait is no reason for long ones.
 
         The last failure is raised when the attempts are used up, or when the wait would pass the deadline:
         nothing is gained by waiting for it in vain.
@@ -51,7 +58,10 @@ class RetryPolicy:
         def wait(state: RetryCallState) -> float:
             error = _error(state)
             # The waits of failures grow with the failures: a storm of 429 before them makes them no longer.
-            return self._wait(error, failures + 1 if isinstance(error, TransientError) else state.attempt_number)
+            if isinstance(error, TransientError):
+                return self._wait(error, failures + 1)
+            attempt = state.attempt_number
+            return self._wait(error, attempt if unanswered is None else min(attempt, unanswered()))
 
         def stop(state: RetryCallState) -> bool:
             nonlocal failures
@@ -78,7 +88,8 @@ class RetryPolicy:
 
         After a failure it is the longer of the two: `Retry-After: 1` from an overloaded server is no queue.
         """
-        ceiling = min(MAX_WAIT_S, BASE_WAIT_S * 2.0 ** min(attempt - 1, 16))
+        base = LIMITED_WAIT_S if isinstance(error, RateLimited) else BASE_WAIT_S
+        ceiling = min(MAX_WAIT_S, base * 2.0 ** min(max(attempt, 1) - 1, 16))
         backoff = self.rng.uniform(ceiling / 2 if self.jitter else ceiling, ceiling)
         asked = error.retry_after if isinstance(error, (RateLimited, TransientError)) else None
         if asked is None:

@@ -21,6 +21,7 @@ from personalrm.judge.judge import (
     build_messages,
     failure_outcome,
     is_cut,
+    is_refused,
     label_request,
     label_verdict,
     learned_swapped,
@@ -92,6 +93,8 @@ async def _attempt_text(
     messages = build_messages(pair, trace.swapped, shown, settings.judge)
     request = Request(messages, settings.max_tokens, **sampled(settings.temperature, trace.attempt))  # type: ignore[arg-type]
     response = await model.complete(request)
+    if is_refused(response):
+        return trace.model_copy(update={"outcome": "refused", "calls": (response.key,)})
     stated = parse_verdict(response.text, cut=is_cut(response))
     if stated in ("tie", "unparsed"):
         reasoning = response.text.strip()
@@ -116,6 +119,8 @@ async def _attempt_label(
     how = sampled(settings.temperature, trace.attempt)
     request = Request(messages, settings.max_tokens, stop=("\n",), **how)  # type: ignore[arg-type]
     written = await model.complete(request)
+    if is_refused(written):
+        return trace.model_copy(update={"outcome": "refused", "calls": (written.key,)})
     reasoning = whole_sentences(f"{start} {written.text.strip()}")
     prefill = judge.prompt.render("assistant", reasoning=reasoning)
     labelled = await model.complete(label_request((*messages[:-1], Message("assistant", prefill))))

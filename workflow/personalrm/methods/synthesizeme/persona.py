@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
-from personalrm.core.errors import ContextOverflow
+from personalrm.core.errors import ContextOverflow, Refused
 from personalrm.core.records import Demonstration, PersonaFlaw
-from personalrm.judge.judge import LABELS, PromptStyle
+from personalrm.judge.judge import LABELS, PromptStyle, is_refused
 from personalrm.judge.parsing import whole_sentences
 from personalrm.judge.prompting import Prompt, load_prompt
 from personalrm.llm import tokens
@@ -200,6 +200,8 @@ def persona_request(messages: tuple[Message, ...], settings: PersonaSettings, at
 
 async def _ask(model: LanguageModel, request: Request) -> Written:
     response = await model.complete(request)
+    if is_refused(response):
+        raise Refused(f"model {model.spec.name}: {response.refusal or 'the answer was stopped by a filter'}")
     text = response.text.strip()
     if not text:
         return Written("", False)

@@ -19,7 +19,7 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from personalrm.core.errors import BudgetExceeded, ContextOverflow, DataError, ModelCallError
+from personalrm.core.errors import BudgetExceeded, ContextOverflow, DataError, ModelCallError, Refused
 from personalrm.core.files import stable_hash
 from personalrm.core.records import Demonstration, PreferencePair
 from personalrm.core.threads import beside
@@ -145,11 +145,11 @@ class _Bridge:
 
     async def persona(self, student: Student, theta: Theta) -> str:
         """The persona that a prompt induces, without demonstrations of the same user; empty where the input does not
-        fit."""
+        fit, or the model refused."""
         theta = replace(theta, demonstrations=theta.without(student.pairs))
         try:
             induced = await induce_persona(self.model, student.judgements, replace(self.settings.persona, theta=theta))
-        except ContextOverflow:
+        except (ContextOverflow, Refused):
             return ""
         return induced.persona or ""
 

@@ -159,7 +159,10 @@ def _manifest_parts(manifest: Mapping[str, Any]) -> list[Part]:
         ("Packages", _listed(manifest["packages"])),
     ]
     models = [
-        (name, facts["backend"], facts["model"], facts["snapshot"] or facts.get("sha256") or EMPTY)
+        (
+            *(name, facts["backend"], facts["model"], facts["snapshot"] or facts.get("sha256") or EMPTY),
+            ", ".join(named for named in facts.get("answered_as", ()) if named) or EMPTY,
+        )
         for name, facts in manifest["models"].items()
     ]
     data = [
@@ -179,7 +182,7 @@ def _manifest_parts(manifest: Mapping[str, Any]) -> list[Part]:
     prompts = [(name, f"v{facts['version']}", facts["sha256"]) for name, facts in manifest["prompts"].items()]
     parts = [
         Part("The run", (), made),
-        Part("Models", ("Name", "Backend", "Model", "Snapshot or SHA-256"), models),
+        Part("Models", ("Name", "Backend", "Model", "Snapshot or SHA-256", "Answered as"), models),
         Part("Data", ("Name", "Source", "Licence", "Files (SHA-256)"), data),
         Part("Calls that this run itself made", ("Model", "Calls", "Tokens in", "Tokens out", "List cost"), paid),
         Part("Prompts", ("Name", "Version", "SHA-256"), prompts),

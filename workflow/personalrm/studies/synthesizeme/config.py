@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -49,12 +50,14 @@ class ModelConfig(Section):
     """One model: how to reach it, and how it judges.
 
     `model` is the provider's id in LiteLLM's form for `litellm`, the endpoint's own for `openai`, and an id of the
-    catalogue for `embedded`. Keys are never written here: `api_key_env` names the variable that holds one.
+    catalogue for `embedded`. Keys are never written here: `api_key_env` names the variable that holds one. A model at
+    an `api_base` of one's own is known by it, unless it has a `snapshot` and `same_weights`.
     """
 
     backend: Literal["litellm", "openai", "embedded"] = "litellm"
     model: str
     snapshot: str = ""
+    same_weights: bool = False
     api_base: str | None = None
     api_base_env: str | None = None
     api_key_env: str | None = None
@@ -85,6 +88,8 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _reachable(self) -> ModelConfig:
+        if self.same_weights and not self.snapshot:
+            raise ValueError("same_weights: needs a snapshot, which names these weights; add it, or remove this key")
         if self.backend == "openai" and not (self.api_base or self.api_base_env):
             raise ValueError("backend 'openai' needs api_base (or api_base_env, the variable that holds it)")
         if self.backend != "openai" and self.batch is not None:
@@ -99,10 +104,10 @@ class ModelConfig(Section):
         return self.prompts == "compact" or any(mode != "text" for mode in self.verdicts)
 
     def spec(self, name: str, environment: dict[str, str] | None = None) -> ModelSpec:
-        """How to reach the model; `api_base_env` is looked up in `environment`."""
+        """How to reach the model; `api_base_env` is looked up in `environment`, or that of the process."""
         base = self.api_base
-        if base is None and self.api_base_env and environment is not None:
-            base = environment.get(self.api_base_env)
+        if base is None and self.api_base_env:
+            base = (os.environ if environment is None else environment).get(self.api_base_env)
         snapshot = self.snapshot
         if self.backend == "embedded" and not snapshot:
             from personalrm.llm.local.catalogue import get_entry
@@ -113,6 +118,7 @@ class ModelConfig(Section):
             backend=self.backend,
             model=self.model,
             snapshot=snapshot,
+            same_weights=self.same_weights,
             api_base=base,
             api_key_env=self.api_key_env,
             path=self.path,

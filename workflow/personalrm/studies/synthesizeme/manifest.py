@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -45,7 +46,7 @@ def manifest_stage(config_file: Path, out: Path) -> None:
         "packages": {name: _version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "models": {name: _model(config, name) for name in config.models},
+        "models": _models(config),
         "seeds": {"run": config.seed, "statistics": config.statistics.seed, "draws": config.draws},
         "data": {name: _data(config, name) for name in config.datasets},
         "usage": _usage(run, [*_filter_calls(Plan(config)), *_analysis_calls(Plan(config))]),
@@ -97,6 +98,16 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def _models(config: Config) -> dict[str, dict[str, Any]]:
+    """What is known of each model, with the models that stored replies name and their counts (`answered_as`)."""
+    with _store(config) as store:
+        served = store.served() if store else {}
+    known = {name: _model(config, name) for name in config.models}
+    for name, entry in config.models.items():
+        known[name]["answered_as"] = served.get(entry.spec(name).identity, {})
+    return known
 
 
 def _model(config: Config, name: str) -> dict[str, Any]:
@@ -151,13 +162,19 @@ def _analysis_calls(plan: Plan) -> Iterator[CallRef]:
 
 def _paid(config: Config) -> dict[str, dict[str, Any]]:
     """What this run's own calls added to the store, by model (answers found in the store cost nothing)."""
+    with _store(config) as store:
+        totals = store.paid_totals(config.run) if store else {}
+    return {identity: asdict(sums) for identity, sums in totals.items()}
+
+
+@contextmanager
+def _store(config: Config) -> Iterator[ResponseStore | None]:
+    """The run's store; None where there is none, which a look at it should not make."""
     if not Path(config.store).is_file():
-        return {}
-    store = ResponseStore(config.store, config.store_journal, config.run)
-    try:
-        return {identity: asdict(totals) for identity, totals in store.paid_totals(config.run).items()}
-    finally:
-        store.close()
+        yield None
+        return
+    with ResponseStore(config.store, config.store_journal, config.run) as store:
+        yield store
 
 
 def _wall_time(run: Path) -> float:

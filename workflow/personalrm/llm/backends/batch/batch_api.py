@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from personalrm.core.errors import ModelCallError, PermanentError, TransientError
+from personalrm.core.errors import ModelCallError, PermanentError, RequestRejected, TransientError
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.backends.endpoint import Endpoint
 from personalrm.llm.backends.openai_format import parse_body, wire_body
@@ -127,7 +127,9 @@ class BatchApi:
         text = f"the batch failed: {json.dumps([dict(error) for error in batch.errors], ensure_ascii=False)}"
         # Room in the queue comes with other batches' ends, for which looking is enough.
         headers = {"Retry-After": f"{self._settings.max_poll_s:g}"}
-        return to_error(Failure(status, text, headers), self._where(batch.id), self._spec.api_key_env)
+        error = to_error(Failure(status, text, headers), self._where(batch.id), self._spec.api_key_env)
+        # What was rejected is the batch, not one request.
+        return PermanentError(str(error)) if isinstance(error, RequestRejected) else error
 
     async def aclose(self) -> None:
         """Close the connections. Safe to call twice."""
@@ -143,7 +145,6 @@ class BatchApi:
         except PermanentError as error:
             if reply.response.status_code not in (403, 404, 405):
                 raise
-            # No mark beside the store: the model may well answer this key's plain calls.
             raise ModelUnavailable(
                 f"{error} If this endpoint has no batches for this key, remove models.{self._spec.name}.batch."
             ) from None

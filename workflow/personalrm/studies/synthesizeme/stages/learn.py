@@ -193,8 +193,10 @@ async def profile_stage(job: Job, *, users: Path, traces: Path, out: Path, model
                 return await learn_profile(counted, user, known[user.user_id], k, draw, settings, absent=absent)
 
             rows += await each_user(people, work, f"profile {model} k={k} draw={draw}")
-    reason = next((row.reason for row in rows if row.status == "failed"), None)
-    learned = (row.status == "failed" for row in rows if row.status in ("ok", "failed"))
+    # A refusal, or an input that does not fit, is an outcome of its user, and would be the same in the next attempt.
+    lost = [row for row in rows if row.status == "failed" and (row.reason or "").startswith("provider_error")]
+    reason = lost[0].reason if lost else None
+    learned = (row in lost for row in rows if row.status in ("ok", "failed"))
     refuse_outage(learned, "profiles", job.config.max_failed_share, reason)
     # A search that lost verdicts to the provider may have another winner.
     refuse_outage(counted.lost(), "calls", job.config.max_failed_share)

@@ -1,0 +1,50 @@
+"""The stages of one user, from traces to verdicts, without Snakemake."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from personalrm.core.records import JudgedUser, Profile, UserData, read_records, write_records
+from personalrm.data.prepare import read_users
+from personalrm.data.settings import LocalDataset
+from personalrm.data.sources.reading import ReadReport
+from personalrm.llm.open import RuntimeSettings
+from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.synthesizeme.stages.judging import judge_stage
+from personalrm.studies.synthesizeme.stages.learn import bootstrap_stage, profile_stage
+from personalrm.studies.synthesizeme.stages.runner import Job
+
+VOTES = Path(__file__).parents[2] / "resources" / "quickstart" / "votes.jsonl"
+
+
+def bundled(user: str) -> UserData:
+    (found,) = read_users(LocalDataset(name="people", path=VOTES, users=[user]), ReadReport()).users
+    return found
+
+
+def run_stages(user: UserData, url: str, folder: Path) -> tuple[Profile, JudgedUser]:
+    search = {"num_search_candidates": 2, "max_bootstrapped_demos": len(user.part("context")), "stop_at_score": None}
+    config = parse_config(
+        {
+            "run": "r",
+            "seed": 42,
+            "store": str(folder / "store.sqlite"),
+            "datasets": {"people": {"path": str(VOTES)}},
+            "models": {"m": {"backend": "openai", "model": "some/model", "api_base": url, "context_length": 131072}},
+            "methods": ["both"],
+            "learn": {"models": ["m"], "search": search},
+        }
+    )
+    job = Job(config, RuntimeSettings(folder / "servers", 1))
+    users, traces, profiles, verdicts = (folder / f"{name}.jsonl" for name in ("users", "traces", "profiles", "out"))
+    write_records(users, [user])
+
+    async def stages() -> None:
+        await bootstrap_stage(job, users=users, out=traces, model="m", variant="corrected")
+        await profile_stage(job, users=users, traces=traces, out=profiles, model="m", variant="corrected", k=0)
+        await judge_stage(job, users=users, out=verdicts, judge="m", profiles=profiles, model="m")
+
+    asyncio.run(stages())
+    (profile,), (judged,) = read_records(profiles, Profile), read_records(verdicts, JudgedUser)
+    return profile, judged

@@ -1,0 +1,35 @@
+"""`personalrm store migrate`: convert a response store of an earlier version, and say what became of its answers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from personalrm.llm.cache.migrate import Migration, migrate
+from personalrm.studies.preflight import load_environment
+from personalrm.studies.synthesizeme.config_load import load_config
+
+
+def migrate_store(old: Path, configs: Sequence[Path] = (), to: Path | None = None) -> str:
+    """Convert `old`; returns what was done, for people. Raises StoreError and ConfigError."""
+    load_environment()
+    loaded = [load_config(path) for path in configs]
+    specs = [entry.spec(name, dict(os.environ)) for config in loaded for name, entry in config.models.items()]
+    return _told(migrate(old, specs, to))
+
+
+def _told(done: Migration) -> str:
+    lines = [f"{done.path}: {done.answers} answers kept; the old file is {done.kept_as}."]
+    if done.bad:
+        lines.append(f"{done.bad} more failed their checksum: they are set aside, and will be asked again.")
+    lines += [f"  {count} of {identity}" for identity, count in done.claimed.items()]
+    for identity, count in done.ambiguous.items():
+        lines.append(
+            f"  {count} of {identity} may come from more than one entry of `models`, and are given to none of them. If "
+            f"all came from one entry, migrate {done.kept_as} again with a config that has this entry alone."
+        )
+    if done.unclaimed:
+        lines.append("Given to the model of this id that first asks for them, whatever its endpoint is:")
+        lines += [f"  {count} of {identity}" for identity, count in done.unclaimed.items()]
+    return "\n".join((*lines, ""))
