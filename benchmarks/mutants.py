@@ -28,11 +28,13 @@ from measure import ROOT
 PACKAGE = Path("workflow/personalrm")
 SEARCH = ("unit/test_search.py", "unit/test_search_rules.py", "unit/test_halving.py", "unit/test_learning.py")
 TARGETS: dict[str, tuple[str, ...]] = {
-    "judge/parsing.py": ("unit/test_parsing.py", "unit/test_verdict_forms.py"),
+    "judge/parsing.py": ("unit/test_parsing.py", "unit/test_verdict_forms.py", "unit/test_verdicts_blind.py"),
     "judge/judge.py": (
         "unit/test_judge.py",
         "unit/test_judging.py",
+        "unit/test_methods.py",
         "unit/test_prompt_labels.py",
+        "unit/test_prompt_knowledge.py",
         "unit/test_lost_calls.py",
     ),
     "methods/synthesizeme/search.py": SEARCH,
