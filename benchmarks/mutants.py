@@ -120,7 +120,7 @@ def mutants_of(module: str, source: str) -> Iterator[Mutant]:
 
 
 def _expressions(tree: ast.AST) -> Iterator[ast.expr]:
-    """Expressions that are evaluated when the code runs. Text is none of them: it is for people."""
+    """Expressions that are evaluated when the code runs. Docstrings and messages are left out."""
     for name, value in ast.iter_fields(tree):
         if name in ("annotation", "returns"):
             continue
