@@ -28,11 +28,13 @@ from measure import ROOT
 PACKAGE = Path("workflow/personalrm")
 SEARCH = ("unit/test_search.py", "unit/test_search_rules.py", "unit/test_halving.py", "unit/test_learning.py")
 TARGETS: dict[str, tuple[str, ...]] = {
-    "judge/parsing.py": ("unit/test_parsing.py", "unit/test_verdict_forms.py"),
+    "judge/parsing.py": ("unit/test_parsing.py", "unit/test_verdict_forms.py", "unit/test_verdicts_blind.py"),
     "judge/judge.py": (
         "unit/test_judge.py",
         "unit/test_judging.py",
+        "unit/test_methods.py",
         "unit/test_prompt_labels.py",
+        "unit/test_prompt_knowledge.py",
         "unit/test_lost_calls.py",
     ),
     "methods/synthesizeme/search.py": SEARCH,
@@ -118,7 +120,7 @@ def mutants_of(module: str, source: str) -> Iterator[Mutant]:
 
 
 def _expressions(tree: ast.AST) -> Iterator[ast.expr]:
-    """Expressions that are evaluated when the code runs. Text is none of them: it is for people."""
+    """Expressions that are evaluated when the code runs. Docstrings and messages are left out."""
     for name, value in ast.iter_fields(tree):
         if name in ("annotation", "returns"):
             continue

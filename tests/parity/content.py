@@ -21,7 +21,7 @@ _PART = re.compile(
 )
 
 
-class JudgeContext(NamedTuple):
+class Shown(NamedTuple):
     """One judgement in a prompt: its question, both answers as they stand, the reasoning that is shown with it, which
     answer is called preferred (First or Second; empty for the pair that is asked about), and the turns before."""
 
@@ -38,20 +38,20 @@ class Content(NamedTuple):
 
     kind: str
     persona: str
-    judgements: tuple[JudgeContext, ...]
-    asked: JudgeContext
+    judgements: tuple[Shown, ...]
+    asked: Shown
 
 
-def _judgements(text: str) -> tuple[JudgeContext, ...]:
+def _judgements(text: str) -> tuple[Shown, ...]:
     """Turns, first and second answer, and the reasoning and label if any, again and again."""
-    found: list[JudgeContext] = []
+    found: list[Shown] = []
     role = ""
     for part in _PART.finditer(text):
         token, label = part["token"] or "", part["label"]
         if part["role"]:
             role = part["role"]
         elif re.match(r"u\d+[eaq]", token) and (not found or found[-1].first):
-            found.append(JudgeContext("", ""))
+            found.append(Shown("", ""))
         if not found:
             continue
         now = found[-1]
@@ -74,7 +74,7 @@ def content_of(messages: Sequence[Mapping[str, Any]]) -> Content:
     """What the messages of one request say."""
     texts = [str(message["content"]) for message in messages]
     if "past_judgements" in texts[0] or "choices that one person made" in texts[-1]:
-        return Content("persona", "", _judgements(texts[-1]), JudgeContext("", ""))
+        return Content("persona", "", _judgements(texts[-1]), Shown("", ""))
     personas = [part["token"] for part in _PART.finditer(texts[0]) if (part["token"] or "").startswith("p")]
     return Content("judge", next(iter(personas), ""), _judgements("\n".join(texts[:-1])), _judgements(texts[-1])[-1])
 

@@ -214,7 +214,7 @@ def page(tmp_path: Path) -> str:
         scores,
         [tmp_path / "main.html", tmp_path / "later.html"],
         [tmp_path / "alone.svg"],
-        {"table_main": "What the main table shows."},
+        {"table_main": "What the main table shows.", "figure_alone": "What stands <alone>: one panel. Bands: 0.5."},
     )
 
 
@@ -222,6 +222,7 @@ def test_page_has_every_table_and_figure_that_it_is_given(page: str) -> None:
     assert re.findall(r'<section id="(.*?)">', page) == ["main", "later", "alone"]
     assert page.count("main &amp; more") == 2  # contents and heading
     assert "What the main table shows." in page
+    assert page.count("What stands &lt;alone&gt;<") == 2
     assert page.count("&lt;b&gt;bold&lt;/b&gt;") == 2
     assert page.count("<li>a &lt;note&gt;</li>") == 2
     image = re.search(r'src="data:image/svg\+xml;base64,(.*?)"', page)

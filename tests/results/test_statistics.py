@@ -16,6 +16,7 @@ from personalrm.results.stats.statistics import (
     MANY_USERS,
     Interval,
     cluster_bootstrap,
+    difference_spreads,
     holm,
     independent_interval,
     paired_cluster_difference,
@@ -328,3 +329,14 @@ def test_holm_never_lowers_and_keeps_the_order(p_values: list[float]) -> None:
     assert all(p <= a <= 1 for p, a in zip(p_values, adjusted, strict=True))
     order = np.argsort(p_values, kind="stable")
     assert (np.diff(np.array(adjusted)[order]) >= 0).all()
+
+
+def test_the_clustered_error_has_as_many_degrees_of_freedom_as_users_who_count_less_one() -> None:
+    equal = difference_spreads([1, 2, 0, 1], [0, 1, 1, 0], [4, 4, 4, 4])[0]
+    assert equal.freedom == pytest.approx(3)
+    # Judgments 1, 1, 2: (1 + 1 + 4)^2 / (1 + 1 + 16) - 1.
+    assert difference_spreads([1, 0, 1], [0, 0, 1], [1, 1, 2])[0].freedom == pytest.approx(1.0)
+    assert difference_spreads([1, 0, 1, 1], [0, 0, 1, 0], [2, 2, 3, 3])[0].freedom == pytest.approx(26**2 / 194 - 1)
+    # One user has nearly all: never below 1.
+    assert difference_spreads([1, 9], [0, 2], [1, 20])[0].freedom == 1
+    assert equal.shrunk == 1

@@ -18,6 +18,7 @@ from personalrm.judge.judge import (
     _warn_once,
     build_messages,
     judge_pair,
+    learned_swapped,
     presented_swapped,
 )
 from personalrm.llm.types import Request, Response, TokenLogprobs, Usage
@@ -193,3 +194,10 @@ def test_a_label_that_may_be_the_less_likely_is_unparsed_and_the_cause_is_named(
     unsure = Response("", "length", Usage(9, 1), logprobs=(TokenLogprobs(((" A", math.log(0.3)),)),))
     assert [(v.outcome, v.said, v.log_odds) for v in judge(lambda _: unsure, LABEL)] == [("unparsed", None, None)] * 2
     assert caplog.text.count("top_logprobs") == 1
+
+
+@pytest.mark.parametrize(("flip", "swapped"), [(True, False), (False, True)])
+def test_a_stored_coin_decides_the_order_in_which_a_pair_is_learned_from(flip: bool, swapped: bool) -> None:
+    # As in the authors' package: with `flip` the chosen answer stands first.
+    assert {learned_swapped(pair(f"p{n}").model_copy(update={"flip": flip}), "salt") for n in range(9)} == {swapped}
+    assert {learned_swapped(pair(f"p{n}"), "salt") for n in range(9)} == {True, False}

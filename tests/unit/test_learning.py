@@ -290,3 +290,11 @@ def test_traces_are_made_anew_only_if_the_search_needs_them(helps: str, parallel
     assert profile.winners["with_persona"] == {"persona": -3, "labelled": -2}.get(
         helps, profile.winners["with_persona"]
     )
+
+
+def test_a_profile_says_where_the_user_has_fewer_pairs_than_k() -> None:
+    told = f"only {len(PAIRS)} context pairs for k = {len(PAIRS) + 1}"
+    for k, expected in ((len(PAIRS) + 1, True), (len(PAIRS), False), (ALL_PAIRS, False)):
+        profile, _ = learn(persona_or_verdict, k=k)  # type: ignore[misc]
+        assert (told in profile.events) == expected
+        assert any(event.startswith("only ") for event in profile.events) == expected

@@ -94,3 +94,14 @@ def test_what_is_no_job_of_the_run_is_named(plan: Plan, tmp_path: Path, monkeypa
     ):
         with pytest.raises(ConfigError, match=re.escape(said)):
             run_job(Path("run.json"), name, out, dataset)
+
+
+@pytest.mark.parametrize("changes", [{"seed": 9}, {"evaluate_users": "test"}])
+@pytest.mark.parametrize("name", ["bootstrap", "profile", "no_model", "baseline", "judge"])
+def test_learning_and_judging_are_done_again_with_another_seed_or_other_users(
+    plan: Plan, name: str, changes: dict[str, object]
+) -> None:
+    other = Plan(plan.config.model_copy(update=changes))
+    job = plan.jobs(name)[0]._asdict()
+    assert plan.reads(name, **job) != other.reads(name, **job)
+    assert plan.reads(name, **job) == Plan(plan.config).reads(name, **job)

@@ -48,12 +48,13 @@ def environment(hub: HubServer, folder: Path, **extra: str) -> dict[str, str]:
 
 
 class Stage:
-    """`fetch-data` in a folder of its own."""
+    """`stage fetch` in a folder of its own."""
 
     def __init__(self, hub: HubServer, folder: Path, config: dict[str, Any]) -> None:
         self.hub, self.folder = hub, folder
         write_resolved(folder / "run.json", parse_config(config))
-        self.command = [sys.executable, "-m", "personalrm", "fetch-data", "--config", "run.json", "--dataset", "people"]
+        given = ["--config", "run.json", "--dataset", "people"]
+        self.command = [sys.executable, "-m", "personalrm", "stage", "fetch", *given]
 
     def start(self, before: Callable[[], None] | None = None, **extra: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -15,21 +15,21 @@ def stage(options: argparse.Namespace) -> None:
 
 def result(options: argparse.Namespace) -> None:
     """`personalrm result`."""
-    from personalrm.studies.synthesizeme.stages.results import result_stage
+    from personalrm.studies.synthesizeme.make_results import result_stage
 
     result_stage(options.config, options.name)
 
 
 def collect(options: argparse.Namespace) -> None:
     """`personalrm collect`."""
-    from personalrm.studies.synthesizeme.stages.results import collect_stage
+    from personalrm.studies.synthesizeme.make_results import collect_stage
 
     collect_stage(options.config)
 
 
 def report(options: argparse.Namespace) -> None:
     """`personalrm report`."""
-    from personalrm.studies.synthesizeme.stages.results import report_stage
+    from personalrm.studies.synthesizeme.make_results import report_stage
 
     report_stage(options.config, options.out)
 

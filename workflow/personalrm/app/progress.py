@@ -72,6 +72,7 @@ class _Terminal:
         self._last = -QUIET_S
 
     def show(self, step: Step) -> None:
+        """Write one line about a step."""
         elapsed = time.monotonic() - self._begun
         text = shown(step, elapsed)
         if self._overwrites:
@@ -82,6 +83,7 @@ class _Terminal:
         self._stream.flush()
 
     def end(self) -> float:
+        """Remove the line; returns the seconds since the begin."""
         if self._overwrites:
             self._stream.write("\r\x1b[2K")
         return time.monotonic() - self._begun

@@ -129,7 +129,9 @@ def _results(tables: Iterable[Path], figures: Iterable[Path], captions: Mapping[
         results[name] = Result(name, title, captions.get(f"table_{name}", ""), body)
     for path in figures:
         name = path.stem
-        result = results.setdefault(name, Result(name, name.replace("_", " ").capitalize()))
+        # A figure without a table has the beginning of its declared caption for a heading.
+        heading = re.split(r"[:.](?:\s|$)", captions.get(f"figure_{name}", name))[0]
+        result = results.setdefault(name, Result(name, heading))
         # As an image, the drawing can run nothing, and its ids meet no others.
         result.image = "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
         result.caption = path.with_suffix(".txt").read_text(encoding="utf-8").strip()

@@ -1,4 +1,4 @@
-"""Stages after the verdicts: `collect` makes them flat, `result` makes a table or figure, `report` the page of all."""
+"""After the verdicts: `collect` makes them flat, `result` makes a table or figure, `report` the page of all."""
 
 from __future__ import annotations
 
