@@ -97,17 +97,22 @@ def write_votes(path: Path, votes: list[dict[str, Any]], *, shuffle: int | None 
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
+ANYWHERE = {"snapshot": "scripted", "same_weights": True}
+"""Each test has servers of its own ports, and compares what runs give byte by byte."""
+
+
 def small_config(url: str, **changes: object) -> dict[str, Any]:
     config: dict[str, Any] = {
         "run": "small",
         "seed": 1,
         "datasets": {"people": {"path": "votes.jsonl", "shards": 1, "max_users": 3, "licence": "MIT"}},
         "models": {
-            "big": {"backend": "openai", "model": "big", "api_base": url, "max_concurrency": 4},
+            "big": {"backend": "openai", "model": "big", "api_base": url, "max_concurrency": 4, **ANYWHERE},
             "tiny": {
                 "backend": "openai",
                 "model": "tiny",
                 "api_base": url,
+                **ANYWHERE,
                 "prompts": "compact",
                 "verdicts": ["logprob", "logprob_both"],
                 "max_concurrency": 4,

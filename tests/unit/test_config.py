@@ -152,7 +152,9 @@ def test_fingerprint_follows_what_a_stage_reads_and_nothing_else() -> None:
 
     base = prints(BASE)
     assert prints(changed("models.m.timeout_s", 5)) == base
-    assert prints(changed("models.m.api_base", "http://y/v1")) == base
+    # Another server is another model; another spelling of its address is not.
+    assert prints(changed("models.m.api_base", "http://y/v1")) != base
+    assert prints(changed("models.m.api_base", "HTTP://X:80/v1/")) == base
     assert prints(changed("models.m.batch", {"price": 0.4})) == base
     assert prints(changed("statistics.seed", 5)) == base
     attempts = prints(changed("learn.bootstrap.attempts", 9))
