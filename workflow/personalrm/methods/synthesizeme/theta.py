@@ -191,7 +191,7 @@ def _demonstration(demo: Any, where: str) -> PersonaDemonstration:  # noqa: ANN4
     if not judgements:
         raise DataError(
             f"{where}.{_INPUT}: is not in the layout of {PACKAGE}, so that it cannot be shown as the user's own "
-            f"judgements are, nor its user be left out; give the field {_JUDGEMENTS} (docs/theta.md), or remove it"
+            f"judgements are, nor its user be left out; give the field {_JUDGEMENTS} (docs/methods.md), or remove it"
         )
     return PersonaDemonstration(judgements, persona)
 

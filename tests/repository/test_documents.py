@@ -1,0 +1,70 @@
+"""Documents: short lines, and links that lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MOST_CHARACTERS = 100
+MADE_BY_RUNS = ("docs/quickstart/", "docs/showcase/")
+"""Copies of tables, whose rows are as long as they are."""
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(<?([^)>\s]+)>?\)|!\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def tracked(pattern: str) -> list[str]:
+    done = subprocess.run(["git", "ls-files", pattern], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip("not a git checkout")
+    return [name for name in done.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+def documents() -> list[str]:
+    return [name for name in tracked("*.md") if not name.startswith(MADE_BY_RUNS)]
+
+
+def prose(text: str) -> str:
+    """The text without blocks of code."""
+    return re.sub(r"(?ms)^```.*?^```", "", text)
+
+
+def anchors(path: Path) -> set[str]:
+    """Anchors of a document's headings, as GitHub names them."""
+    headings = re.findall(r"(?m)^#+ +(.*)$", prose(path.read_text(encoding="utf-8")))
+    plain = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).strip().lower() for heading in headings)
+    return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("name", documents())
+def test_no_line_of_a_document_is_longer_than_100_characters(name: str) -> None:
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    long = [number for number, line in enumerate(lines, start=1) if len(line) > MOST_CHARACTERS]
+    assert not long, f"{name}: wrap lines {long}"
+
+
+@pytest.mark.parametrize("name", documents())
+def test_links_of_a_document_lead_to_files_and_headings_that_exist(name: str) -> None:
+    for found in LINK.finditer(prose((ROOT / name).read_text(encoding="utf-8"))):
+        target = found[1] or found[2]
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        place = (ROOT / name).parent / path if path else ROOT / name
+        assert place.exists(), f"{name}: {target}: no such file"
+        if anchor:
+            assert place.suffix == ".md", f"{name}: {target}: only documents have headings"
+            assert anchor in anchors(place), f"{name}: {target}: no such heading"
+
+
+def test_the_index_lists_every_document_of_the_folder() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    listed = {found[1] for found in LINK.finditer(index)}
+    files = {Path(name).relative_to("docs").as_posix() for name in documents() if name.startswith("docs/")}
+    assert files - {"README.md"} <= listed
+
+
+def test_the_readme_stays_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
