@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.config_reference import DescribedKeys, config_reference
+
 ROOT = Path(__file__).parents[2]
 MOST_CHARACTERS = 100
+KINDS = ("Local", "Prism", "Arena", "MtBench", "Processed")
 MADE_BY_RUNS = ("docs/quickstart/", "docs/showcase/")
 """Copies of tables, whose rows are as long as they are."""
+NAMED_BY_THE_FILE = {(f"{kind}Dataset", key) for kind in KINDS for key in ("name", "source")}
+"""A data set's name is its key, and its source stands in the heading."""
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(<?([^)>\s]+)>?\)|!\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -23,7 +31,7 @@ def tracked(pattern: str) -> list[str]:
 
 
 def documents() -> list[str]:
-    return [name for name in tracked("*.md") if not name.startswith(MADE_BY_RUNS) and name != "config/README.md"]
+    return [name for name in tracked("*.md") if not name.startswith(MADE_BY_RUNS)]
 
 
 def prose(text: str) -> str:
@@ -64,6 +72,39 @@ def test_the_index_lists_every_document_of_the_folder() -> None:
     listed = {found[1] for found in LINK.finditer(index)}
     files = {Path(name).relative_to("docs").as_posix() for name in documents() if name.startswith("docs/")}
     assert files - {"README.md"} <= listed
+
+
+def test_the_key_reference_is_current() -> None:
+    kept = (ROOT / "config" / "README.md").read_text(encoding="utf-8")
+    assert kept == config_reference(), "run: python -m personalrm keys > config/README.md"
+
+
+def sections() -> Iterator[tuple[str, dict[str, Any]]]:
+    schema = Config.model_json_schema(schema_generator=DescribedKeys)
+    yield "Config", schema
+    yield from ((name, entry) for name, entry in schema["$defs"].items() if "properties" in entry)
+
+
+def test_every_key_of_the_config_is_described() -> None:
+    bare = [
+        f"{name}.{key}"
+        for name, section in sections()
+        for key, entry in section["properties"].items()
+        if not entry.get("description") and (name, key) not in NAMED_BY_THE_FILE
+    ]
+    assert bare == []
+    assert [name for name, section in sections() if not section.get("description")] == []
+
+
+def test_the_key_reference_has_every_key_with_its_default_and_values() -> None:
+    text = " ".join(config_reference().split())
+    keys = {key for _, section in sections() for key in section["properties"]} - {"name"}
+    assert [key for key in sorted(keys) if f"**`{key}`**" not in text] == []
+    assert "**`source`** (`local`): Format of the votes. Values: `arena`, `local`, `mtbench`" in text
+    assert "**`run`** (required): Name of the run" in text
+    assert "**`verdicts`** (`[text]`): How verdicts are read" in text
+    assert "Values: `text`, `logprob`, `logprob_both`." in text
+    assert text.count("**`licence`**") == 1
 
 
 def test_the_readme_stays_short() -> None:

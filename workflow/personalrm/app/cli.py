@@ -105,6 +105,8 @@ def _add_results(subparsers: Any) -> None:  # noqa: ANN401
     retry.set_defaults(handler=commands.retry)
     schema = subparsers.add_parser("schema", help="print the JSON schema of the config (workflow/schemas/config.json)")
     schema.set_defaults(handler=commands.schema)
+    keys = subparsers.add_parser("keys", help="print every key of the config with its meaning (config/README.md)")
+    keys.set_defaults(handler=commands.keys)
     export = subparsers.add_parser("export", help="write a run's benchmark as a datasets folder")
     export.add_argument("run", type=Path, help="folder of the run, as results/paper")
     export.add_argument("dataset")

@@ -58,6 +58,14 @@ def schema(options: argparse.Namespace) -> None:
     sys.stdout.write(config_schema())
 
 
+def keys(options: argparse.Namespace) -> None:
+    """`personalrm keys`."""
+    from personalrm.studies.synthesizeme.config_reference import config_reference
+
+    del options
+    sys.stdout.write(config_reference())
+
+
 def run(options: argparse.Namespace) -> int:
     """`personalrm run`."""
     from personalrm.app.progress import run_snakemake

@@ -36,32 +36,27 @@ Fold = tuple[Annotated[int, Field(strict=True, ge=1)], Annotated[int, Field(stri
 
 
 class SplitSettings(BaseModel):
-    """Level-B split inside a user.
-
-    `fractions` are the shares of context, validation and test (paper: 50/20/30 %). `keep_together` says what
-    never straddles two parts: a `conversation` (default), a `turn`, or nothing (`none`, as published).
-
-    `similarity` (default 0.9) keeps near-duplicate prompts together, too: those that have this share of their letters
-    in common, with case, blanks, punctuation and digits folded (`near_duplicates.py`; our choice). 1: only prompts that
-    are equal in that form; None: only those that are equal but for case and blanks. The authors' released splits stand
-    as they are, and the default with them is None.
-
-    `fold` [i, n] makes the i-th of n consecutive stretches of a user's pairs the test, and the fractions of context and
-    validation share the rest: n data sets that differ by i alone have each pair as a test pair once. Learning then
-    also sees pairs that are newer than the test (our choice, for few pairs; the paper has one split). `folds` n, in the
-    config of a run, stands for these n data sets and has their results pooled (`personalrm.data.cross_validation`).
-    """
+    """Pair split: each user's pairs are context, validation or test (docs/data.md)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     fractions: tuple[float, float, float] = (0.5, 0.2, 0.3)
+    """Shares of context, validation and test (paper: 50/20/30 %)."""
     keep_together: KeepTogether = "conversation"
+    """What never straddles two parts; `none` as published."""
     similarity: Annotated[float, Field(ge=0.5, le=1)] | None = SIMILARITY
+    """Prompts that have this share of their letters in common stay in one part; 1: only prompts that are equal in that
+    form; null: only those that are equal but for case and blanks, the default with the splits of the authors
+    (docs/data.md)."""
     # Left out where there is none: files made before there were folds stay as they are.
     fold: Fold | None = Field(default=None, exclude_if=lambda value: value is None)
+    """`[i, n]`: the i-th of n consecutive stretches of a user's pairs is the test; the rest is context and
+    validation."""
 
     folds: Annotated[int, Field(strict=True, ge=2, le=MOST_FOLDS)] | None = Field(
         default=None, exclude_if=lambda value: value is None
     )
+    """n: the n data sets `<name>-fold1` to `<name>-fold<n>` in place of this one, with their results pooled; with `k:
+    [all]` only."""
 
     @model_validator(mode="after")
     def _check_folds(self) -> Self:
@@ -83,17 +78,19 @@ class SplitSettings(BaseModel):
 
 
 class UserSplitSettings(BaseModel):
-    """Level-A split: users apart, for what is trained on other users.
+    """User split: users apart, for what is trained on other users, by a stable hash of the id and `seed`.
 
-    `fractions` are the shares of train, validation and test users, by a stable hash of the id and `seed`. The paper's
-    are not published; its released Arena pairs lie 23/18/60 % (305/235/798), ours near that. Data sets of fewer than
-    `min_users` users are not split: a handful of users teaches nothing about others (our choice).
+    The paper's fractions are not published; its released Arena pairs lie 23/18/60 % (305/235/798), ours near that. A
+    handful of users teaches nothing about others, so that small data sets are not split (our choice).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     fractions: tuple[float, float, float] = (0.25, 0.15, 0.6)
+    """Shares of train, validation and test users."""
     min_users: Annotated[int, Field(strict=True, ge=1)] = 20
+    """A data set of fewer users has no user split."""
     seed: int = 0
+    """Seed of the hash that splits the users."""
 
     @field_validator("fractions")
     @classmethod
@@ -102,17 +99,17 @@ class UserSplitSettings(BaseModel):
 
 
 class HubSource(BaseModel):
-    """Files of a data set repository on the Hugging Face hub (or of a mirror, `HF_ENDPOINT`).
-
-    `revision` pins them: a commit, so that a run can be repeated. `sha256` maps file names of the repository to
-    checksums that must hold; where it is silent, the first download's checksums are noted and hold from then on.
-    """
+    """Files of a data set repository on the Hugging Face hub (or of a mirror, `HF_ENDPOINT`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     repo: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
+    """Repository on the hub."""
     revision: Annotated[str, Field(pattern=r"^[\w.-]{1,100}$")]
+    """A commit; a branch or tag is resolved at the first fetch and kept."""
     files: Annotated[list[str], Field(min_length=1)]
+    """Names of the files."""
     sha256: dict[str, str] = {}
+    """Checksums that must hold, by file; of other files the first download counts."""
 
     @property
     def folder(self) -> Path:
@@ -126,31 +123,35 @@ def parquet_of(path: Path) -> Path:
 
 
 class DatasetBase(BaseModel):
-    """What all data sets have. Paths are relative to the working directory.
-
-    `users` limits the run to these users and `max_users` to the first so many, by a stable hash of the id, of those who
-    pass the user filter (`min_pairs`; paper: 5); `max_pairs` keeps only the oldest pairs of each user.
-    `ties` says whether votes for neither answer are dropped, or kept to be judged (nothing is learned from them): they
-    come on top, so that `min_pairs`, `max_pairs` and the fractions of `split` count decided pairs alone (our choice).
-    `shards`: a job for each user, this many jobs, or what `ids.chosen_shards` makes of the number of users.
-    `on_bad` says whether a bad row stops the run or is dropped and counted. `planted` is a JSON file
-    {user: {"taste": text}} for invented users.
-    """
+    """What all data sets have. Paths are relative to the working directory."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
     licence: str = ""
+    """Stated in the data card."""
     shards: Literal["auto", "per_user"] | Annotated[int, Field(strict=True, ge=1, le=10_000)] = "auto"
+    """`per_user`: a job for each user; a number of jobs; `auto`: `per_user` up to 64 users, else 8 shards, doubled
+    until they hold 500 users or fewer each."""
     users: Annotated[list[UserId], Field(min_length=1)] | None = None
+    """Ids of the users that the run is limited to."""
     max_users: Annotated[int, Field(strict=True, ge=1)] | None = None
+    """The first n users that pass the user filter, by a stable hash."""
     max_pairs: Annotated[int, Field(strict=True, ge=3)] | None = None
+    """The oldest n pairs of each user."""
     min_pairs: Annotated[int, Field(strict=True, ge=3)] = 5
+    """Users with fewer pairs are removed (paper: 5)."""
     ties: Literal["drop", "keep"] = "drop"
+    """`keep`: ties are judged, and nothing is learned from them (docs/data.md); not for `prism`."""
     on_bad: Literal["error", "drop"] = "error"
+    """Whether a bad row ends the run, or is dropped and counted."""
     split: SplitSettings = SplitSettings()
+    """How each user's pairs are split."""
     user_split: UserSplitSettings = UserSplitSettings()
+    """How users are split."""
     filters: FilterSettings | None = None
+    """Filters that use models."""
     planted: Path | None = None
+    """JSON file `{user: {taste: text}}` of invented users, for `oracle`."""
 
     @property
     def filter_models(self) -> list[str]:
@@ -189,10 +190,11 @@ class DatasetBase(BaseModel):
 
 
 class LocalDataset(DatasetBase):
-    """A JSON-lines file of votes in our format (config/README.md)."""
+    """A JSON-lines file of votes in our format (docs/data.md)."""
 
     source: Literal["local"] = "local"
     path: Path
+    """JSON lines of votes, `.jsonl` or `.jsonl.gz`."""
 
     def source_files(self) -> list[Path]:
         """Files that the votes are read from."""
@@ -203,7 +205,9 @@ class _Released(DatasetBase):
     """A released data set: a local folder (`path`) with the release's files, or the hub (`hub`), one of them."""
 
     path: Path | None = None
+    """Folder with the release's files."""
     hub: HubSource | None = None
+    """Files on the hub, in place of `path`."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -230,17 +234,16 @@ class _Released(DatasetBase):
 
 
 class PrismDataset(_Released):
-    """The raw release of PRISM (Kirk et al. 2024): ratings of 1-100 of up to four answers a turn, and a survey.
-
-    `table` picks the file with the answers. Of a turn's answers all pairs are made; `min_rating_gap` drops pairs whose
-    ratings differ by less than so many points of the 100-point scale (paper: 10 %). Ratings make no ties: equal ones
-    are such a pair, too.
-    """
+    """The raw release of PRISM (Kirk et al. 2024): ratings of 1 to 100 of up to four answers per turn, and a survey.
+    All pairs of a turn's answers are made; equal ratings make none."""
 
     source: Literal["prism"]
     ties: Literal["drop"] = "drop"
+    """Ratings make no ties."""
     table: Literal["conversations", "utterances"] = "conversations"
+    """File with the answers."""
     min_rating_gap: Annotated[float, Field(ge=0, le=99)] = 10.0
+    """Pairs whose ratings (1 to 100) differ by less are dropped (paper: 10 %)."""
 
     def source_files(self) -> list[Path]:
         """Files that the votes are read from; the survey comes second."""
@@ -248,7 +251,7 @@ class PrismDataset(_Released):
 
 
 class ArenaDataset(_Released):
-    """The raw release of Chatbot Arena conversations (Zheng et al. 2023): one vote on two conversations a row."""
+    """The raw release of Chatbot Arena conversations (Zheng et al. 2023): one vote on two conversations per row."""
 
     source: Literal["arena"]
 
@@ -260,7 +263,7 @@ class ArenaDataset(_Released):
 
 
 class MtBenchDataset(_Released):
-    """Votes of judges on two models' answers to fixed questions, as MT-bench's release has them (Zheng et al. 2023).
+    """Votes of judges on two models' answers to fixed questions, as in MT-bench's release (Zheng et al. 2023).
 
     `path` is a folder, or a single file. The release has a file of people's votes and one of GPT-4's (`gpt4_pair`); a
     judge is a user here, so give the people's file alone where the other is not wanted.
@@ -279,13 +282,11 @@ class MtBenchDataset(_Released):
 
 
 class ProcessedDataset(_Released):
-    """The authors' processed sets (PersonalRewardBench), with their splits and their filters' judgments.
-
-    `keep_splits` takes level A and level B from the release; else both are made anew.
-    """
+    """The authors' processed sets (PersonalRewardBench), with their splits and their filters' judgments."""
 
     source: Literal["personalrewardbench"]
     keep_splits: bool = True
+    """Both splits as released; else they are made anew."""
 
     @model_validator(mode="before")
     @classmethod

@@ -12,16 +12,15 @@ Positive = Annotated[int, Field(strict=True, ge=1)]
 
 
 class ReadingSettings(BaseModel):
-    """Who reads whose personas, and others' beside them: shared by the analyses below.
-
-    `models` are those whose personas are read (all of `learn.models`), `judge` the model that reads them (each profile
-    model its own), `others` how many other users' personas are read with each.
-    """
+    """Which models read whose personas: shared by fidelity and recovery."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     models: list[str] | None = None
+    """Models whose personas are read; all of `learn.models` if none are given."""
     judge: str | None = None
+    """Model that reads them; each profile model its own if none is given."""
     others: Positive
+    """Other users whose personas are read with each."""
 
     def pairs(self, learners: list[str]) -> list[tuple[str, str]]:
         """(profile model, judge) of a run whose `learn.models` are these."""
@@ -29,52 +28,57 @@ class ReadingSettings(BaseModel):
 
 
 class FidelitySettings(ReadingSettings):
-    """Is the user's own persona nearer to what the user stated than another user's?
-
-    With `matches` each persona is judged alone, too: does it fit the person, yes or no?
-    """
+    """Is the user's own persona nearer to what the user stated than another user's? Personas are those at the largest
+    k."""
 
     others: Positive = 1
+    """Other users whose personas are compared with each."""
     matches: bool = False
+    """Judge each persona alone, too: does it fit?"""
     max_tokens: Positive = 512
+    """Longest answer of a `text` judge, in tokens."""
 
 
 class AxesSettings(BaseModel):
-    """Axes that personas describe people along, and where each persona stands on them.
-
-    `models` are those whose personas are read (all of `learn.models`), `asked` the model that names the axes of a data
-    set and tags the personas (the first of `models`). It is shown at most `max_personas` of them, and at most
-    `max_axes` of its axes are kept. `disjoint` learns personas from disjoint parts of each user's context, too
-    (`parts.py`), to see how far these agree: `halves` of the conversations, conversations of different `types`.
-    """
+    """Axes along which personas describe people, and where each persona stands on them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     models: list[str] | None = None
+    """Models whose personas are read; all of `learn.models` if none are given."""
     asked: str | None = None
+    """Model that names the axes and tags personas; the first of `models` if none is given."""
     max_personas: Positive = 60
+    """Most personas from which the axes are named."""
     max_axes: Positive = 12
+    """Most axes that are kept."""
     disjoint: list[Literal["halves", "types"]] = []
+    """Also learn personas from disjoint parts of each user's context: every other conversation of a seeded order, or
+    PRISM's types of conversation."""
     max_tokens: Positive = 1024
+    """Longest list of axes or tags, in tokens."""
 
 
 class RecoverySettings(ReadingSettings):
-    """Which planted facts do the personas state?
-
-    `rubric` is a JSON file {user: [fact, …]}; users who are not in it are counted and left out.
-    """
+    """Which planted facts do the personas state? For invented users."""
 
     rubric: Path = Path("resources/quickstart/rubric.json")
+    """JSON file `{user: [fact, …]}`; other users are left out and counted."""
     others: Positive = 3
+    """Other users whose personas are read with the same facts."""
     max_tokens: Positive = 256
+    """Longest list of answers, in tokens; `compact` prompts read one fact per call, in both orders."""
 
 
 class AnalysisSettings(BaseModel):
-    """Which analyses of personas are made: none that is not given."""
+    """Which analyses of personas are made; an analysis that is not given is not made."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     fidelity: FidelitySettings | None = None
+    """Does a persona fit what the user stated? `{}` for all defaults."""
     axes: AxesSettings | None = None
+    """Along which axes do personas describe people?"""
     recovery: RecoverySettings | None = None
+    """Which planted facts do personas state?"""
 
     def named(self) -> list[tuple[str, list[str]]]:
         """Keys that name models, with the names."""

@@ -13,34 +13,37 @@ Threshold = Annotated[float, Field(ge=1, le=5)]
 
 
 class PersonalizableSettings(BaseModel):
-    """A model rates, from 1 to 5 and with a reason, how far a query and, apart, its answers admit of personal taste.
-
-    Pairs rated below `min_query` or `min_responses` are removed. Scale and threshold are not published: 3, the middle,
-    keeps what the rater finds at least partly a matter of taste, and the sensitivity table shows all others. `model`
-    may be `released`.
-    """
+    """A model rates from 1 to 5, with a reason, how far a query and, separately, the choice between its answers admit
+    of personal taste. Scale and thresholds are not published: 3, the middle, keeps what the rater finds at least partly
+    a matter of taste."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     model: str
+    """A model, or `released`."""
     min_query: Threshold = 3
+    """Pairs whose query is rated lower are removed."""
     min_responses: Threshold = 3
+    """Pairs whose choice between the answers is rated lower are removed."""
     max_tokens: Annotated[int, Field(ge=4)] = 256
+    """Longest rating, in tokens."""
 
 
 class DisagreementSettings(BaseModel):
     """A panel of judges votes on each pair in both orders; pairs on which it agrees are removed.
 
-    Agreement is the share of the votes for the answer that most votes favour, from 0.5 to 1. Pairs at `remove_from` or
-    above are removed (not published; 0.9: at most one vote of ten differs). A vote that failed or named no answer is
-    missing; with fewer than `min_votes_share` of all votes the pair stays and is counted as undecided. `models` may be
-    `[released]`: the panel is then whom the columns name.
+    Agreement is the share of the votes for the answer that most votes favour, from 0.5 to 1. The threshold is not
+    published; at 0.9 at most one vote of ten differs. A vote that failed or named no answer is missing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     models: Annotated[list[str], Field(min_length=1)]
+    """Members of the panel, or `[released]`."""
     remove_from: Annotated[float, Field(gt=0.5, le=1)] = 0.9
+    """Pairs on which this share of the votes, or more, agree are removed."""
     min_votes_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """With a smaller share of all votes a pair stays."""
     max_tokens: Annotated[int, Field(ge=1)] = 512
+    """Longest vote, in tokens."""
 
     @field_validator("models")
     @classmethod
@@ -53,14 +56,17 @@ class DisagreementSettings(BaseModel):
 
 
 class FilterSettings(BaseModel):
-    """Filters of one data set. `apply: false` rates and reports, and removes nothing; `sample` then limits it to so
-    many pairs of each user, by a stable hash."""
+    """Filters of one data set, which use models or released judgments (docs/data.md)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     apply: bool = True
+    """`false`: rate, vote and report, and remove nothing."""
     sample: Annotated[int, Field(strict=True, ge=1)] | None = None
+    """With `apply: false`: pairs of each user that are rated."""
     personalizable: PersonalizableSettings | None = None
+    """The filter by ratings."""
     disagreement: DisagreementSettings | None = None
+    """The filter by a panel."""
 
     @property
     def judges(self) -> list[str]:

@@ -47,36 +47,60 @@ class Section(BaseModel):
 
 
 class ModelConfig(Section):
-    """One model: how to reach it, and how it judges.
-
-    `model` is the provider's id in LiteLLM's form for `litellm`, the endpoint's own for `openai`, and an id of the
-    catalogue for `embedded`. Keys are never written here: `api_key_env` names the variable that holds one. A model at
-    an `api_base` of one's own is known by it, unless it has a `snapshot` and `same_weights`.
-    """
+    """One model: how to reach it, and how it judges (docs/models.md)."""
 
     backend: Literal["litellm", "openai", "embedded"] = "litellm"
+    """How the model is reached: hosted providers through LiteLLM, any endpoint with the OpenAI protocol, or a server
+    that the run starts on this machine."""
     model: str
+    """LiteLLM's id, the endpoint's id, or an id of `personalrm models list`."""
     snapshot: str = ""
+    """Dated version, or any name of weights, precision and server version; part of the identity of the model."""
     same_weights: bool = False
+    """Every server of this id and snapshot has the same weights, so that its answers are found at another address, too.
+    Needs a `snapshot`."""
     api_base: str | None = None
+    """Address of the endpoint. Part of the identity of the model, unless it is OpenAI's own or `same_weights` is
+    set."""
     api_base_env: str | None = None
+    """Environment variable that holds the address, in place of `api_base`."""
     api_key_env: str | None = None
+    """Environment variable that holds the key (from the environment or `.env`); never the key itself."""
     path: str | None = None
+    """Embedded: a local model file, whose SHA-256 is checked."""
     context_length: Positive = 8192
+    """Window of the model in tokens. A prompt that certainly does not fit is not sent."""
     tokenizer: Path | None = None
+    """Path of the model's `tokenizer.json`, with which prompts that may not fit are counted. Without it, OpenAI's
+    models are counted with their own tokenizers and others are estimated (at most a token for 3 bytes)."""
     prompts: PromptStyle = "standard"
+    """`compact` is for small models: the label follows at once, and is read from log-probabilities only."""
     verdicts: Annotated[list[VerdictMode], Field(min_length=1)] = ["text"]
+    """How verdicts are read: words, log-probabilities in each order, or one verdict per pair from both orders. Each has
+    rows of its own; the first is used for learning."""
     max_tokens: Positive = 1024
+    """Longest answer of a `text` judgment, in tokens: reasoning and verdict."""
     max_concurrency: Positive = 32
+    """Most calls of one job in flight. It begins with 1, then 8, and follows the answers of the provider."""
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    """Longest time of one call, in seconds."""
     deadline_s: Annotated[float, Field(gt=0)] = 900.0
+    """Longest time of one call with its retries, in seconds."""
     max_attempts: Positive = 6
+    """Most attempts of one call; a 429 does not count."""
     requests_per_minute: Positive | None = None
+    """The provider's limit, shared by all jobs of one machine; not for `embedded`."""
     tokens_per_minute: Positive | None = None
+    """The provider's limit, shared by all jobs of one machine; not for `embedded`."""
     price_in: Annotated[float, Field(ge=0)] | None = None
+    """US dollars per million prompt tokens, where LiteLLM's list has no price."""
     price_out: Annotated[float, Field(ge=0)] | None = None
+    """US dollars per million written tokens, where LiteLLM's list has no price."""
     extra_body: dict[str, JsonValue] = {}
+    """Sent with each request (backends `openai` and `litellm`); part of the identity of the model. vLLM and SGLang need
+    `{continue_final_message: true, add_generation_prompt: false}` for log-probability verdicts."""
     batch: BatchSettings | None = None
+    """`{}`: stages that do not adapt send batches at half the price; backend `openai` only."""
 
     @field_validator("extra_body")
     @classmethod
@@ -137,59 +161,69 @@ class ModelConfig(Section):
 
 
 class BootstrapConfig(Section):
-    """Stage 1. `attempts` a pair, the first greedy, the others at `temperature`; `max_tokens` of reasoning."""
+    """Stage 1: attempts at the context pairs."""
 
     attempts: Positive = 3
+    """Most attempts at a pair; the first is greedy."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
+    """Temperature of the further attempts."""
     max_tokens: Positive = 1024
+    """Longest reasoning, in tokens."""
 
 
 class PersonaConfig(Section):
-    """Stage 2. At most `attempts` at a persona that says something, the others at the temperature of stage 1."""
+    """Stage 2: the persona."""
 
     max_tokens: Positive = 1024
+    """Longest persona, in tokens."""
     attempts: Positive = 3
+    """Most attempts at a persona that says something; the first is greedy, the others at the temperature of the
+    bootstrap."""
 
 
 class MemoryConfig(Section):
     """The baseline Memory; facts are extracted only where `methods` has it."""
 
     max_tokens: Positive = 512
+    """Longest list of facts, in tokens."""
 
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 class StopScores(Section):
-    """Score (percent) at which the search ends, for each base of the variants; None for never.
+    """Score (percent) at which the search ends, for each base of the variants; null for never.
 
     The package stops at 80. With the 2 to 8 validation verdicts of most users that often ends the search at the set
     without any demonstration, so that no stop belongs to the repaired variants.
     """
 
     as_published: Percent | None = 80.0
+    """For `as_published` and `as_published-with-<repair>`."""
     corrected: Percent | None = None
+    """For `corrected` and `corrected-without-<repair>`."""
 
 
 class SearchConfig(Section):
-    """Stages 1 and 3: candidates of the demonstration search.
-
-    `num_search_candidates` random ones in addition to the `special_candidates` (paper: 10 and all three).
-    `max_bootstrapped_demos` `all` stands for as many as there are context pairs, as in the package. `stop_at_score` is
-    one number (or null, for never) for all variants, or a number for each base of them (`StopScores`). With
-    `parallel_candidates` 1 the fewest calls are made, one candidate after another; more is faster. `exhaustive`
-    scores every candidate in full, for the same winner (`race.PrunedSearch`). `strategy` `halving` drops
-    the worse half of the candidates again and again, and may end with another winner (`halving.Halving`).
-    """
+    """Stages 1 and 3: candidates of the demonstration search (docs/methods.md)."""
 
     num_search_candidates: Annotated[int, Field(ge=0)] = 10
+    """Random candidates (paper: 10)."""
     special_candidates: list[Literal["zero_shot", "labelled", "unshuffled"]] = ["zero_shot", "labelled", "unshuffled"]
+    """Candidates in addition: no demonstration, labelled pairs only, all traces in order (paper: all three)."""
     max_bootstrapped_demos: Annotated[int, Field(ge=0)] | Literal["all"] = "all"
+    """Most demonstrations with reasoning; `all`: as many as there are context pairs, as in the package."""
     max_labeled_demos: Annotated[int, Field(ge=0)] = 4
+    """Most demonstrations without reasoning."""
     stop_at_score: StopScores | Percent | None = StopScores()
+    """Percent at which the search ends, null for never: one value for all variants, or one for each base of them."""
     parallel_candidates: Positive = 1
+    """Candidates that are scored at the same time. 1 makes the fewest calls; more is faster; the winner is the same."""
     exhaustive: bool = False
+    """Score every candidate in full, to see all scores; the winner is the same."""
     strategy: Strategy = "exact"
+    """`halving` drops the worse half of the candidates again and again, and may find another winner; not with
+    `exhaustive`, and without `stop_at_score`."""
 
     @model_validator(mode="after")
     def _one_way(self) -> SearchConfig:
@@ -212,61 +246,89 @@ class SearchConfig(Section):
 
 
 class LearnConfig(Section):
-    """What is learned, by which models, and how. `rebootstrap` samples traces anew with the persona (stage 3)."""
+    """What is learned, by which models, and how."""
 
     models: list[str] = []
+    """Models that learn profiles, and judge with them."""
     bootstrap: BootstrapConfig = BootstrapConfig()
+    """Stage 1, reasoning."""
     persona: PersonaConfig = PersonaConfig()
+    """Stage 2, persona."""
     memory: MemoryConfig = MemoryConfig()
+    """The baseline Memory, where `methods` has it."""
     search: SearchConfig = SearchConfig()
+    """Stages 1 and 3, demonstrations."""
     rebootstrap: bool = True
+    """Sample traces again with the persona (stage 3)."""
 
 
 class TransferConfig(Section):
-    """Profiles of one model shown to another. `pairs` lists [profile model, judge model], or `all` ordered pairs.
-
-    `methods` are those of the run's methods that are judged there, at the largest k.
-    """
+    """Profiles of one model shown to another."""
 
     pairs: Literal["all"] | list[tuple[str, str]] = []
+    """Lists of two: the model whose profiles are shown, the model that judges. `all`: all ordered pairs of
+    `learn.models`."""
     methods: list[str] = ["demos", "persona", "both"]
+    """Methods of the run that are judged in transfer, at the largest k."""
     baselines: list[str] | None = None
+    """Methods without a profile that models judge which only judge; all if none are given."""
 
 
 class StatisticsConfig(Section):
-    """Intervals: seed and number of resamples of the bootstrap over users."""
+    """Intervals."""
 
     seed: int = 0
+    """Seed of the bootstrap over users."""
     resamples: Positive = 9999
+    """Resamples of the bootstrap over users."""
 
 
 class Config(Section):
-    """A run. `variants` are names of `variants.py`, each with `+<theta>` where one of `thetas` is used; `k`
-    lists numbers of context pairs (`all` for all of them), `draws` is the number of seeded draws of context pairs
-    for each k, `evaluate_users` says whether users of the level-A parts train and validation are left out (paper:
-    they are), `store_journal` is SQLite's journal of the response store (`delete` where several machines share it),
-    `max_failed_share` the share of provider errors above which a job fails."""
+    """One run: its data sets, models and methods, and what is made of them."""
 
     run: Name
+    """Name of the run: results go to `results/<run>`."""
     seed: int = 0
+    """Seed of every random choice that is not a model's."""
     store: Path = Path("store/responses.sqlite")
+    """Response store; runs may share one."""
     store_journal: JournalMode = "wal"
+    """SQLite's journal of the store; `delete` where several machines share its file system (docs/running.md)."""
     results: Path = Path("results")
+    """Folder of all runs."""
     datasets: Annotated[dict[Name, DatasetEntry], Field(min_length=1)]
+    """Data sets by name."""
     models: dict[Name, ModelConfig] = {}
+    """Models by name."""
     variants: Annotated[list[str], Field(min_length=1)] = [CORRECTED]
+    """How profiles are learned: `as_published`, `corrected`, `as_published-with-<repair>`,
+    `corrected-without-<repair>`; each with `+<theta>`, or `+json` for personas as JSON (docs/methods.md)."""
     thetas: dict[Name, ThetaSource] = {}
+    """Optimised persona prompts by name, used by the variants `<variant>+<name>`."""
     k: Annotated[list[Positive | Literal["all"]], Field(min_length=1)] = ["all"]
+    """Numbers of context pairs to learn from, `all` for all of them; subsets are nested."""
     draws: Positive = 1
+    """Seeded draws of context pairs for each k (one for `all`)."""
     methods: Annotated[list[str], Field(min_length=1)] = ["random", "longer", "default", "demos", "persona", "both"]
+    """Methods (docs/methods.md); `<method>@all` judges all pairs, for methods that learn nothing from votes."""
     learn: LearnConfig = LearnConfig()
+    """What is learned, and how."""
     transfer: TransferConfig = TransferConfig()
+    """Profiles of one model shown to another."""
     analysis: AnalysisSettings = AnalysisSettings()
+    """What models read in the personas."""
     statistics: StatisticsConfig = StatisticsConfig()
+    """Intervals."""
     evaluate_users: Literal["test", "all"] = "all"
+    """`test`: only users of the test part of the user split are learned from and judged (as in the paper). Data sets
+    without a user split are judged whole."""
     budget: BudgetSettings = BudgetSettings()
+    """What the run may cost."""
     max_failed_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of provider errors above which a job fails. Lost judgments below it are left out of every number, counted
+    and marked."""
     check_endpoints: bool = False
+    """Make one real call to each endpoint before the run."""
 
     @model_validator(mode="before")
     @classmethod

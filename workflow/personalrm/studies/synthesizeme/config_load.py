@@ -205,7 +205,9 @@ def config_hash(config: Config) -> str:
 
 def config_schema() -> str:
     """JSON schema of a config file, for editors (`# yaml-language-server: $schema=…`). Generated, never edited."""
-    schema = Config.model_json_schema()
+    from personalrm.studies.synthesizeme.config_reference import DescribedKeys
+
+    schema = Config.model_json_schema(schema_generator=DescribedKeys)
     # A data set's name is its key in the file.
     for kind in get_args(Dataset):
         entry = schema["$defs"][kind.__name__]
