@@ -163,7 +163,8 @@ def checked(server: ScriptedServer, verdicts: list[str]) -> Config:
 
 
 @pytest.mark.parametrize("verdicts", [["logprob"], ["logprob_both"]])
-def test_the_check_of_endpoints_probes(verdicts: list[str]) -> None:
+def test_the_check_of_endpoints_probes(verdicts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where the config looks for its store
     with ScriptedServer(new_turn) as server:
         (problem,) = missing(checked(server, verdicts), Needs(models={"m"}))
         assert "continue_final_message" in problem

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from support.in_process import run_stages, run_stages_by
+from support.projects import ANYWHERE
 from support.scripted_judge import Answer, Odds, fraction, judge
 from support.scripted_server import ScriptedServer
 
@@ -153,9 +154,9 @@ def test_a_run_that_hears_the_verdicts_of_its_rehearsal_uses_what_was_counted_to
     run_stages_by(config, saying)
     with ResponseStore(config.store) as store:
         paid = store.paid_totals("small")
-    assert paid.keys() == {"big@", "tiny@"}
+    assert paid.keys() == {f"{name}@{ANYWHERE['snapshot']}" for name in ("big", "tiny")}
     for identity, totals in paid.items():
-        counted = total(work for (_, model), work in tally.items() if model == identity.removesuffix("@"))
+        counted = total(work for (_, model), work in tally.items() if model == identity.partition("@")[0])
         used = (totals.calls, totals.tokens_in, totals.tokens_out)
         assert used == (counted.calls, counted.prompt, counted.generated)
 
