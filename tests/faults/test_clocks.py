@@ -1,7 +1,7 @@
 """Fault 10, clocks: the wall clock of all processes of a run jumps while they work.
 
 The clock of a process is moved by a preloaded library (`../support/moved_clock.c`; needs a C compiler), and times of
-files by giving them others. The kernel's own idea of when processes began: `../embedded/test_lifecycle.py`.
+files by giving them others. The kernel's own idea of when processes began: `../llm/local/test_lifecycle.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Fault 5: a store that was cut, damaged, or written by a newer version, under a run that goes on.
 
-The store by itself, and two processes on one: tests/llm/test_store*.py, tests/unit/test_shared_store.py.
+The store by itself, and two processes on one: tests/llm/test_store*.py, tests/llm/test_shared_store.py.
 """
 
 from __future__ import annotations
