@@ -16,11 +16,12 @@ from personalrm.core.records import UserData
 from personalrm.data.filters.rate import PanelSettings, panel_votes
 from personalrm.judge.call_recorder import Listener
 from personalrm.judge.judge import JudgeContext, JudgeSettings, judge_messages
+from personalrm.judge.prompting import PROMPT_DIR, load_prompt
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.types import Message, ModelSpec, Request
 from personalrm.studies.estimate.assumptions import Assumptions, read_assumptions
 from personalrm.studies.estimate.counting import FRAME_TOKENS, Counter
-from personalrm.studies.estimate.fake_model import FakeModel, _prompts
+from personalrm.studies.estimate.fake_model import FakeModel
 from personalrm.studies.estimate.prices import Prices, prices_of
 from personalrm.studies.estimate.rehearse import estimate_of, read_data, rehearse
 from personalrm.studies.estimate.table import Estimate, Row, rows_of
@@ -179,12 +180,16 @@ def test_what_is_written_has_the_assumed_length(tokens: int, seed: str) -> None:
 
 
 def test_prompts_are_told_apart_by_their_first_lines() -> None:
-    from personalrm.judge.prompting import PROMPT_DIR
-
-    without_system = {"demographics", "statement"}
-    names = {path.stem for path in PROMPT_DIR.glob("[!_]*.jinja")} - without_system
-    # A persona is as long in either format.
-    assert {name.replace("_json", "") for name in _prompts().values()} == {name.replace("_json", "") for name in names}
+    """By which the stand-in of a model knows what it is asked."""
+    named: dict[str, set[str]] = {}
+    for path in PROMPT_DIR.glob("[!_]*.jinja"):
+        prompt = load_prompt(path.stem)
+        if prompt.has("system"):
+            first, _, _ = prompt.render("system", persona=None, demonstrations=()).partition("\n")
+            # A persona is as long in either format.
+            named.setdefault(first, set()).add(prompt.name.replace("_json", ""))
+    assert len(named) > 10
+    assert [names for names in named.values() if len(names) > 1] == []
 
 
 def test_dollars_of_a_row_are_those_computed_by_hand() -> None:

@@ -1,4 +1,4 @@
-"""Stages are declared once: paths and their inverse, the rules that make them, and what each job is called with."""
+"""Stages are declared once: paths and their inverse, and what each job is called with."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from personalrm.app.jobs import run_job
 from personalrm.core.errors import ConfigError
 from personalrm.studies.synthesizeme.config_load import parse_config, write_resolved
 from personalrm.studies.synthesizeme.plan import Plan
-
-RULES = Path(__file__).parents[2] / "workflow" / "rules"
 
 
 @pytest.fixture
@@ -54,16 +52,6 @@ def test_inputs_stand_before_what_is_made_of_them(plan: Plan) -> None:
     # No job reads what no job writes, but for files of the user.
     ours = {source for sources in made.values() for source in sources if source.startswith(plan.run)}
     assert ours <= made.keys()
-
-
-def test_every_rule_of_a_stage_is_declared_and_every_stage_has_its_rule() -> None:
-    text = "".join(path.read_text(encoding="utf-8") for path in RULES.glob("*.smk"))
-    run = re.findall(r"personalrm stage (\w+) ", text)
-    names = Plan(parse_config({"run": "r", "datasets": {"d": {"path": "v", "shards": 1}}})).stages.keys()
-    assert sorted(run) == sorted(names)
-    for name in names:
-        for part in ("log", "benchmark"):
-            assert f'PLAN.{part}("{name}"' in text, name
 
 
 def test_every_parameter_of_a_work_is_given(plan: Plan) -> None:
