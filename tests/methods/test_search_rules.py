@@ -164,7 +164,11 @@ async def judged(
 
 
 @pytest.mark.parametrize(
-    ("sizes", "count", "without", "stopped"), [(ARENA, 140, 6, 16), (PRISM, 90, 5, 14)], ids=["arena", "prism"]
+    ("sizes", "count", "without", "stopped"),
+    [
+        pytest.param(ARENA, 140, 6, 16, id="arena"),
+        pytest.param(PRISM, 90, 5, 14, id="prism", marks=pytest.mark.full),
+    ],
 )
 def test_few_profiles_show_no_demonstration(sizes: tuple[int, ...], count: int, without: int, stopped: int) -> None:
     """Bounds in percent, of users with as few votes as the paper's. With the stop of the package at 80, a fifth and

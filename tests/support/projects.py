@@ -139,7 +139,7 @@ def small_config(url: str, **changes: object) -> dict[str, Any]:
 
 def paid_project(folder: Path, url: str, users: int = 3, **options: float) -> Project:
     """A run of one model, to be asked for `MAIN_TABLE`: what faults disturb is the paid part. `options` of models."""
-    config = small_config(url, draws=1, transfer={})
+    config = small_config(url, draws=1, transfer={}, k=["all"])
     config["datasets"]["people"]["max_users"] = users
     config["models"] = {name: model | options for name, model in config["models"].items()}
     config["learn"]["models"] = ["big"]

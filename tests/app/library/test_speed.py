@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import Any, NamedTuple
 
 from parity.content import answer
@@ -51,6 +52,7 @@ def fit(name: str, rows: Items, variant: str, **search: object) -> Fitted:
     return Fitted(loop.time(), len(model.requests), what_counts(learner.profile))
 
 
+@functools.cache
 def fit_all(variant: str, **search: object) -> list[Fitted]:
     return [fit(name, rows, variant, **search) for name, rows in USERS.items()]
 
