@@ -135,12 +135,14 @@ def test_a_run_and_its_check_of_endpoints_end_with_the_message(tmp_path: Path) -
         return NEW_TURN if body.get("top_logprobs") else judge(body)
 
     with ScriptedServer(answer) as server:
-        project = Project(tmp_path / "work", small_config(server.url, draws=1))
+        config = small_config(server.url, draws=1, k=["all"], methods=["default", "demos"], transfer={})
+        config["learn"]["models"] = ["tiny"]
+        project = Project(tmp_path / "work", config)
         write_votes(project.folder / "votes.jsonl", quickstart_votes())
         output = project.snakemake("--config", "check_endpoints=true", ok=False)
         assert "models.tiny.extra_body: {continue_final_message: true" in output
         assert not (project.run / "data").exists()
-        output = project.snakemake(ok=False)
+        output = project.snakemake("results/small/tables/main.csv", ok=False)
         assert "models.tiny.extra_body: {continue_final_message: true" in output
         assert [body["model"] for body in server.requests if body.get("top_logprobs")] == ["tiny"] * 2
     assert not list((project.run / "traces").rglob("*/tiny/*.jsonl"))
