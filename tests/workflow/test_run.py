@@ -14,7 +14,7 @@ from support.once import Finished
 from support.scripted_judge import judge
 from support.scripted_server import Fault, ScriptedServer
 
-from .conftest import ROOT, Project, quickstart_votes, small_config, write_votes
+from .conftest import Project, quickstart_votes, small_config, write_votes
 
 COLUMNS = [
     "dataset",
@@ -238,14 +238,6 @@ def test_preflight_asks_only_for_what_the_target_needs(finished: Finished, tmp_p
     project.config["models"]["big"]["api_key_env"] = "NOT_SET_A"
     (project.run / "tables" / "main.csv").unlink()
     project.snakemake("results/small/tables/main.csv")
-
-
-def test_dry_run_of_the_paper_needs_no_data_and_no_key(tmp_path: Path) -> None:
-    project = Project(tmp_path / "paper", {"run": "paper"})
-    project.config = __import__("yaml").safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
-    output = project.snakemake("-n", "--quiet", "rules", cores=16)
-    jobs = [line for line in output.splitlines() if line.startswith("total")]
-    assert 0 < int(jobs[0].split()[1]) <= 8000
 
 
 def test_config_problems_are_lines_with_paths_and_nothing_runs(project: Project) -> None:
