@@ -26,40 +26,40 @@ from typing import NamedTuple
 from measure import ROOT
 
 PACKAGE = Path("workflow/personalrm")
-SEARCH = ("unit/test_search.py", "unit/test_search_rules.py", "unit/test_halving.py", "unit/test_learning.py")
+SEARCH = tuple(f"methods/test_{name}.py" for name in ("search", "search_rules", "halving", "learning"))
 TARGETS: dict[str, tuple[str, ...]] = {
-    "judge/parsing.py": ("unit/test_parsing.py", "unit/test_verdict_forms.py", "unit/test_verdicts_blind.py"),
+    "judge/parsing.py": ("judge/test_parsing.py", "judge/test_verdict_forms.py", "judge/test_verdicts_blind.py"),
     "judge/judge.py": (
-        "unit/test_judge.py",
-        "unit/test_judging.py",
-        "unit/test_methods.py",
-        "unit/test_prompt_labels.py",
-        "unit/test_prompt_knowledge.py",
-        "unit/test_lost_calls.py",
+        "judge/test_judge.py",
+        "studies/test_judging.py",
+        "methods/test_registry.py",
+        "judge/test_prompt_labels.py",
+        "judge/test_prompt_knowledge.py",
+        "methods/test_lost_calls.py",
     ),
     "methods/synthesizeme/search.py": SEARCH,
     "methods/synthesizeme/race.py": SEARCH,
-    "methods/synthesizeme/candidates.py": (*SEARCH, "unit/test_prompt_labels.py"),
+    "methods/synthesizeme/candidates.py": (*SEARCH, "judge/test_prompt_labels.py"),
     "methods/synthesizeme/bootstrap.py": (
-        "unit/test_learning.py",
-        "unit/test_prompt_labels.py",
-        "unit/test_search_rules.py",
+        "methods/test_learning.py",
+        "judge/test_prompt_labels.py",
+        "methods/test_search_rules.py",
     ),
     "methods/synthesizeme/profile.py": (
-        "unit/test_learning.py",
-        "unit/test_search_rules.py",
-        "unit/test_parts.py",
-        "unit/test_lost_calls.py",
+        "methods/test_learning.py",
+        "methods/test_search_rules.py",
+        "methods/test_context_subsets.py",
+        "methods/test_lost_calls.py",
     ),
-    "data/splits.py": ("benchmark/test_benchmark_splits.py", "benchmark/test_benchmark_near_duplicates.py"),
-    "data/near_duplicates.py": ("benchmark/test_benchmark_near_duplicates.py",),
+    "data/splits.py": ("data/test_splits.py", "data/test_near_duplicates.py"),
+    "data/near_duplicates.py": ("data/test_near_duplicates.py",),
     "results/stats/statistics.py": (
         "results/test_statistics.py",
-        "results/test_tables.py",
-        "results/test_results_differences.py",
-        "results/test_results_lost.py",
-        "results/test_results_scaling.py",
-        "results/test_results_power.py",
+        "results/test_main_table.py",
+        "results/test_differences.py",
+        "results/test_lost.py",
+        "results/test_scaling.py",
+        "studies/test_power.py",
     ),
     "llm/cache/key.py": ("llm/test_key.py", "llm/test_client.py"),
 }

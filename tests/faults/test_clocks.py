@@ -1,13 +1,13 @@
 """Fault 10, clocks: the wall clock of all processes of a run jumps while they work.
 
 The clock of a process is moved by a preloaded library (`../support/moved_clock.c`; needs a C compiler), and times of
-files by giving them others. The kernel's own idea of when processes began: `../embedded/test_lifecycle.py`.
+files by giving them others. The kernel's own idea of when processes began: `../llm/local/test_lifecycle.py`. Who may
+read the wall clock, and why, stands in `pyproject.toml` (ruff's TID251).
 """
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -26,13 +26,6 @@ from personalrm.llm.cache.store import ResponseStore
 from .conftest import Undisturbed, wait_for_calls
 
 DAY, YEAR = 86400, 365 * 86400
-LIBRARY = ROOT / "workflow" / "personalrm"
-READ_IN = {
-    "llm/limits/faults.py",  # a Retry-After that is a date, of a reply without one
-    "llm/cache/store.py",  # when an answer was stored: noted, and never compared
-    "app/snakefile_support.py",  # which files are of the future
-    "studies/estimate/command.py",  # makes a text that no cache knows
-}
 SPENDER = """
 import asyncio, sys
 from pathlib import Path
@@ -134,10 +127,3 @@ def test_what_another_machine_has_in_flight_counts_whatever_the_clock_says(
     assert spend() == "waits\n"
     note(time.time() - 60)
     assert spend() == "paid\n"
-
-
-def test_the_wall_clock_is_read_in_few_places() -> None:
-    """Waits, deadlines, limits and locks go by the monotonic clock. Who adds a place says here why it may jump."""
-    read = re.compile(r"\btime\.time(_ns)?\(|datetime\.(now|utcnow|today)\(|from time import [^\n]*\btime\b")
-    paths = [path for path in LIBRARY.rglob("*.py") if read.search(path.read_text(encoding="utf-8"))]
-    assert {path.relative_to(LIBRARY).as_posix() for path in paths} == READ_IN

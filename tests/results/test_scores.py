@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from generated_verdicts import Cell, judged, quickstart_cells, write_cells
+from support.generated_verdicts import Cell, judged, quickstart_cells, write_cells
 
 from personalrm.core.errors import DataError
 from personalrm.core.records import CallRef, JudgedUser, Verdict, write_records

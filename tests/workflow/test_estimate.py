@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from support.in_process import run_stages, run_stages_by
+from support.once import Finished, once
 from support.projects import ANYWHERE
 from support.scripted_judge import Answer, Odds, fraction, judge
 from support.scripted_server import ScriptedServer
@@ -71,13 +72,18 @@ def make(folder: Path, url: str) -> Project:
     return project
 
 
+def finish(folder: Path) -> None:
+    encoding()
+    with ScriptedServer(counted) as server:
+        project = make(folder, server.url)
+        project.snakemake("results/small/data/calls.parquet")
+        Finished(project, list(server.requests), "").keep()
+
+
 @pytest.fixture(scope="module")
 def used(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str, Totals]]:
     """A finished run, and what it paid for by model."""
-    encoding()
-    with ScriptedServer(counted) as server:
-        project = make(tmp_path_factory.mktemp("used") / "work", server.url)
-        project.snakemake("results/small/tables/main.csv")
+    project = Finished.read(once(tmp_path_factory, "estimated", finish)).project
     with ResponseStore(project.folder / "store" / "responses.sqlite") as store:
         return project, store.paid_totals("small")
 
