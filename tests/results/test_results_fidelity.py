@@ -34,7 +34,7 @@ def row(user: str, said: str = "", **values: Any) -> UserFidelity:  # noqa: ANN4
         "variant": "corrected",
         "profile_model": "m",
         "judge_model": "j",
-        "k": 0,
+        "k": "all",
         "statement": "survey",
         "verdicts": verdicts(said),
     }

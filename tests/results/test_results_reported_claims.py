@@ -11,6 +11,7 @@ from generated_verdicts import Cell
 from reported_cases import LLAMA, MISSING, MODELS, NUMBERS, SMALL, number, run, tables_of
 from test_results_fidelity import row, verdicts
 
+from personalrm.core.conditions import K
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.results.reported_matching import OWN_THETA, RunIdentity, ThetaOrigin, theta_origins
 from personalrm.studies.synthesizeme.results.reported_numbers import (
@@ -39,7 +40,7 @@ OWN, OTHER, LESS = (
 
 
 def published(
-    method: str = "both", k: int = 0, judge: str = "m", variant: str = "as_published", dataset: str = "d"
+    method: str = "both", k: K = "all", judge: str = "m", variant: str = "as_published", dataset: str = "d"
 ) -> Cell:
     return learned(method, k, judge, judge, dataset)._replace(variant=variant)
 

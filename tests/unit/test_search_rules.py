@@ -346,7 +346,7 @@ def test_the_seed_decides_how_the_fallback_of_the_persona_shows_labelled_pairs(s
     user = UserData(dataset="d", user_id="u", pairs=(*PAIRS, *VALIDATION))
     none = UserTraces(dataset="d", user_id="u", model="m", variant="corrected", status="ok")
     how = profile_settings(config, "m", "corrected")
-    asyncio.run(learn_profile(ScriptedModel(answer), user, none, 0, 0, how))
+    asyncio.run(learn_profile(ScriptedModel(answer), user, none, "all", 0, how))
     (prompt,) = seen
     first = {p.pair_id: prompt.index(p.chosen) < prompt.index(p.rejected) for p in PAIRS}
     assert first == {p.pair_id: not presented_swapped(p, str(seed)) for p in PAIRS}

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from personalrm.core.records import HALVES, K_NAMES, TYPES, read_records
+from personalrm.core.conditions import K
+from personalrm.core.records import read_records
 from personalrm.methods.synthesizeme.context_subsets import CONVERSATION_TYPES, N_PARTS
 from personalrm.personas.records import KINDS, TAGS, Axis, AxisSet, TaggedPersona
 from personalrm.results.columns import Columns
@@ -33,7 +34,7 @@ PREVALENCE, SENTENCES, AGREEMENT = "axis", "sentences", "agreement"
 """Parts of the table."""
 MODELS, DRAWS = "models", "draws"
 """Names of the rows of agreement: personas of one user by two models; from two draws of context pairs."""
-PARTS: tuple[str, ...] = tuple(K_NAMES[k] for k in N_PARTS)
+PARTS: tuple[str, ...] = tuple(map(str, N_PARTS))
 """Names of further such rows: personas of one user from two disjoint parts of the context."""
 NO_AXIS = "no axis named"
 """Name of the one row of a data set whose model named no axis."""
@@ -51,8 +52,8 @@ KIND_LABELS: dict[str, str] = {
 AGREEMENT_LABELS: dict[str, str] = {
     MODELS: "two models",
     DRAWS: "several draws of context pairs",
-    K_NAMES[HALVES]: "disjoint halves of the conversations",
-    K_NAMES[TYPES]: "conversations of different types",
+    "halves": "disjoint halves of the conversations",
+    "types": "conversations of different types",
 }
 NEEDED: dict[str, str] = {
     MODELS: "two models",
@@ -72,7 +73,7 @@ def read_axes_files(axes: Iterable[Path], tags: Iterable[Path]) -> tuple[list[Ax
 
 
 def axes_table(
-    named: Iterable[AxisSet], tagged: Iterable[TaggedPersona], k: int, *, seed: int, n_resamples: int
+    named: Iterable[AxisSet], tagged: Iterable[TaggedPersona], k: K, *, seed: int, n_resamples: int
 ) -> pd.DataFrame:
     """Rows of all three parts for each data set and variant; columns `AXES_COLUMNS`, shares in percent.
 
@@ -94,7 +95,7 @@ def axes_table(
         n_resamples: its resamples.
     """
     personas: dict[tuple[str, str], list[TaggedPersona]] = {}
-    for persona in sorted(tagged, key=lambda one: (one.k, one.draw, one.user_id)):
+    for persona in sorted(tagged, key=lambda one: (_size(one.k), one.draw, one.user_id)):
         personas.setdefault((persona.dataset, persona.variant), []).append(persona)
     rows: list[Row] = []
     for axes in sorted(named, key=lambda one: (one.dataset, one.variant)):
@@ -113,6 +114,11 @@ def axes_table(
 def read_axes_table(path: Path) -> pd.DataFrame:
     """Read `axes.csv` as `axes_table` made it."""
     return AXES_COLUMNS.read(path)
+
+
+def _size(k: K) -> tuple[bool, str | int]:
+    """Sort key of k: names before numbers."""
+    return isinstance(k, int), k
 
 
 def by_model(tagged: Iterable[TaggedPersona]) -> dict[str, list[TaggedPersona]]:
@@ -175,23 +181,23 @@ def _agreements(
     axes: AxisSet,
     mine: Sequence[TaggedPersona],
     counted: Mapping[str, Sequence[TaggedPersona]],
-    k: int,
+    k: K,
     seed: int,
     n_resamples: int,
 ) -> Iterator[Row]:
     """Agreement across each pair of models at `k`, and across the draws (or parts) of each model at each k that has
     several."""
-    sets: list[tuple[str, str, int, list[Sequence[TaggedPersona]]]] = [
+    sets: list[tuple[str, str, K, list[Sequence[TaggedPersona]]]] = [
         (MODELS, f"{one}, {two}", k, [counted[one], counted[two]]) for one, two in combinations(counted, 2)
     ]
     for model, people in by_model(mine).items():
-        for size in sorted({persona.k for persona in people}):
+        for size in sorted({persona.k for persona in people}, key=_size):
             draws: dict[int, list[TaggedPersona]] = {}
             for persona in people:
                 if persona.k == size:
                     draws.setdefault(persona.draw, []).append(persona)
             if len(draws) > 1:
-                sets.append((K_NAMES.get(size, DRAWS), model, size, list(draws.values())))
+                sets.append((str(size) if size in N_PARTS else DRAWS, model, size, list(draws.values())))
     for name, model, size, descriptions in sets if axes.axes else []:
         users = sorted({persona.user_id for described in descriptions for persona in described})
         codes = [_codes(described, users, len(axes.axes)) for described in descriptions]
@@ -329,7 +335,7 @@ def axes_notes(table: pd.DataFrame, named: Sequence[AxisSet]) -> list[str]:
     return [*notes, f"Agreement of personas of one user, not run: {'; '.join(absent)}."] if absent else notes
 
 
-def build(axes: list[Path], tags: list[Path], *, seed: int, n_resamples: int, largest_k: int) -> Table:
+def build(axes: list[Path], tags: list[Path], *, seed: int, n_resamples: int, largest_k: K) -> Table:
     """Make the table from the files of a run."""
     named, tagged = read_axes_files(axes, tags)
     table = axes_table(named, tagged, largest_k, seed=seed, n_resamples=n_resamples)

@@ -14,30 +14,15 @@ from personalrm.core.errors import DataError
 from personalrm.core.records import UserData, read_records
 from personalrm.methods.registry import DEMOGRAPHIC_QUESTIONS
 from personalrm.results.columns import Columns
-from personalrm.results.comparisons import (
-    ACCURACY,
-    CELL_COLUMNS,
-    Value,
-    judged_pairs,
-    key_order,
-    largest_k,
-    method_parts,
-)
+from personalrm.results.comparisons import ACCURACY, CELL_COLUMNS, Value, judged_pairs, key_order, largest_k
+from personalrm.results.conditions import ROW_KEY, Condition
 from personalrm.results.labels import NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, NOT_RUN, OK, UNUSED
 from personalrm.results.marks import Flags, mark_notes, prefixed
-from personalrm.results.scores import ROW_KEY, percent, read_frame
+from personalrm.results.scores import percent, read_frame
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 from personalrm.results.tables.comparison_text import dataset_note, headings_of, shown_accuracy, shown_names
-from personalrm.results.verdict_arrays import (
-    JUDGE,
-    METHOD,
-    PROFILE,
-    PROVIDER_ERROR,
-    Key,
-    VerdictArrays,
-    verdict_arrays_of,
-)
+from personalrm.results.verdict_arrays import PROVIDER_ERROR, VerdictArrays, verdict_arrays_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -166,14 +151,13 @@ def demographics_table(
     return GROUP_COLUMNS.frame(rows)
 
 
-def _shown(arrays: VerdictArrays, methods: Sequence[str]) -> list[Key]:
+def _shown(arrays: VerdictArrays, methods: Sequence[str]) -> list[Condition]:
     """Cells of the methods: own profiles, the largest k of each."""
-    found: dict[tuple[str, ...], list[Key]] = {}
+    found: dict[Condition, list[Condition]] = {}
     for key in arrays.cells:
-        own = key[PROFILE] in (key[JUDGE], UNUSED)
-        if own and key[JUDGE] != UNUSED and method_parts(key[METHOD])[0] in methods:
-            found.setdefault(key[:-1], []).append(key)
-    return [(*names, largest_k(keys)) for names, keys in found.items()]
+        if key.own and key.judged and key.method.name in methods:
+            found.setdefault(key._replace(k=UNUSED), []).append(key)
+    return [key._replace(k=largest_k(keys)) for key, keys in found.items()]
 
 
 def _nothing(dataset: str, why: str) -> dict[str, Value]:
@@ -182,16 +166,16 @@ def _nothing(dataset: str, why: str) -> dict[str, Value]:
     return {**names, "cell": why, **counts, **Flags().columns("cell_")}
 
 
-def _rows(arrays: VerdictArrays, key: Key, question: Groups) -> list[dict[str, Value]]:
+def _rows(arrays: VerdictArrays, key: Condition, question: Groups) -> list[dict[str, Value]]:
     """One cell by the groups of a question."""
-    names: dict[str, Value] = {**dict(zip(ROW_KEY, key, strict=True)), "question": question.question}
+    names: dict[str, Value] = {**key.row, "question": question.question}
     return [
         names | {"group": name} | _group(arrays, key, question.group_of == number)
         for number, name in enumerate(question.names)
     ]
 
 
-def _group(arrays: VerdictArrays, key: Key, places: NDArray[np.bool_]) -> dict[str, Value]:
+def _group(arrays: VerdictArrays, key: Condition, places: NDArray[np.bool_]) -> dict[str, Value]:
     """Counts and accuracy of a cell at some places; keys `CELL_COLUMNS`."""
     from personalrm.results.stats.statistics import share_interval
 

@@ -8,20 +8,12 @@ from typing import TYPE_CHECKING
 
 from personalrm.data.cross_validation import Pools
 from personalrm.results.columns import Columns
-from personalrm.results.comparisons import (
-    COMPARED,
-    COUNTS,
-    Value,
-    compare,
-    default_of,
-    key_order,
-    method_parts,
-    p_digits,
-)
-from personalrm.results.labels import NOT_RUN, OK, UNUSED, exempt_note, method_rank
+from personalrm.results.comparisons import COMPARED, COUNTS, Value, compare, key_order, p_digits
+from personalrm.results.conditions import ROW_KEY, Condition
+from personalrm.results.labels import NOT_RUN, OK, exempt_note, method_rank
 from personalrm.results.marks import FLAG_NAMES, mark_notes
 from personalrm.results.pooling import pool_notes, pooled
-from personalrm.results.scores import ROW_KEY, read_frame
+from personalrm.results.scores import read_frame
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import Block, plain, table_rows
 from personalrm.results.tables.comparison_text import (
@@ -31,7 +23,7 @@ from personalrm.results.tables.comparison_text import (
     shown_difference,
     shown_names,
 )
-from personalrm.results.verdict_arrays import JUDGE, METHOD, Key, VerdictArrays, verdict_arrays_of
+from personalrm.results.verdict_arrays import VerdictArrays, verdict_arrays_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,11 +56,11 @@ def differences_table(
     from personalrm.results.stats.statistics import holm
 
     arrays_by_dataset = verdict_arrays_of(verdicts)
-    planned = [(arrays_by_dataset[first[0]], first, second) for first, second in _planned(arrays_by_dataset)]
-    planned.sort(key=lambda plan: (*key_order(plan[1], model_order), method_rank(plan[2][METHOD])))
+    planned = [(arrays_by_dataset[first.dataset], first, second) for first, second in _planned(arrays_by_dataset)]
+    planned.sort(key=lambda plan: (*key_order(plan[1], model_order), method_rank(str(plan[2].method))))
     rows: list[dict[str, Value]] = []
     for arrays, first, second in planned:
-        row: dict[str, Value] = {**dict(zip(ROW_KEY, first, strict=True)), "reference": second[METHOD]}
+        row: dict[str, Value] = {**first.row, "reference": str(second.method)}
         rows.append(row | compare(arrays, first, second, seed=seed, n_resamples=n_resamples))
     table = pd.DataFrame(rows, columns=list(DIFFERENCE_COLUMNS))
     adjusted = holm([float(value) for value in table["p_value"].astype("float64")])
@@ -81,19 +73,15 @@ def read_differences_table(path: Path) -> pd.DataFrame:
     return DIFFERENCE_COLUMNS.read(path)
 
 
-def _planned(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[tuple[Key, Key]]:
+def _planned(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[tuple[Condition, Condition]]:
     """First and second cell of every row, in every data set."""
-    known = {key[1:] for arrays in arrays_by_dataset.values() for key in arrays.cells}
+    known = {key for arrays in arrays_by_dataset.values() for key in arrays.cells}
     for dataset in arrays_by_dataset:
-        for rest in known:
-            key = (dataset, *rest)
-            base, suffix = method_parts(key[METHOD])
-            if key[JUDGE] == UNUSED or base == "default":
-                continue
-            yield key, default_of(key)
-            if base == "both":
+        for key in {key._replace(dataset=dataset) for key in known if key.judged and key.method.name != "default"}:
+            yield key, key.default
+            if key.method.name == "both":
                 for part in PARTS_OF_BOTH:
-                    yield key, (*key[:METHOD], part + suffix, *key[METHOD + 1 :])
+                    yield key, key._replace(method=key.method._replace(name=part))
 
 
 def differences_blocks(table: pd.DataFrame) -> tuple[Block, ...]:

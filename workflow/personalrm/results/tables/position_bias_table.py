@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalrm.results.columns import Columns
+from personalrm.results.conditions import ROW_KEY
 from personalrm.results.labels import METHOD_ORDER, NOT_APPLICABLE, OK
 from personalrm.results.marks import FLAG_NAMES, mark_notes, marked
 from personalrm.results.scores import (
-    ROW_KEY,
     accuracy_of,
     answered,
     lossy_profiles,
@@ -23,7 +23,7 @@ from personalrm.results.scores import (
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import Block, plain, table_rows
 from personalrm.results.tables.comparison_text import bounds, dataset_note, headings_of, shown_names
-from personalrm.results.tables.main_table import row_flags, row_order
+from personalrm.results.tables.main_table import listed, row_flags
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,12 +65,8 @@ def position_bias_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = 
         verdicts: frame of `collect_verdicts`.
         model_order: model ids in the order of listing; others come last, by name.
     """
-    rows: list[dict[str, Value]] = []
-    for key, group in verdicts.groupby(list(ROW_KEY), observed=True):
-        row: dict[str, Value] = dict(zip(ROW_KEY, map(str, key), strict=True))
-        rows.append(row | _biased(group, row_status(group)))
-    rows.sort(key=lambda row: row_order(row, METHOD_ORDER, model_order))
-    return POSITION_COLUMNS.frame(rows)
+    groups = listed(verdicts, METHOD_ORDER, model_order)
+    return POSITION_COLUMNS.frame({**condition.row, **_biased(group, row_status(group))} for condition, group in groups)
 
 
 def _biased(group: pd.DataFrame, status: str) -> dict[str, Value]:

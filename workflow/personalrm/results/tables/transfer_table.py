@@ -17,10 +17,11 @@ from personalrm.results.comparisons import (
     describe_cell,
     key_order,
 )
+from personalrm.results.conditions import ROW_KEY, Condition
 from personalrm.results.labels import NOT_RUN, OK, UNUSED, exempt_note
 from personalrm.results.marks import FLAG_NAMES, mark_notes, prefixed
 from personalrm.results.pooling import pool_notes, pooled
-from personalrm.results.scores import ROW_KEY, read_frame
+from personalrm.results.scores import read_frame
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import Block, plain, table_rows
 from personalrm.results.tables.comparison_text import (
@@ -31,7 +32,7 @@ from personalrm.results.tables.comparison_text import (
     shown_difference,
     shown_names,
 )
-from personalrm.results.verdict_arrays import JUDGE, METHOD, PROFILE, VARIANT, K, Key, VerdictArrays, verdict_arrays_of
+from personalrm.results.verdict_arrays import VerdictArrays, verdict_arrays_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,34 +66,31 @@ def transfer_table(
     """
     arrays_by_dataset = verdict_arrays_of(verdicts)
     keys = sorted(set(_grid(arrays_by_dataset)), key=lambda key: key_order(key, model_order))
-    rows = [_row(arrays_by_dataset[key[0]], key, seed, n_resamples) for key in keys]
+    rows = [_row(arrays_by_dataset[key.dataset], key, seed, n_resamples) for key in keys]
     return TRANSFER_COLUMNS.frame(rows)
 
 
-def _grid(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[Key]:
+def _grid(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[Condition]:
     """All cells of every data set, of the methods that any has a transfer of."""
-    known = {
-        key for arrays in arrays_by_dataset.values() for key in arrays.cells if UNUSED not in (key[PROFILE], key[JUDGE])
-    }
-    for part in {_shared(key) for key in known if key[PROFILE] != key[JUDGE]}:
+    known = [key for arrays in arrays_by_dataset.values() for key in arrays.cells if key.profile_model != UNUSED]
+    for part in {_shared(key) for key in known if not key.own}:
         mine = [key for key in known if _shared(key) == part]
-        variant, method, k = part
         for dataset in arrays_by_dataset:
-            for profile in {key[PROFILE] for key in mine}:
-                for judge in {key[JUDGE] for key in mine}:
-                    yield dataset, variant, profile, judge, method, k
+            for profile in {key.profile_model for key in mine}:
+                for judge in {key.judge_model for key in mine}:
+                    yield part._replace(dataset=dataset, profile_model=profile, judge_model=judge)
 
 
-def _shared(key: Key) -> tuple[str, str, str]:
-    return key[VARIANT], key[METHOD], key[K]
+def _shared(key: Condition) -> Condition:
+    return key._replace(dataset="", profile_model=UNUSED, judge_model=UNUSED)
 
 
-def _row(arrays: VerdictArrays, key: Key, seed: int, n_resamples: int) -> dict[str, Value]:
-    row: dict[str, Value] = dict(zip(ROW_KEY, key, strict=True))
+def _row(arrays: VerdictArrays, key: Condition, seed: int, n_resamples: int) -> dict[str, Value]:
+    row: dict[str, Value] = {**key.row}
     row |= describe_cell(arrays, key, seed=seed, n_resamples=n_resamples)
-    if key[PROFILE] == key[JUDGE]:
+    if key.profile_model == key.judge_model:
         return row | dict.fromkeys(COUNTS, 0) | {"status": OWN, **{name: row[f"cell_{name}"] for name in FLAG_NAMES}}
-    own = tuple(key[JUDGE] if place == PROFILE else part for place, part in enumerate(key))
+    own = key._replace(profile_model=key.judge_model)
     return row | compare(arrays, key, own, seed=seed, n_resamples=n_resamples)
 
 

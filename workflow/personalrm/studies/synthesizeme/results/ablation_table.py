@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from personalrm.core.conditions import MethodId, VariantId
 from personalrm.data.cross_validation import Pools
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import (
@@ -18,19 +19,18 @@ from personalrm.results.comparisons import (
     NUMBERS,
     Value,
     compare,
-    default_of,
     describe_cell,
     largest_k,
-    method_parts,
     model_rank,
     p_digits,
     paired_sums,
     seed_of,
 )
+from personalrm.results.conditions import ROW_KEY, Condition
 from personalrm.results.labels import NOT_APPLICABLE, NOT_RUN, OK, UNUSED, exempt_note, method_rank
 from personalrm.results.marks import FLAG_NAMES, mark_notes, prefixed
 from personalrm.results.pooling import pool_notes, pooled
-from personalrm.results.scores import ROW_KEY, percent, read_frame
+from personalrm.results.scores import percent, read_frame
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 from personalrm.results.tables.comparison_text import (
@@ -41,7 +41,7 @@ from personalrm.results.tables.comparison_text import (
     shown_difference,
     shown_names,
 )
-from personalrm.results.verdict_arrays import JUDGE, METHOD, PROFILE, VARIANT, Key, VerdictArrays, verdict_arrays_of
+from personalrm.results.verdict_arrays import VerdictArrays, verdict_arrays_of
 from personalrm.studies.synthesizeme.results.ablation_factors import (
     FACTORS,
     REFERENCES,
@@ -76,15 +76,14 @@ class Group(NamedTuple):
 
     dataset: str
     judge: str
-    suffix: str
+    method: MethodId
     k: str
-    cells: dict[Key, Levels]
+    cells: dict[Condition, Levels]
 
     @property
     def names(self) -> dict[str, Value]:
         """What the rows of its effects have in `ROW_KEY`."""
-        same = (self.dataset, UNUSED, self.judge, self.judge, "effect" + self.suffix, self.k)
-        return dict(zip(ROW_KEY, same, strict=True))
+        return {**Condition(self.dataset, self.method, VariantId(UNUSED), self.judge, self.judge, self.k).row}
 
 
 class Change(NamedTuple):
@@ -94,8 +93,8 @@ class Change(NamedTuple):
     level: str
     reference: str
     fixed: str
-    first: Key
-    second: Key
+    first: Condition
+    second: Condition
 
 
 def ablation_table(
@@ -131,7 +130,7 @@ def ablation_table(
     for group in sorted(_groups(arrays_by_dataset), key=lambda group: _group_order(group, model_order)):
         arrays = arrays_by_dataset[group.dataset]
         for key, levels in group.cells.items():
-            row: dict[str, Value] = {"part": COMBINATION, **dict(zip(ROW_KEY, key, strict=True)), **levels}
+            row: dict[str, Value] = {"part": COMBINATION, **key.row, **levels}
             cell = describe_cell(arrays, key, seed=seed, n_resamples=n_resamples)
             rows.append(row | dict.fromkeys(COUNTS, 0) | cell | {name: cell[f"cell_{name}"] for name in FLAG_NAMES})
         rows += _effects(arrays, group, seed, n_resamples)
@@ -153,25 +152,25 @@ def _adjusted(table: pd.DataFrame) -> list[float]:
 
 def _groups(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[Group]:
     """Every judge in every data set, with all combinations of the frame."""
-    known = [
-        key for arrays in arrays_by_dataset.values() for key in arrays.cells if levels_of(key) and key[JUDGE] != UNUSED
-    ]
-    learned = [key for key in known if key[PROFILE] == key[JUDGE]]
-    wanted = {(key[VARIANT], method_parts(key[METHOD])[0]) for key in learned}
-    for judge, suffix in {(key[JUDGE], method_parts(key[METHOD])[1]) for key in learned}:
-        mine = [key for key in learned if key[JUDGE] == judge and method_parts(key[METHOD])[1] == suffix]
+    known = [key for arrays in arrays_by_dataset.values() for key in arrays.cells if levels_of(key) and key.judged]
+    learned = [key for key in known if key.profile_model == key.judge_model]
+    wanted = {(key.variant, key.method.name) for key in learned}
+    for judge, method in {(key.judge_model, key.method._replace(name="effect")) for key in learned}:
+        mine = [key for key in learned if (key.judge_model, key.method[1:]) == (judge, method[1:])]
         k = largest_k(mine)
         for dataset in arrays_by_dataset:
-            keys = [(dataset, variant, judge, judge, base + suffix, k) for variant, base in wanted]
-            ordered = [default_of(keys[0]), *sorted(keys, key=lambda key: (key[VARIANT], method_rank(key[METHOD])))]
-            yield Group(dataset, judge, suffix, k, {key: levels_of(key) or {} for key in ordered})
+            keys = [
+                Condition(dataset, method._replace(name=name), variant, judge, judge, k) for variant, name in wanted
+            ]
+            ordered = [keys[0].default, *sorted(keys, key=lambda key: (str(key.variant), method_rank(str(key.method))))]
+            yield Group(dataset, judge, method, k, {key: levels_of(key) or {} for key in ordered})
 
 
 def _group_order(group: Group, model_order: Sequence[str]) -> tuple[object, ...]:
-    return group.dataset, model_rank(group.judge, model_order), group.suffix
+    return group.dataset, model_rank(group.judge, model_order), str(group.method)
 
 
-def _changes(cells: Mapping[Key, Levels]) -> list[Change]:
+def _changes(cells: Mapping[Condition, Levels]) -> list[Change]:
     """All pairs of cells that differ in one factor, the reference second; by factor, level and what is fixed."""
     found = []
     for one, other in itertools.permutations(cells, 2):
@@ -182,10 +181,12 @@ def _changes(cells: Mapping[Key, Levels]) -> list[Change]:
         if reference == _reference(factor, cells) != level:
             found.append(Change(factor, level, reference, fixed_levels(cells[one], cells[other], factor), one, other))
     places = list(FACTORS)
-    return sorted(found, key=lambda change: (places.index(change.factor), *change[1:]))
+    return sorted(
+        found, key=lambda change: (places.index(change.factor), *change[1:4], change.first.names, change.second.names)
+    )
 
 
-def _reference(factor: str, cells: Mapping[Key, Levels]) -> str:
+def _reference(factor: str, cells: Mapping[Condition, Levels]) -> str:
     levels = {held[factor] for held in cells.values()} - {UNUSED}
     return REFERENCES[factor] if REFERENCES[factor] in levels else min(levels)
 
@@ -227,7 +228,9 @@ def _mean_effect(
         np.concatenate([np.repeat(part, n, axis=1) for part, n in zip(parts, times, strict=True)], axis=1)
         for parts in zip(*held, strict=True)
     )
-    own = seed_of(seed, "mean effect", *(part for change in changes for part in (*change.first, *change.second)))
+    own = seed_of(
+        seed, "mean effect", *(part for change in changes for part in (*change.first.names, *change.second.names))
+    )
     found = paired_cluster_difference(first, second, judged, seed=own, n_resamples=n_resamples, units=n_pairs)
     return row | {
         "status": OK,
@@ -280,8 +283,7 @@ def _fixed(fixed: str, varied: Mapping[str, str]) -> str:
 
 
 def _names(row: Mapping[str, object], columns: Mapping[str, str]) -> dict[str, str]:
-    verdict = method_parts(str(row["method"]))[1].removeprefix(".") or "text"
-    return shown_names(row, columns) | {"Verdict": verdict}
+    return shown_names(row, columns) | {"Verdict": MethodId.parse(str(row["method"])).verdict}
 
 
 def _varied(table: pd.DataFrame) -> list[str]:

@@ -18,7 +18,7 @@ from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 from personalrm.results.tables.fidelity_table import fidelity_table, read_fidelity_table
 from personalrm.results.tables.main_table import read_main_table
 from personalrm.results.tables.scaling_table import read_scaling_table
-from personalrm.results.verdict_arrays import DATASET, JUDGE, METHOD, VARIANT, VerdictArrays, verdict_arrays_of
+from personalrm.results.verdict_arrays import VerdictArrays, verdict_arrays_of
 from personalrm.studies.synthesizeme.results.reported_claims import WON, Tables, claims
 from personalrm.studies.synthesizeme.results.reported_matching import (
     COMPARABLE,
@@ -139,12 +139,12 @@ def _ours(
     arrays_by_dataset: Mapping[str, VerdictArrays], found: Match, seed: int, n_resamples: int
 ) -> dict[str, Value]:
     first = found.cells[0]
-    arrays = arrays_by_dataset[first[DATASET]]
+    arrays = arrays_by_dataset[first.dataset]
     row: dict[str, Value] = {
-        "our_data_set": first[DATASET],
-        "our_model": first[JUDGE],
-        "our_method": " - ".join(key[METHOD] for key in found.cells),
-        "our_variant": first[VARIANT],
+        "our_data_set": first.dataset,
+        "our_model": first.judge_model,
+        "our_method": " - ".join(str(key.method) for key in found.cells),
+        "our_variant": str(first.variant),
     }
     if len(found.cells) == 2:
         paired = compare(arrays, *found.cells, seed=seed, n_resamples=n_resamples)
