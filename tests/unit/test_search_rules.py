@@ -305,7 +305,7 @@ def test_profiles_of_every_draw_rest_on_its_own_pairs_and_on_the_winners_judgeme
         for draw, profile in drawn.items():
             assert set(profile.persona_pairs) <= {p.pair_id for p in context_subset(context, 3, draw, 5)}
         assert len({frozenset(p.persona_pairs) for p in drawn.values()}) > 1
-        (whole,) = (p for p in profiles_of(run, "k0") if p.user_id == user.user_id)
+        (whole,) = (p for p in profiles_of(run, "kall") if p.user_id == user.user_id)
         chosen = [shown.pair.pair_id for shown in whole.plain_demonstrations]
         assert list(whole.persona_pairs) == chosen
         assert 0 < len(chosen) < len(context)

@@ -272,6 +272,11 @@ def read_records(path: Path, kind: type[R]) -> Iterator[R]:
                 ) from error
 
 
+def read_all(paths: Iterable[Path], kind: type[R]) -> Iterator[R]:
+    """Yield the records of several files, one by one. Raises DataError as `read_records` does."""
+    return (record for path in paths for record in read_records(path, kind))
+
+
 def write_records(path: Path, records: Iterable[Record]) -> None:
     """Write records as JSON lines, whole or not at all (temporary file, fsync, rename)."""
     atomic_write_lines(path, (record.model_dump_json() for record in records))

@@ -7,14 +7,14 @@ on the order of rows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from personalrm.core.files import stable_hash
-from personalrm.results.conditions import Condition
+from personalrm.results.columns import Columns
+from personalrm.results.conditions import ROW_KEY, Condition
 from personalrm.results.labels import (
     NO_ANSWERS,
     NOT_APPLICABLE,
@@ -30,7 +30,7 @@ from personalrm.results.scores import percent
 from personalrm.results.verdict_arrays import Cell, Floats, VerdictArrays, sums_of
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 Value = str | int | float | bool | None
 P_DIGITS = 6
@@ -39,6 +39,8 @@ P_DIGITS = 6
 NOTHING_COMMON = "nothing in common"
 """Status of a comparison of which no judgment has a verdict on both sides; for the others see `labels.OK`."""
 
+NAMED = Columns.text(*ROW_KEY)
+"""The columns that name the condition of a row."""
 COUNTS: tuple[str, ...] = (
     "n_users",
     "n_pairs",
@@ -49,10 +51,16 @@ COUNTS: tuple[str, ...] = (
     "judgments_left_out",
 )
 NUMBERS: tuple[str, ...] = ("difference", "ci_low", "ci_high", "p_value", "p_logit")
-COMPARED: tuple[str, ...] = ("status", *COUNTS, *NUMBERS, *FLAG_NAMES)
+COMPARED = Columns(("status", *COUNTS, *NUMBERS, *FLAG_NAMES), texts=("status",), whole=COUNTS, flags=FLAG_NAMES)
 """What `compare` says of two cells."""
 ACCURACY: tuple[str, ...] = ("accuracy", "accuracy_low", "accuracy_high")
-CELL_COLUMNS: tuple[str, ...] = ("cell", "cell_users", "cell_judgments", *ACCURACY, *prefixed("cell_"))
+CELL_COUNTS: tuple[str, ...] = ("cell_users", "cell_judgments")
+CELL_COLUMNS = Columns(
+    ("cell", *CELL_COUNTS, *ACCURACY, *prefixed("cell_")),
+    texts=("cell",),
+    whole=CELL_COUNTS,
+    flags=prefixed("cell_"),
+)
 """What `describe_cell` says of one cell."""
 
 
@@ -64,6 +72,19 @@ def seed_of(seed: int, *names: str) -> int:
 def p_digits(p_value: float) -> float:
     """A p-value as tables keep it."""
     return float(f"{p_value:.{P_DIGITS}g}")
+
+
+def with_holm(rows: Sequence[dict[str, Value]], part: str = "") -> list[dict[str, Value]]:
+    """The rows with `p_holm`: p-values adjusted by Holm's method, within each value of the column `part`."""
+    from personalrm.results.stats.statistics import holm
+
+    adjusted: dict[int, float] = {}
+    for value in dict.fromkeys(row.get(part) for row in rows):
+        mine = [place for place, row in enumerate(rows) if row.get(part) == value]
+        values = (rows[place].get("p_value") for place in mine)
+        found = holm([np.nan if value is None else float(value) for value in values])
+        adjusted |= zip(mine, map(p_digits, found), strict=True)
+    return [row | {"p_holm": adjusted[place]} for place, row in enumerate(rows)]
 
 
 class PairedSums(NamedTuple):
@@ -241,16 +262,3 @@ def model_rank(model: str, model_order: Sequence[str]) -> tuple[int, str]:
     if model == UNUSED:
         return -1, model
     return (model_order.index(model) if model in model_order else len(model_order)), model
-
-
-def read_table(path: Path, columns: Sequence[str], names: Sequence[str], flags: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a table of this family from its csv: `names` stay texts, `flags` are booleans, the rest floats."""
-    import pandas as pd
-
-    # Ids may read "NA" or "1e5": they stay text, and only an empty field is a missing number.
-    text = pd.read_csv(path, dtype="str", keep_default_na=False)
-    numbers = [column for column in columns if column not in names and column not in flags]
-    text[numbers] = text[numbers].mask(text[numbers] == "").astype("float64")
-    for flag in flags:
-        text[flag] = text[flag] == "True"
-    return text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from personalrm.core.errors import DataError
 from personalrm.core.records import OUTCOMES
 from personalrm.results.conditions import CONDITION_COLUMNS, Condition
 from personalrm.results.labels import NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, OK
@@ -118,6 +119,16 @@ def _codes(column: pd.Series[str]) -> tuple[Codes, list[str]]:
     # One more entry: code -1 reads the last one, so that missing stays missing.
     ranks = np.array([*(rank[str(text)] for text in held.categories), -1], dtype=np.int64)
     return ranks[held.codes], texts
+
+
+def refuse_unknown(dataset: str, users: Sequence[str], known: Container[tuple[str, str]]) -> None:
+    """Raises DataError if a judged user is not among the known users, (data set, user)."""
+    lost = [user for user in users if (dataset, user) not in known]
+    if lost:
+        raise DataError(
+            f"data set {dataset!r}: user {lost[0]!r} and {len(lost) - 1} more have verdicts but are not in the "
+            "files of users. Remove verdicts of an older configuration and run again."
+        )
 
 
 def verdict_arrays_of(verdicts: pd.DataFrame, datasets: Iterable[str] = ()) -> dict[str, VerdictArrays]:

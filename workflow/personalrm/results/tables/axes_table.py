@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from personalrm.core.conditions import K
-from personalrm.core.records import read_records
+from personalrm.core.records import read_all
 from personalrm.methods.synthesizeme.context_subsets import CONVERSATION_TYPES, N_PARTS
 from personalrm.personas.records import KINDS, TAGS, Axis, AxisSet, TaggedPersona
 from personalrm.results.columns import Columns
@@ -66,12 +66,6 @@ NOBODY = "not applicable"
 Row = dict[str, Value]
 
 
-def read_axes_files(axes: Iterable[Path], tags: Iterable[Path]) -> tuple[list[AxisSet], list[TaggedPersona]]:
-    """All rows of the stages `axes` and `tag`."""
-    named = [row for path in axes for row in read_records(path, AxisSet)]
-    return named, [row for path in tags for row in read_records(path, TaggedPersona)]
-
-
 def axes_table(
     named: Iterable[AxisSet], tagged: Iterable[TaggedPersona], k: K, *, seed: int, n_resamples: int
 ) -> pd.DataFrame:
@@ -111,9 +105,7 @@ def axes_table(
     return AXES_COLUMNS.frame(rows)
 
 
-def read_axes_table(path: Path) -> pd.DataFrame:
-    """Read `axes.csv` as `axes_table` made it."""
-    return AXES_COLUMNS.read(path)
+read_axes_table = AXES_COLUMNS.read
 
 
 def _size(k: K) -> tuple[bool, str | int]:
@@ -337,8 +329,8 @@ def axes_notes(table: pd.DataFrame, named: Sequence[AxisSet]) -> list[str]:
 
 def build(axes: list[Path], tags: list[Path], *, seed: int, n_resamples: int, largest_k: K) -> Table:
     """Make the table from the files of a run."""
-    named, tagged = read_axes_files(axes, tags)
-    table = axes_table(named, tagged, largest_k, seed=seed, n_resamples=n_resamples)
+    named = list(read_all(axes, AxisSet))
+    table = axes_table(named, read_all(tags, TaggedPersona), largest_k, seed=seed, n_resamples=n_resamples)
     return Table(table, axes_blocks(table), axes_notes(table, named))
 
 

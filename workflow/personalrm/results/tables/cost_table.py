@@ -178,9 +178,7 @@ def _method_rows(every: pd.DataFrame, main: pd.DataFrame) -> list[dict[str, Valu
     return rows
 
 
-def read_cost_table(path: Path) -> pd.DataFrame:
-    """Read `cost.csv` as `cost_table` made it."""
-    return COST_COLUMNS.read(path)
+read_cost_table = COST_COLUMNS.read
 
 
 def duration(seconds: object) -> str:

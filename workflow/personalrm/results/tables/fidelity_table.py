@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from personalrm.core.records import OUTCOMES, Verdict, read_records
+from personalrm.core.records import OUTCOMES, Verdict, read_all
 from personalrm.personas.records import Missing, UserFidelity
-from personalrm.results.comparisons import Value, p_digits, read_table, seed_of
+from personalrm.results.columns import Columns
+from personalrm.results.comparisons import Value, p_digits, seed_of
 from personalrm.results.labels import k_label
 from personalrm.results.marks import FLAG_NAMES, flags_of, mark_notes, marked
 from personalrm.results.scores import percent
@@ -34,18 +35,18 @@ MATCHES: tuple[str, ...] = (
     "match_p_value",
 )
 FLAGS: tuple[str, ...] = FLAG_NAMES[:2]
-FIDELITY_COLUMNS: tuple[str, ...] = (*FIDELITY_KEY, *FIDELITY_COUNTS, *SHARES, *MATCHES, *FLAGS)
+FIDELITY_COLUMNS = Columns(
+    (*FIDELITY_KEY, *FIDELITY_COUNTS, *SHARES, *MATCHES, *FLAGS),
+    texts=FIDELITY_KEY,
+    whole=(*FIDELITY_COUNTS, "match_users"),
+    flags=FLAGS,
+)
 DECIDED: tuple[str, ...] = OUTCOMES[:2]
 STATEMENT_LABELS: dict[str, str] = {
     "survey": "survey, own words",
     "planted": "planted taste",
     "none": EMPTY,
 }
-
-
-def read_fidelity(paths: Iterable[Path]) -> list[UserFidelity]:
-    """All rows of the stage `fidelity`."""
-    return [row for path in paths for row in read_records(path, UserFidelity)]
 
 
 def fidelity_table(rows: Iterable[UserFidelity], *, seed: int, n_resamples: int) -> pd.DataFrame:
@@ -64,16 +65,12 @@ def fidelity_table(rows: Iterable[UserFidelity], *, seed: int, n_resamples: int)
       verdicts of one side were lost is left out of both.
     - outage, unread: as `marks.Flags` has them.
     """
-    import pandas as pd
-
     groups: dict[tuple[str, ...], list[UserFidelity]] = {}
     for row in rows:
         key = (row.dataset, row.variant, row.profile_model, row.judge_model, k_label(row.k))
         groups.setdefault(key, []).append(row)
     found = [_row(key, sorted(groups[key], key=lambda row: row.user_id), seed, n_resamples) for key in sorted(groups)]
-    table = pd.DataFrame(found, columns=list(FIDELITY_COLUMNS))
-    kinds = dict.fromkeys(FIDELITY_KEY, "str") | dict.fromkeys((*FIDELITY_COUNTS, "match_users"), "int64")
-    return table.astype(kinds | dict.fromkeys((*SHARES, *MATCHES[1:]), "float64") | dict.fromkeys(FLAGS, "bool"))
+    return FIDELITY_COLUMNS.frame(found)
 
 
 def _row(key: tuple[str, ...], users: Sequence[UserFidelity], seed: int, n_resamples: int) -> dict[str, Value]:
@@ -140,10 +137,7 @@ def _fits(verdicts: Sequence[Verdict]) -> float | None:
     return fit / (fit + not_fit) if fit + not_fit else None
 
 
-def read_fidelity_table(path: Path) -> pd.DataFrame:
-    """Read `fidelity.csv` as `fidelity_table` made it."""
-    counts = dict.fromkeys((*FIDELITY_COUNTS, "match_users"), "int64")
-    return read_table(path, FIDELITY_COLUMNS, FIDELITY_KEY, FLAGS).astype(counts)
+read_fidelity_table = FIDELITY_COLUMNS.read
 
 
 def fidelity_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
@@ -235,7 +229,7 @@ def fidelity_notes(table: pd.DataFrame, others: int) -> list[str]:
 
 def build(fidelity: list[Path], *, seed: int, n_resamples: int, fidelity_others: int) -> Table:
     """Make the table from the files of a run."""
-    table = fidelity_table(read_fidelity(fidelity), seed=seed, n_resamples=n_resamples)
+    table = fidelity_table(read_all(fidelity, UserFidelity), seed=seed, n_resamples=n_resamples)
     return Table(table, fidelity_blocks(table), fidelity_notes(table, fidelity_others))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalrm.core.files import stable_hash
@@ -201,9 +200,7 @@ def _spent(calls: pd.DataFrame | None) -> dict[str, Value]:
     }
 
 
-def read_main_table(path: Path) -> pd.DataFrame:
-    """Read `main.csv` as `main_table` made it."""
-    return COLUMNS.read(path)
+read_main_table = COLUMNS.read
 
 
 def row_flags(row: Mapping[str, object]) -> Flags:
@@ -216,8 +213,7 @@ def row_flags(row: Mapping[str, object]) -> Flags:
 
 def is_outage(row: Mapping[str, object]) -> bool:
     """Whether more than 1 % of a row's judgments were lost to provider errors, so that its accuracy says little."""
-    judged, lost = (int(str(row[name])) for name in ("n_judgments", "provider_error"))
-    return flags_of(judged=judged, lost=lost, unparsed=0, lossy_profiles=0).outage
+    return row_flags(row).outage
 
 
 def gaps(verdicts: pd.DataFrame) -> list[str]:

@@ -20,8 +20,8 @@ from personalrm.results.scores import (
     row_status,
 )
 from personalrm.results.spec import Table, TableResult
-from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
-from personalrm.results.tables.comparison_text import dataset_note, headings_of, shown_names
+from personalrm.results.table_formats import EMPTY, Block, plain
+from personalrm.results.tables.comparison_text import block_of, dataset_note, headings_of
 from personalrm.results.tables.main_table import NAMES, listed, row_flags
 
 if TYPE_CHECKING:
@@ -89,21 +89,19 @@ def _counted(group: pd.DataFrame) -> dict[str, Value]:
 
 def outcomes_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """The table for people: each outcome with its share."""
-    import pandas as pd
-
-    columns = headings_of(table)
     heads = [name.replace("_", " ").capitalize() for name in OUTCOMES]
-    rows = []
-    for row in table_rows(table):
-        rows.append(
-            shown_names(row, columns)
-            | {"Users": plain(row["n_users"]), "Without verdict": plain(row["users_without_verdict"])}
-            | {"Judgments": plain(row["n_judgments"])}
-            | {head: _shown(row, name) for head, name in zip(heads, OUTCOMES, strict=True)}
-            | {"Right of those read %": plain(row["accuracy_readable"])}
-            | {"Without reasoning %": _without_reasoning(row)}
-        )
-    return (Block("", pd.DataFrame(rows, columns=None if rows else list(columns.values())), len(columns)),)
+
+    def cells(row: Mapping[str, object]) -> dict[str, str]:
+        return {
+            "Users": plain(row["n_users"]),
+            "Without verdict": plain(row["users_without_verdict"]),
+            "Judgments": plain(row["n_judgments"]),
+            **{head: _shown(row, name) for head, name in zip(heads, OUTCOMES, strict=True)},
+            "Right of those read %": plain(row["accuracy_readable"]),
+            "Without reasoning %": _without_reasoning(row),
+        }
+
+    return (block_of(table, headings_of(table), cells),)
 
 
 def _shown(row: Mapping[str, object], outcome: str) -> str:

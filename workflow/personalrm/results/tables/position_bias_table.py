@@ -21,8 +21,8 @@ from personalrm.results.scores import (
     share_first,
 )
 from personalrm.results.spec import Table, TableResult
-from personalrm.results.table_formats import Block, plain, table_rows
-from personalrm.results.tables.comparison_text import bounds, dataset_note, headings_of, shown_names
+from personalrm.results.table_formats import Block, plain
+from personalrm.results.tables.comparison_text import block_of, bounds, dataset_note, headings_of
 from personalrm.results.tables.main_table import listed, row_flags
 
 if TYPE_CHECKING:
@@ -123,18 +123,13 @@ HEADS: dict[str, str] = {
 
 def position_bias_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """The table for people."""
-    import pandas as pd
 
-    columns = headings_of(table)
-    rows = []
-    for row in table_rows(table):
-        rows.append(
-            shown_names(row, columns)
-            | {"Users": plain(row["n_users"]), "Verdicts": plain(row["n_stated"])}
-            | {"Said first % [95 % CI]": _shown(row)}
-            | {head: plain(row[column]) for column, head in HEADS.items()}
-        )
-    return (Block("", pd.DataFrame(rows, columns=None if rows else list(columns.values())), len(columns)),)
+    def cells(row: Mapping[str, object]) -> dict[str, str]:
+        counts = {"Users": plain(row["n_users"]), "Verdicts": plain(row["n_stated"])}
+        shares = {head: plain(row[column]) for column, head in HEADS.items()}
+        return {**counts, "Said first % [95 % CI]": _shown(row), **shares}
+
+    return (block_of(table, headings_of(table), cells),)
 
 
 def _shown(row: Mapping[str, object]) -> str:

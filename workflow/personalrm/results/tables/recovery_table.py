@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.core.records import read_records
+from personalrm.core.records import read_all
 from personalrm.personas.records import UserRecovery
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import (
@@ -34,11 +34,6 @@ SHARES: tuple[str, ...] = ("own", "own_low", "own_high", "other", "difference", 
 RECOVERY_COLUMNS = Columns(
     (*RECOVERY_KEY, "user", *COUNTS, *SHARES, "outage"), texts=(*RECOVERY_KEY, "user"), whole=COUNTS, flags=("outage",)
 )
-
-
-def read_recovery(paths: Iterable[Path]) -> list[UserRecovery]:
-    """All rows of the stage `recovery`."""
-    return [row for path in paths for row in read_records(path, UserRecovery)]
 
 
 def recovery_table(rows: Iterable[UserRecovery], *, seed: int, n_resamples: int) -> pd.DataFrame:
@@ -183,7 +178,7 @@ def recovery_notes(table: pd.DataFrame, others: int) -> list[str]:
 
 def build(recovery: list[Path], *, seed: int, n_resamples: int, recovery_others: int) -> Table:
     """Make the table from the files of a run."""
-    table = recovery_table(read_recovery(recovery), seed=seed, n_resamples=n_resamples)
+    table = recovery_table(read_all(recovery, UserRecovery), seed=seed, n_resamples=n_resamples)
     return Table(table, recovery_blocks(table), recovery_notes(table, recovery_others))
 
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from personalrm.core.errors import DataError
-from personalrm.core.records import UserData, read_records
+from personalrm.core.records import UserData, read_all
 from personalrm.methods.registry import METHODS
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import NUMBERS, Value, accuracy_of, compare, key_order
@@ -21,7 +20,7 @@ from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 from personalrm.results.tables.comparison_text import bounds, dataset_note, headings_of, probability, shown_names
 from personalrm.results.tables.scaling_slope import slope_of
-from personalrm.results.verdict_arrays import Cell, Floats, VerdictArrays, verdict_arrays_of
+from personalrm.results.verdict_arrays import Cell, Floats, VerdictArrays, refuse_unknown, verdict_arrays_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,10 +86,9 @@ REPORTED_NOTE = (
 
 def read_labelled_pairs(paths: Iterable[Path]) -> dict[tuple[str, str], Labelled]:
     """Numbers of labelled pairs of each user, from files of `UserData`; one user in memory at a time."""
-    users = (user for path in paths for user in read_records(path, UserData))
     return {
         (user.dataset, user.user_id): Labelled(len(user.part("context")), len(user.part("validation")))
-        for user in users
+        for user in read_all(paths, UserData)
     }
 
 
@@ -179,12 +177,7 @@ def _point(arrays: VerdictArrays, cell: Cell, labelled: LabelledPairs) -> dict[s
     """Where a cell stands on the axis of context pairs, and its counts."""
     judged = np.unique(arrays.user_of[(cell.right >= 0).any(axis=0)])
     users = [arrays.users[int(user)] for user in judged]
-    lost = [user for user in users if (arrays.dataset, user) not in labelled]
-    if lost:
-        raise DataError(
-            f"data set {arrays.dataset!r}: user {lost[0]!r} and {len(lost) - 1} more have verdicts but are not in the "
-            "files of users. Remove verdicts of an older configuration and run again."
-        )
+    refuse_unknown(arrays.dataset, users, labelled)
     own = [labelled[arrays.dataset, user] for user in users]
     k = cell.key.k
     read = _context_pairs(arrays, k, labelled)[judged]
@@ -208,9 +201,7 @@ def _smallest_k(rows: Sequence[Mapping[str, Value]]) -> tuple[str, float]:
     return above[0] if above else (NO_K if tested else UNUSED, np.nan)
 
 
-def read_scaling_table(path: Path) -> pd.DataFrame:
-    """Read `scaling.csv` as `scaling_table` made it."""
-    return SCALING_COLUMNS.read(path)
+read_scaling_table = SCALING_COLUMNS.read
 
 
 def scaling_blocks(table: pd.DataFrame) -> tuple[Block, Block]:

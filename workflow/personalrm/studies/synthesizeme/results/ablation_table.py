@@ -16,6 +16,7 @@ from personalrm.results.comparisons import (
     CELL_COLUMNS,
     COMPARED,
     COUNTS,
+    NAMED,
     NUMBERS,
     Value,
     compare,
@@ -25,21 +26,23 @@ from personalrm.results.comparisons import (
     p_digits,
     paired_sums,
     seed_of,
+    with_holm,
 )
-from personalrm.results.conditions import ROW_KEY, Condition
+from personalrm.results.conditions import Condition
 from personalrm.results.labels import NOT_APPLICABLE, NOT_RUN, OK, UNUSED, exempt_note, method_rank
-from personalrm.results.marks import FLAG_NAMES, mark_notes, prefixed
+from personalrm.results.marks import FLAG_NAMES, mark_notes
 from personalrm.results.pooling import pool_notes, pooled
 from personalrm.results.scores import percent, read_frame
 from personalrm.results.spec import Table, TableResult
-from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
+from personalrm.results.table_formats import EMPTY, Block, plain
 from personalrm.results.tables.comparison_text import (
+    block_of,
     dataset_note,
     headings_of,
     probability,
     shown_accuracy,
     shown_difference,
-    shown_names,
+    with_verdict,
 )
 from personalrm.results.verdict_arrays import VerdictArrays, verdict_arrays_of
 from personalrm.studies.synthesizeme.results.ablation_factors import (
@@ -60,15 +63,12 @@ COMBINATION, EFFECT, MEAN = "combination", "effect", "mean effect"
 INCOMPLETE = "incomplete"
 """Status of a mean of which an effect has no number."""
 EFFECT_COLUMNS: tuple[str, ...] = ("factor", "level", "reference", "fixed")
-ABLATION_NAMES: tuple[str, ...] = ("part", *ROW_KEY, *FACTORS, *EFFECT_COLUMNS, "cell", "status")
-FLAGS: tuple[str, ...] = prefixed("cell_", "")
-WHOLE_NUMBERS: tuple[str, ...] = ("cell_users", "cell_judgments", *COUNTS)
-ABLATION_COLUMNS = Columns(
-    ("part", *ROW_KEY, *FACTORS, *EFFECT_COLUMNS, *CELL_COLUMNS, *COMPARED, "p_holm"),
-    texts=ABLATION_NAMES,
-    whole=WHOLE_NUMBERS,
-    flags=FLAGS,
+ABLATION_COLUMNS = Columns.joined(
+    *(Columns.text("part"), NAMED, Columns.text(*FACTORS, *EFFECT_COLUMNS)),
+    *(CELL_COLUMNS, COMPARED, "p_holm"),
 )
+EMPTY_OF: dict[str, Value] = {"str": UNUSED, "bool": False}
+"""What stands in a column of a type where a row has no value."""
 
 
 class Group(NamedTuple):
@@ -123,8 +123,6 @@ def ablation_table(
         n_resamples: its resamples.
         model_order: model ids in the order of listing; others come last, by name.
     """
-    import pandas as pd
-
     arrays_by_dataset = verdict_arrays_of(verdicts, datasets)
     rows: list[dict[str, Value]] = []
     for group in sorted(_groups(arrays_by_dataset), key=lambda group: _group_order(group, model_order)):
@@ -134,20 +132,8 @@ def ablation_table(
             cell = describe_cell(arrays, key, seed=seed, n_resamples=n_resamples)
             rows.append(row | dict.fromkeys(COUNTS, 0) | cell | {name: cell[f"cell_{name}"] for name in FLAG_NAMES})
         rows += _effects(arrays, group, seed, n_resamples)
-    blank: dict[str, Value] = {**dict.fromkeys(ABLATION_NAMES, UNUSED), **dict.fromkeys(FLAGS, False)}
-    table = pd.DataFrame([blank | row for row in rows], columns=list(ABLATION_COLUMNS))
-    table["p_holm"] = _adjusted(table)
-    return ABLATION_COLUMNS.typed(table)
-
-
-def _adjusted(table: pd.DataFrame) -> list[float]:
-    from personalrm.results.stats.statistics import holm
-
-    adjusted = np.full(len(table), np.nan)
-    for part in (EFFECT, MEAN):
-        mine = np.flatnonzero(table["part"] == part)
-        adjusted[mine] = holm([float(value) for value in table["p_value"].iloc[mine]])
-    return [p_digits(value) for value in adjusted]
+    blank = {name: EMPTY_OF[kind] for name, kind in ABLATION_COLUMNS.kinds.items() if kind in EMPTY_OF}
+    return ABLATION_COLUMNS.frame(blank | row for row in with_holm(rows, "part"))
 
 
 def _groups(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[Group]:
@@ -245,45 +231,41 @@ def _mean_effect(
 
 def ablation_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
     """Accuracy of each combination, and the effect of each factor; factors with one level stand in a note."""
-    import pandas as pd
-
     columns = {name: head for name, head in headings_of(table).items() if name in ("dataset", "judge_model", "k")}
     varied = {name: head for name, head in FACTORS.items() if name in _varied(table)}
-    combinations, effects = [], []
-    for row in table_rows(table):
-        if row["part"] == COMBINATION:
-            combinations.append(
-                _names(row, columns)
-                | shown_names(row, varied)
-                | {"Users": plain(row["cell_users"]), "Judgments": plain(row["cell_judgments"])}
-                | {"Accuracy % [95 % CI]": shown_accuracy(row)}
-            )
-            continue
-        effects.append(
-            _names(row, columns)
-            | {"Factor": FACTORS[str(row["factor"])], "From": str(row["reference"]), "To": str(row["level"])}
-            | {"Held fixed": _fixed(str(row["fixed"]), varied), "Users": plain(row["n_users"])}
-            | {"Effect, points [95 % CI]": shown_difference(row)}
-            | {"p": probability(row["p_value"]), "p (Holm)": probability(row["p_holm"])}
-        )
-    heads = [*columns.values(), "Verdict"]
-    first = pd.DataFrame(combinations, columns=None if combinations else heads)
-    second = pd.DataFrame(effects, columns=None if effects else heads)
-    n_first, n_second = len(heads) + len(varied), len(heads) + 4
+    columns["verdict"] = "Verdict"
+    rows = with_verdict(table)
+    combinations = [row for row in rows if row["part"] == COMBINATION]
+    effects = [row for row in rows if row["part"] != COMBINATION]
+
+    def effect(row: Mapping[str, object]) -> dict[str, str]:
+        return {
+            "Factor": FACTORS[str(row["factor"])],
+            "From": str(row["reference"]),
+            "To": str(row["level"]),
+            "Held fixed": _fixed(str(row["fixed"]), varied),
+            "Users": plain(row["n_users"]),
+            "Effect, points [95 % CI]": shown_difference(row),
+            "p": probability(row["p_value"]),
+            "p (Holm)": probability(row["p_holm"]),
+        }
+
+    n_names = len(columns) + (4 if effects else 0)
     return (
-        Block("Combinations", first, min(n_first, first.shape[1])),
-        Block("Effects", second, min(n_second, second.shape[1])),
+        block_of(combinations, columns | varied if combinations else columns, _accuracy, "Combinations"),
+        block_of(effects, columns, effect, "Effects", n_names),
     )
+
+
+def _accuracy(row: Mapping[str, object]) -> dict[str, str]:
+    counts = {"Users": plain(row["cell_users"]), "Judgments": plain(row["cell_judgments"])}
+    return {**counts, "Accuracy % [95 % CI]": shown_accuracy(row)}
 
 
 def _fixed(fixed: str, varied: Mapping[str, str]) -> str:
     """What is held fixed, without the factors that no combination varies."""
     parts = [part for part in fixed.split(SEPARATOR) if ": " not in part or part.split(": ")[0] in varied.values()]
     return SEPARATOR.join(parts) or EMPTY
-
-
-def _names(row: Mapping[str, object], columns: Mapping[str, str]) -> dict[str, str]:
-    return shown_names(row, columns) | {"Verdict": MethodId.parse(str(row["method"])).verdict}
 
 
 def _varied(table: pd.DataFrame) -> list[str]:

@@ -12,28 +12,29 @@ from personalrm.results.columns import Columns
 from personalrm.results.comparisons import (
     CELL_COLUMNS,
     COMPARED,
-    COUNTS,
+    NAMED,
     Value,
     compare,
     describe_cell,
     key_order,
     largest_k,
-    p_digits,
+    with_holm,
 )
-from personalrm.results.conditions import ROW_KEY, Condition
+from personalrm.results.conditions import Condition
 from personalrm.results.labels import NOT_RUN, UNUSED, exempt_note
-from personalrm.results.marks import mark_notes, prefixed
+from personalrm.results.marks import mark_notes
 from personalrm.results.pooling import pool_notes, pooled
 from personalrm.results.scores import read_frame
 from personalrm.results.spec import Table, TableResult
-from personalrm.results.table_formats import Block, plain, table_rows
+from personalrm.results.table_formats import Block, plain
 from personalrm.results.tables.comparison_text import (
+    block_of,
     dataset_note,
     headings_of,
     probability,
     shown_accuracy,
     shown_difference,
-    shown_names,
+    with_verdict,
 )
 from personalrm.results.verdict_arrays import VerdictArrays, verdict_arrays_of
 
@@ -42,19 +43,7 @@ if TYPE_CHECKING:
 
 SHOWN_METHOD = "both"
 PREFIXES = ("cell_", "default_cell_", "")
-DEFAULT_COLUMNS: tuple[str, ...] = tuple(f"default_{name}" for name in CELL_COLUMNS)
-FAMILY_NAMES: tuple[str, ...] = (*ROW_KEY, "cell", "default_cell", "status")
-FLAGS: tuple[str, ...] = prefixed(*PREFIXES)
-WHOLE_NUMBERS: tuple[str, ...] = (
-    *("cell_users", "cell_judgments", "default_cell_users", "default_cell_judgments"),
-    *COUNTS,
-)
-FAMILY_COLUMNS = Columns(
-    (*ROW_KEY, *DEFAULT_COLUMNS, *CELL_COLUMNS, *COMPARED, "p_holm"),
-    texts=FAMILY_NAMES,
-    whole=WHOLE_NUMBERS,
-    flags=FLAGS,
-)
+FAMILY_COLUMNS = Columns.joined(NAMED, CELL_COLUMNS.prefixed("default_"), CELL_COLUMNS, COMPARED, "p_holm")
 
 
 def families_table(
@@ -73,17 +62,10 @@ def families_table(
         seed: seed of the bootstrap; each row derives its own.
         n_resamples: its resamples.
     """
-    import pandas as pd
-
-    from personalrm.results.stats.statistics import holm
-
     arrays_by_dataset = verdict_arrays_of(verdicts, datasets)
     keys = sorted(set(_planned(arrays_by_dataset, models)), key=lambda key: key_order(key, models))
     rows = [_row(arrays_by_dataset[key.dataset], key, seed, n_resamples) for key in keys]
-    table = pd.DataFrame(rows, columns=list(FAMILY_COLUMNS))
-    adjusted = holm([float(value) for value in table["p_value"].astype("float64")])
-    table["p_holm"] = [p_digits(value) for value in adjusted]
-    return FAMILY_COLUMNS.typed(table)
+    return FAMILY_COLUMNS.frame(with_holm(rows))
 
 
 def _planned(arrays_by_dataset: Mapping[str, VerdictArrays], models: Sequence[str]) -> Iterator[Condition]:
@@ -115,25 +97,23 @@ def _row(arrays: VerdictArrays, key: Condition, seed: int, n_resamples: int) -> 
 
 def families_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """The table for people."""
-    import pandas as pd
-
     columns = {name: head for name, head in headings_of(table).items() if name not in ("profile_model", "method")}
     columns["judge_model"] = "Model"
-    rows = []
-    for row in table_rows(table):
-        default = {name: row[f"default_{name}"] for name in CELL_COLUMNS}
-        rows.append(
-            shown_names(row, columns)
-            | {"Verdict": MethodId.parse(str(row["method"])).verdict}
-            | {"Default % [95 % CI]": shown_accuracy(default)}
-            | {"SynthesizeMe % [95 % CI]": shown_accuracy(row)}
-            | {"Difference, points [95 % CI]": shown_difference(row)}
-            | {"p": probability(row["p_value"]), "p (Holm)": probability(row["p_holm"])}
-            | {"Users": plain(row["n_users"]), "Pairs": plain(row["n_pairs"])}
-            | {"Left out: users": plain(row["users_left_out"])}
-        )
-    heads = [*columns.values(), "Verdict"]
-    return (Block("", pd.DataFrame(rows, columns=None if rows else heads), len(heads)),)
+    columns["verdict"] = "Verdict"
+
+    def cells(row: Mapping[str, object]) -> dict[str, str]:
+        return {
+            "Default % [95 % CI]": shown_accuracy({name: row[f"default_{name}"] for name in CELL_COLUMNS}),
+            "SynthesizeMe % [95 % CI]": shown_accuracy(row),
+            "Difference, points [95 % CI]": shown_difference(row),
+            "p": probability(row["p_value"]),
+            "p (Holm)": probability(row["p_holm"]),
+            "Users": plain(row["n_users"]),
+            "Pairs": plain(row["n_pairs"]),
+            "Left out: users": plain(row["users_left_out"]),
+        }
+
+    return (block_of(with_verdict(table), columns, cells),)
 
 
 def families_notes(table: pd.DataFrame) -> list[str]:

@@ -17,8 +17,8 @@ from personalrm.results.marks import FLAG_NAMES, Flags, mark_notes, marked
 from personalrm.results.pooling import pool_notes, pooled
 from personalrm.results.scores import percent, read_frame
 from personalrm.results.spec import Table, TableResult
-from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
-from personalrm.results.tables.comparison_text import dataset_note, headings_of, shown_names
+from personalrm.results.table_formats import EMPTY, Block, plain
+from personalrm.results.tables.comparison_text import block_of, dataset_note, headings_of
 from personalrm.results.verdict_arrays import Floats, VerdictArrays, verdict_arrays_of
 from personalrm.studies.synthesizeme.results.reported_numbers import ReportedNumber, read_numbers
 
@@ -228,29 +228,27 @@ def power_blocks(table: pd.DataFrame, gains: Sequence[Gain]) -> tuple[Block, ...
     import pandas as pd
 
     columns = headings_of(table)
-    rows = []
-    for row in table_rows(table):
-        status = str(row["status"])
-        smallest = plain(row["smallest"]) if status == OK else status
-        below = f"{row['n_below']} of {row['n_gains']}" if status == OK and row["n_gains"] else EMPTY
-        rows.append(
-            shown_names(row, columns)
-            | {"Answers to": EMPTY if row["answers_to"] == UNUSED else str(row["answers_to"])}
-            | {"Users": plain(row["n_users"]), "Judgments": plain(row["n_judgments"])}
-            | {"Difference": _signed(row["difference"])}
-            | {"Standard error": plain(row["standard_error"])}
-            | {"Smallest, points": marked(smallest, row)}
-            | {"Reported gains below": below}
-        )
+
+    def cells(row: Mapping[str, object]) -> dict[str, str]:
+        found = row["status"] == OK
+        return {
+            "Answers to": EMPTY if row["answers_to"] == UNUSED else str(row["answers_to"]),
+            "Users": plain(row["n_users"]),
+            "Judgments": plain(row["n_judgments"]),
+            "Difference": _signed(row["difference"]),
+            "Standard error": plain(row["standard_error"]),
+            "Smallest, points": marked(plain(row["smallest"]) if found else str(row["status"]), row),
+            "Reported gains below": f"{row['n_below']} of {row['n_gains']}" if found and row["n_gains"] else EMPTY,
+        }
+
     reported = [
         {"Set": gain.dataset, "Model": gain.model, "Method": " or ".join(gain.methods), "Certainty": gain.confidence}
         | {"Source": gain.source, "Gain, points": f"{gain.points:+.2f}"}
         for gain in gains
     ]
-    first = pd.DataFrame(rows, columns=None if rows else list(columns.values()))
     heads = ["Set", "Model", "Method", "Certainty", "Source", "Gain, points"]
     second = pd.DataFrame(reported, columns=heads)
-    return Block("Comparisons", first, len(columns)), Block("Reported gains over Default", second, 5)
+    return block_of(table, columns, cells, "Comparisons"), Block("Reported gains over Default", second, 5)
 
 
 def power_notes(table: pd.DataFrame) -> list[str]:
