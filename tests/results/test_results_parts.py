@@ -14,6 +14,7 @@ from result_cases import made_twice
 
 from personalrm.core.conditions import MethodId, VariantId
 from personalrm.methods.synthesizeme.variants import ALL, NONE, VARIANTS
+from personalrm.results.comparisons import Value, with_holm
 from personalrm.results.conditions import Condition
 from personalrm.results.scores import collect_calls, collect_verdicts
 from personalrm.results.stats.statistics import holm, paired_cluster_difference
@@ -243,3 +244,16 @@ def test_the_tables_have_equal_bytes_each_time(tmp_path: Path, name: str) -> Non
     params = {"n_resamples": N, "model_order": ["m"], "compared": ["d"]}
     csv = made_twice(tmp_path, name, frame, {}, params)
     assert "ok" in set(pd.read_csv(csv)["status"])
+
+
+def test_p_values_are_adjusted_within_their_part() -> None:
+    rows: list[dict[str, Value]] = [
+        {"part": "effect", "p_value": 0.01},
+        {"part": "mean effect", "p_value": 0.03},
+        {"part": "effect", "p_value": 0.04},
+        {"part": "combination"},
+    ]
+    adjusted = [float(str(row["p_holm"])) for row in with_holm(rows, "part")]
+    assert adjusted == pytest.approx([0.02, 0.03, 0.04, float("nan")], nan_ok=True)
+    whole = [float(str(row["p_holm"])) for row in with_holm(rows)]
+    assert whole == pytest.approx([0.03, 0.06, 0.06, float("nan")], nan_ok=True)

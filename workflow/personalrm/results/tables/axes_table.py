@@ -23,9 +23,9 @@ from personalrm.results.comparisons import (
 from personalrm.results.labels import UNUSED, k_label
 from personalrm.results.scores import percent
 from personalrm.results.spec import Table, TableResult
-from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
+from personalrm.results.table_formats import EMPTY, Block, plain
 from personalrm.results.tables.axes_agreement import UNREAD, Codes, agreement
-from personalrm.results.tables.comparison_text import bounds, with_variant
+from personalrm.results.tables.comparison_text import block_of, bounds, persona_headings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -229,26 +229,22 @@ Record = Mapping[str, object]
 
 def axes_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """A block a part of the table; parts without a row are left out."""
-    import pandas as pd
-
     parts: tuple[tuple[str, str, Callable[[Record], Cells], int], ...] = (
-        (PREVALENCE, "How many personas speak of each axis", _axis, 5),
-        (SENTENCES, "What the sentences of personas are about", _sentence, 3),
-        (AGREEMENT, "Two personas of one user: axes tagged equal", _agreement, 4),
+        (PREVALENCE, "How many personas speak of each axis", _axis, 4),
+        (SENTENCES, "What the sentences of personas are about", _sentence, 2),
+        (AGREEMENT, "Two personas of one user: axes tagged equal", _agreement, 3),
     )
-    several = table["variant"].nunique() > 1
-    blocks = []
-    for part, title, cells, n_names in parts:
-        known = table_rows(table[table["part"] == part])
-        rows = [with_variant(cells(record), record["variant"], several=several) for record in known]
-        if rows:
-            blocks.append(Block(title, pd.DataFrame(rows), n_names + several))
-    return tuple(blocks) or (Block("", pd.DataFrame(columns=["Data set"]), 1),)
+    columns = persona_headings(table)
+    blocks = [
+        block_of(table[table["part"] == part], columns, cells, title, len(columns) + n_names)
+        for part, title, cells, n_names in parts
+        if bool((table["part"] == part).any())
+    ]
+    return tuple(blocks) or (block_of(table, columns, _axis),)
 
 
 def _axis(row: Record) -> Cells:
     return {
-        "Data set": str(row["dataset"]),
         "Personas by": str(row["profile_model"]),
         "Axis": str(row["name"]),
         "Low end": str(row["low_end"]) or EMPTY,
@@ -264,7 +260,6 @@ def _axis(row: Record) -> Cells:
 
 def _sentence(row: Record) -> Cells:
     return {
-        "Data set": str(row["dataset"]),
         "Personas by": str(row["profile_model"]),
         "About": KIND_LABELS[str(row["name"])],
         "Users": plain(row["n_users"]),
@@ -277,7 +272,6 @@ def _sentence(row: Record) -> Cells:
 
 def _agreement(row: Record) -> Cells:
     return {
-        "Data set": str(row["dataset"]),
         "Personas from": AGREEMENT_LABELS[str(row["name"])],
         "Personas by": str(row["profile_model"]),
         "k": str(row["k"]),

@@ -80,10 +80,10 @@ def with_verdict(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [row | {"verdict": MethodId.parse(str(row["method"])).verdict} for row in table_rows(table)]
 
 
-def with_variant(cells: Mapping[str, str], variant: object, *, several: bool) -> dict[str, str]:
-    """Cells of a row, the variant after the data set where the table has several variants."""
-    first = {"Data set": cells["Data set"], "Variant": str(variant)} if several else {}
-    return {**first, **cells}
+def persona_headings(table: pd.DataFrame, **more: str) -> dict[str, str]:
+    """Columns that name a row of a table of personas, and their headings; the variant only where there are several."""
+    variant = {"variant": "Variant"} if table["variant"].nunique() > 1 else {}
+    return {"dataset": "Data set", **variant, **more}
 
 
 HEADINGS: dict[str, str] = {
