@@ -21,7 +21,7 @@ from personalrm.studies.synthesizeme.plan import Plan
 LOST = Verdict(pair_id="p", swapped=False, outcome="provider_error")
 HAD = LOST.model_copy(update={"outcome": "unparsed"})
 NAMES = {"dataset": "d", "user_id": "u", "variant": "corrected"}
-READ = NAMES | {"profile_model": "m", "judge_model": "m", "k": 0}
+READ = NAMES | {"profile_model": "m", "judge_model": "m", "k": "all"}
 RATED = {"dataset": "d", "user_id": "u", "model": "m"}
 ROWS: dict[str, tuple[Record, Record]] = {
     "ratings": (UserRatings(**RATED), UserRatings(**RATED, failed=1)),
@@ -39,8 +39,8 @@ ROWS: dict[str, tuple[Record, Record]] = {
         ),
     ),
     "profiles": (
-        Profile(**NAMES, model="m", k=0, draw=0, status="ok"),
-        Profile(**NAMES, model="m", k=0, draw=0, status="ok", lost={"search": 1}),
+        Profile(**NAMES, model="m", k="all", draw=0, status="ok"),
+        Profile(**NAMES, model="m", k="all", draw=0, status="ok", lost={"search": 1}),
     ),
     "verdicts": (
         JudgedUser(**READ, method="both", draw=0, status="ok", verdicts=(HAD,)),
@@ -49,8 +49,8 @@ ROWS: dict[str, tuple[Record, Record]] = {
     "fidelity": (UserFidelity(**READ, verdicts=(HAD,)), UserFidelity(**READ, matches=(LOST,))),
     "recovery": (UserRecovery(**READ, asked=3), UserRecovery(**READ, asked=3, failed=1)),
     "tags": (
-        TaggedPersona(**NAMES, profile_model="m", model="m", k=0, draw=0, status="ok"),
-        TaggedPersona(**NAMES, profile_model="m", model="m", k=0, draw=0, status="ok", failed=1),
+        TaggedPersona(**NAMES, profile_model="m", model="m", k="all", draw=0, status="ok"),
+        TaggedPersona(**NAMES, profile_model="m", model="m", k="all", draw=0, status="ok", failed=1),
     ),
 }
 """Of each kind of file a row that stands, and one that rests on a lost call."""

@@ -16,7 +16,7 @@ from support.models import ScriptedModel, good_is_first, label, last_user, pair,
 from personalrm.app.library.data import to_item, usable_pairs
 from personalrm.app.library.learning import user_data
 from personalrm.core.errors import DataError
-from personalrm.core.records import ALL_PAIRS, PreferencePair, UserData
+from personalrm.core.records import PreferencePair, UserData
 from personalrm.data.export import export_processed
 from personalrm.data.filters.filter_settings import FilterSettings
 from personalrm.data.filters.filters import Said, sensitivity, survivors
@@ -195,7 +195,7 @@ def test_no_prompt_of_learning_and_no_demonstration_has_a_tie() -> None:
     boot = BootstrapSettings(judge, attempts=2)
     profile_settings = ProfileSettings(bootstrap=boot, persona=PersonaSettings(), search=SearchSettings(judge=judge))
     traces = asyncio.run(learn_traces(model, user, "corrected", boot))
-    profile = asyncio.run(learn_profile(model, user, traces, ALL_PAIRS, 0, profile_settings))
+    profile = asyncio.run(learn_profile(model, user, traces, "all", 0, profile_settings))
     shown = METHODS["history"].show(visible_part(user), None)
     assert shown is not None
     demonstrations = [*profile.demonstrations, *profile.plain_demonstrations, *shown.demonstrations]

@@ -70,7 +70,15 @@ def test_criteria_and_generation_prompts_are_neutral_where_nothing_is_known() ->
     asyncio.run(judge_by_criteria(model, [pair("p")], JudgeContext(), WORDS))
     assert len(model.requests) == 3
     assert not any(PERSONAL.search(whole(request.messages)) for request in model.requests.values())
-    known = {"dataset": "d", "user_id": "u", "model": "m", "variant": "corrected", "k": 0, "draw": 0, "status": "ok"}
+    known = {
+        "dataset": "d",
+        "user_id": "u",
+        "model": "m",
+        "variant": "corrected",
+        "k": "all",
+        "draw": 0,
+        "status": "ok",
+    }
     for learned, personal in (({}, False), ({"persona": "likes tea"}, True), ({"demonstrations": (BARE,)}, True)):
         rm = SynthesizeMe(lm=model)
         rm._take(Profile.model_validate({**known, **learned}))
@@ -86,7 +94,15 @@ def test_methods_are_personal_by_what_they_show() -> None:
         survey={"age": "30"},
         planted_taste="likes tea",
     )
-    known = {"dataset": "d", "user_id": "u", "model": "m", "variant": "corrected", "k": 0, "draw": 0, "status": "ok"}
+    known = {
+        "dataset": "d",
+        "user_id": "u",
+        "model": "m",
+        "variant": "corrected",
+        "k": "all",
+        "draw": 0,
+        "status": "ok",
+    }
     empty = Profile.model_validate(known)
     full = Profile.model_validate(
         {
@@ -171,8 +187,8 @@ def test_the_panels_prompt_is_part_of_its_fingerprint_and_of_no_other(style: str
     for other in (
         plan.reads("baseline", judge="m"),
         plan.reads("bootstrap", model="m", variant="corrected"),
-        plan.reads("profile", model="m", variant="corrected", k=0),
-        plan.reads("judge", model="m", judge="m", k=0),
+        plan.reads("profile", model="m", variant="corrected", k="all"),
+        plan.reads("judge", model="m", judge="m", k="all"),
     ):
         assert judge in other
         assert panel not in other

@@ -160,7 +160,15 @@ def generation(shown: Sequence[Demonstration]) -> list[Said]:
 def learner(shown: Sequence[Demonstration]) -> SynthesizeMe:
     """The library's object with a profile that holds these demonstrations."""
     made = SynthesizeMe(lm=ScriptedModel(lambda _: text("")))
-    known = {"dataset": "d", "user_id": "u", "model": "m", "variant": "corrected", "k": 0, "draw": 0, "status": "ok"}
+    known = {
+        "dataset": "d",
+        "user_id": "u",
+        "model": "m",
+        "variant": "corrected",
+        "k": "all",
+        "draw": 0,
+        "status": "ok",
+    }
     made._take(Profile.model_validate({**known, "demonstrations": tuple(shown)}))
     return made
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from support.learning import PAIRS, TEXT, VALIDATION, say, settings
 from support.models import ScriptedModel, good_is_first, label, pair, text
 
+from personalrm.core.conditions import K
 from personalrm.core.errors import ContextOverflow, ModelCallError, RateLimited
-from personalrm.core.records import ALL_PAIRS, Demonstration, UserData, UserTraces
+from personalrm.core.records import Demonstration, UserData, UserTraces
 from personalrm.judge.judge import JudgeContext, JudgeSettings, presented_swapped
 from personalrm.llm.types import Request, Response
 from personalrm.methods.synthesizeme.bootstrap import (
@@ -123,12 +124,12 @@ def test_without_the_repair_a_persona_input_that_overflows_is_an_error_at_once()
 
 
 @given(st.integers(1, 6), st.integers(0, 3))
-def test_subsets_of_context_pairs_are_nested_and_in_order(k: int, draw: int) -> None:
+def test_subsets_of_context_pairs_are_nested_and_in_order(k: K, draw: int) -> None:
     smaller, larger = context_subset(PAIRS, k, draw, 1), context_subset(PAIRS, k + 1, draw, 1)
     assert set(smaller) <= set(larger)
     assert len(smaller) == k
     assert [p.pair_id for p in larger] == sorted(p.pair_id for p in larger)
-    assert context_subset(PAIRS, ALL_PAIRS, draw, 1) == tuple(PAIRS)
+    assert context_subset(PAIRS, "all", draw, 1) == tuple(PAIRS)
 
 
 def user(**changes: object) -> UserData:
@@ -139,7 +140,7 @@ def user(**changes: object) -> UserData:
 def learn(
     answer: object,
     who: UserData | None = None,
-    k: int = ALL_PAIRS,
+    k: K = "all",
     rebootstrap: bool = True,
     variant: str = "corrected",
     **search: object,
@@ -294,7 +295,7 @@ def test_traces_are_made_anew_only_if_the_search_needs_them(helps: str, parallel
 
 def test_a_profile_says_where_the_user_has_fewer_pairs_than_k() -> None:
     told = f"only {len(PAIRS)} context pairs for k = {len(PAIRS) + 1}"
-    for k, expected in ((len(PAIRS) + 1, True), (len(PAIRS), False), (ALL_PAIRS, False)):
+    for k, expected in ((len(PAIRS) + 1, True), (len(PAIRS), False), ("all", False)):
         profile, _ = learn(persona_or_verdict, k=k)  # type: ignore[misc]
         assert (told in profile.events) == expected
         assert any(event.startswith("only ") for event in profile.events) == expected

@@ -234,7 +234,7 @@ def test_only_a_profile_whose_persona_says_nothing_has_the_field() -> None:
         "user_id": "u",
         "model": SPEC.name,
         "variant": "corrected",
-        "k": 0,
+        "k": "all",
         "draw": 0,
         "status": "ok",
     }

@@ -49,7 +49,7 @@ def test_bad_method_entries(spec: str) -> None:
 def test_what_each_method_shows() -> None:
     user = UserData(dataset="d", user_id="u", planted_taste="likes tea")
     learned = {"persona": "a persona", "memory": ("likes tea", "is a nurse")}
-    profile = Profile(dataset="d", user_id="u", model="m", variant="corrected", k=0, draw=0, status="ok", **learned)  # type: ignore[arg-type]
+    profile = Profile(dataset="d", user_id="u", model="m", variant="corrected", k="all", draw=0, status="ok", **learned)  # type: ignore[arg-type]
     shown = {name: method.show(user, profile) for name, method in METHODS.items()}
     personas = {name: one.persona if one else None for name, one in shown.items()}
     assert personas == {

@@ -309,7 +309,7 @@ def test_profiles_of_every_draw_rest_on_its_own_pairs_and_on_the_winners_judgeme
         for draw, profile in drawn.items():
             assert set(profile.persona_pairs) <= {p.pair_id for p in context_subset(context, 3, draw, 5)}
         assert len({frozenset(p.persona_pairs) for p in drawn.values()}) > 1
-        (whole,) = (p for p in profiles_of(run, "k0") if p.user_id == user.user_id)
+        (whole,) = (p for p in profiles_of(run, "kall") if p.user_id == user.user_id)
         chosen = [shown.pair.pair_id for shown in whole.plain_demonstrations]
         assert list(whole.persona_pairs) == chosen
         assert 0 < len(chosen) < len(context)
@@ -350,7 +350,7 @@ def test_the_seed_decides_how_the_fallback_of_the_persona_shows_labelled_pairs(s
     user = UserData(dataset="d", user_id="u", pairs=(*PAIRS, *VALIDATION))
     none = UserTraces(dataset="d", user_id="u", model="m", variant="corrected", status="ok")
     how = profile_settings(config, "m", "corrected")
-    asyncio.run(learn_profile(ScriptedModel(answer), user, none, 0, 0, how))
+    asyncio.run(learn_profile(ScriptedModel(answer), user, none, "all", 0, how))
     (prompt,) = seen
     first = {p.pair_id: prompt.index(p.chosen) < prompt.index(p.rejected) for p in PAIRS}
     assert first == {p.pair_id: not presented_swapped(p, str(seed)) for p in PAIRS}

@@ -24,7 +24,7 @@ AXES = (Axis(name="Tone", low="cold", high="warm"), Axis(name="Length", low="sho
 
 def profile(user: str, persona: str | None, draw: int = 0, model: str = "m") -> Profile:
     return Profile(
-        dataset="d", user_id=user, model=model, variant="corrected", k=0, draw=draw, status="ok", persona=persona
+        dataset="d", user_id=user, model=model, variant="corrected", k="all", draw=draw, status="ok", persona=persona
     )
 
 

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.models import ScriptedModel, last_user, letters, text
 
+from personalrm.core.conditions import VerdictMode
 from personalrm.core.errors import ModelCallError, Refused, TransientError
 from personalrm.core.records import UserData
-from personalrm.judge.judge import JudgeSettings, VerdictMode
+from personalrm.judge.judge import JudgeSettings
 from personalrm.llm.types import Request, Response, Usage
 from personalrm.personas.fidelity import (
     FidelityQuestion,

@@ -50,7 +50,7 @@ def lettered(request: Request) -> Response:
 
 def base(user: str = "ann", facts: tuple[str, ...] = FACTS) -> UserRecovery:
     return UserRecovery(
-        dataset="d", user_id=user, variant="corrected", profile_model="m", judge_model="m", k=0, facts=facts
+        dataset="d", user_id=user, variant="corrected", profile_model="m", judge_model="m", k="all", facts=facts
     )
 
 

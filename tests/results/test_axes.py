@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from personalrm.core.records import HALVES, TYPES
+from personalrm.core.conditions import K
 from personalrm.personas.records import Axis, AxisSet, Kind, Tag, TaggedPersona
 from personalrm.results.figure_style import save_figure
 from personalrm.results.figures.axes_figure import axes_caption, axes_figure, panels_of
@@ -36,7 +36,7 @@ LETTERS: dict[str, Tag | None] = {"l": "low", "h": "high", "-": "absent", "?": N
 
 
 def tagged(
-    user: str, tags: str, kinds: Sequence[Kind | None] = (), *, model: str = "m", k: int = 0, draw: int = 0
+    user: str, tags: str, kinds: Sequence[Kind | None] = (), *, model: str = "m", k: K = "all", draw: int = 0
 ) -> TaggedPersona:
     return TaggedPersona(
         dataset="d",
@@ -62,7 +62,7 @@ PEOPLE = [
 
 
 def test_prevalence_and_sentences_by_hand() -> None:
-    table = axes_table([NAMED], PEOPLE, 0, seed=1, n_resamples=99)
+    table = axes_table([NAMED], PEOPLE, "all", seed=1, n_resamples=99)
     assert tuple(table.columns) == AXES_COLUMNS
     counts = ["n_items", "n_found", "n_low", "n_high", "n_unread"]
     axes = table[table["part"] == "axis"].set_index("name")
@@ -79,15 +79,15 @@ def test_prevalence_and_sentences_by_hand() -> None:
 
 
 def test_only_the_first_draw_at_the_largest_k_is_counted() -> None:
-    more = [*PEOPLE, tagged("a", "hh", k=2), tagged("a", "hh", k=0, draw=1)]
-    first, second = (axes_table([NAMED], people, 0, seed=1, n_resamples=9) for people in (PEOPLE, more))
+    more = [*PEOPLE, tagged("a", "hh", k=2), tagged("a", "hh", k="all", draw=1)]
+    first, second = (axes_table([NAMED], people, "all", seed=1, n_resamples=9) for people in (PEOPLE, more))
     assert first.equals(second[second["part"] != "agreement"])
 
 
 def test_no_axis_is_a_visible_row(tmp_path: Path) -> None:
     mute = NAMED.model_copy(update={"axes": (), "events": ("the model named no axis",)})
     people = [_bare(user) for user in "ab"]
-    table = axes_table([mute], people, 0, seed=1, n_resamples=9)
+    table = axes_table([mute], people, "all", seed=1, n_resamples=9)
     row = table[table["part"] == "axis"].iloc[0]
     assert (row["name"], row["n_users"], row["n_items"]) == (NO_AXIS, 2, 0)
     assert math.isnan(row["share"])
@@ -142,7 +142,7 @@ def test_agreement_is_symmetric_and_bounded(first: Codes, second: Codes) -> None
 def test_agreement_across_models_and_draws_is_a_row_each() -> None:
     people = [tagged(user, tags, model=model) for model in "mn" for user, tags in (("a", "ll"), ("b", "hh"))]
     people += [tagged(u, t, k=2, draw=d) for d in range(3) for u, t in (("a", "ll"), ("b", "hl" if d == 2 else "hh"))]
-    table = axes_table([NAMED], people, 0, seed=1, n_resamples=99)
+    table = axes_table([NAMED], people, "all", seed=1, n_resamples=99)
     rows = table[table["part"] == "agreement"]
     assert rows[["name", "profile_model", "k"]].to_numpy().tolist() == [["models", "m, n", "all"], ["draws", "m", "2"]]
     models, draws = rows.to_dict(orient="records")
@@ -155,9 +155,9 @@ def test_agreement_across_models_and_draws_is_a_row_each() -> None:
 
 def test_agreement_across_disjoint_parts_by_hand_and_not_applicable_to_those_of_one() -> None:
     halves = [("a", 0, "ll"), ("a", 1, "lh"), ("b", 0, "hh"), ("b", 1, "hh"), ("c", 0, "ll"), ("c", 1, "")]
-    people = [tagged(user, tags, k=HALVES, draw=draw) for user, draw, tags in halves]
-    people += [tagged(user, "", k=TYPES, draw=draw) for user in "ab" for draw in range(3)]
-    table = axes_table([NAMED], people, 0, seed=1, n_resamples=99)
+    people = [tagged(user, tags, k="halves", draw=draw) for user, draw, tags in halves]
+    people += [tagged(user, "", k="types", draw=draw) for user in "ab" for draw in range(3)]
+    table = axes_table([NAMED], people, "all", seed=1, n_resamples=99)
     rows = table[table["part"] == "agreement"]
     assert rows[["name", "profile_model", "k"]].to_numpy().tolist() == [["halves", "m", "-"], ["types", "m", "-"]]
     found, types = rows.to_dict(orient="records")
@@ -175,12 +175,12 @@ def test_agreement_across_disjoint_parts_by_hand_and_not_applicable_to_those_of_
     assert "no user has two such personas" in notes
     assert "not run: two models (it needs two models); several draws of context pairs (it needs draws > 1" in notes
     assert "in analysis.axes.disjoint" not in notes
-    alone = " ".join(axes_notes(axes_table([NAMED], PEOPLE, 0, seed=1, n_resamples=9), [NAMED]))
+    alone = " ".join(axes_notes(axes_table([NAMED], PEOPLE, "all", seed=1, n_resamples=9), [NAMED]))
     assert "disjoint halves of the conversations (it needs halves in analysis.axes.disjoint)" in alone
 
 
 def test_table_and_figure_are_made_from_the_csv_alone(tmp_path: Path) -> None:
-    table = axes_table([NAMED], PEOPLE, 0, seed=1, n_resamples=99)
+    table = axes_table([NAMED], PEOPLE, "all", seed=1, n_resamples=99)
     write_table(
         table, tmp_path / "axes", caption=RESULT.title, notes=axes_notes(table, [NAMED]), blocks=axes_blocks(table)
     )

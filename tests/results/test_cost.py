@@ -14,7 +14,7 @@ from support.comparison_cases import assert_readable, row_of, texts_of
 from support.generated_verdicts import Cell, quickstart_cells, write_cells
 from support.result_cases import write_result
 
-from personalrm.core.records import HALVES, CallRef, JudgedUser, Profile, Verdict, write_records
+from personalrm.core.records import CallRef, JudgedUser, Profile, Verdict, write_records
 from personalrm.data.filters.ratings import UserPanel, UserRatings
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.types import Response, Usage
@@ -41,7 +41,7 @@ def judged(method: str, refs: list[CallRef], *, judge: str | None = "j", profile
         profile_model=profile,
         judge_model=judge,
         method=method,
-        k=0 if profile else None,
+        k="all" if profile else None,
         draw=0,
         status="ok",
         verdicts=(Verdict(pair_id="p", swapped=None, outcome="correct"),),
@@ -138,14 +138,16 @@ def test_filters_count_with_their_models(tmp_path: Path) -> None:
 def test_analyses_count_with_the_personas_that_they_read(tmp_path: Path) -> None:
     who = {"dataset": "d", "variant": "corrected"}
     refs = (*SHARED, ref("p", "persona", 40), ref("t", "search_persona", 80))
-    profile = Profile(**who, user_id="u", model="m", k=0, draw=0, status="ok", calls=refs)
-    half = profile.model_copy(update={"k": HALVES, "calls": (SHARED[0], ref("h", "persona", 41))})
+    profile = Profile(**who, user_id="u", model="m", k="all", draw=0, status="ok", calls=refs)
+    half = profile.model_copy(update={"k": "halves", "calls": (SHARED[0], ref("h", "persona", 41))})
     asked = (ref("f", "fidelity", 3),)
-    fidelity = UserFidelity(**who, user_id="u", profile_model="m", judge_model="j", k=0, calls=asked)
-    facts = UserRecovery(**who, user_id="u", profile_model="m", judge_model="j", k=0, calls=(ref("r", "recovery", 6),))
+    fidelity = UserFidelity(**who, user_id="u", profile_model="m", judge_model="j", k="all", calls=asked)
+    facts = UserRecovery(
+        **who, user_id="u", profile_model="m", judge_model="j", k="all", calls=(ref("r", "recovery", 6),)
+    )
     axes = AxisSet(**who, model="a", calls=(ref("x", "axes", 4),))
-    tagged = TaggedPersona(**who, user_id="u", profile_model="m", model="a", k=0, draw=0, status="ok")
-    tag = {"profile_model": "m", "model": "a", "k": 0, "draw": 0, "status": "ok"}
+    tagged = TaggedPersona(**who, user_id="u", profile_model="m", model="a", k="all", draw=0, status="ok")
+    tag = {"profile_model": "m", "model": "a", "k": "all", "draw": 0, "status": "ok"}
     tagged = TaggedPersona(**who, **tag, user_id="u", calls=(ref("g", "tag", 5),))
     for name, rows in enumerate(([profile, half], [fidelity], [facts], [axes], [tagged])):
         write_records(tmp_path / str(name), rows)

@@ -13,8 +13,10 @@ from support.comparison_cases import default, frame_of, learned, row_of
 from support.generated_verdicts import Cell, always_first, judged_users, quickstart_cells, write_cells
 from support.result_cases import written_twice
 
+from personalrm.core.conditions import MethodId, VariantId
 from personalrm.core.records import write_records
-from personalrm.results.comparisons import compare, default_of, seed_of
+from personalrm.results.comparisons import compare, seed_of
+from personalrm.results.conditions import Condition
 from personalrm.results.scores import collect_verdicts, read_frame, write_frame
 from personalrm.results.stats.statistics import holm, paired_cluster_difference
 from personalrm.results.tables.differences_table import (
@@ -189,9 +191,9 @@ def test_swapping_the_sides_turns_the_sign(
     ours, theirs = ({f"u{i}": pair[side] for i, pair in enumerate(said)} for side in (0, 1))
     frame = frame_of(tmp_path_factory.mktemp("swap"), [(default(), theirs), (learned(), ours)])
     sheet = verdict_arrays_of(frame)["d"]
-    first = ("d", "corrected", "m", "m", "both", "all")
-    one = compare(sheet, first, default_of(first), seed=0, n_resamples=20)
-    other = compare(sheet, default_of(first), first, seed=0, n_resamples=20)
+    first = Condition("d", MethodId("both"), VariantId("corrected"), "m", "m", "all")
+    one = compare(sheet, first, first.default, seed=0, n_resamples=20)
+    other = compare(sheet, first.default, first, seed=0, n_resamples=20)
     for name in ("status", "outage", "n_users", "n_judgments", "users_left_out", "judgments_left_out"):
         assert one[name] == other[name], name
     if one["status"] == "ok":

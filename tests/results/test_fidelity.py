@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personalrm.core.records import Outcome, Verdict, write_records
+from personalrm.core.records import Outcome, Verdict, read_all, write_records
 from personalrm.personas.records import UserFidelity
 from personalrm.results.stats.exact_statistics import sign_flip_p, wilson_interval
 from personalrm.results.table_formats import to_markdown
-from personalrm.results.tables.fidelity_table import fidelity_blocks, fidelity_notes, fidelity_table, read_fidelity
+from personalrm.results.tables.fidelity_table import fidelity_blocks, fidelity_notes, fidelity_table
 
 WORDS: dict[str, Outcome] = {"o": "correct", "x": "wrong", "t": "tie", "u": "unparsed", "e": "provider_error"}
 
@@ -34,7 +34,7 @@ def row(user: str, said: str = "", **values: Any) -> UserFidelity:  # noqa: ANN4
         "variant": "corrected",
         "profile_model": "m",
         "judge_model": "j",
-        "k": 0,
+        "k": "all",
         "statement": "survey",
         "verdicts": verdicts(said),
     }
@@ -118,7 +118,7 @@ def test_rows_are_read_in_any_order_to_the_same_table(tmp_path: Path) -> None:
     write_records(tmp_path / "one", rows[:2])
     write_records(tmp_path / "two", rows[2:])
     tables = [
-        fidelity_table(read_fidelity([tmp_path / name for name in names]), seed=1, n_resamples=99)
+        fidelity_table(read_all([tmp_path / name for name in names], UserFidelity), seed=1, n_resamples=99)
         for names in (("one", "two"), ("two", "one"))
     ]
     assert tables[0].equals(tables[1])

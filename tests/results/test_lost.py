@@ -112,7 +112,8 @@ def test_losses_on_one_side_at_random_make_no_difference_between_equal_methods(t
     """One judgment in a hundred: -1.0 point and p = 0.002 where errors count as not right."""
     rows = list(judged_users(default(), [25] * 20, seed=5))
     same = [
-        row.model_copy(update={"method": "both", "variant": "corrected", "profile_model": "m", "k": 0}) for row in rows
+        row.model_copy(update={"method": "both", "variant": "corrected", "profile_model": "m", "k": "all"})
+        for row in rows
     ]
     numbers = iter(range(10_000))
     verdicts, calls = collected(tmp_path, [*rows, *losing(same, lambda row, verdict: next(numbers) % 100 == 7)])

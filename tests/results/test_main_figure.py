@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from support.comparison_cases import assert_readable
-from support.generated_verdicts import Cell, judged, judged_users, outage, paper_cells, quickstart_cells
+from support.generated_verdicts import LEARNED_FROM, Cell, judged, judged_users, outage, paper_cells, quickstart_cells
 
 from personalrm.core.records import JudgedUser, write_records
 from personalrm.results.figure_style import save_figure
@@ -122,7 +122,7 @@ def test_a_row_that_does_not_apply_says_so_in_the_figure_and_its_caption(tmp_pat
     # With one k there is no column for it, and less room.
     lone = judged(Cell("criteria", 0.6, "j", "j", 0), "u", []).model_copy(update={"status": "not_applicable"})
     assert_readable(main_figure(tabled(tmp_path, [*rows_of([Cell("both", 0.6, "j", "j", 0)]), lone])))
-    for k in (2, 0):
+    for k in LEARNED_FROM:
         rows += rows_of([Cell("both", 0.6, "j", "j", k, dataset=dataset) for dataset in ("generated", "other")])
         exempt = Cell("criteria", 0.6, "j", "j", k, dataset="other")
         rows += [judged(exempt, user, []).model_copy(update={"status": "not_applicable"}) for user in "uv"]

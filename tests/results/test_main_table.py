@@ -236,7 +236,7 @@ def test_calls_are_counted_once_and_an_unknown_price_is_no_price() -> None:
 
 
 def test_rows_stand_in_a_stable_order() -> None:
-    cells = [Cell("both", 0.5, "j", "p", k) for k in (0, 10, 2)]
+    cells = [Cell("both", 0.5, "j", "p", k) for k in ("all", 10, 2)]
     cells += [Cell("zeta", 0.5), Cell("default.logprob", 0.5), Cell("default", 0.5), Cell("random", 0.5, None)]
     cells += [Cell("oracle", 0.5, dataset="another")]
     table = tabled(row for cell in cells for row in judged_users(cell, [1]))

@@ -30,7 +30,7 @@ def profile(user: str, both: tuple[int, int] = (0, 0), demos: tuple[int, int] = 
         user_id=user,
         model="m",
         variant="corrected",
-        k=0,
+        k="all",
         draw=0,
         status="ok",
         persona="Likes tea.",

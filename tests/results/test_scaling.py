@@ -73,7 +73,7 @@ def test_draws_of_a_pair_share_its_weight(tmp_path: Path) -> None:
     cells = [
         (learned(k=1), {"u": ["10", "00"]}),
         (learned(k=2), {"u": ["11"]}),
-        (learned(k=0), {"u": ["10", "01", "11"]}),
+        (learned(k="all"), {"u": ["10", "01", "11"]}),
     ]
     table = table_of(frame_of(tmp_path, cells))
     expected = 100 * np.polyfit([1, 2, 8], [1 / 4, 1, 4 / 6], 1)[0]
@@ -83,7 +83,9 @@ def test_draws_of_a_pair_share_its_weight(tmp_path: Path) -> None:
 
 
 def test_k_and_all_stand_at_the_mean_number_of_context_pairs(tmp_path: Path) -> None:
-    frame = frame_of(tmp_path, [(learned(k=k), {"u": "10", "v": "11", "w": "" if k == 0 else "1"}) for k in (3, 0)])
+    frame = frame_of(
+        tmp_path, [(learned(k=k), {"u": "10", "v": "11", "w": "" if k == "all" else "1"}) for k in (3, "all")]
+    )
     table = table_of(frame, {("d", "u"): 2, ("d", "v"): 9, ("d", "w"): 100})
     assert list(table["k"]) == ["3", "all"]
     # u has 2 of the 3; w, with 100, has no verdict on all.
@@ -154,7 +156,7 @@ def test_the_first_k_says_what_it_stands_for_where_users_have_fewer(tmp_path: Pa
 def test_the_smallest_k_is_the_first_whose_interval_lies_above_default(tmp_path: Path) -> None:
     users = [f"u{n}" for n in range(8)]
     half = {user: "1010" if n % 2 else "0101" for n, user in enumerate(users)}
-    cells = [(default(), half), (learned(k=1), half), (learned(k=0), dict.fromkeys(users, "1111"))]
+    cells = [(default(), half), (learned(k=1), half), (learned(k="all"), dict.fromkeys(users, "1111"))]
     nearly = {user: "1111" if n % 2 else "1101" for n, user in enumerate(users)}
     cells += [(learned(k=4), nearly), (learned("demos", k=1), half)]
     cells += [(learned("both", 1, "n", "n"), half)]
@@ -170,7 +172,7 @@ def test_the_smallest_k_is_the_first_whose_interval_lies_above_default(tmp_path:
 
 def test_other_models_profiles_are_left_to_the_table_of_transfer(tmp_path: Path) -> None:
     said = {"u": "10", "v": "11"}
-    cells = [(learned(k=0), said), (learned(k=0, profile="n"), said)]
+    cells = [(learned(k="all"), said), (learned(k="all", profile="n"), said)]
     history = Cell("history", 0.5, "m", None, 3, variant="baseline", dataset="d")
     table = table_of(frame_of(tmp_path, [*cells, (history, said), (default(), said)]))
     assert list(table["method"]) == ["history", "both"]
@@ -178,7 +180,7 @@ def test_other_models_profiles_are_left_to_the_table_of_transfer(tmp_path: Path)
 
 
 def test_one_k_has_no_slope_and_says_so(tmp_path: Path) -> None:
-    table = table_of(frame_of(tmp_path, [(learned(k=0), {"u": "10", "v": "11"})]))
+    table = table_of(frame_of(tmp_path, [(learned(k="all"), {"u": "10", "v": "11"})]))
     assert table["slope"].isna().all()
     figure = scaling_figure(table)
     assert "no slope (one k)" in texts_of(figure)
@@ -216,9 +218,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for dataset in ("d", "e"):
         for judge in ("Llama-3.1-8B", "Llama-3.3-70B"):
             cells.append(default(judge, dataset=dataset))
-            for k in (1, 2, 10, 0):
+            for k, gain in ((1, 0.02), (2, 0.04), (10, 0.2), ("all", 0)):
                 cells += [
-                    Cell(m, 0.5 + k / 50, judge, judge, k, dataset=dataset, draws=1 + k % 2)
+                    Cell(m, 0.5 + gain, judge, judge, k, dataset=dataset, draws=2 if k == 1 else 1)
                     for m in ("demos", "persona", "both")
                 ]
     path = tmp_path_factory.mktemp("scaling")
@@ -336,9 +338,9 @@ def test_the_figure_draws_what_the_table_says_and_can_be_read(frame: pd.DataFram
 def test_what_applies_to_nobody_says_so_and_its_panel_is_left_out(tmp_path: Path) -> None:
     nobody = {"u": EXEMPT, "v": EXEMPT}
     cells = [(default(judge=judge), {"u": "10", "v": "01"}) for judge in ("m", "n")]
-    cells += [(learned(k=k), {"u": "11", "v": "01"}) for k in (1, 0)]
-    cells += [(learned("criteria", k=k), nobody) for k in (1, 0)]
-    cells += [(learned(k=k, judge="n", profile="n"), nobody) for k in (1, 0)]
+    cells += [(learned(k=k), {"u": "11", "v": "01"}) for k in (1, "all")]
+    cells += [(learned("criteria", k=k), nobody) for k in (1, "all")]
+    cells += [(learned(k=k, judge="n", profile="n"), nobody) for k in (1, "all")]
     table = table_of(frame_of(tmp_path, cells))
     assert set(table.loc[table["method"] == "criteria", "status"]) == {"not applicable"}
     points, slopes = (block.texts for block in scaling_blocks(table))

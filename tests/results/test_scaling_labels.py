@@ -12,6 +12,7 @@ from support.comparison_cases import EXEMPT, assert_readable, default, frame_of,
 from support.generated_verdicts import Cell, write_cells
 from support.result_cases import write_result
 
+from personalrm.core.conditions import K
 from personalrm.results.figures.scaling_figure import scaling_caption, scaling_figure
 from personalrm.results.scores import collect_verdicts
 from personalrm.results.tables.scaling_table import Labelled, scaling_table
@@ -62,8 +63,8 @@ def test_the_caption_says_what_the_axis_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("methods", [METHODS[4:5], METHODS])
-@pytest.mark.parametrize("ks", [(1, 2, 3, 5, 10, 0), (0,)])
-def test_one_and_six_methods_can_be_read(tmp_path: Path, methods: tuple[str, ...], ks: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("ks", [(1, 2, 3, 5, 10, "all"), ("all",)])
+def test_one_and_six_methods_can_be_read(tmp_path: Path, methods: tuple[str, ...], ks: tuple[K, ...]) -> None:
     cells = [default(judge) for judge in ("m", "n")]
     cells += [Cell(method, 0.5, judge, judge, k, dataset="d") for judge in ("m", "n") for method in methods for k in ks]
     frame = collect_verdicts(write_cells(tmp_path, cells, [4] * 8))

@@ -123,7 +123,7 @@ def test_an_outage_of_the_own_profiles_marks_the_difference_and_not_the_other_ac
 
 def test_only_methods_and_k_with_a_transfer_are_in_the_table(tmp_path: Path) -> None:
     said = {"u": "10", "v": "11"}
-    cells = [(learned(name, k), said) for name in ("demos", "both") for k in (1, 0)]
+    cells = [(learned(name, k), said) for name in ("demos", "both") for k in (1, "all")]
     frame = frame_of(tmp_path, [*cells, (learned("both", 0, profile="n"), said)])
     table = table_of(frame)
     assert set(zip(table["method"], table["k"], strict=True)) == {("both", "all")}

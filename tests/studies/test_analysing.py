@@ -53,7 +53,7 @@ def make(folder: Path, url: str, **model: object) -> Job:
             user_id=user,
             model="m",
             variant="corrected",
-            k=0,
+            k="all",
             draw=0,
             status="ok" if user != "c" else "failed",
             persona=f"Persona of {user}. Kind." if user != "c" else None,

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
+from personalrm.core.conditions import K, MethodId
 from personalrm.core.errors import ConfigError
 from personalrm.judge.prompting import load_prompt
 from personalrm.run.stage import Wildcards
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import load_config, parse_config, read_resolved, write_resolved
 from personalrm.studies.synthesizeme.plan import Plan
-from personalrm.studies.synthesizeme.stages.judging import judged_methods, method_id
+from personalrm.studies.synthesizeme.stages.judging import judged_methods
 
 BASE: dict[str, Any] = {
     "run": "x",
@@ -125,7 +126,7 @@ def test_quickstart_keeps_its_floors() -> None:
     config = load_config(Path(__file__).parents[2] / "config" / "quickstart.yaml")
     users = config.datasets["quickstart"].max_users
     assert users is None or users >= 4
-    assert config.ks == (2, 0)
+    assert config.ks == (2, "all")
     assert len(config.learn.search.seeds) <= 3
     assert config.learn.search.max_bootstrapped_demos in (2, 3)
     assert max(config.learn.bootstrap.max_tokens, config.learn.persona.max_tokens) <= 64
@@ -146,8 +147,8 @@ def test_fingerprint_follows_what_a_stage_reads_and_nothing_else() -> None:
         plan = Plan(parse_config(raw))
         return (
             plan.reads("bootstrap", model="m", variant="corrected"),
-            plan.reads("profile", model="m", variant="corrected", k=0),
-            plan.reads("judge", model="m", judge="m", k=0),
+            plan.reads("profile", model="m", variant="corrected", k="all"),
+            plan.reads("judge", model="m", judge="m", k="all"),
         )
 
     base = prints(BASE)
@@ -167,9 +168,9 @@ def test_fingerprint_follows_what_a_stage_reads_and_nothing_else() -> None:
     halving = prints(changed("learn.search.strategy", "halving"))
     assert (halving[0], halving[2]) == (base[0], base[2])
     assert halving[1] != base[1]
-    criteria = Plan(parse_config({**BASE, "methods": ["criteria"]})).reads("judge", model="m", judge="m", k=0)
+    criteria = Plan(parse_config({**BASE, "methods": ["criteria"]})).reads("judge", model="m", judge="m", k="all")
     assert all(load_prompt(name).sha in criteria for name in ("criteria", "criteria_scores", "judge_standard"))
-    assert config.ks == (0,)
+    assert config.ks == ("all",)
 
 
 def test_method_ids_name_how_verdicts_are_read() -> None:
@@ -178,26 +179,29 @@ def test_method_ids_name_how_verdicts_are_read() -> None:
     config = parse_config(raw)
     assert judged_methods(config, profile=None, judge=None) == ["random"]
     (spec,) = judged_methods(config, profile=None, judge="m")
-    assert [method_id(spec, mode) for mode in config.models["m"].verdicts] == ["default", "default.logprob_both"]
+    assert [str(MethodId.parse(spec)._replace(verdict=mode)) for mode in config.models["m"].verdicts] == [
+        "default",
+        "default.logprob_both",
+    ]
 
 
 def test_axes_are_of_the_largest_k_and_of_the_largest_with_several_draws() -> None:
-    def ks(k: list[Any], draws: int) -> list[int]:
+    def ks(k: list[Any], draws: int) -> list[K]:
         return parse_config({**BASE, "k": k, "draws": draws, "analysis": {"axes": {}}}).axes_ks
 
     def jobs(config: Config, stage: str) -> list[Wildcards]:
         plan = Plan(config)
         return list(plan.stages[stage].combinations(plan))
 
-    assert ks([1, 5, "all"], 2) == [0, 5]
-    assert ks([1, 5, "all"], 1) == [0]
+    assert ks([1, 5, "all"], 2) == ["all", 5]
+    assert ks([1, 5, "all"], 1) == ["all"]
     assert ks([1, 5], 2) == [5]
     config = parse_config({**BASE, "analysis": {"fidelity": {}, "axes": {}}})
     assert (config.axes_models, config.axes_asked) == (["m"], "m")
     assert {(job.model, job.judge) for job in jobs(config, "fidelity")} == {("m", "m")}
     bare = parse_config(BASE)
     assert (jobs(bare, "fidelity"), bare.axes_models, bare.axes_asked, bare.axes_ks) == ([], [], None, [])
-    assert ks(["all"], 3) == [0]
+    assert ks(["all"], 3) == ["all"]
 
 
 def test_an_analysis_depends_on_its_own_settings_alone() -> None:

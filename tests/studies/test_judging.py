@@ -7,8 +7,9 @@ import asyncio
 import pytest
 from support.models import ScriptedModel, pair, text
 
+from personalrm.core.conditions import VerdictMode
 from personalrm.core.records import JudgedUser, Profile, Status, UserData
-from personalrm.judge.judge import JudgeSettings, VerdictMode
+from personalrm.judge.judge import JudgeSettings
 from personalrm.methods.registry import parse_method
 from personalrm.studies.synthesizeme.stages.judging import judge_user
 
@@ -26,7 +27,9 @@ def user_of(**changes: object) -> UserData:
 
 
 def profile_of(status: Status, reason: str | None = None) -> Profile:
-    return Profile(dataset="d", user_id="u", model="m", variant="corrected", k=0, draw=0, status=status, reason=reason)
+    return Profile(
+        dataset="d", user_id="u", model="m", variant="corrected", k="all", draw=0, status=status, reason=reason
+    )
 
 
 @pytest.mark.parametrize(

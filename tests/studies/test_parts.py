@@ -12,7 +12,10 @@ from support.comparison_cases import Said, default, frame_of, learned, row_of
 from support.generated_verdicts import Cell, write_cells
 from support.result_cases import made_twice
 
+from personalrm.core.conditions import MethodId, VariantId
 from personalrm.methods.synthesizeme.variants import ALL, NONE, VARIANTS
+from personalrm.results.comparisons import Value, with_holm
+from personalrm.results.conditions import Condition
 from personalrm.results.scores import collect_calls, collect_verdicts
 from personalrm.results.stats.statistics import holm, paired_cluster_difference
 from personalrm.results.tables.main_table import main_table
@@ -101,7 +104,7 @@ def test_a_data_set_without_verdicts_has_its_rows(tmp_path: Path) -> None:
 
 def test_names_become_levels_without_a_change_of_code() -> None:
     def levels(method: str, variant: str) -> dict[str, str]:
-        return levels_of(("d", variant, "m", "m", method, "all")) or {}
+        return levels_of(Condition("d", MethodId.parse(method), VariantId.parse(variant), "m", "m", "all")) or {}
 
     plain = levels("both", "corrected")
     assert list(plain.values()) == ["yes", "yes", "text", "no", "corrected", "none"]
@@ -124,7 +127,7 @@ def test_names_become_levels_without_a_change_of_code() -> None:
 
 def test_every_variant_is_read() -> None:
     for name, repairs in VARIANTS.items():
-        levels = levels_of(("d", f"{name}+ours", "m", "m", "both", "all")) or {}
+        levels = levels_of(Condition("d", MethodId("both"), VariantId.parse(f"{name}+ours"), "m", "m", "all")) or {}
         assert levels["variant_of"] in ("as_published", "corrected")
         assert (levels["repair"] == "none") == (repairs in (ALL, NONE))
 
@@ -241,3 +244,16 @@ def test_the_tables_have_equal_bytes_each_time(tmp_path: Path, name: str) -> Non
     params = {"n_resamples": N, "model_order": ["m"], "compared": ["d"]}
     csv = made_twice(tmp_path, name, frame, {}, params)
     assert "ok" in set(pd.read_csv(csv)["status"])
+
+
+def test_p_values_are_adjusted_within_their_part() -> None:
+    rows: list[dict[str, Value]] = [
+        {"part": "effect", "p_value": 0.01},
+        {"part": "mean effect", "p_value": 0.03},
+        {"part": "effect", "p_value": 0.04},
+        {"part": "combination"},
+    ]
+    adjusted = [float(str(row["p_holm"])) for row in with_holm(rows, "part")]
+    assert adjusted == pytest.approx([0.02, 0.03, 0.04, float("nan")], nan_ok=True)
+    whole = [float(str(row["p_holm"])) for row in with_holm(rows)]
+    assert whole == pytest.approx([0.03, 0.06, 0.06, float("nan")], nan_ok=True)

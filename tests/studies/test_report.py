@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from support.comparison_cases import Said, default, frame_of, learned
-from support.generated_verdicts import Cell
+from support.generated_verdicts import LEARNED_FROM, Cell
 
 from personalrm.core.errors import DataError
 from personalrm.results.scores import collect_calls
@@ -93,7 +93,7 @@ def test_a_doubt_is_said_where_holm_leaves_one(tmp_path: Path) -> None:
     # Half of twelve users gain: p is below 0.05, and there are six comparisons.
     base: Said = {f"u{number:02d}": "10" for number in range(12)}
     gain: Said = {user: "11" if user < "u06" else "10" for user in base}
-    cells = [(learned(method, k), gain) for method in ("demos", "persona", "memory") for k in (0, 2)]
+    cells = [(learned(method, k), gain) for method in ("demos", "persona", "memory") for k in LEARNED_FROM[::-1]]
     said = came_out(scores_of(tmp_path, (default(), base), *cells))
     assert re.search(r"the interval lies above 0; p = 0\.\d+ after Holm's adjustment for all comparisons", said)
     assert "6 above and 0 below it with an interval that excludes 0, 0 without a difference shown; 0 with p" in said

@@ -10,6 +10,7 @@ from results.test_fidelity import row, verdicts
 from support.comparison_cases import Said, default, frame_of, learned, row_of
 from support.generated_verdicts import Cell
 
+from personalrm.core.conditions import K
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.results.reported_matching import OWN_THETA, RunIdentity, ThetaOrigin, theta_origins
 from personalrm.studies.synthesizeme.results.reported_numbers import (
@@ -40,7 +41,7 @@ OWN, OTHER, LESS = (
 
 
 def published(
-    method: str = "both", k: int = 0, judge: str = "m", variant: str = "as_published", dataset: str = "d"
+    method: str = "both", k: K = "all", judge: str = "m", variant: str = "as_published", dataset: str = "d"
 ) -> Cell:
     return learned(method, k, judge, judge, dataset)._replace(variant=variant)
 

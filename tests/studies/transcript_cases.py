@@ -22,7 +22,6 @@ from personalrm.methods.synthesizeme.persona import persona_messages
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import parse_config, write_resolved
 from personalrm.studies.synthesizeme.plan import Plan
-from personalrm.studies.synthesizeme.stages.judging import method_id
 from personalrm.studies.synthesizeme.stages.learn import learned_settings
 from personalrm.studies.synthesizeme.stages.settings import judge_settings
 from personalrm.studies.synthesizeme.transcripts import transcripts_stage
@@ -137,7 +136,7 @@ async def _profile(model: StoringModel, user: UserData, persona: str, config: Co
         user_id=user.user_id,
         model="m",
         variant=variant,
-        k=0,
+        k="all",
         draw=0,
         status="ok",
         persona=persona,
@@ -157,8 +156,8 @@ async def _judged(model: StoringModel, user: UserData, profile: Profile, config:
         variant=profile.variant if learned else "baseline",
         profile_model="m" if learned else None,
         judge_model=None if use.method.needs == "nothing" else "m",
-        method=method_id(method, "text"),
-        k=0 if learned else None,
+        method=method,
+        k="all" if learned else None,
         draw=0,
         status="ok",
     )

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from personalrm.core.conditions import K
 from personalrm.core.records import JudgedUser, Outcome, Verdict, write_records
 from personalrm.results.scores import collect_verdicts
 from support.generated_verdicts import Cell, judged
@@ -25,7 +26,7 @@ def default(judge: str = "m", method: str = "default", dataset: str = "d") -> Ce
     return Cell(method, 0.5, judge, variant="baseline", dataset=dataset)
 
 
-def learned(method: str = "both", k: int = 0, judge: str = "m", profile: str = "m", dataset: str = "d") -> Cell:
+def learned(method: str = "both", k: K = "all", judge: str = "m", profile: str = "m", dataset: str = "d") -> Cell:
     return Cell(method, 0.5, judge, profile, k, dataset=dataset)
 
 

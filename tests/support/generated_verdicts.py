@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from personalrm.core.conditions import K
 from personalrm.core.records import CallRef, JudgedUser, Label, Outcome, Verdict, write_records
 
 Rule = Callable[[np.random.Generator, float, bool], tuple[Outcome, Label | None]]
@@ -20,7 +21,7 @@ class Cell(NamedTuple):
     accuracy: float
     judge_model: str | None = "judge-1b"
     profile_model: str | None = None
-    k: int | None = None
+    k: K | None = None
     variant: str = "corrected"
     dataset: str = "generated"
     draws: int = 1
@@ -61,7 +62,7 @@ def judged_users(
     cell: Cell, sizes: Sequence[int], *, seed: int = 0, rule: Rule = noisy, spread: float = 0.1
 ) -> Iterator[JudgedUser]:
     """Rows of one cell: user i has `sizes[i]` pairs; both orders, or one verdict a pair for `logprob_both`."""
-    generator = np.random.default_rng([seed, *cell.method.encode(), cell.k or 0])
+    generator = np.random.default_rng([seed, *cell.method.encode(), cell.k if isinstance(cell.k, int) else 0])
     together = cell.method.endswith(".logprob_both")
     for draw in range(cell.draws):
         for user, size in enumerate(sizes):
@@ -121,6 +122,9 @@ def write_cells(
     return paths
 
 
+LEARNED_FROM: tuple[K, ...] = (2, "all")
+
+
 def quickstart_cells() -> list[Cell]:
     """One data set, six methods, a model that judges by its own and by another's profiles, two values of k."""
     small, large = "SmolLM2-135M", "Qwen2.5-0.5B"
@@ -128,7 +132,10 @@ def quickstart_cells() -> list[Cell]:
     for judge, gain in ((small, 0.0), (large, 0.04)):
         cells.append(Cell("default.logprob", 0.52 + gain, judge))
         for method, accuracy in (("demos", 0.56), ("persona", 0.55), ("both", 0.59)):
-            cells += [Cell(f"{method}.logprob", accuracy + gain + (0 if k else 0.05), judge, small, k) for k in (2, 0)]
+            cells += [
+                Cell(f"{method}.logprob", accuracy + gain + (0.05 if k == "all" else 0), judge, small, k)
+                for k in LEARNED_FROM
+            ]
     return cells
 
 
@@ -140,5 +147,5 @@ def paper_cells() -> list[Cell]:
         for model, gain in (("Llama-3.2-3B", 0.0), ("Llama-3.1-8B", 0.02), ("Llama-3.3-70B", 0.04)):
             cells.append(Cell("default", base + gain, model, dataset=dataset))
             for method, more in (("demos", 0.05), ("persona", 0.0), ("both", 0.06)):
-                cells.append(Cell(method, base + gain + more, model, model, 0, dataset=dataset))
+                cells.append(Cell(method, base + gain + more, model, model, "all", dataset=dataset))
     return cells

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from personalrm.core.conditions import RecordedK
 from personalrm.core.errors import DataError
 from personalrm.core.files import atomic_write_lines
 
@@ -188,7 +189,7 @@ class Profile(Record):
     user_id: str
     model: str
     variant: str
-    k: int
+    k: RecordedK
     draw: int
     status: Status
     reason: str | None = None
@@ -237,7 +238,7 @@ class JudgedUser(Record):
     profile_model: str | None
     judge_model: str | None
     method: str
-    k: int | None
+    k: RecordedK | None
     draw: int
     status: Status
     reason: str | None = None
@@ -251,16 +252,6 @@ R = TypeVar("R", bound=Record)
 
 BASELINE = "baseline"
 """Value of `variant` in rows that no learned profile enters."""
-
-ALL_PAIRS = 0
-"""Value of `k` that stands for all context pairs of a user."""
-
-HALVES, TYPES = -2, -1
-"""Values of `k` that stand for disjoint parts of the context, a draw each (`parts.py`): two halves of the
-conversations; conversations of one type."""
-
-K_NAMES: dict[int, str] = {ALL_PAIRS: "all", HALVES: "halves", TYPES: "types"}
-"""Names of the values of `k` that are no numbers of pairs, in the config, folders and tables."""
 
 
 def read_records(path: Path, kind: type[R]) -> Iterator[R]:
@@ -279,6 +270,11 @@ def read_records(path: Path, kind: type[R]) -> Iterator[R]:
                     f"{path}, line {number}: {where}: {first['msg']}. The file was not written by this "
                     f"version of personalrm; delete it and run again."
                 ) from error
+
+
+def read_all(paths: Iterable[Path], kind: type[R]) -> Iterator[R]:
+    """Yield the records of several files, one by one. Raises DataError as `read_records` does."""
+    return (record for path in paths for record in read_records(path, kind))
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
+from personalrm.core.conditions import VerdictMode
 from personalrm.core.errors import ContextOverflow, ModelCallError, PermanentError, Refused
 from personalrm.core.files import stable_hash
 from personalrm.core.records import Demonstration, Label, Outcome, PreferencePair, Verdict
@@ -24,7 +25,6 @@ from personalrm.llm import tokens
 from personalrm.llm.types import LanguageModel, Message, ModelSpec, Request, Response
 
 logger = logging.getLogger("personalrm.judge.judge")
-VerdictMode = Literal["text", "logprob", "logprob_both"]
 PromptStyle = Literal["standard", "compact"]
 LABELS: dict[PromptStyle, tuple[str, str]] = {"standard": ("First", "Second"), "compact": ("A", "B")}
 FEW_ALTERNATIVES = 5

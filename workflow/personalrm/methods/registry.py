@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from personalrm.core.conditions import MethodId
 from personalrm.core.errors import ConfigError
 from personalrm.core.files import stable_hash
 from personalrm.core.records import Demonstration, PreferencePair, Profile, UserData, Verdict
@@ -154,20 +155,18 @@ class MethodUse:
     @property
     def spec(self) -> str:
         """The entry of the config, and the method's id in the tables."""
-        return f"{self.method.name}@all" if self.all_pairs else self.method.name
+        return str(MethodId(self.method.name, "all" if self.all_pairs else "test"))
 
 
 def parse_method(spec: str) -> MethodUse:
     """Read a config entry. Raises ConfigError for an unknown method, or `@all` on one that learns."""
-    name, at, part = spec.partition("@")
-    if name not in METHODS:
+    asked = MethodId.parse(spec)
+    if asked.name not in METHODS or asked.verdict != "text":
         raise ConfigError(f"methods: unknown method {spec!r}; known: {', '.join(METHODS)}")
-    if at and part != "all":
-        raise ConfigError(f"methods: {spec!r}: only '@all' may follow a method's name")
-    method = METHODS[name]
-    if at and (method.needs == "profile" or method.learns):
+    method, all_pairs = METHODS[asked.name], asked.pairs == "all"
+    if all_pairs and (method.needs == "profile" or method.learns):
         raise ConfigError(f"methods: {spec!r}: a method that learns from votes can be judged on test pairs only")
-    return MethodUse(method, bool(at))
+    return MethodUse(method, all_pairs)
 
 
 def visible_part(user: UserData) -> UserData:

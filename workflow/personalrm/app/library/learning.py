@@ -10,7 +10,7 @@ from personalrm.app.library.asking import TrackedModel
 from personalrm.app.library.data import Item, split_by_ratio, usable_pairs, user_of, with_split
 from personalrm.app.library.settings import DATASET, Settings
 from personalrm.core.errors import DataError, ModelCallError
-from personalrm.core.records import ALL_PAIRS, PreferencePair, Profile, UserData, UserTraces
+from personalrm.core.records import PreferencePair, Profile, UserData, UserTraces
 from personalrm.judge.call_recorder import CallRecorder
 from personalrm.methods.synthesizeme.profile import ProfileSettings, learn_profile
 from personalrm.methods.synthesizeme.search import search_first
@@ -103,7 +103,7 @@ async def learn(model: TrackedModel, user: UserData, settings: Settings, progres
     trials = 2 * len(learning.search.seeds) * len(validation) * 2
     progress.stage("search and persona", trials + attempts + 1, 30.0, 99.0)
     counted = CallRecorder(model, "profile")
-    profile = await learn_profile(counted, user, traces, ALL_PAIRS, 0, learning)
+    profile = await learn_profile(counted, user, traces, "all", 0, learning)
     if profile.status != "ok":
         outcome = (profile.reason or "").partition(":")[0]
         cause = next((error for name, error in model.failures.items() if name == outcome), None)
@@ -124,4 +124,4 @@ async def _ahead(model: TrackedModel, user: UserData, settings: ProfileSettings)
         unknown = UserTraces(
             dataset=user.dataset, user_id=user.user_id, model=model.spec.name, variant=settings.variant, status="ok"
         )
-        await learn_profile(model, user, unknown, ALL_PAIRS, 0, settings)
+        await learn_profile(model, user, unknown, "all", 0, settings)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from personalrm.core.conditions import MethodId
 from personalrm.results.figure_style import (
     GRID,
     INK,
@@ -83,7 +84,7 @@ def points_of(table: pd.DataFrame, unit: str) -> list[Point]:
     they paid for other pairs than the rest."""
     points = []
     for row in table_rows(_methods(table)):
-        if math.isnan(float(row["accuracy"])) or "@" in str(row["method"]):
+        if math.isnan(float(row["accuracy"])) or MethodId.parse(str(row["method"])).pairs == "all":
             continue
         tokens = float(row["tokens_in"]) + float(row["tokens_out"])
         profile = str(row["profile_model"])
@@ -148,7 +149,7 @@ def cost_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
 
 def _shared_suffix(points: Sequence[Point]) -> str | None:
     """What the labels of all methods that ask a model end with (their kind of verdict); None where it differs."""
-    kinds = {point.line[0].partition(".")[2] for point in points if point.judge != UNUSED}
+    kinds = {MethodId.parse(point.line[0]).verdict for point in points if point.judge != UNUSED}
     return VERDICT_LABELS.get(kinds.pop()) if len(kinds) == 1 else None
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from personalrm.core.conditions import MethodId
 from personalrm.core.records import BASELINE
-from personalrm.results.comparisons import method_parts
 from personalrm.results.figure_style import (
     GRID,
     INK,
@@ -43,7 +43,7 @@ EDGE = 2.0
 """Points of accuracy beyond the widest interval."""
 
 Row = Mapping[str, object]
-Panel = tuple[str, str]
+Panel = tuple[str, str, str]
 """Judge, verdict suffix."""
 
 
@@ -102,11 +102,12 @@ def _by_dataset(table: pd.DataFrame) -> dict[str, list[Row]]:
 
 
 def _panel(row: Row) -> Panel:
-    return str(row["judge_model"]), method_parts(str(row["method"]))[1]
+    method = MethodId.parse(str(row["method"]))
+    return str(row["judge_model"]), method.pairs, method.verdict
 
 
 def _series(row: Row) -> tuple[str, str]:
-    return method_parts(str(row["method"]))[0], str(row["variant"])
+    return MethodId.parse(str(row["method"])).name, str(row["variant"])
 
 
 def _looks(rows: Iterable[Row]) -> dict[tuple[str, str], Look]:
@@ -179,8 +180,9 @@ def _draw(
 
 def _label(axes: Axes, panel: Panel, named: Sequence[Row]) -> None:
     """Judge above, and, where asked for, headings and groups at the left."""
-    judge, suffix = panel
-    write_note(axes, f"{judge} judges{VERDICT_LABELS.get(suffix.removeprefix('.'), suffix)}", (0, 1), (0, 5), TEXT_SIZE)
+    judge, pairs, verdict = panel
+    head = f"{judge} judges{', all pairs' if pairs == 'all' else ''}{VERDICT_LABELS[verdict]}"
+    write_note(axes, head, (0, 1), (0, 5), TEXT_SIZE)
     write_note(axes, "accuracy, %", (0.5, 0), (0, -30), color=SOFT, align="center")
     lines, users = _lines(named), dict[tuple[str, str], Row]()
     for row in named:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from personalrm.core.conditions import MethodId
 from personalrm.core.records import BASELINE
 from personalrm.results.labels import UNUSED, VERDICT_LABELS, k_rank
 from personalrm.results.marks import Flags
@@ -172,7 +173,7 @@ def limits_of(points: Sequence[Point]) -> tuple[float, float]:
 
 def shared_of(points: Sequence[Point]) -> tuple[str, str]:
     """Kind of verdict and k where all rows that have one have the same, else empty texts."""
-    kinds = {p.method.partition(".")[2] for p in points if p.series.judge != UNUSED}
+    kinds = {MethodId.parse(p.method).verdict for p in points if p.series.judge != UNUSED}
     sizes = {p.k for p in points if p.k != UNUSED}
     verdict = VERDICT_LABELS.get(kinds.pop(), "") if len(kinds) == 1 else ""
     k = sizes.pop() if len(sizes) == 1 else ""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from personalrm.results.comparisons import method_parts
+from personalrm.core.conditions import MethodId
 from personalrm.results.figure_style import (
     GRID,
     INK,
@@ -74,9 +74,9 @@ def panels_of(table: pd.DataFrame) -> dict[Panel, dict[str, list[Row]]]:
     """Rows by panel and base of the method, in the order of the table."""
     panels: dict[Panel, dict[str, list[Row]]] = {}
     for row in table_rows(table):
-        base, suffix = method_parts(str(row["method"]))
-        panel = str(row["dataset"]), str(row["variant"]), suffix, str(row["judge_model"])
-        panels.setdefault(panel, {}).setdefault(base, []).append(row)
+        method = MethodId.parse(str(row["method"]))
+        panel = str(row["dataset"]), str(row["variant"]), method.verdict, str(row["judge_model"])
+        panels.setdefault(panel, {}).setdefault(method.name, []).append(row)
     return panels
 
 
@@ -150,12 +150,12 @@ def _limits(table: pd.DataFrame) -> tuple[float, float]:
 
 def _head(row: tuple[str, str, str], judge: str, rows: Sequence[tuple[str, str, str]]) -> str:
     """Data set and judge, and what else tells the rows of panels apart."""
-    dataset, variant, suffix = row
+    dataset, variant, verdict = row
     parts = [dataset, judge]
     if len({other[1] for other in rows}) > 1:
         parts.append(variant)
     if len({other[2] for other in rows}) > 1:
-        parts.append(VERDICT_LABELS.get(suffix.removeprefix("."), suffix).removeprefix(" · "))
+        parts.append(VERDICT_LABELS[verdict].removeprefix(" · "))
     return " · ".join(part for part in parts if part)
 
 

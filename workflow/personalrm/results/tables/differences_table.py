@@ -8,38 +8,27 @@ from typing import TYPE_CHECKING
 
 from personalrm.data.cross_validation import Pools
 from personalrm.results.columns import Columns
-from personalrm.results.comparisons import (
-    COMPARED,
-    COUNTS,
-    Value,
-    compare,
-    default_of,
-    key_order,
-    method_parts,
-    p_digits,
-)
-from personalrm.results.labels import NOT_RUN, OK, UNUSED, exempt_note, method_rank
-from personalrm.results.marks import FLAG_NAMES, mark_notes
+from personalrm.results.comparisons import COMPARED, NAMED, Value, compare, key_order, with_holm
+from personalrm.results.conditions import Condition
+from personalrm.results.labels import NOT_RUN, OK, exempt_note, method_rank
+from personalrm.results.marks import mark_notes
 from personalrm.results.pooling import pool_notes, pooled
-from personalrm.results.scores import ROW_KEY, read_frame
+from personalrm.results.scores import read_frame
 from personalrm.results.spec import Table, TableResult
-from personalrm.results.table_formats import Block, plain, table_rows
+from personalrm.results.table_formats import Block, plain
 from personalrm.results.tables.comparison_text import (
+    block_of,
     dataset_note,
     headings_of,
     probability,
     shown_difference,
-    shown_names,
 )
-from personalrm.results.verdict_arrays import JUDGE, METHOD, Key, VerdictArrays, verdict_arrays_of
+from personalrm.results.verdict_arrays import VerdictArrays, verdict_arrays_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DIFFERENCE_NAMES: tuple[str, ...] = (*ROW_KEY, "reference")
-DIFFERENCE_COLUMNS = Columns(
-    (*DIFFERENCE_NAMES, *COMPARED, "p_holm"), texts=(*DIFFERENCE_NAMES, "status"), whole=COUNTS, flags=FLAG_NAMES
-)
+DIFFERENCE_COLUMNS = Columns.joined(NAMED, Columns.text("reference"), COMPARED, "p_holm")
 PARTS_OF_BOTH: tuple[str, ...] = ("demos", "persona")
 """What `both` is set against beside `default`: each of its parts alone."""
 
@@ -59,59 +48,46 @@ def differences_table(
         n_resamples: its resamples.
         model_order: model ids in the order of listing; others come last, by name.
     """
-    import pandas as pd
-
-    from personalrm.results.stats.statistics import holm
-
     arrays_by_dataset = verdict_arrays_of(verdicts)
-    planned = [(arrays_by_dataset[first[0]], first, second) for first, second in _planned(arrays_by_dataset)]
-    planned.sort(key=lambda plan: (*key_order(plan[1], model_order), method_rank(plan[2][METHOD])))
+    planned = [(arrays_by_dataset[first.dataset], first, second) for first, second in _planned(arrays_by_dataset)]
+    planned.sort(key=lambda plan: (*key_order(plan[1], model_order), method_rank(str(plan[2].method))))
     rows: list[dict[str, Value]] = []
     for arrays, first, second in planned:
-        row: dict[str, Value] = {**dict(zip(ROW_KEY, first, strict=True)), "reference": second[METHOD]}
+        row: dict[str, Value] = {**first.row, "reference": str(second.method)}
         rows.append(row | compare(arrays, first, second, seed=seed, n_resamples=n_resamples))
-    table = pd.DataFrame(rows, columns=list(DIFFERENCE_COLUMNS))
-    adjusted = holm([float(value) for value in table["p_value"].astype("float64")])
-    table["p_holm"] = [p_digits(value) for value in adjusted]
-    return DIFFERENCE_COLUMNS.typed(table)
+    return DIFFERENCE_COLUMNS.frame(with_holm(rows))
 
 
-def read_differences_table(path: Path) -> pd.DataFrame:
-    """Read `differences.csv` as `differences_table` made it."""
-    return DIFFERENCE_COLUMNS.read(path)
+read_differences_table = DIFFERENCE_COLUMNS.read
 
 
-def _planned(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[tuple[Key, Key]]:
+def _planned(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[tuple[Condition, Condition]]:
     """First and second cell of every row, in every data set."""
-    known = {key[1:] for arrays in arrays_by_dataset.values() for key in arrays.cells}
+    known = {key for arrays in arrays_by_dataset.values() for key in arrays.cells}
     for dataset in arrays_by_dataset:
-        for rest in known:
-            key = (dataset, *rest)
-            base, suffix = method_parts(key[METHOD])
-            if key[JUDGE] == UNUSED or base == "default":
-                continue
-            yield key, default_of(key)
-            if base == "both":
+        for key in {key._replace(dataset=dataset) for key in known if key.judged and key.method.name != "default"}:
+            yield key, key.default
+            if key.method.name == "both":
                 for part in PARTS_OF_BOTH:
-                    yield key, (*key[:METHOD], part + suffix, *key[METHOD + 1 :])
+                    yield key, key._replace(method=key.method._replace(name=part))
 
 
 def differences_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """The table for people."""
-    import pandas as pd
 
-    columns = headings_of(table, "reference")
-    rows = []
-    for row in table_rows(table):
-        rows.append(
-            shown_names(row, columns)
-            | {"Users": plain(row["n_users"]), "Pairs": plain(row["n_pairs"])}
-            | {"Left out: users": plain(row["users_left_out"]), "pairs": plain(row["pairs_left_out"])}
-            | {"Difference, points [95 % CI]": shown_difference(row)}
-            | {"p": probability(row["p_value"]), "p (Holm)": probability(row["p_holm"])}
-            | {"Logistic p": probability(row["p_logit"])}
-        )
-    return (Block("", pd.DataFrame(rows, columns=None if rows else list(columns.values())), len(columns)),)
+    def cells(row: Mapping[str, object]) -> dict[str, str]:
+        return {
+            "Users": plain(row["n_users"]),
+            "Pairs": plain(row["n_pairs"]),
+            "Left out: users": plain(row["users_left_out"]),
+            "pairs": plain(row["pairs_left_out"]),
+            "Difference, points [95 % CI]": shown_difference(row),
+            "p": probability(row["p_value"]),
+            "p (Holm)": probability(row["p_holm"]),
+            "Logistic p": probability(row["p_logit"]),
+        }
+
+    return (block_of(table, headings_of(table, "reference"), cells),)
 
 
 def differences_notes(table: pd.DataFrame) -> list[str]:

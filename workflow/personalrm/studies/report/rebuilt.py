@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from personalrm.core.conditions import MethodId
 from personalrm.core.errors import DataError
 from personalrm.core.records import Demonstration, JudgedUser, PreferencePair, Profile, UserData
 from personalrm.judge.judge import JudgeContext, JudgeSettings, fitted, judge_request
@@ -11,12 +12,12 @@ from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.types import Request
 from personalrm.methods.criteria import CRITERIA, criteria_request, parse_criteria, scores_request
-from personalrm.methods.registry import visible_part
+from personalrm.methods.registry import parse_method, visible_part
 from personalrm.methods.synthesizeme.candidates import labelled
 from personalrm.methods.synthesizeme.persona import persona_messages, persona_request
 from personalrm.methods.synthesizeme.profile import ProfileSettings
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.stages.judging import pairs_of, read_method_id
+from personalrm.studies.synthesizeme.stages.judging import pairs_of
 from personalrm.studies.synthesizeme.stages.learn import learned_settings
 from personalrm.studies.synthesizeme.stages.settings import judge_settings
 
@@ -44,8 +45,9 @@ class Rebuilder:
         if row.judge_model is None or not row.verdicts:
             return
         entry = self._config.models[row.judge_model]
-        use, mode = read_method_id(row.method)
-        settings, pairs = judge_settings(entry, mode), pairs_of(user, use)
+        asked = MethodId.parse(row.method)
+        use = parse_method(str(asked._replace(verdict="text")))
+        settings, pairs = judge_settings(entry, asked.verdict), pairs_of(user, use)
         shown = use.method.show(visible_part(user), profile)
         if shown is None:
             return

@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
-from personalrm.core.records import ALL_PAIRS, K_NAMES
+from personalrm.core.conditions import K_NAMES, K, VariantId, VerdictMode
 from personalrm.data.cross_validation import with_folds
 from personalrm.data.settings import Dataset
-from personalrm.judge.judge import PromptStyle, VerdictMode
+from personalrm.judge.judge import PromptStyle
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.backends.openai_format import RESERVED, as_extra_body
 from personalrm.llm.cache.store_file import JournalMode
@@ -20,7 +20,7 @@ from personalrm.llm.limits.budget_settings import BudgetSettings
 from personalrm.llm.types import ModelSpec
 from personalrm.methods.synthesizeme.search import Strategy
 from personalrm.methods.synthesizeme.theta_settings import ThetaSource
-from personalrm.methods.synthesizeme.variants import CORRECTED, PUBLISHED, base_of, parse_variant
+from personalrm.methods.synthesizeme.variants import CORRECTED, PUBLISHED, parse_variant
 from personalrm.personas.settings import AnalysisSettings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
@@ -208,7 +208,7 @@ class SearchConfig(Section):
         given = self.stop_at_score
         if not isinstance(given, StopScores):
             return given
-        return given.as_published if base_of(variant) == PUBLISHED else given.corrected
+        return given.as_published if VariantId.parse(variant).base == PUBLISHED else given.corrected
 
 
 class LearnConfig(Section):
@@ -279,13 +279,13 @@ class Config(Section):
         return value
 
     @property
-    def ks(self) -> tuple[int, ...]:
-        """Values of k, ascending, `all` (0) last; each once."""
+    def ks(self) -> tuple[K, ...]:
+        """Values of k, ascending, "all" last; each once."""
         numbers = sorted({k for k in self.k if k != "all"})
-        return (*numbers, *((ALL_PAIRS,) if "all" in self.k else ()))
+        return (*numbers, "all") if "all" in self.k else tuple(numbers)
 
     @property
-    def largest_k(self) -> int:
+    def largest_k(self) -> K:
         """The k at which transfer runs."""
         return self.ks[-1]
 
@@ -323,10 +323,10 @@ class Config(Section):
         return named or next(iter(self.axes_models), None)
 
     @property
-    def axes_ks(self) -> list[int]:
+    def axes_ks(self) -> list[K]:
         """Values of k whose personas are tagged: the largest, the largest that has several draws, disjoint parts."""
         if self.analysis.axes is None:
             return []
-        drawn = [k for k in self.ks if k != ALL_PAIRS][-1:] if self.draws > 1 else []
-        parts = [k for k, name in K_NAMES.items() if name in self.analysis.axes.disjoint]
+        drawn = [k for k in self.ks if k != "all"][-1:] if self.draws > 1 else []
+        parts = [name for name in K_NAMES if name in self.analysis.axes.disjoint]
         return list(dict.fromkeys([self.largest_k, *drawn, *parts]))

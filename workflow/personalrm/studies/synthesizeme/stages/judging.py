@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
-from personalrm.core.errors import ConfigError
+from personalrm.core.conditions import MethodId, VerdictMode
 from personalrm.core.records import (
     BASELINE,
     CallRef,
@@ -21,7 +21,7 @@ from personalrm.core.records import (
     write_records,
 )
 from personalrm.judge.call_recorder import CallRecorder
-from personalrm.judge.judge import JudgeContext, JudgeSettings, VerdictMode, fitted
+from personalrm.judge.judge import JudgeContext, JudgeSettings, fitted
 from personalrm.judge.prompting import load_prompt
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.registry import MethodUse, decide_without_model, parse_method, visible_part
@@ -32,20 +32,6 @@ from personalrm.studies.synthesizeme.stages.settings import common_reads, draws_
 
 if TYPE_CHECKING:
     from personalrm.studies.synthesizeme.plan import Plan
-
-
-def method_id(spec: str, mode: VerdictMode) -> str:
-    """Id of a method in the tables: how verdicts are read is part of it unless it is `text`."""
-    return spec if mode == "text" else f"{spec}.{mode}"
-
-
-def read_method_id(identity: str) -> tuple[MethodUse, VerdictMode]:
-    """The method and the kind of verdict that `method_id` made an id of. Raises ConfigError for any other text."""
-    spec, _, suffix = identity.partition(".")
-    mode = next((mode for mode in get_args(VerdictMode) if method_id(spec, mode) == identity), None)
-    if mode is None:
-        raise ConfigError(f"method {identity!r}: {suffix!r} is no kind of verdict; known: {get_args(VerdictMode)}")
-    return parse_method(spec), mode
 
 
 def _methods_that_need(config: Config, need: str) -> list[str]:
@@ -79,7 +65,7 @@ def _row(user: UserData, use: MethodUse, mode: VerdictMode, judge: str | None, p
         variant=profile.variant if profile else BASELINE,
         profile_model=profile.model if profile else None,
         judge_model=judge,
-        method=method_id(use.spec, mode),
+        method=str(MethodId.parse(use.spec)._replace(verdict=mode)),
         k=profile.k if profile else None,
         draw=profile.draw if profile else 0,
         status="ok",
