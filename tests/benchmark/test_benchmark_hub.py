@@ -207,7 +207,6 @@ def test_data_sets_of_the_same_files_are_fetched_as_one() -> None:
         ({"files": [".incoming/x"]}, "no name of a file"),
         ({"files": [""]}, "no name of a file"),
         ({"files": ["checksums.json"]}, "our own record"),
-        ({"files": ["b.jsonl", "b.jsonl.parquet"]}, r"b\.jsonl would become b\.jsonl\.parquet"),
         ({"files": ["a"], "sha256": {"A": "0" * 64}}, r"hub\.sha256\.A: no such file"),
         ({"files": ["a"], "sha256": {"a": "00"}}, "64 hexadecimal digits"),
         ({"files": ["a"], "sha256": {"a": "1" * 64}}, "differs from another"),

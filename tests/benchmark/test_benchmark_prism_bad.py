@@ -25,9 +25,11 @@ from prism_fixtures import (
     utterance_rows,
     write_release,
 )
+from support.raw_prism import generate_raw_prism
 from vote_rows import Row, without
 
 from personalrm.core.errors import DataError
+from personalrm.data.settings import HubSource, PrismDataset
 
 # (change of the second conversation's history, field, message), alike in both tables
 BAD_ANSWERS: list[tuple[int, Row, str, str]] = [
@@ -223,3 +225,22 @@ def test_bad_survey_rows_are_dropped_and_counted(tmp_path: Path) -> None:
     )
     same = [survey_row("u1"), survey_row("u1")]
     assert read(tmp_path, "conversations", SMALL, same)[1].dropped["bad_survey_row"] == 0
+
+
+def test_rows_of_hub_files_are_read_as_they_came_and_named_by_file_and_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    hub = HubSource(repo="some/prism", revision="main", files=["conversations.jsonl", "survey.jsonl"])
+    generate_raw_prism(hub.folder, conversations=40)
+    path = hub.folder / "conversations.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    lines[3:4] = [lines[3].replace('"score": ', '"score": -', 1), "no JSON", ""]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    entry = {"name": "prism", "source": "prism", "shards": 1}
+    from_hub = read_settings(PrismDataset.model_validate(entry | {"hub": hub, "on_bad": "drop"}))
+    assert from_hub == read_settings(PrismDataset.model_validate(entry | {"path": hub.folder, "on_bad": "drop"}))
+    assert len(from_hub[0]) > 100
+    assert [problem[:20] for problem in from_hub[1].problems] == ["line 4, field conver", "line 5, user unknown"]
+    with pytest.raises(DataError, match=r"conversations\.jsonl: bad lines"):
+        read_settings(PrismDataset.model_validate(entry | {"hub": hub}))

@@ -120,11 +120,6 @@ class HubSource(BaseModel):
         return Path("data/hub") / self.repo.replace("/", "--") / self.revision[:40]
 
 
-def parquet_of(path: Path) -> Path:
-    """Where a hub file lies as Parquet: beside it, if it is none itself."""
-    return path if path.suffix == ".parquet" else path.with_name(f"{path.name}.parquet")
-
-
 class DatasetBase(BaseModel):
     """What all data sets have. Paths are relative to the working directory.
 
@@ -223,10 +218,6 @@ class _Released(DatasetBase):
     def source_files(self) -> list[Path]:
         """Files of the release that the votes are read from."""
         raise NotImplementedError
-
-    def files_to_read(self) -> list[Path]:
-        """The source files, of the hub those that were made of them as Parquet."""
-        return self.source_files() if self.hub is None else list(map(parquet_of, self.source_files()))
 
 
 class PrismDataset(_Released):

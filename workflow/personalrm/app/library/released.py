@@ -15,7 +15,6 @@ from personalrm.app.library.data import to_item
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.records import UserData
 from personalrm.data.hub.hub import fetch_files, hub_of, shared_source
-from personalrm.data.hub.hub_parquet import convert_files
 from personalrm.data.prepare import read_users
 from personalrm.data.settings import Dataset, HubSource
 from personalrm.data.sources.reading import ReadReport
@@ -101,9 +100,7 @@ class PersonalDataset:
         load_environment()
         if hub_of(self.settings) is not None:
             name = self.settings.name
-            source = shared_source({name: self.settings}, name)
-            fetch_files(name, source, logger.info)
-            convert_files(name, source, logger.info)
+            fetch_files(name, shared_source({name: self.settings}, name), logger.info)
         report = ReadReport()
         users = {user.user_id: user for user in read_users(self.settings, report).users if user.pairs}
         if not users:

@@ -16,7 +16,7 @@ _ADVICE = "the release has changed, or this is another data set: pin the revisio
 
 def release_files(settings: ArenaDataset | MtBenchDataset | ProcessedDataset) -> list[Path]:
     """Files of the release, sorted by name. Raises DataError where there are none, or one of several shards is gone."""
-    files = settings.files_to_read()
+    files = settings.source_files()
     if not files:
         raise DataError(
             f"{settings.folder}: no file of the release in the folder; correct datasets.{settings.name}.path"

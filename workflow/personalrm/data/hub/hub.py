@@ -66,10 +66,6 @@ def _check_names(dataset: str, source: HubSource) -> None:
             raise ConfigError(f"datasets.{dataset}.hub.files: {file!r} is no name of a file in a repository")
         if file == CHECKSUMS:
             raise ConfigError(f"datasets.{dataset}.hub.files: {CHECKSUMS} is the name of our own record")
-        if f"{file}.parquet" in source.files:
-            raise ConfigError(
-                f"datasets.{dataset}.hub.files: {file} would become {file}.parquet; leave one of them out"
-            )
     for file, value in source.sha256.items():
         if file not in source.files:
             raise ConfigError(f"datasets.{dataset}.hub.sha256.{file}: no such file in datasets.{dataset}.hub.files")
@@ -124,7 +120,7 @@ def check_files(dataset: str, source: HubSource) -> dict[str, str]:
 
 
 def fetch_files(
-    dataset: str, source: HubSource, note: Callable[[str], None], *, attempts: int = 4, pause_s: float = 1.0
+    dataset: str, source: HubSource, note: Callable[[str], object], *, attempts: int = 4, pause_s: float = 1.0
 ) -> None:
     """Bring all files of `source` into its folder, and note their checksums. Needs no network where all are there.
 

@@ -73,7 +73,7 @@ class HubTransfer:
 
     dataset: str
     source: HubSource
-    note: Callable[[str], None]
+    note: Callable[[str], object]
     attempts: int = 4
     pause_s: float = 1.0
 

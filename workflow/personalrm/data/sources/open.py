@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from personalrm.data.hub.hub import check_files, hub_of
-from personalrm.data.hub.hub_parquet import check_parquet
 from personalrm.data.settings import ArenaDataset, Dataset, LocalDataset, MtBenchDataset, PrismDataset
 from personalrm.data.sources.arena import read_arena
 from personalrm.data.sources.local import read_votes
@@ -22,7 +21,7 @@ def read_source(settings: Dataset, report: ReadReport) -> Iterator[Vote]:
         return read_votes(settings.path, on_bad=settings.on_bad, report=report)
     source = hub_of(settings)
     if source is not None:
-        check_parquet(settings.name, source, check_files(settings.name, source))
+        check_files(settings.name, source)
     if isinstance(settings, PrismDataset):
         return read_prism(settings, report)
     if isinstance(settings, MtBenchDataset):

@@ -54,7 +54,7 @@ def read_prism(settings: PrismDataset, report: ReadReport) -> Iterator[Vote]:
 
     Raises DataError for bad data, and whatever `on_bad` where all rows of a file are bad: the release has changed.
     """
-    table, survey = settings.files_to_read()
+    table, survey = settings.source_files()
     surveys = read_survey(survey, settings.on_bad, report)
 
     def votes_of(conversation: Conversation) -> Iterator[Vote]:

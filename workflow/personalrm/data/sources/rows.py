@@ -22,21 +22,11 @@ MAX_LINE_BYTES = 64 * 2**20
 _BATCH = 256
 
 
-NUMBER, OFFSET, LINE = LINE_COLUMNS = ("_number", "_offset", "_line")
-"""Columns of a Parquet file that was made of JSON lines (`hub_parquet`): the number of a row's line; and of a row that
-the other columns cannot hold, the offset of its first byte and its bytes."""
-
-
 class RawRow(NamedTuple):
-    """A row: its number in the file (from 1), and how to read it, which raises FieldError where it is broken.
-
-    A row of JSON lines also has its line, and the offset of its first byte.
-    """
+    """A row: its number in the file (from 1), and how to read it, which raises FieldError where it is broken."""
 
     number: int
     parse: Callable[[], Row]
-    offset: int = 0
-    line: bytes = b""
 
 
 class _Line(NamedTuple):
@@ -53,7 +43,7 @@ def raw_rows(path: Path) -> Iterator[RawRow]:
         yield from _parquet(path)
         return
     for line in _lines(path):
-        yield RawRow(line.number, partial(_parse, line), line.offset, line.raw)
+        yield RawRow(line.number, partial(_parse, line))
 
 
 def _parquet(path: Path) -> Iterator[RawRow]:
@@ -66,7 +56,7 @@ def _parquet(path: Path) -> Iterator[RawRow]:
             for batch in file.iter_batches(batch_size=_BATCH):
                 for row in batch.to_pylist():
                     number += 1
-                    yield _line_of(row) if row.keys() >= {*LINE_COLUMNS} else RawRow(number, partial(_same, row))
+                    yield RawRow(number, partial(_same, row))
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(f"{path}, after row {number}: is no sound Parquet file ({error}); fetch it again") from error
     except OSError as error:
@@ -76,16 +66,6 @@ def _parquet(path: Path) -> Iterator[RawRow]:
 
 def _same(row: Row) -> Row:
     return row
-
-
-def _line_of(row: dict[str, object]) -> RawRow:
-    """A row that once was a line."""
-    number, offset, raw = (row.pop(name) for name in LINE_COLUMNS)
-    if raw is None:
-        return RawRow(cast(int, number), partial(_same, row))
-    line = _Line(cast(int, number), cast(int, offset), cast(bytes, raw))
-    # Fields that other rows have are null in this one, as they are in all.
-    return RawRow(line.number, lambda: {**dict.fromkeys(row), **_parse(line)})
 
 
 def _lines(path: Path) -> Iterator[_Line]:

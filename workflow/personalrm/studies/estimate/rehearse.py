@@ -11,7 +11,6 @@ from personalrm.core.errors import DataError
 from personalrm.core.records import UserData
 from personalrm.data.hub.hub import hub_of, hub_paths
 from personalrm.data.prepare import read_users
-from personalrm.data.settings import parquet_of
 from personalrm.data.sources.reading import ReadReport
 from personalrm.studies.estimate.assumptions import Assumptions, Bound
 from personalrm.studies.estimate.counting import Counter, counter_of
@@ -33,7 +32,7 @@ def read_data(config: Config) -> dict[str, list[UserData]]:
     """Users of all data sets, from their sources. Raises DataError for bad data and for data that are not there."""
     for name, settings in config.datasets.items():
         source = hub_of(settings)
-        files = [] if source is None else [parquet_of(path) for path in hub_paths(source)]
+        files = [] if source is None else hub_paths(source)
         absent = [str(path) for path in files if not path.is_file()]
         if absent:
             raise DataError(
