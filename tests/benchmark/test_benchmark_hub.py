@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.hub_server import COMMIT, Fault, HubRepo, HubServer
 
 from personalrm.core.errors import ConfigError, DataError
-from personalrm.data.hub.hub import check_files, shared_source
+from personalrm.data.hub import check_files, shared_source
 from personalrm.data.settings import Dataset, HubSource, LocalDataset, PrismDataset
 
 
@@ -52,11 +52,22 @@ def test_what_may_pass_is_tried_again(hub: HubServer, name: str, fault: Fault) -
     assert hub.count("HEAD", name) >= 3
 
 
-def test_a_large_file_damaged_on_the_way_is_fetched_again(hub: HubServer) -> None:
-    hub.faults["conversations.jsonl"] = ["damage"]
+@pytest.mark.parametrize("name", ["conversations.jsonl", "survey.jsonl"])
+def test_a_file_damaged_on_the_way_is_fetched_again(hub: HubServer, name: str) -> None:
+    hub.faults[name] = ["damage"]
     notes = fetch()
-    assert (FOLDER / "conversations.jsonl").read_bytes() == LARGE
+    assert (FOLDER / name).read_bytes() == FILES[name]
     assert any("damaged on the way" in note for note in notes)
+
+
+def test_what_arrived_of_a_file_is_not_requested_again(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1_000)
+    hub.faults["conversations.jsonl"] = ["cut", 500]
+    refused(attempts=1)
+    fetch()
+    assert (FOLDER / "conversations.jsonl").read_bytes() == LARGE
+    ranges = [each.headers.get("Range") for each in hub.asked if each.path.startswith("/network/")]
+    assert ranges == [None, *[f"bytes={len(LARGE) // 2}-"] * 2]
 
 
 numbers = itertools.count()

@@ -120,7 +120,7 @@ def test_a_full_disk_is_named(hub: HubServer, tmp_path: Path) -> None:
     code, output = stage.run(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
     assert code == 1
     assert output.splitlines()[-1].startswith("personalrm: datasets.people.hub")
-    assert f"no room below {FOLDER}: conversations.jsonl did not fit" in output
+    assert f"no room below {FOLDER}/.incoming: conversations.jsonl did not fit" in output
     assert not (tmp_path / FOLDER / "conversations.jsonl").exists()
 
 

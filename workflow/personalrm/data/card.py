@@ -5,7 +5,7 @@ from __future__ import annotations
 from personalrm.core.files import sha256_file
 from personalrm.data.filters.filter_settings import RELEASED
 from personalrm.data.filters.funnel import Funnel
-from personalrm.data.hub.hub import hub_of, noted_commit
+from personalrm.data.hub import hub_of, noted_commit
 from personalrm.data.settings import Dataset
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from personalrm.core.errors import DataError, EmbeddedModelError, PersonalRMError
-from personalrm.data.hub.hub import hub_of, hub_paths
-from personalrm.data.hub.hub_transfer import is_offline
+from personalrm.core.hub import is_offline
+from personalrm.data.hub import hub_of, hub_paths
 from personalrm.data.settings import Dataset, HubSource
 from personalrm.methods.synthesizeme.theta import read_theta
 from personalrm.methods.synthesizeme.variants import parse_variant

@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from personalrm.app.library.data import to_item
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.records import UserData
-from personalrm.data.hub.hub import fetch_files, hub_of, shared_source
+from personalrm.data.hub import fetch_files, hub_of, shared_source
 from personalrm.data.prepare import read_users
 from personalrm.data.settings import Dataset, HubSource
 from personalrm.data.sources.reading import ReadReport

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from personalrm.data.hub.hub import check_files, hub_of
+from personalrm.data.hub import check_files, hub_of
 from personalrm.data.settings import ArenaDataset, Dataset, LocalDataset, MtBenchDataset, PrismDataset
 from personalrm.data.sources.arena import read_arena
 from personalrm.data.sources.local import read_votes

@@ -9,7 +9,7 @@ from typing import get_args
 
 from personalrm.core.errors import DataError
 from personalrm.core.records import UserData
-from personalrm.data.hub.hub import hub_of, hub_paths
+from personalrm.data.hub import hub_of, hub_paths
 from personalrm.data.prepare import read_users
 from personalrm.data.sources.reading import ReadReport
 from personalrm.studies.estimate.assumptions import Assumptions, Bound

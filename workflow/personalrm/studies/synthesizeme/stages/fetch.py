@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from personalrm.data.hub.hub import fetch_files, shared_source
+from personalrm.data.hub import fetch_files, shared_source
 from personalrm.run.stage import Stage, Wildcards
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from personalrm.data.hub.hub import hub_of
+from personalrm.data.hub import hub_of
 from personalrm.data.prepare import prepare_dataset
 from personalrm.run.stage import Files, Stage, Wildcards
 

@@ -1,27 +1,31 @@
-"""Files of a data set from the Hugging Face hub: fetched once, whole or not at all, and the same ever after.
+"""Files of a data set from the Hugging Face hub: fetched once, all or none, with checksums that hold from then on.
 
-The checksums of the first fetch are noted in `checksums.json` beside the files, unless the config gives them; from then
-on a file with another one is an error. Files arrive in a folder of their own (`.incoming`) and are moved when all are
-there: Snakemake deletes the outputs of a failed job, and would throw away what had been fetched.
+The checksums of the first fetch are recorded in `checksums.json` next to the files, unless the config gives them; from
+then on, a file with another checksum is an error. Files arrive in a folder of their own (`.incoming`) and are moved
+when all are complete: Snakemake deletes the outputs of a failed job, and would delete what had been downloaded.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.files import atomic_write_text, file_lock, sha256_file
-from personalrm.data.hub.hub_transfer import HubTransfer, TransientDataError
+from personalrm.core.hub import HubError, HubFile, RemoteFile, download, look_up
 from personalrm.data.settings import Dataset, HubSource, LocalDataset
 
 CHECKSUMS = "checksums.json"
 _INCOMING = ".incoming"
+_LONGEST_PAUSE_S = 30.0
+
+Result = TypeVar("Result")
 
 
 def hub_of(settings: Dataset) -> HubSource | None:
@@ -73,30 +77,28 @@ def _check_names(dataset: str, source: HubSource) -> None:
             raise ConfigError(f"datasets.{dataset}.hub.sha256.{file}: a SHA-256 has 64 hexadecimal digits")
 
 
-@dataclass
-class _Noted:
+class _Noted(BaseModel):
     """Content of a `checksums.json`: the commit that the revision named at the first fetch, and SHA-256 by file."""
 
     commit: str = ""
-    files: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = {}
+    repo: str = ""
+    revision: str = ""
 
     @classmethod
     def read(cls, folder: Path) -> _Noted:
         path = folder / CHECKSUMS
-        if not path.is_file():
-            return cls()
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            return cls(str(content["commit"]), {str(name): str(value) for name, value in content["files"].items()})
-        except (ValueError, LookupError, TypeError, AttributeError):
+            return cls.model_validate_json(path.read_bytes()) if path.is_file() else cls()
+        except ValidationError:
             raise DataError(
                 f"{path}: not the record that was written; delete {folder} to fetch its files anew"
             ) from None
 
     def write(self, folder: Path, source: HubSource) -> None:
-        content = {"repo": source.repo, "revision": source.revision, "commit": self.commit, "files": self.files}
-        text = json.dumps(content, indent=2, sort_keys=True) + "\n"
-        atomic_write_text(folder / CHECKSUMS, text)
+        files = dict(sorted(self.files.items()))
+        record = self.model_copy(update={"repo": source.repo, "revision": source.revision, "files": files})
+        atomic_write_text(folder / CHECKSUMS, record.model_dump_json(indent=2) + "\n")
 
 
 def noted_commit(source: HubSource) -> str:
@@ -104,103 +106,93 @@ def noted_commit(source: HubSource) -> str:
     return _Noted.read(source.folder).commit
 
 
-def check_files(dataset: str, source: HubSource) -> dict[str, str]:
-    """Hash the files of a fetched data set, and return SHA-256 by file.
+def check_files(dataset: str, source: HubSource) -> None:
+    """Hash the files of a fetched data set.
 
     Raises DataError for the first that is missing, or that is not what the config or the first fetch says.
     """
     noted = _Noted.read(source.folder)
-    sums = {}
     for name in source.files:
         path = source.folder / name
         if not path.is_file():
             raise DataError(f"datasets.{dataset}.hub: {path} is not there; run the workflow again, which fetches it")
-        sums[name] = _accept(dataset, source, noted, name, sha256_file(path))
-    return sums
+        _accept(dataset, source, noted, name, sha256_file(path))
 
 
 def fetch_files(
     dataset: str, source: HubSource, note: Callable[[str], object], *, attempts: int = 4, pause_s: float = 1.0
 ) -> None:
-    """Bring all files of `source` into its folder, and note their checksums. Needs no network where all are there.
+    """Bring all files of `source` into its folder, and record their checksums. Needs no network if all are there.
 
-    A branch or tag is resolved to a commit at the first fetch, and stays there. One process at a time does this for a
-    folder; others wait and find the files. `note` gets lines of progress; `attempts` and `pause_s` (seconds) are for
-    failures that may pass. Raises DataError or ConfigError, of one line: gated, token refused, offline, no such
-    repository, revision or file, checksum differs, disk full.
+    A branch or tag is resolved to a commit at the first fetch, and the commit is kept. One process at a time fetches
+    into a folder; others wait and find the files. `note` gets lines of progress. Failures that may pass are tried
+    `attempts` times in all, after pauses of `pause_s` seconds, twice that, and so on. Raises DataError of one line:
+    gated, token refused, offline, no such repository, revision or file, checksum differs, disk full.
     """
     folder = source.folder
-    transfer = HubTransfer(dataset, source, note, attempts, pause_s)
+    lock = folder.with_name(f".{folder.name}.lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = folder.with_name(f".{folder.name}.lock")
         with file_lock(lock, lambda: note(f"{folder}: another process is fetching, waiting for it")):
-            _fetch(transfer, folder)
+            _fetch(dataset, source, _Fetcher(source, note, attempts, pause_s))
+    except HubError as error:
+        raise DataError(f"datasets.{dataset}.hub: {source.repo}, revision {source.revision}: {error}") from None
     except OSError as error:
         raise DataError(f"datasets.{dataset}.hub: {folder}: {error.strerror or error}; it must be writable") from None
 
 
-def _fetch(transfer: HubTransfer, folder: Path) -> None:
-    dataset, source = transfer.dataset, transfer.source
-    noted = _Noted.read(folder)
-    present = [name for name in source.files if (folder / name).is_file()]
-    for name in present:
-        noted.files[name] = _accept(dataset, source, noted, name, sha256_file(folder / name))
-    missing = [name for name in source.files if name not in present]
-    if missing:
-        _bring(transfer, folder / _INCOMING, noted, missing)
-    # First the record, then the files: killed between the two, the files are still known and still there.
+def _fetch(dataset: str, source: HubSource, fetcher: _Fetcher) -> None:
+    folder, incoming, noted = source.folder, source.folder / _INCOMING, _Noted.read(source.folder)
+    missing = [name for name in source.files if not (folder / name).is_file()]
+    for name in source.files:
+        if name in missing:
+            remote = fetcher.look_up(name, noted.commit or source.revision)
+            noted.commit = noted.commit or remote.commit
+            if remote.sha256 is not None:
+                # Refused before a byte is downloaded.
+                _accept(dataset, source, noted, name, remote.sha256)
+            fetcher.download(name, remote, incoming / name)
+        path = (incoming if name in missing else folder) / name
+        noted.files[name] = _accept(dataset, source, noted, name, sha256_file(path))
+    # First the record, then the files: if the process is killed between the two, the files are still known.
     noted.write(folder, source)
     for name in missing:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(folder / _INCOMING / name, folder / name)
-    shutil.rmtree(folder / _INCOMING, ignore_errors=True)
+        os.replace(incoming / name, folder / name)
+    shutil.rmtree(incoming, ignore_errors=True)
 
 
-def _bring(transfer: HubTransfer, incoming: Path, noted: _Noted, names: Iterable[str]) -> None:
-    """Fetch `names` into `incoming`, adding to `noted`; what a former attempt brought is used."""
-    incoming.mkdir(exist_ok=True)
-    # The library's own notes, and what it left if it was killed.
-    shutil.rmtree(incoming / ".cache", ignore_errors=True)
-    arrived = _Noted.read(incoming)
-    noted.commit = arrived.commit = noted.commit or arrived.commit
-    for name in names:
-        path = incoming / name
-        if path.is_file() and arrived.files.get(name) == sha256_file(path):
-            noted.files[name] = _accept(transfer.dataset, transfer.source, noted, name, arrived.files[name])
-            continue
-        noted.files[name] = arrived.files[name] = _bring_one(transfer, incoming, noted, name)
-        arrived.commit = noted.commit
-        arrived.write(incoming, transfer.source)
+class _Fetcher(NamedTuple):
+    """Requests to the hub for one source, repeated while their failures may pass."""
 
+    source: HubSource
+    note: Callable[[str], object]
+    attempts: int
+    pause_s: float
 
-def _bring_one(transfer: HubTransfer, incoming: Path, noted: _Noted, name: str) -> str:
-    """Fetch one file and return its SHA-256, which is what the config, the first fetch and the hub say."""
-    dataset, source = transfer.dataset, transfer.source
-    remote = transfer.look_up(name, noted.commit or source.revision)
-    noted.commit = noted.commit or remote.commit
-    if remote.sha256 is not None:
-        # Known before a byte is fetched.
-        _accept(dataset, source, noted, name, remote.sha256)
-    transfer.require_room(name, remote.size, incoming)
-    size = "" if remote.size is None else f", {remote.size / 1e6:.1f} MB"
-    transfer.note(f"{source.repo}: fetching {name}{size}")
+    def look_up(self, name: str, revision: str) -> RemoteFile:
+        return self._insist(lambda: look_up(HubFile(self.source.repo, name, revision)))
 
-    def attempt() -> str:
-        path = transfer.download(name, noted.commit, incoming)
-        found = sha256_file(path)
-        if remote.sha256 not in {None, found}:
-            path.unlink()
-            raise TransientDataError(
-                f"datasets.{dataset}.hub: {name} of {source.repo} was damaged on the way: its SHA-256 is {found}, and "
-                f"the hub says {remote.sha256}"
-            )
-        return _accept(dataset, source, noted, name, found)
+    def download(self, name: str, remote: RemoteFile, target: Path) -> None:
+        size = "" if remote.size is None else f", {remote.size / 1e6:.1f} MB"
+        self.note(f"{self.source.repo}: fetching {name}{size}")
+        self._insist(lambda: download(HubFile(self.source.repo, name, remote.commit), remote, target))
 
-    found = transfer.insist(name, attempt)
-    with (incoming / name).open("rb+") as stream:
-        os.fsync(stream.fileno())
-    return found
+    def _insist(self, action: Callable[[], Result]) -> Result:
+        from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+
+        def say(state: RetryCallState) -> None:
+            if state.outcome is not None and state.next_action is not None:
+                self.note(f"{state.outcome.exception()}; again in {state.next_action.sleep:g} s")
+
+        retrying = Retrying(
+            retry=retry_if_exception(lambda error: isinstance(error, HubError) and error.passing),
+            stop=stop_after_attempt(self.attempts),
+            wait=wait_exponential(multiplier=self.pause_s, max=_LONGEST_PAUSE_S),
+            before_sleep=say,
+            reraise=True,
+        )
+        return retrying(action)
 
 
 def _accept(dataset: str, source: HubSource, noted: _Noted, name: str, found: str) -> str:
