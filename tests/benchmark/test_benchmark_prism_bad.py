@@ -48,7 +48,7 @@ BAD_ANSWERS: list[tuple[int, Row, str, str]] = [
     (1, {"turn": None}, "turn", "is null, not a whole number"),
     (1, {"turn": 1.5}, "turn", "is 1.5, not a whole number"),
     (1, {"content": None}, "content", "is null, not a string"),
-    (1, {"content": "x\ud800"}, "content", "holds half of a surrogate pair (character 1)"),
+    (1, {"content": "x\ud800"}, "content", "holds half of a surrogate pair (\\ud800, character 1)"),
 ]
 NAMES = {"content": "model_response"}
 
@@ -93,14 +93,14 @@ def test_two_chosen_answers_with_different_texts_are_bad(tmp_path: Path, table: 
 
 
 BAD_ROWS: list[tuple[str, Row, str, str]] = [
-    ("conversations", {"conversation_history": None}, "conversation_history", "is null, not a list of messages"),
-    ("conversations", {"conversation_history": []}, "conversation_history", "is [], not a list of messages"),
+    ("conversations", {"conversation_history": None}, "conversation_history", "is null, not a list"),
+    ("conversations", {"conversation_history": []}, "conversation_history", "is [], not a list with something in it"),
     ("conversations", {"conversation_history": ["hi"]}, "conversation_history[0]", "is 'hi', not an object"),
     (
         "conversations",
         {"conversation_history": [says(0, "a") | {"role": "tool"}]},
         "conversation_history[0].role",
-        "is 'tool', neither user nor model",
+        "is 'tool', not user or model",
     ),
     (
         "conversations",

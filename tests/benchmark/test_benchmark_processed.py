@@ -54,7 +54,7 @@ def test_a_stored_coin_of_presentation(tmp_path: Path, stored: object, read_as: 
 
 def test_a_coin_that_is_none_is_named(tmp_path: Path) -> None:
     write(tmp_path / shard("test"), [pair_row(flip="heads")])
-    with pytest.raises(DataError, match=r"field flip.* is a string, not a truth value"):
+    with pytest.raises(DataError, match=r"field flip.* is 'heads', not true or false"):
         read(tmp_path)
 
 
@@ -124,14 +124,14 @@ BAD: list[tuple[Row, str, str]] = [
     ({"split": "validation"}, "split", "is 'validation'"),
     ({"split": None}, "split", "is 'None'"),
     ({"context": None}, "context", "is null"),
-    ({"context": []}, "context", "is an empty list"),
+    ({"context": []}, "context", "is [], not a list"),
     ({"context": [message("Hi")]}, "context[0].role", "does not end with a turn"),
     ({"context": [message("x", "tool"), message("Hi", "user")]}, "context[0].role", "is 'tool'"),
     ({"chosen": None}, "chosen", "is null"),
     ({"chosen": message("x", "user")}, "chosen.role", "an answer is the assistant's"),
     ({"rejected": message(None)}, "rejected.content", "is null"),
-    ({"turns": -1}, "turns", "is '-1'"),
-    ({"turns": 1.5}, "turns", "is '1.5'"),
+    ({"turns": -1}, "turns", "is -1, not a whole number"),
+    ({"turns": 1.5}, "turns", "is 1.5, not a whole number"),
     ({"type": 3}, "type", "is '3'"),
 ]
 

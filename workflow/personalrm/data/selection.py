@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from personalrm.core.errors import ConfigError
 from personalrm.core.files import stable_hash
+from personalrm.data.sources.fields import FieldError
 from personalrm.data.sources.local import read_rows, read_votes
-from personalrm.data.sources.votes import FieldError, user_of
+from personalrm.data.sources.votes import user_of
 
 if TYPE_CHECKING:
     from personalrm.data.settings import Dataset

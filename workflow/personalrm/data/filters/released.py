@@ -9,7 +9,7 @@ from pathlib import Path
 
 from personalrm.core.errors import DataError
 from personalrm.data.settings import ArenaDataset, MtBenchDataset, ProcessedDataset
-from personalrm.data.sources.votes import FieldError, Row
+from personalrm.data.sources.fields import FieldError, Row
 
 _ADVICE = "the release has changed, or this is another data set: pin the revision that has it"
 

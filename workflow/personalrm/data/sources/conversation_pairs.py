@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from personalrm.data.sources.votes import FieldError, Row
+from personalrm.data.sources.fields import FieldError, Row
 
 Message = tuple[str, str]
 """Role and text."""

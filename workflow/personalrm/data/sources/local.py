@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from personalrm.core.errors import DataError
+from personalrm.data.sources.fields import FieldError, Row
 from personalrm.data.sources.reading import OnBad, ReadReport, read_file
 from personalrm.data.sources.rows import raw_rows
-from personalrm.data.sources.votes import KNOWN_FIELDS, FieldError, Row, Vote, parse_vote
+from personalrm.data.sources.votes import KNOWN_FIELDS, Vote, parse_vote
 
 
 def read_votes(path: Path, *, on_bad: OnBad = "error", report: ReadReport | None = None) -> Iterator[Vote]:

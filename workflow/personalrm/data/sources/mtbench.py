@@ -36,8 +36,9 @@ from personalrm.data.sources.conversation_pairs import (
     why_unusable,
     winner_of,
 )
+from personalrm.data.sources.fields import FieldError, Row
 from personalrm.data.sources.reading import ReadReport, read_file
-from personalrm.data.sources.votes import FieldError, Row, Vote, parse_vote, user_of
+from personalrm.data.sources.votes import Vote, parse_vote, user_of
 
 REQUIRED = ("question_id", "winner", "conversation_a", "conversation_b", "turn")
 """Columns that every row has; beside them `judge` or `user_id`, and `judgment_id` or both models."""

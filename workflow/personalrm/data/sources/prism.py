@@ -1,9 +1,9 @@
 """Reader of PRISM's raw release (Kirk et al. 2024): ratings of answers become votes, with the users' survey.
 
-Two tables hold the same answers: `conversations.jsonl`, a conversation a row, is streamed; of `utterances.jsonl`, an
-answer a row, all answers are held in memory until the file ends, as rows of one conversation need not be
-adjacent. The second has no times, so that its votes have none. Fields: the release's codebook. What makes a vote:
-`prism_conversation`; what is kept of the survey: `prism_survey`. Only the standard library is imported here.
+Two tables hold the same answers. `conversations.jsonl`, one conversation per row, is streamed. Of `utterances.jsonl`,
+one answer per row, all answers are held in memory until the file ends, as rows of one conversation need not be
+adjacent; it has no times, so that its votes have none. Fields: the release's codebook. Which pairs make a vote:
+`prism_conversation`; what is kept of the survey: `prism_survey`.
 """
 
 from __future__ import annotations
@@ -11,34 +11,107 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Annotated, Literal, cast
+
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from personalrm.data.settings import PrismDataset
-from personalrm.data.sources.prism_conversation import Conversation, answer_of, start_conversation, whole_number
-from personalrm.data.sources.prism_survey import (
-    FETCH_AGAIN,
-    identifier,
-    read_survey,
-    refuse_all_bad,
-    required,
+from personalrm.data.sources.fields import (
+    BRANCHES,
+    Advice,
+    FieldError,
+    Id,
+    Number,
+    Row,
+    SoundRow,
+    Text,
+    checked,
     shown,
-    text_of,
+    unix_seconds,
 )
+from personalrm.data.sources.prism_conversation import Answer, Conversation
+from personalrm.data.sources.prism_survey import FETCH_AGAIN, MISSING, read_survey, refuse_all_bad
 from personalrm.data.sources.reading import OnBad, ReadReport, read_file
-from personalrm.data.sources.votes import FieldError, Row, Vote
+from personalrm.data.sources.votes import Vote
+
+Rating = Annotated[float, Field(ge=1, le=100)]
+
+
+class _Rated(SoundRow):
+    within_turn_id: Number
+    score: Rating | None
+    if_chosen: bool
+
+
+class _Prompt(SoundRow):
+    """A message of the user in a conversation's history."""
+
+    role: Literal["user", "model"]
+    turn: Number
+    content: Text
+
+
+class _Reply(_Prompt, _Rated):
+    """A model's answer in a conversation's history."""
+
+
+class _Owned(SoundRow):
+    conversation_id: Id
+
+
+class _Named(_Owned):
+    """The columns that both tables have."""
+
+    user_id: Id
+    conversation_type: Text | None
+
+
+class _ConversationRow(_Named):
+    """The columns of `conversations.jsonl` that are read."""
+
+    conversation_history: Annotated[
+        list[
+            Annotated[
+                Annotated[_Prompt, Tag(BRANCHES[0])] | Annotated[_Reply, Tag(BRANCHES[1])],
+                Discriminator(lambda entry: BRANCHES[isinstance(entry, dict) and entry.get("role") == "model"]),
+            ]
+        ],
+        Field(min_length=1),
+    ]
+    # Only the order of times matters: no zone is named, and UTC is taken.
+    generated_datetime: Annotated[Text, AfterValidator(unix_seconds)] | None
+
+
+class _UtteranceRow(_Named, _Rated):
+    """The columns of `utterances.jsonl` that are read."""
+
+    turn: Number
+    user_prompt: Text
+    model_response: Text
+
 
 CONVERSATION_FIELDS = frozenset(
-    {"conversation_id", "user_id", "conversation_type", "conversation_history", "generated_datetime"}
-    | {"opening_prompt", "conversation_turns", "included_in_balanced_subset", "open_feedback"}
-    | {"performance_attributes", "choice_attributes", "timing_duration_s", "timing_duration_mins"}
+    {*_ConversationRow.model_fields, "opening_prompt", "conversation_turns", "included_in_balanced_subset"}
+    | {"open_feedback", "performance_attributes", "choice_attributes", "timing_duration_s", "timing_duration_mins"}
 )
-"""Columns of `conversations.jsonl`; those of the first line are used."""
+"""Columns of `conversations.jsonl`."""
 
 UTTERANCE_FIELDS = frozenset(
-    {"conversation_id", "user_id", "conversation_type", "turn", "within_turn_id", "user_prompt", "model_response"}
-    | {"score", "if_chosen"}
-    | {"utterance_id", "interaction_id", "included_in_balanced_subset", "model_name", "model_provider"}
+    {*_UtteranceRow.model_fields, "utterance_id", "interaction_id", "included_in_balanced_subset"}
+    | {"model_name", "model_provider"}
 )
-"""Columns of `utterances.jsonl`; those of the first two lines are used."""
+"""Columns of `utterances.jsonl`."""
+
+_ADVICE = Advice(
+    otherwise=FETCH_AGAIN,
+    missing=MISSING,
+    expected={
+        "score": "a rating from 1 to 100",
+        "turn": "a whole number from 0",
+        "within_turn_id": "a whole number from 0",
+        "role": "user or model",
+    },
+)
 
 MakeVotes = Callable[[Conversation], Iterable[Vote]]
 
@@ -82,33 +155,21 @@ def _read_conversations(path: Path, votes_of: MakeVotes, on_bad: OnBad, report: 
 
 def _conversation(row: Row, line: int) -> Conversation:
     """A row of `conversations.jsonl`. Raises FieldError for the first thing that is wrong."""
-    required(row, "generated_datetime")
-    history = required(row, "conversation_history")
-    if not isinstance(history, list) or not history:
-        raise FieldError("conversation_history", f"is {shown(history)}, not a list of messages", FETCH_AGAIN)
-    conversation = start_conversation(row, line)
-    for place, entry in enumerate(history):
-        _add_entry(conversation, entry, f"conversation_history[{place}]")
+    sound = checked(_ConversationRow, row, _ADVICE)
+    # Times are Unix seconds after validation.
+    time = cast("float | None", sound.generated_datetime)
+    conversation = Conversation(sound.conversation_id, sound.user_id, sound.conversation_type, time, line)
+    for place, entry in enumerate(sound.conversation_history):
+        where = f"conversation_history[{place}]."
+        if isinstance(entry, _Reply):
+            answer = Answer(entry.content, entry.score, entry.if_chosen)
+            conversation.add_answer(entry.turn, entry.within_turn_id, answer, where)
+        else:
+            conversation.add_prompt(entry.turn, entry.content, f"{where}content")
     for number, turn in conversation.turns.items():
         if turn.prompt is None:
             raise FieldError("conversation_history", f"has answers in turn {number} but no prompt", FETCH_AGAIN)
     return conversation
-
-
-def _add_entry(conversation: Conversation, entry: object, path: str) -> None:
-    if not isinstance(entry, dict):
-        raise FieldError(path, f"is {shown(entry)}, not an object", FETCH_AGAIN)
-    where = f"{path}."
-    role = required(entry, "role", where)
-    number = whole_number(entry, "turn", where)
-    if role == "user":
-        prompt = text_of(required(entry, "content", where), f"{where}content")
-        conversation.add_prompt(number, prompt, f"{where}content")
-    elif role == "model":
-        within = whole_number(entry, "within_turn_id", where)
-        conversation.add_answer(number, within, answer_of(entry, "content", where), where)
-    else:
-        raise FieldError(f"{where}role", f"is {shown(role)}, neither user nor model", FETCH_AGAIN)
 
 
 def _read_utterances(path: Path, votes_of: MakeVotes, on_bad: OnBad, report: ReadReport) -> Iterator[Vote]:
@@ -117,7 +178,7 @@ def _read_utterances(path: Path, votes_of: MakeVotes, on_bad: OnBad, report: Rea
     bad: set[str] = set()
 
     def parse(row: Row, line: int) -> tuple[Vote, ...]:
-        conversation_id = identifier(row, "conversation_id")
+        conversation_id = checked(_Owned, row, _ADVICE).conversation_id
         try:
             _add_utterance(conversations, row, line)
         except FieldError:
@@ -140,10 +201,8 @@ def _read_utterances(path: Path, votes_of: MakeVotes, on_bad: OnBad, report: Rea
 
 def _add_utterance(conversations: dict[str, Conversation], row: Row, line: int) -> None:
     """Add a row of `utterances.jsonl` to its conversation. Raises FieldError for the first thing that is wrong."""
-    new = start_conversation(row, line)
-    number, within = whole_number(row, "turn"), whole_number(row, "within_turn_id")
-    prompt = text_of(required(row, "user_prompt"), "user_prompt")
-    answer = answer_of(row, "model_response", "")
+    sound = checked(_UtteranceRow, row, _ADVICE)
+    new = Conversation(sound.conversation_id, sound.user_id, sound.conversation_type, None, line)
     conversation = conversations.setdefault(new.conversation_id, new)
     for name, mine, theirs in (
         ("user_id", new.user_id, conversation.user_id),
@@ -151,5 +210,6 @@ def _add_utterance(conversations: dict[str, Conversation], row: Row, line: int) 
     ):
         if mine != theirs:
             raise FieldError(name, f"is {shown(mine)}, but {shown(theirs)} in line {conversation.line}", FETCH_AGAIN)
-    conversation.add_prompt(number, prompt, "user_prompt")
-    conversation.add_answer(number, within, answer, "")
+    conversation.add_prompt(sound.turn, sound.user_prompt, "user_prompt")
+    answer = Answer(sound.model_response, sound.score, sound.if_chosen)
+    conversation.add_answer(sound.turn, sound.within_turn_id, answer, "")

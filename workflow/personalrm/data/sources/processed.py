@@ -19,10 +19,9 @@ from typing import cast
 from personalrm.core.errors import DataError
 from personalrm.data.filters.released import fields_named, release_files, require_columns
 from personalrm.data.settings import ProcessedDataset
+from personalrm.data.sources.fields import FieldError, Row
 from personalrm.data.sources.reading import ReadReport, read_file
 from personalrm.data.sources.votes import (
-    FieldError,
-    Row,
     Split,
     UserPart,
     Vote,

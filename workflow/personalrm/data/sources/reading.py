@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from personalrm.core.errors import DataError
+from personalrm.data.sources.fields import FieldError, Row
 from personalrm.data.sources.rows import RawRow, raw_rows
-from personalrm.data.sources.votes import FieldError, Row, Vote, user_of
+from personalrm.data.sources.votes import Vote, user_of
 
 MAX_PROBLEMS = 20
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, NamedTuple, NoReturn, cast
 
 from personalrm.core.errors import DataError
-from personalrm.data.sources.votes import FieldError, Row
+from personalrm.data.sources.fields import FieldError, Row
 
 MAX_LINE_BYTES = 64 * 2**20
 """A longer line is refused: it would be read whole, and is a file without line ends rather than a vote."""
