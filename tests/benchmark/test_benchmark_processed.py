@@ -122,7 +122,7 @@ BAD: list[tuple[Row, str, str]] = [
     ({"user_id": None}, "user_id", "is null"),
     ({"user_id": ""}, "user_id", "is empty or blank"),
     ({"split": "validation"}, "split", "is 'validation'"),
-    ({"split": None}, "split", "is 'None'"),
+    ({"split": None}, "split", "is null"),
     ({"context": None}, "context", "is null"),
     ({"context": []}, "context", "is [], not a list"),
     ({"context": [message("Hi")]}, "context[0].role", "does not end with a turn"),
@@ -132,7 +132,7 @@ BAD: list[tuple[Row, str, str]] = [
     ({"rejected": message(None)}, "rejected.content", "is null"),
     ({"turns": -1}, "turns", "is -1, not a whole number"),
     ({"turns": 1.5}, "turns", "is 1.5, not a whole number"),
-    ({"type": 3}, "type", "is '3'"),
+    ({"type": 3}, "type", "is 3, not a string"),
 ]
 
 

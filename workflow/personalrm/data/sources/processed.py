@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 from personalrm.core.errors import DataError
-from personalrm.data.filters.released import fields_named, release_files, require_columns
 from personalrm.data.settings import ProcessedDataset
-from personalrm.data.sources.fields import FieldError, Row
-from personalrm.data.sources.reading import ReadReport, read_file
+from personalrm.data.sources.fields import Advice, FieldError, Row, SoundRow, checked
+from personalrm.data.sources.reading import ReadReport, fields_named, read_file, release_files, require_columns
 from personalrm.data.sources.votes import (
     Split,
     UserPart,
@@ -61,7 +60,6 @@ LEVEL_B: Mapping[str, Split] = {"train": "context", "val": "validation", "test":
 
 _REQUIRED = ("conversation_id", "user_id", "context", "chosen", "rejected")
 _NAMES = {"turn": "turns"}
-_KNOWN = frozenset({*PAIR_COLUMNS, *OTHER_COLUMNS, *OWN_COLUMNS, TIE_COLUMN, *FILTER_COLUMNS})
 _FILE = re.compile(r"(train|validation|test)(-\d{5}-of-\d{5})?\.parquet")
 
 
@@ -82,8 +80,7 @@ def read_processed(settings: ProcessedDataset, report: ReadReport) -> Iterator[V
     part_of: dict[str, UserPart] = {}
     for path, part in parts.items():
         parse = partial(_parse, path=path, part=part, part_of=part_of, report=report)
-        known = _KNOWN | _panel_columns(path)
-        yield from read_file(path, parse, known=known, on_bad=settings.on_bad, report=report)
+        yield from read_file(path, parse, known=_Known(), on_bad=settings.on_bad, report=report)
 
 
 def _part(path: Path) -> UserPart:
@@ -97,15 +94,12 @@ def _part(path: Path) -> UserPart:
     return cast(UserPart, named[1])
 
 
-def _panel_columns(path: Path) -> set[str]:
-    """Columns of any panel. A broken file has none: its reader says what is wrong with it."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+class _Known(Container[str]):
+    """The columns that are read, those of any panel included."""
 
-    try:
-        return {name for name in pq.read_schema(path).names if is_judgment(name)}
-    except (pa.ArrowException, OSError, UnicodeDecodeError):
-        return set()
+    def __contains__(self, name: object) -> bool:
+        own = (*PAIR_COLUMNS, *OTHER_COLUMNS, *OWN_COLUMNS, TIE_COLUMN)
+        return name in own or (isinstance(name, str) and is_judgment(name))
 
 
 def is_judgment(column: str) -> bool:
@@ -113,12 +107,24 @@ def is_judgment(column: str) -> bool:
     return column in FILTER_COLUMNS or column.startswith(PANEL_PREFIXES)
 
 
+class _Columns(SoundRow):
+    split: Literal["train", "val", "test"] | None = None
+    type: str | None = None
+
+
+_ADVICE = Advice(
+    "write a string or null", by_field={"split": f"write one of {', '.join(LEVEL_B)}, or set keep_splits: false"}
+)
+
+
 def _parse(
     row: Row, line: int, *, path: Path, part: UserPart | None, part_of: dict[str, UserPart], report: ReadReport
 ) -> tuple[Vote, ...]:
     require_columns(row, (*_REQUIRED, "split") if part else _REQUIRED, path)
     user = user_of(row)
-    split = _level_b(row) if part else None
+    columns = checked(_Columns, row if part else {"type": row.get("type")}, _ADVICE)
+    if part and columns.split is None:
+        raise FieldError("split", "is null", _ADVICE.by_field["split"])
     if part and part_of.setdefault(user, part) != part:
         raise FieldError(
             "user_id",
@@ -127,8 +133,7 @@ def _parse(
         )
     reason = _why_unusable(row)
     if reason:
-        report.users.add(user)
-        report.dropped[reason] += 1
+        report.leave_out(user, reason)
         return ()
     local = {name: row[name] for name in (*_REQUIRED, *OWN_COLUMNS) if name in row}
     with fields_named(_NAMES):
@@ -139,28 +144,12 @@ def _parse(
             vote,
             # A made-up id must not look like the source's own: ids of the source order a user's pairs.
             pair_id=None if vote.pair_id == replace(vote, pair_id=None).own_id else vote.pair_id,
-            conversation_type=_type(row),
+            conversation_type=columns.type,
             user_split=part,
-            pair_split=split,
+            pair_split=LEVEL_B[columns.split] if columns.split else None,
             judgments={name: value for name, value in row.items() if is_judgment(name) and not _is_missing(value)},
         ),
     )
-
-
-def _level_b(row: Row) -> Split:
-    split = row["split"]
-    if not isinstance(split, str) or split not in LEVEL_B:
-        raise FieldError(
-            "split", f"is {str(split)[:40]!r}", f"write one of {', '.join(LEVEL_B)}, or set keep_splits: false"
-        )
-    return LEVEL_B[split]
-
-
-def _type(row: Row) -> str | None:
-    value = row.get("type")
-    if value is not None and not isinstance(value, str):
-        raise FieldError("type", f"is {str(value)[:40]!r}, not a string", "write a string or null")
-    return value
 
 
 def _whole(value: object) -> object:

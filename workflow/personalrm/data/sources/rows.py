@@ -1,7 +1,4 @@
-"""Rows of a file as they stand in it: JSON lines (plain or gzipped) and Parquet, in constant memory.
-
-Only the standard library is imported here; pyarrow is, where a Parquet file is read.
-"""
+"""Rows of a file as they are in it: JSON lines (plain or gzipped) and Parquet, in constant memory."""
 
 from __future__ import annotations
 
@@ -29,21 +26,9 @@ class RawRow(NamedTuple):
     parse: Callable[[], Row]
 
 
-class _Line(NamedTuple):
-    """One line with text in it: its number (from 1), the offset of its first byte, and its bytes."""
-
-    number: int
-    offset: int
-    raw: bytes
-
-
 def raw_rows(path: Path) -> Iterator[RawRow]:
     """Rows of a file, by its suffix. Raises DataError where the file cannot be read to its end."""
-    if path.suffix == ".parquet":
-        yield from _parquet(path)
-        return
-    for line in _lines(path):
-        yield RawRow(line.number, partial(_parse, line))
+    return _parquet(path) if path.suffix == ".parquet" else _lines(path)
 
 
 def _parquet(path: Path) -> Iterator[RawRow]:
@@ -56,7 +41,7 @@ def _parquet(path: Path) -> Iterator[RawRow]:
             for batch in file.iter_batches(batch_size=_BATCH):
                 for row in batch.to_pylist():
                     number += 1
-                    yield RawRow(number, partial(_same, row))
+                    yield RawRow(number, partial(dict, row))
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(f"{path}, after row {number}: is no sound Parquet file ({error}); fetch it again") from error
     except OSError as error:
@@ -64,11 +49,7 @@ def _parquet(path: Path) -> Iterator[RawRow]:
         raise DataError(f"{path}, after row {number}: cannot be read ({reason}); fetch it again") from error
 
 
-def _same(row: Row) -> Row:
-    return row
-
-
-def _lines(path: Path) -> Iterator[_Line]:
+def _lines(path: Path) -> Iterator[RawRow]:
     """Lines of a plain or gzipped file (told apart by the first bytes), blank ones left out."""
     number = offset = 0
     try:
@@ -79,15 +60,12 @@ def _lines(path: Path) -> Iterator[_Line]:
                 # A byte-order mark is no part of the first line's JSON.
                 text = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
                 if text.strip():
-                    yield _Line(number, offset + len(raw) - len(text), text)
+                    yield RawRow(number, partial(_parse, text, offset + len(raw) - len(text)))
                 offset += len(raw)
-    except EOFError as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        cut = "; the file is truncated" if isinstance(error, EOFError) else ""
         raise DataError(
-            f"{path}, after line {number}: the gzip data break off; the file is truncated: fetch or write it again"
-        ) from error
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(
-            f"{path}, after line {number}: broken gzip data ({error}); fetch or write the file again"
+            f"{path}, after line {number}: broken gzip data ({error}){cut}; fetch or write the file again"
         ) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); correct the path or its rights") from error
@@ -110,20 +88,21 @@ def _check_line(path: Path, number: int, raw: bytes) -> None:
         )
 
 
-def _parse(line: _Line) -> Row:
-    """Decode one line. Raises FieldError (with no field) where it is not UTF-8, JSON, or an object."""
+def _parse(line: bytes, offset: int) -> Row:
+    """Decode the line at byte `offset` of the file. Raises FieldError (with no field) if it is not UTF-8, JSON, or an
+    object."""
     try:
-        value = _DECODER.decode(line.raw.decode("utf-8"))
+        value = _DECODER.decode(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise FieldError(
             "",
-            f"is not UTF-8 (byte {error.start} of the line, {line.offset + error.start} of the file, is "
-            f"0x{line.raw[error.start]:02x})",
+            f"is not UTF-8 (byte {error.start} of the line, {offset + error.start} of the file, is "
+            f"0x{line[error.start]:02x})",
             "save the file as UTF-8",
         ) from error
     except json.JSONDecodeError as error:
         problem = f"is not JSON ({error.msg}, column {error.colno})"
-        if not line.raw.endswith(b"\n"):
+        if not line.endswith(b"\n"):
             problem += ", and has no line end: the file may be truncated"
         raise FieldError("", problem, "write the line again") from error
     except FieldError:
