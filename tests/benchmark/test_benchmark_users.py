@@ -15,10 +15,9 @@ from vote_rows import Row, row, without
 
 from personalrm.core.errors import DataError
 from personalrm.core.records import Split
-from personalrm.data.selection import pick_users
 from personalrm.data.settings import LocalDataset
 from personalrm.data.sources.votes import parse_vote
-from personalrm.data.users import Built, build_users
+from personalrm.data.users import Built, build_users, pick_users
 
 RELEASED: list[Split] = ["test", "context", "validation", "context", "test"]
 

@@ -7,6 +7,7 @@ equal bytes (with one version of pyarrow), in whatever sequence they come.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -145,16 +146,10 @@ def _write(path: Path, rows: Iterator[dict[str, object]], schema: pa.Schema) -> 
 
     count = 0
     with atomic_open(path) as stream, pq.ParquetWriter(stream, schema) as writer:
-        group: list[dict[str, object]] = []
-        for row in rows:
-            group.append(row)
-            if len(group) == _ROWS:
-                writer.write_table(pa.Table.from_pylist(group, schema=schema))
-                count += len(group)
-                group = []
-        if group:
+        while group := list(islice(rows, _ROWS)):
             writer.write_table(pa.Table.from_pylist(group, schema=schema))
-    return count + len(group)
+            count += len(group)
+    return count
 
 
 def _card(names: list[str], counts: Mapping[UserPart, int], people: Mapping[UserPart, int], licence: str) -> str:

@@ -1,4 +1,4 @@
-"""Build one data set: a file of users for each shard, the funnel, and a data card."""
+"""Build one data set: a file of users for each shard, the funnel, and a data card; and plan it, before any job runs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from personalrm.data.filters.funnel import Funnel
 from personalrm.data.filters.released_judgments import JUDGMENTS, judgments_of
 from personalrm.data.settings import Dataset, ProcessedDataset
 from personalrm.data.sharding import chosen_shards, name_of_users_shard, shard_names
+from personalrm.data.sources.fields import FieldError
+from personalrm.data.sources.local import read_rows, read_votes
 from personalrm.data.sources.open import read_source
 from personalrm.data.sources.reading import ReadReport
 from personalrm.data.sources.spool import VoteSpool
-from personalrm.data.users import Built, UserBuilder, build_users
+from personalrm.data.sources.votes import user_of
+from personalrm.data.users import Built, UserBuilder, build_users, pick_users
 
 
 def prepare_dataset(settings: Dataset, out_dir: Path, shards: Mapping[str, Path] | None = None) -> Funnel:
@@ -117,3 +120,52 @@ def _shard_files(
             "the file has changed since the workflow was planned: run again"
         )
     return dict(shards)
+
+
+def scan_user_ids(path: Path, dataset: str = "<name>") -> list[str]:
+    """All user ids of a vote file, sorted; lines without a usable id are passed over.
+
+    Raises ConfigError that names `datasets.<dataset>.shards` where the file is missing, and DataError where it
+    cannot be read to its end.
+    """
+    _require(path, dataset)
+    found = set()
+    for row in read_rows(path, skip_bad=True):
+        try:
+            found.add(user_of(row))
+        except FieldError:
+            continue
+    return sorted(found)
+
+
+def select_user_ids(settings: Dataset) -> list[str]:
+    """Users of the run, sorted: exactly those for whom `prepare_dataset` writes a row.
+
+    The data are read only as far as needed: not at all for a list of users, without checks where all users
+    are taken, and in full for `max_users`, whose choice rests on the number of usable pairs. Bad lines are passed
+    over here; the job that builds the data reports them. Raises ConfigError where a released data set names no users.
+    """
+    if settings.max_users is None and settings.users is not None:
+        return sorted(set(settings.users))
+    if settings.source != "local":
+        raise ConfigError(
+            f"datasets.{settings.name}.shards: {settings.shards} needs the user ids before any job runs; list them "
+            f"under datasets.{settings.name}.users, or give a number of shards (PRISM 8, Chatbot Arena 2)"
+        )
+    if settings.max_users is None:
+        return scan_user_ids(settings.path, settings.name)
+    _require(settings.path, settings.name)
+    contents: dict[str, set[str]] = {}
+    for vote in read_votes(settings.path, on_bad="drop"):
+        if not vote.tie and vote.chosen != vote.rejected:
+            contents.setdefault(vote.user_id, set()).add(vote.content_hash)
+    counts = {user: len(distinct) for user, distinct in contents.items()}
+    return pick_users(counts, settings.users, settings.max_users, settings.min_pairs)
+
+
+def _require(path: Path, dataset: str) -> None:
+    if not path.is_file():
+        raise ConfigError(
+            f"datasets.{dataset}.shards: per_user and auto read the user ids from {path}, which is not there; correct "
+            f"datasets.{dataset}.path, list the ids under datasets.{dataset}.users, or give a number of shards"
+        )

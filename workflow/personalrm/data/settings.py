@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -197,6 +197,7 @@ class LocalDataset(DatasetBase):
 class _Released(DatasetBase):
     """A released data set: a local folder (`path`) with the release's files, or the hub (`hub`), one of them."""
 
+    suffixes: ClassVar[tuple[str, ...]] = (".parquet", ".jsonl", ".jsonl.gz")
     path: Path | None = None
     hub: HubSource | None = None
 
@@ -216,8 +217,12 @@ class _Released(DatasetBase):
         return self.path or Path()
 
     def source_files(self) -> list[Path]:
-        """Files of the release that the votes are read from."""
-        raise NotImplementedError
+        """Files of the release that the votes are read from, sorted by name; or `path`, where it names a file."""
+        if self.hub is not None:
+            return [self.folder / name for name in sorted(self.hub.files)]
+        if self.folder.is_file() or (self.folder.name.endswith(self.suffixes) and not self.folder.is_dir()):
+            return [self.folder]
+        return sorted(each for each in self.folder.glob("**/*") if each.is_file() and each.name.endswith(self.suffixes))
 
 
 class PrismDataset(_Released):
@@ -243,12 +248,6 @@ class ArenaDataset(_Released):
 
     source: Literal["arena"]
 
-    def source_files(self) -> list[Path]:
-        """The release's Parquet or JSON-lines files, sorted by name."""
-        if self.hub is not None:
-            return [self.folder / name for name in sorted(self.hub.files)]
-        return sorted(each for each in self.folder.glob("**/*") if each.suffix in (".parquet", ".jsonl"))
-
 
 class MtBenchDataset(_Released):
     """Votes of judges on two models' answers to fixed questions, as MT-bench's release has them (Zheng et al. 2023).
@@ -259,15 +258,6 @@ class MtBenchDataset(_Released):
 
     source: Literal["mtbench"]
 
-    def source_files(self) -> list[Path]:
-        """Parquet and JSON-lines files (`.jsonl`, `.jsonl.gz`), sorted by name; or `path`, where it names a file."""
-        if self.hub is not None:
-            return [self.folder / name for name in sorted(self.hub.files)]
-        suffixes = (".parquet", ".jsonl", ".jsonl.gz")
-        if self.folder.is_file() or (self.folder.name.endswith(suffixes) and not self.folder.is_dir()):
-            return [self.folder]
-        return sorted(each for each in self.folder.glob("**/*") if each.is_file() and each.name.endswith(suffixes))
-
 
 class ProcessedDataset(_Released):
     """The authors' processed sets (PersonalRewardBench), with their splits and their filters' judgments.
@@ -275,6 +265,7 @@ class ProcessedDataset(_Released):
     `keep_splits` takes level A and level B from the release; else both are made anew.
     """
 
+    suffixes: ClassVar[tuple[str, ...]] = (".parquet",)
     source: Literal["personalrewardbench"]
     keep_splits: bool = True
 
@@ -288,12 +279,6 @@ class ProcessedDataset(_Released):
         if not isinstance(values, dict) or not isinstance(split, dict) or values.get("keep_splits", True) is not True:
             return values
         return {**values, "split": {"similarity": None, **split}}
-
-    def source_files(self) -> list[Path]:
-        """The release's Parquet files, sorted by name."""
-        if self.hub is not None:
-            return [self.folder / name for name in sorted(self.hub.files)]
-        return sorted(self.folder.glob("**/*.parquet"))
 
 
 Dataset = LocalDataset | PrismDataset | ArenaDataset | MtBenchDataset | ProcessedDataset

@@ -12,10 +12,10 @@ from itertools import chain, pairwise
 from typing import NamedTuple
 
 from personalrm.core.errors import DataError
+from personalrm.core.files import stable_hash
 from personalrm.core.records import UserData, UserPart
-from personalrm.data.filters.funnel import Funnel, FunnelStep, step
+from personalrm.data.filters.funnel import Funnel, FunnelStep, counts_of
 from personalrm.data.history import contradictions, history, merged_survey, split_votes
-from personalrm.data.selection import pick_users
 from personalrm.data.settings import DatasetBase
 from personalrm.data.sources.votes import Vote, decided
 from personalrm.data.splits import PARTS, user_split
@@ -123,9 +123,9 @@ class UserBuilder:
         written = self._grains.total()
         return Funnel(
             dataset=self._settings.name,
-            votes=self._steps.left["read"].pairs,
+            votes=self._steps.votes(),
             dropped=self._steps.dropped(),
-            steps=tuple(self._steps.left.values()),
+            steps=self._steps.left(),
             users_written=written,
             users_excluded=len(self.users) - written,
             contradictions=self._contradictions,
@@ -184,6 +184,22 @@ class UserBuilder:
                     )
                 if hash(vote.own_id) in suspect:
                     owners[vote.own_id] = vote.line, user
+
+
+def pick_users(
+    pairs_of: Mapping[str, int], users: Collection[str] | None, max_users: int | None, min_pairs: int
+) -> list[str]:
+    """Users of the run, sorted, from the number of usable pairs of each user in the data.
+
+    `users` limits the choice. Without `max_users` all of them stay, also those with fewer than `min_pairs`
+    (they become rows with the reason); with it, the first `max_users` by a stable hash of the id among those
+    with enough pairs. The hash knows nothing of the data set, so that one user is in or out of both.
+    """
+    candidates = pairs_of.keys() if users is None else set(users)
+    if max_users is None:
+        return sorted(candidates)
+    enough = [user for user in candidates if pairs_of.get(user, 0) >= min_pairs]
+    return sorted(sorted(enough, key=lambda user: stable_hash("max_users", user))[:max_users])
 
 
 def by_part(users: Iterable[UserData]) -> dict[str, int]:
@@ -257,22 +273,24 @@ class _Steps:
             "first_users": settings.max_users is not None and f"first {settings.max_users} users by hash",
             "first_pairs": settings.max_pairs is not None and f"first {settings.max_pairs} pairs of each user",
         }
-        none = {"users": 0, "conversations": 0, "pairs": 0}
-        self.left = {key: FunnelStep(step=name, **none) for key, name in names.items() if name}
+        self._names = {key: name for key, name in names.items() if name}
+        self._left = {key: Counter(counts_of([])) for key in self._names}
 
     def add(self, key: str, votes: Sequence[Vote]) -> None:
-        """Add what a step left of one more user; a step that the settings do not have is passed over."""
-        if key in self.left:
-            before, more = self.left[key], step(key, {"": votes})
-            self.left[key] = FunnelStep(
-                step=before.step,
-                users=before.users + more.users,
-                conversations=before.conversations + more.conversations,
-                pairs=before.pairs + more.pairs,
-            )
+        """Add what a step left of one more user; a step that the settings do not have is skipped."""
+        if key in self._left:
+            self._left[key].update(counts_of([votes]))
+
+    def left(self) -> tuple[FunnelStep, ...]:
+        """What each step left."""
+        return tuple(FunnelStep(step=name, **self._left[key]) for key, name in self._names.items())
+
+    def votes(self) -> int:
+        """Votes read."""
+        return self._left["read"]["pairs"]
 
     def dropped(self) -> dict[str, int]:
         """Votes by the reason why they were dropped."""
-        start = self.left.get("listed", self.left["read"])
-        left = [start.pairs, *(self.left[reason].pairs for reason in _REASONS)]
+        steps = ("listed" if "listed" in self._left else "read", *_REASONS)
+        left = [self._left[key]["pairs"] for key in steps]
         return {reason: before - after for reason, (before, after) in zip(_REASONS, pairwise(left), strict=True)}
