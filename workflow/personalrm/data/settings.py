@@ -228,19 +228,29 @@ class _Released(DatasetBase):
 class PrismDataset(_Released):
     """The raw release of PRISM (Kirk et al. 2024): ratings of 1-100 of up to four answers a turn, and a survey.
 
-    `table` picks the file with the answers. Of a turn's answers all pairs are made; `min_rating_gap` drops pairs whose
+    Of a turn's answers all pairs are made; `min_rating_gap` drops pairs whose
     ratings differ by less than so many points of the 100-point scale (paper: 10 %). Ratings make no ties: equal ones
     are such a pair, too.
     """
 
     source: Literal["prism"]
     ties: Literal["drop"] = "drop"
-    table: Literal["conversations", "utterances"] = "conversations"
+    table: Literal["conversations"] = "conversations"
     min_rating_gap: Annotated[float, Field(ge=0, le=99)] = 10.0
+
+    @field_validator("table", mode="before")
+    @classmethod
+    def _one_table(cls, value: object) -> object:
+        if value == "utterances":
+            raise ValueError(
+                "utterances.jsonl is not read any more: it holds the answers of conversations.jsonl, without times; "
+                "put conversations.jsonl there, and remove table"
+            )
+        return value
 
     def source_files(self) -> list[Path]:
         """Files that the votes are read from; the survey comes second."""
-        return [self.folder / f"{self.table}.jsonl", self.folder / "survey.jsonl"]
+        return [self.folder / "conversations.jsonl", self.folder / "survey.jsonl"]
 
 
 class ArenaDataset(_Released):
