@@ -8,10 +8,9 @@ when all are complete: Snakemake deletes the outputs of a failed job, and would 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Callable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -19,9 +18,8 @@ from pydantic import BaseModel, ValidationError
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.files import atomic_write_text, file_lock, sha256_file
 from personalrm.core.hub import HubError, HubFile, RemoteFile, download, look_up
-from personalrm.data.settings import Dataset, HubSource, LocalDataset
+from personalrm.data.settings import CHECKSUMS, Dataset, HubSource, LocalDataset
 
-CHECKSUMS = "checksums.json"
 _INCOMING = ".incoming"
 _LONGEST_PAUSE_S = 30.0
 
@@ -42,7 +40,7 @@ def shared_source(datasets: Mapping[str, Dataset], name: str) -> HubSource:
     """What all data sets of a config want of the revision that data set `name` is read from, as one source.
 
     Two data sets may be made of the same files (two ways of filtering, say); one job fetches them. Raises ConfigError
-    for names that leave the folder, for checksums that are none or of no file, and where two data sets disagree.
+    if two data sets disagree.
     """
     own = hub_of(datasets[name])
     if own is None:
@@ -55,26 +53,11 @@ def shared_source(datasets: Mapping[str, Dataset], name: str) -> HubSource:
             continue
         if (source.repo, source.revision) != (own.repo, own.revision):
             raise ConfigError(f"datasets.{other}.hub: would share {own.folder} with that of {name}; spell both alike")
-        _check_names(other, source)
         files |= dict.fromkeys(source.files)
         for file, value in source.sha256.items():
             if sums.setdefault(file, value.lower()) != value.lower():
                 raise ConfigError(f"datasets.{other}.hub.sha256.{file}: differs from another data set's for this file")
     return own.model_copy(update={"files": list(files), "sha256": sums})
-
-
-def _check_names(dataset: str, source: HubSource) -> None:
-    for file in source.files:
-        path = PurePosixPath(file)
-        if str(path) != file or path.is_absolute() or path.parts[0].startswith(".") or ".." in path.parts:
-            raise ConfigError(f"datasets.{dataset}.hub.files: {file!r} is no name of a file in a repository")
-        if file == CHECKSUMS:
-            raise ConfigError(f"datasets.{dataset}.hub.files: {CHECKSUMS} is the name of our own record")
-    for file, value in source.sha256.items():
-        if file not in source.files:
-            raise ConfigError(f"datasets.{dataset}.hub.sha256.{file}: no such file in datasets.{dataset}.hub.files")
-        if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
-            raise ConfigError(f"datasets.{dataset}.hub.sha256.{file}: a SHA-256 has 64 hexadecimal digits")
 
 
 class _Noted(BaseModel):

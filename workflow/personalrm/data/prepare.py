@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.files import atomic_write_text
@@ -14,7 +15,7 @@ from personalrm.data.filters.funnel import Funnel
 from personalrm.data.filters.released_judgments import JUDGMENTS, judgments_of
 from personalrm.data.settings import Dataset, ProcessedDataset
 from personalrm.data.sharding import chosen_shards, name_of_users_shard, shard_names
-from personalrm.data.sources.fields import FieldError
+from personalrm.data.sources.fields import FieldError, Spoken
 from personalrm.data.sources.local import read_rows, read_votes
 from personalrm.data.sources.open import read_source
 from personalrm.data.sources.reading import ReadReport
@@ -69,20 +70,18 @@ def read_users(settings: Dataset, report: ReadReport) -> Built:
 def load_planted(path: Path) -> dict[str, str]:
     """Planted tastes by user from a JSON file {user: {"taste": text, …}}. Raises DataError for another shape."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        planted = TypeAdapter(dict[str, _Planted]).validate_json(path.read_bytes())
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); correct planted") from error
-    except ValueError as error:
-        raise DataError(f"{path}: is not JSON in UTF-8 ({error}); correct the file") from error
-    if not isinstance(content, dict):
-        raise DataError(f'{path}: is not a JSON object; write {{user: {{"taste": text}}}}')
-    tastes = {}
-    for user, entry in content.items():
-        taste = entry.get("taste") if isinstance(entry, dict) else None
-        if not isinstance(taste, str) or not taste.strip():
-            raise DataError(f'{path}, user {user!r}: no text under "taste"; write {{"taste": text}}')
-        tastes[user] = taste
-    return tastes
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = f", user {first['loc'][0]!r}" if first["loc"] else ""
+        raise DataError(f'{path}{where}: {first["msg"]}; write {{user: {{"taste": text}}}}') from error
+    return {user: entry.taste for user, entry in planted.items()}
+
+
+class _Planted(BaseModel):
+    taste: Spoken
 
 
 def _planted(settings: Dataset) -> dict[str, str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from personalrm.data.filters.filter_settings import RELEASED, FilterSettings
 
@@ -101,6 +101,19 @@ class UserSplitSettings(BaseModel):
         return shares(value)
 
 
+CHECKSUMS = "checksums.json"
+"""Name of our own record next to the files of a hub source."""
+
+
+def _repo_file(name: str) -> str:
+    path = PurePosixPath(name)
+    if str(path) != name or path.is_absolute() or path.parts[0].startswith(".") or ".." in path.parts:
+        raise ValueError(f"{name!r} is no name of a file in a repository")
+    if name == CHECKSUMS:
+        raise ValueError(f"{CHECKSUMS} is the name of our own record")
+    return name
+
+
 class HubSource(BaseModel):
     """Files of a data set repository on the Hugging Face hub (or of a mirror, `HF_ENDPOINT`).
 
@@ -111,8 +124,14 @@ class HubSource(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     repo: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
     revision: Annotated[str, Field(pattern=r"^[\w.-]{1,100}$")]
-    files: Annotated[list[str], Field(min_length=1)]
-    sha256: dict[str, str] = {}
+    files: Annotated[list[Annotated[str, AfterValidator(_repo_file)]], Field(min_length=1)]
+    sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]] = {}
+
+    @model_validator(mode="after")
+    def _sums_of_files(self) -> Self:
+        if unknown := self.sha256.keys() - set(self.files):
+            raise ValueError(f"sha256.{min(unknown)}: no such file in files")
+        return self
 
     @property
     def folder(self) -> Path:

@@ -129,25 +129,18 @@ def _grouping(
     ordered: Sequence[PreferencePair], keep_together: KeepTogether, least: int, similarity: float | None
 ) -> _Grouping:
     """The coarsest groups of which at least `least` have a decided pair; near-duplicates together where possible."""
-    grains = _GRAINS[keep_together]
-    alike: list[Grain] = [] if similarity is None else [grain for grain in grains if grain != "pair"]
-    for grain in alike:
-        groups = _groups(ordered, grain, similarity)
-        sizes = _sizes(ordered, groups)
-        if sum(size > 0 for size in sizes) >= least:
-            own = {tuple(group) for group in _groups(ordered, grain, None)}
-            joined = sum(len(group) for group in groups if tuple(group) not in own)
-            return _Grouping(groups, sizes, grain, joined)
-    for grain in grains:
-        groups = _groups(ordered, grain, None)
-        sizes = _sizes(ordered, groups)
+    grains: list[Grain] = list(_GRAINS[keep_together])
+    tries: list[tuple[Grain, float | None]] = [(grain, None) for grain in grains]
+    if similarity is not None:
+        tries = [*((grain, similarity) for grain in grains if grain != "pair"), *tries]
+    for grain, alike in tries:
+        groups = _groups(ordered, grain, alike)
+        sizes = [len(decided(ordered[index] for index in group)) for group in groups]
         if sum(size > 0 for size in sizes) >= least:
             break
-    return _Grouping(groups, sizes, grain, too_alike=bool(alike))
-
-
-def _sizes(ordered: Sequence[PreferencePair], groups: Sequence[Sequence[int]]) -> list[int]:
-    return [len(decided(ordered[index] for index in group)) for group in groups]
+    own = set() if alike is None else set(map(tuple, _groups(ordered, grain, None)))
+    joined = sum(len(group) for group in groups if tuple(group) not in own) if own else 0
+    return _Grouping(groups, sizes, grain, joined, too_alike=alike is None and len(tries) > len(grains))
 
 
 def _prompt(pair: PreferencePair) -> str:

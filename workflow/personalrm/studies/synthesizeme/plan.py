@@ -10,9 +10,9 @@ from typing import Any
 
 from personalrm.data.filters.filter_settings import RELEASED
 from personalrm.data.filters.released_judgments import JUDGMENTS
-from personalrm.data.hub import CHECKSUMS, hub_of, hub_paths, shared_source
+from personalrm.data.hub import hub_of, hub_paths, shared_source
 from personalrm.data.prepare import select_user_ids
-from personalrm.data.settings import ProcessedDataset
+from personalrm.data.settings import CHECKSUMS, ProcessedDataset
 from personalrm.data.sharding import chosen_shards, shard_names
 from personalrm.methods.synthesizeme.variants import parse_variant
 from personalrm.run.stage import Stage, StagePlan, Wildcards
