@@ -214,10 +214,10 @@ def test_data_sets_of_the_same_files_are_fetched_as_one() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"files": ["a/../../b"]}, "no name of a file"),
-        ({"files": ["/etc/hosts"]}, "no name of a file"),
-        ({"files": [".incoming/x"]}, "no name of a file"),
-        ({"files": [""]}, "no name of a file"),
+        ({"files": ["a/../../b"]}, "is not the name of a file"),
+        ({"files": ["/etc/hosts"]}, "is not the name of a file"),
+        ({"files": [".incoming/x"]}, "is not the name of a file"),
+        ({"files": [""]}, "is not the name of a file"),
         ({"files": ["checksums.json"]}, "our own record"),
         ({"files": ["a"], "sha256": {"A": "0" * 64}}, r"sha256\.A: no such file"),
         ({"files": ["a"], "sha256": {"a": "00"}}, r"sha256\.a\n.*should match pattern"),

@@ -53,8 +53,8 @@ BAD = [
     (judgment(question_id=81.5), "question_id", "is 81.5, not a string"),
     (judgment(judgment_id=""), "judgment_id", "is empty or blank"),
     (without(judgment(), "model_b"), "model_b", "is missing"),
-    (judgment(model_a=None), "model_a", "is no name, and there is no judgment_id"),
-    (judgment(model_b=" ", judgment_id=None), "model_b", "is no name"),
+    (judgment(model_a=None), "model_a", "is not a name, and there is no judgment_id"),
+    (judgment(model_b=" ", judgment_id=None), "model_b", "is not a name"),
     (judgment(winner="model_c"), "winner", "is 'model_c'"),
     (judgment(winner=None), "winner", "is null"),
     (judgment(turn=0), "turn", "is 0"),
@@ -62,10 +62,10 @@ BAD = [
     (judgment(turn=True), "turn", "is true"),
     (judgment(turn="1"), "turn", "is '1'"),
     (judgment(turn=2, conversation_b=said("Name a tree.", "x")), "turn", "is 2, but conversation_b has 1 turns"),
-    (judgment(conversation_a=None), "conversation_a", "is no list"),
+    (judgment(conversation_a=None), "conversation_a", "is not a list"),
     (judgment(conversation_b=said("Name a tree.")), "conversation_b", "ends without an answer"),
     (judgment(conversation_a=[{"role": "tool", "content": "x"}]), "conversation_a[0].role", "is 'tool'"),
-    (judgment(conversation_b=said("Name a tree.", None)), "conversation_b[1].content", "is no string"),
+    (judgment(conversation_b=said("Name a tree.", None)), "conversation_b[1].content", "is not a string"),
     (judgment(conversation_a=said("Name a tree.", "\udfff")), "conversation_a", "surrogate"),
 ]
 

@@ -180,7 +180,7 @@ def test_bad_survey_rows_are_dropped_and_counted(tmp_path: Path) -> None:
     assert votes[-1].survey == {}, "which of u2's rows is right nobody can say"
     assert (report.bad, report.dropped["bad_survey_row"], len(votes)) == (0, 3, 7)
     assert report.problems[0] == "survey, line 3, field user_id, user 'u2': has another row with other answers; " + (
-        "keep one row a user"
+        "keep one row per user"
     )
     same = [survey_row("u1"), survey_row("u1")]
     assert read(tmp_path, SMALL, same)[1].dropped["bad_survey_row"] == 0

@@ -75,7 +75,7 @@ def test_splits_can_be_made_anew(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["train-0.parquet", "users.parquet", "xtrain.parquet", "val.parquet"])
 def test_a_name_that_is_no_part(tmp_path: Path, name: str) -> None:
     write(tmp_path / name, [pair_row()])
-    with pytest.raises(DataError, match=r"no part of the release's user split.*keep_splits: false"):
+    with pytest.raises(DataError, match=r"not a part of the release's user split.*keep_splits: false"):
         read(tmp_path)
 
 
@@ -167,7 +167,7 @@ def test_truncated_and_missing_files(tmp_path: Path) -> None:
         read(tmp_path)
     path = write(tmp_path / shard("train"), [pair_row(number=n) for n in range(50)])
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(DataError, match="no sound Parquet file"):
+    with pytest.raises(DataError, match="not a sound Parquet file"):
         read(tmp_path)
 
 

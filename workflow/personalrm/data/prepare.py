@@ -28,10 +28,10 @@ def prepare_dataset(settings: Dataset, out_dir: Path, shards: Mapping[str, Path]
     """Read the source, build its users, and write them, `funnel.json` and `card.md`.
 
     `shards` maps shard names to the files to write (default: `<out_dir>/<shard>.jsonl` for all shards); a shard
-    without users gets an empty file, and a user whom a filter removed a row with the reason. All
+    without users gets an empty file, and a user that a filter removed gets a row with the reason. All
     input is read and checked before the first file is written, and each file is written whole. Memory holds one user
-    at a time: the votes wait on disk, beside `out_dir`, in about as much space as the input takes. The filters' columns
-    of a processed set go to `judgments.jsonl`, a pair a line.
+    at a time: votes are kept on disk, next to `out_dir`, and take about the space of the input. The filters' columns
+    of a processed set go to `judgments.jsonl`, one line per pair.
 
     Raises DataError for bad data, ConfigError where `shards` does not fit the data.
     """
@@ -89,7 +89,7 @@ def _planted(settings: Dataset) -> dict[str, str]:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or where it is not there yet, the nearest above it that is."""
+    """The folder, or the nearest existing one above it."""
     return next((each for each in (folder, *folder.parents) if each.is_dir()), folder)
 
 
@@ -122,7 +122,7 @@ def _shard_files(
 
 
 def scan_user_ids(path: Path, dataset: str = "<name>") -> list[str]:
-    """All user ids of a vote file, sorted; lines without a usable id are passed over.
+    """All user ids of a vote file, sorted; lines without a usable id are skipped.
 
     Raises ConfigError that names `datasets.<dataset>.shards` where the file is missing, and DataError where it
     cannot be read to its end.
@@ -138,11 +138,11 @@ def scan_user_ids(path: Path, dataset: str = "<name>") -> list[str]:
 
 
 def select_user_ids(settings: Dataset) -> list[str]:
-    """Users of the run, sorted: exactly those for whom `prepare_dataset` writes a row.
+    """Users of the run, sorted: exactly those for which `prepare_dataset` writes a row.
 
     The data are read only as far as needed: not at all for a list of users, without checks where all users
-    are taken, and in full for `max_users`, whose choice rests on the number of usable pairs. Bad lines are passed
-    over here; the job that builds the data reports them. Raises ConfigError where a released data set names no users.
+    are taken, and in full for `max_users`, whose choice rests on the number of usable pairs. Bad lines are skipped
+    here; the job that builds the data reports them. Raises ConfigError where a released data set names no users.
     """
     if settings.max_users is None and settings.users is not None:
         return sorted(set(settings.users))

@@ -36,7 +36,7 @@ Fold = tuple[Annotated[int, Field(strict=True, ge=1)], Annotated[int, Field(stri
 
 
 class SplitSettings(BaseModel):
-    """Level-B split inside a user.
+    """Split of one user's pairs (pair split).
 
     `fractions` are the shares of context, validation and test (paper: 50/20/30 %). `keep_together` says what
     never straddles two parts: a `conversation` (default), a `turn`, or nothing (`none`, as published).
@@ -56,7 +56,7 @@ class SplitSettings(BaseModel):
     fractions: tuple[float, float, float] = (0.5, 0.2, 0.3)
     keep_together: KeepTogether = "conversation"
     similarity: Annotated[float, Field(ge=0.5, le=1)] | None = SIMILARITY
-    # Left out where there is none: files made before there were folds stay as they are.
+    # Not dumped if None, so that files of runs without folds keep their bytes.
     fold: Fold | None = Field(default=None, exclude_if=lambda value: value is None)
 
     folds: Annotated[int, Field(strict=True, ge=2, le=MOST_FOLDS)] | None = Field(
@@ -83,7 +83,7 @@ class SplitSettings(BaseModel):
 
 
 class UserSplitSettings(BaseModel):
-    """Level-A split: users apart, for what is trained on other users.
+    """User split (train/validation/test users), for methods trained across users.
 
     `fractions` are the shares of train, validation and test users, by a stable hash of the id and `seed`. The paper's
     are not published; its released Arena pairs lie 23/18/60 % (305/235/798), ours near that. Data sets of fewer than
@@ -108,7 +108,7 @@ CHECKSUMS = "checksums.json"
 def _repo_file(name: str) -> str:
     path = PurePosixPath(name)
     if str(path) != name or path.is_absolute() or path.parts[0].startswith(".") or ".." in path.parts:
-        raise ValueError(f"{name!r} is no name of a file in a repository")
+        raise ValueError(f"{name!r} is not the name of a file in a repository")
     if name == CHECKSUMS:
         raise ValueError(f"{CHECKSUMS} is the name of our own record")
     return name
@@ -142,11 +142,11 @@ class HubSource(BaseModel):
 class DatasetBase(BaseModel):
     """What all data sets have. Paths are relative to the working directory.
 
-    `users` limits the run to these users and `max_users` to the first so many, by a stable hash of the id, of those who
-    pass the user filter (`min_pairs`; paper: 5); `max_pairs` keeps only the oldest pairs of each user.
+    `users` limits the run to these users and `max_users` to the first so many, by a stable hash of the id, of the users
+    that pass the user filter (`min_pairs`; paper: 5); `max_pairs` keeps only the oldest pairs of each user.
     `ties` says whether votes for neither answer are dropped, or kept to be judged (nothing is learned from them): they
     come on top, so that `min_pairs`, `max_pairs` and the fractions of `split` count decided pairs alone (our choice).
-    `shards`: a job for each user, this many jobs, or what `ids.chosen_shards` makes of the number of users.
+    `shards`: a job for each user, this many jobs, or what `sharding.chosen_shards` makes of the number of users.
     `on_bad` says whether a bad row stops the run or is dropped and counted. `planted` is a JSON file
     {user: {"taste": text}} for invented users.
     """
@@ -173,7 +173,7 @@ class DatasetBase(BaseModel):
 
     @property
     def pairs_to_stay(self) -> int:
-        """Pairs that a user must keep when thresholds are tried: of a sample, any."""
+        """Pairs that a user must keep when thresholds are tried; 1 if only a sample is rated."""
         return 1 if self.filters and self.filters.sample else self.min_pairs
 
     @property
@@ -245,7 +245,7 @@ class _Released(DatasetBase):
 
 
 class PrismDataset(_Released):
-    """The raw release of PRISM (Kirk et al. 2024): ratings of 1-100 of up to four answers a turn, and a survey.
+    """The raw release of PRISM (Kirk et al. 2024): ratings of 1-100 of up to four answers per turn, and a survey.
 
     Of a turn's answers all pairs are made; `min_rating_gap` drops pairs whose
     ratings differ by less than so many points of the 100-point scale (paper: 10 %). Ratings make no ties: equal ones
@@ -273,7 +273,7 @@ class PrismDataset(_Released):
 
 
 class ArenaDataset(_Released):
-    """The raw release of Chatbot Arena conversations (Zheng et al. 2023): one vote on two conversations a row."""
+    """The raw release of Chatbot Arena conversations (Zheng et al. 2023): one vote on two conversations per row."""
 
     source: Literal["arena"]
 
@@ -282,7 +282,7 @@ class MtBenchDataset(_Released):
     """Votes of judges on two models' answers to fixed questions, as MT-bench's release has them (Zheng et al. 2023).
 
     `path` is a folder, or a single file. The release has a file of people's votes and one of GPT-4's (`gpt4_pair`); a
-    judge is a user here, so give the people's file alone where the other is not wanted.
+    judge is a user here, so give the people's file alone if GPT-4's votes are not wanted.
     """
 
     source: Literal["mtbench"]
@@ -291,7 +291,7 @@ class MtBenchDataset(_Released):
 class ProcessedDataset(_Released):
     """The authors' processed sets (PersonalRewardBench), with their splits and their filters' judgments.
 
-    `keep_splits` takes level A and level B from the release; else both are made anew.
+    `keep_splits` takes both splits from the release; else both are made anew.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".parquet",)

@@ -43,7 +43,7 @@ def build_users(
 ) -> Built:
     """Build all users of a data set, as `UserBuilder` does, with all votes in memory.
 
-    `seen` are users known from elsewhere, whose votes could not be read. Raises what `UserBuilder` raises.
+    `seen` are further users, whose votes could not be read. Raises what `UserBuilder` raises.
     """
     grouped: dict[str, list[Vote]] = {}
     for vote in votes:
@@ -56,16 +56,16 @@ def build_users(
 
 
 class UserBuilder:
-    """Builds the users of a data set one by one: drops what carries no preference, filters users, splits; and counts.
+    """Build the users of a data set one by one: drop votes without a preference, filter users, split pairs, count.
 
     Ties (unless the settings keep them), votes between equal answers and repeated votes of one user (same context and
-    answers) are dropped; a vote that contradicts another is kept: people do. Which users come out: see `pick_users`;
-    one with too few pairs (paper: fewer than 5) is a row without pairs that says why. `max_pairs` keeps each user's
-    oldest pairs, so that later votes change nothing. Both count decided pairs: with and without ties, the users are the
-    same.
+    answers) are dropped; a vote that contradicts another is kept, as people contradict themselves. `pick_users` chooses
+    the users; a user with too few pairs (paper: fewer than 5) is a row without pairs, with the reason. `max_pairs`
+    keeps each user's oldest pairs, so that later votes change nothing. Both limits count decided pairs: with and
+    without ties, the users are the same.
 
-    Making the builder looks every user of `votes` up once, makes all checks, and chooses `users`, sorted; `build` looks
-    these up again. Beside one user's votes, memory holds 16 bytes a vote. `planted` maps users to tastes.
+    The constructor reads each user of `votes` once, makes all checks, and chooses `users`, sorted; `build` reads these
+    again. Memory holds one user's votes, and 16 bytes per vote of the others. `planted` maps users to tastes.
 
     Raises DataError where two votes share a pair id, or a user in `settings.users` is not in the data.
     """
@@ -86,7 +86,7 @@ class UserBuilder:
         self._alike: Counter[str] = Counter()
 
     def build(self, users: Iterable[str]) -> Iterator[UserData]:
-        """Yield the given ones of `users`, in the given order. `funnel` counts each as often as it is built."""
+        """Yield the given users, in the given order. `funnel` counts each as often as it is built."""
         for user in users:
             votes, facts = self._votes[user], self._facts[user]
             enough = [votes[place] for place in facts.enough]
@@ -203,13 +203,13 @@ def pick_users(
 
 
 def by_part(users: Iterable[UserData]) -> dict[str, int]:
-    """Pairs by level-B part."""
+    """Pairs by part of the pair split."""
     parts = Counter(pair.split for user in users for pair in user.pairs)
     return {part: parts[part] for part in PARTS}
 
 
 def ties_by_part(users: Iterable[UserData]) -> dict[str, int]:
-    """Ties among the pairs by level-B part; empty where there are none."""
+    """Ties among the pairs by part of the pair split; empty if there are none."""
     parts = Counter(pair.split for user in users for pair in user.pairs if pair.tie)
     return {part: parts[part] for part in PARTS if parts[part]}
 

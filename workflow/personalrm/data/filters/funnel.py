@@ -1,4 +1,4 @@
-"""What became of every vote and user on the way to the benchmark: nothing is dropped in silence."""
+"""What became of every vote and user on the way to the benchmark: every drop is counted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Funnel(Record):
     `contradictions` are pairs of kept votes with opposite choices; `split_pairs` counts pairs and `split_grain` users
     by the grain that kept their pairs together, and `split_ties` the ties among the pairs, where there are any.
     `near_duplicates` counts pairs that stay with others because their prompts are alike (`pairs_joined`), users for
-    whom that was not possible (`users_too_alike`), and test pairs whose prompt is a near-duplicate of one that methods
+    which that was not possible (`users_too_alike`), and test pairs whose prompt is a near-duplicate of one that methods
     learn from (`test_pairs_leaked`): of those users, and of splits that do not keep prompts together.
     `ignored_fields`, `problems` and `notes` come from the reader. `filters` counts what models were asked and what they
     answered.
@@ -59,7 +59,7 @@ class Funnel(Record):
 
 
 def add_up(same: Sequence[M], counts: Sequence[str]) -> M:
-    """One row of what was counted in disjoint groups of users: the first, with the sums of these fields of all."""
+    """Merge rows counted on disjoint groups of users by summing the fields `counts`."""
     return same[0].model_copy(update={name: sum(getattr(row, name) for row in same) for name in counts})
 
 

@@ -12,7 +12,7 @@ rule is not published; its data have one context and one message an answer, and 
 The vote was given once, on the whole of both conversations. Comparing the last answers after the winner's
 history would show a context that the loser never had (and tell the judge which answer belongs to it); comparing
 the first answers alone would pin a vote on what may not have decided it; dropping such votes would
-lose what the users of long conversations said. The price: such answers are long, and hold turns of the user.
+lose the votes of users with long conversations. The price: such answers are long, and hold turns of the user.
 
 Kept: every language, votes with and without the models' names hidden (`anony`), and what a moderation filter
 marked; nothing says that the paper dropped them. Ties, also `tie (bothbad)`, become votes with `tie`.

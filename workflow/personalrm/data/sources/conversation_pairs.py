@@ -15,7 +15,7 @@ def conversation(row: Row, name: str) -> list[Message]:
     """Roles and texts of a field: turns of the user and answers in alternation, at least one of each, or FieldError."""
     value = row[name]
     if not isinstance(value, list) or not value:
-        raise FieldError(name, "is no list of messages, or an empty one", "restore the conversation")
+        raise FieldError(name, "is not a list of messages, or an empty one", "restore the conversation")
     messages = []
     for number, message in enumerate(value):
         where = f"{name}[{number}]"
@@ -24,7 +24,7 @@ def conversation(row: Row, name: str) -> list[Message]:
         if role != due:
             raise FieldError(f"{where}.role", f"is {shown(role)} where {due!r} is due", "restore the conversation")
         if not isinstance(text, str):
-            raise FieldError(f"{where}.content", "is no string", "restore the text")
+            raise FieldError(f"{where}.content", "is not a string", "restore the text")
         messages.append((due, text))
     if len(messages) % 2:
         raise FieldError(name, "ends without an answer", "restore the conversation")
@@ -79,7 +79,7 @@ def transcript(rest: Sequence[Message]) -> str:
 
 
 def why_unusable(a: Sequence[Message], b: Sequence[Message], shared: int) -> str | None:
-    """Reason to leave a sound row out; None where there is none. `shared` is that of `shared_beginning`."""
+    """Reason to leave a sound row out, or None. `shared` is that of `shared_beginning`."""
     if a[::2] != b[::2]:
         return "different_questions"
     if not a[shared - 1][1].strip():

@@ -13,8 +13,8 @@ A row is one vote (`winner`) of one judge on the answers of two models to a fixe
 - `pair_id` is `judgment_id`. Rows without one get a hash of judge, question, turn, models, winner and texts: a
   judge may have voted on the same models twice, and both votes must keep an id, whatever the sequence of the rows.
 
-There are no times, so users' pairs lie by question, turn and id. Ties, also `tie (inconsistent)` (a model judge that
-changed its mind with the order of the answers), become votes with `tie`. Dropped and counted: what `arena` drops.
+There are no times, so users' pairs are ordered by question, turn and id. Ties, also `tie (inconsistent)` (a model judge
+that changed its mind with the order of the answers), become votes with `tie`. Dropped and counted: what `arena` drops.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from personalrm.data.sources.reading import ReadReport, fields_named, read_file,
 from personalrm.data.sources.votes import Vote, parse_vote, user_of
 
 REQUIRED = ("question_id", "winner", "conversation_a", "conversation_b", "turn")
-"""Columns that every row has; beside them `judge` or `user_id`, and `judgment_id` or both models."""
+"""Columns that every row has, in addition to `judge` or `user_id`, and `judgment_id` or both models."""
 
 KNOWN = frozenset({*REQUIRED, "judge", "user_id", "judgment_id", "model_a", "model_b"})
 """Columns that are read."""
@@ -122,7 +122,7 @@ def _judged(row: Row, name: str) -> list[Message]:
 def _model(row: Row, name: str) -> str:
     value = row[name]
     if not isinstance(value, str) or not value.strip():
-        raise FieldError(name, "is no name, and there is no judgment_id", "give the model's name, or a judgment_id")
+        raise FieldError(name, "is not a name, and there is no judgment_id", "give the model's name, or a judgment_id")
     return value
 
 

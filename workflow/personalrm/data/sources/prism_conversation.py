@@ -25,7 +25,7 @@ DROP_REASONS: Mapping[str, str] = {
     "equal_rating": "both ratings are the same",
     "rating_gap": "the ratings differ by less than min_rating_gap points, and are not the same",
 }
-"""Why a pair of answers is no vote; the first that applies is counted."""
+"""Why a pair of answers makes no vote; the first reason that applies is counted."""
 
 EMPTY_TEXT = "EMPTY STRING"
 """What the release (codebook, model_response) writes for an answer or a prompt without text."""

@@ -62,8 +62,8 @@ def read_survey(path: Path, on_bad: OnBad, report: ReadReport) -> Surveys:
     """Survey answers by user: texts as in the file, numbers as in JSON, parts of an answer as `religion.simplified`.
 
     Answers that are null are left out. Bad rows stop the run, or are dropped and counted in `report`
-    (`bad_survey_row`); of a user with two rows that differ none is kept. The users are not added to `report.users`:
-    a user without a conversation is no user of the benchmark. Raises DataError for bad data.
+    (`bad_survey_row`); of a user with two different rows none is kept. The users are not added to `report.users`:
+    a user without a conversation is not a user of the benchmark. Raises DataError for bad data.
     """
     surveys: Surveys = {}
     ambiguous: set[str] = set()
@@ -73,7 +73,7 @@ def read_survey(path: Path, on_bad: OnBad, report: ReadReport) -> Surveys:
         answers = _answers(row)
         if user in ambiguous or surveys.setdefault(user, answers) != answers:
             ambiguous.add(user)
-            raise FieldError("user_id", "has another row with other answers", "keep one row a user")
+            raise FieldError("user_id", "has another row with other answers", "keep one row per user")
         return ()
 
     own = ReadReport()
@@ -86,7 +86,7 @@ def read_survey(path: Path, on_bad: OnBad, report: ReadReport) -> Surveys:
 
 
 def _merge(report: ReadReport, own: ReadReport) -> None:
-    """Add what was seen in the survey, told apart from the votes' own rows."""
+    """Add what was seen in the survey, under names of its own."""
     report.ignored.update({f"survey.{name}": count for name, count in own.ignored.items()})
     if own.bad:
         report.dropped["bad_survey_row"] += own.bad
@@ -113,6 +113,6 @@ def _flat(name: str, value: object) -> Iterator[tuple[str, str]]:
 
 
 def refuse_all_bad(path: Path, report: ReadReport) -> None:
-    """Raise DataError where no row of a file could be read: then not some rows are bad, but the file."""
+    """Raise DataError if all rows of a file are bad: then the file is wrong."""
     if report.lines and report.bad == report.lines:
         raise DataError(f"{path}: all {report.lines} rows are bad; the first: {report.problems[0]}")

@@ -1,8 +1,8 @@
 """Reader of the authors' processed sets (PersonalRewardBench), and of what `export_processed` writes.
 
-`MichaelR207/prism_personalized_0125` and `…/chatbot_arena_personalized_0125`: one pair a row, with two levels of split:
-the file's name is the user's part (level A; train, validation, test), the column `split` the pair's part
-inside the user (level B; train, val, test: our context, validation, test). The columns of the authors' filters come
+`MichaelR207/prism_personalized_0125` and `…/chatbot_arena_personalized_0125`: one pair per row, with two splits:
+the file's name is the user's part of the user split (train, validation, test), the column `split` the pair's part of
+the pair split (train, val, test: our context, validation, test). The columns of the authors' filters come
 along as judgments, so that a filter can be run again without paying for its calls.
 """
 
@@ -55,8 +55,8 @@ OWN_COLUMNS = ("pair_id", "timestamp")
 TIE_COLUMN = "tie"
 """One more of these, where any pair is a tie."""
 
-LEVEL_B: Mapping[str, Split] = {"train": "context", "val": "validation", "test": "test"}
-"""Values of the column `split`, and what we call them."""
+PAIR_PARTS: Mapping[str, Split] = {"train": "context", "val": "validation", "test": "test"}
+"""Values of the column `split` -> our names of the parts."""
 
 _REQUIRED = ("conversation_id", "user_id", "context", "chosen", "rejected")
 _NAMES = {"turn": "turns"}
@@ -64,7 +64,7 @@ _FILE = re.compile(r"(train|validation|test)(-\d{5}-of-\d{5})?\.parquet")
 
 
 def read_processed(settings: ProcessedDataset, report: ReadReport) -> Iterator[Vote]:
-    """Yield the pairs of a processed set, with judgments, and with both levels of split if `keep_splits`.
+    """Yield the pairs of a processed set, with judgments, and with both splits if `keep_splits`.
 
     `turn` is the column `turns`, `conversation_type` the column `type`, `flip` the stored coin of presentation.
     Judgments are the filter columns that are not null (or NaN), under their own names: what failed is missing and no
@@ -72,8 +72,8 @@ def read_processed(settings: ProcessedDataset, report: ReadReport) -> Iterator[V
     user (`empty_question`) are dropped and counted.
 
     Raises DataError for no files, a missing shard or column, a broken file, and bad rows (`on_bad="error"`).
-    With `keep_splits` also for a file whose name is no part of level A; an unknown `split`, and a user who
-    stands in two parts of level A, are bad rows.
+    With `keep_splits` also for a file whose name is not a part of the user split; an unknown `split`, and a user in two
+    parts of the user split, are bad rows.
     """
     files = release_files(settings)
     parts = {path: _part(path) if settings.keep_splits else None for path in files}
@@ -84,11 +84,11 @@ def read_processed(settings: ProcessedDataset, report: ReadReport) -> Iterator[V
 
 
 def _part(path: Path) -> UserPart:
-    """Level-A part of a file, from its name."""
+    """Part of the user split of a file, from its name."""
     named = _FILE.fullmatch(path.name)
     if not named:
         raise DataError(
-            f"{path}: the name is no part of the release's user split; name it train, validation or "
+            f"{path}: the name is not a part of the release's user split; name it train, validation or "
             "test (-00000-of-00001).parquet, or set keep_splits: false"
         )
     return cast(UserPart, named[1])
@@ -113,7 +113,7 @@ class _Columns(SoundRow):
 
 
 _ADVICE = Advice(
-    "write a string or null", by_field={"split": f"write one of {', '.join(LEVEL_B)}, or set keep_splits: false"}
+    "write a string or null", by_field={"split": f"write one of {', '.join(PAIR_PARTS)}, or set keep_splits: false"}
 )
 
 
@@ -146,7 +146,7 @@ def _parse(
             pair_id=None if vote.pair_id == replace(vote, pair_id=None).own_id else vote.pair_id,
             conversation_type=columns.type,
             user_split=part,
-            pair_split=LEVEL_B[columns.split] if columns.split else None,
+            pair_split=PAIR_PARTS[columns.split] if columns.split else None,
             judgments={name: value for name, value in row.items() if is_judgment(name) and not _is_missing(value)},
         ),
     )
@@ -164,7 +164,7 @@ def _is_missing(value: object) -> bool:
 
 
 def _why_unusable(row: Row) -> str | None:
-    """Reason to leave a sound row out. What is no text is left to the checks."""
+    """Reason to leave a sound row out. Values that are not text are left to the checks."""
     context = row["context"]
     if isinstance(context, list) and context and _is_blank(context[-1]):
         return "empty_question"

@@ -1,4 +1,4 @@
-"""From the rows of files to votes: bad rows are named or counted, never dropped in silence."""
+"""From the rows of files to votes: bad rows are reported or counted, never dropped in silence."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ParseRow = Callable[[Row, int], Iterable[Vote]]
 
 @dataclass
 class ReadReport:
-    """What a reader saw. `users` are all ids met, those included all of whose lines are bad.
+    """Counts of a reader. `users` are all ids, those with bad lines only included.
 
     `problems` describes the first bad lines (without the file's path); `ignored` counts fields that are not
     part of the format, and `dropped` counts rows or pairs that a release's reader leaves out, by reason;
@@ -45,7 +45,7 @@ class ReadReport:
     notes: list[str] = field(default_factory=list)
 
     def leave_out(self, user: str, reason: str) -> None:
-        """Count a sound row that makes no vote; its user is one of the data's all the same."""
+        """Count a sound row that makes no vote; its user still is a user of the data."""
         self.users.add(user)
         self.dropped[reason] += 1
 
@@ -118,7 +118,7 @@ def _summary(path: Path, report: ReadReport) -> str:
 
 
 def release_files(settings: ArenaDataset | MtBenchDataset | ProcessedDataset) -> list[Path]:
-    """Files of the release, sorted by name. Raises DataError where there are none, or one of several shards is gone."""
+    """Files of the release, sorted by name. Raises DataError if there are none, or if a numbered file is missing."""
     files = settings.source_files()
     if not files:
         raise DataError(
@@ -129,7 +129,7 @@ def release_files(settings: ArenaDataset | MtBenchDataset | ProcessedDataset) ->
         for number in range(int(numbered[4]) if numbered else 0):
             sibling = path.with_name(re.sub(r"\d{5}(?=-of-)", f"{number:05d}", path.name))
             if sibling not in files:
-                raise DataError(f"{sibling}: is missing beside {path.name}; fetch the release again, whole")
+                raise DataError(f"{sibling}: is missing next to {path.name}; fetch the release again, whole")
     return files
 
 
@@ -144,7 +144,7 @@ def require_columns(row: Row, columns: Collection[str], path: Path) -> None:
 
 @contextmanager
 def fields_named(names: Mapping[str, str]) -> Iterator[None]:
-    """Let a FieldError speak of the release's fields, where a row was put into the local format first."""
+    """Name the release's field in a FieldError about a row that was put into the local format first."""
     try:
         yield
     except FieldError as error:

@@ -15,7 +15,7 @@ from personalrm.core.errors import DataError
 from personalrm.data.sources.fields import FieldError, Row
 
 MAX_LINE_BYTES = 64 * 2**20
-"""A longer line is refused: it would be read whole, and is a file without line ends rather than a vote."""
+"""A longer line is refused: lines are read whole, and such a file probably has no line ends."""
 _BATCH = 256
 
 
@@ -43,7 +43,7 @@ def _parquet(path: Path) -> Iterator[RawRow]:
                     number += 1
                     yield RawRow(number, partial(dict, row))
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise DataError(f"{path}, after row {number}: is no sound Parquet file ({error}); fetch it again") from error
+        raise DataError(f"{path}, after row {number}: is not a sound Parquet file ({error}); fetch it again") from error
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(f"{path}, after row {number}: cannot be read ({reason}); fetch it again") from error

@@ -1,4 +1,4 @@
-"""Votes by user on disk: all of a data set's votes go in, in any order; one user's at a time come out."""
+"""Votes by user on disk: written in any order, read one user at a time."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from personalrm.data.sources.votes import Vote
 class VoteSpool(Mapping[str, list[Vote]]):
     """A mapping from users to their votes, each user's in the order in which they came in.
 
-    Memory holds the ids of users and 8 bytes a vote; looking a user up reads that user's votes. The file lies in
+    Memory holds the ids of users and 8 bytes per vote; looking a user up reads that user's votes. The file lies in
     `folder` and has no name there, so that nothing is left behind however the process ends. It takes about the space
-    of the input. Users come in the order in which they were met.
+    of the input. Users are in the order in which they were added.
 
     Raises DataError where the folder takes no more.
     """
@@ -39,12 +39,12 @@ class VoteSpool(Mapping[str, list[Vote]]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # Nobody reads on: what a full disk did not take is no loss, and must not hide the first error.
+        # The votes are not read again: a full disk must not hide the first error.
         with suppress(OSError):
             self._file.close()
 
     def add(self, votes: Iterable[Vote]) -> None:
-        """Take votes in."""
+        """Add votes."""
         place = self._file.seek(0, 2)
         for vote in votes:
             # Pickle is safe here: nobody else can write into a file that has no name.
@@ -57,7 +57,7 @@ class VoteSpool(Mapping[str, list[Vote]]):
             place += len(stored)
 
     def add_users(self, users: Iterable[str]) -> None:
-        """Take in users who may have no votes."""
+        """Add users that may have no votes."""
         for user in users:
             self._places.setdefault(user, array("Q"))
 
@@ -71,7 +71,7 @@ class VoteSpool(Mapping[str, list[Vote]]):
         return len(self._places)
 
     def __contains__(self, user: object) -> bool:
-        # The inherited one would read the user's votes.
+        # The inherited method would read the user's votes.
         return user in self._places
 
     def _vote_at(self, place: int) -> Vote:

