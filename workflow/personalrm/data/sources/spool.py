@@ -6,9 +6,8 @@ import pickle
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from personalrm.core.errors import DataError
@@ -30,15 +29,11 @@ class VoteSpool(Mapping[str, list[Vote]]):
         self._places: dict[str, array[int]] = {}
 
     def __enter__(self) -> Self:
-        try:
+        with self._written():
             self._file = tempfile.TemporaryFile(dir=self._folder)
-        except OSError as error:
-            raise self._refused(error) from error
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         # The votes are not read again: a full disk must not hide the first error.
         with suppress(OSError):
             self._file.close()
@@ -47,12 +42,10 @@ class VoteSpool(Mapping[str, list[Vote]]):
         """Add votes."""
         place = self._file.seek(0, 2)
         for vote in votes:
-            # Pickle is safe here: nobody else can write into a file that has no name.
+            # Pickle is safe here: no other process can write into a file that has no name.
             stored = pickle.dumps(vote, pickle.HIGHEST_PROTOCOL)
-            try:
+            with self._written():
                 self._file.write(stored)
-            except OSError as error:
-                raise self._refused(error) from error
             self._places.setdefault(vote.user_id, array("Q")).append(place)
             place += len(stored)
 
@@ -75,18 +68,19 @@ class VoteSpool(Mapping[str, list[Vote]]):
         return user in self._places
 
     def _vote_at(self, place: int) -> Vote:
-        try:
+        # The last votes are written out only now.
+        with self._written():
             self._file.seek(place)
-        except OSError as error:
-            # The last votes are written out only now.
-            raise self._refused(error) from error
         vote = pickle.load(self._file)
-        if not isinstance(vote, Vote):
-            raise TypeError(f"{type(vote).__name__} in the file of votes")
+        assert isinstance(vote, Vote)
         return vote
 
-    def _refused(self, error: OSError) -> DataError:
-        return DataError(
-            f"{self._folder}: votes cannot be kept here while they are sorted by user ({error.strerror}); free as much "
-            "space as the input takes, or write elsewhere"
-        )
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DataError(
+                f"{self._folder}: votes cannot be kept here while they are sorted by user ({error.strerror}); free as "
+                "much space as the input takes, or write elsewhere"
+            ) from error
