@@ -84,3 +84,9 @@ def test_a_file_that_cannot_fit_is_not_begun(hub: HubServer) -> None:
 def test_a_folder_that_cannot_be_written(hub: HubServer) -> None:
     Path("data").write_text("a file", encoding="utf-8")
     assert "must be writable" in refused()
+
+
+def test_a_wrong_number_of_bytes_may_pass_and_is_named(hub: HubServer) -> None:
+    hub.repos["some/set"].size["conversations.jsonl"] = len(FILES["conversations.jsonl"]) + 1
+    assert "conversations.jsonl came with a wrong number of bytes" in refused(attempts=2)
+    assert sum(each.path.startswith("/network/") for each in hub.asked) == 2

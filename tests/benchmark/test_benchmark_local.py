@@ -268,6 +268,13 @@ def test_non_utf8_names_line_and_bytes(tmp_path: Path) -> None:
         list(read_votes(path))
 
 
+def test_bytes_are_counted_from_the_beginning_of_the_file_mark_included(tmp_path: Path) -> None:
+    path = tmp_path / "votes.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"a": "\xe9"}\n')
+    with pytest.raises(DataError, match="byte 7 of the line, 10 of the file, is 0xe9"):
+        list(read_votes(path))
+
+
 def test_a_file_without_line_ends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "MAX_LINE_BYTES", 1000)
     path = write_rows(tmp_path / "votes.jsonl", ["x" * 2000])

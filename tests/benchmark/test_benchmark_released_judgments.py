@@ -274,4 +274,5 @@ def test_a_column_that_is_not_understood_stops_the_stage_in_one_line(
     prepare_stage(plan, "prb")
     with pytest.raises(DataError) as caught:
         released_stage(plan, "prb")
-    assert str(caught.value).startswith("datasets.prb.filters: column 'personalizable_query', row 5: '9' is not a rating")
+    began = "datasets.prb.filters: column 'personalizable_query', row 5: '9' is not a rating"
+    assert str(caught.value).startswith(began)

@@ -276,6 +276,12 @@ def test_min_pairs_below_three_is_refused() -> None:
         build([], min_pairs=2)
 
 
+def test_conversations_are_counted_by_id_else_by_context() -> None:
+    rows = [row("a", number, conversation_id="c1" if number < 3 else None) for number in range(5)]
+    steps = build([*rows, *rows_of("b", 5, conversation_id="c1")]).funnel.steps
+    assert (steps[0].users, steps[0].conversations, steps[0].pairs) == (2, 4, 10)
+
+
 def test_pick_users_without_limits_keeps_all_sorted() -> None:
     assert pick_users({"b": 0, "a": 9}, None, None, 5) == ["a", "b"]
     assert pick_users({"b": 0, "a": 9}, ["b"], None, 5) == ["b"]
