@@ -18,22 +18,12 @@ from pydantic import BaseModel, ValidationError
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.files import atomic_write_text, file_lock, sha256_file
 from personalrm.core.hub import HubError, HubFile, RemoteFile, download, look_up
-from personalrm.data.settings import CHECKSUMS, Dataset, HubSource, LocalDataset
+from personalrm.data.settings import CHECKSUMS, Dataset, HubSource
 
 _INCOMING = ".incoming"
 _LONGEST_PAUSE_S = 30.0
 
 Result = TypeVar("Result")
-
-
-def hub_of(settings: Dataset) -> HubSource | None:
-    """The hub files of a data set; None where it lies in local files."""
-    return None if isinstance(settings, LocalDataset) else settings.hub
-
-
-def hub_paths(source: HubSource) -> list[Path]:
-    """Where the files lie once fetched, in the config's order."""
-    return [source.folder / name for name in source.files]
 
 
 def shared_source(datasets: Mapping[str, Dataset], name: str) -> HubSource:
@@ -42,13 +32,13 @@ def shared_source(datasets: Mapping[str, Dataset], name: str) -> HubSource:
     Two data sets may be made of the same files (two ways of filtering, say); one job fetches them. Raises ConfigError
     if two data sets disagree.
     """
-    own = hub_of(datasets[name])
+    own = datasets[name].hub
     if own is None:
         raise ConfigError(f"datasets.{name}.hub: not given, so there is nothing to fetch")
     files: dict[str, None] = {}
     sums: dict[str, str] = {}
     for other, settings in datasets.items():
-        source = hub_of(settings)
+        source = settings.hub
         if source is None or source.folder != own.folder:
             continue
         if (source.repo, source.revision) != (own.repo, own.revision):

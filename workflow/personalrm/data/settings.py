@@ -7,32 +7,35 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from personalrm.data.filters.filter_settings import RELEASED, FilterSettings
+from personalrm.data.sources.fields import Id
 
 KeepTogether = Literal["turn", "conversation", "none"]
 SIMILARITY = 0.9
 """Default of `split.similarity`: of two prompts of 30 letters each, 3 letters may differ."""
 
 
-def _id_text(value: object) -> object:
-    """YAML reads `users: [17]` as a number; vote files may also hold numbers, and both mean "17"."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-UserId = Annotated[str, BeforeValidator(_id_text)]
-
-
-def shares(value: tuple[float, float, float]) -> tuple[float, float, float]:
-    """The value, if it is three shares of a whole. Raises ValueError if not."""
+def _add_up(value: tuple[float, float, float]) -> tuple[float, float, float]:
     if not all(math.isfinite(share) and share > 0 for share in value) or abs(sum(value) - 1) > 1e-9:
         raise ValueError(f"must be three shares above 0 that add up to 1, not {list(value)}")
     return value
 
 
+def _one_of(value: tuple[int, int]) -> tuple[int, int]:
+    if not 1 <= value[0] <= value[1]:
+        raise ValueError("must be [i, n] with i from 1 to n")
+    return value
+
+
+Shares = Annotated[tuple[float, float, float], AfterValidator(_add_up)]
+"""Three shares of a whole."""
 MOST_FOLDS = 100
-Fold = tuple[Annotated[int, Field(strict=True, ge=1)], Annotated[int, Field(strict=True, ge=2)]]
+Fold = Annotated[
+    tuple[Annotated[int, Field(strict=True, ge=1)], Annotated[int, Field(strict=True, ge=2)]], AfterValidator(_one_of)
+]
+"""[i, n]: the i-th of n stretches."""
 
 
 class SplitSettings(BaseModel):
@@ -53,7 +56,7 @@ class SplitSettings(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    fractions: tuple[float, float, float] = (0.5, 0.2, 0.3)
+    fractions: Shares = (0.5, 0.2, 0.3)
     keep_together: KeepTogether = "conversation"
     similarity: Annotated[float, Field(ge=0.5, le=1)] | None = SIMILARITY
     # Not dumped if None, so that files of runs without folds keep their bytes.
@@ -69,18 +72,6 @@ class SplitSettings(BaseModel):
             raise ValueError("folds: stands alone, without fold, and only where no data set is named <name>-fold<i>")
         return self
 
-    @field_validator("fold")
-    @classmethod
-    def _check_fold(cls, value: Fold | None) -> Fold | None:
-        if value is not None and not 1 <= value[0] <= value[1]:
-            raise ValueError("must be [i, n] with i from 1 to n")
-        return value
-
-    @field_validator("fractions")
-    @classmethod
-    def _check(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
-        return shares(value)
-
 
 class UserSplitSettings(BaseModel):
     """User split (train/validation/test users), for methods trained across users.
@@ -91,14 +82,9 @@ class UserSplitSettings(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    fractions: tuple[float, float, float] = (0.25, 0.15, 0.6)
+    fractions: Shares = (0.25, 0.15, 0.6)
     min_users: Annotated[int, Field(strict=True, ge=1)] = 20
     seed: int = 0
-
-    @field_validator("fractions")
-    @classmethod
-    def _check(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
-        return shares(value)
 
 
 CHECKSUMS = "checksums.json"
@@ -138,6 +124,11 @@ class HubSource(BaseModel):
         """Where the files lie once fetched, relative to the working directory; shared by all runs."""
         return Path("data/hub") / self.repo.replace("/", "--") / self.revision[:40]
 
+    @property
+    def paths(self) -> list[Path]:
+        """Where the files lie once fetched, in the config's order."""
+        return [self.folder / name for name in self.files]
+
 
 class DatasetBase(BaseModel):
     """What all data sets have. Paths are relative to the working directory.
@@ -155,7 +146,7 @@ class DatasetBase(BaseModel):
     name: str
     licence: str = ""
     shards: Literal["auto", "per_user"] | Annotated[int, Field(strict=True, ge=1, le=10_000)] = "auto"
-    users: Annotated[list[UserId], Field(min_length=1)] | None = None
+    users: Annotated[list[Id], Field(min_length=1)] | None = None
     max_users: Annotated[int, Field(strict=True, ge=1)] | None = None
     max_pairs: Annotated[int, Field(strict=True, ge=3)] | None = None
     min_pairs: Annotated[int, Field(strict=True, ge=3)] = 5
@@ -205,6 +196,7 @@ class DatasetBase(BaseModel):
 class LocalDataset(DatasetBase):
     """A JSON-lines file of votes in our format (config/README.md)."""
 
+    hub: ClassVar[None] = None
     source: Literal["local"] = "local"
     path: Path
 

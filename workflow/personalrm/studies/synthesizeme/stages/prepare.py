@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from personalrm.data.hub import hub_of
 from personalrm.data.prepare import prepare_dataset
 from personalrm.run.stage import Files, Stage, Wildcards
 
@@ -24,7 +23,7 @@ def _inputs(plan: Plan, job: Wildcards) -> Files:
     run the preflight names what is missing."""
     settings = plan.config.datasets[job.dataset]
     local = [settings.planted] if settings.planted else []
-    if hub_of(settings) is None:
+    if settings.hub is None:
         local = [*settings.source_files(), *local]
     return {"votes": plan.hub_files(job.dataset) + [str(path) for path in local if path.is_file()]}
 
