@@ -112,8 +112,7 @@ def utf8(value: str, field: str = "", advice: str = "") -> str:
     return value
 
 
-def spoken(value: str) -> str:
-    """The text, if it is not empty or blank. Raises FieldError if it is."""
+def _spoken(value: str) -> str:
     if not value or value.isspace():
         raise FieldError("", "is empty or blank", "")
     return value
@@ -134,7 +133,7 @@ def unix_seconds(value: str) -> float:
 
 Text = Annotated[str, AfterValidator(utf8)]
 """Text exactly as it is; UTF-8 can hold it."""
-Spoken = Annotated[Text, AfterValidator(spoken)]
+Spoken = Annotated[Text, AfterValidator(_spoken)]
 """Text that is not blank."""
 Id = Annotated[Spoken, BeforeValidator(_id_text)]
 """A string that is not blank, or a whole number, which becomes its decimal form."""

@@ -24,7 +24,6 @@ from personalrm.data.sources.fields import (
     Text,
     checked,
     shown,
-    spoken,
     unix_seconds,
 )
 
@@ -171,10 +170,8 @@ def _ends_with_user(turns: list[_Turn]) -> list[_Turn]:
             f"is {turns[-1].role!r}: the context does not end with a turn of the user",
             "move the answers out of the context",
         )
-    try:
-        spoken(turns[-1].content)
-    except FieldError as error:
-        raise FieldError(f"{last}.content", str(error), _ADVICE.by_field["content"]) from None
+    if not turns[-1].content.strip():
+        raise FieldError(f"{last}.content", "is empty or blank", _ADVICE.by_field["content"])
     return turns
 
 
