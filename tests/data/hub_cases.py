@@ -10,7 +10,7 @@ import pytest
 from support.hub_server import COMMIT
 
 from personalrm.core.errors import PersonalRMError
-from personalrm.data.hub.hub import fetch_files
+from personalrm.data.hub import fetch_files
 from personalrm.data.settings import HubSource
 
 SMALL, LARGE = b'{"user": "\xe9\x00"}\n' * 40, random.Random(3).randbytes(300_000)

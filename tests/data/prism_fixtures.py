@@ -6,16 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from support.raw_prism import utterances_of
-
 from personalrm.data.settings import PrismDataset
 from personalrm.data.sources.prism import read_prism
 from personalrm.data.sources.reading import ReadReport
 from personalrm.data.sources.votes import Vote
 
 from .vote_rows import Row, write_rows
-
-TABLES = ("conversations", "utterances")
 
 
 def says(turn: int, text: str) -> Row:
@@ -141,28 +137,20 @@ SMALL = [TEA, NO_CHOICE, HOLES, INDIFFERENT]
 """Conversations with every reason to drop a pair; their votes are worked out in the tests."""
 
 
-def utterance_rows(conversations: Iterable[Row]) -> list[Row]:
-    """The same answers as rows of `utterances.jsonl`."""
-    return [utterance for row in conversations for utterance in utterances_of(row)]
-
-
 def write_release(
-    folder: Path, table: str, rows: Iterable[object], survey: Iterable[object] | None = None, **options: object
+    folder: Path, rows: Iterable[object], survey: Iterable[object] | None = None, **options: object
 ) -> PrismDataset:
-    """Write one table and the survey, and return the entry of the config that names them."""
+    """Write conversations and the survey, and return the entry of the config that names them."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_rows(folder / f"{table}.jsonl", rows)
+    write_rows(folder / "conversations.jsonl", rows)
     write_rows(folder / "survey.jsonl", [survey_row("u1"), survey_row("u2")] if survey is None else survey)
-    entry = {"name": "p", "source": "prism", "path": folder, "table": table, **options}
-    return PrismDataset.model_validate(entry)
+    return PrismDataset.model_validate({"name": "p", "source": "prism", "path": folder, **options})
 
 
 def read(
-    folder: Path, table: str, conversations: Sequence[Row], survey: Iterable[object] | None = None, **options: object
+    folder: Path, conversations: Sequence[Row], survey: Iterable[object] | None = None, **options: object
 ) -> tuple[list[Vote], ReadReport]:
-    """Votes of conversations that were written as `table`."""
-    rows = utterance_rows(conversations) if table == "utterances" else conversations
-    return read_settings(write_release(folder, table, rows, survey, **options))
+    return read_settings(write_release(folder, conversations, survey, **options))
 
 
 def read_settings(settings: PrismDataset) -> tuple[list[Vote], ReadReport]:
@@ -171,8 +159,8 @@ def read_settings(settings: PrismDataset) -> tuple[list[Vote], ReadReport]:
 
 
 def plain(votes: Iterable[Vote]) -> list[Vote]:
-    """Votes in a fixed sequence, without what depends on the table or on the sequence of its rows."""
-    bare = [replace(vote, line=0, timestamp=None) for vote in votes]
+    """Votes in a fixed sequence, without what depends on the sequence of rows."""
+    bare = [replace(vote, line=0) for vote in votes]
     return sorted(bare, key=lambda vote: (vote.user_id, vote.own_id, vote.chosen))
 
 

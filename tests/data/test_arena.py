@@ -157,17 +157,17 @@ BAD = [
     (single(tstamp=None), "tstamp", "is null"),
     (single(tstamp="soon"), "tstamp", "not a time"),
     (single(winner="model_c"), "winner", "is 'model_c'"),
-    (single(winner=None), "winner", "is 'None'"),
-    (single(winner=["tie"]), "winner", "is \"['tie']\""),
-    (single(turn=2), "turn", "is '2', but conversation_a has 1 turns"),
-    (single(turn=None), "turn", "is 'None'"),
-    (single(turn=True), "turn", "is 'True'"),
-    (single(conversation_a=None), "conversation_a", "is no list"),
-    (single(conversation_b=[]), "conversation_b", "is no list"),
+    (single(winner=None), "winner", "is null"),
+    (single(winner=["tie"]), "winner", 'is ["tie"]'),
+    (single(turn=2), "turn", "is 2, but conversation_a has 1 turns"),
+    (single(turn=None), "turn", "is null"),
+    (single(turn=True), "turn", "is true"),
+    (single(conversation_a=None), "conversation_a", "is not a list"),
+    (single(conversation_b=[]), "conversation_b", "is not a list"),
     (single(conversation_a=[{"role": "assistant", "content": "x"}]), "conversation_a[0].role", "where 'user' is due"),
     (single(conversation_b=[{"role": "tool", "content": "x"}]), "conversation_b[0].role", "is 'tool'"),
-    (single(conversation_b=["x"]), "conversation_b[0].role", "is 'None'"),
-    (single(conversation_a=said("Hi", None)), "conversation_a[1].content", "is no string"),
+    (single(conversation_b=["x"]), "conversation_b[0].role", "is null"),
+    (single(conversation_a=said("Hi", None)), "conversation_a[1].content", "is not a string"),
     (single(conversation_a=said("Hi")), "conversation_a", "ends without an answer"),
     (battle(said("\ud800", "x"), said("\ud800", "y")), "conversation_a[0].content", "surrogate"),
     (battle(said("Hi", "x"), said("Hi", "\udfff")), "conversation_b", "surrogate"),
@@ -212,7 +212,7 @@ def test_a_new_column_is_counted(tmp_path: Path) -> None:
 def test_truncated_parquet(tmp_path: Path, on_bad: str) -> None:
     path = parquet(tmp_path / "a.parquet", [single(question_id=f"q{n}") for n in range(50)])
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(DataError, match="no sound Parquet file"):
+    with pytest.raises(DataError, match="not a sound Parquet file"):
         read(tmp_path, on_bad=on_bad)
 
 

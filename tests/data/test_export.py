@@ -175,9 +175,9 @@ def test_more_rows_than_a_group(tmp_path: Path) -> None:
 
 def test_what_cannot_be_exported(tmp_path: Path) -> None:
     unsplit = USERS[0].model_copy(update={"pairs": (USERS[0].pairs[0].model_copy(update={"split": None}),)})
-    with pytest.raises(DataError, match="'u1-0': has no part of level B"):
+    with pytest.raises(DataError, match="'u1-0': has no part of the pair split"):
         export_processed([unsplit], tmp_path)
-    with pytest.raises(DataError, match="'mood' is no column of a filter"):
+    with pytest.raises(DataError, match="'mood' is not a column of a filter"):
         export_processed(USERS, tmp_path, judgments={"u1-0": {"mood": 1}})
     with pytest.raises(DataError, match="'agreement' holds values of several kinds"):
         export_processed(USERS, tmp_path, judgments={"u1-0": {"agreement": 1}, "u1-1": {"agreement": "no"}})

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from support.hub_server import COMMIT, Fault, HubRepo, HubServer
 
 from personalrm.core.errors import ConfigError, DataError
-from personalrm.data.hub.hub import check_files, shared_source
+from personalrm.data.hub import check_files, shared_source
 from personalrm.data.settings import Dataset, HubSource, LocalDataset, PrismDataset
 
 from .hub_cases import FILES, FOLDER, LARGE, SMALL, TOKEN, fetch, files_below, refused, sha, source
@@ -53,11 +54,22 @@ def test_what_may_pass_is_tried_again(hub: HubServer, name: str, fault: Fault) -
     assert hub.count("HEAD", name) >= 3
 
 
-def test_a_large_file_damaged_on_the_way_is_fetched_again(hub: HubServer) -> None:
-    hub.faults["conversations.jsonl"] = ["damage"]
+@pytest.mark.parametrize("name", ["conversations.jsonl", "survey.jsonl"])
+def test_a_file_damaged_on_the_way_is_fetched_again(hub: HubServer, name: str) -> None:
+    hub.faults[name] = ["damage"]
     notes = fetch()
-    assert (FOLDER / "conversations.jsonl").read_bytes() == LARGE
+    assert (FOLDER / name).read_bytes() == FILES[name]
     assert any("damaged on the way" in note for note in notes)
+
+
+def test_what_arrived_of_a_file_is_not_requested_again(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1_000)
+    hub.faults["conversations.jsonl"] = ["cut", 500]
+    refused(attempts=1)
+    fetch()
+    assert (FOLDER / "conversations.jsonl").read_bytes() == LARGE
+    ranges = [each.headers.get("Range") for each in hub.asked if each.path.startswith("/network/")]
+    assert ranges == [None, *[f"bytes={len(LARGE) // 2}-"] * 2]
 
 
 numbers = itertools.count()
@@ -203,18 +215,17 @@ def test_data_sets_of_the_same_files_are_fetched_as_one() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"files": ["a/../../b"]}, "no name of a file"),
-        ({"files": ["/etc/hosts"]}, "no name of a file"),
-        ({"files": [".incoming/x"]}, "no name of a file"),
-        ({"files": [""]}, "no name of a file"),
+        ({"files": ["a/../../b"]}, "is not the name of a file"),
+        ({"files": ["/etc/hosts"]}, "is not the name of a file"),
+        ({"files": [".incoming/x"]}, "is not the name of a file"),
+        ({"files": [""]}, "is not the name of a file"),
         ({"files": ["checksums.json"]}, "our own record"),
-        ({"files": ["b.jsonl", "b.jsonl.parquet"]}, r"b\.jsonl would become b\.jsonl\.parquet"),
-        ({"files": ["a"], "sha256": {"A": "0" * 64}}, r"hub\.sha256\.A: no such file"),
-        ({"files": ["a"], "sha256": {"a": "00"}}, "64 hexadecimal digits"),
+        ({"files": ["a"], "sha256": {"A": "0" * 64}}, r"sha256\.A: no such file"),
+        ({"files": ["a"], "sha256": {"a": "00"}}, r"sha256\.a\n.*should match pattern"),
         ({"files": ["a"], "sha256": {"a": "1" * 64}}, "differs from another"),
     ],
 )
 def test_what_a_config_may_not_ask_for(changes: dict[str, Any], message: str) -> None:
-    datasets = {"one": prism("one", files=["a"], sha256={"a": "0" * 64}), "two": prism("two", **changes)}
-    with pytest.raises(ConfigError, match=message):
-        shared_source(datasets, "one")
+    one = prism("one", files=["a"], sha256={"a": "0" * 64})
+    with pytest.raises((ConfigError, ValidationError), match=message):
+        shared_source({"one": one, "two": prism("two", **changes)}, "one")

@@ -18,11 +18,15 @@ from .hub_cases import FILES, TOKEN, fetch, refused, source
         ({"repo": "some/gated"}, TOKEN, ["gated; accept the terms at", "with the account of the HF_TOKEN in use"]),
         ({}, f"{TOKEN}Old", ["refuses the HF_TOKEN in use"]),
         ({"repo": "some/gated"}, f"{TOKEN}Old", ["refuses the HF_TOKEN in use"]),
-        ({"repo": "no/such"}, None, ["there is no data set", "no/such", "private: then set HF_TOKEN", "hub.repo"]),
-        ({"repo": "no/such"}, TOKEN, ["there is no data set", "the account of the HF_TOKEN in use may not see it"]),
-        ({"revision": "gone"}, None, ["no revision gone", "datasets.prism.hub.revision"]),
-        ({"files": ["a.jsonl", "survey.jsonl"]}, None, ["no file 'a.jsonl'", "hub.files names a.jsonl, survey.jsonl"]),
-        ({}, f"{TOKEN} \u00e9", ["HF_TOKEN: holds characters"]),
+        (
+            {"repo": "no/such"},
+            None,
+            ["there is no repository", "/no/such", "private: then set HF_TOKEN; correct repo"],
+        ),
+        ({"repo": "no/such"}, TOKEN, ["there is no repository", "the account of the HF_TOKEN in use may not see it"]),
+        ({"revision": "gone"}, None, ["no revision gone", "correct revision"]),
+        ({"files": ["a.jsonl", "survey.jsonl"]}, None, ["no file 'a.jsonl'", "correct files"]),
+        ({}, f"{TOKEN} \u00e9", ["HF_TOKEN holds characters"]),
     ],
 )
 def test_every_refusal_says_what_to_do(
@@ -57,7 +61,7 @@ def test_other_answers_are_named(hub: HubServer, status: int, part: str) -> None
     [
         ("http://127.0.0.1:9", "could not be reached"),
         ("http://me:sesame@127.0.0.1:9", "could not be reached"),
-        ("no address", "HF_ENDPOINT: no usable address"),
+        ("no address", "HF_ENDPOINT is no usable address"),
     ],
 )
 def test_a_wrong_endpoint(hub: HubServer, monkeypatch: pytest.MonkeyPatch, endpoint: str, part: str) -> None:
@@ -81,3 +85,9 @@ def test_a_file_that_cannot_fit_is_not_begun(hub: HubServer) -> None:
 def test_a_folder_that_cannot_be_written(hub: HubServer) -> None:
     Path("data").write_text("a file", encoding="utf-8")
     assert "must be writable" in refused()
+
+
+def test_a_wrong_number_of_bytes_may_pass_and_is_named(hub: HubServer) -> None:
+    hub.repos["some/set"].size["conversations.jsonl"] = len(FILES["conversations.jsonl"]) + 1
+    assert "conversations.jsonl came with a wrong number of bytes" in refused(attempts=2)
+    assert sum(each.path.startswith("/network/") for each in hub.asked) == 2

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from personalrm.core.errors import DataError
 from personalrm.data.sources import rows
+from personalrm.data.sources.fields import FieldError
 from personalrm.data.sources.local import read_rows, read_votes
 from personalrm.data.sources.reading import OnBad, ReadReport
-from personalrm.data.sources.votes import FieldError, Vote, parse_vote
+from personalrm.data.sources.votes import Vote, parse_vote
 
 from .vote_rows import Row, row, without, write_rows
 
@@ -24,55 +25,55 @@ LONE = '{"user_id": "u1", "context": [{"role": "user", "content": "q"}], "chosen
 # (bad row or raw line, field named in the message, what the message must say)
 BAD: list[tuple[Row | list[int] | str, str, str]] = [
     (without(row(), "user_id"), "user_id", "is missing"),
-    (row(user=None), "user_id", "is null"),
-    (row(user=True), "user_id", "is a truth value"),
-    (row(user=1.5), "user_id", "is a number"),
-    (row(user=["a"]), "user_id", "is a list"),
+    (row(user=None), "user_id", "is null, not a string"),
+    (row(user=True), "user_id", "is true, not a string"),
+    (row(user=1.5), "user_id", "is 1.5, not a string"),
+    (row(user=["a"]), "user_id", 'is ["a"], not a string'),
     (row(user=""), "user_id", "is empty or blank"),
     (row(user="  "), "user_id", "is empty or blank"),
     (without(row(), "context"), "context", "is missing"),
     (row(context=None), "context", "is null, not a list"),
-    (row(context="hi"), "context", "is a string, not a list"),
-    (row(context=[]), "context", "is an empty list"),
-    (row(context=["hi"]), "context[0]", "is a string, not an object"),
+    (row(context="hi"), "context", "is 'hi', not a list"),
+    (row(context=[]), "context", "is [], not a list with something in it"),
+    (row(context=["hi"]), "context[0]", "is 'hi', not an object"),
     (row(context=[{"content": "hi"}]), "context[0].role", "is missing"),
     (row(context=[{"role": "user"}]), "context[0].content", "is missing"),
     (row(context=[{"role": "user", "content": None}]), "context[0].content", "is null"),
-    (row(context=[{"role": "user", "content": ["hi"]}]), "context[0].content", "is a list"),
+    (row(context=[{"role": "user", "content": ["hi"]}]), "context[0].content", 'is ["hi"], not a string'),
     (row(context=[{"role": "user", "content": " \n\t"}]), "context[0].content", "is empty or blank"),
     (row(context=[{"role": "tool", "content": "x"}, USER_TURN]), "context[0].role", "is 'tool', a role unknown"),
-    (row(context=[{"role": 3, "content": "x"}]), "context[0].role", "is a number"),
+    (row(context=[{"role": 3, "content": "x"}]), "context[0].role", "is 3, not a string"),
     (row(context=[USER_TURN, {"role": "model", "content": "x"}]), "context[1].role", "does not end with a turn"),
     (row(context=[{"role": "system", "content": "x"}]), "context[0].role", "does not end with a turn"),
     (without(row(), "chosen"), "chosen", "is missing"),
     (without(row(), "rejected"), "rejected", "is missing"),
     (without(row(), "chosen", "rejected"), "chosen", "is missing"),
-    (row(flip="yes"), "flip", "is a string, not a truth value"),
-    (row(flip=1), "flip", "is a number"),
+    (row(flip="yes"), "flip", "is 'yes', not true or false"),
+    (row(flip=1), "flip", "is 1, not true or false"),
     (row(chosen=""), "chosen", "is empty or blank"),
     (row(rejected=" \u3000\n"), "rejected", "is empty or blank"),
     (row(chosen=None), "chosen", "is null"),
-    (row(chosen=7), "chosen", "is a number"),
+    (row(chosen=7), "chosen", "is 7, not a string"),
     (row(chosen={"role": "user", "content": "x"}), "chosen.role", "an answer is the assistant's"),
     (row(chosen={"role": "assistant", "content": ""}), "chosen.content", "is empty or blank"),
     (row(chosen={"role": "assistant"}), "chosen.content", "is missing"),
     (row(rejected={"content": "x"}), "rejected.role", "is missing"),
-    (row(winner="a"), "chosen", "stands beside"),
+    (row(winner="a"), "chosen", "stands next to"),
     (without(row(response_a="x", response_b="y"), "chosen", "rejected"), "winner", "is missing"),
     (without(row(response_a="x", winner="a"), "chosen", "rejected"), "response_b", "is missing"),
     (without(row(response_a="x", response_b="y", winner="A"), "chosen", "rejected"), "winner", "is 'A'"),
-    (without(row(response_a="x", response_b="y", winner=[1]), "chosen", "rejected"), "winner", "is '[1]'"),
+    (without(row(response_a="x", response_b="y", winner=[1]), "chosen", "rejected"), "winner", "is [1], not a, b"),
     (row(timestamp="yesterday"), "timestamp", "not a time"),
-    (row(timestamp=True), "timestamp", "is a truth value"),
+    (row(timestamp=True), "timestamp", "is true, not a time"),
     (row(timestamp=10**400), "timestamp", "not a time"),
-    (json.dumps(row(timestamp=0)).replace('"timestamp": 0', '"timestamp": 1e999'), "timestamp", "is inf"),
-    (row(turn=-1), "turn", "is '-1'"),
+    (json.dumps(row(timestamp=0)).replace('"timestamp": 0', '"timestamp": 1e999'), "timestamp", "is Infinity"),
+    (row(turn=-1), "turn", "is -1, not a whole number from 0"),
     (row(turn="2"), "turn", "is '2'"),
-    (row(turn=True), "turn", "is 'True'"),
+    (row(turn=True), "turn", "is true"),
     (row(conversation_id=""), "conversation_id", "is empty or blank"),
-    (row(pair_id={"a": 1}), "pair_id", "is an object"),
-    (row(survey=["x"]), "survey", "is a list"),
-    (row(survey={"age": [1]}), "survey.age", "is a list"),
+    (row(pair_id={"a": 1}), "pair_id", 'is {"a": 1}, not a string'),
+    (row(survey=["x"]), "survey", 'is ["x"], not an object'),
+    (row(survey={"age": [1]}), "survey.age", "is [1], which no string stands for"),
     (LONE, "chosen", "half of a surrogate pair (\\ud800, character 1)"),
     ('{"user_id": "u1", "chosen": "a", "chosen": "b"}', "chosen", "stands twice"),
     ('{"user_id": "u1", "timestamp": NaN}', "", "holds NaN, which is not JSON"),
@@ -265,6 +266,13 @@ def test_non_utf8_names_line_and_bytes(tmp_path: Path) -> None:
     path.write_bytes(first + second)
     at = second.index(b"\xe9")
     with pytest.raises(DataError, match=rf"line 2.*byte {at} of the line, {len(first) + at} of the file, is 0xe9"):
+        list(read_votes(path))
+
+
+def test_bytes_are_counted_from_the_beginning_of_the_file_mark_included(tmp_path: Path) -> None:
+    path = tmp_path / "votes.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"a": "\xe9"}\n')
+    with pytest.raises(DataError, match="byte 7 of the line, 10 of the file, is 0xe9"):
         list(read_votes(path))
 
 

@@ -17,7 +17,7 @@ from support.mtbench_rows import Row, entry, jsonl, judgment, parquet, read, sai
 
 from personalrm.core.errors import DataError
 from personalrm.core.records import UserData, read_records
-from personalrm.data.hub.hub import fetch_files
+from personalrm.data.hub import fetch_files
 from personalrm.data.prepare import prepare_dataset
 from personalrm.data.settings import MtBenchDataset
 from personalrm.data.sources.local import read_votes

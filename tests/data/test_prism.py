@@ -1,4 +1,4 @@
-"""PRISM's raw release: hand-computed pairs, both tables alike, and bad input that is named or counted."""
+"""PRISM's raw release: hand-computed pairs, and bad input that is named or counted."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from support.raw_prism import generate_raw_prism
 
 from personalrm.data.settings import PrismDataset
@@ -22,7 +23,6 @@ from personalrm.data.sources.prism_conversation import DROP_REASONS
 from .prism_fixtures import (
     SMALL,
     SURVEY,
-    TABLES,
     TEA,
     answer,
     conversation,
@@ -33,7 +33,6 @@ from .prism_fixtures import (
     read_settings,
     says,
     survey_row,
-    utterance_rows,
     write_release,
 )
 from .vote_rows import Row, without
@@ -60,39 +59,35 @@ DROPPED = {
 }
 
 
-@pytest.mark.parametrize("table", TABLES)
-def test_small_release_gives_the_pairs_computed_by_hand(tmp_path: Path, table: str) -> None:
-    votes, report = read(tmp_path, table, SMALL)
+def test_small_release_gives_the_pairs_computed_by_hand(tmp_path: Path) -> None:
+    votes, report = read(tmp_path, SMALL)
     assert [(vote.pair_id, vote.context, vote.chosen, vote.rejected) for vote in votes] == EXPECTED
     assert report.dropped == DROPPED
     assert set(report.dropped) == set(DROP_REASONS)
     assert (report.votes, report.bad) == (7, 0)
-    assert report.lines == (4 if table == "conversations" else len(utterance_rows(SMALL)))
+    assert report.lines == 4
     assert report.ignored == {}
     first, last = votes[0], votes[-1]
     assert (first.user_id, first.conversation_id, first.turn, first.tie) == ("u1", "c1", 0, False)
     assert (first.conversation_type, last.conversation_type) == ("unguided", "values guided")
-    assert {vote.timestamp for vote in votes} == ({1701424800.0} if table == "conversations" else {None})
-    assert [vote.line for vote in votes] == ([1] * 6 + [2] if table == "conversations" else [1] * 6 + [9])
+    assert {vote.timestamp for vote in votes} == {1701424800.0}
+    assert [vote.line for vote in votes] == [1] * 6 + [2]
 
 
-@pytest.mark.parametrize("table", TABLES)
-def test_a_user_without_pairs_or_survey_is_still_seen(tmp_path: Path, table: str) -> None:
-    votes, report = read(tmp_path, table, SMALL, survey=[survey_row("u1"), survey_row("u2"), survey_row("u9")])
+def test_a_user_without_pairs_or_survey_is_still_seen(tmp_path: Path) -> None:
+    votes, report = read(tmp_path, SMALL, survey=[survey_row("u1"), survey_row("u2"), survey_row("u9")])
     assert "u3" not in {vote.user_id for vote in votes}
     assert report.users == {"u1", "u2", "u3"}, "u9 took the survey only"
     assert report.notes == ["Users not in survey.jsonl: 1 (first: 'u3'); they keep their votes."]
 
 
-@pytest.mark.parametrize("table", TABLES)
-def test_survey_is_flattened_onto_the_votes_of_its_user(tmp_path: Path, table: str) -> None:
-    votes, report = read(tmp_path, table, SMALL, survey=[survey_row("u2", age=None, new_column=1), survey_row("u7")])
+def test_survey_is_flattened_onto_the_votes_of_its_user(tmp_path: Path) -> None:
+    votes, report = read(tmp_path, SMALL, survey=[survey_row("u2", age=None, new_column=1), survey_row("u7")])
     assert all(vote.survey == {} for vote in votes if vote.user_id == "u1")
     assert votes[-1].survey == without(SURVEY, "age")
     assert report.ignored == {"survey.new_column": 1}
 
 
-@pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize(
     ("gap", "kept"),
     [
@@ -103,16 +98,13 @@ def test_survey_is_flattened_onto_the_votes_of_its_user(tmp_path: Path, table: s
         (50.5, []),
     ],
 )
-def test_rating_gap_is_the_least_difference_that_counts(
-    tmp_path: Path, table: str, gap: float, kept: list[str]
-) -> None:
-    votes, report = read(tmp_path, table, [TEA], min_rating_gap=gap)
+def test_rating_gap_is_the_least_difference_that_counts(tmp_path: Path, gap: float, kept: list[str]) -> None:
+    votes, report = read(tmp_path, [TEA], min_rating_gap=gap)
     assert [vote.own_id[5:] for vote in votes if vote.turn == 0] == kept
     assert report.dropped["equal_rating"] == 1, "equal ratings are no preference whatever the gap"
 
 
-@pytest.mark.parametrize("table", TABLES)
-def test_text_is_never_altered(tmp_path: Path, table: str) -> None:
+def test_text_is_never_altered(tmp_path: Path) -> None:
     odd = [
         "  tab\t and\r\nCRLF \n",
         "\ufeffzero\u200bwidth\u00a0",
@@ -133,7 +125,7 @@ def test_text_is_never_altered(tmp_path: Path, table: str) -> None:
         ],
         conversation_type="Unguided ",
     )
-    votes, _ = read(tmp_path, table, [row], survey=[survey_row("u1", system_string="\r\n 東京 ")])
+    votes, _ = read(tmp_path, [row], survey=[survey_row("u1", system_string="\r\n 東京 ")])
     assert (votes[0].chosen, votes[0].rejected, votes[0].context) == (odd[1], odd[2], (("user", odd[0]),))
     assert votes[1].context == (("user", odd[0]), ("assistant", odd[1]), ("user", odd[3]))
     assert (votes[1].chosen, votes[1].rejected) == ("\tEMPTY STRINGS\x00", odd[4])
@@ -146,30 +138,27 @@ def test_text_is_never_altered(tmp_path: Path, table: str) -> None:
     [("2023-12-01T12:00:00+02:00", 1701424800.0), ("2023-12-01 10:00:00.5", 1701424800.5), (None, None)],
 )
 def test_time_is_that_of_the_conversation(tmp_path: Path, written: str | None, seconds: float | None) -> None:
-    votes, _ = read(tmp_path, "conversations", [TEA | {"generated_datetime": written}])
+    votes, _ = read(tmp_path, [TEA | {"generated_datetime": written}])
     assert {vote.timestamp for vote in votes} == {seconds}
 
 
-@pytest.mark.parametrize("table", TABLES)
-def test_context_follows_the_choice_not_the_rating(tmp_path: Path, table: str) -> None:
+def test_context_follows_the_choice_not_the_rating(tmp_path: Path) -> None:
     row = copy.deepcopy(TEA)
     entry_of(row, 1)["if_chosen"], entry_of(row, 3)["if_chosen"] = False, True
-    votes, _ = read(tmp_path, table, [row])
+    votes, _ = read(tmp_path, [row])
     assert votes[0].chosen == "green"
     assert votes[4].context[1] == ("assistant", "mint")
 
 
-@pytest.mark.parametrize("table", TABLES)
-def test_answers_of_one_text_may_all_be_marked_as_chosen(tmp_path: Path, table: str) -> None:
+def test_answers_of_one_text_may_all_be_marked_as_chosen(tmp_path: Path) -> None:
     row = copy.deepcopy(TEA)
     entry_of(row, 3).update(content="green", if_chosen=True)
-    votes, report = read(tmp_path, table, [row])
+    votes, report = read(tmp_path, [row])
     assert [vote.own_id for vote in votes] == [pair for pair, *_ in EXPECTED[:6]]
     assert votes[4].context == SECOND
     assert report.bad == 0
 
 
-@pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize(
     ("spoil", "kept", "no_context"),
     [
@@ -182,11 +171,11 @@ def test_answers_of_one_text_may_all_be_marked_as_chosen(tmp_path: Path, table: 
     ids=["empty chosen answer", "empty prompt", "no chosen answer", "turn absent", "first turn absent"],
 )
 def test_turns_after_a_hole_have_no_context(
-    tmp_path: Path, table: str, spoil: Callable[[Row], None], kept: list[int], no_context: int
+    tmp_path: Path, spoil: Callable[[Row], None], kept: list[int], no_context: int
 ) -> None:
     row = copy.deepcopy(TEA)
     spoil(row)
-    votes, report = read(tmp_path, table, [row])
+    votes, report = read(tmp_path, [row])
     assert [sum(vote.turn == turn for vote in votes) for turn in range(3)] == kept
     assert report.dropped["no_context"] == no_context
 
@@ -213,19 +202,15 @@ def releases(draw: st.DrawFn) -> list[Row]:
 
 @given(releases(), st.randoms(use_true_random=False), st.sampled_from([0.0, 9.5, 10.0, 60.0]))
 @settings(max_examples=60, deadline=None)
-def test_tables_agree_in_any_sequence_of_rows(rows: list[Row], rng: random.Random, gap: float) -> None:
+def test_the_sequence_of_rows_and_messages_changes_nothing(rows: list[Row], rng: random.Random, gap: float) -> None:
     shuffled = [row | {"conversation_history": rng.sample(history_of(row), len(history_of(row)))} for row in rows]
-    utterances = utterance_rows(rows)
-    files = {"conversations": [rows, rng.sample(shuffled, len(rows))]}
-    files["utterances"] = [utterances, rng.sample(utterances, len(utterances))]
     seen = []
     with tempfile.TemporaryDirectory() as folder:
-        for table, orders in files.items():
-            for lines in orders:
-                votes, report = read_settings(write_release(Path(folder), table, lines, min_rating_gap=gap))
-                assert report.votes == len(votes)
-                seen.append((plain(votes), dict(report.dropped), report.users, report.problems))
-    assert all(each == seen[0] for each in seen[1:])
+        for lines in (rows, rng.sample(shuffled, len(rows))):
+            votes, report = read_settings(write_release(Path(folder), lines, min_rating_gap=gap))
+            assert report.votes == len(votes)
+            seen.append((plain(votes), dict(report.dropped), report.users, report.problems))
+    assert seen[0] == seen[1]
 
 
 @given(releases())
@@ -240,7 +225,7 @@ def test_every_pair_is_a_vote_or_counted_once_and_the_gap_is_monotone(rows: list
     kept: list[set[str]] = []
     with tempfile.TemporaryDirectory() as folder:
         for gap in (0, 5, 10, 50, 99):
-            votes, report = read(Path(folder), "conversations", rows, min_rating_gap=gap)
+            votes, report = read(Path(folder), rows, min_rating_gap=gap)
             assert len(votes) + sum(report.dropped.values()) == pairs
             kept.append({vote.own_id for vote in votes})
             assert len(kept[-1]) == len(votes), "pair ids are unique"
@@ -250,19 +235,23 @@ def test_every_pair_is_a_vote_or_counted_once_and_the_gap_is_monotone(rows: list
 def test_renaming_users_changes_nothing_but_names(tmp_path: Path) -> None:
     renamed = [row | {"user_id": f"z{row['user_id']}"} for row in SMALL]
     survey = [survey_row("zu1"), survey_row("zu2")]
-    before, _ = read(tmp_path, "conversations", SMALL)
-    after, _ = read(tmp_path, "conversations", renamed, survey)
+    before, _ = read(tmp_path, SMALL)
+    after, _ = read(tmp_path, renamed, survey)
     assert after == [replace(vote, user_id=f"z{vote.user_id}") for vote in before]
 
 
-def test_generated_release_is_read_alike_from_both_tables(tmp_path: Path) -> None:
+def test_a_generated_release_has_the_same_bytes_each_time(tmp_path: Path) -> None:
     made = generate_raw_prism(tmp_path, conversations=60, seed=3)
     again = generate_raw_prism(tmp_path / "again", conversations=60, seed=3)
     assert made == again == (10, 60, 60 * 68_371 // 8_011)
-    entry = {"name": "p", "source": "prism", "path": tmp_path}
-    first, second = (read_settings(PrismDataset.model_validate({**entry, "table": table})) for table in TABLES)
-    assert plain(first[0]) == plain(second[0])
-    assert first[1].dropped == second[1].dropped
-    assert (second[1].lines, len(first[1].users)) == (made.utterances, made.users)
-    for name in ("conversations", "utterances", "survey"):
+    _, report = read_settings(PrismDataset.model_validate({"name": "p", "source": "prism", "path": tmp_path}))
+    assert (report.lines, len(report.users)) == (made.conversations, made.users)
+    for name in ("conversations", "survey"):
         assert (tmp_path / f"{name}.jsonl").read_bytes() == (tmp_path / "again" / f"{name}.jsonl").read_bytes()
+
+
+def test_the_table_that_is_not_read_any_more_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    entry = {"name": "p", "source": "prism", "path": tmp_path}
+    assert PrismDataset.model_validate(entry | {"table": "conversations"}) == PrismDataset.model_validate(entry)
+    with pytest.raises(ValidationError, match=r"put conversations\.jsonl there, and remove table"):
+        PrismDataset.model_validate(entry | {"table": "utterances"})

@@ -7,15 +7,16 @@ import json
 from pathlib import Path
 
 import pytest
+from support.raw_prism import generate_raw_prism
 
 from personalrm.core.errors import DataError
+from personalrm.data.settings import HubSource, PrismDataset
 
 from .prism_fixtures import (
     INDIFFERENT,
     NO_CHOICE,
     SMALL,
     SURVEY,
-    TABLES,
     TEA,
     answer,
     conversation,
@@ -25,12 +26,11 @@ from .prism_fixtures import (
     read_settings,
     says,
     survey_row,
-    utterance_rows,
     write_release,
 )
 from .vote_rows import Row, without
 
-# (change of the second conversation's history, field, message), alike in both tables
+# (change of the second conversation's history, field, message)
 BAD_ANSWERS: list[tuple[int, Row, str, str]] = [
     (1, {"score": 0}, "score", "is 0, not a rating from 1 to 100"),
     (1, {"score": 101}, "score", "is 101, not a rating"),
@@ -47,137 +47,98 @@ BAD_ANSWERS: list[tuple[int, Row, str, str]] = [
     (1, {"turn": None}, "turn", "is null, not a whole number"),
     (1, {"turn": 1.5}, "turn", "is 1.5, not a whole number"),
     (1, {"content": None}, "content", "is null, not a string"),
-    (1, {"content": "x\ud800"}, "content", "holds half of a surrogate pair (character 1)"),
+    (1, {"content": "x\ud800"}, "content", "holds half of a surrogate pair (\\ud800, character 1)"),
 ]
-NAMES = {"content": "model_response"}
 
 
-@pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize(("place", "change", "field", "message"), BAD_ANSWERS)
 def test_bad_fields_are_named_or_their_conversation_is_dropped(
-    tmp_path: Path, table: str, place: int, change: Row, field: str, message: str
+    tmp_path: Path, place: int, change: Row, field: str, message: str
 ) -> None:
     spoilt = copy.deepcopy(NO_CHOICE)
-    rows: list[Row]
-    if table == "conversations":
-        entry_of(spoilt, place).update(change)
-        rows = [TEA, spoilt, INDIFFERENT]
-        line, where = 2, f"conversation_history[{place}].{field}"
-    else:
-        rows = utterance_rows([TEA, spoilt, INDIFFERENT])
-        # The 8 answers of TEA, then those of the spoilt conversation, whose prompts are no rows.
-        line, where = 8 + {1: 1, 2: 2, 5: 4}[place], NAMES.get(field, field)
-        rows[line - 1].update({NAMES.get(name, name): value for name, value in change.items()})
-    lines = [json.dumps(row) for row in rows]
+    entry_of(spoilt, place).update(change)
+    lines = [json.dumps(row) for row in (TEA, spoilt, INDIFFERENT)]
     with pytest.raises(DataError) as caught:
-        read_settings(write_release(tmp_path, table, lines))
-    assert f"{tmp_path / table}.jsonl, line {line}, field {where}, user 'u2': {message}" in str(caught.value)
+        read_settings(write_release(tmp_path, lines))
+    where = f"line 2, field conversation_history[{place}].{field}, user 'u2'"
+    assert f"{tmp_path}/conversations.jsonl, {where}: {message}" in str(caught.value)
     assert "fetch the release again" in str(caught.value)
-    votes, report = read_settings(write_release(tmp_path, table, lines, on_bad="drop"))
+    votes, report = read_settings(write_release(tmp_path, lines, on_bad="drop"))
     assert {vote.conversation_id for vote in votes} == {"c1"}, "nothing of c2 is left"
     assert (len(votes), report.bad, len(report.users)) == (6, 1, 3)
-    assert report.dropped["row_of_bad_conversation"] == (3 if table == "utterances" else 0)
 
 
-@pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("reverse", [False, True])
-def test_two_chosen_answers_with_different_texts_are_bad(tmp_path: Path, table: str, reverse: bool) -> None:
+def test_two_chosen_answers_with_different_texts_are_bad(tmp_path: Path, reverse: bool) -> None:
     spoilt = copy.deepcopy(NO_CHOICE)
     entry_of(spoilt, 4)["if_chosen"] = True
     history_of(spoilt).sort(key=lambda entry: str(entry["content"]), reverse=reverse)
     with pytest.raises(DataError, match="if_chosen, user 'u2': is true, but another answer is chosen in turn 1 of"):
-        read(tmp_path, table, [TEA, spoilt])
-    votes, report = read(tmp_path, table, [spoilt, TEA], on_bad="drop")
+        read(tmp_path, [TEA, spoilt])
+    votes, report = read(tmp_path, [spoilt, TEA], on_bad="drop")
     assert ({vote.conversation_id for vote in votes}, report.bad) == ({"c1"}, 1)
 
 
-BAD_ROWS: list[tuple[str, Row, str, str]] = [
-    ("conversations", {"conversation_history": None}, "conversation_history", "is null, not a list of messages"),
-    ("conversations", {"conversation_history": []}, "conversation_history", "is [], not a list of messages"),
-    ("conversations", {"conversation_history": ["hi"]}, "conversation_history[0]", "is 'hi', not an object"),
+BAD_ROWS: list[tuple[Row, str, str]] = [
+    ({"conversation_history": None}, "conversation_history", "is null, not a list"),
+    ({"conversation_history": []}, "conversation_history", "is [], not a list with something in it"),
+    ({"conversation_history": ["hi"]}, "conversation_history[0]", "is 'hi', not an object"),
     (
-        "conversations",
         {"conversation_history": [says(0, "a") | {"role": "tool"}]},
         "conversation_history[0].role",
-        "is 'tool', neither user nor model",
+        "is 'tool', not user or model",
     ),
     (
-        "conversations",
         {"conversation_history": [without(says(0, "a"), "role")]},
         "conversation_history[0].role",
         "is missing: the release has changed",
     ),
     (
-        "conversations",
         {"conversation_history": [says(0, "a"), says(0, "b")]},
         "conversation_history[1].content",
         "is not the prompt that turn 0",
     ),
     (
-        "conversations",
         {"conversation_history": [answer(3, 0, "a", 5)]},
         "conversation_history",
         "has answers in turn 3 but no prompt",
     ),
-    ("conversations", {"generated_datetime": "soon"}, "generated_datetime", "is 'soon', not a time in ISO 8601"),
-    ("conversations", {"generated_datetime": 17}, "generated_datetime", "is 17, not a string"),
-    ("utterances", {"user_prompt": "Other"}, "user_prompt", "is not the prompt that turn 0"),
-    ("utterances", {"user_id": "u7"}, "user_id", "is 'u7', but 'u1' in line 1"),
-    ("utterances", {"conversation_type": None}, "conversation_type", "is null, but 'unguided' in line 1"),
-    ("conversations", {"user_id": " "}, "user_id", "is empty or blank"),
-    ("conversations", {"conversation_id": None}, "conversation_id", "is null, not a string"),
-    ("conversations", {"conversation_type": 3}, "conversation_type", "is 3, not a string"),
-    ("utterances", {"user_id": " "}, "user_id", "is empty or blank"),
-    ("utterances", {"conversation_id": None}, "conversation_id", "is null, not a string"),
-    ("utterances", {"conversation_type": 3}, "conversation_type", "is 3, not a string"),
+    ({"generated_datetime": "soon"}, "generated_datetime", "is 'soon', not a time in ISO 8601"),
+    ({"generated_datetime": 17}, "generated_datetime", "is 17, not a string"),
+    ({"user_id": " "}, "user_id", "is empty or blank"),
+    ({"conversation_id": None}, "conversation_id", "is null, not a string"),
+    ({"conversation_type": 3}, "conversation_type", "is 3, not a string"),
 ]
 
 
-@pytest.mark.parametrize(("table", "change", "field", "message"), BAD_ROWS)
-def test_bad_rows_are_named(tmp_path: Path, table: str, change: Row, field: str, message: str) -> None:
-    rows = utterance_rows([TEA]) if table == "utterances" else [conversation("c0", "u2", history_of(TEA)), TEA]
+@pytest.mark.parametrize(("change", "field", "message"), BAD_ROWS)
+def test_bad_rows_are_named(tmp_path: Path, change: Row, field: str, message: str) -> None:
+    rows = [conversation("c0", "u2", history_of(TEA)), TEA]
     rows[1] = rows[1] | change
     with pytest.raises(DataError) as caught:
-        read_settings(write_release(tmp_path, table, rows))
+        read_settings(write_release(tmp_path, rows))
     assert f"line 2, field {field}, user " in str(caught.value)
     assert message in str(caught.value)
 
 
-COLUMNS = {
-    "conversations": ["conversation_id", "user_id", "conversation_type", "conversation_history", "generated_datetime"],
-    "utterances": [
-        "conversation_id",
-        "user_id",
-        "conversation_type",
-        "turn",
-        "within_turn_id",
-        "user_prompt",
-        "model_response",
-        "score",
-        "if_chosen",
-    ],
-}
+COLUMNS = ("conversation_id", "user_id", "conversation_type", "conversation_history", "generated_datetime")
 
 
-@pytest.mark.parametrize(("table", "column"), [(table, name) for table in TABLES for name in COLUMNS[table]])
+@pytest.mark.parametrize("column", COLUMNS)
 @pytest.mark.parametrize("on_bad", ["error", "drop"])
-def test_a_changed_column_says_that_the_release_has_changed(
-    tmp_path: Path, table: str, column: str, on_bad: str
-) -> None:
-    rows = utterance_rows(SMALL) if table == "utterances" else SMALL
-    renamed = [without(row, column) | {"new_name": row[column]} for row in rows]
+def test_a_changed_column_says_that_the_release_has_changed(tmp_path: Path, column: str, on_bad: str) -> None:
+    renamed = [without(row, column) | {"new_name": row[column]} for row in SMALL]
     with pytest.raises(DataError, match=f"field {column}, .*is missing: the release has changed"):
-        read_settings(write_release(tmp_path, table, renamed, on_bad=on_bad))
+        read_settings(write_release(tmp_path, renamed, on_bad=on_bad))
 
 
 def test_unknown_columns_are_counted(tmp_path: Path) -> None:
-    _, report = read(tmp_path, "conversations", [TEA | {"extra": 1}, NO_CHOICE])
+    _, report = read(tmp_path, [TEA | {"extra": 1}, NO_CHOICE])
     assert report.ignored == {"extra": 1}
 
 
-@pytest.mark.parametrize("table", TABLES)
-def test_a_file_that_breaks_off_or_is_missing_is_an_error(tmp_path: Path, table: str) -> None:
-    dataset = write_release(tmp_path, table, utterance_rows(SMALL) if table == "utterances" else SMALL)
+def test_a_file_that_breaks_off_or_is_missing_is_an_error(tmp_path: Path) -> None:
+    dataset = write_release(tmp_path, SMALL)
     path, survey = dataset.source_files()
     whole = path.read_bytes()
     path.write_bytes(whole[:-40])
@@ -187,7 +148,7 @@ def test_a_file_that_breaks_off_or_is_missing_is_an_error(tmp_path: Path, table:
     with pytest.raises(DataError, match="is not UTF-8"):
         read_settings(dataset)
     path.unlink()
-    with pytest.raises(DataError, match=f"{table}.jsonl: cannot be read"):
+    with pytest.raises(DataError, match=r"conversations\.jsonl: cannot be read"):
         read_settings(dataset)
     survey.unlink()
     with pytest.raises(DataError, match=r"survey\.jsonl: cannot be read"):
@@ -209,18 +170,37 @@ BAD_SURVEYS: list[tuple[list[object], str]] = [
 @pytest.mark.parametrize(("survey", "message"), BAD_SURVEYS)
 def test_a_bad_survey_is_named(tmp_path: Path, survey: list[object], message: str) -> None:
     with pytest.raises(DataError) as caught:
-        read(tmp_path, "conversations", [TEA], survey)
+        read(tmp_path, [TEA], survey)
     assert message in str(caught.value)
 
 
 def test_bad_survey_rows_are_dropped_and_counted(tmp_path: Path) -> None:
     survey = [survey_row("u2", age="1"), survey_row("u1"), survey_row("u2", age="2"), survey_row("u2", age="1")]
-    votes, report = read(tmp_path, "conversations", SMALL, [*survey, survey_row("u8", age=[1])], on_bad="drop")
+    votes, report = read(tmp_path, SMALL, [*survey, survey_row("u8", age=[1])], on_bad="drop")
     assert votes[0].survey == SURVEY
     assert votes[-1].survey == {}, "which of u2's rows is right nobody can say"
     assert (report.bad, report.dropped["bad_survey_row"], len(votes)) == (0, 3, 7)
     assert report.problems[0] == "survey, line 3, field user_id, user 'u2': has another row with other answers; " + (
-        "keep one row a user"
+        "keep one row per user"
     )
     same = [survey_row("u1"), survey_row("u1")]
-    assert read(tmp_path, "conversations", SMALL, same)[1].dropped["bad_survey_row"] == 0
+    assert read(tmp_path, SMALL, same)[1].dropped["bad_survey_row"] == 0
+
+
+def test_rows_of_hub_files_are_read_as_they_came_and_named_by_file_and_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    hub = HubSource(repo="some/prism", revision="main", files=["conversations.jsonl", "survey.jsonl"])
+    generate_raw_prism(hub.folder, conversations=40)
+    path = hub.folder / "conversations.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    lines[3:4] = [lines[3].replace('"score": ', '"score": -', 1), "no JSON", ""]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    entry = {"name": "prism", "source": "prism", "shards": 1}
+    from_hub = read_settings(PrismDataset.model_validate(entry | {"hub": hub, "on_bad": "drop"}))
+    assert from_hub == read_settings(PrismDataset.model_validate(entry | {"path": hub.folder, "on_bad": "drop"}))
+    assert len(from_hub[0]) > 100
+    assert [problem[:20] for problem in from_hub[1].problems] == ["line 4, field conver", "line 5, user unknown"]
+    with pytest.raises(DataError, match=r"conversations\.jsonl: bad lines"):
+        read_settings(PrismDataset.model_validate(entry | {"hub": hub}))

@@ -100,7 +100,7 @@ def test_numbers_of_the_scale_stay_as_they_are(number: float) -> None:
 def test_a_rating_that_is_none_is_named(tmp_path: Path, value: object) -> None:
     with pytest.raises(DataError) as caught:
         ratings(tmp_path, {QUERY: 5}, {QUERY: value})
-    assert str(caught.value).startswith(f"column 'personalizable_query', row 2: '{value}' is no rating: ")
+    assert str(caught.value).startswith(f"column 'personalizable_query', row 2: '{value}' is not a rating: ")
     assert "\n" not in str(caught.value)
 
 
@@ -133,13 +133,13 @@ def test_votes_in_all_spellings(tmp_path: Path, value: object, favours: tuple[st
 def test_zero_is_a_tie_only_where_minus_one_is_known(tmp_path: Path) -> None:
     first, flipped, *_ = votes(tmp_path, {"prediction_x": 0, "prediction_flip_x": 1}, {"prediction_x": -1})
     assert (first.outcome, flipped.outcome) == ("tie", "wrong")
-    with pytest.raises(DataError, match=r"column 'prediction_x', row 1: '0' is no vote"):
+    with pytest.raises(DataError, match=r"column 'prediction_x', row 1: '0' is not a vote"):
         votes(tmp_path, {"prediction_x": 0}, {"prediction_x": 1})
 
 
 @pytest.mark.parametrize("value", [3, 0.5, "perhaps", 1e300])
 def test_a_vote_that_is_none_is_named(tmp_path: Path, value: object) -> None:
-    with pytest.raises(DataError, match=r"column 'prediction_flip_x', row 1: .* is no vote: First or Second"):
+    with pytest.raises(DataError, match=r"column 'prediction_flip_x', row 1: .* is not a vote: First or Second"):
         votes(tmp_path, {"prediction_flip_x": value})
 
 
@@ -177,7 +177,7 @@ def test_values_that_are_no_scalars_are_refused() -> None:
     vote = parse_vote({"user_id": "u", "context": [{"role": "user", "content": "x"}], "chosen": "a", "rejected": "b"})
     for value in ([1], {"a": 1}, float("inf"), b"x"):
         vote.judgments.update({"agreement": value})  # type: ignore[attr-defined]
-        with pytest.raises(DataError, match=r"column 'agreement', row 0: .* is no text, number or truth value"):
+        with pytest.raises(DataError, match=r"column 'agreement', row 0: .* is not a text, number or truth value"):
             list(judgments_of([vote]))
 
 
@@ -275,4 +275,5 @@ def test_a_column_that_is_not_understood_stops_the_stage_in_one_line(
     prepare_stage(plan, "prb")
     with pytest.raises(DataError) as caught:
         released_stage(plan, "prb")
-    assert str(caught.value).startswith("datasets.prb.filters: column 'personalizable_query', row 5: '9' is no rating")
+    began = "datasets.prb.filters: column 'personalizable_query', row 5: '9' is not a rating"
+    assert str(caught.value).startswith(began)

@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 
 from personalrm.core.errors import DataError
 from personalrm.core.records import Split
-from personalrm.data.selection import pick_users
 from personalrm.data.settings import LocalDataset
 from personalrm.data.sources.votes import parse_vote
-from personalrm.data.users import Built, build_users
+from personalrm.data.users import Built, build_users, pick_users
 
 from .vote_rows import Row, row, without
 
@@ -276,6 +275,12 @@ def test_a_release_keeps_its_own_parts() -> None:
 def test_min_pairs_below_three_is_refused() -> None:
     with pytest.raises(ValueError, match="greater than or equal to 3"):
         build([], min_pairs=2)
+
+
+def test_conversations_are_counted_by_id_else_by_context() -> None:
+    rows = [row("a", number, conversation_id="c1" if number < 3 else None) for number in range(5)]
+    steps = build([*rows, *rows_of("b", 5, conversation_id="c1")]).funnel.steps
+    assert (steps[0].users, steps[0].conversations, steps[0].pairs) == (2, 4, 10)
 
 
 def test_pick_users_without_limits_keeps_all_sorted() -> None:

@@ -201,7 +201,7 @@ def test_jobs_are_read_from_their_paths(tmp_path: Path) -> None:
         "analysis/fidelity/d/corrected/m-to-m-by-j/u.tsv": 11,
         "analysis/axes/d/corrected+ours.tsv": 12,
         "analysis/tags/d/corrected/m/khalves/u.tsv": 13,
-        "convert/d-v2.tsv": 14,
+        "fetch/d-v2.tsv": 14,
         "released/d.tsv": 15,
     }.items():
         timed(tmp_path, path, seconds)
@@ -221,7 +221,7 @@ def test_jobs_are_read_from_their_paths(tmp_path: Path) -> None:
         JobTime("fidelity", "d", "corrected", "j", 11),
         JobTime("axes", "d", "corrected+ours", "a", 12),
         JobTime("tag", "d", "corrected", "a", 13),
-        JobTime("convert", "d-v2", "-", "-", 14),
+        JobTime("fetch", "d-v2", "-", "-", 14),
         JobTime("released", "d", "-", "-", 15),
     ]
 

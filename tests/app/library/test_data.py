@@ -67,11 +67,11 @@ def test_rows_without_a_preference_and_repeats_are_left_out_and_counted() -> Non
 
 
 WRONG: list[tuple[Any, str]] = [
-    ([*items(2), item(3, context=[])], r"data\[2\], field context: is an empty list"),
+    ([*items(2), item(3, context=[])], r"data\[2\], field context: is \[\], not a list"),
     ([item(0, context=[{"role": "user"}])], r"data\[0\], field context\[0\].content: is missing"),
     ([item(0, context=[{"role": "judge", "content": "x"}])], "role unknown"),
     ([item(0, context="   ")], r"field context\[0\].content: is empty or blank"),
-    ([item(0, context=7)], "field context: is a number"),
+    ([item(0, context=7)], "field context: is 7, not a list"),
     ([item(0, chosen="")], "field chosen: is empty or blank"),
     ([item(0, chosen=None)], "field chosen: is null"),
     ([item(0, rejected={"role": "user", "content": "x"})], "field rejected.role"),

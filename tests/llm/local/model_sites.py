@@ -1,4 +1,4 @@
-"""Real local HTTP servers that stand in for the hub and for a package index, and count what was asked."""
+"""A real local HTTP server that stands in for a package index, and counts what was asked."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ class Site:
 
     files: dict[str, bytes] = field(default_factory=dict)
     cut: dict[str, int] = field(default_factory=dict)
-    ranges: bool = True
-    redirects: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     url: str = ""
 
@@ -31,29 +29,16 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             site.asked.append((self.path, dict(self.headers.items())))
-            if self.path in site.redirects:
-                self.send_response(302)
-                self.send_header("Location", site.redirects[self.path])
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
             body = site.files.get(self.path)
             if body is None:
                 self.send_error(404)
                 return
-            start = 0
-            asked_range = self.headers.get("Range")
-            if asked_range and site.ranges:
-                start = int(asked_range.removeprefix("bytes=").rstrip("-"))
-                self.send_response(206)
-                self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-            else:
-                self.send_response(200)
+            self.send_response(200)
             self.send_header("Content-Type", "text/html" if self.path.endswith("/") else "application/zip")
-            self.send_header("Content-Length", str(len(body) - start))
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             end = site.cut.get(self.path, len(body))
-            self.wfile.write(body[start : max(end, start)])
+            self.wfile.write(body[:end])
             if end < len(body):
                 self.close_connection = True
 

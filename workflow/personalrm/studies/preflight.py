@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from personalrm.core.errors import DataError, EmbeddedModelError, PersonalRMError
-from personalrm.data.hub.hub import hub_of, hub_paths
-from personalrm.data.hub.hub_transfer import is_offline
+from personalrm.core.hub import is_offline
 from personalrm.data.settings import Dataset, HubSource
 from personalrm.methods.synthesizeme.theta import read_theta
 from personalrm.methods.synthesizeme.variants import parse_variant
@@ -81,7 +80,7 @@ def store_problems(config: Config, kind: str) -> list[str]:
 
 
 def _data_problems(entry: Dataset) -> list[str]:
-    source = hub_of(entry)
+    source = entry.hub
     wanted: list[tuple[str, Path]] = []
     if source is None:
         wanted = [("path", path) for path in entry.source_files()] or [("path", getattr(entry, "path", None) or Path())]
@@ -114,9 +113,9 @@ def _hub_problems(entry: Dataset, source: HubSource) -> list[str]:
     problems = [
         f"datasets.{entry.name}.hub.files: lacks {path.name}, which source {entry.source} reads; add it"
         for path in entry.source_files()
-        if path not in hub_paths(source)
+        if path not in source.paths
     ]
-    absent = [path.name for path in hub_paths(source) if not path.is_file()]
+    absent = [path.name for path in source.paths if not path.is_file()]
     if absent and is_offline():
         problems.append(
             f"datasets.{entry.name}.hub: HF_HUB_OFFLINE is set, and {source.folder} lacks {', '.join(absent)}; "

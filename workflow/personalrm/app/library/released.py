@@ -14,8 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from personalrm.app.library.data import to_item
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.records import UserData
-from personalrm.data.hub.hub import fetch_files, hub_of, shared_source
-from personalrm.data.hub.hub_parquet import convert_files
+from personalrm.data.hub import fetch_files, shared_source
 from personalrm.data.prepare import read_users
 from personalrm.data.settings import Dataset, HubSource
 from personalrm.data.sources.reading import ReadReport
@@ -99,11 +98,9 @@ class PersonalDataset:
     @cached_property
     def _users(self) -> dict[str, UserData]:
         load_environment()
-        if hub_of(self.settings) is not None:
+        if self.settings.hub is not None:
             name = self.settings.name
-            source = shared_source({name: self.settings}, name)
-            fetch_files(name, source, logger.info)
-            convert_files(name, source, logger.info)
+            fetch_files(name, shared_source({name: self.settings}, name), logger.info)
         report = ReadReport()
         users = {user.user_id: user for user in read_users(self.settings, report).users if user.pairs}
         if not users:

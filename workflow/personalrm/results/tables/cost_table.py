@@ -38,7 +38,7 @@ RUN, STAGE, METHOD = "run", "stage", "method"
 """Levels: the whole run; a stage with one model, over all methods; a method with its models."""
 ALL_STEPS = "all"
 STAGES: tuple[str, ...] = (
-    *("fetch", "convert", "prepare", "rate", "panel", "released", "filter"),
+    *("fetch", "prepare", "rate", "panel", "released", "filter"),
     *("theta", "bootstrap", "profile", "judge", "fidelity", "recovery", "axes", "tag", RESULTS),
 )
 SPENT: tuple[str, ...] = ("calls", "tokens_in", "tokens_out", "tokens_cached", "cost_usd_list", "unpriced_calls")

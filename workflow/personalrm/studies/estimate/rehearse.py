@@ -9,9 +9,7 @@ from typing import get_args
 
 from personalrm.core.errors import DataError
 from personalrm.core.records import UserData
-from personalrm.data.hub.hub import hub_of, hub_paths
 from personalrm.data.prepare import read_users
-from personalrm.data.settings import parquet_of
 from personalrm.data.sources.reading import ReadReport
 from personalrm.studies.estimate.assumptions import Assumptions, Bound
 from personalrm.studies.estimate.counting import Counter, counter_of
@@ -32,8 +30,8 @@ Counters = Mapping[str, Counter]
 def read_data(config: Config) -> dict[str, list[UserData]]:
     """Users of all data sets, from their sources. Raises DataError for bad data and for data that are not there."""
     for name, settings in config.datasets.items():
-        source = hub_of(settings)
-        files = [] if source is None else [parquet_of(path) for path in hub_paths(source)]
+        source = settings.hub
+        files = [] if source is None else source.paths
         absent = [str(path) for path in files if not path.is_file()]
         if absent:
             raise DataError(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from personalrm.core.errors import DataError
 from personalrm.core.records import PreferencePair, UserData, read_records
 from personalrm.data.sources.injection import is_suspicious
-from personalrm.data.splits import LEVEL_A, PARTS
+from personalrm.data.splits import PARTS, USER_PARTS
 from personalrm.results.columns import Columns
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
@@ -183,7 +183,7 @@ def _parts() -> dict[Part, _Tally]:
 def _count(user: UserData, tallies: dict[Part, _Tally]) -> None:
     mine = [tallies[ALL]]
     if user.user_split is not None:
-        for part in LEVEL_A:
+        for part in USER_PARTS:
             tallies.setdefault(("A", part), _Tally())
         mine.append(tallies["A", user.user_split])
     if user.excluded is not None:
