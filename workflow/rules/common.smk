@@ -7,6 +7,7 @@ OUTPUTS  RUN_CONFIG, the resolved config that the stages read
 from snakemake.exceptions import WorkflowError
 
 from personalrm.core.errors import PersonalRMError
+from personalrm.methods.registry import METHODS
 
 try:
     CONFIG = support.load_for_snakemake(workflow.configfiles, config)

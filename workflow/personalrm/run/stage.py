@@ -33,6 +33,7 @@ class Wildcards(NamedTuple):
     k: int = ALL_PAIRS
     shard: str = ""
     theta: str = ""
+    method: str = ""
 
     @classmethod
     def of(cls, values: Mapping[str, str | int]) -> Wildcards:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from personalrm.core.errors import DataError
 from personalrm.core.records import UserData, read_records
-from personalrm.methods.registry import DEMOGRAPHIC_QUESTIONS
+from personalrm.methods.baselines import DEMOGRAPHIC_QUESTIONS
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import (
     ACCURACY,

@@ -10,8 +10,8 @@ from personalrm.judge.judge import JudgeContext, JudgeSettings, fitted, judge_re
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.types import Request
+from personalrm.methods.base import Known
 from personalrm.methods.criteria import CRITERIA, criteria_request, parse_criteria, scores_request
-from personalrm.methods.registry import visible_part
 from personalrm.methods.synthesizeme.candidates import labelled
 from personalrm.methods.synthesizeme.persona import persona_messages, persona_request
 from personalrm.methods.synthesizeme.profile import ProfileSettings
@@ -46,10 +46,10 @@ class Rebuilder:
         entry = self._config.models[row.judge_model]
         use, mode = read_method_id(row.method)
         settings, pairs = judge_settings(entry, mode), pairs_of(user, use)
-        shown = use.method.show(visible_part(user), profile)
-        if shown is None:
+        shown = use.method.adapt(Known.of(user, profile=profile))
+        if not isinstance(shown, JudgeContext):
             return
-        shown = fitted(shown, pairs, settings, entry.spec(row.judge_model), use.method.judge.messages)
+        shown = fitted(shown, pairs, settings, entry.spec(row.judge_model), use.method.asked.messages)
         for pair in pairs:
             if use.method.judge is CRITERIA:
                 yield from self._criteria(self.identity(row.judge_model), pair, shown, settings)

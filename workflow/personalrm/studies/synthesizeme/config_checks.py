@@ -93,7 +93,7 @@ def _methods(config: Config) -> list[str]:
     return problems + [
         f"methods: {spec!r} reads no log-probabilities, and no model that judges has verdicts 'text'"
         for spec in config.methods
-        if parse_method(spec).method.judge.text_only and verdicts and not any("text" in modes for modes in verdicts)
+        if parse_method(spec).method.text_only and verdicts and not any("text" in modes for modes in verdicts)
     ]
 
 
