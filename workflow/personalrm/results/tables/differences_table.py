@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalrm.data.cross_validation import Pools
+from personalrm.methods.registry import METHODS
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import (
     COMPARED,
@@ -49,6 +50,9 @@ def differences_table(
 ) -> pd.DataFrame:
     """Each method that a model judges against `default`, and `both` against its parts; columns `DIFFERENCE_COLUMNS`.
 
+    A method without a model that adapts what another learned from other users is set against that other: the difference
+    is what the user's own votes add.
+
     The reference has the same data set, judge, pairs and kind of verdict, and where it is learned the same variant,
     profile model and k. A comparison that any data set of the frame has is a row of every data set: what is missing
     stays visible. `p_holm` holds within the table, over all rows with a p-value. See `comparisons.compare`.
@@ -88,7 +92,12 @@ def _planned(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[tuple[K
         for rest in known:
             key = (dataset, *rest)
             base, suffix = method_parts(key[METHOD])
-            if key[JUDGE] == UNUSED or base == "default":
+            if key[JUDGE] == UNUSED:
+                prior = METHODS[base].reads if base in METHODS else ""
+                if prior not in ("", base):
+                    yield key, (*key[:METHOD], prior + suffix, UNUSED)
+                continue
+            if base == "default":
                 continue
             yield key, default_of(key)
             if base == "both":

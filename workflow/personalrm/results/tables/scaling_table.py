@@ -119,7 +119,10 @@ def scaling_table(
     n_resamples: int,
     model_order: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """One row for each k of each learned method that a model judges with its own profiles; `SCALING_COLUMNS`.
+    """One row for each k of each method that reads k context pairs: learned by the judge, or without a model.
+
+    Columns `SCALING_COLUMNS`:
+
 
     - context_pairs: mean over the users who have a verdict of the pairs that their profiles were made from: k, or all
       of theirs where they have fewer. The accuracies of a k stand here, in the figure and for the slope.
@@ -156,7 +159,7 @@ def _series(arrays: VerdictArrays, model_order: Sequence[str]) -> list[list[Key]
     keys = sorted(arrays.cells, key=lambda key: key_order(key, model_order))
     for key in keys:
         own = key[PROFILE] in (key[JUDGE], UNUSED)
-        if key[K] != UNUSED and key[JUDGE] != UNUSED and own:
+        if key[K] != UNUSED and own:
             found.setdefault(key[:K], []).append(key)
     return [sorted(keys, key=lambda key: k_rank(key[K])) for keys in found.values()]
 
@@ -317,6 +320,8 @@ def scaling_notes(table: pd.DataFrame) -> list[str]:
         "without adjustment); none: no such k.",
         REPORTED_NOTE,
     ]
+    if (table["judge_model"] == UNUSED).any():
+        notes.insert(-1, "A method without a judge has no Default of that judge, so that its difference is not run.")
     if len(few):
         notes.insert(-1, "Below k: users with fewer context pairs than k; their profiles have all of theirs.")
     return notes + exempt_note(table["status"]) + mark_notes(table, "", "default_")
