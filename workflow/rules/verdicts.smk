@@ -7,6 +7,14 @@ OUTPUTS  fitted/<dataset>/<method>/<model or none>.jsonl: what a method learned 
 """
 
 
+def of_method(field):
+    """What a method needs to learn from other users, as a function of the wildcards."""
+    return lambda wildcards: getattr(METHODS[wildcards.method].resources, field)
+
+
+FIT_MB, FIT_MINUTES = of_method("mem_mb"), of_method("runtime")
+
+
 rule fit:
     input:
         unpack(inputs_of("fit")),
@@ -18,13 +26,11 @@ rule fit:
         PLAN.benchmark("fit")
     conda:
         "../envs/personalrm.yml"
-    threads: lambda wildcards: METHODS[wildcards.method].resources.threads
+    threads: of_method("threads")
     resources:
-        mem_mb=lambda wildcards, attempt: METHODS[wildcards.method].resources.mem_mb
-        * attempt,
-        runtime=lambda wildcards, attempt: METHODS[wildcards.method].resources.runtime
-        * attempt,
-        gpu=lambda wildcards: METHODS[wildcards.method].resources.gpus,
+        mem_mb=growing(FIT_MB),
+        runtime=growing(FIT_MINUTES),
+        gpu=of_method("gpus"),
     params:
         reads=reads_of("fit"),
         config=RUN_CONFIG,
