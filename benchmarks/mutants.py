@@ -37,9 +37,8 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "unit/test_prompt_knowledge.py",
         "unit/test_lost_calls.py",
     ),
-    "methods/synthesizeme/search.py": SEARCH,
+    "methods/synthesizeme/search.py": (*SEARCH, "unit/test_prompt_labels.py"),
     "methods/synthesizeme/race.py": SEARCH,
-    "methods/synthesizeme/candidates.py": (*SEARCH, "unit/test_prompt_labels.py"),
     "methods/synthesizeme/bootstrap.py": (
         "unit/test_learning.py",
         "unit/test_prompt_labels.py",

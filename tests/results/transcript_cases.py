@@ -18,8 +18,8 @@ from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.types import Message, ModelSpec, Request, Response, Usage
 from personalrm.methods.base import Known
 from personalrm.methods.registry import parse_method
-from personalrm.methods.synthesizeme.candidates import labelled
 from personalrm.methods.synthesizeme.persona import persona_messages
+from personalrm.methods.synthesizeme.search import labelled
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import parse_config, write_resolved
 from personalrm.studies.synthesizeme.plan import Plan

@@ -25,9 +25,9 @@ from personalrm.methods.base import Known
 from personalrm.methods.criteria import criteria_messages
 from personalrm.methods.registry import METHODS
 from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs, verified
-from personalrm.methods.synthesizeme.candidates import LABELLED, UNSHUFFLED, draw_candidate
 from personalrm.methods.synthesizeme.memory import MemorySettings, remember
 from personalrm.methods.synthesizeme.persona import PersonaSettings, persona_messages
+from personalrm.methods.synthesizeme.search import LABELLED, UNSHUFFLED, draw_candidate
 from personalrm.methods.synthesizeme.theta import PersonaDemonstration, Theta
 
 WORDS = JudgeSettings("standard", "text")

@@ -22,7 +22,7 @@ from personalrm.judge.prompting import load_prompt
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.base import Known
 from personalrm.methods.registry import parse_method
-from personalrm.methods.synthesizeme.candidates import ZERO_SHOT
+from personalrm.methods.synthesizeme.search import ZERO_SHOT
 from personalrm.methods.synthesizeme.theta import read_theta
 
 logger = logging.getLogger("personalrm.app.library")

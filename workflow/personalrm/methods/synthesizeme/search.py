@@ -1,8 +1,8 @@
 """Search for the demonstrations that help the judge most on a user's validation pairs (paper, stages 1 and 3).
 
-`candidates.py` draws the candidates, `pruned_search.py` decides what is asked. Candidates that show the judge the same
-are scored once, and a single one is not scored. Which of equals wins, in how many orders a pair is judged, and whether
-labelled demonstrations reach the prompt is decided by the variant (`variants.py`).
+Each seed draws a candidate, in all variants alike, and `pruned_search.py` decides what is asked. Candidates that show
+the judge the same are scored once, and a single one is not scored. Which of equals wins, in how many orders a pair is
+judged, and whether labelled demonstrations reach the prompt is decided by the variant (`variants.py`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -18,11 +19,55 @@ from personalrm.core.errors import ModelCallError
 from personalrm.core.records import Candidate, Demonstration, PreferencePair, Trace, Verdict
 from personalrm.judge.judge import JudgeContext, JudgeSettings, judge_once, judge_pair, learned_swapped
 from personalrm.llm.types import LanguageModel
-from personalrm.methods.synthesizeme.candidates import LABELLED, UNSHUFFLED, ZERO_SHOT, draw_candidate
 from personalrm.methods.synthesizeme.pruned_search import PrunedSearch, rounded_percent
 from personalrm.methods.synthesizeme.variants import ALL, Repairs
 
+ZERO_SHOT, LABELLED, UNSHUFFLED = -3, -2, -1
+"""Seeds: nothing; labelled pairs alone; verified traces in the order of the pairs. Seeds 0 ... n-1 shuffle the traces,
+and take as many as each seed draws. Labelled pairs fill up what the traces leave of `max_labelled`."""
 Shows = tuple[Demonstration, ...]
+
+
+def labelled(pair: PreferencePair, salt: str) -> Demonstration:
+    """A demonstration that shows the user's choice without reasoning."""
+    return Demonstration(pair=pair, swapped=learned_swapped(pair, salt))
+
+
+def draw_candidate(
+    seed: int,
+    pairs: Sequence[PreferencePair],
+    traces: Mapping[str, Trace],
+    *,
+    max_bootstrapped: int,
+    max_labelled: int,
+    salt: str,
+) -> tuple[Demonstration, ...]:
+    """Judgements of one candidate, those with a trace first. `pairs` are the context pairs, oldest first.
+
+    The generators are those of the package, seed by seed and draw by draw, so that its candidates are found again.
+    """
+    if seed == ZERO_SHOT:
+        return ()
+    most_labelled = min(max_labelled, len(pairs))
+    if seed == LABELLED:
+        return tuple(labelled(pair, salt) for pair in random.Random(0).sample(list(pairs), most_labelled))
+    order, size = list(pairs), min(max_bootstrapped, len(pairs))
+    if seed >= 0:
+        random.Random(seed).shuffle(order)
+        size = random.Random(seed).randint(1, max(1, size))
+    traced = [pair for pair in order if pair.pair_id in traces][:size]
+    used = {pair.pair_id for pair in traced}
+    others = [pair for pair in order if pair.pair_id not in used]
+    random.Random(0).shuffle(others)
+    fillers = random.Random(0).sample(others, min(max(0, most_labelled - len(traced)), len(others)))
+    return (
+        *(_with_trace(pair, traces[pair.pair_id]) for pair in traced),
+        *(labelled(pair, salt) for pair in fillers),
+    )
+
+
+def _with_trace(pair: PreferencePair, trace: Trace) -> Demonstration:
+    return Demonstration(pair=pair, swapped=trace.swapped, reasoning=trace.reasoning)
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.types import Request
 from personalrm.methods.base import Known
 from personalrm.methods.criteria import CRITERIA, criteria_request, parse_criteria, scores_request
-from personalrm.methods.synthesizeme.candidates import labelled
 from personalrm.methods.synthesizeme.persona import persona_messages, persona_request
 from personalrm.methods.synthesizeme.profile import ProfileSettings
+from personalrm.methods.synthesizeme.search import labelled
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.stages.judging import pairs_of, read_method_id
 from personalrm.studies.synthesizeme.stages.learn import learned_settings

@@ -18,7 +18,7 @@ from personalrm.llm.backends.openai_format import RESERVED, as_extra_body
 from personalrm.llm.cache.store_file import JournalMode
 from personalrm.llm.limits.budget_settings import BudgetSettings
 from personalrm.llm.types import ModelSpec
-from personalrm.methods.synthesizeme.theta_settings import ThetaSource
+from personalrm.methods.synthesizeme.theta import ThetaSource
 from personalrm.methods.synthesizeme.variants import CORRECTED, PUBLISHED, base_of, parse_variant
 from personalrm.personas.settings import AnalysisSettings
 

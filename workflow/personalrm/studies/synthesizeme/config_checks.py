@@ -5,7 +5,7 @@ from __future__ import annotations
 from personalrm.data.cross_validation import pools_of
 from personalrm.data.settings import ProcessedDataset
 from personalrm.methods.registry import METHODS, parse_method
-from personalrm.methods.synthesizeme.theta_settings import ThetaOptimiser
+from personalrm.methods.synthesizeme.theta import ThetaOptimiser
 from personalrm.methods.synthesizeme.variants import JSON, parse_variant
 from personalrm.studies.synthesizeme.config import Config
 

@@ -185,7 +185,7 @@ async def judge_stage(
     *,
     users: Path,
     out: Path,
-    fitted: Sequence[Path],
+    fitted: Sequence[Path] = (),
     judge: str = "",
     profiles: Path | None = None,
     model: str = "",
