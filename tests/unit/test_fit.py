@@ -110,6 +110,8 @@ def test_rows_of_each_k_and_draw_and_of_users_who_lack_pairs(tmp_path: Path) -> 
     _, rows = judged(tmp_path / "a", [bare, *users])
     mine = [row for row in rows if row.method == "surface_user" and row.user_id == users[0].user_id]
     assert [(row.k, row.draw) for row in mine] == [(2, 0), (2, 1), (0, 0)]
+    # Each is adapted to pairs of its own.
+    assert len({tuple(verdict.log_odds for verdict in row.verdicts) for row in mine}) == 3
     assert {row.k for row in rows if row.method == "surface"} == {None}
     assert {(row.status, row.reason) for row in rows if row.user_id == bare.user_id and row.k is not None} == {
         ("empty", "no context pairs")

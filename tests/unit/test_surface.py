@@ -75,6 +75,13 @@ def test_own_weights_are_better_than_those_of_others_over_all_tastes_and_grow_wi
     assert own[2] > others + 0.3
 
 
+def test_votes_that_say_nothing_leave_the_weights_of_others() -> None:
+    same = voted("same", "a list?\n- b", "a list?\n- b")
+    weights = Weights(names=NAMES, mean=tuple(range(12)), scale=(2.0,) * 12)
+    user = UserData(dataset="d", user_id="u", pairs=(same,))
+    assert METHODS["surface_user"].adapt(Known(user, pairs=(same,), artefact=weights)) == weights
+
+
 def test_labels_at_random_give_chance() -> None:
     users = planted_users({f"u{n}": "coin" for n in range(40)}, seed=4)
     assert 0.4 < np.mean([right("surface_user", user, 10) for user in users]) < 0.6
