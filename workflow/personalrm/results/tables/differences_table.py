@@ -140,6 +140,11 @@ def differences_notes(table: pd.DataFrame) -> list[str]:
         "Logistic p: a check of p by another road, a logistic model with cluster-robust errors (users); empty where a "
         "method is always or never right.",
     ]
+    if (table["judge_model"] == UNUSED).any():
+        notes.append(
+            "Without a judge: a method that starts from what another learned from other users, against that other; the "
+            "difference is what the user's own votes add."
+        )
     if len(table) > int((table["status"] == OK).sum()):
         notes.append(
             f"Rows without a number: {NOT_RUN}: one of the two is not among the verdicts; no answers: the provider "
