@@ -84,6 +84,14 @@ def growing(amount, stage=None):
     return ask
 
 
+def of_method(field):
+    """What a method needs to learn from other users, as a function of the wildcards."""
+    return lambda wildcards: getattr(METHODS[wildcards.method].resources, field)
+
+
+FIT_MB, FIT_MINUTES = of_method("mem_mb"), of_method("runtime")
+
+
 onstart:
     support.begin_run(CONFIG)
     try:

@@ -7,14 +7,6 @@ OUTPUTS  fitted/<dataset>/<method>/<model or none>.jsonl: what a method learned 
 """
 
 
-def of_method(field):
-    """What a method needs to learn from other users, as a function of the wildcards."""
-    return lambda wildcards: getattr(METHODS[wildcards.method].resources, field)
-
-
-FIT_MB, FIT_MINUTES = of_method("mem_mb"), of_method("runtime")
-
-
 rule fit:
     input:
         unpack(inputs_of("fit")),
