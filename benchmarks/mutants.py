@@ -26,7 +26,7 @@ from typing import NamedTuple
 from measure import ROOT
 
 PACKAGE = Path("workflow/personalrm")
-SEARCH = tuple(f"methods/test_{name}.py" for name in ("search", "search_rules", "halving", "learning"))
+SEARCH = tuple(f"methods/test_{name}.py" for name in ("search", "search_rules", "learning"))
 TARGETS: dict[str, tuple[str, ...]] = {
     "judge/parsing.py": ("judge/test_parsing.py", "judge/test_verdict_forms.py", "judge/test_verdicts_blind.py"),
     "judge/judge.py": (
@@ -37,9 +37,8 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "judge/test_prompt_knowledge.py",
         "methods/test_lost_calls.py",
     ),
-    "methods/synthesizeme/search.py": SEARCH,
-    "methods/synthesizeme/race.py": SEARCH,
-    "methods/synthesizeme/candidates.py": (*SEARCH, "judge/test_prompt_labels.py"),
+    "methods/synthesizeme/search.py": (*SEARCH, "judge/test_prompt_labels.py"),
+    "methods/synthesizeme/pruned_search.py": SEARCH,
     "methods/synthesizeme/bootstrap.py": (
         "methods/test_learning.py",
         "judge/test_prompt_labels.py",

@@ -26,7 +26,9 @@ from personalrm.data.splits import PARTS
 from personalrm.data.users import Built, build_users
 from personalrm.judge.judge import JudgeContext, JudgeSettings, judge_pair
 from personalrm.llm.types import Request, Response
-from personalrm.methods.registry import METHODS, decide_without_model, visible_part
+from personalrm.methods.base import Known
+from personalrm.methods.baselines import prefer_longer, toss_coin
+from personalrm.methods.registry import METHODS
 from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings
 from personalrm.methods.synthesizeme.persona import PersonaSettings
 from personalrm.methods.synthesizeme.profile import ProfileSettings, learn_profile
@@ -177,8 +179,8 @@ def test_log_probabilities_must_be_equal(sure: float, outcome: str) -> None:
 def test_methods_without_a_model() -> None:
     for chosen, rejected, outcome in (("ab", "a", "wrong"), ("ab", "cd", "correct")):
         mine = TIE.model_copy(update={"chosen": chosen, "rejected": rejected})
-        assert {v.outcome for v in decide_without_model(METHODS["longer"], mine, 0)} == {outcome}
-        assert {v.outcome for v in decide_without_model(METHODS["random"], mine, 0)} == {"wrong"}
+        assert {v.outcome for v in prefer_longer(0, [mine])} == {outcome}
+        assert {v.outcome for v in toss_coin(0, [mine])} == {"wrong"}
 
 
 def test_no_prompt_of_learning_and_no_demonstration_has_a_tie() -> None:
@@ -196,8 +198,7 @@ def test_no_prompt_of_learning_and_no_demonstration_has_a_tie() -> None:
     profile_settings = ProfileSettings(bootstrap=boot, persona=PersonaSettings(), search=SearchSettings(judge=judge))
     traces = asyncio.run(learn_traces(model, user, "corrected", boot))
     profile = asyncio.run(learn_profile(model, user, traces, "all", 0, profile_settings))
-    shown = METHODS["history"].show(visible_part(user), None)
-    assert shown is not None
+    shown = METHODS["history"].adapt(Known.of(user))
     demonstrations = [*profile.demonstrations, *profile.plain_demonstrations, *shown.demonstrations]
     assert demonstrations
     assert asked

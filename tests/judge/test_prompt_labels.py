@@ -21,12 +21,13 @@ from personalrm.core.records import Demonstration, PreferencePair, Profile, User
 from personalrm.judge.judge import JudgeContext, JudgeSettings, fitted, judge_messages, presented_swapped
 from personalrm.judge.prompting import PROMPT_DIR
 from personalrm.llm.types import Message, Request, Response, TokenLogprobs, Usage
+from personalrm.methods.base import Known
 from personalrm.methods.criteria import criteria_messages
 from personalrm.methods.registry import METHODS
 from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs, verified
-from personalrm.methods.synthesizeme.candidates import LABELLED, UNSHUFFLED, draw_candidate
 from personalrm.methods.synthesizeme.memory import MemorySettings, remember
 from personalrm.methods.synthesizeme.persona import PersonaSettings, persona_messages
+from personalrm.methods.synthesizeme.search import LABELLED, UNSHUFFLED, draw_candidate
 from personalrm.methods.synthesizeme.theta import PersonaDemonstration, Theta
 
 WORDS = JudgeSettings("standard", "text")
@@ -104,8 +105,7 @@ def history(settings: JudgeSettings, statement: str) -> Prompt:
 
     def say(shown: Sequence[Demonstration]) -> list[Said]:
         pairs = tossed(shown[0].swapped, "history")
-        made = METHODS["history"].show(UserData(dataset="d", user_id="u", pairs=(*pairs, ASKED)), None)
-        assert made is not None
+        made = METHODS["history"].adapt(Known.of(UserData(dataset="d", user_id="u", pairs=(*pairs, ASKED))))
         kept = fitted(made, [ASKED], settings, ScriptedModel(lambda _: text("")).spec)
         return placed(whole(judge_messages(ASKED, False, kept, settings)[:-1]), statement, settings.labels)
 

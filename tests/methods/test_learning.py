@@ -15,12 +15,12 @@ from personalrm.core.conditions import K
 from personalrm.core.errors import ContextOverflow, ModelCallError, RateLimited
 from personalrm.core.records import Demonstration, UserData, UserTraces
 from personalrm.judge.judge import JudgeContext, JudgeSettings, presented_swapped
+from personalrm.judge.parsing import without_verdict
 from personalrm.llm.types import Request, Response
 from personalrm.methods.synthesizeme.bootstrap import (
     BootstrapSettings,
     bootstrap_pair,
     bootstrap_pairs,
-    strip_verdict,
     verified,
 )
 from personalrm.methods.synthesizeme.persona import Induced, PersonaSettings, induce_persona
@@ -81,9 +81,9 @@ def test_label_mode_writes_reasoning_first_and_reads_the_label_after_it() -> Non
     assert len(trace.calls) == 2
 
 
-def test_strip_verdict() -> None:
-    assert strip_verdict("a\nb\nPreference: First\n") == "a\nb"
-    assert strip_verdict("Preference: First") == ""
+def test_without_verdict() -> None:
+    assert without_verdict("a\nb\nPreference: First\n") == "a\nb"
+    assert without_verdict("Preference: First") == ""
 
 
 def test_persona_of_a_compact_prompt_continues_the_given_start() -> None:

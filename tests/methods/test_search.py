@@ -30,9 +30,8 @@ from support.models import ScriptedModel, pair
 from personalrm.core.errors import ModelCallError, RateLimited
 from personalrm.core.records import Candidate, Outcome, Verdict
 from personalrm.llm.types import Request, Response
-from personalrm.methods.synthesizeme.candidates import LABELLED, UNSHUFFLED, ZERO_SHOT
 from personalrm.methods.synthesizeme.pruned_search import PrunedSearch
-from personalrm.methods.synthesizeme.search import better, search, search_first
+from personalrm.methods.synthesizeme.search import LABELLED, UNSHUFFLED, ZERO_SHOT, better, search, search_first
 from personalrm.methods.synthesizeme.variants import NONE, Repairs
 
 

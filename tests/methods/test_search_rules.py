@@ -43,9 +43,17 @@ from personalrm.judge.judge import (
 )
 from personalrm.llm.types import Request, Response
 from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs
-from personalrm.methods.synthesizeme.candidates import LABELLED, UNSHUFFLED, ZERO_SHOT, draw_candidate
 from personalrm.methods.synthesizeme.profile import context_subset, learn_profile
-from personalrm.methods.synthesizeme.search import SearchSettings, better, score, search
+from personalrm.methods.synthesizeme.search import (
+    LABELLED,
+    UNSHUFFLED,
+    ZERO_SHOT,
+    SearchSettings,
+    better,
+    draw_candidate,
+    score,
+    search,
+)
 from personalrm.methods.synthesizeme.variants import NONE, VARIANTS, Repairs
 from personalrm.studies.synthesizeme.config_load import parse_config
 from personalrm.studies.synthesizeme.stages.learn import bootstrap_settings, profile_settings

@@ -15,6 +15,7 @@ from support.result_cases import made_twice
 
 from personalrm.core.records import Label, Outcome, UserData, Verdict, write_records
 from personalrm.judge.judge import JudgeSettings
+from personalrm.methods.base import Known
 from personalrm.methods.registry import parse_method
 from personalrm.results.scores import collect_calls, collect_verdicts, read_frame, write_frame
 from personalrm.results.stats.statistics import share_interval
@@ -68,9 +69,13 @@ def test_the_share_of_answers_without_reasoning(tmp_path: Path) -> None:
     said = iter(["Preference: First", "It is short.\nPreference: First", "First", "hm"])
     tests = (pair("a", split="test"), pair("b", split="test"))
     model, user = ScriptedModel(lambda _: text(next(said))), UserData(dataset="generated", user_id="u", pairs=tests)
-    rows = [asyncio.run(judge_user(model, user, parse_method("default"), JudgeSettings(), None))]
+    rows = [asyncio.run(judge_user(model, user, parse_method("default"), JudgeSettings(), Known.of(user)))]
     labels = JudgeSettings("compact", "logprob")
-    rows += [asyncio.run(judge_user(ScriptedModel(lambda _: label(0.9)), user, parse_method("default"), labels, None))]
+    rows += [
+        asyncio.run(
+            judge_user(ScriptedModel(lambda _: label(0.9)), user, parse_method("default"), labels, Known.of(user))
+        )
+    ]
     write_records(tmp_path / "rows.jsonl", rows)
     assert '"reasoned":false' in (tmp_path / "rows.jsonl").read_text("utf-8").splitlines()[0]
     # Rows of log-probabilities, and of earlier versions, have no such field, and can be read.

@@ -17,7 +17,7 @@ from personalrm.core.errors import DataError
 from personalrm.core.records import PreferencePair, Split, Turn, UserData, UserPart, write_records
 from personalrm.data.filters.funnel import Funnel, FunnelStep
 from personalrm.data.settings import ArenaDataset, Dataset, HubSource, LocalDataset, PrismDataset, ProcessedDataset
-from personalrm.methods.registry import METHODS, decide_without_model
+from personalrm.methods.baselines import prefer_longer
 from personalrm.studies.synthesizeme.results.benchmark_reported import limits_of, read_reported, reported_set
 from personalrm.studies.synthesizeme.results.benchmark_table import (
     BENCHMARK_COLUMNS,
@@ -150,7 +150,7 @@ def test_rows_add_up_and_the_sequence_of_users_and_files_changes_nothing(
 )
 def test_longer_is_what_the_method_longer_means(tmp_path: Path, chosen: str, rejected: str) -> None:
     mine = pair(0, chosen=chosen, rejected=rejected)
-    outcome = decide_without_model(METHODS["longer"], mine, 0)[0].outcome
+    outcome = prefer_longer(0, [mine])[0].outcome
     table = benchmark_table([written(tmp_path / "x", user("a", mine))], ["data"])
     assert table["longer_chosen_share"][0] == {"correct": 100, "wrong": 0, "tie": 50}[outcome]
 

@@ -10,6 +10,7 @@ from support.models import ScriptedModel, pair, text
 from personalrm.core.conditions import VerdictMode
 from personalrm.core.records import JudgedUser, Profile, Status, UserData
 from personalrm.judge.judge import JudgeSettings
+from personalrm.methods.base import Known
 from personalrm.methods.registry import parse_method
 from personalrm.studies.synthesizeme.stages.judging import judge_user
 
@@ -19,7 +20,8 @@ SURVEY = {"age": "25"}
 
 def row_of(user: UserData, method: str, mode: VerdictMode = "text", profile: Profile | None = None) -> JudgedUser:
     model = ScriptedModel(lambda request: text("Preference: first"))
-    return asyncio.run(judge_user(model, user, parse_method(method), JudgeSettings(mode=mode), profile))
+    known = Known.of(user, profile=profile)
+    return asyncio.run(judge_user(model, user, parse_method(method), JudgeSettings(mode=mode), known))
 
 
 def user_of(**changes: object) -> UserData:

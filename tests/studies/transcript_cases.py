@@ -16,9 +16,10 @@ from personalrm.judge.judge import fitted
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.types import Message, ModelSpec, Request, Response, Usage
-from personalrm.methods.registry import parse_method, visible_part
-from personalrm.methods.synthesizeme.candidates import labelled
+from personalrm.methods.base import Known
+from personalrm.methods.registry import parse_method
 from personalrm.methods.synthesizeme.persona import persona_messages
+from personalrm.methods.synthesizeme.search import labelled
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import parse_config, write_resolved
 from personalrm.studies.synthesizeme.plan import Plan
@@ -163,9 +164,8 @@ async def _judged(model: StoringModel, user: UserData, profile: Profile, config:
     )
     if row.judge_model is None:
         return row.model_copy(update={"status": "empty", "reason": "no test pairs"})
-    shown = use.method.show(visible_part(user), profile)
-    assert shown is not None
-    settings, pairs, judge = judge_settings(config.models["m"], "text"), user.part("test"), use.method.judge
+    shown = use.method.adapt(Known.of(user, profile=profile))
+    settings, pairs, judge = judge_settings(config.models["m"], "text"), user.part("test"), use.method.asked
     held = fitted(shown, pairs, settings, model.spec, judge.messages)
     verdicts = await judge.pairs(model, pairs, held, settings)
     return row.model_copy(update={"verdicts": verdicts})

@@ -207,6 +207,39 @@ class Profile(Record):
     prompts: dict[str, str] = Field(default_factory=dict)
 
 
+class Weights(Record):
+    """A taste as weights of named features of a pair, for a logistic model without intercept.
+
+    A feature of a pair is that of one answer minus that of the other, divided by `scale`; the weights are `mean`, all
+    in the order of `names`.
+    """
+
+    names: tuple[str, ...]
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+
+
+Artefact = Weights
+"""What a method may learn from other users. A method with an artefact of another form adds its type to a union here."""
+
+
+class Fitted(Record):
+    """What one method learned from other users of a data set: a row of the file of stage `fit`.
+
+    `left_out` names the users who may be judged with it, as nothing of them is in it; None: all but the train users of
+    the user split, who are all that is in it. `artefact` is None where the other users have no pairs. `model` is the
+    model that the method asked; None where it asks none.
+    """
+
+    dataset: str
+    method: str
+    model: str | None
+    left_out: tuple[str, ...] | None
+    n_users: int
+    n_pairs: int
+    artefact: Artefact | None
+
+
 class Verdict(Record):
     """The judge on one test pair: one order of showing (`swapped`), or both together (`swapped` None).
 

@@ -299,7 +299,7 @@ def label_verdict(base: Verdict, response: Response, swapped: bool, settings: Ju
     said: Label | None = None
     if odds.log_odds_first != 0:
         said = "first" if odds.log_odds_first > 0 else "second"
-    return base.model_copy(update={"outcome": _sign_outcome(toward_chosen), "said": said, "log_odds": toward_chosen})
+    return base.model_copy(update={"outcome": sign_outcome(toward_chosen), "said": said, "log_odds": toward_chosen})
 
 
 def warn_of_alternatives(response: Response) -> None:
@@ -319,7 +319,8 @@ def _warn_once(listed: int) -> None:
     )
 
 
-def _sign_outcome(log_odds: float) -> Outcome:
+def sign_outcome(log_odds: float) -> Outcome:
+    """Outcome of log-odds of the chosen answer over the rejected one; 0 is a tie."""
     if log_odds == 0:
         return "tie"
     return "correct" if log_odds > 0 else "wrong"
@@ -336,7 +337,7 @@ def combine_orders(straight: Verdict, swapped: Verdict) -> Verdict:
         if verdict.log_odds is None:
             return base.model_copy(update={"outcome": verdict.outcome})
     mean = ((straight.log_odds or 0.0) + (swapped.log_odds or 0.0)) / 2
-    return base.model_copy(update={"outcome": _sign_outcome(mean), "log_odds": mean})
+    return base.model_copy(update={"outcome": sign_outcome(mean), "log_odds": mean})
 
 
 async def judge_pair(

@@ -23,6 +23,8 @@ METHOD_LABELS: dict[str, str] = {
     "persona": "SynthesizeMe: persona",
     "both": "SynthesizeMe: persona + demonstrations",
     "criteria": "Criteria judge (opt-in)",
+    "surface": "Surface: other users",
+    "surface_user": "Surface: own weights",
     "oracle": "Oracle (planted taste)",
 }
 """Method id to label, in the order of tables and figures."""

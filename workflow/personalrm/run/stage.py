@@ -34,6 +34,7 @@ class Wildcards(NamedTuple):
     k: K = "all"
     shard: str = ""
     theta: str = ""
+    method: str = ""
 
     @classmethod
     def of(cls, values: Mapping[str, str | int]) -> Wildcards:

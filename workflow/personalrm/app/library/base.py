@@ -157,7 +157,7 @@ class PersonalRM(ABC):
 
     @property
     def _judge(self) -> Judge:
-        return parse_method(self.settings.method).method.judge
+        return parse_method(self.settings.method).method.asked
 
     async def _judged(
         self, model: TrackedModel, pairs: Sequence[PreferencePair], shown: JudgeContext

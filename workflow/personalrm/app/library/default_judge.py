@@ -13,6 +13,7 @@ from personalrm.app.library.settings import DATASET, Settings
 from personalrm.core.records import UserData
 from personalrm.judge.judge import JudgeContext
 from personalrm.llm.types import LanguageModel
+from personalrm.methods.base import Known
 from personalrm.methods.registry import parse_method
 
 
@@ -70,5 +71,5 @@ class DefaultJudge(PersonalRM):
         return self
 
     def _shown(self) -> JudgeContext:
-        method = parse_method(self.settings.method).method
-        return method.show(UserData(dataset=DATASET, user_id=""), None) or JudgeContext()
+        shown = parse_method(self.settings.method).method.adapt(Known(UserData(dataset=DATASET, user_id="")))
+        return shown if isinstance(shown, JudgeContext) else JudgeContext()

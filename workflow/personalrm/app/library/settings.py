@@ -65,7 +65,7 @@ class Settings:
         if parse_method(self.method).method.needs not in ("judge", "profile"):
             raise ConfigError(f"method: {self.method!r} asks no model; use both, demos or persona")
         self.config(1)
-        if parse_method(self.method).method.judge.text_only and self.judge.mode != "text":
+        if parse_method(self.method).method.text_only and self.judge.mode != "text":
             raise ConfigError(f"method: {self.method!r} reads no log-probabilities; set verdicts: ['text']")
 
     def config(self, n_pairs: int) -> Config:

@@ -20,8 +20,9 @@ from personalrm.core.records import Demonstration, Profile, UserData
 from personalrm.judge.judge import LABELS, JudgeContext
 from personalrm.judge.prompting import load_prompt
 from personalrm.llm.types import LanguageModel
+from personalrm.methods.base import Known
 from personalrm.methods.registry import parse_method
-from personalrm.methods.synthesizeme.candidates import ZERO_SHOT
+from personalrm.methods.synthesizeme.search import ZERO_SHOT
 from personalrm.methods.synthesizeme.theta import read_theta
 
 logger = logging.getLogger("personalrm.app.library")
@@ -260,8 +261,9 @@ class SynthesizeMe(PersonalRM):
 
     def _shown(self) -> JudgeContext:
         profile = self.profile
-        user = UserData(dataset=DATASET, user_id=profile.user_id)
-        return parse_method(self.settings.method).method.show(user, profile) or JudgeContext()
+        known = Known(UserData(dataset=DATASET, user_id=profile.user_id), profile=profile)
+        shown = parse_method(self.settings.method).method.adapt(known)
+        return shown if isinstance(shown, JudgeContext) else JudgeContext()
 
     def _place(self, path: Path | str | None) -> Path:
         if path is None and self.output_dir is None:

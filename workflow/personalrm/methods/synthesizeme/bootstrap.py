@@ -108,13 +108,8 @@ async def _attempt_text(
         reasoning = response.text.strip()
         return trace.model_copy(update={"reasoning": reasoning, "outcome": stated, "calls": (response.key,)})
     outcome = "correct" if stated == position_of_chosen(trace.swapped) else "wrong"
-    reasoning = strip_verdict(response.text)
+    reasoning = without_verdict(response.text)
     return trace.model_copy(update={"reasoning": reasoning, "outcome": outcome, "calls": (response.key,)})
-
-
-def strip_verdict(text: str) -> str:
-    """Reasoning without its verdict, in whatever form the parser reads it."""
-    return without_verdict(text)
 
 
 async def _attempt_label(

@@ -25,11 +25,10 @@ from personalrm.judge.call_recorder import CallRecorder
 from personalrm.judge.judge import JudgeContext, failure_outcome
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs, verified
-from personalrm.methods.synthesizeme.candidates import labelled
 from personalrm.methods.synthesizeme.context_subsets import N_PARTS, part_of, why_none
 from personalrm.methods.synthesizeme.memory import MemorySettings, Remembered, remember
 from personalrm.methods.synthesizeme.persona import Induced, PersonaSettings, induce_persona
-from personalrm.methods.synthesizeme.search import SearchResult, SearchSettings, search, search_first
+from personalrm.methods.synthesizeme.search import SearchResult, SearchSettings, labelled, search, search_first
 from personalrm.methods.synthesizeme.theta import Theta
 
 PROFILE_STAGES = ("search", "persona", "rebootstrap", "search_persona", "memory")

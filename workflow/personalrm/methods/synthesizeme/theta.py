@@ -20,9 +20,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from personalrm.core.errors import DataError
 from personalrm.core.files import stable_hash
@@ -33,10 +33,48 @@ _INPUT = "past_judgements"
 _JUDGEMENTS = "judgements"
 _OUTPUTS = ("synthesized_persona", "persona")
 _SEEN = "seen_texts"
+Positive = Annotated[int, Field(ge=1)]
 
 CONVERSATION_LETTERS = 100
 """From this length on (letters and digits of a conversation and one answer) an equal text is the same conversation;
 of shorter texts, such as a greeting, both answers must be equal (our choice)."""
+
+
+class ThetaOptimiser(BaseModel):
+    """How a Theta is found on train users of level A: by MIPROv2 (`theta_search.ThetaSettings`).
+
+    `model` writes the personas and judges with them (None: each learning model for itself; a name: its Theta is
+    handed to all others, "Distill Theta"), `proposer` writes the instructions (None: the same). `datasets` are
+    those whose train users are learned from (None: all), `max_users` of each, by a stable hash; `scored_share` of them
+    are scored, the others demonstrate.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model: str | None = None
+    proposer: str | None = None
+    datasets: list[str] | None = None
+    max_users: Positive = 40
+    scored_share: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    num_candidates: Positive = 10
+    num_trials: Positive = 30
+    max_demos: Annotated[int, Field(ge=0)] = 4
+    data_aware: bool = True
+    fewshot_aware: bool = True
+
+
+class ThetaSource(BaseModel):
+    """An optimised persona prompt: a program file, such as the authors' in an installed `SynthesizeMe`, or one that
+    the run finds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    path: Path | None = None
+    optimise: ThetaOptimiser | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ThetaSource:
+        if (self.path is None) == (self.optimise is None):
+            raise ValueError("give either path, a program file, or optimise, how to find one")
+        return self
 
 
 class PersonaDemonstration(NamedTuple):

@@ -24,6 +24,7 @@ from personalrm.results.labels import (
     ALL,
     NOT_APPLICABLE,
     NOT_RUN,
+    UNUSED,
     VERDICT_LABELS,
     method_label,
     method_rank,
@@ -151,7 +152,7 @@ def _limits(table: pd.DataFrame) -> tuple[float, float]:
 def _head(row: tuple[str, str, str], judge: str, rows: Sequence[tuple[str, str, str]]) -> str:
     """Data set and judge, and what else tells the rows of panels apart."""
     dataset, variant, verdict = row
-    parts = [dataset, judge]
+    parts = [dataset, "no judge model" if judge == UNUSED else judge]
     if len({other[1] for other in rows}) > 1:
         parts.append(variant)
     if len({other[2] for other in rows}) > 1:

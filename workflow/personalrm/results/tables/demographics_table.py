@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personalrm.core.records import UserData, read_all
-from personalrm.methods.registry import DEMOGRAPHIC_QUESTIONS
+from personalrm.methods.baselines import DEMOGRAPHIC_QUESTIONS
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import (
     ACCURACY,

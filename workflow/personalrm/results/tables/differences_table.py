@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalrm.data.cross_validation import Pools
+from personalrm.methods.registry import METHODS
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import COMPARED, NAMED, Value, compare, key_order, with_holm
 from personalrm.results.conditions import Condition
-from personalrm.results.labels import NOT_RUN, OK, exempt_note, method_rank
+from personalrm.results.labels import NOT_RUN, OK, UNUSED, exempt_note, method_rank
 from personalrm.results.marks import mark_notes
 from personalrm.results.pooling import pool_notes, pooled
 from personalrm.results.scores import read_frame
@@ -37,6 +38,9 @@ def differences_table(
     verdicts: pd.DataFrame, *, seed: int, n_resamples: int, model_order: Sequence[str] = ()
 ) -> pd.DataFrame:
     """Each method that a model judges against `default`, and `both` against its parts; columns `DIFFERENCE_COLUMNS`.
+
+    A method without a model that adapts what another learned from other users is set against that other: the difference
+    is what the user's own votes add.
 
     The reference has the same data set, judge, pairs and kind of verdict, and where it is learned the same variant,
     profile model and k. A comparison that any data set of the frame has is a row of every data set: what is missing
@@ -65,7 +69,12 @@ def _planned(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[tuple[C
     """First and second cell of every row, in every data set."""
     known = {key for arrays in arrays_by_dataset.values() for key in arrays.cells}
     for dataset in arrays_by_dataset:
-        for key in {key._replace(dataset=dataset) for key in known if key.judged and key.method.name != "default"}:
+        for key in {key._replace(dataset=dataset) for key in known if key.method.name != "default"}:
+            if not key.judged:
+                method = METHODS.get(key.method.name)
+                if method is not None and method.reads not in ("", method.name):
+                    yield key, key._replace(method=key.method._replace(name=method.reads), k=UNUSED)
+                continue
             yield key, key.default
             if key.method.name == "both":
                 for part in PARTS_OF_BOTH:
@@ -107,6 +116,11 @@ def differences_notes(table: pd.DataFrame) -> list[str]:
         "Logistic p: a check of p by another road, a logistic model with cluster-robust errors (users); empty where a "
         "method is always or never right.",
     ]
+    if (table["judge_model"] == UNUSED).any():
+        notes.append(
+            "Without a judge: a method that starts from what another learned from other users, against that other; the "
+            "difference is what the user's own votes add."
+        )
     if len(table) > int((table["status"] == OK).sum()):
         notes.append(
             f"Rows without a number: {NOT_RUN}: one of the two is not among the verdicts; no answers: the provider "

@@ -100,7 +100,10 @@ def scaling_table(
     n_resamples: int,
     model_order: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """One row for each k of each learned method that a model judges with its own profiles; `SCALING_COLUMNS`.
+    """One row for each k of each method that reads k context pairs: learned by the judge, or without a model.
+
+    Columns `SCALING_COLUMNS`:
+
 
     - context_pairs: mean over the users who have a verdict of the pairs that their profiles were made from: k, or all
       of theirs where they have fewer. The accuracies of a k stand here, in the figure and for the slope.
@@ -136,7 +139,7 @@ def _series(arrays: VerdictArrays, model_order: Sequence[str]) -> list[list[Cond
     found: dict[Condition, list[Condition]] = {}
     keys = sorted(arrays.cells, key=lambda key: key_order(key, model_order))
     for key in keys:
-        if key.k != UNUSED and key.judged and key.own:
+        if key.k != UNUSED and key.own:
             found.setdefault(key._replace(k=UNUSED), []).append(key)
     return [sorted(keys, key=lambda key: k_rank(key.k)) for keys in found.values()]
 
@@ -290,6 +293,8 @@ def scaling_notes(table: pd.DataFrame) -> list[str]:
         "without adjustment); none: no such k.",
         REPORTED_NOTE,
     ]
+    if (table["judge_model"] == UNUSED).any():
+        notes.insert(-1, "A method without a judge has no Default of that judge, so that its difference is not run.")
     if len(few):
         notes.insert(-1, "Below k: users with fewer context pairs than k; their profiles have all of theirs.")
     return notes + exempt_note(table["status"]) + mark_notes(table, "", "default_")

@@ -6,7 +6,7 @@ from personalrm.core.conditions import JSON
 from personalrm.data.cross_validation import pools_of
 from personalrm.data.settings import ProcessedDataset
 from personalrm.methods.registry import METHODS, parse_method
-from personalrm.methods.synthesizeme.theta_settings import ThetaOptimiser
+from personalrm.methods.synthesizeme.theta import ThetaOptimiser
 from personalrm.methods.synthesizeme.variants import parse_variant
 from personalrm.studies.synthesizeme.config import Config
 
@@ -94,7 +94,7 @@ def _methods(config: Config) -> list[str]:
     return problems + [
         f"methods: {spec!r} reads no log-probabilities, and no model that judges has verdicts 'text'"
         for spec in config.methods
-        if parse_method(spec).method.judge.text_only and verdicts and not any("text" in modes for modes in verdicts)
+        if parse_method(spec).method.text_only and verdicts and not any("text" in modes for modes in verdicts)
     ]
 
 

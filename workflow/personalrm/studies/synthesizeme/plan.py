@@ -14,10 +14,11 @@ from personalrm.data.hub import shared_source
 from personalrm.data.prepare import select_user_ids
 from personalrm.data.settings import CHECKSUMS, ProcessedDataset
 from personalrm.data.sharding import chosen_shards, shard_names
+from personalrm.methods.registry import METHODS
 from personalrm.methods.synthesizeme.variants import parse_variant
 from personalrm.run.stage import Stage, StagePlan, Wildcards
 from personalrm.studies.synthesizeme import stages
-from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.config import NO_MODEL, Config
 
 
 @functools.cache
@@ -37,9 +38,10 @@ class Plan(StagePlan):
         names = {
             "dataset": config.datasets,
             "variant": config.variants,
-            "model": config.models,
+            "model": [*config.models, NO_MODEL],
             "judge": config.models,
             "theta": config.thetas,
+            "method": METHODS,
         }
         super().__init__(str(config.results / config.run), declared_stages(), names)
         self.config = config
