@@ -10,17 +10,19 @@ from pathlib import Path
 from personalrm.core.files import atomic_write_text
 from personalrm.core.records import JudgedUser, Profile, UserData, read_records
 from personalrm.llm.cache.store import ResponseStore
+from personalrm.studies.preflight import load_environment
 from personalrm.studies.report.page_parts import asset, embedded_json, render, script_hash
 from personalrm.studies.report.transcripts import choose_users, collect
 from personalrm.studies.synthesizeme.config_load import read_resolved
 from personalrm.studies.synthesizeme.plan import Plan
 
-MAX_JUDGMENTS = 10_000
-"""What one page shows; a larger run shows some of its users (our choice: a page of this size opens at once)."""
 
+def transcripts_stage(config_file: Path, out: Path, max_judgments: int) -> None:
+    """Write the page of a run's judgments; of a larger run than `max_judgments` it shows some users. Asks no model.
 
-def transcripts_stage(config_file: Path, out: Path, max_judgments: int = MAX_JUDGMENTS) -> None:
-    """Write the transcript browser. Answers that the store lacks are named as such; no model is asked."""
+    Endpoints that variables hold are part of the keys of answers, so the environment is read first.
+    """
+    load_environment()
     config = read_resolved(config_file)
     plan = Plan(config)
     verdicts = [Path(path) for path in plan.verdict_paths()]
