@@ -10,7 +10,6 @@ import os
 import socket
 import sys
 import threading
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -154,28 +153,6 @@ def clear_stale_lock() -> None:
     if host == socket.gethostname() and owner.process() is None:
         for lock in locks:
             lock.unlink(missing_ok=True)
-
-
-def settle_times(folder: str | Path) -> None:
-    """Give files of the future the present time, in the order that they have: a clock that was set back leaves such.
-
-    Snakemake refuses what jobs make of them, because it is older than its input, until the future has come.
-    """
-    now = time.time_ns()
-    ahead: dict[int, list[str]] = {}
-    for where, _, names in os.walk(folder):
-        for path in (os.path.join(where, name) for name in names):
-            # Another run may be at work here, or the file be somebody else's.
-            with suppress(OSError):
-                moment = os.stat(path).st_mtime_ns
-                if moment > now:
-                    ahead.setdefault(moment, []).append(path)
-    for place, moment in enumerate(sorted(ahead, reverse=True)):
-        # A microsecond apart: some file systems do not tell nanoseconds apart.
-        settled = now - 1000 * place
-        for path in ahead[moment]:
-            with suppress(OSError):
-                os.utime(path, ns=(settled, settled))
 
 
 def begin_run(config: Config) -> None:
