@@ -47,6 +47,8 @@ def changed(path: str, value: object) -> dict[str, Any]:
         ("transfer.pairs", [["m", "n"]], "transfer.pairs: no model 'n'"),
         ("models.m.prompts", "compact", "models.m.verdicts: 'text' is not read from compact prompts"),
         ("models.M", {"model": "q"}, "models.M: differs from 'm' by case only"),
+        ("models.m-to-m", {"model": "q"}, "models.m-to-m: 'm' with judge 'm-to-m' and 'm-to-m' with judge 'm' would"),
+        ("models.M-by-m", {"model": "q"}, "models.M-by-m: 'm' with judge 'M-by-m' and 'M-by-m' with judge 'm' would"),
         ("run", "../x", "run: '../x' becomes a folder"),
         ("models.m", {"backend": "openai", "model": "gpt"}, "models.m: backend 'openai' needs api_base"),
         ("datasets", {}, "datasets: "),

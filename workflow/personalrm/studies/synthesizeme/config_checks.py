@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from personalrm.data.cross_validation import pools_of
 from personalrm.data.settings import ProcessedDataset
 from personalrm.methods.registry import METHODS, parse_method
@@ -113,14 +115,22 @@ def _folds(config: Config) -> list[str]:
 
 
 def _folders(config: Config) -> list[str]:
-    """Names whose folders would be one."""
+    """Names whose folders would be one, also on file systems that ignore case."""
     problems: list[str] = []
-    folded: dict[str, str] = {}
     for key, names in (("models", config.models), ("datasets", config.datasets)):
-        folded.clear()
+        folded: dict[str, str] = {}
         for name in names:
-            # Folders of both would be one on file systems that fold case.
             if other := folded.get(name.casefold()):
                 problems.append(f"{key}.{name}: differs from {other!r} by case only")
             folded[name.casefold()] = name
+    apart = {name.casefold(): name for name in config.models}.values()
+    for joined in ("-to-", "-by-"):
+        pairs: dict[str, tuple[str, str]] = {}
+        for pair in itertools.product(apart, repeat=2):
+            folder = joined.join(pair)
+            if (other := pairs.setdefault(folder.casefold(), pair)) != pair:
+                problems.append(
+                    f"models.{max(pair, key=len)}: {other[0]!r} with judge {other[1]!r} and {pair[0]!r} with judge "
+                    f"{pair[1]!r} would share the folder {folder!r}; rename one of these models"
+                )
     return problems
