@@ -26,7 +26,7 @@ from typing import NamedTuple
 from measure import ROOT
 
 PACKAGE = Path("workflow/personalrm")
-SEARCH = ("unit/test_search.py", "unit/test_search_rules.py", "unit/test_halving.py", "unit/test_learning.py")
+SEARCH = ("unit/test_search.py", "unit/test_search_rules.py", "unit/test_learning.py")
 TARGETS: dict[str, tuple[str, ...]] = {
     "judge/parsing.py": ("unit/test_parsing.py", "unit/test_verdict_forms.py", "unit/test_verdicts_blind.py"),
     "judge/judge.py": (

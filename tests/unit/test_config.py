@@ -53,12 +53,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
         ("models.m", {"backend": "openai", "model": "gpt"}, "models.m: backend 'openai' needs api_base"),
         ("datasets", {}, "datasets: "),
         ("datasets.d.shards", 0, "datasets.d.shards: "),
-        (
-            "learn.search",
-            {"strategy": "halving", "exhaustive": True},
-            "learn.search: exhaustive scores ",
-        ),
-        ("learn.search.strategy", "halves", "learn.search.strategy: "),
+        ("learn.search.strategy", "halving", "learn.search: strategy: successive halving was removed; delete this key"),
         ("models.m", {"model": "gpt", "batch": {}}, "models.m: batch: backend 'litellm' sends no batches; remove it"),
         ("models.m.batch", {"poll": 1}, "models.m.batch.poll: unknown key; did you mean 'poll_s'?"),
         ("models.m.batch.price", 50, "models.m.batch.price: "),
@@ -166,9 +161,9 @@ def test_fingerprint_follows_what_a_stage_reads_and_nothing_else() -> None:
     assert (persona[0], persona[2]) == (base[0], base[2])
     assert persona[1] != base[1]
     assert all(a != b for a, b in zip(prints(changed("models.m.model", "other")), base, strict=True))
-    halving = prints(changed("learn.search.strategy", "halving"))
-    assert (halving[0], halving[2]) == (base[0], base[2])
-    assert halving[1] != base[1]
+    exhaustive = prints(changed("learn.search.exhaustive", True))
+    assert (exhaustive[0], exhaustive[2]) == (base[0], base[2])
+    assert exhaustive[1] != base[1]
     criteria = Plan(parse_config({**BASE, "methods": ["criteria"]})).reads("judge", model="m", judge="m", k=0)
     assert all(load_prompt(name).sha in criteria for name in ("criteria", "criteria_scores", "judge_standard"))
     assert config.ks == (0,)

@@ -82,13 +82,6 @@ def test_attempts_and_searches_adapt_between_the_least_and_the_most() -> None:
     assert least["judge"] == most["judge"] == 2 * TEST
 
 
-def test_halving_counts_the_questions_of_its_rounds() -> None:
-    raw = {"methods": ["both"], "learn": {"models": ["m"], "rebootstrap": False, "search": {"strategy": "halving"}}}
-    raw["learn"]["search"] |= {"special_candidates": ["zero_shot", "unshuffled"], "num_search_candidates": 0}  # type: ignore[index]
-    # Two different candidates: one round over all pairs.
-    assert calls(plan(raw))["search_persona"] == 2 * 2 * VALIDATION
-
-
 def test_criteria_cost_three_calls_a_pair_where_verdicts_are_words() -> None:
     def judged(methods: list[str], *verdicts: str) -> float:
         model = {"backend": "openai", "model": "m", "api_base": "http://x/v1", "verdicts": list(verdicts)}

@@ -95,10 +95,10 @@ def test_whole_run_then_nothing_to_do_then_one_figure_without_a_call(project: Pr
     assert server.count == calls
 
 
-def test_criteria_judge_and_halving_where_they_are_opted_for(project: Project, server: ScriptedServer) -> None:
+def test_criteria_judge_where_it_is_opted_for(project: Project, server: ScriptedServer) -> None:
     project.config["models"] = {"big": project.config["models"]["big"] | {"verdicts": ["text", "logprob"]}}
     project.config["datasets"]["people"]["max_users"] = 1
-    project.config["learn"] |= {"models": ["big"], "search": {"num_search_candidates": 3, "strategy": "halving"}}
+    project.config["learn"] |= {"models": ["big"], "search": {"num_search_candidates": 3}}
     project.config |= {"transfer": {}, "k": ["all"], "draws": 1, "methods": ["both", "criteria"]}
     project.snakemake("results/small/tables/main.csv")
     table = rows(project)

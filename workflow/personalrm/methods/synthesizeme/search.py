@@ -1,8 +1,8 @@
 """Search for the demonstrations that help the judge most on a user's validation pairs (paper, stages 1 and 3).
 
-`candidates.py` draws the candidates, `race.py` or, opt-in, `halving.py` decides what is asked. Candidates that show the
-judge the same are scored once, and a single one is not scored. Which of equals wins, in how many orders a pair is
-judged, and whether labelled demonstrations reach the prompt is the variant's (`variants.py`).
+`candidates.py` draws the candidates, `pruned_search.py` decides what is asked. Candidates that show the judge the same
+are scored once, and a single one is not scored. Which of equals wins, in how many orders a pair is judged, and whether
+labelled demonstrations reach the prompt is decided by the variant (`variants.py`).
 """
 
 from __future__ import annotations
@@ -13,20 +13,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Literal
 
 from personalrm.core.errors import ModelCallError
-from personalrm.core.files import stable_hash
 from personalrm.core.records import Candidate, Demonstration, PreferencePair, Trace, Verdict
 from personalrm.judge.judge import JudgeContext, JudgeSettings, judge_once, judge_pair, learned_swapped
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.synthesizeme.candidates import LABELLED, UNSHUFFLED, ZERO_SHOT, draw_candidate
-from personalrm.methods.synthesizeme.halving import Halving
 from personalrm.methods.synthesizeme.pruned_search import PrunedSearch, rounded_percent
 from personalrm.methods.synthesizeme.variants import ALL, Repairs
 
 Shows = tuple[Demonstration, ...]
-Strategy = Literal["exact", "halving"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +32,7 @@ class SearchSettings:
 
     `stop_at_score` (percent, None for never) ends the search at the first candidate that reaches it; `parallel`
     candidates are tried at a time, as far as `places`, the calls at the same time, hold them; `exhaustive` scores every
-    candidate in full (`race.PrunedSearch`). `strategy` "halving" heeds none of the four (`halving.Halving`).
+    candidate in full (`PrunedSearch`).
     """
 
     judge: JudgeSettings
@@ -48,7 +44,6 @@ class SearchSettings:
     parallel: int = 1
     places: float = math.inf
     exhaustive: bool = False
-    strategy: Strategy = "exact"
     repairs: Repairs = ALL
 
 
@@ -139,7 +134,7 @@ async def search_first(
     """
     seeds = list(itertools.takewhile(lambda seed: seed in (ZERO_SHOT, LABELLED), _seeds(settings, allow_empty)))
     ends = settings.stop_at_score is not None and not settings.exhaustive
-    if settings.strategy != "exact" or not validation or not (ends or settings.parallel > 1):
+    if not validation or not (ends or settings.parallel > 1):
         return None
     drawn = {seed: _draw(seed, pairs, {}, settings) for seed in seeds}
     place, distinct = _field(seeds, drawn, settings)
@@ -200,9 +195,20 @@ async def _run(
     candidates: Sequence[JudgeContext],
     validation: Sequence[PreferencePair],
     settings: SearchSettings,
-) -> PrunedSearch | Halving:
+) -> PrunedSearch:
     """Ask round by round until the winner is known."""
-    race = _contest(candidates, validation, settings)
+    ranking = settings.repairs.ranking
+    race = PrunedSearch(
+        len(candidates),
+        len(validation),
+        2 if settings.repairs.both_orders and settings.judge.mode != "logprob_both" else 1,
+        stop_at_score=settings.stop_at_score,
+        first_of_equals=not ranking,
+        rounded=not ranking,
+        parallel=settings.parallel,
+        places=settings.places,
+        exhaustive=settings.exhaustive,
+    )
 
     async def ask(candidate: int, number: int) -> None:
         race.tell(candidate, number, await _judged(model, validation[number], candidates[candidate], settings))
@@ -212,37 +218,8 @@ async def _run(
     return race
 
 
-def _contest(
-    candidates: Sequence[JudgeContext], validation: Sequence[PreferencePair], settings: SearchSettings
-) -> PrunedSearch | Halving:
-    """What decides which questions are asked."""
-    ranking = settings.repairs.ranking
-    per_pair = 2 if settings.repairs.both_orders and settings.judge.mode != "logprob_both" else 1
-    if settings.strategy == "exact":
-        return PrunedSearch(
-            len(candidates),
-            len(validation),
-            per_pair,
-            stop_at_score=settings.stop_at_score,
-            first_of_equals=not ranking,
-            rounded=not ranking,
-            parallel=settings.parallel,
-            places=settings.places,
-            exhaustive=settings.exhaustive,
-        )
-    names = [stable_hash("halving", settings.salt, pair.user_id, pair.pair_id) for pair in validation]
-    order = sorted(range(len(validation)), key=names.__getitem__)
-
-    def rank(index: int, verdicts: Sequence[Verdict]) -> tuple[float, ...]:
-        # Candidates stand in the order of their seeds, so that the place serves as one.
-        scored = score(index, candidates[index].demonstrations, verdicts, rounded=not ranking)
-        return better(scored, ranking=ranking)
-
-    return Halving(len(candidates), order, per_pair, rank)
-
-
 def _decide(
-    place: Mapping[int, int], race: PrunedSearch | Halving, drawn: Mapping[int, Shows], settings: SearchSettings
+    place: Mapping[int, int], race: PrunedSearch, drawn: Mapping[int, Shows], settings: SearchSettings
 ) -> SearchResult:
     """The winner among candidates up to the one that reached the stop score, of those that are scored in full. `place`
     leads from seeds to the race.

@@ -176,7 +176,7 @@ def _bounded(config: Config, bound: Bound) -> Config:
     if bound == "least":
         # The first candidate, once scored, ends the search.
         search = search.model_copy(update={"stop_at_score": 0.0, "exhaustive": False})
-    elif bound == "most" and search.strategy == "exact":
+    elif bound == "most":
         search = search.model_copy(update={"exhaustive": True})
     return config.model_copy(update={"learn": config.learn.model_copy(update={"search": search})})
 

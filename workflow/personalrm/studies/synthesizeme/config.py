@@ -18,7 +18,6 @@ from personalrm.llm.backends.openai_format import RESERVED, as_extra_body
 from personalrm.llm.cache.store_file import JournalMode
 from personalrm.llm.limits.budget_settings import BudgetSettings
 from personalrm.llm.types import ModelSpec
-from personalrm.methods.synthesizeme.search import Strategy
 from personalrm.methods.synthesizeme.theta_settings import ThetaSource
 from personalrm.methods.synthesizeme.variants import CORRECTED, PUBLISHED, base_of, parse_variant
 from personalrm.personas.settings import AnalysisSettings
@@ -178,8 +177,7 @@ class SearchConfig(Section):
     `max_bootstrapped_demos` `all` stands for as many as there are context pairs, as in the package. `stop_at_score` is
     one number (or null, for never) for all variants, or a number for each base of them (`StopScores`). With
     `parallel_candidates` 1 the fewest calls are made, one candidate after another; more is faster. `exhaustive`
-    scores every candidate in full, for the same winner (`race.PrunedSearch`). `strategy` `halving` drops
-    the worse half of the candidates again and again, and may end with another winner (`halving.Halving`).
+    scores every candidate in full, for the same winner (`pruned_search.PrunedSearch`).
     """
 
     num_search_candidates: Annotated[int, Field(ge=0)] = 10
@@ -189,13 +187,16 @@ class SearchConfig(Section):
     stop_at_score: StopScores | Percent | None = StopScores()
     parallel_candidates: Positive = 1
     exhaustive: bool = False
-    strategy: Strategy = "exact"
 
-    @model_validator(mode="after")
-    def _one_way(self) -> SearchConfig:
-        if self.exhaustive and self.strategy == "halving":
-            raise ValueError("exhaustive scores every candidate in full, strategy 'halving' does not: leave one out")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _no_strategy(cls, value: object) -> object:
+        if isinstance(value, dict) and "strategy" in value:
+            raise ValueError(
+                "strategy: successive halving was removed; delete this key. The exact search finds the best candidate; "
+                "for fewer calls set stop_at_score or a smaller num_search_candidates"
+            )
+        return value
 
     @property
     def seeds(self) -> tuple[int, ...]:

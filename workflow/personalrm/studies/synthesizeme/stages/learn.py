@@ -75,7 +75,6 @@ def profile_settings(config: Config, model: str, variant: str) -> ProfileSetting
             salt=str(config.seed),
             parallel=learn.search.parallel_candidates,
             exhaustive=learn.search.exhaustive,
-            strategy=learn.search.strategy,
             repairs=repairs,
         ),
         variant=variant,
