@@ -53,7 +53,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
         ("models.m", {"backend": "openai", "model": "gpt"}, "models.m: backend 'openai' needs api_base"),
         ("datasets", {}, "datasets: "),
         ("datasets.d.shards", 0, "datasets.d.shards: "),
-        ("learn.search.strategy", "halving", "learn.search: strategy: successive halving was removed; delete this key"),
+        ("learn.search.strategy", "halving", "learn.search.strategy: removed in version 0.2.0: delete this key."),
         ("models.m", {"model": "gpt", "batch": {}}, "models.m: batch: backend 'litellm' sends no batches; remove it"),
         ("models.m.batch", {"poll": 1}, "models.m.batch.poll: unknown key; did you mean 'poll_s'?"),
         ("models.m.batch.price", 50, "models.m.batch.price: "),

@@ -188,16 +188,6 @@ class SearchConfig(Section):
     parallel_candidates: Positive = 1
     exhaustive: bool = False
 
-    @model_validator(mode="before")
-    @classmethod
-    def _no_strategy(cls, value: object) -> object:
-        if isinstance(value, dict) and "strategy" in value:
-            raise ValueError(
-                "strategy: successive halving was removed; delete this key. The exact search finds the best candidate; "
-                "for fewer calls set stop_at_score or a smaller num_search_candidates"
-            )
-        return value
-
     @property
     def seeds(self) -> tuple[int, ...]:
         """Candidate seeds in the order they are tried."""
