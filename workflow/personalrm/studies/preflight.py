@@ -57,7 +57,7 @@ def _forget_refused_probes(config: Config, names: set[str]) -> None:
         return
     with ResponseStore(config.store, config.store_journal) as store:
         for name in readers:
-            forget_refused(store, config.models[name].spec(name, dict(os.environ)), config.models[name].prompts)
+            forget_refused(store, config.models[name].spec(name), config.models[name].prompts)
 
 
 def file_system(path: Path) -> str:
@@ -156,7 +156,7 @@ def _price_problems(config: Config, name: str) -> list[str]:
     from personalrm.llm.limits.price import no_price
     from personalrm.llm.open import list_price
 
-    spec = config.models[name].spec(name, dict(os.environ))
+    spec = config.models[name].spec(name)
     return [no_price(spec)] if list_price(spec)(1, 1) is None else []
 
 
@@ -192,7 +192,7 @@ async def _try_one(config: Config, name: str) -> str | None:
     from personalrm.studies.synthesizeme.stages.runner import runtime_from_env
 
     entry = config.models[name]
-    spec = entry.spec(name, dict(os.environ))
+    spec = entry.spec(name)
     request = Request((Message("user", "Answer with the word yes."),), max_tokens=4)
     store = ResponseStore(Path(":memory:"), run="preflight")
     try:

@@ -1,13 +1,12 @@
 """What a run will ask, cost and, on embedded models, how long it will take on this machine.
 
-Calls and tokens are counted by rehearsing the run (`rehearsal/`): the stages' own functions and prompts on the real
-data, with models that only count. The speed of embedded models is measured with two short calls.
+Calls and tokens are counted by a simulation of the run (`simulate.py`): the stages' own functions and prompts on the
+real data, with fake models. The speed of embedded models is measured with two short calls.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.open import RuntimeSettings, open_model
-from personalrm.llm.types import LanguageModel, Message, Request
+from personalrm.llm.types import LanguageModel, Message, ModelSpec, Request
 from personalrm.studies.estimate.assumptions import read_assumptions
 from personalrm.studies.estimate.rehearse import counters_of, estimate_of, read_data
 from personalrm.studies.estimate.work import Tally, Work, total
@@ -80,7 +79,7 @@ def _times(config: Config, tally: Tally, cores: int) -> list[str]:
         work = total(part for (_, model), part in tally.items() if model == name)
         if entry.backend != "embedded" or not work.calls:
             continue
-        speed = asyncio.run(_measured(config, name, cores))
+        speed = asyncio.run(_measured(entry.spec(name), cores))
         took = speed.seconds(work)
         seconds += took
         rate = f"{speed.prompt:.0f} and {speed.generated:.0f} tokens a second measured"
@@ -90,18 +89,16 @@ def _times(config: Config, tally: Tally, cores: int) -> list[str]:
     return lines
 
 
-async def _measured(config: Config, model: str, cores: int) -> Speed:
+async def _measured(spec: ModelSpec, cores: int) -> Speed:
     runtime = RuntimeSettings(Path(".snakemake/personalrm/servers").absolute(), cores)
     with ResponseStore(":memory:") as store:
-        async with open_model(
-            config.models[model].spec(model, dict(os.environ)), store=store, runtime=runtime
-        ) as client:
+        async with open_model(spec, store=store, runtime=runtime) as client:
             return await measure(client)
 
 
 def _stored(config: Config) -> int:
     if not config.store.is_file():
         return 0
-    identities = {entry.spec(name, dict(os.environ)).identity for name, entry in config.models.items()}
+    identities = {spec.identity for spec in config.specs.values()}
     with ResponseStore(config.store, config.store_journal) as store:
         return sum(totals.calls for identity, totals in store.usage_totals().items() if identity in identities)

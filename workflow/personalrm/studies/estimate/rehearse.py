@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping, Sequence
 from typing import get_args
 
@@ -45,7 +44,7 @@ def read_data(config: Config) -> dict[str, list[UserData]]:
 
 def counters_of(config: Config) -> dict[str, Counter]:
     """How the tokens of each model are counted."""
-    return {name: counter_of(entry.spec(name, dict(os.environ))) for name, entry in config.models.items()}
+    return {name: counter_of(spec) for name, spec in config.specs.items()}
 
 
 def rehearse(
@@ -61,14 +60,13 @@ def rehearse(
 
     At most `users` of each data set pass, each of them `times` over with other verdicts.
     """
-    specs = {name: entry.spec(name, dict(os.environ)) for name, entry in config.models.items()}
     tally: Tally = {}
     sampled: dict[str, int] = {}
 
     async def pass_through(salt: int) -> None:
         models = {
             name: FakeModel(spec, config.models[name].prompts, counters[name], assumed, str(salt))
-            for name, spec in specs.items()
+            for name, spec in config.specs.items()
         }
         passage = Simulation(config, models, bound, users, tally, 1 / times)
         await passage.thetas([user for people in data.values() for user in people])
@@ -98,8 +96,9 @@ def estimate_of(
     for bound in get_args(Bound):
         again = times if bound == "expected" else 1
         tallies[bound], sampled = rehearse(config, data, counters, assumed, users, again, bound)
-    specs = {name: entry.spec(name, dict(os.environ)) for name, entry in config.models.items()}
-    prices = {name: prices_of(spec, assumed.cached_price, config.models[name].batch) for name, spec in specs.items()}
+    prices = {
+        name: prices_of(spec, assumed.cached_price, config.models[name].batch) for name, spec in config.specs.items()
+    }
     asked = {model for _, model in tallies["expected"]}
     notes = [
         f"No price is known for {name}: add models.{name}.price_in and models.{name}.price_out."

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
@@ -102,37 +103,17 @@ class ModelConfig(Section):
         """Whether any stage may read labels from log-probabilities: `compact` prompts of analyses do, too."""
         return self.prompts == "compact" or any(mode != "text" for mode in self.verdicts)
 
-    def spec(self, name: str, environment: dict[str, str] | None = None) -> ModelSpec:
-        """How to reach the model; `api_base_env` is looked up in `environment`, or that of the process."""
-        base = self.api_base
-        if base is None and self.api_base_env:
-            base = (os.environ if environment is None else environment).get(self.api_base_env)
-        snapshot = self.snapshot
-        if self.backend == "embedded" and not snapshot:
+    def spec(self, name: str) -> ModelSpec:
+        """How to reach the model; `api_base_env` is looked up in the environment of the process."""
+        known: dict[str, Any] = {each.name: getattr(self, each.name, None) for each in fields(ModelSpec)}
+        if self.api_base is None and self.api_base_env:
+            known["api_base"] = os.environ.get(self.api_base_env)
+        if self.backend == "embedded" and not self.snapshot:
             from personalrm.llm.local.catalogue import get_entry
 
-            snapshot = get_entry(self.model).sha256
-        return ModelSpec(
-            name=name,
-            backend=self.backend,
-            model=self.model,
-            snapshot=snapshot,
-            same_weights=self.same_weights,
-            api_base=base,
-            api_key_env=self.api_key_env,
-            path=self.path,
-            context_length=self.context_length,
-            tokenizer=str(self.tokenizer) if self.tokenizer else None,
-            max_concurrency=self.max_concurrency,
-            timeout_s=self.timeout_s,
-            deadline_s=self.deadline_s,
-            max_attempts=self.max_attempts,
-            requests_per_minute=self.requests_per_minute,
-            tokens_per_minute=self.tokens_per_minute,
-            price_in=self.price_in,
-            price_out=self.price_out,
-            extra_body=as_extra_body(self.extra_body),
-        )
+            known["snapshot"] = get_entry(self.model).sha256
+        known["tokenizer"] = str(self.tokenizer) if self.tokenizer else None
+        return ModelSpec(**known | {"name": name, "extra_body": as_extra_body(self.extra_body)})
 
 
 class BootstrapConfig(Section):
@@ -268,6 +249,11 @@ class Config(Section):
             named = {k: {"name": k, "source": "local", **v} if isinstance(v, dict) else v for k, v in entries}
             return {**value, "datasets": named}
         return value
+
+    @property
+    def specs(self) -> dict[str, ModelSpec]:
+        """How to reach each model."""
+        return {name: entry.spec(name) for name, entry in self.models.items()}
 
     @property
     def ks(self) -> tuple[int, ...]:

@@ -126,11 +126,12 @@ def _folders(config: Config) -> list[str]:
     apart = {name.casefold(): name for name in config.models}.values()
     for joined in ("-to-", "-by-"):
         pairs: dict[str, tuple[str, str]] = {}
-        for pair in itertools.product(apart, repeat=2):
-            folder = joined.join(pair)
-            if (other := pairs.setdefault(folder.casefold(), pair)) != pair:
+        for learner, judge in itertools.product(apart, repeat=2):
+            folder = f"{learner}{joined}{judge}"
+            before = pairs.setdefault(folder.casefold(), (learner, judge))
+            if before != (learner, judge):
                 problems.append(
-                    f"models.{max(pair, key=len)}: {other[0]!r} with judge {other[1]!r} and {pair[0]!r} with judge "
-                    f"{pair[1]!r} would share the folder {folder!r}; rename one of these models"
+                    f"models.{max(learner, judge, key=len)}: {before[0]!r} with judge {before[1]!r} and "
+                    f"{learner!r} with judge {judge!r} would share the folder {folder!r}; rename one of these models"
                 )
     return problems
