@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass, field
 from tabulate import tabulate
 
 from personalrm.studies.estimate.assumptions import Assumptions, Bound
-from personalrm.studies.estimate.prices import Prices
-from personalrm.studies.estimate.work import BATCHED, STAGES, Tally, Work, total
+from personalrm.studies.estimate.usage import BATCHED, STAGES, Prices, Tally, Work, total
 
 HEADS = ("stage", "model", "calls", "least-most", "prompt", "in cache", "written", "list $", "cached $", "batch $")
 
