@@ -29,7 +29,9 @@ NO_MODEL = "none"
 
 def _name(value: str) -> str:
     if not _NAME.fullmatch(value):
-        raise ValueError(f"{value!r} becomes a folder: use letters, digits, '.', '_', '-', at most 40, led by no sign")
+        raise ValueError(
+            f"{value!r} becomes a folder: use at most 40 letters, digits, '.', '_', '-', and no sign first"
+        )
     if value == NO_MODEL:
         raise ValueError(f"{NO_MODEL!r} stands for 'no model' and can not be a name")
     return value
@@ -117,7 +119,7 @@ class ModelConfig(Section):
 
 
 class BootstrapConfig(Section):
-    """Stage 1. `attempts` a pair, the first greedy, the others at `temperature`; `max_tokens` of reasoning."""
+    """Stage 1: `attempts` per pair, the first greedy, the others at `temperature`; `max_tokens` of reasoning."""
 
     attempts: Positive = 3
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
@@ -125,7 +127,7 @@ class BootstrapConfig(Section):
 
 
 class PersonaConfig(Section):
-    """Stage 2. At most `attempts` at a persona that says something, the others at the temperature of stage 1."""
+    """Stage 2: a persona that says nothing is sampled again, up to `attempts`, at the temperature of stage 1."""
 
     max_tokens: Positive = 1024
     attempts: Positive = 3
@@ -143,8 +145,8 @@ Percent = Annotated[float, Field(ge=0, le=100)]
 class StopScores(Section):
     """Score (percent) at which the search ends, for each base of the variants; None for never.
 
-    The package stops at 80. With the 2 to 8 validation verdicts of most users that often ends the search at the set
-    without any demonstration, so that no stop belongs to the repaired variants.
+    The package stops at 80. With the 2 to 8 validation verdicts of most users, the search then often ends at the set
+    without demonstrations, so that the repaired variants have no stop score.
     """
 
     as_published: Percent | None = 80.0
@@ -215,8 +217,8 @@ class StatisticsConfig(Section):
 class Config(Section):
     """A run. `variants` are names of `variants.py`, each with `+<theta>` where one of `thetas` is used; `k`
     lists numbers of context pairs (`all` for all of them), `draws` is the number of seeded draws of context pairs
-    for each k, `evaluate_users` says whether users of the level-A parts train and validation are left out (paper:
-    they are), `store_journal` is SQLite's journal of the response store (`delete` where several machines share it),
+    for each k, `evaluate_users` says whether users of the parts train and validation are left out (paper: they
+    are), `store_journal` is SQLite's journal of the response store (`delete` where several machines share it),
     `max_failed_share` the share of provider errors above which a job fails."""
 
     run: Name

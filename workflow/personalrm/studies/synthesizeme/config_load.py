@@ -1,4 +1,4 @@
-"""Reading the configuration: strict YAML, one line a problem, each with the path of the key."""
+"""Reading the configuration: strict YAML, one line per problem, each with the path of the key."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def _plain(loc: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _lines(errors: Sequence[Any], problems: list[str]) -> list[str]:
-    """One line for each key; what the members of a union ask for is joined by 'or'."""
+    """One line per key; the requirements of the members of a union are joined by 'or'."""
     by_path: dict[str, list[str]] = {}
     for item in errors:
         line = _line(item, problems)
@@ -152,7 +152,7 @@ def _lines(errors: Sequence[Any], problems: list[str]) -> list[str]:
 def _line(item: Mapping[str, Any], problems: list[str]) -> str | None:
     path = _path(item["loc"])
     if any(problem.startswith(f"{path}:") for problem in problems):
-        return None  # said already, and the value must not be repeated
+        return None  # reported already, and the value must not be repeated
     if item["type"] == "extra_forbidden":
         return f"{path}: unknown key{_suggestion(item['loc'])}"
     if item["type"] == "missing":
