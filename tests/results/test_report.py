@@ -246,7 +246,7 @@ def test_page_has_the_manifest_in_tables_with_the_names_of_the_file(page: str) -
     cells = dict(re.findall(r"<th>(\w+)</th><td>\s*([^<]*?)\s*</td>", part))
     assert (cells["tokens_in"], cells["calls"], cells["wall_time_s"]) == ("4,800", "12", "1,234.5")
     assert (cells["version"], cells["pandas"], cells["config_sha256"]) == ("2", "3", "c0ffee")
-    assert not {"gone", "git", "paid", "cost_usd_list", "source_sha256", "config"} & set(cells)
+    assert not re.findall("<th>(gone|git|paid|cost_usd_list|source_sha256|config)</th>", part)
 
 
 def test_a_table_of_another_program_is_refused(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def close(rows: list[dict[str, Any]], paid: dict[str, Totals], within: float) ->
 
 @dataclass(frozen=True)
 class Said:
-    """A model of a run that says what the rehearsal's stand-in does; its tokens are counted here."""
+    """A model of a run that answers as the simulation's fake model; its tokens are counted here."""
 
     stand_in: FakeModel
 
@@ -129,7 +129,7 @@ def prompt_length(messages: Sequence[Message]) -> int:
     return sum(length_of(message.content) + 4 for message in messages)
 
 
-def test_a_run_that_hears_the_verdicts_of_its_rehearsal_uses_what_was_counted_to_the_token(
+def test_a_run_with_the_verdicts_of_its_simulation_uses_what_was_counted_to_the_token(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where it adapts: attempts, searches, personas. How verdicts fall is left out, which is luck in few users."""
@@ -144,7 +144,7 @@ def test_a_run_that_hears_the_verdicts_of_its_rehearsal_uses_what_was_counted_to
     everybody = first.model_copy(update={"pairs": sum((user.pairs for user in others), first.pairs)})
 
     def saying(spec: ModelSpec) -> Said:
-        # The first passage of a rehearsal has this salt.
+        # The first run of a simulation has this salt.
         stand_in = FakeModel(spec, config.models[spec.name].prompts, counters[spec.name], assumed, salt="0")
         stand_in.set_user(everybody)
         return Said(stand_in)
@@ -152,9 +152,9 @@ def test_a_run_that_hears_the_verdicts_of_its_rehearsal_uses_what_was_counted_to
     run_stages_by(config, saying)
     with ResponseStore(config.store) as store:
         paid = store.paid_totals("small")
-    assert paid.keys() == {"big@", "tiny@"}
+    assert paid.keys() == {"big@scripted", "tiny@scripted"}
     for identity, totals in paid.items():
-        counted = total(work for (_, model), work in tally.items() if model == identity.removesuffix("@"))
+        counted = total(work for (_, model), work in tally.items() if model == identity.partition("@")[0])
         used = (totals.calls, totals.tokens_in, totals.tokens_out)
         assert used == (counted.calls, counted.prompt, counted.generated)
 
