@@ -109,7 +109,7 @@ def test_rows_of_each_k_and_draw_and_of_users_who_lack_pairs(tmp_path: Path) -> 
     bare = none.model_copy(update={"pairs": tuple(pair for pair in none.pairs if pair.split == "test")})
     _, rows = judged(tmp_path / "a", [bare, *users])
     mine = [row for row in rows if row.method == "surface_user" and row.user_id == users[0].user_id]
-    assert [(row.k, row.draw) for row in mine] == [(2, 0), (2, 1), (0, 0)]
+    assert [(row.k, row.draw) for row in mine] == [(2, 0), (2, 1), ("all", 0)]
     # Each is adapted to pairs of its own.
     assert len({tuple(verdict.log_odds for verdict in row.verdicts) for row in mine}) == 3
     assert {row.k for row in rows if row.method == "surface"} == {None}

@@ -20,12 +20,10 @@ from personalrm.judge.prompting import PROMPT_DIR, load_prompt
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.types import Message, ModelSpec, Request
 from personalrm.studies.estimate.assumptions import Assumptions, read_assumptions
-from personalrm.studies.estimate.counting import FRAME_TOKENS, Counter
+from personalrm.studies.estimate.command import estimate_of, read_data, simulate_run
 from personalrm.studies.estimate.fake_model import FakeModel
-from personalrm.studies.estimate.prices import Prices, prices_of
-from personalrm.studies.estimate.rehearse import estimate_of, read_data, rehearse
 from personalrm.studies.estimate.table import Estimate, Row, rows_of
-from personalrm.studies.estimate.work import Tally, Used, Work
+from personalrm.studies.estimate.usage import FRAME_TOKENS, Counter, Prices, Tally, Used, Work, prices_of
 from personalrm.studies.synthesizeme.config_load import parse_config
 
 LETTERS = Counter(lambda text: float(len(text)), "letters")
@@ -46,7 +44,7 @@ def plan(raw: dict[str, Any], users: int = 1, bound: Any = "expected", most: int
     config = parse_config({"run": "x", "datasets": {"d": dataset}, "models": known, **raw})
     people = [user(f"u{n}", planted_taste=f"tea {n}") for n in range(users)]
     counters = dict.fromkeys(known, LETTERS)
-    return rehearse(config, {"d": people}, counters, Assumptions(**assumed), most, 1, bound)[0]  # type: ignore[arg-type]
+    return simulate_run(config, {"d": people}, counters, Assumptions(**assumed), most, 1, bound)[0]  # type: ignore[arg-type]
 
 
 def calls(tally: Tally) -> dict[str, float]:
@@ -67,7 +65,7 @@ def test_a_baseline_is_two_calls_a_pair_with_the_stages_own_prompt() -> None:
 
 def test_the_panel_votes_on_its_own_prompt() -> None:
     model, one = stand_in(right=1.0), user("u0")
-    model.meet(one)
+    model.set_user(one)
     votes = asyncio.run(panel_votes(Listener(model, "panel"), one.pairs[0], PanelSettings()))
     assert [vote.favours for vote in votes] == ["chosen", "chosen"]
 
@@ -132,7 +130,7 @@ def test_a_theta_is_found_on_train_users() -> None:
     model = {"backend": "openai", "model": "gpt", "api_base": "http://x/v1"}
     parsed = parse_config({"run": "x", "datasets": {"d": {"path": "v.jsonl"}}, "models": {"m": model}, **config})
     people = [user("a", user_split="train"), user("b", user_split="test")]
-    tally = rehearse(parsed, {"d": people}, {"m": LETTERS}, Assumptions(), 9, 1, "expected")[0]
+    tally = simulate_run(parsed, {"d": people}, {"m": LETTERS}, Assumptions(), 9, 1, "expected")[0]
     # Three trials of one persona and all validation pairs, eight proposals, and what stage 1 took.
     assert tally["theta", "m"].calls >= 3 * (1 + 2 * VALIDATION) + 8 + CONTEXT
 
@@ -156,14 +154,14 @@ def test_equal_requests_count_once_and_whole_messages_are_cached() -> None:
         await _ask(model, "a" * 10, "c")
         await _ask(model, "d")
         await _ask(model, "d", "e")
-        return list(model.take().values())
+        return list(model.new_calls().values())
 
     frame = FRAME_TOKENS
     first, second, _, short = asyncio.run(run())
     assert first == Used(11 + 2 * frame, 0, 5)
     assert second == Used(11 + 2 * frame, 10 + frame, 5)
     assert short.cached == 0, "a prefix below the provider's least is not cached"
-    assert model.take() == {}
+    assert model.new_calls() == {}
 
 
 @settings(max_examples=30, deadline=None)
@@ -212,7 +210,7 @@ def test_prices_come_from_the_config_or_from_litellms_list() -> None:
 
 def test_the_table_and_the_json_say_the_same() -> None:
     row = Row("judge", "m", 1234, 1000, 2000, 5, 4, 3, 2.5, None, 1.0)
-    made = Estimate([row], {"d": "8, of whom 8 were rehearsed"}, {"m": "letters"}, Assumptions(), ["A note."])
+    made = Estimate([row], {"d": "8, of whom 8 were simulated"}, {"m": "letters"}, Assumptions(), ["A note."])
     assert "judge  m      1,234  1,000-2,000       5         4        3    2.50         ?     1.00" in made.as_text()
     assert made.as_text().endswith("A note.\n")
     assert json.loads(made.as_json())["rows"][0]["usd_list"] == 2.5
@@ -225,7 +223,7 @@ def test_few_users_pass_several_times_and_the_average_counts() -> None:
     config = parse_config({**raw, "methods": ["default"], "learn": learn})
     made, _ = estimate_of(config, {"d": [user("a"), user("b")]}, {"m": LETTERS}, Assumptions())
     assert [(row.stage, row.calls) for row in made.rows if row.stage == "baseline"] == [("baseline", 4 * TEST)]
-    assert made.users == {"d": "2, of whom 2 were rehearsed"}
+    assert made.users == {"d": "2, of whom 2 were simulated"}
 
 
 @pytest.mark.parametrize("text", ["rigth=0.5", "right=many", "right=1.5", "persona=-1", "persona=0.5"])

@@ -241,6 +241,14 @@ def test_page_fetches_nothing_runs_nothing_and_holds_no_login(page: str) -> None
     assert "&lt;i&gt;MIT&lt;/i&gt;" in page
 
 
+def test_page_has_the_manifest_in_tables_with_the_names_of_the_file(page: str) -> None:
+    part = page.partition('id="manifest"')[2].partition("<details>")[0]
+    cells = dict(re.findall(r"<th>(\w+)</th><td>\s*([^<]*?)\s*</td>", part))
+    assert (cells["tokens_in"], cells["calls"], cells["wall_time_s"]) == ("4,800", "12", "1,234.5")
+    assert (cells["version"], cells["pandas"], cells["config_sha256"]) == ("2", "3", "c0ffee")
+    assert not re.findall("<th>(gone|git|paid|cost_usd_list|source_sha256|config)</th>", part)
+
+
 def test_a_table_of_another_program_is_refused(tmp_path: Path) -> None:
     scores = scores_of(tmp_path, (default(), RIGHT), (learned(), RIGHT))
     (tmp_path / "main.html").write_text("<p>hello</p>")

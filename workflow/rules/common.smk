@@ -25,7 +25,6 @@ if workflow.is_main_process or workflow.remote_exec:
     support.export_environment(CORES, RUN_CONFIG)
 if workflow.is_main_process:
     support.clear_stale_lock()
-    support.settle_times(RUN)
 
 
 wildcard_constraints:

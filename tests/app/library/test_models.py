@@ -10,6 +10,7 @@ from support.scripted_server import ScriptedServer
 
 from personalrm import DefaultJudge
 from personalrm.app.library.models import model_entry
+from personalrm.app.library.object_config import MODEL
 from personalrm.core.errors import PermanentError
 
 from .conftest import QUICK, prefers_good
@@ -52,7 +53,7 @@ FORMS: list[tuple[str, str | None, tuple[str, str, str | None, str | None]]] = [
 def test_the_forms_of_the_readme(
     model_id: str, url: str | None, expected: tuple[str, str, str | None, str | None]
 ) -> None:
-    spec = DefaultJudge(model_id, url).settings.spec(2)
+    spec = DefaultJudge(model_id, url, num_workers=2).config.models[MODEL].spec(model_id)
     assert (spec.backend, spec.model, spec.api_base, spec.api_key_env) == expected
     assert (spec.name, spec.max_concurrency) == (model_id, 2)
 
@@ -101,10 +102,8 @@ def test_a_missing_key_is_named_and_nothing_is_sent(model_id: str) -> None:
 def test_further_options_are_those_of_the_config() -> None:
     options: dict[str, Any] = {"context_length": 4000, "api_key_env": "MINE", "prompts": "compact", "max_tokens": 9}
     options["verdicts"] = ["logprob"]
-    judge = DefaultJudge("a/b", URL, model_options=options)
-    spec = judge.settings.spec(1)
-    assert (spec.context_length, spec.api_key_env) == (4000, "MINE")
-    assert (judge.settings.judge.style, judge.settings.judge.max_tokens) == ("compact", 9)
+    entry = DefaultJudge("a/b", URL, model_options=options).config.models[MODEL]
+    assert (entry.context_length, entry.api_key_env, entry.prompts, entry.max_tokens) == (4000, "MINE", "compact", 9)
 
 
 def test_small_models_read_labels_by_log_probability() -> None:

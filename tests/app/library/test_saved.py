@@ -13,6 +13,7 @@ from support.models import ScriptedModel
 from support.scripted_server import ScriptedServer
 
 from personalrm import SynthesizeMe
+from personalrm.app.library.object_config import MODEL
 from personalrm.core.errors import ConfigError, DataError
 
 from .conftest import items, judge_of, prefers_bad
@@ -61,13 +62,23 @@ def test_another_process_can_go_on(server: ScriptedServer, tmp_path: Path) -> No
 def test_from_saved_takes_the_settings_and_what_shall_differ(server: ScriptedServer, tmp_path: Path) -> None:
     saved = judge_of(server, seed=7, num_workers=3).fit(items(5)).save(tmp_path)
     same = SynthesizeMe.from_saved(saved)
-    assert (same.settings.seed, same.settings.num_workers, same.model_id) == (7, 3, "some/model")
+    entry = same.config.models[MODEL]
+    assert (same.config.seed, entry.max_concurrency, same.model_id) == (7, 3, "some/model")
     with ScriptedServer(prefers_bad) as other:
         moved = SynthesizeMe.from_saved(saved, model_id="other", model_url=other.url)
         assert moved.predict_pairwise("Which?", "GOOD", "BAD") == -1
         assert {body["model"] for body in other.requests} == {"other"}
     with pytest.raises(ConfigError, match=r"^sede: no setting"):
         SynthesizeMe.from_saved(saved, sede=3)
+
+
+def test_a_file_of_the_version_before_is_read(server: ScriptedServer, tmp_path: Path) -> None:
+    file = judge_of(server, max_labeled_demos=-1).fit(items(5)).save(tmp_path)
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content["personalrm"] = "0.1.0"
+    content["settings"]["persona_program"] = content["settings"].pop("persona_synthesis_program_path")
+    file.write_text(json.dumps(content), encoding="utf-8")
+    assert SynthesizeMe.from_saved(file).profile.user_id == content["profile"]["user_id"]
 
 
 def test_a_model_of_ones_own_has_to_be_given_again(tmp_path: Path) -> None:

@@ -228,6 +228,9 @@ def test_settings_reach_the_calls(server: ScriptedServer) -> None:
     assert len(rm.profile.demonstrations) <= 2
     assert any(body["max_tokens"] == 33 for body in server.requests)
     assert len(judge_of(server, max_bootstrapped_demos=-1).fit(items(8)).profile.plain_demonstrations) == 5
+    only: Any = {"search": {"special_candidates": ["labelled"]}}
+    labelled = judge_of(server, num_search_candidates=0, max_labeled_demos=-1, learn_options=only).fit(items(8))
+    assert [demo.reasoning for demo in labelled.profile.demonstrations] == [None] * 5
 
 
 @pytest.mark.parametrize(
@@ -235,7 +238,8 @@ def test_settings_reach_the_calls(server: ScriptedServer) -> None:
     [
         ({"train_val_ratio": 0}, "train_val_ratio"),
         ({"train_val_ratio": 1.5}, "train_val_ratio"),
-        ({"num_workers": 0}, "num_workers"),
+        ({"num_workers": 0}, "num_workers: "),
+        ({"num_workers_bootstrap": 0}, "num_workers_bootstrap: "),
         ({"max_labeled_demos": -2}, "max_labeled_demos"),
         ({"num_search_candidates": -1}, "num_search_candidates"),
         ({"stop_at_score": 101}, "stop_at_score"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import random
@@ -17,7 +16,7 @@ from pathlib import Path
 import pytest
 from support.hub_server import HubRepo, HubServer
 
-from personalrm.app import models_command as cli
+from personalrm.app.cli import main
 from personalrm.core.errors import EmbeddedModelError
 from personalrm.llm.local import cache
 from personalrm.llm.local.catalogue import CatalogueEntry, HubFile, WheelPart
@@ -276,12 +275,14 @@ def test_default_cache_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    parser = argparse.ArgumentParser()
-    cli.add_arguments(parser)
     folder = ["--cache-dir", str(tmp_path)]
-    assert cli.run(parser.parse_args(["list", *folder])) == 0
+    assert main(["models", "list", *folder]) == 0
     assert capsys.readouterr().out.count("not fetched") == 3
-    assert cli.run(parser.parse_args(["path", "smollm2-135m", *folder])) == 1
+    assert main(["models", "path", "smollm2-135m", *folder]) == 1
     assert "does not exist" in capsys.readouterr().err
-    assert cli.run(parser.parse_args(["fetch", "nope", "--no-hub", *folder])) == 1
+    assert main(["models", "fetch", "nope", "--no-hub", *folder]) == 1
     assert "Known ids" in capsys.readouterr().err
+    assert main(["models", "fetch", "smollm2-135m", "--source", "hub", "--no-hub", *folder]) == 1
+    error = capsys.readouterr().err
+    assert "hub: " not in error
+    assert "index: " not in error

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
@@ -28,7 +29,9 @@ NO_MODEL = "none"
 
 def _name(value: str) -> str:
     if not _NAME.fullmatch(value):
-        raise ValueError(f"{value!r} becomes a folder: use letters, digits, '.', '_', '-', at most 40, led by no sign")
+        raise ValueError(
+            f"{value!r} becomes a folder: use at most 40 letters, digits, '.', '_', '-', and no sign first"
+        )
     if value == NO_MODEL:
         raise ValueError(f"{NO_MODEL!r} stands for 'no model' and can not be a name")
     return value
@@ -102,41 +105,21 @@ class ModelConfig(Section):
         """Whether any stage may read labels from log-probabilities: `compact` prompts of analyses do, too."""
         return self.prompts == "compact" or any(mode != "text" for mode in self.verdicts)
 
-    def spec(self, name: str, environment: dict[str, str] | None = None) -> ModelSpec:
-        """How to reach the model; `api_base_env` is looked up in `environment`, or that of the process."""
-        base = self.api_base
-        if base is None and self.api_base_env:
-            base = (os.environ if environment is None else environment).get(self.api_base_env)
-        snapshot = self.snapshot
-        if self.backend == "embedded" and not snapshot:
+    def spec(self, name: str) -> ModelSpec:
+        """How to reach the model; `api_base_env` is looked up in the environment of the process."""
+        known: dict[str, Any] = {each.name: getattr(self, each.name, None) for each in fields(ModelSpec)}
+        if self.api_base is None and self.api_base_env:
+            known["api_base"] = os.environ.get(self.api_base_env)
+        if self.backend == "embedded" and not self.snapshot:
             from personalrm.llm.local.catalogue import get_entry
 
-            snapshot = get_entry(self.model).sha256
-        return ModelSpec(
-            name=name,
-            backend=self.backend,
-            model=self.model,
-            snapshot=snapshot,
-            same_weights=self.same_weights,
-            api_base=base,
-            api_key_env=self.api_key_env,
-            path=self.path,
-            context_length=self.context_length,
-            tokenizer=str(self.tokenizer) if self.tokenizer else None,
-            max_concurrency=self.max_concurrency,
-            timeout_s=self.timeout_s,
-            deadline_s=self.deadline_s,
-            max_attempts=self.max_attempts,
-            requests_per_minute=self.requests_per_minute,
-            tokens_per_minute=self.tokens_per_minute,
-            price_in=self.price_in,
-            price_out=self.price_out,
-            extra_body=as_extra_body(self.extra_body),
-        )
+            known["snapshot"] = get_entry(self.model).sha256
+        known["tokenizer"] = str(self.tokenizer) if self.tokenizer else None
+        return ModelSpec(**known | {"name": name, "extra_body": as_extra_body(self.extra_body)})
 
 
 class BootstrapConfig(Section):
-    """Stage 1. `attempts` a pair, the first greedy, the others at `temperature`; `max_tokens` of reasoning."""
+    """Stage 1: `attempts` per pair, the first greedy, the others at `temperature`; `max_tokens` of reasoning."""
 
     attempts: Positive = 3
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
@@ -144,7 +127,7 @@ class BootstrapConfig(Section):
 
 
 class PersonaConfig(Section):
-    """Stage 2. At most `attempts` at a persona that says something, the others at the temperature of stage 1."""
+    """Stage 2: a persona that says nothing is sampled again, up to `attempts`, at the temperature of stage 1."""
 
     max_tokens: Positive = 1024
     attempts: Positive = 3
@@ -162,8 +145,8 @@ Percent = Annotated[float, Field(ge=0, le=100)]
 class StopScores(Section):
     """Score (percent) at which the search ends, for each base of the variants; None for never.
 
-    The package stops at 80. With the 2 to 8 validation verdicts of most users that often ends the search at the set
-    without any demonstration, so that no stop belongs to the repaired variants.
+    The package stops at 80. With the 2 to 8 validation verdicts of most users, the search then often ends at the set
+    without demonstrations, so that the repaired variants have no stop score.
     """
 
     as_published: Percent | None = 80.0
@@ -187,16 +170,6 @@ class SearchConfig(Section):
     stop_at_score: StopScores | Percent | None = StopScores()
     parallel_candidates: Positive = 1
     exhaustive: bool = False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_strategy(cls, value: object) -> object:
-        if isinstance(value, dict) and "strategy" in value:
-            raise ValueError(
-                "strategy: successive halving was removed; delete this key. The exact search finds the best candidate; "
-                "for fewer calls set stop_at_score or a smaller num_search_candidates"
-            )
-        return value
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -244,8 +217,8 @@ class StatisticsConfig(Section):
 class Config(Section):
     """A run. `variants` are names of `variants.py`, each with `+<theta>` where one of `thetas` is used; `k`
     lists numbers of context pairs (`all` for all of them), `draws` is the number of seeded draws of context pairs
-    for each k, `evaluate_users` says whether users of the level-A parts train and validation are left out (paper:
-    they are), `store_journal` is SQLite's journal of the response store (`delete` where several machines share it),
+    for each k, `evaluate_users` says whether users of the parts train and validation are left out (paper: they
+    are), `store_journal` is SQLite's journal of the response store (`delete` where several machines share it),
     `max_failed_share` the share of provider errors above which a job fails."""
 
     run: Name
@@ -278,6 +251,11 @@ class Config(Section):
             named = {k: {"name": k, "source": "local", **v} if isinstance(v, dict) else v for k, v in entries}
             return {**value, "datasets": named}
         return value
+
+    @property
+    def specs(self) -> dict[str, ModelSpec]:
+        """How to reach each model."""
+        return {name: entry.spec(name) for name, entry in self.models.items()}
 
     @property
     def ks(self) -> tuple[K, ...]:
