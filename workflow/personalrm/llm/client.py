@@ -267,8 +267,7 @@ class ModelClient:
     async def _ask(self, request: Request) -> Response:
         """Call the backend until it answers, fails for good, or the limits of the policy are reached."""
         queued: list[float] = []
-        unanswered = (lambda: self._concurrency.unanswered) if self._retry.jitter else None
-        async for attempt in self._retry.controller(self._tell, lambda: sum(queued), unanswered):
+        async for attempt in self._retry.controller(self._tell, lambda: sum(queued), self._concurrency):
             with attempt:
                 response = await self._attempt(request, queued)
         self._correct(request, response.usage)
@@ -289,7 +288,8 @@ class ModelClient:
                 await self._rate_limit.take(_estimate(request))
             # Another call may have found the door closed while this one waited.
             self._check_open()
-            queued.append(self._retry.clock() - begun)
+            sent = self._retry.clock()
+            queued.append(sent - begun)
             self.stats.attempts += 1
             try:
                 with self._being_sent():
@@ -310,6 +310,7 @@ class ModelClient:
                 response = Response("", "length", usage)
         self._failing.clear()
         self._answered_at = self._retry.clock()
+        self._concurrency.took(self._answered_at - sent)
         return response
 
     def _correct(self, request: Request, usage: Usage) -> None:
