@@ -246,6 +246,21 @@ def test_a_filtered_answer_is_an_answer_that_was_paid_for(make: MakeBackend) -> 
     assert (answer.finish_reason, is_refused(answer)) == ("content_filter", True)
 
 
+@pytest.mark.parametrize("reason", ["SAFETY", "refusal", "sensitive"])
+def test_a_filter_is_one_whatever_it_is_called(make: MakeBackend, reason: str) -> None:
+    with ScriptedServer(lambda _: Answer("", finish_reason=reason)) as server:
+        assert is_refused(ask(make, spec_for(server), request()))
+
+
+@pytest.mark.parametrize("reason", ["ERROR", "Aborted"])
+def test_an_answer_that_was_broken_off_is_none_however_that_is_spelt(make: MakeBackend, reason: str) -> None:
+    with (
+        ScriptedServer(lambda _: Answer("Preference: Fi", finish_reason=reason)) as server,
+        pytest.raises(TransientError),
+    ):
+        ask(make, spec_for(server), request())
+
+
 def test_retry_after_in_seconds_and_as_a_date(make: MakeBackend) -> None:
     error = failure(make, Fault("rate_limit", retry_after="2.5"))
     assert isinstance(error, RateLimited)

@@ -17,7 +17,9 @@ from personalrm.core.errors import (
     RequestRejected,
     TransientError,
 )
+from personalrm.judge.judge import failure_outcome
 from personalrm.llm.limits.faults import Failure, ModelUnavailable, kind_of, retry_after_of, to_error
+from personalrm.studies.synthesizeme.stages.runner import OUTAGE, refuse_outage
 
 
 def error(message: str, **fields: object) -> str:
@@ -232,6 +234,37 @@ def test_unknown_words_are_the_requests_own_failure(status: int, words: str, cod
     failure = Failure(status, error(words, code=code))
     if kind_of(failure) is None:
         assert type(to_error(failure, "m")) is RequestRejected
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("max_tokens must be at least 1, got -800.", ContextOverflow),
+        ("Range of input length should be [1, 129024]", ContextOverflow),
+        ("The prompt (total length 9000) is too long to fit into the model (context length 8192).", ContextOverflow),
+        ("Input length 9000 exceeds maximum allowed length 8192", ContextOverflow),
+        ("Your request exceeded model token limit: 131072", ContextOverflow),
+        ("Your request was rejected as a result of our safety system.", Refused),
+        ("The content you provided or machine outputted is blocked.", Refused),
+        ("input new_sensitive (1026)", Refused),
+        ("PROHIBITED_CONTENT", Refused),
+    ],
+)
+def test_other_wordings_of_one_kind(words: str, expected: type[ModelCallError]) -> None:
+    for status in (400, 413, 422):
+        assert type(to_error(Failure(status, error(words)), "m")) is expected
+
+
+def test_bedrocks_throttling_is_a_limit_whatever_its_status() -> None:
+    assert type(to_error(Failure(400, json.dumps({"__type": "x#ThrottlingException"})), "m")) is RateLimited
+
+
+def test_a_rejected_request_is_no_refusal_and_a_few_of_them_end_no_job() -> None:
+    assert failure_outcome(RequestRejected("HTTP 400: gremlins")) == "provider_error"
+    refuse_outage([True] * (OUTAGE - 1) + [False] * 30, "verdicts", 0.01)
+    for failed in ([True] * OUTAGE + [False] * 30, [True] * 3, [True]):
+        with pytest.raises(ModelCallError, match="max_failed_share"):
+            refuse_outage(failed, "verdicts", 0.01)
 
 
 @pytest.mark.parametrize(

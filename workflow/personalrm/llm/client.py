@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,6 +29,7 @@ from personalrm.llm.limits.faults import ModelUnavailable, is_run, run_of
 from personalrm.llm.limits.price import Price, no_price, spec_price
 from personalrm.llm.limits.rate_limit import RateLimit
 from personalrm.llm.limits.retry import RetryPolicy
+from personalrm.llm.thinking import without_thinking
 from personalrm.llm.types import Backend, ModelSpec, Request, Response, Usage
 
 POLL_S, MAX_POLL_S = 0.05, 1.0
@@ -41,9 +42,8 @@ log = logging.getLogger("personalrm.llm")
 
 
 @dataclass(slots=True)
-class PortStats:
-    """Counts of one client. `joined`: requests that shared a call in flight, of this process or another; `attempts`
-    includes retries."""
+class CallCounts:
+    """Of one client. `joined`: requests that shared a call in flight, of any process; `attempts` includes retries."""
 
     hits: int = 0
     joined: int = 0
@@ -54,16 +54,6 @@ class PortStats:
     tokens_out: int = 0
     tokens_cached: int = 0
     cost_usd: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class PortEvent:
-    """A retry: which attempt failed, why (no secrets), and the wait in seconds before the next."""
-
-    model: str
-    attempt: int
-    error: str
-    wait_s: float
 
 
 @dataclass(slots=True)
@@ -92,7 +82,6 @@ class ModelClient:
         price_share: the share of the list price that a call costs; answers keep the list price, accounts the cost.
         retry: waits and limits (default: from the spec).
         rate_limit: requests and tokens a minute; None for no limit.
-        on_event: told of every retry.
         locks: which calls other processes on this store are making; None not to look, and not to be seen.
         finishes: a call under way that nobody waits for any more is finished, because it is paid for.
     """
@@ -110,11 +99,10 @@ class ModelClient:
         price_share: float = 1.0,
         retry: RetryPolicy | None = None,
         rate_limit: RateLimit | None = None,
-        on_event: Callable[[PortEvent], None] | None = None,
         locks: CallLocks | None = None,
         finishes: bool = True,
     ) -> None:
-        self.stats = PortStats()
+        self.stats = CallCounts()
         self._spec = spec
         self._backend = backend
         self._store = store
@@ -125,11 +113,11 @@ class ModelClient:
         self._price = price or (lambda tokens_in, tokens_out: spec_price(spec, tokens_in, tokens_out))
         self._price_share = price_share
         self._retry = retry or RetryPolicy(spec.max_attempts, spec.deadline_s)
-        self._on_event = on_event
         self._flights: dict[str, _Flight] = {}
         self._rate_limit = rate_limit
         self._locks = locks
         self._named: set[str] = set()
+        self._estimates = False
         self._rejected = 0
         self._failing: set[asyncio.Task[Any] | None] = set()
         self._answered_at = self._retry.clock()
@@ -146,6 +134,8 @@ class ModelClient:
     async def complete(self, request: Request) -> Response:
         """The stored answer to `request`, or a new one, which is stored before it is returned.
 
+        The store keeps answers as they came; what is returned has its thinking in `reasoning` (`thinking.py`).
+
         Raises a `ModelCallError` when there is no answer (never stored), `BudgetExceeded`, `StoreError`,
         `ConfigError` (no price in a run with a budget) or, for embedded models, `EmbeddedModelError`.
         """
@@ -153,13 +143,13 @@ class ModelClient:
         stored = self._store.get(key)
         if stored is not None:
             self.stats.hits += 1
-            return stored
+            return without_thinking(stored)
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = _Flight(asyncio.create_task(self._answer(key, request)))
         else:
             self.stats.joined += 1
-        return await self._wait_for(key, flight)
+        return without_thinking(await self._wait_for(key, flight))
 
     async def aclose(self, *, finish: bool = True) -> None:
         """Release the backend's connections. The store stays open: it belongs to the caller.
@@ -271,6 +261,7 @@ class ModelClient:
             with attempt:
                 response = await self._attempt(request, queued)
         self._correct(request, response.usage)
+        response = replace(response, usage=self._whole(request, response))
         if response.cost_usd is None:
             response = replace(response, cost_usd=self._price(response.usage.tokens_in, response.usage.tokens_out))
         return response
@@ -313,6 +304,18 @@ class ModelClient:
         self._concurrency.took(self._answered_at - sent)
         return response
 
+    def _whole(self, request: Request, response: Response) -> Usage:
+        """The token counts of a response, estimated where the reply has none that makes sense."""
+        usage, said = response.usage, f"{response.text}{response.reasoning}{response.refusal}"
+        tokens_in = usage.tokens_in or tokens.at_most(request.messages)
+        tokens_out = usage.tokens_out or (min(request.max_tokens, tokens.of_text(said)) if said else 0)
+        if (tokens_in, tokens_out) == (usage.tokens_in, usage.tokens_out):
+            return usage
+        if not self._estimates:
+            log.warning("model %s: replies have no token counts; cost and budget use estimates", self._spec.name)
+            self._estimates = True
+        return Usage(tokens_in, tokens_out, usage.tokens_cached, estimated=True)
+
     def _correct(self, request: Request, usage: Usage) -> None:
         """Count what was used in place of the estimate; the estimate stays for calls without usage, or that failed."""
         used = usage.tokens_in + usage.tokens_out
@@ -322,12 +325,11 @@ class ModelClient:
     def _in_vain(self, error: RateLimited | TransientError) -> ModelCallError | EmbeddedModelError:
         """The error itself; or, where the provider is gone, what all calls end with from now on."""
         self._failing.add(asyncio.current_task())
-        now, concurrency = self._retry.clock(), self._concurrency
+        concurrency, waited = self._concurrency, self._retry.clock() - self._answered_at
         gone = isinstance(error, TransientError) and concurrency.probes >= self._retry.max_attempts
-        late = concurrency.probes > 0 and now - self._answered_at > self._retry.deadline_s
+        late = concurrency.probes > 0 and waited > self._retry.deadline_s
         if len(self._failing) < GONE_CALLS or not (gone or late):
             return error
-        waited = now - self._answered_at
         return self._close(
             ModelUnavailable(
                 f"model {self._spec.name}: {concurrency.unanswered + 1} calls in a row failed, for {waited:.0f} s; the "
@@ -380,10 +382,10 @@ class ModelClient:
         if asyncio.current_task() in self._abandoned:
             # Nobody wants another attempt.
             raise asyncio.CancelledError
-        event = PortEvent(self._spec.name, attempt, f"{type(error).__name__}: {error}", wait_s)
-        log.warning("model %s: attempt %d failed (%s); next in %.1f s", event.model, attempt, event.error, wait_s)
-        if self._on_event is not None:
-            self._on_event(event)
+        name = type(error).__name__
+        log.warning(
+            "model %s: attempt %d failed (%s: %s); next in %.2f s", self._spec.name, attempt, name, error, wait_s
+        )
 
     def _count(self, response: Response, cost: float) -> None:
         usage, stats = response.usage, self.stats

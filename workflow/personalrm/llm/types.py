@@ -54,11 +54,12 @@ class TokenLogprobs:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one call, as the provider counted them. `tokens_cached` is a part of `tokens_in`."""
+    """Tokens of one call, as the provider counted them, or `estimated`. `tokens_cached` is a part of `tokens_in`."""
 
     tokens_in: int = 0
     tokens_out: int = 0
     tokens_cached: int = 0
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

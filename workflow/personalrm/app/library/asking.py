@@ -17,6 +17,7 @@ from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.local.cache import default_cache_dir
 from personalrm.llm.open import RuntimeSettings, open_model
+from personalrm.llm.thinking import without_thinking
 from personalrm.llm.types import LanguageModel, ModelSpec, Request, Response
 from personalrm.studies.preflight import load_environment
 
@@ -50,6 +51,7 @@ class TrackedModel:
             raise
         if self._on_answer is not None:
             self._on_answer()
+        response = without_thinking(response)
         return response if response.key else replace(response, key=request_key(self.spec.identity, request))
 
     async def _ask(self, request: Request) -> Response:

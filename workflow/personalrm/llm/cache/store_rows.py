@@ -82,6 +82,7 @@ def encode(response: Response) -> str:
                 "tokens_in": usage.tokens_in,
                 "tokens_out": usage.tokens_out,
                 "tokens_cached": usage.tokens_cached,
+                **({"estimated": True} if usage.estimated else {}),
             },
             "logprobs": [token.top for token in response.logprobs],
             "reasoning": response.reasoning,
