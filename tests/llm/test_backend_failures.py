@@ -31,7 +31,7 @@ from personalrm.core.files import canonical_json
 from personalrm.judge.judge import is_refused
 from personalrm.llm.backends.litellm_backend import load_litellm
 from personalrm.llm.cache.store import ResponseStore
-from personalrm.llm.cache.store_rows import encode
+from personalrm.llm.cache.store_file import encode
 from personalrm.llm.client import ModelClient
 from personalrm.llm.limits.faults import ModelUnavailable, retry_after_seconds, scrub
 from personalrm.llm.types import ModelSpec

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,9 +24,8 @@ from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.cache.store_locks import CallLocks
 from personalrm.llm.limits.adaptive_concurrency import AdaptiveConcurrency
-from personalrm.llm.limits.budget import Budget
+from personalrm.llm.limits.budget import Budget, Price, no_price, spec_price
 from personalrm.llm.limits.faults import ModelUnavailable, is_run, run_of
-from personalrm.llm.limits.price import Price, no_price, spec_price
 from personalrm.llm.limits.rate_limit import RateLimit
 from personalrm.llm.limits.retry import RetryPolicy
 from personalrm.llm.thinking import without_thinking
@@ -216,14 +215,9 @@ class ModelClient:
                     return self._store.get(key)
             wait = min(1.5 * wait, MAX_POLL_S)
 
-    @contextmanager
-    def _held(self, key: str) -> Iterator[bool]:
+    def _held(self, key: str) -> AbstractContextManager[bool]:
         """Whether this request, and none of another process, makes the call of `key` until the end."""
-        if self._locks is None:
-            yield True
-            return
-        with self._locks.held(key) as mine:
-            yield mine
+        return nullcontext(True) if self._locks is None else self._locks.held(key)
 
     async def _pay(self, key: str, request: Request) -> Response:
         """Make the call within the budget, and store its answer."""
@@ -282,9 +276,11 @@ class ModelClient:
             sent = self._retry.clock()
             queued.append(sent - begun)
             self.stats.attempts += 1
+            task = asyncio.current_task()
+            # From here on the provider is at work on the call, and will be paid for it.
+            self._sent.add(task)
             try:
-                with self._being_sent():
-                    response = await self._backend.call(request)
+                response = await self._backend.call(request)
             except (ModelUnavailable, EmbeddedModelError) as error:
                 raise self._close(error) from None
             except (RateLimited, TransientError) as error:
@@ -299,6 +295,8 @@ class ModelClient:
                 # A cut answer, which was paid for: stored, so that it is not paid for again.
                 usage = Usage(tokens.at_most(request.messages), request.max_tokens)
                 response = Response("", "length", usage)
+            finally:
+                self._sent.discard(task)
         self._failing.clear()
         self._answered_at = self._retry.clock()
         self._concurrency.took(self._answered_at - sent)
@@ -367,16 +365,6 @@ class ModelClient:
             raise ConfigError(no_price(self._spec))
         async with self._budget.paying(estimate * self._price_share):
             yield
-
-    @contextmanager
-    def _being_sent(self) -> Iterator[None]:
-        """While the provider is at work on this task's call, which it will be paid for."""
-        task = asyncio.current_task()
-        self._sent.add(task)
-        try:
-            yield
-        finally:
-            self._sent.discard(task)
 
     def _tell(self, attempt: int, error: BaseException, wait_s: float) -> None:
         if asyncio.current_task() in self._abandoned:

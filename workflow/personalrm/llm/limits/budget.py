@@ -11,10 +11,12 @@ import asyncio
 import logging
 import os
 import platform
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from personalrm.core.errors import BudgetExceeded
 from personalrm.llm.cache.store import ResponseStore
@@ -30,8 +32,25 @@ _LEAST = 1e-9
 
 log = logging.getLogger("personalrm.llm")
 
+Price = Callable[[int, int], float | None]
+"""List price in US dollars of (prompt tokens, generated tokens); None where it is not known."""
+
+Dollars = Annotated[float, Field(ge=0)]
+
 Ledger = dict[str, dict[str, Any]]
 """By process: until when its line counts for other machines, and dollars in flight by model identity."""
+
+
+class BudgetSettings(BaseModel):
+    """US dollars, at list prices, that the run's own calls may cost: `usd` in all, `models` by model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    usd: Dollars | None = None
+    models: dict[str, Dollars] = {}
+
+    def limits(self, model: str) -> bool:
+        """Whether a model's calls are limited."""
+        return self.usd is not None or model in self.models
 
 
 class Budget:
@@ -210,3 +229,19 @@ def _this_process() -> str:
     from personalrm.llm.local.owner import Owner
 
     return str(Owner.of(os.getpid()))
+
+
+def no_price(spec: ModelSpec) -> str:
+    """What is wrong with a model of unknown price in a run with a budget, and which line mends it."""
+    name = spec.name
+    return (
+        f"models.{name}.price_in: the run has a budget, but no price is known for {spec.model}. Add "
+        f"models.{name}.price_in and models.{name}.price_out (US dollars per million tokens; 0 if it is free)."
+    )
+
+
+def spec_price(spec: ModelSpec, tokens_in: int, tokens_out: int) -> float | None:
+    """List price in US dollars from the spec, 0 for embedded models, None where the spec has no prices."""
+    if spec.price_in is not None and spec.price_out is not None:
+        return (tokens_in * spec.price_in + tokens_out * spec.price_out) / 1e6
+    return 0.0 if spec.backend == "embedded" else None
