@@ -57,32 +57,31 @@ class CallCounts:
 
 @dataclass(slots=True)
 class _Flight:
-    """A call that is being made, and how many wait for it."""
+    """A call that is being made, and how many requests wait for it."""
 
     task: asyncio.Task[Response]
     waiting: int = 0
 
 
 class ModelClient:
-    """A `LanguageModel`: answers from the store, or asks the model once, carefully, and stores the answer.
+    """Client for one model: answers from the store, or calls the model and stores the answer.
 
-    A client belongs to one event loop. A call keeps its place (`max_concurrency`) while it waits for a retry,
-    so that a provider in trouble gets less traffic, not more. How many are sent at once
-    is up to `AdaptiveConcurrency`.
+    A client belongs to one event loop. A call keeps its place (`max_concurrency`) while it waits for a retry, so that a
+    failing provider gets less traffic, not more. `AdaptiveConcurrency` decides how many calls are sent at once.
 
     Args:
-        spec: who the model is; `max_attempts`, `deadline_s` and `context_length` are read from it.
+        spec: the model; `max_attempts`, `deadline_s` and `context_length` are read from it.
         backend: how it is reached.
         store: where answers are kept.
         max_concurrency: calls at once, at most (default: the spec's).
-        concurrency: how many are sent at once (default: as many as the provider bears, up to `max_concurrency`).
+        concurrency: how many calls are sent at once (default: what the provider accepts, up to `max_concurrency`).
         budget: None, or what may be spent; a model without a price then raises ConfigError at its first call.
         price: list price by token counts (default: from the spec's prices).
         price_share: the share of the list price that a call costs; answers keep the list price, accounts the cost.
         retry: waits and limits (default: from the spec).
         rate_limit: requests and tokens a minute; None for no limit.
-        locks: which calls other processes on this store are making; None not to look, and not to be seen.
-        finishes: a call under way that nobody waits for any more is finished, because it is paid for.
+        locks: locks on calls in flight, shared with other processes on this store; None for no locks.
+        finishes: a call in flight that no request waits for any more is finished, because it is paid for.
     """
 
     def __init__(
@@ -127,7 +126,7 @@ class ModelClient:
 
     @property
     def spec(self) -> ModelSpec:
-        """Who the model is."""
+        """The model's id, endpoint and settings."""
         return self._spec
 
     async def complete(self, request: Request) -> Response:
@@ -153,8 +152,8 @@ class ModelClient:
     async def aclose(self, *, finish: bool = True) -> None:
         """Release the backend's connections. The store stays open: it belongs to the caller.
 
-        Calls under way that nobody waits for any more are paid for: they are waited for and stored, unless `finish` is
-        false, as after Ctrl-C.
+        Calls in flight that no request waits for any more are paid for: they are awaited and stored, unless `finish`
+        is false, as after Ctrl-C.
         """
         left = {flight for flight in self._abandoned if not flight.done()}
         if left and finish:
@@ -167,8 +166,8 @@ class ModelClient:
             self._locks.close()
 
     async def _wait_for(self, key: str, flight: _Flight) -> Response:
-        """Wait for a shared call. Whoever is cancelled leaves the others waiting; the last one ends the call, unless it
-        is under way: then it is finished, and its answer stored."""
+        """Wait for a shared call. When the last request that waits for it is cancelled, the call is cancelled, too,
+        unless it was sent: then it is finished, and its answer stored."""
         flight.waiting += 1
         self._abandoned.discard(flight.task)
         try:
@@ -198,14 +197,14 @@ class ModelClient:
                     stored = self._store.get(key) if mine and self._locks is not None else None
                     if mine and stored is None:
                         return await self._pay(key, request)
-            # Without place, money or lock, so that no process waits for a request that waits itself.
+            # Without place, budget or lock, so that no process waits for a request that waits itself.
             stored = stored or await self._other_answer(key)
             if stored is not None:
                 self.stats.joined += 1
                 return stored
 
     async def _other_answer(self, key: str) -> Response | None:
-        """What another process has stored when it lets the call of `key` go; None if nothing."""
+        """The answer that another process has stored when it releases the lock on `key`; None if it stored none."""
         wait = POLL_S
         while True:
             await asyncio.sleep(wait)
@@ -216,7 +215,7 @@ class ModelClient:
             wait = min(1.5 * wait, MAX_POLL_S)
 
     def _held(self, key: str) -> AbstractContextManager[bool]:
-        """Whether this request, and none of another process, makes the call of `key` until the end."""
+        """Hold the lock on the call of `key` until the end of the block; False if another process holds it."""
         return nullcontext(True) if self._locks is None else self._locks.held(key)
 
     async def _pay(self, key: str, request: Request) -> Response:
@@ -271,7 +270,7 @@ class ModelClient:
                 begun += pause
             if self._rate_limit is not None:
                 await self._rate_limit.take(_estimate(request))
-            # Another call may have found the door closed while this one waited.
+            # Another call may have found that the model cannot be reached while this one waited.
             self._check_open()
             sent = self._retry.clock()
             queued.append(sent - begun)
@@ -321,7 +320,7 @@ class ModelClient:
             self._rate_limit.correct(used - _estimate(request))
 
     def _in_vain(self, error: RateLimited | TransientError) -> ModelCallError | EmbeddedModelError:
-        """The error itself; or, where the provider is gone, what all calls end with from now on."""
+        """The error itself; or, where no call is answered any more, the error of all calls from now on."""
         self._failing.add(asyncio.current_task())
         concurrency, waited = self._concurrency, self._retry.clock() - self._answered_at
         gone = isinstance(error, TransientError) and concurrency.probes >= self._retry.max_attempts
@@ -336,12 +335,12 @@ class ModelClient:
         )
 
     def _check_open(self) -> None:
-        """Fail with the same message, and without a call, once the model cannot be had at all."""
+        """Fail with the same message, and without a call, once the model cannot be reached at all."""
         if self._closed is not None:
             raise type(self._closed)(str(self._closed)) from None
 
     def _close(self, error: ModelUnavailable | EmbeddedModelError) -> ModelUnavailable | EmbeddedModelError:
-        """No further call. Returns what all calls end with."""
+        """Make no further call. Returns the error of all calls from now on."""
         self._closed = self._closed or error
         return self._closed
 
@@ -368,7 +367,7 @@ class ModelClient:
 
     def _tell(self, attempt: int, error: BaseException, wait_s: float) -> None:
         if asyncio.current_task() in self._abandoned:
-            # Nobody wants another attempt.
+            # No request waits for another attempt.
             raise asyncio.CancelledError
         name = type(error).__name__
         log.warning(

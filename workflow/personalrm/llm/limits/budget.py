@@ -24,11 +24,11 @@ from personalrm.llm.cache.store_file import JournalMode
 from personalrm.llm.types import ModelSpec
 
 STALE_S = 3600.0
-"""A line of another machine's process counts for so long after it last moved, or for as long as its calls may take."""
+"""Seconds for which the entry of a process on another machine counts after its last change, at least."""
 POLL_S = 0.2
-"""How often a call that waits for money looks whether other processes gave some back."""
+"""Seconds between checks whether other processes released part of their reservations."""
 _LEAST = 1e-9
-"""Dollars that sums of prices may be wrong by."""
+"""Rounding error of sums of prices, in dollars."""
 
 log = logging.getLogger("personalrm.llm")
 
@@ -38,7 +38,7 @@ Price = Callable[[int, int], float | None]
 Dollars = Annotated[float, Field(ge=0)]
 
 Ledger = dict[str, dict[str, Any]]
-"""By process: until when its line counts for other machines, and dollars in flight by model identity."""
+"""By process: until when its entry counts on other machines, and dollars in flight by model identity."""
 
 
 class BudgetSettings(BaseModel):
@@ -54,7 +54,7 @@ class BudgetSettings(BaseModel):
 
 
 class Budget:
-    """Money that one model may still spend in a run.
+    """The budget of one model in a run.
 
     A call sets its upper price aside before it is sent and gives it back when its answer is stored, so that calls in
     flight together, in any number of processes, cannot pass a limit. A call that fails costs nothing here, whatever the
@@ -91,7 +91,7 @@ class Budget:
     async def paying(self, estimate_usd: float) -> AsyncIterator[None]:
         """Around a call of at most `estimate_usd` and the storing of its answer.
 
-        Waits while the price does not fit for what is in flight alone, which mostly costs less than is set aside.
+        Waits if the call would fit once the calls in flight release the unused part of their reservations.
         Raises BudgetExceeded, without entering, if it does not fit for what is spent: after those that are being made
         have ended, so that whoever gives up on it loses no answer that is being paid for. No later call of the run is
         made then, by whatever job, until the limit is another one or `lift` is called.
@@ -114,11 +114,11 @@ class Budget:
                 self._idle.set()
 
     async def _room_for(self, estimate_usd: float) -> None:
-        """Set a price aside as soon as it fits; one call of this process looks for room at a time."""
+        """Reserve a price as soon as it fits; one call of this process tries at a time."""
         async with self._turn:
             while not self._reserve(estimate_usd):
                 if not self._told:
-                    log.info("model %s: calls wait for those in flight, which hold what the budget has", self._name)
+                    log.info("model %s: calls are queued until those in flight release part of the budget", self._name)
                     self._told = True
                 self._freed.clear()
                 with suppress(TimeoutError):
@@ -126,7 +126,7 @@ class Budget:
                         await self._freed.wait()
 
     def _reserve(self, estimate_usd: float) -> bool:
-        """Set a price aside; False if there is no room yet. Raises BudgetExceeded if there will be none."""
+        """Reserve a price; False if it may fit later. Raises BudgetExceeded if it cannot."""
         refused: dict[str, Any] = {}
         with self._ledger() as ledger:
             self._check_marks()
@@ -183,7 +183,7 @@ class Budget:
             yield ledger
 
     def _lives(self, process: str, line: Mapping[str, Any]) -> bool:
-        """Whether the process that wrote a line may still have calls in flight."""
+        """Whether the process that wrote an entry may still have calls in flight."""
         from personalrm.llm.local.owner import Owner
 
         host, _, owner = process.partition("|")
