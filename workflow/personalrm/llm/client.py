@@ -115,7 +115,7 @@ class ModelClient:
         self._rate_limit = rate_limit
         self._locks = locks
         self._named: set[str] = set()
-        self._estimates = False
+        self._estimates = self._cuts_prompts = False
         self._rejected = 0
         self._failing: set[asyncio.Task[Any] | None] = set()
         self._answered_at = self._retry.clock()
@@ -304,6 +304,13 @@ class ModelClient:
     def _whole(self, request: Request, response: Response) -> Usage:
         """The token counts of a response, estimated where the reply has none that makes sense."""
         usage, said = response.usage, f"{response.text}{response.reasoning}{response.refusal}"
+        if 0 < usage.tokens_in < tokens.at_least(request.messages) / 2 and not self._cuts_prompts:
+            self._cuts_prompts = True
+            log.warning(
+                "model %s: the server counts %d tokens in a prompt of %d bytes; does it cut prompts? Give it a larger "
+                "context, or set models.%s.context_length to the one it has",
+                *(self._spec.name, usage.tokens_in, tokens.prompt_bytes(request.messages), self._spec.name),
+            )
         tokens_in = usage.tokens_in or tokens.at_most(request.messages)
         tokens_out = usage.tokens_out or (min(request.max_tokens, tokens.of_text(said)) if said else 0)
         if (tokens_in, tokens_out) == (usage.tokens_in, usage.tokens_out):

@@ -1,4 +1,4 @@
-"""Thinking in the text of an answer reaches no reader, whether the answer is new or stored."""
+"""What a reply may lack or hold too much: thinking in its text, and token counts that are missing or too small."""
 
 from __future__ import annotations
 
@@ -54,3 +54,14 @@ def test_an_answer_without_token_counts_has_estimates(store: ResponseStore, usag
     assert answer.usage == Usage(usage.tokens_in or 10, usage.tokens_out or 10, estimated=True)
     assert answer.cost_usd == pytest.approx((answer.usage.tokens_in * 2 + answer.usage.tokens_out * 4) / 1e6)
     assert store.get(answer.key) == answer
+
+
+@pytest.mark.parametrize(("counted", "warnings"), [(20, 1), (200, 0)])
+def test_a_server_that_cuts_prompts_is_warned_of_once(
+    store: ResponseStore, caplog: pytest.LogCaptureFixture, counted: int, warnings: int
+) -> None:
+    client = ModelClient(SPEC, ScriptedBackend(usage=Usage(counted, 5)), store)
+    for number in range(3):
+        asyncio.run(client.complete(request(f"{number}" + "word " * 200)))
+    assert len(caplog.records) == warnings
+    assert all("context_length" in record.getMessage() for record in caplog.records)
