@@ -17,9 +17,7 @@ from personalrm.core.errors import (
     RequestRejected,
     TransientError,
 )
-from personalrm.judge.judge import failure_outcome
 from personalrm.llm.limits.faults import Failure, ModelUnavailable, kind_of, retry_after_of, to_error
-from personalrm.studies.synthesizeme.stages.runner import OUTAGE, refuse_outage
 
 
 def error(message: str, **fields: object) -> str:
@@ -257,14 +255,6 @@ def test_other_wordings_of_one_kind(words: str, expected: type[ModelCallError]) 
 
 def test_bedrocks_throttling_is_a_limit_whatever_its_status() -> None:
     assert type(to_error(Failure(400, json.dumps({"__type": "x#ThrottlingException"})), "m")) is RateLimited
-
-
-def test_a_rejected_request_is_no_refusal_and_a_few_of_them_end_no_job() -> None:
-    assert failure_outcome(RequestRejected("HTTP 400: gremlins")) == "provider_error"
-    refuse_outage([True] * (OUTAGE - 1) + [False] * 30, "verdicts", 0.01)
-    for failed in ([True] * OUTAGE + [False] * 30, [True] * 3, [True]):
-        with pytest.raises(ModelCallError, match="max_failed_share"):
-            refuse_outage(failed, "verdicts", 0.01)
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ class Refused(ModelCallError):
     """The provider's own filter refused to answer."""
 
 
-class RequestRejected(ModelCallError):
+class RequestRejected(Refused):
     """The provider rejected this request (400, 413, 422) in words that are not known; others may well pass."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from personalrm.core.errors import ModelCallError, PermanentError, RequestRejected
+from personalrm.core.errors import ModelCallError, PermanentError
 from personalrm.core.records import CallRef
 from personalrm.judge.judge import failure_outcome, is_refused
 from personalrm.llm.types import LanguageModel, ModelSpec, Request, Response
@@ -11,7 +11,7 @@ from personalrm.llm.types import LanguageModel, ModelSpec, Request, Response
 class CallRecorder:
     """A language model that notes every response it hands out, as references for the results.
 
-    `asked` counts calls, `failed` those that the provider failed and that may pass another time.
+    `asked` counts calls, `failed` those that the provider failed.
     """
 
     def __init__(self, model: LanguageModel, stage: str) -> None:
@@ -33,7 +33,7 @@ class CallRecorder:
             response = await self._model.complete(request)
         except ModelCallError as error:
             # Raises a permanent error again.
-            self.failed += failure_outcome(error) == "provider_error" and not isinstance(error, RequestRejected)
+            self.failed += failure_outcome(error) == "provider_error"
             raise
         self._calls[response.key] = CallRef(
             key=response.key,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
-from personalrm.core.errors import ContextOverflow, Refused, RequestRejected
+from personalrm.core.errors import ContextOverflow, Refused
 from personalrm.core.records import Demonstration, PersonaFlaw
 from personalrm.judge.judge import LABELS, PromptStyle, is_refused
 from personalrm.judge.parsing import whole_sentences
@@ -199,11 +199,7 @@ def persona_request(messages: tuple[Message, ...], settings: PersonaSettings, at
 
 
 async def _ask(model: LanguageModel, request: Request) -> Written:
-    try:
-        response = await model.complete(request)
-    except RequestRejected as error:
-        # What is written of a user is that user's outcome: the next attempt would be rejected, too.
-        raise Refused(str(error)) from None
+    response = await model.complete(request)
     if is_refused(response):
         raise Refused(f"model {model.spec.name}: {response.refusal or 'the answer was stopped by a filter'}")
     text = response.text.strip()

@@ -24,8 +24,6 @@ from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import read_resolved
 
 logger = logging.getLogger("personalrm.studies.synthesizeme.stages")
-OUTAGE = 5
-"""Failures that may end a job (our choice)."""
 T = TypeVar("T", bound=Record)
 U = TypeVar("U", bound=Record)
 USERS_AT_ONCE = 64
@@ -150,13 +148,10 @@ async def in_turn(works: Sequence[Callable[[], Awaitable[Sequence[T]]]], *, toge
 def refuse_outage(failed: Iterable[bool], what: str, max_failed_share: float, reason: str | None = None) -> None:
     """Raise when more than the configured share failed: an outage must end a job, not become a score.
 
-    Fewer than `OUTAGE` failures beside others that passed are no outage: a request that the provider rejects would end
-    a small job each time. They are in no number, and are counted. What was paid for is in the response store, so the
-    next attempt asks only for what is missing.
+    What was paid for is in the response store, so the next attempt asks only for what is missing.
     """
     flags = list(failed)
-    few = sum(flags) < min(OUTAGE, len(flags))
-    if flags and sum(flags) / len(flags) > max_failed_share and not few:
+    if flags and sum(flags) / len(flags) > max_failed_share:
         detail = f" First reason: {reason}" if reason else ""
         raise ModelCallError(
             f"{sum(flags)} of {len(flags)} {what} failed at the provider, more than max_failed_share = "
