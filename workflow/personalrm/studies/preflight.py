@@ -149,7 +149,7 @@ def _price_problems(config: Config, name: str) -> list[str]:
     """A model under a budget needs a price."""
     if not config.budget.limits(name):
         return []
-    from personalrm.llm.limits.price import no_price
+    from personalrm.llm.limits.budget import no_price
     from personalrm.llm.open import list_price
 
     spec = config.models[name].spec(name)

@@ -10,6 +10,7 @@ from personalrm.core.errors import ConfigError, ModelCallError
 from personalrm.core.records import Outcome
 from personalrm.judge.judge import failure_outcome
 from personalrm.llm.cache.key import request_key
+from personalrm.llm.thinking import without_thinking
 from personalrm.llm.types import LanguageModel, ModelSpec, Request, Response
 
 
@@ -47,6 +48,7 @@ class TrackedModel:
             raise
         if self._on_answer is not None:
             self._on_answer()
+        response = without_thinking(response)
         return response if response.key else replace(response, key=request_key(self.spec.identity, request))
 
     async def _ask(self, request: Request) -> Response:

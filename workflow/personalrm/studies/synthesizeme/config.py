@@ -17,7 +17,7 @@ from personalrm.judge.judge import PromptStyle
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.backends.openai_format import RESERVED, as_extra_body
 from personalrm.llm.cache.store_file import JournalMode
-from personalrm.llm.limits.budget_settings import BudgetSettings
+from personalrm.llm.limits.budget import BudgetSettings
 from personalrm.llm.types import ModelSpec
 from personalrm.methods.synthesizeme.theta import ThetaSource
 from personalrm.methods.synthesizeme.variants import CORRECTED, PUBLISHED, parse_variant
