@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from personalrm.core.errors import ConfigError
 from personalrm.core.files import stable_hash
@@ -40,13 +40,24 @@ said of their preferences or values (`self_description`, `system_string`, `state
 ALL_STAGES = ("bootstrap", "search", "persona", "rebootstrap", "search_persona")
 
 
+class Mark(NamedTuple):
+    """How every figure draws a method: a colour (hex) and a marker (matplotlib's letter).
+
+    Colours are apart for the colour-blind, and no two methods share a marker, so that figures can be read in grey.
+    """
+
+    colour: str
+    marker: str
+
+
 @dataclass(frozen=True)
 class Method:
     """One method. `show` returns None where it does not apply to a user, or one that `learns` has no pairs to show.
 
     `stages` names the profile stages whose responses the method's results rest on, `prompts` the prompt files that it
     uses beside the judge's; `learns` says that it reads the user's votes although it needs no profile. `judge` says how
-    pairs are judged with what is shown.
+    pairs are judged with what is shown. `label` is its name in tables and figures, `mark` how figures draw it; a method
+    without a mark gets a free one, made from its name (`mark_of`).
     """
 
     name: str
@@ -56,6 +67,8 @@ class Method:
     learns: bool = False
     prompts: tuple[str, ...] = ()
     judge: Judge = DIRECT
+    label: str = ""
+    mark: Mark | None = None
 
 
 def _nothing(user: UserData, profile: Profile | None) -> JudgeContext | None:
@@ -124,23 +137,81 @@ def _both_that_fit(user: UserData, profile: Profile | None) -> JudgeContext | No
     return replace(shown, droppable=True) if shown else None
 
 
+BLACK, GREY, BLUE, SKY, GREEN = "#222222", "#595959", "#0173b2", "#56b4e9", "#029e73"
+ORANGE, RED, PURPLE, BROWN, INDIGO = "#de8f05", "#d55e00", "#cc78bc", "#a6692f", "#4b3a9e"
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        Method("random", "nothing", _nothing),
-        Method("longer", "nothing", _nothing),
-        Method("default", "judge", _nothing),
-        Method("demographics", "judge", _demographics, prompts=("demographics",)),
-        Method("history", "judge", _history, learns=True),
-        Method("history_validation", "judge", _history_validation, learns=True),
-        Method("oracle", "judge", _oracle),
-        Method("memory", "profile", _memory, ("memory",)),
-        Method("demos", "profile", _demos, ("bootstrap", "search")),
-        Method("persona", "profile", _persona, ("bootstrap", "search", "persona")),
-        Method("both", "profile", _both, ALL_STAGES),
-        Method("criteria", "profile", _both_that_fit, ALL_STAGES, prompts=CRITERIA_PROMPTS, judge=CRITERIA),
+        Method("random", "nothing", _nothing, label="Random", mark=Mark(GREY, "x")),
+        Method("longer", "nothing", _nothing, label="Longer answer", mark=Mark(GREY, "+")),
+        Method("default", "judge", _nothing, label="Default", mark=Mark(BLACK, "o")),
+        Method(
+            "demographics",
+            "judge",
+            _demographics,
+            prompts=("demographics",),
+            label="Demographics",
+            mark=Mark(PURPLE, "v"),
+        ),
+        Method("memory", "profile", _memory, ("memory",), label="Memory (extracted facts)", mark=Mark(ORANGE, "s")),
+        Method("history", "judge", _history, learns=True, label="History (raw context pairs)", mark=Mark(GREEN, "<")),
+        Method(
+            "history_validation",
+            "judge",
+            _history_validation,
+            learns=True,
+            label="History (context and validation)",
+            mark=Mark(GREEN, ">"),
+        ),
+        Method(
+            "demos",
+            "profile",
+            _demos,
+            ("bootstrap", "search"),
+            label="SynthesizeMe: demonstrations",
+            mark=Mark(SKY, "^"),
+        ),
+        Method(
+            "persona",
+            "profile",
+            _persona,
+            ("bootstrap", "search", "persona"),
+            label="SynthesizeMe: persona",
+            mark=Mark(RED, "D"),
+        ),
+        Method(
+            "both",
+            "profile",
+            _both,
+            ALL_STAGES,
+            label="SynthesizeMe: persona + demonstrations",
+            mark=Mark(BLUE, "P"),
+        ),
+        Method(
+            "criteria",
+            "profile",
+            _both_that_fit,
+            ALL_STAGES,
+            prompts=CRITERIA_PROMPTS,
+            judge=CRITERIA,
+            label="Criteria judge (opt-in)",
+            mark=Mark(BROWN, "X"),
+        ),
+        Method("oracle", "judge", _oracle, label="Oracle (planted taste)", mark=Mark(INDIGO, "*")),
     )
 }
+"""Methods by name, in the order of tables and figures."""
+
+FREE_MARKS = tuple(Mark(colour, marker) for marker in "ph8d" for colour in (RED, BLUE, ORANGE, PURPLE, GREEN, INDIGO))
+"""Marks that no method has, for methods that declare none."""
+
+
+def mark_of(name: str) -> Mark:
+    """The mark of a method; one that is unknown or declares none has one of `FREE_MARKS`, the same in every figure."""
+    method = METHODS.get(name)
+    if method is not None and method.mark is not None:
+        return method.mark
+    return FREE_MARKS[int(stable_hash("mark", name), 16) % len(FREE_MARKS)]
 
 
 @dataclass(frozen=True)

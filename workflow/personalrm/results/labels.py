@@ -6,25 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from personalrm.core.records import K_NAMES
-from personalrm.methods.registry import METHODS
+from personalrm.methods.registry import METHODS, Mark, mark_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-METHOD_LABELS: dict[str, str] = {
-    "random": "Random",
-    "longer": "Longer answer",
-    "default": "Default",
-    "demographics": "Demographics",
-    "memory": "Memory (extracted facts)",
-    "history": "History (raw context pairs)",
-    "history_validation": "History (context and validation)",
-    "demos": "SynthesizeMe: demonstrations",
-    "persona": "SynthesizeMe: persona",
-    "both": "SynthesizeMe: persona + demonstrations",
-    "criteria": "Criteria judge (opt-in)",
-    "oracle": "Oracle (planted taste)",
-}
+METHOD_LABELS: dict[str, str] = {name: method.label or name for name, method in METHODS.items()}
 """Method id to label, in the order of tables and figures."""
 
 METHOD_ORDER: tuple[str, ...] = tuple(METHOD_LABELS)
@@ -63,6 +50,11 @@ def method_label(method: str, labels: Mapping[str, str] = METHOD_LABELS) -> str:
     if base in labels and verdict in VERDICT_LABELS:
         return labels[base] + (", all pairs" if everything else "") + VERDICT_LABELS[verdict]
     return method
+
+
+def method_mark(method: str) -> Mark:
+    """Colour and marker of a method id, whatever its verdict suffix or pairs: one mark means one method."""
+    return mark_of(_parts(method)[0])
 
 
 def _parts(method: str) -> tuple[str, bool, str]:
