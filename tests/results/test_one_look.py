@@ -80,7 +80,7 @@ def marks_of(figure: Figure) -> set[Mark]:
     return {
         Mark(to_hex(line.get_color()), str(line.get_marker()))
         for line in lines()
-        if not line.get_label().startswith("hollow")
+        if not str(line.get_label()).startswith("hollow")
     }
 
 

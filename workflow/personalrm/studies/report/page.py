@@ -135,7 +135,7 @@ def _results(tables: Iterable[Path], figures: Iterable[Path], captions: Mapping[
         # As an image, the drawing can run nothing, and its ids meet no others.
         result.image = "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
         result.caption = path.with_suffix(".txt").read_text(encoding="utf-8").strip()
-    places = {rule.partition("_")[2]: -place for place, rule in enumerate(reversed(captions), start=1)}
+    places = {rule.partition("_")[2]: -place for place, rule in enumerate(reversed(list(captions)), start=1)}
     return sorted(results.values(), key=lambda result: places.get(result.name, 0))
 
 
