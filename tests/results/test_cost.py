@@ -277,9 +277,9 @@ def test_dollars_only_where_all_that_ask_have_a_price(generated: pd.DataFrame) -
         assert unit_of(one) == TOKENS
         assert "tokens" in cost_caption(one)
     point = points_of(generated, TOKENS)[2]
-    row = row_of(generated, level="method", stage="all", method="default.logprob", judge_model=point.judge)
+    row = row_of(generated, level="method", stage="all", method="default.logprob", judge_model=point.panel.judge)
     assert point.cost == float(str(row["tokens_in"])) + float(str(row["tokens_out"]))
-    assert not any("@" in each.line[0] for each in points_of(generated, DOLLARS))
+    assert not any("oracle" in each.method for each in points_of(generated, DOLLARS))
 
 
 def test_the_figure_has_a_point_a_method_and_its_models(generated: pd.DataFrame) -> None:

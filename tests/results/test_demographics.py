@@ -112,7 +112,7 @@ def test_no_survey_and_no_verdicts_say_so(tmp_path: Path) -> None:
     notes = demographics_notes(table)
     assert any("has no survey" in note for note in notes)
     figure = demographics_figure(table)
-    assert "no groups: not run" in texts_of(figure)
+    assert "e: no groups: not run" in texts_of(figure)
     assert_readable(figure)
 
 
@@ -129,7 +129,7 @@ def test_silent_missing_and_spoilt_groups(tmp_path: Path) -> None:
     spoilt = row_of(table, question="age", group="other groups", method="both")
     assert (spoilt["accuracy"], spoilt["cell_outage"]) == (pytest.approx(100 * 18 / 21, abs=1e-4), True)
     assert any("provider errors" in note for note in demographics_notes(table))
-    assert "no answers" in texts_of(demographics_figure(table))
+    assert "SynthesizeMe: persona + demonstrations: no answers" in texts_of(demographics_figure(table))
 
 
 def test_one_user_has_no_interval_and_can_be_drawn(tmp_path: Path) -> None:
@@ -155,7 +155,8 @@ def test_the_figure_has_a_panel_a_judge_and_its_caption_n(tmp_path: Path) -> Non
     assert len(figure.axes) == 2
     texts = texts_of(figure)
     assert texts.count("young (10)") == 1
-    assert "n judges · log-prob, each order" in texts
+    assert "d · n" in texts
+    assert any("log-prob, each order" in text for text in texts)
     lines = [tuple(line.get_xdata()) for line in figure.axes[0].get_lines()]
     assert (row_of(table, judge_model="m", group="guided")["accuracy"],) in lines
     assert_readable(figure)

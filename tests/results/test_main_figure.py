@@ -14,9 +14,8 @@ from support.comparison_cases import assert_readable
 from support.generated_verdicts import LEARNED_FROM, Cell, judged, judged_users, outage, paper_cells, quickstart_cells
 
 from personalrm.core.records import JudgedUser, write_records
-from personalrm.results.figure_style import save_figure
-from personalrm.results.figures.main_figure import main_caption, main_figure
-from personalrm.results.figures.main_figure_layout import MARKERS, layout_of, limits_of, points_of, styles_of
+from personalrm.results.figure_style import limits, save_figure
+from personalrm.results.figures.main_figure import layout_of, main_caption, main_figure, points_of
 from personalrm.results.scores import collect_calls, collect_verdicts
 from personalrm.results.tables.main_table import main_table
 
@@ -70,29 +69,29 @@ def test_reference_lines_stand_at_chance_and_at_the_longer_answer(quickstart: pd
     assert not any("longer" in text.lower() for text in said(without))
 
 
-def test_markers_differ_between_series_and_colours_between_judges(quickstart: pd.DataFrame) -> None:
-    styles = styles_of(points_of(quickstart))
-    judging = {series: style for series, style in styles.items() if series.judge != "-"}
-    assert len({style.marker for style in judging.values()}) == len(judging) == 3
-    colors = {series.judge: style.color for series, style in judging.items()}
-    assert len(set(colors.values())) == 2
-    assert all(style.color == colors[series.judge] for series, style in judging.items())
-    assert len(set(MARKERS)) == len(MARKERS)
-
-
 def test_k_stands_at_each_row_or_once_for_all(quickstart: pd.DataFrame) -> None:
     texts = said(main_figure(quickstart))
-    assert texts.count("k = 2") == texts.count("k = all") == 6
+    assert sum(text.endswith(" · k = 2") for text in texts) == sum(text.endswith(" · k = all") for text in texts) == 6
     one = said(main_figure(quickstart[quickstart["k"] != "2"], title_note="a note"))
-    assert "k = all" not in one
+    assert not any("k = all" in text for text in one if "context pairs" not in text)
     assert "generated · variant corrected · log-prob, each order · k = all context pairs · a note" in one
+
+
+def test_the_judge_stands_at_each_row_or_once_for_all(quickstart: pd.DataFrame) -> None:
+    texts = said(main_figure(quickstart))
+    assert sum(text.startswith("SmolLM2-135M") for text in texts) == 7
+    assert sum(text.startswith("Qwen2.5-0.5B ← SmolLM2-135M") for text in texts) == 6
+    assert "judge ← model that wrote the profiles" in texts
+    one = said(main_figure(quickstart[quickstart["judge_model"] != "Qwen2.5-0.5B"]))
+    assert any(" · SmolLM2-135M judges · " in text for text in one)
+    assert not any("←" in text for text in one)
 
 
 def test_the_variant_stands_once_or_in_the_legend(quickstart: pd.DataFrame) -> None:
     both = quickstart.assign(variant=["-", "-", *["corrected", "as_published"] * 7])
     texts = said(main_figure(both))
-    assert "SmolLM2-135M judges (as_published)" in texts
-    assert "no model" in texts
+    assert {"SmolLM2-135M · as_published · k = all", "SmolLM2-135M · corrected · k = 2"} <= set(texts)
+    assert {"Random", "Longer answer"} <= set(texts)
     assert not any("variant" in text for text in texts)
     one = quickstart.assign(variant=["-", "-", *["corrected"] * 14])
     assert any("variant corrected" in text for text in said(main_figure(one)))
@@ -119,7 +118,6 @@ def test_a_row_that_does_not_apply_says_so_in_the_figure_and_its_caption(tmp_pat
     texts = said(main_figure(table))
     assert texts.count("not applicable") == 1
     assert "no result" not in texts
-    # With one k there is no column for it, and less room.
     lone = judged(Cell("criteria", 0.6, "j", "j", 0), "u", []).model_copy(update={"status": "not_applicable"})
     assert_readable(main_figure(tabled(tmp_path, [*rows_of([Cell("both", 0.6, "j", "j", 0)]), lone])))
     for k in LEARNED_FROM:
@@ -133,16 +131,17 @@ def test_a_row_that_does_not_apply_says_so_in_the_figure_and_its_caption(tmp_pat
 
 
 def test_the_axis_holds_all_intervals_within_0_to_100(quickstart: pd.DataFrame) -> None:
-    low, high = limits_of(points_of(quickstart))
+    low, high = main_figure(quickstart).axes[0].get_xlim()
     assert low < quickstart["ci_low"].min()
     assert high > quickstart["ci_high"].max()
     wild = quickstart.assign(ci_low_independent=-25.0, ci_high_independent=112.5)
-    assert limits_of(points_of(wild)) == (-1, 101)
+    assert main_figure(wild).axes[0].get_xlim() == (-1, 101)
+    assert limits([float("nan")]) == (45, 55)
 
 
 def test_labels_may_name_models_and_data_sets(quickstart: pd.DataFrame) -> None:
     texts = said(main_figure(quickstart, labels={"Qwen2.5-0.5B": "Big", "generated": "Data"}))
-    assert "Big judges ← profiles by SmolLM2-135M" in texts
+    assert "Big ← SmolLM2-135M · k = 2" in texts
     assert any(text.startswith("Data · ") for text in texts)
 
 

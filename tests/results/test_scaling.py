@@ -328,7 +328,7 @@ def test_the_figure_draws_what_the_table_says_and_can_be_read(frame: pd.DataFram
         for column in ("accuracy", "accuracy_low", "accuracy_high"):
             assert list(rows[column]) in drawn
     texts = texts_of(figure)
-    assert {"run $x$", "d · Llama-3.1-8B", "persona + demos", "\nall (9.0)"} <= set(texts)
+    assert {"corrected · run $x$", "d · Llama-3.1-8B", "persona + demos", "\nall (9.0)"} <= set(texts)
     assert_readable(figure)
     caption = scaling_caption(table)
     assert "d: 4 users, up to 2 draws" in caption

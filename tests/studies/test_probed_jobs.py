@@ -12,15 +12,13 @@ from support.models import pair
 from support.scripted_judge import Answer, judge
 from support.scripted_server import Fault, ScriptedServer
 
-from personalrm.app.library.asking import opened
+from personalrm import DefaultJudge
 from personalrm.core.errors import ConfigError, ModelCallError
 from personalrm.core.records import Verdict
 from personalrm.judge.judge import JudgeContext, JudgeSettings, PromptStyle, judge_pairs
 from personalrm.judge.label_probe import UnreadableLabels, probe_request
 from personalrm.llm.backends.openai_format import wire_body
-from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.open import RuntimeSettings
-from personalrm.llm.types import ModelSpec
 from personalrm.studies.preflight import Needs, missing
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import parse_config
@@ -121,21 +119,17 @@ def test_a_refusal_serves_all_jobs_of_a_run_and_the_next_run_asks_anew(tmp_path:
 def test_the_library_asks_a_mended_server_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     mended = False
-
-    def answers(style: PromptStyle, spec: ModelSpec) -> None:
-        async def run() -> None:
-            store = ResponseStore(tmp_path / "s.sqlite")
-            async with opened(None, lambda: spec, lambda: store, 1, style) as model:
-                await judge_pairs(model, PAIRS, JudgeContext(), JudgeSettings(style, "logprob"))
-
-        asyncio.run(run())
-
+    options = {"prompts": "compact", "verdicts": ["logprob"], "max_attempts": 1}
     with ScriptedServer(lambda body: judge(body) if mended else new_turn(body)) as server:
-        spec = config_for(server).models["m"].spec("m")
+
+        def answered() -> str:
+            with DefaultJudge("x", server.url, output_dir=tmp_path, model_options=options) as object_:
+                return object_.predict_pairwise("What shall we do?", "Go for a hike.", "Watch a series.")["preference"]
+
         with pytest.raises(UnreadableLabels):
-            answers("compact", spec)
+            answered()
         mended = True
-        answers("compact", spec)
+        assert answered() in ("First", "Second")
 
 
 def test_calls_that_waited_for_a_lost_probe_share_its_error_and_later_ones_probe_again(tmp_path: Path) -> None:

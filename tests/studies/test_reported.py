@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from support.comparison_cases import default, frame_of, learned, row_of
 from support.generated_verdicts import Cell, outage, write_cells
+from support.reported_cases import LLAMA, NO_TABLES, number, run
 
 from personalrm.data.settings import ArenaDataset, Dataset, HubSource, LocalDataset, PrismDataset, ProcessedDataset
 from personalrm.results.comparisons import seed_of
@@ -25,8 +26,6 @@ from personalrm.studies.synthesizeme.results.reported_table import (
     REPORTED_COLUMNS,
     reported_table,
 )
-
-from .reported_cases import LLAMA, NO_TABLES, number, run
 
 ALL_RIGHT = {"u": "11", "v": "10"}
 """75 % right."""

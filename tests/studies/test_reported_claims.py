@@ -9,6 +9,7 @@ import pytest
 from results.test_fidelity import row, verdicts
 from support.comparison_cases import Said, default, frame_of, learned, row_of
 from support.generated_verdicts import Cell
+from support.reported_cases import LLAMA, MISSING, MODELS, NUMBERS, SMALL, number, run, tables_of
 
 from personalrm.core.conditions import K
 from personalrm.studies.synthesizeme.config import Config
@@ -20,8 +21,6 @@ from personalrm.studies.synthesizeme.results.reported_numbers import (
     read_served,
 )
 from personalrm.studies.synthesizeme.results.reported_table import reported_blocks, reported_notes, reported_table
-
-from .reported_cases import LLAMA, MISSING, MODELS, NUMBERS, SMALL, number, run, tables_of
 
 Cells = list[tuple[Cell, Said]]
 EIGHT = [f"u{n}" for n in range(8)]

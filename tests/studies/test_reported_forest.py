@@ -7,14 +7,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from support.comparison_cases import assert_readable, default, texts_of
-from support.generated_verdicts import Cell, write_cells
+from support.generated_verdicts import write_cells
+from support.reported_cases import LLAMA, MISSING, MODELS, NUMBERS, paper_like, tables_of
 from support.result_cases import write_result, written_twice
 
 from personalrm.core.errors import DataError
+from personalrm.methods.registry import mark_of
 from personalrm.results.scores import collect_verdicts, write_frame
 from personalrm.results.table_formats import write_table
 from personalrm.studies.synthesizeme.results.reported_figure import reported_caption, reported_figure, stacks_of
-from personalrm.studies.synthesizeme.results.reported_matching import RunIdentity, ThetaOrigin
+from personalrm.studies.synthesizeme.results.reported_matching import ThetaOrigin
 from personalrm.studies.synthesizeme.results.reported_numbers import ServedModel, read_numbers, read_served
 from personalrm.studies.synthesizeme.results.reported_table import (
     RESULT,
@@ -25,8 +27,6 @@ from personalrm.studies.synthesizeme.results.reported_table import (
     reported_table,
 )
 from personalrm.studies.synthesizeme.run_results import all_results
-
-from .reported_cases import LLAMA, MISSING, MODELS, NUMBERS, tables_of
 
 
 def test_the_reported_numbers_agree_with_each_other() -> None:
@@ -82,23 +82,6 @@ def test_a_served_model_that_differs_must_say_how(tmp_path: Path) -> None:
     assert all(isinstance(entry, ServedModel) for entry in read_served(MODELS))
 
 
-def paper_like(folder: Path) -> tuple[pd.DataFrame, RunIdentity]:
-    """Generated verdicts of a run that names the paper's data sets and models."""
-    cells = []
-    for dataset in ("arena", "prism"):
-        cells.append(Cell("random", 0.5, None, variant="baseline", dataset=dataset))
-        for model in ("large", "small"):
-            cells += [
-                Cell(name, 0.6, model, variant="baseline", dataset=dataset) for name in ("default", "demographics")
-            ]
-            profiled = Cell("memory", 0.62, model, model, 0, variant="as_published", dataset=dataset)
-            cells += [profiled._replace(method=name) for name in ("memory", "demos", "persona", "both")]
-    served = read_served(MODELS)
-    models = {"large": (LLAMA, ""), "small": ("meta-llama/Llama-3.1-8B-Instruct", "")}
-    identity = RunIdentity({"arena": "arena", "prism": "prism"}, {"arena": (), "prism": ()}, models, served)
-    return collect_verdicts(write_cells(folder, cells, [4] * 12)), identity
-
-
 def test_generated_verdicts_fill_table_and_forest_and_are_watermarked(tmp_path: Path) -> None:
     frame, identity = paper_like(tmp_path / "v")
     table = reported_table(read_numbers(NUMBERS), frame, identity, tables_of(frame), seed=1, n_resamples=49)
@@ -117,8 +100,9 @@ def test_generated_verdicts_fill_table_and_forest_and_are_watermarked(tmp_path: 
     figure = reported_figure(table, title_note="generated verdicts", watermark=SYNTHETIC)
     texts = texts_of(figure)
     assert texts.count(SYNTHETIC) == 3
-    diamonds = [line for axes in figure.axes for line in axes.lines if line.get_marker() == "D"]
-    assert len(diamonds) == len(filled)
+    marks = {mark_of(str(name).partition(" ")[0]).marker for name in filled["our_method"]}
+    ours = [line for axes in figure.axes for line in axes.lines if line.get_marker() in marks]
+    assert len(ours) == len(filled)
     assert "18 numbers" in reported_caption(table)
 
 

@@ -235,7 +235,7 @@ def test_the_threshold_of_the_config_is_framed_and_bold(table: pd.DataFrame) -> 
     frames = [p.get_x() for p in axes.patches if isinstance(p, Rectangle) and p.get_width() == 1]
     assert frames == [1.5, 1.5]  # a pale ground behind the bar, a frame before it
     bold = [text.get_text() for text in axes.texts if text.get_fontweight() == "bold"]
-    assert bold == ["Query", "2.5", "4", "1", "1"]
+    assert bold == ["Query", "2.5", "4", "1", "1", "data"]
 
 
 def test_headings_say_what_went_in_and_what_only_was_tried(table: pd.DataFrame) -> None:
@@ -279,5 +279,5 @@ def test_no_filters_make_an_empty_table_and_figure(tmp_path: Path) -> None:
     stem = write_result("table_filter_sensitivity", tmp_path, sensitivity=[tmp_path / "none.jsonl"], **settings)
     table = read_sensitivity_table(stem.with_suffix(".csv"))
     assert tuple(table.columns) == SENSITIVITY_COLUMNS
-    assert sensitivity_figure(table, {}).axes == []
+    assert [axes.axison for axes in sensitivity_figure(table, {}).axes] == [False]
     assert sensitivity_caption(table, {}).startswith("Preference pairs")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from personalrm.core.conditions import K
 from personalrm.core.errors import ConfigError
@@ -99,6 +99,16 @@ class Resources:
     gpus: int = 0
 
 
+class Mark(NamedTuple):
+    """How every figure draws a method: a colour (hex) and a marker (matplotlib's letter).
+
+    Colours are apart for the colour-blind, and no two methods share a marker, so that figures can be read in grey.
+    """
+
+    colour: str
+    marker: str
+
+
 @dataclass(frozen=True)
 class Method(Generic[S]):
     """One method.
@@ -118,6 +128,8 @@ class Method(Generic[S]):
         settings: all that artefact, states and verdicts depend on in addition to the config. A job whose settings
             changed is run again.
         resources: of a job of `fit`.
+        label: its name in tables and figures; `name` if empty.
+        mark: how figures draw it; None for a free mark, made from its name (`registry.mark_of`).
     """
 
     name: str
@@ -132,6 +144,8 @@ class Method(Generic[S]):
     reads: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     resources: Resources = Resources()
+    label: str = ""
+    mark: Mark | None = None
 
     @property
     def asked(self) -> Judge:

@@ -15,10 +15,11 @@ from typing import Any
 from personalrm import methods
 from personalrm.core.conditions import MethodId
 from personalrm.core.errors import ConfigError
+from personalrm.core.files import stable_hash
 from personalrm.core.records import Profile
 from personalrm.judge.judge import JudgeContext
 from personalrm.methods import baselines
-from personalrm.methods.base import Known, Method
+from personalrm.methods.base import Known, Mark, Method
 from personalrm.methods.criteria import CRITERIA
 from personalrm.methods.criteria import PROMPTS as CRITERIA_PROMPTS
 
@@ -61,22 +62,92 @@ def _declared() -> Iterator[Method[Any]]:
             yield from (value for value in values if isinstance(value, Method))
 
 
+BLACK, GREY, BLUE, SKY, GREEN = "#222222", "#595959", "#0173b2", "#56b4e9", "#029e73"
+ORANGE, RED, PURPLE, BROWN, INDIGO = "#de8f05", "#d55e00", "#cc78bc", "#a6692f", "#4b3a9e"
 _LISTED: tuple[Method[Any], ...] = (
-    Method("random", "nothing", baselines.run_seed, judge=baselines.toss_coin),
-    Method("longer", "nothing", baselines.run_seed, judge=baselines.prefer_longer),
-    Method("default", "judge", baselines.nothing),
-    Method("demographics", "judge", baselines.demographics, prompts=("demographics",)),
-    Method("history", "judge", baselines.history, learns=True),
-    Method("history_validation", "judge", baselines.history_validation, learns=True),
-    Method("oracle", "judge", baselines.planted_taste),
-    Method("memory", "profile", _memory, ("memory",)),
-    Method("demos", "profile", _demos, ("bootstrap", "search")),
-    Method("persona", "profile", _persona, ("bootstrap", "search", "persona")),
-    Method("both", "profile", _both, ALL_STAGES),
-    Method("criteria", "profile", _both_that_fit, ALL_STAGES, prompts=CRITERIA_PROMPTS, judge=CRITERIA),
+    Method("random", "nothing", baselines.run_seed, judge=baselines.toss_coin, label="Random", mark=Mark(GREY, "x")),
+    Method(
+        "longer",
+        "nothing",
+        baselines.run_seed,
+        judge=baselines.prefer_longer,
+        label="Longer answer",
+        mark=Mark(GREY, "+"),
+    ),
+    Method("default", "judge", baselines.nothing, label="Default", mark=Mark(BLACK, "o")),
+    Method(
+        "demographics",
+        "judge",
+        baselines.demographics,
+        prompts=("demographics",),
+        label="Demographics",
+        mark=Mark(PURPLE, "v"),
+    ),
+    Method("memory", "profile", _memory, ("memory",), label="Memory (extracted facts)", mark=Mark(ORANGE, "s")),
+    Method(
+        "history",
+        "judge",
+        baselines.history,
+        learns=True,
+        label="History (raw context pairs)",
+        mark=Mark(GREEN, "<"),
+    ),
+    Method(
+        "history_validation",
+        "judge",
+        baselines.history_validation,
+        learns=True,
+        label="History (context and validation)",
+        mark=Mark(GREEN, ">"),
+    ),
+    Method(
+        "demos",
+        "profile",
+        _demos,
+        ("bootstrap", "search"),
+        label="SynthesizeMe: demonstrations",
+        mark=Mark(SKY, "^"),
+    ),
+    Method(
+        "persona",
+        "profile",
+        _persona,
+        ("bootstrap", "search", "persona"),
+        label="SynthesizeMe: persona",
+        mark=Mark(RED, "D"),
+    ),
+    Method(
+        "both",
+        "profile",
+        _both,
+        ALL_STAGES,
+        label="SynthesizeMe: persona + demonstrations",
+        mark=Mark(BLUE, "P"),
+    ),
+    Method(
+        "criteria",
+        "profile",
+        _both_that_fit,
+        ALL_STAGES,
+        prompts=CRITERIA_PROMPTS,
+        judge=CRITERIA,
+        label="Criteria judge (opt-in)",
+        mark=Mark(BROWN, "X"),
+    ),
 )
-METHODS: dict[str, Method[Any]] = {method.name: method for method in (*_LISTED, *_declared())}
-"""All methods, in the order of listing; those that modules declare come last."""
+_ORACLE = Method("oracle", "judge", baselines.planted_taste, label="Oracle (planted taste)", mark=Mark(INDIGO, "*"))
+METHODS: dict[str, Method[Any]] = {method.name: method for method in (*_LISTED, *_declared(), _ORACLE)}
+"""All methods by name, in the order of tables and figures: those that modules declare, then the oracle, come last."""
+FREE_MARKS = tuple(Mark(colour, marker) for marker in "8dH" for colour in (RED, BLUE, ORANGE, PURPLE, GREEN, INDIGO))
+"""Marks that no method has, for methods that declare none."""
+
+
+def mark_of(name: str) -> Mark:
+    """The mark of a method; one that is unknown or declares none has one of `FREE_MARKS`, the same in every figure."""
+    method = METHODS.get(name)
+    if method is not None and method.mark is not None:
+        return method.mark
+    return FREE_MARKS[int(stable_hash("mark", name), 16) % len(FREE_MARKS)]
 
 
 @dataclass(frozen=True)

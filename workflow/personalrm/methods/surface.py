@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from personalrm.core.records import PreferencePair, Verdict, Weights
 from personalrm.judge.judge import on_tie, sign_outcome
-from personalrm.methods.base import Known, Method, NoPairs, NotApplicable, Training
+from personalrm.methods.base import Known, Mark, Method, NoPairs, NotApplicable, Training
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,7 +143,26 @@ def weigh(weights: Weights, pairs: Sequence[PreferencePair]) -> tuple[Verdict, .
 
 
 _SETTINGS: dict[str, object] = {"features": COUNTED, "variance": VARIANCE, "digits": DIGITS}
-SURFACE = Method("surface", "nothing", of_all, judge=weigh, fit=fit_weights, reads="surface", settings=_SETTINGS)
+SURFACE = Method(
+    "surface",
+    "nothing",
+    of_all,
+    judge=weigh,
+    fit=fit_weights,
+    reads="surface",
+    settings=_SETTINGS,
+    label="Surface: other users",
+    mark=Mark("#595959", "p"),
+)
 SURFACE_USER = Method(
-    "surface_user", "nothing", of_user, judge=weigh, reads="surface", learns=True, by_k=True, settings=_SETTINGS
+    "surface_user",
+    "nothing",
+    of_user,
+    judge=weigh,
+    reads="surface",
+    learns=True,
+    by_k=True,
+    settings=_SETTINGS,
+    label="Surface: own weights",
+    mark=Mark("#a6692f", "h"),
 )

@@ -6,27 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from personalrm.core.conditions import K, MethodId
-from personalrm.methods.registry import METHODS
+from personalrm.methods.base import Mark
+from personalrm.methods.registry import METHODS, mark_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-METHOD_LABELS: dict[str, str] = {
-    "random": "Random",
-    "longer": "Longer answer",
-    "default": "Default",
-    "demographics": "Demographics",
-    "memory": "Memory (extracted facts)",
-    "history": "History (raw context pairs)",
-    "history_validation": "History (context and validation)",
-    "demos": "SynthesizeMe: demonstrations",
-    "persona": "SynthesizeMe: persona",
-    "both": "SynthesizeMe: persona + demonstrations",
-    "criteria": "Criteria judge (opt-in)",
-    "surface": "Surface: other users",
-    "surface_user": "Surface: own weights",
-    "oracle": "Oracle (planted taste)",
-}
+METHOD_LABELS: dict[str, str] = {name: method.label or name for name, method in METHODS.items()}
 """Method id to label, in the order of tables and figures."""
 
 METHOD_ORDER: tuple[str, ...] = tuple(METHOD_LABELS)
@@ -61,10 +47,19 @@ def method_label(method: str, labels: Mapping[str, str] = METHOD_LABELS) -> str:
     """
     if method in labels:
         return labels[method]
-    name, pairs, verdict = MethodId.parse(method)
-    if name not in labels:
-        return method
-    return labels[name] + (", all pairs" if pairs == "all" else "") + VERDICT_LABELS[verdict]
+    parsed = MethodId.parse(method)
+    return labels[parsed.name] + judged_label(parsed) if parsed.name in labels else method
+
+
+def judged_label(method: MethodId) -> str:
+    """What a method is judged on and how verdicts are read, as it is added to the method's label; empty for words on
+    test pairs."""
+    return (", all pairs" if method.pairs == "all" else "") + VERDICT_LABELS[method.verdict]
+
+
+def method_mark(method: str) -> Mark:
+    """Colour and marker of a method id, whatever its pairs and verdicts: one mark means one method."""
+    return mark_of(MethodId.parse(method).name)
 
 
 def method_rank(method: str, order: Sequence[str] = METHOD_ORDER) -> tuple[int, bool, int, str]:

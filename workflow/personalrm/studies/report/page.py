@@ -80,9 +80,9 @@ def report_page(
     Args:
         manifest: manifest.json; logins and keys in its addresses are left out.
         scores: of the same run.
-        tables: html files that `table_formats.write_table` wrote, in the order of listing.
+        tables: html files that `table_formats.write_table` wrote.
         figures: svg files, each with its caption beside it (`.txt`); one of a table's name stands with the table.
-        captions: of all that the workflow can make, by rule (`table_<name>`, `figure_<name>`).
+        captions: of all that the workflow can make, by rule (`table_<name>`, `figure_<name>`), in the order of listing.
 
     Raises DataError for a table that `write_table` did not write.
     """
@@ -127,4 +127,5 @@ def _results(tables: Iterable[Path], figures: Iterable[Path], captions: Mapping[
         # As an image, the drawing can run nothing, and its ids meet no others.
         result.image = "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
         result.caption = path.with_suffix(".txt").read_text(encoding="utf-8").strip()
-    return list(results.values())
+    places = {rule.partition("_")[2]: -place for place, rule in enumerate(reversed(list(captions)), start=1)}
+    return sorted(results.values(), key=lambda result: places.get(result.name, 0))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 
 from personalrm.personas.records import UserFidelity
-from personalrm.results.scores import collect_calls
+from personalrm.results.scores import collect_calls, collect_verdicts
 from personalrm.results.tables.fidelity_table import fidelity_table
 from personalrm.results.tables.main_table import main_table
 from personalrm.results.tables.scaling_table import Labelled, scaling_table
@@ -15,6 +16,7 @@ from personalrm.studies.synthesizeme.results.reported_claims import Tables
 from personalrm.studies.synthesizeme.results.reported_matching import RunIdentity, ThetaOrigin
 from personalrm.studies.synthesizeme.results.reported_numbers import ReportedNumber, read_served
 from personalrm.studies.synthesizeme.run_results import REPORTED
+from support.generated_verdicts import Cell, write_cells
 
 NUMBERS, MODELS, MISSING = (REPORTED / f"{name}.csv" for name in ("synthesizeme", "models", "not_recovered"))
 LLAMA, SMALL = "meta-llama/Llama-3.3-70B-Instruct", "meta-llama/Llama-3.1-8B-Instruct"
@@ -53,3 +55,20 @@ def tables_of(frame: pd.DataFrame, fidelity: Sequence[UserFidelity] = ()) -> Tab
 
 
 NO_TABLES = Tables(pd.DataFrame(), pd.DataFrame(), fidelity_table([], seed=0, n_resamples=1))
+
+
+def paper_like(folder: Path) -> tuple[pd.DataFrame, RunIdentity]:
+    """Generated verdicts of a run that names the paper's data sets and models."""
+    cells = []
+    for dataset in ("arena", "prism"):
+        cells.append(Cell("random", 0.5, None, variant="baseline", dataset=dataset))
+        for model in ("large", "small"):
+            cells += [
+                Cell(name, 0.6, model, variant="baseline", dataset=dataset) for name in ("default", "demographics")
+            ]
+            profiled = Cell("memory", 0.62, model, model, "all", variant="as_published", dataset=dataset)
+            cells += [profiled._replace(method=name) for name in ("memory", "demos", "persona", "both")]
+    served = read_served(MODELS)
+    models = {"large": (LLAMA, ""), "small": ("meta-llama/Llama-3.1-8B-Instruct", "")}
+    identity = RunIdentity({"arena": "arena", "prism": "prism"}, {"arena": (), "prism": ()}, models, served)
+    return collect_verdicts(write_cells(folder, cells, [4] * 12)), identity
