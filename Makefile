@@ -37,7 +37,7 @@ test: install  ## all tests at small sizes
 
 test-full: install  ## the sizes that the issues name
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m qwen2.5-coder-0.5b
-	$(BIN)/python -m pytest -n $(CORES) --dist worksteal
+	$(BIN)/python -m pytest -n $(CORES) --dist worksteal --hypothesis-profile full
 
 test-cluster: install  ## a run on a Slurm of one node; skipped, with the reason, where none can be set up
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m

@@ -11,7 +11,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import chdir
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -94,16 +93,13 @@ def build_prism() -> None:
     sys.path.insert(0, str(ROOT / "tests"))
     from support.raw_prism import generate_raw_prism
 
-    from personalrm.data.hub.hub_parquet import convert_files
     from personalrm.data.prepare import prepare_dataset
-    from personalrm.data.settings import HubSource, PrismDataset
+    from personalrm.data.settings import PrismDataset
 
-    hub = HubSource(repo="some/prism", revision="main", files=["conversations.jsonl", "survey.jsonl"])
-    with tempfile.TemporaryDirectory() as folder, chdir(folder):
-        generate_raw_prism(hub.folder)
-        settings = PrismDataset(name="prism", source="prism", hub=hub, shards=8)
+    with tempfile.TemporaryDirectory() as folder:
+        generate_raw_prism(Path(folder) / "raw")
+        settings = PrismDataset(name="prism", source="prism", path=Path(folder) / "raw", shards=8)
         begun = time.perf_counter()
-        convert_files("prism", hub, str)
         funnel = prepare_dataset(settings, Path(folder) / "out")
         took = time.perf_counter() - begun
     sys.stdout.write(json.dumps({"seconds": took, "peak_mb": peak_mb(), "pairs": funnel.steps[-1].pairs}))

@@ -25,11 +25,11 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "results")]
 from generated_verdicts import Cell, judged, noisy  # noqa: E402
 from support.projects import Project  # noqa: E402
 
+from personalrm.core.conditions import MethodId, VerdictMode, read_k  # noqa: E402
 from personalrm.core.records import BASELINE, JudgedUser, UserData, Verdict, read_records, write_records  # noqa: E402
-from personalrm.judge.judge import VerdictMode  # noqa: E402
 from personalrm.studies.synthesizeme.config_load import parse_config  # noqa: E402
-from personalrm.studies.synthesizeme.plan import Plan, read_k  # noqa: E402
-from personalrm.studies.synthesizeme.stages.judging import judged_methods, method_id  # noqa: E402
+from personalrm.studies.synthesizeme.plan import Plan  # noqa: E402
+from personalrm.studies.synthesizeme.stages.judging import judged_methods  # noqa: E402
 
 USERS = {"prism": 723, "arena": 131}
 FEWEST_PAIRS, MOST_PAIRS = 12, 36
@@ -78,7 +78,7 @@ def rows_of(path: Path, plan: Plan, users: list[UserData], chance: np.random.Gen
     asked = None if judge == "none" else judge
     k = read_k(rest[0][1:]) if rest else None
     for method in judged_methods(plan.config, profile=profile or None, judge=asked):
-        name = method_id(method, MODE)
+        name = str(MethodId.parse(method)._replace(verdict=MODE))
         variant_of = variant if profile else BASELINE
         cell = Cell(name, 0.55, asked, profile or None, k, variant_of, path.parts[path.parts.index("verdicts") + 1])
         for user in users:

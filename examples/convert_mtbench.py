@@ -32,14 +32,14 @@ from pathlib import Path
 
 from personalrm.core.errors import DataError
 from personalrm.core.files import atomic_write_lines, canonical_json
+from personalrm.data.sources.fields import FieldError, Row
 from personalrm.data.sources.local import read_rows
-from personalrm.data.sources.mtbench import local_row
-from personalrm.data.sources.votes import FieldError, Row
+from personalrm.data.sources.mtbench import local_vote
 
 
 def convert_row(row: Row) -> dict[str, object] | None:
     """Our row for a judgment; None where a judged answer has no text. Raises FieldError for a broken row."""
-    made, reason = local_row(row)
+    made, reason = local_vote(row)
     if reason == "different_questions":
         raise FieldError("conversation_b", "has other questions than conversation_a", "remove the judgment")
     return None if reason else made | {"conversation_id": str(made["conversation_id"])}

@@ -11,9 +11,12 @@ from hypothesis import HealthCheck, settings
 # Tests share helpers (tests/support); this is the one place that makes them importable.
 sys.path.insert(0, str(Path(__file__).parent))
 
-# Generating inputs is slow where the machine is busy with something else; that says nothing of the code.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any machine")
+# Generating inputs is slow where the machine is busy with something else; that says nothing of the code. Each run has
+# the same examples; `--hypothesis-profile full` draws more of them anew, and prints how a failing one is made again.
+ANY_MACHINE = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("test", max_examples=50, derandomize=True, **ANY_MACHINE)
+settings.register_profile("full", max_examples=300, print_blob=True, **ANY_MACHINE)
+settings.load_profile("test")
 
 # A shell that starts pytest in the background has it ignore Ctrl-C, and so all processes that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.once import Finished, once
 from support.projects import MAIN_TABLE, Project, paid_project
 from support.scripted_judge import judge
 from support.scripted_server import ScriptedServer
@@ -41,17 +42,27 @@ class Undisturbed:
         assert asked.total() - len(asked) <= repeated
 
 
-def run_undisturbed(folder: Path, users: int = 3) -> Undisturbed:
+def run_undisturbed(factory: pytest.TempPathFactory, users: int) -> Undisturbed:
     """The run, on a server that answers at once."""
-    with ScriptedServer(judge) as server:
-        project = paid_project(folder, server.url, users=users)
-        project.snakemake(MAIN_TABLE)
-        return Undisturbed(project.tables(), requests_of(server.requests))
+
+    def finish(folder: Path) -> None:
+        with ScriptedServer(judge) as server:
+            project = paid_project(folder, server.url, users=users)
+            project.snakemake(MAIN_TABLE)
+            Finished(project, list(server.requests), "").keep()
+
+    finished = Finished.read(once(factory, f"undisturbed-{users}", finish))
+    return Undisturbed(finished.project.tables(), requests_of(finished.requests))
 
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    return run_undisturbed(tmp_path_factory.mktemp("undisturbed") / "work")
+    return run_undisturbed(tmp_path_factory, users=3)
+
+
+@pytest.fixture(scope="session")
+def one_user(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    return run_undisturbed(tmp_path_factory, users=1)
 
 
 def wait_for_calls(server: ScriptedServer, count: int, process: subprocess.Popen[bytes]) -> None:

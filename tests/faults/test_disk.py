@@ -17,14 +17,9 @@ from support.projects import MAIN_TABLE, paid_project
 from support.scripted_judge import judge
 from support.scripted_server import ScriptedServer
 
-from .conftest import Undisturbed, run_undisturbed
+from .conftest import Undisturbed
 
 PLACES = {"store": "store", "outputs": "results/small/verdicts", "logs": "results/small/logs"}
-
-
-@pytest.fixture(scope="module")
-def one_user(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    return run_undisturbed(tmp_path_factory.mktemp("quiet") / "work", users=1)
 
 
 class SmallDisk:

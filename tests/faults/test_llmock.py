@@ -21,7 +21,7 @@ from support.backends import request
 from support.environments import environment_with
 from support.projects import MAIN_TABLE, paid_project
 
-from personalrm.core.errors import ModelCallError, PermanentError
+from personalrm.core.errors import ModelCallError, PermanentError, RequestRejected
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.types import ModelSpec
@@ -97,10 +97,21 @@ def test_what_passes_is_waited_for_as_it_should_be(llmock: LLMock, tmp_path: Pat
     assert verdict["attempts"] == 1 + sum(fault.get("times", 1) for fault in PASSING[name])
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
-def test_what_no_retry_can_mend_is_asked_once(llmock: LLMock, tmp_path: Path, status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, RequestRejected),
+        (401, PermanentError),
+        (403, PermanentError),
+        (404, PermanentError),
+        (422, RequestRejected),
+    ],
+)
+def test_what_no_retry_can_mend_is_asked_once(
+    llmock: LLMock, tmp_path: Path, status: int, error: type[ModelCallError]
+) -> None:
     llmock.script(SAYS, {"type": "fail", "status": status, "times": None})
-    with pytest.raises(PermanentError):
+    with pytest.raises(error):
         ask(llmock, tmp_path)
     verdict = llmock.verdict()
     assert (verdict["findings"], verdict["attempts"]) == ([], 1)

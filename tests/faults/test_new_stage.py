@@ -110,28 +110,29 @@ def test_a_stage_is_one_module_and_one_rule(folder: Path) -> None:
     assert len(changed(workflow)) == 2
     with ScriptedServer(judge) as server:
         project = paid_project(folder, server.url, users=2)
+        project.config["methods"] = ["default"]
 
         def command(*arguments: str) -> str:
             done = subprocess.run(
                 [sys.executable, "-m", "personalrm", *arguments],
                 cwd=folder,
-                env=project.environment(PYTHONPATH=str(workflow)),
+                env=project.environment(),
                 capture_output=True,
                 text=True,
                 check=True,
             )
             return done.stdout
 
-        project.snakemake(OUT, PYTHONPATH=str(workflow))
+        project.snakemake(OUT)
         assert server.count == 2
         rows = [json.loads(line) for line in (folder / OUT).read_text(encoding="utf-8").splitlines()]
         assert [row["model"] for row in rows] == ["big", "big"]
         # Its own settings rerun it, and those of others do not.
         project.config["learn"]["bootstrap"]["attempts"] = 1
-        project.snakemake(OUT, PYTHONPATH=str(workflow))
+        project.snakemake(OUT)
         assert server.count == 2
         module.write_text(MODULE.replace("WORDS = 20", "WORDS = 30"), encoding="utf-8")
-        project.snakemake(OUT, "results/small/tables/cost.csv", PYTHONPATH=str(workflow))
+        project.snakemake(OUT, "results/small/tables/cost.csv")
         assert sum("Greet " in str(body) for body in server.requests) == 4
 
     cost = pd.read_csv(project.run / "tables" / "cost.csv")

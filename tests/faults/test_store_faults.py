@@ -1,6 +1,6 @@
 """Fault 5: a store that was cut, damaged, or written by a newer version, under a run that goes on.
 
-The store by itself, and two processes on one: tests/llm/test_store*.py, tests/unit/test_shared_store.py.
+The store by itself, and two processes on one: tests/llm/test_store*.py, tests/llm/test_shared_store.py.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.projects import MAIN_TABLE, paid_project
+from support.projects import paid_project
 from support.scripted_judge import judge
 from support.scripted_server import ScriptedServer
 from support.stores import fill
 
 from personalrm.llm.cache.store import ResponseStore
 
+JUDGED = "results/small/verdicts/people/baseline/big/s00.jsonl"
+"""What is made with the store: by one job, once the votes are read."""
 NOTES = b"somebody's notes" * 1000
 
 
@@ -48,7 +50,7 @@ def test_a_damaged_store_ends_the_run_with_the_way_out_and_is_left_alone(
         fill(store, 500)
         damage(store)
         before = store.read_bytes()
-        output = project.snakemake(MAIN_TABLE, "--retries", "0", ok=False)
+        output = project.snakemake(JUDGED, "--retries", "0", ok=False)
         assert "the file is damaged" in output
         assert ".recover" in output
         assert "Traceback" not in output
@@ -67,7 +69,7 @@ def test_a_store_of_a_newer_version_ends_the_run_and_is_left_alone(folder: Path)
             raw.execute("UPDATE meta SET value = '99' WHERE name = 'schema'")
         raw.close()
         before = store.read_bytes()
-        output = project.snakemake(MAIN_TABLE, "--retries", "0", ok=False)
+        output = project.snakemake(JUDGED, "--retries", "0", ok=False)
         assert "schema version" in output
         assert store.read_bytes() == before
         assert server.count == 0
@@ -77,7 +79,7 @@ def test_something_else_in_the_folders_place_ends_the_run(folder: Path) -> None:
     with ScriptedServer(judge) as server:
         project = paid_project(folder, server.url, users=1)
         (folder / "store").write_bytes(NOTES)
-        output = project.snakemake(MAIN_TABLE, "--retries", "0", ok=False)
+        output = project.snakemake(JUDGED, "--retries", "0", ok=False)
         assert "store/responses.sqlite" in output
         assert "Traceback" not in output
         assert (folder / "store").read_bytes() == NOTES

@@ -41,8 +41,10 @@ def is_answered(number: int, body: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("users", [1, pytest.param(3, marks=pytest.mark.full)])
-def test_a_storm_changes_no_byte_and_no_answer_is_asked_for_twice(folder: Path, users: int) -> None:
-    undisturbed = run_undisturbed(folder.with_name("quiet"), users)
+def test_a_storm_changes_no_byte_and_no_answer_is_asked_for_twice(
+    folder: Path, users: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    undisturbed = run_undisturbed(tmp_path_factory, users)
     with ScriptedServer(judge, faults=storm) as server:
         paid_project(folder, server.url, users, timeout_s=2, max_attempts=15).snakemake(MAIN_TABLE)
         undisturbed.is_reached(

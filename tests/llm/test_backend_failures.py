@@ -31,7 +31,7 @@ from personalrm.core.files import canonical_json
 from personalrm.judge.judge import is_refused
 from personalrm.llm.backends.litellm_backend import load_litellm
 from personalrm.llm.cache.store import ResponseStore
-from personalrm.llm.cache.store_rows import encode
+from personalrm.llm.cache.store_file import encode
 from personalrm.llm.client import ModelClient
 from personalrm.llm.limits.faults import ModelUnavailable, retry_after_seconds, scrub
 from personalrm.llm.types import ModelSpec
@@ -244,6 +244,21 @@ def test_a_filtered_answer_is_an_answer_that_was_paid_for(make: MakeBackend) -> 
     with ScriptedServer(lambda _: filtered) as server:
         answer = ask(make, spec_for(server), request())
     assert (answer.finish_reason, is_refused(answer)) == ("content_filter", True)
+
+
+@pytest.mark.parametrize("reason", ["SAFETY", "refusal", "sensitive"])
+def test_a_filter_is_one_whatever_it_is_called(make: MakeBackend, reason: str) -> None:
+    with ScriptedServer(lambda _: Answer("", finish_reason=reason)) as server:
+        assert is_refused(ask(make, spec_for(server), request()))
+
+
+@pytest.mark.parametrize("reason", ["ERROR", "Aborted"])
+def test_an_answer_that_was_broken_off_is_none_however_that_is_spelt(make: MakeBackend, reason: str) -> None:
+    with (
+        ScriptedServer(lambda _: Answer("Preference: Fi", finish_reason=reason)) as server,
+        pytest.raises(TransientError),
+    ):
+        ask(make, spec_for(server), request())
 
 
 def test_retry_after_in_seconds_and_as_a_date(make: MakeBackend) -> None:

@@ -56,6 +56,19 @@ def test_the_call_that_would_pass_the_budget_is_not_made(store: ResponseStore) -
     assert reserved(store) == {}
 
 
+def test_a_budget_holds_where_replies_have_no_token_counts(store: ResponseStore) -> None:
+    backend = ScriptedBackend(usage=Usage())
+
+    async def run() -> None:
+        client = ModelClient(SPEC, backend, store, budget=Budget(store, SPEC, 4 * ASIDE))
+        for number in range(99):
+            await client.complete(request(f"hell{number}"))
+
+    with pytest.raises(BudgetExceeded):
+        asyncio.run(run())
+    assert backend.calls < 40
+
+
 def test_a_models_own_budget_counts_that_model_alone(store: ResponseStore) -> None:
     other = replace(SPEC, name="other", model="n")
     backend = ScriptedBackend()

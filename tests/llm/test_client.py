@@ -22,7 +22,7 @@ from personalrm.core.errors import (
     TransientError,
 )
 from personalrm.llm.cache.store import ResponseStore
-from personalrm.llm.client import ModelClient, PortEvent
+from personalrm.llm.client import ModelClient
 from personalrm.llm.limits.adaptive_concurrency import AdaptiveConcurrency
 from personalrm.llm.limits.faults import ModelUnavailable
 from personalrm.llm.types import LanguageModel, Request, Response
@@ -202,15 +202,16 @@ def test_thinking_until_the_limit_is_a_cut_answer_that_is_stored(store: Response
     assert backend.calls == 1
 
 
-def test_transient_failures_are_tried_again_with_growing_waits(store: ResponseStore) -> None:
+def test_transient_failures_are_tried_again_with_growing_waits(
+    store: ResponseStore, caplog: pytest.LogCaptureFixture
+) -> None:
     time, backend = FakeTime(), ScriptedBackend([TransientError("one"), TransientError("two")])
-    events: list[PortEvent] = []
-    port = ModelClient(SPEC, backend, store, retry=time.policy(), on_event=events.append)
+    port = ModelClient(SPEC, backend, store, retry=time.policy())
     assert asyncio.run(port.complete(request())).text == "answer 3"
     assert 0.5 <= time.waits[0] <= 1.0 <= time.waits[1] <= 2.0
-    assert [(event.attempt, event.error, event.wait_s) for event in events] == [
-        (1, "TransientError: one", time.waits[0]),
-        (2, "TransientError: two", time.waits[1]),
+    assert [record.getMessage() for record in caplog.records] == [
+        f"model tester: attempt 1 failed (TransientError: one); next in {time.waits[0]:.2f} s",
+        f"model tester: attempt 2 failed (TransientError: two); next in {time.waits[1]:.2f} s",
     ]
     assert (port.stats.attempts, port.stats.calls, port.stats.failures) == (3, 1, 0)
 

@@ -235,6 +235,29 @@ def test_unknown_words_are_the_requests_own_failure(status: int, words: str, cod
 
 
 @pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("max_tokens must be at least 1, got -800.", ContextOverflow),
+        ("Range of input length should be [1, 129024]", ContextOverflow),
+        ("The prompt (total length 9000) is too long to fit into the model (context length 8192).", ContextOverflow),
+        ("Input length 9000 exceeds maximum allowed length 8192", ContextOverflow),
+        ("Your request exceeded model token limit: 131072", ContextOverflow),
+        ("Your request was rejected as a result of our safety system.", Refused),
+        ("The content you provided or machine outputted is blocked.", Refused),
+        ("input new_sensitive (1026)", Refused),
+        ("PROHIBITED_CONTENT", Refused),
+    ],
+)
+def test_other_wordings_of_one_kind(words: str, expected: type[ModelCallError]) -> None:
+    for status in (400, 413, 422):
+        assert type(to_error(Failure(status, error(words)), "m")) is expected
+
+
+def test_bedrocks_throttling_is_a_limit_whatever_its_status() -> None:
+    assert type(to_error(Failure(400, json.dumps({"__type": "x#ThrottlingException"})), "m")) is RateLimited
+
+
+@pytest.mark.parametrize(
     ("text", "headers", "seconds"),
     [
         (google("PerMinute", "17s"), {}, 17.0),

@@ -21,7 +21,7 @@ from support.stores import WRITER, answer, fill, key, readable, start_writer
 from personalrm.core.errors import StoreError
 from personalrm.llm.backends.openai_format import valid_text
 from personalrm.llm.cache.store import ResponseStore, Totals
-from personalrm.llm.cache.store_rows import SCHEMA_VERSION, decode, encode
+from personalrm.llm.cache.store_file import SCHEMA_VERSION, decode, encode
 from personalrm.llm.types import Response, TokenLogprobs, Usage
 
 responses = st.builds(

@@ -18,7 +18,7 @@ from support.stores import answer, fill, key, readable
 
 from personalrm.core.errors import StoreError
 from personalrm.llm.cache.store import ResponseStore
-from personalrm.llm.cache.store_rows import PAGE_SIZE
+from personalrm.llm.cache.store_file import PAGE_SIZE
 
 
 @pytest.mark.parametrize("column", ["payload", "identity", "sha256", "key"])

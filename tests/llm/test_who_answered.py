@@ -98,7 +98,8 @@ def test_a_change_of_the_model_that_replies_name_is_a_warning_once(
 
     def named(model: str) -> Fault:
         choice = {"message": {"content": "fine"}, "finish_reason": "stop"}
-        return Fault("body", body={"model": model, "choices": [choice]})
+        usage = {"prompt_tokens": 3, "completion_tokens": 1}
+        return Fault("body", body={"model": model, "choices": [choice], "usage": usage})
 
     with ScriptedServer(faults=[named("v1"), named("v1"), named("v2"), named("v1"), named("v2")]) as server:
         spec = replace(SPEC, api_base=server.url)

@@ -73,7 +73,7 @@ def fault(_: int, body: Body) -> Fault | None:
     error = {"message": "maximum context length exceeded", "code": "context_length_exceeded"}
     if behaviour == "narrow" and len(content.judgements) > 3 and content.kind == "persona":
         return Fault("status", 400, body={"error": error})
-    return Fault("status", 400) if behaviour == "failing" and content.asked[0] == FAILS else None
+    return Fault("status", 404) if behaviour == "failing" and content.asked[0] == FAILS else None
 
 
 @dataclass

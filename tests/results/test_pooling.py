@@ -6,10 +6,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pandas as pd
-from comparison_cases import EXEMPT, Said, default, frame_of, learned, row_of, users_of
-from generated_verdicts import Cell
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.comparison_cases import EXEMPT, Said, default, frame_of, learned, row_of, users_of
+from support.generated_verdicts import Cell
 
 from personalrm.core.records import JudgedUser, write_records
 from personalrm.results.pooling import pool_notes, pooled, with_pools, without_folds, without_pools

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from generated_verdicts import Cell, judged, quickstart_cells, write_cells
+from support.generated_verdicts import Cell, judged, quickstart_cells, write_cells
 
 from personalrm.core.errors import DataError
 from personalrm.core.records import CallRef, JudgedUser, Verdict, write_records
@@ -35,16 +35,21 @@ def texts(column: pd.Series) -> list[object]:
 
 
 def test_one_row_a_judgment_with_all_that_names_it(tmp_path: Path) -> None:
-    cell = Cell("both", 0.5, "judge", "profile", 0)
+    cell = Cell("both", 0.5, "judge", "profile", "all")
     frame = collect_verdicts([written(tmp_path, judged(cell, "../u", [FLIPPED, RIGHT], draw=3))])
     assert tuple(frame.columns) == VERDICT_COLUMNS
     first = frame.iloc[0].to_dict()
     assert first == {
         "dataset": "generated",
-        "variant": "corrected",
+        "method": "both",
+        "pairs": "test",
+        "verdict": "text",
+        "variant_base": "corrected",
+        "repair": "-",
+        "theta": "-",
+        "persona_format": "text",
         "profile_model": "profile",
         "judge_model": "judge",
-        "method": "both",
         "k": "all",
         "draw": 3,
         "user_id": "../u",
@@ -80,7 +85,7 @@ def test_a_user_without_verdicts_stays_visible(tmp_path: Path) -> None:
 
 
 def test_k_sorts_by_number_with_all_last(tmp_path: Path) -> None:
-    cells = [Cell("both", 0.5, "j", "p", k) for k in (0, 10, 2, None)]
+    cells = [Cell("both", 0.5, "j", "p", k) for k in ("all", 10, 2, None)]
     paths = [written(tmp_path, judged(cell, "u", [RIGHT]), name=f"{n}.jsonl") for n, cell in enumerate(cells)]
     assert list(collect_verdicts(paths)["k"]) == ["-", "2", "10", "all"]
 
@@ -125,7 +130,7 @@ def test_a_file_of_another_kind_is_refused_with_its_line(tmp_path: Path) -> None
 
 
 def calls_row(method: str, user: str, *calls: CallRef) -> JudgedUser:
-    return judged(Cell(method, 0.5, "j", "p", 0), user, [RIGHT]).model_copy(update={"calls": calls})
+    return judged(Cell(method, 0.5, "j", "p", "all"), user, [RIGHT]).model_copy(update={"calls": calls})
 
 
 def test_a_call_counts_once_a_row_however_many_users_share_it(tmp_path: Path) -> None:

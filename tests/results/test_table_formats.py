@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from generated_verdicts import Cell, judged, judged_users, outage, quickstart_cells
 from hypothesis import given
 from hypothesis import strategies as st
+from support.generated_verdicts import Cell, judged, judged_users, outage, quickstart_cells
 
 from personalrm.core.records import write_records
 from personalrm.results.scores import collect_calls, collect_verdicts

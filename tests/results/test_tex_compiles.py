@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from generated_verdicts import Cell, paper_cells, write_cells
+from support.generated_verdicts import Cell, paper_cells, write_cells
 
 from personalrm.results.scores import collect_calls, collect_verdicts
 from personalrm.results.table_formats import TEX_ESCAPES, Block, to_tex, write_table

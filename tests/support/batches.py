@@ -9,7 +9,7 @@ from typing import Any
 
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.cache.store import ResponseStore
-from personalrm.llm.client import PortStats
+from personalrm.llm.client import CallCounts
 from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.types import Message, ModelSpec, Request, Response
 from support.scripted_server import ScriptedServer
@@ -28,10 +28,10 @@ def spec_for(server: ScriptedServer, **options: Any) -> ModelSpec:  # noqa: ANN4
 
 def complete(
     spec: ModelSpec, store: ResponseStore, requests: list[Request], batch: BatchSettings | None = QUICK
-) -> tuple[list[Response | BaseException], PortStats]:
+) -> tuple[list[Response | BaseException], CallCounts]:
     """Answers and failures of all requests at once, through a port of its own."""
 
-    async def run() -> tuple[list[Response | BaseException], PortStats]:
+    async def run() -> tuple[list[Response | BaseException], CallCounts]:
         runtime = RuntimeSettings(store.path.parent / "runtime", cores=2)
         async with open_model(spec, store=store, runtime=runtime, batch=batch) as port:
             found = await asyncio.gather(*map(port.complete, requests), return_exceptions=True)

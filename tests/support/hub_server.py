@@ -1,4 +1,4 @@
-"""A local server that speaks the Hugging Face hub's file protocol for data sets: real sockets, scripted faults.
+"""A local server that speaks the Hugging Face hub's file protocol: real sockets, scripted faults.
 
     with HubServer() as hub:
         hub.repos["some/set"] = HubRepo({"survey.jsonl": b"..."}, lfs={"survey.jsonl"})
@@ -27,7 +27,7 @@ Fault = int | Literal["cut", "damage"]
 
 @dataclass
 class HubRepo:
-    """A data set's repository. `refs` are its branches and tags; a commit's own hash is always a revision.
+    """A repository (data set or model). `refs` are its branches and tags; a commit's own hash is always a revision.
 
     `gated` refuses whoever does not send a token of the server's `members`; `size` lies about a large file's bytes.
     """
@@ -53,7 +53,7 @@ class HubServer:
 
     `tokens` are known, `members` of them have accepted the terms of gated repositories; others are refused.
     `moved` redirects a repository, relative to the host, as the hub does for renamed ones. `plain` leaves out
-    X-Repo-Commit: a server that is no hub.
+    X-Repo-Commit: a server that is no hub. Without `ranges` a request for the rest of a file gets all of it.
     """
 
     repos: dict[str, HubRepo] = field(default_factory=dict)
@@ -63,6 +63,7 @@ class HubServer:
     members: set[str] = field(default_factory=set)
     moved: dict[str, str] = field(default_factory=dict)
     plain: bool = False
+    ranges: bool = True
     asked: list[HubRequest] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -115,6 +116,8 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
                 self._send(*_stored(hub, parts[1]))
             elif parts[0] == "datasets" and len(parts) >= 6 and parts[3] == "resolve":
                 self._resolve(f"{parts[1]}/{parts[2]}", parts[4], "/".join(parts[5:]))
+            elif len(parts) >= 5 and parts[2] == "resolve":
+                self._resolve(f"{parts[0]}/{parts[1]}", parts[3], "/".join(parts[4:]))
             else:
                 self._refuse(404)
 
@@ -170,7 +173,7 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
             if fault == "damage":
                 content = bytes([content[0] ^ 1]) + content[1:]
             start = 0
-            if asked := self.headers.get("Range"):
+            if hub.ranges and (asked := self.headers.get("Range")):
                 start = int(asked.removeprefix("bytes=").rstrip("-"))
                 extra = {**extra, "Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
             self.send_response(206 if start else 200)

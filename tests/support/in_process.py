@@ -32,7 +32,7 @@ class ScriptedJob(Job):
     @asynccontextmanager
     async def model(self, name: str, *, batches: bool = False) -> AsyncIterator[LanguageModel]:
         del batches
-        spec = self.config.models[name].spec(name, {})
+        spec = self.config.models[name].spec(name)
         with ResponseStore(self.config.store, run=self.config.run) as store:
             yield ModelClient(spec, self.backend(spec), store)
 

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from personalrm.core.records import Demonstration, Outcome, Trace
 from personalrm.judge.judge import JudgeSettings
 from personalrm.llm.types import Request, Response
-from personalrm.methods.synthesizeme.candidates import LABELLED, UNSHUFFLED, ZERO_SHOT, draw_candidate
-from personalrm.methods.synthesizeme.search import SearchSettings
+from personalrm.methods.synthesizeme.search import LABELLED, UNSHUFFLED, ZERO_SHOT, SearchSettings, draw_candidate
 from support.models import good_is_first, pair, text
 
 TEXT = JudgeSettings("standard", "text")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from personalrm.core.files import stable_fraction
-from personalrm.core.records import ALL_PAIRS, Profile, UserData, UserTraces
+from personalrm.core.records import Profile, UserData, UserTraces
 from personalrm.data.splits import split_user
 from personalrm.judge.judge import JudgeContext
 from personalrm.llm.types import Request, Response
@@ -78,7 +78,7 @@ async def _learned(model: ScriptedModel, user: UserData, config: Config, variant
     how = profile_settings(config, "m", variant)
     rows = await bootstrap_pairs(model, user.part("context"), JudgeContext(), how.bootstrap)
     traces = UserTraces(dataset="d", user_id=user.user_id, model="m", variant=variant, status="ok", traces=rows)
-    return await learn_profile(model, user, traces, ALL_PAIRS, 0, how)
+    return await learn_profile(model, user, traces, "all", 0, how)
 
 
 def bare(learned: list[Profile]) -> float:

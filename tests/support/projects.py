@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 480
 MAIN_TABLE = "results/small/tables/main.csv"
 
@@ -47,7 +47,11 @@ class Project:
         return [sys.executable, "-m", "snakemake", *arguments, *given]
 
     def environment(self, **extra: str) -> dict[str, str]:
+        """Of a job. A folder with another workflow than the checkout's runs that one."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith("PERSONALRM_") or k == "PERSONALRM_CACHE"}
+        workflow = (self.folder / "workflow").resolve()
+        if workflow != ROOT / "workflow":
+            kept["PYTHONPATH"] = os.pathsep.join(filter(None, (str(workflow), kept.get("PYTHONPATH", ""))))
         return {**kept, **extra}
 
     def snakemake(
@@ -135,7 +139,7 @@ def small_config(url: str, **changes: object) -> dict[str, Any]:
 
 def paid_project(folder: Path, url: str, users: int = 3, **options: float) -> Project:
     """A run of one model, to be asked for `MAIN_TABLE`: what faults disturb is the paid part. `options` of models."""
-    config = small_config(url, draws=1, transfer={})
+    config = small_config(url, draws=1, transfer={}, k=["all"])
     config["datasets"]["people"]["max_users"] = users
     config["models"] = {name: model | options for name, model in config["models"].items()}
     config["learn"]["models"] = ["big"]

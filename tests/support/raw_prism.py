@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +29,7 @@ class RawPrism(NamedTuple):
 
 
 def generate_raw_prism(folder: Path, conversations: int = CONVERSATIONS, seed: int = 0) -> RawPrism:
-    """Write `conversations.jsonl`, `utterances.jsonl` (the same answers) and `survey.jsonl` into `folder`.
+    """Write `conversations.jsonl` and `survey.jsonl` into `folder`.
 
     Users, conversations, answers, turns and lengths of texts stand in the proportions of the real release: 8,011
     conversations have 68,371 answers. Same arguments, same bytes.
@@ -40,43 +39,15 @@ def generate_raw_prism(folder: Path, conversations: int = CONVERSATIONS, seed: i
     users = max(1, conversations * USERS // CONVERSATIONS)
     text = _prose(rng)
     total = 0
-    with (
-        (folder / "conversations.jsonl").open("w", encoding="utf-8") as whole,
-        (folder / "utterances.jsonl").open("w", encoding="utf-8") as long,
-    ):
+    with (folder / "conversations.jsonl").open("w", encoding="utf-8") as whole:
         for number, answers in enumerate(_answers_a_turn(rng, conversations)):
             row = _conversation(rng, text, number, number % users, answers)
             whole.write(json.dumps(row, ensure_ascii=False) + "\n")
-            for utterance in utterances_of(row, total):
-                long.write(json.dumps(utterance, ensure_ascii=False) + "\n")
             total += sum(answers)
     with (folder / "survey.jsonl").open("w", encoding="utf-8") as file:
         for user in range(users):
             file.write(json.dumps(_survey_row(rng, text, user), ensure_ascii=False) + "\n")
     return RawPrism(users, conversations, total)
-
-
-def utterances_of(conversation: dict[str, object], first: int = 0) -> Iterator[dict[str, object]]:
-    """The rows of `utterances.jsonl` that hold what a row of `conversations.jsonl` holds."""
-    history = conversation["conversation_history"]
-    assert isinstance(history, list)
-    prompts = {entry["turn"]: entry["content"] for entry in history if entry["role"] == "user"}
-    for place, entry in enumerate(each for each in history if each["role"] == "model"):
-        yield {
-            "utterance_id": f"ut{first + place}",
-            "interaction_id": f"int{conversation['conversation_id']}-{entry['turn']}",
-            "conversation_id": conversation["conversation_id"],
-            "user_id": conversation["user_id"],
-            "turn": entry["turn"],
-            "within_turn_id": entry["within_turn_id"],
-            "conversation_type": conversation["conversation_type"],
-            "user_prompt": prompts[entry["turn"]],
-            "model_response": entry["content"],
-            "model_name": entry["model_name"],
-            "model_provider": entry["model_provider"],
-            "score": entry["score"],
-            "if_chosen": entry["if_chosen"],
-        }
 
 
 def _answers_a_turn(rng: random.Random, conversations: int) -> list[list[int]]:

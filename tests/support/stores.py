@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from personalrm.llm.cache.store import ResponseStore
-from personalrm.llm.cache.store_rows import decode, encode
+from personalrm.llm.cache.store_file import decode, encode
 from personalrm.llm.types import Response, Usage
 
 WRITER = """

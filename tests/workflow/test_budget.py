@@ -19,7 +19,6 @@ TABLE = "results/small/tables/main.csv"
 def make(folder: Path, server: ScriptedServer) -> Project:
     config = small_config(server.url, draws=1, transfer={}, k=["all"])
     config["learn"]["models"] = ["big"]
-    config["datasets"]["people"]["shards"] = 2
     config["models"]["big"] |= {"price_in": 1.0, "price_out": 2.0}
     project = Project(folder, config)
     write_votes(project.folder / "votes.jsonl", quickstart_votes())
@@ -49,7 +48,7 @@ def test_a_run_ends_at_its_budget_and_goes_on_when_it_is_raised(tmp_path: Path) 
         assert said.index("Exiting because a job execution failed") < said.rindex(refused[0])
         assert cost / 2 - 0.01 < spent(project) <= cost / 2
         # What needs no money was made.
-        assert len(list((project.run / "verdicts/people/baseline/none").glob("*.jsonl"))) == 2
+        assert len(list((project.run / "verdicts/people/baseline/none").glob("*.jsonl"))) == 1
         project.config["budget"] = {"usd": 2 * cost, "models": {"big": 2 * cost}}
         project.snakemake(TABLE)
         asked = Counter(json.dumps(body, sort_keys=True) for body in server.requests)

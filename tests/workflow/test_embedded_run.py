@@ -20,37 +20,6 @@ from personalrm.llm.cache.store import ResponseStore
 pytestmark = pytest.mark.embedded
 
 
-def test_a_killed_run_leaves_no_server_and_the_same_command_completes_it(tmp_path: Path) -> None:
-    project = embedded_project(tmp_path / "work")
-    process = project.start()
-    end = time.monotonic() + 120
-    while not server_pids(project) and process.poll() is None and time.monotonic() < end:
-        time.sleep(0.1)
-    (pid,) = server_pids(project)
-    process.kill()
-    process.wait()
-    _, alive = psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=50)  # bar: 10 s
-    assert alive == []
-
-    table = f"{project.run.relative_to(project.folder)}/tables/main.csv"
-    project.snakemake(table)
-    assert server_pids(project) == []
-    assert "Nothing to be done" in project.snakemake(table)
-    text = (project.run / "tables" / "main.csv").read_text(encoding="utf-8")
-    assert "persona.logprob_both" in text
-    profiles = [
-        json.loads(line)
-        for path in (project.run / "profiles").rglob("*.jsonl")
-        for line in path.read_text(encoding="utf-8").splitlines()
-    ]
-    assert all(profile["status"] == "ok" and profile["persona"] for profile in profiles)
-
-    # All jobs again, from the same store: the same bytes, and no server is needed.
-    before = project.tables()
-    project.snakemake("--forceall", table, cores=1)
-    assert project.tables() == before
-
-
 @contextmanager
 def busy() -> Iterator[None]:
     """Something else takes the cores."""
@@ -67,13 +36,17 @@ def run_twice(one: Project, two: Project, *targets: str, interrupt_after: int, d
     """The same run in two folders with a store each, the second on a busy machine and killed in the middle."""
     process = one.start(*targets, PYTHONHASHSEED="1")
     assert process.wait(deadline_s) == 0
+    assert server_pids(one) == []
     with busy():
         process = two.start(*targets, PYTHONHASHSEED="2")
         end = time.monotonic() + deadline_s
         while stored(two) < interrupt_after and process.poll() is None and time.monotonic() < end:
             time.sleep(0.1)
+        (pid,) = server_pids(two)
         process.kill()
         process.wait()
+        _, alive = psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=50)  # bar: 10 s
+        assert alive == []
     assert 0 < stored(two) < stored(one)
     assert two.start(*targets, PYTHONHASHSEED="3").wait(deadline_s) == 0
     assert stored(two) == stored(one)
@@ -90,9 +63,23 @@ def stored(project: Project) -> int:
         return sum(totals.calls for totals in opened.usage_totals().values())
 
 
-def test_the_same_run_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_run_twice_gives_the_same_bytes_though_one_is_killed(tmp_path: Path) -> None:
+    table = "results/real/tables/main.csv"
     one, two = embedded_project(tmp_path / "one"), embedded_project(tmp_path / "two")
-    run_twice(one, two, "results/real/tables/main.csv", interrupt_after=20, deadline_s=480)
+    run_twice(one, two, table, interrupt_after=20, deadline_s=480)
+    assert "Nothing to be done" in two.snakemake(table)
+    assert "persona.logprob_both" in (two.run / "tables" / "main.csv").read_text(encoding="utf-8")
+    profiles = [
+        json.loads(line)
+        for path in (two.run / "profiles").rglob("*.jsonl")
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    assert all(profile["status"] == "ok" and profile["persona"] for profile in profiles)
+
+    # All jobs again, from the same store: the same bytes, and no server is needed.
+    before = two.tables()
+    two.snakemake("--forceall", table, cores=1)
+    assert two.tables() == before
 
 
 @pytest.mark.full

@@ -13,16 +13,17 @@ from typing import Any
 
 import pytest
 from support.in_process import run_stages, run_stages_by
+from support.once import Finished, once
+from support.projects import ANYWHERE
 from support.scripted_judge import Answer, Odds, fraction, judge
 from support.scripted_server import ScriptedServer
 
 from personalrm.llm.cache.store import ResponseStore, Totals
 from personalrm.llm.types import Message, ModelSpec, Request, Response, Usage
 from personalrm.studies.estimate.assumptions import Assumptions
-from personalrm.studies.estimate.command import estimate
+from personalrm.studies.estimate.command import counters_of, estimate, read_data, simulate_run
 from personalrm.studies.estimate.fake_model import FakeModel
-from personalrm.studies.estimate.rehearse import counters_of, read_data, rehearse
-from personalrm.studies.estimate.work import total
+from personalrm.studies.estimate.usage import total
 from personalrm.studies.synthesizeme.config_load import load_config
 
 from .conftest import Project, quickstart_votes, small_config, write_votes
@@ -70,13 +71,18 @@ def make(folder: Path, url: str) -> Project:
     return project
 
 
+def finish(folder: Path) -> None:
+    encoding()
+    with ScriptedServer(counted) as server:
+        project = make(folder, server.url)
+        project.snakemake("results/small/data/calls.parquet")
+        Finished(project, list(server.requests), "").keep()
+
+
 @pytest.fixture(scope="module")
 def used(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str, Totals]]:
     """A finished run, and what it paid for by model."""
-    encoding()
-    with ScriptedServer(counted) as server:
-        project = make(tmp_path_factory.mktemp("used") / "work", server.url)
-        project.snakemake("results/small/tables/main.csv")
+    project = Finished.read(once(tmp_path_factory, "estimated", finish)).project
     with ResponseStore(project.folder / "store" / "responses.sqlite") as store:
         return project, store.paid_totals("small")
 
@@ -109,7 +115,7 @@ def close(rows: list[dict[str, Any]], paid: dict[str, Totals], within: float) ->
 
 @dataclass(frozen=True)
 class Said:
-    """A model of a run that says what the rehearsal's stand-in does; its tokens are counted here."""
+    """A model of a run that answers as the simulation's fake model; its tokens are counted here."""
 
     stand_in: FakeModel
 
@@ -130,7 +136,7 @@ def prompt_length(messages: Sequence[Message]) -> int:
     return sum(length_of(message.content) + 4 for message in messages)
 
 
-def test_a_run_that_hears_the_verdicts_of_its_rehearsal_uses_what_was_counted_to_the_token(
+def test_a_run_with_the_verdicts_of_its_simulation_uses_what_was_counted_to_the_token(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where it adapts: attempts, searches, personas. How verdicts fall is left out, which is luck in few users."""
@@ -140,22 +146,22 @@ def test_a_run_that_hears_the_verdicts_of_its_rehearsal_uses_what_was_counted_to
     config = load_config(Path("run.yaml"))
     data, counters = read_data(config), counters_of(config)
     assumed = Assumptions(right=0.5, reasoning=REASONING, persona=REASONING, memory=REASONING)
-    tally, _ = rehearse(config, data, counters, assumed, users=8, times=1, bound="expected")
+    tally, _ = simulate_run(config, data, counters, assumed, users=8, times=1, bound="expected")
     first, *others = data["people"]
     everybody = first.model_copy(update={"pairs": sum((user.pairs for user in others), first.pairs)})
 
     def saying(spec: ModelSpec) -> Said:
-        # The first passage of a rehearsal has this salt.
+        # The first run of a simulation has this salt.
         stand_in = FakeModel(spec, config.models[spec.name].prompts, counters[spec.name], assumed, salt="0")
-        stand_in.meet(everybody)
+        stand_in.set_user(everybody)
         return Said(stand_in)
 
     run_stages_by(config, saying)
     with ResponseStore(config.store) as store:
         paid = store.paid_totals("small")
-    assert paid.keys() == {"big@", "tiny@"}
+    assert paid.keys() == {f"{name}@{ANYWHERE['snapshot']}" for name in ("big", "tiny")}
     for identity, totals in paid.items():
-        counted = total(work for (_, model), work in tally.items() if model == identity.removesuffix("@"))
+        counted = total(work for (_, model), work in tally.items() if model == identity.partition("@")[0])
         used = (totals.calls, totals.tokens_in, totals.tokens_out)
         assert used == (counted.calls, counted.prompt, counted.generated)
 

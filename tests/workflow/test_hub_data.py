@@ -120,7 +120,7 @@ def test_a_full_disk_is_named(hub: HubServer, tmp_path: Path) -> None:
     code, output = stage.run(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
     assert code == 1
     assert output.splitlines()[-1].startswith("personalrm: datasets.people.hub")
-    assert f"no room below {FOLDER}: conversations.jsonl did not fit" in output
+    assert f"no room below {FOLDER}/.incoming: conversations.jsonl did not fit" in output
     assert not (tmp_path / FOLDER / "conversations.jsonl").exists()
 
 
@@ -141,7 +141,7 @@ def test_a_dry_run_plans_one_fetch_for_data_sets_of_the_same_files(tmp_path: Pat
 
 
 def test_a_wrong_hub_entry_is_a_problem_of_the_config() -> None:
-    with pytest.raises(ConfigError, match=r"datasets\.people\.hub\.sha256\.x: no such file"):
+    with pytest.raises(ConfigError, match=r"datasets\.people\.\S*hub: .*sha256\.x: no such file"):
         Plan(parse_config(hub_config(sha256={"x": "0" * 64})))
 
 
@@ -198,8 +198,8 @@ def test_from_the_hub_to_users_and_a_file_that_changed_here_stops_the_next_run(h
     funnel = project.run / "data" / "people" / "funnel.json"
     project.snakemake("results/small/data/people/funnel.json", **extra)
     assert json.loads(funnel.read_text(encoding="utf-8"))["steps"][0]["users"] == made.users
-    made_once = [(path, path.stat().st_mtime_ns) for path in sorted((project.folder / FOLDER).glob("*.parquet"))]
-    assert [path.name for path, _ in made_once] == ["conversations.jsonl.parquet", "survey.jsonl.parquet"]
+    # Read as they came: no second copy lies there.
+    assert {path.name for path in (project.folder / FOLDER).iterdir()} == {*files, "checksums.json"}
     card = funnel.with_name("card.md").read_text(encoding="utf-8")
     assert f"commit `{COMMIT}`" in card
     asked = len(hub.asked)
@@ -208,7 +208,6 @@ def test_from_the_hub_to_users_and_a_file_that_changed_here_stops_the_next_run(h
     project.config["run"] = "other"
     project.snakemake("results/other/data/people/funnel.json", **extra)
     assert len(hub.asked) == asked
-    assert [(path, path.stat().st_mtime_ns) for path, _ in made_once] == made_once
     with (project.folder / FOLDER / "survey.jsonl").open("ab") as stream:
         stream.write(b"\n")
     project.config["run"] = "third"

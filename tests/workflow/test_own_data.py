@@ -33,9 +33,7 @@ def run_on(folder: Path, server: ScriptedServer, converter: str, source: Path, d
 
 def test_prism_slice_all_six_users(tmp_path: Path, server: ScriptedServer) -> None:
     source = SHARED / "prism_slice" / "pairs.jsonl.gz"
-    table = run_on(
-        tmp_path / "work", server, "convert_prism_slice.py", source, {"path": "votes.jsonl", "shards": "per_user"}
-    )
+    table = run_on(tmp_path / "work", server, "convert_prism_slice.py", source, {"path": "votes.jsonl", "shards": 1})
     methods = {"random", "longer", "default", "demographics", "memory", "history", "demos", "persona", "both"}
     assert {row["method"] for row in table} == methods
     assert {row["n_users"] for row in table} == {"6"}

@@ -88,7 +88,7 @@ def config(url: str) -> dict[str, Any]:
     made["datasets"] = {
         "people": {
             "path": "votes.jsonl",
-            "shards": 2,
+            "shards": 1,
             "planted": "tastes.json",
             "split": {"fractions": [0.5, 0.2, 0.3]},
         }
@@ -128,7 +128,7 @@ def test_fidelity_axes_and_recovery_are_those_computed_by_hand(made: Project) ->
         cost = pd.read_csv(made.run / "tables/cost.csv")
         stages = cost[(cost["level"] == "stage") & (cost["step"] == "all")].groupby("stage")[["calls", "jobs"]].sum()
         assert {stage: int(stages.loc[stage, "calls"]) for stage in asked} == asked
-        assert [int(stages.loc[stage, "jobs"]) for stage in asked] == [4, 4, 1, 2 * 2 * 3]
+        assert [int(stages.loc[stage, "jobs"]) for stage in asked] == [2, 2, 1, 2 * 3]
         learned = int(stages.loc[["bootstrap", "profile"], "calls"].sum())
         assert manifest["usage"]["calls"] == sum(asked.values()) + learned
         assert_each_call_is_made_once_and_accounted(server, manifest)
@@ -138,7 +138,7 @@ def test_fidelity_axes_and_recovery_are_those_computed_by_hand(made: Project) ->
         before = server.count
         made.config["analysis"]["fidelity"] = {"models": ["tiny"], "judge": "big"}
         said = made.snakemake("results/small/tables/fidelity.csv", "results/small/tables/axes.csv")
-        assert jobs(said) == {"fidelity": 2, "table_fidelity": 1}
+        assert jobs(said) == {"fidelity": 1, "table_fidelity": 1}
         assert server.count - before == 6
     fidelity = pd.read_csv(made.run / "tables/fidelity.csv")
     assert fidelity[["profile_model", "judge_model"]].to_numpy().tolist() == [["tiny", "big"]]
@@ -205,7 +205,6 @@ def test_jobs_of_variants_at_the_same_time_make_no_call_twice(made: Project) -> 
         # The reader writes the same personas for both variants, so that their jobs ask the same: fidelity, axes, tags.
         made.config = config(server.url) | {"variants": ["corrected", "as_published"]}
         made.config["learn"]["models"] = ["big"]
-        made.config["datasets"]["people"]["shards"] = 1
         made.snakemake(*(f"results/small/tables/{name}.csv" for name in ("fidelity", "axes")), cores=8)
         asked = Counter(json.dumps(body, sort_keys=True) for body in server.requests)
     assert {text: count for text, count in asked.items() if count > 1} == {}

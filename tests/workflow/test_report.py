@@ -4,67 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
-from typing import NamedTuple
 
-import pytest
-from support.scripted_judge import judge
-from support.scripted_server import ScriptedServer
-
-from .conftest import ROOT, Project, quickstart_votes, small_config, write_votes
-
-ADDED = '''
-"""How many judgments each user has."""
-
-from __future__ import annotations
-
-from pathlib import Path
-
-from personalrm.results.figure_style import new_figure
-from personalrm.results.scores import read_frame
-from personalrm.results.spec import Drawing, FigureResult
-
-
-def build(verdicts: Path, *, title_note: str) -> Drawing:
-    """One bar per user."""
-    counts = read_frame(verdicts).groupby("user_id", observed=True)["pair_id"].count()
-    figure = new_figure(4, 3)
-    axes = figure.add_subplot()
-    axes.bar(range(len(counts)), counts)
-    axes.set_title(title_note)
-    return Drawing(figure, f"{len(counts)} users.")
-
-
-RESULT = FigureResult(
-    name="judgments", order=15, message="Counting judgments", caption="Judgments of each user, counted.", build=build
-)
-'''
-"""All that somebody writes who adds a figure: one file."""
-
-
-class Finished(NamedTuple):
-    """A whole run, the server that it asked, and what Snakemake said."""
-
-    project: Project
-    server: ScriptedServer
-    said: str
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
-    folder = tmp_path_factory.mktemp("report") / "work"
-    with ScriptedServer(judge) as server:
-        project = Project(folder, small_config(server.url))
-        project.config["models"]["big"]["api_base"] = server.url.replace("://", "://me:canary-pass@")
-        write_votes(folder / "votes.jsonl", quickstart_votes())
-        (folder / "workflow").unlink()
-        shutil.copytree(ROOT / "workflow", folder / "workflow", ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "workflow" / "personalrm" / "results" / "figures" / "judgments_figure.py").write_text(ADDED)
-        said = project.snakemake(PYTHONPATH=str(folder / "workflow"))
-        said += project.snakemake("--report", "snakemake.html", PYTHONPATH=str(folder / "workflow"))
-        yield Finished(project, server, said)
+from support.once import Finished
 
 
 class Page(HTMLParser):
@@ -87,7 +29,7 @@ class Page(HTMLParser):
 
 
 def test_a_run_ends_with_its_report_and_its_transcripts(finished: Finished) -> None:
-    project, server, _ = finished
+    project = finished.project
     source = (project.run / "report.html").read_text(encoding="utf-8")
     page = Page(source)
     # Offline: nothing but anchors, the page beside it, and images that are inside.
@@ -109,7 +51,7 @@ def test_a_run_ends_with_its_report_and_its_transcripts(finished: Finished) -> N
     found = re.search(r'id="data">(.*?)</script>', transcripts)
     assert found is not None
     data = json.loads(found[1])
-    asked = {json.dumps([[m["role"], m["content"]] for m in body["messages"]]) for body in server.requests}
+    asked = {json.dumps([[m["role"], m["content"]] for m in body["messages"]]) for body in finished.requests}
     for call in data["calls"]:
         # What the page shows is what the server was sent and said.
         messages = [(data["messages"][place][0], data["texts"][data["messages"][place][1]]) for place in call["prompt"]]
@@ -127,7 +69,7 @@ def test_a_run_ends_with_its_report_and_its_transcripts(finished: Finished) -> N
 
 
 def test_a_new_figure_is_one_file(finished: Finished) -> None:
-    project, _, said = finished
+    project, said = finished.project, finished.said
     assert "Counting judgments" in said
     assert re.search(r"^figure_judgments +1$", said, re.MULTILINE)
     for kind in ("pdf", "svg", "png", "txt"):
@@ -137,7 +79,9 @@ def test_a_new_figure_is_one_file(finished: Finished) -> None:
     # In the report at its place, with its caption.
     page = (project.run / "report.html").read_text(encoding="utf-8")
     sections = re.findall(r'<section id="(.*?)">', page)
-    assert sections[-2:] == ["judgments", "scaling_labels"]
+    assert [name for name in sections if name in ("main", "judgments", "differences", "scaling", "scaling_labels")] == [
+        *("main", "judgments", "differences", "scaling", "scaling_labels"),
+    ]
     assert "<figcaption>3 users.</figcaption>" in page
     own = (project.folder / "snakemake.html").read_text(encoding="utf-8")
     assert "figures/judgments.svg" in own

@@ -46,7 +46,7 @@ def test_raw_releases_to_tables_and_an_export_that_reads_back(tmp_path: Path, se
     config = small_config(server.url, methods=["longer", "default"], draws=1, transfer={})
     config["learn"]["models"] = ["big"]
     config["datasets"] = {
-        "prism": {"source": "prism", "path": "raw/prism", "shards": 2},
+        "prism": {"source": "prism", "path": "raw/prism", "shards": 1},
         "arena": {"source": "arena", "path": "raw/arena", "shards": 1},
         "tied": {"source": "arena", "path": "raw/arena", "shards": 1, "ties": "keep"},
     }

@@ -35,7 +35,7 @@ def test_a_theta_is_found_on_train_users_who_then_have_no_row(tmp_path: Path) ->
     with ScriptedServer(answer) as server:
         config = small_config(server.url)
         model, dataset = "big", "people"
-        votes = {"path": "votes.jsonl", "shards": 2, "user_split": {"min_users": 8, "fractions": [0.4, 0.1, 0.5]}}
+        votes = {"path": "votes.jsonl", "shards": 1, "user_split": {"min_users": 8, "fractions": [0.4, 0.1, 0.5]}}
         config |= {
             "datasets": {dataset: votes},
             "models": {model: config["models"][model]},

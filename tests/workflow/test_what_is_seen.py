@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.once import Finished, once
 from support.scripted_judge import judge
 from support.scripted_server import ScriptedServer
 
@@ -38,15 +39,14 @@ def votes() -> list[dict[str, Any]]:
     ]
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, list[dict[str, Any]]]:
-    """A run of every method in every variant, and what its server was sent."""
-    project = Project(tmp_path_factory.mktemp("seen") / "work")
-    write_votes(project.folder / "votes.jsonl", votes())
+def finish(folder: Path) -> None:
+    """A run of every method in every variant."""
+    project = Project(folder)
+    write_votes(folder / "votes.jsonl", votes())
     tastes = {user: {"taste": f"Likes what {user} likes."} for user in USERS}
-    (project.folder / "tastes.json").write_text(json.dumps(tastes), encoding="utf-8")
+    (folder / "tastes.json").write_text(json.dumps(tastes), encoding="utf-8")
     program = {"synthesize.predict": {"signature": {"instructions": "Say who this is."}, "demos": []}}
-    (project.folder / "mine.json").write_text(json.dumps(program), encoding="utf-8")
+    (folder / "mine.json").write_text(json.dumps(program), encoding="utf-8")
     with ScriptedServer(judge) as server:
         made = small_config(server.url, methods=list(METHODS), variants=VARIANTS, transfer={}, k=["all"], draws=1)
         made["datasets"] = {"people": {"path": "votes.jsonl", "planted": "tastes.json", "shards": 1}}
@@ -55,7 +55,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, list[dict[st
         made["learn"] |= {"models": ["big"]}
         project.config = made
         project.snakemake("results/small/tables/main.csv")
-        return project, list(server.requests)
+        Finished(project, list(server.requests), "").keep()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, list[dict[str, Any]]]:
+    """The run, and what its server was sent."""
+    finished = Finished.read(once(tmp_path_factory, "seen", finish))
+    return finished.project, finished.requests
 
 
 def test_every_method_of_every_variant_has_a_number(run: tuple[Project, list[dict[str, Any]]]) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from personalrm.app.library.default_judge import DefaultJudge as DefaultJudge
     from personalrm.app.library.synthesizeme import SynthesizeMe as SynthesizeMe
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["DefaultJudge", "PersonalRM", "SynthesizeMe", "__version__"]
 _LAZY = {
     "DefaultJudge": "personalrm.app.library.default_judge",

@@ -7,6 +7,7 @@ OUTPUTS  RUN_CONFIG, the resolved config that the stages read
 from snakemake.exceptions import WorkflowError
 
 from personalrm.core.errors import PersonalRMError
+from personalrm.methods.registry import METHODS
 
 try:
     CONFIG = support.load_for_snakemake(workflow.configfiles, config)
@@ -24,7 +25,6 @@ if workflow.is_main_process or workflow.remote_exec:
     support.export_environment(CORES, RUN_CONFIG)
 if workflow.is_main_process:
     support.clear_stale_lock()
-    support.settle_times(RUN)
 
 
 wildcard_constraints:
@@ -69,16 +69,26 @@ def calls_of(stage, **fixed):
 
 def growing(amount, stage=None):
     """Memory or run time that is asked for again, and more, when an attempt has failed; the run time of a job of
-    `stage` whose calls wait in batches is at least the time that they may wait.
+    `stage` whose calls wait in batches is at least the time that they may wait. `amount` may be a function of the
+    wildcards.
     """
     batches = stage is not None and PLAN.stages[stage].batches
 
     def ask(wildcards, attempt):
         models = PLAN.models(stage, **dict(wildcards.items())) if batches else ()
         batch = CONFIG.models[models[0]].batch if models else None
-        return max(amount * attempt, int(60 * batch.max_wait_h) if batch else 0)
+        least = amount(wildcards) if callable(amount) else amount
+        return max(least * attempt, int(60 * batch.max_wait_h) if batch else 0)
 
     return ask
+
+
+def of_method(field):
+    """What a method needs to learn from other users, as a function of the wildcards."""
+    return lambda wildcards: getattr(METHODS[wildcards.method].resources, field)
+
+
+FIT_MB, FIT_MINUTES = of_method("mem_mb"), of_method("runtime")
 
 
 onstart:

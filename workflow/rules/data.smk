@@ -32,32 +32,6 @@ for _dataset in PLAN.fetches:
             f'python -m personalrm stage fetch --config "$PERSONALRM_RUN_CONFIG" --dataset {_dataset} > {{log:q}} 2>&1'
 
 
-for _dataset in [job.dataset for job in PLAN.jobs("convert")]:
-
-    rule:
-        name:
-            f"convert_{_dataset}"
-        input:
-            unpack(inputs_of("convert", dataset=_dataset)),
-        output:
-            # `update`: shared by all runs; what was made of the same file is kept.
-            [update(path) for path in PLAN.files("convert", dataset=_dataset)],
-        log:
-            PLAN.log("convert", dataset=_dataset),
-        benchmark:
-            PLAN.benchmark("convert", dataset=_dataset)
-        retries: 0
-        conda:
-            "../envs/personalrm.yml"
-        resources:
-            mem_mb=growing(1000),
-            runtime=growing(60),
-        message:
-            f"Making Parquet of the files of {_dataset}"
-        shell:
-            f'python -m personalrm stage convert --config "$PERSONALRM_RUN_CONFIG" --dataset {_dataset} > {{log:q}} 2>&1'
-
-
 for _dataset in CONFIG.datasets:
 
     rule:

@@ -1,9 +1,35 @@
 """Judging the test pairs in both orders: baselines once, profiles for each (profile model, judge model, k).
 
 INPUTS   data/<dataset>/shards/<shard>.jsonl, profiles/…
-OUTPUTS  verdicts/<dataset>/baseline/<judge or none>/<shard>.jsonl
+OUTPUTS  fitted/<dataset>/<method>/<model or none>.jsonl: what a method learned from other users
+         verdicts/<dataset>/baseline/<judge or none>/<shard>.jsonl
          verdicts/<dataset>/<variant>/<model>-to-<judge>/k<k>/<shard>.jsonl
 """
+
+
+rule fit:
+    input:
+        unpack(inputs_of("fit")),
+    output:
+        PLAN.template("fit"),
+    log:
+        PLAN.log("fit"),
+    benchmark:
+        PLAN.benchmark("fit")
+    conda:
+        "../envs/personalrm.yml"
+    threads: of_method("threads")
+    resources:
+        mem_mb=growing(FIT_MB),
+        runtime=growing(FIT_MINUTES),
+        gpu=of_method("gpus"),
+    params:
+        reads=reads_of("fit"),
+        config=RUN_CONFIG,
+    message:
+        "Learning from other users: {wildcards.method} on {wildcards.dataset}"
+    shell:
+        "python -m personalrm stage fit --config {params.config:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule no_model:

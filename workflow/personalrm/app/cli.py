@@ -1,164 +1,291 @@
-"""Command line: `stage`, `manifest` and `transcripts` are for the workflow, the others for people."""
+"""The command line. The signature of a function declares its sub-command; what does the work is imported when it runs.
+
+The workflow's rules call `stage`, `collect`, `result`, `manifest`, `report` and `transcripts`; people call the others.
+"""
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from personalrm.app import commands
+import typer
+
 from personalrm.core.errors import BudgetExceeded, PersonalRMError
 
 EXIT_ERROR = 1
 EXIT_BUDGET = 3
-"""The budget is spent: the same command goes on when it is raised."""
-Handler = Callable[[argparse.Namespace], int | None]
+"""The budget is spent: the same command continues once the budget is raised."""
+
+_group = partial(
+    typer.Typer, rich_markup_mode=None, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+cli = _group(help="Personalised reward models from a few votes.")
+models = _group(help="List, fetch and locate embedded models.")
+store = _group(help="Convert response stores.")
+cli.add_typer(models, name="models")
+cli.add_typer(store, name="store")
+
+Resolved = Annotated[Path, typer.Option("--config", help="Resolved config, written by the workflow.")]
+Out = Annotated[Path, typer.Option(help="File to write.")]
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="Config file, such as config/quickstart.yaml.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run, such as results/quickstart.")]
+ModelIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, as `models list` prints them.")]
+CacheDir = Annotated[Path | None, typer.Option(help="Default: $PERSONALRM_CACHE, or the user's cache folder.")]
+
+
+class ModelSource(StrEnum):
+    """Where model files come from, but for a path of the user's own."""
+
+    CACHE = "cache"
+    HUB = "hub"
+    INDEX = "index"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one subcommand. Expected errors become one message on stderr and exit code 1."""
-    options = _parser().parse_args(arguments)
+    """Run one sub-command and return its exit status; an expected error becomes one message on standard error."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     for noisy in ("httpx", "httpcore", "LiteLLM", "openai", "fontTools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    handler: Handler = options.handler
+    code = EXIT_ERROR
     try:
-        return handler(options) or 0
-    except PersonalRMError as error:
-        sys.stderr.write(f"personalrm: {error}\n")
-        return EXIT_BUDGET if isinstance(error, BudgetExceeded) else EXIT_ERROR
-    except ExceptionGroup as group:
-        # Users are worked on side by side, so one cause may arrive several times.
-        expected, rest = group.split(PersonalRMError)
-        if rest is not None or expected is None:
-            raise
-        for text in dict.fromkeys(_texts(expected)):
+        return _exit_status(arguments)
+    except* PersonalRMError as errors:
+        # Users are processed concurrently, so that one cause may arrive several times.
+        for text in dict.fromkeys(_messages(errors)):
             sys.stderr.write(f"personalrm: {text}\n")
-        return EXIT_BUDGET if expected.subgroup(BudgetExceeded) else EXIT_ERROR
+        code = EXIT_BUDGET if errors.subgroup(BudgetExceeded) else EXIT_ERROR
+    return code
 
 
-def _texts(group: ExceptionGroup[PersonalRMError]) -> list[str]:
-    texts: list[str] = []
+def _exit_status(arguments: Sequence[str] | None) -> int:
+    try:
+        cli(args=arguments, prog_name="personalrm")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else EXIT_ERROR
+    return 0
+
+
+def _messages(group: BaseExceptionGroup[PersonalRMError]) -> Iterator[str]:
     for error in group.exceptions:
-        texts += _texts(error) if isinstance(error, ExceptionGroup) else [str(error)]
-    return texts
+        if isinstance(error, BaseExceptionGroup):
+            yield from _messages(error)
+        else:
+            yield str(error)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="personalrm", description=__doc__)
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_stage(subparsers)
-    _add_results(subparsers)
-    _add_run(subparsers)
-    _add_estimate(subparsers)
-    _add_models(subparsers)
-    _add_store(subparsers)
-    return parser
+@cli.command()
+def run(
+    config: ConfigFile,
+    cores: str = "all",
+    arguments: Annotated[list[str] | None, typer.Argument(help="Further arguments of Snakemake, after --.")] = None,
+) -> None:
+    """Run a config with Snakemake. Shows one line of progress, then the main table; a log file has the full output."""
+    from personalrm.app.progress import run_snakemake
+    from personalrm.studies.synthesizeme.config_load import load_config
+    from personalrm.studies.synthesizeme.summary import summarise
+
+    loaded = load_config(config)
+    results = loaded.results / loaded.run
+    options = ["--cores", cores, "--configfile", str(config), *(arguments or ())]
+    code = run_snakemake(options, results / "logs" / "run.log", sys.stderr)
+    if code == 0 and (results / "tables" / "main.csv").is_file():
+        sys.stdout.write(summarise(results))
+    raise typer.Exit(code)
 
 
-def _command(subparsers: Any, name: str, handler: Handler, text: str) -> argparse.ArgumentParser:  # noqa: ANN401
-    """A subcommand of the workflow."""
-    command: argparse.ArgumentParser = subparsers.add_parser(name, help=text, description=text)
-    command.add_argument("--config", type=Path, required=True, help="resolved config, written by the workflow")
-    command.set_defaults(handler=handler)
-    return command
+@cli.command()
+def estimate(
+    config: Annotated[Path, typer.Option(help="Config file of the run.")],
+    cores: int = os.cpu_count() or 1,
+    users: Annotated[int | None, typer.Option(help="Sampled users per data set (default: half a minute's).")] = None,
+    assume: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="As the last lines print.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    untimed: Annotated[bool, typer.Option("--untimed", help="Do not measure the speed of embedded models.")] = False,
+) -> None:
+    """Estimate what a run will ask. Calls, tokens and dollars by stage and model, and the time of embedded models."""
+    from personalrm.studies.estimate.command import estimate as estimated
+
+    timed = not untimed
+    sys.stdout.write(estimated(config, cores, users=users, assume=assume or (), as_json=as_json, timed=timed))
 
 
-def _add_stage(subparsers: Any) -> None:  # noqa: ANN401
-    text = "do one job of a stage of a run: its inputs and settings follow from the config and its output"
-    stage = _command(subparsers, "stage", commands.stage, text)
-    stage.add_argument("name", help="as bootstrap, profile, judge; a wrong name lists all")
-    which = stage.add_mutually_exclusive_group(required=True)
-    which.add_argument("--out", type=Path, help="output of the job, as results/paper/traces/…/s00.jsonl")
-    which.add_argument("--dataset", help="of a stage that makes several files for a data set")
+@cli.command()
+def summary(run: RunFolder) -> None:
+    """Print the main table of a run. Says where its results are, too."""
+    from personalrm.studies.synthesizeme.summary import summarise
+
+    sys.stdout.write(summarise(run))
 
 
-def _add_results(subparsers: Any) -> None:  # noqa: ANN401
-    _command(
-        subparsers, "collect", commands.collect, "make the verdicts of a run flat: data/verdicts.parquet, calls.parquet"
-    )
-    result = _command(subparsers, "result", commands.result, "make one table or figure from the files of a run")
-    result.add_argument("name", help="its rule, as table_main or figure_scaling")
-    manifest = _command(subparsers, "manifest", commands.manifest, "write what a run was made of")
-    manifest.add_argument("--out", type=Path, required=True)
-    report = _command(subparsers, "report", commands.report, "write the page with all results of a run")
-    report.add_argument("--out", type=Path, required=True)
-    transcripts = _command(subparsers, "transcripts", commands.transcripts, "write the page of all judgments")
-    transcripts.add_argument("--out", type=Path, required=True)
-    transcripts.add_argument("--max-judgments", type=int, help="a larger run shows some of its users (10000)")
-    summary = subparsers.add_parser("summary", help="print the main table of a run and where its results are")
-    summary.add_argument("run", type=Path, help="folder of the run, as results/quickstart")
-    summary.set_defaults(handler=commands.summary)
-    publish = subparsers.add_parser("publish", help="copy results of a finished run, with its manifest, to a folder")
-    publish.add_argument("config", type=Path, help="config file of the run, as config/quickstart.yaml")
-    publish.add_argument("folder", type=Path, help="as docs/quickstart")
-    publish.add_argument("names", nargs="+", help="results, as main")
-    publish.set_defaults(handler=commands.publish)
-    text = "remove what rests on calls lost to provider errors, so that the next run asks for them again"
-    retry = subparsers.add_parser("retry", help=text, description=text)
-    retry.add_argument("run", type=Path, help="folder of the run, as results/paper, or its config file")
-    retry.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
-    retry.set_defaults(handler=commands.retry)
-    schema = subparsers.add_parser("schema", help="print the JSON schema of the config (workflow/schemas/config.json)")
-    schema.set_defaults(handler=commands.schema)
-    keys = subparsers.add_parser("keys", help="print every key of the config with its meaning (config/README.md)")
-    keys.set_defaults(handler=commands.keys)
-    export = subparsers.add_parser("export", help="write a run's benchmark as a datasets folder")
-    export.add_argument("run", type=Path, help="folder of the run, as results/paper")
-    export.add_argument("dataset")
-    export.add_argument("out", type=Path)
-    export.add_argument("--licence", default="", help="stated in the dataset card")
-    export.set_defaults(handler=commands.export)
+@cli.command()
+def retry(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run, or its config file.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be removed.")] = False,
+) -> None:
+    """Remove what depends on lost calls. The next run then makes the calls again that provider errors lost."""
+    from personalrm.app.retry import retry as remove_lost
+
+    sys.stdout.write(remove_lost(run, dry_run=dry_run))
 
 
-def _add_run(subparsers: Any) -> None:  # noqa: ANN401
-    text = "run a config with Snakemake: a line of progress, the whole output in a log file, the main table at the end"
-    run = subparsers.add_parser("run", help=text, description=text)
-    run.add_argument("config", type=Path, help="config file of the run, as config/quickstart.yaml")
-    run.add_argument("--cores", default="all")
-    run.add_argument("arguments", nargs="*", help="further arguments of Snakemake, after --")
-    run.set_defaults(handler=commands.run)
+@cli.command()
+def publish(
+    config: ConfigFile,
+    folder: Annotated[Path, typer.Argument(help="Such as docs/quickstart.")],
+    names: Annotated[list[str], typer.Argument(help="Results, such as main.")],
+) -> None:
+    """Copy results of a finished run to a folder. The manifest of the run is copied, too."""
+    from personalrm.studies.synthesizeme.publish import publish as copied
+
+    for path in copied(config, folder, names):
+        sys.stdout.write(f"{path}\n")
 
 
-def _add_estimate(subparsers: Any) -> None:  # noqa: ANN401
-    text = "calls, tokens and dollars of a run by stage and model, and the time on embedded models"
-    estimate = subparsers.add_parser("estimate", help=text, description=text)
-    estimate.add_argument("--config", type=Path, required=True, help="config file of the run")
-    estimate.add_argument("--cores", type=int, default=os.cpu_count() or 1)
-    estimate.add_argument(
-        "--users", type=int, help="users of a data set that stand for all of it (what half a minute allows)"
-    )
-    estimate.add_argument("--assume", action="append", default=[], metavar="NAME=VALUE", help="as in the last lines")
-    estimate.add_argument("--json", action="store_true", help="as JSON")
-    estimate.add_argument("--untimed", action="store_true", help="do not measure the speed of embedded models")
-    estimate.set_defaults(handler=commands.estimate)
+@cli.command()
+def export(
+    run: RunFolder,
+    dataset: str,
+    out: Path,
+    licence: Annotated[str, typer.Option(help="Stated in the data set card.")] = "",
+) -> None:
+    """Write the benchmark of a run for `datasets`. The folder can be loaded with `datasets.load_dataset`."""
+    from personalrm.studies.synthesizeme.export import export_stage
+
+    counts = export_stage(run, dataset, out, licence)
+    rows = ", ".join(f"{part} {count}" for part, count in counts.items()) or "none"
+    sys.stdout.write(f"{out}: rows {rows}\n")
 
 
-def _add_models(subparsers: Any) -> None:  # noqa: ANN401
-    from personalrm.app import models_command as embedded
+@cli.command()
+def schema() -> None:
+    """Print the JSON schema of the config. It is kept in workflow/schemas/config.json."""
+    from personalrm.studies.synthesizeme.config_load import config_schema
 
-    models = subparsers.add_parser("models", help="embedded models: list, fetch, path")
-    embedded.add_arguments(models)
-    models.set_defaults(handler=embedded.run)
+    sys.stdout.write(config_schema())
 
 
-def _add_store(subparsers: Any) -> None:  # noqa: ANN401
-    actions = subparsers.add_parser("store", help="response stores: migrate").add_subparsers(
-        dest="action", required=True
-    )
-    text = "convert a response store of an earlier version; every answer is kept"
-    migrate = actions.add_parser("migrate", help=text, description=text)
-    migrate.add_argument("old", type=Path, metavar="STORE", help="as store/responses.sqlite")
-    migrate.add_argument("--to", type=Path, help="a new file (default: in its place, the old file kept as STORE.v1)")
-    migrate.add_argument(
-        "--config",
-        type=Path,
-        action="append",
-        default=[],
-        help="config file of a run on this store: says which endpoint its answers came from; may be given repeatedly",
-    )
-    migrate.set_defaults(handler=commands.migrate_store)
+@cli.command()
+def keys() -> None:
+    """Print every key of the config with its meaning. It is kept in config/README.md."""
+    from personalrm.studies.synthesizeme.config_reference import config_reference
+
+    sys.stdout.write(config_reference())
+
+
+@cli.command()
+def stage(
+    name: Annotated[str, typer.Argument(help="Such as bootstrap, profile, judge; a wrong name lists all.")],
+    config: Resolved,
+    out: Annotated[Path | None, typer.Option(help="Output of the job: results/paper/traces/…/s00.jsonl.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Of a stage that makes several files for a data set.")] = None,
+) -> None:
+    """Run one job of a stage. Its inputs and settings follow from the config and from its output or data set."""
+    if (out is None) == (dataset is None):
+        raise typer.BadParameter("give one of --out and --dataset")
+    from personalrm.app.jobs import run_job
+
+    run_job(config, name, out, dataset)
+
+
+@cli.command()
+def collect(config: Resolved) -> None:
+    """Collect the verdicts of a run. Writes data/verdicts.parquet and data/calls.parquet."""
+    from personalrm.studies.synthesizeme.make_results import collect_stage
+
+    collect_stage(config)
+
+
+@cli.command()
+def result(name: Annotated[str, typer.Argument(help="Its rule, such as table_main.")], config: Resolved) -> None:
+    """Make one table or figure of a run."""
+    from personalrm.studies.synthesizeme.make_results import result_stage
+
+    result_stage(config, name)
+
+
+@cli.command()
+def manifest(config: Resolved, out: Out) -> None:
+    """Write what a run was made of."""
+    from personalrm.studies.synthesizeme.manifest import manifest_stage
+
+    manifest_stage(config, out)
+
+
+@cli.command()
+def report(config: Resolved, out: Out) -> None:
+    """Write the page with all results of a run."""
+    from personalrm.studies.synthesizeme.make_results import report_stage
+
+    report_stage(config, out)
+
+
+@cli.command()
+def transcripts(
+    config: Resolved,
+    out: Out,
+    max_judgments: Annotated[int, typer.Option(help="A larger run shows some of its users.")] = 10_000,
+) -> None:
+    """Write the page of all judgments of a run."""
+    from personalrm.studies.synthesizeme.transcripts import transcripts_stage
+
+    transcripts_stage(config, out, max_judgments)
+
+
+@models.command("list")
+def list_models(cache_dir: CacheDir = None) -> None:
+    """List the models of the catalogue. Says which are in the cache."""
+    from personalrm.llm.local.cache import cached_path, default_cache_dir
+    from personalrm.llm.local.catalogue import load_catalogue
+
+    for entry in load_catalogue():
+        cached = cached_path(cache_dir or default_cache_dir(), entry).exists()
+        size, state = f"{entry.bytes / 1e6:.0f} MB", "in the cache" if cached else "not fetched"
+        sys.stdout.write(f"{entry.id:20} {size:>8}  {entry.licence:12} context {entry.context_length:>6}  {state}\n")
+
+
+@models.command("fetch")
+def fetch_models(
+    ids: ModelIds,
+    cache_dir: CacheDir = None,
+    source: Annotated[list[ModelSource] | None, typer.Option(help="Allow only this source; may be repeated.")] = None,
+    no_hub: Annotated[bool, typer.Option("--no-hub", help="Do not try the Hugging Face hub.")] = False,
+) -> None:
+    """Download models into the cache and print their paths."""
+    _print_paths(ids, cache_dir, [name for name in source or ModelSource if not (no_hub and name == ModelSource.HUB)])
+
+
+@models.command("path")
+def model_paths(ids: ModelIds, cache_dir: CacheDir = None) -> None:
+    """Print where the cache holds models. Fails where it does not hold one."""
+    _print_paths(ids, cache_dir, [ModelSource.CACHE])
+
+
+def _print_paths(ids: Sequence[str], cache_dir: Path | None, allowed: Sequence[ModelSource]) -> None:
+    from personalrm.llm.local.catalogue import get_entry
+    from personalrm.llm.local.fetch import SOURCES, ensure_model
+
+    sources = [name for name in SOURCES if name in allowed]
+    for entry in [get_entry(model_id) for model_id in ids]:
+        sys.stdout.write(f"{ensure_model(entry, cache_dir=cache_dir, sources=sources)}\n")
+        sys.stdout.flush()
+
+
+@store.command()
+def migrate(
+    old: Annotated[Path, typer.Argument(metavar="STORE", help="Such as store/responses.sqlite.")],
+    to: Annotated[Path | None, typer.Option(help="New file (default: in place; STORE.v1 is the old one).")] = None,
+    config: Annotated[
+        list[Path] | None,
+        typer.Option(help="Config file of a run on this store: names the endpoints of its answers; may be repeated."),
+    ] = None,
+) -> None:
+    """Convert an earlier version's store. Every answer is kept."""
+    from personalrm.app.store_command import migrate_store
+
+    sys.stdout.write(migrate_store(old, config or (), to))

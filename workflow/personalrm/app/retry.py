@@ -1,8 +1,8 @@
-"""`personalrm retry`: take away what rests on lost calls, so that the next run of Snakemake asks for these again.
+"""`personalrm retry`: remove what depends on lost calls, so that the next run of Snakemake makes these calls again.
 
-Snakemake makes a missing file again only if something that is asked for is missing, too: a file of lost answers is
-removed with all that was made from it, up to the tables. Of the store nothing is removed but failures that an earlier
-version took for answers, so that the next run makes the lost calls and what follows from them, and nothing else.
+Snakemake makes a missing file again only if a target is missing, too: a file with lost answers is removed together with
+all files that were made from it, up to the tables. Nothing is removed from the store but failures that an earlier
+version stored as answers, so that the next run makes the lost calls and what follows from them, and nothing else.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from personalrm.studies.synthesizeme.config_load import load_config, read_resolv
 from personalrm.studies.synthesizeme.plan import Plan
 
 Wanted = Callable[[Record], int]
-"""How many answers that a row rests on are to be asked for again; 0 where the row stands."""
+"""Number of calls behind a row that are to be made again; 0 where the row stays."""
 
 _KEY = re.compile(r'"([0-9a-f]{64})"')
 OF_DATA = ("benchmark", "funnel", "filter_sensitivity")
@@ -30,8 +30,8 @@ OF_DATA = ("benchmark", "funnel", "filter_sensitivity")
 
 @dataclass(frozen=True)
 class Retry:
-    """Files to remove: `rest`, those with rows that rest on lost calls, to the number of the calls; `follow`, what was
-    made from them, inputs first."""
+    """Files to remove: `rest` maps files whose rows depend on lost calls to the number of these calls; `follow` lists
+    the files that were made from them, inputs first."""
 
     rest: Mapping[Path, int]
     follow: tuple[Path, ...]
@@ -70,7 +70,7 @@ def plan_retry(config: Config, wanted: Wanted | None = None, dropped: Collection
 
 
 def _mentions(path: Path, keys: Collection[str]) -> int:
-    """How many of `keys` a file's rows rest on."""
+    """Number of `keys` that a file's rows depend on."""
     if not keys or not path.is_file():
         return 0
     return len(set(_KEY.findall(path.read_text(encoding="utf-8"))) & set(keys))
@@ -84,7 +84,7 @@ def _results(run: Path, *, data: bool) -> list[Path]:
 
 
 def retry(target: Path, *, dry_run: bool = False) -> str:
-    """Remove what rests on lost calls in a run, given its folder or config file; returns what was done, for people.
+    """Remove what depends on lost calls in a run, given its folder or config file; returns a report as text.
 
     Raises DataError where the run is not known here, or Snakemake is at work on it.
     """
@@ -120,7 +120,7 @@ def retry(target: Path, *, dry_run: bool = False) -> str:
 
 
 def _broken_off(config: Config) -> list[str]:
-    """Keys of the store's answers that are none."""
+    """Keys of stored answers that are failures."""
     if not config.store.is_file():
         return []
     with ResponseStore(config.store, config.store_journal) as store:

@@ -1,6 +1,6 @@
-"""What the Snakefile asks of the library: config, preflight, ownership of processes, and a clean end.
+"""Functions for the Snakefile: config, plan, preflight, ownership of processes, and a clean end of the run.
 
-Nothing here imports Snakemake; it hands in plain values.
+Nothing here imports Snakemake; the Snakefile passes plain values.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import socket
 import sys
 import threading
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -29,11 +28,11 @@ from personalrm.studies.synthesizeme.run_results import RunResults, all_results
 __all__ = ["RunResults", "config_hash"]
 
 STATE = Path(".snakemake/personalrm")
-"""Folder of resolved configs, of the owner's mark and of embedded servers' states; beside Snakemake's own."""
+"""Folder of resolved configs, of the owner's mark and of embedded servers' states, inside Snakemake's own folder."""
 
 
 def default_configfile(arguments: Iterable[str]) -> str:
-    """Config file where none was given: that of the run whose result is asked for, if it was planned here before.
+    """Config file where none was given: that of the run whose result is a target, if this run was planned here before.
 
     So `snakemake results/<run>/figures/main.pdf` needs no `--configfile`. `arguments` are those of the command line.
     """
@@ -48,7 +47,7 @@ def default_configfile(arguments: Iterable[str]) -> str:
 def load_for_snakemake(configfiles: Sequence[str | Path], merged: Mapping[str, Any]) -> Config:
     """Typed config of the run: the files read again strictly, then what `--config` changed.
 
-    Snakemake's own reading takes the last of two equal keys in silence; ours refuses.
+    Snakemake silently takes the last of two equal keys; this reading refuses them.
     """
     # Endpoints that variables hold are part of what stages read.
     load_environment()
@@ -61,7 +60,7 @@ def load_for_snakemake(configfiles: Sequence[str | Path], merged: Mapping[str, A
 
 
 def write_run_config(config: Config) -> str:
-    """Write the resolved config where the jobs find it; return its path."""
+    """Write the resolved config to the path where jobs read it; returns the path."""
     path = STATE / f"{config.run}.json"
     write_resolved(path, config)
     return str(path)
@@ -76,7 +75,7 @@ def plan_run(config: Config) -> Plan:
 
 
 class PlannedJob(Protocol):
-    """A job of the DAG, as far as the preflight looks at it."""
+    """The part of a job of the DAG that the preflight reads."""
 
     @property
     def output(self) -> Sequence[str]:
@@ -90,9 +89,9 @@ class PlannedJob(Protocol):
 
 
 def preflight(plan: Plan, jobs: Iterable[PlannedJob]) -> None:
-    """Check what the jobs that are about to run need. Raises ConfigError with *all* that is missing.
+    """Check what the planned jobs need, without a call unless `check_endpoints` is set.
 
-    Makes no call unless `check_endpoints` is set.
+    Raises ConfigError that lists everything that is missing.
     """
     needs, config = Needs(), plan.config
     for job in jobs:
@@ -113,7 +112,7 @@ def preflight(plan: Plan, jobs: Iterable[PlannedJob]) -> None:
 
 
 def export_paths(checkout: str | Path) -> None:
-    """Let `python -m personalrm` in a job mean this interpreter, and this checkout's library.
+    """Put this interpreter and this checkout's library first in PATH and PYTHONPATH, for `personalrm` in jobs.
 
     Snakemake may have been started by its path, without its environment being active.
     """
@@ -124,8 +123,8 @@ def export_paths(checkout: str | Path) -> None:
 
 
 def export_environment(cores: int, run_config: str) -> None:
-    """Tell the jobs who owns them, how many cores there are, where embedded servers keep their state, and (for rules
-    whose outputs are shared by all runs, and so must not depend on it) where the run's config is."""
+    """Set the variables that jobs read: the owner process, the cores, the folder of embedded servers' states, and the
+    path of the run's config (for rules whose outputs all runs share: their parameters must not depend on it)."""
     os.environ[OWNER_ENV] = str(Owner.of(os.getpid()))
     os.environ["PERSONALRM_CORES"] = str(cores)
     os.environ["PERSONALRM_RUN_CONFIG"] = run_config
@@ -156,38 +155,16 @@ def clear_stale_lock() -> None:
             lock.unlink(missing_ok=True)
 
 
-def settle_times(folder: str | Path) -> None:
-    """Give files of the future the present time, in the order that they have: a clock that was set back leaves such.
-
-    Snakemake refuses what jobs make of them, because it is older than its input, until the future has come.
-    """
-    now = time.time_ns()
-    ahead: dict[int, list[str]] = {}
-    for where, _, names in os.walk(folder):
-        for path in (os.path.join(where, name) for name in names):
-            # Another run may be at work here, or the file be somebody else's.
-            with suppress(OSError):
-                moment = os.stat(path).st_mtime_ns
-                if moment > now:
-                    ahead.setdefault(moment, []).append(path)
-    for place, moment in enumerate(sorted(ahead, reverse=True)):
-        # A microsecond apart: some file systems do not tell nanoseconds apart.
-        settled = now - 1000 * place
-        for path in ahead[moment]:
-            with suppress(OSError):
-                os.utime(path, ns=(settled, settled))
-
-
 def begin_run(config: Config) -> None:
-    """Note which process holds Snakemake's lock from now on, and that its jobs may try what the budget still has."""
+    """Note which process holds Snakemake's lock from now on, and let its jobs use the rest of the budget again."""
     mark = {"host": socket.gethostname(), "owner": str(Owner.of(os.getpid()))}
     atomic_write_text(STATE / "owner.json", canonical_json(mark))
     lift(config.store, config.run, config.store_journal)
 
 
 def say_budget(config: Config) -> None:
-    """Say last, and once, which budget a run came to the end of: each of its jobs says so in its own log."""
-    with suppress(StoreError):  # a store that cannot be read ended the run, which has said so
+    """Print once, at the end, which budget the run has used up; the logs of its jobs repeat it."""
+    with suppress(StoreError):  # a store that cannot be read has ended the run, with a message of its own
         for message in passed(config.store, config.run, config.store_journal):
             sys.stderr.write(f"personalrm: {message}\n")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,8 +13,7 @@ from personalrm.studies.synthesizeme.config_load import load_config
 def migrate_store(old: Path, configs: Sequence[Path] = (), to: Path | None = None) -> str:
     """Convert `old`; returns what was done, for people. Raises StoreError and ConfigError."""
     load_environment()
-    loaded = [load_config(path) for path in configs]
-    specs = [entry.spec(name, dict(os.environ)) for config in loaded for name, entry in config.models.items()]
+    specs = [spec for path in configs for spec in load_config(path).specs.values()]
     return _told(migrate(old, specs, to))
 
 

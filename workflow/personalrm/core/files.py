@@ -53,7 +53,7 @@ def atomic_write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def file_lock(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+def file_lock(path: Path, on_wait: Callable[[], object] | None = None) -> Iterator[None]:
     """Hold an exclusive lock on `path`; the kernel frees it when the process dies, however it dies.
 
     `on_wait` is called once if somebody else holds it.

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from personalrm.core.conditions import RecordedK
 from personalrm.core.errors import DataError
 from personalrm.core.files import atomic_write_lines
 
@@ -188,7 +189,7 @@ class Profile(Record):
     user_id: str
     model: str
     variant: str
-    k: int
+    k: RecordedK
     draw: int
     status: Status
     reason: str | None = None
@@ -204,6 +205,39 @@ class Profile(Record):
     lost: dict[str, int] = Field(default_factory=dict, exclude_if=lambda lost: not lost)
     calls: tuple[CallRef, ...] = ()
     prompts: dict[str, str] = Field(default_factory=dict)
+
+
+class Weights(Record):
+    """A taste as weights of named features of a pair, for a logistic model without intercept.
+
+    A feature of a pair is that of one answer minus that of the other, divided by `scale`; the weights are `mean`, all
+    in the order of `names`.
+    """
+
+    names: tuple[str, ...]
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+
+
+Artefact = Weights
+"""What a method may learn from other users. A method with an artefact of another form adds its type to a union here."""
+
+
+class Fitted(Record):
+    """What one method learned from other users of a data set: a row of the file of stage `fit`.
+
+    `left_out` names the users who may be judged with it, as nothing of them is in it; None: all but the train users of
+    the user split, who are all that is in it. `artefact` is None where the other users have no pairs. `model` is the
+    model that the method asked; None where it asks none.
+    """
+
+    dataset: str
+    method: str
+    model: str | None
+    left_out: tuple[str, ...] | None
+    n_users: int
+    n_pairs: int
+    artefact: Artefact | None
 
 
 class Verdict(Record):
@@ -237,7 +271,7 @@ class JudgedUser(Record):
     profile_model: str | None
     judge_model: str | None
     method: str
-    k: int | None
+    k: RecordedK | None
     draw: int
     status: Status
     reason: str | None = None
@@ -251,16 +285,6 @@ R = TypeVar("R", bound=Record)
 
 BASELINE = "baseline"
 """Value of `variant` in rows that no learned profile enters."""
-
-ALL_PAIRS = 0
-"""Value of `k` that stands for all context pairs of a user."""
-
-HALVES, TYPES = -2, -1
-"""Values of `k` that stand for disjoint parts of the context, a draw each (`parts.py`): two halves of the
-conversations; conversations of one type."""
-
-K_NAMES: dict[int, str] = {ALL_PAIRS: "all", HALVES: "halves", TYPES: "types"}
-"""Names of the values of `k` that are no numbers of pairs, in the config, folders and tables."""
 
 
 def read_records(path: Path, kind: type[R]) -> Iterator[R]:
@@ -279,6 +303,11 @@ def read_records(path: Path, kind: type[R]) -> Iterator[R]:
                     f"{path}, line {number}: {where}: {first['msg']}. The file was not written by this "
                     f"version of personalrm; delete it and run again."
                 ) from error
+
+
+def read_all(paths: Iterable[Path], kind: type[R]) -> Iterator[R]:
+    """Yield the records of several files, one by one. Raises DataError as `read_records` does."""
+    return (record for path in paths for record in read_records(path, kind))
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from personalrm.core.files import sha256_file
 from personalrm.data.filters.filter_settings import RELEASED
 from personalrm.data.filters.funnel import Funnel
-from personalrm.data.hub.hub import hub_of, noted_commit
+from personalrm.data.hub import noted_commit
 from personalrm.data.settings import Dataset
 
 
@@ -67,7 +67,7 @@ def data_card(settings: Dataset, funnel: Funnel) -> str:
 
 
 def _hub_rows(settings: Dataset) -> list[str]:
-    source = hub_of(settings)
+    source = settings.hub
     if source is None:
         return []
     commit = noted_commit(source)

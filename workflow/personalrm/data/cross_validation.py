@@ -1,4 +1,4 @@
-"""Leave-out folds: a data set that is asked for in n folds is n data sets, whose results are pooled again."""
+"""Leave-out folds: a data set with n folds becomes n data sets, and their results are pooled."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from personalrm.data.settings import MOST_FOLDS, Dataset
 
 Pools = Mapping[str, Sequence[str]]
-"""Name of a data set that was asked for in folds, and those of its folds."""
+"""Name of a data set that the config wants in folds -> names of its folds."""
 
 
 def fold_name(dataset: str, number: int) -> str:
@@ -17,9 +17,9 @@ def fold_name(dataset: str, number: int) -> str:
 
 
 def with_folds(datasets: Mapping[str, Any]) -> dict[str, Any]:
-    """Entries of `datasets` as a file has them, those with `split.folds` n as n entries with the `fold`s 1 to n.
+    """Entries of `datasets` of a config file, those with `split.folds` n as n entries with the `fold`s 1 to n.
 
-    What cannot be taken apart stays as it is, so that the entry's own checks name it.
+    A malformed entry is left as it is, so that its own checks report it.
     """
     made: dict[str, Any] = {}
     for name, entry in datasets.items():
@@ -36,7 +36,7 @@ def with_folds(datasets: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def pools_of(datasets: Mapping[str, Dataset]) -> dict[str, list[str]]:
-    """Data sets that were asked for in folds, each with its folds."""
+    """Data sets that the config wants in folds, each with its folds."""
     pools: dict[str, list[str]] = {}
     for name, entry in datasets.items():
         if entry.split.folds is not None and entry.split.fold is not None:
@@ -45,6 +45,6 @@ def pools_of(datasets: Mapping[str, Dataset]) -> dict[str, list[str]]:
 
 
 def pooled_names(datasets: Iterable[str], pools: Pools) -> list[str]:
-    """Names of data sets, pools in the place of their folds."""
+    """Names of data sets, with pools instead of their folds."""
     pool_of = {fold: pool for pool, folds in pools.items() for fold in folds}
     return list(dict.fromkeys(pool_of.get(name, name) for name in datasets))

@@ -7,6 +7,7 @@ equal bytes (with one version of pyarrow), in whatever sequence they come.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,14 +18,14 @@ from personalrm.core.files import atomic_open, atomic_write_text
 from personalrm.core.records import PreferencePair, UserData, UserPart
 from personalrm.data.sources.processed import (
     FILTER_COLUMNS,
-    LEVEL_B,
     OTHER_COLUMNS,
     OWN_COLUMNS,
     PAIR_COLUMNS,
+    PAIR_PARTS,
     TIE_COLUMN,
     is_judgment,
 )
-from personalrm.data.splits import LEVEL_A
+from personalrm.data.splits import USER_PARTS
 from personalrm.judge.judge import presented_swapped
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ Judgments = Mapping[str, Mapping[str, object]]
 """Pair id -> filter column -> value."""
 
 _ROWS = 1024
-_SPLITS = {ours: theirs for theirs, ours in LEVEL_B.items()}
+_SPLITS = {ours: theirs for theirs, ours in PAIR_PARTS.items()}
 _ROLES = {"assistant": "model"}
 
 
@@ -48,19 +49,19 @@ def export_processed(
 ) -> dict[UserPart, int]:
     """Write `data/{train,validation,test}-00000-of-00001.parquet` and `README.md`; returns the rows of each part.
 
-    Users whom a filter removed are left out, and so is a part of level A without rows (`datasets` refuses it). A user
-    without a part goes to test: what was trained on nobody can be tested on all. Roles are `user` and `model`
-    and parts of level B train, val and test, as in the authors' sets. Their `flip` (true: the chosen answer is to stand
-    first) is the source's where it stores one, else our coin, since their loader takes a null for false; `chosen_score`
-    and `rejected_score` are null, and so are filter columns that `judgments` does not fill. Surveys have no
-    column there, and are not exported. `pair_id` and `timestamp` are ours, and so is `tie`, which is there where any
-    pair is one: with them `read_processed` gives back what was exported (ties where its settings keep them).
+    Users that a filter removed are left out, and so is a part of the user split without rows (`datasets` refuses it).
+    A user without a part goes to test: without training, all users can be test users. Roles are `user` and `model`,
+    and parts of the pair split are train, val and test, as in the authors' sets. Their `flip` (true: show the chosen
+    answer first) is the source's if it stores one, else our coin, since their loader reads null as false.
+    `chosen_score` and `rejected_score` are null, and so are filter columns that `judgments` does not fill. Surveys have
+    no column there, and are not exported. `pair_id` and `timestamp` are additions of ours, and so is `tie`, if any pair
+    is a tie: with them `read_processed` reads back what was exported (ties if its settings keep them).
 
-    Raises DataError for a pair without a part of level B, and for judgments under a name that is no filter's or of
-    kinds that one column cannot hold.
+    Raises DataError for a pair without a part of the pair split, and for judgments under a name that is not a filter's
+    column, or with values of several kinds in one column.
     """
     judgments = judgments or {}
-    rows: dict[UserPart, list[UserData]] = {part: [] for part in LEVEL_A}
+    rows: dict[UserPart, list[UserData]] = {part: [] for part in USER_PARTS}
     for user in sorted(users, key=lambda user: (user.dataset, user.user_id)):
         if user.pairs and user.excluded is None:
             rows[user_split(user) or "test"].append(user)
@@ -99,7 +100,7 @@ def _schema(judgments: Judgments, ties: bool) -> pa.Schema:
     found = {name for given in judgments.values() for name in given}
     odd = sorted(name for name in found if not is_judgment(name))
     if odd:
-        raise DataError(f"judgments: {odd[0]!r} is no column of a filter; use the names of FILTER_COLUMNS")
+        raise DataError(f"judgments: {odd[0]!r} is not a column of a filter; use the names of FILTER_COLUMNS")
     filters = [*FILTER_COLUMNS, *sorted(found - set(FILTER_COLUMNS))]
     kinds |= {name: _kind([given.get(name) for given in judgments.values()], name) for name in filters}
     names = (*PAIR_COLUMNS, *OTHER_COLUMNS, *filters, *OWN_COLUMNS, *([TIE_COLUMN] if ties else []))
@@ -107,7 +108,7 @@ def _schema(judgments: Judgments, ties: bool) -> pa.Schema:
 
 
 def _kind(values: list[object], column: str) -> pa.DataType:
-    """Type of a column of judgments; strings where there are none."""
+    """Type of a column of judgments; string if there are no values."""
     import pyarrow as pa
 
     try:
@@ -119,7 +120,9 @@ def _kind(values: list[object], column: str) -> pa.DataType:
 
 def _row(user: UserData, pair: PreferencePair, judgments: Judgments) -> dict[str, object]:
     if pair.split is None:
-        raise DataError(f"user {user.user_id!r}, pair {pair.pair_id!r}: has no part of level B; split the users first")
+        raise DataError(
+            f"user {user.user_id!r}, pair {pair.pair_id!r}: has no part of the pair split; split the users first"
+        )
     return {
         **judgments.get(pair.pair_id, {}),
         "conversation_id": pair.conversation_id,
@@ -145,16 +148,10 @@ def _write(path: Path, rows: Iterator[dict[str, object]], schema: pa.Schema) -> 
 
     count = 0
     with atomic_open(path) as stream, pq.ParquetWriter(stream, schema) as writer:
-        group: list[dict[str, object]] = []
-        for row in rows:
-            group.append(row)
-            if len(group) == _ROWS:
-                writer.write_table(pa.Table.from_pylist(group, schema=schema))
-                count += len(group)
-                group = []
-        if group:
+        while group := list(islice(rows, _ROWS)):
             writer.write_table(pa.Table.from_pylist(group, schema=schema))
-    return count + len(group)
+            count += len(group)
+    return count
 
 
 def _card(names: list[str], counts: Mapping[UserPart, int], people: Mapping[UserPart, int], licence: str) -> str:

@@ -1,10 +1,11 @@
-"""Build one data set: a file of users for each shard, the funnel, and a data card."""
+"""Build one data set: a file of users for each shard, the funnel, and a data card; and plan it, before any job runs."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.files import atomic_write_text
@@ -14,20 +15,23 @@ from personalrm.data.filters.funnel import Funnel
 from personalrm.data.filters.released_judgments import JUDGMENTS, judgments_of
 from personalrm.data.settings import Dataset, ProcessedDataset
 from personalrm.data.sharding import chosen_shards, name_of_users_shard, shard_names
+from personalrm.data.sources.fields import FieldError, Spoken
+from personalrm.data.sources.local import read_rows, read_votes
 from personalrm.data.sources.open import read_source
 from personalrm.data.sources.reading import ReadReport
 from personalrm.data.sources.spool import VoteSpool
-from personalrm.data.users import Built, UserBuilder, build_users
+from personalrm.data.sources.votes import user_of
+from personalrm.data.users import Built, UserBuilder, build_users, pick_users
 
 
 def prepare_dataset(settings: Dataset, out_dir: Path, shards: Mapping[str, Path] | None = None) -> Funnel:
     """Read the source, build its users, and write them, `funnel.json` and `card.md`.
 
     `shards` maps shard names to the files to write (default: `<out_dir>/<shard>.jsonl` for all shards); a shard
-    without users gets an empty file, and a user whom a filter removed a row with the reason. All
+    without users gets an empty file, and a user that a filter removed gets a row with the reason. All
     input is read and checked before the first file is written, and each file is written whole. Memory holds one user
-    at a time: the votes wait on disk, beside `out_dir`, in about as much space as the input takes. The filters' columns
-    of a processed set go to `judgments.jsonl`, a pair a line.
+    at a time: votes are kept on disk, next to `out_dir`, and take about the space of the input. The filters' columns
+    of a processed set go to `judgments.jsonl`, one line per pair.
 
     Raises DataError for bad data, ConfigError where `shards` does not fit the data.
     """
@@ -66,20 +70,18 @@ def read_users(settings: Dataset, report: ReadReport) -> Built:
 def load_planted(path: Path) -> dict[str, str]:
     """Planted tastes by user from a JSON file {user: {"taste": text, …}}. Raises DataError for another shape."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        planted = TypeAdapter(dict[str, _Planted]).validate_json(path.read_bytes())
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); correct planted") from error
-    except ValueError as error:
-        raise DataError(f"{path}: is not JSON in UTF-8 ({error}); correct the file") from error
-    if not isinstance(content, dict):
-        raise DataError(f'{path}: is not a JSON object; write {{user: {{"taste": text}}}}')
-    tastes = {}
-    for user, entry in content.items():
-        taste = entry.get("taste") if isinstance(entry, dict) else None
-        if not isinstance(taste, str) or not taste.strip():
-            raise DataError(f'{path}, user {user!r}: no text under "taste"; write {{"taste": text}}')
-        tastes[user] = taste
-    return tastes
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = f", user {first['loc'][0]!r}" if first["loc"] else ""
+        raise DataError(f'{path}{where}: {first["msg"]}; write {{user: {{"taste": text}}}}') from error
+    return {user: entry.taste for user, entry in planted.items()}
+
+
+class _Planted(BaseModel):
+    taste: Spoken
 
 
 def _planted(settings: Dataset) -> dict[str, str]:
@@ -87,7 +89,7 @@ def _planted(settings: Dataset) -> dict[str, str]:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or where it is not there yet, the nearest above it that is."""
+    """The folder, or the nearest existing one above it."""
     return next((each for each in (folder, *folder.parents) if each.is_dir()), folder)
 
 
@@ -117,3 +119,52 @@ def _shard_files(
             "the file has changed since the workflow was planned: run again"
         )
     return dict(shards)
+
+
+def scan_user_ids(path: Path, dataset: str = "<name>") -> list[str]:
+    """All user ids of a vote file, sorted; lines without a usable id are skipped.
+
+    Raises ConfigError that names `datasets.<dataset>.shards` where the file is missing, and DataError where it
+    cannot be read to its end.
+    """
+    _require(path, dataset)
+    found = set()
+    for row in read_rows(path, skip_bad=True):
+        try:
+            found.add(user_of(row))
+        except FieldError:
+            continue
+    return sorted(found)
+
+
+def select_user_ids(settings: Dataset) -> list[str]:
+    """Users of the run, sorted: exactly those for which `prepare_dataset` writes a row.
+
+    The data are read only as far as needed: not at all for a list of users, without checks where all users
+    are taken, and in full for `max_users`, whose choice rests on the number of usable pairs. Bad lines are skipped
+    here; the job that builds the data reports them. Raises ConfigError where a released data set names no users.
+    """
+    if settings.max_users is None and settings.users is not None:
+        return sorted(set(settings.users))
+    if settings.source != "local":
+        raise ConfigError(
+            f"datasets.{settings.name}.shards: {settings.shards} needs the user ids before any job runs; list them "
+            f"under datasets.{settings.name}.users, or give a number of shards (PRISM 8, Chatbot Arena 2)"
+        )
+    if settings.max_users is None:
+        return scan_user_ids(settings.path, settings.name)
+    _require(settings.path, settings.name)
+    contents: dict[str, set[str]] = {}
+    for vote in read_votes(settings.path, on_bad="drop"):
+        if not vote.tie and vote.chosen != vote.rejected:
+            contents.setdefault(vote.user_id, set()).add(vote.content_hash)
+    counts = {user: len(distinct) for user, distinct in contents.items()}
+    return pick_users(counts, settings.users, settings.max_users, settings.min_pairs)
+
+
+def _require(path: Path, dataset: str) -> None:
+    if not path.is_file():
+        raise ConfigError(
+            f"datasets.{dataset}.shards: per_user and auto read the user ids from {path}, which is not there; correct "
+            f"datasets.{dataset}.path, list the ids under datasets.{dataset}.users, or give a number of shards"
+        )

@@ -4,42 +4,45 @@ from __future__ import annotations
 
 import math
 import re
-from pathlib import Path
-from typing import Annotated, Literal, Self
+from pathlib import Path, PurePosixPath
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from personalrm.data.filters.filter_settings import RELEASED, FilterSettings
+from personalrm.data.sources.fields import Id
 
 KeepTogether = Literal["turn", "conversation", "none"]
 SIMILARITY = 0.9
 """Default of `split.similarity`: of two prompts of 30 letters each, 3 letters may differ."""
 
 
-def _id_text(value: object) -> object:
-    """YAML reads `users: [17]` as a number; vote files may also hold numbers, and both mean "17"."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-UserId = Annotated[str, BeforeValidator(_id_text)]
-
-
-def shares(value: tuple[float, float, float]) -> tuple[float, float, float]:
-    """The value, if it is three shares of a whole. Raises ValueError if not."""
+def _add_up(value: tuple[float, float, float]) -> tuple[float, float, float]:
     if not all(math.isfinite(share) and share > 0 for share in value) or abs(sum(value) - 1) > 1e-9:
         raise ValueError(f"must be three shares above 0 that add up to 1, not {list(value)}")
     return value
 
 
+def _one_of(value: tuple[int, int]) -> tuple[int, int]:
+    if not 1 <= value[0] <= value[1]:
+        raise ValueError("must be [i, n] with i from 1 to n")
+    return value
+
+
+Shares = Annotated[tuple[float, float, float], AfterValidator(_add_up)]
+"""Three shares of a whole."""
 MOST_FOLDS = 100
-Fold = tuple[Annotated[int, Field(strict=True, ge=1)], Annotated[int, Field(strict=True, ge=2)]]
+Fold = Annotated[
+    tuple[Annotated[int, Field(strict=True, ge=1)], Annotated[int, Field(strict=True, ge=2)]], AfterValidator(_one_of)
+]
+"""[i, n]: the i-th of n stretches."""
 
 
 class SplitSettings(BaseModel):
     """Pair split: each user's pairs are context, validation or test (docs/data.md)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    fractions: tuple[float, float, float] = (0.5, 0.2, 0.3)
+    fractions: Shares = (0.5, 0.2, 0.3)
     """Shares of context, validation and test (paper: 50/20/30 %)."""
     keep_together: KeepTogether = "conversation"
     """What never straddles two parts; `none` as published."""
@@ -47,7 +50,7 @@ class SplitSettings(BaseModel):
     """Prompts that have this share of their letters in common stay in one part; 1: only prompts that are equal in that
     form; null: only those that are equal but for case and blanks, the default with the splits of the authors
     (docs/data.md)."""
-    # Left out where there is none: files made before there were folds stay as they are.
+    # Not dumped if None, so that files of runs without folds keep their bytes.
     fold: Fold | None = Field(default=None, exclude_if=lambda value: value is None)
     """`[i, n]`: the i-th of n consecutive stretches of a user's pairs is the test; the rest is context and
     validation."""
@@ -64,18 +67,6 @@ class SplitSettings(BaseModel):
             raise ValueError("folds: stands alone, without fold, and only where no data set is named <name>-fold<i>")
         return self
 
-    @field_validator("fold")
-    @classmethod
-    def _check_fold(cls, value: Fold | None) -> Fold | None:
-        if value is not None and not 1 <= value[0] <= value[1]:
-            raise ValueError("must be [i, n] with i from 1 to n")
-        return value
-
-    @field_validator("fractions")
-    @classmethod
-    def _check(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
-        return shares(value)
-
 
 class UserSplitSettings(BaseModel):
     """User split: users apart, for what is trained on other users, by a stable hash of the id and `seed`.
@@ -85,17 +76,25 @@ class UserSplitSettings(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    fractions: tuple[float, float, float] = (0.25, 0.15, 0.6)
+    fractions: Shares = (0.25, 0.15, 0.6)
     """Shares of train, validation and test users."""
     min_users: Annotated[int, Field(strict=True, ge=1)] = 20
     """A data set of fewer users has no user split."""
     seed: int = 0
     """Seed of the hash that splits the users."""
 
-    @field_validator("fractions")
-    @classmethod
-    def _check(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
-        return shares(value)
+
+CHECKSUMS = "checksums.json"
+"""Name of our own record next to the files of a hub source."""
+
+
+def _repo_file(name: str) -> str:
+    path = PurePosixPath(name)
+    if str(path) != name or path.is_absolute() or path.parts[0].startswith(".") or ".." in path.parts:
+        raise ValueError(f"{name!r} is not the name of a file in a repository")
+    if name == CHECKSUMS:
+        raise ValueError(f"{CHECKSUMS} is the name of our own record")
+    return name
 
 
 class HubSource(BaseModel):
@@ -106,20 +105,26 @@ class HubSource(BaseModel):
     """Repository on the hub."""
     revision: Annotated[str, Field(pattern=r"^[\w.-]{1,100}$")]
     """A commit; a branch or tag is resolved at the first fetch and kept."""
-    files: Annotated[list[str], Field(min_length=1)]
+    files: Annotated[list[Annotated[str, AfterValidator(_repo_file)]], Field(min_length=1)]
     """Names of the files."""
-    sha256: dict[str, str] = {}
+    sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]] = {}
     """Checksums that must hold, by file; of other files the first download counts."""
+
+    @model_validator(mode="after")
+    def _sums_of_files(self) -> Self:
+        if unknown := self.sha256.keys() - set(self.files):
+            raise ValueError(f"sha256.{min(unknown)}: no such file in files")
+        return self
 
     @property
     def folder(self) -> Path:
         """Where the files lie once fetched, relative to the working directory; shared by all runs."""
         return Path("data/hub") / self.repo.replace("/", "--") / self.revision[:40]
 
-
-def parquet_of(path: Path) -> Path:
-    """Where a hub file lies as Parquet: beside it, if it is none itself."""
-    return path if path.suffix == ".parquet" else path.with_name(f"{path.name}.parquet")
+    @property
+    def paths(self) -> list[Path]:
+        """Where the files lie once fetched, in the config's order."""
+        return [self.folder / name for name in self.files]
 
 
 class DatasetBase(BaseModel):
@@ -132,7 +137,7 @@ class DatasetBase(BaseModel):
     shards: Literal["auto", "per_user"] | Annotated[int, Field(strict=True, ge=1, le=10_000)] = "auto"
     """`per_user`: a job for each user; a number of jobs; `auto`: `per_user` up to 64 users, else 8 shards, doubled
     until they hold 500 users or fewer each."""
-    users: Annotated[list[UserId], Field(min_length=1)] | None = None
+    users: Annotated[list[Id], Field(min_length=1)] | None = None
     """Ids of the users that the run is limited to."""
     max_users: Annotated[int, Field(strict=True, ge=1)] | None = None
     """The first n users that pass the user filter, by a stable hash."""
@@ -160,7 +165,7 @@ class DatasetBase(BaseModel):
 
     @property
     def pairs_to_stay(self) -> int:
-        """Pairs that a user must keep when thresholds are tried: of a sample, any."""
+        """Pairs that a user must keep when thresholds are tried; 1 if only a sample is rated."""
         return 1 if self.filters and self.filters.sample else self.min_pairs
 
     @property
@@ -192,6 +197,7 @@ class DatasetBase(BaseModel):
 class LocalDataset(DatasetBase):
     """A JSON-lines file of votes in our format (docs/data.md)."""
 
+    hub: ClassVar[None] = None
     source: Literal["local"] = "local"
     path: Path
     """JSON lines of votes, `.jsonl` or `.jsonl.gz`."""
@@ -204,6 +210,7 @@ class LocalDataset(DatasetBase):
 class _Released(DatasetBase):
     """A released data set: a local folder (`path`) with the release's files, or the hub (`hub`), one of them."""
 
+    suffixes: ClassVar[tuple[str, ...]] = (".parquet", ".jsonl", ".jsonl.gz")
     path: Path | None = None
     """Folder with the release's files."""
     hub: HubSource | None = None
@@ -225,12 +232,12 @@ class _Released(DatasetBase):
         return self.path or Path()
 
     def source_files(self) -> list[Path]:
-        """Files of the release that the votes are read from."""
-        raise NotImplementedError
-
-    def files_to_read(self) -> list[Path]:
-        """The source files, of the hub those that were made of them as Parquet."""
-        return self.source_files() if self.hub is None else list(map(parquet_of, self.source_files()))
+        """Files of the release that the votes are read from, sorted by name; or `path`, where it names a file."""
+        if self.hub is not None:
+            return [self.folder / name for name in sorted(self.hub.files)]
+        if self.folder.is_file() or (self.folder.name.endswith(self.suffixes) and not self.folder.is_dir()):
+            return [self.folder]
+        return sorted(each for each in self.folder.glob("**/*") if each.is_file() and each.name.endswith(self.suffixes))
 
 
 class PrismDataset(_Released):
@@ -240,26 +247,30 @@ class PrismDataset(_Released):
     source: Literal["prism"]
     ties: Literal["drop"] = "drop"
     """Ratings make no ties."""
-    table: Literal["conversations", "utterances"] = "conversations"
+    table: Literal["conversations"] = "conversations"
     """File with the answers."""
     min_rating_gap: Annotated[float, Field(ge=0, le=99)] = 10.0
     """Pairs whose ratings (1 to 100) differ by less are dropped (paper: 10 %)."""
 
+    @field_validator("table", mode="before")
+    @classmethod
+    def _one_table(cls, value: object) -> object:
+        if value == "utterances":
+            raise ValueError(
+                "utterances.jsonl is not read any more: it holds the answers of conversations.jsonl, without times; "
+                "put conversations.jsonl there, and remove table"
+            )
+        return value
+
     def source_files(self) -> list[Path]:
         """Files that the votes are read from; the survey comes second."""
-        return [self.folder / f"{self.table}.jsonl", self.folder / "survey.jsonl"]
+        return [self.folder / "conversations.jsonl", self.folder / "survey.jsonl"]
 
 
 class ArenaDataset(_Released):
     """The raw release of Chatbot Arena conversations (Zheng et al. 2023): one vote on two conversations per row."""
 
     source: Literal["arena"]
-
-    def source_files(self) -> list[Path]:
-        """The release's Parquet or JSON-lines files, sorted by name."""
-        if self.hub is not None:
-            return [self.folder / name for name in sorted(self.hub.files)]
-        return sorted(each for each in self.folder.glob("**/*") if each.suffix in (".parquet", ".jsonl"))
 
 
 class MtBenchDataset(_Released):
@@ -271,19 +282,11 @@ class MtBenchDataset(_Released):
 
     source: Literal["mtbench"]
 
-    def source_files(self) -> list[Path]:
-        """Parquet and JSON-lines files (`.jsonl`, `.jsonl.gz`), sorted by name; or `path`, where it names a file."""
-        if self.hub is not None:
-            return [self.folder / name for name in sorted(self.hub.files)]
-        suffixes = (".parquet", ".jsonl", ".jsonl.gz")
-        if self.folder.is_file() or (self.folder.name.endswith(suffixes) and not self.folder.is_dir()):
-            return [self.folder]
-        return sorted(each for each in self.folder.glob("**/*") if each.is_file() and each.name.endswith(suffixes))
-
 
 class ProcessedDataset(_Released):
     """The authors' processed sets (PersonalRewardBench), with their splits and their filters' judgments."""
 
+    suffixes: ClassVar[tuple[str, ...]] = (".parquet",)
     source: Literal["personalrewardbench"]
     keep_splits: bool = True
     """Both splits as released; else they are made anew."""
@@ -298,12 +301,6 @@ class ProcessedDataset(_Released):
         if not isinstance(values, dict) or not isinstance(split, dict) or values.get("keep_splits", True) is not True:
             return values
         return {**values, "split": {"similarity": None, **split}}
-
-    def source_files(self) -> list[Path]:
-        """The release's Parquet files, sorted by name."""
-        if self.hub is not None:
-            return [self.folder / name for name in sorted(self.hub.files)]
-        return sorted(self.folder.glob("**/*.parquet"))
 
 
 Dataset = LocalDataset | PrismDataset | ArenaDataset | MtBenchDataset | ProcessedDataset

@@ -1,7 +1,7 @@
-"""Names and numbers of shards. A user's shard depends on that user alone: adding a user moves nobody.
+"""Names and numbers of shards. A user's shard depends on that user alone: adding a user moves no other.
 
-User ids are hostile until proven otherwise (`../../x`, emoji, 300 characters, `Aa` beside `aA`): they
-never become paths, only what `shard_name` makes of them.
+User ids may be hostile (`../../x`, emoji, 300 characters, `Aa` and `aA`): they never become paths, only what
+`shard_name` makes of them does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SLUG_LENGTH = 24
 HASH_LENGTH = 10
 
 Shards = Literal["per_user"] | int
-"""How users are spread over jobs: one shard a user, or this many numbered shards."""
+"""How users are spread over jobs: one shard per user, or this many numbered shards."""
 PER_USER_UP_TO = 64
 FEWEST_SHARDS = 8
 USERS_A_SHARD = 500
@@ -28,8 +28,8 @@ USERS_A_SHARD = 500
 def chosen_shards(shards: Literal["auto"] | Shards, users: int) -> Shards:
     """What `auto` is for this many users; other settings as they are.
 
-    Up to 64 users get a job each. More share 8 shards, or as many more, by doubling, as leave 500 users each (our
-    choice: a power of two, so that a growing data set changes all its shards seldom).
+    Up to 64 users get one job each. More users share 8 shards, doubled until a shard has at most 500 users on average
+    (our choice: powers of two, so that a growing data set seldom changes all its shards).
 
     >>> [chosen_shards("auto", n) for n in (64, 65, 4_001, 100_000)]
     ['per_user', 8, 16, 256]

@@ -1,7 +1,7 @@
-"""The two levels of split: users apart (level A), and 50/20/30 inside a user (level B).
+"""The two splits: of users (train/validation/test users), and of one user's pairs (50/20/30).
 
-Level B keeps time: the oldest pairs are the context, the newest the test, as an application would meet them.
-What belongs together never straddles two parts.
+The pair split keeps the order of time: the oldest pairs are the context, the newest the test, as in an application.
+Pairs that belong together are never in two parts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from personalrm.data.settings import SIMILARITY, Fold, KeepTogether
 from personalrm.data.sources.votes import decided
 
 PARTS: tuple[Split, Split, Split] = ("context", "validation", "test")
-LEVEL_A: tuple[UserPart, UserPart, UserPart] = ("train", "validation", "test")
+USER_PARTS: tuple[UserPart, UserPart, UserPart] = ("train", "validation", "test")
 
 Fractions = tuple[float, float, float]
 Grain = Literal["conversation", "turn", "pair", "release"]
@@ -54,11 +54,11 @@ class UserSplit(NamedTuple):
 
 
 def user_split(user_id: str, fractions: Fractions, seed: int) -> UserPart:
-    """Level-A part of a user, from a stable hash: it does not depend on who else is in the data."""
+    """Part of a user in the user split, from a stable hash: it does not depend on the other users."""
     point = stable_fraction("level_a", str(seed), user_id)
     if point < fractions[0]:
-        return LEVEL_A[0]
-    return LEVEL_A[1] if point < fractions[0] + fractions[1] else LEVEL_A[2]
+        return USER_PARTS[0]
+    return USER_PARTS[1] if point < fractions[0] + fractions[1] else USER_PARTS[2]
 
 
 def split_user(
@@ -80,8 +80,8 @@ def split_user(
     Pairs with the same prompt stay together, and with `similarity` those with near-duplicate prompts, directly or
     through others. Where this leaves too few groups at every grain, the user is split as without `similarity`.
 
-    Only decided pairs are counted, so that every part has one of them. A tie goes with its group; a group of nothing
-    but ties with the last decided group before it, or where there is none with the first.
+    Only decided pairs are counted, so that every part has one of them. A tie goes with its group; a group of
+    ties only goes with the last decided group before it, or with the first if there is none before it.
     """
     least = max(len(PARTS) + 1, fold[1]) if fold else len(PARTS)
     if len(decided(pairs)) < least:
@@ -104,7 +104,7 @@ def normal_prompt(pair: PreferencePair) -> str:
 
 
 def leaked(pairs: Sequence[PreferencePair], similarity: float = SIMILARITY) -> int:
-    """Number of test pairs whose prompt is a near-duplicate of that of a pair which methods learn from."""
+    """Number of test pairs whose prompt is a near-duplicate of the prompt of a pair that methods learn from."""
     forms = [folded(_prompt(pair)) for pair in pairs]
     known = {form for form, pair in zip(forms, pairs, strict=True) if pair.split != "test" and not pair.tie}
     distinct = list(dict.fromkeys(forms))
@@ -129,25 +129,18 @@ def _grouping(
     ordered: Sequence[PreferencePair], keep_together: KeepTogether, least: int, similarity: float | None
 ) -> _Grouping:
     """The coarsest groups of which at least `least` have a decided pair; near-duplicates together where possible."""
-    grains = _GRAINS[keep_together]
-    alike: list[Grain] = [] if similarity is None else [grain for grain in grains if grain != "pair"]
-    for grain in alike:
-        groups = _groups(ordered, grain, similarity)
-        sizes = _sizes(ordered, groups)
-        if sum(size > 0 for size in sizes) >= least:
-            own = {tuple(group) for group in _groups(ordered, grain, None)}
-            joined = sum(len(group) for group in groups if tuple(group) not in own)
-            return _Grouping(groups, sizes, grain, joined)
-    for grain in grains:
-        groups = _groups(ordered, grain, None)
-        sizes = _sizes(ordered, groups)
+    grains: list[Grain] = list(_GRAINS[keep_together])
+    tries: list[tuple[Grain, float | None]] = [(grain, None) for grain in grains]
+    if similarity is not None:
+        tries = [*((grain, similarity) for grain in grains if grain != "pair"), *tries]
+    for grain, alike in tries:
+        groups = _groups(ordered, grain, alike)
+        sizes = [len(decided(ordered[index] for index in group)) for group in groups]
         if sum(size > 0 for size in sizes) >= least:
             break
-    return _Grouping(groups, sizes, grain, too_alike=bool(alike))
-
-
-def _sizes(ordered: Sequence[PreferencePair], groups: Sequence[Sequence[int]]) -> list[int]:
-    return [len(decided(ordered[index] for index in group)) for group in groups]
+    own = set() if alike is None else set(map(tuple, _groups(ordered, grain, None)))
+    joined = sum(len(group) for group in groups if tuple(group) not in own) if own else 0
+    return _Grouping(groups, sizes, grain, joined, too_alike=alike is None and len(tries) > len(grains))
 
 
 def _prompt(pair: PreferencePair) -> str:
@@ -156,7 +149,7 @@ def _prompt(pair: PreferencePair) -> str:
 
 
 def _links(pair: PreferencePair, grain: Grain) -> list[Hashable]:
-    """What ties a pair to others: pairs that share any of these stay together."""
+    """Keys of a pair: pairs that share any of these stay together."""
     if grain == "pair":
         return [("pair", pair.pair_id)]
     # Pairs of one context have one prompt too, so this also keeps together what has no conversation id.

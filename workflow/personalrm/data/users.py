@@ -12,10 +12,10 @@ from itertools import chain, pairwise
 from typing import NamedTuple
 
 from personalrm.core.errors import DataError
+from personalrm.core.files import stable_hash
 from personalrm.core.records import UserData, UserPart
-from personalrm.data.filters.funnel import Funnel, FunnelStep, step
+from personalrm.data.filters.funnel import Funnel, FunnelStep, counts_of
 from personalrm.data.history import contradictions, history, merged_survey, split_votes
-from personalrm.data.selection import pick_users
 from personalrm.data.settings import DatasetBase
 from personalrm.data.sources.votes import Vote, decided
 from personalrm.data.splits import PARTS, user_split
@@ -43,7 +43,7 @@ def build_users(
 ) -> Built:
     """Build all users of a data set, as `UserBuilder` does, with all votes in memory.
 
-    `seen` are users known from elsewhere, whose votes could not be read. Raises what `UserBuilder` raises.
+    `seen` are further users, whose votes could not be read. Raises what `UserBuilder` raises.
     """
     grouped: dict[str, list[Vote]] = {}
     for vote in votes:
@@ -56,16 +56,16 @@ def build_users(
 
 
 class UserBuilder:
-    """Builds the users of a data set one by one: drops what carries no preference, filters users, splits; and counts.
+    """Build the users of a data set one by one: drop votes without a preference, filter users, split pairs, count.
 
     Ties (unless the settings keep them), votes between equal answers and repeated votes of one user (same context and
-    answers) are dropped; a vote that contradicts another is kept: people do. Which users come out: see `pick_users`;
-    one with too few pairs (paper: fewer than 5) is a row without pairs that says why. `max_pairs` keeps each user's
-    oldest pairs, so that later votes change nothing. Both count decided pairs: with and without ties, the users are the
-    same.
+    answers) are dropped; a vote that contradicts another is kept, as people contradict themselves. `pick_users` chooses
+    the users; a user with too few pairs (paper: fewer than 5) is a row without pairs, with the reason. `max_pairs`
+    keeps each user's oldest pairs, so that later votes change nothing. Both limits count decided pairs: with and
+    without ties, the users are the same.
 
-    Making the builder looks every user of `votes` up once, makes all checks, and chooses `users`, sorted; `build` looks
-    these up again. Beside one user's votes, memory holds 16 bytes a vote. `planted` maps users to tastes.
+    The constructor reads each user of `votes` once, makes all checks, and chooses `users`, sorted; `build` reads these
+    again. Memory holds one user's votes, and 16 bytes per vote of the others. `planted` maps users to tastes.
 
     Raises DataError where two votes share a pair id, or a user in `settings.users` is not in the data.
     """
@@ -86,7 +86,7 @@ class UserBuilder:
         self._alike: Counter[str] = Counter()
 
     def build(self, users: Iterable[str]) -> Iterator[UserData]:
-        """Yield the given ones of `users`, in the given order. `funnel` counts each as often as it is built."""
+        """Yield the given users, in the given order. `funnel` counts each as often as it is built."""
         for user in users:
             votes, facts = self._votes[user], self._facts[user]
             enough = [votes[place] for place in facts.enough]
@@ -123,9 +123,9 @@ class UserBuilder:
         written = self._grains.total()
         return Funnel(
             dataset=self._settings.name,
-            votes=self._steps.left["read"].pairs,
+            votes=self._steps.votes(),
             dropped=self._steps.dropped(),
-            steps=tuple(self._steps.left.values()),
+            steps=self._steps.left(),
             users_written=written,
             users_excluded=len(self.users) - written,
             contradictions=self._contradictions,
@@ -186,14 +186,30 @@ class UserBuilder:
                     owners[vote.own_id] = vote.line, user
 
 
+def pick_users(
+    pairs_of: Mapping[str, int], users: Collection[str] | None, max_users: int | None, min_pairs: int
+) -> list[str]:
+    """Users of the run, sorted, from the number of usable pairs of each user in the data.
+
+    `users` limits the choice. Without `max_users` all of them stay, also those with fewer than `min_pairs`
+    (they become rows with the reason); with it, the first `max_users` by a stable hash of the id among those
+    with enough pairs. The hash knows nothing of the data set, so that one user is in or out of both.
+    """
+    candidates = pairs_of.keys() if users is None else set(users)
+    if max_users is None:
+        return sorted(candidates)
+    enough = [user for user in candidates if pairs_of.get(user, 0) >= min_pairs]
+    return sorted(sorted(enough, key=lambda user: stable_hash("max_users", user))[:max_users])
+
+
 def by_part(users: Iterable[UserData]) -> dict[str, int]:
-    """Pairs by level-B part."""
+    """Pairs by part of the pair split."""
     parts = Counter(pair.split for user in users for pair in user.pairs)
     return {part: parts[part] for part in PARTS}
 
 
 def ties_by_part(users: Iterable[UserData]) -> dict[str, int]:
-    """Ties among the pairs by level-B part; empty where there are none."""
+    """Ties among the pairs by part of the pair split; empty if there are none."""
     parts = Counter(pair.split for user in users for pair in user.pairs if pair.tie)
     return {part: parts[part] for part in PARTS if parts[part]}
 
@@ -257,22 +273,24 @@ class _Steps:
             "first_users": settings.max_users is not None and f"first {settings.max_users} users by hash",
             "first_pairs": settings.max_pairs is not None and f"first {settings.max_pairs} pairs of each user",
         }
-        none = {"users": 0, "conversations": 0, "pairs": 0}
-        self.left = {key: FunnelStep(step=name, **none) for key, name in names.items() if name}
+        self._names = {key: name for key, name in names.items() if name}
+        self._left = {key: Counter(counts_of([])) for key in self._names}
 
     def add(self, key: str, votes: Sequence[Vote]) -> None:
-        """Add what a step left of one more user; a step that the settings do not have is passed over."""
-        if key in self.left:
-            before, more = self.left[key], step(key, {"": votes})
-            self.left[key] = FunnelStep(
-                step=before.step,
-                users=before.users + more.users,
-                conversations=before.conversations + more.conversations,
-                pairs=before.pairs + more.pairs,
-            )
+        """Add what a step left of one more user; a step that the settings do not have is skipped."""
+        if key in self._left:
+            self._left[key].update(counts_of([votes]))
+
+    def left(self) -> tuple[FunnelStep, ...]:
+        """What each step left."""
+        return tuple(FunnelStep(step=name, **self._left[key]) for key, name in self._names.items())
+
+    def votes(self) -> int:
+        """Votes read."""
+        return self._left["read"]["pairs"]
 
     def dropped(self) -> dict[str, int]:
         """Votes by the reason why they were dropped."""
-        start = self.left.get("listed", self.left["read"])
-        left = [start.pairs, *(self.left[reason].pairs for reason in _REASONS)]
+        steps = ("listed" if "listed" in self._left else "read", *_REASONS)
+        left = [self._left[key]["pairs"] for key in steps]
         return {reason: before - after for reason, (before, after) in zip(_REASONS, pairwise(left), strict=True)}

@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
+from personalrm.core.conditions import VerdictMode
 from personalrm.core.errors import ContextOverflow, ModelCallError, PermanentError, Refused
 from personalrm.core.files import stable_hash
 from personalrm.core.records import Demonstration, Label, Outcome, PreferencePair, Verdict
@@ -24,7 +25,6 @@ from personalrm.llm import tokens
 from personalrm.llm.types import LanguageModel, Message, ModelSpec, Request, Response
 
 logger = logging.getLogger("personalrm.judge.judge")
-VerdictMode = Literal["text", "logprob", "logprob_both"]
 PromptStyle = Literal["standard", "compact"]
 LABELS: dict[PromptStyle, tuple[str, str]] = {"standard": ("First", "Second"), "compact": ("A", "B")}
 FEW_ALTERNATIVES = 5
@@ -299,7 +299,7 @@ def label_verdict(base: Verdict, response: Response, swapped: bool, settings: Ju
     said: Label | None = None
     if odds.log_odds_first != 0:
         said = "first" if odds.log_odds_first > 0 else "second"
-    return base.model_copy(update={"outcome": _sign_outcome(toward_chosen), "said": said, "log_odds": toward_chosen})
+    return base.model_copy(update={"outcome": sign_outcome(toward_chosen), "said": said, "log_odds": toward_chosen})
 
 
 def warn_of_alternatives(response: Response) -> None:
@@ -319,7 +319,8 @@ def _warn_once(listed: int) -> None:
     )
 
 
-def _sign_outcome(log_odds: float) -> Outcome:
+def sign_outcome(log_odds: float) -> Outcome:
+    """Outcome of log-odds of the chosen answer over the rejected one; 0 is a tie."""
     if log_odds == 0:
         return "tie"
     return "correct" if log_odds > 0 else "wrong"
@@ -336,7 +337,7 @@ def combine_orders(straight: Verdict, swapped: Verdict) -> Verdict:
         if verdict.log_odds is None:
             return base.model_copy(update={"outcome": verdict.outcome})
     mean = ((straight.log_odds or 0.0) + (swapped.log_odds or 0.0)) / 2
-    return base.model_copy(update={"outcome": _sign_outcome(mean), "log_odds": mean})
+    return base.model_copy(update={"outcome": sign_outcome(mean), "log_odds": mean})
 
 
 async def judge_pair(

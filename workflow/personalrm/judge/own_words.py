@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 from rapidfuzz.distance import OSA
 
+from personalrm.llm.thinking import find_thinking
+
 LONGEST_LINE = 300
 """A line that states something is short; longer ones are prose (and bound what patterns have to look at)."""
 
-_TAG = re.compile(r"(?:<(?P<close>/?)(?:think(?:ing)?|thought)>|\[(?P<close2>/?)THINK\])", re.IGNORECASE)
 OPENING, CLOSING = '"“„«「『《〈〝❝', '"”“»」』》〉〞❞'
 """Quotation marks but for single ones, which may be apostrophes."""
 _MARKUP = f" \t*_#'`().!-[]{{}}<>|~$•–—→‘’【】〔〕{OPENING}{CLOSING}"
@@ -278,16 +279,10 @@ def _outer(raw: str) -> str:
 
 
 def _without_thinking(text: str) -> str | None:
-    """`text` with blanks in place of what stands between thinking tags; None if a tag stays open."""
-    parts: list[str] = []
-    inside, begun, position = False, 0, 0
-    for tag in _TAG.finditer(text):
-        closes = bool(tag["close"] or tag["close2"])
-        if closes and not inside:
-            # All so far was thinking, begun by the prompt.
-            parts, begun = [], tag.start()
-        else:
-            parts.append(" " * (tag.start() - position) if inside else text[position : tag.start()])
-        parts.append(" " * len(tag[0]))
-        inside, position = not closes, tag.end()
-    return None if inside else "".join([" " * begun, *parts, text[position:]])
+    """`text` with blanks in place of thinking; None if it is never closed."""
+    parts, closed = find_thinking(text)
+    seen, position = [], 0
+    for start, end in parts:
+        seen += [text[position:start], " " * (end - start)]
+        position = end
+    return "".join([*seen, text[position:]]) if closed else None

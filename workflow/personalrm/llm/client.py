@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,11 +24,11 @@ from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.cache.store_locks import CallLocks
 from personalrm.llm.limits.adaptive_concurrency import AdaptiveConcurrency
-from personalrm.llm.limits.budget import Budget
+from personalrm.llm.limits.budget import Budget, Price, no_price, spec_price
 from personalrm.llm.limits.faults import ModelUnavailable, is_run, run_of
-from personalrm.llm.limits.price import Price, no_price, spec_price
 from personalrm.llm.limits.rate_limit import RateLimit
 from personalrm.llm.limits.retry import RetryPolicy
+from personalrm.llm.thinking import without_thinking
 from personalrm.llm.types import Backend, ModelSpec, Request, Response, Usage
 
 POLL_S, MAX_POLL_S = 0.05, 1.0
@@ -41,9 +41,8 @@ log = logging.getLogger("personalrm.llm")
 
 
 @dataclass(slots=True)
-class PortStats:
-    """Counts of one client. `joined`: requests that shared a call in flight, of this process or another; `attempts`
-    includes retries."""
+class CallCounts:
+    """Of one client. `joined`: requests that shared a call in flight, of any process; `attempts` includes retries."""
 
     hits: int = 0
     joined: int = 0
@@ -56,45 +55,33 @@ class PortStats:
     cost_usd: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class PortEvent:
-    """A retry: which attempt failed, why (no secrets), and the wait in seconds before the next."""
-
-    model: str
-    attempt: int
-    error: str
-    wait_s: float
-
-
 @dataclass(slots=True)
 class _Flight:
-    """A call that is being made, and how many wait for it."""
+    """A call that is being made, and how many requests wait for it."""
 
     task: asyncio.Task[Response]
     waiting: int = 0
 
 
 class ModelClient:
-    """A `LanguageModel`: answers from the store, or asks the model once, carefully, and stores the answer.
+    """Client for one model: answers from the store, or calls the model and stores the answer.
 
-    A client belongs to one event loop. A call keeps its place (`max_concurrency`) while it waits for a retry,
-    so that a provider in trouble gets less traffic, not more. How many are sent at once
-    is up to `AdaptiveConcurrency`.
+    A client belongs to one event loop. A call keeps its place (`max_concurrency`) while it waits for a retry, so that a
+    failing provider gets less traffic, not more. `AdaptiveConcurrency` decides how many calls are sent at once.
 
     Args:
-        spec: who the model is; `max_attempts`, `deadline_s` and `context_length` are read from it.
+        spec: the model; `max_attempts`, `deadline_s` and `context_length` are read from it.
         backend: how it is reached.
         store: where answers are kept.
         max_concurrency: calls at once, at most (default: the spec's).
-        concurrency: how many are sent at once (default: as many as the provider bears, up to `max_concurrency`).
+        concurrency: how many calls are sent at once (default: what the provider accepts, up to `max_concurrency`).
         budget: None, or what may be spent; a model without a price then raises ConfigError at its first call.
         price: list price by token counts (default: from the spec's prices).
         price_share: the share of the list price that a call costs; answers keep the list price, accounts the cost.
         retry: waits and limits (default: from the spec).
         rate_limit: requests and tokens a minute; None for no limit.
-        on_event: told of every retry.
-        locks: which calls other processes on this store are making; None not to look, and not to be seen.
-        finishes: a call under way that nobody waits for any more is finished, because it is paid for.
+        locks: locks on calls in flight, shared with other processes on this store; None for no locks.
+        finishes: a call in flight that no request waits for any more is finished, because it is paid for.
     """
 
     def __init__(
@@ -110,11 +97,10 @@ class ModelClient:
         price_share: float = 1.0,
         retry: RetryPolicy | None = None,
         rate_limit: RateLimit | None = None,
-        on_event: Callable[[PortEvent], None] | None = None,
         locks: CallLocks | None = None,
         finishes: bool = True,
     ) -> None:
-        self.stats = PortStats()
+        self.stats = CallCounts()
         self._spec = spec
         self._backend = backend
         self._store = store
@@ -125,11 +111,11 @@ class ModelClient:
         self._price = price or (lambda tokens_in, tokens_out: spec_price(spec, tokens_in, tokens_out))
         self._price_share = price_share
         self._retry = retry or RetryPolicy(spec.max_attempts, spec.deadline_s)
-        self._on_event = on_event
         self._flights: dict[str, _Flight] = {}
         self._rate_limit = rate_limit
         self._locks = locks
         self._named: set[str] = set()
+        self._estimates = self._cuts_prompts = False
         self._rejected = 0
         self._failing: set[asyncio.Task[Any] | None] = set()
         self._answered_at = self._retry.clock()
@@ -140,11 +126,13 @@ class ModelClient:
 
     @property
     def spec(self) -> ModelSpec:
-        """Who the model is."""
+        """The model's id, endpoint and settings."""
         return self._spec
 
     async def complete(self, request: Request) -> Response:
         """The stored answer to `request`, or a new one, which is stored before it is returned.
+
+        The store keeps answers as they came; what is returned has its thinking in `reasoning` (`thinking.py`).
 
         Raises a `ModelCallError` when there is no answer (never stored), `BudgetExceeded`, `StoreError`,
         `ConfigError` (no price in a run with a budget) or, for embedded models, `EmbeddedModelError`.
@@ -153,19 +141,19 @@ class ModelClient:
         stored = self._store.get(key)
         if stored is not None:
             self.stats.hits += 1
-            return stored
+            return without_thinking(stored)
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = _Flight(asyncio.create_task(self._answer(key, request)))
         else:
             self.stats.joined += 1
-        return await self._wait_for(key, flight)
+        return without_thinking(await self._wait_for(key, flight))
 
     async def aclose(self, *, finish: bool = True) -> None:
         """Release the backend's connections. The store stays open: it belongs to the caller.
 
-        Calls under way that nobody waits for any more are paid for: they are waited for and stored, unless `finish` is
-        false, as after Ctrl-C.
+        Calls in flight that no request waits for any more are paid for: they are awaited and stored, unless `finish`
+        is false, as after Ctrl-C.
         """
         left = {flight for flight in self._abandoned if not flight.done()}
         if left and finish:
@@ -178,8 +166,8 @@ class ModelClient:
             self._locks.close()
 
     async def _wait_for(self, key: str, flight: _Flight) -> Response:
-        """Wait for a shared call. Whoever is cancelled leaves the others waiting; the last one ends the call, unless it
-        is under way: then it is finished, and its answer stored."""
+        """Wait for a shared call. When the last request that waits for it is cancelled, the call is cancelled, too,
+        unless it was sent: then it is finished, and its answer stored."""
         flight.waiting += 1
         self._abandoned.discard(flight.task)
         try:
@@ -209,14 +197,14 @@ class ModelClient:
                     stored = self._store.get(key) if mine and self._locks is not None else None
                     if mine and stored is None:
                         return await self._pay(key, request)
-            # Without place, money or lock, so that no process waits for a request that waits itself.
+            # Without place, budget or lock, so that no process waits for a request that waits itself.
             stored = stored or await self._other_answer(key)
             if stored is not None:
                 self.stats.joined += 1
                 return stored
 
     async def _other_answer(self, key: str) -> Response | None:
-        """What another process has stored when it lets the call of `key` go; None if nothing."""
+        """The answer that another process has stored when it releases the lock on `key`; None if it stored none."""
         wait = POLL_S
         while True:
             await asyncio.sleep(wait)
@@ -226,14 +214,9 @@ class ModelClient:
                     return self._store.get(key)
             wait = min(1.5 * wait, MAX_POLL_S)
 
-    @contextmanager
-    def _held(self, key: str) -> Iterator[bool]:
-        """Whether this request, and none of another process, makes the call of `key` until the end."""
-        if self._locks is None:
-            yield True
-            return
-        with self._locks.held(key) as mine:
-            yield mine
+    def _held(self, key: str) -> AbstractContextManager[bool]:
+        """Hold the lock on the call of `key` until the end of the block; False if another process holds it."""
+        return nullcontext(True) if self._locks is None else self._locks.held(key)
 
     async def _pay(self, key: str, request: Request) -> Response:
         """Make the call within the budget, and store its answer."""
@@ -267,11 +250,11 @@ class ModelClient:
     async def _ask(self, request: Request) -> Response:
         """Call the backend until it answers, fails for good, or the limits of the policy are reached."""
         queued: list[float] = []
-        unanswered = (lambda: self._concurrency.unanswered) if self._retry.jitter else None
-        async for attempt in self._retry.controller(self._tell, lambda: sum(queued), unanswered):
+        async for attempt in self._retry.controller(self._tell, lambda: sum(queued), self._concurrency):
             with attempt:
                 response = await self._attempt(request, queued)
         self._correct(request, response.usage)
+        response = replace(response, usage=self._whole(request, response))
         if response.cost_usd is None:
             response = replace(response, cost_usd=self._price(response.usage.tokens_in, response.usage.tokens_out))
         return response
@@ -287,13 +270,16 @@ class ModelClient:
                 begun += pause
             if self._rate_limit is not None:
                 await self._rate_limit.take(_estimate(request))
-            # Another call may have found the door closed while this one waited.
+            # Another call may have found that the model cannot be reached while this one waited.
             self._check_open()
-            queued.append(self._retry.clock() - begun)
+            sent = self._retry.clock()
+            queued.append(sent - begun)
             self.stats.attempts += 1
+            task = asyncio.current_task()
+            # From here on the provider is at work on the call, and will be paid for it.
+            self._sent.add(task)
             try:
-                with self._being_sent():
-                    response = await self._backend.call(request)
+                response = await self._backend.call(request)
             except (ModelUnavailable, EmbeddedModelError) as error:
                 raise self._close(error) from None
             except (RateLimited, TransientError) as error:
@@ -308,9 +294,31 @@ class ModelClient:
                 # A cut answer, which was paid for: stored, so that it is not paid for again.
                 usage = Usage(tokens.at_most(request.messages), request.max_tokens)
                 response = Response("", "length", usage)
+            finally:
+                self._sent.discard(task)
         self._failing.clear()
         self._answered_at = self._retry.clock()
+        self._concurrency.took(self._answered_at - sent)
         return response
+
+    def _whole(self, request: Request, response: Response) -> Usage:
+        """The token counts of a response, estimated where the reply has none that makes sense."""
+        usage, said = response.usage, f"{response.text}{response.reasoning}{response.refusal}"
+        if 0 < usage.tokens_in < tokens.at_least(request.messages) / 2 and not self._cuts_prompts:
+            self._cuts_prompts = True
+            log.warning(
+                "model %s: the server counts %d tokens in a prompt of %d bytes; does it cut prompts? Give it a larger "
+                "context, or set models.%s.context_length to the one it has",
+                *(self._spec.name, usage.tokens_in, tokens.prompt_bytes(request.messages), self._spec.name),
+            )
+        tokens_in = usage.tokens_in or tokens.at_most(request.messages)
+        tokens_out = usage.tokens_out or (min(request.max_tokens, tokens.of_text(said)) if said else 0)
+        if (tokens_in, tokens_out) == (usage.tokens_in, usage.tokens_out):
+            return usage
+        if not self._estimates:
+            log.warning("model %s: replies have no token counts; cost and budget use estimates", self._spec.name)
+            self._estimates = True
+        return Usage(tokens_in, tokens_out, usage.tokens_cached, estimated=True)
 
     def _correct(self, request: Request, usage: Usage) -> None:
         """Count what was used in place of the estimate; the estimate stays for calls without usage, or that failed."""
@@ -319,14 +327,13 @@ class ModelClient:
             self._rate_limit.correct(used - _estimate(request))
 
     def _in_vain(self, error: RateLimited | TransientError) -> ModelCallError | EmbeddedModelError:
-        """The error itself; or, where the provider is gone, what all calls end with from now on."""
+        """The error itself; or, where no call is answered any more, the error of all calls from now on."""
         self._failing.add(asyncio.current_task())
-        now, concurrency = self._retry.clock(), self._concurrency
+        concurrency, waited = self._concurrency, self._retry.clock() - self._answered_at
         gone = isinstance(error, TransientError) and concurrency.probes >= self._retry.max_attempts
-        late = concurrency.probes > 0 and now - self._answered_at > self._retry.deadline_s
+        late = concurrency.probes > 0 and waited > self._retry.deadline_s
         if len(self._failing) < GONE_CALLS or not (gone or late):
             return error
-        waited = now - self._answered_at
         return self._close(
             ModelUnavailable(
                 f"model {self._spec.name}: {concurrency.unanswered + 1} calls in a row failed, for {waited:.0f} s; the "
@@ -335,12 +342,12 @@ class ModelClient:
         )
 
     def _check_open(self) -> None:
-        """Fail with the same message, and without a call, once the model cannot be had at all."""
+        """Fail with the same message, and without a call, once the model cannot be reached at all."""
         if self._closed is not None:
             raise type(self._closed)(str(self._closed)) from None
 
     def _close(self, error: ModelUnavailable | EmbeddedModelError) -> ModelUnavailable | EmbeddedModelError:
-        """No further call. Returns what all calls end with."""
+        """Make no further call. Returns the error of all calls from now on."""
         self._closed = self._closed or error
         return self._closed
 
@@ -365,24 +372,14 @@ class ModelClient:
         async with self._budget.paying(estimate * self._price_share):
             yield
 
-    @contextmanager
-    def _being_sent(self) -> Iterator[None]:
-        """While the provider is at work on this task's call, which it will be paid for."""
-        task = asyncio.current_task()
-        self._sent.add(task)
-        try:
-            yield
-        finally:
-            self._sent.discard(task)
-
     def _tell(self, attempt: int, error: BaseException, wait_s: float) -> None:
         if asyncio.current_task() in self._abandoned:
-            # Nobody wants another attempt.
+            # No request waits for another attempt.
             raise asyncio.CancelledError
-        event = PortEvent(self._spec.name, attempt, f"{type(error).__name__}: {error}", wait_s)
-        log.warning("model %s: attempt %d failed (%s); next in %.1f s", event.model, attempt, event.error, wait_s)
-        if self._on_event is not None:
-            self._on_event(event)
+        name = type(error).__name__
+        log.warning(
+            "model %s: attempt %d failed (%s: %s); next in %.2f s", self._spec.name, attempt, name, error, wait_s
+        )
 
     def _count(self, response: Response, cost: float) -> None:
         usage, stats = response.usage, self.stats

@@ -17,8 +17,7 @@ from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.cache.store_locks import CallLocks
 from personalrm.llm.client import ModelClient
 from personalrm.llm.limits.adaptive_concurrency import AdaptiveConcurrency, Unlimited
-from personalrm.llm.limits.budget import Budget
-from personalrm.llm.limits.price import Price, spec_price
+from personalrm.llm.limits.budget import Budget, Price, spec_price
 from personalrm.llm.limits.rate_limit import RateLimit
 from personalrm.llm.limits.retry import RetryPolicy
 from personalrm.llm.types import Backend, ModelSpec

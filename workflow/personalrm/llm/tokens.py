@@ -42,6 +42,11 @@ def at_most(messages: Sequence[Message]) -> int:
     return math.ceil(prompt_bytes(messages) / FEWEST_BYTES) + FRAME_TOKENS * len(messages)
 
 
+def of_text(text: str) -> int:
+    """An upper estimate of the tokens of a text."""
+    return math.ceil(len(text.encode("utf-8", "surrogatepass")) / FEWEST_BYTES)
+
+
 def at_least(messages: Sequence[Message]) -> int:
     """A lower estimate of the prompt's tokens: a prompt that is longer than the window by it can not fit."""
     return math.ceil(prompt_bytes(messages) / MOST_BYTES)

@@ -26,7 +26,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Everything about a call, beside the model, that may change its answer.
+    """Everything about a call except the model that may change its answer.
 
     `messages` may end with an `assistant` message: the model then continues it (prefill), and the
     response's text and log-probabilities hold the continuation only.
@@ -54,11 +54,12 @@ class TokenLogprobs:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one call, as the provider counted them. `tokens_cached` is a part of `tokens_in`."""
+    """Tokens of one call, as the provider counted them, or `estimated`. `tokens_cached` is a part of `tokens_in`."""
 
     tokens_in: int = 0
     tokens_out: int = 0
     tokens_cached: int = 0
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """How to reach one model, and who it is.
+    """How to reach one model, and what identifies it.
 
     `name` is the config's name; `model` the provider's id (`openai/gpt-4o-mini`,
     `together_ai/meta-llama/…`, or the catalogue id of an embedded model); `snapshot` a dated version or
@@ -114,16 +115,16 @@ class ModelSpec:
 
     @property
     def identity(self) -> str:
-        """What the store's key knows of the model: `bare_identity`, and the endpoint of a server of one's own.
+        """The model as part of the store's key: `bare_identity`, and the endpoint of a server of one's own.
 
-        An id says little of what such a server has loaded, so that two servers are two models.
+        An id says little about what such a server has loaded, so two servers are two models.
         """
         where = self._endpoint
         return f"{self.bare_identity}{_AT}{where}" if where else self.bare_identity
 
     @property
     def bare_identity(self) -> str:
-        """Backend-independent id, snapshot and extra body: all that a provider's or an embedded model is known by."""
+        """Id, snapshot and extra body, which identify a provider's or an embedded model."""
         extra = "".join(f"&{k}={v}" for k, v in sorted(self.extra_body))
         return f"{self.model}@{self.snapshot}{extra}"
 
@@ -171,11 +172,11 @@ class Backend(Protocol):
 
 
 class LanguageModel(Protocol):
-    """The one door to a model, as the rest of the library sees it."""
+    """A client of one model, as the rest of the library sees it."""
 
     @property
     def spec(self) -> ModelSpec:
-        """Who the model is."""
+        """The model's id, endpoint and settings."""
         ...
 
     async def complete(self, request: Request) -> Response:

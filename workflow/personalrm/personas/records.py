@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field
 
+from personalrm.core.conditions import K, RecordedK
 from personalrm.core.records import CallRef, Record, UserData, Verdict
 
 StatementKind = Literal["survey", "planted"]
@@ -24,12 +25,12 @@ class PersonaReading(Record):
     variant: str
     profile_model: str
     judge_model: str
-    k: int
+    k: RecordedK
     calls: tuple[CallRef, ...] = ()
     prompts: dict[str, str] = Field(default_factory=dict)
 
     @classmethod
-    def of(cls, user: UserData, *, variant: str, model: str, judge: str, k: int) -> Self:
+    def of(cls, user: UserData, *, variant: str, model: str, judge: str, k: K) -> Self:
         """A reading of one user's persona that is still to be made."""
         return cls(
             dataset=user.dataset, user_id=user.user_id, variant=variant, profile_model=model, judge_model=judge, k=k
@@ -97,7 +98,7 @@ class TaggedPersona(Record):
     variant: str
     profile_model: str
     model: str
-    k: int
+    k: RecordedK
     draw: int
     status: Literal["ok", "empty"]
     tags: tuple[Tag | None, ...] = ()

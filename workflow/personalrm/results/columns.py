@@ -29,6 +29,25 @@ class Columns(tuple[str, ...]):
             self.kinds |= dict.fromkeys(typed, kind)
         return self
 
+    @classmethod
+    def text(cls, *names: str) -> Columns:
+        """Columns that are all texts."""
+        return cls(names, texts=names)
+
+    @classmethod
+    def joined(cls, *parts: Columns | str) -> Columns:
+        """The columns of all parts in their order; a part that is a name is a column of floats."""
+        columns = [cls((part,)) if isinstance(part, str) else part for part in parts]
+        made = cls(name for part in columns for name in part)
+        made.kinds = {name: kind for part in columns for name, kind in part.kinds.items()}
+        return made
+
+    def prefixed(self, prefix: str) -> Columns:
+        """The same columns with a prefix in their names."""
+        made = Columns(prefix + name for name in self)
+        made.kinds = {prefix + name: kind for name, kind in self.kinds.items()}
+        return made
+
     def frame(self, rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
         """A frame with a row for each of `rows`; what a row does not have is missing."""
         import pandas as pd

@@ -7,33 +7,30 @@ on the order of rows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from personalrm.core.files import stable_hash
-from personalrm.core.records import BASELINE
-from personalrm.results.labels import NO_ANSWERS, NOT_APPLICABLE, NOT_RUN, OK, UNUSED, k_rank, method_rank
+from personalrm.results.columns import Columns
+from personalrm.results.conditions import ROW_KEY, Condition
+from personalrm.results.labels import (
+    NO_ANSWERS,
+    NOT_APPLICABLE,
+    NOT_RUN,
+    OK,
+    UNUSED,
+    VERDICT_LABELS,
+    k_rank,
+    method_rank,
+)
 from personalrm.results.marks import FLAG_NAMES, Flags, prefixed
 from personalrm.results.scores import percent
-from personalrm.results.verdict_arrays import (
-    DATASET,
-    JUDGE,
-    METHOD,
-    PROFILE,
-    VARIANT,
-    Cell,
-    Floats,
-    K,
-    Key,
-    VerdictArrays,
-    sums_of,
-)
+from personalrm.results.verdict_arrays import Cell, Floats, VerdictArrays, sums_of
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 Value = str | int | float | bool | None
 P_DIGITS = 6
@@ -42,6 +39,8 @@ P_DIGITS = 6
 NOTHING_COMMON = "nothing in common"
 """Status of a comparison of which no judgment has a verdict on both sides; for the others see `labels.OK`."""
 
+NAMED = Columns.text(*ROW_KEY)
+"""The columns that name the condition of a row."""
 COUNTS: tuple[str, ...] = (
     "n_users",
     "n_pairs",
@@ -52,29 +51,17 @@ COUNTS: tuple[str, ...] = (
     "judgments_left_out",
 )
 NUMBERS: tuple[str, ...] = ("difference", "ci_low", "ci_high", "p_value", "p_logit")
-COMPARED: tuple[str, ...] = ("status", *COUNTS, *NUMBERS, *FLAG_NAMES)
+COMPARED = Columns(("status", *COUNTS, *NUMBERS, *FLAG_NAMES), texts=("status",), whole=COUNTS, flags=FLAG_NAMES)
 """What `compare` says of two cells."""
 ACCURACY: tuple[str, ...] = ("accuracy", "accuracy_low", "accuracy_high")
-CELL_COLUMNS: tuple[str, ...] = ("cell", "cell_users", "cell_judgments", *ACCURACY, *prefixed("cell_"))
+CELL_COUNTS: tuple[str, ...] = ("cell_users", "cell_judgments")
+CELL_COLUMNS = Columns(
+    ("cell", *CELL_COUNTS, *ACCURACY, *prefixed("cell_")),
+    texts=("cell",),
+    whole=CELL_COUNTS,
+    flags=prefixed("cell_"),
+)
 """What `describe_cell` says of one cell."""
-
-
-def method_parts(method: str) -> tuple[str, str]:
-    """Base of a method id, and what follows it: which pairs are judged, and the kind of verdict.
-
-    >>> method_parts("oracle@all.logprob_both")
-    ('oracle', '@all.logprob_both')
-    >>> method_parts("default")
-    ('default', '')
-    """
-    base = method.partition(".")[0].partition("@")[0]
-    return base, method[len(base) :]
-
-
-def default_of(key: Key) -> Key:
-    """The unpersonalised judge of a cell: same data set, judge, pairs and kind of verdict."""
-    method = "default" + method_parts(key[METHOD])[1]
-    return key[DATASET], BASELINE, UNUSED, key[JUDGE], method, UNUSED
 
 
 def seed_of(seed: int, *names: str) -> int:
@@ -85,6 +72,19 @@ def seed_of(seed: int, *names: str) -> int:
 def p_digits(p_value: float) -> float:
     """A p-value as tables keep it."""
     return float(f"{p_value:.{P_DIGITS}g}")
+
+
+def with_holm(rows: Sequence[dict[str, Value]], part: str = "") -> list[dict[str, Value]]:
+    """The rows with `p_holm`: p-values adjusted by Holm's method, within each value of the column `part`."""
+    from personalrm.results.stats.statistics import holm
+
+    adjusted: dict[int, float] = {}
+    for value in dict.fromkeys(row.get(part) for row in rows):
+        mine = [place for place, row in enumerate(rows) if row.get(part) == value]
+        values = (rows[place].get("p_value") for place in mine)
+        found = holm([np.nan if value is None else float(value) for value in values])
+        adjusted |= zip(mine, map(p_digits, found), strict=True)
+    return [row | {"p_holm": adjusted[place]} for place, row in enumerate(rows)]
 
 
 class PairedSums(NamedTuple):
@@ -117,9 +117,9 @@ class _Paired(NamedTuple):
 
 def _common_draws(first: Cell, second: Cell) -> _Paired:
     """Rows of draws that both have. What reads no context pairs has one draw, which stands beside every one."""
-    if second.key[K] == UNUSED:
+    if second.key.k == UNUSED:
         return _Paired(first.right, np.broadcast_to(second.right[:1], first.right.shape))
-    if first.key[K] == UNUSED:
+    if first.key.k == UNUSED:
         return _Paired(np.broadcast_to(first.right[:1], second.right.shape), second.right)
     common = sorted(set(first.draws) & set(second.draws))
     return _Paired(
@@ -128,7 +128,9 @@ def _common_draws(first: Cell, second: Cell) -> _Paired:
     )
 
 
-def compare(arrays: VerdictArrays, first: Key, second: Key, *, seed: int, n_resamples: int) -> dict[str, Value]:
+def compare(
+    arrays: VerdictArrays, first: Condition, second: Condition, *, seed: int, n_resamples: int
+) -> dict[str, Value]:
     """Paired difference of two cells in points, first minus second, on judgments that both have; keys `COMPARED`.
 
     Draws are matched by number. Judgments, pairs and users that one side lacks are left out and counted; a judgment
@@ -150,11 +152,11 @@ def compare(arrays: VerdictArrays, first: Key, second: Key, *, seed: int, n_resa
             return row | {"status": why}
     if not row["n_judgments"]:
         return row
-    own_seed = seed_of(seed, *first, *second)
+    own_seed = seed_of(seed, *first.names, *second.names)
     return row | {"status": OK} | _difference(arrays, paired, own_seed, n_resamples)
 
 
-def paired_sums(arrays: VerdictArrays, first: Key, second: Key) -> PairedSums | None:
+def paired_sums(arrays: VerdictArrays, first: Condition, second: Condition) -> PairedSums | None:
     """What `compare` rests on, user by user; None where it has no numbers."""
     ours, theirs = arrays.cells.get(first), arrays.cells.get(second)
     if ours is None or theirs is None or not (ours.answered and theirs.answered):
@@ -163,7 +165,7 @@ def paired_sums(arrays: VerdictArrays, first: Key, second: Key) -> PairedSums | 
     return paired.sums(arrays) if paired.both.any() else None
 
 
-def compared_pairs(arrays: VerdictArrays, first: Key, second: Key) -> int:
+def compared_pairs(arrays: VerdictArrays, first: Condition, second: Condition) -> int:
     """Number of distinct pairs that both cells have a judgment of, in a draw that both have."""
     return _n_pairs(arrays, _common_draws(arrays.cells[first], arrays.cells[second]))
 
@@ -216,12 +218,12 @@ def accuracy_of(arrays: VerdictArrays, cell: Cell, *, seed: int, n_resamples: in
     if not cell.answered:
         return np.nan, np.nan, np.nan
     right, judged = cell.by_user(arrays.user_of)
-    own_seed, units = seed_of(seed, *cell.key), judged_pairs(arrays, cell)
+    own_seed, units = seed_of(seed, *cell.key.names), judged_pairs(arrays, cell)
     found = share_interval(right, judged, seed=own_seed, n_resamples=n_resamples, units=units)
     return percent(found.estimate), percent(found.low), percent(found.high)
 
 
-def describe_cell(arrays: VerdictArrays, key: Key, *, seed: int, n_resamples: int) -> dict[str, Value]:
+def describe_cell(arrays: VerdictArrays, key: Condition, *, seed: int, n_resamples: int) -> dict[str, Value]:
     """What a cell holds, or why nothing; keys `CELL_COLUMNS`. Accuracy in percent, as in the main table."""
     cell = arrays.cells.get(key)
     if cell is None:
@@ -236,23 +238,22 @@ def describe_cell(arrays: VerdictArrays, key: Key, *, seed: int, n_resamples: in
     return row | dict(zip(ACCURACY, accuracy_of(arrays, cell, seed=seed, n_resamples=n_resamples), strict=True))
 
 
-def largest_k(keys: Iterable[Key]) -> str:
+def largest_k(keys: Iterable[Condition]) -> str:
     """The largest k among the keys; "-" where none reads context pairs."""
-    return max((key[K] for key in keys), key=k_rank, default=UNUSED)
+    return max((key.k for key in keys), key=k_rank, default=UNUSED)
 
 
-def key_order(key: Key, model_order: Sequence[str] = ()) -> tuple[object, ...]:
+def key_order(key: Condition, model_order: Sequence[str] = ()) -> tuple[object, ...]:
     """Sort key of a cell: data set, judge, whose profile (its own first), variant, verdict, method, k."""
-    judge, profile = key[JUDGE], key[PROFILE]
     return (
-        key[DATASET],
-        model_rank(judge, model_order),
-        profile not in (judge, UNUSED),
-        model_rank(profile, model_order),
-        key[VARIANT],
-        method_parts(key[METHOD])[1],
-        method_rank(key[METHOD]),
-        k_rank(key[K]),
+        key.dataset,
+        model_rank(key.judge_model, model_order),
+        not key.own,
+        model_rank(key.profile_model, model_order),
+        str(key.variant),
+        (key.method.pairs == "all", list(VERDICT_LABELS).index(key.method.verdict)),
+        method_rank(str(key.method)),
+        k_rank(key.k),
     )
 
 
@@ -261,16 +262,3 @@ def model_rank(model: str, model_order: Sequence[str]) -> tuple[int, str]:
     if model == UNUSED:
         return -1, model
     return (model_order.index(model) if model in model_order else len(model_order)), model
-
-
-def read_table(path: Path, columns: Sequence[str], names: Sequence[str], flags: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a table of this family from its csv: `names` stay texts, `flags` are booleans, the rest floats."""
-    import pandas as pd
-
-    # Ids may read "NA" or "1e5": they stay text, and only an empty field is a missing number.
-    text = pd.read_csv(path, dtype="str", keep_default_na=False)
-    numbers = [column for column in columns if column not in names and column not in flags]
-    text[numbers] = text[numbers].mask(text[numbers] == "").astype("float64")
-    for flag in flags:
-        text[flag] = text[flag] == "True"
-    return text

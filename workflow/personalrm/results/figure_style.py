@@ -1,33 +1,162 @@
-"""What all figures share: colours, sizes, text that is never read as mathematics, and files of equal bytes.
+"""What all figures share: one grid of panels, one look of axes, one mark a method, and files of equal bytes.
 
-Nothing here touches pyplot's global state.
+Panels are asked for in inches. Names, numbers beside panels and legends find their own room (matplotlib's constrained
+layout), and the figure grows by it. Nothing here touches pyplot's global state.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
+from personalrm.core.conditions import MethodId
 from personalrm.core.files import atomic_write_bytes
+from personalrm.core.records import BASELINE
+from personalrm.results.labels import UNUSED, judged_label, method_label, method_mark, method_rank
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
+    from matplotlib.lines import Line2D
+    from matplotlib.text import Text
     from matplotlib.transforms import Transform
 
 INK, SOFT, BAND, GRID = "#222222", "#666666", "#f4f4f4", "#dddddd"
 LEFT, REMOVED = "#0173b2", "#cfcfcf"
 """Pairs that are left (blue of seaborn's colorblind palette: dark in print) and removed (pale, always hatched)."""
 TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 13.0, 10.5, 9.0
-MARGIN_INCHES = 0.15
+MARGIN_INCHES, HEAD_INCHES, NOTE_INCHES = 0.15, 0.42, 0.24
+"""Free room at the edges, and height of the title and of each line of text under it."""
+CHANCE = 50.0
+MARKER_SIZE, MOST_COLUMNS = 8.0, 3
 
+T = TypeVar("T")
 Align = Literal["left", "center", "right"]
-Level = Literal["baseline", "center", "bottom"]
-Color = str | tuple[float, float, float]
-Coordinates = Literal["data", "axes fraction"]
+Level = Literal["baseline", "center"]
+Color = str | tuple[float, float, float] | tuple[float, float, float, float]
+
+
+class Panel(NamedTuple):
+    """What a panel stands for in figures whose marks are methods: all that is not the method."""
+
+    dataset: str
+    judge: str
+    variant: str
+    verdict: str
+
+    @classmethod
+    def of(cls, row: Mapping[str, object]) -> Panel:
+        """The panel of a row of a table; `verdict` says what is judged, and how verdicts are read."""
+        verdict = judged_label(MethodId.parse(str(row["method"]))).strip(" ,·")
+        return cls(str(row["dataset"]), str(row["judge_model"]), str(row["variant"]), verdict)
+
+
+class Panels(NamedTuple):
+    """A figure and its axes, by row and column; `sizes` are the widths of columns and heights of rows in inches."""
+
+    figure: Figure
+    grid: list[list[Axes]]
+    sizes: tuple[Sequence[float], Sequence[float]]
+
+    def finish(self, title: str, note: str = "", entries: Sequence[Artist] = (), foot: str = "") -> Figure:
+        """Write title, note and foot, add the legend, and give the figure the size that its panels ask for."""
+        figure, lines = self.figure, [line for line in note.split("\n") if line]
+        texts = [_line(figure, title, TITLE_SIZE, INK, weight="bold")]
+        texts += [_line(figure, line, TEXT_SIZE, SOFT) for line in lines]
+        least = max(map(_inches, texts)) + 2 * MARGIN_INCHES
+        head = HEAD_INCHES + NOTE_INCHES * len(lines)
+        self._fit(least, head)
+        # The legend has as many columns as the width of the panels allows; low panels leave it no height.
+        _legend(figure, entries, foot)
+        figure.set_figheight(figure.get_figheight() + 0.3 * (len(entries) + 2))
+        self._fit(least, head)
+        width, height = figure.get_size_inches()
+        for place, text in enumerate(texts):
+            text.set_position((MARGIN_INCHES / width, 1 - (0.14 + 0.26 * place) / height))
+        return figure
+
+    def _fit(self, least: float, head: float) -> None:
+        """Grow or shrink the figure until its panels have their sizes; `head` inches are kept free at the top."""
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+        engine = self.figure.get_layout_engine()
+        if not isinstance(engine, ConstrainedLayoutEngine):
+            raise TypeError("the figure has no constrained layout")
+        for _ in range(2):
+            width, height = self.figure.get_size_inches()
+            engine.set(rect=(0, 0, 1, 1 - head / height))
+            engine.execute(self.figure)
+            wide = width * sum(_first(column).get_position().width for column in zip(*self.grid, strict=True))
+            tall = height * sum(_first(row).get_position().height for row in self.grid)
+            width, height = width + sum(self.sizes[0]) - wide, height + sum(self.sizes[1]) - tall
+            self.figure.set_size_inches(max(width, least), height)
+
+
+def panels(widths: Sequence[float], heights: Sequence[float], *, gap: float = 0.08) -> Panels:
+    """A grid of empty panels: `widths` of its columns and `heights` of its rows in inches, without what stands beside.
+
+    `gap` is the least room around what belongs to a panel, in inches.
+    """
+    figure = new_figure(sum(widths) + 5.0 * len(widths) + 2, sum(heights) + 3.0 * len(heights) + 3)
+    figure.set_layout_engine("constrained", w_pad=gap, h_pad=gap, wspace=0, hspace=0)
+    grid = figure.subplots(
+        len(heights), len(widths), squeeze=False, gridspec_kw={"width_ratios": widths, "height_ratios": heights}
+    )
+    return Panels(figure, [list(row) for row in grid], (widths, heights))
+
+
+def panel_rows(
+    groups: Iterable[Sequence[T]], width: Callable[[T], float], height: Callable[[T], float], *, gap: float = 0.08
+) -> tuple[Panels, list[tuple[T, Axes, bool]]]:
+    """Groups of panels, each from a row of its own, at most `MOST_COLUMNS` side by side.
+
+    Returns the page, and what each panel stands for, its axes, and whether it is the first of its row. Without any, the
+    page has one empty panel.
+    """
+    rows = [group[at : at + MOST_COLUMNS] for group in groups for at in range(0, len(group), MOST_COLUMNS)]
+    columns = list(zip_longest(*rows)) or [()]
+    widths = [max((width(item) for item in column if item is not None), default=3.0) for column in columns]
+    page = panels(widths, [max(map(height, row)) for row in rows] or [0.3], gap=gap)
+    found = [
+        (item, axes, axes is across[0])
+        for row, across in zip(rows, page.grid, strict=False)
+        for item, axes in zip(row, across, strict=False)
+    ]
+    for axes in page.figure.axes if rows else ():
+        if axes not in [drawn for _, drawn, _ in found]:
+            axes.remove()
+    if not rows:
+        page.grid[0][0].set_axis_off()
+    return page, found
+
+
+def panel_heads(places: Iterable[Panel]) -> tuple[str, dict[Panel, str]]:
+    """What all panels share of variant and kind of verdict, and the heading of each: data set, judge and the rest."""
+    known = list(places)
+    # Methods that learn nothing have no variant of their own, and stand beside those that have.
+    variants = {place.variant for place in known} - {BASELINE, UNUSED}
+    verdicts = {place.verdict for place in known}
+
+    def joined(*texts: str) -> str:
+        return " · ".join(text for text in texts if text not in ("", UNUSED, BASELINE))
+
+    heads = {
+        place: joined(
+            place.dataset,
+            "no judge model" if place.judge == UNUSED else place.judge,
+            place.variant if len(variants) > 1 else "",
+            place.verdict if len(verdicts) > 1 else "",
+        )
+        for place in known
+    }
+    shared = [*(variants if len(variants) == 1 else ()), *(verdicts if len(verdicts) == 1 else ())]
+    return joined(*shared), heads
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -40,11 +169,41 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def write_line(figure: Figure, text: str, inches: float, size: float, color: str, *, weight: str = "normal") -> None:
-    """A line of text at the left, so many inches below the top."""
-    place = MARGIN_INCHES / figure.get_figwidth(), 1 - inches / figure.get_figheight()
-    # Dollar signs in names stay what they are.
-    figure.text(*place, text, va="top", fontsize=size, color=color, weight=weight).set_parse_math(False)
+def set_up(axes: Axes, grid: Literal["x", "y", "both", ""] = "", *, spines: Sequence[str] = ("bottom",)) -> None:
+    """Give axes the look of all figures: pale grid behind the data, small ticks, only the spines that are named."""
+    if grid:
+        axes.grid(axis=grid, color=GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=SMALL_SIZE, color=SOFT, labelcolor=INK)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in spines)
+        spine.set_color(SOFT)
+
+
+def set_up_rows(
+    axes: Axes, heights: Sequence[float], names: Sequence[str], *, bottom: float, bold: Sequence[int] = ()
+) -> None:
+    """Rows from top to bottom at these heights, down to `bottom`, with names at their left; `bold` names are heads."""
+    axes.set_ylim(bottom or 1.0, 0)
+    axes.set_yticks([])
+    across = axes.get_yaxis_transform()
+    for place, (y, name) in enumerate(zip(heights, names, strict=True)):
+        weight = "bold" if place in bold else "normal"
+        write_note(axes, name, (0, y), (-7, 0), coordinates=across, align="right", level="center", weight=weight)
+
+
+def limits(values: Iterable[float], *, step: float = 5.0) -> tuple[float, float]:
+    """Limits of an axis of percent that holds chance and all values (nan: none), in steps within -1 and 101."""
+    known = [CHANCE, *(value for value in values if not math.isnan(value))]
+    low, high = max(0.0, min(known)), min(100.0, max(known))
+    return max(-1.0, step * math.floor((low - 1) / step)), min(101.0, step * math.ceil((high + 1) / step))
+
+
+def set_limits(axes: Axes, side: Literal["x", "y"], ends: tuple[float, float]) -> None:
+    """Limits of one axis; ticks beyond them are never drawn, but would take room."""
+    (axes.set_xlim if side == "x" else axes.set_ylim)(ends)
+    axis = axes.xaxis if side == "x" else axes.yaxis
+    axis.set_ticks([tick for tick in axis.get_ticklocs() if ends[0] <= tick <= ends[1]])
 
 
 def write_note(
@@ -54,14 +213,13 @@ def write_note(
     points: tuple[float, float],
     size: float = SMALL_SIZE,
     *,
-    coordinates: Coordinates | Transform = "axes fraction",
+    coordinates: Literal["data", "axes fraction"] | Transform = "axes fraction",
     color: Color = INK,
     align: Align = "left",
     level: Level = "baseline",
     weight: str = "normal",
-    linespacing: float | None = None,
 ) -> None:
-    """Text at a place of a panel or beside it, moved by points; `linespacing` None is matplotlib's own."""
+    """Text at a place of a panel or beside it, moved by points. Dollar signs in names stay what they are."""
     note = axes.annotate(
         text,
         place,
@@ -73,36 +231,108 @@ def write_note(
         fontsize=size,
         color=color,
         weight=weight,
-        linespacing=linespacing,
+        linespacing=1.1,
         annotation_clip=False,
     )
     note.set_parse_math(False)
 
 
-def write_legend(
-    figure: Figure,
-    entries: Sequence[Artist],
+def write_beside(axes: Axes, text: str, y: float, points: float, *, color: Color = INK, weight: str = "normal") -> None:
+    """Text right of a panel, so many points from its edge, in the middle of the row at height `y`."""
+    # Texts of a row share a baseline; centred, a comma or a bracket would lift its neighbours.
+    write_note(axes, text, (1, y), (points, -3.3), coordinates=axes.get_yaxis_transform(), color=color, weight=weight)
+
+
+def draw_point(
+    axes: Axes,
+    x: float,
+    y: float,
+    method: str,
     *,
-    columns: int = 1,
-    left: float | None = None,
-    bottom: float = 0.1,
-    size: float = SMALL_SIZE + 0.5,
+    hollow: bool = False,
+    size: float = MARKER_SIZE,
+    transform: Transform | None = None,
 ) -> None:
-    """A legend so many inches above the bottom: from `left` inches on, or (None) in the middle."""
-    middle = left is None
-    place = 0.5 if left is None else left / figure.get_figwidth()
-    legend = figure.legend(
-        handles=list(entries),
-        loc="lower center" if middle else "lower left",
-        ncols=columns,
-        frameon=False,
-        fontsize=size,
-        labelcolor=INK,
-        bbox_to_anchor=(place, bottom / figure.get_figheight()),
-        borderaxespad=0,
+    """The mark of a method at a place; hollow where the figure says what that means."""
+    dot = mark_line(method, hollow=hollow, size=size)
+    dot.set_data([x], [y])
+    dot.set(zorder=3, clip_on=False, transform=transform or axes.transData)
+    axes.add_line(dot)
+
+
+def draw_interval(
+    axes: Axes, x: Sequence[float], y: Sequence[float], color: Color, *, width: float = 1.6, alpha: float = 0.55
+) -> None:
+    """The line of an interval, behind its point; nothing where an end is not known."""
+    if not any(map(math.isnan, (*x, *y))):
+        axes.plot(x, y, color=color, linewidth=width, alpha=alpha, zorder=2, solid_capstyle="butt")
+
+
+def mark_line(method: str, *, hollow: bool = False, size: float = MARKER_SIZE, label: str = "") -> Line2D:
+    """A marker in the colour and form of a method, for a panel or a legend."""
+    from matplotlib.lines import Line2D
+
+    colour, marker = method_mark(method)
+    # A star and a diamond of one size look unlike.
+    size *= {"*": 1.5, "P": 1.15, "X": 1.1, "D": 0.85, "s": 0.95}.get(marker, 1.0)
+    line = Line2D([], [], linestyle="", color=colour, marker=marker, markersize=size, label=label)
+    open_marker = marker in "x+"
+    line.set(
+        markerfacecolor="white" if hollow else colour,
+        markeredgecolor=colour if hollow or open_marker else "white",
+        markeredgewidth=2.0 if open_marker else 1.2 if hollow else 0.5,
     )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    return line
+
+
+def method_entries(methods: Iterable[str], shared: str = "") -> list[Line2D]:
+    """Legend entries of methods, in the order of tables; `shared` is an ending of labels that is said elsewhere."""
+    return [
+        mark_line(method, label=method_label(method).removesuffix(shared))
+        for method in sorted(set(methods), key=method_rank)
+    ]
+
+
+def _first(panels: Iterable[Axes]) -> Axes:
+    """The first that was not removed."""
+    return next(axes for axes in panels if axes.get_figure() is not None)
+
+
+def _inches(artist: Text | Legend) -> float:
+    """Width of a text or legend; a little more, as letters are some percent wider where a file has fewer dots."""
+    figure = artist.get_figure(root=True)
+    if figure is None:
+        raise ValueError("the text is in no figure")
+    return 1.04 * artist.get_window_extent().width / figure.dpi
+
+
+def _line(figure: Figure, text: str, size: float, color: str, *, weight: str = "normal") -> Text:
+    line = figure.text(0, 0, text, va="top", fontsize=size, color=color, weight=weight)
+    line.set_parse_math(False)
+    line.set_in_layout(False)
+    return line
+
+
+def _legend(figure: Figure, entries: Sequence[Artist], foot: str) -> None:
+    """A legend below the panels under the line `foot`, in as many columns as fit the figure's width."""
+    most = max(1, min(len(entries), 4))
+    for columns in range(most, 0, -1) if entries or foot else ():
+        legend = figure.legend(
+            handles=list(entries),
+            loc="outside lower left",
+            ncols=columns,
+            frameon=False,
+            fontsize=SMALL_SIZE,
+            labelcolor=INK,
+            title=foot or None,
+            title_fontsize=SMALL_SIZE,
+            alignment="left",
+        )
+        for text in (*legend.get_texts(), legend.get_title()):
+            text.set_parse_math(False)
+        if columns == 1 or _inches(legend) <= figure.get_figwidth() - MARGIN_INCHES:
+            return
+        legend.remove()
 
 
 def save_figure(figure: Figure, stem: Path) -> tuple[Path, ...]:

@@ -5,36 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from personalrm.core.records import K_NAMES
-from personalrm.methods.registry import METHODS
+from personalrm.core.conditions import K, MethodId
+from personalrm.methods.base import Mark
+from personalrm.methods.registry import METHODS, mark_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-METHOD_LABELS: dict[str, str] = {
-    "random": "Random",
-    "longer": "Longer answer",
-    "default": "Default",
-    "demographics": "Demographics",
-    "memory": "Memory (extracted facts)",
-    "history": "History (raw context pairs)",
-    "history_validation": "History (context and validation)",
-    "demos": "SynthesizeMe: demonstrations",
-    "persona": "SynthesizeMe: persona",
-    "both": "SynthesizeMe: persona + demonstrations",
-    "criteria": "Criteria judge (opt-in)",
-    "oracle": "Oracle (planted taste)",
-}
+METHOD_LABELS: dict[str, str] = {name: method.label or name for name, method in METHODS.items()}
 """Method id to label, in the order of tables and figures."""
 
 METHOD_ORDER: tuple[str, ...] = tuple(METHOD_LABELS)
 
 VERDICT_LABELS: dict[str, str] = {
-    "": "",
+    "text": "",
     "logprob": " · log-prob, each order",
     "logprob_both": " · log-prob, both orders",
 }
-"""Suffix of a method id (after its dot) to what is added to its label."""
+"""How verdicts are read, to what is added to a method's label."""
 
 UNUSED = "-"
 """Stands in a table for a model or a `k` that the method does not use."""
@@ -48,36 +36,37 @@ ALL = "all"
 
 
 def method_label(method: str, labels: Mapping[str, str] = METHOD_LABELS) -> str:
-    """Label of a method id with its verdict suffix; an id without a label stands for itself.
+    """Label of a method id; an id without a label stands for itself.
 
     >>> method_label("both.logprob")
     'SynthesizeMe: persona + demonstrations · log-prob, each order'
     >>> method_label("oracle@all")
     'Oracle (planted taste), all pairs'
-    >>> method_label("mine.extra")
-    'mine.extra'
+    >>> method_label("mine.logprob")
+    'mine.logprob'
     """
     if method in labels:
         return labels[method]
-    base, everything, verdict = _parts(method)
-    if base in labels and verdict in VERDICT_LABELS:
-        return labels[base] + (", all pairs" if everything else "") + VERDICT_LABELS[verdict]
-    return method
+    parsed = MethodId.parse(method)
+    return labels[parsed.name] + judged_label(parsed) if parsed.name in labels else method
 
 
-def _parts(method: str) -> tuple[str, bool, str]:
-    """Base, whether all pairs are judged (`@all`), and verdict suffix of a method id."""
-    name, _, verdict = method.partition(".")
-    base, at, _ = name.partition("@")
-    return base, bool(at), verdict
+def judged_label(method: MethodId) -> str:
+    """What a method is judged on and how verdicts are read, as it is added to the method's label; empty for words on
+    test pairs."""
+    return (", all pairs" if method.pairs == "all" else "") + VERDICT_LABELS[method.verdict]
+
+
+def method_mark(method: str) -> Mark:
+    """Colour and marker of a method id, whatever its pairs and verdicts: one mark means one method."""
+    return mark_of(MethodId.parse(method).name)
 
 
 def method_rank(method: str, order: Sequence[str] = METHOD_ORDER) -> tuple[int, bool, int, str]:
-    """Sort key of a method id: place of its base in `order` (unknown ones last, by name), then verdict."""
-    base, everything, verdict = _parts(method)
-    place = order.index(base) if base in order else len(order)
-    known = list(VERDICT_LABELS)
-    return place, everything, known.index(verdict) if verdict in known else len(known), method
+    """Sort key of a method id: place of its name in `order` (unknown ones last, by name), then pairs and verdict."""
+    name, pairs, verdict = MethodId.parse(method)
+    place = order.index(name) if name in order else len(order)
+    return place, pairs == "all", list(VERDICT_LABELS).index(verdict), method
 
 
 def k_rank(k: str) -> tuple[int, int]:
@@ -87,9 +76,9 @@ def k_rank(k: str) -> tuple[int, int]:
     return (2, 0) if k == ALL else (1, int(k))
 
 
-def k_label(k: int | None) -> str:
-    """How tables write `k`: "-" where the method reads no context pairs, else its name (`K_NAMES`) or the number."""
-    return UNUSED if k is None else K_NAMES.get(k, str(k))
+def k_label(k: K | None) -> str:
+    """How tables write `k`: "-" where the method reads no context pairs."""
+    return UNUSED if k is None else str(k)
 
 
 def exempt_note(statuses: pd.Series[str]) -> list[str]:
@@ -103,7 +92,7 @@ def exempt_note(statuses: pd.Series[str]) -> list[str]:
 
 def labels_note(methods: Iterable[str]) -> list[str]:
     """Which labels the methods read, where a row of the table has a winner chosen by validation pairs."""
-    shown = {method.partition(".")[0] for method in methods}
+    shown = {MethodId.parse(method).name for method in methods}
     if not any("search" in METHODS[name].stages for name in shown & METHODS.keys()):
         return []
     return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from personalrm.data.cross_validation import Pools
-from personalrm.results.scores import ROW_KEY
+from personalrm.results.conditions import CONDITION_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,8 +27,8 @@ def pooled(frame: pd.DataFrame, pools: Pools) -> pd.DataFrame:
     names = frame["dataset"].astype("str")
     renamed = frame.assign(dataset=names.map(pool_of).fillna(names))
     if "key" in frame:
-        return renamed.drop_duplicates([*ROW_KEY, "key"])
-    user = [*ROW_KEY, "draw", "user_id"]
+        return renamed.drop_duplicates([*CONDITION_COLUMNS, "key"])
+    user = [*CONDITION_COLUMNS, "draw", "user_id"]
     judged = renamed["pair_id"].notna()
     anywhere = judged.groupby([renamed[name] for name in user], observed=True).transform("any")
     held = renamed[judged | ~anywhere]

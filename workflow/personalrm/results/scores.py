@@ -11,23 +11,21 @@ import math
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
 from personalrm.core.errors import DataError
 from personalrm.core.files import atomic_write_bytes
 from personalrm.core.records import OUTCOMES, JudgedUser, read_records
-from personalrm.results.labels import NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, OK, UNUSED, k_label, k_rank
+from personalrm.results.conditions import CONDITION_COLUMNS, Condition
+from personalrm.results.labels import NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, OK
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
-ROW_KEY: tuple[str, ...] = ("dataset", "variant", "profile_model", "judge_model", "method", "k")
-"""What a row of the main table stands for."""
-
 VERDICT_COLUMNS: tuple[str, ...] = (
-    *ROW_KEY,
+    *CONDITION_COLUMNS,
     "draw",
     "user_id",
     "status",
@@ -39,8 +37,9 @@ VERDICT_COLUMNS: tuple[str, ...] = (
     "log_odds",
     "reasoned",
 )
-CALL_COLUMNS: tuple[str, ...] = (*ROW_KEY, "key", "stage", "tokens_in", "tokens_out", "cost_usd")
+CALL_COLUMNS: tuple[str, ...] = (*CONDITION_COLUMNS, "key", "stage", "tokens_in", "tokens_out", "cost_usd")
 
+V = TypeVar("V")
 FLAGS = ("swapped", "reasoned")
 """Columns of truth values, which may be missing."""
 MISSING_CODE = -1
@@ -48,32 +47,32 @@ PERCENT_DIGITS = 4
 ROWS_PER_GROUP = 1 << 16
 
 
-class _Texts:
-    """A column of few distinct texts, kept as integer codes; None is -1."""
+class _Coded(Generic[V]):
+    """A column of few distinct values, kept as integer codes; None is -1."""
 
     def __init__(self) -> None:
-        self._codes: dict[str, int] = {}
+        self._codes: dict[V, int] = {}
         self._rows = array("i")
 
-    def repeat(self, value: str | None, times: int) -> None:
+    def repeat(self, value: V | None, times: int) -> None:
         self._rows.extend(array("i", [self._code(value)]) * times)
 
-    def extend(self, values: Iterable[str | None]) -> None:
+    def extend(self, values: Iterable[V | None]) -> None:
         self._rows.extend(map(self._code, values))
 
-    def _code(self, value: str | None) -> int:
+    def _code(self, value: V | None) -> int:
         return MISSING_CODE if value is None else self._codes.setdefault(value, len(self._codes))
 
-    def ranked(self, sort_key: Callable[[str], object] | None = None) -> tuple[NDArray[np.int32], list[str]]:
-        """Codes that are ranks in the sorted list of distinct texts, and that list."""
+    def ranked(self, sort_key: Callable[[V], Any]) -> tuple[NDArray[np.int32], list[V]]:
+        """Codes that are ranks in the sorted list of distinct values, and that list."""
         import numpy as np
 
-        texts = sorted(self._codes, key=cast("Callable[[str], str] | None", sort_key))
+        values = sorted(self._codes, key=sort_key)
         # One more entry: code -1 reads the last one, so that missing stays missing.
-        rank_of = np.full(len(texts) + 1, MISSING_CODE, dtype=np.int32)
-        for rank, text in enumerate(texts):
-            rank_of[self._codes[text]] = rank
-        return rank_of[np.frombuffer(self._rows, dtype=np.int32)], texts
+        rank_of = np.full(len(values) + 1, MISSING_CODE, dtype=np.int32)
+        for rank, value in enumerate(values):
+            rank_of[self._codes[value]] = rank
+        return rank_of[np.frombuffer(self._rows, dtype=np.int32)], values
 
 
 class _Numbers:
@@ -90,16 +89,19 @@ class _Numbers:
 
 
 class _Flat:
-    """Columns that grow in little memory, then become a sorted frame."""
+    """A condition and columns that grow in little memory, then become a sorted frame."""
 
     def __init__(self, columns: Sequence[str], integers: Sequence[str], floats: Sequence[str]) -> None:
-        self._columns: dict[str, _Texts | _Numbers] = {
-            name: _Numbers("q") if name in integers else _Numbers("d") if name in floats else _Texts()
+        self._conditions: _Coded[Condition] = _Coded()
+        self._columns: dict[str, _Coded[str] | _Numbers] = {
+            name: _Numbers("q") if name in integers else _Numbers("d") if name in floats else _Coded()
             for name in columns
+            if name not in CONDITION_COLUMNS
         }
 
-    def append(self, head: Sequence[Any], *columns: Sequence[Any]) -> None:
-        """Rows that have `head` in common; `columns` are the values after it, one column after the other."""
+    def append(self, condition: Condition, head: Sequence[Any], *columns: Sequence[Any]) -> None:
+        """Rows that have `condition` and `head` in common; `columns` are the values after it, one by one."""
+        self._conditions.repeat(condition, len(columns[0]))
         own = list(self._columns.values())
         for column, value in zip(own[: len(head)], head, strict=True):
             column.repeat(value, len(columns[0]))
@@ -107,32 +109,27 @@ class _Flat:
             column.extend(values)
 
     def frame(self, sort_by: Sequence[str]) -> pd.DataFrame:
-        """The rows as a frame sorted by `sort_by`; texts are categories in sorted order."""
+        """The rows as a frame sorted by condition and then `sort_by`; texts are categories in sorted order."""
         import numpy as np
         import pandas as pd
 
+        places, conditions = self._conditions.ranked(lambda condition: condition.order)
         keys: dict[str, NDArray[np.generic]] = {}
         data: dict[str, object] = {}
+        columns = zip(*(condition.columns for condition in conditions), strict=True)
+        for name, values in zip(
+            CONDITION_COLUMNS, columns if conditions else [()] * len(CONDITION_COLUMNS), strict=True
+        ):
+            data[name] = pd.Categorical(pd.Series(values, dtype="str")).take(places)
         for name, column in self._columns.items():
-            if isinstance(column, _Texts):
-                codes, texts = column.ranked(k_rank if name == "k" else None)
+            if isinstance(column, _Coded):
+                codes, texts = column.ranked(str)
                 keys[name] = codes
                 data[name] = pd.Categorical.from_codes(codes, categories=pd.Index(texts, dtype="str"))
             else:
                 keys[name] = data[name] = np.array(column.rows)
-        order = np.lexsort([keys[column] for column in reversed(sort_by)])
+        order = np.lexsort([*(keys[column] for column in reversed(sort_by)), places])
         return pd.DataFrame(data).iloc[order].reset_index(drop=True)
-
-
-def _row_key(user: JudgedUser) -> tuple[str, ...]:
-    return (
-        user.dataset,
-        user.variant,
-        user.profile_model or UNUSED,
-        user.judge_model or UNUSED,
-        user.method,
-        k_label(user.k),
-    )
 
 
 def _flag_code(flag: bool | None) -> int:
@@ -142,11 +139,10 @@ def _flag_code(flag: bool | None) -> int:
 def collect_verdicts(paths: Iterable[Path]) -> pd.DataFrame:
     """All judgments of verdict files as one flat frame, columns `VERDICT_COLUMNS`.
 
-    Texts are categories. `k` is "-" for methods that read no context pairs and "all" for all of them; a model
-    that a method does not use is "-". `swapped` is missing for a verdict on both orders together, `reasoned` where it
-    is not known (`records.Verdict`). A user for whom a method gave no verdict is one row with missing `pair_id` and
-    `outcome`: failed cells stay visible. `profile_lost` is the number of calls that were lost while what the user's
-    judge was shown was learned.
+    Texts are categories; those that name the condition are as in `conditions.Condition`. `swapped` is missing for a
+    verdict on both orders together, `reasoned` where it is not known (`records.Verdict`). A user for whom a method
+    gave no verdict is one row with missing `pair_id` and `outcome`: failed cells stay visible. `profile_lost` is the
+    number of calls that were lost while what the user's judge was shown was learned.
 
     Raises:
         DataError: if a file is not a verdicts file, or the same judgment stands in the files twice.
@@ -154,18 +150,19 @@ def collect_verdicts(paths: Iterable[Path]) -> pd.DataFrame:
     flat = _Flat(VERDICT_COLUMNS, integers=("draw", "profile_lost", *FLAGS), floats=("log_odds",))
     for path in paths:
         for user in read_records(path, JudgedUser):
-            head = (*_row_key(user), user.draw, user.user_id, user.status, user.profile_lost)
+            condition = Condition.of_user(user)
+            head = (user.draw, user.user_id, user.status, user.profile_lost)
             if not user.verdicts:
-                flat.append(head, [None], [MISSING_CODE], [None], [None], [None], [MISSING_CODE])
+                flat.append(condition, head, [None], [MISSING_CODE], [None], [None], [None], [MISSING_CODE])
                 continue
             rows = [
                 (v.pair_id, _flag_code(v.swapped), v.outcome, v.said, v.log_odds, _flag_code(v.reasoned))
                 for v in user.verdicts
             ]
-            flat.append(head, *zip(*rows, strict=True))
-    identity = [*ROW_KEY, "draw", "user_id", "pair_id", "swapped"]
+            flat.append(condition, head, *zip(*rows, strict=True))
+    identity = ["draw", "user_id", "pair_id", "swapped"]
     frame = flat.frame(identity)
-    _refuse_duplicates(frame, identity)
+    _refuse_duplicates(frame, [*CONDITION_COLUMNS, *identity])
     for flag in FLAGS:
         frame[flag] = frame[flag].astype("Int8").mask(frame[flag] == MISSING_CODE).astype("boolean")
     return frame
@@ -202,9 +199,9 @@ def collect_calls(paths: Iterable[Path]) -> pd.DataFrame:
         for user in read_records(path, JudgedUser):
             rows = [(call.key, call.stage, call.tokens_in, call.tokens_out, call.cost_usd) for call in user.calls]
             if rows:
-                flat.append(_row_key(user), *zip(*rows, strict=True))
-    frame = flat.frame(CALL_COLUMNS)
-    return frame.drop_duplicates([*ROW_KEY, "key"]).reset_index(drop=True)
+                flat.append(Condition.of_user(user), (), *zip(*rows, strict=True))
+    frame = flat.frame(CALL_COLUMNS[len(CONDITION_COLUMNS) :])
+    return frame.drop_duplicates([*CONDITION_COLUMNS, "key"]).reset_index(drop=True)
 
 
 def write_frame(frame: pd.DataFrame, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,19 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from personalrm.core.errors import DataError
 from personalrm.core.records import OUTCOMES
+from personalrm.results.conditions import CONDITION_COLUMNS, Condition
 from personalrm.results.labels import NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, OK
 from personalrm.results.marks import Flags, flags_of
-from personalrm.results.scores import ROW_KEY
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Key = tuple[str, ...]
-"""Values of `ROW_KEY`: data set, variant, profile model, judge model, method, k."""
 Codes = NDArray[np.int64]
 Floats = NDArray[np.float64]
-DATASET, VARIANT, PROFILE, JUDGE, METHOD, K = range(len(ROW_KEY))
 NO_JUDGMENT = -1
 CORRECT, UNPARSED, PROVIDER_ERROR = map(OUTCOMES.index, ("correct", "unparsed", "provider_error"))
 
@@ -36,7 +34,7 @@ class Cell:
     apply. `lossy` is how many of the profiles that were judged with were learned with lost calls.
     """
 
-    key: Key
+    key: Condition
     draws: tuple[int, ...]
     outcome: NDArray[np.int8]
     asked: NDArray[np.bool_]
@@ -102,7 +100,7 @@ class VerdictArrays:
     pairs: tuple[str, ...]
     user_of: Codes
     pair_of: Codes
-    cells: dict[Key, Cell]
+    cells: dict[Condition, Cell]
 
 
 def sums_of(user_of: Codes, hits: NDArray[np.bool_], n_users: int) -> Floats:
@@ -121,6 +119,16 @@ def _codes(column: pd.Series[str]) -> tuple[Codes, list[str]]:
     # One more entry: code -1 reads the last one, so that missing stays missing.
     ranks = np.array([*(rank[str(text)] for text in held.categories), -1], dtype=np.int64)
     return ranks[held.codes], texts
+
+
+def refuse_unknown(dataset: str, users: Sequence[str], known: Container[tuple[str, str]]) -> None:
+    """Raises DataError if a judged user is not among the known users, (data set, user)."""
+    lost = [user for user in users if (dataset, user) not in known]
+    if lost:
+        raise DataError(
+            f"data set {dataset!r}: user {lost[0]!r} and {len(lost) - 1} more have verdicts but are not in the "
+            "files of users. Remove verdicts of an older configuration and run again."
+        )
 
 
 def verdict_arrays_of(verdicts: pd.DataFrame, datasets: Iterable[str] = ()) -> dict[str, VerdictArrays]:
@@ -144,7 +152,7 @@ def _sheet(dataset: str, rows: pd.DataFrame) -> VerdictArrays:
     place = np.full(len(rows), NO_JUDGMENT, dtype=np.int64)
     place[judged] = where
     user_of, pair_of = places // 3 // max(len(pairs), 1), places // 3 % max(len(pairs), 1)
-    columns = [_codes(rows[column]) for column in ROW_KEY]
+    columns = [_codes(rows[column]) for column in CONDITION_COLUMNS]
     sizes = tuple(max(len(texts), 1) for _, texts in columns)
     cell_of = np.ravel_multi_index([held for held, _ in columns], sizes)
     outcome = pd.Categorical(rows["outcome"], categories=list(OUTCOMES)).codes
@@ -153,10 +161,10 @@ def _sheet(dataset: str, rows: pd.DataFrame) -> VerdictArrays:
     applies = (rows["status"] != "not_applicable").to_numpy(dtype=np.bool_)
     by_cell = np.argsort(cell_of, kind="stable")
     numbers, starts = np.unique(cell_of[by_cell], return_index=True)
-    cells: dict[Key, Cell] = {}
+    cells: dict[Condition, Cell] = {}
     for number, mine in zip(numbers, np.split(by_cell, starts[1:]), strict=True):
         parts = np.unravel_index(number, sizes)
-        key = tuple(texts[int(part)] for part, (_, texts) in zip(parts, columns, strict=True))
+        key = Condition.of_columns(tuple(texts[int(p)] for p, (_, texts) in zip(parts, columns, strict=True)))
         draws = np.unique(draw[mine])
         held = np.full((len(draws), len(places)), NO_JUDGMENT, dtype=np.int8)
         with_verdict = mine[judged[mine]]

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from personalrm.core.conditions import K_NAMES, K, read_k
 from personalrm.core.errors import ConfigError
 from personalrm.core.files import canonical_json
-from personalrm.core.records import ALL_PAIRS, K_NAMES, Record
+from personalrm.core.records import Record
 
 P = TypeVar("P", bound="StagePlan")
 Files = Mapping[str, str | list[str]]
@@ -30,9 +31,10 @@ class Wildcards(NamedTuple):
     variant: str = ""
     model: str = ""
     judge: str = ""
-    k: int = ALL_PAIRS
+    k: K = "all"
     shard: str = ""
     theta: str = ""
+    method: str = ""
 
     @classmethod
     def of(cls, values: Mapping[str, str | int]) -> Wildcards:
@@ -44,18 +46,7 @@ class Wildcards(NamedTuple):
 
     def shown(self) -> dict[str, str]:
         """The values as paths have them."""
-        return {**self._asdict(), "k": show_k(self.k)}
-
-
-def read_k(text: str) -> int:
-    """Number of context pairs from its form in a path (`5`, `all`, `halves`, `types`)."""
-    named = {name: k for k, name in K_NAMES.items()}
-    return named[text] if text in named else int(text)
-
-
-def show_k(k: int) -> str:
-    """The form of a number of context pairs in a path."""
-    return K_NAMES.get(k, str(k))
+        return {**self._asdict(), "k": str(self.k)}
 
 
 def _nothing(_plan: StagePlan, _job: Wildcards) -> Files:
@@ -135,7 +126,7 @@ class StagePlan:
         self.run = run
         self.stages = {stage.name: stage for stage in stages}
         self.constraints = {field: either(values) for field, values in names.items()}
-        self.constraints |= {"shard": "[a-z0-9-]+", "k": "|".join((r"\d+", *K_NAMES.values()))}
+        self.constraints |= {"shard": "[a-z0-9-]+", "k": "|".join((r"\d+", *K_NAMES))}
 
     def shards(self, dataset: str) -> Sequence[str]:
         """Names of the files that the users of a data set lie in."""

@@ -1,4 +1,4 @@
-"""What a run needs and does not find: data files, keys, endpoints, model files. Looks, but pays for nothing."""
+"""What a run needs and lacks: data files, keys, endpoints, model files. Nothing is paid for."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from personalrm.core.errors import DataError, EmbeddedModelError, PersonalRMError
-from personalrm.data.hub.hub import hub_of, hub_paths
-from personalrm.data.hub.hub_transfer import is_offline
+from personalrm.core.hub import is_offline
 from personalrm.data.settings import Dataset, HubSource
 from personalrm.methods.synthesizeme.theta import read_theta
 from personalrm.methods.synthesizeme.variants import parse_variant
@@ -30,12 +29,11 @@ class Needs:
 
 
 def missing(config: Config, needs: Needs) -> list[str]:
-    """All problems at once, each naming the key and what to set. With `check_endpoints` one real call a model."""
+    """All problems, each with its key and what to set. With `check_endpoints`, one real call per model is made."""
     load_environment()
     problems = store_problems(config, file_system(config.store)) if needs.models else []
     for name in sorted(needs.datasets):
-        entry = config.datasets[name]
-        problems += _data_problems(entry)
+        problems += _data_problems(config.datasets[name])
     problems += _theta_problems(config)
     for name in sorted(needs.models):
         problems += _model_problems(name, config.models[name])
@@ -48,7 +46,7 @@ def missing(config: Config, needs: Needs) -> list[str]:
 
 
 def _forget_refused_probes(config: Config, names: set[str]) -> None:
-    """Have servers asked anew that a run before found unfit; jobs of one run share what they find."""
+    """Probe servers again that an earlier run found unfit; the jobs of one run share the result of a probe."""
     from personalrm.judge.label_probe import forget_refused
     from personalrm.llm.cache.store import ResponseStore
 
@@ -57,7 +55,7 @@ def _forget_refused_probes(config: Config, names: set[str]) -> None:
         return
     with ResponseStore(config.store, config.store_journal) as store:
         for name in readers:
-            forget_refused(store, config.models[name].spec(name, dict(os.environ)), config.models[name].prompts)
+            forget_refused(store, config.models[name].spec(name), config.models[name].prompts)
 
 
 def file_system(path: Path) -> str:
@@ -71,7 +69,7 @@ def file_system(path: Path) -> str:
 
 
 def store_problems(config: Config, kind: str) -> list[str]:
-    """A write-ahead log needs memory that all its processes share, so it must not lie where machines meet."""
+    """A write-ahead log needs memory that all its processes share, so it must not lie on a network file system."""
     if config.store_journal != "wal" or kind.removeprefix("fuse.") not in NETWORK_FILE_SYSTEMS:
         return []
     return [
@@ -81,7 +79,7 @@ def store_problems(config: Config, kind: str) -> list[str]:
 
 
 def _data_problems(entry: Dataset) -> list[str]:
-    source = hub_of(entry)
+    source = entry.hub
     wanted: list[tuple[str, Path]] = []
     if source is None:
         wanted = [("path", path) for path in entry.source_files()] or [("path", getattr(entry, "path", None) or Path())]
@@ -95,7 +93,7 @@ def _data_problems(entry: Dataset) -> list[str]:
 
 
 def _theta_problems(config: Config) -> list[str]:
-    """Program files of the Thetas that a variant uses: read for their errors, before anything is paid for."""
+    """Errors in the program files of the Thetas that variants use."""
     problems = []
     for name in sorted({used for variant in config.variants if (used := parse_variant(variant).theta)}):
         path = config.thetas[name].path
@@ -110,13 +108,13 @@ def _theta_problems(config: Config) -> list[str]:
 
 
 def _hub_problems(entry: Dataset, source: HubSource) -> list[str]:
-    """What keeps hub files from being fetched or read, as far as it shows without asking the hub."""
+    """What prevents hub files from being fetched or read, as far as can be known without a request to the hub."""
     problems = [
         f"datasets.{entry.name}.hub.files: lacks {path.name}, which source {entry.source} reads; add it"
         for path in entry.source_files()
-        if path not in hub_paths(source)
+        if path not in source.paths
     ]
-    absent = [path.name for path in hub_paths(source) if not path.is_file()]
+    absent = [path.name for path in source.paths if not path.is_file()]
     if absent and is_offline():
         problems.append(
             f"datasets.{entry.name}.hub: HF_HUB_OFFLINE is set, and {source.folder} lacks {', '.join(absent)}; "
@@ -144,19 +142,17 @@ def _model_problems(name: str, entry: ModelConfig) -> list[str]:
         problems.append(f"models.{name}.tokenizer: no file {entry.tokenizer}; put the model's tokenizer.json there")
     if entry.backend == "embedded":
         problems += _embedded_problems(name, entry)
-    if entry.backend == "litellm" and importlib.util.find_spec("litellm") is None:
-        problems.append(f"models.{name}.backend: the package litellm is not installed; pip install litellm")
     return problems
 
 
 def _price_problems(config: Config, name: str) -> list[str]:
-    """A budget needs to know what calls cost."""
+    """A model under a budget needs a price."""
     if not config.budget.limits(name):
         return []
-    from personalrm.llm.limits.price import no_price
+    from personalrm.llm.limits.budget import no_price
     from personalrm.llm.open import list_price
 
-    spec = config.models[name].spec(name, dict(os.environ))
+    spec = config.models[name].spec(name)
     return [no_price(spec)] if list_price(spec)(1, 1) is None else []
 
 
@@ -179,7 +175,7 @@ def _embedded_problems(name: str, entry: ModelConfig) -> list[str]:
 
 
 async def _try_endpoints(config: Config, names: list[str]) -> list[str]:
-    """One short real call a model, side by side; the probe of `label_probe` where verdicts are log-probabilities."""
+    """Make one short call per model, concurrently; the probe of `label_probe` where verdicts are log-probabilities."""
     results = await asyncio.gather(*(_try_one(config, name) for name in names))
     return [problem for problem in results if problem]
 
@@ -192,7 +188,7 @@ async def _try_one(config: Config, name: str) -> str | None:
     from personalrm.studies.synthesizeme.stages.runner import runtime_from_env
 
     entry = config.models[name]
-    spec = entry.spec(name, dict(os.environ))
+    spec = entry.spec(name)
     request = Request((Message("user", "Answer with the word yes."),), max_tokens=4)
     store = ResponseStore(Path(":memory:"), run="preflight")
     try:

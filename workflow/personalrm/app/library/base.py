@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, NoReturn, Self
 
-from personalrm.app.library.asking import TrackedModel, check_lm, opened
+from personalrm.app.library.asking import TrackedModel, check_lm
 from personalrm.app.library.data import Answer, Context, Item, one_pair, usable_pairs
 from personalrm.app.library.evaluation import Evaluation, evaluated
 from personalrm.app.library.loop import run_blocking
-from personalrm.app.library.settings import Settings
-from personalrm.core.errors import DataError, ModelCallError, PersonalRMError, Refused
+from personalrm.app.library.object_config import MODEL
+from personalrm.core.errors import DataError, ModelCallError, Refused
 from personalrm.core.records import PreferencePair, Verdict
-from personalrm.judge.judge import Judge, JudgeContext, fitted
+from personalrm.judge.judge import JudgeContext, fitted
+from personalrm.judge.label_probe import Probed, forget_refused
 from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.local.cache import default_cache_dir
+from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.registry import parse_method
+from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.stages.runner import refuse_outage
+from personalrm.studies.synthesizeme.stages.settings import judge_settings
 
 Preference = Literal[1, 0, -1]
 STORE_FILE = "responses.sqlite"
@@ -34,22 +40,26 @@ class PersonalRM(ABC):
     Sync methods may be called anywhere, also where an event loop runs (a notebook); the async ones (`a…`) run in the
     caller's loop. Between calls nothing is open but the store of answers, which ends with the object, or lies in
     `output_dir`: what was asked once is not paid for again.
+
+    Attributes:
+        model_id: the model, as it was named; of an `lm` the name that it has.
+        config: the object's config, in the sections of a run's config.
+        user_id: the user, once known.
     """
 
-    def __init__(self, settings: Settings, lm: LanguageModel | None, output_dir: Path | str | None) -> None:
+    def __init__(self, config: Config, model_id: str, lm: LanguageModel | None, output_dir: Path | str | None) -> None:
         check_lm(lm)
-        self.settings = settings
+        self.config = config
+        self.model_id = model_id if lm is None else lm.spec.name
         self.lm = lm
         self.user_id: str | None = None
         self.output_dir = None if output_dir is None else Path(output_dir)
+        entry = config.models[MODEL]
+        self._method = parse_method(config.methods[0]).method
+        self._judging = judge_settings(entry, entry.verdicts[0])
         self._stores: list[ResponseStore] = []
         self._guard = threading.Lock()
         self._finalizer = weakref.finalize(self, _close_all, self._stores)
-
-    @property
-    def model_id(self) -> str:
-        """The model, as it was named; of an `lm` the name that it has."""
-        return self.lm.spec.name if self.lm is not None else self.settings.model_id
 
     @abstractmethod
     def fit(self, data: Sequence[Item], val_data: Sequence[Item] | None = None) -> Self:
@@ -68,7 +78,7 @@ class PersonalRM(ABC):
         """What the judge is told about the user. Raises NotFittedError before `fit` or `load`."""
 
     def predict(self, context: Context, completion: Answer) -> NoReturn:
-        """Not there, as in the published package: a judge of pairs has no score for one answer."""
+        """Not available, as in the published package: a judge of pairs has no score for one answer."""
         raise NotImplementedError("this judge compares two answers: use predict_pairwise(context, option1, option2)")
 
     def predict_pairwise(self, context: Context, option1: Answer, option2: Answer) -> Preference:
@@ -89,11 +99,12 @@ class PersonalRM(ABC):
         """As `predict_pairwise`, in the caller's event loop."""
         shown = self._shown()
         pair = one_pair(context, option1, option2, self.user_id)
-        async with self._opened(self.settings.num_workers) as model:
+        async with self._opened() as model:
             verdicts = await self._judged(model, [pair], shown)
         for verdict in verdicts:
             _refuse_failure(verdict, model)
-        return _preference(verdicts)
+        points = sum({"correct": 1, "wrong": -1}.get(verdict.outcome, 0) for verdict in verdicts)
+        return 0 if points == 0 else 1 if points > 0 else -1
 
     def evaluate(self, test_data: Sequence[Item]) -> Evaluation:
         """Accuracy on pairs whose choice is known, each judged in both orders; see `Evaluation`.
@@ -109,12 +120,11 @@ class PersonalRM(ABC):
         pairs, events = usable_pairs(test_data, "test_data", ties=True)
         if not pairs:
             raise DataError("test_data: holds no pair with two different answers; give at least one")
-        async with self._opened(self.settings.num_workers) as model:
+        async with self._opened() as model:
             verdicts = await self._judged(model, pairs, shown)
         lost = (verdict.outcome == "provider_error" for verdict in verdicts)
-        reason = model.failures.get("provider_error")
-        refuse_outage(lost, "verdicts", self.settings.max_failed_share, str(reason) if reason else None)
-        return evaluated(pairs, verdicts, self.settings.seed, events)
+        refuse_outage(lost, "verdicts", self.config.max_failed_share, model.reason())
+        return evaluated(pairs, verdicts, self.config.seed, events)
 
     def get_judge_prompt(
         self, context: Context | None = None, option1: Answer | None = None, option2: Answer | None = None
@@ -123,11 +133,8 @@ class PersonalRM(ABC):
         messages = self.get_judge_messages(context, option1, option2)
         return "\n\n".join(f"[{message['role']}]\n{message['content']}" for message in messages)
 
-    def get_llm_judge_prompt(
-        self, context: Context | None = None, option1: Answer | None = None, option2: Answer | None = None
-    ) -> str:
-        """The published name of `get_judge_prompt`."""
-        return self.get_judge_prompt(context, option1, option2)
+    get_llm_judge_prompt = get_judge_prompt
+    """The published name."""
 
     def get_judge_messages(
         self, context: Context | None = None, option1: Answer | None = None, option2: Answer | None = None
@@ -140,7 +147,7 @@ class PersonalRM(ABC):
             "<second response>" if option2 is None else option2,
             self.user_id,
         )
-        messages = self._judge.messages(pair, False, self._shown(), self.settings.judge)
+        messages = self._method.asked.messages(pair, False, self._shown(), self._judging)
         return [{"role": message.role, "content": message.content} for message in messages]
 
     def close(self) -> None:
@@ -150,27 +157,38 @@ class PersonalRM(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
-
-    @property
-    def _judge(self) -> Judge:
-        return parse_method(self.settings.method).method.judge
 
     async def _judged(
         self, model: TrackedModel, pairs: Sequence[PreferencePair], shown: JudgeContext
     ) -> tuple[Verdict, ...]:
-        settings, judge = self.settings.judge, self._judge
-        fitting = fitted(shown, pairs, settings, model.spec, judge.messages)
-        return await judge.pairs(model, pairs, fitting, settings)
+        judge = self._method.asked
+        fitting = fitted(shown, pairs, self._judging, model.spec, judge.messages)
+        return await judge.pairs(model, pairs, fitting, self._judging)
 
-    def _opened(
-        self, workers: int, on_answer: Callable[[], None] | None = None
-    ) -> AbstractAsyncContextManager[TrackedModel]:
-        style = self.settings.judge.style
-        return opened(self.lm, lambda: self.settings.spec(workers), self._store, workers, style, on_answer)
+    @asynccontextmanager
+    async def _opened(
+        self, workers: int | None = None, on_answer: Callable[[], None] | None = None
+    ) -> AsyncIterator[TrackedModel]:
+        """The object's model, with `workers` calls at once (default: `num_workers`), closed at the end: an object may
+        be used from one event loop after another.
+
+        Labels are probed before they are read (`label_probe`); an `lm` has no store that would keep the probe's answer.
+        """
+        at_once = workers or self.config.models[MODEL].max_concurrency
+        if self.lm is not None:
+            yield TrackedModel(self.lm, on_answer, at_once)
+            return
+        store, style = self._store(), self._judging.style
+        spec = replace(self.config.models[MODEL].spec(self.model_id), max_concurrency=at_once)
+        store.claim(spec)
+        forget_refused(store, spec, style)
+        # Embedded models' servers end with this process; the workflow's variables may say where they are.
+        folder = Path(os.environ.get("PERSONALRM_RUNTIME") or default_cache_dir() / "servers")
+        runtime = RuntimeSettings(folder, cores=int(os.environ.get("PERSONALRM_CORES", os.cpu_count() or 1)))
+        async with open_model(spec, store=store, runtime=runtime, eager=True) as client:
+            yield TrackedModel(Probed(client, style), on_answer)
 
     def _store(self) -> ResponseStore:
         """The object's store, opened at the first call."""
@@ -187,16 +205,11 @@ def _close_all(stores: list[ResponseStore]) -> None:
 
 
 def _refuse_failure(verdict: Verdict, model: TrackedModel) -> None:
-    """Raise the error behind a verdict that was not had."""
+    """Raise the error behind a verdict that the model did not give."""
     if verdict.outcome not in ("provider_error", "context_overflow", "refused"):
         return
-    error: PersonalRMError = model.failures.get(verdict.outcome) or ModelCallError(verdict.outcome)
-    if verdict.outcome == "refused" and verdict.outcome not in model.failures:
-        error = Refused(f"model {model.spec.name}: refused to judge this pair; another model may not")
-    raise error
-
-
-def _preference(verdicts: Sequence[Verdict]) -> Preference:
-    """One answer from one or two verdicts on a pair whose chosen answer is `option1`."""
-    points = sum({"correct": 1, "wrong": -1}.get(verdict.outcome, 0) for verdict in verdicts)
-    return 0 if points == 0 else 1 if points > 0 else -1
+    if error := model.failures.get(verdict.outcome):
+        raise error
+    if verdict.outcome == "refused":
+        raise Refused(f"model {model.spec.name}: refused to judge this pair; another model may not")
+    raise ModelCallError(verdict.outcome)

@@ -17,7 +17,8 @@ from personalrm.core.errors import DataError
 from personalrm.core.files import stable_hash
 from personalrm.core.records import PreferencePair, Split, Turn
 from personalrm.data.history import pair_of
-from personalrm.data.sources.votes import ROLES, FieldError, Vote, decided, parse_vote, stored_truth, tie_of
+from personalrm.data.sources.fields import FieldError
+from personalrm.data.sources.votes import ROLES, Vote, decided, parse_vote, stored_truth, tie_of
 
 Item = Mapping[str, Any]
 """One preference: `context`, `chosen`, `rejected`; optional `user_id`, `conversation_id`, `turn`, `timestamp`,

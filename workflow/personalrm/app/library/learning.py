@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from personalrm.app.library.asking import TrackedModel
 from personalrm.app.library.data import Item, split_by_ratio, usable_pairs, user_of, with_split
-from personalrm.app.library.settings import DATASET, Settings
+from personalrm.app.library.object_config import DATASET
 from personalrm.core.errors import DataError, ModelCallError
-from personalrm.core.records import ALL_PAIRS, PreferencePair, Profile, UserData, UserTraces
+from personalrm.core.records import Profile, UserData, UserTraces
 from personalrm.judge.call_recorder import CallRecorder
 from personalrm.methods.synthesizeme.profile import ProfileSettings, learn_profile
 from personalrm.methods.synthesizeme.search import search_first
@@ -37,7 +37,9 @@ def user_data(
     if not pairs:
         raise DataError("data: holds no pair with two different answers; give at least one preference")
     if val_data is None:
-        return Prepared(_user(user_id, split_by_ratio(pairs, train_val_ratio)), events)
+        return Prepared(
+            UserData(dataset=DATASET, user_id=user_id, pairs=split_by_ratio(pairs, train_val_ratio)), events
+        )
     known = {pair.pair_id for pair in pairs}
     validation, more = usable_pairs(val_data, "val_data", user_id)
     # A pair that is learned from says nothing about another pair.
@@ -45,75 +47,74 @@ def user_data(
     if len(fresh) < len(validation):
         more = (*more, f"val_data: {len(validation) - len(fresh)} rows left out (they are in data, too)")
     split = (*with_split(pairs, "context"), *with_split(fresh, "validation"))
-    return Prepared(_user(user_id, split), (*events, *more))
-
-
-def _user(user_id: str, pairs: Sequence[PreferencePair]) -> UserData:
-    return UserData(dataset=DATASET, user_id=user_id, pairs=tuple(pairs))
+    return Prepared(UserData(dataset=DATASET, user_id=user_id, pairs=split), (*events, *more))
 
 
 class Progress:
-    """Tells the hook how far `fit` is. How many calls there will be is known at most, so the share is of an upper
-    bound: the first 30 % are attempts at pairs, and the end may come early."""
+    """Reports to the hook how far `fit` is, as a percentage that never falls.
+
+    Only an upper bound of the number of calls is known, so the end may come early. The first 30 % are attempts at
+    pairs.
+    """
 
     def __init__(self, hook: Callable[[float, str], object] | None) -> None:
         self._hook = hook
         self._most, self._done, self._start, self._end = 1, 0, 0.0, 30.0
         self._what = "attempts at pairs"
-        self._told = 0.0
+        self._reported = 0.0
 
     def stage(self, what: str, most: int, start: float, end: float) -> None:
         """Begin a stage of at most `most` calls, which leads from `start` to `end` percent."""
         self._what, self._most, self._done, self._start, self._end = what, max(1, most), 0, start, end
-        self._tell(start, what)
+        self._report(start, what)
 
     def answered(self) -> None:
-        """One more answer."""
+        """Count one more answer."""
         self._done += 1
         share = min(1.0, self._done / self._most)
-        self._tell(self._start + share * (self._end - self._start), f"{self._what}: {self._done} answers")
+        self._report(self._start + share * (self._end - self._start), f"{self._what}: {self._done} answers")
 
     def finished(self) -> None:
-        """All is learned."""
-        self._tell(100.0, "fitted")
+        """Report the end."""
+        self._report(100.0, "fitted")
 
-    def _tell(self, percent: float, message: str) -> None:
-        self._told = max(self._told, percent)
+    def _report(self, percent: float, message: str) -> None:
+        self._reported = max(self._reported, percent)
         if self._hook is not None:
-            self._hook(self._told, message)
+            self._hook(self._reported, message)
 
 
-async def learn(model: TrackedModel, user: UserData, settings: Settings, progress: Progress) -> Profile:
+async def learn(
+    model: TrackedModel, user: UserData, settings: ProfileSettings, max_failed_share: float, progress: Progress
+) -> Profile:
     """The profile of a user, status `ok`.
 
     Raises ModelCallError where the provider failed for more than `max_failed_share` of the attempts, or so that there
     is no profile; its subclass where one is known.
     """
     context, validation = user.part("context"), user.part("validation")
-    learning = settings.learning(len(context))
-    per_attempt = 1 if learning.bootstrap.judge.mode == "text" else 2
-    attempts = len(context) * learning.bootstrap.attempts * per_attempt
+    per_attempt = 1 if settings.bootstrap.judge.mode == "text" else 2
+    attempts = len(context) * settings.bootstrap.attempts * per_attempt
     progress.stage("attempts at pairs", attempts, 0.0, 30.0)
-    speed = learning.search.parallel > 1
-    made = learn_traces(model, user, learning.variant, learning.bootstrap, side_by_side=speed)
-    traces, _ = await asyncio.gather(made, _ahead(model, user, learning)) if speed else (await made, None)
-    reason = model.failures.get("provider_error")
+    concurrent = settings.search.parallel > 1
+    made = learn_traces(model, user, settings.variant, settings.bootstrap, side_by_side=concurrent)
+    traces, _ = await asyncio.gather(made, _ahead(model, user, settings)) if concurrent else (await made, None)
     lost = (trace.outcome == "provider_error" for trace in traces.traces)
-    refuse_outage(lost, "attempts", settings.max_failed_share, str(reason) if reason else None)
-    trials = 2 * len(learning.search.seeds) * len(validation) * 2
+    refuse_outage(lost, "attempts", max_failed_share, model.reason())
+    trials = 2 * len(settings.search.seeds) * len(validation) * 2
     progress.stage("search and persona", trials + attempts + 1, 30.0, 99.0)
     counted = CallRecorder(model, "profile")
-    profile = await learn_profile(counted, user, traces, ALL_PAIRS, 0, learning)
+    profile = await learn_profile(counted, user, traces, "all", 0, settings)
     if profile.status != "ok":
         outcome = (profile.reason or "").partition(":")[0]
         cause = next((error for name, error in model.failures.items() if name == outcome), None)
         raise cause or ModelCallError(f"fit: {profile.reason}")
-    refuse_outage(counted.lost(), "calls", settings.max_failed_share, str(model.failures.get("provider_error")))
+    refuse_outage(counted.lost(), "calls", max_failed_share, model.reason())
     return profile
 
 
 async def _ahead(model: TrackedModel, user: UserData, settings: ProfileSettings) -> None:
-    """Ask, while traces are made, what does not depend on them; the answers are then found in the store.
+    """Make the calls that do not depend on traces while traces are made; their answers are then found in the store.
 
     The first candidate of the first search does not. Where it ends that search, and later traces are made anew with the
     persona known, nothing of the profile does.
@@ -124,4 +125,4 @@ async def _ahead(model: TrackedModel, user: UserData, settings: ProfileSettings)
         unknown = UserTraces(
             dataset=user.dataset, user_id=user.user_id, model=model.spec.name, variant=settings.variant, status="ok"
         )
-        await learn_profile(model, user, unknown, ALL_PAIRS, 0, settings)
+        await learn_profile(model, user, unknown, "all", 0, settings)

@@ -17,10 +17,12 @@ A key goes to an address of one's own only where `model_options={"api_key_env": 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from personalrm.core.errors import ConfigError
+from personalrm.studies.synthesizeme.config_load import laid_over
 
 DEFAULT_MODEL = "litellm_proxy/meta-llama/Llama-3.3-70B-Instruct"
 DEFAULT_URL = "http://localhost:7410/v1"
@@ -28,6 +30,9 @@ DEFAULT_URL = "http://localhost:7410/v1"
 HOSTED_CONTEXT = 131_072
 """Window in tokens where nothing is said: that of the paper's models. Where a server's is smaller, its own refusal
 counts, and the persona's input is shortened."""
+
+StopScore = float | Literal["variant"] | None
+"""Percent at which a search ends, None for never; "variant" stands for that of the variant (`config.StopScores`)."""
 
 _KEYS: Mapping[str, tuple[str, ...]] = {
     "openai": ("OPENAI_API_KEY",),
@@ -92,10 +97,29 @@ def _embedded(name: str, model_url: str | None) -> dict[str, Any]:
     }
 
 
-def usual_learning(model_id: str) -> dict[str, Any]:
-    """How is learned where nothing else is said: embedded models with two attempts, short texts and few tokens, as in
-    `config/showcase.yaml`; others with eight candidates of the search at a time, for they wait for the network: more
-    are little faster and ask much more (`benchmarks/search.py`)."""
-    if model_id.startswith("embedded/"):
-        return {"bootstrap": {"attempts": 2, "max_tokens": 40}, "persona": {"max_tokens": 64}}
-    return {"search": {"parallel_candidates": 8}}
+def learn_section(
+    model_id: str,
+    max_bootstrapped_demos: int,
+    max_labeled_demos: int,
+    num_search_candidates: int,
+    stop_at_score: StopScore,
+    options: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Section `learn` of the config, from the parameters of `SynthesizeMe`.
+
+    Without `options`, embedded models learn with two attempts, short texts and few tokens, as in
+    `config/showcase.yaml`; others try eight candidates of the search at a time, because they wait for the network (more
+    are little faster and ask much more: `benchmarks/search.py`).
+    """
+    usual: dict[str, Any] = {"search": {"parallel_candidates": 8}}
+    if isinstance(model_id, str) and model_id.startswith("embedded/"):
+        usual = {"bootstrap": {"attempts": 2, "max_tokens": 40}, "persona": {"max_tokens": 64}}
+    search: dict[str, Any] = {
+        "num_search_candidates": num_search_candidates,
+        "max_bootstrapped_demos": "all" if max_bootstrapped_demos == -1 else max_bootstrapped_demos,
+        # More pairs than any user has.
+        "max_labeled_demos": sys.maxsize if max_labeled_demos == -1 else max_labeled_demos,
+    }
+    if stop_at_score != "variant":
+        search["stop_at_score"] = stop_at_score
+    return laid_over(laid_over(usual, options or {}), {"search": search})

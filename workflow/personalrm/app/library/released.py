@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from personalrm.app.library.data import to_item
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.records import UserData
-from personalrm.data.hub.hub import fetch_files, hub_of, shared_source
-from personalrm.data.hub.hub_parquet import convert_files
+from personalrm.data.hub import fetch_files, shared_source
 from personalrm.data.prepare import read_users
 from personalrm.data.settings import Dataset, HubSource
 from personalrm.data.sources.reading import ReadReport
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 logger = logging.getLogger("personalrm.app.library")
-T = TypeVar("T")
 Form = Literal["processed", "raw"]
 UserPart = Literal["train", "validation", "test", "all"]
 PROCESSED_FILES = tuple(f"data/{part}-00000-of-00001.parquet" for part in ("train", "validation", "test"))
@@ -75,7 +73,8 @@ class PersonalDataset:
         if user_id not in self._users:
             raise DataError(f"{self.settings.name}: no user {user_id!r} with enough pairs; see get_user_ids()")
         user = self._users[user_id]
-        return UserParts(*(self._items(user, part) for part in ("context", "validation", "test")))
+        parts = (user.part("context"), user.part("validation"), user.part("test"))
+        return UserParts(*([to_item(pair) | {"dataset": self.settings.name} for pair in part] for part in parts))
 
     def get_all_user_data(self, split: UserPart = "all") -> dict[str, UserParts]:
         """Preferences of all users (of one part), by id."""
@@ -93,17 +92,12 @@ class PersonalDataset:
         ]
         return pd.DataFrame(rows)
 
-    def _items(self, user: UserData, part: Literal["context", "validation", "test"]) -> list[dict[str, Any]]:
-        return [to_item(pair) | {"dataset": self.settings.name} for pair in user.part(part)]
-
     @cached_property
     def _users(self) -> dict[str, UserData]:
         load_environment()
-        if hub_of(self.settings) is not None:
+        if self.settings.hub is not None:
             name = self.settings.name
-            source = shared_source({name: self.settings}, name)
-            fetch_files(name, source, logger.info)
-            convert_files(name, source, logger.info)
+            fetch_files(name, shared_source({name: self.settings}, name), logger.info)
         report = ReadReport()
         users = {user.user_id: user for user in read_users(self.settings, report).users if user.pairs}
         if not users:
@@ -131,7 +125,7 @@ class _Released(PersonalDataset):
     raw_source: str
     processed_repo: str
     raw_repo: str
-    raw_files: Sequence[str]
+    raw_files: tuple[str, ...]
 
     def __init__(
         self,
@@ -147,18 +141,15 @@ class _Released(PersonalDataset):
         if path is not None and repo is not None:
             raise ConfigError("path: give a folder (path) or a repository of the hub (repo), not both")
         form = form or self._guess(path, repo)
-        entry: dict[str, Any] = {
-            "name": self.name,
-            "source": "personalrewardbench" if form == "processed" else self.raw_source,
-        }
+        source, default, known = "personalrewardbench", self.processed_repo, PROCESSED_FILES
+        if form == "raw":
+            source, default, known = self.raw_source, self.raw_repo, self.raw_files
+        entry: dict[str, Any] = {"name": self.name, "source": source}
         if path is not None:
-            entry["path"] = Path(path)
-        else:
-            known = PROCESSED_FILES if form == "processed" else self.raw_files
-            default = self.processed_repo if form == "processed" else self.raw_repo
-            wanted = {"repo": repo or default, "revision": revision, "files": list(files or known), "root": cache_dir}
-            entry["hub"] = _checked(lambda: _Kept.model_validate(wanted))
-        super().__init__(_entry(entry, options))
+            super().__init__(_entry(entry | {"path": Path(path)}, options))
+            return
+        hub = {"repo": repo or default, "revision": revision, "files": list(files or known), "root": cache_dir}
+        super().__init__(_entry(entry, options, hub))
 
     def _guess(self, path: Path | str | None, repo: str | None) -> Form:
         """What lies there: a folder's Parquet files named by parts of users are the processed set."""
@@ -205,15 +196,12 @@ class ChatbotArenaDataset(_Released):
     raw_files = ("data/train-00000-of-00001-cced8514c7ed782a.parquet",)
 
 
-def _entry(entry: Mapping[str, Any], options: Mapping[str, Any]) -> Dataset:
+def _entry(entry: Mapping[str, Any], options: Mapping[str, Any], hub: Mapping[str, Any] | None = None) -> Dataset:
+    """An entry of `datasets`. Raises ConfigError, one line per wrong value."""
     adapter: TypeAdapter[Dataset] = TypeAdapter(Annotated[Dataset, Field(discriminator="source")])
-    return _checked(lambda: adapter.validate_python({**entry, **options}))
-
-
-def _checked(make: Callable[[], T]) -> T:
-    """What `make` returns. Raises ConfigError, one line a problem, where it finds its values wrong."""
     try:
-        return make()
+        files = {} if hub is None else {"hub": _Kept.model_validate(hub)}
+        return adapter.validate_python({**entry, **files, **options})
     except ValidationError as error:
         lines = [f"{item['loc'][-1] if item['loc'] else 'options'}: {item['msg']}" for item in error.errors()]
         raise ConfigError("\n".join(lines)) from None

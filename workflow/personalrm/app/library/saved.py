@@ -1,16 +1,13 @@
-"""The file of a fitted object: its settings and its `Profile`, as JSON with a version. Never a key."""
+"""The file of a fitted object: its parameters and its `Profile`, as JSON with a version. Never a key."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from personalrm.app.library.settings import Settings
-from personalrm.core.errors import ConfigError, DataError
+from personalrm.core.errors import DataError
 from personalrm.core.files import atomic_write_text
 from personalrm.core.records import Profile, Record
 from personalrm.data.sharding import shard_name
@@ -19,9 +16,9 @@ SUFFIX = ".profile.json"
 
 
 class SavedProfile(Record):
-    """What a file holds: who made it, with which settings (`Settings.to_json`), and what was learned.
+    """What a file holds: who made it, the parameters that the object was made with, and what was learned.
 
-    `model_id` is the model that learned; the settings say how to reach it again, unless it was an `lm` (`own_model`).
+    `model_id` is the model that learned; `settings` says how to reach it again, unless it was an `lm` (`own_model`).
     """
 
     kind: Literal["personalrm.SynthesizeMe"] = "personalrm.SynthesizeMe"
@@ -31,23 +28,10 @@ class SavedProfile(Record):
     settings: dict[str, Any]
     profile: Profile
 
-    def settings_with(self, changes: Mapping[str, Any]) -> Settings:
-        """The settings, with changes. Raises ConfigError for one that is none, or a wrong value."""
-        known = {field.name for field in fields(Settings)}
-        odd = sorted((self.settings.keys() | changes.keys()) - known)
-        if odd:
-            raise ConfigError(f"{', '.join(odd)}: no setting of this version of personalrm")
-        return Settings(**(self.settings | dict(changes)))
-
-
-def file_of(path: Path, user_id: str) -> Path:
-    """The file for a user: `path`, where it ends in .json, else one in the folder `path`, named after the user."""
-    return path if path.suffix == ".json" else path / f"{shard_name(user_id)}{SUFFIX}"
-
 
 def write_saved(path: Path, saved: SavedProfile) -> Path:
     """Write the file, whole or not at all; returns its path."""
-    file = file_of(path, saved.profile.user_id)
+    file = _named(path, saved.profile.user_id)
     try:
         atomic_write_text(file, saved.model_dump_json(indent=1) + "\n")
     except OSError as error:
@@ -78,13 +62,17 @@ def read_saved(path: Path, user_id: str | None) -> SavedProfile:
     return saved
 
 
+def _named(path: Path, user_id: str) -> Path:
+    """The file for a user: `path`, where it ends in .json, else one in the folder `path`, named after the user."""
+    return path if path.suffix == ".json" else path / f"{shard_name(user_id)}{SUFFIX}"
+
+
 def _find(path: Path, user_id: str | None) -> Path:
-    if path.suffix == ".json" or path.is_file():
-        found = [path] if path.is_file() else []
-    elif user_id is not None:
-        found = [file] if (file := file_of(path, user_id)).is_file() else []
-    else:
+    if path.is_dir() and user_id is None:
         found = sorted(path.glob(f"*{SUFFIX}"))
+    else:
+        file = path if path.is_file() else _named(path, user_id or "")
+        found = [file] if file.is_file() else []
     if len(found) == 1:
         return found[0]
     if found:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,18 +14,23 @@ from personalrm.app.library.base import PersonalRM
 from personalrm.app.library.data import Item, transcript
 from personalrm.app.library.learning import Progress, learn, user_data
 from personalrm.app.library.loop import run_blocking
-from personalrm.app.library.models import DEFAULT_MODEL
+from personalrm.app.library.models import DEFAULT_MODEL, StopScore, learn_section
+from personalrm.app.library.object_config import DATASET, MODEL, object_config
 from personalrm.app.library.saved import SavedProfile, read_saved, write_saved
-from personalrm.app.library.settings import DATASET, Settings, StopScore
+from personalrm.core.addresses import without_credentials
 from personalrm.core.errors import ConfigError, NotFittedError
 from personalrm.core.records import Demonstration, Profile, UserData
 from personalrm.judge.judge import LABELS, JudgeContext
 from personalrm.judge.prompting import load_prompt
 from personalrm.llm.types import LanguageModel
-from personalrm.methods.registry import parse_method
-from personalrm.methods.synthesizeme.candidates import ZERO_SHOT
+from personalrm.methods.base import Known
+from personalrm.methods.synthesizeme.profile import with_theta
+from personalrm.methods.synthesizeme.search import ZERO_SHOT
 from personalrm.methods.synthesizeme.theta import read_theta
+from personalrm.studies.synthesizeme.stages.learn import profile_settings
 
+_RENAMED = {"persona_program": "persona_synthesis_program_path"}
+"""Names in files of version 0.1.0, to those of today."""
 logger = logging.getLogger("personalrm.app.library")
 
 
@@ -89,42 +96,27 @@ class SynthesizeMe(PersonalRM):
         learn_options: Mapping[str, Any] | None = None,
         max_failed_share: float = 0.01,
     ) -> None:
-        if persona_synthesis_program_path is not None:
-            # Read for its errors: what is wrong with the file must be said before anything is paid for.
-            read_theta(Path(persona_synthesis_program_path))
-        settings = Settings(
-            model_id=model_id,
-            model_url=model_url,
-            seed=seed,
-            num_workers=num_workers,
-            model_options=dict(model_options or {}),
-            max_failed_share=max_failed_share,
-            method=method,
-            variant=variant,
-            train_val_ratio=train_val_ratio,
-            max_bootstrapped_demos=max_bootstrapped_demos,
-            max_labeled_demos=max_labeled_demos,
-            num_search_candidates=num_search_candidates,
-            stop_at_score=stop_at_score,
-            num_workers_bootstrap=num_workers_bootstrap,
-            persona_program=str(persona_synthesis_program_path) if persona_synthesis_program_path else None,
-            learn_options=dict(learn_options or {}),
-        )
-        self._setup(settings, lm, output_dir, user_id, progress_update_hook)
-
-    def _setup(
-        self,
-        settings: Settings,
-        lm: LanguageModel | None,
-        output_dir: Path | str | None,
-        user_id: str | None,
-        hook: Callable[[float, str], object] | None,
-    ) -> None:
-        if parse_method(settings.method).method.needs != "profile":
-            raise ConfigError(f"method: {settings.method!r} learns nothing; use both, persona, demos, or DefaultJudge")
-        PersonalRM.__init__(self, settings, lm, output_dir)
+        self._given = {name: value for name, value in locals().items() if name in _SAVED}
+        if not isinstance(train_val_ratio, int | float) or not 0 < train_val_ratio <= 1:
+            raise ConfigError(f"train_val_ratio: must be above 0 and at most 1, not {train_val_ratio!r}")
+        if num_workers_bootstrap is not None and num_workers_bootstrap < 1:
+            raise ConfigError(f"num_workers_bootstrap: must be a whole number from 1, not {num_workers_bootstrap!r}")
+        demos = max_bootstrapped_demos, max_labeled_demos, num_search_candidates
+        learn = learn_section(model_id, *demos, stop_at_score, learn_options)
+        asked = {"variants": [variant], "seed": seed, "learn": learn, "max_failed_share": max_failed_share}
+        config = object_config(model_id, model_url, num_workers, model_options, method, **asked)
+        super().__init__(config, model_id, lm, output_dir)
+        if self._method.needs != "profile":
+            raise ConfigError(f"method: {method!r} learns nothing; use both, persona, demos, or DefaultJudge")
+        # Read now, for its errors: what is wrong with the file is reported before any call is paid for.
+        program = persona_synthesis_program_path and read_theta(Path(persona_synthesis_program_path))
         self.user_id = user_id
-        self.progress_update_hook = hook
+        self.progress_update_hook = progress_update_hook
+        self._train_val_ratio = train_val_ratio
+        self._fit_workers = num_workers_bootstrap or num_workers
+        settings = profile_settings(config, MODEL, variant)
+        wide = replace(settings, search=replace(settings.search, places=self._fit_workers))
+        self._learning = with_theta(wide, program or None)
         self._profile: Profile | None = None
 
     @property
@@ -159,10 +151,10 @@ class SynthesizeMe(PersonalRM):
 
     async def afit(self, data: Sequence[Item], val_data: Sequence[Item] | None = None) -> Self:
         """As `fit`, in the caller's event loop."""
-        user, events = user_data(data, val_data, self.user_id, self.settings.train_val_ratio)
+        user, events = user_data(data, val_data, self.user_id, self._train_val_ratio)
         progress = Progress(self.progress_update_hook)
-        async with self._opened(self.settings.fit_workers, progress.answered) as model:
-            profile = await learn(model, user, self.settings, progress)
+        async with self._opened(self._fit_workers, progress.answered) as model:
+            profile = await learn(model, user, self._learning, self.config.max_failed_share, progress)
         self._take(profile.model_copy(update={"events": (*events, *profile.events)}))
         if profile.lost:
             lost = sum(profile.lost.values())
@@ -177,7 +169,7 @@ class SynthesizeMe(PersonalRM):
         self._profile = profile
         self.user_id = profile.user_id
         shown = self._shown()
-        if shown.demonstrations or (shown.persona and self.settings.method == "persona"):
+        if shown.demonstrations or (shown.persona and self._method.name == "persona"):
             return
         if not shown.persona:
             event = "neither persona nor demonstrations: the judge is shown nothing, as DefaultJudge"
@@ -215,13 +207,18 @@ class SynthesizeMe(PersonalRM):
         `output_dir`). The file holds the user's texts, and never a key. Raises NotFittedError, DataError where it
         cannot be written.
         """
-        profile = self.profile
+        given, url, options = self._given, self._given["model_url"], dict(self._given["model_options"] or {})
+        if options.get("api_base"):
+            options["api_base"] = without_credentials(options["api_base"])
+        kept = given | {"model_url": without_credentials(url) if url else None, "model_options": options}
+        if program := given["persona_synthesis_program_path"]:
+            kept["persona_synthesis_program_path"] = str(program)
         saved = SavedProfile(
             personalrm=__version__,
             model_id=self.model_id,
             own_model=self.lm is not None,
-            settings=self.settings.to_json(),
-            profile=profile,
+            settings=kept,
+            profile=self.profile,
         )
         return write_saved(self._place(path), saved)
 
@@ -244,29 +241,33 @@ class SynthesizeMe(PersonalRM):
         lm: LanguageModel | None = None,
         output_dir: Path | str | None = None,
         progress_update_hook: Callable[[float, str], object] | None = None,
-        **changes: Any,  # noqa: ANN401  (any of the settings, checked there)
+        **changes: Any,  # noqa: ANN401  (parameters of the class, checked there)
     ) -> Self:
-        """An object as it was saved, model and settings included; `changes` are settings that shall differ.
+        """An object as it was saved, model and parameters included; `changes` are parameters that shall differ.
 
         An object that was made with an `lm` needs one again. Raises DataError, ConfigError.
         """
         saved = read_saved(Path(path), user_id)
         if saved.own_model and lm is None and "model_id" not in changes:
             raise ConfigError(f"lm: the profile was learned by an lm ({saved.model_id}); give it, or a model_id")
-        made = cls.__new__(cls)
-        made._setup(saved.settings_with(changes), lm, output_dir, None, progress_update_hook)
+        given = {_RENAMED.get(name, name): value for name, value in saved.settings.items()} | changes
+        if odd := sorted(given.keys() - _SAVED):
+            raise ConfigError(f"{', '.join(odd)}: no setting of this version of personalrm")
+        made = cls(**given, lm=lm, output_dir=output_dir, progress_update_hook=progress_update_hook)
         made._take(saved.profile)
         return made
 
     def _shown(self) -> JudgeContext:
         profile = self.profile
-        user = UserData(dataset=DATASET, user_id=profile.user_id)
-        return parse_method(self.settings.method).method.show(user, profile) or JudgeContext()
+        known = Known(UserData(dataset=DATASET, user_id=profile.user_id), profile=profile)
+        shown = self._method.adapt(known)
+        return shown if isinstance(shown, JudgeContext) else JudgeContext()
 
     def _place(self, path: Path | str | None) -> Path:
-        if path is None and self.output_dir is None:
+        place = path or self.output_dir
+        if place is None:
             raise ConfigError("path: give a file or a folder, or make the object with output_dir")
-        return Path(path) if path is not None else self.output_dir or Path()
+        return Path(place)
 
 
 def _demo(demonstration: Demonstration) -> dict[str, str]:
@@ -278,3 +279,7 @@ def _demo(demonstration: Demonstration) -> dict[str, str]:
         "preference": LABELS["standard"][1 if swapped else 0],
     }
     return shown if demonstration.reasoning is None else shown | {"reasoning": demonstration.reasoning}
+
+
+_SAVED = inspect.signature(SynthesizeMe).parameters.keys() - {"user_id", "output_dir", "lm", "progress_update_hook"}
+"""Parameters that a file of a saved object keeps."""

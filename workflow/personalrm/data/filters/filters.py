@@ -7,7 +7,9 @@ choice; the panel is not asked about them, as there is nothing to agree with.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from personalrm.core.files import stable_hash
@@ -20,6 +22,8 @@ RATING_STEPS = (1, 2, 3, 4, 5)
 
 Pairs = Mapping[str, Sequence[PreferencePair]]
 Keep = Callable[[PreferencePair], bool]
+Stays = Callable[[float, float], bool]
+"""Whether a pair stays, given its value and a threshold."""
 
 
 class Said(NamedTuple):
@@ -118,62 +122,46 @@ def sensitivity(dataset: str, pairs: Pairs, said: Said, settings: FilterSettings
     Costs nothing: it reads the raw ratings and votes.
     """
     rows: list[Sensitivity] = []
-    rated = settings.personalizable
+
+    def try_all(name: str, steps: Iterable[float], default: float, known: Mapping[str, float], stays: Stays) -> None:
+        for threshold in sorted({*steps, default}):
+            left = _kept(pairs, partial(_stays, known=known, stays=stays, threshold=threshold))
+            left = {user: mine for user, mine in left.items() if len(decided(mine)) >= min_pairs}
+            rows.append(
+                Sensitivity(
+                    dataset=dataset,
+                    filter=name,
+                    threshold=threshold,
+                    is_default=threshold == default,
+                    users=len(left),
+                    pairs=sum(map(len, left.values())),
+                    undecided=sum(pair.pair_id not in known for mine in left.values() for pair in mine),
+                    base_users=sum(1 for mine in pairs.values() if mine),
+                    base_pairs=sum(map(len, pairs.values())),
+                )
+            )
+
+    rated, panel = settings.personalizable, settings.disagreement
     if rated is not None:
         for name, default in (("query", rated.min_query), ("responses", rated.min_responses)):
-            known = {key: getattr(rating, name) for key, rating in said.ratings.items()}
-            numbers = {key: value for key, value in known.items() if value is not None}
-            for threshold in sorted({*map(float, RATING_STEPS), default}):
-                left = _kept(pairs, lambda pair, n=numbers, t=threshold: n.get(pair.pair_id, t) >= t)  # type: ignore[misc]
-                rows.append(_row(dataset, name, threshold, threshold == default, (pairs, left), numbers, min_pairs))
+            given = {key: getattr(rating, name) for key, rating in said.ratings.items()}
+            numbers = {key: value for key, value in given.items() if value is not None}
+            try_all(name, map(float, RATING_STEPS), default, numbers, operator.ge)
         pairs = _kept(pairs, lambda pair: personalizable(said.ratings.get(pair.pair_id), rated))
-    if settings.disagreement is not None:
-        rows += _panel_sensitivity(dataset, pairs, said, settings.disagreement, min_pairs)
+    if panel is not None:
+        agreed = {key: agreement(votes) for key, votes in said.votes.items()}
+        shares = {key: found.share for key, found in agreed.items() if found and enough_votes(found, panel)}
+        total = 2 * len(panel.models)
+        steps = [round(votes / total, 6) for votes in range(total // 2 + 1, total + 1)]
+        try_all("panel", steps, panel.remove_from, shares, lambda share, most: share < most - 1e-6)
     return rows
 
 
-def _panel_sensitivity(
-    dataset: str, pairs: Pairs, said: Said, panel: DisagreementSettings, min_pairs: int
-) -> list[Sensitivity]:
-    shares = {key: found.share for key, votes in said.votes.items() if (found := _decided(votes, panel)) is not None}
-    total = 2 * len(panel.models)
-    steps = {round(votes / total, 6) for votes in range(total // 2 + 1, total + 1)}
-    rows = []
-    for threshold in sorted(steps | {panel.remove_from}):
-        left = _kept(pairs, lambda pair, t=threshold: shares.get(pair.pair_id, 0.0) < t - 1e-6)  # type: ignore[misc]
-        default = threshold == panel.remove_from
-        rows.append(_row(dataset, "panel", threshold, default, (pairs, left), shares, min_pairs))
-    return rows
-
-
-def _decided(votes: Sequence[PanelVote], panel: DisagreementSettings) -> Agreement | None:
-    found = agreement(votes)
-    return found if enough_votes(found, panel) else None
+def _stays(pair: PreferencePair, known: Mapping[str, float], stays: Stays, threshold: float) -> bool:
+    """Whether a pair passes a threshold; a pair without a value does."""
+    value = known.get(pair.pair_id)
+    return value is None or stays(value, threshold)
 
 
 def _kept(pairs: Pairs, keep: Keep) -> Pairs:
     return {user: [pair for pair in mine if keep(pair)] for user, mine in pairs.items()}
-
-
-def _row(
-    dataset: str,
-    name: str,
-    threshold: float,
-    is_default: bool,
-    before_after: tuple[Pairs, Pairs],
-    known: Mapping[str, float],
-    min_pairs: int,
-) -> Sensitivity:
-    before, after = before_after
-    left = {user: mine for user, mine in after.items() if len(decided(mine)) >= min_pairs}
-    return Sensitivity(
-        dataset=dataset,
-        filter=name,
-        threshold=threshold,
-        is_default=is_default,
-        users=len(left),
-        pairs=sum(map(len, left.values())),
-        undecided=sum(pair.pair_id not in known for mine in left.values() for pair in mine),
-        base_users=sum(1 for mine in before.values() if mine),
-        base_pairs=sum(map(len, before.values())),
-    )

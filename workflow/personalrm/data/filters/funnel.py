@@ -1,13 +1,12 @@
-"""What became of every vote and user on the way to the benchmark: nothing is dropped in silence."""
+"""What became of every vote and user on the way to the benchmark: every drop is counted."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from personalrm.core.files import canonical_json
 from personalrm.core.records import PreferencePair, Record
 from personalrm.data.sources.votes import Vote
 
@@ -34,7 +33,7 @@ class Funnel(Record):
     `contradictions` are pairs of kept votes with opposite choices; `split_pairs` counts pairs and `split_grain` users
     by the grain that kept their pairs together, and `split_ties` the ties among the pairs, where there are any.
     `near_duplicates` counts pairs that stay with others because their prompts are alike (`pairs_joined`), users for
-    whom that was not possible (`users_too_alike`), and test pairs whose prompt is a near-duplicate of one that methods
+    which that was not possible (`users_too_alike`), and test pairs whose prompt is a near-duplicate of one that methods
     learn from (`test_pairs_leaked`): of those users, and of splits that do not keep prompts together.
     `ignored_fields`, `problems` and `notes` come from the reader. `filters` counts what models were asked and what they
     answered.
@@ -60,31 +59,15 @@ class Funnel(Record):
 
 
 def add_up(same: Sequence[M], counts: Sequence[str]) -> M:
-    """One row of what was counted in disjoint groups of users: the first, with the sums of these fields of all."""
+    """Merge rows counted on disjoint groups of users by summing the fields `counts`."""
     return same[0].model_copy(update={name: sum(getattr(row, name) for row in same) for name in counts})
 
 
-def step(name: str, votes: Mapping[str, Sequence[Vote]]) -> FunnelStep:
-    """Count users with at least one vote, their conversations and votes."""
-    conversations = {(user, vote.conversation_id or vote.context_hash) for user, mine in votes.items() for vote in mine}
-    return FunnelStep(
-        step=name,
-        users=sum(1 for mine in votes.values() if mine),
-        conversations=len(conversations),
-        pairs=sum(len(mine) for mine in votes.values()),
-    )
-
-
-def pairs_step(name: str, pairs: Mapping[str, Sequence[PreferencePair]]) -> FunnelStep:
-    """The same for pairs."""
-    conversations = {
-        (user, pair.conversation_id or canonical_json([turn.model_dump() for turn in pair.context]))
-        for user, mine in pairs.items()
-        for pair in mine
+def counts_of(by_user: Iterable[Sequence[Vote] | Sequence[PreferencePair]]) -> dict[str, int]:
+    """The numbers of a `FunnelStep`: users with at least one vote (or pair), their conversations and votes."""
+    kept = [mine for mine in by_user if mine]
+    return {
+        "users": len(kept),
+        "conversations": sum(len({vote.conversation_id or vote.context for vote in mine}) for mine in kept),
+        "pairs": sum(map(len, kept)),
     }
-    return FunnelStep(
-        step=name,
-        users=sum(1 for mine in pairs.values() if mine),
-        conversations=len(conversations),
-        pairs=sum(len(mine) for mine in pairs.values()),
-    )

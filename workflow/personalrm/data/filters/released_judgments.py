@@ -7,7 +7,7 @@ The types of the values are not published, so that several are understood, and w
 - Votes: `chosen` or `rejected`; a truth value is whether the member agreed with the user; else the position that it
   named (First, A, 1 or Second, B, 2, -1; tie; 0 is a tie in columns that know -1). We take the chosen answer to stand
   first in `prediction_*` and second in `prediction_flip_*`. Were it the other way round, agreement would be the same.
-- What is null or blank is missing. The column `agreement`, whose definition is not published, is not read: agreement
+- Null or blank values are missing. The column `agreement`, whose definition is not published, is not read: agreement
   is counted from the votes. All columns are exported as they are.
 """
 
@@ -27,7 +27,7 @@ from personalrm.data.sources.votes import Vote, decided
 from personalrm.judge.parsing import parse_rating, parse_verdict
 
 JUDGMENTS = "judgments.jsonl"
-"""File beside the users as `prepare` writes them, of `PairJudgments`."""
+"""File of `PairJudgments`, next to the users that `prepare` writes."""
 
 Scalar = str | bool | int | float
 
@@ -47,7 +47,7 @@ class PairJudgments(Record):
 
 
 def judgments_of(votes: Iterable[Vote]) -> Iterator[PairJudgments]:
-    """The judgments on votes that have any. Raises DataError for a value that is no text, number or truth value."""
+    """The judgments on votes that have any. Raises DataError for a value that is not a text, number or truth value."""
     for vote in votes:
         for column, value in vote.judgments.items():
             if not isinstance(value, str | bool | int) and not (isinstance(value, float) and math.isfinite(value)):
@@ -90,7 +90,7 @@ class ReleasedJudgments:
         return cls(pairs, tuple(sorted(members)), stretched, signed)
 
     def ratings(self, user: UserData) -> UserRatings:
-        """Ratings of one user's pairs. Raises DataError for a value that is none."""
+        """Ratings of one user's pairs. Raises DataError for a value that is not a rating."""
         rated = tuple(self._rating(pair.pair_id) for pair in user.pairs)
         return UserRatings(dataset=user.dataset, user_id=user.user_id, model=RELEASED, ratings=rated)
 
@@ -178,7 +178,7 @@ def _is_missing(value: Scalar | None) -> bool:
 
 
 def _number(value: object) -> float | None:
-    """A number, or the number that a text is; a truth value is none."""
+    """A number, or a text that is a number; None for a truth value."""
     if isinstance(value, bool):
         return None
     try:
@@ -190,5 +190,5 @@ def _number(value: object) -> float | None:
 
 def _refuse(column: str, row: int, value: object, what: str) -> NoReturn:
     raise DataError(
-        f"column {column!r}, row {row}: {str(value)[:60]!r} is no {what}; correct the file, or let models judge"
+        f"column {column!r}, row {row}: {str(value)[:60]!r} is not a {what}; correct the file, or let models judge"
     )

@@ -12,7 +12,7 @@ rule is not published; its data have one context and one message an answer, and 
 The vote was given once, on the whole of both conversations. Comparing the last answers after the winner's
 history would show a context that the loser never had (and tell the judge which answer belongs to it); comparing
 the first answers alone would pin a vote on what may not have decided it; dropping such votes would
-lose what the users of long conversations said. The price: such answers are long, and hold turns of the user.
+lose the votes of users with long conversations. The price: such answers are long, and hold turns of the user.
 
 Kept: every language, votes with and without the models' names hidden (`anony`), and what a moderation filter
 marked; nothing says that the paper dropped them. Ties, also `tie (bothbad)`, become votes with `tie`.
@@ -27,18 +27,11 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from personalrm.data.filters.released import fields_named, release_files, require_columns
 from personalrm.data.settings import ArenaDataset
-from personalrm.data.sources.conversation_pairs import (
-    conversation,
-    present,
-    shared_beginning,
-    transcript,
-    why_unusable,
-    winner_of,
-)
-from personalrm.data.sources.reading import ReadReport, read_file
-from personalrm.data.sources.votes import FieldError, Row, Vote, parse_vote, user_of
+from personalrm.data.sources.conversation_pairs import conversation, local_row
+from personalrm.data.sources.fields import FieldError, Row, shown
+from personalrm.data.sources.reading import ReadReport, fields_named, read_file, release_files, require_columns
+from personalrm.data.sources.votes import Vote, parse_vote, user_of
 
 REQUIRED = ("question_id", "judge", "winner", "conversation_a", "conversation_b", "turn", "tstamp")
 """Columns that are read."""
@@ -50,8 +43,6 @@ WINNERS = {"model_a": "a", "model_b": "b", "tie": "tie", "tie (bothbad)": "tie"}
 
 _NAMES = {
     "user_id": "judge",
-    "pair_id": "question_id",
-    "conversation_id": "question_id",
     "timestamp": "tstamp",
     "context": "conversation_a",
     "response_a": "conversation_a",
@@ -81,32 +72,18 @@ def _parse(row: Row, line: int, *, path: Path, report: ReadReport) -> tuple[Vote
     require_columns(row, REQUIRED, path)
     user = _judge(row)
     a, b = (conversation(row, name) for name in ("conversation_a", "conversation_b"))
-    _check_turn(row, len(a) // 2)
-    shared = shared_beginning(a, b)
-    reason = why_unusable(a, b, shared)
-    local = {
-        "user_id": row["judge"],
-        "pair_id": present(row, "question_id"),
-        "conversation_id": row["question_id"],
-        "turn": row["turn"],
-        "timestamp": present(row, "tstamp"),
-        "winner": winner_of(row, WINNERS),
-        "context": [{"role": role, "content": text} for role, text in a[:shared]],
-        "response_a": transcript(a[shared:]),
-        "response_b": transcript(b[shared:]),
-    }
-    if reason:
-        report.users.add(user)
-        report.dropped[reason] += 1
-        return ()
-    with fields_named(_NAMES):
-        return (parse_vote(local, line),)
-
-
-def _check_turn(row: Row, turns: int) -> None:
-    if row["turn"] != turns:
+    if row["turn"] != len(a) // 2:
         raise FieldError(
             "turn",
-            f"is {str(row['turn'])[:40]!r}, but conversation_a has {turns} turns of the user",
+            f"is {shown(row['turn'])}, but conversation_a has {len(a) // 2} turns of the user",
             "the vote must be about the whole conversation: cut it, or restore it",
         )
+    local, reason = local_row(row, WINNERS, a, b)
+    if row["tstamp"] is None:
+        raise FieldError("tstamp", "is null", "restore it, or remove the row")
+    if reason:
+        report.leave_out(user, reason)
+        return ()
+    with fields_named(_NAMES):
+        own = {"user_id": user, "pair_id": local["conversation_id"], "timestamp": row["tstamp"]}
+        return (parse_vote(local | own, line),)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from personalrm.data.sources.votes import FieldError, Row
+from personalrm.data.sources.fields import Advice, FieldError, Id, Row, SoundRow, checked, shown
 
 Message = tuple[str, str]
 """Role and text."""
@@ -14,35 +15,52 @@ def conversation(row: Row, name: str) -> list[Message]:
     """Roles and texts of a field: turns of the user and answers in alternation, at least one of each, or FieldError."""
     value = row[name]
     if not isinstance(value, list) or not value:
-        raise FieldError(name, "is no list of messages, or an empty one", "restore the conversation")
+        raise FieldError(name, "is not a list of messages, or an empty one", "restore the conversation")
     messages = []
     for number, message in enumerate(value):
         where = f"{name}[{number}]"
         role, text = (message.get("role"), message.get("content")) if isinstance(message, dict) else (None, None)
         due = ("user", "assistant")[number % 2]
         if role != due:
-            raise FieldError(f"{where}.role", f"is {str(role)[:40]!r} where {due!r} is due", "restore the conversation")
+            raise FieldError(f"{where}.role", f"is {shown(role)} where {due!r} is due", "restore the conversation")
         if not isinstance(text, str):
-            raise FieldError(f"{where}.content", "is no string", "restore the text")
+            raise FieldError(f"{where}.content", "is not a string", "restore the text")
         messages.append((due, text))
     if len(messages) % 2:
         raise FieldError(name, "ends without an answer", "restore the conversation")
     return messages
 
 
-def present(row: Row, name: str) -> object:
-    """Value of a field that must not be null (FieldError)."""
-    if row[name] is None:
-        raise FieldError(name, "is null", "restore it, or remove the row")
-    return row[name]
+class _Battle(SoundRow):
+    question_id: Id
 
 
-def winner_of(row: Row, winners: Mapping[str, str]) -> str:
-    """The row's `winner` in our words, by the release's words; FieldError for others."""
-    winner = row["winner"]
+def local_row(row: Row, winners: Mapping[str, str], a: Sequence[Message], b: Sequence[Message]) -> LocalRow:
+    """A vote on the conversations `a` and `b` in the local format (config/README.md), without its user.
+
+    `winners` maps the release's words for `winner` to ours. Raises FieldError for a question id or a winner that is
+    wrong.
+    """
+    winner, shared = row["winner"], shared_beginning(a, b)
+    question = checked(_Battle, row, Advice("restore it, or remove the row")).question_id
     if not isinstance(winner, str) or winner not in winners:
-        raise FieldError("winner", f"is {str(winner)[:40]!r}", f"write one of {', '.join(winners)}")
-    return winners[winner]
+        raise FieldError("winner", f"is {shown(winner)}", f"write one of {', '.join(winners)}")
+    local = {
+        "conversation_id": question,
+        "turn": row["turn"],
+        "winner": winners[winner],
+        "context": [{"role": role, "content": text} for role, text in a[:shared]],
+        "response_a": transcript(a[shared:]),
+        "response_b": transcript(b[shared:]),
+    }
+    return LocalRow(local, why_unusable(a, b, shared))
+
+
+class LocalRow(NamedTuple):
+    """A row in the local format, and the reason to leave a sound row out (None: it is a vote)."""
+
+    fields: dict[str, object]
+    unusable: str | None
 
 
 def shared_beginning(a: Sequence[Message], b: Sequence[Message]) -> int:
@@ -61,7 +79,7 @@ def transcript(rest: Sequence[Message]) -> str:
 
 
 def why_unusable(a: Sequence[Message], b: Sequence[Message], shared: int) -> str | None:
-    """Reason to leave a sound row out; None where there is none. `shared` is that of `shared_beginning`."""
+    """Reason to leave a sound row out, or None. `shared` is that of `shared_beginning`."""
     if a[::2] != b[::2]:
         return "different_questions"
     if not a[shared - 1][1].strip():

@@ -1,9 +1,8 @@
-"""Reader of local vote files: JSON lines, plain or gzipped, one vote a line, in constant memory.
+"""Reader of local vote files: JSON lines, plain or gzipped, one vote per line, in constant memory.
 
 Format (config/README.md has examples): `user_id`, `context` (list of {role, content}) and either `chosen`
 and `rejected` or `response_a`, `response_b` and `winner` (a, b, tie); optional `timestamp`,
-`conversation_id`, `turn`, `pair_id`, `survey`. Other fields are ignored, and counted. Only the standard library is
-imported here.
+`conversation_id`, `turn`, `pair_id`, `survey`. Other fields are ignored, and counted.
 """
 
 from __future__ import annotations
@@ -12,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from personalrm.core.errors import DataError
+from personalrm.data.sources.fields import FieldError, Row
 from personalrm.data.sources.reading import OnBad, ReadReport, read_file
 from personalrm.data.sources.rows import raw_rows
-from personalrm.data.sources.votes import KNOWN_FIELDS, FieldError, Row, Vote, parse_vote
+from personalrm.data.sources.votes import KNOWN_FIELDS, Vote, parse_vote
 
 
 def read_votes(path: Path, *, on_bad: OnBad = "error", report: ReadReport | None = None) -> Iterator[Vote]:
@@ -29,7 +29,7 @@ def _parse(row: Row, line: int) -> tuple[Vote, ...]:
 def read_rows(path: Path, *, skip_bad: bool = False) -> Iterator[Row]:
     """Yield the JSON objects of a file, unchecked: for scans and for converters of other formats.
 
-    A line that is no JSON object is a DataError, or is passed over with `skip_bad`.
+    A line that is not a JSON object is a DataError, or is skipped with `skip_bad`.
     """
     for line in raw_rows(path):
         try:

@@ -13,8 +13,8 @@ A row is one vote (`winner`) of one judge on the answers of two models to a fixe
 - `pair_id` is `judgment_id`. Rows without one get a hash of judge, question, turn, models, winner and texts: a
   judge may have voted on the same models twice, and both votes must keep an id, whatever the sequence of the rows.
 
-There are no times, so users' pairs lie by question, turn and id. Ties, also `tie (inconsistent)` (a model judge that
-changed its mind with the order of the answers), become votes with `tie`. Dropped and counted: what `arena` drops.
+There are no times, so users' pairs are ordered by question, turn and id. Ties, also `tie (inconsistent)` (a model judge
+that changed its mind with the order of the answers), become votes with `tie`. Dropped and counted: what `arena` drops.
 """
 
 from __future__ import annotations
@@ -25,22 +25,14 @@ from functools import partial
 from pathlib import Path
 
 from personalrm.core.files import stable_hash
-from personalrm.data.filters.released import fields_named, release_files, require_columns
 from personalrm.data.settings import MtBenchDataset
-from personalrm.data.sources.conversation_pairs import (
-    Message,
-    conversation,
-    present,
-    shared_beginning,
-    transcript,
-    why_unusable,
-    winner_of,
-)
-from personalrm.data.sources.reading import ReadReport, read_file
-from personalrm.data.sources.votes import FieldError, Row, Vote, parse_vote, user_of
+from personalrm.data.sources.conversation_pairs import LocalRow, Message, conversation, local_row
+from personalrm.data.sources.fields import FieldError, Row, shown
+from personalrm.data.sources.reading import ReadReport, fields_named, read_file, release_files, require_columns
+from personalrm.data.sources.votes import Vote, parse_vote, user_of
 
 REQUIRED = ("question_id", "winner", "conversation_a", "conversation_b", "turn")
-"""Columns that every row has; beside them `judge` or `user_id`, and `judgment_id` or both models."""
+"""Columns that every row has, in addition to `judge` or `user_id`, and `judgment_id` or both models."""
 
 KNOWN = frozenset({*REQUIRED, "judge", "user_id", "judgment_id", "model_a", "model_b"})
 """Columns that are read."""
@@ -50,7 +42,6 @@ WINNERS = {"model_a": "a", "model_b": "b", "tie": "tie", INCONSISTENT: "tie"}
 
 _NAMES = {
     "pair_id": "judgment_id",
-    "conversation_id": "question_id",
     "context": "conversation_a",
     "response_a": "conversation_a",
     "response_b": "conversation_b",
@@ -76,38 +67,28 @@ def read_mtbench(settings: MtBenchDataset, report: ReadReport) -> Iterator[Vote]
         )
 
 
-def local_row(row: Row) -> tuple[dict[str, object], str | None]:
-    """A row in the local format (config/README.md), and the reason to leave it out (`arena.why_unusable`) or None.
+def local_vote(row: Row) -> LocalRow:
+    """A row in the local format (config/README.md), and the reason to leave it out.
 
-    `pair_id` is None without `judgment_id`. Raises FieldError for the first thing that is wrong, but for what
+    `pair_id` is None without `judgment_id`. Raises FieldError for the first thing that is wrong, except for what
     `parse_vote` will find; KeyError where a column of REQUIRED is missing.
     """
     a, b = (_judged(row, name) for name in ("conversation_a", "conversation_b"))
-    shared = shared_beginning(a, b)
-    local: dict[str, object] = {
-        "user_id": _judge(row),
-        "pair_id": row.get("judgment_id"),
-        "conversation_id": present(row, "question_id"),
-        "turn": row["turn"],
-        "winner": winner_of(row, WINNERS),
-        "context": [{"role": role, "content": text} for role, text in a[:shared]],
-        "response_a": transcript(a[shared:]),
-        "response_b": transcript(b[shared:]),
-    }
-    return local, why_unusable(a, b, shared)
+    local, reason = local_row(row, WINNERS, a, b)
+    return LocalRow(local | {"user_id": _judge(row), "pair_id": row.get("judgment_id")}, reason)
 
 
 def _parse(row: Row, line: int, *, path: Path, report: ReadReport, models: set[str]) -> tuple[Vote, ...]:
     who = () if "user_id" in row else ("judge",)
     what = () if row.get("judgment_id") is not None else ("model_a", "model_b")
     require_columns(row, (*REQUIRED, *who, *what), path)
-    local, reason = local_row(row)
+    local, reason = local_vote(row)
+    user = _judge(row)
     played = [_model(row, name) for name in what]
     if isinstance(row.get("judge"), list) or row["winner"] == INCONSISTENT:
-        models.add(_judge(row))
+        models.add(user)
     if reason:
-        report.users.add(_judge(row))
-        report.dropped[reason] += 1
+        report.leave_out(user, reason)
         return ()
     with fields_named(_NAMES):
         vote = parse_vote(local, line)
@@ -132,7 +113,7 @@ def _judged(row: Row, name: str) -> list[Message]:
     if isinstance(turn, bool) or not isinstance(turn, int) or not 1 <= turn <= turns:
         raise FieldError(
             "turn",
-            f"is {str(turn)[:40]!r}, but {name} has {turns} turns of the user",
+            f"is {shown(turn)}, but {name} has {turns} turns of the user",
             "write the number of the judged turn, from 1, or restore the conversation",
         )
     return messages[: 2 * turn]
@@ -141,7 +122,7 @@ def _judged(row: Row, name: str) -> list[Message]:
 def _model(row: Row, name: str) -> str:
     value = row[name]
     if not isinstance(value, str) or not value.strip():
-        raise FieldError(name, "is no name, and there is no judgment_id", "give the model's name, or a judgment_id")
+        raise FieldError(name, "is not a name, and there is no judgment_id", "give the model's name, or a judgment_id")
     return value
 
 

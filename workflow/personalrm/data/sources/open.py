@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from personalrm.data.hub.hub import check_files, hub_of
-from personalrm.data.hub.hub_parquet import check_parquet
+from personalrm.data.hub import check_files
 from personalrm.data.settings import ArenaDataset, Dataset, LocalDataset, MtBenchDataset, PrismDataset
 from personalrm.data.sources.arena import read_arena
 from personalrm.data.sources.local import read_votes
@@ -20,9 +19,9 @@ def read_source(settings: Dataset, report: ReadReport) -> Iterator[Vote]:
     """Yield all votes of a data set; `report` is filled on the way. Raises DataError for bad data."""
     if isinstance(settings, LocalDataset):
         return read_votes(settings.path, on_bad=settings.on_bad, report=report)
-    source = hub_of(settings)
+    source = settings.hub
     if source is not None:
-        check_parquet(settings.name, source, check_files(settings.name, source))
+        check_files(settings.name, source)
     if isinstance(settings, PrismDataset):
         return read_prism(settings, report)
     if isinstance(settings, MtBenchDataset):

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import combinations
 from typing import NamedTuple
 
-from personalrm.data.sources.prism_survey import FETCH_AGAIN, identifier, required, shown, text_of
-from personalrm.data.sources.votes import FieldError, Row, Vote
+from personalrm.data.sources.fields import FieldError, shown
+from personalrm.data.sources.prism_survey import FETCH_AGAIN
+from personalrm.data.sources.votes import Vote
 
 DROP_REASONS: Mapping[str, str] = {
     "no_context": "an earlier turn is absent, has no chosen answer, or an empty prompt or chosen answer",
@@ -25,14 +25,14 @@ DROP_REASONS: Mapping[str, str] = {
     "equal_rating": "both ratings are the same",
     "rating_gap": "the ratings differ by less than min_rating_gap points, and are not the same",
 }
-"""Why a pair of answers is no vote; the first that applies is counted."""
+"""Why a pair of answers makes no vote; the first reason that applies is counted."""
 
 EMPTY_TEXT = "EMPTY STRING"
 """What the release (codebook, model_response) writes for an answer or a prompt without text."""
 
 
 class Answer(NamedTuple):
-    """An answer of a model. `score` is the user's rating, 1 to 100, None where there is none."""
+    """An answer of a model. `score` is the user's rating, 1 to 100, None if there is none."""
 
     text: str
     score: float | None
@@ -137,58 +137,3 @@ def _no_preference(first: Answer, second: Answer, min_rating_gap: float) -> str:
 def is_empty(text: str) -> bool:
     """Whether a text of the release stands for no text."""
     return text.strip() in ("", EMPTY_TEXT)
-
-
-def start_conversation(row: Row, line: int) -> Conversation:
-    """A conversation without turns, from the columns that both tables have."""
-    kind = required(row, "conversation_type")
-    return Conversation(
-        conversation_id=identifier(row, "conversation_id"),
-        user_id=identifier(row, "user_id"),
-        kind=None if kind is None else text_of(kind, "conversation_type"),
-        timestamp=_time(row.get("generated_datetime")),
-        line=line,
-    )
-
-
-def answer_of(entry: Row, text_field: str, where: str) -> Answer:
-    """The answer in an entry of a history or in an utterance row. Raises FieldError for the first thing wrong."""
-    return Answer(
-        text_of(required(entry, text_field, where), f"{where}{text_field}"),
-        _rating(required(entry, "score", where), f"{where}score"),
-        _truth(required(entry, "if_chosen", where), f"{where}if_chosen"),
-    )
-
-
-def whole_number(row: Row, name: str, where: str = "") -> int:
-    """A whole number from 0."""
-    value = required(row, name, where)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
-        raise FieldError(f"{where}{name}", f"is {shown(value)}, not a whole number from 0", FETCH_AGAIN)
-    return value
-
-
-def _rating(value: object, where: str) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value <= 100:
-        raise FieldError(where, f"is {shown(value)}, not a rating from 1 to 100", FETCH_AGAIN)
-    return float(value)
-
-
-def _truth(value: object, where: str) -> bool:
-    if not isinstance(value, bool):
-        raise FieldError(where, f"is {shown(value)}, not true or false", FETCH_AGAIN)
-    return value
-
-
-def _time(value: object) -> float | None:
-    """Unix seconds from ISO 8601; the release names no zone, and UTC is taken (our choice: only order matters)."""
-    if value is None:
-        return None
-    text = text_of(value, "generated_datetime")
-    try:
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError) as error:
-        raise FieldError("generated_datetime", f"is {shown(text)}, not a time in ISO 8601", FETCH_AGAIN) from error

@@ -1,7 +1,4 @@
-"""The survey of PRISM's raw release, as {question: answer} of each user; and checks of a release's fields.
-
-Only the standard library is imported here.
-"""
+"""The survey of PRISM's raw release, as {question: answer} of each user."""
 
 from __future__ import annotations
 
@@ -12,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from personalrm.core.errors import DataError
+from personalrm.data.sources.fields import Advice, FieldError, Id, Row, SoundRow, checked, shown, utf8
 from personalrm.data.sources.reading import MAX_PROBLEMS, OnBad, ReadReport, read_file
-from personalrm.data.sources.votes import FieldError, Row, Vote
+from personalrm.data.sources.votes import Vote
 
 SURVEY_FIELDS: tuple[str, ...] = (
     "self_description",
@@ -45,26 +43,37 @@ LEFT_OUT = frozenset(
 """What is not: how and when the survey was taken."""
 
 FETCH_AGAIN = "fetch the release again, or correct the file"
+MISSING = (
+    "is missing: the release has changed, or this is another file",
+    "pin the revision, or correct path",
+)
+"""Problem and advice for a column that is not where the release has it."""
 
 Surveys = dict[str, dict[str, str]]
+
+_ADVICE = Advice(FETCH_AGAIN, MISSING)
+
+
+class _User(SoundRow):
+    user_id: Id
 
 
 def read_survey(path: Path, on_bad: OnBad, report: ReadReport) -> Surveys:
     """Survey answers by user: texts as in the file, numbers as in JSON, parts of an answer as `religion.simplified`.
 
     Answers that are null are left out. Bad rows stop the run, or are dropped and counted in `report`
-    (`bad_survey_row`); of a user with two rows that differ none is kept. The users are not added to `report.users`:
-    a user without a conversation is no user of the benchmark. Raises DataError for bad data.
+    (`bad_survey_row`); of a user with two different rows none is kept. The users are not added to `report.users`:
+    a user without a conversation is not a user of the benchmark. Raises DataError for bad data.
     """
     surveys: Surveys = {}
     ambiguous: set[str] = set()
 
     def parse(row: Row, _: int) -> tuple[Vote, ...]:
-        user = identifier(row, "user_id")
+        user = checked(_User, row, _ADVICE).user_id
         answers = _answers(row)
         if user in ambiguous or surveys.setdefault(user, answers) != answers:
             ambiguous.add(user)
-            raise FieldError("user_id", "has another row with other answers", "keep one row a user")
+            raise FieldError("user_id", "has another row with other answers", "keep one row per user")
         return ()
 
     own = ReadReport()
@@ -77,7 +86,7 @@ def read_survey(path: Path, on_bad: OnBad, report: ReadReport) -> Surveys:
 
 
 def _merge(report: ReadReport, own: ReadReport) -> None:
-    """Add what was seen in the survey, told apart from the votes' own rows."""
+    """Add what was seen in the survey, under names of its own."""
     report.ignored.update({f"survey.{name}": count for name, count in own.ignored.items()})
     if own.bad:
         report.dropped["bad_survey_row"] += own.bad
@@ -86,7 +95,7 @@ def _merge(report: ReadReport, own: ReadReport) -> None:
 
 def _answers(row: Row) -> dict[str, str]:
     if not any(name in row for name in SURVEY_FIELDS):
-        raise changed(SURVEY_FIELDS[0])
+        raise FieldError(SURVEY_FIELDS[0], *MISSING)
     return dict(pair for name in SURVEY_FIELDS for pair in _flat(name, row.get(name)))
 
 
@@ -94,9 +103,9 @@ def _flat(name: str, value: object) -> Iterator[tuple[str, str]]:
     """Question and answer, of an object those of its parts."""
     if isinstance(value, Mapping):
         for part, inner in value.items():
-            yield from _flat(f"{name}.{text_of(part, name)}", inner)
+            yield from _flat(f"{name}.{utf8(part, name, FETCH_AGAIN)}", inner)
     elif isinstance(value, str):
-        yield name, text_of(value, name)
+        yield name, utf8(value, name, FETCH_AGAIN)
     elif isinstance(value, list) or (isinstance(value, float) and not math.isfinite(value)):
         raise FieldError(name, f"is {shown(value)}, which no answer can be", FETCH_AGAIN)
     elif value is not None:
@@ -104,52 +113,6 @@ def _flat(name: str, value: object) -> Iterator[tuple[str, str]]:
 
 
 def refuse_all_bad(path: Path, report: ReadReport) -> None:
-    """Raise DataError where no row of a file could be read: then not some rows are bad, but the file."""
+    """Raise DataError if all rows of a file are bad: then the file is wrong."""
     if report.lines and report.bad == report.lines:
         raise DataError(f"{path}: all {report.lines} rows are bad; the first: {report.problems[0]}")
-
-
-def shown(value: object) -> str:
-    """A value in a message: short, as JSON where it is not text."""
-    text = repr(value) if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def changed(field: str) -> FieldError:
-    """The error for a column that is not where the release has it."""
-    return FieldError(
-        field, "is missing: the release has changed, or this is another file", "pin the revision, or correct path"
-    )
-
-
-def required(row: Row, name: str, where: str = "") -> object:
-    """A column that the release has. `where` is the path of `row`, with its dot."""
-    if name not in row:
-        raise changed(f"{where}{name}")
-    return row[name]
-
-
-def text_of(value: object, where: str) -> str:
-    """A text that UTF-8 can hold, exactly as it is."""
-    if not isinstance(value, str):
-        raise FieldError(where, f"is {shown(value)}, not a string", FETCH_AGAIN)
-    try:
-        if not value.isascii():
-            value.encode()
-    except UnicodeEncodeError as error:
-        raise FieldError(
-            where,
-            f"holds half of a surrogate pair (character {error.start}), which no UTF-8 file can hold",
-            FETCH_AGAIN,
-        ) from error
-    return value
-
-
-def identifier(row: Row, name: str) -> str:
-    """An id: a string that is not blank, or a whole number (which becomes its decimal form)."""
-    value = required(row, name)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not text_of(value, name).strip():
-        raise FieldError(name, "is empty or blank", FETCH_AGAIN)
-    return str(value)

@@ -1,8 +1,8 @@
 """Reader of the authors' processed sets (PersonalRewardBench), and of what `export_processed` writes.
 
-`MichaelR207/prism_personalized_0125` and `…/chatbot_arena_personalized_0125`: one pair a row, with two levels of split:
-the file's name is the user's part (level A; train, validation, test), the column `split` the pair's part
-inside the user (level B; train, val, test: our context, validation, test). The columns of the authors' filters come
+`MichaelR207/prism_personalized_0125` and `…/chatbot_arena_personalized_0125`: one pair per row, with two splits:
+the file's name is the user's part of the user split (train, validation, test), the column `split` the pair's part of
+the pair split (train, val, test: our context, validation, test). The columns of the authors' filters come
 along as judgments, so that a filter can be run again without paying for its calls.
 """
 
@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 from personalrm.core.errors import DataError
-from personalrm.data.filters.released import fields_named, release_files, require_columns
 from personalrm.data.settings import ProcessedDataset
-from personalrm.data.sources.reading import ReadReport, read_file
+from personalrm.data.sources.fields import Advice, FieldError, Row, SoundRow, checked
+from personalrm.data.sources.reading import ReadReport, fields_named, read_file, release_files, require_columns
 from personalrm.data.sources.votes import (
-    FieldError,
-    Row,
     Split,
     UserPart,
     Vote,
@@ -57,17 +55,16 @@ OWN_COLUMNS = ("pair_id", "timestamp")
 TIE_COLUMN = "tie"
 """One more of these, where any pair is a tie."""
 
-LEVEL_B: Mapping[str, Split] = {"train": "context", "val": "validation", "test": "test"}
-"""Values of the column `split`, and what we call them."""
+PAIR_PARTS: Mapping[str, Split] = {"train": "context", "val": "validation", "test": "test"}
+"""Values of the column `split` -> our names of the parts."""
 
 _REQUIRED = ("conversation_id", "user_id", "context", "chosen", "rejected")
 _NAMES = {"turn": "turns"}
-_KNOWN = frozenset({*PAIR_COLUMNS, *OTHER_COLUMNS, *OWN_COLUMNS, TIE_COLUMN, *FILTER_COLUMNS})
 _FILE = re.compile(r"(train|validation|test)(-\d{5}-of-\d{5})?\.parquet")
 
 
 def read_processed(settings: ProcessedDataset, report: ReadReport) -> Iterator[Vote]:
-    """Yield the pairs of a processed set, with judgments, and with both levels of split if `keep_splits`.
+    """Yield the pairs of a processed set, with judgments, and with both splits if `keep_splits`.
 
     `turn` is the column `turns`, `conversation_type` the column `type`, `flip` the stored coin of presentation.
     Judgments are the filter columns that are not null (or NaN), under their own names: what failed is missing and no
@@ -75,38 +72,34 @@ def read_processed(settings: ProcessedDataset, report: ReadReport) -> Iterator[V
     user (`empty_question`) are dropped and counted.
 
     Raises DataError for no files, a missing shard or column, a broken file, and bad rows (`on_bad="error"`).
-    With `keep_splits` also for a file whose name is no part of level A; an unknown `split`, and a user who
-    stands in two parts of level A, are bad rows.
+    With `keep_splits` also for a file whose name is not a part of the user split; an unknown `split`, and a user in two
+    parts of the user split, are bad rows.
     """
     files = release_files(settings)
     parts = {path: _part(path) if settings.keep_splits else None for path in files}
     part_of: dict[str, UserPart] = {}
     for path, part in parts.items():
         parse = partial(_parse, path=path, part=part, part_of=part_of, report=report)
-        known = _KNOWN | _panel_columns(path)
-        yield from read_file(path, parse, known=known, on_bad=settings.on_bad, report=report)
+        yield from read_file(path, parse, known=_Known(), on_bad=settings.on_bad, report=report)
 
 
 def _part(path: Path) -> UserPart:
-    """Level-A part of a file, from its name."""
+    """Part of the user split of a file, from its name."""
     named = _FILE.fullmatch(path.name)
     if not named:
         raise DataError(
-            f"{path}: the name is no part of the release's user split; name it train, validation or "
+            f"{path}: the name is not a part of the release's user split; name it train, validation or "
             "test (-00000-of-00001).parquet, or set keep_splits: false"
         )
     return cast(UserPart, named[1])
 
 
-def _panel_columns(path: Path) -> set[str]:
-    """Columns of any panel. A broken file has none: its reader says what is wrong with it."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+class _Known(Container[str]):
+    """The columns that are read, those of any panel included."""
 
-    try:
-        return {name for name in pq.read_schema(path).names if is_judgment(name)}
-    except (pa.ArrowException, OSError, UnicodeDecodeError):
-        return set()
+    def __contains__(self, name: object) -> bool:
+        own = (*PAIR_COLUMNS, *OTHER_COLUMNS, *OWN_COLUMNS, TIE_COLUMN)
+        return name in own or (isinstance(name, str) and is_judgment(name))
 
 
 def is_judgment(column: str) -> bool:
@@ -114,12 +107,24 @@ def is_judgment(column: str) -> bool:
     return column in FILTER_COLUMNS or column.startswith(PANEL_PREFIXES)
 
 
+class _Columns(SoundRow):
+    split: Literal["train", "val", "test"] | None = None
+    type: str | None = None
+
+
+_ADVICE = Advice(
+    "write a string or null", by_field={"split": f"write one of {', '.join(PAIR_PARTS)}, or set keep_splits: false"}
+)
+
+
 def _parse(
     row: Row, line: int, *, path: Path, part: UserPart | None, part_of: dict[str, UserPart], report: ReadReport
 ) -> tuple[Vote, ...]:
     require_columns(row, (*_REQUIRED, "split") if part else _REQUIRED, path)
     user = user_of(row)
-    split = _level_b(row) if part else None
+    columns = checked(_Columns, row if part else {"type": row.get("type")}, _ADVICE)
+    if part and columns.split is None:
+        raise FieldError("split", "is null", _ADVICE.by_field["split"])
     if part and part_of.setdefault(user, part) != part:
         raise FieldError(
             "user_id",
@@ -128,8 +133,7 @@ def _parse(
         )
     reason = _why_unusable(row)
     if reason:
-        report.users.add(user)
-        report.dropped[reason] += 1
+        report.leave_out(user, reason)
         return ()
     local = {name: row[name] for name in (*_REQUIRED, *OWN_COLUMNS) if name in row}
     with fields_named(_NAMES):
@@ -140,28 +144,12 @@ def _parse(
             vote,
             # A made-up id must not look like the source's own: ids of the source order a user's pairs.
             pair_id=None if vote.pair_id == replace(vote, pair_id=None).own_id else vote.pair_id,
-            conversation_type=_type(row),
+            conversation_type=columns.type,
             user_split=part,
-            pair_split=split,
+            pair_split=PAIR_PARTS[columns.split] if columns.split else None,
             judgments={name: value for name, value in row.items() if is_judgment(name) and not _is_missing(value)},
         ),
     )
-
-
-def _level_b(row: Row) -> Split:
-    split = row["split"]
-    if not isinstance(split, str) or split not in LEVEL_B:
-        raise FieldError(
-            "split", f"is {str(split)[:40]!r}", f"write one of {', '.join(LEVEL_B)}, or set keep_splits: false"
-        )
-    return LEVEL_B[split]
-
-
-def _type(row: Row) -> str | None:
-    value = row.get("type")
-    if value is not None and not isinstance(value, str):
-        raise FieldError("type", f"is {str(value)[:40]!r}, not a string", "write a string or null")
-    return value
 
 
 def _whole(value: object) -> object:
@@ -176,7 +164,7 @@ def _is_missing(value: object) -> bool:
 
 
 def _why_unusable(row: Row) -> str | None:
-    """Reason to leave a sound row out. What is no text is left to the checks."""
+    """Reason to leave a sound row out. Values that are not text are left to the checks."""
     context = row["context"]
     if isinstance(context, list) and context and _is_blank(context[-1]):
         return "empty_question"

@@ -1,20 +1,25 @@
-"""From the rows of files to votes: bad rows are named or counted, never dropped in silence."""
+"""From the rows of files to votes: bad rows are reported or counted, never dropped in silence."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from personalrm.core.errors import DataError
+from personalrm.data.settings import ArenaDataset, MtBenchDataset, ProcessedDataset
+from personalrm.data.sources.fields import FieldError, Row
 from personalrm.data.sources.rows import RawRow, raw_rows
-from personalrm.data.sources.votes import FieldError, Row, Vote, user_of
+from personalrm.data.sources.votes import Vote, user_of
 
 MAX_PROBLEMS = 20
 
 _NAMED_AT_MOST = 50
+_ADVICE = "the release has changed, or this is another data set: pin the revision that has it"
 
 OnBad = Literal["error", "drop"]
 ParseRow = Callable[[Row, int], Iterable[Vote]]
@@ -23,7 +28,7 @@ ParseRow = Callable[[Row, int], Iterable[Vote]]
 
 @dataclass
 class ReadReport:
-    """What a reader saw. `users` are all ids met, those included all of whose lines are bad.
+    """Counts of a reader. `users` are all ids, those with bad lines only included.
 
     `problems` describes the first bad lines (without the file's path); `ignored` counts fields that are not
     part of the format, and `dropped` counts rows or pairs that a release's reader leaves out, by reason;
@@ -39,12 +44,17 @@ class ReadReport:
     dropped: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
+    def leave_out(self, user: str, reason: str) -> None:
+        """Count a sound row that makes no vote; its user still is a user of the data."""
+        self.users.add(user)
+        self.dropped[reason] += 1
+
 
 def read_file(
     path: Path,
     parse: ParseRow,
     *,
-    known: Collection[str],
+    known: Container[str],
     user: Callable[[Row], str] = user_of,
     on_bad: OnBad = "error",
     report: ReadReport | None = None,
@@ -93,8 +103,8 @@ def _note(report: ReadReport, raw: RawRow, row: Row, user_in: Callable[[Row], st
         report.problems.append(f"line {raw.number}{where}, user {shown}: {error}; {error.advice}")
 
 
-def _count_ignored(report: ReadReport, row: Row, known: Collection[str]) -> None:
-    for name in row.keys() - set(known):
+def _count_ignored(report: ReadReport, row: Row, known: Container[str]) -> None:
+    for name in (name for name in row if name not in known):
         shown = name[:60]
         if shown in report.ignored or len(report.ignored) < _NAMED_AT_MOST:
             report.ignored[shown] += 1
@@ -105,3 +115,39 @@ def _summary(path: Path, report: ReadReport) -> str:
         return f"{path}, {report.problems[0]}"
     count = f"the first {report.bad}" if report.bad == MAX_PROBLEMS else str(report.bad)
     return "\n".join([f"{path}: bad lines ({count} shown), nothing was written:", *report.problems])
+
+
+def release_files(settings: ArenaDataset | MtBenchDataset | ProcessedDataset) -> list[Path]:
+    """Files of the release, sorted by name. Raises DataError if there are none, or if a numbered file is missing."""
+    files = settings.source_files()
+    if not files:
+        raise DataError(
+            f"{settings.folder}: no file of the release in the folder; correct datasets.{settings.name}.path"
+        )
+    for path in files:
+        numbered = re.fullmatch(r"(.*-)(\d{5})(-of-)(\d{5})((?:\.\w+)+)", path.name)
+        for number in range(int(numbered[4]) if numbered else 0):
+            sibling = path.with_name(re.sub(r"\d{5}(?=-of-)", f"{number:05d}", path.name))
+            if sibling not in files:
+                raise DataError(f"{sibling}: is missing next to {path.name}; fetch the release again, whole")
+    return files
+
+
+def require_columns(row: Row, columns: Collection[str], path: Path) -> None:
+    """Raise where the row lacks a column: DataError for Parquet, whose rows all lack it, else FieldError."""
+    missing = sorted(set(columns) - row.keys())
+    if missing and path.suffix == ".parquet":
+        raise DataError(f"{path}: no column {', '.join(missing)}; {_ADVICE}")
+    if missing:
+        raise FieldError(missing[0], "is missing", f"add it; where all lines lack it, {_ADVICE}")
+
+
+@contextmanager
+def fields_named(names: Mapping[str, str]) -> Iterator[None]:
+    """Name the release's field in a FieldError about a row that was put into the local format first."""
+    try:
+        yield
+    except FieldError as error:
+        head = re.match(r"\w*", error.field)
+        name = head[0] if head else ""
+        raise FieldError(names.get(name, name) + error.field[len(name) :], str(error), error.advice) from error

@@ -1,7 +1,4 @@
-"""Rows of a file as they stand in it: JSON lines (plain or gzipped) and Parquet, in constant memory.
-
-Only the standard library is imported here; pyarrow is, where a Parquet file is read.
-"""
+"""Rows of a file as they are in it: JSON lines (plain or gzipped) and Parquet, in constant memory."""
 
 from __future__ import annotations
 
@@ -15,45 +12,23 @@ from pathlib import Path
 from typing import IO, NamedTuple, NoReturn, cast
 
 from personalrm.core.errors import DataError
-from personalrm.data.sources.votes import FieldError, Row
+from personalrm.data.sources.fields import FieldError, Row
 
 MAX_LINE_BYTES = 64 * 2**20
-"""A longer line is refused: it would be read whole, and is a file without line ends rather than a vote."""
+"""A longer line is refused: lines are read whole, and such a file probably has no line ends."""
 _BATCH = 256
 
 
-NUMBER, OFFSET, LINE = LINE_COLUMNS = ("_number", "_offset", "_line")
-"""Columns of a Parquet file that was made of JSON lines (`hub_parquet`): the number of a row's line; and of a row that
-the other columns cannot hold, the offset of its first byte and its bytes."""
-
-
 class RawRow(NamedTuple):
-    """A row: its number in the file (from 1), and how to read it, which raises FieldError where it is broken.
-
-    A row of JSON lines also has its line, and the offset of its first byte.
-    """
+    """A row: its number in the file (from 1), and how to read it, which raises FieldError where it is broken."""
 
     number: int
     parse: Callable[[], Row]
-    offset: int = 0
-    line: bytes = b""
-
-
-class _Line(NamedTuple):
-    """One line with text in it: its number (from 1), the offset of its first byte, and its bytes."""
-
-    number: int
-    offset: int
-    raw: bytes
 
 
 def raw_rows(path: Path) -> Iterator[RawRow]:
     """Rows of a file, by its suffix. Raises DataError where the file cannot be read to its end."""
-    if path.suffix == ".parquet":
-        yield from _parquet(path)
-        return
-    for line in _lines(path):
-        yield RawRow(line.number, partial(_parse, line), line.offset, line.raw)
+    return _parquet(path) if path.suffix == ".parquet" else _lines(path)
 
 
 def _parquet(path: Path) -> Iterator[RawRow]:
@@ -66,29 +41,15 @@ def _parquet(path: Path) -> Iterator[RawRow]:
             for batch in file.iter_batches(batch_size=_BATCH):
                 for row in batch.to_pylist():
                     number += 1
-                    yield _line_of(row) if row.keys() >= {*LINE_COLUMNS} else RawRow(number, partial(_same, row))
+                    yield RawRow(number, partial(dict, row))
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise DataError(f"{path}, after row {number}: is no sound Parquet file ({error}); fetch it again") from error
+        raise DataError(f"{path}, after row {number}: is not a sound Parquet file ({error}); fetch it again") from error
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(f"{path}, after row {number}: cannot be read ({reason}); fetch it again") from error
 
 
-def _same(row: Row) -> Row:
-    return row
-
-
-def _line_of(row: dict[str, object]) -> RawRow:
-    """A row that once was a line."""
-    number, offset, raw = (row.pop(name) for name in LINE_COLUMNS)
-    if raw is None:
-        return RawRow(cast(int, number), partial(_same, row))
-    line = _Line(cast(int, number), cast(int, offset), cast(bytes, raw))
-    # Fields that other rows have are null in this one, as they are in all.
-    return RawRow(line.number, lambda: {**dict.fromkeys(row), **_parse(line)})
-
-
-def _lines(path: Path) -> Iterator[_Line]:
+def _lines(path: Path) -> Iterator[RawRow]:
     """Lines of a plain or gzipped file (told apart by the first bytes), blank ones left out."""
     number = offset = 0
     try:
@@ -99,15 +60,12 @@ def _lines(path: Path) -> Iterator[_Line]:
                 # A byte-order mark is no part of the first line's JSON.
                 text = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
                 if text.strip():
-                    yield _Line(number, offset + len(raw) - len(text), text)
+                    yield RawRow(number, partial(_parse, text, offset + len(raw) - len(text)))
                 offset += len(raw)
-    except EOFError as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        cut = "; the file is truncated" if isinstance(error, EOFError) else ""
         raise DataError(
-            f"{path}, after line {number}: the gzip data break off; the file is truncated: fetch or write it again"
-        ) from error
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(
-            f"{path}, after line {number}: broken gzip data ({error}); fetch or write the file again"
+            f"{path}, after line {number}: broken gzip data ({error}){cut}; fetch or write the file again"
         ) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); correct the path or its rights") from error
@@ -130,20 +88,21 @@ def _check_line(path: Path, number: int, raw: bytes) -> None:
         )
 
 
-def _parse(line: _Line) -> Row:
-    """Decode one line. Raises FieldError (with no field) where it is not UTF-8, JSON, or an object."""
+def _parse(line: bytes, offset: int) -> Row:
+    """Decode the line at byte `offset` of the file. Raises FieldError (with no field) if it is not UTF-8, JSON, or an
+    object."""
     try:
-        value = _DECODER.decode(line.raw.decode("utf-8"))
+        value = _DECODER.decode(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise FieldError(
             "",
-            f"is not UTF-8 (byte {error.start} of the line, {line.offset + error.start} of the file, is "
-            f"0x{line.raw[error.start]:02x})",
+            f"is not UTF-8 (byte {error.start} of the line, {offset + error.start} of the file, is "
+            f"0x{line[error.start]:02x})",
             "save the file as UTF-8",
         ) from error
     except json.JSONDecodeError as error:
         problem = f"is not JSON ({error.msg}, column {error.colno})"
-        if not line.raw.endswith(b"\n"):
+        if not line.endswith(b"\n"):
             problem += ", and has no line end: the file may be truncated"
         raise FieldError("", problem, "write the line again") from error
     except FieldError:

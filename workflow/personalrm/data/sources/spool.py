@@ -1,4 +1,4 @@
-"""Votes by user on disk: all of a data set's votes go in, in any order; one user's at a time come out."""
+"""Votes by user on disk: written in any order, read one user at a time."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import pickle
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from personalrm.core.errors import DataError
@@ -18,9 +17,9 @@ from personalrm.data.sources.votes import Vote
 class VoteSpool(Mapping[str, list[Vote]]):
     """A mapping from users to their votes, each user's in the order in which they came in.
 
-    Memory holds the ids of users and 8 bytes a vote; looking a user up reads that user's votes. The file lies in
+    Memory holds the ids of users and 8 bytes per vote; looking a user up reads that user's votes. The file lies in
     `folder` and has no name there, so that nothing is left behind however the process ends. It takes about the space
-    of the input. Users come in the order in which they were met.
+    of the input. Users are in the order in which they were added.
 
     Raises DataError where the folder takes no more.
     """
@@ -30,34 +29,28 @@ class VoteSpool(Mapping[str, list[Vote]]):
         self._places: dict[str, array[int]] = {}
 
     def __enter__(self) -> Self:
-        try:
+        with self._written():
             self._file = tempfile.TemporaryFile(dir=self._folder)
-        except OSError as error:
-            raise self._refused(error) from error
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        # Nobody reads on: what a full disk did not take is no loss, and must not hide the first error.
+    def __exit__(self, *error: object) -> None:
+        # The votes are not read again: a full disk must not hide the first error.
         with suppress(OSError):
             self._file.close()
 
     def add(self, votes: Iterable[Vote]) -> None:
-        """Take votes in."""
+        """Add votes."""
         place = self._file.seek(0, 2)
         for vote in votes:
-            # Pickle is safe here: nobody else can write into a file that has no name.
+            # Pickle is safe here: no other process can write into a file that has no name.
             stored = pickle.dumps(vote, pickle.HIGHEST_PROTOCOL)
-            try:
+            with self._written():
                 self._file.write(stored)
-            except OSError as error:
-                raise self._refused(error) from error
             self._places.setdefault(vote.user_id, array("Q")).append(place)
             place += len(stored)
 
     def add_users(self, users: Iterable[str]) -> None:
-        """Take in users who may have no votes."""
+        """Add users that may have no votes."""
         for user in users:
             self._places.setdefault(user, array("Q"))
 
@@ -71,22 +64,23 @@ class VoteSpool(Mapping[str, list[Vote]]):
         return len(self._places)
 
     def __contains__(self, user: object) -> bool:
-        # The inherited one would read the user's votes.
+        # The inherited method would read the user's votes.
         return user in self._places
 
     def _vote_at(self, place: int) -> Vote:
-        try:
+        # The last votes are written out only now.
+        with self._written():
             self._file.seek(place)
-        except OSError as error:
-            # The last votes are written out only now.
-            raise self._refused(error) from error
         vote = pickle.load(self._file)
-        if not isinstance(vote, Vote):
-            raise TypeError(f"{type(vote).__name__} in the file of votes")
+        assert isinstance(vote, Vote)
         return vote
 
-    def _refused(self, error: OSError) -> DataError:
-        return DataError(
-            f"{self._folder}: votes cannot be kept here while they are sorted by user ({error.strerror}); free as much "
-            "space as the input takes, or write elsewhere"
-        )
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DataError(
+                f"{self._folder}: votes cannot be kept here while they are sorted by user ({error.strerror}); free as "
+                "much space as the input takes, or write elsewhere"
+            ) from error

@@ -1,20 +1,31 @@
-"""One raw vote, whatever its source, and how a row of the local format becomes one.
-
-Only the standard library is imported: a Snakefile reads votes while it is parsed.
-"""
+"""One raw vote, whatever its source, and how a row of the local format becomes one."""
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property
-from typing import Literal, Protocol, TypeVar
+from typing import Annotated, Literal, Protocol, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from personalrm.core.files import canonical_json, stable_hash
+from personalrm.data.sources.fields import (
+    BRANCHES,
+    Advice,
+    FieldError,
+    Id,
+    Number,
+    Row,
+    SoundRow,
+    Spoken,
+    Text,
+    checked,
+    shown,
+    unix_seconds,
+)
 
 ROLES: Mapping[str, str] = {
     "system": "system",
@@ -29,23 +40,8 @@ ROLES: Mapping[str, str] = {
 }
 """Roles of a vote file (any case) and the role of chat models that each stands for."""
 
-KNOWN_FIELDS = frozenset(
-    {"user_id", "context", "chosen", "rejected", "response_a", "response_b", "winner"}
-    | {"timestamp", "conversation_id", "turn", "pair_id", "survey", "flip"}
-)
-
-Row = Mapping[str, object]
 UserPart = Literal["train", "validation", "test"]
 Split = Literal["context", "validation", "test"]
-
-
-class FieldError(ValueError):
-    """A field of a row is wrong. `field` is its path in the row, `advice` what to do about it."""
-
-    def __init__(self, field: str, problem: str, advice: str) -> None:
-        super().__init__(problem)
-        self.field = field
-        self.advice = advice
 
 
 @dataclass(frozen=True)
@@ -106,18 +102,26 @@ V = TypeVar("V", bound=MayTie)
 
 
 def decided(votes: Iterable[V]) -> list[V]:
-    """Those of the votes (or pairs) that are no ties."""
+    """The votes (or pairs) that are not ties."""
     return [vote for vote in votes if not vote.tie]
+
+
+class _User(SoundRow):
+    user_id: Id
 
 
 def user_of(row: Row) -> str:
     """User id of a row: a string that is not blank, or a whole number (which becomes its decimal form)."""
-    return _identifier(row, "user_id", required=True) or ""
+    return checked(_User, row, _ADVICE).user_id
 
 
 def tie_of(row: Row) -> bool:
-    """Whether a row in the form of chosen and rejected is a tie: its field `tie`, true, false, null or not there."""
-    return bool(_truth(row, "tie"))
+    """Whether a row in the form of chosen and rejected is a tie: its field `tie`, true, false, null or absent."""
+    return bool(checked(_Tie, row, _ADVICE).tie)
+
+
+class _Tie(SoundRow):
+    tie: bool | None = None
 
 
 def stored_truth(value: object) -> object:
@@ -130,188 +134,145 @@ def stored_truth(value: object) -> object:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _truth(row: Row, name: str) -> bool | None:
-    value = row.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise FieldError(name, f"is {_kind(value)}, not a truth value", "write true or false, or leave it out")
-    return value
+def _role(value: str) -> str:
+    role = ROLES.get(value.lower())
+    if role is None:
+        raise FieldError("", f"is {shown(value)}, a role unknown to chat models", f"use one of {', '.join(ROLES)}")
+    return role
+
+
+def _assistant(role: str) -> str:
+    if role != "assistant":
+        raise FieldError("", f"is {role!r}, but an answer is the assistant's", "use role assistant")
+    return role
+
+
+Role = Annotated[str, AfterValidator(_role)]
+
+
+class _Turn(SoundRow):
+    role: Role
+    content: Text
+
+
+class _Said(SoundRow):
+    """An answer as a turn."""
+
+    role: Annotated[Role, AfterValidator(_assistant)]
+    content: Spoken
+
+
+def _ends_with_user(turns: list[_Turn]) -> list[_Turn]:
+    last = f"context[{len(turns) - 1}]"
+    if turns[-1].role != "user":
+        raise FieldError(
+            f"{last}.role",
+            f"is {turns[-1].role!r}: the context does not end with a turn of the user",
+            "move the answers out of the context",
+        )
+    if not turns[-1].content.strip():
+        raise FieldError(f"{last}.content", "is empty or blank", _ADVICE.by_field["content"])
+    return turns
+
+
+def _seconds(value: object) -> object:
+    """Unix seconds, from a number or from ISO 8601."""
+    if isinstance(value, str):
+        return unix_seconds(value)
+    try:
+        seconds = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    except OverflowError:
+        seconds = None
+    if value is not None and (seconds is None or not math.isfinite(seconds)):
+        raise FieldError("", f"is {shown(value)}, not a time", "")
+    return seconds
+
+
+def _survey_answer(value: object) -> object:
+    """An answer as a string: numbers and truth values in JSON's spelling."""
+    if isinstance(value, (list, dict)) or (isinstance(value, float) and not math.isfinite(value)):
+        raise FieldError("", f"is {shown(value)}, which no string stands for", "write answers as strings")
+    return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
+class _Vote(_User):
+    """What both forms of a row have."""
+
+    context: Annotated[list[_Turn], Field(min_length=1), AfterValidator(_ends_with_user)]
+    pair_id: Id | None = None
+    conversation_id: Id | None = None
+    turn: Number | None = None
+    timestamp: Annotated[float | None, BeforeValidator(_seconds)] = None
+    survey: dict[Text, Annotated[Text | None, BeforeValidator(_survey_answer)]] | None = None
+    flip: bool | None = None
+
+
+Answer = Annotated[
+    Annotated[Spoken, Tag(BRANCHES[0])] | Annotated[_Said, Tag(BRANCHES[1])],
+    Discriminator(lambda value: BRANCHES[isinstance(value, dict)]),
+]
+"""A text, or {role, content}."""
+
+
+class _Decided(_Vote):
+    chosen: Answer
+    rejected: Answer
+
+
+class _Judged(_Vote):
+    response_a: Answer
+    response_b: Answer
+    winner: Literal["a", "b", "tie"]
+
+
+KNOWN_FIELDS = frozenset({*_Decided.model_fields, *_Judged.model_fields})
+"""Fields of a vote file."""
+
+_ADVICE = Advice(
+    otherwise="write the text as a JSON string",
+    by_field={
+        "user_id": "give an id",
+        "pair_id": "give an id, or leave it out",
+        "conversation_id": "give an id, or leave it out",
+        "context": "write it as a list of {role, content} with at least one turn",
+        **dict.fromkeys(
+            ("chosen", "rejected", "response_a", "response_b", "content"), "restore the text, or remove the vote"
+        ),
+        "winner": "write a, b or tie",
+        "turn": "write a whole number from 0, or leave it out",
+        "timestamp": "write Unix seconds or ISO 8601 (2025-01-31T12:00:00Z), or leave it out",
+        "survey": "write {question: answer}",
+        "flip": "write true or false, or leave it out",
+        "tie": "write true or false, or leave it out",
+    },
+    expected={"turn": "a whole number from 0", "winner": "a, b or tie"},
+)
 
 
 def parse_vote(row: Row, line: int = 0) -> Vote:
     """Turn one row of the local format into a vote. Raises FieldError for the first thing that is wrong."""
-    user_id = user_of(row)
-    context = _context(row)
-    first, second, tie = _answers(row)
+    judged = any(name in row for name in ("response_a", "response_b", "winner"))
+    if judged and any(name in row for name in ("chosen", "rejected")):
+        raise FieldError("chosen", "stands next to response_a, response_b or winner", "keep one of the two forms")
+    if judged:
+        both = checked(_Judged, row, _ADVICE)
+        answers, tie = (both.response_a, both.response_b), both.winner == "tie"
+        first, second = reversed(answers) if both.winner == "b" else answers
+        read: _Vote = both
+    else:
+        decided = checked(_Decided, row, _ADVICE)
+        first, second, tie, read = decided.chosen, decided.rejected, False, decided
     return Vote(
-        user_id=user_id,
-        context=context,
-        chosen=first,
-        rejected=second,
+        user_id=read.user_id,
+        context=tuple((turn.role, turn.content) for turn in read.context),
+        chosen=first if isinstance(first, str) else first.content,
+        rejected=second if isinstance(second, str) else second.content,
         tie=tie,
-        pair_id=_identifier(row, "pair_id"),
-        conversation_id=_identifier(row, "conversation_id"),
-        turn=_turn_number(row),
-        timestamp=_timestamp(row),
-        survey=_survey(row),
+        pair_id=read.pair_id,
+        conversation_id=read.conversation_id,
+        turn=read.turn,
+        timestamp=read.timestamp,
+        survey={question: answer for question, answer in (read.survey or {}).items() if answer is not None},
         line=line,
-        flip=_truth(row, "flip"),
+        flip=read.flip,
     )
-
-
-def _kind(value: object) -> str:
-    """The JSON name of a value's type."""
-    names = {bool: "a truth value", int: "a number", float: "a number", str: "a string", list: "a list"}
-    return "null" if value is None else names.get(type(value), "an object")
-
-
-def _text(value: object, where: str) -> str:
-    if not isinstance(value, str):
-        raise FieldError(where, f"is {_kind(value)}, not a string", "write the text as a JSON string")
-    lone = None if value.isascii() else re.search("[\ud800-\udfff]", value)
-    if lone:
-        raise FieldError(
-            where,
-            f"holds half of a surrogate pair (\\u{ord(lone[0]):04x}, character {lone.start()}), which no UTF-8 "
-            "file can hold",
-            "repair the text where it was exported",
-        )
-    return value
-
-
-def _spoken(value: object, where: str) -> str:
-    """Text of an answer or a last turn: not blank."""
-    text = _text(value, where)
-    if not text.strip():
-        raise FieldError(where, "is empty or blank", "remove the vote, or restore its text")
-    return text
-
-
-def _identifier(row: Row, name: str, required: bool = False) -> str | None:
-    value = row.get(name)
-    if value is None and not required:
-        return None
-    if name not in row:
-        raise FieldError(name, "is missing", f"add {name} to the line")
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    text = _text(value, name)
-    if not text.strip():
-        raise FieldError(name, "is empty or blank", "give an id" if required else "give an id, or leave it out")
-    return text
-
-
-def _role(value: object, where: str) -> str:
-    role = ROLES.get(_text(value, where).lower())
-    if role is None:
-        raise FieldError(
-            where, f"is {str(value)[:40]!r}, a role unknown to chat models", f"use one of {', '.join(ROLES)}"
-        )
-    return role
-
-
-def _part(message: Mapping[str, object], name: str, where: str) -> object:
-    if name not in message:
-        raise FieldError(f"{where}.{name}", "is missing", f"add {name}")
-    return message[name]
-
-
-def _context(row: Row) -> tuple[tuple[str, str], ...]:
-    """Roles and texts of the conversation up to the judged answers; it ends with a turn of the user."""
-    turns = row.get("context")
-    if "context" not in row:
-        raise FieldError("context", "is missing", "add context, a list of {role, content}")
-    if not isinstance(turns, list) or not turns:
-        problem = "is an empty list" if turns == [] else f"is {_kind(turns)}, not a list"
-        raise FieldError("context", problem, "write it as a list of {role, content} with at least one turn")
-    context = []
-    for number, turn in enumerate(turns):
-        where = f"context[{number}]"
-        if not isinstance(turn, dict):
-            raise FieldError(where, f"is {_kind(turn)}, not an object", "write each turn as {role, content}")
-        role = _role(_part(turn, "role", where), f"{where}.role")
-        context.append((role, _text(_part(turn, "content", where), f"{where}.content")))
-    last = f"context[{len(turns) - 1}]"
-    if context[-1][0] != "user":
-        raise FieldError(
-            f"{last}.role",
-            f"is {context[-1][0]!r}: the context does not end with a turn of the user",
-            "move the answers out of the context",
-        )
-    _spoken(context[-1][1], f"{last}.content")
-    return tuple(context)
-
-
-def _answer(row: Row, name: str) -> str:
-    if name not in row:
-        raise FieldError(name, "is missing", f"add {name}, a string or {{role, content}}")
-    value = row[name]
-    if not isinstance(value, dict):
-        return _spoken(value, name)
-    role = _role(_part(value, "role", name), f"{name}.role")
-    if role != "assistant":
-        raise FieldError(f"{name}.role", f"is {role!r}, but an answer is the assistant's", "use role assistant")
-    return _spoken(_part(value, "content", name), f"{name}.content")
-
-
-def _answers(row: Row) -> tuple[str, str, bool]:
-    """(chosen, rejected, tie) from either form of a row."""
-    voted = any(name in row for name in ("response_a", "response_b", "winner"))
-    decided = any(name in row for name in ("chosen", "rejected"))
-    if voted and decided:
-        raise FieldError("chosen", "stands beside response_a, response_b or winner", "keep one of the two forms")
-    if not voted:
-        return _answer(row, "chosen"), _answer(row, "rejected"), False
-    a, b = _answer(row, "response_a"), _answer(row, "response_b")
-    winner = row.get("winner")
-    if "winner" not in row:
-        raise FieldError("winner", "is missing", "add winner: a, b or tie")
-    if winner not in ("a", "b", "tie"):
-        raise FieldError("winner", f"is {str(winner)[:40]!r}", "write a, b or tie")
-    return (b, a, False) if winner == "b" else (a, b, winner == "tie")
-
-
-def _turn_number(row: Row) -> int | None:
-    value = row.get("turn")
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
-        raise FieldError("turn", f"is {str(value)[:40]!r}", "write a whole number from 0, or leave it out")
-    return value
-
-
-def _timestamp(row: Row) -> float | None:
-    """Unix seconds, from a number or from ISO 8601; a time without a zone is taken as UTC (our choice)."""
-    value = row.get("timestamp")
-    if value is None:
-        return None
-    advice = "write Unix seconds or ISO 8601 (2025-01-31T12:00:00Z), or leave it out"
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise FieldError("timestamp", f"is {_kind(value)}", advice)
-    try:
-        if isinstance(value, str):
-            moment = datetime.fromisoformat(value)
-            seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-        else:
-            seconds = float(value)
-    except (ValueError, OverflowError) as error:
-        raise FieldError("timestamp", f"is {str(value)[:40]!r}, not a time", advice) from error
-    if not math.isfinite(seconds):
-        raise FieldError("timestamp", f"is {seconds}", advice)
-    return seconds
-
-
-def _survey(row: Row) -> dict[str, str]:
-    """Survey answers as strings: numbers and truth values in JSON's spelling, null left out."""
-    value = row.get("survey")
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise FieldError("survey", f"is {_kind(value)}, not an object", "write {question: answer}")
-    answers = {}
-    for question, answer in value.items():
-        where = f"survey.{_text(question, 'survey')[:60]}"
-        if isinstance(answer, (list, dict)) or (isinstance(answer, float) and not math.isfinite(answer)):
-            raise FieldError(where, f"is {_kind(answer)} that no string stands for", "write answers as strings")
-        if answer is not None:
-            answers[question] = _text(answer, where) if isinstance(answer, str) else json.dumps(answer)
-    return answers

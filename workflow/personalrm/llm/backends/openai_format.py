@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ RESERVED = frozenset(
 
 _ENDED = frozenset(
     {"stop", "length", "content_filter", "tool_calls", "function_call", "end_turn", "max_tokens", "stop_sequence"}
-    | {"eos", "eos_token", "completed", "complete"}
+    | {"eos", "eos_token", "completed", "complete", "model_length"}
 )
 """Reasons with which an answer may end, also an empty one."""
 _BROKEN_OFF = frozenset(
@@ -29,7 +30,12 @@ _BROKEN_OFF = frozenset(
     | {"network_error", "server_error", "model_error"}
 )
 """Reasons that say that the server gave up, whatever text it has sent until then."""
-_MOST_TOKENS = 10**9
+_FILTERED = frozenset(
+    {"content_filter", "safety", "refusal", "sensitive", "recitation", "blocklist", "prohibited_content", "spii"}
+    | {"content_filtered", "guardrail_intervened"}
+)
+"""Reasons that say that a filter of the model or the provider stopped the answer, which was paid for."""
+_MOST_TOKENS = 10**7
 """A larger count is no count."""
 
 _SAMPLE_STRIDE = 1_000_003
@@ -142,6 +148,8 @@ def parse_body(body: object, request: Request, where: str, key_env: str | None =
     native, finish = _text(choice.get("native_finish_reason")), _text(choice.get("finish_reason"))
     if finish == "stop" and native and native.lower() not in _ENDED:
         finish = native
+    if finish.lower() in _FILTERED:
+        finish = "content_filter"
     if not isinstance(choice.get("message"), Mapping):
         raise TransientError(f"{where}: the choice has no message (finish_reason {finish!r})")
     response = _response(body, choice, finish, request)
@@ -169,13 +177,14 @@ def _response(body: Mapping[str, Any], choice: Mapping[str, Any], finish: str, r
 def is_broken_off(response: Response) -> bool:
     """Whether this is a failure in the form of an answer: one that the server gave up, or an empty one without end."""
     empty = not response.text and not response.refusal
-    return response.finish_reason in _BROKEN_OFF or (empty and response.finish_reason not in _ENDED)
+    reason = response.finish_reason.lower()
+    return reason in _BROKEN_OFF or (empty and reason not in _ENDED)
 
 
 def _body_error(error: object, where: str, key_env: str | None) -> ModelCallError:
     """The failure in an error object that came with status 200."""
-    code = error.get("code") if isinstance(error, Mapping) else None
-    status = code if isinstance(code, int) and 400 <= code < 600 else 200
+    code = str(error.get("code")) if isinstance(error, Mapping) else ""
+    status = int(code) if re.fullmatch(r"[45]\d\d", code) else 200
     text = json.dumps(error, ensure_ascii=False) if isinstance(error, Mapping) else str(error)
     return to_error(Failure(status, f"error in the body: {text}"), where, key_env)
 

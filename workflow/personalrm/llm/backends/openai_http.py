@@ -1,10 +1,26 @@
-"""Backend for any OpenAI-compatible endpoint, on httpx."""
+"""OpenAI-compatible endpoints on httpx: a backend, the connections, the key, and which failure a bad reply is."""
 
 from __future__ import annotations
 
-from personalrm.llm.backends.endpoint import BaseUrl, Endpoint
+import asyncio
+import os
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+import httpx
+
+from personalrm.core.addresses import without_credentials
+from personalrm.core.errors import ModelCallError, TransientError
 from personalrm.llm.backends.openai_format import parse_body, wire_body
+from personalrm.llm.limits.faults import Failure, ModelUnavailable, scrub, to_error
 from personalrm.llm.types import ModelSpec, Request, Response
+
+DEFAULT_BASE = "https://api.openai.com/v1"
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+BaseUrl = Callable[[], Awaitable[str]]
+"""Finds the server's base URL (…/v1), starting the server if need be."""
 
 
 class OpenAIHttpBackend:
@@ -22,3 +38,168 @@ class OpenAIHttpBackend:
     async def aclose(self) -> None:
         """Close the connections. Safe to call twice."""
         await self._endpoint.aclose()
+
+
+class Connected(NamedTuple):
+    """A base URL, without credentials and last slash, and the client that keeps the connections to it."""
+
+    base: str
+    client: httpx.AsyncClient
+
+
+class Reply(NamedTuple):
+    """What came back, whatever its status, and the words that name model and endpoint in messages."""
+
+    response: httpx.Response
+    where: str
+
+
+class Endpoint:
+    """Sends requests to `spec.api_base`. Belongs to one event loop.
+
+    Args:
+        spec: `api_base`, `api_key_env`, `timeout_s` (for a whole request, so that a slow drip ends too).
+        find_base: overrides `spec.api_base`; asked at the first call, so that a warm store starts no server,
+            and again after a connection was lost, because a restarted server has another client.
+    """
+
+    def __init__(self, spec: ModelSpec, find_base: BaseUrl | None = None) -> None:
+        self._spec = spec
+        self._find_base = find_base
+        self._connected: Connected | None = None
+        self._retired: list[httpx.AsyncClient] = []
+        self._lock = asyncio.Lock()
+
+    async def send(self, method: str, path: str, *, timeout_s: float | None = None, **content: Any) -> Reply:  # noqa: ANN401
+        """Send one request to `path` below the base; `content` is what httpx takes (`json`, `files`, `params` …).
+
+        Raises a `ModelCallError` where no reply came.
+        """
+        headers = self._headers()
+        connected = await self._connect()
+        where = f"model {self._spec.name} at {without_credentials(connected.base)}"
+        limit = timeout_s or self._spec.timeout_s
+        failed: ModelCallError | None = None
+        response: httpx.Response | None = None
+        try:
+            async with asyncio.timeout(limit):
+                response = await connected.client.request(
+                    method, f"{connected.base}{path}", headers=headers, timeout=limit, **content
+                )
+        except TimeoutError:
+            failed = TransientError(f"{where}: no answer within {limit:g} s")
+        except _transport_errors() as error:
+            failed = self._transport_error(error, where)
+            # A connection that was kept and is gone comes as a ConnectTimeout.
+            lost = isinstance(error, httpx.NetworkError | httpx.ConnectTimeout)
+            if self._find_base is not None and lost and self._connected is connected:
+                # Closed later: other calls may still be reading from it.
+                self._retired.append(connected.client)
+                self._connected = None
+        # Raised outside the handlers: the library's own exceptions may quote what was sent.
+        if failed is not None:
+            raise failed
+        if response is None:
+            raise TransientError(f"{where}: no answer")
+        return Reply(response, where)
+
+    def decoded(self, reply: Reply) -> object:
+        """The JSON of a reply. Raises the error that its status stands for, TransientError where there is no JSON."""
+        self.check(reply)
+        try:
+            body = reply.response.json()
+        except (ValueError, RecursionError):
+            body = None
+        if body is None:
+            raise TransientError(f"{reply.where}: the body is not JSON ({len(reply.response.content)} bytes)")
+        return body
+
+    def check(self, reply: Reply) -> None:
+        """Raise the error that the reply's status stands for, unless it is 200."""
+        response = reply.response
+        if response.status_code != 200:
+            failure = Failure(response.status_code, response.text, response.headers)
+            raise to_error(failure, reply.where, self._spec.api_key_env)
+
+    async def aclose(self) -> None:
+        """Close the connections. Safe to call twice."""
+        retired, self._retired = self._retired, []
+        current, self._connected = self._connected, None
+        for client in (*retired, *([current.client] if current else [])):
+            await client.aclose()
+
+    async def _connect(self) -> Connected:
+        """The connections to this endpoint, found at the first call."""
+        async with self._lock:
+            if self._connected is None:
+                base = await self._find_base() if self._find_base else self._spec.api_base or DEFAULT_BASE
+                try:
+                    self._connected = _connected(base, self._spec.timeout_s)
+                except httpx.InvalidURL as error:
+                    raise ModelUnavailable(f"models.{self._spec.name}.api_base: {error}") from error
+            return self._connected
+
+    def _headers(self) -> dict[str, str]:
+        name = self._spec.api_key_env
+        if name is None:
+            return {}
+        value = os.environ.get(name, "").strip()
+        if not value:
+            raise ModelUnavailable(
+                f"models.{self._spec.name}.api_key_env: the environment variable {name} is not set. Set it to the "
+                f"provider's key (in the environment or in .env)."
+            )
+        return {"Authorization": f"Bearer {value}"}
+
+    def _transport_error(self, error: Exception, where: str) -> ModelCallError:
+        if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL | httpx.LocalProtocolError):
+            return ModelUnavailable(
+                f"{where}: {scrub(str(error), self._spec.api_key_env)}. Check api_base and the key."
+            )
+        # Of a reply that is no HTTP aiohttp's error shows the whole URL beside its message.
+        detail = scrub(str(getattr(error, "message", error)), self._spec.api_key_env)
+        return TransientError(f"{where}: {_error_name(error)} {detail}".rstrip())
+
+
+def _connected(base: str, timeout_s: float) -> Connected:
+    """An httpx client for one base URL, its connections aiohttp's. Belongs to one event loop.
+
+    httpx's own transport looks at every connection of its pool whenever a call begins or ends: 21 ms of CPU a call
+    with 200 in flight, where aiohttp's takes 0.4 whatever their number (`benchmarks/client.py`).
+    Raises httpx.InvalidURL.
+    """
+    # Imported with the first call: it costs as much as all else that a job imports.
+    from httpx_aiohttp import HttpxAiohttpClient
+
+    url = httpx.URL(base)
+    # Plain http has no certificates to check, and loading those of the machine takes its time.
+    verify: ssl.SSLContext | bool = httpx.create_ssl_context() if url.scheme == "https" else False
+    bare = url.copy_with(userinfo=b"")
+    client = HttpxAiohttpClient(
+        timeout=httpx.Timeout(timeout_s),
+        # A proxy of the environment is not for a server on this machine.
+        trust_env=url.host not in _LOOPBACK,
+        verify=verify,
+        # aiohttp refuses a URL that holds credentials beside a header that does.
+        auth=(url.username, url.password) if url.userinfo else None,
+        # To aiohttp, 0 is no limit, and none given is 100: the client has places, and counts them.
+        limits=httpx.Limits(max_connections=0),
+    )
+    return Connected(str(bare).rstrip("/"), client)
+
+
+def _transport_errors() -> tuple[type[Exception], ...]:
+    """What a request can end with where no reply came: httpx's errors, and those that it is not told in its own.
+
+    To be asked for where one was raised: it imports aiohttp.
+    """
+    import aiohttp
+
+    return httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError
+
+
+def _error_name(error: Exception) -> str:
+    """What a transport error is called: by aiohttp where it knows, for the adapter has one name for many."""
+    import aiohttp
+
+    return type(error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error).__name__

@@ -19,8 +19,15 @@ from pathlib import Path
 from personalrm.core.errors import StoreError
 from personalrm.core.files import file_lock
 from personalrm.llm.cache.store import UNCLAIMED, ResponseStore
-from personalrm.llm.cache.store_file import READ_ERRORS, check_format, connect, explained, transaction
-from personalrm.llm.cache.store_rows import create_tables, is_sound
+from personalrm.llm.cache.store_file import (
+    READ_ERRORS,
+    check_format,
+    connect,
+    create_tables,
+    explained,
+    is_sound,
+    transaction,
+)
 from personalrm.llm.types import ModelSpec
 
 _SIDES = ("-wal", "-shm", "-journal")

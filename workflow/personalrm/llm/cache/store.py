@@ -20,8 +20,7 @@ from typing import Any
 
 from personalrm.core.files import canonical_json
 from personalrm.llm.backends.openai_format import is_broken_off, wire_text
-from personalrm.llm.cache.store_file import JournalMode, StoreFile
-from personalrm.llm.cache.store_rows import checksum, decode, encode, is_sound, move_identity
+from personalrm.llm.cache.store_file import JournalMode, StoreFile, checksum, decode, encode, is_sound, move_identity
 from personalrm.llm.types import ModelSpec, Response
 
 _IN_CHUNK = 500

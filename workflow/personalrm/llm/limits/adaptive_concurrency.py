@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import sys
 from collections import deque
 from collections.abc import AsyncIterator
@@ -17,6 +18,8 @@ START = 8
 VAIN = 12
 """Failures in a row after which one call at a time is sent."""
 MAX_PAUSE_S = 60.0
+RECENT = 0.1
+"""Weight of the latest call in how long answered calls take."""
 EVIDENCE = 10
 """Calls that say how often a number of places is refused."""
 NOISE, LEAST_REFUSED, MOST_REFUSED = 0.25, 0.25, 0.7
@@ -46,6 +49,7 @@ class AdaptiveConcurrency:
         limit: places now.
         unanswered: calls in a row that ended with a failure or 429.
         probes: calls of these that were sent to find out whether the provider is back.
+        call_s: seconds that answered calls take, recent ones most; infinite before the first one.
 
     Args:
         name: the model's, for the log.
@@ -66,8 +70,13 @@ class AdaptiveConcurrency:
         self._base = 0.0
         self.unanswered = 0
         self.probes = 0
+        self.call_s = math.inf
         self._places = self.limit
         self._free = asyncio.Semaphore(self.limit)
+
+    def took(self, seconds: float) -> None:
+        """Note how long an answered call took."""
+        self.call_s = seconds if math.isinf(self.call_s) else self.call_s + RECENT * (seconds - self.call_s)
 
     @property
     def probing(self) -> bool:

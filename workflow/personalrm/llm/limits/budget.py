@@ -11,10 +11,12 @@ import asyncio
 import logging
 import os
 import platform
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from personalrm.core.errors import BudgetExceeded
 from personalrm.llm.cache.store import ResponseStore
@@ -22,20 +24,39 @@ from personalrm.llm.cache.store_file import JournalMode
 from personalrm.llm.types import ModelSpec
 
 STALE_S = 3600.0
-"""A line of another machine's process counts for so long after it last moved, or for as long as its calls may take."""
+"""Seconds for which the entry of a process on another machine counts after its last change, at least."""
 POLL_S = 0.2
-"""How often a call that waits for money looks whether other processes gave some back."""
+"""Seconds between checks whether other processes released part of their reservations."""
 _LEAST = 1e-9
-"""Dollars that sums of prices may be wrong by."""
+"""Rounding error of sums of prices, in dollars."""
 
 log = logging.getLogger("personalrm.llm")
 
+Price = Callable[[int, int], float | None]
+"""List price in US dollars of (prompt tokens, generated tokens); None where it is not known."""
+
+Dollars = Annotated[float, Field(ge=0)]
+
 Ledger = dict[str, dict[str, Any]]
-"""By process: until when its line counts for other machines, and dollars in flight by model identity."""
+"""By process: until when its entry counts on other machines, and dollars in flight by model identity."""
+
+
+class BudgetSettings(BaseModel):
+    """US dollars, at list prices, that the run's own calls may cost (docs/running.md)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    usd: Dollars | None = None
+    """Dollars for the whole run."""
+    models: dict[str, Dollars] = {}
+    """Dollars by model."""
+
+    def limits(self, model: str) -> bool:
+        """Whether a model's calls are limited."""
+        return self.usd is not None or model in self.models
 
 
 class Budget:
-    """Money that one model may still spend in a run.
+    """The budget of one model in a run.
 
     A call sets its upper price aside before it is sent and gives it back when its answer is stored, so that calls in
     flight together, in any number of processes, cannot pass a limit. A call that fails costs nothing here, whatever the
@@ -72,7 +93,7 @@ class Budget:
     async def paying(self, estimate_usd: float) -> AsyncIterator[None]:
         """Around a call of at most `estimate_usd` and the storing of its answer.
 
-        Waits while the price does not fit for what is in flight alone, which mostly costs less than is set aside.
+        Waits if the call would fit once the calls in flight release the unused part of their reservations.
         Raises BudgetExceeded, without entering, if it does not fit for what is spent: after those that are being made
         have ended, so that whoever gives up on it loses no answer that is being paid for. No later call of the run is
         made then, by whatever job, until the limit is another one or `lift` is called.
@@ -95,11 +116,11 @@ class Budget:
                 self._idle.set()
 
     async def _room_for(self, estimate_usd: float) -> None:
-        """Set a price aside as soon as it fits; one call of this process looks for room at a time."""
+        """Reserve a price as soon as it fits; one call of this process tries at a time."""
         async with self._turn:
             while not self._reserve(estimate_usd):
                 if not self._told:
-                    log.info("model %s: calls wait for those in flight, which hold what the budget has", self._name)
+                    log.info("model %s: calls are queued until those in flight release part of the budget", self._name)
                     self._told = True
                 self._freed.clear()
                 with suppress(TimeoutError):
@@ -107,7 +128,7 @@ class Budget:
                         await self._freed.wait()
 
     def _reserve(self, estimate_usd: float) -> bool:
-        """Set a price aside; False if there is no room yet. Raises BudgetExceeded if there will be none."""
+        """Reserve a price; False if it may fit later. Raises BudgetExceeded if it cannot."""
         refused: dict[str, Any] = {}
         with self._ledger() as ledger:
             self._check_marks()
@@ -164,7 +185,7 @@ class Budget:
             yield ledger
 
     def _lives(self, process: str, line: Mapping[str, Any]) -> bool:
-        """Whether the process that wrote a line may still have calls in flight."""
+        """Whether the process that wrote an entry may still have calls in flight."""
         from personalrm.llm.local.owner import Owner
 
         host, _, owner = process.partition("|")
@@ -210,3 +231,19 @@ def _this_process() -> str:
     from personalrm.llm.local.owner import Owner
 
     return str(Owner.of(os.getpid()))
+
+
+def no_price(spec: ModelSpec) -> str:
+    """What is wrong with a model of unknown price in a run with a budget, and which line mends it."""
+    name = spec.name
+    return (
+        f"models.{name}.price_in: the run has a budget, but no price is known for {spec.model}. Add "
+        f"models.{name}.price_in and models.{name}.price_out (US dollars per million tokens; 0 if it is free)."
+    )
+
+
+def spec_price(spec: ModelSpec, tokens_in: int, tokens_out: int) -> float | None:
+    """List price in US dollars from the spec, 0 for embedded models, None where the spec has no prices."""
+    if spec.price_in is not None and spec.price_out is not None:
+        return (tokens_in * spec.price_in + tokens_out * spec.price_out) / 1e6
+    return 0.0 if spec.backend == "embedded" else None

@@ -73,7 +73,7 @@ _TABLE = (
     ),
     _Rule(
         "limited",
-        frozenset({429}),
+        frozenset({400, 429}),
         r"resource_exhausted|rate_?limit.*|too_?many_?requests.*|throttling.*|requests?_limit.*|tokens?_limit.*"
         r"|[a-z-]*per(minute|day)[a-z-]*",
         _NEVER,
@@ -88,16 +88,19 @@ _TABLE = (
         r"|context (length|window|limit) (of|is|exceed)|exceeds? (the )?context limit"
         r"|maximum (model|prompt|input|sequence) length|max_?(model|seq(uence)?)_?len|prompt is too long"
         r"|inputs? (is|are) too long|input token count|too many (input )?tokens|reduce the length of"
-        r"|`?inputs`? (tokens \+|must have less)",
+        r"|`?inputs`? (tokens \+|must have less)|max_tokens must be at least 1, got -|range of input length"
+        r"|(prompt|input|request).{0,40} (too long|too large|longer than|exceed(s|ed)?)\b"
+        r".{0,60} (model|tokens?|length)\b",
     ),
     _Rule(
         "refused",
         frozenset({403, *_BODY_STATUS}),
         r"content_?filter(ed)?|content_?policy.*|data_?inspection_?failed|moderation.*|invalid_prompt|safety"
-        r"|prohibited_content|responsible_?ai.*|guardrail.*|sensitive.*|1301",
+        r"|prohibited_content|responsible_?ai.*|guardrail.*|(new_)?sensitive.*|1301",
         r"content_filter|content_policy|content (exists )?risk|content management policy|(content|usage|safety) policy"
         r"|content[ -]filter|filtering policy|moderation|flagged|guardrail|inappropriate content"
-        r"|sensitive (content|words?|information)|considered high risk|prohibited content"
+        r"|sensitive (content|words?|information)|new_sensitive|considered high risk|prohibited[_ ]content"
+        r"|(safety|moderation) (system|filter|reasons?)|blocked (due to|for|by) safety|content .{0,60}\bblocked"
         r"|violat\w+ .{0,60}polic(y|ies)",
     ),
     _Rule(

@@ -11,11 +11,14 @@ from time import monotonic
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from personalrm.core.errors import RateLimited, TransientError
+from personalrm.llm.limits.adaptive_concurrency import AdaptiveConcurrency
 
 BASE_WAIT_S = 1.0
-LIMITED_WAIT_S = 0.25
-"""The first wait after a 429 that states none. How many calls are in flight follows the 429s, too."""
-MAX_WAIT_S = 60.0
+LIMITED_WAIT_S, LIMITED_SHARE = 0.25, 0.05
+"""The first wait after a 429 that states none: at most so many seconds, and at most this share of the time that an
+answered call takes, so that a chain of calls is not slowed down by waits. `AdaptiveConcurrency` relieves the provider.
+"""
+LEAST_WAIT_S, MAX_WAIT_S = 0.002, 60.0
 MIN_WAIT_S = 0.2
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -40,17 +43,17 @@ class RetryPolicy:
     jitter: bool = True
 
     def controller(
-        self, on_retry: OnRetry, queued: Callable[[], float] = lambda: 0.0, unanswered: Callable[[], int] | None = None
+        self, on_retry: OnRetry, queued: Callable[[], float], concurrency: AdaptiveConcurrency
     ) -> AsyncRetrying:
-        """A tenacity controller for one call; `on_retry(attempt, error, wait)` is told before each wait.
+        """A tenacity controller for one call; calls `on_retry(attempt, error, wait)` before each wait.
 
-        `queued` says how many seconds so far the call waited for our own limits, which the deadline does not count.
+        The last failure is raised when the attempts are used up, or when the wait would pass the deadline.
 
-        `unanswered` says how many calls of the model in a row had no answer: while others are answered, a 429 without
-        a stated wait is no reason for long ones.
-
-        The last failure is raised when the attempts are used up, or when the wait would pass the deadline:
-        nothing is gained by waiting for it in vain.
+        Args:
+            on_retry: called before each wait.
+            queued: seconds so far that the call waited for our own limits, which the deadline does not count.
+            concurrency: how many calls in a row had no answer, and how long answered ones take: while other calls are
+                answered, a 429 without a stated wait is no reason for a long one.
         """
         started = self.clock()
         failures = 0
@@ -59,9 +62,10 @@ class RetryPolicy:
             error = _error(state)
             # The waits of failures grow with the failures: a storm of 429 before them makes them no longer.
             if isinstance(error, TransientError):
-                return self._wait(error, failures + 1)
-            attempt = state.attempt_number
-            return self._wait(error, attempt if unanswered is None else min(attempt, unanswered()))
+                return self._wait(error, failures + 1, BASE_WAIT_S)
+            attempt = min(state.attempt_number, concurrency.unanswered) if self.jitter else state.attempt_number
+            base = max(LEAST_WAIT_S, min(LIMITED_WAIT_S, LIMITED_SHARE * concurrency.call_s))
+            return self._wait(error, attempt, base)
 
         def stop(state: RetryCallState) -> bool:
             nonlocal failures
@@ -83,12 +87,11 @@ class RetryPolicy:
             reraise=True,
         )
 
-    def _wait(self, error: BaseException | None, attempt: int) -> float:
-        """Seconds to wait: what the provider asked for and a little more, else exponential with full jitter.
+    def _wait(self, error: BaseException | None, attempt: int, base: float) -> float:
+        """Seconds to wait: what the provider asked for and a little more, else `base`, doubled with each attempt.
 
         After a failure it is the longer of the two: `Retry-After: 1` from an overloaded server is no queue.
         """
-        base = LIMITED_WAIT_S if isinstance(error, RateLimited) else BASE_WAIT_S
         ceiling = min(MAX_WAIT_S, base * 2.0 ** min(max(attempt, 1) - 1, 16))
         backoff = self.rng.uniform(ceiling / 2 if self.jitter else ceiling, ceiling)
         asked = error.retry_after if isinstance(error, (RateLimited, TransientError)) else None

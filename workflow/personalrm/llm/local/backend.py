@@ -15,8 +15,8 @@ import socket
 from pathlib import Path
 
 from personalrm.core.files import canonical_json, stable_hash, waiting_lock
-from personalrm.llm.backends.endpoint import BaseUrl, Endpoint
 from personalrm.llm.backends.openai_format import parse_body, wire_body, wire_extras
+from personalrm.llm.backends.openai_http import BaseUrl, Endpoint
 from personalrm.llm.local.owner import owner_from_env
 from personalrm.llm.types import ModelSpec, Request, Response
 

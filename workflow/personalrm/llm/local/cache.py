@@ -26,7 +26,7 @@ def default_cache_dir() -> Path:
 
 
 def cached_path(cache_dir: Path, entry: CatalogueEntry) -> Path:
-    """Where the cache keeps a model. The hash is part of it: two models of one name never fight for a file."""
+    """Where the cache keeps a model. The hash is part of it: two models of one name have two files."""
     return cache_dir / "models" / f"{entry.id}-{entry.sha256[:8]}" / entry.file
 
 

@@ -9,18 +9,22 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
+from personalrm.core import hub
 from personalrm.core.errors import EmbeddedModelError
 from personalrm.core.files import file_lock
-from personalrm.llm.local import cache, hub, index
+from personalrm.llm.local import cache, index
 from personalrm.llm.local.catalogue import CatalogueEntry
-from personalrm.llm.local.progress import BarProgress, PlainProgress, Progress
 
 Source = Literal["local", "cache", "hub", "index"]
 SOURCES: tuple[Source, ...] = ("local", "cache", "hub", "index")
+Note = Callable[[str], object]
+"""Takes one line of progress."""
+
+ANSWER_S = 5.0
+"""Seconds until the hub's answer must have begun: machines without a network should not wait longer."""
 
 
 def ensure_model(
@@ -29,13 +33,13 @@ def ensure_model(
     local_path: Path | None = None,
     cache_dir: Path | None = None,
     sources: Sequence[Source] = SOURCES,
-    progress: Progress | None = None,
+    note: Note = lambda line: sys.stderr.write(f"{line}\n"),
 ) -> Path:
-    """The path of the model's file; what it holds has the SHA-256 of `entry`.
+    """The path of the model's file; its content has the SHA-256 of `entry`.
 
-    Sources are tried in the order of SOURCES, whatever the order of `sources`. A `local_path` that is missing
-    or wrong is refused at once: what the user named is not replaced in silence. A wrong file in the cache is
-    renamed `*.bad`. Downloads end in the cache; two processes that want the same model download it once.
+    Sources are tried in the order of SOURCES, whatever the order of `sources`. A `local_path` that is missing or wrong
+    is refused at once: what the user named is not replaced in silence. A wrong file in the cache is renamed `*.bad`.
+    Downloads end in the cache; two processes that want the same model download it once. `note` gets lines of progress.
 
     Raises EmbeddedModelError that lists every source tried, why each failed, and what to do.
     """
@@ -44,76 +48,69 @@ def ensure_model(
         cache.check(local_path, entry, folder)
         return local_path
     path = cache.cached_path(folder, entry)
-    if "cache" in sources and _is_good(path, entry, folder):
-        return path
-    with nullcontext() if progress else _default_progress() as own:
-        return _fetch(entry, folder, sources, progress or own or PlainProgress())
-
-
-def _default_progress() -> BarProgress | nullcontext[PlainProgress]:
-    return BarProgress() if sys.stderr.isatty() else nullcontext(PlainProgress())
-
-
-def _is_good(path: Path, entry: CatalogueEntry, folder: Path) -> bool:
-    try:
-        cache.check(path, entry, folder)
-    except EmbeddedModelError:
-        return False
-    return True
-
-
-def _fetch(entry: CatalogueEntry, folder: Path, sources: Sequence[Source], progress: Progress) -> Path:
-    path = cache.cached_path(folder, entry)
     partial = cache.partial_dir(folder, entry)
+    if "cache" in sources and not _why_not_cached(path, entry, folder):
+        return path
     failures: dict[Source, str] = {}
     try:
-        lock = file_lock(
+        with file_lock(
             partial.with_name(f"{partial.name}.lock"),
-            lambda: progress.note(f"{entry.id}: another process is fetching it, waiting for that"),
-        )
-        with lock:
+            lambda: note(f"{entry.id}: another process is fetching it, waiting for that"),
+        ):
             if "cache" in sources:
-                failures["cache"] = _try_cache(path, entry, folder)
+                failures["cache"] = _why_not_cached(path, entry, folder)
                 if not failures["cache"]:
                     return path
-            for source, download in _downloads(sources):
-                failures[source] = _try_download(entry, folder, partial, source, download, progress)
-                if not failures[source]:
-                    return path
+                if path.exists():
+                    failures["cache"] += f" Set aside as {cache.set_aside(path).name}"
+            for source, bring in _DOWNLOADS.items():
+                if source in sources:
+                    failures[source] = _try_download(entry, folder, partial / f"{source}.part", bring, note)
+                    if not failures[source]:
+                        return path
+                    note(f"{entry.id}: {source}: {failures[source]}")
     except OSError as error:
         raise EmbeddedModelError(f"Model cache {folder}: {error}. Set PERSONALRM_CACHE elsewhere.") from error
     raise EmbeddedModelError(_nowhere(entry, path, failures))
 
 
-Download = Callable[[CatalogueEntry, Path, Progress], None]
-
-
-def _downloads(sources: Sequence[Source]) -> list[tuple[Source, Download]]:
-    order: list[tuple[Source, Download]] = [("hub", hub.download), ("index", index.download)]
-    return [(source, download) for source, download in order if source in sources]
-
-
-def _try_cache(path: Path, entry: CatalogueEntry, folder: Path) -> str:
-    """Empty where the cache has the file; otherwise why not. A wrong file is set aside."""
+def _why_not_cached(path: Path, entry: CatalogueEntry, folder: Path) -> str:
+    """Empty where the cache has the right file."""
     if not path.exists():
         return f"{path} does not exist"
     try:
         cache.check(path, entry, folder)
     except EmbeddedModelError as error:
-        return f"{error} Set aside as {cache.set_aside(path).name}"
+        return str(error)
     return ""
 
 
+def _from_hub(entry: CatalogueEntry, target: Path, note: Note) -> None:
+    """Bring `target` from the hub in one attempt, resumed where an earlier one stopped."""
+    if entry.hub is None:
+        raise EmbeddedModelError("the catalogue names no hub file for this model")
+    file = hub.HubFile(entry.hub.repo, entry.hub.file, entry.hub.revision or "main", "model")
+    remote = hub.look_up(file, ANSWER_S)
+    if remote.size != entry.bytes or remote.sha256 not in {None, entry.sha256}:
+        raise EmbeddedModelError(
+            f"expected SHA-256 {entry.sha256} ({entry.bytes} bytes), and the hub offers {remote.etag} "
+            f"({remote.size} bytes)"
+        )
+    note(f"{entry.id} from the hub: {entry.bytes / 1e6:.0f} MB")
+    hub.download(file, remote, target)
+
+
+_DOWNLOADS: dict[Source, Callable[[CatalogueEntry, Path, Note], None]] = {"hub": _from_hub, "index": index.download}
+
+
 def _try_download(
-    entry: CatalogueEntry, folder: Path, partial: Path, source: Source, download: Download, progress: Progress
+    entry: CatalogueEntry, folder: Path, target: Path, bring: Callable[[CatalogueEntry, Path, Note], None], note: Note
 ) -> str:
     """Empty where the download ended in the cache; otherwise why not. What was received is kept, unless wrong."""
-    target = partial / f"{source}.part"
-    partial.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        download(entry, target, progress)
-    except EmbeddedModelError as error:
-        progress.note(f"{entry.id}: {source}: {error}")
+        bring(entry, target, note)
+    except (EmbeddedModelError, hub.HubError) as error:
         return str(error)
     try:
         cache.check_in_full(target, entry)
@@ -124,7 +121,7 @@ def _try_download(
     path.parent.mkdir(parents=True, exist_ok=True)
     os.replace(target, path)
     cache.remember(path, entry, folder)
-    shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(target.parent, ignore_errors=True)
     return ""
 
 

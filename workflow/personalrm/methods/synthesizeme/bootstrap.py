@@ -61,9 +61,17 @@ async def bootstrap_pair(
         numbers = range(len(traces), last)
         for trace in await asyncio.gather(*(_attempt(model, pair, shown, settings, number) for number in numbers)):
             traces.append(trace)
-            if trace.outcome in ("correct", "context_overflow", "refused"):
+            if trace.outcome == "correct" or _is_final(trace):
                 return tuple(traces)
     return tuple(traces)
+
+
+def _is_final(trace: Trace) -> bool:
+    """Whether another attempt would fail as this one did: its request was not answered, but turned away as it is.
+
+    A refusal that the model wrote, or an answer that a filter stopped, has `calls`, and another sample may be answered.
+    """
+    return trace.outcome in ("context_overflow", "refused") and not trace.calls
 
 
 async def _attempt(
@@ -100,13 +108,8 @@ async def _attempt_text(
         reasoning = response.text.strip()
         return trace.model_copy(update={"reasoning": reasoning, "outcome": stated, "calls": (response.key,)})
     outcome = "correct" if stated == position_of_chosen(trace.swapped) else "wrong"
-    reasoning = strip_verdict(response.text)
+    reasoning = without_verdict(response.text)
     return trace.model_copy(update={"reasoning": reasoning, "outcome": outcome, "calls": (response.key,)})
-
-
-def strip_verdict(text: str) -> str:
-    """Reasoning without its verdict, in whatever form the parser reads it."""
-    return without_verdict(text)
 
 
 async def _attempt_label(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
+from personalrm.core.conditions import JSON, PersonaFormat
 from personalrm.core.errors import ContextOverflow, Refused
 from personalrm.core.records import Demonstration, PersonaFlaw
 from personalrm.judge.judge import LABELS, PromptStyle, is_refused
@@ -21,7 +22,6 @@ from personalrm.methods.synthesizeme.bootstrap import sampled
 from personalrm.methods.synthesizeme.persona_json import NO_OBJECT, canonical_persona, json_schema
 from personalrm.methods.synthesizeme.persona_quality import SEVERITY, persona_flaw
 from personalrm.methods.synthesizeme.theta import Theta
-from personalrm.methods.synthesizeme.variants import JSON, PersonaFormat
 
 Item = TypeVar("Item")
 

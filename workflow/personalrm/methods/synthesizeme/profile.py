@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from personalrm.core.conditions import K
 from personalrm.core.errors import ModelCallError
 from personalrm.core.files import stable_hash
 from personalrm.core.records import (
-    ALL_PAIRS,
     CallRef,
     Demonstration,
     NoResult,
@@ -25,11 +25,10 @@ from personalrm.judge.call_recorder import CallRecorder
 from personalrm.judge.judge import JudgeContext, failure_outcome
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs, verified
-from personalrm.methods.synthesizeme.candidates import labelled
 from personalrm.methods.synthesizeme.context_subsets import N_PARTS, part_of, why_none
 from personalrm.methods.synthesizeme.memory import MemorySettings, Remembered, remember
 from personalrm.methods.synthesizeme.persona import Induced, PersonaSettings, induce_persona
-from personalrm.methods.synthesizeme.search import SearchResult, SearchSettings, search, search_first
+from personalrm.methods.synthesizeme.search import SearchResult, SearchSettings, labelled, search, search_first
 from personalrm.methods.synthesizeme.theta import Theta
 
 PROFILE_STAGES = ("search", "persona", "rebootstrap", "search_persona", "memory")
@@ -55,14 +54,15 @@ def with_theta(settings: ProfileSettings, theta: Theta | None) -> ProfileSetting
     return replace(settings, persona=replace(settings.persona, theta=theta))
 
 
-def context_subset(pairs: Sequence[PreferencePair], k: int, draw: int, seed: int) -> tuple[PreferencePair, ...]:
-    """The first k context pairs of a seeded order, oldest first; k = `ALL_PAIRS` takes all.
+def context_subset(pairs: Sequence[PreferencePair], k: K, draw: int, seed: int) -> tuple[PreferencePair, ...]:
+    """The first k context pairs of a seeded order, oldest first; all of them for k = "all".
 
-    Subsets of one draw are nested: k = 3 contains the pairs of k = 1. For the names of parts it is one of these.
+    Subsets of one draw are nested: k = 3 contains the pairs of k = 1. For "halves" and "types", the part whose number
+    is the draw.
     """
     if k in N_PARTS:
         return part_of(pairs, k, draw, seed)
-    if k == ALL_PAIRS or k >= len(pairs):
+    if isinstance(k, str) or k >= len(pairs):
         return tuple(pairs)
     drawn = sorted(pairs, key=lambda pair: stable_hash(str(seed), str(draw), pair.user_id, pair.pair_id))
     kept = {pair.pair_id for pair in drawn[:k]}
@@ -73,7 +73,7 @@ async def learn_profile(
     model: LanguageModel,
     user: UserData,
     traces: UserTraces,
-    k: int,
+    k: K,
     draw: int,
     settings: ProfileSettings,
     *,
@@ -109,12 +109,12 @@ async def learn_profile(
     if lost:
         learned["lost"] = lost
         learned["events"] = (*learned.get("events", ()), f"{sum(lost.values())} calls failed at the provider")
-    if k != ALL_PAIRS and len(pairs) < k:
+    if isinstance(k, int) and len(pairs) < k:
         learned["events"] = (*learned.get("events", ()), f"only {len(pairs)} context pairs for k = {k}")
     return base.model_copy(update=learned)
 
 
-def _without_pairs(user: UserData, k: int) -> NoResult:
+def _without_pairs(user: UserData, k: K) -> NoResult:
     if k in N_PARTS and user.part("context") and not user.excluded:
         return NoResult("not_applicable", why_none(k))
     return NoResult("empty", user.excluded or "no context pairs")

@@ -84,24 +84,6 @@ class Runner:
         return Fraction(known.count("correct") + right, total) if total else None
 
 
-def runners(n_candidates: int, n_pairs: int, per_pair: int) -> list[Runner]:
-    """Candidates of whom nothing is known yet."""
-    lost: set[tuple[int, int]] = set()
-    return [Runner(n_pairs, per_pair, lost) for _ in range(n_candidates)]
-
-
-def tell(runner: Runner, pair: int, verdicts: Sequence[Verdict]) -> None:
-    """Note the verdicts of a candidate on a pair, and which judgments count for no candidate because of them."""
-    runner.verdicts[pair] = tuple(verdicts)
-    places = {
-        (pair, place): verdict.outcome == "provider_error"
-        for pair, held in runner.verdicts.items()
-        for place, verdict in enumerate(held)
-    }
-    if not all(places.values()):
-        runner.lost.update(place for place, is_lost in places.items() if is_lost)
-
-
 class PrunedSearch:
     """Rounds of questions to `n_candidates` candidates about `n_pairs` validation pairs of `per_pair` verdicts each.
 
@@ -129,7 +111,8 @@ class PrunedSearch:
         places: float = math.inf,
         exhaustive: bool = False,
     ) -> None:
-        self.runners = runners(n_candidates, n_pairs, per_pair)
+        lost: set[tuple[int, int]] = set()
+        self.runners = [Runner(n_pairs, per_pair, lost) for _ in range(n_candidates)]
         self._stop = None if stop_at_score is None else Fraction(stop_at_score)
         self._first_of_equals = first_of_equals
         self._rounded = rounded
@@ -139,8 +122,16 @@ class PrunedSearch:
         self._misses = [0] * n_pairs
 
     def tell(self, candidate: int, pair: int, verdicts: Sequence[Verdict]) -> None:
-        """The verdicts of a candidate on a pair."""
-        tell(self.runners[candidate], pair, verdicts)
+        """Note the verdicts of a candidate on a pair, and which judgments count for no candidate because of them."""
+        runner = self.runners[candidate]
+        runner.verdicts[pair] = tuple(verdicts)
+        places = {
+            (pair, place): verdict.outcome == "provider_error"
+            for pair, held in runner.verdicts.items()
+            for place, verdict in enumerate(held)
+        }
+        if not all(places.values()):
+            runner.lost.update(place for place, is_lost in places.items() if is_lost)
         self._misses[pair] += sum(verdict.outcome not in ("correct", "provider_error") for verdict in verdicts)
 
     def next_round(self) -> list[Question]:

@@ -1,8 +1,8 @@
 """Search for the demonstrations that help the judge most on a user's validation pairs (paper, stages 1 and 3).
 
-`candidates.py` draws the candidates, `race.py` or, opt-in, `halving.py` decides what is asked. Candidates that show the
-judge the same are scored once, and a single one is not scored. Which of equals wins, in how many orders a pair is
-judged, and whether labelled demonstrations reach the prompt is the variant's (`variants.py`).
+Each seed draws a candidate, in all variants alike, and `pruned_search.py` decides what is asked. Candidates that show
+the judge the same are scored once, and a single one is not scored. Which of equals wins, in how many orders a pair is
+judged, and whether labelled demonstrations reach the prompt is decided by the variant (`variants.py`).
 """
 
 from __future__ import annotations
@@ -10,23 +10,64 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Literal
 
 from personalrm.core.errors import ModelCallError
-from personalrm.core.files import stable_hash
 from personalrm.core.records import Candidate, Demonstration, PreferencePair, Trace, Verdict
 from personalrm.judge.judge import JudgeContext, JudgeSettings, judge_once, judge_pair, learned_swapped
 from personalrm.llm.types import LanguageModel
-from personalrm.methods.synthesizeme.candidates import LABELLED, UNSHUFFLED, ZERO_SHOT, draw_candidate
-from personalrm.methods.synthesizeme.halving import Halving
 from personalrm.methods.synthesizeme.pruned_search import PrunedSearch, rounded_percent
 from personalrm.methods.synthesizeme.variants import ALL, Repairs
 
+ZERO_SHOT, LABELLED, UNSHUFFLED = -3, -2, -1
+"""Seeds: nothing; labelled pairs alone; verified traces in the order of the pairs. Seeds 0 ... n-1 shuffle the traces,
+and take as many as each seed draws. Labelled pairs fill up what the traces leave of `max_labelled`."""
 Shows = tuple[Demonstration, ...]
-Strategy = Literal["exact", "halving"]
+
+
+def labelled(pair: PreferencePair, salt: str) -> Demonstration:
+    """A demonstration that shows the user's choice without reasoning."""
+    return Demonstration(pair=pair, swapped=learned_swapped(pair, salt))
+
+
+def draw_candidate(
+    seed: int,
+    pairs: Sequence[PreferencePair],
+    traces: Mapping[str, Trace],
+    *,
+    max_bootstrapped: int,
+    max_labelled: int,
+    salt: str,
+) -> tuple[Demonstration, ...]:
+    """Judgements of one candidate, those with a trace first. `pairs` are the context pairs, oldest first.
+
+    The generators are those of the package, seed by seed and draw by draw, so that its candidates are found again.
+    """
+    if seed == ZERO_SHOT:
+        return ()
+    most_labelled = min(max_labelled, len(pairs))
+    if seed == LABELLED:
+        return tuple(labelled(pair, salt) for pair in random.Random(0).sample(list(pairs), most_labelled))
+    order, size = list(pairs), min(max_bootstrapped, len(pairs))
+    if seed >= 0:
+        random.Random(seed).shuffle(order)
+        size = random.Random(seed).randint(1, max(1, size))
+    traced = [pair for pair in order if pair.pair_id in traces][:size]
+    used = {pair.pair_id for pair in traced}
+    others = [pair for pair in order if pair.pair_id not in used]
+    random.Random(0).shuffle(others)
+    fillers = random.Random(0).sample(others, min(max(0, most_labelled - len(traced)), len(others)))
+    return (
+        *(_with_trace(pair, traces[pair.pair_id]) for pair in traced),
+        *(labelled(pair, salt) for pair in fillers),
+    )
+
+
+def _with_trace(pair: PreferencePair, trace: Trace) -> Demonstration:
+    return Demonstration(pair=pair, swapped=trace.swapped, reasoning=trace.reasoning)
 
 
 @dataclass(frozen=True)
@@ -36,7 +77,7 @@ class SearchSettings:
 
     `stop_at_score` (percent, None for never) ends the search at the first candidate that reaches it; `parallel`
     candidates are tried at a time, as far as `places`, the calls at the same time, hold them; `exhaustive` scores every
-    candidate in full (`race.PrunedSearch`). `strategy` "halving" heeds none of the four (`halving.Halving`).
+    candidate in full (`PrunedSearch`).
     """
 
     judge: JudgeSettings
@@ -48,7 +89,6 @@ class SearchSettings:
     parallel: int = 1
     places: float = math.inf
     exhaustive: bool = False
-    strategy: Strategy = "exact"
     repairs: Repairs = ALL
 
 
@@ -139,7 +179,7 @@ async def search_first(
     """
     seeds = list(itertools.takewhile(lambda seed: seed in (ZERO_SHOT, LABELLED), _seeds(settings, allow_empty)))
     ends = settings.stop_at_score is not None and not settings.exhaustive
-    if settings.strategy != "exact" or not validation or not (ends or settings.parallel > 1):
+    if not validation or not (ends or settings.parallel > 1):
         return None
     drawn = {seed: _draw(seed, pairs, {}, settings) for seed in seeds}
     place, distinct = _field(seeds, drawn, settings)
@@ -200,9 +240,20 @@ async def _run(
     candidates: Sequence[JudgeContext],
     validation: Sequence[PreferencePair],
     settings: SearchSettings,
-) -> PrunedSearch | Halving:
+) -> PrunedSearch:
     """Ask round by round until the winner is known."""
-    race = _contest(candidates, validation, settings)
+    ranking = settings.repairs.ranking
+    race = PrunedSearch(
+        len(candidates),
+        len(validation),
+        2 if settings.repairs.both_orders and settings.judge.mode != "logprob_both" else 1,
+        stop_at_score=settings.stop_at_score,
+        first_of_equals=not ranking,
+        rounded=not ranking,
+        parallel=settings.parallel,
+        places=settings.places,
+        exhaustive=settings.exhaustive,
+    )
 
     async def ask(candidate: int, number: int) -> None:
         race.tell(candidate, number, await _judged(model, validation[number], candidates[candidate], settings))
@@ -212,37 +263,8 @@ async def _run(
     return race
 
 
-def _contest(
-    candidates: Sequence[JudgeContext], validation: Sequence[PreferencePair], settings: SearchSettings
-) -> PrunedSearch | Halving:
-    """What decides which questions are asked."""
-    ranking = settings.repairs.ranking
-    per_pair = 2 if settings.repairs.both_orders and settings.judge.mode != "logprob_both" else 1
-    if settings.strategy == "exact":
-        return PrunedSearch(
-            len(candidates),
-            len(validation),
-            per_pair,
-            stop_at_score=settings.stop_at_score,
-            first_of_equals=not ranking,
-            rounded=not ranking,
-            parallel=settings.parallel,
-            places=settings.places,
-            exhaustive=settings.exhaustive,
-        )
-    names = [stable_hash("halving", settings.salt, pair.user_id, pair.pair_id) for pair in validation]
-    order = sorted(range(len(validation)), key=names.__getitem__)
-
-    def rank(index: int, verdicts: Sequence[Verdict]) -> tuple[float, ...]:
-        # Candidates stand in the order of their seeds, so that the place serves as one.
-        scored = score(index, candidates[index].demonstrations, verdicts, rounded=not ranking)
-        return better(scored, ranking=ranking)
-
-    return Halving(len(candidates), order, per_pair, rank)
-
-
 def _decide(
-    place: Mapping[int, int], race: PrunedSearch | Halving, drawn: Mapping[int, Shows], settings: SearchSettings
+    place: Mapping[int, int], race: PrunedSearch, drawn: Mapping[int, Shows], settings: SearchSettings
 ) -> SearchResult:
     """The winner among candidates up to the one that reached the stop score, of those that are scored in full. `place`
     leads from seeds to the race.

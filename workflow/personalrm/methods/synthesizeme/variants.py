@@ -27,14 +27,11 @@ with the search of `config/config.yaml`):
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Literal
 
+from personalrm.core.conditions import JSON, PersonaFormat, VariantId
 from personalrm.core.errors import ConfigError
 
 PUBLISHED, CORRECTED = "as_published", "corrected"
-PersonaFormat = Literal["text", "json"]
-JSON: PersonaFormat = "json"
-"""Stands behind the `+` of variants whose personas are JSON; no Theta can have this name."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +72,6 @@ def _known() -> dict[str, Repairs]:
     return known
 
 
-def base_of(name: str) -> str:
-    """The variant, `as_published` or `corrected`, from which the named one differs by at most one repair.
-
-    >>> base_of("as_published-with-ranking"), base_of("corrected-without-ranking+json")
-    ('as_published', 'corrected')
-    """
-    return PUBLISHED if name.startswith(PUBLISHED) else CORRECTED
-
-
 VARIANTS: dict[str, Repairs] = _known()
 """Every variant without a Theta, by its name in the config, the tables and the folders of a run."""
 
@@ -100,11 +88,9 @@ class Variant:
 
 def parse_variant(name: str) -> Variant:
     """Read a name. Raises ConfigError for an unknown one; whether there is such a Theta is the config's affair."""
-    base, plus, asked = name.partition("+")
-    if base not in VARIANTS or (plus and not asked):
+    asked = VariantId.parse(name)
+    if asked.code not in VARIANTS or str(asked) != name:
         raise ConfigError(
             f"variants: no variant {name!r}; known: {', '.join(VARIANTS)}, and each with +<theta> or +{JSON}"
         )
-    if asked == JSON:
-        return Variant(VARIANTS[base], None, JSON)
-    return Variant(VARIANTS[base], asked or None)
+    return Variant(VARIANTS[asked.code], asked.theta, asked.persona_format)

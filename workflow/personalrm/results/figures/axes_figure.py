@@ -9,17 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalrm.results.figure_style import (
-    GRID,
     INK,
     LEFT,
-    MARGIN_INCHES,
-    SMALL_SIZE,
     SOFT,
     TEXT_SIZE,
-    TITLE_SIZE,
-    new_figure,
-    write_legend,
-    write_line,
+    panels,
+    set_up,
+    set_up_rows,
+    write_beside,
     write_note,
 )
 from personalrm.results.spec import Drawing, FigureResult
@@ -33,9 +30,7 @@ if TYPE_CHECKING:
 
 LOW, HIGH = LEFT, "#ecb865"
 """Low end (dark blue) and high end (pale orange, hatched): apart for the colour-blind, and in print."""
-NAME_INCHES, BAR_INCHES, NUMBER_INCHES = 4.1, 3.4, 1.25
-TOP_INCHES, HEAD_INCHES, ROW_INCHES, FOOT_INCHES, BOTTOM_INCHES = 0.72, 0.34, 0.44, 0.5, 0.36
-BAR_HEIGHT = 0.5
+BAR_INCHES, ROW_INCHES, BAR_HEIGHT = 3.4, 0.44, 0.5
 LONGEST_NAME, LONGEST_END = 44, 34
 """Letters of an axis's name and of each of its ends; more are cut off and marked so (the table has all)."""
 
@@ -65,85 +60,57 @@ def axes_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
         table: see `axes_table.axes_table`.
         title_note: text under the title, e.g. what run this is.
     """
-    panels = panels_of(table)
-    width = NAME_INCHES + BAR_INCHES + NUMBER_INCHES
-    heights = [HEAD_INCHES + ROW_INCHES * len(rows) + FOOT_INCHES for rows in panels.values()]
-    height = TOP_INCHES + sum(heights) + BOTTOM_INCHES
-    figure = new_figure(width, height)
-    top = TOP_INCHES
-    variants = {variant for _, variant, _ in panels}
-    for ((dataset, variant, model), rows), inches in zip(panels.items(), heights, strict=True):
+    from matplotlib.patches import Patch
+
+    found = panels_of(table)
+    page = panels([BAR_INCHES], [ROW_INCHES * len(rows) for rows in found.values()] or [ROW_INCHES])
+    variants = {variant for _, variant, _ in found}
+    for ((dataset, variant, model), rows), (axes,) in zip(found.items(), page.grid, strict=False):
         several = f", {variant}" if len(variants) > 1 else ""
-        write_line(figure, f"{dataset}: personas by {model}{several}", top, TEXT_SIZE + 1, INK, weight="bold")
-        tall = ROW_INCHES * len(rows)
-        bottom = height - top - HEAD_INCHES - tall
-        axes = figure.add_axes((NAME_INCHES / width, bottom / height, BAR_INCHES / width, tall / height))
         _panel(axes, rows)
-        top += inches
-    write_line(figure, "Axes along which personas describe people", 0.12, TITLE_SIZE, INK, weight="bold")
-    write_line(figure, title_note, 0.37, TEXT_SIZE, SOFT)
-    _legend(figure)
-    return figure
+        write_note(axes, f"{dataset}: personas by {model}{several}", (0, 1), (0, 6), TEXT_SIZE + 1, weight="bold")
+    if not found:
+        page.grid[0][0].set_axis_off()
+    low, high = Patch(facecolor=LOW), Patch(facecolor=HIGH, edgecolor="white", hatch="////", linewidth=0)
+    low.set_label("speak of it: low end")
+    high.set_label("high end")
+    return page.finish("Axes along which personas describe people", title_note, [low, high])
 
 
 def _panel(axes: Axes, rows: Sequence[Row]) -> None:
+    set_up(axes, "x", spines=("left",))
     axes.set_xlim(0, 100)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_yticks([])
-    axes.set_xticks([0, 25, 50, 75, 100])
-    axes.set_xticklabels(["0 %", "25 %", "50 %", "75 %", "100 %"])
-    axes.tick_params(axis="x", length=0, labelsize=SMALL_SIZE, labelcolor=SOFT)
-    axes.grid(axis="x", color=GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
-    for side in ("top", "right", "bottom"):
-        axes.spines[side].set_visible(False)
-    axes.spines["left"].set_color(SOFT)
+    axes.set_xticks([0, 25, 50, 75, 100], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+    axes.tick_params(axis="x", length=0)
+    set_up_rows(axes, [], [], bottom=len(rows))
     for place, row in enumerate(rows):
-        _row(axes, place, row)
+        _row(axes, place + 0.5, row)
 
 
-def _row(axes: Axes, place: int, row: Row) -> None:
-    name = _shortened(str(row["name"]), LONGEST_NAME)
-    at = (0.0, 1 - (place + 0.5) / -(axes.get_ylim()[1] - axes.get_ylim()[0]))
-    left = -72 * (NAME_INCHES - MARGIN_INCHES)
+def _row(axes: Axes, y: float, row: Row) -> None:
+    """Name and ends of an axis, its bar, and how many personas speak of it."""
+
+    def name(text: str, up: float, color: str) -> None:
+        across = axes.get_yaxis_transform()
+        write_note(axes, text, (0, y), (-8, up), coordinates=across, color=color, align="right", level="center")
+
+    title = textwrap.shorten(str(row["name"]), LONGEST_NAME, placeholder=" […]")
     if row["name"] == NO_AXIS:
-        write_note(
-            axes, f"{name} ({plain(row['n_users'])} personas)", at, (left, 0), TEXT_SIZE, color=SOFT, level="center"
-        )
+        name(f"{title} ({plain(row['n_users'])} personas)", 0, SOFT)
         return
-    ends = " … ".join(_shortened(str(row[end]), LONGEST_END) for end in ("low_end", "high_end"))
-    write_note(axes, name, at, (left, 1), TEXT_SIZE)
-    write_note(axes, ends, at, (left, -11), SMALL_SIZE, color=SOFT)
+    ends = (textwrap.shorten(str(row[end]), LONGEST_END, placeholder=" […]") for end in ("low_end", "high_end"))
+    name(title, 6, INK)
+    name(" … ".join(ends), -6, SOFT)
     items, low, high = (int(str(row[count])) for count in ("n_items", "n_low", "n_high"))
-    text = f"{low + high:,} of {items:,}"
-    write_note(axes, text, (1.0, at[1]), (8, 0), SMALL_SIZE, level="center")
+    write_beside(axes, f"{low + high:,} of {items:,}", y, 10)
     if not items:
         return
     shares = [100 * count / items for count in (low, high)]
-    axes.barh(place, shares[0], BAR_HEIGHT, color=LOW, edgecolor="white", linewidth=0.6)
-    axes.barh(place, shares[1], BAR_HEIGHT, left=shares[0], color=HIGH, edgecolor="white", hatch="////", linewidth=0.6)
-    total, ends_at = sum(shares), (_number(row["ci_low"]), _number(row["ci_high"]))
-    spread = [[max(0.0, total - ends_at[0])], [max(0.0, ends_at[1] - total)]]
-    axes.errorbar(total, place, xerr=spread, fmt="none", ecolor=INK, elinewidth=1.2, capsize=3, clip_on=False)
-
-
-def _shortened(text: str, longest: int) -> str:
-    return textwrap.shorten(text, longest, placeholder=" […]") if len(text) > longest else text
-
-
-def _legend(figure: Figure) -> None:
-    from matplotlib.patches import Patch
-
-    write_legend(
-        figure,
-        [
-            Patch(facecolor=LOW, label="speak of it: low end"),
-            Patch(facecolor=HIGH, edgecolor="white", hatch="////", linewidth=0, label="high end"),
-        ],
-        columns=2,
-        left=NAME_INCHES,
-        bottom=0.08,
-    )
+    axes.barh(y, shares[0], BAR_HEIGHT, color=LOW, edgecolor="white", linewidth=0.6)
+    axes.barh(y, shares[1], BAR_HEIGHT, left=shares[0], color=HIGH, edgecolor="white", hatch="////", linewidth=0.6)
+    total, interval = sum(shares), (_number(row["ci_low"]), _number(row["ci_high"]))
+    spread = [[max(0.0, total - interval[0])], [max(0.0, interval[1] - total)]]
+    axes.errorbar(total, y, xerr=spread, fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
 
 
 def axes_caption(table: pd.DataFrame) -> str:

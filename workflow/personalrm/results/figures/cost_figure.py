@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from personalrm.core.conditions import MethodId
+from personalrm.core.records import BASELINE
 from personalrm.results.figure_style import (
-    GRID,
+    CHANCE,
     INK,
     SMALL_SIZE,
     SOFT,
     TEXT_SIZE,
-    TITLE_SIZE,
-    new_figure,
-    write_legend,
-    write_line,
+    Panel,
+    draw_interval,
+    draw_point,
+    limits,
+    method_entries,
+    panel_heads,
+    panel_rows,
+    set_limits,
+    set_up,
     write_note,
 )
-from personalrm.results.figures.main_figure_layout import CHANCE, DARK_FIRST, MARKERS, Color
-from personalrm.results.labels import UNUSED, VERDICT_LABELS, k_rank, method_label, method_rank
+from personalrm.results.labels import NOT_RUN, UNUSED, k_rank, method_mark
 from personalrm.results.marks import mark, mark_notes
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import table_rows
@@ -30,40 +36,28 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 DOLLARS, TOKENS = "cost_usd_list", "tokens"
 UNITS = {DOLLARS: "list price of the calls, dollars", TOKENS: "tokens of the calls, in and out"}
-NO_CALL_ROOM = 0.5
-"""Decades between the cheapest point and the place of methods that make no call."""
-LEFT_INCHES, PANEL_INCHES, GAP_INCHES, PANEL_HEIGHT = 0.7, 4.3, 0.45, 3.0
-TOP_INCHES, HEAD_INCHES, AXIS_INCHES, ENTRY_INCHES, FOOT_INCHES = 0.62, 0.4, 0.6, 0.195, 0.0
-NO_COLOR = "#595959"
-SMALLEST, LARGEST = 4.0, 8.0
+NO_CALL_ROOM, NO_CALL_STEP = 0.5, 0.08
+"""Decades between the cheapest point and the place of methods that make no call, and between these."""
+PANEL_INCHES, PANEL_HEIGHT = 4.3, 3.2
+SMALLEST, LARGEST = 5.0, 9.0
 """Sizes of markers in points."""
-
-Line = tuple[str, str]
-"""Method and variant: what shares a colour and a marker."""
 
 
 class Point(NamedTuple):
     """A row of the table as it is drawn; `cost` is in the figure's unit, 0 for what makes no call."""
 
-    dataset: str
-    judge: str
-    line: Line
+    panel: Panel
+    method: str
     own: bool
     k: str
     cost: float
     accuracy: float
     bounds: tuple[float, float]
     mark: str
-
-
-class Look(NamedTuple):
-    """Colour and marker of a line."""
-
-    color: Color | str
-    marker: str
 
 
 def unit_of(table: pd.DataFrame) -> str:
@@ -83,16 +77,15 @@ def points_of(table: pd.DataFrame, unit: str) -> list[Point]:
     they paid for other pairs than the rest."""
     points = []
     for row in table_rows(_methods(table)):
-        if math.isnan(float(row["accuracy"])) or "@" in str(row["method"]):
+        method = MethodId.parse(str(row["method"]))
+        if math.isnan(float(row["accuracy"])) or method.pairs == "all":
             continue
         tokens = float(row["tokens_in"]) + float(row["tokens_out"])
-        profile = str(row["profile_model"])
         points.append(
             Point(
-                dataset=str(row["dataset"]),
-                judge=str(row["judge_model"]),
-                line=(str(row["method"]), str(row["variant"])),
-                own=profile in (row["judge_model"], UNUSED),
+                panel=Panel.of(row),
+                method=method.name,
+                own=str(row["profile_model"]) in (row["judge_model"], UNUSED),
                 k=str(row["k"]),
                 cost=tokens if unit == TOKENS else float(row[DOLLARS]),
                 accuracy=float(row["accuracy"]),
@@ -101,6 +94,28 @@ def points_of(table: pd.DataFrame, unit: str) -> list[Point]:
             )
         )
     return points
+
+
+def panels_of(points: Sequence[Point]) -> dict[Panel, list[Point]]:
+    """Points by panel. What no model judges stands in all panels of its data set; what learns nothing, in those of
+    every variant of its judge and kind of verdict."""
+    places = list(dict.fromkeys(point.panel for point in points))
+    learned = {place[:2] + place[3:] for place in places if place.variant != BASELINE}
+    asked = {place.dataset for place in places if place.judge != UNUSED}
+
+    def has_place(place: Panel) -> bool:
+        if place.judge == UNUSED:
+            return place.dataset not in asked
+        return place.variant != BASELINE or place[:2] + place[3:] not in learned
+
+    def belongs(point: Point, place: Panel) -> bool:
+        mine = point.panel
+        if mine.dataset != place.dataset or mine.judge == UNUSED:
+            return mine.dataset == place.dataset
+        return mine[1::2] == place[1::2] and mine.variant in (place.variant, BASELINE)
+
+    drawn = filter(has_place, places)
+    return {place: [point for point in points if belongs(point, place)] for place in drawn}
 
 
 def cost_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
@@ -115,108 +130,55 @@ def cost_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
     """
     unit = unit_of(table)
     points = points_of(table, unit)
-    datasets = list(dict.fromkeys(point.dataset for point in points)) or [""]
-    judges = list(dict.fromkeys(point.judge for point in points if point.judge != UNUSED)) or [UNUSED]
-    looks = _looks(points)
-    suffix = _shared_suffix(points)
-    columns = 2 if suffix is not None else 1
-    below = AXIS_INCHES + ENTRY_INCHES * (math.ceil((len(looks) + 2) / columns) + 1) + FOOT_INCHES
-    width = max(LEFT_INCHES + len(judges) * (PANEL_INCHES + GAP_INCHES), 7.5)
-    panel = (width - LEFT_INCHES) / len(judges) - GAP_INCHES
-    each = HEAD_INCHES + PANEL_HEIGHT + AXIS_INCHES
-    height = TOP_INCHES + len(datasets) * each - AXIS_INCHES + below
-    figure = new_figure(width, height)
-    ends, limits, sizes = _ends(points), _limits(points), _sizes(points)
-    for number, dataset in enumerate(datasets):
-        bottom = height - TOP_INCHES - number * each - HEAD_INCHES - PANEL_HEIGHT
-        for place, judge in enumerate(judges):
-            left = LEFT_INCHES + place * (panel + GAP_INCHES)
-            axes = figure.add_axes((left / width, bottom / height, panel / width, PANEL_HEIGHT / height))
-            mine = [point for point in points if point.dataset == dataset and point.judge in (judge, UNUSED)]
-            _panel(axes, mine, looks, ends, limits, sizes)
-            head = " · ".join(text for text in (dataset, judge) if text not in ("", UNUSED))
-            write_note(axes, head, (0, 1), (0, 7), TEXT_SIZE, weight="bold")
-            axes.set_xlabel(UNITS[unit], fontsize=SMALL_SIZE + 0.5, color=INK, labelpad=1)
-            if place == 0:
-                axes.set_ylabel("accuracy, % of judgments", fontsize=SMALL_SIZE + 0.5, color=INK)
-    write_line(figure, "Accuracy against cost", 0.14, TITLE_SIZE, INK, weight="bold")
-    shared = (suffix or "").removeprefix(" · ")
-    write_line(figure, " · ".join(text for text in (shared, title_note) if text), 0.38, TEXT_SIZE, SOFT)
-    _legend(figure, points, looks, suffix, columns)
-    return figure
-
-
-def _shared_suffix(points: Sequence[Point]) -> str | None:
-    """What the labels of all methods that ask a model end with (their kind of verdict); None where it differs."""
-    kinds = {point.line[0].partition(".")[2] for point in points if point.judge != UNUSED}
-    return VERDICT_LABELS.get(kinds.pop()) if len(kinds) == 1 else None
-
-
-def _looks(points: Sequence[Point]) -> dict[Line, Look]:
-    """Colour and marker of each line; grey where no model judges."""
-    from seaborn import color_palette
-
-    palette = [color_palette("colorblind")[place] for place in DARK_FIRST]
-    free = {point.line for point in points if point.judge == UNUSED}
-    lines = sorted({point.line for point in points}, key=lambda line: (method_rank(line[0]), line[1]))
-    asking = [line for line in lines if line not in free]
-    looks = {line: Look(NO_COLOR, mark) for line, mark in zip(sorted(free), "x+1234", strict=False)}
-    looks |= {
-        line: Look(palette[number % len(palette)], MARKERS[number % len(MARKERS)]) for number, line in enumerate(asking)
-    }
-    return {line: looks[line] for line in lines if line in looks}
-
-
-def _ends(points: Sequence[Point]) -> tuple[float, float]:
-    """Cheapest and dearest point above 0, as powers of ten."""
+    found = panels_of(points) or {Panel("", "", "", ""): []}
+    rows = {(place.dataset, place.variant, place.verdict): place for place in found}
+    groups = [[place for place in found if (place[0], *place[2:]) == row] for row in rows]
+    page, drawn = panel_rows(groups, lambda _: PANEL_INCHES, lambda _: PANEL_HEIGHT)
+    shared, heads = panel_heads(found)
     powers = [math.log10(point.cost) for point in points if point.cost > 0] or [0.0]
-    return min(powers), max(powers)
-
-
-def _limits(points: Sequence[Point]) -> tuple[float, float]:
-    """Limits of accuracy, the same in all panels: all of every interval, in steps of 5, within 0-100."""
-    values = [CHANCE]
-    for point in points:
-        values += [value for value in (point.accuracy, *point.bounds) if not math.isnan(value)]
-    return max(-1.0, 5.0 * math.floor((min(values) - 1) / 5)), min(101.0, 5.0 * math.ceil((max(values) + 1) / 5))
-
-
-def _across(cost: float, ends: tuple[float, float]) -> float:
-    """Place of a cost on the axis: its power of ten, or the place of no call."""
-    return math.log10(cost) if cost > 0 else ends[0] - NO_CALL_ROOM
+    ends = min(powers), max(powers)
+    high = limits(value for point in points for value in (point.accuracy, *point.bounds))
+    sizes = _sizes(points)
+    for place, axes, is_first in drawn:
+        _panel(axes, found[place], ends, high, sizes)
+        write_note(axes, heads[place], (0, 1), (0, 7), TEXT_SIZE, weight="bold")
+        axes.set_xlabel(UNITS[unit], fontsize=SMALL_SIZE + 0.5, color=INK, labelpad=1)
+        axes.set_ylabel("accuracy, % of judgments" * is_first, fontsize=SMALL_SIZE + 0.5, color=INK)
+    entries = [*method_entries(point.method for point in points), *_entries(points)]
+    return page.finish("Accuracy against cost", " · ".join(filter(None, (shared, title_note))), entries)
 
 
 def _panel(
     axes: Axes,
     points: Sequence[Point],
-    looks: Mapping[Line, Look],
     ends: tuple[float, float],
-    limits: tuple[float, float],
+    high: tuple[float, float],
     sizes: Mapping[str, float],
 ) -> None:
+    set_up(axes, "both", spines=("left", "bottom"))
+    set_limits(axes, "y", high)
     axes.set_xlim(ends[0] - NO_CALL_ROOM - 0.15, ends[1] + 0.15)
-    axes.set_ylim(limits)
-    axes.set_yticks(range(10 * math.ceil(limits[0] / 10), math.floor(limits[1]) + 1, 10))
     ticks = _ticks(ends)
     axes.set_xticks([ends[0] - NO_CALL_ROOM, *ticks.values()], ["no call", *ticks])
-    axes.tick_params(labelsize=SMALL_SIZE, color=SOFT, labelcolor=INK)
-    axes.grid(color=GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
-    for side in ("right", "top"):
-        axes.spines[side].set_visible(False)
     axes.axhline(CHANCE, color=SOFT, linestyle=":", linewidth=1)
     axes.axvline(ends[0] - NO_CALL_ROOM / 2, color=SOFT, linewidth=0.7)
     if not points:
-        write_note(axes, "not run", (0.5, 0.5), (0, 0), TEXT_SIZE, color=SOFT, align="center")
-    lines: dict[tuple[Line, bool], list[Point]] = {}
+        write_note(axes, NOT_RUN, (0.5, 0.5), (0, 0), TEXT_SIZE, color=SOFT, align="center")
+    free = sorted({point.method for point in points if point.cost <= 0})
+    first = ends[0] - NO_CALL_ROOM - NO_CALL_STEP * (len(free) - 1) / 2
+    lines: dict[tuple[str, bool], list[Point]] = {}
     for point in points:
-        lines.setdefault((point.line, point.own), []).append(point)
-    for (line, own), mine in lines.items():
-        look = looks[line]
+        lines.setdefault((point.method, point.own), []).append(point)
+    for (method, own), mine in lines.items():
+        colour = method_mark(method).colour
+        places = [math.log10(p.cost) if p.cost > 0 else first + NO_CALL_STEP * free.index(method) for p in mine]
         if own and len(mine) > 1:
-            axes.plot([_across(p.cost, ends) for p in mine], [p.accuracy for p in mine], color=look.color, linewidth=1)
-        for point in mine:
-            _mark(axes, point, look, _across(point.cost, ends), sizes[point.k])
+            axes.plot(places, [point.accuracy for point in mine], color=colour, linewidth=1)
+        for point, across in zip(mine, places, strict=True):
+            draw_interval(axes, (across, across), point.bounds, colour, alpha=0.45)
+            draw_point(axes, across, point.accuracy, method, hollow=not own, size=sizes[point.k])
+            if point.mark:
+                write_note(axes, point.mark, (across, point.accuracy), (6, 4), SMALL_SIZE - 1.5, coordinates="data")
 
 
 def _ticks(ends: tuple[float, float]) -> dict[str, float]:
@@ -236,7 +198,7 @@ def _text(factor: int, power: int) -> str:
     return f"{number:.{max(0, -power)}f}"
 
 
-def _sizes(points: Sequence[Point]) -> dict[str, float]:
+def _sizes(points: Iterable[Point]) -> dict[str, float]:
     """Size of the marker at each k, smallest to largest: names of k would cover each other where points lie close."""
     numbers = sorted({point.k for point in points} - {UNUSED}, key=k_rank)
     steps = max(len(numbers) - 1, 1)
@@ -245,40 +207,20 @@ def _sizes(points: Sequence[Point]) -> dict[str, float]:
     return grown | {UNUSED: LARGEST}
 
 
-def _mark(axes: Axes, point: Point, look: Look, across: float, size: float) -> None:
-    """Interval, marker (hollow with another's profiles), and the mark of what spoils it."""
-    if not math.isnan(point.bounds[0]):
-        axes.plot((across, across), point.bounds, color=look.color, linewidth=1.6, alpha=0.45)
-    face = look.color if point.own else "white"
-    dot = axes.plot(across, point.accuracy, look.marker, color=face, markeredgecolor=look.color, zorder=3)[0]
-    dot.set(markersize=size, clip_on=False)
-    if point.mark:
-        write_note(axes, point.mark, (across, point.accuracy), (6, 4), SMALL_SIZE - 1.5, coordinates="data")
-
-
-def _legend(
-    figure: Figure, points: Sequence[Point], looks: Mapping[Line, Look], suffix: str | None, columns: int
-) -> None:
+def _entries(points: Sequence[Point]) -> list[Line2D]:
+    """What the size of a marker says, and that it is hollow."""
     from matplotlib.lines import Line2D
 
-    learned = {point.line for point in points if point.k != UNUSED}
-    several = len({variant for _, variant in learned}) > 1
-    entries = []
-    for line, look in looks.items():
-        method, variant = line
-        label = method_label(method).removesuffix(suffix or "") + (
-            f" ({variant})" if several and line in learned else ""
-        )
-        entries.append(Line2D([], [], linewidth=0, color=look.color, marker=look.marker, markersize=7, label=label))
     numbers = sorted({point.k for point in points} - {UNUSED}, key=k_rank)
+    entries = []
     if len(numbers) > 1:
         label = f"small to large: k = {', '.join(numbers)}"
-        entries.append(Line2D([], [], linewidth=0, color=SOFT, marker="o", markersize=SMALLEST, label=label))
+        entries.append(Line2D([], [], linestyle="", color=SOFT, marker=".", label=label))
     if any(not point.own for point in points):
-        hollow = Line2D([], [], linewidth=0, color="white", markeredgecolor=INK, marker="o", markersize=7)
+        hollow = Line2D([], [], linestyle="", color="white", markeredgecolor=SOFT, marker="o", markersize=7)
         hollow.set_label("hollow: another model's profiles")
         entries.append(hollow)
-    write_legend(figure, entries, columns=columns, left=0.1, size=SMALL_SIZE)
+    return entries
 
 
 def cost_caption(table: pd.DataFrame) -> str:

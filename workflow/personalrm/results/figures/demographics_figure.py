@@ -7,22 +7,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from personalrm.core.conditions import MethodId
 from personalrm.core.records import BASELINE
-from personalrm.results.comparisons import method_parts
 from personalrm.results.figure_style import (
-    GRID,
+    CHANCE,
     INK,
     SMALL_SIZE,
     SOFT,
     TEXT_SIZE,
-    TITLE_SIZE,
-    new_figure,
-    write_legend,
-    write_line,
+    Panel,
+    draw_interval,
+    draw_point,
+    limits,
+    method_entries,
+    panel_heads,
+    panel_rows,
+    set_limits,
+    set_up,
+    set_up_rows,
     write_note,
 )
-from personalrm.results.figures.main_figure_layout import CHANCE, DARK_FIRST, MARKERS, Color
-from personalrm.results.labels import ALL, OK, UNUSED, VERDICT_LABELS, method_label
+from personalrm.results.labels import ALL, OK, UNUSED, method_label, method_mark, method_rank
 from personalrm.results.marks import mark, mark_notes
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import table_rows
@@ -33,62 +38,41 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LETTER_INCHES, PANEL_INCHES, GAP_INCHES = 0.075, 4.0, 0.35
-LEAST_LEFT, LONGEST_NAME, LEAST_WIDTH = 1.6, 44, 6.8
-LINE_INCHES, SPREAD = 0.3, 0.44
-"""Height of a group, and how much of it its methods take."""
-TOP_INCHES, HEAD_INCHES, AXIS_INCHES, FOOT_INCHES = 0.66, 0.5, 0.55, 0.2
-LEGEND_INCHES = 0.24
-EDGE = 2.0
-"""Points of accuracy beyond the widest interval."""
+PANEL_INCHES, LONGEST_NAME = 4.0, 44
+GROUP_INCHES, METHOD_INCHES, HEAD_INCHES = 0.16, 0.13, 0.24
+"""Heights of a group without methods, of each of its methods, and of the heading of a question."""
 
 Row = Mapping[str, object]
-Panel = tuple[str, str]
-"""Judge, verdict suffix."""
-
-
-class Look(NamedTuple):
-    """Colour and marker of a method in a variant."""
-
-    color: Color
-    marker: str
 
 
 def demographics_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
-    """Accuracies with intervals, a line a group; groups of a data set stand once, at the left.
+    """Accuracies with intervals, a row a group, a line in it for each method; groups stand once, at the left.
 
     Args:
         table: `demographics_table.demographics_table` or `read_demographics_table`.
         title_note: text under the title, e.g. what run this is.
     """
     sets = _by_dataset(table)
-    panels = {name: list(dict.fromkeys(map(_panel, rows))) for name, rows in sets.items()}
-    looks = _looks(row for rows in sets.values() for row in rows)
-    names = [_name(row) for rows in sets.values() for row in rows]
-    left = max([LEAST_LEFT, *(LETTER_INCHES * len(name) + 0.3 for name in names)])
-    columns = max([1, *(len(judges) for judges in panels.values())])
-    width = max(LEAST_WIDTH, left + columns * (PANEL_INCHES + GAP_INCHES))
-    heights = {name: LINE_INCHES * max(1, len(_lines(rows))) for name, rows in sets.items()}
-    legend = LEGEND_INCHES * len(looks) + FOOT_INCHES
-    height = TOP_INCHES + sum(heights.values()) + len(sets) * (HEAD_INCHES + AXIS_INCHES) + legend
-    figure = new_figure(width, height)
-    write_line(figure, "For whom, and where in a conversation, judges are right", 0.14, TITLE_SIZE, INK, weight="bold")
-    write_line(figure, title_note, 0.38, TEXT_SIZE, SOFT)
-    limits, top = _limits(table), TOP_INCHES
-    for name, rows in sets.items():
-        write_line(figure, name, top, TEXT_SIZE + 1, INK, weight="bold")
-        for place, panel in enumerate(panels[name]):
-            x = left + place * (PANEL_INCHES + GAP_INCHES)
-            y = height - top - HEAD_INCHES - heights[name]
-            axes = figure.add_axes((x / width, y / height, PANEL_INCHES / width, heights[name] / height))
-            _draw(axes, _lines(rows), [row for row in rows if _panel(row) == panel], looks, limits)
-            _label(axes, panel, rows if place == 0 else [])
-        if not panels[name]:
-            reason = str(table.loc[table["dataset"] == name, "cell"].iloc[0])
-            write_line(figure, f"no groups: {reason}", top + HEAD_INCHES, TEXT_SIZE, SOFT)
-        top += HEAD_INCHES + heights[name] + AXIS_INCHES
-    _legend(figure, looks)
-    return figure
+    found = {name: _panels_of(name, rows) for name, rows in sets.items()}
+    methods = sorted({_method(row) for rows in sets.values() for row in rows}, key=method_rank)
+    rows_of = {name: _rows_of(rows, len(methods)) for name, rows in sets.items()}
+    groups = map(list, found.values())
+    page, drawn = panel_rows(groups, lambda _: PANEL_INCHES, lambda place: rows_of[place.dataset].bottom)
+    shared, heads = panel_heads(place for place, _, _ in drawn)
+    ends = limits(float(v) for name in ("accuracy", "accuracy_low", "accuracy_high") for v in table[name])
+    for place, axes, is_first in drawn:
+        rows = rows_of[place.dataset]
+        _draw(axes, rows, found[place.dataset][place], methods, ends)
+        write_note(axes, heads[place], (0, 1), (0, 6), TEXT_SIZE, weight="bold")
+        if is_first:
+            bold = [number for number, name in enumerate(rows.heights) if not name[1]]
+            set_up_rows(axes, list(rows.heights.values()), rows.names, bottom=rows.bottom, bold=bold)
+    none = [f"{name}: no groups: {_reason(table, name)}" for name, places in found.items() if not places]
+    return page.finish(
+        "For whom, and where in a conversation, judges are right",
+        "\n".join([" · ".join(filter(None, (shared, title_note))), *none]),
+        method_entries(methods),
+    )
 
 
 def _by_dataset(table: pd.DataFrame) -> dict[str, list[Row]]:
@@ -101,119 +85,84 @@ def _by_dataset(table: pd.DataFrame) -> dict[str, list[Row]]:
     return found
 
 
-def _panel(row: Row) -> Panel:
-    return str(row["judge_model"]), method_parts(str(row["method"]))[1]
+def _reason(table: pd.DataFrame, dataset: str) -> str:
+    return str(table.loc[table["dataset"] == dataset, "cell"].iloc[0])
 
 
-def _series(row: Row) -> tuple[str, str]:
-    return method_parts(str(row["method"]))[0], str(row["variant"])
+def _method(row: Row) -> str:
+    return MethodId.parse(str(row["method"])).name
 
 
-def _looks(rows: Iterable[Row]) -> dict[tuple[str, str], Look]:
-    """One look a method and variant, in the order of the table."""
-    from seaborn import color_palette
-
-    palette = color_palette("colorblind")
-    series = dict.fromkeys(map(_series, rows))
-    return {
-        name: Look(palette[DARK_FIRST[place % len(DARK_FIRST)]], MARKERS[place % len(MARKERS)])
-        for place, name in enumerate(series)
-    }
-
-
-def _lines(rows: Sequence[Row]) -> dict[tuple[str, str], int]:
-    """Line of each question's heading (group "") and of each group, from the top."""
-    lines: dict[tuple[str, str], int] = {}
+def _panels_of(dataset: str, rows: Sequence[Row]) -> dict[Panel, list[Row]]:
+    """Rows of a data set by panel."""
+    judged: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        for name in ((str(row["question"]), ""), (str(row["question"]), str(row["group"]))):
-            lines.setdefault(name, len(lines))
-    return lines
+        panel = Panel.of(row)
+        judged.setdefault((panel.judge, panel.verdict), []).append(row)
+    found = {}
+    for (judge, verdict), mine in judged.items():
+        variants = dict.fromkeys(str(row["variant"]) for row in mine)
+        for variant in [name for name in variants if name not in (BASELINE, UNUSED)] or [BASELINE]:
+            here = (variant, BASELINE, UNUSED)
+            found[Panel(dataset, judge, variant, verdict)] = [row for row in mine if row["variant"] in here]
+    return found
 
 
-def _name(row: Row) -> str:
-    """A group and its users."""
-    group = str(row["group"])
-    short = group if len(group) <= LONGEST_NAME else f"{group[: LONGEST_NAME - 1]}…"
-    return f"{short} ({row['cell_users']})"
+class Rows(NamedTuple):
+    """Heights of the rows of a data set by question and group ("" is the heading), their names, and the end."""
+
+    heights: dict[tuple[str, str], float]
+    names: list[str]
+    bottom: float
 
 
-def _limits(table: pd.DataFrame) -> tuple[float, float]:
-    """The axis holds chance and every interval."""
-    numbers = table[["accuracy", "accuracy_low", "accuracy_high"]].stack().dropna()
-    low, high = min([CHANCE, *numbers]), max([CHANCE, *numbers])
-    return max(low - EDGE, -1.0), min(high + EDGE, 101.0)
+def _rows_of(rows: Iterable[Row], methods: int) -> Rows:
+    """Rows from the top, in inches; a group's number of users is the largest that a method has there."""
+    users: dict[tuple[str, str], int] = {}
+    for row in rows:
+        question = str(row["question"])
+        users.setdefault((question, ""), 0)
+        name = question, str(row["group"])
+        users[name] = max(users.get(name, 0), int(str(row["cell_users"])))
+    heights, top = {}, 0.0
+    for name in users:
+        tall = GROUP_INCHES + METHOD_INCHES * methods if name[1] else HEAD_INCHES
+        heights[name] = top + tall / 2
+        top += tall
+    names = [
+        f"{_shortened(group)} ({number})" if group else question_label(question)
+        for (question, group), number in users.items()
+    ]
+    return Rows(heights, names, top or 0.3)
 
 
-def _draw(
-    axes: Axes,
-    lines: Mapping[tuple[str, str], int],
-    rows: Sequence[Row],
-    looks: Mapping[tuple[str, str], Look],
-    limits: tuple[float, float],
-) -> None:
-    axes.set_xlim(*limits)
-    axes.set_ylim(max(1, len(lines)) - 0.5, -0.5)
-    axes.set_xticks([tick for tick in axes.get_xticks() if limits[0] <= tick <= limits[1]])
-    axes.set_yticks([])
-    axes.grid(axis="x", color=GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
+def _shortened(group: str) -> str:
+    return group if len(group) <= LONGEST_NAME else f"{group[: LONGEST_NAME - 1]}…"
+
+
+def _draw(axes: Axes, rows: Rows, drawn: Sequence[Row], methods: Sequence[str], ends: tuple[float, float]) -> None:
+    set_up(axes, "x")
+    set_limits(axes, "x", ends)
+    set_up_rows(axes, [], [], bottom=rows.bottom)
+    axes.set_xlabel("accuracy, %", fontsize=SMALL_SIZE + 0.5, color=INK)
     axes.axvline(CHANCE, color=SOFT, linestyle="--", linewidth=1)
-    axes.tick_params(axis="x", length=0, labelsize=SMALL_SIZE, labelcolor=SOFT)
-    for side in ("left", "right", "top"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(SOFT)
-    series = list(looks)
-    for row in rows:
-        place = series.index(_series(row))
-        y = lines[str(row["question"]), str(row["group"])] + SPREAD * ((place + 0.5) / len(series) - 0.5)
+    for (_, group), height in rows.heights.items():
+        if not group:
+            axes.axhline(height - HEAD_INCHES / 2, color=SOFT, linewidth=0.6)
+    for row in drawn:
+        method = _method(row)
+        y = rows.heights[str(row["question"]), str(row["group"])]
+        y += METHOD_INCHES * (methods.index(method) - (len(methods) - 1) / 2)
         if row["cell"] != OK:
-            write_note(axes, str(row["cell"]), (limits[0], y), (2, -3), coordinates="data", color=SOFT)
+            said = f"{method_label(method)}: {row['cell']}" if len(methods) > 1 else str(row["cell"])
+            write_note(axes, said, (ends[0], y), (2, 0), SMALL_SIZE - 2, coordinates="data", color=SOFT, level="center")
             continue
         low, mid, high = (float(str(row[name])) for name in ("accuracy_low", "accuracy", "accuracy_high"))
-        look = looks[_series(row)]
-        axes.plot([low, high], [y, y], color=look.color, linewidth=1.6, solid_capstyle="butt")
-        axes.plot([mid], [y], color=look.color, marker=look.marker, markersize=5.5, linestyle="none")
+        draw_interval(axes, (low, high), (y, y), method_mark(method).colour, alpha=0.8)
+        draw_point(axes, mid, y, method, size=6)
         if sign := mark(row, "cell_"):
-            write_note(axes, sign, (mid if math.isnan(high) else high, y), (4, -3), coordinates="data")
-
-
-def _label(axes: Axes, panel: Panel, named: Sequence[Row]) -> None:
-    """Judge above, and, where asked for, headings and groups at the left."""
-    judge, suffix = panel
-    write_note(axes, f"{judge} judges{VERDICT_LABELS.get(suffix.removeprefix('.'), suffix)}", (0, 1), (0, 5), TEXT_SIZE)
-    write_note(axes, "accuracy, %", (0.5, 0), (0, -30), color=SOFT, align="center")
-    lines, users = _lines(named), dict[tuple[str, str], Row]()
-    for row in named:
-        name = str(row["question"]), str(row["group"])
-        if name not in users or int(str(row["cell_users"])) > int(str(users[name]["cell_users"])):
-            users[name] = row
-    for (question, group), line in lines.items():
-        text = _name(users[question, group]) if group else question_label(question)
-        write_note(
-            axes,
-            text,
-            (0, line),
-            (-6, 0),
-            SMALL_SIZE + (0 if group else 0.5),
-            coordinates=axes.get_yaxis_transform(),
-            align="right",
-            level="center",
-            color=INK,
-            weight="normal" if group else "bold",
-        )
-
-
-def _legend(figure: Figure, looks: Mapping[tuple[str, str], Look]) -> None:
-    from matplotlib.lines import Line2D
-
-    if not looks:
-        return
-    handles = []
-    variants = {variant for _, variant in looks} - {BASELINE, UNUSED}
-    for (method, variant), look in looks.items():
-        label = method_label(method) + (f" ({variant})" if len(variants) > 1 and variant in variants else "")
-        handles.append(Line2D([], [], color=look.color, marker=look.marker, linewidth=1.6, label=label))
-    write_legend(figure, handles, left=0.1, bottom=0.08)
+            place = mid if math.isnan(high) else high
+            write_note(axes, sign, (place, y), (4, 0), SMALL_SIZE - 2, coordinates="data", level="center")
 
 
 def demographics_caption(table: pd.DataFrame) -> str:

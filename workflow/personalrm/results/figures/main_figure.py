@@ -1,7 +1,7 @@
 """The main figure: accuracy of every way of judging, with both intervals, one panel a data set.
 
-It is drawn from the main table alone. Nothing here touches pyplot's global state, and saved files are equal
-bytes for equal tables.
+It is drawn from the main table alone. Colour and marker say the method; what judges with whose profile stands in words
+at each row, or once under the title where all rows share it.
 """
 
 from __future__ import annotations
@@ -9,64 +9,166 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, NamedTuple
 
+from personalrm.core.conditions import MethodId
+from personalrm.core.records import BASELINE
 from personalrm.data.cross_validation import Pools
 from personalrm.results.figure_style import (
     BAND,
-    GRID,
+    CHANCE,
     INK,
     SMALL_SIZE,
     SOFT,
     TEXT_SIZE,
-    TITLE_SIZE,
     Align,
-    new_figure,
-    write_legend,
-    write_line,
+    Panels,
+    draw_interval,
+    draw_point,
+    limits,
+    panels,
+    set_limits,
+    set_up,
+    set_up_rows,
+    write_beside,
     write_note,
 )
-from personalrm.results.figures.main_figure_layout import (
-    CHANCE,
-    NO_MODEL_MARKER,
-    Layout,
-    Point,
-    Series,
-    Style,
-    layout_of,
-    limits_of,
-    points_of,
-    shared_of,
-    styles_of,
-    variants_of,
+from personalrm.results.labels import (
+    METHOD_LABELS,
+    NO_ANSWERS,
+    NOT_APPLICABLE,
+    UNUSED,
+    VERDICT_LABELS,
+    exempt_note,
+    k_rank,
+    method_label,
+    method_mark,
 )
-from personalrm.results.labels import METHOD_LABELS, NO_ANSWERS, NOT_APPLICABLE, UNUSED, exempt_note, method_label
-from personalrm.results.marks import FLAG_NAMES, marked, notes_of
+from personalrm.results.marks import FLAG_NAMES, Flags, marked, notes_of
 from personalrm.results.pooling import pool_notes, without_folds
 from personalrm.results.spec import Drawing, FigureResult
-from personalrm.results.tables.main_table import read_main_table
+from personalrm.results.tables.main_table import read_main_table, row_flags
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
-INCHES_A_LINE = 0.235
-NAME_INCHES = 2.55
-VALUE_INCHES, K_INCHES = 0.82, 0.48
-LETTER_INCHES = 0.07
-"""Of a legend, on average."""
-PANEL_INCHES = {1: 5.6, 2: 4.2}
-MANY_PANELS_INCHES = 3.4
+PANEL_INCHES = {1: 5.2, 2: 3.8}
+MANY_PANELS_INCHES, ROW_INCHES = 2.8, 0.215
+GAP = 0.45
+"""Room between two methods, in rows."""
 CLUSTERED_WIDTH, INDEPENDENT_WIDTH = 3.6, 1.1
-CLUSTERED_ALPHA = 0.55
+
+Series = tuple[str, str, str]
+"""Model that judges, model whose profiles it sees (itself where it sees none), and variant."""
+Line = tuple[str, Series, str]
+"""What has a row of its own: method, series and k."""
+
+
+class Point(NamedTuple):
+    """One row of the table as it is drawn. Numbers are percentages, nan where there are none."""
+
+    dataset: str
+    line: Line
+    accuracy: float
+    clustered: tuple[float, float]
+    independent: tuple[float, float]
+    flags: Flags
+    status: str
+
+
+class Layout(NamedTuple):
+    """Height of every row and of every heading (methods of several rows), bands of methods, and the lower end."""
+
+    heights: dict[Line, float]
+    heads: dict[str, float]
+    bands: list[tuple[float, float]]
+    bottom: float
+
+
+def points_of(table: pd.DataFrame) -> list[Point]:
+    """Rows of the main table as points, in its order.
+
+    Rows without a profile have no variant of their own: where the learned rows have one, they share it.
+    """
+    points = []
+    learned = set(table["variant"]) - {BASELINE}
+    only = str(learned.pop()) if len(learned) == 1 else None
+    for row in table.to_dict(orient="records"):
+        judge, profile = str(row["judge_model"]), str(row["profile_model"])
+        series = judge, judge if profile == UNUSED else profile, only or str(row["variant"])
+        points.append(
+            Point(
+                dataset=str(row["dataset"]),
+                line=(str(row["method"]), series, str(row["k"])),
+                accuracy=float(row["accuracy"]),
+                clustered=(float(row["ci_low"]), float(row["ci_high"])),
+                independent=(float(row["ci_low_independent"]), float(row["ci_high_independent"])),
+                flags=row_flags({str(name): value for name, value in row.items()}),
+                status=str(row["status"]),
+            )
+        )
+    return points
+
+
+def layout_of(points: Sequence[Point]) -> Layout:
+    """Methods from top to bottom as the table lists them; within one by judge, own profiles first, then by k."""
+    judges = list(dict.fromkeys(point.line[1][0] for point in points))
+    profiles = list(dict.fromkeys(point.line[1][1] for point in points))
+
+    def order(line: Line) -> tuple[int, bool, int, str, tuple[int, int]]:
+        _, (judge, profile, variant), k = line
+        return judges.index(judge), judge != profile, profiles.index(profile), variant, k_rank(k)
+
+    heights: dict[Line, float] = {}
+    heads: dict[str, float] = {}
+    bands: list[tuple[float, float]] = []
+    top = 0.0
+    for method in dict.fromkeys(point.line[0] for point in points):
+        lines = sorted({point.line for point in points if point.line[0] == method}, key=order)
+        first = top + GAP / 2
+        if len(lines) > 1:
+            heads[method] = first + 0.5
+            first += 1
+        heights |= {line: first + number + 0.5 for number, line in enumerate(lines)}
+        bands.append((top, first + len(lines) + GAP / 2))
+        top = bands[-1][1]
+    return Layout(heights, heads, bands, top)
+
+
+class Shared(NamedTuple):
+    """What all rows that have one share: judge with its own profiles, variant, kind of verdict, k; empty where not."""
+
+    judge: str
+    variant: str
+    verdict: str
+    k: str
+
+
+def shared_of(points: Sequence[Point]) -> Shared:
+    """What stands once, under the title. Rows that no model judges have none of it."""
+    asked = [point.line for point in points if point.line[1][0] != UNUSED]
+    own = {(line[1][0], line[1][1]) for line in asked}
+    judge = own.pop() if len(own) == 1 else ("", "other")
+    variants, kinds, sizes = (
+        {line[1][2] for line in asked},
+        {MethodId.parse(line[0]).verdict for line in asked},
+        {line[2] for line in asked} - {UNUSED},
+    )
+    return Shared(
+        judge[0] if judge[0] == judge[1] else "",
+        variants.pop() if len(variants) == 1 else "",
+        VERDICT_LABELS[kinds.pop()] if len(kinds) == 1 else "",
+        sizes.pop() if len(sizes) == 1 else "",
+    )
 
 
 def main_figure(table: pd.DataFrame, *, labels: Mapping[str, str] = METHOD_LABELS, title_note: str = "") -> Figure:
-    """Dots with intervals: one panel a data set, methods from top to bottom, colour by judge, marker by series.
+    """Dots with intervals: one panel a data set, methods from top to bottom, a row for each judge, profile and k.
 
-    The thick line is the interval clustered by user, the thin one the paper's independent interval. What all
-    rows share (data set, kind of verdict, k) stands under the title instead of at every row.
+    The thick line is the interval clustered by user, the thin one the paper's independent interval.
 
     Args:
         table: the main table (`main_table.main_table` or `main_table.read_main_table`).
@@ -74,172 +176,110 @@ def main_figure(table: pd.DataFrame, *, labels: Mapping[str, str] = METHOD_LABEL
         title_note: text under the title, e.g. what data this is.
     """
     points = points_of(table)
-    layout, styles, limits = layout_of(points), styles_of(points), limits_of(points)
+    layout, shared = layout_of(points), shared_of(points)
     datasets = list(dict.fromkeys(point.dataset for point in points)) or [""]
-    shared_verdict, shared_k = shared_of(points)
-    values = VALUE_INCHES if shared_k else VALUE_INCHES + K_INCHES
-    panel = PANEL_INCHES.get(len(datasets), MANY_PANELS_INCHES)
-    width = NAME_INCHES + len(datasets) * (panel + values)
-    columns = _legend_columns(styles, labels, width)
-    top, bottom = (0.85 if len(datasets) == 1 else 1.1), 0.66 + 0.24 * math.ceil((len(styles) + 2) / columns)
-    height = top + bottom + max(layout.bottom, 2.0) * INCHES_A_LINE
-
-    figure = new_figure(width, height)
-    for number, dataset in enumerate(datasets):
-        left = NAME_INCHES + number * (panel + values)
-        axes = figure.add_axes((left / width, bottom / height, panel / width, 1 - (top + bottom) / height))
-        _panel(axes, [p for p in points if p.dataset == dataset], layout, styles, limits, not shared_k)
-        if number == 0:
-            _method_names(axes, layout, labels, shared_verdict)
+    wide = PANEL_INCHES.get(len(datasets), MANY_PANELS_INCHES)
+    page = panels([wide] * len(datasets), [max(layout.bottom, 2.0) * ROW_INCHES])
+    ends = limits(v for p in points for v in (p.accuracy, *p.clustered, *p.independent))
+    for axes, dataset in zip(page.grid[0], datasets, strict=True):
+        _panel(axes, [point for point in points if point.dataset == dataset], layout, ends)
         if len(datasets) > 1:
-            _note(axes, labels.get(dataset, dataset), (0, 0), (0, 20), TEXT_SIZE + 1, weight="bold")
-    shown = labels.get(datasets[0], datasets[0]) if len(datasets) == 1 else ""
-    variants = variants_of(styles)
-    variant = f"variant {variants.pop()}" if len(variants) == 1 else ""
-    parts = [shown, variant, shared_verdict.removeprefix(" · "), shared_k, title_note]
-    write_line(figure, "Accuracy of personalised judges", 0.14, TITLE_SIZE, INK, weight="bold")
-    write_line(figure, " · ".join(part for part in parts if part), 0.4, TEXT_SIZE, SOFT)
-    _legend(figure, styles, labels, columns)
-    return figure
-
-
-def _note(
-    axes: Axes,
-    text: str,
-    place: tuple[float, float],
-    offset: tuple[float, float],
-    size: float = SMALL_SIZE,
-    *,
-    color: str = INK,
-    align: Align = "left",
-    middle: bool = False,
-    weight: str = "normal",
-) -> None:
-    """Text outside the axes; `place` is (share of the width, height in data), `offset` in points."""
-    write_note(
-        axes,
-        text,
-        place,
-        offset,
-        size,
-        coordinates=axes.get_yaxis_transform(),
-        color=color,
-        align=align,
-        level="center" if middle else "baseline",
-        weight=weight,
-        linespacing=1.15,
+            write_note(axes, labels.get(dataset, dataset), (0, 1), (0, 20), TEXT_SIZE + 1, weight="bold")
+    _names(page, layout, shared, labels)
+    parts = [
+        labels.get(datasets[0], datasets[0]) if len(datasets) == 1 else "",
+        f"{labels.get(shared.judge, shared.judge)} judges" if shared.judge else "",
+        f"variant {shared.variant}" if shared.variant else "",
+        shared.verdict.removeprefix(" · "),
+        f"k = {shared.k} context pairs" if shared.k else "",
+        title_note,
+    ]
+    return page.finish(
+        "Accuracy of personalised judges",
+        " · ".join(part for part in parts if part),
+        _interval_entries(),
+        foot="judge ← model that wrote the profiles" if any(p.line[1][0] != p.line[1][1] for p in points) else "",
     )
 
 
-def _panel(
-    axes: Axes,
-    points: Sequence[Point],
-    layout: Layout,
-    styles: Mapping[Series, Style],
-    limits: tuple[float, float],
-    with_k: bool,
-) -> None:
-    axes.set_xlim(limits)
-    # Marks beyond the limits are never drawn, but a layout that makes room for texts would count them.
-    axes.set_xticks([place for place in axes.get_xticks() if limits[0] <= place <= limits[1]])
-    # An empty table has a panel without rows; matplotlib wants a height all the same.
-    axes.set_ylim(layout.bottom or 1.0, 0)
-    axes.set_yticks([])
-    axes.tick_params(axis="x", labelsize=SMALL_SIZE, color=SOFT, labelcolor=INK)
-    axes.set_xlabel("accuracy, % of judgments", fontsize=TEXT_SIZE, color=INK)
-    axes.grid(axis="x", color=GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
-    for side in ("left", "right", "top"):
-        axes.spines[side].set_visible(False)
-    for number, (top, bottom) in enumerate(layout.bands.values()):
-        if number % 2 == 0:
-            axes.axhspan(top, bottom, color=BAND, linewidth=0, zorder=0)
+def _panel(axes: Axes, points: Sequence[Point], layout: Layout, ends: tuple[float, float]) -> None:
+    set_up(axes, "x")
+    set_limits(axes, "x", ends)
+    axes.set_xlabel("accuracy, % of judgments", fontsize=SMALL_SIZE + 0.5, color=INK)
+    set_up_rows(axes, [], [], bottom=layout.bottom)
+    for top, bottom in layout.bands[::2]:
+        axes.axhspan(top, bottom, color=BAND, linewidth=0, zorder=0)
     _reference_lines(axes, points)
     here = {point.line: point for point in points}
     for line, y in layout.heights.items():
         point = here.get(line)
         if point is not None:
-            _intervals(axes, point, y, styles[point.series])
-        _numbers(axes, point, y, line[2] if with_k else UNUSED)
+            colour = method_mark(line[0]).colour
+            draw_interval(axes, point.clustered, (y, y), colour, width=CLUSTERED_WIDTH)
+            if not math.isnan(point.independent[0]):
+                axes.plot(point.independent, (y, y), "|-", color=colour, linewidth=INDEPENDENT_WIDTH, markersize=5)
+            if not math.isnan(point.accuracy):
+                draw_point(axes, point.accuracy, y, line[0])
+        missing = point is None or math.isnan(point.accuracy)
+        write_beside(axes, _value(point), y, 6, color=SOFT if missing else INK)
 
 
 def _reference_lines(axes: Axes, points: Sequence[Point]) -> None:
     """Chance, and what choosing the longer answer would score; labelled above the panel."""
     lines = [(CHANCE, f"chance {CHANCE:.0f}", "--")]
-    longer = [p.accuracy for p in points if p.method == "longer" and not math.isnan(p.accuracy)]
+    longer = [p.accuracy for p in points if p.line[0] == "longer" and not math.isnan(p.accuracy)]
     lines += [(value, f"longer answer {value:.1f}", ":") for value in longer[:1]]
-    low, high = axes.get_xlim()
     # The lines may lie close together: their texts grow away from each other.
-    sides: list[Literal["left", "center", "right"]] = ["center"] if len(lines) == 1 else ["right", "left"]
+    sides: list[Align] = ["center"] if len(lines) == 1 else ["right", "left"]
     for (value, name, style), side in zip(sorted(lines), sides, strict=True):
         axes.axvline(value, color=INK, linestyle=style, linewidth=1.3, zorder=1.5)
         shift = {"left": 3, "center": 0, "right": -3}[side]
-        _note(axes, name, ((value - low) / (high - low), 0), (shift, 4), align=side)
+        write_note(axes, name, (value, 1), (shift, 4), coordinates=axes.get_xaxis_transform(), align=side)
 
 
-def _intervals(axes: Axes, point: Point, y: float, style: Style) -> None:
-    """Thick and thin interval, and the marker on them."""
-    color, marker = style
-    if not math.isnan(point.clustered[0]):
-        ends = axes.plot(point.clustered, (y, y), color=color, linewidth=CLUSTERED_WIDTH, zorder=2)
-        ends[0].set(alpha=CLUSTERED_ALPHA, solid_capstyle="butt")
-    if not math.isnan(point.independent[0]):
-        axes.plot(point.independent, (y, y), "|-", color=color, linewidth=INDEPENDENT_WIDTH, markersize=5)
-    if not math.isnan(point.accuracy):
-        dot = axes.plot(point.accuracy, y, marker, color=color, zorder=3, clip_on=False)[0]
-        if marker == NO_MODEL_MARKER:
-            dot.set(markersize=9, markeredgewidth=2.2)
-        else:
-            dot.set(markersize=6.4, markeredgecolor="white", markeredgewidth=0.7)
-
-
-def _numbers(axes: Axes, point: Point | None, y: float, k: str) -> None:
-    """Accuracy and k of a row at the right of its panel; what is missing says so."""
-    missing = point is None or math.isnan(point.accuracy)
-    if point is not None and point.status == NOT_APPLICABLE:
-        # It does not for any k. Longer than a number, it stands in the panel, where the row has nothing else.
-        _note(axes, NOT_APPLICABLE, (1, y), (-6, -0.5), color=SOFT, align="right", middle=True)
-        return
+def _value(point: Point | None) -> str:
+    """Accuracy of a row at the right of its panel; what is missing says so."""
     if point is None:
-        value = "not run"
-    elif missing:
-        value = NO_ANSWERS if point.status == NO_ANSWERS else "no result"
-    else:
-        value = marked(f"{point.accuracy:.1f}", point.flags.columns())
-    _note(axes, value, (1, y), (6, -0.5), color=SOFT if missing else INK, middle=True)
-    if k != UNUSED:
-        _note(axes, f"k = {k}", (1, y), (52, -0.5), color=SOFT, middle=True)
+        return "not run"
+    if point.status in (NOT_APPLICABLE, NO_ANSWERS):
+        return point.status
+    return "no result" if math.isnan(point.accuracy) else marked(f"{point.accuracy:.1f}", point.flags.columns())
 
 
-def _method_names(axes: Axes, layout: Layout, labels: Mapping[str, str], shared_verdict: str) -> None:
-    """Names at the left of the first panel, on several lines where they have several parts."""
-    for method, (top, bottom) in layout.bands.items():
-        name = method_label(method, labels)
-        if shared_verdict:
-            name = name.removesuffix(shared_verdict)
-        name = name.replace(": ", ":\n", 1).replace(" · ", "\n", 1)
-        _note(axes, name, (0, (top + bottom) / 2), (-10, 0), TEXT_SIZE, align="right", middle=True)
+def _names(page: Panels, layout: Layout, shared: Shared, labels: Mapping[str, str]) -> None:
+    """Methods, and under those of several rows what tells the rows apart, at the left of the first panel."""
+
+    def head(method: str) -> str:
+        label = method_label(method, labels)
+        return label.removesuffix(shared.verdict) if shared.verdict else label
+
+    def row(line: Line) -> str:
+        _, (judge, profile, variant), k = line
+        models = dict.fromkeys(labels.get(model, model) for model in (judge, profile))
+        parts = [
+            "" if shared.judge or judge == UNUSED else " ← ".join(models),
+            "" if shared.variant or UNUSED in (judge, k) else variant,
+            "" if shared.k or k == UNUSED else f"k = {k}",
+        ]
+        return " · ".join(part for part in parts if part)
+
+    rows = {
+        y: row(line) if line[0] in layout.heads else " · ".join(filter(None, (head(line[0]), row(line))))
+        for line, y in layout.heights.items()
+    }
+    rows |= {y: head(method) for method, y in layout.heads.items()}
+    places = sorted(rows)
+    bold = [place for place, y in enumerate(places) if y in layout.heads.values()]
+    set_up_rows(page.grid[0][0], places, [rows[y] for y in places], bottom=layout.bottom, bold=bold)
 
 
-def _legend_columns(styles: Mapping[Series, Style], labels: Mapping[str, str], width: float) -> int:
-    """Two where there are several entries and they fit the figure's width (inches), else one."""
-    longest = max((len(series.label(labels, len(variants_of(styles)) > 1)) for series in styles), default=0)
-    return 2 if len(styles) > 2 and 2 * (longest * LETTER_INCHES + 0.5) < width else 1
-
-
-def _legend(figure: Figure, styles: Mapping[Series, Style], labels: Mapping[str, str], columns: int) -> None:
+def _interval_entries() -> list[Line2D]:
     from matplotlib.lines import Line2D
 
-    with_variant = len(variants_of(styles)) > 1
-    entries = [
-        Line2D([], [], linewidth=0, color=color, marker=marker, label=series.label(labels, with_variant))
-        for series, (color, marker) in styles.items()
-    ]
-    clustered = Line2D([], [], color=INK, alpha=CLUSTERED_ALPHA, linewidth=CLUSTERED_WIDTH)
-    clustered.set_label("95 % interval, users resampled")
+    clustered = Line2D([], [], color=INK, alpha=0.55, linewidth=CLUSTERED_WIDTH, label="95 % interval, users resampled")
     independent = Line2D([], [], color=INK, linewidth=INDEPENDENT_WIDTH, marker="|", markersize=6)
     independent.set_label("95 % interval, judgments as independent (paper)")
-    write_legend(figure, [*entries, clustered, independent], columns=columns, bottom=0.08)
+    return [clustered, independent]
 
 
 def main_caption(table: pd.DataFrame) -> str:

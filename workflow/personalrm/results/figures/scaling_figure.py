@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
-from personalrm.results.comparisons import method_parts
+from personalrm.core.conditions import MethodId
 from personalrm.results.figure_style import (
-    GRID,
+    CHANCE,
     INK,
     SMALL_SIZE,
     SOFT,
     TEXT_SIZE,
-    TITLE_SIZE,
-    new_figure,
-    write_line,
+    Panel,
+    draw_point,
+    limits,
+    mark_line,
+    panel_heads,
+    panel_rows,
+    set_limits,
+    set_up,
     write_note,
 )
-from personalrm.results.figures.main_figure_layout import CHANCE, DARK_FIRST, MARKERS, Color
-from personalrm.results.labels import (
-    ALL,
-    NOT_APPLICABLE,
-    NOT_RUN,
-    VERDICT_LABELS,
-    method_label,
-    method_rank,
-)
+from personalrm.results.labels import ALL, NOT_APPLICABLE, NOT_RUN, method_label, method_mark, method_rank
 from personalrm.results.marks import FLAG_NAMES, mark, mark_notes, marked
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import EMPTY, table_rows
@@ -37,22 +34,20 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Transform
 
-LEFT_INCHES, PANEL_INCHES, GAP_INCHES, PANEL_HEIGHT = 0.7, 4.3, 0.95, 2.5
-TOP_INCHES, HEAD_INCHES, AXIS_INCHES, LINE_INCHES, FOOT_INCHES = 0.62, 0.42, 0.78, 0.2, 0.15
+PANEL_INCHES, PANEL_HEIGHT = 4.6, 2.6
+AXIS_POINTS, LINE_POINTS = 56.0, 14.4
+"""From a panel to the first line of numbers under it, and from line to line."""
 LEAST_TICK_INCHES = 0.2
 BAND_ALPHA, EDGE_ALPHA = 0.13, 0.45
 DEFAULT_BAND = "#bbbbbb"
 DODGE_POINTS = 14.0
 """Between methods in a panel where each has one k: their intervals would hide each other."""
-COLUMNS = (0.0, 0.33, 0.73)
-"""Where the columns of the legend begin, in widths of the panel."""
+COLUMNS = (0.04, 0.36, 0.8)
+"""Where the columns of numbers begin, in widths of the panel."""
 
 Row = Mapping[str, object]
-Panel = tuple[str, str, str, str]
-"""Data set, variant, verdict suffix, judge."""
-
-
 Axis = Literal["context_pairs", "labels_used"]
 PAIRS: Axis = "context_pairs"
 AXES: dict[Axis, str] = {"context_pairs": "context pairs", "labels_used": "labels used"}
@@ -63,28 +58,20 @@ HEADINGS: dict[Axis, tuple[str, str, str]] = {
 }
 
 
-class Look(NamedTuple):
-    """Colour and marker of a method."""
-
-    color: Color | str
-    marker: str
-
-
 def panels_of(table: pd.DataFrame) -> dict[Panel, dict[str, list[Row]]]:
     """Rows by panel and base of the method, in the order of the table."""
-    panels: dict[Panel, dict[str, list[Row]]] = {}
+    found: dict[Panel, dict[str, list[Row]]] = {}
     for row in table_rows(table):
-        base, suffix = method_parts(str(row["method"]))
-        panel = str(row["dataset"]), str(row["variant"]), suffix, str(row["judge_model"])
-        panels.setdefault(panel, {}).setdefault(base, []).append(row)
-    return panels
+        method = MethodId.parse(str(row["method"]))
+        found.setdefault(Panel.of(row), {}).setdefault(method.name, []).append(row)
+    return found
 
 
-def inapplicable(panels: Mapping[Panel, Mapping[str, Sequence[Row]]]) -> list[Panel]:
+def inapplicable(found: Mapping[Panel, Mapping[str, Sequence[Row]]]) -> list[Panel]:
     """Panels whose methods apply to no user: they are not drawn."""
     return [
         panel
-        for panel, lines in panels.items()
+        for panel, lines in found.items()
         if all(row["status"] == NOT_APPLICABLE for rows in lines.values() for row in rows)
     ]
 
@@ -100,98 +87,60 @@ def scaling_figure(table: pd.DataFrame, *, title_note: str = "", axis: Axis = PA
         title_note: text under the title, e.g. what run this is.
         axis: column of the table that accuracy is drawn against.
     """
-    left_out = inapplicable(panels_of(table))
-    panels = {panel: lines for panel, lines in panels_of(table).items() if panel not in left_out}
-    rows = list(dict.fromkeys(panel[:3] for panel in panels)) or [("", "", "")]
-    judges = list(dict.fromkeys(panel[3] for panel in panels)) or [""]
-    bases = sorted({base for lines in panels.values() for base in lines}, key=method_rank)
-    looks, limits, alone = _looks(bases), _limits(table), bool(left_out) and not panels
-    below = AXIS_INCHES + LINE_INCHES * (len(bases) + 2)
-    each = HEAD_INCHES + PANEL_HEIGHT + below
-    width = LEFT_INCHES + len(judges) * (PANEL_INCHES + GAP_INCHES)
-    height = TOP_INCHES + len(rows) * each + FOOT_INCHES
-    figure = new_figure(width, height)
-    for number, row in enumerate(rows):
-        bottom = height - TOP_INCHES - (number + 1) * each + below
-        for place, judge in enumerate(judges):
-            if (*row, judge) in left_out:
-                continue
-            left = LEFT_INCHES + place * (PANEL_INCHES + GAP_INCHES)
-            axes = figure.add_axes((left / width, bottom / height, PANEL_INCHES / width, PANEL_HEIGHT / height))
-            _panel(axes, panels.get((*row, judge), {}), looks, limits, NOT_APPLICABLE if alone else NOT_RUN, axis)
-            write_note(axes, _head(row, judge, rows), (0, 1), (0, 8), TEXT_SIZE, weight="bold")
-            if place == 0:
-                axes.set_ylabel("accuracy, % of judgments", fontsize=SMALL_SIZE + 0.5, color=INK)
-    write_line(figure, f"Accuracy against the number of {AXES[axis]}", 0.14, TITLE_SIZE, INK, weight="bold")
-    write_line(figure, title_note, 0.38, TEXT_SIZE, SOFT)
-    return figure
-
-
-def _looks(bases: Sequence[str]) -> dict[str, Look]:
-    from seaborn import color_palette
-
-    palette = [color_palette("colorblind")[place] for place in DARK_FIRST]
-    return {
-        base: Look(palette[number % len(palette)], MARKERS[number % len(MARKERS)]) for number, base in enumerate(bases)
-    }
+    every = panels_of(table)
+    left_out = inapplicable(every)
+    drawn = {panel: lines for panel, lines in every.items() if panel not in left_out}
+    judges = list(dict.fromkeys(panel.judge for panel in drawn)) or [""]
+    rows = list(dict.fromkeys((panel.dataset, *panel[2:]) for panel in drawn)) or [("", "", "")]
+    places = [[Panel(row[0], judge, *row[1:]) for judge in judges] for row in rows]
+    groups = [[place for place in group if place not in left_out] for group in places]
+    page, filled = panel_rows(groups, lambda _: PANEL_INCHES, lambda _: PANEL_HEIGHT, gap=0.12)
+    shared, heads = panel_heads(place for place, _, _ in filled)
+    names = ("accuracy", "accuracy_low", "accuracy_high", "default_accuracy", "default_low", "default_high")
+    ends = limits(float(value) for name in names for value in table[name])
+    for place, axes, is_first in filled:
+        _panel(axes, drawn.get(place, {}), ends, NOT_APPLICABLE if left_out and not drawn else NOT_RUN, axis)
+        write_note(axes, heads[place], (0, 1), (0, 8), TEXT_SIZE, weight="bold")
+        axes.set_ylabel("accuracy, % of judgments" * is_first, fontsize=SMALL_SIZE + 0.5, color=INK)
+    ks = {str(row["k"]) for lines in drawn.values() for mine in lines.values() for row in mine}
+    alone = f"One k was run ({min(ks)}): points side by side, and no slope." if len(ks) == 1 else ""
+    note = "\n".join([" · ".join(filter(None, (shared, title_note))), alone])
+    return page.finish(f"Accuracy against the number of {AXES[axis]}", note)
 
 
 def _number(row: Row, column: str) -> float:
     return float(str(row[column]))
 
 
-def _limits(table: pd.DataFrame) -> tuple[float, float]:
-    """Limits of accuracy, the same in all panels: all of every interval, in steps of 5, within 0-100."""
-    names = ("accuracy", "accuracy_low", "accuracy_high", "default_accuracy", "default_low", "default_high")
-    values = [float(value) for name in names for value in table[name] if not math.isnan(value)] or [CHANCE]
-    low, high = 5 * math.floor((min(values) - 1) / 5), 5 * math.ceil((max(values) + 1) / 5)
-    return max(-1.0, float(low)), min(101.0, float(high))
-
-
-def _head(row: tuple[str, str, str], judge: str, rows: Sequence[tuple[str, str, str]]) -> str:
-    """Data set and judge, and what else tells the rows of panels apart."""
-    dataset, variant, suffix = row
-    parts = [dataset, judge]
-    if len({other[1] for other in rows}) > 1:
-        parts.append(variant)
-    if len({other[2] for other in rows}) > 1:
-        parts.append(VERDICT_LABELS.get(suffix.removeprefix("."), suffix).removeprefix(" · "))
-    return " · ".join(part for part in parts if part)
-
-
-def _panel(
-    axes: Axes,
-    lines: Mapping[str, Sequence[Row]],
-    looks: Mapping[str, Look],
-    limits: tuple[float, float],
-    empty: str,
-    axis: Axis,
-) -> None:
-    """Lines, ticks and legend of a panel; `empty` stands in one without lines."""
-    axes.set_ylim(limits)
-    step = 5 if limits[1] - limits[0] <= 50 else 10
-    axes.set_yticks(range(step * math.ceil(limits[0] / step), math.floor(limits[1]) + 1, step))
-    axes.tick_params(labelsize=SMALL_SIZE, color=SOFT, labelcolor=INK)
-    axes.grid(axis="y", color=GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
-    for side in ("right", "top"):
-        axes.spines[side].set_visible(False)
+def _panel(axes: Axes, lines: Mapping[str, Sequence[Row]], ends: tuple[float, float], empty: str, axis: Axis) -> None:
+    """Lines, ticks and numbers of a panel; `empty` stands in one without lines."""
+    set_up(axes, "y", spines=("left", "bottom"))
+    set_limits(axes, "y", ends)
     if not lines:
         axes.set_xticks([])
         write_note(axes, empty, (0.5, 0.5), (0, 0), TEXT_SIZE, color=SOFT, align="center")
         return
     _ticks(axes, [row for rows in lines.values() for row in rows], axis)
     axes.set_xlabel(AXES[axis], fontsize=SMALL_SIZE + 0.5, color=INK, labelpad=1)
-    if limits[0] < CHANCE < limits[1]:
-        axes.axhline(CHANCE, color=SOFT, linestyle=":", linewidth=1)
-        write_note(axes, "chance", (1, (CHANCE - limits[0]) / (limits[1] - limits[0])), (3, -3), color=SOFT)
+    axes.axhline(CHANCE, color=SOFT, linestyle=":", linewidth=1)
+    write_note(axes, "chance", (1, CHANCE), (3, -3), coordinates=axes.get_yaxis_transform(), color=SOFT)
     _entry(axes, 0, HEADINGS[axis])
     _default(axes, next(iter(lines.values()))[0])
     alone = all(len(rows) == 1 for rows in lines.values())
-    for line, (base, rows) in enumerate(lines.items(), start=2):
-        shift = DODGE_POINTS * (line - 2 - (len(lines) - 1) / 2) if alone else 0.0
-        _line(axes, rows, looks[base], shift, axis)
-        _legend(axes, line, base, rows, looks[base], axis)
+    names = _names(lines)
+    for line, base in enumerate(sorted(lines, key=method_rank)):
+        shift = DODGE_POINTS * (line - (len(lines) - 1) / 2) if alone else 0.0
+        _line(axes, lines[base], base, shift, axis)
+        _entry(axes, line + 2, (names[base], *_texts(lines[base], axis)), base)
+
+
+def _names(bases: Iterable[str]) -> dict[str, str]:
+    """Short names of methods, as far as they stay apart."""
+    full = {
+        base: method_label(base).removeprefix("SynthesizeMe: ").replace("demonstrations", "demos") for base in bases
+    }
+    short = {base: name.partition(" (")[0] for base, name in full.items()}
+    return {base: name if list(short.values()).count(name) == 1 else full[base] for base, name in short.items()}
 
 
 def _ticks(axes: Axes, rows: Sequence[Row], axis: Axis) -> None:
@@ -227,25 +176,28 @@ def _ticks(axes: Axes, rows: Sequence[Row], axis: Axis) -> None:
 
 
 def _default(axes: Axes, row: Row) -> None:
-    """The unpersonalised judge as a level line with its band, and its line of the legend."""
+    """The unpersonalised judge as a level line with its band, and its line of the numbers."""
+    from matplotlib.lines import Line2D
+
     accuracy = _number(row, "default_accuracy")
     low, high = _number(row, "default_low"), _number(row, "default_high")
     if not math.isnan(low):
         axes.axhspan(low, high, color=DEFAULT_BAND, alpha=0.35, linewidth=0, zorder=0.5)
     if not math.isnan(accuracy):
-        axes.axhline(accuracy, color=INK, linestyle="--", linewidth=1.3, zorder=1.5)
+        axes.axhline(accuracy, color=method_mark("default").colour, linestyle="--", linewidth=1.3, zorder=1.5)
     level = "no result" if math.isnan(accuracy) else f"{accuracy:.1f} %"
-    _entry(axes, 1, (f"Default: {marked(level, row, 'default_')}", "", ""), Look(INK, ""), "--")
+    _entry(axes, 1, (f"Default: {marked(level, row, 'default_')}", "", ""))
+    dashes = Line2D((-0.08, 0.02), (0, 0), color=method_mark("default").colour, linestyle="--", linewidth=1.3)
+    dashes.set(transform=_below(axes, 1), clip_on=False)
+    axes.add_line(dashes)
 
 
-def _line(axes: Axes, rows: Sequence[Row], look: Look, shift: float, axis: Axis) -> None:
+def _line(axes: Axes, rows: Sequence[Row], base: str, shift: float, axis: Axis) -> None:
     """Band, line and markers of a method; hollow where an outage spoils a point. `shift`: points to the right."""
     from matplotlib.transforms import ScaledTranslation
 
-    figure = axes.get_figure(root=True)
-    if figure is None:
-        raise ValueError("the panel is in no figure")
-    moved = axes.transData + ScaledTranslation(shift / 72, 0, figure.dpi_scale_trans)
+    colour = method_mark(base).colour
+    moved = axes.transData + ScaledTranslation(shift / 72, 0, axes.figure.dpi_scale_trans)
     points = sorted(
         (row for row in rows if not math.isnan(_number(row, "accuracy"))), key=lambda row: _number(row, axis)
     )
@@ -253,24 +205,20 @@ def _line(axes: Axes, rows: Sequence[Row], look: Look, shift: float, axis: Axis)
         [_number(row, name) for row in points] for name in (axis, "accuracy", "accuracy_low", "accuracy_high")
     )
     if len(points) == 1:
-        axes.plot((x[0], x[0]), (low[0], high[0]), color=look.color, linewidth=2.4, alpha=EDGE_ALPHA, transform=moved)
+        axes.plot((x[0], x[0]), (low[0], high[0]), color=colour, linewidth=2.4, alpha=EDGE_ALPHA, transform=moved)
     else:
-        axes.fill_between(x, low, high, color=look.color, alpha=BAND_ALPHA, linewidth=0)
+        axes.fill_between(x, low, high, color=colour, alpha=BAND_ALPHA, linewidth=0)
         for edge in (low, high):
-            axes.plot(x, edge, color=look.color, alpha=EDGE_ALPHA, linewidth=0.7)
-    axes.plot(x, y, color=look.color, linewidth=1.8)
+            axes.plot(x, edge, color=colour, alpha=EDGE_ALPHA, linewidth=0.7)
+    axes.plot(x, y, color=colour, linewidth=1.8)
     for row, across, up in zip(points, x, y, strict=True):
-        face = "white" if row["outage"] else look.color
-        dot = axes.plot(across, up, look.marker, color=face, markeredgecolor=look.color, markersize=6, zorder=3)[0]
-        dot.set_transform(moved)
+        draw_point(axes, across, up, base, hollow=bool(row["outage"]), size=7, transform=moved)
 
 
-def _legend(axes: Axes, line: int, base: str, rows: Sequence[Row], look: Look, axis: Axis) -> None:
-    """A method's slope and smallest k, or its labels, beneath the panel, behind its marker."""
-    name = method_label(base).removeprefix("SynthesizeMe: ").partition(" (")[0].replace("demonstrations", "demos")
+def _texts(rows: Sequence[Row], axis: Axis) -> tuple[str, str]:
+    """A method's slope and smallest k, or its labels, and what is missing or spoilt."""
     if all(row["status"] == NOT_APPLICABLE for row in rows):
-        _entry(axes, line, (name, NOT_APPLICABLE, ""), look)
-        return
+        return NOT_APPLICABLE, ""
     if axis == PAIRS:
         second, third = shown_slope(rows[0]).replace("-", "−"), shown_smallest_k(rows[0])
         if second == EMPTY:
@@ -282,7 +230,7 @@ def _legend(axes: Axes, line: int, base: str, rows: Sequence[Row], look: Look, a
     parts += [f"no result: {', '.join(missing)}"] if missing else []
     sign = mark({name: any(row[name] for row in rows) for name in FLAG_NAMES})
     parts += [sign] if sign else []
-    _entry(axes, line, (name, second, " · ".join(parts)), look)
+    return second, " · ".join(parts)
 
 
 def _labels(rows: Sequence[Row]) -> tuple[str, str]:
@@ -297,21 +245,24 @@ def _labels(rows: Sequence[Row]) -> tuple[str, str]:
     return "–".join(ends), "–".join(dict.fromkeys((min(choosing, key=float), max(choosing, key=float))))
 
 
-def _entry(
-    axes: Axes, line: int, texts: tuple[str, str, str], look: Look | None = None, style: Literal["-", "--"] = "-"
-) -> None:
-    """One line of the legend beneath the panel; without a look it is its heading."""
-    from matplotlib.lines import Line2D
+def _below(axes: Axes, line: int) -> Transform:
+    """Widths of the panel across, and the height of a line of the numbers beneath it."""
+    from matplotlib.transforms import ScaledTranslation
 
-    height = -(AXIS_INCHES + line * LINE_INCHES - 0.1) / PANEL_HEIGHT
-    if look is not None:
-        line_of = Line2D((-0.1, -0.02), (height,) * 2, color=look.color, linestyle=style)
-        dot = Line2D((-0.06,), (height,), color=look.color, marker=look.marker, markersize=6)
-        for part in (line_of, dot):
-            part.set(transform=axes.transAxes, clip_on=False)
-            axes.add_line(part)
+    down = -(AXIS_POINTS + line * LINE_POINTS) / 72
+    return axes.transAxes + ScaledTranslation(0, down, axes.figure.dpi_scale_trans)
+
+
+def _entry(axes: Axes, line: int, texts: tuple[str, str, str], method: str = "") -> None:
+    """One line of the numbers beneath a panel, behind the method's mark; without a method it is a heading."""
+    down = -(AXIS_POINTS + line * LINE_POINTS)
+    if method:
+        dot = mark_line(method, size=7)
+        dot.set_data([-0.03], [0])
+        dot.set(transform=_below(axes, line), clip_on=False)
+        axes.add_line(dot)
     for across, text in zip(COLUMNS, texts, strict=True):
-        write_note(axes, text, (across, height), (0, -3), color=SOFT if look is None else INK)
+        write_note(axes, text, (across, 0), (0, down - 3), color=SOFT if not line else INK)
 
 
 WHAT: dict[Axis, str] = {
@@ -342,8 +293,8 @@ def scaling_caption(table: pd.DataFrame, axis: Axis = PAIRS) -> str:
             f"{dataset}: {low:,}{'' if low == high else f'-{high:,}'} users, up to {draws} draw{'s' * (draws > 1)} of "
             "context pairs. "
         )
-    panels = panels_of(table)
-    left_out = [_head(panel[:3], panel[3], [other[:3] for other in panels]) for panel in inapplicable(panels)]
+    found = panels_of(table)
+    left_out = [panel_heads(found)[1][panel] for panel in inapplicable(found)]
     return (
         f"{WHAT[axis]} Bands: 95 % intervals with users as clusters. Dashed: the unpersonalised judge, with its band. "
         + "".join(sizes)

@@ -1,6 +1,6 @@
 """The figure of transfer: heat maps of profile model by judge model, accuracy beside the difference to the own profile.
 
-It is drawn from the table alone, without pyplot's global state; equal tables give equal bytes.
+It is drawn from the table alone. Where each map would hold one number, the numbers stand in a table.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from personalrm.results.figure_style import (
     SMALL_SIZE,
     SOFT,
     TEXT_SIZE,
-    TITLE_SIZE,
-    Align,
-    Level,
-    new_figure,
-    write_line,
+    Color,
+    draw_point,
+    panels,
+    set_up,
+    set_up_rows,
     write_note,
 )
 from personalrm.results.labels import NOT_APPLICABLE, NOT_RUN, OK, method_label
@@ -34,16 +34,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CELL_WIDTH, CELL_HEIGHT = 1.3, 0.62
-NAME_INCHES, GAP_INCHES, EDGE_INCHES = 1.75, 0.45, 0.2
-TOP_INCHES, HEAD_INCHES, FOOT_INCHES, LINE_POINTS = 0.5, 0.85, 0.25, 12
+CELL_WIDTH, CELL_HEIGHT, ROW_INCHES = 1.3, 0.62, 0.26
+"""Inches of a cell of a map, and height of a row of the table."""
 NAME_LENGTH = 18
 MISSING, OWN_FACE = "#d4d4d4", "#ffffff"
 LEAST_SPAN, LEAST_DIFFERENCE = 10.0, 5.0
 """Points that the colours span at least, so that noise does not look like a pattern."""
+TITLE = "Profiles of one model shown to another judge"
+COLUMNS: dict[str, float] = {"profile by": 0.25, "judge": 2.0, "accuracy, %": 3.75, "difference to own, points": 5.35}
+"""Columns of the table, and where each begins, in inches."""
 
 Row = Mapping[str, object]
-Colour = Callable[[Row], tuple[float, float, float, float] | str]
+Colour = Callable[[Row], Color]
 Panel = tuple[str, str, str, str]
 """Data set, variant, method, k."""
 
@@ -70,45 +72,56 @@ def transfer_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
         table: the table of transfer (`transfer_table.transfer_table` or `read_transfer_table`).
         title_note: text under the title, e.g. what run this is.
     """
-    left_out = inapplicable(panels_of(table))
-    panels = {panel: cells for panel, cells in panels_of(table).items() if panel not in left_out}
-    judges, profiles = _models(table, "judge_model"), _models(table, "profile_model")
+    every = panels_of(table)
+    left_out = inapplicable(every)
+    found = {panel: cells for panel, cells in every.items() if panel not in left_out}
     empty = "no transfer was run" if not left_out else f"{NOT_APPLICABLE}: see the caption"
-    wide, tall = max(len(judges), 2) * CELL_WIDTH, max(len(profiles), 1) * CELL_HEIGHT
-    width = NAME_INCHES + 2 * wide + GAP_INCHES + EDGE_INCHES
-    names = LINE_POINTS * max([_wrapped(judge).count("\n") + 1 for judge in judges], default=1)
-    head = HEAD_INCHES + names / 72
-    height = TOP_INCHES + max(len(panels), 1) * (head + tall) + FOOT_INCHES
-    figure = new_figure(width, height)
-    maps = (
-        ("accuracy, % (darker: higher)", _accuracy_colours(table), shown_accuracy),
-        ("difference to own profile, points", _difference_colours(table), shown_transfer),
-    )
-    for number, (panel, cells) in enumerate(panels.items()):
-        bottom = height - TOP_INCHES - (number + 1) * (head + tall)
-        for place, (title, colour, text) in enumerate(maps):
-            left = NAME_INCHES + place * (wide + GAP_INCHES)
-            axes = figure.add_axes((left / width, bottom / height, wide / width, tall / height))
-            _frame(axes, judges, profiles if place == 0 else (), (wide / CELL_WIDTH, tall / CELL_HEIGHT))
-            _note(axes, title, (0, 0), (0, names + 10), SMALL_SIZE + 0.5, align="left")
+    note = "\n".join((title_note, "" if found else empty))
+    others = [sum(p != j and row["cell"] != NOT_RUN for (p, j), row in cells.items()) for cells in found.values()]
+    if max(others, default=0) <= 1:
+        return _as_table(found, note)
+    judges, profiles = _models(table, "judge_model"), _models(table, "profile_model")
+    page = panels([len(judges) * CELL_WIDTH] * 2, [len(profiles) * CELL_HEIGHT] * len(found))
+    colours = _accuracy_colours(table), _difference_colours(table)
+    titles = "accuracy, % (darker: higher)", "difference to own profile, points"
+    for number, ((panel, cells), across) in enumerate(zip(found.items(), page.grid, strict=True)):
+        for axes, colour, text, title in zip(across, colours, (shown_accuracy, shown_transfer), titles, strict=True):
+            _frame(axes, judges, profiles if axes is across[0] else (), len(profiles))
             for (profile, judge), row in cells.items():
                 _cell(axes, (judges.index(judge), profiles.index(profile)), colour(row), text(row))
-            if place == 0:
-                # From the left edge of the figure, not of the map: data sets and methods have long names.
-                across = -72 * (NAME_INCHES - 0.15)
-                _note(
-                    axes,
-                    _head(panel, list(panels)),
-                    (0, 0),
-                    (across, names + 28),
-                    TEXT_SIZE,
-                    align="left",
-                    weight="bold",
-                )
-                _note(axes, "profile by ↓   judge →", (0, 0), (-10, 6), SMALL_SIZE, color=SOFT, align="right")
-    write_line(figure, "Profiles of one model shown to another judge", 0.14, TITLE_SIZE, INK, weight="bold")
-    write_line(figure, title_note or ("" if panels else empty), 0.38, TEXT_SIZE, SOFT)
-    return figure
+            lines = max(_wrapped(judge).count("\n") + 1 for judge in judges)
+            write_note(axes, title, (0, 1), (0, 10 + 11 * lines), color=SOFT)
+            if axes is across[0]:
+                # A title may be wider than its map.
+                head = axes.set_title(_head(panel, list(found)), loc="left", fontsize=TEXT_SIZE, pad=26 + 11 * lines)
+                head.set(parse_math=False, weight="bold")
+                if number == 0:
+                    write_note(axes, "profile by ↓   judge →", (0, 1), (-10, 6), color=SOFT, align="right")
+    return page.finish(TITLE, note)
+
+
+def _as_table(found: Mapping[Panel, Mapping[tuple[str, str], Row]], note: str) -> Figure:
+    """All numbers as rows under the heading of their panel: one pair of models makes no map."""
+    rows = sum(len(cells) + 1 for cells in found.values())
+    page = panels([COLUMNS["difference to own, points"] + 1.9], [ROW_INCHES * max(rows, 0.1)])
+    axes = page.grid[0][0]
+    set_up(axes, spines=())
+    axes.set_xticks([])
+    set_up_rows(axes, [], [], bottom=rows)
+    axes.set_xlim(0, page.sizes[0][0])
+    for head, place in COLUMNS.items() if rows else ():
+        write_note(axes, head, (place, 0), (0, 6), coordinates="data", color=SOFT)
+    y, x = 0.5, COLUMNS["profile by"]
+    for panel, cells in found.items():
+        axes.axhline(y - 0.5, color=SOFT, linewidth=0.7)
+        draw_point(axes, 0.1, y, panel[2], size=7)
+        write_note(axes, _head(panel, list(found)), (x, y), (0, -3.3), coordinates="data", weight="bold")
+        for line, ((profile, judge), row) in enumerate(cells.items(), start=1):
+            texts = (profile, judge, *(shown(row).replace("-", "−") for shown in (shown_accuracy, shown_transfer)))
+            for text, place in zip(texts, COLUMNS.values(), strict=True):
+                write_note(axes, text, (place, y + line), (0, -3.3), coordinates="data")
+        y += len(cells) + 1
+    return page.finish(TITLE, note)
 
 
 def _models(table: pd.DataFrame, column: str) -> list[str]:
@@ -135,7 +148,7 @@ def _accuracy_colours(table: pd.DataFrame) -> Colour:
     room = max(0.0, LEAST_SPAN - (high - low)) / 2
     scale, palette = Normalize(low - room, high + room), colormaps["Blues"]
 
-    def colour(row: Row) -> tuple[float, float, float, float] | str:
+    def colour(row: Row) -> Color:
         if row["cell"] != OK:
             return MISSING
         return palette(0.08 + 0.8 * float(scale(float(str(row["accuracy"])))))
@@ -151,7 +164,7 @@ def _difference_colours(table: pd.DataFrame) -> Colour:
     reach = max(LEAST_DIFFERENCE, float(shown.max()) if len(shown) else 0.0)
     palette = colormaps["PuOr_r"]
 
-    def colour(row: Row) -> tuple[float, float, float, float] | str:
+    def colour(row: Row) -> Color:
         if row["cell"] == OK and row["status"] == OWN:
             return OWN_FACE
         if row["status"] != OK:
@@ -161,16 +174,13 @@ def _difference_colours(table: pd.DataFrame) -> Colour:
     return colour
 
 
-def _frame(axes: Axes, judges: Sequence[str], profiles: Sequence[str], size: tuple[float, float]) -> None:
+def _frame(axes: Axes, judges: Sequence[str], profiles: Sequence[str], tall: int) -> None:
     """An empty map with names of judges above and of profile models at the left."""
-    axes.set_xlim(0, size[0])
-    axes.set_ylim(size[1], 0)
-    axes.set_axis_off()
-    for number, judge in enumerate(judges):
-        name = _wrapped(judge)
-        _note(axes, name, (number + 0.5, 0), (0, 6), SMALL_SIZE, align="center")
-    for number, profile in enumerate(profiles):
-        _note(axes, _wrapped(profile), (0, number + 0.5), (-10, 0), SMALL_SIZE, align="right", middle=True)
+    set_up(axes, spines=())
+    axes.set_xlim(0, len(judges))
+    axes.set_xticks([number + 0.5 for number in range(len(judges))], list(map(_wrapped, judges)))
+    axes.tick_params(axis="x", length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+    set_up_rows(axes, [number + 0.5 for number in range(len(profiles))], list(map(_wrapped, profiles)), bottom=tall)
 
 
 def _wrapped(model: str) -> str:
@@ -178,36 +188,7 @@ def _wrapped(model: str) -> str:
     return "\n".join(textwrap.wrap(model, NAME_LENGTH))
 
 
-def _note(
-    axes: Axes,
-    text: str,
-    place: tuple[float, float],
-    points: tuple[float, float],
-    size: float,
-    *,
-    color: str = INK,
-    align: Align,
-    middle: bool = False,
-    weight: str = "normal",
-) -> None:
-    """Text at a place in cells, moved by points."""
-    level: Level = "center" if middle else "bottom"
-    write_note(
-        axes,
-        text,
-        place,
-        points,
-        size,
-        coordinates="data",
-        color=color,
-        align=align,
-        level=level,
-        weight=weight,
-        linespacing=1.05,
-    )
-
-
-def _cell(axes: Axes, place: tuple[int, int], colour: tuple[float, float, float, float] | str, text: str) -> None:
+def _cell(axes: Axes, place: tuple[int, int], colour: Color, text: str) -> None:
     """A coloured cell with its number, and its interval beneath."""
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Rectangle
@@ -217,12 +198,12 @@ def _cell(axes: Axes, place: tuple[int, int], colour: tuple[float, float, float,
     red, green, blue = to_rgb(colour)
     ink = INK if 0.299 * red + 0.587 * green + 0.114 * blue > 0.52 else "white"
     number, bracket, interval = text.replace("-", "−").partition(" [")
-    middle = place[0] + 0.5, place[1] + 0.5
-    if not bracket:
-        _note(axes, text, middle, (0, 0), SMALL_SIZE, color=ink, align="center", middle=True)
-        return
-    _note(axes, number, middle, (0, 7), TEXT_SIZE, color=ink, align="center", middle=True, weight="bold")
-    _note(axes, bracket.strip() + interval, middle, (0, -8), SMALL_SIZE, color=ink, align="center", middle=True)
+    lines = [(text, 0.0, SMALL_SIZE, "normal")]
+    if bracket:
+        lines = [(number, 7.0, TEXT_SIZE, "bold"), (bracket.strip() + interval, -8.0, SMALL_SIZE, "normal")]
+    for line, up, size, weight in lines:
+        middle, style = (place[0] + 0.5, place[1] + 0.5), {"color": ink, "weight": weight}
+        write_note(axes, line, middle, (0, up), size, coordinates="data", align="center", level="center", **style)
 
 
 def transfer_caption(table: pd.DataFrame) -> str:

@@ -6,26 +6,21 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import ndtri
 
 from personalrm.results.stats.statistics import Interval
 
 
 def wilson_interval(count: int, n: int, confidence: float = 0.95) -> Interval:
-    """Wilson's score interval (Wilson 1927) of a share of independent things, as users are; nan for none.
+    """Wilson's score interval (Wilson 1927) of a share of independent things, such as users; nan for none.
 
-    Raises:
-        ValueError: if `count` is not in 0..n or `confidence` not in (0, 1).
+    Raises ValueError if `count` is not in 0..n or `confidence` not in (0, 1).
     """
-    if not 0 <= count <= n or not 0 < confidence < 1:
-        raise ValueError(f"count {count} must be in 0..{n} and confidence {confidence} in (0, 1)")
-    if n == 0:
+    from scipy.stats import binomtest
+
+    if n == 0 == count:
         return Interval(math.nan, math.nan, math.nan)
-    share, z = count / n, float(ndtri((1 + confidence) / 2))
-    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    # At no or all of n the exact bound is the end itself; rounding must not move it.
-    return Interval(share, middle - half if count else 0.0, middle + half if count < n else 1.0)
+    found = binomtest(count, n).proportion_ci(confidence, method="wilson")
+    return Interval(count / n, float(found.low), float(found.high))
 
 
 def sign_flip_p(differences: Sequence[int]) -> float:

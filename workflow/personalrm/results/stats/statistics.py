@@ -354,12 +354,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     Raises:
         ValueError: for a value outside [0, 1].
     """
-    values = np.asarray(p_values, dtype=np.float64)
-    made = np.flatnonzero(~np.isnan(values))
+    from statsmodels.stats.multitest import multipletests
+
+    values = np.array(p_values, dtype=np.float64)
+    made = ~np.isnan(values)
     if ((values[made] < 0) | (values[made] > 1)).any():
         raise ValueError("p-values must lie in [0, 1]")
-    order = made[np.argsort(values[made], kind="stable")]
-    factors = np.arange(len(order), 0, -1)
-    adjusted = np.full(values.shape, np.nan)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(factors * values[order]))
-    return [float(value) for value in adjusted]
+    if made.any():
+        values[made] = multipletests(values[made], method="holm")[1]
+    return [float(value) for value in values]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from personalrm.core.records import HALVES, K_NAMES, TYPES, read_records
+from personalrm.core.conditions import K
+from personalrm.core.records import read_all
 from personalrm.methods.synthesizeme.context_subsets import CONVERSATION_TYPES, N_PARTS
 from personalrm.personas.records import KINDS, TAGS, Axis, AxisSet, TaggedPersona
 from personalrm.results.columns import Columns
@@ -22,9 +23,9 @@ from personalrm.results.comparisons import (
 from personalrm.results.labels import UNUSED, k_label
 from personalrm.results.scores import percent
 from personalrm.results.spec import Table, TableResult
-from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
+from personalrm.results.table_formats import EMPTY, Block, plain
 from personalrm.results.tables.axes_agreement import UNREAD, Codes, agreement
-from personalrm.results.tables.comparison_text import bounds, with_variant
+from personalrm.results.tables.comparison_text import block_of, bounds, persona_headings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +34,7 @@ PREVALENCE, SENTENCES, AGREEMENT = "axis", "sentences", "agreement"
 """Parts of the table."""
 MODELS, DRAWS = "models", "draws"
 """Names of the rows of agreement: personas of one user by two models; from two draws of context pairs."""
-PARTS: tuple[str, ...] = tuple(K_NAMES[k] for k in N_PARTS)
+PARTS: tuple[str, ...] = tuple(map(str, N_PARTS))
 """Names of further such rows: personas of one user from two disjoint parts of the context."""
 NO_AXIS = "no axis named"
 """Name of the one row of a data set whose model named no axis."""
@@ -51,8 +52,8 @@ KIND_LABELS: dict[str, str] = {
 AGREEMENT_LABELS: dict[str, str] = {
     MODELS: "two models",
     DRAWS: "several draws of context pairs",
-    K_NAMES[HALVES]: "disjoint halves of the conversations",
-    K_NAMES[TYPES]: "conversations of different types",
+    "halves": "disjoint halves of the conversations",
+    "types": "conversations of different types",
 }
 NEEDED: dict[str, str] = {
     MODELS: "two models",
@@ -65,14 +66,8 @@ NOBODY = "not applicable"
 Row = dict[str, Value]
 
 
-def read_axes_files(axes: Iterable[Path], tags: Iterable[Path]) -> tuple[list[AxisSet], list[TaggedPersona]]:
-    """All rows of the stages `axes` and `tag`."""
-    named = [row for path in axes for row in read_records(path, AxisSet)]
-    return named, [row for path in tags for row in read_records(path, TaggedPersona)]
-
-
 def axes_table(
-    named: Iterable[AxisSet], tagged: Iterable[TaggedPersona], k: int, *, seed: int, n_resamples: int
+    named: Iterable[AxisSet], tagged: Iterable[TaggedPersona], k: K, *, seed: int, n_resamples: int
 ) -> pd.DataFrame:
     """Rows of all three parts for each data set and variant; columns `AXES_COLUMNS`, shares in percent.
 
@@ -94,7 +89,7 @@ def axes_table(
         n_resamples: its resamples.
     """
     personas: dict[tuple[str, str], list[TaggedPersona]] = {}
-    for persona in sorted(tagged, key=lambda one: (one.k, one.draw, one.user_id)):
+    for persona in sorted(tagged, key=lambda one: (_size(one.k), one.draw, one.user_id)):
         personas.setdefault((persona.dataset, persona.variant), []).append(persona)
     rows: list[Row] = []
     for axes in sorted(named, key=lambda one: (one.dataset, one.variant)):
@@ -110,9 +105,12 @@ def axes_table(
     return AXES_COLUMNS.frame(rows)
 
 
-def read_axes_table(path: Path) -> pd.DataFrame:
-    """Read `axes.csv` as `axes_table` made it."""
-    return AXES_COLUMNS.read(path)
+read_axes_table = AXES_COLUMNS.read
+
+
+def _size(k: K) -> tuple[bool, str | int]:
+    """Sort key of k: names before numbers."""
+    return isinstance(k, int), k
 
 
 def by_model(tagged: Iterable[TaggedPersona]) -> dict[str, list[TaggedPersona]]:
@@ -175,23 +173,23 @@ def _agreements(
     axes: AxisSet,
     mine: Sequence[TaggedPersona],
     counted: Mapping[str, Sequence[TaggedPersona]],
-    k: int,
+    k: K,
     seed: int,
     n_resamples: int,
 ) -> Iterator[Row]:
     """Agreement across each pair of models at `k`, and across the draws (or parts) of each model at each k that has
     several."""
-    sets: list[tuple[str, str, int, list[Sequence[TaggedPersona]]]] = [
+    sets: list[tuple[str, str, K, list[Sequence[TaggedPersona]]]] = [
         (MODELS, f"{one}, {two}", k, [counted[one], counted[two]]) for one, two in combinations(counted, 2)
     ]
     for model, people in by_model(mine).items():
-        for size in sorted({persona.k for persona in people}):
+        for size in sorted({persona.k for persona in people}, key=_size):
             draws: dict[int, list[TaggedPersona]] = {}
             for persona in people:
                 if persona.k == size:
                     draws.setdefault(persona.draw, []).append(persona)
             if len(draws) > 1:
-                sets.append((K_NAMES.get(size, DRAWS), model, size, list(draws.values())))
+                sets.append((str(size) if size in N_PARTS else DRAWS, model, size, list(draws.values())))
     for name, model, size, descriptions in sets if axes.axes else []:
         users = sorted({persona.user_id for described in descriptions for persona in described})
         codes = [_codes(described, users, len(axes.axes)) for described in descriptions]
@@ -231,26 +229,22 @@ Record = Mapping[str, object]
 
 def axes_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """A block a part of the table; parts without a row are left out."""
-    import pandas as pd
-
     parts: tuple[tuple[str, str, Callable[[Record], Cells], int], ...] = (
-        (PREVALENCE, "How many personas speak of each axis", _axis, 5),
-        (SENTENCES, "What the sentences of personas are about", _sentence, 3),
-        (AGREEMENT, "Two personas of one user: axes tagged equal", _agreement, 4),
+        (PREVALENCE, "How many personas speak of each axis", _axis, 4),
+        (SENTENCES, "What the sentences of personas are about", _sentence, 2),
+        (AGREEMENT, "Two personas of one user: axes tagged equal", _agreement, 3),
     )
-    several = table["variant"].nunique() > 1
-    blocks = []
-    for part, title, cells, n_names in parts:
-        known = table_rows(table[table["part"] == part])
-        rows = [with_variant(cells(record), record["variant"], several=several) for record in known]
-        if rows:
-            blocks.append(Block(title, pd.DataFrame(rows), n_names + several))
-    return tuple(blocks) or (Block("", pd.DataFrame(columns=["Data set"]), 1),)
+    columns = persona_headings(table)
+    blocks = [
+        block_of(table[table["part"] == part], columns, cells, title, len(columns) + n_names)
+        for part, title, cells, n_names in parts
+        if bool((table["part"] == part).any())
+    ]
+    return tuple(blocks) or (block_of(table, columns, _axis),)
 
 
 def _axis(row: Record) -> Cells:
     return {
-        "Data set": str(row["dataset"]),
         "Personas by": str(row["profile_model"]),
         "Axis": str(row["name"]),
         "Low end": str(row["low_end"]) or EMPTY,
@@ -266,7 +260,6 @@ def _axis(row: Record) -> Cells:
 
 def _sentence(row: Record) -> Cells:
     return {
-        "Data set": str(row["dataset"]),
         "Personas by": str(row["profile_model"]),
         "About": KIND_LABELS[str(row["name"])],
         "Users": plain(row["n_users"]),
@@ -279,7 +272,6 @@ def _sentence(row: Record) -> Cells:
 
 def _agreement(row: Record) -> Cells:
     return {
-        "Data set": str(row["dataset"]),
         "Personas from": AGREEMENT_LABELS[str(row["name"])],
         "Personas by": str(row["profile_model"]),
         "k": str(row["k"]),
@@ -329,10 +321,10 @@ def axes_notes(table: pd.DataFrame, named: Sequence[AxisSet]) -> list[str]:
     return [*notes, f"Agreement of personas of one user, not run: {'; '.join(absent)}."] if absent else notes
 
 
-def build(axes: list[Path], tags: list[Path], *, seed: int, n_resamples: int, largest_k: int) -> Table:
+def build(axes: list[Path], tags: list[Path], *, seed: int, n_resamples: int, largest_k: K) -> Table:
     """Make the table from the files of a run."""
-    named, tagged = read_axes_files(axes, tags)
-    table = axes_table(named, tagged, largest_k, seed=seed, n_resamples=n_resamples)
+    named = list(read_all(axes, AxisSet))
+    table = axes_table(named, read_all(tags, TaggedPersona), largest_k, seed=seed, n_resamples=n_resamples)
     return Table(table, axes_blocks(table), axes_notes(table, named))
 
 

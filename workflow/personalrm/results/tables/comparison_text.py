@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from personalrm.core.conditions import MethodId
 from personalrm.results.comparisons import ACCURACY
 from personalrm.results.labels import OK, UNUSED, method_label
 from personalrm.results.marks import marked
-from personalrm.results.table_formats import EMPTY, plain
+from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,10 +59,31 @@ def shown_names(row: Mapping[str, object], columns: Mapping[str, str]) -> dict[s
     return texts
 
 
-def with_variant(cells: Mapping[str, str], variant: object, *, several: bool) -> dict[str, str]:
-    """Cells of a row, the variant after the data set where the table has several variants."""
-    first = {"Data set": cells["Data set"], "Variant": str(variant)} if several else {}
-    return {**first, **cells}
+def block_of(
+    table: pd.DataFrame | Sequence[Mapping[str, object]],
+    columns: Mapping[str, str],
+    cells: Callable[[Mapping[str, Any]], Mapping[str, str]],
+    title: str = "",
+    n_names: int | None = None,
+) -> Block:
+    """A table as people read it: the columns that name a row (`shown_names`), then its `cells`."""
+    import pandas as pd
+
+    rows = table_rows(table) if isinstance(table, pd.DataFrame) else table
+    shown = [{**shown_names(row, columns), **cells(row)} for row in rows]
+    heads = list(columns.values())
+    return Block(title, pd.DataFrame(shown, columns=None if shown else heads), n_names or len(heads))
+
+
+def with_verdict(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table, with how the verdicts of their method are read as `verdict`."""
+    return [row | {"verdict": MethodId.parse(str(row["method"])).verdict} for row in table_rows(table)]
+
+
+def persona_headings(table: pd.DataFrame, **more: str) -> dict[str, str]:
+    """Columns that name a row of a table of personas, and their headings; the variant only where there are several."""
+    variant = {"variant": "Variant"} if table["variant"].nunique() > 1 else {}
+    return {"dataset": "Data set", **variant, **more}
 
 
 HEADINGS: dict[str, str] = {

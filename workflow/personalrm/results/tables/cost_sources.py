@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from personalrm.core.records import BASELINE, CallRef, Profile, read_records
+from personalrm.core.records import BASELINE, CallRef, Profile, read_all
 from personalrm.data.filters.ratings import UserPanel, UserRatings
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.methods.registry import METHODS
@@ -79,12 +80,9 @@ def _job(path: str, patterns: Sequence[JobPattern]) -> tuple[str, str, str, str]
 
 def filter_calls(ratings: Iterable[Path], panels: Iterable[Path]) -> Iterator[StageCall]:
     """Responses that the data sets' filters rest on, from the files of ratings and of panel votes."""
-    for path in ratings:
-        for rated in read_records(path, UserRatings):
-            yield from (StageCall(rated.dataset, UNUSED, rated.model, ref) for ref in rated.calls)
-    for path in panels:
-        for voted in read_records(path, UserPanel):
-            yield from (StageCall(voted.dataset, UNUSED, voted.model, ref) for ref in voted.calls)
+    rows: Iterator[UserRatings | UserPanel] = chain(read_all(ratings, UserRatings), read_all(panels, UserPanel))
+    for row in rows:
+        yield from (StageCall(row.dataset, UNUSED, row.model, ref) for ref in row.calls)
 
 
 def analysis_calls(
@@ -95,22 +93,15 @@ def analysis_calls(
     tags: Iterable[Path],
 ) -> Iterator[StageCall]:
     """Responses that the analyses of personas rest on, from the files of the stages: the personas' own, and theirs."""
-    for path in profiles:
-        for learned in read_records(path, Profile):
-            mine = (ref for ref in learned.calls if ref.stage in METHODS["persona"].stages)
-            yield from (StageCall(learned.dataset, learned.variant, learned.model, ref) for ref in mine)
-    kinds: tuple[tuple[type[PersonaReading], Iterable[Path]], ...]
-    kinds = ((UserFidelity, fidelity), (UserRecovery, recovery))
-    for kind, paths in kinds:
-        for path in paths:
-            for read in read_records(path, kind):
-                yield from (StageCall(read.dataset, read.variant, read.judge_model, ref) for ref in read.calls)
-    for path in axes:
-        for named in read_records(path, AxisSet):
-            yield from (StageCall(named.dataset, named.variant, named.model, ref) for ref in named.calls)
-    for path in tags:
-        for tagged in read_records(path, TaggedPersona):
-            yield from (StageCall(tagged.dataset, tagged.variant, tagged.model, ref) for ref in tagged.calls)
+    for learned in read_all(profiles, Profile):
+        mine = (ref for ref in learned.calls if ref.stage in METHODS["persona"].stages)
+        yield from (StageCall(learned.dataset, learned.variant, learned.model, ref) for ref in mine)
+    readings: Iterator[PersonaReading] = chain(read_all(fidelity, UserFidelity), read_all(recovery, UserRecovery))
+    for read in readings:
+        yield from (StageCall(read.dataset, read.variant, read.judge_model, ref) for ref in read.calls)
+    described: Iterator[AxisSet | TaggedPersona] = chain(read_all(axes, AxisSet), read_all(tags, TaggedPersona))
+    for told in described:
+        yield from (StageCall(told.dataset, told.variant, told.model, ref) for ref in told.calls)
 
 
 def cached_tokens(store: Path, keys: Sequence[str]) -> dict[str, int]:

@@ -11,10 +11,11 @@ from personalrm.data.cross_validation import Pools
 from personalrm.methods.synthesizeme.profile import PROFILE_STAGES
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import Value
+from personalrm.results.conditions import ROW_KEY, by_condition
 from personalrm.results.labels import UNUSED
 from personalrm.results.marks import FLAG_NAMES, Flags, mark_notes, marked
 from personalrm.results.pooling import without_pools
-from personalrm.results.scores import ROW_KEY, read_frame
+from personalrm.results.scores import read_frame
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, dollars_shown, plain, table_rows
 from personalrm.results.tables.comparison_text import HEADINGS, bounds, shown_names
@@ -37,7 +38,7 @@ RUN, STAGE, METHOD = "run", "stage", "method"
 """Levels: the whole run; a stage with one model, over all methods; a method with its models."""
 ALL_STEPS = "all"
 STAGES: tuple[str, ...] = (
-    *("fetch", "convert", "prepare", "rate", "panel", "released", "filter"),
+    *("fetch", "prepare", "rate", "panel", "released", "filter"),
     *("theta", "bootstrap", "profile", "judge", "fidelity", "recovery", "axes", "tag", RESULTS),
 )
 SPENT: tuple[str, ...] = ("calls", "tokens_in", "tokens_out", "tokens_cached", "cost_usd_list", "unpriced_calls")
@@ -94,8 +95,9 @@ def _every_call(calls: pd.DataFrame, others: Iterable[StageCall]) -> pd.DataFram
     """Calls of scores, filters and analyses, with `stage` of the workflow, `step` as the calls name it, `model`."""
     import pandas as pd
 
-    texts = [*ROW_KEY, "key", "stage"]
-    frame = calls.astype(dict.fromkeys(texts, "str")).rename(columns={"stage": "step"})
+    named = [rows.assign(**condition.row) for condition, rows in by_condition(calls)]
+    frame = pd.concat(named or [calls.assign(**dict.fromkeys(ROW_KEY, UNUSED))], ignore_index=True)
+    frame = frame.astype(dict.fromkeys([*ROW_KEY, "key", "stage"], "str")).rename(columns={"stage": "step"})
     frame["model"] = frame["judge_model"].where(frame["step"] == "judge", frame["profile_model"])
     asked = [
         dict.fromkeys(ROW_KEY, UNUSED)
@@ -176,9 +178,7 @@ def _method_rows(every: pd.DataFrame, main: pd.DataFrame) -> list[dict[str, Valu
     return rows
 
 
-def read_cost_table(path: Path) -> pd.DataFrame:
-    """Read `cost.csv` as `cost_table` made it."""
-    return COST_COLUMNS.read(path)
+read_cost_table = COST_COLUMNS.read
 
 
 def duration(seconds: object) -> str:

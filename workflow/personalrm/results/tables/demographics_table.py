@@ -10,47 +10,33 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from personalrm.core.errors import DataError
-from personalrm.core.records import UserData, read_records
-from personalrm.methods.registry import DEMOGRAPHIC_QUESTIONS
+from personalrm.core.records import UserData, read_all
+from personalrm.methods.baselines import DEMOGRAPHIC_QUESTIONS
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import (
     ACCURACY,
     CELL_COLUMNS,
+    CELL_COUNTS,
+    NAMED,
     Value,
     judged_pairs,
     key_order,
     largest_k,
-    method_parts,
 )
+from personalrm.results.conditions import ROW_KEY, Condition
 from personalrm.results.labels import NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, NOT_RUN, OK, UNUSED
-from personalrm.results.marks import Flags, mark_notes, prefixed
-from personalrm.results.scores import ROW_KEY, percent, read_frame
+from personalrm.results.marks import Flags, mark_notes
+from personalrm.results.scores import percent, read_frame
 from personalrm.results.spec import Table, TableResult
-from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
-from personalrm.results.tables.comparison_text import dataset_note, headings_of, shown_accuracy, shown_names
-from personalrm.results.verdict_arrays import (
-    JUDGE,
-    METHOD,
-    PROFILE,
-    PROVIDER_ERROR,
-    Key,
-    VerdictArrays,
-    verdict_arrays_of,
-)
+from personalrm.results.table_formats import Block, plain
+from personalrm.results.tables.comparison_text import block_of, dataset_note, headings_of, shown_accuracy
+from personalrm.results.verdict_arrays import PROVIDER_ERROR, VerdictArrays, refuse_unknown, verdict_arrays_of
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
-    from numpy.typing import NDArray
 
 METHODS: tuple[str, ...] = ("default", "both")
-GROUP_NAMES: tuple[str, ...] = (*ROW_KEY, "question", "group", "cell")
-FLAGS: tuple[str, ...] = prefixed("cell_")
-WHOLE_NUMBERS: tuple[str, ...] = ("cell_users", "cell_judgments")
-GROUP_COLUMNS = Columns(
-    (*ROW_KEY, "question", "group", *CELL_COLUMNS), texts=GROUP_NAMES, whole=WHOLE_NUMBERS, flags=FLAGS
-)
+GROUP_COLUMNS = Columns.joined(NAMED, Columns.text("question", "group"), CELL_COLUMNS)
 
 
 SURVEY, CONVERSATION, TURN = "survey", "conversation type", "turn"
@@ -82,12 +68,11 @@ class Groups(NamedTuple):
 def read_facts(paths: Iterable[Path]) -> dict[tuple[str, str], UserFacts]:
     """Facts of each user from files of `UserData`; one user in memory at a time."""
     facts = {}
-    for path in paths:
-        for user in read_records(path, UserData):
-            survey = {name: text for name, text in user.survey.items() if name in DEMOGRAPHIC_QUESTIONS}
-            types = {pair.pair_id: pair.conversation_type for pair in user.pairs}
-            turns = {pair.pair_id: pair.turn for pair in user.pairs}
-            facts[user.dataset, user.user_id] = UserFacts(survey, types, turns)
+    for user in read_all(paths, UserData):
+        survey = {name: text for name, text in user.survey.items() if name in DEMOGRAPHIC_QUESTIONS}
+        types = {pair.pair_id: pair.conversation_type for pair in user.pairs}
+        turns = {pair.pair_id: pair.turn for pair in user.pairs}
+        facts[user.dataset, user.user_id] = UserFacts(survey, types, turns)
     return facts
 
 
@@ -152,12 +137,7 @@ def demographics_table(
     """
     rows: list[dict[str, Value]] = []
     for dataset, arrays in verdict_arrays_of(verdicts, {name for name, _ in facts}).items():
-        lost = [user for user in arrays.users if (dataset, user) not in facts]
-        if lost:
-            raise DataError(
-                f"data set {dataset!r}: user {lost[0]!r} and {len(lost) - 1} more have verdicts but are not in the "
-                "files of users. Remove verdicts of an older configuration and run again."
-            )
+        refuse_unknown(dataset, arrays.users, facts)
         questions = groups_of(arrays, facts)
         keys = sorted(_shown(arrays, methods), key=lambda key: key_order(key, model_order))
         if not any(facts[dataset, user].survey for user in arrays.users):
@@ -166,32 +146,31 @@ def demographics_table(
     return GROUP_COLUMNS.frame(rows)
 
 
-def _shown(arrays: VerdictArrays, methods: Sequence[str]) -> list[Key]:
+def _shown(arrays: VerdictArrays, methods: Sequence[str]) -> list[Condition]:
     """Cells of the methods: own profiles, the largest k of each."""
-    found: dict[tuple[str, ...], list[Key]] = {}
+    found: dict[Condition, list[Condition]] = {}
     for key in arrays.cells:
-        own = key[PROFILE] in (key[JUDGE], UNUSED)
-        if own and key[JUDGE] != UNUSED and method_parts(key[METHOD])[0] in methods:
-            found.setdefault(key[:-1], []).append(key)
-    return [(*names, largest_k(keys)) for names, keys in found.items()]
+        if key.own and key.judged and key.method.name in methods:
+            found.setdefault(key._replace(k=UNUSED), []).append(key)
+    return [key._replace(k=largest_k(keys)) for key, keys in found.items()]
 
 
 def _nothing(dataset: str, why: str) -> dict[str, Value]:
     names = dict.fromkeys(ROW_KEY, UNUSED) | {"dataset": dataset, "question": SURVEY, "group": UNUSED}
-    counts = dict.fromkeys(WHOLE_NUMBERS, 0)
+    counts = dict.fromkeys(CELL_COUNTS, 0)
     return {**names, "cell": why, **counts, **Flags().columns("cell_")}
 
 
-def _rows(arrays: VerdictArrays, key: Key, question: Groups) -> list[dict[str, Value]]:
+def _rows(arrays: VerdictArrays, key: Condition, question: Groups) -> list[dict[str, Value]]:
     """One cell by the groups of a question."""
-    names: dict[str, Value] = {**dict(zip(ROW_KEY, key, strict=True)), "question": question.question}
+    names: dict[str, Value] = {**key.row, "question": question.question}
     return [
         names | {"group": name} | _group(arrays, key, question.group_of == number)
         for number, name in enumerate(question.names)
     ]
 
 
-def _group(arrays: VerdictArrays, key: Key, places: NDArray[np.bool_]) -> dict[str, Value]:
+def _group(arrays: VerdictArrays, key: Condition, places: NDArray[np.bool_]) -> dict[str, Value]:
     """Counts and accuracy of a cell at some places; keys `CELL_COLUMNS`."""
     from personalrm.results.stats.statistics import share_interval
 
@@ -211,28 +190,24 @@ def _group(arrays: VerdictArrays, key: Key, places: NDArray[np.bool_]) -> dict[s
     return row | dict(zip(ACCURACY, map(percent, found), strict=True))
 
 
-def read_demographics_table(path: Path) -> pd.DataFrame:
-    """Read `demographics.csv` as `demographics_table` made it."""
-    return GROUP_COLUMNS.read(path)
+read_demographics_table = GROUP_COLUMNS.read
 
 
 def demographics_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """The table for people: a block a question."""
-    import pandas as pd
+
+    def cells(row: Mapping[str, object]) -> dict[str, str]:
+        counts = {"Users": plain(row["cell_users"]), "Judgments": plain(row["cell_judgments"])}
+        return {**counts, "Accuracy % [95 % CI]": shown_accuracy(row)}
 
     columns = headings_of(table)
-    blocks = []
-    for question in dict.fromkeys(table["question"]):
-        rows = []
-        for row in table_rows(table[table["question"] == question]):
-            rows.append(
-                shown_names(row, columns)
-                | {"Group": EMPTY if row["group"] == UNUSED else str(row["group"])}
-                | {"Users": plain(row["cell_users"]), "Judgments": plain(row["cell_judgments"])}
-                | {"Accuracy % [95 % CI]": shown_accuracy(row)}
-            )
-        blocks.append(Block(question_label(question), pd.DataFrame(rows), len(columns) + 1))
-    return tuple(blocks) or (Block("", pd.DataFrame(columns=list(columns.values())), len(columns)),)
+    if table.empty:
+        return (block_of(table, columns, cells),)
+    named = columns | {"group": "Group"}
+    return tuple(
+        block_of(table[table["question"] == question], named, cells, question_label(question))
+        for question in dict.fromkeys(table["question"])
+    )
 
 
 def question_label(question: str) -> str:

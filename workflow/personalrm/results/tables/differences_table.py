@@ -7,39 +7,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalrm.data.cross_validation import Pools
+from personalrm.methods.registry import METHODS
 from personalrm.results.columns import Columns
-from personalrm.results.comparisons import (
-    COMPARED,
-    COUNTS,
-    Value,
-    compare,
-    default_of,
-    key_order,
-    method_parts,
-    p_digits,
-)
+from personalrm.results.comparisons import COMPARED, NAMED, Value, compare, key_order, with_holm
+from personalrm.results.conditions import Condition
 from personalrm.results.labels import NOT_RUN, OK, UNUSED, exempt_note, method_rank
-from personalrm.results.marks import FLAG_NAMES, mark_notes
+from personalrm.results.marks import mark_notes
 from personalrm.results.pooling import pool_notes, pooled
-from personalrm.results.scores import ROW_KEY, read_frame
+from personalrm.results.scores import read_frame
 from personalrm.results.spec import Table, TableResult
-from personalrm.results.table_formats import Block, plain, table_rows
+from personalrm.results.table_formats import Block, plain
 from personalrm.results.tables.comparison_text import (
+    block_of,
     dataset_note,
     headings_of,
     probability,
     shown_difference,
-    shown_names,
 )
-from personalrm.results.verdict_arrays import JUDGE, METHOD, Key, VerdictArrays, verdict_arrays_of
+from personalrm.results.verdict_arrays import VerdictArrays, verdict_arrays_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DIFFERENCE_NAMES: tuple[str, ...] = (*ROW_KEY, "reference")
-DIFFERENCE_COLUMNS = Columns(
-    (*DIFFERENCE_NAMES, *COMPARED, "p_holm"), texts=(*DIFFERENCE_NAMES, "status"), whole=COUNTS, flags=FLAG_NAMES
-)
+DIFFERENCE_COLUMNS = Columns.joined(NAMED, Columns.text("reference"), COMPARED, "p_holm")
 PARTS_OF_BOTH: tuple[str, ...] = ("demos", "persona")
 """What `both` is set against beside `default`: each of its parts alone."""
 
@@ -48,6 +38,9 @@ def differences_table(
     verdicts: pd.DataFrame, *, seed: int, n_resamples: int, model_order: Sequence[str] = ()
 ) -> pd.DataFrame:
     """Each method that a model judges against `default`, and `both` against its parts; columns `DIFFERENCE_COLUMNS`.
+
+    A method without a model that adapts what another learned from other users is set against that other: the difference
+    is what the user's own votes add.
 
     The reference has the same data set, judge, pairs and kind of verdict, and where it is learned the same variant,
     profile model and k. A comparison that any data set of the frame has is a row of every data set: what is missing
@@ -59,59 +52,51 @@ def differences_table(
         n_resamples: its resamples.
         model_order: model ids in the order of listing; others come last, by name.
     """
-    import pandas as pd
-
-    from personalrm.results.stats.statistics import holm
-
     arrays_by_dataset = verdict_arrays_of(verdicts)
-    planned = [(arrays_by_dataset[first[0]], first, second) for first, second in _planned(arrays_by_dataset)]
-    planned.sort(key=lambda plan: (*key_order(plan[1], model_order), method_rank(plan[2][METHOD])))
+    planned = [(arrays_by_dataset[first.dataset], first, second) for first, second in _planned(arrays_by_dataset)]
+    planned.sort(key=lambda plan: (*key_order(plan[1], model_order), method_rank(str(plan[2].method))))
     rows: list[dict[str, Value]] = []
     for arrays, first, second in planned:
-        row: dict[str, Value] = {**dict(zip(ROW_KEY, first, strict=True)), "reference": second[METHOD]}
+        row: dict[str, Value] = {**first.row, "reference": str(second.method)}
         rows.append(row | compare(arrays, first, second, seed=seed, n_resamples=n_resamples))
-    table = pd.DataFrame(rows, columns=list(DIFFERENCE_COLUMNS))
-    adjusted = holm([float(value) for value in table["p_value"].astype("float64")])
-    table["p_holm"] = [p_digits(value) for value in adjusted]
-    return DIFFERENCE_COLUMNS.typed(table)
+    return DIFFERENCE_COLUMNS.frame(with_holm(rows))
 
 
-def read_differences_table(path: Path) -> pd.DataFrame:
-    """Read `differences.csv` as `differences_table` made it."""
-    return DIFFERENCE_COLUMNS.read(path)
+read_differences_table = DIFFERENCE_COLUMNS.read
 
 
-def _planned(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[tuple[Key, Key]]:
+def _planned(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[tuple[Condition, Condition]]:
     """First and second cell of every row, in every data set."""
-    known = {key[1:] for arrays in arrays_by_dataset.values() for key in arrays.cells}
+    known = {key for arrays in arrays_by_dataset.values() for key in arrays.cells}
     for dataset in arrays_by_dataset:
-        for rest in known:
-            key = (dataset, *rest)
-            base, suffix = method_parts(key[METHOD])
-            if key[JUDGE] == UNUSED or base == "default":
+        for key in {key._replace(dataset=dataset) for key in known if key.method.name != "default"}:
+            if not key.judged:
+                method = METHODS.get(key.method.name)
+                if method is not None and method.reads not in ("", method.name):
+                    yield key, key._replace(method=key.method._replace(name=method.reads), k=UNUSED)
                 continue
-            yield key, default_of(key)
-            if base == "both":
+            yield key, key.default
+            if key.method.name == "both":
                 for part in PARTS_OF_BOTH:
-                    yield key, (*key[:METHOD], part + suffix, *key[METHOD + 1 :])
+                    yield key, key._replace(method=key.method._replace(name=part))
 
 
 def differences_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """The table for people."""
-    import pandas as pd
 
-    columns = headings_of(table, "reference")
-    rows = []
-    for row in table_rows(table):
-        rows.append(
-            shown_names(row, columns)
-            | {"Users": plain(row["n_users"]), "Pairs": plain(row["n_pairs"])}
-            | {"Left out: users": plain(row["users_left_out"]), "pairs": plain(row["pairs_left_out"])}
-            | {"Difference, points [95 % CI]": shown_difference(row)}
-            | {"p": probability(row["p_value"]), "p (Holm)": probability(row["p_holm"])}
-            | {"Logistic p": probability(row["p_logit"])}
-        )
-    return (Block("", pd.DataFrame(rows, columns=None if rows else list(columns.values())), len(columns)),)
+    def cells(row: Mapping[str, object]) -> dict[str, str]:
+        return {
+            "Users": plain(row["n_users"]),
+            "Pairs": plain(row["n_pairs"]),
+            "Left out: users": plain(row["users_left_out"]),
+            "pairs": plain(row["pairs_left_out"]),
+            "Difference, points [95 % CI]": shown_difference(row),
+            "p": probability(row["p_value"]),
+            "p (Holm)": probability(row["p_holm"]),
+            "Logistic p": probability(row["p_logit"]),
+        }
+
+    return (block_of(table, headings_of(table, "reference"), cells),)
 
 
 def differences_notes(table: pd.DataFrame) -> list[str]:
@@ -131,6 +116,11 @@ def differences_notes(table: pd.DataFrame) -> list[str]:
         "Logistic p: a check of p by another road, a logistic model with cluster-robust errors (users); empty where a "
         "method is always or never right.",
     ]
+    if (table["judge_model"] == UNUSED).any():
+        notes.append(
+            "Without a judge: a method that starts from what another learned from other users, against that other; the "
+            "difference is what the user's own votes add."
+        )
     if len(table) > int((table["status"] == OK).sum()):
         notes.append(
             f"Rows without a number: {NOT_RUN}: one of the two is not among the verdicts; no answers: the provider "

@@ -7,20 +7,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from personalrm.core.records import OUTCOMES, Verdict, read_records
+from personalrm.core.records import OUTCOMES, Verdict, read_all
 from personalrm.personas.records import Missing, UserFidelity
-from personalrm.results.comparisons import Value, p_digits, read_table, seed_of
-from personalrm.results.labels import k_label
+from personalrm.results.columns import Columns
+from personalrm.results.comparisons import Value, p_digits, seed_of
 from personalrm.results.marks import FLAG_NAMES, flags_of, mark_notes, marked
+from personalrm.results.readings import READER_KEY, by_reader
 from personalrm.results.scores import percent
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
-from personalrm.results.tables.comparison_text import bounds, probability, with_variant
+from personalrm.results.tables.comparison_text import block_of, bounds, persona_headings, probability
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FIDELITY_KEY: tuple[str, ...] = ("dataset", "variant", "profile_model", "judge_model", "k", "statement")
+FIDELITY_KEY: tuple[str, ...] = (*READER_KEY, "statement")
 LEFT_OUT: dict[Missing, str] = {name: name.replace(" ", "_") for name in get_args(Missing)}
 FIDELITY_COUNTS: tuple[str, ...] = ("n_users", *LEFT_OUT.values(), "n_verdicts", "own", "other", *OUTCOMES[2:])
 SHARES: tuple[str, ...] = ("share_own", "ci_low", "ci_high", "p_value", "share_first")
@@ -34,18 +35,18 @@ MATCHES: tuple[str, ...] = (
     "match_p_value",
 )
 FLAGS: tuple[str, ...] = FLAG_NAMES[:2]
-FIDELITY_COLUMNS: tuple[str, ...] = (*FIDELITY_KEY, *FIDELITY_COUNTS, *SHARES, *MATCHES, *FLAGS)
+FIDELITY_COLUMNS = Columns(
+    (*FIDELITY_KEY, *FIDELITY_COUNTS, *SHARES, *MATCHES, *FLAGS),
+    texts=FIDELITY_KEY,
+    whole=(*FIDELITY_COUNTS, "match_users"),
+    flags=FLAGS,
+)
 DECIDED: tuple[str, ...] = OUTCOMES[:2]
 STATEMENT_LABELS: dict[str, str] = {
     "survey": "survey, own words",
     "planted": "planted taste",
     "none": EMPTY,
 }
-
-
-def read_fidelity(paths: Iterable[Path]) -> list[UserFidelity]:
-    """All rows of the stage `fidelity`."""
-    return [row for path in paths for row in read_records(path, UserFidelity)]
 
 
 def fidelity_table(rows: Iterable[UserFidelity], *, seed: int, n_resamples: int) -> pd.DataFrame:
@@ -64,16 +65,7 @@ def fidelity_table(rows: Iterable[UserFidelity], *, seed: int, n_resamples: int)
       verdicts of one side were lost is left out of both.
     - outage, unread: as `marks.Flags` has them.
     """
-    import pandas as pd
-
-    groups: dict[tuple[str, ...], list[UserFidelity]] = {}
-    for row in rows:
-        key = (row.dataset, row.variant, row.profile_model, row.judge_model, k_label(row.k))
-        groups.setdefault(key, []).append(row)
-    found = [_row(key, sorted(groups[key], key=lambda row: row.user_id), seed, n_resamples) for key in sorted(groups)]
-    table = pd.DataFrame(found, columns=list(FIDELITY_COLUMNS))
-    kinds = dict.fromkeys(FIDELITY_KEY, "str") | dict.fromkeys((*FIDELITY_COUNTS, "match_users"), "int64")
-    return table.astype(kinds | dict.fromkeys((*SHARES, *MATCHES[1:]), "float64") | dict.fromkeys(FLAGS, "bool"))
+    return FIDELITY_COLUMNS.frame(_row(key, users, seed, n_resamples) for key, users in by_reader(rows))
 
 
 def _row(key: tuple[str, ...], users: Sequence[UserFidelity], seed: int, n_resamples: int) -> dict[str, Value]:
@@ -140,45 +132,29 @@ def _fits(verdicts: Sequence[Verdict]) -> float | None:
     return fit / (fit + not_fit) if fit + not_fit else None
 
 
-def read_fidelity_table(path: Path) -> pd.DataFrame:
-    """Read `fidelity.csv` as `fidelity_table` made it."""
-    counts = dict.fromkeys((*FIDELITY_COUNTS, "match_users"), "int64")
-    return read_table(path, FIDELITY_COLUMNS, FIDELITY_KEY, FLAGS).astype(counts)
+read_fidelity_table = FIDELITY_COLUMNS.read
 
 
 def fidelity_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """The table for people; where personas were judged alone, that apart."""
-    records = table_rows(table)
-    several = table["variant"].nunique() > 1
-    names = [_names(row, several=several) for row in records]
-    blocks = [_block("", [name | _pairwise(row) for name, row in zip(names, records, strict=True)], 4 + several)]
-    alone = [name | _alone(row) for name, row in zip(names, records, strict=True) if row["match_users"]]
+    columns = persona_headings(table, profile_model="Personas by", judge_model="Judge")
+    n_names = len(columns) + 1
+    blocks = [block_of(table, columns, _pairwise, n_names=n_names)]
+    alone = [row for row in table_rows(table) if row["match_users"]]
     if alone:
-        blocks.append(_block("Each persona alone: does it fit?", alone, 4 + several))
+        blocks.append(block_of(alone, columns, _alone, "Each persona alone: does it fit?", n_names))
     return tuple(blocks)
 
 
-def _block(title: str, rows: Sequence[Mapping[str, str]], n_names: int) -> Block:
-    import pandas as pd
-
-    return Block(title, pd.DataFrame(rows, columns=None if rows else ["Data set"]), n_names if rows else 1)
-
-
-def _names(row: Mapping[str, object], *, several: bool) -> dict[str, str]:
-    stated = " + ".join(STATEMENT_LABELS[part] for part in str(row["statement"]).split(" + "))
-    cells = {
-        "Data set": str(row["dataset"]),
-        "Personas by": str(row["profile_model"]),
-        "Judge": str(row["judge_model"]),
-        "Statement": stated,
-    }
-    return with_variant(cells, row["variant"], several=several)
+def _statement(row: Mapping[str, object]) -> str:
+    return " + ".join(STATEMENT_LABELS[part] for part in str(row["statement"]).split(" + "))
 
 
 def _pairwise(row: Mapping[str, object]) -> dict[str, str]:
     share = bounds(row, "share_own", "ci_low", "ci_high", signed=False)
     undecided = sum(int(str(row[name])) for name in OUTCOMES[2:-1])
     return {
+        "Statement": _statement(row),
         "Users": plain(row["n_users"]),
         "Own persona preferred % [95 % CI]": marked(share, {"lossy": False, **row}),
         "p": probability(row["p_value"]),
@@ -194,6 +170,7 @@ def _pairwise(row: Mapping[str, object]) -> dict[str, str]:
 
 def _alone(row: Mapping[str, object]) -> dict[str, str]:
     return {
+        "Statement": _statement(row),
         "Users": plain(row["match_users"]),
         "Own fits %": plain(row["match_own"]),
         "Other's fits %": plain(row["match_other"]),
@@ -235,7 +212,7 @@ def fidelity_notes(table: pd.DataFrame, others: int) -> list[str]:
 
 def build(fidelity: list[Path], *, seed: int, n_resamples: int, fidelity_others: int) -> Table:
     """Make the table from the files of a run."""
-    table = fidelity_table(read_fidelity(fidelity), seed=seed, n_resamples=n_resamples)
+    table = fidelity_table(read_all(fidelity, UserFidelity), seed=seed, n_resamples=n_resamples)
     return Table(table, fidelity_blocks(table), fidelity_notes(table, fidelity_others))
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalrm.core.files import stable_hash
 from personalrm.core.records import OUTCOMES, READABLE
 from personalrm.results.columns import Columns
+from personalrm.results.conditions import CONDITION_COLUMNS, ROW_KEY, Condition, by_condition
 from personalrm.results.labels import (
     METHOD_LABELS,
     METHOD_ORDER,
@@ -25,7 +25,6 @@ from personalrm.results.labels import (
 )
 from personalrm.results.marks import FLAG_NAMES, RETRY, Flags, flags_of, marked, notes_of
 from personalrm.results.scores import (
-    ROW_KEY,
     Counts,
     accuracy_of,
     answered,
@@ -54,7 +53,7 @@ ACCURACY_COLUMNS: tuple[str, ...] = (
 FAILURE_COLUMNS: tuple[str, ...] = OUTCOMES[2:]
 CALL_SUMS: tuple[str, ...] = ("calls", "tokens_in", "tokens_out")
 NAMES: tuple[str, ...] = (*ROW_KEY, "status")
-CALLS_READ: tuple[str, ...] = (*ROW_KEY, *CALL_SUMS[1:], "cost_usd")
+CALLS_READ: tuple[str, ...] = (*CONDITION_COLUMNS, *CALL_SUMS[1:], "cost_usd")
 """What the table needs of the frame of calls: not their keys, which are most of its memory."""
 WHOLE_NUMBERS: tuple[str, ...] = (*COUNT_COLUMNS, *FAILURE_COLUMNS, "lossy_profiles", "n_draws", *CALL_SUMS)
 COLUMNS = Columns(
@@ -120,27 +119,29 @@ def main_table(
         method_order: method ids in the order of listing; others come last.
         model_order: model ids in the order of listing; others come last, by name.
     """
-    calls_of = dict(iter(calls.groupby(list(ROW_KEY), observed=True)))
-    rows: list[dict[str, Value]] = []
-    for key, group in verdicts.groupby(list(ROW_KEY), observed=True):
-        names = tuple(str(part) for part in key)
-        row: dict[str, Value] = dict(zip(ROW_KEY, names, strict=True))
-        row |= _judgments(group, int(stable_hash(str(seed), *names)[:15], 16), n_resamples)
-        row |= _spent(calls_of.get(key))
-        rows.append(row)
-    rows.sort(key=lambda row: row_order(row, method_order, model_order))
-    return COLUMNS.frame(rows)
+    calls_of = dict(by_condition(calls))
+    return COLUMNS.frame(
+        condition.row
+        | _judgments(group, int(stable_hash(str(seed), *condition.names)[:15], 16), n_resamples)
+        | _spent(calls_of.get(condition))
+        for condition, group in listed(verdicts, method_order, model_order)
+    )
 
 
-def row_order(row: Mapping[str, Value], method_order: Sequence[str], model_order: Sequence[str]) -> tuple[object, ...]:
-    """Sort key of a row: data set, method, variant, judge, profile model, k."""
-    text = {column: str(row[column]) for column in ROW_KEY}
-    models = [
-        (model_order.index(model) if model in model_order else len(model_order), model)
-        for model in (text["judge_model"], text["profile_model"])
-    ]
-    rank = method_rank(text["method"], method_order)
-    return text["dataset"], rank, text["variant"], models, k_rank(text["k"])
+def listed(
+    verdicts: pd.DataFrame, method_order: Sequence[str], model_order: Sequence[str]
+) -> list[tuple[Condition, pd.DataFrame]]:
+    """Conditions and their verdicts in the order of rows: data set, method, variant, judge, profile model, k."""
+
+    def order(condition: Condition) -> tuple[object, ...]:
+        models = [
+            (model_order.index(model) if model in model_order else len(model_order), model)
+            for model in (condition.judge_model, condition.profile_model)
+        ]
+        rank = method_rank(str(condition.method), method_order)
+        return condition.dataset, rank, str(condition.variant), models, k_rank(condition.k)
+
+    return sorted(by_condition(verdicts), key=lambda group: order(group[0]))
 
 
 def _judgments(group: pd.DataFrame, seed: int, n_resamples: int) -> dict[str, Value]:
@@ -199,9 +200,7 @@ def _spent(calls: pd.DataFrame | None) -> dict[str, Value]:
     }
 
 
-def read_main_table(path: Path) -> pd.DataFrame:
-    """Read `main.csv` as `main_table` made it."""
-    return COLUMNS.read(path)
+read_main_table = COLUMNS.read
 
 
 def row_flags(row: Mapping[str, object]) -> Flags:
@@ -214,20 +213,19 @@ def row_flags(row: Mapping[str, object]) -> Flags:
 
 def is_outage(row: Mapping[str, object]) -> bool:
     """Whether more than 1 % of a row's judgments were lost to provider errors, so that its accuracy says little."""
-    judged, lost = (int(str(row[name])) for name in ("n_judgments", "provider_error"))
-    return flags_of(judged=judged, lost=lost, unparsed=0, lossy_profiles=0).outage
+    return row_flags(row).outage
 
 
 def gaps(verdicts: pd.DataFrame) -> list[str]:
     """One sentence for each row of the table in which users have no verdict at all, with how many and why."""
     notes: list[str] = []
-    for key, group in verdicts.groupby(list(ROW_KEY), observed=True):
+    for condition, group in by_condition(verdicts):
         missing = group[group["pair_id"].isna()]
         if missing.empty:
             continue
         reasons = missing.groupby("status", observed=True)["user_id"].nunique()
         counts = ", ".join(f"{count} {str(status).replace('_', ' ')}" for status, count in reasons.items())
-        name = " / ".join(str(part) for part in key)
+        name = " / ".join(condition.names)
         notes.append(f"{name}: no verdict for {counts} of {group['user_id'].nunique()} users.")
     return notes
 

@@ -11,7 +11,6 @@ from personalrm.results.columns import Columns
 from personalrm.results.labels import METHOD_ORDER, NOT_APPLICABLE, exempt_note
 from personalrm.results.marks import FLAG_NAMES, SIGNS, mark_notes
 from personalrm.results.scores import (
-    ROW_KEY,
     accuracy_of,
     answered,
     lossy_profiles,
@@ -21,9 +20,9 @@ from personalrm.results.scores import (
     row_status,
 )
 from personalrm.results.spec import Table, TableResult
-from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
-from personalrm.results.tables.comparison_text import dataset_note, headings_of, shown_names
-from personalrm.results.tables.main_table import NAMES, row_flags, row_order
+from personalrm.results.table_formats import EMPTY, Block, plain
+from personalrm.results.tables.comparison_text import block_of, dataset_note, headings_of
+from personalrm.results.tables.main_table import NAMES, listed, row_flags
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,11 +62,8 @@ def outcomes_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = ()) -
         verdicts: frame of `collect_verdicts`.
         model_order: model ids in the order of listing; others come last, by name.
     """
-    rows: list[dict[str, Value]] = []
-    for key, group in verdicts.groupby(list(ROW_KEY), observed=True):
-        rows.append({**dict(zip(ROW_KEY, map(str, key), strict=True)), **_counted(group)})
-    rows.sort(key=lambda row: row_order(row, METHOD_ORDER, model_order))
-    return OUTCOME_COLUMNS.frame(rows)
+    groups = listed(verdicts, METHOD_ORDER, model_order)
+    return OUTCOME_COLUMNS.frame({**condition.row, **_counted(group)} for condition, group in groups)
 
 
 def _counted(group: pd.DataFrame) -> dict[str, Value]:
@@ -93,21 +89,19 @@ def _counted(group: pd.DataFrame) -> dict[str, Value]:
 
 def outcomes_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """The table for people: each outcome with its share."""
-    import pandas as pd
-
-    columns = headings_of(table)
     heads = [name.replace("_", " ").capitalize() for name in OUTCOMES]
-    rows = []
-    for row in table_rows(table):
-        rows.append(
-            shown_names(row, columns)
-            | {"Users": plain(row["n_users"]), "Without verdict": plain(row["users_without_verdict"])}
-            | {"Judgments": plain(row["n_judgments"])}
-            | {head: _shown(row, name) for head, name in zip(heads, OUTCOMES, strict=True)}
-            | {"Right of those read %": plain(row["accuracy_readable"])}
-            | {"Without reasoning %": _without_reasoning(row)}
-        )
-    return (Block("", pd.DataFrame(rows, columns=None if rows else list(columns.values())), len(columns)),)
+
+    def cells(row: Mapping[str, object]) -> dict[str, str]:
+        return {
+            "Users": plain(row["n_users"]),
+            "Without verdict": plain(row["users_without_verdict"]),
+            "Judgments": plain(row["n_judgments"]),
+            **{head: _shown(row, name) for head, name in zip(heads, OUTCOMES, strict=True)},
+            "Right of those read %": plain(row["accuracy_readable"]),
+            "Without reasoning %": _without_reasoning(row),
+        }
+
+    return (block_of(table, headings_of(table), cells),)
 
 
 def _shown(row: Mapping[str, object], outcome: str) -> str:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalrm.results.columns import Columns
+from personalrm.results.conditions import ROW_KEY
 from personalrm.results.labels import METHOD_ORDER, NOT_APPLICABLE, OK
 from personalrm.results.marks import FLAG_NAMES, mark_notes, marked
 from personalrm.results.scores import (
-    ROW_KEY,
     accuracy_of,
     answered,
     lossy_profiles,
@@ -21,9 +21,9 @@ from personalrm.results.scores import (
     share_first,
 )
 from personalrm.results.spec import Table, TableResult
-from personalrm.results.table_formats import Block, plain, table_rows
-from personalrm.results.tables.comparison_text import bounds, dataset_note, headings_of, shown_names
-from personalrm.results.tables.main_table import row_flags, row_order
+from personalrm.results.table_formats import Block, plain
+from personalrm.results.tables.comparison_text import block_of, bounds, dataset_note, headings_of
+from personalrm.results.tables.main_table import listed, row_flags
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,12 +65,8 @@ def position_bias_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = 
         verdicts: frame of `collect_verdicts`.
         model_order: model ids in the order of listing; others come last, by name.
     """
-    rows: list[dict[str, Value]] = []
-    for key, group in verdicts.groupby(list(ROW_KEY), observed=True):
-        row: dict[str, Value] = dict(zip(ROW_KEY, map(str, key), strict=True))
-        rows.append(row | _biased(group, row_status(group)))
-    rows.sort(key=lambda row: row_order(row, METHOD_ORDER, model_order))
-    return POSITION_COLUMNS.frame(rows)
+    groups = listed(verdicts, METHOD_ORDER, model_order)
+    return POSITION_COLUMNS.frame({**condition.row, **_biased(group, row_status(group))} for condition, group in groups)
 
 
 def _biased(group: pd.DataFrame, status: str) -> dict[str, Value]:
@@ -127,18 +123,13 @@ HEADS: dict[str, str] = {
 
 def position_bias_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """The table for people."""
-    import pandas as pd
 
-    columns = headings_of(table)
-    rows = []
-    for row in table_rows(table):
-        rows.append(
-            shown_names(row, columns)
-            | {"Users": plain(row["n_users"]), "Verdicts": plain(row["n_stated"])}
-            | {"Said first % [95 % CI]": _shown(row)}
-            | {head: plain(row[column]) for column, head in HEADS.items()}
-        )
-    return (Block("", pd.DataFrame(rows, columns=None if rows else list(columns.values())), len(columns)),)
+    def cells(row: Mapping[str, object]) -> dict[str, str]:
+        counts = {"Users": plain(row["n_users"]), "Verdicts": plain(row["n_stated"])}
+        shares = {head: plain(row[column]) for column, head in HEADS.items()}
+        return {**counts, "Said first % [95 % CI]": _shown(row), **shares}
+
+    return (block_of(table, headings_of(table), cells),)
 
 
 def _shown(row: Mapping[str, object]) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from personalrm.core.records import Demonstration, Profile, read_records
+from personalrm.core.records import Demonstration, Profile, read_all
 from personalrm.data.cross_validation import Pools
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import model_rank
@@ -126,14 +126,7 @@ def profiles_table(
     return PROFILE_COLUMNS.frame(rows)
 
 
-def read_profiles(paths: Iterable[Path]) -> Iterator[Profile]:
-    """The profiles of several files, one at a time. Raises DataError as `read_records` does."""
-    return (profile for path in paths for profile in read_records(path, Profile))
-
-
-def read_profiles_table(path: Path) -> pd.DataFrame:
-    """The table from its csv."""
-    return PROFILE_COLUMNS.read(path)
+read_profiles_table = PROFILE_COLUMNS.read
 
 
 def profiles_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
@@ -191,7 +184,7 @@ def _shares(rows: Mapping[str, Mapping[str, Any]], column: str) -> str:
 
 def build(profiles: list[Path], *, pools: Pools, variants: list[str], model_order: list[str]) -> Table:
     """Make the table from the files of a run."""
-    table = profiles_table(read_profiles(profiles), pools=pools, variants=variants, model_order=model_order)
+    table = profiles_table(read_all(profiles, Profile), pools=pools, variants=variants, model_order=model_order)
     return Table(table, profiles_blocks(table), profiles_notes(table))
 
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.core.records import read_records
+from personalrm.core.records import read_all
 from personalrm.personas.records import UserRecovery
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import (
@@ -16,29 +16,23 @@ from personalrm.results.comparisons import (
     p_digits,
     seed_of,
 )
-from personalrm.results.labels import k_label
 from personalrm.results.marks import MOST_SPOILT, signs_of
+from personalrm.results.readings import READER_KEY, by_reader
 from personalrm.results.scores import percent
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import Block, plain, table_rows
-from personalrm.results.tables.comparison_text import bounds, probability, with_variant
+from personalrm.results.tables.comparison_text import block_of, bounds, persona_headings, probability
 
 if TYPE_CHECKING:
     import pandas as pd
 
 EVERYBODY = "all"
 OUTAGE_MARK = signs_of(["outage"])
-RECOVERY_KEY: tuple[str, ...] = ("dataset", "variant", "profile_model", "judge_model", "k")
 COUNTS: tuple[str, ...] = ("n_users", "no_facts", "no_persona", "n_facts", "unread")
 SHARES: tuple[str, ...] = ("own", "own_low", "own_high", "other", "difference", "ci_low", "ci_high", "p_value")
 RECOVERY_COLUMNS = Columns(
-    (*RECOVERY_KEY, "user", *COUNTS, *SHARES, "outage"), texts=(*RECOVERY_KEY, "user"), whole=COUNTS, flags=("outage",)
+    (*READER_KEY, "user", *COUNTS, *SHARES, "outage"), texts=(*READER_KEY, "user"), whole=COUNTS, flags=("outage",)
 )
-
-
-def read_recovery(paths: Iterable[Path]) -> list[UserRecovery]:
-    """All rows of the stage `recovery`."""
-    return [row for path in paths for row in read_records(path, UserRecovery)]
 
 
 def recovery_table(rows: Iterable[UserRecovery], *, seed: int, n_resamples: int) -> pd.DataFrame:
@@ -52,15 +46,9 @@ def recovery_table(rows: Iterable[UserRecovery], *, seed: int, n_resamples: int)
     - p_value: `exact_statistics.sign_flip_p` of own less other by user.
     - outage: more than 1 % of the questions failed at the provider.
     """
-    groups: dict[tuple[str, ...], list[UserRecovery]] = {}
-    key: tuple[str, ...]
-    for row in rows:
-        key = (row.dataset, row.variant, row.profile_model, row.judge_model, k_label(row.k))
-        groups.setdefault(key, []).append(row)
     found: list[dict[str, Value]] = []
-    for key in sorted(groups):
-        users = sorted(groups[key], key=lambda row: row.user_id)
-        named: dict[str, Value] = dict(zip(RECOVERY_KEY, key, strict=True))
+    for key, users in by_reader(rows):
+        named: dict[str, Value] = dict(zip(READER_KEY, key, strict=True))
         found.append(named | {"user": EVERYBODY} | _row(users, seed_of(seed, *key), n_resamples))
         found += [named | {"user": user.user_id} | _row([user], 0, 0) for user in users if user.missing is None]
     return RECOVERY_COLUMNS.frame(found)
@@ -119,23 +107,12 @@ def share(user: UserRecovery, *, own: bool) -> Fraction | None:
 
 def recovery_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """The table for people: everybody, then user by user."""
-    import pandas as pd
-
-    records = table_rows(table)
-    several = table["variant"].nunique() > 1
-    whole = [_names(row, several=several) | _everybody(row) for row in records if row["user"] == EVERYBODY]
-    each = [_names(row, several=several) | _one(row) for row in records if row["user"] != EVERYBODY]
-    blocks = (("", whole, 3 + several), ("User by user", each, 4 + several))
-    return tuple(Block(title, pd.DataFrame(rows), n_names) for title, rows, n_names in blocks if rows)
-
-
-def _names(row: Mapping[str, object], *, several: bool) -> dict[str, str]:
-    cells = {
-        "Data set": str(row["dataset"]),
-        "Personas by": str(row["profile_model"]),
-        "Read by": str(row["judge_model"]),
-    }
-    return with_variant(cells, row["variant"], several=several)
+    columns = persona_headings(table, profile_model="Personas by", judge_model="Read by")
+    rows = table_rows(table)
+    whole = [row for row in rows if row["user"] == EVERYBODY]
+    each = [row for row in rows if row["user"] != EVERYBODY]
+    blocks = [block_of(whole, columns, _everybody)] if whole else []
+    return (*blocks, *([block_of(each, columns | {"user": "User"}, _one, "User by user")] if each else []))
 
 
 def _everybody(row: Mapping[str, object]) -> dict[str, str]:
@@ -155,7 +132,6 @@ def _everybody(row: Mapping[str, object]) -> dict[str, str]:
 
 def _one(row: Mapping[str, object]) -> dict[str, str]:
     return {
-        "User": str(row["user"]),
         "Facts": plain(row["n_facts"]),
         "Own persona states %": plain(row["own"]),
         "Others' personas state %": plain(row["other"]),
@@ -183,7 +159,7 @@ def recovery_notes(table: pd.DataFrame, others: int) -> list[str]:
 
 def build(recovery: list[Path], *, seed: int, n_resamples: int, recovery_others: int) -> Table:
     """Make the table from the files of a run."""
-    table = recovery_table(read_recovery(recovery), seed=seed, n_resamples=n_resamples)
+    table = recovery_table(read_all(recovery, UserRecovery), seed=seed, n_resamples=n_resamples)
     return Table(table, recovery_blocks(table), recovery_notes(table, recovery_others))
 
 

@@ -60,7 +60,7 @@ def slope_of(
     if not n_users:
         return nothing
     sizes = np.stack([column for _, column in kept], axis=1)[used]
-    own_seed = seed_of(seed, "slope", *(part for cell, _ in kept for part in cell.key))
+    own_seed = seed_of(seed, "slope", *(part for cell, _ in kept for part in cell.key.names))
     n_pairs = np.unique(arrays.pair_of[everywhere]).size
     found = _slope(top[used], bottom[used], sizes, n_pairs, own_seed, n_resamples)
     if found is None:

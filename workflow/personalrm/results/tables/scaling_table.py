@@ -8,37 +8,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from personalrm.core.errors import DataError
-from personalrm.core.records import UserData, read_records
+from personalrm.core.records import UserData, read_all
 from personalrm.methods.registry import METHODS
 from personalrm.results.columns import Columns
-from personalrm.results.comparisons import (
-    NUMBERS,
-    Value,
-    accuracy_of,
-    compare,
-    default_of,
-    key_order,
-    method_parts,
-)
+from personalrm.results.comparisons import NUMBERS, Value, accuracy_of, compare, key_order
+from personalrm.results.conditions import ROW_KEY, Condition
 from personalrm.results.labels import ALL, NOT_APPLICABLE, OK, UNUSED, exempt_note, k_rank, labels_note
 from personalrm.results.marks import FLAG_NAMES, Flags, mark_notes, marked, prefixed
-from personalrm.results.scores import ROW_KEY, read_frame
+from personalrm.results.scores import read_frame
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 from personalrm.results.tables.comparison_text import bounds, dataset_note, headings_of, probability, shown_names
 from personalrm.results.tables.scaling_slope import slope_of
-from personalrm.results.verdict_arrays import (
-    JUDGE,
-    METHOD,
-    PROFILE,
-    Cell,
-    Floats,
-    K,
-    Key,
-    VerdictArrays,
-    verdict_arrays_of,
-)
+from personalrm.results.verdict_arrays import Cell, Floats, VerdictArrays, refuse_unknown, verdict_arrays_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,10 +86,9 @@ REPORTED_NOTE = (
 
 def read_labelled_pairs(paths: Iterable[Path]) -> dict[tuple[str, str], Labelled]:
     """Numbers of labelled pairs of each user, from files of `UserData`; one user in memory at a time."""
-    users = (user for path in paths for user in read_records(path, UserData))
     return {
         (user.dataset, user.user_id): Labelled(len(user.part("context")), len(user.part("validation")))
-        for user in users
+        for user in read_all(paths, UserData)
     }
 
 
@@ -119,7 +100,10 @@ def scaling_table(
     n_resamples: int,
     model_order: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """One row for each k of each learned method that a model judges with its own profiles; `SCALING_COLUMNS`.
+    """One row for each k of each method that reads k context pairs: learned by the judge, or without a model.
+
+    Columns `SCALING_COLUMNS`:
+
 
     - context_pairs: mean over the users who have a verdict of the pairs that their profiles were made from: k, or all
       of theirs where they have fewer. The accuracies of a k stand here, in the figure and for the slope.
@@ -150,36 +134,35 @@ def scaling_table(
     return SCALING_COLUMNS.frame(rows)
 
 
-def _series(arrays: VerdictArrays, model_order: Sequence[str]) -> list[list[Key]]:
+def _series(arrays: VerdictArrays, model_order: Sequence[str]) -> list[list[Condition]]:
     """Cells of a arrays that differ by k alone, each list by ascending k; a judge's own profiles only."""
-    found: dict[Key, list[Key]] = {}
+    found: dict[Condition, list[Condition]] = {}
     keys = sorted(arrays.cells, key=lambda key: key_order(key, model_order))
     for key in keys:
-        own = key[PROFILE] in (key[JUDGE], UNUSED)
-        if key[K] != UNUSED and key[JUDGE] != UNUSED and own:
-            found.setdefault(key[:K], []).append(key)
-    return [sorted(keys, key=lambda key: k_rank(key[K])) for keys in found.values()]
+        if key.k != UNUSED and key.own:
+            found.setdefault(key._replace(k=UNUSED), []).append(key)
+    return [sorted(keys, key=lambda key: k_rank(key.k)) for keys in found.values()]
 
 
 def _series_rows(
-    arrays: VerdictArrays, keys: Sequence[Key], labelled: LabelledPairs, seed: int, n_resamples: int
+    arrays: VerdictArrays, keys: Sequence[Condition], labelled: LabelledPairs, seed: int, n_resamples: int
 ) -> list[dict[str, Value]]:
     """The rows of one method."""
-    default = arrays.cells.get(default_of(keys[0]))
+    default = arrays.cells.get(keys[0].default)
     reference = (np.nan,) * 3
     if default is not None:
         reference = accuracy_of(arrays, default, seed=seed, n_resamples=n_resamples)
     rows: list[dict[str, Value]] = []
     for key in keys:
         cell = arrays.cells[key]
-        row: dict[str, Value] = dict(zip(ROW_KEY, key, strict=True))
+        row: dict[str, Value] = {**key.row}
         row |= _point(arrays, cell, labelled)
         row |= zip(POINT_COLUMNS[-3:], accuracy_of(arrays, cell, seed=seed, n_resamples=n_resamples), strict=True)
         row |= zip(DEFAULT_COLUMNS, reference, strict=True)
-        found = compare(arrays, key, default_of(key), seed=seed, n_resamples=n_resamples)
+        found = compare(arrays, key, key.default, seed=seed, n_resamples=n_resamples)
         row |= cell.flags().columns() | (default.flags() if default else Flags()).columns("default_")
         rows.append(row | {name: found[name] for name in DIFFERENCE_COLUMNS})
-    at = [_context_pairs(arrays, key[K], labelled) for key in keys]
+    at = [_context_pairs(arrays, key.k, labelled) for key in keys]
     slope = slope_of(arrays, [arrays.cells[key] for key in keys], at, seed=seed, n_resamples=n_resamples)
     smallest, pairs = _smallest_k(rows)
     shared: dict[str, Value] = dict(zip(SLOPE_COLUMNS, slope, strict=True))
@@ -197,16 +180,11 @@ def _point(arrays: VerdictArrays, cell: Cell, labelled: LabelledPairs) -> dict[s
     """Where a cell stands on the axis of context pairs, and its counts."""
     judged = np.unique(arrays.user_of[(cell.right >= 0).any(axis=0)])
     users = [arrays.users[int(user)] for user in judged]
-    lost = [user for user in users if (arrays.dataset, user) not in labelled]
-    if lost:
-        raise DataError(
-            f"data set {arrays.dataset!r}: user {lost[0]!r} and {len(lost) - 1} more have verdicts but are not in the "
-            "files of users. Remove verdicts of an older configuration and run again."
-        )
+    refuse_unknown(arrays.dataset, users, labelled)
     own = [labelled[arrays.dataset, user] for user in users]
-    k = cell.key[K]
+    k = cell.key.k
     read = _context_pairs(arrays, k, labelled)[judged]
-    searches = "search" in METHODS[method_parts(cell.key[METHOD])[0]].stages
+    searches = "search" in METHODS[cell.key.method.name].stages
     labels = read + [pairs.validation if searches else 0 for pairs in own]
     mean, labels_mean = (round(float(np.mean(n)), CONTEXT_DIGITS) if users else np.nan for n in (read, labels))
     return {
@@ -226,9 +204,7 @@ def _smallest_k(rows: Sequence[Mapping[str, Value]]) -> tuple[str, float]:
     return above[0] if above else (NO_K if tested else UNUSED, np.nan)
 
 
-def read_scaling_table(path: Path) -> pd.DataFrame:
-    """Read `scaling.csv` as `scaling_table` made it."""
-    return SCALING_COLUMNS.read(path)
+read_scaling_table = SCALING_COLUMNS.read
 
 
 def scaling_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
@@ -290,7 +266,7 @@ def shown_smallest_k(row: Mapping[str, object]) -> str:
 
 def _method(row: Mapping[str, object]) -> tuple[str, ...]:
     """What the rows of one slope share."""
-    return tuple(str(row[name]) for name in ROW_KEY[:K])
+    return tuple(str(row[name]) for name in ROW_KEY if name != "k")
 
 
 def shown_slope(row: Mapping[str, object]) -> str:
@@ -317,6 +293,8 @@ def scaling_notes(table: pd.DataFrame) -> list[str]:
         "without adjustment); none: no such k.",
         REPORTED_NOTE,
     ]
+    if (table["judge_model"] == UNUSED).any():
+        notes.insert(-1, "A method without a judge has no Default of that judge, so that its difference is not run.")
     if len(few):
         notes.insert(-1, "Below k: users with fewer context pairs than k; their profiles have all of theirs.")
     return notes + exempt_note(table["status"]) + mark_notes(table, "", "default_")

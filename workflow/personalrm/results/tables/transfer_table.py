@@ -12,34 +12,33 @@ from personalrm.results.comparisons import (
     CELL_COLUMNS,
     COMPARED,
     COUNTS,
+    NAMED,
     Value,
     compare,
     describe_cell,
     key_order,
 )
+from personalrm.results.conditions import Condition
 from personalrm.results.labels import NOT_RUN, OK, UNUSED, exempt_note
-from personalrm.results.marks import FLAG_NAMES, mark_notes, prefixed
+from personalrm.results.marks import FLAG_NAMES, mark_notes
 from personalrm.results.pooling import pool_notes, pooled
-from personalrm.results.scores import ROW_KEY, read_frame
+from personalrm.results.scores import read_frame
 from personalrm.results.spec import Table, TableResult
-from personalrm.results.table_formats import Block, plain, table_rows
+from personalrm.results.table_formats import Block, plain
 from personalrm.results.tables.comparison_text import (
+    block_of,
     dataset_note,
     headings_of,
     probability,
     shown_accuracy,
     shown_difference,
-    shown_names,
 )
-from personalrm.results.verdict_arrays import JUDGE, METHOD, PROFILE, VARIANT, K, Key, VerdictArrays, verdict_arrays_of
+from personalrm.results.verdict_arrays import VerdictArrays, verdict_arrays_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TRANSFER_NAMES: tuple[str, ...] = (*ROW_KEY, "cell", "status")
-FLAGS: tuple[str, ...] = prefixed("cell_", "")
-WHOLE_NUMBERS: tuple[str, ...] = ("cell_users", "cell_judgments", *COUNTS)
-TRANSFER_COLUMNS = Columns((*ROW_KEY, *CELL_COLUMNS, *COMPARED), texts=TRANSFER_NAMES, whole=WHOLE_NUMBERS, flags=FLAGS)
+TRANSFER_COLUMNS = Columns.joined(NAMED, CELL_COLUMNS, COMPARED)
 OWN = "own"
 """The status of the judge's own profiles, which nothing is compared with."""
 
@@ -65,40 +64,35 @@ def transfer_table(
     """
     arrays_by_dataset = verdict_arrays_of(verdicts)
     keys = sorted(set(_grid(arrays_by_dataset)), key=lambda key: key_order(key, model_order))
-    rows = [_row(arrays_by_dataset[key[0]], key, seed, n_resamples) for key in keys]
+    rows = [_row(arrays_by_dataset[key.dataset], key, seed, n_resamples) for key in keys]
     return TRANSFER_COLUMNS.frame(rows)
 
 
-def _grid(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[Key]:
+def _grid(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[Condition]:
     """All cells of every data set, of the methods that any has a transfer of."""
-    known = {
-        key for arrays in arrays_by_dataset.values() for key in arrays.cells if UNUSED not in (key[PROFILE], key[JUDGE])
-    }
-    for part in {_shared(key) for key in known if key[PROFILE] != key[JUDGE]}:
+    known = [key for arrays in arrays_by_dataset.values() for key in arrays.cells if key.profile_model != UNUSED]
+    for part in {_shared(key) for key in known if not key.own}:
         mine = [key for key in known if _shared(key) == part]
-        variant, method, k = part
         for dataset in arrays_by_dataset:
-            for profile in {key[PROFILE] for key in mine}:
-                for judge in {key[JUDGE] for key in mine}:
-                    yield dataset, variant, profile, judge, method, k
+            for profile in {key.profile_model for key in mine}:
+                for judge in {key.judge_model for key in mine}:
+                    yield part._replace(dataset=dataset, profile_model=profile, judge_model=judge)
 
 
-def _shared(key: Key) -> tuple[str, str, str]:
-    return key[VARIANT], key[METHOD], key[K]
+def _shared(key: Condition) -> Condition:
+    return key._replace(dataset="", profile_model=UNUSED, judge_model=UNUSED)
 
 
-def _row(arrays: VerdictArrays, key: Key, seed: int, n_resamples: int) -> dict[str, Value]:
-    row: dict[str, Value] = dict(zip(ROW_KEY, key, strict=True))
+def _row(arrays: VerdictArrays, key: Condition, seed: int, n_resamples: int) -> dict[str, Value]:
+    row: dict[str, Value] = {**key.row}
     row |= describe_cell(arrays, key, seed=seed, n_resamples=n_resamples)
-    if key[PROFILE] == key[JUDGE]:
+    if key.profile_model == key.judge_model:
         return row | dict.fromkeys(COUNTS, 0) | {"status": OWN, **{name: row[f"cell_{name}"] for name in FLAG_NAMES}}
-    own = tuple(key[JUDGE] if place == PROFILE else part for place, part in enumerate(key))
+    own = key._replace(profile_model=key.judge_model)
     return row | compare(arrays, key, own, seed=seed, n_resamples=n_resamples)
 
 
-def read_transfer_table(path: Path) -> pd.DataFrame:
-    """Read `transfer.csv` as `transfer_table` made it."""
-    return TRANSFER_COLUMNS.read(path)
+read_transfer_table = TRANSFER_COLUMNS.read
 
 
 def shown_transfer(row: Mapping[str, object]) -> str:
@@ -110,21 +104,20 @@ def shown_transfer(row: Mapping[str, object]) -> str:
 
 def transfer_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """The table for people."""
-    import pandas as pd
 
-    columns = headings_of(table)
-    rows = []
-    for row in table_rows(table):
+    def cells(row: Mapping[str, object]) -> dict[str, str]:
         own = row["status"] == OWN
-        rows.append(
-            shown_names(row, columns)
-            | {"Users": plain(row["cell_users"]), "Judgments": plain(row["cell_judgments"])}
-            | {"Accuracy % [95 % CI]": shown_accuracy(row)}
-            | {"Difference to own, points [95 % CI]": shown_transfer(row)}
-            | {"p": probability(row["p_value"]), "Users compared": plain(None if own else row["n_users"])}
-            | {"Users left out": plain(None if own else row["users_left_out"])}
-        )
-    return (Block("", pd.DataFrame(rows, columns=None if rows else list(columns.values())), len(columns)),)
+        return {
+            "Users": plain(row["cell_users"]),
+            "Judgments": plain(row["cell_judgments"]),
+            "Accuracy % [95 % CI]": shown_accuracy(row),
+            "Difference to own, points [95 % CI]": shown_transfer(row),
+            "p": probability(row["p_value"]),
+            "Users compared": plain(None if own else row["n_users"]),
+            "Users left out": plain(None if own else row["users_left_out"]),
+        }
+
+    return (block_of(table, headings_of(table), cells),)
 
 
 def transfer_notes(table: pd.DataFrame) -> list[str]:

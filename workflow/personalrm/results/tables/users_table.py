@@ -11,15 +11,16 @@ import numpy as np
 
 from personalrm.core.records import OUTCOMES
 from personalrm.results.columns import Columns
-from personalrm.results.comparisons import default_of, key_order, paired_sums
+from personalrm.results.comparisons import key_order, paired_sums
+from personalrm.results.conditions import ROW_KEY, Condition
 from personalrm.results.labels import NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, OK, UNUSED
 from personalrm.results.marks import FLAG_NAMES, MOST_SPOILT, mark_notes, signs_of
-from personalrm.results.scores import PERCENT_DIGITS, ROW_KEY, read_frame
+from personalrm.results.scores import PERCENT_DIGITS, read_frame
 from personalrm.results.sortable_page import sortable_page
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain
 from personalrm.results.tables.comparison_text import HEADINGS, shown_names
-from personalrm.results.verdict_arrays import Cell, Codes, Floats, Key, VerdictArrays, sums_of, verdict_arrays_of
+from personalrm.results.verdict_arrays import Cell, Codes, Floats, VerdictArrays, sums_of, verdict_arrays_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +93,7 @@ def _cell_rows(arrays: VerdictArrays, cell: Cell) -> pd.DataFrame:
     without = np.where(cell.exempt[asked], NOT_APPLICABLE, NO_VERDICTS)
     difference, compared = _to_default(arrays, cell.key)
     rows: dict[str, object] = {
-        **dict(zip(ROW_KEY, cell.key, strict=True)),
+        **cell.key.row,
         "user_id": np.array(arrays.users, dtype=object)[asked],
         "status": np.where(answered, OK, np.where(errors > 0, NO_ANSWERS, without)),
         "n_pairs": _pairs_of(arrays, cell)[asked],
@@ -115,11 +116,11 @@ def _pairs_of(arrays: VerdictArrays, cell: Cell) -> Codes:
     return np.bincount(arrays.user_of[there][first], minlength=len(arrays.users))
 
 
-def _to_default(arrays: VerdictArrays, key: Key) -> tuple[Floats, Codes]:
+def _to_default(arrays: VerdictArrays, key: Condition) -> tuple[Floats, Codes]:
     """Difference to `default` of each user in points, and the judgments it rests on."""
     from personalrm.results.stats.statistics import mean_ratio
 
-    sums = None if key == default_of(key) else paired_sums(arrays, key, default_of(key))
+    sums = None if key == key.default else paired_sums(arrays, key, key.default)
     if sums is None:
         return np.full(len(arrays.users), np.nan), np.zeros(len(arrays.users), dtype=np.int64)
     gain = mean_ratio(sums.first - sums.second, sums.judged)

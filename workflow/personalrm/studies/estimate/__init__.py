@@ -1,1 +1,1 @@
-"""What a run will ask of models, found by rehearsing it: the stages' own functions, with models that only count."""
+"""What a run will ask of models, found by simulating it: the stages' own functions, with fake models."""

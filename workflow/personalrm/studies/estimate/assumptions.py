@@ -1,20 +1,22 @@
-"""What a rehearsal takes for granted, for only models can tell: how long they write, how often they are right."""
+"""What an estimate assumes, because only models can tell it: how long they write, how often they are right."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from personalrm.core.errors import ConfigError
 
 Bound = Literal["expected", "least", "most"]
 """Of what adapts: as assumed; or every first guess right and the search over at its first candidate; or all attempts
 used and every candidate scored in full."""
+Share = Annotated[float, Field(ge=0, le=1)]
+Tokens = Annotated[int, Field(ge=0)]
 
 
-@dataclass(frozen=True)
-class Assumptions:
+class Assumptions(BaseModel):
     """Lengths are in tokens, and cut to what the config allows; shares are from 0 to 1. All are our choice: the lengths
     are usual ones of instruction-following models, and how verdicts fall is near what the bundled models do.
 
@@ -32,32 +34,30 @@ class Assumptions:
         cached_least: a prefix shorter than this is not cached (OpenAI's rule; 0 for embedded models).
     """
 
-    right: float = 0.6
-    steady: float = 0.7
-    reasoning: int = 120
-    persona: int = 150
-    memory: int = 120
-    criteria: int = 80
-    rating: int = 50
-    rated: float = 0.8
-    cached_price: float = 0.5
-    cached_least: int = 1024
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    right: Share = 0.6
+    steady: Share = 0.7
+    reasoning: Tokens = 120
+    persona: Tokens = 150
+    memory: Tokens = 120
+    criteria: Tokens = 80
+    rating: Tokens = 50
+    rated: Share = 0.8
+    cached_price: Share = 0.5
+    cached_least: Tokens = 1024
 
 
 def read_assumptions(given: Sequence[str]) -> Assumptions:
-    """The defaults with `name=value` of the command line. Raises ConfigError for an unknown name or no number."""
-    found = Assumptions()
-    kinds = {name: type(value) for name, value in asdict(found).items()}
-    for text in given:
-        name, _, value = text.partition("=")
-        if name not in kinds:
-            raise ConfigError(f"--assume {text}: no assumption {name!r}; there are: {', '.join(kinds)}")
-        try:
-            number = kinds[name](value)
-        except ValueError:
-            what = "share" if kinds[name] is float else "whole number"
-            raise ConfigError(f"--assume {text}: {value!r} is no {what}") from None
-        if number < 0 or (kinds[name] is float and number > 1):
-            raise ConfigError(f"--assume {text}: out of range; shares are from 0 to 1, lengths 0 or more")
-        found = replace(found, **{name: number})
-    return found
+    """The defaults with `name=value` of the command line. Raises ConfigError for an unknown name or a wrong value."""
+    values = {name: value for name, _, value in (text.partition("=") for text in given)}
+    try:
+        return Assumptions.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = first["loc"][0]
+        text = f"--assume {name}={values[str(name)]}"
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(Assumptions.model_fields)
+            raise ConfigError(f"{text}: no assumption {name!r}; there are: {known}") from None
+        raise ConfigError(f"{text}: {first['msg']}") from None

@@ -1,7 +1,7 @@
-"""A model that counts what it is asked, and answers with a text of the length that is assumed.
+"""A fake model: it counts the tokens of its calls, and answers with a text of the length that is assumed.
 
-Verdicts fall by hashes: `steady` of them by the pair alone, the others by the whole prompt, `right` of each are right.
-Equal requests are counted once, as the response store would have it.
+Hashes decide verdicts: a share `steady` of them depends on the pair alone, the others on the whole prompt; of each, the
+share `right` is right. Equal requests are counted once, because the response store would answer the second.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from personalrm.judge.prompting import PROMPT_DIR, load_prompt
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.types import Message, ModelSpec, Request, Response, TokenLogprobs, Usage
 from personalrm.studies.estimate.assumptions import Assumptions
-from personalrm.studies.estimate.counting import FRAME_TOKENS, Counter
-from personalrm.studies.estimate.work import Used
+from personalrm.studies.estimate.usage import FRAME_TOKENS, Counter, Used
 
 FILLER = "This person likes a short and plain answer with one example over a long and formal one."
 VERDICT_TOKENS = 8
@@ -30,10 +29,10 @@ _RATING_PASSES, _RATING_FAILS = 5, 1
 
 
 class FakeModel:
-    """A `LanguageModel` for rehearsals.
+    """A `LanguageModel` for simulations.
 
     Args:
-        spec: the model that it stands for.
+        spec: the model that it replaces.
         style: the model's prompts.
         counter: how its tokens are counted.
         assumed: lengths and shares.
@@ -57,11 +56,11 @@ class FakeModel:
 
     @property
     def spec(self) -> ModelSpec:
-        """Who the model is."""
+        """Which model it replaces."""
         return self._spec
 
-    def meet(self, user: UserData) -> None:
-        """Know the pairs of a user, and so which answer is right."""
+    def set_user(self, user: UserData) -> None:
+        """Take the pairs of a user, so that it is known which answer is right."""
         asked = [load_prompt(f"{who}_{self._style}") for who in ("judge", "panel")]
         self._pairs = {
             prompt.render("user", **pair_values(pair, swapped)): (pair.pair_id, position_of_chosen(swapped))
@@ -70,8 +69,8 @@ class FakeModel:
             for swapped in (False, True)
         }
 
-    def take(self) -> dict[str, Used]:
-        """Calls since this was last asked, by key; equal ones of before are left out."""
+    def new_calls(self) -> dict[str, Used]:
+        """Calls since the last use of this method, by key, without those that equal an earlier call."""
         new, self._new = self._new, {}
         return new
 
@@ -83,7 +82,7 @@ class FakeModel:
         return f"{begun} {' '.join(words)}"
 
     async def complete(self, request: Request) -> Response:
-        """The stand-in's answer."""
+        """A made-up answer; its tokens are counted."""
         key = request_key(self._spec.identity, request)
         response = self._answer(key, request)
         if key not in self._asked:

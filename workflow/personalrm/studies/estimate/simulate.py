@@ -21,8 +21,8 @@ from personalrm.methods.synthesizeme.profile import context_subset
 from personalrm.run.stage import Wildcards
 from personalrm.studies.estimate.assumptions import Bound
 from personalrm.studies.estimate.fake_model import FakeModel
-from personalrm.studies.estimate.thetas import find_theta, write_stand_ins
-from personalrm.studies.estimate.work import Tally, Work
+from personalrm.studies.estimate.thetas import find_theta, write_programs
+from personalrm.studies.estimate.usage import Tally, Work
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.analysing import FIRST_DRAW
@@ -67,15 +67,15 @@ class SamplePlan(Plan):
 
 
 class Simulation:
-    """Does the jobs of a run on some users, and books what was asked.
+    """Does the jobs of a run on some users, and counts the calls.
 
     Args:
         config: the run.
         models: a fake model for each of its models.
         bound: what adapts is as assumed, or as little or as much as can be.
-        most: users of a data set that are taken; they stand for all of it.
-        tally: where to book what is asked.
-        share: how much of it counts: the same users may pass several times.
+        most: number of users of a data set that are simulated; they represent all of it.
+        tally: calls and tokens are added to it.
+        share: weight of each call: the same users may be simulated several times.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Simulation:
                 model.right = 1.0
 
     async def dataset(self, name: str, users: Sequence[UserData]) -> int:
-        """Simulate the jobs of one data set on a sample of its users; returns how many stand for the others."""
+        """Simulate the jobs of one data set on a sample of its users; returns how many were simulated."""
         people = [user for user in users if user.pairs]
         counted = [user for user in people if is_evaluated(user, self.config.evaluate_users)]
         sampled = sample_users(counted, self.most)
@@ -99,7 +99,7 @@ class Simulation:
         logging.getLogger("personalrm.studies.synthesizeme.stages").setLevel(logging.WARNING)
         with tempfile.TemporaryDirectory(prefix="personalrm-estimate-") as folder:
             plan = SamplePlan(_bounded(self.config, self.bound), name, sampled, Path(folder))
-            write_stand_ins(plan.config, self.models)
+            write_programs(plan.config, self.models)
             for path, user in zip(plan.prepared_paths(name), sampled, strict=True):
                 write_records(Path(path), [user])
             for path in plan.released_files(name):
@@ -118,9 +118,9 @@ class Simulation:
         stage, more = plan.stages[name], dict[str, Any]()
         if job.shard:
             for model in plan.models(name, **job._asdict()):
-                self.models[model].meet(plan.people[job.shard])
+                self.models[model].set_user(plan.people[job.shard])
         else:
-            # Asked once for all users.
+            # One job for all users.
             more["profiles"] = _multiplied(plan.inputs(name, **job._asdict())["profiles"], weight, out)
             weight = 1.0
         if self.bound == "most" and name == "bootstrap":
@@ -130,7 +130,7 @@ class Simulation:
         await stage.work(**plan.arguments(name, job, job=FakeJob(plan.config, runtime, self.models), out=out, **more))
         refs = [ref for row in read_records(out, Profile) for ref in row.calls] if name == "profile" else []
         label = "transfer" if name == "judge" and job.model != job.judge else name
-        self.book(label, weight, refs)
+        self.count(label, weight, refs)
         if self.bound == "most" and name == "profile" and plan.config.learn.rebootstrap and job.k not in N_PARTS:
             await self._rebootstrap(plan, job, out, weight)
 
@@ -138,32 +138,32 @@ class Simulation:
         """Find the Thetas that the run finds itself, on `users`, all that there are."""
         for theta, name in optimised_thetas(self.config):
             optimiser = self.config.thetas[theta].optimise
-            book = partial(self.book, "theta")
-            asked = await find_theta(self.config, theta, self.models[name], users, self.most, book)
+            count = partial(self.count, "theta")
+            asked = await find_theta(self.config, theta, self.models[name], users, self.most, count)
             proposer = (optimiser and optimiser.proposer) or name
             for used, times in asked:
                 self.tally.setdefault(("theta", proposer), Work()).add(used, times * self.share)
 
-    def book(self, stage: str, weight: float, refs: Iterable[CallRef] = ()) -> None:
-        """Book what was asked since the last time, under the stage that its reference names, else under `stage`."""
+    def count(self, stage: str, weight: float, refs: Iterable[CallRef] = ()) -> None:
+        """Count the new calls under the stage that their reference names, else under `stage`."""
         owners = {ref.key: ref.stage for ref in refs}
         for name, model in self.models.items():
-            for key, used in model.take().items():
+            for key, used in model.new_calls().items():
                 self.tally.setdefault((owners.get(key, stage), name), Work()).add(used, weight * self.share)
 
     async def _rebootstrap(self, plan: Plan, job: Wildcards, out: Path, weight: float) -> None:
-        """Ask for all attempts that there can be with the personas of a file of profiles."""
+        """Make all attempts that are possible with the personas of a file of profiles."""
         pairs = {user.user_id: user.part("context") for user in _users(plan, job)}
         for profile in read_records(out, Profile):
             if profile.persona:
                 mine = context_subset(pairs[profile.user_id], job.k, profile.draw, plan.config.seed)
                 await self._attempts(plan, job, mine, profile.persona)
-        self.book("rebootstrap", weight)
+        self.count("rebootstrap", weight)
 
     async def _attempts(
         self, plan: Plan, job: Wildcards, pairs: Sequence[PreferencePair], persona: str | None = None
     ) -> None:
-        """Ask for as many attempts as there can be; answers that are asked for again count once."""
+        """Make as many attempts as are possible; equal requests count once."""
         model, settings = self.models[job.model], profile_settings(plan.config, job.model, job.variant).bootstrap
         assumed, model.right = model.right, 0.0
         await bootstrap_pairs(model, pairs, JudgeContext(persona=persona), settings)
@@ -176,7 +176,7 @@ def _bounded(config: Config, bound: Bound) -> Config:
     if bound == "least":
         # The first candidate, once scored, ends the search.
         search = search.model_copy(update={"stop_at_score": 0.0, "exhaustive": False})
-    elif bound == "most" and search.strategy == "exact":
+    elif bound == "most":
         search = search.model_copy(update={"exhaustive": True})
     return config.model_copy(update={"learn": config.learn.model_copy(update={"search": search})})
 

@@ -6,11 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from personalrm.studies.estimate.assumptions import Assumptions, Bound
-from personalrm.studies.estimate.prices import Prices
-from personalrm.studies.estimate.work import BATCHED, STAGES, Tally, Work, total
+from tabulate import tabulate
 
-DOLLARS = ("list $", "cached $", "batch $")
+from personalrm.studies.estimate.assumptions import Assumptions, Bound
+from personalrm.studies.estimate.usage import BATCHED, STAGES, Prices, Tally, Work, total
+
+HEADS = ("stage", "model", "calls", "least-most", "prompt", "in cache", "written", "list $", "cached $", "batch $")
 
 
 @dataclass(frozen=True)
@@ -46,29 +47,18 @@ class Estimate:
 
     def as_json(self) -> str:
         """All of it, as JSON."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+        values = asdict(self) | {"assumed": self.assumed.model_dump()}
+        return json.dumps(values, indent=1, sort_keys=True) + "\n"
 
     def as_text(self) -> str:
         """A table, and the notes as lines."""
-        heads = (
-            "stage",
-            "model",
-            "calls",
-            "least-most",
-            "prompt",
-            "in cache",
-            "written",
-            "list $",
-            "cached $",
-            "batch $",
-        )
-        lines = [heads, *(_cells(row) for row in self.rows)]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
-        shown = [_aligned(line, widths) for line in lines]
+        sides = ["left" if head in ("stage", "model") else "right" for head in HEADS]
+        cells = [HEADS, *map(_cells, self.rows)]
+        shown = tabulate(cells, tablefmt="plain", colalign=sides, disable_numparse=True).splitlines()
         rule = "-" * len(shown[0])
         totals = next((place for place, row in enumerate(self.rows) if row.stage == "all"), len(self.rows))
         shown = [shown[0], rule, *shown[1 : totals + 1], rule, *shown[totals + 1 :]]
-        assumed = ", ".join(f"{name} {value:g}" for name, value in asdict(self.assumed).items())
+        assumed = ", ".join(f"{name} {value:g}" for name, value in self.assumed)
         known = [
             *(f"Users of {name}: {said}." for name, said in self.users.items()),
             *(f"Tokens of {name}: {said}." for name, said in self.tokenizers.items()),
@@ -129,9 +119,3 @@ def _cells(row: Row) -> tuple[str, ...]:
         *(f"{count:,}" for count in counts),
         *("?" if usd is None else f"{usd:,.2f}" for usd in dollars),
     )
-
-
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Words to the left, numbers to the right."""
-    words = [cell.ljust(width) for cell, width in zip(cells[:2], widths[:2], strict=True)]
-    return "  ".join([*words, *(cell.rjust(width) for cell, width in zip(cells[2:], widths[2:], strict=True))])

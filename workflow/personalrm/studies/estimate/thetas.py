@@ -1,4 +1,4 @@
-"""Optimised persona prompts in a rehearsal: what a Theta may look like, and what finding one asks for."""
+"""Optimised persona prompts in a simulation: what a Theta may look like, and the calls that find one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from personalrm.methods.synthesizeme.theta import PersonaDemonstration, Theta
 from personalrm.methods.synthesizeme.theta_search import Student
 from personalrm.methods.synthesizeme.variants import CORRECTED, parse_variant
 from personalrm.studies.estimate.fake_model import FakeModel
-from personalrm.studies.estimate.work import Used
+from personalrm.studies.estimate.usage import Used
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.stages.learn import profile_settings
 from personalrm.studies.synthesizeme.stages.theta import learn_student, optimised_thetas, optimiser_of, train_users
@@ -24,7 +24,7 @@ PROPOSALS, PROPOSAL = 2, Used(1500, 0, 200)
 """Calls of the proposer for each instruction, and their tokens: it is shown data and demonstrations (rough, ours)."""
 
 
-def write_stand_ins(config: Config, models: Mapping[str, FakeModel]) -> None:
+def write_programs(config: Config, models: Mapping[str, FakeModel]) -> None:
     """Write a program file for each Theta that is still to be found: an instruction of usual length."""
     for name, model in optimised_thetas(config):
         instruction = models[model].written(INSTRUCTION_TOKENS, name)
@@ -41,10 +41,10 @@ async def find_theta(
     model: FakeModel,
     users: Sequence[UserData],
     most: int,
-    book: Callable[[float], None],
+    count: Callable[[float], None],
 ) -> list[tuple[Used, float]]:
-    """Ask `model` what finding a Theta asks, on at most `most` of its train users; `book` is told for how many each
-    stands. Returns the proposer's calls. No combination is taken to be tried twice.
+    """Make the calls of `model` that find a Theta, on at most `most` of its train users; `count` is called with the
+    number of users that each represents. Returns the proposer's calls. No combination is assumed to be tried twice.
     """
     optimiser = optimiser_of(config, theta)
     names = optimiser.datasets or config.datasets
@@ -52,7 +52,7 @@ async def find_theta(
     learned = profile_settings(config, model.spec.name, CORRECTED)
     students: list[Student] = []
     for user in chosen[:most]:
-        model.meet(user)
+        model.set_user(user)
         student = await learn_student(model, user, learned)
         students.append(student)
         for trial in range(optimiser.num_trials + 1):
@@ -60,13 +60,13 @@ async def find_theta(
             tried = Theta(theta, model.written(INSTRUCTION_TOKENS, f"{trial:04}"), shown)
             induced = await induce_persona(model, student.judgements, replace(learned.persona, theta=tried))
             await judge_pairs(model, student.validation, JudgeContext(persona=induced.persona), learned.search.judge)
-        book(len(chosen) / min(most, len(chosen)))
+        count(len(chosen) / min(most, len(chosen)))
     return [(PROPOSAL, float(PROPOSALS * (optimiser.num_candidates + 1)))] if students else []
 
 
-def _demonstrations(student: Student, model: FakeModel, count: int) -> tuple[PersonaDemonstration, ...]:
-    """Judgements of a student with a persona, `count` times: half of the most demonstrations is their average. Their
+def _demonstrations(student: Student, model: FakeModel, wanted: int) -> tuple[PersonaDemonstration, ...]:
+    """Judgements of a student with a persona, `wanted` of them: half of the most demonstrations is their average. Their
     length counts, not whose they are."""
-    written = (model.written(INSTRUCTION_TOKENS, f"demo {number}").split() for number in range(count))
-    # Backwards: a stand-in's personas are alike, and one that copies a demonstration would be sampled again.
+    written = (model.written(INSTRUCTION_TOKENS, f"demo {number}").split() for number in range(wanted))
+    # Backwards: a fake model's personas are alike, and one that copies a demonstration would be sampled again.
     return tuple(PersonaDemonstration(student.judgements, " ".join(reversed(words))) for words in written)

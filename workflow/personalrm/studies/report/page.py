@@ -5,17 +5,17 @@ from __future__ import annotations
 import base64
 import html
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+import yaml
 from markupsafe import Markup
 
 from personalrm.core.errors import DataError
 from personalrm.data.cross_validation import Pools
 from personalrm.results.pooling import without_folds, without_pools
-from personalrm.results.table_formats import EMPTY
 from personalrm.results.tables.profiles_table import what_profiles_show
 from personalrm.studies.report.page_parts import asset, render
 from personalrm.studies.report.summary import what_came_out, what_failed, what_was_not_run, what_was_run
@@ -39,14 +39,6 @@ class Result:
     table: str = ""
     image: str = ""
     caption: str = ""
-
-
-class Part(NamedTuple):
-    """A table of the manifest."""
-
-    title: str
-    heads: Sequence[str]
-    rows: Sequence[Sequence[object]]
 
 
 @dataclass(frozen=True)
@@ -88,9 +80,9 @@ def report_page(
     Args:
         manifest: manifest.json; logins and keys in its addresses are left out.
         scores: of the same run.
-        tables: html files that `table_formats.write_table` wrote, in the order of listing.
+        tables: html files that `table_formats.write_table` wrote.
         figures: svg files, each with its caption beside it (`.txt`); one of a table's name stands with the table.
-        captions: of all that the workflow can make, by rule (`table_<name>`, `figure_<name>`).
+        captions: of all that the workflow can make, by rule (`table_<name>`, `figure_<name>`), in the order of listing.
 
     Raises DataError for a table that `write_table` did not write.
     """
@@ -109,8 +101,8 @@ def report_page(
         ],
         results=results,
         absent=what_was_not_run(config, [result.name for result in results], list(known)),
-        manifest=_manifest_parts(shown),
-        config=_yaml(shown["config"]),
+        manifest={name: facts for name, facts in shown.items() if name != "config"},
+        config=yaml.safe_dump(shown["config"], sort_keys=True, allow_unicode=True, width=100),
     )
 
 
@@ -135,66 +127,5 @@ def _results(tables: Iterable[Path], figures: Iterable[Path], captions: Mapping[
         # As an image, the drawing can run nothing, and its ids meet no others.
         result.image = "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
         result.caption = path.with_suffix(".txt").read_text(encoding="utf-8").strip()
-    return list(results.values())
-
-
-def _yaml(value: object) -> str:
-    import yaml
-
-    return str(yaml.safe_dump(value, sort_keys=True, allow_unicode=True, width=100))
-
-
-def _manifest_parts(manifest: Mapping[str, Any]) -> list[Part]:
-    """The manifest as tables for people."""
-    git, usage = manifest["git"], manifest["usage"]
-    commit = EMPTY if git is None else git["commit"] + (" with local changes" if git["modified"] else "")
-    made = [
-        ("Run", manifest["run"]),
-        ("Revision", commit),
-        ("Config (SHA-256)", manifest["config_sha256"]),
-        ("Seeds", _listed(manifest["seeds"])),
-        ("Stored answers used", f"{usage['calls']:,}"),
-        ("Tokens in, out", f"{usage['tokens_in']:,}, {usage['tokens_out']:,}"),
-        ("List cost", _dollars(usage["cost_usd_list"])),
-        ("Time of all jobs", f"{manifest['wall_time_s']:,} s"),
-        ("Python, platform", f"{manifest['python']}, {manifest['platform']}"),
-        ("Packages", _listed(manifest["packages"])),
-    ]
-    models = [
-        (
-            *(name, facts["backend"], facts["model"], facts["snapshot"] or facts.get("sha256") or EMPTY),
-            ", ".join(named for named in facts.get("answered_as", ()) if named) or EMPTY,
-        )
-        for name, facts in manifest["models"].items()
-    ]
-    data = [
-        (name, facts["source"], facts["licence"] or EMPTY, _listed(facts["source_sha256"]) or EMPTY)
-        for name, facts in manifest["data"].items()
-    ]
-    paid = [
-        (
-            identity,
-            f"{sums['calls']:,}",
-            f"{sums['tokens_in']:,}",
-            f"{sums['tokens_out']:,}",
-            _dollars(sums["cost_usd"]),
-        )
-        for identity, sums in manifest["paid"].items()
-    ]
-    prompts = [(name, f"v{facts['version']}", facts["sha256"]) for name, facts in manifest["prompts"].items()]
-    parts = [
-        Part("The run", (), made),
-        Part("Models", ("Name", "Backend", "Model", "Snapshot or SHA-256", "Answered as"), models),
-        Part("Data", ("Name", "Source", "Licence", "Files (SHA-256)"), data),
-        Part("Calls that this run itself made", ("Model", "Calls", "Tokens in", "Tokens out", "List cost"), paid),
-        Part("Prompts", ("Name", "Version", "SHA-256"), prompts),
-    ]
-    return [part for part in parts if part.rows]
-
-
-def _listed(values: Mapping[str, object]) -> str:
-    return ", ".join(f"{name} {EMPTY if value is None else value}" for name, value in values.items())
-
-
-def _dollars(value: float | None) -> str:
-    return "not known" if value is None else f"${value:,.2f}"
+    places = {rule.partition("_")[2]: -place for place, rule in enumerate(reversed(list(captions)), start=1)}
+    return sorted(results.values(), key=lambda result: places.get(result.name, 0))

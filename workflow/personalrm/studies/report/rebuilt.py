@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from personalrm.core.conditions import MethodId
 from personalrm.core.errors import DataError
 from personalrm.core.records import Demonstration, JudgedUser, PreferencePair, Profile, UserData
 from personalrm.judge.judge import JudgeContext, JudgeSettings, fitted, judge_request
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.types import Request
+from personalrm.methods.base import Known
 from personalrm.methods.criteria import CRITERIA, criteria_request, parse_criteria, scores_request
-from personalrm.methods.registry import visible_part
-from personalrm.methods.synthesizeme.candidates import labelled
+from personalrm.methods.registry import parse_method
 from personalrm.methods.synthesizeme.persona import persona_messages, persona_request
 from personalrm.methods.synthesizeme.profile import ProfileSettings
+from personalrm.methods.synthesizeme.search import labelled
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.stages.judging import pairs_of, read_method_id
+from personalrm.studies.synthesizeme.stages.judging import pairs_of
 from personalrm.studies.synthesizeme.stages.learn import learned_settings
 from personalrm.studies.synthesizeme.stages.settings import judge_settings
 
@@ -44,12 +46,13 @@ class Rebuilder:
         if row.judge_model is None or not row.verdicts:
             return
         entry = self._config.models[row.judge_model]
-        use, mode = read_method_id(row.method)
-        settings, pairs = judge_settings(entry, mode), pairs_of(user, use)
-        shown = use.method.show(visible_part(user), profile)
-        if shown is None:
+        asked = MethodId.parse(row.method)
+        use = parse_method(str(asked._replace(verdict="text")))
+        settings, pairs = judge_settings(entry, asked.verdict), pairs_of(user, use)
+        shown = use.method.adapt(Known.of(user, profile=profile))
+        if not isinstance(shown, JudgeContext):
             return
-        shown = fitted(shown, pairs, settings, entry.spec(row.judge_model), use.method.judge.messages)
+        shown = fitted(shown, pairs, settings, entry.spec(row.judge_model), use.method.asked.messages)
         for pair in pairs:
             if use.method.judge is CRITERIA:
                 yield from self._criteria(self.identity(row.judge_model), pair, shown, settings)

@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from personalrm.core.conditions import MethodId
 from personalrm.core.records import BASELINE
 from personalrm.methods.registry import METHODS
 from personalrm.methods.synthesizeme.variants import CORRECTED, PUBLISHED
-from personalrm.results.comparisons import method_parts
+from personalrm.results.conditions import ROW_KEY
 from personalrm.results.labels import OK, UNUSED, method_label
 from personalrm.results.marks import NOTES, RETRY
-from personalrm.results.scores import ROW_KEY
 from personalrm.results.table_formats import table_rows
 from personalrm.results.tables.main_table import FAILURE_COLUMNS, gaps, is_outage, row_flags
 from personalrm.studies.synthesizeme.config import Config
@@ -53,14 +53,14 @@ def what_was_run(manifest: Mapping[str, Any], main: pd.DataFrame) -> list[str]:
 
 
 def _dataset(name: str, funnel: Mapping[str, Any], main: pd.DataFrame) -> str:
-    rows = main[(main["dataset"] == name) & ~main["method"].str.contains("@")]
+    rows = [row for row in table_rows(main) if row["dataset"] == name and _method(row).pairs == "test"]
     pairs = _count(sum(funnel["split_pairs"].values()), "pair")
     judged = f"{_most(rows, 'n_users')} judged, on {_most(rows, 'n_pairs')} test pairs"
     return f"{name}: {_count(funnel['users_written'], 'user')} with {pairs}; {judged}."
 
 
-def _most(rows: pd.DataFrame, column: str) -> str:
-    return f"{int(rows[column].max()):,}" if len(rows) else "0"
+def _most(rows: Sequence[Row], column: str) -> str:
+    return f"{max((int(row[column]) for row in rows), default=0):,}"
 
 
 def _count(number: int, noun: str) -> str:
@@ -77,9 +77,7 @@ def what_came_out(main: pd.DataFrame, differences: pd.DataFrame) -> list[str]:
 def _against_default(differences: pd.DataFrame) -> list[Row]:
     """Rows that set a method that a user could have against Default: not the oracle, which is told the answer."""
     return [
-        row
-        for row in table_rows(differences)
-        if method_parts(row["reference"])[0] == "default" and _is_real(row["method"])
+        row for row in table_rows(differences) if MethodId.parse(row["reference"]).name == "default" and _is_real(row)
     ]
 
 
@@ -87,13 +85,17 @@ def _known(value: float) -> bool:
     return not math.isnan(value)
 
 
-def _is_real(method: str) -> bool:
-    return method_parts(method)[0] != "oracle" and "@" not in method
+def _method(row: Row) -> MethodId:
+    return MethodId.parse(str(row["method"]))
+
+
+def _is_real(row: Row) -> bool:
+    return _method(row).name != "oracle" and _method(row).pairs == "test"
 
 
 def _best(dataset: str, main: pd.DataFrame, compared: Sequence[Row]) -> Iterator[str]:
     here = table_rows(main[main["dataset"] == dataset])
-    rows = [row for row in here if _is_real(row["method"])]
+    rows = [row for row in here if _is_real(row)]
     scored = [row for row in rows if _known(row["accuracy"]) and not is_outage(row)]
     if not scored:
         yield f"{dataset}: no method has an accuracy."
@@ -146,8 +148,7 @@ def _chance(row: Row) -> str:
 def _difference(row: Row, rows: Sequence[Row], compared: Sequence[Row]) -> str:
     """The paired difference of one row to Default, and in plain words what it shows."""
     name = _name(row, rows)
-    base = method_parts(row["method"])[0]
-    if base == "default":
+    if _method(row).name == "default":
         return f"{name} is the unpersonalised judge itself: nothing that was learned of a user lies above it."
     match = [other for other in compared if all(other[key] == row[key] for key in ROW_KEY)]
     if not match:
@@ -177,9 +178,7 @@ def _side(row: Row) -> int | None:
 
 def _ceiling(main: pd.DataFrame) -> Iterator[str]:
     """How far a judge comes that is told the planted taste."""
-    oracles = [
-        row for row in table_rows(main) if method_parts(row["method"])[0] == "oracle" and "@" not in row["method"]
-    ]
+    oracles = [row for row in table_rows(main) if _method(row)[:2] == ("oracle", "test")]
     for row in oracles:
         if _known(row["accuracy"]) and not is_outage(row):
             yield (
@@ -244,7 +243,7 @@ def what_was_not_run(config: Config, made: Sequence[str], known: Sequence[str]) 
         for name in known
         if name not in made
     ]
-    used = {method_parts(spec)[0] for spec in config.methods}
+    used = {MethodId.parse(spec).name for spec in config.methods}
     if methods := [method_label(name) for name in METHODS if name not in used]:
         found.append(NotRun(f"Methods: {', '.join(methods)}", "not listed under methods"))
     if variants := [name for name in (PUBLISHED, CORRECTED) if name not in config.variants]:

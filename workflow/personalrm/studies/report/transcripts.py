@@ -6,7 +6,7 @@ sent it, and shown only if its key is the one under which the answer is stored: 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -226,25 +226,3 @@ class Transcripts:
 
 def _profile_key(row: Profile | JudgedUser, model: str | None) -> tuple[object, ...]:
     return row.dataset, row.user_id, model, row.variant, row.k, row.draw
-
-
-def collect(
-    config: Config,
-    store: ResponseStore | None,
-    users: Iterable[UserData],
-    profiles: Iterable[Profile],
-    judged: Iterable[JudgedUser],
-    chosen: frozenset[UserKey],
-) -> Fields:
-    """Transcripts of the chosen users, as `Transcripts.data` gives them."""
-    found = Transcripts(config, store)
-    for user in users:
-        if (user.dataset, user.user_id) in chosen:
-            found.add_user(user)
-    for profile in profiles:
-        if (profile.dataset, profile.user_id) in chosen:
-            found.add_profile(profile)
-    for row in judged:
-        if (row.dataset, row.user_id) in chosen:
-            found.add_judged(row)
-    return found.data()

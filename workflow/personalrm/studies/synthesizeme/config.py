@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
-from personalrm.core.records import ALL_PAIRS, K_NAMES
+from personalrm.core.conditions import K_NAMES, K, VariantId, VerdictMode
 from personalrm.data.cross_validation import with_folds
 from personalrm.data.settings import Dataset
-from personalrm.judge.judge import PromptStyle, VerdictMode
+from personalrm.judge.judge import PromptStyle
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.backends.openai_format import RESERVED, as_extra_body
 from personalrm.llm.cache.store_file import JournalMode
-from personalrm.llm.limits.budget_settings import BudgetSettings
+from personalrm.llm.limits.budget import BudgetSettings
 from personalrm.llm.types import ModelSpec
-from personalrm.methods.synthesizeme.search import Strategy
-from personalrm.methods.synthesizeme.theta_settings import ThetaSource
-from personalrm.methods.synthesizeme.variants import CORRECTED, PUBLISHED, base_of, parse_variant
+from personalrm.methods.synthesizeme.theta import ThetaSource
+from personalrm.methods.synthesizeme.variants import CORRECTED, PUBLISHED, parse_variant
 from personalrm.personas.settings import AnalysisSettings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
@@ -29,7 +29,9 @@ NO_MODEL = "none"
 
 def _name(value: str) -> str:
     if not _NAME.fullmatch(value):
-        raise ValueError(f"{value!r} becomes a folder: use letters, digits, '.', '_', '-', at most 40, led by no sign")
+        raise ValueError(
+            f"{value!r} becomes a folder: use at most 40 letters, digits, '.', '_', '-', and no sign first"
+        )
     if value == NO_MODEL:
         raise ValueError(f"{NO_MODEL!r} stands for 'no model' and can not be a name")
     return value
@@ -127,37 +129,17 @@ class ModelConfig(Section):
         """Whether any stage may read labels from log-probabilities: `compact` prompts of analyses do, too."""
         return self.prompts == "compact" or any(mode != "text" for mode in self.verdicts)
 
-    def spec(self, name: str, environment: dict[str, str] | None = None) -> ModelSpec:
-        """How to reach the model; `api_base_env` is looked up in `environment`, or that of the process."""
-        base = self.api_base
-        if base is None and self.api_base_env:
-            base = (os.environ if environment is None else environment).get(self.api_base_env)
-        snapshot = self.snapshot
-        if self.backend == "embedded" and not snapshot:
+    def spec(self, name: str) -> ModelSpec:
+        """How to reach the model; `api_base_env` is looked up in the environment of the process."""
+        known: dict[str, Any] = {each.name: getattr(self, each.name, None) for each in fields(ModelSpec)}
+        if self.api_base is None and self.api_base_env:
+            known["api_base"] = os.environ.get(self.api_base_env)
+        if self.backend == "embedded" and not self.snapshot:
             from personalrm.llm.local.catalogue import get_entry
 
-            snapshot = get_entry(self.model).sha256
-        return ModelSpec(
-            name=name,
-            backend=self.backend,
-            model=self.model,
-            snapshot=snapshot,
-            same_weights=self.same_weights,
-            api_base=base,
-            api_key_env=self.api_key_env,
-            path=self.path,
-            context_length=self.context_length,
-            tokenizer=str(self.tokenizer) if self.tokenizer else None,
-            max_concurrency=self.max_concurrency,
-            timeout_s=self.timeout_s,
-            deadline_s=self.deadline_s,
-            max_attempts=self.max_attempts,
-            requests_per_minute=self.requests_per_minute,
-            tokens_per_minute=self.tokens_per_minute,
-            price_in=self.price_in,
-            price_out=self.price_out,
-            extra_body=as_extra_body(self.extra_body),
-        )
+            known["snapshot"] = get_entry(self.model).sha256
+        known["tokenizer"] = str(self.tokenizer) if self.tokenizer else None
+        return ModelSpec(**known | {"name": name, "extra_body": as_extra_body(self.extra_body)})
 
 
 class BootstrapConfig(Section):
@@ -221,15 +203,6 @@ class SearchConfig(Section):
     """Candidates that are scored at the same time. 1 makes the fewest calls; more is faster; the winner is the same."""
     exhaustive: bool = False
     """Score every candidate in full, to see all scores; the winner is the same."""
-    strategy: Strategy = "exact"
-    """`halving` drops the worse half of the candidates again and again, and may find another winner; not with
-    `exhaustive`, and without `stop_at_score`."""
-
-    @model_validator(mode="after")
-    def _one_way(self) -> SearchConfig:
-        if self.exhaustive and self.strategy == "halving":
-            raise ValueError("exhaustive scores every candidate in full, strategy 'halving' does not: leave one out")
-        return self
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -242,7 +215,7 @@ class SearchConfig(Section):
         given = self.stop_at_score
         if not isinstance(given, StopScores):
             return given
-        return given.as_published if base_of(variant) == PUBLISHED else given.corrected
+        return given.as_published if VariantId.parse(variant).base == PUBLISHED else given.corrected
 
 
 class LearnConfig(Section):
@@ -341,13 +314,18 @@ class Config(Section):
         return value
 
     @property
-    def ks(self) -> tuple[int, ...]:
-        """Values of k, ascending, `all` (0) last; each once."""
-        numbers = sorted({k for k in self.k if k != "all"})
-        return (*numbers, *((ALL_PAIRS,) if "all" in self.k else ()))
+    def specs(self) -> dict[str, ModelSpec]:
+        """How to reach each model."""
+        return {name: entry.spec(name) for name, entry in self.models.items()}
 
     @property
-    def largest_k(self) -> int:
+    def ks(self) -> tuple[K, ...]:
+        """Values of k, ascending, "all" last; each once."""
+        numbers = sorted({k for k in self.k if k != "all"})
+        return (*numbers, "all") if "all" in self.k else tuple(numbers)
+
+    @property
+    def largest_k(self) -> K:
         """The k at which transfer runs."""
         return self.ks[-1]
 
@@ -385,10 +363,10 @@ class Config(Section):
         return named or next(iter(self.axes_models), None)
 
     @property
-    def axes_ks(self) -> list[int]:
+    def axes_ks(self) -> list[K]:
         """Values of k whose personas are tagged: the largest, the largest that has several draws, disjoint parts."""
         if self.analysis.axes is None:
             return []
-        drawn = [k for k in self.ks if k != ALL_PAIRS][-1:] if self.draws > 1 else []
-        parts = [k for k, name in K_NAMES.items() if name in self.analysis.axes.disjoint]
+        drawn = [k for k in self.ks if k != "all"][-1:] if self.draws > 1 else []
+        parts = [name for name in K_NAMES if name in self.analysis.axes.disjoint]
         return list(dict.fromkeys([self.largest_k, *drawn, *parts]))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
+from personalrm.core.conditions import JSON
 from personalrm.data.cross_validation import pools_of
 from personalrm.data.settings import ProcessedDataset
 from personalrm.methods.registry import METHODS, parse_method
-from personalrm.methods.synthesizeme.theta_settings import ThetaOptimiser
-from personalrm.methods.synthesizeme.variants import JSON, parse_variant
+from personalrm.methods.synthesizeme.theta import ThetaOptimiser
+from personalrm.methods.synthesizeme.variants import parse_variant
 from personalrm.studies.synthesizeme.config import Config
 
 
@@ -93,7 +96,7 @@ def _methods(config: Config) -> list[str]:
     return problems + [
         f"methods: {spec!r} reads no log-probabilities, and no model that judges has verdicts 'text'"
         for spec in config.methods
-        if parse_method(spec).method.judge.text_only and verdicts and not any("text" in modes for modes in verdicts)
+        if parse_method(spec).method.text_only and verdicts and not any("text" in modes for modes in verdicts)
     ]
 
 
@@ -113,14 +116,23 @@ def _folds(config: Config) -> list[str]:
 
 
 def _folders(config: Config) -> list[str]:
-    """Names whose folders would be one."""
+    """Names whose folders would be one, also on file systems that ignore case."""
     problems: list[str] = []
-    folded: dict[str, str] = {}
     for key, names in (("models", config.models), ("datasets", config.datasets)):
-        folded.clear()
+        folded: dict[str, str] = {}
         for name in names:
-            # Folders of both would be one on file systems that fold case.
             if other := folded.get(name.casefold()):
                 problems.append(f"{key}.{name}: differs from {other!r} by case only")
             folded[name.casefold()] = name
+    apart = {name.casefold(): name for name in config.models}.values()
+    for joined in ("-to-", "-by-"):
+        pairs: dict[str, tuple[str, str]] = {}
+        for learner, judge in itertools.product(apart, repeat=2):
+            folder = f"{learner}{joined}{judge}"
+            before = pairs.setdefault(folder.casefold(), (learner, judge))
+            if before != (learner, judge):
+                problems.append(
+                    f"models.{max(learner, judge, key=len)}: {before[0]!r} with judge {before[1]!r} and "
+                    f"{learner!r} with judge {judge!r} would share the folder {folder!r}; rename one of these models"
+                )
     return problems

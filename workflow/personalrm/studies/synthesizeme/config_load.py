@@ -1,4 +1,4 @@
-"""Reading the configuration: strict YAML, one line a problem, each with the path of the key."""
+"""Reading the configuration: strict YAML, one line per problem, each with the path of the key."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ from personalrm.methods.synthesizeme.variants import parse_variant
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_checks import cross_check
 
+REMOVED: Mapping[str, str] = {
+    "learn.search.strategy": "delete this key. Successive halving is gone; the exact search finds the best candidate. "
+    "For fewer calls set stop_at_score, or a smaller num_search_candidates",
+}
+"""Keys of earlier versions, with what to do instead; `*` stands for any name (`models.*.key`)."""
 _SECRET_HINTS = ("api_key", "apikey", "secret", "password", "token")
 
 
@@ -65,8 +70,11 @@ def parse_config(raw: Mapping[str, Any]) -> Config:
     """Typed config from plain values. Raises ConfigError with all problems, one a line."""
     problems = [
         f"{path}: holds a credential? Keys belong into the environment or .env; give api_key_env instead"
-        for path in _credentials(raw)
+        for path in _paths(raw, ["models", "*", "*"])
+        if path.rpartition(".")[2].lower() in _SECRET_HINTS
     ]
+    for removed, remedy in REMOVED.items():
+        problems += [f"{path}: removed in version 0.2.0: {remedy}" for path in _paths(raw, removed.split("."))]
     try:
         config = Config.model_validate(dict(raw))
     except ValidationError as error:
@@ -106,14 +114,17 @@ def laid_over(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _credentials(raw: Mapping[str, Any]) -> list[str]:
-    found = []
-    models = raw.get("models")
-    for name, entry in models.items() if isinstance(models, Mapping) else ():
-        for key in entry if isinstance(entry, Mapping) else ():
-            if str(key).lower() in _SECRET_HINTS:
-                found.append(f"models.{name}.{key}")
-    return found
+def _paths(raw: object, pattern: Sequence[str]) -> list[str]:
+    """Paths of the keys in `raw` that match a pattern, one part per level; `*` matches any name.
+
+    >>> _paths({"models": {"a": {"x": 1}, "b": {}}}, ["models", "*", "x"])
+    ['models.a.x']
+    """
+    first, rest = pattern[0], pattern[1:]
+    keys = [key for key in raw if first in ("*", key)] if isinstance(raw, Mapping) else []
+    if not rest:
+        return [str(key) for key in keys]
+    return [f"{key}.{path}" for key in keys for path in _paths(raw[key], rest)]  # type: ignore[index]
 
 
 def _path(loc: tuple[Any, ...]) -> str:
@@ -128,7 +139,7 @@ def _plain(loc: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _lines(errors: Sequence[Any], problems: list[str]) -> list[str]:
-    """One line for each key; what the members of a union ask for is joined by 'or'."""
+    """One line per key; the requirements of the members of a union are joined by 'or'."""
     by_path: dict[str, list[str]] = {}
     for item in errors:
         line = _line(item, problems)
@@ -141,7 +152,7 @@ def _lines(errors: Sequence[Any], problems: list[str]) -> list[str]:
 def _line(item: Mapping[str, Any], problems: list[str]) -> str | None:
     path = _path(item["loc"])
     if any(problem.startswith(f"{path}:") for problem in problems):
-        return None  # said already, and the value must not be repeated
+        return None  # reported already, and the value must not be repeated
     if item["type"] == "extra_forbidden":
         return f"{path}: unknown key{_suggestion(item['loc'])}"
     if item["type"] == "missing":

@@ -34,8 +34,7 @@ def export_stage(run: Path, dataset: str, out: Path, licence: str = "") -> dict[
 def _judgments(folder: Path) -> dict[str, dict[str, object]]:
     """Ratings and panel votes by pair, under the authors' column names; a vote is `chosen` or `rejected`.
 
-    The columns that a processed set came with are written back as they were, but for those of a filter that models were
-    asked for here.
+    The columns of a processed set are written unchanged, except those of a filter for which models were asked here.
     """
     ratings = [
         rating
@@ -67,7 +66,7 @@ def _judgments(folder: Path) -> dict[str, dict[str, object]]:
 
 
 def _released(folder: Path, *, ratings: bool, panel: bool) -> dict[str, dict[str, object]]:
-    """Columns that the data set came with, of those kinds that are wanted."""
+    """Columns of the released data set, of the wanted kinds."""
     wanted = {True: ratings, False: panel}
     path = next((path for path in (folder / JUDGMENTS, folder / "unfiltered" / JUDGMENTS) if path.is_file()), None)
     return {

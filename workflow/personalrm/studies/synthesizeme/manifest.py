@@ -1,4 +1,4 @@
-"""Stage `manifest`: what a run was made of, so that somebody else can make it again."""
+"""The manifest: what a run was made of, so that somebody else can make it again."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import platform
 import re
 import subprocess
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,13 @@ PACKAGES = (
 def manifest_stage(config_file: Path, out: Path) -> None:
     """Write `manifest.json`, which (with `cost.*`) alone differs from run to run: it holds wall time and paid cost."""
     config = read_resolved(config_file)
-    run = Path(config.results) / config.run
+    plan = Plan(config)
+    run = Path(plan.run)
+    with ExitStack() as stack:
+        # Where there is no store, looking at it must not make one.
+        exists = config.store.is_file()
+        store = stack.enter_context(ResponseStore(config.store, config.store_journal)) if exists else None
+        models, paid = _models(config, store), store.paid_totals(config.run) if store else {}
     manifest = {
         "run": config.run,
         "git": git_revision(),
@@ -46,11 +53,12 @@ def manifest_stage(config_file: Path, out: Path) -> None:
         "packages": {name: _version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "models": _models(config),
+        "models": models,
         "seeds": {"run": config.seed, "statistics": config.statistics.seed, "draws": config.draws},
         "data": {name: _data(config, name) for name in config.datasets},
-        "usage": _usage(run, [*_filter_calls(Plan(config)), *_analysis_calls(Plan(config))]),
-        "paid": _paid(config),
+        "usage": _usage(run, _other_calls(plan)),
+        # What this run's own calls added to the store: answers that it found there cost nothing.
+        "paid": {identity: asdict(sums) for identity, sums in paid.items()},
         "wall_time_s": _wall_time(run),
     }
     atomic_write_text(out, json.dumps(without_secrets(manifest), indent=2, sort_keys=True) + "\n")
@@ -72,13 +80,11 @@ def without_secrets(value: Any) -> Any:  # noqa: ANN401 - JSON
 def git_revision() -> dict[str, Any] | None:
     """Commit and whether the working tree differs from it; None outside a checkout or without git."""
     try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        status = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True
-        )
+        head = subprocess.check_output(["git", "rev-parse", "HEAD"], stderr=subprocess.DEVNULL, text=True)
+        status = subprocess.check_output(["git", "status", "--porcelain", "--untracked-files=no"], text=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return {"commit": head.stdout.strip(), "modified": bool(status.stdout.strip())}
+    return {"commit": head.strip(), "modified": bool(status.strip())}
 
 
 def prompts_in_use() -> dict[str, dict[str, Any]]:
@@ -100,23 +106,17 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _models(config: Config) -> dict[str, dict[str, Any]]:
+def _models(config: Config, store: ResponseStore | None) -> dict[str, dict[str, Any]]:
     """What is known of each model, with the models that stored replies name and their counts (`answered_as`)."""
-    with _store(config) as store:
-        served = store.served() if store else {}
-    known = {name: _model(config, name) for name in config.models}
+    served = store.served() if store else {}
+    known: dict[str, dict[str, Any]] = {}
     for name, entry in config.models.items():
+        known[name] = entry.model_dump(include={"backend", "model", "snapshot"})
         known[name]["answered_as"] = served.get(entry.spec(name).identity, {})
-    return known
+        if entry.backend == "embedded":
+            from personalrm.llm.local.catalogue import get_entry
 
-
-def _model(config: Config, name: str) -> dict[str, Any]:
-    entry = config.models[name]
-    known: dict[str, Any] = {"backend": entry.backend, "model": entry.model, "snapshot": entry.snapshot}
-    if entry.backend == "embedded":
-        from personalrm.llm.local.catalogue import get_entry
-
-        known |= {"sha256": get_entry(entry.model).sha256, "file": get_entry(entry.model).file}
+            known[name] |= {"sha256": get_entry(entry.model).sha256, "file": get_entry(entry.model).file}
     return known
 
 
@@ -147,34 +147,13 @@ def _usage(run: Path, others: Iterable[CallRef]) -> dict[str, Any]:
     }
 
 
-def _filter_calls(plan: Plan) -> Iterator[CallRef]:
-    """Responses that the data sets' filters rest on."""
+def _other_calls(plan: Plan) -> Iterator[CallRef]:
+    """Responses that the data sets' filters and the analyses of personas rest on."""
     ratings = [Path(path) for name in plan.filtered for path in plan.rating_paths(name)]
     panels = [Path(path) for name in plan.filtered for path in plan.panel_paths(name)]
-    return (call.ref for call in filter_calls(ratings, panels))
-
-
-def _analysis_calls(plan: Plan) -> Iterator[CallRef]:
-    """Responses that the analyses of personas rest on."""
-    files = (plan.fidelity_paths(), plan.recovery_paths(), plan.axes_paths(), plan.tag_paths())
-    return (call.ref for call in analysis_calls(*(map(Path, paths) for paths in (plan.analysed_profiles(), *files))))
-
-
-def _paid(config: Config) -> dict[str, dict[str, Any]]:
-    """What this run's own calls added to the store, by model (answers found in the store cost nothing)."""
-    with _store(config) as store:
-        totals = store.paid_totals(config.run) if store else {}
-    return {identity: asdict(sums) for identity, sums in totals.items()}
-
-
-@contextmanager
-def _store(config: Config) -> Iterator[ResponseStore | None]:
-    """The run's store; None where there is none, which a look at it should not make."""
-    if not Path(config.store).is_file():
-        yield None
-        return
-    with ResponseStore(config.store, config.store_journal, config.run) as store:
-        yield store
+    personas = (plan.analysed_profiles(), plan.fidelity_paths(), plan.recovery_paths(), plan.axes_paths())
+    analyses = analysis_calls(*(map(Path, paths) for paths in (*personas, plan.tag_paths())))
+    return (call.ref for call in chain(filter_calls(ratings, panels), analyses))
 
 
 def _wall_time(run: Path) -> float:

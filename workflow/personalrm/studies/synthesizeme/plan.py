@@ -10,14 +10,15 @@ from typing import Any
 
 from personalrm.data.filters.filter_settings import RELEASED
 from personalrm.data.filters.released_judgments import JUDGMENTS
-from personalrm.data.hub.hub import CHECKSUMS, hub_of, hub_paths, shared_source
-from personalrm.data.selection import select_user_ids
-from personalrm.data.settings import ProcessedDataset
+from personalrm.data.hub import shared_source
+from personalrm.data.prepare import select_user_ids
+from personalrm.data.settings import CHECKSUMS, ProcessedDataset
 from personalrm.data.sharding import chosen_shards, shard_names
+from personalrm.methods.registry import METHODS
 from personalrm.methods.synthesizeme.variants import parse_variant
 from personalrm.run.stage import Stage, StagePlan, Wildcards
 from personalrm.studies.synthesizeme import stages
-from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.config import NO_MODEL, Config
 
 
 @functools.cache
@@ -37,9 +38,10 @@ class Plan(StagePlan):
         names = {
             "dataset": config.datasets,
             "variant": config.variants,
-            "model": config.models,
+            "model": [*config.models, NO_MODEL],
             "judge": config.models,
             "theta": config.thetas,
+            "method": METHODS,
         }
         super().__init__(str(config.results / config.run), declared_stages(), names)
         self.config = config
@@ -59,8 +61,8 @@ class Plan(StagePlan):
 
     def hub_files(self, dataset: str) -> list[str]:
         """Files of a data set that come from the hub; none where it lies in local files."""
-        source = hub_of(self.config.datasets[dataset])
-        return [] if source is None else [str(path) for path in hub_paths(source)]
+        source = self.config.datasets[dataset].hub
+        return [] if source is None else [str(path) for path in source.paths]
 
     def _plan_fetches(self) -> dict[str, list[str]]:
         """What is to be fetched from the hub: the files and the record of their checksums, by data set.
@@ -69,10 +71,10 @@ class Plan(StagePlan):
         """
         found: dict[str, list[str]] = {}
         for dataset, settings in self.config.datasets.items():
-            if hub_of(settings) is None:
+            if settings.hub is None:
                 continue
             source = shared_source(self.config.datasets, dataset)
-            paths = [str(path) for path in [*hub_paths(source), source.folder / CHECKSUMS]]
+            paths = [str(path) for path in [*source.paths, source.folder / CHECKSUMS]]
             if paths not in found.values():
                 found[dataset] = paths
         return found

@@ -1,4 +1,4 @@
-"""Copy a run's results into the documentation, and say whether they are those that the tree would give."""
+"""Copy results of a run into the documentation, if the present config, prompts and code would give them."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def publish(config_file: Path, folder: Path, names: Sequence[str]) -> list[Path]
 
 
 def differences(manifest: Mapping[str, Any], config: Config) -> list[str]:
-    """In what the run of `manifest` differs from a run of `config` with this tree's prompts and code; empty if equal.
+    """Differences between the run of `manifest` and a run of `config` with today's prompts and code; empty if none.
 
-    What the code of a table makes of the same verdicts is not compared.
+    The code of tables and figures is not compared.
     """
     found = []
     if manifest["config_sha256"] != config_hash(config):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from personalrm.core.conditions import K
 from personalrm.core.errors import ConfigError
 from personalrm.data.cross_validation import Pools, pooled_names, pools_of
 from personalrm.results.spec import Result, declared
@@ -36,7 +37,7 @@ class ResultSettings:
     - model_order: models in the order of the config.
     - datasets: data sets of the config, folds each; compared: with pools in the place of their folds.
     - pools: data sets that were asked for in folds, each with its folds.
-    - variants: of SynthesizeMe; largest_k: context pairs of the analysed personas (0: all).
+    - variants: of SynthesizeMe; largest_k: context pairs of the analysed personas.
     - evaluated: the config's `evaluate_users`.
     - reported_sets: data set to the reported set or release that it answers to, if any; answering_sets: to the paper's
       data set, for those that are some form of one, and differs: to what makes them another. limits: data set to what
@@ -58,7 +59,7 @@ class ResultSettings:
     compared: list[str]
     pools: Pools
     variants: list[str]
-    largest_k: int
+    largest_k: K
     evaluated: str
     reported_sets: Mapping[str, str | None]
     answering_sets: Mapping[str, str]

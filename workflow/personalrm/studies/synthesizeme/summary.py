@@ -1,26 +1,21 @@
-"""What a person sees at the end of a run: the main table, and where the results are."""
+"""The main table as plain text, which is printed at the end of a run, and the places of the results."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
 
+from tabulate import tabulate
+
 from personalrm.core.errors import DataError
 from personalrm.results.labels import NO_ANSWERS, method_label
 from personalrm.results.marks import FLAG_NAMES, RETRY, marked, notes_of
 from personalrm.results.tables.main_table import row_flags
 
-COLUMNS = (
-    "dataset",
-    "profile model",
-    "judge model",
-    "method",
-    "k",
-    "users",
-    "judgments",
-    "accuracy %",
-    "95 % interval",
-)
+COLUMNS = [
+    *("dataset", "profile model", "judge model", "method", "k"),
+    *("users", "judgments", "accuracy %", "95 % interval"),
+]
 
 
 def summarise(run: Path) -> str:
@@ -30,14 +25,10 @@ def summarise(run: Path) -> str:
         raise DataError(f"{table}: no main table yet; run the workflow first")
     with table.open(encoding="utf-8", newline="") as stream:
         found = list(csv.DictReader(stream))
-    rows, flags = [_cells(row) for row in found], [row_flags(row) for row in found]
+    flags = [row_flags(row) for row in found]
     notes = notes_of(name for name in FLAG_NAMES if any(getattr(held, name) for held in flags))
     notes += [RETRY] if any(held.outage or held.lossy for held in flags) else []
-    widths = [max(len(row[i]) for row in [list(COLUMNS), *rows]) for i in range(len(COLUMNS))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in [list(COLUMNS), ["-" * width for width in widths], *rows]
-    ]
+    lines = tabulate(map(_cells, found), COLUMNS, tablefmt="simple", disable_numparse=True).splitlines()
     places = [
         f"Main table   {table.with_suffix('.md')} (also .csv, .tex, .html)",
         f"Main figure  {run / 'figures' / 'main.pdf'} (also .svg, .png)",

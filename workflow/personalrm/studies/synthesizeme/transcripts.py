@@ -3,42 +3,47 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 from personalrm.core.files import atomic_write_text
 from personalrm.core.records import JudgedUser, Profile, UserData, read_records
 from personalrm.llm.cache.store import ResponseStore
+from personalrm.studies.preflight import load_environment
 from personalrm.studies.report.page_parts import asset, embedded_json, render, script_hash
-from personalrm.studies.report.transcripts import choose_users, collect
+from personalrm.studies.report.transcripts import Transcripts, UserKey, choose_users
 from personalrm.studies.synthesizeme.config_load import read_resolved
 from personalrm.studies.synthesizeme.plan import Plan
 
-MAX_JUDGMENTS = 10_000
-"""What one page shows; a larger run shows some of its users (our choice: a page of this size opens at once)."""
+R = TypeVar("R", UserData, Profile, JudgedUser)
 
 
-def transcripts_stage(config_file: Path, out: Path, max_judgments: int = MAX_JUDGMENTS) -> None:
-    """Write the transcript browser. Answers that the store lacks are named as such; no model is asked."""
+def transcripts_stage(config_file: Path, out: Path, max_judgments: int) -> None:
+    """Write the page of a run's judgments; of a larger run than `max_judgments` it shows some users. Asks no model.
+
+    Endpoints that variables hold are part of the keys of answers, so the environment is read first.
+    """
+    load_environment()
     config = read_resolved(config_file)
     plan = Plan(config)
-    verdicts = [Path(path) for path in plan.verdict_paths()]
     counts: Counter[tuple[str, str]] = Counter()
-    for row in chain.from_iterable(read_records(path, JudgedUser) for path in verdicts):
+    for row in chain.from_iterable(read_records(Path(path), JudgedUser) for path in plan.verdict_paths()):
         counts[row.dataset, row.user_id] += max(1, len(row.verdicts))
     chosen = choose_users(counts, max_judgments)
     with ExitStack() as stack:
         store = stack.enter_context(ResponseStore(config.store)) if config.store.is_file() else None
-        users = [Path(path) for name in config.datasets for path in plan.shard_paths(name)]
-        data = collect(
-            config,
-            store,
-            chain.from_iterable(read_records(path, UserData) for path in users),
-            chain.from_iterable(read_records(Path(path), Profile) for path in plan.profile_paths()),
-            chain.from_iterable(read_records(path, JudgedUser) for path in verdicts),
-            chosen,
-        )
+        found = Transcripts(config, store)
+        users = (path for name in config.datasets for path in plan.shard_paths(name))
+        for user in _of(users, UserData, chosen):
+            found.add_user(user)
+        for profile in _of(plan.profile_paths(), Profile, chosen):
+            found.add_profile(profile)
+        for judged in _of(plan.verdict_paths(), JudgedUser, chosen):
+            found.add_judged(judged)
+        data = found.data()
     script = asset("transcripts.js")
     page = render(
         "transcripts.html.jinja",
@@ -53,3 +58,9 @@ def transcripts_stage(config_file: Path, out: Path, max_judgments: int = MAX_JUD
         data=embedded_json(data),
     )
     atomic_write_text(out, page)
+
+
+def _of(paths: Iterable[str], record: type[R], chosen: frozenset[UserKey]) -> Iterator[R]:
+    """Rows of the chosen users."""
+    rows = chain.from_iterable(read_records(Path(path), record) for path in paths)
+    return (row for row in rows if (row.dataset, row.user_id) in chosen)

@@ -10,8 +10,8 @@ from typing import Any
 
 from personalrm.core.errors import ModelCallError, PermanentError, RequestRejected, TransientError
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
-from personalrm.llm.backends.endpoint import Endpoint
 from personalrm.llm.backends.openai_format import parse_body, wire_body
+from personalrm.llm.backends.openai_http import Endpoint
 from personalrm.llm.limits.faults import Failure, ModelUnavailable, scrub, to_error
 from personalrm.llm.types import ModelSpec, Request, Response
 

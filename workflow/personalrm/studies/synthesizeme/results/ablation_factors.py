@@ -1,17 +1,12 @@
-"""What a way of judging is made of: the one registry from the names of methods and variants to levels of factors.
-
-Methods are those of `BASES`, variants those of `variants.py`: `<variant>`, `<variant>-with-<repair>` and
-`<variant>-without-<repair>`, each with `+<theta>`, `+json` or neither.
-"""
+"""What a way of judging is made of: factors of the ablation, and their levels."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from personalrm.methods.synthesizeme.variants import JSON
-from personalrm.results.comparisons import method_parts
+from personalrm.core.conditions import JSON
+from personalrm.results.conditions import Condition
 from personalrm.results.labels import UNUSED
-from personalrm.results.verdict_arrays import METHOD, VARIANT, Key
 
 Levels = Mapping[str, str]
 """Factor to level; "-" where the way of judging has no such thing."""
@@ -32,7 +27,7 @@ BASES: dict[str, tuple[str, str]] = {
     "persona": (NO, YES),
     "both": (YES, YES),
 }
-"""Base of a method's name to whether the judge is shown demonstrations, and a persona."""
+"""Name of a method to whether the judge is shown demonstrations, and a persona."""
 REFERENCES: dict[str, str] = {
     "demonstrations": NO,
     "persona": NO,
@@ -45,32 +40,26 @@ REFERENCES: dict[str, str] = {
 SEPARATOR = " · "
 
 
-def levels_of(key: Key) -> dict[str, str] | None:
-    """Levels of a cell; None for a method that is no part of the ablation.
+def levels_of(key: Condition) -> dict[str, str] | None:
+    """Levels of a condition; None for a method that is no part of the ablation.
 
-    >>> levels = levels_of(("d", "corrected-without-ranking+ours", "m", "m", "both.logprob", "all"))
+    >>> from personalrm.core.conditions import MethodId, VariantId
+    >>> levels = levels_of(Condition("d", MethodId("both"), VariantId.parse("corrected-without-ranking+ours")))
     >>> levels["variant_of"], levels["repair"], levels["theta"]
     ('corrected', 'without ranking', 'ours')
-    >>> levels_of(("d", "corrected", "m", "m", "memory", "all")) is None
+    >>> levels_of(Condition("d", MethodId("memory"))) is None
     True
     """
-    base = method_parts(key[METHOD])[0]
-    if base not in BASES:
+    if key.method.name not in BASES:
         return None
-    demonstrations, persona = BASES[base]
+    demonstrations, persona = BASES[key.method.name]
     levels = dict.fromkeys(FACTORS, UNUSED) | {"demonstrations": demonstrations, "persona": persona}
-    if base == "default":
+    if key.method.name == "default":
         return levels
-    variant, _, added = key[VARIANT].partition("+")
-    repair = REFERENCES["repair"]
-    for word in ("with", "without"):
-        if f"-{word}-" in variant:
-            variant, _, name = variant.partition(f"-{word}-")
-            repair = f"{word} {name}"
-    levels |= {"variant_of": variant, "repair": repair}
+    base, repair, theta, persona_format = key.variant
+    levels |= {"variant_of": base, "repair": repair or REFERENCES["repair"]}
     if persona == YES:
-        as_json = added == JSON
-        levels |= {"format": "JSON" if as_json else "text", "theta": NO if as_json else added or NO}
+        levels |= {"format": "JSON" if persona_format == JSON else persona_format, "theta": theta or NO}
     return levels
 
 

@@ -9,39 +9,42 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from personalrm.core.conditions import MethodId, VariantId
 from personalrm.data.cross_validation import Pools
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import (
     CELL_COLUMNS,
     COMPARED,
     COUNTS,
+    NAMED,
     NUMBERS,
     Value,
     compare,
-    default_of,
     describe_cell,
     largest_k,
-    method_parts,
     model_rank,
     p_digits,
     paired_sums,
     seed_of,
+    with_holm,
 )
+from personalrm.results.conditions import Condition
 from personalrm.results.labels import NOT_APPLICABLE, NOT_RUN, OK, UNUSED, exempt_note, method_rank
-from personalrm.results.marks import FLAG_NAMES, mark_notes, prefixed
+from personalrm.results.marks import FLAG_NAMES, mark_notes
 from personalrm.results.pooling import pool_notes, pooled
-from personalrm.results.scores import ROW_KEY, percent, read_frame
+from personalrm.results.scores import percent, read_frame
 from personalrm.results.spec import Table, TableResult
-from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
+from personalrm.results.table_formats import EMPTY, Block, plain
 from personalrm.results.tables.comparison_text import (
+    block_of,
     dataset_note,
     headings_of,
     probability,
     shown_accuracy,
     shown_difference,
-    shown_names,
+    with_verdict,
 )
-from personalrm.results.verdict_arrays import JUDGE, METHOD, PROFILE, VARIANT, Key, VerdictArrays, verdict_arrays_of
+from personalrm.results.verdict_arrays import VerdictArrays, verdict_arrays_of
 from personalrm.studies.synthesizeme.results.ablation_factors import (
     FACTORS,
     REFERENCES,
@@ -60,15 +63,12 @@ COMBINATION, EFFECT, MEAN = "combination", "effect", "mean effect"
 INCOMPLETE = "incomplete"
 """Status of a mean of which an effect has no number."""
 EFFECT_COLUMNS: tuple[str, ...] = ("factor", "level", "reference", "fixed")
-ABLATION_NAMES: tuple[str, ...] = ("part", *ROW_KEY, *FACTORS, *EFFECT_COLUMNS, "cell", "status")
-FLAGS: tuple[str, ...] = prefixed("cell_", "")
-WHOLE_NUMBERS: tuple[str, ...] = ("cell_users", "cell_judgments", *COUNTS)
-ABLATION_COLUMNS = Columns(
-    ("part", *ROW_KEY, *FACTORS, *EFFECT_COLUMNS, *CELL_COLUMNS, *COMPARED, "p_holm"),
-    texts=ABLATION_NAMES,
-    whole=WHOLE_NUMBERS,
-    flags=FLAGS,
+ABLATION_COLUMNS = Columns.joined(
+    *(Columns.text("part"), NAMED, Columns.text(*FACTORS, *EFFECT_COLUMNS)),
+    *(CELL_COLUMNS, COMPARED, "p_holm"),
 )
+EMPTY_OF: dict[str, Value] = {"str": UNUSED, "bool": False}
+"""What stands in a column of a type where a row has no value."""
 
 
 class Group(NamedTuple):
@@ -76,15 +76,14 @@ class Group(NamedTuple):
 
     dataset: str
     judge: str
-    suffix: str
+    method: MethodId
     k: str
-    cells: dict[Key, Levels]
+    cells: dict[Condition, Levels]
 
     @property
     def names(self) -> dict[str, Value]:
         """What the rows of its effects have in `ROW_KEY`."""
-        same = (self.dataset, UNUSED, self.judge, self.judge, "effect" + self.suffix, self.k)
-        return dict(zip(ROW_KEY, same, strict=True))
+        return {**Condition(self.dataset, self.method, VariantId(UNUSED), self.judge, self.judge, self.k).row}
 
 
 class Change(NamedTuple):
@@ -94,8 +93,8 @@ class Change(NamedTuple):
     level: str
     reference: str
     fixed: str
-    first: Key
-    second: Key
+    first: Condition
+    second: Condition
 
 
 def ablation_table(
@@ -124,54 +123,40 @@ def ablation_table(
         n_resamples: its resamples.
         model_order: model ids in the order of listing; others come last, by name.
     """
-    import pandas as pd
-
     arrays_by_dataset = verdict_arrays_of(verdicts, datasets)
     rows: list[dict[str, Value]] = []
     for group in sorted(_groups(arrays_by_dataset), key=lambda group: _group_order(group, model_order)):
         arrays = arrays_by_dataset[group.dataset]
         for key, levels in group.cells.items():
-            row: dict[str, Value] = {"part": COMBINATION, **dict(zip(ROW_KEY, key, strict=True)), **levels}
+            row: dict[str, Value] = {"part": COMBINATION, **key.row, **levels}
             cell = describe_cell(arrays, key, seed=seed, n_resamples=n_resamples)
             rows.append(row | dict.fromkeys(COUNTS, 0) | cell | {name: cell[f"cell_{name}"] for name in FLAG_NAMES})
         rows += _effects(arrays, group, seed, n_resamples)
-    blank: dict[str, Value] = {**dict.fromkeys(ABLATION_NAMES, UNUSED), **dict.fromkeys(FLAGS, False)}
-    table = pd.DataFrame([blank | row for row in rows], columns=list(ABLATION_COLUMNS))
-    table["p_holm"] = _adjusted(table)
-    return ABLATION_COLUMNS.typed(table)
-
-
-def _adjusted(table: pd.DataFrame) -> list[float]:
-    from personalrm.results.stats.statistics import holm
-
-    adjusted = np.full(len(table), np.nan)
-    for part in (EFFECT, MEAN):
-        mine = np.flatnonzero(table["part"] == part)
-        adjusted[mine] = holm([float(value) for value in table["p_value"].iloc[mine]])
-    return [p_digits(value) for value in adjusted]
+    blank = {name: EMPTY_OF[kind] for name, kind in ABLATION_COLUMNS.kinds.items() if kind in EMPTY_OF}
+    return ABLATION_COLUMNS.frame(blank | row for row in with_holm(rows, "part"))
 
 
 def _groups(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[Group]:
     """Every judge in every data set, with all combinations of the frame."""
-    known = [
-        key for arrays in arrays_by_dataset.values() for key in arrays.cells if levels_of(key) and key[JUDGE] != UNUSED
-    ]
-    learned = [key for key in known if key[PROFILE] == key[JUDGE]]
-    wanted = {(key[VARIANT], method_parts(key[METHOD])[0]) for key in learned}
-    for judge, suffix in {(key[JUDGE], method_parts(key[METHOD])[1]) for key in learned}:
-        mine = [key for key in learned if key[JUDGE] == judge and method_parts(key[METHOD])[1] == suffix]
+    known = [key for arrays in arrays_by_dataset.values() for key in arrays.cells if levels_of(key) and key.judged]
+    learned = [key for key in known if key.profile_model == key.judge_model]
+    wanted = {(key.variant, key.method.name) for key in learned}
+    for judge, method in {(key.judge_model, key.method._replace(name="effect")) for key in learned}:
+        mine = [key for key in learned if (key.judge_model, key.method[1:]) == (judge, method[1:])]
         k = largest_k(mine)
         for dataset in arrays_by_dataset:
-            keys = [(dataset, variant, judge, judge, base + suffix, k) for variant, base in wanted]
-            ordered = [default_of(keys[0]), *sorted(keys, key=lambda key: (key[VARIANT], method_rank(key[METHOD])))]
-            yield Group(dataset, judge, suffix, k, {key: levels_of(key) or {} for key in ordered})
+            keys = [
+                Condition(dataset, method._replace(name=name), variant, judge, judge, k) for variant, name in wanted
+            ]
+            ordered = [keys[0].default, *sorted(keys, key=lambda key: (str(key.variant), method_rank(str(key.method))))]
+            yield Group(dataset, judge, method, k, {key: levels_of(key) or {} for key in ordered})
 
 
 def _group_order(group: Group, model_order: Sequence[str]) -> tuple[object, ...]:
-    return group.dataset, model_rank(group.judge, model_order), group.suffix
+    return group.dataset, model_rank(group.judge, model_order), str(group.method)
 
 
-def _changes(cells: Mapping[Key, Levels]) -> list[Change]:
+def _changes(cells: Mapping[Condition, Levels]) -> list[Change]:
     """All pairs of cells that differ in one factor, the reference second; by factor, level and what is fixed."""
     found = []
     for one, other in itertools.permutations(cells, 2):
@@ -182,10 +167,12 @@ def _changes(cells: Mapping[Key, Levels]) -> list[Change]:
         if reference == _reference(factor, cells) != level:
             found.append(Change(factor, level, reference, fixed_levels(cells[one], cells[other], factor), one, other))
     places = list(FACTORS)
-    return sorted(found, key=lambda change: (places.index(change.factor), *change[1:]))
+    return sorted(
+        found, key=lambda change: (places.index(change.factor), *change[1:4], change.first.names, change.second.names)
+    )
 
 
-def _reference(factor: str, cells: Mapping[Key, Levels]) -> str:
+def _reference(factor: str, cells: Mapping[Condition, Levels]) -> str:
     levels = {held[factor] for held in cells.values()} - {UNUSED}
     return REFERENCES[factor] if REFERENCES[factor] in levels else min(levels)
 
@@ -227,7 +214,9 @@ def _mean_effect(
         np.concatenate([np.repeat(part, n, axis=1) for part, n in zip(parts, times, strict=True)], axis=1)
         for parts in zip(*held, strict=True)
     )
-    own = seed_of(seed, "mean effect", *(part for change in changes for part in (*change.first, *change.second)))
+    own = seed_of(
+        seed, "mean effect", *(part for change in changes for part in (*change.first.names, *change.second.names))
+    )
     found = paired_cluster_difference(first, second, judged, seed=own, n_resamples=n_resamples, units=n_pairs)
     return row | {
         "status": OK,
@@ -242,46 +231,41 @@ def _mean_effect(
 
 def ablation_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
     """Accuracy of each combination, and the effect of each factor; factors with one level stand in a note."""
-    import pandas as pd
-
     columns = {name: head for name, head in headings_of(table).items() if name in ("dataset", "judge_model", "k")}
     varied = {name: head for name, head in FACTORS.items() if name in _varied(table)}
-    combinations, effects = [], []
-    for row in table_rows(table):
-        if row["part"] == COMBINATION:
-            combinations.append(
-                _names(row, columns)
-                | shown_names(row, varied)
-                | {"Users": plain(row["cell_users"]), "Judgments": plain(row["cell_judgments"])}
-                | {"Accuracy % [95 % CI]": shown_accuracy(row)}
-            )
-            continue
-        effects.append(
-            _names(row, columns)
-            | {"Factor": FACTORS[str(row["factor"])], "From": str(row["reference"]), "To": str(row["level"])}
-            | {"Held fixed": _fixed(str(row["fixed"]), varied), "Users": plain(row["n_users"])}
-            | {"Effect, points [95 % CI]": shown_difference(row)}
-            | {"p": probability(row["p_value"]), "p (Holm)": probability(row["p_holm"])}
-        )
-    heads = [*columns.values(), "Verdict"]
-    first = pd.DataFrame(combinations, columns=None if combinations else heads)
-    second = pd.DataFrame(effects, columns=None if effects else heads)
-    n_first, n_second = len(heads) + len(varied), len(heads) + 4
+    columns["verdict"] = "Verdict"
+    rows = with_verdict(table)
+    combinations = [row for row in rows if row["part"] == COMBINATION]
+    effects = [row for row in rows if row["part"] != COMBINATION]
+
+    def effect(row: Mapping[str, object]) -> dict[str, str]:
+        return {
+            "Factor": FACTORS[str(row["factor"])],
+            "From": str(row["reference"]),
+            "To": str(row["level"]),
+            "Held fixed": _fixed(str(row["fixed"]), varied),
+            "Users": plain(row["n_users"]),
+            "Effect, points [95 % CI]": shown_difference(row),
+            "p": probability(row["p_value"]),
+            "p (Holm)": probability(row["p_holm"]),
+        }
+
+    n_names = len(columns) + (4 if effects else 0)
     return (
-        Block("Combinations", first, min(n_first, first.shape[1])),
-        Block("Effects", second, min(n_second, second.shape[1])),
+        block_of(combinations, columns | varied if combinations else columns, _accuracy, "Combinations"),
+        block_of(effects, columns, effect, "Effects", n_names),
     )
+
+
+def _accuracy(row: Mapping[str, object]) -> dict[str, str]:
+    counts = {"Users": plain(row["cell_users"]), "Judgments": plain(row["cell_judgments"])}
+    return {**counts, "Accuracy % [95 % CI]": shown_accuracy(row)}
 
 
 def _fixed(fixed: str, varied: Mapping[str, str]) -> str:
     """What is held fixed, without the factors that no combination varies."""
     parts = [part for part in fixed.split(SEPARATOR) if ": " not in part or part.split(": ")[0] in varied.values()]
     return SEPARATOR.join(parts) or EMPTY
-
-
-def _names(row: Mapping[str, object], columns: Mapping[str, str]) -> dict[str, str]:
-    verdict = method_parts(str(row["method"]))[1].removeprefix(".") or "text"
-    return shown_names(row, columns) | {"Verdict": verdict}
 
 
 def _varied(table: pd.DataFrame) -> list[str]:

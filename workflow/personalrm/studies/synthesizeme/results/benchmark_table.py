@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from personalrm.core.errors import DataError
 from personalrm.core.records import PreferencePair, UserData, read_records
 from personalrm.data.sources.injection import is_suspicious
-from personalrm.data.splits import LEVEL_A, PARTS
+from personalrm.data.splits import PARTS, USER_PARTS
 from personalrm.results.columns import Columns
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
@@ -55,10 +56,11 @@ Value = str | int | float | None
 
 
 class _Measures(NamedTuple):
-    """Sizes of one pair; `longer` is 2 where the chosen answer is longer, 1 for equal lengths, 0 for ties: whole
-    numbers add up to the same in any order."""
+    """Sizes of one pair, to be summed; `longer` is 2 where the chosen answer is longer, 1 for equal lengths, 0 for
+    ties: whole numbers add up to the same in any order."""
 
     turns: int
+    multi_turn: bool
     context_words: int
     answer_words: int
     longer: int
@@ -68,8 +70,10 @@ class _Measures(NamedTuple):
 
 def _measures(pair: PreferencePair) -> _Measures:
     lead = len(pair.chosen) - len(pair.rejected)  # in characters, as the method `longer` has it
+    turns = sum(turn.role == "user" for turn in pair.context)
     return _Measures(
-        turns=sum(turn.role == "user" for turn in pair.context),
+        turns=turns,
+        multi_turn=turns > 1,
         context_words=sum(len(turn.content.split()) for turn in pair.context),
         answer_words=len(pair.chosen.split()) + len(pair.rejected.split()),
         longer=0 if pair.tie else 1 + (lead > 0) - (lead < 0),
@@ -80,45 +84,34 @@ def _measures(pair: PreferencePair) -> _Measures:
 
 @dataclass
 class _Tally:
-    """Counts of one row of the table."""
+    """Counts of one row of the table; `sums` are those of `_Measures`."""
 
     excluded: int = 0
     per_user: list[int] = field(default_factory=list)
-    turns: int = 0
-    multi_turn: int = 0
-    context_words: int = 0
-    answer_words: int = 0
-    longer: int = 0
-    ties: int = 0
-    suspicious: int = 0
+    sums: Counter[str] = field(default_factory=Counter)
 
     def add(self, pairs: Sequence[_Measures]) -> None:
         """Count one user's pairs; a user without any is not counted."""
         if not pairs:
             return
         self.per_user.append(len(pairs))
-        self.turns += sum(pair.turns for pair in pairs)
-        self.multi_turn += sum(pair.turns > 1 for pair in pairs)
-        self.context_words += sum(pair.context_words for pair in pairs)
-        self.answer_words += sum(pair.answer_words for pair in pairs)
-        self.longer += sum(pair.longer for pair in pairs)
-        self.ties += sum(pair.tie for pair in pairs)
-        self.suspicious += sum(pair.suspicious for pair in pairs)
+        for pair in pairs:
+            self.sums.update(pair._asdict())
 
     def row(self) -> dict[str, Value]:
         """What the table shows; means and quartiles are empty where there is no pair."""
-        pairs = sum(self.per_user)
-        row: dict[str, Value] = {"users": len(self.per_user), "pairs": pairs, "ties": self.ties}
-        row["suspicious_pairs"] = self.suspicious
+        pairs, sums = sum(self.per_user), self.sums
+        row: dict[str, Value] = {"users": len(self.per_user), "pairs": pairs, "ties": sums["tie"]}
+        row["suspicious_pairs"] = sums["suspicious"]
         if not pairs:
             return row
         q1, median, q3 = _quartiles(self.per_user)
         row |= {"median_pairs": median, "q1_pairs": q1, "q3_pairs": q3}
-        row |= {"turns": round(self.turns / pairs, DIGITS), "multi_turn_share": _percent(self.multi_turn, pairs)}
-        row |= {"context_words": round(self.context_words / pairs, DIGITS)}
-        row |= {"answer_words": round(self.answer_words / (2 * pairs), DIGITS)}
-        decided = pairs - self.ties
-        return row | {"longer_chosen_share": _percent(self.longer, 2 * decided) if decided else None}
+        row |= {"turns": round(sums["turns"] / pairs, DIGITS), "multi_turn_share": _percent(sums["multi_turn"], pairs)}
+        row |= {"context_words": round(sums["context_words"] / pairs, DIGITS)}
+        row |= {"answer_words": round(sums["answer_words"] / (2 * pairs), DIGITS)}
+        decided = pairs - sums["tie"]
+        return row | {"longer_chosen_share": _percent(sums["longer"], 2 * decided) if decided else None}
 
 
 def _percent(part: int, whole: int) -> float:
@@ -190,7 +183,7 @@ def _parts() -> dict[Part, _Tally]:
 def _count(user: UserData, tallies: dict[Part, _Tally]) -> None:
     mine = [tallies[ALL]]
     if user.user_split is not None:
-        for part in LEVEL_A:
+        for part in USER_PARTS:
             tallies.setdefault(("A", part), _Tally())
         mine.append(tallies["A", user.user_split])
     if user.excluded is not None:

@@ -6,55 +6,44 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from personalrm.core.conditions import MethodId, VariantId
 from personalrm.data.cross_validation import Pools
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import (
     CELL_COLUMNS,
     COMPARED,
-    COUNTS,
+    NAMED,
     Value,
     compare,
-    default_of,
     describe_cell,
     key_order,
     largest_k,
-    method_parts,
-    p_digits,
+    with_holm,
 )
+from personalrm.results.conditions import Condition
 from personalrm.results.labels import NOT_RUN, UNUSED, exempt_note
-from personalrm.results.marks import mark_notes, prefixed
+from personalrm.results.marks import mark_notes
 from personalrm.results.pooling import pool_notes, pooled
-from personalrm.results.scores import ROW_KEY, read_frame
+from personalrm.results.scores import read_frame
 from personalrm.results.spec import Table, TableResult
-from personalrm.results.table_formats import Block, plain, table_rows
+from personalrm.results.table_formats import Block, plain
 from personalrm.results.tables.comparison_text import (
+    block_of,
     dataset_note,
     headings_of,
     probability,
     shown_accuracy,
     shown_difference,
-    shown_names,
+    with_verdict,
 )
-from personalrm.results.verdict_arrays import JUDGE, METHOD, PROFILE, VARIANT, Key, VerdictArrays, verdict_arrays_of
+from personalrm.results.verdict_arrays import VerdictArrays, verdict_arrays_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SHOWN_METHOD = "both"
 PREFIXES = ("cell_", "default_cell_", "")
-DEFAULT_COLUMNS: tuple[str, ...] = tuple(f"default_{name}" for name in CELL_COLUMNS)
-FAMILY_NAMES: tuple[str, ...] = (*ROW_KEY, "cell", "default_cell", "status")
-FLAGS: tuple[str, ...] = prefixed(*PREFIXES)
-WHOLE_NUMBERS: tuple[str, ...] = (
-    *("cell_users", "cell_judgments", "default_cell_users", "default_cell_judgments"),
-    *COUNTS,
-)
-FAMILY_COLUMNS = Columns(
-    (*ROW_KEY, *DEFAULT_COLUMNS, *CELL_COLUMNS, *COMPARED, "p_holm"),
-    texts=FAMILY_NAMES,
-    whole=WHOLE_NUMBERS,
-    flags=FLAGS,
-)
+FAMILY_COLUMNS = Columns.joined(NAMED, CELL_COLUMNS.prefixed("default_"), CELL_COLUMNS, COMPARED, "p_holm")
 
 
 def families_table(
@@ -73,43 +62,33 @@ def families_table(
         seed: seed of the bootstrap; each row derives its own.
         n_resamples: its resamples.
     """
-    import pandas as pd
-
-    from personalrm.results.stats.statistics import holm
-
     arrays_by_dataset = verdict_arrays_of(verdicts, datasets)
     keys = sorted(set(_planned(arrays_by_dataset, models)), key=lambda key: key_order(key, models))
-    rows = [_row(arrays_by_dataset[key[0]], key, seed, n_resamples) for key in keys]
-    table = pd.DataFrame(rows, columns=list(FAMILY_COLUMNS))
-    adjusted = holm([float(value) for value in table["p_value"].astype("float64")])
-    table["p_holm"] = [p_digits(value) for value in adjusted]
-    return FAMILY_COLUMNS.typed(table)
+    rows = [_row(arrays_by_dataset[key.dataset], key, seed, n_resamples) for key in keys]
+    return FAMILY_COLUMNS.frame(with_holm(rows))
 
 
-def _planned(arrays_by_dataset: Mapping[str, VerdictArrays], models: Sequence[str]) -> Iterator[Key]:
+def _planned(arrays_by_dataset: Mapping[str, VerdictArrays], models: Sequence[str]) -> Iterator[Condition]:
     """The cell of SynthesizeMe of every row; a model stands in every data set."""
-    known = [key for arrays in arrays_by_dataset.values() for key in arrays.cells if key[JUDGE] != UNUSED]
-    shown = [key for key in known if method_parts(key[METHOD])[0] == SHOWN_METHOD and key[PROFILE] == key[JUDGE]]
-    variants = {key[VARIANT] for key in shown} or {UNUSED}
-    for model in {*models, *(key[JUDGE] for key in known)}:
-        suffixes = {
-            method_parts(key[METHOD])[1]
+    known = [key for arrays in arrays_by_dataset.values() for key in arrays.cells if key.judged]
+    shown = [key for key in known if key.method.name == SHOWN_METHOD and key.profile_model == key.judge_model]
+    variants = {key.variant for key in shown} or {VariantId(UNUSED)}
+    for model in {*models, *(key.judge_model for key in known)}:
+        methods = {
+            key.method._replace(name=SHOWN_METHOD)
             for key in known
-            if key[JUDGE] == model
-            and method_parts(key[METHOD])[0] in ("default", SHOWN_METHOD)
-            and "@" not in key[METHOD]
+            if key.judge_model == model and key.method.name in ("default", SHOWN_METHOD) and key.method.pairs == "test"
         }
-        for suffix in suffixes or {""}:
-            method = SHOWN_METHOD + suffix
-            k = largest_k([key for key in shown if key[JUDGE] == model and key[METHOD] == method] or shown)
+        for method in methods or {MethodId(SHOWN_METHOD)}:
+            k = largest_k([key for key in shown if key.judge_model == model and key.method == method] or shown)
             for variant in variants:
                 for dataset in arrays_by_dataset:
-                    yield dataset, variant, model, model, method, k
+                    yield Condition(dataset, method, variant, model, model, k)
 
 
-def _row(arrays: VerdictArrays, key: Key, seed: int, n_resamples: int) -> dict[str, Value]:
-    default = default_of(key)
-    row: dict[str, Value] = dict(zip(ROW_KEY, key, strict=True))
+def _row(arrays: VerdictArrays, key: Condition, seed: int, n_resamples: int) -> dict[str, Value]:
+    default = key.default
+    row: dict[str, Value] = {**key.row}
     cell = describe_cell(arrays, default, seed=seed, n_resamples=n_resamples)
     row |= {f"default_{name}": value for name, value in cell.items()}
     row |= describe_cell(arrays, key, seed=seed, n_resamples=n_resamples)
@@ -118,25 +97,23 @@ def _row(arrays: VerdictArrays, key: Key, seed: int, n_resamples: int) -> dict[s
 
 def families_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """The table for people."""
-    import pandas as pd
-
     columns = {name: head for name, head in headings_of(table).items() if name not in ("profile_model", "method")}
     columns["judge_model"] = "Model"
-    rows = []
-    for row in table_rows(table):
-        default = {name: row[f"default_{name}"] for name in CELL_COLUMNS}
-        rows.append(
-            shown_names(row, columns)
-            | {"Verdict": method_parts(str(row["method"]))[1].removeprefix(".") or "text"}
-            | {"Default % [95 % CI]": shown_accuracy(default)}
-            | {"SynthesizeMe % [95 % CI]": shown_accuracy(row)}
-            | {"Difference, points [95 % CI]": shown_difference(row)}
-            | {"p": probability(row["p_value"]), "p (Holm)": probability(row["p_holm"])}
-            | {"Users": plain(row["n_users"]), "Pairs": plain(row["n_pairs"])}
-            | {"Left out: users": plain(row["users_left_out"])}
-        )
-    heads = [*columns.values(), "Verdict"]
-    return (Block("", pd.DataFrame(rows, columns=None if rows else heads), len(heads)),)
+    columns["verdict"] = "Verdict"
+
+    def cells(row: Mapping[str, object]) -> dict[str, str]:
+        return {
+            "Default % [95 % CI]": shown_accuracy({name: row[f"default_{name}"] for name in CELL_COLUMNS}),
+            "SynthesizeMe % [95 % CI]": shown_accuracy(row),
+            "Difference, points [95 % CI]": shown_difference(row),
+            "p": probability(row["p_value"]),
+            "p (Holm)": probability(row["p_holm"]),
+            "Users": plain(row["n_users"]),
+            "Pairs": plain(row["n_pairs"]),
+            "Left out: users": plain(row["users_left_out"]),
+        }
+
+    return (block_of(with_verdict(table), columns, cells),)
 
 
 def families_notes(table: pd.DataFrame) -> list[str]:

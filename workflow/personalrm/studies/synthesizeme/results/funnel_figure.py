@@ -1,7 +1,7 @@
 """The funnel figure: pairs that are left after each step, one panel a data set, users and conversations beside.
 
-It is drawn from the funnel table alone, without pyplot's global state; equal tables give equal bytes. Axes are linear
-and each panel has its own; on a logarithmic one the length of a bar would say nothing.
+It is drawn from the funnel table alone. Axes are linear and each panel has its own; on a logarithmic one the length of
+a bar would say nothing.
 """
 
 from __future__ import annotations
@@ -12,18 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from personalrm.results.figure_style import (
-    INK,
     LEFT,
-    MARGIN_INCHES,
     REMOVED,
     SMALL_SIZE,
     SOFT,
     TEXT_SIZE,
-    TITLE_SIZE,
-    Align,
-    new_figure,
-    write_legend,
-    write_line,
+    panels,
+    set_up,
+    set_up_rows,
     write_note,
 )
 from personalrm.results.spec import Drawing, FigureResult
@@ -34,10 +30,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NAME_INCHES, PANEL_INCHES = 2.85, 3.5
+PANEL_INCHES = 3.5
 COLUMN_ENDS: dict[str, float] = {"pairs": 0.85, "removed": 1.8, "users": 2.5, "conversations": 3.5}
 """Heads of the columns of numbers, and where each ends, in inches right of the bars."""
-TOP_INCHES, PANEL_HEAD_INCHES, BOTTOM_INCHES = 0.5, 0.52, 0.5
 STEP_INCHES, LINE_INCHES = 0.32, 0.185
 """Height of a step, and of each line of the longest name where that needs more."""
 BAR_HEIGHT = 0.62
@@ -78,22 +73,18 @@ def funnel_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
         table: the funnel table (`benchmark_tables.funnel_table` or `read_funnel_table`).
         title_note: text under the title, e.g. what run this is.
     """
-    panels = bars_of(table) or {"": []}
-    lines = max([_name(bar.step).count("\n") + 1 for bars in panels.values() for bar in bars], default=1)
-    width = NAME_INCHES + PANEL_INCHES + max(COLUMN_ENDS.values()) + MARGIN_INCHES
-    heights = [max(len(bars), 1) * max(STEP_INCHES, lines * LINE_INCHES) for bars in panels.values()]
-    height = TOP_INCHES + BOTTOM_INCHES + sum(each + PANEL_HEAD_INCHES for each in heights)
-    figure = new_figure(width, height)
-    top = TOP_INCHES
-    for (name, bars), tall in zip(panels.items(), heights, strict=True):
-        top += PANEL_HEAD_INCHES
-        place = (NAME_INCHES / width, 1 - (top + tall) / height, PANEL_INCHES / width, tall / height)
-        _panel(figure.add_axes(place), name, bars)
-        top += tall
-    write_line(figure, "From votes to the benchmark", 0.14, TITLE_SIZE, INK, weight="bold")
-    write_line(figure, title_note, 0.4, TEXT_SIZE, SOFT)
-    _legend(figure)
-    return figure
+    from matplotlib.patches import Patch
+
+    found = bars_of(table) or {"": []}
+    lines = max([_name(bar.step).count("\n") + 1 for bars in found.values() for bar in bars], default=1)
+    step = max(STEP_INCHES, lines * LINE_INCHES)
+    page = panels([PANEL_INCHES], [max(len(bars), 1) * step for bars in found.values()])
+    for (name, bars), (axes,) in zip(found.items(), page.grid, strict=True):
+        _panel(axes, name, bars)
+    left, removed = Patch(facecolor=LEFT), Patch(facecolor=REMOVED, edgecolor="white", hatch="////")
+    left.set_label("pairs left after the step")
+    removed.set_label("pairs removed by the step")
+    return page.finish("From votes to the benchmark", title_note, [left, removed])
 
 
 def _name(step: str) -> str:
@@ -107,68 +98,24 @@ def _name(step: str) -> str:
 
 
 def _panel(axes: Axes, name: str, bars: Sequence[Bar]) -> None:
-    axes.set_ylim(max(len(bars), 1) - 0.5, -0.5)
+    set_up(axes, spines=("left",))
     axes.set_xlim(0, max([bar.pairs for bar in bars], default=0) or 1)
     axes.set_xticks([])
-    axes.set_yticks([])
-    for side in ("right", "top", "bottom"):
-        axes.spines[side].set_visible(False)
-    axes.spines["left"].set_color(SOFT)
-    _beside(axes, name, -NAME_INCHES + MARGIN_INCHES, -0.5, "left", TEXT_SIZE + 1, raised=True, weight="bold")
+    places = [place + 0.5 for place in range(len(bars))]
+    set_up_rows(axes, places, [_name(bar.step) for bar in bars], bottom=len(bars))
+    write_note(axes, name, (0, 1), (0, 6), TEXT_SIZE + 1, weight="bold")
     for head, end in COLUMN_ENDS.items():
-        _beside(axes, head, PANEL_INCHES + end, -0.5, "right", SMALL_SIZE, color=SOFT, raised=True)
-    for y, bar in enumerate(bars):
+        write_note(axes, head, (1, 1), (72 * end, 6), SMALL_SIZE, color=SOFT, align="right")
+    for y, bar in zip(places, bars, strict=True):
         if bar.removed:
             axes.barh(y, bar.removed, BAR_HEIGHT, left=bar.pairs, color=REMOVED, edgecolor="white", hatch="////")
         axes.barh(y, bar.pairs, BAR_HEIGHT, color=LEFT)
-        _beside(axes, _name(bar.step), -0.1, y, "right", SMALL_SIZE + 0.5)
         removed = "" if bar.removed is None else f"−{bar.removed:,}" if bar.removed else "0"
         texts = (f"{bar.pairs:,}", removed, f"{bar.users:,}", f"{bar.conversations:,}")
         for text, end in zip(texts, COLUMN_ENDS.values(), strict=True):
-            _beside(axes, text, PANEL_INCHES + end, y, "right", SMALL_SIZE + 0.5)
-
-
-def _beside(
-    axes: Axes,
-    text: str,
-    inches: float,
-    y: float,
-    align: Align,
-    size: float,
-    *,
-    color: str = INK,
-    raised: bool = False,
-    weight: str = "normal",
-) -> None:
-    """Text so many inches right of the panel's left edge, in the middle of row `y` or (`raised`) above the panel."""
-    # Lines of digits share a baseline; centred, a comma would lift its neighbours.
-    one_line = "\n" not in text
-    write_note(
-        axes,
-        text,
-        (inches / PANEL_INCHES, y),
-        (0, 5 if raised else -0.36 * size * one_line),
-        size,
-        coordinates=axes.get_yaxis_transform(),
-        color=color,
-        align=align,
-        level="baseline" if one_line else "center",
-        weight=weight,
-        linespacing=1.05,
-    )
-
-
-def _legend(figure: Figure) -> None:
-    from matplotlib.patches import Patch
-
-    write_legend(
-        figure,
-        [
-            Patch(facecolor=LEFT, label="pairs left after the step"),
-            Patch(facecolor=REMOVED, edgecolor="white", hatch="////", label="pairs removed by the step"),
-        ],
-        columns=2,
-    )
+            # Digits share a baseline; centred, a comma would lift its neighbours.
+            across, points = axes.get_yaxis_transform(), (72 * end, -3.4)
+            write_note(axes, text, (1, y), points, SMALL_SIZE + 0.5, coordinates=across, align="right")
 
 
 def funnel_caption(table: pd.DataFrame) -> str:

@@ -62,9 +62,7 @@ def funnel_table(funnels: Iterable[Funnel]) -> pd.DataFrame:
     return FUNNEL_COLUMNS.frame(rows)
 
 
-def read_funnel_table(path: Path) -> pd.DataFrame:
-    """Read `funnel.csv` as `funnel_table` made it."""
-    return FUNNEL_COLUMNS.read(path)
+read_funnel_table = FUNNEL_COLUMNS.read
 
 
 def funnel_blocks(table: pd.DataFrame) -> tuple[Block, ...]:

@@ -10,23 +10,16 @@ import numpy as np
 
 from personalrm.data.cross_validation import Pools
 from personalrm.results.columns import Columns
-from personalrm.results.comparisons import (
-    NOTHING_COMMON,
-    PairedSums,
-    compared_pairs,
-    default_of,
-    key_order,
-    method_parts,
-    paired_sums,
-)
+from personalrm.results.comparisons import NOTHING_COMMON, PairedSums, compared_pairs, key_order, paired_sums
+from personalrm.results.conditions import ROW_KEY, Condition
 from personalrm.results.labels import NO_ANSWERS, NOT_APPLICABLE, NOT_RUN, OK, UNUSED, exempt_note
 from personalrm.results.marks import FLAG_NAMES, Flags, mark_notes, marked
 from personalrm.results.pooling import pool_notes, pooled
-from personalrm.results.scores import ROW_KEY, percent, read_frame
+from personalrm.results.scores import percent, read_frame
 from personalrm.results.spec import Table, TableResult
-from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
-from personalrm.results.tables.comparison_text import dataset_note, headings_of, shown_names
-from personalrm.results.verdict_arrays import JUDGE, METHOD, Floats, Key, VerdictArrays, verdict_arrays_of
+from personalrm.results.table_formats import EMPTY, Block, plain
+from personalrm.results.tables.comparison_text import block_of, dataset_note, headings_of
+from personalrm.results.verdict_arrays import Floats, VerdictArrays, verdict_arrays_of
 from personalrm.studies.synthesizeme.results.reported_numbers import ReportedNumber, read_numbers
 
 if TYPE_CHECKING:
@@ -164,28 +157,28 @@ def power_table(
         keys = sorted(_compared(arrays), key=lambda key: key_order(key, model_order))
         rows += [_row(arrays, key, gains, known) for key in keys]
         if not keys:
-            rows.append(_empty((dataset, *[UNUSED] * (len(ROW_KEY) - 1)), known))
+            rows.append(_empty(Condition(dataset), known))
     return POWER_COLUMNS.frame(rows)
 
 
-def _compared(arrays: VerdictArrays) -> Iterator[Key]:
+def _compared(arrays: VerdictArrays) -> Iterator[Condition]:
     """What has a Default of its own to be set against."""
     for key in arrays.cells:
-        if key[JUDGE] != UNUSED and method_parts(key[METHOD])[0] != "default":
+        if key.judged and key.method.name != "default":
             yield key
 
 
-def _empty(key: Key, answers_to: str | None) -> dict[str, Value]:
-    row: dict[str, Value] = {**dict(zip(ROW_KEY, key, strict=True)), "answers_to": answers_to or UNUSED}
+def _empty(key: Condition, answers_to: str | None) -> dict[str, Value]:
+    row: dict[str, Value] = {**key.row, "answers_to": answers_to or UNUSED}
     row |= {**dict.fromkeys(COUNTS, 0), **dict.fromkeys(NUMBERS, None)}
     return row | {"status": NOT_RUN, "gains": "", "gains_below": "", **Flags().columns()}
 
 
-def _row(arrays: VerdictArrays, key: Key, gains: Sequence[Gain], answers_to: str | None) -> dict[str, Value]:
+def _row(arrays: VerdictArrays, key: Condition, gains: Sequence[Gain], answers_to: str | None) -> dict[str, Value]:
     """One comparison with Default."""
     row = _empty(key, answers_to)
-    cell, default = arrays.cells[key], arrays.cells.get(default_of(key))
-    reported = gains_for(gains, method_parts(key[METHOD])[0], answers_to)
+    cell, default = arrays.cells[key], arrays.cells.get(key.default)
+    reported = gains_for(gains, key.method.name, answers_to)
     row |= {"n_gains": len(reported), "gains": "; ".join(gain.label for gain in reported)}
     row |= (cell.flags() | (default.flags() if default else Flags())).columns()
     if not cell.applies:
@@ -235,29 +228,27 @@ def power_blocks(table: pd.DataFrame, gains: Sequence[Gain]) -> tuple[Block, ...
     import pandas as pd
 
     columns = headings_of(table)
-    rows = []
-    for row in table_rows(table):
-        status = str(row["status"])
-        smallest = plain(row["smallest"]) if status == OK else status
-        below = f"{row['n_below']} of {row['n_gains']}" if status == OK and row["n_gains"] else EMPTY
-        rows.append(
-            shown_names(row, columns)
-            | {"Answers to": EMPTY if row["answers_to"] == UNUSED else str(row["answers_to"])}
-            | {"Users": plain(row["n_users"]), "Judgments": plain(row["n_judgments"])}
-            | {"Difference": _signed(row["difference"])}
-            | {"Standard error": plain(row["standard_error"])}
-            | {"Smallest, points": marked(smallest, row)}
-            | {"Reported gains below": below}
-        )
+
+    def cells(row: Mapping[str, object]) -> dict[str, str]:
+        found = row["status"] == OK
+        return {
+            "Answers to": EMPTY if row["answers_to"] == UNUSED else str(row["answers_to"]),
+            "Users": plain(row["n_users"]),
+            "Judgments": plain(row["n_judgments"]),
+            "Difference": _signed(row["difference"]),
+            "Standard error": plain(row["standard_error"]),
+            "Smallest, points": marked(plain(row["smallest"]) if found else str(row["status"]), row),
+            "Reported gains below": f"{row['n_below']} of {row['n_gains']}" if found and row["n_gains"] else EMPTY,
+        }
+
     reported = [
         {"Set": gain.dataset, "Model": gain.model, "Method": " or ".join(gain.methods), "Certainty": gain.confidence}
         | {"Source": gain.source, "Gain, points": f"{gain.points:+.2f}"}
         for gain in gains
     ]
-    first = pd.DataFrame(rows, columns=None if rows else list(columns.values()))
     heads = ["Set", "Model", "Method", "Certainty", "Source", "Gain, points"]
     second = pd.DataFrame(reported, columns=heads)
-    return Block("Comparisons", first, len(columns)), Block("Reported gains over Default", second, 5)
+    return block_of(table, columns, cells, "Comparisons"), Block("Reported gains over Default", second, 5)
 
 
 def power_notes(table: pd.DataFrame) -> list[str]:

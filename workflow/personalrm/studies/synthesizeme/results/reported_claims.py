@@ -20,9 +20,9 @@ from personalrm.studies.synthesizeme.results.reported_matching import (
     NOT_RUN,
     SHOWN,
     STATUSES,
-    Condition,
+    Place,
     RunIdentity,
-    conditions,
+    places,
     unlike,
 )
 from personalrm.studies.synthesizeme.results.reported_numbers import NOT_STATED, ReportedNumber
@@ -62,7 +62,7 @@ class Claim(NamedTuple):
     ours: Mapping[str, Value] = MappingProxyType({})
 
 
-Look = Callable[[ReportedNumber, Condition, Tables], Claim]
+Look = Callable[[ReportedNumber, Place, Tables], Claim]
 
 
 def claims(number: ReportedNumber, run: RunIdentity, tables: Tables, datasets: Container[str]) -> list[Claim]:
@@ -77,22 +77,22 @@ def claims(number: ReportedNumber, run: RunIdentity, tables: Tables, datasets: C
     look = LOOKS.get(number.statistic)
     if look is None and number.statistic != WON:
         return [Claim(NOT_RUN, "the tables have no such statistic")]
-    found = conditions(number, run, datasets)
+    found = places(number, run, datasets)
     if isinstance(found, str):
         return [Claim(NOT_RUN, found)]
     if look is None:
         return [_settings_won(number, found, tables)]
-    each = [look(number, condition, tables) for condition in found]
+    each = [look(number, place, tables) for place in found]
     status = min((claim.status for claim in each), key=STATUSES.index)
     best = [claim for claim in each if claim.status == status]
     several = status in SHOWN and NOT_STATED in (number.data_set, number.model)
     return best if several else best[:1]
 
 
-def _claim(number: ReportedNumber, condition: Condition, why: str, notes: Sequence[str], ours: Row) -> Claim:
+def _claim(number: ReportedNumber, place: Place, why: str, notes: Sequence[str], ours: Row) -> Claim:
     """What is set beside a number: `why` says what of the number's conditions is not known."""
-    served = condition.served.note if condition.served else ""
-    names: dict[str, Value] = {"our_data_set": condition.dataset, "our_model": condition.judge}
+    served = place.served.note if place.served else ""
+    names: dict[str, Value] = {"our_data_set": place.dataset, "our_model": place.judge}
     names |= {"our_method": number.method, "our_variant": number.variant}
     names |= {name: float(str(value)) for name, value in ours.items()}
     return Claim(BESIDE, "; ".join(filter(None, [why, *notes, served])), names)
@@ -104,24 +104,24 @@ def _notes(rows: Sequence[Row], *prefixes: str) -> list[str]:
     return [NOTES[name] for name in names if any(row.get(prefix + name) for row in rows for prefix in prefixes)]
 
 
-def _series(number: ReportedNumber, condition: Condition, tables: Tables) -> list[Row] | Claim:
+def _series(number: ReportedNumber, place: Place, tables: Tables) -> list[Row] | Claim:
     """Rows of the table of scaling, one a k, that answer to a number; or why there are none."""
     of_kind = [
         row
         for row in table_rows(tables.scaling)
-        if (row["dataset"], row["judge_model"], row["method"]) == (condition.dataset, condition.judge, number.method)
+        if (row["dataset"], row["judge_model"], row["method"]) == (place.dataset, place.judge, number.method)
     ]
     if not of_kind:
         return Claim(NOT_RUN, f"{number.method} was not run with this model on this data")
     rows: list[Row] = [row for row in of_kind if row["variant"] == number.variant]
-    reasons = unlike(number, condition)
+    reasons = unlike(number, place)
     if not rows:
         reasons.append(f"variant {of_kind[-1]['variant']}, not {number.variant}")
     return Claim(NOT_COMPARABLE, "; ".join(reasons)) if reasons else rows
 
 
-def _slope(number: ReportedNumber, condition: Condition, tables: Tables) -> Claim:
-    rows = _series(number, condition, tables)
+def _slope(number: ReportedNumber, place: Place, tables: Tables) -> Claim:
+    rows = _series(number, place, tables)
     if isinstance(rows, Claim):
         return rows
     if any(row["outage"] for row in rows):
@@ -130,11 +130,11 @@ def _slope(number: ReportedNumber, condition: Condition, tables: Tables) -> Clai
     if str(first["slope"]) == "nan":
         return Claim(NOT_COMPARABLE, "no slope: there are not two k with answers to the same judgments")
     ours = dict(zip(OURS, (first[name] for name in ("slope", "slope_low", "slope_high")), strict=True))
-    return _claim(number, condition, UNNAMED, _notes(rows, ""), ours | {"our_users": int(str(first["slope_users"]))})
+    return _claim(number, place, UNNAMED, _notes(rows, ""), ours | {"our_users": int(str(first["slope_users"]))})
 
 
-def _first_k(number: ReportedNumber, condition: Condition, tables: Tables) -> Claim:
-    rows = _series(number, condition, tables)
+def _first_k(number: ReportedNumber, place: Place, tables: Tables) -> Claim:
+    rows = _series(number, place, tables)
     if isinstance(rows, Claim):
         return rows
     if any(row[name] for row in rows for name in ("outage", "default_outage")):
@@ -150,20 +150,20 @@ def _first_k(number: ReportedNumber, condition: Condition, tables: Tables) -> Cl
     notes = [asked, "none of them lies above Default" if none else f"the first above Default: {smallest}"]
     users = max(int(str(row["n_users"])) for row in rows)
     ours = {"ours": pairs, "our_users": users}
-    return _claim(number, condition, UNNAMED, [*notes, *_notes(rows, "", "default_")], ours)
+    return _claim(number, place, UNNAMED, [*notes, *_notes(rows, "", "default_")], ours)
 
 
-def _fidelity(number: ReportedNumber, condition: Condition, tables: Tables) -> Claim:
+def _fidelity(number: ReportedNumber, place: Place, tables: Tables) -> Claim:
     of_kind = [
         row
         for row in table_rows(tables.fidelity)
-        if row["dataset"] == condition.dataset and row["profile_model"] == condition.judge and row["match_users"]
+        if row["dataset"] == place.dataset and row["profile_model"] == place.judge and row["match_users"]
     ]
     if not of_kind:
         return Claim(NOT_RUN, "no personas of this model on this data were judged alone")
-    exact = (number.variant, condition.judge, ALL)
+    exact = (number.variant, place.judge, ALL)
     rows = [row for row in of_kind if (row["variant"], row["judge_model"], row["k"]) == exact]
-    reasons = unlike(number, condition)
+    reasons = unlike(number, place)
     if not rows:
         last = of_kind[-1]
         reasons.append(f"variant {last['variant']}, k {last['k']}, judged by {last['judge_model']}")
@@ -173,27 +173,27 @@ def _fidelity(number: ReportedNumber, condition: Condition, tables: Tables) -> C
         return Claim(NOT_COMPARABLE, "; ".join(reasons))
     columns = MATCHES[number.statistic]
     ours = dict(zip(OURS, (rows[0][name] for name in columns), strict=False))
-    return _claim(number, condition, OTHER_PROTOCOL, _notes(rows, ""), ours | {"our_users": rows[0]["match_users"]})
+    return _claim(number, place, OTHER_PROTOCOL, _notes(rows, ""), ours | {"our_users": rows[0]["match_users"]})
 
 
-def _settings_won(number: ReportedNumber, found: Sequence[Condition], tables: Tables) -> Claim:
+def _settings_won(number: ReportedNumber, found: Sequence[Place], tables: Tables) -> Claim:
     """Of the settings of the run that are the paper's, how many a method with demonstrations is best in."""
-    alike = [condition for condition in found if not unlike(number, condition)]
+    alike = [place for place in found if not unlike(number, place)]
     if not alike:
-        reasons = dict.fromkeys(reason for condition in found for reason in unlike(number, condition))
+        reasons = dict.fromkeys(reason for place in found for reason in unlike(number, place))
         return Claim(NOT_COMPARABLE, "; ".join(reasons))
     settings, _ = settings_of(tables.main)
     outcomes = {
         (setting.dataset, setting.judge): setting.outcome
         for setting in settings
-        if setting.variant == number.variant and not setting.suffix
+        if (setting.variant, setting.pairs, setting.verdict) == (number.variant, "test", "text")
     }
     # One a data set and model of the paper, however many of the run answer to it.
     won: dict[tuple[str, str], str] = {}
-    for condition in alike:
-        outcome = outcomes.get((condition.dataset, condition.judge))
+    for place in alike:
+        outcome = outcomes.get((place.dataset, place.judge))
         if outcome is not None:
-            won.setdefault((condition.answer, condition.model), outcome)
+            won.setdefault((place.answer, place.model), outcome)
     if not won:
         return Claim(NOT_RUN, "no setting has methods with and without demonstrations")
     count = list(won.values()).count("won")

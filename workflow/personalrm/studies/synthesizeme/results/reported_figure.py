@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from personalrm.results.figure_style import (
     BAND,
-    GRID,
+    CHANCE,
     INK,
-    LEFT,
     SMALL_SIZE,
     SOFT,
     TEXT_SIZE,
-    TITLE_SIZE,
-    new_figure,
-    write_legend,
-    write_line,
+    draw_interval,
+    draw_point,
+    panels,
+    set_limits,
+    set_up,
+    set_up_rows,
+    write_beside,
     write_note,
 )
-from personalrm.results.figures.main_figure_layout import CHANCE
+from personalrm.results.labels import method_mark
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import table_rows
 from personalrm.studies.synthesizeme.results.reported_matching import COMPARABLE, SHOWN
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 PANELS: dict[str, str] = {"arena": "Chatbot Arena", "prism": "PRISM"}
 AXES: dict[str, str] = {
@@ -48,14 +51,12 @@ AXES: dict[str, str] = {
     "match_difference_points": "points",
 }
 """Statistics that are drawn, and on which axis."""
-REPORTED_COLOR, OURS_COLOR = INK, LEFT
-OURS_WIDTH, OURS_ALPHA = 3.6, 0.55
-NAME_INCHES, PANEL_INCHES, VALUE_INCHES, LINE_INCHES = 4.0, 1.75, 1.75, 0.19
-TOP_INCHES, AXIS_INCHES, FOOT_INCHES = 0.95, 0.5, 0.75
+OURS_WIDTH = 3.6
+PANEL_INCHES, LINE_INCHES = 2.1, 0.19
 HEAD, APART = 1.5, 0.2
 """Heights in lines: heading of a group, and how far the two marks of a line stand apart."""
-OURS_PLACE = 76
-"""Points from the end of a panel to the column of our numbers."""
+REPORTED_POINTS, OURS_POINTS = 8, 84
+"""From the end of a panel to the columns of the reported numbers and of ours."""
 
 Row = Mapping[str, object]
 Line = tuple[str, str, str]
@@ -102,7 +103,7 @@ def _line(row: Row) -> Line:
 
 
 def reported_figure(table: pd.DataFrame, *, title_note: str = "", watermark: str = "") -> Figure:
-    """Reported (circles) above ours (diamonds) on each line, and both in words; what was not run says so.
+    """Reported (bars) above ours (marks of the methods) on each line, and both in words; what was not run says so.
 
     Args:
         table: the table of `reported_table.reported_table`.
@@ -110,28 +111,24 @@ def reported_figure(table: pd.DataFrame, *, title_note: str = "", watermark: str
         watermark: text across the figure, for what is no result; no script of the workflow passes one.
     """
     stacks = stacks_of(table)
-    width = NAME_INCHES + len(PANELS) * (PANEL_INCHES + VALUE_INCHES)
-    height = TOP_INCHES + FOOT_INCHES + sum(stack.bottom * LINE_INCHES + AXIS_INCHES for stack in stacks.values())
-    figure = new_figure(width, height)
-    below = TOP_INCHES
-    for axis, stack in stacks.items():
-        tall = stack.bottom * LINE_INCHES
-        limits = _limits(stack)
-        for number, (data_set, name) in enumerate(PANELS.items()):
-            left = NAME_INCHES + number * (PANEL_INCHES + VALUE_INCHES)
-            place = (left / width, 1 - (below + tall) / height, PANEL_INCHES / width, tall / height)
-            axes = figure.add_axes(place)
-            _panel(axes, stack, data_set, axis, limits)
-            if number == 0:
-                _names(axes, stack)
-            if below == TOP_INCHES:
-                _heading(axes, name)
-        below += tall + AXIS_INCHES
-    write_line(figure, "Reported of SynthesizeMe, and this run", 0.14, TITLE_SIZE, INK, weight="bold")
-    write_line(figure, title_note, 0.38, TEXT_SIZE, SOFT)
-    _legend(figure)
-    if watermark:
-        _across(figure, watermark)
+    page = panels([PANEL_INCHES] * len(PANELS), [stack.bottom * LINE_INCHES for stack in stacks.values()])
+    for (axis, stack), across in zip(stacks.items(), page.grid, strict=True):
+        ends = _limits(stack)
+        for axes, (data_set, name) in zip(across, PANELS.items(), strict=True):
+            _panel(axes, stack, data_set, axis, ends)
+            if across is page.grid[0]:
+                write_note(axes, name, (0, 1), (0, 18), TEXT_SIZE, weight="bold")
+                for text, points in (("reported", REPORTED_POINTS), ("ours", OURS_POINTS)):
+                    write_note(axes, text, (1, 1), (points, 4), SMALL_SIZE, color=SOFT)
+        _names(across[0], stack)
+    foot = (
+        "* not from a secondary source.   not comp.: run, but not comparable (the table says why).   "
+        "Dashed: chance, or no difference."
+    )
+    figure = page.finish("Reported of SynthesizeMe, and this run", title_note, _entries(), foot)
+    for height in (0.2, 0.5, 0.8) if watermark else ():
+        mark = figure.text(0.5, height, watermark, fontsize=80, color=INK, alpha=0.12, ha="center", va="center")
+        mark.set(rotation=30, zorder=10, in_layout=False)
     return figure
 
 
@@ -148,16 +145,11 @@ def _number(row: Row, name: str) -> float:
     return float(str(row[name]))
 
 
-def _panel(axes: Axes, stack: Stack, data_set: str, axis: str, limits: tuple[float, float]) -> None:
-    axes.set_xlim(limits)
-    axes.set_ylim(stack.bottom, 0)
-    axes.set_yticks([])
-    axes.tick_params(axis="x", labelsize=SMALL_SIZE - 1, color=SOFT, labelcolor=INK, pad=2)
+def _panel(axes: Axes, stack: Stack, data_set: str, axis: str, ends: tuple[float, float]) -> None:
+    set_up(axes, "x")
+    set_limits(axes, "x", ends)
+    set_up_rows(axes, [], [], bottom=stack.bottom)
     axes.set_xlabel("percent" if axis == "percent" else "difference, points", fontsize=SMALL_SIZE, labelpad=1)
-    axes.grid(axis="x", color=GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
-    for side in ("left", "right", "top"):
-        axes.spines[side].set_visible(False)
     axes.axvline(CHANCE if axis == "percent" else 0, color=SOFT, linestyle="--", linewidth=1, zorder=1)
     for top in stack.heads.values():
         axes.axhspan(top - HEAD / 2, top + HEAD / 2, color="white", linewidth=0, zorder=1.5)
@@ -171,104 +163,61 @@ def _panel(axes: Axes, stack: Stack, data_set: str, axis: str, limits: tuple[flo
 
 
 def _marks(axes: Axes, row: Row, y: float) -> None:
-    """Circle and thin line: reported; diamond and thick line: ours, hollow where it is only set beside."""
+    """Upright bar and thin line: reported; the method's mark and thick line: ours, hollow where only set beside."""
     ours = row["status"] in SHOWN
     here = y - APART if ours else y
     if not math.isnan(_number(row, "reported_low")):
         ends = (_number(row, "reported_low"), _number(row, "reported_high"))
-        capped = row["interval"] == INDEPENDENT
-        line = axes.plot(ends, (here, here), color=REPORTED_COLOR, linewidth=1.1, zorder=2)[0]
-        line.set(linestyle="-" if capped else (0, (1, 1)), marker="|" if capped else "", markersize=4.5)
-    dot = axes.plot(_number(row, "reported"), here, "o", color="white", markeredgecolor=REPORTED_COLOR)[0]
-    dot.set(markersize=5, zorder=3, clip_on=False)
+        style = "-" if row["interval"] == INDEPENDENT else (0, (1, 1))
+        axes.plot(ends, (here, here), color=INK, linewidth=1.1, zorder=2, linestyle=style)
+    bar = axes.plot(_number(row, "reported"), here, "|", color=INK, markersize=7, markeredgewidth=2)[0]
+    bar.set(zorder=3, clip_on=False)
     if ours:
+        method, below = str(row["our_method"]).partition(" ")[0], (y + APART,) * 2
         ends = (_number(row, "ours_low"), _number(row, "ours_high"))
-        if not math.isnan(ends[0]):
-            thick = axes.plot(ends, (y + APART,) * 2, color=OURS_COLOR, linewidth=OURS_WIDTH, alpha=OURS_ALPHA)[0]
-            thick.set(solid_capstyle="butt", zorder=2)
-        face = OURS_COLOR if row["status"] == COMPARABLE else "white"
-        diamond = axes.plot(_number(row, "ours"), y + APART, "D", color=face, markeredgecolor=OURS_COLOR)[0]
-        diamond.set(markersize=4.5, zorder=3, clip_on=False)
+        draw_interval(axes, ends, below, method_mark(method).colour, width=OURS_WIDTH)
+        draw_point(axes, _number(row, "ours"), below[0], method, hollow=row["status"] != COMPARABLE, size=6)
 
 
 def _values(axes: Axes, row: Row, y: float) -> None:
     """Both numbers at the right of the panel, with a star where the reported one is not from a secondary source."""
     mark = "" if row["certainty"] == "secondary source" else "*"
-    _note(axes, shown_reported(row).removesuffix(" s.e.") + mark, y, 6, INK)
+    write_beside(axes, shown_reported(row).removesuffix(" s.e.") + mark, y, REPORTED_POINTS)
     if row["status"] in SHOWN:
         sign = "+" if AXES[str(row["statistic"])] == "points" else ""
-        bold = row["status"] == COMPARABLE
-        _note(axes, f"{_number(row, 'ours'):{sign}.2f}", y, OURS_PLACE, OURS_COLOR, bold=bold)
+        weight = "bold" if row["status"] == COMPARABLE else "normal"
+        write_beside(axes, f"{_number(row, 'ours'):{sign}.2f}", y, OURS_POINTS, weight=weight)
     else:
-        _note(axes, str(row["status"]).replace("not comparable", "not comp."), y, OURS_PLACE, SOFT)
-
-
-def _note(axes: Axes, text: str, y: float, points: float, color: str, *, bold: bool = False) -> None:
-    axes_x = axes.get_yaxis_transform()
-    weight = "bold" if bold else "normal"
-    size = SMALL_SIZE - 1
-    write_note(axes, text, (1, y), (points, -0.5), size, coordinates=axes_x, color=color, level="center", weight=weight)
-
-
-def _heading(axes: Axes, name: str) -> None:
-    """Data set above a panel, and what the two columns of numbers are."""
-    write_note(axes, name, (0, 1), (0, 4), TEXT_SIZE, weight="bold")
-    for text, points in (("reported", 6), ("ours", OURS_PLACE)):
-        write_note(axes, text, (1, 1), (points, 4), SMALL_SIZE, color=SOFT)
+        write_beside(axes, str(row["status"]).replace("not comparable", "not comp."), y, OURS_POINTS, color=SOFT)
 
 
 def _names(axes: Axes, stack: Stack) -> None:
-    """Groups in bold, and on each line the method, with the model behind it."""
-    left = -72 * (NAME_INCHES - 0.15)
-    across = axes.get_yaxis_transform()
-    for group, y in stack.heads.items():
-        name = group[:1].upper() + group[1:]
-        write_note(axes, name, (0, y), (left, -3), SMALL_SIZE, coordinates=across, level="center", weight="bold")
-    for (_, (statistic, model, label)), y in stack.heights.items():
-        text = label + (", mean of users" if statistic == "macro_accuracy_percent" else "")
-        write_note(axes, text, (0, y), (left + 6, -0.5), SMALL_SIZE - 1, coordinates=across, level="center")
+    """Groups in bold, and on each line what the number is of, and the model behind it."""
+
+    def name(line: Line) -> str:
+        statistic, model, label = line
+        mean = ", mean of users" if statistic == "macro_accuracy_percent" else ""
         short = {"none": "", "not stated": "model ?"}.get(model, model.rpartition("/")[2].removesuffix("-Instruct"))
-        write_note(
-            axes,
-            short,
-            (0, y),
-            (-6, -0.5),
-            SMALL_SIZE - 1,
-            coordinates=across,
-            level="center",
-            align="right",
-            color=SOFT,
-        )
+        return " · ".join(filter(None, (label + mean, short)))
+
+    rows = {y: group[:1].upper() + group[1:] for group, y in stack.heads.items()}
+    rows |= {y: name(line) for (_, line), y in stack.heights.items()}
+    places = sorted(rows)
+    bold = [place for place, y in enumerate(places) if y in stack.heads.values()]
+    set_up_rows(axes, places, [rows[y] for y in places], bottom=stack.bottom, bold=bold)
 
 
-def _legend(figure: Figure) -> None:
+def _entries() -> list[Line2D]:
     from matplotlib.lines import Line2D
 
-    entries = [
-        Line2D([], [], color=REPORTED_COLOR, linewidth=1.1, label="reported, 95 % interval"),
-        Line2D([], [], color=REPORTED_COLOR, linewidth=1.1, linestyle=(0, (1, 1)), label="reported, ± standard error"),
-        Line2D([], [], color=OURS_COLOR, linewidth=OURS_WIDTH, label="ours, 95 % interval, users resampled"),
-    ]
-    for entry in entries[:2]:
-        entry.set(marker="o", markerfacecolor="white", markersize=5)
-    entries[2].set(marker="D", alpha=OURS_ALPHA, markersize=4.5)
-    hollow = Line2D([], [], color=OURS_COLOR, linewidth=0, label="set beside: conditions not all known")
-    hollow.set(marker="D", markerfacecolor="white", markersize=4.5)
-    entries.append(hollow)
-    write_legend(figure, entries, columns=4, left=0.1, bottom=0.25, size=SMALL_SIZE)
-    place = 0.15 / figure.get_figwidth(), 0.12 / figure.get_figheight()
-    foot = (
-        "* not from a secondary source.   not comp.: run, but not comparable (the table says why).   "
-        "Dashed: chance, or no difference."
-    )
-    figure.text(*place, foot, fontsize=SMALL_SIZE - 1, color=SOFT)
-
-
-def _across(figure: Figure, text: str) -> None:
-    """A watermark over all of the figure, that hides nothing."""
-    for height in (0.2, 0.5, 0.8):
-        mark = figure.text(0.5, height, text, fontsize=80, color=INK, alpha=0.12, ha="center", va="center", rotation=30)
-        mark.set_zorder(10)
+    labels = ("reported, 95 % interval", "reported, ± standard error", "ours, 95 % interval, users resampled")
+    interval, error, ours = (Line2D([], [], color=INK, linewidth=1.1, label=label) for label in labels)
+    interval.set(marker="|", markersize=7, markeredgewidth=2)
+    error.set(marker="|", markersize=7, markeredgewidth=2, linestyle=(0, (1, 1)))
+    ours.set(color=SOFT, linewidth=OURS_WIDTH, alpha=0.55)
+    hollow = Line2D([], [], color="white", markeredgecolor=SOFT, linestyle="", marker="o", markersize=6)
+    hollow.set_label("hollow: set beside, conditions not all known")
+    return [interval, error, ours, hollow]
 
 
 def reported_caption(table: pd.DataFrame) -> str:
@@ -279,10 +228,10 @@ def reported_caption(table: pd.DataFrame) -> str:
     rest = sorted({UNITS[name] for name in table["statistic"] if name not in AXES})
     return (
         f"Numbers reported of SynthesizeMe, and ours: {len(drawn_rows)} of {numbers} on Chatbot Arena and PRISM; "
-        f"others (further data sets; {', '.join(rest)}) stand in the table alone. Circles: reported, with the paper's "
-        "95 % interval, which treats judgments as independent, or ± one standard error of 5 runs (P-GenRM). Diamonds: "
-        "ours, with a 95 % interval from a bootstrap that resamples users. Ours is shown only where data set, release, "
-        f"model, method and variant are those of the number: here for {compared} numbers."
+        f"others (further data sets; {', '.join(rest)}) stand in the table alone. Bars: reported, with the paper's "
+        "95 % interval, which treats judgments as independent, or ± one standard error of 5 runs (P-GenRM). Marks of "
+        "the methods: ours, with a 95 % interval from a bootstrap that resamples users. Ours is shown only where data "
+        f"set, release, model, method and variant are those of the number: here for {compared} numbers."
         + (f" Hollow: {beside} that are set beside a number of whose conditions something is not known." * bool(beside))
     )
 
@@ -298,8 +247,8 @@ RESULT = FigureResult(
     order=160,
     message="Drawing the forest of reported numbers",
     caption=(
-        "Numbers reported of SynthesizeMe (circles, with the reported interval) and ours (diamonds, with a 95 % "
-        "interval, users resampled). What this run has not, or has otherwise, says so."
+        "Numbers reported of SynthesizeMe (bars, with the reported interval) and ours (marks of the methods, with a 95 "
+        "% interval, users resampled). What this run has not, or has otherwise, says so."
     ),
     build=build,
 )

@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple
 
+from personalrm.core.conditions import MethodId, VariantId
 from personalrm.data.settings import Dataset, ProcessedDataset
 from personalrm.methods.registry import METHODS
-from personalrm.methods.synthesizeme.variants import parse_variant
-from personalrm.results.comparisons import method_parts
+from personalrm.results.conditions import Condition
 from personalrm.results.labels import ALL, OK, UNUSED
 from personalrm.results.marks import NOTES
-from personalrm.results.verdict_arrays import JUDGE, METHOD, PROFILE, VARIANT, K, Key, VerdictArrays
+from personalrm.results.verdict_arrays import VerdictArrays
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.results.benchmark_reported import limits_of, reported_set
 from personalrm.studies.synthesizeme.results.reported_numbers import (
@@ -43,8 +43,8 @@ PAPER_SETS = ("arena", "prism")
 LARGEST = "meta-llama/Llama-3.3-70B-Instruct"
 PAPER_MODELS = ("meta-llama/Llama-3.2-3B-Instruct", "meta-llama/Llama-3.1-8B-Instruct", LARGEST)
 """Data sets and models of the paper's main results: a number whose source does not name its own is about some."""
-DISTILLED = "+distilled"
-"""Ends the variant of a number that was made with the largest model's Theta, given to a smaller one."""
+DISTILLED = "distilled"
+"""Theta in the variant of a number that was made with the largest model's Theta, given to a smaller one."""
 LARGEST_THETA = "llama70b.json"
 """File of the authors' package with that Theta."""
 OWN_THETA = "with a Theta that this run found; how the paper's was found (trials, candidates, users) is not known"
@@ -70,7 +70,7 @@ class RunIdentity(NamedTuple):
     thetas: Mapping[str, ThetaOrigin] = {}
 
 
-class Condition(NamedTuple):
+class Place(NamedTuple):
     """A data set and a judge of the run that a reported number may be about: `answer` and `model` are what the number's
     paper calls them; `served` says who serves the model, `differs` how the data differ."""
 
@@ -88,7 +88,7 @@ class Match(NamedTuple):
 
     status: str
     reason: str
-    cells: tuple[Key, ...] = ()
+    cells: tuple[Condition, ...] = ()
 
 
 def answering_sets(config: Config) -> dict[str, str]:
@@ -136,7 +136,7 @@ def theta_origins(config: Config) -> dict[str, ThetaOrigin]:
     """Variant to where its Theta is from, for variants whose Theta one model found for all, or is read from a file."""
     found = {}
     for variant in config.variants:
-        base, name = variant.partition("+")[0], parse_variant(variant).theta
+        base, name = VariantId.parse(variant).code, VariantId.parse(variant).theta
         if name is None:
             continue
         theta = config.thetas[name]
@@ -155,16 +155,16 @@ def match(number: ReportedNumber, run: RunIdentity, arrays_by_dataset: Mapping[s
         return Match(NOT_RUN, "no such method here, or the source does not name the variant")
     if number.model == NOT_STATED:
         return Match(NOT_RUN, "the source does not name the model")
-    found = conditions(number, run, arrays_by_dataset)
+    found = places(number, run, arrays_by_dataset)
     if isinstance(found, str):
         return Match(NOT_RUN, found)
     return min(
-        (_look(number, arrays_by_dataset[condition.dataset], condition, run) for condition in found),
+        (_look(number, arrays_by_dataset[place.dataset], place, run) for place in found),
         key=lambda each: STATUSES.index(each.status),
     )
 
 
-def conditions(number: ReportedNumber, run: RunIdentity, datasets: Container[str]) -> list[Condition] | str:
+def places(number: ReportedNumber, run: RunIdentity, datasets: Container[str]) -> list[Place] | str:
     """Data sets and judges of the run that a number may be about, or why there are none: those that it names, or what
     the paper's main results are about where its source names none."""
     answers = PAPER_SETS if number.data_set in (NOT_STATED, BOTH) else (number.data_set,)
@@ -176,19 +176,19 @@ def conditions(number: ReportedNumber, run: RunIdentity, datasets: Container[str
     if not models:
         return f"no model of this run is {' or '.join(names)}"
     return [
-        Condition(dataset, judge, answer, reported, served, run.differs[dataset])
+        Place(dataset, judge, answer, reported, served, run.differs[dataset])
         for dataset, answer in ours
         for reported, judge, served in models
     ]
 
 
-def unlike(number: ReportedNumber, condition: Condition) -> list[str]:
-    """Why data and model of a condition are not those of the number; empty where nothing speaks against it."""
-    reasons = list(condition.differs)
+def unlike(number: ReportedNumber, place: Place) -> list[str]:
+    """Why data and model of a place are not those of the number; empty where nothing speaks against it."""
+    reasons = list(place.differs)
     if number.revision == NOT_STATED:
         reasons.append("the source does not state the release of the data")
-    if condition.served is not None and condition.served.same == "no":
-        reasons.append(condition.served.note)
+    if place.served is not None and place.served.same == "no":
+        reasons.append(place.served.note)
     return reasons
 
 
@@ -197,15 +197,14 @@ def variants_like(variant: str, judge: str, run: RunIdentity) -> Mapping[str, st
 
     `…+distilled` are those with the Theta of the largest model: the authors' file, or one that this model found here.
     """
-    if not variant.endswith(DISTILLED):
+    asked = VariantId.parse(variant)
+    if asked.theta != DISTILLED:
         return {variant: ""}
     largest = {name for name, served in _models(LARGEST, run) if served is not None and served.same == "yes"}
     return {
         name: "" if theta.file else OWN_THETA
         for name, theta in run.thetas.items()
-        if theta.base == variant.removesuffix(DISTILLED)
-        and judge not in largest
-        and (theta.model in largest or theta.file == LARGEST_THETA)
+        if theta.base == asked.code and judge not in largest and (theta.model in largest or theta.file == LARGEST_THETA)
     }
 
 
@@ -228,51 +227,51 @@ def _models(reported: str, run: RunIdentity) -> list[tuple[str, ServedModel | No
     return found
 
 
-def _look(number: ReportedNumber, arrays: VerdictArrays, condition: Condition, run: RunIdentity) -> Match:
+def _look(number: ReportedNumber, arrays: VerdictArrays, place: Place, run: RunIdentity) -> Match:
     """The number's cells on one arrays with one judge."""
-    judge, served = condition.judge, condition.served
-    reasons = unlike(number, condition)
+    judge, served = place.judge, place.served
+    reasons = unlike(number, place)
     variants = variants_like(number.variant, judge, run)
-    cells: list[Key] = []
+    cells: list[Condition] = []
     for method in filter(None, (number.method, number.against)):
-        of_kind = [
-            key
-            for key in arrays.cells
-            if key[JUDGE] == judge and key[PROFILE] in (judge, UNUSED) and method_parts(key[METHOD])[0] == method
-        ]
+        of_kind = [key for key in arrays.cells if key.judge_model == judge and key.own and key.method.name == method]
         if not of_kind:
             return Match(NOT_RUN, f"{method} was not run with this model on this data")
-        exact = sorted(key for key in of_kind if not _mismatch(key, method, number.variant, variants))
+        exact = sorted((key for key in of_kind if not _mismatch(key, method, number.variant, variants)), key=_names)
         # A Theta of the authors before one of ours.
-        exact.sort(key=lambda key: variants.get(key[VARIANT], ""))
-        reasons += [] if exact else [_mismatch(max(of_kind), method, number.variant, variants)]
+        exact.sort(key=lambda key: variants.get(str(key.variant), ""))
+        reasons += [] if exact else [_mismatch(max(of_kind, key=_names), method, number.variant, variants)]
         cells += exact[:1]
     reasons += [why for key in cells if (why := _spoilt(arrays, key))]
     if reasons:
         return Match(NOT_COMPARABLE, "; ".join(dict.fromkeys(reasons)))
     flags = [arrays.cells[key].flags() for key in cells]
     notes = [NOTES[name] for name in ("unread", "lossy") if any(getattr(held, name) for held in flags)]
-    unknown = next((why for key in cells if (why := variants.get(key[VARIANT], ""))), "")
+    unknown = next((why for key in cells if (why := variants.get(str(key.variant), ""))), "")
     told = "; ".join(filter(None, [unknown, served.note if served else "", *notes]))
     return Match(BESIDE if unknown else COMPARABLE, told, tuple(cells))
 
 
-def _mismatch(key: Key, method: str, variant: str, alike: Container[str]) -> str:
+def _names(key: Condition) -> tuple[str, ...]:
+    return key.names
+
+
+def _mismatch(key: Condition, method: str, variant: str, alike: Container[str]) -> str:
     """How a cell of the right method differs in what else the paper fixes; empty where it does not.
 
     The paper's verdicts are texts, on the test pairs, in both orders, with profiles from all context pairs. Where the
     variant matters, its numbers are those of the code as published: `corrected` mends defects that bear on them.
     """
-    if key[METHOD] != method:
-        return f"judged as {key[METHOD]}, not by text on the test pairs"
-    if METHODS[method].needs == "profile" and key[K] != ALL:
-        return f"k = {key[K]}, not all context pairs"
-    if METHODS[method].needs == "profile" and variant and key[VARIANT] not in alike:
-        return f"variant {key[VARIANT]}, not {variant.replace(DISTILLED, ' with the Theta of the 70B model')}"
+    if key.method != MethodId(method):
+        return f"judged as {key.method}, not by text on the test pairs"
+    if METHODS[method].needs == "profile" and key.k != ALL:
+        return f"k = {key.k}, not all context pairs"
+    if METHODS[method].needs == "profile" and variant and str(key.variant) not in alike:
+        return f"variant {key.variant}, not {variant.replace(f'+{DISTILLED}', ' with the Theta of the 70B model')}"
     return ""
 
 
-def _spoilt(arrays: VerdictArrays, key: Key) -> str:
+def _spoilt(arrays: VerdictArrays, key: Condition) -> str:
     cell = arrays.cells[key]
     if cell.state != OK:
         return cell.state

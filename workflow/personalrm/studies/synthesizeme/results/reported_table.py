@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from personalrm.results.columns import Columns
 from personalrm.results.comparisons import (
     Value,
     accuracy_of,
     compare,
-    read_table,
 )
 from personalrm.results.scores import percent, read_frame
 from personalrm.results.spec import Table, TableResult
@@ -18,7 +18,7 @@ from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 from personalrm.results.tables.fidelity_table import fidelity_table, read_fidelity_table
 from personalrm.results.tables.main_table import read_main_table
 from personalrm.results.tables.scaling_table import read_scaling_table
-from personalrm.results.verdict_arrays import DATASET, JUDGE, METHOD, VARIANT, VerdictArrays, verdict_arrays_of
+from personalrm.results.verdict_arrays import VerdictArrays, verdict_arrays_of
 from personalrm.studies.synthesizeme.results.reported_claims import WON, Tables, claims
 from personalrm.studies.synthesizeme.results.reported_matching import (
     COMPARABLE,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 NUMBER_NAMES: tuple[str, ...] = ("table", "data_set", "revision", "model", "label", "statistic")
 MATCH_NAMES: tuple[str, ...] = ("status", "reason", "our_data_set", "our_model", "our_method", "our_variant")
 INSIDE: tuple[str, ...] = ("ours_in_reported", "reported_in_ours")
-REPORTED_COLUMNS: tuple[str, ...] = (
+REPORTED_NAMES: tuple[str, ...] = (
     *NUMBER_NAMES,
     *("reported", "reported_low", "reported_high", "interval", "n"),
     *("certainty", "confidence", "source", "note"),
@@ -59,7 +59,7 @@ TEXTS: tuple[str, ...] = (
     *MATCH_NAMES,
     *INSIDE,
 )
-WHOLE_NUMBERS: tuple[str, ...] = ("n", "our_users", "our_judgments")
+REPORTED_COLUMNS = Columns(REPORTED_NAMES, texts=TEXTS, whole=("n", "our_users", "our_judgments"))
 SYNTHETIC = "synthetic"
 """Watermark of what is made from generated verdicts. No script passes it, so that no run can carry it by accident."""
 
@@ -106,8 +106,6 @@ def reported_table(
         seed: seed of the bootstrap.
         n_resamples: its resamples.
     """
-    import pandas as pd
-
     arrays_by_dataset = verdict_arrays_of(verdicts)
     rows = []
     for number in numbers:
@@ -117,8 +115,7 @@ def reported_table(
         found = match(number, run, arrays_by_dataset)
         ours = _ours(arrays_by_dataset, found, seed, n_resamples) if found.status in SHOWN else {}
         rows.append(_row(number, found.status, found.reason, ours))
-    kinds = {name: "str" if name in TEXTS else "float64" for name in REPORTED_COLUMNS}
-    return pd.DataFrame(rows, columns=list(REPORTED_COLUMNS)).astype(kinds | dict.fromkeys(WHOLE_NUMBERS, "Int64"))
+    return REPORTED_COLUMNS.frame(rows)
 
 
 def _row(number: ReportedNumber, status: str, reason: str, ours: Mapping[str, Value]) -> dict[str, Value]:
@@ -139,12 +136,12 @@ def _ours(
     arrays_by_dataset: Mapping[str, VerdictArrays], found: Match, seed: int, n_resamples: int
 ) -> dict[str, Value]:
     first = found.cells[0]
-    arrays = arrays_by_dataset[first[DATASET]]
+    arrays = arrays_by_dataset[first.dataset]
     row: dict[str, Value] = {
-        "our_data_set": first[DATASET],
-        "our_model": first[JUDGE],
-        "our_method": " - ".join(key[METHOD] for key in found.cells),
-        "our_variant": first[VARIANT],
+        "our_data_set": first.dataset,
+        "our_model": first.judge_model,
+        "our_method": " - ".join(str(key.method) for key in found.cells),
+        "our_variant": str(first.variant),
     }
     if len(found.cells) == 2:
         paired = compare(arrays, *found.cells, seed=seed, n_resamples=n_resamples)
@@ -168,9 +165,7 @@ def _beside(number: ReportedNumber, ours: float, low: float, high: float) -> dic
     return row
 
 
-def read_reported_table(path: Path) -> pd.DataFrame:
-    """Read `reported.csv` as `reported_table` made it."""
-    return read_table(path, REPORTED_COLUMNS, TEXTS).astype(dict.fromkeys(WHOLE_NUMBERS, "Int64"))
+read_reported_table = REPORTED_COLUMNS.read
 
 
 def shown_reported(row: Mapping[str, object]) -> str:

@@ -1,7 +1,7 @@
 """The figure of the filters' thresholds: pairs that each filter alone would leave, a column a threshold.
 
 A row of panels a data set: query, responses, panel. Panels are as high as what went into them, so that heights are
-shares; the numbers stand beneath. It is drawn from its table alone; equal tables give equal bytes.
+shares; the numbers stand beneath. It is drawn from its table alone.
 """
 
 from __future__ import annotations
@@ -13,19 +13,14 @@ from typing import TYPE_CHECKING
 from personalrm.data.filters.filters import Sensitivity
 from personalrm.results.figure_style import (
     BAND,
-    GRID,
     INK,
     LEFT,
-    MARGIN_INCHES,
     REMOVED,
     SMALL_SIZE,
     SOFT,
     TEXT_SIZE,
-    TITLE_SIZE,
-    Align,
-    new_figure,
-    write_legend,
-    write_line,
+    panel_rows,
+    set_up,
     write_note,
 )
 from personalrm.results.spec import Drawing, FigureResult
@@ -41,15 +36,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NAME_INCHES, GAP_INCHES = 1.1, 0.3
 PANEL_INCHES, COLUMN_INCHES, DIGIT_INCHES = 1.4, 0.52, 0.083
 """Height of a panel, and least width of a column and of each sign of the longest number beneath one."""
 LEAST_COLUMNS = 5
-TOP_INCHES, ROW_HEAD_INCHES, ROW_FOOT_INCHES, BOTTOM_INCHES = 0.74, 0.84, 1.05, 0.42
-LINE_INCHES, FIRST_INCHES = 0.18, 0.03
-"""From one line of numbers beneath a panel to the next, and more before the first."""
-LEGEND_INCHES, LETTER_INCHES = 7.6, 0.1
-"""Width of the legend on one line, and of a letter of a heading."""
+LINE_POINTS = 13.0
+"""From one line of numbers beneath a panel to the next."""
 BAR_WIDTH = 0.72
 UNDECIDED = "#9fd0ee"
 """Pale blue, dotted: lighter than what was decided, and never hatched as what was removed."""
@@ -60,12 +51,12 @@ TITLES: dict[str, tuple[str, str]] = {
 }
 """Name of a filter, and what it removes at a threshold."""
 
-Panels = dict[str, list[Sensitivity]]
+Filters = dict[str, list[Sensitivity]]
 
 
-def panels_of(table: pd.DataFrame) -> dict[str, Panels]:
+def panels_of(table: pd.DataFrame) -> dict[str, Filters]:
     """Rows by data set and filter, filters as `FILTER_LABELS` has them, thresholds from low to high."""
-    found: dict[str, Panels] = {}
+    found: dict[str, Filters] = {}
     for record in records_of(table):
         found.setdefault(record.dataset, {}).setdefault(record.filter, []).append(record)
     return {
@@ -84,40 +75,29 @@ def sensitivity_figure(table: pd.DataFrame, apply: Mapping[str, bool], *, title_
         apply: data set to whether its filters remove anything; where not, its heading says so.
         title_note: text under the title, e.g. what run this is.
     """
-    rows = panels_of(table) or {"": {}}
-    heads = {name: _head(name, apply) for name in rows}
-    width = max(
-        LEGEND_INCHES + 2 * MARGIN_INCHES,
-        *(LETTER_INCHES * len(head) for head in heads.values()),
-        *(NAME_INCHES + MARGIN_INCHES + sum(map(_panel_width, row.values())) for row in rows.values()),
-    )
-    tall = ROW_HEAD_INCHES + PANEL_INCHES + ROW_FOOT_INCHES
-    height = TOP_INCHES + BOTTOM_INCHES + len(rows) * tall
-    figure = new_figure(width, height)
-    for number, (name, panels) in enumerate(rows.items()):
-        top = TOP_INCHES + number * tall
-        write_line(figure, heads[name], top, TEXT_SIZE + 1, INK, weight="bold")
-        left = NAME_INCHES
-        for place, records in enumerate(panels.values()):
-            inches = _panel_width(records) - GAP_INCHES
-            bottom = height - top - ROW_HEAD_INCHES - PANEL_INCHES
-            axes = figure.add_axes((left / width, bottom / height, inches / width, PANEL_INCHES / height))
-            _panel(axes, records, is_first=place == 0)
-            left += inches + GAP_INCHES
-    write_line(figure, "What each filter alone would leave", 0.14, TITLE_SIZE, INK, weight="bold")
-    write_line(figure, title_note, 0.37, TEXT_SIZE, SOFT)
-    _legend(figure)
-    return figure
+    from matplotlib.patches import Patch
+
+    found = panels_of(table)
+    heads = {name: name if apply.get(name, True) else f"{name} (tried only: nothing removed)" for name in found}
+    groups = [list(filters.values()) for filters in found.values()]
+    page, drawn = panel_rows(groups, _width, lambda _: PANEL_INCHES, gap=0.1)
+    for records, axes, is_first in drawn:
+        _panel(axes, records, is_first=is_first)
+        if is_first:
+            write_note(axes, heads[records[0].dataset], (0, 1), (-40, 46), TEXT_SIZE + 1, weight="bold")
+    entries = [
+        Patch(facecolor=LEFT, label="left"),
+        Patch(facecolor=UNDECIDED, edgecolor=LEFT, hatch="....", linewidth=0, label="left: undecided"),
+        Patch(facecolor=REMOVED, edgecolor="white", hatch="////", linewidth=0, label="removed (or its user)"),
+        Patch(facecolor=BAND, edgecolor=INK, linewidth=1.2, label="threshold in the config"),
+    ]
+    return page.finish("What each filter alone would leave", title_note, entries)
 
 
-def _head(dataset: str, apply: Mapping[str, bool]) -> str:
-    return dataset if apply.get(dataset, True) else f"{dataset} (tried only: nothing removed)"
-
-
-def _panel_width(records: Sequence[Sensitivity]) -> float:
-    """Inches of a panel and the gap after it."""
+def _width(records: Sequence[Sensitivity]) -> float:
+    """Inches of a panel, wide enough for the numbers beneath it."""
     signs = max(len(f"{record.pairs:,}") for record in records)
-    return _columns(records) * max(COLUMN_INCHES, DIGIT_INCHES * (signs + 1)) + GAP_INCHES
+    return _columns(records) * max(COLUMN_INCHES, DIGIT_INCHES * (signs + 1))
 
 
 def _columns(records: Sequence[Sensitivity]) -> int:
@@ -127,33 +107,31 @@ def _columns(records: Sequence[Sensitivity]) -> int:
 
 def _panel(axes: Axes, records: Sequence[Sensitivity], *, is_first: bool) -> None:
     base = records[0].base_pairs
+    set_up(axes, "y")
     axes.set_xlim(-0.5, _columns(records) - 0.5)
     axes.set_ylim(0, base or 1)
     axes.set_xticks([])
     axes.set_yticks([share * (base or 1) for share in (0, 0.25, 0.5, 0.75, 1)])
     axes.set_yticklabels(["0 %", "", "50 %", "", "100 %"] if is_first else [""] * 5)
-    axes.tick_params(axis="y", length=0, labelsize=SMALL_SIZE, labelcolor=SOFT)
-    axes.grid(axis="y", color=GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
-    for side in ("left", "right", "top"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(SOFT)
+    axes.tick_params(axis="y", length=0)
     title, rule = TITLES[records[0].filter]
     size = f"of {base:,} pairs, {records[0].base_users:,} users"
-    _note(axes, title, (0, 1), 0.41, TEXT_SIZE, align="left", weight="bold")
-    _note(axes, size, (0, 1), 0.24, SMALL_SIZE, align="left")
-    _note(axes, rule, (0, 1), 0.08, SMALL_SIZE, color=SOFT, align="left")
+    write_note(axes, title, (0, 1), (0, 30), TEXT_SIZE, weight="bold")
+    write_note(axes, size, (0, 1), (0, 18), SMALL_SIZE)
+    write_note(axes, rule, (0, 1), (0, 6), SMALL_SIZE, color=SOFT)
     for x, record in enumerate(records):
         _bar(axes, x, record)
-        _numbers(axes, (x + 0.5) / _columns(records), record)
+        texts = (f"{record.threshold:.4g}", f"{record.pairs:,}", f"{record.undecided:,}", f"{record.users:,}")
+        _beneath(axes, (x + 0.5) / _columns(records), texts, weight="bold" if record.is_default else "normal")
     if is_first:
-        for line, head in enumerate(("threshold", "pairs left", "undecided", "users left"), start=1):
-            _note(axes, head, (0, 0), _below(line), SMALL_SIZE, color=SOFT, align="right", points=-8)
+        for line, text in enumerate(("threshold", "pairs left", "undecided", "users left"), start=1):
+            write_note(axes, text, (0, 0), (-8, -2 - line * LINE_POINTS), color=SOFT, align="right")
 
 
-def _below(line: int) -> float:
-    """Height of a line of numbers, in inches above the panel's foot."""
-    return -FIRST_INCHES - line * LINE_INCHES
+def _beneath(axes: Axes, share: float, texts: Sequence[str], *, weight: str = "normal") -> None:
+    """Lines of text under a panel, at a share of its width."""
+    for line, text in enumerate(texts, start=1):
+        write_note(axes, text, (share, 0), (0, -2 - line * LINE_POINTS), align="center", weight=weight)
 
 
 def _bar(axes: Axes, x: int, record: Sensitivity) -> None:
@@ -176,51 +154,12 @@ def _bar(axes: Axes, x: int, record: Sensitivity) -> None:
     )
 
 
-def _numbers(axes: Axes, share: float, record: Sensitivity) -> None:
-    """Threshold, pairs, undecided pairs and users beneath a bar."""
-    texts = (f"{record.threshold:.4g}", f"{record.pairs:,}", f"{record.undecided:,}", f"{record.users:,}")
-    for line, text in enumerate(texts, start=1):
-        weight = "bold" if record.is_default else "normal"
-        _note(axes, text, (share, 0), _below(line), SMALL_SIZE, weight=weight)
-
-
-def _note(
-    axes: Axes,
-    text: str,
-    place: tuple[float, float],
-    inches: float,
-    size: float,
-    *,
-    color: str = INK,
-    align: Align = "center",
-    weight: str = "normal",
-    points: float = 0,
-) -> None:
-    """Text at a share of the panel's width and height, so many inches above it and points right of it."""
-    write_note(axes, text, place, (points, 72 * inches), size, color=color, align=align, weight=weight)
-
-
-def _legend(figure: Figure) -> None:
-    from matplotlib.patches import Patch
-
-    write_legend(
-        figure,
-        [
-            Patch(facecolor=LEFT, label="left"),
-            Patch(facecolor=UNDECIDED, edgecolor=LEFT, hatch="....", linewidth=0, label="left: undecided"),
-            Patch(facecolor=REMOVED, edgecolor="white", hatch="////", linewidth=0, label="removed (or its user)"),
-            Patch(facecolor=BAND, edgecolor=INK, linewidth=1.2, label="threshold in the config"),
-        ],
-        columns=4,
-    )
-
-
 def sensitivity_caption(table: pd.DataFrame, apply: Mapping[str, bool]) -> str:
     """What the figure shows, with what went into each data set's filters, and where they only were tried."""
     sizes = []
-    for name, panels in panels_of(table).items():
+    for name, filters in panels_of(table).items():
         tried = "" if apply.get(name, True) else "; nothing was removed (apply: false)"
-        sizes.append(f"{name}: {went_in([record for records in panels.values() for record in records])}{tried}. ")
+        sizes.append(f"{name}: {went_in([record for records in filters.values() for record in records])}{tried}. ")
     return (
         "Preference pairs and users that each filter alone would leave at each threshold, users with too few pairs "
         "taken out again. "

@@ -72,9 +72,7 @@ def sensitivity_table(records: Iterable[Sensitivity]) -> pd.DataFrame:
     return SENSITIVITY_COLUMNS.frame(rows)
 
 
-def read_sensitivity_table(path: Path) -> pd.DataFrame:
-    """Read `filter_sensitivity.csv` as `sensitivity_table` made it."""
-    return SENSITIVITY_COLUMNS.read(path)
+read_sensitivity_table = SENSITIVITY_COLUMNS.read
 
 
 def records_of(table: pd.DataFrame) -> list[Sensitivity]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from personalrm.core.records import BASELINE
-from personalrm.results.comparisons import method_parts
+from personalrm.results.conditions import Condition
 from personalrm.results.labels import ALL, NOT_APPLICABLE, OK, UNUSED, VERDICT_LABELS
 from personalrm.results.table_formats import table_rows
 from personalrm.results.tables.main_table import is_outage
@@ -22,63 +22,70 @@ REPORTED_WON = "The paper reports 6 of 6 (two data sets, three Llama models; a s
 
 
 class Setting(NamedTuple):
-    """A data set and a judge, with the variant and the kind of verdict that are compared in it; who is best there: a
-    method with demonstrations (`won`), one without (`lost`), or one of each (`tied`)."""
+    """A data set and a judge, with the variant, the pairs and the kind of verdict that are compared in it; who is best
+    there: a method with demonstrations (`won`), one without (`lost`), or one of each (`tied`)."""
 
     variant: str
-    suffix: str
+    pairs: str
+    verdict: str
     dataset: str
     judge: str
     outcome: Literal["won", "tied", "lost"]
 
 
 def settings_of(main: pd.DataFrame) -> tuple[list[Setting], int]:
-    """The settings of a main table by variant, kind of verdict, data set and judge; and how many lack answers.
+    """The settings of a main table by variant, pairs, kind of verdict, data set and judge; and how many lack answers.
 
     Rivals of a learned method are those of the same variant with all context pairs and the judge's own profiles, and
     what needs no profile, on the same pairs with the same kind of verdict; Random and Longer are rivals everywhere. A
     setting counts where methods with and without demonstrations have an accuracy.
     """
-    rows = [row for row in table_rows(main) if row["status"] != NOT_APPLICABLE and _shown(row)]
-    keys = sorted({_place(row) for row in rows if _demonstrates(row)})
+    named = [(Condition.of(row), row) for row in table_rows(main) if row["status"] != NOT_APPLICABLE]
+    rows = [(key, row) for key, row in named if _shown(key)]
+    keys = sorted({_place(key) for key, _ in rows if _demonstrates(key)}, key=_order)
     settings, voided = [], 0
     for place in keys:
-        here = [row for row in rows if _stands(row, place)]
-        if all(_demonstrates(row) for row in here):
+        here = [(key, row) for key, row in rows if _stands(key, place)]
+        if all(_demonstrates(key) for key, _ in here):
             continue
-        if any(row["status"] != OK or is_outage(row) for row in here):
+        if any(row["status"] != OK or is_outage(row) for _, row in here):
             voided += 1
             continue
         ours, others = (
-            max(float(str(row["accuracy"])) for row in here if _demonstrates(row) == demonstrates)
+            max(float(str(row["accuracy"])) for key, row in here if _demonstrates(key) == demonstrates)
             for demonstrates in (True, False)
         )
         settings.append(Setting(*place, "won" if ours > others else "tied" if ours == others else "lost"))
     return settings, voided
 
 
-def _shown(row: Mapping[str, object]) -> bool:
-    base = method_parts(str(row["method"]))[0]
-    own = row["profile_model"] in (row["judge_model"], UNUSED)
-    return base != CEILING and own and row["k"] in (ALL, UNUSED)
+def _shown(key: Condition) -> bool:
+    return key.method.name != CEILING and key.own and key.k in (ALL, UNUSED)
 
 
-def _demonstrates(row: Mapping[str, object]) -> bool:
-    return method_parts(str(row["method"]))[0] in WITH_DEMONSTRATIONS
+def _demonstrates(key: Condition) -> bool:
+    return key.method.name in WITH_DEMONSTRATIONS
 
 
-def _place(row: Mapping[str, object]) -> tuple[str, str, str, str]:
-    suffix = method_parts(str(row["method"]))[1]
-    return str(row["variant"]), suffix, str(row["dataset"]), str(row["judge_model"])
+Place = tuple[str, str, str, str, str]
+"""The fields of `Setting` but the last."""
 
 
-def _stands(row: Mapping[str, object], place: tuple[str, str, str, str]) -> bool:
+def _place(key: Condition) -> Place:
+    return str(key.variant), key.method.pairs, key.method.verdict, key.dataset, key.judge_model
+
+
+def _order(place: Place) -> tuple[object, ...]:
+    variant, pairs, verdict, *rest = place
+    return variant, pairs == "all", list(VERDICT_LABELS).index(verdict), *rest
+
+
+def _stands(key: Condition, place: Place) -> bool:
     """Whether a row is shown in a setting; without a judge there is no kind of verdict, but the pairs are the same."""
-    variant, suffix, dataset, judge = place
-    own, kind, where, by = _place(row)
-    if where != dataset or own not in (variant, BASELINE):
+    variant, pairs, verdict, dataset, judge = place
+    if key.dataset != dataset or str(key.variant) not in (variant, BASELINE) or key.method.pairs != pairs:
         return False
-    return (by, kind) in ((judge, suffix), (UNUSED, suffix.partition(".")[0]))
+    return (key.judge_model, key.method.verdict) in ((judge, verdict), (UNUSED, "text"))
 
 
 def won_notes(main: pd.DataFrame) -> list[str]:
@@ -87,9 +94,9 @@ def won_notes(main: pd.DataFrame) -> list[str]:
     if not settings:
         return []
     parts = []
-    for (variant, suffix), group in groupby(settings, key=lambda setting: setting[:2]):
+    for (variant, _, verdict), group in groupby(settings, key=lambda setting: setting[:3]):
         outcomes = [setting.outcome for setting in group]
-        name = variant + VERDICT_LABELS.get(suffix.removeprefix("."), suffix)
+        name = variant + VERDICT_LABELS[verdict]
         parts.append(f"{name}: {outcomes.count('won')} of {len(outcomes)}{_tied(outcomes)}")
     return [
         "Best of all methods is one with demonstrations (SynthesizeMe: demonstrations, persona + demonstrations) in so "

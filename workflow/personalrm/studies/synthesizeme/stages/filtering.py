@@ -21,7 +21,7 @@ from personalrm.data.filters.filters import (
     sensitivity,
     survivors,
 )
-from personalrm.data.filters.funnel import STEP_COUNTS, Funnel, FunnelStep, add_up, pairs_step
+from personalrm.data.filters.funnel import STEP_COUNTS, Funnel, FunnelStep, add_up, counts_of
 from personalrm.data.filters.ratings import PanelVote, UserPanel
 from personalrm.data.filters.released_judgments import ReleasedJudgments
 from personalrm.data.history import resplit
@@ -113,7 +113,7 @@ def filter_shard(plan: Plan, settings: Dataset, name: str) -> _Part:
         steps = [*steps, (f"users with at least {settings.min_pairs} pairs, again", last)]
     write_records(Path(plan.run, "data", dataset, "shards", name), after)
     return _Part(
-        [pairs_step(step, left) for step, left in steps],
+        [FunnelStep(step=step, **counts_of(left.values())) for step, left in steps],
         Counter(users_written=len(last), users_excluded=len(after) - len(last)),
         Counter(by_part(after)),
         Counter(ties_by_part(after)),

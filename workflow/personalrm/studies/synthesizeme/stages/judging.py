@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
-from personalrm.core.errors import ConfigError
+from personalrm.core.conditions import K, MethodId, VerdictMode
 from personalrm.core.records import (
     BASELINE,
     CallRef,
+    Fitted,
     JudgedUser,
     NoResult,
     PreferencePair,
@@ -21,31 +22,20 @@ from personalrm.core.records import (
     write_records,
 )
 from personalrm.judge.call_recorder import CallRecorder
-from personalrm.judge.judge import JudgeContext, JudgeSettings, VerdictMode, fitted
+from personalrm.judge.judge import Judge, JudgeSettings, fitted
 from personalrm.judge.prompting import load_prompt
 from personalrm.llm.types import LanguageModel
-from personalrm.methods.registry import MethodUse, decide_without_model, parse_method, visible_part
+from personalrm.methods.base import Known, Method, NoPairs, NotApplicable
+from personalrm.methods.registry import MethodUse, parse_method
+from personalrm.methods.synthesizeme.profile import context_subset
 from personalrm.run.stage import Files, Stage, Wildcards
 from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.stages.fit import fitted_for, fitted_paths, read_fitted, settings_of
 from personalrm.studies.synthesizeme.stages.runner import Job, each_user, evaluated_users, in_turn, refuse_outage
 from personalrm.studies.synthesizeme.stages.settings import common_reads, draws_for, judge_settings, model_reads
 
 if TYPE_CHECKING:
     from personalrm.studies.synthesizeme.plan import Plan
-
-
-def method_id(spec: str, mode: VerdictMode) -> str:
-    """Id of a method in the tables: how verdicts are read is part of it unless it is `text`."""
-    return spec if mode == "text" else f"{spec}.{mode}"
-
-
-def read_method_id(identity: str) -> tuple[MethodUse, VerdictMode]:
-    """The method and the kind of verdict that `method_id` made an id of. Raises ConfigError for any other text."""
-    spec, _, suffix = identity.partition(".")
-    mode = next((mode for mode in get_args(VerdictMode) if method_id(spec, mode) == identity), None)
-    if mode is None:
-        raise ConfigError(f"method {identity!r}: {suffix!r} is no kind of verdict; known: {get_args(VerdictMode)}")
-    return parse_method(spec), mode
 
 
 def _methods_that_need(config: Config, need: str) -> list[str]:
@@ -72,62 +62,54 @@ def pairs_of(user: UserData, use: MethodUse) -> Sequence[PreferencePair]:
     return user.pairs if use.all_pairs else user.part("test")
 
 
-def _row(user: UserData, use: MethodUse, mode: VerdictMode, judge: str | None, profile: Profile | None) -> JudgedUser:
+def _row(user: UserData, use: MethodUse, mode: VerdictMode, judge: str | None, known: Known) -> JudgedUser:
+    profile = known.profile
     return JudgedUser(
         dataset=user.dataset,
         user_id=user.user_id,
         variant=profile.variant if profile else BASELINE,
         profile_model=profile.model if profile else None,
         judge_model=judge,
-        method=method_id(use.spec, mode),
-        k=profile.k if profile else None,
-        draw=profile.draw if profile else 0,
+        method=str(MethodId.parse(use.spec)._replace(verdict=mode)),
+        k=profile.k if profile else known.k,
+        draw=profile.draw if profile else known.draw,
         status="ok",
         profile_lost=sum(profile.lost.get(stage, 0) for stage in use.method.stages) if profile else 0,
     )
 
 
-def judge_without_model(users: Sequence[UserData], out: Path, specs: Sequence[str], seed: int) -> None:
-    """Write the rows of methods that need no model."""
-    rows = []
-    for user in users:
-        for use in map(parse_method, specs):
-            row = _row(user, use, "text", None, None)
-            pairs = pairs_of(user, use)
-            if not pairs:
-                rows.append(row.model_copy(update={"status": "empty", "reason": user.excluded or "no test pairs"}))
-                continue
-            verdicts = tuple(v for pair in pairs for v in decide_without_model(use.method, pair, seed))
-            rows.append(row.model_copy(update={"verdicts": verdicts}))
-    write_records(out, rows)
-
-
-def _shown(user: UserData, use: MethodUse, mode: VerdictMode, profile: Profile | None) -> JudgeContext | NoResult:
-    """What the judge is shown of a user, or why the user is not judged. What cannot apply to a user is said first."""
-    method = use.method
-    if method.judge.text_only and mode != "text":
+def _state(user: UserData, use: MethodUse, mode: VerdictMode, known: Known) -> Any:  # noqa: ANN401 - the method's own
+    """The method's state for a user, or why the user is not judged (`NoResult`): what cannot apply is said first."""
+    method, profile = use.method, known.profile
+    if method.text_only and mode != "text":
         return NoResult("not_applicable", f"{method.name} reads no log-probabilities (verdicts: text)")
+    if known.absent is not None:
+        return known.absent
     if profile is not None and profile.status != "ok":
         return NoResult(profile.status, profile.reason)
-    shown = method.show(visible_part(user), profile)
-    if shown is None and not method.learns:
-        return NoResult("not_applicable", f"{method.name} has nothing to show of this user")
+    state = method.adapt(known)
+    if isinstance(state, NotApplicable):
+        return state.result
     if not pairs_of(user, use):
         return NoResult("empty", user.excluded or "no test pairs")
-    return shown or NoResult("empty", "no context pairs")
+    return state.result if isinstance(state, NoPairs) else state
 
 
 async def judge_user(
-    client: LanguageModel, user: UserData, use: MethodUse, settings: JudgeSettings, profile: Profile | None
+    client: LanguageModel | None, user: UserData, use: MethodUse, settings: JudgeSettings, known: Known
 ) -> JudgedUser:
-    """Verdicts of one method on one user's pairs, or why there are none."""
-    row = _row(user, use, settings.mode, client.spec.name, profile)
-    shown = _shown(user, use, settings.mode, profile)
-    if isinstance(shown, NoResult):
-        return row.model_copy(update=shown._asdict())
-    pairs, judge = pairs_of(user, use), use.method.judge
-    whole = len(shown.demonstrations)
-    shown = fitted(shown, pairs, settings, client.spec, judge.messages)
+    """Verdicts of one method on one user's pairs, or why there are none. Methods that ask no model need no client."""
+    row = _row(user, use, settings.mode, client.spec.name if client else None, known)
+    state = _state(user, use, settings.mode, known)
+    if isinstance(state, NoResult):
+        return row.model_copy(update=state._asdict())
+    pairs, judge, profile = pairs_of(user, use), use.method.judge, known.profile
+    if not isinstance(judge, Judge):
+        return row.model_copy(update={"verdicts": judge(state, pairs)})
+    if client is None:
+        raise ValueError(f"method {use.spec}: asks a model, and there is no client")
+    whole = len(state.demonstrations)
+    shown = fitted(state, pairs, settings, client.spec, judge.messages)
     if len(shown.demonstrations) < whole:
         row = row.model_copy(update={"reason": f"{whole - len(shown.demonstrations)} of {whole} pairs did not fit"})
     recorder = CallRecorder(client, "judge")
@@ -147,53 +129,96 @@ def _distinct(refs: Sequence[CallRef]) -> tuple[CallRef, ...]:
     return tuple(known[key] for key in sorted(known))
 
 
+@dataclass(frozen=True)
+class _Shard:
+    """What the methods of a job are given of the users of its shard. `profiles` is None where they read none."""
+
+    config: Config
+    fitted: Mapping[str, Sequence[Fitted]]
+    profiles: Mapping[str, Sequence[Profile]] | None = None
+
+    def turns(self, method: Method[Any]) -> list[tuple[K | None, int]]:
+        """(k, draw) of each row that a user has. A profile has a k of its own."""
+        if self.profiles is None:
+            return turns_of(self.config, method)
+        return [(None, draw) for draw in range(max(map(len, self.profiles.values()), default=0))]
+
+    def known(self, user: UserData, method: Method[Any], k: K | None, draw: int) -> Known:
+        """What the method may see of a user."""
+        pairs, seed = user.part("context"), self.config.seed
+        row = fitted_for(self.fitted[method.reads], user) if method.reads else None
+        return Known.of(
+            user,
+            pairs=pairs if k is None else context_subset(pairs, k, draw, seed),
+            profile=None if self.profiles is None else self.profiles[user.user_id][draw],
+            artefact=row.artefact if isinstance(row, Fitted) else None,
+            absent=row if isinstance(row, NoResult) else None,
+            k=k,
+            draw=draw,
+            seed=seed,
+        )
+
+
+def turns_of(config: Config, method: Method[Any]) -> list[tuple[K | None, int]]:
+    """(k, draw) of each row that a user has by a method that reads no profile."""
+    if not method.by_k:
+        return [(None, 0)]
+    return [(k, draw) for k in config.ks for draw in draws_for(config, k)]
+
+
 async def judge_stage(
     job: Job,
     *,
     users: Path,
     out: Path,
+    fitted: Sequence[Path] = (),
     judge: str = "",
     profiles: Path | None = None,
     model: str = "",
 ) -> None:
-    """Write one `JudgedUser` for each user, method, verdict mode and draw.
+    """Write one `JudgedUser` for each user, method, verdict mode, k and draw.
 
     Without `judge` the methods that need no model are applied; without `profiles`, which `model` learned, those that
-    read no profile.
+    read no profile. `fitted` are the files of what methods learned from other users.
     """
-    specs = judged_methods(job.config, profile=model or None, judge=judge or None)
-    people = evaluated_users(users, job.config.evaluate_users)
+    config = job.config
+    uses = [parse_method(spec) for spec in judged_methods(config, profile=model or None, judge=judge or None)]
+    people = evaluated_users(users, config.evaluate_users)
+    shard = _Shard(config, read_fitted(fitted), _profiles_of(profiles, people) if profiles else None)
     if not judge:
-        judge_without_model(people, out, specs, job.config.seed)
+        given = [(user, use, turn) for user in people for use in uses for turn in shard.turns(use.method)]
+        known = ((user, use, shard.known(user, use.method, *turn)) for user, use, turn in given)
+        write_records(out, [await judge_user(None, user, use, JudgeSettings(), held) for user, use, held in known])
         return
-    by_user: dict[str, list[Profile | None]] = {user.user_id: [] for user in people}
-    if profiles is None:
-        by_user = {user.user_id: [None] for user in people}
-    else:
-        for profile in read_records(profiles, Profile):
-            by_user[profile.user_id].append(profile)
-    entry, together = job.config.models[judge], job.sends_batches(judge)
-    draws = range(max((len(profiles) for profiles in by_user.values()), default=0))
+    entry, together = config.models[judge], job.sends_batches(judge)
     async with job.model(judge, batches=True) as client:
 
-        async def judge_all(use: MethodUse, settings: JudgeSettings, draw: int) -> list[JudgedUser]:
+        async def judge_all(use: MethodUse, settings: JudgeSettings, turn: tuple[K | None, int]) -> list[JudgedUser]:
             async def work(user: UserData) -> JudgedUser:
-                return await judge_user(client, user, use, settings, by_user[user.user_id][draw])
+                return await judge_user(client, user, use, settings, shard.known(user, use.method, *turn))
 
             what = f"judge {judge} {use.spec}.{settings.mode}"
             return await each_user(people, work, what, together=together)
 
         # One method at a time: the calls of one prefix stay together, so that prefix caches hit.
         turns = [
-            partial(judge_all, use, judge_settings(entry, mode), draw)
-            for use in map(parse_method, specs)
+            partial(judge_all, use, judge_settings(entry, mode), turn)
+            for use in uses
             for mode in entry.verdicts
-            for draw in draws
+            for turn in shard.turns(use.method)
         ]
         rows = await in_turn(turns, together=together)
     lost = (verdict.outcome == "provider_error" for row in rows for verdict in row.verdicts)
-    refuse_outage(lost, "verdicts", job.config.max_failed_share)
+    refuse_outage(lost, "verdicts", config.max_failed_share)
     write_records(out, rows)
+
+
+def _profiles_of(path: Path, people: Sequence[UserData]) -> dict[str, list[Profile]]:
+    """Profiles of each user, one per draw."""
+    found: dict[str, list[Profile]] = {user.user_id: [] for user in people}
+    for profile in read_records(path, Profile):
+        found[profile.user_id].append(profile)
+    return found
 
 
 def _baselines(plan: Plan) -> Iterator[Wildcards]:
@@ -215,23 +240,29 @@ def _judged(plan: Plan) -> Iterator[Wildcards]:
                     yield Wildcards(dataset=dataset, variant=variant, model=model, judge=judge, k=k)
 
 
-def _judge_inputs(plan: Plan, job: Wildcards) -> Files:
-    learned = job._replace(judge="")
-    return {"users": plan.users(job), "profiles": plan.path("profile", **learned._asdict())}
+def _methods_of(plan: Plan, job: Wildcards) -> list[str]:
+    return judged_methods(plan.config, profile=job.model or None, judge=job.judge or None)
+
+
+def _inputs(plan: Plan, job: Wildcards) -> Files:
+    found: dict[str, str | list[str]] = {"users": plan.users(job)}
+    found["fitted"] = fitted_paths(plan, job.dataset, _methods_of(plan, job))
+    return found | ({"profiles": plan.path("profile", **job._replace(judge="")._asdict())} if job.model else {})
 
 
 def _reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
-    config, judge, model = plan.config, job.judge or None, job.model or None
-    values = common_reads(config)
-    values["methods"] = judged_methods(config, profile=model, judge=judge)
-    values["draws"] = len(draws_for(config, job.k)) if model else 1
-    if judge is None:
+    config, specs = plan.config, _methods_of(plan, job)
+    values = common_reads(config) | {"methods": specs, "fitted": settings_of(specs)}
+    values["draws"] = len(draws_for(config, job.k)) if job.model else 1
+    by_k = [method for method in (parse_method(spec).method for spec in specs) if method.by_k]
+    values["turns"] = {method.name: turns_of(config, method) for method in by_k}
+    if not job.judge:
         return values
-    entry = config.models[judge]
+    entry = config.models[job.judge]
     modes = [judge_settings(entry, mode) for mode in entry.verdicts]
-    own = {name for spec in values["methods"] for name in parse_method(spec).method.prompts}
+    own = {name for spec in specs for name in parse_method(spec).method.prompts}
     prompts = sorted({mode.prompt.sha for mode in modes} | {load_prompt(name).sha for name in own})
-    return values | model_reads(config, judge) | {"judge": [asdict(mode) for mode in modes], "prompts": prompts}
+    return values | model_reads(config, job.judge) | {"judge": [asdict(mode) for mode in modes], "prompts": prompts}
 
 
 def _lost(row: JudgedUser) -> int:
@@ -246,7 +277,7 @@ NO_MODEL: Stage[Plan] = Stage(
         for dataset in plan.config.datasets
         if judged_methods(plan.config, profile=None, judge=None)
     ],
-    inputs=lambda plan, job: {"users": plan.users(job)},
+    inputs=_inputs,
     reads=_reads,
     work=judge_stage,
     account="judge",
@@ -255,7 +286,7 @@ BASELINE_STAGE: Stage[Plan] = Stage(
     name="baseline",
     output="verdicts/{dataset}/baseline/{judge}/{shard}.jsonl",
     combinations=_baselines,
-    inputs=lambda plan, job: {"users": plan.users(job)},
+    inputs=_inputs,
     reads=_reads,
     work=judge_stage,
     asks="judge",
@@ -268,7 +299,7 @@ JUDGE: Stage[Plan] = Stage(
     name="judge",
     output="verdicts/{dataset}/{variant}/{model}-to-{judge}/k{k}/{shard}.jsonl",
     combinations=_judged,
-    inputs=_judge_inputs,
+    inputs=_inputs,
     reads=_reads,
     work=judge_stage,
     asks="judge",

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from personalrm.core.conditions import K
 from personalrm.core.errors import ModelCallError
 from personalrm.core.records import (
     NoResult,
@@ -75,7 +76,6 @@ def profile_settings(config: Config, model: str, variant: str) -> ProfileSetting
             salt=str(config.seed),
             parallel=learn.search.parallel_candidates,
             exhaustive=learn.search.exhaustive,
-            strategy=learn.search.strategy,
             repairs=repairs,
         ),
         variant=variant,
@@ -151,7 +151,7 @@ def used_by_theta(config: Config, variant: str, user: UserData, theta: Theta | N
 
 
 async def _remember_all(
-    job: Job, model: str, users: Sequence[UserData], k: int, settings: ProfileSettings, memory: MemorySettings
+    job: Job, model: str, users: Sequence[UserData], k: K, settings: ProfileSettings, memory: MemorySettings
 ) -> None:
     """Have the facts of all users and draws written in one batch: `learn_profile` then finds them in the store.
 
@@ -174,7 +174,7 @@ async def _remember_all(
         await asyncio.gather(*(ask(pairs) for pairs in shown if pairs))
 
 
-async def profile_stage(job: Job, *, users: Path, traces: Path, out: Path, model: str, variant: str, k: int) -> None:
+async def profile_stage(job: Job, *, users: Path, traces: Path, out: Path, model: str, variant: str, k: K) -> None:
     """Write one `Profile` a user and draw: persona and demonstrations learned from k context pairs."""
     settings = learned_settings(job.config, model, variant)
     theta = settings.persona.theta

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from personalrm.data.hub.hub import hub_of
 from personalrm.data.prepare import prepare_dataset
-from personalrm.data.settings import parquet_of
 from personalrm.run.stage import Files, Stage, Wildcards
 
 if TYPE_CHECKING:
@@ -21,14 +19,13 @@ def prepare_stage(plan: Plan, dataset: str) -> None:
 
 
 def _inputs(plan: Plan, job: Wildcards) -> Files:
-    """Files of the hub as Parquet, which rules make, and local ones as far as they are there: a dry run needs no data,
-    and before a real one the preflight names what is missing."""
+    """Files of the hub, which rules fetch, and those local files that exist: a dry run needs no data, and before a real
+    run the preflight names what is missing."""
     settings = plan.config.datasets[job.dataset]
     local = [settings.planted] if settings.planted else []
-    if hub_of(settings) is None:
+    if settings.hub is None:
         local = [*settings.source_files(), *local]
-    fetched = [str(parquet_of(Path(path))) for path in plan.hub_files(job.dataset)]
-    return {"votes": fetched + [str(path) for path in local if path.is_file()]}
+    return {"votes": plan.hub_files(job.dataset) + [str(path) for path in local if path.is_file()]}
 
 
 def _files(plan: Plan, job: Wildcards) -> list[str]:

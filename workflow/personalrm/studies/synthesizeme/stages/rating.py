@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from personalrm.core.conditions import VerdictMode
 from personalrm.core.errors import ConfigError
 from personalrm.core.records import UserData, read_records, write_records
 from personalrm.data.filters.filter_settings import RELEASED, FilterSettings, PersonalizableSettings
@@ -17,7 +18,6 @@ from personalrm.data.filters.ratings import PairRating, UserPanel, UserRatings
 from personalrm.data.settings import Dataset
 from personalrm.data.sources.votes import decided
 from personalrm.judge.call_recorder import Listener
-from personalrm.judge.judge import VerdictMode
 from personalrm.run.stage import Files, Stage, Wildcards
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.stages.runner import Job, each_user, read_users, refuse_outage

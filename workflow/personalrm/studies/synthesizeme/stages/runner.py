@@ -49,7 +49,7 @@ class Job:
         `batches`: what is asked does not hang on answers, so that it may be sent as batches where the config says so.
         Before the first label is read from log-probabilities a probe shows that it can be (`label_probe`).
         """
-        spec = self.config.models[name].spec(name, dict(os.environ))
+        spec = self.config.models[name].spec(name)
         batch = self.config.models[name].batch if batches else None
         async with AsyncExitStack() as stack:
             store = ResponseStore(self.config.store, self.config.store_journal, self.config.run)

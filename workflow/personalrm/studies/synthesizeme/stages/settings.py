@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from personalrm.core.records import ALL_PAIRS
-from personalrm.judge.judge import JudgeSettings, VerdictMode
+from personalrm.core.conditions import K, VerdictMode
+from personalrm.judge.judge import JudgeSettings
 from personalrm.methods.synthesizeme.context_subsets import N_PARTS
 from personalrm.studies.synthesizeme.config import Config, ModelConfig
 
@@ -19,9 +19,9 @@ def judge_settings(model: ModelConfig, mode: VerdictMode) -> JudgeSettings:
     return JudgeSettings(style=model.prompts, mode=mode, max_tokens=model.max_tokens)
 
 
-def draws_for(config: Config, k: int) -> range:
+def draws_for(config: Config, k: K) -> range:
     """Draws of context pairs at k; all pairs can be drawn in one way only, and disjoint parts are a draw each."""
-    return range(1 if k == ALL_PAIRS else N_PARTS.get(k, config.draws))
+    return range(1 if k == "all" else N_PARTS.get(k, config.draws))
 
 
 def common_reads(config: Config) -> dict[str, Any]:

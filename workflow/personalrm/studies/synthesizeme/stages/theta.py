@@ -17,7 +17,7 @@ from personalrm.methods.synthesizeme.bootstrap import verified
 from personalrm.methods.synthesizeme.persona import PersonaSettings
 from personalrm.methods.synthesizeme.profile import ProfileSettings
 from personalrm.methods.synthesizeme.search import search
-from personalrm.methods.synthesizeme.theta import provenance_of_texts, saved_judgements
+from personalrm.methods.synthesizeme.theta import ThetaOptimiser, provenance_of_texts, saved_judgements
 from personalrm.methods.synthesizeme.theta_search import (
     PREDICTOR,
     Found,
@@ -27,7 +27,6 @@ from personalrm.methods.synthesizeme.theta_search import (
     search_theta,
     split_users,
 )
-from personalrm.methods.synthesizeme.theta_settings import ThetaOptimiser
 from personalrm.methods.synthesizeme.variants import CORRECTED, parse_variant
 from personalrm.run.stage import Files, Stage, Wildcards
 from personalrm.studies.synthesizeme.config import Config

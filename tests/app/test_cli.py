@@ -1,0 +1,97 @@
+"""The command line: help, exit codes, and errors without tracebacks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from personalrm.app import jobs
+from personalrm.app.cli import EXIT_BUDGET, main
+from personalrm.core.errors import BudgetExceeded, ConfigError, DataError
+
+
+def test_help_has_a_line_for_each_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    lines = capsys.readouterr().out.partition("Commands:")[2].splitlines()
+    named = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines if line.strip()}
+    assert {"run", "estimate", "stage", "result", "models", "store"} <= named.keys()
+    assert all(text.endswith(".") and not text.endswith("...") for text in named.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["stage", "judge", "--config", "c.json"], "give one of --out and --dataset"),
+        (["stage", "judge", "--config", "c.json", "--out", "a", "--dataset", "b"], "give one of --out and --dataset"),
+        (["stage", "judge", "--out", "a"], "--config"),
+        (["models", "fetch", "smollm2-135m", "--source", "moon"], "moon"),
+        (["moon"], "moon"),
+    ],
+)
+def test_a_wrong_command_line_is_exit_code_2(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "lines"),
+    [
+        (ConfigError("run: missing"), 1, ["personalrm: run: missing"]),
+        (ExceptionGroup("", [ConfigError("a"), ExceptionGroup("", [DataError("b"), DataError("a")])]), 1, ["a", "b"]),
+        (ExceptionGroup("", [DataError("a"), ExceptionGroup("", [BudgetExceeded("b")])]), EXIT_BUDGET, ["a", "b"]),
+    ],
+)
+def test_each_expected_error_is_told_once(
+    error: Exception,
+    code: int,
+    lines: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(jobs, "run_job", fails)
+    assert main(["stage", "judge", "--config", "c.json", "--out", "a"]) == code
+    told = capsys.readouterr().err.splitlines()
+    assert [line.removeprefix("personalrm: ") for line in told] == [line.removeprefix("personalrm: ") for line in lines]
+
+
+def test_an_unexpected_error_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise ExceptionGroup("", [ConfigError("a"), KeyError("b")])
+
+    monkeypatch.setattr(jobs, "run_job", fails)
+    with pytest.raises(ExceptionGroup) as caught:
+        main(["stage", "judge", "--config", "c.json", "--out", "a"])
+    assert [type(error) for error in caught.value.exceptions] == [KeyError]
+
+
+def test_arguments_after_two_dashes_are_snakemakes_and_its_exit_code_is_returned(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    from personalrm.app import progress
+
+    given: list[list[str]] = []
+
+    def runs(arguments: list[str], *_: object) -> int:
+        given.append(arguments)
+        return 7
+
+    monkeypatch.setattr(progress, "run_snakemake", runs)
+    config = "config/quickstart.yaml"
+    assert main(["run", config, "--cores", "2", "--", "-n", "--quiet"]) == 7
+    assert given == [["--cores", "2", "--configfile", config, "-n", "--quiet"]]
+
+
+def test_help_imports_neither_rich_nor_the_stages() -> None:
+    code = (
+        "import sys\nfrom personalrm.app.cli import main\nmain(['--help'])\n"
+        "print(*{'rich', 'pydantic', 'pandas', 'scipy'} & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stderr.strip() == ""

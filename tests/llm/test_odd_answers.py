@@ -1,0 +1,67 @@
+"""What a reply may lack or hold too much: thinking in its text, and token counts that are missing or too small."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from support.ports import SPEC, ScriptedBackend, request
+
+from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.client import ModelClient
+from personalrm.llm.types import Request, Response, Usage
+
+ANSWERS = {
+    "between tags": ("<think>\nHates cats?\n</think>\n\nLikes dogs.", "Likes dogs.", "Hates cats?", "stop"),
+    "a closing tag alone": ("Hates cats?\n</think>\n\nLikes dogs.", "Likes dogs.", "Hates cats?", "stop"),
+    "never closed": ("Likes dogs. <think>Or cats?", "", "Or cats?", "length"),
+    "twice": ("<think>a</think>One. [THINK]b[/THINK] Two.", "One.   Two.", "a\nb", "stop"),
+    "none": (" Likes <b>dogs</b>. ", " Likes <b>dogs</b>. ", "", "stop"),
+}
+
+
+class Says(ScriptedBackend):
+    """Answers with one text."""
+
+    text = ""
+
+    async def call(self, request: Request) -> Response:
+        await super().call(request)
+        return Response(self.text, "stop", self.usage)
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_thinking_is_no_part_of_what_is_said(store: ResponseStore, name: str) -> None:
+    text, said, thought, reason = ANSWERS[name]
+    backend = Says()
+    backend.text = text
+    client = ModelClient(SPEC, backend, store)
+    for _ in ("new", "stored"):
+        answer = asyncio.run(client.complete(request()))
+        assert (answer.text, answer.reasoning, answer.finish_reason) == (said, thought, reason)
+        client = ModelClient(SPEC, backend, store)
+    assert backend.calls == 1
+    raw = store.get(answer.key)
+    assert raw is not None
+    assert raw.text == text
+
+
+@pytest.mark.parametrize("usage", [Usage(), Usage(0, 3), Usage(7, 0)])
+def test_an_answer_without_token_counts_has_estimates(store: ResponseStore, usage: Usage) -> None:
+    backend = Says(usage=usage)
+    backend.text = "word " * 6
+    answer = asyncio.run(ModelClient(SPEC, backend, store).complete(request("hello")))
+    assert answer.usage == Usage(usage.tokens_in or 10, usage.tokens_out or 10, estimated=True)
+    assert answer.cost_usd == pytest.approx((answer.usage.tokens_in * 2 + answer.usage.tokens_out * 4) / 1e6)
+    assert store.get(answer.key) == answer
+
+
+@pytest.mark.parametrize(("counted", "warnings"), [(20, 1), (200, 0)])
+def test_a_server_that_cuts_prompts_is_warned_of_once(
+    store: ResponseStore, caplog: pytest.LogCaptureFixture, counted: int, warnings: int
+) -> None:
+    client = ModelClient(SPEC, ScriptedBackend(usage=Usage(counted, 5)), store)
+    for number in range(3):
+        asyncio.run(client.complete(request(f"{number}" + "word " * 200)))
+    assert len(caplog.records) == warnings
+    assert all("context_length" in record.getMessage() for record in caplog.records)

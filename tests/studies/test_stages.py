@@ -1,0 +1,95 @@
+"""Stages are declared once: paths and their inverse, and what each job is called with."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from personalrm.app.jobs import run_job
+from personalrm.core.errors import ConfigError
+from personalrm.studies.synthesizeme.config_load import parse_config, write_resolved
+from personalrm.studies.synthesizeme.plan import Plan
+
+
+@pytest.fixture
+def plan() -> Plan:
+    """A run with every stage, and with names of models that hold what stands between two of them in a path."""
+    model = {"backend": "openai", "model": "x", "api_base": "http://x/v1"}
+    filters = {"personalizable": {"model": "m"}, "disagreement": {"models": ["m", "m-to-j"]}}
+    raw: dict[str, Any] = {
+        "run": "r",
+        "datasets": {"d": {"path": "votes.jsonl", "shards": 2, "filters": filters}},
+        "models": dict.fromkeys(["m", "m-to-j", "j-by-m"], model),
+        "learn": {"models": ["m", "m-to-j", "j-by-m"]},
+        "transfer": {"pairs": "all", "methods": ["both"]},
+        "variants": ["as_published", "corrected", "corrected+ours"],
+        "thetas": {"ours": {"optimise": {}}},
+        "methods": ["longer", "default", "both"],
+        "k": [2, "all"],
+        "analysis": {"fidelity": {"judge": "j-by-m"}, "recovery": {}, "axes": {"disjoint": ["halves"]}},
+    }
+    return Plan(parse_config(raw))
+
+
+def test_a_path_names_the_one_job_that_writes_it(plan: Plan) -> None:
+    makers = plan.makers()
+    assert {stage.name for stage, _ in makers.values()} >= {stage.name for stage in plan.stages.values() if stage.paid}
+    for path, (stage, job) in makers.items():
+        if isinstance(stage.output, str):
+            assert plan.parse(path) == (stage, job)
+    assert plan.parse("results/r/tables/main.csv") is None
+    assert plan.parse("results/r/traces/d/corrected/nobody/s00.jsonl") is None
+
+
+def test_inputs_stand_before_what_is_made_of_them(plan: Plan) -> None:
+    made = plan.lineage()
+    places = {path: place for place, path in enumerate(made)}
+    assert all(places[source] < places[path] for path in made for source in made[path] if source in places)
+    # No job reads what no job writes, but for files of the user.
+    ours = {source for sources in made.values() for source in sources if source.startswith(plan.run)}
+    assert ours <= made.keys()
+
+
+def test_every_parameter_of_a_work_is_given(plan: Plan) -> None:
+    for _, (stage, job) in plan.makers().items():
+        given = plan.arguments(stage.name, job, job=None, out=None)
+        inspect.signature(stage.work).bind(**given)
+
+
+def test_a_paid_stage_says_what_reruns_it_and_what_a_lost_call_is(plan: Plan) -> None:
+    for name, stage in plan.stages.items():
+        if stage.paid:
+            assert stage.reads, name
+            # A lost call ends the job of these.
+            assert (stage.record is None) == (name in ("axes", "theta")), name
+            assert (stage.record is None) == (stage.lost is None), name
+
+
+def test_what_is_no_job_of_the_run_is_named(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_resolved(Path("run.json"), plan.config)
+    traces = Path("results/r/traces/d/corrected/m/s00.jsonl")
+    for name, out, dataset, said in (
+        ("learn", traces, None, "learn: no stage; there are axes, baseline, bootstrap"),
+        ("profile", traces, None, "no output of stage profile in this run"),
+        ("bootstrap", Path("results/q/traces/d/corrected/m/s00.jsonl"), None, "no output of stage bootstrap"),
+        ("prepare", None, "e", "datasets.e: no such data set; the config has d"),
+        ("bootstrap", None, "d", "stage bootstrap writes one file"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(said)):
+            run_job(Path("run.json"), name, out, dataset)
+
+
+@pytest.mark.parametrize("changes", [{"seed": 9}, {"evaluate_users": "test"}])
+@pytest.mark.parametrize("name", ["bootstrap", "profile", "no_model", "baseline", "judge"])
+def test_learning_and_judging_are_done_again_with_another_seed_or_other_users(
+    plan: Plan, name: str, changes: dict[str, object]
+) -> None:
+    other = Plan(plan.config.model_copy(update=changes))
+    job = plan.jobs(name)[0]._asdict()
+    assert plan.reads(name, **job) != other.reads(name, **job)
+    assert plan.reads(name, **job) == Plan(plan.config).reads(name, **job)

@@ -1,0 +1,160 @@
+"""The protocol of methods: how each of them turns what may be seen of a user into verdicts on pairs.
+
+A method has up to three steps. `fit` learns from other users, and its artefact is a file of a stage of that name.
+`adapt` makes the state for one user: what a prompt shows of the user, weights, an encoding of the user's votes. `judge`
+gives verdicts on pairs, by asking a model or without one. Prompt methods have no `fit`. Methods read each other's
+artefacts as records (`core.records`), never each other's modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+from personalrm.core.conditions import K
+from personalrm.core.errors import ConfigError
+from personalrm.core.records import Artefact, NoResult, PreferencePair, Profile, UserData, Verdict
+from personalrm.judge.judge import DIRECT, Judge
+
+S = TypeVar("S")
+Needs = Literal["nothing", "judge", "profile"]
+
+
+@dataclass(frozen=True)
+class NotApplicable:
+    """The method makes no sense for this user: what it reads does not exist (no survey, no other users)."""
+
+    reason: str
+
+    @property
+    def result(self) -> NoResult:
+        """How the user's row says so."""
+        return NoResult("not_applicable", self.reason)
+
+
+@dataclass(frozen=True)
+class NoPairs:
+    """The method makes sense for this user, who has no pairs to learn from."""
+
+    reason: str = "no context pairs"
+
+    @property
+    def result(self) -> NoResult:
+        """How the user's row says so."""
+        return NoResult("empty", self.reason)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a method may see of one user.
+
+    Attributes:
+        user: the user without the test pairs.
+        pairs: the context pairs that k and the draw allow, oldest first.
+        profile: what a model learned about the user, for methods that need it.
+        artefact: what `fit` learned from other users; None where there is nothing to learn from.
+        k: number of context pairs, for methods that read it; None for others.
+        draw: of the context pairs.
+        seed: of the run.
+        absent: why the user is not judged, whatever the method would make of the user: the artefact rests on the user.
+    """
+
+    user: UserData
+    pairs: tuple[PreferencePair, ...] = ()
+    profile: Profile | None = None
+    artefact: Artefact | None = None
+    k: K | None = None
+    draw: int = 0
+    seed: int = 0
+    absent: NoResult | None = None
+
+    @classmethod
+    def of(cls, user: UserData, **more: Any) -> Known:  # noqa: ANN401 - fields of the class
+        """What may be seen of a user: everything but the test pairs. `more` are other fields."""
+        learned = tuple(pair for pair in user.pairs if pair.split != "test")
+        return cls(user.model_copy(update={"pairs": learned}), **more)
+
+
+@dataclass(frozen=True)
+class Training:
+    """Other users from whom a method learns, none of whom is judged with what it learns.
+
+    Attributes:
+        users: they have only the pairs that may be learned from, none of which is a tie.
+        seed: of the run.
+    """
+
+    users: Sequence[UserData]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one job of `fit` needs. Memory (MB) and run time (minutes) grow with each attempt."""
+
+    threads: int = 1
+    mem_mb: int = 2000
+    runtime: int = 60
+    gpus: int = 0
+
+
+class Mark(NamedTuple):
+    """How every figure draws a method: a colour (hex) and a marker (matplotlib's letter).
+
+    Colours are apart for the colour-blind, and no two methods share a marker, so that figures can be read in grey.
+    """
+
+    colour: str
+    marker: str
+
+
+@dataclass(frozen=True)
+class Method(Generic[S]):
+    """One method.
+
+    Attributes:
+        name: how the config spells it.
+        needs: what it judges with: `nothing`, a `judge` model, or a judge model and a `profile`.
+        adapt: the state for one user, or why there is none.
+        stages: names of the profile stages whose responses its results rest on.
+        learns: whether it reads the user's votes although it needs no profile. By default it reads all context pairs,
+            whatever k; with `by_k` those that k allows.
+        prompts: prompt files that it uses in addition to the judge's.
+        judge: verdicts on pairs from a state: a `Judge`, which asks a model and whose state is a `JudgeContext`, or a
+            function that asks none.
+        fit: the artefact learned from other users; None where they have nothing to learn from.
+        reads: name of the method whose artefact `adapt` is given, its own or another's; empty for none.
+        settings: all that artefact, states and verdicts depend on in addition to the config. A job whose settings
+            changed is run again.
+        resources: of a job of `fit`.
+        label: its name in tables and figures; `name` if empty.
+        mark: how figures draw it; None for a free mark, made from its name (`registry.mark_of`).
+    """
+
+    name: str
+    needs: Needs
+    adapt: Callable[[Known], S | NotApplicable | NoPairs]
+    stages: tuple[str, ...] = ()
+    learns: bool = False
+    prompts: tuple[str, ...] = ()
+    judge: Judge | Callable[[S, Sequence[PreferencePair]], tuple[Verdict, ...]] = DIRECT
+    by_k: bool = False
+    fit: Callable[[Training], Artefact | None] | None = None
+    reads: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    resources: Resources = Resources()
+    label: str = ""
+    mark: Mark | None = None
+
+    @property
+    def asked(self) -> Judge:
+        """The judge that asks a model. Raises ConfigError for a method that asks none."""
+        if isinstance(self.judge, Judge):
+            return self.judge
+        raise ConfigError(f"method: {self.name!r} asks no model; use both, demos or persona")
+
+    @property
+    def text_only(self) -> bool:
+        """Whether it reads words, so that it does not apply where verdicts are log-probabilities."""
+        return isinstance(self.judge, Judge) and self.judge.text_only

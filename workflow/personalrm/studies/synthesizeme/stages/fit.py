@@ -1,0 +1,114 @@
+"""Stage `fit`: what one method learns from other users of a data set, for all methods that read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from personalrm.core.files import stable_hash
+from personalrm.core.records import Fitted, NoResult, UserData, read_records, write_records
+from personalrm.methods.base import Method, Training
+from personalrm.methods.registry import METHODS, parse_method
+from personalrm.run.stage import Stage, Wildcards
+from personalrm.studies.synthesizeme.config import NO_MODEL
+from personalrm.studies.synthesizeme.stages.runner import Job, read_users
+
+if TYPE_CHECKING:
+    from personalrm.studies.synthesizeme.plan import Plan
+
+MOST_GROUPS = 20
+"""Without a user split each user is judged with what was learned from users of other groups; with no more users than
+this, each group is one user."""
+
+
+def artefacts_read(specs: Iterable[str]) -> list[str]:
+    """Names of the methods whose artefacts these entries of `methods` read, each once."""
+    return list(dict.fromkeys(name for spec in specs if (name := parse_method(spec).method.reads)))
+
+
+def training_sets(users: Sequence[UserData]) -> Iterator[tuple[tuple[str, ...] | None, list[UserData]]]:
+    """Who may be judged (`Fitted.left_out`), and from whom is learned, with the pairs that may be learned from.
+
+    With a user split these are the train users with all their pairs. Without one, for each group of users all users of
+    other groups without their test pairs.
+    """
+    people = sorted(users, key=lambda user: stable_hash("fit", user.dataset, user.user_id))
+    if any(user.user_split for user in people):
+        yield None, [_learned(user) for user in people if user.user_split == "train"]
+        return
+    groups = min(MOST_GROUPS, len(people))
+    for number in range(groups):
+        others = [_learned(user, test=False) for place, user in enumerate(people) if place % groups != number]
+        yield tuple(sorted(user.user_id for user in people[number::groups])), others
+
+
+def _learned(user: UserData, *, test: bool = True) -> UserData:
+    """The user with the pairs that may be learned from: those of a part, none of them a tie."""
+    kept = (pair for pair in user.pairs if pair.split and not pair.tie and (test or pair.split != "test"))
+    return user.model_copy(update={"pairs": tuple(kept)})
+
+
+def fit_stage(job: Job, *, users: Sequence[Path], out: Path, dataset: str, method: str) -> None:
+    """Write one `Fitted` for each training set of a data set."""
+    people = [user for path in users for user in read_users(path)]
+    write_records(out, [_fitted(METHODS[method], dataset, job.config.seed, *one) for one in training_sets(people)])
+
+
+def _fitted(
+    method: Method[Any], dataset: str, seed: int, left_out: tuple[str, ...] | None, users: list[UserData]
+) -> Fitted:
+    if method.fit is None:
+        raise ValueError(f"method {method.name}: has no fit, though a method reads its artefact")
+    return Fitted(
+        dataset=dataset,
+        method=method.name,
+        model=None,
+        left_out=left_out,
+        n_users=sum(bool(user.pairs) for user in users),
+        n_pairs=sum(len(user.pairs) for user in users),
+        artefact=method.fit(Training(users, seed)),
+    )
+
+
+def read_fitted(paths: Iterable[Path]) -> dict[str, list[Fitted]]:
+    """Rows of artefact files, by method."""
+    found: dict[str, list[Fitted]] = {}
+    for row in (row for path in paths for row in read_records(path, Fitted)):
+        found.setdefault(row.method, []).append(row)
+    return found
+
+
+def fitted_for(rows: Iterable[Fitted], user: UserData) -> Fitted | NoResult:
+    """The row that nothing of the user is in, or why there is none."""
+    for row in rows:
+        if row.left_out is None and user.user_split == "train":
+            return NoResult("empty", f"{row.method} was fitted on the train users")
+        if row.left_out is None or user.user_id in row.left_out:
+            return row
+    raise ValueError(f"user {user.user_id}: not among the users of the artefact; remove its file and run again")
+
+
+def fitted_paths(plan: Plan, dataset: str, specs: Iterable[str]) -> list[str]:
+    """Artefact files that these entries of `methods` read."""
+    return [plan.path("fit", dataset=dataset, method=name, model=NO_MODEL) for name in artefacts_read(specs)]
+
+
+def settings_of(specs: Iterable[str]) -> dict[str, Any]:
+    """Settings of these entries of `methods` that artefacts, states and verdicts depend on; none for most."""
+    used = (parse_method(spec).method for spec in specs)
+    return {method.name: dict(method.settings) for method in used if method.settings}
+
+
+FIT: Stage[Plan] = Stage(
+    name="fit",
+    output="fitted/{dataset}/{method}/{model}.jsonl",
+    combinations=lambda plan: [
+        Wildcards(dataset=dataset, method=name, model=NO_MODEL)
+        for dataset in plan.config.datasets
+        for name in artefacts_read(plan.config.methods)
+    ],
+    inputs=lambda plan, job: {"users": plan.shard_paths(job.dataset)},
+    reads=lambda plan, job: {"seed": plan.config.seed, "settings": dict(METHODS[job.method].settings)},
+    work=fit_stage,
+)
