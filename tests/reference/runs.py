@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.projects import Project, quickstart_votes, write_votes
+from support.projects import ANYWHERE, Project, quickstart_votes, write_votes
 
 from .answers import embedded, scripted
 from .recording import Source
@@ -80,6 +80,7 @@ def embedded_config(url: str) -> dict[str, Any]:
         "backend": "openai",
         "model": SMOLLM,
         "snapshot": SMOLLM_SHA,
+        "same_weights": True,
         "api_base": url,
         "price_in": 0,
         "price_out": 0,
@@ -114,6 +115,7 @@ def embedded_votes() -> list[dict[str, Any]]:
 def scripted_config(url: str) -> dict[str, Any]:
     """All methods, both variants and a Theta, all verdict modes, transfer, filters, analyses."""
     big = {"backend": "openai", "model": "big", "api_base": url, "price_in": 2, "price_out": 4, "max_concurrency": 4}
+    big |= ANYWHERE
     tiny = {**big, "model": "tiny", "prompts": "compact", "verdicts": ["logprob_both"], "price_in": 0.5}
     asked = {"personalizable": {"model": "big"}, "disagreement": {"models": ["tiny", "big"], "remove_from": 1}}
     people = {"path": "votes.jsonl", "shards": 1, "licence": "MIT", "ties": "keep", "min_pairs": 4, "filters": asked}
