@@ -33,6 +33,7 @@ from personalrm.studies.synthesizeme.results.reported_figure import reported_fig
 from personalrm.studies.synthesizeme.results.reported_numbers import read_numbers
 from personalrm.studies.synthesizeme.results.reported_table import reported_table
 
+UNJUDGED = ("random", "longer", "surface", "surface_user")
 PLAIN = ("default", "demographics", "history", "history_validation", "oracle")
 LEARNED = ("memory", "demos", "persona", "both", "criteria")
 MODELS = ("Llama-3.2-3B", "Llama-3.1-8B", "Llama-3.3-70B", "Qwen2.5-0.5B", "gpt-4o-mini-2024-07-18", "gemini-1.5-pro")
@@ -41,7 +42,7 @@ USERS = [f"u{number}" for number in range(3)]
 
 def cells(methods: tuple[str, ...], models: tuple[str, ...]) -> list[Cell]:
     """Judges with their own profiles and, from the second on, with those of the first."""
-    found = [Cell(name, 0.5, None, variant="baseline", dataset="d") for name in ("random", "longer") if name in methods]
+    found = [Cell(name, 0.5, None, variant="baseline", dataset="d") for name in UNJUDGED if name in methods]
     for judge in models:
         found += [Cell(name, 0.5, judge, variant="baseline", dataset="d") for name in PLAIN if name in methods]
         for profile in dict.fromkeys((judge, models[0])):

@@ -122,14 +122,14 @@ def test_the_library_asks_a_mended_server_anew(tmp_path: Path, monkeypatch: pyte
     options = {"prompts": "compact", "verdicts": ["logprob"], "max_attempts": 1}
     with ScriptedServer(lambda body: judge(body) if mended else new_turn(body)) as server:
 
-        def answered() -> str:
-            with DefaultJudge("x", server.url, output_dir=tmp_path, model_options=options) as object_:
-                return object_.predict_pairwise("What shall we do?", "Go for a hike.", "Watch a series.")["preference"]
+        def answered() -> int:
+            with DefaultJudge("x", server.url, output_dir=tmp_path, model_options=options) as judging:
+                return judging.predict_pairwise("What shall we do?", "Go for a hike.", "Watch a series.")
 
         with pytest.raises(UnreadableLabels):
             answered()
         mended = True
-        assert answered() in ("First", "Second")
+        assert answered() in (-1, 0, 1)
 
 
 def test_calls_that_waited_for_a_lost_probe_share_its_error_and_later_ones_probe_again(tmp_path: Path) -> None:
