@@ -18,7 +18,7 @@ from personalrm.judge.prompting import PROMPT_DIR, load_prompt
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.types import Message, ModelSpec, Request, Response, TokenLogprobs, Usage
 from personalrm.studies.estimate.assumptions import Assumptions
-from personalrm.studies.estimate.usage import FRAME_TOKENS, Counter, Used
+from personalrm.studies.estimate.usage import FRAME_TOKENS, Counter, Work
 
 FILLER = "This person likes a short and plain answer with one example over a long and formal one."
 VERDICT_TOKENS = 8
@@ -50,7 +50,7 @@ class FakeModel:
         self._least = 0 if spec.backend == "embedded" else assumed.cached_least
         self._tokens_a_word = self._count(FILLER) / len(FILLER.split())
         self._asked: set[str] = set()
-        self._new: dict[str, Used] = {}
+        self._new: dict[str, Work] = {}
         self._prefixes: set[int] = set()
         self._pairs: dict[str, tuple[str, Label]] = {}
 
@@ -69,7 +69,7 @@ class FakeModel:
             for swapped in (False, True)
         }
 
-    def new_calls(self) -> dict[str, Used]:
+    def new_calls(self) -> dict[str, Work]:
         """Calls since the last use of this method, by key, without those that equal an earlier call."""
         new, self._new = self._new, {}
         return new
@@ -88,7 +88,7 @@ class FakeModel:
         if key not in self._asked:
             self._asked.add(key)
             generated = 1 if response.logprobs else min(self._count(response.text), request.max_tokens)
-            self._new[key] = Used(*self._prompt(request.messages), generated)
+            self._new[key] = Work(1, *self._prompt(request.messages), generated)
         return response
 
     def _prompt(self, messages: tuple[Message, ...]) -> tuple[float, float]:

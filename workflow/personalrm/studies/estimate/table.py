@@ -69,45 +69,34 @@ class Estimate:
 
 def rows_of(tallies: Mapping[Bound, Tally], prices: Mapping[str, Prices | None]) -> list[Row]:
     """A row for each stage and model, then the models in all, then the run."""
-    keys = {key for tally in tallies.values() for key in tally}
+    keys = sorted({key for tally in tallies.values() for key in tally})
     models = [name for name in prices if any(model == name for _, model in keys)]
-    stages = dict.fromkeys((*STAGES, *sorted(stage for stage, _ in keys)))
-    ordered = [(stage, model) for stage in stages for model in models if (stage, model) in keys]
-    rows = [_row(stage, model, {(stage, model)}, tallies, prices) for stage, model in ordered]
-    rows += [_row("all", name, {key for key in keys if key[1] == name}, tallies, prices) for name in models]
-    return [*rows, _row("all", "all", keys, tallies, prices)]
+    stages = dict.fromkeys((*STAGES, *(stage for stage, _ in keys)))
+    groups = {(stage, name): [(stage, name)] for stage in stages for name in models if (stage, name) in keys}
+    groups |= {("all", name): [key for key in keys if key[1] == name] for name in models}
+    return [_row(*names, group, tallies, prices) for names, group in (groups | {("all", "all"): keys}).items()]
 
 
 def _row(
     stage: str,
     model: str,
-    keys: set[tuple[str, str]],
+    keys: Sequence[tuple[str, str]],
     tallies: Mapping[Bound, Tally],
     prices: Mapping[str, Prices | None],
 ) -> Row:
-    work = {bound: total(tally[key] for key in keys if key in tally) for bound, tally in tallies.items()}
-    expected = tallies["expected"]
-    parts = [(key[0], expected.get(key, Work()), prices[key[1]]) for key in sorted(keys)]
-    known = [(each, part, price) for each, part, price in parts if price is not None]
-    complete = len(known) == len(parts)
+    work = {bound: total(tally.get(key, Work()) for key in keys) for bound, tally in tallies.items()}
     calls = sorted(round(each.calls) for each in work.values())
-    return Row(
-        stage=stage,
-        model=model,
-        calls=round(work["expected"].calls),
-        calls_least=calls[0],
-        calls_most=calls[-1],
-        prompt_tokens=round(work["expected"].prompt),
-        cached_tokens=round(work["expected"].cached),
-        generated_tokens=round(work["expected"].generated),
-        usd_list=sum(price.listed(part) for _, part, price in known) if complete else None,
-        usd_cached=sum(price.with_cache(part) for _, part, price in known) if complete else None,
-        usd_batched=sum(_batched(*each) for each in known) if complete else None,
-    )
+    parts = [(each, tallies["expected"].get((each, name), Work()), prices[name]) for each, name in keys]
+    known = [_dollars(each, part, price) for each, part, price in parts if price]
+    usd = [sum(column) for column in zip((0, 0, 0), *known, strict=True)] if len(known) == len(parts) else [None] * 3
+    tokens = map(round, work["expected"])
+    return Row(stage, model, next(tokens), calls[0], calls[-1], *tokens, *usd)
 
 
-def _batched(stage: str, work: Work, price: Prices) -> float:
-    return price.batch_share * price.listed(work) if stage in BATCHED else price.with_cache(work)
+def _dollars(stage: str, work: Work, price: Prices) -> tuple[float, float, float]:
+    """At list price, with the prefix cache, and in batches where the stage allows them."""
+    listed, cached = price.listed(work), price.with_cache(work)
+    return listed, cached, price.batch_share * listed if stage in BATCHED else cached
 
 
 def _cells(row: Row) -> tuple[str, ...]:

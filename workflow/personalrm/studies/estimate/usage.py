@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from personalrm.llm import tokens
@@ -24,29 +24,17 @@ BATCHED = frozenset({"memory", "transfer", *(stage.name for stage in declared_st
 """Stages whose questions are all known at their start, so that a batch API can take them."""
 
 
-class Used(NamedTuple):
-    """Tokens of one call; `cached` is the part of `prompt` that a prefix cache has seen."""
-
-    prompt: float
-    cached: float
-    generated: float
-
-
-@dataclass
-class Work:
-    """Calls and their tokens."""
+class Work(NamedTuple):
+    """Calls and their tokens; `cached` is the part of `prompt` that a prefix cache has seen."""
 
     calls: float = 0.0
     prompt: float = 0.0
     cached: float = 0.0
     generated: float = 0.0
 
-    def add(self, used: Used, times: float = 1.0) -> None:
-        """Add a call, `times` over: one user stands for several."""
-        self.calls += times
-        self.prompt += times * used.prompt
-        self.cached += times * used.cached
-        self.generated += times * used.generated
+    def plus(self, more: Work, times: float = 1.0) -> Work:
+        """The sum, with `more` counted `times` over: one user represents several."""
+        return Work(*(one + times * other for one, other in zip(self, more, strict=True)))
 
 
 Tally = dict[tuple[str, str], Work]
@@ -55,17 +43,16 @@ Tally = dict[tuple[str, str], Work]
 
 def total(works: Iterable[Work]) -> Work:
     """The sum."""
-    listed = list(works)
-    return Work(*(sum(getattr(work, each.name) for work in listed) for each in fields(Work)))
+    return functools.reduce(Work.plus, works, Work())
 
 
 _TOKENS = 1000
-"""Prices are read for so many: some providers ask more for a token of very long prompts."""
+"""Prices are read for this many: some providers charge more per token of very long prompts."""
 
 
 @dataclass(frozen=True)
 class Prices:
-    """US dollars a token; of the list price batches cost `batch_share`."""
+    """US dollars per token; batches cost the share `batch_share` of the list price."""
 
     prompt: float
     cached: float
@@ -82,31 +69,25 @@ class Prices:
 
 
 def prices_of(spec: ModelSpec, cached_share: float, batch: BatchSettings | None = None) -> Prices | None:
-    """Prices of the config, else of litellm's list; None where neither has one. `cached_share` stands in for a cached
-    price that is in no list, `batch` has the model's own price of batches (default: half of the list's)."""
+    """Prices of the config, else of litellm's list; None where neither has one. `cached_share` replaces a cached price
+    that is in no list, `batch` has the model's own price of batches (default: half of the list's)."""
     price = list_price(spec)
     prompt, generated = price(_TOKENS, 0), price(0, _TOKENS)
     if prompt is None or generated is None:
         return None
-    cached = _listed_cached(spec)
-    read = prompt / _TOKENS * cached_share if cached is None else cached
-    return Prices(prompt / _TOKENS, read, generated / _TOKENS, (batch or BatchSettings()).price)
+    cached = prompt / _TOKENS * cached_share
+    if spec.backend == "litellm" and spec.price_in is None:
+        from personalrm.llm.backends.litellm_backend import litellm_model, load_litellm
 
-
-def _listed_cached(spec: ModelSpec) -> float | None:
-    if spec.backend != "litellm" or spec.price_in is not None:
-        return None
-    from personalrm.llm.backends.litellm_backend import litellm_model, load_litellm
-
-    known = load_litellm().model_cost
-    name = litellm_model(spec.model)
-    entry = known.get(name) or known.get(name.partition("/")[2]) or {}
-    price = entry.get("cache_read_input_token_cost")
-    return None if price is None else float(price)
+        known, name = load_litellm().model_cost, litellm_model(spec.model)
+        entry = known.get(name) or known.get(name.partition("/")[2]) or {}
+        listed = entry.get("cache_read_input_token_cost")
+        cached = cached if listed is None else float(listed)
+    return Prices(prompt / _TOKENS, cached, generated / _TOKENS, (batch or BatchSettings()).price)
 
 
 FRAME_TOKENS = 4
-"""Of each message, beside its text; chat templates take 3 to 5."""
+"""Of each message, in addition to its text; chat templates take 3 to 5."""
 OTHER = "gpt-4"
 """The model whose tokenizer is used for others: those of Llama 3 and Qwen grew out of it and cut English alike."""
 BYTES_A_TOKEN = 4.3
