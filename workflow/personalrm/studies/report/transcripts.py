@@ -133,12 +133,14 @@ class Transcripts:
         wanted = {key for verdict in row.verdicts for key in verdict.calls}
         for request, swapped in self._verdict_requests(row, user, profile):
             self._keep(str(row.judge_model), request, wanted, swapped)
-        by_pair: dict[str, list[list[Any]]] = defaultdict(list)
+        by_pair: dict[str, list[Verdict]] = defaultdict(list)
         for verdict in row.verdicts:
-            by_pair[verdict.pair_id].append(self._verdict(verdict))
+            by_pair[verdict.pair_id].append(verdict)
         pairs = {pair.pair_id: pair for pair in user.pairs}
-        self._items += [[number, self._pair(row.dataset, pairs[name]), said] for name, said in by_pair.items()]
-        self._items += [] if by_pair else [[number, None, []]]
+        for name, verdicts in by_pair.items():
+            self._items.append([number, self._pair(row.dataset, pairs[name]), [self._verdict(v) for v in verdicts]])
+        if not by_pair:
+            self._items.append([number, None, []])
 
     def _demonstration(self, dataset: str, shown: Demonstration) -> list[Any]:
         """Place of the pair, whether the rejected answer stood first, and the reasoning."""
