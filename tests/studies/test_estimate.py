@@ -23,8 +23,17 @@ from personalrm.studies.estimate.assumptions import Assumptions, read_assumption
 from personalrm.studies.estimate.command import estimate_of, read_data
 from personalrm.studies.estimate.fake_model import FakeModel
 from personalrm.studies.estimate.simulate import simulate_run
-from personalrm.studies.estimate.table import Estimate, Row, rows_of
-from personalrm.studies.estimate.usage import FRAME_TOKENS, Counter, Prices, Tally, Work, prices_of
+from personalrm.studies.estimate.usage import (
+    FRAME_TOKENS,
+    Counter,
+    Estimate,
+    Prices,
+    Row,
+    Tally,
+    Work,
+    prices_of,
+    rows_of,
+)
 from personalrm.studies.synthesizeme.config_load import parse_config
 
 LETTERS = Counter(lambda text: float(len(text)), "letters")

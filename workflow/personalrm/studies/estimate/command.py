@@ -23,8 +23,7 @@ from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.types import Message, ModelSpec, Request, Usage
 from personalrm.studies.estimate.assumptions import Assumptions, Bound, read_assumptions
 from personalrm.studies.estimate.simulate import simulate_run
-from personalrm.studies.estimate.table import Estimate, rows_of
-from personalrm.studies.estimate.usage import Counter, Tally, counter_of, prices_of, total
+from personalrm.studies.estimate.usage import Counter, Estimate, Tally, counter_of, prices_of, rows_of, total
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import load_config
 

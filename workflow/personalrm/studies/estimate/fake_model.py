@@ -42,22 +42,15 @@ class FakeModel:
     def __init__(
         self, spec: ModelSpec, style: PromptStyle, counter: Counter, assumed: Assumptions, salt: str = ""
     ) -> None:
-        self._salt = salt
-        self.right = assumed.right
+        self.spec, self.right = spec, assumed.right
         self.vague = False
         """Whether its personas say nothing, so that they are sampled as often as can be."""
-        self._spec, self._style, self._count, self._assumed = spec, style, counter.tokens, assumed
-        self._least = 0 if spec.backend == "embedded" else assumed.cached_least
+        self._style, self._count, self._assumed, self._salt = style, counter.tokens, assumed, salt
         self._tokens_a_word = self._count(FILLER) / len(FILLER.split())
         self._asked: set[str] = set()
         self._new: dict[str, Work] = {}
         self._prefixes: set[int] = set()
         self._pairs: dict[str, tuple[str, Label]] = {}
-
-    @property
-    def spec(self) -> ModelSpec:
-        """Which model it replaces."""
-        return self._spec
 
     def set_user(self, user: UserData) -> None:
         """Take the pairs of a user, so that it is known which answer is right."""
@@ -83,7 +76,7 @@ class FakeModel:
 
     async def complete(self, request: Request) -> Response:
         """A made-up answer; its tokens are counted."""
-        key = request_key(self._spec.identity, request)
+        key = request_key(self.spec.identity, request)
         response = self._answer(key, request)
         if key not in self._asked:
             self._asked.add(key)
@@ -100,7 +93,8 @@ class FakeModel:
             if prefix in self._prefixes:
                 cached = tokens
             self._prefixes.add(prefix)
-        return tokens, cached if cached >= self._least else 0.0
+        least = 0 if self.spec.backend == "embedded" else self._assumed.cached_least
+        return tokens, cached if cached >= least else 0.0
 
     def _answer(self, key: str, request: Request) -> Response:
         said, cut = "", False
@@ -147,8 +141,8 @@ class FakeModel:
         if kind == "axes":
             return "\n".join(f"- Axis {line}: short and plain ... long and rich" for line in range(MOST_AXES)), False
         lengths = {"persona": assumed.persona, "memory": assumed.memory}
-        listed = dict.fromkeys(("tags", "kinds", "recovery"), count * LINE_TOKENS)
-        wanted = (lengths | listed).get(kind, assumed.reasoning)
+        lengths |= dict.fromkeys(("tags", "kinds", "recovery"), count * LINE_TOKENS)
+        wanted = lengths.get(kind, assumed.reasoning)
         written = self.written(min(wanted, room), key)
         if kind == "persona" and self.vague:
             written = f"{written}. Likes {key[:4]}. Dislikes {key[:4]}"
