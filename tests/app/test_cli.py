@@ -80,7 +80,7 @@ def test_a_file_that_is_no_config_is_one_line_and_a_yaml_config_is_taken(
     odd.write_text('{"run": 3}')
     assert main(["result", "table_main", "--config", str(odd)]) == 1
     (said,) = capsys.readouterr().err.splitlines()
-    assert said.startswith(f"personalrm: {odd}: not a resolved config; give the run's YAML config")
+    assert said.startswith(f"personalrm: {odd}: not a resolved config of this version; give the run's YAML config")
     assert read_resolved(config) == load_config(config)
 
 

@@ -212,7 +212,8 @@ def read_resolved(path: Path) -> Config:
         return Config.model_validate_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(
-            f"{path}: not a resolved config; give the run's YAML config, or .snakemake/personalrm/<run>.json"
+            f"{path}: not a resolved config of this version; give the run's YAML config, or "
+            ".snakemake/personalrm/<run>.json"
         ) from error
 
 
