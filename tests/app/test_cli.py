@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from personalrm.app import jobs
 from personalrm.app.cli import EXIT_BUDGET, main
 from personalrm.core.errors import BudgetExceeded, ConfigError, DataError
+from personalrm.studies.synthesizeme.config_load import load_config, read_resolved
 
 
 def test_help_has_a_line_for_each_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,6 +71,17 @@ def test_an_unexpected_error_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ExceptionGroup) as caught:
         main(["stage", "judge", "--config", "c.json", "--out", "a"])
     assert [type(error) for error in caught.value.exceptions] == [KeyError]
+
+
+def test_a_file_that_is_no_config_is_one_line_and_a_yaml_config_is_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd, config = tmp_path / "odd.json", Path("config/quickstart.yaml")
+    odd.write_text('{"run": 3}')
+    assert main(["result", "table_main", "--config", str(odd)]) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"personalrm: {odd}: not a resolved config of this version; give the run's YAML config")
+    assert read_resolved(config) == load_config(config)
 
 
 def test_arguments_after_two_dashes_are_snakemakes_and_its_exit_code_is_returned(

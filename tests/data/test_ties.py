@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from support.models import ScriptedModel, good_is_first, label, last_user, pair, text
 
-from personalrm.app.library.data import to_item, usable_pairs
-from personalrm.app.library.learning import user_data
+from personalrm.app.library.data import to_item, usable_pairs, user_data
 from personalrm.core.errors import DataError
 from personalrm.core.records import PreferencePair, UserData
 from personalrm.data.export import export_processed

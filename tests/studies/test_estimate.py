@@ -20,10 +20,20 @@ from personalrm.judge.prompting import PROMPT_DIR, load_prompt
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.types import Message, ModelSpec, Request
 from personalrm.studies.estimate.assumptions import Assumptions, read_assumptions
-from personalrm.studies.estimate.command import estimate_of, read_data, simulate_run
+from personalrm.studies.estimate.command import estimate_of, read_data
 from personalrm.studies.estimate.fake_model import FakeModel
-from personalrm.studies.estimate.table import Estimate, Row, rows_of
-from personalrm.studies.estimate.usage import FRAME_TOKENS, Counter, Prices, Tally, Used, Work, prices_of
+from personalrm.studies.estimate.simulate import simulate_run
+from personalrm.studies.estimate.usage import (
+    FRAME_TOKENS,
+    Counter,
+    Estimate,
+    Prices,
+    Row,
+    Tally,
+    Work,
+    prices_of,
+    rows_of,
+)
 from personalrm.studies.synthesizeme.config_load import parse_config
 
 LETTERS = Counter(lambda text: float(len(text)), "letters")
@@ -148,7 +158,7 @@ def test_equal_requests_count_once_and_whole_messages_are_cached() -> None:
 
     model = stand_in(cached_least=10)
 
-    async def run() -> list[Used]:
+    async def run() -> list[Work]:
         await _ask(model, "a" * 10, "b")
         await _ask(model, "a" * 10, "b")
         await _ask(model, "a" * 10, "c")
@@ -158,8 +168,8 @@ def test_equal_requests_count_once_and_whole_messages_are_cached() -> None:
 
     frame = FRAME_TOKENS
     first, second, _, short = asyncio.run(run())
-    assert first == Used(11 + 2 * frame, 0, 5)
-    assert second == Used(11 + 2 * frame, 10 + frame, 5)
+    assert first == Work(1, 11 + 2 * frame, 0, 5)
+    assert second == Work(1, 11 + 2 * frame, 10 + frame, 5)
     assert short.cached == 0, "a prefix below the provider's least is not cached"
     assert model.new_calls() == {}
 

@@ -21,9 +21,10 @@ from support.scripted_server import ScriptedServer
 from personalrm.llm.cache.store import ResponseStore, Totals
 from personalrm.llm.types import Message, ModelSpec, Request, Response, Usage
 from personalrm.studies.estimate.assumptions import Assumptions
-from personalrm.studies.estimate.command import counters_of, estimate, read_data, simulate_run
+from personalrm.studies.estimate.command import estimate, read_data
 from personalrm.studies.estimate.fake_model import FakeModel
-from personalrm.studies.estimate.usage import total
+from personalrm.studies.estimate.simulate import simulate_run
+from personalrm.studies.estimate.usage import counter_of, total
 from personalrm.studies.synthesizeme.config_load import load_config
 
 from .conftest import Project, quickstart_votes, small_config, write_votes
@@ -144,7 +145,7 @@ def test_a_run_with_the_verdicts_of_its_simulation_uses_what_was_counted_to_the_
     write_votes(Path("votes.jsonl"), quickstart_votes())
     Path("run.yaml").write_text(json.dumps(asked("http://127.0.0.1:9/v1", users=8)), encoding="utf-8")
     config = load_config(Path("run.yaml"))
-    data, counters = read_data(config), counters_of(config)
+    data, counters = read_data(config), {name: counter_of(spec) for name, spec in config.specs.items()}
     assumed = Assumptions(right=0.5, reasoning=REASONING, persona=REASONING, memory=REASONING)
     tally, _ = simulate_run(config, data, counters, assumed, users=8, times=1, bound="expected")
     first, *others = data["people"]

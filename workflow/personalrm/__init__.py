@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from personalrm.app.library.base import DefaultJudge as DefaultJudge
     from personalrm.app.library.base import PersonalRM as PersonalRM
-    from personalrm.app.library.default_judge import DefaultJudge as DefaultJudge
     from personalrm.app.library.synthesizeme import SynthesizeMe as SynthesizeMe
 
 __version__ = "0.2.0"
 __all__ = ["DefaultJudge", "PersonalRM", "SynthesizeMe", "__version__"]
 _LAZY = {
-    "DefaultJudge": "personalrm.app.library.default_judge",
+    "DefaultJudge": "personalrm.app.library.base",
     "PersonalRM": "personalrm.app.library.base",
     "SynthesizeMe": "personalrm.app.library.synthesizeme",
 }

@@ -9,8 +9,7 @@ import pytest
 from support.scripted_server import ScriptedServer
 
 from personalrm import DefaultJudge
-from personalrm.app.library.models import model_entry
-from personalrm.app.library.object_config import MODEL
+from personalrm.app.library.models import MODEL, model_entry
 from personalrm.core.errors import PermanentError
 
 from .conftest import QUICK, prefers_good

@@ -13,7 +13,7 @@ from support.models import ScriptedModel
 from support.scripted_server import ScriptedServer
 
 from personalrm import SynthesizeMe
-from personalrm.app.library.object_config import MODEL
+from personalrm.app.library.models import MODEL
 from personalrm.core.errors import ConfigError, DataError
 
 from .conftest import items, judge_of, prefers_bad

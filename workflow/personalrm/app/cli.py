@@ -31,7 +31,9 @@ store = _group(help="Convert response stores.")
 cli.add_typer(models, name="models")
 cli.add_typer(store, name="store")
 
-Resolved = Annotated[Path, typer.Option("--config", help="Resolved config, written by the workflow.")]
+Resolved = Annotated[
+    Path, typer.Option("--config", help="Resolved config, written by the workflow; or a config file in YAML.")
+]
 Out = Annotated[Path, typer.Option(help="File to write.")]
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="Config file, such as config/quickstart.yaml.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run, such as results/quickstart.")]
@@ -39,12 +41,8 @@ ModelIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, as `m
 CacheDir = Annotated[Path | None, typer.Option(help="Default: $PERSONALRM_CACHE, or the user's cache folder.")]
 
 
-class ModelSource(StrEnum):
-    """Where model files come from, but for a path of the user's own."""
-
-    CACHE = "cache"
-    HUB = "hub"
-    INDEX = "index"
+ModelSource = StrEnum("ModelSource", ["CACHE", "HUB", "INDEX"])
+"""Where model files come from, except a path of the user's own."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     code = EXIT_ERROR
     try:
-        return _exit_status(arguments)
+        cli(args=arguments, prog_name="personalrm")
+    except* SystemExit as ended:
+        code = int(getattr(ended.exceptions[0], "code", 0) or 0)
     except* PersonalRMError as errors:
         # Users are processed concurrently, so that one cause may arrive several times.
         for text in dict.fromkeys(_messages(errors)):
@@ -63,20 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _exit_status(arguments: Sequence[str] | None) -> int:
-    try:
-        cli(args=arguments, prog_name="personalrm")
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else EXIT_ERROR
-    return 0
-
-
 def _messages(group: BaseExceptionGroup[PersonalRMError]) -> Iterator[str]:
     for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _messages(error)
-        else:
-            yield str(error)
+        yield from _messages(error) if isinstance(error, BaseExceptionGroup) else [str(error)]
 
 
 @cli.command()
@@ -257,23 +246,20 @@ def fetch_models(
     no_hub: Annotated[bool, typer.Option("--no-hub", help="Do not try the Hugging Face hub.")] = False,
 ) -> None:
     """Download models into the cache and print their paths."""
-    _print_paths(ids, cache_dir, [name for name in source or ModelSource if not (no_hub and name == ModelSource.HUB)])
+    from personalrm.llm.local.catalogue import get_entry
+    from personalrm.llm.local.fetch import SOURCES, ensure_model
+
+    allowed = {*(source or ModelSource)} - ({ModelSource.HUB} if no_hub else set())
+    sources = [name for name in SOURCES if name in allowed]
+    for entry in [get_entry(model_id) for model_id in ids]:
+        sys.stdout.write(f"{ensure_model(entry, cache_dir=cache_dir, sources=sources)}\n")
+        sys.stdout.flush()
 
 
 @models.command("path")
 def model_paths(ids: ModelIds, cache_dir: CacheDir = None) -> None:
     """Print where the cache holds models. Fails where it does not hold one."""
-    _print_paths(ids, cache_dir, [ModelSource.CACHE])
-
-
-def _print_paths(ids: Sequence[str], cache_dir: Path | None, allowed: Sequence[ModelSource]) -> None:
-    from personalrm.llm.local.catalogue import get_entry
-    from personalrm.llm.local.fetch import SOURCES, ensure_model
-
-    sources = [name for name in SOURCES if name in allowed]
-    for entry in [get_entry(model_id) for model_id in ids]:
-        sys.stdout.write(f"{ensure_model(entry, cache_dir=cache_dir, sources=sources)}\n")
-        sys.stdout.flush()
+    fetch_models(ids, cache_dir, [ModelSource.CACHE])
 
 
 @store.command()
@@ -286,6 +272,22 @@ def migrate(
     ] = None,
 ) -> None:
     """Convert an earlier version's store. Every answer is kept."""
-    from personalrm.app.store_command import migrate_store
+    from personalrm.llm.cache.migrate import migrate as migrated
+    from personalrm.studies.preflight import load_environment
+    from personalrm.studies.synthesizeme.config_load import load_config
 
-    sys.stdout.write(migrate_store(old, config or (), to))
+    load_environment()
+    done = migrated(old, [spec for path in config or () for spec in load_config(path).specs.values()], to)
+    lines = [f"{done.path}: {done.answers} answers kept; the old file is {done.kept_as}."]
+    if done.bad:
+        lines.append(f"{done.bad} more failed their checksum: they are set aside, and the run asks for them again.")
+    lines += [f"  {count} of {identity}" for identity, count in done.claimed.items()]
+    lines += [
+        f"  {count} of {identity} may come from more than one entry of `models`, and are given to none of them. If "
+        f"all came from one entry, migrate {done.kept_as} again with a config that has this entry alone."
+        for identity, count in done.ambiguous.items()
+    ]
+    if done.unclaimed:
+        lines.append("Given to the model of this id that first asks for them, whatever its endpoint is:")
+        lines += [f"  {count} of {identity}" for identity, count in done.unclaimed.items()]
+    sys.stdout.write("\n".join((*lines, "")))

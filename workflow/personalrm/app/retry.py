@@ -8,24 +8,21 @@ version stored as answers, so that the next run makes the lost calls and what fo
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from personalrm.app.snakefile_support import STATE, clear_stale_lock
 from personalrm.core.errors import DataError
-from personalrm.core.records import Record, read_records
+from personalrm.core.records import read_records
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import load_config, read_resolved
 from personalrm.studies.synthesizeme.plan import Plan
 
-Wanted = Callable[[Record], int]
-"""Number of calls behind a row that are to be made again; 0 where the row stays."""
-
 _KEY = re.compile(r'"([0-9a-f]{64})"')
 OF_DATA = ("benchmark", "funnel", "filter_sensitivity")
-"""Tables and figures that no answer of learning or judging enters."""
+"""Tables and figures that depend on no answer of learning or judging."""
 
 
 @dataclass(frozen=True)
@@ -42,45 +39,33 @@ class Retry:
             path.unlink(missing_ok=True)
 
 
-def plan_retry(config: Config, wanted: Wanted | None = None, dropped: Collection[str] = ()) -> Retry:
-    """What is to be removed so that answers are asked for again: those of lost calls (or what `wanted` says), and those
-    whose keys are `dropped`.
+def plan_retry(config: Config, dropped: Collection[str] = ()) -> Retry:
+    """The files that rest on lost calls, or on answers whose keys are `dropped`, and what was made from them.
 
     Raises DataError for a broken file.
     """
     plan = Plan(config)
-    makers = plan.makers()
-    rest: dict[str, int] = {}
-    follow: dict[str, None] = {}
-    for path, inputs in plan.lineage().items():
-        stage = makers[path][0]
-        if stage.record and stage.lost and Path(path).is_file():
-            rows = read_records(Path(path), stage.record)
-            count = sum(map(wanted or stage.lost, rows)) + _mentions(Path(path), dropped)
-            rest |= {path: count} if count else {}
-        elif path.endswith((".json", ".jsonl")) and (count := _mentions(Path(path), dropped)):
+    makers, run = plan.makers(), Path(plan.run)
+    rest: dict[Path, int] = {}
+    follow: dict[Path, None] = {}
+    for path, inputs in ((Path(path), set(map(Path, files))) for path, files in plan.lineage().items()):
+        stage, count = makers[str(path)][0], 0
+        if path.is_file() and stage.record and stage.lost:
+            count = sum(map(stage.lost, read_records(path, stage.record)))
+        if dropped and path.is_file() and path.suffix in (".json", ".jsonl"):
+            count += len({*_KEY.findall(path.read_text(encoding="utf-8"))} & {*dropped})
+        if count:
             rest[path] = count
-        if path not in rest and not (rest.keys() | follow.keys()).isdisjoint(inputs):
+        elif inputs & (rest.keys() | follow.keys()):
             follow[path] = None
     if not rest:
         return Retry({}, ())
-    data = any(path.startswith(f"{plan.run}/data/") for path in (*rest, *follow))
-    there = [path for path in map(Path, follow) if path.is_file()]
-    return Retry({Path(path): count for path, count in rest.items()}, (*there, *_results(Path(plan.run), data=data)))
-
-
-def _mentions(path: Path, keys: Collection[str]) -> int:
-    """Number of `keys` that a file's rows depend on."""
-    if not keys or not path.is_file():
-        return 0
-    return len(set(_KEY.findall(path.read_text(encoding="utf-8"))) & set(keys))
-
-
-def _results(run: Path, *, data: bool) -> list[Path]:
-    """Scores, tables, figures and pages of a run: they cost no call. Those `OF_DATA` stay where the data do."""
-    made = [*run.glob("data/*.parquet"), *run.glob("tables/*"), *run.glob("figures/*")]
-    pages = [run / name for name in ("manifest.json", "report.html", "transcripts.html")]
-    return sorted(path for path in (*made, *pages) if path.is_file() and (data or path.stem not in OF_DATA))
+    # Scores, tables, figures and pages cost no call. Those `OF_DATA` stay where the data do.
+    data = any((run / "data") in path.parents for path in (*rest, *follow))
+    made = [path for pattern in ("data/*.parquet", "tables/*", "figures/*") for path in run.glob(pattern)]
+    made += [run / name for name in ("manifest.json", "report.html", "transcripts.html")]
+    results = sorted(path for path in made if path.is_file() and (data or path.stem not in OF_DATA))
+    return Retry(rest, (*(path for path in follow if path.is_file()), *results))
 
 
 def retry(target: Path, *, dry_run: bool = False) -> str:
@@ -92,46 +77,36 @@ def retry(target: Path, *, dry_run: bool = False) -> str:
     clear_stale_lock()
     if not dry_run and list(Path(".snakemake/locks").glob("*.lock")):
         raise DataError("Snakemake is at work in this folder; wait for its end, and give the command again")
-    broken = _broken_off(config)
-    found = plan_retry(config, dropped=broken)
+    broken: list[str] = []
+    if config.store.is_file():
+        with ResponseStore(config.store, config.store_journal) as store:
+            broken = store.broken_off()
+    found = plan_retry(config, broken)
     if not found.rest and not broken:
         return f"{config.results / config.run}: nothing rests on lost calls; there is nothing to ask again.\n"
     if not dry_run:
         # Files first: cut short, the same command finds the answers again, and with them the files.
         found.remove()
-        _forget(config, broken)
+        if broken:
+            with ResponseStore(config.store, config.store_journal) as store:
+                for key in broken:
+                    store.forget(key)
     would = "would be removed" if dry_run else "removed"
-    stored = [
-        f"{len(broken)} stored answers are failures that an earlier version took for answers (broken off, or empty "
-        f"without an end); they {'would be' if dry_run else 'are'} dropped from {config.store}."
+    lines = [
+        f"{sum(found.rest.values())} calls were lost to provider errors. Files that rest on them, {would}:",
+        *(f"  {path}: {count}" for path, count in found.rest.items()),
+        f"{len(found.follow)} files that were made from these, {would}:",
+        *(f"  {path}" for path in found.follow),
+        "No other stored answer is touched. This asks for the lost calls and what follows from them:",
+        f"  snakemake --cores all --configfile {configfile}",
     ]
-    return "\n".join(
-        [
-            *(stored if broken else []),
-            f"{sum(found.rest.values())} calls were lost to provider errors. Files that rest on them, {would}:",
-            *(f"  {path}: {count}" for path, count in found.rest.items()),
-            f"{len(found.follow)} files that were made from these, {would}:",
-            *(f"  {path}" for path in found.follow),
-            "No other stored answer is touched. This asks for the lost calls and what follows from them:",
-            f"  snakemake --cores all --configfile {configfile}",
-            "",
-        ]
-    )
-
-
-def _broken_off(config: Config) -> list[str]:
-    """Keys of stored answers that are failures."""
-    if not config.store.is_file():
-        return []
-    with ResponseStore(config.store, config.store_journal) as store:
-        return store.broken_off()
-
-
-def _forget(config: Config, keys: Collection[str]) -> None:
-    if keys:
-        with ResponseStore(config.store, config.store_journal) as store:
-            for key in keys:
-                store.forget(key)
+    if broken:
+        lines.insert(
+            0,
+            f"{len(broken)} stored answers are failures that an earlier version took for answers (broken off, or empty "
+            f"without an end); they {'would be' if dry_run else 'are'} dropped from {config.store}.",
+        )
+    return "\n".join((*lines, ""))
 
 
 def _config_of(target: Path) -> tuple[Config, Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from personalrm.core.errors import DataError, EmbeddedModelError, PersonalRMError
 from personalrm.core.hub import is_offline
-from personalrm.data.settings import Dataset, HubSource
+from personalrm.data.settings import Dataset
 from personalrm.methods.synthesizeme.theta import read_theta
 from personalrm.methods.synthesizeme.variants import parse_variant
 from personalrm.studies.synthesizeme.config import Config, ModelConfig
@@ -31,31 +31,30 @@ class Needs:
 def missing(config: Config, needs: Needs) -> list[str]:
     """All problems, each with its key and what to set. With `check_endpoints`, one real call per model is made."""
     load_environment()
-    problems = store_problems(config, file_system(config.store)) if needs.models else []
+    names = sorted(needs.models)
+    problems = store_problems(config, file_system(config.store)) if names else []
     for name in sorted(needs.datasets):
         problems += _data_problems(config.datasets[name])
     problems += _theta_problems(config)
-    for name in sorted(needs.models):
-        problems += _model_problems(name, config.models[name])
-        problems += _price_problems(config, name)
+    for name in names:
+        problems += _model_problems(config, name)
     if config.check_endpoints and not problems:
-        problems += asyncio.run(_try_endpoints(config, sorted(needs.models)))
+        problems += asyncio.run(_try_endpoints(config, names))
     if not problems:
-        _forget_refused_probes(config, needs.models)
+        _forget_refused_probes(config, names)
     return problems
 
 
-def _forget_refused_probes(config: Config, names: set[str]) -> None:
+def _forget_refused_probes(config: Config, names: list[str]) -> None:
     """Probe servers again that an earlier run found unfit; the jobs of one run share the result of a probe."""
     from personalrm.judge.label_probe import forget_refused
     from personalrm.llm.cache.store import ResponseStore
 
-    readers = [name for name in sorted(names) if config.models[name].reads_labels]
-    if not readers or not Path(config.store).is_file():
-        return
-    with ResponseStore(config.store, config.store_journal) as store:
-        for name in readers:
-            forget_refused(store, config.models[name].spec(name), config.models[name].prompts)
+    readers = [name for name in names if config.models[name].reads_labels]
+    if readers and Path(config.store).is_file():
+        with ResponseStore(config.store, config.store_journal) as store:
+            for name in readers:
+                forget_refused(store, config.models[name].spec(name), config.models[name].prompts)
 
 
 def file_system(path: Path) -> str:
@@ -79,17 +78,29 @@ def store_problems(config: Config, kind: str) -> list[str]:
 
 
 def _data_problems(entry: Dataset) -> list[str]:
+    """Files that are not there; of the hub, what can be known without a request to it."""
     source = entry.hub
-    wanted: list[tuple[str, Path]] = []
+    wanted = [("planted", entry.planted)] if entry.planted else []
     if source is None:
-        wanted = [("path", path) for path in entry.source_files()] or [("path", getattr(entry, "path", None) or Path())]
-    wanted += [("planted", entry.planted)] if entry.planted else []
-    problems = [] if source is None else _hub_problems(entry, source)
-    return problems + [
+        files = entry.source_files() or [getattr(entry, "path", None) or Path()]
+        wanted = [*(("path", path) for path in files), *wanted]
+    problems = [
         f"datasets.{entry.name}.{key}: no file {path}; put the data there, or correct the path"
         for key, path in wanted
         if not path.is_file()
     ]
+    if source is None:
+        return problems
+    absent = [path.name for path in source.paths if not path.is_file()]
+    if absent and is_offline():
+        problems.insert(
+            0,
+            f"datasets.{entry.name}.hub: HF_HUB_OFFLINE is set, and {source.folder} lacks {', '.join(absent)}; "
+            f"unset it, or put the files of {source.repo}, revision {source.revision}, there",
+        )
+    lacking = [path.name for path in entry.source_files() if path not in source.paths]
+    named = f"datasets.{entry.name}.hub.files"
+    return [*(f"{named}: lacks {name}, which source {entry.source} reads; add it" for name in lacking), *problems]
 
 
 def _theta_problems(config: Config) -> list[str]:
@@ -107,22 +118,6 @@ def _theta_problems(config: Config) -> list[str]:
     return problems
 
 
-def _hub_problems(entry: Dataset, source: HubSource) -> list[str]:
-    """What prevents hub files from being fetched or read, as far as can be known without a request to the hub."""
-    problems = [
-        f"datasets.{entry.name}.hub.files: lacks {path.name}, which source {entry.source} reads; add it"
-        for path in entry.source_files()
-        if path not in source.paths
-    ]
-    absent = [path.name for path in source.paths if not path.is_file()]
-    if absent and is_offline():
-        problems.append(
-            f"datasets.{entry.name}.hub: HF_HUB_OFFLINE is set, and {source.folder} lacks {', '.join(absent)}; "
-            f"unset it, or put the files of {source.repo}, revision {source.revision}, there"
-        )
-    return problems
-
-
 def load_environment() -> None:
     """Read `.env` of the working directory, without overriding what the environment has."""
     if Path(".env").is_file():
@@ -131,29 +126,24 @@ def load_environment() -> None:
         load_dotenv(".env")
 
 
-def _model_problems(name: str, entry: ModelConfig) -> list[str]:
-    problems = []
-    for key, variable in (("api_key_env", entry.api_key_env), ("api_base_env", entry.api_base_env)):
-        if variable and not os.environ.get(variable):
-            problems.append(
-                f"models.{name}.{key}: the environment variable {variable} is not set; export it or put it into .env"
-            )
+def _model_problems(config: Config, name: str) -> list[str]:
+    """Keys, files, the embedded runtime, and the price of a model that has a budget."""
+    from personalrm.llm.limits.budget import no_price
+    from personalrm.llm.open import list_price
+
+    entry = config.models[name]
+    problems = [
+        f"models.{name}.{key}: the environment variable {variable} is not set; export it or put it into .env"
+        for key, variable in (("api_key_env", entry.api_key_env), ("api_base_env", entry.api_base_env))
+        if variable and not os.environ.get(variable)
+    ]
     if entry.tokenizer and not entry.tokenizer.is_file():
         problems.append(f"models.{name}.tokenizer: no file {entry.tokenizer}; put the model's tokenizer.json there")
     if entry.backend == "embedded":
         problems += _embedded_problems(name, entry)
+    if config.budget.limits(name) and list_price(entry.spec(name))(1, 1) is None:
+        problems.append(no_price(entry.spec(name)))
     return problems
-
-
-def _price_problems(config: Config, name: str) -> list[str]:
-    """A model under a budget needs a price."""
-    if not config.budget.limits(name):
-        return []
-    from personalrm.llm.limits.budget import no_price
-    from personalrm.llm.open import list_price
-
-    spec = config.models[name].spec(name)
-    return [no_price(spec)] if list_price(spec)(1, 1) is None else []
 
 
 def _embedded_problems(name: str, entry: ModelConfig) -> list[str]:

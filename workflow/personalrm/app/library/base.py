@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import weakref
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NoReturn, Self
+from typing import Any, Literal, NoReturn, Self, TypeVar
 
-from personalrm.app.library.asking import TrackedModel, check_lm
+from anyio.from_thread import start_blocking_portal
+
 from personalrm.app.library.data import Answer, Context, Item, one_pair, usable_pairs
 from personalrm.app.library.evaluation import Evaluation, evaluated
-from personalrm.app.library.loop import run_blocking
-from personalrm.app.library.object_config import MODEL
-from personalrm.core.errors import DataError, ModelCallError, Refused
-from personalrm.core.records import PreferencePair, Verdict
-from personalrm.judge.judge import JudgeContext, fitted
+from personalrm.app.library.models import DEFAULT_MODEL, MODEL, object_config
+from personalrm.core.errors import ConfigError, DataError, ModelCallError, Refused
+from personalrm.core.records import Outcome, PreferencePair, Verdict
+from personalrm.judge.judge import JudgeContext, failure_outcome, fitted
 from personalrm.judge.label_probe import Probed, forget_refused
+from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.local.cache import default_cache_dir
 from personalrm.llm.open import RuntimeSettings, open_model
-from personalrm.llm.types import LanguageModel
+from personalrm.llm.thinking import without_thinking
+from personalrm.llm.types import LanguageModel, ModelSpec, Request, Response
 from personalrm.methods.registry import parse_method
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.stages.runner import refuse_outage
@@ -32,23 +34,88 @@ from personalrm.studies.synthesizeme.stages.settings import judge_settings
 
 Preference = Literal[1, 0, -1]
 STORE_FILE = "responses.sqlite"
+T = TypeVar("T")
 
 
-class PersonalRM(ABC):
-    """A judge of pairs, of one model. Objects share nothing: any number of them, of any models, live side by side.
+def run_blocking(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run the coroutine that `make` returns to its end, and return its result or raise its error.
 
-    Sync methods may be called anywhere, also where an event loop runs (a notebook); the async ones (`a…`) run in the
+    Where this thread already runs an event loop, as in a notebook, the coroutine runs in a thread of its own. An
+    interruption (Ctrl-C, a notebook's stop button) cancels the coroutine and waits for its clean-up.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(make())
+    with start_blocking_portal() as portal:
+        result: T = portal.call(make)
+        return result
+
+
+class TrackedModel:
+    """A language model that remembers the last error of each outcome (`failures`): verdicts keep only its kind.
+
+    `on_answer` is called after each answer. A user's own model (`at_once` given) has no store behind it: its answers
+    are kept here, so that no request is sent twice.
+    """
+
+    def __init__(self, model: LanguageModel, on_answer: Callable[[], None] | None, at_once: int | None = None) -> None:
+        self.failures: dict[Outcome, ModelCallError] = {}
+        self._model = model
+        self._on_answer = on_answer or (lambda: None)
+        self._places = asyncio.Semaphore(at_once) if at_once else None
+        self._answers: dict[Request, Response] = {}
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Which model it is."""
+        return self._model.spec
+
+    @property
+    def outage(self) -> str | None:
+        """Message of the last provider error."""
+        return str(self.failures["provider_error"]) if "provider_error" in self.failures else None
+
+    async def complete(self, request: Request) -> Response:
+        """Complete; an answer without a key, as a user's own model may give it, gets the key of the request."""
+        try:
+            response = await self._complete(request)
+        except ModelCallError as error:
+            # Raises a permanent error again.
+            self.failures[failure_outcome(error)] = error
+            raise
+        self._on_answer()
+        response = without_thinking(response)
+        return response if response.key else replace(response, key=request_key(self.spec.identity, request))
+
+    async def _complete(self, request: Request) -> Response:
+        if self._places is None:
+            return await self._model.complete(request)
+        async with self._places:
+            if request not in self._answers:
+                self._answers[request] = await self._model.complete(request)
+            return self._answers[request]
+
+
+class PersonalRM:
+    """A judge of pairs, of one model. Objects share nothing: any number of them, of any models, can be used together.
+
+    The synchronous methods also work where an event loop runs (a notebook); the asynchronous ones (`a…`) run in the
     caller's loop. Between calls nothing is open but the store of answers, which ends with the object, or lies in
-    `output_dir`: what was asked once is not paid for again.
+    `output_dir`: no call is paid for twice.
 
     Attributes:
-        model_id: the model, as it was named; of an `lm` the name that it has.
+        model_id: the model, as it was named; of an `lm` its own name.
         config: the object's config, in the sections of a run's config.
         user_id: the user, once known.
     """
 
     def __init__(self, config: Config, model_id: str, lm: LanguageModel | None, output_dir: Path | str | None) -> None:
-        check_lm(lm)
+        if lm is not None and not (hasattr(lm, "spec") and asyncio.iscoroutinefunction(getattr(lm, "complete", None))):
+            raise ConfigError(
+                f"lm: {type(lm).__name__} is no personalrm.llm.types.LanguageModel ('spec', 'async complete(request)');"
+                " give model_id and model_url instead"
+            )
         self.config = config
         self.model_id = model_id if lm is None else lm.spec.name
         self.lm = lm
@@ -61,21 +128,24 @@ class PersonalRM(ABC):
         self._guard = threading.Lock()
         self._finalizer = weakref.finalize(self, _close_all, self._stores)
 
-    @abstractmethod
     def fit(self, data: Sequence[Item], val_data: Sequence[Item] | None = None) -> Self:
-        """Learn from a user's preferences."""
+        """Learn from a user's preferences. A judge that learns nothing returns itself, as published."""
+        del data, val_data
+        return self
 
-    @abstractmethod
     def save(self, path: Path | str | None = None) -> Path | None:
-        """Write what was learned to a file."""
+        """Write what was learned, if anything, to a file; returns the file."""
+        del path
+        return None
 
-    @abstractmethod
     def load(self, path: Path | str | None = None) -> Self:
         """Take over what another object learned and saved."""
+        del path
+        return self
 
-    @abstractmethod
     def _shown(self) -> JudgeContext:
-        """What the judge is told about the user. Raises NotFittedError before `fit` or `load`."""
+        """What the judge is shown of the user. Raises NotFittedError where that must be learned first."""
+        return JudgeContext()
 
     def predict(self, context: Context, completion: Answer) -> NoReturn:
         """Not available, as in the published package: a judge of pairs has no score for one answer."""
@@ -84,7 +154,7 @@ class PersonalRM(ABC):
     def predict_pairwise(self, context: Context, option1: Answer, option2: Answer) -> Preference:
         """Which answer the user would prefer: 1 for `option1`, -1 for `option2`, 0 for neither.
 
-        Both orders are asked, and count alike, so that exchanging the options exchanges the answer (published: one
+        Both orders are judged, and count alike, so that exchanging the options exchanges the answer (published: one
         order). 0 stands for a tie, for two orders that contradict each other, and for an answer that states no
         verdict. Contexts and options may be dicts or strings.
 
@@ -100,10 +170,13 @@ class PersonalRM(ABC):
         shown = self._shown()
         pair = one_pair(context, option1, option2, self.user_id)
         async with self._opened() as model:
-            verdicts = await self._judged(model, [pair], shown)
-        for verdict in verdicts:
-            _refuse_failure(verdict, model)
-        points = sum({"correct": 1, "wrong": -1}.get(verdict.outcome, 0) for verdict in verdicts)
+            outcomes = [verdict.outcome for verdict in await self._judged(model, [pair], shown)]
+        for outcome in outcomes:
+            if outcome in ("provider_error", "context_overflow", "refused"):
+                kind = Refused if outcome == "refused" else ModelCallError
+                said = f"model {model.spec.name}: no verdict on this pair ({outcome}); another model may give one"
+                raise model.failures.get(outcome) or kind(said)
+        points = outcomes.count("correct") - outcomes.count("wrong")
         return 0 if points == 0 else 1 if points > 0 else -1
 
     def evaluate(self, test_data: Sequence[Item]) -> Evaluation:
@@ -123,11 +196,14 @@ class PersonalRM(ABC):
         async with self._opened() as model:
             verdicts = await self._judged(model, pairs, shown)
         lost = (verdict.outcome == "provider_error" for verdict in verdicts)
-        refuse_outage(lost, "verdicts", self.config.max_failed_share, model.reason())
+        refuse_outage(lost, "verdicts", self.config.max_failed_share, model.outage)
         return evaluated(pairs, verdicts, self.config.seed, events)
 
     def get_judge_prompt(
-        self, context: Context | None = None, option1: Answer | None = None, option2: Answer | None = None
+        self,
+        context: Context = "<conversation>",
+        option1: Answer = "<first response>",
+        option2: Answer = "<second response>",
     ) -> str:
         """The prompt of one judgement as text, message by message; without arguments, marks stand for the pair."""
         messages = self.get_judge_messages(context, option1, option2)
@@ -137,16 +213,14 @@ class PersonalRM(ABC):
     """The published name."""
 
     def get_judge_messages(
-        self, context: Context | None = None, option1: Answer | None = None, option2: Answer | None = None
+        self,
+        context: Context = "<conversation>",
+        option1: Answer = "<first response>",
+        option2: Answer = "<second response>",
     ) -> list[dict[str, str]]:
         """The messages of one judgement, with `option1` first, as chat models take them; of the method `criteria` those
         of its first call, which sees the conversation alone."""
-        pair = one_pair(
-            "<conversation>" if context is None else context,
-            "<first response>" if option1 is None else option1,
-            "<second response>" if option2 is None else option2,
-            self.user_id,
-        )
+        pair = one_pair(context, option1, option2, self.user_id)
         messages = self._method.asked.messages(pair, False, self._shown(), self._judging)
         return [{"role": message.role, "content": message.content} for message in messages]
 
@@ -171,32 +245,29 @@ class PersonalRM(ABC):
     async def _opened(
         self, workers: int | None = None, on_answer: Callable[[], None] | None = None
     ) -> AsyncIterator[TrackedModel]:
-        """The object's model, with `workers` calls at once (default: `num_workers`), closed at the end: an object may
-        be used from one event loop after another.
+        """The object's model, with at most `workers` concurrent calls (default: `num_workers`). It is closed at the
+        end, so that an object can be used from one event loop after another.
 
-        Labels are probed before they are read (`label_probe`); an `lm` has no store that would keep the probe's answer.
+        Labels are probed before they are read (`label_probe`); an `lm` has no store to keep the probe's answer.
         """
-        at_once = workers or self.config.models[MODEL].max_concurrency
+        entry = self.config.models[MODEL]
+        at_once = workers or entry.max_concurrency
         if self.lm is not None:
             yield TrackedModel(self.lm, on_answer, at_once)
             return
-        store, style = self._store(), self._judging.style
-        spec = replace(self.config.models[MODEL].spec(self.model_id), max_concurrency=at_once)
+        spec = replace(entry.spec(self.model_id), max_concurrency=at_once)
+        with self._guard:
+            if not self._stores:
+                path = ":memory:" if self.output_dir is None else self.output_dir / STORE_FILE
+                self._stores.append(ResponseStore(path, run="library"))
+            store = self._stores[0]
         store.claim(spec)
-        forget_refused(store, spec, style)
+        forget_refused(store, spec, self._judging.style)
         # Embedded models' servers end with this process; the workflow's variables may say where they are.
         folder = Path(os.environ.get("PERSONALRM_RUNTIME") or default_cache_dir() / "servers")
         runtime = RuntimeSettings(folder, cores=int(os.environ.get("PERSONALRM_CORES", os.cpu_count() or 1)))
         async with open_model(spec, store=store, runtime=runtime, eager=True) as client:
-            yield TrackedModel(Probed(client, style), on_answer)
-
-    def _store(self) -> ResponseStore:
-        """The object's store, opened at the first call."""
-        with self._guard:
-            if not self._stores:
-                path: Path | str = ":memory:" if self.output_dir is None else self.output_dir / STORE_FILE
-                self._stores.append(ResponseStore(path, run="library"))
-            return self._stores[0]
+            yield TrackedModel(Probed(client, self._judging.style), on_answer)
 
 
 def _close_all(stores: list[ResponseStore]) -> None:
@@ -204,12 +275,25 @@ def _close_all(stores: list[ResponseStore]) -> None:
         stores.pop().close()
 
 
-def _refuse_failure(verdict: Verdict, model: TrackedModel) -> None:
-    """Raise the error behind a verdict that the model did not give."""
-    if verdict.outcome not in ("provider_error", "context_overflow", "refused"):
-        return
-    if error := model.failures.get(verdict.outcome):
-        raise error
-    if verdict.outcome == "refused":
-        raise Refused(f"model {model.spec.name}: refused to judge this pair; another model may not")
-    raise ModelCallError(verdict.outcome)
+class DefaultJudge(PersonalRM):
+    """The workflow's method `default`: the judge that knows nothing of the user, which personalisation has to beat.
+
+    There is nothing to fit, save or load; as published, the methods are there. The parameters are those of
+    `SynthesizeMe` that have a meaning without a user. Raises ConfigError for settings that no call could be made with.
+    """
+
+    def __init__(
+        self,
+        model_id: str = DEFAULT_MODEL,
+        model_url: str | None = None,
+        seed: int = 42,
+        lm: LanguageModel | None = None,
+        num_workers: int = 8,
+        *,
+        output_dir: Path | str | None = None,
+        model_options: Mapping[str, Any] | None = None,
+        max_failed_share: float = 0.01,
+    ) -> None:
+        sections = {"seed": seed, "max_failed_share": max_failed_share}
+        config = object_config(model_id, model_url, num_workers, model_options, "default", **sections)
+        super().__init__(config, model_id, lm, output_dir)

@@ -1,21 +1,23 @@
 """Preferences as users of the published package hold them: dicts with `context`, `chosen` and `rejected`.
 
-Contexts and answers may be dicts or strings; what says the same becomes the same pair, and so the same prompt. The
-rules for a row are those of a vote file (`benchmark/votes.py`, config/README.md).
+Contexts and answers may be dicts or strings; equal contents become the same pair, and so the same prompt. The rules for
+a row are those of a vote file (`data/sources/votes.py`, config/README.md).
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from personalrm.app.library.models import DATASET
 from personalrm.core.errors import DataError
 from personalrm.core.files import stable_hash
-from personalrm.core.records import PreferencePair, Split, Turn
+from personalrm.core.records import PreferencePair, Split, Turn, UserData
 from personalrm.data.history import pair_of
 from personalrm.data.sources.fields import FieldError
 from personalrm.data.sources.votes import ROLES, Vote, decided, parse_vote, stored_truth, tie_of
@@ -23,7 +25,7 @@ from personalrm.data.sources.votes import ROLES, Vote, decided, parse_vote, stor
 Item = Mapping[str, Any]
 """One preference: `context`, `chosen`, `rejected`; optional `user_id`, `conversation_id`, `turn`, `timestamp`,
 `pair_id`, `tie` (true where both answers were liked alike), `flip` (a stored coin, as in the published sets: true where
-the chosen answer is to stand first in learning; else a hash decides). Other keys are passed over."""
+the chosen answer is to stand first in learning; else a hash decides). Other keys are ignored."""
 Context = str | Sequence[Mapping[str, Any]]
 """A conversation up to the judged answers: turns {role, content}; or a string, which is one turn of the user, or a
 transcript in blocks "[role]: text"."""
@@ -32,8 +34,8 @@ Answer = str | Mapping[str, Any]
 
 _BLOCK = re.compile(rf"^\[({'|'.join(ROLES)})\]:[ \t]?", re.IGNORECASE | re.MULTILINE)
 _KEPT = ("user_id", "conversation_id", "turn", "timestamp", "pair_id")
-NOBODY = "user"
-"""User id of rows that name none."""
+_NOBODY = "user"
+"""User id of rows without one."""
 
 
 class Usable(NamedTuple):
@@ -43,39 +45,40 @@ class Usable(NamedTuple):
     events: tuple[str, ...]
 
 
-def parse_context(value: object) -> object:
-    r"""Turns of a context, whatever its form; what is no context is returned as it is, for `parse_vote` to name.
+class Prepared(NamedTuple):
+    """A user whose pairs have their split, and what a reader should know about rows that were left out."""
 
-    >>> parse_context("Hello")
-    [{'role': 'user', 'content': 'Hello'}]
-    >>> [turn["role"] for turn in parse_context("[user]: a\n\n[model]: b\n\n[user]: c")]
-    ['user', 'model', 'user']
-    """
+    user: UserData
+    events: tuple[str, ...]
+
+
+def _turns(text: str) -> list[dict[str, str]]:
+    """Turns of a text in blocks "[role]: …"; none where the text does not begin with a block."""
+    _, *parts = _BLOCK.split(text) if _BLOCK.match(text) else [""]
+    return [
+        {"role": role.lower(), "content": said.strip("\r\n")}
+        for role, said in zip(parts[::2], parts[1::2], strict=True)
+    ]
+
+
+def _context(value: object) -> object:
+    """Turns of a context, whatever its form; other values unchanged, for `parse_vote` to name."""
     if isinstance(value, str):
-        return _transcript(value) or [{"role": "user", "content": value}]
+        return _turns(value) or [{"role": "user", "content": value}]
     if isinstance(value, Mapping) or not isinstance(value, Iterable):
         return value
     return [dict(turn) if isinstance(turn, Mapping) else turn for turn in value]
 
 
-def _transcript(text: str) -> list[dict[str, str]]:
-    """Turns of a text in blocks "[role]: …"; none where it does not begin with one."""
-    starts = list(_BLOCK.finditer(text))
-    if not starts or starts[0].start() != 0:
-        return []
-    ends = [start.start() for start in starts[1:]] + [len(text)]
-    return [
-        {"role": start[1].lower(), "content": text[start.end() : end].strip("\r\n")}
-        for start, end in zip(starts, ends, strict=True)
-    ]
-
-
 def _answer(value: object) -> object:
     """An answer as a row of a vote file has it: "[assistant]: text" is its text."""
     if isinstance(value, str):
-        turns = _transcript(value)
+        turns = _turns(value)
         return turns[0]["content"] if len(turns) == 1 and ROLES[turns[0]["role"]] == "assistant" else value
     return dict(value) if isinstance(value, Mapping) else value
+
+
+_PARTS = {"context": _context, "chosen": _answer, "rejected": _answer, "flip": stored_truth}
 
 
 def _is_absent(value: object) -> bool:
@@ -87,63 +90,57 @@ def _vote(item: object, place: str, user_id: str | None) -> Vote:
     """One row as a vote. Raises DataError that names the place, the field and what to do."""
     if not isinstance(item, Mapping):
         raise DataError(f"{place}: is no dict; give a list of dicts with context, chosen and rejected")
-    row = {key: value for key in _KEPT if not _is_absent(value := item.get(key))}
-    row |= {"user_id": user_id or row.get("user_id", NOBODY), "flip": stored_truth(item.get("flip"))}
+    row = {"user_id": _NOBODY} | {key: item[key] for key in _KEPT if not _is_absent(item.get(key))}
     row |= {name: parse(item[name]) for name, parse in _PARTS.items() if name in item}
+    row |= {"user_id": user_id} if user_id else {}
     try:
         return replace(parse_vote(row), tie=tie_of(item))
     except FieldError as error:
         raise DataError(f"{place}, field {error.field}: {error}; {error.advice}") from error
 
 
-_PARTS = {"context": parse_context, "chosen": _answer, "rejected": _answer}
+def _votes(data: Sequence[Item], name: str, user_id: str | None) -> list[Vote]:
+    if isinstance(data, str | bytes | Mapping) or not isinstance(data, Iterable):
+        raise DataError(f"{name}: is no list; give a list of dicts with context, chosen and rejected")
+    return [_vote(item, f"{name}[{place}]", user_id) for place, item in enumerate(data)]
 
 
 def user_of(data: Sequence[Item]) -> str:
     """The user whose votes `data` are: the one that its rows name, else a name made of their content.
 
-    A made-up name is no random one, as in the published package: the same data must give the same prompts. Raises
-    DataError where rows name several users.
+    The made-up name is not random, as it is in the published package: equal data must give equal prompts. Raises
+    DataError for wrong rows, and where rows name several users.
     """
-    names = {str(name) for item in data if isinstance(item, Mapping) and not _is_absent(name := item.get("user_id"))}
-    if len(names) > 1:
+    votes = _votes(data, "data", None)
+    named = {vote.user_id for vote, item in zip(votes, data, strict=True) if not _is_absent(item.get("user_id"))}
+    if len(named) > 1:
         raise DataError(
-            f"data: holds votes of {len(names)} users ({', '.join(sorted(names)[:3])}, …); fit one object a user, or "
+            f"data: holds votes of {len(named)} users ({', '.join(sorted(named)[:3])}, …); fit one object per user, or "
             "give user_id if they are one person"
         )
-    if names:
-        return names.pop()
-    hashes = [_vote(item, f"data[{place}]", None).content_hash for place, item in enumerate(data)]
-    return f"user-{stable_hash(*hashes)[:10]}"
+    return named.pop() if named else f"user-{stable_hash(*(vote.content_hash for vote in votes))[:10]}"
 
 
 def usable_pairs(data: Sequence[Item], name: str, user_id: str | None = None, *, ties: bool = False) -> Usable:
     """Pairs of `data` in its order, which is taken as oldest first. `name` is what errors call it.
 
-    `user_id` stands over what rows say. As in the benchmark, rows whose answers are equal, repeated rows and (unless
-    `ties`: they are to be judged, not learned from) ties are left out, and counted. Raises DataError for a row that is
-    wrong, and for two votes with one pair id.
+    `user_id` replaces the ids of the rows. As in the benchmark, rows with equal answers, repeated rows and (without
+    `ties`, which can be judged but not learned from) ties are left out and counted. Raises DataError for a wrong row,
+    and for two votes with one pair id.
     """
-    votes = [_vote(item, f"{name}[{place}]", user_id) for place, item in enumerate(_sequence(data, name))]
+    votes = _votes(data, name, user_id)
     wanted = votes if ties else decided(votes)
     differ = [vote for vote in wanted if vote.chosen != vote.rejected]
     kept: dict[tuple[str, str], Vote] = {}
     for vote in differ:
         kept.setdefault((vote.user_id, vote.content_hash), vote)
-    owners: dict[str, Vote] = {}
-    for vote in kept.values():
-        if owners.setdefault(vote.own_id, vote) is not vote:
-            raise DataError(f"{name}: two different votes have pair_id {vote.own_id!r}; make the ids unique")
-    counts = (len(votes), len(wanted), len(differ), len(kept))
-    dropped = dict(zip(("ties", "equal answers", "repeats"), (a - b for a, b in pairwise(counts)), strict=True))
-    events = tuple(f"{name}: {count} rows left out ({why})" for why, count in dropped.items() if count)
+    own_ids = Counter(vote.own_id for vote in kept.values())
+    if twice := [own_id for own_id, count in own_ids.items() if count > 1]:
+        raise DataError(f"{name}: two different votes have pair_id {twice[0]!r}; make the ids unique")
+    counts = pairwise(map(len, (votes, wanted, differ, kept)))
+    dropped = zip(("ties", "equal answers", "repeats"), (before - after for before, after in counts), strict=True)
+    events = tuple(f"{name}: {count} rows left out ({why})" for why, count in dropped if count)
     return Usable(tuple(pair_of(vote, order) for order, vote in enumerate(kept.values())), events)
-
-
-def _sequence(data: object, name: str) -> Sequence[Item]:
-    if isinstance(data, str | bytes | Mapping) or not isinstance(data, Iterable):
-        raise DataError(f"{name}: is no list; give a list of dicts with context, chosen and rejected")
-    return list(data)
 
 
 def one_pair(context: Context, option1: Answer, option2: Answer, user_id: str | None) -> PreferencePair:
@@ -156,35 +153,46 @@ def one_pair(context: Context, option1: Answer, option2: Answer, user_id: str | 
         raise DataError(named) from error
 
 
+def user_data(
+    data: Sequence[Item], val_data: Sequence[Item] | None, user_id: str | None, train_val_ratio: float
+) -> Prepared:
+    """The user of `fit`'s data. Raises DataError for wrong or no data, and for votes of several users."""
+    user_id = user_id or user_of(data)
+    pairs, events = usable_pairs(data, "data", user_id)
+    if not pairs:
+        raise DataError("data: holds no pair with two different answers; give at least one preference")
+    if val_data is None:
+        return Prepared(
+            UserData(dataset=DATASET, user_id=user_id, pairs=split_by_ratio(pairs, train_val_ratio)), events
+        )
+    validation, more = usable_pairs(val_data, "val_data", user_id)
+    # A pair that is learned from tells nothing about other pairs.
+    learned = {pair.pair_id for pair in pairs}
+    fresh = [pair for pair in validation if pair.pair_id not in learned]
+    if len(fresh) < len(validation):
+        more = (*more, f"val_data: {len(validation) - len(fresh)} rows left out (they are in data, too)")
+    split = (*_with_split(pairs, "context"), *_with_split(fresh, "validation"))
+    return Prepared(UserData(dataset=DATASET, user_id=user_id, pairs=split), (*events, *more))
+
+
 def split_by_ratio(pairs: Sequence[PreferencePair], ratio: float) -> tuple[PreferencePair, ...]:
     """The first `ratio` of the pairs as context, the others as validation (published: a prefix, unshuffled)."""
     cut = max(1, int(len(pairs) * ratio))
-    return tuple(with_split(pairs[:cut], "context") + with_split(pairs[cut:], "validation"))
+    return (*_with_split(pairs[:cut], "context"), *_with_split(pairs[cut:], "validation"))
 
 
-def with_split(pairs: Iterable[PreferencePair], split: Split) -> list[PreferencePair]:
-    """Pairs as parts of one split."""
+def _with_split(pairs: Iterable[PreferencePair], split: Split) -> list[PreferencePair]:
     return [pair.model_copy(update={"split": split}) for pair in pairs]
 
 
 def to_item(pair: PreferencePair) -> dict[str, Any]:
     """A pair as a dict in the published form; `usable_pairs` makes the same pair of it."""
-    item = {
-        "user_id": pair.user_id,
-        "pair_id": pair.pair_id,
-        "conversation_id": pair.conversation_id,
-        "context": [turn.model_dump() for turn in pair.context],
-        "chosen": {"role": "assistant", "content": pair.chosen},
-        "rejected": {"role": "assistant", "content": pair.rejected},
-        "turn": pair.turn,
-        "timestamp": pair.timestamp,
-        "type": pair.conversation_type,
-        "tie": pair.tie or None,
-        "flip": pair.flip,
-    }
-    return {key: value for key, value in item.items() if value is not None}
+    kept = pair.model_dump(mode="json", exclude_none=True, include={*_KEPT, "context", "flip"})
+    answers = {name: {"role": "assistant", "content": getattr(pair, name)} for name in ("chosen", "rejected")}
+    more = {"type": pair.conversation_type, "tie": pair.tie or None}
+    return kept | answers | {key: value for key, value in more.items() if value is not None}
 
 
 def transcript(turns: Iterable[Turn]) -> str:
-    """A conversation as text in blocks "[role]: text"; `parse_context` reads it back."""
+    """A conversation as text in blocks "[role]: text", which is a `Context`."""
     return "\n\n".join(f"[{turn.role}]: {turn.content}" for turn in turns)

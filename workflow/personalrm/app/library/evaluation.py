@@ -27,7 +27,7 @@ class Evaluation(Mapping[str, Any]):
     (`resampled`: users, where the pairs are of several, else conversations, else pairs) and is never narrower than
     what so few judgments leave open; nan where there is only one. `paper_interval` is the published
     one, which takes all judgments as independent. `mean_readable` is the share of `correct` among verdicts that could
-    be read: correct, wrong and ties. `results` has 1 for correct and 0 for not, one a verdict that was
+    be read: correct, wrong and ties. `results` has 1 for correct and 0 for not, one per verdict that was
     had, `verdicts` all of them, `outcomes` their counts by kind. All numbers are fractions.
     """
 
@@ -70,37 +70,26 @@ def evaluated(
     # Imported here: scipy takes longer than a prediction.
     from personalrm.results.stats.statistics import independent_interval, share_interval
 
-    units, resampled = _units(pairs)
-    right: Counter[str] = Counter()
-    had: Counter[str] = Counter()
-    results: list[int] = []
-    for verdict in verdicts:
-        if verdict.outcome == "provider_error":
-            continue
-        results.append(int(verdict.outcome == "correct"))
-        had[units[verdict.pair_id]] += 1
-        right[units[verdict.pair_id]] += results[-1]
-    names = sorted(had)
-    judged = {verdict.pair_id for verdict in verdicts if verdict.outcome != "provider_error"}
-    counted = [right[name] for name in names], [had[name] for name in names]
-    interval = share_interval(*counted, seed=seed, units=len(judged) or None)
+    if len({pair.user_id for pair in pairs}) > 1:
+        resampled, units = "users", {pair.pair_id: pair.user_id for pair in pairs}
+    else:
+        resampled = "conversations" if any(pair.conversation_id for pair in pairs) else "pairs"
+        units = {pair.pair_id: pair.conversation_id or f"pair {pair.pair_id}" for pair in pairs}
+    had = [verdict for verdict in verdicts if verdict.outcome != "provider_error"]
+    results = tuple(int(verdict.outcome == "correct") for verdict in had)
+    judged = Counter(units[verdict.pair_id] for verdict in had)
+    right = Counter(units[verdict.pair_id] for verdict in had if verdict.outcome == "correct")
+    counted = [right[unit] for unit in sorted(judged)], [judged[unit] for unit in sorted(judged)]
+    interval = share_interval(*counted, seed=seed, units=len({verdict.pair_id for verdict in had}) or None)
     counts = Counter(verdict.outcome for verdict in verdicts)
     return Evaluation(
         mean=interval.estimate,
         lower_bound=interval.low,
         upper_bound=interval.high,
-        results=tuple(results),
+        results=results,
         verdicts=tuple(verdicts),
         outcomes={outcome: counts[outcome] for outcome in OUTCOMES},
         paper_interval=independent_interval(sum(results), len(results)),
         resampled=resampled,
         events=events,
     )
-
-
-def _units(pairs: Sequence[PreferencePair]) -> tuple[dict[str, str], str]:
-    """What each pair is resampled with, by pair id, and what to call it."""
-    if len({pair.user_id for pair in pairs}) > 1:
-        return {pair.pair_id: pair.user_id for pair in pairs}, "users"
-    units = {pair.pair_id: pair.conversation_id or f"pair {pair.pair_id}" for pair in pairs}
-    return units, "conversations" if any(pair.conversation_id for pair in pairs) else "pairs"

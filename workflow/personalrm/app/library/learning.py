@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
 
-from personalrm.app.library.asking import TrackedModel
-from personalrm.app.library.data import Item, split_by_ratio, usable_pairs, user_of, with_split
-from personalrm.app.library.object_config import DATASET
-from personalrm.core.errors import DataError, ModelCallError
+from personalrm.app.library.base import TrackedModel
+from personalrm.core.errors import ModelCallError
 from personalrm.core.records import Profile, UserData, UserTraces
 from personalrm.judge.call_recorder import CallRecorder
 from personalrm.methods.synthesizeme.profile import ProfileSettings, learn_profile
@@ -18,67 +15,30 @@ from personalrm.studies.synthesizeme.stages.learn import learn_traces
 from personalrm.studies.synthesizeme.stages.runner import refuse_outage
 
 
-class Prepared(NamedTuple):
-    """A user whose pairs have their split, and what a reader should know about rows that were left out."""
-
-    user: UserData
-    events: tuple[str, ...]
-
-
-def user_data(
-    data: Sequence[Item], val_data: Sequence[Item] | None, user_id: str | None, train_val_ratio: float
-) -> Prepared:
-    """The user of `fit`'s data. Raises DataError for wrong or no data, and for votes of several users."""
-    if user_id is None:
-        # Checked first: what is wrong with a row must be said of the row.
-        usable_pairs(data, "data")
-        user_id = user_of(data)
-    pairs, events = usable_pairs(data, "data", user_id)
-    if not pairs:
-        raise DataError("data: holds no pair with two different answers; give at least one preference")
-    if val_data is None:
-        return Prepared(
-            UserData(dataset=DATASET, user_id=user_id, pairs=split_by_ratio(pairs, train_val_ratio)), events
-        )
-    known = {pair.pair_id for pair in pairs}
-    validation, more = usable_pairs(val_data, "val_data", user_id)
-    # A pair that is learned from says nothing about another pair.
-    fresh = [pair for pair in validation if pair.pair_id not in known]
-    if len(fresh) < len(validation):
-        more = (*more, f"val_data: {len(validation) - len(fresh)} rows left out (they are in data, too)")
-    split = (*with_split(pairs, "context"), *with_split(fresh, "validation"))
-    return Prepared(UserData(dataset=DATASET, user_id=user_id, pairs=split), (*events, *more))
-
-
 class Progress:
     """Reports to the hook how far `fit` is, as a percentage that never falls.
 
-    Only an upper bound of the number of calls is known, so the end may come early. The first 30 % are attempts at
-    pairs.
+    Only an upper bound of the number of calls is known, so a stage may end before its last percent.
     """
 
     def __init__(self, hook: Callable[[float, str], object] | None) -> None:
         self._hook = hook
-        self._most, self._done, self._start, self._end = 1, 0, 0.0, 30.0
-        self._what = "attempts at pairs"
-        self._reported = 0.0
+        self._what, self._most, self._done = "", 1, 0
+        self._start = self._end = self._reported = 0.0
 
     def stage(self, what: str, most: int, start: float, end: float) -> None:
         """Begin a stage of at most `most` calls, which leads from `start` to `end` percent."""
         self._what, self._most, self._done, self._start, self._end = what, max(1, most), 0, start, end
-        self._report(start, what)
+        self.report(start, what)
 
     def answered(self) -> None:
         """Count one more answer."""
         self._done += 1
         share = min(1.0, self._done / self._most)
-        self._report(self._start + share * (self._end - self._start), f"{self._what}: {self._done} answers")
+        self.report(self._start + share * (self._end - self._start), f"{self._what}: {self._done} answers")
 
-    def finished(self) -> None:
-        """Report the end."""
-        self._report(100.0, "fitted")
-
-    def _report(self, percent: float, message: str) -> None:
+    def report(self, percent: float, message: str) -> None:
+        """Call the hook."""
         self._reported = max(self._reported, percent)
         if self._hook is not None:
             self._hook(self._reported, message)
@@ -93,14 +53,13 @@ async def learn(
     is no profile; its subclass where one is known.
     """
     context, validation = user.part("context"), user.part("validation")
-    per_attempt = 1 if settings.bootstrap.judge.mode == "text" else 2
-    attempts = len(context) * settings.bootstrap.attempts * per_attempt
+    attempts = len(context) * settings.bootstrap.attempts * (1 if settings.bootstrap.judge.mode == "text" else 2)
     progress.stage("attempts at pairs", attempts, 0.0, 30.0)
     concurrent = settings.search.parallel > 1
     made = learn_traces(model, user, settings.variant, settings.bootstrap, side_by_side=concurrent)
     traces, _ = await asyncio.gather(made, _ahead(model, user, settings)) if concurrent else (await made, None)
     lost = (trace.outcome == "provider_error" for trace in traces.traces)
-    refuse_outage(lost, "attempts", max_failed_share, model.reason())
+    refuse_outage(lost, "attempts", max_failed_share, model.outage)
     trials = 2 * len(settings.search.seeds) * len(validation) * 2
     progress.stage("search and persona", trials + attempts + 1, 30.0, 99.0)
     counted = CallRecorder(model, "profile")
@@ -109,12 +68,12 @@ async def learn(
         outcome = (profile.reason or "").partition(":")[0]
         cause = next((error for name, error in model.failures.items() if name == outcome), None)
         raise cause or ModelCallError(f"fit: {profile.reason}")
-    refuse_outage(counted.lost(), "calls", max_failed_share, model.reason())
+    refuse_outage(counted.lost(), "calls", max_failed_share, model.outage)
     return profile
 
 
 async def _ahead(model: TrackedModel, user: UserData, settings: ProfileSettings) -> None:
-    """Make the calls that do not depend on traces while traces are made; their answers are then found in the store.
+    """Make calls that do not depend on traces while traces are made; their answers are then found in the store.
 
     The first candidate of the first search does not. Where it ends that search, and later traces are made anew with the
     persona known, nothing of the profile does.

@@ -1,4 +1,6 @@
-"""From a model id, as the published package's README writes it, to an entry of `models` in the config.
+"""The config of a library object: a run of one model, one method and one variant.
+
+`model_id` has the forms of the published package's README:
 
 | `model_id` | without `model_url` | with `model_url` |
 |---|---|---|
@@ -11,7 +13,7 @@
 | `embedded/<name>` | a model of the catalogue, served on this machine | (an error) |
 | any other | port 7410 of this machine, as published | that OpenAI-compatible endpoint |
 
-A key goes to an address of one's own only where `model_options={"api_key_env": …}` names its variable.
+A key is sent to an address of one's own only where `model_options={"api_key_env": …}` names its variable.
 """
 
 from __future__ import annotations
@@ -22,14 +24,19 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from personalrm.core.errors import ConfigError
-from personalrm.studies.synthesizeme.config_load import laid_over
+from personalrm.methods.registry import parse_method
+from personalrm.studies.preflight import load_environment
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.config_load import laid_over, parse_config
 
+MODEL, DATASET = "model", "library"
+"""Names of the one model and the one data set in the config of an object."""
 DEFAULT_MODEL = "litellm_proxy/meta-llama/Llama-3.3-70B-Instruct"
 DEFAULT_URL = "http://localhost:7410/v1"
 """The published defaults."""
 HOSTED_CONTEXT = 131_072
-"""Window in tokens where nothing is said: that of the paper's models. Where a server's is smaller, its own refusal
-counts, and the persona's input is shortened."""
+"""Context window in tokens where none is given: that of the paper's models. A server with a smaller window refuses, and
+the persona's input is then shortened."""
 
 StopScore = float | Literal["variant"] | None
 """Percent at which a search ends, None for never; "variant" stands for that of the variant (`config.StopScores`)."""
@@ -40,8 +47,56 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
     "azure": ("AZURE_API_KEY",),
 }
-_ALIASES = {"together": "together_ai"}
-_PROXY_BASE, _PROXY_KEY = "LITELLM_PROXY_API_BASE", "LITELLM_PROXY_API_KEY"
+_PARAMETERS = {
+    f"models.{MODEL}.max_concurrency: ": "num_workers: ",
+    f"models.{MODEL}.": "model_options: ",
+    "learn.search.": "",
+    "learn.": "learn_options: ",
+    "variants: ": "variant: ",
+    "methods: ": "method: ",
+}
+"""Beginnings of the config's error lines, and the parameter of an object that each is about."""
+
+
+def object_config(
+    model_id: str,
+    model_url: str | None,
+    num_workers: int,
+    model_options: Mapping[str, Any] | None,
+    method: str,
+    **sections: Any,  # noqa: ANN401  (checked by the config)
+) -> Config:
+    """The config of a run that does what an object does; `sections` are further keys of a run's config.
+
+    Everything is checked here, before the first call. Raises ConfigError, one line per problem, each of which begins
+    with the parameter that is wrong.
+    """
+    load_environment()
+    parsed = parse_method(method).method
+    if parsed.needs not in ("judge", "profile"):
+        raise ConfigError(f"method: {method!r} asks no model; use both, demos or persona")
+    entry = model_entry(model_id, model_url, {"max_concurrency": num_workers, **(model_options or {})})
+    raw = {
+        "run": DATASET,
+        # Never read: a run has a data set, and an object is given its data.
+        "datasets": {DATASET: {"path": "given"}},
+        "models": {MODEL: entry},
+        "methods": [method],
+        **sections,
+        "learn": laid_over(sections.get("learn", {}), {"models": [MODEL]}),
+    }
+    try:
+        config = parse_config(raw)
+    except ConfigError as error:
+        raise ConfigError("\n".join(map(_renamed, str(error).splitlines()))) from error
+    if parsed.text_only and config.models[MODEL].verdicts[0] != "text":
+        raise ConfigError(f"method: {method!r} reads no log-probabilities; set verdicts: ['text']")
+    return config
+
+
+def _renamed(line: str) -> str:
+    found = next((key for key in _PARAMETERS if line.startswith(key)), "")
+    return _PARAMETERS.get(found, "") + line.removeprefix(found)
 
 
 def model_entry(model_id: str, model_url: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,52 +104,37 @@ def model_entry(model_id: str, model_url: str | None, options: Mapping[str, Any]
 
     Raises ConfigError for an id that names no model.
     """
+    if not isinstance(model_id, str):
+        raise ConfigError(f"model_id: is no string but {type(model_id).__name__}; write 'openai/gpt-4o-mini'")
     provider, _, rest = model_id.partition("/")
-    provider = _ALIASES.get(provider, provider)
+    provider = "together_ai" if provider == "together" else provider
     if not model_id.strip() or (provider in {*_KEYS, "embedded", "litellm", "litellm_proxy"} and not rest.strip()):
         raise ConfigError(f"model_id: {model_id!r} names no model; write it as in 'openai/gpt-4o-mini'")
+    entry: dict[str, Any] = {"context_length": HOSTED_CONTEXT, "api_base": model_url}
     if provider == "embedded":
-        return _embedded(rest, model_url) | dict(options)
-    entry: dict[str, Any] = {"context_length": HOSTED_CONTEXT}
-    if provider == "litellm_proxy":
-        base = model_url or os.environ.get(_PROXY_BASE) or DEFAULT_URL
+        if model_url is not None:
+            raise ConfigError(
+                f"model_url: {model_id} is served by this library; leave model_url out, or the 'embedded/'"
+            )
+        # As the quickstart judges with small models: short prompts, labels by log-probability.
+        entry = {"context_length": 4096, "prompts": "compact", "verdicts": ["logprob_both"]}
+        entry |= {"backend": "embedded", "model": rest}
+    elif provider == "litellm_proxy":
+        base = model_url or os.environ.get("LITELLM_PROXY_API_BASE") or DEFAULT_URL
         entry |= {"backend": "openai", "model": rest, "api_base": base}
-        if model_url is None and os.environ.get(_PROXY_KEY):
-            entry["api_key_env"] = _PROXY_KEY
+        if model_url is None and os.environ.get("LITELLM_PROXY_API_KEY"):
+            entry["api_key_env"] = "LITELLM_PROXY_API_KEY"
     elif provider == "litellm":
-        entry |= {"backend": "litellm", "model": rest, "api_base": model_url}
+        entry |= {"backend": "litellm", "model": rest}
     elif provider in _KEYS and not (provider == "openai" and model_url):
-        entry |= {"backend": "litellm", "model": f"{provider}/{rest}", "api_base": model_url}
+        entry |= {"backend": "litellm", "model": f"{provider}/{rest}"}
         if model_url is None:
-            entry["api_key_env"] = _key_variable(provider)
+            # The first that is set, else the usual one; none for Azure, where LiteLLM also finds directory tokens.
+            found = [name for name in _KEYS[provider] if os.environ.get(name)]
+            entry["api_key_env"] = found[0] if found else None if provider == "azure" else _KEYS[provider][0]
     else:
         entry |= {"backend": "openai", "model": model_id, "api_base": model_url or DEFAULT_URL}
     return entry | dict(options)
-
-
-def _key_variable(provider: str) -> str | None:
-    """The variable that holds the key: the first that is set, else the one to ask for.
-
-    Azure also knows tokens of its directory, which LiteLLM finds; so nothing is asked for there.
-    """
-    names = _KEYS[provider]
-    found = next((name for name in names if os.environ.get(name)), None)
-    return found or (None if provider == "azure" else names[0])
-
-
-def _embedded(name: str, model_url: str | None) -> dict[str, Any]:
-    """A small model of the catalogue, judged as the quickstart does: short prompts, labels by log-probability."""
-    if model_url is not None:
-        raise ConfigError(
-            f"model_url: embedded/{name} is served by this library; leave model_url out, or the 'embedded/'"
-        )
-    return {
-        "backend": "embedded",
-        "model": name,
-        "context_length": 4096,
-        "prompts": "compact",
-        "verdicts": ["logprob_both"],
-    }
 
 
 def learn_section(
@@ -108,11 +148,11 @@ def learn_section(
     """Section `learn` of the config, from the parameters of `SynthesizeMe`.
 
     Without `options`, embedded models learn with two attempts, short texts and few tokens, as in
-    `config/showcase.yaml`; others try eight candidates of the search at a time, because they wait for the network (more
-    are little faster and ask much more: `benchmarks/search.py`).
+    `config/showcase.yaml`; others score eight candidates of the search at a time, because they wait for the network
+    (more are little faster and need many more calls: `benchmarks/search.py`).
     """
     usual: dict[str, Any] = {"search": {"parallel_candidates": 8}}
-    if isinstance(model_id, str) and model_id.startswith("embedded/"):
+    if str(model_id).startswith("embedded/"):
         usual = {"bootstrap": {"attempts": 2, "max_tokens": 40}, "persona": {"max_tokens": 64}}
     search: dict[str, Any] = {
         "num_search_candidates": num_search_candidates,
@@ -120,6 +160,5 @@ def learn_section(
         # More pairs than any user has.
         "max_labeled_demos": sys.maxsize if max_labeled_demos == -1 else max_labeled_demos,
     }
-    if stop_at_score != "variant":
-        search["stop_at_score"] = stop_at_score
+    search |= {} if stop_at_score == "variant" else {"stop_at_score": stop_at_score}
     return laid_over(laid_over(usual, options or {}), {"search": search})

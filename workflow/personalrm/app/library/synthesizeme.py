@@ -7,19 +7,20 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
+
+from pydantic import ValidationError
 
 from personalrm import __version__
-from personalrm.app.library.base import PersonalRM
-from personalrm.app.library.data import Item, transcript
-from personalrm.app.library.learning import Progress, learn, user_data
-from personalrm.app.library.loop import run_blocking
-from personalrm.app.library.models import DEFAULT_MODEL, StopScore, learn_section
-from personalrm.app.library.object_config import DATASET, MODEL, object_config
-from personalrm.app.library.saved import SavedProfile, read_saved, write_saved
+from personalrm.app.library.base import PersonalRM, run_blocking
+from personalrm.app.library.data import Item, transcript, user_data
+from personalrm.app.library.learning import Progress, learn
+from personalrm.app.library.models import DATASET, DEFAULT_MODEL, MODEL, StopScore, learn_section, object_config
 from personalrm.core.addresses import without_credentials
-from personalrm.core.errors import ConfigError, NotFittedError
-from personalrm.core.records import Demonstration, Profile, UserData
+from personalrm.core.errors import ConfigError, DataError, NotFittedError
+from personalrm.core.files import atomic_write_text
+from personalrm.core.records import Demonstration, Profile, Record, UserData
+from personalrm.data.sharding import shard_name
 from personalrm.judge.judge import LABELS, JudgeContext
 from personalrm.judge.prompting import load_prompt
 from personalrm.llm.types import LanguageModel
@@ -32,6 +33,20 @@ from personalrm.studies.synthesizeme.stages.learn import profile_settings
 _RENAMED = {"persona_program": "persona_synthesis_program_path"}
 """Names in files of version 0.1.0, to those of today."""
 logger = logging.getLogger("personalrm.app.library")
+
+
+class SavedProfile(Record):
+    """The file of a fitted object: the parameters that the object was made with, and what was learned. Never a key.
+
+    `model_id` is the model that learned; `settings` says how to reach it again, unless it was an `lm` (`own_model`).
+    """
+
+    kind: Literal["personalrm.SynthesizeMe"] = "personalrm.SynthesizeMe"
+    personalrm: str
+    model_id: str
+    own_model: bool = False
+    settings: dict[str, Any]
+    profile: Profile
 
 
 class SynthesizeMe(PersonalRM):
@@ -161,7 +176,7 @@ class SynthesizeMe(PersonalRM):
             logger.warning("user %s: %d calls lost to provider errors; fit again asks for them", profile.user_id, lost)
         if self.output_dir is not None:
             self.save(self.output_dir)
-        progress.finished()
+        progress.report(100.0, "fitted")
         return self
 
     def _take(self, profile: Profile) -> None:
@@ -196,9 +211,8 @@ class SynthesizeMe(PersonalRM):
     def get_generation_prompt(self) -> str:
         """A system prompt for a model that is to write for this user. Raises NotFittedError."""
         shown = self._shown()
-        return load_prompt("generation").render(
-            "system", persona=shown.persona, demonstrations=tuple(shown.demonstrations)
-        )
+        known = {"persona": shown.persona, "demonstrations": tuple(shown.demonstrations)}
+        return load_prompt("generation").render("system", **known)
 
     def save(self, path: Path | str | None = None) -> Path:
         """Write settings and profile as JSON; returns the file.
@@ -207,20 +221,25 @@ class SynthesizeMe(PersonalRM):
         `output_dir`). The file holds the user's texts, and never a key. Raises NotFittedError, DataError where it
         cannot be written.
         """
-        given, url, options = self._given, self._given["model_url"], dict(self._given["model_options"] or {})
-        if options.get("api_base"):
-            options["api_base"] = without_credentials(options["api_base"])
-        kept = given | {"model_url": without_credentials(url) if url else None, "model_options": options}
-        if program := given["persona_synthesis_program_path"]:
-            kept["persona_synthesis_program_path"] = str(program)
+        settings: dict[str, Any] = self._given | {"model_options": dict(self._given["model_options"] or {})}
+        for values, name in ((settings, "model_url"), (settings["model_options"], "api_base")):
+            if values.get(name):
+                values[name] = without_credentials(values[name])
+        if program := settings["persona_synthesis_program_path"]:
+            settings["persona_synthesis_program_path"] = str(program)
         saved = SavedProfile(
             personalrm=__version__,
             model_id=self.model_id,
             own_model=self.lm is not None,
-            settings=kept,
+            settings=settings,
             profile=self.profile,
         )
-        return write_saved(self._place(path), saved)
+        file = _file_of(self._place(path), saved.profile.user_id)
+        try:
+            atomic_write_text(file, saved.model_dump_json(indent=1) + "\n")
+        except OSError as error:
+            raise DataError(f"{file}: cannot be written ({error.strerror or error}); give another path") from error
+        return file
 
     def load(self, path: Path | str | None = None) -> Self:
         """Take over a saved profile; returns the object, which is then as good as fitted.
@@ -229,7 +248,7 @@ class SynthesizeMe(PersonalRM):
         it. `from_saved` makes an object as the saved one was. `path` is a file or a folder (default: `output_dir`),
         in which the file is that of `user_id`, or the only one. Raises DataError.
         """
-        self._take(read_saved(self._place(path), self.user_id).profile)
+        self._take(_read_saved(self._place(path), self.user_id).profile)
         return self
 
     @classmethod
@@ -247,7 +266,7 @@ class SynthesizeMe(PersonalRM):
 
         An object that was made with an `lm` needs one again. Raises DataError, ConfigError.
         """
-        saved = read_saved(Path(path), user_id)
+        saved = _read_saved(Path(path), user_id)
         if saved.own_model and lm is None and "model_id" not in changes:
             raise ConfigError(f"lm: the profile was learned by an lm ({saved.model_id}); give it, or a model_id")
         given = {_RENAMED.get(name, name): value for name, value in saved.settings.items()} | changes
@@ -279,6 +298,42 @@ def _demo(demonstration: Demonstration) -> dict[str, str]:
         "preference": LABELS["standard"][1 if swapped else 0],
     }
     return shown if demonstration.reasoning is None else shown | {"reasoning": demonstration.reasoning}
+
+
+def _file_of(path: Path, user_id: str) -> Path:
+    """The file for a user: `path`, where it ends in .json, else one in the folder `path`, named after the user."""
+    return path if path.suffix == ".json" else path / f"{shard_name(user_id)}.profile.json"
+
+
+def _read_saved(path: Path, user_id: str | None) -> SavedProfile:
+    """Read the file `path`, or in a folder that of `user_id`, or its only one.
+
+    Raises DataError where there is none, several, another user's, or one that this version does not know.
+    """
+    files = [path if path.is_file() else _file_of(path, user_id or "")]
+    if path.is_dir() and user_id is None:
+        files = list(path.glob("*.profile.json"))
+        if len(files) > 1:
+            raise DataError(f"{path}: holds profiles of {len(files)} users; give user_id, or the file of one")
+    if not files or not files[0].is_file():
+        whose = "" if user_id is None else f" of user {user_id!r}"
+        raise DataError(f"{path}: no saved profile{whose} there; fit and save(path) first, or correct the path")
+    (file,) = files
+    try:
+        saved = SavedProfile.model_validate_json(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: cannot be read ({error}); save the fitted object again") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "file"
+        raise DataError(
+            f"{file}: {where}: {first['msg']}; not a profile that this version of personalrm wrote: fit and save again"
+        ) from error
+    if user_id is not None and saved.profile.user_id != user_id:
+        raise DataError(
+            f"{file}: is the profile of user {saved.profile.user_id!r}, not of {user_id!r}; correct path or user_id"
+        )
+    return saved
 
 
 _SAVED = inspect.signature(SynthesizeMe).parameters.keys() - {"user_id", "output_dir", "lm", "progress_update_hook"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -20,12 +20,10 @@ from personalrm.data.prepare import read_users
 from personalrm.data.sources.reading import ReadReport
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.open import RuntimeSettings, open_model
-from personalrm.llm.types import LanguageModel, Message, ModelSpec, Request
+from personalrm.llm.types import Message, ModelSpec, Request, Usage
 from personalrm.studies.estimate.assumptions import Assumptions, Bound, read_assumptions
-from personalrm.studies.estimate.fake_model import FakeModel
-from personalrm.studies.estimate.simulate import Simulation
-from personalrm.studies.estimate.table import Estimate, rows_of
-from personalrm.studies.estimate.usage import Counter, Tally, Work, counter_of, prices_of, total
+from personalrm.studies.estimate.simulate import simulate_run
+from personalrm.studies.estimate.usage import Counter, Estimate, Tally, counter_of, prices_of, rows_of, total
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import load_config
 
@@ -46,41 +44,6 @@ def read_data(config: Config) -> dict[str, list[UserData]]:
                 f"--configfile and the target prepare_{name}, which costs nothing"
             )
     return {name: read_users(settings, ReadReport()).users for name, settings in config.datasets.items()}
-
-
-def counters_of(config: Config) -> dict[str, Counter]:
-    """How the tokens of each model are counted."""
-    return {name: counter_of(spec) for name, spec in config.specs.items()}
-
-
-def simulate_run(
-    config: Config,
-    data: Mapping[str, Sequence[UserData]],
-    counters: Mapping[str, Counter],
-    assumed: Assumptions,
-    users: int,
-    times: int,
-    bound: Bound,
-) -> tuple[Tally, dict[str, int]]:
-    """Calls of a run by stage and model, and the number of users of each data set that stand for the others.
-
-    At most `users` of each data set are simulated, each of them `times` times with other verdicts.
-    """
-    tally: Tally = {}
-    sampled: dict[str, int] = {}
-
-    async def run_once(salt: int) -> None:
-        models = {
-            name: FakeModel(spec, config.models[name].prompts, counters[name], assumed, str(salt))
-            for name, spec in config.specs.items()
-        }
-        simulation = Simulation(config, models, bound, users, tally, 1 / times)
-        await simulation.thetas([user for people in data.values() for user in people])
-        sampled.update({name: await simulation.dataset(name, people) for name, people in data.items()})
-
-    for salt in range(times):
-        asyncio.run(run_once(salt))
-    return tally, sampled
 
 
 def estimate_of(
@@ -116,32 +79,6 @@ def estimate_of(
     return Estimate(rows_of(tallies, prices), stand, tokenizers, assumed, notes), tallies["expected"]
 
 
-@dataclass(frozen=True)
-class Speed:
-    """Tokens a second, as measured."""
-
-    prompt: float
-    generated: float
-
-    def seconds(self, work: Work) -> float:
-        """Time for `work`; a call costs about 30 ms beside its tokens (ours, measured on the embedded server)."""
-        return (work.prompt - work.cached) / self.prompt + work.generated / self.generated + 0.03 * work.calls
-
-
-async def measure(model: LanguageModel) -> Speed:
-    """Speed of a model: the second of two prompts (the first also starts the server), and a short generation."""
-    text = "A gardener asked how often to water young trees in a dry summer, and two friends answered. " * 12
-    for index in range(2):
-        begun = time.monotonic()
-        message = Message("user", f"{index} {time.time_ns()} {text}")
-        response = await model.complete(Request((message,), max_tokens=1))
-    prompt = (response.usage.tokens_in - response.usage.tokens_cached) / (time.monotonic() - begun)
-    begun = time.monotonic()
-    request = Request((Message("user", f"Tell a story. {time.time_ns()}"),), max_tokens=32)
-    response = await model.complete(request)
-    return Speed(prompt, max(response.usage.tokens_out, 1) / (time.monotonic() - begun))
-
-
 def estimate(
     config_file: Path,
     cores: int,
@@ -153,11 +90,17 @@ def estimate(
 ) -> str:
     """The estimate as text, or as JSON. With `timed` the speed of embedded models is measured.
 
-    `users` of each data set stand for the others (None: as many as half a minute allows), `assume` changes what is
-    taken for granted (`name=value`). Raises ConfigError and DataError.
+    `users` of each data set stand for the others (None: as many as half a minute allows), `assume` changes
+    assumptions (`name=value`). Raises ConfigError and DataError.
     """
     config = load_config(config_file)
-    made, work = estimate_of(config, read_data(config), counters_of(config), read_assumptions(assume), users)
+    made, work = estimate_of(
+        config,
+        read_data(config),
+        {name: counter_of(spec) for name, spec in config.specs.items()},
+        read_assumptions(assume),
+        users,
+    )
     stored = _stored(config)
     notes = [*made.notes, *(_times(config, work, cores) if timed else [])]
     if stored:
@@ -173,21 +116,34 @@ def _times(config: Config, tally: Tally, cores: int) -> list[str]:
         work = total(part for (_, model), part in tally.items() if model == name)
         if entry.backend != "embedded" or not work.calls:
             continue
-        speed = asyncio.run(_measured(entry.spec(name), cores))
-        took = speed.seconds(work)
+        prompt, generated = asyncio.run(_speeds(entry.spec(name), cores))
+        # A call takes about 30 ms in addition to its tokens (ours, measured on the embedded server).
+        took = (work.prompt - work.cached) / prompt + work.generated / generated + 0.03 * work.calls
         seconds += took
-        rate = f"{speed.prompt:.0f} and {speed.generated:.0f} tokens a second measured"
+        rate = f"{prompt:.0f} and {generated:.0f} tokens a second measured"
         lines.append(f"{name}: {rate}: {took / 60:.0f} minutes.")
     if lines:
         lines.append(f"In all about {seconds / 60:.0f} minutes on {cores} cores, if nothing else runs on them.")
     return lines
 
 
-async def _measured(spec: ModelSpec, cores: int) -> Speed:
+async def _speeds(spec: ModelSpec, cores: int) -> tuple[float, float]:
+    """Tokens per second of a prompt and of generation, each of one call; a first prompt starts the server."""
     runtime = RuntimeSettings(Path(".snakemake/personalrm/servers").absolute(), cores)
+    text = "A gardener asked how often to water young trees in a dry summer, and two friends answered. " * 12
     with ResponseStore(":memory:") as store:
-        async with open_model(spec, store=store, runtime=runtime) as client:
-            return await measure(client)
+        async with open_model(spec, store=store, runtime=runtime) as model:
+
+            async def timed(text: str, max_tokens: int) -> tuple[Usage, float]:
+                begun = time.monotonic()
+                message = Message("user", f"{time.time_ns()} {text}")
+                response = await model.complete(Request((message,), max_tokens=max_tokens))
+                return response.usage, time.monotonic() - begun
+
+            await timed(text, 1)
+            asked, asked_s = await timed(text, 1)
+            told, told_s = await timed("Tell a story.", 32)
+    return (asked.tokens_in - asked.tokens_cached) / asked_s, max(told.tokens_out, 1) / told_s
 
 
 def _stored(config: Config) -> int:

@@ -18,7 +18,7 @@ from personalrm.judge.prompting import PROMPT_DIR, load_prompt
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.types import Message, ModelSpec, Request, Response, TokenLogprobs, Usage
 from personalrm.studies.estimate.assumptions import Assumptions
-from personalrm.studies.estimate.usage import FRAME_TOKENS, Counter, Used
+from personalrm.studies.estimate.usage import FRAME_TOKENS, Counter, Work
 
 FILLER = "This person likes a short and plain answer with one example over a long and formal one."
 VERDICT_TOKENS = 8
@@ -42,22 +42,15 @@ class FakeModel:
     def __init__(
         self, spec: ModelSpec, style: PromptStyle, counter: Counter, assumed: Assumptions, salt: str = ""
     ) -> None:
-        self._salt = salt
-        self.right = assumed.right
+        self.spec, self.right = spec, assumed.right
         self.vague = False
         """Whether its personas say nothing, so that they are sampled as often as can be."""
-        self._spec, self._style, self._count, self._assumed = spec, style, counter.tokens, assumed
-        self._least = 0 if spec.backend == "embedded" else assumed.cached_least
+        self._style, self._count, self._assumed, self._salt = style, counter.tokens, assumed, salt
         self._tokens_a_word = self._count(FILLER) / len(FILLER.split())
         self._asked: set[str] = set()
-        self._new: dict[str, Used] = {}
+        self._new: dict[str, Work] = {}
         self._prefixes: set[int] = set()
         self._pairs: dict[str, tuple[str, Label]] = {}
-
-    @property
-    def spec(self) -> ModelSpec:
-        """Which model it replaces."""
-        return self._spec
 
     def set_user(self, user: UserData) -> None:
         """Take the pairs of a user, so that it is known which answer is right."""
@@ -69,7 +62,7 @@ class FakeModel:
             for swapped in (False, True)
         }
 
-    def new_calls(self) -> dict[str, Used]:
+    def new_calls(self) -> dict[str, Work]:
         """Calls since the last use of this method, by key, without those that equal an earlier call."""
         new, self._new = self._new, {}
         return new
@@ -83,12 +76,12 @@ class FakeModel:
 
     async def complete(self, request: Request) -> Response:
         """A made-up answer; its tokens are counted."""
-        key = request_key(self._spec.identity, request)
+        key = request_key(self.spec.identity, request)
         response = self._answer(key, request)
         if key not in self._asked:
             self._asked.add(key)
             generated = 1 if response.logprobs else min(self._count(response.text), request.max_tokens)
-            self._new[key] = Used(*self._prompt(request.messages), generated)
+            self._new[key] = Work(1, *self._prompt(request.messages), generated)
         return response
 
     def _prompt(self, messages: tuple[Message, ...]) -> tuple[float, float]:
@@ -100,7 +93,8 @@ class FakeModel:
             if prefix in self._prefixes:
                 cached = tokens
             self._prefixes.add(prefix)
-        return tokens, cached if cached >= self._least else 0.0
+        least = 0 if self.spec.backend == "embedded" else self._assumed.cached_least
+        return tokens, cached if cached >= least else 0.0
 
     def _answer(self, key: str, request: Request) -> Response:
         said, cut = "", False
@@ -147,8 +141,8 @@ class FakeModel:
         if kind == "axes":
             return "\n".join(f"- Axis {line}: short and plain ... long and rich" for line in range(MOST_AXES)), False
         lengths = {"persona": assumed.persona, "memory": assumed.memory}
-        listed = dict.fromkeys(("tags", "kinds", "recovery"), count * LINE_TOKENS)
-        wanted = (lengths | listed).get(kind, assumed.reasoning)
+        lengths |= dict.fromkeys(("tags", "kinds", "recovery"), count * LINE_TOKENS)
+        wanted = lengths.get(kind, assumed.reasoning)
         written = self.written(min(wanted, room), key)
         if kind == "persona" and self.vague:
             written = f"{written}. Likes {key[:4]}. Dislikes {key[:4]}"

@@ -1,43 +1,74 @@
-"""Simulate a run on a sample of users: the jobs of all stages, with fake models that count what is asked."""
+"""Simulate a run on a sample of users: the jobs of all stages, with fake models that count calls and tokens."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from personalrm.core.files import stable_hash
+from personalrm.core.files import atomic_write_text, stable_hash
 from personalrm.core.records import CallRef, PreferencePair, Profile, UserData, read_records, write_records
-from personalrm.judge.judge import JudgeContext
+from personalrm.judge.judge import JudgeContext, judge_pairs
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.synthesizeme.bootstrap import bootstrap_pairs
 from personalrm.methods.synthesizeme.context_subsets import N_PARTS
+from personalrm.methods.synthesizeme.persona import induce_persona
 from personalrm.methods.synthesizeme.profile import context_subset
+from personalrm.methods.synthesizeme.theta import PersonaDemonstration, Theta
+from personalrm.methods.synthesizeme.variants import CORRECTED, parse_variant
 from personalrm.run.stage import Wildcards
-from personalrm.studies.estimate.assumptions import Bound
+from personalrm.studies.estimate.assumptions import Assumptions, Bound
 from personalrm.studies.estimate.fake_model import FakeModel
-from personalrm.studies.estimate.thetas import find_theta, write_programs
-from personalrm.studies.estimate.usage import Tally, Work
+from personalrm.studies.estimate.usage import Counter, Tally, Work
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.analysing import FIRST_DRAW
 from personalrm.studies.synthesizeme.stages.filtering import filter_shard
 from personalrm.studies.synthesizeme.stages.learn import profile_settings
 from personalrm.studies.synthesizeme.stages.runner import Job, is_evaluated, runtime_from_env
-from personalrm.studies.synthesizeme.stages.theta import optimised_thetas
+from personalrm.studies.synthesizeme.stages.theta import learn_student, optimised_thetas, optimiser_of, train_users
 
 BEFORE_FILTERS = ("rate", "panel")
-"""Stages that ask about all users, whoever is evaluated."""
+"""Stages that judge all users, whoever is evaluated."""
+INSTRUCTION_TOKENS = 150
+PROPOSALS, PROPOSAL = 2, Work(1, 1500, 0, 200)
+"""Calls of the proposer for each instruction, and their tokens: it is shown data and demonstrations (rough, ours)."""
 
 
-def sample_users(users: Sequence[UserData], most: int) -> list[UserData]:
-    """At most so many users, by a stable hash."""
-    return sorted(users, key=lambda user: stable_hash("rehearsal", user.dataset, user.user_id))[:most]
+def simulate_run(
+    config: Config,
+    data: Mapping[str, Sequence[UserData]],
+    counters: Mapping[str, Counter],
+    assumed: Assumptions,
+    users: int,
+    times: int,
+    bound: Bound,
+) -> tuple[Tally, dict[str, int]]:
+    """Calls of a run by stage and model, and the number of users of each data set that represent the others.
+
+    At most `users` of each data set are simulated, each of them `times` times with other verdicts.
+    """
+    tally: Tally = {}
+    sampled: dict[str, int] = {}
+
+    async def run_once(salt: int) -> None:
+        models = {
+            name: FakeModel(spec, config.models[name].prompts, counters[name], assumed, str(salt))
+            for name, spec in config.specs.items()
+        }
+        simulation = Simulation(config, models, bound, users, tally, 1 / times)
+        await simulation.thetas([user for people in data.values() for user in people])
+        sampled.update({name: await simulation.dataset(name, people) for name, people in data.items()})
+
+    for salt in range(times):
+        asyncio.run(run_once(salt))
+    return tally, sampled
 
 
 @dataclass(frozen=True)
@@ -66,10 +97,11 @@ class SamplePlan(Plan):
         return list(self.people)
 
 
+@dataclass
 class Simulation:
     """Does the jobs of a run on some users, and counts the calls.
 
-    Args:
+    Attributes:
         config: the run.
         models: a fake model for each of its models.
         bound: what adapts is as assumed, or as little or as much as can be.
@@ -78,28 +110,30 @@ class Simulation:
         share: weight of each call: the same users may be simulated several times.
     """
 
-    def __init__(
-        self, config: Config, models: Mapping[str, FakeModel], bound: Bound, most: int, tally: Tally, share: float = 1.0
-    ) -> None:
-        self.config, self.models, self.bound, self.most = config, models, bound, most
-        self.tally, self.share = tally, share
-        for model in models.values():
-            model.vague = bound == "most"
-            if bound == "least":
-                model.right = 1.0
+    config: Config
+    models: Mapping[str, FakeModel]
+    bound: Bound
+    most: int
+    tally: Tally
+    share: float
+
+    def __post_init__(self) -> None:
+        for model in self.models.values():
+            model.vague = self.bound == "most"
+            model.right = 1.0 if self.bound == "least" else model.right
 
     async def dataset(self, name: str, users: Sequence[UserData]) -> int:
         """Simulate the jobs of one data set on a sample of its users; returns how many were simulated."""
         people = [user for user in users if user.pairs]
         counted = [user for user in people if is_evaluated(user, self.config.evaluate_users)]
-        sampled = sample_users(counted, self.most)
+        sampled = sorted(counted, key=lambda user: stable_hash("rehearsal", user.dataset, user.user_id))[: self.most]
         if not sampled:
             return 0
         # Each job logs its progress.
         logging.getLogger("personalrm.studies.synthesizeme.stages").setLevel(logging.WARNING)
         with tempfile.TemporaryDirectory(prefix="personalrm-estimate-") as folder:
             plan = SamplePlan(_bounded(self.config, self.bound), name, sampled, Path(folder))
-            write_programs(plan.config, self.models)
+            self._write_programs(plan.config)
             for path, user in zip(plan.prepared_paths(name), sampled, strict=True):
                 write_records(Path(path), [user])
             for path in plan.released_files(name):
@@ -126,39 +160,19 @@ class Simulation:
         if self.bound == "most" and name == "bootstrap":
             for user in _users(plan, job):
                 await self._attempts(plan, job, user.part("context"))
-        runtime = runtime_from_env()
-        await stage.work(**plan.arguments(name, job, job=FakeJob(plan.config, runtime, self.models), out=out, **more))
-        refs = [ref for row in read_records(out, Profile) for ref in row.calls] if name == "profile" else []
+        fake = FakeJob(plan.config, runtime_from_env(), self.models)
+        await stage.work(**plan.arguments(name, job, job=fake, out=out, **more))
+        profiles = list(read_records(out, Profile)) if name == "profile" else []
         label = "transfer" if name == "judge" and job.model != job.judge else name
-        self.count(label, weight, refs)
-        if self.bound == "most" and name == "profile" and plan.config.learn.rebootstrap and job.k not in N_PARTS:
-            await self._rebootstrap(plan, job, out, weight)
-
-    async def thetas(self, users: Sequence[UserData]) -> None:
-        """Find the Thetas that the run finds itself, on `users`, all that there are."""
-        for theta, name in optimised_thetas(self.config):
-            optimiser = self.config.thetas[theta].optimise
-            count = partial(self.count, "theta")
-            asked = await find_theta(self.config, theta, self.models[name], users, self.most, count)
-            proposer = (optimiser and optimiser.proposer) or name
-            for used, times in asked:
-                self.tally.setdefault(("theta", proposer), Work()).add(used, times * self.share)
-
-    def count(self, stage: str, weight: float, refs: Iterable[CallRef] = ()) -> None:
-        """Count the new calls under the stage that their reference names, else under `stage`."""
-        owners = {ref.key: ref.stage for ref in refs}
-        for name, model in self.models.items():
-            for key, used in model.new_calls().items():
-                self.tally.setdefault((owners.get(key, stage), name), Work()).add(used, weight * self.share)
-
-    async def _rebootstrap(self, plan: Plan, job: Wildcards, out: Path, weight: float) -> None:
-        """Make all attempts that are possible with the personas of a file of profiles."""
-        pairs = {user.user_id: user.part("context") for user in _users(plan, job)}
-        for profile in read_records(out, Profile):
-            if profile.persona:
-                mine = context_subset(pairs[profile.user_id], job.k, profile.draw, plan.config.seed)
-                await self._attempts(plan, job, mine, profile.persona)
-        self.count("rebootstrap", weight)
+        self._count(label, weight, [ref for profile in profiles for ref in profile.calls])
+        if self.bound == "most" and profiles and plan.config.learn.rebootstrap and job.k not in N_PARTS:
+            # All attempts that are possible with these personas.
+            pairs = {user.user_id: user.part("context") for user in _users(plan, job)}
+            for profile in profiles:
+                if profile.persona:
+                    mine = context_subset(pairs[profile.user_id], job.k, profile.draw, plan.config.seed)
+                    await self._attempts(plan, job, mine, profile.persona)
+            self._count("rebootstrap", weight)
 
     async def _attempts(
         self, plan: Plan, job: Wildcards, pairs: Sequence[PreferencePair], persona: str | None = None
@@ -169,15 +183,61 @@ class Simulation:
         await bootstrap_pairs(model, pairs, JudgeContext(persona=persona), settings)
         model.right = assumed
 
+    def _count(self, stage: str, weight: float, refs: Iterable[CallRef] = ()) -> None:
+        """Count the new calls under the stage that their reference names, else under `stage`."""
+        owners = {ref.key: ref.stage for ref in refs}
+        for name, model in self.models.items():
+            for key, used in model.new_calls().items():
+                self._add(owners.get(key, stage), name, used, weight)
+
+    def _add(self, stage: str, model: str, used: Work, weight: float) -> None:
+        self.tally[stage, model] = self.tally.get((stage, model), Work()).plus(used, weight * self.share)
+
+    def _write_programs(self, config: Config) -> None:
+        """Write a program file for each Theta that is still to be found: an instruction of usual length."""
+        for name, model in optimised_thetas(config):
+            instruction = self.models[model].written(INSTRUCTION_TOKENS, name)
+            program = {"persona": {"signature": {"instructions": instruction}, "demos": []}}
+            for variant in config.variants:
+                path = config.theta_path(variant, model)
+                if path and parse_variant(variant).theta == name:
+                    atomic_write_text(path, json.dumps(program))
+
+    async def thetas(self, users: Sequence[UserData]) -> None:
+        """Make the calls that find the Thetas of the run on train users of `users`, all that there are.
+
+        No combination of instruction and demonstrations is assumed to be tried twice.
+        """
+        for theta, name in optimised_thetas(self.config):
+            optimiser, model = optimiser_of(self.config, theta), self.models[name]
+            datasets = optimiser.datasets or self.config.datasets
+            chosen = train_users([user for user in users if user.dataset in datasets], optimiser.max_users)
+            learned, shown = profile_settings(self.config, name, CORRECTED), tuple[PersonaDemonstration, ...]()
+            for place, user in enumerate(chosen[: self.most]):
+                model.set_user(user)
+                student = await learn_student(model, user, learned)
+                if not place:
+                    # Half of the most demonstrations is their average; only their length counts. Backwards: personas of
+                    # a fake model are alike, and one that copies a demonstration would be sampled again.
+                    texts = (model.written(INSTRUCTION_TOKENS, f"demo {n}") for n in range(optimiser.max_demos // 2))
+                    backwards = (" ".join(reversed(text.split())) for text in texts)
+                    shown = tuple(PersonaDemonstration(student.judgements, text) for text in backwards)
+                for trial in range(optimiser.num_trials + 1):
+                    tried = Theta(theta, model.written(INSTRUCTION_TOKENS, f"{trial:04}"), shown)
+                    induced = await induce_persona(model, student.judgements, replace(learned.persona, theta=tried))
+                    known = JudgeContext(persona=induced.persona)
+                    await judge_pairs(model, student.validation, known, learned.search.judge)
+                self._count("theta", len(chosen) / min(self.most, len(chosen)))
+            if chosen:
+                self._add("theta", optimiser.proposer or name, PROPOSAL, PROPOSALS * (optimiser.num_candidates + 1))
+
 
 def _bounded(config: Config, bound: Bound) -> Config:
     """The config with a search that ends as soon, or as late, as it can."""
-    search = config.learn.search
-    if bound == "least":
-        # The first candidate, once scored, ends the search.
-        search = search.model_copy(update={"stop_at_score": 0.0, "exhaustive": False})
-    elif bound == "most":
-        search = search.model_copy(update={"exhaustive": True})
+    # The first candidate, once scored, ends the search.
+    ends: dict[Bound, dict[str, object]] = {"least": {"stop_at_score": 0.0, "exhaustive": False}}
+    ends |= {"most": {"exhaustive": True}, "expected": {}}
+    search = config.learn.search.model_copy(update=ends[bound])
     return config.model_copy(update={"learn": config.learn.model_copy(update={"search": search})})
 
 

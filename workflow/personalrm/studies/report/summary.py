@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from personalrm.core.conditions import MethodId
 from personalrm.core.records import BASELINE
@@ -30,33 +30,23 @@ REPORTED = {"prism": "PRISM", "arena": "Chatbot Arena"}
 Row = Mapping[str, Any]
 
 
-class NotRun(NamedTuple):
-    """Something that this run does not have, and why."""
-
-    what: str
-    why: str
-
-
 def what_was_run(manifest: Mapping[str, Any], main: pd.DataFrame) -> list[str]:
     """Data sets, users, pairs, models, calls. `manifest` is manifest.json, `main` the main table."""
-    sentences = [_dataset(name, facts["funnel"], main) for name, facts in manifest["data"].items()]
+    sentences = []
+    for name, facts in manifest["data"].items():
+        rows = [row for row in table_rows(main) if row["dataset"] == name and _method(row).pairs == "test"]
+        users, pairs = facts["funnel"]["users_written"], sum(facts["funnel"]["split_pairs"].values())
+        judged = f"{_most(rows, 'n_users')} judged, on {_most(rows, 'n_pairs')} test pairs"
+        sentences.append(f"{name}: {_count(users, 'user')} with {_count(pairs, 'pair')}; {judged}.")
     models = [f"{name} ({facts['backend']})" for name, facts in manifest["models"].items()]
-    sentences.append(f"Models: {', '.join(models)}." if models else "No model was used.")
-    usage = manifest["usage"]
-    cost = usage["cost_usd_list"]
-    sentences.append(
+    usage, cost = manifest["usage"], manifest["usage"]["cost_usd_list"]
+    return [
+        *sentences,
+        f"Models: {', '.join(models)}." if models else "No model was used.",
         f"{_count(len(main), 'way')} of judging gave {_count(int(main['n_judgments'].sum()), 'judgment')}. All results "
         f"rest on {_count(usage['calls'], 'stored answer')}: {usage['tokens_in']:,} tokens in, "
-        f"{usage['tokens_out']:,} out, list cost {'not known' if cost is None else f'${cost:,.2f}'}."
-    )
-    return sentences
-
-
-def _dataset(name: str, funnel: Mapping[str, Any], main: pd.DataFrame) -> str:
-    rows = [row for row in table_rows(main) if row["dataset"] == name and _method(row).pairs == "test"]
-    pairs = _count(sum(funnel["split_pairs"].values()), "pair")
-    judged = f"{_most(rows, 'n_users')} judged, on {_most(rows, 'n_pairs')} test pairs"
-    return f"{name}: {_count(funnel['users_written'], 'user')} with {pairs}; {judged}."
+        f"{usage['tokens_out']:,} out, list cost {'not known' if cost is None else f'${cost:,.2f}'}.",
+    ]
 
 
 def _most(rows: Sequence[Row], column: str) -> str:
@@ -233,34 +223,36 @@ def what_failed(main: pd.DataFrame, differences: pd.DataFrame, verdicts: pd.Data
     return found + gaps(verdicts)
 
 
-def what_was_not_run(config: Config, made: Sequence[str], known: Sequence[str]) -> list[NotRun]:
-    """What the config leaves out, with the key that would bring it.
+def what_was_not_run(config: Config, made: Sequence[str], known: Sequence[str]) -> list[tuple[str, str]]:
+    """What this run does not have, and why: the key of the config that would bring it.
 
     `made` are the names of this run's tables and figures; `known` those of all that the workflow can make.
     """
-    found = [
-        NotRun(f"Table or figure {name.replace('_', ' ')}", _REASONS.get(name, "this run's config does not ask for it"))
-        for name in known
-        if name not in made
-    ]
     used = {MethodId.parse(spec).name for spec in config.methods}
-    if methods := [method_label(name) for name in METHODS if name not in used]:
-        found.append(NotRun(f"Methods: {', '.join(methods)}", "not listed under methods"))
-    if variants := [name for name in (PUBLISHED, CORRECTED) if name not in config.variants]:
-        found.append(NotRun(f"Variants: {', '.join(variants)}", "not listed under variants"))
-    if len(config.ks) < 2:
-        found.append(NotRun("Scaling with the number of context pairs", "k has one value"))
-    if len(config.learn.models) < 2:
-        found.append(NotRun("Other model families", "learn.models has fewer than two models"))
+    methods = [method_label(name) for name in METHODS if name not in used]
+    variants = [name for name in (PUBLISHED, CORRECTED) if name not in config.variants]
     answered = {reported_set(entry) for entry in config.datasets.values()}
-    if papers := [title for name, title in REPORTED.items() if name not in answered]:
-        found.append(NotRun(f"The paper's data: {' and '.join(papers)}", "not among datasets; no number is compared"))
-    for name, entry in config.datasets.items():
-        if limits := limits_of(entry):
-            found.append(NotRun(f"The rest of {name}", f"limited by {limits}"))
-    if config.evaluate_users == "test":
-        found.append(NotRun("Users of level A's train and validation parts", "evaluate_users is test, as in the paper"))
-    return found
+    papers = [title for name, title in REPORTED.items() if name not in answered]
+    limited = [(name, limits) for name, entry in config.datasets.items() if (limits := limits_of(entry))]
+    unasked = "this run's config does not ask for it"
+    cases = [
+        *(
+            (name not in made, f"Table or figure {name.replace('_', ' ')}", _REASONS.get(name, unasked))
+            for name in known
+        ),
+        (methods, f"Methods: {', '.join(methods)}", "not listed under methods"),
+        (variants, f"Variants: {', '.join(variants)}", "not listed under variants"),
+        (len(config.ks) < 2, "Scaling with the number of context pairs", "k has one value"),
+        (len(config.learn.models) < 2, "Other model families", "learn.models has fewer than two models"),
+        (papers, f"The paper's data: {' and '.join(papers)}", "not among datasets; no number is compared"),
+        *((True, f"The rest of {name}", f"limited by {limits}") for name, limits in limited),
+        (
+            config.evaluate_users == "test",
+            "Users of level A's train and validation parts",
+            "evaluate_users is test, as in the paper",
+        ),
+    ]
+    return [(what, why) for absent, what, why in cases if absent]
 
 
 _REASONS: dict[str, str] = {

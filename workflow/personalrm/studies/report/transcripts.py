@@ -6,33 +6,39 @@ sent it, and shown only if its key is the one under which the answer is stored: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from personalrm.core.conditions import MethodId
+from personalrm.core.errors import DataError
 from personalrm.core.files import stable_hash
 from personalrm.core.records import Demonstration, JudgedUser, PreferencePair, Profile, UserData, Verdict
+from personalrm.judge.judge import JudgeContext, fitted, judge_request
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
-from personalrm.llm.types import Message, Request, Response
+from personalrm.llm.types import Request, Response
+from personalrm.methods.base import Known
+from personalrm.methods.criteria import CRITERIA, criteria_request, parse_criteria, scores_request
+from personalrm.methods.registry import parse_method
+from personalrm.methods.synthesizeme.persona import persona_messages, persona_request
+from personalrm.methods.synthesizeme.profile import ProfileSettings
+from personalrm.methods.synthesizeme.search import labelled
 from personalrm.results.labels import k_label, method_label
-from personalrm.studies.report.rebuilt import Rebuilder
 from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.stages.judging import pairs_of
+from personalrm.studies.synthesizeme.stages.learn import learned_settings
+from personalrm.studies.synthesizeme.stages.settings import judge_settings
 
 Fields = dict[str, Any]
 UserKey = tuple[str, str]
+Ordered = tuple[Request, bool | None]
+"""A request, and the order of the answers that it shows; None where it shows none, or no order."""
+Places = dict[Any, int]
+"""Distinct values, and the place of each."""
 TOP_SHOWN = 5
 """Alternatives of the first generated token that are kept."""
-
-
-@dataclass
-class _Table:
-    """Distinct values, and the place of each."""
-
-    places: dict[Any, int] = field(default_factory=dict)
-
-    def add(self, value: object) -> int:
-        return self.places.setdefault(value, len(self.places))
+ORDERS = (False, True)
 
 
 def choose_users(judgments: Mapping[UserKey, int], limit: int) -> frozenset[UserKey]:
@@ -41,11 +47,11 @@ def choose_users(judgments: Mapping[UserKey, int], limit: int) -> frozenset[User
     `judgments` counts them by (data set, user). Users come in an order that their ids decide, data sets in turn, so
     that a run too large for one page shows some of each, and the same ones each time.
     """
-    places: dict[str, int] = {}
+    ranks: dict[str, int] = defaultdict(int)
     ranked: list[tuple[int, str, str]] = []
     for dataset, user in sorted(judgments, key=lambda key: stable_hash(*key)):
-        ranked.append((places.setdefault(dataset, 0), dataset, user))
-        places[dataset] += 1
+        ranked.append((ranks[dataset], dataset, user))
+        ranks[dataset] += 1
     chosen: list[UserKey] = []
     total = 0
     for _, dataset, user in sorted(ranked):
@@ -59,46 +65,43 @@ def choose_users(judgments: Mapping[UserKey, int], limit: int) -> frozenset[User
 class Transcripts:
     """Collects users, profiles and verdicts, and gives them as plain values (see `data`).
 
-    Args:
-        config: of the run; prompts are built again with its settings.
-        store: where the answers are; None where there is none.
+    Prompts are built with the settings of `config`; after an edit of the config or of a prompt they may differ from
+    what was sent, which their keys reveal. `store` has the answers; None where there is none.
     """
 
     def __init__(self, config: Config, store: ResponseStore | None) -> None:
-        self._store = store
-        self._again = Rebuilder(config, store)
-        self._texts, self._messages = _Table(), _Table()
-        self._known: dict[UserKey, tuple[int, UserData]] = {}
-        self._users: list[Fields] = []
-        self._pairs: dict[tuple[str, str], int] = {}
+        self._config, self._store = config, store
+        self._texts, self._messages, self._calls = Places(), Places(), Places()
+        self._known: dict[UserKey, tuple[Fields, UserData]] = {}
+        self._users, self._pairs = Places(), Places()
         self._pair_rows: list[Fields] = []
-        self._profiles: list[Fields] = []
-        self._profile_of: dict[tuple[object, ...], tuple[int, Profile]] = {}
+        self._profiles: dict[tuple[object, ...], tuple[int, Profile]] = {}
+        self._learned: dict[tuple[str, str], ProfileSettings | None] = {}
+        self._profile_rows: list[Fields] = []
         self._rows: list[Fields] = []
         self._items: list[list[Any]] = []
-        self._calls = _Table()
         self._prompts: dict[str, tuple[list[int], bool | None]] = {}
 
     def add_user(self, user: UserData) -> None:
         """A user, before the profiles and verdicts of that user."""
-        self._known[user.dataset, user.user_id] = len(self._users), user
-        self._users.append(
-            {
-                "dataset": user.dataset,
-                "user": user.user_id,
-                "taste": user.planted_taste,
-                "survey": dict(sorted(user.survey.items())),
-                "profiles": [],
-            }
-        )
+        fields: Fields = {
+            "dataset": user.dataset,
+            "user": user.user_id,
+            "taste": user.planted_taste,
+            "survey": dict(sorted(user.survey.items())),
+            "profiles": [],
+        }
+        key = user.dataset, user.user_id
+        self._known[key] = fields, user
+        _place(self._users, key)
 
     def add_profile(self, profile: Profile) -> None:
         """A profile, before the verdicts that show it."""
-        place, dataset = len(self._profiles), profile.dataset
-        user_place, user = self._known[dataset, profile.user_id]
-        self._profile_of[_profile_key(profile, profile.model)] = place, profile
-        self._users[user_place]["profiles"].append(place)
-        self._profiles.append(
+        place, dataset = len(self._profile_rows), profile.dataset
+        fields, user = self._known[dataset, profile.user_id]
+        self._profiles[_profile_key(profile, profile.model)] = place, profile
+        fields["profiles"].append(place)
+        self._profile_rows.append(
             {
                 **profile.model_dump(include={"model", "variant", "draw", "status", "reason", "persona"}),
                 "flaw": profile.persona_flaw,
@@ -114,13 +117,13 @@ class Transcripts:
 
     def add_judged(self, row: JudgedUser) -> None:
         """All verdicts of one method on one user's pairs."""
-        user_place, user = self._known[row.dataset, row.user_id]
-        place, profile = self._profile_of.get(_profile_key(row, row.profile_model), (None, None))
+        _, user = self._known[row.dataset, row.user_id]
+        place, profile = self._profiles.get(_profile_key(row, row.profile_model), (None, None))
         number = len(self._rows)
         self._rows.append(
             {
                 **row.model_dump(include={"variant", "profile_model", "judge_model", "method", "draw", "reason"}),
-                "user": user_place,
+                "user": self._users[row.dataset, row.user_id],
                 "label": method_label(row.method),
                 "k": k_label(row.k),
                 "status": row.status,
@@ -128,57 +131,97 @@ class Transcripts:
             }
         )
         wanted = {key for verdict in row.verdicts for key in verdict.calls}
-        for request, swapped in self._again.verdicts(row, user, profile):
-            self._keep(self._again.identity(str(row.judge_model)), request, wanted, swapped)
-        by_pair: dict[str, list[Verdict]] = {}
+        for request, swapped in self._verdict_requests(row, user, profile):
+            self._keep(str(row.judge_model), request, wanted, swapped)
+        by_pair: dict[str, list[Verdict]] = defaultdict(list)
         for verdict in row.verdicts:
-            by_pair.setdefault(verdict.pair_id, []).append(verdict)
+            by_pair[verdict.pair_id].append(verdict)
         pairs = {pair.pair_id: pair for pair in user.pairs}
-        for pair_id, verdicts in by_pair.items():
-            self._items.append([number, self._pair(row.dataset, pairs[pair_id]), [self._verdict(v) for v in verdicts]])
+        for name, verdicts in by_pair.items():
+            self._items.append([number, self._pair(row.dataset, pairs[name]), [self._verdict(v) for v in verdicts]])
         if not by_pair:
             self._items.append([number, None, []])
 
     def _demonstration(self, dataset: str, shown: Demonstration) -> list[Any]:
         """Place of the pair, whether the rejected answer stood first, and the reasoning."""
-        reasoning = None if shown.reasoning is None else self._texts.add(shown.reasoning)
+        reasoning = None if shown.reasoning is None else _place(self._texts, shown.reasoning)
         return [self._pair(dataset, shown.pair), shown.swapped, reasoning]
 
     def _pair(self, dataset: str, pair: PreferencePair) -> int:
-        key = dataset, pair.pair_id
-        if key not in self._pairs:
-            self._pairs[key] = len(self._pair_rows)
-            self._pair_rows.append(
-                {
-                    "id": pair.pair_id,
-                    "context": [[turn.role, self._texts.add(turn.content)] for turn in pair.context],
-                    "chosen": self._texts.add(pair.chosen),
-                    "rejected": self._texts.add(pair.rejected),
-                }
-            )
-        return self._pairs[key]
+        place = _place(self._pairs, (dataset, pair.pair_id))
+        if place == len(self._pair_rows):
+            fields: Fields = {"id": pair.pair_id}
+            fields["context"] = [[turn.role, _place(self._texts, turn.content)] for turn in pair.context]
+            fields |= {name: _place(self._texts, getattr(pair, name)) for name in ("chosen", "rejected")}
+            self._pair_rows.append(fields)
+        return place
 
     def _verdict(self, verdict: Verdict) -> list[Any]:
-        calls = [self._calls.add(key) for key in verdict.calls]
+        calls = [_place(self._calls, key) for key in verdict.calls]
         return [verdict.swapped, verdict.outcome, verdict.said, verdict.log_odds, calls]
 
     def _persona_calls(self, profile: Profile, user: UserData) -> list[int]:
         """Calls that wrote the persona."""
         wanted = {ref.key for ref in profile.calls if ref.stage == "persona"}
-        identity = self._again.identity(profile.model)
-        for request in self._again.personas(profile, user):
-            self._keep(identity, request, wanted, None)
+        for request in self._persona_requests(profile, user):
+            self._keep(profile.model, request, wanted, None)
             if wanted <= self._prompts.keys():
                 break
-        return [self._calls.add(key) for key in sorted(wanted)]
+        return [_place(self._calls, key) for key in sorted(wanted)]
 
-    def _keep(self, identity: str, request: Request, wanted: set[str], swapped: bool | None) -> None:
-        key = request_key(identity, request)
+    def _keep(self, model: str, request: Request, wanted: set[str], swapped: bool | None) -> None:
+        """Keep the prompt of a request if its call is one of the `wanted`."""
+        key = request_key(self._identity(model), request)
         if key in wanted and key not in self._prompts:
-            self._prompts[key] = [self._message(message) for message in request.messages], swapped
+            messages = [(message.role, _place(self._texts, message.content)) for message in request.messages]
+            self._prompts[key] = [_place(self._messages, message) for message in messages], swapped
 
-    def _message(self, message: Message) -> int:
-        return self._messages.add((message.role, self._texts.add(message.content)))
+    def _identity(self, model: str) -> str:
+        """What the store's key knows of a model."""
+        return self._config.models[model].spec(model).identity
+
+    def _verdict_requests(self, row: JudgedUser, user: UserData, profile: Profile | None) -> Iterator[Ordered]:
+        """Requests of a row's verdicts; those for scores only where the store has the criteria."""
+        if row.judge_model is None or not row.verdicts:
+            return
+        entry, asked = self._config.models[row.judge_model], MethodId.parse(row.method)
+        use = parse_method(str(asked._replace(verdict="text")))
+        settings, pairs = judge_settings(entry, asked.verdict), pairs_of(user, use)
+        shown = use.method.adapt(Known.of(user, profile=profile))
+        if not isinstance(shown, JudgeContext):
+            return
+        shown = fitted(shown, pairs, settings, entry.spec(row.judge_model), use.method.asked.messages)
+        for pair in pairs:
+            if use.method.judge is not CRITERIA:
+                yield from ((judge_request(pair, swapped, shown, settings), swapped) for swapped in ORDERS)
+                continue
+            first = criteria_request(pair, shown, settings)
+            yield first, None
+            key = request_key(self._identity(row.judge_model), first)
+            answer = self._store.get_many([key]).get(key) if self._store else None
+            if criteria := parse_criteria(answer.text) if answer else ():
+                yield from ((scores_request(pair, swapped, criteria, settings), swapped) for swapped in ORDERS)
+
+    def _persona_requests(self, profile: Profile, user: UserData) -> Iterator[Request]:
+        """Requests that may have led to the persona: of all judgements, then without the first, and so on, as an input
+        that does not fit is shortened, each as often as it may be sampled. None where the file of the variant's Theta
+        is no longer there."""
+        name = profile.model, profile.variant
+        if name not in self._learned:
+            try:
+                self._learned[name] = learned_settings(self._config, *name)
+            except DataError:
+                self._learned[name] = None
+        if (learned := self._learned[name]) is None:
+            return
+        # Demonstrations as the judge saw them, and (as published) judgements that it did not see.
+        seen = {shown.pair.pair_id: shown for shown in profile.plain_demonstrations}
+        pairs = {pair.pair_id: pair for pair in user.pairs}
+        judgements = [seen.get(name) or labelled(pairs[name], learned.search.salt) for name in profile.persona_pairs]
+        for start in range(max(len(judgements), 1)):
+            messages = persona_messages(tuple(judgements[start:]), learned.persona)
+            for attempt in range(learned.persona.attempts):
+                yield persona_request(messages, learned.persona, attempt)
 
     def data(self) -> Fields:
         """All that was added. Texts stand once in `texts`; elsewhere a text is its place there.
@@ -191,22 +234,23 @@ class Transcripts:
         - messages: [role, text]. calls: key, prompt (messages, None where it could not be built again), the order it
           shows, and the answer (None where the store lacks it).
         """
-        answers = self._store.get_many(list(self._calls.places)) if self._store else {}
-        return {
-            "users": self._users,
-            "pairs": self._pair_rows,
-            "profiles": self._profiles,
-            "rows": self._rows,
-            "items": sorted(self._items, key=self._item_order),
-            "calls": [self._call(key, answers.get(key)) for key in self._calls.places],
-            "messages": [list(message) for message in self._messages.places],
-            "texts": list(self._texts.places),
-        }
 
-    def _item_order(self, item: list[Any]) -> tuple[int, int, int]:
-        """By user, then pair, so that all methods on a pair stand together."""
-        row, pair, _ = item
-        return self._rows[row]["user"], -1 if pair is None else pair, row
+        def by_user_and_pair(item: list[Any]) -> tuple[int, int, int]:
+            # All methods on a pair stand together.
+            row, pair, _ = item
+            return self._rows[row]["user"], -1 if pair is None else pair, row
+
+        answers = self._store.get_many(list(self._calls)) if self._store else {}
+        return {
+            "users": [fields for fields, _ in self._known.values()],
+            "pairs": self._pair_rows,
+            "profiles": self._profile_rows,
+            "rows": self._rows,
+            "items": sorted(self._items, key=by_user_and_pair),
+            "calls": [self._call(key, answers.get(key)) for key in self._calls],
+            "messages": [list(message) for message in self._messages],
+            "texts": list(self._texts),
+        }
 
     def _call(self, key: str, answer: Response | None) -> Fields:
         prompt, swapped = self._prompts.get(key, (None, None))
@@ -215,13 +259,18 @@ class Transcripts:
     def _answer(self, answer: Response) -> Fields:
         top = answer.logprobs[0].top[:TOP_SHOWN] if answer.logprobs else ()
         return {
-            "text": self._texts.add(answer.text),
+            "text": _place(self._texts, answer.text),
             "reasoning": answer.reasoning,
             "refusal": answer.refusal,
             "finish": answer.finish_reason,
             "tokens": [answer.usage.tokens_in, answer.usage.tokens_out],
             "top": [[text, round(value, 4)] for text, value in top],
         }
+
+
+def _place(places: Places, value: object) -> int:
+    """The place of a value, which is added where it is new."""
+    return places.setdefault(value, len(places))
 
 
 def _profile_key(row: Profile | JudgedUser, model: str | None) -> tuple[object, ...]:

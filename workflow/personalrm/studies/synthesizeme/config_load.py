@@ -203,10 +203,18 @@ def write_resolved(path: Path, config: Config) -> None:
 
 
 def read_resolved(path: Path) -> Config:
-    """Read what `write_resolved` wrote. Raises ConfigError if there is no such file."""
+    """Read what `write_resolved` wrote, or a config file in YAML. Raises ConfigError for any other file."""
     if not path.is_file():
         raise ConfigError(f"{path}: no resolved config; stages are run by the workflow (snakemake), which writes it")
-    return Config.model_validate_json(path.read_text(encoding="utf-8"))
+    if path.suffix in (".yaml", ".yml"):
+        return load_config(path)
+    try:
+        return Config.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(
+            f"{path}: not a resolved config of this version; give the run's YAML config, or "
+            ".snakemake/personalrm/<run>.json"
+        ) from error
 
 
 def config_hash(config: Config) -> str:
