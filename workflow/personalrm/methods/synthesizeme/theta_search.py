@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from personalrm.core.threads import beside
 from personalrm.judge.judge import JudgeContext, JudgeSettings, judge_pairs
 from personalrm.llm.types import LanguageModel, Message, Request
 from personalrm.methods.synthesizeme.persona import PersonaSettings, induce_persona, persona_messages
-from personalrm.methods.synthesizeme.theta import PersonaDemonstration, Theta
+from personalrm.methods.synthesizeme.theta import PersonaDemonstration, Theta, ThetaOptimiser
 
 PREDICTOR = "synthesize"
 GOOD_SHARE = 0.75
@@ -35,21 +35,11 @@ GOOD_SHARE = 0.75
 
 @dataclass(frozen=True)
 class ThetaSettings:
-    """How a Theta is searched for: MIPROv2's own settings, and how personas are written and judged.
-
-    `num_candidates` instructions are proposed beside ours, `num_trials` combinations tried, each on all users that are
-    scored; at most `max_demos` demonstrations; the proposer may be shown a summary of the data and demonstrations.
-    `scored_share` of the users are scored, the others demonstrate (MIPROv2's own share, where it is given one set).
-    """
+    """How a Theta is searched for: how personas are written and judged, and the settings of the optimiser."""
 
     persona: PersonaSettings
     judge: JudgeSettings
-    num_candidates: int = 10
-    num_trials: int = 30
-    max_demos: int = 0
-    data_aware: bool = True
-    fewshot_aware: bool = True
-    scored_share: float = 0.8
+    optimiser: ThetaOptimiser = field(default_factory=ThetaOptimiser)
     seed: int = 0
 
 
@@ -75,10 +65,9 @@ class Trial(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The best Theta, the score of the prompt as it was, and all trials in their order, that one first."""
+    """The best Theta, and all trials in their order; the first is the prompt as it was."""
 
     theta: Theta
-    default_score: float
     best_score: float
     trials: tuple[Trial, ...]
 
@@ -111,7 +100,7 @@ def split_users(students: Sequence[Student], settings: ThetaSettings) -> Parts:
             f"a Theta needs two train users with judgements and validation pairs, one to demonstrate and one to be "
             f"scored; there are {len(people)}: raise max_users or the share of train users"
         )
-    scored = set(people[: min(len(people) - 1, max(1, int(settings.scored_share * len(people))))])
+    scored = set(people[: min(len(people) - 1, max(1, int(settings.optimiser.scored_share * len(people))))])
     by_part = [tuple(n for n, one in enumerate(students) if (one.user_id in scored) == part) for part in (False, True)]
     return Parts(*by_part)
 
@@ -193,8 +182,8 @@ def _compile(bridge: _Bridge, parts: Parts, name: str) -> Found:
         prompt_model=lm,
         task_model=lm,
         auto=None,
-        num_candidates=settings.num_candidates + 1,
-        max_bootstrapped_demos=settings.max_demos,
+        num_candidates=settings.optimiser.num_candidates + 1,
+        max_bootstrapped_demos=settings.optimiser.max_demos,
         max_labeled_demos=0,
         max_errors=1,
         seed=settings.seed,
@@ -205,11 +194,11 @@ def _compile(bridge: _Bridge, parts: Parts, name: str) -> Found:
             program,
             trainset=[examples[place] for place in parts.demonstrating],
             valset=[examples[place] for place in parts.scored],
-            num_trials=settings.num_trials,
+            num_trials=settings.optimiser.num_trials,
             minibatch=False,
             program_aware_proposer=False,
-            data_aware_proposer=settings.data_aware,
-            fewshot_aware_proposer=settings.fewshot_aware,
+            data_aware_proposer=settings.optimiser.data_aware,
+            fewshot_aware_proposer=settings.optimiser.fewshot_aware,
         )
     if bridge.outage is not None:
         raise bridge.outage
@@ -234,7 +223,7 @@ def _found(best: Any, students: Sequence[Student], name: str) -> Found:  # noqa:
         for theta in [_theta(getattr(program, PREDICTOR), students, name)]
     )
     theta = _theta(getattr(best, PREDICTOR), students, name)
-    return Found(theta, trials[0].score, float(best.score), trials)
+    return Found(theta, float(best.score), trials)
 
 
 def _program(bridge: _Bridge, instruction: str, name: str) -> Any:  # noqa: ANN401

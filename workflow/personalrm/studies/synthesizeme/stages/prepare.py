@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from personalrm.data.prepare import prepare_dataset
 from personalrm.run.stage import Files, Stage, Wildcards
-
-if TYPE_CHECKING:
-    from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.plan import Plan
 
 
 def prepare_stage(plan: Plan, dataset: str) -> None:
@@ -33,15 +30,11 @@ def _files(plan: Plan, job: Wildcards) -> list[str]:
     return [*plan.prepared_paths(job.dataset), *more, *plan.judgment_files(job.dataset)]
 
 
-def _reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
-    return plan.config.datasets[job.dataset].model_dump(mode="json", exclude={"licence", "filters"})
-
-
 PREPARE: Stage[Plan] = Stage(
     name="prepare",
     output=_files,
     combinations=lambda plan: [Wildcards(dataset=name) for name in plan.config.datasets],
     inputs=_inputs,
-    reads=_reads,
+    reads=lambda plan, job: plan.config.datasets[job.dataset].model_dump(mode="json", exclude={"licence", "filters"}),
     work=prepare_stage,
 )
