@@ -1,12 +1,12 @@
-"""Finding a Theta: the persona prompt optimised with DSPy's MIPROv2 (paper, stage 2; facts file, 3.2).
+"""Finding a Theta: the persona prompt optimised with DSPy's MIPROv2 (paper, stage 2).
 
 The paper names the optimiser; trials, candidates, proposer and metric are not published, so that these are
 parameters of ours. The metric is the judge's accuracy on a user's validation pairs, given the persona that the
 prompt induces from the user's judgements (stage 1's winner). DSPy proposes and chooses; personas and verdicts are
 made by this library's own stages, over the response store, so that a repeated trial costs nothing.
 
-Users are split once more: demonstrations and what the proposer is shown come from some, scores from the others. And
-whoever a persona is made for, no demonstration of that user is in the prompt.
+Users are split once more: demonstrations and what the proposer is shown come from one part, scores from the other. No
+prompt for a user's persona holds a demonstration of the same user.
 """
 
 from __future__ import annotations
@@ -75,8 +75,10 @@ class Found(NamedTuple):
 async def search_theta(
     model: LanguageModel, proposer: LanguageModel, students: Sequence[Student], settings: ThetaSettings, name: str
 ) -> Found:
-    """Run MIPROv2 over `students`. Raises DataError where they are too few to be split, and ModelCallError as the port
-    does; an outage ends the search."""
+    """Run MIPROv2 over `students`; an outage ends the search.
+
+    Raises DataError where they are too few to be split, and ModelCallError as the client does.
+    """
     bridge = _Bridge(model, proposer, students, settings, asyncio.get_running_loop())
     # DSPy is synchronous: it runs in a thread and asks this loop.
     return await beside(partial(_compile, bridge, split_users(students, settings), name))
@@ -106,7 +108,7 @@ def split_users(students: Sequence[Student], settings: ThetaSettings) -> Parts:
 
 
 class _Bridge:
-    """From DSPy's threads to the loop in which the ports live. Copies of a program share it."""
+    """Runs calls of DSPy's threads in the event loop of the clients. Copies of a program share it."""
 
     def __init__(
         self,
@@ -124,7 +126,7 @@ class _Bridge:
         return self
 
     def wait(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
-        """Run a coroutine in the loop and wait for it; the first failure is kept, for DSPy passes over errors."""
+        """Run a coroutine in the loop and wait for it; the first failure is kept, because DSPy ignores errors."""
         future: Future[Any] = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()

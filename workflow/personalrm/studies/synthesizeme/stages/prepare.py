@@ -22,7 +22,8 @@ def _inputs(plan: Plan, job: Wildcards) -> Files:
     local = [settings.planted] if settings.planted else []
     if settings.hub is None:
         local = [*settings.source_files(), *local]
-    return {"votes": plan.hub_files(job.dataset) + [str(path) for path in local if path.is_file()]}
+    fetched = settings.hub.paths if settings.hub else ()
+    return {"votes": [*map(str, fetched), *(str(path) for path in local if path.is_file())]}
 
 
 def _files(plan: Plan, job: Wildcards) -> list[str]:
