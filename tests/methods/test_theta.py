@@ -235,7 +235,7 @@ def test_a_prompt_shows_no_demonstration_of_the_user_whom_it_is_about() -> None:
 @pytest.mark.parametrize(
     ("level", "said"),
     [
-        (None, NoResult("not_applicable", "d has no level A to keep Theta's users apart")),
+        (None, NoResult("not_applicable", "d has no user split to keep Theta's users apart")),
         ("train", NoResult("empty", "Theta ours was found on the train users")),
         ("test", None),
     ],

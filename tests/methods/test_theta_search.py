@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +17,7 @@ from personalrm.core.records import Demonstration, UserData, write_records
 from personalrm.judge.judge import JudgeSettings
 from personalrm.llm.types import Request, Response
 from personalrm.methods.synthesizeme.persona import PersonaSettings
-from personalrm.methods.synthesizeme.theta import PersonaDemonstration, Theta, read_theta
+from personalrm.methods.synthesizeme.theta import PersonaDemonstration, Theta, ThetaOptimiser, read_theta
 from personalrm.methods.synthesizeme.theta_search import Student, ThetaSettings, search_theta, split_users
 from personalrm.studies.synthesizeme.config_load import parse_config
 from personalrm.studies.synthesizeme.stages.runner import Job
@@ -35,11 +34,9 @@ def student(user: str) -> Student:
 STUDENTS = [student(user) for user in ("amy", "bob", "cal", "dan", "eve", "fay", "gus", "hal", "ida", "joe")]
 
 
-def settings(**changes: Any) -> ThetaSettings:  # noqa: ANN401
-    made = ThetaSettings(
-        persona=PersonaSettings("standard", 64), judge=JudgeSettings(), num_candidates=3, num_trials=6, data_aware=False
-    )
-    return replace(made, **changes)
+def settings(seed: int = 0, **changes: Any) -> ThetaSettings:  # noqa: ANN401
+    optimiser = ThetaOptimiser(**{"num_candidates": 3, "num_trials": 6, "max_demos": 0, "data_aware": False, **changes})
+    return ThetaSettings(PersonaSettings("standard", 64), JudgeSettings(), optimiser, seed)
 
 
 def answer(request: Request) -> Response:

@@ -23,7 +23,7 @@ from personalrm.results.tables.recovery_table import (
     recovery_notes,
     recovery_table,
 )
-from personalrm.studies.synthesizeme.stages.recovering import judge_recovery
+from personalrm.studies.synthesizeme.stages.analysing import judge_recovery
 
 ROOT = Path(__file__).parents[2]
 PERSONAS = {"ann": "Ann likes tea and jam.", "ben": "Ben likes jam.", "cy": "Cy likes soup."}

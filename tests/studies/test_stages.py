@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from personalrm.app.jobs import run_job
-from personalrm.core.errors import ConfigError
+from personalrm.core.errors import ConfigError, ModelCallError
+from personalrm.core.records import Record, read_records
+from personalrm.run.stage import Stage
 from personalrm.studies.synthesizeme.config_load import parse_config, write_resolved
 from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.stages.runner import Job, runtime_from_env
 
 
 @pytest.fixture
@@ -93,3 +100,50 @@ def test_learning_and_judging_are_done_again_with_another_seed_or_other_users(
     job = plan.jobs(name)[0]._asdict()
     assert plan.reads(name, **job) != other.reads(name, **job)
     assert plan.reads(name, **job) == Plan(plan.config).reads(name, **job)
+
+
+@dataclass(frozen=True)
+class NoModelJob(Job):
+    """A job that opens no model."""
+
+    @asynccontextmanager
+    async def model(self, name: str, *, batches: bool = False) -> AsyncIterator[Any]:
+        yield None
+
+
+class Row(Record):
+    failed: int
+
+
+@pytest.mark.parametrize("batch", [None, {}])
+def test_groups_follow_one_another_unless_their_calls_wait_in_batches(
+    tmp_path: Path, plan: Plan, batch: dict[str, Any] | None
+) -> None:
+    raw = plan.config.model_dump(mode="json", exclude={"datasets"})
+    raw |= {"datasets": {"d": {"path": "votes.jsonl"}}, "max_failed_share": 0.5}
+    raw["models"]["m"] |= {"batch": batch}
+    job = NoModelJob(parse_config(raw), runtime_from_env())
+    stage: Stage[Plan] = Stage(
+        name="toy",
+        output="toy/{model}.jsonl",
+        combinations=lambda plan: [],
+        work=lambda: None,
+        batches=True,
+        lost=lambda row: row.failed,
+        counted=lambda row: 1,
+    )
+    active, most = 0, 0
+
+    async def work(_client: object, failed: int) -> Row:
+        nonlocal active, most
+        active, most = active + 1, max(most, active + 1)
+        await asyncio.sleep(0.01)
+        active -= 1
+        return Row(failed=failed)
+
+    asyncio.run(job.execute(stage, "m", [[0, 0, 0], [1, 1, 0]], work, tmp_path / "out"))
+    assert most == (3 if batch is None else 6)
+    assert [row.failed for row in read_records(tmp_path / "out", Row)] == [0, 0, 0, 1, 1, 0]
+    with pytest.raises(ModelCallError, match="2 of 3 toy calls failed at the provider"):
+        asyncio.run(job.execute(stage, "m", [[1, 1, 0]], work, tmp_path / "none"))
+    assert not (tmp_path / "none").exists()

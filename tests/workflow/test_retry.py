@@ -212,8 +212,8 @@ def test_the_lineage_has_every_file_that_the_plan_has(name: str) -> None:
 
     plan = Plan(load_config(ROOT / "config" / name))
     made = plan.lineage()
-    planned = [*plan.verdict_paths(), *plan.profile_paths(), *plan.fidelity_paths(), *plan.recovery_paths()]
-    planned += [*plan.axes_paths(), *plan.tag_paths(), *plan.analysed_profiles()]
+    planned = [*plan.verdict_paths(), *plan.profile_paths(), *plan.paths("fidelity"), *plan.paths("recovery")]
+    planned += [*plan.paths("axes"), *plan.paths("tag"), *plan.analysed_profiles()]
     planned += [path for dataset in plan.filtered for path in (*plan.rating_paths(dataset), *plan.panel_paths(dataset))]
     assert not set(planned) - made.keys()
     places = {path: place for place, path in enumerate(made)}

@@ -1,7 +1,8 @@
 """From raw votes to users with split pairs.
 
 INPUTS   datasets.<name>.path or datasets.<name>.hub of the config
-OUTPUTS  data/<dataset>/shards/<shard>.jsonl, funnel.json, card.md, of processed sets judgments.jsonl; beside the runs, data/hub/<repo>/<revision>/
+OUTPUTS  data/<dataset>/shards/<shard>.jsonl, funnel.json, card.md, of processed sets judgments.jsonl;
+         for all runs, data/hub/<repo>/<revision>/
 """
 
 for _dataset in PLAN.fetches:

@@ -77,10 +77,10 @@ rule manifest:
         scores=f"{RUN}/data/calls.parquet",
         cards=expand(f"{RUN}/data/{{dataset}}/funnel.json", dataset=CONFIG.datasets),
         analysis=[
-            *PLAN.fidelity_paths(),
-            *PLAN.recovery_paths(),
-            *PLAN.axes_paths(),
-            *PLAN.tag_paths(),
+            *PLAN.paths("fidelity"),
+            *PLAN.paths("recovery"),
+            *PLAN.paths("axes"),
+            *PLAN.paths("tag"),
         ],
     output:
         f"{RUN}/manifest.json",

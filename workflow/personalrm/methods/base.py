@@ -23,25 +23,25 @@ Needs = Literal["nothing", "judge", "profile"]
 
 @dataclass(frozen=True)
 class NotApplicable:
-    """The method makes no sense for this user: what it reads does not exist (no survey, no other users)."""
+    """The method does not apply to this user: what it reads does not exist (no survey, no other users)."""
 
     reason: str
 
     @property
     def result(self) -> NoResult:
-        """How the user's row says so."""
+        """The status of the user's row."""
         return NoResult("not_applicable", self.reason)
 
 
 @dataclass(frozen=True)
 class NoPairs:
-    """The method makes sense for this user, who has no pairs to learn from."""
+    """The method applies to this user, but the user has no pairs to learn from."""
 
     reason: str = "no context pairs"
 
     @property
     def result(self) -> NoResult:
-        """How the user's row says so."""
+        """The status of the user's row."""
         return NoResult("empty", self.reason)
 
 

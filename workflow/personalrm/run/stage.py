@@ -70,8 +70,9 @@ class Stage(Generic[P]):
         place: path of log and of benchmark file below their folders, without suffix; that of the output if empty.
         asks: the wildcard that names the model whose calls the job makes, or a function that returns all such models.
         batches: whether the calls may be sent as a batch.
-        record: what a row of the output is, where it may rest on calls that were lost.
-        lost: number of calls of a row that the provider failed.
+        record: type of the rows of the output, where these may rest on calls that were lost.
+        lost: number of calls (or verdicts) of a row that the provider failed.
+        counted: number of calls (or verdicts) of a row: too large a share of lost ones fails the job.
         account: name of the stage in the tables of cost and of the estimate; `name` if empty.
     """
 
@@ -86,6 +87,7 @@ class Stage(Generic[P]):
     batches: bool = False
     record: type[Record] | None = None
     lost: Callable[[Any], int] | None = None
+    counted: Callable[[Any], int] | None = None
     account: str = ""
 
     @property

@@ -1,10 +1,10 @@
 """Stage 1: bootstrap reasoning (paper, section 3).
 
-A judge that knows nothing of the user (or, for stage 3, knows the persona) guesses each context pair, reasoning
-first. An attempt is a verified trace when it names the user's own choice.
+A judge without information on the user (in stage 3, with the persona) guesses each context pair after reasoning. An
+attempt is a verified trace when it names the user's own choice.
 
-Repair `resampling` (our choice): a wrong first guess, which the package throws away, is sampled again at a temperature
-above 0, so that a user whom the model does not understand yet still teaches it something.
+Repair `resampling` (our choice): after a wrong first guess, which the package discards, the pair is sampled again at a
+temperature above 0, so that more pairs give a verified trace.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ async def bootstrap_pair(
 ) -> tuple[Trace, ...]:
     """Attempts at one pair, in order; the last is verified (`correct`) or the attempts are used up.
 
-    With `side_by_side` all attempts after the first are made at once: faster, the same traces, and calls for attempts
-    that turn out not to be needed.
+    With `side_by_side` all attempts after the first are concurrent: faster, the same traces, and calls for
+    attempts that turn out to be unnecessary.
     """
     traces: list[Trace] = []
     while len(traces) < settings.attempts:
@@ -61,17 +61,12 @@ async def bootstrap_pair(
         numbers = range(len(traces), last)
         for trace in await asyncio.gather(*(_attempt(model, pair, shown, settings, number) for number in numbers)):
             traces.append(trace)
-            if trace.outcome == "correct" or _is_final(trace):
+            # A request that was rejected as it is (no `calls`) would be rejected again; after a refusal that the model
+            # wrote, or an answer that a filter stopped, another sample may be answered.
+            rejected = trace.outcome in ("context_overflow", "refused") and not trace.calls
+            if trace.outcome == "correct" or rejected:
                 return tuple(traces)
     return tuple(traces)
-
-
-def _is_final(trace: Trace) -> bool:
-    """Whether another attempt would fail as this one did: its request was not answered, but turned away as it is.
-
-    A refusal that the model wrote, or an answer that a filter stopped, has `calls`, and another sample may be answered.
-    """
-    return trace.outcome in ("context_overflow", "refused") and not trace.calls
 
 
 async def _attempt(
@@ -102,13 +97,12 @@ async def _attempt_text(
     request = Request(messages, settings.max_tokens, **sampled(settings.temperature, trace.attempt))  # type: ignore[arg-type]
     response = await model.complete(request)
     if is_refused(response):
-        return trace.model_copy(update={"outcome": "refused", "calls": (response.key,)})
-    stated = parse_verdict(response.text, cut=is_cut(response))
-    if stated in ("tie", "unparsed"):
-        reasoning = response.text.strip()
-        return trace.model_copy(update={"reasoning": reasoning, "outcome": stated, "calls": (response.key,)})
-    outcome = "correct" if stated == position_of_chosen(trace.swapped) else "wrong"
-    reasoning = without_verdict(response.text)
+        outcome, reasoning = "refused", ""
+    elif (stated := parse_verdict(response.text, cut=is_cut(response))) in ("tie", "unparsed"):
+        outcome, reasoning = stated, response.text.strip()
+    else:
+        outcome = "correct" if stated == position_of_chosen(trace.swapped) else "wrong"
+        reasoning = without_verdict(response.text)
     return trace.model_copy(update={"reasoning": reasoning, "outcome": outcome, "calls": (response.key,)})
 
 
@@ -120,8 +114,7 @@ async def _attempt_label(
     start = judge.prompt.render("reasoning_start")
     messages = build_messages(pair, trace.swapped, shown, judge, prefill=start)
     how = sampled(settings.temperature, trace.attempt)
-    request = Request(messages, settings.max_tokens, stop=("\n",), **how)  # type: ignore[arg-type]
-    written = await model.complete(request)
+    written = await model.complete(Request(messages, settings.max_tokens, stop=("\n",), **how))  # type: ignore[arg-type]
     if is_refused(written):
         return trace.model_copy(update={"outcome": "refused", "calls": (written.key,)})
     reasoning = whole_sentences(f"{start} {written.text.strip()}")
@@ -129,14 +122,8 @@ async def _attempt_label(
     labelled = await model.complete(label_request((*messages[:-1], Message("assistant", prefill))))
     base = Verdict(pair_id=pair.pair_id, swapped=trace.swapped, outcome="unparsed")
     verdict = label_verdict(base, labelled, trace.swapped, judge)
-    return trace.model_copy(
-        update={
-            "reasoning": reasoning,
-            "outcome": verdict.outcome,
-            "log_odds": verdict.log_odds,
-            "calls": tuple(sorted((written.key, labelled.key))),
-        }
-    )
+    found = {"reasoning": reasoning, "outcome": verdict.outcome, "log_odds": verdict.log_odds}
+    return trace.model_copy(update={**found, "calls": tuple(sorted((written.key, labelled.key)))})
 
 
 async def bootstrap_pairs(

@@ -1,7 +1,7 @@
 """The baseline Memory: facts about a user, extracted from conversations and choices, kept as a list.
 
-The paper names the baseline; its definition and prompt are not published (facts file, 5.1 and 10). Ours: one call over
-the context pairs, one fact a line.
+The paper names the baseline; its definition and prompt are not published. Ours: one call over the context pairs, one
+fact per line.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Remembered(NamedTuple):
 async def remember(model: LanguageModel, pairs: Sequence[PreferencePair], settings: MemorySettings) -> Remembered:
     """Facts about one user from labelled pairs. Input that does not fit is shortened by whole pairs, the oldest first.
 
-    Raises ModelCallError as the port does.
+    Raises ModelCallError as the client does.
     """
     shown = [Demonstration(pair=pair, swapped=presented_swapped(pair, "memory")) for pair in pairs]
     if not shown:
@@ -56,14 +56,12 @@ async def remember(model: LanguageModel, pairs: Sequence[PreferencePair], settin
 
     written, dropped = await ask_shortened(model, shown, build, settings.max_tokens)
     facts = read_facts(written.words, cut=written.cut)[: settings.max_facts]
-    events = [f"memory input shortened by {dropped} of {len(shown)} pairs"] if dropped else []
-    if not facts:
-        events.append("the model wrote no facts")
-    return Remembered(facts, tuple(events))
+    shortened = (f"memory input shortened by {dropped} of {len(shown)} pairs",) if dropped else ()
+    return Remembered(facts, shortened if facts else (*shortened, "the model wrote no facts"))
 
 
 def read_facts(text: str, *, cut: bool = False) -> tuple[str, ...]:
-    r"""Facts of a list, each once, in its order; lines that are no items are passed over.
+    r"""Facts of a list, each once, in its order; lines that are no items are skipped.
 
     With `cut` the last item was broken off, and is left out if it is not the only one.
 
@@ -73,6 +71,4 @@ def read_facts(text: str, *, cut: bool = False) -> tuple[str, ...]:
     ('likes tea',)
     """
     facts = [found["fact"] for line in text.splitlines() if (found := _BULLET.match(line))]
-    if cut and len(facts) > 1:
-        facts.pop()
-    return tuple(dict.fromkeys(facts))
+    return tuple(dict.fromkeys(facts[:-1] if cut and len(facts) > 1 else facts))

@@ -1,4 +1,4 @@
-"""Stage 2: persona induction (paper, section 3; facts file, 3.2): from judgements to a description.
+"""Stage 2: persona induction (paper, section 3): from judgements to a description.
 
 Repair `persona_check` (our choice): a persona that says nothing (`persona_quality.py`) is sampled again at a
 temperature above 0; where no attempt says anything, the least bad one is kept, and marked.
@@ -80,23 +80,18 @@ def persona_messages(demonstrations: Sequence[Demonstration], settings: PersonaS
     """Messages of the one call that induces a persona. Demonstrations of a Theta stand as turns before its input, in
     the layout of the input."""
     theta = settings.theta
-    if theta is None:
-        return settings.prompt.messages(demonstrations=_values(demonstrations, settings.style))
+    instructed = {"instruction": theta.instruction} if theta else {}
 
     def asked(judgements: Sequence[Demonstration]) -> tuple[Message, ...]:
-        values = _values(judgements, settings.style)
-        return settings.prompt.messages(demonstrations=values, instruction=theta.instruction)
+        values = [demonstration_values(one, settings.style) for one in judgements]
+        return settings.prompt.messages(demonstrations=values, **instructed)
 
     system, *rest = asked(demonstrations)
     turns: list[Message] = []
-    for shown in theta.demonstrations:
+    for shown in theta.demonstrations if theta else ():
         judged = next(message for message in asked(shown.judgements) if message.role == "user")
         turns += [judged, Message("assistant", shown.persona)]
     return (system, *turns, *rest)
-
-
-def _values(demonstrations: Sequence[Demonstration], style: PromptStyle) -> list[dict[str, object]]:
-    return [demonstration_values(demonstration, style) for demonstration in demonstrations]
 
 
 async def induce_persona(
@@ -106,8 +101,8 @@ async def induce_persona(
     Where JSON is asked for, an answer that is none is kept as text, and so recorded. A persona that says nothing is
     sampled again, as often as the settings say; the first that says something is taken, else the least bad.
 
-    Raises ModelCallError as the port does; ContextOverflow if even a single judgement does not fit, or where nothing is
-    shortened.
+    Raises ModelCallError as the client does; ContextOverflow if even a single judgement does not fit, or
+    where nothing is shortened.
     """
 
     def build(kept: Sequence[Demonstration]) -> tuple[Message, ...]:
@@ -153,7 +148,7 @@ def _read(text: Written, demonstrations: Sequence[Demonstration], settings: Pers
 
 
 def _sampled_again(attempts: Sequence[Induced], kept: Induced) -> tuple[str, ...]:
-    """What a reader should know of the attempts."""
+    """Events of the attempts."""
     if kept.flaw is not None:
         return (f"the persona says nothing: {kept.flaw} (attempts: {len(attempts)})",)
     flaws = ", ".join(str(attempt.flaw) for attempt in attempts[:-1])
@@ -177,7 +172,7 @@ async def ask_shortened(
     """One call about several items, and how many of them (whole ones, the first first) had to be left out to fit.
     The answer is held to a JSON `schema` by backends that can.
 
-    Raises ModelCallError as the port does; ContextOverflow if even a single item does not fit.
+    Raises ModelCallError as the client does; ContextOverflow if even a single item does not fit.
     """
     kept = list(items)
     room = model.spec.context_length - max_tokens
@@ -202,9 +197,6 @@ async def _ask(model: LanguageModel, request: Request) -> Written:
     response = await model.complete(request)
     if is_refused(response):
         raise Refused(f"model {model.spec.name}: {response.refusal or 'the answer was stopped by a filter'}")
-    text = response.text.strip()
-    if not text:
-        return Written("", False)
-    last = request.messages[-1]
+    text, last = response.text.strip(), request.messages[-1]
     start = last.content if last.role == "assistant" else ""
-    return Written(f"{start} {text}".strip(), response.finish_reason == "length")
+    return Written(f"{start} {text}".strip(), response.finish_reason == "length") if text else Written("", False)

@@ -39,7 +39,7 @@ def json_schema(style: PromptStyle) -> str:
 def canonical_persona(text: str, style: PromptStyle) -> str | None:
     r"""The persona in `text` in its one spelling, empty where it states nothing; None if it is none of the style's.
 
-    What stands before the first brace and after the last is passed over: models like to fence their JSON.
+    Text before the first brace and after the last is ignored: models often fence their JSON.
 
     >>> canonical_persona('```json\n{"dislikes": [], "likes": [" short\n answers "]}\n```', "compact")
     '{"likes": ["short answers"], "dislikes": []}'

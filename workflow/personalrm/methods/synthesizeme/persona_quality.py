@@ -77,7 +77,7 @@ def persona_flaw(
 
     Args:
         persona: as the judge is shown it.
-        instruction: what the prompt says beside the judgements.
+        instruction: what the prompt says in addition to the judgements.
         start: the beginning of the persona that the model was given.
         sources: texts that it must not repeat, each by itself: answers of the user's pairs, personas of demonstrations.
         is_json: whether it was asked for as JSON.

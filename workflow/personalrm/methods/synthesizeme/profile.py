@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -13,7 +14,6 @@ from personalrm.core.errors import ModelCallError
 from personalrm.core.files import stable_hash
 from personalrm.core.records import (
     CallRef,
-    Demonstration,
     NoResult,
     PreferencePair,
     Profile,
@@ -27,7 +27,7 @@ from personalrm.llm.types import LanguageModel
 from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs, verified
 from personalrm.methods.synthesizeme.context_subsets import N_PARTS, part_of, why_none
 from personalrm.methods.synthesizeme.memory import MemorySettings, Remembered, remember
-from personalrm.methods.synthesizeme.persona import Induced, PersonaSettings, induce_persona
+from personalrm.methods.synthesizeme.persona import PersonaSettings, induce_persona
 from personalrm.methods.synthesizeme.search import SearchResult, SearchSettings, labelled, search, search_first
 from personalrm.methods.synthesizeme.theta import Theta
 
@@ -81,7 +81,7 @@ async def learn_profile(
 ) -> Profile:
     """Profile of one user. A failed call gives a profile with status `failed` and the reason; a user without context
     pairs one with status `empty`, and one of whom `absent` says why there is none has its status. Permanent errors of
-    the provider are raised. From a part of the context (`parts.py`) the persona alone is learned.
+    the provider are raised. From a part of the context (`context_subsets.py`) the persona alone is learned.
     """
     recorders = {stage: CallRecorder(model, stage) for stage in PROFILE_STAGES}
     base = Profile(
@@ -102,16 +102,17 @@ async def learn_profile(
     try:
         learned = await _stages(recorders, user, pairs, traces, settings, persona_alone=k in N_PARTS)
     except ModelCallError as error:
-        outcome = failure_outcome(error)
-        learned = {"status": "failed", "reason": f"{outcome}: {error}"}
-    learned["calls"] = _calls(pairs, traces, recorders)
-    lost = _lost(pairs, traces, recorders)
+        learned = {"status": "failed", "reason": f"{failure_outcome(error)}: {error}"}
+    wanted = {pair.pair_id for pair in pairs}
+    counts = {"bootstrap": traces.lost(wanted)} | {stage: recorders[stage].failed for stage in PROFILE_STAGES}
+    lost = {stage: number for stage, number in counts.items() if number}
+    events = list(learned.get("events", ()))
     if lost:
-        learned["lost"] = lost
-        learned["events"] = (*learned.get("events", ()), f"{sum(lost.values())} calls failed at the provider")
+        events.append(f"{sum(lost.values())} calls failed at the provider")
     if isinstance(k, int) and len(pairs) < k:
-        learned["events"] = (*learned.get("events", ()), f"only {len(pairs)} context pairs for k = {k}")
-    return base.model_copy(update=learned)
+        events.append(f"only {len(pairs)} context pairs for k = {k}")
+    made = {"calls": _calls(wanted, traces, recorders), "lost": lost, "events": tuple(events)}
+    return base.model_copy(update=learned | made)
 
 
 def _without_pairs(user: UserData, k: K) -> NoResult:
@@ -120,25 +121,16 @@ def _without_pairs(user: UserData, k: K) -> NoResult:
     return NoResult("empty", user.excluded or "no context pairs")
 
 
-def _calls(
-    pairs: Sequence[PreferencePair], traces: UserTraces, recorders: Mapping[str, CallRecorder]
-) -> tuple[CallRef, ...]:
-    """Responses that the profile rests on: those of its own pairs' traces, then its stages'. The first stage that
-    asked for a response owns it."""
-    wanted = {pair.pair_id for pair in pairs}
+def _calls(wanted: Collection[str], traces: UserTraces, recorders: Mapping[str, CallRecorder]) -> tuple[CallRef, ...]:
+    """Responses that the profile rests on: those of the traces of the `wanted` pairs, then those of its stages.
+
+    A response belongs to the first stage that asked for it.
+    """
     used = {key for trace in traces.traces if trace.pair_id in wanted for key in trace.calls}
     calls = {ref.key: ref for ref in traces.calls if ref.key in used}
-    for stage in PROFILE_STAGES:
-        for ref in recorders[stage].calls:
-            calls.setdefault(ref.key, ref)
+    for ref in itertools.chain.from_iterable(recorders[stage].calls for stage in PROFILE_STAGES):
+        calls.setdefault(ref.key, ref)
     return tuple(calls[key] for key in sorted(calls))
-
-
-def _lost(pairs: Sequence[PreferencePair], traces: UserTraces, recorders: Mapping[str, CallRecorder]) -> dict[str, int]:
-    """Calls that the provider failed, by stage; stages without any are left out."""
-    lost = {"bootstrap": traces.lost({pair.pair_id for pair in pairs})}
-    lost |= {stage: recorders[stage].failed for stage in PROFILE_STAGES}
-    return {stage: number for stage, number in lost.items() if number}
 
 
 async def _stages(
@@ -154,10 +146,11 @@ async def _stages(
     first = {key: trace for key, trace in verified(traces.traces).items() if key in wanted}
     validation = user.part("validation")
     plain = await search(models["search"], pairs, first, validation, settings.search, allow_empty=False)
-    judgements, fallback = _judgements(plain.judgements, pairs, settings)
-    induced = Induced(None, ("no judgement to induce a persona from",))
-    if judgements or not settings.search.repairs.fallback:
-        induced = await induce_persona(models["persona"], judgements, settings.persona)
+    judgements, fallback = plain.judgements, list[str]()
+    if not judgements and settings.search.repairs.fallback:
+        judgements = tuple(labelled(pair, settings.search.salt) for pair in pairs)
+        fallback = ["no demonstration was found: the persona reads all labelled pairs"]
+    induced = await induce_persona(models["persona"], judgements, settings.persona)
     events, traced = (*plain.events, *fallback, *induced.events), f"{len(first)} of {len(pairs)} pairs have a trace"
     learned: dict[str, Any] = {
         "persona": induced.persona,
@@ -209,21 +202,9 @@ async def _search_persona(
     return await search(asked, pairs, traces, validation, how, persona=persona, allow_empty=True)
 
 
-def _judgements(
-    found: tuple[Demonstration, ...], pairs: Sequence[PreferencePair], settings: ProfileSettings
-) -> tuple[tuple[Demonstration, ...], tuple[str, ...]]:
-    """What the persona is made from: the winner's judgements; failing those all labelled pairs, where repaired."""
-    if found or not settings.search.repairs.fallback:
-        return found, ()
-    shown = tuple(labelled(pair, settings.search.salt) for pair in pairs)
-    return shown, ("no demonstration was found: the persona reads all labelled pairs",)
-
-
 def profile_prompts(settings: ProfileSettings) -> dict[str, str]:
     """Prompts that a profile rests on, by name, with version and hash."""
-    prompts = [settings.bootstrap.judge.prompt, settings.persona.prompt, settings.search.judge.prompt]
-    if settings.memory is not None:
-        prompts.append(settings.memory.prompt)
+    asked = (settings.bootstrap.judge, settings.persona, settings.search.judge, settings.memory)
+    prompts = {one.prompt.name: one.prompt.label for one in asked if one is not None}
     theta = settings.persona.theta
-    labels = {f"theta {theta.name}": theta.label} if theta else {}
-    return {prompt.name: prompt.label for prompt in prompts} | labels
+    return prompts | ({f"theta {theta.name}": theta.label} if theta else {})

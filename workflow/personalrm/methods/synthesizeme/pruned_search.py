@@ -1,15 +1,15 @@
 """A race between candidates that makes no call whose answer cannot change the winner (our choice).
 
-Candidates stand in the order of their seeds. The winner is the first that reaches the stop score; failing that the
-one with the highest score, equals decided by the caller's rule. A candidate is left as soon as it cannot win even
-if all that is left were right: an exact bound, property-tested against scoring everything. It falls sooner when it
-is asked first what others got wrong, which changes no score. Rounds are decided by answers alone, never by their
-timing: equal answers, equal calls.
+Candidates are in the order of their seeds. The winner is the first that reaches the stop score; failing that the
+one with the highest score, equals decided by the caller's rule. A candidate is pruned as soon as it cannot win even
+if all its remaining verdicts were correct: an exact bound, property-tested against full evaluation. Pairs that other
+candidates missed are judged first, which changes no score and prunes sooner. Answers decide rounds, never timing:
+equal answers give equal calls.
 
 Candidates are compared on the same judgments: a judgment (pair and order) that the provider failed for one candidate
 counts for none. A candidate none of whose calls was answered is no candidate, and takes no judgment from the others.
-Each round bounds anew what is possible on the judgments that are left, so that a candidate who was left because of a
-judgment that counts no more is taken up again.
+Each round computes the bounds anew on the judgments that count, so that a candidate that was pruned because of a
+judgment that no longer counts is continued.
 """
 
 from __future__ import annotations

@@ -60,14 +60,9 @@ def draw_candidate(
     others = [pair for pair in order if pair.pair_id not in used]
     random.Random(0).shuffle(others)
     fillers = random.Random(0).sample(others, min(max(0, most_labelled - len(traced)), len(others)))
-    return (
-        *(_with_trace(pair, traces[pair.pair_id]) for pair in traced),
-        *(labelled(pair, salt) for pair in fillers),
-    )
-
-
-def _with_trace(pair: PreferencePair, trace: Trace) -> Demonstration:
-    return Demonstration(pair=pair, swapped=trace.swapped, reasoning=trace.reasoning)
+    reasoned = ((pair, traces[pair.pair_id]) for pair in traced)
+    shown = [Demonstration(pair=pair, swapped=trace.swapped, reasoning=trace.reasoning) for pair, trace in reasoned]
+    return (*shown, *(labelled(pair, salt) for pair in fillers))
 
 
 @dataclass(frozen=True)
@@ -152,12 +147,13 @@ async def search(
     seeds = _seeds(settings, allow_empty)
     drawn = {seed: _draw(seed, pairs, traces, settings) for seed in (*seeds, UNSHUFFLED)}
     if not validation:
-        return _unscored(UNSHUFFLED, drawn, settings, "no validation pairs: the search was skipped")
+        return _result(UNSHUFFLED, drawn, settings, ["no validation pairs: the search was skipped"])
     place, distinct = _field(seeds, drawn, settings)
     if not place:
         return SearchResult((), (), ZERO_SHOT, (), ("no candidate holds a demonstration",))
     if len(distinct) == 1 and not settings.exhaustive:
-        return _unscored(next(iter(place)), drawn, settings, "a single candidate: nothing to choose, nothing was asked")
+        said = "a single candidate: nothing to choose, nothing was asked"
+        return _result(next(iter(place)), drawn, settings, [said])
     race = await _run(model, [JudgeContext(persona, shows) for shows in distinct], validation, settings)
     return _decide(place, race, drawn, settings)
 
@@ -206,9 +202,9 @@ def _field(
 
 
 def _draw(seed: int, pairs: Sequence[PreferencePair], traces: Mapping[str, Trace], settings: SearchSettings) -> Shows:
-    most = len(pairs) if settings.max_bootstrapped is None else settings.max_bootstrapped
-    least = settings.max_labelled
-    return draw_candidate(seed, pairs, traces, max_bootstrapped=most, max_labelled=least, salt=settings.salt)
+    most, fill = settings.max_bootstrapped, settings.max_labelled
+    most = len(pairs) if most is None else most
+    return draw_candidate(seed, pairs, traces, max_bootstrapped=most, max_labelled=fill, salt=settings.salt)
 
 
 def _visible(drawn: Shows, repairs: Repairs) -> Shows:
@@ -216,23 +212,18 @@ def _visible(drawn: Shows, repairs: Repairs) -> Shows:
     return drawn if repairs.labelled_demos else tuple(shown for shown in drawn if shown.reasoning is not None)
 
 
-def _unscored(seed: int, drawn: Mapping[int, Shows], settings: SearchSettings, event: str) -> SearchResult:
+def _result(
+    seed: int,
+    drawn: Mapping[int, Shows],
+    settings: SearchSettings,
+    events: Sequence[str],
+    scored: Sequence[Candidate] = (),
+) -> SearchResult:
+    """The winner with this seed."""
     shown = _visible(drawn[seed], settings.repairs)
-    return SearchResult(shown, drawn[seed], seed, (), (event, *_hidden(drawn[seed], shown)))
-
-
-def _hidden(drawn: Shows, shown: Shows) -> tuple[str, ...]:
-    hidden = len(drawn) - len(shown)
-    return (f"{hidden} labelled demonstrations were drawn and reach no prompt (as published)",) if hidden else ()
-
-
-async def _judged(
-    model: LanguageModel, pair: PreferencePair, shown: JudgeContext, settings: SearchSettings
-) -> tuple[Verdict, ...]:
-    """What a candidate makes of a validation pair."""
-    if settings.repairs.both_orders:
-        return await judge_pair(model, pair, shown, settings.judge)
-    return (await judge_once(model, pair, learned_swapped(pair, settings.salt), shown, settings.judge),)
+    hidden = len(drawn[seed]) - len(shown)
+    said = [f"{hidden} labelled demonstrations were drawn and reach no prompt (as published)"] if hidden else []
+    return SearchResult(shown, drawn[seed], seed, tuple(scored), (*events, *said))
 
 
 async def _run(
@@ -256,7 +247,13 @@ async def _run(
     )
 
     async def ask(candidate: int, number: int) -> None:
-        race.tell(candidate, number, await _judged(model, validation[number], candidates[candidate], settings))
+        pair, shown = validation[number], candidates[candidate]
+        if settings.repairs.both_orders:
+            verdicts = await judge_pair(model, pair, shown, settings.judge)
+        else:
+            swapped = learned_swapped(pair, settings.salt)
+            verdicts = (await judge_once(model, pair, swapped, shown, settings.judge),)
+        race.tell(candidate, number, verdicts)
 
     while questions := race.next_round():
         await asyncio.gather(*(ask(candidate, number) for candidate, numbers in questions for number in numbers))
@@ -284,7 +281,5 @@ def _decide(
     if winner.score is None:
         raise ModelCallError("no validation judgment was had of all candidates")
     equals = sum(candidate.score == winner.score for candidate in full)
-    events = (f"{equals} of {len(scored)} candidates share the best score",) if equals > 1 else ()
-    judgements = drawn[winner.seed]
-    shown = _visible(judgements, settings.repairs)
-    return SearchResult(shown, judgements, winner.seed, tuple(scored), (*events, *_hidden(judgements, shown)))
+    events = [f"{equals} of {len(scored)} candidates share the best score"] if equals > 1 else []
+    return _result(winner.seed, drawn, settings, events, scored)

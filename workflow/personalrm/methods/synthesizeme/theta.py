@@ -1,10 +1,9 @@
-"""Theta: an optimised instruction for the persona step, with demonstrations of that step (paper, stage 2; facts
-file, 3.2).
+"""Theta: an optimised instruction for the persona step, with demonstrations of that step (paper, stage 2).
 
 The paper found one with MIPROv2 and gives it to other models ("Distill Theta"). A Theta is a file of the form in
 which DSPy saves a program with one predictor, so that the authors' own (in an installed `SynthesizeMe`) can be used
 as they are. They are theirs, and not shipped here. With a Theta the persona prompt ends in its instruction in place
-of ours, and shows its demonstrations as turns before.
+of ours, and shows its demonstrations as turns before it.
 
 Demonstrations are kept as judgements, not as text: the text of the authors' files is parsed, so that all judgements
 of one prompt, those of the demonstrations and the user's own, are rendered in one layout. Two things of theirs are
@@ -93,7 +92,7 @@ class PersonaDemonstration(NamedTuple):
 @dataclass(frozen=True)
 class Theta:
     """`instruction` and `demonstrations`; `name` is the file's. `seen` are keys (`text_keys`) of all pairs that it was
-    found on, as far as the file says, beside those of the demonstrations."""
+    found on, as far as the file says, in addition to those of the demonstrations."""
 
     name: str
     instruction: str
@@ -126,9 +125,9 @@ def _keys_of(shown: PersonaDemonstration) -> frozenset[str]:
 def _texts(shown: PersonaDemonstration) -> list[str]:
     """All that a demonstration shows, for its hash."""
     texts = [shown.persona]
-    for pair, swapped, reasoning in ((one.pair, one.swapped, one.reasoning) for one in shown.judgements):
-        turns = (text for turn in pair.context for text in (turn.role, turn.content))
-        texts += [*turns, pair.chosen, pair.rejected, str(swapped), reasoning or ""]
+    for one in shown.judgements:
+        turns = (text for turn in one.pair.context for text in (turn.role, turn.content))
+        texts += [*turns, one.pair.chosen, one.pair.rejected, str(one.swapped), one.reasoning or ""]
     return texts
 
 

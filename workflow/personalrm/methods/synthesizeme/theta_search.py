@@ -1,12 +1,12 @@
-"""Finding a Theta: the persona prompt optimised with DSPy's MIPROv2 (paper, stage 2; facts file, 3.2).
+"""Finding a Theta: the persona prompt optimised with DSPy's MIPROv2 (paper, stage 2).
 
 The paper names the optimiser; trials, candidates, proposer and metric are not published, so that these are
 parameters of ours. The metric is the judge's accuracy on a user's validation pairs, given the persona that the
 prompt induces from the user's judgements (stage 1's winner). DSPy proposes and chooses; personas and verdicts are
 made by this library's own stages, over the response store, so that a repeated trial costs nothing.
 
-Users are split once more: demonstrations and what the proposer is shown come from some, scores from the others. And
-whoever a persona is made for, no demonstration of that user is in the prompt.
+Users are split once more: demonstrations and what the proposer is shown come from one part, scores from the other. No
+prompt for a user's persona holds a demonstration of the same user.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from personalrm.core.threads import beside
 from personalrm.judge.judge import JudgeContext, JudgeSettings, judge_pairs
 from personalrm.llm.types import LanguageModel, Message, Request
 from personalrm.methods.synthesizeme.persona import PersonaSettings, induce_persona, persona_messages
-from personalrm.methods.synthesizeme.theta import PersonaDemonstration, Theta
+from personalrm.methods.synthesizeme.theta import PersonaDemonstration, Theta, ThetaOptimiser
 
 PREDICTOR = "synthesize"
 GOOD_SHARE = 0.75
@@ -35,21 +35,11 @@ GOOD_SHARE = 0.75
 
 @dataclass(frozen=True)
 class ThetaSettings:
-    """How a Theta is searched for: MIPROv2's own settings, and how personas are written and judged.
-
-    `num_candidates` instructions are proposed beside ours, `num_trials` combinations tried, each on all users that are
-    scored; at most `max_demos` demonstrations; the proposer may be shown a summary of the data and demonstrations.
-    `scored_share` of the users are scored, the others demonstrate (MIPROv2's own share, where it is given one set).
-    """
+    """How a Theta is searched for: how personas are written and judged, and the settings of the optimiser."""
 
     persona: PersonaSettings
     judge: JudgeSettings
-    num_candidates: int = 10
-    num_trials: int = 30
-    max_demos: int = 0
-    data_aware: bool = True
-    fewshot_aware: bool = True
-    scored_share: float = 0.8
+    optimiser: ThetaOptimiser = field(default_factory=ThetaOptimiser)
     seed: int = 0
 
 
@@ -75,10 +65,9 @@ class Trial(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The best Theta, the score of the prompt as it was, and all trials in their order, that one first."""
+    """The best Theta, and all trials in their order; the first is the prompt as it was."""
 
     theta: Theta
-    default_score: float
     best_score: float
     trials: tuple[Trial, ...]
 
@@ -86,8 +75,10 @@ class Found(NamedTuple):
 async def search_theta(
     model: LanguageModel, proposer: LanguageModel, students: Sequence[Student], settings: ThetaSettings, name: str
 ) -> Found:
-    """Run MIPROv2 over `students`. Raises DataError where they are too few to be split, and ModelCallError as the port
-    does; an outage ends the search."""
+    """Run MIPROv2 over `students`; an outage ends the search.
+
+    Raises DataError where they are too few to be split, and ModelCallError as the client does.
+    """
     bridge = _Bridge(model, proposer, students, settings, asyncio.get_running_loop())
     # DSPy is synchronous: it runs in a thread and asks this loop.
     return await beside(partial(_compile, bridge, split_users(students, settings), name))
@@ -111,13 +102,13 @@ def split_users(students: Sequence[Student], settings: ThetaSettings) -> Parts:
             f"a Theta needs two train users with judgements and validation pairs, one to demonstrate and one to be "
             f"scored; there are {len(people)}: raise max_users or the share of train users"
         )
-    scored = set(people[: min(len(people) - 1, max(1, int(settings.scored_share * len(people))))])
+    scored = set(people[: min(len(people) - 1, max(1, int(settings.optimiser.scored_share * len(people))))])
     by_part = [tuple(n for n, one in enumerate(students) if (one.user_id in scored) == part) for part in (False, True)]
     return Parts(*by_part)
 
 
 class _Bridge:
-    """From DSPy's threads to the loop in which the ports live. Copies of a program share it."""
+    """Runs calls of DSPy's threads in the event loop of the clients. Copies of a program share it."""
 
     def __init__(
         self,
@@ -135,7 +126,7 @@ class _Bridge:
         return self
 
     def wait(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
-        """Run a coroutine in the loop and wait for it; the first failure is kept, for DSPy passes over errors."""
+        """Run a coroutine in the loop and wait for it; the first failure is kept, because DSPy ignores errors."""
         future: Future[Any] = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
@@ -193,8 +184,8 @@ def _compile(bridge: _Bridge, parts: Parts, name: str) -> Found:
         prompt_model=lm,
         task_model=lm,
         auto=None,
-        num_candidates=settings.num_candidates + 1,
-        max_bootstrapped_demos=settings.max_demos,
+        num_candidates=settings.optimiser.num_candidates + 1,
+        max_bootstrapped_demos=settings.optimiser.max_demos,
         max_labeled_demos=0,
         max_errors=1,
         seed=settings.seed,
@@ -205,11 +196,11 @@ def _compile(bridge: _Bridge, parts: Parts, name: str) -> Found:
             program,
             trainset=[examples[place] for place in parts.demonstrating],
             valset=[examples[place] for place in parts.scored],
-            num_trials=settings.num_trials,
+            num_trials=settings.optimiser.num_trials,
             minibatch=False,
             program_aware_proposer=False,
-            data_aware_proposer=settings.data_aware,
-            fewshot_aware_proposer=settings.fewshot_aware,
+            data_aware_proposer=settings.optimiser.data_aware,
+            fewshot_aware_proposer=settings.optimiser.fewshot_aware,
         )
     if bridge.outage is not None:
         raise bridge.outage
@@ -234,7 +225,7 @@ def _found(best: Any, students: Sequence[Student], name: str) -> Found:  # noqa:
         for theta in [_theta(getattr(program, PREDICTOR), students, name)]
     )
     theta = _theta(getattr(best, PREDICTOR), students, name)
-    return Found(theta, trials[0].score, float(best.score), trials)
+    return Found(theta, float(best.score), trials)
 
 
 def _program(bridge: _Bridge, instruction: str, name: str) -> Any:  # noqa: ANN401

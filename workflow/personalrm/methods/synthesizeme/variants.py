@@ -87,7 +87,7 @@ class Variant:
 
 
 def parse_variant(name: str) -> Variant:
-    """Read a name. Raises ConfigError for an unknown one; whether there is such a Theta is the config's affair."""
+    """Read a name. Raises ConfigError for an unknown one; that the Theta exists is checked with the config."""
     asked = VariantId.parse(name)
     if asked.code not in VARIANTS or str(asked) != name:
         raise ConfigError(

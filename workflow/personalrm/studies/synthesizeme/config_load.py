@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -99,10 +100,7 @@ def load_config(*paths: Path, overrides: Mapping[str, Any] | None = None) -> Con
 
 def merged_yaml(paths: Sequence[Path]) -> dict[str, Any]:
     """Config files as written, later ones over earlier ones key by key."""
-    merged: dict[str, Any] = {}
-    for path in paths:
-        merged = laid_over(merged, read_yaml(path))
-    return merged
+    return functools.reduce(laid_over, map(read_yaml, paths), {})
 
 
 def laid_over(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,71 +126,56 @@ def _paths(raw: object, pattern: Sequence[str]) -> list[str]:
 
 
 def _path(loc: tuple[Any, ...]) -> str:
-    """Path of a key as a user writes it: without pydantic's names for the members of a union."""
+    """Path of a key as a user writes it: without what pydantic adds for unions and for the kind of a data set."""
+    plain = loc[:2] + loc[3:] if loc[:1] == ("datasets",) and len(loc) > 2 else loc
     union = ("literal[", "constrained-", "function-", "list[", "tuple[")
-    return ".".join(str(part) for part in _plain(loc) if not str(part).startswith(union))
-
-
-def _plain(loc: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A location without the kind of source, which pydantic puts behind a data set's name."""
-    return loc[:2] + loc[3:] if loc[:1] == ("datasets",) and len(loc) > 2 else loc
+    return ".".join(str(part) for part in plain if not str(part).startswith(union))
 
 
 def _lines(errors: Sequence[Any], problems: list[str]) -> list[str]:
     """One line per key; the requirements of the members of a union are joined by 'or'."""
     by_path: dict[str, list[str]] = {}
     for item in errors:
-        line = _line(item, problems)
-        if line is not None:
-            path, _, text = line.partition(": ")
-            by_path.setdefault(path, []).append(text)
+        path = _path(item["loc"])
+        # What was reported already may hold a value that must not be repeated.
+        if not any(problem.startswith(f"{path}:") for problem in problems):
+            by_path.setdefault(path, []).append(_problem(item))
     return [f"{path}: {'; or '.join(texts)}" for path, texts in by_path.items()]
 
 
-def _line(item: Mapping[str, Any], problems: list[str]) -> str | None:
-    path = _path(item["loc"])
-    if any(problem.startswith(f"{path}:") for problem in problems):
-        return None  # reported already, and the value must not be repeated
+def _problem(item: Mapping[str, Any]) -> str:
+    """What is wrong with a key, by an error of pydantic."""
     if item["type"] == "extra_forbidden":
-        return f"{path}: unknown key{_suggestion(item['loc'])}"
+        known = _fields_at(item["loc"][:-1])
+        close = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}" if known else ""
+        return f"unknown key{hint}"
     if item["type"] == "missing":
-        return f"{path}: missing"
+        return "missing"
     given = item.get("input")
     shown = f" (given: {given!r:.80})" if isinstance(given, str | int | float | bool) or given is None else ""
-    return f"{path}: {item['msg'].removeprefix('Value error, ')}{shown}"
-
-
-def _suggestion(loc: tuple[Any, ...]) -> str:
-    known = _fields_at(loc[:-1])
-    close = difflib.get_close_matches(str(loc[-1]), known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}" if known else ""
+    return f"{item['msg'].removeprefix('Value error, ')}{shown}"
 
 
 def _fields_at(loc: tuple[Any, ...]) -> list[str]:
     """Keys that the section at `loc` knows; for the entries of `models` and `datasets` those of one entry."""
     section: type[BaseModel] | None = Config
     if loc[:1] == ("datasets",) and len(loc) > 2:
-        section, loc = (
-            next(k for k in get_args(Dataset) if loc[2] in get_args(k.model_fields["source"].annotation)),
-            loc[3:],
-        )
+        section = next(k for k in get_args(Dataset) if loc[2] in get_args(k.model_fields["source"].annotation))
+        loc = loc[3:]
     for part in loc:
         if section is None:
             return []
-        field = section.model_fields.get(str(part))
-        if field is None:
-            continue
-        section = _section_of(field.annotation)
+        if field := section.model_fields.get(str(part)):
+            section = _section_of(field.annotation)
     return list(section.model_fields) if section else []
 
 
 def _section_of(annotation: object) -> type[BaseModel] | None:
+    """The first section among the members of a type."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        if (found := _section_of(argument)) is not None:
-            return found
-    return None
+    return next(filter(None, map(_section_of, getattr(annotation, "__args__", ()))), None)
 
 
 def write_resolved(path: Path, config: Config) -> None:

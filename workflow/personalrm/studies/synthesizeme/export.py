@@ -16,7 +16,7 @@ from personalrm.data.sources.processed import RATING_COLUMNS
 
 
 def export_stage(run: Path, dataset: str, out: Path, licence: str = "") -> dict[UserPart, int]:
-    """Write data set `dataset` of the run in folder `run` to `out`; returns the rows of each level-A part.
+    """Write data set `dataset` of the run in folder `run` to `out`; returns the rows of each user part.
 
     Raises DataError where the run has no such data set (yet).
     """

@@ -94,8 +94,8 @@ def prompts_in_use() -> dict[str, dict[str, Any]]:
 
 
 def fingerprint_of_code() -> dict[str, Any]:
-    """Versions of what decides answers beside config and prompts: raised where code changes what paid stages write, or
-    under which key an answer is stored; and the build that serves embedded models."""
+    """What decides answers in addition to config and prompts: versions that are raised where code changes what paid
+    stages write or the key of an answer, and the build that serves embedded models."""
     return {"stages": STAGE_VERSION, "key": KEY_FORMAT, "xllamacpp": _version("xllamacpp")}
 
 
@@ -151,8 +151,8 @@ def _other_calls(plan: Plan) -> Iterator[CallRef]:
     """Responses that the data sets' filters and the analyses of personas rest on."""
     ratings = [Path(path) for name in plan.filtered for path in plan.rating_paths(name)]
     panels = [Path(path) for name in plan.filtered for path in plan.panel_paths(name)]
-    personas = (plan.analysed_profiles(), plan.fidelity_paths(), plan.recovery_paths(), plan.axes_paths())
-    analyses = analysis_calls(*(map(Path, paths) for paths in (*personas, plan.tag_paths())))
+    personas = (plan.analysed_profiles(), plan.paths("fidelity"), plan.paths("recovery"), plan.paths("axes"))
+    analyses = analysis_calls(*(map(Path, paths) for paths in (*personas, plan.paths("tag"))))
     return (call.ref for call in chain(filter_calls(ratings, panels), analyses))
 
 

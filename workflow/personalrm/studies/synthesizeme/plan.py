@@ -1,9 +1,10 @@
-"""The plan of a run: all its files, known before any job, because the DAG is static."""
+"""The plan of a run: all its files, known before any job (the DAG is static)."""
 
 from __future__ import annotations
 
 import functools
 import importlib
+import itertools
 import pkgutil
 from collections.abc import Sequence
 from typing import Any
@@ -59,20 +60,13 @@ class Plan(StagePlan):
                 self._shards[dataset] = shard_names(chosen_shards(settings.shards, len(users)), users)
         return self._shards[dataset]
 
-    def hub_files(self, dataset: str) -> list[str]:
-        """Files of a data set that come from the hub; none where it lies in local files."""
-        source = self.config.datasets[dataset].hub
-        return [] if source is None else [str(path) for path in source.paths]
-
     def _plan_fetches(self) -> dict[str, list[str]]:
-        """What is to be fetched from the hub: the files and the record of their checksums, by data set.
+        """Files to fetch from the hub, with the record of their checksums, by data set.
 
         Data sets that share a folder are fetched as one, under the name of the first.
         """
         found: dict[str, list[str]] = {}
-        for dataset, settings in self.config.datasets.items():
-            if settings.hub is None:
-                continue
+        for dataset in (name for name, entry in self.config.datasets.items() if entry.hub):
             source = shared_source(self.config.datasets, dataset)
             paths = [str(path) for path in [*source.paths, source.folder / CHECKSUMS]]
             if paths not in found.values():
@@ -98,9 +92,9 @@ class Plan(StagePlan):
 
     def prepared_paths(self, dataset: str) -> list[str]:
         """Files of users as `prepare` writes them, one per shard."""
-        if self.config.datasets[dataset].filters is None:
-            return self.shard_paths(dataset)
-        return [self.unfiltered(Wildcards(dataset=dataset, shard=shard)) for shard in self.shards(dataset)]
+        job = Wildcards(dataset=dataset)
+        made = self.unfiltered if self.config.datasets[dataset].filters else self.users
+        return [made(job._replace(shard=shard)) for shard in self.shards(dataset)]
 
     @property
     def filtered(self) -> list[str]:
@@ -119,9 +113,8 @@ class Plan(StagePlan):
 
     def panel_paths(self, dataset: str) -> list[str]:
         """Files of panel votes, one per member and shard."""
-        panel = self.config.datasets[dataset].panel
-        shards = self.shards(dataset)
-        return [self.path("panel", dataset=dataset, model=name, shard=shard) for name in panel for shard in shards]
+        jobs = itertools.product(self.config.datasets[dataset].panel, self.shards(dataset))
+        return [self.path("panel", dataset=dataset, model=name, shard=shard) for name, shard in jobs]
 
     def judgment_files(self, dataset: str) -> list[str]:
         """The file of the judgments that a processed set comes with; none for other data sets."""
@@ -156,19 +149,3 @@ class Plan(StagePlan):
         """Files of profiles whose personas are analysed, each once."""
         read = [path for name in ("fidelity", "recovery", "tag") for path in self.sources(name, "profiles")]
         return [path for path in self.paths("profile") if path in set(read)]
-
-    def fidelity_paths(self) -> list[str]:
-        """Judgements of persona fidelity; none where the config has none."""
-        return self.paths("fidelity")
-
-    def recovery_paths(self) -> list[str]:
-        """Planted facts that personas state; none where the config has none."""
-        return self.paths("recovery")
-
-    def axes_paths(self) -> list[str]:
-        """Axes, one file per data set and variant; none where the config has none."""
-        return self.paths("axes")
-
-    def tag_paths(self) -> list[str]:
-        """Tagged personas, one file per file of profiles that is read."""
-        return self.paths("tag")

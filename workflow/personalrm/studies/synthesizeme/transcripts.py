@@ -22,9 +22,9 @@ R = TypeVar("R", UserData, Profile, JudgedUser)
 
 
 def transcripts_stage(config_file: Path, out: Path, max_judgments: int) -> None:
-    """Write the page of a run's judgments; of a larger run than `max_judgments` it shows some users. Asks no model.
+    """Write the page of a run's judgments; of a run with more than `max_judgments`, of some users. Makes no call.
 
-    Endpoints that variables hold are part of the keys of answers, so the environment is read first.
+    Addresses in environment variables are part of the keys of answers, so the environment is read first.
     """
     load_environment()
     config = read_resolved(config_file)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 from personalrm.data.hub import fetch_files, shared_source
 from personalrm.run.stage import Stage, Wildcards
-
-if TYPE_CHECKING:
-    from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.plan import Plan
 
 
 def fetch_stage(plan: Plan, dataset: str) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from personalrm.core.errors import DataError
 from personalrm.core.files import atomic_write_lines, atomic_write_text
@@ -30,15 +30,13 @@ from personalrm.data.sources.votes import decided
 from personalrm.data.splits import PARTS, UserSplit
 from personalrm.data.users import by_part, ties_by_part, too_few
 from personalrm.run.stage import Files, Stage, Wildcards
+from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.rating import filters_of, read_ratings
 from personalrm.studies.synthesizeme.stages.runner import read_users
 
-if TYPE_CHECKING:
-    from personalrm.studies.synthesizeme.plan import Plan
-
 
 def released_stage(plan: Plan, dataset: str) -> None:
-    """Write ratings and panel votes of all shards from the judgments that a processed set comes with. Asks nobody."""
+    """Write ratings and panel votes of all shards from the judgments that a processed set comes with; makes no call."""
     (judgments,) = plan.judgment_files(dataset)
     try:
         said = ReleasedJudgments.read(Path(judgments))
@@ -57,12 +55,9 @@ class _Part(NamedTuple):
     """What the filters left of one shard, in numbers that add up: no user is in two shards."""
 
     steps: list[FunnelStep]
-    users: Counter[str]
-    pairs: Counter[str]
-    ties: Counter[str]
-    alike: Counter[str]
-    answers: Counter[str]
     sensitivity: list[Sensitivity]
+    counts: dict[str, Counter[str]]
+    """`users`, `pairs` and `ties` of each part, near-duplicates (`alike`) and what was asked (`answers`)."""
 
 
 def filter_stage(plan: Plan, dataset: str) -> None:
@@ -75,18 +70,20 @@ def filter_stage(plan: Plan, dataset: str) -> None:
     parts = [filter_shard(plan, settings, Path(path).name) for path in plan.prepared_paths(dataset)]
     funnel = Funnel.model_validate_json(Path(plan.prepared_folder(dataset), "funnel.json").read_bytes())
     steps = [add_up(same, STEP_COUNTS) for same in zip(*(part.steps for part in parts), strict=True)]
+    total: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for part in parts:
+        for kind, counts in part.counts.items():
+            total[kind].update(counts)
+    update: dict[str, Any] = {"filters": dict(total["answers"])}
     if steps:
-        pairs, ties = _sum(part.pairs for part in parts), _sum(part.ties for part in parts)
-        funnel = funnel.model_copy(
-            update={
-                **_sum(part.users for part in parts),
-                "steps": (*funnel.steps, *steps),
-                "split_pairs": {part: pairs[part] for part in PARTS},
-                "split_ties": {part: ties[part] for part in PARTS if ties[part]},
-                "near_duplicates": dict(_sum(part.alike for part in parts)),
-            }
-        )
-    funnel = funnel.model_copy(update={"filters": dict(_sum(part.answers for part in parts))})
+        update |= {
+            **total["users"],
+            "steps": (*funnel.steps, *steps),
+            "split_pairs": {part: total["pairs"][part] for part in PARTS},
+            "split_ties": {part: total["ties"][part] for part in PARTS if total["ties"][part]},
+            "near_duplicates": dict(total["alike"]),
+        }
+    funnel = funnel.model_copy(update=update)
     rows = [add_up(same, SENSITIVITY_COUNTS) for same in zip(*(part.sensitivity for part in parts), strict=True)]
     folder = Path(plan.run) / "data" / dataset
     atomic_write_lines(folder / "filter_sensitivity.jsonl", (row.model_dump_json() for row in rows))
@@ -98,12 +95,13 @@ def filter_shard(plan: Plan, settings: Dataset, name: str) -> _Part:
     """Write the users that the filters leave of the shard in files called `name`."""
     dataset, filters = settings.name, filters_of(settings)
     before = read_users(Path(plan.prepared_folder(dataset), name))
-    rating_paths, panel_paths = (
-        [path for path in map(Path, paths) if path.name == name]
-        for paths in (plan.rating_paths(dataset), plan.panel_paths(dataset))
-    )
-    panel = [row for path in panel_paths for row in read_records(path, UserPanel)]
-    said = Said(read_ratings(rating_paths), _votes(panel))
+    ratings = [path for path in map(Path, plan.rating_paths(dataset)) if path.name == name]
+    panels = [path for path in map(Path, plan.panel_paths(dataset)) if path.name == name]
+    panel = [row for path in panels for row in read_records(path, UserPanel)]
+    votes: defaultdict[str, list[PanelVote]] = defaultdict(list)
+    for vote in (vote for row in panel for vote in row.votes):
+        votes[vote.pair_id].append(vote)
+    said = Said(read_ratings(ratings), dict(votes))
     pairs = {user.user_id: sample_of(user, filters.sample) for user in before}
     steps = survivors({user.user_id: user.pairs for user in before}, said, filters) if filters.apply else []
     alike: Counter[str] = Counter()
@@ -114,21 +112,15 @@ def filter_shard(plan: Plan, settings: Dataset, name: str) -> _Part:
     write_records(Path(plan.run, "data", dataset, "shards", name), after)
     return _Part(
         [FunnelStep(step=step, **counts_of(left.values())) for step, left in steps],
-        Counter(users_written=len(last), users_excluded=len(after) - len(last)),
-        Counter(by_part(after)),
-        Counter(ties_by_part(after)),
-        alike,
-        _answers(pairs, said, panel),
         sensitivity(dataset, pairs, said, filters, settings.pairs_to_stay),
+        {
+            "users": Counter(users_written=len(last), users_excluded=len(after) - len(last)),
+            "pairs": Counter(by_part(after)),
+            "ties": Counter(ties_by_part(after)),
+            "alike": alike,
+            "answers": _answers(pairs, said, panel),
+        },
     )
-
-
-def _sum(parts: Iterable[Counter[str]]) -> Counter[str]:
-    """The counts together; those that are 0 stay."""
-    total: Counter[str] = Counter()
-    for part in parts:
-        total.update(part)
-    return total
 
 
 def _with_members(filters: FilterSettings, panel: Iterable[str]) -> FilterSettings:
@@ -162,26 +154,17 @@ def refiltered(
     return user.model_copy(update={"pairs": split.pairs})
 
 
-def _votes(panel: Iterable[UserPanel]) -> dict[str, list[PanelVote]]:
-    votes: dict[str, list[PanelVote]] = {}
-    for row in panel:
-        for vote in row.votes:
-            votes.setdefault(vote.pair_id, []).append(vote)
-    return votes
-
-
 def _answers(pairs: Pairs, said: Said, panel: Sequence[UserPanel]) -> Counter[str]:
     """What was asked and what was answered, for the funnel."""
-    votes = [vote for row in panel for vote in row.votes]
-    counts = {
-        "pairs_asked_about": sum(map(len, pairs.values())),
-        "query_ratings": sum(rating.query is not None for rating in said.ratings.values()),
-        "response_ratings": sum(rating.responses is not None for rating in said.ratings.values()),
-        "panel_votes": sum(vote.favours is not None for vote in votes),
-        "panel_votes_missing": sum(vote.favours is None for vote in votes),
-        "panel_calls_saved_by_ratings": 2 * sum(row.gated for row in panel),
-    }
-    return Counter(counts)
+    votes, ratings = [vote for row in panel for vote in row.votes], said.ratings.values()
+    return Counter(
+        pairs_asked_about=sum(map(len, pairs.values())),
+        query_ratings=sum(rating.query is not None for rating in ratings),
+        response_ratings=sum(rating.responses is not None for rating in ratings),
+        panel_votes=sum(vote.favours is not None for vote in votes),
+        panel_votes_missing=sum(vote.favours is None for vote in votes),
+        panel_calls_saved_by_ratings=2 * sum(row.gated for row in panel),
+    )
 
 
 def _filter_inputs(plan: Plan, job: Wildcards) -> Files:
@@ -196,10 +179,6 @@ def _filter_inputs(plan: Plan, job: Wildcards) -> Files:
 def _filter_files(plan: Plan, job: Wildcards) -> list[str]:
     names = ("funnel.json", "card.md", "filter_sensitivity.jsonl")
     return [*plan.shard_paths(job.dataset), *(f"{plan.run}/data/{job.dataset}/{name}" for name in names)]
-
-
-def _filter_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
-    return plan.config.datasets[job.dataset].model_dump(mode="json", include={"filters", "min_pairs", "split"})
 
 
 RELEASED_JUDGMENTS: Stage[Plan] = Stage(
@@ -217,6 +196,8 @@ FILTER: Stage[Plan] = Stage(
     output=_filter_files,
     combinations=lambda plan: [Wildcards(dataset=name) for name in plan.filtered],
     inputs=_filter_inputs,
-    reads=_filter_reads,
+    reads=lambda plan, job: plan.config.datasets[job.dataset].model_dump(
+        mode="json", include={"filters", "min_pairs", "split"}
+    ),
     work=filter_stage,
 )

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from personalrm.core.files import stable_hash
 from personalrm.core.records import Fitted, NoResult, UserData, read_records, write_records
-from personalrm.methods.base import Method, Training
+from personalrm.methods.base import Training
 from personalrm.methods.registry import METHODS, parse_method
 from personalrm.run.stage import Stage, Wildcards
 from personalrm.studies.synthesizeme.config import NO_MODEL
+from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.runner import Job, read_users
-
-if TYPE_CHECKING:
-    from personalrm.studies.synthesizeme.plan import Plan
 
 MOST_GROUPS = 20
 """Without a user split each user is judged with what was learned from users of other groups; with no more users than
@@ -51,24 +48,22 @@ def _learned(user: UserData, *, test: bool = True) -> UserData:
 
 def fit_stage(job: Job, *, users: Sequence[Path], out: Path, dataset: str, method: str) -> None:
     """Write one `Fitted` for each training set of a data set."""
-    people = [user for path in users for user in read_users(path)]
-    write_records(out, [_fitted(METHODS[method], dataset, job.config.seed, *one) for one in training_sets(people)])
-
-
-def _fitted(
-    method: Method[Any], dataset: str, seed: int, left_out: tuple[str, ...] | None, users: list[UserData]
-) -> Fitted:
-    if method.fit is None:
-        raise ValueError(f"method {method.name}: has no fit, though a method reads its artefact")
-    return Fitted(
-        dataset=dataset,
-        method=method.name,
-        model=None,
-        left_out=left_out,
-        n_users=sum(bool(user.pairs) for user in users),
-        n_pairs=sum(len(user.pairs) for user in users),
-        artefact=method.fit(Training(users, seed)),
-    )
+    fit, people = METHODS[method].fit, [user for path in users for user in read_users(path)]
+    if fit is None:
+        raise ValueError(f"method {method}: has no fit, though a method reads its artefact")
+    rows = [
+        Fitted(
+            dataset=dataset,
+            method=method,
+            model=None,
+            left_out=left_out,
+            n_users=sum(bool(user.pairs) for user in others),
+            n_pairs=sum(len(user.pairs) for user in others),
+            artefact=fit(Training(others, job.config.seed)),
+        )
+        for left_out, others in training_sets(people)
+    ]
+    write_records(out, rows)
 
 
 def read_fitted(paths: Iterable[Path]) -> dict[str, list[Fitted]]:
@@ -92,12 +87,6 @@ def fitted_for(rows: Iterable[Fitted], user: UserData) -> Fitted | NoResult:
 def fitted_paths(plan: Plan, dataset: str, specs: Iterable[str]) -> list[str]:
     """Artefact files that these entries of `methods` read."""
     return [plan.path("fit", dataset=dataset, method=name, model=NO_MODEL) for name in artefacts_read(specs)]
-
-
-def settings_of(specs: Iterable[str]) -> dict[str, Any]:
-    """Settings of these entries of `methods` that artefacts, states and verdicts depend on; none for most."""
-    used = (parse_method(spec).method for spec in specs)
-    return {method.name: dict(method.settings) for method in used if method.settings}
 
 
 FIT: Stage[Plan] = Stage(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from personalrm.core.conditions import K, MethodId, VerdictMode
 from personalrm.core.records import (
     BASELINE,
-    CallRef,
     Fitted,
     JudgedUser,
     NoResult,
@@ -30,31 +29,20 @@ from personalrm.methods.registry import MethodUse, parse_method
 from personalrm.methods.synthesizeme.profile import context_subset
 from personalrm.run.stage import Files, Stage, Wildcards
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.stages.fit import fitted_for, fitted_paths, read_fitted, settings_of
-from personalrm.studies.synthesizeme.stages.runner import Job, each_user, evaluated_users, in_turn, refuse_outage
-from personalrm.studies.synthesizeme.stages.settings import common_reads, draws_for, judge_settings, model_reads
-
-if TYPE_CHECKING:
-    from personalrm.studies.synthesizeme.plan import Plan
-
-
-def _methods_that_need(config: Config, need: str) -> list[str]:
-    """Entries of `methods` whose method needs `nothing`, a `judge` or a `profile`."""
-    return [spec for spec in config.methods if parse_method(spec).method.needs == need]
+from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.stages.fit import fitted_for, fitted_paths, read_fitted
+from personalrm.studies.synthesizeme.stages.runner import Job, evaluated_users, provider_errors
+from personalrm.studies.synthesizeme.stages.settings import asked_reads, common_reads, draws_for, judge_settings
 
 
 def judged_methods(config: Config, *, profile: str | None, judge: str | None) -> list[str]:
     """Config entries judged for a combination of models: those without a profile, or those with one."""
-    if profile is None:
-        if judge is None:
-            return _methods_that_need(config, "nothing")
-        specs = _methods_that_need(config, "judge")
-        allowed = config.transfer.baselines
-        if judge not in config.learn.models and allowed is not None:
-            specs = [spec for spec in specs if spec in allowed]
-        return specs
-    specs = _methods_that_need(config, "profile")
-    return specs if profile == judge else [spec for spec in specs if spec in config.transfer.methods]
+    need = "profile" if profile else "judge" if judge else "nothing"
+    specs = [spec for spec in config.methods if parse_method(spec).method.needs == need]
+    # Models that only judge may be restricted to some methods.
+    allowed = config.transfer.methods if profile else config.transfer.baselines
+    only_judges = profile != judge if profile else judge is not None and judge not in config.learn.models
+    return [spec for spec in specs if spec in allowed] if only_judges and allowed is not None else specs
 
 
 def pairs_of(user: UserData, use: MethodUse) -> Sequence[PreferencePair]:
@@ -114,19 +102,13 @@ async def judge_user(
         row = row.model_copy(update={"reason": f"{whole - len(shown.demonstrations)} of {whole} pairs did not fit"})
     recorder = CallRecorder(client, "judge")
     verdicts = await judge.pairs(recorder, pairs, shown, settings)
-    learned = [ref for ref in profile.calls if ref.stage in use.method.stages] if profile else []
+    # A response belongs to the first stage that asked for it.
+    calls = {ref.key: ref for ref in recorder.calls}
+    calls |= {ref.key: ref for ref in (profile.calls if profile else ()) if ref.stage in use.method.stages}
     prompts = dict(profile.prompts) if profile else {}
-    for prompt in (settings.prompt, *map(load_prompt, use.method.prompts)):
-        prompts[prompt.name] = prompt.label
-    calls = _distinct([*learned, *recorder.calls])
-    return row.model_copy(update={"verdicts": verdicts, "calls": calls, "prompts": prompts})
-
-
-def _distinct(refs: Sequence[CallRef]) -> tuple[CallRef, ...]:
-    known: dict[str, CallRef] = {}
-    for ref in refs:
-        known.setdefault(ref.key, ref)
-    return tuple(known[key] for key in sorted(known))
+    prompts |= {prompt.name: prompt.label for prompt in (settings.prompt, *map(load_prompt, use.method.prompts))}
+    ordered = tuple(calls[key] for key in sorted(calls))
+    return row.model_copy(update={"verdicts": verdicts, "calls": ordered, "prompts": prompts})
 
 
 @dataclass(frozen=True)
@@ -161,9 +143,16 @@ class _Shard:
 
 def turns_of(config: Config, method: Method[Any]) -> list[tuple[K | None, int]]:
     """(k, draw) of each row that a user has by a method that reads no profile."""
-    if not method.by_k:
-        return [(None, 0)]
-    return [(k, draw) for k in config.ks for draw in draws_for(config, k)]
+    return [(k, draw) for k in config.ks for draw in draws_for(config, k)] if method.by_k else [(None, 0)]
+
+
+class _Task(NamedTuple):
+    """One row: a method that judges the pairs of a user."""
+
+    user: UserData
+    use: MethodUse
+    settings: JudgeSettings
+    known: Known
 
 
 async def judge_stage(
@@ -185,32 +174,27 @@ async def judge_stage(
     uses = [parse_method(spec) for spec in judged_methods(config, profile=model or None, judge=judge or None)]
     people = evaluated_users(users, config.evaluate_users)
     shard = _Shard(config, read_fitted(fitted), _profiles_of(profiles, people) if profiles else None)
+
+    def tasks(use: MethodUse, settings: JudgeSettings, turn: tuple[K | None, int]) -> list[_Task]:
+        return [_Task(user, use, settings, shard.known(user, use.method, *turn)) for user in people]
+
     if not judge:
-        given = [(user, use, turn) for user in people for use in uses for turn in shard.turns(use.method)]
-        known = ((user, use, shard.known(user, use.method, *turn)) for user, use, turn in given)
-        write_records(out, [await judge_user(None, user, use, JudgeSettings(), held) for user, use, held in known])
+        found = [tasks(use, JudgeSettings(), turn) for use in uses for turn in shard.turns(use.method)]
+        write_records(out, [await judge_user(None, *task) for of_user in zip(*found, strict=True) for task in of_user])
         return
-    entry, together = config.models[judge], job.sends_batches(judge)
-    async with job.model(judge, batches=True) as client:
+    modes = _modes(config, judge)
+    # One method at a time: the calls of one prefix stay together, so that prefix caches hit.
+    groups = (tasks(use, mode, turn) for use in uses for mode in modes for turn in shard.turns(use.method))
 
-        async def judge_all(use: MethodUse, settings: JudgeSettings, turn: tuple[K | None, int]) -> list[JudgedUser]:
-            async def work(user: UserData) -> JudgedUser:
-                return await judge_user(client, user, use, settings, shard.known(user, use.method, *turn))
+    async def work(client: LanguageModel, task: _Task) -> JudgedUser:
+        return await judge_user(client, *task)
 
-            what = f"judge {judge} {use.spec}.{settings.mode}"
-            return await each_user(people, work, what, together=together)
+    await job.execute(JUDGE if model else BASELINE_STAGE, judge, groups, work, out)
 
-        # One method at a time: the calls of one prefix stay together, so that prefix caches hit.
-        turns = [
-            partial(judge_all, use, judge_settings(entry, mode), turn)
-            for use in uses
-            for mode in entry.verdicts
-            for turn in shard.turns(use.method)
-        ]
-        rows = await in_turn(turns, together=together)
-    lost = (verdict.outcome == "provider_error" for row in rows for verdict in row.verdicts)
-    refuse_outage(lost, "verdicts", config.max_failed_share)
-    write_records(out, rows)
+
+def _modes(config: Config, judge: str) -> list[JudgeSettings]:
+    """How `judge` judges, for each of its verdict modes."""
+    return [judge_settings(config.models[judge], mode) for mode in config.models[judge].verdicts]
 
 
 def _profiles_of(path: Path, people: Sequence[UserData]) -> dict[str, list[Profile]]:
@@ -221,23 +205,14 @@ def _profiles_of(path: Path, people: Sequence[UserData]) -> dict[str, list[Profi
     return found
 
 
-def _baselines(plan: Plan) -> Iterator[Wildcards]:
-    for dataset in plan.config.datasets:
-        for judge in plan.config.judge_models:
-            if judged_methods(plan.config, profile=None, judge=judge):
-                yield Wildcards(dataset=dataset, judge=judge)
-
-
 def _judged(plan: Plan) -> Iterator[Wildcards]:
     """Own profiles at all k; those of transfer at the largest."""
     config = plan.config
     pairs = [(model, model, k) for model in config.learn.models for k in config.ks]
     pairs += [(model, judge, config.largest_k) for model, judge in config.transfer_pairs]
-    for dataset in config.datasets:
-        for variant in config.variants:
-            for model, judge, k in pairs:
-                if judged_methods(config, profile=model, judge=judge):
-                    yield Wildcards(dataset=dataset, variant=variant, model=model, judge=judge, k=k)
+    for dataset, variant, (model, judge, k) in itertools.product(config.datasets, config.variants, pairs):
+        if judged_methods(config, profile=model, judge=judge):
+            yield Wildcards(dataset=dataset, variant=variant, model=model, judge=judge, k=k)
 
 
 def _methods_of(plan: Plan, job: Wildcards) -> list[str]:
@@ -245,37 +220,32 @@ def _methods_of(plan: Plan, job: Wildcards) -> list[str]:
 
 
 def _inputs(plan: Plan, job: Wildcards) -> Files:
-    found: dict[str, str | list[str]] = {"users": plan.users(job)}
-    found["fitted"] = fitted_paths(plan, job.dataset, _methods_of(plan, job))
-    return found | ({"profiles": plan.path("profile", **job._replace(judge="")._asdict())} if job.model else {})
+    fitted = fitted_paths(plan, job.dataset, _methods_of(plan, job))
+    profiles = {"profiles": plan.path("profile", **job._replace(judge="")._asdict())} if job.model else {}
+    return {"users": plan.users(job), "fitted": fitted, **profiles}
 
 
 def _reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
     config, specs = plan.config, _methods_of(plan, job)
-    values = common_reads(config) | {"methods": specs, "fitted": settings_of(specs)}
-    values["draws"] = len(draws_for(config, job.k)) if job.model else 1
-    by_k = [method for method in (parse_method(spec).method for spec in specs) if method.by_k]
-    values["turns"] = {method.name: turns_of(config, method) for method in by_k}
+    methods = [parse_method(spec).method for spec in specs]
+    values = {
+        "methods": specs,
+        "fitted": {method.name: dict(method.settings) for method in methods if method.settings},
+        "draws": len(draws_for(config, job.k)) if job.model else 1,
+        "turns": {method.name: turns_of(config, method) for method in methods if method.by_k},
+    }
     if not job.judge:
-        return values
-    entry = config.models[job.judge]
-    modes = [judge_settings(entry, mode) for mode in entry.verdicts]
-    own = {name for spec in specs for name in parse_method(spec).method.prompts}
-    prompts = sorted({mode.prompt.sha for mode in modes} | {load_prompt(name).sha for name in own})
-    return values | model_reads(config, job.judge) | {"judge": [asdict(mode) for mode in modes], "prompts": prompts}
-
-
-def _lost(row: JudgedUser) -> int:
-    return sum(verdict.outcome == "provider_error" for verdict in row.verdicts)
+        return common_reads(config) | values
+    modes = _modes(config, job.judge)
+    own = [load_prompt(name) for method in methods for name in method.prompts]
+    return asked_reads(config, job.judge, modes, [*(mode.prompt for mode in modes), *own]) | values
 
 
 NO_MODEL: Stage[Plan] = Stage(
     name="no_model",
     output="verdicts/{dataset}/baseline/none/{shard}.jsonl",
     combinations=lambda plan: [
-        Wildcards(dataset=dataset)
-        for dataset in plan.config.datasets
-        if judged_methods(plan.config, profile=None, judge=None)
+        job for dataset in plan.config.datasets if _methods_of(plan, job := Wildcards(dataset=dataset))
     ],
     inputs=_inputs,
     reads=_reads,
@@ -285,14 +255,19 @@ NO_MODEL: Stage[Plan] = Stage(
 BASELINE_STAGE: Stage[Plan] = Stage(
     name="baseline",
     output="verdicts/{dataset}/baseline/{judge}/{shard}.jsonl",
-    combinations=_baselines,
+    combinations=lambda plan: [
+        Wildcards(dataset=dataset, judge=judge)
+        for dataset, judge in itertools.product(plan.config.datasets, plan.config.judge_models)
+        if judged_methods(plan.config, profile=None, judge=judge)
+    ],
     inputs=_inputs,
     reads=_reads,
     work=judge_stage,
     asks="judge",
     batches=True,
     record=JudgedUser,
-    lost=_lost,
+    lost=lambda row: provider_errors(row.verdicts),
+    counted=lambda row: len(row.verdicts),
     account="judge",
 )
 JUDGE: Stage[Plan] = Stage(
@@ -305,5 +280,6 @@ JUDGE: Stage[Plan] = Stage(
     asks="judge",
     batches=True,
     record=JudgedUser,
-    lost=_lost,
+    lost=lambda row: provider_errors(row.verdicts),
+    counted=lambda row: len(row.verdicts),
 )

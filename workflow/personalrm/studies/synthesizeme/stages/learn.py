@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.core.conditions import K
 from personalrm.core.errors import ModelCallError
@@ -27,17 +27,15 @@ from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstr
 from personalrm.methods.synthesizeme.context_subsets import N_PARTS
 from personalrm.methods.synthesizeme.memory import MemorySettings, remember
 from personalrm.methods.synthesizeme.persona import PersonaSettings
-from personalrm.methods.synthesizeme.profile import ProfileSettings, context_subset, learn_profile, with_theta
+from personalrm.methods.synthesizeme.profile import ProfileSettings, context_subset, learn_profile
 from personalrm.methods.synthesizeme.search import SearchSettings
 from personalrm.methods.synthesizeme.theta import Theta, read_theta
 from personalrm.methods.synthesizeme.variants import parse_variant
 from personalrm.run.stage import Files, Stage, Wildcards
-from personalrm.studies.synthesizeme.config import Config, ModelConfig
-from personalrm.studies.synthesizeme.stages.runner import Job, each_user, evaluated_users, refuse_outage
-from personalrm.studies.synthesizeme.stages.settings import common_reads, draws_for, judge_settings, model_reads
-
-if TYPE_CHECKING:
-    from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.stages.runner import Job, each_user, evaluated_users, flags, provider_errors
+from personalrm.studies.synthesizeme.stages.settings import asked_reads, draws_for, judge_settings
 
 
 def bootstrap_settings(config: Config, model: str, variant: str) -> BootstrapSettings:
@@ -56,17 +54,18 @@ def profile_settings(config: Config, model: str, variant: str) -> ProfileSetting
     """Stages 1 to 3."""
     entry, learn, asked = config.models[model], config.learn, parse_variant(variant)
     repairs, most = asked.repairs, learn.search.max_bootstrapped_demos
-    persona = PersonaSettings(
-        style=entry.prompts,
-        max_tokens=learn.persona.max_tokens,
-        shortening=repairs.shortening,
-        format=asked.persona_format,
-        attempts=learn.persona.attempts if repairs.persona_check else 1,
-        temperature=learn.bootstrap.temperature,
-    )
+    # Facts are extracted only where a method shows them.
+    remembers = "memory" in {*config.methods, *config.transfer.methods}
     return ProfileSettings(
         bootstrap=bootstrap_settings(config, model, variant),
-        persona=persona,
+        persona=PersonaSettings(
+            style=entry.prompts,
+            max_tokens=learn.persona.max_tokens,
+            shortening=repairs.shortening,
+            format=asked.persona_format,
+            attempts=learn.persona.attempts if repairs.persona_check else 1,
+            temperature=learn.bootstrap.temperature,
+        ),
         search=SearchSettings(
             judge=judge_settings(entry, entry.verdicts[0]),
             seeds=learn.search.seeds,
@@ -81,7 +80,7 @@ def profile_settings(config: Config, model: str, variant: str) -> ProfileSetting
         variant=variant,
         rebootstrap=learn.rebootstrap,
         seed=config.seed,
-        memory=_memory_settings(config, entry),
+        memory=MemorySettings(style=entry.prompts, max_tokens=learn.memory.max_tokens) if remembers else None,
     )
 
 
@@ -89,28 +88,18 @@ def learned_settings(config: Config, model: str, variant: str) -> ProfileSetting
     """The same with the variant's Theta, as it is read from its file. Raises DataError as `read_theta` does."""
     program = config.theta_path(variant, model)
     theta = read_theta(program, parse_variant(variant).theta) if program else None
-    return with_theta(profile_settings(config, model, variant), theta)
-
-
-def _memory_settings(config: Config, entry: ModelConfig) -> MemorySettings | None:
-    """Facts are extracted only where a method shows them."""
-    shown = {*config.methods, *config.transfer.methods}
-    return MemorySettings(style=entry.prompts, max_tokens=config.learn.memory.max_tokens) if "memory" in shown else None
+    settings = profile_settings(config, model, variant)
+    return replace(settings, persona=replace(settings.persona, theta=theta))
 
 
 async def bootstrap_stage(job: Job, *, users: Path, out: Path, model: str, variant: str) -> None:
-    """Write one `UserTraces` a user: attempts at all context pairs, whatever k will be."""
+    """Write one `UserTraces` per user: attempts at all context pairs, whatever k will be."""
     settings = bootstrap_settings(job.config, model, variant)
-    people = evaluated_users(users, job.config.evaluate_users)
-    async with job.model(model) as client:
 
-        async def work(user: UserData) -> UserTraces:
-            return await learn_traces(client, user, variant, settings)
+    async def work(client: LanguageModel, user: UserData) -> UserTraces:
+        return await learn_traces(client, user, variant, settings)
 
-        rows = await each_user(people, work, f"bootstrap {model}")
-    lost = (trace.outcome == "provider_error" for row in rows for trace in row.traces)
-    refuse_outage(lost, "attempts", job.config.max_failed_share)
-    write_records(out, rows)
+    await job.execute(BOOTSTRAP, model, [evaluated_users(users, job.config.evaluate_users)], work, out)
 
 
 async def learn_traces(
@@ -134,15 +123,15 @@ async def learn_traces(
 
 
 def used_by_theta(config: Config, variant: str, user: UserData, theta: Theta | None) -> NoResult | None:
-    """Why a user has no row in a variant whose Theta was found on users of the same data set, or knows judgements of
-    this user; None where there is one. `theta` is the variant's, as it is read from its file."""
+    """Why a user has no row in a variant: its Theta was found on users of the same data set, or holds judgements of
+    this user. None where there is a row. `theta` is the variant's, as read from its file."""
     name = parse_variant(variant).theta
     if name is None:
         return None
     optimiser = config.thetas[name].optimise
     if optimiser is not None and user.dataset in (optimiser.datasets or config.datasets):
         if user.user_split is None:
-            return NoResult("not_applicable", f"{user.dataset} has no level A to keep Theta's users apart")
+            return NoResult("not_applicable", f"{user.dataset} has no user split to keep Theta's users apart")
         if user.user_split == "train":
             return NoResult("empty", f"Theta {name} was found on the train users")
     if theta is not None and theta.holds(user.pairs):
@@ -150,57 +139,45 @@ def used_by_theta(config: Config, variant: str, user: UserData, theta: Theta | N
     return None
 
 
-async def _remember_all(
-    job: Job, model: str, users: Sequence[UserData], k: K, settings: ProfileSettings, memory: MemorySettings
-) -> None:
-    """Have the facts of all users and draws written in one batch: `learn_profile` then finds them in the store.
-
-    It asks again, and says so, where a call failed here.
-    """
-    shown = [
-        context_subset(user.part("context"), k, draw, settings.seed)
-        for draw in draws_for(job.config, k)
-        for user in users
-    ]
-    async with job.model(model, batches=True) as client:
-
-        async def ask(pairs: Sequence[PreferencePair]) -> None:
-            try:
-                await remember(client, pairs, memory)
-            except ModelCallError as error:
-                # Raises what concerns the whole job.
-                failure_outcome(error)
-
-        await asyncio.gather(*(ask(pairs) for pairs in shown if pairs))
-
-
 async def profile_stage(job: Job, *, users: Path, traces: Path, out: Path, model: str, variant: str, k: K) -> None:
-    """Write one `Profile` a user and draw: persona and demonstrations learned from k context pairs."""
+    """Write one `Profile` per user and draw: persona and demonstrations learned from k context pairs."""
     settings = learned_settings(job.config, model, variant)
-    theta = settings.persona.theta
     known = {row.user_id: row for row in read_records(traces, UserTraces)}
     people = evaluated_users(users, job.config.evaluate_users)
-    rows: list[Profile] = []
+    absent = {user.user_id: used_by_theta(job.config, variant, user, settings.persona.theta) for user in people}
+    draws, rows = draws_for(job.config, k), list[Profile]()
     if settings.memory is not None and k not in N_PARTS and job.sends_batches(model):
-        learners = [user for user in people if used_by_theta(job.config, variant, user, theta) is None]
-        await _remember_all(job, model, learners, k, settings, settings.memory)
+        learners = [user.part("context") for user in people if absent[user.user_id] is None]
+        shown = [context_subset(pairs, k, draw, settings.seed) for draw in draws for pairs in learners]
+        async with job.model(model, batches=True) as client:
+            await asyncio.gather(*(_remember_ahead(client, pairs, settings.memory) for pairs in shown if pairs))
     async with job.model(model) as client:
         counted = CallRecorder(client, "profile")
-        for draw in draws_for(job.config, k):
+        for draw in draws:
 
             async def work(user: UserData, draw: int = draw) -> Profile:
-                absent = used_by_theta(job.config, variant, user, theta)
-                return await learn_profile(counted, user, known[user.user_id], k, draw, settings, absent=absent)
+                name = user.user_id
+                return await learn_profile(counted, user, known[name], k, draw, settings, absent=absent[name])
 
             rows += await each_user(people, work, f"profile {model} k={k} draw={draw}")
     # A refusal, or an input that does not fit, is an outcome of its user, and would be the same in the next attempt.
     lost = [row for row in rows if row.status == "failed" and (row.reason or "").startswith("provider_error")]
-    reason = lost[0].reason if lost else None
-    learned = (row in lost for row in rows if row.status in ("ok", "failed"))
-    refuse_outage(learned, "profiles", job.config.max_failed_share, reason)
+    learned = sum(row.status in ("ok", "failed") for row in rows)
+    job.refuse_outage(flags(len(lost), learned), "profiles", lost[0].reason if lost else None)
     # A search that lost verdicts to the provider may have another winner.
-    refuse_outage(counted.lost(), "calls", job.config.max_failed_share)
+    job.refuse_outage(counted.lost(), "calls")
     write_records(out, rows)
+
+
+async def _remember_ahead(client: LanguageModel, pairs: Sequence[PreferencePair], memory: MemorySettings) -> None:
+    """Ask for facts in a batch, so that `learn_profile` finds them in the store; it asks again where the call failed.
+
+    Raises errors that concern the whole job.
+    """
+    try:
+        await remember(client, pairs, memory)
+    except ModelCallError as error:
+        failure_outcome(error)
 
 
 def _learners(plan: Plan) -> Iterator[Wildcards]:
@@ -211,17 +188,18 @@ def _learners(plan: Plan) -> Iterator[Wildcards]:
 
 def _bootstrap_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
     settings = bootstrap_settings(plan.config, job.model, job.variant)
-    asked = {"settings": asdict(settings), "prompts": [settings.judge.prompt.sha]}
-    return common_reads(plan.config) | model_reads(plan.config, job.model) | asked
+    return asked_reads(plan.config, job.model, settings, [settings.judge.prompt])
 
 
 def profile_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
     """Settings that a profile depends on."""
     learned = profile_settings(plan.config, job.model, job.variant)
-    prompts = [learned.search.judge.prompt.sha, learned.persona.prompt.sha]
-    prompts += [learned.memory.prompt.sha] if learned.memory else []
-    asked = {"settings": asdict(learned), "prompts": prompts, "draws": len(draws_for(plan.config, job.k))}
-    return common_reads(plan.config) | model_reads(plan.config, job.model) | asked
+    prompts = [
+        learned.search.judge.prompt,
+        learned.persona.prompt,
+        *([learned.memory.prompt] if learned.memory else []),
+    ]
+    return asked_reads(plan.config, job.model, learned, prompts) | {"draws": len(draws_for(plan.config, job.k))}
 
 
 def _profiles(plan: Plan) -> Iterator[Wildcards]:
@@ -247,7 +225,8 @@ BOOTSTRAP: Stage[Plan] = Stage(
     work=bootstrap_stage,
     asks="model",
     record=UserTraces,
-    lost=lambda row: sum(trace.outcome == "provider_error" for trace in row.traces),
+    lost=lambda row: provider_errors(row.traces),
+    counted=lambda row: len(row.traces),
 )
 PROFILE: Stage[Plan] = Stage(
     name="profile",

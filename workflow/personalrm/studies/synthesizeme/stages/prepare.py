@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from personalrm.data.prepare import prepare_dataset
 from personalrm.run.stage import Files, Stage, Wildcards
-
-if TYPE_CHECKING:
-    from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.plan import Plan
 
 
 def prepare_stage(plan: Plan, dataset: str) -> None:
@@ -25,7 +22,8 @@ def _inputs(plan: Plan, job: Wildcards) -> Files:
     local = [settings.planted] if settings.planted else []
     if settings.hub is None:
         local = [*settings.source_files(), *local]
-    return {"votes": plan.hub_files(job.dataset) + [str(path) for path in local if path.is_file()]}
+    fetched = settings.hub.paths if settings.hub else ()
+    return {"votes": [*map(str, fetched), *(str(path) for path in local if path.is_file())]}
 
 
 def _files(plan: Plan, job: Wildcards) -> list[str]:
@@ -33,15 +31,11 @@ def _files(plan: Plan, job: Wildcards) -> list[str]:
     return [*plan.prepared_paths(job.dataset), *more, *plan.judgment_files(job.dataset)]
 
 
-def _reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
-    return plan.config.datasets[job.dataset].model_dump(mode="json", exclude={"licence", "filters"})
-
-
 PREPARE: Stage[Plan] = Stage(
     name="prepare",
     output=_files,
     combinations=lambda plan: [Wildcards(dataset=name) for name in plan.config.datasets],
     inputs=_inputs,
-    reads=_reads,
+    reads=lambda plan, job: plan.config.datasets[job.dataset].model_dump(mode="json", exclude={"licence", "filters"}),
     work=prepare_stage,
 )

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.core.conditions import VerdictMode
 from personalrm.core.errors import ConfigError
-from personalrm.core.records import UserData, read_records, write_records
+from personalrm.core.records import UserData, read_records
 from personalrm.data.filters.filter_settings import RELEASED, FilterSettings, PersonalizableSettings
 from personalrm.data.filters.filters import personalizable, sample_of
 from personalrm.data.filters.rate import PanelSettings, panel_votes, rate_pair, rating_prompts
@@ -18,12 +18,11 @@ from personalrm.data.filters.ratings import PairRating, UserPanel, UserRatings
 from personalrm.data.settings import Dataset
 from personalrm.data.sources.votes import decided
 from personalrm.judge.call_recorder import Listener
+from personalrm.llm.types import LanguageModel
 from personalrm.run.stage import Files, Stage, Wildcards
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.stages.runner import Job, each_user, read_users, refuse_outage
-
-if TYPE_CHECKING:
-    from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.stages.runner import Job, provider_errors, read_users
 
 
 def filters_of(settings: Dataset) -> FilterSettings:
@@ -50,63 +49,48 @@ def panel_settings(config: Config, dataset: str, model: str) -> PanelSettings:
 
 
 async def rate_stage(job: Job, *, dataset: str, users: Path, out: Path) -> None:
-    """Write one `UserRatings` a user of one shard."""
+    """Write one `UserRatings` per user of a shard."""
     filters, rated = filters_of(job.config.datasets[dataset]), rating_of(job.config, dataset)
     style = job.config.models[rated.model].prompts
-    async with job.model(rated.model, batches=True) as client:
 
-        async def work(user: UserData) -> UserRatings:
-            model = Listener(client, "rate")
-            pairs = sample_of(user, filters.sample)
-            ratings = await asyncio.gather(*(rate_pair(model, pair, style, rated.max_tokens) for pair in pairs))
-            return UserRatings(
-                dataset=dataset,
-                user_id=user.user_id,
-                model=rated.model,
-                ratings=tuple(ratings),
-                failed=model.failed,
-                calls=model.calls,
-                prompts={prompt.name: prompt.label for prompt in rating_prompts(style)},
-            )
+    async def work(client: LanguageModel, user: UserData) -> UserRatings:
+        listener = Listener(client, "rate")
+        pairs = sample_of(user, filters.sample)
+        ratings = await asyncio.gather(*(rate_pair(listener, pair, style, rated.max_tokens) for pair in pairs))
+        return UserRatings(
+            dataset=dataset,
+            user_id=user.user_id,
+            model=rated.model,
+            ratings=tuple(ratings),
+            failed=listener.failed,
+            calls=listener.calls,
+            prompts={prompt.name: prompt.label for prompt in rating_prompts(style)},
+        )
 
-        together = job.sends_batches(rated.model)
-        rows = await each_user(read_users(users), work, f"rate {rated.model}", together=together)
-    refuse_outage(_flags((row.failed, 2 * len(row.ratings)) for row in rows), "ratings", job.config.max_failed_share)
-    write_records(out, rows)
+    await job.execute(RATE, rated.model, [read_users(users)], work, out)
 
 
 async def panel_stage(job: Job, *, dataset: str, users: Path, ratings: Iterable[Path], out: Path, model: str) -> None:
-    """Write one `UserPanel` a user of one shard: one member's votes on the pairs that the ratings leave."""
-    filters = filters_of(job.config.datasets[dataset])
-    settings = panel_settings(job.config, dataset, model)
-    said = read_ratings(ratings)
-    async with job.model(model, batches=True) as client:
+    """Write one `UserPanel` per user of a shard: one member's votes on the pairs that the ratings leave."""
+    filters, settings = filters_of(job.config.datasets[dataset]), panel_settings(job.config, dataset, model)
+    rated, said = filters.personalizable, read_ratings(ratings)
 
-        async def work(user: UserData) -> UserPanel:
-            listener = Listener(client, "panel")
-            pairs = decided(sample_of(user, filters.sample))
-            rated = filters.personalizable
-            asked = [pair for pair in pairs if rated is None or personalizable(said.get(pair.pair_id), rated)]
-            votes = await asyncio.gather(*(panel_votes(listener, pair, settings) for pair in asked))
-            return UserPanel(
-                dataset=dataset,
-                user_id=user.user_id,
-                model=model,
-                votes=tuple(vote for both in votes for vote in both),
-                gated=len(pairs) - len(asked),
-                calls=listener.calls,
-                prompts={settings.prompt.name: settings.prompt.label},
-            )
+    async def work(client: LanguageModel, user: UserData) -> UserPanel:
+        listener = Listener(client, "panel")
+        pairs = decided(sample_of(user, filters.sample))
+        asked = [pair for pair in pairs if rated is None or personalizable(said.get(pair.pair_id), rated)]
+        votes = await asyncio.gather(*(panel_votes(listener, pair, settings) for pair in asked))
+        return UserPanel(
+            dataset=dataset,
+            user_id=user.user_id,
+            model=model,
+            votes=tuple(vote for both in votes for vote in both),
+            gated=len(pairs) - len(asked),
+            calls=listener.calls,
+            prompts={settings.prompt.name: settings.prompt.label},
+        )
 
-        rows = await each_user(read_users(users), work, f"panel {model}", together=job.sends_batches(model))
-    lost = (vote.outcome == "provider_error" for row in rows for vote in row.votes)
-    refuse_outage(lost, "panel votes", job.config.max_failed_share)
-    write_records(out, rows)
-
-
-def _flags(counts: Iterable[tuple[int, int]]) -> list[bool]:
-    """As many truth values as there were calls, true for those that failed."""
-    return [index < failed for failed, calls in counts for index in range(calls)]
+    await job.execute(PANEL, model, [read_users(users)], work, out)
 
 
 def read_ratings(paths: Iterable[Path]) -> dict[str, PairRating]:
@@ -154,6 +138,7 @@ RATE: Stage[Plan] = Stage(
     batches=True,
     record=UserRatings,
     lost=lambda row: row.failed,
+    counted=lambda row: 2 * len(row.ratings),
 )
 PANEL: Stage[Plan] = Stage(
     name="panel",
@@ -171,5 +156,6 @@ PANEL: Stage[Plan] = Stage(
     asks="model",
     batches=True,
     record=UserPanel,
-    lost=lambda row: sum(vote.outcome == "provider_error" for vote in row.votes),
+    lost=lambda row: provider_errors(row.votes),
+    counted=lambda row: len(row.votes),
 )

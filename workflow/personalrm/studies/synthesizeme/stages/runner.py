@@ -1,8 +1,9 @@
-"""What all paid stages share: one model client a job, users side by side, one row a user, and the rule when to fail."""
+"""What all paid stages share: the client of a model, concurrent users, one row per user, and the rule when to fail."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
@@ -10,29 +11,31 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from personalrm.core.errors import ModelCallError
 from personalrm.core.files import file_lock, stable_hash
-from personalrm.core.records import Record, UserData, read_records
+from personalrm.core.records import Record, Trace, UserData, Verdict, read_records, write_records
+from personalrm.data.filters.ratings import PanelVote
 from personalrm.judge.label_probe import Probed
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.limits.budget import Budget
 from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.types import LanguageModel, ModelSpec
+from personalrm.run.stage import Stage
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import read_resolved
 
 logger = logging.getLogger("personalrm.studies.synthesizeme.stages")
 T = TypeVar("T", bound=Record)
-U = TypeVar("U", bound=Record)
+U = TypeVar("U")
 USERS_AT_ONCE = 64
-"""Users whose calls may wait at the client side by side; the client's own limit decides how many are in flight."""
+"""Users whose calls may wait at the client at the same time; its own limit decides how many calls are in flight."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """Everything a stage needs beside its input and output files."""
+    """What a stage needs in addition to its input and output files."""
 
     config: Config
     runtime: RuntimeSettings
@@ -46,8 +49,8 @@ class Job:
     async def model(self, name: str, *, batches: bool = False) -> AsyncIterator[LanguageModel]:
         """Open the model's client over the run's response store.
 
-        `batches`: what is asked does not hang on answers, so that it may be sent as batches where the config says so.
-        Before the first label is read from log-probabilities a probe shows that it can be (`label_probe`).
+        `batches`: no request depends on an answer, so that requests may be sent as batches where the config says so.
+        Before the first label is read from log-probabilities, a probe checks that it can be (`label_probe`).
         """
         spec = self.config.models[name].spec(name)
         batch = self.config.models[name].batch if batches else None
@@ -61,7 +64,7 @@ class Job:
                 budget = Budget(store, spec, limits.usd, limits.models.get(name), longest)
             opened = partial(open_model, spec, store=store, runtime=self.runtime, budget=budget)
             client = await stack.enter_async_context(opened(batch=batch))
-            # A batch may take a day, which is long for one call.
+            # The probe is one call, which must not wait for a batch.
             prober = await stack.enter_async_context(opened()) if batch else client
             yield Probed(client, self.config.models[name].prompts, prober)
 
@@ -72,8 +75,35 @@ class Job:
             store.claim(spec)
 
     def sends_batches(self, name: str) -> bool:
-        """Whether the config has the model's calls sent as batches, by the stages that can."""
+        """Whether stages that can send the model's calls as batches do."""
         return self.config.models[name].batch is not None
+
+    async def execute(
+        self,
+        stage: Stage[Any],
+        model: str,
+        groups: Iterable[Sequence[U]],
+        work: Callable[[LanguageModel, U], Awaitable[T]],
+        out: Path,
+    ) -> None:
+        """Write the row that `work` makes of each item, of one group after another, with the client of `model`.
+
+        Where calls are sent as batches, all groups are done at once. Raises ModelCallError as `refuse_outage` does.
+        """
+        together = stage.batches and self.sends_batches(model)
+        parts = [list(itertools.chain.from_iterable(groups))] if together else groups
+        rows: list[T] = []
+        async with self.model(model, batches=stage.batches) as client:
+            for items in parts:
+                label = f"{stage.name} {model}"
+                rows += await each_user(items, lambda item: work(client, item), label, together=together)
+        if stage.lost and stage.counted:
+            self.refuse_outage(flags(sum(map(stage.lost, rows)), sum(map(stage.counted, rows))), f"{stage.name} calls")
+        write_records(out, rows)
+
+    def refuse_outage(self, failed: Iterable[bool], what: str, reason: str | None = None) -> None:
+        """`refuse_outage` with the share of the config."""
+        refuse_outage(failed, what, self.config.max_failed_share, reason)
 
 
 def runtime_from_env() -> RuntimeSettings:
@@ -86,13 +116,13 @@ def runtime_from_env() -> RuntimeSettings:
 
 @contextmanager
 def sole_writer(out: Path) -> Iterator[None]:
-    """Wait until no other job is at work on `out`, and keep others waiting.
+    """Hold the lock of `out`; waits until no other job writes it.
 
-    A Snakemake that was killed leaves its jobs on a cluster at work, and the same command submits them again. Who has
-    waited finds the other's answers in the store, instead of asking for them side by side and paying twice.
+    A Snakemake that was killed leaves its jobs running on a cluster, and the same command submits them again. The
+    second job waits and finds the answers of the first in the store, so that they are not paid for twice.
     """
     lock = runtime_from_env().runtime_dir / f"{stable_hash(str(out.absolute()))[:16]}.lock"
-    with file_lock(lock, lambda: logger.info("another job is at work on %s; waiting for it", out)):
+    with file_lock(lock, lambda: logger.info("waiting for another job, which writes %s", out)):
         yield
 
 
@@ -107,29 +137,37 @@ def evaluated_users(path: Path, evaluate: Literal["test", "all"]) -> list[UserDa
 
 
 def is_evaluated(user: UserData, evaluate: Literal["test", "all"]) -> bool:
-    """Whether a user is learned from and judged: all are, or those of the level-A part test.
+    """Whether a user is learned from and judged: all users are, or those of the test part of the user split.
 
-    Users without a level-A part (small data sets have none) always are.
+    Users without a part (data sets below `min_users` are not split) always are.
     """
     return evaluate == "all" or user.user_split in (None, "test")
+
+
+def flags(failed: int, asked: int) -> list[bool]:
+    """One flag per call, true for those that failed."""
+    return [number < failed for number in range(asked)]
+
+
+def provider_errors(judged: Iterable[Verdict | Trace | PanelVote]) -> int:
+    """Number of those that the provider failed."""
+    return sum(one.outcome == "provider_error" for one in judged)
 
 
 async def each_user(
     users: Sequence[U], work: Callable[[U], Awaitable[T]], what: str, *, together: bool = False
 ) -> list[T]:
-    """Run `work` for all users (or records of users) side by side; results in their order; one progress line each.
+    """Rows that `work` makes of users (or records of users) concurrently, in their order; logs one line for each.
 
-    With `together` all wait at once, as the requests of one batch do.
+    With `together` all start at once, as the requests of one batch do.
     """
     gate = asyncio.Semaphore(len(users) or 1 if together else USERS_AT_ONCE)
-    done = 0
+    done = itertools.count(1)
 
     async def one(user: U) -> T:
-        nonlocal done
         async with gate:
             result = await work(user)
-        done += 1
-        logger.info("%s: %d of %d users", what, done, len(users))
+        logger.info("%s: %d of %d users", what, next(done), len(users))
         return result
 
     async with asyncio.TaskGroup() as group:
@@ -137,27 +175,18 @@ async def each_user(
     return [task.result() for task in tasks]
 
 
-async def in_turn(works: Sequence[Callable[[], Awaitable[Sequence[T]]]], *, together: bool = False) -> list[T]:
-    """What `works` give, in their order; done one after another, or with `together` side by side."""
-    if not together:
-        return [row for work in works for row in await work()]
-    found = await asyncio.gather(*(work() for work in works))
-    return [row for rows in found for row in rows]
-
-
 def refuse_outage(failed: Iterable[bool], what: str, max_failed_share: float, reason: str | None = None) -> None:
-    """Raise when more than the configured share failed: an outage must end a job, not become a score.
+    """Raise ModelCallError when more than the given share failed: an outage must end a job, not become a score.
 
-    What was paid for is in the response store, so the next attempt asks only for what is missing.
+    Answers so far are in the response store, so that the next attempt asks only for what is missing.
     """
-    flags = list(failed)
-    if flags and sum(flags) / len(flags) > max_failed_share:
+    found = list(failed)
+    said = f"{sum(found)} of {len(found)} {what} failed at the provider"
+    if found and sum(found) / len(found) > max_failed_share:
         detail = f" First reason: {reason}" if reason else ""
         raise ModelCallError(
-            f"{sum(flags)} of {len(flags)} {what} failed at the provider, more than max_failed_share = "
-            f"{max_failed_share:g}. All answers so far are kept; run the same command again later.{detail}"
+            f"{said}, more than max_failed_share = {max_failed_share:g}. All answers so far are kept; run the same "
+            f"command again later.{detail}"
         )
-    if any(flags):
-        logger.warning(
-            "%d of %d %s failed at the provider; `personalrm retry` asks again", sum(flags), len(flags), what
-        )
+    if any(found):
+        logger.warning("%s; `personalrm retry` asks again", said)

@@ -1,12 +1,15 @@
-"""Settings that several stages share. A stage reads nothing of the config but what its `reads` names, so that an edit
-elsewhere in the config reruns nothing."""
+"""Settings that several stages share. A stage reads only those settings of the config that its `reads` names, so that
+an edit elsewhere in the config reruns nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from personalrm.core.conditions import K, VerdictMode
 from personalrm.judge.judge import JudgeSettings
+from personalrm.judge.prompting import Prompt
 from personalrm.methods.synthesizeme.context_subsets import N_PARTS
 from personalrm.studies.synthesizeme.config import Config, ModelConfig
 
@@ -29,8 +32,15 @@ def common_reads(config: Config) -> dict[str, Any]:
     return {"version": STAGE_VERSION, "seed": config.seed, "users": config.evaluate_users}
 
 
-def model_reads(config: Config, model: str) -> dict[str, Any]:
-    """What the answers of a model depend on; its window, too: what is shown is cut to fit."""
+def asked_reads(config: Config, model: str, settings: Any, prompts: Iterable[Prompt]) -> dict[str, Any]:  # noqa: ANN401
+    """What the answers of a model to requests with these settings (a dataclass, or a list of them) depend on.
+
+    The window of the model is among them, because what is shown is cut to fit.
+    """
     entry = config.models[model]
-    window = [entry.context_length, str(entry.tokenizer or "")]
-    return {"model": entry.spec(model).identity, "window": window}
+    return common_reads(config) | {
+        "model": entry.spec(model).identity,
+        "window": [entry.context_length, str(entry.tokenizer or "")],
+        "settings": [asdict(one) for one in settings] if isinstance(settings, list) else asdict(settings),
+        "prompts": sorted({prompt.sha for prompt in prompts}),
+    }

@@ -1,4 +1,4 @@
-"""Stage `theta`: the persona prompt optimised on train users of level A, as a program file with its provenance."""
+"""Stage `theta`: the persona prompt optimised on train users, as a program file with its provenance."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.core.errors import ConfigError, DataError, ModelCallError
 from personalrm.core.files import atomic_write_text, stable_hash
@@ -30,11 +30,9 @@ from personalrm.methods.synthesizeme.theta_search import (
 from personalrm.methods.synthesizeme.variants import CORRECTED, parse_variant
 from personalrm.run.stage import Files, Stage, Wildcards
 from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.learn import learn_traces, profile_reads, profile_settings
 from personalrm.studies.synthesizeme.stages.runner import Job, read_users
-
-if TYPE_CHECKING:
-    from personalrm.studies.synthesizeme.plan import Plan
 
 
 async def theta_stage(job: Job, *, users: Sequence[Path], out: Path, theta: str, model: str) -> None:
@@ -46,14 +44,15 @@ async def theta_stage(job: Job, *, users: Sequence[Path], out: Path, theta: str,
     people = train_users([user for path in users for user in read_users(path)], optimiser.max_users)
     if not people:
         raise DataError(
-            f"thetas.{theta}: none of its data sets has train users (level A needs user_split.min_users users); lower "
+            f"thetas.{theta}: none of its data sets has train users (needs user_split.min_users users); lower "
             "min_users, or give a program file"
         )
     learned = profile_settings(job.config, model, CORRECTED)
     async with job.model(model) as client, job.model(optimiser.proposer or model) as proposer:
         students = [await learn_student(client, user, learned) for user in people]
         kept = [student for student in students if student.judgements and student.validation]
-        settings = _settings(optimiser, learned, job.config.seed)
+        persona = replace(learned.persona, theta=None)
+        settings = ThetaSettings(persona, learned.search.judge, optimiser, job.config.seed)
         found = await search_theta(client, proposer, kept, settings, theta)
     provenance = {
         "model": model,
@@ -86,7 +85,7 @@ def optimised_thetas(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def train_users(people: Sequence[UserData], most: int) -> list[UserData]:
-    """Train users of level A, at most so many of each data set, by a stable hash."""
+    """Train users of the user split, at most `most` of each data set, by a stable hash."""
     train = [user for user in people if user.user_split == "train"]
     train.sort(key=lambda user: (user.dataset, stable_hash(user.dataset, user.user_id)))
     names = dict.fromkeys(user.dataset for user in train)
@@ -108,23 +107,11 @@ async def learn_student(client: LanguageModel, user: UserData, learned: ProfileS
     return Student(user.user_id, won.judgements, validation)
 
 
-def _settings(optimiser: ThetaOptimiser, learned: ProfileSettings, seed: int) -> ThetaSettings:
-    return ThetaSettings(
-        persona=replace(learned.persona, theta=None),
-        judge=learned.search.judge,
-        num_candidates=optimiser.num_candidates,
-        num_trials=optimiser.num_trials,
-        max_demos=optimiser.max_demos,
-        data_aware=optimiser.data_aware,
-        fewshot_aware=optimiser.fewshot_aware,
-        scored_share=optimiser.scored_share,
-        seed=seed,
-    )
-
-
 def program_text(found: Found, persona: PersonaSettings, provenance: dict[str, Any]) -> str:
-    """A program as DSPy saves it, with what it was made of; `theta.read_theta` reads it. Demonstrations hold the text
-    of their judgements, for other readers, and the judgements themselves."""
+    """A program as DSPy saves it, with what it was made of; `theta.read_theta` reads it.
+
+    Demonstrations hold the text of their judgements, for other readers, and the judgements themselves.
+    """
     theta = found.theta
     demos = [
         {
@@ -140,7 +127,7 @@ def program_text(found: Found, persona: PersonaSettings, provenance: dict[str, A
     ]
     signature = {"instructions": theta.instruction, "fields": fields}
     trials = [trial._asdict() for trial in found.trials]
-    scores = {"as_it_was": found.default_score, "best": found.best_score, "trials": trials}
+    scores = {"as_it_was": found.trials[0].score, "best": found.best_score, "trials": trials}
     program = {
         f"{PREDICTOR}.predict": {"lm": None, "traces": [], "train": [], "demos": demos, "signature": signature},
         "metadata": {"provenance": provenance, "validation_accuracy_percent": scores},
