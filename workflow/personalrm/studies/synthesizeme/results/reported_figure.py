@@ -102,13 +102,12 @@ def _line(row: Row) -> Line:
     return str(row["statistic"]), str(row["model"]), str(row["label"])
 
 
-def reported_figure(table: pd.DataFrame, *, title_note: str = "", watermark: str = "") -> Figure:
+def reported_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
     """Reported (bars) above ours (marks of the methods) on each line, and both in words; what was not run says so.
 
     Args:
         table: the table of `reported_table.reported_table`.
         title_note: text under the title, e.g. what run this is.
-        watermark: text across the figure, for what is no result; no script of the workflow passes one.
     """
     stacks = stacks_of(table)
     page = panels([PANEL_INCHES] * len(PANELS), [stack.bottom * LINE_INCHES for stack in stacks.values()])
@@ -125,11 +124,7 @@ def reported_figure(table: pd.DataFrame, *, title_note: str = "", watermark: str
         "* not from a secondary source.   not comp.: run, but not comparable (the table says why).   "
         "Dashed: chance, or no difference."
     )
-    figure = page.finish("Reported of SynthesizeMe, and this run", title_note, _entries(), foot)
-    for height in (0.2, 0.5, 0.8) if watermark else ():
-        mark = figure.text(0.5, height, watermark, fontsize=80, color=INK, alpha=0.12, ha="center", va="center")
-        mark.set(rotation=30, zorder=10, in_layout=False)
-    return figure
+    return page.finish("Reported of SynthesizeMe, and this run", title_note, _entries(), foot)
 
 
 def _limits(stack: Stack) -> tuple[float, float]:
