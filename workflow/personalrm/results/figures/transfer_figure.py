@@ -82,11 +82,10 @@ def transfer_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
         return _as_table(found, note)
     judges, profiles = _models(table, "judge_model"), _models(table, "profile_model")
     page = panels([len(judges) * CELL_WIDTH] * 2, [len(profiles) * CELL_HEIGHT] * len(found))
-    titles = "accuracy, % (darker: higher)", "difference to own profile, points"
+    titles = ("accuracy, % (darker: higher)", shown_accuracy), ("difference to own profile, points", shown_transfer)
+    colours = _colours(table)
     for number, ((panel, cells), across) in enumerate(zip(found.items(), page.grid, strict=True)):
-        for axes, colour, text, title in zip(
-            across, _colours(table), (shown_accuracy, shown_transfer), titles, strict=True
-        ):
+        for axes, colour, (title, text) in zip(across, colours, titles, strict=True):
             _frame(axes, judges, profiles if axes is across[0] else (), len(profiles))
             for (profile, judge), row in cells.items():
                 _cell(axes, (judges.index(judge), profiles.index(profile)), colour(row), text(row))
@@ -152,14 +151,14 @@ def _colours(table: pd.DataFrame) -> tuple[Colour, Colour]:
     low, high = (accuracies.min(), accuracies.max()) if len(accuracies) else (0.0, 100.0)
     room = max(0.0, LEAST_SPAN - (high - low)) / 2
     scale = Normalize(low - room, high + room)
-    reach = max([LEAST_DIFFERENCE, *table.loc[table["status"] == OK, "difference"].abs()])
+    reach = float(max([LEAST_DIFFERENCE, *table.loc[table["status"] == OK, "difference"].abs()]))
 
     def accuracy(row: Row) -> Color:
         return colormaps["Blues"](0.08 + 0.8 * float(scale(row["accuracy"]))) if row["cell"] == OK else MISSING
 
     def difference(row: Row) -> Color:
         if row["status"] == OK:
-            return colormaps["PuOr_r"](0.5 + 0.4 * row["difference"] / reach)
+            return colormaps["PuOr_r"](0.5 + 0.4 * float(row["difference"]) / reach)
         return OWN_FACE if row["cell"] == OK and row["status"] == OWN else MISSING
 
     return accuracy, difference

@@ -173,13 +173,8 @@ def _effects(arrays: VerdictArrays, group: Group, seed: int, n_resamples: int) -
     """Effects of every factor, and after those of a level their mean."""
     shared = Condition(group.dataset, group.method, VariantId(UNUSED), group.judge, group.judge, group.k)
     for (factor, level, reference), changes in itertools.groupby(_changes(group.cells), key=lambda change: change[:3]):
-        names: dict[str, Value] = {
-            **shared.row,
-            "factor": factor,
-            "level": level,
-            "reference": reference,
-            "cell": UNUSED,
-        }
+        names: dict[str, Value] = {**shared.row, "factor": factor, "level": level, "reference": reference}
+        names["cell"] = UNUSED
         mine = list(changes)
         found = [compare(arrays, change.first, change.second, seed=seed, n_resamples=n_resamples) for change in mine]
         for change, row in zip(mine, found, strict=True):

@@ -202,18 +202,12 @@ def _entries() -> list[Line2D]:
 
     bar: dict[str, Any] = {"color": INK, "linewidth": 1.1, "marker": "|", "markersize": 7, "markeredgewidth": 2}
     ours: dict[str, Any] = {"color": SOFT, "linewidth": OURS_WIDTH, "alpha": 0.55}
-    hollow: dict[str, Any] = {
-        "color": "white",
-        "markeredgecolor": SOFT,
-        "linestyle": "",
-        "marker": "o",
-        "markersize": 6,
-    }
+    hollow: dict[str, Any] = {"color": "white", "markeredgecolor": SOFT, "linestyle": "", "marker": "o"}
     return [
         Line2D([], [], **bar, label="reported, 95 % interval"),
         Line2D([], [], **bar, linestyle=(0, (1, 1)), label="reported, ± standard error"),
         Line2D([], [], **ours, label="ours, 95 % interval, users resampled"),
-        Line2D([], [], **hollow, label="hollow: set beside, conditions not all known"),
+        Line2D([], [], **hollow, markersize=6, label="hollow: set beside, conditions not all known"),
     ]
 
 
