@@ -34,6 +34,7 @@ from personalrm.studies.synthesizeme.results.reported_numbers import read_number
 from personalrm.studies.synthesizeme.results.reported_table import reported_table
 
 PLAIN = ("default", "demographics", "history", "history_validation", "oracle")
+FREE = ("random", "longer", "surface", "surface_user")
 LEARNED = ("memory", "demos", "persona", "both", "criteria")
 MODELS = ("Llama-3.2-3B", "Llama-3.1-8B", "Llama-3.3-70B", "Qwen2.5-0.5B", "gpt-4o-mini-2024-07-18", "gemini-1.5-pro")
 USERS = [f"u{number}" for number in range(3)]
@@ -41,7 +42,7 @@ USERS = [f"u{number}" for number in range(3)]
 
 def cells(methods: tuple[str, ...], models: tuple[str, ...]) -> list[Cell]:
     """Judges with their own profiles and, from the second on, with those of the first."""
-    found = [Cell(name, 0.5, None, variant="baseline", dataset="d") for name in ("random", "longer") if name in methods]
+    found = [Cell(name, 0.5, None, variant="baseline", dataset="d") for name in FREE if name in methods]
     for judge in models:
         found += [Cell(name, 0.5, judge, variant="baseline", dataset="d") for name in PLAIN if name in methods]
         for profile in dict.fromkeys((judge, models[0])):
