@@ -30,9 +30,9 @@ from personalrm.studies.synthesizeme.results.reported_numbers import read_number
 
 NUMBERS = Path(__file__).resolve().parents[2] / "resources" / "reported" / "synthesizeme.csv"
 GAINS = (
-    Gain("prism", "big", ("both",), 2.0, "s", "high", ""),
-    Gain("arena", "big", ("both",), -30.0, "s", "high", ""),
-    Gain("arena", "big", ("demos", "persona"), 1.0, "s", "low", ""),
+    Gain("prism", "big", ("both",), 2.0, "s", "high"),
+    Gain("arena", "big", ("both",), -30.0, "s", "high"),
+    Gain("arena", "big", ("demos", "persona"), 1.0, "s", "low"),
 )
 
 

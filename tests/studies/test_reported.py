@@ -176,6 +176,9 @@ def test_random_needs_no_model(tmp_path: Path) -> None:
 def test_of_several_models_the_one_that_matches_counts(tmp_path: Path) -> None:
     identity = run()._replace(models={"a": (LLAMA, "pinned"), "m": (LLAMA, "")})
     assert compared(tmp_path, number(), identity, [default("a"), default("m")])["our_model"] == "m"
+    # Where both match, the number has one row, of the first.
+    alike = identity._replace(models={"a": (LLAMA, ""), "m": (LLAMA, "")})
+    assert compared(tmp_path, number(), alike, [default("a"), default("m")])["our_model"] == "a"
 
 
 def hub(name: str) -> HubSource:

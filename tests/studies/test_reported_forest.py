@@ -20,13 +20,11 @@ from personalrm.studies.synthesizeme.results.reported_matching import ThetaOrigi
 from personalrm.studies.synthesizeme.results.reported_numbers import ServedModel, read_numbers, read_served
 from personalrm.studies.synthesizeme.results.reported_table import (
     RESULT,
-    SYNTHETIC,
     read_reported_table,
     reported_blocks,
     reported_notes,
     reported_table,
 )
-from personalrm.studies.synthesizeme.run_results import all_results
 
 
 def test_the_reported_numbers_agree_with_each_other() -> None:
@@ -82,7 +80,7 @@ def test_a_served_model_that_differs_must_say_how(tmp_path: Path) -> None:
     assert all(isinstance(entry, ServedModel) for entry in read_served(MODELS))
 
 
-def test_generated_verdicts_fill_table_and_forest_and_are_watermarked(tmp_path: Path) -> None:
+def test_generated_verdicts_fill_table_and_forest(tmp_path: Path) -> None:
     frame, identity = paper_like(tmp_path / "v")
     table = reported_table(read_numbers(NUMBERS), frame, identity, tables_of(frame), seed=1, n_resamples=49)
     filled = table[table["status"] == "comparable"]
@@ -92,14 +90,12 @@ def test_generated_verdicts_fill_table_and_forest_and_are_watermarked(tmp_path: 
     made = write_table(
         table,
         tmp_path / "reported",
-        caption=f"{SYNTHETIC}: {RESULT.title}",
+        caption=RESULT.title,
         notes=reported_notes(table),
         blocks=reported_blocks(table),
     )
     assert len(made) == 4
-    figure = reported_figure(table, title_note="generated verdicts", watermark=SYNTHETIC)
-    texts = texts_of(figure)
-    assert texts.count(SYNTHETIC) == 3
+    figure = reported_figure(table, title_note="generated verdicts")
     marks = {mark_of(str(name).partition(" ")[0]).marker for name in filled["our_method"]}
     ours = [line for axes in figure.axes for line in axes.lines if line.get_marker() in marks]
     assert len(ours) == len(filled)
@@ -127,13 +123,6 @@ def test_a_run_of_other_data_and_models_has_not_run_anything_and_says_so(tmp_pat
     assert_readable(drawn)
     places = sum(len(stack.rows) for stack in stacks_of(table).values())
     assert texts_of(drawn).count("not run") == places == 91
-    assert not any("SYNTHETIC" in (tmp_path / "one" / f"reported.{end}").read_text().upper() for end in ("md", "txt"))
     first = reported_blocks(table)[0].texts.iloc[0]
     assert (first["Reported"], first["Certainty"]) == ("56.69 ± 4.05", "secondary source")
     assert first["Ours [95 % CI]"] == "not run"
-
-
-def test_no_result_of_a_run_has_the_watermark() -> None:
-    for result in all_results():
-        assert "watermark" not in {*result.inputs, *result.settings}, result.rule
-        assert SYNTHETIC not in f"{result.message} {result.caption}".upper(), result.rule

@@ -26,7 +26,6 @@ from personalrm.studies.synthesizeme.results.sensitivity_table import (
     SENSITIVITY_COLUMNS,
     read_sensitivity,
     read_sensitivity_table,
-    records_of,
     sensitivity_blocks,
     sensitivity_notes,
     sensitivity_table,
@@ -152,7 +151,8 @@ def test_the_csv_gives_back_table_and_records(
     table = sensitivity_table(records)
     table.to_csv(path, index=False)
     pd.testing.assert_frame_equal(read_sensitivity_table(path), table)
-    assert records_of(table) == records
+    kept = table.drop(columns="pairs_share").to_dict(orient="records")
+    assert [Sensitivity.model_validate(row) for row in kept] == records
     assert table["pairs_share"].dropna().between(0, 100).all()
     assert sum(len(block.texts) for block in sensitivity_blocks(table)) == len(records)
 
@@ -181,7 +181,7 @@ def test_notes_say_what_went_in_and_where_nothing_was_removed() -> None:
     text = " ".join(notes)
     for words in ("No model was asked again", "on the pairs that the ratings leave", "stay at every threshold"):
         assert words in text
-    assert "about all pairs" in " ".join(sensitivity_notes(table, dict.fromkeys(apply, False)))
+    assert "about all pairs" in " ".join(sensitivity_notes(table, dict.fromkeys(apply, False), {}, {}))
 
 
 def test_a_sample_below_the_user_filter_is_said_to_leave_nobody() -> None:
@@ -194,7 +194,7 @@ def test_a_sample_below_the_user_filter_is_said_to_leave_nobody() -> None:
 
 def test_one_pair_of_one_user_is_not_plural() -> None:
     one = many("x", 1, 1)[0].model_copy(update={"base_users": 1})
-    assert went_in([one]) == "1 pair of 1 user went into the panel"
+    assert went_in(sensitivity_table([one])) == "1 pair of 1 user went into the panel"
 
 
 def test_lines_that_are_no_record_and_filters_that_are_none_are_named(tmp_path: Path) -> None:

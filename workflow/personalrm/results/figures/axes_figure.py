@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from personalrm.results.figure_style import (
     INK,
@@ -34,23 +33,18 @@ BAR_INCHES, ROW_INCHES, BAR_HEIGHT = 3.4, 0.44, 0.5
 LONGEST_NAME, LONGEST_END = 44, 34
 """Letters of an axis's name and of each of its ends; more are cut off and marked so (the table has all)."""
 
-Row = dict[str, object]
+Row = dict[str, Any]
 
 
 def panels_of(table: pd.DataFrame) -> dict[tuple[str, str, str], list[Row]]:
     """Axes by data set, variant and model, those that most personas speak of first."""
-    found: dict[tuple[str, str, str], list[Row]] = {}
-    for row in table_rows(table[table["part"] == PREVALENCE]):
-        key = (str(row["dataset"]), str(row["variant"]), str(row["profile_model"]))
-        found.setdefault(key, []).append(row)
+    held = table[table["part"] == PREVALENCE]
     return {
-        key: sorted(rows, key=lambda row: (-_number(row["share"]), str(row["name"]))) for key, rows in found.items()
+        (str(dataset), str(variant), str(model)): table_rows(
+            rows.sort_values(["share", "name"], ascending=[False, True])
+        )
+        for (dataset, variant, model), rows in held.groupby(["dataset", "variant", "profile_model"], sort=False)
     }
-
-
-def _number(value: object) -> float:
-    number = float(str(value))
-    return -1.0 if math.isnan(number) else number
 
 
 def axes_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
@@ -71,10 +65,11 @@ def axes_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
         write_note(axes, f"{dataset}: personas by {model}{several}", (0, 1), (0, 6), TEXT_SIZE + 1, weight="bold")
     if not found:
         page.grid[0][0].set_axis_off()
-    low, high = Patch(facecolor=LOW), Patch(facecolor=HIGH, edgecolor="white", hatch="////", linewidth=0)
-    low.set_label("speak of it: low end")
-    high.set_label("high end")
-    return page.finish("Axes along which personas describe people", title_note, [low, high])
+    entries = [
+        Patch(facecolor=LOW, label="speak of it: low end"),
+        Patch(facecolor=HIGH, edgecolor="white", hatch="////", linewidth=0, label="high end"),
+    ]
+    return page.finish("Axes along which personas describe people", title_note, entries)
 
 
 def _panel(axes: Axes, rows: Sequence[Row]) -> None:
@@ -101,14 +96,14 @@ def _row(axes: Axes, y: float, row: Row) -> None:
     ends = (textwrap.shorten(str(row[end]), LONGEST_END, placeholder=" […]") for end in ("low_end", "high_end"))
     name(title, 6, INK)
     name(" … ".join(ends), -6, SOFT)
-    items, low, high = (int(str(row[count])) for count in ("n_items", "n_low", "n_high"))
+    items, low, high = (row[count] for count in ("n_items", "n_low", "n_high"))
     write_beside(axes, f"{low + high:,} of {items:,}", y, 10)
     if not items:
         return
     shares = [100 * count / items for count in (low, high)]
     axes.barh(y, shares[0], BAR_HEIGHT, color=LOW, edgecolor="white", linewidth=0.6)
     axes.barh(y, shares[1], BAR_HEIGHT, left=shares[0], color=HIGH, edgecolor="white", hatch="////", linewidth=0.6)
-    total, interval = sum(shares), (_number(row["ci_low"]), _number(row["ci_high"]))
+    total, interval = sum(shares), (row["ci_low"], row["ci_high"])
     spread = [[max(0.0, total - interval[0])], [max(0.0, interval[1] - total)]]
     axes.errorbar(total, y, xerr=spread, fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
 
@@ -116,7 +111,7 @@ def _row(axes: Axes, y: float, row: Row) -> None:
 def axes_caption(table: pd.DataFrame) -> str:
     """What the figure shows, with the number of personas of each panel."""
     sizes = "; ".join(
-        f"{dataset}, {model}: {max(int(str(row['n_users'])) for row in rows):,} personas"
+        f"{dataset}, {model}: {max(row['n_users'] for row in rows):,} personas"
         for (dataset, _, model), rows in panels_of(table).items()
     )
     return (

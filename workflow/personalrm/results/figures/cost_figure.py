@@ -62,10 +62,8 @@ class Point(NamedTuple):
 
 def unit_of(table: pd.DataFrame) -> str:
     """Dollars where every method that makes calls has a price above 0; else tokens, for all, so that all compare."""
-    asking = _methods(table)
-    asking = asking[asking["calls"] > 0]
-    priced = len(asking) > 0 and bool((asking[DOLLARS].fillna(0) > 0).all())
-    return DOLLARS if priced else TOKENS
+    prices = _methods(table).loc[lambda rows: rows["calls"] > 0, DOLLARS]
+    return DOLLARS if len(prices) and bool((prices > 0).all()) else TOKENS
 
 
 def _methods(table: pd.DataFrame) -> pd.DataFrame:
@@ -77,19 +75,18 @@ def points_of(table: pd.DataFrame, unit: str) -> list[Point]:
     they paid for other pairs than the rest."""
     points = []
     for row in table_rows(_methods(table)):
-        method = MethodId.parse(str(row["method"]))
-        if math.isnan(float(row["accuracy"])) or method.pairs == "all":
+        method = MethodId.parse(row["method"])
+        if math.isnan(row["accuracy"]) or method.pairs == "all":
             continue
-        tokens = float(row["tokens_in"]) + float(row["tokens_out"])
         points.append(
             Point(
                 panel=Panel.of(row),
                 method=method.name,
-                own=str(row["profile_model"]) in (row["judge_model"], UNUSED),
-                k=str(row["k"]),
-                cost=tokens if unit == TOKENS else float(row[DOLLARS]),
-                accuracy=float(row["accuracy"]),
-                bounds=(float(row["ci_low"]), float(row["ci_high"])),
+                own=row["profile_model"] in (row["judge_model"], UNUSED),
+                k=row["k"],
+                cost=row["tokens_in"] + row["tokens_out"] if unit == TOKENS else row[DOLLARS],
+                accuracy=row["accuracy"],
+                bounds=(row["ci_low"], row["ci_high"]),
                 mark=mark(row),
             )
         )

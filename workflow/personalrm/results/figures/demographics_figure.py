@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from personalrm.core.conditions import MethodId
 from personalrm.core.records import BASELINE
@@ -42,7 +42,7 @@ PANEL_INCHES, LONGEST_NAME = 4.0, 44
 GROUP_INCHES, METHOD_INCHES, HEAD_INCHES = 0.16, 0.13, 0.24
 """Heights of a group without methods, of each of its methods, and of the heading of a question."""
 
-Row = Mapping[str, object]
+Row = Mapping[str, Any]
 
 
 def demographics_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
@@ -67,7 +67,8 @@ def demographics_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
         if is_first:
             bold = [number for number, name in enumerate(rows.heights) if not name[1]]
             set_up_rows(axes, list(rows.heights.values()), rows.names, bottom=rows.bottom, bold=bold)
-    none = [f"{name}: no groups: {_reason(table, name)}" for name, places in found.items() if not places]
+    reasons = dict(zip(table["dataset"], table["cell"], strict=True))
+    none = [f"{name}: no groups: {reasons[name]}" for name, places in found.items() if not places]
     return page.finish(
         "For whom, and where in a conversation, judges are right",
         "\n".join([" · ".join(filter(None, (shared, title_note))), *none]),
@@ -85,12 +86,8 @@ def _by_dataset(table: pd.DataFrame) -> dict[str, list[Row]]:
     return found
 
 
-def _reason(table: pd.DataFrame, dataset: str) -> str:
-    return str(table.loc[table["dataset"] == dataset, "cell"].iloc[0])
-
-
 def _method(row: Row) -> str:
-    return MethodId.parse(str(row["method"])).name
+    return MethodId.parse(row["method"]).name
 
 
 def _panels_of(dataset: str, rows: Sequence[Row]) -> dict[Panel, list[Row]]:
@@ -101,7 +98,7 @@ def _panels_of(dataset: str, rows: Sequence[Row]) -> dict[Panel, list[Row]]:
         judged.setdefault((panel.judge, panel.verdict), []).append(row)
     found = {}
     for (judge, verdict), mine in judged.items():
-        variants = dict.fromkeys(str(row["variant"]) for row in mine)
+        variants = dict.fromkeys(row["variant"] for row in mine)
         for variant in [name for name in variants if name not in (BASELINE, UNUSED)] or [BASELINE]:
             here = (variant, BASELINE, UNUSED)
             found[Panel(dataset, judge, variant, verdict)] = [row for row in mine if row["variant"] in here]
@@ -120,24 +117,20 @@ def _rows_of(rows: Iterable[Row], methods: int) -> Rows:
     """Rows from the top, in inches; a group's number of users is the largest that a method has there."""
     users: dict[tuple[str, str], int] = {}
     for row in rows:
-        question = str(row["question"])
-        users.setdefault((question, ""), 0)
-        name = question, str(row["group"])
-        users[name] = max(users.get(name, 0), int(str(row["cell_users"])))
+        users.setdefault((row["question"], ""), 0)
+        name = row["question"], row["group"]
+        users[name] = max(users.get(name, 0), row["cell_users"])
     heights, top = {}, 0.0
     for name in users:
         tall = GROUP_INCHES + METHOD_INCHES * methods if name[1] else HEAD_INCHES
         heights[name] = top + tall / 2
         top += tall
+    short = {name: name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for _, name in users}
     names = [
-        f"{_shortened(group)} ({number})" if group else question_label(question)
+        f"{short[group]} ({number})" if group else question_label(question)
         for (question, group), number in users.items()
     ]
     return Rows(heights, names, top or 0.3)
-
-
-def _shortened(group: str) -> str:
-    return group if len(group) <= LONGEST_NAME else f"{group[: LONGEST_NAME - 1]}…"
 
 
 def _draw(axes: Axes, rows: Rows, drawn: Sequence[Row], methods: Sequence[str], ends: tuple[float, float]) -> None:
@@ -151,13 +144,13 @@ def _draw(axes: Axes, rows: Rows, drawn: Sequence[Row], methods: Sequence[str], 
             axes.axhline(height - HEAD_INCHES / 2, color=SOFT, linewidth=0.6)
     for row in drawn:
         method = _method(row)
-        y = rows.heights[str(row["question"]), str(row["group"])]
+        y = rows.heights[row["question"], row["group"]]
         y += METHOD_INCHES * (methods.index(method) - (len(methods) - 1) / 2)
         if row["cell"] != OK:
-            said = f"{method_label(method)}: {row['cell']}" if len(methods) > 1 else str(row["cell"])
+            said = f"{method_label(method)}: " * (len(methods) > 1) + row["cell"]
             write_note(axes, said, (ends[0], y), (2, 0), SMALL_SIZE - 2, coordinates="data", color=SOFT, level="center")
             continue
-        low, mid, high = (float(str(row[name])) for name in ("accuracy_low", "accuracy", "accuracy_high"))
+        low, mid, high = (row[name] for name in ("accuracy_low", "accuracy", "accuracy_high"))
         draw_interval(axes, (low, high), (y, y), method_mark(method).colour, alpha=0.8)
         draw_point(axes, mid, y, method, size=6)
         if sign := mark(row, "cell_"):
@@ -167,10 +160,11 @@ def _draw(axes: Axes, rows: Rows, drawn: Sequence[Row], methods: Sequence[str], 
 
 def demographics_caption(table: pd.DataFrame) -> str:
     """What the figure shows, n and the interval."""
+    reasons = dict(zip(table["dataset"], table["cell"], strict=True))
     sizes = [
-        f"{name}: {max(int(str(row['cell_users'])) for row in rows)} users at most in a group"
+        f"{name}: {max(row['cell_users'] for row in rows)} users at most in a group"
         if rows
-        else f"{name}: no groups ({table.loc[table['dataset'] == name, 'cell'].iloc[0]})"
+        else f"{name}: no groups ({reasons[name]})"
         for name, rows in _by_dataset(table).items()
     ]
     ks = set(table["k"]) - {UNUSED}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from personalrm.core.conditions import MethodId
 from personalrm.results.figure_style import (
@@ -47,14 +47,40 @@ DODGE_POINTS = 14.0
 COLUMNS = (0.04, 0.36, 0.8)
 """Where the columns of numbers begin, in widths of the panel."""
 
-Row = Mapping[str, object]
+Row = Mapping[str, Any]
 Axis = Literal["context_pairs", "labels_used"]
-PAIRS: Axis = "context_pairs"
-AXES: dict[Axis, str] = {"context_pairs": "context pairs", "labels_used": "labels used"}
-"""Column of the table to what stands under a panel."""
-HEADINGS: dict[Axis, tuple[str, str, str]] = {
-    "context_pairs": ("", "points per pair [95 % CI]", "first k above Default"),
-    "labels_used": ("", "labels used, first to last k", "of them validation pairs"),
+"""Column of the table that accuracy is drawn against."""
+
+
+class Words(NamedTuple):
+    """What a figure says of its axis: under a panel, above the numbers, and at the start and the end of the caption."""
+
+    label: str
+    headings: tuple[str, str, str]
+    what: str
+    read: str
+
+
+WORDS: dict[Axis, Words] = {
+    "context_pairs": Words(
+        label="context pairs",
+        headings=("", "points per pair [95 % CI]", "first k above Default"),
+        what="Accuracy of judges with their own profiles against the number of the user's context pairs that the "
+        'profile was made from. A k, and "all", stand at the mean number of context pairs of the users, who have k or '
+        "all of theirs.",
+        read="Points per pair: slope of accuracy by weighted least squares, users resampled. First k above Default: "
+        "the smallest k whose interval of the paired difference to Default lies above 0.",
+    ),
+    "labels_used": Words(
+        label="labels used",
+        headings=("", "labels used, first to last k", "of them validation pairs"),
+        what="Accuracy of judges with their own profiles against the number of the user's labels that the profile "
+        "rests on: its context pairs and, for methods that choose a winner by them, all validation pairs, at every k, "
+        "1 included. From left to right the points of a line are its k; each stands at the mean over the users, and "
+        "the same k stands further right for methods that choose.",
+        read="Default uses no labels. Beneath: labels used at the smallest and the largest k, and how many of them are "
+        "validation pairs.",
+    ),
 }
 
 
@@ -76,7 +102,7 @@ def inapplicable(found: Mapping[Panel, Mapping[str, Sequence[Row]]]) -> list[Pan
     ]
 
 
-def scaling_figure(table: pd.DataFrame, *, title_note: str = "", axis: Axis = PAIRS) -> Figure:
+def scaling_figure(table: pd.DataFrame, *, title_note: str = "", axis: Axis = "context_pairs") -> Figure:
     """Lines with bands over context pairs or labels used; rows of panels are data sets, columns judges.
 
     Beneath each panel: slopes over context pairs, or how many labels each line spans. The two axes are two figures, as
@@ -105,11 +131,7 @@ def scaling_figure(table: pd.DataFrame, *, title_note: str = "", axis: Axis = PA
     ks = {str(row["k"]) for lines in drawn.values() for mine in lines.values() for row in mine}
     alone = f"One k was run ({min(ks)}): points side by side, and no slope." if len(ks) == 1 else ""
     note = "\n".join([" · ".join(filter(None, (shared, title_note))), alone])
-    return page.finish(f"Accuracy against the number of {AXES[axis]}", note)
-
-
-def _number(row: Row, column: str) -> float:
-    return float(str(row[column]))
+    return page.finish(f"Accuracy against the number of {WORDS[axis].label}", note)
 
 
 def _panel(axes: Axes, lines: Mapping[str, Sequence[Row]], ends: tuple[float, float], empty: str, axis: Axis) -> None:
@@ -121,10 +143,10 @@ def _panel(axes: Axes, lines: Mapping[str, Sequence[Row]], ends: tuple[float, fl
         write_note(axes, empty, (0.5, 0.5), (0, 0), TEXT_SIZE, color=SOFT, align="center")
         return
     _ticks(axes, [row for rows in lines.values() for row in rows], axis)
-    axes.set_xlabel(AXES[axis], fontsize=SMALL_SIZE + 0.5, color=INK, labelpad=1)
+    axes.set_xlabel(WORDS[axis].label, fontsize=SMALL_SIZE + 0.5, color=INK, labelpad=1)
     axes.axhline(CHANCE, color=SOFT, linestyle=":", linewidth=1)
     write_note(axes, "chance", (1, CHANCE), (3, -3), coordinates=axes.get_yaxis_transform(), color=SOFT)
-    _entry(axes, 0, HEADINGS[axis])
+    _entry(axes, 0, WORDS[axis].headings)
     _default(axes, next(iter(lines.values()))[0])
     alone = all(len(rows) == 1 for rows in lines.values())
     names = _names(lines)
@@ -146,24 +168,20 @@ def _names(bases: Iterable[str]) -> dict[str, str]:
 def _ticks(axes: Axes, rows: Sequence[Row], axis: Axis) -> None:
     """A tick at the context pairs of each k; "all" on a second line, so that it cannot hide a number. Labels differ by
     method at the same k, and have round ticks."""
-    if axis != PAIRS:
+    known = [(row["k"] == ALL, row[axis]) for row in rows if not math.isnan(row[axis])]
+    numbers = sorted({value for every, value in known if not every})
+    everything = [value for every, value in known if every]
+    places = numbers + ([sum(everything) / len(everything)] if everything else [])
+    ends = places if axis == "context_pairs" else [value for _, value in known]
+    low, high = min(ends, default=0.0), max(ends, default=1.0)
+    margin = 0.06 * (high - low) or 1.0
+    axes.set_xlim(low - margin, high + margin)
+    if axis != "context_pairs":
         from matplotlib.ticker import MaxNLocator
 
-        places = [value for row in rows if not math.isnan(value := _number(row, axis))]
-        low, high = min(places, default=0.0), max(places, default=1.0)
-        margin = 0.06 * (high - low) or 1.0
-        axes.set_xlim(low - margin, high + margin)
         ticks = MaxNLocator(8, integer=True).tick_values(low - margin, high + margin)
         axes.set_xticks([tick for tick in ticks if low - margin <= tick <= high + margin])
         return
-    numbers = sorted(
-        {value for row in rows if row["k"] != ALL and not math.isnan(value := _number(row, "context_pairs"))}
-    )
-    everything = [value for row in rows if row["k"] == ALL and not math.isnan(value := _number(row, "context_pairs"))]
-    places = numbers + ([sum(everything) / len(everything)] if everything else [])
-    low, high = min(places, default=0.0), max(places, default=1.0)
-    margin = 0.06 * (high - low) or 1.0
-    axes.set_xlim(low - margin, high + margin)
     step = LEAST_TICK_INCHES * (high - low + 2 * margin) / PANEL_INCHES
     labels: list[str] = []
     last = -math.inf
@@ -179,8 +197,8 @@ def _default(axes: Axes, row: Row) -> None:
     """The unpersonalised judge as a level line with its band, and its line of the numbers."""
     from matplotlib.lines import Line2D
 
-    accuracy = _number(row, "default_accuracy")
-    low, high = _number(row, "default_low"), _number(row, "default_high")
+    accuracy = row["default_accuracy"]
+    low, high = row["default_low"], row["default_high"]
     if not math.isnan(low):
         axes.axhspan(low, high, color=DEFAULT_BAND, alpha=0.35, linewidth=0, zorder=0.5)
     if not math.isnan(accuracy):
@@ -198,12 +216,8 @@ def _line(axes: Axes, rows: Sequence[Row], base: str, shift: float, axis: Axis) 
 
     colour = method_mark(base).colour
     moved = axes.transData + ScaledTranslation(shift / 72, 0, axes.figure.dpi_scale_trans)
-    points = sorted(
-        (row for row in rows if not math.isnan(_number(row, "accuracy"))), key=lambda row: _number(row, axis)
-    )
-    x, y, low, high = (
-        [_number(row, name) for row in points] for name in (axis, "accuracy", "accuracy_low", "accuracy_high")
-    )
+    points = sorted((row for row in rows if not math.isnan(row["accuracy"])), key=lambda row: row[axis])
+    x, y, low, high = ([row[name] for row in points] for name in (axis, "accuracy", "accuracy_low", "accuracy_high"))
     if len(points) == 1:
         axes.plot((x[0], x[0]), (low[0], high[0]), color=colour, linewidth=2.4, alpha=EDGE_ALPHA, transform=moved)
     else:
@@ -219,14 +233,14 @@ def _texts(rows: Sequence[Row], axis: Axis) -> tuple[str, str]:
     """A method's slope and smallest k, or its labels, and what is missing or spoilt."""
     if all(row["status"] == NOT_APPLICABLE for row in rows):
         return NOT_APPLICABLE, ""
-    if axis == PAIRS:
+    if axis == "context_pairs":
         second, third = shown_slope(rows[0]).replace("-", "−"), shown_smallest_k(rows[0])
         if second == EMPTY:
             second = "no slope (one k)" if len(rows) == 1 else "no slope"
     else:
         second, third = _labels(rows)
     parts = [third]
-    missing = [str(row["k"]) for row in rows if math.isnan(_number(row, "accuracy"))]
+    missing = [str(row["k"]) for row in rows if math.isnan(row["accuracy"])]
     parts += [f"no result: {', '.join(missing)}"] if missing else []
     sign = mark({name: any(row[name] for row in rows) for name in FLAG_NAMES})
     parts += [sign] if sign else []
@@ -235,11 +249,11 @@ def _texts(rows: Sequence[Row], axis: Axis) -> tuple[str, str]:
 
 def _labels(rows: Sequence[Row]) -> tuple[str, str]:
     """From how many to how many labels a line goes, and how many of them are validation pairs (means over users)."""
-    drawn = [row for row in rows if not math.isnan(_number(row, "accuracy"))]
+    drawn = [row for row in rows if not math.isnan(row["accuracy"])]
     if not drawn:
         return "no result", EMPTY
-    used = [_number(row, "labels_used") for row in drawn]
-    choosing = [f"{_number(row, 'labels_used') - _number(row, PAIRS):.3g}" for row in drawn]
+    used = [row["labels_used"] for row in drawn]
+    choosing = [f"{row['labels_used'] - row['context_pairs']:.3g}" for row in drawn]
     ends = dict.fromkeys(f"{value:.3g}" for value in (min(used), max(used)))
     # Users without a verdict at some k make the means differ.
     return "–".join(ends), "–".join(dict.fromkeys((min(choosing, key=float), max(choosing, key=float))))
@@ -265,25 +279,7 @@ def _entry(axes: Axes, line: int, texts: tuple[str, str, str], method: str = "")
         write_note(axes, text, (across, 0), (0, down - 3), color=SOFT if not line else INK)
 
 
-WHAT: dict[Axis, str] = {
-    "context_pairs": "Accuracy of judges with their own profiles against the number of the user's context pairs that "
-    'the profile was made from. A k, and "all", stand at the mean number of context pairs of the users, who have k or '
-    "all of theirs.",
-    "labels_used": "Accuracy of judges with their own profiles against the number of the user's labels that the "
-    "profile rests on: its context pairs and, for methods that choose a winner by them, all validation pairs, at every "
-    "k, 1 included. From left to right the points of a line are its k; each stands at the mean over the users, and the "
-    "same k stands further right for methods that choose.",
-}
-READ: dict[Axis, str] = {
-    "context_pairs": "Points per pair: slope of accuracy by weighted least squares, users resampled. First k above "
-    "Default: the smallest k whose interval of the paired difference to Default lies above 0.",
-    "labels_used": "Default uses no labels. Beneath: labels used at the smallest and the largest k, and how many of "
-    "them are validation pairs.",
-}
-"""What a caption says of each axis: at its start, and after the numbers of users."""
-
-
-def scaling_caption(table: pd.DataFrame, axis: Axis = PAIRS) -> str:
+def scaling_caption(table: pd.DataFrame, axis: Axis = "context_pairs") -> str:
     """What the figure shows, with numbers of users and what the bands are."""
     sizes = []
     for dataset, rows in table[table["status"] != NOT_APPLICABLE].groupby("dataset", sort=False):
@@ -296,9 +292,10 @@ def scaling_caption(table: pd.DataFrame, axis: Axis = PAIRS) -> str:
     found = panels_of(table)
     left_out = [panel_heads(found)[1][panel] for panel in inapplicable(found)]
     return (
-        f"{WHAT[axis]} Bands: 95 % intervals with users as clusters. Dashed: the unpersonalised judge, with its band. "
+        f"{WORDS[axis].what} Bands: 95 % intervals with users as clusters. Dashed: the unpersonalised judge, with its "
+        "band. "
         + "".join(sizes)
-        + READ[axis]
+        + WORDS[axis].read
         + (f" Left out, as {NOT_APPLICABLE}: {'; '.join(left_out)}." if left_out else "")
         + (" Hollow points: lost to provider errors." if bool(table["outage"].any()) else "")
         + "".join(f" {note}" for note in mark_notes(table, "", "default_"))

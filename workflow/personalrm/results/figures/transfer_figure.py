@@ -8,7 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from personalrm.results.figure_style import (
     INK,
@@ -44,7 +44,7 @@ TITLE = "Profiles of one model shown to another judge"
 COLUMNS: dict[str, float] = {"profile by": 0.25, "judge": 2.0, "accuracy, %": 3.75, "difference to own, points": 5.35}
 """Columns of the table, and where each begins, in inches."""
 
-Row = Mapping[str, object]
+Row = Mapping[str, Any]
 Colour = Callable[[Row], Color]
 Panel = tuple[str, str, str, str]
 """Data set, variant, method, k."""
@@ -54,14 +54,14 @@ def panels_of(table: pd.DataFrame) -> dict[Panel, dict[tuple[str, str], Row]]:
     """Rows by panel, then by profile model and judge model, in the order of the table."""
     panels: dict[Panel, dict[tuple[str, str], Row]] = {}
     for row in table_rows(table):
-        panel = str(row["dataset"]), str(row["variant"]), str(row["method"]), str(row["k"])
-        panels.setdefault(panel, {})[str(row["profile_model"]), str(row["judge_model"])] = row
+        panel = row["dataset"], row["variant"], row["method"], row["k"]
+        panels.setdefault(panel, {})[row["profile_model"], row["judge_model"]] = row
     return panels
 
 
 def inapplicable(panels: Mapping[Panel, Mapping[tuple[str, str], Row]]) -> list[Panel]:
     """Panels whose method applies to no user, in any cell that was run: they are not drawn."""
-    held = {panel: {str(row["cell"]) for row in cells.values()} for panel, cells in panels.items()}
+    held = {panel: {row["cell"] for row in cells.values()} for panel, cells in panels.items()}
     return [panel for panel, states in held.items() if NOT_APPLICABLE in states <= {NOT_APPLICABLE, NOT_RUN}]
 
 
@@ -82,10 +82,10 @@ def transfer_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
         return _as_table(found, note)
     judges, profiles = _models(table, "judge_model"), _models(table, "profile_model")
     page = panels([len(judges) * CELL_WIDTH] * 2, [len(profiles) * CELL_HEIGHT] * len(found))
-    colours = _accuracy_colours(table), _difference_colours(table)
-    titles = "accuracy, % (darker: higher)", "difference to own profile, points"
+    titles = ("accuracy, % (darker: higher)", shown_accuracy), ("difference to own profile, points", shown_transfer)
+    colours = _colours(table)
     for number, ((panel, cells), across) in enumerate(zip(found.items(), page.grid, strict=True)):
-        for axes, colour, text, title in zip(across, colours, (shown_accuracy, shown_transfer), titles, strict=True):
+        for axes, colour, (title, text) in zip(across, colours, titles, strict=True):
             _frame(axes, judges, profiles if axes is across[0] else (), len(profiles))
             for (profile, judge), row in cells.items():
                 _cell(axes, (judges.index(judge), profiles.index(profile)), colour(row), text(row))
@@ -138,40 +138,30 @@ def _head(panel: Panel, panels: Sequence[Panel]) -> str:
     return " · ".join(parts)
 
 
-def _accuracy_colours(table: pd.DataFrame) -> Colour:
-    """Pale to dark blue over all accuracies of the figure; grey where there is none."""
+def _colours(table: pd.DataFrame) -> tuple[Colour, Colour]:
+    """Colours of accuracies and of differences; grey where there is none.
+
+    Accuracies: pale to dark blue over all of the figure. Differences: purple below the own profile, orange above it,
+    white at none.
+    """
     from matplotlib import colormaps
     from matplotlib.colors import Normalize
 
-    shown = table.loc[table["cell"] == OK, "accuracy"]
-    low, high = (float(shown.min()), float(shown.max())) if len(shown) else (0.0, 100.0)
+    accuracies = table.loc[table["cell"] == OK, "accuracy"]
+    low, high = (accuracies.min(), accuracies.max()) if len(accuracies) else (0.0, 100.0)
     room = max(0.0, LEAST_SPAN - (high - low)) / 2
-    scale, palette = Normalize(low - room, high + room), colormaps["Blues"]
+    scale = Normalize(low - room, high + room)
+    reach = float(max([LEAST_DIFFERENCE, *table.loc[table["status"] == OK, "difference"].abs()]))
 
-    def colour(row: Row) -> Color:
-        if row["cell"] != OK:
-            return MISSING
-        return palette(0.08 + 0.8 * float(scale(float(str(row["accuracy"])))))
+    def accuracy(row: Row) -> Color:
+        return colormaps["Blues"](0.08 + 0.8 * float(scale(row["accuracy"]))) if row["cell"] == OK else MISSING
 
-    return colour
+    def difference(row: Row) -> Color:
+        if row["status"] == OK:
+            return colormaps["PuOr_r"](0.5 + 0.4 * float(row["difference"]) / reach)
+        return OWN_FACE if row["cell"] == OK and row["status"] == OWN else MISSING
 
-
-def _difference_colours(table: pd.DataFrame) -> Colour:
-    """Purple below the own profile, orange above it, white at no difference; grey where there is none."""
-    from matplotlib import colormaps
-
-    shown = table.loc[table["status"] == OK, "difference"].abs()
-    reach = max(LEAST_DIFFERENCE, float(shown.max()) if len(shown) else 0.0)
-    palette = colormaps["PuOr_r"]
-
-    def colour(row: Row) -> Color:
-        if row["cell"] == OK and row["status"] == OWN:
-            return OWN_FACE
-        if row["status"] != OK:
-            return MISSING
-        return palette(0.5 + 0.4 * float(str(row["difference"])) / reach)
-
-    return colour
+    return accuracy, difference
 
 
 def _frame(axes: Axes, judges: Sequence[str], profiles: Sequence[str], tall: int) -> None:

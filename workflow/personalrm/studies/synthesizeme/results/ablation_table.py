@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -80,11 +80,6 @@ class Group(NamedTuple):
     k: str
     cells: dict[Condition, Levels]
 
-    @property
-    def names(self) -> dict[str, Value]:
-        """What the rows of its effects have in `ROW_KEY`."""
-        return {**Condition(self.dataset, self.method, VariantId(UNUSED), self.judge, self.judge, self.k).row}
-
 
 class Change(NamedTuple):
     """Two cells that differ in one factor: `level` against `reference`."""
@@ -125,7 +120,8 @@ def ablation_table(
     """
     arrays_by_dataset = verdict_arrays_of(verdicts, datasets)
     rows: list[dict[str, Value]] = []
-    for group in sorted(_groups(arrays_by_dataset), key=lambda group: _group_order(group, model_order)):
+    groups = _groups(arrays_by_dataset)
+    for group in sorted(groups, key=lambda one: (one.dataset, model_rank(one.judge, model_order), str(one.method))):
         arrays = arrays_by_dataset[group.dataset]
         for key, levels in group.cells.items():
             row: dict[str, Value] = {"part": COMBINATION, **key.row, **levels}
@@ -152,10 +148,6 @@ def _groups(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[Group]:
             yield Group(dataset, judge, method, k, {key: levels_of(key) or {} for key in ordered})
 
 
-def _group_order(group: Group, model_order: Sequence[str]) -> tuple[object, ...]:
-    return group.dataset, model_rank(group.judge, model_order), str(group.method)
-
-
 def _changes(cells: Mapping[Condition, Levels]) -> list[Change]:
     """All pairs of cells that differ in one factor, the reference second; by factor, level and what is fixed."""
     found = []
@@ -179,8 +171,10 @@ def _reference(factor: str, cells: Mapping[Condition, Levels]) -> str:
 
 def _effects(arrays: VerdictArrays, group: Group, seed: int, n_resamples: int) -> Iterator[dict[str, Value]]:
     """Effects of every factor, and after those of a level their mean."""
+    shared = Condition(group.dataset, group.method, VariantId(UNUSED), group.judge, group.judge, group.k)
     for (factor, level, reference), changes in itertools.groupby(_changes(group.cells), key=lambda change: change[:3]):
-        names = group.names | {"factor": factor, "level": level, "reference": reference, "cell": UNUSED}
+        names: dict[str, Value] = {**shared.row, "factor": factor, "level": level, "reference": reference}
+        names["cell"] = UNUSED
         mine = list(changes)
         found = [compare(arrays, change.first, change.second, seed=seed, n_resamples=n_resamples) for change in mine]
         for change, row in zip(mine, found, strict=True):
@@ -204,7 +198,7 @@ def _mean_effect(
 
     sums = [paired_sums(arrays, change.first, change.second) for change in changes]
     held = [one for one in sums if one is not None]
-    row: dict[str, Value] = {**dict.fromkeys(COUNTS, 0), **dict.fromkeys(NUMBERS, None)}
+    row: dict[str, Value] = dict.fromkeys(COUNTS, 0) | dict.fromkeys(NUMBERS, None)
     if len(held) < len(sums):
         return row | {"status": INCOMPLETE}
     # Columns are repeated so that each effect has as many: its weight is the same however many draws it has.
@@ -238,12 +232,16 @@ def ablation_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
     combinations = [row for row in rows if row["part"] == COMBINATION]
     effects = [row for row in rows if row["part"] != COMBINATION]
 
-    def effect(row: Mapping[str, object]) -> dict[str, str]:
+    def accuracy(row: Mapping[str, Any]) -> dict[str, str]:
+        counts = {"Users": plain(row["cell_users"]), "Judgments": plain(row["cell_judgments"])}
+        return {**counts, "Accuracy % [95 % CI]": shown_accuracy(row)}
+
+    def effect(row: Mapping[str, Any]) -> dict[str, str]:
         return {
-            "Factor": FACTORS[str(row["factor"])],
-            "From": str(row["reference"]),
-            "To": str(row["level"]),
-            "Held fixed": _fixed(str(row["fixed"]), varied),
+            "Factor": FACTORS[row["factor"]],
+            "From": row["reference"],
+            "To": row["level"],
+            "Held fixed": _fixed(row["fixed"], varied),
             "Users": plain(row["n_users"]),
             "Effect, points [95 % CI]": shown_difference(row),
             "p": probability(row["p_value"]),
@@ -252,14 +250,9 @@ def ablation_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
 
     n_names = len(columns) + (4 if effects else 0)
     return (
-        block_of(combinations, columns | varied if combinations else columns, _accuracy, "Combinations"),
+        block_of(combinations, columns | varied if combinations else columns, accuracy, "Combinations"),
         block_of(effects, columns, effect, "Effects", n_names),
     )
-
-
-def _accuracy(row: Mapping[str, object]) -> dict[str, str]:
-    counts = {"Users": plain(row["cell_users"]), "Judgments": plain(row["cell_judgments"])}
-    return {**counts, "Accuracy % [95 % CI]": shown_accuracy(row)}
 
 
 def _fixed(fixed: str, varied: Mapping[str, str]) -> str:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from personalrm.core.errors import DataError
 from personalrm.core.records import PreferencePair, UserData, read_records
@@ -21,109 +18,59 @@ from personalrm.studies.synthesizeme.results.benchmark_reported import COMPARED,
 if TYPE_CHECKING:
     import pandas as pd
 
-BENCHMARK_NAMES: tuple[str, ...] = ("dataset", "level", "split")
+WHOLE = ("users", "excluded_users", "pairs", "ties", "suspicious_pairs")
 BENCHMARK_COLUMNS = Columns(
     (
-        *BENCHMARK_NAMES,
-        "users",
-        "excluded_users",
-        "pairs",
-        "ties",
-        "median_pairs",
-        "q1_pairs",
-        "q3_pairs",
-        "turns",
-        "multi_turn_share",
-        "context_words",
-        "answer_words",
-        "longer_chosen_share",
-        "suspicious_pairs",
+        *("dataset", "level", "split"),
+        *("users", "excluded_users", "pairs", "ties", "median_pairs", "q1_pairs", "q3_pairs"),
+        *("turns", "multi_turn_share", "context_words", "answer_words", "longer_chosen_share", "suspicious_pairs"),
         *(f"{kind}_{quantity}" for quantity in COMPARED for kind in ("reported", "difference")),
     ),
-    texts=BENCHMARK_NAMES,
-    whole=(
-        *("users", "excluded_users", "pairs", "ties", "suspicious_pairs"),
-        *(f"{kind}_{quantity}" for quantity in ("users", "pairs") for kind in ("reported", "difference")),
-    ),
+    texts=("dataset", "level", "split"),
+    whole=(*WHOLE, *(f"{kind}_{quantity}" for quantity in ("users", "pairs") for kind in ("reported", "difference"))),
 )
+TEXTS: dict[str, tuple[str, int]] = {
+    "User turns": ("turns", 2),
+    "Multi-turn %": ("multi_turn_share", 1),
+    "Words of context": ("context_words", 1),
+    "Words of an answer": ("answer_words", 1),
+    "Longer chosen %": ("longer_chosen_share", 1),
+}
+"""Headings of the block of texts: column of the table, and digits shown."""
 COMPARED_LABELS: dict[str, str] = {"users": "Users", "pairs": "Pairs", "median_pairs": "Pairs a user"}
+MEANS = ("turns", "multi_turn_share", "context_words", "answer_words", "longer_chosen_share")
+"""Columns of the table that are means over pairs."""
 DIGITS = 4
 
-Part = tuple[str, str]
-"""Level ("all", "B" inside users, "A" between users) and split."""
-ALL: Part = ("all", "all")
 Value = str | int | float | None
 
 
-class _Measures(NamedTuple):
-    """Sizes of one pair, to be summed; `longer` is 2 where the chosen answer is longer, 1 for equal lengths, 0 for
-    ties: whole numbers add up to the same in any order."""
-
-    turns: int
-    multi_turn: bool
-    context_words: int
-    answer_words: int
-    longer: int
-    tie: bool
-    suspicious: bool
-
-
-def _measures(pair: PreferencePair) -> _Measures:
+def _measures(pair: PreferencePair) -> dict[str, object]:
+    """Sizes of one pair; `longer` is 1 where the chosen answer is longer, 1/2 for equal lengths, missing for ties."""
     lead = len(pair.chosen) - len(pair.rejected)  # in characters, as the method `longer` has it
     turns = sum(turn.role == "user" for turn in pair.context)
-    return _Measures(
-        turns=turns,
-        multi_turn=turns > 1,
-        context_words=sum(len(turn.content.split()) for turn in pair.context),
-        answer_words=len(pair.chosen.split()) + len(pair.rejected.split()),
-        longer=0 if pair.tie else 1 + (lead > 0) - (lead < 0),
-        tie=pair.tie,
-        suspicious=is_suspicious(pair),
-    )
+    return {
+        "split": pair.split,
+        "turns": turns,
+        "multi_turn_share": 100 * (turns > 1),
+        "context_words": sum(len(turn.content.split()) for turn in pair.context),
+        "answer_words": (len(pair.chosen.split()) + len(pair.rejected.split())) / 2,
+        "longer_chosen_share": None if pair.tie else 50 * (1 + (lead > 0) - (lead < 0)),
+        "ties": pair.tie,
+        "suspicious_pairs": is_suspicious(pair),
+    }
 
 
-@dataclass
-class _Tally:
-    """Counts of one row of the table; `sums` are those of `_Measures`."""
-
-    excluded: int = 0
-    per_user: list[int] = field(default_factory=list)
-    sums: Counter[str] = field(default_factory=Counter)
-
-    def add(self, pairs: Sequence[_Measures]) -> None:
-        """Count one user's pairs; a user without any is not counted."""
-        if not pairs:
-            return
-        self.per_user.append(len(pairs))
-        for pair in pairs:
-            self.sums.update(pair._asdict())
-
-    def row(self) -> dict[str, Value]:
-        """What the table shows; means and quartiles are empty where there is no pair."""
-        pairs, sums = sum(self.per_user), self.sums
-        row: dict[str, Value] = {"users": len(self.per_user), "pairs": pairs, "ties": sums["tie"]}
-        row["suspicious_pairs"] = sums["suspicious"]
-        if not pairs:
-            return row
-        q1, median, q3 = _quartiles(self.per_user)
-        row |= {"median_pairs": median, "q1_pairs": q1, "q3_pairs": q3}
-        row |= {"turns": round(sums["turns"] / pairs, DIGITS), "multi_turn_share": _percent(sums["multi_turn"], pairs)}
-        row |= {"context_words": round(sums["context_words"] / pairs, DIGITS)}
-        row |= {"answer_words": round(sums["answer_words"] / (2 * pairs), DIGITS)}
-        decided = pairs - sums["tie"]
-        return row | {"longer_chosen_share": _percent(sums["longer"], 2 * decided) if decided else None}
-
-
-def _percent(part: int, whole: int) -> float:
-    return round(100 * part / whole, DIGITS)
-
-
-def _quartiles(values: Sequence[int]) -> tuple[float, float, float]:
-    """Quartiles with linear interpolation between ranks, as pandas and numpy have them."""
-    if len(values) == 1:
-        return float(values[0]), float(values[0]), float(values[0])
-    q1, median, q3 = statistics.quantiles(values, n=4, method="inclusive")
-    return q1, median, q3
+def _sizes(pairs: pd.DataFrame) -> dict[str, Value]:
+    """Counts, means and quartiles of a row of the table; the latter two are missing where there is no pair."""
+    per_user = pairs.groupby("user_id").size()
+    row: dict[str, Value] = {"users": len(per_user), "pairs": len(pairs)}
+    row |= {name: int(pairs[name].sum()) for name in ("ties", "suspicious_pairs")}
+    if not len(pairs):
+        return row
+    row |= zip(("q1_pairs", "median_pairs", "q3_pairs"), map(float, per_user.quantile([0.25, 0.5, 0.75])), strict=True)
+    means = pairs[list(MEANS)].astype("float64").mean()
+    return row | {str(name): round(float(mean), DIGITS) for name, mean in means.items()}
 
 
 def benchmark_table(
@@ -144,9 +91,9 @@ def benchmark_table(
     - turns: user turns of a context, mean. multi_turn_share: pairs with more than one user turn, percent.
     - context_words (all turns together), answer_words (chosen and rejected answers, each counts once): means of words
       between blanks.
-    - longer_chosen_share: percent of the decided pairs whose chosen answer has more characters, equal lengths half: on
-      these, the accuracy of always choosing the longer answer, equal lengths halved.
-    - suspicious_pairs: with text that could be taken for more than data (`benchmark.injection`).
+    - longer_chosen_share: percent of the decided pairs whose chosen answer has more characters, equal lengths half: the
+      accuracy of always choosing the longer answer.
+    - suspicious_pairs: with text that could be taken for more than data (`data.sources.injection`).
     - reported_*, difference_* (ours less theirs): empty where nothing is reported, and for data that are not
       PersonalRewardBench.
 
@@ -158,43 +105,36 @@ def benchmark_table(
 
     Raises DataError for a user of a data set that is not listed.
     """
-    tallies: dict[str, dict[Part, _Tally]] = {name: _parts() for name in datasets}
+    import pandas as pd
+
+    people: list[dict[str, object]] = []
+    measured: list[dict[str, object]] = []
     for path in paths:
         for user in read_records(path, UserData):
-            if user.dataset not in tallies:
+            if user.dataset not in datasets:
                 raise DataError(
-                    f"{path}: user {user.user_id!r} is of {user.dataset!r}, a data set that this run has not"
+                    f"{path}: user {user.user_id!r} is of {user.dataset!r}, a data set that this run does not have"
                 )
-            _count(user, tallies[user.dataset])
+            who = {"dataset": user.dataset, "user_id": user.user_id, "part": user.user_split}
+            people.append(who | {"excluded": user.excluded is not None})
+            if user.excluded is None:
+                measured += [who | _measures(pair) for pair in user.pairs]
+    names = ("dataset", "user_id", "part")
+    users = pd.DataFrame(people, columns=[*names, "excluded"])
+    pairs = pd.DataFrame(measured, columns=[*names, "split", *MEANS, "ties", "suspicious_pairs"])
     rows: list[dict[str, Value]] = []
     for name in datasets:
         theirs = (reported or {}).get((answers_to or {}).get(name) or "", {})
-        for (level, split), tally in tallies[name].items():
-            row: dict[str, Value] = {"dataset": name, "level": level, "split": split}
-            row |= tally.row() | {"excluded_users": None if level == "B" else tally.excluded}
+        here, held = users[users["dataset"] == name], pairs[pairs["dataset"] == name]
+        parts: list[tuple[str, str, pd.Series[bool] | None, pd.DataFrame]] = [("all", "all", here["excluded"], held)]
+        parts += [("B", split, None, held[held["split"] == split]) for split in PARTS]
+        for part in USER_PARTS if here["part"].notna().any() else ():
+            parts.append(("A", part, here.loc[here["part"] == part, "excluded"], held[held["part"] == part]))
+        for level, split, excluded, mine in parts:
+            row: dict[str, Value] = {"dataset": name, "level": level, "split": split, **_sizes(mine)}
+            row["excluded_users"] = None if excluded is None else int(excluded.sum())
             rows.append(row | _compared(row, theirs))
     return BENCHMARK_COLUMNS.frame(rows)
-
-
-def _parts() -> dict[Part, _Tally]:
-    return {ALL: _Tally()} | {("B", split): _Tally() for split in PARTS}
-
-
-def _count(user: UserData, tallies: dict[Part, _Tally]) -> None:
-    mine = [tallies[ALL]]
-    if user.user_split is not None:
-        for part in USER_PARTS:
-            tallies.setdefault(("A", part), _Tally())
-        mine.append(tallies["A", user.user_split])
-    if user.excluded is not None:
-        for tally in mine:
-            tally.excluded += 1
-        return
-    measured = [(pair.split, _measures(pair)) for pair in user.pairs]
-    for tally in mine:
-        tally.add([measures for _, measures in measured])
-    for split in PARTS:
-        tallies["B", split].add([measures for where, measures in measured if where == split])
 
 
 def _compared(row: Mapping[str, Value], theirs: Mapping[str, float]) -> dict[str, Value]:
@@ -208,30 +148,16 @@ def _compared(row: Mapping[str, Value], theirs: Mapping[str, float]) -> dict[str
     return compared
 
 
-def _number(value: object, digits: int) -> str:
+def _shown(value: object, digits: int) -> str:
     return EMPTY if plain(value) == EMPTY else f"{float(str(value)):,.{digits}f}"
 
 
-def _short(value: object) -> str:
-    """A number without needless zeros: `7`, `8.5`."""
-    return EMPTY if plain(value) == EMPTY else f"{float(str(value)):,.2f}".rstrip("0").rstrip(".")
-
-
-def _signed(value: object) -> str:
-    text = _short(value)
-    return f"+{text}" if text != EMPTY and float(str(value)) > 0 else text
-
-
-def _shown_quartiles(row: Mapping[str, object]) -> str:
-    """Median and quartiles: `7 [6, 11.5]`."""
-    if plain(row["median_pairs"]) == EMPTY:
-        return EMPTY
-    return f"{_short(row['median_pairs'])} [{_short(row['q1_pairs'])}, {_short(row['q3_pairs'])}]"
-
-
-def _split(row: Mapping[str, object]) -> str:
-    """The split of a row: `all`, a part inside users (`context`), or a part of the users (`train users`)."""
-    return f"{row['split']} users" if row["level"] == "A" else str(row["split"])
+def _short(value: object, sign: str = "") -> str:
+    """A number without needless zeros: `7`, `8.5`; with `sign` "+", one above 0 has a sign."""
+    text = _shown(value, 2)
+    if text == EMPTY:
+        return text
+    return (sign if float(str(value)) > 0 else "") + text.rstrip("0").rstrip(".")
 
 
 def benchmark_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
@@ -241,20 +167,18 @@ def benchmark_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     sizes, texts, compared = [], [], []
     ties = bool((table["ties"] > 0).any())
     for row in table_rows(table):
-        names = {"Data set": str(row["dataset"]), "Split": _split(row)}
+        names = {"Data set": row["dataset"], "Split": row["split"] + " users" * (row["level"] == "A")}
+        median, q1, q3 = (_short(row[f"{name}_pairs"]) for name in ("median", "q1", "q3"))
+        counts = {"Users": "users", "Excluded users": "excluded_users", "Pairs": "pairs"}
+        counts |= {"Of these ties": "ties"} if ties else {}
         sizes.append(
             names
-            | {"Users": plain(row["users"]), "Excluded users": plain(row["excluded_users"])}
-            | {"Pairs": plain(row["pairs"])}
-            | ({"Of these ties": plain(row["ties"])} if ties else {})
-            | {"Pairs a user: median [quartiles]": _shown_quartiles(row)}
+            | {head: plain(row[name]) for head, name in counts.items()}
+            | {"Pairs a user: median [quartiles]": median if median == EMPTY else f"{median} [{q1}, {q3}]"}
         )
         texts.append(
             names
-            | {"User turns": _number(row["turns"], 2), "Multi-turn %": _number(row["multi_turn_share"], 1)}
-            | {"Words of context": _number(row["context_words"], 1)}
-            | {"Words of an answer": _number(row["answer_words"], 1)}
-            | {"Longer chosen %": _number(row["longer_chosen_share"], 1)}
+            | {head: _shown(row[name], digits) for head, (name, digits) in TEXTS.items()}
             | {"Suspicious pairs": plain(row["suspicious_pairs"])}
         )
         if any(plain(row[f"reported_{quantity}"]) != EMPTY for quantity in COMPARED):
@@ -270,7 +194,7 @@ def _comparison(row: Mapping[str, object]) -> dict[str, str]:
     for quantity, label in COMPARED_LABELS.items():
         cells[label] = _short(row[quantity])
         cells[f"{label}, paper"] = _short(row[f"reported_{quantity}"])
-        cells[f"{label}, difference"] = _signed(row[f"difference_{quantity}"])
+        cells[f"{label}, difference"] = _short(row[f"difference_{quantity}"], "+")
     return cells
 
 

@@ -87,12 +87,13 @@ def _planned(arrays_by_dataset: Mapping[str, VerdictArrays], models: Sequence[st
 
 
 def _row(arrays: VerdictArrays, key: Condition, seed: int, n_resamples: int) -> dict[str, Value]:
-    default = key.default
-    row: dict[str, Value] = {**key.row}
-    cell = describe_cell(arrays, default, seed=seed, n_resamples=n_resamples)
-    row |= {f"default_{name}": value for name, value in cell.items()}
-    row |= describe_cell(arrays, key, seed=seed, n_resamples=n_resamples)
-    return row | compare(arrays, key, default, seed=seed, n_resamples=n_resamples)
+    default = describe_cell(arrays, key.default, seed=seed, n_resamples=n_resamples)
+    return {
+        **key.row,
+        **{f"default_{name}": value for name, value in default.items()},
+        **describe_cell(arrays, key, seed=seed, n_resamples=n_resamples),
+        **compare(arrays, key, key.default, seed=seed, n_resamples=n_resamples),
+    }
 
 
 def families_blocks(table: pd.DataFrame) -> tuple[Block, ...]:

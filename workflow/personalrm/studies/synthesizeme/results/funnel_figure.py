@@ -1,7 +1,7 @@
-"""The funnel figure: pairs that are left after each step, one panel a data set, users and conversations beside.
+"""The funnel figure: pairs left after each step, one panel per data set, with users and conversations at the right.
 
-It is drawn from the funnel table alone. Axes are linear and each panel has its own; on a logarithmic one the length of
-a bar would say nothing.
+It is drawn from the funnel table alone. Each panel has its own linear axis; on a logarithmic one the length of a bar
+would say nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from personalrm.results.figure_style import (
     LEFT,
@@ -23,6 +23,7 @@ from personalrm.results.figure_style import (
     write_note,
 )
 from personalrm.results.spec import Drawing, FigureResult
+from personalrm.results.table_formats import EMPTY, plain, table_rows
 from personalrm.studies.synthesizeme.results.funnel_table import read_funnel_table
 
 if TYPE_CHECKING:
@@ -38,53 +39,35 @@ STEP_INCHES, LINE_INCHES = 0.32, 0.185
 BAR_HEIGHT = 0.62
 NAME_LENGTH = 36
 
-
-class Bar(NamedTuple):
-    """One step of a data set, as it is drawn; `removed` is None for the first step."""
-
-    step: str
-    users: int
-    conversations: int
-    pairs: int
-    removed: int | None
+Row = dict[str, Any]
 
 
-def bars_of(table: pd.DataFrame) -> dict[str, list[Bar]]:
+def steps_of(table: pd.DataFrame) -> dict[str, list[Row]]:
     """Steps by data set, in the order of the funnel table; a data set without steps has none."""
-    bars: dict[str, list[Bar]] = {str(name): [] for name in dict.fromkeys(table["dataset"])}
-    for row in table[table["kind"] == "step"].itertuples():
-        removed = str(row.removed_pairs)
-        bars[str(row.dataset)].append(
-            Bar(
-                step=str(row.step),
-                users=int(str(row.users)),
-                conversations=int(str(row.conversations)),
-                pairs=int(str(row.pairs)),
-                removed=None if removed == "<NA>" else int(removed),
-            )
-        )
-    return bars
+    steps = table[table["kind"] == "step"]
+    return {str(name): table_rows(steps[steps["dataset"] == name]) for name in table["dataset"].unique()}
 
 
 def funnel_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
     """Bars of pairs after each step, from top to bottom; what a step removed is pale and hatched behind its bar.
 
     Args:
-        table: the funnel table (`benchmark_tables.funnel_table` or `read_funnel_table`).
+        table: the funnel table (`funnel_table.funnel_table` or `read_funnel_table`).
         title_note: text under the title, e.g. what run this is.
     """
     from matplotlib.patches import Patch
 
-    found = bars_of(table) or {"": []}
-    lines = max([_name(bar.step).count("\n") + 1 for bars in found.values() for bar in bars], default=1)
+    found = steps_of(table) or {"": []}
+    lines = max([_name(row["step"]).count("\n") + 1 for steps in found.values() for row in steps], default=1)
     step = max(STEP_INCHES, lines * LINE_INCHES)
-    page = panels([PANEL_INCHES], [max(len(bars), 1) * step for bars in found.values()])
-    for (name, bars), (axes,) in zip(found.items(), page.grid, strict=True):
-        _panel(axes, name, bars)
-    left, removed = Patch(facecolor=LEFT), Patch(facecolor=REMOVED, edgecolor="white", hatch="////")
-    left.set_label("pairs left after the step")
-    removed.set_label("pairs removed by the step")
-    return page.finish("From votes to the benchmark", title_note, [left, removed])
+    page = panels([PANEL_INCHES], [max(len(steps), 1) * step for steps in found.values()])
+    for (name, steps), (axes,) in zip(found.items(), page.grid, strict=True):
+        _panel(axes, name, steps)
+    entries = [
+        Patch(facecolor=LEFT, label="pairs left after the step"),
+        Patch(facecolor=REMOVED, edgecolor="white", hatch="////", label="pairs removed by the step"),
+    ]
+    return page.finish("From votes to the benchmark", title_note, entries)
 
 
 def _name(step: str) -> str:
@@ -97,21 +80,25 @@ def _name(step: str) -> str:
     return "\n".join(lines)
 
 
-def _panel(axes: Axes, name: str, bars: Sequence[Bar]) -> None:
+def _panel(axes: Axes, name: str, steps: Sequence[Row]) -> None:
     set_up(axes, spines=("left",))
-    axes.set_xlim(0, max([bar.pairs for bar in bars], default=0) or 1)
+    axes.set_xlim(0, max([row["pairs"] for row in steps], default=0) or 1)
     axes.set_xticks([])
-    places = [place + 0.5 for place in range(len(bars))]
-    set_up_rows(axes, places, [_name(bar.step) for bar in bars], bottom=len(bars))
+    places = [place + 0.5 for place in range(len(steps))]
+    set_up_rows(axes, places, [_name(row["step"]) for row in steps], bottom=len(steps))
     write_note(axes, name, (0, 1), (0, 6), TEXT_SIZE + 1, weight="bold")
     for head, end in COLUMN_ENDS.items():
         write_note(axes, head, (1, 1), (72 * end, 6), SMALL_SIZE, color=SOFT, align="right")
-    for y, bar in zip(places, bars, strict=True):
-        if bar.removed:
-            axes.barh(y, bar.removed, BAR_HEIGHT, left=bar.pairs, color=REMOVED, edgecolor="white", hatch="////")
-        axes.barh(y, bar.pairs, BAR_HEIGHT, color=LEFT)
-        removed = "" if bar.removed is None else f"−{bar.removed:,}" if bar.removed else "0"
-        texts = (f"{bar.pairs:,}", removed, f"{bar.users:,}", f"{bar.conversations:,}")
+    for y, row in zip(places, steps, strict=True):
+        removed = plain(row["removed_pairs"])
+        if removed not in (EMPTY, "0"):
+            axes.barh(
+                y, row["removed_pairs"], BAR_HEIGHT, left=row["pairs"], color=REMOVED, edgecolor="white", hatch="////"
+            )
+            removed = f"−{removed}"
+        axes.barh(y, row["pairs"], BAR_HEIGHT, color=LEFT)
+        left = (plain(row[name]) for name in ("pairs", "users", "conversations"))
+        texts = (next(left), removed.removeprefix(EMPTY), *left)
         for text, end in zip(texts, COLUMN_ENDS.values(), strict=True):
             # Digits share a baseline; centred, a comma would lift its neighbours.
             across, points = axes.get_yaxis_transform(), (72 * end, -3.4)
@@ -120,16 +107,15 @@ def _panel(axes: Axes, name: str, bars: Sequence[Bar]) -> None:
 
 def funnel_caption(table: pd.DataFrame) -> str:
     """What the funnel figure shows, with the first and last counts of each data set."""
-    sizes = []
-    for name, bars in bars_of(table).items():
-        if bars:
-            first, last = bars[0], bars[-1]
-            sizes.append(
-                f"{name}: {last.pairs:,} of {first.pairs:,} pairs and {last.users:,} of {first.users:,} users are left"
-            )
+    sizes = [
+        f"{name}: {steps[-1]['pairs']:,} of {steps[0]['pairs']:,} pairs and {steps[-1]['users']:,} of "
+        f"{steps[0]['users']:,} users are left. "
+        for name, steps in steps_of(table).items()
+        if steps
+    ]
     return (
         "Preference pairs after each step from votes to the benchmark, with users and conversations. "
-        + "".join(f"{size}. " for size in sizes)
+        + "".join(sizes)
         + "Each data set has a scale of its own, from 0 to its first count."
     )
 

@@ -17,20 +17,16 @@ from personalrm.results.table_formats import Block, plain, table_rows
 if TYPE_CHECKING:
     import pandas as pd
 
-FUNNEL_NAMES: tuple[str, ...] = ("dataset", "kind", "step")
-FUNNEL_COUNTS: tuple[str, ...] = ("users", "conversations", "pairs")
+COUNTS = ("users", "conversations", "pairs")
+GONE = tuple(f"removed_{name}" for name in COUNTS)
 FUNNEL_COLUMNS = Columns(
-    (*FUNNEL_NAMES, *FUNNEL_COUNTS, *(f"removed_{name}" for name in FUNNEL_COUNTS)),
-    texts=FUNNEL_NAMES,
-    whole=(*FUNNEL_COUNTS, *(f"removed_{name}" for name in FUNNEL_COUNTS)),
+    ("dataset", "kind", "step", *COUNTS, *GONE), texts=("dataset", "kind", "step"), whole=(*COUNTS, *GONE)
 )
-
-
-Value = str | int | float | None
+read_funnel_table = FUNNEL_COLUMNS.read
 
 
 def read_funnels(paths: Iterable[Path]) -> list[Funnel]:
-    """Read `funnel.json` files. Raises DataError for a file that is none."""
+    """Read `funnel.json` files. Raises DataError for a file that is not a funnel."""
     funnels = []
     for path in paths:
         try:
@@ -49,11 +45,11 @@ def funnel_table(funnels: Iterable[Funnel]) -> pd.DataFrame:
     first). Beneath a data set's steps, a row of kind "drop" has a reason and how many votes it dropped
     (`removed_pairs`); a vote that could not be read was never among the votes of the first step.
     """
-    rows: list[dict[str, Value]] = []
+    rows: list[dict[str, object]] = []
     for funnel in funnels:
         before: dict[str, int] = {}
         for step in funnel.steps:
-            left = {name: int(getattr(step, name)) for name in FUNNEL_COUNTS}
+            left = {name: int(getattr(step, name)) for name in COUNTS}
             removed = {f"removed_{name}": count - left[name] for name, count in before.items()}
             rows.append({"dataset": funnel.dataset, "kind": "step", "step": step.step, **left, **removed})
             before = left
@@ -62,26 +58,21 @@ def funnel_table(funnels: Iterable[Funnel]) -> pd.DataFrame:
     return FUNNEL_COLUMNS.frame(rows)
 
 
-read_funnel_table = FUNNEL_COLUMNS.read
-
-
 def funnel_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """The funnel for people: steps, then reasons."""
     import pandas as pd
 
     steps, drops = [], []
     for row in table_rows(table):
+        names = {"Data set": row["dataset"]}
         if row["kind"] == "step":
-            cells = {"Data set": str(row["dataset"]), "Step": str(row["step"])}
-            cells |= {name.capitalize(): plain(row[name]) for name in FUNNEL_COUNTS}
-            steps.append(
-                cells | {f"{name.capitalize()} removed": plain(row[f"removed_{name}"]) for name in FUNNEL_COUNTS}
-            )
+            cells = {name.capitalize(): plain(row[name]) for name in COUNTS}
+            cells |= {f"{name.capitalize()} removed": plain(row[f"removed_{name}"]) for name in COUNTS}
+            steps.append(names | {"Step": row["step"]} | cells)
         else:
-            reason = str(row["step"]).replace("_", " ")
-            drops.append({"Data set": str(row["dataset"]), "Reason": reason, "Votes": plain(row["removed_pairs"])})
-    blocks = [Block("What is left", pd.DataFrame(steps), 2)]
-    return (*blocks, Block("Votes dropped, by reason", pd.DataFrame(drops), 2)) if drops else tuple(blocks)
+            drops.append(names | {"Reason": row["step"].replace("_", " "), "Votes": plain(row["removed_pairs"])})
+    blocks = (Block("What is left", pd.DataFrame(steps), 2), Block("Votes dropped, by reason", pd.DataFrame(drops), 2))
+    return blocks if drops else blocks[:1]
 
 
 def funnel_notes() -> list[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -30,20 +30,9 @@ ALL_EQUAL, ONE_USER, FEW = "no variation between users", "one user", "fewer than
 """Why there is no smallest difference although the comparison has a number."""
 COUNTS: tuple[str, ...] = ("n_users", "n_judgments", "n_gains", "n_below")
 NUMBERS: tuple[str, ...] = ("difference", "standard_error", "smallest")
-POWER_NAMES: tuple[str, ...] = (*ROW_KEY, "answers_to", "status", "gains", "gains_below")
 POWER_COLUMNS = Columns(
-    (
-        *ROW_KEY,
-        "answers_to",
-        "status",
-        *COUNTS[:2],
-        *NUMBERS,
-        *COUNTS[2:],
-        "gains",
-        "gains_below",
-        *FLAG_NAMES,
-    ),
-    texts=POWER_NAMES,
+    (*ROW_KEY, "answers_to", "status", *COUNTS[:2], *NUMBERS, *COUNTS[2:], "gains", "gains_below", *FLAG_NAMES),
+    texts=(*ROW_KEY, "answers_to", "status", "gains", "gains_below"),
     whole=COUNTS,
     flags=FLAG_NAMES,
 )
@@ -97,7 +86,6 @@ class Gain(NamedTuple):
     points: float
     source: str
     confidence: str
-    note: str
 
     @property
     def label(self) -> str:
@@ -117,10 +105,8 @@ def gains_of(numbers: Sequence[ReportedNumber]) -> tuple[Gain, ...]:
         methods = ANY_OF if number.label == NOT_NAMED else (number.method,) if number.method else ()
         beside = default.get((number.data_set, number.model))
         if beside is not None and methods not in ((), ("default",)):
-            points = round(number.value - beside, GAIN_DIGITS)
-            model = number.model.rpartition("/")[2]
-            told = number.source, number.confidence, number.note
-            gains.append(Gain(number.data_set, model, methods, points, *told))
+            points, model = round(number.value - beside, GAIN_DIGITS), number.model.rpartition("/")[2]
+            gains.append(Gain(number.data_set, model, methods, points, number.source, number.confidence))
     return tuple(gains)
 
 
@@ -146,7 +132,7 @@ def power_table(
 
     Args:
         verdicts: frame of `collect_verdicts`.
-        gains: reported gains (`power_gains.gains_of`).
+        gains: reported gains (`gains_of`).
         datasets: data sets of the run.
         answers_to: data set to the reported set that it answers to, or None.
         model_order: model ids in the order of listing; others come last, by name.
@@ -154,46 +140,32 @@ def power_table(
     rows: list[dict[str, Value]] = []
     for dataset, arrays in verdict_arrays_of(verdicts, datasets).items():
         known = answers_to.get(dataset)
-        keys = sorted(_compared(arrays), key=lambda key: key_order(key, model_order))
-        rows += [_row(arrays, key, gains, known) for key in keys]
-        if not keys:
-            rows.append(_empty(Condition(dataset), known))
+        keys = [key for key in arrays.cells if key.judged and key.method.name != "default"]
+        keys.sort(key=lambda key: key_order(key, model_order))
+        rows += [_row(arrays, key, gains, known) for key in keys or [Condition(dataset)]]
     return POWER_COLUMNS.frame(rows)
 
 
-def _compared(arrays: VerdictArrays) -> Iterator[Condition]:
-    """What has a Default of its own to be set against."""
-    for key in arrays.cells:
-        if key.judged and key.method.name != "default":
-            yield key
-
-
-def _empty(key: Condition, answers_to: str | None) -> dict[str, Value]:
-    row: dict[str, Value] = {**key.row, "answers_to": answers_to or UNUSED}
-    row |= {**dict.fromkeys(COUNTS, 0), **dict.fromkeys(NUMBERS, None)}
-    return row | {"status": NOT_RUN, "gains": "", "gains_below": "", **Flags().columns()}
-
-
 def _row(arrays: VerdictArrays, key: Condition, gains: Sequence[Gain], answers_to: str | None) -> dict[str, Value]:
-    """One comparison with Default."""
-    row = _empty(key, answers_to)
-    cell, default = arrays.cells[key], arrays.cells.get(key.default)
+    """One comparison with Default, or the row of a data set without any."""
+    row: dict[str, Value] = {**key.row, "answers_to": answers_to or UNUSED, "status": NOT_RUN}
+    row |= {**dict.fromkeys(COUNTS, 0), "gains": "", "gains_below": "", **Flags().columns()}
+    cell, default = arrays.cells.get(key), arrays.cells.get(key.default)
+    if cell is None:
+        return row
     reported = gains_for(gains, key.method.name, answers_to)
     row |= {"n_gains": len(reported), "gains": "; ".join(gain.label for gain in reported)}
     row |= (cell.flags() | (default.flags() if default else Flags())).columns()
-    if not cell.applies:
-        return row | {"status": NOT_APPLICABLE}
-    if default is None:
-        return row
+    if not cell.applies or default is None:
+        return row if cell.applies else row | {"status": NOT_APPLICABLE}
     sums = paired_sums(arrays, key, default.key)
     if sums is None:
         silent = any(side.errors and not side.answered for side in (cell, default))
         return row | {"status": NO_ANSWERS if silent else NOTHING_COMMON}
-    row |= _resolved(sums, compared_pairs(arrays, key, default.key))
-    if row["status"] != OK:
-        return row
-    below = [gain.label for gain in reported if abs(gain.points) < float(str(row["smallest"]))]
-    return row | {"n_below": len(below), "gains_below": "; ".join(below)}
+    found = _resolved(sums, compared_pairs(arrays, key, default.key))
+    smallest = found.get("smallest")
+    below = [gain.label for gain in reported if isinstance(smallest, float) and abs(gain.points) < smallest]
+    return row | found | {"n_below": len(below), "gains_below": "; ".join(below)}
 
 
 def _resolved(sums: PairedSums, n_pairs: int) -> dict[str, Value]:
@@ -219,23 +191,19 @@ def _resolved(sums: PairedSums, n_pairs: int) -> dict[str, Value]:
     return row | {"status": OK, "smallest": percent(smallest)}
 
 
-def _signed(value: object) -> str:
-    return EMPTY if plain(value) == EMPTY else f"{float(str(value)) + 0.0:+.2f}"
-
-
 def power_blocks(table: pd.DataFrame, gains: Sequence[Gain]) -> tuple[Block, ...]:
     """The table for people: each comparison, then the reported gains with where they come from."""
     import pandas as pd
 
     columns = headings_of(table)
 
-    def cells(row: Mapping[str, object]) -> dict[str, str]:
+    def cells(row: Mapping[str, Any]) -> dict[str, str]:
         found = row["status"] == OK
         return {
             "Answers to": EMPTY if row["answers_to"] == UNUSED else str(row["answers_to"]),
             "Users": plain(row["n_users"]),
             "Judgments": plain(row["n_judgments"]),
-            "Difference": _signed(row["difference"]),
+            "Difference": EMPTY if plain(row["difference"]) == EMPTY else f"{row['difference'] + 0.0:+.2f}",
             "Standard error": plain(row["standard_error"]),
             "Smallest, points": marked(plain(row["smallest"]) if found else str(row["status"]), row),
             "Reported gains below": f"{row['n_below']} of {row['n_gains']}" if found and row["n_gains"] else EMPTY,
@@ -265,12 +233,12 @@ def power_notes(table: pd.DataFrame) -> list[str]:
         "set are counted; elsewhere those of all sets, for orientation. They are from secondary sources (Certainty), "
         "and their own samples are other ones.",
     ]
-    if bool((table["status"] == ALL_EQUAL).any()):
-        notes.append(f"{ALL_EQUAL}: the difference is the same for all, so that its error cannot be told.")
-    if bool((table["status"] == FEW).any()):
-        notes.append(f"{FEW}: even if all gain, that is chance in 1 of 16 samples or more; nothing can be resolved.")
-    if bool((table["status"] == NOT_RUN).any()):
-        notes.append(f"{NOT_RUN}: no verdicts of the data set, or none of Default. Nothing is assumed in their place.")
+    said = {
+        ALL_EQUAL: "the difference is the same for all, so that its error cannot be told.",
+        FEW: "even if all gain, that is chance in 1 of 16 samples or more; nothing can be resolved.",
+        NOT_RUN: "no verdicts of the data set, or none of Default. Nothing is assumed in their place.",
+    }
+    notes += [f"{status}: {text}" for status, text in said.items() if bool((table["status"] == status).any())]
     return notes + exempt_note(table["status"]) + mark_notes(table)
 
 

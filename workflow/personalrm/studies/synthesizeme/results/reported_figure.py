@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from personalrm.results.figure_style import (
     BAND,
@@ -58,7 +58,7 @@ HEAD, APART = 1.5, 0.2
 REPORTED_POINTS, OURS_POINTS = 8, 84
 """From the end of a panel to the columns of the reported numbers and of ours."""
 
-Row = Mapping[str, object]
+Row = Mapping[str, Any]
 Line = tuple[str, str, str]
 """Statistic, model and label: what has a height of its own within a group."""
 
@@ -77,7 +77,7 @@ def stacks_of(table: pd.DataFrame) -> dict[str, Stack]:
     drawn: dict[str, list[Row]] = {}
     for row in table_rows(table):
         if row["data_set"] in PANELS and row["statistic"] in AXES:
-            drawn.setdefault(AXES[str(row["statistic"])], []).append(row)
+            drawn.setdefault(AXES[row["statistic"]], []).append(row)
     return {axis: _stack(rows) for axis, rows in drawn.items()}
 
 
@@ -85,30 +85,29 @@ def _stack(rows: Sequence[Row]) -> Stack:
     heights: dict[tuple[str, Line], float] = {}
     heads: dict[str, float] = {}
     top = 0.0
-    for group in dict.fromkeys(str(row["table"]) for row in rows):
+    for group in dict.fromkeys(row["table"] for row in rows):
         lines = list(dict.fromkeys(_line(row) for row in rows if row["table"] == group))
         models = list(dict.fromkeys(line[1] for line in lines))
         lines.sort(key=lambda line: (line[0] != "accuracy_percent", models.index(line[1])))
         heads[group] = top + HEAD / 2
         heights |= {(group, line): top + HEAD + number + 0.5 for number, line in enumerate(lines)}
         top += HEAD + len(lines)
-    places = {(str(row["data_set"]), str(row["table"]), _line(row)): row for row in rows}
+    places = {(row["data_set"], row["table"], _line(row)): row for row in rows}
     if len(places) < len(rows):
         raise ValueError("two reported numbers have the same table, data set, statistic, model and label")
     return Stack(heights, heads, top, places)
 
 
 def _line(row: Row) -> Line:
-    return str(row["statistic"]), str(row["model"]), str(row["label"])
+    return row["statistic"], row["model"], row["label"]
 
 
-def reported_figure(table: pd.DataFrame, *, title_note: str = "", watermark: str = "") -> Figure:
+def reported_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
     """Reported (bars) above ours (marks of the methods) on each line, and both in words; what was not run says so.
 
     Args:
         table: the table of `reported_table.reported_table`.
         title_note: text under the title, e.g. what run this is.
-        watermark: text across the figure, for what is no result; no script of the workflow passes one.
     """
     stacks = stacks_of(table)
     page = panels([PANEL_INCHES] * len(PANELS), [stack.bottom * LINE_INCHES for stack in stacks.values()])
@@ -125,24 +124,16 @@ def reported_figure(table: pd.DataFrame, *, title_note: str = "", watermark: str
         "* not from a secondary source.   not comp.: run, but not comparable (the table says why).   "
         "Dashed: chance, or no difference."
     )
-    figure = page.finish("Reported of SynthesizeMe, and this run", title_note, _entries(), foot)
-    for height in (0.2, 0.5, 0.8) if watermark else ():
-        mark = figure.text(0.5, height, watermark, fontsize=80, color=INK, alpha=0.12, ha="center", va="center")
-        mark.set(rotation=30, zorder=10, in_layout=False)
-    return figure
+    return page.finish("Reported of SynthesizeMe, and this run", title_note, _entries(), foot)
 
 
 def _limits(stack: Stack) -> tuple[float, float]:
     """Limits of an axis, the same for all data sets: all points and intervals, in steps of 5 (of 2, for points)."""
     names = ("reported", "reported_low", "reported_high", "ours", "ours_low", "ours_high")
-    values = [value for row in stack.rows.values() for name in names if not math.isnan(value := _number(row, name))]
+    values = [value for row in stack.rows.values() for name in names if not math.isnan(value := row[name])]
     step = 5 if max(values) > 30 else 2
     low = min(values) if step == 5 else min(*values, 0)
     return step * math.floor(low / step), step * math.ceil(max(values) / step)
-
-
-def _number(row: Row, name: str) -> float:
-    return float(str(row[name]))
 
 
 def _panel(axes: Axes, stack: Stack, data_set: str, axis: str, ends: tuple[float, float]) -> None:
@@ -166,17 +157,16 @@ def _marks(axes: Axes, row: Row, y: float) -> None:
     """Upright bar and thin line: reported; the method's mark and thick line: ours, hollow where only set beside."""
     ours = row["status"] in SHOWN
     here = y - APART if ours else y
-    if not math.isnan(_number(row, "reported_low")):
-        ends = (_number(row, "reported_low"), _number(row, "reported_high"))
+    if not math.isnan(row["reported_low"]):
+        ends = (row["reported_low"], row["reported_high"])
         style = "-" if row["interval"] == INDEPENDENT else (0, (1, 1))
         axes.plot(ends, (here, here), color=INK, linewidth=1.1, zorder=2, linestyle=style)
-    bar = axes.plot(_number(row, "reported"), here, "|", color=INK, markersize=7, markeredgewidth=2)[0]
+    bar = axes.plot(row["reported"], here, "|", color=INK, markersize=7, markeredgewidth=2)[0]
     bar.set(zorder=3, clip_on=False)
     if ours:
-        method, below = str(row["our_method"]).partition(" ")[0], (y + APART,) * 2
-        ends = (_number(row, "ours_low"), _number(row, "ours_high"))
-        draw_interval(axes, ends, below, method_mark(method).colour, width=OURS_WIDTH)
-        draw_point(axes, _number(row, "ours"), below[0], method, hollow=row["status"] != COMPARABLE, size=6)
+        method, below = row["our_method"].partition(" ")[0], (y + APART,) * 2
+        draw_interval(axes, (row["ours_low"], row["ours_high"]), below, method_mark(method).colour, width=OURS_WIDTH)
+        draw_point(axes, row["ours"], below[0], method, hollow=row["status"] != COMPARABLE, size=6)
 
 
 def _values(axes: Axes, row: Row, y: float) -> None:
@@ -184,11 +174,11 @@ def _values(axes: Axes, row: Row, y: float) -> None:
     mark = "" if row["certainty"] == "secondary source" else "*"
     write_beside(axes, shown_reported(row).removesuffix(" s.e.") + mark, y, REPORTED_POINTS)
     if row["status"] in SHOWN:
-        sign = "+" if AXES[str(row["statistic"])] == "points" else ""
+        sign = "+" if AXES[row["statistic"]] == "points" else ""
         weight = "bold" if row["status"] == COMPARABLE else "normal"
-        write_beside(axes, f"{_number(row, 'ours'):{sign}.2f}", y, OURS_POINTS, weight=weight)
+        write_beside(axes, f"{row['ours']:{sign}.2f}", y, OURS_POINTS, weight=weight)
     else:
-        write_beside(axes, str(row["status"]).replace("not comparable", "not comp."), y, OURS_POINTS, color=SOFT)
+        write_beside(axes, row["status"].replace("not comparable", "not comp."), y, OURS_POINTS, color=SOFT)
 
 
 def _names(axes: Axes, stack: Stack) -> None:
@@ -210,14 +200,15 @@ def _names(axes: Axes, stack: Stack) -> None:
 def _entries() -> list[Line2D]:
     from matplotlib.lines import Line2D
 
-    labels = ("reported, 95 % interval", "reported, ± standard error", "ours, 95 % interval, users resampled")
-    interval, error, ours = (Line2D([], [], color=INK, linewidth=1.1, label=label) for label in labels)
-    interval.set(marker="|", markersize=7, markeredgewidth=2)
-    error.set(marker="|", markersize=7, markeredgewidth=2, linestyle=(0, (1, 1)))
-    ours.set(color=SOFT, linewidth=OURS_WIDTH, alpha=0.55)
-    hollow = Line2D([], [], color="white", markeredgecolor=SOFT, linestyle="", marker="o", markersize=6)
-    hollow.set_label("hollow: set beside, conditions not all known")
-    return [interval, error, ours, hollow]
+    bar: dict[str, Any] = {"color": INK, "linewidth": 1.1, "marker": "|", "markersize": 7, "markeredgewidth": 2}
+    ours: dict[str, Any] = {"color": SOFT, "linewidth": OURS_WIDTH, "alpha": 0.55}
+    hollow: dict[str, Any] = {"color": "white", "markeredgecolor": SOFT, "linestyle": "", "marker": "o"}
+    return [
+        Line2D([], [], **bar, label="reported, 95 % interval"),
+        Line2D([], [], **bar, linestyle=(0, (1, 1)), label="reported, ± standard error"),
+        Line2D([], [], **ours, label="ours, 95 % interval, users resampled"),
+        Line2D([], [], **hollow, markersize=6, label="hollow: set beside, conditions not all known"),
+    ]
 
 
 def reported_caption(table: pd.DataFrame) -> str:

@@ -1,10 +1,9 @@
-"""Which number of a run answers to a reported one, and why none does.
+"""Which data set and model of a run a reported number is about, and how they differ from those of the number.
 
 The rule is strict: ours is `comparable` with a reported number only if data set, release, users, splits, model, method,
 variant, k and kind of verdict are those of the number. Where all that is known of the number's conditions is the same,
 and something of them is not known, ours is `set beside` it, with what is not known. What the run has nothing of is `not
-run`; what it has, but otherwise, is `not comparable`, with every reason. `reported_claims` does the same for numbers
-that verdicts alone do not give.
+run`; what it has, but otherwise, is `not comparable`, with every reason. `reported_claims` applies the rule.
 """
 
 from __future__ import annotations
@@ -12,13 +11,9 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple
 
-from personalrm.core.conditions import MethodId, VariantId
+from personalrm.core.conditions import VariantId
 from personalrm.data.settings import Dataset, ProcessedDataset
-from personalrm.methods.registry import METHODS
-from personalrm.results.conditions import Condition
-from personalrm.results.labels import ALL, OK, UNUSED
-from personalrm.results.marks import NOTES
-from personalrm.results.verdict_arrays import VerdictArrays
+from personalrm.results.labels import UNUSED
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.results.benchmark_reported import limits_of, reported_set
 from personalrm.studies.synthesizeme.results.reported_numbers import (
@@ -33,9 +28,6 @@ COMPARABLE, BESIDE, NOT_COMPARABLE, NOT_RUN = "comparable", "set beside", "not c
 STATUSES = (COMPARABLE, BESIDE, NOT_COMPARABLE, NOT_RUN)
 SHOWN = (COMPARABLE, BESIDE)
 """What ours is shown for."""
-COMPUTED = ("accuracy_percent", "difference_points")
-"""Statistics that the verdicts of a run give."""
-
 AUTHORS_SETS = ("MichaelR207/prism_personalized_0125", "MichaelR207/chatbot_arena_personalized_0125")
 """The releases behind the paper's tables. The authors load them without naming a commit, so the release's name is all
 that is known of the revision; the run's manifest holds the commit that was read."""
@@ -82,19 +74,9 @@ class Place(NamedTuple):
     differs: Sequence[str]
 
 
-class Match(NamedTuple):
-    """`status`, reasons (of a comparable number: notes), and the cells that answer: the method's, and of a difference
-    the one that is subtracted."""
-
-    status: str
-    reason: str
-    cells: tuple[Condition, ...] = ()
-
-
 def answering_sets(config: Config) -> dict[str, str]:
     """Data sets of a run that are some release or rebuild of a reported set, and which."""
-    found = {name: reported_set(entry) for name, entry in config.datasets.items()}
-    return {name: answer.partition("_")[0] for name, answer in found.items() if answer}
+    return {name: found.partition("_")[0] for name, entry in config.datasets.items() if (found := reported_set(entry))}
 
 
 def how_sets_differ(config: Config) -> dict[str, list[str]]:
@@ -134,34 +116,15 @@ def identities(config: Config) -> dict[str, list[str]]:
 
 def theta_origins(config: Config) -> dict[str, ThetaOrigin]:
     """Variant to where its Theta is from, for variants whose Theta one model found for all, or is read from a file."""
-    found = {}
+    found: dict[str, ThetaOrigin] = {}
     for variant in config.variants:
-        base, name = VariantId.parse(variant).code, VariantId.parse(variant).theta
-        if name is None:
-            continue
-        theta = config.thetas[name]
-        model = theta.optimise.model if theta.optimise else None
-        if model or theta.path:
-            found[variant] = ThetaOrigin(base, model or "", theta.path.name if theta.path else "")
+        parsed = VariantId.parse(variant)
+        if theta := config.thetas.get(parsed.theta or ""):
+            origin = ThetaOrigin(
+                parsed.code, (theta.optimise and theta.optimise.model) or "", theta.path.name if theta.path else ""
+            )
+            found |= {variant: origin} if origin.model or origin.file else {}
     return found
-
-
-def match(number: ReportedNumber, run: RunIdentity, arrays_by_dataset: Mapping[str, VerdictArrays]) -> Match:
-    """The cell of a run that answers to a reported accuracy or difference, or why there is none.
-
-    Where several data sets or models of the run answer to it, the first one that is comparable is taken.
-    """
-    if not number.method:
-        return Match(NOT_RUN, "no such method here, or the source does not name the variant")
-    if number.model == NOT_STATED:
-        return Match(NOT_RUN, "the source does not name the model")
-    found = places(number, run, arrays_by_dataset)
-    if isinstance(found, str):
-        return Match(NOT_RUN, found)
-    return min(
-        (_look(number, arrays_by_dataset[place.dataset], place, run) for place in found),
-        key=lambda each: STATUSES.index(each.status),
-    )
 
 
 def places(number: ReportedNumber, run: RunIdentity, datasets: Container[str]) -> list[Place] | str:
@@ -225,54 +188,3 @@ def _models(reported: str, run: RunIdentity) -> list[tuple[str, ServedModel | No
             other = known[0].model_copy(update={"same": "no", "note": f"snapshot {snapshot!r} is not listed for it"})
             found.append((name, exact[0] if exact else other))
     return found
-
-
-def _look(number: ReportedNumber, arrays: VerdictArrays, place: Place, run: RunIdentity) -> Match:
-    """The number's cells on one arrays with one judge."""
-    judge, served = place.judge, place.served
-    reasons = unlike(number, place)
-    variants = variants_like(number.variant, judge, run)
-    cells: list[Condition] = []
-    for method in filter(None, (number.method, number.against)):
-        of_kind = [key for key in arrays.cells if key.judge_model == judge and key.own and key.method.name == method]
-        if not of_kind:
-            return Match(NOT_RUN, f"{method} was not run with this model on this data")
-        exact = sorted((key for key in of_kind if not _mismatch(key, method, number.variant, variants)), key=_names)
-        # A Theta of the authors before one of ours.
-        exact.sort(key=lambda key: variants.get(str(key.variant), ""))
-        reasons += [] if exact else [_mismatch(max(of_kind, key=_names), method, number.variant, variants)]
-        cells += exact[:1]
-    reasons += [why for key in cells if (why := _spoilt(arrays, key))]
-    if reasons:
-        return Match(NOT_COMPARABLE, "; ".join(dict.fromkeys(reasons)))
-    flags = [arrays.cells[key].flags() for key in cells]
-    notes = [NOTES[name] for name in ("unread", "lossy") if any(getattr(held, name) for held in flags)]
-    unknown = next((why for key in cells if (why := variants.get(str(key.variant), ""))), "")
-    told = "; ".join(filter(None, [unknown, served.note if served else "", *notes]))
-    return Match(BESIDE if unknown else COMPARABLE, told, tuple(cells))
-
-
-def _names(key: Condition) -> tuple[str, ...]:
-    return key.names
-
-
-def _mismatch(key: Condition, method: str, variant: str, alike: Container[str]) -> str:
-    """How a cell of the right method differs in what else the paper fixes; empty where it does not.
-
-    The paper's verdicts are texts, on the test pairs, in both orders, with profiles from all context pairs. Where the
-    variant matters, its numbers are those of the code as published: `corrected` mends defects that bear on them.
-    """
-    if key.method != MethodId(method):
-        return f"judged as {key.method}, not by text on the test pairs"
-    if METHODS[method].needs == "profile" and key.k != ALL:
-        return f"k = {key.k}, not all context pairs"
-    if METHODS[method].needs == "profile" and variant and str(key.variant) not in alike:
-        return f"variant {key.variant}, not {variant.replace(f'+{DISTILLED}', ' with the Theta of the 70B model')}"
-    return ""
-
-
-def _spoilt(arrays: VerdictArrays, key: Condition) -> str:
-    cell = arrays.cells[key]
-    if cell.state != OK:
-        return cell.state
-    return NOTES["outage"] if cell.flags().outage else ""

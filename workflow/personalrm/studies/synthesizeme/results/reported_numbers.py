@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -122,19 +121,18 @@ R = TypeVar("R", bound=_Row)
 
 
 def _read(path: Path, kind: type[R]) -> list[R]:
+    """The rows of a csv file. Raises DataError, naming the line, for a row that is not one."""
+    found = []
     with path.open(encoding="utf-8", newline="") as stream:
-        lines = csv.DictReader(stream)
-        return [_parse(path, lines.line_num, row, kind) for row in lines]
-
-
-def _parse(path: Path, line: int, row: Mapping[str | None, object], kind: type[R]) -> R:
-    try:
-        # Fields beyond the last heading stand under None.
-        return kind.model_validate({"beyond the last column" if key is None else key: row[key] for key in row})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "row"
-        raise DataError(f"{path}, line {line}: {where}: {first['msg']}; correct the row") from error
+        lines = csv.DictReader(stream, restkey="beyond the last column")
+        for row in lines:
+            try:
+                found.append(kind.model_validate(row))
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(map(str, first["loc"])) or "row"
+                raise DataError(f"{path}, line {lines.line_num}: {where}: {first['msg']}; correct the row") from error
+    return found
 
 
 def read_numbers(path: Path) -> list[ReportedNumber]:

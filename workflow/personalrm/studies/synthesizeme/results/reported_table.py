@@ -7,28 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalrm.results.columns import Columns
-from personalrm.results.comparisons import (
-    Value,
-    accuracy_of,
-    compare,
-)
+from personalrm.results.comparisons import Value
 from personalrm.results.scores import percent, read_frame
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 from personalrm.results.tables.fidelity_table import fidelity_table, read_fidelity_table
 from personalrm.results.tables.main_table import read_main_table
 from personalrm.results.tables.scaling_table import read_scaling_table
-from personalrm.results.verdict_arrays import VerdictArrays, verdict_arrays_of
-from personalrm.studies.synthesizeme.results.reported_claims import WON, Tables, claims
-from personalrm.studies.synthesizeme.results.reported_matching import (
-    COMPARABLE,
-    COMPUTED,
-    SHOWN,
-    Match,
-    RunIdentity,
-    ThetaOrigin,
-    match,
-)
+from personalrm.results.verdict_arrays import verdict_arrays_of
+from personalrm.studies.synthesizeme.results.reported_claims import WON, Answers, Tables, claims
+from personalrm.studies.synthesizeme.results.reported_matching import COMPARABLE, SHOWN, RunIdentity, ThetaOrigin
 from personalrm.studies.synthesizeme.results.reported_numbers import (
     INDEPENDENT,
     NOT_STATED,
@@ -43,26 +31,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NUMBER_NAMES: tuple[str, ...] = ("table", "data_set", "revision", "model", "label", "statistic")
+SOURCE_NAMES: tuple[str, ...] = ("certainty", "confidence", "source", "note")
 MATCH_NAMES: tuple[str, ...] = ("status", "reason", "our_data_set", "our_model", "our_method", "our_variant")
 INSIDE: tuple[str, ...] = ("ours_in_reported", "reported_in_ours")
-REPORTED_NAMES: tuple[str, ...] = (
-    *NUMBER_NAMES,
-    *("reported", "reported_low", "reported_high", "interval", "n"),
-    *("certainty", "confidence", "source", "note"),
-    *MATCH_NAMES,
-    *("ours", "ours_low", "ours_high", "our_users", "our_judgments", "difference"),
-    *INSIDE,
+REPORTED_COLUMNS = Columns(
+    (
+        *NUMBER_NAMES,
+        *("reported", "reported_low", "reported_high", "interval", "n"),
+        *SOURCE_NAMES,
+        *MATCH_NAMES,
+        *("ours", "ours_low", "ours_high", "our_users", "our_judgments", "difference"),
+        *INSIDE,
+    ),
+    texts=(*NUMBER_NAMES, "interval", *SOURCE_NAMES, *MATCH_NAMES, *INSIDE),
+    whole=("n", "our_users", "our_judgments"),
 )
-TEXTS: tuple[str, ...] = (
-    *NUMBER_NAMES,
-    *("interval", "certainty", "confidence", "source", "note"),
-    *MATCH_NAMES,
-    *INSIDE,
-)
-REPORTED_COLUMNS = Columns(REPORTED_NAMES, texts=TEXTS, whole=("n", "our_users", "our_judgments"))
-SYNTHETIC = "synthetic"
-"""Watermark of what is made from generated verdicts. No script passes it, so that no run can carry it by accident."""
-
+read_reported_table = REPORTED_COLUMNS.read
 UNITS: dict[str, str] = {
     "accuracy_percent": "accuracy, %",
     "macro_accuracy_percent": "accuracy, mean of users, %",
@@ -89,7 +73,7 @@ def reported_table(
     seed: int,
     n_resamples: int,
 ) -> pd.DataFrame:
-    """One row a reported number, in the order of the file, columns `REPORTED_COLUMNS`; several for a number whose
+    """One row per reported number, in the order of the file, columns `REPORTED_COLUMNS`; several for a number whose
     source does not say what it is about, one for each condition of the run that it may mean.
 
     Ours is the accuracy of the main table, or the paired difference of two methods on the same judgments, with a 95 %
@@ -106,53 +90,20 @@ def reported_table(
         seed: seed of the bootstrap.
         n_resamples: its resamples.
     """
-    arrays_by_dataset = verdict_arrays_of(verdicts)
-    rows = []
-    for number in numbers:
-        if number.statistic not in COMPUTED:
-            rows += [_row(number, *claim) for claim in claims(number, run, tables, arrays_by_dataset)]
-            continue
-        found = match(number, run, arrays_by_dataset)
-        ours = _ours(arrays_by_dataset, found, seed, n_resamples) if found.status in SHOWN else {}
-        rows.append(_row(number, found.status, found.reason, ours))
-    return REPORTED_COLUMNS.frame(rows)
+    answers = Answers(run, verdict_arrays_of(verdicts), tables, seed, n_resamples)
+    return REPORTED_COLUMNS.frame(_row(number, *claim) for number in numbers for claim in claims(number, answers))
 
 
 def _row(number: ReportedNumber, status: str, reason: str, ours: Mapping[str, Value]) -> dict[str, Value]:
     """A row of the table; `ours` is empty where nothing of ours stands beside the number."""
     low, high = number.bounds or (None, None)
-    row: dict[str, Value] = {name: getattr(number, name) for name in NUMBER_NAMES}
-    row |= {"reported": number.value, "reported_low": low, "reported_high": high, "interval": number.interval}
-    row |= {"n": number.n, "certainty": number.certainty, "confidence": number.confidence}
-    row |= {"source": number.source, "note": number.note, "status": status, "reason": reason}
+    row: dict[str, Value] = {name: getattr(number, name) for name in (*NUMBER_NAMES, "interval", "n", *SOURCE_NAMES)}
+    row |= {"reported": number.value, "reported_low": low, "reported_high": high, "status": status, "reason": reason}
     row |= dict.fromkeys((*MATCH_NAMES[2:], *INSIDE), "") | dict(ours)
     if not ours or (number.statistic == WON and status != COMPARABLE):
         # So many settings out of fewer than the paper's differ from its number by what was not run.
         return row
     return row | _beside(number, *(float(str(row.get(name, "nan"))) for name in ("ours", "ours_low", "ours_high")))
-
-
-def _ours(
-    arrays_by_dataset: Mapping[str, VerdictArrays], found: Match, seed: int, n_resamples: int
-) -> dict[str, Value]:
-    first = found.cells[0]
-    arrays = arrays_by_dataset[first.dataset]
-    row: dict[str, Value] = {
-        "our_data_set": first.dataset,
-        "our_model": first.judge_model,
-        "our_method": " - ".join(str(key.method) for key in found.cells),
-        "our_variant": str(first.variant),
-    }
-    if len(found.cells) == 2:
-        paired = compare(arrays, *found.cells, seed=seed, n_resamples=n_resamples)
-        names = {"ours": "difference", "ours_low": "ci_low", "ours_high": "ci_high"}
-        counts = {"our_users": "n_users", "our_judgments": "n_judgments"}
-        return row | {name: paired[theirs] for name, theirs in (names | counts).items()}
-    cell = arrays.cells[first]
-    values = accuracy_of(arrays, cell, seed=seed, n_resamples=n_resamples)
-    users = int((cell.by_user(arrays.user_of)[1].sum(axis=1) > 0).sum())
-    row |= zip(("ours", "ours_low", "ours_high"), values, strict=True)
-    return row | {"our_users": users, "our_judgments": cell.n_judgments}
 
 
 def _beside(number: ReportedNumber, ours: float, low: float, high: float) -> dict[str, Value]:
@@ -163,9 +114,6 @@ def _beside(number: ReportedNumber, ours: float, low: float, high: float) -> dic
     if low <= high:
         row["reported_in_ours"] = "yes" if low <= number.value <= high else "no"
     return row
-
-
-read_reported_table = REPORTED_COLUMNS.read
 
 
 def shown_reported(row: Mapping[str, object]) -> str:
@@ -197,26 +145,28 @@ def reported_blocks(table: pd.DataFrame, missing: Sequence[NotRecovered] = ()) -
     for name, rows in table.groupby("table", sort=False):
         shown = []
         for row in table_rows(rows):
-            difference = plain(row["difference"])
+            unnamed = row["data_set"] == NOT_STATED and row["our_data_set"]
+            why = (f"{row['our_data_set']}, {row['our_model']}: " if unnamed else "") + row["reason"]
             shown.append(
-                {"Data set": str(row["data_set"]), "Model": str(row["model"]), "Method or claim": str(row["label"])}
-                | {"Number": UNITS[str(row["statistic"])], "Reported": shown_reported(row)}
-                | {"Certainty": str(row["certainty"]), "Ours [95 % CI]": _shown_ours(row)}
-                | {"Difference": difference if difference == EMPTY else f"{float(str(row['difference'])):+.2f}"}
-                | {"Ours in theirs": str(row["ours_in_reported"]) or EMPTY}
-                | {"Theirs in ours": str(row["reported_in_ours"]) or EMPTY, "Why, or note": _why(row)}
+                {
+                    "Data set": row["data_set"],
+                    "Model": row["model"],
+                    "Method or claim": row["label"],
+                    "Number": UNITS[row["statistic"]],
+                    "Reported": shown_reported(row),
+                    "Certainty": row["certainty"],
+                    "Ours [95 % CI]": _shown_ours(row),
+                    "Difference": EMPTY if plain(row["difference"]) == EMPTY else f"{row['difference']:+.2f}",
+                    "Ours in theirs": row["ours_in_reported"] or EMPTY,
+                    "Theirs in ours": row["reported_in_ours"] or EMPTY,
+                    "Why, or note": why or EMPTY,
+                }
             )
         blocks.append(Block(str(name)[:1].upper() + str(name)[1:], pd.DataFrame(shown), 4))
     if missing:
         lacking = [{"Not recovered from the paper": each.item, "What is known of it": each.known} for each in missing]
         blocks.append(Block("Not recovered", pd.DataFrame(lacking), 1))
     return tuple(blocks)
-
-
-def _why(row: Mapping[str, object]) -> str:
-    """Reason or note; behind the names of our data set and model where the number has none."""
-    unnamed = row["data_set"] == NOT_STATED and str(row["our_data_set"])
-    return (f"{row['our_data_set']}, {row['our_model']}: " if unnamed else "") + str(row["reason"]) or EMPTY
 
 
 def reported_notes(table: pd.DataFrame) -> list[str]:

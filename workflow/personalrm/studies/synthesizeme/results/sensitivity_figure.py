@@ -1,6 +1,6 @@
-"""The figure of the filters' thresholds: pairs that each filter alone would leave, a column a threshold.
+"""The figure of the filters' thresholds: pairs that each filter alone would leave, one column per threshold.
 
-A row of panels a data set: query, responses, panel. Panels are as high as what went into them, so that heights are
+One row of panels per data set: query, responses, panel. A panel is as high as what went into it, so that heights are
 shares; the numbers stand beneath. It is drawn from its table alone.
 """
 
@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from personalrm.data.filters.filters import Sensitivity
 from personalrm.results.figure_style import (
     BAND,
     INK,
@@ -24,12 +23,8 @@ from personalrm.results.figure_style import (
     write_note,
 )
 from personalrm.results.spec import Drawing, FigureResult
-from personalrm.studies.synthesizeme.results.sensitivity_table import (
-    FILTER_LABELS,
-    read_sensitivity_table,
-    records_of,
-    went_in,
-)
+from personalrm.results.table_formats import table_rows
+from personalrm.studies.synthesizeme.results.sensitivity_table import FILTER_LABELS, read_sensitivity_table, went_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,8 +37,9 @@ LEAST_COLUMNS = 5
 LINE_POINTS = 13.0
 """From one line of numbers beneath a panel to the next."""
 BAR_WIDTH = 0.72
-UNDECIDED = "#9fd0ee"
+UNDECIDED: dict[str, Any] = {"facecolor": "#9fd0ee", "edgecolor": LEFT, "hatch": "....", "linewidth": 0}
 """Pale blue, dotted: lighter than what was decided, and never hatched as what was removed."""
+GONE: dict[str, Any] = {"facecolor": REMOVED, "edgecolor": "white", "hatch": "////", "linewidth": 0}
 TITLES: dict[str, tuple[str, str]] = {
     "query": ("Query", "rated below the threshold: removed"),
     "responses": ("Responses", "rated below the threshold: removed"),
@@ -51,20 +47,7 @@ TITLES: dict[str, tuple[str, str]] = {
 }
 """Name of a filter, and what it removes at a threshold."""
 
-Filters = dict[str, list[Sensitivity]]
-
-
-def panels_of(table: pd.DataFrame) -> dict[str, Filters]:
-    """Rows by data set and filter, filters as `FILTER_LABELS` has them, thresholds from low to high."""
-    found: dict[str, Filters] = {}
-    for record in records_of(table):
-        found.setdefault(record.dataset, {}).setdefault(record.filter, []).append(record)
-    return {
-        dataset: {
-            name: sorted(panels[name], key=lambda record: record.threshold) for name in FILTER_LABELS if name in panels
-        }
-        for dataset, panels in found.items()
-    }
+Row = dict[str, Any]
 
 
 def sensitivity_figure(table: pd.DataFrame, apply: Mapping[str, bool], *, title_note: str = "") -> Figure:
@@ -77,89 +60,78 @@ def sensitivity_figure(table: pd.DataFrame, apply: Mapping[str, bool], *, title_
     """
     from matplotlib.patches import Patch
 
-    found = panels_of(table)
-    heads = {name: name if apply.get(name, True) else f"{name} (tried only: nothing removed)" for name in found}
-    groups = [list(filters.values()) for filters in found.values()]
+    groups = []
+    for _, mine in table.groupby("dataset", sort=False):
+        filters = (mine[mine["filter"] == name].sort_values("threshold") for name in FILTER_LABELS)
+        groups.append([table_rows(rows) for rows in filters if len(rows)])
     page, drawn = panel_rows(groups, _width, lambda _: PANEL_INCHES, gap=0.1)
-    for records, axes, is_first in drawn:
-        _panel(axes, records, is_first=is_first)
+    for rows, axes, is_first in drawn:
+        _panel(axes, rows, is_first=is_first)
         if is_first:
-            write_note(axes, heads[records[0].dataset], (0, 1), (-40, 46), TEXT_SIZE + 1, weight="bold")
+            name = rows[0]["dataset"]
+            head = name if apply.get(name, True) else f"{name} (tried only: nothing removed)"
+            write_note(axes, head, (0, 1), (-40, 46), TEXT_SIZE + 1, weight="bold")
     entries = [
         Patch(facecolor=LEFT, label="left"),
-        Patch(facecolor=UNDECIDED, edgecolor=LEFT, hatch="....", linewidth=0, label="left: undecided"),
-        Patch(facecolor=REMOVED, edgecolor="white", hatch="////", linewidth=0, label="removed (or its user)"),
+        Patch(**UNDECIDED, label="left: undecided"),
+        Patch(**GONE, label="removed (or its user)"),
         Patch(facecolor=BAND, edgecolor=INK, linewidth=1.2, label="threshold in the config"),
     ]
     return page.finish("What each filter alone would leave", title_note, entries)
 
 
-def _width(records: Sequence[Sensitivity]) -> float:
+def _width(rows: Sequence[Row]) -> float:
     """Inches of a panel, wide enough for the numbers beneath it."""
-    signs = max(len(f"{record.pairs:,}") for record in records)
-    return _columns(records) * max(COLUMN_INCHES, DIGIT_INCHES * (signs + 1))
+    signs = max(len(f"{row['pairs']:,}") for row in rows)
+    return _columns(rows) * max(COLUMN_INCHES, DIGIT_INCHES * (signs + 1))
 
 
-def _columns(records: Sequence[Sensitivity]) -> int:
+def _columns(rows: Sequence[Row]) -> int:
     """Columns of a panel; few thresholds leave some empty, so that the heading has room and bars stay bars."""
-    return max(len(records), LEAST_COLUMNS)
+    return max(len(rows), LEAST_COLUMNS)
 
 
-def _panel(axes: Axes, records: Sequence[Sensitivity], *, is_first: bool) -> None:
-    base = records[0].base_pairs
+def _panel(axes: Axes, rows: Sequence[Row], *, is_first: bool) -> None:
+    base = rows[0]["base_pairs"]
     set_up(axes, "y")
-    axes.set_xlim(-0.5, _columns(records) - 0.5)
+    axes.set_xlim(-0.5, _columns(rows) - 0.5)
     axes.set_ylim(0, base or 1)
     axes.set_xticks([])
     axes.set_yticks([share * (base or 1) for share in (0, 0.25, 0.5, 0.75, 1)])
     axes.set_yticklabels(["0 %", "", "50 %", "", "100 %"] if is_first else [""] * 5)
     axes.tick_params(axis="y", length=0)
-    title, rule = TITLES[records[0].filter]
-    size = f"of {base:,} pairs, {records[0].base_users:,} users"
+    title, rule = TITLES[rows[0]["filter"]]
     write_note(axes, title, (0, 1), (0, 30), TEXT_SIZE, weight="bold")
-    write_note(axes, size, (0, 1), (0, 18), SMALL_SIZE)
+    write_note(axes, f"of {base:,} pairs, {rows[0]['base_users']:,} users", (0, 1), (0, 18), SMALL_SIZE)
     write_note(axes, rule, (0, 1), (0, 6), SMALL_SIZE, color=SOFT)
-    for x, record in enumerate(records):
-        _bar(axes, x, record)
-        texts = (f"{record.threshold:.4g}", f"{record.pairs:,}", f"{record.undecided:,}", f"{record.users:,}")
-        _beneath(axes, (x + 0.5) / _columns(records), texts, weight="bold" if record.is_default else "normal")
+    for x, row in enumerate(rows):
+        _bar(axes, x, row)
+        weight, share = "bold" if row["is_default"] else "normal", (x + 0.5) / _columns(rows)
+        texts = (f"{row['threshold']:.4g}", *(f"{row[name]:,}" for name in ("pairs", "undecided", "users")))
+        for line, text in enumerate(texts, start=1):
+            write_note(axes, text, (share, 0), (0, -2 - line * LINE_POINTS), align="center", weight=weight)
     if is_first:
         for line, text in enumerate(("threshold", "pairs left", "undecided", "users left"), start=1):
             write_note(axes, text, (0, 0), (-8, -2 - line * LINE_POINTS), color=SOFT, align="right")
 
 
-def _beneath(axes: Axes, share: float, texts: Sequence[str], *, weight: str = "normal") -> None:
-    """Lines of text under a panel, at a share of its width."""
-    for line, text in enumerate(texts, start=1):
-        write_note(axes, text, (share, 0), (0, -2 - line * LINE_POINTS), align="center", weight=weight)
-
-
-def _bar(axes: Axes, x: int, record: Sensitivity) -> None:
+def _bar(axes: Axes, x: int, row: Row) -> None:
     """Undecided pairs below, decided ones above, what was removed pale and hatched on top."""
-    if record.is_default:
+    if row["is_default"]:
         axes.axvspan(x - 0.5, x + 0.5, facecolor=BAND, linewidth=0, zorder=0.5)
         axes.axvspan(x - 0.5, x + 0.5, facecolor="none", edgecolor=INK, linewidth=1.2, zorder=3, clip_on=False)
-    decided = record.pairs - record.undecided
-    axes.bar(x, record.undecided, BAR_WIDTH, color=UNDECIDED, edgecolor=LEFT, hatch="....", linewidth=0)
-    axes.bar(x, decided, BAR_WIDTH, bottom=record.undecided, color=LEFT)
-    axes.bar(
-        x,
-        record.base_pairs - record.pairs,
-        BAR_WIDTH,
-        bottom=record.pairs,
-        color=REMOVED,
-        edgecolor="white",
-        hatch="////",
-        linewidth=0,
-    )
+    undecided, left = row["undecided"], row["pairs"]
+    axes.bar(x, undecided, BAR_WIDTH, **UNDECIDED)
+    axes.bar(x, left - undecided, BAR_WIDTH, bottom=undecided, color=LEFT)
+    axes.bar(x, row["base_pairs"] - left, BAR_WIDTH, bottom=left, **GONE)
 
 
 def sensitivity_caption(table: pd.DataFrame, apply: Mapping[str, bool]) -> str:
     """What the figure shows, with what went into each data set's filters, and where they only were tried."""
     sizes = []
-    for name, filters in panels_of(table).items():
-        tried = "" if apply.get(name, True) else "; nothing was removed (apply: false)"
-        sizes.append(f"{name}: {went_in([record for records in filters.values() for record in records])}{tried}. ")
+    for name, rows in table.groupby("dataset", sort=False):
+        tried = "" if apply.get(str(name), True) else "; nothing was removed (apply: false)"
+        sizes.append(f"{name}: {went_in(rows)}{tried}. ")
     return (
         "Preference pairs and users that each filter alone would leave at each threshold, users with too few pairs "
         "taken out again. "

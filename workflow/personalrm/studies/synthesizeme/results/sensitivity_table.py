@@ -1,36 +1,29 @@
-"""The table of the filters' thresholds: what each filter that asks models would leave at every one.
+"""The table of the filters' thresholds: what each filter that asks models would leave at each threshold.
 
-Frame, blocks and notes are made from the records that the stage `filter` writes (`benchmark.filters.Sensitivity`).
+It is made from the records that the stage `filter` writes (`data.filters.filters.Sensitivity`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from personalrm.core.errors import DataError
 from personalrm.core.records import read_records
 from personalrm.data.filters.filters import Sensitivity
 from personalrm.results.columns import Columns
 from personalrm.results.spec import Table, TableResult
-from personalrm.results.table_formats import EMPTY, Block
+from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SENSITIVITY_NAMES: tuple[str, ...] = ("dataset", "filter")
-SENSITIVITY_COUNTS: tuple[str, ...] = ("users", "pairs", "undecided", "base_users", "base_pairs")
+COUNTS = ("users", "pairs", "undecided", "base_users", "base_pairs")
 SENSITIVITY_COLUMNS = Columns(
-    (
-        *SENSITIVITY_NAMES,
-        "threshold",
-        "is_default",
-        *SENSITIVITY_COUNTS,
-        "pairs_share",
-    ),
-    texts=SENSITIVITY_NAMES,
-    whole=SENSITIVITY_COUNTS,
+    ("dataset", "filter", "threshold", "is_default", *COUNTS, "pairs_share"),
+    texts=("dataset", "filter"),
+    whole=COUNTS,
     flags=("is_default",),
 )
 FILTER_LABELS: dict[str, str] = {
@@ -39,11 +32,12 @@ FILTER_LABELS: dict[str, str] = {
     "panel": "Panel: pairs on which it agrees as much as the threshold, or more, go",
 }
 DIGITS = 4
+read_sensitivity_table = SENSITIVITY_COLUMNS.read
 
 
 def read_sensitivity(paths: Iterable[Path]) -> list[Sensitivity]:
-    """Read `filter_sensitivity.jsonl` files, in their order. Raises DataError for a line that is no such record, or is
-    of a filter that is not known."""
+    """Read `filter_sensitivity.jsonl` files, in their order. Raises DataError for a line that is no such record, or
+    names an unknown filter."""
     records = []
     for path in paths:
         for record in read_records(path, Sensitivity):
@@ -57,74 +51,56 @@ def read_sensitivity(paths: Iterable[Path]) -> list[Sensitivity]:
 
 
 def sensitivity_table(records: Iterable[Sensitivity]) -> pd.DataFrame:
-    """One row a data set, filter and threshold, in the order of the records; columns `SENSITIVITY_COLUMNS`.
+    """One row per data set, filter and threshold, in the order of the records; columns `SENSITIVITY_COLUMNS`.
 
-    - users, pairs: left by the filter alone, users with too few pairs taken out again.
-    - undecided: those of `pairs` that stay because nobody (or too few of the panel) answered.
+    - users, pairs: left by the filter alone, after users with too few pairs are removed as well.
+    - undecided: those of `pairs` that stay because there is no answer (panel: too few votes).
     - base_users, base_pairs: what went into the filter.
     - pairs_share: `pairs` in percent of `base_pairs`; empty where nothing went in.
     - is_default: whether the threshold is the config's.
     """
-    rows = []
-    for record in records:
-        share = round(100 * record.pairs / record.base_pairs, DIGITS) if record.base_pairs else None
-        rows.append(record.model_dump(exclude={"schema_version"}) | {"pairs_share": share})
-    return SENSITIVITY_COLUMNS.frame(rows)
-
-
-read_sensitivity_table = SENSITIVITY_COLUMNS.read
-
-
-def records_of(table: pd.DataFrame) -> list[Sensitivity]:
-    """The records that the table was made from."""
-    rows = table.drop(columns="pairs_share").to_dict(orient="records")
-    return [Sensitivity.model_validate(row) for row in rows]
+    return SENSITIVITY_COLUMNS.frame(
+        record.model_dump()
+        | {"pairs_share": round(100 * record.pairs / record.base_pairs, DIGITS) if record.base_pairs else None}
+        for record in records
+    )
 
 
 def sensitivity_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
-    """The table for people: a block a filter, the config's threshold marked."""
+    """The table for people: one block per filter, the config's threshold marked."""
     import pandas as pd
+
+    def cells(row: Mapping[str, Any]) -> dict[str, str]:
+        return {
+            "Data set": row["dataset"],
+            "Threshold": f"{row['threshold']:g}",
+            "In the config": "yes" if row["is_default"] else "",
+            "Users": plain(row["users"]),
+            "of users": plain(row["base_users"]),
+            "Pairs": plain(row["pairs"]),
+            "of pairs": plain(row["base_pairs"]),
+            "Pairs %": f"{100 * row['pairs'] / row['base_pairs']:.1f}" if row["base_pairs"] else EMPTY,
+            "Undecided pairs": plain(row["undecided"]),
+        }
 
     blocks = []
     for name, title in FILTER_LABELS.items():
-        rows = [_cells(record) for record in records_of(table) if record.filter == name]
-        if rows:
-            blocks.append(Block(title, pd.DataFrame(rows), 3))
+        rows = table_rows(table[table["filter"] == name])
+        blocks += [Block(title, pd.DataFrame(map(cells, rows)), 3)] if rows else []
     return tuple(blocks) or (Block("", pd.DataFrame(columns=["Data set", "Threshold"]), 1),)
 
 
-def _cells(record: Sensitivity) -> dict[str, str]:
-    share = f"{100 * record.pairs / record.base_pairs:.1f}" if record.base_pairs else EMPTY
-    return {
-        "Data set": record.dataset,
-        "Threshold": f"{record.threshold:g}",
-        "In the config": "yes" if record.is_default else "",
-        "Users": f"{record.users:,}",
-        "of users": f"{record.base_users:,}",
-        "Pairs": f"{record.pairs:,}",
-        "of pairs": f"{record.base_pairs:,}",
-        "Pairs %": share,
-        "Undecided pairs": f"{record.undecided:,}",
-    }
-
-
 def sensitivity_notes(
-    table: pd.DataFrame,
-    apply: Mapping[str, bool],
-    samples: Mapping[str, int | None] | None = None,
-    min_pairs: Mapping[str, int] | None = None,
+    table: pd.DataFrame, apply: Mapping[str, bool], samples: Mapping[str, int | None], min_pairs: Mapping[str, int]
 ) -> list[str]:
     """What a reader of the table must know.
 
     Args:
         table: see `sensitivity_table`.
         apply: data set to whether its filters remove anything.
-        samples: data set to how many pairs of each user were asked about; None for all.
-        min_pairs: data set to the least number of pairs of a user that stays.
+        samples: data set to the number of pairs of each user that models were asked about; None for all.
+        min_pairs: data set to the smallest number of pairs with which a user stays.
     """
-    by_dataset: dict[str, list[Sensitivity]] = {}
-    for record in records_of(table):
-        by_dataset.setdefault(record.dataset, []).append(record)
     notes = [
         "No model was asked again to make this table: it counts ratings and votes that the run keeps.",
         "Each filter is tried alone. query and responses: each on all pairs asked about. panel: on the pairs that the "
@@ -132,13 +108,23 @@ def sensitivity_notes(
         "Users and pairs are counted after the user filter, which takes out users with too few pairs left.",
         "Undecided pairs have no answer (panel: too few votes). They stay at every threshold, and are among the pairs.",
     ]
-    for name, records in by_dataset.items():
-        least = (min_pairs or {}).get(name, 0)
+    for dataset, rows in table.groupby("dataset", sort=False):
+        name = str(dataset)
+        least, sample = min_pairs.get(name, 0), samples.get(name)
         gone = f"; users with fewer than {least} pairs left are taken out" if least else ""
-        notes.append(f"{name}: {went_in(records)}{gone}.")
-        notes += _warnings(name, apply[name], (samples or {}).get(name), least)
-    with_panel = dict.fromkeys(table.loc[table["filter"] == "panel", "dataset"])
-    applied = [name for name in with_panel if apply[name]]
+        notes.append(f"{name}: {went_in(rows)}{gone}.")
+        if apply[name]:
+            continue
+        asked = "about all pairs" if sample is None else f"about at most {_counted(sample, 'pair')} of each user"
+        notes.append(
+            f"{name}: nothing was removed (apply: false); models were asked {asked}, and the filters only tried."
+        )
+        if sample is not None and sample < least:
+            notes.append(
+                f"{name}: the user filter wants {least} pairs and no user has more than the {sample} asked about, so "
+                f"none is left at any threshold; a sample of {least} or more would show what the filters do."
+            )
+    applied = [name for name in table.loc[table["filter"] == "panel", "dataset"].unique() if apply[name]]
     if applied:
         notes.append(
             "The panel at the threshold of the config leaves what all filters leave together, and what the run goes on "
@@ -147,13 +133,12 @@ def sensitivity_notes(
     return notes
 
 
-def went_in(records: Sequence[Sensitivity]) -> str:
+def went_in(rows: pd.DataFrame) -> str:
     """What went into the filters of one data set: `30 pairs of 4 users went into query and responses, …`."""
     filters: dict[tuple[int, int], list[str]] = {}
-    for name in dict.fromkeys(record.filter for record in records):
-        first = next(record for record in records if record.filter == name)
-        shown = "the panel" if name == "panel" else name
-        filters.setdefault((first.base_pairs, first.base_users), []).append(shown)
+    for row in rows.drop_duplicates("filter").to_dict(orient="records"):
+        name = "the panel" if row["filter"] == "panel" else row["filter"]
+        filters.setdefault((row["base_pairs"], row["base_users"]), []).append(name)
     return ", ".join(
         f"{_counted(pairs, 'pair')} of {_counted(users, 'user')} went into {' and '.join(names)}"
         for (pairs, users), names in filters.items()
@@ -162,20 +147,6 @@ def went_in(records: Sequence[Sensitivity]) -> str:
 
 def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
-
-
-def _warnings(name: str, applied: bool, sample: int | None, least: int) -> list[str]:
-    """Why the numbers of a data set are not what the run goes on with."""
-    if applied:
-        return []
-    asked = "about all pairs" if sample is None else f"about at most {_counted(sample, 'pair')} of each user"
-    notes = [f"{name}: nothing was removed (apply: false); models were asked {asked}, and the filters only tried."]
-    if sample is not None and sample < least:
-        notes.append(
-            f"{name}: the user filter wants {least} pairs and no user has more than the {sample} asked about, so none "
-            f"is left at any threshold; a sample of {least} or more would show what the filters do."
-        )
-    return notes
 
 
 def build(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 WITH_DEMONSTRATIONS: tuple[str, ...] = ("demos", "both")
 CEILING = "oracle"
-"""It is told the taste that a method has to find out, and so is no rival."""
+"""It is given the preferences that a method has to find out, and so is not a rival."""
 REPORTED_WON = "The paper reports 6 of 6 (two data sets, three Llama models; a second-hand account)."
 
 
@@ -41,7 +40,7 @@ def settings_of(main: pd.DataFrame) -> tuple[list[Setting], int]:
     setting counts where methods with and without demonstrations have an accuracy.
     """
     named = [(Condition.of(row), row) for row in table_rows(main) if row["status"] != NOT_APPLICABLE]
-    rows = [(key, row) for key, row in named if _shown(key)]
+    rows = [(k, row) for k, row in named if k.method.name != CEILING and k.own and k.k in (ALL, UNUSED)]
     keys = sorted({_place(key) for key, _ in rows if _demonstrates(key)}, key=_order)
     settings, voided = [], 0
     for place in keys:
@@ -52,15 +51,11 @@ def settings_of(main: pd.DataFrame) -> tuple[list[Setting], int]:
             voided += 1
             continue
         ours, others = (
-            max(float(str(row["accuracy"])) for key, row in here if _demonstrates(key) == demonstrates)
+            max(row["accuracy"] for key, row in here if _demonstrates(key) == demonstrates)
             for demonstrates in (True, False)
         )
         settings.append(Setting(*place, "won" if ours > others else "tied" if ours == others else "lost"))
     return settings, voided
-
-
-def _shown(key: Condition) -> bool:
-    return key.method.name != CEILING and key.own and key.k in (ALL, UNUSED)
 
 
 def _demonstrates(key: Condition) -> bool:
@@ -96,8 +91,8 @@ def won_notes(main: pd.DataFrame) -> list[str]:
     parts = []
     for (variant, _, verdict), group in groupby(settings, key=lambda setting: setting[:3]):
         outcomes = [setting.outcome for setting in group]
-        name = variant + VERDICT_LABELS[verdict]
-        parts.append(f"{name}: {outcomes.count('won')} of {len(outcomes)}{_tied(outcomes)}")
+        won, tied = outcomes.count("won"), outcomes.count("tied")
+        parts.append(f"{variant}{VERDICT_LABELS[verdict]}: {won} of {len(outcomes)}" + f" ({tied} tied)" * (tied > 0))
     return [
         "Best of all methods is one with demonstrations (SynthesizeMe: demonstrations, persona + demonstrations) in so "
         f"many settings, by accuracy alone, whatever the intervals: {'; '.join(parts)}. A setting is a data set and a "
@@ -106,8 +101,3 @@ def won_notes(main: pd.DataFrame) -> list[str]:
         + (f" Left out, as a row lost judgments to provider errors or has none: {voided}." if voided else "")
         + f" {REPORTED_WON}"
     ]
-
-
-def _tied(outcomes: Sequence[str]) -> str:
-    count = outcomes.count("tied")
-    return f" ({count} tied)" if count else ""
