@@ -16,9 +16,9 @@ from personalrm.data.filters.released_judgments import JUDGMENTS, judgments_of
 from personalrm.data.settings import Dataset, ProcessedDataset
 from personalrm.data.sharding import chosen_shards, name_of_users_shard, shard_names
 from personalrm.data.sources.fields import FieldError, Spoken
-from personalrm.data.sources.local import read_rows, read_votes
-from personalrm.data.sources.open import read_source
+from personalrm.data.sources.open import read_source, read_votes
 from personalrm.data.sources.reading import ReadReport
+from personalrm.data.sources.rows import read_rows
 from personalrm.data.sources.spool import VoteSpool
 from personalrm.data.sources.votes import user_of
 from personalrm.data.users import Built, UserBuilder, build_users, pick_users

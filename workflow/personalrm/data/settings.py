@@ -247,20 +247,8 @@ class PrismDataset(_Released):
     source: Literal["prism"]
     ties: Literal["drop"] = "drop"
     """Ratings make no ties."""
-    table: Literal["conversations"] = "conversations"
-    """File with the answers."""
     min_rating_gap: Annotated[float, Field(ge=0, le=99)] = 10.0
     """Pairs whose ratings (1 to 100) differ by less are dropped (paper: 10 %)."""
-
-    @field_validator("table", mode="before")
-    @classmethod
-    def _one_table(cls, value: object) -> object:
-        if value == "utterances":
-            raise ValueError(
-                "utterances.jsonl is not read any more: it holds the answers of conversations.jsonl, without times; "
-                "put conversations.jsonl there, and remove table"
-            )
-        return value
 
     def source_files(self) -> list[Path]:
         """Files that the votes are read from; the survey comes second."""
