@@ -32,7 +32,7 @@ class BudgetExceeded(PersonalRMError):
 
 
 class EmbeddedModelError(PersonalRMError):
-    """A model file or the embedded runtime cannot be had; the message says what was tried."""
+    """A model file or the embedded runtime is not available; the message says what was tried."""
 
 
 class NotFittedError(PersonalRMError):
@@ -40,13 +40,9 @@ class NotFittedError(PersonalRMError):
 
 
 class ModelCallError(PersonalRMError):
-    """A call of a model failed. Subclasses say which kind of failure and so what to do next."""
+    """A call of a model failed. Subclasses say which kind of failure and so what to do next.
 
-
-class RateLimited(ModelCallError):
-    """The provider asks to wait (429).
-
-    `retry_after` is the wait in seconds that it asked for, if it named one.
+    `retry_after` is the wait in seconds that the provider asked for, if it named one.
     """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
@@ -54,12 +50,12 @@ class RateLimited(ModelCallError):
         self.retry_after = retry_after
 
 
+class RateLimited(ModelCallError):
+    """The provider asks to wait (429)."""
+
+
 class TransientError(ModelCallError):
     """Time-out, reset connection, 5xx, malformed body: worth another attempt, not before `retry_after` seconds."""
-
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
 
 
 class PermanentError(ModelCallError):

@@ -16,7 +16,7 @@ from typing import BinaryIO, TextIO
 
 @contextmanager
 def atomic_open(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path`; on success flush, fsync and rename it, else remove it."""
+    """Open a temporary file next to `path`; on success flush, fsync and rename it, else remove it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".tmp")
     try:
@@ -60,9 +60,7 @@ def file_lock(path: Path, on_wait: Callable[[], object] | None = None) -> Iterat
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(stream):
             if on_wait is not None:
                 on_wait()
             fcntl.flock(stream, fcntl.LOCK_EX)
@@ -105,8 +103,5 @@ def stable_fraction(*parts: str) -> float:
 
 def sha256_file(path: Path) -> str:
     """SHA-256 (hex) of a file's bytes, read in blocks."""
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()

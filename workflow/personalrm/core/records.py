@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -25,15 +25,7 @@ Status = Literal["ok", "empty", "not_applicable", "failed"]
 no sense for the user, the data set or the judge (no survey, no level A, no text verdict), `failed` where a call did."""
 PersonaFlaw = Literal["empty", "echo", "contradiction", "copy"]
 """Why a persona says nothing (`persona_quality.py`)."""
-OUTCOMES: tuple[Outcome, ...] = (
-    "correct",
-    "wrong",
-    "tie",
-    "unparsed",
-    "refused",
-    "context_overflow",
-    "provider_error",
-)
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 READABLE: tuple[Outcome, ...] = ("correct", "wrong", "tie")
 """Outcomes of an answer that could be read."""
 

@@ -51,14 +51,12 @@ class MergedSurvey(NamedTuple):
 
 def merged_survey(votes: Iterable[Vote]) -> MergedSurvey:
     """Join the survey answers on all rows of a user; the newest answer to a question stands."""
-    answers: dict[str, str] = {}
-    conflicts = set()
+    said: dict[str, list[str]] = {}
     for vote in history(vote for vote in votes if vote.survey):
         for question, answer in vote.survey.items():
-            if answers.setdefault(question, answer) != answer:
-                conflicts.add(question)
-                answers[question] = answer
-    return MergedSurvey(dict(sorted(answers.items())), len(conflicts))
+            said.setdefault(question, []).append(answer)
+    newest = {question: answers[-1] for question, answers in sorted(said.items())}
+    return MergedSurvey(newest, sum(len(set(answers)) > 1 for answers in said.values()))
 
 
 def _natural(text: str) -> str:

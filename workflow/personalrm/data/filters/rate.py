@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from personalrm.core.records import PreferencePair
-from personalrm.data.filters.ratings import PairRating, PanelVote
+from personalrm.data.filters.ratings import FAVOURS, PairRating, PanelVote
 from personalrm.judge.call_recorder import Listener
 from personalrm.judge.judge import JudgeContext, JudgeSettings, PromptStyle, is_cut, judge_once, presented_swapped
 from personalrm.judge.parsing import parse_rating
@@ -71,7 +71,7 @@ async def panel_votes(model: Listener, pair: PreferencePair, settings: PanelSett
         return PanelVote(
             pair_id=pair.pair_id,
             swapped=swapped,
-            favours={"correct": "chosen", "wrong": "rejected"}.get(verdict.outcome),  # type: ignore[arg-type]
+            favours=FAVOURS.get(verdict.outcome),
             outcome=verdict.outcome,
             reasoning="".join(model.texts[key] for key in verdict.calls) if settings.mode == "text" else "",
         )
