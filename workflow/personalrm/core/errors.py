@@ -28,7 +28,7 @@ class StoreError(PersonalRMError):
 
 
 class BudgetExceeded(PersonalRMError):
-    """The next call could pass the budget; it was not made. Everything before it is stored."""
+    """The next call could exceed the budget and was not made. All answers before it are stored."""
 
 
 class EmbeddedModelError(PersonalRMError):
@@ -51,7 +51,7 @@ class ModelCallError(PersonalRMError):
 
 
 class RateLimited(ModelCallError):
-    """The provider asks to wait (429)."""
+    """The provider rejects the call for now (429)."""
 
 
 class TransientError(ModelCallError):
@@ -71,8 +71,8 @@ class Refused(ModelCallError):
 
 
 class RequestRejected(Refused):
-    """The provider rejected this request (400, 413, 422) in words that are not known; others may well pass."""
+    """The provider rejected this request (400, 413, 422) with an unrecognised message; other requests may pass."""
 
 
 class OutOfTokens(ModelCallError):
-    """The model thought until its token limit and said nothing, which the provider gives as an error: a cut answer."""
+    """The model used all its tokens for thinking, which the provider reports as an error: a cut answer."""

@@ -56,7 +56,7 @@ def atomic_write_text(path: Path, text: str) -> None:
 def file_lock(path: Path, on_wait: Callable[[], object] | None = None) -> Iterator[None]:
     """Hold an exclusive lock on `path`; the kernel frees it when the process dies, however it dies.
 
-    `on_wait` is called once if somebody else holds it.
+    `on_wait` is called once if another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as stream:
@@ -69,7 +69,7 @@ def file_lock(path: Path, on_wait: Callable[[], object] | None = None) -> Iterat
 
 @asynccontextmanager
 async def waiting_lock(path: Path, poll_s: float = 0.05) -> AsyncIterator[None]:
-    """`file_lock` for coroutines: others run while it waits, and it may be held while they do."""
+    """`file_lock` for coroutines: other coroutines run while it waits or is held."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as stream:
         while not _locked(stream):

@@ -136,7 +136,7 @@ def _row(user: UserData, pair: PreferencePair, judgments: Judgments) -> dict[str
 
 
 def _write(path: Path, rows: Iterator[dict[str, object]], schema: pa.Schema) -> int:
-    """Write rows in groups, so that a large benchmark is never a table in memory."""
+    """Write rows in groups, so that a large benchmark need not fit into memory."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

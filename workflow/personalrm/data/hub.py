@@ -1,4 +1,4 @@
-"""Files of a data set from the Hugging Face hub: fetched once, all or none, with checksums that hold from then on.
+"""Files of a data set from the Hugging Face hub: fetched once, all or none, with recorded checksums.
 
 The checksums of the first fetch are recorded in `checksums.json` next to the files, unless the config gives them; from
 then on, a file with another checksum is an error. Files arrive in a folder of their own (`.incoming`) and are moved
@@ -28,7 +28,7 @@ _LONGEST_PAUSE_S = 30.0
 
 
 def shared_source(datasets: Mapping[str, Dataset], name: str) -> HubSource:
-    """What all data sets of a config want of the revision that data set `name` is read from, as one source.
+    """What all data sets of a config need of the revision that data set `name` is read from, as one source.
 
     Two data sets may be made of the same files (two ways of filtering, say); one job fetches them. Raises ConfigError
     if two data sets disagree.

@@ -10,7 +10,7 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
-# They choose how the character before them is drawn, and are marks for Unicode, as accents are.
+# They choose how the character before them is drawn; Unicode counts them as marks, as it does accents.
 _VARIATION_SELECTORS = frozenset({*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)})
 
 
@@ -46,7 +46,7 @@ def near_duplicates(texts: Sequence[str], similarity: float) -> Iterator[tuple[i
     each text with the first one of its normal form.
 
     `similarity` from 0 (exclusive) to 1: two texts are near-duplicates if this share of the letters of their normal
-    forms, or more, stands in both in the same order (twice the longest common subsequence over the sum of lengths).
+    forms, or more, is in both in the same order (twice the longest common subsequence over the sum of lengths).
     Time grows with the square of the number of different texts of like length; memory does not.
     """
     first: dict[str, int] = {}
@@ -67,7 +67,7 @@ def _alike(forms: Sequence[str], similarity: float) -> Iterator[tuple[str, str]]
     # A hair below, as rapidfuzz drops some that reach the threshold exactly.
     least = similarity - 1e-6
     for place, form in enumerate(forms):
-        # Where all letters of the shorter one (s of them) stand in the longer (l), the share is 2s / (s + l).
+        # Where all letters of the shorter one (s of them) are in the longer (l), the share is 2s / (s + l).
         end = bisect_right(forms, len(form) * (2 - least) / least, lo=place, key=len)
         others = forms[place + 1 : end]
         scorer = Indel.normalized_similarity

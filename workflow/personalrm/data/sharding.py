@@ -45,9 +45,9 @@ def chosen_shards(shards: Literal["auto"] | Shards, users: int) -> Shards:
 
 
 def shard_name(user_id: str) -> str:
-    """File-safe name of a user's own shard: `[a-z0-9-]`, at most 35 characters, never led by a dash.
+    """File-safe name of a user's own shard: `[a-z0-9-]`, at most 35 characters, not beginning with a dash.
 
-    The readable part is for people; the hash of the unaltered id (40 bits) tells users apart, also where
+    The readable part is for people; the hash of the unaltered id (40 bits) differs between users, also where
     ids differ only in case, in Unicode normalisation or in characters that the readable part drops.
     """
     slug = re.sub(r"[^a-z0-9]+", "-", user_id.lower()).strip("-")[:SLUG_LENGTH].strip("-")

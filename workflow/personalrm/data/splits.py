@@ -1,7 +1,7 @@
-"""The two splits: of users (train/validation/test users), and of one user's pairs (50/20/30).
+"""The two splits: of users (train/validation/test), and of one user's pairs (50/20/30).
 
 The pair split keeps the order of time: the oldest pairs are the context, the newest the test, as in an application.
-Pairs that belong together are never in two parts.
+Pairs that belong together are in one part.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _GRAINS: dict[KeepTogether, tuple[Grain, ...]] = {
 class UserSplit(NamedTuple):
     """Pairs, oldest first, each with its part, and the grain at which they were kept together.
 
-    `joined` pairs stand in a group that near-duplicate prompts alone made of smaller ones. `too_alike` says that such
+    `joined` pairs are in a group that near-duplicate prompts alone made of smaller ones. `too_alike` says that such
     groups were too few, so that near-duplicates were not kept together.
     """
 
@@ -72,8 +72,8 @@ def split_user(
 
     Groups that must stay together are ranked by their oldest pair and cut twice, where the number of
     pairs comes nearest to the fractions (on a draw the later part gets more); every part gets a group.
-    With fewer than 3 groups the next finer grain is used, turn and then pair, and `grain` says so: a user
-    with a single conversation would else have no test pair (our choice; the paper's rule is not
+    With fewer than 3 groups the next finer grain is used, turn and then pair, and `grain` says so: otherwise
+    a user with a single conversation would have no test pair (our choice; the paper's rule is not
     published). The input's sequence does not matter. With a `fold` there are at least as many groups as
     folds, and 4, and the test is one of the stretches instead of the newest pairs.
 

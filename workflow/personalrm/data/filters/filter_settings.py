@@ -1,4 +1,4 @@
-"""Typed settings of the filters that ask models (paper, construction of PersonalRewardBench; thresholds are ours)."""
+"""Typed settings of the filters that use models (paper, construction of PersonalRewardBench; thresholds are ours)."""
 
 from __future__ import annotations
 

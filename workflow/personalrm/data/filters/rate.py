@@ -34,9 +34,9 @@ def rating_prompts(style: PromptStyle) -> tuple[Prompt, Prompt]:
 
 
 async def rate_pair(model: Listener, pair: PreferencePair, style: PromptStyle, max_tokens: int) -> PairRating:
-    """Ratings of one pair, query and responses apart; a call that fails leaves its number out.
+    """Ratings of one pair, query and responses apart; a call that fails leaves its number None.
 
-    Which response stands first is a coin seeded by the pair's content: the rater is not told which was chosen.
+    A coin seeded by the pair's content decides which response is shown first: the rater does not see which was chosen.
     """
     swapped = presented_swapped(pair, _SALT)
     first, second = (pair.rejected, pair.chosen) if swapped else (pair.chosen, pair.rejected)

@@ -52,7 +52,7 @@ class PanelVote(Record):
 
 
 class UserPanel(Record):
-    """Votes of one panel member on one user's pairs; a row of a panel file. `gated` counts pairs not asked about,
+    """Votes of one panel member on one user's pairs; a row of a panel file. `gated` counts pairs without a call,
     because the rating removes them already."""
 
     dataset: str

@@ -1,11 +1,11 @@
-"""The judgments that a processed set comes with, read as the ratings and votes that models would have given.
+"""The judgments that a processed set contains, read as ratings and votes of models.
 
-The types of the values are not published, so that several are understood, and what is not is an error:
+The types of the values are not published, so that several are read, and any other is an error:
 
 - Ratings: 1 to 5; a column whose numbers all lie between 0 and 1 is stretched to that scale; yes and no (true and
   false) are its ends.
 - Votes: `chosen` or `rejected`; a truth value is whether the member agreed with the user; else the position that it
-  named (First, A, 1 or Second, B, 2, -1; tie; 0 is a tie in columns that know -1). We take the chosen answer to stand
+  named (First, A, 1 or Second, B, 2, -1; tie; 0 is a tie if any prediction is -1). We assume that the chosen answer is
   first in `prediction_*` and second in `prediction_flip_*`. Were it the other way round, agreement would be the same.
 - Null or blank values are missing. The column `agreement`, whose definition is not published, is not read: agreement
   is counted from the votes. All columns are exported as they are.
@@ -117,10 +117,10 @@ class _Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class ReleasedJudgments:
-    """All judgments of a data set by pair id, and what only whole columns tell.
+    """All judgments of a data set by pair id, and what depends on whole columns.
 
-    `members` are those of the panel, sorted; `stretched` the rating columns with numbers from 0 to 1; `signed` says
-    that predictions know -1.
+    `members` are those of the panel, sorted; `stretched` the rating columns with numbers from 0 to 1; `signed`
+    whether any prediction is -1.
     """
 
     pairs: Mapping[str, PairJudgments]
@@ -156,7 +156,7 @@ class ReleasedJudgments:
         return UserRatings(dataset=user.dataset, user_id=user.user_id, model=RELEASED, ratings=tuple(rated))
 
     def panel(self, user: UserData) -> list[UserPanel]:
-        """Votes of each member on one user's pairs, in both orders; ties are left out as if a panel were asked."""
+        """Votes of each member on one user's pairs, in both orders; without ties, on which panels do not vote."""
         pairs = [pair.pair_id for pair in decided(user.pairs)]
         return [
             UserPanel(

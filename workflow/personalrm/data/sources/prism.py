@@ -190,8 +190,8 @@ class _Turn:
 
 
 def _turns(conversation: _Conversation) -> list[tuple[int, _Turn]]:
-    """Turns by number. Raises FieldError for two prompts in a turn, an answer that stands twice, two texts that are
-    chosen, and answers without a prompt."""
+    """Turns by number. Raises FieldError for two prompts in a turn, an answer that is there twice, two texts that
+    are chosen, and answers without a prompt."""
     turns: dict[int, _Turn] = {}
     for place, said in enumerate(conversation.conversation_history):
         turn, where = turns.setdefault(said.turn, _Turn()), f"conversation_history[{place}]"

@@ -2,8 +2,8 @@
 
 `MichaelR207/prism_personalized_0125` and `…/chatbot_arena_personalized_0125`: one pair per row, with two splits:
 the file's name is the user's part of the user split (train, validation, test), the column `split` the pair's part of
-the pair split (train, val, test: our context, validation, test). The columns of the authors' filters come
-along as judgments, so that a filter can be run again without paying for its calls.
+the pair split (train, val, test: our context, validation, test). The columns of the authors' filters are
+kept as judgments, so that a filter can be run again without calls.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def read_processed(settings: ProcessedDataset, report: ReadReport) -> Iterator[V
     """Yield the pairs of a processed set, with judgments, and with both splits if `keep_splits`.
 
     `turn` is the column `turns`, `conversation_type` the column `type`, `flip` the stored coin of presentation.
-    Judgments are the filter columns that are not null (or NaN), under their own names: what failed is missing and no
-    vote. Columns of another panel are taken too. Rows with a blank answer (`empty_answer`) or a blank last turn of the
-    user (`empty_question`) are dropped and counted.
+    Judgments are the filter columns that are not null (or NaN), under their own names: a judgment that failed is
+    missing, not a vote. Columns of another panel are read, too. Rows with a blank answer (`empty_answer`) or a blank
+    last turn of the user (`empty_question`) are dropped and counted.
 
     Raises DataError for no files, a missing shard or column, a broken file, and bad rows (`on_bad="error"`).
     With `keep_splits` also for a file whose name is not a part of the user split; an unknown `split`, and a user in two

@@ -59,7 +59,7 @@ def _parquet(path: Path) -> Iterator[RawRow]:
 
 
 def _lines(path: Path) -> Iterator[RawRow]:
-    """Lines of a plain or gzipped file (told apart by the first bytes), without blank ones."""
+    """Lines of a plain or gzipped file (recognised by the first bytes), without blank ones."""
     number = offset = 0
     try:
         with path.open("rb") as stream:
@@ -112,7 +112,7 @@ def _parse(line: bytes, offset: int) -> Row:
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """An object. Raises FieldError if a name stands twice in it: JSON parsers would keep either."""
+    """An object. Raises FieldError if it holds a name twice: JSON parsers would keep either."""
     found = dict(pairs)
     if len(found) != len(pairs):
         twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]

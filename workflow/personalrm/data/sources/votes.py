@@ -39,12 +39,12 @@ ROLES: Mapping[str, str] = {
     "gpt": "assistant",
     "ai": "assistant",
 }
-"""Roles of a vote file (any case) and the role of chat models that each stands for."""
+"""Roles of a vote file (any case) and the role of chat models that each means."""
 
 
 @dataclass(frozen=True)
 class Vote:
-    """What one user said about two answers. Text is as in the source, roles are those of chat models.
+    """One user's preference between two answers. Text is as in the source, roles are those of chat models.
 
     For a tie (`tie`), `chosen` and `rejected` are the first and the second answer in the source's order.
     `timestamp` is in Unix seconds. `pair_id` is None where the source names none. `line` is the line or row
