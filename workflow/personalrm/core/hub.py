@@ -82,8 +82,7 @@ class RemoteFile:
             return sha256_file(path) == self.sha256
         content = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
         with path.open("rb") as stream:
-            for block in iter(lambda: stream.read(1 << 20), b""):
-                content.update(block)
+            hashlib.file_digest(stream, lambda: content)
         return not re.fullmatch(r"[0-9a-f]{40}", self.etag) or content.hexdigest() == self.etag
 
 

@@ -56,9 +56,7 @@ class UserSplit(NamedTuple):
 def user_split(user_id: str, fractions: Fractions, seed: int) -> UserPart:
     """Part of a user in the user split, from a stable hash: it does not depend on the other users."""
     point = stable_fraction("level_a", str(seed), user_id)
-    if point < fractions[0]:
-        return USER_PARTS[0]
-    return USER_PARTS[1] if point < fractions[0] + fractions[1] else USER_PARTS[2]
+    return USER_PARTS[sum(point >= cut for cut in accumulate(fractions[:2]))]
 
 
 def split_user(

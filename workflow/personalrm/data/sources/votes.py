@@ -210,19 +210,11 @@ class _Decided(_Vote):
     chosen: Answer
     rejected: Answer
 
-    @property
-    def answers(self) -> tuple[str | _Said, str | _Said]:
-        return self.chosen, self.rejected
-
 
 class _Judged(_Vote):
     response_a: Answer
     response_b: Answer
     winner: Literal["a", "b", "tie"]
-
-    @property
-    def answers(self) -> tuple[str | _Said, str | _Said]:
-        return self.response_a, self.response_b
 
 
 KNOWN_FIELDS = frozenset({*_Decided.model_fields, *_Judged.model_fields})
@@ -256,7 +248,8 @@ def parse_vote(row: Row, line: int = 0) -> Vote:
         raise FieldError("chosen", "stands next to response_a, response_b or winner", "keep one of the two forms")
     read = checked(_Judged, row, _ADVICE) if judged else checked(_Decided, row, _ADVICE)
     winner = read.winner if isinstance(read, _Judged) else "a"
-    answers = [answer if isinstance(answer, str) else answer.content for answer in read.answers]
+    said = (read.response_a, read.response_b) if isinstance(read, _Judged) else (read.chosen, read.rejected)
+    answers = [answer if isinstance(answer, str) else answer.content for answer in said]
     chosen, rejected = reversed(answers) if winner == "b" else answers
     return Vote(
         user_id=read.user_id,
