@@ -32,9 +32,9 @@ from pathlib import Path
 
 from personalrm.core.errors import DataError
 from personalrm.core.files import atomic_write_lines, canonical_json
+from personalrm.data.sources.battles import local_vote
 from personalrm.data.sources.fields import FieldError, Row
-from personalrm.data.sources.local import read_rows
-from personalrm.data.sources.mtbench import local_vote
+from personalrm.data.sources.rows import read_rows
 
 
 def convert_row(row: Row) -> dict[str, object] | None:

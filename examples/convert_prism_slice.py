@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from personalrm.core.files import atomic_write_lines, canonical_json
-from personalrm.data.sources.local import read_rows
+from personalrm.data.sources.rows import read_rows
 
 FIELDS = ("user_id", "conversation_id", "turn", "pair_id", "context", "chosen", "rejected", "survey")
 

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from personalrm.core.errors import DataError
 from personalrm.data.settings import ArenaDataset
-from personalrm.data.sources.arena import read_arena
-from personalrm.data.sources.conversation_pairs import shared_beginning, transcript
+from personalrm.data.sources.battles import read_arena, shared_beginning, transcript
 from personalrm.data.sources.reading import ReadReport
 from personalrm.data.sources.votes import Vote
 

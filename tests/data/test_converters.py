@@ -13,7 +13,8 @@ import pytest
 from personalrm.core.records import UserData, read_records
 from personalrm.data.prepare import prepare_dataset
 from personalrm.data.settings import LocalDataset
-from personalrm.data.sources.local import read_rows, read_votes
+from personalrm.data.sources.open import read_votes
+from personalrm.data.sources.rows import read_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from personalrm.core.errors import DataError
 from personalrm.data.sources import rows
 from personalrm.data.sources.fields import FieldError
-from personalrm.data.sources.local import read_rows, read_votes
+from personalrm.data.sources.open import read_votes
 from personalrm.data.sources.reading import OnBad, ReadReport
+from personalrm.data.sources.rows import read_rows
 from personalrm.data.sources.votes import Vote, parse_vote
 
 from .vote_rows import Row, row, without, write_rows

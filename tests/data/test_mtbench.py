@@ -20,8 +20,7 @@ from personalrm.core.records import UserData, read_records
 from personalrm.data.hub import fetch_files
 from personalrm.data.prepare import prepare_dataset
 from personalrm.data.settings import MtBenchDataset
-from personalrm.data.sources.local import read_votes
-from personalrm.data.sources.open import read_source
+from personalrm.data.sources.open import read_source, read_votes
 from personalrm.data.sources.reading import ReadReport
 from personalrm.data.sources.votes import Vote
 from personalrm.studies.synthesizeme.config import Config

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.files import sha256_file
 from personalrm.core.records import UserData, read_records
-from personalrm.data.prepare import load_planted, prepare_dataset, scan_user_ids, select_user_ids
+from personalrm.data.prepare import load_planted, prepare_dataset, select_user_ids
 from personalrm.data.settings import LocalDataset
 from personalrm.data.sharding import name_of_users_shard, shard_name, shard_names
 from personalrm.studies.synthesizeme.config_load import parse_config
@@ -239,12 +239,11 @@ def test_scan_reads_ids_only_and_names_the_key_of_a_missing_file(tmp_path: Path)
     path = write_rows(
         tmp_path / "votes.jsonl", [row("b"), row(7), {"user_id": "a"}, {"user_id": None}, "x", {"user_id": ["u"]}]
     )
-    assert scan_user_ids(path) == ["7", "a", "b"]
+    assert select_user_ids(settings_for(path)) == ["7", "a", "b"]
     absent = tmp_path / "absent.jsonl"
-    with pytest.raises(ConfigError, match=r"^datasets\.mine\.shards: "):
-        scan_user_ids(absent, "mine")
-    with pytest.raises(ConfigError, match=r"^datasets\.mine\.shards: "):
-        select_user_ids(settings_for(absent, max_users=1))
+    for limit in (None, 1):
+        with pytest.raises(ConfigError, match=r"^datasets\.mine\.shards: "):
+            select_user_ids(settings_for(absent, max_users=limit))
     assert select_user_ids(settings_for(absent, users=["z", "y"])) == ["y", "z"]
 
 

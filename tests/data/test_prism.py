@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 from support.raw_prism import generate_raw_prism
 
+from personalrm.core.errors import ConfigError
 from personalrm.data.settings import PrismDataset
-from personalrm.data.sources.prism_conversation import DROP_REASONS
+from personalrm.data.sources.prism import DROP_REASONS
+from personalrm.studies.synthesizeme.config_load import parse_config
 
 from .prism_fixtures import (
     SMALL,
@@ -250,8 +251,7 @@ def test_a_generated_release_has_the_same_bytes_each_time(tmp_path: Path) -> Non
         assert (tmp_path / f"{name}.jsonl").read_bytes() == (tmp_path / "again" / f"{name}.jsonl").read_bytes()
 
 
-def test_the_table_that_is_not_read_any_more_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    entry = {"name": "p", "source": "prism", "path": tmp_path}
-    assert PrismDataset.model_validate(entry | {"table": "conversations"}) == PrismDataset.model_validate(entry)
-    with pytest.raises(ValidationError, match=r"put conversations\.jsonl there, and remove table"):
-        PrismDataset.model_validate(entry | {"table": "utterances"})
+def test_the_table_that_is_not_read_any_more_is_refused_with_the_remedy() -> None:
+    entry = {"source": "prism", "path": "raw", "table": "utterances"}
+    with pytest.raises(ConfigError, match=r"datasets\.p\.table: removed .* delete this key.*conversations\.jsonl"):
+        parse_config({"run": "r", "methods": ["longer"], "datasets": {"p": entry}})

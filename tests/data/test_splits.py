@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from personalrm.core.records import PreferencePair, Turn
 from personalrm.data.settings import KeepTogether
-from personalrm.data.splits import PARTS, UserSplit, normal_prompt, split_user, user_split
+from personalrm.data.splits import PARTS, UserSplit, split_user, user_split
 
 
 def pair(order: int, conversation: str | None = None, turn: int | None = None, prompt: str = "") -> PreferencePair:
@@ -61,7 +61,7 @@ def test_nothing_straddles_at_the_grain_that_is_reported(history: list[Preferenc
     seen: dict[object, set[str | None]] = defaultdict(set)
     for p in split.pairs:
         if split.grain != "pair":
-            seen["prompt", normal_prompt(p)].add(p.split)
+            seen["prompt", " ".join(p.context[-1].content.casefold().split())].add(p.split)
             if p.conversation_id is not None and p.turn is not None:
                 seen["turn", p.conversation_id, p.turn].add(p.split)
         if split.grain == "conversation" and p.conversation_id is not None:

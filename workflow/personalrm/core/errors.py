@@ -28,11 +28,11 @@ class StoreError(PersonalRMError):
 
 
 class BudgetExceeded(PersonalRMError):
-    """The next call could pass the budget; it was not made. Everything before it is stored."""
+    """The next call could exceed the budget and was not made. All answers before it are stored."""
 
 
 class EmbeddedModelError(PersonalRMError):
-    """A model file or the embedded runtime cannot be had; the message says what was tried."""
+    """A model file or the embedded runtime is not available; the message says what was tried."""
 
 
 class NotFittedError(PersonalRMError):
@@ -40,13 +40,9 @@ class NotFittedError(PersonalRMError):
 
 
 class ModelCallError(PersonalRMError):
-    """A call of a model failed. Subclasses say which kind of failure and so what to do next."""
+    """A call of a model failed. Subclasses say which kind of failure and so what to do next.
 
-
-class RateLimited(ModelCallError):
-    """The provider asks to wait (429).
-
-    `retry_after` is the wait in seconds that it asked for, if it named one.
+    `retry_after` is the wait in seconds that the provider asked for, if it named one.
     """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
@@ -54,12 +50,12 @@ class RateLimited(ModelCallError):
         self.retry_after = retry_after
 
 
+class RateLimited(ModelCallError):
+    """The provider rejects the call for now (429)."""
+
+
 class TransientError(ModelCallError):
     """Time-out, reset connection, 5xx, malformed body: worth another attempt, not before `retry_after` seconds."""
-
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
 
 
 class PermanentError(ModelCallError):
@@ -75,8 +71,8 @@ class Refused(ModelCallError):
 
 
 class RequestRejected(Refused):
-    """The provider rejected this request (400, 413, 422) in words that are not known; others may well pass."""
+    """The provider rejected this request (400, 413, 422) with an unrecognised message; other requests may pass."""
 
 
 class OutOfTokens(ModelCallError):
-    """The model thought until its token limit and said nothing, which the provider gives as an error: a cut answer."""
+    """The model used all its tokens for thinking, which the provider reports as an error: a cut answer."""

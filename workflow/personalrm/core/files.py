@@ -16,7 +16,7 @@ from typing import BinaryIO, TextIO
 
 @contextmanager
 def atomic_open(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path`; on success flush, fsync and rename it, else remove it."""
+    """Open a temporary file next to `path`; on success flush, fsync and rename it, else remove it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".tmp")
     try:
@@ -56,13 +56,11 @@ def atomic_write_text(path: Path, text: str) -> None:
 def file_lock(path: Path, on_wait: Callable[[], object] | None = None) -> Iterator[None]:
     """Hold an exclusive lock on `path`; the kernel frees it when the process dies, however it dies.
 
-    `on_wait` is called once if somebody else holds it.
+    `on_wait` is called once if another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(stream):
             if on_wait is not None:
                 on_wait()
             fcntl.flock(stream, fcntl.LOCK_EX)
@@ -71,7 +69,7 @@ def file_lock(path: Path, on_wait: Callable[[], object] | None = None) -> Iterat
 
 @asynccontextmanager
 async def waiting_lock(path: Path, poll_s: float = 0.05) -> AsyncIterator[None]:
-    """`file_lock` for coroutines: others run while it waits, and it may be held while they do."""
+    """`file_lock` for coroutines: other coroutines run while it waits or is held."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as stream:
         while not _locked(stream):
@@ -105,8 +103,5 @@ def stable_fraction(*parts: str) -> float:
 
 def sha256_file(path: Path) -> str:
     """SHA-256 (hex) of a file's bytes, read in blocks."""
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -33,7 +33,7 @@ _NO_HUB = "answers, but not as a hub does; correct HF_ENDPOINT, or unset it"
 
 
 class HubError(PersonalRMError):
-    """A file cannot be had from the hub, in one line that says why and what to do; the caller adds the place.
+    """A file is not available from the hub. The message of one line says why and what to do; the caller adds the place.
 
     `passing`: the failure (408, 429, 5xx, cut connection, damaged body) may be gone at the next attempt.
     """
@@ -60,7 +60,7 @@ class HubFile:
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """What the hub says about a file: the commit that the revision names, bytes, and the checksum.
+    """What the hub states about a file: the commit that the revision names, bytes, and the checksum.
 
     `etag` is the SHA-256 of a large file and the git hash (SHA-1) of a small one. `location` is where the bytes are:
     the hub itself, or another host.
@@ -82,8 +82,7 @@ class RemoteFile:
             return sha256_file(path) == self.sha256
         content = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
         with path.open("rb") as stream:
-            for block in iter(lambda: stream.read(1 << 20), b""):
-                content.update(block)
+            hashlib.file_digest(stream, lambda: content)
         return not re.fullmatch(r"[0-9a-f]{40}", self.etag) or content.hexdigest() == self.etag
 
 
@@ -105,7 +104,7 @@ def look_up(file: HubFile, timeout_s: float = 10.0) -> RemoteFile:
 
 
 def download(file: HubFile, remote: RemoteFile, target: Path) -> None:
-    """Bring a file to `target`, whole and with the hub's checksum, or raise HubError.
+    """Download a file to `target`, whole and with the hub's checksum, or raise HubError.
 
     A `target` that is right already is left alone. Until it is complete, the file is `<target>.<etag>.part`; bytes
     in there from an earlier attempt are not requested again. The token is sent to the hub's own host only.

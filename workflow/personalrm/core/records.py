@@ -1,14 +1,14 @@
-"""Typed records that pass between the stages, one JSON object a line.
+"""Typed records that pass between the stages, one JSON object per line.
 
-Each carries `schema_version`; a reader refuses a version it does not know. Text of users and models is
-never altered. All records are frozen, so that equal inputs give equal bytes.
+Each carries `schema_version`; a reader refuses other versions. Text of users and models is
+not altered. All records are frozen, so that equal inputs give equal bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -24,16 +24,8 @@ Status = Literal["ok", "empty", "not_applicable", "failed"]
 """Of a row about one user: `empty` where the user has too little (no test pairs), `not_applicable` where the method has
 no sense for the user, the data set or the judge (no survey, no level A, no text verdict), `failed` where a call did."""
 PersonaFlaw = Literal["empty", "echo", "contradiction", "copy"]
-"""Why a persona says nothing (`persona_quality.py`)."""
-OUTCOMES: tuple[Outcome, ...] = (
-    "correct",
-    "wrong",
-    "tie",
-    "unparsed",
-    "refused",
-    "context_overflow",
-    "provider_error",
-)
+"""Why a persona is of no use (`persona_quality.py`)."""
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 READABLE: tuple[Outcome, ...] = ("correct", "wrong", "tie")
 """Outcomes of an answer that could be read."""
 
@@ -46,7 +38,7 @@ class Record(BaseModel):
 
 
 class Turn(BaseModel):
-    """One turn of a conversation. `role` is one that chat models know."""
+    """One turn of a conversation. `role` is one of chat models."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     role: Literal["system", "user", "assistant"]
@@ -54,14 +46,14 @@ class Turn(BaseModel):
 
 
 class PreferencePair(Record):
-    """One vote: in `context`, the user chose `chosen` over `rejected`.
+    """One vote: in `context`, the user preferred `chosen` to `rejected`.
 
     `pair_id` is unique within a data set. `order` is the rank in the user's history (0 = oldest);
     `timestamp` is in Unix seconds where known, `conversation_type` the source's own word. `split` is the level-B
     split within the user. For a `tie` the user liked both alike: `chosen` is the first answer in the source's order and
     `rejected` the second. Only a tie's row has the field, so that files without ties are what they were before it.
-    `flip` is a coin that the source stores (the authors' column): true where the chosen answer is to stand first when
-    the pair is shown in one order. Only rows with a stored coin have the field.
+    `flip` is a coin that the source stores (the authors' column): true where the chosen answer is shown first
+    when the pair is shown in one order. Only rows with a stored coin have the field.
     """
 
     user_id: str
@@ -95,9 +87,9 @@ class UserData(Record):
     excluded: str | None = None
 
     def part(self, split: Split) -> tuple[PreferencePair, ...]:
-        """Pairs of one level-B split, oldest first. Ties are there to be judged: only `test` has them.
+        """Pairs of one level-B split, oldest first. Only `test` has ties, which are judged.
 
-        All that learns from a user reads its pairs here, so that nothing is ever learned from a tie.
+        All code that learns from a user reads its pairs here, so that nothing is learned from a tie.
         """
         return tuple(p for p in self.pairs if p.split == split and (split == "test" or not p.tie))
 

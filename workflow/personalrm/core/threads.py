@@ -1,4 +1,4 @@
-"""Ordinary code beside a running event loop."""
+"""Blocking code next to a running event loop."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ T = TypeVar("T")
 async def beside(work: Callable[[], T]) -> T:
     """Run `work` in a thread, and return its result or raise its error.
 
-    Unlike `asyncio.to_thread`, whose threads are waited for: who presses Ctrl-C while a model of a gigabyte is fetched
-    or loaded is not kept until it is there.
+    Unlike the threads of `asyncio.to_thread`, this one is not waited for: Ctrl-C ends the process at once, also while
+    a model of a gigabyte is fetched or loaded.
     """
     done: Future[T] = Future()
-    # So that who stops waiting does not cancel it under the thread's hands.
+    # A cancelled waiter must not cancel work that the thread is still doing.
     done.set_running_or_notify_cancel()
 
     def run() -> None:

@@ -23,15 +23,11 @@ def with_folds(datasets: Mapping[str, Any]) -> dict[str, Any]:
     """
     made: dict[str, Any] = {}
     for name, entry in datasets.items():
-        split = entry.get("split") if isinstance(entry, dict) else None
+        split: Any = entry.get("split") if isinstance(entry, dict) else None
         count = split.get("folds") if isinstance(split, dict) and split.get("fold") is None else None
         numbers = range(1, count + 1) if isinstance(count, int) and 2 <= count <= MOST_FOLDS else ()
-        names = [fold_name(name, number) for number in numbers]
-        if not names or not isinstance(split, dict) or any(fold in datasets for fold in names):
-            made[name] = entry
-            continue
-        for number, fold in zip(numbers, names, strict=True):
-            made[fold] = {**entry, "split": {**split, "fold": [number, count]}}
+        folds = {fold_name(name, n): {**entry, "split": {**split, "fold": [n, count]}} for n in numbers}
+        made |= folds if folds and not folds.keys() & datasets.keys() else {name: entry}
     return made
 
 

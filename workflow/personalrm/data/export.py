@@ -102,20 +102,14 @@ def _schema(judgments: Judgments, ties: bool) -> pa.Schema:
     if odd:
         raise DataError(f"judgments: {odd[0]!r} is not a column of a filter; use the names of FILTER_COLUMNS")
     filters = [*FILTER_COLUMNS, *sorted(found - set(FILTER_COLUMNS))]
-    kinds |= {name: _kind([given.get(name) for given in judgments.values()], name) for name in filters}
+    for name in filters:
+        try:
+            kind = pa.array([given.get(name) for given in judgments.values()]).type
+        except pa.ArrowException as error:
+            raise DataError(f"judgments: column {name!r} holds values of several kinds; give it one") from error
+        kinds[name] = pa.string() if pa.types.is_null(kind) else kind
     names = (*PAIR_COLUMNS, *OTHER_COLUMNS, *filters, *OWN_COLUMNS, *([TIE_COLUMN] if ties else []))
     return pa.schema([(name, kinds.get(name, pa.string())) for name in names])
-
-
-def _kind(values: list[object], column: str) -> pa.DataType:
-    """Type of a column of judgments; string if there are no values."""
-    import pyarrow as pa
-
-    try:
-        kind = pa.array(values).type
-    except pa.ArrowException as error:
-        raise DataError(f"judgments: column {column!r} holds values of several kinds; give it one") from error
-    return pa.string() if pa.types.is_null(kind) else kind
 
 
 def _row(user: UserData, pair: PreferencePair, judgments: Judgments) -> dict[str, object]:
@@ -142,7 +136,7 @@ def _row(user: UserData, pair: PreferencePair, judgments: Judgments) -> dict[str
 
 
 def _write(path: Path, rows: Iterator[dict[str, object]], schema: pa.Schema) -> int:
-    """Write rows in groups, so that a large benchmark is never a table in memory."""
+    """Write rows in groups, so that a large benchmark need not fit into memory."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

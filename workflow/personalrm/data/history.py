@@ -16,7 +16,7 @@ def history(votes: Iterable[Vote]) -> list[Vote]:
     """One user's votes, oldest first, whatever sequence they come in.
 
     By time where all have one. Else by conversation, turn and pair (digits compared as numbers): a file's sequence is
-    no evidence of time, and trusting it would make results depend on how a file was sorted (our choice).
+    no evidence of time, and using it would make results depend on how a file was sorted (our choice).
     """
     mine = list(votes)
     timed = all(vote.timestamp is not None for vote in mine)
@@ -50,15 +50,13 @@ class MergedSurvey(NamedTuple):
 
 
 def merged_survey(votes: Iterable[Vote]) -> MergedSurvey:
-    """Join the survey answers on all rows of a user; the newest answer to a question stands."""
-    answers: dict[str, str] = {}
-    conflicts = set()
+    """Join the survey answers on all rows of a user; the newest answer to a question is kept."""
+    said: dict[str, list[str]] = {}
     for vote in history(vote for vote in votes if vote.survey):
         for question, answer in vote.survey.items():
-            if answers.setdefault(question, answer) != answer:
-                conflicts.add(question)
-                answers[question] = answer
-    return MergedSurvey(dict(sorted(answers.items())), len(conflicts))
+            said.setdefault(question, []).append(answer)
+    newest = {question: answers[-1] for question, answers in sorted(said.items())}
+    return MergedSurvey(newest, sum(len(set(answers)) > 1 for answers in said.values()))
 
 
 def _natural(text: str) -> str:
@@ -69,7 +67,7 @@ def _natural(text: str) -> str:
 def split_votes(votes: Sequence[Vote], settings: SplitSettings) -> UserSplit:
     """Pairs of one user's votes, which are oldest first, split by the settings, or as the release has them.
 
-    The release's parts stand where each vote has one and each of the three has a decided pair.
+    The release's parts are kept where each vote has one and each of the three has a decided pair.
     """
     pairs = [pair_of(vote, order) for order, vote in enumerate(votes)]
     parts = [vote.pair_split for vote in votes]

@@ -1,4 +1,4 @@
-"""Files of a data set from the Hugging Face hub: fetched once, all or none, with checksums that hold from then on.
+"""Files of a data set from the Hugging Face hub: fetched once, all or none, with recorded checksums.
 
 The checksums of the first fetch are recorded in `checksums.json` next to the files, unless the config gives them; from
 then on, a file with another checksum is an error. Files arrive in a folder of their own (`.incoming`) and are moved
@@ -11,23 +11,24 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.files import atomic_write_text, file_lock, sha256_file
-from personalrm.core.hub import HubError, HubFile, RemoteFile, download, look_up
+from personalrm.core.hub import HubError, HubFile, download, look_up
 from personalrm.data.settings import CHECKSUMS, Dataset, HubSource
+
+if TYPE_CHECKING:
+    from tenacity import Retrying
 
 _INCOMING = ".incoming"
 _LONGEST_PAUSE_S = 30.0
 
-Result = TypeVar("Result")
-
 
 def shared_source(datasets: Mapping[str, Dataset], name: str) -> HubSource:
-    """What all data sets of a config want of the revision that data set `name` is read from, as one source.
+    """What all data sets of a config need of the revision that data set `name` is read from, as one source.
 
     Two data sets may be made of the same files (two ways of filtering, say); one job fetches them. Raises ConfigError
     if two data sets disagree.
@@ -68,11 +69,6 @@ class _Noted(BaseModel):
                 f"{path}: not the record that was written; delete {folder} to fetch its files anew"
             ) from None
 
-    def write(self, folder: Path, source: HubSource) -> None:
-        files = dict(sorted(self.files.items()))
-        record = self.model_copy(update={"repo": source.repo, "revision": source.revision, "files": files})
-        atomic_write_text(folder / CHECKSUMS, record.model_dump_json(indent=2) + "\n")
-
 
 def noted_commit(source: HubSource) -> str:
     """The commit that the revision named at the first fetch; empty before it."""
@@ -102,70 +98,54 @@ def fetch_files(
     `attempts` times in all, after pauses of `pause_s` seconds, twice that, and so on. Raises DataError of one line:
     gated, token refused, offline, no such repository, revision or file, checksum differs, disk full.
     """
+    from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+
+    def say(state: RetryCallState) -> None:
+        if state.outcome is not None and state.next_action is not None:
+            note(f"{state.outcome.exception()}; again in {state.next_action.sleep:g} s")
+
+    insist = Retrying(
+        retry=retry_if_exception(lambda error: isinstance(error, HubError) and error.passing),
+        stop=stop_after_attempt(attempts),
+        wait=wait_exponential(multiplier=pause_s, max=_LONGEST_PAUSE_S),
+        before_sleep=say,
+        reraise=True,
+    )
     folder = source.folder
     lock = folder.with_name(f".{folder.name}.lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with file_lock(lock, lambda: note(f"{folder}: another process is fetching, waiting for it")):
-            _fetch(dataset, source, _Fetcher(source, note, attempts, pause_s))
+            _fetch(dataset, source, note, insist)
     except HubError as error:
         raise DataError(f"datasets.{dataset}.hub: {source.repo}, revision {source.revision}: {error}") from None
     except OSError as error:
         raise DataError(f"datasets.{dataset}.hub: {folder}: {error.strerror or error}; it must be writable") from None
 
 
-def _fetch(dataset: str, source: HubSource, fetcher: _Fetcher) -> None:
+def _fetch(dataset: str, source: HubSource, note: Callable[[str], object], insist: Retrying) -> None:
     folder, incoming, noted = source.folder, source.folder / _INCOMING, _Noted.read(source.folder)
     missing = [name for name in source.files if not (folder / name).is_file()]
     for name in source.files:
         if name in missing:
-            remote = fetcher.look_up(name, noted.commit or source.revision)
+            remote = insist(look_up, HubFile(source.repo, name, noted.commit or source.revision))
             noted.commit = noted.commit or remote.commit
             if remote.sha256 is not None:
                 # Refused before a byte is downloaded.
                 _accept(dataset, source, noted, name, remote.sha256)
-            fetcher.download(name, remote, incoming / name)
+            size = "" if remote.size is None else f", {remote.size / 1e6:.1f} MB"
+            note(f"{source.repo}: fetching {name}{size}")
+            insist(download, HubFile(source.repo, name, remote.commit), remote, incoming / name)
         path = (incoming if name in missing else folder) / name
         noted.files[name] = _accept(dataset, source, noted, name, sha256_file(path))
     # First the record, then the files: if the process is killed between the two, the files are still known.
-    noted.write(folder, source)
+    noted = noted.model_copy(update={"repo": source.repo, "revision": source.revision})
+    noted.files = dict(sorted(noted.files.items()))
+    atomic_write_text(folder / CHECKSUMS, noted.model_dump_json(indent=2) + "\n")
     for name in missing:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         os.replace(incoming / name, folder / name)
     shutil.rmtree(incoming, ignore_errors=True)
-
-
-class _Fetcher(NamedTuple):
-    """Requests to the hub for one source, repeated while their failures may pass."""
-
-    source: HubSource
-    note: Callable[[str], object]
-    attempts: int
-    pause_s: float
-
-    def look_up(self, name: str, revision: str) -> RemoteFile:
-        return self._insist(lambda: look_up(HubFile(self.source.repo, name, revision)))
-
-    def download(self, name: str, remote: RemoteFile, target: Path) -> None:
-        size = "" if remote.size is None else f", {remote.size / 1e6:.1f} MB"
-        self.note(f"{self.source.repo}: fetching {name}{size}")
-        self._insist(lambda: download(HubFile(self.source.repo, name, remote.commit), remote, target))
-
-    def _insist(self, action: Callable[[], Result]) -> Result:
-        from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
-
-        def say(state: RetryCallState) -> None:
-            if state.outcome is not None and state.next_action is not None:
-                self.note(f"{state.outcome.exception()}; again in {state.next_action.sleep:g} s")
-
-        retrying = Retrying(
-            retry=retry_if_exception(lambda error: isinstance(error, HubError) and error.passing),
-            stop=stop_after_attempt(self.attempts),
-            wait=wait_exponential(multiplier=self.pause_s, max=_LONGEST_PAUSE_S),
-            before_sleep=say,
-            reraise=True,
-        )
-        return retrying(action)
 
 
 def _accept(dataset: str, source: HubSource, noted: _Noted, name: str, found: str) -> str:

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
-_CELLS = 2_000_000
-"""Similarities that are in memory at once (4 bytes each)."""
-_HAIR = 1e-6
-# They choose how the character before them is drawn, and are marks for Unicode, as accents are.
+# They choose how the character before them is drawn; Unicode counts them as marks, as it does accents.
 _VARIATION_SELECTORS = frozenset({*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)})
 
 
@@ -48,7 +46,7 @@ def near_duplicates(texts: Sequence[str], similarity: float) -> Iterator[tuple[i
     each text with the first one of its normal form.
 
     `similarity` from 0 (exclusive) to 1: two texts are near-duplicates if this share of the letters of their normal
-    forms, or more, stands in both in the same order (twice the longest common subsequence over the sum of lengths).
+    forms, or more, is in both in the same order (twice the longest common subsequence over the sum of lengths).
     Time grows with the square of the number of different texts of like length; memory does not.
     """
     first: dict[str, int] = {}
@@ -63,23 +61,15 @@ def near_duplicates(texts: Sequence[str], similarity: float) -> Iterator[tuple[i
 
 def _alike(forms: Sequence[str], similarity: float) -> Iterator[tuple[str, str]]:
     """Pairs of different forms, which are sorted by length, that are similar enough."""
-    import numpy as np
     from rapidfuzz.distance import Indel
-    from rapidfuzz.process import cdist
+    from rapidfuzz.process import extract
 
     # A hair below, as rapidfuzz drops some that reach the threshold exactly.
-    least = similarity - _HAIR
-    begin = 0
-    while begin < len(forms) - 1:
-        size = max(1, _CELLS // (len(forms) - begin))
-        rows = forms[begin : begin + size]
-        # Where all letters of the shorter one (s of them) stand in the longer (l), the share is 2s / (s + l).
-        longest = len(rows[-1]) * (2 - least) / least
-        end = begin + len(rows)
-        while end < len(forms) and len(forms[end]) <= longest:
-            end += 1
-        found = cdist(rows, forms[begin:end], scorer=Indel.normalized_similarity, score_cutoff=least, dtype=np.float32)
-        for row, column in np.argwhere(found > 0).tolist():
-            if column > row:
-                yield rows[row], forms[begin + column]
-        begin += len(rows)
+    least = similarity - 1e-6
+    for place, form in enumerate(forms):
+        # Where all letters of the shorter one (s of them) are in the longer (l), the share is 2s / (s + l).
+        end = bisect_right(forms, len(form) * (2 - least) / least, lo=place, key=len)
+        others = forms[place + 1 : end]
+        scorer = Indel.normalized_similarity
+        for other, _, _ in extract(form, others, scorer=scorer, score_cutoff=least, limit=None):
+            yield form, other

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -16,9 +17,9 @@ from personalrm.data.filters.released_judgments import JUDGMENTS, judgments_of
 from personalrm.data.settings import Dataset, ProcessedDataset
 from personalrm.data.sharding import chosen_shards, name_of_users_shard, shard_names
 from personalrm.data.sources.fields import FieldError, Spoken
-from personalrm.data.sources.local import read_rows, read_votes
-from personalrm.data.sources.open import read_source
+from personalrm.data.sources.open import read_source, read_votes
 from personalrm.data.sources.reading import ReadReport
+from personalrm.data.sources.rows import read_rows
 from personalrm.data.sources.spool import VoteSpool
 from personalrm.data.sources.votes import user_of
 from personalrm.data.users import Built, UserBuilder, build_users, pick_users
@@ -36,8 +37,10 @@ def prepare_dataset(settings: Dataset, out_dir: Path, shards: Mapping[str, Path]
     Raises DataError for bad data, ConfigError where `shards` does not fit the data.
     """
     report = ReadReport()
-    planted = _planted(settings)
-    with VoteSpool(_existing(out_dir)) as votes:
+    planted = load_planted(settings.planted)
+    # Before the first job of a run `out_dir` does not exist.
+    existing = next((each for each in (out_dir, *out_dir.parents) if each.is_dir()), out_dir)
+    with VoteSpool(existing) as votes:
         votes.add(read_source(settings, report))
         votes.add_users(report.users)
         builder = UserBuilder(votes, settings, planted)
@@ -53,7 +56,16 @@ def prepare_dataset(settings: Dataset, out_dir: Path, shards: Mapping[str, Path]
         if isinstance(settings, ProcessedDataset):
             kept = (vote for user in builder.users for vote in builder.kept(user))
             write_records(out_dir / JUDGMENTS, judgments_of(kept))
-    funnel = _with_report(builder.funnel(), report)
+    funnel = builder.funnel()
+    funnel = funnel.model_copy(
+        update={
+            "lines": report.lines,
+            "dropped": {"bad_line": report.bad, **report.dropped, **funnel.dropped},
+            "ignored_fields": dict(sorted(report.ignored.items())),
+            "problems": tuple(report.problems),
+            "notes": tuple(report.notes),
+        }
+    )
     atomic_write_text(out_dir / "card.md", data_card(settings, funnel))
     atomic_write_text(out_dir / "funnel.json", funnel.model_dump_json(indent=2) + "\n")
     return funnel
@@ -64,11 +76,20 @@ def read_users(settings: Dataset, report: ReadReport) -> Built:
 
     Raises DataError for bad data.
     """
-    return build_users(read_source(settings, report), settings, planted=_planted(settings), seen=report.users)
+    return build_users(
+        read_source(settings, report), settings, planted=load_planted(settings.planted), seen=report.users
+    )
 
 
-def load_planted(path: Path) -> dict[str, str]:
-    """Planted tastes by user from a JSON file {user: {"taste": text, …}}. Raises DataError for another shape."""
+class _Planted(BaseModel):
+    taste: Spoken
+
+
+def load_planted(path: Path | None) -> dict[str, str]:
+    """Planted tastes by user from a JSON file {user: {"taste": text, …}}, if any. Raises DataError for another
+    shape."""
+    if path is None:
+        return {}
     try:
         planted = TypeAdapter(dict[str, _Planted]).validate_json(path.read_bytes())
     except OSError as error:
@@ -78,32 +99,6 @@ def load_planted(path: Path) -> dict[str, str]:
         where = f", user {first['loc'][0]!r}" if first["loc"] else ""
         raise DataError(f'{path}{where}: {first["msg"]}; write {{user: {{"taste": text}}}}') from error
     return {user: entry.taste for user, entry in planted.items()}
-
-
-class _Planted(BaseModel):
-    taste: Spoken
-
-
-def _planted(settings: Dataset) -> dict[str, str]:
-    return load_planted(settings.planted) if settings.planted else {}
-
-
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest existing one above it."""
-    return next((each for each in (folder, *folder.parents) if each.is_dir()), folder)
-
-
-def _with_report(funnel: Funnel, report: ReadReport) -> Funnel:
-    """The funnel with what the reader saw."""
-    return funnel.model_copy(
-        update={
-            "lines": report.lines,
-            "dropped": {"bad_line": report.bad, **report.dropped, **funnel.dropped},
-            "ignored_fields": dict(sorted(report.ignored.items())),
-            "problems": tuple(report.problems),
-            "notes": tuple(report.notes),
-        }
-    )
 
 
 def _shard_files(
@@ -121,50 +116,35 @@ def _shard_files(
     return dict(shards)
 
 
-def scan_user_ids(path: Path, dataset: str = "<name>") -> list[str]:
-    """All user ids of a vote file, sorted; lines without a usable id are skipped.
-
-    Raises ConfigError that names `datasets.<dataset>.shards` where the file is missing, and DataError where it
-    cannot be read to its end.
-    """
-    _require(path, dataset)
-    found = set()
-    for row in read_rows(path, skip_bad=True):
-        try:
-            found.add(user_of(row))
-        except FieldError:
-            continue
-    return sorted(found)
-
-
 def select_user_ids(settings: Dataset) -> list[str]:
     """Users of the run, sorted: exactly those for which `prepare_dataset` writes a row.
 
     The data are read only as far as needed: not at all for a list of users, without checks where all users
-    are taken, and in full for `max_users`, whose choice rests on the number of usable pairs. Bad lines are skipped
-    here; the job that builds the data reports them. Raises ConfigError where a released data set names no users.
+    are taken, and in full for `max_users`, whose choice depends on the number of usable pairs. Bad lines are skipped
+    here; the job that builds the data reports them. Raises ConfigError that names `datasets.<name>.shards` where a
+    released data set names no users, or the file is missing, and DataError where it cannot be read to its end.
     """
     if settings.max_users is None and settings.users is not None:
         return sorted(set(settings.users))
+    key = f"datasets.{settings.name}"
     if settings.source != "local":
         raise ConfigError(
-            f"datasets.{settings.name}.shards: {settings.shards} needs the user ids before any job runs; list them "
-            f"under datasets.{settings.name}.users, or give a number of shards (PRISM 8, Chatbot Arena 2)"
+            f"{key}.shards: {settings.shards} needs the user ids before any job runs; list them under {key}.users, or "
+            "give a number of shards (PRISM 8, Chatbot Arena 2)"
         )
-    if settings.max_users is None:
-        return scan_user_ids(settings.path, settings.name)
-    _require(settings.path, settings.name)
+    if not settings.path.is_file():
+        raise ConfigError(
+            f"{key}.shards: per_user and auto read the user ids from {settings.path}, which is not there; correct "
+            f"{key}.path, list the ids under {key}.users, or give a number of shards"
+        )
     contents: dict[str, set[str]] = {}
-    for vote in read_votes(settings.path, on_bad="drop"):
-        if not vote.tie and vote.chosen != vote.rejected:
-            contents.setdefault(vote.user_id, set()).add(vote.content_hash)
+    if settings.max_users is None:
+        for row in read_rows(settings.path, skip_bad=True):
+            with suppress(FieldError):
+                contents.setdefault(user_of(row), set())
+    else:
+        for vote in read_votes(settings.path, on_bad="drop"):
+            if not vote.tie and vote.chosen != vote.rejected:
+                contents.setdefault(vote.user_id, set()).add(vote.content_hash)
     counts = {user: len(distinct) for user, distinct in contents.items()}
     return pick_users(counts, settings.users, settings.max_users, settings.min_pairs)
-
-
-def _require(path: Path, dataset: str) -> None:
-    if not path.is_file():
-        raise ConfigError(
-            f"datasets.{dataset}.shards: per_user and auto read the user ids from {path}, which is not there; correct "
-            f"datasets.{dataset}.path, list the ids under datasets.{dataset}.users, or give a number of shards"
-        )

@@ -7,9 +7,9 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from personalrm.data.filters.filter_settings import RELEASED, FilterSettings
+from personalrm.data.filters.filter_settings import RELEASED, FilterSettings, Settings
 from personalrm.data.sources.fields import Id
 
 KeepTogether = Literal["turn", "conversation", "none"]
@@ -38,10 +38,9 @@ Fold = Annotated[
 """[i, n]: the i-th of n stretches."""
 
 
-class SplitSettings(BaseModel):
+class SplitSettings(Settings):
     """Pair split: each user's pairs are context, validation or test (docs/data.md)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     fractions: Shares = (0.5, 0.2, 0.3)
     """Shares of context, validation and test (paper: 50/20/30 %)."""
     keep_together: KeepTogether = "conversation"
@@ -68,14 +67,13 @@ class SplitSettings(BaseModel):
         return self
 
 
-class UserSplitSettings(BaseModel):
+class UserSplitSettings(Settings):
     """User split: users apart, for what is trained on other users, by a stable hash of the id and `seed`.
 
     The paper's fractions are not published; its released Arena pairs lie 23/18/60 % (305/235/798), ours near that. A
     handful of users teaches nothing about others, so that small data sets are not split (our choice).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     fractions: Shares = (0.25, 0.15, 0.6)
     """Shares of train, validation and test users."""
     min_users: Annotated[int, Field(strict=True, ge=1)] = 20
@@ -97,17 +95,16 @@ def _repo_file(name: str) -> str:
     return name
 
 
-class HubSource(BaseModel):
+class HubSource(Settings):
     """Files of a data set repository on the Hugging Face hub (or of a mirror, `HF_ENDPOINT`)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     repo: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
     """Repository on the hub."""
     revision: Annotated[str, Field(pattern=r"^[\w.-]{1,100}$")]
     """A commit; a branch or tag is resolved at the first fetch and kept."""
     files: Annotated[list[Annotated[str, AfterValidator(_repo_file)]], Field(min_length=1)]
     """Names of the files."""
-    sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]] = {}
+    sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]] = Field(default={})
     """Checksums that must hold, by file; of other files the first download counts."""
 
     @model_validator(mode="after")
@@ -127,11 +124,16 @@ class HubSource(BaseModel):
         return [self.folder / name for name in self.files]
 
 
-class DatasetBase(BaseModel):
+def _folder_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", value):
+        raise ValueError(f"{value!r} names a folder: use letters, digits, _ and -, at most 40, not led by a sign")
+    return value
+
+
+class DatasetBase(Settings):
     """What all data sets have. Paths are relative to the working directory."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    name: str
+    name: Annotated[str, AfterValidator(_folder_name)]
     licence: str = ""
     """Stated in the data card."""
     shards: Literal["auto", "per_user"] | Annotated[int, Field(strict=True, ge=1, le=10_000)] = "auto"
@@ -175,23 +177,12 @@ class DatasetBase(BaseModel):
         return found.models if found else []
 
     @model_validator(mode="after")
-    def _has_pairs_for_folds(self) -> Self:
+    def _fits_folds_and_filters(self) -> Self:
         if self.split.fold and self.min_pairs < (least := max(4, self.split.fold[1])):
             raise ValueError(f"min_pairs: a user needs {least} pairs for split.fold {list(self.split.fold)}")
-        return self
-
-    @model_validator(mode="after")
-    def _has_judgments(self) -> Self:
         if self.filters and RELEASED in self.filters.judges and not isinstance(self, ProcessedDataset):
             raise ValueError(f"filters: only source personalrewardbench has {RELEASED} judgments; name models")
         return self
-
-    @field_validator("name")
-    @classmethod
-    def _folder_name(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", value):
-            raise ValueError(f"{value!r} names a folder: use letters, digits, _ and -, at most 40, not led by a sign")
-        return value
 
 
 class LocalDataset(DatasetBase):
@@ -247,20 +238,8 @@ class PrismDataset(_Released):
     source: Literal["prism"]
     ties: Literal["drop"] = "drop"
     """Ratings make no ties."""
-    table: Literal["conversations"] = "conversations"
-    """File with the answers."""
     min_rating_gap: Annotated[float, Field(ge=0, le=99)] = 10.0
     """Pairs whose ratings (1 to 100) differ by less are dropped (paper: 10 %)."""
-
-    @field_validator("table", mode="before")
-    @classmethod
-    def _one_table(cls, value: object) -> object:
-        if value == "utterances":
-            raise ValueError(
-                "utterances.jsonl is not read any more: it holds the answers of conversations.jsonl, without times; "
-                "put conversations.jsonl there, and remove table"
-            )
-        return value
 
     def source_files(self) -> list[Path]:
         """Files that the votes are read from; the survey comes second."""

@@ -45,32 +45,25 @@ def chosen_shards(shards: Literal["auto"] | Shards, users: int) -> Shards:
 
 
 def shard_name(user_id: str) -> str:
-    """File-safe name of a user's own shard: `[a-z0-9-]`, at most 35 characters, never led by a dash.
+    """File-safe name of a user's own shard: `[a-z0-9-]`, at most 35 characters, not beginning with a dash.
 
-    The readable part is for people; the hash of the unaltered id (40 bits) tells users apart, also where
+    The readable part is for people; the hash of the unaltered id (40 bits) differs between users, also where
     ids differ only in case, in Unicode normalisation or in characters that the readable part drops.
     """
     slug = re.sub(r"[^a-z0-9]+", "-", user_id.lower()).strip("-")[:SLUG_LENGTH].strip("-")
     return f"{slug or 'user'}-{stable_hash(user_id)[:HASH_LENGTH]}"
 
 
-def shard_of(user_id: str, n: int) -> int:
-    """Number of a user's shard, in [0, n), from a stable hash of the id alone."""
-    if n < 1:
-        raise ValueError(f"the number of shards must be at least 1, not {n}")
-    return int(stable_hash("shard", user_id)[:16], 16) % n
-
-
-def numbered_shard(number: int, n: int) -> str:
-    """Name of shard `number` of `n`: `s00`, `s01`, …, zero-padded so that names sort by number."""
-    return f"s{number:0{max(2, len(str(n - 1)))}d}"
-
-
 def name_of_users_shard(user_id: str, shards: Shards) -> str:
-    """Name of the shard that holds a user."""
+    """Name of the shard that holds a user, from the id alone."""
     if shards == "per_user":
         return shard_name(user_id)
-    return numbered_shard(shard_of(user_id, shards), shards)
+    return _numbered(int(stable_hash("shard", user_id)[:16], 16) % shards, shards)
+
+
+def _numbered(number: int, n: int) -> str:
+    """Name of shard `number` of `n`: `s00`, `s01`, …, zero-padded so that names sort by number."""
+    return f"s{number:0{max(2, len(str(n - 1)))}d}"
 
 
 def shard_names(shards: Shards, user_ids: Iterable[str] | None = None) -> list[str]:
@@ -80,7 +73,7 @@ def shard_names(shards: Shards, user_ids: Iterable[str] | None = None) -> list[s
     would share a name (about 1 in 20,000 for a data set of 10,000 users).
     """
     if shards != "per_user":
-        return [numbered_shard(number, shards) for number in range(shards)]
+        return [_numbered(number, shards) for number in range(shards)]
     if user_ids is None:
         raise ConfigError(
             "shards: per_user needs the user ids before any job runs; give a list under users, or the number "

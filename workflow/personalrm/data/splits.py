@@ -1,13 +1,13 @@
-"""The two splits: of users (train/validation/test users), and of one user's pairs (50/20/30).
+"""The two splits: of users (train/validation/test), and of one user's pairs (50/20/30).
 
 The pair split keeps the order of time: the oldest pairs are the context, the newest the test, as in an application.
-Pairs that belong together are never in two parts.
+Pairs that belong together are in one part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Hashable, Sequence
+from itertools import accumulate, chain
 from typing import Literal, NamedTuple
 
 from personalrm.core.files import stable_fraction
@@ -32,7 +32,7 @@ _GRAINS: dict[KeepTogether, tuple[Grain, ...]] = {
 class UserSplit(NamedTuple):
     """Pairs, oldest first, each with its part, and the grain at which they were kept together.
 
-    `joined` pairs stand in a group that near-duplicate prompts alone made of smaller ones. `too_alike` says that such
+    `joined` pairs are in a group that near-duplicate prompts alone made of smaller ones. `too_alike` says that such
     groups were too few, so that near-duplicates were not kept together.
     """
 
@@ -56,9 +56,7 @@ class UserSplit(NamedTuple):
 def user_split(user_id: str, fractions: Fractions, seed: int) -> UserPart:
     """Part of a user in the user split, from a stable hash: it does not depend on the other users."""
     point = stable_fraction("level_a", str(seed), user_id)
-    if point < fractions[0]:
-        return USER_PARTS[0]
-    return USER_PARTS[1] if point < fractions[0] + fractions[1] else USER_PARTS[2]
+    return USER_PARTS[sum(point >= cut for cut in accumulate(fractions[:2]))]
 
 
 def split_user(
@@ -72,8 +70,8 @@ def split_user(
 
     Groups that must stay together are ranked by their oldest pair and cut twice, where the number of
     pairs comes nearest to the fractions (on a draw the later part gets more); every part gets a group.
-    With fewer than 3 groups the next finer grain is used, turn and then pair, and `grain` says so: a user
-    with a single conversation would else have no test pair (our choice; the paper's rule is not
+    With fewer than 3 groups the next finer grain is used, turn and then pair, and `grain` says so: otherwise
+    a user with a single conversation would have no test pair (our choice; the paper's rule is not
     published). The input's sequence does not matter. With a `fold` there are at least as many groups as
     folds, and 4, and the test is one of the stretches instead of the newest pairs.
 
@@ -87,20 +85,25 @@ def split_user(
     if len(decided(pairs)) < least:
         raise ValueError(f"{len(decided(pairs))} pairs cannot be split in {least} parts")
     ordered = sorted(pairs, key=lambda pair: (pair.order, pair.pair_id))
-    found = _grouping(ordered, keep_together, least, similarity)
-    parts = _parts([size for size in found.sizes if size], fractions, fold)
+    grains = _GRAINS[keep_together]
+    tries: list[tuple[Grain, float | None]] = [(grain, None) for grain in grains]
+    if similarity is not None:
+        tries = [*((grain, similarity) for grain in grains if grain != "pair"), *tries]
+    for grain, alike in tries:
+        groups = _groups(ordered, grain, alike)
+        sizes = [len(decided(ordered[index] for index in group)) for group in groups]
+        if sum(size > 0 for size in sizes) >= least:
+            break
+    apart = set(map(tuple, groups if alike is None else _groups(ordered, grain, None)))
+    joined = sum(len(group) for group in groups if tuple(group) not in apart)
+    parts = _parts([size for size in sizes if size], fractions, fold)
     part_of: dict[int, Split] = {}
     rank = -1
-    for group, size in zip(found.groups, found.sizes, strict=True):
+    for group, size in zip(groups, sizes, strict=True):
         rank += size > 0
         part_of |= dict.fromkeys(group, parts[max(rank, 0)])
     parted = (pair.model_copy(update={"split": part_of[index]}) for index, pair in enumerate(ordered))
-    return UserSplit(tuple(parted), found.grain, found.joined, found.too_alike)
-
-
-def normal_prompt(pair: PreferencePair) -> str:
-    """The last user turn without regard to case and blanks; pairs with equal ones have the same prompt (our choice)."""
-    return " ".join(_prompt(pair).casefold().split())
+    return UserSplit(tuple(parted), grain, joined, too_alike=alike is None and len(tries) > len(grains))
 
 
 def leaked(pairs: Sequence[PreferencePair], similarity: float = SIMILARITY) -> int:
@@ -115,34 +118,6 @@ def leaked(pairs: Sequence[PreferencePair], similarity: float = SIMILARITY) -> i
     return sum(pair.split == "test" and form in found for form, pair in zip(forms, pairs, strict=True))
 
 
-class _Grouping(NamedTuple):
-    """Groups of pairs, by index, that stay together, and how many decided pairs each has; see `UserSplit`."""
-
-    groups: list[list[int]]
-    sizes: list[int]
-    grain: Grain
-    joined: int = 0
-    too_alike: bool = False
-
-
-def _grouping(
-    ordered: Sequence[PreferencePair], keep_together: KeepTogether, least: int, similarity: float | None
-) -> _Grouping:
-    """The coarsest groups of which at least `least` have a decided pair; near-duplicates together where possible."""
-    grains: list[Grain] = list(_GRAINS[keep_together])
-    tries: list[tuple[Grain, float | None]] = [(grain, None) for grain in grains]
-    if similarity is not None:
-        tries = [*((grain, similarity) for grain in grains if grain != "pair"), *tries]
-    for grain, alike in tries:
-        groups = _groups(ordered, grain, alike)
-        sizes = [len(decided(ordered[index] for index in group)) for group in groups]
-        if sum(size > 0 for size in sizes) >= least:
-            break
-    own = set() if alike is None else set(map(tuple, _groups(ordered, grain, None)))
-    joined = sum(len(group) for group in groups if tuple(group) not in own) if own else 0
-    return _Grouping(groups, sizes, grain, joined, too_alike=alike is None and len(tries) > len(grains))
-
-
 def _prompt(pair: PreferencePair) -> str:
     """The last user turn."""
     return pair.context[-1].content if pair.context else ""
@@ -152,8 +127,9 @@ def _links(pair: PreferencePair, grain: Grain) -> list[Hashable]:
     """Keys of a pair: pairs that share any of these stay together."""
     if grain == "pair":
         return [("pair", pair.pair_id)]
-    # Pairs of one context have one prompt too, so this also keeps together what has no conversation id.
-    links: list[Hashable] = [("prompt", normal_prompt(pair))]
+    # Without regard to case and blanks (our choice). Pairs of one context have one prompt too, so this also keeps
+    # together what has no conversation id.
+    links: list[Hashable] = [("prompt", " ".join(_prompt(pair).casefold().split()))]
     if pair.conversation_id is not None and grain == "conversation":
         links.append(("conversation", pair.conversation_id))
     if pair.conversation_id is not None and pair.turn is not None:
@@ -161,20 +137,13 @@ def _links(pair: PreferencePair, grain: Grain) -> list[Hashable]:
     return links
 
 
-def _near_links(pairs: Sequence[PreferencePair], grain: Grain, similarity: float) -> Iterator[tuple[int, int]]:
-    """Indices of pairs that near-duplicate prompts tie together.
-
-    Compared are the last user turns; between conversations also all user turns as one text, so that a conversation that
-    begins as another does is found where only later turns were judged. Turns of one conversation are alike in that way.
-    """
-    yield from near_duplicates([_prompt(pair) for pair in pairs], similarity)
-    if grain == "conversation" and any(len(pair.context) > 1 for pair in pairs):
-        said = ["\n".join(turn.content for turn in pair.context if turn.role == "user") for pair in pairs]
-        yield from near_duplicates(said, similarity)
-
-
 def _groups(pairs: Sequence[PreferencePair], grain: Grain, similarity: float | None) -> list[list[int]]:
-    """Indices of pairs that are linked, directly or through others; groups and members oldest first."""
+    """Indices of pairs that are linked, directly or through others; groups and members oldest first.
+
+    With `similarity` the last user turns are compared; between conversations also all user turns as one text, so that a
+    conversation that begins as another does is found where only later turns were judged. Turns of one conversation are
+    alike in that way.
+    """
     parent = list(range(len(pairs)))
 
     def root(index: int) -> int:
@@ -187,7 +156,10 @@ def _groups(pairs: Sequence[PreferencePair], grain: Grain, similarity: float | N
     for index, pair in enumerate(pairs):
         for link in _links(pair, grain):
             parent[root(index)] = root(seen.setdefault(link, index))
-    for one, other in _near_links(pairs, grain, similarity) if similarity is not None else ():
+    texts = [] if similarity is None else [[_prompt(pair) for pair in pairs]]
+    if texts and grain == "conversation" and any(len(pair.context) > 1 for pair in pairs):
+        texts.append(["\n".join(turn.content for turn in pair.context if turn.role == "user") for pair in pairs])
+    for one, other in chain.from_iterable(near_duplicates(each, similarity or 1) for each in texts):
         parent[root(other)] = root(one)
     groups: dict[int, list[int]] = {}
     for index in range(len(pairs)):
@@ -196,23 +168,17 @@ def _groups(pairs: Sequence[PreferencePair], grain: Grain, similarity: float | N
 
 
 def _parts(sizes: Sequence[int], fractions: Fractions, fold: Fold | None) -> list[Split]:
-    """The part of each group of decided pairs."""
+    """The part of each group of decided pairs; at least one group in each part."""
     if fold is None:
-        first, second = _cuts(sizes, fractions)
+        first = _nearest(sizes, fractions[0], 1, len(sizes) - 2)
+        second = _nearest(sizes, fractions[0] + fractions[1], first + 1, len(sizes) - 1)
         return [PARTS[(rank >= first) + (rank >= second)] for rank in range(len(sizes))]
     number, folds = fold
     begin, end = len(sizes) * (number - 1) // folds, len(sizes) * number // folds
     rest = [*sizes[:begin], *sizes[end:]]
-    known = fractions[0] / (fractions[0] + fractions[1])
-    first = _nearest(rest, known, 1, len(rest) - 1)
+    first = _nearest(rest, fractions[0] / (fractions[0] + fractions[1]), 1, len(rest) - 1)
     learned = [PARTS[rank >= first] for rank in range(len(rest))]
     return [*learned[:begin], *([PARTS[2]] * (end - begin)), *learned[begin:]]
-
-
-def _cuts(sizes: Sequence[int], fractions: Fractions) -> tuple[int, int]:
-    """First group of validation and first group of test, at least one group in each of the three parts."""
-    first = _nearest(sizes, fractions[0], 1, len(sizes) - 2)
-    return first, _nearest(sizes, fractions[0] + fractions[1], first + 1, len(sizes) - 1)
 
 
 def _nearest(sizes: Sequence[int], share: float, low: int, high: int) -> int:

@@ -1,12 +1,12 @@
-"""From votes to users: grouped, cleaned, filtered, ordered and split. The sequence of rows never matters.
+"""From votes to users: grouped, cleaned, filtered, ordered and split. The sequence of rows has no effect.
 
-Users are built one at a time, so that the votes may lie on disk.
+Users are built one at a time, so that the votes may be on disk.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import NamedTuple
@@ -23,7 +23,7 @@ from personalrm.data.splits import PARTS, user_split
 ByUser = Mapping[str, Sequence[Vote]]
 
 _REASONS = ("tie", "equal_answers", "duplicate")
-"""Why a vote carries no preference: words of the funnel, and keys of the steps that drop such votes (`ties: keep` drops
+"""Why a vote states no preference: words of the funnel, and keys of the steps that drop such votes (`ties: keep` drops
 none of the first)."""
 
 
@@ -73,17 +73,18 @@ class UserBuilder:
     def __init__(self, votes: ByUser, settings: DatasetBase, planted: Mapping[str, str] | None = None) -> None:
         self._votes, self._settings, self._planted = votes, settings, planted or {}
         self._listed = None if settings.users is None else frozenset(settings.users)
-        _check_listed(settings, votes)
-        self._steps = _Steps(settings)
+        missing = sorted((self._listed or frozenset()) - votes.keys())
+        if missing:
+            raise DataError(
+                f"datasets.{settings.name}.users: no vote of {', '.join(map(repr, missing[:5]))} in the data; "
+                "correct the list"
+            )
+        self._left = {key: Counter(counts_of([])) for key in _steps(settings)}
+        self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._facts = {user: self._first_look(user) for user in votes}
         usable = {user: facts.usable for user, facts in self._facts.items()}
         self.users = pick_users(usable, settings.users, settings.max_users, settings.min_pairs)
         self._check_pair_ids()
-        self._contradictions = self._conflicts = 0
-        self._parts: Counter[str] = Counter()
-        self._ties: Counter[str] = Counter()
-        self._grains: Counter[str] = Counter()
-        self._alike: Counter[str] = Counter()
 
     def build(self, users: Iterable[str]) -> Iterator[UserData]:
         """Yield the given users, in the given order. `funnel` counts each as often as it is built."""
@@ -102,15 +103,14 @@ class UserBuilder:
                 planted_taste=self._planted.get(user),
                 excluded=None if split else too_few(facts.usable, self._settings.min_pairs),
             )
-            self._steps.add("first_users", enough)
-            self._steps.add("first_pairs", kept)
-            self._contradictions += contradictions(kept)
-            self._conflicts += survey.conflicts
-            self._parts.update(by_part([built]))
-            self._ties.update(ties_by_part([built]))
+            self._add("first_users", enough)
+            self._add("first_pairs", kept)
+            self._counts["all"].update(contradictions=contradictions(kept), survey_conflicts=survey.conflicts)
+            self._counts["split_pairs"].update(by_part([built]))
+            self._counts["split_ties"].update(by_part([built], ties=True))
             if split:
-                self._grains.update([split.grain])
-                self._alike.update(split.alike(self._settings.split.similarity))
+                self._counts["split_grain"].update([split.grain])
+                self._counts["near_duplicates"].update(split.alike(self._settings.split.similarity))
             yield built
 
     def kept(self, user: str) -> list[Vote]:
@@ -120,41 +120,48 @@ class UserBuilder:
 
     def funnel(self) -> Funnel:
         """What became of all votes, once all of `users` are built."""
-        written = self._grains.total()
+        counts, written = self._counts, self._counts["split_grain"].total()
+        before = self._left.get("listed", self._left["read"])["pairs"]
+        left = [before, *(self._left[key]["pairs"] for key in _REASONS)]
         return Funnel(
             dataset=self._settings.name,
-            votes=self._steps.votes(),
-            dropped=self._steps.dropped(),
-            steps=self._steps.left(),
+            votes=self._left["read"]["pairs"],
+            dropped={reason: more - less for reason, (more, less) in zip(_REASONS, pairwise(left), strict=True)},
+            steps=tuple(FunnelStep(step=name, **self._left[key]) for key, name in _steps(self._settings).items()),
             users_written=written,
             users_excluded=len(self.users) - written,
-            contradictions=self._contradictions,
-            survey_conflicts=self._conflicts,
-            split_pairs={part: self._parts[part] for part in PARTS},
-            split_ties=dict(self._ties),
-            split_grain=dict(sorted(self._grains.items())),
-            near_duplicates=dict(self._alike),
+            contradictions=counts["all"]["contradictions"],
+            survey_conflicts=counts["all"]["survey_conflicts"],
+            split_pairs={part: counts["split_pairs"][part] for part in PARTS},
+            split_ties=dict(counts["split_ties"]),
+            split_grain=dict(sorted(counts["split_grain"].items())),
+            near_duplicates=dict(counts["near_duplicates"]),
         )
+
+    def _add(self, step: str, votes: Sequence[Vote]) -> None:
+        """Add what a step left of one more user; a step that the settings do not have is skipped."""
+        if step in self._left:
+            self._left[step].update(counts_of([votes]))
 
     def _first_look(self, user: str) -> _Facts:
         """Count one user's votes, and note what the choice of users and the checks rest on."""
-        votes = self._votes[user]
-        self._steps.add("read", votes)
+        votes, settings = self._votes[user], self._settings
+        self._add("read", votes)
         if self._listed is not None and user not in self._listed:
             return _Facts()
-        wanted = votes if self._settings.ties == "keep" else decided(votes)
+        wanted = votes if settings.ties == "keep" else decided(votes)
         differ = [vote for vote in wanted if vote.chosen != vote.rejected]
         distinct = _without_repeats(differ)
         usable = len(decided(distinct))
-        enough = distinct if usable >= self._settings.min_pairs else []
-        for key, left in zip(("listed", *_REASONS, "enough"), (votes, wanted, differ, distinct, enough), strict=True):
-            self._steps.add(key, left)
+        enough = distinct if usable >= settings.min_pairs else []
+        for step, left in zip(("listed", *_REASONS, "enough"), (votes, wanted, differ, distinct, enough), strict=True):
+            self._add(step, left)
         parts = {vote.user_split for vote in votes}
         place_of = {id(vote): place for place, vote in enumerate(votes)}
         return _Facts(
             usable=usable,
             enough=array("L", (place_of[id(vote)] for vote in enough)),
-            ids=array("q", (hash(vote.own_id) for vote in _oldest(enough, self._settings.max_pairs))),
+            ids=array("q", (hash(vote.own_id) for vote in _oldest(enough, settings.max_pairs))),
             user_split=parts.pop() if len(parts) == 1 else None,
         )
 
@@ -166,14 +173,11 @@ class UserBuilder:
         return user_split(user, split.fractions, split.seed)
 
     def _check_pair_ids(self) -> None:
-        # Hashes take little memory; whether two equal ones are of one id, only the votes say.
+        # Hashes take little memory; only the votes tell whether two equal hashes are of one id.
         hashes = sorted(chain.from_iterable(self._facts[user].ids for user in self.users))
         suspect = {one for one, other in pairwise(hashes) if one == other}
         owners: dict[str, tuple[int, str]] = {}
-        for user in self.users:
-            facts = self._facts[user]
-            if suspect.isdisjoint(facts.ids):
-                continue
+        for user in (user for user in self.users if not suspect.isdisjoint(self._facts[user].ids)):
             for vote in self.kept(user):
                 if vote.own_id in owners:
                     line, owner = owners[vote.own_id]
@@ -193,7 +197,8 @@ def pick_users(
 
     `users` limits the choice. Without `max_users` all of them stay, also those with fewer than `min_pairs`
     (they become rows with the reason); with it, the first `max_users` by a stable hash of the id among those
-    with enough pairs. The hash knows nothing of the data set, so that one user is in or out of both.
+    with enough pairs. The hash does not depend on the data set, so that a user of two data sets is in both or
+    in neither.
     """
     candidates = pairs_of.keys() if users is None else set(users)
     if max_users is None:
@@ -202,16 +207,10 @@ def pick_users(
     return sorted(sorted(enough, key=lambda user: stable_hash("max_users", user))[:max_users])
 
 
-def by_part(users: Iterable[UserData]) -> dict[str, int]:
-    """Pairs by part of the pair split."""
-    parts = Counter(pair.split for user in users for pair in user.pairs)
-    return {part: parts[part] for part in PARTS}
-
-
-def ties_by_part(users: Iterable[UserData]) -> dict[str, int]:
-    """Ties among the pairs by part of the pair split; empty if there are none."""
-    parts = Counter(pair.split for user in users for pair in user.pairs if pair.tie)
-    return {part: parts[part] for part in PARTS if parts[part]}
+def by_part(users: Iterable[UserData], *, ties: bool = False) -> dict[str, int]:
+    """Pairs by part of the pair split; with `ties` the ties among them, without parts that have none."""
+    parts = Counter(pair.split for user in users for pair in user.pairs if pair.tie or not ties)
+    return {part: parts[part] for part in PARTS if parts[part] or not ties}
 
 
 def too_few(pairs: int, min_pairs: int) -> str:
@@ -250,47 +249,16 @@ def _without_repeats(votes: Sequence[Vote]) -> list[Vote]:
     return list(first.values()) if len(first) == len(votes) else history(first.values())
 
 
-def _check_listed(settings: DatasetBase, known: Mapping[str, object]) -> None:
-    missing = sorted(set(settings.users or ()) - known.keys())
-    if missing:
-        raise DataError(
-            f"datasets.{settings.name}.users: no vote of {', '.join(map(repr, missing[:5]))} in the data; "
-            "correct the list"
-        )
-
-
-class _Steps:
-    """Users, conversations and votes left after each step that the settings have, added up user by user."""
-
-    def __init__(self, settings: DatasetBase) -> None:
-        names = {
-            "read": "votes read",
-            "listed": settings.users is not None and "users listed in the config",
-            "tie": "ties kept" if settings.ties == "keep" else "ties dropped",
-            "equal_answers": "equal answers dropped",
-            "duplicate": "duplicates dropped",
-            "enough": f"users with at least {settings.min_pairs} pairs",
-            "first_users": settings.max_users is not None and f"first {settings.max_users} users by hash",
-            "first_pairs": settings.max_pairs is not None and f"first {settings.max_pairs} pairs of each user",
-        }
-        self._names = {key: name for key, name in names.items() if name}
-        self._left = {key: Counter(counts_of([])) for key in self._names}
-
-    def add(self, key: str, votes: Sequence[Vote]) -> None:
-        """Add what a step left of one more user; a step that the settings do not have is skipped."""
-        if key in self._left:
-            self._left[key].update(counts_of([votes]))
-
-    def left(self) -> tuple[FunnelStep, ...]:
-        """What each step left."""
-        return tuple(FunnelStep(step=name, **self._left[key]) for key, name in self._names.items())
-
-    def votes(self) -> int:
-        """Votes read."""
-        return self._left["read"]["pairs"]
-
-    def dropped(self) -> dict[str, int]:
-        """Votes by the reason why they were dropped."""
-        steps = ("listed" if "listed" in self._left else "read", *_REASONS)
-        left = [self._left[key]["pairs"] for key in steps]
-        return {reason: before - after for reason, (before, after) in zip(_REASONS, pairwise(left), strict=True)}
+def _steps(settings: DatasetBase) -> dict[str, str]:
+    """Names of the steps that the settings have."""
+    names = {
+        "read": "votes read",
+        "listed": settings.users is not None and "users listed in the config",
+        "tie": "ties kept" if settings.ties == "keep" else "ties dropped",
+        "equal_answers": "equal answers dropped",
+        "duplicate": "duplicates dropped",
+        "enough": f"users with at least {settings.min_pairs} pairs",
+        "first_users": settings.max_users is not None and f"first {settings.max_users} users by hash",
+        "first_pairs": settings.max_pairs is not None and f"first {settings.max_pairs} pairs of each user",
+    }
+    return {key: name for key, name in names.items() if name}

@@ -1,4 +1,4 @@
-"""Typed settings of the filters that ask models (paper, construction of PersonalRewardBench; thresholds are ours)."""
+"""Typed settings of the filters that use models (paper, construction of PersonalRewardBench; thresholds are ours)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ RELEASED = "released"
 Threshold = Annotated[float, Field(ge=1, le=5)]
 
 
-class PersonalizableSettings(BaseModel):
+class Settings(BaseModel):
+    """Base of the settings of data sets: frozen, and strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PersonalizableSettings(Settings):
     """A model rates from 1 to 5, with a reason, how far a query and, separately, the choice between its answers admit
     of personal taste. Scale and thresholds are not published: 3, the middle, keeps what the rater finds at least partly
     a matter of taste."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     model: str
     """A model, or `released`."""
     min_query: Threshold = 3
@@ -28,14 +33,13 @@ class PersonalizableSettings(BaseModel):
     """Longest rating, in tokens."""
 
 
-class DisagreementSettings(BaseModel):
+class DisagreementSettings(Settings):
     """A panel of judges votes on each pair in both orders; pairs on which it agrees are removed.
 
     Agreement is the share of the votes for the answer that most votes favour, from 0.5 to 1. The threshold is not
     published; at 0.9 at most one vote of ten differs. A vote that failed or named no answer is missing.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     models: Annotated[list[str], Field(min_length=1)]
     """Members of the panel, or `[released]`."""
     remove_from: Annotated[float, Field(gt=0.5, le=1)] = 0.9
@@ -55,10 +59,9 @@ class DisagreementSettings(BaseModel):
         return value
 
 
-class FilterSettings(BaseModel):
+class FilterSettings(Settings):
     """Filters of one data set, which use models or released judgments (docs/data.md)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     apply: bool = True
     """`false`: rate, vote and report, and remove nothing."""
     sample: Annotated[int, Field(strict=True, ge=1)] | None = None

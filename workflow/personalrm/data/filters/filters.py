@@ -1,8 +1,8 @@
-"""The filters that ask models, as pure functions of what the models said (paper, construction of PersonalRewardBench).
+"""The filters that use models, as pure functions of the models' answers (paper, construction of PersonalRewardBench).
 
-The paper's order is kept: users, personalizable, disagreement; then users again. Nothing is removed for want of an
-answer: a rating that is missing, or too few votes, leave a pair in, and are counted. Ties are rated, as ratings know no
-choice; the panel is not asked about them, as there is nothing to agree with.
+The paper's order is kept: users, personalizable, disagreement; then users again. A missing answer removes nothing:
+a pair with a missing rating, or with too few votes, stays and is counted. Ties are rated, as ratings do not depend on
+the choice; the panel does not vote on them, as there is no choice to agree with.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Stays = Callable[[float, float], bool]
 
 
 class Said(NamedTuple):
-    """All that models said of the pairs of a data set, by pair id."""
+    """All answers of models about the pairs of a data set, by pair id."""
 
     ratings: Mapping[str, PairRating]
     votes: Mapping[str, Sequence[PanelVote]]
@@ -43,7 +43,8 @@ class Agreement(NamedTuple):
 class Sensitivity(Record):
     """How many users and pairs one filter alone leaves at one threshold, the user filter applied again.
 
-    `undecided` counts pairs that stay because nobody answered. `base_users` and `base_pairs` went in.
+    `undecided` counts pairs that stay for want of an answer. `base_users` and `base_pairs` are counts before the
+    filter.
     """
 
     dataset: str
@@ -81,7 +82,7 @@ def agreement(votes: Iterable[PanelVote]) -> Agreement | None:
     """Agreement of the panel, both orders of each member counted; None without any vote.
 
     A member that follows the position votes for both answers, one in each order, and so lowers agreement: its
-    word on the pair is worth nothing, and must not remove it (our choice).
+    votes say nothing about the pair, and must not remove it (our choice).
     """
     said = [vote.favours for vote in votes if vote.favours is not None]
     if not said:
@@ -119,7 +120,7 @@ def survivors(pairs: Pairs, said: Said, settings: FilterSettings) -> list[tuple[
 def sensitivity(dataset: str, pairs: Pairs, said: Said, settings: FilterSettings, min_pairs: int) -> list[Sensitivity]:
     """What each filter alone would leave at every threshold; the panel's on the pairs that the ratings leave.
 
-    Costs nothing: it reads the raw ratings and votes.
+    It makes no call: it reads the raw ratings and votes.
     """
     rows: list[Sensitivity] = []
 

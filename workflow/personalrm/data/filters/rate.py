@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from personalrm.core.records import PreferencePair
-from personalrm.data.filters.ratings import PairRating, PanelVote
+from personalrm.data.filters.ratings import FAVOURS, PairRating, PanelVote
 from personalrm.judge.call_recorder import Listener
 from personalrm.judge.judge import JudgeContext, JudgeSettings, PromptStyle, is_cut, judge_once, presented_swapped
 from personalrm.judge.parsing import parse_rating
@@ -34,9 +34,9 @@ def rating_prompts(style: PromptStyle) -> tuple[Prompt, Prompt]:
 
 
 async def rate_pair(model: Listener, pair: PreferencePair, style: PromptStyle, max_tokens: int) -> PairRating:
-    """Ratings of one pair, query and responses apart; a call that fails leaves its number out.
+    """Ratings of one pair, query and responses apart; a call that fails leaves its number None.
 
-    Which response stands first is a coin seeded by the pair's content: the rater is not told which was chosen.
+    A coin seeded by the pair's content decides which response is shown first: the rater does not see which was chosen.
     """
     swapped = presented_swapped(pair, _SALT)
     first, second = (pair.rejected, pair.chosen) if swapped else (pair.chosen, pair.rejected)
@@ -71,7 +71,7 @@ async def panel_votes(model: Listener, pair: PreferencePair, settings: PanelSett
         return PanelVote(
             pair_id=pair.pair_id,
             swapped=swapped,
-            favours={"correct": "chosen", "wrong": "rejected"}.get(verdict.outcome),  # type: ignore[arg-type]
+            favours=FAVOURS.get(verdict.outcome),
             outcome=verdict.outcome,
             reasoning="".join(model.texts[key] for key in verdict.calls) if settings.mode == "text" else "",
         )

@@ -1,12 +1,15 @@
-"""What models said for the filters: ratings and panel votes, raw, so that every threshold can be tried for nothing."""
+"""What models answered for the filters: ratings and panel votes, raw, so that each threshold is tried without calls."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
 
 from personalrm.core.records import CallRef, Outcome, Record
+
+Favour = Literal["chosen", "rejected"]
 
 
 class PairRating(Record):
@@ -34,18 +37,22 @@ class UserRatings(Record):
     prompts: dict[str, str] = Field(default_factory=dict)
 
 
+FAVOURS: Mapping[Outcome, Favour] = {"correct": "chosen", "wrong": "rejected"}
+"""The answer that a vote with this outcome favours; those with another outcome favour none."""
+
+
 class PanelVote(Record):
     """One panel member on one pair in one order: which answer it favours, None where it failed or named neither."""
 
     pair_id: str
     swapped: bool
-    favours: Literal["chosen", "rejected"] | None
+    favours: Favour | None
     outcome: Outcome
     reasoning: str = ""
 
 
 class UserPanel(Record):
-    """Votes of one panel member on one user's pairs; a row of a panel file. `gated` counts pairs not asked about,
+    """Votes of one panel member on one user's pairs; a row of a panel file. `gated` counts pairs without a call,
     because the rating removes them already."""
 
     dataset: str

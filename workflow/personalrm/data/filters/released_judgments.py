@@ -1,11 +1,11 @@
-"""The judgments that a processed set comes with, read as the ratings and votes that models would have given.
+"""The judgments that a processed set contains, read as ratings and votes of models.
 
-The types of the values are not published, so that several are understood, and what is not is an error:
+The types of the values are not published, so that several are read, and any other is an error:
 
 - Ratings: 1 to 5; a column whose numbers all lie between 0 and 1 is stretched to that scale; yes and no (true and
   false) are its ends.
 - Votes: `chosen` or `rejected`; a truth value is whether the member agreed with the user; else the position that it
-  named (First, A, 1 or Second, B, 2, -1; tie; 0 is a tie in columns that know -1). We take the chosen answer to stand
+  named (First, A, 1 or Second, B, 2, -1; tie; 0 is a tie if any prediction is -1). We assume that the chosen answer is
   first in `prediction_*` and second in `prediction_flip_*`. Were it the other way round, agreement would be the same.
 - Null or blank values are missing. The column `agreement`, whose definition is not published, is not read: agreement
   is counted from the votes. All columns are exported as they are.
@@ -17,12 +17,12 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple
 
 from personalrm.core.errors import DataError
 from personalrm.core.records import Outcome, Record, UserData, read_records
 from personalrm.data.filters.filter_settings import RELEASED
-from personalrm.data.filters.ratings import PairRating, PanelVote, UserPanel, UserRatings
+from personalrm.data.filters.ratings import FAVOURS, PairRating, PanelVote, UserPanel, UserRatings
 from personalrm.data.sources.votes import Vote, decided
 from personalrm.judge.parsing import parse_rating, parse_verdict
 
@@ -32,6 +32,7 @@ JUDGMENTS = "judgments.jsonl"
 Scalar = str | bool | int | float
 
 _RATINGS = {"query": "personalizable_query", "responses": "personalizable_responses"}
+_REASONS = {"query_reasoning": "query_reasoning", "responses_reasoning": "response_reasoning"}
 _YES_NO = {"yes": 5, "true": 5, "no": 1, "false": 1}
 _POSITIONS = {"a": "first", "1": "first", "b": "second", "2": "second", "-1": "second"}
 _MISSING = ("", "none", "null", "nan")
@@ -48,22 +49,78 @@ class PairJudgments(Record):
 
 def judgments_of(votes: Iterable[Vote]) -> Iterator[PairJudgments]:
     """The judgments on votes that have any. Raises DataError for a value that is not a text, number or truth value."""
-    for vote in votes:
+    for vote in (vote for vote in votes if vote.judgments):
         for column, value in vote.judgments.items():
             if not isinstance(value, str | bool | int) and not (isinstance(value, float) and math.isfinite(value)):
-                _refuse(column, vote.line, value, "text, number or truth value")
-        if vote.judgments:
-            yield PairJudgments.model_validate(
-                {"user_id": vote.user_id, "pair_id": vote.own_id, "row": vote.line, "columns": vote.judgments}
-            )
+                raise _Cell(str(value), column, vote.line).refusal("text, number or truth value")
+        yield PairJudgments.model_validate(
+            {"user_id": vote.user_id, "pair_id": vote.own_id, "row": vote.line, "columns": vote.judgments}
+        )
+
+
+class _Cell(NamedTuple):
+    """A value of a column, and the row of the release's file."""
+
+    value: Scalar
+    column: str
+    row: int
+
+    @property
+    def word(self) -> str:
+        return str(self.value).strip().casefold()
+
+    @property
+    def number(self) -> float | None:
+        """A number, or a text that is a number; None for a truth value."""
+        if isinstance(self.value, bool):
+            return None
+        try:
+            number = float(self.word)
+        except ValueError:
+            return None
+        return number if math.isfinite(number) else None
+
+    def refusal(self, what: str) -> DataError:
+        return DataError(
+            f"column {self.column!r}, row {self.row}: {str(self.value)[:60]!r} is not a {what}; correct the file, or "
+            "let models judge"
+        )
+
+    def rating(self, stretched: bool) -> int | float | None:
+        """A rating from 1 to 5, None where it is missing."""
+        if self.word in _MISSING:
+            return None
+        number = _YES_NO.get(self.word, self.number)
+        if number is None and isinstance(self.value, str):
+            number = parse_rating(self.value)
+        elif number is not None and self.word not in _YES_NO and stretched and 0 <= number <= 1:
+            number = 1 + 4 * number
+        if number is None or not 1 <= number <= 5:
+            raise self.refusal("rating: a number from 1 to 5 (in all rows, or from 0 to 1 in all), yes or no")
+        return int(number) if float(number).is_integer() else number
+
+    def outcome(self, swapped: bool, signed: bool) -> Outcome:
+        """Whether a member named the chosen answer; `unparsed` where the vote is missing."""
+        if self.word in _MISSING:
+            return "unparsed"
+        if isinstance(self.value, bool) or self.word in ("chosen", "rejected"):
+            return "correct" if self.word in ("chosen", "true") else "wrong"
+        whole = self.number is not None and self.number.is_integer()
+        word = str(int(self.number or 0)) if whole else self.word
+        stated = _POSITIONS.get(word) or ("tie" if word == "0" and signed else parse_verdict(str(self.value)))
+        if stated == "unparsed":
+            raise self.refusal("vote: First or Second (A or B, 1 or 2, 1 or -1), chosen or rejected, or tie")
+        if stated == "tie":
+            return "tie"
+        return "correct" if (stated == "first") != swapped else "wrong"
 
 
 @dataclass(frozen=True)
 class ReleasedJudgments:
-    """All judgments of a data set by pair id, and what only whole columns tell.
+    """All judgments of a data set by pair id, and what depends on whole columns.
 
-    `members` are those of the panel, sorted; `stretched` the rating columns with numbers from 0 to 1; `signed` says
-    that predictions know -1.
+    `members` are those of the panel, sorted; `stretched` the rating columns with numbers from 0 to 1; `signed`
+    whether any prediction is -1.
     """
 
     pairs: Mapping[str, PairJudgments]
@@ -78,24 +135,28 @@ class ReleasedJudgments:
         largest = dict.fromkeys(_RATINGS.values(), -math.inf)
         members: set[str] = set()
         signed = False
-        for row in pairs.values():
-            for column, value in row.columns.items():
-                number = _number(value)
-                if column in largest and number is not None:
-                    largest[column] = max(largest[column], number)
-                if column.startswith("prediction_"):
-                    members.add(column.removeprefix("prediction_").removeprefix("flip_"))
-                    signed = signed or number == -1
+        for cell in (_Cell(value, column, row.row) for row in pairs.values() for column, value in row.columns.items()):
+            number = cell.number
+            if cell.column in largest and number is not None:
+                largest[cell.column] = max(largest[cell.column], number)
+            if cell.column.startswith("prediction_"):
+                members.add(cell.column.removeprefix("prediction_").removeprefix("flip_"))
+                signed = signed or number == -1
         stretched = frozenset(column for column, most in largest.items() if most <= 1)
         return cls(pairs, tuple(sorted(members)), stretched, signed)
 
     def ratings(self, user: UserData) -> UserRatings:
         """Ratings of one user's pairs. Raises DataError for a value that is not a rating."""
-        rated = tuple(self._rating(pair.pair_id) for pair in user.pairs)
-        return UserRatings(dataset=user.dataset, user_id=user.user_id, model=RELEASED, ratings=rated)
+        rated = []
+        for pair in user.pairs:
+            cells = {column: self._cell(pair.pair_id, column) for column in (*_RATINGS.values(), *_REASONS.values())}
+            numbers = {field: cells[column].rating(column in self.stretched) for field, column in _RATINGS.items()}
+            reasons = {field: str(cells[column].value) for field, column in _REASONS.items()}
+            rated.append(PairRating.model_validate({"pair_id": pair.pair_id, **numbers, **reasons}))
+        return UserRatings(dataset=user.dataset, user_id=user.user_id, model=RELEASED, ratings=tuple(rated))
 
     def panel(self, user: UserData) -> list[UserPanel]:
-        """Votes of each member on one user's pairs, in both orders; ties are left out as if a panel were asked."""
+        """Votes of each member on one user's pairs, in both orders; without ties, on which panels do not vote."""
         pairs = [pair.pair_id for pair in decided(user.pairs)]
         return [
             UserPanel(
@@ -107,88 +168,18 @@ class ReleasedJudgments:
             for member in self.members
         ]
 
-    def _columns(self, pair_id: str) -> tuple[Mapping[str, Scalar], int]:
+    def _cell(self, pair_id: str, column: str) -> _Cell:
+        """The value of a pair's column; "" where there is none."""
         row = self.pairs.get(pair_id)
-        return (row.columns, row.row) if row else ({}, 0)
-
-    def _rating(self, pair_id: str) -> PairRating:
-        columns, row = self._columns(pair_id)
-        numbers = {
-            field: _rating_of(columns.get(column), column, row, column in self.stretched)
-            for field, column in _RATINGS.items()
-        }
-        return PairRating(
-            pair_id=pair_id,
-            query=numbers["query"],
-            responses=numbers["responses"],
-            query_reasoning=str(columns.get("query_reasoning", "")),
-            responses_reasoning=str(columns.get("response_reasoning", "")),
-        )
+        return _Cell(row.columns.get(column, ""), column, row.row) if row else _Cell("", column, 0)
 
     def _vote(self, pair_id: str, member: str, swapped: bool) -> PanelVote:
-        columns, row = self._columns(pair_id)
-        flip = "flip_" if swapped else ""
-        column = f"prediction_{flip}{member}"
-        outcome = _outcome_of(columns.get(column), column, row, swapped, self.signed)
+        column = f"flip_{member}" if swapped else member
+        outcome = self._cell(pair_id, f"prediction_{column}").outcome(swapped, self.signed)
         return PanelVote(
             pair_id=pair_id,
             swapped=swapped,
-            favours={"correct": "chosen", "wrong": "rejected"}.get(outcome),  # type: ignore[arg-type]
+            favours=FAVOURS.get(outcome),
             outcome=outcome,
-            reasoning=str(columns.get(f"reasoning_{flip}{member}", "")),
+            reasoning=str(self._cell(pair_id, f"reasoning_{column}").value),
         )
-
-
-def _rating_of(value: Scalar | None, column: str, row: int, stretched: bool) -> int | float | None:
-    if _is_missing(value):
-        return None
-    word = str(value).strip().casefold()
-    if word in _YES_NO:
-        return _YES_NO[word]
-    number = _number(value)
-    if number is None and isinstance(value, str):
-        number = parse_rating(value)
-    if number is not None and stretched and 0 <= number <= 1:
-        number = 1 + 4 * number
-    if number is None or not 1 <= number <= 5:
-        _refuse(column, row, value, "rating: a number from 1 to 5 (in all rows, or from 0 to 1 in all), yes or no")
-    return int(number) if float(number).is_integer() else number
-
-
-def _outcome_of(value: Scalar | None, column: str, row: int, swapped: bool, signed: bool) -> Outcome:
-    """Whether a member named the chosen answer; `unparsed` where it is missing."""
-    if _is_missing(value):
-        return "unparsed"
-    word = str(value).strip().casefold()
-    if isinstance(value, bool) or word in ("chosen", "rejected"):
-        return "correct" if word in ("chosen", "true") else "wrong"
-    number = _number(value)
-    if number is not None and float(number).is_integer():
-        word = str(int(number))
-    stated = _POSITIONS.get(word) or ("tie" if word == "0" and signed else parse_verdict(str(value)))
-    if stated == "unparsed":
-        _refuse(column, row, value, "vote: First or Second (A or B, 1 or 2, 1 or -1), chosen or rejected, or tie")
-    if stated == "tie":
-        return "tie"
-    return "correct" if (stated == "first") != swapped else "wrong"
-
-
-def _is_missing(value: Scalar | None) -> bool:
-    return value is None or str(value).strip().casefold() in _MISSING
-
-
-def _number(value: object) -> float | None:
-    """A number, or a text that is a number; None for a truth value."""
-    if isinstance(value, bool):
-        return None
-    try:
-        number = float(str(value).strip())
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _refuse(column: str, row: int, value: object, what: str) -> NoReturn:
-    raise DataError(
-        f"column {column!r}, row {row}: {str(value)[:60]!r} is not a {what}; correct the file, or let models judge"
-    )

@@ -24,7 +24,7 @@ BRANCHES = ("<text>", "<object>")
 class FieldError(ValueError):
     """A field of a row is wrong. `field` is its path in the row, `advice` what to do about it.
 
-    Validators raise it, too. They may leave `field` empty, which stands for the field that they are called for.
+    Validators raise it, too. They may leave `field` empty, which means the field that they are called for.
     """
 
     def __init__(self, field: str, problem: str, advice: str) -> None:
@@ -44,7 +44,7 @@ class Advice:
     """What to do about a wrong field.
 
     `by_field` maps the last name of a field's path to advice, `expected` to the words for its right values; `otherwise`
-    is for all other fields. `missing` is what is said of a field that is not there, and the advice.
+    is for all other fields. `missing` is the problem and the advice for a field that is not there.
     """
 
     otherwise: str

@@ -1,4 +1,4 @@
-"""Which texts hold what could be taken for more than data: orders to a judge, marks of prompts, templates, tokens.
+"""Which texts could act as more than data: instructions to a judge, markers of prompts, templates, tokens.
 
 Nothing is removed or changed for it: such text is shown as data (`prompting.py`), and `parsing.py` reads only the
 judge's own answer. It is counted, so that a reader knows how much of the data may work on a judge as an order. The

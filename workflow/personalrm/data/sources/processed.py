@@ -2,33 +2,25 @@
 
 `MichaelR207/prism_personalized_0125` and `…/chatbot_arena_personalized_0125`: one pair per row, with two splits:
 the file's name is the user's part of the user split (train, validation, test), the column `split` the pair's part of
-the pair split (train, val, test: our context, validation, test). The columns of the authors' filters come
-along as judgments, so that a filter can be run again without paying for its calls.
+the pair split (train, val, test: our context, validation, test). The columns of the authors' filters are
+kept as judgments, so that a filter can be run again without calls.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, cast
 
 from personalrm.core.errors import DataError
+from personalrm.core.records import Split, UserPart
 from personalrm.data.settings import ProcessedDataset
 from personalrm.data.sources.fields import Advice, FieldError, Row, SoundRow, checked
 from personalrm.data.sources.reading import ReadReport, fields_named, read_file, release_files, require_columns
-from personalrm.data.sources.votes import (
-    Split,
-    UserPart,
-    Vote,
-    parse_vote,
-    stored_truth,
-    tie_of,
-    user_of,
-)
+from personalrm.data.sources.votes import Vote, is_missing, parse_vote, stored_truth, tie_of, user_of
 
 PANEL = (
     "gemini/gemini-1.5-pro",
@@ -59,33 +51,30 @@ PAIR_PARTS: Mapping[str, Split] = {"train": "context", "val": "validation", "tes
 """Values of the column `split` -> our names of the parts."""
 
 _REQUIRED = ("conversation_id", "user_id", "context", "chosen", "rejected")
-_NAMES = {"turn": "turns"}
-_FILE = re.compile(r"(train|validation|test)(-\d{5}-of-\d{5})?\.parquet")
 
 
 def read_processed(settings: ProcessedDataset, report: ReadReport) -> Iterator[Vote]:
     """Yield the pairs of a processed set, with judgments, and with both splits if `keep_splits`.
 
     `turn` is the column `turns`, `conversation_type` the column `type`, `flip` the stored coin of presentation.
-    Judgments are the filter columns that are not null (or NaN), under their own names: what failed is missing and no
-    vote. Columns of another panel are taken too. Rows with a blank answer (`empty_answer`) or a blank last turn of the
-    user (`empty_question`) are dropped and counted.
+    Judgments are the filter columns that are not null (or NaN), under their own names: a judgment that failed is
+    missing, not a vote. Columns of another panel are read, too. Rows with a blank answer (`empty_answer`) or a blank
+    last turn of the user (`empty_question`) are dropped and counted.
 
     Raises DataError for no files, a missing shard or column, a broken file, and bad rows (`on_bad="error"`).
     With `keep_splits` also for a file whose name is not a part of the user split; an unknown `split`, and a user in two
     parts of the user split, are bad rows.
     """
-    files = release_files(settings)
-    parts = {path: _part(path) if settings.keep_splits else None for path in files}
     part_of: dict[str, UserPart] = {}
-    for path, part in parts.items():
-        parse = partial(_parse, path=path, part=part, part_of=part_of, report=report)
-        yield from read_file(path, parse, known=_Known(), on_bad=settings.on_bad, report=report)
+    # All names are checked before the first row is read.
+    for path, part in [(path, _part(path) if settings.keep_splits else None) for path in release_files(settings)]:
+        parse = partial(_parse, part=part, part_of=part_of)
+        yield from read_file(path, parse, report, known=_Known(), on_bad=settings.on_bad)
 
 
 def _part(path: Path) -> UserPart:
     """Part of the user split of a file, from its name."""
-    named = _FILE.fullmatch(path.name)
+    named = re.fullmatch(r"(train|validation|test)(-\d{5}-of-\d{5})?\.parquet", path.name)
     if not named:
         raise DataError(
             f"{path}: the name is not a part of the release's user split; name it train, validation or "
@@ -117,10 +106,8 @@ _ADVICE = Advice(
 )
 
 
-def _parse(
-    row: Row, line: int, *, path: Path, part: UserPart | None, part_of: dict[str, UserPart], report: ReadReport
-) -> tuple[Vote, ...]:
-    require_columns(row, (*_REQUIRED, "split") if part else _REQUIRED, path)
+def _parse(row: Row, line: int, *, part: UserPart | None, part_of: dict[str, UserPart]) -> Iterable[Vote] | str:
+    require_columns(row, (*_REQUIRED, "split") if part else _REQUIRED)
     user = user_of(row)
     columns = checked(_Columns, row if part else {"type": row.get("type")}, _ADVICE)
     if part and columns.split is None:
@@ -131,44 +118,33 @@ def _parse(
             f"stands in {part}, but also in {part_of[user]}: the release's user split does not separate users",
             "set keep_splits: false",
         )
-    reason = _why_unusable(row)
-    if reason:
-        report.leave_out(user, reason)
-        return ()
-    local = {name: row[name] for name in (*_REQUIRED, *OWN_COLUMNS) if name in row}
-    with fields_named(_NAMES):
-        own = {"turn": _whole(row.get("turns")), "flip": stored_truth(row.get("flip"))}
-        vote = replace(parse_vote(local | own, line), tie=tie_of(row))
-    return (
-        replace(
-            vote,
-            # A made-up id must not look like the source's own: ids of the source order a user's pairs.
-            pair_id=None if vote.pair_id == replace(vote, pair_id=None).own_id else vote.pair_id,
-            conversation_type=columns.type,
-            user_split=part,
-            pair_split=PAIR_PARTS[columns.split] if columns.split else None,
-            judgments={name: value for name, value in row.items() if is_judgment(name) and not _is_missing(value)},
-        ),
-    )
-
-
-def _whole(value: object) -> object:
-    """A column of whole numbers with nulls in it may have become one of floats; NaN is its null."""
-    if isinstance(value, float):
-        return None if math.isnan(value) else int(value) if value.is_integer() else value
-    return value
-
-
-def _is_missing(value: object) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _why_unusable(row: Row) -> str | None:
-    """Reason to leave a sound row out. Values that are not text are left to the checks."""
+    # Values that are not text are left to the checks below.
     context = row["context"]
     if isinstance(context, list) and context and _is_blank(context[-1]):
         return "empty_question"
-    return "empty_answer" if _is_blank(row["chosen"]) or _is_blank(row["rejected"]) else None
+    if _is_blank(row["chosen"]) or _is_blank(row["rejected"]):
+        return "empty_answer"
+    turns = None if is_missing(row.get("turns")) else row["turns"]
+    local = {name: row[name] for name in (*_REQUIRED, *OWN_COLUMNS) if name in row} | {
+        # A column of whole numbers with nulls in it may have become one of floats.
+        "turn": int(turns) if isinstance(turns, float) and turns.is_integer() else turns,
+        "flip": stored_truth(row.get("flip")),
+    }
+    with fields_named({"turn": "turns"}):
+        vote = parse_vote(local, line)
+    # A made-up id must not look like the source's own: ids of the source order a user's pairs.
+    made_up = vote.pair_id == replace(vote, pair_id=None, tie=tie_of(row)).own_id
+    return (
+        replace(
+            vote,
+            tie=tie_of(row),
+            pair_id=None if made_up else vote.pair_id,
+            conversation_type=columns.type,
+            user_split=part,
+            pair_split=PAIR_PARTS[columns.split] if columns.split else None,
+            judgments={name: value for name, value in row.items() if is_judgment(name) and not is_missing(value)},
+        ),
+    )
 
 
 def _is_blank(message: object) -> bool:

@@ -1,11 +1,11 @@
-"""From the rows of files to votes: bad rows are reported or counted, never dropped in silence."""
+"""From the rows of files to votes: bad rows are reported or counted, never dropped silently."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -13,22 +13,23 @@ from typing import Literal
 from personalrm.core.errors import DataError
 from personalrm.data.settings import ArenaDataset, MtBenchDataset, ProcessedDataset
 from personalrm.data.sources.fields import FieldError, Row
-from personalrm.data.sources.rows import RawRow, raw_rows
+from personalrm.data.sources.rows import raw_rows
 from personalrm.data.sources.votes import Vote, user_of
 
 MAX_PROBLEMS = 20
 
 _NAMED_AT_MOST = 50
-_ADVICE = "the release has changed, or this is another data set: pin the revision that has it"
+_CHANGED = "the release has changed, or this is another data set: pin the revision that has it"
 
 OnBad = Literal["error", "drop"]
-ParseRow = Callable[[Row, int], Iterable[Vote]]
-"""Votes of a row, given its number; raises FieldError for the first thing that is wrong."""
+ParseRow = Callable[[Row, int], Iterable[Vote] | str]
+"""Votes of a row, given its number, or the reason why a sound row makes none; raises FieldError for the first thing
+that is wrong."""
 
 
 @dataclass
 class ReadReport:
-    """Counts of a reader. `users` are all ids, those with bad lines only included.
+    """Counts of a reader. `users` are all ids, including those that have only bad or dropped lines.
 
     `problems` describes the first bad lines (without the file's path); `ignored` counts fields that are not
     part of the format, and `dropped` counts rows or pairs that a release's reader leaves out, by reason;
@@ -44,77 +45,83 @@ class ReadReport:
     dropped: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
-    def leave_out(self, user: str, reason: str) -> None:
-        """Count a sound row that makes no vote; its user still is a user of the data."""
-        self.users.add(user)
-        self.dropped[reason] += 1
+    def note_bad(self, number: int, user: str, error: FieldError) -> None:
+        """Count a bad line, and describe it if it is one of the first. `user` is "" where it is not known."""
+        self.bad += 1
+        self.users.update([user] if user else [])
+        if len(self.problems) < MAX_PROBLEMS:
+            shown = repr(user if len(user) <= 60 else f"{user[:57]}...") if user else "unknown"
+            where = f", field {error.field}" if error.field else ""
+            self.problems.append(f"line {number}{where}, user {shown}: {error}; {error.advice}")
+
+    def note_sound(self, row: Row, votes: Collection[Vote], known: Container[str]) -> None:
+        """Count the votes of a row and their users, and fields that are not `known`."""
+        self.votes += len(votes)
+        self.users.update(vote.user_id for vote in votes)
+        for name in (name[:60] for name in row if name not in known):
+            if name in self.ignored or len(self.ignored) < _NAMED_AT_MOST:
+                self.ignored[name] += 1
+
+
+class MissingColumns(FieldError):
+    """A row lacks columns of the release."""
+
+    def __init__(self, columns: Collection[str]) -> None:
+        super().__init__(min(columns), "is missing", f"add it; where all lines lack it, {_CHANGED}")
+        self.columns = sorted(columns)
+
+
+def require_columns(row: Row, columns: Collection[str]) -> None:
+    """Raise MissingColumns where the row lacks a column."""
+    if not row.keys() >= set(columns):
+        raise MissingColumns(set(columns) - row.keys())
 
 
 def read_file(
     path: Path,
     parse: ParseRow,
+    report: ReadReport,
     *,
     known: Container[str],
     user: Callable[[Row], str] = user_of,
     on_bad: OnBad = "error",
-    report: ReadReport | None = None,
 ) -> Iterator[Vote]:
     """Yield the votes of a file in its order, ties included, with texts exactly as in the file.
 
-    `known` are the fields of the format (others are counted), `user` finds the user of a row for messages.
+    `known` are the fields of the format (others are counted), `user` finds the user of a row that makes no vote.
     With `on_bad="error"` no vote is yielded after the first bad row; reading goes on to list up to 20
     bad rows, and one DataError names them all. With `"drop"` bad rows are counted in `report`. A file
-    that cannot be read to its end (truncated, not gzip, not UTF-8 at all) is a DataError either way:
-    nobody can say how many votes are lost.
+    that cannot be read to its end (truncated, not gzip, not UTF-8 at all) is a DataError either way, as the number of
+    lost votes is unknown; so is a Parquet file without a column, which all its rows lack.
     """
-    report = ReadReport() if report is None else report
-    for raw in raw_rows(path):
+    for number, read in raw_rows(path):
         report.lines += 1
         row: Row = {}
         try:
-            row = raw.parse()
-            votes = list(parse(row, raw.number))
+            row = read()
+            made = parse(row, number)
+            votes = [] if isinstance(made, str) else list(made)
         except FieldError as error:
-            _note(report, raw, row, user, error)
+            if isinstance(error, MissingColumns) and path.suffix == ".parquet":
+                raise DataError(f"{path}: no column {', '.join(error.columns)}; {_CHANGED}") from None
+            owner = ""
+            with suppress(FieldError):
+                owner = user(row)
+            report.note_bad(number, owner, error)
             if on_bad == "error" and report.bad == MAX_PROBLEMS:
                 break
             continue
-        report.users.update(vote.user_id for vote in votes)
-        _count_ignored(report, row, known)
-        report.votes += len(votes)
+        if isinstance(made, str):
+            report.users.add(user(row))
+            report.dropped[made] += 1
+        report.note_sound(row, votes, known)
         if on_bad == "drop" or not report.bad:
             yield from votes
+    if on_bad == "error" and report.bad == 1:
+        raise DataError(f"{path}, {report.problems[0]}")
     if on_bad == "error" and report.bad:
-        raise DataError(_summary(path, report))
-
-
-def _note(report: ReadReport, raw: RawRow, row: Row, user_in: Callable[[Row], str], error: FieldError) -> None:
-    """Count a bad line, and describe it if it is one of the first."""
-    report.bad += 1
-    try:
-        user = user_in(row)
-    except FieldError:
-        user = ""
-    if user:
-        report.users.add(user)
-    if len(report.problems) < MAX_PROBLEMS:
-        shown = repr(user if len(user) <= 60 else f"{user[:57]}...") if user else "unknown"
-        where = f", field {error.field}" if error.field else ""
-        report.problems.append(f"line {raw.number}{where}, user {shown}: {error}; {error.advice}")
-
-
-def _count_ignored(report: ReadReport, row: Row, known: Container[str]) -> None:
-    for name in (name for name in row if name not in known):
-        shown = name[:60]
-        if shown in report.ignored or len(report.ignored) < _NAMED_AT_MOST:
-            report.ignored[shown] += 1
-
-
-def _summary(path: Path, report: ReadReport) -> str:
-    if report.bad == 1:
-        return f"{path}, {report.problems[0]}"
-    count = f"the first {report.bad}" if report.bad == MAX_PROBLEMS else str(report.bad)
-    return "\n".join([f"{path}: bad lines ({count} shown), nothing was written:", *report.problems])
+        count = f"the first {report.bad}" if report.bad == MAX_PROBLEMS else str(report.bad)
+        raise DataError("\n".join([f"{path}: bad lines ({count} shown), nothing was written:", *report.problems]))
 
 
 def release_files(settings: ArenaDataset | MtBenchDataset | ProcessedDataset) -> list[Path]:
@@ -125,21 +132,25 @@ def release_files(settings: ArenaDataset | MtBenchDataset | ProcessedDataset) ->
             f"{settings.folder}: no file of the release in the folder; correct datasets.{settings.name}.path"
         )
     for path in files:
-        numbered = re.fullmatch(r"(.*-)(\d{5})(-of-)(\d{5})((?:\.\w+)+)", path.name)
-        for number in range(int(numbered[4]) if numbered else 0):
+        numbered = re.fullmatch(r".*-\d{5}-of-(\d{5})(\.\w+)+", path.name)
+        for number in range(int(numbered[1]) if numbered else 0):
             sibling = path.with_name(re.sub(r"\d{5}(?=-of-)", f"{number:05d}", path.name))
             if sibling not in files:
                 raise DataError(f"{sibling}: is missing next to {path.name}; fetch the release again, whole")
     return files
 
 
-def require_columns(row: Row, columns: Collection[str], path: Path) -> None:
-    """Raise where the row lacks a column: DataError for Parquet, whose rows all lack it, else FieldError."""
-    missing = sorted(set(columns) - row.keys())
-    if missing and path.suffix == ".parquet":
-        raise DataError(f"{path}: no column {', '.join(missing)}; {_ADVICE}")
-    if missing:
-        raise FieldError(missing[0], "is missing", f"add it; where all lines lack it, {_ADVICE}")
+def read_release(
+    settings: ArenaDataset | MtBenchDataset,
+    parse: ParseRow,
+    report: ReadReport,
+    *,
+    known: Container[str],
+    user: Callable[[Row], str],
+) -> Iterator[Vote]:
+    """Yield the votes of all files of a release, as `read_file` does. Raises what `release_files` raises, too."""
+    for path in release_files(settings):
+        yield from read_file(path, parse, report, known=known, user=user, on_bad=settings.on_bad)
 
 
 @contextmanager
@@ -148,6 +159,5 @@ def fields_named(names: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     except FieldError as error:
-        head = re.match(r"\w*", error.field)
-        name = head[0] if head else ""
+        name = re.split(r"\W", error.field, maxsplit=1)[0]
         raise FieldError(names.get(name, name) + error.field[len(name) :], str(error), error.advice) from error

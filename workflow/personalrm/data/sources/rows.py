@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO, NamedTuple, NoReturn, cast
+from typing import NoReturn
 
 from personalrm.core.errors import DataError
 from personalrm.data.sources.fields import FieldError, Row
@@ -19,16 +19,26 @@ MAX_LINE_BYTES = 64 * 2**20
 _BATCH = 256
 
 
-class RawRow(NamedTuple):
-    """A row: its number in the file (from 1), and how to read it, which raises FieldError where it is broken."""
-
-    number: int
-    parse: Callable[[], Row]
+RawRow = tuple[int, Callable[[], Row]]
+"""A row: its number in the file (from 1), and how to read it, which raises FieldError where it is broken."""
 
 
 def raw_rows(path: Path) -> Iterator[RawRow]:
     """Rows of a file, by its suffix. Raises DataError where the file cannot be read to its end."""
     return _parquet(path) if path.suffix == ".parquet" else _lines(path)
+
+
+def read_rows(path: Path, *, skip_bad: bool = False) -> Iterator[Row]:
+    """Yield the JSON objects of a file, unchecked: for scans and for converters of other formats.
+
+    A line that is not a JSON object is a DataError, or is skipped with `skip_bad`.
+    """
+    for number, read in raw_rows(path):
+        try:
+            yield read()
+        except FieldError as error:
+            if not skip_bad:
+                raise DataError(f"{path}, line {number}: {error}; {error.advice}") from error
 
 
 def _parquet(path: Path) -> Iterator[RawRow]:
@@ -38,10 +48,9 @@ def _parquet(path: Path) -> Iterator[RawRow]:
     number = 0
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            for batch in file.iter_batches(batch_size=_BATCH):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield RawRow(number, partial(dict, row))
+            batches = file.iter_batches(batch_size=_BATCH)
+            for number, row in enumerate((row for batch in batches for row in batch.to_pylist()), start=1):
+                yield number, partial(dict, row)
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(f"{path}, after row {number}: is not a sound Parquet file ({error}); fetch it again") from error
     except OSError as error:
@@ -50,17 +59,25 @@ def _parquet(path: Path) -> Iterator[RawRow]:
 
 
 def _lines(path: Path) -> Iterator[RawRow]:
-    """Lines of a plain or gzipped file (told apart by the first bytes), blank ones left out."""
+    """Lines of a plain or gzipped file (recognised by the first bytes), without blank ones."""
     number = offset = 0
     try:
-        with _open(path) as stream:
+        with path.open("rb") as stream:
+            zipped = stream.read(2) == b"\x1f\x8b"
+        if path.suffix == ".gz" and not zipped:
+            raise DataError(f"{path}: is named .gz but is not gzip; fetch it again, or rename it")
+        with gzip.open(path, "rb") if zipped else path.open("rb") as stream:
             while raw := stream.readline(MAX_LINE_BYTES + 1):
                 number += 1
-                _check_line(path, number, raw)
+                if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                    raise DataError(f"{path}, line 1: the file is UTF-16; save it as UTF-8")
+                if len(raw) > MAX_LINE_BYTES:
+                    size = f"longer than {MAX_LINE_BYTES // 2**20} MiB"
+                    raise DataError(f"{path}, line {number}: {size}; write one vote a line (JSON lines)")
                 # A byte-order mark is no part of the first line's JSON.
                 text = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
                 if text.strip():
-                    yield RawRow(number, partial(_parse, text, offset + len(raw) - len(text)))
+                    yield number, partial(_parse, text, offset + len(raw) - len(text))
                 offset += len(raw)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         cut = "; the file is truncated" if isinstance(error, EOFError) else ""
@@ -71,42 +88,19 @@ def _lines(path: Path) -> Iterator[RawRow]:
         raise DataError(f"{path}: cannot be read ({error.strerror}); correct the path or its rights") from error
 
 
-def _open(path: Path) -> IO[bytes]:
-    with path.open("rb") as stream:
-        magic = stream.read(2)
-    if path.suffix == ".gz" and magic != b"\x1f\x8b":
-        raise DataError(f"{path}: is named .gz but is not gzip; fetch it again, or rename it")
-    return cast(IO[bytes], gzip.open(path, "rb")) if magic == b"\x1f\x8b" else path.open("rb")
-
-
-def _check_line(path: Path, number: int, raw: bytes) -> None:
-    if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise DataError(f"{path}, line 1: the file is UTF-16; save it as UTF-8")
-    if len(raw) > MAX_LINE_BYTES:
-        raise DataError(
-            f"{path}, line {number}: longer than {MAX_LINE_BYTES // 2**20} MiB; write one vote a line (JSON lines)"
-        )
-
-
 def _parse(line: bytes, offset: int) -> Row:
     """Decode the line at byte `offset` of the file. Raises FieldError (with no field) if it is not UTF-8, JSON, or an
     object."""
     try:
         value = _DECODER.decode(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise FieldError(
-            "",
-            f"is not UTF-8 (byte {error.start} of the line, {offset + error.start} of the file, is "
-            f"0x{line[error.start]:02x})",
-            "save the file as UTF-8",
-        ) from error
-    except json.JSONDecodeError as error:
-        problem = f"is not JSON ({error.msg}, column {error.colno})"
-        if not line.endswith(b"\n"):
-            problem += ", and has no line end: the file may be truncated"
-        raise FieldError("", problem, "write the line again") from error
     except FieldError:
         raise
+    except UnicodeDecodeError as error:
+        where = f"byte {error.start} of the line, {offset + error.start} of the file, is 0x{line[error.start]:02x}"
+        raise FieldError("", f"is not UTF-8 ({where})", "save the file as UTF-8") from error
+    except json.JSONDecodeError as error:
+        cut = "" if line.endswith(b"\n") else ", and has no line end: the file may be truncated"
+        raise FieldError("", f"is not JSON ({error.msg}, column {error.colno}){cut}", "write the line again") from error
     except ValueError as error:
         # Python refuses whole numbers of more than 4,300 digits.
         raise FieldError("", "is not JSON (a number is too long)", "write the line again") from error
@@ -118,10 +112,10 @@ def _parse(line: bytes, offset: int) -> Row:
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Refuse an object in which a name stands twice: JSON parsers would keep either."""
+    """An object. Raises FieldError if it holds a name twice: JSON parsers would keep either."""
     found = dict(pairs)
     if len(found) != len(pairs):
-        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
         raise FieldError(twice[:60], "stands twice in one object", "keep one of them")
     return found
 

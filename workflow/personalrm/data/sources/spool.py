@@ -17,11 +17,11 @@ from personalrm.data.sources.votes import Vote
 class VoteSpool(Mapping[str, list[Vote]]):
     """A mapping from users to their votes, each user's in the order in which they came in.
 
-    Memory holds the ids of users and 8 bytes per vote; looking a user up reads that user's votes. The file lies in
+    Memory holds the ids of users and 8 bytes per vote; looking a user up reads that user's votes. The file is in
     `folder` and has no name there, so that nothing is left behind however the process ends. It takes about the space
     of the input. Users are in the order in which they were added.
 
-    Raises DataError where the folder takes no more.
+    Raises DataError where the disk is full.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -55,7 +55,13 @@ class VoteSpool(Mapping[str, list[Vote]]):
             self._places.setdefault(user, array("Q"))
 
     def __getitem__(self, user: str) -> list[Vote]:
-        return [self._vote_at(place) for place in self._places[user]]
+        votes = []
+        for place in self._places[user]:
+            # The last votes are written to the disk only now.
+            with self._written():
+                self._file.seek(place)
+            votes.append(pickle.load(self._file))
+        return votes
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -66,14 +72,6 @@ class VoteSpool(Mapping[str, list[Vote]]):
     def __contains__(self, user: object) -> bool:
         # The inherited method would read the user's votes.
         return user in self._places
-
-    def _vote_at(self, place: int) -> Vote:
-        # The last votes are written out only now.
-        with self._written():
-            self._file.seek(place)
-        vote = pickle.load(self._file)
-        assert isinstance(vote, Vote)
-        return vote
 
     @contextmanager
     def _written(self) -> Iterator[None]:

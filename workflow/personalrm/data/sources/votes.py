@@ -7,11 +7,12 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Literal, Protocol, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from personalrm.core.files import canonical_json, stable_hash
+from personalrm.core.records import PreferencePair, Split, UserPart
 from personalrm.data.sources.fields import (
     BRANCHES,
     Advice,
@@ -38,21 +39,18 @@ ROLES: Mapping[str, str] = {
     "gpt": "assistant",
     "ai": "assistant",
 }
-"""Roles of a vote file (any case) and the role of chat models that each stands for."""
-
-UserPart = Literal["train", "validation", "test"]
-Split = Literal["context", "validation", "test"]
+"""Roles of a vote file (any case) and the role of chat models that each means."""
 
 
 @dataclass(frozen=True)
 class Vote:
-    """What one user said about two answers. Text is as in the source, roles are those of chat models.
+    """One user's preference between two answers. Text is as in the source, roles are those of chat models.
 
     For a tie (`tie`), `chosen` and `rejected` are the first and the second answer in the source's order.
     `timestamp` is in Unix seconds. `pair_id` is None where the source names none. `line` is the line or row
     of the source (from 1), for messages only. `conversation_type` is the source's own word. `user_split` and
-    `pair_split`
-    are the parts of users and of pairs that a release comes with, `judgments` its filters' columns, as they are there.
+    `pair_split` are the parts of users and of pairs that a release comes with, `judgments` its filters' columns, as
+    they are there.
     `flip` is a stored coin of presentation, true where the chosen answer stands first.
     """
 
@@ -91,14 +89,7 @@ class Vote:
         return self.pair_id or stable_hash("pair_id", self.user_id, self.content_hash)[:16]
 
 
-class MayTie(Protocol):
-    """A vote or a pair."""
-
-    @property
-    def tie(self) -> bool: ...  # noqa: D102
-
-
-V = TypeVar("V", bound=MayTie)
+V = TypeVar("V", Vote, PreferencePair)
 
 
 def decided(votes: Iterable[V]) -> list[V]:
@@ -115,23 +106,27 @@ def user_of(row: Row) -> str:
     return checked(_User, row, _ADVICE).user_id
 
 
+class _Tie(SoundRow):
+    tie: bool | None = None
+
+
 def tie_of(row: Row) -> bool:
     """Whether a row in the form of chosen and rejected is a tie: its field `tie`, true, false, null or absent."""
     return bool(checked(_Tie, row, _ADVICE).tie)
 
 
-class _Tie(SoundRow):
-    tie: bool | None = None
+def is_missing(value: object) -> bool:
+    """Whether a value is None, or the NaN that a data frame puts in its place."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def stored_truth(value: object) -> object:
     """A truth value as it may come out of a data frame: NaN is None, 0.0 and 1.0 and NumPy's are Python's; any other
     value as it is."""
-    if isinstance(value, float) and value in (0.0, 1.0):
+    of_numpy = type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_")
+    if of_numpy or (isinstance(value, float) and value in (0.0, 1.0)):
         return bool(value)
-    if type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_"):
-        return bool(value)
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if is_missing(value) else value
 
 
 def _role(value: str) -> str:
@@ -163,15 +158,12 @@ class _Said(SoundRow):
 
 
 def _ends_with_user(turns: list[_Turn]) -> list[_Turn]:
-    last = f"context[{len(turns) - 1}]"
-    if turns[-1].role != "user":
-        raise FieldError(
-            f"{last}.role",
-            f"is {turns[-1].role!r}: the context does not end with a turn of the user",
-            "move the answers out of the context",
-        )
-    if not turns[-1].content.strip():
-        raise FieldError(f"{last}.content", "is empty or blank", _ADVICE.by_field["content"])
+    last, where = turns[-1], f"context[{len(turns) - 1}]"
+    if last.role != "user":
+        problem = f"is {last.role!r}: the context does not end with a turn of the user"
+        raise FieldError(f"{where}.role", problem, "move the answers out of the context")
+    if not last.content.strip():
+        raise FieldError(f"{where}.content", "is empty or blank", _ADVICE.by_field["content"])
     return turns
 
 
@@ -254,20 +246,17 @@ def parse_vote(row: Row, line: int = 0) -> Vote:
     judged = any(name in row for name in ("response_a", "response_b", "winner"))
     if judged and any(name in row for name in ("chosen", "rejected")):
         raise FieldError("chosen", "stands next to response_a, response_b or winner", "keep one of the two forms")
-    if judged:
-        both = checked(_Judged, row, _ADVICE)
-        answers, tie = (both.response_a, both.response_b), both.winner == "tie"
-        first, second = reversed(answers) if both.winner == "b" else answers
-        read: _Vote = both
-    else:
-        decided = checked(_Decided, row, _ADVICE)
-        first, second, tie, read = decided.chosen, decided.rejected, False, decided
+    read = checked(_Judged, row, _ADVICE) if judged else checked(_Decided, row, _ADVICE)
+    winner = read.winner if isinstance(read, _Judged) else "a"
+    said = (read.response_a, read.response_b) if isinstance(read, _Judged) else (read.chosen, read.rejected)
+    answers = [answer if isinstance(answer, str) else answer.content for answer in said]
+    chosen, rejected = reversed(answers) if winner == "b" else answers
     return Vote(
         user_id=read.user_id,
         context=tuple((turn.role, turn.content) for turn in read.context),
-        chosen=first if isinstance(first, str) else first.content,
-        rejected=second if isinstance(second, str) else second.content,
-        tie=tie,
+        chosen=chosen,
+        rejected=rejected,
+        tie=winner == "tie",
         pair_id=read.pair_id,
         conversation_id=read.conversation_id,
         turn=read.turn,

@@ -23,6 +23,8 @@ from personalrm.studies.synthesizeme.config_checks import cross_check
 REMOVED: Mapping[str, str] = {
     "learn.search.strategy": "delete this key. Successive halving is gone; the exact search finds the best candidate. "
     "For fewer calls set stop_at_score, or a smaller num_search_candidates",
+    "datasets.*.table": "delete this key. PRISM's answers are read from conversations.jsonl; utterances.jsonl "
+    "holds the same without times",
 }
 """Keys of earlier versions, with what to do instead; `*` stands for any name (`models.*.key`)."""
 _SECRET_HINTS = ("api_key", "apikey", "secret", "password", "token")

@@ -28,7 +28,7 @@ from personalrm.data.history import resplit
 from personalrm.data.settings import Dataset
 from personalrm.data.sources.votes import decided
 from personalrm.data.splits import PARTS, UserSplit
-from personalrm.data.users import by_part, ties_by_part, too_few
+from personalrm.data.users import by_part, too_few
 from personalrm.run.stage import Files, Stage, Wildcards
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.rating import filters_of, read_ratings
@@ -116,7 +116,7 @@ def filter_shard(plan: Plan, settings: Dataset, name: str) -> _Part:
         {
             "users": Counter(users_written=len(last), users_excluded=len(after) - len(last)),
             "pairs": Counter(by_part(after)),
-            "ties": Counter(ties_by_part(after)),
+            "ties": Counter(by_part(after, ties=True)),
             "alike": alike,
             "answers": _answers(pairs, said, panel),
         },
