@@ -161,10 +161,10 @@ def test_an_outage_is_missing_not_a_low_score() -> None:
 
 
 def test_one_percent_of_errors_is_not_marked_and_more_is() -> None:
-    row = {"n_judgments": 100, "provider_error": 1}
+    row = {"n_judgments": 100, "provider_error": 1, "unparsed": 0, "lossy_profiles": 0}
     assert not is_outage(row)
     assert is_outage(row | {"provider_error": 2})
-    assert not is_outage({"n_judgments": 0, "provider_error": 0})
+    assert not is_outage(dict.fromkeys(row, 0))
 
 
 def test_a_failed_cell_is_a_row_without_accuracy_and_a_note() -> None:
