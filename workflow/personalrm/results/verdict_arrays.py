@@ -132,7 +132,7 @@ def refuse_unknown(dataset: str, users: Sequence[str], known: Container[tuple[st
 
 
 def verdict_arrays_of(verdicts: pd.DataFrame, datasets: Iterable[str] = ()) -> dict[str, VerdictArrays]:
-    """The arrays of each data set by name, from the frame of `collect_verdicts`; empty ones for others in `datasets`."""
+    """The arrays of each data set by name, from the frame of `collect_verdicts`; empty ones for more `datasets`."""
     codes, names = _codes(verdicts["dataset"])
     nowhere: Codes = np.zeros(0, dtype=np.int64)
     found = {name: VerdictArrays(name, (), (), nowhere, nowhere, {}) for name in datasets}
