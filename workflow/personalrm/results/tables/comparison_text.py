@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from personalrm.core.conditions import MethodId
+from personalrm.personas.records import PersonaReading
 from personalrm.results.comparisons import ACCURACY
-from personalrm.results.labels import OK, UNUSED, method_label
+from personalrm.results.labels import OK, UNUSED, k_label, method_label
 from personalrm.results.marks import marked
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 
@@ -25,6 +26,9 @@ HEADINGS: dict[str, str] = {
     "method": "Method",
     "k": "k",
 }
+READER_KEY: tuple[str, ...] = ("dataset", "variant", "profile_model", "judge_model", "k")
+"""Columns that name a row of the tables of fidelity and recovery: who wrote the personas and who read them."""
+Reading = TypeVar("Reading", bound=PersonaReading)
 DIFFERENCE = ("difference", "ci_low", "ci_high")
 
 
@@ -114,6 +118,15 @@ def block_of(
 def with_verdict(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows of a table, with how the verdicts of their method are read as `verdict`."""
     return [row | {"verdict": MethodId.parse(str(row["method"])).verdict} for row in table_rows(table)]
+
+
+def by_reader(rows: Iterable[Reading]) -> list[tuple[tuple[str, ...], list[Reading]]]:
+    """Values of `READER_KEY` with their readings, sorted by key and user."""
+    groups: dict[tuple[str, ...], list[Reading]] = {}
+    for row in sorted(rows, key=lambda row: row.user_id):
+        key = (row.dataset, row.variant, row.profile_model, row.judge_model, k_label(row.k))
+        groups.setdefault(key, []).append(row)
+    return sorted(groups.items())
 
 
 def persona_headings(table: pd.DataFrame, **more: str) -> dict[str, str]:

@@ -12,11 +12,19 @@ from personalrm.personas.records import Missing, UserFidelity
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import p_digits, seed_of
 from personalrm.results.marks import FLAG_NAMES, flags_of, mark_notes, marked
-from personalrm.results.readings import READER_KEY, by_reader
 from personalrm.results.scores import percent, percents
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain
-from personalrm.results.tables.comparison_text import Shown, block_of, chance, interval, notes_where, persona_headings
+from personalrm.results.tables.comparison_text import (
+    READER_KEY,
+    Shown,
+    block_of,
+    by_reader,
+    chance,
+    interval,
+    notes_where,
+    persona_headings,
+)
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,14 +13,15 @@ from personalrm.personas.records import UserRecovery
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import p_digits, seed_of
 from personalrm.results.marks import MOST_SPOILT, signs_of
-from personalrm.results.readings import READER_KEY, by_reader
 from personalrm.results.scores import percent, percents
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import Block
 from personalrm.results.tables.comparison_text import (
     DIFFERENCE,
+    READER_KEY,
     Shown,
     block_of,
+    by_reader,
     chance,
     interval,
     notes_where,
