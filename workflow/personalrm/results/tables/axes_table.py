@@ -79,8 +79,8 @@ def axes_table(
 ) -> pd.DataFrame:
     """Rows of all three parts for each data set and variant; columns `AXES_COLUMNS`, shares in percent.
 
-    - axis: of `n_items` personas (the first draw at `k`, one a user) whose tag on the axis was read, `n_found` speak of
-      it, `n_low` and `n_high` at each end; share with Wilson's bounds. `n_unread` tags could not be read. A data set
+    - axis: of `n_items` personas (the first draw at `k`, one per user) whose tag on the axis was read, `n_found` speak
+      of it, `n_low` and `n_high` at each end; share with Wilson's bounds. `n_unread` tags could not be read. A data set
       without an axis has one row, `NO_AXIS`.
     - sentences: of `n_items` sentences of the same personas, `n_found` are of the kind `name`; bounds from a bootstrap
       over users.

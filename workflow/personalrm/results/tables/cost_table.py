@@ -1,4 +1,4 @@
-"""What a run took: calls, tokens, dollars and time, by stage and model and by method, beside the accuracy it bought."""
+"""What a run took: calls, tokens, dollars and time, by stage and model and by method, with the accuracy."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ RECOVERY_COLUMNS = Columns(
 
 
 def recovery_table(rows: Iterable[UserRecovery], *, seed: int, n_resamples: int) -> pd.DataFrame:
-    """A row for everybody of each data set, variant, profile model and judge, then one a user; `RECOVERY_COLUMNS`.
+    """For each data set, variant, profile model and judge, a row for all users, then one per user; `RECOVERY_COLUMNS`.
 
     - user: `all`, or one who has facts and a persona.
     - no_facts, no_persona: users who are left out, by the reason. n_facts: facts of the others.

@@ -103,13 +103,6 @@ def scaling_table(
       where no difference has an interval. It looks at every k without adjustment. smallest_k_pairs: `context_pairs`
       of that k.
 
-    Args:
-        verdicts: frame of `collect_verdicts`.
-        labelled: numbers of labelled pairs of each user (`read_labelled_pairs`).
-        seed: seed of the bootstrap; each row derives its own.
-        n_resamples: its resamples.
-        model_order: model ids in the order of listing; others come last, by name.
-
     Raises:
         DataError: if a judged user is not in `labelled`.
     """
