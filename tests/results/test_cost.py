@@ -175,8 +175,8 @@ def test_jobs_are_read_from_their_paths(tmp_path: Path) -> None:
         {
             "run": "r",
             "datasets": {"d": {"path": "votes.jsonl", "filters": filters}, "d-v2": {"path": "votes.jsonl"}},
-            "models": dict.fromkeys(["m", "m-to-m", "j", "r", "v", "a"], model),
-            "learn": {"models": ["m", "m-to-m"]},
+            "models": dict.fromkeys(["m", "n-to-m", "j", "r", "v", "a"], model),
+            "learn": {"models": ["m", "n-to-m"]},
             "variants": ["corrected", "corrected+ours"],
             "thetas": {"ours": {"optimise": {}}},
             "analysis": {"axes": {"asked": "a", "disjoint": ["halves"]}},
@@ -192,13 +192,13 @@ def test_jobs_are_read_from_their_paths(tmp_path: Path) -> None:
         "profiles/d/corrected/m/k2/u.tsv": 5,
         "verdicts/d/baseline/none/u.tsv": 6,
         "verdicts/d/baseline/j/u.tsv": 7,
-        "verdicts/d/corrected/m-to-m-to-j/kall/u.tsv": 8.5,
+        "verdicts/d/corrected/n-to-m-to-j/kall/u.tsv": 8.5,
         "table_main.tsv": 9,
-        # Made beside the table of cost: which of these have ended is chance.
+        # Made at the same time as the table of cost: which of these have ended is chance.
         "figure_main.tsv": 90,
         "table_users.tsv": 91,
         "thetas/ours/m.tsv": 10,
-        "analysis/fidelity/d/corrected/m-to-m-by-j/u.tsv": 11,
+        "analysis/fidelity/d/corrected/n-to-m-by-j/u.tsv": 11,
         "analysis/axes/d/corrected+ours.tsv": 12,
         "analysis/tags/d/corrected/m/khalves/u.tsv": 13,
         "fetch/d-v2.tsv": 14,
