@@ -126,8 +126,9 @@ def collect_calls(paths: Iterable[Path]) -> pd.DataFrame:
         DataError: if a file is not a verdicts file.
     """
     rows = (
-        (Condition.of_user(user), tuple(getattr(call, name) for name in CALLED))
+        (condition, tuple(getattr(call, name) for name in CALLED))
         for user in read_all(paths, JudgedUser)
+        for condition in [Condition.of_user(user)]
         for call in user.calls
     )
     return _frame(rows, CALLED, list(CALLED)).drop_duplicates([*CONDITION_COLUMNS, "key"]).reset_index(drop=True)

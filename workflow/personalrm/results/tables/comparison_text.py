@@ -75,7 +75,11 @@ def shown_difference(row: Mapping[str, object]) -> str:
 
 
 def probability(value: object) -> str:
-    """A p-value with three digits; the smallest ones as a bound."""
+    """A p-value with three digits; the smallest ones as a bound.
+
+    >>> probability(0.0004), probability(0.0412), probability(None)
+    ('< 0.001', '0.041', '–')
+    """
     text = number(value, ".3f")
     return text if text == EMPTY or float(str(value)) >= 0.001 else "< 0.001"
 
