@@ -34,6 +34,12 @@ def table_of(frame: pd.DataFrame) -> pd.DataFrame:
     return differences_table(frame, seed=3, n_resamples=N)
 
 
+def test_a_user_that_only_the_reference_has_is_left_out_and_counted(tmp_path: Path) -> None:
+    frame = frame_of(tmp_path, [(default(), {"u": "10", "v": "11"}), (learned(), {"u": "11"})])
+    row = row_of(differences_table(frame, seed=0, n_resamples=9), method="both", reference="default")
+    assert (row["n_users"], row["users_left_out"], row["pairs_left_out"]) == (1, 1, 2)
+
+
 def test_always_right_against_always_wrong_is_exactly_100(tmp_path: Path) -> None:
     right, wrong = {"u": "111", "v": "11"}, {"u": "000", "v": "00"}
     row = row_of(table_of(frame_of(tmp_path, [(default(), wrong), (learned(), right)])), reference="default")

@@ -84,6 +84,14 @@ def test_a_user_without_verdicts_stays_visible(tmp_path: Path) -> None:
     assert texts(frame["status"]) == ["failed"]
 
 
+def test_what_is_missing_stands_first(tmp_path: Path) -> None:
+    cell = Cell("both", 0.5, "j", "p", 2)
+    rows = [judged(cell, "u", [RIGHT, TOGETHER]), judged(cell, "v", [])]
+    frame = collect_verdicts([written(tmp_path, *rows)])
+    assert texts(frame["swapped"]) == [None, False, None]
+    assert texts(frame["pair_id"]) == ["p1", "p1", None]
+
+
 def test_k_sorts_by_number_with_all_last(tmp_path: Path) -> None:
     cells = [Cell("both", 0.5, "j", "p", k) for k in ("all", 10, 2, None)]
     paths = [written(tmp_path, judged(cell, "u", [RIGHT]), name=f"{n}.jsonl") for n, cell in enumerate(cells)]

@@ -15,6 +15,7 @@ from support.generated_verdicts import Cell, judged, judged_users, outage, quick
 from personalrm.core.records import write_records
 from personalrm.results.scores import collect_calls, collect_verdicts
 from personalrm.results.table_formats import Block, to_html, to_markdown, to_tex, write_table
+from personalrm.results.tables.comparison_text import number, probability
 from personalrm.results.tables.main_table import main_blocks, main_notes, main_table, read_main_table
 
 NASTY = "<script>alert('x')</script> & 5 % of $x_1$ {a} \\b ~ ^ # \"q\" | *b* `c` [d] \n é 🎉"
@@ -169,3 +170,8 @@ def test_blocks_that_a_page_does_not_hold_go_on_in_further_floats() -> None:
     assert ["(continued)" in part for part in parts] == [False, True, True]
     assert ["A note." in part for part in parts] == [False, False, True]
     assert to_tex([long[0], Block("", long[1].texts.iloc[:22], 1)], "c", [], label="l").count(r"\begin{table}") == 1
+
+
+def test_numbers_as_people_read_them() -> None:
+    assert [probability(value) for value in (0.0004, 0.001, 0.0412, None)] == ["< 0.001", "0.001", "0.041", "–"]
+    assert [number(value, "+.1f") for value in (3.14, -0.0, float("nan"))] == ["+3.1", "+0.0", "–"]

@@ -1,13 +1,12 @@
-"""Methods beside each other on the same judgments: what the tables of differences, scaling and transfer share.
+"""Two conditions compared on the same judgments: what the tables of differences, scaling and transfer share.
 
-`compare` sets two cells of a arrays (`comparison_sheets.py`) against each other, judgment by judgment. Nothing depends
-on the order of rows.
+`compare` compares two cells (`verdict_arrays.py`) judgment by judgment. Nothing depends on the order of rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +25,8 @@ from personalrm.results.labels import (
     method_rank,
 )
 from personalrm.results.marks import FLAG_NAMES, Flags, prefixed
-from personalrm.results.scores import percent
+from personalrm.results.scores import percent, percents
 from personalrm.results.verdict_arrays import Cell, Floats, VerdictArrays, sums_of
-
-if TYPE_CHECKING:
-    pass
 
 Value = str | int | float | bool | None
 P_DIGITS = 6
@@ -42,13 +38,8 @@ NOTHING_COMMON = "nothing in common"
 NAMED = Columns.text(*ROW_KEY)
 """The columns that name the condition of a row."""
 COUNTS: tuple[str, ...] = (
-    "n_users",
-    "n_pairs",
-    "n_judgments",
-    "n_draws",
-    "users_left_out",
-    "pairs_left_out",
-    "judgments_left_out",
+    *("n_users", "n_pairs", "n_judgments", "n_draws"),
+    *("users_left_out", "pairs_left_out", "judgments_left_out"),
 )
 NUMBERS: tuple[str, ...] = ("difference", "ci_low", "ci_high", "p_value", "p_logit")
 COMPARED = Columns(("status", *COUNTS, *NUMBERS, *FLAG_NAMES), texts=("status",), whole=COUNTS, flags=FLAG_NAMES)
@@ -78,13 +69,12 @@ def with_holm(rows: Sequence[dict[str, Value]], part: str = "") -> list[dict[str
     """The rows with `p_holm`: p-values adjusted by Holm's method, within each value of the column `part`."""
     from personalrm.results.stats.statistics import holm
 
-    adjusted: dict[int, float] = {}
-    for value in dict.fromkeys(row.get(part) for row in rows):
-        mine = [place for place, row in enumerate(rows) if row.get(part) == value]
-        values = (rows[place].get("p_value") for place in mine)
-        found = holm([np.nan if value is None else float(value) for value in values])
-        adjusted |= zip(mine, map(p_digits, found), strict=True)
-    return [row | {"p_holm": adjusted[place]} for place, row in enumerate(rows)]
+    families: dict[Value, list[float]] = {}
+    for row in rows:
+        value = row.get("p_value")
+        families.setdefault(row.get(part), []).append(np.nan if value is None else float(value))
+    adjusted = {family: iter(holm(values)) for family, values in families.items()}
+    return [row | {"p_holm": p_digits(next(adjusted[row.get(part)]))} for row in rows]
 
 
 class PairedSums(NamedTuple):
@@ -95,37 +85,18 @@ class PairedSums(NamedTuple):
     judged: Floats
 
 
-class _Paired(NamedTuple):
-    """Two cells on common draws, each (draws, places)."""
-
-    first: NDArray[np.int8]
-    second: NDArray[np.int8]
-
-    @property
-    def both(self) -> NDArray[np.bool_]:
-        return (self.first >= 0) & (self.second >= 0)
-
-    @property
-    def either(self) -> NDArray[np.bool_]:
-        return (self.first >= 0) | (self.second >= 0)
-
-    def sums(self, arrays: VerdictArrays) -> PairedSums:
-        both = self.both
-        hits = (both & (self.first == 1), both & (self.second == 1), both)
-        return PairedSums(*(sums_of(arrays.user_of, hit, len(arrays.users)) for hit in hits))
-
-
-def _common_draws(first: Cell, second: Cell) -> _Paired:
-    """Rows of draws that both have. What reads no context pairs has one draw, which stands beside every one."""
-    if second.key.k == UNUSED:
-        return _Paired(first.right, np.broadcast_to(second.right[:1], first.right.shape))
-    if first.key.k == UNUSED:
-        return _Paired(np.broadcast_to(first.right[:1], second.right.shape), second.right)
+def _common_draws(first: Cell, second: Cell) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+    """`Cell.right` of both, on the draws that both have, each (draws, places). What reads no context pairs has one
+    draw, which is compared with each."""
+    if UNUSED in (first.key.k, second.key.k):
+        ours, theirs = np.broadcast_arrays(
+            first.right[: 1 if first.key.k == UNUSED and second.key.k != UNUSED else None],
+            second.right[: 1 if second.key.k == UNUSED else None],
+        )
+        return ours, theirs
     common = sorted(set(first.draws) & set(second.draws))
-    return _Paired(
-        first.right[[first.draws.index(draw) for draw in common]],
-        second.right[[second.draws.index(draw) for draw in common]],
-    )
+    ours, theirs = (cell.right[[cell.draws.index(draw) for draw in common]] for cell in (first, second))
+    return ours, theirs
 
 
 def compare(
@@ -137,72 +108,62 @@ def compare(
     that one side lost to a provider error is lacking. What went wrong with a judgment otherwise counts as not right, as
     in the main table. The flags (`marks.Flags`) are those of either side.
     """
-    ours, theirs = arrays.cells.get(first), arrays.cells.get(second)
-    empty: dict[str, Value] = dict.fromkeys(COUNTS, 0) | dict.fromkeys(NUMBERS, None)
-    if ours is None or theirs is None:
-        held = [cell for cell in (ours, theirs) if cell]
-        status = NOT_RUN if all(cell.applies for cell in held) else NOT_APPLICABLE
-        return {"status": status, **empty, **(held[0].flags() if held else Flags()).columns()}
-    paired = _common_draws(ours, theirs)
-    row = empty | _counts(arrays, paired, ours.asked | theirs.asked)
-    row |= {"status": NOTHING_COMMON, **(ours.flags() | theirs.flags()).columns()}
-    states = {ours.state, theirs.state}
+    from personalrm.results.stats.logistic import cluster_logistic
+    from personalrm.results.stats.statistics import paired_cluster_difference
+
+    held = [cell for cell in map(arrays.cells.get, (first, second)) if cell]
+    flags = Flags()
+    for cell in held:
+        flags |= cell.flags()
+    row: dict[str, Value] = {**dict.fromkeys(COUNTS, 0), **dict.fromkeys(NUMBERS, None), **flags.columns()}
+    if len(held) < 2:
+        return row | {"status": NOT_RUN if all(cell.applies for cell in held) else NOT_APPLICABLE}
+    ours, theirs = _common_draws(*held)
+    both, either = (ours >= 0) & (theirs >= 0), (ours >= 0) | (theirs >= 0)
+    used, seen = both.any(axis=0), either.any(axis=0)
+    n_users, n_pairs = np.unique(arrays.user_of[used]).size, np.unique(arrays.pair_of[used]).size
+    row |= {
+        "n_users": n_users,
+        "n_pairs": n_pairs,
+        "n_judgments": int(both.sum()),
+        "n_draws": int(both.any(axis=1).sum()),
+        "users_left_out": int((held[0].asked | held[1].asked).sum()) - n_users,
+        "pairs_left_out": np.unique(arrays.pair_of[seen]).size - n_pairs,
+        "judgments_left_out": int(either.sum() - both.sum()),
+    }
+    states = {cell.state for cell in held}
     for why in (NOT_APPLICABLE, NO_ANSWERS):
         if why in states:
             return row | {"status": why}
-    if not row["n_judgments"]:
-        return row
+    sums = paired_sums(arrays, first, second)
+    if sums is None:
+        return row | {"status": NOTHING_COMMON}
     own_seed = seed_of(seed, *first.names, *second.names)
-    return row | {"status": OK} | _difference(arrays, paired, own_seed, n_resamples)
+    found = paired_cluster_difference(*sums, seed=own_seed, n_resamples=n_resamples, units=n_pairs)
+    return {
+        **row,
+        "status": OK,
+        **percents(found, *NUMBERS[:3]),
+        "p_value": p_digits(found.p_value),
+        "p_logit": p_digits(cluster_logistic(*sums).p_value),
+    }
 
 
 def paired_sums(arrays: VerdictArrays, first: Condition, second: Condition) -> PairedSums | None:
     """What `compare` rests on, user by user; None where it has no numbers."""
-    ours, theirs = arrays.cells.get(first), arrays.cells.get(second)
-    if ours is None or theirs is None or not (ours.answered and theirs.answered):
+    cells = arrays.cells.get(first), arrays.cells.get(second)
+    if cells[0] is None or cells[1] is None:
         return None
-    paired = _common_draws(ours, theirs)
-    return paired.sums(arrays) if paired.both.any() else None
+    ours, theirs = _common_draws(cells[0], cells[1])
+    both = (ours >= 0) & (theirs >= 0)
+    hits = (both & (ours == 1), both & (theirs == 1), both)
+    return PairedSums(*(sums_of(arrays.user_of, hit, len(arrays.users)) for hit in hits)) if both.any() else None
 
 
 def compared_pairs(arrays: VerdictArrays, first: Condition, second: Condition) -> int:
     """Number of distinct pairs that both cells have a judgment of, in a draw that both have."""
-    return _n_pairs(arrays, _common_draws(arrays.cells[first], arrays.cells[second]))
-
-
-def _n_pairs(arrays: VerdictArrays, paired: _Paired) -> int:
-    return np.unique(arrays.pair_of[paired.both.any(axis=0)]).size
-
-
-def _counts(arrays: VerdictArrays, paired: _Paired, asked: NDArray[np.bool_]) -> dict[str, Value]:
-    """What is compared, and what is left out because one side lacks it."""
-    both, either = paired.both, paired.either
-    used, seen = both.any(axis=0), either.any(axis=0)
-    users, pairs = np.unique(arrays.user_of[used]).size, np.unique(arrays.pair_of[used]).size
-    return {
-        "n_users": users,
-        "n_pairs": pairs,
-        "n_judgments": int(both.sum()),
-        "n_draws": int(both.any(axis=1).sum()),
-        "users_left_out": int(asked.sum()) - users,
-        "pairs_left_out": np.unique(arrays.pair_of[seen]).size - pairs,
-        "judgments_left_out": int(either.sum() - both.sum()),
-    }
-
-
-def _difference(arrays: VerdictArrays, paired: _Paired, seed: int, n_resamples: int) -> dict[str, Value]:
-    from personalrm.results.stats.logistic import cluster_logistic
-    from personalrm.results.stats.statistics import paired_cluster_difference
-
-    sums = paired.sums(arrays)
-    found = paired_cluster_difference(*sums, seed=seed, n_resamples=n_resamples, units=_n_pairs(arrays, paired))
-    return {
-        "difference": percent(found.estimate),
-        "ci_low": percent(found.low),
-        "ci_high": percent(found.high),
-        "p_value": p_digits(found.p_value),
-        "p_logit": p_digits(cluster_logistic(*sums).p_value),
-    }
+    ours, theirs = _common_draws(arrays.cells[first], arrays.cells[second])
+    return np.unique(arrays.pair_of[((ours >= 0) & (theirs >= 0)).any(axis=0)]).size
 
 
 def judged_pairs(arrays: VerdictArrays, cell: Cell, places: NDArray[np.bool_] | None = None) -> int:
@@ -217,9 +178,8 @@ def accuracy_of(arrays: VerdictArrays, cell: Cell, *, seed: int, n_resamples: in
 
     if not cell.answered:
         return np.nan, np.nan, np.nan
-    right, judged = cell.by_user(arrays.user_of)
     own_seed, units = seed_of(seed, *cell.key.names), judged_pairs(arrays, cell)
-    found = share_interval(right, judged, seed=own_seed, n_resamples=n_resamples, units=units)
+    found = share_interval(*cell.by_user(arrays.user_of), seed=own_seed, n_resamples=n_resamples, units=units)
     return percent(found.estimate), percent(found.low), percent(found.high)
 
 
@@ -228,14 +188,14 @@ def describe_cell(arrays: VerdictArrays, key: Condition, *, seed: int, n_resampl
     cell = arrays.cells.get(key)
     if cell is None:
         return {"cell": NOT_RUN, "cell_users": 0, "cell_judgments": 0, **Flags().columns("cell_")}
-    judged = (cell.right >= 0).any(axis=0)
-    row: dict[str, Value] = {
+    accuracy = accuracy_of(arrays, cell, seed=seed, n_resamples=n_resamples)
+    return {
         "cell": cell.state,
-        "cell_users": np.unique(arrays.user_of[judged]).size,
+        "cell_users": np.unique(arrays.user_of[(cell.right >= 0).any(axis=0)]).size,
         "cell_judgments": cell.n_judgments,
         **cell.flags().columns("cell_"),
+        **dict(zip(ACCURACY, accuracy, strict=True)),
     }
-    return row | dict(zip(ACCURACY, accuracy_of(arrays, cell, seed=seed, n_resamples=n_resamples), strict=True))
 
 
 def largest_k(keys: Iterable[Condition]) -> str:

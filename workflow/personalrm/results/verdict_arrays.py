@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from personalrm.core.errors import DataError
 from personalrm.core.records import OUTCOMES
-from personalrm.results.conditions import CONDITION_COLUMNS, Condition
+from personalrm.results.conditions import CONDITION_COLUMNS, Condition, by_condition
 from personalrm.results.labels import NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, OK
 from personalrm.results.marks import Flags, flags_of
 
@@ -132,46 +132,43 @@ def refuse_unknown(dataset: str, users: Sequence[str], known: Container[tuple[st
 
 
 def verdict_arrays_of(verdicts: pd.DataFrame, datasets: Iterable[str] = ()) -> dict[str, VerdictArrays]:
-    """One arrays a data set, by name, from the frame of `collect_verdicts`; an empty one for others in `datasets`."""
+    """The arrays of each data set by name, from the frame of `collect_verdicts`; empty ones for more `datasets`."""
     codes, names = _codes(verdicts["dataset"])
     nowhere: Codes = np.zeros(0, dtype=np.int64)
-    arrays_by_dataset = {name: VerdictArrays(name, (), (), nowhere, nowhere, {}) for name in datasets}
-    arrays_by_dataset |= {name: _sheet(name, verdicts[codes == code]) for code, name in enumerate(names)}
-    return dict(sorted(arrays_by_dataset.items()))
+    found = {name: VerdictArrays(name, (), (), nowhere, nowhere, {}) for name in datasets}
+    found |= {name: _arrays(name, verdicts[codes == code]) for code, name in enumerate(names)}
+    return dict(sorted(found.items()))
 
 
-def _sheet(dataset: str, rows: pd.DataFrame) -> VerdictArrays:
+def _arrays(dataset: str, rows: pd.DataFrame) -> VerdictArrays:
     import pandas as pd
 
     user, users = _codes(rows["user_id"])
     pair, pairs = _codes(rows["pair_id"])
     order = rows["swapped"].astype("boolean").astype("Int8").fillna(2).to_numpy(dtype=np.int64)
-    judged = pair >= 0
     identity = ((user * max(len(pairs), 1)) + pair) * 3 + order
-    places, where = np.unique(identity[judged], return_inverse=True)
+    places, where = np.unique(identity[pair >= 0], return_inverse=True)
     place = np.full(len(rows), NO_JUDGMENT, dtype=np.int64)
-    place[judged] = where
+    place[pair >= 0] = where
+    held = rows[[*CONDITION_COLUMNS, "draw"]].assign(
+        user=user,
+        place=place,
+        outcome=pd.Categorical(rows["outcome"], categories=list(OUTCOMES)).codes,
+        lossy=(rows["profile_lost"] > 0) & (pair >= 0),
+        applies=rows["status"] != "not_applicable",
+    )
+    cells = {key: _cell(key, mine, len(users), len(places)) for key, mine in by_condition(held)}
     user_of, pair_of = places // 3 // max(len(pairs), 1), places // 3 % max(len(pairs), 1)
-    columns = [_codes(rows[column]) for column in CONDITION_COLUMNS]
-    sizes = tuple(max(len(texts), 1) for _, texts in columns)
-    cell_of = np.ravel_multi_index([held for held, _ in columns], sizes)
-    outcome = pd.Categorical(rows["outcome"], categories=list(OUTCOMES)).codes
-    draw = rows["draw"].to_numpy(dtype=np.int64)
-    lossy = (rows["profile_lost"] > 0).to_numpy(dtype=np.bool_) & judged
-    applies = (rows["status"] != "not_applicable").to_numpy(dtype=np.bool_)
-    by_cell = np.argsort(cell_of, kind="stable")
-    numbers, starts = np.unique(cell_of[by_cell], return_index=True)
-    cells: dict[Condition, Cell] = {}
-    for number, mine in zip(numbers, np.split(by_cell, starts[1:]), strict=True):
-        parts = np.unravel_index(number, sizes)
-        key = Condition.of_columns(tuple(texts[int(p)] for p, (_, texts) in zip(parts, columns, strict=True)))
-        draws = np.unique(draw[mine])
-        held = np.full((len(draws), len(places)), NO_JUDGMENT, dtype=np.int8)
-        with_verdict = mine[judged[mine]]
-        held[np.searchsorted(draws, draw[with_verdict]), place[with_verdict]] = outcome[with_verdict]
-        asked, concerned = np.zeros((2, len(users)), dtype=np.bool_)
-        asked[user[mine]] = True
-        concerned[user[mine[applies[mine]]]] = True
-        profiles = len(set(zip(user[mine[lossy[mine]]], draw[mine[lossy[mine]]], strict=True)))
-        cells[key] = Cell(key, tuple(map(int, draws)), held, asked, asked & ~concerned, profiles)
     return VerdictArrays(dataset, tuple(users), tuple(pairs), user_of, pair_of, cells)
+
+
+def _cell(key: Condition, rows: pd.DataFrame, n_users: int, n_places: int) -> Cell:
+    draws, draw = np.unique(rows["draw"], return_inverse=True)
+    outcome = np.full((len(draws), n_places), NO_JUDGMENT, dtype=np.int8)
+    there = (rows["place"] >= 0).to_numpy()
+    outcome[draw[there], rows["place"][there]] = rows["outcome"][there]
+    asked, concerned = np.zeros((2, n_users), dtype=np.bool_)
+    asked[rows["user"]] = True
+    concerned[rows["user"][rows["applies"]]] = True
+    lossy = len(rows.loc[rows["lossy"], ["user", "draw"]].drop_duplicates())
+    return Cell(key, tuple(map(int, draws)), outcome, asked, asked & ~concerned, lossy)

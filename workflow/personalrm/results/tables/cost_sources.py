@@ -1,4 +1,4 @@
-"""What the table of cost is made from beside the scores: Snakemake's benchmark files, calls of filters
+"""What the table of cost is made from in addition to the scores: Snakemake's benchmark files, calls of filters
 and analyses, the store."""
 
 from __future__ import annotations

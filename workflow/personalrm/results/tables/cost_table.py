@@ -1,16 +1,15 @@
-"""What a run took: calls, tokens, dollars and time, by stage and model and by method, beside the accuracy it bought."""
+"""What a run took: calls, tokens, dollars and time, by stage and model and by method, with the accuracy."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from personalrm.data.cross_validation import Pools
 from personalrm.methods.synthesizeme.profile import PROFILE_STAGES
 from personalrm.results.columns import Columns
-from personalrm.results.comparisons import Value
 from personalrm.results.conditions import ROW_KEY, by_condition
 from personalrm.results.labels import UNUSED
 from personalrm.results.marks import FLAG_NAMES, Flags, mark_notes, marked
@@ -18,7 +17,7 @@ from personalrm.results.pooling import without_pools
 from personalrm.results.scores import read_frame
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, dollars_shown, plain, table_rows
-from personalrm.results.tables.comparison_text import HEADINGS, bounds, shown_names
+from personalrm.results.tables.comparison_text import HEADINGS, Shown, block_of, bounds, notes_where
 from personalrm.results.tables.cost_sources import (
     RESULTS,
     JobTime,
@@ -44,13 +43,13 @@ STAGES: tuple[str, ...] = (
 SPENT: tuple[str, ...] = ("calls", "tokens_in", "tokens_out", "tokens_cached", "cost_usd_list", "unpriced_calls")
 ACCURACY: tuple[str, ...] = ("accuracy", "ci_low", "ci_high")
 COST_NAMES: tuple[str, ...] = ("level", *ROW_KEY, "stage", "step")
-WHOLE_NUMBERS: tuple[str, ...] = ("jobs", *SPENT[:4], "unpriced_calls")
 COST_COLUMNS = Columns(
     (*COST_NAMES, "jobs", "wall_time_s", *SPENT, *ACCURACY, *FLAG_NAMES),
     texts=COST_NAMES,
-    whole=WHOLE_NUMBERS,
+    whole=("jobs", *SPENT[:4], "unpriced_calls"),
     flags=FLAG_NAMES,
 )
+Row = dict[str, Any]
 SECONDS_DIGITS = 1
 NO_PRICE = "no price"
 
@@ -85,10 +84,8 @@ def cost_table(
     """
     every = _every_call(calls, others)
     every["tokens_cached"] = every["key"].astype(str).map(cached or {}).astype("float64")
-    rows = [_row(RUN, every, stage=ALL_STEPS, times=times)]
-    rows += _stage_rows(every, times)
-    rows += _method_rows(every, main)
-    return COST_COLUMNS.frame(rows)
+    whole = _row(RUN, every, {}, times=times)
+    return COST_COLUMNS.frame([whole, *_stage_rows(every, times), *_method_rows(every, main)])
 
 
 def _every_call(calls: pd.DataFrame, others: Iterable[StageCall]) -> pd.DataFrame:
@@ -112,49 +109,41 @@ def _every_call(calls: pd.DataFrame, others: Iterable[StageCall]) -> pd.DataFram
 def _row(
     level: str,
     calls: pd.DataFrame,
-    *,
-    stage: str,
+    names: Mapping[str, str],
+    stage: str = ALL_STEPS,
     step: str = ALL_STEPS,
     times: Sequence[JobTime] = (),
-    names: Mapping[str, str] | None = None,
-) -> dict[str, Value]:
-    row: dict[str, Value] = {name: (names or {}).get(name, UNUSED) for name in ROW_KEY}
-    row |= {"level": level, "stage": stage, "step": step, **Flags().columns()}
-    row |= _spent(calls)
-    if times:
-        seconds = round(math.fsum(time.seconds for time in times), SECONDS_DIGITS)
-        row |= {"jobs": len(times), "wall_time_s": seconds}
-    return row
-
-
-def _spent(calls: pd.DataFrame) -> dict[str, Value]:
-    """Sums over distinct responses; a sum with an unknown term is empty."""
+) -> Row:
+    """Sums over the distinct responses among `calls`, and over jobs; a sum with an unknown term is empty."""
     once = calls.drop_duplicates("key")
     unpriced = int(once["cost_usd"].isna().sum())
-    cost = round(math.fsum(once["cost_usd"]), COST_DIGITS) if not unpriced else None
-    cached = None if once["tokens_cached"].isna().any() else int(once["tokens_cached"].sum())
-    tokens = (int(once["tokens_in"].sum()), int(once["tokens_out"].sum()))
-    return dict(zip(SPENT, (len(once), *tokens, cached, cost, unpriced), strict=True))
+    row: Row = {
+        **dict.fromkeys(ROW_KEY, UNUSED),
+        **names,
+        **{"level": level, "stage": stage, "step": step},
+        **Flags().columns(),
+        "calls": len(once),
+        "tokens_in": int(once["tokens_in"].sum()),
+        "tokens_out": int(once["tokens_out"].sum()),
+        "tokens_cached": None if once["tokens_cached"].isna().any() else int(once["tokens_cached"].sum()),
+        "cost_usd_list": None if unpriced else round(math.fsum(once["cost_usd"]), COST_DIGITS),
+        "unpriced_calls": unpriced,
+    }
+    seconds = round(math.fsum(time.seconds for time in times), SECONDS_DIGITS)
+    return row | ({"jobs": len(times), "wall_time_s": seconds} if times else {})
 
 
-def _stage_rows(every: pd.DataFrame, times: Sequence[JobTime]) -> list[dict[str, Value]]:
+def _stage_rows(every: pd.DataFrame, times: Sequence[JobTime]) -> Iterator[Row]:
     """Stages in the order of the workflow, by data set, variant and model."""
     groups = every.groupby(["stage", "dataset", "variant", "model"])
     by_calls = {tuple(map(str, key)): group for key, group in groups}
-    by_time: dict[tuple[str, ...], list[JobTime]] = {}
-    for time in times:
-        by_time.setdefault(time[:4], []).append(time)
-    rows = []
-    for place in sorted({*by_calls, *by_time}, key=_place):
-        stage, dataset, variant_of, model = place
-        mine = by_calls.get(place, every.iloc[:0])
+    for place in sorted({*by_calls, *(time[:4] for time in times)}, key=_place):
+        stage, dataset, variant, model = place
         column = "profile_model" if stage in ("theta", "bootstrap", "profile") else "judge_model"
-        names = {"dataset": dataset, "variant": variant_of, column: model}
-        rows.append(_row(STAGE, mine, stage=stage, times=by_time.get(place, ()), names=names))
+        mine, names = by_calls.get(place, every.iloc[:0]), {"dataset": dataset, "variant": variant, column: model}
+        yield _row(STAGE, mine, names, stage, times=[time for time in times if time[:4] == place])
         steps = {str(step): group for step, group in mine.groupby("step")}
-        if len(steps) > 1:
-            rows += [_row(STAGE, group, stage=stage, step=step, names=names) for step, group in steps.items()]
-    return rows
+        yield from (_row(STAGE, group, names, stage, step) for step, group in steps.items() if len(steps) > 1)
 
 
 def _place(place: tuple[str, ...]) -> tuple[object, ...]:
@@ -164,18 +153,16 @@ def _place(place: tuple[str, ...]) -> tuple[object, ...]:
     return dataset == UNUSED, dataset, known, stage, rest
 
 
-def _method_rows(every: pd.DataFrame, main: pd.DataFrame) -> list[dict[str, Value]]:
+def _method_rows(every: pd.DataFrame, main: pd.DataFrame) -> Iterator[Row]:
     """Rows of the main table, in its order, in all and by stage."""
     by_row = {tuple(map(str, key)): group for key, group in every.groupby(list(ROW_KEY))}
-    rows = []
     for row in table_rows(main):
         names = {name: str(row[name]) for name in ROW_KEY}
         mine = by_row.get(tuple(names.values()), every.iloc[:0])
-        whole = _row(METHOD, mine, stage=ALL_STEPS, names=names)
-        rows.append(whole | {name: row[name] for name in ACCURACY} | row_flags(row).columns())
+        accuracy = {name: row[name] for name in ACCURACY}
+        yield {**_row(METHOD, mine, names), **accuracy, **row_flags(row).columns()}
         stages = dict(iter(mine.groupby("stage")))
-        rows += [_row(METHOD, stages[stage], stage=stage, names=names) for stage in STAGES if stage in stages]
-    return rows
+        yield from (_row(METHOD, stages[stage], names, stage) for stage in STAGES if stage in stages)
 
 
 read_cost_table = COST_COLUMNS.read
@@ -200,50 +187,43 @@ def duration(seconds: object) -> str:
     return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d} h"
 
 
-def _shown_spent(row: Mapping[str, object]) -> dict[str, str]:
-    cost = dollars_shown(row["cost_usd_list"])
-    return {
-        "Calls": plain(row["calls"]),
-        "Tokens in": plain(row["tokens_in"]),
-        "of them cached": plain(row["tokens_cached"]),
-        "Tokens out": plain(row["tokens_out"]),
-        "List price $": NO_PRICE if cost == EMPTY else cost,
-    }
-
-
 def cost_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
     """Stages with their time, and methods with their accuracy."""
-    import pandas as pd
+    spent: Shown = {
+        "Calls": "calls",
+        "Tokens in": "tokens_in",
+        "of them cached": "tokens_cached",
+        "Tokens out": "tokens_out",
+        "List price $": lambda row: dollars_shown(row["cost_usd_list"]).replace(EMPTY, NO_PRICE),
+    }
+    stages: Shown = {
+        "Stage": _stage,
+        "Data set": "dataset",
+        "Variant": "variant",
+        "Model": lambda row: min({row["judge_model"], row["profile_model"]} - {UNUSED, EMPTY}, default=EMPTY),
+        "Jobs": "jobs",
+        "Wall time": lambda row: duration(row["wall_time_s"]),
+    }
+    methods: Shown = {
+        "Accuracy % [95 % CI]": lambda row: marked(bounds(row, *ACCURACY, signed=False), row),
+    }
+    of_methods = table["level"] == METHOD
+    return (
+        block_of(table[~of_methods].replace(UNUSED, EMPTY), {}, {**stages, **spent}, "By stage", 4),
+        block_of(table[of_methods & (table["stage"] == ALL_STEPS)], HEADINGS, {**methods, **spent}, "By method"),
+    )
 
-    stages, methods = [], []
-    for row in table_rows(table):
-        if row["level"] == METHOD and row["stage"] == ALL_STEPS:
-            names = shown_names(row, HEADINGS)
-            accuracy = marked(bounds(row, "accuracy", "ci_low", "ci_high", signed=False), row)
-            methods.append(names | {"Accuracy % [95 % CI]": accuracy} | _shown_spent(row))
-        elif row["level"] != METHOD:
-            stages.append(_stage_names(row) | _time(row) | _shown_spent(row))
-    first, second = pd.DataFrame(stages), pd.DataFrame(methods, columns=None if methods else list(HEADINGS.values()))
-    return Block("By stage", first, 4), Block("By method", second, len(HEADINGS))
 
-
-def _stage_names(row: Mapping[str, object]) -> dict[str, str]:
-    stage, step = (str(row[name]) for name in ("stage", "step"))
-    if row["level"] != STAGE:
-        return {"Stage": "the whole run", "Data set": EMPTY, "Variant": EMPTY, "Model": EMPTY}
-    models = {str(row[name]) for name in ("judge_model", "profile_model")} - {UNUSED}
-    texts = {"Data set": str(row["dataset"]), "Variant": str(row["variant"]), "Model": min(models, default=EMPTY)}
-    named = {name: EMPTY if text == UNUSED else text for name, text in texts.items()}
-    return {"Stage": stage if step == ALL_STEPS else f"{stage}: {step.replace('_', ' ')}"} | named
-
-
-def _time(row: Mapping[str, object]) -> dict[str, str]:
-    return {"Jobs": plain(row["jobs"]), "Wall time": duration(row["wall_time_s"])}
+def _stage(row: Mapping[str, object]) -> str:
+    if row["level"] == RUN:
+        return "the whole run"
+    return str(row["stage"]) if row["step"] == ALL_STEPS else f"{row['stage']}: {row['step']}".replace("_", " ")
 
 
 def cost_notes(table: pd.DataFrame) -> list[str]:
     """What a reader of the table must know."""
-    notes = [
+    unpriced = int(table.loc[table["level"] == RUN, "unpriced_calls"].sum())
+    return [
         "Calls and tokens: the distinct stored responses that the results rest on, each once a row, whether this run "
         "or an earlier one asked for them. Rows of methods share responses, and so do not add up to the run.",
         "Cached: tokens that the provider read from its cache when the response was first made, as it reports them; "
@@ -251,15 +231,15 @@ def cost_notes(table: pd.DataFrame) -> list[str]:
         "List price: without any discount, for cached tokens either. Embedded models cost nothing.",
         "Wall time: sum over the jobs of a stage in this working directory, those side by side counted each; answers "
         "that were already stored cost no time. A judge job judges by all methods. results: scores and main table.",
+        *notes_where(
+            (
+                (table["stage"] == "theta").any(),
+                "theta: finding a Θ; its calls are not among those of this table (manifest.json has what was paid).",
+            ),
+            (unpriced, f"{NO_PRICE}: the list price of at least one response is unknown ({unpriced:,} in the run)."),
+        ),
+        *mark_notes(table),
     ]
-    if "theta" in set(table["stage"]):
-        notes.append(
-            "theta: finding a Θ; its calls are not among those of this table (manifest.json has what was paid)."
-        )
-    unpriced = int(table.loc[table["level"] == "run", "unpriced_calls"].sum())
-    if unpriced:
-        notes.append(f"{NO_PRICE}: the list price of at least one response is unknown ({unpriced:,} in the run).")
-    return notes + mark_notes(table)
 
 
 def build(

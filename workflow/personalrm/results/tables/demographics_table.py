@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,6 @@ from personalrm.results.comparisons import (
     CELL_COLUMNS,
     CELL_COUNTS,
     NAMED,
-    Value,
     judged_pairs,
     key_order,
     largest_k,
@@ -26,11 +25,18 @@ from personalrm.results.comparisons import (
 from personalrm.results.conditions import ROW_KEY, Condition
 from personalrm.results.labels import NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, NOT_RUN, OK, UNUSED
 from personalrm.results.marks import Flags, mark_notes
-from personalrm.results.scores import percent, read_frame
+from personalrm.results.scores import percents, read_frame
 from personalrm.results.spec import Table, TableResult
-from personalrm.results.table_formats import Block, plain
-from personalrm.results.tables.comparison_text import block_of, dataset_note, headings_of, shown_accuracy
-from personalrm.results.verdict_arrays import PROVIDER_ERROR, VerdictArrays, refuse_unknown, verdict_arrays_of
+from personalrm.results.table_formats import Block
+from personalrm.results.tables.comparison_text import (
+    Shown,
+    block_of,
+    dataset_note,
+    headings_of,
+    notes_where,
+    shown_accuracy,
+)
+from personalrm.results.verdict_arrays import PROVIDER_ERROR, Cell, VerdictArrays, refuse_unknown, verdict_arrays_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +64,7 @@ Facts = Mapping[tuple[str, str], UserFacts]
 
 
 class Groups(NamedTuple):
-    """A question, the group of each place of a arrays, and the groups' names in order."""
+    """A question, the group of each judgment, and the groups' names in order."""
 
     question: str
     group_of: NDArray[np.int64]
@@ -77,28 +83,26 @@ def read_facts(paths: Iterable[Path]) -> dict[tuple[str, str], UserFacts]:
 
 
 def groups_of(arrays: VerdictArrays, facts: Facts) -> list[Groups]:
-    """All questions that the users of a arrays answered, then conversation type and turn where any pair has one.
+    """All questions that the users answered, then conversation type and turn where any pair has one.
 
     Every place is in one group of each question.
     """
     known = [facts[arrays.dataset, user] for user in arrays.users]
-    found = []
-    for question in DEMOGRAPHIC_QUESTIONS:
-        if any(question in user.survey for user in known):
-            answers = [user.survey.get(question, UNSAID) for user in known]
-            found.append(_pooled(arrays, question, [answers[user] for user in arrays.user_of]))
-    places = list(zip(arrays.user_of, (arrays.pairs[pair] for pair in arrays.pair_of), strict=True))
-    types = [known[user].types.get(pair) for user, pair in places]
-    turns = [known[user].turns.get(pair) for user, pair in places]
-    if any(text is not None for text in types):
-        found.append(_pooled(arrays, CONVERSATION, [UNSAID if text is None else text for text in types]))
-    if any(turn is not None for turn in turns):
-        found.append(_pooled(arrays, TURN, [UNSAID if turn is None else str(turn) for turn in turns]))
-    return found
+    places = [(known[user], arrays.pairs[pair]) for user, pair in zip(arrays.user_of, arrays.pair_of, strict=True)]
+    asked = [question for question in DEMOGRAPHIC_QUESTIONS if any(question in user.survey for user in known)]
+    texts: dict[str, list[str | None]] = {name: [user.survey.get(name) for user, _ in places] for name in asked}
+    texts[CONVERSATION] = [user.types.get(pair) for user, pair in places]
+    turns = [user.turns.get(pair) for user, pair in places]
+    texts[TURN] = [None if turn is None else str(turn) for turn in turns]
+    return [
+        _pooled(arrays, question, [UNSAID if text is None else text for text in held])
+        for question, held in texts.items()
+        if question in asked or any(text is not None for text in held)
+    ]
 
 
 def _pooled(arrays: VerdictArrays, question: str, texts: list[str]) -> Groups:
-    """Groups of a text a place; those of fewer than `LEAST_USERS` users together, last."""
+    """Groups of a text of each place; those of fewer than `LEAST_USERS` users together, last."""
     users = Counter(text for _, text in set(zip(arrays.user_of.tolist(), texts, strict=True)))
     kept = sorted((text for text, count in users.items() if count >= LEAST_USERS), key=_rank)
     names = [*kept, OTHERS] if len(kept) < len(users) else kept
@@ -126,68 +130,46 @@ def demographics_table(
     - accuracy with bounds: percent; 95 % with users as clusters (`statistics.share_interval`).
     - cell_users, cell_judgments: of the group, by that method.
 
-    Args:
-        verdicts: frame of `collect_verdicts`.
-        facts: what is known of each user (`demographic_groups.read_facts`).
-        methods: bases of method ids.
-        model_order: model ids in the order of listing; others come last, by name.
-
     Raises:
         DataError: if a judged user is not in `facts`.
     """
-    rows: list[dict[str, Value]] = []
+    rows: list[dict[str, Any]] = []
     for dataset, arrays in verdict_arrays_of(verdicts, {name for name, _ in facts}).items():
         refuse_unknown(dataset, arrays.users, facts)
-        questions = groups_of(arrays, facts)
-        keys = sorted(_shown(arrays, methods), key=lambda key: key_order(key, model_order))
         if not any(facts[dataset, user].survey for user in arrays.users):
-            rows.append(_nothing(dataset, NOT_APPLICABLE if arrays.users else NOT_RUN))
-        rows += [row for question in questions for key in keys for row in _rows(arrays, key, question)]
+            names = dict.fromkeys(ROW_KEY, UNUSED) | {"dataset": dataset, "question": SURVEY, "group": UNUSED}
+            why = NOT_APPLICABLE if arrays.users else NOT_RUN
+            rows.append({**names, "cell": why, **dict.fromkeys(CELL_COUNTS, 0), **Flags().columns("cell_")})
+        shown: dict[Condition, list[Condition]] = {}
+        for key in arrays.cells:
+            if key.own and key.judged and key.method.name in methods:
+                shown.setdefault(key._replace(k=UNUSED), []).append(key)
+        largest = [key._replace(k=largest_k(keys)) for key, keys in shown.items()]
+        rows += [
+            {**key.row, "question": groups.question, "group": name}
+            | _group(arrays, arrays.cells[key], groups.group_of == number)
+            for groups in groups_of(arrays, facts)
+            for key in sorted(largest, key=lambda key: key_order(key, model_order))
+            for number, name in enumerate(groups.names)
+        ]
     return GROUP_COLUMNS.frame(rows)
 
 
-def _shown(arrays: VerdictArrays, methods: Sequence[str]) -> list[Condition]:
-    """Cells of the methods: own profiles, the largest k of each."""
-    found: dict[Condition, list[Condition]] = {}
-    for key in arrays.cells:
-        if key.own and key.judged and key.method.name in methods:
-            found.setdefault(key._replace(k=UNUSED), []).append(key)
-    return [key._replace(k=largest_k(keys)) for key, keys in found.items()]
-
-
-def _nothing(dataset: str, why: str) -> dict[str, Value]:
-    names = dict.fromkeys(ROW_KEY, UNUSED) | {"dataset": dataset, "question": SURVEY, "group": UNUSED}
-    counts = dict.fromkeys(CELL_COUNTS, 0)
-    return {**names, "cell": why, **counts, **Flags().columns("cell_")}
-
-
-def _rows(arrays: VerdictArrays, key: Condition, question: Groups) -> list[dict[str, Value]]:
-    """One cell by the groups of a question."""
-    names: dict[str, Value] = {**key.row, "question": question.question}
-    return [
-        names | {"group": name} | _group(arrays, key, question.group_of == number)
-        for number, name in enumerate(question.names)
-    ]
-
-
-def _group(arrays: VerdictArrays, key: Condition, places: NDArray[np.bool_]) -> dict[str, Value]:
+def _group(arrays: VerdictArrays, cell: Cell, places: NDArray[np.bool_]) -> dict[str, Any]:
     """Counts and accuracy of a cell at some places; keys `CELL_COLUMNS`."""
     from personalrm.results.stats.statistics import share_interval
 
-    cell = arrays.cells[key]
     right, judged = cell.by_user(arrays.user_of, places)
     total, lost = int(judged.sum()), bool((cell.outcome[:, places] == PROVIDER_ERROR).any())
     nothing = NO_ANSWERS if lost else NO_VERDICTS if cell.applies else NOT_APPLICABLE
-    row: dict[str, Value] = {
+    found = share_interval(right, judged, units=judged_pairs(arrays, cell, places)) if total else ()
+    return {
         "cell": OK if total else nothing,
         "cell_users": int((judged.sum(axis=1) > 0).sum()),
         "cell_judgments": total,
         **cell.flags(places).columns("cell_"),
+        **percents(found, *ACCURACY),
     }
-    if row["cell"] != OK:
-        return row
-    found = share_interval(right, judged, units=judged_pairs(arrays, cell, places))
-    return row | dict(zip(ACCURACY, map(percent, found), strict=True))
 
 
 read_demographics_table = GROUP_COLUMNS.read
@@ -195,18 +177,13 @@ read_demographics_table = GROUP_COLUMNS.read
 
 def demographics_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """The table for people: a block a question."""
-
-    def cells(row: Mapping[str, object]) -> dict[str, str]:
-        counts = {"Users": plain(row["cell_users"]), "Judgments": plain(row["cell_judgments"])}
-        return {**counts, "Accuracy % [95 % CI]": shown_accuracy(row)}
-
+    cells: Shown = {"Users": "cell_users", "Judgments": "cell_judgments", "Accuracy % [95 % CI]": shown_accuracy}
     columns = headings_of(table)
     if table.empty:
         return (block_of(table, columns, cells),)
-    named = columns | {"group": "Group"}
     return tuple(
-        block_of(table[table["question"] == question], named, cells, question_label(question))
-        for question in dict.fromkeys(table["question"])
+        block_of(rows, columns | {"group": "Group"}, cells, question_label(str(question)))
+        for question, rows in table.groupby("question", sort=False)
     )
 
 
@@ -218,7 +195,7 @@ def question_label(question: str) -> str:
 
 def demographics_notes(table: pd.DataFrame) -> list[str]:
     """What a reader of the table must know."""
-    notes = [
+    return [
         *dataset_note(table),
         "Accuracy: as in the main table, within the group. Judges with their own profiles, at the largest k. In "
         "brackets: 95 % interval with users as clusters (Student's t), never narrower than what so few judgments "
@@ -227,12 +204,15 @@ def demographics_notes(table: pd.DataFrame) -> list[str]:
         "type of conversation or a turn: those with a judged pair there; one user may be in several. Turns as the "
         "source counts them.",
         "Many groups are looked at, without adjustment: some intervals leave the others by chance.",
+        *notes_where(
+            (
+                (table["cell"] == NOT_APPLICABLE).any(),
+                f"{NOT_APPLICABLE}: the data set has no survey, or the method applies to none of its users.",
+            ),
+            ((table["cell"] == NOT_RUN).any(), f"{NOT_RUN}: the data set has no verdicts."),
+        ),
+        *mark_notes(table, "cell_"),
     ]
-    if bool((table["cell"] == NOT_APPLICABLE).any()):
-        notes.append(f"{NOT_APPLICABLE}: the data set has no survey, or the method applies to none of its users.")
-    if bool((table["cell"] == NOT_RUN).any()):
-        notes.append(f"{NOT_RUN}: the data set has no verdicts.")
-    return notes + mark_notes(table, "cell_")
 
 
 def build(verdicts: Path, users: list[Path], *, model_order: list[str]) -> Table:

@@ -1,4 +1,4 @@
-"""The table of paired differences: every method beside the unpersonalised judge, on the same judgments."""
+"""The table of paired differences: each method against the unpersonalised judge, on the same judgments."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING
 from personalrm.data.cross_validation import Pools
 from personalrm.methods.registry import METHODS
 from personalrm.results.columns import Columns
-from personalrm.results.comparisons import COMPARED, NAMED, Value, compare, key_order, with_holm
+from personalrm.results.comparisons import COMPARED, NAMED, compare, key_order, with_holm
 from personalrm.results.conditions import Condition
 from personalrm.results.labels import NOT_RUN, OK, UNUSED, exempt_note, method_rank
 from personalrm.results.marks import mark_notes
 from personalrm.results.pooling import pool_notes, pooled
 from personalrm.results.scores import read_frame
 from personalrm.results.spec import Table, TableResult
-from personalrm.results.table_formats import Block, plain
+from personalrm.results.table_formats import Block
 from personalrm.results.tables.comparison_text import (
+    Shown,
     block_of,
+    chance,
     dataset_note,
     headings_of,
-    probability,
+    notes_where,
     shown_difference,
 )
 from personalrm.results.verdict_arrays import VerdictArrays, verdict_arrays_of
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 DIFFERENCE_COLUMNS = Columns.joined(NAMED, Columns.text("reference"), COMPARED, "p_holm")
 PARTS_OF_BOTH: tuple[str, ...] = ("demos", "persona")
-"""What `both` is set against beside `default`: each of its parts alone."""
+"""What `both` is compared with in addition to `default`: each of its parts alone."""
 
 
 def differences_table(
@@ -39,26 +41,25 @@ def differences_table(
 ) -> pd.DataFrame:
     """Each method that a model judges against `default`, and `both` against its parts; columns `DIFFERENCE_COLUMNS`.
 
-    A method without a model that adapts what another learned from other users is set against that other: the difference
-    is what the user's own votes add.
+    A method without a model that adapts what another learned from other users is compared with that other: the
+    difference is what the user's own votes add.
 
     The reference has the same data set, judge, pairs and kind of verdict, and where it is learned the same variant,
     profile model and k. A comparison that any data set of the frame has is a row of every data set: what is missing
     stays visible. `p_holm` holds within the table, over all rows with a p-value. See `comparisons.compare`.
-
-    Args:
-        verdicts: frame of `collect_verdicts`.
-        seed: seed of the bootstrap; each row derives its own.
-        n_resamples: its resamples.
-        model_order: model ids in the order of listing; others come last, by name.
     """
-    arrays_by_dataset = verdict_arrays_of(verdicts)
-    planned = [(arrays_by_dataset[first.dataset], first, second) for first, second in _planned(arrays_by_dataset)]
-    planned.sort(key=lambda plan: (*key_order(plan[1], model_order), method_rank(str(plan[2].method))))
-    rows: list[dict[str, Value]] = []
-    for arrays, first, second in planned:
-        row: dict[str, Value] = {**first.row, "reference": str(second.method)}
-        rows.append(row | compare(arrays, first, second, seed=seed, n_resamples=n_resamples))
+    arrays = verdict_arrays_of(verdicts)
+    planned = sorted(
+        _planned(arrays), key=lambda plan: (*key_order(plan[0], model_order), method_rank(str(plan[1].method)))
+    )
+    rows = [
+        {
+            **first.row,
+            "reference": str(second.method),
+            **compare(arrays[first.dataset], first, second, seed=seed, n_resamples=n_resamples),
+        }
+        for first, second in planned
+    ]
     return DIFFERENCE_COLUMNS.frame(with_holm(rows))
 
 
@@ -67,42 +68,34 @@ read_differences_table = DIFFERENCE_COLUMNS.read
 
 def _planned(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[tuple[Condition, Condition]]:
     """First and second cell of every row, in every data set."""
-    known = {key for arrays in arrays_by_dataset.values() for key in arrays.cells}
-    for dataset in arrays_by_dataset:
-        for key in {key._replace(dataset=dataset) for key in known if key.method.name != "default"}:
-            if not key.judged:
-                method = METHODS.get(key.method.name)
-                if method is not None and method.reads not in ("", method.name):
-                    yield key, key._replace(method=key.method._replace(name=method.reads), k=UNUSED)
-                continue
+    known = {key for arrays in arrays_by_dataset.values() for key in arrays.cells if key.method.name != "default"}
+    for key in {key._replace(dataset=dataset) for dataset in arrays_by_dataset for key in known}:
+        if key.judged:
             yield key, key.default
-            if key.method.name == "both":
-                for part in PARTS_OF_BOTH:
-                    yield key, key._replace(method=key.method._replace(name=part))
+            for part in PARTS_OF_BOTH if key.method.name == "both" else ():
+                yield key, key._replace(method=key.method._replace(name=part))
+        elif (method := METHODS.get(key.method.name)) and method.reads not in ("", method.name):
+            yield key, key._replace(method=key.method._replace(name=method.reads), k=UNUSED)
 
 
 def differences_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """The table for people."""
-
-    def cells(row: Mapping[str, object]) -> dict[str, str]:
-        return {
-            "Users": plain(row["n_users"]),
-            "Pairs": plain(row["n_pairs"]),
-            "Left out: users": plain(row["users_left_out"]),
-            "pairs": plain(row["pairs_left_out"]),
-            "Difference, points [95 % CI]": shown_difference(row),
-            "p": probability(row["p_value"]),
-            "p (Holm)": probability(row["p_holm"]),
-            "Logistic p": probability(row["p_logit"]),
-        }
-
+    cells: Shown = {
+        "Users": "n_users",
+        "Pairs": "n_pairs",
+        "Left out: users": "users_left_out",
+        "pairs": "pairs_left_out",
+        "Difference, points [95 % CI]": shown_difference,
+        "p": chance("p_value"),
+        "p (Holm)": chance("p_holm"),
+        "Logistic p": chance("p_logit"),
+    }
     return (block_of(table, headings_of(table, "reference"), cells),)
 
 
 def differences_notes(table: pd.DataFrame) -> list[str]:
     """What a reader of the table must know."""
-    tested = int(table["p_value"].notna().sum())
-    notes = [
+    return [
         *dataset_note(table),
         "Difference: accuracy of the method less that of the method after it (Against), in points, on the judgments "
         "that both have; the reference has the same judge, pairs and kind of verdict, and the same profile model, "
@@ -112,28 +105,31 @@ def differences_notes(table: pd.DataFrame) -> list[str]:
         "and so no default of their own; the main table has them.",
         "In brackets: 95 % interval from a bootstrap that resamples users, never narrower than what so few judgments "
         "leave open; p says the same: below 0.05 where the interval excludes 0. With five users or fewer it never "
-        f"does. p (Holm): adjusted within this table, over its {tested} comparisons with a p-value.",
+        f"does. p (Holm): adjusted within this table, over its {int(table['p_value'].notna().sum())} comparisons with "
+        "a p-value.",
         "Logistic p: a check of p by another road, a logistic model with cluster-robust errors (users); empty where a "
         "method is always or never right.",
+        *notes_where(
+            (
+                (table["judge_model"] == UNUSED).any(),
+                "Without a judge: a method that starts from what another learned from other users, against that other; "
+                "the difference is what the user's own votes add.",
+            ),
+            (
+                (table["status"] != OK).any(),
+                f"Rows without a number: {NOT_RUN}: one of the two is not among the verdicts; no answers: the provider "
+                "answered nothing of one; nothing in common: no judgment has a verdict by both.",
+            ),
+        ),
+        *exempt_note(table["status"]),
+        *mark_notes(table),
     ]
-    if (table["judge_model"] == UNUSED).any():
-        notes.append(
-            "Without a judge: a method that starts from what another learned from other users, against that other; the "
-            "difference is what the user's own votes add."
-        )
-    if len(table) > int((table["status"] == OK).sum()):
-        notes.append(
-            f"Rows without a number: {NOT_RUN}: one of the two is not among the verdicts; no answers: the provider "
-            "answered nothing of one; nothing in common: no judgment has a verdict by both."
-        )
-    return notes + exempt_note(table["status"]) + mark_notes(table)
 
 
 def build(verdicts: Path, *, pools: Pools, seed: int, n_resamples: int, model_order: list[str]) -> Table:
     """Make the table from the files of a run."""
-    table = differences_table(
-        pooled(read_frame(verdicts), pools), seed=seed, n_resamples=n_resamples, model_order=model_order
-    )
+    frame = pooled(read_frame(verdicts), pools)
+    table = differences_table(frame, seed=seed, n_resamples=n_resamples, model_order=model_order)
     return Table(table, differences_blocks(table), [*differences_notes(table), *pool_notes(pools)])
 
 

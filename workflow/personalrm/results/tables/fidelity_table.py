@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from personalrm.core.records import OUTCOMES, Verdict, read_all
 from personalrm.personas.records import Missing, UserFidelity
 from personalrm.results.columns import Columns
-from personalrm.results.comparisons import Value, p_digits, seed_of
+from personalrm.results.comparisons import p_digits, seed_of
 from personalrm.results.marks import FLAG_NAMES, flags_of, mark_notes, marked
-from personalrm.results.readings import READER_KEY, by_reader
-from personalrm.results.scores import percent
+from personalrm.results.scores import percent, percents
 from personalrm.results.spec import Table, TableResult
-from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
-from personalrm.results.tables.comparison_text import block_of, bounds, persona_headings, probability
+from personalrm.results.table_formats import EMPTY, Block, plain
+from personalrm.results.tables.comparison_text import (
+    READER_KEY,
+    Shown,
+    block_of,
+    by_reader,
+    chance,
+    interval,
+    notes_where,
+    persona_headings,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,13 +34,8 @@ LEFT_OUT: dict[Missing, str] = {name: name.replace(" ", "_") for name in get_arg
 FIDELITY_COUNTS: tuple[str, ...] = ("n_users", *LEFT_OUT.values(), "n_verdicts", "own", "other", *OUTCOMES[2:])
 SHARES: tuple[str, ...] = ("share_own", "ci_low", "ci_high", "p_value", "share_first")
 MATCHES: tuple[str, ...] = (
-    "match_users",
-    "match_own",
-    "match_other",
-    "match_difference",
-    "match_ci_low",
-    "match_ci_high",
-    "match_p_value",
+    *("match_users", "match_own", "match_other"),
+    *("match_difference", "match_ci_low", "match_ci_high", "match_p_value"),
 )
 FLAGS: tuple[str, ...] = FLAG_NAMES[:2]
 FIDELITY_COLUMNS = Columns(
@@ -68,33 +71,38 @@ def fidelity_table(rows: Iterable[UserFidelity], *, seed: int, n_resamples: int)
     return FIDELITY_COLUMNS.frame(_row(key, users, seed, n_resamples) for key, users in by_reader(rows))
 
 
-def _row(key: tuple[str, ...], users: Sequence[UserFidelity], seed: int, n_resamples: int) -> dict[str, Value]:
+def _row(key: tuple[str, ...], users: Sequence[UserFidelity], seed: int, n_resamples: int) -> dict[str, Any]:
     from personalrm.results.stats.exact_statistics import sign_flip_p
     from personalrm.results.stats.statistics import share_interval
 
-    stated = " + ".join(sorted({user.statement for user in users if user.statement})) or "none"
     judged = [user for user in users if _answered(user.verdicts)]
     verdicts = [verdict for user in users for verdict in user.verdicts]
-    outcomes = Counter(verdict.outcome for verdict in verdicts)
-    own, other = ([_count(user.verdicts, name) for user in judged] for name in ("correct", "wrong"))
-    decided = [ours + theirs for ours, theirs in zip(own, other, strict=True)]
+    outcomes, missing = Counter(verdict.outcome for verdict in verdicts), Counter(user.missing for user in users)
+    own, other = ([_count(user.verdicts, name) for user in judged] for name in DECIDED)
     # Two orders of two personas are one thing that is judged.
-    things = ((user.user_id, verdict) for user in judged for verdict in user.verdicts)
-    units = len({(user, verdict.pair_id) for user, verdict in things if verdict.outcome in DECIDED})
-    share = share_interval(own, decided, seed=seed_of(seed, *key), n_resamples=n_resamples, units=units or None)
+    things = {(user.user_id, said.pair_id) for user in judged for said in user.verdicts if said.outcome in DECIDED}
+    decided = [ours + theirs for ours, theirs in zip(own, other, strict=True)]
+    share = share_interval(own, decided, seed=seed_of(seed, *key), n_resamples=n_resamples, units=len(things) or None)
     named = Counter(verdict.said for verdict in verdicts if verdict.said)
-    missing = Counter(user.missing for user in users)
-    row: dict[str, Value] = dict(zip(FIDELITY_KEY, (*key, stated), strict=True))
-    row |= {"n_users": len(judged)} | {column: missing[name] for name, column in LEFT_OUT.items()}
-    n_verdicts, lost = len(_answered(verdicts)), outcomes["provider_error"]
-    row |= {"n_verdicts": n_verdicts, "own": sum(own), "other": sum(other)}
-    row |= {name: outcomes[name] for name in OUTCOMES[2:]}
-    row |= zip(SHARES[:3], map(percent, share), strict=True)
-    row |= {"p_value": p_digits(sign_flip_p([a - b for a, b in zip(own, other, strict=True) if a + b]))}
-    row |= {"share_first": percent(named["first"] / named.total()) if named else None}
-    row |= _matches(users, seed_of(seed, *key, "match"), n_resamples)
-    flags = flags_of(judged=n_verdicts, lost=lost, unparsed=outcomes["unparsed"], lossy_profiles=0)
-    return row | {name: getattr(flags, name) for name in FLAGS}
+    n_verdicts = len(_answered(verdicts))
+    flags = flags_of(
+        judged=n_verdicts, lost=outcomes["provider_error"], unparsed=outcomes["unparsed"], lossy_profiles=0
+    )
+    return {
+        **dict(zip(READER_KEY, key, strict=True)),
+        "statement": " + ".join(sorted({user.statement for user in users if user.statement})) or "none",
+        "n_users": len(judged),
+        **{column: missing[name] for name, column in LEFT_OUT.items()},
+        "n_verdicts": n_verdicts,
+        "own": sum(own),
+        "other": sum(other),
+        **{name: outcomes[name] for name in OUTCOMES[2:]},
+        **percents(share, *SHARES),
+        "p_value": p_digits(sign_flip_p([a - b for a, b in zip(own, other, strict=True) if a + b])),
+        "share_first": percent(named["first"] / named.total()) if named else None,
+        **_matches(users, seed_of(seed, *key, "match"), n_resamples),
+        **flags.columns(),
+    }
 
 
 def _answered(verdicts: Iterable[Verdict]) -> list[Verdict]:
@@ -105,7 +113,7 @@ def _count(verdicts: Iterable[Verdict], outcome: str) -> int:
     return sum(verdict.outcome == outcome for verdict in verdicts)
 
 
-def _matches(users: Iterable[UserFidelity], seed: int, n_resamples: int) -> dict[str, Value]:
+def _matches(users: Iterable[UserFidelity], seed: int, n_resamples: int) -> dict[str, float]:
     """How often personas were judged to fit when shown alone, over users with a decided verdict on both sides."""
     from personalrm.results.stats.statistics import paired_cluster_difference
 
@@ -115,21 +123,17 @@ def _matches(users: Iterable[UserFidelity], seed: int, n_resamples: int) -> dict
         sides = [[verdict for verdict in had if (verdict.pair_id == user.user_id) == own] for own in (True, False)]
         # An order in which one side was lost says nothing of the difference.
         orders = set.intersection(*({verdict.swapped for verdict in side} for side in sides))
-        own, other = (_fits([verdict for verdict in side if verdict.swapped in orders]) for side in sides)
-        if own is not None and other is not None:
+        fits = [[v.outcome for v in side if v.swapped in orders and v.outcome in DECIDED] for side in sides]
+        if all(fits):
+            own, other = (side.count("correct") / len(side) for side in fits)
             shares.append((own, other))
     if not shares:
-        return dict.fromkeys(MATCHES, None) | {"match_users": 0}
+        return {"match_users": 0}
     ours, theirs = zip(*shares, strict=True)
     found = paired_cluster_difference(ours, theirs, [1] * len(shares), seed=seed, n_resamples=n_resamples)
-    means = [percent(sum(side) / len(shares)) for side in (ours, theirs)]
-    values = [len(shares), *means, *map(percent, found[:3]), p_digits(found.p_value)]
-    return dict(zip(MATCHES, values, strict=True))
-
-
-def _fits(verdicts: Sequence[Verdict]) -> float | None:
-    fit, not_fit = _count(verdicts, "correct"), _count(verdicts, "wrong")
-    return fit / (fit + not_fit) if fit + not_fit else None
+    means = (sum(side) / len(shares) for side in (ours, theirs))
+    values = percents((*means, *found[:3]), *MATCHES[1:-1])
+    return {"match_users": len(shares), **values, "match_p_value": p_digits(found.p_value)}
 
 
 read_fidelity_table = FIDELITY_COLUMNS.read
@@ -138,11 +142,31 @@ read_fidelity_table = FIDELITY_COLUMNS.read
 def fidelity_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """The table for people; where personas were judged alone, that apart."""
     columns = persona_headings(table, profile_model="Personas by", judge_model="Judge")
-    n_names = len(columns) + 1
-    blocks = [block_of(table, columns, _pairwise, n_names=n_names)]
-    alone = [row for row in table_rows(table) if row["match_users"]]
-    if alone:
-        blocks.append(block_of(alone, columns, _alone, "Each persona alone: does it fit?", n_names))
+    share = interval(*SHARES[:3])
+    pairwise: Shown = {
+        "Statement": _statement,
+        "Users": "n_users",
+        "Own persona preferred % [95 % CI]": lambda row: marked(share(row), {"lossy": False, **row}),
+        "p": chance("p_value"),
+        "Verdicts": "n_verdicts",
+        "Undecided": lambda row: plain(sum(row[name] for name in OUTCOMES[2:-1])),
+        "Provider errors": "provider_error",
+        "First named %": "share_first",
+        "No statement": "no_statement",
+        "No persona": "no_persona",
+        "No other": "no_other_persona",
+    }
+    alone: Shown = {
+        "Statement": _statement,
+        "Users": "match_users",
+        "Own fits %": "match_own",
+        "Other's fits %": "match_other",
+        "Difference, points [95 % CI]": interval(*MATCHES[3:6], signed=True),
+        "p": chance("match_p_value"),
+    }
+    n_names, asked = len(columns) + 1, table[table["match_users"] > 0]
+    blocks = [block_of(table, columns, pairwise, n_names=n_names)]
+    blocks += [block_of(asked, columns, alone, "Each persona alone: does it fit?", n_names)] if len(asked) else []
     return tuple(blocks)
 
 
@@ -150,39 +174,10 @@ def _statement(row: Mapping[str, object]) -> str:
     return " + ".join(STATEMENT_LABELS[part] for part in str(row["statement"]).split(" + "))
 
 
-def _pairwise(row: Mapping[str, object]) -> dict[str, str]:
-    share = bounds(row, "share_own", "ci_low", "ci_high", signed=False)
-    undecided = sum(int(str(row[name])) for name in OUTCOMES[2:-1])
-    return {
-        "Statement": _statement(row),
-        "Users": plain(row["n_users"]),
-        "Own persona preferred % [95 % CI]": marked(share, {"lossy": False, **row}),
-        "p": probability(row["p_value"]),
-        "Verdicts": plain(row["n_verdicts"]),
-        "Undecided": plain(undecided),
-        "Provider errors": plain(row["provider_error"]),
-        "First named %": plain(row["share_first"]),
-        "No statement": plain(row["no_statement"]),
-        "No persona": plain(row["no_persona"]),
-        "No other": plain(row["no_other_persona"]),
-    }
-
-
-def _alone(row: Mapping[str, object]) -> dict[str, str]:
-    return {
-        "Statement": _statement(row),
-        "Users": plain(row["match_users"]),
-        "Own fits %": plain(row["match_own"]),
-        "Other's fits %": plain(row["match_other"]),
-        "Difference, points [95 % CI]": bounds(row, "match_difference", "match_ci_low", "match_ci_high", signed=True),
-        "p": probability(row["match_p_value"]),
-    }
-
-
 def fidelity_notes(table: pd.DataFrame, others: int) -> list[str]:
     """What a reader of the table must know; `others` is how many other users each persona was compared with."""
     several = "another user" if others == 1 else f"each of {others} other users"
-    notes = [
+    return [
         f"A judge reads what the user stated and two personas, the user's own and that of {several} of the same data "
         "set (drawn by a hash of the users' ids), and says which is of this person; every two personas in both orders.",
         "Own persona preferred: of all decided verdicts, with a 95 % interval from a bootstrap that resamples users. "
@@ -194,20 +189,24 @@ def fidelity_notes(table: pd.DataFrame, others: int) -> list[str]:
         "The paper reports 56.1 % against 47 % for a random user, p < 0.05 (PRISM, 70B; secondary source: its prompt, "
         "test and n are not published). Our own against other is another protocol, and not to be set beside it; each "
         "persona alone, where it was asked, is (table of reported numbers).",
+        *notes_where(
+            (
+                (table["match_users"] > 0).any(),
+                "Each persona alone: mean over users of the verdicts that it fits the person, own and other's; this is "
+                "the nearest to the paper's two numbers, though prompts and judge differ. Interval and p from a paired "
+                "bootstrap over users.",
+            ),
+            (
+                table["statement"].str.contains("planted").any(),
+                "Planted taste: bundled users state nothing; the sentence that their votes were made by stands in.",
+            ),
+            (
+                (table["statement"] == "none").any(),
+                "Data sets without statements have no fidelity: all their users are counted under No statement.",
+            ),
+        ),
+        *mark_notes(table.assign(lossy=False)),
     ]
-    if bool((table["match_users"] > 0).any()):
-        notes.append(
-            "Each persona alone: mean over users of the verdicts that it fits the person, own and other's; this is the "
-            "nearest to the paper's two numbers, though prompts and judge differ. Interval and p from a paired "
-            "bootstrap over users."
-        )
-    if bool(table["statement"].str.contains("planted").any()):
-        notes.append(
-            "Planted taste: bundled users state nothing; the sentence that their votes were made by stands in."
-        )
-    if bool((table["statement"] == "none").any()):
-        notes.append("Data sets without statements have no fidelity: all their users are counted under No statement.")
-    return notes + mark_notes(table.assign(lossy=False))
 
 
 def build(fidelity: list[Path], *, seed: int, n_resamples: int, fidelity_others: int) -> Table:

@@ -3,81 +3,52 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from personalrm.core.files import stable_hash
 from personalrm.core.records import OUTCOMES, READABLE
 from personalrm.results.columns import Columns
+from personalrm.results.comparisons import Value, model_rank, seed_of
 from personalrm.results.conditions import CONDITION_COLUMNS, ROW_KEY, Condition, by_condition
 from personalrm.results.labels import (
-    METHOD_LABELS,
     METHOD_ORDER,
     NO_ANSWERS,
+    NO_VERDICTS,
     NOT_APPLICABLE,
     OK,
-    UNUSED,
     exempt_note,
     k_rank,
     labels_note,
-    method_label,
     method_rank,
 )
 from personalrm.results.marks import FLAG_NAMES, RETRY, Flags, flags_of, marked, notes_of
-from personalrm.results.scores import (
-    Counts,
-    accuracy_of,
-    answered,
-    count_right,
-    lossy_profiles,
-    outcome_counts,
-    percent,
-    row_status,
-    share_first,
-)
-from personalrm.results.table_formats import EMPTY, Block, dollars_shown, plain, table_rows
+from personalrm.results.scores import accuracy_of, answered, count_right, percent, percents
+from personalrm.results.table_formats import EMPTY, Block, dollars_shown, table_rows
+from personalrm.results.tables.comparison_text import HEADINGS, Shown, block_of, bounds, decimals, notes_where
 
 if TYPE_CHECKING:
     import pandas as pd
 
-COUNT_COLUMNS: tuple[str, ...] = ("n_users", "n_pairs", "n_judgments")
-ACCURACY_COLUMNS: tuple[str, ...] = (
-    "accuracy",
-    "ci_low",
-    "ci_high",
-    "ci_low_independent",
-    "ci_high_independent",
-    "accuracy_user_mean",
-    "accuracy_readable",
-)
 FAILURE_COLUMNS: tuple[str, ...] = OUTCOMES[2:]
-CALL_SUMS: tuple[str, ...] = ("calls", "tokens_in", "tokens_out")
 NAMES: tuple[str, ...] = (*ROW_KEY, "status")
-CALLS_READ: tuple[str, ...] = (*CONDITION_COLUMNS, *CALL_SUMS[1:], "cost_usd")
-"""What the table needs of the frame of calls: not their keys, which are most of its memory."""
-WHOLE_NUMBERS: tuple[str, ...] = (*COUNT_COLUMNS, *FAILURE_COLUMNS, "lossy_profiles", "n_draws", *CALL_SUMS)
+ACCURACY_COLUMNS: tuple[str, ...] = ("accuracy", "ci_low", "ci_high")
+INDEPENDENT: tuple[str, ...] = ("ci_low_independent", "ci_high_independent")
+WHOLE_NUMBERS: tuple[str, ...] = (
+    *("n_users", "n_pairs", "n_judgments", *FAILURE_COLUMNS, "lossy_profiles"),
+    *("n_draws", "calls", "tokens_in", "tokens_out"),
+)
 COLUMNS = Columns(
     (
-        *ROW_KEY,
-        *COUNT_COLUMNS,
-        *ACCURACY_COLUMNS,
-        *FAILURE_COLUMNS,
-        "lossy_profiles",
-        "share_first",
-        "n_draws",
-        "draw_sd",
-        *CALL_SUMS,
-        "cost_usd_list",
-        "status",
+        *(*ROW_KEY, *WHOLE_NUMBERS[:3], *ACCURACY_COLUMNS, *INDEPENDENT, "accuracy_user_mean", "accuracy_readable"),
+        *(*FAILURE_COLUMNS, "lossy_profiles", "share_first", "n_draws", "draw_sd"),
+        *("calls", "tokens_in", "tokens_out", "cost_usd_list", "status"),
     ),
     texts=NAMES,
     whole=WHOLE_NUMBERS,
 )
-
+CALLS_READ: tuple[str, ...] = (*CONDITION_COLUMNS, "tokens_in", "tokens_out", "cost_usd")
+"""What the table needs of the frame of calls: not their keys, which are most of its memory."""
 COST_DIGITS = 8
-
-
-Value = str | int | float | None
 
 
 def main_table(
@@ -92,8 +63,8 @@ def main_table(
     """The main table (paper, table 3, with what the paper leaves out), columns `COLUMNS`.
 
     One row for each `ROW_KEY` of `verdicts`, ordered by data set, method, variant, judge, profile and k.
-    `status` is "ok", or why there is no accuracy (`row_status`).
-    Percentages: the accuracies and their bounds, `share_first`, `draw_sd`; rounded to 4 digits.
+    `status` is "ok", or why there is no accuracy (`described`). Percentages: the accuracies and their bounds,
+    `share_first`, `draw_sd`; rounded to 4 digits.
 
     - n_users, n_pairs, n_judgments: of the judgments that the provider answered. All other columns but
       `provider_error` are of these alone: a judgment that was lost to a provider error is neither right nor wrong.
@@ -121,9 +92,12 @@ def main_table(
     """
     calls_of = dict(by_condition(calls))
     return COLUMNS.frame(
-        condition.row
-        | _judgments(group, int(stable_hash(str(seed), *condition.names)[:15], 16), n_resamples)
-        | _spent(calls_of.get(condition))
+        {
+            **condition.row,
+            **described(group),
+            **_accuracy(group, seed_of(seed, *condition.names), n_resamples),
+            **_spent(calls_of.get(condition, calls[:0])),
+        }
         for condition, group in listed(verdicts, method_order, model_order)
     )
 
@@ -133,70 +107,71 @@ def listed(
 ) -> list[tuple[Condition, pd.DataFrame]]:
     """Conditions and their verdicts in the order of rows: data set, method, variant, judge, profile model, k."""
 
-    def order(condition: Condition) -> tuple[object, ...]:
-        models = [
-            (model_order.index(model) if model in model_order else len(model_order), model)
-            for model in (condition.judge_model, condition.profile_model)
-        ]
-        rank = method_rank(str(condition.method), method_order)
-        return condition.dataset, rank, str(condition.variant), models, k_rank(condition.k)
+    def order(group: tuple[Condition, pd.DataFrame]) -> tuple[object, ...]:
+        key = group[0]
+        models = [model_rank(model, model_order) for model in (key.judge_model, key.profile_model)]
+        return key.dataset, method_rank(str(key.method), method_order), str(key.variant), models, k_rank(key.k)
 
-    return sorted(by_condition(verdicts), key=lambda group: order(group[0]))
+    return sorted(by_condition(verdicts), key=order)
 
 
-def _judgments(group: pd.DataFrame, seed: int, n_resamples: int) -> dict[str, Value]:
-    """Counts, accuracy and intervals of one row."""
-    judged = answered(group)
-    outcomes = outcome_counts(group)
-    row: dict[str, Value] = {
-        "status": row_status(group),
+def described(group: pd.DataFrame) -> dict[str, Any]:
+    """What the verdicts of one condition hold, by columns of the main table, all `OUTCOMES` and `FLAG_NAMES` included.
+
+    `status` is "ok" where the provider answered anything; else "no answers", "not applicable" (to none of the users)
+    or "no verdicts".
+    """
+    judged, outcomes = answered(group), group["outcome"].value_counts()
+    status = OK if len(judged) else NO_ANSWERS
+    if group["pair_id"].isna().all():
+        status = NOT_APPLICABLE if (group["status"] == "not_applicable").all() else NO_VERDICTS
+    said = judged.loc[judged["swapped"].notna() & judged["said"].notna(), "said"]
+    row: dict[str, Any] = {
+        "status": status,
         "n_users": int(judged["user_id"].nunique()),
         "n_pairs": int(judged["pair_id"].nunique()),
         "n_judgments": len(judged),
         "n_draws": int(group["draw"].nunique()),
-        "share_first": share_first(judged),
-        "lossy_profiles": lossy_profiles(judged),
+        "share_first": percent(float((said == "first").mean())) if len(said) else None,
+        "lossy_profiles": len(judged.loc[judged["profile_lost"] > 0, ["user_id", "draw"]].drop_duplicates()),
         "accuracy_readable": accuracy_of(judged[judged["outcome"].isin(READABLE)]),
+        **{outcome: int(outcomes.get(outcome, 0)) for outcome in OUTCOMES},
     }
-    row |= {outcome: outcomes[outcome] for outcome in FAILURE_COLUMNS}
-    if row["status"] != OK:
-        return row
-    return row | _accuracy(count_right(judged), int(judged["pair_id"].nunique()), seed, n_resamples)
+    return row | row_flags(row).columns()
 
 
-def _accuracy(counts: Counts, n_pairs: int, seed: int, n_resamples: int) -> dict[str, Value]:
+def _accuracy(group: pd.DataFrame, seed: int, n_resamples: int) -> dict[str, Value]:
+    """Accuracy and intervals of one row; nothing where the provider answered nothing."""
     import numpy as np
 
     from personalrm.results.stats.statistics import independent_interval, share_interval
 
-    clustered = share_interval(*counts, seed=seed, n_resamples=n_resamples, units=n_pairs)
+    judged = answered(group)
+    if judged.empty:
+        return {}
+    counts = count_right(judged)
+    clustered = share_interval(*counts, seed=seed, n_resamples=n_resamples, units=int(judged["pair_id"].nunique()))
     independent = independent_interval(int(counts.correct.sum()), int(counts.judged.sum()))
     by_draw = counts.correct.sum(axis=0) / counts.judged.sum(axis=0)
     by_user = np.divide(
         counts.correct, counts.judged, out=np.full_like(counts.correct, np.nan), where=counts.judged > 0
     )
     return {
-        "accuracy": percent(clustered.estimate),
-        "ci_low": percent(clustered.low),
-        "ci_high": percent(clustered.high),
-        "ci_low_independent": percent(independent.low),
-        "ci_high_independent": percent(independent.high),
+        **percents(clustered, *ACCURACY_COLUMNS),
+        **percents(independent[1:], *INDEPENDENT),
         "accuracy_user_mean": percent(float(np.nanmean(by_user, axis=0).mean())),
         "draw_sd": percent(float(by_draw.std(ddof=1))) if len(by_draw) > 1 else None,
     }
 
 
-def _spent(calls: pd.DataFrame | None) -> dict[str, Value]:
+def _spent(calls: pd.DataFrame) -> dict[str, Value]:
     """Calls, tokens and list cost of one row; a row without calls cost nothing."""
-    if calls is None:
-        return {"calls": 0, "tokens_in": 0, "tokens_out": 0, "cost_usd_list": 0.0}
-    costs = [float(cost) for cost in calls["cost_usd"]]
-    # fsum does not depend on the order of its terms; nan (unknown price) makes the sum nan.
     return {
         "calls": len(calls),
         "tokens_in": int(calls["tokens_in"].sum()),
         "tokens_out": int(calls["tokens_out"].sum()),
-        "cost_usd_list": round(math.fsum(costs), COST_DIGITS),
+        # fsum does not depend on the order of its terms; nan (unknown price) makes the sum nan.
+        "cost_usd_list": round(math.fsum(calls["cost_usd"]), COST_DIGITS),
     }
 
 
@@ -220,91 +195,66 @@ def gaps(verdicts: pd.DataFrame) -> list[str]:
     """One sentence for each row of the table in which users have no verdict at all, with how many and why."""
     notes: list[str] = []
     for condition, group in by_condition(verdicts):
-        missing = group[group["pair_id"].isna()]
-        if missing.empty:
-            continue
-        reasons = missing.groupby("status", observed=True)["user_id"].nunique()
-        counts = ", ".join(f"{count} {str(status).replace('_', ' ')}" for status, count in reasons.items())
-        name = " / ".join(condition.names)
-        notes.append(f"{name}: no verdict for {counts} of {group['user_id'].nunique()} users.")
+        reasons = group[group["pair_id"].isna()].groupby("status", observed=True)["user_id"].nunique()
+        if len(reasons):
+            counts = ", ".join(f"{count} {str(status).replace('_', ' ')}" for status, count in reasons.items())
+            name = " / ".join(condition.names)
+            notes.append(f"{name}: no verdict for {counts} of {group['user_id'].nunique()} users.")
     return notes
 
 
 def _shown_accuracy(row: Mapping[str, object]) -> str:
     """Accuracy, its clustered interval, and the mark of what spoils it: `61.97 [57.2, 66.0]`."""
-    if row["status"] in (NOT_APPLICABLE, NO_ANSWERS):
-        return marked(str(row["status"]), row_flags(row).columns())
-    text = plain(row["accuracy"])
-    if text != EMPTY:
-        bounds = [plain(row[bound]) for bound in ("ci_low", "ci_high")]
-        text += " [–]" if EMPTY in bounds else " [{:.1f}, {:.1f}]".format(*map(float, bounds))
+    text = str(row["status"])
+    if text not in (NOT_APPLICABLE, NO_ANSWERS):
+        text = bounds(
+            {name: round(float(str(row[name])), 2) for name in ACCURACY_COLUMNS}, *ACCURACY_COLUMNS, signed=False
+        )
     return marked(text, row_flags(row).columns())
 
 
 def _half_width(row: Mapping[str, object]) -> str:
-    low, high = (float(str(row[f"ci_{end}_independent"])) for end in ("low", "high"))
+    low, high = (float(str(row[end])) for end in INDEPENDENT)
     return EMPTY if math.isnan(low) else f"± {(high - low) / 2:.2f}"
 
 
-def _one_decimal(value: object) -> str:
-    return EMPTY if plain(value) == EMPTY else f"{float(str(value)):.1f}"
-
-
-def _names(row: Mapping[str, object], constant: Iterable[str], labels: Mapping[str, str]) -> dict[str, str]:
-    """The columns that name a row; those that are the same in all rows are left to a note."""
-    texts = {
-        "dataset": ("Data set", str(row["dataset"])),
-        "method": ("Method", method_label(str(row["method"]), labels)),
-        "k": ("k", str(row["k"])),
-        "variant": ("Variant", str(row["variant"])),
-        "profile_model": ("Profile by", str(row["profile_model"])),
-        "judge_model": ("Judge", str(row["judge_model"])),
-    }
-    return {
-        header: EMPTY if text == UNUSED else text for column, (header, text) in texts.items() if column not in constant
-    }
-
-
-def main_blocks(table: pd.DataFrame, labels: Mapping[str, str] = METHOD_LABELS) -> tuple[Block, Block]:
+def main_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
     """The main table for people: accuracy with intervals, then what was not right or wrong, and cost."""
-    import pandas as pd
-
-    constant = [c for c in ("dataset", "variant") if table[c].nunique() == 1]
-    accuracy, outcomes = [], []
-    for cells in table_rows(table):
-        names = _names(cells, constant, labels)
-        accuracy.append(
-            names
-            | {"Users": plain(cells["n_users"]), "Pairs": plain(cells["n_pairs"])}
-            | {"Judgments": plain(cells["n_judgments"]), "Accuracy % [95 % CI]": _shown_accuracy(cells)}
-            | {"paper's CI": _half_width(cells), "Mean of users": _one_decimal(cells["accuracy_user_mean"])}
-            | {"Said first %": _one_decimal(cells["share_first"])}
-            | {"Draws": plain(cells["n_draws"]), "SD of draws": plain(cells["draw_sd"])}
-        )
-        outcomes.append(
-            names
-            | {column.replace("_", " ").capitalize(): plain(cells[column]) for column in FAILURE_COLUMNS}
-            | {"Learned with lost calls": plain(cells["lossy_profiles"])}
-            | {"Calls": plain(cells["calls"]), "Tokens in": plain(cells["tokens_in"])}
-            | {"Tokens out": plain(cells["tokens_out"]), "List cost $": dollars_shown(cells["cost_usd_list"])}
-        )
-    first, second = pd.DataFrame(accuracy), pd.DataFrame(outcomes)
-    if (table["n_draws"] <= 1).all():
-        first = first.drop(columns=["Draws", "SD of draws"], errors="ignore")
-    if (table["lossy_profiles"] == 0).all():
-        second = second.drop(columns="Learned with lost calls", errors="ignore")
-    n_names = 6 - len(constant)
-    return Block("Accuracy", first, n_names), Block("Outcomes and cost", second, n_names)
+    order = ("dataset", "method", "k", "variant", "profile_model", "judge_model")
+    # What is the same in all rows is left to a note.
+    names = {c: HEADINGS[c] for c in order if c not in ("dataset", "variant") or table[c].nunique() != 1}
+    draws = {"Draws": "n_draws", "SD of draws": "draw_sd"} if (table["n_draws"] > 1).any() else {}
+    lossy = {"Learned with lost calls": "lossy_profiles"} if (table["lossy_profiles"] > 0).any() else {}
+    accuracy: Shown = {
+        "Users": "n_users",
+        "Pairs": "n_pairs",
+        "Judgments": "n_judgments",
+        "Accuracy % [95 % CI]": _shown_accuracy,
+        "paper's CI": _half_width,
+        "Mean of users": decimals("accuracy_user_mean"),
+        "Said first %": decimals("share_first"),
+        **draws,
+    }
+    outcomes: Shown = {
+        **{column.replace("_", " ").capitalize(): column for column in FAILURE_COLUMNS},
+        **lossy,
+        "Calls": "calls",
+        "Tokens in": "tokens_in",
+        "Tokens out": "tokens_out",
+        "List cost $": lambda row: dollars_shown(row["cost_usd_list"]),
+    }
+    return block_of(table, names, accuracy, "Accuracy"), block_of(table, names, outcomes, "Outcomes and cost")
 
 
 def main_notes(table: pd.DataFrame, evaluated: str) -> list[str]:
     """What a reader of the main table must know. `evaluated` is the config's `evaluate_users`."""
-    notes = [
-        f"{name} of all rows: {table[column].iloc[0]}."
-        for column, name in (("dataset", "Data set"), ("variant", "Variant"))
-        if table[column].nunique() == 1
-    ]
-    notes += [
+    flags = [row_flags(row) for row in table_rows(table)]
+    return [
+        *(
+            f"{HEADINGS[column]} of all rows: {table[column].iloc[0]}."
+            for column in ("dataset", "variant")
+            if table[column].nunique() == 1
+        ),
         "Accuracy: share of judgments that name the answer which the user chose; ties, unparsed answers, refusals and "
         "prompts that do not fit count as not right. A judgment that was lost to a provider error does not count: "
         "Users, Pairs and Judgments are those that were answered.",
@@ -312,19 +262,21 @@ def main_notes(table: pd.DataFrame, evaluated: str) -> list[str]:
         "leave open; [–] with one user. ±: the paper's interval, which treats all judgments as independent.",
         'Mean of users: each user counts the same. Said first: share of "first" among verdicts on one order; '
         "50 is no position bias. Calls, tokens and list cost: the distinct stored responses that a row rests on.",
-    ]
-    notes.append(
         "Users: all of each data set."
         if evaluated == "all"
-        else "Users: those of the level-A part test; of data sets without level A, all."
-    )
-    notes += labels_note(table["method"])
-    notes += exempt_note(table["status"])
-    if bool((table["status"] == NO_ANSWERS).any()):
-        notes.append(f"{NO_ANSWERS}: the provider failed every judgment of the row, so that there is no number.")
-    if bool((table["lossy_profiles"] > 0).any()):
-        notes.append("Learned with lost calls: how many of the profiles judged with were.")
-    flags = [row_flags(row) for row in table_rows(table)]
-    notes += notes_of(name for name in FLAG_NAMES if any(getattr(held, name) for held in flags))
-    lost = bool((table[["provider_error", "lossy_profiles"]] > 0).any(axis=None))
-    return [*notes, RETRY] if lost else notes
+        else "Users: those of the level-A part test; of data sets without level A, all.",
+        *labels_note(table["method"]),
+        *exempt_note(table["status"]),
+        *notes_where(
+            (
+                (table["status"] == NO_ANSWERS).any(),
+                f"{NO_ANSWERS}: the provider failed every judgment of the row, so that there is no number.",
+            ),
+            (
+                (table["lossy_profiles"] > 0).any(),
+                "Learned with lost calls: how many of the profiles judged with were.",
+            ),
+        ),
+        *notes_of(name for name in FLAG_NAMES if any(getattr(held, name) for held in flags)),
+        *notes_where(((table[["provider_error", "lossy_profiles"]] > 0).any(axis=None), RETRY)),
+    ]

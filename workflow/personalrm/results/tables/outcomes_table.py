@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from personalrm.core.records import OUTCOMES, READABLE
+from personalrm.core.records import OUTCOMES
 from personalrm.results.columns import Columns
+from personalrm.results.comparisons import Value
 from personalrm.results.labels import METHOD_ORDER, NOT_APPLICABLE, exempt_note
 from personalrm.results.marks import FLAG_NAMES, SIGNS, mark_notes
-from personalrm.results.scores import (
-    accuracy_of,
-    answered,
-    lossy_profiles,
-    outcome_counts,
-    percent,
-    read_frame,
-    row_status,
-)
+from personalrm.results.scores import answered, percent, read_frame
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain
-from personalrm.results.tables.comparison_text import block_of, dataset_note, headings_of
-from personalrm.results.tables.main_table import NAMES, listed, row_flags
+from personalrm.results.tables.comparison_text import Shown, block_of, dataset_note, decimals, headings_of, number
+from personalrm.results.tables.main_table import NAMES, described, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,21 +24,13 @@ COUNTS: tuple[str, ...] = ("n_users", "users_without_verdict", "n_judgments", *O
 SHARES: tuple[str, ...] = tuple(f"share_{outcome}" for outcome in OUTCOMES)
 WITHOUT_REASONING = "share_without_reasoning"
 OUTCOME_COLUMNS = Columns(
-    (
-        *NAMES,
-        *COUNTS,
-        *SHARES,
-        "accuracy_readable",
-        WITHOUT_REASONING,
-        *FLAG_NAMES,
-    ),
+    (*NAMES, *COUNTS, *SHARES, "accuracy_readable", WITHOUT_REASONING, *FLAG_NAMES),
     texts=NAMES,
     whole=COUNTS,
     flags=FLAG_NAMES,
 )
 MARKED: dict[str, str] = {"provider_error": "outage", "unparsed": "unread"}
 """Outcomes that a mark is about, and its flag."""
-Value = str | int | float | bool | None
 
 
 def outcomes_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = ()) -> pd.DataFrame:
@@ -57,68 +42,50 @@ def outcomes_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = ()) -
     not, in any draw. `share_without_reasoning`: percent of the answers in words with a readable verdict that consist of
     the verdict alone; empty where there is no such answer, as where verdicts are log-probabilities. Flags:
     `marks.Flags`.
-
-    Args:
-        verdicts: frame of `collect_verdicts`.
-        model_order: model ids in the order of listing; others come last, by name.
     """
     groups = listed(verdicts, METHOD_ORDER, model_order)
     return OUTCOME_COLUMNS.frame({**condition.row, **_counted(group)} for condition, group in groups)
 
 
 def _counted(group: pd.DataFrame) -> dict[str, Value]:
-    judged, counts = answered(group), outcome_counts(group)
-    row: dict[str, Value] = {
-        "status": row_status(group),
-        "n_users": int(judged["user_id"].nunique()),
-        "users_without_verdict": int(
-            group["user_id"].nunique() - group.loc[group["pair_id"].notna(), "user_id"].nunique()
-        ),
-        "n_judgments": len(judged),
-        **counts,
-        "lossy_profiles": lossy_profiles(judged),
-        "accuracy_readable": accuracy_of(judged[judged["outcome"].isin(READABLE)]),
-    }
-    for name, count in counts.items():
-        total = len(judged) + (count if name == "provider_error" else 0)
-        row[f"share_{name}"] = percent(count / total) if total else None
-    reasoned = judged["reasoned"].dropna()
+    row, reasoned = described(group), answered(group)["reasoned"].dropna()
+    with_verdict = group.loc[group["pair_id"].notna(), "user_id"]
+    row["users_without_verdict"] = int(group["user_id"].nunique() - with_verdict.nunique())
     row[WITHOUT_REASONING] = percent(1 - float(reasoned.mean())) if len(reasoned) else None
-    return row | row_flags(row).columns()
+    for name in OUTCOMES:
+        count, total = int(row[name]), int(row["n_judgments"])
+        total += count if name == "provider_error" else 0
+        row[f"share_{name}"] = percent(count / total) if total else None
+    return row
 
 
 def outcomes_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """The table for people: each outcome with its share."""
-    heads = [name.replace("_", " ").capitalize() for name in OUTCOMES]
-
-    def cells(row: Mapping[str, object]) -> dict[str, str]:
-        return {
-            "Users": plain(row["n_users"]),
-            "Without verdict": plain(row["users_without_verdict"]),
-            "Judgments": plain(row["n_judgments"]),
-            **{head: _shown(row, name) for head, name in zip(heads, OUTCOMES, strict=True)},
-            "Right of those read %": plain(row["accuracy_readable"]),
-            "Without reasoning %": _without_reasoning(row),
-        }
-
+    cells: Shown = {
+        "Users": "n_users",
+        "Without verdict": "users_without_verdict",
+        "Judgments": "n_judgments",
+        **{name.replace("_", " ").capitalize(): _shown(name) for name in OUTCOMES},
+        "Right of those read %": "accuracy_readable",
+        "Without reasoning %": lambda row: _or_exempt(decimals(WITHOUT_REASONING)(row), row),
+    }
     return (block_of(table, headings_of(table), cells),)
 
 
-def _shown(row: Mapping[str, object], outcome: str) -> str:
-    """`12 (3.4 %)`, and a mark at what spoils the row."""
-    share = row[f"share_{outcome}"]
-    if plain(share) == EMPTY:
-        return NOT_APPLICABLE if row["status"] == NOT_APPLICABLE else EMPTY
-    text = f"{plain(row[outcome])} ({float(str(share)):.1f} %)"
-    flag = MARKED.get(outcome)
-    return f"{text} ({SIGNS[flag]})" if flag and row[flag] else text
+def _shown(outcome: str) -> Callable[[Mapping[str, object]], str]:
+    """Shows an outcome as `12 (3.4 %)`, with a mark on what spoils the row."""
+
+    def text(row: Mapping[str, object]) -> str:
+        share, flag = number(row[f"share_{outcome}"], ".1f"), MARKED.get(outcome)
+        if share == EMPTY:
+            return _or_exempt(share, row)
+        return f"{plain(row[outcome])} ({share} %)" + (f" ({SIGNS[flag]})" if flag and row[flag] else "")
+
+    return text
 
 
-def _without_reasoning(row: Mapping[str, object]) -> str:
-    share = row[WITHOUT_REASONING]
-    if plain(share) == EMPTY:
-        return NOT_APPLICABLE if row["status"] == NOT_APPLICABLE else EMPTY
-    return f"{float(str(share)):.1f}"
+def _or_exempt(text: str, row: Mapping[str, object]) -> str:
+    return NOT_APPLICABLE if text == EMPTY and row["status"] == NOT_APPLICABLE else text
 
 
 def outcomes_notes(table: pd.DataFrame) -> list[str]:

@@ -7,23 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalrm.results.columns import Columns
+from personalrm.results.comparisons import Value
 from personalrm.results.conditions import ROW_KEY
 from personalrm.results.labels import METHOD_ORDER, NOT_APPLICABLE, OK
 from personalrm.results.marks import FLAG_NAMES, mark_notes, marked
-from personalrm.results.scores import (
-    accuracy_of,
-    answered,
-    lossy_profiles,
-    outcome_counts,
-    percent,
-    read_frame,
-    row_status,
-    share_first,
-)
+from personalrm.results.scores import accuracy_of, answered, percent, percents, read_frame
 from personalrm.results.spec import Table, TableResult
-from personalrm.results.table_formats import Block, plain
-from personalrm.results.tables.comparison_text import block_of, bounds, dataset_note, headings_of
-from personalrm.results.tables.main_table import listed, row_flags
+from personalrm.results.table_formats import Block
+from personalrm.results.tables.comparison_text import Shown, block_of, bounds, dataset_note, headings_of, notes_where
+from personalrm.results.tables.main_table import described, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,20 +24,20 @@ SINGLE = NOT_APPLICABLE
 """Status of verdicts on both orders together, which name no position, and of methods that do not apply."""
 NONE_STATED = "no position named"
 COUNTS: tuple[str, ...] = ("n_users", "n_judgments", "n_stated", "n_both_orders")
-SHARES: tuple[str, ...] = (
-    "share_first",
-    "ci_low",
-    "ci_high",
-    "same_response",
-    "same_position",
-    "not_both_stated",
-    "accuracy_chosen_first",
-    "accuracy_chosen_second",
-)
+SHARED: tuple[str, ...] = ("share_first", "ci_low", "ci_high")
+HEADS: dict[str, str] = {
+    "same_response": "Same response %",
+    "same_position": "Same position %",
+    "not_both_stated": "Not both named %",
+    "accuracy_chosen_first": "Accuracy %, chosen first",
+    "accuracy_chosen_second": "chosen second",
+}
 POSITION_COLUMNS = Columns(
-    (*ROW_KEY, "status", *COUNTS, *SHARES, *FLAG_NAMES), texts=(*ROW_KEY, "status"), whole=COUNTS, flags=FLAG_NAMES
+    (*ROW_KEY, "status", *COUNTS, *SHARED, *HEADS, *FLAG_NAMES),
+    texts=(*ROW_KEY, "status"),
+    whole=COUNTS,
+    flags=FLAG_NAMES,
 )
-Value = str | int | float | bool | None
 
 
 def position_bias_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = ()) -> pd.DataFrame:
@@ -60,89 +52,64 @@ def position_bias_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = 
       the two verdicts name one response, or one position. not_both_stated is the rest: one of them names nothing.
     - accuracy_chosen_first, accuracy_chosen_second: accuracy by where the chosen response stood; their mean is the main
       table's accuracy where all pairs were judged in both orders.
-
-    Args:
-        verdicts: frame of `collect_verdicts`.
-        model_order: model ids in the order of listing; others come last, by name.
     """
     groups = listed(verdicts, METHOD_ORDER, model_order)
-    return POSITION_COLUMNS.frame({**condition.row, **_biased(group, row_status(group))} for condition, group in groups)
+    return POSITION_COLUMNS.frame({**condition.row, **_biased(group)} for condition, group in groups)
 
 
-def _biased(group: pd.DataFrame, status: str) -> dict[str, Value]:
+def _biased(group: pd.DataFrame) -> dict[str, Value]:
     """Status, counts and shares of one row."""
     from personalrm.results.stats.statistics import share_interval
 
     judged = answered(group)
-    counts = outcome_counts(group) | {"n_judgments": len(judged), "lossy_profiles": lossy_profiles(judged)}
     single = judged[judged["swapped"].notna()]
     stated = single[single["said"].notna()]
-    row: dict[str, Value] = {
-        "n_both_orders": 0,
-        "n_users": int(judged["user_id"].nunique()),
-        "n_judgments": len(judged),
-        "n_stated": len(stated),
-        **row_flags(counts).columns(),
-    }
+    row = described(group) | {"n_both_orders": 0, "n_stated": len(stated)}
     if stated.empty:
-        return row | {"status": status if status != OK else NONE_STATED if len(single) else SINGLE}
+        return row if row["status"] != OK else row | {"status": NONE_STATED if len(single) else SINGLE}
     firsts = (stated["said"] == "first").groupby(stated["user_id"], observed=True).agg(["sum", "count"])
     found = share_interval(firsts["sum"], firsts["count"], units=int(stated["pair_id"].nunique()))
-    row |= {"status": OK, "share_first": share_first(single)}
-    row |= {"ci_low": percent(found.low), "ci_high": percent(found.high)}
     swapped = single["swapped"].astype("bool")
-    row |= {
-        "accuracy_chosen_first": accuracy_of(single[~swapped]),
-        "accuracy_chosen_second": accuracy_of(single[swapped]),
-    }
-    return row | _between_orders(single[~swapped], single[swapped])
+    return (
+        row
+        | percents(found[1:], "ci_low", "ci_high")
+        | _between_orders(single[~swapped], single[swapped])
+        | {"accuracy_chosen_first": accuracy_of(single[~swapped])}
+        | {"accuracy_chosen_second": accuracy_of(single[swapped])}
+    )
 
 
 def _between_orders(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Value]:
-    """The two verdicts on a pair beside each other. Both orders name one response where their positions differ."""
+    """The two verdicts on a pair compared. Both orders name one response where their positions differ."""
     pair = ["user_id", "pair_id", "draw"]
     both = first[[*pair, "said"]].merge(second[[*pair, "said"]], on=pair, suffixes=("", "_swapped"))
     if both.empty:
         return {}
-    one, other = both["said"].astype("str"), both["said_swapped"].astype("str")
     stated = both["said"].notna() & both["said_swapped"].notna()
-    same = stated & (one == other)
-    counts = {"same_response": stated & ~same, "same_position": same, "not_both_stated": ~stated}
-    shares: dict[str, Value] = {name: percent(float(hits.mean())) for name, hits in counts.items()}
-    return {"n_both_orders": len(both)} | shares
-
-
-HEADS: dict[str, str] = {
-    "same_response": "Same response %",
-    "same_position": "Same position %",
-    "not_both_stated": "Not both named %",
-    "accuracy_chosen_first": "Accuracy %, chosen first",
-    "accuracy_chosen_second": "chosen second",
-}
+    same = stated & (both["said"].astype("str") == both["said_swapped"].astype("str"))
+    hits = {"same_response": stated & ~same, "same_position": same, "not_both_stated": ~stated}
+    return {"n_both_orders": len(both), **{name: percent(float(held.mean())) for name, held in hits.items()}}
 
 
 def position_bias_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """The table for people."""
-
-    def cells(row: Mapping[str, object]) -> dict[str, str]:
-        counts = {"Users": plain(row["n_users"]), "Verdicts": plain(row["n_stated"])}
-        shares = {head: plain(row[column]) for column, head in HEADS.items()}
-        return {**counts, "Said first % [95 % CI]": _shown(row), **shares}
-
+    cells: Shown = {
+        "Users": "n_users",
+        "Verdicts": "n_stated",
+        "Said first % [95 % CI]": _shown,
+        **{head: column for column, head in HEADS.items()},
+    }
     return (block_of(table, headings_of(table), cells),)
 
 
 def _shown(row: Mapping[str, object]) -> str:
     """Share of "first" with its bounds, or why there is none."""
-    text = str(row["status"])
-    if text == OK:
-        text = bounds(row, "share_first", "ci_low", "ci_high", signed=False)
-    return marked(text, row)
+    return marked(bounds(row, *SHARED, signed=False) if row["status"] == OK else str(row["status"]), row)
 
 
 def position_bias_notes(table: pd.DataFrame) -> list[str]:
     """What a reader of the table must know."""
-    notes = [
+    return [
         *dataset_note(table),
         'Said first: share of "first" among the verdicts on one order that name a position (Verdicts); 50 is no bias. '
         "In brackets: 95 % interval with users as clusters (linearised, Student's t); [–] with one user.",
@@ -151,13 +118,15 @@ def position_bias_notes(table: pd.DataFrame) -> list[str]:
         "an answer that cannot be read in one order at least. The three add up to 100. Judgments that were lost to "
         "provider errors, and the other order of these pairs, are left out.",
         "Accuracy, chosen first and second: where the answer that the user chose stood in the prompt.",
+        *notes_where(
+            (
+                (table["status"] == SINGLE).any(),
+                f"{SINGLE}: one verdict on both orders together, which names no position; or the method itself does "
+                "not apply (see the main table).",
+            )
+        ),
+        *mark_notes(table),
     ]
-    if bool((table["status"] == SINGLE).any()):
-        notes.append(
-            f"{SINGLE}: one verdict on both orders together, which names no position; or the method itself does not "
-            "apply (see the main table)."
-        )
-    return notes + mark_notes(table)
 
 
 def build(verdicts: Path, *, model_order: list[str]) -> Table:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from personalrm.core.records import Demonstration, Profile, read_all
+from personalrm.core.records import Profile, read_all
 from personalrm.data.cross_validation import Pools
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import model_rank
@@ -15,24 +14,14 @@ from personalrm.results.labels import k_label, k_rank
 from personalrm.results.scores import percent
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
-from personalrm.results.tables.comparison_text import HEADINGS, dataset_note
+from personalrm.results.tables.comparison_text import Shown, block_of, dataset_note, decimals, headings_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PROFILE_KEY: tuple[str, ...] = ("dataset", "variant", "profile_model", "k")
 COUNTS: tuple[str, ...] = ("n_users", "n_profiles", "without_profile")
-SHOWN: tuple[str, ...] = ("both", "demos")
-"""The methods that show demonstrations: those found with the persona known, and those found without it."""
-SHARES: tuple[str, ...] = tuple(
-    f"{what}_{method}" for method in SHOWN for what in ("without_demonstrations", "labels_only", "mean_demonstrations")
-)
-PROFILE_COLUMNS = Columns(
-    (*PROFILE_KEY, *COUNTS, "without_persona", "persona_says_nothing", *SHARES), texts=PROFILE_KEY, whole=COUNTS
-)
-_HEADS: Mapping[str, str] = {
-    "n_profiles": "Profiles",
-    "without_profile": "No profile",
+SHARES: dict[str, str] = {
     "without_persona": "No persona %",
     "persona_says_nothing": "Says nothing %",
     "without_demonstrations_both": "Both: none %",
@@ -42,52 +31,8 @@ _HEADS: Mapping[str, str] = {
     "labels_only_demos": "Demos: labels only %",
     "mean_demonstrations_demos": "Demos: mean",
 }
-
-
-@dataclass
-class _Counted:
-    """What is added up of the profiles of one row; `none`, `labels` and `shown` for each of `SHOWN`."""
-
-    users: set[str] = field(default_factory=set)
-    profiles: int = 0
-    failed: int = 0
-    bare: int = 0
-    vague: int = 0
-    none: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SHOWN, 0))
-    labels: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SHOWN, 0))
-    shown: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SHOWN, 0))
-
-    def add(self, profile: Profile) -> None:
-        self.users.add(profile.user_id)
-        if profile.status != "ok":
-            self.failed += 1
-            return
-        self.profiles += 1
-        self.bare += not profile.persona
-        self.vague += profile.persona is not None and profile.persona_flaw is not None
-        self._add("both", profile.demonstrations)
-        self._add("demos", profile.plain_demonstrations)
-
-    def _add(self, method: str, demonstrations: Sequence[Demonstration]) -> None:
-        self.none[method] += not demonstrations
-        self.labels[method] += bool(demonstrations) and all(shown.reasoning is None for shown in demonstrations)
-        self.shown[method] += len(demonstrations)
-
-    def row(self) -> dict[str, float | int | None]:
-        counts = {"n_users": len(self.users), "n_profiles": self.profiles, "without_profile": self.failed}
-        personas = {"without_persona": self._share(self.bare), "persona_says_nothing": self._share(self.vague)}
-        return {**counts, **personas} | {
-            f"{what}_{method}": value
-            for method in SHOWN
-            for what, value in (
-                ("without_demonstrations", self._share(self.none[method])),
-                ("labels_only", self._share(self.labels[method])),
-                ("mean_demonstrations", round(self.shown[method] / self.profiles, 2) if self.profiles else None),
-            )
-        }
-
-    def _share(self, count: int) -> float | None:
-        return percent(count / self.profiles) if self.profiles else None
+"""Column to heading. The methods that show demonstrations are `both` (found with the persona known) and `demos`."""
+PROFILE_COLUMNS = Columns((*PROFILE_KEY, *COUNTS, *SHARES), texts=PROFILE_KEY, whole=COUNTS)
 
 
 def profiles_table(
@@ -111,19 +56,44 @@ def profiles_table(
         variants: names in the order of listing; others come last, by name.
         model_order: the same of models.
     """
+    import pandas as pd
+
     pool_of = {fold: pool for pool, folds in (pools or {}).items() for fold in folds}
-    counted: dict[tuple[str, ...], _Counted] = {}
-    for profile in profiles:
-        dataset = pool_of.get(profile.dataset, profile.dataset)
-        key = dataset, profile.variant, profile.model, k_label(profile.k)
-        counted.setdefault(key, _Counted()).add(profile)
+    names = [*PROFILE_KEY, "user", "ok", *SHARES]
+    counted = pd.DataFrame(map(_counted, profiles), columns=names).astype(dict.fromkeys(SHARES, "float64"))
+    counted["dataset"] = counted["dataset"].replace(pool_of)
 
     def place(key: tuple[str, ...]) -> tuple[object, ...]:
-        rank = list(variants).index(key[1]) if key[1] in variants else len(variants)
-        return key[0], model_rank(key[2], model_order), rank, key[1], k_rank(key[3])
+        dataset, variant, model, k = key
+        rank = list(variants).index(variant) if variant in variants else len(variants)
+        return dataset, model_rank(model, model_order), rank, variant, k_rank(k)
 
-    rows = [dict(zip(PROFILE_KEY, key, strict=True)) | counted[key].row() for key in sorted(counted, key=place)]
-    return PROFILE_COLUMNS.frame(rows)
+    groups = {tuple(map(str, key)): rows for key, rows in counted.groupby(list(PROFILE_KEY))}
+    return PROFILE_COLUMNS.frame(
+        {**dict(zip(PROFILE_KEY, key, strict=True)), **_summed(groups[key])} for key in sorted(groups, key=place)
+    )
+
+
+def _counted(profile: Profile) -> tuple[object, ...]:
+    """The key of a profile, its user, whether there is one, and what it adds to each of `SHARES`."""
+    shown = profile.demonstrations, profile.plain_demonstrations
+    without = [[demonstration.reasoning is None for demonstration in demonstrations] for demonstrations in shown]
+    parts = [part for bare in without for part in (not bare, bool(bare) and all(bare), len(bare))]
+    persona = not profile.persona, profile.persona is not None and profile.persona_flaw is not None
+    key = profile.dataset, profile.variant, profile.model, k_label(profile.k)
+    return *key, profile.user_id, profile.status == "ok", *persona, *parts
+
+
+def _summed(rows: pd.DataFrame) -> dict[str, float | int]:
+    held = rows[rows["ok"]]
+    means = {name: float(held[name].sum()) / len(held) for name in SHARES} if len(held) else {}
+    shares = {name: round(mean, 2) if name.startswith("mean") else percent(mean) for name, mean in means.items()}
+    return {
+        "n_users": int(rows["user"].nunique()),
+        "n_profiles": len(held),
+        "without_profile": len(rows) - len(held),
+        **shares,
+    }
 
 
 read_profiles_table = PROFILE_COLUMNS.read
@@ -131,20 +101,10 @@ read_profiles_table = PROFILE_COLUMNS.read
 
 def profiles_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """The table for people."""
-    import pandas as pd
-
-    several = table["dataset"].nunique() != 1
-    names = {name: HEADINGS[name] for name in PROFILE_KEY if several or name != "dataset"}
-    rows = [
-        {head: str(row[name]) for name, head in names.items()}
-        | {head: _shown(row[name]) for name, head in _HEADS.items()}
-        for row in table_rows(table)
-    ]
-    return (Block("", pd.DataFrame(rows, columns=[*names.values(), *_HEADS.values()]), len(names)),)
-
-
-def _shown(value: object) -> str:
-    return f"{value:.1f}" if isinstance(value, float) and plain(value) != EMPTY else plain(value)
+    cells: Shown = {"Profiles": "n_profiles", "No profile": "without_profile"}
+    names = {column: head for column, head in headings_of(table).items() if column in PROFILE_KEY}
+    names = {column: names[column] for column in PROFILE_KEY if column in names}
+    return (block_of(table, names, {**cells, **{head: decimals(name) for name, head in SHARES.items()}}),)
 
 
 def profiles_notes(table: pd.DataFrame) -> list[str]:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from personalrm.core.records import read_all
 from personalrm.personas.records import UserRecovery
 from personalrm.results.columns import Columns
-from personalrm.results.comparisons import (
-    Value,
-    p_digits,
-    seed_of,
-)
+from personalrm.results.comparisons import p_digits, seed_of
 from personalrm.results.marks import MOST_SPOILT, signs_of
-from personalrm.results.readings import READER_KEY, by_reader
-from personalrm.results.scores import percent
+from personalrm.results.scores import percent, percents
 from personalrm.results.spec import Table, TableResult
-from personalrm.results.table_formats import Block, plain, table_rows
-from personalrm.results.tables.comparison_text import block_of, bounds, persona_headings, probability
+from personalrm.results.table_formats import Block
+from personalrm.results.tables.comparison_text import (
+    DIFFERENCE,
+    READER_KEY,
+    Shown,
+    block_of,
+    by_reader,
+    chance,
+    interval,
+    notes_where,
+    persona_headings,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +41,7 @@ RECOVERY_COLUMNS = Columns(
 
 
 def recovery_table(rows: Iterable[UserRecovery], *, seed: int, n_resamples: int) -> pd.DataFrame:
-    """A row for everybody of each data set, variant, profile model and judge, then one a user; `RECOVERY_COLUMNS`.
+    """For each data set, variant, profile model and judge, a row for all users, then one per user; `RECOVERY_COLUMNS`.
 
     - user: `all`, or one who has facts and a persona.
     - no_facts, no_persona: users who are left out, by the reason. n_facts: facts of the others.
@@ -46,55 +51,55 @@ def recovery_table(rows: Iterable[UserRecovery], *, seed: int, n_resamples: int)
     - p_value: `exact_statistics.sign_flip_p` of own less other by user.
     - outage: more than 1 % of the questions failed at the provider.
     """
-    found: list[dict[str, Value]] = []
+    found: list[dict[str, Any]] = []
     for key, users in by_reader(rows):
-        named: dict[str, Value] = dict(zip(READER_KEY, key, strict=True))
-        found.append(named | {"user": EVERYBODY} | _row(users, seed_of(seed, *key), n_resamples))
-        found += [named | {"user": user.user_id} | _row([user], 0, 0) for user in users if user.missing is None]
+        named = dict(zip(READER_KEY, key, strict=True))
+        found.append({**named, "user": EVERYBODY, **_row(users, seed_of(seed, *key), n_resamples)})
+        found += [{**named, "user": user.user_id, **_row([user], 0, 0)} for user in users if user.missing is None]
     return RECOVERY_COLUMNS.frame(found)
 
 
-def _row(users: Sequence[UserRecovery], seed: int, n_resamples: int) -> dict[str, Value]:
+def _row(users: Sequence[UserRecovery], seed: int, n_resamples: int) -> dict[str, Any]:
     """Values over several users, or of one."""
     asked = [user for user in users if user.missing is None]
     answers = [answer for user in asked for said in user.stated.values() for answer in said]
-    row: dict[str, Value] = {
+    return {
         "n_users": len(asked),
         "no_facts": sum(user.missing == "no facts" for user in users),
         "no_persona": sum(user.missing == "no persona" for user in users),
         "n_facts": sum(len(user.facts) for user in asked),
         "unread": answers.count(None),
+        "outage": sum(user.failed for user in asked) > MOST_SPOILT * sum(user.asked for user in asked),
+        **_shares(asked, seed, n_resamples),
     }
-    outage = sum(user.failed for user in asked) > MOST_SPOILT * sum(user.asked for user in asked)
-    return row | _shares(asked, seed, n_resamples) | {"outage": outage}
 
 
-def _shares(asked: Sequence[UserRecovery], seed: int, n_resamples: int) -> dict[str, Value]:
+def _shares(asked: Sequence[UserRecovery], seed: int, n_resamples: int) -> dict[str, float]:
+    """Shares of own and others' facts, and their difference; bounds and p only where there are resamples."""
     from personalrm.results.stats.exact_statistics import sign_flip_p
     from personalrm.results.stats.statistics import paired_cluster_difference, share_interval
 
-    row: dict[str, Value] = dict.fromkeys(SHARES, None)
     sides = [(share(user, own=True), share(user, own=False)) for user in asked]
     own = [float(ours) for ours, _ in sides if ours is not None]
-    if not own:
-        return row
-    row["own"] = percent(sum(own) / len(own))
     paired = [(ours, theirs) for ours, theirs in sides if ours is not None and theirs is not None]
+    ours, theirs = ([float(side[place]) for side in paired] for place in (0, 1))
+    row = {"own": percent(sum(own) / len(own))} if own else {}
     if paired:
-        ours, theirs = ([float(number) for number in side] for side in zip(*paired, strict=True))
-        row["other"] = percent(sum(theirs) / len(theirs))
-        row["difference"] = percent((sum(ours) - sum(theirs)) / len(ours))
-    facts = sum(len(user.facts) for user, side in zip(asked, sides, strict=True) if side[0] is not None)
-    if n_resamples:
-        _, *ends = share_interval(own, [1] * len(own), seed=seed, n_resamples=n_resamples, units=facts)
-        row |= zip(("own_low", "own_high"), map(percent, ends), strict=True)
+        row |= {"other": percent(sum(theirs) / len(theirs))}
+        row |= {"difference": percent((sum(ours) - sum(theirs)) / len(ours))}
+    settings: dict[str, Any] = {
+        "seed": seed,
+        "n_resamples": n_resamples,
+        "units": sum(len(user.facts) for user, side in zip(asked, sides, strict=True) if side[0] is not None),
+    }
+    if own and n_resamples:
+        row |= percents(share_interval(own, [1] * len(own), **settings)[1:], "own_low", "own_high")
     if paired and n_resamples:
-        ones = [1] * len(paired)
-        found = paired_cluster_difference(ours, theirs, ones, seed=seed, n_resamples=n_resamples, units=facts)
+        found = paired_cluster_difference(ours, theirs, [1] * len(paired), **settings)
         # The exact test counts whole numbers.
         scale = math.lcm(*(number.denominator for side in paired for number in side))
         exact = sign_flip_p([int((mine - other) * scale) for mine, other in paired])
-        row |= {"ci_low": percent(found[1]), "ci_high": percent(found[2]), "p_value": p_digits(exact)}
+        row |= percents(found[1:3], "ci_low", "ci_high") | {"p_value": p_digits(exact)}
     return row
 
 
@@ -108,40 +113,34 @@ def share(user: UserRecovery, *, own: bool) -> Fraction | None:
 def recovery_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """The table for people: everybody, then user by user."""
     columns = persona_headings(table, profile_model="Personas by", judge_model="Read by")
-    rows = table_rows(table)
-    whole = [row for row in rows if row["user"] == EVERYBODY]
-    each = [row for row in rows if row["user"] != EVERYBODY]
-    blocks = [block_of(whole, columns, _everybody)] if whole else []
-    return (*blocks, *([block_of(each, columns | {"user": "User"}, _one, "User by user")] if each else []))
-
-
-def _everybody(row: Mapping[str, object]) -> dict[str, str]:
-    own = bounds(row, "own", "own_low", "own_high", signed=False)
-    return {
-        "Users": plain(row["n_users"]),
-        "Facts": plain(row["n_facts"]),
-        "Own persona states % [95 % CI]": f"{own} {OUTAGE_MARK}" if row["outage"] else own,
-        "Others' personas state %": plain(row["other"]),
-        "Difference, points [95 % CI]": bounds(row, "difference", "ci_low", "ci_high", signed=True),
-        "p": probability(row["p_value"]),
-        "Unread": plain(row["unread"]),
-        "No facts": plain(row["no_facts"]),
-        "No persona": plain(row["no_persona"]),
+    own, everybody = interval("own", "own_low", "own_high"), table["user"] == EVERYBODY
+    whole: Shown = {
+        "Users": "n_users",
+        "Facts": "n_facts",
+        "Own persona states % [95 % CI]": lambda row: f"{own(row)} {OUTAGE_MARK}" if row["outage"] else own(row),
+        "Others' personas state %": "other",
+        "Difference, points [95 % CI]": interval(*DIFFERENCE, signed=True),
+        "p": chance("p_value"),
+        "Unread": "unread",
+        "No facts": "no_facts",
+        "No persona": "no_persona",
     }
-
-
-def _one(row: Mapping[str, object]) -> dict[str, str]:
-    return {
-        "Facts": plain(row["n_facts"]),
-        "Own persona states %": plain(row["own"]),
-        "Others' personas state %": plain(row["other"]),
-        "Unread": plain(row["unread"]),
+    one: Shown = {
+        "Facts": "n_facts",
+        "Own persona states %": "own",
+        "Others' personas state %": "other",
+        "Unread": "unread",
     }
+    blocks = [
+        block_of(table[everybody], columns, whole),
+        block_of(table[~everybody], columns | {"user": "User"}, one, "User by user"),
+    ]
+    return tuple(block for block in blocks if len(block.texts))
 
 
 def recovery_notes(table: pd.DataFrame, others: int) -> list[str]:
     """What a reader of the table must know; `others` is how many other users' personas were read."""
-    notes = [
+    return [
         "Each bundled user's votes were made from a planted taste; a rubric says in two or three facts what of it a "
         "persona could state. A model reads one persona and says of each fact whether the persona states it, in "
         "whatever words; too general to tell, or the contrary, is no. It sees no vote, and no strings are compared.",
@@ -150,11 +149,14 @@ def recovery_notes(table: pd.DataFrame, others: int) -> list[str]:
         "Means over users; intervals from a bootstrap over users, paired for the difference. p: exact sign-flip test "
         "over users, two-sided (null: own less others' is symmetric about 0 in each user). With few users and facts "
         "only large differences show: of eight users each moves the mean by up to 12.5 points; p is at least 0.008.",
+        *notes_where(
+            (
+                table["outage"].any(),
+                f"{OUTAGE_MARK}: more than {100 * MOST_SPOILT:g} % of the questions were lost to provider errors. Not "
+                "a result.",
+            )
+        ),
     ]
-    if bool(table["outage"].any()):
-        share = f"{100 * MOST_SPOILT:g} %"
-        notes.append(f"{OUTAGE_MARK}: more than {share} of the questions were lost to provider errors. Not a result.")
-    return notes
 
 
 def build(recovery: list[Path], *, seed: int, n_resamples: int, recovery_others: int) -> Table:

@@ -32,7 +32,7 @@ def slope_of(
     the mean number of context pairs that these judgments rest on: users who have fewer than k pairs count with theirs.
     So users whose accuracy grows by 0.8 points a pair, up to the pairs that they have, have a slope of 0.8, whatever
     k are asked for. Only judgments that every k has enter, so that no k has other users or pairs; the users this leaves
-    out are counted. Our choice beside a mixed model: it assumes no distribution of users, and nothing can fail to
+    out are counted. Our choice in place of a mixed model: it assumes no distribution of users, and nothing can fail to
     converge.
 
     The interval is `statistics.share_interval` of the users' linearised contributions to the slope, given the numbers
@@ -41,7 +41,7 @@ def slope_of(
 
     Args:
         arrays: the cells' arrays.
-        cells: one a k. A k that the provider did not answer at all is left out.
+        cells: one per k. A k that the provider did not answer at all is left out.
         at: for each cell, the number of context pairs of each user of the arrays at that k, (users,).
         seed: seed of the bootstrap.
         n_resamples: its resamples.

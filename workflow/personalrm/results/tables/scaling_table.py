@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from personalrm.core.records import UserData, read_all
 from personalrm.methods.registry import METHODS
 from personalrm.results.columns import Columns
-from personalrm.results.comparisons import NUMBERS, Value, accuracy_of, compare, key_order
+from personalrm.results.comparisons import ACCURACY, NUMBERS, accuracy_of, compare, key_order
 from personalrm.results.conditions import ROW_KEY, Condition
-from personalrm.results.labels import ALL, NOT_APPLICABLE, OK, UNUSED, exempt_note, k_rank, labels_note
+from personalrm.results.labels import ALL, NOT_APPLICABLE, OK, UNUSED, exempt_note, labels_note
 from personalrm.results.marks import FLAG_NAMES, Flags, mark_notes, marked, prefixed
 from personalrm.results.scores import read_frame
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
-from personalrm.results.tables.comparison_text import bounds, dataset_note, headings_of, probability, shown_names
+from personalrm.results.tables.comparison_text import (
+    DIFFERENCE,
+    Row,
+    Shown,
+    block_of,
+    bounds,
+    chance,
+    dataset_note,
+    headings_of,
+    interval,
+    notes_where,
+    number,
+)
 from personalrm.results.tables.scaling_slope import slope_of
 from personalrm.results.verdict_arrays import Cell, Floats, VerdictArrays, refuse_unknown, verdict_arrays_of
 
@@ -36,45 +48,20 @@ class Labelled(NamedTuple):
 LabelledPairs = Mapping[tuple[str, str], Labelled]
 """By data set and user."""
 
-POINT_COLUMNS: tuple[str, ...] = (
-    "context_pairs",
-    "labels_used",
-    "n_users",
-    "users_below_k",
-    "n_judgments",
-    "n_draws",
-    "accuracy",
-    "accuracy_low",
-    "accuracy_high",
-)
+COUNTS: tuple[str, ...] = ("n_users", "users_below_k", "n_judgments", "n_draws")
 DEFAULT_COLUMNS: tuple[str, ...] = ("default_accuracy", "default_low", "default_high")
-FLAGS: tuple[str, ...] = prefixed("", "default_")
-DIFFERENCE_COLUMNS: tuple[str, ...] = ("status", *NUMBERS[:4])
 SLOPE_COLUMNS: tuple[str, ...] = ("slope", "slope_low", "slope_high", "slope_users", "slope_users_left_out")
-SCALING_NAMES: tuple[str, ...] = (*ROW_KEY, "status", "smallest_k")
-WHOLE_NUMBERS: tuple[str, ...] = (
-    "n_users",
-    "users_below_k",
-    "n_judgments",
-    "n_draws",
-    "slope_users",
-    "slope_users_left_out",
-)
+FLAGS: tuple[str, ...] = prefixed("", "default_")
 SCALING_COLUMNS = Columns(
     (
-        *ROW_KEY,
-        *POINT_COLUMNS,
-        *DEFAULT_COLUMNS,
-        *DIFFERENCE_COLUMNS,
-        *SLOPE_COLUMNS,
-        "smallest_k",
-        "smallest_k_pairs",
-        *FLAGS,
+        *(*ROW_KEY, "context_pairs", "labels_used", *COUNTS, *ACCURACY, *DEFAULT_COLUMNS, "status", *NUMBERS[:4]),
+        *(*SLOPE_COLUMNS, "smallest_k", "smallest_k_pairs", *FLAGS),
     ),
-    texts=SCALING_NAMES,
-    whole=WHOLE_NUMBERS,
+    texts=(*ROW_KEY, "status", "smallest_k"),
+    whole=(*COUNTS, *SLOPE_COLUMNS[3:]),
     flags=FLAGS,
 )
+Values = dict[str, Any]
 CONTEXT_DIGITS = 4
 NO_K = "none"
 REPORTED_NOTE = (
@@ -104,7 +91,6 @@ def scaling_table(
 
     Columns `SCALING_COLUMNS`:
 
-
     - context_pairs: mean over the users who have a verdict of the pairs that their profiles were made from: k, or all
       of theirs where they have fewer. The accuracies of a k stand here, in the figure and for the slope.
     - labels_used: the same, with the validation pairs for methods that choose a winner by them.
@@ -117,56 +103,43 @@ def scaling_table(
       where no difference has an interval. It looks at every k without adjustment. smallest_k_pairs: `context_pairs`
       of that k.
 
-    Args:
-        verdicts: frame of `collect_verdicts`.
-        labelled: numbers of labelled pairs of each user (`read_labelled_pairs`).
-        seed: seed of the bootstrap; each row derives its own.
-        n_resamples: its resamples.
-        model_order: model ids in the order of listing; others come last, by name.
-
     Raises:
         DataError: if a judged user is not in `labelled`.
     """
-    rows: list[dict[str, Value]] = []
+    rows: list[Values] = []
     for arrays in verdict_arrays_of(verdicts).values():
-        for keys in _series(arrays, model_order):
+        series: dict[Condition, list[Condition]] = {}
+        for key in sorted(arrays.cells, key=lambda key: key_order(key, model_order)):
+            if key.k != UNUSED and key.own:
+                series.setdefault(key._replace(k=UNUSED), []).append(key)
+        for keys in series.values():
             rows += _series_rows(arrays, keys, labelled, seed, n_resamples)
     return SCALING_COLUMNS.frame(rows)
 
 
-def _series(arrays: VerdictArrays, model_order: Sequence[str]) -> list[list[Condition]]:
-    """Cells of a arrays that differ by k alone, each list by ascending k; a judge's own profiles only."""
-    found: dict[Condition, list[Condition]] = {}
-    keys = sorted(arrays.cells, key=lambda key: key_order(key, model_order))
-    for key in keys:
-        if key.k != UNUSED and key.own:
-            found.setdefault(key._replace(k=UNUSED), []).append(key)
-    return [sorted(keys, key=lambda key: k_rank(key.k)) for keys in found.values()]
-
-
 def _series_rows(
     arrays: VerdictArrays, keys: Sequence[Condition], labelled: LabelledPairs, seed: int, n_resamples: int
-) -> list[dict[str, Value]]:
-    """The rows of one method."""
-    default = arrays.cells.get(keys[0].default)
-    reference = (np.nan,) * 3
-    if default is not None:
-        reference = accuracy_of(arrays, default, seed=seed, n_resamples=n_resamples)
-    rows: list[dict[str, Value]] = []
-    for key in keys:
-        cell = arrays.cells[key]
-        row: dict[str, Value] = {**key.row}
-        row |= _point(arrays, cell, labelled)
-        row |= zip(POINT_COLUMNS[-3:], accuracy_of(arrays, cell, seed=seed, n_resamples=n_resamples), strict=True)
-        row |= zip(DEFAULT_COLUMNS, reference, strict=True)
-        found = compare(arrays, key, key.default, seed=seed, n_resamples=n_resamples)
-        row |= cell.flags().columns() | (default.flags() if default else Flags()).columns("default_")
-        rows.append(row | {name: found[name] for name in DIFFERENCE_COLUMNS})
+) -> list[Values]:
+    """The rows of one method, by ascending k."""
+    default, cells = arrays.cells.get(keys[0].default), [arrays.cells[key] for key in keys]
+    settings = {"seed": seed, "n_resamples": n_resamples}
+    reference = accuracy_of(arrays, default, **settings) if default else (np.nan,) * 3
+    rows: list[Values] = [
+        compare(arrays, cell.key, cell.key.default, **settings)
+        | {**cell.key.row, **_point(arrays, cell, labelled)}
+        | dict(zip(ACCURACY, accuracy_of(arrays, cell, **settings), strict=True))
+        | dict(zip(DEFAULT_COLUMNS, reference, strict=True))
+        | cell.flags().columns()
+        | (default.flags() if default else Flags()).columns("default_")
+        for cell in cells
+    ]
     at = [_context_pairs(arrays, key.k, labelled) for key in keys]
-    slope = slope_of(arrays, [arrays.cells[key] for key in keys], at, seed=seed, n_resamples=n_resamples)
-    smallest, pairs = _smallest_k(rows)
-    shared: dict[str, Value] = dict(zip(SLOPE_COLUMNS, slope, strict=True))
-    shared |= {"smallest_k": smallest, "smallest_k_pairs": pairs}
+    shared: Values = dict(zip(SLOPE_COLUMNS, slope_of(arrays, cells, at, **settings), strict=True))
+    # The first k whose interval lies above 0, and the context pairs that it stands for.
+    tested = [row for row in rows if row["status"] == OK and not np.isnan(row["ci_low"])]
+    above = [row for row in tested if row["ci_low"] > 0]
+    shared["smallest_k"] = above[0]["k"] if above else NO_K if tested else UNUSED
+    shared["smallest_k_pairs"] = above[0]["context_pairs"] if above else np.nan
     return [row | shared for row in rows]
 
 
@@ -176,7 +149,7 @@ def _context_pairs(arrays: VerdictArrays, k: str, labelled: LabelledPairs) -> Fl
     return np.minimum(own, np.inf if k == ALL else float(k)).astype(np.float64)
 
 
-def _point(arrays: VerdictArrays, cell: Cell, labelled: LabelledPairs) -> dict[str, Value]:
+def _point(arrays: VerdictArrays, cell: Cell, labelled: LabelledPairs) -> Values:
     """Where a cell stands on the axis of context pairs, and its counts."""
     judged = np.unique(arrays.user_of[(cell.right >= 0).any(axis=0)])
     users = [arrays.users[int(user)] for user in judged]
@@ -197,62 +170,50 @@ def _point(arrays: VerdictArrays, cell: Cell, labelled: LabelledPairs) -> dict[s
     }
 
 
-def _smallest_k(rows: Sequence[Mapping[str, Value]]) -> tuple[str, float]:
-    """First k whose interval lies above 0, and the context pairs that it stands for."""
-    tested = [row for row in rows if row["status"] == OK and not np.isnan(float(str(row["ci_low"])))]
-    above = [(str(row["k"]), float(str(row["context_pairs"]))) for row in tested if float(str(row["ci_low"])) > 0]
-    return above[0] if above else (NO_K if tested else UNUSED, np.nan)
-
-
 read_scaling_table = SCALING_COLUMNS.read
 
 
 def scaling_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
     """The table for people: each k, then each method's slope."""
-    import pandas as pd
-
     columns = {column: text for column, text in headings_of(table).items() if column != "profile_model"}
     spoilt = {_method(row): dict.fromkeys(FLAG_NAMES, False) for row in table_rows(table)}
     for row in table_rows(table):
         spoilt[_method(row)] |= {name: True for name in FLAG_NAMES if row[name]}
-    points, slopes = [], []
-    for row in table_rows(table):
-        names, nothing = shown_names(row, columns), row["status"] == NOT_APPLICABLE
-        difference = bounds(row, "difference", "ci_low", "ci_high", signed=True)
-        difference = difference if row["status"] == OK else str(row["status"])
-        accuracy = bounds(row, "accuracy", "accuracy_low", "accuracy_high", signed=False)
-        points.append(
-            names
-            | {"Context pairs": _mean_pairs(row["context_pairs"]), "Labels used": _mean_pairs(row["labels_used"])}
-            | {"Users": plain(row["n_users"])}
-            | {"Below k": plain(row["users_below_k"]), "Judgments": plain(row["n_judgments"])}
-            | {"Draws": plain(row["n_draws"])}
-            | {"Accuracy % [95 % CI]": NOT_APPLICABLE if nothing else marked(accuracy, row)}
-            | {"Default %": marked(plain(row["default_accuracy"]), row, "default_")}
-            | {"Difference [95 % CI]": marked(difference, row, "", "default_")}
-            | {"p": probability(row["p_value"])}
-        )
-        del names["k"]
-        slope = shown_slope(row)
-        users = ("slope_users", "slope_users_left_out") if slope != EMPTY else ()
-        shown = (
-            names
-            | dict.fromkeys(("Users", "Users left out"), EMPTY)
-            | dict(zip(("Users", "Users left out"), (plain(row[name]) for name in users), strict=False))
-            | {"Points per pair [95 % CI]": NOT_APPLICABLE if nothing else marked(slope, spoilt[_method(row)])}
-            | {"Smallest k above Default": shown_smallest_k(row)}
-        )
-        if shown not in slopes:
-            slopes.append(shown)
-    heads = list(columns.values())
-    first = pd.DataFrame(points, columns=None if points else heads)
-    second = pd.DataFrame(slopes, columns=None if slopes else heads[:-1])
-    return Block("Accuracy", first, len(columns)), Block("Slope", second, len(columns) - 1)
+
+    def unless_exempt(show: Callable[[Row], str], spoils: Callable[[Row], Row]) -> Callable[[Row], str]:
+        return lambda row: NOT_APPLICABLE if row["status"] == NOT_APPLICABLE else marked(show(row), spoils(row))
+
+    points: Shown = {
+        "Context pairs": lambda row: _mean_pairs(row["context_pairs"]),
+        "Labels used": lambda row: _mean_pairs(row["labels_used"]),
+        "Users": "n_users",
+        "Below k": "users_below_k",
+        "Judgments": "n_judgments",
+        "Draws": "n_draws",
+        "Accuracy % [95 % CI]": unless_exempt(interval(*ACCURACY), lambda row: row),
+        "Default %": lambda row: marked(plain(row["default_accuracy"]), row, "default_"),
+        "Difference [95 % CI]": lambda row: marked(
+            bounds(row, *DIFFERENCE, signed=True) if row["status"] == OK else row["status"], row, "", "default_"
+        ),
+        "p": chance("p_value"),
+    }
+    slopes: Shown = {
+        "Users": lambda row: _of_slope(row, "slope_users"),
+        "Users left out": lambda row: _of_slope(row, "slope_users_left_out"),
+        "Points per pair [95 % CI]": unless_exempt(shown_slope, lambda row: spoilt[_method(row)]),
+        "Smallest k above Default": shown_smallest_k,
+    }
+    named = {column: text for column, text in columns.items() if column != "k"}
+    second = block_of(table, named, slopes, "Slope")
+    return block_of(table, columns, points, "Accuracy"), second._replace(texts=second.texts.drop_duplicates())
+
+
+def _of_slope(row: Row, column: str) -> str:
+    return EMPTY if shown_slope(row) == EMPTY else plain(row[column])
 
 
 def _mean_pairs(value: object) -> str:
-    pairs = plain(value)
-    return pairs if pairs == EMPTY else f"{float(pairs):.4g}"
+    return number(None if plain(value) == EMPTY else plain(value), ".4g")
 
 
 def shown_smallest_k(row: Mapping[str, object]) -> str:
@@ -276,8 +237,7 @@ def shown_slope(row: Mapping[str, object]) -> str:
 
 def scaling_notes(table: pd.DataFrame) -> list[str]:
     """What a reader of the table must know."""
-    few = table[table["users_below_k"] > 0]
-    notes = [
+    return [
         *dataset_note(table),
         *labels_note(table["method"]),
         "Context pairs: mean over the users of the pairs that their profiles were made from, k or all that they have. "
@@ -291,13 +251,20 @@ def scaling_notes(table: pd.DataFrame) -> list[str]:
         "is shown for a single k.",
         "Smallest k above Default: the first whose interval of the difference lies above 0 (each k is looked at, "
         "without adjustment); none: no such k.",
+        *notes_where(
+            (
+                (table["judge_model"] == UNUSED).any(),
+                "A method without a judge has no Default of that judge, so that its difference is not run.",
+            ),
+            (
+                (table["users_below_k"] > 0).any(),
+                "Below k: users with fewer context pairs than k; their profiles have all of theirs.",
+            ),
+        ),
         REPORTED_NOTE,
+        *exempt_note(table["status"]),
+        *mark_notes(table, "", "default_"),
     ]
-    if (table["judge_model"] == UNUSED).any():
-        notes.insert(-1, "A method without a judge has no Default of that judge, so that its difference is not run.")
-    if len(few):
-        notes.insert(-1, "Below k: users with fewer context pairs than k; their profiles have all of theirs.")
-    return notes + exempt_note(table["status"]) + mark_notes(table, "", "default_")
 
 
 def build(verdicts: Path, users: list[Path], *, seed: int, n_resamples: int, model_order: list[str]) -> Table:
