@@ -17,7 +17,7 @@ from personalrm.core.files import stable_hash
 from personalrm.core.records import UserData, Verdict
 from personalrm.judge.judge import JudgeSettings, ask_verdict, both_orders
 from personalrm.judge.prompting import Prompt, load_prompt
-from personalrm.llm.types import LanguageModel, Message
+from personalrm.llm.types import LanguageModel
 from personalrm.personas.records import StatementKind
 
 STATED = ("self_description", "system_string", "stated_prefs")
@@ -106,11 +106,9 @@ async def _ask_all(
     model: LanguageModel, prompt: Prompt, users: Iterable[str], shown: _Show, question: FidelityQuestion
 ) -> tuple[Verdict, ...]:
     async def once(user: str, *, swapped: bool) -> Verdict:
-        def build(*, prefilled: bool) -> tuple[Message, ...]:
-            messages = prompt.messages(**shown(user, swapped=swapped), reasoned=not prefilled)
-            return messages if prefilled else messages[:2]
-
-        return await ask_verdict(model, user, swapped, build, question.judge)
+        prefilled = question.judge.mode != "text"
+        messages = prompt.messages(**shown(user, swapped=swapped), reasoned=not prefilled)
+        return await ask_verdict(model, user, swapped, messages if prefilled else messages[:2], question.judge)
 
     async def both(user: str) -> tuple[Verdict, ...]:
         orders = await asyncio.gather(once(user, swapped=False), once(user, swapped=True))

@@ -128,7 +128,7 @@ async def _attempt_label(
     prefill = judge.prompt.render("assistant", reasoning=reasoning)
     labelled = await model.complete(label_request((*messages[:-1], Message("assistant", prefill))))
     base = Verdict(pair_id=pair.pair_id, swapped=trace.swapped, outcome="unparsed")
-    verdict = label_verdict(base, labelled, trace.swapped, judge)
+    verdict = label_verdict(base, labelled, judge)
     return trace.model_copy(
         update={
             "reasoning": reasoning,
