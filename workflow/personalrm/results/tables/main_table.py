@@ -167,7 +167,8 @@ def _judgments(group: pd.DataFrame, seed: int, n_resamples: int) -> dict[str, Va
 def _accuracy(counts: Counts, n_pairs: int, seed: int, n_resamples: int) -> dict[str, Value]:
     import numpy as np
 
-    from personalrm.results.stats.statistics import independent_interval, share_interval
+    from personalrm.results.stats.exact_statistics import independent_interval
+    from personalrm.results.stats.statistics import share_interval
 
     clustered = share_interval(*counts, seed=seed, n_resamples=n_resamples, units=n_pairs)
     independent = independent_interval(int(counts.correct.sum()), int(counts.judged.sum()))
