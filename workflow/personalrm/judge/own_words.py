@@ -27,7 +27,7 @@ _BLOCK = re.compile(
     r"|(?P<quote>(?:(?:[-*+•]|\d{1,3}[.)])[^\S\n]+)*[>＞][^\n]*\n?))",
     re.MULTILINE | re.DOTALL,
 )
-_LINE = re.compile(r".*\S.*\n?")
+_LINE = re.compile(r".+\n?")
 _LINE_ENDS = re.compile(r"[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _DRESS = re.compile(r"\\[a-z]+(?=\{)|[$\\]|</?(?:b|i|u|p|em|br|strong|code|span)\s*/?>")
 _PLAIN = str.maketrans(
@@ -206,7 +206,8 @@ def own_words(text: str) -> OwnWords | None:
 
 
 def _lines(text: str, start: int, end: int) -> list[Line]:
-    return [Line(found[0].strip(), found.start(), found.end()) for found in _LINE.finditer(text, start, end)]
+    lines = (Line(found[0].strip(), found.start(), found.end()) for found in _LINE.finditer(text, start, end))
+    return [line for line in lines if line.raw]
 
 
 def own_lines(text: str, *, cut: bool = False) -> list[str]:
