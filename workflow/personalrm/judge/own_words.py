@@ -177,8 +177,8 @@ class Fence(NamedTuple):
 class OwnWords(NamedTuple):
     """What a model says itself.
 
-    `fence` is a closed code fence that ends the text. `quotes` says that there are quotations; `own_end` that the
-    text's last line is one of `lines`. `visible` is the text with blanks in place of what is not said.
+    `fence` is a closed code fence that ends the text. `quotes` says that there are quotations; `own_end` that the text
+    ends with neither. `visible` is the text with blanks in place of what is not said.
     """
 
     lines: list[Line]
@@ -202,7 +202,7 @@ def own_words(text: str) -> OwnWords | None:
     last = blocks[-1] if blocks and not visible[blocks[-1].end() :].strip() else None
     part = "inline" if last and last["inline"] else "inside" if last and last["closed"] is not None else None
     fence = Fence(_lines(visible, *last.span(part)), *last.span()) if last and part else None
-    return OwnWords(lines, fence, any(block["quote"] for block in blocks), bool(lines) and last is None, visible)
+    return OwnWords(lines, fence, any(block["quote"] for block in blocks), last is None, visible)
 
 
 def _lines(text: str, start: int, end: int) -> list[Line]:

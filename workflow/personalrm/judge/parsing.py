@@ -18,18 +18,17 @@ Stated = Literal["first", "second", "tie", "unparsed"]
 
 
 def parse_verdict(text: str, *, cut: bool = False) -> Stated:
-    r"""Position that a judge's text names last.
+    r"""Position that a judge's text names last. Never raises.
 
-    The last line of the form `Preference: First` counts, outside quotations (`> …`), code fences and closed
-    thinking; failing that an end that is nothing but a label, a sentence such as `The user prefers the First response`
-    or `Overall, the First response is better suited to this user`, a JSON object or a fence that holds the verdict. Two
-    labels in one statement, the allowed lines one after the other, hedges and negations are `unparsed`, and so are a
-    verdict that words after it take back, and text that never closes its thinking. Of a text that was `cut` at the
-    token limit the last line alone counts. Never raises.
+    The last line of the form `Preference: First` counts, outside quotations (`> …`), code fences and closed thinking;
+    without one, an end that is nothing but a label, a sentence such as `The user prefers the First response` or
+    `Overall, the First response is better suited to this user`, a JSON object or a fence that holds the verdict.
+    `unparsed` are two labels in one statement, the allowed lines one after the other, hedges, negations, a verdict that
+    words after it take back, and text that never closes its thinking. Of a text that was `cut` at the token limit the
+    last line alone counts.
 
     A `tie` is stated in a label's place (`Preference: Tie`, `Tied`, `Draw`, `Equal`, `Both`, `Neither`) or by a
-    sentence that calls it one (`It is a tie.`). `Preference: None`, and praise of both answers alike
-    (`Both responses are equally good for this user.`), name neither a label nor a tie: `unparsed`.
+    sentence that calls it one (`It is a tie.`), but not by `Preference: None` or by praise of both answers alike.
 
     >>> parse_verdict("It is shorter.\nPreference: Second")
     'second'

@@ -253,9 +253,9 @@ def _on_line(lines: Sequence[Line], place: int, form: Form) -> Found | None:
     if line.words.startswith("{"):
         if place and _introduces(lines[place - 1]):
             return None
-        held = _held(line.raw, form)
+        held = _held(line.raw, form, line.start, line.end)
         if held is not None:
-            return Found(held[0], line.start, line.end, held[1])
+            return held
     value = _states(line.words, form)
     under = lines[place + 1 : place + 3]
     if len(under) == 2 and line.raw[0] == "|" and _RULE.fullmatch(under[0].raw):
@@ -275,8 +275,9 @@ def _closing(lines: Sequence[Line], form: Form) -> Found | None:
     if _QUOTED.fullmatch(line.raw) or (line.text and _states(words, form)):
         return None
     last = words[-LONGEST_LINE:]
-    for start in [start.end() for start in _SENTENCE_START.finditer(last)][-1:]:
-        sentence, before = last[start:], last[:start]
+    starts = [start.end() for start in _SENTENCE_START.finditer(last)]
+    if starts:
+        sentence, before = last[starts[-1] :], last[: starts[-1]]
         keyed = _states(sentence, form, strict=True)
         value = keyed or _spoken(sentence, form)
         quoted = words.removesuffix(sentence).count('"') % 2 == 1
@@ -328,14 +329,15 @@ def _object(text: str, lines: Sequence[Line], form: Form) -> Found | None:
         return None
     begun = [place for place, line in enumerate(lines) if line.raw.startswith("{")]
     for place in dict.fromkeys((*begun[:1], *begun[-1:])):
-        held = None if place and _introduces(lines[place - 1]) else _held(text[lines[place].start :], form)
+        start = lines[place].start
+        held = None if place and _introduces(lines[place - 1]) else _held(text[start:], form, start, len(text))
         if held is not None:
-            return Found(held[0], lines[place].start, len(text), held[1])
+            return held
     return None
 
 
-def _held(text: str, form: Form) -> tuple[str, str] | None:
-    """Value in a JSON object (an empty text where it cannot be read) and its other texts; None where it has none."""
+def _held(text: str, form: Form, start: int, end: int) -> Found | None:
+    """What the JSON object between `start` and `end` states, and its other texts; None where it states nothing."""
     try:
         pairs = json.loads(text.strip(), object_pairs_hook=tuple)
     except (ValueError, RecursionError):
@@ -343,12 +345,12 @@ def _held(text: str, form: Form) -> tuple[str, str] | None:
     said, rest = set(), []
     for key, value in pairs if isinstance(pairs, tuple) else ():
         if form.keyed.fullmatch(spelled(plain(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", key)))):
-            words = plain(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+            words = plain(str(value)) if isinstance(value, str | int) else ""
             alone = form.alone.fullmatch(words)
             said.add(_named(alone) if alone else _spoken(words, form) or "")
         elif isinstance(value, str):
             rest.append(value)
-    return (said.pop() if len(said) == 1 else "", "\n".join(rest)) if said else None
+    return Found(said.pop() if len(said) == 1 else "", start, end, "\n".join(rest)) if said else None
 
 
 def _introduces(line: Line) -> bool:
@@ -360,17 +362,15 @@ def _introduces(line: Line) -> bool:
 def _in_fence(words: OwnWords, lines: Sequence[Line], form: Form) -> Found | None:
     """The statement that a code fence at the end of the text holds, where nothing is stated outside of it.
 
-    Beside own words the fence must hold the statement alone: else it may be a quotation, as it is after words that
+    Next to own words the fence must hold the statement alone: else it may be a quotation, as it is after words that
     introduce one.
     """
     if not words.fence or words.quotes or (lines and _leads_to_doubt(lines[-1])):
         return None
     inside, start, end = words.fence
-    held = _held("\n".join(line.raw for line in inside), form)
-    if held is not None:
-        return Found(held[0], start, end, held[1])
-    if not inside or (lines and len(inside) > 1):
-        return None
+    held = _held("\n".join(line.raw for line in inside), form, start, end)
+    if held is not None or not inside or (lines and len(inside) > 1):
+        return held
     place, stated = _last_line(inside, form)
     found = stated or _closing(inside, form)
     kept = "\n".join(line.raw for line in inside[:place] if line.end <= (found.start if found else 0))
