@@ -155,7 +155,6 @@ def test_workers_and_row_order_change_no_byte(tmp_path: Path, targets: tuple[str
             project.config["datasets"]["people"]["shards"] = 2
             if targets:
                 project.config["k"], project.config["learn"]["models"] = [2], ["tiny"]
-                project.config["datasets"]["people"]["max_users"] = 2
             for model in project.config["models"].values():
                 model["max_concurrency"] = cores
             votes = [{**vote, "user_id": f"{vote['user_id']} Zoë"} for vote in quickstart_votes()]
