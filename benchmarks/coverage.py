@@ -16,10 +16,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from personalrm.results.stats.exact_statistics import independent_interval
 from personalrm.results.stats.statistics import (
     Interval,
     cluster_bootstrap,
-    independent_interval,
     paired_cluster_difference,
     share_interval,
 )

@@ -19,7 +19,7 @@ from personalrm.judge.parsing import (
     numbered_choices,
     parse_rating,
     parse_verdict,
-    read_label,
+    read_labels,
     sentences,
     whole_sentences,
 )
@@ -159,5 +159,5 @@ def test_any_text_has_an_outcome(text: str) -> None:
 @given(st.lists(st.lists(st.tuples(ANY_TEXT, st.floats()), min_size=1, max_size=4), max_size=2))
 def test_any_probabilities_have_an_outcome(tops: list[list[tuple[str, float]]]) -> None:
     response = Response("", "stop", Usage(), logprobs=tuple(TokenLogprobs(tuple(top)) for top in tops))
-    found: Any = read_label(response, ("A", "B"))
+    found: Any = read_labels(response, ("A", "B"))
     assert found is None or len(found) == 2

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personalrm.judge.parsing import label_mass, parse_verdict, read_label, read_labels, whole_sentences
+from personalrm.judge.parsing import label_mass, parse_verdict, read_labels, whole_sentences
 from personalrm.llm.types import Response, TokenLogprobs, Usage
 
 
@@ -79,20 +79,20 @@ def _response(*top: tuple[str, float]) -> Response:
 
 
 def test_label_is_read_without_blanks_and_its_best_spelling_counts() -> None:
-    odds = read_label(_response((" A", -1.0), ("A", -0.5), (" B", -2.0)), ("A", "B"))
+    odds = read_labels(_response((" A", -1.0), ("A", -0.5), (" B", -2.0)), ("A", "B"))
     assert odds is not None
-    assert odds.log_odds_first == pytest.approx(1.5)
+    assert odds[0] - odds[1] == pytest.approx(1.5)
 
 
 def test_label_that_is_not_listed_gets_the_smallest_listed_probability() -> None:
-    odds = read_label(_response((" B", -0.1), (" x", -7.0)), ("A", "B"))
+    odds = read_labels(_response((" B", -0.1), (" x", -7.0)), ("A", "B"))
     assert odds is not None
-    assert odds.log_odds_first == pytest.approx(-6.9)
+    assert odds[0] - odds[1] == pytest.approx(-6.9)
 
 
 @pytest.mark.parametrize("response", [_response(), _response((" x", -0.1)), _response((" A", -math.inf))])
 def test_no_label_is_none(response: Response) -> None:
-    assert read_label(response, ("A", "B")) is None
+    assert read_labels(response, ("A", "B")) is None
 
 
 def test_whole_sentences() -> None:
@@ -120,8 +120,8 @@ ONE_LISTED: list[tuple[list[tuple[str, float]], float | None]] = [
 def test_a_label_that_is_listed_alone_decides_by_what_it_leaves_for_the_other(
     top: list[tuple[str, float]], log_odds: float | None
 ) -> None:
-    odds = read_label(_response(*top), ("A", "B"))
-    assert (odds and odds.log_odds_first) == (log_odds if log_odds is None else pytest.approx(log_odds))
+    odds = read_labels(_response(*top), ("A", "B"))
+    assert (odds and odds[0] - odds[1]) == (log_odds if log_odds is None else pytest.approx(log_odds))
 
 
 def test_one_listed_label_of_several_decides() -> None:

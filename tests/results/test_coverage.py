@@ -18,7 +18,7 @@ def _benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_benchmarks")
 @pytest.mark.parametrize("orders", [1, 2])
-@pytest.mark.parametrize("users", [4, 8, 30, 131])
+@pytest.mark.parametrize("users", [4, 8, 30, pytest.param(131, marks=pytest.mark.full)])
 def test_a_nominal_95_percent_covers_93_or_more(users: int, orders: int) -> None:
     from coverage import ACCURACIES, ALIKE, coverage
 
@@ -35,7 +35,7 @@ def test_a_nominal_95_percent_covers_93_or_more(users: int, orders: int) -> None
 
 
 @pytest.mark.usefixtures("_benchmarks")
-@pytest.mark.parametrize("users", [8, 30, 131])
+@pytest.mark.parametrize("users", [8, 30, pytest.param(131, marks=pytest.mark.full)])
 def test_no_gain_is_found_in_one_run_of_20_or_fewer(users: int) -> None:
     from coverage import found_differences
 

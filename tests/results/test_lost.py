@@ -17,7 +17,8 @@ from personalrm.results.comparisons import seed_of
 from personalrm.results.marks import RETRY
 from personalrm.results.pooling import pooled
 from personalrm.results.scores import collect_calls, collect_verdicts
-from personalrm.results.stats.statistics import independent_interval, paired_cluster_difference, share_interval
+from personalrm.results.stats.exact_statistics import independent_interval
+from personalrm.results.stats.statistics import paired_cluster_difference, share_interval
 from personalrm.results.tables.demographics_table import UserFacts, demographics_table
 from personalrm.results.tables.differences_table import differences_table
 from personalrm.results.tables.main_table import main_blocks, main_notes, main_table

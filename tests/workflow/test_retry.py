@@ -28,7 +28,6 @@ TARGETS = tuple(
     f"results/small/{name}"
     for name in (
         "tables/main.csv",
-        "tables/differences.csv",
         "tables/fidelity.csv",
         "tables/axes.csv",
         "transcripts.html",

@@ -19,7 +19,7 @@ from personalrm.methods.registry import METHODS
 
 from .conftest import Project, small_config, write_votes
 
-USERS = ("amy", "bob", "cal")
+USERS = ("amy", "bob")
 VARIANTS = ["as_published", "corrected", "corrected+mine", "corrected+json"]
 PAIR = re.compile(r"\[(?P<user>[a-z]+) (?P<number>\d+)\]")
 """Stands in the question of each pair; `liked` and `poor` in its answers tell a test which was chosen."""

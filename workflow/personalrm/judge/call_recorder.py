@@ -1,15 +1,15 @@
-"""Language models that note what they hand out, as references for the results."""
+"""Language models that record the responses they return, as references for the results."""
 
 from __future__ import annotations
 
-from personalrm.core.errors import ModelCallError, PermanentError
+from personalrm.core.errors import ModelCallError
 from personalrm.core.records import CallRef
 from personalrm.judge.judge import failure_outcome, is_refused
 from personalrm.llm.types import LanguageModel, ModelSpec, Request, Response
 
 
 class CallRecorder:
-    """A language model that notes every response it hands out, as references for the results.
+    """A language model that records every response: `texts` by key, `calls` as references for the results.
 
     `asked` counts calls, `failed` those that the provider failed.
     """
@@ -17,24 +17,25 @@ class CallRecorder:
     def __init__(self, model: LanguageModel, stage: str) -> None:
         self.asked = 0
         self.failed = 0
+        self.texts: dict[str, str] = {}
         self._model = model
         self._stage = stage
         self._calls: dict[str, CallRef] = {}
 
     @property
     def spec(self) -> ModelSpec:
-        """Who the model is."""
+        """What the model is."""
         return self._model.spec
 
     async def complete(self, request: Request) -> Response:
-        """Complete, and note the response."""
+        """Complete, and record the response."""
         self.asked += 1
         try:
             response = await self._model.complete(request)
         except ModelCallError as error:
-            # Raises a permanent error again.
-            self.failed += failure_outcome(error) == "provider_error"
+            self.failed += failure_outcome(error) == "provider_error"  # raises a permanent error again
             raise
+        self.texts[response.key] = response.text
         self._calls[response.key] = CallRef(
             key=response.key,
             stage=self._stage,
@@ -55,24 +56,13 @@ class CallRecorder:
 
 
 class Listener(CallRecorder):
-    """A recorder that also keeps the texts of the responses."""
-
-    def __init__(self, model: LanguageModel, stage: str) -> None:
-        super().__init__(model, stage)
-        self.texts: dict[str, str] = {}
-
-    async def complete(self, request: Request) -> Response:
-        """Complete, note the response and its text."""
-        response = await super().complete(request)
-        self.texts[response.key] = response.text
-        return response
+    """A recorder for steps that do without an answer."""
 
     async def ask(self, request: Request) -> Response | None:
         """The response; None where the call failed or the model refused. Permanent errors are raised."""
         try:
             response = await self.complete(request)
-        except PermanentError:
-            raise
-        except ModelCallError:
+        except ModelCallError as error:
+            failure_outcome(error)  # raises a permanent error again
             return None
         return None if is_refused(response) else response

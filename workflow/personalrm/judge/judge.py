@@ -2,7 +2,7 @@
 
 Every pair is judged in both orders. `text` reads the verdict from the model's words; `logprob` compares the
 log-probabilities of the two labels in each order; `logprob_both` averages the log-odds of both orders into one verdict
-a pair. The outcome is a type, never a number: failures can not look like wrong answers.
+per pair. The outcome is a type, never a number: a failure cannot look like a wrong answer.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import logging
 import re
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from personalrm.core.conditions import VerdictMode
 from personalrm.core.errors import ContextOverflow, ModelCallError, PermanentError, Refused
 from personalrm.core.files import stable_hash
 from personalrm.core.records import Demonstration, Label, Outcome, PreferencePair, Verdict
-from personalrm.judge.parsing import Stated, parse_verdict, read_label
+from personalrm.judge.parsing import Stated, parse_verdict, read_labels
 from personalrm.judge.prompting import Prompt, load_prompt
 from personalrm.llm import tokens
 from personalrm.llm.types import LanguageModel, Message, ModelSpec, Request, Response
@@ -43,10 +43,8 @@ _VERDICT_WORDS = frozenset(
 
 @dataclass(frozen=True)
 class JudgeContext:
-    """What the judge is told about the user. `demonstrations` stand in the prompt in this order.
-
-    `droppable` says that the first of them may be left out until the prompt fits the model's window.
-    """
+    """What the prompt says of the user; `demonstrations` in this order, of which the first may be left out until the
+    prompt fits the model's window if they are `droppable`."""
 
     persona: str | None = None
     demonstrations: Sequence[Demonstration] = field(default=())
@@ -54,7 +52,7 @@ class JudgeContext:
 
     @property
     def known(self) -> bool:
-        """Whether anything about the user is shown. Only then is the judge told to set general taste aside."""
+        """Whether anything about the user is shown. Only then does the prompt say to set general taste aside."""
         return bool(self.persona or self.demonstrations)
 
 
@@ -77,10 +75,10 @@ class JudgeSettings:
         return LABELS[self.style]
 
     def as_data(self, demonstration: Demonstration) -> bool:
-        """Whether a demonstration stands in the instruction, as a pair whose choice is known, and not as a chat turn.
+        """Whether a demonstration stands in the instruction, as a labelled pair, and not as a chat turn.
 
-        A turn shows what an answer looks like. Where the judge is to reason first, a turn without a reasoning would
-        teach it to leave the reasoning out; where the label follows at once, the bare label is the right form.
+        A turn shows the form of an answer. Before a judgement with a reasoning, a turn without one would teach the
+        model to leave it out; where the label follows at once, the bare label is the right form.
         """
         return self.style == "standard" and self.mode == "text" and not demonstration.reasoning
 
@@ -101,8 +99,8 @@ def presented_swapped(pair: PreferencePair, salt: str) -> bool:
 def learned_swapped(pair: PreferencePair, salt: str) -> bool:
     """Whether the rejected response stands first where a pair is shown in one order to learn from it.
 
-    A coin that the source stores decides (`flip` of the authors' sets, as in their package), else `presented_swapped`.
-    Steps that are not the paper's do not read it: a source whose coins are all alike must not bias the filters.
+    The source's own coin decides if it has one (`flip`, as in the authors' package), else `presented_swapped`. Steps
+    that are not the paper's do not read it: a source whose coins are all alike must not bias the filters.
     """
     return presented_swapped(pair, salt) if pair.flip is None else not pair.flip
 
@@ -158,7 +156,10 @@ def judge_messages(
     pair: PreferencePair, swapped: bool, shown: JudgeContext, settings: JudgeSettings
 ) -> tuple[Message, ...]:
     """`build_messages`, with the answer begun where the label is read from log-probabilities."""
-    return _builder(pair, swapped, shown, settings)(prefilled=settings.mode != "text")
+    if settings.mode == "text":
+        return build_messages(pair, swapped, shown, settings)
+    prefill = settings.prompt.render("assistant", reasoning=None)
+    return build_messages(pair, swapped, shown, settings, prefill=prefill, reasoned=False)
 
 
 def fitted(
@@ -168,7 +169,7 @@ def fitted(
     spec: ModelSpec,
     messages: MessagesOf = judge_messages,
 ) -> JudgeContext:
-    """`shown` with as many of its last demonstrations as fit the model's window beside the longest of `pairs`.
+    """`shown` with as many of its last demonstrations as fit the model's window together with the longest of `pairs`.
 
     `messages` are those of the first call about a pair. Lengths are those of `llm.tokens`; the answer's `max_tokens`
     is kept free. One set serves all pairs of a user, so that their prompts share a prefix.
@@ -178,17 +179,15 @@ def fitted(
     room = spec.context_length - settings.max_tokens
     # Demonstrations add the same to every prompt, so that the longest stays the longest.
     longest = max(pairs, key=lambda pair: tokens.prompt_bytes(messages(pair, False, JudgeContext(), settings)))
-    kept = list(shown.demonstrations)
-    while kept:
-        fewer = replace(shown, demonstrations=tuple(kept))
+    for dropped in range(len(shown.demonstrations)):
+        fewer = replace(shown, demonstrations=tuple(shown.demonstrations[dropped:]))
         if tokens.fits(messages(longest, False, fewer, settings), room, spec):
-            break
-        kept.pop(0)
-    return replace(shown, demonstrations=tuple(kept))
+            return fewer
+    return replace(shown, demonstrations=())
 
 
 def failure_outcome(error: ModelCallError) -> Outcome:
-    """Outcome that stands for a failed call; permanent errors concern the whole job and are raised again."""
+    """Outcome of a failed call; permanent errors concern the whole job and are raised again."""
     if isinstance(error, PermanentError):
         raise error
     if isinstance(error, ContextOverflow):
@@ -201,55 +200,37 @@ def label_request(messages: tuple[Message, ...]) -> Request:
     return Request(messages=messages, max_tokens=1, top_logprobs=TOP_LOGPROBS)
 
 
-class Build(Protocol):
-    """Makes the messages of a question; with `prefilled` they end with the start of the answer, up to the label."""
-
-    def __call__(self, *, prefilled: bool) -> tuple[Message, ...]:
-        """Messages."""
-        ...
-
-
-def verdict_request(build: Build, settings: JudgeSettings) -> Request:
-    """The request that asks for one verdict."""
-    if settings.mode == "text":
-        return Request(build(prefilled=False), max_tokens=settings.max_tokens)
-    return label_request(build(prefilled=True))
-
-
-def _builder(pair: PreferencePair, swapped: bool, shown: JudgeContext, settings: JudgeSettings) -> Build:
-    def build(*, prefilled: bool) -> tuple[Message, ...]:
-        prefill = settings.prompt.render("assistant", reasoning=None) if prefilled else None
-        return build_messages(pair, swapped, shown, settings, prefill=prefill, reasoned=not prefilled)
-
-    return build
+def verdict_request(messages: tuple[Message, ...], settings: JudgeSettings) -> Request:
+    """The request for one verdict; for a label, `messages` end with the start of the answer."""
+    return Request(messages, max_tokens=settings.max_tokens) if settings.mode == "text" else label_request(messages)
 
 
 def judge_request(pair: PreferencePair, swapped: bool, shown: JudgeContext, settings: JudgeSettings) -> Request:
-    """The request that asks for one verdict on a pair in one order."""
-    return verdict_request(_builder(pair, swapped, shown, settings), settings)
+    """The request for one verdict on a pair in one order."""
+    return verdict_request(judge_messages(pair, swapped, shown, settings), settings)
 
 
 async def judge_once(
     model: LanguageModel, pair: PreferencePair, swapped: bool, shown: JudgeContext, settings: JudgeSettings
 ) -> Verdict:
     """Verdict on one pair in one order."""
-    return await ask_verdict(model, pair.pair_id, swapped, _builder(pair, swapped, shown, settings), settings)
+    return await ask_verdict(model, pair.pair_id, swapped, judge_messages(pair, swapped, shown, settings), settings)
 
 
 async def ask_verdict(
-    model: LanguageModel, pair_id: str, swapped: bool, build: Build, settings: JudgeSettings
+    model: LanguageModel, pair_id: str, swapped: bool, messages: tuple[Message, ...], settings: JudgeSettings
 ) -> Verdict:
     """Verdict on any two things that stand first and second; `swapped` says that the right one stands second."""
     base = Verdict(pair_id=pair_id, swapped=swapped, outcome="provider_error")
     try:
-        response = await model.complete(verdict_request(build, settings))
+        response = await model.complete(verdict_request(messages, settings))
     except ModelCallError as error:
         return base.model_copy(update={"outcome": failure_outcome(error)})
     if settings.mode == "text":
-        verdict = text_verdict(base, response)
+        verdict = text_verdict(base, response, parse_verdict(response.text, cut=is_cut(response)))
         stated = verdict.outcome in ("correct", "wrong", "tie")
         return verdict.model_copy(update={"reasoned": is_reasoned(response)}) if stated else verdict
-    return label_verdict(base, response, swapped, settings)
+    return label_verdict(base, response, settings)
 
 
 def is_cut(response: Response) -> bool:
@@ -268,37 +249,25 @@ def is_reasoned(response: Response) -> bool:
     return not _VERDICT_WORDS.issuperset(words)
 
 
-class Read(Protocol):
-    """Finds the position that a text names; `cut` says that the text ends at its token limit."""
-
-    def __call__(self, text: str, /, *, cut: bool) -> Stated:
-        """Position, tie or unparsed."""
-        ...
-
-
-def text_verdict(base: Verdict, response: Response, read: Read = parse_verdict) -> Verdict:
-    """Verdict of the order `base.swapped` from a model's words; the response joins the calls of `base`."""
+def text_verdict(base: Verdict, response: Response, stated: Stated) -> Verdict:
+    """Verdict of the order `base.swapped` from what a response states; the response joins the calls of `base`."""
     base = base.model_copy(update={"calls": tuple(sorted({*base.calls, response.key}))})
-    if is_refused(response):
-        return base.model_copy(update={"outcome": "refused"})
-    stated = read(response.text, cut=is_cut(response))
-    if stated in ("tie", "unparsed"):
-        return base.model_copy(update={"outcome": stated})
+    if is_refused(response) or stated in ("tie", "unparsed"):
+        return base.model_copy(update={"outcome": "refused" if is_refused(response) else stated})
     outcome = "correct" if stated == position_of_chosen(bool(base.swapped)) else "wrong"
     return base.model_copy(update={"outcome": outcome, "said": stated})
 
 
-def label_verdict(base: Verdict, response: Response, swapped: bool, settings: JudgeSettings) -> Verdict:
-    """Verdict of one order from the label's log-probabilities."""
+def label_verdict(base: Verdict, response: Response, settings: JudgeSettings) -> Verdict:
+    """Verdict of the order `base.swapped` from the label's log-probabilities."""
     base = base.model_copy(update={"calls": (response.key,)})
-    odds = read_label(response, settings.labels)
+    odds = read_labels(response, settings.labels)
     if odds is None:
         warn_of_alternatives(response)
         return base.model_copy(update={"outcome": "unparsed"})
-    toward_chosen = -odds.log_odds_first if swapped else odds.log_odds_first
-    said: Label | None = None
-    if odds.log_odds_first != 0:
-        said = "first" if odds.log_odds_first > 0 else "second"
+    lead = odds[0] - odds[1]
+    toward_chosen = -lead if base.swapped else lead
+    said: Label | None = None if lead == 0 else "first" if lead > 0 else "second"
     return base.model_copy(update={"outcome": sign_outcome(toward_chosen), "said": said, "log_odds": toward_chosen})
 
 
@@ -326,24 +295,10 @@ def sign_outcome(log_odds: float) -> Outcome:
     return "correct" if log_odds > 0 else "wrong"
 
 
-def combine_orders(straight: Verdict, swapped: Verdict) -> Verdict:
-    """One verdict a pair: the mean log-odds of both orders. An order without odds passes its outcome on; where the
-    provider failed one of them the verdict is lost, whatever the other says."""
-    calls = tuple(sorted({*straight.calls, *swapped.calls}))
-    base = Verdict(pair_id=straight.pair_id, swapped=None, outcome="provider_error", calls=calls)
-    if "provider_error" in (straight.outcome, swapped.outcome):
-        return base
-    for verdict in (straight, swapped):
-        if verdict.log_odds is None:
-            return base.model_copy(update={"outcome": verdict.outcome})
-    mean = ((straight.log_odds or 0.0) + (swapped.log_odds or 0.0)) / 2
-    return base.model_copy(update={"outcome": sign_outcome(mean), "log_odds": mean})
-
-
 async def judge_pair(
     model: LanguageModel, pair: PreferencePair, shown: JudgeContext, settings: JudgeSettings
 ) -> tuple[Verdict, ...]:
-    """Verdicts on one pair: two (one an order), or one for `logprob_both`."""
+    """Verdicts on one pair: one per order, or one in all for `logprob_both`."""
     straight, swapped = await asyncio.gather(
         judge_once(model, pair, False, shown, settings), judge_once(model, pair, True, shown, settings)
     )
@@ -352,7 +307,7 @@ async def judge_pair(
 
 
 def on_tie(verdict: Verdict) -> Verdict:
-    """A verdict on a pair that the user called a tie: right if the judge did too, wrong if it named an answer.
+    """A verdict on a pair that the user called a tie: correct if the judge did too, wrong if it named an answer.
 
     Log-probabilities are hardly ever equal, so that their modes are wrong on ties. `log_odds` are then those of the
     source's first answer over its second.
@@ -362,10 +317,20 @@ def on_tie(verdict: Verdict) -> Verdict:
 
 
 def both_orders(straight: Verdict, swapped: Verdict, settings: JudgeSettings) -> tuple[Verdict, ...]:
-    """The verdicts that count: one an order, or one of both for `logprob_both`."""
-    if settings.mode == "logprob_both":
-        return (combine_orders(straight, swapped),)
-    return (straight, swapped)
+    """The verdicts that count: one per order, or one by the mean log-odds of both for `logprob_both`.
+
+    An order without log-odds passes its outcome on; if the provider failed one of them, the verdict is lost.
+    """
+    orders = (straight, swapped)
+    if settings.mode != "logprob_both":
+        return orders
+    calls = tuple(sorted({*straight.calls, *swapped.calls}))
+    base = Verdict(pair_id=straight.pair_id, swapped=None, outcome="provider_error", calls=calls)
+    unread = [verdict.outcome for verdict in orders if verdict.log_odds is None]
+    if unread:
+        return (base if "provider_error" in unread else base.model_copy(update={"outcome": unread[0]}),)
+    mean = ((straight.log_odds or 0.0) + (swapped.log_odds or 0.0)) / 2
+    return (base.model_copy(update={"outcome": sign_outcome(mean), "log_odds": mean}),)
 
 
 async def judge_pairs(
@@ -379,8 +344,7 @@ async def judge_pairs(
 @dataclass(frozen=True)
 class Judge:
     """A way of judging: `messages` of the first call about a pair, which have to fit the window, and `pairs`, which
-    asks. `text_only` says that it reads words, so that it does not apply where verdicts are log-probabilities.
-    """
+    makes the calls. With `text_only` it does not apply where verdicts are read from log-probabilities."""
 
     messages: MessagesOf
     pairs: JudgePairs

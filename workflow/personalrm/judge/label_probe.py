@@ -1,11 +1,11 @@
-"""One probe for each model: do log-probabilities at the label's place speak of the labels?
+"""One probe per model: are the log-probabilities at the label's place those of the labels?
 
 A label is read from the first token after the start of an answer (`The user prefers Response`). A server that opens a
 new turn there (vLLM, unless it is told to continue the last message) gives probabilities of the first word of another
-answer: `A` is then an article, and verdicts are noise that looks like verdicts. So before labels are read, one trivial
-pair is judged with the judge's own prompt and start; at least half of the probability has to lie on the two labels,
-whichever wins. Our choice; the probe of this revision finds 99.8 and 77 % (SmolLM2-135M) and 99.9 and 98 %
-(Qwen2.5-Coder-0.5B) with `compact` and `standard` prompts.
+answer: `A` is then an article, and verdicts are noise. So before labels are read, one trivial pair is judged with the
+judge's own prompt and start; at least half of the probability has to lie on the two labels, whichever wins. Our choice;
+the probe finds 99.8 and 77 % (SmolLM2-135M) and 99.9 and 98 % (Qwen2.5-Coder-0.5B) with `compact` and `standard`
+prompts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from personalrm.llm.types import LanguageModel, ModelSpec, Request, Response
 LEAST_MASS = 0.5
 """Share of the probability that has to lie on the two labels."""
 CONTINUE = "{continue_final_message: true, add_generation_prompt: false}"
-"""What has vLLM and SGLang continue the last message."""
+"""With it, vLLM and SGLang continue the last message."""
 _SHOWN = JudgeContext(persona="This user likes correct answers.")
 _PAIR = PreferencePair(
     user_id="probe",
@@ -36,7 +36,7 @@ _PAIR = PreferencePair(
 
 
 class UnreadableLabels(PermanentError):
-    """The server's log-probabilities are not those of the labels; the message names the key that mends it."""
+    """The server's log-probabilities are not those of the labels; the message names the key to set."""
 
 
 def probe_request(style: PromptStyle) -> Request:
@@ -45,10 +45,7 @@ def probe_request(style: PromptStyle) -> Request:
 
 
 async def probe_labels(model: LanguageModel, style: PromptStyle) -> None:
-    """Ask once whether labels can be read from the model's log-probabilities.
-
-    Raises UnreadableLabels where they cannot, and other errors of `model` as they are.
-    """
+    """Raise UnreadableLabels unless labels can be read from the model's log-probabilities (one call)."""
     request = probe_request(style)
     response = await model.complete(request)
     if label_mass(response, LABELS[style]) < LEAST_MASS:
@@ -64,7 +61,7 @@ def forget_refused(store: ResponseStore, spec: ModelSpec, style: PromptStyle) ->
 
 
 def _message(spec: ModelSpec, request: Request, response: Response, labels: Sequence[str]) -> str:
-    """What is wrong and which key mends it, in one line."""
+    """What is wrong, and which key to set, in one line."""
     key, words = f"models.{spec.name}", f"models.{spec.name}.verdicts: [text], which reads words (prompts: standard)"
     if not response.logprobs:
         return f"{key}.verdicts: the server sends no log-probabilities (top_logprobs); set {words}"
@@ -82,10 +79,10 @@ def _message(spec: ModelSpec, request: Request, response: Response, labels: Sequ
 
 
 class Probed:
-    """A language model that is asked for log-probabilities only once `probe_labels` let it pass.
+    """A language model that answers requests for log-probabilities once it has passed `probe_labels`.
 
-    `prober` is asked the probe in place of `model`, as where `model` sends batches. Both share a store, so that the
-    probe is paid for once in all jobs.
+    `prober` answers the probe in place of `model`, where `model` sends batches. Both share a store, so that the probe
+    is paid for once in all jobs.
     """
 
     def __init__(self, model: LanguageModel, style: PromptStyle, prober: LanguageModel | None = None) -> None:
@@ -99,7 +96,7 @@ class Probed:
 
     @property
     def spec(self) -> ModelSpec:
-        """Who the model is."""
+        """What the model is."""
         return self._model.spec
 
     async def complete(self, request: Request) -> Response:
@@ -109,8 +106,8 @@ class Probed:
         return await self._model.complete(request)
 
     async def _pass(self, probes_before: int) -> None:
-        """Probe, unless others did. Who waited for a probe that failed shares its error: a server that is away is not
-        waited for by one request after the other. A refusal is final, other errors are not."""
+        """Probe, unless another request did. Requests that waited for a probe that failed share its error, so that an
+        absent server delays them once. Unreadable labels are final, other errors are not."""
         async with self._lock:
             if self._passed:
                 return

@@ -1,11 +1,12 @@
 """A model's own words: its lines without thinking, quotations, code fences, struck-out text and leaked control tokens,
-and what it takes back. What all parsers of answers share."""
+and whether they take a statement back. Shared by all parsers of answers."""
 
 from __future__ import annotations
 
-import functools
 import re
 import unicodedata
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from rapidfuzz.distance import OSA
@@ -13,14 +14,21 @@ from rapidfuzz.distance import OSA
 from personalrm.llm.thinking import find_thinking
 
 LONGEST_LINE = 300
-"""A line that states something is short; longer ones are prose (and bound what patterns have to look at)."""
+"""A line that states something is short. Longer ones are prose; the limit also bounds the work of the patterns."""
 
 OPENING, CLOSING = '"“„«「『《〈〝❝', '"”“»」』》〉〞❞'
 """Quotation marks but for single ones, which may be apostrophes."""
 _MARKUP = f" \t*_#'`().!-[]{{}}<>|~$•–—→‘’【】〔〕{OPENING}{CLOSING}"
-_QUOTE = re.compile(r"(?:(?:[-*+•]|\d{1,3}[.)])\s+)*[>＞]")
-_FENCE = re.compile(r"(?P<marks>`{3,}|~{3,})(?P<info>.*)")
-_ONE_LINE_FENCE = re.compile(r"`{3,}(?P<inside>[^`]+)`{3,}")
+# A fence of one line; a fence, to its end or the text's; a quotation.
+_BLOCK = re.compile(
+    r"^[^\S\n]*+(?:`{3,}(?P<inline>[^`\n]+)`{3,}[^\S\n]*+(?:\n|\Z)"
+    r"|(?P<marks>(?P<mark>[`~])(?P=mark){2,})[^`\n]*(?:\n|\Z)(?P<inside>.*?)"
+    r"(?:(?P<closed>^[^\S\n]*+(?P=marks)(?P=mark)*[^\S\n]*+(?:\n|\Z))|\Z)"
+    r"|(?P<quote>(?:(?:[-*+•]|\d{1,3}[.)])[^\S\n]+)*[>＞][^\n]*\n?))",
+    re.MULTILINE | re.DOTALL,
+)
+_LINE = re.compile(r".+\n?")
+_LINE_ENDS = re.compile(r"[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _DRESS = re.compile(r"\\[a-z]+(?=\{)|[$\\]|</?(?:b|i|u|p|em|br|strong|code|span)\s*/?>")
 _PLAIN = str.maketrans(
     dict.fromkeys(f"‟{OPENING}{CLOSING}", '"')
@@ -134,15 +142,34 @@ _WITHDRAWALS = (
     rf"\b(?:it|that|this) should (?:be|have been|read|say)\W+(?:the |response )*(?:preference|{_LABELS})",
 )
 _WITHDRAWS = re.compile("|".join(_WITHDRAWALS))
-_NEAR = re.compile(r"\bp[^\W\d_]{7,11}\b")
+_NEAR = re.compile(r"\bp(?!recedence\b)[^\W\d_]{7,11}\b")
 _INLINE_QUOTE = re.compile(r'"[^"]*"')
 
 
-class Line(NamedTuple):
-    """One line without outer markup (empty where it is too long to state anything), as it stands, and where."""
+@dataclass(frozen=True)
+class Line:
+    """One line without blanks around it, and where it stands in the text, with its end."""
 
-    text: str
     raw: str
+    start: int
+    end: int
+
+    @cached_property
+    def text(self) -> str:
+        """The line without outer markup; empty where it is too long to state anything."""
+        words = " ".join(self.raw.split())
+        return " ".join(words.strip(_MARKUP).split()) if len(words) <= LONGEST_LINE else ""
+
+    @cached_property
+    def words(self) -> str:
+        """The line for matching (`plain`)."""
+        return plain(self.raw)
+
+
+class Fence(NamedTuple):
+    """Lines of a code fence, and where the fence stands in the text."""
+
+    lines: list[Line]
     start: int
     end: int
 
@@ -150,15 +177,12 @@ class Line(NamedTuple):
 class OwnWords(NamedTuple):
     """What a model says itself.
 
-    `visible` is the text with blanks in place of what is not said. `fence` holds the lines of a code fence that is
-    closed and ends the text, from `fence_start` to `fence_end`. `quotes` says that there are quotations; `own_end` that
-    the text's last line is one of `lines`.
+    `fence` is a closed code fence that ends the text. `quotes` says that there are quotations; `own_end` that the text
+    ends with neither. `visible` is the text with blanks in place of what is not said.
     """
 
     lines: list[Line]
-    fence: list[Line]
-    fence_start: int
-    fence_end: int
+    fence: Fence | None
     quotes: bool
     own_end: bool
     visible: str
@@ -170,37 +194,20 @@ def own_words(text: str) -> OwnWords | None:
     A closing tag alone ends thinking that the prompt began, so that nothing before it counts; nor does what stands in
     another channel than the final one, from the start of another speaker's turn on, or struck out.
     """
-    said = _in_final_channel(text)
-    visible = None if said is None else _without_thinking(said)
+    visible = _visible(text)
     if visible is None:
         return None
-    lines: list[Line] = []
-    fence: list[Line] = []
-    marks, position, fence_start, fence_end = "", 0, 0, 0
-    quotes = own_end = False
-    for kept in visible.splitlines(keepends=True):
-        start, position = position, position + len(kept)
-        raw = kept.strip()
-        line = Line(_outer(raw), raw, start, position)
-        if marks:
-            if raw.startswith(marks) and not raw.strip(marks[0]):
-                marks, fence_end = "", position
-            elif raw:
-                fence.append(line)
-        elif not raw:
-            continue
-        elif inline := _ONE_LINE_FENCE.fullmatch(raw):
-            inside = inline["inside"].strip()
-            fence, fence_start, own_end = [Line(_outer(inside), inside, start, position)], start, False
-            fence_end = position
-        elif (opened := _FENCE.match(raw)) and "`" not in opened["info"]:
-            marks, fence, fence_start, own_end = opened["marks"], [], start, False
-        elif _QUOTE.match(raw):
-            fence, quotes, own_end = [], True, False
-        else:
-            fence, own_end = [], True
-            lines.append(line)
-    return OwnWords(lines, [] if marks else fence, fence_start, fence_end, quotes, own_end, visible)
+    blocks = list(_BLOCK.finditer(visible))
+    lines = _lines(_BLOCK.sub(_blank, visible), 0, len(visible))
+    last = blocks[-1] if blocks and not visible[blocks[-1].end() :].strip() else None
+    part = "inline" if last and last["inline"] else "inside" if last and last["closed"] is not None else None
+    fence = Fence(_lines(visible, *last.span(part)), *last.span()) if last and part else None
+    return OwnWords(lines, fence, any(block["quote"] for block in blocks), last is None, visible)
+
+
+def _lines(text: str, start: int, end: int) -> list[Line]:
+    lines = (Line(found[0].strip(), found.start(), found.end()) for found in _LINE.finditer(text, start, end))
+    return [line for line in lines if line.raw]
 
 
 def own_lines(text: str, *, cut: bool = False) -> list[str]:
@@ -213,7 +220,9 @@ def own_lines(text: str, *, cut: bool = False) -> list[str]:
     words = own_words(text)
     if words is None or (cut and not words.own_end):
         return []
-    lines = words.lines if words.lines or words.quotes else words.fence
+    lines = words.lines
+    if words.fence and not (lines or words.quotes):
+        lines = words.fence.lines
     return [line.text for line in lines]
 
 
@@ -232,13 +241,9 @@ def spelled(words: str) -> str:
     >>> spelled("preferrence: second"), spelled("precedence: second")
     ('preference: second', 'precedence: second')
     """
-    return _NEAR.sub(lambda word: _mended(word[0]), words)
-
-
-@functools.lru_cache(maxsize=4096)
-def _mended(word: str) -> str:
-    near = word != "precedence" and OSA.distance(word, "preference", score_cutoff=2) <= 2
-    return "preference" if near else word
+    return _NEAR.sub(
+        lambda word: "preference" if OSA.distance(word[0], "preference", score_cutoff=2) <= 2 else word[0], words
+    )
 
 
 def without_tokens(text: str) -> str:
@@ -255,9 +260,9 @@ def withdraws(words: str) -> bool:
     return bool(_RETRACTS.match(words) or _WITHDRAWS.search(_INLINE_QUOTE.sub("", words)))
 
 
-def _in_final_channel(text: str) -> str | None:
-    """`text` with blanks in place of other channels, tokens, other turns and what is struck out; None where there are
-    channels and no final one."""
+def _visible(text: str) -> str | None:
+    """`text` with blanks in place of thinking, other channels and turns, tokens and what is struck out; None where
+    thinking is never closed, or there are channels and no final one."""
     final = list(_FINAL_CHANNEL.finditer(text))
     if not final and _CHANNEL.match(text):
         return None
@@ -265,24 +270,16 @@ def _in_final_channel(text: str) -> str | None:
     other = _OTHER_TURN.search(text, begun)
     end = other.start() if other else len(text)
     said = _TOKEN.sub(_blank, _STRUCK.sub(_blank, text[begun:end]))
-    return f"{_blank(text[:begun])}{said}{_blank(text[end:])}"
+    said = f"{_blank(text[:begun])}{said}{_blank(text[end:])}"
+    parts, closed = find_thinking(said)
+    seen, position = [], 0
+    for start, end in parts:
+        seen += [said[position:start], " " * (end - start)]
+        position = end
+    seen.append(said[position:])
+    return _LINE_ENDS.sub("\n", "".join(seen).replace("\r\n", " \n")) if closed else None
 
 
 def _blank(removed: str | re.Match[str]) -> str:
     """Blanks as long, with the same ends of lines."""
     return re.sub(r"\S", " ", removed if isinstance(removed, str) else removed[0])
-
-
-def _outer(raw: str) -> str:
-    words = " ".join(raw.split())
-    return " ".join(words.strip(_MARKUP).split()) if len(words) <= LONGEST_LINE else ""
-
-
-def _without_thinking(text: str) -> str | None:
-    """`text` with blanks in place of thinking; None if it is never closed."""
-    parts, closed = find_thinking(text)
-    seen, position = [], 0
-    for start, end in parts:
-        seen += [text[position:start], " " * (end - start)]
-        position = end
-    return "".join([*seen, text[position:]]) if closed else None

@@ -1,6 +1,6 @@
-"""From a judge's text or log-probabilities to a verdict. Pure functions: they can be repeated without paying.
+"""From a judge's text or log-probabilities to a verdict. Pure functions, so that stored answers can be read again.
 
-What is a model's own, and what it only quotes, is for `own_words`. Where a text leaves a doubt there is no verdict.
+A text that leaves a doubt states no verdict.
 """
 
 from __future__ import annotations
@@ -8,29 +8,27 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, cast
 
 from personalrm.judge.own_words import own_lines, plain, without_tokens
 from personalrm.judge.statements import RATING, VERDICT, last_stated
-from personalrm.llm.types import Response, TokenLogprobs
+from personalrm.llm.types import Response
 
 Stated = Literal["first", "second", "tie", "unparsed"]
-_STATED: dict[str, Stated] = {"first": "first", "second": "second", "tie": "tie"}
 
 
 def parse_verdict(text: str, *, cut: bool = False) -> Stated:
-    r"""Position that a judge's text names last.
+    r"""Position that a judge's text names last. Never raises.
 
-    The last line of the form `Preference: First` counts, outside quotations (`> …`), code fences and closed
-    thinking; failing that an end that is nothing but a label, a sentence such as `The user prefers the First response`
-    or `Overall, the First response is better suited to this user`, a JSON object or a fence that holds the verdict. Two
-    labels in one statement, the allowed lines one after the other, hedges and negations are `unparsed`, and so are a
-    verdict that words after it take back, and text that never closes its thinking. Of a text that was `cut` at the
-    token limit the last line alone counts. Never raises.
+    The last line of the form `Preference: First` counts, outside quotations (`> …`), code fences and closed thinking;
+    without one, an end that is nothing but a label, a sentence such as `The user prefers the First response` or
+    `Overall, the First response is better suited to this user`, a JSON object or a fence that holds the verdict.
+    `unparsed` are two labels in one statement, the allowed lines one after the other, hedges, negations, a verdict that
+    words after it take back, and text that never closes its thinking. Of a text that was `cut` at the token limit the
+    last line alone counts.
 
     A `tie` is stated in a label's place (`Preference: Tie`, `Tied`, `Draw`, `Equal`, `Both`, `Neither`) or by a
-    sentence that calls it one (`It is a tie.`). `Preference: None`, and praise of both answers alike
-    (`Both responses are equally good for this user.`), name neither a label nor a tie: `unparsed`.
+    sentence that calls it one (`It is a tie.`), but not by `Preference: None` or by praise of both answers alike.
 
     >>> parse_verdict("It is shorter.\nPreference: Second")
     'second'
@@ -42,7 +40,7 @@ def parse_verdict(text: str, *, cut: bool = False) -> Stated:
     ('unparsed', 'unparsed', 'unparsed')
     """
     found = last_stated(text, VERDICT, cut=cut)
-    return _STATED.get(found.value, "unparsed") if found else "unparsed"
+    return cast(Stated, found.value) if found and found.value else "unparsed"
 
 
 def without_verdict(text: str) -> str:
@@ -61,39 +59,31 @@ def without_verdict(text: str) -> str:
     return "\n".join(lines).strip()
 
 
-class LabelOdds(NamedTuple):
-    """Log-probabilities (natural) of the two labels at the position where the label stands."""
-
-    first: float
-    second: float
-
-    @property
-    def log_odds_first(self) -> float:
-        """log P(first) - log P(second)."""
-        return self.first - self.second
-
-
 _LEAST_REST = 1e-6
 """Servers round probabilities: less than this is never known to be left."""
 
 
-def read_label(response: Response, labels: tuple[str, str]) -> LabelOdds | None:
-    """Log-probabilities of two labels at the first generated token.
+def read_labels(response: Response, labels: Sequence[str]) -> tuple[float, ...] | None:
+    """Natural log-probabilities of labels at the first generated token.
 
     A label's probability is the largest over tokens that equal it without blanks. A label that is not among
     the alternatives gets the most that it can have: the smallest listed probability, or what the listed ones leave of 1
     (our choice, so that one confident label is not thrown away; the log-odds are then the least that they can be).
-    None where neither is listed, where the one that is listed may be the less likely, or the backend gave none.
+    None where no label is listed, where one that is not listed may be the likeliest, or the backend gave none.
     """
-    found = read_labels(response, labels)
-    return None if found is None else LabelOdds(*found)
-
-
-def read_labels(response: Response, labels: Sequence[str]) -> tuple[float, ...] | None:
-    """Log-probabilities of any number of labels at the first generated token, by the rules of `read_label`."""
-    if not response.logprobs:
+    top = response.logprobs[0].top if response.logprobs else ()
+    found: dict[str, float] = {}
+    for token, logprob in top:
+        label = token.strip()
+        if label in labels and math.isfinite(logprob):
+            found[label] = max(logprob, found.get(label, -math.inf))
+    if not found:
         return None
-    return _labels_at(response.logprobs[0], labels)
+    rest = 1.0 - math.fsum(_probability(logprob) for _, logprob in top)
+    most = min(*(logprob for _, logprob in top), math.log(max(rest, _LEAST_REST)))
+    if len(found) < len(labels) and not most < max(found.values()):
+        return None
+    return tuple(found.get(label, most) for label in labels)
 
 
 def label_mass(response: Response, labels: Sequence[str]) -> float:
@@ -101,21 +91,6 @@ def label_mass(response: Response, labels: Sequence[str]) -> float:
     with blanks."""
     top = response.logprobs[0].top if response.logprobs else ()
     return min(1.0, math.fsum(_probability(logprob) for token, logprob in top if token.strip() in labels))
-
-
-def _labels_at(position: TokenLogprobs, labels: Sequence[str]) -> tuple[float, ...] | None:
-    found: dict[str, float] = {}
-    for token, logprob in position.top:
-        label = token.strip()
-        if label in labels and math.isfinite(logprob):
-            found[label] = max(logprob, found.get(label, -math.inf))
-    if not found:
-        return None
-    rest = 1.0 - math.fsum(_probability(logprob) for _, logprob in position.top)
-    most = min(*(logprob for _, logprob in position.top), math.log(max(rest, _LEAST_REST)))
-    if len(found) < len(labels) and not most < max(found.values()):
-        return None
-    return tuple(found.get(label, most) for label in labels)
 
 
 def _probability(logprob: float) -> float:

@@ -17,22 +17,10 @@ from jinja2.runtime import Macro
 
 from personalrm.core.errors import PromptError
 from personalrm.core.files import stable_hash
-from personalrm.llm.types import Message
+from personalrm.llm.types import Message, Role
 
 PROMPT_DIR = Path(__file__).parent / "prompts"
 _HEADER = re.compile(r"\A\{#\s*name:\s*(?P<name>\w+);\s*version:\s*(?P<version>\d+)\.")
-
-
-def _environment(folder: Path) -> jinja2.Environment:
-    # No autoescape: prompts are plain text for a model, never HTML.
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=False,
-        autoescape=False,
-    )
 
 
 @dataclass(frozen=True)
@@ -69,18 +57,13 @@ class Prompt:
 
     def messages(self, **values: object) -> tuple[Message, ...]:
         """System and user message; a final assistant message where the file has that macro."""
-        parts = [
-            Message("system", self.render("system", **values)),
-            Message("user", self.render("user", **values)),
-        ]
-        if self.has("assistant"):
-            parts.append(Message("assistant", self.render("assistant", **values)))
-        return tuple(parts)
+        roles: tuple[Role, ...] = ("system", "user", "assistant") if self.has("assistant") else ("system", "user")
+        return tuple(Message(role, self.render(role, **values)) for role in roles)
 
 
 @functools.cache
 def load_prompt(name: str, folder: Path = PROMPT_DIR) -> Prompt:
-    """Load a prompt by name. Raises PromptError if the file is missing, malformed or has no header."""
+    """The prompt file of a name. Raises PromptError if the file is missing, malformed or has no header."""
     path = folder / f"{name}.jinja"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in folder.glob("*.jinja") if not p.stem.startswith("_")))
@@ -90,8 +73,12 @@ def load_prompt(name: str, folder: Path = PROMPT_DIR) -> Prompt:
     if header is None or header["name"] != name:
         raise PromptError(f"{path.name}: the first line must be a comment '{{# name: {name}; version: <n>. … #}}'")
     shared = [p.read_text(encoding="utf-8") for p in sorted(folder.glob("_*.jinja"))]
+    # Not escaped: prompts are plain text for a model, never HTML.
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     try:
-        template = _environment(folder).get_template(path.name)
+        template = environment.get_template(path.name)
     except jinja2.TemplateSyntaxError as error:
         raise PromptError(f"{path.name}, line {error.lineno}: {error.message}") from error
     return Prompt(name, int(header["version"]), stable_hash(text, *shared), template)

@@ -8,11 +8,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from personalrm.judge import own_words as own
-from personalrm.judge.own_words import CLOSING, LONGEST_LINE, OPENING, Line, OwnWords, plain, spelled
+from personalrm.judge.own_words import (
+    CLOSING,
+    LONGEST_LINE,
+    OPENING,
+    Line,
+    OwnWords,
+    own_words,
+    plain,
+    spelled,
+    withdraws,
+)
 
 _NOUN = r"(?:response|answer|option|one|completion|reply|candidate|choice|description|assistant)s?"
 _VALUE = r"(?P<value>first|second|1st|2nd|tied?|draw|equal|neither|both)\b(?!-\w)"
@@ -69,11 +78,12 @@ class Form:
     """How something is stated, as patterns for plain words."""
 
     def __init__(
-        self, key: str, value: str, others: Callable[[str], str], sentence: str = _NEVER, wins: str = _NEVER
+        self, key: str, value: str, others: Mapping[str, str], sentence: str = _NEVER, wins: str = _NEVER
     ) -> None:
-        """`key` is what stands before the colon, `value` a pattern with a group of that name, `others` gives the values
-        that make a statement of one doubtful. `sentence` is the start of a sentence that ends in a value, `wins` the
-        end of one that begins with a value; with it a value alone says as much. These count at the end of a text only.
+        """`key` is what stands before the colon, `value` a pattern with a group of that name, `others` gives, for each
+        value, those that make a statement of it doubtful. `sentence` is the start of a sentence that ends in a value,
+        `wins` the end of one that begins with a value; with it a value alone says as much. These count at the end of a
+        text only.
         """
         keyed = rf"{_OWNER}(?:{key})(?: (?:of|for) (?:the|this) (?:user|person))?"
         # A colon and the like, the border of a table's cells, or the end of brackets around the key.
@@ -92,14 +102,14 @@ VERDICT = Form(
     key="preference|verdict|answer|choice|decision|judge?ment|conclusion|prediction|selection|pick|winner"
     rf"|(?:preferred|chosen|better|best) {_NOUN}",
     value=_LABEL,
-    others=lambda value: _OTHERS.get(value, _NEVER),
+    others=_OTHERS,
     sentence=_PREFERS,
     wins=_WINS,
 )
 RATING = Form(
     key="rating|score",
     value=r"(?P<value>[1-5])(?![\d%]|[.,]\d)(?:\s?/\s?5\b| out of 5\b)?",
-    others=lambda _: r"\d+",
+    others=dict.fromkeys("12345", r"\d+"),
 )
 
 _NUMBERING = re.compile(r"\A[^\w]*(?:(?:\d{1,2}|[a-z])[.)]\s*[^\w]*)?")
@@ -130,7 +140,7 @@ _LONE_TAG = re.compile(r"</?[a-z_]+>", re.IGNORECASE)
 
 class Found(NamedTuple):
     """What a text states (an empty text: something that cannot be read), where, and what of that place is more than
-    the statement. `firm` says that it names its key."""
+    the statement; `firm` statements name their key."""
 
     value: str
     start: int
@@ -145,12 +155,12 @@ def last_stated(text: str, form: Form, *, cut: bool = False) -> Found | None:
     Of a text that was `cut` at the token limit the last line alone counts: what it would have gone on to say is not
     known, and a line before it may be a quotation.
     """
-    words = own.own_words(text)
+    words = own_words(text)
     if words is None:
         return None
     lines = [line for line in words.lines if not _LONE_TAG.fullmatch(line.raw)]
     if not lines:
-        return None if cut or words.quotes else _in_fence(words, lines, form)
+        return None if cut else _in_fence(words, lines, form)
     if cut:
         return _cut_end(lines, form) if words.own_end else None
     place, stated = _last_line(lines, form)
@@ -161,7 +171,7 @@ def last_stated(text: str, form: Form, *, cut: bool = False) -> Found | None:
     if stated is not None:
         if closing is not None and closing.value != stated.value:
             return closing._replace(value="")
-        retracted = any(own.withdraws(plain(line.raw)) for line in lines[place + 1 :])
+        retracted = any(withdraws(line.words) for line in lines[place + 1 :])
         return stated._replace(value="") if retracted else stated
     return _in_fence(words, lines, form) or _in_quotes(lines, form)
 
@@ -177,13 +187,10 @@ def _states(words: str, form: Form, *, strict: bool = False) -> str | None:
 
 def _states_as_is(words: str, form: Form, strict: bool) -> str | None:
     tagged = _TAGGED.fullmatch(words)
-    if tagged:
-        words = f"{tagged['tag']}: {tagged['inside']}"
-    words = _NUMBERING.sub("", words, count=1)
-    opening = form.opening.match(words)
+    words = _NUMBERING.sub("", f"{tagged['tag']}: {tagged['inside']}" if tagged else words, count=1)
+    opening, stated = form.opening.match(words), form.statement.match(words)
     if opening is None:
         return None
-    stated = form.statement.match(words)
     if stated and _ends(words[stated.end() :], _named(stated), form, strict=strict):
         return _named(stated)
     # A table's row, an empty place and "The answer is clear" state nothing, "Preference: Third" cannot be read.
@@ -198,17 +205,15 @@ def _named(found: re.Match[str]) -> str:
 
 def _ends(rest: str, value: str, form: Form, *, strict: bool = False) -> bool:
     """Whether what follows a value leaves it as it is: nothing, or a reason that names no other value and no doubt."""
-    others = form.others(value)
+    others = form.others[value]
     if form.bare and not strict:
         more = _EQUALLY if value == "tie" else rf"(?:{form.wins})?(?:{_OVER.format(others)})?"
         rest = re.sub(rf"\A(?:{more})", "", rest)
     if _END.fullmatch(rest):
         return True
     reason = None if strict else _REASON.match(rest)
-    if reason is None:
-        return False
-    why = reason["reason"]
-    return not (_DOUBT.search(why) or own.withdraws(why) or re.search(rf"\b(?:{others})\b", why))
+    why = reason["reason"] if reason else ""
+    return reason is not None and not (_DOUBT.search(why) or withdraws(why) or re.search(rf"\b(?:{others})\b", why))
 
 
 def _spoken(words: str, form: Form) -> str | None:
@@ -233,13 +238,10 @@ def _last_line(lines: Sequence[Line], form: Form) -> tuple[int, Found | None]:
         found = _on_line(lines, place, form)
         if found is None:
             continue
-        before = place - 1
-        if before > 0 and _OR.fullmatch(plain(lines[before].text)):
-            before -= 1
+        before = place - 2 if place > 1 and _OR.fullmatch(plain(lines[place - 1].text)) else place - 1
         other = _on_line(lines, before, form) if before >= 0 else None
-        doubted = other is not None and other.value not in ("", found.value)
-        echoed = doubted and not own.withdraws(plain(lines[place].raw))
-        return place, found._replace(value="") if echoed else found
+        doubted = other is not None and other.value not in ("", found.value) and not withdraws(lines[place].words)
+        return place, found._replace(value="") if doubted else found
     return len(lines), None
 
 
@@ -248,21 +250,20 @@ def _on_line(lines: Sequence[Line], place: int, form: Form) -> Found | None:
     line = lines[place]
     if not line.text or line.raw[0] in OPENING or _QUOTED.fullmatch(line.raw):
         return None
-    words = plain(line.raw)
-    if words.startswith("{"):
+    if line.words.startswith("{"):
         if place and _introduces(lines[place - 1]):
             return None
-        held = _held(line.raw, form)
+        held = _held(line.raw, form, line.start, line.end)
         if held is not None:
-            return Found(held[0], line.start, line.end, held[1])
-    value = _states(words, form)
+            return held
+    value = _states(line.words, form)
     under = lines[place + 1 : place + 3]
     if len(under) == 2 and line.raw[0] == "|" and _RULE.fullmatch(under[0].raw):
         value, under = None, under[1:]  # the head of a table
     if not value and under:
-        words = spelled(_NUMBERING.sub("", words, count=1))
+        words = spelled(_NUMBERING.sub("", line.words, count=1))
         heading = form.keyed.match(words)
-        below = _alone(plain(under[0].raw), form) if heading and _END.fullmatch(words[heading.end() :]) else None
+        below = _alone(under[0].words, form) if heading and _END.fullmatch(words[heading.end() :]) else None
         if below is not None:
             return Found(below, line.start, under[0].end)
     return None if value is None else Found(value, line.start, line.end)
@@ -270,27 +271,24 @@ def _on_line(lines: Sequence[Line], place: int, form: Form) -> Found | None:
 
 def _closing(lines: Sequence[Line], form: Form) -> Found | None:
     """What the end of the last line states: its last sentence, or the whole of it."""
-    line = lines[-1]
-    if _QUOTED.fullmatch(line.raw):
+    line, words = lines[-1], lines[-1].words
+    if _QUOTED.fullmatch(line.raw) or (line.text and _states(words, form)):
         return None
-    words = plain(line.raw)
     last = words[-LONGEST_LINE:]
-    if line.text and _states(words, form):
-        return None
     starts = [start.end() for start in _SENTENCE_START.finditer(last)]
     if starts:
         sentence, before = last[starts[-1] :], last[: starts[-1]]
         keyed = _states(sentence, form, strict=True)
         value = keyed or _spoken(sentence, form)
-        quoted = words[: len(words) - len(sentence)].count('"') % 2 == 1
+        quoted = words.removesuffix(sentence).count('"') % 2 == 1
         if value and not quoted:
-            others = (_named(one) for one in form.statement.finditer(spelled(before)))
-            value = "" if any(other != value for other in others) or _disputed(sentence, lines, form) else value
+            others = {_named(one) for one in form.statement.finditer(spelled(before))}
+            value = "" if others - {value} or _disputed(sentence, lines, form) else value
             return Found(value, *_place_of(sentence, line), firm=bool(keyed))
     if not line.text:
         return None
     spoken, alone = _spoken(words, form), _alone(words, form)
-    listed = len(lines) > 1 and alone and _alone(plain(lines[-2].raw), form) not in (None, alone)
+    listed = len(lines) > 1 and alone and _alone(lines[-2].words, form) not in (None, alone)
     value = "" if listed or (spoken and _disputed(words, lines, form)) else spoken or alone
     return None if value is None else Found(value, line.start, line.end, firm=False)
 
@@ -303,7 +301,7 @@ def _disputed(sentence: str, lines: Sequence[Line], form: Form) -> bool:
         return False
     if not said["lead"] and len(lines) > 1 and all(_ITEM.match(line.raw) for line in lines[-2:]):
         return True
-    won = (one for line in lines for one in form.won.finditer(plain(line.raw)[-LONGEST_LINE:]))
+    won = (one for line in lines for one in form.won.finditer(line.words[-LONGEST_LINE:]))
     return any(_named(one) != _named(said) for one in won if one["lead"] or not said["lead"])
 
 
@@ -319,7 +317,7 @@ def _place_of(sentence: str, line: Line) -> tuple[int, int, str]:
 def _cut_end(lines: Sequence[Line], form: Form) -> Found | None:
     """The statement with which a cut text ends."""
     line = lines[-1]
-    if line.text and not _QUOTED.fullmatch(line.raw) and _states(plain(line.raw), form, strict=True):
+    if line.text and not _QUOTED.fullmatch(line.raw) and _states(line.words, form, strict=True):
         return _last_line(lines, form)[1]
     closing = _closing(lines, form)
     return closing if closing and closing.firm else None
@@ -331,58 +329,52 @@ def _object(text: str, lines: Sequence[Line], form: Form) -> Found | None:
         return None
     begun = [place for place, line in enumerate(lines) if line.raw.startswith("{")]
     for place in dict.fromkeys((*begun[:1], *begun[-1:])):
-        held = None if place and _introduces(lines[place - 1]) else _held(text[lines[place].start :], form)
+        start = lines[place].start
+        held = None if place and _introduces(lines[place - 1]) else _held(text[start:], form, start, len(text))
         if held is not None:
-            return Found(held[0], lines[place].start, len(text), held[1])
+            return held
     return None
 
 
-def _held(text: str, form: Form) -> tuple[str, str] | None:
-    """Value in a JSON object (an empty text where it cannot be read) and its other texts; None where it has none."""
+def _held(text: str, form: Form, start: int, end: int) -> Found | None:
+    """What the JSON object between `start` and `end` states, and its other texts; None where it states nothing."""
     try:
         pairs = json.loads(text.strip(), object_pairs_hook=tuple)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(pairs, tuple):
-        return None
-    split = [(spelled(plain(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", key))), value) for key, value in pairs]
-    said = {_alone_in(value, form) for key, value in split if form.keyed.fullmatch(key)}
-    rest = [value for key, value in split if isinstance(value, str) and not form.keyed.fullmatch(key)]
-    if not said:
-        return None
-    return (said.pop() if len(said) == 1 else ""), "\n".join(rest)
-
-
-def _alone_in(value: object, form: Form) -> str:
-    """The value that a JSON value is, an empty text for any other."""
-    words = plain(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else ""
-    said = form.alone.fullmatch(words)
-    return _named(said) if said else _spoken(words, form) or ""
+    said, rest = set(), []
+    for key, value in pairs if isinstance(pairs, tuple) else ():
+        if form.keyed.fullmatch(spelled(plain(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", key)))):
+            words = plain(str(value)) if isinstance(value, str | int) else ""
+            alone = form.alone.fullmatch(words)
+            said.add(_named(alone) if alone else _spoken(words, form) or "")
+        elif isinstance(value, str):
+            rest.append(value)
+    return Found(said.pop() if len(said) == 1 else "", start, end, "\n".join(rest)) if said else None
 
 
 def _introduces(line: Line) -> bool:
     """Whether a line introduces what somebody else says."""
-    words = plain(line.raw)[-LONGEST_LINE:]
+    words = line.words[-LONGEST_LINE:]
     return bool(_INTRODUCES.search(words)) and not _INTRODUCES_OWN.fullmatch(words)
 
 
 def _in_fence(words: OwnWords, lines: Sequence[Line], form: Form) -> Found | None:
     """The statement that a code fence at the end of the text holds, where nothing is stated outside of it.
 
-    Beside own words the fence must hold the statement alone: else it may be a quotation, as it is after words that
+    Next to own words the fence must hold the statement alone: else it may be a quotation, as it is after words that
     introduce one.
     """
     if not words.fence or words.quotes or (lines and _leads_to_doubt(lines[-1])):
         return None
-    held = _held("\n".join(line.raw for line in words.fence), form)
-    if held is not None:
-        return Found(held[0], words.fence_start, words.fence_end, held[1])
-    if lines and len(words.fence) > 1:
-        return None
-    place, stated = _last_line(words.fence, form)
-    found = stated or _closing(words.fence, form)
-    kept = "\n".join(line.raw for line in words.fence[:place] if line.end <= (found.start if found else 0))
-    return found and found._replace(start=words.fence_start, end=words.fence_end, kept=kept or found.kept)
+    inside, start, end = words.fence
+    held = _held("\n".join(line.raw for line in inside), form, start, end)
+    if held is not None or not inside or (lines and len(inside) > 1):
+        return held
+    place, stated = _last_line(inside, form)
+    found = stated or _closing(inside, form)
+    kept = "\n".join(line.raw for line in inside[:place] if line.end <= (found.start if found else 0))
+    return found and found._replace(start=start, end=end, kept=kept or found.kept)
 
 
 def _in_quotes(lines: Sequence[Line], form: Form) -> Found | None:
@@ -390,10 +382,9 @@ def _in_quotes(lines: Sequence[Line], form: Form) -> Found | None:
     line = lines[-1]
     if not line.text or line.raw[0] not in f"'‘`{OPENING}" or (len(lines) > 1 and _leads_to_doubt(lines[-2])):
         return None
-    words = plain(line.raw)
-    value = _states(words, form, strict=True) or _alone(words, form)
+    value = _states(line.words, form, strict=True) or _alone(line.words, form)
     return Found(value, line.start, line.end) if value else None
 
 
 def _leads_to_doubt(line: Line) -> bool:
-    return _introduces(line) or bool(_DOUBT.search(plain(line.raw)))
+    return _introduces(line) or bool(_DOUBT.search(line.words))

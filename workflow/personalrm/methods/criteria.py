@@ -20,6 +20,7 @@ from personalrm.judge.judge import (
     JudgeContext,
     JudgeSettings,
     failure_outcome,
+    is_cut,
     is_refused,
     on_tie,
     pair_values,
@@ -169,11 +170,8 @@ async def _score(
         response = await model.complete(scores_request(pair, bool(base.swapped), criteria, settings))
     except ModelCallError as error:
         return base.model_copy(update={"outcome": failure_outcome(error)})
-
-    def read(text: str, *, cut: bool) -> Stated:
-        return compare(criteria, parse_scores(text, len(criteria), cut=cut))
-
-    return text_verdict(base, response, read)
+    scores = parse_scores(response.text, len(criteria), cut=is_cut(response))
+    return text_verdict(base, response, compare(criteria, scores))
 
 
 CRITERIA = Judge(criteria_messages, judge_by_criteria, text_only=True)

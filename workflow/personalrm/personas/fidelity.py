@@ -1,23 +1,22 @@
 """Persona fidelity: which of two personas describes a person who stated what they like?
 
 The paper reports that learned personas match what users stated in PRISM's survey more often than other users' personas
-do; neither prompt nor test is published (facts file, 7). Ours: a judge reads the statement and two personas, the
-user's own and another's, in both orders. It never sees a vote of the user, and the personas were learned without the
-statement.
+do; neither its prompt nor its test is published. Ours: a judge reads the statement and two personas, the user's own and
+another's, in both orders. It never sees a vote of the user, and the personas were learned without the statement.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from personalrm.core.files import stable_hash
 from personalrm.core.records import UserData, Verdict
 from personalrm.judge.judge import JudgeSettings, ask_verdict, both_orders
 from personalrm.judge.prompting import Prompt, load_prompt
-from personalrm.llm.types import LanguageModel, Message
+from personalrm.llm.types import LanguageModel
 from personalrm.personas.records import StatementKind
 
 STATED = ("self_description", "system_string", "stated_prefs")
@@ -26,7 +25,8 @@ STATED = ("self_description", "system_string", "stated_prefs")
 
 @dataclass(frozen=True)
 class FidelityQuestion:
-    """How fidelity is asked: the judge, how many others each persona meets, and whether each is judged alone, too."""
+    """How fidelity is asked: the judge, with how many others each persona is compared, and whether each is also judged
+    alone."""
 
     judge: JudgeSettings
     others: int = 1
@@ -70,50 +70,44 @@ async def compare_personas(
     model: LanguageModel, statement: str, own: str, others: Mapping[str, str], question: FidelityQuestion
 ) -> tuple[Verdict, ...]:
     """Verdicts on the own persona against each of `others` (user to persona), in both orders; `correct`: the own."""
-
-    def shown(other: str, *, swapped: bool) -> dict[str, str]:
-        first, second = (others[other], own) if swapped else (own, others[other])
-        return {"statement": statement, "first": first, "second": second}
-
-    return await _ask_all(model, question.between, others, shown, question)
+    shown = {user: _orders(own, other) for user, other in others.items()}
+    return await _ask_all(model, question.between, statement, shown, question.judge)
 
 
 async def match_personas(
     model: LanguageModel, statement: str, personas: Mapping[str, str], question: FidelityQuestion
 ) -> tuple[Verdict, ...]:
-    """Verdicts on each persona alone (user to persona): `correct` where it is judged to fit the person; none are asked
-    for unless the question has `matches`.
+    """Verdicts on each persona alone (user to persona), if the question has `matches`; `correct`: it fits the person.
 
     "It fits" and "it does not" are the two answers to choose from, shown in both orders, as all else is.
     """
-
-    def shown(whose: str, *, swapped: bool) -> dict[str, str]:
-        fits, does_not = "The description fits this person.", "The description is of somebody else."
-        first, second = (does_not, fits) if swapped else (fits, does_not)
-        return {"statement": statement, "persona": personas[whose], "first": first, "second": second}
-
-    asked = personas if question.matches else {}
-    return await _ask_all(model, load_prompt(f"match_{question.judge.style}"), asked, shown, question)
+    if not question.matches:
+        return ()
+    orders = _orders("The description fits this person.", "The description is of somebody else.")
+    shown = {user: tuple(order | {"persona": text} for order in orders) for user, text in personas.items()}
+    return await _ask_all(model, load_prompt(f"match_{question.judge.style}"), statement, shown, question.judge)
 
 
-class _Show(Protocol):
-    """Values of a prompt about one user; `swapped` puts what counts as `correct` second."""
-
-    def __call__(self, user: str, /, *, swapped: bool) -> dict[str, str]: ...
+def _orders(right: str, other: str) -> tuple[dict[str, str], dict[str, str]]:
+    """What stands first and second in each order; the second order puts what counts as `correct` second."""
+    return {"first": right, "second": other}, {"first": other, "second": right}
 
 
 async def _ask_all(
-    model: LanguageModel, prompt: Prompt, users: Iterable[str], shown: _Show, question: FidelityQuestion
+    model: LanguageModel,
+    prompt: Prompt,
+    statement: str,
+    shown: Mapping[str, Sequence[Mapping[str, str]]],
+    judge: JudgeSettings,
 ) -> tuple[Verdict, ...]:
-    async def once(user: str, *, swapped: bool) -> Verdict:
-        def build(*, prefilled: bool) -> tuple[Message, ...]:
-            messages = prompt.messages(**shown(user, swapped=swapped), reasoned=not prefilled)
-            return messages if prefilled else messages[:2]
+    """Verdicts about each user of `shown`, which has the prompt's values in both orders."""
+    prefilled = judge.mode != "text"
 
-        return await ask_verdict(model, user, swapped, build, question.judge)
+    async def once(user: str, swapped: bool) -> Verdict:
+        messages = prompt.messages(statement=statement, **shown[user][swapped], reasoned=not prefilled)
+        return await ask_verdict(model, user, swapped, messages if prefilled else messages[:2], judge)
 
     async def both(user: str) -> tuple[Verdict, ...]:
-        orders = await asyncio.gather(once(user, swapped=False), once(user, swapped=True))
-        return both_orders(*orders, question.judge)
+        return both_orders(*await asyncio.gather(once(user, False), once(user, True)), judge)
 
-    return tuple(verdict for verdicts in await asyncio.gather(*map(both, users)) for verdict in verdicts)
+    return tuple(verdict for verdicts in await asyncio.gather(*map(both, shown)) for verdict in verdicts)

@@ -8,15 +8,21 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+NAMING = ("models", "judge", "asked")
 Positive = Annotated[int, Field(strict=True, ge=1)]
 
 
-class ReadingSettings(BaseModel):
-    """Which models read whose personas: shared by fidelity and recovery."""
+class PersonaSettings(BaseModel):
+    """Whose personas an analysis reads."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     models: list[str] | None = None
     """Models whose personas are read; all of `learn.models` if none are given."""
+
+
+class ReadingSettings(PersonaSettings):
+    """Which model reads the personas, and how many others': shared by fidelity and recovery."""
+
     judge: str | None = None
     """Model that reads them; each profile model its own if none is given."""
     others: Positive
@@ -39,12 +45,9 @@ class FidelitySettings(ReadingSettings):
     """Longest answer of a `text` judge, in tokens."""
 
 
-class AxesSettings(BaseModel):
+class AxesSettings(PersonaSettings):
     """Axes along which personas describe people, and where each persona stands on them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    models: list[str] | None = None
-    """Models whose personas are read; all of `learn.models` if none are given."""
     asked: str | None = None
     """Model that names the axes and tags personas; the first of `models` if none is given."""
     max_personas: Positive = 60
@@ -82,12 +85,6 @@ class AnalysisSettings(BaseModel):
 
     def named(self) -> list[tuple[str, list[str]]]:
         """Keys that name models, with the names."""
-        found: list[tuple[str, list[str]]] = []
-        for name, judged in (("fidelity", self.fidelity), ("recovery", self.recovery)):
-            if judged:
-                found += [(f"analysis.{name}.models", judged.models or [])]
-                found += [(f"analysis.{name}.judge", [judged.judge] if judged.judge else [])]
-        if self.axes:
-            found += [("analysis.axes.models", self.axes.models or [])]
-            found += [("analysis.axes.asked", [self.axes.asked] if self.axes.asked else [])]
-        return found
+        parts = self.model_dump(exclude_none=True).items()
+        named = [(f"analysis.{name}.{key}", part.get(key, [])) for name, part in parts for key in NAMING]
+        return [(key, [value] if isinstance(value, str) else value) for key, value in named]

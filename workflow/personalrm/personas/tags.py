@@ -1,14 +1,13 @@
 """Where a persona stands on each axis, and what each of its sentences is about.
 
-`standard` models answer for all axes (and, apart, all sentences) in one list. `compact` models are asked one thing a
-call, with the options under letters: each in two orders, of which the log-probabilities are added, because small models
-favour letters.
+`standard` models answer for all axes (or all sentences) in one list. `compact` models are asked about one per call,
+with the options under letters, in two orders whose log-probabilities are added: small models favour letters.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,20 +17,25 @@ from personalrm.judge.parsing import numbered_choices, read_labels
 from personalrm.judge.prompting import Prompt, load_prompt
 from personalrm.llm.types import Request
 from personalrm.methods.synthesizeme.persona_json import statements
-from personalrm.personas.records import KINDS, TAGS, Axis, Kind, Tag
+from personalrm.personas.records import KINDS, Axis, Kind, Tag
 
 MOST_SENTENCES = 40
 """Sentences of a persona that are sorted; a persona with more has lost its way."""
-WORDS: dict[str, Tag] = {"low": "low", "high": "high", "not mentioned": "absent"}
+TAG_WORDS: dict[str, Tag] = {"low": "low", "high": "high", "not mentioned": "absent"}
+KIND_WORDS: dict[str, Kind] = {kind: kind for kind in KINDS}
 Option = TypeVar("Option", bound=str)
 
 
 @dataclass(frozen=True)
-class TagQuestion:
-    """How personas are tagged: prompt style and, for lists, the length of the answer."""
+class ListQuestion:
+    """How several things are asked about a persona: prompt style and, for lists, the length of the answer in tokens."""
 
     style: PromptStyle = "standard"
     max_tokens: int = 1024
+
+
+class TagQuestion(ListQuestion):
+    """How personas are tagged."""
 
     @property
     def prompts(self) -> tuple[Prompt, Prompt]:
@@ -42,32 +46,41 @@ class TagQuestion:
 async def tag_axes(
     model: Listener, persona: str, axes: Sequence[Axis], question: TagQuestion
 ) -> tuple[Tag | None, ...]:
-    """Where the persona stands on each axis; None where the answer can not be read."""
+    """Where the persona stands on each axis; None where the answer cannot be read."""
     prompt = question.prompts[0]
-    if question.style == "compact":
-        return tuple(await asyncio.gather(*(choose(model, prompt, TAGS, persona=persona, axis=axis) for axis in axes)))
-    said = await listed(model, prompt, len(axes), list(WORDS), question.max_tokens, persona=persona, axes=axes)
-    return tuple(WORDS[word] if word else None for word in said)
+    return await answers(model, prompt, question, TAG_WORDS, ("axis", "axes"), axes, persona=persona)
 
 
 async def tag_sentences(model: Listener, persona: str, question: TagQuestion) -> tuple[Kind | None, ...]:
-    """What each sentence of the persona is about; None where the answer can not be read."""
+    """What each sentence of the persona is about; None where the answer cannot be read."""
     parts = statements(persona)[:MOST_SENTENCES]
-    prompt = question.prompts[1]
-    if question.style == "compact":
-        return tuple(await asyncio.gather(*(choose(model, prompt, KINDS, sentence=part) for part in parts)))
-    said = await listed(model, prompt, len(parts), KINDS, question.max_tokens, sentences=parts)
-    return tuple(next((kind for kind in KINDS if kind == word), None) for word in said)
+    return await answers(model, question.prompts[1], question, KIND_WORDS, ("sentence", "sentences"), parts)
 
 
-async def listed(
-    model: Listener, prompt: Prompt, count: int, words: Sequence[str], max_tokens: int, **values: object
-) -> tuple[str | None, ...]:
-    """One of `words` for each of `count` numbered things in the prompt; None where the answer can not be read."""
-    if not count:
+async def answers(
+    model: Listener,
+    prompt: Prompt,
+    question: ListQuestion,
+    words: Mapping[str, Option],
+    name: tuple[str, str],
+    things: Sequence[object],
+    **values: object,
+) -> tuple[Option | None, ...]:
+    """Answers about each of `things` in a prompt that also shows `values`; None where one cannot be read.
+
+    `words` are those of a list, with their options; `name` is that of one thing and of all in the prompts.
+    """
+    if not things:
         return ()
-    response = await model.ask(Request(prompt.messages(**values), max_tokens=max_tokens))
-    return numbered_choices(response.text if response else "", count, words)
+    if question.style == "compact":
+        options = tuple(words.values())
+        return tuple(
+            await asyncio.gather(*(choose(model, prompt, options, **values, **{name[0]: one}) for one in things))
+        )
+    request = Request(prompt.messages(**values, **{name[1]: things}), max_tokens=question.max_tokens)
+    response = await model.ask(request)
+    said = numbered_choices(response.text if response else "", len(things), list(words))
+    return tuple(words[word] if word else None for word in said)
 
 
 async def choose(model: Listener, prompt: Prompt, options: Sequence[Option], **values: object) -> Option | None:

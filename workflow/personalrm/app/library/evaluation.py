@@ -68,7 +68,8 @@ def evaluated(
 ) -> Evaluation:
     """The evaluation of verdicts on `pairs`, which have one or two verdicts each."""
     # Imported here: scipy takes longer than a prediction.
-    from personalrm.results.stats.statistics import independent_interval, share_interval
+    from personalrm.results.stats.exact_statistics import independent_interval
+    from personalrm.results.stats.statistics import share_interval
 
     if len({pair.user_id for pair in pairs}) > 1:
         resampled, units = "users", {pair.pair_id: pair.user_id for pair in pairs}

@@ -121,7 +121,7 @@ async def _attempt_label(
     prefill = judge.prompt.render("assistant", reasoning=reasoning)
     labelled = await model.complete(label_request((*messages[:-1], Message("assistant", prefill))))
     base = Verdict(pair_id=pair.pair_id, swapped=trace.swapped, outcome="unparsed")
-    verdict = label_verdict(base, labelled, trace.swapped, judge)
+    verdict = label_verdict(base, labelled, judge)
     found = {"reasoning": reasoning, "outcome": verdict.outcome, "log_odds": verdict.log_odds}
     return trace.model_copy(update={**found, "calls": tuple(sorted((written.key, labelled.key)))})
 

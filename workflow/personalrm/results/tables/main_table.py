@@ -144,7 +144,8 @@ def _accuracy(group: pd.DataFrame, seed: int, n_resamples: int) -> dict[str, Val
     """Accuracy and intervals of one row; nothing where the provider answered nothing."""
     import numpy as np
 
-    from personalrm.results.stats.statistics import independent_interval, share_interval
+    from personalrm.results.stats.exact_statistics import independent_interval
+    from personalrm.results.stats.statistics import share_interval
 
     judged = answered(group)
     if judged.empty:

@@ -61,8 +61,7 @@ def resolvable(first: Floats, second: Floats, judged: Floats, *, units: float, p
     Each part of its test has one (`statistics.difference_spreads`); the largest counts. Infinite where the signs of so
     few users cannot reach p < 0.05.
     """
-    from personalrm.results.stats.few_users import sign_floor
-    from personalrm.results.stats.statistics import difference_spreads
+    from personalrm.results.stats.statistics import difference_spreads, sign_floor
 
     if sign_floor(int((judged.sum(axis=1) > 0).sum())) >= SIGNIFICANCE:
         return float("inf")
