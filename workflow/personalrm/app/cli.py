@@ -240,8 +240,8 @@ def transcripts(
 @models.command("list")
 def list_models(cache_dir: CacheDir = None) -> None:
     """List the models of the catalogue. Says which are in the cache."""
-    from personalrm.llm.local.cache import cached_path, default_cache_dir
     from personalrm.llm.local.catalogue import load_catalogue
+    from personalrm.llm.local.fetch import cached_path, default_cache_dir
 
     for entry in load_catalogue():
         cached = cached_path(cache_dir or default_cache_dir(), entry).exists()

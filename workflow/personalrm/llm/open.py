@@ -149,7 +149,8 @@ def _default_embedded_url(runtime: RuntimeSettings) -> EmbeddedUrl:
     def url(spec: ModelSpec) -> str:
         from personalrm.llm.local.catalogue import get_entry
         from personalrm.llm.local.fetch import ensure_model
-        from personalrm.llm.local.lifecycle import ensure_server, owner_from_env
+        from personalrm.llm.local.lifecycle import ensure_server
+        from personalrm.llm.local.owner import owner_from_env
 
         entry = get_entry(spec.model)
         path = ensure_model(entry, local_path=Path(spec.path) if spec.path else None, cache_dir=runtime.cache_dir)
@@ -159,7 +160,6 @@ def _default_embedded_url(runtime: RuntimeSettings) -> EmbeddedUrl:
             runtime_dir=runtime.runtime_dir,
             owner=owner_from_env(),
             threads=runtime.cores,
-            slots=1,
             context=min(spec.context_length, entry.context_length),
         )
         return f"{server.url}/v1"

@@ -22,7 +22,7 @@ from personalrm.core.records import PreferencePair, Verdict
 from personalrm.judge.judge import JudgeContext, fitted
 from personalrm.judge.label_probe import Probed, forget_refused
 from personalrm.llm.cache.store import ResponseStore
-from personalrm.llm.local.cache import default_cache_dir
+from personalrm.llm.local.fetch import default_cache_dir
 from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.registry import parse_method

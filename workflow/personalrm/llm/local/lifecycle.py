@@ -1,4 +1,4 @@
-"""One server for each model, shared by all jobs of a run, and gone with the run's owner.
+"""One server for each model, shared by all jobs of a run, and ended with the run's owner.
 
 Snakemake's `service()` would schedule a server in one group with all its consumers, so the jobs start it
 themselves: the first takes a lock, starts it and waits until it answers; the others find its state file.
@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,15 +22,15 @@ import psutil
 
 import personalrm
 from personalrm.core.errors import EmbeddedModelError
-from personalrm.core.files import canonical_json, file_lock, stable_hash
+from personalrm.core.files import file_lock, stable_hash
 from personalrm.llm.local.catalogue import CatalogueEntry
-from personalrm.llm.local.owner import Owner, is_alive, owner_from_env, watch_owner
-from personalrm.llm.local.server import SPIN_ENV, is_healthy, settings
-
-__all__ = ["Owner", "ServerHandle", "ensure_server", "owner_from_env", "stop_servers", "watch_owner"]
+from personalrm.llm.local.owner import Owner
+from personalrm.llm.local.server import SPIN_ENV, is_healthy
 
 _HEALTH_S = 30.0
 _TAIL_CHARS = 1500
+_STARTED: list[subprocess.Popen[bytes]] = []
+"""Servers that this process started. They outlive it; an object that is kept does not warn of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,155 +48,103 @@ def ensure_server(
     runtime_dir: Path,
     owner: Owner,
     threads: int,
-    slots: int,
     context: int,
     timeout_s: float = 120.0,
 ) -> ServerHandle:
     """The run's server of this model with these settings, started if there is none that is alive and healthy.
 
-    `context` is in tokens for each slot; `timeout_s` bounds the start. Any number of processes may call it at
-    the same moment. Servers of other owners, or with other settings, are left alone. The file's SHA-256 is
-    the affair of `ensure_model`. Raises EmbeddedModelError with the tail of the server's log.
+    `context` is in tokens; `timeout_s` bounds the start. Any number of processes may call it at the same moment.
+    Servers of other owners, or with other settings, are left alone: host, owner and settings are part of the names of
+    lock, state and log, so that two jobs with different settings get two servers. `ensure_model` checks the file's
+    SHA-256. Raises EmbeddedModelError with the tail of the server's log.
     """
-    if min(threads, slots, context) < 1:
-        raise EmbeddedModelError(f"{entry.id}: threads, slots and context must be at least 1.")
-    wanted = settings(owner, model_path, threads, slots, context)
-    files = _Files.of(runtime_dir, entry.id, wanted)
-    with file_lock(files.lock):
-        state = _read_state(files.state)
-        if state is not None:
-            if _works(state):
-                return ServerHandle(str(state["url"]), _server_of(state).pid)
-            _stop(state)
-        files.state.unlink(missing_ok=True)
-        return _launch(entry, model_path, files, wanted, timeout_s)
+    if min(threads, context) < 1:
+        raise EmbeddedModelError(f"{entry.id}: threads and context must be at least 1.")
+    settings = {"model": str(model_path.resolve()), "owner": str(owner), "threads": threads, "context": context}
+    name = stable_hash(*map(str, settings.values()))[:16]
+    state = runtime_dir / f"{entry.id}@{_host()}@{name}.json"
+    with file_lock(state.with_suffix(".lock")):
+        found = _read_state(state)
+        if found is not None:
+            server, url = found
+            if server.process() is not None and is_healthy(url, _HEALTH_S):
+                return ServerHandle(url, server.pid)
+            _stop(server)
+        state.unlink(missing_ok=True)
+        options = [f"--{key}={value}" for key, value in {**settings, "alias": entry.id, "state": state}.items()]
+        return _launch(entry.id, state, options, timeout_s)
 
 
 def stop_servers(runtime_dir: Path) -> int:
     """End all servers of `runtime_dir` on this host (SIGTERM, after 3 s SIGKILL); how many were running."""
     stopped = 0
     for path in sorted(runtime_dir.glob(f"*@{_host()}@*.json")):
-        state = _read_state(path)
-        stopped += _stop(state) if state is not None else 0
+        found = _read_state(path)
+        stopped += found is not None and _stop(found[0])
         path.unlink(missing_ok=True)
-    # Also those of servers that were killed: nobody else removes them.
+    # Also those of servers that were killed: no other process removes them.
     for folder in runtime_dir.glob(f"*@{_host()}@*.states"):
         shutil.rmtree(folder, ignore_errors=True)
     return stopped
-
-
-@dataclass(frozen=True, slots=True)
-class _Files:
-    """Where one server keeps its lock, state and log.
-
-    Host, owner and settings are part of the names: a folder may serve several hosts and runs, and two jobs
-    that want other settings get two servers instead of ending each other's in mid-answer.
-    """
-
-    lock: Path
-    state: Path
-    log: Path
-
-    @classmethod
-    def of(cls, runtime_dir: Path, model_id: str, wanted: State) -> _Files:
-        stem = runtime_dir / f"{model_id}@{_host()}@{stable_hash(canonical_json(wanted))[:16]}"
-        return cls(*(stem.with_name(f"{stem.name}.{kind}") for kind in ("lock", "json", "log")))
 
 
 def _host() -> str:
     return re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:80]
 
 
-State = dict[str, object]
-
-
-def _read_state(path: Path) -> State | None:
-    """The state file's content; None where it is missing or makes no sense (written whole, so not ours)."""
+def _read_state(path: Path) -> tuple[Owner, str] | None:
+    """The server's process and URL from its state file; None where that is missing or makes no sense."""
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
-        _server_of(state)
-        return {**state, "url": str(state["url"])}
+        return Owner(int(state["pid"]), str(state["created"])), str(state["url"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _server_of(state: State) -> Owner:
-    return Owner(int(str(state["pid"])), str(state["created"]))
-
-
-def _works(state: State) -> bool:
-    return _server_of(state).process() is not None and is_healthy(str(state["url"]), _HEALTH_S)
-
-
-def _stop(state: State) -> int:
-    """End a server; 1 if it was running."""
-    process = _server_of(state).process()
+def _stop(server: Owner) -> bool:
+    """End a server; whether it was running."""
+    process = server.process()
     if process is None:
-        return 0
-    try:
+        return False
+    # It may end in between, or be in an uninterruptible system call.
+    with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
         process.terminate()
         try:
             process.wait(3)
         except psutil.TimeoutExpired:
             process.kill()
             process.wait(3)
-    except (psutil.NoSuchProcess, psutil.TimeoutExpired):
-        pass  # gone in between, or in the hands of the kernel
-    return 1
+    return True
 
 
-def _launch(entry: CatalogueEntry, model_path: Path, files: _Files, wanted: State, timeout_s: float) -> ServerHandle:
-    command = [sys.executable, "-m", "personalrm.llm.local.server", "--detach", "--alias", entry.id]
-    command += ["--model", str(model_path), "--state", str(files.state), "--log", str(files.log)]
-    for key in ("owner", "threads", "slots", "context"):
-        command += [f"--{key}", str(wanted[key])]
-    try:
-        launched = subprocess.run(
-            command,
+def _launch(model_id: str, state: Path, options: list[str], timeout_s: float) -> ServerHandle:
+    """Start a server in a session of its own, with its output in a log, and wait until it is ready."""
+    log = state.with_suffix(".log")
+    # The library may have been imported from anywhere.
+    paths = [str(Path(personalrm.__path__[0]).resolve().parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, **SPIN_ENV, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "personalrm.llm.local.server", *options],
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            env=_environment(),
+            stdout=output,
+            stderr=output,
+            env=environment,
             start_new_session=True,
-            check=True,
         )
-        process = psutil.Process(int(launched.stdout))
-    except subprocess.CalledProcessError as error:
-        said = f"could not be launched (exit status {error.returncode}) {error.stderr[-_TAIL_CHARS:]}".rstrip()
-        raise _failure(entry, files, said) from error
-    except subprocess.TimeoutExpired as error:
-        raise _failure(entry, files, f"was not launched within {timeout_s:g} s") from error
-    except (psutil.NoSuchProcess, ValueError) as error:
-        raise _failure(entry, files, "ended at once") from error
-    return _wait_ready(entry, files, process, timeout_s)
-
-
-def _environment() -> dict[str, str]:
-    """Ours, with OpenMP's setting, and with the library found wherever it was imported from."""
-    home = str(Path(personalrm.__path__[0]).resolve().parent)
-    paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, **SPIN_ENV, "PYTHONPATH": os.pathsep.join(paths)}
-
-
-def _wait_ready(entry: CatalogueEntry, files: _Files, process: psutil.Process, timeout_s: float) -> ServerHandle:
+    _STARTED.append(process)
     deadline = time.monotonic() + timeout_s
+    what = f"was not ready within {timeout_s:g} s"
     while time.monotonic() < deadline:
-        state = _read_state(files.state)
-        if state is not None and state["pid"] == process.pid:
-            return ServerHandle(str(state["url"]), process.pid)
-        if not is_alive(process):
-            raise _failure(entry, files, "ended before it was ready")
+        found = _read_state(state)
+        if found is not None and found[0].pid == process.pid:
+            return ServerHandle(found[1], process.pid)
+        if process.poll() is not None:
+            what = "ended before it was ready"
+            break
         time.sleep(0.05)
     process.kill()
-    raise _failure(entry, files, f"was not ready within {timeout_s:g} s")
-
-
-def _failure(entry: CatalogueEntry, files: _Files, what: str) -> EmbeddedModelError:
-    try:
-        tail = files.log.read_text(encoding="utf-8", errors="replace")[-_TAIL_CHARS:].strip()
-    except OSError:
-        tail = ""
-    return EmbeddedModelError(
-        f"The server of embedded model {entry.id!r} {what}. Its log ({files.log}) ends with:\n{tail or '(empty)'}"
+    tail = log.read_text(encoding="utf-8", errors="replace")[-_TAIL_CHARS:].strip()
+    raise EmbeddedModelError(
+        f"The server of embedded model {model_id!r} {what}. Its log ({log}) ends with:\n{tail or '(empty)'}"
     )
