@@ -187,7 +187,7 @@ def test_an_answer_that_another_job_stored_meanwhile_is_not_asked_for(store: Res
 
 def test_a_store_that_cannot_be_written_stops_the_job_before_the_batch_is_made(store: ResponseStore) -> None:
     with BatchServer(echo) as server:  # type: ignore[arg-type]
-        store._file.run(lambda connection: connection.execute("PRAGMA query_only = ON").fetchall())
+        store._query("PRAGMA query_only = ON")
         found, _ = complete(spec_for(server), store, asked(2))
         assert all(isinstance(one, StoreError) and "cannot be written" in str(one) for one in found)
         assert len(server.batches) == 0

@@ -332,7 +332,7 @@ def test_a_prompt_that_cannot_fit_is_not_sent(store: ResponseStore) -> None:
 
 def test_a_store_that_cannot_be_written_is_an_error_not_an_answer(store: ResponseStore) -> None:
     port = ModelClient(SPEC, ScriptedBackend(), store)
-    store._file.run(lambda connection: connection.execute("PRAGMA query_only = ON").fetchall())
+    store._query("PRAGMA query_only = ON")
     with pytest.raises(StoreError, match="cannot be written"):
         asyncio.run(port.complete(request()))
 

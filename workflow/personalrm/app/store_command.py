@@ -20,7 +20,7 @@ def migrate_store(old: Path, configs: Sequence[Path] = (), to: Path | None = Non
 def _told(done: Migration) -> str:
     lines = [f"{done.path}: {done.answers} answers kept; the old file is {done.kept_as}."]
     if done.bad:
-        lines.append(f"{done.bad} more failed their checksum: they are set aside, and will be asked again.")
+        lines.append(f"{done.bad} more failed their checksum: they stay in the old file, and are asked again.")
     lines += [f"  {count} of {identity}" for identity, count in done.claimed.items()]
     for identity, count in done.ambiguous.items():
         lines.append(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import closing
@@ -20,18 +19,17 @@ from personalrm.core.errors import StoreError
 from personalrm.core.files import file_lock
 from personalrm.llm.cache.store import UNCLAIMED, ResponseStore
 from personalrm.llm.cache.store_file import (
-    READ_ERRORS,
     check_format,
     connect,
     create_tables,
     explained,
     is_sound,
+    tables_of,
     transaction,
 )
 from personalrm.llm.types import ModelSpec
 
 _SIDES = ("-wal", "-shm", "-journal")
-_INSERT = "INSERT INTO {table} (key, identity, payload, sha256, created{found}) VALUES (?, ?, ?, ?, ?{mark})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +70,20 @@ def migrate(old: Path, specs: Iterable[ModelSpec] = (), to: Path | None = None) 
     target = to or old
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.migrating")
-    _remove(partial)
+    for side in ("", *_SIDES):
+        partial.with_name(f"{partial.name}{side}").unlink(missing_ok=True)
     # Jobs of the earlier version hold this lock whenever they use the file.
     with file_lock(old.with_name(f"{old.name}.lock")):
-        try:
-            answers, bad, identities = _copy(old, partial)
-        except READ_ERRORS as error:
-            raise explained(old, error) from error
+        with explained(old):
+            bad, identities = _copy(old, partial)
         kept = old
         if to is None:
             kept = old.with_name(f"{old.name}.v1")
             if not kept.exists():
-                _link(old, kept)
+                try:
+                    os.link(old, kept)
+                except OSError:  # a file system without second names
+                    shutil.copy2(old, kept)
             # Their contents went into the old file when it was read.
             for side in _SIDES:
                 old.with_name(f"{old.name}{side}").unlink(missing_ok=True)
@@ -91,16 +91,17 @@ def migrate(old: Path, specs: Iterable[ModelSpec] = (), to: Path | None = None) 
     claimed, ambiguous = _claim(target, list(specs), identities)
     with ResponseStore(target) as store:
         unclaimed = {name: identities[name] for name in store.peek(UNCLAIMED)}
-    return Migration(target, kept, answers, bad, claimed, ambiguous, unclaimed)
+    return Migration(target, kept, identities.total(), bad, claimed, ambiguous, unclaimed)
 
 
-def _copy(old: Path, partial: Path) -> tuple[int, int, Counter[str]]:
-    """Copy all rows; returns the counts of sound and bad ones, and of the sound ones by identity."""
+def _copy(old: Path, partial: Path) -> tuple[int, Counter[str]]:
+    """Copy all sound rows; returns the count of bad ones, which stay in the old file, and of sound ones by identity."""
     with closing(connect(old)) as source, closing(connect(partial)) as made:
-        tables = [row[0] for row in source.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        schema = _schema(source, tables)
-        if schema != "1":
-            check_format(source, old, tables)
+        found = (
+            "meta" in tables_of(source) and source.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
+        )
+        if not found or found[0] != "1":
+            check_format(source, old)
             raise StoreError(f"store {old}: it has today's format; there is nothing to convert")
         # What an earlier process left in its journal becomes part of the file.
         source.execute("PRAGMA journal_mode = delete")
@@ -109,23 +110,14 @@ def _copy(old: Path, partial: Path) -> tuple[int, int, Counter[str]]:
         bad = 0
         with transaction(made):
             for row in source.execute("SELECT key, identity, payload, sha256, created FROM responses"):
-                sound = is_sound(*row[:4])
-                table, found, mark = ("responses", "", "") if sound else ("quarantine", ", found", ", 0.0")
-                made.execute(_INSERT.format(table=table, found=found, mark=mark), row)
-                identities.update([row[1]] if sound else [])
-                bad += not sound
-            made.executemany(
-                _INSERT.format(table="quarantine", found=", found", mark=", ?"),
-                source.execute("SELECT key, identity, payload, sha256, created, found FROM quarantine"),
-            )
+                if not is_sound(*row[:4]):
+                    bad += 1
+                    continue
+                identities[row[1]] += 1
+                made.execute("INSERT INTO responses VALUES (NULL, ?, ?, ?, ?, ?)", row)
             made.executemany("INSERT INTO paid VALUES (?, ?, ?, ?, ?, ?, ?)", source.execute("SELECT * FROM paid"))
             made.executemany("INSERT INTO shared VALUES (?, ?, '0')", [(UNCLAIMED, name) for name in identities])
-    return identities.total(), bad, identities
-
-
-def _schema(source: sqlite3.Connection, tables: list[str]) -> str:
-    found = source.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone() if "meta" in tables else None
-    return str(found[0]) if found else ""
+    return bad, identities
 
 
 def _claim(path: Path, specs: list[ModelSpec], identities: Counter[str]) -> tuple[dict[str, int], dict[str, int]]:
@@ -144,16 +136,3 @@ def _claim(path: Path, specs: list[ModelSpec], identities: Counter[str]) -> tupl
             store.claim(spec)
             claimed[spec.identity] = identities[bare]
     return claimed, ambiguous
-
-
-def _link(old: Path, kept: Path) -> None:
-    """A second name for a file, or a copy where the file system has no such thing."""
-    try:
-        os.link(old, kept)
-    except OSError:
-        shutil.copy2(old, kept)
-
-
-def _remove(path: Path) -> None:
-    for name in (path, *(path.with_name(f"{path.name}{side}") for side in _SIDES)):
-        name.unlink(missing_ok=True)
