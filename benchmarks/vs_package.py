@@ -123,8 +123,8 @@ def upstream(model: str, latency: float, folder: Path) -> Iterator[str]:
         return
     from personalrm.llm.local.catalogue import get_entry
     from personalrm.llm.local.fetch import ensure_model
-    from personalrm.llm.local.lifecycle import ensure_server, stop_servers
     from personalrm.llm.local.owner import Owner
+    from personalrm.llm.local.server import ensure_server, stop_servers
 
     entry = get_entry(model.removeprefix("embedded/"))
     how = {"threads": os.cpu_count() or 1, "context": WINDOW}

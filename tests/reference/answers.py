@@ -109,8 +109,8 @@ def embedded(model: str, context: int, folder: Path, cores: int = 2) -> Iterator
     from personalrm.llm.local.backend import EmbeddedBackend
     from personalrm.llm.local.catalogue import get_entry
     from personalrm.llm.local.fetch import default_cache_dir, ensure_model
-    from personalrm.llm.local.lifecycle import ensure_server, stop_servers
     from personalrm.llm.local.owner import owner_from_env
+    from personalrm.llm.local.server import ensure_server, stop_servers
     from personalrm.llm.types import ModelSpec
 
     entry = get_entry(model)

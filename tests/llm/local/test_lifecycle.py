@@ -18,15 +18,15 @@ import pytest
 from personalrm.core.errors import EmbeddedModelError
 from personalrm.llm.local.catalogue import get_entry
 from personalrm.llm.local.fetch import ensure_model
-from personalrm.llm.local.lifecycle import ServerHandle, ensure_server, stop_servers
 from personalrm.llm.local.owner import OWNER_ENV, Owner, is_alive, owner_from_env
+from personalrm.llm.local.server import ServerHandle, ensure_server, stop_servers
 
 ENTRY = get_entry("smollm2-135m")
 SLEEP = "import time; time.sleep(600)"
 JOB = """
 import sys; from pathlib import Path
 from personalrm.llm.local.catalogue import get_entry
-from personalrm.llm.local.lifecycle import ensure_server
+from personalrm.llm.local.server import ensure_server
 from personalrm.llm.local.owner import owner_from_env, watch_owner
 watch_owner()
 server = ensure_server(get_entry("smollm2-135m"), Path(sys.argv[1]), runtime_dir=Path(sys.argv[2]),

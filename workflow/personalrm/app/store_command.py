@@ -28,6 +28,9 @@ def _told(done: Migration) -> str:
             f"all came from one entry, migrate {done.kept_as} again with a config that has this entry alone."
         )
     if done.unclaimed:
-        lines.append("Given to the model of this id that first asks for them, whatever its endpoint is:")
+        lines.append(
+            f"Kept for hosted and embedded models of this id. If a server of your own gave them, migrate "
+            f"{done.kept_as} again with --config, the config file that names its endpoint:"
+        )
         lines += [f"  {count} of {identity}" for identity, count in done.unclaimed.items()]
     return "\n".join((*lines, ""))

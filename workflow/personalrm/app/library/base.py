@@ -182,7 +182,6 @@ class PersonalRM(ABC):
             return
         store, style = self._store(), self._judging.style
         spec = replace(self.config.models[MODEL].spec(self.model_id), max_concurrency=at_once)
-        store.claim(spec)
         forget_refused(store, spec, style)
         # Embedded models' servers end with this process; the workflow's variables may say where they are.
         folder = Path(os.environ.get("PERSONALRM_RUNTIME") or default_cache_dir() / "servers")

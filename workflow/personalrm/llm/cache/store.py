@@ -22,7 +22,6 @@ from typing import Any
 from personalrm.core.errors import StoreError
 from personalrm.core.files import canonical_json
 from personalrm.llm.backends.openai_format import is_broken_off, wire_text
-from personalrm.llm.cache.key import key_at
 from personalrm.llm.cache.store_file import (
     JournalMode,
     checksum,
@@ -33,7 +32,7 @@ from personalrm.llm.cache.store_file import (
     open_file,
     transaction,
 )
-from personalrm.llm.types import ModelSpec, Response, split_identity
+from personalrm.llm.types import Response
 
 _SELECT = "SELECT key, identity, payload, sha256, id FROM responses WHERE key IN (SELECT value FROM json_each(?))"
 _INSERT = (
@@ -70,8 +69,6 @@ _EMPTY_OR_ODD = (
     "SELECT key FROM responses WHERE json_valid(payload) AND (json_extract(payload, '$.text') = ''"
     " OR json_extract(payload, '$.finish_reason') NOT IN ('stop', 'length'))"
 )
-UNCLAIMED = "endpoint unknown"
-"""The kind of shared value that names identities whose answers an earlier format stored without their endpoint."""
 
 log = logging.getLogger("personalrm.llm")
 
@@ -177,28 +174,6 @@ class ResponseStore:
             with suppress(ValueError):
                 values[name] = json.loads(text)
         return values
-
-    def claim(self, spec: ModelSpec) -> int:
-        """Give `spec` the answers that an earlier format kept without endpoint; returns how many.
-
-        They belong to the first model of that id that asks for them: a later one with another endpoint does not find
-        them.
-        """
-        bare, identity, count = spec.bare_identity, spec.identity, 0
-        if bare not in self.peek(UNCLAIMED):
-            return 0
-        with self.shared(UNCLAIMED) as unclaimed, self._writing() as connection:
-            if unclaimed.pop(bare, None) is None or identity == bare:
-                return 0
-            for row in self._query("SELECT key, identity, payload, sha256, id FROM responses WHERE identity = ?", bare):
-                if is_sound(*row[:4]):
-                    key = key_at(split_identity(identity)[1], row[0])
-                    changed = "UPDATE OR IGNORE responses SET key = ?, identity = ?, sha256 = ? WHERE id = ?"
-                    digest = checksum(key, identity, row[2])
-                    count += connection.execute(changed, (key, identity, digest, row[4])).rowcount
-            connection.execute("UPDATE OR IGNORE paid SET identity = ? WHERE identity = ?", (identity, bare))
-        log.info("store %s: %d answers of %s belong to %s from now on", self.path, count, bare, identity)
-        return count
 
     def served(self) -> dict[str, dict[str, int]]:
         """By identity, the models that replies named, with counts of stored answers; "" where a reply named none."""

@@ -115,8 +115,9 @@ class BatchBackend:
 
     def _note(self, record: _Record, keys: Collection[str]) -> None:
         """Write a record, with those of its requests that are in `keys`; without any, it is removed."""
+        wanted = set(keys)
         with self._store.shared(self._journal) as journal:
-            kept = [key for key in journal.get(record.id, asdict(record))["keys"] if key in keys]
+            kept = [key for key in journal.get(record.id, asdict(record))["keys"] if key in wanted]
             journal[record.id] = asdict(replace(record, keys=kept))
             if not kept:
                 del journal[record.id]
