@@ -25,7 +25,6 @@ from personalrm.llm.types import ModelSpec, Request, Response
 
 _NO_KEY = "not-needed"
 _NO_REPLY_STATUS = 422
-_ALIASES = {"together/": "together_ai/"}
 _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "openai._base_client")
 
 # What litellm lets through unmapped when a provider's body has an unexpected shape.
@@ -79,10 +78,7 @@ def _reply_keeper() -> Any:  # noqa: ANN401
 
 def litellm_model(model: str) -> str:
     """The model's id in litellm's form; `together/…`, as the published package writes it, is `together_ai/…`."""
-    for alias, name in _ALIASES.items():
-        if model.startswith(alias):
-            return name + model.removeprefix(alias)
-    return model
+    return f"together_ai/{model.removeprefix('together/')}" if model.startswith("together/") else model
 
 
 class LiteLLMBackend:

@@ -130,7 +130,7 @@ class Endpoint:
             return ModelUnavailable(
                 f"{where}: {scrub(str(error), self._spec.api_key_env)}. Check api_base and the key."
             )
-        # Of a reply that is no HTTP aiohttp's error shows the whole URL beside its message.
+        # If a reply is not HTTP, aiohttp's error shows the whole URL in addition to its message.
         detail = scrub(str(getattr(error, "message", error)), self._spec.api_key_env)
         return TransientError(f"{where}: {_error_name(error)} {detail}".rstrip())
 
@@ -171,7 +171,7 @@ def _client(base: str, timeout_s: float) -> httpx.AsyncClient:
         # A proxy of the environment is not for a server on this machine.
         trust_env=url.host not in _LOOPBACK,
         verify=verify,
-        # aiohttp refuses a URL that holds credentials beside a header that does.
+        # aiohttp refuses credentials in the URL where a header has some, too.
         auth=(url.username, url.password) if url.userinfo else None,
         # To aiohttp, 0 is no limit, and the default is 100; `ModelClient` limits calls in flight.
         limits=httpx.Limits(max_connections=0),
@@ -179,7 +179,7 @@ def _client(base: str, timeout_s: float) -> httpx.AsyncClient:
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:
-    """What a request can end with where no reply came: httpx's errors, and those that it is not told in its own.
+    """What a request without a reply can end with: httpx's errors, and those that its adapter does not translate.
 
     To be asked for where one was raised: it imports aiohttp.
     """

@@ -157,8 +157,8 @@ class Budget:
             if mark:
                 with self._store.shared(_marks(self._store.run)) as kept:
                     kept.update(mark)
-        for refused in mark.values():
-            raise BudgetExceeded(refused["message"])
+        if mark:
+            raise BudgetExceeded(*(refused["message"] for refused in mark.values()))
         return fits
 
     def _add(self, ledger: Ledger, usd: float) -> None:

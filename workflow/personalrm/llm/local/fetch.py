@@ -74,10 +74,12 @@ def ensure_model(
     """
     folder = cache_dir or default_cache_dir()
     if local_path is not None and "local" in sources:
-        _check(local_path, entry, folder)
+        problem = _problem(local_path, entry, folder)
+        if problem:
+            raise EmbeddedModelError(f"{problem}.")
         return local_path
     path = cached_path(folder, entry)
-    if "cache" in sources and not _why_not_cached(path, entry, folder):
+    if "cache" in sources and not _problem(path, entry, folder):
         return path
     partial = partial_dir(folder, entry)
     failures: dict[Source, str] = {}
@@ -87,22 +89,18 @@ def ensure_model(
             lambda: note(f"{entry.id}: another process is fetching it, waiting for that"),
         ):
             if "cache" in sources:
-                failures["cache"] = _why_not_cached(path, entry, folder)
+                failures["cache"] = _problem(path, entry, folder)
                 if not failures["cache"]:
                     return path
                 if path.exists():
                     os.replace(path, f"{path}.bad")
-                    failures["cache"] += f" Set aside as {path.name}.bad"
+                    failures["cache"] += f". Set aside as {path.name}.bad"
             for source, bring in _DOWNLOADS.items():
                 if source in sources:
-                    try:
-                        _download(entry, path, partial / f"{source}.part", bring, note)
-                        _check(path, entry, folder)
+                    failures[source] = _download(entry, folder, partial / f"{source}.part", bring, note)
+                    if not failures[source]:
                         return path
-                    except (EmbeddedModelError, hub.HubError) as error:
-                        path.unlink(missing_ok=True)
-                        failures[source] = str(error)
-                        note(f"{entry.id}: {source}: {error}")
+                    note(f"{entry.id}: {source}: {failures[source]}")
     except OSError as error:
         raise EmbeddedModelError(f"Model cache {folder}: {error}. Set PERSONALRM_CACHE elsewhere.") from error
     tried = "".join(f"\n  - {source}: {reason.rstrip('.')}." for source, reason in failures.items())
@@ -113,49 +111,48 @@ def ensure_model(
     )
 
 
-def _check(path: Path, entry: CatalogueEntry, cache_dir: Path) -> None:
-    """Accept `path` as the model's file, or raise EmbeddedModelError that says what was found instead."""
+def _problem(path: Path, entry: CatalogueEntry, cache_dir: Path) -> str:
+    """Why `path` is not the model's file, with what was expected and what was found; empty if it is."""
     try:
         stat = path.stat()
         facts = (str(path.resolve()), entry.sha256, str(stat.st_size), str(stat.st_mtime_ns))
         mark = cache_dir / "checked" / stable_hash(*facts)[:32]
         if mark.exists():
-            return
+            return ""
         # A wrong size needs no hashing.
         found = f"SHA-256 {sha256_file(path)}" if stat.st_size == entry.bytes else f"{stat.st_size} bytes"
+    except FileNotFoundError:
+        return f"{path} does not exist"
     except OSError as error:
-        raise EmbeddedModelError(f"{path}: cannot be read ({error.strerror or error}).") from error
+        return f"{path}: cannot be read ({error.strerror or error})"
     if found != f"SHA-256 {entry.sha256}":
-        raise EmbeddedModelError(
-            f"{path} is not {entry.id}: expected SHA-256 {entry.sha256} ({entry.bytes} bytes), found {found}."
-        )
+        return f"{path} is not {entry.id}: expected SHA-256 {entry.sha256} ({entry.bytes} bytes), found {found}"
     # A read-only cache is fine: the next job checks in full again.
     with suppress(OSError):
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
-
-
-def _why_not_cached(path: Path, entry: CatalogueEntry, folder: Path) -> str:
-    """Empty where the cache has the right file."""
-    if not path.exists():
-        return f"{path} does not exist"
-    try:
-        _check(path, entry, folder)
-    except EmbeddedModelError as error:
-        return str(error)
     return ""
 
 
 Bring = Callable[[CatalogueEntry, Path, Note], None]
 
 
-def _download(entry: CatalogueEntry, path: Path, target: Path, bring: Bring, note: Note) -> None:
-    """Bring the whole file to `target`, then move it to `path`. If that fails, what was received stays for the next."""
+def _download(entry: CatalogueEntry, folder: Path, target: Path, bring: Bring, note: Note) -> str:
+    """Bring the whole file to `target`, then move it to the cache. Returns why that failed, or an empty text; what was
+    received is kept for the next attempt, unless it is wrong."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    bring(entry, target, note)
+    try:
+        bring(entry, target, note)
+    except (EmbeddedModelError, hub.HubError) as error:
+        return str(error)
+    path = cached_path(folder, entry)
     path.parent.mkdir(parents=True, exist_ok=True)
     os.replace(target, path)
     shutil.rmtree(target.parent, ignore_errors=True)
+    problem = _problem(path, entry, folder)
+    if problem:
+        path.unlink()
+    return problem
 
 
 def _from_hub(entry: CatalogueEntry, target: Path, note: Note) -> None:

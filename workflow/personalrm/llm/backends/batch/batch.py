@@ -145,7 +145,7 @@ class BatchBackend:
         while seen < len(asked) < self._settings.max_requests:
             seen = len(asked)
             await asyncio.sleep(self._settings.gather_s)
-        # Who asks from now on begins another group.
+        # Requests from now on form another group.
         self._new = None
         await self._send(asked)
 
@@ -230,7 +230,7 @@ class BatchBackend:
             except ModelCallError as error:
                 found[key] = error
         failed = {key for key, answer in found.items() if isinstance(answer, ModelCallError)}
-        # Before any of them is told: a request that failed and is sent again must be in no batch.
+        # Before answers are handed out: a request that failed and is sent again must be in no batch.
         async with self._locked():
             if any(record.id == open_.id for open_ in self._records()):
                 answered = {key for key, line in lines.items() if is_answered(line)}

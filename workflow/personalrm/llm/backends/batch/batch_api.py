@@ -110,7 +110,7 @@ class BatchApi:
         elif any(_OUR_FAULT.match(code) for code in codes):
             status = 400
         text = f"the batch failed: {json.dumps(errors, ensure_ascii=False)}"
-        # Room in the queue comes with other batches' ends, for which looking is enough.
+        # The queue has room when another batch ends, so that the interval of checks is long enough to wait.
         headers = {"Retry-After": f"{self._settings.max_poll_s:g}"}
         error = to_error(Failure(status, text, headers), self._where(str(batch["id"])), self._spec.api_key_env)
         # What was rejected is the batch, not one request.
@@ -144,7 +144,7 @@ def is_answered(line: Mapping[str, Any]) -> bool:
 
 
 def _lines(text: str) -> Iterator[Mapping[str, Any]]:
-    """The objects of a JSON-lines text; what is none is passed over, so that its request counts as unanswered."""
+    """The objects of a JSON-lines text; other lines are skipped, so that their requests count as unanswered."""
     # Not splitlines: JSON may hold line separators of Unicode.
     for line in text.split("\n"):
         try:
