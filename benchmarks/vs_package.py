@@ -123,10 +123,11 @@ def upstream(model: str, latency: float, folder: Path) -> Iterator[str]:
         return
     from personalrm.llm.local.catalogue import get_entry
     from personalrm.llm.local.fetch import ensure_model
-    from personalrm.llm.local.lifecycle import Owner, ensure_server, stop_servers
+    from personalrm.llm.local.owner import Owner
+    from personalrm.llm.local.server import ensure_server, stop_servers
 
     entry = get_entry(model.removeprefix("embedded/"))
-    how = {"threads": os.cpu_count() or 1, "slots": 1, "context": WINDOW}
+    how = {"threads": os.cpu_count() or 1, "context": WINDOW}
     handle = ensure_server(entry, ensure_model(entry), runtime_dir=folder, owner=Owner.of(os.getpid()), **how)
     try:
         yield f"{handle.url}/v1"

@@ -52,7 +52,7 @@ def test_a_server_is_started_checked_asked_and_stopped(tmp_path: Path, slurm: di
     model = ensure_model(get_entry(MODEL), sources=("cache", "index"))
     # It ends with its owner: the script, which is the shell's parent.
     command = f"exec {sys.executable} -m personalrm.llm.local.server --model {model} --alias {MODEL} --port {{port}}"
-    command += f" --threads 2 --slots 1 --context 2048 --owner $PPID --state {tmp_path}/state.json"
+    command += f" --threads 2 --context 2048 --owner $PPID --state {tmp_path}/state.json"
     started = server.do("start", "--cpus-per-task=2", "--mem=2000", "--", "sh", "-c", command)
     assert started.returncode == 0, started.stderr
     url = started.stdout.strip()

@@ -33,7 +33,7 @@ from personalrm.llm.backends.litellm_backend import load_litellm
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.cache.store_file import encode
 from personalrm.llm.client import ModelClient
-from personalrm.llm.limits.faults import ModelUnavailable, retry_after_seconds, scrub
+from personalrm.llm.limits.faults import Failure, ModelUnavailable, retry_after_of, scrub
 from personalrm.llm.types import ModelSpec
 
 LLAMA_OVERFLOW = error_body(
@@ -272,11 +272,11 @@ def test_retry_after_in_seconds_and_as_a_date(make: MakeBackend) -> None:
 
 def test_odd_retry_after_headers() -> None:
     cases = {"": None, "soon": None, "-5": None, "inf": None, "0": 0.0, "Thu, 01 Jan 1970 00:00:00 GMT": 0.0}
-    assert {text: retry_after_seconds({"Retry-After": text}) for text in cases} == cases
-    assert retry_after_seconds({"retry-after-ms": "1500", "retry-after": "9"}) == 1.5
+    assert {text: retry_after_of(Failure(429, "", {"Retry-After": text})) for text in cases} == cases
+    assert retry_after_of(Failure(429, "", {"retry-after-ms": "1500", "retry-after": "9"})) == 1.5
     # By the provider's clock, whatever ours says.
     dates = {"Date": "Thu, 01 Jan 1970 00:01:00 GMT", "Retry-After": "Thu, 01 Jan 1970 00:01:30 GMT"}
-    assert retry_after_seconds(dates) == 30.0
+    assert retry_after_of(Failure(429, "", dates)) == 30.0
 
 
 def test_the_key_is_sent(make: MakeBackend, canary: str) -> None:

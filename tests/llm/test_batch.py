@@ -20,10 +20,9 @@ from personalrm.core.errors import (
     PermanentError,
     Refused,
     RequestRejected,
-    StoreError,
     TransientError,
 )
-from personalrm.llm.backends.batch.batch_api import Batch, BatchApi, is_answered
+from personalrm.llm.backends.batch.batch_api import BatchApi, is_answered
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.limits.faults import ModelUnavailable
@@ -198,16 +197,6 @@ def test_the_journal_holds_neither_texts_nor_credentials(store: ResponseStore, m
     assert b"pass@" not in kept
 
 
-def test_a_damaged_journal_is_named_and_nothing_is_sent(store: ResponseStore) -> None:
-    with BatchServer(echo, held=True) as server:
-        complete(spec_for(server), store, asked(1), QUICK.model_copy(update={"max_wait_h": 0.2 / 3600}))
-        (path,) = Path(f"{store.path}.batches").rglob("*.json")
-        path.write_text("{", encoding="utf-8")
-        with pytest.raises(StoreError, match=str(path)):
-            complete(spec_for(server), store, asked(1))
-        assert len(server.batches) == 1
-
-
 def test_one_request_of_one_kind_reads_like_the_next(store: ResponseStore) -> None:
     """A line's answer goes to its own request, whatever the order of the file."""
     with BatchServer(echo) as server:
@@ -231,7 +220,7 @@ def test_whatever_a_line_holds_it_is_an_answer_or_a_failure_of_its_call(line: di
         assert is_answered(line)
     except ModelCallError:
         pass
-    assert isinstance(api.failure(Batch("b", "failed", errors=(line,))), ModelCallError)
+    assert isinstance(api.failure({"id": "b", "status": "failed", "errors": {"data": [line]}}), ModelCallError)
 
 
 def test_answers_are_kept_apart_by_model(store: ResponseStore) -> None:

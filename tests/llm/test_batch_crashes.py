@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.batch_server import Batch, BatchServer, Event
-from support.batches import QUICK, asked, complete, records, spec_for
+from support.batches import QUICK, asked, complete, journals, records, spec_for
 
 from personalrm.core.errors import StoreError, TransientError
 from personalrm.llm.backends.batch.batch import BatchBackend
@@ -104,8 +104,10 @@ def test_a_batch_that_appears_late_is_not_made_twice(store: ResponseStore) -> No
     with BatchServer(echo, held=True) as server:  # type: ignore[arg-type]
         complete(spec_for(server), store, asked(2), QUICK.model_copy(update={"max_wait_h": 0.3 / 3600}))
         # As a job leaves it that died before it heard the batch's id, at a provider whose list is late.
-        (path,) = Path(f"{store.path}.batches").rglob("*.json")
-        path.write_text(json.dumps({**json.loads(path.read_text()), "batch": ""}), encoding="utf-8")
+        (journal,) = journals(store)
+        with store.shared(journal) as kept:
+            (record,) = kept.values()
+            record["batch"] = ""
         hidden.update(server.batches)
         server.batches.clear()
         server.held = False
@@ -183,9 +185,9 @@ def test_an_answer_that_another_job_stored_meanwhile_is_not_asked_for(store: Res
         assert (found.text, found.cost_usd, len(server.batches)) == ("answer 0", 0.0, 1)
 
 
-def test_a_journal_that_cannot_be_written_stops_the_job_before_the_batch_is_made(store: ResponseStore) -> None:
+def test_a_store_that_cannot_be_written_stops_the_job_before_the_batch_is_made(store: ResponseStore) -> None:
     with BatchServer(echo) as server:  # type: ignore[arg-type]
-        Path(f"{store.path}.batches").write_text("in the way", encoding="utf-8")
+        store._query("PRAGMA query_only = ON")
         found, _ = complete(spec_for(server), store, asked(2))
-        assert all(isinstance(one, StoreError) and "nothing more was submitted" in str(one) for one in found)
+        assert all(isinstance(one, StoreError) and "cannot be written" in str(one) for one in found)
         assert len(server.batches) == 0

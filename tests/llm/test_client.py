@@ -238,6 +238,12 @@ def test_waits_depend_on_the_given_generator_alone(tmp_path: Path) -> None:
     assert waits[0] == waits[1]
 
 
+def test_limits_before_a_failure_do_not_lengthen_its_wait(store: ResponseStore) -> None:
+    time, backend = FakeTime(), ScriptedBackend([*[RateLimited("wait")] * 8, TransientError("one")])
+    asyncio.run(ModelClient(SPEC, backend, store, retry=time.policy()).complete(request()))
+    assert 0.5 <= time.waits[-1] <= 1.0
+
+
 def test_retry_after_is_obeyed_and_does_not_use_up_attempts(store: ResponseStore) -> None:
     limits: list[Exception | None] = [RateLimited("wait", retry_after=7.0)] * 8
     time, backend = FakeTime(), ScriptedBackend(limits)
@@ -332,7 +338,7 @@ def test_a_prompt_that_cannot_fit_is_not_sent(store: ResponseStore) -> None:
 
 def test_a_store_that_cannot_be_written_is_an_error_not_an_answer(store: ResponseStore) -> None:
     port = ModelClient(SPEC, ScriptedBackend(), store)
-    store._file.run(lambda connection: connection.execute("PRAGMA query_only = ON").fetchall())
+    store._query("PRAGMA query_only = ON")
     with pytest.raises(StoreError, match="cannot be written"):
         asyncio.run(port.complete(request()))
 

@@ -17,7 +17,7 @@ from support.scripted_server import ScriptedServer
 from personalrm.app.cli import main
 from personalrm.core.errors import StoreError
 from personalrm.llm.cache.migrate import migrate
-from personalrm.llm.cache.store import UNCLAIMED, ResponseStore
+from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.types import ModelSpec, Request
 
@@ -89,13 +89,11 @@ def old_store(path: Path, specs: Sequence[ModelSpec] = (HOSTED, OWN, EMBEDDED), 
     return path
 
 
-def texts(path: Path, spec: ModelSpec, count: int = 5, *, claim: bool = False) -> list[str]:
+def texts(path: Path, spec: ModelSpec, count: int = 5) -> list[str]:
     """What a client answers from the store; a call would fail."""
 
     async def run() -> list[str]:
         with ResponseStore(path) as store:
-            if claim:
-                store.claim(spec)
             async with open_model(spec, store=store, runtime=RuntimeSettings(path.parent, 1)) as model:
                 return [(await model.complete(request(f"q{number}"))).text for number in range(count)]
 
@@ -123,7 +121,6 @@ def test_every_answer_is_found_again_by_the_models_that_gave_it(tmp_path: Path) 
     for spec in (HOSTED, OWN, EMBEDDED):
         assert texts(path, spec) == expected(spec)
     with ResponseStore(path) as store:
-        assert store.peek(UNCLAIMED) == {}
         paid = store.paid_totals("r")
         assert {name: sums.calls for name, sums in paid.items()} == {
             spec.identity: 5 for spec in (HOSTED, OWN, EMBEDDED)
@@ -133,15 +130,16 @@ def test_every_answer_is_found_again_by_the_models_that_gave_it(tmp_path: Path) 
         migrate(path)
 
 
-def test_without_a_config_the_first_that_asks_has_them_and_a_second_server_has_not(tmp_path: Path) -> None:
+def test_without_a_config_answers_of_a_server_wait_for_one_that_names_it(tmp_path: Path) -> None:
     path = old_store(tmp_path / "s.sqlite")
-    assert set(migrate(path).unclaimed.values()) == {5}
-    assert texts(path, OWN, claim=True) == expected(OWN)
-    assert texts(path, HOSTED, claim=True) == expected(HOSTED)
+    done = migrate(path)
+    assert set(done.unclaimed.values()) == {5}
+    assert texts(path, HOSTED) == expected(HOSTED)
     with ScriptedServer(lambda _: "another server") as server:
         other = ModelSpec("other", "openai", "llama", api_base=server.url)
-        assert texts(path, other, 2, claim=True) == ["another server"] * 2
-    assert texts(path, OWN) == expected(OWN)
+        assert texts(path, other, 2) == ["another server"] * 2
+    migrate(done.kept_as, [OWN], tmp_path / "again.sqlite")
+    assert texts(tmp_path / "again.sqlite", OWN) == expected(OWN)
 
 
 def test_answers_that_two_servers_could_have_given_go_to_none(tmp_path: Path) -> None:
@@ -149,7 +147,7 @@ def test_answers_that_two_servers_could_have_given_go_to_none(tmp_path: Path) ->
     with ScriptedServer(lambda _: "asked") as server:
         here = ModelSpec("here", "openai", "llama", api_base=server.url)
         assert migrate(path, [OWN, here]).ambiguous == {"llama@": 5}
-        assert texts(path, here, claim=True) == ["asked"] * 5
+        assert texts(path, here) == ["asked"] * 5
         assert server.count == 5
     done = migrate(tmp_path / "s.sqlite.v1", [OWN], tmp_path / "again.sqlite")
     assert done.path == tmp_path / "again.sqlite"
@@ -179,7 +177,7 @@ def test_a_migration_that_was_killed_is_done_again(tmp_path: Path) -> None:
     (tmp_path / "s.sqlite.migrating").write_bytes(b"half")
     (tmp_path / "s.sqlite.v1").hardlink_to(path)
     assert migrate(path).answers == 5
-    assert texts(path, HOSTED, claim=True) == expected(HOSTED)
+    assert texts(path, HOSTED) == expected(HOSTED)
 
 
 def test_what_cannot_be_converted_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -217,5 +215,5 @@ def test_the_command_says_what_became_of_the_answers(
     out = capsys.readouterr().out
     assert f"{path}: 10 answers kept; the old file is {path}.v1." in out
     assert "5 of llama@ at http://gpu1:8000/v1" in out
-    assert "5 of openai/gpt-4o-mini@2024-07-18" in out.split("first asks")[1]
+    assert "5 of openai/gpt-4o-mini@2024-07-18" in out.split("hosted and embedded")[1]
     assert texts(path, OWN) == expected(OWN)

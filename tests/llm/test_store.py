@@ -111,7 +111,7 @@ def test_disk_full_is_an_error_with_advice_and_loses_nothing(tmp_path: Path) -> 
     path = tmp_path / "s.sqlite"
     with ResponseStore(path) as store:
         store.put(key(0), "m@1", answer(0))
-        store._file.run(lambda connection: connection.execute("PRAGMA max_page_count = 20").fetchall())
+        store._query("PRAGMA max_page_count = 20")
         with pytest.raises(StoreError, match=r"s\.sqlite: the disk is full\. Free some space.*run the same command"):
             _ = [store.put(key(number), "m@1", answer(number)) for number in range(1, 500)]
         assert store.get(key(0)) is not None

@@ -107,15 +107,15 @@ def embedded(model: str, context: int, folder: Path, cores: int = 2) -> Iterator
     """Answers of a real embedded model, given as the run's own embedded backend gives them: one call at a time, from a
     state of the prompt cache that the request alone decides. Its server's files lie in `folder`."""
     from personalrm.llm.local.backend import EmbeddedBackend
-    from personalrm.llm.local.cache import default_cache_dir
     from personalrm.llm.local.catalogue import get_entry
-    from personalrm.llm.local.fetch import ensure_model
-    from personalrm.llm.local.lifecycle import ensure_server, owner_from_env, stop_servers
+    from personalrm.llm.local.fetch import default_cache_dir, ensure_model
+    from personalrm.llm.local.owner import owner_from_env
+    from personalrm.llm.local.server import ensure_server, stop_servers
     from personalrm.llm.types import ModelSpec
 
     entry = get_entry(model)
     path = ensure_model(entry, local_path=None, cache_dir=default_cache_dir())
-    wanted: dict[str, Any] = {"owner": owner_from_env(), "threads": cores, "slots": 1, "context": context}
+    wanted: dict[str, Any] = {"owner": owner_from_env(), "threads": cores, "context": context}
     server = ensure_server(entry, path, runtime_dir=folder, **wanted)
 
     async def base() -> str:

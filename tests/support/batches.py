@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from pathlib import Path
+import sqlite3
+from contextlib import closing
 from typing import Any
 
+from personalrm.llm.backends.batch.batch import JOURNAL
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.client import CallCounts
@@ -40,7 +41,13 @@ def complete(
     return asyncio.run(run())
 
 
+def journals(store: ResponseStore) -> list[str]:
+    """The journals of open batches in `store`."""
+    query = "SELECT DISTINCT kind FROM shared WHERE kind LIKE ? ORDER BY kind"
+    with closing(sqlite3.connect(store.path)) as raw:
+        return [kind for (kind,) in raw.execute(query, (f"{JOURNAL}%",))]
+
+
 def records(store: ResponseStore) -> list[dict[str, Any]]:
-    """What the journal beside `store` holds."""
-    folder = Path(f"{store.path}.batches")
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.rglob("*.json"))]
+    """What the journals of open batches in `store` hold."""
+    return [record for journal in journals(store) for record in store.peek(journal).values()]

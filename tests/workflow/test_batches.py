@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 from support.batch_server import BatchServer
+from support.batches import records
+
+from personalrm.llm.cache.store import ResponseStore
 
 from .conftest import Project, quickstart_votes, small_config, write_votes
 
@@ -75,7 +78,8 @@ def test_kill_9_while_batches_run_then_the_same_command_again(tmp_path: Path, pl
         # What adapts is asked call by call, and only the learner adapts.
         assert {body["model"] for body in server.requests} == {"tiny"}
         assert not {str(body) for body in server.requests} & {str(body) for body in server.bodies}
-        assert list((project.folder / "store").rglob("*.batches/*/*.json")) == []
+        with ResponseStore(next((project.folder / "store").glob("*.sqlite"))) as store:
+            assert records(store) == []
         paid_by = json.loads((project.run / "manifest.json").read_text(encoding="utf-8"))["paid"]
         (paid,) = (sums for identity, sums in paid_by.items() if identity.startswith("big@"))
         list_price = (1.0 * paid["tokens_in"] + 2.0 * paid["tokens_out"]) / 1e6

@@ -18,20 +18,6 @@ def test_catalogue_is_whole() -> None:
         get_entry("nope")
 
 
-def test_entries_of_users_go_first() -> None:
-    values = {
-        "id": "smollm2-135m",
-        "file": "a.gguf",
-        "bytes": 3,
-        "sha256": "0" * 64,
-        "licence": "MIT",
-        "context_length": 8,
-    }
-    entry = CatalogueEntry.from_mapping(values)
-    assert (entry.hub, entry.wheels) == (None, ())
-    assert get_entry("smollm2-135m", [entry]) is entry
-
-
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -54,6 +40,7 @@ def test_entries_of_users_go_first() -> None:
 )
 def test_bad_entries_are_refused(field: str, value: object) -> None:
     good = {"id": "x", "file": "a", "bytes": 3, "sha256": "0" * 64, "licence": "MIT", "context_length": 8}
-    CatalogueEntry.from_mapping(good)
+    entry = CatalogueEntry.from_mapping(good)
+    assert (entry.hub, entry.wheels) == (None, ())
     with pytest.raises(EmbeddedModelError, match=r"model catalogue, entry .*field"):
         CatalogueEntry.from_mapping({**good, field: value})

@@ -18,18 +18,19 @@ import pytest
 from personalrm.core.errors import EmbeddedModelError
 from personalrm.llm.local.catalogue import get_entry
 from personalrm.llm.local.fetch import ensure_model
-from personalrm.llm.local.lifecycle import ServerHandle, ensure_server, stop_servers
 from personalrm.llm.local.owner import OWNER_ENV, Owner, is_alive, owner_from_env
+from personalrm.llm.local.server import ServerHandle, ensure_server, stop_servers
 
 ENTRY = get_entry("smollm2-135m")
 SLEEP = "import time; time.sleep(600)"
 JOB = """
 import sys; from pathlib import Path
 from personalrm.llm.local.catalogue import get_entry
-from personalrm.llm.local.lifecycle import ensure_server, owner_from_env, watch_owner
+from personalrm.llm.local.server import ensure_server
+from personalrm.llm.local.owner import owner_from_env, watch_owner
 watch_owner()
 server = ensure_server(get_entry("smollm2-135m"), Path(sys.argv[1]), runtime_dir=Path(sys.argv[2]),
-    owner=owner_from_env(), threads=1, slots=2, context=512, timeout_s=100)
+    owner=owner_from_env(), threads=1, context=512, timeout_s=100)
 print(server.url, server.pid, flush=True)
 if sys.argv[3:]:
     import time; time.sleep(600)
@@ -48,7 +49,7 @@ def runtime(tmp_path: Path) -> Iterator[Path]:
 
 
 def start(model: Path, runtime: Path, owner: Owner, **options: int) -> ServerHandle:
-    settings = {"threads": 1, "slots": 2, "context": 512, **options}
+    settings = {"threads": 1, "context": 512, **options}
     return ensure_server(ENTRY, model, runtime_dir=runtime, owner=owner, timeout_s=100, **settings)
 
 
@@ -172,7 +173,7 @@ def test_server_is_reused_restarted_and_stopped(model: Path, runtime: Path) -> N
     second = start(model, runtime, me())
     assert second.pid != first.pid
     # Other settings: one of its own, and the first is not ended in mid-answer.
-    third = start(model, runtime, me(), slots=1)
+    third = start(model, runtime, me(), context=256)
     assert start(model, runtime, me()) == second
     assert stop_servers(runtime) == 2
     assert gone(second.pid)
@@ -213,7 +214,7 @@ def test_slow_start_is_given_up(tmp_path: Path, runtime: Path) -> None:
     fifo = tmp_path / "never.gguf"
     os.mkfifo(fifo)
     with pytest.raises(EmbeddedModelError, match="not ready within 3 s"):
-        ensure_server(ENTRY, fifo, runtime_dir=runtime, owner=me(), threads=1, slots=1, context=64, timeout_s=3)
+        ensure_server(ENTRY, fifo, runtime_dir=runtime, owner=me(), threads=1, context=64, timeout_s=3)
     ours = [p for p in psutil.process_iter(["cmdline"]) if str(fifo) in (p.info["cmdline"] or [])]
     assert within(5, lambda: all(gone(process.pid) for process in ours))
 
@@ -233,7 +234,7 @@ def test_a_state_file_without_sense_is_replaced(model: Path, runtime: Path, text
 def test_nothing_to_stop_and_nothing_to_start(tmp_path: Path, runtime: Path) -> None:
     assert stop_servers(runtime) == 0
     with pytest.raises(EmbeddedModelError, match="at least 1"):
-        start(tmp_path, runtime, me(), slots=0)
+        start(tmp_path, runtime, me(), threads=0)
 
 
 @pytest.mark.embedded
@@ -243,7 +244,7 @@ def test_server_by_hand_sets_its_environment_and_ends_at_a_signal(
 ) -> None:
     state = tmp_path / "state.json"
     command = [sys.executable, "-m", "personalrm.llm.local.server", "--model", str(model), "--alias", "x"]
-    command += ["--threads", "1", "--slots", "1", "--context", "256", "--owner", str(me())]
+    command += ["--threads", "1", "--context", "256", "--owner", str(me())]
     environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
     with subprocess.Popen([*command, "--state", str(state)], env=environment, stderr=subprocess.DEVNULL) as server:
         assert within(60, state.exists)

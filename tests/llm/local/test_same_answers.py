@@ -20,8 +20,7 @@ from support.scripted_server import ScriptedServer
 
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.local.backend import EmbeddedBackend
-from personalrm.llm.local.lifecycle import stop_servers
-from personalrm.llm.local.server import keep_newest
+from personalrm.llm.local.server import keep_newest, stop_servers
 from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.types import Message, ModelSpec, Request, Response
 

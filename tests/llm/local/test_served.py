@@ -50,7 +50,7 @@ def server(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
     model = ensure_model(get_entry(MODEL), sources=("cache", "index"))
     # It ends with its owner: the script, which is the shell's parent.
     command = f"exec {sys.executable} -m personalrm.llm.local.server --model {model} --alias {MODEL} --port {{port}}"
-    command += f" --threads 2 --slots 1 --context 512 --owner $PPID --state {tmp_path}/state.json"
+    command += f" --threads 2 --context 512 --owner $PPID --state {tmp_path}/state.json"
     process = started(tmp_path / "server", command)
     yield tmp_path / "server", process
     process.kill()

@@ -229,8 +229,8 @@ def transcripts(
 @models.command("list")
 def list_models(cache_dir: CacheDir = None) -> None:
     """List the models of the catalogue. Says which are in the cache."""
-    from personalrm.llm.local.cache import cached_path, default_cache_dir
     from personalrm.llm.local.catalogue import load_catalogue
+    from personalrm.llm.local.fetch import cached_path, default_cache_dir
 
     for entry in load_catalogue():
         cached = cached_path(cache_dir or default_cache_dir(), entry).exists()
@@ -280,7 +280,7 @@ def migrate(
     done = migrated(old, [spec for path in config or () for spec in load_config(path).specs.values()], to)
     lines = [f"{done.path}: {done.answers} answers kept; the old file is {done.kept_as}."]
     if done.bad:
-        lines.append(f"{done.bad} more failed their checksum: they are set aside, and the run asks for them again.")
+        lines.append(f"{done.bad} more failed their checksum: they stay in the old file, and a run repeats these calls.")
     lines += [f"  {count} of {identity}" for identity, count in done.claimed.items()]
     lines += [
         f"  {count} of {identity} may come from more than one entry of `models`, and are given to none of them. If "
@@ -288,6 +288,9 @@ def migrate(
         for identity, count in done.ambiguous.items()
     ]
     if done.unclaimed:
-        lines.append("Given to the model of this id that first asks for them, whatever its endpoint is:")
+        lines.append(
+            "Kept for hosted and embedded models of this id. If a server of your own gave them, migrate "
+            f"{done.kept_as} again with --config, the config file that names its endpoint:"
+        )
         lines += [f"  {count} of {identity}" for identity, count in done.unclaimed.items()]
     sys.stdout.write("\n".join((*lines, "")))

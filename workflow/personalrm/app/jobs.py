@@ -7,7 +7,7 @@ import inspect
 from pathlib import Path
 
 from personalrm.core.errors import ConfigError
-from personalrm.llm.local.lifecycle import watch_owner
+from personalrm.llm.local.owner import watch_owner
 from personalrm.run.stage import Wildcards
 from personalrm.studies.preflight import load_environment
 from personalrm.studies.synthesizeme.plan import Plan

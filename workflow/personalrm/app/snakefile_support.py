@@ -179,7 +179,7 @@ def end_run() -> None:
         if isinstance(thread, threading.Timer):
             thread.cancel()
     if list(runtime_dir().glob("*.json")):
-        from personalrm.llm.local.lifecycle import stop_servers
+        from personalrm.llm.local.server import stop_servers
 
         stop_servers(runtime_dir())
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.cache.store_locks import CallLocks
 from personalrm.llm.limits.adaptive_concurrency import AdaptiveConcurrency
 from personalrm.llm.limits.budget import Budget, Price, no_price, spec_price
-from personalrm.llm.limits.faults import ModelUnavailable, is_run, run_of
+from personalrm.llm.limits.faults import ModelUnavailable
 from personalrm.llm.limits.rate_limit import RateLimit
 from personalrm.llm.limits.retry import RetryPolicy
 from personalrm.llm.thinking import without_thinking
@@ -34,6 +34,9 @@ from personalrm.llm.types import Backend, ModelSpec, Request, Response, Usage
 POLL_S, MAX_POLL_S = 0.05, 1.0
 """How often a request looks whether another process has ended the same call: at first, and after a while."""
 
+FIRST_REJECTED, REJECTED, REJECTED_SHARE = 5, 20, 0.2
+"""Rejected requests (400, 413, 422 in unknown words) that end a job: the first of it, or so many and this share of all.
+Fewer are failures of their own (our choice)."""
 GONE_CALLS = 10
 """Calls that all fail before the provider counts as gone; where fewer are left, each is tried as often as it may be."""
 
@@ -101,7 +104,7 @@ class ModelClient:
         finishes: bool = True,
     ) -> None:
         self.stats = CallCounts()
-        self._spec = spec
+        self.spec = spec
         self._backend = backend
         self._store = store
         most = max_concurrency or spec.max_concurrency
@@ -115,7 +118,7 @@ class ModelClient:
         self._rate_limit = rate_limit
         self._locks = locks
         self._named: set[str] = set()
-        self._estimates = self._cuts_prompts = False
+        self._warned: set[str] = set()
         self._rejected = 0
         self._failing: set[asyncio.Task[Any] | None] = set()
         self._answered_at = self._retry.clock()
@@ -123,11 +126,6 @@ class ModelClient:
         self._sent: set[asyncio.Task[Any] | None] = set()
         self._abandoned: set[asyncio.Task[Response]] = set()
         self._closed: ModelUnavailable | EmbeddedModelError | None = None
-
-    @property
-    def spec(self) -> ModelSpec:
-        """The model's id, endpoint and settings."""
-        return self._spec
 
     async def complete(self, request: Request) -> Response:
         """The stored answer to `request`, or a new one, which is stored before it is returned.
@@ -137,7 +135,7 @@ class ModelClient:
         Raises a `ModelCallError` when there is no answer (never stored), `BudgetExceeded`, `StoreError`,
         `ConfigError` (no price in a run with a budget) or, for embedded models, `EmbeddedModelError`.
         """
-        key = request_key(self._spec.identity, request)
+        key = request_key(self.spec.identity, request)
         stored = self._store.get(key)
         if stored is not None:
             self.stats.hits += 1
@@ -157,7 +155,7 @@ class ModelClient:
         """
         left = {flight for flight in self._abandoned if not flight.done()}
         if left and finish:
-            _, left = await asyncio.wait(left, timeout=self._spec.timeout_s)
+            _, left = await asyncio.wait(left, timeout=self.spec.timeout_s)
         for flight in left:
             flight.cancel()
         await asyncio.gather(*self._abandoned, return_exceptions=True)
@@ -168,6 +166,11 @@ class ModelClient:
     async def _wait_for(self, key: str, flight: _Flight) -> Response:
         """Wait for a shared call. When the last request that waits for it is cancelled, the call is cancelled, too,
         unless it was sent: then it is finished, and its answer stored."""
+
+        def land(_: object = None) -> None:
+            if self._flights.get(key) is flight:
+                del self._flights[key]
+
         flight.waiting += 1
         self._abandoned.discard(flight.task)
         try:
@@ -177,18 +180,19 @@ class ModelClient:
             if flight.waiting == 0:
                 if self._finishes and flight.task in self._sent:
                     self._abandoned.add(flight.task)
-                    flight.task.add_done_callback(lambda _: self._land(key, flight))
+                    flight.task.add_done_callback(land)
                 else:
                     flight.task.cancel()
-                    self._land(key, flight)
-
-    def _land(self, key: str, flight: _Flight) -> None:
-        if self._flights.get(key) is flight:
-            del self._flights[key]
+                    land()
 
     async def _answer(self, key: str, request: Request) -> Response:
         """Make the call; or, while another process makes the same one, wait for its answer. If it fails there, try."""
-        self._check_length(request)
+        least, window = tokens.overflow(request.messages, self.spec), self.spec.context_length
+        if least is not None:
+            raise ContextOverflow(
+                f"model {self.spec.name}: a prompt of at least {least} tokens cannot fit {window} "
+                f"(models.{self.spec.name}.context_length); it was not sent."
+            )
         while True:
             async with self._places:
                 self._check_open()
@@ -219,16 +223,27 @@ class ModelClient:
         return nullcontext(True) if self._locks is None else self._locks.held(key)
 
     async def _pay(self, key: str, request: Request) -> Response:
-        """Make the call within the budget, and store its answer."""
-        async with self._paying(request):
+        """Make the call, with its upper price reserved in the budget until its answer is stored."""
+        paying: AbstractAsyncContextManager[None] = nullcontext()
+        if self._budget is not None:
+            estimate = self._price(tokens.at_most(request.messages), request.max_tokens)
+            if estimate is None:
+                raise ConfigError(no_price(self.spec))
+            paying = self._budget.paying(estimate * self._price_share)
+        async with paying:
             try:
                 response = await self._ask(request)
             except ModelCallError:
                 self.stats.failures += 1
                 raise
+            usage, stats = response.usage, self.stats
             cost = (response.cost_usd or 0.0) * self._price_share
-            self._count(response, cost)
-            stored = self._store.put(key, self._spec.identity, response, paid_usd=cost)
+            stats.calls += 1
+            stats.tokens_in += usage.tokens_in
+            stats.tokens_out += usage.tokens_out
+            stats.tokens_cached += usage.tokens_cached
+            stats.cost_usd += cost
+            stored = self._store.put(key, self.spec.identity, response, paid_usd=cost)
             self._note_model(response.model)
             return stored
 
@@ -238,26 +253,44 @@ class ModelClient:
             return
         self._named.add(named)
         with self._store.shared("answered as") as seen:
-            before = seen.get(self._spec.identity, [])
+            before = seen.get(self.spec.identity, [])
             if before and named not in before:
                 log.warning(
                     "model %s: the server now answers as %r, before as %s; results may rest on both. Give the config's "
                     "entry a dated model id, or a snapshot",
-                    *(self._spec.name, named, ", ".join(map(repr, before))),
+                    *(self.spec.name, named, ", ".join(map(repr, before))),
                 )
-            seen[self._spec.identity] = sorted({*before, named})
+            seen[self.spec.identity] = sorted({*before, named})
 
     async def _ask(self, request: Request) -> Response:
         """Call the backend until it answers, fails for good, or the limits of the policy are reached."""
-        queued: list[float] = []
-        async for attempt in self._retry.controller(self._tell, lambda: sum(queued), self._concurrency):
-            with attempt:
+        retry, queued, failures = self._retry, list[float](), 0
+        begun = retry.clock()
+        for attempt in itertools.count(1):
+            try:
                 response = await self._attempt(request, queued)
-        self._correct(request, response.usage)
-        response = replace(response, usage=self._whole(request, response))
-        if response.cost_usd is None:
-            response = replace(response, cost_usd=self._price(response.usage.tokens_in, response.usage.tokens_out))
-        return response
+                break
+            except (RateLimited, TransientError) as error:
+                failures += isinstance(error, TransientError)
+                wait = retry.wait(error, attempt, failures, self._concurrency)
+                # Waiting for our own limits does not count for the deadline.
+                late = retry.clock() - begun - sum(queued) + wait > retry.deadline_s
+                if failures >= retry.max_attempts or late:
+                    raise
+                if asyncio.current_task() in self._abandoned:
+                    # No request waits for another attempt.
+                    raise asyncio.CancelledError from None
+                log.warning(
+                    "model %s: attempt %d failed (%s: %s); next in %.2f s",
+                    *(self.spec.name, attempt, type(error).__name__, error, wait),
+                )
+            await retry.sleep(wait)
+        used = response.usage.tokens_in + response.usage.tokens_out
+        if self._rate_limit is not None and used:
+            self._rate_limit.correct(used - _estimate(request))
+        usage, cost = self._whole(request, response), response.cost_usd
+        cost = self._price(usage.tokens_in, usage.tokens_out) if cost is None else cost
+        return replace(response, usage=usage, cost_usd=cost)
 
     async def _attempt(self, request: Request, queued: list[float]) -> Response:
         """Send once, when our own limits allow it; the seconds until then are added to `queued`."""
@@ -287,9 +320,16 @@ class ModelClient:
             except RequestRejected as error:
                 self._rejected += 1
                 answered = self.stats.calls + self.stats.hits
-                if is_run(self._rejected, answered):
-                    raise self._close(ModelUnavailable(run_of(error, self._rejected, answered))) from None
-                raise
+                asked = self._rejected + answered
+                least = max(REJECTED, REJECTED_SHARE * asked) if answered else FIRST_REJECTED
+                if self._rejected < least:
+                    raise
+                raise self._close(
+                    ModelUnavailable(
+                        f"{error} So were {self._rejected} of {asked} requests: look at the model's entry in the "
+                        f"config."
+                    )
+                ) from None
             except OutOfTokens:
                 # A cut answer, which was paid for: stored, so that it is not paid for again.
                 usage = Usage(tokens.at_most(request.messages), request.max_tokens)
@@ -304,27 +344,24 @@ class ModelClient:
     def _whole(self, request: Request, response: Response) -> Usage:
         """The token counts of a response, estimated where the reply has none that makes sense."""
         usage, said = response.usage, f"{response.text}{response.reasoning}{response.refusal}"
-        if 0 < usage.tokens_in < tokens.at_least(request.messages) / 2 and not self._cuts_prompts:
-            self._cuts_prompts = True
-            log.warning(
-                "model %s: the server counts %d tokens in a prompt of %d bytes; does it cut prompts? Give it a larger "
-                "context, or set models.%s.context_length to the one it has",
-                *(self._spec.name, usage.tokens_in, tokens.prompt_bytes(request.messages), self._spec.name),
+        if 0 < usage.tokens_in < tokens.at_least(request.messages) / 2:
+            self._warn_once(
+                f"the server counts {usage.tokens_in} tokens in a prompt of {tokens.prompt_bytes(request.messages)} "
+                f"bytes; does it cut prompts? Give it a larger context, or set models.{self.spec.name}.context_length "
+                f"to the one it has",
+                "cuts prompts",
             )
         tokens_in = usage.tokens_in or tokens.at_most(request.messages)
         tokens_out = usage.tokens_out or (min(request.max_tokens, tokens.of_text(said)) if said else 0)
         if (tokens_in, tokens_out) == (usage.tokens_in, usage.tokens_out):
             return usage
-        if not self._estimates:
-            log.warning("model %s: replies have no token counts; cost and budget use estimates", self._spec.name)
-            self._estimates = True
+        self._warn_once("replies have no token counts; cost and budget use estimates", "no counts")
         return Usage(tokens_in, tokens_out, usage.tokens_cached, estimated=True)
 
-    def _correct(self, request: Request, usage: Usage) -> None:
-        """Count what was used in place of the estimate; the estimate stays for calls without usage, or that failed."""
-        used = usage.tokens_in + usage.tokens_out
-        if self._rate_limit is not None and used:
-            self._rate_limit.correct(used - _estimate(request))
+    def _warn_once(self, message: str, kind: str) -> None:
+        if kind not in self._warned:
+            self._warned.add(kind)
+            log.warning("model %s: %s", self.spec.name, message)
 
     def _in_vain(self, error: RateLimited | TransientError) -> ModelCallError | EmbeddedModelError:
         """The error itself; or, where no call is answered any more, the error of all calls from now on."""
@@ -336,7 +373,7 @@ class ModelClient:
             return error
         return self._close(
             ModelUnavailable(
-                f"model {self._spec.name}: {concurrency.unanswered + 1} calls in a row failed, for {waited:.0f} s; the "
+                f"model {self.spec.name}: {concurrency.unanswered + 1} calls in a row failed, for {waited:.0f} s; the "
                 f"last one: {error} All answers so far are kept; run the same command again later."
             )
         )
@@ -350,44 +387,6 @@ class ModelClient:
         """Make no further call. Returns the error of all calls from now on."""
         self._closed = self._closed or error
         return self._closed
-
-    def _check_length(self, request: Request) -> None:
-        """Refuse a prompt that cannot fit by any count; the provider decides the rest."""
-        least, window = tokens.overflow(request.messages, self._spec), self._spec.context_length
-        if least is not None:
-            raise ContextOverflow(
-                f"model {self._spec.name}: a prompt of at least {least} tokens cannot fit {window} "
-                f"(models.{self._spec.name}.context_length); it was not sent."
-            )
-
-    @asynccontextmanager
-    async def _paying(self, request: Request) -> AsyncIterator[None]:
-        """The call's upper price is set aside in the budget, if there is one, until its answer is stored."""
-        if self._budget is None:
-            yield
-            return
-        estimate = self._price(tokens.at_most(request.messages), request.max_tokens)
-        if estimate is None:
-            raise ConfigError(no_price(self._spec))
-        async with self._budget.paying(estimate * self._price_share):
-            yield
-
-    def _tell(self, attempt: int, error: BaseException, wait_s: float) -> None:
-        if asyncio.current_task() in self._abandoned:
-            # No request waits for another attempt.
-            raise asyncio.CancelledError
-        name = type(error).__name__
-        log.warning(
-            "model %s: attempt %d failed (%s: %s); next in %.2f s", self._spec.name, attempt, name, error, wait_s
-        )
-
-    def _count(self, response: Response, cost: float) -> None:
-        usage, stats = response.usage, self.stats
-        stats.calls += 1
-        stats.tokens_in += usage.tokens_in
-        stats.tokens_out += usage.tokens_out
-        stats.tokens_cached += usage.tokens_cached
-        stats.cost_usd += cost
 
 
 def _estimate(request: Request) -> int:

@@ -53,10 +53,9 @@ async def open_model(
     Nothing is started, imported or connected before the first call that the store cannot answer. Raises
     ConfigError for an unknown backend.
     """
-    if batch is not None:
-        client = _batched(spec, batch, store, budget)
-    else:
-        client = _plain(spec, store, runtime, budget, embedded_url, eager=eager)
+    client = (
+        _batched(spec, batch, store, budget) if batch else _plain(spec, store, runtime, budget, embedded_url, eager)
+    )
     finish = True
     try:
         yield client
@@ -68,7 +67,7 @@ async def open_model(
 
 
 def _batched(spec: ModelSpec, batch: BatchSettings, store: ResponseStore, budget: Budget | None) -> ModelClient:
-    """A client whose calls wait together, for as long as a batch may take; the limits of plain calls are not theirs."""
+    """A client whose calls wait together, as long as a batch may take; the limits of plain calls do not hold."""
     from personalrm.llm.backends.batch.batch import BatchBackend
 
     return ModelClient(
@@ -80,7 +79,7 @@ def _batched(spec: ModelSpec, batch: BatchSettings, store: ResponseStore, budget
         budget=budget,
         price_share=batch.price,
         retry=RetryPolicy(spec.max_attempts, batch.max_wait_h * 3600, jitter=False),
-        # The journal has what is under way.
+        # The journal keeps what was submitted.
         finishes=False,
     )
 
@@ -91,7 +90,6 @@ def _plain(
     runtime: RuntimeSettings,
     budget: Budget | None,
     embedded_url: EmbeddedUrl | None,
-    *,
     eager: bool,
 ) -> ModelClient:
     """A client that sends each call by itself."""
@@ -101,16 +99,14 @@ def _plain(
         # One at a time, so that no call's numbers depend on another's. They cost nothing, and need no budget.
         return ModelClient(spec, backend, store, max_concurrency=1, locks=locks, finishes=False)
     limited = spec.requests_per_minute or spec.tokens_per_minute
-    rate_limit = RateLimit(store, spec) if limited else None
-    concurrency = AdaptiveConcurrency(spec.name, spec.max_concurrency, eager=eager)
     return ModelClient(
         spec,
         backend,
         store,
-        concurrency=concurrency,
+        concurrency=AdaptiveConcurrency(spec.name, spec.max_concurrency, eager=eager),
         budget=budget,
         price=price,
-        rate_limit=rate_limit,
+        rate_limit=RateLimit(store, spec) if limited else None,
         locks=locks,
     )
 
@@ -118,7 +114,9 @@ def _plain(
 def list_price(spec: ModelSpec) -> Price:
     """List price by token counts; None where no price is known."""
     own = partial(spec_price, spec)
-    return own if spec.backend == "embedded" else _backend(spec, RuntimeSettings(Path(), 1), None)[1] or own
+    if spec.backend == "embedded":
+        return own
+    return _backend(spec, RuntimeSettings(Path(), 1), None)[1] or own
 
 
 def _backend(
@@ -138,30 +136,26 @@ def _backend(
     if spec.backend == "embedded":
         from personalrm.llm.local.backend import EmbeddedBackend
 
-        find = embedded_url or _default_embedded_url(runtime)
+        find = embedded_url or partial(_server_url, runtime)
         return EmbeddedBackend(spec, lambda: beside(partial(find, spec)), runtime.runtime_dir), None
     raise ConfigError(f"models.{spec.name}.backend: {spec.backend!r} is none of embedded, openai, litellm")
 
 
-def _default_embedded_url(runtime: RuntimeSettings) -> EmbeddedUrl:
+def _server_url(runtime: RuntimeSettings, spec: ModelSpec) -> str:
     """Fetch the model's file if need be, and start or find its server."""
+    from personalrm.llm.local.catalogue import get_entry
+    from personalrm.llm.local.fetch import ensure_model
+    from personalrm.llm.local.owner import owner_from_env
+    from personalrm.llm.local.server import ensure_server
 
-    def url(spec: ModelSpec) -> str:
-        from personalrm.llm.local.catalogue import get_entry
-        from personalrm.llm.local.fetch import ensure_model
-        from personalrm.llm.local.lifecycle import ensure_server, owner_from_env
-
-        entry = get_entry(spec.model)
-        path = ensure_model(entry, local_path=Path(spec.path) if spec.path else None, cache_dir=runtime.cache_dir)
-        server = ensure_server(
-            entry,
-            path,
-            runtime_dir=runtime.runtime_dir,
-            owner=owner_from_env(),
-            threads=runtime.cores,
-            slots=1,
-            context=min(spec.context_length, entry.context_length),
-        )
-        return f"{server.url}/v1"
-
-    return url
+    entry = get_entry(spec.model)
+    path = ensure_model(entry, local_path=Path(spec.path) if spec.path else None, cache_dir=runtime.cache_dir)
+    server = ensure_server(
+        entry,
+        path,
+        runtime_dir=runtime.runtime_dir,
+        owner=owner_from_env(),
+        threads=runtime.cores,
+        context=min(spec.context_length, entry.context_length),
+    )
+    return f"{server.url}/v1"

@@ -24,7 +24,7 @@ FEWEST_BYTES = 3
 MOST_BYTES = 6
 """Bytes a token where it must not be over-estimated."""
 FRAME_TOKENS = 8
-"""Tokens of a message beside its text."""
+"""Tokens of a message in addition to its text."""
 TEMPLATE_TOKENS = 40
 """What a chat template may add to a prompt (Llama 3.1's dates take some 25); the estimate has room for it anyway."""
 
@@ -66,7 +66,7 @@ def fits(messages: Sequence[Message], room: int, spec: ModelSpec) -> bool:
 
 
 def overflow(messages: Sequence[Message], spec: ModelSpec) -> int | None:
-    """Tokens, at least, of a prompt that surely does not fit the window, whatever stands beside its texts; None where
+    """Tokens, at least, of a prompt that surely does not fit the window, whatever is added to its texts; None where
     it may fit."""
     if at_most(messages) <= spec.context_length:
         return None

@@ -23,7 +23,7 @@ from personalrm.judge.judge import JudgeContext, failure_outcome, fitted
 from personalrm.judge.label_probe import Probed, forget_refused
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
-from personalrm.llm.local.cache import default_cache_dir
+from personalrm.llm.local.fetch import default_cache_dir
 from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.thinking import without_thinking
 from personalrm.llm.types import LanguageModel, ModelSpec, Request, Response
@@ -261,7 +261,6 @@ class PersonalRM:
                 path = ":memory:" if self.output_dir is None else self.output_dir / STORE_FILE
                 self._stores.append(ResponseStore(path, run="library"))
             store = self._stores[0]
-        store.claim(spec)
         forget_refused(store, spec, self._judging.style)
         # Embedded models' servers end with this process; the workflow's variables may say where they are.
         folder = Path(os.environ.get("PERSONALRM_RUNTIME") or default_cache_dir() / "servers")

@@ -19,12 +19,12 @@ from personalrm.core.errors import (
     TransientError,
 )
 from personalrm.llm.backends.openai_format import parse_body, wire_extras, wire_messages, wire_options
-from personalrm.llm.limits.faults import Failure, ModelUnavailable, scrub, to_error
+from personalrm.llm.backends.openai_http import api_key
+from personalrm.llm.limits.faults import Failure, scrub, to_error
 from personalrm.llm.types import ModelSpec, Request, Response
 
 _NO_KEY = "not-needed"
 _NO_REPLY_STATUS = 422
-_ALIASES = {"together/": "together_ai/"}
 _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "openai._base_client")
 
 # What litellm lets through unmapped when a provider's body has an unexpected shape.
@@ -78,10 +78,7 @@ def _reply_keeper() -> Any:  # noqa: ANN401
 
 def litellm_model(model: str) -> str:
     """The model's id in litellm's form; `together/…`, as the published package writes it, is `together_ai/…`."""
-    for alias, name in _ALIASES.items():
-        if model.startswith(alias):
-            return name + model.removeprefix(alias)
-    return model
+    return f"together_ai/{model.removeprefix('together/')}" if model.startswith("together/") else model
 
 
 class LiteLLMBackend:
@@ -102,26 +99,21 @@ class LiteLLMBackend:
         options = self._options(request)
         litellm = load_litellm()
         where = f"model {self._spec.name} ({self._model})"
-        failed: ModelCallError | None = None
-        raised: Exception | None = None
-        body: object = None
         replies: list[object] = []
         _REPLIES.set(replies)
+        body = raised = None
         try:
             async with asyncio.timeout(self._spec.timeout_s):
-                reply = await litellm.acompletion(**options)
-            body = with_own_reason(reply.model_dump(), replies)
+                body = with_own_reason((await litellm.acompletion(**options)).model_dump(), replies)
         except TimeoutError:
-            failed = TransientError(f"{where}: no answer within {self._spec.timeout_s:g} s")
+            raised = TransientError(f"{where}: no answer within {self._spec.timeout_s:g} s")
         except litellm.exceptions.openai.OpenAIError as error:
             raised = error
         except _ODD_BODY as error:
-            failed = TransientError(f"{where}: {type(error).__name__} {scrub(str(error), self._spec.api_key_env)}")
+            raised = TransientError(f"{where}: {type(error).__name__} {scrub(str(error), self._spec.api_key_env)}")
         # Mapped and raised outside the handlers: litellm's own exceptions may quote the key.
         if raised is not None:
-            failed = self._map(litellm, raised, where)
-        if failed is not None:
-            raise failed
+            raise raised if isinstance(raised, TransientError) else self._map(litellm, raised, where)
         return parse_body(body, request, where, self._spec.api_key_env)
 
     async def aclose(self) -> None:
@@ -151,25 +143,15 @@ class LiteLLMBackend:
         }
         if self._spec.api_base:
             options["api_base"] = self._spec.api_base
-        key = self._key()
+        key = api_key(self._spec)
+        if key is None and self._spec.api_base and self._model.startswith("openai/"):
+            key = _NO_KEY
         if key:
             options["api_key"] = key
         extras = wire_extras(self._spec)
         if extras:
             options["extra_body"] = extras
         return options
-
-    def _key(self) -> str | None:
-        name = self._spec.api_key_env
-        if name is None:
-            return _NO_KEY if self._spec.api_base and self._model.startswith("openai/") else None
-        value = os.environ.get(name, "").strip()
-        if not value:
-            raise ModelUnavailable(
-                f"models.{self._spec.name}.api_key_env: the environment variable {name} is not set. Set it to the "
-                f"provider's key (in the environment or in .env)."
-            )
-        return value
 
     def _map(self, litellm: Any, error: Exception, where: str) -> ModelCallError:  # noqa: ANN401
         """Our error for one of litellm's: by the provider's own reply where there is one, else by litellm's word."""

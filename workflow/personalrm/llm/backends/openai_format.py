@@ -139,7 +139,7 @@ def parse_body(body: object, request: Request, where: str, key_env: str | None =
     choices = body.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     # litellm moves what it has no field for one level down, and takes for "stop" what it does not know.
-    choice = {**_mapping(_mapping(first).get("provider_specific_fields")), **_mapping(first)}
+    choice = {**as_mapping(as_mapping(first).get("provider_specific_fields")), **as_mapping(first)}
     for error in (body.get("error"), choice.get("error")):
         if error:
             raise _body_error(error, where, key_env)
@@ -159,15 +159,15 @@ def parse_body(body: object, request: Request, where: str, key_env: str | None =
 
 
 def _response(body: Mapping[str, Any], choice: Mapping[str, Any], finish: str, request: Request) -> Response:
-    message = _mapping(choice["message"])
-    special = _mapping(message.get("provider_specific_fields"))
-    tokens = _list(_mapping(choice.get("logprobs")).get("content"))
-    spelled = [str(_mapping(token).get("token", "")) for token in tokens]
+    message = as_mapping(choice["message"])
+    special = as_mapping(message.get("provider_specific_fields"))
+    tokens = as_list(as_mapping(choice.get("logprobs")).get("content"))
+    spelled = [str(as_mapping(token).get("token", "")) for token in tokens]
     return Response(
         text=strip_prefill(_text(message.get("content")), prefill_of(request), spelled),
         finish_reason=finish,
-        usage=_usage(_mapping(body.get("usage"))),
-        logprobs=tuple(_token_logprobs(_mapping(token)) for token in tokens) if request.top_logprobs else (),
+        usage=_usage(as_mapping(body.get("usage"))),
+        logprobs=tuple(_token_logprobs(as_mapping(token)) for token in tokens) if request.top_logprobs else (),
         reasoning=_text(message.get("reasoning_content") or message.get("reasoning")),
         refusal=_text(message.get("refusal") or special.get("refusal")),
         model=_text(body.get("model")),
@@ -189,25 +189,27 @@ def _body_error(error: object, where: str, key_env: str | None) -> ModelCallErro
     return to_error(Failure(status, f"error in the body: {text}"), where, key_env)
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
+def as_mapping(value: object) -> Mapping[str, Any]:
+    """A JSON object; empty for anything else."""
     return value if isinstance(value, Mapping) else {}
 
 
-def _list(value: object) -> list[Any]:
+def as_list(value: object) -> list[Any]:
+    """A JSON array; empty for anything else."""
     return value if isinstance(value, list) else []
 
 
 def _text(value: object) -> str:
     """Text of a content field, made valid: null is empty; content parts are joined."""
     if isinstance(value, list):
-        return "".join(_text(_mapping(part).get("text")) for part in value)
+        return "".join(_text(as_mapping(part).get("text")) for part in value)
     return valid_text(value) if isinstance(value, str) else ""
 
 
 def _token_logprobs(token: Mapping[str, Any]) -> TokenLogprobs:
     """Alternatives of one token, best first; the chosen token itself where the server lists none."""
-    listed = _list(token.get("top_logprobs")) or [token]
-    pairs = [(valid_text(str(_mapping(t).get("token", ""))), _logprob(_mapping(t).get("logprob"))) for t in listed]
+    listed = as_list(token.get("top_logprobs")) or [token]
+    pairs = [(valid_text(str(as_mapping(t).get("token", ""))), _logprob(as_mapping(t).get("logprob"))) for t in listed]
     # Stable: servers list best first, and equal values keep the server's order.
     return TokenLogprobs(top=tuple(sorted(pairs, key=lambda pair: -pair[1])))
 
@@ -222,7 +224,7 @@ def _logprob(value: object) -> float:
 
 def _usage(usage: Mapping[str, Any]) -> Usage:
     """Token counts; a count that is absent is 0."""
-    cached = _mapping(usage.get("prompt_tokens_details")).get("cached_tokens")
+    cached = as_mapping(usage.get("prompt_tokens_details")).get("cached_tokens")
     return Usage(
         tokens_in=_count(usage.get("prompt_tokens")),
         tokens_out=_count(usage.get("completion_tokens")),

@@ -40,15 +40,8 @@ class OpenAIHttpBackend:
         await self._endpoint.aclose()
 
 
-class Connected(NamedTuple):
-    """A base URL, without credentials and last slash, and the client that keeps the connections to it."""
-
-    base: str
-    client: httpx.AsyncClient
-
-
 class Reply(NamedTuple):
-    """What came back, whatever its status, and the words that name model and endpoint in messages."""
+    """An HTTP response, whatever its status, and the words that name model and endpoint in messages."""
 
     response: httpx.Response
     where: str
@@ -66,7 +59,7 @@ class Endpoint:
     def __init__(self, spec: ModelSpec, find_base: BaseUrl | None = None) -> None:
         self._spec = spec
         self._find_base = find_base
-        self._connected: Connected | None = None
+        self._client: httpx.AsyncClient | None = None
         self._retired: list[httpx.AsyncClient] = []
         self._lock = asyncio.Lock()
 
@@ -75,33 +68,26 @@ class Endpoint:
 
         Raises a `ModelCallError` where no reply came.
         """
-        headers = self._headers()
-        connected = await self._connect()
-        where = f"model {self._spec.name} at {without_credentials(connected.base)}"
+        key = api_key(self._spec)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        client = await self._connect()
+        where = f"model {self._spec.name} at {without_credentials(str(client.base_url).rstrip('/'))}"
         limit = timeout_s or self._spec.timeout_s
-        failed: ModelCallError | None = None
-        response: httpx.Response | None = None
         try:
             async with asyncio.timeout(limit):
-                response = await connected.client.request(
-                    method, f"{connected.base}{path}", headers=headers, timeout=limit, **content
-                )
+                return Reply(await client.request(method, path, headers=headers, timeout=limit, **content), where)
         except TimeoutError:
-            failed = TransientError(f"{where}: no answer within {limit:g} s")
+            failed: ModelCallError = TransientError(f"{where}: no answer within {limit:g} s")
         except _transport_errors() as error:
             failed = self._transport_error(error, where)
             # A connection that was kept and is gone comes as a ConnectTimeout.
             lost = isinstance(error, httpx.NetworkError | httpx.ConnectTimeout)
-            if self._find_base is not None and lost and self._connected is connected:
+            if self._find_base is not None and lost and self._client is client:
                 # Closed later: other calls may still be reading from it.
-                self._retired.append(connected.client)
-                self._connected = None
+                self._retired.append(client)
+                self._client = None
         # Raised outside the handlers: the library's own exceptions may quote what was sent.
-        if failed is not None:
-            raise failed
-        if response is None:
-            raise TransientError(f"{where}: no answer")
-        return Reply(response, where)
+        raise failed
 
     def decoded(self, reply: Reply) -> object:
         """The JSON of a reply. Raises the error that its status stands for, TransientError where there is no JSON."""
@@ -123,45 +109,50 @@ class Endpoint:
 
     async def aclose(self) -> None:
         """Close the connections. Safe to call twice."""
-        retired, self._retired = self._retired, []
-        current, self._connected = self._connected, None
-        for client in (*retired, *([current.client] if current else [])):
+        clients, self._retired = [*self._retired, self._client], []
+        self._client = None
+        for client in filter(None, clients):
             await client.aclose()
 
-    async def _connect(self) -> Connected:
+    async def _connect(self) -> httpx.AsyncClient:
         """The connections to this endpoint, found at the first call."""
         async with self._lock:
-            if self._connected is None:
+            if self._client is None:
                 base = await self._find_base() if self._find_base else self._spec.api_base or DEFAULT_BASE
                 try:
-                    self._connected = _connected(base, self._spec.timeout_s)
+                    self._client = _client(base, self._spec.timeout_s)
                 except httpx.InvalidURL as error:
                     raise ModelUnavailable(f"models.{self._spec.name}.api_base: {error}") from error
-            return self._connected
-
-    def _headers(self) -> dict[str, str]:
-        name = self._spec.api_key_env
-        if name is None:
-            return {}
-        value = os.environ.get(name, "").strip()
-        if not value:
-            raise ModelUnavailable(
-                f"models.{self._spec.name}.api_key_env: the environment variable {name} is not set. Set it to the "
-                f"provider's key (in the environment or in .env)."
-            )
-        return {"Authorization": f"Bearer {value}"}
+            return self._client
 
     def _transport_error(self, error: Exception, where: str) -> ModelCallError:
         if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL | httpx.LocalProtocolError):
             return ModelUnavailable(
                 f"{where}: {scrub(str(error), self._spec.api_key_env)}. Check api_base and the key."
             )
-        # Of a reply that is no HTTP aiohttp's error shows the whole URL beside its message.
+        # If a reply is not HTTP, aiohttp's error shows the whole URL in addition to its message.
         detail = scrub(str(getattr(error, "message", error)), self._spec.api_key_env)
         return TransientError(f"{where}: {_error_name(error)} {detail}".rstrip())
 
 
-def _connected(base: str, timeout_s: float) -> Connected:
+def api_key(spec: ModelSpec) -> str | None:
+    """The provider's key from the environment variable that the config names; None where it names none.
+
+    Raises ModelUnavailable if the variable is not set.
+    """
+    name = spec.api_key_env
+    if name is None:
+        return None
+    value = os.environ.get(name, "").strip()
+    if not value:
+        raise ModelUnavailable(
+            f"models.{spec.name}.api_key_env: the environment variable {name} is not set. Set it to the "
+            f"provider's key (in the environment or in .env)."
+        )
+    return value
+
+
+def _client(base: str, timeout_s: float) -> httpx.AsyncClient:
     """An httpx client for one base URL, its connections aiohttp's. Belongs to one event loop.
 
     httpx's own transport looks at every connection of its pool whenever a call begins or ends: 21 ms of CPU a call
@@ -174,22 +165,21 @@ def _connected(base: str, timeout_s: float) -> Connected:
     url = httpx.URL(base)
     # Plain http has no certificates to check, and loading those of the machine takes its time.
     verify: ssl.SSLContext | bool = httpx.create_ssl_context() if url.scheme == "https" else False
-    bare = url.copy_with(userinfo=b"")
-    client = HttpxAiohttpClient(
+    return HttpxAiohttpClient(
+        base_url=url.copy_with(userinfo=b""),
         timeout=httpx.Timeout(timeout_s),
         # A proxy of the environment is not for a server on this machine.
         trust_env=url.host not in _LOOPBACK,
         verify=verify,
-        # aiohttp refuses a URL that holds credentials beside a header that does.
+        # aiohttp refuses credentials in the URL where a header has some, too.
         auth=(url.username, url.password) if url.userinfo else None,
-        # To aiohttp, 0 is no limit, and none given is 100: the client has places, and counts them.
+        # To aiohttp, 0 is no limit, and the default is 100; `ModelClient` limits calls in flight.
         limits=httpx.Limits(max_connections=0),
     )
-    return Connected(str(bare).rstrip("/"), client)
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:
-    """What a request can end with where no reply came: httpx's errors, and those that it is not told in its own.
+    """What a request without a reply can end with: httpx's errors, and those that its adapter does not translate.
 
     To be asked for where one was raised: it imports aiohttp.
     """

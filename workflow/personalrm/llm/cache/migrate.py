@@ -1,44 +1,42 @@
 """Convert a response store of format 1 (package version 0.1) and keep every answer that was paid for.
 
 Format 1 knew a model by its id alone; format 2 knows a server of one's own by its endpoint, too, and stores the model
-that the reply names. The key of an answer at an endpoint follows from its old key, so that answers whose endpoint is
-known get their new keys at once; the others keep the old ones, until a model of their identity asks for them.
+that the reply names. The key of an answer at an endpoint follows from its old key, so that the answers of a server that
+a config names get their new keys; all others keep the old ones, which are those of hosted and embedded models.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from personalrm.core.errors import StoreError
 from personalrm.core.files import file_lock
-from personalrm.llm.cache.store import UNCLAIMED, ResponseStore
+from personalrm.llm.cache.key import key_at
 from personalrm.llm.cache.store_file import (
-    READ_ERRORS,
     check_format,
+    checksum,
     connect,
     create_tables,
     explained,
     is_sound,
+    tables_of,
     transaction,
 )
-from personalrm.llm.types import ModelSpec
+from personalrm.llm.types import ModelSpec, split_identity
 
 _SIDES = ("-wal", "-shm", "-journal")
-_INSERT = "INSERT INTO {table} (key, identity, payload, sha256, created{found}) VALUES (?, ?, ?, ?, ?{mark})"
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """What became of a store: where it is and what it was; counts of answers, by identity where they were given an
-    endpoint (`claimed`) or several models of one config could have given them (`ambiguous`), and of those that still
-    wait for a model that asks for them (`unclaimed`)."""
+    """What became of a store: where it is and what it was; counts of answers, by identity: of a model of the configs
+    (`claimed`), of several models of them (`ambiguous`), of none (`unclaimed`)."""
 
     path: Path
     kept_as: Path
@@ -60,6 +58,10 @@ def migrate(old: Path, specs: Iterable[ModelSpec] = (), to: Path | None = None) 
     Raises:
         StoreError: no such store, another format, a damaged file, batches under way, or `to` exists.
     """
+    specs = list(specs)
+    identities = {(spec.bare_identity, spec.identity) for spec in specs}
+    several = {bare for bare, count in Counter(bare for bare, _ in identities).items() if count > 1}
+    known = {bare: identity for bare, identity in identities if bare not in several}
     if not old.is_file():
         raise StoreError(f"store {old}: no such file")
     if to is not None and to.exists():
@@ -72,88 +74,62 @@ def migrate(old: Path, specs: Iterable[ModelSpec] = (), to: Path | None = None) 
     target = to or old
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.migrating")
-    _remove(partial)
+    for side in ("", *_SIDES):
+        partial.with_name(f"{partial.name}{side}").unlink(missing_ok=True)
     # Jobs of the earlier version hold this lock whenever they use the file.
     with file_lock(old.with_name(f"{old.name}.lock")):
-        try:
-            answers, bad, identities = _copy(old, partial)
-        except READ_ERRORS as error:
-            raise explained(old, error) from error
+        with explained(old):
+            bad, counts = _copy(old, partial, known)
         kept = old
         if to is None:
             kept = old.with_name(f"{old.name}.v1")
             if not kept.exists():
-                _link(old, kept)
+                try:
+                    os.link(old, kept)
+                except OSError:  # a file system without second names
+                    shutil.copy2(old, kept)
             # Their contents went into the old file when it was read.
             for side in _SIDES:
                 old.with_name(f"{old.name}{side}").unlink(missing_ok=True)
         os.replace(partial, target)
-    claimed, ambiguous = _claim(target, list(specs), identities)
-    with ResponseStore(target) as store:
-        unclaimed = {name: identities[name] for name in store.peek(UNCLAIMED)}
-    return Migration(target, kept, answers, bad, claimed, ambiguous, unclaimed)
+    claimed, ambiguous, unclaimed = {}, {}, {}
+    for bare, count in counts.items():
+        if bare in known:
+            claimed[known[bare]] = count
+        elif any(spec.bare_identity == bare for spec in specs):
+            ambiguous[bare] = count
+        else:
+            unclaimed[bare] = count
+    return Migration(target, kept, counts.total(), bad, claimed, ambiguous, unclaimed)
 
 
-def _copy(old: Path, partial: Path) -> tuple[int, int, Counter[str]]:
-    """Copy all rows; returns the counts of sound and bad ones, and of the sound ones by identity."""
+def _copy(old: Path, partial: Path, known: Mapping[str, str]) -> tuple[int, Counter[str]]:
+    """Copy all sound rows, as answers of the identity that `known` gives for their own; returns the count of bad ones,
+    which stay in the old file, and of sound ones by their own identity."""
     with closing(connect(old)) as source, closing(connect(partial)) as made:
-        tables = [row[0] for row in source.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        schema = _schema(source, tables)
-        if schema != "1":
-            check_format(source, old, tables)
+        found = (
+            "meta" in tables_of(source) and source.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
+        )
+        if not found or found[0] != "1":
+            check_format(source, old)
             raise StoreError(f"store {old}: it has today's format; there is nothing to convert")
         # What an earlier process left in its journal becomes part of the file.
         source.execute("PRAGMA journal_mode = delete")
         create_tables(made)
-        identities: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         bad = 0
         with transaction(made):
-            for row in source.execute("SELECT key, identity, payload, sha256, created FROM responses"):
-                sound = is_sound(*row[:4])
-                table, found, mark = ("responses", "", "") if sound else ("quarantine", ", found", ", 0.0")
-                made.execute(_INSERT.format(table=table, found=found, mark=mark), row)
-                identities.update([row[1]] if sound else [])
-                bad += not sound
-            made.executemany(
-                _INSERT.format(table="quarantine", found=", found", mark=", ?"),
-                source.execute("SELECT key, identity, payload, sha256, created, found FROM quarantine"),
-            )
-            made.executemany("INSERT INTO paid VALUES (?, ?, ?, ?, ?, ?, ?)", source.execute("SELECT * FROM paid"))
-            made.executemany("INSERT INTO shared VALUES (?, ?, '0')", [(UNCLAIMED, name) for name in identities])
-    return identities.total(), bad, identities
-
-
-def _schema(source: sqlite3.Connection, tables: list[str]) -> str:
-    found = source.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone() if "meta" in tables else None
-    return str(found[0]) if found else ""
-
-
-def _claim(path: Path, specs: list[ModelSpec], identities: Counter[str]) -> tuple[dict[str, int], dict[str, int]]:
-    """Give answers to the models of the configs; returns those given, and those that more than one could have got."""
-    claimed, ambiguous = {}, {}
-    with ResponseStore(path) as store:
-        for bare in sorted({spec.bare_identity for spec in specs} & identities.keys()):
-            of_this = {spec.identity: spec for spec in specs if spec.bare_identity == bare}
-            if len(of_this) > 1:
-                ambiguous[bare] = identities[bare]
-                # Nobody may take for one server's what another one may have said.
-                with store.shared(UNCLAIMED) as unclaimed:
-                    del unclaimed[bare]
-                continue
-            (spec,) = of_this.values()
-            store.claim(spec)
-            claimed[spec.identity] = identities[bare]
-    return claimed, ambiguous
-
-
-def _link(old: Path, kept: Path) -> None:
-    """A second name for a file, or a copy where the file system has no such thing."""
-    try:
-        os.link(old, kept)
-    except OSError:
-        shutil.copy2(old, kept)
-
-
-def _remove(path: Path) -> None:
-    for name in (path, *(path.with_name(f"{path.name}{side}") for side in _SIDES)):
-        name.unlink(missing_ok=True)
+            for old_key, bare, payload, digest, created in source.execute(
+                "SELECT key, identity, payload, sha256, created FROM responses"
+            ):
+                if not is_sound(old_key, bare, payload, digest):
+                    bad += 1
+                    continue
+                counts[bare] += 1
+                identity = known.get(bare, bare)
+                key = key_at(split_identity(identity)[1], old_key)
+                row = (key, identity, payload, checksum(key, identity, payload), created)
+                made.execute("INSERT INTO responses VALUES (NULL, ?, ?, ?, ?, ?)", row)
+            for run, bare, *sums in source.execute("SELECT * FROM paid"):
+                made.execute("INSERT INTO paid VALUES (?, ?, ?, ?, ?, ?, ?)", (run, known.get(bare, bare), *sums))
+    return bad, counts

@@ -6,25 +6,35 @@ missing; it is never returned. Raw answers only: failures are never stored, and 
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import sqlite3
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+from personalrm.core.errors import StoreError
 from personalrm.core.files import canonical_json
 from personalrm.llm.backends.openai_format import is_broken_off, wire_text
-from personalrm.llm.cache.store_file import JournalMode, StoreFile, checksum, decode, encode, is_sound, move_identity
-from personalrm.llm.types import ModelSpec, Response
+from personalrm.llm.cache.store_file import (
+    JournalMode,
+    checksum,
+    decode,
+    encode,
+    explained,
+    is_sound,
+    open_file,
+    transaction,
+)
+from personalrm.llm.types import Response
 
-_IN_CHUNK = 500
-_COLUMNS = "id, key, identity, payload, sha256"
+_SELECT = "SELECT key, identity, payload, sha256, id FROM responses WHERE key IN (SELECT value FROM json_each(?))"
 _INSERT = (
     "INSERT INTO responses (key, identity, payload, sha256, created) VALUES (?, ?, ?, ?, ?)"
     " ON CONFLICT (key) DO NOTHING"
@@ -34,18 +44,23 @@ _PAY = (
     " calls = calls + 1, tokens_in = tokens_in + excluded.tokens_in, tokens_out = tokens_out + excluded.tokens_out,"
     " tokens_cached = tokens_cached + excluded.tokens_cached, cost_usd = cost_usd + excluded.cost_usd"
 )
-# NULL for a payload that is no JSON: such a row is found, and set aside, when it is read.
+# A payload that is no JSON is found, and set aside, when it is read.
 _TOTALS = (
-    "SELECT identity, count(*), {tokens_in}, {tokens_out}, {tokens_cached}, {cost} FROM responses"
-    " WHERE json_valid(payload) GROUP BY identity ORDER BY identity"
-).format(
-    **{
-        name: f"coalesce(sum(json_extract(payload, '$.usage.{name}')), 0)"
-        for name in ("tokens_in", "tokens_out", "tokens_cached")
-    },
-    cost="coalesce(sum(json_extract(payload, '$.cost_usd')), 0.0)",
+    "SELECT identity, count(*), "
+    + ", ".join(
+        f"coalesce(sum(json_extract(payload, '$.{name}')), {zero})"
+        for name, zero in [
+            ("usage.tokens_in", 0),
+            ("usage.tokens_out", 0),
+            ("usage.tokens_cached", 0),
+            ("cost_usd", 0.0),
+        ]
+    )
+    + " FROM responses WHERE json_valid(payload) GROUP BY identity ORDER BY identity"
 )
-
+_PAID = (
+    "SELECT identity, calls, tokens_in, tokens_out, tokens_cached, cost_usd FROM paid WHERE run = ? ORDER BY identity"
+)
 _SERVED = (
     "SELECT identity, coalesce(json_extract(payload, '$.model'), '') AS model, count(*) FROM responses"
     " WHERE json_valid(payload) GROUP BY identity, model ORDER BY identity, model"
@@ -54,12 +69,11 @@ _EMPTY_OR_ODD = (
     "SELECT key FROM responses WHERE json_valid(payload) AND (json_extract(payload, '$.text') = ''"
     " OR json_extract(payload, '$.finish_reason') NOT IN ('stop', 'length'))"
 )
-UNCLAIMED = "endpoint unknown"
-"""Under what the store keeps the identities whose answers an earlier format stored without their endpoint."""
 
 log = logging.getLogger("personalrm.llm")
 
-Row = tuple[int, str, str, str, str]
+Row = tuple[str, str, str, str, int]
+"""Of `responses`: key, identity, payload, checksum, id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,31 +104,22 @@ class ResponseStore:
         self.quarantined = 0
         self._scratch = tempfile.TemporaryDirectory() if str(path) == ":memory:" else None
         where = Path(self._scratch.name, "store.sqlite") if self._scratch else Path(path)
-        self._file = StoreFile(where, journal_mode)
-
-    @property
-    def path(self) -> Path:
-        """The store's file."""
-        return self._file.path
+        self.path = where
+        self._guard = threading.RLock()
+        self._connection: sqlite3.Connection | None = open_file(where, journal_mode)
 
     def get(self, key: str) -> Response | None:
         """The stored answer, or None. A row that fails its checksum is set aside and is None."""
         return self.get_many((key,)).get(key)
 
-    def get_many(self, keys: Sequence[str]) -> dict[str, Response]:
+    def get_many(self, keys: Collection[str]) -> dict[str, Response]:
         """The stored answers among `keys`, by key; missing ones are left out."""
-        found: dict[str, Response] = {}
-        bad: list[Row] = []
-        for start in range(0, len(keys), _IN_CHUNK):
-            for row in self._file.run(_select(keys[start : start + _IN_CHUNK])):
-                if is_sound(*row[1:]):
-                    found[row[1]] = decode(row[1], row[3])
-                else:
-                    bad.append(row)
-        if bad:
-            with self._file.writing() as connection:
-                self._set_aside(connection, bad)
-        return found
+        rows: list[Row] = self._query(_SELECT, json.dumps(list(keys)))
+        sound = [row for row in rows if is_sound(*row[:4])]
+        if len(sound) < len(rows):
+            with self._writing() as connection:
+                self._set_aside(connection, rows)
+        return {key: decode(key, payload) for key, _, payload, _, _ in sound}
 
     def put(self, key: str, identity: str, response: Response, paid_usd: float | None = None) -> Response:
         """Store `response` unless `key` has an answer; return the answer that is stored.
@@ -127,19 +132,20 @@ class ResponseStore:
         payload = encode(response)
         row = (key, identity, payload, checksum(key, identity, payload), time.time())
         usage = response.usage
-        tokens = (usage.tokens_in, usage.tokens_out, usage.tokens_cached)
         paid = response.cost_usd or 0.0 if paid_usd is None else paid_usd
-        account = (wire_text(self.run), identity, *tokens, paid)
-
-        with self._file.writing() as connection:
-            stored = self._insert(connection, row)
+        with self._writing() as connection:
+            if connection.execute(_INSERT, row).rowcount == 0:
+                self._set_aside(connection, self._query(_SELECT, json.dumps([key])))
+                connection.execute(_INSERT, row)
+                payload = self._query(_SELECT, json.dumps([key]))[0][2]
             if self.run:
-                connection.execute(_PAY, account)
-        return decode(key, stored)
+                tokens = (usage.tokens_in, usage.tokens_out, usage.tokens_cached)
+                connection.execute(_PAY, (wire_text(self.run), identity, *tokens, paid))
+        return decode(key, payload)
 
     def forget(self, key: str) -> None:
         """Drop the answer of `key`, if there is one, so that it is asked for again; what it cost stays accounted."""
-        with self._file.writing() as connection:
+        with self._writing() as connection:
             connection.execute("DELETE FROM responses WHERE key = ?", (key,))
 
     @contextmanager
@@ -148,130 +154,100 @@ class ResponseStore:
 
         Other writers wait until the end of the block, which must be short. A value that cannot be read counts as none.
         """
-        with self._file.writing() as connection:
-            before = dict(_shared(connection, kind))
-            values = _read(before)
+        with self._writing() as connection:
+            before = self.peek(kind)
+            values = copy.deepcopy(before)
             yield values
-            after = {name: canonical_json(value) for name, value in values.items()}
-            gone = [(kind, name) for name in before.keys() - after.keys()]
+            gone = [(kind, name) for name in before.keys() - values.keys()]
             connection.executemany("DELETE FROM shared WHERE kind = ? AND name = ?", gone)
-            connection.executemany(
-                "INSERT OR REPLACE INTO shared VALUES (?, ?, ?)",
-                [(kind, name, text) for name, text in after.items() if before.get(name) != text],
-            )
+            changed = [
+                (kind, name, canonical_json(value))
+                for name, value in values.items()
+                if name not in before or before[name] != value
+            ]
+            connection.executemany("INSERT OR REPLACE INTO shared VALUES (?, ?, ?)", changed)
 
     def peek(self, kind: str) -> dict[str, Any]:
         """What the processes on this store share under `kind`, without waiting for writers."""
-        return _read(dict(self._file.run(lambda connection: _shared(connection, kind))))
-
-    def claim(self, spec: ModelSpec) -> int:
-        """Give `spec` the answers that an earlier format kept without endpoint; returns how many.
-
-        They belong to the first model of that id that asks for them: a later one with another endpoint does not find
-        them.
-        """
-        bare, identity = spec.bare_identity, spec.identity
-        if bare not in self.peek(UNCLAIMED):
-            return 0
-        with self.shared(UNCLAIMED) as unclaimed, self._file.writing() as connection:
-            if unclaimed.pop(bare, None) is None or identity == bare:
-                return 0
-            count = move_identity(connection, bare, identity)
-        log.info("store %s: %d answers of %s belong to %s from now on", self.path, count, bare, identity)
-        return count
+        values: dict[str, Any] = {}
+        for name, text in self._query("SELECT name, value FROM shared WHERE kind = ?", kind):
+            with suppress(ValueError):
+                values[name] = json.loads(text)
+        return values
 
     def served(self) -> dict[str, dict[str, int]]:
         """By identity, the models that replies named, with counts of stored answers; "" where a reply named none."""
         found: dict[str, dict[str, int]] = {}
-        for identity, model, count in self._file.run(lambda connection: connection.execute(_SERVED).fetchall()):
+        for identity, model, count in self._query(_SERVED):
             found.setdefault(identity, {})[model] = count
         return found
 
     def broken_off(self) -> list[str]:
-        """Keys of stored answers that are failures: an earlier version took what a server broke off for whole."""
-        rows = self._file.run(lambda connection: connection.execute(_EMPTY_OR_ODD).fetchall())
-        found = self.get_many([row[0] for row in rows])
+        """Keys of stored answers that are failures: an earlier version stored answers that a server broke off."""
+        found = self.get_many([row[0] for row in self._query(_EMPTY_OR_ODD)])
         return [key for key, response in found.items() if is_broken_off(response) or _is_nothing(response)]
 
     def usage_totals(self) -> dict[str, Totals]:
         """Calls, tokens and list cost of all stored answers, by model identity."""
-        rows = self._file.run(lambda connection: connection.execute(_TOTALS).fetchall())
-        return {row[0]: Totals(*row[1:]) for row in rows}
+        return {row[0]: Totals(*row[1:]) for row in self._query(_TOTALS)}
 
     def paid_totals(self, run: str) -> dict[str, Totals]:
         """What the calls of `run` took, by model identity: every call that was answered, stored first or not."""
-        query = (
-            "SELECT identity, calls, tokens_in, tokens_out, tokens_cached, cost_usd FROM paid WHERE run = ?"
-            " ORDER BY identity"
-        )
-        rows = self._file.run(lambda connection: connection.execute(query, (wire_text(run),)).fetchall())
-        return {row[0]: Totals(*row[1:]) for row in rows}
+        return {row[0]: Totals(*row[1:]) for row in self._query(_PAID, wire_text(run))}
 
     def close(self) -> None:
         """Close the file. Safe to call twice."""
-        self._file.close()
+        with self._guard:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
         if self._scratch is not None:
             self._scratch.cleanup()
 
     def __enter__(self) -> ResponseStore:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _insert(self, connection: sqlite3.Connection, row: tuple[str, str, str, str, float]) -> str:
-        """Insert `row`; return the payload that stands under its key afterwards."""
-        if connection.execute(_INSERT, row).rowcount == 1:
-            return row[2]
-        present = _select((row[0],))(connection)
-        if present and is_sound(*present[0][1:]):
-            return present[0][3]
-        self._set_aside(connection, present)
-        connection.execute(_INSERT, row)
-        return row[2]
+    @contextmanager
+    def _used(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for one thread at a time; its failures are StoreError."""
+        with self._guard, explained(self.path):
+            if self._connection is None:
+                raise StoreError(f"store {self.path}: it was closed")
+            yield self._connection
+
+    def _query(self, query: str, *values: str) -> list[Any]:
+        """All rows of a query."""
+        with self._used() as connection:
+            return connection.execute(query, values).fetchall()
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A write transaction, taken at once, so that two writers queue instead of failing half-way; part of the one
+        around it, if there is one."""
+        with self._used() as connection, nullcontext() if connection.in_transaction else transaction(connection):
+            yield connection
 
     def _set_aside(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
-        """Move rows to the quarantine table, inside a transaction."""
-        for row in rows:
+        """Move rows that fail their checksum to the quarantine table, inside a transaction."""
+        for *_, number in rows:
             # Looked at again under the write lock: another process may have mended it, under the same id.
-            query = f"SELECT {_COLUMNS} FROM responses WHERE id = ?"
-            present = connection.execute(query, (row[0],)).fetchone()
-            if present is None or is_sound(*present[1:]):
+            query = "SELECT key, identity, payload, sha256 FROM responses WHERE id = ?"
+            present = connection.execute(query, (number,)).fetchone()
+            if present is None or is_sound(*present):
                 continue
             connection.execute(
                 "INSERT INTO quarantine (key, identity, payload, sha256, created, found)"
                 " SELECT key, identity, payload, sha256, created, ? FROM responses WHERE id = ?",
-                (time.time(), row[0]),
+                (time.time(), number),
             )
-            connection.execute("DELETE FROM responses WHERE id = ?", (row[0],))
+            connection.execute("DELETE FROM responses WHERE id = ?", (number,))
             self.quarantined += 1
-            log.warning("store %s: answer %s failed its checksum; set aside, will be asked again", self.path, row[1])
-
-
-def _select(keys: Sequence[str]) -> Callable[[sqlite3.Connection], list[Row]]:
-    """A query for the rows of at most `_IN_CHUNK` keys."""
-    marks = ",".join("?" * len(keys))
-
-    def query(connection: sqlite3.Connection) -> list[Row]:
-        return connection.execute(f"SELECT {_COLUMNS} FROM responses WHERE key IN ({marks})", keys).fetchall()
-
-    return query
-
-
-def _shared(connection: sqlite3.Connection, kind: str) -> list[tuple[str, str]]:
-    """Names and JSON texts of one kind."""
-    return connection.execute("SELECT name, value FROM shared WHERE kind = ?", (kind,)).fetchall()
-
-
-def _read(texts: Mapping[str, str]) -> dict[str, Any]:
-    """The values of JSON texts; what is no JSON is left out."""
-    values: dict[str, Any] = {}
-    for name, text in texts.items():
-        with suppress(ValueError):
-            values[name] = json.loads(text)
-    return values
+            log.warning(
+                "store %s: answer %s failed its checksum; set aside, will be asked again", self.path, present[0]
+            )
 
 
 def _is_nothing(response: Response) -> bool:

@@ -9,17 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from personalrm.core.errors import StoreError
 from personalrm.core.files import canonical_json, file_lock
 from personalrm.llm.backends.openai_format import valid_text
-from personalrm.llm.cache.key import key_at
-from personalrm.llm.types import Response, TokenLogprobs, Usage, split_identity
+from personalrm.llm.types import Response, TokenLogprobs, Usage
 
 SCHEMA_VERSION = 2
 SCHEMA_NEEDS = "0.2.0"
@@ -36,7 +35,7 @@ _TABLES = (
     "CREATE TABLE paid (run TEXT NOT NULL, identity TEXT NOT NULL, calls INTEGER NOT NULL,"
     " tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, tokens_cached INTEGER NOT NULL,"
     " cost_usd REAL NOT NULL, PRIMARY KEY (run, identity))",
-    # What the processes on one store tell each other: limits a minute, money in flight, who answered.
+    # What the processes on one store share: schedules of limits a minute, reservations of budgets, open batches.
     "CREATE TABLE shared (kind TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (kind, name))",
 )
 
@@ -56,81 +55,41 @@ _ADVICE = {
     sqlite3.SQLITE_LOCKED: f"another process held it for {BUSY_TIMEOUT_S:.0f} s. End that process",
 }
 
-T = TypeVar("T")
-READ_ERRORS = (sqlite3.Error, UnicodeDecodeError)
-"""What reading a damaged file may raise: sqlite3 cannot decode a message that quotes damaged text."""
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Failures of SQLite and of the system as StoreError that names the file and what to do."""
+    try:
+        yield
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        # sqlite3 cannot decode a message that quotes damaged text.
+        raise StoreError(_advice(path, error)) from error
+    except OSError as error:
+        raise StoreError(
+            f"store {path}: {error.strerror or error}. Name a path for the store on a disk with free space "
+            f"that this user can write."
+        ) from error
 
 
-class StoreFile:
-    """A connection to the store's file. Usable from any thread."""
-
-    def __init__(self, path: Path, journal_mode: JournalMode) -> None:
-        if journal_mode not in JOURNAL_MODES:
-            raise StoreError(f"store {path}: journal_mode {journal_mode!r} is none of {', '.join(JOURNAL_MODES)}")
-        self.path = path
-        self._journal_mode = journal_mode
-        self._guard = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
-        with self._explained():
-            # Two processes that make the file at the same time would each find it without tables.
-            with file_lock(path.with_name(f"{path.name}.lock")):
-                connection = connect(path)
-                try:
-                    self._prepare(connection)
-                except BaseException:
-                    connection.close()
-                    raise
-            self._connection = connection
-
-    def run(self, action: Callable[[sqlite3.Connection], T]) -> T:
-        """Do `action` in the store. Raises StoreError, naming the file and what to do, when it cannot be used."""
-        with self._guard, self._explained():
-            if self._connection is None:
-                raise StoreError(f"store {self.path}: it was closed")
-            return action(self._connection)
-
-    @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """A write transaction, taken at once, so that two writers queue instead of failing half-way; part of the one
-        around it, if there is one."""
-        with self._guard, self._explained():
-            if self._connection is None:
-                raise StoreError(f"store {self.path}: it was closed")
-            with nullcontext() if self._connection.in_transaction else transaction(self._connection):
-                yield self._connection
-
-    def close(self) -> None:
-        """Close the connection. Safe to call twice."""
-        with self._guard:
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                connection.close()
-
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        """Refuse what is not ours, or of another format; set the journal; make the tables of a new file."""
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        if version or tables:
-            check_format(connection, self.path, tables)
+def open_file(path: Path, journal_mode: JournalMode) -> sqlite3.Connection:
+    """A connection to the store's file, which is made if absent. Raises StoreError for a file that is not ours, or of
+    another format."""
+    if journal_mode not in JOURNAL_MODES:
+        raise StoreError(f"store {path}: journal_mode {journal_mode!r} is none of {', '.join(JOURNAL_MODES)}")
+    # Two processes that make the file at the same time would each find it without tables.
+    with explained(path), file_lock(path.with_name(f"{path.name}.lock")), ExitStack() as stack:
+        connection = stack.enter_context(closing(connect(path)))
+        known = bool(tables_of(connection) or connection.execute("PRAGMA user_version").fetchone()[0])
+        if known:
+            check_format(connection, path)
         connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
-        connection.execute(f"PRAGMA journal_mode = {self._journal_mode}")
+        connection.execute(f"PRAGMA journal_mode = {journal_mode}")
         # With a write-ahead log, NORMAL survives any crash of a process; rollback journals need FULL.
-        connection.execute(f"PRAGMA synchronous = {'NORMAL' if self._journal_mode == 'wal' else 'FULL'}")
-        if not tables:
+        connection.execute(f"PRAGMA synchronous = {'NORMAL' if journal_mode == 'wal' else 'FULL'}")
+        if not known:
             create_tables(connection)
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Failures of SQLite and of the system as StoreError."""
-        try:
-            yield
-        except READ_ERRORS as error:
-            raise explained(self.path, error) from error
-        except OSError as error:
-            raise StoreError(
-                f"store {self.path}: {error.strerror or error}. Name a path for the store on a disk with free space "
-                f"that this user can write."
-            ) from error
+        stack.pop_all()
+        return connection
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -138,6 +97,11 @@ def connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
     return connection
+
+
+def tables_of(connection: sqlite3.Connection) -> set[str]:
+    """Names of the tables of a file."""
+    return {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
 @contextmanager
@@ -153,10 +117,10 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def check_format(connection: sqlite3.Connection, path: Path, tables: list[str]) -> None:
+def check_format(connection: sqlite3.Connection, path: Path) -> None:
     """Raise StoreError for a file of another program, or of another format of ours; the message says what to do."""
     marked = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
-    if not marked and not {"meta", "responses"} <= set(tables):
+    if not marked and not {"meta", "responses"} <= tables_of(connection):
         raise StoreError(f"store {path}: this SQLite file is not a response store of personalrm. Name another path.")
     meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
     found = str(meta.get("schema", ""))
@@ -175,22 +139,16 @@ def check_format(connection: sqlite3.Connection, path: Path, tables: list[str]) 
     )
 
 
-def explained(path: Path, error: Exception) -> StoreError:
-    """One of `READ_ERRORS` as a StoreError that names the file and what to do."""
-    if _is_damage(error):
-        return StoreError(_rescue(path, error))
+def _advice(path: Path, error: Exception) -> str:
+    """What to do about an error: a damaged file is rescued by SQLite's own tool, and checksums decide what counts."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    advice = _ADVICE.get(code, f"SQLite says: {error}. Look at the file, or name another path")
-    return StoreError(
-        f"store {path}: {advice}, and run the same command again; what was stored before is kept ({error})."
-    )
-
-
-def _rescue(path: Path, problem: Exception) -> str:
-    """What to do with a damaged file: SQLite's own tool reads what is left, and checksums decide what of it counts."""
+    named = code in (0, sqlite3.SQLITE_ERROR) and any(word in str(error) for word in _DAMAGE_WORDS)
+    if not (named or isinstance(error, UnicodeDecodeError) or code in _DAMAGE_CODES):
+        advice = _ADVICE.get(code, f"SQLite says: {error}. Look at the file, or name another path")
+        return f"store {path}: {advice}, and run the same command again; what was stored before is kept ({error})."
     saved = f"{path}.recovered"
     return (
-        f"store {path}: the file is damaged ({problem}); it was left as it is. Rescue its answers with SQLite's "
+        f"store {path}: the file is damaged ({error}); it was left as it is. Rescue its answers with SQLite's "
         f"command-line tool: `sqlite3 {path} .recover | sqlite3 {saved}`, or with a tool that was built without "
         f".recover: `sqlite3 {path} .dump | sed 's/^ROLLBACK.*/COMMIT;/' | sqlite3 {saved}`. Then move {path}, "
         f"{path}-wal and {path}-shm away, rename {saved} to {path}, and run the same command again: answers that are "
@@ -198,38 +156,15 @@ def _rescue(path: Path, problem: Exception) -> str:
     )
 
 
-def _is_damage(error: Exception) -> bool:
-    """Whether the file itself is broken, rather than the disk, its rights or its size."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if isinstance(error, UnicodeDecodeError) or code in _DAMAGE_CODES:
-        return True
-    return code in (0, sqlite3.SQLITE_ERROR) and any(word in str(error) for word in _DAMAGE_WORDS)
-
-
 def create_tables(connection: sqlite3.Connection) -> None:
     """Make an empty store, in one transaction."""
-    connection.execute("BEGIN IMMEDIATE")
-    for statement in _TABLES:
-        connection.execute(statement)
-    rows = [("schema", str(SCHEMA_VERSION)), ("needs", SCHEMA_NEEDS)]
-    connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    connection.execute("COMMIT")
-
-
-def move_identity(connection: sqlite3.Connection, bare: str, identity: str) -> int:
-    """Give all rows of `bare` the keys that they have as `identity`, inside a transaction; returns how many."""
-    endpoint, count = split_identity(identity)[1], 0
-    query = "SELECT id, key, identity, payload, sha256 FROM responses WHERE identity = ?"
-    for row in connection.execute(query, (bare,)).fetchall():
-        if not is_sound(*row[1:]):
-            continue
-        key = key_at(endpoint, row[1])
-        changed = "UPDATE OR IGNORE responses SET key = ?, identity = ?, sha256 = ? WHERE id = ?"
-        count += connection.execute(changed, (key, identity, checksum(key, identity, row[3]), row[0])).rowcount
-    connection.execute("UPDATE OR IGNORE paid SET identity = ? WHERE identity = ?", (identity, bare))
-    return count
+    with transaction(connection):
+        for statement in _TABLES:
+            connection.execute(statement)
+        rows = [("schema", str(SCHEMA_VERSION)), ("needs", SCHEMA_NEEDS)]
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def checksum(key: str, identity: str, payload: str) -> str:
@@ -247,43 +182,19 @@ def is_sound(key: object, identity: object, payload: object, digest: object) -> 
 
 def encode(response: Response) -> str:
     """The payload column: canonical ASCII JSON of all fields but the key."""
-    usage = response.usage
-    return canonical_json(
-        {
-            "text": response.text,
-            "finish_reason": response.finish_reason,
-            "usage": {
-                "tokens_in": usage.tokens_in,
-                "tokens_out": usage.tokens_out,
-                "tokens_cached": usage.tokens_cached,
-                **({"estimated": True} if usage.estimated else {}),
-            },
-            "logprobs": [token.top for token in response.logprobs],
-            "reasoning": response.reasoning,
-            "refusal": response.refusal,
-            "cost_usd": response.cost_usd,
-            "model": response.model,
-        }
-    )
+    fields = asdict(response)
+    del fields["key"]
+    fields["logprobs"] = [token["top"] for token in fields["logprobs"]]
+    if not response.usage.estimated:
+        del fields["usage"]["estimated"]
+    return canonical_json(fields)
 
 
 def decode(key: str, payload: str) -> Response:
-    """The response in a payload whose checksum holds. An earlier version kept texts that no file can hold."""
+    """The response in a payload whose checksum holds. An earlier version stored texts that no file can hold, and no
+    `model`."""
     fields = json.loads(payload)
-    return Response(
-        text=valid_text(fields["text"]),
-        finish_reason=fields["finish_reason"],
-        usage=Usage(**fields["usage"]),
-        key=key,
-        logprobs=tuple(_token(top) for top in fields["logprobs"]),
-        reasoning=valid_text(fields["reasoning"]),
-        refusal=valid_text(fields["refusal"]),
-        cost_usd=fields["cost_usd"],
-        # Absent in answers that an earlier version stored.
-        model=fields.get("model", ""),
-    )
-
-
-def _token(top: Sequence[tuple[str, float]]) -> TokenLogprobs:
-    """One token's alternatives from their JSON lists."""
-    return TokenLogprobs(top=tuple((text, value) for text, value in top))
+    fields |= {name: valid_text(fields[name]) for name in ("text", "reasoning", "refusal")}
+    fields["usage"] = Usage(**fields["usage"])
+    fields["logprobs"] = tuple(TokenLogprobs(tuple((text, value) for text, value in top)) for top in fields["logprobs"])
+    return Response(key=key, **fields)

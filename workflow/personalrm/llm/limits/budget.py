@@ -11,7 +11,8 @@ import asyncio
 import logging
 import os
 import platform
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from personalrm.core.errors import BudgetExceeded
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.cache.store_file import JournalMode
+from personalrm.llm.local.owner import Owner
 from personalrm.llm.types import ModelSpec
 
 STALE_S = 3600.0
@@ -80,8 +82,11 @@ class Budget:
     ) -> None:
         self._store = store
         self._name, self._identity = spec.name, spec.identity
-        self._limits = {"budget.usd": run_usd, f"budget.models.{spec.name}": model_usd}
-        self._process = f"{platform.node()}|{_this_process()}"
+        self._limits = {
+            "budget.usd": (run_usd, f"run {store.run}", None),
+            f"budget.models.{spec.name}": (model_usd, f"model {spec.name}", spec.identity),
+        }
+        self._process = f"{platform.node()}|{Owner.of(os.getpid())}"
         self._lasts_s = max(STALE_S, longest_s)
         self._paying = 0
         self._idle = asyncio.Event()
@@ -95,11 +100,13 @@ class Budget:
 
         Waits if the call would fit once the calls in flight release the unused part of their reservations.
         Raises BudgetExceeded, without entering, if it does not fit for what is spent: after those that are being made
-        have ended, so that whoever gives up on it loses no answer that is being paid for. No later call of the run is
-        made then, by whatever job, until the limit is another one or `lift` is called.
+        have ended, so that no answer is lost that is being paid for. No later call of the run is made then, by whatever
+        job, until the limit is another one or `lift` is called.
         """
         try:
-            await self._room_for(estimate_usd)
+            async with self._turn:
+                while not self._reserve(estimate_usd):
+                    await self._wait_for_room()
         except BudgetExceeded:
             if self._paying:
                 await self._idle.wait()
@@ -109,70 +116,58 @@ class Budget:
         try:
             yield
         finally:
-            self._give_back(estimate_usd)
+            with self._ledger() as ledger:
+                self._add(ledger, -estimate_usd)
             self._freed.set()
             self._paying -= 1
             if not self._paying:
                 self._idle.set()
 
-    async def _room_for(self, estimate_usd: float) -> None:
-        """Reserve a price as soon as it fits; one call of this process tries at a time."""
-        async with self._turn:
-            while not self._reserve(estimate_usd):
-                if not self._told:
-                    log.info("model %s: calls are queued until those in flight release part of the budget", self._name)
-                    self._told = True
-                self._freed.clear()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(POLL_S):
-                        await self._freed.wait()
+    async def _wait_for_room(self) -> None:
+        if not self._told:
+            log.info("model %s: calls are queued until those in flight release part of the budget", self._name)
+            self._told = True
+        self._freed.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._freed.wait(), POLL_S)
 
     def _reserve(self, estimate_usd: float) -> bool:
         """Reserve a price; False if it may fit later. Raises BudgetExceeded if it cannot."""
-        refused: dict[str, Any] = {}
+        fits = True
+        mark: dict[str, dict[str, Any]] = {}
         with self._ledger() as ledger:
-            self._check_marks()
+            marks = self._store.peek(_marks(self._store.run))
             paid = {identity: totals.cost_usd for identity, totals in self._store.paid_totals(self._store.run).items()}
-            in_flight = [line["usd"] for line in ledger.values()]
-            run, model = f"run {self._store.run}", f"model {self._name}"
-            fits = True
-            for (key, limit), whose in zip(self._limits.items(), (run, model), strict=True):
-                counted = None if whose == run else self._identity
-                spent, aside = _sum([paid], counted), _sum(in_flight, counted)
-                if limit is not None and spent + estimate_usd > limit + _LEAST:
+            for key, (limit, whose, identity) in self._limits.items():
+                if key in marks and marks[key]["limit"] == limit:
+                    raise BudgetExceeded(marks[key]["message"])
+                if limit is None:
+                    continue
+                spent, aside = _sum([paid], identity), _sum([line["usd"] for line in ledger.values()], identity)
+                fits = fits and spent + aside + estimate_usd <= limit + _LEAST
+                if spent + estimate_usd > limit + _LEAST and not mark:
                     message = (
                         f"{key}: ${spent:.4f} of the ${limit:.4f} for {whose} is spent; the next call of {self._name} "
                         f"may cost ${estimate_usd:.4f} and was not made. Raise {key} and run the same command again: "
                         "stored answers are not paid twice."
                     )
-                    refused.setdefault(key, {"limit": limit, "message": message})
-                fits = fits and (limit is None or spent + aside + estimate_usd <= limit + _LEAST)
+                    mark = {key: {"limit": limit, "message": message}}
             if fits:
                 self._add(ledger, estimate_usd)
-        for key, mark in refused.items():
-            with self._store.shared(_marks(self._store.run)) as marks:
-                marks[key] = mark
-            raise BudgetExceeded(mark["message"])
+            if mark:
+                with self._store.shared(_marks(self._store.run)) as kept:
+                    kept.update(mark)
+        if mark:
+            raise BudgetExceeded(*(refused["message"] for refused in mark.values()))
         return fits
 
-    def _check_marks(self) -> None:
-        """Raise what an earlier call of the run was refused with, by a limit that is the same now."""
-        marks = self._store.peek(_marks(self._store.run))
-        for key, limit in self._limits.items():
-            if key in marks and marks[key]["limit"] == limit:
-                raise BudgetExceeded(marks[key]["message"])
-
-    def _give_back(self, estimate_usd: float) -> None:
-        with self._ledger() as ledger:
-            self._add(ledger, -estimate_usd)
-
     def _add(self, ledger: Ledger, usd: float) -> None:
-        mine = ledger.setdefault(self._process, {"usd": {}})
-        left = mine["usd"].get(self._identity, 0.0) + usd
-        mine["usd"][self._identity] = left
-        mine["until"] = max(mine.get("until", 0.0), self._now() + self._lasts_s)
-        if left < _LEAST:
-            del mine["usd"][self._identity]
+        """Add dollars to the reservation of this process."""
+        mine = ledger.setdefault(self._process, {"usd": {}, "until": 0.0})
+        left = mine["usd"].pop(self._identity, 0.0) + usd
+        mine["until"] = max(mine["until"], time.time() + self._lasts_s)
+        if left >= _LEAST:
+            mine["usd"][self._identity] = left
         if not mine["usd"]:
             del ledger[self._process]
 
@@ -180,26 +175,12 @@ class Budget:
     def _ledger(self) -> Iterator[Ledger]:
         """What calls of living processes may cost at most, kept as it is left."""
         with self._store.shared(f"in flight in {self._store.run}") as ledger:
-            for process in [name for name, line in ledger.items() if not self._lives(name, line)]:
-                del ledger[process]
+            for process, line in list(ledger.items()):
+                host, _, owner = process.partition("|")
+                here = host == platform.node()
+                if (Owner.parse(owner).process() is None) if here else time.time() >= line["until"]:
+                    del ledger[process]
             yield ledger
-
-    def _lives(self, process: str, line: Mapping[str, Any]) -> bool:
-        """Whether the process that wrote an entry may still have calls in flight."""
-        from personalrm.llm.local.owner import Owner
-
-        host, _, owner = process.partition("|")
-        if process == self._process:
-            return True
-        if host == platform.node():
-            return Owner.parse(owner).process() is not None
-        return bool(self._now() < line["until"])
-
-    def _now(self) -> float:
-        """Unix seconds by the store's file system: machines share that of a server, and may differ in their own."""
-        lock = self._store.path.with_name(f"{self._store.path.name}.lock")
-        lock.touch()
-        return lock.stat().st_mtime
 
 
 def passed(store: Path, run: str, journal_mode: JournalMode = "wal") -> list[str]:
@@ -218,19 +199,13 @@ def lift(store: Path, run: str, journal_mode: JournalMode = "wal") -> None:
 
 
 def _marks(run: str) -> str:
-    """Under what the store keeps, by limit, how high it was when it was passed, and the message."""
+    """The kind of shared value that holds, by limit, how high it was when it was passed, and the message."""
     return f"budget passed in {run}"
 
 
 def _sum(lines: list[dict[str, float]], identity: str | None) -> float:
     """Dollars of one model, or of all."""
     return sum(usd for line in lines for model, usd in line.items() if identity in (None, model))
-
-
-def _this_process() -> str:
-    from personalrm.llm.local.owner import Owner
-
-    return str(Owner.of(os.getpid()))
 
 
 def no_price(spec: ModelSpec) -> str:

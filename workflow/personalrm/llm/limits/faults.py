@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
 from personalrm.core.errors import (
@@ -26,9 +26,6 @@ from personalrm.core.errors import (
     TransientError,
 )
 
-FIRST_REJECTED, REJECTED, REJECTED_SHARE = 5, 20, 0.2
-"""Rejected requests (400, 413, 422 in unknown words) that end a job: the first of it, or so many and this share of all.
-Fewer are failures of their own (our choice)."""
 MAX_DETAIL = 400
 """Characters of a provider's own words that an error message keeps."""
 
@@ -36,50 +33,71 @@ _SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)$", re.IGNOR
 _BEARER = re.compile(r"(?i)\bbearer\s+[^\s\"',}]+")
 _MIN_SECRET = 6
 
-_RETRIED_STATUS = frozenset({408, 409, 425})
-_CLOSED_STATUS = frozenset({401, 402, 403, 404})
-_BODY_STATUS = frozenset({400, 413, 422})
 
-Kind = Literal["limited", "no credit", "overflow", "refused", "out of tokens", "no model"]
+class ModelUnavailable(PermanentError):
+    """401, 402, 403, unknown model, no credit: every further call of this model would fail the same way."""
+
+
+_CHECK_KEY = "Check the key in the environment variable {key} and its rights."
+_CHECK_MODEL = "Check the model's id and api_base in the config."
+_BODY_STATUS = frozenset({400, 413, 422})
+_BY_STATUS: dict[int, tuple[type[ModelCallError], str]] = {
+    **dict.fromkeys((401, 403), (ModelUnavailable, _CHECK_KEY)),
+    402: (ModelUnavailable, "The account has no credit left."),
+    404: (ModelUnavailable, _CHECK_MODEL),
+    **dict.fromkeys((408, 409, 425), (TransientError, "")),
+    429: (RateLimited, ""),
+    **dict.fromkeys(_BODY_STATUS, (RequestRejected, "The request itself was rejected.")),
+}
+"""Error and advice where neither codes nor words say more; other statuses of 4xx are permanent, all others transient.
+"""
 
 
 class _Rule(NamedTuple):
-    """One kind of failure: the statuses that it comes with, the codes and types that mean it, and the words, which
-    decide where no code does. `narrow` words decide before any code: providers give them the code of another kind. An
-    error in a body of status 200, or without any, may be of each kind."""
+    """One kind of failure: its error, the statuses that it comes with, the codes and types that mean it, the words,
+    which decide where no code does, and advice. `narrow` words decide before any code: providers give them the code of
+    another kind. An error in a body of status 200, or without any, may be of each kind."""
 
-    kind: Kind
+    error: type[ModelCallError]
     statuses: frozenset[int]
     codes: str
     words: str
+    advice: str = ""
     narrow: bool = False
 
 
 _NEVER = "(?!)"
+_TOO_LONG = "The prompt is longer than the model's context window, or its limits."
 _TABLE = (
     # OpenAI and Groq: one request that is larger than a minute's tokens.
     _Rule(
-        "overflow", frozenset({413, 429}), _NEVER, r"request too large\b|requested tokens? exceeds? .{0,40}limit", True
+        ContextOverflow,
+        frozenset({413, 429}),
+        _NEVER,
+        r"request too large\b|requested tokens? exceeds? .{0,40}limit",
+        _TOO_LONG,
+        narrow=True,
     ),
     # OpenAI: nothing but thinking until the limit, which is an answer that was cut.
-    _Rule("out of tokens", frozenset({400}), _NEVER, r"max_tokens or model output limit was reached", True),
+    _Rule(OutOfTokens, frozenset({400}), _NEVER, r"max_tokens or model output limit was reached", narrow=True),
     _Rule(
-        "no credit",
+        ModelUnavailable,
         frozenset({400, 402, 403, 429}),
         r"insufficient_(quota|balance|funds|credits?)|billing_(hard_limit.*|not_active)|arrearage|payment_required"
         r"|credit_balance.*",
         r"insufficient[ _](quota|balance|credits?|funds)|credit balance is too low|billing_hard_limit"
         r"|exceeded your current quota",
+        "The account has no credit left; nothing was retried.",
     ),
     _Rule(
-        "limited",
+        RateLimited,
         frozenset({400, 429}),
         r"resource_exhausted|rate_?limit.*|too_?many_?requests.*|throttling.*|requests?_limit.*|tokens?_limit.*"
         r"|[a-z-]*per(minute|day)[a-z-]*",
         _NEVER,
     ),
     _Rule(
-        "overflow",
+        ContextOverflow,
         _BODY_STATUS,
         r"context_length_exceeded|exceed_context_size(_error)?|context_window_exceeded.*|string_above_max_length"
         r"|request_too_large|input_too_long|max_context_length.*|context_length_error",
@@ -91,9 +109,10 @@ _TABLE = (
         r"|`?inputs`? (tokens \+|must have less)|max_tokens must be at least 1, got -|range of input length"
         r"|(prompt|input|request).{0,40} (too long|too large|longer than|exceed(s|ed)?)\b"
         r".{0,60} (model|tokens?|length)\b",
+        _TOO_LONG,
     ),
     _Rule(
-        "refused",
+        Refused,
         frozenset({403, *_BODY_STATUS}),
         r"content_?filter(ed)?|content_?policy.*|data_?inspection_?failed|moderation.*|invalid_prompt|safety"
         r"|prohibited_content|responsible_?ai.*|guardrail.*|(new_)?sensitive.*|1301",
@@ -104,21 +123,18 @@ _TABLE = (
         r"|violat\w+ .{0,60}polic(y|ies)",
     ),
     _Rule(
-        "no model",
+        ModelUnavailable,
         frozenset({404, *_BODY_STATUS}),
         r"model_not_found|invalid_model|unknown_model|modelnotfound|model_not_supported",
         r"model_not_found|unknown model|invalid model|model .{0,80}(does not exist|not found|is not available)"
         r"|LLM Provider NOT provided",
+        _CHECK_MODEL,
     ),
 )
-"""In this order. From 500 on only `overflow` and `limited` are looked for, which some servers and proxies give so; what
-else a failing server says means nothing."""
+"""In this order. From status 500 on only these two are looked for, which some servers and proxies report so:"""
+_OF_SERVERS = (ContextOverflow, RateLimited)
 _CODED = frozenset({"code", "type", "status", "reason", "error_code", "error_type", "__type", "quotaid"})
 _WAIT = re.compile(r"(?:try again|retry) in (?:(\d+)m(?!s))?\s*(?:([\d.]+)\s*(ms|s))?", re.IGNORECASE)
-
-
-class ModelUnavailable(PermanentError):
-    """401, 402, 403, unknown model, no credit: every further call of this model would fail the same way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,51 +148,33 @@ class Failure:
 
 def to_error(failure: Failure, where: str, key_env: str | None = None) -> ModelCallError:
     """The error that `failure` stands for; `where` names model and endpoint, `key_env` the key's variable."""
-    status, text = failure.status, failure.text
-    detail = f"{where}: HTTP {status}: {scrub(text, key_env)}" if status else f"{where}: {scrub(text, key_env)}"
-    match kind_of(failure):
-        case "no credit":
-            return ModelUnavailable(f"{detail}. The account has no credit left; nothing was retried.")
-        case "limited":
-            return RateLimited(detail, retry_after=retry_after_of(failure))
-        case "overflow":
-            return ContextOverflow(f"{detail}. The prompt is longer than the model's context window, or its limits.")
-        case "refused":
-            return Refused(detail)
-        case "out of tokens":
-            return OutOfTokens(detail)
-        case "no model":
-            return ModelUnavailable(f"{detail}. {_advice(404, key_env)}")
-    if status == 429:
-        return RateLimited(detail, retry_after=retry_after_of(failure))
-    if status in _CLOSED_STATUS:
-        return ModelUnavailable(f"{detail}. {_advice(status, key_env)}")
-    if status in _RETRIED_STATUS or status >= 500 or status < 400:
-        return TransientError(detail, retry_after=retry_after_of(failure))
-    if status in _BODY_STATUS:
-        return RequestRejected(f"{detail}. The request itself was rejected.")
-    return PermanentError(f"{detail}. The request itself was rejected.")
-
-
-def kind_of(failure: Failure) -> Kind | None:
-    """The kind of failure that codes and types, or else words, say; None where they say none that is known."""
     status = failure.status
+    rule = kind_of(failure)
+    if rule is not None:
+        kind, advice = rule.error, rule.advice
+    else:
+        other = PermanentError if 400 <= status < 500 else TransientError
+        kind, advice = _BY_STATUS.get(status, (other, _BY_STATUS[400][1] if other is PermanentError else ""))
+    detail = f"{where}: {f'HTTP {status}: ' if status else ''}{scrub(failure.text, key_env)}"
+    if advice:
+        detail = f"{detail}. {advice.format(key=key_env or 'of this provider')}"
+    if issubclass(kind, RateLimited | TransientError):
+        return kind(detail, retry_after=retry_after_of(failure))
+    return kind(detail)
+
+
+def kind_of(failure: Failure) -> _Rule | None:
+    """The kind of failure that codes and types, or else words, say; None where they say none that is known."""
+    status, text = failure.status, failure.text
     known = [
         rule
         for rule in _TABLE
-        if status in rule.statuses or status < 400 or (status >= 500 and rule.kind in ("overflow", "limited"))
+        if status in rule.statuses or status < 400 or (status >= 500 and rule.error in _OF_SERVERS)
     ]
+    said = [rule for rule in known if re.search(rule.words, text, re.IGNORECASE)]
     codes = _codes(failure)
-    for rule in known:
-        if rule.narrow and re.search(rule.words, failure.text, re.IGNORECASE):
-            return rule.kind
-    for rule in known:
-        if any(re.fullmatch(rule.codes, code) for code in codes):
-            return rule.kind
-    for rule in known:
-        if re.search(rule.words, failure.text, re.IGNORECASE):
-            return rule.kind
-    return None
+    coded = [rule for rule in known if any(re.fullmatch(rule.codes, code) for code in codes)]
+    return next(iter([rule for rule in said if rule.narrow] + coded + said), None)
 
 
 def _codes(failure: Failure) -> list[str]:
@@ -207,44 +205,29 @@ def _fields(text: str) -> Iterator[tuple[str, object]]:
             left += value.values()
 
 
-def _advice(status: int, key_env: str | None) -> str:
-    """What to do about a closed door."""
-    if status in (401, 403):
-        return f"Check the key in the environment variable {key_env or 'of this provider'} and its rights."
-    if status == 402:
-        return "The account has no credit left."
-    return "Check the model's id and api_base in the config."
-
-
 def retry_after_of(failure: Failure) -> float | None:
-    """Seconds to wait, from the headers, or else from the body: Google's `retryDelay`, and OpenAI's words."""
-    stated = retry_after_seconds(failure.headers)
-    if stated is not None:
-        return stated
-    for name, value in _fields(failure.text):
-        if name == "retryDelay" and isinstance(value, str):
-            return _number(value.removesuffix("s"))
+    """Seconds to wait: from Retry-After (seconds or an HTTP date) or retry-after-ms, or else from the body (Google's
+    `retryDelay`, OpenAI's words); None if not stated.
+
+    A date counts from the reply's own `Date`: our clock may be wrong, or be set while we wait.
+    """
+    headers = {name.lower(): value.strip() for name, value in failure.headers.items()}
+    milliseconds = _number(headers.get("retry-after-ms", ""))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    value = headers.get("retry-after", "")
+    seconds, until = _number(value), _moment(value)
+    if seconds is not None:
+        return seconds
+    if until is not None:
+        return max(0.0, until - (_moment(headers.get("date", "")) or time.time()))
+    for name, delay in _fields(failure.text):
+        if name == "retryDelay" and isinstance(delay, str):
+            return _number(delay.removesuffix("s"))
     found = _WAIT.search(failure.text)
     if found is None or not (found[1] or found[2]):
         return None
     return 60 * float(found[1] or 0) + (_number(found[2] or "0") or 0.0) / (1000 if found[3] == "ms" else 1)
-
-
-def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait from Retry-After (seconds or an HTTP date) or retry-after-ms; None if not stated.
-
-    A date counts from the reply's own `Date`: our clock may be wrong, or be set while we wait.
-    """
-    lower = {name.lower(): value for name, value in headers.items()}
-    milliseconds = _number(lower.get("retry-after-ms", ""))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    value = lower.get("retry-after", "").strip()
-    seconds = _number(value)
-    if seconds is not None or not value:
-        return seconds
-    until = _moment(value)
-    return None if until is None else max(0.0, until - (_moment(lower.get("date", "")) or time.time()))
 
 
 def _moment(date: str) -> float | None:
@@ -282,15 +265,3 @@ def scrub(text: str, key_env: str | None = None) -> str:
             text = text.replace(form, "***")
     text = " ".join(_BEARER.sub("Bearer ***", text).split())
     return text if len(text) <= MAX_DETAIL else text[: MAX_DETAIL - 1] + "…"
-
-
-def is_run(rejected: int, answered: int) -> bool:
-    """Whether so many rejected requests speak of the model or its settings rather than of the requests."""
-    if not answered:
-        return rejected >= FIRST_REJECTED
-    return rejected >= REJECTED and rejected >= REJECTED_SHARE * (rejected + answered)
-
-
-def run_of(error: RequestRejected, rejected: int, answered: int) -> str:
-    """What a job ends with after a run of rejected requests: the provider's words, and where to look."""
-    return f"{error} So were {rejected} of {rejected + answered} requests: look at the model's entry in the config."

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
@@ -25,15 +22,9 @@ BURST_S = 1.0
 """Unused time that may be made up for at once: what a second allows (our choice; it evens out late wake-ups)."""
 STALE_S = 3600.0
 """A schedule that is full for longer is from a clock that started anew."""
+_KIND = "limits a minute"
+"""By model and machine: times of its clock at which the next request is due, and the tokens so far are worked off."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-
-@dataclass(slots=True)
-class _Schedule:
-    """Times of the machine's clock at which the next request is due, and the tokens sent before are worked off."""
-
-    requests: float = 0.0
-    tokens: float = 0.0
 
 
 class RateLimit:
@@ -75,24 +66,18 @@ class RateLimit:
     def correct(self, tokens: int) -> None:
         """Count `tokens` more for a call than were estimated; fewer, if negative."""
         if self._token_s and tokens:
-            with self._shared() as (_, schedule):
-                schedule.tokens += tokens * self._token_s
+            with self._store.shared(_KIND) as kept:
+                if self._name in kept:
+                    kept[self._name][1] += tokens * self._token_s
 
     def _book(self, tokens: int) -> float:
         """Count a call as sent at the first moment that both limits allow; returns the seconds until then."""
-        with self._shared() as (now, schedule):
-            due = max(now, schedule.requests, schedule.tokens)
-            schedule.requests = max(schedule.requests, due - BURST_S) + self._request_s
-            schedule.tokens = max(schedule.tokens, due - BURST_S) + tokens * self._token_s
-        return due - now
-
-    @contextmanager
-    def _shared(self) -> Iterator[tuple[float, _Schedule]]:
-        """The time and the schedule, which is kept as it is left. A schedule of another clock counts as none."""
-        with self._store.shared("limits a minute") as kept:
+        with self._store.shared(_KIND) as kept:
             now = self._clock()
-            schedule = _Schedule(*kept.get(self._name, ()))
-            if max(schedule.requests, schedule.tokens) - now > STALE_S:
-                schedule = _Schedule()
-            yield now, schedule
-            kept[self._name] = [schedule.requests, schedule.tokens]
+            due: list[float] = kept.get(self._name, [0.0, 0.0])
+            if max(due) - now > STALE_S:
+                due = [0.0, 0.0]
+            sent = max(now, *due)
+            steps = (self._request_s, tokens * self._token_s)
+            kept[self._name] = [max(one, sent - BURST_S) + step for one, step in zip(due, steps, strict=True)]
+        return sent - now

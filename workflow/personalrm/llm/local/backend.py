@@ -16,20 +16,20 @@ from pathlib import Path
 
 from personalrm.core.files import canonical_json, stable_hash, waiting_lock
 from personalrm.llm.backends.openai_format import parse_body, wire_body, wire_extras
-from personalrm.llm.backends.openai_http import BaseUrl, Endpoint
+from personalrm.llm.backends.openai_http import BaseUrl, OpenAIHttpBackend
 from personalrm.llm.local.owner import owner_from_env
 from personalrm.llm.types import ModelSpec, Request, Response
 
 CHAT = "/v1/chat/completions"
 SLOT = "/slots/0"
-"""The one slot of the server (`embedded.server`): save, restore."""
+"""The one slot of the server (`local/server.py`): save, restore."""
 
 log = logging.getLogger("personalrm.llm")
 
 Messages = list[dict[str, str]]
 
 
-class EmbeddedBackend:
+class EmbeddedBackend(OpenAIHttpBackend):
     """`Backend` for llama.cpp's server with one slot and a folder for saved states.
 
     Args:
@@ -39,8 +39,7 @@ class EmbeddedBackend:
     """
 
     def __init__(self, spec: ModelSpec, find_base: BaseUrl, runtime_dir: Path) -> None:
-        self._spec = spec
-        self._endpoint = Endpoint(spec, lambda: _root(find_base))
+        super().__init__(spec, lambda: _root(find_base))
         self._runtime_dir = runtime_dir
         self._told = False
 
@@ -51,10 +50,6 @@ class EmbeddedBackend:
             body["cache_prompt"] = await self._prepared(shared_messages(body["messages"]))
             reply = await self._endpoint.send("POST", CHAT, json=body)
         return parse_body(self._endpoint.decoded(reply), request, reply.where)
-
-    async def aclose(self) -> None:
-        """Close the connections. Safe to call twice."""
-        await self._endpoint.aclose()
 
     async def _prepared(self, shared: Messages) -> bool:
         """Bring the slot into the state that `shared` gives from an empty cache; False if they are none."""

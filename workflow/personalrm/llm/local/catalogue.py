@@ -7,7 +7,7 @@ and read as zip files, never installed or imported, and the SHA-256 of the assem
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Annotated
@@ -62,7 +62,7 @@ class CatalogueEntry:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, object]) -> CatalogueEntry:
-        """Read an entry as the JSON catalogue or a user's config holds it.
+        """Read an entry of the JSON catalogue.
 
         Raises EmbeddedModelError that names the entry and its first field that is missing, unknown or malformed.
         """
@@ -84,14 +84,9 @@ def load_catalogue() -> tuple[CatalogueEntry, ...]:
     return tuple(CatalogueEntry.from_mapping(values) for values in json.loads(text))
 
 
-def get_entry(model_id: str, extra: Sequence[CatalogueEntry] = ()) -> CatalogueEntry:
-    """The entry named `model_id`; entries of the user (`extra`) go before those of the library.
-
-    Raises EmbeddedModelError, listing the known ids, for an unknown one.
-    """
-    known = [*extra, *load_catalogue()]
-    for entry in known:
-        if entry.id == model_id:
-            return entry
-    ids = ", ".join(entry.id for entry in known)
-    raise EmbeddedModelError(f"Unknown embedded model {model_id!r}. Known ids: {ids}.")
+def get_entry(model_id: str) -> CatalogueEntry:
+    """The entry named `model_id`. Raises EmbeddedModelError, listing the known ids, for an unknown one."""
+    known = {entry.id: entry for entry in load_catalogue()}
+    if model_id not in known:
+        raise EmbeddedModelError(f"Unknown embedded model {model_id!r}. Known ids: {', '.join(known)}.")
+    return known[model_id]

@@ -1,9 +1,12 @@
-"""One embedded model behind llama.cpp's own HTTP server, as a process of its own.
+"""One llama.cpp server for each embedded model, shared by all jobs of a run, and ended with the run's owner.
 
-`python -m personalrm.llm.local.server --model PATH --alias ID --threads N --slots S --context C
---owner PID[:created] --state FILE [--port P] [--log FILE] [--detach]`. It listens on the loopback port P (by
-default a free one), writes the state file when it answers, and ends with its owner. SIGTERM and SIGINT end it at once
-(default action: nothing in it is worth saving).
+Snakemake's `service()` would schedule a server in one group with all its consumers, so the jobs start it
+themselves: the first takes a lock, starts it and waits until it answers; the others find its state file.
+
+`python -m personalrm.llm.local.server --model PATH --alias ID --threads N --context C --owner PID[:created]
+--state FILE [--port P]` is the server. It listens on the loopback port P (by default a free one), writes the state file
+when it answers, and ends with its owner. SIGTERM and SIGINT end it at once (default action: nothing in it is worth
+saving).
 """
 
 from __future__ import annotations
@@ -11,81 +14,180 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from http.client import HTTPConnection, HTTPException
+from contextlib import suppress
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Protocol, cast
-from urllib.parse import urlsplit
+from typing import Any
 
+import httpx
+import psutil
+
+import personalrm
 from personalrm.core.errors import EmbeddedModelError
-from personalrm.core.files import atomic_write_text
+from personalrm.core.files import atomic_write_text, file_lock, stable_hash
+from personalrm.llm.local.catalogue import CatalogueEntry
 from personalrm.llm.local.owner import Owner, when_gone
 
 # With OpenMP's default spinning a busy machine generates 2 tokens a second instead of 32 (measured).
 SPIN_ENV = {"GOMP_SPINCOUNT": "1000"}
 _STATES_BYTES = 512 << 20
-"""Saved states of prompts (`embedded.backend`) that a server keeps, the newest ones. One of SmolLM2 takes 23 KB a
+"""Saved states of prompts (`local/backend.py`) that a server keeps, the newest ones. One of SmolLM2 takes 23 KB per
 token, of the 1.5B model 28 KB."""
+_READY_S = 60.0
+_HEALTH_S = 30.0
+_TAIL_CHARS = 1500
+_STARTED: list[subprocess.Popen[bytes]] = []
+"""Servers that this process started. They outlive it; an object that is kept does not warn of that."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until the owner is gone. Returns only on failure to start, or, with --detach, in the parent."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    args = _parse(arguments)
-    if any(os.environ.get(name) is None for name in SPIN_ENV):
-        # OpenMP reads it when the library is loaded, some platforms even before Python runs.
-        os.environ.update(SPIN_ENV)
-        os.execv(sys.executable, [sys.executable, "-m", "personalrm.llm.local.server", *arguments])
-    if args.detach:
-        # The launcher reaps this parent, so a server that dies leaves no zombie to whoever started it.
-        child = os.fork()
-        if child:
-            sys.stdout.write(f"{child}\n")
-            return 0
-    if args.log is not None:
-        _redirect(args.log)
+@dataclass(frozen=True, slots=True)
+class ServerHandle:
+    """A server that is ready: `url` such as `http://127.0.0.1:40123`, and its process id."""
+
+    url: str
+    pid: int
+
+
+def ensure_server(
+    entry: CatalogueEntry,
+    model_path: Path,
+    *,
+    runtime_dir: Path,
+    owner: Owner,
+    threads: int,
+    context: int,
+    timeout_s: float = 120.0,
+) -> ServerHandle:
+    """The run's server of this model with these settings, started if there is none that is alive and healthy.
+
+    `context` is in tokens; `timeout_s` bounds the start. Any number of processes may call it at the same moment.
+    Servers of other owners, or with other settings, are left alone: host, owner and settings are part of the names of
+    lock, state and log, so that two jobs with different settings get two servers. `ensure_model` checks the file's
+    SHA-256. Raises EmbeddedModelError with the tail of the server's log.
+    """
+    if min(threads, context) < 1:
+        raise EmbeddedModelError(f"{entry.id}: threads and context must be at least 1.")
+    settings = {"model": str(model_path.resolve()), "owner": str(owner), "threads": threads, "context": context}
+    name = stable_hash(*map(str, settings.values()))[:16]
+    state = runtime_dir / f"{entry.id}@{_host()}@{name}.json"
+    with file_lock(state.with_suffix(".lock")):
+        found = _read_state(state)
+        if found is not None:
+            server, url = found
+            if server.process() is not None and is_healthy(url, _HEALTH_S):
+                return ServerHandle(url, server.pid)
+            _stop(server)
+        state.unlink(missing_ok=True)
+        options = [f"--{key}={value}" for key, value in {**settings, "alias": entry.id, "state": state}.items()]
+        return _launch(entry.id, state, options, timeout_s)
+
+
+def stop_servers(runtime_dir: Path) -> int:
+    """End all servers of `runtime_dir` on this host (SIGTERM, after 3 s SIGKILL); how many were running."""
+    stopped = 0
+    for path in sorted(runtime_dir.glob(f"*@{_host()}@*.json")):
+        found = _read_state(path)
+        stopped += found is not None and _stop(found[0])
+        path.unlink(missing_ok=True)
+    # Also those of servers that were killed: no other process removes them.
+    for folder in runtime_dir.glob(f"*@{_host()}@*.states"):
+        shutil.rmtree(folder, ignore_errors=True)
+    return stopped
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:80]
+
+
+def _read_state(path: Path) -> tuple[Owner, str] | None:
+    """The server's process and URL from its state file; None where that is missing or makes no sense."""
     try:
-        _serve(args)
-    except (EmbeddedModelError, RuntimeError, ImportError, OSError) as error:
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        return 1
-    return 0
+        state = json.loads(path.read_text(encoding="utf-8"))
+        return Owner(int(state["pid"]), str(state["created"])), str(state["url"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
+def _stop(server: Owner) -> bool:
+    """End a server; whether it was running."""
+    process = server.process()
+    if process is None:
+        return False
+    # It may end in between, or be in an uninterruptible system call.
+    with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+        process.terminate()
+        try:
+            process.wait(3)
+        except psutil.TimeoutExpired:
+            process.kill()
+            process.wait(3)
+    return True
+
+
+def _launch(model_id: str, state: Path, options: list[str], timeout_s: float) -> ServerHandle:
+    """Start a server in a session of its own, with its output in a log, and wait until it is ready."""
+    log = state.with_suffix(".log")
+    # The library may have been imported from anywhere.
+    paths = [str(Path(personalrm.__path__[0]).resolve().parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, **SPIN_ENV, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "personalrm.llm.local.server", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment,
+            start_new_session=True,
+        )
+    _STARTED.append(process)
+    deadline = time.monotonic() + timeout_s
+    what = f"was not ready within {timeout_s:g} s"
+    while time.monotonic() < deadline:
+        found = _read_state(state)
+        if found is not None and found[0].pid == process.pid:
+            return ServerHandle(found[1], process.pid)
+        if process.poll() is not None:
+            what = "ended before it was ready"
+            break
+        time.sleep(0.05)
+    process.kill()
+    tail = log.read_text(encoding="utf-8", errors="replace")[-_TAIL_CHARS:].strip()
+    raise EmbeddedModelError(
+        f"The server of embedded model {model_id!r} {what}. Its log ({log}) ends with:\n{tail or '(empty)'}"
+    )
+
+
+def main() -> int:
+    """Serve until the owner is gone. Returns the exit status if the server cannot start."""
     parser = argparse.ArgumentParser(prog="python -m personalrm.llm.local.server", description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--alias", required=True)
     parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--slots", type=int, required=True)
-    parser.add_argument("--context", type=int, required=True, help="tokens of each slot")
+    parser.add_argument("--context", type=int, required=True, help="tokens")
     parser.add_argument("--owner", required=True, help="pid[:created]")
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--port", type=int, default=0, help="0 takes a free port")
-    parser.add_argument("--log", type=Path)
-    parser.add_argument("--detach", action="store_true", help="print the server's pid and go to the background")
-    args = parser.parse_args(argv)
-    if args.detach and args.log is None:
-        parser.error("--detach needs --log")
-    return args
-
-
-def _redirect(log: Path) -> None:
-    """Let go of the terminal: input from nowhere, output to the log."""
-    for path, flags, targets in (
-        (os.devnull, os.O_RDONLY, (0,)),
-        (str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, (1, 2)),
-    ):
-        handle = os.open(path, flags, 0o666)
-        for target in targets:
-            os.dup2(handle, target)
-        os.close(handle)
+    args = parser.parse_args()
+    if not SPIN_ENV.keys() <= os.environ.keys():
+        # OpenMP reads it when the library is loaded, some platforms even before Python runs.
+        os.execve(
+            sys.executable,
+            [sys.executable, "-m", "personalrm.llm.local.server", *sys.argv[1:]],
+            {**os.environ, **SPIN_ENV},
+        )
+    try:
+        _serve(args)
+    except (EmbeddedModelError, RuntimeError, ImportError, OSError) as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+    return 1
 
 
 def _serve(args: argparse.Namespace) -> None:
@@ -95,84 +197,57 @@ def _serve(args: argparse.Namespace) -> None:
     process = owner.process()
     if process is None:
         raise EmbeddedModelError(f"The owner, process {owner.pid}, is gone.")
-    when_gone(process, lambda: _end(args.state))
-    _read_ahead(args.model)
-    sys.stderr.write(f"loading {args.model} with {args.threads} threads, {args.slots} slots\n")
-    sys.stderr.flush()
     states = args.state.with_suffix(".states")
+
+    def end() -> None:
+        args.state.unlink(missing_ok=True)
+        shutil.rmtree(states, ignore_errors=True)
+        os._exit(0)
+
+    when_gone(process, end)
+    sys.stderr.write(f"loading {args.model} with {args.threads} threads\n")
+    sys.stderr.flush()
+    # Read in Python, where the watching thread can still act: the library keeps Python's lock while it loads, and on a
+    # slow disk a server without an owner would stay for minutes.
+    with args.model.open("rb") as stream:
+        while stream.read(1 << 22):
+            pass
     shutil.rmtree(states, ignore_errors=True)
     states.mkdir(parents=True)
     server = _start(args, states)
-    url = server.listening_address
-    _wait_healthy(url)
-    state = {
-        **settings(owner, args.model, args.threads, args.slots, args.context),
-        "alias": args.alias,
-        "created": Owner.of(os.getpid()).created,
-        "pid": os.getpid(),
-        "url": url,
-    }
+    url, deadline = server.listening_address, time.monotonic() + _READY_S
+    while not is_healthy(url, 5.0):
+        if time.monotonic() > deadline:
+            raise EmbeddedModelError(f"The server at {url} loaded the model but does not answer.")
+        time.sleep(0.1)
+    state = {"alias": args.alias, "created": Owner.of(os.getpid()).created, "pid": os.getpid(), "url": url}
     atomic_write_text(args.state, json.dumps(state, indent=1) + "\n")
     while True:
         time.sleep(1)
         keep_newest(states, _STATES_BYTES)
 
 
-def settings(owner: Owner, model: Path, threads: int, slots: int, context: int) -> dict[str, object]:
-    """What must agree before a running server is shared; a part of the state file."""
-    return {
-        "owner": str(owner),
-        "host": socket.gethostname(),
-        "model": str(model.resolve()),
-        "threads": threads,
-        "slots": slots,
-        "context": context,
-    }
-
-
-def _end(state: Path) -> None:
-    state.unlink(missing_ok=True)
-    shutil.rmtree(state.with_suffix(".states"), ignore_errors=True)
-    os._exit(0)
-
-
 def keep_newest(folder: Path, most_bytes: int) -> None:
     """Remove the oldest files of `folder` until no more than `most_bytes` are left, but never the newest."""
-    try:
+    # A state that another process removes in between is made again.
+    with suppress(OSError):
         found = sorted(((entry.stat(), entry.path) for entry in os.scandir(folder)), key=lambda one: -one[0].st_mtime)
         sizes = accumulate(stat.st_size for stat, _ in found)
         for (_, path), size in list(zip(found, sizes, strict=True))[1:]:
             if size > most_bytes:
                 os.unlink(path)
-    except OSError:
-        return  # somebody else tidied up; a state that is missing is made again
 
 
-def _read_ahead(model: Path) -> None:
-    """Bring the file into memory in Python, where the watching thread can still act.
-
-    The library keeps Python's lock while it loads: on a slow disk an orphan would stay for minutes.
-    """
-    with model.open("rb") as stream:
-        while stream.read(1 << 22):
-            pass
-
-
-class _Listening(Protocol):
-    listening_address: str
-
-
-def _start(args: argparse.Namespace, states: Path) -> _Listening:
+def _start(args: argparse.Namespace, states: Path) -> Any:  # noqa: ANN401  (an untyped library, imported late)
     import xllamacpp
 
     params = xllamacpp.CommonParams()
     params.model.path = str(args.model)
     params.model_alias = {args.alias}
-    params.n_parallel = args.slots
-    # A cache of its own for each slot: a long prompt cannot starve another.
+    params.n_parallel = 1
     params.kv_unified = False
-    params.n_ctx = args.context * args.slots
-    # The server's own cache of prompts would decide what of a prompt is evaluated; `embedded.backend` does.
+    params.n_ctx = args.context
+    # The server's own cache of prompts would decide what of a prompt is evaluated; `local/backend.py` does.
     params.cache_ram_mib = 0
     params.cache_idle_slots = False
     params.slot_save_path = f"{states}/"
@@ -182,33 +257,20 @@ def _start(args: argparse.Namespace, states: Path) -> _Listening:
     # Without it a prompt that is evaluated in two parts gave the same bits as in one (measured, 140 prompts of a
     # quickstart, SmolLM2); with it the time was the same.
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    # Enough threads that a health request is answered while all slots and their queue are busy.
-    params.n_threads_http = args.slots + 32
+    # Enough threads that a health request is answered while the slot and its queue are busy.
+    params.n_threads_http = 33
     params.endpoint_metrics = True
     params.port = args.port
     params.verbosity = 1
-    return cast(_Listening, xllamacpp.Server(params))
+    return xllamacpp.Server(params)
 
 
 def is_healthy(url: str, timeout_s: float) -> bool:
     """Whether the server at `url` answers its health request with 200. Never goes through a proxy."""
-    parts = urlsplit(url)
-    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
     try:
-        connection.request("GET", "/health")
-        return connection.getresponse().status == 200
-    except (OSError, HTTPException):
+        return httpx.get(f"{url}/health", timeout=timeout_s, trust_env=False).status_code == 200
+    except httpx.HTTPError:
         return False
-    finally:
-        connection.close()
-
-
-def _wait_healthy(url: str) -> None:
-    for _ in range(600):
-        if is_healthy(url, 5.0):
-            return
-        time.sleep(0.1)
-    raise EmbeddedModelError(f"The server at {url} loaded the model but does not answer.")
 
 
 if __name__ == "__main__":

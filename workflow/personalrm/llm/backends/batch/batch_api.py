@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from personalrm.core.errors import ModelCallError, PermanentError, RequestRejected, TransientError
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
-from personalrm.llm.backends.openai_format import parse_body, wire_body
+from personalrm.llm.backends.openai_format import as_list, as_mapping, parse_body, wire_body
 from personalrm.llm.backends.openai_http import Endpoint
 from personalrm.llm.limits.faults import Failure, ModelUnavailable, scrub, to_error
 from personalrm.llm.types import ModelSpec, Request, Response
@@ -25,15 +24,8 @@ _QUEUE_FULL = re.compile(r"token_limit|rate_limit|quota|billing")
 _OUR_FAULT = re.compile(r"^(invalid|duplicate|mismatched|missing|empty|unsupported|model_)")
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """A batch as the provider shows it. `files` hold the answers: the output file, then the file of errors."""
-
-    id: str
-    status: str
-    files: tuple[str, ...] = ()
-    counts: Mapping[str, Any] = field(default_factory=dict)
-    errors: tuple[Mapping[str, Any], ...] = ()
+Shown = Mapping[str, Any]
+"""A batch as the provider shows it: `id`, `status`, files of answers and of errors, counts, errors."""
 
 
 class BatchApi:
@@ -73,31 +65,23 @@ class BatchApi:
             listed = await self._ask("GET", "/batches", params=page)
             batches = _mappings(listed.get("data"))
             for batch in batches:
-                if _mapping(batch.get("metadata")).get(OUR_ID) == ours:
+                if as_mapping(batch.get("metadata")).get(OUR_ID) == ours:
                     return str(batch["id"])
             if not batches or not listed.get("has_more"):
                 return None
             page["after"] = str(batches[-1]["id"])
 
-    async def look(self, batch: str) -> Batch | None:
+    async def look(self, batch: str) -> Shown | None:
         """A batch as it is now; None if there is none of this id."""
         reply = await self._endpoint.send("GET", f"/batches/{batch}")
         if reply.response.status_code == 404:
             return None
-        shown = _mapping(self._endpoint.decoded(reply))
-        files = (shown.get("output_file_id"), shown.get("error_file_id"))
-        return Batch(
-            batch,
-            str(shown.get("status")),
-            tuple(str(file) for file in files if file),
-            _mapping(shown.get("request_counts")),
-            tuple(_mappings(_mapping(shown.get("errors")).get("data"))),
-        )
+        return {**as_mapping(self._endpoint.decoded(reply)), "id": batch}
 
-    async def answers(self, batch: Batch) -> dict[str, Mapping[str, Any]]:
+    async def answers(self, batch: Shown) -> dict[str, Mapping[str, Any]]:
         """The answered lines of an ended batch, failed ones too, by custom_id."""
         found: dict[str, Mapping[str, Any]] = {}
-        for file in batch.files:
+        for file in filter(None, [batch.get("output_file_id"), batch.get("error_file_id")]):
             reply = await self._endpoint.send("GET", f"/files/{file}/content", timeout_s=TRANSFER_S)
             self._endpoint.check(reply)
             for line in _lines(reply.response.text):
@@ -107,7 +91,7 @@ class BatchApi:
     def read(self, line: Mapping[str, Any], request: Request, batch: str) -> Response:
         """The answer in a line. Raises the error that it stands for."""
         where, key_env = self._where(batch), self._spec.api_key_env
-        response = _mapping(line.get("response"))
+        response = as_mapping(line.get("response"))
         status, body = response.get("status_code"), response.get("body")
         if status == 200:
             return parse_body(body, request, where, key_env)
@@ -116,18 +100,19 @@ class BatchApi:
         # batch_expired, batch_cancelled, and what went wrong before any status.
         raise TransientError(f"{where}: {scrub(json.dumps(line.get('error'), ensure_ascii=False), key_env)}")
 
-    def failure(self, batch: Batch) -> ModelCallError:
+    def failure(self, batch: Shown) -> ModelCallError:
         """Why a batch failed as a whole, before any of its requests was made."""
-        codes = [str(error.get("code") or "") for error in batch.errors]
+        errors = _mappings(as_mapping(batch.get("errors")).get("data"))
+        codes = [str(error.get("code") or "") for error in errors]
         status = 500
         if any(_QUEUE_FULL.search(code) for code in codes):
             status = 429
         elif any(_OUR_FAULT.match(code) for code in codes):
             status = 400
-        text = f"the batch failed: {json.dumps([dict(error) for error in batch.errors], ensure_ascii=False)}"
-        # Room in the queue comes with other batches' ends, for which looking is enough.
+        text = f"the batch failed: {json.dumps(errors, ensure_ascii=False)}"
+        # The queue has room when another batch ends, so that the interval of checks is long enough to wait.
         headers = {"Retry-After": f"{self._settings.max_poll_s:g}"}
-        error = to_error(Failure(status, text, headers), self._where(batch.id), self._spec.api_key_env)
+        error = to_error(Failure(status, text, headers), self._where(str(batch["id"])), self._spec.api_key_env)
         # What was rejected is the batch, not one request.
         return PermanentError(str(error)) if isinstance(error, RequestRejected) else error
 
@@ -155,11 +140,11 @@ class BatchApi:
 
 def is_answered(line: Mapping[str, Any]) -> bool:
     """Whether the provider answered the request of a line, which it will be paid for."""
-    return bool(_mapping(line.get("response")).get("status_code") == 200)
+    return bool(as_mapping(line.get("response")).get("status_code") == 200)
 
 
 def _lines(text: str) -> Iterator[Mapping[str, Any]]:
-    """The objects of a JSON-lines text; what is none is passed over, so that its request counts as unanswered."""
+    """The objects of a JSON-lines text; other lines are skipped, so that their requests count as unanswered."""
     # Not splitlines: JSON may hold line separators of Unicode.
     for line in text.split("\n"):
         try:
@@ -171,8 +156,4 @@ def _lines(text: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _mappings(value: object) -> list[Mapping[str, Any]]:
-    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return [one for one in as_list(value) if isinstance(one, Mapping)]

@@ -21,7 +21,7 @@ from personalrm.judge.label_probe import Probed
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.limits.budget import Budget
 from personalrm.llm.open import RuntimeSettings, open_model
-from personalrm.llm.types import LanguageModel, ModelSpec
+from personalrm.llm.types import LanguageModel
 from personalrm.run.stage import Stage
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import read_resolved
@@ -57,7 +57,6 @@ class Job:
         async with AsyncExitStack() as stack:
             store = ResponseStore(self.config.store, self.config.store_journal, self.config.run)
             stack.callback(store.close)
-            self._claim(store, spec)
             limits, budget = self.config.budget, None
             if limits.limits(name):
                 longest = 3600 * batch.max_wait_h if batch else spec.deadline_s
@@ -67,12 +66,6 @@ class Job:
             # The probe is one call, which must not wait for a batch.
             prober = await stack.enter_async_context(opened()) if batch else client
             yield Probed(client, self.config.models[name].prompts, prober)
-
-    def _claim(self, store: ResponseStore, spec: ModelSpec) -> None:
-        """Take answers of a migrated store whose endpoint is unknown, unless another model could have given them."""
-        others = [entry.spec(name) for name, entry in self.config.models.items() if name != spec.name]
-        if all(other.bare_identity != spec.bare_identity or other.identity == spec.identity for other in others):
-            store.claim(spec)
 
     def sends_batches(self, name: str) -> bool:
         """Whether stages that can send the model's calls as batches do."""
