@@ -280,7 +280,7 @@ def migrate(
     done = migrated(old, [spec for path in config or () for spec in load_config(path).specs.values()], to)
     lines = [f"{done.path}: {done.answers} answers kept; the old file is {done.kept_as}."]
     if done.bad:
-        lines.append(f"{done.bad} more failed their checksum: they stay in the old file, and a run repeats these calls.")
+        lines.append(f"{done.bad} more failed their checksum: they stay in the old file, and are asked again.")
     lines += [f"  {count} of {identity}" for identity, count in done.claimed.items()]
     lines += [
         f"  {count} of {identity} may come from more than one entry of `models`, and are given to none of them. If "
