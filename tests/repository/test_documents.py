@@ -53,6 +53,13 @@ def test_no_line_of_a_document_is_longer_than_100_characters(name: str) -> None:
     assert not long, f"{name}: wrap lines {long}"
 
 
+def test_modules_that_the_architecture_names_exist() -> None:
+    named = set(re.findall(r"`([\w/]+\.py)`", (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")))
+    files = tracked("*.py")
+    assert len(named) > 50
+    assert sorted(name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)) == []
+
+
 @pytest.mark.parametrize("name", documents())
 def test_links_of_a_document_lead_to_files_and_headings_that_exist(name: str) -> None:
     for found in LINK.finditer(prose((ROOT / name).read_text(encoding="utf-8"))):
