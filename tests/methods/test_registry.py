@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,9 +12,9 @@ from personalrm.core.errors import ConfigError
 from personalrm.core.records import Profile, Split, UserData
 from personalrm.judge.judge import JudgeContext, JudgeSettings, build_messages, fitted
 from personalrm.llm import tokens
-from personalrm.methods.base import Known, NoPairs, NotApplicable
+from personalrm.methods.base import Known, Method, NoPairs, NotApplicable
 from personalrm.methods.baselines import prefer_longer, toss_coin
-from personalrm.methods.registry import METHODS, parse_method
+from personalrm.methods.registry import METHODS, by_name, parse_method
 
 
 def test_longer_answer_is_right_in_both_orders_or_in_none() -> None:
@@ -140,3 +141,28 @@ def test_history_drops_whole_pairs_the_oldest_first_until_it_fits(window: int) -
     assert (
         fitted(replace(shown, droppable=False), test, settings, spec_of(window)).demonstrations == shown.demonstrations
     )
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"needs": "nothing"}, "a function that asks no model"),
+        ({"fit": lambda _: None}, "give reads"),
+        ({"fit": lambda _: None, "reads": "surface"}, "give reads"),
+        ({"by_k": True}, "so that it learns"),
+        ({"by_k": True, "learns": True, "needs": "profile"}, "no k of its own"),
+    ],
+)
+def test_a_method_whose_steps_do_not_go_together_is_one_line(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=f"method 'mine': .*{said}"):
+        Method(**{"name": "mine", "needs": "judge", "adapt": lambda known: known, **values})
+
+
+def test_methods_have_names_of_their_own_and_read_what_a_method_learns() -> None:
+    surface, other = METHODS["surface"], METHODS["default"]
+    assert by_name([surface, other, surface]) == {"surface": surface, "default": other}
+    with pytest.raises(ConfigError, match="'surface': two modules"):
+        by_name([surface, replace(other, name="surface")])
+    for name in ("default", "surfase"):
+        with pytest.raises(ConfigError, match=f"'mine': reads '{name}', which is no method with a fit"):
+            by_name([other, replace(other, name="mine", reads=name)])

@@ -147,6 +147,18 @@ class Method(Generic[S]):
     label: str = ""
     mark: Mark | None = None
 
+    def __post_init__(self) -> None:
+        """Raises ConfigError for steps that do not go together: each would be a silent error in the numbers."""
+        asks = isinstance(self.judge, Judge)
+        wrong = {
+            "needs nothing, so that its judge is a function that asks no model": self.needs == "nothing" and asks,
+            "has a fit whose artefact it does not read: give reads": self.fit is not None and self.reads != self.name,
+            "reads the pairs that k allows (by_k), so that it learns": self.by_k and not self.learns,
+            "has a profile, whose k it has, and no k of its own (by_k)": self.by_k and self.needs == "profile",
+        }
+        for why in (text for text, found in wrong.items() if found):
+            raise ConfigError(f"method {self.name!r}: {why}")
+
     @property
     def asked(self) -> Judge:
         """The judge that asks a model. Raises ConfigError for a method that asks none."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -136,7 +136,22 @@ _LISTED: tuple[Method[Any], ...] = (
     ),
 )
 _ORACLE = Method("oracle", "judge", baselines.planted_taste, label="Oracle (planted taste)", mark=Mark(INDIGO, "*"))
-METHODS: dict[str, Method[Any]] = {method.name: method for method in (*_LISTED, *_declared(), _ORACLE)}
+
+
+def by_name(found: Iterable[Method[Any]]) -> dict[str, Method[Any]]:
+    """Methods by name. Raises ConfigError for two of one name, and for one that reads what no method learns."""
+    named: dict[str, Method[Any]] = {}
+    for method in found:
+        # A module may import the method of another.
+        if named.setdefault(method.name, method) is not method:
+            raise ConfigError(f"method {method.name!r}: two modules declare a method of this name")
+    for method in named.values():
+        if method.reads and (method.reads not in named or named[method.reads].fit is None):
+            raise ConfigError(f"method {method.name!r}: reads {method.reads!r}, which is no method with a fit")
+    return named
+
+
+METHODS: dict[str, Method[Any]] = by_name((*_LISTED, *_declared(), _ORACLE))
 """All methods by name, in the order of tables and figures: those that modules declare, then the oracle, come last."""
 FREE_MARKS = tuple(Mark(colour, marker) for marker in "8dH" for colour in (RED, BLUE, ORANGE, PURPLE, GREEN, INDIGO))
 """Marks that no method has, for methods that declare none."""
