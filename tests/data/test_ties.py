@@ -15,7 +15,7 @@ from support.models import ScriptedModel, good_is_first, label, last_user, pair,
 
 from personalrm.app.library.data import to_item, usable_pairs, user_data
 from personalrm.core.errors import DataError
-from personalrm.core.records import PreferencePair, UserData
+from personalrm.core.records import PreferencePair, UserData, Weights
 from personalrm.data.export import export_processed
 from personalrm.data.filters.filter_settings import FilterSettings
 from personalrm.data.filters.filters import Said, sensitivity, survivors
@@ -26,12 +26,13 @@ from personalrm.data.users import Built, build_users
 from personalrm.judge.judge import JudgeContext, JudgeSettings, judge_pair
 from personalrm.llm.types import Request, Response
 from personalrm.methods.base import Known
-from personalrm.methods.baselines import prefer_longer, toss_coin
-from personalrm.methods.registry import METHODS
+from personalrm.methods.registry import METHODS, parse_method
+from personalrm.methods.surface import NAMES
 from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings
 from personalrm.methods.synthesizeme.persona import PersonaSettings
 from personalrm.methods.synthesizeme.profile import ProfileSettings, learn_profile
 from personalrm.methods.synthesizeme.search import SearchSettings
+from personalrm.studies.synthesizeme.stages.judging import judge_user
 from personalrm.studies.synthesizeme.stages.learn import learn_traces
 
 from .processed_rows import pair_row, read, shard, write
@@ -177,9 +178,13 @@ def test_log_probabilities_must_be_equal(sure: float, outcome: str) -> None:
 
 def test_methods_without_a_model() -> None:
     for chosen, rejected, outcome in (("ab", "a", "wrong"), ("ab", "cd", "correct")):
-        mine = TIE.model_copy(update={"chosen": chosen, "rejected": rejected})
-        assert {v.outcome for v in prefer_longer(0, [mine])} == {outcome}
-        assert {v.outcome for v in toss_coin(0, [mine])} == {"wrong"}
+        mine = TIE.model_copy(update={"chosen": chosen, "rejected": rejected, "split": "test"})
+        one = UserData(dataset="d", user_id="u", pairs=(mine,))
+        wanted = {"longer": outcome, "random": "wrong", "surface": outcome}
+        for name, said in wanted.items():
+            known = Known(one, artefact=Weights(names=NAMES, mean=(1.0,) * len(NAMES), scale=(1.0,) * len(NAMES)))
+            row = asyncio.run(judge_user(None, one, parse_method(name), JudgeSettings(), known))
+            assert {v.outcome for v in row.verdicts} == {said}
 
 
 def test_no_prompt_of_learning_and_no_demonstration_has_a_tie() -> None:

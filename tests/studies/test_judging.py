@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from support.models import ScriptedModel, pair, text
 
 from personalrm.core.conditions import VerdictMode
-from personalrm.core.records import JudgedUser, Profile, Status, UserData
+from personalrm.core.records import CallRef, JudgedUser, PreferencePair, Profile, Status, UserData, Verdict
 from personalrm.judge.judge import JudgeSettings
-from personalrm.methods.base import Known
-from personalrm.methods.registry import parse_method
+from personalrm.methods.base import Known, Method
+from personalrm.methods.registry import MethodUse, parse_method
 from personalrm.studies.synthesizeme.stages.judging import judge_user
 
 TEST, CONTEXT = pair("t", split="test"), pair("c", split="context")
@@ -76,3 +77,23 @@ def test_a_row_counts_the_calls_lost_in_the_stages_that_its_method_rests_on() ->
 def test_a_judged_row_has_the_status_of_its_profile(status: Status) -> None:
     row = row_of(user_of(), "both", profile=profile_of(status, "why"))
     assert (row.status, row.reason, row.verdicts, row.calls) == (status, "why", (), ())
+
+
+def judged_first(_: object, pairs: Sequence[PreferencePair]) -> tuple[Verdict, ...]:
+    return tuple(Verdict(pair_id=one.pair_id, swapped=None, outcome="correct") for one in pairs[:1])
+
+
+def test_a_function_that_judges_a_profile_owes_its_calls_knows_no_ties_and_leaves_out_no_pair() -> None:
+    refs = tuple(CallRef(key=stage, stage=stage, tokens_in=1, tokens_out=1) for stage in ("persona", "memory"))
+    profile = profile_of("ok").model_copy(update={"calls": refs, "prompts": {"persona": "p v1"}})
+    use = MethodUse(Method("mine", "profile", lambda known: known, ("persona",), judge=judged_first), False)
+
+    def row(*pairs: PreferencePair) -> JudgedUser:
+        user = user_of(pairs=pairs)
+        return asyncio.run(judge_user(None, user, use, JudgeSettings(), Known.of(user, profile=profile)))
+
+    tied = row(TEST.model_copy(update={"tie": True}))
+    assert [verdict.outcome for verdict in tied.verdicts] == ["wrong"]
+    assert (tied.calls, tied.prompts) == (refs[:1], {"persona": "p v1"})
+    with pytest.raises(ValueError, match="method mine: its judge gave no verdict on some pair"):
+        row(TEST, pair("other", split="test"))

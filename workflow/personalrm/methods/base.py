@@ -122,7 +122,8 @@ class Method(Generic[S]):
             whatever k; with `by_k` those that k allows.
         prompts: prompt files that it uses in addition to the judge's.
         judge: verdicts on pairs from a state: a `Judge`, which asks a model and whose state is a `JudgeContext`, or a
-            function that asks none.
+            function that asks none. On a tie it says what it would say of any pair: the caller counts that as right or
+            wrong.
         fit: the artefact learned from other users; None where they have nothing to learn from.
         reads: name of the method whose artefact `adapt` is given, its own or another's; empty for none.
         settings: all that artefact, states and verdicts depend on in addition to the config. A job whose settings

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from personalrm.core.files import stable_hash
-from personalrm.core.records import Demonstration, PreferencePair, Verdict
-from personalrm.judge.judge import JudgeContext, on_tie, position_of_chosen, presented_swapped
+from personalrm.core.records import Demonstration, Outcome, PreferencePair, Verdict
+from personalrm.judge.judge import JudgeContext, position_of_chosen, presented_swapped
 from personalrm.judge.prompting import load_prompt
 from personalrm.methods.base import Known, NoPairs, NotApplicable
 
@@ -73,7 +73,7 @@ def run_seed(known: Known) -> int:
 
 
 def toss_coin(seed: int, pairs: Sequence[PreferencePair]) -> tuple[Verdict, ...]:
-    """Verdicts of a fair coin, seeded by content, in both orders. On a tie it is always wrong."""
+    """Verdicts of a fair coin, seeded by content, in both orders."""
 
     def said(pair: PreferencePair, swapped: bool) -> Literal["first", "second"]:
         toss = int(stable_hash("random", str(seed), pair.user_id, pair.pair_id, str(swapped)), 16) % 2
@@ -83,7 +83,7 @@ def toss_coin(seed: int, pairs: Sequence[PreferencePair]) -> tuple[Verdict, ...]
 
 
 def prefer_longer(seed: int, pairs: Sequence[PreferencePair]) -> tuple[Verdict, ...]:
-    """Verdicts for the answer of more characters, in both orders. On a tie it is correct where lengths are equal."""
+    """Verdicts for the answer of more characters, in both orders; a tie where lengths are equal."""
     del seed
 
     def said(pair: PreferencePair, swapped: bool) -> Literal["first", "second"] | None:
@@ -94,8 +94,5 @@ def prefer_longer(seed: int, pairs: Sequence[PreferencePair]) -> tuple[Verdict, 
 
 
 def _verdict(pair: PreferencePair, swapped: bool, said: Literal["first", "second"] | None) -> Verdict:
-    verdict = Verdict(pair_id=pair.pair_id, swapped=swapped, outcome="tie", said=said)
-    if said is not None:
-        outcome = "correct" if said == position_of_chosen(swapped) else "wrong"
-        verdict = verdict.model_copy(update={"outcome": outcome})
-    return on_tie(verdict) if pair.tie else verdict
+    outcome: Outcome = "tie" if said is None else "correct" if said == position_of_chosen(swapped) else "wrong"
+    return Verdict(pair_id=pair.pair_id, swapped=swapped, outcome=outcome, said=said)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from personalrm.core.records import PreferencePair, Verdict, Weights
-from personalrm.judge.judge import on_tie, sign_outcome
+from personalrm.judge.judge import sign_outcome
 from personalrm.methods.base import Known, Mark, Method, NoPairs, NotApplicable, Training
 
 if TYPE_CHECKING:
@@ -135,11 +135,10 @@ def weigh(weights: Weights, pairs: Sequence[PreferencePair]) -> tuple[Verdict, .
 
     per_difference = np.array(weights.mean) / np.array(weights.scale)
     odds = np.round(differences(pairs) @ per_difference, DIGITS) + 0.0
-    verdicts = (
+    return tuple(
         Verdict(pair_id=pair.pair_id, swapped=None, outcome=sign_outcome(value), log_odds=value)
         for pair, value in zip(pairs, odds.tolist(), strict=True)
     )
-    return tuple(on_tie(one) if pair.tie else one for pair, one in zip(pairs, verdicts, strict=True))
 
 
 _SETTINGS: dict[str, object] = {"features": COUNTED, "variance": VARIANCE, "digits": DIGITS}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,18 +11,20 @@ from typing import Any, NamedTuple
 from personalrm.core.conditions import K, MethodId, VerdictMode
 from personalrm.core.records import (
     BASELINE,
+    CallRef,
     Fitted,
     JudgedUser,
     NoResult,
     PreferencePair,
     Profile,
     UserData,
+    Verdict,
     read_records,
     write_records,
 )
 from personalrm.judge.call_recorder import CallRecorder
-from personalrm.judge.judge import Judge, JudgeSettings, fitted
-from personalrm.judge.prompting import load_prompt
+from personalrm.judge.judge import Judge, JudgeSettings, fitted, on_tie
+from personalrm.judge.prompting import Prompt, load_prompt
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.base import Known, Method, NoPairs, NotApplicable
 from personalrm.methods.registry import MethodUse, parse_method
@@ -93,7 +95,7 @@ async def judge_user(
         return row.model_copy(update=state._asdict())
     pairs, judge, profile = pairs_of(user, use), use.method.judge, known.profile
     if not isinstance(judge, Judge):
-        return row.model_copy(update={"verdicts": judge(state, pairs)})
+        return row.model_copy(update={"verdicts": _unasked(judge(state, pairs), pairs, use), **_owed(use, profile)})
     if client is None:
         raise ValueError(f"method {use.spec}: asks a model, and there is no client")
     whole = len(state.demonstrations)
@@ -102,13 +104,27 @@ async def judge_user(
         row = row.model_copy(update={"reason": f"{whole - len(shown.demonstrations)} of {whole} pairs did not fit"})
     recorder = CallRecorder(client, "judge")
     verdicts = await judge.pairs(recorder, pairs, shown, settings)
+    prompts = [settings.prompt, *map(load_prompt, use.method.prompts)]
+    return row.model_copy(update={"verdicts": verdicts, **_owed(use, profile, recorder.calls, prompts)})
+
+
+def _owed(
+    use: MethodUse, profile: Profile | None, asked: Iterable[CallRef] = (), prompts: Iterable[Prompt] = ()
+) -> dict[str, Any]:
+    """Calls and prompts that a row rests on: those `asked` by the judge, and those of its profile."""
     # A response belongs to the first stage that asked for it.
-    calls = {ref.key: ref for ref in recorder.calls}
+    calls = {ref.key: ref for ref in asked}
     calls |= {ref.key: ref for ref in (profile.calls if profile else ()) if ref.stage in use.method.stages}
-    prompts = dict(profile.prompts) if profile else {}
-    prompts |= {prompt.name: prompt.label for prompt in (settings.prompt, *map(load_prompt, use.method.prompts))}
-    ordered = tuple(calls[key] for key in sorted(calls))
-    return row.model_copy(update={"verdicts": verdicts, "calls": ordered, "prompts": prompts})
+    labels = (dict(profile.prompts) if profile else {}) | {prompt.name: prompt.label for prompt in prompts}
+    return {"calls": tuple(calls[key] for key in sorted(calls)), "prompts": labels}
+
+
+def _unasked(found: Sequence[Verdict], pairs: Sequence[PreferencePair], use: MethodUse) -> tuple[Verdict, ...]:
+    """Verdicts of a function, which need not know of ties. Raises ValueError where they are not on these pairs."""
+    ties = {pair.pair_id: pair.tie for pair in pairs}
+    if {verdict.pair_id for verdict in found} != ties.keys():
+        raise ValueError(f"method {use.spec}: its judge gave no verdict on some pair, or one on another pair")
+    return tuple(on_tie(verdict) if ties[verdict.pair_id] else verdict for verdict in found)
 
 
 @dataclass(frozen=True)
