@@ -211,3 +211,16 @@ def test_an_analysis_depends_on_its_own_settings_alone() -> None:
 
     assert [a == b for a, b in zip(prints(base), prints(more), strict=True)] == [False, True, True]
     assert [a == b for a, b in zip(prints(base), prints(fewer), strict=True)] == [True, False, True]
+
+
+def test_methods_that_are_given_twice_or_are_no_baselines_are_a_line_each() -> None:
+    raw = {"run": "r", "datasets": {"d": {"path": "v"}}, "methods": ["random", "surface", "random"]}
+    with pytest.raises(ConfigError) as caught:
+        parse_config({**raw, "transfer": {"baselines": ["default@all", "defualt", "both", "default@some"]}})
+    assert str(caught.value).splitlines() == [
+        "methods: 'random' is given twice",
+        *(
+            f"transfer.baselines: {name!r} is not a method without a profile"
+            for name in ("defualt", "both", "default@some")
+        ),
+    ]

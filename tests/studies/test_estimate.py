@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 from support.models import pair
 
 from personalrm.core.errors import ConfigError, DataError
-from personalrm.core.records import UserData
+from personalrm.core.records import UserData, Weights
 from personalrm.data.filters.rate import PanelSettings, panel_votes
 from personalrm.judge.call_recorder import Listener
 from personalrm.judge.judge import JudgeContext, JudgeSettings, judge_messages
 from personalrm.judge.prompting import PROMPT_DIR, load_prompt
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.types import Message, ModelSpec, Request
+from personalrm.methods.base import Known, Method, Training
+from personalrm.methods.registry import METHODS
 from personalrm.studies.estimate.assumptions import Assumptions, read_assumptions
 from personalrm.studies.estimate.command import estimate_of, read_data
 from personalrm.studies.estimate.fake_model import FakeModel
@@ -248,3 +250,17 @@ def test_data_that_are_not_fetched_yet_are_named_with_what_to_do() -> None:
     config = parse_config({"run": "x", "datasets": {"p": {"source": "prism", "hub": hub}}})
     with pytest.raises(DataError, match=r"datasets\.p\.hub: .*conversations.*the target prepare_p"):
         read_data(config)
+
+
+def test_a_method_that_shows_what_it_learned_from_others_is_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
+    def learned(training: Training) -> Weights:
+        return Weights(names=tuple(user.user_id for user in training.users), mean=(), scale=())
+
+    def adapt(known: Known) -> JudgeContext:
+        assert known.artefact
+        return JudgeContext(persona=f"others: {', '.join(known.artefact.names)}; {len(known.pairs)} own")
+
+    shown = Method("shown", "judge", adapt, fit=learned, reads="shown", learns=True, by_k=True)
+    monkeypatch.setitem(METHODS, "shown", shown)
+    tally = plan({"methods": ["shown"], "learn": {"models": ["m"]}, "k": [1, "all"]}, users=3, most=1)
+    assert tally["baseline", "m"].calls == 2 * TEST * 3 * 2

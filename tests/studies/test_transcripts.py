@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,17 +11,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personalrm.core.records import Profile, read_records, write_records
+from personalrm.core.records import Profile, Weights, read_records, write_records
+from personalrm.judge.judge import JudgeContext
 from personalrm.llm.cache.key import request_key
-from personalrm.llm.types import Request
+from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.open import RuntimeSettings
+from personalrm.llm.types import Message, Request
+from personalrm.methods.base import Known, Method, Training
+from personalrm.methods.registry import METHODS, parse_method
 from personalrm.methods.synthesizeme.persona import PersonaSettings, persona_messages, persona_request
 from personalrm.studies.report.page_parts import embedded_json
 from personalrm.studies.report.transcripts import choose_users
 from personalrm.studies.synthesizeme.config_load import write_resolved
 from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.stages.fit import fit_stage, read_fitted
+from personalrm.studies.synthesizeme.stages.judging import judge_user, known_of, turns_of
 from personalrm.studies.synthesizeme.stages.learn import learned_settings
+from personalrm.studies.synthesizeme.stages.runner import Job
+from personalrm.studies.synthesizeme.stages.settings import judge_settings
 
-from .transcript_cases import data_in, make_run, prompt_of, user_of
+from .transcript_cases import Made, StoringModel, config_of, data_in, make_run, prompt_of, user_of
 
 HOSTILE = (
     "</script><script>document.title='run'</script><img src=x onerror=\"document.title='run'\"><!-- \u2028 & \U0001f600"
@@ -214,3 +224,39 @@ def test_chosen_users_keep_the_limit_and_ignore_the_order(judgments: dict[tuple[
     all_d = sum(dataset == "d" for dataset, _ in judgments)
     of_e, all_e = len(chosen) - of_d, len(judgments) - all_d
     assert abs(of_d - of_e) <= 1 or of_d == all_d or of_e == all_e
+
+
+def test_a_prompt_that_shows_what_others_taught_is_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def learned(training: Training) -> Weights:
+        return Weights(names=tuple(user.user_id for user in training.users), mean=(), scale=())
+
+    def adapt(known: Known) -> JudgeContext:
+        assert known.artefact
+        return JudgeContext(persona=f"others: {', '.join(known.artefact.names)}; {len(known.pairs)} own")
+
+    shown = Method("shown", "judge", adapt, fit=learned, reads="shown", learns=True, by_k=True)
+    monkeypatch.setitem(METHODS, "shown", shown)
+    config = config_of(tmp_path, methods=["shown"], k=[1, "all"])
+    plan, spec, sent = Plan(config), config.models["m"].spec("m"), dict[str, tuple[Message, ...]]()
+    users, use = [user_of("ann", n_context=3), user_of("bob", n_context=3)], parse_method("shown")
+    write_records(Path(plan.shard_paths("people")[0]), users)
+    (fitted,), (verdicts,) = plan.paths("fit"), plan.verdict_paths()
+    job = Job(config, RuntimeSettings(tmp_path, 1))
+    fit_stage(job, users=[Path(plan.shard_paths("people")[0])], out=Path(fitted), dataset="people", method="shown")
+    artefacts, settings = read_fitted([Path(fitted)]), judge_settings(config.models["m"], "text")
+    with ResponseStore(config.store) as store:
+        model = StoringModel(spec, store, "Because.", sent)
+        rows = [
+            asyncio.run(
+                judge_user(model, user, use, settings, known_of(config, user, shown, artefacts, k=k, draw=draw))
+            )
+            for user in users
+            for k, draw in turns_of(config, shown)
+        ]
+    write_records(Path(verdicts), rows)
+    write_resolved(tmp_path / "config.json", config)
+    data = data_in(Made(config, tmp_path / "config.json", sent).page())
+    # Two orders of a pair at two k by two users.
+    assert len(data["calls"]) == len(sent) == 2 * 2 * 2
+    assert [prompt_of(data, call) for call in data["calls"]] == [sent[call["key"]] for call in data["calls"]]
+    assert "others: bob; 1 own" in str(sent)

@@ -22,7 +22,7 @@ from personalrm.methods.synthesizeme.persona import induce_persona
 from personalrm.methods.synthesizeme.profile import context_subset
 from personalrm.methods.synthesizeme.theta import PersonaDemonstration, Theta
 from personalrm.methods.synthesizeme.variants import CORRECTED, parse_variant
-from personalrm.run.stage import Wildcards
+from personalrm.run.stage import Stage, Wildcards
 from personalrm.studies.estimate.assumptions import Assumptions, Bound
 from personalrm.studies.estimate.fake_model import FakeModel
 from personalrm.studies.estimate.usage import Counter, Tally, Work
@@ -30,6 +30,7 @@ from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.analysing import FIRST_DRAW
 from personalrm.studies.synthesizeme.stages.filtering import filter_shard
+from personalrm.studies.synthesizeme.stages.fit import fit_stage
 from personalrm.studies.synthesizeme.stages.learn import profile_settings
 from personalrm.studies.synthesizeme.stages.runner import Job, is_evaluated, runtime_from_env
 from personalrm.studies.synthesizeme.stages.theta import learn_student, optimised_thetas, optimiser_of, train_users
@@ -138,9 +139,16 @@ class Simulation:
                 write_records(Path(path), [user])
             for path in plan.released_files(name):
                 write_records(Path(path), [])
-            shards = set(plan.shard_paths(name))
-            for path, (stage, job) in plan.makers().items():
-                if stage.name == "filter" and path in shards:
+            shards, everybody = set(plan.shard_paths(name)), Path(folder, "everybody.jsonl")
+            write_records(everybody, people)
+            made = plan.makers()
+            asked = {file for stage, job in made.values() if stage.paid for file in _fitted(plan, stage, job)}
+            for path, (stage, job) in made.items():
+                if stage.name == "fit" and path in asked:
+                    # What prompts show may be learned from users who are not simulated.
+                    fake = FakeJob(plan.config, runtime_from_env(), self.models)
+                    fit_stage(fake, users=[everybody], out=Path(path), dataset=name, method=job.method)
+                elif stage.name == "filter" and path in shards:
                     filter_shard(plan, self.config.datasets[name], Path(path).name)
                 elif stage.paid and job.dataset:
                     weight = (len(people) if stage.name in BEFORE_FILTERS else len(counted)) / len(sampled)
@@ -239,6 +247,11 @@ def _bounded(config: Config, bound: Bound) -> Config:
     ends |= {"most": {"exhaustive": True}, "expected": {}}
     search = config.learn.search.model_copy(update=ends[bound])
     return config.model_copy(update={"learn": config.learn.model_copy(update={"search": search})})
+
+
+def _fitted(plan: Plan, stage: Stage[Any], job: Wildcards) -> Sequence[str]:
+    """Artefacts of methods that a job reads."""
+    return plan.inputs(stage.name, **job._asdict()).get("fitted", [])
 
 
 def _users(plan: Plan, job: Wildcards) -> Iterable[UserData]:

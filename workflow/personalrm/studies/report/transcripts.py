@@ -7,18 +7,18 @@ sent it, and shown only if its key is the one under which the answer is stored: 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from personalrm.core.conditions import MethodId
 from personalrm.core.errors import DataError
 from personalrm.core.files import stable_hash
-from personalrm.core.records import Demonstration, JudgedUser, PreferencePair, Profile, UserData, Verdict
-from personalrm.judge.judge import JudgeContext, fitted, judge_request
+from personalrm.core.records import Demonstration, Fitted, JudgedUser, PreferencePair, Profile, UserData, Verdict
+from personalrm.judge.judge import Judge, JudgeContext, fitted, judge_request
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.types import Request, Response
-from personalrm.methods.base import Known
 from personalrm.methods.criteria import CRITERIA, criteria_request, parse_criteria, scores_request
 from personalrm.methods.registry import parse_method
 from personalrm.methods.synthesizeme.persona import persona_messages, persona_request
@@ -26,7 +26,7 @@ from personalrm.methods.synthesizeme.profile import ProfileSettings
 from personalrm.methods.synthesizeme.search import labelled
 from personalrm.results.labels import k_label, method_label
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.stages.judging import pairs_of
+from personalrm.studies.synthesizeme.stages.judging import known_of, pairs_of
 from personalrm.studies.synthesizeme.stages.learn import learned_settings
 from personalrm.studies.synthesizeme.stages.settings import judge_settings
 
@@ -66,11 +66,17 @@ class Transcripts:
     """Collects users, profiles and verdicts, and gives them as plain values (see `data`).
 
     Prompts are built with the settings of `config`; after an edit of the config or of a prompt they may differ from
-    what was sent, which their keys reveal. `store` has the answers; None where there is none.
+    what was sent, which their keys reveal. `store` has the answers; None where there is none. `artefacts` are what
+    methods learned from other users, by data set and method.
     """
 
-    def __init__(self, config: Config, store: ResponseStore | None) -> None:
-        self._config, self._store = config, store
+    def __init__(
+        self,
+        config: Config,
+        store: ResponseStore | None,
+        artefacts: Mapping[str, Mapping[str, Sequence[Fitted]]] = MappingProxyType({}),
+    ) -> None:
+        self._config, self._store, self._artefacts = config, store, artefacts
         self._texts, self._messages, self._calls = Places(), Places(), Places()
         self._known: dict[UserKey, tuple[Fields, UserData]] = {}
         self._users, self._pairs = Places(), Places()
@@ -187,8 +193,10 @@ class Transcripts:
         entry, asked = self._config.models[row.judge_model], MethodId.parse(row.method)
         use = parse_method(str(asked._replace(verdict="text")))
         settings, pairs = judge_settings(entry, asked.verdict), pairs_of(user, use)
-        shown = use.method.adapt(Known.of(user, profile=profile))
-        if not isinstance(shown, JudgeContext):
+        artefacts, k = self._artefacts.get(row.dataset, {}), row.k if use.method.by_k else None
+        known = known_of(self._config, user, use.method, artefacts, k=k, draw=row.draw, profile=profile)
+        shown = use.method.adapt(known)
+        if not isinstance(shown, JudgeContext) or not isinstance(use.method.judge, Judge):
             return
         shown = fitted(shown, pairs, settings, entry.spec(row.judge_model), use.method.asked.messages)
         for pair in pairs:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 
 from personalrm.core.conditions import JSON
+from personalrm.core.errors import ConfigError
 from personalrm.data.cross_validation import pools_of
 from personalrm.data.settings import ProcessedDataset
 from personalrm.methods.registry import METHODS, parse_method
@@ -69,11 +71,23 @@ def _methods(config: Config) -> Iterator[str]:
     for spec in dict.fromkeys(config.transfer.methods if config.transfer_pairs else ()):
         if spec not in METHODS or METHODS[spec].needs != "profile":
             yield f"transfer.methods: {spec!r} is not a method that uses a profile"
+    for spec in (spec for spec, count in Counter(config.methods).items() if count > 1):
+        yield f"methods: {spec!r} is given twice"
+    for spec in dict.fromkeys(config.transfer.baselines or ()):
+        if not _needs_no_profile(spec):
+            yield f"transfer.baselines: {spec!r} is not a method without a profile"
     verdicts = [config.models[name].verdicts for name in config.judge_models if name in config.models]
     if verdicts and not any("text" in modes for modes in verdicts):
         for spec in config.methods:
             if parse_method(spec).method.text_only:
                 yield f"methods: {spec!r} reads no log-probabilities, and no model that judges has verdicts 'text'"
+
+
+def _needs_no_profile(spec: str) -> bool:
+    try:
+        return parse_method(spec).method.needs != "profile"
+    except ConfigError:
+        return False
 
 
 def _folds(config: Config) -> Iterator[str]:

@@ -12,11 +12,13 @@ from typing import TypeVar
 from personalrm.core.files import atomic_write_text
 from personalrm.core.records import JudgedUser, Profile, UserData, read_records
 from personalrm.llm.cache.store import ResponseStore
+from personalrm.methods.registry import parse_method
 from personalrm.studies.preflight import load_environment
 from personalrm.studies.report.page_parts import asset, embedded_json, render, script_hash
 from personalrm.studies.report.transcripts import Transcripts, UserKey, choose_users
 from personalrm.studies.synthesizeme.config_load import read_resolved
 from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.stages.fit import fitted_paths, read_fitted
 
 R = TypeVar("R", UserData, Profile, JudgedUser)
 
@@ -35,7 +37,8 @@ def transcripts_stage(config_file: Path, out: Path, max_judgments: int) -> None:
     chosen = choose_users(counts, max_judgments)
     with ExitStack() as stack:
         store = stack.enter_context(ResponseStore(config.store)) if config.store.is_file() else None
-        found = Transcripts(config, store)
+        artefacts = {name: read_fitted(map(Path, _shown_artefacts(plan, name))) for name in config.datasets}
+        found = Transcripts(config, store, artefacts)
         users = (path for name in config.datasets for path in plan.shard_paths(name))
         for user in _of(users, UserData, chosen):
             found.add_user(user)
@@ -58,6 +61,13 @@ def transcripts_stage(config_file: Path, out: Path, max_judgments: int) -> None:
         data=embedded_json(data),
     )
     atomic_write_text(out, page)
+
+
+def _shown_artefacts(plan: Plan, dataset: str) -> list[str]:
+    """Files of artefacts that prompts were made from."""
+    return fitted_paths(
+        plan, dataset, [name for name in plan.config.methods if parse_method(name).method.needs != "nothing"]
+    )
 
 
 def _of(paths: Iterable[str], record: type[R], chosen: frozenset[UserKey]) -> Iterator[R]:

@@ -143,18 +143,33 @@ class _Shard:
 
     def known(self, user: UserData, method: Method[Any], k: K | None, draw: int) -> Known:
         """What the method may see of a user."""
-        pairs, seed = user.part("context"), self.config.seed
-        row = fitted_for(self.fitted[method.reads], user) if method.reads else None
-        return Known.of(
-            user,
-            pairs=pairs if k is None else context_subset(pairs, k, draw, seed),
-            profile=None if self.profiles is None else self.profiles[user.user_id][draw],
-            artefact=row.artefact if isinstance(row, Fitted) else None,
-            absent=row if isinstance(row, NoResult) else None,
-            k=k,
-            draw=draw,
-            seed=seed,
-        )
+        profile = None if self.profiles is None else self.profiles[user.user_id][draw]
+        return known_of(self.config, user, method, self.fitted, k=k, draw=draw, profile=profile)
+
+
+def known_of(
+    config: Config,
+    user: UserData,
+    method: Method[Any],
+    fitted: Mapping[str, Sequence[Fitted]],
+    *,
+    k: K | None = None,
+    draw: int = 0,
+    profile: Profile | None = None,
+) -> Known:
+    """What a method may see of a user; `fitted` are the artefacts of methods on the user's data set."""
+    pairs, seed = user.part("context"), config.seed
+    row = fitted_for(fitted[method.reads], user) if method.reads else None
+    return Known.of(
+        user,
+        pairs=pairs if k is None else context_subset(pairs, k, draw, seed),
+        profile=profile,
+        artefact=row.artefact if isinstance(row, Fitted) else None,
+        absent=row if isinstance(row, NoResult) else None,
+        k=k,
+        draw=draw,
+        seed=seed,
+    )
 
 
 def turns_of(config: Config, method: Method[Any]) -> list[tuple[K | None, int]]:
