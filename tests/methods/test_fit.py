@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ from support.planted import Taste, planted_users
 from personalrm.core.records import Fitted, JudgedUser, NoResult, UserData, read_records, write_records
 from personalrm.llm.open import RuntimeSettings
 from personalrm.methods import surface
+from personalrm.methods.base import Known, Method
 from personalrm.studies.synthesizeme.config_load import parse_config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.fit import MOST_GROUPS, fit_stage, fitted_for, training_sets
-from personalrm.studies.synthesizeme.stages.judging import judge_stage
+from personalrm.studies.synthesizeme.stages.judging import judge_stage, known_of
 from personalrm.studies.synthesizeme.stages.runner import Job
 
 BASE = {"run": "r", "datasets": {"d": {"path": "votes.jsonl", "shards": 1}}, "k": [2, "all"], "draws": 2}
@@ -146,3 +148,12 @@ def test_other_features_rerun_what_rests_on_them_alone(monkeypatch: pytest.Monke
     before = reads()
     monkeypatch.setitem(surface.COUNTED, "questions", r"\?+")
     assert [one == other for one, other in zip(before, reads(), strict=True)] == [False, False, True]
+
+
+def test_a_method_sees_the_votes_of_its_user_only_where_it_says_that_it_learns() -> None:
+    (user,), config = people(1), parse_config({**BASE, "methods": ["random"]})
+    silent = Method("mine", "judge", lambda known: known)
+    assert known_of(config, user, silent, {}) == Known(user.model_copy(update={"pairs": ()}))
+    seen = known_of(config, user, replace(silent, learns=True), {})
+    assert {pair.split for pair in seen.user.pairs} == {"context", "validation"}
+    assert seen.pairs == user.part("context")

@@ -118,8 +118,8 @@ class Method(Generic[S]):
         needs: what it judges with: `nothing`, a `judge` model, or a judge model and a `profile`.
         adapt: the state for one user, or why there is none.
         stages: names of the profile stages whose responses its results rest on.
-        learns: whether it reads the user's votes although it needs no profile. By default it reads all context pairs,
-            whatever k; with `by_k` those that k allows.
+        learns: whether it reads the user's votes although it needs no profile; else it is given none. By default it
+            reads all context pairs, whatever k; with `by_k` those that k allows.
         prompts: prompt files that it uses in addition to the judge's.
         judge: verdicts on pairs from a state: a `Judge`, which asks a model and whose state is a `JudgeContext`, or a
             function that asks none. On a tie it says what it would say of any pair: the caller counts that as right or

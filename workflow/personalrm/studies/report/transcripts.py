@@ -194,6 +194,8 @@ class Transcripts:
         use = parse_method(str(asked._replace(verdict="text")))
         settings, pairs = judge_settings(entry, asked.verdict), pairs_of(user, use)
         artefacts, k = self._artefacts.get(row.dataset, {}), row.k if use.method.by_k else None
+        if use.method.reads not in ("", *artefacts):
+            return
         known = known_of(self._config, user, use.method, artefacts, k=k, draw=row.draw, profile=profile)
         shown = use.method.adapt(known)
         if not isinstance(shown, JudgeContext) or not isinstance(use.method.judge, Judge):

@@ -157,11 +157,15 @@ def known_of(
     draw: int = 0,
     profile: Profile | None = None,
 ) -> Known:
-    """What a method may see of a user; `fitted` are the artefacts of methods on the user's data set."""
-    pairs, seed = user.part("context"), config.seed
+    """What a method may see of a user; `fitted` are the artefacts of methods on the user's data set.
+
+    A method that does not say that it learns sees no pair: it may be judged on all of them (`@all`).
+    """
+    seen = user if method.learns or method.needs == "profile" else user.model_copy(update={"pairs": ()})
+    pairs, seed = seen.part("context"), config.seed
     row = fitted_for(fitted[method.reads], user) if method.reads else None
     return Known.of(
-        user,
+        seen,
         pairs=pairs if k is None else context_subset(pairs, k, draw, seed),
         profile=profile,
         artefact=row.artefact if isinstance(row, Fitted) else None,
