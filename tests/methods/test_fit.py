@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -148,6 +149,8 @@ def test_other_features_rerun_what_rests_on_them_alone(monkeypatch: pytest.Monke
     before = reads()
     monkeypatch.setitem(surface.COUNTED, "questions", r"\?+")
     assert [one == other for one, other in zip(before, reads(), strict=True)] == [False, False, True]
+    # Weights have an order, so that another order of the same features is another setting.
+    assert all(f'"order":{json.dumps(surface.NAMES, separators=(",", ":"))}' in one for one in before[:2])
 
 
 def test_a_method_sees_the_votes_of_its_user_only_where_it_says_that_it_learns() -> None:

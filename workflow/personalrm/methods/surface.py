@@ -141,7 +141,8 @@ def weigh(weights: Weights, pairs: Sequence[PreferencePair]) -> tuple[Verdict, .
     )
 
 
-_SETTINGS: dict[str, object] = {"features": COUNTED, "variance": VARIANCE, "digits": DIGITS}
+# Settings are compared as JSON with sorted keys, and weights have an order.
+_SETTINGS: dict[str, object] = {"features": COUNTED, "order": NAMES, "variance": VARIANCE, "digits": DIGITS}
 SURFACE = Method(
     "surface",
     "nothing",

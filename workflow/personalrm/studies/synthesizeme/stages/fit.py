@@ -98,6 +98,10 @@ FIT: Stage[Plan] = Stage(
         for name in artefacts_read(plan.config.methods)
     ],
     inputs=lambda plan, job: {"users": plan.shard_paths(job.dataset)},
-    reads=lambda plan, job: {"seed": plan.config.seed, "settings": dict(METHODS[job.method].settings)},
+    reads=lambda plan, job: {
+        "seed": plan.config.seed,
+        "groups": MOST_GROUPS,
+        "settings": dict(METHODS[job.method].settings),
+    },
     work=fit_stage,
 )
