@@ -36,8 +36,10 @@ def test_random_is_fair() -> None:
     assert 430 < said.count("first") < 570
 
 
-def test_what_a_method_may_see_holds_no_test_pair() -> None:
-    user = UserData(dataset="d", user_id="u", pairs=(pair("c", split="context"), pair("t", split="test")))
+def test_what_a_method_may_see_holds_no_test_pair_and_no_tie() -> None:
+    pairs = (pair("c", split="context"), pair("t", split="test"), pair("none").model_copy(update={"split": None}))
+    tie = pair("tie", split="context").model_copy(update={"tie": True})
+    user = UserData(dataset="d", user_id="u", pairs=(*pairs, tie))
     assert [p.pair_id for p in Known.of(user).user.pairs] == ["c"]
 
 

@@ -50,7 +50,7 @@ class Known:
     """What a method may see of one user.
 
     Attributes:
-        user: the user without the test pairs.
+        user: the user with the context and validation pairs alone, none of which is a tie.
         pairs: the context pairs that k and the draw allow, oldest first.
         profile: what a model learned about the user, for methods that need it.
         artefact: what `fit` learned from other users; None where there is nothing to learn from.
@@ -71,8 +71,9 @@ class Known:
 
     @classmethod
     def of(cls, user: UserData, **more: Any) -> Known:  # noqa: ANN401 - fields of the class
-        """What may be seen of a user: everything but the test pairs. `more` are other fields."""
-        learned = tuple(pair for pair in user.pairs if pair.split != "test")
+        """What may be seen of a user: everything but the test pairs, pairs of no part, and ties. `more` are other
+        fields."""
+        learned = tuple(pair for pair in user.pairs if pair.split in ("context", "validation") and not pair.tie)
         return cls(user.model_copy(update={"pairs": learned}), **more)
 
 
