@@ -148,6 +148,7 @@ def test_history_drops_whole_pairs_the_oldest_first_until_it_fits(window: int) -
 @pytest.mark.parametrize(
     ("values", "said"),
     [
+        ({"name": "a.b"}, "is no name"),
         ({"needs": "nothing"}, "a function that asks no model"),
         ({"fit": lambda _: None}, "give reads"),
         ({"fit": lambda _: None, "reads": "surface"}, "give reads"),
@@ -156,7 +157,7 @@ def test_history_drops_whole_pairs_the_oldest_first_until_it_fits(window: int) -
     ],
 )
 def test_a_method_whose_steps_do_not_go_together_is_one_line(values: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError, match=f"method 'mine': .*{said}"):
+    with pytest.raises(ConfigError, match=f"method '(mine|a.b)': .*{said}"):
         Method(**{"name": "mine", "needs": "judge", "adapt": lambda known: known, **values})
 
 

@@ -153,6 +153,7 @@ class Method(Generic[S]):
         """Raises ConfigError for steps that do not go together: each would be a silent error in the numbers."""
         asks = isinstance(self.judge, Judge)
         wrong = {
+            "is no name: give letters, digits and _": not self.name.isidentifier(),
             "needs nothing, so that its judge is a function that asks no model": self.needs == "nothing" and asks,
             "has a fit whose artefact it does not read: give reads": self.fit is not None and self.reads != self.name,
             "reads the pairs that k allows (by_k), so that it learns": self.by_k and not self.learns,
