@@ -32,6 +32,8 @@ def feature(name: str, chosen: str, rejected: str = "") -> float:
     [
         ("characters", "abc", 3),
         ("paragraphs", "a\n\nb\n \nc", 2),
+        ("paragraphs", "a\r\n\r\nb\r\nc", 1),
+        ("headings", "**Bold**\r\n# A\r\nb", 2),
         ("list items", "Two:\n- a\n 2) b\n-c\n3.5", 2),
         ("headings", "# A\n**Bold:**\nno **bold** line\n#tag", 2),
         ("code", "`a` and\n```\nb\n```", 3),

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 COUNTED: dict[str, str] = {
-    "paragraphs": r"\n[ \t]*\n",
+    "paragraphs": r"\n[ \t\r]*\n",
     "list items": r"(?m)^[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]+\S",
-    "headings": r"(?m)^[ \t]*(?:#{1,6}[ \t]+\S|\*\*[^*\n]+\*\*:?[ \t]*$)",
+    "headings": r"(?m)^[ \t]*(?:#{1,6}[ \t]+\S|\*\*[^*\n]+\*\*:?[ \t\r]*$)",
     "code": r"```|`[^`\n]+`",
     "links": r"https?://",
     "digits": r"\d",
