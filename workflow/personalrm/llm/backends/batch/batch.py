@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Collection, Coroutine, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.backends.openai_format import as_mapping
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.cache.store_file import explained
 from personalrm.llm.types import ModelSpec, Request, Response
 
 JOURNAL = "batches of "
@@ -105,9 +106,12 @@ class BatchBackend:
                 self._note(record, ())
         await self._api.aclose()
 
-    def _locked(self) -> AbstractAsyncContextManager[None]:
+    @asynccontextmanager
+    async def _locked(self) -> AsyncIterator[None]:
         """Keep all other jobs of this model from making batches until the end, or this process's death."""
-        return waiting_lock(self._lock)
+        with explained(self._lock):
+            async with waiting_lock(self._lock):
+                yield
 
     def _records(self) -> list[_Record]:
         """All batches whose answers may still be wanted."""
