@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 from personalrm.core.addresses import without_credentials
-from personalrm.core.errors import ModelCallError, RateLimited, TransientError
+from personalrm.core.errors import ModelCallError, RateLimited, StoreError, TransientError
 from personalrm.core.files import stable_hash, waiting_lock
 from personalrm.llm.backends.batch.batch_api import ENDED, BatchApi, Shown, is_answered
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
@@ -96,15 +96,15 @@ class BatchBackend:
             ) from None
 
     async def aclose(self) -> None:
-        """End all waiting, forget batches whose answers are stored, and close the connections. Safe to call twice."""
+        """End all waiting, close the connections, and forget batches whose answers are stored. Safe to call twice."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._api.aclose()
         for record in self._records():
             if record.ended and len(self._store.get_many(list(record.keys))) == len(record.keys):
                 self._note(record, ())
-        await self._api.aclose()
 
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[None]:
@@ -115,7 +115,14 @@ class BatchBackend:
 
     def _records(self) -> list[_Record]:
         """All batches whose answers may still be wanted."""
-        return [_Record(**record) for record in self._store.peek(self._journal).values()]
+        try:
+            return [_Record(**record) for record in self._store.peek(self._journal, strict=True).values()]
+        except (TypeError, ValueError) as error:
+            raise StoreError(
+                f"store {self._store.path}: a row of its table `shared` of kind {self._journal!r} cannot be read "
+                f"({error}). It says which requests are under way and paid for: correct it; or delete it, and they are "
+                f"sent and paid for again."
+            ) from error
 
     def _note(self, record: _Record, keys: Collection[str]) -> None:
         """Write a record, with those of its requests that are in `keys`; without any, it is removed."""
