@@ -88,6 +88,12 @@ def test_a_column_from_zero_to_one_is_stretched(tmp_path: Path) -> None:
     assert [(each.query, each.responses) for each in found] == [(5, 1), (2, None), (None, 3)]
 
 
+def test_a_rating_in_a_sentence_is_not_stretched(tmp_path: Path) -> None:
+    """A column of sentences has no numbers from 0 to 1: the lowest rating must not become the highest."""
+    found = ratings(tmp_path, {QUERY: "Rating: 1"}, {QUERY: "Rating: 1"})
+    assert [each.query for each in found] == [1, 1]
+
+
 @given(st.integers(1, 5) | st.floats(1, 5))
 def test_numbers_of_the_scale_stay_as_they_are(number: float) -> None:
     import tempfile

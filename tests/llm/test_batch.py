@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.backends import CANARY
 from support.batch_server import BatchServer, Event, LineFault
-from support.batches import QUICK, asked, complete, records, spec_for
+from support.batches import QUICK, asked, complete, journals, records, spec_for
 from support.scripted_judge import Answer
 from support.scripted_server import ScriptedServer
 
@@ -20,6 +22,7 @@ from personalrm.core.errors import (
     PermanentError,
     Refused,
     RequestRejected,
+    StoreError,
     TransientError,
 )
 from personalrm.llm.backends.batch.batch_api import BatchApi, is_answered
@@ -195,6 +198,18 @@ def test_the_journal_holds_neither_texts_nor_credentials(store: ResponseStore, m
     assert b"Zo" not in kept
     assert CANARY.encode() not in kept
     assert b"pass@" not in kept
+
+
+@pytest.mark.parametrize("text", ["{", '"x"', '{"id":"a"}'])
+def test_a_damaged_record_of_a_batch_is_named_and_nothing_is_sent(store: ResponseStore, text: str) -> None:
+    with BatchServer(echo, held=True) as server:
+        complete(spec_for(server), store, asked(1), QUICK.model_copy(update={"max_wait_h": 0.2 / 3600}))
+        (journal,) = journals(store)
+        with closing(sqlite3.connect(store.path)) as raw, raw:
+            raw.execute("UPDATE shared SET value = ? WHERE kind = ?", (text, journal))
+        with pytest.raises(StoreError, match=f"{store.path}.*{journal}.*cannot be read"):
+            complete(spec_for(server), store, asked(1))
+        assert len(server.batches) == 1
 
 
 def test_one_request_of_one_kind_reads_like_the_next(store: ResponseStore) -> None:

@@ -191,3 +191,12 @@ def test_a_store_that_cannot_be_written_stops_the_job_before_the_batch_is_made(s
         found, _ = complete(spec_for(server), store, asked(2))
         assert all(isinstance(one, StoreError) and "cannot be written" in str(one) for one in found)
         assert len(server.batches) == 0
+
+
+def test_a_lock_that_cannot_be_made_is_named_and_nothing_is_sent(store: ResponseStore) -> None:
+    with BatchServer(echo) as server:  # type: ignore[arg-type]
+        folder = Path(f"{store.path}.batches")
+        folder.write_text("in the way", encoding="utf-8")
+        found, _ = complete(spec_for(server), store, asked(2))
+        assert all(isinstance(one, StoreError) and str(folder) in str(one) for one in found), found
+        assert len(server.batches) == 0

@@ -217,3 +217,22 @@ def test_the_command_says_what_became_of_the_answers(
     assert "5 of llama@ at http://gpu1:8000/v1" in out
     assert "5 of openai/gpt-4o-mini@2024-07-18" in out.split("hosted and embedded")[1]
     assert texts(path, OWN) == expected(OWN)
+
+
+def test_the_command_that_it_names_gives_the_answers_to_a_server_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = old_store(tmp_path / "s.sqlite", [OWN])
+    Path("c.yaml").write_text(
+        "run: small\ndatasets: {people: {path: votes.jsonl}}\n"
+        "models: {own: {backend: openai, model: llama, api_base: 'http://GPU1:8000/v1/'}}\n",
+        encoding="utf-8",
+    )
+    assert main(["store", "migrate", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert f"move {path} away" in said
+    path.rename(tmp_path / "away.sqlite")
+    again = said.split("python -m personalrm ")[1].split(" (")[0].replace("CONFIG", "c.yaml")
+    assert main(again.split()) == 0
+    assert texts(path, OWN) == expected(OWN)

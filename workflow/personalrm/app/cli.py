@@ -282,15 +282,19 @@ def migrate(
     if done.bad:
         lines.append(f"{done.bad} more failed their checksum: they stay in the old file, and are asked again.")
     lines += [f"  {count} of {identity}" for identity, count in done.claimed.items()]
+    again = (
+        f"before the next run, move {done.path} away and convert the old file again: python -m personalrm store "
+        f"migrate {done.kept_as} --to {done.path} --config CONFIG"
+    )
     lines += [
         f"  {count} of {identity} may come from more than one entry of `models`, and are given to none of them. If "
-        f"all came from one entry, migrate {done.kept_as} again with a config that has this entry alone."
+        f"all came from one entry, {again} (a config file that has this entry alone)."
         for identity, count in done.ambiguous.items()
     ]
     if done.unclaimed:
         lines.append(
-            "Kept for hosted and embedded models of this id. If a server of your own gave them, migrate "
-            f"{done.kept_as} again with --config, the config file that names its endpoint:"
+            f"Kept for hosted and embedded models of this id. If a server of your own gave them, {again} (the config "
+            "file that names its endpoint):"
         )
         lines += [f"  {count} of {identity}" for identity, count in done.unclaimed.items()]
     sys.stdout.write("\n".join((*lines, "")))

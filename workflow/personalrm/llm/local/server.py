@@ -34,7 +34,7 @@ import personalrm
 from personalrm.core.errors import EmbeddedModelError
 from personalrm.core.files import atomic_write_text, file_lock, stable_hash
 from personalrm.llm.local.catalogue import CatalogueEntry
-from personalrm.llm.local.owner import Owner, when_gone
+from personalrm.llm.local.owner import Owner, is_alive, when_gone
 
 # With OpenMP's default spinning a busy machine generates 2 tokens a second instead of 32 (measured).
 SPIN_ENV = {"GOMP_SPINCOUNT": "1000"}
@@ -121,14 +121,15 @@ def _stop(server: Owner) -> bool:
     process = server.process()
     if process is None:
         return False
-    # It may end in between, or be in an uninterruptible system call.
-    with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
-        process.terminate()
-        try:
-            process.wait(3)
-        except psutil.TimeoutExpired:
-            process.kill()
-            process.wait(3)
+    # Not `process.wait`: it takes a zombie, which the job that started the server leaves, for one that runs.
+    with suppress(psutil.NoSuchProcess):
+        for end in (process.terminate, process.kill):
+            end()
+            deadline = time.monotonic() + 3
+            while is_alive(process) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            if not is_alive(process):
+                break
     return True
 
 

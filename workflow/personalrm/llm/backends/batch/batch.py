@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Collection, Coroutine, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 from personalrm.core.addresses import without_credentials
-from personalrm.core.errors import ModelCallError, RateLimited, TransientError
+from personalrm.core.errors import ModelCallError, RateLimited, StoreError, TransientError
 from personalrm.core.files import stable_hash, waiting_lock
 from personalrm.llm.backends.batch.batch_api import ENDED, BatchApi, Shown, is_answered
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.backends.openai_format import as_mapping
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.cache.store_file import explained
 from personalrm.llm.types import ModelSpec, Request, Response
 
 JOURNAL = "batches of "
@@ -95,23 +96,33 @@ class BatchBackend:
             ) from None
 
     async def aclose(self) -> None:
-        """End all waiting, forget batches whose answers are stored, and close the connections. Safe to call twice."""
+        """End all waiting, close the connections, and forget batches whose answers are stored. Safe to call twice."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._api.aclose()
         for record in self._records():
             if record.ended and len(self._store.get_many(list(record.keys))) == len(record.keys):
                 self._note(record, ())
-        await self._api.aclose()
 
-    def _locked(self) -> AbstractAsyncContextManager[None]:
+    @asynccontextmanager
+    async def _locked(self) -> AsyncIterator[None]:
         """Keep all other jobs of this model from making batches until the end, or this process's death."""
-        return waiting_lock(self._lock)
+        with explained(self._lock):
+            async with waiting_lock(self._lock):
+                yield
 
     def _records(self) -> list[_Record]:
         """All batches whose answers may still be wanted."""
-        return [_Record(**record) for record in self._store.peek(self._journal).values()]
+        try:
+            return [_Record(**record) for record in self._store.peek(self._journal, strict=True).values()]
+        except (TypeError, ValueError) as error:
+            raise StoreError(
+                f"store {self._store.path}: a row of its table `shared` of kind {self._journal!r} cannot be read "
+                f"({error}). It says which requests are under way and paid for: correct it; or delete it, and they are "
+                f"sent and paid for again."
+            ) from error
 
     def _note(self, record: _Record, keys: Collection[str]) -> None:
         """Write a record, with those of its requests that are in `keys`; without any, it is removed."""
