@@ -10,7 +10,7 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from personalrm.core.errors import DataError
 from personalrm.core.files import atomic_write_bytes
@@ -38,9 +38,12 @@ ROWS_PER_GROUP = 1 << 16
 
 
 def _frame(
-    rows: Iterable[tuple[Condition, tuple[Any, ...]]], kinds: Mapping[str, str], sort_by: Sequence[str]
+    rows: Iterable[tuple[Condition, tuple[Any, ...]]],
+    kinds: Mapping[str, str],
+    sort_by: Sequence[str],
+    missing: Literal["first", "last"],
 ) -> pd.DataFrame:
-    """Rows of a condition and values as a frame sorted by condition and `sort_by`, what is missing first.
+    """Rows of a condition and values as a frame sorted by condition and `sort_by`, missing values first or last.
 
     Texts are categories in sorted order. Rows are read in batches, each kept as arrays, which take little memory.
     """
@@ -64,7 +67,7 @@ def _frame(
     )
     conditions = sorted(number_of, key=lambda key: key.order)
     frame["condition"] = frame["condition"].map({number_of[key]: place for place, key in enumerate(conditions)})
-    frame = frame.sort_values(["condition", *sort_by], na_position="first", ignore_index=True)
+    frame = frame.sort_values(["condition", *sort_by], na_position=missing, ignore_index=True)
     named = pd.DataFrame([key.columns for key in conditions], columns=list(CONDITION_COLUMNS), dtype="str")
     columns = named.astype("category").take(frame.pop("condition").to_numpy()).reset_index(drop=True)
     return pd.concat([columns, frame], axis=1)
@@ -89,7 +92,7 @@ def collect_verdicts(paths: Iterable[Path]) -> pd.DataFrame:
         DataError: if a file is not a verdicts file, or the same judgment stands in the files twice.
     """
     identity = ["draw", "user_id", "pair_id", "swapped"]
-    frame = _frame(_judgments(paths), JUDGED, identity)
+    frame = _frame(_judgments(paths), JUDGED, identity, "first")
     twice = frame.duplicated([*CONDITION_COLUMNS, *identity])
     if twice.any():
         first = frame.loc[twice, [*CONDITION_COLUMNS, *identity]].iloc[0]
@@ -131,7 +134,9 @@ def collect_calls(paths: Iterable[Path]) -> pd.DataFrame:
         for condition in [Condition.of_user(user)]
         for call in user.calls
     )
-    return _frame(rows, CALLED, list(CALLED)).drop_duplicates([*CONDITION_COLUMNS, "key"]).reset_index(drop=True)
+    # The first of several references to a response is kept: one with a price, if any has one.
+    frame = _frame(rows, CALLED, list(CALLED), "last")
+    return frame.drop_duplicates([*CONDITION_COLUMNS, "key"]).reset_index(drop=True)
 
 
 def write_frame(frame: pd.DataFrame, path: Path) -> None:
