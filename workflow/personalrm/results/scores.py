@@ -89,7 +89,7 @@ def collect_verdicts(paths: Iterable[Path]) -> pd.DataFrame:
     number of calls that were lost while what the user's judge was shown was learned.
 
     Raises:
-        DataError: if a file is not a verdicts file, or the same judgment stands in the files twice.
+        DataError: if a file is not a verdicts file, or the same judgment is in the files twice.
     """
     identity = ["draw", "user_id", "pair_id", "swapped"]
     frame = _frame(_judgments(paths), JUDGED, identity, "first")

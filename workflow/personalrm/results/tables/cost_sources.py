@@ -46,7 +46,7 @@ class StageCall(NamedTuple):
 
 
 def job_seconds(path: Path) -> float | None:
-    """Wall time from a benchmark file of Snakemake; None for a file that is none, is not finished, or says less than
+    """Wall time from a benchmark file of Snakemake; None for a file that is not one, is not finished, or has less than
     nothing, as after a clock that was set back."""
     lines = path.read_text(encoding="utf-8").splitlines()
     seconds = float(lines[1].split("\t")[0]) if len(lines) > 1 and lines[0].startswith("s\t") else -1.0

@@ -1,4 +1,4 @@
-"""Ours beside each reported number: which condition of the run answers to it, what its number is, or why there is none.
+"""Ours for each reported number: which condition of the run answers to it, what its number is, or why there is none.
 
 Accuracies and differences come from the verdicts. Slope, first k above Default, fidelity and settings won are read from
 the run's own tables, so that a reader finds the same numbers there.
@@ -80,7 +80,7 @@ class Claim(NamedTuple):
 
 
 def claims(number: ReportedNumber, answers: Answers) -> list[Claim]:
-    """Ours beside a number: the first of the best status, or all of it where its source names no data set or model."""
+    """Ours for a number: the first of the best status, or all of it where its source names no data set or model."""
     look = LOOKS.get(number.statistic)
     why = ""
     if look is None and number.statistic != WON:
@@ -166,7 +166,7 @@ def _names_of(place: Place, method: str, variant: str) -> dict[str, Value]:
 
 
 def _claim(number: ReportedNumber, place: Place, why: str, notes: Sequence[str], ours: Row) -> Claim:
-    """What is set beside a number: `why` says what of the number's conditions is not known."""
+    """What is shown with a number: `why` names those of the number's conditions that are not known."""
     told = "; ".join(filter(None, [why, *notes, place.served.note if place.served else ""]))
     numbers = {name: float(value) for name, value in ours.items()}
     return Claim(BESIDE, told, _names_of(place, number.method, number.variant) | numbers)
