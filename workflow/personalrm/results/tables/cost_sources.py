@@ -100,8 +100,8 @@ def analysis_calls(
     for read in readings:
         yield from (StageCall(read.dataset, read.variant, read.judge_model, ref) for ref in read.calls)
     described: Iterator[AxisSet | TaggedPersona] = chain(read_all(axes, AxisSet), read_all(tags, TaggedPersona))
-    for told in described:
-        yield from (StageCall(told.dataset, told.variant, told.model, ref) for ref in told.calls)
+    for one in described:
+        yield from (StageCall(one.dataset, one.variant, one.model, ref) for ref in one.calls)
 
 
 def cached_tokens(store: Path, keys: Sequence[str]) -> dict[str, int]:

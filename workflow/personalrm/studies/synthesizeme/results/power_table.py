@@ -102,9 +102,9 @@ def gains_of(numbers: Sequence[ReportedNumber]) -> tuple[Gain, ...]:
     gains = []
     for number in main:
         methods = ANY_OF if number.label == NOT_NAMED else (number.method,) if number.method else ()
-        beside = default.get((number.data_set, number.model))
-        if beside is not None and methods not in ((), ("default",)):
-            points, model = round(number.value - beside, GAIN_DIGITS), number.model.rpartition("/")[2]
+        theirs = default.get((number.data_set, number.model))
+        if theirs is not None and methods not in ((), ("default",)):
+            points, model = round(number.value - theirs, GAIN_DIGITS), number.model.rpartition("/")[2]
             gains.append(Gain(number.data_set, model, methods, points, number.source, number.confidence))
     return tuple(gains)
 
