@@ -48,7 +48,6 @@ def _frame(
     Texts are categories in sorted order. Rows are read in batches, each kept as arrays, which take little memory.
     """
     import pandas as pd
-    from pandas.api.types import union_categoricals
 
     number_of: dict[Condition, int] = {}
     kinds = {"condition": "int64", **kinds}
@@ -59,9 +58,7 @@ def _frame(
             parts[name].append(_column(values, kind))
     frame = pd.DataFrame(
         {
-            name: union_categoricals(parts[name], sort_categories=True)
-            if kind == "category"
-            else pd.concat(parts[name], ignore_index=True)
+            name: _united(parts[name]) if kind == "category" else pd.concat(parts[name], ignore_index=True)
             for name, kind in kinds.items()
         }
     )
@@ -71,6 +68,16 @@ def _frame(
     named = pd.DataFrame([key.columns for key in conditions], columns=list(CONDITION_COLUMNS), dtype="str")
     columns = named.astype("category").take(frame.pop("condition").to_numpy()).reset_index(drop=True)
     return pd.concat([columns, frame], axis=1)
+
+
+def _united(parts: list[pd.Series[Any]]) -> pd.Categorical[Any]:
+    """Categories of all parts, sorted."""
+    import pandas as pd
+    from pandas.api.types import union_categoricals
+
+    united = union_categoricals(parts, sort_categories=True)
+    # A union without any text has no type: Parquet would get a column of nulls.
+    return united.rename_categories(pd.Index(list(united.categories), dtype="str"))
 
 
 def _column(values: Sequence[Any], kind: str) -> pd.Series[Any]:
