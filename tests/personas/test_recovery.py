@@ -136,9 +136,11 @@ def test_the_bundled_rubric_has_facts_of_every_bundled_user() -> None:
     assert all(2 <= len(facts) <= 4 for facts in rubric.values())
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"ann": []}', '{"ann": ["x", 3]}', '{"ann": [" "]}'])
-def test_a_wrong_rubric_is_named(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"ann": []}', '{"ann": ["x", 3], "bo": []}', '{"ann": [" "]}'])
+def test_a_wrong_rubric_is_named_in_one_line(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "rubric.json"
-    path.write_text(content, encoding="utf-8")
-    with pytest.raises(DataError, match=re.escape(str(path))):
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=re.escape(str(path))) as raised:
         read_rubric(path)
+    assert len(str(raised.value).splitlines()) == 1

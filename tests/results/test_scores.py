@@ -161,6 +161,28 @@ def test_a_call_counts_once_a_row_however_many_users_share_it(tmp_path: Path) ->
     assert math.isnan(frame["cost_usd"][1])
 
 
+def test_texts_that_no_row_has_are_texts_in_the_file(tmp_path: Path) -> None:
+    cell = Cell("default", 0.5, "judge")
+    lost = RIGHT.model_copy(update={"outcome": "provider_error", "said": None})
+    for rows in ([judged(cell, "u", [lost])], [judged(cell, "u", [])]):
+        write_frame(collect_verdicts([written(tmp_path, *rows)]), tmp_path / "frame.parquet")
+        frame = read_frame(tmp_path / "frame.parquet")
+        assert {str(frame[name].dtype) for name in ("said", "pair_id", "outcome")} == {"category"}
+        assert frame["said"].isna().all()
+
+
+def test_a_response_with_a_price_in_one_file_only_keeps_the_price(tmp_path: Path) -> None:
+    priced = CallRef(key="a", stage="judge", tokens_in=10, tokens_out=2, cost_usd=0.5)
+    unpriced = priced.model_copy(update={"cost_usd": None})
+    cell = Cell("default", 0.5, "judge")
+    for refs in ((priced, unpriced), (unpriced, priced)):
+        rows = [
+            judged(cell, user, [RIGHT]).model_copy(update={"calls": (ref,)})
+            for user, ref in zip("uv", refs, strict=True)
+        ]
+        assert collect_calls([written(tmp_path, *rows)])["cost_usd"].tolist() == [0.5]
+
+
 def test_no_files_give_empty_frames(tmp_path: Path) -> None:
     for collect, columns in ((collect_verdicts, VERDICT_COLUMNS), (collect_calls, CALL_COLUMNS)):
         frame = collect([])

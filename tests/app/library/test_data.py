@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personalrm.app.library.data import one_pair, split_by_ratio, to_item, transcript, usable_pairs, user_of
+from personalrm.app.library.data import (
+    one_pair,
+    split_by_ratio,
+    to_item,
+    transcript,
+    usable_pairs,
+    user_data,
+    user_of,
+)
 from personalrm.core.errors import DataError
 from personalrm.core.records import Turn
 
@@ -92,6 +100,10 @@ def test_what_is_wrong_is_named(data: Any, said: str) -> None:  # noqa: ANN401
 def test_options_are_named_as_the_caller_knows_them() -> None:
     with pytest.raises(DataError, match="predict_pairwise, option2: is empty"):
         one_pair("Which?", "a", " ", None)
+
+
+def test_an_iterator_of_votes_is_as_good_as_their_list() -> None:
+    assert user_data(iter(items(4)), None, None, 0.5) == user_data(items(4), None, None, 0.5)
 
 
 def test_votes_of_several_users_are_not_fitted_as_one() -> None:

@@ -44,8 +44,12 @@ def read_rubric(path: Path) -> Rubric:
     """Facts of a JSON file {user: [fact, …]}. Raises DataError for anything else."""
     try:
         return TypeAdapter(Rubric).validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise DataError(f"{path}: write {{user: [fact, …]}}, at least one fact per user: {error}") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error}); analysis.recovery.rubric names it") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "file"
+        raise DataError(f"{path}: {where}: {first['msg']}; write {{user: [fact, …]}}, at least one per user") from error
 
 
 async def stated_facts(

@@ -1,7 +1,7 @@
-"""What all figures share: one grid of panels, one look of axes, one mark a method, and files of equal bytes.
+"""What all figures share: one grid of panels, one look of axes, one mark per method, and files of equal bytes.
 
-Panels are asked for in inches. Names, numbers beside panels and legends find their own room (matplotlib's constrained
-layout), and the figure grows by it. Nothing here touches pyplot's global state.
+Sizes of panels are given in inches. Names, numbers at the side of panels and legends are placed by matplotlib's
+constrained layout, and the figure grows by them. Nothing here touches pyplot's global state.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Color = str | tuple[float, float, float] | tuple[float, float, float, float]
 
 
 class Panel(NamedTuple):
-    """What a panel stands for in figures whose marks are methods: all that is not the method."""
+    """What a panel is of in figures whose marks are methods: all that is not the method."""
 
     dataset: str
     judge: str
@@ -65,7 +65,7 @@ class Panels(NamedTuple):
     sizes: tuple[Sequence[float], Sequence[float]]
 
     def finish(self, title: str, note: str = "", entries: Sequence[Artist] = (), foot: str = "") -> Figure:
-        """Write title, note and foot, add the legend, and give the figure the size that its panels ask for."""
+        """Write title, note and foot, add the legend, and give the figure the size that its panels need."""
         figure, lines = self.figure, [line for line in note.split("\n") if line]
         texts = [_line(figure, title, TITLE_SIZE, INK, weight="bold")]
         texts += [_line(figure, line, TEXT_SIZE, SOFT) for line in lines]
@@ -99,7 +99,7 @@ class Panels(NamedTuple):
 
 
 def panels(widths: Sequence[float], heights: Sequence[float], *, gap: float = 0.08) -> Panels:
-    """A grid of empty panels: `widths` of its columns and `heights` of its rows in inches, without what stands beside.
+    """A grid of empty panels: `widths` of its columns and `heights` of its rows in inches, without texts around them.
 
     `gap` is the least room around what belongs to a panel, in inches.
     """
@@ -116,7 +116,7 @@ def panel_rows(
 ) -> tuple[Panels, list[tuple[T, Axes, bool]]]:
     """Groups of panels, each from a row of its own, at most `MOST_COLUMNS` side by side.
 
-    Returns the page, and what each panel stands for, its axes, and whether it is the first of its row. Without any, the
+    Returns the page, and the item of each panel, its axes, and whether it is the first of its row. Without any, the
     page has one empty panel.
     """
     rows = [group[at : at + MOST_COLUMNS] for group in groups for at in range(0, len(group), MOST_COLUMNS)]
@@ -139,7 +139,7 @@ def panel_rows(
 def panel_heads(places: Iterable[Panel]) -> tuple[str, dict[Panel, str]]:
     """What all panels share of variant and kind of verdict, and the heading of each: data set, judge and the rest."""
     known = list(places)
-    # Methods that learn nothing have no variant of their own, and stand beside those that have.
+    # Methods that learn nothing have no variant of their own, and are drawn with those that have.
     variants = {place.variant for place in known} - {BASELINE, UNUSED}
     verdicts = {place.verdict for place in known}
 
@@ -219,7 +219,7 @@ def write_note(
     level: Level = "baseline",
     weight: str = "normal",
 ) -> None:
-    """Text at a place of a panel or beside it, moved by points. Dollar signs in names stay what they are."""
+    """Text at a place in or next to a panel, moved by points. Dollar signs in names are not mathematics."""
     note = axes.annotate(
         text,
         place,
@@ -286,7 +286,7 @@ def mark_line(method: str, *, hollow: bool = False, size: float = MARKER_SIZE, l
 
 
 def method_entries(methods: Iterable[str], shared: str = "") -> list[Line2D]:
-    """Legend entries of methods, in the order of tables; `shared` is an ending of labels that is said elsewhere."""
+    """Legend entries of methods, in the order of tables; `shared` is an ending of labels that is shown elsewhere."""
     return [
         mark_line(method, label=method_label(method).removesuffix(shared))
         for method in sorted(set(methods), key=method_rank)

@@ -36,7 +36,7 @@ ALL = "all"
 
 
 def method_label(method: str, labels: Mapping[str, str] = METHOD_LABELS) -> str:
-    """Label of a method id; an id without a label stands for itself.
+    """Label of a method id; an id without a label is its own label.
 
     >>> method_label("both.logprob")
     'SynthesizeMe: persona + demonstrations · log-prob, each order'

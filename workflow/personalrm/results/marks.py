@@ -1,4 +1,4 @@
-"""Marks of numbers that something spoils: what for, from what share on, and what they say to a reader."""
+"""Marks of spoilt numbers: reasons, the share from which a number is marked, and the notes that explain them."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 def pooled(frame: pd.DataFrame, pools: Pools) -> pd.DataFrame:
     """A frame of `collect_verdicts` or `collect_calls`, with folds under the name of their pool, other data as it is.
 
-    Users are matched by id, and so are resampled with their verdicts of all folds. What each fold has alike stands
-    once: judgments of methods that are judged on all pairs (`@all`; where a fold lost one to a provider error, that of
-    another), responses, and users without any verdict. A user who has a verdict in one fold and none in another is one
-    with the verdicts that there are.
+    Users are matched by id, and so are resampled with their verdicts of all folds. What is the same in each fold is
+    kept once: judgments of methods that are judged on all pairs (`@all`; where a fold lost one to a provider error,
+    that of another), responses, and users without any verdict. A user who has a verdict in one fold and none in another
+    is one with the verdicts that there are.
     """
     import pandas as pd
 
@@ -50,7 +50,7 @@ def without_pools(table: pd.DataFrame, pools: Pools) -> pd.DataFrame:
 
 
 def without_folds(table: pd.DataFrame, pools: Pools) -> pd.DataFrame:
-    """Rows of a table in which pools stand in the place of their folds."""
+    """Rows of a table in which pools replace their folds."""
     return table[~table["dataset"].isin({fold for folds in pools.values() for fold in folds})]
 
 

@@ -10,7 +10,7 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from personalrm.core.errors import DataError
 from personalrm.core.files import atomic_write_bytes
@@ -38,14 +38,16 @@ ROWS_PER_GROUP = 1 << 16
 
 
 def _frame(
-    rows: Iterable[tuple[Condition, tuple[Any, ...]]], kinds: Mapping[str, str], sort_by: Sequence[str]
+    rows: Iterable[tuple[Condition, tuple[Any, ...]]],
+    kinds: Mapping[str, str],
+    sort_by: Sequence[str],
+    missing: Literal["first", "last"],
 ) -> pd.DataFrame:
-    """Rows of a condition and values as a frame sorted by condition and `sort_by`, what is missing first.
+    """Rows of a condition and values as a frame sorted by condition and `sort_by`, missing values first or last.
 
     Texts are categories in sorted order. Rows are read in batches, each kept as arrays, which take little memory.
     """
     import pandas as pd
-    from pandas.api.types import union_categoricals
 
     number_of: dict[Condition, int] = {}
     kinds = {"condition": "int64", **kinds}
@@ -56,18 +58,26 @@ def _frame(
             parts[name].append(_column(values, kind))
     frame = pd.DataFrame(
         {
-            name: union_categoricals(parts[name], sort_categories=True)
-            if kind == "category"
-            else pd.concat(parts[name], ignore_index=True)
+            name: _united(parts[name]) if kind == "category" else pd.concat(parts[name], ignore_index=True)
             for name, kind in kinds.items()
         }
     )
     conditions = sorted(number_of, key=lambda key: key.order)
     frame["condition"] = frame["condition"].map({number_of[key]: place for place, key in enumerate(conditions)})
-    frame = frame.sort_values(["condition", *sort_by], na_position="first", ignore_index=True)
+    frame = frame.sort_values(["condition", *sort_by], na_position=missing, ignore_index=True)
     named = pd.DataFrame([key.columns for key in conditions], columns=list(CONDITION_COLUMNS), dtype="str")
     columns = named.astype("category").take(frame.pop("condition").to_numpy()).reset_index(drop=True)
     return pd.concat([columns, frame], axis=1)
+
+
+def _united(parts: list[pd.Series[Any]]) -> pd.Categorical[Any]:
+    """Categories of all parts, sorted."""
+    import pandas as pd
+    from pandas.api.types import union_categoricals
+
+    united = union_categoricals(parts, sort_categories=True)
+    # A union without any text has no type: Parquet would get a column of nulls.
+    return united.rename_categories(pd.Index(list(united.categories), dtype="str"))
 
 
 def _column(values: Sequence[Any], kind: str) -> pd.Series[Any]:
@@ -86,10 +96,10 @@ def collect_verdicts(paths: Iterable[Path]) -> pd.DataFrame:
     number of calls that were lost while what the user's judge was shown was learned.
 
     Raises:
-        DataError: if a file is not a verdicts file, or the same judgment stands in the files twice.
+        DataError: if a file is not a verdicts file, or the same judgment is in the files twice.
     """
     identity = ["draw", "user_id", "pair_id", "swapped"]
-    frame = _frame(_judgments(paths), JUDGED, identity)
+    frame = _frame(_judgments(paths), JUDGED, identity, "first")
     twice = frame.duplicated([*CONDITION_COLUMNS, *identity])
     if twice.any():
         first = frame.loc[twice, [*CONDITION_COLUMNS, *identity]].iloc[0]
@@ -131,7 +141,9 @@ def collect_calls(paths: Iterable[Path]) -> pd.DataFrame:
         for condition in [Condition.of_user(user)]
         for call in user.calls
     )
-    return _frame(rows, CALLED, list(CALLED)).drop_duplicates([*CONDITION_COLUMNS, "key"]).reset_index(drop=True)
+    # The first of several references to a response is kept: one with a price, if any has one.
+    frame = _frame(rows, CALLED, list(CALLED), "last")
+    return frame.drop_duplicates([*CONDITION_COLUMNS, "key"]).reset_index(drop=True)
 
 
 def write_frame(frame: pd.DataFrame, path: Path) -> None:

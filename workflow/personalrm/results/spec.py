@@ -53,8 +53,8 @@ class Result:
     """A table or a figure of a run.
 
     - name: of its files; a figure may share the name of the table that it is drawn from.
-    - order: place in the report, ascending; a table stands before the figure of the same order.
-    - message: what its job says while it works.
+    - order: place in the report, ascending; a table comes before the figure of the same order.
+    - message: message of its job.
     - caption: what the result shows, for the report and for `snakemake --report`.
     - build: makes the result; its parameters name what it is made from (see the module).
     - when: name of a condition of the study, for a result that only some configs have. A result that reads the table

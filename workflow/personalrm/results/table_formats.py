@@ -131,7 +131,7 @@ ROWS_A_PAGE = 62
 def to_tex(blocks: Sequence[Block], caption: str, notes: Sequence[str], *, label: str) -> str:
     """Blocks as booktabs tabulars, shrunk to the width of the text where they are wider, in one `table`.
 
-    Blocks that a page does not hold go on in further floats, and the notes stand in the last one.
+    Blocks that a page does not hold go on in further floats, and the notes are in the last one.
     """
     pages = _pages(blocks)
     lines = [r"% Needs \usepackage[T1]{fontenc}, \usepackage[utf8]{inputenc}, \usepackage{booktabs,graphicx}"]
@@ -148,7 +148,7 @@ def to_tex(blocks: Sequence[Block], caption: str, notes: Sequence[str], *, label
 
 
 def _pages(blocks: Sequence[Block]) -> list[list[Block]]:
-    """Blocks that stand on one page, in order; a block is never cut."""
+    """Blocks of one page, in order; a block is never cut."""
     pages: list[list[Block]] = [[]]
     for block in blocks:
         if pages[-1] and sum(len(other.texts) for other in pages[-1]) + len(block.texts) > ROWS_A_PAGE:

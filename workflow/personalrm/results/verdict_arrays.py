@@ -29,9 +29,9 @@ CORRECT, UNPARSED, PROVIDER_ERROR = map(OUTCOMES.index, ("correct", "unparsed", 
 class Cell:
     """One way of judging, on all places of its arrays.
 
-    `outcome` is (draws, places): places in `OUTCOMES`, -1 where there is no judgment. `asked` is (users,): whose rows
-    stand in the verdicts, with a verdict or without; `exempt` is (users,), too: to whom of these the method does not
-    apply. `lossy` is how many of the profiles that were judged with were learned with lost calls.
+    `outcome` is (draws, places): places in `OUTCOMES`, -1 where there is no judgment. `asked` is (users,): users with
+    rows, with a verdict or without; `exempt` is (users,), too: those of them to which the method does not apply.
+    `lossy` is how many of the profiles that were judged with were learned with lost calls.
     """
 
     key: Condition

@@ -22,7 +22,7 @@ NETWORK_FILE_SYSTEMS = frozenset(
 
 @dataclass
 class Needs:
-    """Names of the data sets to be read and of the models to be asked."""
+    """Names of the data sets to be read and of the models to be called."""
 
     datasets: set[str] = field(default_factory=set)
     models: set[str] = field(default_factory=set)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -157,6 +157,8 @@ def user_data(
     data: Sequence[Item], val_data: Sequence[Item] | None, user_id: str | None, train_val_ratio: float
 ) -> Prepared:
     """The user of `fit`'s data. Raises DataError for wrong or no data, and for votes of several users."""
+    # An iterator can be read only once.
+    data = list(data) if isinstance(data, Iterator) else data
     user_id = user_id or user_of(data)
     pairs, events = usable_pairs(data, "data", user_id)
     if not pairs:

@@ -48,7 +48,7 @@ def panels_of(table: pd.DataFrame) -> dict[tuple[str, str, str], list[Row]]:
 
 
 def axes_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
-    """Horizontal bars of prevalence with intervals, a panel a data set, variant and model.
+    """Horizontal bars of prevalence with intervals, one panel per data set, variant and model.
 
     Args:
         table: see `axes_table.axes_table`.

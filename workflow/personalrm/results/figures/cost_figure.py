@@ -1,4 +1,4 @@
-"""Accuracy against cost, a point a method and its models, a panel a data set and judge; drawn from the table alone."""
+"""Accuracy against cost, by method and models, one panel per data set and judge; drawn from its table alone."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def points_of(table: pd.DataFrame, unit: str) -> list[Point]:
 
 
 def panels_of(points: Sequence[Point]) -> dict[Panel, list[Point]]:
-    """Points by panel. What no model judges stands in all panels of its data set; what learns nothing, in those of
+    """Points by panel. What no model judges is in all panels of its data set; what learns nothing, in those of
     every variant of its judge and kind of verdict."""
     places = list(dict.fromkeys(point.panel for point in points))
     learned = {place[:2] + place[3:] for place in places if place.variant != BASELINE}
@@ -116,7 +116,7 @@ def panels_of(points: Sequence[Point]) -> dict[Panel, list[Point]]:
 
 
 def cost_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
-    """Points with intervals over a logarithmic axis of cost; what makes no call stands at its left end.
+    """Points with intervals over a logarithmic axis of cost; what makes no call is at its left end.
 
     Points of one method at several k are joined in the order of k, and grow with it. Hollow: with another model's
     profiles.
@@ -205,7 +205,7 @@ def _sizes(points: Iterable[Point]) -> dict[str, float]:
 
 
 def _entries(points: Sequence[Point]) -> list[Line2D]:
-    """What the size of a marker says, and that it is hollow."""
+    """Explanation of the size of a marker, and of hollow ones."""
     from matplotlib.lines import Line2D
 
     numbers = sorted({point.k for point in points} - {UNUSED}, key=k_rank)

@@ -1,4 +1,4 @@
-"""Accuracy by group: a row of panels a data set, a panel a judge; drawn from the table of demographics alone."""
+"""Accuracy by group: one row of panels per data set, one panel per judge; drawn from its table alone."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Row = Mapping[str, Any]
 
 
 def demographics_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
-    """Accuracies with intervals, a row a group, a line in it for each method; groups stand once, at the left.
+    """Accuracies with intervals, one row per group, with a line for each method; groups are named once, at the left.
 
     Args:
         table: `demographics_table.demographics_table` or `read_demographics_table`.

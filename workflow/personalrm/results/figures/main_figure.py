@@ -1,7 +1,7 @@
-"""The main figure: accuracy of every way of judging, with both intervals, one panel a data set.
+"""The main figure: accuracy of every way of judging, with both intervals, one panel per data set.
 
-It is drawn from the main table alone. Colour and marker say the method; what judges with whose profile stands in words
-at each row, or once under the title where all rows share it.
+It is drawn from the main table alone. Colour and marker show the method; judge and profile model are named at
+each row, or once under the title where all rows share it.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class Shared(NamedTuple):
 
 
 def shared_of(points: Sequence[Point]) -> Shared:
-    """What stands once, under the title. Rows that no model judges have none of it."""
+    """What is shown once, under the title. Rows that no model judges have none of it."""
     asked = [point.line for point in points if point.line[1][0] != UNUSED]
     own = {(line[1][0], line[1][1]) for line in asked}
     judge = own.pop() if len(own) == 1 else ("", "other")
@@ -238,7 +238,7 @@ def _reference_lines(axes: Axes, points: Sequence[Point]) -> None:
 
 
 def _value(point: Point | None) -> str:
-    """Accuracy of a row at the right of its panel; what is missing says so."""
+    """Accuracy of a row at the right of its panel; or why it is missing."""
     if point is None:
         return "not run"
     if point.status in (NOT_APPLICABLE, NO_ANSWERS):
@@ -247,7 +247,7 @@ def _value(point: Point | None) -> str:
 
 
 def _names(page: Panels, layout: Layout, shared: Shared, labels: Mapping[str, str]) -> None:
-    """Methods, and under those of several rows what tells the rows apart, at the left of the first panel."""
+    """Methods, and under those of several rows what distinguishes the rows, at the left of the first panel."""
 
     def head(method: str) -> str:
         label = method_label(method, labels)

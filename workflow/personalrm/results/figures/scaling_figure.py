@@ -53,7 +53,7 @@ Axis = Literal["context_pairs", "labels_used"]
 
 
 class Words(NamedTuple):
-    """What a figure says of its axis: under a panel, above the numbers, and at the start and the end of the caption."""
+    """Words of a figure about its axis: under a panel, above the numbers, and at both ends of the caption."""
 
     label: str
     headings: tuple[str, str, str]
@@ -135,7 +135,7 @@ def scaling_figure(table: pd.DataFrame, *, title_note: str = "", axis: Axis = "c
 
 
 def _panel(axes: Axes, lines: Mapping[str, Sequence[Row]], ends: tuple[float, float], empty: str, axis: Axis) -> None:
-    """Lines, ticks and numbers of a panel; `empty` stands in one without lines."""
+    """Lines, ticks and numbers of a panel; `empty` is shown in one without lines."""
     set_up(axes, "y", spines=("left", "bottom"))
     set_limits(axes, "y", ends)
     if not lines:

@@ -1,6 +1,6 @@
-"""The figure of transfer: heat maps of profile model by judge model, accuracy beside the difference to the own profile.
+"""The figure of transfer: heat maps of profile model by judge model, accuracy, and the difference to the own profile.
 
-It is drawn from the table alone. Where each map would hold one number, the numbers stand in a table.
+It is drawn from the table alone. Where each map would hold one number, the numbers are in a table.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A second opinion on a difference: a logistic model with cluster-robust errors (our choice, beside the bootstrap)."""
+"""A second opinion on a difference: a logistic model with cluster-robust errors (ours, as the bootstrap is)."""
 
 from __future__ import annotations
 

@@ -75,9 +75,9 @@ class Spread(NamedTuple):
 
 
 def expanded_level(level: float, n_users: int) -> float:
-    """The tail of the resamples beside a percentile interval whose own tail is to be `level`.
+    """The tail of the resamples outside a percentile interval that is to have the tail `level`.
 
-    Plain percentiles of G resampled users are too narrow, by sqrt((G - 1) / G) and as the normal is beside Student's t
+    Plain percentiles of G resampled users are too narrow, by sqrt((G - 1) / G) and by the normal's ratio to Student's t
     (Hesterberg 2015, "What Teachers Should Know About the Bootstrap", sec. 3.4: the expanded percentile interval): 30
     users were covered in 92.8 % of 2,000 simulated runs of a nominal 95 %, with this level in 94.3 %.
     """
@@ -135,7 +135,7 @@ def mean_ratio(top: Floats, bottom: Floats) -> Floats:
 
 
 def _times_drawn(n_users: int, groups: NDArray[np.int64] | None, n_resamples: int, seed: int) -> Iterator[Floats]:
-    """How often each user, or each group of so many users, stands in a resample; blocks of (resamples, users)."""
+    """How often each user, or each group of so many users, is in a resample; blocks of (resamples, users)."""
     generator = np.random.default_rng(seed)
     width = n_users if groups is None else len(groups)
     rows = max(1, CELLS_PER_BLOCK // width)

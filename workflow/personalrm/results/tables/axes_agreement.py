@@ -49,7 +49,7 @@ def agreement(pairs: Sequence[tuple[Codes, Codes]], *, seed: int, n_resamples: i
 
     A user without a description has `UNREAD` on all axes. For each user: share of axes tagged equal in both of the
     user's descriptions, less the mean share of the user's descriptions with the other kind of all other users (our
-    choice: users weigh alike). Bounds resample users; the other users that each is set against stay as they are.
+    choice: users weigh alike). Bounds resample users; the other users that each is compared with are not resampled.
     """
     from personalrm.results.stats.statistics import Interval, share_interval
 

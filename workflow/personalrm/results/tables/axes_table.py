@@ -69,7 +69,7 @@ NEEDED: dict[str, str] = {
 }
 """What the config must have for a row of agreement."""
 NOBODY = "not applicable"
-"""Stands for the agreement of nobody: no user has two such personas."""
+"""Shown in place of an agreement where no user has two such personas."""
 Row = dict[str, Any]
 T = TypeVar("T")
 
@@ -85,7 +85,7 @@ def axes_table(
     - sentences: of `n_items` sentences of the same personas, `n_found` are of the kind `name`; bounds from a bootstrap
       over users.
     - agreement: personas of one user by two models (`profile_model` names both), by one model from several draws of
-      context pairs, or by one model from disjoint parts of the context (k "-"; no user where nobody has two): share of
+      context pairs, or by one model from disjoint parts of the context (k "-"; no users where none has two): share of
       axes tagged equal, the same for personas of two users, and the difference in points with bounds from a bootstrap
       over users (`axes_agreement`). `n_items` tags of one user were compared.
     """

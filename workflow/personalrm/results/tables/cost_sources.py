@@ -46,7 +46,7 @@ class StageCall(NamedTuple):
 
 
 def job_seconds(path: Path) -> float | None:
-    """Wall time from a benchmark file of Snakemake; None for a file that is none, is not finished, or says less than
+    """Wall time from a benchmark file of Snakemake; None for a file that is not one, is not finished, or has less than
     nothing, as after a clock that was set back."""
     lines = path.read_text(encoding="utf-8").splitlines()
     seconds = float(lines[1].split("\t")[0]) if len(lines) > 1 and lines[0].startswith("s\t") else -1.0
@@ -100,8 +100,8 @@ def analysis_calls(
     for read in readings:
         yield from (StageCall(read.dataset, read.variant, read.judge_model, ref) for ref in read.calls)
     described: Iterator[AxisSet | TaggedPersona] = chain(read_all(axes, AxisSet), read_all(tags, TaggedPersona))
-    for told in described:
-        yield from (StageCall(told.dataset, told.variant, told.model, ref) for ref in told.calls)
+    for one in described:
+        yield from (StageCall(one.dataset, one.variant, one.model, ref) for ref in one.calls)
 
 
 def cached_tokens(store: Path, keys: Sequence[str]) -> dict[str, int]:

@@ -48,7 +48,7 @@ GROUP_COLUMNS = Columns.joined(NAMED, Columns.text("question", "group"), CELL_CO
 SURVEY, CONVERSATION, TURN = "survey", "conversation type", "turn"
 OTHERS, UNSAID = "other groups", "not stated"
 LEAST_USERS = 10
-"""Groups of fewer users are pooled: a number for one would be of hardly anyone, and might tell who they are."""
+"""Groups of fewer users are pooled: a number for one would be of very few people, and might identify them."""
 
 
 class UserFacts(NamedTuple):
@@ -176,7 +176,7 @@ read_demographics_table = GROUP_COLUMNS.read
 
 
 def demographics_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
-    """The table for people: a block a question."""
+    """The table for people: one block per question."""
     cells: Shown = {"Users": "cell_users", "Judgments": "cell_judgments", "Accuracy % [95 % CI]": shown_accuracy}
     columns = headings_of(table)
     if table.empty:

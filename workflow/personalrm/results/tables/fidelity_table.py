@@ -55,7 +55,7 @@ STATEMENT_LABELS: dict[str, str] = {
 def fidelity_table(rows: Iterable[UserFidelity], *, seed: int, n_resamples: int) -> pd.DataFrame:
     """One row a data set, variant, profile model and judge; columns `FIDELITY_COLUMNS`.
 
-    - statement: what stands for the user's own words: "survey", "planted", both with " + ", or "none".
+    - statement: the source of the user's own words: "survey", "planted", both with " + ", or "none".
     - n_users, n_verdicts: users with answered verdicts, and these; no_statement, no_persona, no_other_persona: users
       without, by the first reason.
     - own, other: verdicts for the own persona and for the other user's; tie and the rest: all that was not decided;

@@ -126,7 +126,7 @@ def what_profiles_show(table: pd.DataFrame) -> list[str]:
     said: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for row in table_rows(table):
         if plain(row["without_demonstrations_both"]) != EMPTY:
-            # Rows of a variant stand by k, so that the largest stays.
+            # Rows of a variant are sorted by k, so that the largest stays.
             said.setdefault((row["dataset"], row["profile_model"]), {})[row["variant"]] = row
     found: list[str] = []
     for (dataset, model), rows in said.items():

@@ -111,7 +111,7 @@ def share(user: UserRecovery, *, own: bool) -> Fraction | None:
 
 
 def recovery_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
-    """The table for people: everybody, then user by user."""
+    """The table for people: all users together, then each user."""
     columns = persona_headings(table, profile_model="Personas by", judge_model="Read by")
     own, everybody = interval("own", "own_low", "own_high"), table["user"] == EVERYBODY
     whole: Shown = {

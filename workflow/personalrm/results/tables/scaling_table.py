@@ -92,7 +92,7 @@ def scaling_table(
     Columns `SCALING_COLUMNS`:
 
     - context_pairs: mean over the users who have a verdict of the pairs that their profiles were made from: k, or all
-      of theirs where they have fewer. The accuracies of a k stand here, in the figure and for the slope.
+      of theirs where they have fewer. It is the place of the accuracies of a k in the figure and for the slope.
     - labels_used: the same, with the validation pairs for methods that choose a winner by them.
     - users_below_k: users with fewer context pairs than k, who have all of theirs.
     - accuracy, default_accuracy with bounds: percent, as in the main table.
@@ -135,7 +135,7 @@ def _series_rows(
     ]
     at = [_context_pairs(arrays, key.k, labelled) for key in keys]
     shared: Values = dict(zip(SLOPE_COLUMNS, slope_of(arrays, cells, at, **settings), strict=True))
-    # The first k whose interval lies above 0, and the context pairs that it stands for.
+    # The first k whose interval lies above 0, and its mean number of context pairs.
     tested = [row for row in rows if row["status"] == OK and not np.isnan(row["ci_low"])]
     above = [row for row in tested if row["ci_low"] > 0]
     shared["smallest_k"] = above[0]["k"] if above else NO_K if tested else UNUSED
@@ -150,7 +150,7 @@ def _context_pairs(arrays: VerdictArrays, k: str, labelled: LabelledPairs) -> Fl
 
 
 def _point(arrays: VerdictArrays, cell: Cell, labelled: LabelledPairs) -> Values:
-    """Where a cell stands on the axis of context pairs, and its counts."""
+    """Place of a cell on the axis of context pairs, and its counts."""
     judged = np.unique(arrays.user_of[(cell.right >= 0).any(axis=0)])
     users = [arrays.users[int(user)] for user in judged]
     refuse_unknown(arrays.dataset, users, labelled)
@@ -217,7 +217,7 @@ def _mean_pairs(value: object) -> str:
 
 
 def shown_smallest_k(row: Mapping[str, object]) -> str:
-    """Smallest k above Default, with the context pairs that it stands for where users have fewer than k."""
+    """Smallest k above Default, with its mean number of context pairs where users have fewer than k."""
     k = str(row["smallest_k"])
     if k in (UNUSED, NO_K):
         return EMPTY if k == UNUSED else k

@@ -1,4 +1,4 @@
-"""The table of users: every user under every way of judging, for those who want to look closer."""
+"""The table of users: every user under every way of judging."""
 
 from __future__ import annotations
 

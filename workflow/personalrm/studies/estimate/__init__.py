@@ -1,1 +1,1 @@
-"""What a run will ask of models, found by simulating it: the stages' own functions, with fake models."""
+"""The calls that a run will make, found by simulating it: the stages' own functions, with fake models."""

@@ -1,4 +1,4 @@
-"""What an estimate assumes, because only models can tell it: how long they write, how often they are right."""
+"""What an estimate assumes, because only a run would show it: how long they write, how often they are right."""
 
 from __future__ import annotations
 

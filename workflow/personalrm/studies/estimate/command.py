@@ -90,7 +90,7 @@ def estimate(
 ) -> str:
     """The estimate as text, or as JSON. With `timed` the speed of embedded models is measured.
 
-    `users` of each data set stand for the others (None: as many as half a minute allows), `assume` changes
+    `users` of each data set represent the others (None: as many as half a minute allows), `assume` changes
     assumptions (`name=value`). Raises ConfigError and DataError.
     """
     config = load_config(config_file)
@@ -142,8 +142,8 @@ async def _speeds(spec: ModelSpec, cores: int) -> tuple[float, float]:
 
             await timed(text, 1)
             asked, asked_s = await timed(text, 1)
-            told, told_s = await timed("Tell a story.", 32)
-    return (asked.tokens_in - asked.tokens_cached) / asked_s, max(told.tokens_out, 1) / told_s
+            written, written_s = await timed("Tell a story.", 32)
+    return (asked.tokens_in - asked.tokens_cached) / asked_s, max(written.tokens_out, 1) / written_s
 
 
 def _stored(config: Config) -> int:

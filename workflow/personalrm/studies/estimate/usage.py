@@ -99,7 +99,7 @@ BYTES_A_TOKEN = 4.3
 
 
 class Counter(NamedTuple):
-    """Counts the `tokens` of a text; `how` says by what."""
+    """Counts the `tokens` of a text; `how` names the tokenizer."""
 
     tokens: Callable[[str], float]
     how: str

@@ -81,7 +81,7 @@ def report_page(
         manifest: manifest.json; logins and keys in its addresses are left out.
         scores: of the same run.
         tables: html files that `table_formats.write_table` wrote.
-        figures: svg files, each with its caption beside it (`.txt`); one of a table's name stands with the table.
+        figures: svg files, each with its caption in a `.txt` file; one of a table's name is shown with the table.
         captions: of all that the workflow can make, by rule (`table_<name>`, `figure_<name>`), in the order of listing.
 
     Raises DataError for a table that `write_table` did not write.
@@ -116,7 +116,7 @@ def _results(tables: Iterable[Path], figures: Iterable[Path], captions: Mapping[
         # The page has one style for all tables; the texts in them are escaped where they were written.
         body = Markup(_STYLE.sub("", page["tables"]))
         if "<script" in body:
-            # A table that is drawn a part at a time (`results/sortable_page.py`) stays a page beside this one.
+            # A table that is drawn a part at a time (`results/sortable_page.py`) stays a page of its own.
             body = Markup('<p><a href="tables/{0}">{0}</a> has all rows, to sort and to filter.</p>').format(path.name)
         results[name] = Result(name, title, captions.get(f"table_{name}", ""), body)
     for path in figures:
@@ -124,7 +124,7 @@ def _results(tables: Iterable[Path], figures: Iterable[Path], captions: Mapping[
         # A figure without a table has the beginning of its declared caption for a heading.
         heading = re.split(r"[:.](?:\s|$)", captions.get(f"figure_{name}", name))[0]
         result = results.setdefault(name, Result(name, heading))
-        # As an image, the drawing can run nothing, and its ids meet no others.
+        # As an image, the drawing can run nothing, and its ids cannot equal others.
         result.image = "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
         result.caption = path.with_suffix(".txt").read_text(encoding="utf-8").strip()
     places = {rule.partition("_")[2]: -place for place, rule in enumerate(reversed(list(captions)), start=1)}

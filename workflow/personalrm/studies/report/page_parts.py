@@ -33,7 +33,7 @@ def _environment() -> jinja2.Environment:
 
 
 def asset(name: str) -> Markup:
-    """A style sheet or script of this folder, to stand inside a page."""
+    """A style sheet or script of this folder, to be put into a page."""
     return Markup((FOLDER / name).read_text(encoding="utf-8"))
 
 
@@ -43,7 +43,7 @@ def script_hash(text: str) -> str:
 
 
 def embedded_json(value: object) -> Markup:
-    r"""JSON that can stand in a `<script type="application/json">`, whatever texts it holds.
+    r"""JSON that can be put into a `<script type="application/json">`, whatever texts it holds.
 
     Pure ASCII (so U+2028, U+2029 and lone surrogates are escapes), and no `<`, `>` or `&`: nothing can close the
     element or open a comment.

@@ -65,7 +65,7 @@ def what_came_out(main: pd.DataFrame, differences: pd.DataFrame) -> list[str]:
 
 
 def _against_default(differences: pd.DataFrame) -> list[Row]:
-    """Rows that set a method that a user could have against Default: not the oracle, which is told the answer."""
+    """Rows that compare a method that could be used with Default: not the oracle, which is given the answer."""
     return [
         row for row in table_rows(differences) if MethodId.parse(row["reference"]).name == "default" and _is_real(row)
     ]
@@ -104,7 +104,7 @@ def _best(dataset: str, main: pd.DataFrame, compared: Sequence[Row]) -> Iterator
 
 
 def _name(row: Row, rows: Sequence[Row]) -> str:
-    """A method with what tells it from the other rows: judge, profile model, k and variant where they differ."""
+    """A method with what distinguishes it from other rows: judge, profile model, k and variant where they differ."""
     own = {key: row[key] for key in ("judge_model", "k", "variant") if row[key] not in (UNUSED, BASELINE)}
     if row["profile_model"] not in (UNUSED, row["judge_model"]):
         own["profile_model"] = row["profile_model"]
@@ -167,7 +167,7 @@ def _side(row: Row) -> int | None:
 
 
 def _ceiling(main: pd.DataFrame) -> Iterator[str]:
-    """How far a judge comes that is told the planted taste."""
+    """Accuracy of a judge that is given the planted preferences."""
     oracles = [row for row in table_rows(main) if _method(row)[:2] == ("oracle", "test")]
     for row in oracles:
         if _known(row["accuracy"]) and not is_outage(row):
@@ -263,4 +263,4 @@ _REASONS: dict[str, str] = {
     "axes": "analysis.axes is not set",
     "demographics": "needs data with a survey (PRISM), and demographics under methods",
 }
-"""Why a table or figure is not in a run, where more can be said than that the config does not ask for it."""
+"""Why a table or figure is not in a run, where the reason is more than that the config does not ask for it."""

@@ -183,7 +183,7 @@ class Transcripts:
             self._prompts[key] = [_place(self._messages, message) for message in messages], swapped
 
     def _identity(self, model: str) -> str:
-        """What the store's key knows of a model."""
+        """The part of a store's key that identifies a model."""
         return self._config.models[model].spec(model).identity
 
     def _verdict_requests(self, row: JudgedUser, user: UserData, profile: Profile | None) -> Iterator[Ordered]:
@@ -234,7 +234,7 @@ class Transcripts:
                 yield persona_request(messages, learned.persona, attempt)
 
     def data(self) -> Fields:
-        """All that was added. Texts stand once in `texts`; elsewhere a text is its place there.
+        """All that was added. Each text is once in `texts`; elsewhere a text is its place there.
 
         - users: data set, id, planted taste, survey, places of the profiles.
         - pairs: id, context as [role, text], chosen and rejected text.
@@ -246,7 +246,7 @@ class Transcripts:
         """
 
         def by_user_and_pair(item: list[Any]) -> tuple[int, int, int]:
-            # All methods on a pair stand together.
+            # All methods on a pair are adjacent.
             row, pair, _ = item
             return self._rows[row]["user"], -1 if pair is None else pair, row
 

@@ -70,7 +70,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse_config(raw: Mapping[str, Any]) -> Config:
-    """Typed config from plain values. Raises ConfigError with all problems, one a line."""
+    """Typed config from plain values. Raises ConfigError with all problems, one per line."""
     problems = [
         f"{path}: holds a credential? Keys belong into the environment or .env; give api_key_env instead"
         for path in _paths(raw, ["models", "*", "*"])

@@ -97,7 +97,7 @@ def _is_dataset(entry: Schema) -> bool:
 
 
 def _paths(schema: Schema, known: Mapping[str, Schema], path: str) -> Iterator[tuple[str, str]]:
-    """Paths of the sections below one, each with the name of its schema; a section stands before those in it."""
+    """Paths of the sections below one, each with the name of its schema; a section comes before those in it."""
     for key, entry in schema["properties"].items():
         for name, suffix in _references(entry):
             inside = f"{path}.{key}{suffix}".removeprefix(".")

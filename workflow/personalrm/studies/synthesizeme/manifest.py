@@ -1,4 +1,4 @@
-"""The manifest: what a run was made of, so that somebody else can make it again."""
+"""The manifest: what a run was made of, so that it can be repeated."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class Plan(StagePlan):
         return found
 
     def users(self, job: Wildcards) -> str:
-        """File of the users whom a job is about."""
+        """File of the users of a job."""
         return f"{self.run}/data/{job.dataset}/shards/{job.shard}.jsonl"
 
     def unfiltered(self, job: Wildcards) -> str:

@@ -36,7 +36,7 @@ REFERENCES: dict[str, str] = {
     "variant_of": "as_published",
     "repair": "none",
 }
-"""Level that the others of a factor are set against; the first by name where no cell has it."""
+"""Level that the others of a factor are compared with; the first by name where no cell has it."""
 SEPARATOR = " · "
 
 

@@ -68,11 +68,11 @@ ABLATION_COLUMNS = Columns.joined(
     *(CELL_COLUMNS, COMPARED, "p_holm"),
 )
 EMPTY_OF: dict[str, Value] = {"str": UNUSED, "bool": False}
-"""What stands in a column of a type where a row has no value."""
+"""Value of a column, by its type, where a row has none."""
 
 
 class Group(NamedTuple):
-    """Cells that are set against each other: one data set, judge (by its own profiles), kind of verdict and k."""
+    """Cells that are compared with each other: one data set, judge (by its own profiles), kind of verdict and k."""
 
     dataset: str
     judge: str
@@ -224,7 +224,7 @@ def _mean_effect(
 
 
 def ablation_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
-    """Accuracy of each combination, and the effect of each factor; factors with one level stand in a note."""
+    """Accuracy of each combination, and the effect of each factor; factors with one level are named in a note."""
     columns = {name: head for name, head in headings_of(table).items() if name in ("dataset", "judge_model", "k")}
     varied = {name: head for name, head in FACTORS.items() if name in _varied(table)}
     columns["verdict"] = "Verdict"

@@ -11,7 +11,7 @@ from personalrm.core.errors import DataError
 from personalrm.data.settings import ArenaDataset, Dataset, PrismDataset, ProcessedDataset
 
 COMPARED: tuple[str, ...] = ("users", "pairs", "median_pairs")
-"""Quantities that the table compares. In `resources/reported/benchmark.csv` they stand for a whole set; those with a
+"""Quantities that the table compares. In `resources/reported/benchmark.csv` they are those of a whole set; those with a
 level-A part behind (`pairs_train`), for the users of that part."""
 Reported = Mapping[str, Mapping[str, float]]
 """Reported set to quantity to value."""

@@ -79,7 +79,7 @@ def benchmark_table(
     answers_to: Mapping[str, str | None] | None = None,
     reported: Reported | None = None,
 ) -> pd.DataFrame:
-    """What each data set holds, whole and by split, beside the reported counts; columns `BENCHMARK_COLUMNS`.
+    """What each data set holds, whole and by split, with the reported counts; columns `BENCHMARK_COLUMNS`.
 
     Rows: for each data set all pairs (level "all"); context, validation and test inside users (level B); and, where
     users carry a level-A part, train, validation and test users with all their pairs (level A).
@@ -201,7 +201,7 @@ def _comparison(row: Mapping[str, object]) -> dict[str, str]:
 def benchmark_notes(
     table: pd.DataFrame, answers_to: Mapping[str, str | None], limits: Mapping[str, str] | None = None
 ) -> list[str]:
-    """What a reader of the benchmark table must know. `limits` says of a data set why it is not whole."""
+    """What a reader of the benchmark table must know. `limits` has the reason why a data set is not whole."""
     notes = [
         "context, validation and test are parts inside each user; the users of a row are those with a pair in it. "
         "Excluded users were removed by a filter and are in no other number.",

@@ -69,7 +69,7 @@ def families_table(
 
 
 def _planned(arrays_by_dataset: Mapping[str, VerdictArrays], models: Sequence[str]) -> Iterator[Condition]:
-    """The cell of SynthesizeMe of every row; a model stands in every data set."""
+    """The cell of SynthesizeMe of every row; each model has a row in every data set."""
     known = [key for arrays in arrays_by_dataset.values() for key in arrays.cells if key.judged]
     shown = [key for key in known if key.method.name == SHOWN_METHOD and key.profile_model == key.judge_model]
     variants = {key.variant for key in shown} or {VariantId(UNUSED)}

@@ -1,7 +1,7 @@
 """The funnel figure: pairs left after each step, one panel per data set, with users and conversations at the right.
 
 It is drawn from the funnel table alone. Each panel has its own linear axis; on a logarithmic one the length of a bar
-would say nothing.
+would have no meaning.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ def build(
     verdicts: Path, calls: Path, *, pools: Pools, seed: int, n_resamples: int, model_order: list[str], evaluated: str
 ) -> Table:
     """Make the table from the files of a run."""
-    # Folds share responses, which only keys can tell.
+    # Folds share responses, which only their keys show.
     columns = None if pools else CALLS_READ
     judged = with_pools(read_frame(verdicts), pools)
     table = main_table(

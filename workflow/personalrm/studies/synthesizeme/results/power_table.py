@@ -1,4 +1,4 @@
-"""The table of power: the smallest difference that a comparison can tell from none, and the reported gains below it."""
+"""The table of power: the smallest difference that a comparison can find, and the reported gains below it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def smallest_difference(
 
 
 def resolvable(first: Floats, second: Floats, judged: Floats, *, units: float, power: float = POWER) -> float:
-    """Smallest true difference that `statistics.paired_cluster_difference` tells from 0 with this power, a fraction.
+    """Smallest true difference that `statistics.paired_cluster_difference` finds with this power, a fraction.
 
     Each part of its test has one (`statistics.difference_spreads`); the largest counts. Infinite where the signs of so
     few users cannot reach p < 0.05.
@@ -73,11 +73,11 @@ TABLE = "main results"
 GAIN_DIGITS = 4
 NOT_NAMED = "SynthesizeMe (variant not named)"
 ANY_OF: tuple[str, ...] = ("demos", "persona", "both")
-"""What a number of SynthesizeMe may stand for whose source does not say which."""
+"""What a number of SynthesizeMe may be of where its source does not name the variant."""
 
 
 class Gain(NamedTuple):
-    """A reported gain over Default in points. `methods` are our ids that it may stand for (several where unsaid)."""
+    """A reported gain over Default in points. `methods` are our ids that it may be of (several where unnamed)."""
 
     dataset: str
     model: str
@@ -95,16 +95,16 @@ class Gain(NamedTuple):
 def gains_of(numbers: Sequence[ReportedNumber]) -> tuple[Gain, ...]:
     """Accuracies of the paper's main table less Default of the same set and model, in the order of the numbers.
 
-    Numbers of methods that we have no id for, or that no Default stands beside, have none.
+    Numbers of methods that we have no id for, or that have no number of Default to compare with, have none.
     """
     main = [number for number in numbers if number.table == TABLE and number.statistic == "accuracy_percent"]
     default = {(number.data_set, number.model): number.value for number in main if number.method == "default"}
     gains = []
     for number in main:
         methods = ANY_OF if number.label == NOT_NAMED else (number.method,) if number.method else ()
-        beside = default.get((number.data_set, number.model))
-        if beside is not None and methods not in ((), ("default",)):
-            points, model = round(number.value - beside, GAIN_DIGITS), number.model.rpartition("/")[2]
+        theirs = default.get((number.data_set, number.model))
+        if theirs is not None and methods not in ((), ("default",)):
+            points, model = round(number.value - theirs, GAIN_DIGITS), number.model.rpartition("/")[2]
             gains.append(Gain(number.data_set, model, methods, points, number.source, number.confidence))
     return tuple(gains)
 

@@ -1,4 +1,4 @@
-"""Ours beside each reported number: which condition of the run answers to it, what its number is, or why there is none.
+"""Ours for each reported number: which condition of the run answers to it, what its number is, or why there is none.
 
 Accuracies and differences come from the verdicts. Slope, first k above Default, fidelity and settings won are read from
 the run's own tables, so that a reader finds the same numbers there.
@@ -80,7 +80,7 @@ class Claim(NamedTuple):
 
 
 def claims(number: ReportedNumber, answers: Answers) -> list[Claim]:
-    """Ours beside a number: the first of the best status, or all of it where its source names no data set or model."""
+    """Ours for a number: the first of the best status, or all of it where its source names no data set or model."""
     look = LOOKS.get(number.statistic)
     why = ""
     if look is None and number.statistic != WON:
@@ -124,9 +124,9 @@ def _judged(number: ReportedNumber, place: Place, answers: Answers) -> Claim:
         return Claim(NOT_COMPARABLE, "; ".join(dict.fromkeys(reasons)))
     unknown = next((why for key in cells if (why := variants.get(str(key.variant), ""))), "")
     notes = _notes([cell.flags()._asdict() for cell in held], "")
-    told = "; ".join(filter(None, [unknown, place.served.note if place.served else "", *notes]))
+    remark = "; ".join(filter(None, [unknown, place.served.note if place.served else "", *notes]))
     names = _names_of(place, " - ".join(str(key.method) for key in cells), str(cells[0].variant))
-    return Claim(BESIDE if unknown else COMPARABLE, told, names | _numbers_of(cells, arrays, answers))
+    return Claim(BESIDE if unknown else COMPARABLE, remark, names | _numbers_of(cells, arrays, answers))
 
 
 def _mismatch(key: Condition, method: str, variant: str, alike: Container[str]) -> str:
@@ -166,10 +166,10 @@ def _names_of(place: Place, method: str, variant: str) -> dict[str, Value]:
 
 
 def _claim(number: ReportedNumber, place: Place, why: str, notes: Sequence[str], ours: Row) -> Claim:
-    """What is set beside a number: `why` says what of the number's conditions is not known."""
-    told = "; ".join(filter(None, [why, *notes, place.served.note if place.served else ""]))
+    """What is shown with a number: `why` names those of the number's conditions that are not known."""
+    remark = "; ".join(filter(None, [why, *notes, place.served.note if place.served else ""]))
     numbers = {name: float(value) for name, value in ours.items()}
-    return Claim(BESIDE, told, _names_of(place, number.method, number.variant) | numbers)
+    return Claim(BESIDE, remark, _names_of(place, number.method, number.variant) | numbers)
 
 
 def _notes(rows: Sequence[Row], *prefixes: str) -> list[str]:
@@ -265,8 +265,8 @@ def _settings_won(number: ReportedNumber, found: Sequence[Place], tables: Tables
         return Claim(NOT_RUN, "no setting has methods with and without demonstrations")
     ours: dict[str, Value] = {"our_method": " or ".join(WITH_DEMONSTRATIONS), "our_variant": number.variant}
     ours["ours"] = float(list(won.values()).count("won"))
-    told = f"of {len(won)} of the paper's {number.n} settings, by accuracy alone"
-    return Claim(COMPARABLE if len(won) == number.n else BESIDE, told, ours)
+    remark = f"of {len(won)} of the paper's {number.n} settings, by accuracy alone"
+    return Claim(COMPARABLE if len(won) == number.n else BESIDE, remark, ours)
 
 
 LOOKS: dict[str, Callable[[ReportedNumber, Place, Answers], Claim]] = {

@@ -1,4 +1,4 @@
-"""Reported numbers and ours as a forest: one line a number, a panel a data set; drawn from the table alone."""
+"""Reported numbers and ours as a forest: one line per number, one panel per data set; drawn from the table alone."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ AXES: dict[str, str] = {
 OURS_WIDTH = 3.6
 PANEL_INCHES, LINE_INCHES = 2.1, 0.19
 HEAD, APART = 1.5, 0.2
-"""Heights in lines: heading of a group, and how far the two marks of a line stand apart."""
+"""Heights in lines: heading of a group, and the distance between the two marks of a line."""
 REPORTED_POINTS, OURS_POINTS = 8, 84
 """From the end of a panel to the columns of the reported numbers and of ours."""
 
@@ -103,7 +103,7 @@ def _line(row: Row) -> Line:
 
 
 def reported_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
-    """Reported (bars) above ours (marks of the methods) on each line, and both in words; what was not run says so.
+    """Reported (bars) above ours (marks of the methods) on each line, and both in words, also for what was not run.
 
     Args:
         table: the table of `reported_table.reported_table`.

@@ -51,7 +51,7 @@ class ThetaOrigin(NamedTuple):
 
 
 class RunIdentity(NamedTuple):
-    """What a run says of itself: data set to the reported set that it answers to, data set to how it differs from that,
+    """Identity of a run: data set to the reported set that it answers to, data set to how it differs from that,
     model to its id and snapshot in the config; who serves the reported models; and variant to where its Theta is from.
     """
 
@@ -146,7 +146,7 @@ def places(number: ReportedNumber, run: RunIdentity, datasets: Container[str]) -
 
 
 def unlike(number: ReportedNumber, place: Place) -> list[str]:
-    """Why data and model of a place are not those of the number; empty where nothing speaks against it."""
+    """Why data and model of a place are not those of the number; empty where they are."""
     reasons = list(place.differs)
     if number.revision == NOT_STATED:
         reasons.append("the source does not state the release of the data")

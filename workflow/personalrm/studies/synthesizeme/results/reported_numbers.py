@@ -101,7 +101,7 @@ class ReportedNumber(_Row):
 class ServedModel(_Row):
     """A row of `resources/reported/models.csv`: `id` and `snapshot` by which a provider serves a reported `model`.
 
-    `same` says whether a run of it may stand beside the reported number; `note` why not, or what a reader should know.
+    `same` says whether a run of it may be compared with the reported number; `note` why not, or a remark.
     """
 
     model: Text

@@ -1,4 +1,4 @@
-"""Every reported number of SynthesizeMe beside ours."""
+"""Every reported number of SynthesizeMe, with ours."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ UNITS: dict[str, str] = {
     "rouge_l": "ROUGE-L",
     "seconds": "seconds",
 }
-"""Statistic to the words that people read."""
+"""Statistic to its label."""
 
 
 def reported_table(
@@ -85,7 +85,7 @@ def reported_table(
     Args:
         numbers: the reported numbers.
         verdicts: frame of `collect_verdicts`.
-        run: what the run says of its data sets and models.
+        run: identity of its data sets and models.
         tables: its main table and those of scaling and fidelity.
         seed: seed of the bootstrap.
         n_resamples: its resamples.
@@ -95,7 +95,7 @@ def reported_table(
 
 
 def _row(number: ReportedNumber, status: str, reason: str, ours: Mapping[str, Value]) -> dict[str, Value]:
-    """A row of the table; `ours` is empty where nothing of ours stands beside the number."""
+    """A row of the table; `ours` is empty where nothing of ours answers to the number."""
     low, high = number.bounds or (None, None)
     row: dict[str, Value] = {name: getattr(number, name) for name in (*NUMBER_NAMES, "interval", "n", *SOURCE_NAMES)}
     row |= {"reported": number.value, "reported_low": low, "reported_high": high, "status": status, "reason": reason}
@@ -107,7 +107,7 @@ def _row(number: ReportedNumber, status: str, reason: str, ours: Mapping[str, Va
 
 
 def _beside(number: ReportedNumber, ours: float, low: float, high: float) -> dict[str, Value]:
-    """Difference, and who lies in whose interval; a comparison with nan bounds is left empty."""
+    """Difference, and which number lies in which interval; a comparison with nan bounds is left empty."""
     row: dict[str, Value] = {"difference": percent((ours - number.value) / 100)}
     if number.bounds is not None:
         row["ours_in_reported"] = "yes" if number.bounds[0] <= ours <= number.bounds[1] else "no"

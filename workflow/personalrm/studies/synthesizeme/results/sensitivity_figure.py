@@ -1,7 +1,7 @@
 """The figure of the filters' thresholds: pairs that each filter alone would leave, one column per threshold.
 
 One row of panels per data set: query, responses, panel. A panel is as high as what went into it, so that heights are
-shares; the numbers stand beneath. It is drawn from its table alone.
+shares; the numbers are beneath. It is drawn from its table alone.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def axes_question(config: Config) -> AxesQuestion:
 
 
 def tag_question(config: Config) -> TagQuestion:
-    """How a model is asked where a persona stands."""
+    """How a model is asked for a persona's place on the axes."""
     settings = config.analysis.axes or AxesSettings()
     return TagQuestion(style=config.models[_asked(config)].prompts, max_tokens=settings.max_tokens)
 
@@ -165,7 +165,7 @@ async def axes_stage(job: Job, *, dataset: str, variant: str, profiles: Sequence
 
 
 async def tag_profile(client: LanguageModel, profile: Profile, known: AxisSet, question: TagQuestion) -> TaggedPersona:
-    """Where the persona of one profile stands on the axes, and what its sentences are about."""
+    """Tags of the persona of one profile on the axes, and what its sentences are about."""
     base = TaggedPersona(
         dataset=profile.dataset,
         user_id=profile.user_id,

@@ -1,4 +1,4 @@
-"""Stages `released` and `filter`: what models said of the pairs of a processed set, and what the filters leave."""
+"""Stages `released` and `filter`: released judgments of the pairs of a processed set, and what the filters leave."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class _Part(NamedTuple):
     steps: list[FunnelStep]
     sensitivity: list[Sensitivity]
     counts: dict[str, Counter[str]]
-    """`users`, `pairs` and `ties` of each part, near-duplicates (`alike`) and what was asked (`answers`)."""
+    """`users`, `pairs` and `ties` of each part, near-duplicates (`alike`) and numbers of answers (`answers`)."""
 
 
 def filter_stage(plan: Plan, dataset: str) -> None:
@@ -124,7 +124,7 @@ def filter_shard(plan: Plan, settings: Dataset, name: str) -> _Part:
 
 
 def _with_members(filters: FilterSettings, panel: Iterable[str]) -> FilterSettings:
-    """The settings with the members of a released panel, whom only the rows of its files name."""
+    """The settings with the members of a released panel, which only the rows of its files name."""
     asked = filters.disagreement
     if asked is None or asked.models != [RELEASED]:
         return filters
@@ -155,7 +155,7 @@ def refiltered(
 
 
 def _answers(pairs: Pairs, said: Said, panel: Sequence[UserPanel]) -> Counter[str]:
-    """What was asked and what was answered, for the funnel."""
+    """Numbers of questions and answers, for the funnel."""
     votes, ratings = [vote for row in panel for vote in row.votes], said.ratings.values()
     return Counter(
         pairs_asked_about=sum(map(len, pairs.values())),

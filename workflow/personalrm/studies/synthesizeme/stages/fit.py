@@ -25,7 +25,7 @@ def artefacts_read(specs: Iterable[str]) -> list[str]:
 
 
 def training_sets(users: Sequence[UserData]) -> Iterator[tuple[tuple[str, ...] | None, list[UserData]]]:
-    """Who may be judged (`Fitted.left_out`), and from whom is learned, with the pairs that may be learned from.
+    """Users that may be judged (`Fitted.left_out`), and users to learn from, with the pairs that may be learned from.
 
     With a user split these are the train users with all their pairs. Without one, for each group of users all users of
     other groups without their test pairs.
@@ -75,7 +75,7 @@ def read_fitted(paths: Iterable[Path]) -> dict[str, list[Fitted]]:
 
 
 def fitted_for(rows: Iterable[Fitted], user: UserData) -> Fitted | NoResult:
-    """The row that nothing of the user is in, or why there is none."""
+    """The row that was learned without the user, or why there is none."""
     for row in rows:
         if row.left_out is None and user.user_split == "train":
             return NoResult("empty", f"{row.method} was fitted on the train users")

@@ -69,7 +69,7 @@ def _row(user: UserData, use: MethodUse, mode: VerdictMode, judge: str | None, k
 
 
 def _state(user: UserData, use: MethodUse, mode: VerdictMode, known: Known) -> Any:  # noqa: ANN401 - the method's own
-    """The method's state for a user, or why the user is not judged (`NoResult`): what cannot apply is said first."""
+    """The method's state for a user, or why the user is not judged (`NoResult`): what cannot apply comes first."""
     method, profile = use.method, known.profile
     if method.text_only and mode != "text":
         return NoResult("not_applicable", f"{method.name} reads no log-probabilities (verdicts: text)")
@@ -88,7 +88,7 @@ def _state(user: UserData, use: MethodUse, mode: VerdictMode, known: Known) -> A
 async def judge_user(
     client: LanguageModel | None, user: UserData, use: MethodUse, settings: JudgeSettings, known: Known
 ) -> JudgedUser:
-    """Verdicts of one method on one user's pairs, or why there are none. Methods that ask no model need no client."""
+    """Verdicts of one method on one user's pairs, or why there are none. Methods that call no model need no client."""
     row = _row(user, use, settings.mode, client.spec.name if client else None, known)
     state = _state(user, use, settings.mode, known)
     if isinstance(state, NoResult):

@@ -1,4 +1,4 @@
-"""Stages `rate` and `panel`: what models say of the pairs, for the filters."""
+"""Stages `rate` and `panel`: judgments of the pairs by models, for the filters."""
 
 from __future__ import annotations
 

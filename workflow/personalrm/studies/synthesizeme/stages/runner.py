@@ -160,7 +160,7 @@ async def each_user(
     async def one(user: U) -> T:
         async with gate:
             result = await work(user)
-        logger.info("%s: %d of %d users", what, next(done), len(users))
+        logger.info("%s: %d of %d rows", what, next(done), len(users))
         return result
 
     async with asyncio.TaskGroup() as group:
