@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.comparison_cases import EXEMPT, Said, default, frame_of, learned, row_of, users_of
+from support.comparison_cases import EXEMPT, Said, default, learned, row_of, users_of
 from support.generated_verdicts import Cell
 
 from personalrm.core.records import JudgedUser, write_records
@@ -66,14 +66,14 @@ def test_pooled_folds_are_what_the_undivided_set_is(said: dict[str, str], cut: i
     second = {user: text[cut:] for user, text in said.items()}
     folds = [row for cell in cells for row in (*fold_of(cell, first, 1), *fold_of(cell, second, 2, first=cut))]
     with TemporaryDirectory() as folder:
-        expected, _ = frames_of(Path(folder), whole)
+        expected, calls = frames_of(Path(folder), whole)
         found, _ = frames_of(Path(folder), folds)
     options = {"seed": 3, "n_resamples": 49}
     pd.testing.assert_frame_equal(
         differences_table(pooled(found, POOLS), **options),  # type: ignore[arg-type]
         differences_table(expected, **options),  # type: ignore[arg-type]
     )
-    calls = expected.iloc[:0].assign(key="")
+    calls = calls.iloc[:0]
     pd.testing.assert_frame_equal(
         main_table(pooled(found, POOLS), calls, **options),  # type: ignore[arg-type]
         main_table(expected, calls, **options),  # type: ignore[arg-type]
@@ -94,19 +94,20 @@ def test_a_user_without_a_verdict_in_one_fold_is_there_with_the_others(tmp_path:
         *fold_of(learned(), {"u": "", "v": "", "w": EXEMPT}, 1),
         *fold_of(learned(), {"u": "1", "v": "", "w": EXEMPT}, 2),
     ]
-    verdicts, _ = frames_of(tmp_path, rows)
+    verdicts, calls = frames_of(tmp_path, rows)
     together = pooled(verdicts, POOLS)
     assert len(together) == 3
     assert gaps(together) == [
         "d / corrected / m / m / both / all: no verdict for 1 failed, 1 not applicable of 3 users."
     ]
     exempt = pooled(verdicts[verdicts["user_id"] == "w"], POOLS)
-    table = main_table(exempt, exempt.iloc[:0].assign(key=""), seed=0, n_resamples=9)
+    table = main_table(exempt, calls.iloc[:0], seed=0, n_resamples=9)
     assert list(table["status"]) == ["not applicable"]
 
 
 def test_other_data_sets_stay_and_without_folds_nothing_changes(tmp_path: Path) -> None:
-    frame = frame_of(tmp_path, [(default(dataset="e"), {"u": "10"})])
+    cell = default(dataset="e")
+    frame, calls = frames_of(tmp_path, users_of(cell, {"u": "10"}))
     assert pooled(frame, {}) is frame is with_pools(frame, {})
     assert pooled(frame, POOLS).equals(frame.assign(dataset="e"))
     assert pool_notes({}) == []
@@ -114,4 +115,4 @@ def test_other_data_sets_stay_and_without_folds_nothing_changes(tmp_path: Path) 
     assert note.startswith("d: 2 leave-out folds pooled (d-fold1 to d-fold2).")
     table = differences_table(pooled(frame, POOLS), seed=0, n_resamples=9)
     assert table.empty
-    assert row_of(main_table(frame, frame.iloc[:0].assign(key=""), seed=0, n_resamples=9), dataset="e")["n_pairs"] == 2
+    assert row_of(main_table(frame, calls.iloc[:0], seed=0, n_resamples=9), dataset="e")["n_pairs"] == 2

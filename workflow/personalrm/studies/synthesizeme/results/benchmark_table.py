@@ -105,6 +105,24 @@ def benchmark_table(
 
     Raises DataError for a user of a data set that is not listed.
     """
+    users, pairs = _measured(paths, datasets)
+    rows: list[dict[str, Value]] = []
+    for name in datasets:
+        theirs = (reported or {}).get((answers_to or {}).get(name) or "", {})
+        here, held = users[users["dataset"] == name], pairs[pairs["dataset"] == name]
+        parts: list[tuple[str, str, pd.Series[bool] | None, pd.DataFrame]] = [("all", "all", here["excluded"], held)]
+        parts += [("B", split, None, held[held["split"] == split]) for split in PARTS]
+        for part in USER_PARTS if here["part"].notna().any() else ():
+            parts.append(("A", part, here.loc[here["part"] == part, "excluded"], held[held["part"] == part]))
+        for level, split, excluded, mine in parts:
+            row: dict[str, Value] = {"dataset": name, "level": level, "split": split, **_sizes(mine)}
+            row["excluded_users"] = None if excluded is None else int(excluded.sum())
+            rows.append(row | _compared(row, theirs))
+    return BENCHMARK_COLUMNS.frame(rows)
+
+
+def _measured(paths: Iterable[Path], datasets: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One row per user, and one per pair of the users who are not excluded."""
     import pandas as pd
 
     people: list[dict[str, object]] = []
@@ -121,20 +139,7 @@ def benchmark_table(
                 measured += [who | _measures(pair) for pair in user.pairs]
     names = ("dataset", "user_id", "part")
     users = pd.DataFrame(people, columns=[*names, "excluded"])
-    pairs = pd.DataFrame(measured, columns=[*names, "split", *MEANS, "ties", "suspicious_pairs"])
-    rows: list[dict[str, Value]] = []
-    for name in datasets:
-        theirs = (reported or {}).get((answers_to or {}).get(name) or "", {})
-        here, held = users[users["dataset"] == name], pairs[pairs["dataset"] == name]
-        parts: list[tuple[str, str, pd.Series[bool] | None, pd.DataFrame]] = [("all", "all", here["excluded"], held)]
-        parts += [("B", split, None, held[held["split"] == split]) for split in PARTS]
-        for part in USER_PARTS if here["part"].notna().any() else ():
-            parts.append(("A", part, here.loc[here["part"] == part, "excluded"], held[held["part"] == part]))
-        for level, split, excluded, mine in parts:
-            row: dict[str, Value] = {"dataset": name, "level": level, "split": split, **_sizes(mine)}
-            row["excluded_users"] = None if excluded is None else int(excluded.sum())
-            rows.append(row | _compared(row, theirs))
-    return BENCHMARK_COLUMNS.frame(rows)
+    return users, pd.DataFrame(measured, columns=[*names, "split", *MEANS, "ties", "suspicious_pairs"])
 
 
 def _compared(row: Mapping[str, Value], theirs: Mapping[str, float]) -> dict[str, Value]:
