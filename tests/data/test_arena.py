@@ -20,6 +20,8 @@ from personalrm.data.sources.battles import read_arena, shared_beginning, transc
 from personalrm.data.sources.reading import ReadReport
 from personalrm.data.sources.votes import Vote
 
+from .vote_rows import assert_refused
+
 Row = dict[str, object]
 
 MESSAGES = pa.list_(pa.struct([("content", pa.string()), ("role", pa.string())]))
@@ -177,11 +179,7 @@ BAD = [
 @pytest.mark.parametrize(("row", "field", "problem"), BAD)
 def test_bad_rows_are_named(tmp_path: Path, row: Row, field: str, problem: str) -> None:
     path = jsonl(tmp_path / "votes.jsonl", [single(), row])
-    with pytest.raises(DataError) as caught:
-        read(tmp_path)
-    message = str(caught.value)
-    assert message.startswith(f"{path}, line 2, field {field}, user ")
-    assert problem in message
+    assert_refused(path, field, problem, lambda: read(tmp_path))
 
 
 def test_bad_rows_can_be_dropped(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from support.mtbench_rows import SCHEMA, Row, jsonl, judgment, parquet, read, sa
 from personalrm.core.errors import DataError
 from personalrm.data.sources.reading import ReadReport
 
+from .vote_rows import assert_refused
+
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
@@ -73,11 +75,7 @@ BAD = [
 @pytest.mark.parametrize(("row", "field", "problem"), BAD)
 def test_bad_rows_are_named(tmp_path: Path, row: Row, field: str, problem: str) -> None:
     path = jsonl(tmp_path / "votes.jsonl", [judgment(), row])
-    with pytest.raises(DataError) as caught:
-        read(tmp_path)
-    message = str(caught.value)
-    assert message.startswith(f"{path}, line 2, field {field}, user ")
-    assert problem in message
+    assert_refused(path, field, problem, lambda: read(tmp_path))
 
 
 def test_bad_rows_can_be_dropped(tmp_path: Path) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+
+import pytest
+
+from personalrm.core.errors import DataError
 
 Row = dict[str, object]
 
@@ -29,3 +33,12 @@ def write_rows(path: Path, rows: Iterable[object]) -> Path:
     lines = [item if isinstance(item, str) else json.dumps(item, ensure_ascii=False) for item in rows]
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
     return path
+
+
+def assert_refused(path: Path, field: str, problem: str, read: Callable[[], object]) -> None:
+    """Reading names the second line of the file, the field, the user and the problem."""
+    with pytest.raises(DataError) as caught:
+        read()
+    message = str(caught.value)
+    assert message.startswith(f"{path}, line 2, field {field}, user ")
+    assert problem in message

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from itertools import product
 
 import pytest
+from support.learning import profile_of
 from support.models import ScriptedModel, good_is_first, label, pair, text
 
 from personalrm import SynthesizeMe
-from personalrm.core.records import Demonstration, Profile, UserData
+from personalrm.core.records import Demonstration, UserData
 from personalrm.data.filters.rate import PanelSettings, panel_votes
 from personalrm.judge.call_recorder import Listener
 from personalrm.judge.judge import JudgeContext, JudgeSettings, fitted, is_reasoned, judge_messages, judge_pair
@@ -71,18 +72,9 @@ def test_criteria_and_generation_prompts_are_neutral_where_nothing_is_known() ->
     asyncio.run(judge_by_criteria(model, [pair("p")], JudgeContext(), WORDS))
     assert len(model.requests) == 3
     assert not any(PERSONAL.search(whole(request.messages)) for request in model.requests.values())
-    known = {
-        "dataset": "d",
-        "user_id": "u",
-        "model": "m",
-        "variant": "corrected",
-        "k": "all",
-        "draw": 0,
-        "status": "ok",
-    }
     for learned, personal in (({}, False), ({"persona": "likes tea"}, True), ({"demonstrations": (BARE,)}, True)):
         rm = SynthesizeMe(lm=model)
-        rm._take(Profile.model_validate({**known, **learned}))
+        rm._take(profile_of(**learned))
         assert bool(PERSONAL.search(rm.get_generation_prompt())) == personal
         assert bool(PERSONAL.search(rm.get_judge_messages()[0]["content"])) == personal
 
@@ -95,25 +87,9 @@ def test_methods_are_personal_by_what_they_show() -> None:
         survey={"age": "30"},
         planted_taste="likes tea",
     )
-    known = {
-        "dataset": "d",
-        "user_id": "u",
-        "model": "m",
-        "variant": "corrected",
-        "k": "all",
-        "draw": 0,
-        "status": "ok",
-    }
-    empty = Profile.model_validate(known)
-    full = Profile.model_validate(
-        {
-            **known,
-            "persona": "likes tea",
-            "memory": ("likes tea",),
-            "demonstrations": (BARE,),
-            "plain_demonstrations": (BARE,),
-        }
-    )
+    empty = profile_of()
+    shown_pairs = {"demonstrations": (BARE,), "plain_demonstrations": (BARE,)}
+    full = profile_of(persona="likes tea", memory=("likes tea",), **shown_pairs)
     for (name, method), settings in product(METHODS.items(), STYLES):
         if method.needs == "nothing":
             continue

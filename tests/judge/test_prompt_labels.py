@@ -14,10 +14,11 @@ from itertools import count, islice
 from typing import NamedTuple
 
 import pytest
+from support.learning import profile_of
 from support.models import ScriptedModel, pair, text
 
 from personalrm import SynthesizeMe
-from personalrm.core.records import Demonstration, PreferencePair, Profile, UserData
+from personalrm.core.records import Demonstration, PreferencePair, UserData
 from personalrm.judge.judge import JudgeContext, JudgeSettings, fitted, judge_messages, presented_swapped
 from personalrm.judge.prompting import PROMPT_DIR
 from personalrm.llm.types import Message, Request, Response, TokenLogprobs, Usage
@@ -160,16 +161,7 @@ def generation(shown: Sequence[Demonstration]) -> list[Said]:
 def learner(shown: Sequence[Demonstration]) -> SynthesizeMe:
     """The library's object with a profile that holds these demonstrations."""
     made = SynthesizeMe(lm=ScriptedModel(lambda _: text("")))
-    known = {
-        "dataset": "d",
-        "user_id": "u",
-        "model": "m",
-        "variant": "corrected",
-        "k": "all",
-        "draw": 0,
-        "status": "ok",
-    }
-    made._take(Profile.model_validate({**known, "demonstrations": tuple(shown)}))
+    made._take(profile_of(demonstrations=tuple(shown)))
     return made
 
 

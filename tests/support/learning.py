@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from personalrm.core.records import Demonstration, Outcome, Trace
+from personalrm.core.records import Demonstration, Outcome, Profile, Trace
 from personalrm.judge.judge import JudgeSettings
 from personalrm.llm.types import Request, Response
 from personalrm.methods.synthesizeme.search import LABELLED, UNSHUFFLED, ZERO_SHOT, SearchSettings, draw_candidate
@@ -28,6 +28,20 @@ def trace_of(name: str) -> Trace:
 
 
 TRACES = {name: trace_of(name) for name in ("c1", "c3", "c4")}
+
+
+def profile_of(**fields: object) -> Profile:
+    """The profile of user u of data set d that model m learned, with these fields."""
+    known = {
+        "dataset": "d",
+        "user_id": "u",
+        "model": "m",
+        "variant": "corrected",
+        "k": "all",
+        "draw": 0,
+        "status": "ok",
+    }
+    return Profile.model_validate(known | fields)
 
 
 def settings(**changes: object) -> SearchSettings:

@@ -29,21 +29,21 @@ log = logging.getLogger("personalrm.llm")
 
 
 class AdaptiveConcurrency:
-    """Places for calls in flight, by additive increase and multiplicative decrease (as TCP does, RFC 5681).
+    """Limit on calls in flight, by additive increase and multiplicative decrease (as in TCP, RFC 5681).
 
-    The first call goes alone: if the provider refuses it for good, the others are not sent. Whatever else comes of it,
-    `START` places are open then, one more with each answer until the first 429. That halves them, and from then on it
-    takes as many answers as there are places to add one. Never more than `most`, or fewer than `START` while a good
-    part is answered; a 429 to a call that
-    was sent before the last halving does not halve again. What is answered does not depend on any of it, only when.
+    The first call is sent alone: if the provider refuses it for good, no other call is sent. After any other result
+    the limit is `START`, and each answer adds one until the first 429. A 429 halves the limit; from then on one is
+    added after as many answers as the limit. The limit is at most `most`, and at least `START` while between
+    `LEAST_REFUSED` and `MOST_REFUSED` of the calls get a 429. A 429 to a call that was sent before the last halving
+    does not halve again. The limit decides when a call is answered, never the answer.
 
-    Where a part of the calls is refused with few places, that may have nothing to do with our load: places
-    are added again, as many as at first, and only a larger part than that (by `NOISE`) halves them.
+    If a part of the calls gets a 429 at a low limit, the load need not be the reason: the limit grows again, and only
+    a larger part than that (by `NOISE`) halves it.
 
-    Where nothing is answered any more (`VAIN` failures in a row, or twice as many 429), one call at a
-    time finds out whether the provider is back, with growing pauses (`pause`).
+    If no call is answered any more (`VAIN` failures in a row, or twice as many 429s), one call at a time is sent to
+    find out whether the provider is back, with growing pauses (`pause`).
 
-    Where someone waits for a few calls, and refused ones do no harm, `eager` opens all places from the first call on.
+    `eager` allows all calls from the first one on, for interactive use with few calls.
 
     Attributes:
         limit: places now.

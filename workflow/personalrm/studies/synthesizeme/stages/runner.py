@@ -182,4 +182,4 @@ def refuse_outage(failed: Iterable[bool], what: str, max_failed_share: float, re
             f"command again later.{detail}"
         )
     if any(found):
-        logger.warning("%s; `personalrm retry` asks again", said)
+        logger.warning("%s; `personalrm retry` repeats these calls", said)
