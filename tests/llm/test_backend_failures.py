@@ -98,6 +98,8 @@ BROKEN_OFF = {
     "abort": ended("abort"),
     "abort with half an answer": ended("abort", **HALF),
     "insufficient_system_resource": ended("insufficient_system_resource", **HALF),
+    "upstream_error": ended("upstream_error", **HALF),
+    "engine_aborted": ended("ENGINE_ABORTED", **HALF),
     "null": ended(None),
     "no reason": ended(...),
     "a reason that nobody knows": ended("gremlins"),

@@ -25,11 +25,8 @@ _ENDED = frozenset(
     | {"eos", "eos_token", "completed", "complete", "model_length"}
 )
 """Reasons with which an answer may end, also an empty one."""
-_BROKEN_OFF = frozenset(
-    {"error", "abort", "aborted", "cancelled", "canceled", "failed", "timeout", "insufficient_system_resource"}
-    | {"network_error", "server_error", "model_error"}
-)
-"""Reasons that say that the server gave up, whatever text it has sent until then."""
+_BROKEN_OFF = re.compile(r"error|abort|cancel|fail|time_?out|insufficient|interrupt|unavailable", re.IGNORECASE)
+"""Words in reasons with which a server ends an answer that it did not finish, whatever text it has sent until then."""
 _FILTERED = frozenset(
     {"content_filter", "safety", "refusal", "sensitive", "recitation", "blocklist", "prohibited_content", "spii"}
     | {"content_filtered", "guardrail_intervened"}
@@ -178,7 +175,7 @@ def is_broken_off(response: Response) -> bool:
     """Whether this is a failure in the form of an answer: one that the server gave up, or an empty one without end."""
     empty = not response.text and not response.refusal
     reason = response.finish_reason.lower()
-    return reason in _BROKEN_OFF or (empty and reason not in _ENDED)
+    return bool(_BROKEN_OFF.search(reason)) or (empty and reason not in _ENDED)
 
 
 def _body_error(error: object, where: str, key_env: str | None) -> ModelCallError:
