@@ -16,6 +16,8 @@ ANSWERS = {
     "a closing tag alone": ("Hates cats?\n</think>\n\nLikes dogs.", "Likes dogs.", "Hates cats?", "stop"),
     "never closed": ("Likes dogs. <think>Or cats?", "", "Or cats?", "length"),
     "twice": ("<think>a</think>One. [THINK]b[/THINK] Two.", "One.   Two.", "a\nb", "stop"),
+    "with a prefix": ("<seed:think>a</seed:think>One.", "One.", "a", "stop"),
+    "between triangles": ("◁think▷a◁/think▷One.", "One.", "a", "stop"),
     "none": (" Likes <b>dogs</b>. ", " Likes <b>dogs</b>. ", "", "stop"),
 }
 

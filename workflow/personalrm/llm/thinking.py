@@ -8,7 +8,11 @@ from typing import NamedTuple
 
 from personalrm.llm.types import Response
 
-_TAG = re.compile(r"(?:<(?P<close>/?)(?:think(?:ing)?|thought)>|\[(?P<close2>/?)THINK\])", re.IGNORECASE)
+_TAG = re.compile(
+    r"<(?P<close>/?)(?:\w{1,20}:)?(?:think(?:ing)?|thought)>|\[(?P<close2>/?)THINK\]|◁(?P<close3>/?)think▷",
+    re.IGNORECASE,
+)
+"""Tags of DeepSeek, Qwen and many others (also with a prefix, as ByteDance Seed), of Mistral, and of Kimi."""
 
 
 class Thinking(NamedTuple):
@@ -29,7 +33,7 @@ def find_thinking(text: str) -> Thinking:
     parts: list[tuple[int, int]] = []
     opened: int | None = None
     for tag in _TAG.finditer(text):
-        if not (tag["close"] or tag["close2"]):
+        if not any(tag.groups()):
             opened = tag.start() if opened is None else opened
         elif opened is None:
             parts = [(0, tag.end())]
