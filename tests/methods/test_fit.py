@@ -160,3 +160,14 @@ def test_a_method_sees_the_votes_of_its_user_only_where_it_says_that_it_learns()
     seen = known_of(config, user, replace(silent, learns=True), {})
     assert {pair.split for pair in seen.user.pairs} == {"context", "validation"}
     assert seen.pairs == user.part("context")
+
+
+def test_the_pairs_that_k_allows_are_drawn_with_the_seed_of_the_run() -> None:
+    (user,) = people(1)
+    learner = Method("mine", "judge", lambda known: known, learns=True, by_k=True)
+    drawn = {
+        known_of(parse_config({**BASE, "methods": ["random"], "seed": seed}), user, learner, {}, k=2).pairs
+        for seed in range(9)
+    }
+    assert len(drawn) > 2
+    assert all(len(pairs) == 2 for pairs in drawn)
