@@ -70,7 +70,7 @@ class Refused(ModelCallError):
     """The provider's own filter refused to answer."""
 
 
-class RequestRejected(Refused):
+class RequestRejected(ModelCallError):
     """The provider rejected this request (400, 413, 422) with an unrecognised message; other requests may pass."""
 
 

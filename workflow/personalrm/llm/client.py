@@ -45,13 +45,15 @@ log = logging.getLogger("personalrm.llm")
 
 @dataclass(slots=True)
 class CallCounts:
-    """Of one client. `joined`: requests that shared a call in flight, of any process; `attempts` includes retries."""
+    """Of one client. `joined`: requests that shared a call in flight, of any process; `attempts` includes retries;
+    `rejected`: failures that concern one request alone (`RequestRejected`)."""
 
     hits: int = 0
     joined: int = 0
     calls: int = 0
     attempts: int = 0
     failures: int = 0
+    rejected: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
     tokens_cached: int = 0
@@ -119,7 +121,6 @@ class ModelClient:
         self._locks = locks
         self._named: set[str] = set()
         self._warned: set[str] = set()
-        self._rejected = 0
         self._failing: set[asyncio.Task[Any] | None] = set()
         self._answered_at = self._retry.clock()
         self._finishes = finishes
@@ -318,15 +319,15 @@ class ModelClient:
             except (RateLimited, TransientError) as error:
                 raise self._in_vain(error) from None
             except RequestRejected as error:
-                self._rejected += 1
+                self.stats.rejected += 1
                 answered = self.stats.calls + self.stats.hits
-                asked = self._rejected + answered
+                asked = self.stats.rejected + answered
                 least = max(REJECTED, REJECTED_SHARE * asked) if answered else FIRST_REJECTED
-                if self._rejected < least:
+                if self.stats.rejected < least:
                     raise
                 raise self._close(
                     ModelUnavailable(
-                        f"{error} So were {self._rejected} of {asked} requests: look at the model's entry in the "
+                        f"{error} So were {self.stats.rejected} of {asked} requests: look at the model's entry in the "
                         f"config."
                     )
                 ) from None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 from personalrm.core.conditions import JSON, PersonaFormat
-from personalrm.core.errors import ContextOverflow, Refused
+from personalrm.core.errors import ContextOverflow, Refused, RequestRejected
 from personalrm.core.records import Demonstration, PersonaFlaw
 from personalrm.judge.judge import LABELS, PromptStyle, is_refused
 from personalrm.judge.parsing import whole_sentences
@@ -194,7 +194,11 @@ def persona_request(messages: tuple[Message, ...], settings: PersonaSettings, at
 
 
 async def _ask(model: LanguageModel, request: Request) -> Written:
-    response = await model.complete(request)
+    try:
+        response = await model.complete(request)
+    except RequestRejected as error:
+        # Another attempt at this user's persona would be rejected, too.
+        raise Refused(str(error)) from None
     if is_refused(response):
         raise Refused(f"model {model.spec.name}: {response.refusal or 'the answer was stopped by a filter'}")
     text, last = response.text.strip(), request.messages[-1]

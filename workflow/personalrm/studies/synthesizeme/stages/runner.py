@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -19,6 +19,7 @@ from personalrm.core.records import Record, Trace, UserData, Verdict, read_recor
 from personalrm.data.filters.ratings import PanelVote
 from personalrm.judge.label_probe import Probed
 from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.client import ModelClient
 from personalrm.llm.limits.budget import Budget
 from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.types import LanguageModel
@@ -39,6 +40,7 @@ class Job:
 
     config: Config
     runtime: RuntimeSettings
+    clients: list[ModelClient] = field(default_factory=list, compare=False, kw_only=True)
 
     @classmethod
     def from_file(cls, config_file: Path) -> Job:
@@ -63,6 +65,7 @@ class Job:
                 budget = Budget(store, spec, limits.usd, limits.models.get(name), longest)
             opened = partial(open_model, spec, store=store, runtime=self.runtime, budget=budget)
             client = await stack.enter_async_context(opened(batch=batch))
+            self.clients.append(client)
             # The probe is one call, which must not wait for a batch.
             prober = await stack.enter_async_context(opened()) if batch else client
             yield Probed(client, self.config.models[name].prompts, prober)
@@ -95,8 +98,9 @@ class Job:
         write_records(out, rows)
 
     def refuse_outage(self, failed: Iterable[bool], what: str, reason: str | None = None) -> None:
-        """`refuse_outage` with the share of the config."""
-        refuse_outage(failed, what, self.config.max_failed_share, reason)
+        """`refuse_outage` with the share of the config, and without the requests that the provider rejected."""
+        rejected = sum(client.stats.rejected for client in self.clients)
+        refuse_outage(failed, what, self.config.max_failed_share, reason, rejected=rejected)
 
 
 def runtime_from_env() -> RuntimeSettings:
@@ -168,14 +172,18 @@ async def each_user(
     return [task.result() for task in tasks]
 
 
-def refuse_outage(failed: Iterable[bool], what: str, max_failed_share: float, reason: str | None = None) -> None:
+def refuse_outage(
+    failed: Iterable[bool], what: str, max_failed_share: float, reason: str | None = None, *, rejected: int = 0
+) -> None:
     """Raise ModelCallError when more than the given share failed: an outage must end a job, not become a score.
 
-    Answers so far are in the response store, so that the next attempt asks only for what is missing.
+    As many failures as there were `rejected` requests do not count: each concerns its request alone, and the next
+    attempt would meet it again (the client ends the job where they are many). Answers so far are in the response
+    store, so that the next attempt calls only for what is missing.
     """
     found = list(failed)
     said = f"{sum(found)} of {len(found)} {what} failed at the provider"
-    if found and sum(found) / len(found) > max_failed_share:
+    if found and (sum(found) - rejected) / len(found) > max_failed_share:
         detail = f" First reason: {reason}" if reason else ""
         raise ModelCallError(
             f"{said}, more than max_failed_share = {max_failed_share:g}. All answers so far are kept; run the same "
