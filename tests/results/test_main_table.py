@@ -194,6 +194,11 @@ def test_the_notes_say_which_labels_the_methods_read_where_validation_pairs_chos
         assert "validation" not in " ".join(main_notes(tabled(judged_users(Cell(method, 0.5), [2, 3])), "all"))
 
 
+def test_bounds_are_rounded_once() -> None:
+    table = tabled([judged(MINE, "u", verdicts("correct", "wrong"))]).assign(ci_low=16.6537, ci_high=75.1463)
+    assert list(main_blocks(table)[0].texts["Accuracy % [95 % CI]"]) == ["50.00 [16.7, 75.1]"]
+
+
 def test_a_row_is_not_applicable_where_it_is_for_every_user_and_only_there() -> None:
     rows = [judged(MINE, user, []).model_copy(update={"status": "not_applicable"}) for user in "uv"]
     demos = [row.model_copy(update={"method": "demos"}) for row in rows[:1]]

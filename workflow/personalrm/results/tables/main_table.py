@@ -208,9 +208,7 @@ def _shown_accuracy(row: Mapping[str, object]) -> str:
     """Accuracy, its clustered interval, and the mark of what spoils it: `61.97 [57.2, 66.0]`."""
     text = str(row["status"])
     if text not in (NOT_APPLICABLE, NO_ANSWERS):
-        text = bounds(
-            {name: round(float(str(row[name])), 2) for name in ACCURACY_COLUMNS}, *ACCURACY_COLUMNS, signed=False
-        )
+        text = bounds(row, *ACCURACY_COLUMNS, signed=False)
     return marked(text, row_flags(row).columns())
 
 
