@@ -72,11 +72,6 @@ class Vote:
     flip: bool | None = None
 
     @cached_property
-    def context_hash(self) -> str:
-        """Stable hash of the context's roles and texts."""
-        return stable_hash("context", canonical_json(self.context))
-
-    @cached_property
     def content_hash(self) -> str:
         """Stable hash of context and answers, of neither the user nor the data set. A tie has no order of answers."""
         if self.tie:

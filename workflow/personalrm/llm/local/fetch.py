@@ -105,7 +105,7 @@ def ensure_model(
         raise EmbeddedModelError(f"Model cache {folder}: {error}. Set PERSONALRM_CACHE elsewhere.") from error
     tried = "".join(f"\n  - {source}: {reason.rstrip('.')}." for source, reason in failures.items())
     raise EmbeddedModelError(
-        f"The file of embedded model {entry.id!r} could not be had:{tried or ' no source was allowed.'}\n"
+        f"The file of embedded model {entry.id!r} is at none of these sources:{tried or ' no source was allowed.'}\n"
         f"Either give `path:` in the model's entry of the config, or copy the file to\n  {path}\n"
         f"It is {entry.file}, {entry.bytes} bytes, and must have the SHA-256\n  {entry.sha256}"
     )
