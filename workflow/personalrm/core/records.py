@@ -199,6 +199,42 @@ class Profile(Record):
     prompts: dict[str, str] = Field(default_factory=dict)
 
 
+class PairScores(Record):
+    """By how much one answer of a pair has more of named attributes than the other, as a model says in one order.
+
+    `scores` are those of the answer that was shown first over the second: log-odds of the two labels, or -2 to 2 in
+    words. An attribute that could not be scored is not in it. `swapped` is True where the rejected answer was shown
+    first. `reason` says why nothing could be scored; `shortened` that the answers were cut to fit the model's window.
+    """
+
+    pair_id: str
+    swapped: bool
+    scores: dict[str, float] = Field(default_factory=dict)
+    reason: Outcome | None = None
+    shortened: bool = Field(default=False, exclude_if=lambda shortened: not shortened)
+    calls: tuple[str, ...] = ()
+
+    @property
+    def of_chosen(self) -> dict[str, float]:
+        """The same for the chosen answer over the rejected one, position bias included."""
+        return {name: -score if self.swapped else score for name, score in self.scores.items()}
+
+
+class UserScores(Record):
+    """The scores of all pairs of one user by one model: one entry for each pair and order that was asked.
+
+    `lost` counts the calls that the provider failed.
+    """
+
+    dataset: str
+    user_id: str
+    model: str
+    pairs: tuple[PairScores, ...] = ()
+    lost: int = 0
+    calls: tuple[CallRef, ...] = ()
+    prompts: dict[str, str] = Field(default_factory=dict)
+
+
 class Weights(Record):
     """A taste as weights of named features of a pair, for a logistic model without intercept.
 

@@ -14,11 +14,11 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from personalrm.core.conditions import K
 from personalrm.core.errors import ConfigError
-from personalrm.core.records import Artefact, NoResult, PreferencePair, Profile, UserData, Verdict
+from personalrm.core.records import Artefact, NoResult, PairScores, PreferencePair, Profile, UserData, Verdict
 from personalrm.judge.judge import DIRECT, Judge
 
 S = TypeVar("S")
-Needs = Literal["nothing", "judge", "profile"]
+Needs = Literal["nothing", "judge", "profile", "scores"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ class Known:
         user: the user with the context and validation pairs alone, none of which is a tie.
         pairs: the context pairs that k and the draw allow, oldest first.
         profile: what a model learned about the user, for methods that need it.
+        scores: of all pairs of the user by attributes, by pair id, for methods that need them: one entry for each order
+            that was asked. They do not depend on which answer the user chose.
         artefact: what `fit` learned from other users; None where there is nothing to learn from.
         k: number of context pairs, for methods that read it; None for others.
         draw: of the context pairs.
@@ -63,6 +65,7 @@ class Known:
     user: UserData
     pairs: tuple[PreferencePair, ...] = ()
     profile: Profile | None = None
+    scores: Mapping[str, Sequence[PairScores]] = field(default_factory=dict)
     artefact: Artefact | None = None
     k: K | None = None
     draw: int = 0
@@ -84,10 +87,12 @@ class Training:
     Attributes:
         users: they have only the pairs that may be learned from, none of which is a tie.
         seed: of the run.
+        scores: of their pairs by attributes, by user id and pair id, for methods that need them.
     """
 
     users: Sequence[UserData]
     seed: int
+    scores: Mapping[str, Mapping[str, Sequence[PairScores]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,8 @@ class Method(Generic[S]):
 
     Attributes:
         name: how the config spells it.
-        needs: what it judges with: `nothing`, a `judge` model, or a judge model and a `profile`.
+        needs: what it judges with: `nothing`, a `judge` model, a judge model and a `profile`, or the `scores` of the
+            pairs by attributes, which a model gave without seeing a user.
         adapt: the state for one user, or why there is none.
         stages: names of the profile stages whose responses its results rest on.
         learns: whether it reads the user's votes although it needs no profile; else it is given none. By default it
@@ -154,7 +160,8 @@ class Method(Generic[S]):
         asks = isinstance(self.judge, Judge)
         wrong = {
             "is no name: give letters, digits and _": not self.name.isidentifier(),
-            "needs nothing, so that its judge is a function that asks no model": self.needs == "nothing" and asks,
+            f"needs {self.needs}, so that its judge is a function that asks no model": asks
+            and self.needs in ("nothing", "scores"),
             "has a fit whose artefact it does not read: give reads": self.fit is not None and self.reads != self.name,
             "reads the pairs that k allows (by_k), so that it learns": self.by_k and not self.learns,
             "has a profile, whose k it has, and no k of its own (by_k)": self.by_k and self.needs == "profile",
