@@ -25,9 +25,10 @@ from personalrm.studies.report.transcripts import choose_users
 from personalrm.studies.synthesizeme.config_load import write_resolved
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.fit import fit_stage, read_fitted
-from personalrm.studies.synthesizeme.stages.judging import judge_user, known_of, turns_of
+from personalrm.studies.synthesizeme.stages.judging import judge_user
 from personalrm.studies.synthesizeme.stages.learn import learned_settings
 from personalrm.studies.synthesizeme.stages.runner import Job
+from personalrm.studies.synthesizeme.stages.seen import known_of, turns_of
 from personalrm.studies.synthesizeme.stages.settings import judge_settings
 
 from .transcript_cases import Made, StoringModel, config_of, data_in, make_run, prompt_of, user_of
@@ -251,7 +252,7 @@ def test_a_prompt_that_shows_what_others_taught_is_built_again(tmp_path: Path, m
                 judge_user(model, user, use, settings, known_of(config, user, shown, artefacts, k=k, draw=draw))
             )
             for user in users
-            for k, draw in turns_of(config, shown)
+            for k, draw in turns_of(config, use)
         ]
     write_records(Path(verdicts), rows)
     write_resolved(tmp_path / "config.json", config)

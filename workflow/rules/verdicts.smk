@@ -3,6 +3,7 @@
 INPUTS   data/<dataset>/shards/<shard>.jsonl, profiles/…
 OUTPUTS  fitted/<dataset>/<method>/<model or none>.jsonl: what a method learned from other users
          verdicts/<dataset>/baseline/<judge or none>/<shard>.jsonl
+         verdicts/<dataset>/attributes/<model that scored the pairs>/<shard>.jsonl
          verdicts/<dataset>/<variant>/<model>-to-<judge>/k<k>/<shard>.jsonl
 """
 
@@ -53,6 +54,29 @@ rule no_model:
         "Judging without a model: {wildcards.dataset}, shard {wildcards.shard}"
     shell:
         "python -m personalrm stage no_model --config {params.config:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule weigh:
+    input:
+        unpack(inputs_of("weigh")),
+    output:
+        PLAN.template("weigh"),
+    log:
+        PLAN.log("weigh"),
+    benchmark:
+        PLAN.benchmark("weigh")
+    conda:
+        "../envs/personalrm.yml"
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        reads=reads_of("weigh"),
+        config=RUN_CONFIG,
+    message:
+        "Judging by the scores of {wildcards.judge}: {wildcards.dataset}, shard {wildcards.shard}"
+    shell:
+        "python -m personalrm stage weigh --config {params.config:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule baseline:

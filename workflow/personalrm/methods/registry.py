@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from personalrm import methods
-from personalrm.core.conditions import MethodId
+from personalrm.core.conditions import MethodId, Pairs
 from personalrm.core.errors import ConfigError
 from personalrm.core.files import stable_hash
 from personalrm.core.records import Profile
@@ -167,24 +167,28 @@ def mark_of(name: str) -> Mark:
 
 @dataclass(frozen=True)
 class MethodUse:
-    """A method as the config asks for it: `name`, or `name@all` to judge all of a user's pairs and not only the test
-    pairs (only for methods that learn nothing from the user's votes)."""
+    """A method as the config asks for it: `name`, which judges the test pairs; `name@all`, which judges all pairs (for
+    methods that learn nothing from the user's votes); or `name@loo`, which judges all pairs, each by what was learned
+    from the user's other conversations (for methods that learn from votes and ask no model when they judge)."""
 
     method: Method[Any]
-    all_pairs: bool
+    pairs: Pairs = "test"
 
     @property
     def spec(self) -> str:
         """The entry of the config, and the method's id in the tables."""
-        return str(MethodId(self.method.name, "all" if self.all_pairs else "test"))
+        return str(MethodId(self.method.name, self.pairs))
 
 
 def parse_method(spec: str) -> MethodUse:
-    """Read a config entry. Raises ConfigError for an unknown method, or `@all` on one that learns."""
+    """Read a config entry. Raises ConfigError for an unknown method, or pairs that it cannot be judged on."""
     asked = MethodId.parse(spec)
     if asked.name not in METHODS or asked.verdict != "text":
         raise ConfigError(f"methods: unknown method {spec!r}; known: {', '.join(METHODS)}")
-    method, all_pairs = METHODS[asked.name], asked.pairs == "all"
-    if all_pairs and (method.needs == "profile" or method.learns):
+    method = METHODS[asked.name]
+    learns = method.needs == "profile" or method.learns
+    if asked.pairs == "all" and learns:
         raise ConfigError(f"methods: {spec!r}: a method that learns from votes can be judged on test pairs only")
-    return MethodUse(method, all_pairs)
+    if asked.pairs == "loo" and not (learns and method.needs in ("nothing", "scores")):
+        raise ConfigError(f"methods: {spec!r}: '@loo' is for methods that learn from votes and ask no model to judge")
+    return MethodUse(method, asked.pairs)

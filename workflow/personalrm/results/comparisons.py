@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from personalrm.core.conditions import PAIRS
 from personalrm.core.files import stable_hash
 from personalrm.results.columns import Columns
 from personalrm.results.conditions import ROW_KEY, Condition
@@ -211,7 +212,7 @@ def key_order(key: Condition, model_order: Sequence[str] = ()) -> tuple[object, 
         not key.own,
         model_rank(key.profile_model, model_order),
         str(key.variant),
-        (key.method.pairs == "all", list(VERDICT_LABELS).index(key.method.verdict)),
+        (PAIRS.index(key.method.pairs), list(VERDICT_LABELS).index(key.method.verdict)),
         method_rank(str(key.method)),
         k_rank(key.k),
     )

@@ -26,8 +26,8 @@ from personalrm.methods.synthesizeme.profile import ProfileSettings
 from personalrm.methods.synthesizeme.search import labelled
 from personalrm.results.labels import k_label, method_label
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.stages.judging import known_of, pairs_of
 from personalrm.studies.synthesizeme.stages.learn import learned_settings
+from personalrm.studies.synthesizeme.stages.seen import known_of, pairs_of
 from personalrm.studies.synthesizeme.stages.settings import judge_settings
 
 Fields = dict[str, Any]
@@ -192,6 +192,8 @@ class Transcripts:
             return
         entry, asked = self._config.models[row.judge_model], MethodId.parse(row.method)
         use = parse_method(str(asked._replace(verdict="text")))
+        if use.method.needs not in ("judge", "profile"):
+            return
         settings, pairs = judge_settings(entry, asked.verdict), pairs_of(user, use)
         artefacts, k = self._artefacts.get(row.dataset, {}), row.k if use.method.by_k else None
         if use.method.reads not in ("", *artefacts):

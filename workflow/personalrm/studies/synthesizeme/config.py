@@ -283,7 +283,9 @@ class Config(Section):
     draws: Positive = 1
     """Seeded draws of context pairs for each k (one for `all`)."""
     methods: Annotated[list[str], Field(min_length=1)] = ["random", "longer", "default", "demos", "persona", "both"]
-    """Methods (docs/methods.md); `<method>@all` judges all pairs, for methods that learn nothing from votes."""
+    """Methods (docs/methods.md). `<method>@all` judges all pairs, for methods that learn nothing from votes;
+    `<method>@loo` judges all pairs, each by what was learned from the user's other conversations, for methods that ask
+    no model when they judge."""
     learn: LearnConfig = LearnConfig()
     """What is learned, and how."""
     transfer: TransferConfig = TransferConfig()
@@ -350,6 +352,11 @@ class Config(Section):
     def judge_models(self) -> list[str]:
         """Models that judge: those that learn, and the judges of transfer."""
         return list(dict.fromkeys([*self.learn.models, *(judge for _, judge in self.transfer_pairs)]))
+
+    @property
+    def scoring_models(self) -> list[str]:
+        """Models that score pairs by attributes."""
+        return self.learn.models
 
     @property
     def axes_models(self) -> list[str]:
