@@ -273,7 +273,8 @@ class Verdict(Record):
 
     `said` is the position that the judge named; `log_odds` is positive where the chosen answer is favoured. `reasoned`
     says whether an answer in words that names a position, or a tie, holds more than that; None (and not in the row) for
-    all other verdicts.
+    all other verdicts. `flipped` says of a verdict by the log-odds of both orders whether the orders alone would have
+    named different answers; None (and not in the row) for all others.
     """
 
     pair_id: str
@@ -283,6 +284,7 @@ class Verdict(Record):
     log_odds: float | None = None
     calls: tuple[str, ...] = ()
     reasoned: bool | None = Field(default=None, exclude_if=lambda reasoned: reasoned is None)
+    flipped: bool | None = Field(default=None, exclude_if=lambda flipped: flipped is None)
 
 
 class JudgedUser(Record):

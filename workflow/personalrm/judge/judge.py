@@ -329,8 +329,9 @@ def both_orders(straight: Verdict, swapped: Verdict, settings: JudgeSettings) ->
     unread = [verdict.outcome for verdict in orders if verdict.log_odds is None]
     if unread:
         return (base if "provider_error" in unread else base.model_copy(update={"outcome": unread[0]}),)
-    mean = ((straight.log_odds or 0.0) + (swapped.log_odds or 0.0)) / 2
-    return (base.model_copy(update={"outcome": sign_outcome(mean), "log_odds": mean}),)
+    odds = (straight.log_odds or 0.0, swapped.log_odds or 0.0)
+    mean, flipped = sum(odds) / 2, min(odds) < 0 < max(odds)
+    return (base.model_copy(update={"outcome": sign_outcome(mean), "log_odds": mean, "flipped": flipped}),)
 
 
 async def judge_pairs(
