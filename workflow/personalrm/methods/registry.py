@@ -188,3 +188,9 @@ def parse_method(spec: str) -> MethodUse:
     if all_pairs and (method.needs == "profile" or method.learns):
         raise ConfigError(f"methods: {spec!r}: a method that learns from votes can be judged on test pairs only")
     return MethodUse(method, all_pairs)
+
+
+def needs_scores(spec: str) -> bool:
+    """Whether a config entry names a method that needs the pairs' scores by attributes; an unknown one does not."""
+    method = METHODS.get(MethodId.parse(spec).name)
+    return method is not None and method.needs == "scores"
