@@ -37,6 +37,7 @@ def plan() -> Plan:
         "thetas": {"ours": {"optimise": {}}},
         "methods": ["longer", "default", "both"],
         "k": [2, "all"],
+        "attributes": {"models": ["m-to-j"]},
         "analysis": {"fidelity": {"judge": "j-by-m"}, "recovery": {}, "axes": {"disjoint": ["halves"]}},
     }
     return Plan(parse_config(raw))

@@ -76,6 +76,7 @@ rule manifest:
     input:
         scores=f"{RUN}/data/calls.parquet",
         cards=expand(f"{RUN}/data/{{dataset}}/funnel.json", dataset=CONFIG.datasets),
+        attributes=PLAN.paths("score_attributes"),
         analysis=[
             *PLAN.paths("fidelity"),
             *PLAN.paths("recovery"),

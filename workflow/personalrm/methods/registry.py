@@ -192,3 +192,9 @@ def parse_method(spec: str) -> MethodUse:
     if asked.pairs == "loo" and not (learns and method.needs in ("nothing", "scores")):
         raise ConfigError(f"methods: {spec!r}: '@loo' is for methods that learn from votes and ask no model to judge")
     return MethodUse(method, asked.pairs)
+
+
+def needs_scores(spec: str) -> bool:
+    """Whether a config entry names a method that needs the pairs' scores by attributes; an unknown one does not."""
+    method = METHODS.get(MethodId.parse(spec).name)
+    return method is not None and method.needs == "scores"

@@ -1,5 +1,5 @@
-"""What the table of cost is made from in addition to the scores: Snakemake's benchmark files, calls of filters
-and analyses, the store."""
+"""What the table of cost is made from in addition to the verdicts: Snakemake's benchmark files, calls of filters,
+scores by attributes and analyses, the store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from personalrm.core.records import BASELINE, CallRef, Profile, read_all
+from personalrm.core.records import BASELINE, CallRef, Profile, UserScores, read_all
 from personalrm.data.filters.ratings import UserPanel, UserRatings
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.methods.registry import METHODS
@@ -37,7 +37,7 @@ class JobTime(NamedTuple):
 
 
 class StageCall(NamedTuple):
-    """A stored response that a filter or an analysis rests on, and the model that gave it."""
+    """A stored response that a filter, the scores or an analysis rest on, and the model that gave it."""
 
     dataset: str
     variant: str
@@ -82,6 +82,12 @@ def filter_calls(ratings: Iterable[Path], panels: Iterable[Path]) -> Iterator[St
     """Responses that the data sets' filters rest on, from the files of ratings and of panel votes."""
     rows: Iterator[UserRatings | UserPanel] = chain(read_all(ratings, UserRatings), read_all(panels, UserPanel))
     for row in rows:
+        yield from (StageCall(row.dataset, UNUSED, row.model, ref) for ref in row.calls)
+
+
+def scoring_calls(scores: Iterable[Path]) -> Iterator[StageCall]:
+    """Responses that the scores of pairs by attributes rest on, from the files of scores."""
+    for row in read_all(scores, UserScores):
         yield from (StageCall(row.dataset, UNUSED, row.model, ref) for ref in row.calls)
 
 

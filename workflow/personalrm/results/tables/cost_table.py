@@ -26,6 +26,7 @@ from personalrm.results.tables.cost_sources import (
     cached_tokens,
     filter_calls,
     job_times,
+    scoring_calls,
 )
 from personalrm.results.tables.main_table import COST_DIGITS, read_main_table, row_flags
 from personalrm.run.stage import JobPattern
@@ -37,7 +38,7 @@ RUN, STAGE, METHOD = "run", "stage", "method"
 """Levels: the whole run; a stage with one model, over all methods; a method with its models."""
 ALL_STEPS = "all"
 STAGES: tuple[str, ...] = (
-    *("fetch", "prepare", "rate", "panel", "released", "filter"),
+    *("fetch", "prepare", "rate", "panel", "released", "filter", "score_attributes"),
     *("theta", "bootstrap", "profile", "judge", "fidelity", "recovery", "axes", "tag", RESULTS),
 )
 SPENT: tuple[str, ...] = ("calls", "tokens_in", "tokens_out", "tokens_cached", "cost_usd_list", "unpriced_calls")
@@ -78,7 +79,7 @@ def cost_table(
     Args:
         calls: frame of `collect_calls`.
         main: the main table.
-        others: calls of the filters that ask models, and of the analyses of personas.
+        others: calls of the filters that ask models, of the scores by attributes, and of the analyses of personas.
         times: jobs of the run.
         cached: key to cached tokens, of the responses in the store.
     """
@@ -247,6 +248,7 @@ def build(
     table_main: Path,
     ratings: list[Path],
     panels: list[Path],
+    attribute_scores: list[Path],
     analysed_profiles: list[Path],
     fidelity: list[Path],
     recovery: list[Path],
@@ -262,6 +264,7 @@ def build(
     frame = read_frame(calls)
     others = [
         *filter_calls(ratings, panels),
+        *scoring_calls(attribute_scores),
         *analysis_calls(analysed_profiles, fidelity, recovery, axes, tags),
     ]
     keys = sorted({*frame["key"].astype(str), *(call.ref.key for call in others)})

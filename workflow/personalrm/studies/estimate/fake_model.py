@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 import math
 import re
 
@@ -134,6 +135,10 @@ class FakeModel:
         if name == "criteria":
             lines = [self.written(assumed.criteria / CRITERIA, key[line:]) for line in range(CRITERIA)]
             return "\n".join(f"Weight 3: {line}" for line in lines), False
+        if kind == "attributes":
+            listed = re.findall(r"^\d+\. (\w+): ", request.messages[0].content, re.MULTILINE)
+            ratings = {attribute: int(stable_fraction("attribute", attribute, key) * 5) - 2 for attribute in listed}
+            return json.dumps(ratings), False
         count = len(re.findall(r"^\d+\. ", _asked(request), re.MULTILINE))
         if name == "criteria_scores":
             scores = [f"Criterion {line + 1}: First 7, Second 4" for line in range(count)]

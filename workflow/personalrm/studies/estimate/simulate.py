@@ -35,8 +35,8 @@ from personalrm.studies.synthesizeme.stages.learn import profile_settings
 from personalrm.studies.synthesizeme.stages.runner import Job, is_evaluated, runtime_from_env
 from personalrm.studies.synthesizeme.stages.theta import learn_student, optimised_thetas, optimiser_of, train_users
 
-BEFORE_FILTERS = ("rate", "panel")
-"""Stages that judge all users, whoever is evaluated."""
+OF_ALL_USERS = ("rate", "panel", "score_attributes")
+"""Stages that ask about all users, whoever is evaluated."""
 INSTRUCTION_TOKENS = 150
 PROPOSALS, PROPOSAL = 2, Work(1, 1500, 0, 200)
 """Calls of the proposer for each instruction, and their tokens: it is shown data and demonstrations (rough, ours)."""
@@ -151,7 +151,7 @@ class Simulation:
                 elif stage.name == "filter" and path in shards:
                     filter_shard(plan, self.config.datasets[name], Path(path).name)
                 elif stage.paid and job.dataset:
-                    weight = (len(people) if stage.name in BEFORE_FILTERS else len(counted)) / len(sampled)
+                    weight = (len(people) if stage.name in OF_ALL_USERS else len(counted)) / len(sampled)
                     await self._job(plan, stage.name, job, Path(path), weight)
         return len(sampled)
 

@@ -19,7 +19,18 @@ from personalrm.studies.estimate.assumptions import Assumptions, Bound
 from personalrm.studies.synthesizeme.plan import declared_stages
 
 STAGES = (
-    *("rate", "panel", "baseline", "bootstrap", "search", "persona", "rebootstrap", "search_persona", "memory"),
+    *(
+        "rate",
+        "panel",
+        "score_attributes",
+        "baseline",
+        "bootstrap",
+        "search",
+        "persona",
+        "rebootstrap",
+        "search_persona",
+        "memory",
+    ),
     *("judge", "transfer", "fidelity", "recovery", "axes", "tag", "theta"),
 )
 """In the order of a run; other stages come after them. Profiles are counted by their steps, whose names are those of

@@ -13,12 +13,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, fi
 from personalrm.core.conditions import K_NAMES, K, VariantId, VerdictMode
 from personalrm.data.cross_validation import with_folds
 from personalrm.data.settings import Dataset
+from personalrm.judge.attribute_settings import AttributeSettings
 from personalrm.judge.judge import PromptStyle
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.backends.openai_format import RESERVED, as_extra_body
 from personalrm.llm.cache.store_file import JournalMode
 from personalrm.llm.limits.budget import BudgetSettings
 from personalrm.llm.types import ModelSpec
+from personalrm.methods.registry import needs_scores
 from personalrm.methods.synthesizeme.theta import ThetaSource
 from personalrm.methods.synthesizeme.variants import CORRECTED, PUBLISHED, parse_variant
 from personalrm.personas.settings import AnalysisSettings
@@ -290,6 +292,8 @@ class Config(Section):
     """What is learned, and how."""
     transfer: TransferConfig = TransferConfig()
     """Profiles of one model shown to another."""
+    attributes: AttributeSettings | None = None
+    """Scores of all pairs by named attributes; `{}` for all defaults."""
     analysis: AnalysisSettings = AnalysisSettings()
     """What models read in the personas."""
     statistics: StatisticsConfig = StatisticsConfig()
@@ -354,9 +358,17 @@ class Config(Section):
         return list(dict.fromkeys([*self.learn.models, *(judge for _, judge in self.transfer_pairs)]))
 
     @property
+    def scoring(self) -> AttributeSettings | None:
+        """How pairs are scored by attributes; None where neither the config nor a method asks for it."""
+        if self.attributes is None and any(map(needs_scores, self.methods)):
+            return AttributeSettings()
+        return self.attributes
+
+    @property
     def scoring_models(self) -> list[str]:
         """Models that score pairs by attributes."""
-        return self.learn.models
+        scoring = self.scoring
+        return [] if scoring is None else self.learn.models if scoring.models is None else scoring.models
 
     @property
     def axes_models(self) -> list[str]:

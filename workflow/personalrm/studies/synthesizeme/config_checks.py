@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from personalrm.core.conditions import JSON
-from personalrm.core.errors import ConfigError
+from personalrm.core.errors import ConfigError, DataError
 from personalrm.data.cross_validation import pools_of
 from personalrm.data.settings import ProcessedDataset
 from personalrm.methods.registry import METHODS, parse_method
@@ -18,7 +18,7 @@ from personalrm.studies.synthesizeme.config import Config
 
 def cross_check(config: Config) -> list[str]:
     """Problems that no single key shows. Each begins with the path of the key."""
-    checks = (_names, _models, _thetas, _methods, _folders, _folds)
+    checks = (_names, _models, _attributes, _thetas, _methods, _folders, _folds)
     return [problem for check in checks for problem in check(config)]
 
 
@@ -29,6 +29,7 @@ def _names(config: Config) -> Iterator[str]:
         ("learn.models", config.learn.models),
         ("transfer.pairs", [name for pair in config.transfer_pairs for name in pair]),
         *config.analysis.named(),
+        ("attributes.models", (config.attributes and config.attributes.models) or []),
         ("budget.models", list(config.budget.models)),
         *((f"{key}.model", [entry.model] if entry.model else []) for key, entry in asked),
         *((f"{key}.proposer", [entry.proposer] if entry.proposer else []) for key, entry in asked),
@@ -54,6 +55,19 @@ def _models(config: Config) -> Iterator[str]:
                 f"models.{name}.verdicts: 'text' is not read from compact prompts, which end with the label; use "
                 "prompts: standard, or verdicts: [logprob_both]"
             )
+
+
+def _attributes(config: Config) -> Iterator[str]:
+    """Attributes that cannot be read, and scores that no model gives."""
+    scoring = config.scoring
+    if scoring is None:
+        return
+    try:
+        scoring.selected()
+    except DataError as error:
+        yield from (f"attributes: {problem}" for problem in str(error).splitlines())
+    if not config.scoring_models:
+        yield "attributes.models: no model scores the pairs; name one here, or under learn.models"
 
 
 def _thetas(config: Config) -> Iterator[str]:

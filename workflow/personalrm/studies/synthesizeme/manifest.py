@@ -20,7 +20,7 @@ from personalrm.core.records import CallRef
 from personalrm.judge.prompting import PROMPT_DIR, load_prompt
 from personalrm.llm.cache.key import KEY_FORMAT
 from personalrm.llm.cache.store import ResponseStore
-from personalrm.results.tables.cost_sources import analysis_calls, filter_calls, job_seconds
+from personalrm.results.tables.cost_sources import analysis_calls, filter_calls, job_seconds, scoring_calls
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import config_hash, read_resolved
 from personalrm.studies.synthesizeme.plan import Plan
@@ -148,12 +148,13 @@ def _usage(run: Path, others: Iterable[CallRef]) -> dict[str, Any]:
 
 
 def _other_calls(plan: Plan) -> Iterator[CallRef]:
-    """Responses that the data sets' filters and the analyses of personas rest on."""
+    """Responses that the data sets' filters, the scores by attributes and the analyses of personas rest on."""
     ratings = [Path(path) for name in plan.filtered for path in plan.rating_paths(name)]
     panels = [Path(path) for name in plan.filtered for path in plan.panel_paths(name)]
     personas = (plan.analysed_profiles(), plan.paths("fidelity"), plan.paths("recovery"), plan.paths("axes"))
     analyses = analysis_calls(*(map(Path, paths) for paths in (*personas, plan.paths("tag"))))
-    return (call.ref for call in chain(filter_calls(ratings, panels), analyses))
+    scores = scoring_calls(map(Path, plan.paths("score_attributes")))
+    return (call.ref for call in chain(filter_calls(ratings, panels), scores, analyses))
 
 
 def _wall_time(run: Path) -> float:

@@ -123,6 +123,7 @@ def result_files(plan: Plan) -> dict[str, str | list[str]]:
         "sensitivity": [f"{run}/data/{name}/filter_sensitivity.jsonl" for name in plan.filtered],
         "ratings": [path for name in plan.filtered for path in plan.rating_paths(name)],
         "panels": [path for name in plan.filtered for path in plan.panel_paths(name)],
+        "attribute_scores": plan.paths("score_attributes"),
         "profiles": plan.profile_paths(),
         "analysed_profiles": plan.analysed_profiles(),
         "fidelity": plan.paths("fidelity"),
