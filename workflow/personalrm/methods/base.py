@@ -133,6 +133,8 @@ class Method(Generic[S]):
             wrong.
         fit: the artefact learned from other users; None where they have nothing to learn from.
         reads: name of the method whose artefact `adapt` is given, its own or another's; empty for none.
+        references: names of methods that the table of differences compares it with, besides Default: what it starts
+            from, and its controls.
         settings: all that artefact, states and verdicts depend on in addition to the config. A job whose settings
             changed is run again.
         resources: of a job of `fit`.
@@ -150,6 +152,7 @@ class Method(Generic[S]):
     by_k: bool = False
     fit: Callable[[Training], Artefact | None] | None = None
     reads: str = ""
+    references: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     resources: Resources = Resources()
     label: str = ""

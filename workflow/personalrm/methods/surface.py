@@ -160,6 +160,7 @@ SURFACE_USER = Method(
     of_user,
     judge=weigh,
     reads="surface",
+    references=("surface",),
     learns=True,
     by_k=True,
     settings=_SETTINGS,

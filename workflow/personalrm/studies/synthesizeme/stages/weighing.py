@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from personalrm.core.conditions import K
+from personalrm.core.conditions import K, MethodId, VerdictMode
 from personalrm.core.records import (
     Fitted,
     JudgedUser,
@@ -43,13 +43,20 @@ from personalrm.studies.synthesizeme.stages.settings import common_reads
 
 
 def weigh_user(
-    user: UserData, use: MethodUse, known: Known, *, judge: str | None = None, scores: UserScores | None = None
+    user: UserData,
+    use: MethodUse,
+    known: Known,
+    *,
+    judge: str | None = None,
+    mode: VerdictMode = "text",
+    scores: UserScores | None = None,
 ) -> JudgedUser:
     """Verdicts on one user's pairs of a method that asks no model, or why there are none.
 
-    `scores` are those of all pairs of the user, where the method needs them, by the model `judge`.
+    `scores` are those of all pairs of the user, where the method needs them, by the model `judge`, whose verdicts are
+    read by `mode`: the row stands beside that model's own.
     """
-    row = empty_row(user, use, "text", judge, known)
+    row = empty_row(user, use, mode, judge, known)
     state = state_of(user, use, "text", known)
     if isinstance(state, NoResult):
         return row.model_copy(update=state._asdict())
@@ -107,7 +114,8 @@ class _Shard:
         for turn in turns_of(self.config, use):
             if use.pairs == "loo":
                 rows = [self._row(seen, MethodUse(use.method), *turn) for seen in left_out(user)]
-                yield _joined(rows, user).model_copy(update={"method": use.spec})
+                method = MethodId.parse(rows[0].method)._replace(pairs=use.pairs) if rows else ""
+                yield _joined(rows, user).model_copy(update={"method": str(method)})
             else:
                 yield self._row(user, use, *turn)
 
@@ -116,7 +124,8 @@ class _Shard:
         known = known_of(self.config, user, use.method, self.fitted, k=k, draw=draw)
         if scores is None:
             return weigh_user(user, use, known)
-        return weigh_user(user, use, replace(known, scores=by_pair(scores.pairs)), judge=scores.model, scores=scores)
+        mode, known = self.config.models[scores.model].verdicts[0], replace(known, scores=by_pair(scores.pairs))
+        return weigh_user(user, use, known, judge=scores.model, mode=mode, scores=scores)
 
 
 def weigh_stage(
