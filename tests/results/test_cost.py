@@ -313,7 +313,7 @@ def test_table_and_figure_are_made_from_files(tmp_path: Path) -> None:
     main_table(collect_verdicts(paths), calls, seed=1, n_resamples=49).to_csv(tmp_path / "main.csv", index=False)
     timed(tmp_path / "b", "prepare/generated.tsv", 2)
     nothing: dict[str, object] = dict.fromkeys(
-        ("ratings", "panels", "analysed_profiles", "fidelity", "recovery", "axes", "tags"), ()
+        ("ratings", "panels", "attribute_scores", "analysed_profiles", "fidelity", "recovery", "axes", "tags"), ()
     )
     settings: dict[str, object] = {"store": tmp_path / "none"}
     settings["jobs"] = [JobPattern("prepare", "prepare/(?P<dataset>generated)", "")]
