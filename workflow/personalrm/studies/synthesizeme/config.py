@@ -8,11 +8,21 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    field_validator,
+    model_validator,
+)
 
 from personalrm.core.conditions import K_NAMES, K, VariantId, VerdictMode
 from personalrm.data.cross_validation import with_folds
 from personalrm.data.settings import Dataset
+from personalrm.judge.constitution import AUTO
 from personalrm.judge.judge import PromptStyle
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.backends.openai_format import RESERVED, as_extra_body
@@ -282,6 +292,10 @@ class Config(Section):
     """Numbers of context pairs to learn from, `all` for all of them; subsets are nested."""
     draws: Positive = 1
     """Seeded draws of context pairs for each k (one for `all`)."""
+    constitution: Annotated[str, BeforeValidator(lambda value: "off" if value is False else value)] = AUTO
+    """Rules that no persona can override (facts, safety, law; requests in the conversation), in judge prompts that show
+    something about the user: `default`, ours; a path, of a text file with your own; `off`, none. `auto`: ours for
+    methods that are not the paper's (`scorecard`), none for the others (docs/methods.md)."""
     methods: Annotated[list[str], Field(min_length=1)] = ["random", "longer", "default", "demos", "persona", "both"]
     """Methods (docs/methods.md); `<method>@all` judges all pairs, for methods that learn nothing from votes."""
     learn: LearnConfig = LearnConfig()

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from personalrm.core.conditions import K, MethodId, VerdictMode
@@ -23,8 +24,9 @@ from personalrm.core.records import (
     write_records,
 )
 from personalrm.judge.call_recorder import CallRecorder
+from personalrm.judge.constitution import NAME
 from personalrm.judge.judge import Judge, JudgeSettings, fitted, on_tie
-from personalrm.judge.prompting import Prompt, load_prompt
+from personalrm.judge.prompting import load_prompt
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.base import Known, Method, NoPairs, NotApplicable
 from personalrm.methods.registry import MethodUse, parse_method
@@ -34,7 +36,13 @@ from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.fit import fitted_for, fitted_paths, read_fitted
 from personalrm.studies.synthesizeme.stages.runner import Job, evaluated_users, provider_errors
-from personalrm.studies.synthesizeme.stages.settings import asked_reads, common_reads, draws_for, judge_settings
+from personalrm.studies.synthesizeme.stages.settings import (
+    asked_reads,
+    common_reads,
+    constitution_of,
+    draws_for,
+    judge_settings,
+)
 
 
 def judged_methods(config: Config, *, profile: str | None, judge: str | None) -> list[str]:
@@ -104,18 +112,23 @@ async def judge_user(
         row = row.model_copy(update={"reason": f"{whole - len(shown.demonstrations)} of {whole} pairs did not fit"})
     recorder = CallRecorder(client, "judge")
     verdicts = await judge.pairs(recorder, pairs, shown, settings)
-    prompts = [settings.prompt, *map(load_prompt, use.method.prompts)]
-    return row.model_copy(update={"verdicts": verdicts, **_owed(use, profile, recorder.calls, prompts)})
+    asked = {prompt.name: prompt.label for prompt in [settings.prompt, *map(load_prompt, use.method.prompts)]}
+    if settings.constitution and shown.known:
+        asked[NAME] = settings.constitution.label
+    return row.model_copy(update={"verdicts": verdicts, **_owed(use, profile, recorder.calls, asked)})
 
 
 def _owed(
-    use: MethodUse, profile: Profile | None, asked: Iterable[CallRef] = (), prompts: Iterable[Prompt] = ()
+    use: MethodUse,
+    profile: Profile | None,
+    asked: Iterable[CallRef] = (),
+    prompts: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Calls and prompts that a row rests on: those `asked` by the judge, and those of its profile."""
+    """Calls and prompts (labels by name) that a row rests on: those `asked` by the judge, and those of its profile."""
     # A response belongs to the first stage that asked for it.
     calls = {ref.key: ref for ref in asked}
     calls |= {ref.key: ref for ref in (profile.calls if profile else ()) if ref.stage in use.method.stages}
-    labels = (dict(profile.prompts) if profile else {}) | {prompt.name: prompt.label for prompt in prompts}
+    labels = (dict(profile.prompts) if profile else {}) | dict(prompts)
     return {"calls": tuple(calls[key] for key in sorted(calls)), "prompts": labels}
 
 
@@ -217,9 +230,13 @@ async def judge_stage(
         found = [tasks(use, JudgeSettings(), turn) for use in uses for turn in shard.turns(use.method)]
         write_records(out, [await judge_user(None, *task) for of_user in zip(*found, strict=True) for task in of_user])
         return
-    modes = _modes(config, judge)
     # One method at a time: the calls of one prefix stay together, so that prefix caches hit.
-    groups = (tasks(use, mode, turn) for use in uses for mode in modes for turn in shard.turns(use.method))
+    groups = (
+        tasks(use, mode, turn)
+        for use in uses
+        for mode in _modes(config, judge, use.method)
+        for turn in shard.turns(use.method)
+    )
 
     async def work(client: LanguageModel, task: _Task) -> JudgedUser:
         return await judge_user(client, *task)
@@ -227,9 +244,10 @@ async def judge_stage(
     await job.execute(JUDGE if model else BASELINE_STAGE, judge, groups, work, out)
 
 
-def _modes(config: Config, judge: str) -> list[JudgeSettings]:
-    """How `judge` judges, for each of its verdict modes."""
-    return [judge_settings(config.models[judge], mode) for mode in config.models[judge].verdicts]
+def _modes(config: Config, judge: str, method: Method[Any]) -> list[JudgeSettings]:
+    """How `judge` judges by a method, for each of its verdict modes."""
+    entry, rules = config.models[judge], constitution_of(config, guarded=method.guarded)
+    return [judge_settings(entry, mode, rules) for mode in entry.verdicts]
 
 
 def _profiles_of(path: Path, people: Sequence[UserData]) -> dict[str, list[Profile]]:
@@ -271,7 +289,7 @@ def _reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
     }
     if not job.judge:
         return common_reads(config) | values
-    modes = _modes(config, job.judge)
+    modes = list(dict.fromkeys(mode for method in methods for mode in _modes(config, job.judge, method)))
     own = [load_prompt(name) for method in methods for name in method.prompts]
     return asked_reads(config, job.judge, modes, [*(mode.prompt for mode in modes), *own]) | values
 
