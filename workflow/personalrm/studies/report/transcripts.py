@@ -203,6 +203,9 @@ class Transcripts:
         if not isinstance(shown, JudgeContext) or not isinstance(use.method.judge, Judge):
             return
         shown = fitted(shown, pairs, settings, entry.spec(row.judge_model), use.method.asked.messages)
+        if self._config.taste_on == "personalizable":
+            nobody = JudgeContext()
+            yield from ((judge_request(pair, order, nobody, settings), order) for pair in pairs for order in ORDERS)
         request = scorecard_request if use.method.judge is SCORECARD else judge_request
         for pair in pairs:
             if use.method.judge is not CRITERIA:

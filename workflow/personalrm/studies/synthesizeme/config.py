@@ -296,6 +296,10 @@ class Config(Section):
     """Rules that no persona can override (facts, safety, law; requests in the conversation), in judge prompts that show
     something about the user: `default`, ours; a path, of a text file with your own; `off`, none. `auto`: ours for
     methods that are not the paper's (`scorecard`), none for the others (docs/methods.md)."""
+    taste_on: Literal["all", "personalizable"] = "all"
+    """Pairs on which the user's taste counts. `personalizable`: pairs that `filters.personalizable` rates below its
+    thresholds are judged as by `default`, whatever method is judged; needs filters with `apply: false`, which rate the
+    pairs and keep them."""
     methods: Annotated[list[str], Field(min_length=1)] = ["random", "longer", "default", "demos", "persona", "both"]
     """Methods (docs/methods.md); `<method>@all` judges all pairs, for methods that learn nothing from votes."""
     learn: LearnConfig = LearnConfig()

@@ -19,7 +19,7 @@ from personalrm.studies.synthesizeme.config import Config
 
 def cross_check(config: Config) -> list[str]:
     """Problems that no single key shows. Each begins with the path of the key."""
-    checks = (_names, _models, _thetas, _methods, _folders, _folds, _constitution)
+    checks = (_names, _models, _thetas, _methods, _folders, _folds, _constitution, _taste)
     return [problem for check in checks for problem in check(config)]
 
 
@@ -110,6 +110,14 @@ def _constitution(config: Config) -> Iterator[str]:
         read_constitution(OFF if config.constitution == AUTO else config.constitution)
     except ConfigError as error:
         yield str(error)
+
+
+def _taste(config: Config) -> Iterator[str]:
+    """A choice of pairs by ratings where no pair is rated, or none that is rated low is kept."""
+    filters = [entry.filters for entry in config.datasets.values() if entry.filters and entry.filters.personalizable]
+    if config.taste_on == "personalizable" and all(each.apply for each in filters):
+        why = "removes the pairs that it rates low; set apply: false" if filters else "is not set, so nothing is rated"
+        yield f"taste_on: personalizable has no pair to set aside: filters.personalizable {why}, or give taste_on: all"
 
 
 def _folders(config: Config) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -43,6 +43,7 @@ from personalrm.studies.synthesizeme.stages.settings import (
     draws_for,
     judge_settings,
 )
+from personalrm.studies.synthesizeme.stages.taste_on import Judged, by_quality, not_taste, rating_files, thresholds
 
 
 def judged_methods(config: Config, *, profile: str | None, judge: str | None) -> list[str]:
@@ -94,9 +95,15 @@ def _state(user: UserData, use: MethodUse, mode: VerdictMode, known: Known) -> A
 
 
 async def judge_user(
-    client: LanguageModel | None, user: UserData, use: MethodUse, settings: JudgeSettings, known: Known
+    client: LanguageModel | None,
+    user: UserData,
+    use: MethodUse,
+    settings: JudgeSettings,
+    known: Known,
+    general: Collection[str] = (),
 ) -> JudgedUser:
-    """Verdicts of one method on one user's pairs, or why there are none. Methods that call no model need no client."""
+    """Verdicts of one method on one user's pairs, or why there are none. Methods that call no model need no client.
+    Pairs in `general` are no matter of taste (`taste_on.by_quality`)."""
     row = _row(user, use, settings.mode, client.spec.name if client else None, known)
     state = _state(user, use, settings.mode, known)
     if isinstance(state, NoResult):
@@ -111,11 +118,13 @@ async def judge_user(
     if len(shown.demonstrations) < whole:
         row = row.model_copy(update={"reason": f"{whole - len(shown.demonstrations)} of {whole} pairs did not fit"})
     recorder = CallRecorder(client, "judge")
-    verdicts = await judge.pairs(recorder, pairs, shown, settings)
+    judged = Judged(await judge.pairs(recorder, pairs, shown, settings))
+    if general and shown.known:
+        judged = await by_quality(recorder, pairs, judged.verdicts, general, settings)
     asked = {prompt.name: prompt.label for prompt in [settings.prompt, *map(load_prompt, use.method.prompts)]}
     if settings.constitution and shown.known:
         asked[NAME] = settings.constitution.label
-    return row.model_copy(update={"verdicts": verdicts, **_owed(use, profile, recorder.calls, asked)})
+    return row.model_copy(update={**judged._asdict(), **_owed(use, profile, recorder.calls, asked)})
 
 
 def _owed(
@@ -201,6 +210,7 @@ class _Task(NamedTuple):
     use: MethodUse
     settings: JudgeSettings
     known: Known
+    general: frozenset[str]
 
 
 async def judge_stage(
@@ -209,6 +219,7 @@ async def judge_stage(
     users: Path,
     out: Path,
     fitted: Sequence[Path] = (),
+    ratings: Sequence[Path] = (),
     judge: str = "",
     profiles: Path | None = None,
     model: str = "",
@@ -216,15 +227,17 @@ async def judge_stage(
     """Write one `JudgedUser` for each user, method, verdict mode, k and draw.
 
     Without `judge` the methods that need no model are applied; without `profiles`, which `model` learned, those that
-    read no profile. `fitted` are the files of what methods learned from other users.
+    read no profile. `fitted` are the files of what methods learned from other users, `ratings` those by which pairs are
+    no matter of taste.
     """
     config = job.config
     uses = [parse_method(spec) for spec in judged_methods(config, profile=model or None, judge=judge or None)]
     people = evaluated_users(users, config.evaluate_users)
+    general = not_taste(ratings, thresholds(config, people[0].dataset)) if people else frozenset()
     shard = _Shard(config, read_fitted(fitted), _profiles_of(profiles, people) if profiles else None)
 
     def tasks(use: MethodUse, settings: JudgeSettings, turn: tuple[K | None, int]) -> list[_Task]:
-        return [_Task(user, use, settings, shard.known(user, use.method, *turn)) for user in people]
+        return [_Task(user, use, settings, shard.known(user, use.method, *turn), general) for user in people]
 
     if not judge:
         found = [tasks(use, JudgeSettings(), turn) for use in uses for turn in shard.turns(use.method)]
@@ -275,7 +288,8 @@ def _methods_of(plan: Plan, job: Wildcards) -> list[str]:
 def _inputs(plan: Plan, job: Wildcards) -> Files:
     fitted = fitted_paths(plan, job.dataset, _methods_of(plan, job))
     profiles = {"profiles": plan.path("profile", **job._replace(judge="")._asdict())} if job.model else {}
-    return {"users": plan.users(job), "fitted": fitted, **profiles}
+    ratings = {"ratings": files} if (files := rating_files(plan, job)) else {}
+    return {"users": plan.users(job), "fitted": fitted, **ratings, **profiles}
 
 
 def _reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
@@ -289,6 +303,8 @@ def _reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
     }
     if not job.judge:
         return common_reads(config) | values
+    if rated := thresholds(config, job.dataset):
+        values["taste_on"] = [rated.min_query, rated.min_responses]
     modes = list(dict.fromkeys(mode for method in methods for mode in _modes(config, job.judge, method)))
     own = [load_prompt(name) for method in methods for name in method.prompts]
     return asked_reads(config, job.judge, modes, [*(mode.prompt for mode in modes), *own]) | values
