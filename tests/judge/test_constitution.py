@@ -234,3 +234,27 @@ def test_stages_show_and_record_the_rules_of_each_method(tmp_path: Path, monkeyp
     assert all(verdict.outcome in ("correct", "wrong") for row in rows for verdict in row.verdicts)
     assert [{verdict.swapped for verdict in row.verdicts} for row in rows[2:]] == [{None}, {None}]
     assert sum(told) == len({ref.key for row in rows[2:] for ref in row.calls})
+
+
+def test_what_is_learned_and_judged_is_under_the_rules_where_the_config_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_votes(tmp_path / "votes.jsonl", planted_votes({"a": "long"}))  # type: ignore[arg-type]
+    search = {"num_search_candidates": 1, "special_candidates": ["labelled"]}
+    changes = {"datasets": {"d": {"path": "votes.jsonl", "shards": 1}}, "learn": {"models": ["m"], "search": search}}
+    told: list[tuple[bool, bool]] = []
+
+    def answer(body: dict[str, Any]) -> Any:  # noqa: ANN401
+        system = str(body["messages"][0]["content"])
+        told.append(("particular user" in system, system.endswith(RULES.text)))
+        return judge(body)
+
+    run_stages(config_of(constitution="default", methods=["default", "both"], **changes), answer)
+    assert set(told) == {(True, True), (False, False)}
+    results = tmp_path / "results/r"
+    judged = [row for path in (results / "verdicts").rglob("*.jsonl") for row in read_records(path, JudgedUser)]
+    named = {row.method: row.prompts.get("constitution") for row in judged}
+    assert named == {"default": None, "both": RULES.label}
+    (learned,) = (row for path in (results / "profiles").rglob("*.jsonl") for row in read_records(path, Profile))
+    assert learned.prompts["constitution"] == RULES.label

@@ -77,7 +77,8 @@ class SynthesizeMe(PersonalRM):
         num_workers_bootstrap: calls at once while fitting; None: `num_workers`.
         progress_update_hook: called in `fit` as hook(percent, message), with a percentage that never falls.
         method: what the judge is shown: `both`, `persona` or `demos`; or `criteria`, a judge of its own
-            (`personalrm.methods.criteria`).
+            (`personalrm.methods.criteria`). Or a method that reads the pairs as they are, so that `fit` makes no call:
+            `scorecard`, a judge of its own (`personalrm.methods.scorecard`), `history`, `history_validation`.
         variant: of the method, as in the config.
         model_options: further keys of a model's entry in the config (config/README.md): `context_length`, `prompts`,
             `verdicts`, `max_tokens`, `api_key_env`, …
@@ -126,7 +127,7 @@ class SynthesizeMe(PersonalRM):
         asked["constitution"] = str(constitution)
         config = object_config(model_id, model_url, num_workers, model_options, method, **asked)
         super().__init__(config, model_id, lm, output_dir)
-        if self._method.needs != "profile":
+        if self._method.needs != "profile" and not self._method.learns:
             raise ConfigError(f"method: {method!r} learns nothing; use both, persona, demos, or DefaultJudge")
         # Read now, for its errors: what is wrong with the file is reported before any call is paid for.
         program = persona_synthesis_program_path and read_theta(Path(persona_synthesis_program_path))
@@ -173,8 +174,11 @@ class SynthesizeMe(PersonalRM):
         """As `fit`, in the caller's event loop."""
         user, events = user_data(data, val_data, self.user_id, self._train_val_ratio)
         progress = Progress(self.progress_update_hook)
-        async with self._opened(self._fit_workers, progress.answered) as model:
-            profile = await learn(model, user, self._learning, self.config.max_failed_share, progress)
+        if self._method.needs == "profile":
+            async with self._opened(self._fit_workers, progress.answered) as model:
+                profile = await learn(model, user, self._learning, self.config.max_failed_share, progress)
+        else:
+            profile = self._raw(user)
         self._take(profile.model_copy(update={"events": (*events, *profile.events)}))
         if profile.lost:
             lost = sum(profile.lost.values())
@@ -183,6 +187,20 @@ class SynthesizeMe(PersonalRM):
             self.save(self.output_dir)
         progress.report(100.0, "fitted")
         return self
+
+    def _raw(self, user: UserData) -> Profile:
+        """The profile for a method that shows pairs as they are: these pairs, in the place of demonstrations."""
+        shown = self._method.adapt(Known.of(user, pairs=user.part("context"), k="all"))
+        return Profile(
+            dataset=user.dataset,
+            user_id=user.user_id,
+            model=self.model_id,
+            variant=self._learning.variant,
+            k="all",
+            draw=0,
+            status="ok",
+            demonstrations=tuple(shown.demonstrations) if isinstance(shown, JudgeContext) else (),
+        )
 
     def _take(self, profile: Profile) -> None:
         """Make `profile` the object's own, and say so where the judge is left with little or nothing."""
@@ -286,6 +304,8 @@ class SynthesizeMe(PersonalRM):
 
     def _shown(self) -> JudgeContext:
         profile = self.profile
+        if self._method.needs != "profile":
+            return JudgeContext(demonstrations=profile.demonstrations, droppable=True)
         known = Known(UserData(dataset=DATASET, user_id=profile.user_id), profile=profile)
         shown = self._method.adapt(known)
         return shown if isinstance(shown, JudgeContext) else JudgeContext()
