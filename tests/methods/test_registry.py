@@ -69,6 +69,7 @@ def test_what_each_method_shows() -> None:
         "demographics": NotApplicable,
         "history": NoPairs,
         "history_validation": NoPairs,
+        "scorecard": NoPairs,
     }
     without = Known(user.model_copy(update={"planted_taste": None}))
     assert METHODS["oracle"].adapt(without) == NotApplicable("oracle has nothing to show of this user")

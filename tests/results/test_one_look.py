@@ -34,7 +34,7 @@ from personalrm.studies.synthesizeme.results.reported_numbers import read_number
 from personalrm.studies.synthesizeme.results.reported_table import reported_table
 
 UNJUDGED = ("random", "longer", "surface", "surface_user")
-PLAIN = ("default", "demographics", "history", "history_validation", "oracle")
+PLAIN = ("default", "demographics", "history", "history_validation", "scorecard", "oracle")
 LEARNED = ("memory", "demos", "persona", "both", "criteria")
 MODELS = ("Llama-3.2-3B", "Llama-3.1-8B", "Llama-3.3-70B", "Qwen2.5-0.5B", "gpt-4o-mini-2024-07-18", "gemini-1.5-pro")
 USERS = [f"u{number}" for number in range(3)]

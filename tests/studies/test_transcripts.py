@@ -138,6 +138,16 @@ def test_criteria_and_the_scores_on_them_are_built_again(tmp_path: Path) -> None
     assert sum(call["prompt"] is None for call in lost["calls"]) == 4
 
 
+@pytest.mark.parametrize("constitution", ["auto", "off"])
+def test_scorecards_and_the_rules_above_them_are_built_again(tmp_path: Path, constitution: str) -> None:
+    made = make_run(tmp_path, [user_of("ann", 2)], methods=["scorecard"], constitution=constitution)
+    data = data_in(made.page())
+    shown = [prompt_of(data, data["calls"][place]) for item in data["items"] for said in item[2] for place in said[4]]
+    assert sorted(map(str, shown)) == sorted(str(sent) for sent in made.sent.values() if "scorecard" in sent[0].content)
+    assert len(shown) == 2 * 2
+    assert all(("Facts, safety and law" in prompt[0].content) == (constitution == "auto") for prompt in shown)
+
+
 def test_history_is_shown_as_far_as_it_fitted(tmp_path: Path) -> None:
     model = {"backend": "openai", "model": "m-1", "api_base": "http://127.0.0.1:9/v1", "max_tokens": 64}
     users = [user_of("ann", 1, n_context=9, text="many words " * 20)]

@@ -293,6 +293,8 @@ class JudgedUser(Record):
     `k` is None for methods that do not read context pairs, and `profile_model` for those that use no profile.
     `calls` are all stored responses which the row rests on, those of its profile included. `profile_lost` counts the
     calls that the provider failed in the stages of its profile that the method rests on; only a row with such has it.
+    `set_aside` are the method's own verdicts on pairs that are no matter of taste, where those of the unpersonalised
+    judge stand in `verdicts` (`taste_on: personalizable`).
     """
 
     dataset: str
@@ -307,6 +309,7 @@ class JudgedUser(Record):
     reason: str | None = None
     profile_lost: int = Field(default=0, exclude_if=lambda lost: not lost)
     verdicts: tuple[Verdict, ...] = ()
+    set_aside: tuple[Verdict, ...] = Field(default=(), exclude_if=lambda verdicts: not verdicts)
     calls: tuple[CallRef, ...] = ()
     prompts: dict[str, str] = Field(default_factory=dict)
 

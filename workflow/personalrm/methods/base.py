@@ -131,6 +131,8 @@ class Method(Generic[S]):
         judge: verdicts on pairs from a state: a `Judge`, which asks a model and whose state is a `JudgeContext`, or a
             function that asks none. On a tie it says what it would say of any pair: the caller counts that as right or
             wrong.
+        validation: whether it learns from all validation pairs, too, at every k.
+        guarded: whether its prompts hold the constitution where the config leaves this open (`constitution: auto`).
         fit: the artefact learned from other users; None where they have nothing to learn from.
         reads: name of the method whose artefact `adapt` is given, its own or another's; empty for none.
         references: names of methods that the table of differences compares it with, besides Default: what it starts
@@ -150,6 +152,8 @@ class Method(Generic[S]):
     prompts: tuple[str, ...] = ()
     judge: Judge | Callable[[S, Sequence[PreferencePair]], tuple[Verdict, ...]] = DIRECT
     by_k: bool = False
+    validation: bool = False
+    guarded: bool = False
     fit: Callable[[Training], Artefact | None] | None = None
     reads: str = ""
     references: tuple[str, ...] = ()

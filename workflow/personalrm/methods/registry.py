@@ -18,7 +18,7 @@ from personalrm.core.errors import ConfigError
 from personalrm.core.files import stable_hash
 from personalrm.core.records import Profile
 from personalrm.judge.judge import JudgeContext
-from personalrm.methods import baselines
+from personalrm.methods import baselines, scorecard
 from personalrm.methods.base import Known, Mark, Method
 from personalrm.methods.criteria import CRITERIA
 from personalrm.methods.criteria import PROMPTS as CRITERIA_PROMPTS
@@ -134,6 +134,7 @@ _LISTED: tuple[Method[Any], ...] = (
         label="Criteria judge (opt-in)",
         mark=Mark(BROWN, "X"),
     ),
+    scorecard.METHOD,
 )
 _ORACLE = Method("oracle", "judge", baselines.planted_taste, label="Oracle (planted taste)", mark=Mark(INDIGO, "*"))
 
@@ -153,7 +154,7 @@ def by_name(found: Iterable[Method[Any]]) -> dict[str, Method[Any]]:
 
 METHODS: dict[str, Method[Any]] = by_name((*_LISTED, *_declared(), _ORACLE))
 """All methods by name, in the order of tables and figures: those that modules declare, then the oracle, come last."""
-FREE_MARKS = tuple(Mark(colour, marker) for marker in "8dH" for colour in (RED, BLUE, ORANGE, PURPLE, GREEN, INDIGO))
+FREE_MARKS = tuple(Mark(colour, marker) for marker in "8H" for colour in (RED, BLUE, ORANGE, PURPLE, GREEN, INDIGO))
 """Marks that no method has, for methods that declare none."""
 
 

@@ -93,14 +93,17 @@ def exempt_note(statuses: pd.Series[str]) -> list[str]:
 
 
 def labels_note(methods: Iterable[str]) -> list[str]:
-    """Which labels the methods read, where a row of the table has a winner chosen by validation pairs."""
-    shown = {MethodId.parse(method).name for method in methods}
-    if not any("search" in METHODS[name].stages for name in shown & METHODS.keys()):
-        return []
+    """Which labels the methods read, where those of validation pairs are among them."""
+    shown = {MethodId.parse(method).name for method in methods} & METHODS.keys()
+    validated = [METHOD_LABELS[name] for name in METHOD_ORDER if name in shown and METHODS[name].validation]
+    notes = [f"At every k these read all validation pairs, too: {', '.join(validated)}."] if validated else []
+    if not any("search" in METHODS[name].stages for name in shown):
+        return notes
     return [
         "k counts context pairs. SynthesizeMe (and the criteria judge, which reads its profile) learns from these, and "
         "all validation pairs choose the winner among its candidates at every k, 1 included. Memory reads the k "
         "context pairs alone and History all context pairs: with the default split SynthesizeMe uses the labels of "
         "70 % of a user's pairs, Memory and History those of 50 %. History (context and validation) reads as many "
         "labels as SynthesizeMe.",
+        *notes,
     ]

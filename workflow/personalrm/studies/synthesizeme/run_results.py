@@ -118,6 +118,7 @@ def result_files(plan: Plan) -> dict[str, str | list[str]]:
     return {
         "verdicts": f"{run}/data/verdicts.parquet",
         "calls": f"{run}/data/calls.parquet",
+        "judged": plan.verdict_paths(),
         "users": [path for name in datasets for path in plan.shard_paths(name)],
         "funnels": [f"{run}/data/{name}/funnel.json" for name in datasets],
         "sensitivity": [f"{run}/data/{name}/filter_sensitivity.jsonl" for name in plan.filtered],
@@ -146,6 +147,7 @@ def conditions(config: Config, plan: Plan) -> dict[str, bool]:
         "recovery": config.analysis.recovery is not None,
         "axes": bool(config.axes_models),
         "filters": bool(plan.filtered),
+        "taste_on": config.taste_on == "personalizable",
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +16,11 @@ from personalrm.core.records import (
     read_records,
 )
 from personalrm.judge.call_recorder import CallRecorder
+from personalrm.judge.constitution import NAME
 from personalrm.judge.judge import Judge, JudgeSettings, fitted
 from personalrm.judge.prompting import load_prompt
 from personalrm.llm.types import LanguageModel
-from personalrm.methods.base import Known, Needs
+from personalrm.methods.base import Known, Method, Needs
 from personalrm.methods.registry import MethodUse, parse_method
 from personalrm.run.stage import Files, Stage, Wildcards
 from personalrm.studies.synthesizeme.config import Config
@@ -36,14 +37,21 @@ from personalrm.studies.synthesizeme.stages.seen import (
     state_of,
     turns_of,
 )
-from personalrm.studies.synthesizeme.stages.settings import asked_reads, draws_for, judge_settings
+from personalrm.studies.synthesizeme.stages.settings import asked_reads, constitution_of, draws_for, judge_settings
+from personalrm.studies.synthesizeme.stages.taste_on import Judged, by_quality, not_taste, rating_files, thresholds
 from personalrm.studies.synthesizeme.stages.weighing import weigh_user
 
 
 async def judge_user(
-    client: LanguageModel, user: UserData, use: MethodUse, settings: JudgeSettings, known: Known
+    client: LanguageModel,
+    user: UserData,
+    use: MethodUse,
+    settings: JudgeSettings,
+    known: Known,
+    general: Collection[str] = (),
 ) -> JudgedUser:
-    """Verdicts of one method on one user's pairs, or why there are none."""
+    """Verdicts of one method on one user's pairs, or why there are none. Pairs in `general` are no matter of taste
+    (`taste_on.by_quality`)."""
     if not isinstance(use.method.judge, Judge):
         return weigh_user(user, use, known, judge=client.spec.name)
     row = empty_row(user, use, settings.mode, client.spec.name, known)
@@ -56,9 +64,13 @@ async def judge_user(
     if len(shown.demonstrations) < whole:
         row = row.model_copy(update={"reason": f"{whole - len(shown.demonstrations)} of {whole} pairs did not fit"})
     recorder = CallRecorder(client, "judge")
-    verdicts = await judge.pairs(recorder, pairs, shown, settings)
-    prompts = [settings.prompt, *map(load_prompt, use.method.prompts)]
-    return row.model_copy(update={"verdicts": verdicts, **owed(use, profile, recorder.calls, prompts)})
+    judged = Judged(await judge.pairs(recorder, pairs, shown, settings))
+    if general and shown.known:
+        judged = await by_quality(recorder, pairs, judged.verdicts, general, settings)
+    asked = {prompt.name: prompt.label for prompt in [settings.prompt, *map(load_prompt, use.method.prompts)]}
+    if settings.constitution and shown.known:
+        asked[NAME] = settings.constitution.label
+    return row.model_copy(update={**judged._asdict(), **owed(use, profile, recorder.calls, asked)})
 
 
 class _Task(NamedTuple):
@@ -68,6 +80,7 @@ class _Task(NamedTuple):
     use: MethodUse
     settings: JudgeSettings
     known: Known
+    general: frozenset[str]
 
 
 async def judge_stage(
@@ -77,18 +90,20 @@ async def judge_stage(
     out: Path,
     judge: str,
     fitted: Sequence[Path] = (),
+    ratings: Sequence[Path] = (),
     profiles: Path | None = None,
     model: str = "",
 ) -> None:
     """Write one `JudgedUser` for each user, method, verdict mode, k and draw.
 
     Without `profiles`, which `model` learned, the methods are those that read no profile. `fitted` are the files of
-    what methods learned from other users.
+    what methods learned from other users, `ratings` those by which pairs are no matter of taste.
     """
     config, needs = job.config, _needs_of(model)
     uses = [parse_method(spec) for spec in judged_methods(config, needs, profile=model, judge=judge)]
     people = evaluated_users(users, config.evaluate_users)
     learned, artefacts = _profiles_of(profiles, people) if profiles else None, read_fitted(fitted)
+    general = not_taste(ratings, thresholds(config, people[0].dataset)) if people else frozenset()
 
     def turns(use: MethodUse) -> list[tuple[K | None, int]]:
         # A profile has a k of its own.
@@ -97,15 +112,14 @@ async def judge_stage(
 
     def task(user: UserData, use: MethodUse, settings: JudgeSettings, k: K | None, draw: int) -> _Task:
         profile = learned[user.user_id][draw] if learned is not None else None
-        return _Task(
-            user, use, settings, known_of(config, user, use.method, artefacts, k=k, draw=draw, profile=profile)
-        )
+        known = known_of(config, user, use.method, artefacts, k=k, draw=draw, profile=profile)
+        return _Task(user, use, settings, known, general)
 
     # One method at a time: the calls of one prefix stay together, so that prefix caches hit.
     groups = (
         [task(user, use, mode, *turn) for user in people]
         for use in uses
-        for mode in _modes(config, judge)
+        for mode in _modes(config, judge, use.method)
         for turn in turns(use)
     )
 
@@ -120,9 +134,10 @@ def _needs_of(model: str) -> Needs:
     return "profile" if model else "judge"
 
 
-def _modes(config: Config, judge: str) -> list[JudgeSettings]:
-    """How `judge` judges, for each of its verdict modes."""
-    return [judge_settings(config.models[judge], mode) for mode in config.models[judge].verdicts]
+def _modes(config: Config, judge: str, method: Method[Any]) -> list[JudgeSettings]:
+    """How `judge` judges by a method, for each of its verdict modes."""
+    entry, rules = config.models[judge], constitution_of(config, guarded=method.guarded)
+    return [judge_settings(entry, mode, rules) for mode in entry.verdicts]
 
 
 def _profiles_of(path: Path, people: Sequence[UserData]) -> dict[str, list[Profile]]:
@@ -150,14 +165,18 @@ def _asking(plan: Plan, job: Wildcards) -> list[str]:
 def _inputs(plan: Plan, job: Wildcards) -> Files:
     fitted = fitted_paths(plan, job.dataset, _asking(plan, job))
     profiles = {"profiles": plan.path("profile", **job._replace(judge="")._asdict())} if job.model else {}
-    return {"users": plan.users(job), "fitted": fitted, **profiles}
+    ratings = {"ratings": files} if (files := rating_files(plan, job)) else {}
+    return {"users": plan.users(job), "fitted": fitted, **ratings, **profiles}
 
 
 def _reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
     config, specs = plan.config, _asking(plan, job)
+    methods = [parse_method(spec).method for spec in specs]
     values = method_reads(plan, specs) | {"draws": len(draws_for(config, job.k)) if job.model else 1}
-    modes = _modes(config, job.judge)
-    own = [load_prompt(name) for spec in specs for name in parse_method(spec).method.prompts]
+    if rated := thresholds(config, job.dataset):
+        values["taste_on"] = [rated.min_query, rated.min_responses]
+    modes = list(dict.fromkeys(mode for method in methods for mode in _modes(config, job.judge, method)))
+    own = [load_prompt(name) for method in methods for name in method.prompts]
     return asked_reads(config, job.judge, modes, [*(mode.prompt for mode in modes), *own]) | values
 
 

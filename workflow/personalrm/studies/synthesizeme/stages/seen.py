@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from personalrm.core.conditions import K, MethodId, VerdictMode
 from personalrm.core.records import BASELINE, CallRef, Fitted, JudgedUser, NoResult, PreferencePair, Profile, UserData
-from personalrm.judge.prompting import Prompt
 from personalrm.methods.base import Known, Method, Needs, NoPairs, NotApplicable
 from personalrm.methods.registry import MethodUse, parse_method
 from personalrm.methods.synthesizeme.profile import context_subset
@@ -105,13 +105,16 @@ def empty_row(user: UserData, use: MethodUse, mode: VerdictMode, judge: str | No
 
 
 def owed(
-    use: MethodUse, profile: Profile | None, asked: Iterable[CallRef] = (), prompts: Iterable[Prompt] = ()
+    use: MethodUse,
+    profile: Profile | None,
+    asked: Iterable[CallRef] = (),
+    prompts: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Calls and prompts that a row rests on: those `asked` by the judge, and those of its profile."""
+    """Calls and prompts (labels by name) that a row rests on: those `asked` by the judge, and those of its profile."""
     # A response belongs to the first stage that asked for it.
     calls = {ref.key: ref for ref in asked}
     calls |= {ref.key: ref for ref in (profile.calls if profile else ()) if ref.stage in use.method.stages}
-    labels = (dict(profile.prompts) if profile else {}) | {prompt.name: prompt.label for prompt in prompts}
+    labels = (dict(profile.prompts) if profile else {}) | dict(prompts)
     return {"calls": tuple(calls[key] for key in sorted(calls)), "prompts": labels}
 
 
