@@ -129,9 +129,9 @@ def test_invented_users_are_written_once_and_the_printed_entry_of_a_config_reads
     (settings,) = yaml.safe_load(f"datasets:\n{entry}")["datasets"].values()
     dataset = LocalDataset(name="scripted", **settings)
     assert (dataset.path, dataset.user_split.fractions) == (out / "votes.jsonl", (0.5, 0.25, 0.25))
-    assert json.loads((out / "card.json").read_text(encoding="utf-8"))["options"]["axes"] == [
-        "tone", "thrift", "outdoors", "company",
-    ]  # fmt: skip
+    stated = json.loads((out / "card.json").read_text(encoding="utf-8"))["options"]
+    assert stated["axes"] == ["tone", "thrift", "outdoors", "company"]
+    assert (stated["users"], stated["pairs"], stated["user_split"]) == (4, 15, [0.5, 0.25, 0.25])
     assert main(command) == 1
     assert "is not empty" in capsys.readouterr().err
     assert main([*command, "--force"]) == 0

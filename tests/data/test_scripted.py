@@ -25,6 +25,7 @@ from personalrm.core.files import sha256_file
 from personalrm.data.prepare import read_users
 from personalrm.data.scripted.settings import ScriptedSettings
 from personalrm.data.scripted.synthesise import AXES, CARD, TASTES, VERSION, VOTES, synthesise
+from personalrm.data.scripted.tastes import Planted
 from personalrm.data.scripted.texts import WORDS, axes
 from personalrm.data.settings import LocalDataset
 from personalrm.data.sources.reading import ReadReport
@@ -87,7 +88,7 @@ def test_the_projects_reader_reads_all_of_it_and_splits_users_as_planted(tmp_pat
     # As many pairs as were written: no prompt of a user is a near-duplicate of another, and no id is there twice.
     by_id = {pair.pair_id: pair for user in users for pair in user.pairs}
     assert [by_id[row["pair_id"]].chosen for row in found.votes] == [row["chosen"]["content"] for row in found.votes]
-    assert all(len(user.pairs) == 15 for user in users)
+    assert [pair.pair_id for user in users for pair in user.pairs] == [row["pair_id"] for row in found.votes]
 
 
 def test_an_answer_says_what_its_values_say() -> None:
@@ -104,7 +105,7 @@ def test_an_answer_says_what_its_values_say() -> None:
         for sign in ("plus", "minus")
         if name not in ("length", "form")
     }
-    data = made(users=30, pairs=10)
+    data = made(users=20, pairs=10)
     for vote, row in zip(data.votes, data.axes, strict=True):
         for side in ("chosen", "rejected"):
             text, values = vote[side]["content"], row[side]
@@ -115,6 +116,20 @@ def test_an_answer_says_what_its_values_say() -> None:
             for (name, sign), patterns in wordings.items():
                 said = sum(len(each.findall(text)) for each in patterns)
                 assert said == 2 * max(0, values[name] if sign == "plus" else -values[name]), (name, sign, text)
+
+
+def test_values_are_drawn_each_by_itself_and_a_fifth_of_conversations_have_three_turns() -> None:
+    data = made(users=150, pairs=10)
+    values = np.array([list(row[side].values()) for row in data.axes for side in ("chosen", "rejected")])
+    drawn = np.delete(values, NAMES.index("length"), 1)
+    shares = {level: float((drawn == level).mean()) for level in (-1.0, -0.5, 0.0, 0.5, 1.0)}
+    # Answers of too many words are drawn again, so that a value of 0 is a little more frequent than one half.
+    assert shares == pytest.approx({-1.0: 0.09, -0.5: 0.16, 0.0: 0.5, 0.5: 0.16, 1.0: 0.09}, abs=0.04)
+    between = np.corrcoef(drawn, rowvar=False) - np.eye(len(NAMES) - 1)
+    assert np.abs(between).max() < 0.09
+    turns = np.array([len(row["context"]) for row in data.votes])
+    assert set(turns) == {1, 3}
+    assert abs((turns == 3).mean() - 0.2) < 0.04
 
 
 def test_the_same_bytes_whatever_the_hash_seed_and_as_before_in_this_version(tmp_path: Path) -> None:
@@ -138,6 +153,9 @@ def test_more_users_and_more_pairs_extend_a_smaller_set(tmp_path: Path) -> None:
     kept = [row for row in many.votes if row["user_id"] in few.tastes and int(row["pair_id"][-3:]) < 6]
     assert kept == few.votes
     assert {user: many.tastes[user] for user in few.tastes} == few.tastes
+    topics = [row["topic"] for row in many.axes if row["user_id"] == "user-000003"]
+    assert len(set(topics[:32])) == 32
+    assert set(topics[32:]) <= set(topics[:32])
     other = made(users=5, pairs=6, unseen_combination=0.5, seed=1)
     assert not {row["chosen"]["content"] for row in other.votes} & {row["chosen"]["content"] for row in few.votes}
 
@@ -236,9 +254,37 @@ def test_types_are_shared_and_opposite_and_a_rank_is_one() -> None:
     free, low = made(users=100), made(users=100, rank=3, tastes=2)
     assert np.linalg.matrix_rank(free.weights("own")) == len(NAMES)
     assert np.linalg.matrix_rank(low.weights("own"), tol=1e-3) == 3
+    # A taste on a bundle counts as much as one on an axis.
+    lengths = np.linalg.norm(low.weights("own"), axis=1) ** 2
+    assert {round(float(each), 4) for each in lengths} <= {2.0, 5.0, 8.0, 10.0, 13.0, 18.0}
     grades = {abs(weight) for taste in free.tastes.values() for weight in taste["own"].values()}
     assert grades == {1.0, 2.0, 3.0}
     assert {len(taste["own"]) for taste in free.tastes.values()} == {3}
+
+
+def test_the_sentence_for_an_oracle_names_each_taste_by_its_poles_strongest_first() -> None:
+    data = made(users=40, contrarian=0.3)
+    poles = {axis["name"]: (axis["plus"], axis["minus"]) for axis in data.card["axes"]}
+    for taste in data.tastes.values():
+        said = taste["taste"].removeprefix("This user ").removesuffix(".").split("; ")
+        strengths = []
+        for name, weight in taste["weights"].items():
+            liked, other = poles[name] if weight > 0 else poles[name][::-1]
+            degree = "somewhat" if abs(weight) <= 1 else "clearly" if abs(weight) <= 2 else "strongly"
+            strengths.append((said.index(f"{degree} prefers {liked} to {other}"), -abs(weight)))
+        assert [weight for _, weight in sorted(strengths)] == sorted(weight for _, weight in strengths)
+        assert len(said) == len(taste["weights"])
+        facts = {fact for name, weight in taste["own"].items() for fact in (
+            f"likes {poles[name][weight < 0]}", f"dislikes {poles[name][weight > 0]}"
+        )}  # fmt: skip
+        assert set(taste["facts"]) == facts
+
+
+def test_all_users_together_want_no_length_and_as_much_as_population_says() -> None:
+    shared = [Planted(ScriptedSettings(seed=seed, population=0.3)).population for seed in range(40)]
+    assert {weights[NAMES.index("length")] for weights in shared} == {0.0}
+    assert {sum(map(abs, weights)) for weights in shared} == {4 * 0.3}
+    assert len(set(shared)) == 40
 
 
 def test_own_tastes_lie_on_the_chosen_axes_only() -> None:
@@ -257,12 +303,16 @@ def test_a_pool_is_shared_and_no_user_sees_a_pair_twice() -> None:
     seen = defaultdict(list)
     for row in data.votes:
         seen[row["user_id"]].append(frozenset((row["chosen"]["content"], row["rejected"]["content"])))
-    assert all(len(set(mine)) == 10 for mine in seen.values())
+    assert all(len(set(mine)) == len(mine) == 10 for mine in seen.values())
     assert len(set().union(*seen.values())) == 12
 
 
 def test_the_longer_answer_is_chosen_half_of_the_time() -> None:
-    assert abs(made(users=600, pairs=6).card["measured"]["all"]["longer_chosen"] - 0.5) < 0.03
+    data = made(users=600, pairs=6)
+    longer = [len(row["chosen"]["content"]) - len(row["rejected"]["content"]) for row in data.votes]
+    share = float(np.mean([(each > 0) + 0.5 * (each == 0) for each in longer]))
+    assert data.card["measured"]["all"]["longer_chosen"] == pytest.approx(share, abs=1e-4)
+    assert abs(share - 0.5) < 0.03
 
 
 def words_of(data: Made) -> Array:
@@ -297,7 +347,7 @@ def left_out(features: Array, users: int, strength: float) -> float:
 def test_words_of_one_user_do_not_solve_it_and_words_of_many_users_say_what_all_like() -> None:
     data = made(users=150, pairs=10)
     words, values, measured = words_of(data), data.differences(), data.card["measured"]["all"]
-    own_words, own_values = left_out(words, 25, 0.1), left_out(values, 25, 0.3)
+    own_words, own_values = left_out(words, 15, 0.1), left_out(values, 15, 0.3)
     assert own_words < 0.62
     assert own_words + 0.08 < own_values < measured["ceiling"] - 0.08
     of_all = right(words[:1200], words[1200:], 0.1)
@@ -358,7 +408,7 @@ def test_time_and_memory(tmp_path: Path) -> None:
     synthesise(ScriptedSettings(users=100), tmp_path / "timed")
     assert time.process_time() - begun < 5 * 60 / 100
     peaks = []
-    for users in (20, 80):
+    for users in (10, 40):
         tracemalloc.start()
         synthesise(ScriptedSettings(users=users), tmp_path / str(users))
         peaks.append(tracemalloc.get_traced_memory()[1])

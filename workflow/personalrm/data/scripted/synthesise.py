@@ -42,7 +42,6 @@ def synthesise(settings: ScriptedSettings, folder: Path, *, force: bool = False)
         raise DataError(f"{folder}: is a file; give a folder")
     if not force and folder.exists() and any(folder.iterdir()):
         raise DataError(f"{folder}: is not empty; give another folder, or --force to replace the files of this command")
-    (folder / CARD).unlink(missing_ok=True)
     tallies: defaultdict[tuple[str, str], _Tally] = defaultdict(_Tally)
     with ExitStack() as stack:
         votes, tastes, values = (stack.enter_context(atomic_open(folder / name)) for name in (VOTES, TASTES, AXES))

@@ -47,7 +47,6 @@ class ScriptedUser(NamedTuple):
     part: UserPart
     kind: Kind
     type: int | None
-    taste: Taste
     own: tuple[float, ...]
     weights: tuple[float, ...]
 
@@ -83,13 +82,13 @@ class Planted:
         if kind in ("null", "contrarian"):
             own = (0.0,) * len(axes())
             shared = tuple(-weight if kind == "contrarian" else weight for weight in self.population)
-            return ScriptedUser(number, user_id, part, kind, None, (), own, shared)
+            return ScriptedUser(number, user_id, part, kind, None, own, shared)
         place = None if settings.types is None else int(which * settings.types)
         unseen = kind == "unseen"
         taste = self._drawn(draw, unseen=unseen) if place is None else self._types(unseen=unseen)[place]
         own = self._own(taste)
         weights = tuple(mine + shared for mine, shared in zip(own, self.population, strict=True))
-        return ScriptedUser(number, user_id, part, kind, place, taste, own, weights)
+        return ScriptedUser(number, user_id, part, kind, place, own, weights)
 
     @cached_property
     def population(self) -> tuple[float, ...]:
@@ -125,7 +124,7 @@ class Planted:
         pairs = [(*pair, same) for pair in combinations(range(len(self.directions)), 2) for same in (False, True)]
         return frozenset(some(pairs, max(1, round(RESERVED * len(pairs))), self._stream("reserved")))
 
-    def is_reserved(self, taste: Taste) -> bool:
+    def _is_reserved(self, taste: Taste) -> bool:
         """Whether two of the tastes are a reserved combination."""
         return any(
             (one, other, (grade > 0) == (second > 0)) in self.reserved
@@ -158,7 +157,7 @@ class Planted:
         for _ in range(MOST_TRIES):
             places = sorted(some(range(len(self.directions)), self.settings.tastes, draw))
             taste = tuple((place, pick((-1.0, 1.0), draw) * pick(GRADES, draw)) for place in places)
-            if self.is_reserved(taste) == unseen:
+            if self._is_reserved(taste) == unseen:
                 return taste
         what = "with" if unseen else "without"
         raise ConfigError(f"tastes: none {what} a combination reserved for unseen users was found; change their number")

@@ -112,11 +112,7 @@ def draw_offer(topic: int, draw: Draw) -> Offer:
     """A conversation on the topic of that number, and two answers that are drawn independently of each other."""
     about = _vocabulary()["topics"][topic]
     context = _conversation(about, draw)
-    first = _answer(about, draw)
-    second = _answer(about, draw)
-    while second.text == first.text:
-        second = _answer(about, draw)
-    return Offer(about["doing"], context, first, second)
+    return Offer(about["doing"], context, _answer(about, draw), _answer(about, draw))
 
 
 def pick(options: Sequence[T], draw: Draw) -> T:
