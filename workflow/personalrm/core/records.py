@@ -247,7 +247,26 @@ class Weights(Record):
     scale: tuple[float, ...]
 
 
-Artefact = Weights
+class TastePrior(Record):
+    """What other users say of the features of a pair: their names, bias and scale, and the prior of a user's weights.
+
+    A feature of a pair is the chosen answer's over the rejected one's. It is `bias` more where the chosen answer was
+    shown first, and that much less where it was shown second; the bias is subtracted, and the rest divided by `scale`.
+    The weights of a user have the prior N(`mean`, diag(`variance`)). All are in the order of `names`. `n_users` and
+    `n_pairs` have scores. `learned` is False where there are too few users for a mean, which is then 0.
+    """
+
+    names: tuple[str, ...]
+    bias: tuple[float, ...]
+    scale: tuple[float, ...]
+    mean: tuple[float, ...]
+    variance: tuple[float, ...]
+    n_users: int
+    n_pairs: int
+    learned: bool
+
+
+Artefact = TastePrior | Weights
 """What a method may learn from other users. A method with an artefact of another form adds its type to a union here."""
 
 

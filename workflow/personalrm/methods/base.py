@@ -55,6 +55,7 @@ class Known:
         profile: what a model learned about the user, for methods that need it.
         scores: of all pairs of the user by attributes, by pair id, for methods that need them: one entry for each order
             that was asked. They do not depend on which answer the user chose.
+        kinds: kind of question of pairs, by pair id, where kinds are known.
         artefact: what `fit` learned from other users; None where there is nothing to learn from.
         k: number of context pairs, for methods that read it; None for others.
         draw: of the context pairs.
@@ -66,6 +67,7 @@ class Known:
     pairs: tuple[PreferencePair, ...] = ()
     profile: Profile | None = None
     scores: Mapping[str, Sequence[PairScores]] = field(default_factory=dict)
+    kinds: Mapping[str, str] = field(default_factory=dict)
     artefact: Artefact | None = None
     k: K | None = None
     draw: int = 0
