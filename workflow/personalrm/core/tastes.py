@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from personalrm.core.records import Record
+from personalrm.core.conditions import RecordedK
+from personalrm.core.records import CallRef, Record, Status
 
 
 class TasteWeights(Record):
@@ -77,3 +78,24 @@ class TasteStatement(Record):
     posterior: float
     kind: str | None = None
     votes: tuple[str, ...] = ()
+
+
+class UserTaste(Record):
+    """The taste of one user at one k and draw, by the scores of one model, and what it says in words.
+
+    `persona` is the measured persona: the statements as a text; None where nothing is sure. `calls` are the stored
+    responses of the scores of the votes that it was learned from.
+    """
+
+    dataset: str
+    user_id: str
+    model: str
+    k: RecordedK
+    draw: int
+    status: Status
+    reason: str | None = None
+    taste: Taste | None = None
+    statements: tuple[TasteStatement, ...] = ()
+    persona: str | None = None
+    calls: tuple[CallRef, ...] = ()
+    prompts: dict[str, str] = Field(default_factory=dict)

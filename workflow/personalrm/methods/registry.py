@@ -196,6 +196,6 @@ def parse_method(spec: str) -> MethodUse:
 
 
 def needs_scores(spec: str) -> bool:
-    """Whether a config entry names a method that needs the pairs' scores by attributes; an unknown one does not."""
+    """Whether a config entry names a method that rests on the pairs' scores by attributes; an unknown one does not."""
     method = METHODS.get(MethodId.parse(spec).name)
-    return method is not None and method.needs == "scores"
+    return method is not None and (method.needs in ("scores", "taste") or method.tastes)

@@ -84,8 +84,8 @@ def _thetas(config: Config) -> Iterator[str]:
 def _methods(config: Config) -> Iterator[str]:
     """Methods that do not go with what the models do."""
     for spec in dict.fromkeys(config.transfer.methods if config.transfer_pairs else ()):
-        if spec not in METHODS or METHODS[spec].needs != "profile":
-            yield f"transfer.methods: {spec!r} is not a method that uses a profile"
+        if spec not in METHODS or METHODS[spec].needs not in ("profile", "taste"):
+            yield f"transfer.methods: {spec!r} is not a method that uses a profile or a measured taste"
     for spec in (spec for spec, count in Counter(config.methods).items() if count > 1):
         yield f"methods: {spec!r} is given twice"
     for spec in dict.fromkeys(config.transfer.baselines or ()):

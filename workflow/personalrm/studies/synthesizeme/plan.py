@@ -144,7 +144,7 @@ class Plan(StagePlan):
 
     def verdict_paths(self) -> list[str]:
         """All verdict files of the run."""
-        kinds = ("no_model", "weigh", "baseline", "judge")
+        kinds = ("no_model", "weigh", "baseline", "judge", "judge_taste")
         return [path for name in self.config.datasets for kind in kinds for path in self.paths(kind, dataset=name)]
 
     def profile_paths(self) -> list[str]:

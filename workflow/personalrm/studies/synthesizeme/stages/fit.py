@@ -113,8 +113,11 @@ def fitted_for(rows: Iterable[Fitted], user: UserData) -> Fitted | NoResult:
 
 
 def fitted_paths(plan: Plan, dataset: str, specs: Iterable[str], model: str = "") -> list[str]:
-    """Artefact files that these entries of `methods` read; `model` gave the scores that they need."""
-    return [plan.path("fit", dataset=dataset, method=name, model=model or NO_MODEL) for name in artefacts_read(specs)]
+    """Artefact files that these entries of `methods` read; those made from scores are made from those of `model`."""
+    return [
+        plan.path("fit", dataset=dataset, method=name, model=model if METHODS[name].needs == "scores" else NO_MODEL)
+        for name in artefacts_read(specs)
+    ]
 
 
 def _fits(plan: Plan) -> Iterator[Wildcards]:

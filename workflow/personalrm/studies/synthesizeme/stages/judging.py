@@ -1,11 +1,11 @@
-"""Stages `baseline` and `judge`: verdicts on one shard's pairs by all methods that ask one combination of models."""
+"""Stages `baseline`, `judge` and `judge_taste`: verdicts on one shard by all methods that ask one combination of models."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from personalrm.core.conditions import K
 from personalrm.core.records import (
@@ -13,14 +13,16 @@ from personalrm.core.records import (
     NoResult,
     Profile,
     UserData,
+    read_all,
     read_records,
 )
+from personalrm.core.tastes import UserTaste
 from personalrm.judge.call_recorder import CallRecorder
 from personalrm.judge.constitution import NAME
 from personalrm.judge.judge import Judge, JudgeSettings, fitted
 from personalrm.judge.prompting import load_prompt
 from personalrm.llm.types import LanguageModel
-from personalrm.methods.base import Known, Method, Needs
+from personalrm.methods.base import Known, Method
 from personalrm.methods.registry import MethodUse, parse_method
 from personalrm.run.stage import Files, Stage, Wildcards
 from personalrm.studies.synthesizeme.config import Config
@@ -58,7 +60,7 @@ async def judge_user(
     state = state_of(user, use, settings.mode, known)
     if isinstance(state, NoResult):
         return row.model_copy(update=state._asdict())
-    pairs, judge, profile = pairs_of(user, use), use.method.judge, known.profile
+    pairs, judge = pairs_of(user, use), use.method.judge
     whole = len(state.demonstrations)
     shown = fitted(state, pairs, settings, client.spec, judge.messages)
     if len(shown.demonstrations) < whole:
@@ -70,7 +72,7 @@ async def judge_user(
     asked = {prompt.name: prompt.label for prompt in [settings.prompt, *map(load_prompt, use.method.prompts)]}
     if settings.constitution and shown.known:
         asked[NAME] = settings.constitution.label
-    return row.model_copy(update={**judged._asdict(), **owed(use, profile, recorder.calls, asked)})
+    return row.model_copy(update={**judged._asdict(), **owed(use, known, recorder.calls, asked)})
 
 
 class _Task(NamedTuple):
@@ -91,18 +93,22 @@ async def judge_stage(
     judge: str,
     fitted: Sequence[Path] = (),
     ratings: Sequence[Path] = (),
+    tastes: Sequence[Path] = (),
     profiles: Path | None = None,
     model: str = "",
+    variant: str = "",
 ) -> None:
     """Write one `JudgedUser` for each user, method, verdict mode, k and draw.
 
-    Without `profiles`, which `model` learned, the methods are those that read no profile. `fitted` are the files of
-    what methods learned from other users, `ratings` those by which pairs are no matter of taste.
+    The methods are those that need a profile where `variant` is given, else those that need a taste where `model` is,
+    else those that need neither. `profiles` and `tastes` are what `model` learned, `fitted` the files of what methods
+    learned from other users, `ratings` those by which pairs are no matter of taste.
     """
-    config, needs = job.config, _needs_of(model)
+    config, needs = job.config, _needs_of(Wildcards(variant=variant, model=model))
     uses = [parse_method(spec) for spec in judged_methods(config, needs, profile=model, judge=judge)]
     people = evaluated_users(users, config.evaluate_users)
-    learned, artefacts = _profiles_of(profiles, people) if profiles else None, read_fitted(fitted)
+    artefacts = read_fitted(fitted)
+    learned, measured = _profiles_of(profiles, people) if profiles else None, _tastes_of(tastes)
     general = not_taste(ratings, thresholds(config, people[0].dataset)) if people else frozenset()
 
     def turns(use: MethodUse) -> list[tuple[K | None, int]]:
@@ -112,7 +118,9 @@ async def judge_stage(
 
     def task(user: UserData, use: MethodUse, settings: JudgeSettings, k: K | None, draw: int) -> _Task:
         profile = learned[user.user_id][draw] if learned is not None else None
-        known = known_of(config, user, use.method, artefacts, k=k, draw=draw, profile=profile)
+        k_taste = profile.k if profile else k
+        taste = measured[user.user_id, k_taste, draw] if needs == "taste" or use.method.tastes else None
+        known = known_of(config, user, use.method, artefacts, k=k, draw=draw, profile=profile, taste=taste)
         return _Task(user, use, settings, known, general)
 
     # One method at a time: the calls of one prefix stay together, so that prefix caches hit.
@@ -126,12 +134,19 @@ async def judge_stage(
     async def work(client: LanguageModel, task: _Task) -> JudgedUser:
         return await judge_user(client, *task)
 
-    await job.execute(JUDGE if model else BASELINE_STAGE, judge, groups, work, out)
+    stage = {"judge": BASELINE_STAGE, "profile": JUDGE, "taste": JUDGE_TASTE}[needs]
+    await job.execute(stage, judge, groups, work, out)
 
 
-def _needs_of(model: str) -> Needs:
-    """What the methods of a job need that asks a judge: a profile, where `model` learned one."""
-    return "profile" if model else "judge"
+def _needs_of(job: Wildcards) -> Literal["judge", "profile", "taste"]:
+    """What the methods of a job need that asks a judge: something that `model` learned, in a variant if it is a
+    profile."""
+    return "profile" if job.variant else "taste" if job.model else "judge"
+
+
+def _tastes_of(paths: Iterable[Path]) -> dict[tuple[str, K | None, int], UserTaste]:
+    """Tastes by user, k and draw."""
+    return {(row.user_id, row.k, row.draw): row for row in read_all(paths, UserTaste)}
 
 
 def _modes(config: Config, judge: str, method: Method[Any]) -> list[JudgeSettings]:
@@ -158,21 +173,39 @@ def _judged(plan: Plan) -> Iterator[Wildcards]:
             yield Wildcards(dataset=dataset, variant=variant, model=model, judge=judge, k=k)
 
 
+def _judged_tastes(plan: Plan) -> Iterator[Wildcards]:
+    """Tastes of each model that scores, shown to itself and, in transfer, to others."""
+    config = plan.config
+    pairs = [(model, model) for model in config.scoring_models]
+    pairs += [pair for pair in config.transfer_pairs if pair[0] in config.scoring_models]
+    for dataset, (model, judge) in itertools.product(config.datasets, pairs):
+        if judged_methods(config, "taste", profile=model, judge=judge):
+            yield Wildcards(dataset=dataset, model=model, judge=judge)
+
+
 def _asking(plan: Plan, job: Wildcards) -> list[str]:
-    return judged_methods(plan.config, _needs_of(job.model), profile=job.model, judge=job.judge)
+    return judged_methods(plan.config, _needs_of(job), profile=job.model, judge=job.judge)
 
 
 def _inputs(plan: Plan, job: Wildcards) -> Files:
-    fitted = fitted_paths(plan, job.dataset, _asking(plan, job))
-    profiles = {"profiles": plan.path("profile", **job._replace(judge="")._asdict())} if job.model else {}
-    ratings = {"ratings": files} if (files := rating_files(plan, job)) else {}
-    return {"users": plan.users(job), "fitted": fitted, **ratings, **profiles}
+    specs = _asking(plan, job)
+    read: dict[str, str | list[str]] = {
+        "users": plan.users(job),
+        "fitted": fitted_paths(plan, job.dataset, specs, job.model),
+    }
+    if files := rating_files(plan, job):
+        read["ratings"] = files
+    if job.variant:
+        read["profiles"] = plan.path("profile", **job._replace(judge="")._asdict())
+    if any(parse_method(spec).method.needs == "taste" or parse_method(spec).method.tastes for spec in specs):
+        read["tastes"] = [plan.path("taste", dataset=job.dataset, model=job.model, shard=job.shard)]
+    return read
 
 
 def _reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
     config, specs = plan.config, _asking(plan, job)
     methods = [parse_method(spec).method for spec in specs]
-    values = method_reads(plan, specs) | {"draws": len(draws_for(config, job.k)) if job.model else 1}
+    values = method_reads(plan, specs) | {"draws": len(draws_for(config, job.k)) if job.variant else 1}
     if rated := thresholds(config, job.dataset):
         values["taste_on"] = [rated.min_query, rated.min_responses]
     modes = list(dict.fromkeys(mode for method in methods for mode in _modes(config, job.judge, method)))
@@ -210,4 +243,18 @@ JUDGE: Stage[Plan] = Stage(
     record=JudgedUser,
     lost=lambda row: provider_errors(row.verdicts),
     counted=lambda row: len(row.verdicts),
+)
+JUDGE_TASTE: Stage[Plan] = Stage(
+    name="judge_taste",
+    output="verdicts/{dataset}/measured/{model}-to-{judge}/{shard}.jsonl",
+    combinations=_judged_tastes,
+    inputs=_inputs,
+    reads=_reads,
+    work=judge_stage,
+    asks="judge",
+    batches=True,
+    record=JudgedUser,
+    lost=lambda row: provider_errors(row.verdicts),
+    counted=lambda row: len(row.verdicts),
+    account="judge",
 )

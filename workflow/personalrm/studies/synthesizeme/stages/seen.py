@@ -8,6 +8,7 @@ from typing import Any
 
 from personalrm.core.conditions import K, MethodId, VerdictMode
 from personalrm.core.records import BASELINE, CallRef, Fitted, JudgedUser, NoResult, PreferencePair, Profile, UserData
+from personalrm.core.tastes import UserTaste
 from personalrm.methods.base import Known, Method, Needs, NoPairs, NotApplicable
 from personalrm.methods.registry import MethodUse, parse_method
 from personalrm.methods.synthesizeme.profile import context_subset
@@ -20,7 +21,7 @@ from personalrm.studies.synthesizeme.stages.settings import draws_for
 def judged_methods(config: Config, needs: Needs, *, profile: str = "", judge: str = "") -> list[str]:
     """Config entries judged for a combination of models, of methods with these `needs`."""
     specs = [spec for spec in config.methods if parse_method(spec).method.needs == needs]
-    if needs not in ("judge", "profile"):
+    if needs in ("nothing", "scores"):
         return specs
     # Models that only judge may be restricted to some methods.
     allowed = config.transfer.methods if profile else config.transfer.baselines
@@ -42,6 +43,7 @@ def known_of(
     k: K | None = None,
     draw: int = 0,
     profile: Profile | None = None,
+    taste: UserTaste | None = None,
 ) -> Known:
     """What a method may see of a user; `fitted` are the artefacts of methods on the user's data set.
 
@@ -54,6 +56,7 @@ def known_of(
         seen,
         pairs=pairs if k is None else context_subset(pairs, k, draw, seed),
         profile=profile,
+        taste=taste,
         artefact=row.artefact if isinstance(row, Fitted) else None,
         absent=row if isinstance(row, NoResult) else None,
         k=k,
@@ -77,8 +80,9 @@ def state_of(user: UserData, use: MethodUse, mode: VerdictMode, known: Known) ->
         return NoResult("not_applicable", f"{method.name} reads no log-probabilities (verdicts: text)")
     if known.absent is not None:
         return known.absent
-    if profile is not None and profile.status != "ok":
-        return NoResult(profile.status, profile.reason)
+    for learned in (profile, known.taste):
+        if learned is not None and learned.status != "ok":
+            return NoResult(learned.status, learned.reason)
     state = method.adapt(known)
     if isinstance(state, NotApplicable):
         return state.result
@@ -89,12 +93,12 @@ def state_of(user: UserData, use: MethodUse, mode: VerdictMode, known: Known) ->
 
 def empty_row(user: UserData, use: MethodUse, mode: VerdictMode, judge: str | None, known: Known) -> JudgedUser:
     """The row of a method on a user, without verdicts. `judge` is the model that they come from."""
-    profile = known.profile
+    profile, learned = known.profile, known.profile or known.taste
     return JudgedUser(
         dataset=user.dataset,
         user_id=user.user_id,
         variant=profile.variant if profile else BASELINE,
-        profile_model=profile.model if profile else None,
+        profile_model=learned.model if learned else None,
         judge_model=judge,
         method=str(MethodId.parse(use.spec)._replace(verdict=mode)),
         k=profile.k if profile else known.k,
@@ -105,16 +109,16 @@ def empty_row(user: UserData, use: MethodUse, mode: VerdictMode, judge: str | No
 
 
 def owed(
-    use: MethodUse,
-    profile: Profile | None,
-    asked: Iterable[CallRef] = (),
-    prompts: Mapping[str, str] = MappingProxyType({}),
+    use: MethodUse, known: Known, asked: Iterable[CallRef] = (), prompts: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, Any]:
-    """Calls and prompts (labels by name) that a row rests on: those `asked` by the judge, and those of its profile."""
+    """Calls and prompts (labels by name) that a row rests on: those `asked` by the judge, and those of the profile and
+    the taste that it was shown."""
+    profile, taste = known.profile, known.taste
     # A response belongs to the first stage that asked for it.
     calls = {ref.key: ref for ref in asked}
     calls |= {ref.key: ref for ref in (profile.calls if profile else ()) if ref.stage in use.method.stages}
-    labels = (dict(profile.prompts) if profile else {}) | dict(prompts)
+    calls |= {ref.key: ref for ref in (taste.calls if taste else ())}
+    labels = (dict(profile.prompts) if profile else {}) | (dict(taste.prompts) if taste else {}) | dict(prompts)
     return {"calls": tuple(calls[key] for key in sorted(calls)), "prompts": labels}
 
 

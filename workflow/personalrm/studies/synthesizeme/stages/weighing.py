@@ -64,7 +64,7 @@ def weigh_user(
     shown = {pair.pair_id for pair in (*known.user.pairs, *pairs)}
     keys = {key for one in (scores.pairs if scores else ()) if one.pair_id in shown for key in one.calls}
     calls = [ref for ref in (scores.calls if scores else ()) if ref.key in keys]
-    return row.model_copy(update={"verdicts": _verdicts(state, pairs, use), **owed(use, known.profile, calls)})
+    return row.model_copy(update={"verdicts": _verdicts(state, pairs, use), **owed(use, known, calls)})
 
 
 def _verdicts(state: object, pairs: Sequence[PreferencePair], use: MethodUse) -> tuple[Verdict, ...]:
