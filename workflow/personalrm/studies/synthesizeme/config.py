@@ -23,7 +23,7 @@ from personalrm.judge.constitution import AUTO
 from personalrm.llm.cache.store_file import JournalMode
 from personalrm.llm.limits.budget import BudgetSettings
 from personalrm.llm.types import ModelSpec
-from personalrm.methods.registry import needs_scores
+from personalrm.methods.registry import needs_scores, parse_method
 from personalrm.methods.synthesizeme.theta import ThetaSource
 from personalrm.methods.synthesizeme.variants import CORRECTED, PUBLISHED, parse_variant
 from personalrm.personas.settings import AnalysisSettings
@@ -271,8 +271,13 @@ class Config(Section):
 
     @property
     def judge_models(self) -> list[str]:
-        """Models that judge: those that learn, and the judges of transfer."""
-        return list(dict.fromkeys([*self.learn.models, *(judge for _, judge in self.transfer_pairs)]))
+        """Models that judge: those that learn, the judges of transfer, and those that are shown tastes which they
+        measured."""
+        measuring = (
+            self.scoring_models if any(parse_method(spec).method.needs == "taste" for spec in self.methods) else []
+        )
+        judges = (judge for _, judge in self.transfer_pairs)
+        return list(dict.fromkeys([*self.learn.models, *judges, *measuring]))
 
     @property
     def scoring(self) -> AttributeSettings | None:
