@@ -1,4 +1,4 @@
-"""Stages `baseline`, `judge`, `judge_taste`: verdicts on one shard by all methods that ask one combination of models."""
+"""Stages `baseline`, `judge`, `judge_taste`: verdicts on one shard by all methods that ask a combination of models."""
 
 from __future__ import annotations
 
