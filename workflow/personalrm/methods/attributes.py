@@ -123,6 +123,7 @@ ATTRIBUTES = Method(
     judge=weigh,
     fit=prior.fit_prior,
     reads="attributes",
+    references=("attributes_population", "words"),
     learns=True,
     by_k=True,
     settings=SETTINGS,
