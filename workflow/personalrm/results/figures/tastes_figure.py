@@ -90,8 +90,8 @@ def tastes_caption(table: pd.DataFrame) -> str:
     hidden = len(table[table["feature"] != ""].drop_duplicates(["dataset", "model", "user_id"])) - shown
     return (
         f"The {MOST_FEATURES} attributes with the surest effects on the votes of each user, at the largest k: by how "
-        "much the log-odds of the votes grow with a typical difference in the attribute. Lines: 95 % posterior intervals; "
-        "hollow points: 0 lies inside." + (f" Of {hidden} more users: the table." if hidden > 0 else "")
+        "much the log-odds of the votes grow with a typical difference in the attribute. Lines: 95 % posterior "
+        "intervals; hollow points: 0 lies inside." + (f" Of {hidden} more users: the table." if hidden > 0 else "")
     )
 
 

@@ -140,8 +140,8 @@ def tastes_notes(table: pd.DataFrame) -> list[str]:
     return [
         *dataset_note(table),
         "Votes: context pairs that k allows and all validation pairs; test pairs are not among them. Predicted from "
-        "the others: each of these votes by weights fitted to the other votes of the same user. Log loss (nats; 0.693 is a "
-        "coin) is that of these predictions; beside it, without a taste of the user's own.",
+        "the others: each of these votes by weights fitted to the other votes of the same user. Log loss (nats; 0.693 "
+        "is a coin) is that of these predictions; beside it, without a taste of the user's own.",
         "Own taste: the log loss is clearly below that without one (the evidence gate, docs/methods.md). Other users "
         "are judged by the weights of other users, or as Default judges.",
         "Measured persona: statements whose sign has a posterior probability of 0.9 or more, the strongest first.",
