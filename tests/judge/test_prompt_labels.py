@@ -190,7 +190,8 @@ SHOWN_IN: dict[str, list[Prompt]] = {
 """Prompt files that show labelled pairs, with every way in which pairs come into them."""
 NO_LABELS = {
     *("axes_compact", "axes_standard", "criteria_scores", "demographics", "fidelity_compact", "fidelity_standard"),
-    *("kinds_compact", "kinds_standard", "match_compact", "match_standard", "panel_compact", "panel_standard"),
+    *("kinds_compact", "kinds_standard", "match_compact", "match_standard", "measured_persona"),
+    *("panel_compact", "panel_standard"),
     *("rate_query_compact", "rate_query_standard", "rate_responses_compact", "rate_responses_standard"),
     *("recovery_compact", "recovery_standard", "statement", "tags_compact", "tags_standard"),
 }
