@@ -79,7 +79,7 @@ def marks_of(figure: Figure) -> set[Mark]:
         for line in figure.findobj(Line2D):
             # Ticks, ends of intervals and what a legend says of size or fill are no marks of methods.
             # Markers of ticks are numbers.
-            if isinstance(line, Line2D) and line.get_marker() in [*"osD^vPX<>h*px+8d1234"]:
+            if isinstance(line, Line2D) and line.get_marker() in [*"osD^vPX<>h*px+8d1234", "$m$", "$M$"]:
                 yield line
 
     return {
