@@ -25,7 +25,7 @@ from personalrm.studies.synthesizeme.config_load import parse_config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.prepare import prepare_stage
 from personalrm.studies.synthesizeme.stages.runner import Job
-from personalrm.studies.synthesizeme.stages.scoring import score_stage
+from personalrm.studies.synthesizeme.stages.scoring import read_scores, score_stage
 
 USERS = (
     UserData(dataset="d", user_id="ann", pairs=(pair("a1"), pair("a2", split="test")), user_split="test"),
@@ -77,6 +77,11 @@ def test_all_pairs_of_all_users_are_scored(folder: Path, model: str) -> None:
     assert all({key for one in row.pairs for key in one.calls} == {ref.key for ref in row.calls} for row in found)
     style = "standard" if model == "words" else "compact"
     assert all(f"attributes_{style}" in row.prompts for row in found)
+    by_pair = read_scores([Path("out.jsonl")])
+    assert {user: list(pairs) for user, pairs in by_pair.items()} == {
+        user.user_id: [one.pair_id for one in user.pairs] for user in USERS
+    }
+    assert by_pair["ann"]["a2"] == list(found[0].pairs[2:])
 
 
 def test_lost_calls_are_counted_and_too_many_end_the_job(folder: Path) -> None:
