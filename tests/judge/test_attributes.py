@@ -317,6 +317,12 @@ def test_the_server_decides_where_the_length_leaves_a_doubt(tmp_path: Path) -> N
     assert [set(one.scores) for one in entries] == [{"is_loud", "is_curious", "default"}] * 2
 
 
+def test_a_server_whose_window_is_smaller_than_the_configs_is_asked_once() -> None:
+    entries, model = of_model(lambda _: ContextOverflow("too long"), LABEL)
+    assert [(one.reason, one.shortened) for one in entries] == [("context_overflow", False)] * 2
+    assert model.asked == 2 * (len(BANK.ids) + 1)
+
+
 def test_nothing_of_the_choice_is_in_a_request() -> None:
     for swapped in (False, True):
         mine = list(label_requests(PAIR, swapped, BANK, LABEL))
