@@ -3,8 +3,8 @@
 Mutants are single changes of one expression: a comparison, an operator, a number, a truth value, a condition. They are
 drawn by the seed, as many from each module as its share of all places. Each one stands alone in a copy of the tracked
 files, and the tests of its module run there until the first failure. One row is written per mutant: `killed` (a test
-fails, or the tests take four times as long as without it), or `survived`. A row that stands in the file is not run
-again, so that a run that was ended goes on. Whether a survivor is equivalent is for a reader to say.
+fails, or the tests take four times the CPU time that they take without it), or `survived`. A row that stands in the
+file is not run again, so that a run that was ended goes on. Whether a survivor is equivalent is for a reader to say.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import ast
 import csv
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -85,6 +86,8 @@ OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
     ast.BitOr: ast.BitAnd,
     ast.BitAnd: ast.BitOr,
 }
+WAIT_S = 1800
+"""Longest time of one run of tests, whatever CPU time it takes."""
 COLUMNS = ("module", "line", "column", "before", "after", "result", "test", "seconds")
 
 
@@ -165,7 +168,7 @@ def scratch_copy(folder: Path) -> None:
             shutil.copy2(ROOT / name, folder / name)
 
 
-def run_tests(folder: Path, tests: tuple[str, ...], limit: float) -> tuple[str, str]:
+def run_tests(folder: Path, tests: tuple[str, ...], limit: int) -> tuple[str, str]:
     """`survived`, `killed` or `killed by time`, and the test that failed first."""
     command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header", "--tb=no"]
     # Without examples of earlier runs, and the same ones for each mutant.
@@ -173,18 +176,27 @@ def run_tests(folder: Path, tests: tuple[str, ...], limit: float) -> tuple[str, 
     names = [f"tests/{name}" for name in tests]
     try:
         done = subprocess.run(
-            [*command, *names], cwd=folder, env=environment, capture_output=True, text=True, timeout=limit, check=False
+            [*command, *names],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+            check=False,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5)),
         )
     except subprocess.TimeoutExpired:
         return "killed by time", ""
     if done.returncode == 0:
         return "survived", ""
+    if done.returncode < 0:
+        return "killed by time", ""
     failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
     return "killed", failed[0].split(" - ")[0].split(" ", 1)[1] if failed else "tests could not start"
 
 
 def baseline(folder: Path, tests: tuple[str, ...]) -> float:
-    """Seconds of the tests without a mutant. Ends the program where they fail, or test another copy."""
+    """CPU seconds of the tests without a mutant. Ends the program where they fail, or test another copy."""
     code = "import personalrm; print(personalrm.__file__)"
     environment = os.environ | {"PYTHONPATH": str(folder / "workflow")}
     found = subprocess.run(
@@ -192,11 +204,16 @@ def baseline(folder: Path, tests: tuple[str, ...]) -> float:
     )
     if not Path(found.stdout.strip()).is_relative_to(folder):
         sys.exit(f"the tests would import {found.stdout.strip() or found.stderr}, not the copy in {folder}")
-    begin = time.monotonic()
-    result, test = run_tests(folder, tests, 900)
+    begin = _cpu_of_children()
+    result, test = run_tests(folder, tests, WAIT_S)
     if result != "survived":
         sys.exit(f"the tests fail without any mutant: {test or result}")
-    return time.monotonic() - begin
+    return _cpu_of_children() - begin
+
+
+def _cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:
@@ -222,7 +239,7 @@ def main() -> None:
             times[tests] = times[tests] or baseline(folder, tests)
             source, begin = sources[mutant.module].encode(), time.monotonic()
             path.write_bytes(source[: mutant.begin] + mutant.after.encode() + source[mutant.end :])
-            result, test = run_tests(folder, tests, 20 + 4 * times[tests])
+            result, test = run_tests(folder, tests, 10 + int(4 * times[tests]))
             path.write_bytes(source)
             results[mutant.key] = result
             csv.writer(file).writerow([*mutant.key, result, test, f"{time.monotonic() - begin:.1f}"])

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from personalrm.app import jobs
-from personalrm.app.cli import EXIT_BUDGET, main
+from personalrm.app.cli import EXIT_BUDGET, main, synthesise
 from personalrm.core.errors import BudgetExceeded, ConfigError, DataError
+from personalrm.data.scripted.settings import ScriptedSettings
+from personalrm.data.settings import LocalDataset
 from personalrm.studies.synthesizeme.config_load import load_config, read_resolved
 
 
@@ -29,6 +36,7 @@ def test_help_has_a_line_for_each_command(capsys: pytest.CaptureFixture[str]) ->
         (["stage", "judge", "--config", "c.json", "--out", "a", "--dataset", "b"], "give one of --out and --dataset"),
         (["stage", "judge", "--out", "a"], "--config"),
         (["models", "fetch", "smollm2-135m", "--source", "moon"], "moon"),
+        (["synthesise", "out"], "give --scripted"),
         (["moon"], "moon"),
     ],
 )
@@ -108,3 +116,28 @@ def test_help_imports_neither_rich_nor_the_stages() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stderr.strip() == ""
+
+
+def test_invented_users_are_written_once_and_the_printed_entry_of_a_config_reads_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "users"
+    command = ["synthesise", "--scripted", str(out), "--users", "4", "--axes", "tone, interest", "--tastes", "2"]
+    assert main([*command, "--user-split", "0.5", "0.25", "0.25"]) == 0
+    table, _, entry = capsys.readouterr().out.partition("\ndatasets:\n")
+    assert re.search(r"(?m)^all +4 +60 ", table)
+    (settings,) = yaml.safe_load(f"datasets:\n{entry}")["datasets"].values()
+    dataset = LocalDataset(name="scripted", **settings)
+    assert (dataset.path, dataset.user_split.fractions) == (out / "votes.jsonl", (0.5, 0.25, 0.25))
+    stated = json.loads((out / "card.json").read_text(encoding="utf-8"))["options"]
+    assert stated["axes"] == ["tone", "thrift", "outdoors", "company"]
+    assert (stated["users"], stated["pairs"], stated["user_split"]) == (4, 15, [0.5, 0.25, 0.25])
+    assert main(command) == 1
+    assert "is not empty" in capsys.readouterr().err
+    assert main([*command, "--force"]) == 0
+
+
+def test_the_command_for_invented_users_has_the_defaults_of_its_settings() -> None:
+    shown = {name: each.default for name, each in inspect.signature(synthesise).parameters.items()}
+    stated = {field.name: field.default for field in dataclasses.fields(ScriptedSettings) if field.name != "axes"}
+    assert {name: shown[name] for name in stated} == stated

@@ -32,8 +32,8 @@ from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings
 from personalrm.methods.synthesizeme.persona import PersonaSettings
 from personalrm.methods.synthesizeme.profile import ProfileSettings, learn_profile
 from personalrm.methods.synthesizeme.search import SearchSettings
-from personalrm.studies.synthesizeme.stages.judging import judge_user
 from personalrm.studies.synthesizeme.stages.learn import learn_traces
+from personalrm.studies.synthesizeme.stages.weighing import weigh_user
 
 from .processed_rows import pair_row, read, shard, write
 from .vote_rows import Row, row
@@ -183,7 +183,7 @@ def test_methods_without_a_model() -> None:
         wanted = {"longer": outcome, "random": "wrong", "surface": outcome}
         for name, said in wanted.items():
             known = Known(one, artefact=Weights(names=NAMES, mean=(1.0,) * len(NAMES), scale=(1.0,) * len(NAMES)))
-            row = asyncio.run(judge_user(None, one, parse_method(name), JudgeSettings(), known))
+            row = weigh_user(one, parse_method(name), known)
             assert {v.outcome for v in row.verdicts} == {said}
 
 

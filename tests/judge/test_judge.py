@@ -78,13 +78,15 @@ def test_logprob_decides_each_order_alone() -> None:
 
 def test_logprob_both_cancels_position_bias() -> None:
     (verdict,) = judge(lambda r: label(0.9 if good_is_first(r) else 0.8), BOTH)
-    assert (verdict.swapped, verdict.outcome, verdict.said) == (None, "correct", None)
+    assert (verdict.swapped, verdict.outcome, verdict.said, verdict.flipped) == (None, "correct", None, True)
     assert len(verdict.calls) == 2
+    (agreed,) = judge(lambda r: label(0.9 if good_is_first(r) else 0.2), BOTH)
+    assert (agreed.outcome, agreed.flipped) == ("correct", False)
 
 
 def test_logprob_both_of_a_pure_position_bias_is_a_tie() -> None:
     (verdict,) = judge(lambda _: label(0.9), BOTH)
-    assert verdict.outcome == "tie"
+    assert (verdict.outcome, verdict.flipped) == ("tie", True)
 
 
 def test_logprob_both_passes_a_failed_order_on() -> None:

@@ -17,7 +17,7 @@ from personalrm.judge.label_probe import Probed, UnreadableLabels, probe_request
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.types import Message, ModelSpec, Request
-from personalrm.studies.synthesizeme.config import ModelConfig
+from personalrm.studies.model_config import ModelConfig
 
 RUNTIME = RuntimeSettings(Path("models"), Path("servers"), 1)
 TEXT = Request((Message("user", "Say yes."),), max_tokens=4)

@@ -93,7 +93,7 @@ def test_methods_are_personal_by_what_they_show() -> None:
     for (name, method), settings in product(METHODS.items(), STYLES):
         if method.needs == "nothing":
             continue
-        shown = method.adapt(Known(user, profile=full))
+        shown = method.adapt(Known(user, user.pairs, profile=full))
         personal = bool(PERSONAL.search(whole(method.asked.messages(pair("p"), False, shown, settings))))
         assert personal == (name != "default"), name
         if method.needs == "profile":

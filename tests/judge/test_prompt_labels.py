@@ -25,6 +25,7 @@ from personalrm.llm.types import Message, Request, Response, TokenLogprobs, Usag
 from personalrm.methods.base import Known
 from personalrm.methods.criteria import criteria_messages
 from personalrm.methods.registry import METHODS
+from personalrm.methods.scorecard import scorecard_messages
 from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs, verified
 from personalrm.methods.synthesizeme.memory import MemorySettings, remember
 from personalrm.methods.synthesizeme.persona import PersonaSettings, persona_messages
@@ -153,6 +154,13 @@ def criteria(shown: Sequence[Demonstration]) -> list[Said]:
     return placed(whole(criteria_messages(ASKED, False, JudgeContext(None, tuple(shown)), WORDS)), "The user chose: ")
 
 
+def scorecard(shown: Sequence[Demonstration]) -> list[Said]:
+    """Labelled pairs of the scorecard judge."""
+    return placed(
+        scorecard_messages(ASKED, False, JudgeContext(None, tuple(shown)), WORDS)[0].content, "The user chose: "
+    )
+
+
 def generation(shown: Sequence[Demonstration]) -> list[Said]:
     """Examples for a model that writes for the user."""
     return called(learner(shown).get_generation_prompt(), "Chosen:", "Not chosen:")
@@ -185,11 +193,12 @@ SHOWN_IN: dict[str, list[Prompt]] = {
     "memory_standard": [memory(MemorySettings())],
     "memory_compact": [memory(MemorySettings("compact"))],
     "criteria": [criteria],
+    "scorecard": [scorecard],
     "generation": [generation],
 }
 """Prompt files that show labelled pairs, with every way in which pairs come into them."""
 NO_LABELS = {
-    *("attributes_compact", "attributes_standard", "axes_compact", "axes_standard", "criteria_scores"),
+    *("attributes_compact", "attributes_standard", "axes_compact", "axes_standard", "constitution", "criteria_scores"),
     *("demographics", "fidelity_compact", "fidelity_standard"),
     *("kinds_compact", "kinds_standard", "match_compact", "match_standard", "panel_compact", "panel_standard"),
     *("rate_query_compact", "rate_query_standard", "rate_responses_compact", "rate_responses_standard"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +16,9 @@ from personalrm.methods.base import Known, Method
 from personalrm.studies.synthesizeme.config_load import parse_config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.fit import MOST_GROUPS, fit_stage, fitted_for, training_sets
-from personalrm.studies.synthesizeme.stages.judging import judge_stage, known_of
 from personalrm.studies.synthesizeme.stages.runner import Job
+from personalrm.studies.synthesizeme.stages.seen import known_of
+from personalrm.studies.synthesizeme.stages.weighing import weigh_stage
 
 BASE = {"run": "r", "datasets": {"d": {"path": "votes.jsonl", "shards": 1}}, "k": [2, "all"], "draws": 2}
 SURFACE = ["surface", "surface_user"]
@@ -82,7 +82,7 @@ def judged(folder: Path, users: list[UserData]) -> tuple[bytes, list[JudgedUser]
     write_records(folder / "users.jsonl", users)
     fit_stage(job, users=[folder / "users.jsonl"], out=folder / "fit.jsonl", dataset="d", method="surface")
     out = folder / "rows.jsonl"
-    asyncio.run(judge_stage(job, users=folder / "users.jsonl", out=out, fitted=[folder / "fit.jsonl"]))
+    weigh_stage(job, users=folder / "users.jsonl", out=out, fitted=[folder / "fit.jsonl"])
     return (folder / "fit.jsonl").read_bytes(), list(read_records(out, JudgedUser))
 
 

@@ -53,7 +53,7 @@ def test_what_each_method_shows() -> None:
     user = UserData(dataset="d", user_id="u", planted_taste="likes tea")
     learned = {"persona": "a persona", "memory": ("likes tea", "is a nurse")}
     profile = Profile(dataset="d", user_id="u", model="m", variant="corrected", k="all", draw=0, status="ok", **learned)  # type: ignore[arg-type]
-    prompted = {name: method for name, method in METHODS.items() if method.needs != "nothing"}
+    prompted = {name: method for name, method in METHODS.items() if method.needs in ("judge", "profile")}
     shown = {name: method.adapt(Known(user, profile=profile)) for name, method in prompted.items()}
     assert {name: one.persona for name, one in shown.items() if isinstance(one, JudgeContext)} == {
         "default": None,
@@ -69,6 +69,7 @@ def test_what_each_method_shows() -> None:
         "demographics": NotApplicable,
         "history": NoPairs,
         "history_validation": NoPairs,
+        "scorecard": NoPairs,
     }
     without = Known(user.model_copy(update={"planted_taste": None}))
     assert METHODS["oracle"].adapt(without) == NotApplicable("oracle has nothing to show of this user")

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.comparison_cases import default, frame_of, learned, row_of
-from support.generated_verdicts import Cell, always_first, judged_users, quickstart_cells, write_cells
+from support.generated_verdicts import Cell, always_first, judged, judged_users, quickstart_cells, write_cells
 from support.result_cases import written_twice
 
 from personalrm.core.conditions import MethodId, VariantId
-from personalrm.core.records import write_records
+from personalrm.core.records import Outcome, Verdict, write_records
 from personalrm.results.comparisons import compare, seed_of
 from personalrm.results.conditions import Condition
 from personalrm.results.scores import collect_verdicts, read_frame, write_frame
@@ -230,3 +230,53 @@ def test_the_table_has_equal_bytes_each_time_in_four_formats(tmp_path: Path, fra
     expected = differences_table(read_frame(tmp_path / "verdicts.parquet"), seed=1, n_resamples=50)
     assert np.allclose(table["difference"], expected["difference"])
     assert "Holm" in (tmp_path / "one" / "differences.md").read_text()
+
+
+def both_orders(*outcomes: Outcome) -> list[Verdict]:
+    """Verdicts on pairs p0, p1, … in both orders, two outcomes a pair."""
+    return [Verdict(pair_id=f"p{n // 2}", swapped=bool(n % 2), outcome=one) for n, one in enumerate(outcomes)]
+
+
+def together(*outcomes: Outcome) -> list[Verdict]:
+    """One verdict a pair."""
+    return [Verdict(pair_id=f"p{n}", swapped=None, outcome=one) for n, one in enumerate(outcomes)]
+
+
+def test_a_verdict_on_both_orders_stands_for_each_order_that_the_other_side_has(tmp_path: Path) -> None:
+    """The judge is right in one order of p0 and in both of p1, and never saw p2; a taste is right on p0 and p2."""
+    judge = Cell("default", 0.5, "m", variant="baseline")
+    taste = Cell("surface_user", 0.5, "m", variant="baseline", k="all")
+    for user in "uvw":
+        rows = [
+            judged(judge, user, both_orders("correct", "wrong", "correct", "correct")),
+            judged(taste, user, together("correct", "wrong", "correct")),
+        ]
+        write_records(tmp_path / f"{user}.jsonl", rows)
+    row = row_of(
+        table_of(collect_verdicts(sorted(tmp_path.glob("*.jsonl")))), method="surface_user", reference="default"
+    )
+    assert (row["n_users"], row["n_pairs"], row["n_judgments"], row["pairs_left_out"]) == (3, 2, 12, 1)
+    assert row["judgments_left_out"] == 3
+    assert row["difference"] == -25
+
+
+def test_two_methods_with_one_verdict_a_pair_are_compared_on_these(tmp_path: Path) -> None:
+    cells = [
+        (Cell("surface", 0.5, None, variant="baseline"), together("correct", "wrong")),
+        (Cell("surface_user", 0.5, None, variant="baseline", k="all"), together("correct", "correct")),
+        (Cell("random", 0.5, None, variant="baseline"), both_orders("wrong", "wrong", "wrong", "wrong")),
+    ]
+    write_records(tmp_path / "rows.jsonl", [judged(cell, user, said) for cell, said in cells for user in "uv"])
+    table = table_of(collect_verdicts([tmp_path / "rows.jsonl"]))
+    (row,) = (found for _, found in table.iterrows())
+    assert (row["method"], row["reference"], row["n_judgments"], row["difference"]) == (
+        "surface_user",
+        "surface",
+        4,
+        50,
+    )
+
+
+def test_what_was_judged_with_each_conversation_left_out_is_compared_with_default_on_all_pairs() -> None:
+    key = Condition("d", MethodId("attributes", "loo", "logprob_both"), VariantId("baseline"), judge_model="m", k="all")
+    assert str(key.default.method) == "default@all.logprob_both"

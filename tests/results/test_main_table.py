@@ -23,7 +23,7 @@ from support.generated_verdicts import (
     write_cells,
 )
 
-from personalrm.core.records import CallRef, JudgedUser, Outcome, Verdict, write_records
+from personalrm.core.records import CallRef, JudgedUser, Label, Outcome, Verdict, write_records
 from personalrm.results.scores import collect_calls, collect_verdicts
 from personalrm.results.tables.main_table import (
     COLUMNS,
@@ -38,7 +38,7 @@ from personalrm.results.tables.main_table import (
 NAMED = (
     "dataset variant profile_model judge_model method k n_users n_pairs n_judgments accuracy ci_low ci_high "
     "ci_low_independent ci_high_independent accuracy_user_mean accuracy_readable tie unparsed refused context_overflow "
-    "provider_error lossy_profiles share_first n_draws draw_sd calls tokens_in tokens_out cost_usd_list"
+    "provider_error lossy_profiles share_first flip_rate n_draws draw_sd calls tokens_in tokens_out cost_usd_list"
 )
 
 MINE = Cell("both", 0.5, "judge", "profile", 0)
@@ -90,6 +90,7 @@ def test_independent_columns_are_the_published_interval() -> None:
     assert pd.isna(row["ci_high"])
 
 
+ORDERS: tuple[tuple[bool, Label], ...] = ((False, "first"), (True, "second"))
 sizes = st.lists(st.integers(1, 9), min_size=1, max_size=8)
 
 
@@ -98,6 +99,7 @@ sizes = st.lists(st.integers(1, 9), min_size=1, max_size=8)
 def test_always_first_scores_exactly_half_on_any_data(users: list[int], method: str) -> None:
     row = tabled(judged_users(Cell(method, 0.5), users, rule=always_first)).iloc[0]
     assert (row["accuracy"], row["accuracy_user_mean"], row["share_first"]) == (50.0, 50.0, 100.0)
+    assert row["flip_rate"] == 100.0
     if len(users) > 1:
         # No user differs from another: what is left open is what so many pairs leave (Wilson's interval).
         score = 1.959964 / np.sqrt(sum(users) + 1.959964**2)
@@ -111,6 +113,7 @@ def test_an_oracle_scores_exactly_100_on_any_data(users: list[int], method: str)
     row = tabled(judged_users(Cell(method, 0.5), users, rule=oracle)).iloc[0]
     values = ("accuracy", "accuracy_user_mean", "ci_low_independent", "ci_high_independent")
     assert all(row[value] == 100.0 for value in values)
+    assert method.endswith("both") or row["flip_rate"] == 0.0
     assert row["n_judgments"] == sum(users) * (1 if method.endswith("both") else 2)
     assert row["n_pairs"] == sum(users)
 
@@ -133,6 +136,20 @@ def test_verdicts_on_both_orders_together_say_nothing_of_position() -> None:
     assert pd.isna(tabled([judged(MINE, "u", [pointing])]).iloc[0]["share_first"])
     said = tabled(judged_users(Cell("default", 0.7), [9, 9])).iloc[0]["share_first"]
     assert 20 < said < 80
+
+
+def test_flips_are_counted_over_pairs_with_a_readable_verdict_in_both_orders() -> None:
+    same = [Verdict(pair_id="a", swapped=swapped, outcome="correct", said=said) for swapped, said in ORDERS]
+    flip = [Verdict(pair_id="b", swapped=swapped, outcome="correct", said="first") for swapped, _ in ORDERS]
+    unread = [Verdict(pair_id="c", swapped=False, outcome="wrong", said="first")]
+    unread.append(Verdict(pair_id="c", swapped=True, outcome="unparsed"))
+    assert tabled([judged(MINE, "u", [*same, *flip, *unread])]).iloc[0]["flip_rate"] == 50.0
+    together = [
+        Verdict(pair_id=name, swapped=None, outcome="correct", log_odds=1.0, flipped=flipped)
+        for name, flipped in (("a", True), ("b", False), ("c", False), ("d", False))
+    ]
+    assert tabled([judged(MINE, "u", together)]).iloc[0]["flip_rate"] == 25.0
+    assert pd.isna(tabled([judged(MINE, "u", unread)]).iloc[0]["flip_rate"])
 
 
 def test_draws_are_averaged_and_their_spread_shown() -> None:

@@ -14,6 +14,7 @@ from support.result_cases import write_result
 
 from personalrm.core.conditions import K
 from personalrm.results.figures.scaling_figure import scaling_caption, scaling_figure
+from personalrm.results.labels import labels_note
 from personalrm.results.scores import collect_verdicts
 from personalrm.results.tables.scaling_table import Labelled, scaling_table
 
@@ -44,6 +45,19 @@ def test_a_method_that_searches_stands_further_right_by_its_validation_pairs(tmp
     pairs = scaling_figure(table).axes[0]
     assert drawn(pairs) == [[1, 1.5, 5]] * 2
     assert pairs.get_xlabel() == "context pairs"
+
+
+def test_a_method_that_learns_from_validation_pairs_stands_as_far_right_and_a_note_says_so(tmp_path: Path) -> None:
+    cells = [(learned(method, k=1), {"u": "10", "v": "00"}) for method in ("memory", "scorecard")]
+    known = {("d", "u"): Labelled(1, 2), ("d", "v"): Labelled(9, 4)}
+    table = scaling_table(frame_of(tmp_path, [(default(), {"u": "10"}), *cells]), known, seed=3, n_resamples=9)
+    assert dict(zip(table["method"], table["labels_used"], strict=True)) == {"memory": 1, "scorecard": 4}
+    assert labels_note(["memory"]) == []
+    assert labels_note(["scorecard.logprob"]) == [
+        "At every k these read all validation pairs, too: Scorecard judge (raw pairs)."
+    ]
+    assert len(labels_note(["both", "scorecard"])) == 2
+    assert len(labels_note(["both"])) == 1
 
 
 def test_the_legend_counts_labels_and_those_that_choose(tmp_path: Path) -> None:

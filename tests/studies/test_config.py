@@ -13,7 +13,7 @@ from personalrm.run.stage import Wildcards
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import load_config, parse_config, read_resolved, write_resolved
 from personalrm.studies.synthesizeme.plan import Plan
-from personalrm.studies.synthesizeme.stages.judging import judged_methods
+from personalrm.studies.synthesizeme.stages.seen import judged_methods
 
 BASE: dict[str, Any] = {
     "run": "x",
@@ -174,8 +174,8 @@ def test_method_ids_name_how_verdicts_are_read() -> None:
     raw = changed("models.m.verdicts", ["text", "logprob_both"])
     raw["methods"] = ["random", "default"]
     config = parse_config(raw)
-    assert judged_methods(config, profile=None, judge=None) == ["random"]
-    (spec,) = judged_methods(config, profile=None, judge="m")
+    assert judged_methods(config, "nothing") == ["random"]
+    (spec,) = judged_methods(config, "judge", judge="m")
     assert [str(MethodId.parse(spec)._replace(verdict=mode)) for mode in config.models["m"].verdicts] == [
         "default",
         "default.logprob_both",

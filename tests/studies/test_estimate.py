@@ -21,6 +21,7 @@ from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.types import Message, ModelSpec, Request
 from personalrm.methods.base import Known, Method, Training
 from personalrm.methods.registry import METHODS
+from personalrm.methods.scorecard import judge_by_scorecard
 from personalrm.studies.estimate.assumptions import Assumptions, read_assumptions
 from personalrm.studies.estimate.command import estimate_of, read_data
 from personalrm.studies.estimate.fake_model import FakeModel
@@ -102,6 +103,18 @@ def test_criteria_cost_three_calls_a_pair_where_verdicts_are_words() -> None:
 
     assert judged(["both", "criteria"], "text") == judged(["both"], "text") + 3 * TEST
     assert judged(["both", "criteria"], "logprob") == judged(["both"], "logprob")
+
+
+def test_a_scorecard_is_one_call_an_order_at_each_k_and_can_be_right() -> None:
+    learn = {"models": ["m"], "search": {"num_search_candidates": 0}}
+    none = calls(plan({"methods": ["default"], "learn": dict(learn)}))["baseline"]
+    both = calls(plan({"methods": ["default", "scorecard"], "learn": dict(learn), "k": [1, "all"]}))["baseline"]
+    assert both == none + 2 * 2 * TEST
+    model, one = stand_in(right=1.0), user("u0")
+    model.set_user(one)
+    shown = METHODS["scorecard"].adapt(Known.of(one, pairs=one.part("context")))
+    verdicts = asyncio.run(judge_by_scorecard(model, one.part("test"), shown, JudgeSettings()))
+    assert [verdict.outcome for verdict in verdicts] == ["correct"] * TEST
 
 
 def test_a_sample_of_users_stands_for_all() -> None:

@@ -14,6 +14,7 @@ from personalrm.judge.judge import JudgeSettings
 from personalrm.methods.base import Known, Method
 from personalrm.methods.registry import MethodUse, parse_method
 from personalrm.studies.synthesizeme.stages.judging import judge_user
+from personalrm.studies.synthesizeme.stages.weighing import weigh_user
 
 TEST, CONTEXT = pair("t", split="test"), pair("c", split="context")
 SURVEY = {"age": "25"}
@@ -86,11 +87,11 @@ def judged_first(_: object, pairs: Sequence[PreferencePair]) -> tuple[Verdict, .
 def test_a_function_that_judges_a_profile_owes_its_calls_knows_no_ties_and_leaves_out_no_pair() -> None:
     refs = tuple(CallRef(key=stage, stage=stage, tokens_in=1, tokens_out=1) for stage in ("persona", "memory"))
     profile = profile_of("ok").model_copy(update={"calls": refs, "prompts": {"persona": "p v1"}})
-    use = MethodUse(Method("mine", "profile", lambda known: known, ("persona",), judge=judged_first), False)
+    use = MethodUse(Method("mine", "profile", lambda known: known, ("persona",), judge=judged_first))
 
     def row(*pairs: PreferencePair) -> JudgedUser:
         user = user_of(pairs=pairs)
-        return asyncio.run(judge_user(None, user, use, JudgeSettings(), Known.of(user, profile=profile)))
+        return weigh_user(user, use, Known.of(user, profile=profile))
 
     tied = row(TEST.model_copy(update={"tie": True}))
     assert [verdict.outcome for verdict in tied.verdicts] == ["wrong"]

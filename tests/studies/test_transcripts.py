@@ -25,9 +25,10 @@ from personalrm.studies.report.transcripts import choose_users
 from personalrm.studies.synthesizeme.config_load import write_resolved
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.fit import fit_stage, read_fitted
-from personalrm.studies.synthesizeme.stages.judging import judge_user, known_of, turns_of
+from personalrm.studies.synthesizeme.stages.judging import judge_user
 from personalrm.studies.synthesizeme.stages.learn import learned_settings
 from personalrm.studies.synthesizeme.stages.runner import Job
+from personalrm.studies.synthesizeme.stages.seen import known_of, turns_of
 from personalrm.studies.synthesizeme.stages.settings import judge_settings
 
 from .transcript_cases import Made, StoringModel, config_of, data_in, make_run, prompt_of, user_of
@@ -135,6 +136,16 @@ def test_criteria_and_the_scores_on_them_are_built_again(tmp_path: Path) -> None
     made.config.store.unlink()
     lost = data_in(made.page())
     assert sum(call["prompt"] is None for call in lost["calls"]) == 4
+
+
+@pytest.mark.parametrize("constitution", ["auto", "off"])
+def test_scorecards_and_the_rules_above_them_are_built_again(tmp_path: Path, constitution: str) -> None:
+    made = make_run(tmp_path, [user_of("ann", 2)], methods=["scorecard"], constitution=constitution)
+    data = data_in(made.page())
+    shown = [prompt_of(data, data["calls"][place]) for item in data["items"] for said in item[2] for place in said[4]]
+    assert sorted(map(str, shown)) == sorted(str(sent) for sent in made.sent.values() if "scorecard" in sent[0].content)
+    assert len(shown) == 2 * 2
+    assert all(("Facts, safety and law" in prompt[0].content) == (constitution == "auto") for prompt in shown)
 
 
 def test_history_is_shown_as_far_as_it_fitted(tmp_path: Path) -> None:
@@ -251,7 +262,7 @@ def test_a_prompt_that_shows_what_others_taught_is_built_again(tmp_path: Path, m
                 judge_user(model, user, use, settings, known_of(config, user, shown, artefacts, k=k, draw=draw))
             )
             for user in users
-            for k, draw in turns_of(config, shown)
+            for k, draw in turns_of(config, use)
         ]
     write_records(Path(verdicts), rows)
     write_resolved(tmp_path / "config.json", config)

@@ -24,7 +24,7 @@ from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import parse_config, write_resolved
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.learn import learned_settings
-from personalrm.studies.synthesizeme.stages.settings import judge_settings
+from personalrm.studies.synthesizeme.stages.settings import constitution_of, judge_settings
 from personalrm.studies.synthesizeme.transcripts import transcripts_stage
 
 
@@ -158,14 +158,15 @@ async def _judged(model: StoringModel, user: UserData, profile: Profile, config:
         profile_model="m" if learned else None,
         judge_model=None if use.method.needs == "nothing" else "m",
         method=method,
-        k="all" if learned else None,
+        k="all" if learned or use.method.by_k else None,
         draw=0,
         status="ok",
     )
     if row.judge_model is None:
         return row.model_copy(update={"status": "empty", "reason": "no test pairs"})
-    shown = use.method.adapt(Known.of(user, profile=profile))
-    settings, pairs, judge = judge_settings(config.models["m"], "text"), user.part("test"), use.method.asked
+    shown = use.method.adapt(Known.of(user, pairs=user.part("context"), profile=profile))
+    pairs, judge = user.part("test"), use.method.asked
+    settings = judge_settings(config.models["m"], "text", constitution_of(config, guarded=use.method.guarded))
     held = fitted(shown, pairs, settings, model.spec, judge.messages)
     verdicts = await judge.pairs(model, pairs, held, settings)
     return row.model_copy(update={"verdicts": verdicts})

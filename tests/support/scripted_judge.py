@@ -7,6 +7,7 @@ which the two are shown; a persona or demonstrations in the prompt change some o
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -59,6 +60,8 @@ def judge(body: dict[str, Any], log_odds_of: Odds | None = None) -> Answer:
     if "Criterion <number>:" in background:
         return Answer(_scores(asked.split("\n\nConversation:")[0], first, second))
     log_odds = (log_odds_of or _log_odds)(background, first, second)
+    if '"total_first"' in background:
+        return Answer(_scorecard(prose, log_odds))
     label = labels[0] if log_odds > 0 else labels[1]
     if int(body.get("max_tokens") or 0) <= 8:
         return Answer(f" {label}", logprobs=[_label_logprobs(labels, log_odds)], finish_reason="length")
@@ -77,7 +80,7 @@ def _pair(text: str) -> tuple[tuple[str, str], str, str] | None:
         found = list(re.finditer(pattern, text, re.DOTALL))
         # The question is not a part of the second response: it would make the verdict depend on the order.
         if found and not re.search(r"The person chose:", text):
-            second = re.split(r"\n\n(?:Which response do|How well do th)", found[-1]["two"])[0]
+            second = re.split(r"\n\n(?:Which response do|How well do th|Which scorecard)", found[-1]["two"])[0]
             return labels, found[-1]["one"].strip(), second.strip()
     return None
 
@@ -89,6 +92,14 @@ def _scores(criteria: str, first: str, second: str) -> str:
         one, two = (1 + int(10 * fraction(criterion + answer)) for answer in (first, second))
         lines.append(f"Criterion {number}: First {one}, Second {two}")
     return "\n".join(lines)
+
+
+def _scorecard(prose: str, log_odds: float) -> str:
+    """A scorecard of one criterion, whose scores differ by the log-odds of the first answer, within the scale."""
+    first = round(5.5 + max(-4.0, min(4.0, log_odds)) / 2, 2)
+    scores = {"criterion": prose, "weight": 100, "first": first, "second": 11 - first}
+    totals = {"total_first": first, "total_second": 11 - first}
+    return json.dumps({"taste": prose, "criteria": [scores], **totals})
 
 
 def _log_odds(background: str, first: str, second: str) -> float:

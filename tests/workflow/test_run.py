@@ -40,6 +40,7 @@ COLUMNS = [
     "provider_error",
     "lossy_profiles",
     "share_first",
+    "flip_rate",
     "n_draws",
     "draw_sd",
     "calls",

@@ -1,7 +1,8 @@
 """Scores of all pairs by named attributes, for the methods that learn a user's taste from them.
 
-INPUTS   data/<dataset>/shards/<shard>.jsonl
+INPUTS   data/<dataset>/shards/<shard>.jsonl, fitted/<dataset>/attributes/<model>.jsonl
 OUTPUTS  attributes/<dataset>/<model>/<shard>.jsonl
+         tastes/<dataset>/<model>/<shard>.jsonl: each user's own weights, and the persona that they make
 """
 
 
@@ -28,3 +29,26 @@ rule score_attributes:
         "Scoring the pairs of {wildcards.dataset} by attributes: {wildcards.model}, shard {wildcards.shard}"
     shell:
         "python -m personalrm stage score_attributes --config {params.config:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule taste:
+    input:
+        unpack(inputs_of("taste")),
+    output:
+        PLAN.template("taste"),
+    log:
+        PLAN.log("taste"),
+    benchmark:
+        PLAN.benchmark("taste")
+    conda:
+        "../envs/personalrm.yml"
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(30),
+    params:
+        reads=reads_of("taste"),
+        config=RUN_CONFIG,
+    message:
+        "Measuring tastes: scores of {wildcards.model} on {wildcards.dataset}, shard {wildcards.shard}"
+    shell:
+        "python -m personalrm stage taste --config {params.config:q} --out {output:q} > {log:q} 2>&1"

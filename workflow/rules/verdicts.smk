@@ -1,9 +1,11 @@
 """Judging the test pairs in both orders: baselines once, profiles for each (profile model, judge model, k).
 
-INPUTS   data/<dataset>/shards/<shard>.jsonl, profiles/…
+INPUTS   data/<dataset>/shards/<shard>.jsonl, profiles/…, attributes/…, tastes/…
 OUTPUTS  fitted/<dataset>/<method>/<model or none>.jsonl: what a method learned from other users
          verdicts/<dataset>/baseline/<judge or none>/<shard>.jsonl
+         verdicts/<dataset>/attributes/<model that scored the pairs>/<shard>.jsonl
          verdicts/<dataset>/<variant>/<model>-to-<judge>/k<k>/<shard>.jsonl
+         verdicts/<dataset>/measured/<model>-to-<judge>/<shard>.jsonl
 """
 
 
@@ -55,6 +57,29 @@ rule no_model:
         "python -m personalrm stage no_model --config {params.config:q} --out {output:q} > {log:q} 2>&1"
 
 
+rule weigh:
+    input:
+        unpack(inputs_of("weigh")),
+    output:
+        PLAN.template("weigh"),
+    log:
+        PLAN.log("weigh"),
+    benchmark:
+        PLAN.benchmark("weigh")
+    conda:
+        "../envs/personalrm.yml"
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        reads=reads_of("weigh"),
+        config=RUN_CONFIG,
+    message:
+        "Judging by the scores of {wildcards.judge}: {wildcards.dataset}, shard {wildcards.shard}"
+    shell:
+        "python -m personalrm stage weigh --config {params.config:q} --out {output:q} > {log:q} 2>&1"
+
+
 rule baseline:
     input:
         unpack(inputs_of("baseline")),
@@ -104,3 +129,29 @@ rule judge:
         " shard {wildcards.shard}"
     shell:
         "python -m personalrm stage judge --config {params.config:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule judge_taste:
+    input:
+        unpack(inputs_of("judge_taste")),
+    output:
+        PLAN.template("judge_taste"),
+    log:
+        PLAN.log("judge_taste"),
+    benchmark:
+        PLAN.benchmark("judge_taste")
+    conda:
+        "../envs/personalrm.yml"
+    threads: threads_of("judge_taste")
+    resources:
+        llm_calls=calls_of("judge_taste"),
+        mem_mb=growing(1000),
+        runtime=growing(240, "judge_taste"),
+    params:
+        reads=reads_of("judge_taste"),
+        config=RUN_CONFIG,
+    message:
+        "Judging by measured personas: tastes by {wildcards.model}, judge {wildcards.judge}, {wildcards.dataset},"
+        " shard {wildcards.shard}"
+    shell:
+        "python -m personalrm stage judge_taste --config {params.config:q} --out {output:q} > {log:q} 2>&1"

@@ -309,6 +309,31 @@ def test_the_criteria_judge_asks_for_criteria_once_a_pair() -> None:
         assert rm.get_demos()
 
 
+def fills_in_scorecards(body: dict[str, Any]) -> str:
+    """`prefers_good`, or a scorecard that favours what is marked GOOD."""
+    if "response_format" not in body:
+        return prefers_good(body)
+    first, second = (9, 2) if asked(body).index("GOOD") < asked(body).index("BAD") else (2, 9)
+    return f'{{"criteria": [{{"weight": 1, "first": {first}, "second": {second}}}]}}'
+
+
+@pytest.mark.parametrize(("method", "shown"), [("scorecard", 6), ("history_validation", 6), ("history", 4)])
+def test_methods_that_show_pairs_as_they_are_make_no_call_to_fit(tmp_path: Path, method: str, shown: int) -> None:
+    with ScriptedServer(fills_in_scorecards) as server:
+        rm = judge_of(server, method=method).fit(items(6))
+        assert (server.count, len(rm.get_demos()), rm.get_persona()) == (0, shown, None)
+        assert rm.predict_pairwise("Which?", "GOOD a", "BAD b") == 1
+        assert rm.predict_pairwise("Which?", "BAD b", "GOOD a") == -1
+        assert server.count == 2
+        assert rm.evaluate(items(2, first=50)).mean == 1.0
+        again = SynthesizeMe.from_saved(rm.save(tmp_path / "saved.json"))
+        assert again.get_judge_messages("Which?", "GOOD a", "BAD b") in [body["messages"] for body in server.requests]
+        options = {**QUICK, "context_length": 2600}
+        small = judge_of(server, method=method, model_options=options).load(tmp_path / "saved.json")
+        assert small.predict_pairwise("Which?", "GOOD a " * 700, "BAD b") == 1
+        assert server.requests[-1]["messages"][0]["content"].count("--- Choice") < shown
+
+
 def test_the_criteria_judge_refuses_log_probability_verdicts(server: ScriptedServer) -> None:
     for verdicts in (["logprob"], ["logprob", "text"]):
         with pytest.raises(ConfigError, match=r"^method: 'criteria' reads no log-probabilities"):

@@ -152,6 +152,43 @@ def export(
 
 
 @cli.command()
+def synthesise(
+    out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Folder for the files.")],
+    scripted: Annotated[bool, typer.Option("--scripted", help="Compose texts from a vocabulary: no model.")] = False,
+    users: int = 100,
+    pairs: Annotated[int, typer.Option(help="Pairs of each user.")] = 15,
+    seed: int = 0,
+    axes: Annotated[str, typer.Option(help="Of users' own tastes: names or groups, with commas (default: all).")] = "",
+    tastes: Annotated[int, typer.Option(help="Axes, or bundles, on which each user has a taste.")] = 3,
+    rank: Annotated[int | None, typer.Option(help="Deal the axes into so many bundles.")] = None,
+    types: Annotated[int | None, typer.Option(help="So many tastes, shared by many users; an even number.")] = None,
+    temperature: Annotated[float, typer.Option(help="Of the noise in votes.")] = 0.5,
+    label_noise: Annotated[float, typer.Option(help="Share of votes that are turned round.")] = 0.0,
+    population: Annotated[float, typer.Option(help="Weight of the taste that all users share.")] = 1.0,
+    null: Annotated[float, typer.Option(help="Share of users without a taste of their own.")] = 0.0,
+    contrarian: Annotated[float, typer.Option(help="Share of users who want the opposite of all others.")] = 0.0,
+    unseen_combination: Annotated[float, typer.Option(help="Share of test users unlike any train user.")] = 0.0,
+    pool: Annotated[int | None, typer.Option(help="So many pairs, shared by all users.")] = None,
+    user_split: Annotated[
+        tuple[float, float, float], typer.Option(help="Shares of train, validation and test users.")
+    ] = (0.25, 0.15, 0.6),
+    force: Annotated[bool, typer.Option("--force", help="Replace the files of an earlier call.")] = False,
+) -> None:
+    """Write votes of invented users with planted tastes. Prints what can be reached, and how a config reads them."""
+    options = locals()
+    if not scripted:
+        raise typer.BadParameter("give --scripted: there is no other way of making users yet")
+    from personalrm.data.scripted.settings import ScriptedSettings
+    from personalrm.data.scripted.synthesise import summary as summed_up
+    from personalrm.data.scripted.synthesise import synthesise as written
+
+    chosen = {name: value for name, value in options.items() if name not in ("out_dir", "scripted", "axes", "force")}
+    names = tuple(name.strip() for name in axes.split(",") if name.strip())
+    card = written(ScriptedSettings(**chosen, axes=names), out_dir, force=force)
+    sys.stdout.write(summed_up(card, out_dir))
+
+
+@cli.command()
 def schema() -> None:
     """Print the JSON schema of the config. It is kept in workflow/schemas/config.json."""
     from personalrm.studies.synthesizeme.config_load import config_schema

@@ -12,8 +12,10 @@ from pydantic import BeforeValidator, Field
 
 from personalrm.core.errors import ConfigError
 
-Pairs = Literal["test", "all"]
-"""Which pairs of a user are judged: the test pairs, or all pairs."""
+Pairs = Literal["test", "all", "loo"]
+"""Which pairs of a user are judged: the test pairs; all pairs, by what learned from none of them; or all pairs, each by
+what learned from all other conversations of the user (leave-one-conversation-out)."""
+PAIRS: tuple[Pairs, ...] = get_args(Pairs)
 VerdictMode = Literal["text", "logprob", "logprob_both"]
 """How a verdict is read: from words; from the log-probabilities of the labels, for each order of showing; or from those
 of both orders together."""
@@ -63,17 +65,17 @@ class MethodId(NamedTuple):
     def parse(cls, text: str) -> MethodId:
         """Parse an id; whether there is a method of this name is not checked. Raises ConfigError for any other text."""
         name = re.split("[@.]", text, maxsplit=1)[0]
-        known = (cls(name, pairs, verdict) for pairs in get_args(Pairs) for verdict in get_args(VerdictMode))
+        known = (cls(name, pairs, verdict) for pairs in PAIRS for verdict in get_args(VerdictMode))
         found = next((method for method in known if str(method) == text), None)
         if found is None:
             raise ConfigError(
-                f"methods: {text!r}: only '@all' may follow a name, in results '.logprob' or '.logprob_both' too"
+                f"methods: {text!r}: only '@all' or '@loo' may follow a name, in results also '.logprob' or the like"
             )
         return found
 
     def __str__(self) -> str:
-        everything = "@all" if self.pairs == "all" else ""
-        return self.name + everything + ("" if self.verdict == "text" else f".{self.verdict}")
+        pairs = "" if self.pairs == "test" else f"@{self.pairs}"
+        return self.name + pairs + ("" if self.verdict == "text" else f".{self.verdict}")
 
 
 class VariantId(NamedTuple):

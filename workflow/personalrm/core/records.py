@@ -247,7 +247,26 @@ class Weights(Record):
     scale: tuple[float, ...]
 
 
-Artefact = Weights
+class TastePrior(Record):
+    """What other users say of the features of a pair: their names, bias and scale, and the prior of a user's weights.
+
+    A feature of a pair is the chosen answer's over the rejected one's. It is `bias` more where the chosen answer was
+    shown first, and that much less where it was shown second; the bias is subtracted, and the rest divided by `scale`.
+    The weights of a user have the prior N(`mean`, diag(`variance`)). All are in the order of `names`. `n_users` and
+    `n_pairs` have scores. `learned` is False where there are too few users for a mean, which is then 0.
+    """
+
+    names: tuple[str, ...]
+    bias: tuple[float, ...]
+    scale: tuple[float, ...]
+    mean: tuple[float, ...]
+    variance: tuple[float, ...]
+    n_users: int
+    n_pairs: int
+    learned: bool
+
+
+Artefact = TastePrior | Weights
 """What a method may learn from other users. A method with an artefact of another form adds its type to a union here."""
 
 
@@ -273,7 +292,8 @@ class Verdict(Record):
 
     `said` is the position that the judge named; `log_odds` is positive where the chosen answer is favoured. `reasoned`
     says whether an answer in words that names a position, or a tie, holds more than that; None (and not in the row) for
-    all other verdicts.
+    all other verdicts. `flipped` says of a verdict by the log-odds of both orders whether the orders alone would have
+    named different answers; None (and not in the row) for all others.
     """
 
     pair_id: str
@@ -283,6 +303,7 @@ class Verdict(Record):
     log_odds: float | None = None
     calls: tuple[str, ...] = ()
     reasoned: bool | None = Field(default=None, exclude_if=lambda reasoned: reasoned is None)
+    flipped: bool | None = Field(default=None, exclude_if=lambda flipped: flipped is None)
 
 
 class JudgedUser(Record):
@@ -291,6 +312,8 @@ class JudgedUser(Record):
     `k` is None for methods that do not read context pairs, and `profile_model` for those that use no profile.
     `calls` are all stored responses which the row rests on, those of its profile included. `profile_lost` counts the
     calls that the provider failed in the stages of its profile that the method rests on; only a row with such has it.
+    `set_aside` are the method's own verdicts on pairs that are no matter of taste, where those of the unpersonalised
+    judge stand in `verdicts` (`taste_on: personalizable`).
     """
 
     dataset: str
@@ -305,6 +328,7 @@ class JudgedUser(Record):
     reason: str | None = None
     profile_lost: int = Field(default=0, exclude_if=lambda lost: not lost)
     verdicts: tuple[Verdict, ...] = ()
+    set_aside: tuple[Verdict, ...] = Field(default=(), exclude_if=lambda verdicts: not verdicts)
     calls: tuple[CallRef, ...] = ()
     prompts: dict[str, str] = Field(default_factory=dict)
 

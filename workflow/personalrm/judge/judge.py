@@ -19,6 +19,7 @@ from personalrm.core.conditions import VerdictMode
 from personalrm.core.errors import ContextOverflow, ModelCallError, PermanentError, Refused
 from personalrm.core.files import stable_hash
 from personalrm.core.records import Demonstration, Label, Outcome, PreferencePair, Verdict
+from personalrm.judge.constitution import Constitution
 from personalrm.judge.parsing import Stated, parse_verdict, read_labels
 from personalrm.judge.prompting import Prompt, load_prompt
 from personalrm.llm import tokens
@@ -58,11 +59,13 @@ class JudgeContext:
 
 @dataclass(frozen=True)
 class JudgeSettings:
-    """How a model judges: prompt style, how verdicts are read, and the length of its reasoning in tokens."""
+    """How a model judges: prompt style, how verdicts are read, the length of its reasoning in tokens, and the rules
+    above what is shown of the user, if any."""
 
     style: PromptStyle = "standard"
     mode: VerdictMode = "text"
     max_tokens: int = 512
+    constitution: Constitution | None = None
 
     @property
     def prompt(self) -> Prompt:
@@ -116,6 +119,11 @@ def position_of_chosen(swapped: bool) -> Label:
     return "second" if swapped else "first"
 
 
+def under_constitution(system: str, shown: JudgeContext, rules: Constitution | None) -> str:
+    """The instruction of a prompt; it ends with the constitution where something about the user is shown."""
+    return rules.below(system) if rules is not None and shown.known else system
+
+
 def build_messages(
     pair: PreferencePair,
     swapped: bool,
@@ -125,7 +133,8 @@ def build_messages(
     prefill: str | None = None,
     reasoned: bool = True,
 ) -> tuple[Message, ...]:
-    """Messages of one judgement: instruction, persona and labelled pairs, demonstrations as chat turns, then the pair.
+    """Messages of one judgement: instruction with persona, labelled pairs and constitution, demonstrations as chat
+    turns, then the pair.
 
     `prefill` becomes the start of the model's own answer. Without `reasoned` the verdict is asked for alone, as where
     `prefill` leaves no room for a reasoning. All before the last user message is the same for all pairs.
@@ -133,7 +142,7 @@ def build_messages(
     prompt = settings.prompt
     data = [_choice(one, settings) for one in shown.demonstrations if settings.as_data(one)]
     system = prompt.render("system", persona=shown.persona, known=shown.known, labelled=data, reasoned=reasoned)
-    messages = [Message("system", system)]
+    messages = [Message("system", under_constitution(system, shown, settings.constitution))]
     for demonstration in shown.demonstrations:
         if not settings.as_data(demonstration):
             values = _choice(demonstration, settings)
@@ -329,8 +338,9 @@ def both_orders(straight: Verdict, swapped: Verdict, settings: JudgeSettings) ->
     unread = [verdict.outcome for verdict in orders if verdict.log_odds is None]
     if unread:
         return (base if "provider_error" in unread else base.model_copy(update={"outcome": unread[0]}),)
-    mean = ((straight.log_odds or 0.0) + (swapped.log_odds or 0.0)) / 2
-    return (base.model_copy(update={"outcome": sign_outcome(mean), "log_odds": mean}),)
+    odds = (straight.log_odds or 0.0, swapped.log_odds or 0.0)
+    mean, flipped = sum(odds) / 2, min(odds) < 0 < max(odds)
+    return (base.model_copy(update={"outcome": sign_outcome(mean), "log_odds": mean, "flipped": flipped}),)
 
 
 async def judge_pairs(

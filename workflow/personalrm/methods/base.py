@@ -15,10 +15,11 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 from personalrm.core.conditions import K
 from personalrm.core.errors import ConfigError
 from personalrm.core.records import Artefact, NoResult, PairScores, PreferencePair, Profile, UserData, Verdict
+from personalrm.core.tastes import UserTaste
 from personalrm.judge.judge import DIRECT, Judge
 
 S = TypeVar("S")
-Needs = Literal["nothing", "judge", "profile", "scores"]
+Needs = Literal["nothing", "judge", "profile", "scores", "taste"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Known:
         profile: what a model learned about the user, for methods that need it.
         scores: of all pairs of the user by attributes, by pair id, for methods that need them: one entry for each order
             that was asked. They do not depend on which answer the user chose.
+        taste: the user's measured taste, for methods that need it.
+        kinds: kind of question of pairs, by pair id, where kinds are known.
         artefact: what `fit` learned from other users; None where there is nothing to learn from.
         k: number of context pairs, for methods that read it; None for others.
         draw: of the context pairs.
@@ -66,6 +69,8 @@ class Known:
     pairs: tuple[PreferencePair, ...] = ()
     profile: Profile | None = None
     scores: Mapping[str, Sequence[PairScores]] = field(default_factory=dict)
+    taste: UserTaste | None = None
+    kinds: Mapping[str, str] = field(default_factory=dict)
     artefact: Artefact | None = None
     k: K | None = None
     draw: int = 0
@@ -121,8 +126,8 @@ class Method(Generic[S]):
 
     Attributes:
         name: how the config spells it.
-        needs: what it judges with: `nothing`, a `judge` model, a judge model and a `profile`, or the `scores` of the
-            pairs by attributes, which a model gave without seeing a user.
+        needs: what it judges with: `nothing`; a `judge` model; a judge model and a `profile`, or the measured `taste`
+            of the user; or the `scores` of the pairs by attributes, which a model gave without seeing a user.
         adapt: the state for one user, or why there is none.
         stages: names of the profile stages whose responses its results rest on.
         learns: whether it reads the user's votes although it needs no profile; else it is given none. By default it
@@ -131,8 +136,13 @@ class Method(Generic[S]):
         judge: verdicts on pairs from a state: a `Judge`, which asks a model and whose state is a `JudgeContext`, or a
             function that asks none. On a tie it says what it would say of any pair: the caller counts that as right or
             wrong.
+        validation: whether it learns from all validation pairs, too, at every k.
+        guarded: whether its prompts hold the constitution where the config leaves this open (`constitution: auto`).
         fit: the artefact learned from other users; None where they have nothing to learn from.
         reads: name of the method whose artefact `adapt` is given, its own or another's; empty for none.
+        tastes: whether it is given the user's measured taste, too, although it needs a profile.
+        references: names of methods that the table of differences compares it with, besides Default: what it starts
+            from, and its controls.
         settings: all that artefact, states and verdicts depend on in addition to the config. A job whose settings
             changed is run again.
         resources: of a job of `fit`.
@@ -148,8 +158,12 @@ class Method(Generic[S]):
     prompts: tuple[str, ...] = ()
     judge: Judge | Callable[[S, Sequence[PreferencePair]], tuple[Verdict, ...]] = DIRECT
     by_k: bool = False
+    validation: bool = False
+    guarded: bool = False
     fit: Callable[[Training], Artefact | None] | None = None
     reads: str = ""
+    tastes: bool = False
+    references: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     resources: Resources = Resources()
     label: str = ""

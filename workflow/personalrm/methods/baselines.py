@@ -52,15 +52,15 @@ def demographics(known: Known) -> JudgeContext | NotApplicable:
 
 def history(known: Known) -> JudgeContext | NoPairs:
     """The raw context pairs with their labels: all of them, whatever k."""
-    return _raw(known.user.part("context"))
+    return labelled_pairs(known.user.part("context"))
 
 
 def history_validation(known: Known) -> JudgeContext | NoPairs:
     """The same with the validation pairs: the labels that SynthesizeMe learns from and chooses its winner by."""
-    return _raw([*known.user.part("context"), *known.user.part("validation")])
+    return labelled_pairs([*known.user.part("context"), *known.user.part("validation")])
 
 
-def _raw(pairs: Sequence[PreferencePair]) -> JudgeContext | NoPairs:
+def labelled_pairs(pairs: Sequence[PreferencePair]) -> JudgeContext | NoPairs:
     """Pairs with their labels, most recent last; the oldest are dropped where the window is full."""
     ordered = sorted(pairs, key=lambda pair: pair.order)
     shown = tuple(Demonstration(pair=pair, swapped=presented_swapped(pair, "history")) for pair in ordered)

@@ -25,6 +25,7 @@ from personalrm.judge.judge import (
     on_tie,
     pair_values,
     text_verdict,
+    under_constitution,
 )
 from personalrm.judge.own_words import own_lines, plain
 from personalrm.judge.parsing import Stated
@@ -112,9 +113,16 @@ def criteria_messages(
     pair: PreferencePair, swapped: bool, shown: JudgeContext, settings: JudgeSettings
 ) -> tuple[Message, ...]:
     """Messages of the call that derives the criteria: profile and query, no answer, so nothing of `swapped`."""
-    del swapped, settings
+    del swapped
     demonstrations = [demonstration_values(one, "standard") for one in shown.demonstrations]
-    return load_prompt("criteria").messages(persona=shown.persona, demonstrations=demonstrations, context=pair.context)
+    values = {"persona": shown.persona, "demonstrations": demonstrations, "context": pair.context}
+    return _messages("criteria", shown, settings, **values)
+
+
+def _messages(name: str, shown: JudgeContext, settings: JudgeSettings, **values: object) -> tuple[Message, ...]:
+    prompt = load_prompt(name)
+    system = under_constitution(prompt.render("system", **values), shown, settings.constitution)
+    return Message("system", system), Message("user", prompt.render("user", **values))
 
 
 def criteria_request(pair: PreferencePair, shown: JudgeContext, settings: JudgeSettings) -> Request:
@@ -123,10 +131,10 @@ def criteria_request(pair: PreferencePair, shown: JudgeContext, settings: JudgeS
 
 
 def scores_request(
-    pair: PreferencePair, swapped: bool, criteria: Sequence[Criterion], settings: JudgeSettings
+    pair: PreferencePair, swapped: bool, criteria: Sequence[Criterion], shown: JudgeContext, settings: JudgeSettings
 ) -> Request:
-    """The call that scores both answers in one order."""
-    messages = load_prompt("criteria_scores").messages(criteria=criteria, **pair_values(pair, swapped))
+    """The call that scores both answers in one order, on criteria that were derived from what is `shown`."""
+    messages = _messages("criteria_scores", shown, settings, criteria=criteria, **pair_values(pair, swapped))
     return Request(messages, max_tokens=settings.max_tokens)
 
 
@@ -156,7 +164,7 @@ async def _judge_pair(
     criteria = parse_criteria(response.text)
     if outcome == "refused" or not criteria:
         return tuple(begun)
-    return tuple(await asyncio.gather(*(_score(model, pair, criteria, verdict, settings) for verdict in begun)))
+    return tuple(await asyncio.gather(*(_score(model, pair, criteria, verdict, shown, settings) for verdict in begun)))
 
 
 async def _score(
@@ -164,10 +172,11 @@ async def _score(
     pair: PreferencePair,
     criteria: Sequence[Criterion],
     base: Verdict,
+    shown: JudgeContext,
     settings: JudgeSettings,
 ) -> Verdict:
     try:
-        response = await model.complete(scores_request(pair, bool(base.swapped), criteria, settings))
+        response = await model.complete(scores_request(pair, bool(base.swapped), criteria, shown, settings))
     except ModelCallError as error:
         return base.model_copy(update={"outcome": failure_outcome(error)})
     scores = parse_scores(response.text, len(criteria), cut=is_cut(response))

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from personalrm import methods
-from personalrm.core.conditions import MethodId
+from personalrm.core.conditions import MethodId, Pairs
 from personalrm.core.errors import ConfigError
 from personalrm.core.files import stable_hash
 from personalrm.core.records import Profile
 from personalrm.judge.judge import JudgeContext
-from personalrm.methods import baselines
+from personalrm.methods import baselines, scorecard
 from personalrm.methods.base import Known, Mark, Method
 from personalrm.methods.criteria import CRITERIA
 from personalrm.methods.criteria import PROMPTS as CRITERIA_PROMPTS
@@ -134,6 +134,7 @@ _LISTED: tuple[Method[Any], ...] = (
         label="Criteria judge (opt-in)",
         mark=Mark(BROWN, "X"),
     ),
+    scorecard.METHOD,
 )
 _ORACLE = Method("oracle", "judge", baselines.planted_taste, label="Oracle (planted taste)", mark=Mark(INDIGO, "*"))
 
@@ -153,7 +154,7 @@ def by_name(found: Iterable[Method[Any]]) -> dict[str, Method[Any]]:
 
 METHODS: dict[str, Method[Any]] = by_name((*_LISTED, *_declared(), _ORACLE))
 """All methods by name, in the order of tables and figures: those that modules declare, then the oracle, come last."""
-FREE_MARKS = tuple(Mark(colour, marker) for marker in "8dH" for colour in (RED, BLUE, ORANGE, PURPLE, GREEN, INDIGO))
+FREE_MARKS = tuple(Mark(colour, marker) for marker in "8H" for colour in (RED, BLUE, ORANGE, PURPLE, GREEN, INDIGO))
 """Marks that no method has, for methods that declare none."""
 
 
@@ -167,30 +168,34 @@ def mark_of(name: str) -> Mark:
 
 @dataclass(frozen=True)
 class MethodUse:
-    """A method as the config asks for it: `name`, or `name@all` to judge all of a user's pairs and not only the test
-    pairs (only for methods that learn nothing from the user's votes)."""
+    """A method as the config asks for it: `name`, which judges the test pairs; `name@all`, which judges all pairs (for
+    methods that learn nothing from the user's votes); or `name@loo`, which judges all pairs, each by what was learned
+    from the user's other conversations (for methods that learn from votes and ask no model when they judge)."""
 
     method: Method[Any]
-    all_pairs: bool
+    pairs: Pairs = "test"
 
     @property
     def spec(self) -> str:
         """The entry of the config, and the method's id in the tables."""
-        return str(MethodId(self.method.name, "all" if self.all_pairs else "test"))
+        return str(MethodId(self.method.name, self.pairs))
 
 
 def parse_method(spec: str) -> MethodUse:
-    """Read a config entry. Raises ConfigError for an unknown method, or `@all` on one that learns."""
+    """Read a config entry. Raises ConfigError for an unknown method, or pairs that it cannot be judged on."""
     asked = MethodId.parse(spec)
     if asked.name not in METHODS or asked.verdict != "text":
         raise ConfigError(f"methods: unknown method {spec!r}; known: {', '.join(METHODS)}")
-    method, all_pairs = METHODS[asked.name], asked.pairs == "all"
-    if all_pairs and (method.needs == "profile" or method.learns):
+    method = METHODS[asked.name]
+    learns = method.needs == "profile" or method.learns
+    if asked.pairs == "all" and learns:
         raise ConfigError(f"methods: {spec!r}: a method that learns from votes can be judged on test pairs only")
-    return MethodUse(method, all_pairs)
+    if asked.pairs == "loo" and not (learns and method.needs in ("nothing", "scores")):
+        raise ConfigError(f"methods: {spec!r}: '@loo' is for methods that learn from votes and ask no model to judge")
+    return MethodUse(method, asked.pairs)
 
 
 def needs_scores(spec: str) -> bool:
-    """Whether a config entry names a method that needs the pairs' scores by attributes; an unknown one does not."""
+    """Whether a config entry names a method that rests on the pairs' scores by attributes; an unknown one does not."""
     method = METHODS.get(MethodId.parse(spec).name)
-    return method is not None and method.needs == "scores"
+    return method is not None and (method.needs in ("scores", "taste") or method.tastes)

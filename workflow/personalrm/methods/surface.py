@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from personalrm.core.records import PreferencePair, Verdict, Weights
 from personalrm.judge.judge import sign_outcome
 from personalrm.methods.base import Known, Mark, Method, NoPairs, NotApplicable, Training
+from personalrm.methods.logistic import DIGITS, posterior, rounded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,8 +43,6 @@ large."""
 VARIANCE = 1.0
 """Of the prior of each weight, where a feature's typical difference is 1. It keeps weights finite on votes that a
 feature separates."""
-DIGITS = 6
-"""Decimals of weights and log-odds: the last bits may differ between machines."""
 _PATTERNS = [re.compile(pattern) for pattern in COUNTED.values()]
 
 
@@ -69,28 +68,11 @@ def map_weights(rows: Array, mean: Array) -> Array:
         mean: of the prior, (features,).
 
     Returns:
-        (features,), rounded to `DIGITS`. The objective is strictly convex, so they are unique, whatever the votes.
+        (features,), rounded. They are unique and finite, whatever the votes.
     """
     import numpy as np
-    from scipy.optimize import minimize
-    from scipy.special import expit
 
-    def loss(weights: Array) -> float:
-        off = weights - mean
-        return float(np.logaddexp(0, -rows @ weights).sum() + off @ off / (2 * VARIANCE))
-
-    def gradient(weights: Array) -> Array:
-        found: Array = (weights - mean) / VARIANCE - rows.T @ expit(-rows @ weights)
-        return found
-
-    def curvature(weights: Array) -> Array:
-        sure = expit(rows @ weights)
-        found: Array = (rows.T * (sure * (1 - sure))) @ rows + np.eye(len(mean)) / VARIANCE
-        return found
-
-    found = minimize(loss, mean, method="trust-exact", jac=gradient, hess=curvature)
-    rounded: Array = np.round(found.x, DIGITS) + 0.0
-    return rounded
+    return rounded(posterior(rows[None], mean, np.full(len(mean), VARIANCE)).mean[0])
 
 
 def fit_weights(training: Training) -> Weights | None:
@@ -111,7 +93,14 @@ def fit_weights(training: Training) -> Weights | None:
 
 def of_all(known: Known) -> Weights | NotApplicable:
     """The weights of other users."""
-    return known.artefact or NotApplicable("no pairs of other users to learn from")
+    return _others(known) or NotApplicable("no pairs of other users to learn from")
+
+
+def _others(known: Known) -> Weights | None:
+    """The artefact. Raises TypeError for that of another method."""
+    if known.artefact is None or isinstance(known.artefact, Weights):
+        return known.artefact
+    raise TypeError(f"user {known.user.user_id}: the artefact has no weights of surface features")
 
 
 def of_user(known: Known) -> Weights | NoPairs:
@@ -120,7 +109,7 @@ def of_user(known: Known) -> Weights | NoPairs:
 
     if not known.pairs:
         return NoPairs()
-    prior = known.artefact
+    prior = _others(known)
     if prior is None:
         own = fit_weights(Training((known.user.model_copy(update={"pairs": known.pairs}),), known.seed))
         return own or NoPairs()
@@ -134,7 +123,7 @@ def weigh(weights: Weights, pairs: Sequence[PreferencePair]) -> tuple[Verdict, .
     import numpy as np
 
     per_difference = np.array(weights.mean) / np.array(weights.scale)
-    odds = np.round(differences(pairs) @ per_difference, DIGITS) + 0.0
+    odds = rounded(differences(pairs) @ per_difference)
     return tuple(
         Verdict(pair_id=pair.pair_id, swapped=None, outcome=sign_outcome(value), log_odds=value)
         for pair, value in zip(pairs, odds.tolist(), strict=True)
@@ -160,6 +149,7 @@ SURFACE_USER = Method(
     of_user,
     judge=weigh,
     reads="surface",
+    references=("surface",),
     learns=True,
     by_k=True,
     settings=_SETTINGS,

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from personalrm.core.conditions import PAIRS
 from personalrm.core.files import stable_hash
 from personalrm.results.columns import Columns
 from personalrm.results.conditions import ROW_KEY, Condition
@@ -26,7 +27,7 @@ from personalrm.results.labels import (
 )
 from personalrm.results.marks import FLAG_NAMES, Flags, prefixed
 from personalrm.results.scores import percent, percents
-from personalrm.results.verdict_arrays import Cell, Floats, VerdictArrays, sums_of
+from personalrm.results.verdict_arrays import NO_JUDGMENT, Cell, Floats, VerdictArrays, sums_of
 
 Value = str | int | float | bool | None
 P_DIGITS = 6
@@ -85,18 +86,30 @@ class PairedSums(NamedTuple):
     judged: Floats
 
 
-def _common_draws(first: Cell, second: Cell) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+def _common_draws(arrays: VerdictArrays, first: Cell, second: Cell) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
     """`Cell.right` of both, on the draws that both have, each (draws, places). What reads no context pairs has one
-    draw, which is compared with each."""
+    draw, which is compared with each. A verdict on both orders together stands for each order that the other has."""
     if UNUSED in (first.key.k, second.key.k):
         ours, theirs = np.broadcast_arrays(
             first.right[: 1 if first.key.k == UNUSED and second.key.k != UNUSED else None],
             second.right[: 1 if second.key.k == UNUSED else None],
         )
-        return ours, theirs
-    common = sorted(set(first.draws) & set(second.draws))
-    ours, theirs = (cell.right[[cell.draws.index(draw) for draw in common]] for cell in (first, second))
-    return ours, theirs
+    else:
+        common = sorted(set(first.draws) & set(second.draws))
+        ours, theirs = (cell.right[[cell.draws.index(draw) for draw in common]] for cell in (first, second))
+    return _for_each_order(ours, theirs, arrays.together), _for_each_order(theirs, ours, arrays.together)
+
+
+def _for_each_order(mine: NDArray[np.int8], other: NDArray[np.int8], together: NDArray[np.int64]) -> NDArray[np.int8]:
+    """`mine` with verdicts on both orders together moved to the orders in which `other` has a verdict."""
+    known = np.where(together >= 0, mine[:, together], NO_JUDGMENT) if mine.shape[1] else mine
+    filled = (mine < 0) & (other >= 0) & (known >= 0)
+    if not filled.any():
+        return mine
+    moved = np.where(filled, known, mine)
+    draws, places = np.nonzero(filled)
+    moved[draws, together[places]] = NO_JUDGMENT
+    return moved
 
 
 def compare(
@@ -118,7 +131,7 @@ def compare(
     row: dict[str, Value] = {**dict.fromkeys(COUNTS, 0), **dict.fromkeys(NUMBERS, None), **flags.columns()}
     if len(held) < 2:
         return row | {"status": NOT_RUN if all(cell.applies for cell in held) else NOT_APPLICABLE}
-    ours, theirs = _common_draws(*held)
+    ours, theirs = _common_draws(arrays, *held)
     both, either = (ours >= 0) & (theirs >= 0), (ours >= 0) | (theirs >= 0)
     used, seen = both.any(axis=0), either.any(axis=0)
     n_users, n_pairs = np.unique(arrays.user_of[used]).size, np.unique(arrays.pair_of[used]).size
@@ -154,7 +167,7 @@ def paired_sums(arrays: VerdictArrays, first: Condition, second: Condition) -> P
     cells = arrays.cells.get(first), arrays.cells.get(second)
     if cells[0] is None or cells[1] is None:
         return None
-    ours, theirs = _common_draws(cells[0], cells[1])
+    ours, theirs = _common_draws(arrays, cells[0], cells[1])
     both = (ours >= 0) & (theirs >= 0)
     hits = (both & (ours == 1), both & (theirs == 1), both)
     return PairedSums(*(sums_of(arrays.user_of, hit, len(arrays.users)) for hit in hits)) if both.any() else None
@@ -162,7 +175,7 @@ def paired_sums(arrays: VerdictArrays, first: Condition, second: Condition) -> P
 
 def compared_pairs(arrays: VerdictArrays, first: Condition, second: Condition) -> int:
     """Number of distinct pairs that both cells have a judgment of, in a draw that both have."""
-    ours, theirs = _common_draws(arrays.cells[first], arrays.cells[second])
+    ours, theirs = _common_draws(arrays, arrays.cells[first], arrays.cells[second])
     return np.unique(arrays.pair_of[((ours >= 0) & (theirs >= 0)).any(axis=0)]).size
 
 
@@ -211,7 +224,7 @@ def key_order(key: Condition, model_order: Sequence[str] = ()) -> tuple[object, 
         not key.own,
         model_rank(key.profile_model, model_order),
         str(key.variant),
-        (key.method.pairs == "all", list(VERDICT_LABELS).index(key.method.verdict)),
+        (PAIRS.index(key.method.pairs), list(VERDICT_LABELS).index(key.method.verdict)),
         method_rank(str(key.method)),
         k_rank(key.k),
     )

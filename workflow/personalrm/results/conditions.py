@@ -81,8 +81,10 @@ class Condition(NamedTuple):
 
     @property
     def default(self) -> Condition:
-        """The unpersonalised judge: same data set, judge, pairs and kind of verdict."""
-        method = self.method._replace(name="default")
+        """The unpersonalised judge: same data set, judge, pairs and kind of verdict. Nothing is left out of what learns
+        nothing, so that it judges all pairs at once."""
+        pairs: Pairs = "all" if self.method.pairs == "loo" else self.method.pairs
+        method = self.method._replace(name="default", pairs=pairs)
         return Condition(self.dataset, method, VariantId(BASELINE), judge_model=self.judge_model)
 
     @property

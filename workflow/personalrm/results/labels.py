@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from personalrm.core.conditions import K, MethodId
+from personalrm.core.conditions import PAIRS, K, MethodId, Pairs
 from personalrm.methods.base import Mark
 from personalrm.methods.registry import METHODS, mark_of
 
@@ -27,6 +27,8 @@ VERDICT_LABELS: dict[str, str] = {
 UNUSED = "-"
 """Stands in a table for a model or a `k` that the method does not use."""
 
+PAIRS_LABELS: dict[Pairs, str] = {"test": "", "all": ", all pairs", "loo": ", leave-one-conversation-out"}
+"""Added to the label of a method for the pairs that it is judged on."""
 OK, NOT_RUN, NOT_APPLICABLE, NO_VERDICTS, NO_ANSWERS = "ok", "not run", "not applicable", "no verdicts", "no answers"
 """What a row or cell of a table holds: a number; or none, because nothing of it is among the verdicts, the method
 applies to none of its users, no user has a verdict, or the provider answered nothing."""
@@ -54,7 +56,7 @@ def method_label(method: str, labels: Mapping[str, str] = METHOD_LABELS) -> str:
 def judged_label(method: MethodId) -> str:
     """What a method is judged on and how verdicts are read, as it is added to the method's label; empty for words on
     test pairs."""
-    return (", all pairs" if method.pairs == "all" else "") + VERDICT_LABELS[method.verdict]
+    return PAIRS_LABELS[method.pairs] + VERDICT_LABELS[method.verdict]
 
 
 def method_mark(method: str) -> Mark:
@@ -62,11 +64,11 @@ def method_mark(method: str) -> Mark:
     return mark_of(MethodId.parse(method).name)
 
 
-def method_rank(method: str, order: Sequence[str] = METHOD_ORDER) -> tuple[int, bool, int, str]:
+def method_rank(method: str, order: Sequence[str] = METHOD_ORDER) -> tuple[int, int, int, str]:
     """Sort key of a method id: place of its name in `order` (unknown ones last, by name), then pairs and verdict."""
     name, pairs, verdict = MethodId.parse(method)
     place = order.index(name) if name in order else len(order)
-    return place, pairs == "all", list(VERDICT_LABELS).index(verdict), method
+    return place, PAIRS.index(pairs), list(VERDICT_LABELS).index(verdict), method
 
 
 def k_rank(k: str) -> tuple[int, int]:
@@ -91,14 +93,17 @@ def exempt_note(statuses: pd.Series[str]) -> list[str]:
 
 
 def labels_note(methods: Iterable[str]) -> list[str]:
-    """Which labels the methods read, where a row of the table has a winner chosen by validation pairs."""
-    shown = {MethodId.parse(method).name for method in methods}
-    if not any("search" in METHODS[name].stages for name in shown & METHODS.keys()):
-        return []
+    """Which labels the methods read, where those of validation pairs are among them."""
+    shown = {MethodId.parse(method).name for method in methods} & METHODS.keys()
+    validated = [METHOD_LABELS[name] for name in METHOD_ORDER if name in shown and METHODS[name].validation]
+    notes = [f"At every k these read all validation pairs, too: {', '.join(validated)}."] if validated else []
+    if not any("search" in METHODS[name].stages for name in shown):
+        return notes
     return [
         "k counts context pairs. SynthesizeMe (and the criteria judge, which reads its profile) learns from these, and "
         "all validation pairs choose the winner among its candidates at every k, 1 included. Memory reads the k "
         "context pairs alone and History all context pairs: with the default split SynthesizeMe uses the labels of "
         "70 % of a user's pairs, Memory and History those of 50 %. History (context and validation) reads as many "
         "labels as SynthesizeMe.",
+        *notes,
     ]

@@ -15,9 +15,9 @@ def pooled(frame: pd.DataFrame, pools: Pools) -> pd.DataFrame:
     """A frame of `collect_verdicts` or `collect_calls`, with folds under the name of their pool, other data as it is.
 
     Users are matched by id, and so are resampled with their verdicts of all folds. What is the same in each fold is
-    kept once: judgments of methods that are judged on all pairs (`@all`; where a fold lost one to a provider error,
-    that of another), responses, and users without any verdict. A user who has a verdict in one fold and none in another
-    is one with the verdicts that there are.
+    kept once: judgments of methods that are judged on all pairs (`@all`, `@loo`; where a fold lost one to a provider
+    error, that of another), responses, and users without any verdict. A user who has a verdict in one fold and none in
+    another is one with the verdicts that there are.
     """
     import pandas as pd
 

@@ -93,13 +93,15 @@ class Cell:
 @dataclass(frozen=True, eq=False)
 class VerdictArrays:
     """All cells of a data set. Place i is a judgment of user `user_of[i]` on pair `pair_of[i]`; `users` and `pairs` are
-    ids."""
+    ids. A pair has a place for each order, and one for verdicts on both orders together, which is `together[i]`; -1
+    where there is none, or where i is that place."""
 
     dataset: str
     users: tuple[str, ...]
     pairs: tuple[str, ...]
     user_of: Codes
     pair_of: Codes
+    together: Codes
     cells: dict[Condition, Cell]
 
 
@@ -135,7 +137,7 @@ def verdict_arrays_of(verdicts: pd.DataFrame, datasets: Iterable[str] = ()) -> d
     """The arrays of each data set by name, from the frame of `collect_verdicts`; empty ones for more `datasets`."""
     codes, names = _codes(verdicts["dataset"])
     nowhere: Codes = np.zeros(0, dtype=np.int64)
-    found = {name: VerdictArrays(name, (), (), nowhere, nowhere, {}) for name in datasets}
+    found = {name: VerdictArrays(name, (), (), nowhere, nowhere, nowhere, {}) for name in datasets}
     found |= {name: _arrays(name, verdicts[codes == code]) for code, name in enumerate(names)}
     return dict(sorted(found.items()))
 
@@ -159,7 +161,15 @@ def _arrays(dataset: str, rows: pd.DataFrame) -> VerdictArrays:
     )
     cells = {key: _cell(key, mine, len(users), len(places)) for key, mine in by_condition(held)}
     user_of, pair_of = places // 3 // max(len(pairs), 1), places // 3 % max(len(pairs), 1)
-    return VerdictArrays(dataset, tuple(users), tuple(pairs), user_of, pair_of, cells)
+    return VerdictArrays(dataset, tuple(users), tuple(pairs), user_of, pair_of, _together(places), cells)
+
+
+def _together(places: Codes) -> Codes:
+    """For each place of one order, the place of verdicts on both orders of the same pair; else -1."""
+    wanted = places - places % 3 + 2
+    found = np.minimum(np.searchsorted(places, wanted), max(len(places) - 1, 0))
+    there = (places % 3 != 2) & (places[found] == wanted)
+    return np.where(there, found, NO_JUDGMENT)
 
 
 def _cell(key: Condition, rows: pd.DataFrame, n_users: int, n_places: int) -> Cell:

@@ -13,7 +13,8 @@ from personalrm.core.hub import is_offline
 from personalrm.data.settings import Dataset
 from personalrm.methods.synthesizeme.theta import read_theta
 from personalrm.methods.synthesizeme.variants import parse_variant
-from personalrm.studies.synthesizeme.config import Config, ModelConfig
+from personalrm.studies.model_config import ModelConfig
+from personalrm.studies.synthesizeme.config import Config
 
 NETWORK_FILE_SYSTEMS = frozenset(
     {"9p", "afs", "beegfs", "ceph", "cifs", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "panfs", "smb3", "sshfs"}

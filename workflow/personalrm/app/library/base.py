@@ -30,7 +30,7 @@ from personalrm.llm.types import LanguageModel, ModelSpec, Request, Response
 from personalrm.methods.registry import parse_method
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.stages.runner import refuse_outage
-from personalrm.studies.synthesizeme.stages.settings import judge_settings
+from personalrm.studies.synthesizeme.stages.settings import constitution_of, judge_settings
 
 Preference = Literal[1, 0, -1]
 STORE_FILE = "responses.sqlite"
@@ -123,7 +123,7 @@ class PersonalRM:
         self.output_dir = None if output_dir is None else Path(output_dir)
         entry = config.models[MODEL]
         self._method = parse_method(config.methods[0]).method
-        self._judging = judge_settings(entry, entry.verdicts[0])
+        self._judging = judge_settings(entry, entry.verdicts[0], constitution_of(config, guarded=self._method.guarded))
         self._stores: list[ResponseStore] = []
         self._guard = threading.Lock()
         self._finalizer = weakref.finalize(self, _close_all, self._stores)

@@ -21,7 +21,7 @@ from personalrm.core.errors import ConfigError, DataError, NotFittedError
 from personalrm.core.files import atomic_write_text
 from personalrm.core.records import Demonstration, Profile, Record, UserData
 from personalrm.data.sharding import shard_name
-from personalrm.judge.judge import LABELS, JudgeContext
+from personalrm.judge.judge import LABELS, JudgeContext, under_constitution
 from personalrm.judge.prompting import load_prompt
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.base import Known
@@ -29,6 +29,7 @@ from personalrm.methods.synthesizeme.profile import with_theta
 from personalrm.methods.synthesizeme.search import ZERO_SHOT
 from personalrm.methods.synthesizeme.theta import read_theta
 from personalrm.studies.synthesizeme.stages.learn import profile_settings
+from personalrm.studies.synthesizeme.stages.settings import constitution_of
 
 _RENAMED = {"persona_program": "persona_synthesis_program_path"}
 """Names in files of version 0.1.0, to those of today."""
@@ -76,10 +77,13 @@ class SynthesizeMe(PersonalRM):
         num_workers_bootstrap: calls at once while fitting; None: `num_workers`.
         progress_update_hook: called in `fit` as hook(percent, message), with a percentage that never falls.
         method: what the judge is shown: `both`, `persona` or `demos`; or `criteria`, a judge of its own
-            (`personalrm.methods.criteria`).
+            (`personalrm.methods.criteria`). Or a method that reads the pairs as they are, so that `fit` makes no call:
+            `scorecard`, a judge of its own (`personalrm.methods.scorecard`), `history`, `history_validation`.
         variant: of the method, as in the config.
         model_options: further keys of a model's entry in the config (config/README.md): `context_length`, `prompts`,
             `verdicts`, `max_tokens`, `api_key_env`, …
+        constitution: rules that no persona can override: "default", ours; the path of a text file with your own; "off",
+            none. "auto": ours in the generation prompt, and in judge prompts of methods that are not the paper's.
         learn_options: further keys of the config's section `learn`: `{"bootstrap": {"attempts": 1}, "rebootstrap":
         False}`. max_failed_share: share of provider errors above which `fit` and `evaluate` raise.
 
@@ -109,6 +113,7 @@ class SynthesizeMe(PersonalRM):
         variant: str = "corrected",
         model_options: Mapping[str, Any] | None = None,
         learn_options: Mapping[str, Any] | None = None,
+        constitution: Path | str = "auto",
         max_failed_share: float = 0.01,
     ) -> None:
         self._given = {name: value for name, value in locals().items() if name in _SAVED}
@@ -119,9 +124,10 @@ class SynthesizeMe(PersonalRM):
         demos = max_bootstrapped_demos, max_labeled_demos, num_search_candidates
         learn = learn_section(model_id, *demos, stop_at_score, learn_options)
         asked = {"variants": [variant], "seed": seed, "learn": learn, "max_failed_share": max_failed_share}
+        asked["constitution"] = str(constitution)
         config = object_config(model_id, model_url, num_workers, model_options, method, **asked)
         super().__init__(config, model_id, lm, output_dir)
-        if self._method.needs != "profile":
+        if self._method.needs != "profile" and not self._method.learns:
             raise ConfigError(f"method: {method!r} learns nothing; use both, persona, demos, or DefaultJudge")
         # Read now, for its errors: what is wrong with the file is reported before any call is paid for.
         program = persona_synthesis_program_path and read_theta(Path(persona_synthesis_program_path))
@@ -168,8 +174,11 @@ class SynthesizeMe(PersonalRM):
         """As `fit`, in the caller's event loop."""
         user, events = user_data(data, val_data, self.user_id, self._train_val_ratio)
         progress = Progress(self.progress_update_hook)
-        async with self._opened(self._fit_workers, progress.answered) as model:
-            profile = await learn(model, user, self._learning, self.config.max_failed_share, progress)
+        if self._method.needs == "profile":
+            async with self._opened(self._fit_workers, progress.answered) as model:
+                profile = await learn(model, user, self._learning, self.config.max_failed_share, progress)
+        else:
+            profile = self._raw(user)
         self._take(profile.model_copy(update={"events": (*events, *profile.events)}))
         if profile.lost:
             lost = sum(profile.lost.values())
@@ -178,6 +187,20 @@ class SynthesizeMe(PersonalRM):
             self.save(self.output_dir)
         progress.report(100.0, "fitted")
         return self
+
+    def _raw(self, user: UserData) -> Profile:
+        """The profile for a method that shows pairs as they are: these pairs, in the place of demonstrations."""
+        shown = self._method.adapt(Known.of(user, pairs=user.part("context"), k="all"))
+        return Profile(
+            dataset=user.dataset,
+            user_id=user.user_id,
+            model=self.model_id,
+            variant=self._learning.variant,
+            k="all",
+            draw=0,
+            status="ok",
+            demonstrations=tuple(shown.demonstrations) if isinstance(shown, JudgeContext) else (),
+        )
 
     def _take(self, profile: Profile) -> None:
         """Make `profile` the object's own, and say so where the judge is left with little or nothing."""
@@ -209,10 +232,12 @@ class SynthesizeMe(PersonalRM):
         return [_demo(demonstration) for demonstration in self._shown().demonstrations]
 
     def get_generation_prompt(self) -> str:
-        """A system prompt for a model that is to write for this user. Raises NotFittedError."""
+        """A system prompt for a model that is to write for this user; it ends with the constitution unless that is
+        "off" (nothing stored rests on this prompt). Raises NotFittedError."""
         shown = self._shown()
         known = {"persona": shown.persona, "demonstrations": tuple(shown.demonstrations)}
-        return load_prompt("generation").render("system", **known)
+        system = load_prompt("generation").render("system", **known)
+        return under_constitution(system, shown, constitution_of(self.config, guarded=True))
 
     def save(self, path: Path | str | None = None) -> Path:
         """Write settings and profile as JSON; returns the file.
@@ -225,8 +250,9 @@ class SynthesizeMe(PersonalRM):
         for values, name in ((settings, "model_url"), (settings["model_options"], "api_base")):
             if values.get(name):
                 values[name] = without_credentials(values[name])
-        if program := settings["persona_synthesis_program_path"]:
-            settings["persona_synthesis_program_path"] = str(program)
+        for name in ("persona_synthesis_program_path", "constitution"):
+            if settings[name]:
+                settings[name] = str(settings[name])
         saved = SavedProfile(
             personalrm=__version__,
             model_id=self.model_id,
@@ -278,6 +304,8 @@ class SynthesizeMe(PersonalRM):
 
     def _shown(self) -> JudgeContext:
         profile = self.profile
+        if self._method.needs != "profile":
+            return JudgeContext(demonstrations=profile.demonstrations, droppable=True)
         known = Known(UserData(dataset=DATASET, user_id=profile.user_id), profile=profile)
         shown = self._method.adapt(known)
         return shown if isinstance(shown, JudgeContext) else JudgeContext()

@@ -22,6 +22,7 @@ from personalrm.core.records import (
     UserTraces,
 )
 from personalrm.judge.call_recorder import CallRecorder
+from personalrm.judge.constitution import NAME
 from personalrm.judge.judge import JudgeContext, failure_outcome
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs, verified
@@ -206,5 +207,7 @@ def profile_prompts(settings: ProfileSettings) -> dict[str, str]:
     """Prompts that a profile rests on, by name, with version and hash."""
     asked = (settings.bootstrap.judge, settings.persona, settings.search.judge, settings.memory)
     prompts = {one.prompt.name: one.prompt.label for one in asked if one is not None}
+    if rules := settings.search.judge.constitution:
+        prompts[NAME] = rules.label
     theta = settings.persona.theta
     return prompts | ({f"theta {theta.name}": theta.label} if theta else {})

@@ -76,7 +76,7 @@ def points_of(table: pd.DataFrame, unit: str) -> list[Point]:
     points = []
     for row in table_rows(_methods(table)):
         method = MethodId.parse(row["method"])
-        if math.isnan(row["accuracy"]) or method.pairs == "all":
+        if math.isnan(row["accuracy"]) or method.pairs != "test":
             continue
         points.append(
             Point(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from personalrm.core.conditions import MethodId
 from personalrm.data.cross_validation import Pools
+from personalrm.methods.base import Method
 from personalrm.methods.registry import METHODS
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import COMPARED, NAMED, compare, key_order, with_holm
@@ -41,8 +43,7 @@ def differences_table(
 ) -> pd.DataFrame:
     """Each method that a model judges against `default`, and `both` against its parts; columns `DIFFERENCE_COLUMNS`.
 
-    A method without a model that adapts what another learned from other users is compared with that other: the
-    difference is what the user's own votes add.
+    Each method is compared with its references (`Method.references`), too: what it starts from, and its controls.
 
     The reference has the same data set, judge, pairs and kind of verdict, and where it is learned the same variant,
     profile model and k. A comparison that any data set of the frame has is a row of every data set: what is missing
@@ -74,8 +75,19 @@ def _planned(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[tuple[C
             yield key, key.default
             for part in PARTS_OF_BOTH if key.method.name == "both" else ():
                 yield key, key._replace(method=key.method._replace(name=part))
-        elif (method := METHODS.get(key.method.name)) and method.reads not in ("", method.name):
-            yield key, key._replace(method=key.method._replace(name=method.reads), k=UNUSED)
+        for name in METHODS[key.method.name].references if key.method.name in METHODS else ():
+            reference = _reference(key, METHODS[name])
+            if key.judged == reference.judged or reference in known:
+                yield key, reference
+
+
+def _reference(key: Condition, method: Method[Any]) -> Condition:
+    """The row of a reference that a method's row is compared with: by the same judge and at the same k, if any."""
+    asked = key.default._replace(k=key.k if method.by_k else UNUSED)
+    pairs = key.method.pairs if method.learns else asked.method.pairs
+    if method.needs == "nothing":
+        return asked._replace(method=MethodId(method.name, pairs), judge_model=UNUSED)
+    return asked._replace(method=asked.method._replace(name=method.name, pairs=pairs))
 
 
 def differences_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
@@ -112,8 +124,7 @@ def differences_notes(table: pd.DataFrame) -> list[str]:
         *notes_where(
             (
                 (table["judge_model"] == UNUSED).any(),
-                "Without a judge: a method that starts from what another learned from other users, against that other; "
-                "the difference is what the user's own votes add.",
+                "Without a judge: a method against what it starts from (weights of other users) or against a control.",
             ),
             (
                 (table["status"] != OK).any(),

@@ -40,7 +40,7 @@ WHOLE_NUMBERS: tuple[str, ...] = (
 COLUMNS = Columns(
     (
         *(*ROW_KEY, *WHOLE_NUMBERS[:3], *ACCURACY_COLUMNS, *INDEPENDENT, "accuracy_user_mean", "accuracy_readable"),
-        *(*FAILURE_COLUMNS, "lossy_profiles", "share_first", "n_draws", "draw_sd"),
+        *(*FAILURE_COLUMNS, "lossy_profiles", "share_first", "flip_rate", "n_draws", "draw_sd"),
         *("calls", "tokens_in", "tokens_out", "cost_usd_list", "status"),
     ),
     texts=NAMES,
@@ -64,7 +64,7 @@ def main_table(
 
     One row for each `ROW_KEY` of `verdicts`, ordered by data set, method, variant, judge, profile and k.
     `status` is "ok", or why there is no accuracy (`described`). Percentages: the accuracies and their bounds,
-    `share_first`, `draw_sd`; rounded to 4 digits.
+    `share_first`, `flip_rate`, `draw_sd`; rounded to 4 digits.
 
     - n_users, n_pairs, n_judgments: of the judgments that the provider answered. All other columns but
       `provider_error` are of these alone: a judgment that was lost to a provider error is neither right nor wrong.
@@ -78,6 +78,7 @@ def main_table(
       lost.
     - lossy_profiles: profiles (user and draw) judged with that were learned with lost calls.
     - share_first: how often "first" was said, of verdicts on one order that name a position.
+    - flip_rate: of the pairs with a readable verdict in both orders, how often the two orders named different answers.
     - draw_sd: sample standard deviation of the accuracies of the draws; empty for one draw.
     - calls, tokens_in, tokens_out, cost_usd_list: the stored responses that the row rests on, each once;
       the cost is empty where the list price of any is unknown.
@@ -133,11 +134,24 @@ def described(group: pd.DataFrame) -> dict[str, Any]:
         "n_judgments": len(judged),
         "n_draws": int(group["draw"].nunique()),
         "share_first": percent(float((said == "first").mean())) if len(said) else None,
+        "flip_rate": _flip_rate(judged),
         "lossy_profiles": len(judged.loc[judged["profile_lost"] > 0, ["user_id", "draw"]].drop_duplicates()),
         "accuracy_readable": accuracy_of(judged[judged["outcome"].isin(READABLE)]),
         **{outcome: int(outcomes.get(outcome, 0)) for outcome in OUTCOMES},
     }
     return row | row_flags(row).columns()
+
+
+def _flip_rate(judged: pd.DataFrame) -> float | None:
+    """Percent of pairs (times draws) on which the two orders name different answers; None where no pair has both."""
+    together = judged["flipped"].dropna()
+    if len(together):
+        return percent(float(together.mean()))
+    said = judged[judged["swapped"].notna() & judged["said"].notna()]
+    named = said.groupby(["user_id", "pair_id", "draw"], observed=True)["said"].agg(["count", "nunique"])
+    both = named[named["count"] == 2]
+    # The same place in both orders is another answer in each.
+    return percent(float((both["nunique"] == 1).mean())) if len(both) else None
 
 
 def _accuracy(group: pd.DataFrame, seed: int, n_resamples: int) -> dict[str, Value]:
@@ -232,6 +246,7 @@ def main_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
         "paper's CI": _half_width,
         "Mean of users": decimals("accuracy_user_mean"),
         "Said first %": decimals("share_first"),
+        "Flips %": decimals("flip_rate"),
         **draws,
     }
     outcomes: Shown = {
@@ -260,7 +275,8 @@ def main_notes(table: pd.DataFrame, evaluated: str) -> list[str]:
         "In brackets: 95 % interval with users as clusters (resampled), never narrower than what so few judgments "
         "leave open; [–] with one user. ±: the paper's interval, which treats all judgments as independent.",
         'Mean of users: each user counts the same. Said first: share of "first" among verdicts on one order; '
-        "50 is no position bias. Calls, tokens and list cost: the distinct stored responses that a row rests on.",
+        "50 is no position bias. Flips: share of pairs on which the two orders name different answers. Calls, tokens "
+        "and list cost: the distinct stored responses that a row rests on.",
         "Users: all of each data set."
         if evaluated == "all"
         else "Users: those of the level-A part test; of data sets without level A, all.",

@@ -93,7 +93,7 @@ def scaling_table(
 
     - context_pairs: mean over the users who have a verdict of the pairs that their profiles were made from: k, or all
       of theirs where they have fewer. It is the place of the accuracies of a k in the figure and for the slope.
-    - labels_used: the same, with the validation pairs for methods that choose a winner by them.
+    - labels_used: the same, with the validation pairs for methods that learn from them, or choose a winner by them.
     - users_below_k: users with fewer context pairs than k, who have all of theirs.
     - accuracy, default_accuracy with bounds: percent, as in the main table.
     - status, difference .. p_value: to `default` on the same judgments (`comparisons.compare`).
@@ -157,8 +157,9 @@ def _point(arrays: VerdictArrays, cell: Cell, labelled: LabelledPairs) -> Values
     own = [labelled[arrays.dataset, user] for user in users]
     k = cell.key.k
     read = _context_pairs(arrays, k, labelled)[judged]
-    searches = "search" in METHODS[cell.key.method.name].stages
-    labels = read + [pairs.validation if searches else 0 for pairs in own]
+    method = METHODS[cell.key.method.name]
+    validated = method.validation or "search" in method.stages
+    labels = read + [pairs.validation if validated else 0 for pairs in own]
     mean, labels_mean = (round(float(np.mean(n)), CONTEXT_DIGITS) if users else np.nan for n in (read, labels))
     return {
         "context_pairs": mean,

@@ -26,7 +26,7 @@ class Assumptions(BaseModel):
         reasoning: of a verdict, before the label.
         persona: a persona.
         memory: the list of facts.
-        criteria: the list of criteria, and what is written about scores.
+        criteria: the list of criteria, what is written about scores, and a scorecard.
         rating: the reason of a rating.
         rated: share of ratings that pass (a pair has two).
         cached_price: price of a prompt token found in the provider's prefix cache, as a share of the full price, where

@@ -55,7 +55,8 @@ class FakeModel:
 
     def set_user(self, user: UserData) -> None:
         """Take the pairs of a user, so that it is known which answer is right."""
-        asked = [load_prompt(f"{who}_{self._style}") for who in ("judge", "panel")]
+        names = (f"judge_{self._style}", f"panel_{self._style}", "scorecard")
+        asked = map(load_prompt, names)
         self._pairs = {
             prompt.render("user", **pair_values(pair, swapped)): (pair.pair_id, position_of_chosen(swapped))
             for prompt in asked
@@ -105,6 +106,8 @@ class FakeModel:
         labels = LABELS[self._style]
         if request.top_logprobs:
             odds = (_logprobs(labels if first else labels[::-1], key),)
+        elif pair and _name(request) == "scorecard":
+            said = self._scorecard(first, key)
         elif pair:
             said = self._verdict(request, labels[not first], key)
         else:
@@ -122,10 +125,19 @@ class FakeModel:
             return words
         return load_prompt(f"judge_{self._style}").render("demonstration", reasoning=words, label=label)
 
+    def _scorecard(self, first: bool, key: str) -> str:
+        """A scorecard whose totals favour one answer."""
+        words = self._assumed.criteria / (CRITERIA + 1)
+        better, worse = ("first", "second") if first else ("second", "first")
+        rows = [{"criterion": self.written(words, key[row:]), "weight": 100 / CRITERIA} for row in range(CRITERIA)]
+        totals = {f"total_{better}": 7, f"total_{worse}": 4}
+        criteria = [{**row, better: 7, worse: 4} for row in rows]
+        return json.dumps({"taste": self.written(words, key[CRITERIA:]), "criteria": criteria, **totals})
+
     def _prose(self, request: Request, key: str) -> tuple[str, bool]:
         """An answer to a prompt that is no judgement of a pair, and whether `max_tokens` cut it."""
         assumed, room = self._assumed, request.max_tokens
-        name = _prompts().get(request.messages[0].content.partition("\n")[0], "")
+        name = _name(request)
         # The prompts of personas as text and as JSON begin alike.
         kind = (name.rpartition("_")[0] or name).removesuffix("_json")
         if kind.startswith("rate"):
@@ -157,6 +169,11 @@ class FakeModel:
 def _asked(request: Request) -> str:
     """The last message of the user."""
     return next((message.content for message in reversed(request.messages) if message.role == "user"), "")
+
+
+def _name(request: Request) -> str:
+    """The prompt of a request; empty for one that is unknown."""
+    return _prompts().get(request.messages[0].content.partition("\n")[0], "")
 
 
 @functools.cache

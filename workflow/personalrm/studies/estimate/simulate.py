@@ -147,7 +147,7 @@ class Simulation:
                 if stage.name == "fit" and path in asked:
                     # What prompts show may be learned from users who are not simulated.
                     fake = FakeJob(plan.config, runtime_from_env(), self.models)
-                    fit_stage(fake, users=[everybody], out=Path(path), dataset=name, method=job.method)
+                    fit_stage(fake, users=[everybody], out=Path(path), dataset=name, method=job.method, model=job.model)
                 elif stage.name == "filter" and path in shards:
                     filter_shard(plan, self.config.datasets[name], Path(path).name)
                 elif stage.paid and job.dataset:

@@ -21,14 +21,15 @@ from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.types import Request, Response
 from personalrm.methods.criteria import CRITERIA, criteria_request, parse_criteria, scores_request
 from personalrm.methods.registry import parse_method
+from personalrm.methods.scorecard import SCORECARD, scorecard_request
 from personalrm.methods.synthesizeme.persona import persona_messages, persona_request
 from personalrm.methods.synthesizeme.profile import ProfileSettings
 from personalrm.methods.synthesizeme.search import labelled
 from personalrm.results.labels import k_label, method_label
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.stages.judging import known_of, pairs_of
 from personalrm.studies.synthesizeme.stages.learn import learned_settings
-from personalrm.studies.synthesizeme.stages.settings import judge_settings
+from personalrm.studies.synthesizeme.stages.seen import known_of, pairs_of
+from personalrm.studies.synthesizeme.stages.settings import constitution_of, judge_settings
 
 Fields = dict[str, Any]
 UserKey = tuple[str, str]
@@ -192,7 +193,10 @@ class Transcripts:
             return
         entry, asked = self._config.models[row.judge_model], MethodId.parse(row.method)
         use = parse_method(str(asked._replace(verdict="text")))
-        settings, pairs = judge_settings(entry, asked.verdict), pairs_of(user, use)
+        if use.method.needs not in ("judge", "profile"):
+            return
+        rules, pairs = constitution_of(self._config, guarded=use.method.guarded), pairs_of(user, use)
+        settings = judge_settings(entry, asked.verdict, rules)
         artefacts, k = self._artefacts.get(row.dataset, {}), row.k if use.method.by_k else None
         if use.method.reads not in ("", *artefacts):
             return
@@ -201,16 +205,20 @@ class Transcripts:
         if not isinstance(shown, JudgeContext) or not isinstance(use.method.judge, Judge):
             return
         shown = fitted(shown, pairs, settings, entry.spec(row.judge_model), use.method.asked.messages)
+        if self._config.taste_on == "personalizable":
+            nobody = JudgeContext()
+            yield from ((judge_request(pair, order, nobody, settings), order) for pair in pairs for order in ORDERS)
+        request = scorecard_request if use.method.judge is SCORECARD else judge_request
         for pair in pairs:
             if use.method.judge is not CRITERIA:
-                yield from ((judge_request(pair, swapped, shown, settings), swapped) for swapped in ORDERS)
+                yield from ((request(pair, swapped, shown, settings), swapped) for swapped in ORDERS)
                 continue
             first = criteria_request(pair, shown, settings)
             yield first, None
             key = request_key(self._identity(row.judge_model), first)
             answer = self._store.get_many([key]).get(key) if self._store else None
             if criteria := parse_criteria(answer.text) if answer else ():
-                yield from ((scores_request(pair, swapped, criteria, settings), swapped) for swapped in ORDERS)
+                yield from ((scores_request(pair, swapped, criteria, shown, settings), swapped) for swapped in ORDERS)
 
     def _persona_requests(self, profile: Profile, user: UserData) -> Iterator[Request]:
         """Requests that may have led to the persona: of all judgements, then without the first, and so on, as an input

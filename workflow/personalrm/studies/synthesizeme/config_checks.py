@@ -10,6 +10,7 @@ from personalrm.core.conditions import JSON
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.data.cross_validation import pools_of
 from personalrm.data.settings import ProcessedDataset
+from personalrm.judge.constitution import AUTO, OFF, read_constitution
 from personalrm.methods.registry import METHODS, parse_method
 from personalrm.methods.synthesizeme.theta import ThetaOptimiser
 from personalrm.methods.synthesizeme.variants import parse_variant
@@ -18,7 +19,7 @@ from personalrm.studies.synthesizeme.config import Config
 
 def cross_check(config: Config) -> list[str]:
     """Problems that no single key shows. Each begins with the path of the key."""
-    checks = (_names, _models, _attributes, _thetas, _methods, _folders, _folds)
+    checks = (_names, _models, _attributes, _thetas, _methods, _folders, _folds, _constitution, _taste)
     return [problem for check in checks for problem in check(config)]
 
 
@@ -83,8 +84,8 @@ def _thetas(config: Config) -> Iterator[str]:
 def _methods(config: Config) -> Iterator[str]:
     """Methods that do not go with what the models do."""
     for spec in dict.fromkeys(config.transfer.methods if config.transfer_pairs else ()):
-        if spec not in METHODS or METHODS[spec].needs != "profile":
-            yield f"transfer.methods: {spec!r} is not a method that uses a profile"
+        if spec not in METHODS or METHODS[spec].needs not in ("profile", "taste"):
+            yield f"transfer.methods: {spec!r} is not a method that uses a profile or a measured taste"
     for spec in (spec for spec, count in Counter(config.methods).items() if count > 1):
         yield f"methods: {spec!r} is given twice"
     for spec in dict.fromkeys(config.transfer.baselines or ()):
@@ -115,6 +116,22 @@ def _folds(config: Config) -> Iterator[str]:
             yield f"datasets.{pool}.split.folds: the released parts are kept; set keep_splits: false"
     if pools and config.k != ["all"]:
         yield f"k: data sets in folds ({', '.join(pools)}) are judged with all context pairs; give [all]"
+
+
+def _constitution(config: Config) -> Iterator[str]:
+    """Rules that cannot be read."""
+    try:
+        read_constitution(OFF if config.constitution == AUTO else config.constitution)
+    except ConfigError as error:
+        yield str(error)
+
+
+def _taste(config: Config) -> Iterator[str]:
+    """A choice of pairs by ratings where no pair is rated, or none that is rated low is kept."""
+    filters = [entry.filters for entry in config.datasets.values() if entry.filters and entry.filters.personalizable]
+    if config.taste_on == "personalizable" and all(each.apply for each in filters):
+        why = "removes the pairs that it rates low; set apply: false" if filters else "is not set, so nothing is rated"
+        yield f"taste_on: personalizable has no pair to set aside: filters.personalizable {why}, or give taste_on: all"
 
 
 def _folders(config: Config) -> Iterator[str]:

@@ -20,11 +20,12 @@ from personalrm.core.records import CallRef
 from personalrm.judge.prompting import PROMPT_DIR, load_prompt
 from personalrm.llm.cache.key import KEY_FORMAT
 from personalrm.llm.cache.store import ResponseStore
+from personalrm.methods.registry import parse_method
 from personalrm.results.tables.cost_sources import analysis_calls, filter_calls, job_seconds, scoring_calls
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import config_hash, read_resolved
 from personalrm.studies.synthesizeme.plan import Plan
-from personalrm.studies.synthesizeme.stages.settings import STAGE_VERSION
+from personalrm.studies.synthesizeme.stages.settings import STAGE_VERSION, constitution_of
 
 _ADDRESS = re.compile(r"[a-z+]+://[^\s\"'<>]+")
 PACKAGES = (
@@ -49,6 +50,7 @@ def manifest_stage(config_file: Path, out: Path) -> None:
         "config_sha256": config_hash(config),
         "config": config.model_dump(mode="json", exclude={"budget"}),
         "prompts": prompts_in_use(),
+        "constitution": constitution_in_use(config),
         "code": fingerprint_of_code(),
         "packages": {name: _version(name) for name in PACKAGES},
         "python": platform.python_version(),
@@ -91,6 +93,13 @@ def prompts_in_use() -> dict[str, dict[str, Any]]:
     """Version and SHA-256 of every prompt file, by name."""
     prompts = [load_prompt(path.stem) for path in sorted(PROMPT_DIR.glob("[!_]*.jinja"))]
     return {prompt.name: {"version": prompt.version, "sha256": prompt.sha} for prompt in prompts}
+
+
+def constitution_in_use(config: Config) -> dict[str, str] | None:
+    """Label and text of the rules above what prompts show of a user; None where no prompt of the run has them."""
+    guarded = any(parse_method(spec).method.guarded for spec in config.methods)
+    rules = constitution_of(config, guarded=guarded)
+    return asdict(rules) if rules else None
 
 
 def fingerprint_of_code() -> dict[str, Any]:

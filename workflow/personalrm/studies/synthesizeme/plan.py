@@ -136,9 +136,15 @@ class Plan(StagePlan):
             return []
         return [str(path)] if self.config.thetas[theta].optimise or path.is_file() else []
 
+    def score_paths(self, dataset: str, model: str) -> list[str]:
+        """Files of the scores that a model gave to the pairs of a data set, one per shard."""
+        return [
+            self.path("score_attributes", dataset=dataset, model=model, shard=shard) for shard in self.shards(dataset)
+        ]
+
     def verdict_paths(self) -> list[str]:
         """All verdict files of the run."""
-        kinds = ("no_model", "baseline", "judge")
+        kinds = ("no_model", "weigh", "baseline", "judge", "judge_taste")
         return [path for name in self.config.datasets for kind in kinds for path in self.paths(kind, dataset=name)]
 
     def profile_paths(self) -> list[str]:

@@ -118,12 +118,14 @@ def result_files(plan: Plan) -> dict[str, str | list[str]]:
     return {
         "verdicts": f"{run}/data/verdicts.parquet",
         "calls": f"{run}/data/calls.parquet",
+        "judged": plan.verdict_paths(),
         "users": [path for name in datasets for path in plan.shard_paths(name)],
         "funnels": [f"{run}/data/{name}/funnel.json" for name in datasets],
         "sensitivity": [f"{run}/data/{name}/filter_sensitivity.jsonl" for name in plan.filtered],
         "ratings": [path for name in plan.filtered for path in plan.rating_paths(name)],
         "panels": [path for name in plan.filtered for path in plan.panel_paths(name)],
         "attribute_scores": plan.paths("score_attributes"),
+        "tastes": plan.paths("taste"),
         "profiles": plan.profile_paths(),
         "analysed_profiles": plan.analysed_profiles(),
         "fidelity": plan.paths("fidelity"),
@@ -146,6 +148,8 @@ def conditions(config: Config, plan: Plan) -> dict[str, bool]:
         "recovery": config.analysis.recovery is not None,
         "axes": bool(config.axes_models),
         "filters": bool(plan.filtered),
+        "tastes": bool(plan.jobs("taste")),
+        "taste_on": config.taste_on == "personalizable",
     }
 
 

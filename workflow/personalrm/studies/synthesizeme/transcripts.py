@@ -65,9 +65,8 @@ def transcripts_stage(config_file: Path, out: Path, max_judgments: int) -> None:
 
 def _shown_artefacts(plan: Plan, dataset: str) -> list[str]:
     """Files of artefacts that prompts were made from."""
-    return fitted_paths(
-        plan, dataset, [name for name in plan.config.methods if parse_method(name).method.needs != "nothing"]
-    )
+    asking = [name for name in plan.config.methods if parse_method(name).method.needs in ("judge", "profile")]
+    return fitted_paths(plan, dataset, asking)
 
 
 def _of(paths: Iterable[str], record: type[R], chosen: frozenset[UserKey]) -> Iterator[R]:

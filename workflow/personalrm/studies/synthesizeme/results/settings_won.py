@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from personalrm.core.conditions import PAIRS, Pairs
 from personalrm.core.records import BASELINE
 from personalrm.results.conditions import Condition
 from personalrm.results.labels import ALL, NOT_APPLICABLE, OK, UNUSED, VERDICT_LABELS
@@ -62,7 +63,7 @@ def _demonstrates(key: Condition) -> bool:
     return key.method.name in WITH_DEMONSTRATIONS
 
 
-Place = tuple[str, str, str, str, str]
+Place = tuple[str, Pairs, str, str, str]
 """The fields of `Setting` but the last."""
 
 
@@ -72,7 +73,7 @@ def _place(key: Condition) -> Place:
 
 def _order(place: Place) -> tuple[object, ...]:
     variant, pairs, verdict, *rest = place
-    return variant, pairs == "all", list(VERDICT_LABELS).index(verdict), *rest
+    return variant, PAIRS.index(pairs), list(VERDICT_LABELS).index(verdict), *rest
 
 
 def _stands(key: Condition, place: Place) -> bool:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from personalrm.core.files import stable_hash
-from personalrm.core.records import Fitted, NoResult, UserData, read_records, write_records
+from personalrm.core.records import (
+    Fitted,
+    NoResult,
+    PairScores,
+    UserData,
+    UserScores,
+    read_all,
+    read_records,
+    write_records,
+)
 from personalrm.methods.base import Training
 from personalrm.methods.registry import METHODS, parse_method
-from personalrm.run.stage import Stage, Wildcards
+from personalrm.run.stage import Files, Stage, Wildcards
 from personalrm.studies.synthesizeme.config import NO_MODEL
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.runner import Job, read_users
@@ -46,24 +56,42 @@ def _learned(user: UserData, *, test: bool = True) -> UserData:
     return user.model_copy(update={"pairs": tuple(kept)})
 
 
-def fit_stage(job: Job, *, users: Sequence[Path], out: Path, dataset: str, method: str) -> None:
-    """Write one `Fitted` for each training set of a data set."""
+def fit_stage(
+    job: Job,
+    *,
+    users: Sequence[Path],
+    out: Path,
+    dataset: str,
+    method: str,
+    model: str = NO_MODEL,
+    scores: Sequence[Path] = (),
+) -> None:
+    """Write one `Fitted` for each training set of a data set. `scores` are those of its pairs by `model`."""
     fit, people = METHODS[method].fit, [user for path in users for user in read_users(path)]
+    scored = {row.user_id: by_pair(row.pairs) for row in read_all(scores, UserScores)}
     if fit is None:
         raise ValueError(f"method {method}: has no fit, though a method reads its artefact")
     rows = [
         Fitted(
             dataset=dataset,
             method=method,
-            model=None,
+            model=None if model == NO_MODEL else model,
             left_out=left_out,
             n_users=sum(bool(user.pairs) for user in others),
             n_pairs=sum(len(user.pairs) for user in others),
-            artefact=fit(Training(others, job.config.seed)),
+            artefact=fit(Training(others, job.config.seed, scored)),
         )
         for left_out, others in training_sets(people)
     ]
     write_records(out, rows)
+
+
+def by_pair(scores: Iterable[PairScores]) -> dict[str, list[PairScores]]:
+    """Scores by pair id: one entry for each order."""
+    found: dict[str, list[PairScores]] = {}
+    for one in scores:
+        found.setdefault(one.pair_id, []).append(one)
+    return found
 
 
 def read_fitted(paths: Iterable[Path]) -> dict[str, list[Fitted]]:
@@ -84,20 +112,30 @@ def fitted_for(rows: Iterable[Fitted], user: UserData) -> Fitted | NoResult:
     raise ValueError(f"user {user.user_id}: not among the users of the artefact; remove its file and run again")
 
 
-def fitted_paths(plan: Plan, dataset: str, specs: Iterable[str]) -> list[str]:
-    """Artefact files that these entries of `methods` read."""
-    return [plan.path("fit", dataset=dataset, method=name, model=NO_MODEL) for name in artefacts_read(specs)]
+def fitted_paths(plan: Plan, dataset: str, specs: Iterable[str], model: str = "") -> list[str]:
+    """Artefact files that these entries of `methods` read; those made from scores are made from those of `model`."""
+    return [
+        plan.path("fit", dataset=dataset, method=name, model=model if METHODS[name].needs == "scores" else NO_MODEL)
+        for name in artefacts_read(specs)
+    ]
+
+
+def _fits(plan: Plan) -> Iterator[Wildcards]:
+    for dataset, name in itertools.product(plan.config.datasets, artefacts_read(plan.config.methods)):
+        models = plan.config.scoring_models if METHODS[name].needs == "scores" else [NO_MODEL]
+        yield from (Wildcards(dataset=dataset, method=name, model=model) for model in models)
+
+
+def _inputs(plan: Plan, job: Wildcards) -> Files:
+    scores = [] if job.model == NO_MODEL else plan.score_paths(job.dataset, job.model)
+    return {"users": plan.shard_paths(job.dataset), "scores": scores}
 
 
 FIT: Stage[Plan] = Stage(
     name="fit",
     output="fitted/{dataset}/{method}/{model}.jsonl",
-    combinations=lambda plan: [
-        Wildcards(dataset=dataset, method=name, model=NO_MODEL)
-        for dataset in plan.config.datasets
-        for name in artefacts_read(plan.config.methods)
-    ],
-    inputs=lambda plan, job: {"users": plan.shard_paths(job.dataset)},
+    combinations=_fits,
+    inputs=_inputs,
     reads=lambda plan, job: {
         "seed": plan.config.seed,
         "groups": MOST_GROUPS,

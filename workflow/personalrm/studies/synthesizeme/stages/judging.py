@@ -1,184 +1,78 @@
-"""Stages `baseline` and `judge`: verdicts on one shard's test pairs by all methods of one combination of models."""
+"""Stages `baseline`, `judge`, `judge_taste`: verdicts on one shard by all methods that ask a combination of models."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from personalrm.core.conditions import K, MethodId, VerdictMode
+from personalrm.core.conditions import K
 from personalrm.core.records import (
-    BASELINE,
-    CallRef,
-    Fitted,
     JudgedUser,
     NoResult,
-    PreferencePair,
     Profile,
     UserData,
-    Verdict,
+    read_all,
     read_records,
-    write_records,
 )
+from personalrm.core.tastes import UserTaste
 from personalrm.judge.call_recorder import CallRecorder
-from personalrm.judge.judge import Judge, JudgeSettings, fitted, on_tie
-from personalrm.judge.prompting import Prompt, load_prompt
+from personalrm.judge.constitution import NAME
+from personalrm.judge.judge import Judge, JudgeSettings, fitted
+from personalrm.judge.prompting import load_prompt
 from personalrm.llm.types import LanguageModel
-from personalrm.methods.base import Known, Method, NoPairs, NotApplicable
+from personalrm.methods.base import Known, Method
 from personalrm.methods.registry import MethodUse, parse_method
-from personalrm.methods.synthesizeme.profile import context_subset
 from personalrm.run.stage import Files, Stage, Wildcards
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
-from personalrm.studies.synthesizeme.stages.fit import fitted_for, fitted_paths, read_fitted
+from personalrm.studies.synthesizeme.stages.fit import fitted_paths, read_fitted
 from personalrm.studies.synthesizeme.stages.runner import Job, evaluated_users, provider_errors
-from personalrm.studies.synthesizeme.stages.settings import asked_reads, common_reads, draws_for, judge_settings
-
-
-def judged_methods(config: Config, *, profile: str | None, judge: str | None) -> list[str]:
-    """Config entries judged for a combination of models: those without a profile, or those with one."""
-    need = "profile" if profile else "judge" if judge else "nothing"
-    specs = [spec for spec in config.methods if parse_method(spec).method.needs == need]
-    # Models that only judge may be restricted to some methods.
-    allowed = config.transfer.methods if profile else config.transfer.baselines
-    only_judges = profile != judge if profile else judge is not None and judge not in config.learn.models
-    return [spec for spec in specs if spec in allowed] if only_judges and allowed is not None else specs
-
-
-def pairs_of(user: UserData, use: MethodUse) -> Sequence[PreferencePair]:
-    """The pairs on which a method is judged."""
-    return user.pairs if use.all_pairs else user.part("test")
-
-
-def _row(user: UserData, use: MethodUse, mode: VerdictMode, judge: str | None, known: Known) -> JudgedUser:
-    profile = known.profile
-    return JudgedUser(
-        dataset=user.dataset,
-        user_id=user.user_id,
-        variant=profile.variant if profile else BASELINE,
-        profile_model=profile.model if profile else None,
-        judge_model=judge,
-        method=str(MethodId.parse(use.spec)._replace(verdict=mode)),
-        k=profile.k if profile else known.k,
-        draw=profile.draw if profile else known.draw,
-        status="ok",
-        profile_lost=sum(profile.lost.get(stage, 0) for stage in use.method.stages) if profile else 0,
-    )
-
-
-def _state(user: UserData, use: MethodUse, mode: VerdictMode, known: Known) -> Any:  # noqa: ANN401 - the method's own
-    """The method's state for a user, or why the user is not judged (`NoResult`): what cannot apply comes first."""
-    method, profile = use.method, known.profile
-    if method.text_only and mode != "text":
-        return NoResult("not_applicable", f"{method.name} reads no log-probabilities (verdicts: text)")
-    if known.absent is not None:
-        return known.absent
-    if profile is not None and profile.status != "ok":
-        return NoResult(profile.status, profile.reason)
-    state = method.adapt(known)
-    if isinstance(state, NotApplicable):
-        return state.result
-    if not pairs_of(user, use):
-        return NoResult("empty", user.excluded or "no test pairs")
-    return state.result if isinstance(state, NoPairs) else state
+from personalrm.studies.synthesizeme.stages.seen import (
+    empty_row,
+    judged_methods,
+    known_of,
+    method_reads,
+    owed,
+    pairs_of,
+    state_of,
+    turns_of,
+)
+from personalrm.studies.synthesizeme.stages.settings import asked_reads, constitution_of, draws_for, judge_settings
+from personalrm.studies.synthesizeme.stages.taste_on import Judged, by_quality, not_taste, rating_files, thresholds
+from personalrm.studies.synthesizeme.stages.weighing import weigh_user
 
 
 async def judge_user(
-    client: LanguageModel | None, user: UserData, use: MethodUse, settings: JudgeSettings, known: Known
+    client: LanguageModel,
+    user: UserData,
+    use: MethodUse,
+    settings: JudgeSettings,
+    known: Known,
+    general: Collection[str] = (),
 ) -> JudgedUser:
-    """Verdicts of one method on one user's pairs, or why there are none. Methods that call no model need no client."""
-    row = _row(user, use, settings.mode, client.spec.name if client else None, known)
-    state = _state(user, use, settings.mode, known)
+    """Verdicts of one method on one user's pairs, or why there are none. Pairs in `general` are no matter of taste
+    (`taste_on.by_quality`)."""
+    if not isinstance(use.method.judge, Judge):
+        return weigh_user(user, use, known, judge=client.spec.name)
+    row = empty_row(user, use, settings.mode, client.spec.name, known)
+    state = state_of(user, use, settings.mode, known)
     if isinstance(state, NoResult):
         return row.model_copy(update=state._asdict())
-    pairs, judge, profile = pairs_of(user, use), use.method.judge, known.profile
-    if not isinstance(judge, Judge):
-        return row.model_copy(update={"verdicts": _unasked(judge(state, pairs), pairs, use), **_owed(use, profile)})
-    if client is None:
-        raise ValueError(f"method {use.spec}: asks a model, and there is no client")
+    pairs, judge = pairs_of(user, use), use.method.judge
     whole = len(state.demonstrations)
     shown = fitted(state, pairs, settings, client.spec, judge.messages)
     if len(shown.demonstrations) < whole:
         row = row.model_copy(update={"reason": f"{whole - len(shown.demonstrations)} of {whole} pairs did not fit"})
     recorder = CallRecorder(client, "judge")
-    verdicts = await judge.pairs(recorder, pairs, shown, settings)
-    prompts = [settings.prompt, *map(load_prompt, use.method.prompts)]
-    return row.model_copy(update={"verdicts": verdicts, **_owed(use, profile, recorder.calls, prompts)})
-
-
-def _owed(
-    use: MethodUse, profile: Profile | None, asked: Iterable[CallRef] = (), prompts: Iterable[Prompt] = ()
-) -> dict[str, Any]:
-    """Calls and prompts that a row rests on: those `asked` by the judge, and those of its profile."""
-    # A response belongs to the first stage that asked for it.
-    calls = {ref.key: ref for ref in asked}
-    calls |= {ref.key: ref for ref in (profile.calls if profile else ()) if ref.stage in use.method.stages}
-    labels = (dict(profile.prompts) if profile else {}) | {prompt.name: prompt.label for prompt in prompts}
-    return {"calls": tuple(calls[key] for key in sorted(calls)), "prompts": labels}
-
-
-def _unasked(found: Sequence[Verdict], pairs: Sequence[PreferencePair], use: MethodUse) -> tuple[Verdict, ...]:
-    """Verdicts of a function, which need not know of ties. Raises ValueError where they are not on these pairs."""
-    ties = {pair.pair_id: pair.tie for pair in pairs}
-    if {verdict.pair_id for verdict in found} != ties.keys():
-        raise ValueError(f"method {use.spec}: its judge gave no verdict on some pair, or one on another pair")
-    return tuple(on_tie(verdict) if ties[verdict.pair_id] else verdict for verdict in found)
-
-
-@dataclass(frozen=True)
-class _Shard:
-    """What the methods of a job are given of the users of its shard. `profiles` is None where they read none."""
-
-    config: Config
-    fitted: Mapping[str, Sequence[Fitted]]
-    profiles: Mapping[str, Sequence[Profile]] | None = None
-
-    def turns(self, method: Method[Any]) -> list[tuple[K | None, int]]:
-        """(k, draw) of each row that a user has. A profile has a k of its own."""
-        if self.profiles is None:
-            return turns_of(self.config, method)
-        return [(None, draw) for draw in range(max(map(len, self.profiles.values()), default=0))]
-
-    def known(self, user: UserData, method: Method[Any], k: K | None, draw: int) -> Known:
-        """What the method may see of a user."""
-        profile = None if self.profiles is None else self.profiles[user.user_id][draw]
-        return known_of(self.config, user, method, self.fitted, k=k, draw=draw, profile=profile)
-
-
-def known_of(
-    config: Config,
-    user: UserData,
-    method: Method[Any],
-    fitted: Mapping[str, Sequence[Fitted]],
-    *,
-    k: K | None = None,
-    draw: int = 0,
-    profile: Profile | None = None,
-) -> Known:
-    """What a method may see of a user; `fitted` are the artefacts of methods on the user's data set.
-
-    A method that does not say that it learns sees no pair: it may be judged on all of them (`@all`).
-    """
-    seen = user if method.learns or method.needs == "profile" else user.model_copy(update={"pairs": ()})
-    pairs, seed = seen.part("context"), config.seed
-    row = fitted_for(fitted[method.reads], user) if method.reads else None
-    return Known.of(
-        seen,
-        pairs=pairs if k is None else context_subset(pairs, k, draw, seed),
-        profile=profile,
-        artefact=row.artefact if isinstance(row, Fitted) else None,
-        absent=row if isinstance(row, NoResult) else None,
-        k=k,
-        draw=draw,
-        seed=seed,
-    )
-
-
-def turns_of(config: Config, method: Method[Any]) -> list[tuple[K | None, int]]:
-    """(k, draw) of each row that a user has by a method that reads no profile."""
-    return [(k, draw) for k in config.ks for draw in draws_for(config, k)] if method.by_k else [(None, 0)]
+    judged = Judged(await judge.pairs(recorder, pairs, shown, settings))
+    if general and shown.known:
+        judged = await by_quality(recorder, pairs, judged.verdicts, general, settings)
+    asked = {prompt.name: prompt.label for prompt in [settings.prompt, *map(load_prompt, use.method.prompts)]}
+    if settings.constitution and shown.known:
+        asked[NAME] = settings.constitution.label
+    return row.model_copy(update={**judged._asdict(), **owed(use, known, recorder.calls, asked)})
 
 
 class _Task(NamedTuple):
@@ -188,6 +82,7 @@ class _Task(NamedTuple):
     use: MethodUse
     settings: JudgeSettings
     known: Known
+    general: frozenset[str]
 
 
 async def judge_stage(
@@ -195,41 +90,69 @@ async def judge_stage(
     *,
     users: Path,
     out: Path,
+    judge: str,
     fitted: Sequence[Path] = (),
-    judge: str = "",
+    ratings: Sequence[Path] = (),
+    tastes: Sequence[Path] = (),
     profiles: Path | None = None,
     model: str = "",
+    variant: str = "",
 ) -> None:
     """Write one `JudgedUser` for each user, method, verdict mode, k and draw.
 
-    Without `judge` the methods that need no model are applied; without `profiles`, which `model` learned, those that
-    read no profile. `fitted` are the files of what methods learned from other users.
+    The methods are those that need a profile where `variant` is given, else those that need a taste where `model` is,
+    else those that need neither. `profiles` and `tastes` are what `model` learned, `fitted` the files of what methods
+    learned from other users, `ratings` those by which pairs are no matter of taste.
     """
-    config = job.config
-    uses = [parse_method(spec) for spec in judged_methods(config, profile=model or None, judge=judge or None)]
+    config, needs = job.config, _needs_of(Wildcards(variant=variant, model=model))
+    uses = [parse_method(spec) for spec in judged_methods(config, needs, profile=model, judge=judge)]
     people = evaluated_users(users, config.evaluate_users)
-    shard = _Shard(config, read_fitted(fitted), _profiles_of(profiles, people) if profiles else None)
+    artefacts = read_fitted(fitted)
+    learned, measured = _profiles_of(profiles, people) if profiles else None, _tastes_of(tastes)
+    general = not_taste(ratings, thresholds(config, people[0].dataset)) if people else frozenset()
 
-    def tasks(use: MethodUse, settings: JudgeSettings, turn: tuple[K | None, int]) -> list[_Task]:
-        return [_Task(user, use, settings, shard.known(user, use.method, *turn)) for user in people]
+    def turns(use: MethodUse) -> list[tuple[K | None, int]]:
+        # A profile has a k of its own.
+        drawn = max(map(len, learned.values()), default=0) if learned is not None else 0
+        return turns_of(config, use) if learned is None else [(None, draw) for draw in range(drawn)]
 
-    if not judge:
-        found = [tasks(use, JudgeSettings(), turn) for use in uses for turn in shard.turns(use.method)]
-        write_records(out, [await judge_user(None, *task) for of_user in zip(*found, strict=True) for task in of_user])
-        return
-    modes = _modes(config, judge)
+    def task(user: UserData, use: MethodUse, settings: JudgeSettings, k: K | None, draw: int) -> _Task:
+        profile = learned[user.user_id][draw] if learned is not None else None
+        k_taste = profile.k if profile else k
+        taste = measured[user.user_id, k_taste, draw] if needs == "taste" or use.method.tastes else None
+        known = known_of(config, user, use.method, artefacts, k=k, draw=draw, profile=profile, taste=taste)
+        return _Task(user, use, settings, known, general)
+
     # One method at a time: the calls of one prefix stay together, so that prefix caches hit.
-    groups = (tasks(use, mode, turn) for use in uses for mode in modes for turn in shard.turns(use.method))
+    groups = (
+        [task(user, use, mode, *turn) for user in people]
+        for use in uses
+        for mode in _modes(config, judge, use.method)
+        for turn in turns(use)
+    )
 
     async def work(client: LanguageModel, task: _Task) -> JudgedUser:
         return await judge_user(client, *task)
 
-    await job.execute(JUDGE if model else BASELINE_STAGE, judge, groups, work, out)
+    stage = {"judge": BASELINE_STAGE, "profile": JUDGE, "taste": JUDGE_TASTE}[needs]
+    await job.execute(stage, judge, groups, work, out)
 
 
-def _modes(config: Config, judge: str) -> list[JudgeSettings]:
-    """How `judge` judges, for each of its verdict modes."""
-    return [judge_settings(config.models[judge], mode) for mode in config.models[judge].verdicts]
+def _needs_of(job: Wildcards) -> Literal["judge", "profile", "taste"]:
+    """What the methods of a job need that asks a judge: something that `model` learned, in a variant if it is a
+    profile."""
+    return "profile" if job.variant else "taste" if job.model else "judge"
+
+
+def _tastes_of(paths: Iterable[Path]) -> dict[tuple[str, K | None, int], UserTaste]:
+    """Tastes by user, k and draw."""
+    return {(row.user_id, row.k, row.draw): row for row in read_all(paths, UserTaste)}
+
+
+def _modes(config: Config, judge: str, method: Method[Any]) -> list[JudgeSettings]:
+    """How `judge` judges by a method, for each of its verdict modes."""
+    entry, rules = config.models[judge], constitution_of(config, guarded=method.guarded)
+    return [judge_settings(entry, mode, rules) for mode in entry.verdicts]
 
 
 def _profiles_of(path: Path, people: Sequence[UserData]) -> dict[str, list[Profile]]:
@@ -246,54 +169,57 @@ def _judged(plan: Plan) -> Iterator[Wildcards]:
     pairs = [(model, model, k) for model in config.learn.models for k in config.ks]
     pairs += [(model, judge, config.largest_k) for model, judge in config.transfer_pairs]
     for dataset, variant, (model, judge, k) in itertools.product(config.datasets, config.variants, pairs):
-        if judged_methods(config, profile=model, judge=judge):
+        if judged_methods(config, "profile", profile=model, judge=judge):
             yield Wildcards(dataset=dataset, variant=variant, model=model, judge=judge, k=k)
 
 
-def _methods_of(plan: Plan, job: Wildcards) -> list[str]:
-    return judged_methods(plan.config, profile=job.model or None, judge=job.judge or None)
+def _judged_tastes(plan: Plan) -> Iterator[Wildcards]:
+    """Tastes of each model that scores, shown to itself and, in transfer, to others."""
+    config = plan.config
+    pairs = [(model, model) for model in config.scoring_models]
+    pairs += [pair for pair in config.transfer_pairs if pair[0] in config.scoring_models]
+    for dataset, (model, judge) in itertools.product(config.datasets, pairs):
+        if judged_methods(config, "taste", profile=model, judge=judge):
+            yield Wildcards(dataset=dataset, model=model, judge=judge)
+
+
+def _asking(plan: Plan, job: Wildcards) -> list[str]:
+    return judged_methods(plan.config, _needs_of(job), profile=job.model, judge=job.judge)
 
 
 def _inputs(plan: Plan, job: Wildcards) -> Files:
-    fitted = fitted_paths(plan, job.dataset, _methods_of(plan, job))
-    profiles = {"profiles": plan.path("profile", **job._replace(judge="")._asdict())} if job.model else {}
-    return {"users": plan.users(job), "fitted": fitted, **profiles}
+    specs = _asking(plan, job)
+    read: dict[str, str | list[str]] = {
+        "users": plan.users(job),
+        "fitted": fitted_paths(plan, job.dataset, specs, job.model),
+    }
+    if files := rating_files(plan, job):
+        read["ratings"] = files
+    if job.variant:
+        read["profiles"] = plan.path("profile", **job._replace(judge="")._asdict())
+    if any(parse_method(spec).method.needs == "taste" or parse_method(spec).method.tastes for spec in specs):
+        read["tastes"] = [plan.path("taste", dataset=job.dataset, model=job.model, shard=job.shard)]
+    return read
 
 
 def _reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
-    config, specs = plan.config, _methods_of(plan, job)
+    config, specs = plan.config, _asking(plan, job)
     methods = [parse_method(spec).method for spec in specs]
-    values = {
-        "methods": specs,
-        "fitted": {method.name: dict(method.settings) for method in methods if method.settings},
-        "draws": len(draws_for(config, job.k)) if job.model else 1,
-        "turns": {method.name: turns_of(config, method) for method in methods if method.by_k},
-    }
-    if not job.judge:
-        return common_reads(config) | values
-    modes = _modes(config, job.judge)
+    values = method_reads(plan, specs) | {"draws": len(draws_for(config, job.k)) if job.variant else 1}
+    if rated := thresholds(config, job.dataset):
+        values["taste_on"] = [rated.min_query, rated.min_responses]
+    modes = list(dict.fromkeys(mode for method in methods for mode in _modes(config, job.judge, method)))
     own = [load_prompt(name) for method in methods for name in method.prompts]
     return asked_reads(config, job.judge, modes, [*(mode.prompt for mode in modes), *own]) | values
 
 
-NO_MODEL: Stage[Plan] = Stage(
-    name="no_model",
-    output="verdicts/{dataset}/baseline/none/{shard}.jsonl",
-    combinations=lambda plan: [
-        job for dataset in plan.config.datasets if _methods_of(plan, job := Wildcards(dataset=dataset))
-    ],
-    inputs=_inputs,
-    reads=_reads,
-    work=judge_stage,
-    account="judge",
-)
 BASELINE_STAGE: Stage[Plan] = Stage(
     name="baseline",
     output="verdicts/{dataset}/baseline/{judge}/{shard}.jsonl",
     combinations=lambda plan: [
         Wildcards(dataset=dataset, judge=judge)
         for dataset, judge in itertools.product(plan.config.datasets, plan.config.judge_models)
-        if judged_methods(plan.config, profile=None, judge=judge)
+        if judged_methods(plan.config, "judge", judge=judge)
     ],
     inputs=_inputs,
     reads=_reads,
@@ -317,4 +243,18 @@ JUDGE: Stage[Plan] = Stage(
     record=JudgedUser,
     lost=lambda row: provider_errors(row.verdicts),
     counted=lambda row: len(row.verdicts),
+)
+JUDGE_TASTE: Stage[Plan] = Stage(
+    name="judge_taste",
+    output="verdicts/{dataset}/measured/{model}-to-{judge}/{shard}.jsonl",
+    combinations=_judged_tastes,
+    inputs=_inputs,
+    reads=_reads,
+    work=judge_stage,
+    asks="judge",
+    batches=True,
+    record=JudgedUser,
+    lost=lambda row: provider_errors(row.verdicts),
+    counted=lambda row: len(row.verdicts),
+    account="judge",
 )

@@ -35,14 +35,19 @@ from personalrm.run.stage import Files, Stage, Wildcards
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.runner import Job, each_user, evaluated_users, flags, provider_errors
-from personalrm.studies.synthesizeme.stages.settings import asked_reads, draws_for, judge_settings
+from personalrm.studies.synthesizeme.stages.settings import (
+    asked_reads,
+    constitution_of,
+    draws_for,
+    judge_settings,
+)
 
 
 def bootstrap_settings(config: Config, model: str, variant: str) -> BootstrapSettings:
     """Stage 1. A model learns with the first of its verdict modes."""
     entry, learn = config.models[model], config.learn.bootstrap
     return BootstrapSettings(
-        judge=judge_settings(entry, entry.verdicts[0]),
+        judge=judge_settings(entry, entry.verdicts[0], constitution_of(config, guarded=False)),
         attempts=learn.attempts if parse_variant(variant).repairs.resampling else 1,
         temperature=learn.temperature,
         max_tokens=learn.max_tokens,
@@ -67,7 +72,7 @@ def profile_settings(config: Config, model: str, variant: str) -> ProfileSetting
             temperature=learn.bootstrap.temperature,
         ),
         search=SearchSettings(
-            judge=judge_settings(entry, entry.verdicts[0]),
+            judge=judge_settings(entry, entry.verdicts[0], constitution_of(config, guarded=False)),
             seeds=learn.search.seeds,
             max_bootstrapped=None if most == "all" else most,
             max_labelled=learn.search.max_labeled_demos,

@@ -8,18 +8,30 @@ from dataclasses import asdict
 from typing import Any
 
 from personalrm.core.conditions import K, VerdictMode
+from personalrm.judge.constitution import AUTO, DEFAULT, OFF, Constitution, read_constitution
 from personalrm.judge.judge import JudgeSettings
 from personalrm.judge.prompting import Prompt
 from personalrm.methods.synthesizeme.context_subsets import N_PARTS
-from personalrm.studies.synthesizeme.config import Config, ModelConfig
+from personalrm.studies.model_config import ModelConfig
+from personalrm.studies.synthesizeme.config import Config
 
 STAGE_VERSION = 2
 """Raised when the code of a paid stage changes what it would write."""
 
 
-def judge_settings(model: ModelConfig, mode: VerdictMode) -> JudgeSettings:
+def constitution_of(config: Config, *, guarded: bool) -> Constitution | None:
+    """The rules above what prompts show of a user; `guarded` decides where the config leaves it open, as for methods
+    (`Method.guarded`).
+
+    Raises ConfigError as `read_constitution` does.
+    """
+    named = config.constitution
+    return read_constitution((DEFAULT if guarded else OFF) if named == AUTO else named)
+
+
+def judge_settings(model: ModelConfig, mode: VerdictMode, constitution: Constitution | None = None) -> JudgeSettings:
     """How `model` judges with verdicts of `mode`."""
-    return JudgeSettings(style=model.prompts, mode=mode, max_tokens=model.max_tokens)
+    return JudgeSettings(style=model.prompts, mode=mode, max_tokens=model.max_tokens, constitution=constitution)
 
 
 def draws_for(config: Config, k: K) -> range:

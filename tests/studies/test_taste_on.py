@@ -1,0 +1,195 @@
+"""Pairs that are no matter of taste are judged as the unpersonalised judge does, and a table says what that does."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.in_process import Answering, ScriptedJob
+from support.models import ScriptedModel, good_is_first, pair, text
+from support.scripted_judge import judge
+
+from personalrm.core.errors import ConfigError, RateLimited
+from personalrm.core.records import JudgedUser, Outcome, UserData, Verdict, read_records, write_records
+from personalrm.data.filters.ratings import PairRating, UserRatings
+from personalrm.judge.judge import JudgeSettings
+from personalrm.llm.types import Request, Response
+from personalrm.methods.base import Known
+from personalrm.methods.registry import parse_method
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.results.taste_on_table import taste_on_blocks, taste_on_notes, taste_on_table
+from personalrm.studies.synthesizeme.run_results import RunResults
+from personalrm.studies.synthesizeme.stages.judging import judge_stage, judge_user
+from personalrm.studies.synthesizeme.stages.runner import runtime_from_env
+from personalrm.studies.synthesizeme.stages.taste_on import as_one
+
+TESTS = tuple(pair(name, split="test") for name in ("fact", "taste"))
+LEARNED = (pair("c", split="context"), pair("v", split="validation"))
+USER = UserData(dataset="d", user_id="u", pairs=(*LEARNED, *TESTS), planted_taste="x")
+SCORES = '{"criteria": [{"weight": 1, "first": %d, "second": %d}]}'
+
+
+def impressed(request: Request) -> Response:
+    """Chooses GOOD where nothing is known of the user, else BAD; a scorecard in its form."""
+    personal = "particular user" in request.messages[0].content
+    first = good_is_first(request) != personal
+    if request.json_schema:
+        return text(SCORES % ((9, 2) if first else (2, 9)))
+    return text(f"So.\nPreference: {'First' if first else 'Second'}")
+
+
+def row_of(method: str, general: tuple[str, ...] = ("fact",), answer: Any = impressed) -> tuple[JudgedUser, int]:  # noqa: ANN401
+    model, use = ScriptedModel(answer), parse_method(method)
+    known = Known.of(USER, pairs=USER.part("context"))
+    return asyncio.run(judge_user(model, USER, use, JudgeSettings(), known, general)), len(model.requests)
+
+
+def outcomes(verdicts: tuple[Verdict, ...]) -> list[tuple[str, Outcome]]:
+    return [(verdict.pair_id, verdict.outcome) for verdict in verdicts]
+
+
+@pytest.mark.parametrize("method", ["history", "oracle", "scorecard"])
+def test_a_pair_that_is_no_matter_of_taste_is_judged_as_by_default(method: str) -> None:
+    row, asked = row_of(method)
+    orders = 1 if method == "scorecard" else 2
+    assert outcomes(row.verdicts) == [("fact", "correct")] * orders + [("taste", "wrong")] * orders
+    assert outcomes(row.set_aside) == [("fact", "wrong")] * orders
+    # Two calls of the pair of taste, two by taste and two without of the other, the last two those of default.
+    assert asked == 6
+    plain, _ = row_of("default")
+    mine = {key for verdict in row.verdicts if verdict.pair_id == "fact" for key in verdict.calls}
+    assert mine == {key for verdict in plain.verdicts if verdict.pair_id == "fact" for key in verdict.calls}
+    # Without ratings nothing differs, and no row has the field.
+    bare, asked = row_of(method, ())
+    assert (outcomes(bare.verdicts)[0], asked) == (("fact", "wrong"), 4)
+    assert "set_aside" not in bare.model_dump_json()
+    assert bare.verdicts[orders:] == row.verdicts[orders:]
+
+
+def test_default_is_shown_nothing_and_sets_nothing_aside() -> None:
+    row, asked = row_of("default")
+    assert (row.set_aside, asked) == ((), 4)
+
+
+CORRECT, WRONG, TIE, UNPARSED, LOST = ("correct", "wrong", "tie", "unparsed", "provider_error")
+
+
+@pytest.mark.parametrize(
+    ("orders", "outcome", "on_tie"),
+    [
+        ((CORRECT, CORRECT), CORRECT, CORRECT),
+        ((CORRECT, WRONG), TIE, WRONG),
+        ((WRONG, WRONG), WRONG, WRONG),
+        ((CORRECT, UNPARSED), CORRECT, CORRECT),
+        ((WRONG, TIE), WRONG, WRONG),
+        ((UNPARSED, "refused"), UNPARSED, UNPARSED),
+        ((CORRECT, LOST), LOST, LOST),
+    ],
+)
+def test_both_orders_as_one_verdict(orders: tuple[Outcome, Outcome], outcome: str, on_tie: str) -> None:
+    found = [Verdict(pair_id="p", swapped=n == 1, outcome=o, calls=(str(n),)) for n, o in enumerate(orders)]
+    one = as_one(found, pair("p"))
+    assert (one.outcome, one.swapped, one.calls) == (outcome, None, ("0", "1"))
+    assert as_one(found, pair("p").model_copy(update={"tie": True})).outcome == on_tie
+
+
+def test_a_lost_call_of_the_plain_judge_loses_the_verdict() -> None:
+    def answer(request: Request) -> Any:  # noqa: ANN401
+        return impressed(request) if "particular user" in request.messages[0].content else RateLimited("wait")
+
+    row, _ = row_of("history", answer=answer)
+    assert outcomes(row.verdicts)[:2] == [("fact", "provider_error")] * 2
+
+
+def config_of(folder: Path = Path(), **changes: Any) -> Config:  # noqa: ANN401
+    model = {"backend": "openai", "model": "x", "api_base": "http://127.0.0.1:9/v1"}
+    filters = {"apply": False, "personalizable": {"model": "m", "min_query": 3}}
+    base = {
+        "run": "r",
+        "results": str(folder / "results"),
+        "store": str(folder / "store.sqlite"),
+        "datasets": {"d": {"path": "v.jsonl", "shards": 1, "filters": filters}},
+        "models": {"m": model},
+        "learn": {"models": ["m"]},
+        "methods": ["longer", "default", "history", "both"],
+        "taste_on": "personalizable",
+    }
+    return parse_config(base | changes)
+
+
+def test_stages_read_the_ratings_where_the_switch_asks_for_them(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    plan, off = Plan(config), Plan(config_of(tmp_path, taste_on="all"))
+    job = {"dataset": "d", "shard": plan.shards("d")[0], "judge": "m"}
+    learned = job | {"variant": "corrected", "model": "m", "k": "all"}
+    for stage, names in (("baseline", job), ("judge", learned)):
+        assert plan.inputs(stage, **names)["ratings"] == plan.rating_paths("d")
+        assert plan.reads(stage, **names) != off.reads(stage, **names)
+        assert "ratings" not in off.inputs(stage, **names)
+    assert "ratings" not in plan.inputs("no_model", dataset="d", shard=job["shard"])
+    assert "table_taste_on" in [result.rule for result in RunResults(plan).results]
+    assert "table_taste_on" not in [result.rule for result in RunResults(off).results]
+    users, ratings, out = (tmp_path / name for name in ("users.jsonl", "ratings.jsonl", "out.jsonl"))
+    write_records(users, [USER])
+    # What was rated low, what was rated high enough, and what has no number.
+    rated = (PairRating(pair_id="fact", query=2, responses=5), PairRating(pair_id="taste", query=3, responses=None))
+    write_records(ratings, [UserRatings(dataset="d", user_id="u", model="m", ratings=rated)])
+    scripted = ScriptedJob(config, runtime_from_env(), lambda spec: Answering(spec, judge))
+    asyncio.run(judge_stage(scripted, users=users, out=out, ratings=[ratings], judge="m"))
+    rows = {row.method: row for row in read_records(out, JudgedUser)}
+    assert [len(rows[name].set_aside) for name in ("default", "history")] == [0, 2]
+    plain = [verdict for verdict in rows["default"].verdicts if verdict.pair_id == "fact"]
+    assert [verdict for verdict in rows["history"].verdicts if verdict.pair_id == "fact"] == plain
+
+
+@pytest.mark.parametrize(
+    ("filters", "said"),
+    [
+        ({"personalizable": {"model": "m"}}, "set apply: false"),
+        ({"apply": False, "disagreement": {"models": ["m"]}}, "nothing is rated"),
+    ],
+)
+def test_a_switch_that_sets_no_pair_aside_is_refused(filters: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=f"^taste_on: personalizable has no pair to set aside: .*{said}"):
+        config_of(datasets={"d": {"path": "v.jsonl", "filters": filters}})
+
+
+def judged(user: str, method: str, by_taste: str, plain: str) -> JudgedUser:
+    """A row on as many pairs as there are letters: c for correct, w for wrong, x for lost."""
+    names: dict[str, Outcome] = {"c": "correct", "w": "wrong", "x": "provider_error"}
+
+    def verdicts(letters: str) -> tuple[Verdict, ...]:
+        return tuple(Verdict(pair_id=f"{user}{n}", swapped=None, outcome=names[o]) for n, o in enumerate(letters))
+
+    more = (Verdict(pair_id="other", swapped=None, outcome="wrong"),)
+    found = {"verdicts": verdicts(plain) + more, "set_aside": verdicts(by_taste)}
+    row = JudgedUser(
+        **{"dataset": "d", "user_id": user, "variant": "baseline", "profile_model": None, "judge_model": "m"},  # type: ignore[arg-type]
+        **{"method": method, "k": None, "draw": 0, "status": "ok"},  # type: ignore[arg-type]
+    )
+    return row.model_copy(update=found)
+
+
+def test_the_table_compares_both_verdicts_on_the_pairs_that_were_set_aside() -> None:
+    rows = [
+        judged("b", "history", "cwx", "ccc"),
+        judged("a", "history", "wwww", "cwcw"),
+        judged("a", "default", "", ""),
+    ]
+    table = taste_on_table(rows, seed=1, n_resamples=99)
+    (row,) = table.to_dict("records")
+    # One of six, four of six; the pair whose own verdict was lost is left out.
+    assert (row["method"], row["n_users"], row["n_pairs"]) == ("history", 2, 6)
+    assert (row["accuracy_taste"], row["accuracy_default"], row["difference"]) == (16.6667, 66.6667, 50.0)
+    assert row["ci_low"] <= 0 < row["ci_high"]
+    assert taste_on_table(rows[::-1], seed=1, n_resamples=99).equals(table)
+    (block,) = taste_on_blocks(table)
+    assert "+50.00" in str(block.texts.to_dict("records"))
+    assert any("filters.personalizable" in note for note in taste_on_notes(table))
+    empty = taste_on_table([rows[2]], seed=1, n_resamples=99)
+    assert (len(empty), len(taste_on_blocks(empty))) == (0, 1)
+    assert taste_on_notes(empty)

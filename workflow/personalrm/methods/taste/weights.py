@@ -1,0 +1,287 @@
+"""A user's own weights, whether the votes are evidence of them, and whether they depend on the kind of question."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from personalrm.core.records import TastePrior
+from personalrm.core.tastes import Taste, TasteWeights
+from personalrm.methods.logistic import Posterior, log_loss, posterior, predictive, rounded
+from personalrm.methods.taste.features import DEFAULT, Votes
+from personalrm.methods.taste.prior import batches
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+MARGIN = 0.18
+"""Of the evidence gate. A user has a taste of their own if the log-loss of the votes, each predicted from the others,
+is lower than without one by MARGIN s / (1 + s) nats per vote, where s is the prior variance of the log-odds of these
+votes; beyond `ENOUGH` votes by as much in all as with `ENOUGH`. What chance gains grows with s in this way, and less
+than the number of votes."""
+ENOUGH = 20
+LEAST_VOTES = 5
+"""Fewer are no evidence: two to four random votes about pairs that are much alike often agree."""
+MOST_KINDS = 4
+LEAST_OF_KIND = 3
+"""Votes of a kind, for weights of its own."""
+KIND_SHARE = 0.8
+"""Prior variance of what a kind adds to the shared weights, as a share of theirs."""
+KIND_MARGIN = 0.5
+"""Nats by which weights by kind have to lower the log-loss of all left-out votes together."""
+
+
+class _Fit(NamedTuple):
+    """Weights of users with equally many votes and kinds: shared ones and those of each kind, (U, 1 + K, d) each.
+
+    `taught` is (U, 1 + K, r, d).
+    """
+
+    mean: Array
+    sd: Array
+    taught: Array
+    effect: Array
+    effect_sd: Array
+    found: Posterior
+
+
+def tastes(prior: TastePrior, users: Sequence[Votes]) -> list[Taste]:
+    """The taste of each user, in their order. Users do not affect each other.
+
+    Raises ValueError for a user with more than `MOST_KINDS` kinds.
+    """
+    by_kinds: dict[int, list[int]] = defaultdict(list)
+    for place, votes in enumerate(users):
+        by_kinds[len(_kinds(votes))].append(place)
+    found: dict[int, Taste] = {}
+    for n_kinds, places in by_kinds.items():
+        for batch in batches([users[place].rows for place in places]):
+            mine = [places[place] for place in batch.places]
+            made = _tastes(prior, [users[place] for place in mine], batch.rows, n_kinds)
+            found.update(zip(mine, made, strict=True))
+    return [found[place] for place in range(len(users))]
+
+
+def prior_taste(prior: TastePrior, reason: str | None = None) -> Taste:
+    """The taste of a user of whom nothing is known: the mean of the prior where other users have taught one.
+
+    Else it is the log-odds of the judge without a user, where they are among the features. Without them all weights
+    are 0, and each pair is a tie.
+    """
+    mean, sd = _without(prior)
+    return Taste(
+        names=prior.names,
+        bias=prior.bias,
+        scale=prior.scale,
+        weights=TasteWeights(mean=tuple(mean), sd=tuple(sd)),
+        own=False,
+        reason=reason,
+        n_votes=0,
+    )
+
+
+def _without(prior: TastePrior) -> tuple[list[float], list[float]]:
+    if prior.learned:
+        return list(prior.mean), _sd(prior.variance).tolist()
+    default = [scale if name == DEFAULT else 0.0 for name, scale in zip(prior.names, prior.scale, strict=True)]
+    return default, [0.0] * len(default)
+
+
+def _sd(variance: Sequence[float] | Array) -> Array:
+    """Standard deviations, rounded."""
+    import numpy as np
+
+    return rounded(np.sqrt(np.maximum(np.asarray(variance), 0)))
+
+
+def _kinds(votes: Votes) -> list[str]:
+    """Kinds that may have weights of their own, sorted; none where fewer than two have votes enough."""
+    counts = Counter(kind for kind in votes.kinds if kind is not None)
+    if len(counts) > MOST_KINDS:
+        raise ValueError(f"kinds of question: {len(counts)} of one user ({', '.join(sorted(counts))}); at most 4")
+    found = sorted(kind for kind, count in counts.items() if count >= LEAST_OF_KIND)
+    return found if len(found) > 1 else []
+
+
+def _tastes(prior: TastePrior, users: Sequence[Votes], rows: Array, n_kinds: int) -> list[Taste]:
+    """Tastes of users with equally many votes, (U, n, d), and kinds."""
+    import numpy as np
+
+    counts = np.array([one.counts or (1.0,) * len(one.ids) for one in users]).reshape(rows.shape[:2])
+    shared = _fit(prior, rows, counts, np.zeros((*rows.shape[:2], 0)))
+    by_kind, use_kinds = shared, np.zeros(len(users), dtype=bool)
+    if n_kinds:
+        members = np.array([[[one == kind for kind in _kinds(user)] for one in user.kinds] for user in users])
+        by_kind = _fit(prior, rows, counts, members.astype(float))
+        lowered = (counts * (shared.found.left_out - by_kind.found.left_out)).sum(axis=1)
+        use_kinds = lowered >= KIND_MARGIN
+    left_out = np.where(use_kinds[:, None], by_kind.found.left_out, shared.found.left_out)
+    weight = np.maximum(counts.sum(axis=1), 1e-12)
+    loss = rounded((counts * left_out).sum(axis=1) / weight)
+    null = rounded(_null_loss(prior, rows, counts, weight))
+    latent = (counts * (rows**2 @ np.array(prior.variance))).sum(axis=1) / weight
+    margin = rounded(MARGIN * latent / (1 + latent) * np.minimum(1, ENOUGH / weight))
+    own = (null - loss >= margin) & ((counts > 0).sum(axis=1) >= LEAST_VOTES)
+    right = (left_out < np.log(2) - 1e-9).sum(axis=1)
+    return [
+        _taste(
+            prior,
+            user,
+            by_kind if use_kinds[place] else shared,
+            place,
+            own=bool(own[place]),
+            log_loss=float(loss[place]),
+            null_log_loss=float(null[place]),
+            n_right=int(right[place]),
+            margin=float(margin[place]),
+        )
+        for place, user in enumerate(users)
+    ]
+
+
+def _null_loss(prior: TastePrior, rows: Array, counts: Array, weight: Array) -> Array:
+    """Log-loss of the votes without a taste of the user's own, (U,).
+
+    Without other users it is that of a coin, or of the judge without a user where that is lower.
+    """
+    import numpy as np
+
+    found: Array = (counts * log_loss(rows @ np.array(_without(prior)[0]))).sum(axis=1) / weight
+    return found if prior.learned else np.minimum(found, np.log(2))
+
+
+def _fit(prior: TastePrior, rows: Array, counts: Array, members: Array) -> _Fit:
+    """The posterior with weights for each kind, of which `members` says the votes, (U, n, K).
+
+    A vote's features stand once for the shared weights, and again for what its kind adds to them.
+    """
+    import numpy as np
+
+    n_kinds, d = members.shape[2], rows.shape[2]
+    wide = np.concatenate([rows, *(rows * members[:, :, [kind]] for kind in range(n_kinds))], axis=2)
+    variance = np.array(prior.variance)
+    found = posterior(
+        wide,
+        np.concatenate([np.array(prior.mean), np.zeros(n_kinds * d)]),
+        np.concatenate([variance, np.tile(KIND_SHARE * variance, n_kinds)]),
+        counts,
+    )
+    mean = found.mean.reshape(len(rows), 1 + n_kinds, d)
+    taught = found.taught.reshape(len(rows), -1, 1 + n_kinds, d)
+    total = np.concatenate([mean[:, :1], mean[:, :1] + mean[:, 1:]], axis=1)
+    known = np.concatenate([taught[:, :, :1], taught[:, :, :1] + taught[:, :, 1:]], axis=2).swapaxes(1, 2)
+    before = variance * np.array([1.0, *[1 + KIND_SHARE] * n_kinds])[:, None]
+    counted = rows * np.sqrt(counts)[..., None]
+    each = np.stack([counted, *(counted * members[:, :, [kind]] for kind in range(n_kinds))], axis=1)
+    effect, spread = _effects(each, total, before, known)
+    sd = _sd(before - (known**2).sum(axis=2))
+    return _Fit(rounded(total), sd, rounded(known), rounded(effect), _sd(spread), found)
+
+
+def _effects(rows: Array, mean: Array, variance: Array, taught: Array) -> tuple[Array, Array]:
+    """Slope of the votes' log-odds on each feature alone, and its posterior variance, (U, 1 + K, d) each.
+
+    Args:
+        rows: features of the votes that the weights are of, (U, 1 + K, n, d).
+        mean: of the weights, (U, 1 + K, d).
+        variance: of the weights before the votes, (1 + K, d).
+        taught: rows whose outer products the votes take from it, (U, 1 + K, r, d).
+    """
+    import numpy as np
+
+    across = rows.swapaxes(2, 3)
+    through = rows @ taught.swapaxes(2, 3)
+    covariance = (rows * variance[:, None]) @ across - through @ through.swapaxes(2, 3)
+    squares = (rows**2).sum(axis=2)
+    size = np.where(squares > 0, squares, 1)
+    slope = (across @ (rows @ mean[..., None]))[..., 0] / size
+    spread = (rows * (covariance @ rows)).sum(axis=2) / size**2
+    return slope, spread
+
+
+def _taste(
+    prior: TastePrior,
+    votes: Votes,
+    fit: _Fit,
+    place: int,
+    *,
+    own: bool,
+    log_loss: float,
+    null_log_loss: float,
+    n_right: int,
+    margin: float,
+) -> Taste:
+    import numpy as np
+
+    missing = np.isnan(votes.rows).sum(axis=0).tolist()
+    reason = "no taste of the user's own: " + (
+        f"log-loss of left-out votes {log_loss:.3f}, without it {null_log_loss:.3f}, margin {margin:.3f}"
+        if len(votes.ids) >= LEAST_VOTES
+        else f"{len(votes.ids)} votes, fewer than {LEAST_VOTES}"
+    )
+    taste = prior_taste(prior, None if own else reason).model_copy(
+        update={
+            "own": own,
+            "n_votes": len(votes.ids),
+            "n_unscored": votes.n_unscored,
+            "missing": {name: count for name, count in zip(prior.names, missing, strict=True) if count},
+            "log_loss": log_loss,
+            "null_log_loss": null_log_loss,
+            "n_right": n_right,
+        }
+    )
+    if not own and (prior.learned or DEFAULT in prior.names):
+        return taste
+    # Where nothing else could decide, the user's own weights are the best guess: a tie is never right.
+    weights = [
+        TasteWeights(
+            mean=tuple(mean),
+            sd=tuple(sd),
+            taught=tuple(map(tuple, taught)),
+            effect=tuple(effect),
+            effect_sd=tuple(spread),
+        )
+        for mean, sd, taught, effect, spread in zip(*(part[place].tolist() for part in fit[:5]), strict=True)
+    ]
+    kinds = zip(_kinds(votes), weights[1:], strict=True) if len(weights) > 1 else ()
+    return taste.model_copy(update={"weights": weights[0], "kinds": dict(kinds)})
+
+
+def log_odds(taste: Taste, rows: Array, kinds: Sequence[str | None] = ()) -> Array:
+    """Log-odds that the user chose the chosen answer of each pair, (n,), from scaled features, (n, d).
+
+    They are those of the posterior predictive. A missing feature adds 0, its expectation where nothing is known of it
+    (both signs of a difference are equally likely), and the variance that its weight has on a typical difference.
+    """
+    import numpy as np
+
+    found = np.zeros(len(rows))
+    named = kinds or (None,) * len(rows)
+    for kind in dict.fromkeys(named):
+        at = [place for place, one in enumerate(named) if one == kind]
+        weights = taste.kinds.get(kind, taste.weights) if kind is not None else taste.weights
+        mean, variance, mine = np.array(weights.mean), np.array(weights.sd) ** 2, rows[at]
+        absent = np.isnan(mine)
+        there = np.where(absent, 0, mine)
+        taught = np.array(weights.taught).reshape(-1, len(mean))
+        known = there**2 @ (variance + (taught**2).sum(axis=0)) - ((there @ taught.T) ** 2).sum(axis=1)
+        spread = np.maximum(known, 0) + absent @ (mean**2 + variance)
+        found[at] = predictive(there @ mean, spread)
+    return rounded(found)
+
+
+def explain(taste: Taste, features: Sequence[float], kind: str | None = None) -> dict[str, float]:
+    """What each feature adds to the log-odds of one pair (before their spread is allowed for), the strongest first.
+
+    `features` are scaled, (d,); those that are missing (nan) are left out.
+    """
+    import numpy as np
+
+    weights = taste.kinds.get(kind, taste.weights) if kind is not None else taste.weights
+    parts = rounded(np.array(weights.mean) * np.array(features))
+    known = {name: float(part) for name, part in zip(taste.names, parts, strict=True) if not np.isnan(part)}
+    return dict(sorted(known.items(), key=lambda item: (-abs(item[1]), item[0])))

@@ -1,0 +1,110 @@
+"""Stage `taste`: each user's own weights over attributes, and the persona that they make. No model is asked."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from personalrm.core.conditions import K
+from personalrm.core.records import Fitted, NoResult, UserData, UserScores, read_records, write_records
+from personalrm.core.tastes import UserTaste
+from personalrm.judge.attribute_bank import Bank
+from personalrm.judge.prompting import load_prompt
+from personalrm.methods.attributes import ATTRIBUTES, SETTINGS, prior_for, votes_of
+from personalrm.methods.registry import MethodUse, needs_scores, parse_method
+from personalrm.methods.taste import statements
+from personalrm.run.stage import Files, Stage, Wildcards
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.stages.fit import by_pair, fitted_paths, read_fitted
+from personalrm.studies.synthesizeme.stages.runner import Job, evaluated_users
+from personalrm.studies.synthesizeme.stages.scoring import scoring_of
+from personalrm.studies.synthesizeme.stages.seen import known_of, state_of, turns_of
+from personalrm.studies.synthesizeme.stages.settings import common_reads
+
+USE = MethodUse(ATTRIBUTES, "all")
+"""The method whose weights are read out; a user without test pairs has a taste, too."""
+
+
+def taste_stage(job: Job, *, users: Path, scores: Path, fitted: Sequence[Path], out: Path) -> None:
+    """Write one `UserTaste` for each user of a shard, k and draw."""
+    config, artefacts = job.config, read_fitted(fitted)
+    scored = {row.user_id: row for row in read_records(scores, UserScores)}
+    bank = scoring_of(config).selected()
+    rows = (
+        user_taste(config, user, scored[user.user_id], artefacts, bank, k=k, draw=draw)
+        for user in evaluated_users(users, config.evaluate_users)
+        for k, draw in turns_of(config, MethodUse(ATTRIBUTES))
+    )
+    write_records(out, rows)
+
+
+def user_taste(
+    config: Config,
+    user: UserData,
+    scores: UserScores,
+    artefacts: Mapping[str, Sequence[Fitted]],
+    bank: Bank,
+    *,
+    k: K | None,
+    draw: int,
+) -> UserTaste:
+    """The taste of a user from the context pairs that k allows and all validation pairs, or why there is none."""
+    known = replace(known_of(config, user, ATTRIBUTES, artefacts, k=k, draw=draw), scores=by_pair(scores.pairs))
+    row = UserTaste(
+        dataset=user.dataset, user_id=user.user_id, model=scores.model, k=k or "all", draw=draw, status="ok"
+    )
+    state, prior = state_of(user, USE, "text", known), prior_for(known)
+    if isinstance(state, NoResult) or prior is None:
+        return row.model_copy(update=state._asdict() if isinstance(state, NoResult) else {"status": "empty"})
+    votes = votes_of(prior, [*known.pairs, *known.user.part("validation")], known.scores, known.kinds)
+    found = statements.statements(state.taste, bank.attributes, votes)
+    keys = {key for one in scores.pairs if one.pair_id in votes.ids for key in one.calls}
+    prompt = load_prompt(statements.PROMPT)
+    return row.model_copy(
+        update={
+            "taste": state.taste,
+            "statements": found,
+            "persona": statements.persona_text(found),
+            "calls": tuple(ref for ref in scores.calls if ref.key in keys),
+            "prompts": {**scores.prompts, prompt.name: prompt.label},
+        }
+    )
+
+
+def _jobs(plan: Plan) -> Iterator[Wildcards]:
+    """Of each model that scores, where any method rests on own weights."""
+    methods = [parse_method(spec).method for spec in plan.config.methods if needs_scores(spec)]
+    if any(method.learns or method.tastes for method in methods):
+        for dataset, model in itertools.product(plan.config.datasets, plan.config.scoring_models):
+            yield Wildcards(dataset=dataset, model=model)
+
+
+def _inputs(plan: Plan, job: Wildcards) -> Files:
+    scores = plan.path("score_attributes", dataset=job.dataset, model=job.model, shard=job.shard)
+    fitted = fitted_paths(plan, job.dataset, [ATTRIBUTES.name], job.model)
+    return {"users": plan.users(job), "scores": scores, "fitted": fitted}
+
+
+def _reads(plan: Plan, _job: Wildcards) -> dict[str, Any]:
+    rules = [statements.SURE, statements.MOST, statements.MOST_VOTES, statements.STRENGTHS, statements.SURFACE_POLES]
+    return common_reads(plan.config) | {
+        "poles": [[one.id, one.more, one.less] for one in scoring_of(plan.config).selected().attributes],
+        "settings": SETTINGS,
+        "statements": rules,
+        "prompts": [load_prompt(statements.PROMPT).sha],
+        "turns": turns_of(plan.config, MethodUse(ATTRIBUTES)),
+    }
+
+
+TASTE: Stage[Plan] = Stage(
+    name="taste",
+    output="tastes/{dataset}/{model}/{shard}.jsonl",
+    combinations=_jobs,
+    inputs=_inputs,
+    reads=_reads,
+    work=taste_stage,
+)

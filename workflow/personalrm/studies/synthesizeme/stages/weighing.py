@@ -1,0 +1,186 @@
+"""Stages `no_model` and `weigh`: verdicts by methods that ask no model, from the texts of the pairs alone or from the
+scores that a model gave to them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from personalrm.core.conditions import K, MethodId, VerdictMode
+from personalrm.core.records import (
+    Fitted,
+    JudgedUser,
+    NoResult,
+    PreferencePair,
+    UserData,
+    UserScores,
+    Verdict,
+    read_records,
+    write_records,
+)
+from personalrm.judge.judge import Judge, on_tie
+from personalrm.methods.base import Known
+from personalrm.methods.registry import MethodUse, parse_method
+from personalrm.run.stage import Files, Stage, Wildcards
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.stages.fit import by_pair, fitted_paths, read_fitted
+from personalrm.studies.synthesizeme.stages.runner import Job, evaluated_users
+from personalrm.studies.synthesizeme.stages.seen import (
+    empty_row,
+    judged_methods,
+    known_of,
+    method_reads,
+    owed,
+    pairs_of,
+    state_of,
+    turns_of,
+)
+from personalrm.studies.synthesizeme.stages.settings import common_reads
+
+
+def weigh_user(
+    user: UserData,
+    use: MethodUse,
+    known: Known,
+    *,
+    judge: str | None = None,
+    mode: VerdictMode = "text",
+    scores: UserScores | None = None,
+) -> JudgedUser:
+    """Verdicts on one user's pairs of a method that asks no model, or why there are none.
+
+    `scores` are those of all pairs of the user, where the method needs them, by the model `judge`, whose verdicts are
+    read by `mode`: the row stands beside that model's own.
+    """
+    row = empty_row(user, use, mode, judge, known)
+    state = state_of(user, use, "text", known)
+    if isinstance(state, NoResult):
+        return row.model_copy(update=state._asdict())
+    pairs = pairs_of(user, use)
+    shown = {pair.pair_id for pair in (*known.user.pairs, *pairs)}
+    keys = {key for one in (scores.pairs if scores else ()) if one.pair_id in shown for key in one.calls}
+    calls = [ref for ref in (scores.calls if scores else ()) if ref.key in keys]
+    return row.model_copy(update={"verdicts": _verdicts(state, pairs, use), **owed(use, known, calls)})
+
+
+def _verdicts(state: object, pairs: Sequence[PreferencePair], use: MethodUse) -> tuple[Verdict, ...]:
+    """Verdicts of the method, which need not know of ties. Raises ValueError where they are not on these pairs."""
+    judge = use.method.judge
+    if isinstance(judge, Judge):
+        raise ValueError(f"method {use.spec}: asks a model, and there is no client")
+    found = judge(state, pairs)
+    ties = {pair.pair_id: pair.tie for pair in pairs}
+    if {verdict.pair_id for verdict in found} != ties.keys():
+        raise ValueError(f"method {use.spec}: its judge gave no verdict on some pair, or one on another pair")
+    return tuple(on_tie(verdict) if ties[verdict.pair_id] else verdict for verdict in found)
+
+
+def left_out(user: UserData) -> Iterator[UserData]:
+    """For each conversation of a user: its pairs as test pairs, and all pairs of other conversations as context."""
+    pairs = [pair for pair in user.pairs if pair.split]
+    for place in dict.fromkeys(pair.conversation_id or pair.pair_id for pair in pairs):
+        parts = ("test" if (pair.conversation_id or pair.pair_id) == place else "context" for pair in pairs)
+        kept = (pair.model_copy(update={"split": part}) for pair, part in zip(pairs, parts, strict=True))
+        yield user.model_copy(update={"pairs": tuple(kept)})
+
+
+def _joined(rows: Sequence[JudgedUser], user: UserData) -> JudgedUser:
+    """One row of rows about the same user with one conversation left out of each."""
+    if not rows:
+        raise ValueError(f"user {user.user_id}: has no pairs of any part")
+    absent = next((row for row in rows if row.status != "ok"), None)
+    if absent is not None:
+        return absent
+    place = {pair.pair_id: number for number, pair in enumerate(user.pairs)}
+    verdicts = sorted((one for row in rows for one in row.verdicts), key=lambda one: place[one.pair_id])
+    calls = {ref.key: ref for row in rows for ref in row.calls}
+    return rows[0].model_copy(update={"verdicts": tuple(verdicts), "calls": tuple(calls[key] for key in sorted(calls))})
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """What the methods of a job are given of the users of its shard: artefacts by method, and scores by user."""
+
+    config: Config
+    fitted: Mapping[str, Sequence[Fitted]]
+    scores: Mapping[str, UserScores]
+
+    def rows(self, user: UserData, use: MethodUse) -> Iterator[JudgedUser]:
+        """The rows of one method, for each k and draw."""
+        for turn in turns_of(self.config, use):
+            if use.pairs == "loo":
+                rows = [self._row(seen, MethodUse(use.method), *turn) for seen in left_out(user)]
+                method = MethodId.parse(rows[0].method)._replace(pairs=use.pairs) if rows else ""
+                yield _joined(rows, user).model_copy(update={"method": str(method)})
+            else:
+                yield self._row(user, use, *turn)
+
+    def _row(self, user: UserData, use: MethodUse, k: K | None, draw: int) -> JudgedUser:
+        scores = self.scores.get(user.user_id)
+        known = known_of(self.config, user, use.method, self.fitted, k=k, draw=draw)
+        if scores is None:
+            return weigh_user(user, use, known)
+        mode, known = self.config.models[scores.model].verdicts[0], replace(known, scores=by_pair(scores.pairs))
+        return weigh_user(user, use, known, judge=scores.model, mode=mode, scores=scores)
+
+
+def weigh_stage(
+    job: Job, *, users: Path, out: Path, fitted: Sequence[Path] = (), judge: str = "", scores: Path | None = None
+) -> None:
+    """Write one `JudgedUser` for each user, k and draw, by each method that asks no model.
+
+    With `judge` the methods are those that need the `scores` that it gave, else those that need nothing. `fitted` are
+    the files of what methods learned from other users.
+    """
+    config = job.config
+    uses = [parse_method(spec) for spec in judged_methods(config, "scores" if judge else "nothing")]
+    scored = {row.user_id: row for row in read_records(scores, UserScores)} if scores else {}
+    shard = _Shard(config, read_fitted(fitted), scored)
+    people = evaluated_users(users, config.evaluate_users)
+    write_records(out, (row for user in people for use in uses for row in shard.rows(user, use)))
+
+
+def _inputs(plan: Plan, job: Wildcards) -> Files:
+    read: dict[str, str | list[str]] = {"users": plan.users(job)}
+    read["fitted"] = fitted_paths(plan, job.dataset, _weighing(plan, job), job.judge)
+    if job.judge:
+        read["scores"] = plan.path("score_attributes", dataset=job.dataset, model=job.judge, shard=job.shard)
+    return read
+
+
+def _weighing(plan: Plan, job: Wildcards) -> list[str]:
+    return judged_methods(plan.config, "scores" if job.judge else "nothing")
+
+
+def _reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
+    return common_reads(plan.config) | method_reads(plan, _weighing(plan, job)) | {"draws": 1}
+
+
+NO_MODEL: Stage[Plan] = Stage(
+    name="no_model",
+    output="verdicts/{dataset}/baseline/none/{shard}.jsonl",
+    combinations=lambda plan: [
+        job for dataset in plan.config.datasets if _weighing(plan, job := Wildcards(dataset=dataset))
+    ],
+    inputs=_inputs,
+    reads=_reads,
+    work=weigh_stage,
+    account="judge",
+)
+WEIGH: Stage[Plan] = Stage(
+    name="weigh",
+    output="verdicts/{dataset}/attributes/{judge}/{shard}.jsonl",
+    combinations=lambda plan: [
+        job
+        for dataset, judge in itertools.product(plan.config.datasets, plan.config.scoring_models)
+        if _weighing(plan, job := Wildcards(dataset=dataset, judge=judge))
+    ],
+    inputs=_inputs,
+    reads=_reads,
+    work=weigh_stage,
+    account="judge",
+)
