@@ -58,6 +58,6 @@ MEASURED_PERSONA_DEMOS = Method(
     tastes=True,
     guarded=True,
     references=("measured_persona", "demos"),
-    label="Measured persona + demonstrations",
+    label="Measured + demonstrations",
     mark=Mark("#cc78bc", "$M$"),
 )
