@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 CORES ?= 2
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt 2>/dev/null | cksum | cut -d' ' -f1)
 
+# A run and the tests start a process for each job: what one has compiled the next need not compile again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help install quickstart docs-quickstart showcase test test-full test-cluster lint clean
 
 help:
