@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from support.warm import is_warm, run_warm
+from support.warm import run_warm
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 850
@@ -63,9 +63,9 @@ class Project:
     def snakemake(
         self, *arguments: str, cores: int | None = 2, ok: bool = True, configfile: bool = True, **env: str
     ) -> str:
-        """What Snakemake prints. Processes are forked (`support.warm`) where that makes no difference."""
+        """What Snakemake prints. Its processes are forked (`support.warm`), but where PYTHONPATH is given."""
         command, variables = self.command(*arguments, cores=cores, configfile=configfile), self.environment(**env)
-        if self.workflow != ROOT / "workflow" or not is_warm(variables):
+        if "PYTHONPATH" in env:
             done = subprocess.run(
                 command,
                 cwd=self.folder,
@@ -77,7 +77,7 @@ class Project:
             )
             code, output = done.returncode, done.stdout + done.stderr
         else:
-            code, output = run_warm(command[2:], self.folder, variables, DEADLINE_S)
+            code, output = run_warm(command[2:], self.folder, variables, self.workflow, DEADLINE_S)
         assert (code == 0) == ok, output
         return output
 

@@ -2,14 +2,14 @@
 
 A run starts a process for Snakemake and one for each job, and each imports for one to two seconds before it does
 anything. Here one process per test process imports once and forks a child for every program: a process of its own,
-with the folder, environment and files that it would have had. Tests that kill processes, and those that set what Python
-reads when it starts, start real ones (`Project.start`, `is_warm`).
+with the folder, environment and files that it would have had. Where the workflow or a variable that Python reads at its
+start differs, another process imports and forks. Tests that kill processes start real ones (`Project.start`).
 """
 
 from __future__ import annotations
 
 import atexit
-import functools
+import importlib
 import marshal
 import os
 import runpy
@@ -20,13 +20,12 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HASH_SEED = "7"
-"""`PYTHONHASHSEED` of all programs that are forked."""
 _READ_AT_START = ("PYTHON", "LC_", "LANG", "TZ")
-"""Beginnings of the names of variables that a process which was forked would not notice."""
+"""Beginnings of the names of variables that a forked process would not notice."""
 _SIZE = 8
 _IMPORTED = (
     "snakemake.cli",
@@ -59,45 +58,72 @@ sys.exit(code[0] if code else 137)
 """`python` as jobs call it: `python -m personalrm …` is forked, anything else is the interpreter."""
 
 
-def _forkers_environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PERSONALRM_")}
-    return kept | {"PYTHONHASHSEED": HASH_SEED}
+@dataclass(frozen=True)
+class _Forker:
+    """A process that forks. Its folder has its socket and the `python` for jobs."""
+
+    folder: Path
+    process: subprocess.Popen[bytes]
+
+    @classmethod
+    def start(cls, variables: dict[str, str]) -> _Forker:
+        folder = Path(tempfile.mkdtemp(prefix="warm-"))
+        address, shim = folder / "socket", folder / "python"
+        shim.write_text(_SHIM.format(python=sys.executable, address=str(address), size=_SIZE), encoding="utf-8")
+        shim.chmod(0o755)
+        others = {name: value for name, value in os.environ.items() if not name.startswith(_READ_AT_START)}
+        process = subprocess.Popen(
+            [sys.executable, __file__, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**others, **variables},
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        return cls(folder, process)
+
+    def stop(self) -> None:
+        """The end of its input ends it."""
+        self.process.communicate()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def is_warm(environment: dict[str, str]) -> bool:
-    """Whether a forked program with these variables is as one that is started with them."""
-    forkers = _forkers_environment()
-    return all(forkers.get(name) == value for name, value in environment.items() if name.startswith(_READ_AT_START))
+_forkers: dict[tuple[object, ...], _Forker] = {}
 
 
-@functools.cache
-def _forker() -> Path:
-    """Folder of the one process that forks, with its socket and the `python` for jobs."""
-    folder = Path(tempfile.mkdtemp(prefix="warm-"))
-    address, shim = folder / "socket", folder / "python"
-    shim.write_text(_SHIM.format(python=sys.executable, address=str(address), size=_SIZE), encoding="utf-8")
-    shim.chmod(0o755)
-    command = [sys.executable, __file__, str(folder)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_forkers_environment())
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n"
-
-    def stop() -> None:
-        # The end of its input ends it.
-        process.communicate()
-        shutil.rmtree(folder, ignore_errors=True)
-
-    atexit.register(stop)
-    return folder
+def _forker(workflow: Path, environment: dict[str, str]) -> _Forker:
+    """The process that has imported this state of the workflow with these variables; the first one of all is kept, and
+    the last one."""
+    # Equal seeds give equal runs of the tests.
+    read = {name: value for name, value in environment.items() if name.startswith(_READ_AT_START)}
+    variables = {"PYTHONHASHSEED": "7", **read}
+    sources = [path for kind in ("py", "jinja") for path in workflow.rglob(f"*.{kind}")]
+    state = frozenset((str(path), path.stat().st_mtime_ns) for path in sources)
+    key = (state, frozenset(variables.items()))
+    if key not in _forkers:
+        for other in list(_forkers)[1:]:
+            _forkers.pop(other).stop()
+        _forkers[key] = _Forker.start(variables)
+    return _forkers[key]
 
 
-def run_warm(arguments: list[str], folder: Path, environment: dict[str, str], timeout_s: float) -> tuple[int, str]:
-    """Exit status and output of `python -m` with these arguments, as of `subprocess.run`; 137 where it was killed."""
+@atexit.register
+def _stop_all() -> None:
+    while _forkers:
+        _forkers.popitem()[1].stop()
+
+
+def run_warm(
+    arguments: list[str], folder: Path, environment: dict[str, str], workflow: Path, timeout_s: float
+) -> tuple[int, str]:
+    """Exit status and output of `python -m` with these arguments, as of `subprocess.run`; 137 where it was killed.
+
+    `workflow` is the one that the environment's programs import.
+    """
     asked = marshal.dumps((arguments, str(folder), environment))
     with tempfile.TemporaryFile() as output, socket.socket(socket.AF_UNIX) as forker, open(os.devnull, "rb") as nothing:
         forker.settimeout(timeout_s)
-        forker.connect(str(_forker() / "socket"))
+        forker.connect(str(_forker(workflow, environment).folder / "socket"))
         files = [nothing.fileno(), output.fileno(), output.fileno()]
         socket.send_fds(forker, [len(asked).to_bytes(_SIZE, "big")], files)
         forker.sendall(asked)
@@ -183,5 +209,5 @@ if __name__ == "__main__":
     # The modules beside this one are of tests.
     del sys.path[0]
     for name in _IMPORTED:
-        __import__(name)
+        importlib.import_module(name)
     _serve(Path(sys.argv[1]))
