@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,6 +173,7 @@ def _become(connection: socket.socket, folder: Path) -> None:
     header, files, _, _ = socket.recv_fds(connection, _SIZE, 3)
     with connection.makefile("rb") as stream:
         arguments, place, environment = marshal.loads(stream.read(int.from_bytes(header, "big")))
+    threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
@@ -188,6 +190,12 @@ def _become(connection: socket.socket, folder: Path) -> None:
         written.flush()
     connection.send(bytes([code]))
     os._exit(code)
+
+
+def _end_with(connection: socket.socket) -> None:
+    """End this process when the one that asked for it is gone."""
+    connection.recv(1)
+    os._exit(1)
 
 
 def _status_of(arguments: list[str]) -> int:
