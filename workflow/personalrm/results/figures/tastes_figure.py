@@ -87,11 +87,15 @@ def _panel(axes: Axes, rows: Sequence[Row]) -> None:
 def tastes_caption(table: pd.DataFrame) -> str:
     """What the figure shows, and how many users it leaves out."""
     shown = len(shown_users(table))
-    hidden = len(table[table["feature"] != ""].drop_duplicates(["dataset", "model", "user_id"])) - shown
+    users = table.drop_duplicates(["dataset", "model", "user_id"])
+    hidden = int((users["feature"] != "").sum()) - shown
+    without = list(dict.fromkeys(users.loc[~users["own"] & (users["feature"] == ""), "user_id"]))[:MOST_USERS]
     return (
         f"The {MOST_FEATURES} attributes with the surest effects on the votes of each user, at the largest k: by how "
         "much the log-odds of the votes grow with a typical difference in the attribute. Lines: 95 % posterior "
-        "intervals; hollow points: 0 lies inside." + (f" Of {hidden} more users: the table." if hidden > 0 else "")
+        "intervals; hollow points: 0 lies inside."
+        + (f" Of {hidden} more users: the table." if hidden > 0 else "")
+        + (f" No taste of their own: {', '.join(without)}." if without else "")
     )
 
 
