@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -159,10 +160,10 @@ class TasteModel(LearningRM[SavedTaste]):
     ) -> Self:
         """Measure the taste from votes; returns the object. `val_data` are further votes: nothing is selected here.
 
-        `others` are votes of other users by user id, whose pairs are scored, too. From `LEAST_USERS` (20) of them the
-        prior of the weights has their mean and variances; from fewer only a scale and one variance. Without them the
-        prior has the mean 0, and the one variance under which the votes are likeliest. The user's own votes in `others`
-        are left out. Where the votes are no evidence of a taste of the user's own, predictions are those of the other
+        `others` are votes of other users by user id, whose pairs are scored, too; an entry under the user's own id is
+        left out. From `LEAST_USERS` (20) of them the prior of the weights has their mean and variances; from fewer only
+        scales and one variance. Without them the prior has the mean 0, and the one variance under which the votes are
+        likeliest. Where the votes are no evidence of a taste of the user's own, predictions are those of the other
         users or of the model, or a guess: `events` says so. With `output_dir` the taste is saved there.
 
         Raises:
@@ -186,7 +187,7 @@ class TasteModel(LearningRM[SavedTaste]):
         return self
 
     def add(self, votes: Sequence[Item]) -> Self:
-        """Measure the taste again with more votes; only they are scored. The prior stays that of `fit`.
+        """Measure the taste again with more votes; only they are scored. A prior from other users stays.
 
         Raises NotFittedError, and what `fit` raises.
         """
@@ -274,14 +275,13 @@ class TasteModel(LearningRM[SavedTaste]):
         self, context: Context, option1: Answer, option2: Answer, *, abstain: float = 0.5
     ) -> float | None:
         """As `predict_proba`, in the caller's event loop."""
-        from scipy.special import expit
-
         if not isinstance(abstain, int | float) or not 0.5 <= abstain <= 1:
             raise ConfigError(f"abstain: must be a probability from 0.5 to 1, not {abstain!r}")
         (verdict,) = await self._compared(context, option1, option2)
-        if verdict.log_odds is None or expit(abs(verdict.log_odds)) < abstain:
+        if verdict.log_odds is None:
             return None
-        return round(float(expit(verdict.log_odds)), DIGITS)
+        probability = round((1 + math.tanh(verdict.log_odds / 2)) / 2, DIGITS)
+        return None if max(probability, 1 - probability) < abstain else probability
 
     def explain(self, context: Context, option1: Answer, option2: Answer) -> Rows[Reason]:
         """Which attributes speak for which answer, the strongest first. Their sum is the log-odds by the mean weights.
