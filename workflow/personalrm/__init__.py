@@ -1,7 +1,7 @@
 """Personalised reward models from a few preference votes: SynthesizeMe replicated (ACL 2025).
 
-`SynthesizeMe`, `DefaultJudge` and `PersonalRM` are imported when they are asked for: the workflow's jobs need none of
-them.
+`TasteModel`, `SynthesizeMe`, `DefaultJudge` and `PersonalRM` are imported when they are asked for: the workflow's jobs
+need none of them.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from personalrm.app.library.base import DefaultJudge as DefaultJudge
     from personalrm.app.library.base import PersonalRM as PersonalRM
     from personalrm.app.library.synthesizeme import SynthesizeMe as SynthesizeMe
+    from personalrm.app.library.taste import TasteModel as TasteModel
 
 __version__ = "0.2.0"
-__all__ = ["DefaultJudge", "PersonalRM", "SynthesizeMe", "__version__"]
+__all__ = ["DefaultJudge", "PersonalRM", "SynthesizeMe", "TasteModel", "__version__"]
 _LAZY = {
     "DefaultJudge": "personalrm.app.library.base",
     "PersonalRM": "personalrm.app.library.base",
     "SynthesizeMe": "personalrm.app.library.synthesizeme",
+    "TasteModel": "personalrm.app.library.taste",
 }
 
 

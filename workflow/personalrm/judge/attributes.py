@@ -82,7 +82,7 @@ async def score_pairs(
     model: LanguageModel, pairs: Sequence[PreferencePair], bank: Bank, settings: ScoreSettings
 ) -> tuple[PairScores, ...]:
     """`score_pair` of several pairs, in their order."""
-    scored = await _each(model, (score_pair(model, pair, bank, settings) for pair in pairs))
+    scored = await each(model, (score_pair(model, pair, bank, settings) for pair in pairs))
     return tuple(entry for entries in scored for entry in entries)
 
 
@@ -181,11 +181,11 @@ async def _ask(
     said: dict[bool, list[_Said]] = {swapped: [] for swapped in orders_of(pair, settings.orders)}
     if settings.mode == "text":
         asked = [(swapped, rating_request(pair, swapped, bank, settings)) for swapped in said]
-        answers = await _each(model, (_ratings(model, request, bank) for _, request in asked))
+        answers = await each(model, (_ratings(model, request, bank) for _, request in asked))
         return {swapped: [answer] for swapped, answer in zip(said, answers, strict=True)}
     calls = [(swapped, *one) for swapped in said for one in label_requests(pair, swapped, bank, settings)]
     labels = settings.judge.labels
-    answers = await _each(model, (_label(model, name, request, labels) for _, name, request in calls))
+    answers = await each(model, (_label(model, name, request, labels) for _, name, request in calls))
     for (swapped, *_), answer in zip(calls, answers, strict=True):
         said[swapped].append(answer)
     return said
@@ -214,7 +214,7 @@ async def _label(model: LanguageModel, name: str, request: Request, labels: tupl
     return _Said({name: odds[0] - odds[1]}, None, response.key)
 
 
-async def _each(model: LanguageModel, calls: Iterator[Coroutine[Any, Any, T]]) -> list[T]:
+async def each(model: LanguageModel, calls: Iterator[Coroutine[Any, Any, T]]) -> list[T]:
     """Results of coroutines in their order. An embedded model is asked one thing after the other, so that calls which
     share a prefix follow each other; it keeps the states of few prefixes."""
     if model.spec.backend == "embedded":

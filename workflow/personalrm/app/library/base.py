@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 import weakref
@@ -17,10 +18,13 @@ from anyio.from_thread import start_blocking_portal
 from personalrm.app.library.data import Answer, Context, Item, one_pair, usable_pairs
 from personalrm.app.library.evaluation import Evaluation, evaluated
 from personalrm.app.library.models import DEFAULT_MODEL, MODEL, object_config
+from personalrm.app.library.reward import Completion, comparisons, margins
 from personalrm.core.errors import ConfigError, DataError, ModelCallError, Refused
-from personalrm.core.records import Outcome, PreferencePair, Verdict
-from personalrm.judge.judge import JudgeContext, failure_outcome, fitted
+from personalrm.core.records import READABLE, Outcome, PreferencePair, Verdict
+from personalrm.judge.constitution import Constitution
+from personalrm.judge.judge import JudgeContext, failure_outcome, fitted, under_constitution
 from personalrm.judge.label_probe import Probed, forget_refused
+from personalrm.judge.prompting import load_prompt
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.local.fetch import default_cache_dir
@@ -33,6 +37,7 @@ from personalrm.studies.synthesizeme.stages.runner import refuse_outage
 from personalrm.studies.synthesizeme.stages.settings import constitution_of, judge_settings
 
 Preference = Literal[1, 0, -1]
+logger = logging.getLogger("personalrm.app.library")
 STORE_FILE = "responses.sqlite"
 T = TypeVar("T")
 
@@ -167,17 +172,19 @@ class PersonalRM:
 
     async def apredict_pairwise(self, context: Context, option1: Answer, option2: Answer) -> Preference:
         """As `predict_pairwise`, in the caller's event loop."""
+        outcomes = [verdict.outcome for verdict in await self._compared(context, option1, option2)]
+        points = outcomes.count("correct") - outcomes.count("wrong")
+        return 0 if points == 0 else 1 if points > 0 else -1
+
+    async def _compared(self, context: Context, option1: Answer, option2: Answer) -> tuple[Verdict, ...]:
+        """Verdicts on two answers. Raises ModelCallError where the model gave none."""
         shown = self._shown()
         pair = one_pair(context, option1, option2, self.user_id)
         async with self._opened() as model:
-            outcomes = [verdict.outcome for verdict in await self._judged(model, [pair], shown)]
-        for outcome in outcomes:
-            if outcome in ("provider_error", "context_overflow", "refused"):
-                kind = Refused if outcome == "refused" else ModelCallError
-                said = f"model {model.spec.name}: no verdict on this pair ({outcome}); another model may give one"
-                raise model.failures.get(outcome) or kind(said)
-        points = outcomes.count("correct") - outcomes.count("wrong")
-        return 0 if points == 0 else 1 if points > 0 else -1
+            verdicts = await self._judged(model, [pair], shown)
+        for verdict in verdicts:
+            _refuse_failed(model, verdict.outcome)
+        return verdicts
 
     def evaluate(self, test_data: Sequence[Item]) -> Evaluation:
         """Accuracy on pairs whose choice is known, each judged in both orders; see `Evaluation`.
@@ -198,6 +205,51 @@ class PersonalRM:
         lost = (verdict.outcome == "provider_error" for verdict in verdicts)
         refuse_outage(lost, "verdicts", self.config.max_failed_share, model.outage)
         return evaluated(pairs, verdicts, self.config.seed, events)
+
+    def reward(
+        self,
+        prompts: Sequence[Any],
+        completions: Sequence[Completion],
+        reference: Sequence[Completion] | None = None,
+        **columns: Any,  # noqa: ANN401  (of the training data)
+    ) -> list[float]:
+        """Rewards of completions, in the form of TRL's trainers: `GRPOTrainer(reward_funcs=judge.reward, …)`.
+
+        A judge of pairs has no score for one answer alone. The reward of a completion is by how much it is preferred to
+        the answer in the column `reference`; without that, to the other completions of the same prompt, in the mean, so
+        that the rewards of each prompt sum to 0. n completions take n (n - 1) / 2 comparisons. Log-odds are the unit
+        where the judge gives them, else 1 is a verdict for the completion in both orders, and -1 one against it.
+        What a judge cannot say of a comparison counts as 0. `columns` are ignored.
+
+        Raises:
+            NotFittedError: before `fit` or `load`.
+            DataError: a prompt or completion cannot be read, or a completion has none to be compared with, which
+                happens where a process holds less than the `num_generations` completions of a prompt.
+            ModelCallError: the provider failed: an outage is no reward. Answers so far are kept.
+        """
+        return run_blocking(lambda: self.areward(prompts, completions, reference, **columns))
+
+    async def areward(
+        self,
+        prompts: Sequence[Any],
+        completions: Sequence[Completion],
+        reference: Sequence[Completion] | None = None,
+        **columns: Any,  # noqa: ANN401  (of the training data)
+    ) -> list[float]:
+        """As `reward`, in the caller's event loop."""
+        del columns
+        shown = self._shown()
+        compared = comparisons(prompts, completions, reference, self.user_id or "user")
+        if not compared.pairs:
+            return compared.rewards({})
+        async with self._opened() as model:
+            verdicts = await self._judged(model, compared.pairs, shown)
+        for verdict in verdicts:
+            if verdict.outcome == "provider_error":
+                _refuse_failed(model, verdict.outcome)
+        if unknown := sum(verdict.outcome not in READABLE for verdict in verdicts):
+            logger.warning("reward: %d of %d verdicts could not be had, and count as 0", unknown, len(verdicts))
+        return compared.rewards(margins(verdicts))
 
     def get_judge_prompt(
         self,
@@ -269,6 +321,20 @@ class PersonalRM:
             yield TrackedModel(Probed(client, self._judging.style), on_answer)
 
 
+def _refuse_failed(model: TrackedModel, outcome: Outcome) -> None:
+    """Raise where a call failed, so that there is no verdict: what the model raised, if it is known."""
+    if outcome in ("provider_error", "context_overflow", "refused"):
+        kind = Refused if outcome == "refused" else ModelCallError
+        said = f"model {model.spec.name}: no verdict on this pair ({outcome}); another model may give one"
+        raise model.failures.get(outcome) or kind(said)
+
+
+def generation_prompt(shown: JudgeContext, constitution: Constitution | None) -> str:
+    """A system prompt for a model that is to write for the user of whom this is shown."""
+    known = {"persona": shown.persona, "demonstrations": tuple(shown.demonstrations)}
+    return under_constitution(load_prompt("generation").render("system", **known), shown, constitution)
+
+
 def _close_all(stores: list[ResponseStore]) -> None:
     while stores:
         stores.pop().close()
@@ -293,6 +359,6 @@ class DefaultJudge(PersonalRM):
         model_options: Mapping[str, Any] | None = None,
         max_failed_share: float = 0.01,
     ) -> None:
-        sections = {"seed": seed, "max_failed_share": max_failed_share}
+        sections: dict[str, Any] = {"seed": seed, "max_failed_share": max_failed_share}
         config = object_config(model_id, model_url, num_workers, model_options, "default", **sections)
         super().__init__(config, model_id, lm, output_dir)

@@ -162,7 +162,8 @@ def user_data(
     user_id = user_id or user_of(data)
     pairs, events = usable_pairs(data, "data", user_id)
     if not pairs:
-        raise DataError("data: holds no pair with two different answers; give at least one preference")
+        why = f" ({'; '.join(events)})" if events else ""
+        raise DataError(f"data: holds no pair with two different answers{why}; give at least one preference")
     if val_data is None:
         return Prepared(
             UserData(dataset=DATASET, user_id=user_id, pairs=split_by_ratio(pairs, train_val_ratio)), events

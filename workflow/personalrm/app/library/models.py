@@ -20,10 +20,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from personalrm.core.errors import ConfigError
+from personalrm.methods.base import Needs
 from personalrm.methods.registry import parse_method
 from personalrm.studies.preflight import load_environment
 from personalrm.studies.synthesizeme.config import Config
@@ -50,6 +51,9 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
 _PARAMETERS = {
     f"models.{MODEL}.max_concurrency: ": "num_workers: ",
     f"models.{MODEL}.": "model_options: ",
+    "attributes.bank: ": "bank: ",
+    "attributes.": "",
+    "attributes: ": "bank: ",
     "learn.search.": "",
     "learn.": "learn_options: ",
     "variants: ": "variant: ",
@@ -64,16 +68,20 @@ def object_config(
     num_workers: int,
     model_options: Mapping[str, Any] | None,
     method: str,
+    *,
+    needs: Collection[Needs] = ("judge", "profile"),
     **sections: Any,  # noqa: ANN401  (checked by the config)
 ) -> Config:
     """The config of a run that does what an object does; `sections` are further keys of a run's config.
+
+    `needs` are those of the methods that the object can be.
 
     Everything is checked here, before the first call. Raises ConfigError, one line per problem, each of which begins
     with the parameter that is wrong.
     """
     load_environment()
     parsed = parse_method(method).method
-    if parsed.needs not in ("judge", "profile"):
+    if parsed.needs not in needs:
         raise ConfigError(f"method: {method!r} asks no model; use both, demos or persona")
     entry = model_entry(model_id, model_url, {"max_concurrency": num_workers, **(model_options or {})})
     raw = {

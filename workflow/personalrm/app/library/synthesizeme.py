@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import ValidationError
-
-from personalrm import __version__
-from personalrm.app.library.base import PersonalRM, run_blocking
+from personalrm.app.library.base import generation_prompt, run_blocking
 from personalrm.app.library.data import Item, transcript, user_data
 from personalrm.app.library.learning import Progress, learn
 from personalrm.app.library.models import DATASET, DEFAULT_MODEL, MODEL, StopScore, learn_section, object_config
-from personalrm.core.addresses import without_credentials
-from personalrm.core.errors import ConfigError, DataError, NotFittedError
-from personalrm.core.files import atomic_write_text
-from personalrm.core.records import Demonstration, Profile, Record, UserData
-from personalrm.data.sharding import shard_name
-from personalrm.judge.judge import LABELS, JudgeContext, under_constitution
-from personalrm.judge.prompting import load_prompt
+from personalrm.app.library.saving import LearningRM, Saved
+from personalrm.core.errors import ConfigError, NotFittedError
+from personalrm.core.records import Demonstration, Profile, UserData
+from personalrm.judge.judge import LABELS, JudgeContext
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.base import Known
 from personalrm.methods.synthesizeme.profile import with_theta
@@ -31,26 +24,23 @@ from personalrm.methods.synthesizeme.theta import read_theta
 from personalrm.studies.synthesizeme.stages.learn import profile_settings
 from personalrm.studies.synthesizeme.stages.settings import constitution_of
 
-_RENAMED = {"persona_program": "persona_synthesis_program_path"}
-"""Names in files of version 0.1.0, to those of today."""
 logger = logging.getLogger("personalrm.app.library")
 
 
-class SavedProfile(Record):
-    """The file of a fitted object: the parameters that the object was made with, and what was learned. Never a key.
+class SavedProfile(Saved):
+    """The file of a fitted `SynthesizeMe`."""
 
-    `model_id` is the model that learned; `settings` says how to reach it again, unless it was an `lm` (`own_model`).
-    """
-
+    what = "profile"
     kind: Literal["personalrm.SynthesizeMe"] = "personalrm.SynthesizeMe"
-    personalrm: str
-    model_id: str
-    own_model: bool = False
-    settings: dict[str, Any]
     profile: Profile
 
+    @property
+    def user(self) -> str:
+        """Id of the profile's user."""
+        return self.profile.user_id
 
-class SynthesizeMe(PersonalRM):
+
+class SynthesizeMe(LearningRM[SavedProfile]):
     """A judge that learns one user's taste: a persona and demonstrations (paper, section 3), by one model.
 
     Args:
@@ -91,6 +81,9 @@ class SynthesizeMe(PersonalRM):
         ConfigError: for settings that no call could be made with.
     """
 
+    _saved_as = SavedProfile
+    _renamed: ClassVar[Mapping[str, str]] = {"persona_program": "persona_synthesis_program_path"}
+
     def __init__(
         self,
         model_id: str = DEFAULT_MODEL,
@@ -116,14 +109,20 @@ class SynthesizeMe(PersonalRM):
         constitution: Path | str = "auto",
         max_failed_share: float = 0.01,
     ) -> None:
-        self._given = {name: value for name, value in locals().items() if name in _SAVED}
+        given = dict(locals())
+        self._given = {name: given[name] for name in sorted(self._parameters())}
         if not isinstance(train_val_ratio, int | float) or not 0 < train_val_ratio <= 1:
             raise ConfigError(f"train_val_ratio: must be above 0 and at most 1, not {train_val_ratio!r}")
         if num_workers_bootstrap is not None and num_workers_bootstrap < 1:
             raise ConfigError(f"num_workers_bootstrap: must be a whole number from 1, not {num_workers_bootstrap!r}")
         demos = max_bootstrapped_demos, max_labeled_demos, num_search_candidates
         learn = learn_section(model_id, *demos, stop_at_score, learn_options)
-        asked = {"variants": [variant], "seed": seed, "learn": learn, "max_failed_share": max_failed_share}
+        asked: dict[str, Any] = {
+            "variants": [variant],
+            "seed": seed,
+            "learn": learn,
+            "max_failed_share": max_failed_share,
+        }
         asked["constitution"] = str(constitution)
         config = object_config(model_id, model_url, num_workers, model_options, method, **asked)
         super().__init__(config, model_id, lm, output_dir)
@@ -234,73 +233,14 @@ class SynthesizeMe(PersonalRM):
     def get_generation_prompt(self) -> str:
         """A system prompt for a model that is to write for this user; it ends with the constitution unless that is
         "off" (nothing stored rests on this prompt). Raises NotFittedError."""
-        shown = self._shown()
-        known = {"persona": shown.persona, "demonstrations": tuple(shown.demonstrations)}
-        system = load_prompt("generation").render("system", **known)
-        return under_constitution(system, shown, constitution_of(self.config, guarded=True))
+        return generation_prompt(self._shown(), constitution_of(self.config, guarded=True))
 
-    def save(self, path: Path | str | None = None) -> Path:
-        """Write settings and profile as JSON; returns the file.
+    def _to_save(self, **common: Any) -> SavedProfile:  # noqa: ANN401 - fields of Saved
+        return SavedProfile(**common, profile=self.profile)
 
-        `path` is a file that ends in .json, or a folder, in which the file is named after the user (default:
-        `output_dir`). The file holds the user's texts, and never a key. Raises NotFittedError, DataError where it
-        cannot be written.
-        """
-        settings: dict[str, Any] = self._given | {"model_options": dict(self._given["model_options"] or {})}
-        for values, name in ((settings, "model_url"), (settings["model_options"], "api_base")):
-            if values.get(name):
-                values[name] = without_credentials(values[name])
-        for name in ("persona_synthesis_program_path", "constitution"):
-            if settings[name]:
-                settings[name] = str(settings[name])
-        saved = SavedProfile(
-            personalrm=__version__,
-            model_id=self.model_id,
-            own_model=self.lm is not None,
-            settings=settings,
-            profile=self.profile,
-        )
-        file = _file_of(self._place(path), saved.profile.user_id)
-        try:
-            atomic_write_text(file, saved.model_dump_json(indent=1) + "\n")
-        except OSError as error:
-            raise DataError(f"{file}: cannot be written ({error.strerror or error}); give another path") from error
-        return file
-
-    def load(self, path: Path | str | None = None) -> Self:
-        """Take over a saved profile; returns the object, which is then as good as fitted.
-
-        The object keeps its own model and settings: a profile may be shown to another model than the one that learned
-        it. `from_saved` makes an object as the saved one was. `path` is a file or a folder (default: `output_dir`),
-        in which the file is that of `user_id`, or the only one. Raises DataError.
-        """
-        self._take(_read_saved(self._place(path), self.user_id).profile)
-        return self
-
-    @classmethod
-    def from_saved(
-        cls,
-        path: Path | str,
-        user_id: str | None = None,
-        *,
-        lm: LanguageModel | None = None,
-        output_dir: Path | str | None = None,
-        progress_update_hook: Callable[[float, str], object] | None = None,
-        **changes: Any,  # noqa: ANN401  (parameters of the class, checked there)
-    ) -> Self:
-        """An object as it was saved, model and parameters included; `changes` are parameters that shall differ.
-
-        An object that was made with an `lm` needs one again. Raises DataError, ConfigError.
-        """
-        saved = _read_saved(Path(path), user_id)
-        if saved.own_model and lm is None and "model_id" not in changes:
-            raise ConfigError(f"lm: the profile was learned by an lm ({saved.model_id}); give it, or a model_id")
-        given = {_RENAMED.get(name, name): value for name, value in saved.settings.items()} | changes
-        if odd := sorted(given.keys() - _SAVED):
-            raise ConfigError(f"{', '.join(odd)}: no setting of this version of personalrm")
-        made = cls(**given, lm=lm, output_dir=output_dir, progress_update_hook=progress_update_hook)
-        made._take(saved.profile)
-        return made
+    def _take_saved(self, saved: SavedProfile) -> None:
+        """A profile may be shown to another model than the one that learned it."""
+        self._take(saved.profile)
 
     def _shown(self) -> JudgeContext:
         profile = self.profile
@@ -309,12 +249,6 @@ class SynthesizeMe(PersonalRM):
         known = Known(UserData(dataset=DATASET, user_id=profile.user_id), profile=profile)
         shown = self._method.adapt(known)
         return shown if isinstance(shown, JudgeContext) else JudgeContext()
-
-    def _place(self, path: Path | str | None) -> Path:
-        place = path or self.output_dir
-        if place is None:
-            raise ConfigError("path: give a file or a folder, or make the object with output_dir")
-        return Path(place)
 
 
 def _demo(demonstration: Demonstration) -> dict[str, str]:
@@ -326,43 +260,3 @@ def _demo(demonstration: Demonstration) -> dict[str, str]:
         "preference": LABELS["standard"][1 if swapped else 0],
     }
     return shown if demonstration.reasoning is None else shown | {"reasoning": demonstration.reasoning}
-
-
-def _file_of(path: Path, user_id: str) -> Path:
-    """The file for a user: `path`, where it ends in .json, else one in the folder `path`, named after the user."""
-    return path if path.suffix == ".json" else path / f"{shard_name(user_id)}.profile.json"
-
-
-def _read_saved(path: Path, user_id: str | None) -> SavedProfile:
-    """Read the file `path`, or in a folder that of `user_id`, or its only one.
-
-    Raises DataError where there is none, several, another user's, or one that this version does not know.
-    """
-    files = [path if path.is_file() else _file_of(path, user_id or "")]
-    if path.is_dir() and user_id is None:
-        files = list(path.glob("*.profile.json"))
-        if len(files) > 1:
-            raise DataError(f"{path}: holds profiles of {len(files)} users; give user_id, or the file of one")
-    if not files or not files[0].is_file():
-        whose = "" if user_id is None else f" of user {user_id!r}"
-        raise DataError(f"{path}: no saved profile{whose} there; fit and save(path) first, or correct the path")
-    (file,) = files
-    try:
-        saved = SavedProfile.model_validate_json(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: cannot be read ({error}); save the fitted object again") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "file"
-        raise DataError(
-            f"{file}: {where}: {first['msg']}; not a profile that this version of personalrm wrote: fit and save again"
-        ) from error
-    if user_id is not None and saved.profile.user_id != user_id:
-        raise DataError(
-            f"{file}: is the profile of user {saved.profile.user_id!r}, not of {user_id!r}; correct path or user_id"
-        )
-    return saved
-
-
-_SAVED = inspect.signature(SynthesizeMe).parameters.keys() - {"user_id", "output_dir", "lm", "progress_update_hook"}
-"""Parameters that a file of a saved object keeps."""
