@@ -66,13 +66,12 @@ def test_batches_change_no_feature(which: str, pooling: str, request: pytest.Fix
     together = features(settings, given, batch_tokens=10_000)
     assert together.shape == (24, 16)
     assert together.dtype == np.float32
-    for batch_tokens in (1, 100):
-        assert np.abs(features(settings, given, batch_tokens=batch_tokens) - together).max() < 1e-4
+    assert np.abs(features(settings, given, batch_tokens=1) - together).max() < 1e-4
     # One text alone, and all in another order with one of them twice: the same bits.
     order = [*range(23, -1, -1), 3]
-    again = features(settings, [given[n] for n in order], batch_tokens=10_000)
-    assert (again == together[order]).all()
-    assert np.abs(features(settings, given[5:6]) - together[5]).max() < 1e-4
+    batches = features(settings, given, batch_tokens=100)
+    assert (features(settings, [given[n] for n in order], batch_tokens=100) == batches[order]).all()
+    assert np.abs(batches - together).max() < 1e-4
 
 
 def test_bfloat16_is_near_float32(llama: EncoderSettings) -> None:
