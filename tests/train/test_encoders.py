@@ -19,6 +19,7 @@ from support.tiny_models import tiny_bert, tiny_llama
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from personalrm.core.errors import ConfigError, DataError
+from personalrm.core.files import sha256_file
 from personalrm.core.records import Turn
 from personalrm.train.bases import _unpacked, open_base, separate_pad
 from personalrm.train.encoders import Encoder, EncoderSettings, open_encoder
@@ -250,3 +251,23 @@ def test_the_embedded_model_as_a_folder() -> None:
     ):
         found = gguf.quants.dequantize(stored[name].data, stored[name].tensor_type)
         assert (weight.detach().numpy() == found).all()
+
+
+@pytest.mark.full
+@pytest.mark.embedded
+def test_minilm_is_the_publishers_and_is_read_from_its_wheel() -> None:
+    settings = EncoderSettings(base="all-minilm-l6-v2", dtype="float32")
+    with open_base(settings.base) as base:
+        # The publisher's hash, of the model that sentence-transformers has on the hub.
+        known = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+        assert sha256_file(Path(base.path, "model.safetensors")) == known
+    question = (Turn(role="user", content="How do I keep my dog from pulling?"),)
+    answers = ["Stop whenever the leash is tight.", "Halt each time the lead tightens.", "Whisk the eggs with sugar."]
+    with open_encoder(replace(settings, text="answer")) as encoder:
+        found = encoder.encode([(question, answer) for answer in answers]).features
+        long = encoder.tokenise(question, "word " * 400)
+    assert found.shape == (3, 384)
+    unit = found / np.linalg.norm(found, axis=1, keepdims=True)
+    assert unit[0] @ unit[1] > 0.5
+    assert unit[0] @ unit[2] < 0.2
+    assert (len(long.ids), long.answer_cut) == (256, True)

@@ -15,9 +15,10 @@ from sklearn.linear_model import LogisticRegression
 
 from personalrm.methods.reward import lore, user_map
 from personalrm.methods.reward.base import Scale, TrainingData, mean_accuracy
-from personalrm.methods.reward.frozen_bt import FROZEN_BT, FrozenBTHyper
-from personalrm.methods.reward.lore import LORE, LoReHyper
-from personalrm.methods.reward.user_map import USER_MAP, UserMAPHyper
+from personalrm.methods.reward.frozen_bt import FROZEN_BT
+from personalrm.methods.reward.hyper import FrozenBTHyper, LoReHyper, UserMAPHyper
+from personalrm.methods.reward.lore import LORE
+from personalrm.methods.reward.user_map import USER_MAP
 from personalrm.train.checkpoint import Fitted
 from personalrm.train.features import Pairs
 from personalrm.train.trainer import Run

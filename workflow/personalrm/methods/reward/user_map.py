@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +26,7 @@ from personalrm.methods.reward.base import (
     card_of,
     mean_accuracy,
 )
-from personalrm.methods.reward.frozen_bt import FrozenBTHyper
+from personalrm.methods.reward.hyper import UserMAPHyper
 from personalrm.train.checkpoint import Fitted
 
 if TYPE_CHECKING:
@@ -37,28 +37,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
     Wide = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class UserMAPHyper:
-    """Ours.
-
-    Attributes:
-        shared: of the Bradley-Terry weights; linear (`hidden` 0).
-        penalties: of deviations, from which validation users choose; of equally good ones the largest. Infinite stands
-            for Bradley-Terry itself.
-        folds: without validation users, train users are held out in so many parts in turn, to choose the penalty of
-            deviations and that of the shared weights together.
-        l2_grid: penalties of the shared weights from which folds choose. Large ones matter where train users are also
-            the users to be adapted: weights that fit each of their pairs leave a deviation nothing to explain.
-        penalty: of deviations, with fewer than two users whose pairs can be divided.
-    """
-
-    shared: FrozenBTHyper = field(default_factory=FrozenBTHyper)
-    penalties: tuple[float, ...] = (0.1, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, math.inf)
-    folds: int = 5
-    l2_grid: tuple[float, ...] = (0.003, 0.03, 0.3, 3.0, 30.0)
-    penalty: float = 10.0
 
 
 def fit(data: TrainingData, hyper: UserMAPHyper, seed: int, run: Run) -> Fitted:
