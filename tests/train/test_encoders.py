@@ -21,6 +21,8 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.files import sha256_file
 from personalrm.core.records import Turn
+from personalrm.llm.local.catalogue import get_entry
+from personalrm.llm.local.fetch import ensure_model
 from personalrm.train.bases import _unpacked, open_base, separate_pad
 from personalrm.train.encoders import Encoder, EncoderSettings, open_encoder
 from personalrm.train.features import Pairs, encode_pairs, join, load_pairs, save_pairs
@@ -228,10 +230,6 @@ def test_pairs_and_their_file(llama: EncoderSettings, tmp_path: Path) -> None:
 
 @pytest.mark.embedded
 def test_the_embedded_model_as_a_folder() -> None:
-    gguf = pytest.importorskip("gguf")
-    from personalrm.llm.local.catalogue import get_entry
-    from personalrm.llm.local.fetch import ensure_model
-
     with open_base("smollm2-135m") as base:
         model: Any = AutoModelForCausalLM.from_pretrained(base.path)
         tokenizer = AutoTokenizer.from_pretrained(base.path)
@@ -243,8 +241,16 @@ def test_the_embedded_model_as_a_folder() -> None:
     assert config["tie_word_embeddings"]
     assert model.lm_head.weight.data_ptr() == model.model.embed_tokens.weight.data_ptr()
     assert (tokenizer.pad_token_id, tokenizer.eos_token_id, config["pad_token_id"]) == (0, 2, 0)
-    # The weights are those of the file, read by another library.
-    stored = {t.name: t for t in gguf.GGUFReader(ensure_model(get_entry("smollm2-135m"))).tensors}
+
+
+@pytest.mark.full
+@pytest.mark.embedded
+def test_the_weights_of_the_folder_are_those_of_the_file_as_another_library_reads_it() -> None:
+    gguf = pytest.importorskip("gguf")
+    with open_base("smollm2-135m") as base:
+        model: Any = AutoModelForCausalLM.from_pretrained(base.path)
+    file = ensure_model(get_entry("smollm2-135m"))
+    stored = {tensor.name: tensor for tensor in gguf.GGUFReader(file).tensors}
     for name, weight in (
         ("token_embd.weight", model.model.embed_tokens.weight),
         ("blk.7.ffn_up.weight", model.model.layers[7].mlp.up_proj.weight),

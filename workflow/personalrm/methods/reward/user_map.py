@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import expit
 
 from personalrm.methods.reward import frozen_bt
@@ -37,6 +36,9 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
     Wide = NDArray[np.float64]
+
+MOST_STEPS = 100
+"""Of Newton's method; it needs about ten."""
 
 
 def fit(data: TrainingData, hyper: UserMAPHyper, seed: int, run: Run) -> Fitted:
@@ -101,16 +103,18 @@ def deviation(fitted: Fitted, context: Pairs, penalty: float) -> Wide:
     def loss(z: Wide) -> float:
         return float(np.logaddexp(0, -(base + seen @ z)).sum() + penalty * z @ z)
 
-    def gradient(z: Wide) -> Wide:
-        found: Wide = 2 * penalty * z - seen.T @ expit(-(base + seen @ z))
-        return found
-
-    def curvature(z: Wide) -> Wide:
+    # Newton's method: the objective is strictly convex.
+    z, now = np.zeros(len(sizes)), loss(np.zeros(len(sizes)))
+    for _ in range(MOST_STEPS):
         sure = expit(base + seen @ z)
-        found: Wide = (seen.T * (sure * (1 - sure))) @ seen + 2 * penalty * np.eye(len(z))
-        return found
-
-    z = minimize(loss, np.zeros(len(sizes)), method="trust-exact", jac=gradient, hess=curvature).x
+        gradient = 2 * penalty * z - seen.T @ (1 - sure)
+        curvature = (seen.T * (sure * (1 - sure))) @ seen + 2 * penalty * np.eye(len(z))
+        step = np.linalg.solve(curvature, gradient)
+        size = next((size for size in 0.5 ** np.arange(40) if loss(z - size * step) < now), 0.0)
+        z = z - size * step
+        now = loss(z)
+        if size * np.abs(step).max() < 1e-10:
+            break
     found: Wide = axes.T @ z
     return found
 
