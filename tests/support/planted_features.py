@@ -71,4 +71,5 @@ def planted(
         for n in range(test)
     ]
     kinds = [n % types for n in range(test)]
-    return World(TrainingData.of(users, held_out), tested, kinds, float(np.mean(right)) if right else 0.0)
+    data = TrainingData.of(users, held_out) if users else TrainingData((), ())
+    return World(data, tested, kinds, float(np.mean(right)) if right else 0.0)

@@ -19,7 +19,10 @@ from support.tiny_models import tiny_bert, tiny_llama
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from personalrm.core.errors import ConfigError, DataError
+from personalrm.core.files import sha256_file
 from personalrm.core.records import Turn
+from personalrm.llm.local.catalogue import get_entry
+from personalrm.llm.local.fetch import ensure_model
 from personalrm.train.bases import _unpacked, open_base, separate_pad
 from personalrm.train.encoders import Encoder, EncoderSettings, open_encoder
 from personalrm.train.features import Pairs, encode_pairs, join, load_pairs, save_pairs
@@ -66,13 +69,12 @@ def test_batches_change_no_feature(which: str, pooling: str, request: pytest.Fix
     together = features(settings, given, batch_tokens=10_000)
     assert together.shape == (24, 16)
     assert together.dtype == np.float32
-    for batch_tokens in (1, 100):
-        assert np.abs(features(settings, given, batch_tokens=batch_tokens) - together).max() < 1e-4
+    assert np.abs(features(settings, given, batch_tokens=1) - together).max() < 1e-4
     # One text alone, and all in another order with one of them twice: the same bits.
     order = [*range(23, -1, -1), 3]
-    again = features(settings, [given[n] for n in order], batch_tokens=10_000)
-    assert (again == together[order]).all()
-    assert np.abs(features(settings, given[5:6]) - together[5]).max() < 1e-4
+    batches = features(settings, given, batch_tokens=100)
+    assert (features(settings, [given[n] for n in order], batch_tokens=100) == batches[order]).all()
+    assert np.abs(batches - together).max() < 1e-4
 
 
 def test_bfloat16_is_near_float32(llama: EncoderSettings) -> None:
@@ -228,10 +230,6 @@ def test_pairs_and_their_file(llama: EncoderSettings, tmp_path: Path) -> None:
 
 @pytest.mark.embedded
 def test_the_embedded_model_as_a_folder() -> None:
-    gguf = pytest.importorskip("gguf")
-    from personalrm.llm.local.catalogue import get_entry
-    from personalrm.llm.local.fetch import ensure_model
-
     with open_base("smollm2-135m") as base:
         model: Any = AutoModelForCausalLM.from_pretrained(base.path)
         tokenizer = AutoTokenizer.from_pretrained(base.path)
@@ -243,11 +241,39 @@ def test_the_embedded_model_as_a_folder() -> None:
     assert config["tie_word_embeddings"]
     assert model.lm_head.weight.data_ptr() == model.model.embed_tokens.weight.data_ptr()
     assert (tokenizer.pad_token_id, tokenizer.eos_token_id, config["pad_token_id"]) == (0, 2, 0)
-    # The weights are those of the file, read by another library.
-    stored = {t.name: t for t in gguf.GGUFReader(ensure_model(get_entry("smollm2-135m"))).tensors}
+
+
+@pytest.mark.full
+@pytest.mark.embedded
+def test_the_weights_of_the_folder_are_those_of_the_file_as_another_library_reads_it() -> None:
+    gguf = pytest.importorskip("gguf")
+    with open_base("smollm2-135m") as base:
+        model: Any = AutoModelForCausalLM.from_pretrained(base.path)
+    file = ensure_model(get_entry("smollm2-135m"))
+    stored = {tensor.name: tensor for tensor in gguf.GGUFReader(file).tensors}
     for name, weight in (
         ("token_embd.weight", model.model.embed_tokens.weight),
         ("blk.7.ffn_up.weight", model.model.layers[7].mlp.up_proj.weight),
     ):
         found = gguf.quants.dequantize(stored[name].data, stored[name].tensor_type)
         assert (weight.detach().numpy() == found).all()
+
+
+@pytest.mark.full
+@pytest.mark.embedded
+def test_minilm_is_the_publishers_and_is_read_from_its_wheel() -> None:
+    settings = EncoderSettings(base="all-minilm-l6-v2", dtype="float32")
+    with open_base(settings.base) as base:
+        # The publisher's hash, of the model that sentence-transformers has on the hub.
+        known = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+        assert sha256_file(Path(base.path, "model.safetensors")) == known
+    question = (Turn(role="user", content="How do I keep my dog from pulling?"),)
+    answers = ["Stop whenever the leash is tight.", "Halt each time the lead tightens.", "Whisk the eggs with sugar."]
+    with open_encoder(replace(settings, text="answer")) as encoder:
+        found = encoder.encode([(question, answer) for answer in answers]).features
+        long = encoder.tokenise(question, "word " * 400)
+    assert found.shape == (3, 384)
+    unit = found / np.linalg.norm(found, axis=1, keepdims=True)
+    assert unit[0] @ unit[1] > 0.5
+    assert unit[0] @ unit[2] < 0.2
+    assert (len(long.ids), long.answer_cut) == (256, True)

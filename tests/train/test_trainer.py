@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -166,6 +166,22 @@ def test_the_curve_has_means_and_the_best_step_is_kept() -> None:
     assert until_best.best == 30
     assert again != weights
     assert not losses
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_the_learning_rate_is_a_function_of_the_step(schedule: Literal["constant", "cosine"]) -> None:
+    network = torch.nn.Linear(1, 1)
+    places: list[float] = []
+
+    def loss(_step: int, _generator: torch.Generator) -> torch.Tensor:
+        places.append(network.bias.item())
+        return network.bias.sum()
+
+    train(network, loss, [Group([network.bias], 0.1)], Plan(8, 0, schedule=schedule), Run(), {})
+    places.append(network.bias.item())
+    # Under a gradient that never changes, a step of Adam is the learning rate.
+    wanted = [0.1 if schedule == "constant" else 0.05 * (1 + np.cos(np.pi * step / 8)) for step in range(8)]
+    assert -np.diff(places) == pytest.approx(wanted, rel=1e-3)
 
 
 def test_a_loss_that_is_not_finite_stops_the_training() -> None:

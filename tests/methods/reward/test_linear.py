@@ -15,9 +15,10 @@ from sklearn.linear_model import LogisticRegression
 
 from personalrm.methods.reward import lore, user_map
 from personalrm.methods.reward.base import Scale, TrainingData, mean_accuracy
-from personalrm.methods.reward.frozen_bt import FROZEN_BT, FrozenBTHyper
-from personalrm.methods.reward.lore import LORE, LoReHyper
-from personalrm.methods.reward.user_map import USER_MAP, UserMAPHyper
+from personalrm.methods.reward.frozen_bt import FROZEN_BT
+from personalrm.methods.reward.hyper import FrozenBTHyper, LoReHyper, UserMAPHyper
+from personalrm.methods.reward.lore import LORE
+from personalrm.methods.reward.user_map import USER_MAP
 from personalrm.train.checkpoint import Fitted
 from personalrm.train.features import Pairs
 from personalrm.train.trainer import Run
@@ -50,7 +51,7 @@ def test_validation_users_choose_the_penalty() -> None:
 
 
 def test_an_infinite_penalty_is_bradley_terry_and_none_separates_the_context() -> None:
-    fitted = USER_MAP.fit(without_validation(), UserMAPHyper(penalty=math.inf), 0, Run())
+    fitted = USER_MAP.fit(without_validation(), UserMAPHyper(penalties=(math.inf,), l2_grid=(0.01,), folds=2), 0, Run())
     user = world().test[0]
     shared = FROZEN_BT.predict(fitted, user.context, user.target)
     assert (USER_MAP.predict(fitted, user.context, user.target) == shared).all()
@@ -59,6 +60,23 @@ def test_an_infinite_penalty_is_bradley_terry_and_none_separates_the_context() -
     assert np.allclose(near, shared, atol=1e-3)
     for one in world().test[:10]:
         assert (user_map.log_odds(fitted, user_map.deviation(fitted, one.context, 1e-4), one.context) > 2).all()
+        assert (user_map.log_odds(fitted, user_map.deviation(fitted, one.context, 1e-9), one.context) > 10).all()
+
+
+def test_without_validation_users_folds_choose_penalties_that_let_deviations_explain() -> None:
+    # Opposite tastes and few pairs: shared weights could fit every pair of the users whom they are learned from.
+    made = world(train=0, validation=0, test=12, dim=60, types=2, shared=0.0, context=8, target=20)
+    data = TrainingData.of(user.context for user in made.test)
+    fitted = USER_MAP.fit(data, UserMAPHyper(), 0, Run())
+    assert fitted.card["held_out"][fitted.card["penalty"]] == max(fitted.card["held_out"].values())
+    own, shared = (
+        mean_accuracy(method.predict(fitted, one.context, one.target) for one in made.test)
+        for method in (USER_MAP, FROZEN_BT)
+    )
+    greedy = USER_MAP.fit(data, UserMAPHyper(l2_grid=(1e-5,)), 0, Run())
+    assert own > max(shared, mean_accuracy(USER_MAP.predict(greedy, one.context, one.target) for one in made.test))
+    one = TrainingData.of([made.test[0].context])
+    assert USER_MAP.fit(one, UserMAPHyper(penalty=7.0), 0, Run()).card["penalty"] == "7.0"
 
 
 def test_the_deviation_is_the_minimum() -> None:
@@ -67,7 +85,7 @@ def test_the_deviation_is_the_minimum() -> None:
     base = FROZEN_BT.log_odds(fitted, None, user.context)
     found = user_map.deviation(fitted, user.context, 0.7)
     gradient = 2 * 0.7 * found - rows.T @ (1 / (1 + np.exp(base + rows @ found)))
-    assert np.abs(gradient).max() < 1e-4
+    assert np.abs(gradient).max() < 1e-7
     assert np.linalg.norm(found) > 0.1
     # Pairs given twice under other ids weigh twice.
     twice = user.context.select([*user.context.ids])

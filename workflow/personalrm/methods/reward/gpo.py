@@ -15,9 +15,8 @@ users, not on those of the evaluation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from torch import nn
 
 from personalrm.core.errors import ConfigError
 from personalrm.methods.reward.base import RewardMethod, Scale, TrainingData, canonical, card_of, mean_accuracy
+from personalrm.methods.reward.hyper import GPOHyper, GPOPairsHyper, GPOPoints
 from personalrm.methods.reward.networks import Episodes, Sides, mean_of_real, one_user, weights_of, with_weights
 from personalrm.train.checkpoint import Fitted
 from personalrm.train.trainer import Group, Plan, Run, seeded, train
@@ -36,44 +36,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
     Wide = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class GPOHyper:
-    """Defaults are those of the authors' code, unless "ours" is said.
-
-    Attributes:
-        points: see the module's docstring.
-        width: of tokens and of the feed-forward layers.
-        depth: linear layers of the embedding of points.
-        layers: of the transformer.
-        heads: of its attention.
-        lr: of Adam, on a cosine to 0 over the steps (authors: it ends earlier than the training).
-        users: groups per batch.
-        context: most context pairs in training; a batch has 1 to so many. Authors: 10 to 100 questions.
-        targets: most target pairs per user in a batch. Authors: the rest.
-        steps: updates; authors: 200,000 passes of one group, in batches.
-        evaluate_every: steps between measurements on validation users, who choose the step; ours.
-    """
-
-    points: Literal["items", "pairs"] = "items"
-    width: int = 128
-    depth: int = 4
-    layers: int = 6
-    heads: int = 4
-    lr: float = 3e-4
-    users: int = 32
-    context: int = 100
-    targets: int = 100
-    steps: int = 6250
-    evaluate_every: int = 250
-
-
-@dataclass(frozen=True)
-class GPOPairsHyper(GPOHyper):
-    """The same with pairs as points."""
-
-    points: Literal["items", "pairs"] = "pairs"
 
 
 class Points(NamedTuple):
@@ -127,7 +89,7 @@ class Network(nn.Module):
         return found
 
 
-def points_of(pairs: Sides, kind: str, signs: torch.Tensor) -> Points:
+def points_of(pairs: Sides, kind: GPOPoints, signs: torch.Tensor) -> Points:
     """Context points of pairs; `signs` (users, pairs), 1 or -1, are those of differences."""
     if kind == "pairs":
         return Points((pairs.chosen - pairs.rejected) * signs[..., None], signs * pairs.real, pairs.real)
@@ -136,7 +98,7 @@ def points_of(pairs: Sides, kind: str, signs: torch.Tensor) -> Points:
     return Points(torch.cat([pairs.chosen, pairs.rejected], dim=1), y, torch.cat([pairs.real, pairs.real], dim=1))
 
 
-def compare(network: Network, context: Points, targets: Sides, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
+def compare(network: Network, context: Points, targets: Sides, kind: GPOPoints) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-odds of the chosen answers, and the deviations of items: (users, pairs) and (2, users, pairs)."""
     count = targets.real.shape[1]
     if kind == "pairs":
@@ -150,7 +112,7 @@ def compare(network: Network, context: Points, targets: Sides, kind: str) -> tup
     return odds, torch.stack([bounded[:, :count], bounded[:, count:]])
 
 
-def loss_of(odds: torch.Tensor, deviations: torch.Tensor, real: torch.Tensor, kind: str) -> torch.Tensor:
+def loss_of(odds: torch.Tensor, deviations: torch.Tensor, real: torch.Tensor, kind: GPOPoints) -> torch.Tensor:
     """Mean loss of target pairs, ()."""
     if kind == "pairs":
         return mean_of_real(nn.functional.softplus(-odds), real)
@@ -191,7 +153,7 @@ def _network(fitted: Fitted) -> Network:
     return with_weights(Network(fitted.card["dim"], GPOHyper(**fitted.card["hyper"])), fitted)
 
 
-def _context(context: Pairs, scale: Scale, kind: str, device: torch.device) -> Points:
+def _context(context: Pairs, scale: Scale, kind: GPOPoints, device: torch.device) -> Points:
     """The context's points. Differences have signs in turn, as near to the training's random ones as can be without a
     random number."""
     seen = one_user(context, scale, device)
@@ -199,7 +161,7 @@ def _context(context: Pairs, scale: Scale, kind: str, device: torch.device) -> P
     return points_of(seen, kind, signs)
 
 
-def _log_odds(network: Network, scale: Scale, state: Pairs, pairs: Pairs, kind: str) -> Wide:
+def _log_odds(network: Network, scale: Scale, state: Pairs, pairs: Pairs, kind: GPOPoints) -> Wide:
     device = network.null.device
     with torch.inference_mode():
         context = _context(state, scale, kind, device)

@@ -6,21 +6,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from personalrm.core.errors import ConfigError
+from personalrm.methods.reward.hyper import HYPER
 from personalrm.train import require_extra
 
 if TYPE_CHECKING:
     from personalrm.methods.reward.base import RewardMethod
 
-_MODULES = {
-    "frozen_bt": "frozen_bt",
-    "user_map": "user_map",
-    "lore": "lore",
-    "vpl": "vpl",
-    "pal_a": "pal_a",
-    "gpo": "gpo",
-    "gpo_pairs": "gpo",
-}
-REWARD_METHODS: tuple[str, ...] = tuple(_MODULES)
+_MODULES = {"gpo_pairs": "gpo"}
+"""Modules that have another name than their method."""
+REWARD_METHODS: tuple[str, ...] = tuple(HYPER)
 """Names of all methods on frozen features; each is a constant of its module, in capitals."""
 
 
@@ -29,5 +23,6 @@ def reward_method(name: str) -> RewardMethod[Any, Any]:
     if name not in REWARD_METHODS:
         raise ConfigError(f"reward model {name!r}: unknown; known: {', '.join(REWARD_METHODS)}")
     require_extra(f"reward model {name!r}")
-    method: RewardMethod[Any, Any] = getattr(importlib.import_module(f"{__package__}.{_MODULES[name]}"), name.upper())
+    module = importlib.import_module(f"{__package__}.{_MODULES.get(name, name)}")
+    method: RewardMethod[Any, Any] = getattr(module, name.upper())
     return method

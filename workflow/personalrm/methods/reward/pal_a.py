@@ -12,15 +12,15 @@ token; w_u starts from equal weights, for train users and new ones; a new user's
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
 from personalrm.methods.reward.base import RewardMethod, Scale, TrainingData, canonical, card_of, mean_accuracy
+from personalrm.methods.reward.hyper import PALAHyper, PALKind
 from personalrm.methods.reward.networks import one_user, weights_of, with_weights
 from personalrm.train.checkpoint import Fitted
 from personalrm.train.trainer import Group, Plan, Run, seeded, train
@@ -33,41 +33,10 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
     Wide = NDArray[np.float64]
 
-Kind = Literal["dist", "angle"]
 MARGIN = 1.0
 """Of the hinge, as published."""
 MOST_SCALE = 100.0
 """Of the cosine; it starts at 1 / 0.07."""
-
-
-@dataclass(frozen=True)
-class PALAHyper:
-    """Defaults are those of the authors' code on opt-350m features, unless "ours" is said.
-
-    Attributes:
-        k: prototypes; the authors run 1 as a control. SynthesizeMe's authors: 3, 5, 10.
-        kind: of the score.
-        width: of the space of items and prototypes.
-        lr: of AdamW, for the network; `weight_decay` goes with it.
-        user_lr: for prototypes, train users' weights, and new users' weights.
-        scale_lr: for the cosine's scale.
-        batch: pairs.
-        steps: updates; authors: 1 epoch. Ours.
-        adapt_steps: updates of a new user's weights; 20 epochs of ten pairs in batches of 4.
-        evaluate_every: steps between measurements on validation users, who choose the step; ours.
-    """
-
-    k: int = 2
-    kind: Kind = "dist"
-    width: int = 512
-    lr: float = 1e-4
-    weight_decay: float = 0.01
-    user_lr: float = 5e-3
-    scale_lr: float = 0.1
-    batch: int = 4
-    steps: int = 10_000
-    adapt_steps: int = 60
-    evaluate_every: int = 500
 
 
 class Network(nn.Module):
@@ -91,7 +60,7 @@ class Network(nn.Module):
         """Ideal points of users, (users, width), from their weights before the softmax, (users, K)."""
         return self.place(torch.softmax(mixtures, dim=-1) @ self.prototypes)
 
-    def rate(self, placed: torch.Tensor, ideal: torch.Tensor, kind: Kind) -> torch.Tensor:
+    def rate(self, placed: torch.Tensor, ideal: torch.Tensor, kind: PALKind) -> torch.Tensor:
         """Scores of answers, (…), from their places and the ideal points, (…, width) each."""
         if kind == "dist":
             return -(placed - ideal).norm(dim=-1)
@@ -100,7 +69,7 @@ class Network(nn.Module):
         return cosine
 
 
-def loss_of(margins: torch.Tensor, kind: Kind) -> torch.Tensor:
+def loss_of(margins: torch.Tensor, kind: PALKind) -> torch.Tensor:
     """Mean loss, (), of score differences, chosen minus rejected."""
     if kind == "dist":
         return nn.functional.relu(MARGIN - margins).mean()
@@ -170,7 +139,7 @@ def _network(fitted: Fitted) -> Network:
     return with_weights(network, Fitted({**fitted.tensors, **kept}))
 
 
-def _rate(network: Network, scale: Scale, state: Array, answers: Array, kind: Kind) -> Wide:
+def _rate(network: Network, scale: Scale, state: Array, answers: Array, kind: PALKind) -> Wide:
     device = network.prototypes.device
     with torch.inference_mode():
         placed = network.place(torch.from_numpy(scale.answers(answers)).to(device))
@@ -179,7 +148,7 @@ def _rate(network: Network, scale: Scale, state: Array, answers: Array, kind: Ki
     return found
 
 
-def _compare(network: Network, scale: Scale, state: Array, pairs: Pairs, kind: Kind) -> Wide:
+def _compare(network: Network, scale: Scale, state: Array, pairs: Pairs, kind: PALKind) -> Wide:
     chosen, rejected = (_rate(network, scale, state, side, kind) for side in (pairs.chosen, pairs.rejected))
     return chosen - rejected
 

@@ -8,16 +8,24 @@ simplest personal model: convex, no training beyond frozen Bradley-Terry, and eq
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import expit
 
 from personalrm.methods.reward import frozen_bt
-from personalrm.methods.reward.base import RewardMethod, Scale, TrainingData, canonical, card_of, mean_accuracy
-from personalrm.methods.reward.frozen_bt import FrozenBTHyper
+from personalrm.methods.reward.base import (
+    HeldOut,
+    RewardMethod,
+    Scale,
+    TrainingData,
+    canonical,
+    card_of,
+    mean_accuracy,
+)
+from personalrm.methods.reward.hyper import UserMAPHyper
 from personalrm.train.checkpoint import Fitted
 
 if TYPE_CHECKING:
@@ -29,43 +37,50 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
     Wide = NDArray[np.float64]
 
-
-@dataclass(frozen=True)
-class UserMAPHyper:
-    """Ours.
-
-    Attributes:
-        shared: of the Bradley-Terry weights; linear (`hidden` 0).
-        penalty: of deviations, without validation users; infinite for Bradley-Terry itself.
-        penalties: from which validation users choose; of equally good ones the largest.
-    """
-
-    shared: FrozenBTHyper = field(default_factory=FrozenBTHyper)
-    penalty: float = 10.0
-    penalties: tuple[float, ...] = (0.1, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, math.inf)
+MOST_STEPS = 100
+"""Of Newton's method; it needs about ten."""
 
 
 def fit(data: TrainingData, hyper: UserMAPHyper, seed: int, run: Run) -> Fitted:
     """Bradley-Terry weights and the penalty. Raises ValueError for a shared model with hidden layers."""
     if hyper.shared.hidden:
         raise ValueError("user_map: the shared weights are linear; set shared.hidden to 0")
-    shared = frozen_bt.fit(data, hyper.shared, seed, run)
-    accuracy = {
-        penalty: mean_accuracy(
-            log_odds(shared, deviation(shared, one.context, penalty), one.target) for one in data.held_out
-        )
-        for penalty in (hyper.penalties if data.held_out else ())
-    }
-    penalty = max(accuracy, key=lambda one: (accuracy[one], one)) if accuracy else hyper.penalty
-    held_out = {str(one): value for one, value in accuracy.items()}
+    if data.held_out:
+        shared = frozen_bt.fit(data, hyper.shared, seed, run)
+        accuracy = {(shared.card["l2"], penalty): _right(shared, data.held_out, penalty) for penalty in hyper.penalties}
+    else:
+        accuracy = _accuracy_of_folds(data, hyper, seed, run)
+    l2, penalty = max(accuracy, key=lambda one: (accuracy[one], one), default=(hyper.shared.l2, hyper.penalty))
+    if not data.held_out:
+        shared = frozen_bt.fit(data, replace(hyper.shared, l2=l2), seed, run)
     # JSON has no infinity.
-    facts = {"l2": shared.card["l2"], "penalty": str(penalty), "held_out": held_out}
-    return Fitted(shared.tensors, {**card_of("user_map", hyper, seed, data, **facts), "hyper": _hyper(hyper)})
+    held_out = {str(one): value for (with_l2, one), value in accuracy.items() if with_l2 == l2}
+    facts = {"l2": l2, "penalty": str(penalty), "held_out": held_out}
+    card = card_of("user_map", hyper, seed, data, **facts)
+    infinite = {"penalty": str(hyper.penalty), "penalties": [str(one) for one in hyper.penalties]}
+    return Fitted(shared.tensors, {**card, "hyper": {**card["hyper"], **infinite}})
 
 
-def _hyper(hyper: UserMAPHyper) -> dict[str, object]:
-    card = {"penalty": str(hyper.penalty), "penalties": [str(one) for one in hyper.penalties]}
-    return {**card, "shared": hyper.shared.__dict__}
+def _right(shared: Fitted, held_out: Iterable[HeldOut], penalty: float) -> float:
+    return mean_accuracy(log_odds(shared, deviation(shared, one.context, penalty), one.target) for one in held_out)
+
+
+def _accuracy_of_folds(
+    data: TrainingData, hyper: UserMAPHyper, seed: int, run: Run
+) -> dict[tuple[float, float], float]:
+    """Accuracy on every second pair of held-out users, adapted with the others, for each pair of penalties."""
+    able = [user for user in data.users if len(user) > 1]
+    folds = min(hyper.folds, len(able))
+    found: dict[tuple[float, float], list[float]] = {}
+    for fold in range(folds if folds > 1 else 0):
+        # Users are sorted by a hash of their features, so that parts are as good as random.
+        held_out = [HeldOut(one.select(one.ids[::2]), one.select(one.ids[1::2])) for one in able[fold::folds]]
+        others = [one for one in data.users if not any(one is user for user in able[fold::folds])]
+        for l2 in hyper.l2_grid:
+            shared = frozen_bt.fit(TrainingData.of(others), replace(hyper.shared, l2=l2), seed, run)
+            for penalty in hyper.penalties:
+                found.setdefault((l2, penalty), []).append(len(held_out) * _right(shared, held_out, penalty))
+    return {penalties: sum(right) / len(able) for penalties, right in found.items()}
 
 
 def adapt(fitted: Fitted, context: Pairs) -> Wide:
@@ -88,16 +103,18 @@ def deviation(fitted: Fitted, context: Pairs, penalty: float) -> Wide:
     def loss(z: Wide) -> float:
         return float(np.logaddexp(0, -(base + seen @ z)).sum() + penalty * z @ z)
 
-    def gradient(z: Wide) -> Wide:
-        found: Wide = 2 * penalty * z - seen.T @ expit(-(base + seen @ z))
-        return found
-
-    def curvature(z: Wide) -> Wide:
+    # Newton's method: the objective is strictly convex.
+    z, now = np.zeros(len(sizes)), loss(np.zeros(len(sizes)))
+    for _ in range(MOST_STEPS):
         sure = expit(base + seen @ z)
-        found: Wide = (seen.T * (sure * (1 - sure))) @ seen + 2 * penalty * np.eye(len(z))
-        return found
-
-    z = minimize(loss, np.zeros(len(sizes)), method="trust-exact", jac=gradient, hess=curvature).x
+        gradient = 2 * penalty * z - seen.T @ (1 - sure)
+        curvature = (seen.T * (sure * (1 - sure))) @ seen + 2 * penalty * np.eye(len(z))
+        step = np.linalg.solve(curvature, gradient)
+        size = next((size for size in 0.5 ** np.arange(40) if loss(z - size * step) < now), 0.0)
+        z = z - size * step
+        now = loss(z)
+        if size * np.abs(step).max() < 1e-10:
+            break
     found: Wide = axes.T @ z
     return found
 
