@@ -4,7 +4,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 CORES ?= 2
+# Processes of the tests: one more than cores, for tests that wait.
+WORKERS ?= $(shell echo $$(($(CORES) + 1)))
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt 2>/dev/null | cksum | cut -d' ' -f1)
+
+# A run and the tests start a process for each job: what one has compiled the next need not compile again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install quickstart docs-quickstart showcase test test-full test-cluster lint clean
 
@@ -33,11 +38,11 @@ showcase: install  ## all bundled users, all methods, the 1.5B model (up to thre
 
 test: install  ## all tests at small sizes
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m
-	$(BIN)/python -m pytest -n $(CORES) --dist worksteal -m "not full and not cluster"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not full and not cluster"
 
 test-full: install  ## the sizes that the issues name
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m qwen2.5-coder-0.5b
-	$(BIN)/python -m pytest -n $(CORES) --dist worksteal --hypothesis-profile full
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --hypothesis-profile full
 
 test-cluster: install  ## a run on a Slurm of one node; skipped, with the reason, where none can be set up
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m

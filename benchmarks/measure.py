@@ -15,6 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAIRS = 10_000
+USERS = 100_000
 
 
 def seconds(command: list[str], cwd: Path = ROOT, repeat: int = 3) -> float:
@@ -185,6 +186,39 @@ def synthesise_users(users: int) -> None:
     sys.stdout.write(json.dumps({"seconds": took, "peak_mb": peak_mb(), "pairs": card["measured"]["all"]["pairs"]}))
 
 
+def measure_taste() -> tuple[float, str]:
+    """CPU time and memory of the taste weights of 100,000 users, in a process of its own."""
+    code = "import measure; measure.weigh_tastes()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, check=True, capture_output=True, text=True
+    )
+    found = json.loads(done.stdout)
+    return found["seconds"], f"s of CPU, bar 60; {found['peak_mb']:.0f} MB, bar 1000; {found['own']} of {USERS} own"
+
+
+def weigh_tastes(part: int = 1000) -> None:
+    """Learn the tastes of generated users (ten votes, 45 features), a part at a time, and print CPU time and memory.
+
+    Half of the users vote by a taste of their own, the others at random. The gate's left-out votes are included.
+    """
+    sys.path.insert(0, str(ROOT / "tests"))
+    import numpy as np
+    from support.scripted_tastes import prior, vectors, voted, votes
+
+    from personalrm.methods.taste.weights import tastes
+
+    rng, features, spent, own = np.random.default_rng(0), 45, 0.0, 0
+    known = prior(np.full(features, 0.05), 0.1, learned=True)
+    for _ in range(0, USERS, part):
+        rows = vectors(rng, part, 10, features, axis=0)
+        wanted = rng.normal(size=(part, 1, features)) * (np.arange(part) % 2)[:, None, None]
+        people = [votes(user) for user in voted(rng, rows, (rows * wanted).sum(axis=2))]
+        begun = time.process_time()
+        own += sum(taste.own for taste in tastes(known, people))
+        spent += time.process_time() - begun
+    sys.stdout.write(json.dumps({"seconds": spent, "peak_mb": peak_mb(), "own": own}))
+
+
 def measure_redraw() -> tuple[float, str]:
     """All figures of a generated run of the paper's size, from their tables; the text has the tables' time, too."""
     from redraw import redraw
@@ -237,6 +271,7 @@ MEASURES: dict[str, Callable[[], tuple[float, str]]] = {
     "memory": measure_memory,
     "prism": measure_prism,
     "synthesise": measure_synthesise,
+    "taste": measure_taste,
     "big": measure_big,
     "redraw": measure_redraw,
 }

@@ -6,6 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Tests share helpers (tests/support); this is the one place that makes them importable.
@@ -21,3 +22,13 @@ settings.load_profile("test")
 # A shell that starts pytest in the background has it ignore Ctrl-C, and so all processes that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+LONG = ("reference", "workflow", "faults")
+"""Folders whose tests run whole workflows."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests first: at the end short ones are left, which the processes of pytest-xdist share evenly."""
+    folders = [item.path.relative_to(Path(__file__).parent).parts[0] for item in items]
+    places = [LONG.index(folder) if folder in LONG else len(LONG) for folder in folders]
+    items[:] = [item for _, item in sorted(zip(places, items, strict=True), key=lambda placed: placed[0])]

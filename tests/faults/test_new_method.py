@@ -68,7 +68,7 @@ def test_a_method_that_learns_is_one_module(tmp_path: Path) -> None:
         "k": [1, "all"],
     }
     wanted = [f"results/small/tables/{name}.csv" for name in ("main", "differences", "scaling")]
-    said = project.snakemake(*wanted, PYTHONPATH=str(workflow))
+    said = project.snakemake(*wanted)
     assert said.count("Learning from other users: toy on people") == 1
     main = pd.read_csv(project.run / "tables" / "main.csv", keep_default_na=False)
     rows = {(row["method"], row["k"]): float(row["accuracy"]) for _, row in main.iterrows()}
@@ -82,16 +82,16 @@ def test_a_method_that_learns_is_one_module(tmp_path: Path) -> None:
     assert {(row["method"], row["reference"]) for _, row in compared.iterrows()} == {("surface_user", "surface")}
     # Nothing is asked, so that nothing is paid; a second run has nothing to do.
     command = [sys.executable, "-m", "personalrm", "estimate", "--config", "run.yaml", "--json", "--untimed"]
-    environment = project.environment(PYTHONPATH=str(workflow))
+    environment = project.environment()
     done = subprocess.run(command, cwd=project.folder, env=environment, capture_output=True, text=True, check=True)
     assert {row["calls"] for row in json.loads(done.stdout)["rows"]} == {0}
-    assert "Nothing to be done" in project.snakemake(*wanted, PYTHONPATH=str(workflow))
+    assert "Nothing to be done" in project.snakemake(*wanted)
     # Another list of features reruns what rests on it, and not the toy's artefact.
     surface = workflow / "personalrm" / "methods" / "surface.py"
     text = surface.read_text(encoding="utf-8")
     surface.write_text(text.replace(r'"questions": r"\?"', r'"questions": r"\?+"'), encoding="utf-8")
     assert len(changed(workflow)) == 2
-    said = project.snakemake(wanted[0], PYTHONPATH=str(workflow))
+    said = project.snakemake(wanted[0])
     assert "Learning from other users: surface on people" in said
     assert "Learning from other users: toy" not in said
     assert (project.run / "fitted/people/surface/none.jsonl").is_file()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
+from support.projects import ROOT
 
+import personalrm
 from personalrm.core.errors import DataError
 from personalrm.judge.attribute_bank import DEFAULT_BANK, Bank, load_bank
 
@@ -114,4 +117,6 @@ def test_a_selection_that_is_not_there(tmp_path: Path) -> None:
 def test_the_bank_of_the_repository_has_attributes_and_a_core() -> None:
     bank = load_bank()
     assert 0 < len(bank.select("core").ids) < len(bank.ids)
+    packed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"]
+    assert str(DEFAULT_BANK.relative_to(Path(personalrm.__file__).parent)) in packed["personalrm"]
     assert DEFAULT_BANK.resolve().parts[-2:] == ("resources", "attributes.yaml")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
-from support.models import ScriptedModel, pair, text
+from support.models import ScriptedModel, label, pair, text
 from support.scripted_judge import Answer
 from support.scripted_server import Fault, ScriptedServer
 from support.traits import BIAS, says, shown
@@ -152,6 +153,15 @@ def test_what_could_not_be_scored_is_missing_and_says_why(answer: Any, reason: s
     assert model.failed == lost
 
 
+def test_a_lost_call_is_the_reason_before_an_answer_that_could_not_be_read() -> None:
+    def answer(request: Request) -> Response | ModelCallError:
+        return text("Both.") if "is loud?" in str(request.messages) else ModelCallError("gone")
+
+    entries, model = of_model(answer, LABEL)
+    assert [(one.scores, one.reason, len(one.calls)) for one in entries] == [({}, "provider_error", 1)] * 2
+    assert model.failed == 4
+
+
 def test_a_permanent_error_ends_the_job() -> None:
     for settings in (TEXT, LABEL):
         with pytest.raises(PermanentError):
@@ -208,6 +218,31 @@ def test_an_embedded_model_evaluates_what_attributes_share_once_for_each_order(t
     assert all(body["messages"][-2]["role"] == "assistant" for body in prefixes if len(body["messages"]) > 3)
     seen = [shown(body["messages"]) for body in asked]
     assert len([one for place, one in enumerate(seen) if not place or one != seen[place - 1]]) == 2 * len(pairs)
+
+
+class Waiting(ScriptedModel):
+    """Counts the calls in flight; a later call is answered sooner, if it is made at the same time."""
+
+    def __init__(self, backend: Literal["openai", "embedded"]) -> None:
+        super().__init__(lambda _: label(0.5))
+        self._spec = replace(self._spec, backend=backend)
+        self.in_flight = self.most = 0
+
+    async def complete(self, request: Request) -> Response:
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
+        await asyncio.sleep(0.01 / self.in_flight)
+        self.in_flight -= 1
+        return await super().complete(request)
+
+
+@pytest.mark.parametrize(("backend", "most"), [("embedded", 1), ("openai", 2 * 2 * (len(BANK.ids) + 1))])
+def test_an_embedded_model_is_asked_one_thing_after_the_other(
+    backend: Literal["openai", "embedded"], most: int
+) -> None:
+    model = Waiting(backend)
+    asyncio.run(score_pairs(model, [PAIR, pair("q")], BANK, LABEL))
+    assert model.most == most
 
 
 def long_pair(turns: int, answers: tuple[int, int]) -> PreferencePair:
@@ -280,6 +315,12 @@ def test_the_server_decides_where_the_length_leaves_a_doubt(tmp_path: Path) -> N
         entries = scored(server, [whole], LABEL, tmp_path, context_length=700)
     assert [one.shortened for one in entries] == [True, True]
     assert [set(one.scores) for one in entries] == [{"is_loud", "is_curious", "default"}] * 2
+
+
+def test_a_server_whose_window_is_smaller_than_the_configs_is_asked_once() -> None:
+    entries, model = of_model(lambda _: ContextOverflow("too long"), LABEL)
+    assert [(one.reason, one.shortened) for one in entries] == [("context_overflow", False)] * 2
+    assert model.asked == 2 * (len(BANK.ids) + 1)
 
 
 def test_nothing_of_the_choice_is_in_a_request() -> None:

@@ -24,6 +24,7 @@ from support.scripted_judge import judge
 from personalrm import SynthesizeMe
 from personalrm.core.errors import ConfigError
 from personalrm.core.records import Demonstration, JudgedUser, PreferencePair, Profile, Turn, UserData, read_records
+from personalrm.core.tastes import UserTaste
 from personalrm.judge.constitution import Constitution, read_constitution
 from personalrm.judge.judge import Judge, JudgeContext, JudgeSettings
 from personalrm.llm.types import Message, Request, Response
@@ -58,7 +59,9 @@ def shown_by(method: str, persona: str, votes: Sequence[PreferencePair]) -> Judg
     learned = {"demonstrations": shown, "plain_demonstrations": shown, "memory": (persona,), "persona": persona}
     profile = Profile.model_validate(profile_of().model_dump() | learned)
     user = UserData(dataset="d", user_id="u", pairs=tuple(votes), survey={"age": persona}, planted_taste=persona)
-    state = METHODS[method].adapt(Known.of(user, pairs=tuple(votes), profile=profile))
+    named = {"dataset": "d", "user_id": "u", "model": "m", "k": "all", "draw": 0}
+    taste = UserTaste.model_validate({**named, "status": "ok", "persona": persona})
+    state = METHODS[method].adapt(Known.of(user, pairs=tuple(votes), profile=profile, taste=taste))
     assert isinstance(state, JudgeContext)
     return state
 
@@ -190,7 +193,9 @@ def test_the_switch_is_off_for_the_papers_methods_and_on_for_new_ones_where_noth
         assert (constitution_of(config, guarded=True), constitution_of(config, guarded=False)) == (guarded, plain)
     # YAML reads a bare "off" as false.
     assert config_of(constitution=False).constitution == "off"
-    assert [name for name, method in METHODS.items() if method.guarded] == ["scorecard"]
+    assert [name for name, method in METHODS.items() if method.guarded] == [
+        *("scorecard", "measured_persona", "measured_persona_demos"),
+    ]
     config = config_of(constitution=str(own))
     mine = constitution_of(config, guarded=False)
     assert mine is not None

@@ -213,6 +213,19 @@ def test_votes_are_in_the_order_of_their_ids() -> None:
     assert found.rows.shape == (16, 3 + len(SURFACE))
 
 
+def test_votes_beyond_k_change_nothing() -> None:
+    user, scores = scored_user("u", WARM, np.random.default_rng(12))
+    changed = {
+        name: [entry.model_copy(update={"scores": {"warm": 9.0}}) for entry in entries]
+        for name, entries in scores.items()
+    }
+    few = user.part("context")[:5]
+    mixed = {**changed, **{one.pair_id: scores[one.pair_id] for one in few}}
+    found = [state_of("attributes_context", known_of(user, each, k=5)).taste for each in (scores, mixed)]
+    assert found[0] == found[1]
+    assert found[0].n_votes == 5
+
+
 def told(name: str, chosen: str, rejected: str, split: str = "context") -> PreferencePair:
     return pair(name).model_copy(update={"chosen": chosen, "rejected": rejected, "split": split})
 
@@ -224,13 +237,19 @@ def test_words_weigh_what_the_chosen_answers_have_more_of() -> None:
     user = UserData(dataset="d", user_id="u", pairs=(*learned, *test))
     state = METHODS["words"].adapt(Known.of(user, pairs=user.part("context")))
     assert isinstance(state, Taste)
-    assert {"dear", "friend", "sir", "10", "my"} <= set(state.names)
+    assert {"word:dear", "word:friend", "word:sir", "word:10", "word:my"} <= set(state.names)
     assert state.n_votes == 5
     verdicts = METHODS["words"].judge(state, test)  # type: ignore[operator]
     assert [verdict.outcome for verdict in verdicts] == ["correct", "tie", "wrong"]
     assert verdicts[0].log_odds > 0
     weights = dict(zip(state.names, state.weights.mean, strict=True))
-    assert weights["dear"] > weights["my"] > 0 > weights["sir"]
+    assert weights["word:dear"] > weights["word:my"] > 0 > weights["word:sir"]
+    # A word is never the item of the judge without a user.
+    named = [told(f"c{n}", "by default", "by hand") for n in range(2)]
+    guess = METHODS["words"].adapt(Known.of(UserData(dataset="d", user_id="u", pairs=tuple(named)), pairs=tuple(named)))
+    assert isinstance(guess, Taste)
+    assert not guess.own
+    assert guess.weights.mean[guess.names.index("word:hand")] < 0
     empty = [told("c", "?", "!")]
     known = Known.of(UserData(dataset="d", user_id="u", pairs=tuple(empty)), pairs=tuple(empty))
     assert METHODS["words"].adapt(known) == NoPairs("the answers have no words")

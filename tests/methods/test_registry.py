@@ -10,6 +10,7 @@ from support.models import pair, spec_of
 
 from personalrm.core.errors import ConfigError
 from personalrm.core.records import Profile, Split, UserData
+from personalrm.core.tastes import UserTaste
 from personalrm.judge.judge import JudgeContext, JudgeSettings, build_messages, fitted
 from personalrm.llm import tokens
 from personalrm.methods.base import Known, Method, NoPairs, NotApplicable
@@ -53,8 +54,9 @@ def test_what_each_method_shows() -> None:
     user = UserData(dataset="d", user_id="u", planted_taste="likes tea")
     learned = {"persona": "a persona", "memory": ("likes tea", "is a nurse")}
     profile = Profile(dataset="d", user_id="u", model="m", variant="corrected", k="all", draw=0, status="ok", **learned)  # type: ignore[arg-type]
-    prompted = {name: method for name, method in METHODS.items() if method.needs in ("judge", "profile")}
-    shown = {name: method.adapt(Known(user, profile=profile)) for name, method in prompted.items()}
+    taste = UserTaste(dataset="d", user_id="u", model="m", k="all", draw=0, status="ok", persona="measured")
+    prompted = {name: method for name, method in METHODS.items() if method.needs in ("judge", "profile", "taste")}
+    shown = {name: method.adapt(Known(user, profile=profile, taste=taste)) for name, method in prompted.items()}
     assert {name: one.persona for name, one in shown.items() if isinstance(one, JudgeContext)} == {
         "default": None,
         "oracle": "likes tea",
@@ -63,6 +65,8 @@ def test_what_each_method_shows() -> None:
         "persona": "a persona",
         "both": "a persona",
         "criteria": "a persona",
+        "measured_persona": "measured",
+        "measured_persona_demos": "measured",
     }
     # What does not exist for a user is not what the user has too little of.
     assert {name: type(one) for name, one in shown.items() if not isinstance(one, JudgeContext)} == {

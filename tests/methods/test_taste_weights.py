@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.scripted_tastes import Array, prior, vectors, voted, votes
 
 from personalrm.core.records import TastePrior
-from personalrm.core.tastes import Taste, TasteStatement
+from personalrm.core.tastes import Taste, TasteStatement, TasteWeights
 from personalrm.methods.logistic import posterior
 from personalrm.methods.taste.features import Votes
 from personalrm.methods.taste.prior import best_variance, empirical_bayes
@@ -85,10 +85,22 @@ def test_a_user_without_own_taste_is_left_to_others_or_to_default_or_is_a_guess(
     assert not default.own
     # The judge's own log-odds: a scaled feature of 1.5 is one of 3 before it is scaled.
     assert log_odds(default, np.full((1, D), 1.5)) == pytest.approx([3.0])
+    # A judge that is worse than a coin is no rival of own weights.
+    against = np.concatenate([np.full((8, 1), -5.0), rows[:, 1:]], axis=1)
+    assert tastes(named, [votes(against)])[0].null_log_loss == pytest.approx(np.log(2), abs=1e-6)
+    for_it = np.concatenate([np.full((8, 1), 0.5), rows[:, 1:]], axis=1)
+    assert tastes(named, [votes(for_it)])[0].null_log_loss == pytest.approx(np.log1p(np.exp(-1)), abs=1e-6)
     (guess,) = tastes(alone, [votes(rows)])
     assert not guess.own
     assert guess.weights.effect
     assert statements(guess, BANK, votes(rows)) == ()
+
+
+def test_a_few_votes_are_no_evidence_however_much_they_agree() -> None:
+    rows = np.repeat(planted(1, 1)[0][:1], 5, axis=0)
+    four, five = own_only(rows[:4]), own_only(rows)
+    assert (four.own, five.own, five.reason) == (False, True, None)
+    assert four.reason == "no taste of the user's own: 4 votes, fewer than 5"
 
 
 def test_who_agrees_with_others_needs_no_own_taste_and_who_opposes_them_has_one() -> None:
@@ -303,6 +315,31 @@ def test_a_kind_of_question_is_named_where_its_weight_is_another() -> None:
     assert all(about["a", f"a{place:02}"] != about["b", f"a{place:02}"] for place in both)
     for one in found:
         assert all(one.kind in (None, kinds[int(name[1:])]) for name in one.votes)
+
+
+def test_statements_by_hand_only_own_ones_and_each_once() -> None:
+    rows = np.ones((4, 2))
+    kinds = ("a", "a", "b", "b")
+    shared = TasteWeights(mean=(1.0, 0.0), sd=(1.0, 1.0), effect=(1.0, 0.1), effect_sd=(0.5, 1.0))
+    of_a = shared.model_copy(update={"effect": (2.0, -1.5), "effect_sd": (0.5, 0.5)})
+    of_b = shared.model_copy(update={"effect": (-2.0, 0.0)})
+    taste = Taste(
+        names=("a00", "surface:characters"),
+        bias=(0.0, 0.0),
+        scale=(1.0, 1.0),
+        weights=shared,
+        kinds={"a": of_a, "b": of_b},
+        own=True,
+        n_votes=4,
+    )
+    found = statements(taste, BANK, votes(rows, kinds))
+    said = [(one.kind, one.text, one.strength, one.votes) for one in found]
+    assert said == [
+        ("b", "less 0", "strongly", ()),
+        ("a", "shorter answers", "strongly", ()),
+        (None, "more 0", "strongly", ("p000", "p001", "p002")),
+    ]
+    assert statements(taste.model_copy(update={"own": False}), BANK, votes(rows, kinds)) == ()
 
 
 def statement(text: str, strength: str, kind: str | None = None) -> TasteStatement:

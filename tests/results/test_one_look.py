@@ -33,9 +33,12 @@ from personalrm.studies.synthesizeme.results.reported_figure import reported_fig
 from personalrm.studies.synthesizeme.results.reported_numbers import read_numbers
 from personalrm.studies.synthesizeme.results.reported_table import reported_table
 
-UNJUDGED = ("random", "longer", "surface", "surface_user")
-PLAIN = ("default", "demographics", "history", "history_validation", "scorecard", "oracle")
-LEARNED = ("memory", "demos", "persona", "both", "criteria")
+UNJUDGED = ("random", "longer", "surface", "surface_user", "words")
+PLAIN = (
+    *("default", "demographics", "history", "history_validation", "scorecard", "measured_persona"),
+    *("attributes", "attributes_context", "attributes_population", "oracle"),
+)
+LEARNED = ("memory", "demos", "persona", "both", "criteria", "measured_persona_demos")
 MODELS = ("Llama-3.2-3B", "Llama-3.1-8B", "Llama-3.3-70B", "Qwen2.5-0.5B", "gpt-4o-mini-2024-07-18", "gemini-1.5-pro")
 USERS = [f"u{number}" for number in range(3)]
 
@@ -75,7 +78,8 @@ def marks_of(figure: Figure) -> set[Mark]:
     def lines() -> Iterator[Line2D]:
         for line in figure.findobj(Line2D):
             # Ticks, ends of intervals and what a legend says of size or fill are no marks of methods.
-            if isinstance(line, Line2D) and str(line.get_marker()) in set("osD^vPX<>h*px+8d"):
+            # Markers of ticks are numbers.
+            if isinstance(line, Line2D) and line.get_marker() in [*"osD^vPX<>h*px+8d1234", "$m$", "$M$"]:
                 yield line
 
     return {

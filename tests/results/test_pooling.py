@@ -54,7 +54,7 @@ def test_a_user_is_one_cluster_with_the_pairs_of_all_folds(tmp_path: Path) -> No
     assert list(without_folds(table, POOLS)["dataset"]) == ["d"]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(
     st.dictionaries(st.sampled_from("uvwx"), st.text("10te", min_size=2, max_size=6), min_size=1),
     st.integers(1, 5),

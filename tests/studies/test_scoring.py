@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.batch_server import BatchServer
 from support.models import pair
-from support.projects import quickstart_votes, write_votes
+from support.projects import write_votes
 from support.scripted_server import Fault, ScriptedServer
 from support.traits import BANK, says
 
@@ -25,7 +25,7 @@ from personalrm.studies.synthesizeme.config_load import parse_config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.prepare import prepare_stage
 from personalrm.studies.synthesizeme.stages.runner import Job
-from personalrm.studies.synthesizeme.stages.scoring import score_stage
+from personalrm.studies.synthesizeme.stages.scoring import read_scores, score_stage
 
 USERS = (
     UserData(dataset="d", user_id="ann", pairs=(pair("a1"), pair("a2", split="test")), user_split="test"),
@@ -77,6 +77,11 @@ def test_all_pairs_of_all_users_are_scored(folder: Path, model: str) -> None:
     assert all({key for one in row.pairs for key in one.calls} == {ref.key for ref in row.calls} for row in found)
     style = "standard" if model == "words" else "compact"
     assert all(f"attributes_{style}" in row.prompts for row in found)
+    by_pair = read_scores([Path("out.jsonl")])
+    assert {user: list(pairs) for user, pairs in by_pair.items()} == {
+        user.user_id: [one.pair_id for one in user.pairs] for user in USERS
+    }
+    assert by_pair["ann"]["a2"] == list(found[0].pairs[2:])
 
 
 def test_lost_calls_are_counted_and_too_many_end_the_job(folder: Path) -> None:
@@ -159,9 +164,20 @@ def test_what_cannot_be_scored_is_named_before_the_run(folder: Path, attributes:
 
 
 def test_the_estimate_is_within_a_tenth_of_the_calls(folder: Path) -> None:
-    # Two users with opposite tastes, who voted on the same pairs.
-    write_votes(Path("votes.jsonl"), quickstart_votes()[:28])
+    votes = [
+        {
+            "user_id": f"u{user}",
+            "context": [{"role": "user", "content": f"{user}, {number}?"}],
+            "chosen": f"Go {user} {number}!",
+            "rejected": f"Stay {user} {number}?",
+        }
+        for user in range(6)
+        for number in range(6)
+    ]
+    write_votes(Path("votes.jsonl"), votes)
     config = raw(attributes={"models": ["words", "labels"]}) | {"learn": {}, "methods": ["longer"]}
+    # Train users are scored, too, and are not among those that are simulated.
+    config["datasets"]["d"]["user_split"] = {"min_users": 2, "fractions": [0.4, 0.1, 0.5]}
     Path("run.yaml").write_text(json.dumps(config), encoding="utf-8")
     found = json.loads(estimate(Path("run.yaml"), 1, as_json=True))["rows"]
     estimated = {row["model"]: row for row in found if row["stage"] == "score_attributes"}
@@ -170,6 +186,7 @@ def test_the_estimate_is_within_a_tenth_of_the_calls(folder: Path) -> None:
         plan = Plan(typed)
         prepare_stage(plan, "d")
         Path("users.jsonl").write_bytes(Path(plan.shard_paths("d")[0]).read_bytes())
+        assert {user.user_split for user in read_records(Path("users.jsonl"), UserData)} >= {"train", "test"}
         for model in ("words", "labels"):
             calls = {ref.key: ref for row in rows(typed, model) for ref in row.calls}
             assert 0 < estimated[model]["calls"] == pytest.approx(len(calls), rel=0.1)

@@ -30,10 +30,12 @@ def environment_with(name: str, *pins: str) -> Path:
 def _made(folder: Path, pins: tuple[str, ...]) -> Path:
     if not (folder / "ready").is_file():
         shutil.rmtree(folder, ignore_errors=True)
-        venv.create(folder, with_pip=True)
+        # Without a pip of its own, and nothing compiled that is not imported: both take longer than the download.
+        venv.create(folder)
         _see_our_packages(folder)
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
         done = subprocess.run(
-            [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *pins],
+            [*pip, "--python", folder / "bin" / "python", "install", "--quiet", "--no-compile", *pins],
             capture_output=True,
             text=True,
             check=False,

@@ -97,96 +97,99 @@ class HubServer:
 
 
 def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    """A handler of this hub's requests."""
+    return type("Handler", (_Handler,), {"hub": hub})
 
-        def do_HEAD(self) -> None:
-            self._answer()
 
-        def do_GET(self) -> None:
-            self._answer()
+class _Handler(BaseHTTPRequestHandler):
+    hub: HubServer
+    protocol_version = "HTTP/1.1"
 
-        def log_message(self, format: str, *args: object) -> None:
-            return
+    def do_HEAD(self) -> None:
+        self._answer()
 
-        def _answer(self) -> None:
-            hub.asked.append(HubRequest(self.command, self.path, self.headers))
-            parts = unquote(self.path.partition("?")[0]).strip("/").split("/")
-            if parts[0] == "network":
-                self._send(*_stored(hub, parts[1]))
-            elif parts[0] == "datasets" and len(parts) >= 6 and parts[3] == "resolve":
-                self._resolve(f"{parts[1]}/{parts[2]}", parts[4], "/".join(parts[5:]))
-            elif len(parts) >= 5 and parts[2] == "resolve":
-                self._resolve(f"{parts[0]}/{parts[1]}", parts[3], "/".join(parts[4:]))
-            else:
-                self._refuse(404)
+    def do_GET(self) -> None:
+        self._answer()
 
-        def _resolve(self, name: str, revision: str, file: str) -> None:
-            token = self.headers.get("Authorization", "").removeprefix("Bearer ")
-            if token and token not in hub.tokens:
-                # The hub does not repeat the token; a careless mirror might.
-                return self._refuse(401, message="Invalid credentials in Authorization header", body=token)
-            if name in hub.moved:
-                return self._redirect(f"/datasets/{hub.moved[name]}/resolve/{revision}/{file}", 307, {})
-            repo = hub.repos.get(name)
-            if repo is None:
-                return self._refuse(404 if token else 401, "RepoNotFound")
-            if repo.gated and token not in hub.members:
-                return self._refuse(403 if token else 401, "GatedRepo", body=f"Access denied to {token}")
-            commit = repo.commit if revision == repo.commit else repo.refs.get(revision)
-            if commit != repo.commit:
-                return self._refuse(404, "RevisionNotFound")
-            if file not in repo.files:
-                return self._refuse(404, "EntryNotFound")
-            if self.command == "HEAD" and hub.head_faults.get(file):
-                return self._refuse(hub.head_faults[file].pop(0))
-            content = repo.files[file]
-            extra = {} if hub.plain else {"X-Repo-Commit": commit}
-            if file in repo.lfs:
-                digest = hashlib.sha256(content).hexdigest()
-                extra |= {"X-Linked-Etag": f'"{digest}"', "X-Linked-Size": str(repo.size.get(file, len(content)))}
-                return self._redirect(f"{hub.network_url}/network/{digest}?signature=secret", 302, extra)
-            git = hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
-            return self._send(file, content, {**extra, "ETag": f'"{git}"'})
+    def log_message(self, format: str, *args: object) -> None:
+        return
 
-        def _redirect(self, location: str, status: int, extra: dict[str, str]) -> None:
-            self.send_response(status)
-            for key, value in {**extra, "Location": location, "Content-Length": "0"}.items():
+    def _answer(self) -> None:
+        self.hub.asked.append(HubRequest(self.command, self.path, self.headers))
+        parts = unquote(self.path.partition("?")[0]).strip("/").split("/")
+        if parts[0] == "network":
+            self._send(*_stored(self.hub, parts[1]))
+        elif parts[0] == "datasets" and len(parts) >= 6 and parts[3] == "resolve":
+            self._resolve(f"{parts[1]}/{parts[2]}", parts[4], "/".join(parts[5:]))
+        elif len(parts) >= 5 and parts[2] == "resolve":
+            self._resolve(f"{parts[0]}/{parts[1]}", parts[3], "/".join(parts[4:]))
+        else:
+            self._refuse(404)
+
+    def _resolve(self, name: str, revision: str, file: str) -> None:
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if token and token not in self.hub.tokens:
+            # The hub does not repeat the token; a careless mirror might.
+            return self._refuse(401, message="Invalid credentials in Authorization header", body=token)
+        if name in self.hub.moved:
+            return self._redirect(f"/datasets/{self.hub.moved[name]}/resolve/{revision}/{file}", 307, {})
+        repo = self.hub.repos.get(name)
+        if repo is None:
+            return self._refuse(404 if token else 401, "RepoNotFound")
+        if repo.gated and token not in self.hub.members:
+            return self._refuse(403 if token else 401, "GatedRepo", body=f"Access denied to {token}")
+        commit = repo.commit if revision == repo.commit else repo.refs.get(revision)
+        if commit != repo.commit:
+            return self._refuse(404, "RevisionNotFound")
+        if file not in repo.files:
+            return self._refuse(404, "EntryNotFound")
+        if self.command == "HEAD" and self.hub.head_faults.get(file):
+            return self._refuse(self.hub.head_faults[file].pop(0))
+        content = repo.files[file]
+        extra = {} if self.hub.plain else {"X-Repo-Commit": commit}
+        if file in repo.lfs:
+            digest = hashlib.sha256(content).hexdigest()
+            extra |= {"X-Linked-Etag": f'"{digest}"', "X-Linked-Size": str(repo.size.get(file, len(content)))}
+            return self._redirect(f"{self.hub.network_url}/network/{digest}?signature=secret", 302, extra)
+        git = hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
+        return self._send(file, content, {**extra, "ETag": f'"{git}"'})
+
+    def _redirect(self, location: str, status: int, extra: dict[str, str]) -> None:
+        self.send_response(status)
+        for key, value in {**extra, "Location": location, "Content-Length": "0"}.items():
+            self.send_header(key, value)
+        self.end_headers()
+
+    def _refuse(self, status: int, code: str = "", message: str = "", body: str = "no") -> None:
+        self.send_response(status)
+        for key, value in {"X-Error-Code": code, "X-Error-Message": message}.items():
+            if value:
                 self.send_header(key, value)
-            self.end_headers()
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body.encode())
 
-        def _refuse(self, status: int, code: str = "", message: str = "", body: str = "no") -> None:
-            self.send_response(status)
-            for key, value in {"X-Error-Code": code, "X-Error-Message": message}.items():
-                if value:
-                    self.send_header(key, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(body.encode())
-
-        def _send(self, file: str, content: bytes, extra: dict[str, str]) -> None:
-            pending = hub.faults.get(file)
-            fault = pending.pop(0) if pending and self.command == "GET" else None
-            if isinstance(fault, int):
-                return self._refuse(fault)
-            if fault == "damage":
-                content = bytes([content[0] ^ 1]) + content[1:]
-            start = 0
-            if hub.ranges and (asked := self.headers.get("Range")):
-                start = int(asked.removeprefix("bytes=").rstrip("-"))
-                extra = {**extra, "Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
-            self.send_response(206 if start else 200)
-            for key, value in {**extra, "Content-Length": str(len(content) - start)}.items():
-                self.send_header(key, value)
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(content[start : len(content) // 2] if fault == "cut" else content[start:])
-            if fault == "cut":
-                self.close_connection = True
-            return None
-
-    return Handler
+    def _send(self, file: str, content: bytes, extra: dict[str, str]) -> None:
+        pending = self.hub.faults.get(file)
+        fault = pending.pop(0) if pending and self.command == "GET" else None
+        if isinstance(fault, int):
+            return self._refuse(fault)
+        if fault == "damage":
+            content = bytes([content[0] ^ 1]) + content[1:]
+        start = 0
+        if self.hub.ranges and (asked := self.headers.get("Range")):
+            start = int(asked.removeprefix("bytes=").rstrip("-"))
+            extra = {**extra, "Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
+        self.send_response(206 if start else 200)
+        for key, value in {**extra, "Content-Length": str(len(content) - start)}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content[start : len(content) // 2] if fault == "cut" else content[start:])
+        if fault == "cut":
+            self.close_connection = True
+        return None
 
 
 def _stored(hub: HubServer, digest: str) -> tuple[str, bytes, dict[str, str]]:

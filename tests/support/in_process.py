@@ -84,5 +84,5 @@ def _learn_and_judge(job: ScriptedJob, plan: Plan, dataset: str, users: Path, va
         others = [judge for profile, judge in config.transfer_pairs if profile == model and k == config.largest_k]
         for judge in (model, *others):
             out = run / "verdicts" / dataset / variant / f"{model}-to-{judge}" / f"k{k}" / users.name
-            given: dict[str, Any] = {"profiles": profiles, "model": model}
+            given: dict[str, Any] = {"profiles": profiles, "model": model, "variant": variant}
             asyncio.run(judge_stage(job, users=users, out=out, judge=judge, **given))

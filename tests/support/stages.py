@@ -48,7 +48,7 @@ def run_stages(user: UserData, url: str, folder: Path) -> tuple[Profile, JudgedU
     async def stages() -> None:
         await bootstrap_stage(job, users=users, out=traces, model="m", variant="corrected")
         await profile_stage(job, users=users, traces=traces, out=profiles, model="m", variant="corrected", k="all")
-        await judge_stage(job, users=users, out=verdicts, judge="m", profiles=profiles, model="m")
+        await judge_stage(job, users=users, out=verdicts, judge="m", profiles=profiles, model="m", variant="corrected")
 
     asyncio.run(stages())
     (profile,), (judged,) = read_records(profiles, Profile), read_records(verdicts, JudgedUser)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ import pandas as pd
 from support.scripted_server import Fault, ScriptedServer
 from support.traits import BANK, says
 
+from personalrm.app.retry import retry
 from personalrm.core.records import UserScores, read_records
 
 from .conftest import Project, quickstart_votes, small_config, write_votes
-from .test_retry import retry
 
+FILES = tuple(f"results/small/attributes/people/{model}/s00.jsonl" for model in ("big", "tiny"))
 TARGETS = ("results/small/tables/cost.csv", "results/small/manifest.json")
 ATTRIBUTES, LABELS = 2, 3
 """In the bank; labels of one order, the judge's own preference among them."""
@@ -50,13 +52,14 @@ def test_scores_are_made_retried_and_accounted_for(tmp_path: Path) -> None:
 
     with ScriptedServer(says, faults=fault) as server:
         project = make(tmp_path / "work", server.url)
-        project.snakemake(*TARGETS)
+        project.snakemake(*FILES)
         pairs = sum(len(row.pairs) for row in scores(project, "big")) // 2
         assert pairs > 10
         assert [sum(row.lost for row in scores(project, model)) for model in ("big", "tiny")] == [1, 1]
         assert server.count == 2 * pairs * (1 + LABELS) + 1  # and the probe of labels
-        said = retry(project, "results/small")
-        assert said.count("attributes/people/") == 2
+        with contextlib.chdir(project.folder):
+            said = retry(Path("results/small"))
+        assert all(f"  {path}: 1\n" in said for path in FILES)
         project.snakemake(*TARGETS)
         assert server.count == 2 * pairs * (1 + LABELS) + 1 + len(lost)
 

@@ -21,7 +21,7 @@ from personalrm.studies.preflight import Needs, missing
 from personalrm.studies.synthesizeme.config_load import parse_config, write_resolved
 from personalrm.studies.synthesizeme.plan import Plan
 
-from .conftest import ROOT, Project, small_config
+from .conftest import Project, small_config
 
 FILES = {"conversations.jsonl": b'{"a": 1}\n' * 30_000, "survey.jsonl": b"{}\n"}
 FOLDER = f"data/hub/some--set/{COMMIT}"
@@ -44,7 +44,7 @@ def environment(hub: HubServer, folder: Path, **extra: str) -> dict[str, str]:
     """Only what the hub needs; no login, cache or proxy of the machine's."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING", "TRANSF"))}
     own = {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "hf"), "NO_PROXY": "127.0.0.1,localhost"}
-    return {**kept, "PYTHONPATH": str(ROOT / "workflow"), **own, **extra}
+    return {**kept, **own, **extra}
 
 
 class Stage:

@@ -140,11 +140,26 @@ def test_fidelity_axes_and_recovery_are_those_computed_by_hand(made: Project) ->
         said = made.snakemake("results/small/tables/fidelity.csv", "results/small/tables/axes.csv")
         assert jobs(said) == {"fidelity": 1, "table_fidelity": 1}
         assert server.count - before == 6
-    fidelity = pd.read_csv(made.run / "tables/fidelity.csv")
+    assert_fidelity_and_recovery_are_those_computed_by_hand(made.run)
+    assert_axes_are_those_computed_by_hand(made.run)
+    # A half is learned from other pairs than its counterpart: a persona prompt of two choices, and none of both.
+    rows = [
+        row
+        for path in (made.run / "profiles/people/corrected/big/khalves").glob("*.jsonl")
+        for row in read_records(path, Profile)
+    ]
+    assert sorted((row.user_id, row.draw) for row in rows) == [(user, half) for user in COLOURS for half in (0, 1)]
+    for user in COLOURS:
+        one, two = (set(row.persona_pairs) for row in rows if row.user_id == user)
+        assert (len(one), len(two), one & two) == (2, 2, set())
+
+
+def assert_fidelity_and_recovery_are_those_computed_by_hand(run: Path) -> None:
+    fidelity = pd.read_csv(run / "tables/fidelity.csv")
     assert fidelity[["profile_model", "judge_model"]].to_numpy().tolist() == [["tiny", "big"]]
     assert fidelity[["n_users", "no_statement", "own", "other"]].to_numpy().tolist() == [[3, 1, 6, 0]]
     assert fidelity[["share_own", "p_value"]].to_numpy().tolist() == [[100, 0.25]]
-    recovery = pd.read_csv(made.run / "tables/recovery.csv")
+    recovery = pd.read_csv(run / "tables/recovery.csv")
     of_tiny = recovery[recovery["profile_model"] == "tiny"].set_index("user")
     everybody = of_tiny.loc["all"]
     assert everybody[["n_users", "no_facts", "no_persona", "n_facts", "unread"]].tolist() == [3, 1, 0, 6, 0]
@@ -155,7 +170,10 @@ def test_fidelity_axes_and_recovery_are_those_computed_by_hand(made: Project) ->
         recovery[recovery["profile_model"] == "big"]["own"].tolist()
         == recovery[recovery["profile_model"] == "tiny"]["own"].tolist()
     )
-    axes = pd.read_csv(made.run / "tables/axes.csv")
+
+
+def assert_axes_are_those_computed_by_hand(run: Path) -> None:
+    axes = pd.read_csv(run / "tables/axes.csv")
     prevalence = axes[axes["part"] == "axis"].set_index(["profile_model", "name"])
     for model in ("big", "tiny"):
         assert prevalence.loc[(model, "Colour"), ["n_items", "n_low", "n_high"]].tolist() == [4, 2, 2]
@@ -174,17 +192,7 @@ def test_fidelity_axes_and_recovery_are_those_computed_by_hand(made: Project) ->
     assert there["share_others"].tolist() == pytest.approx([200 / 3] * 3, abs=1e-3)
     # Votes in our format have no types of conversation.
     assert agreement.loc[agreement["name"] == "types", "n_users"].tolist() == [0, 0]
-    assert "not applicable" in (made.run / "tables/axes.md").read_text()
-    # A half is learned from other pairs than its counterpart: a persona prompt of two choices, and none of both.
-    rows = [
-        row
-        for path in (made.run / "profiles/people/corrected/big/khalves").glob("*.jsonl")
-        for row in read_records(path, Profile)
-    ]
-    assert sorted((row.user_id, row.draw) for row in rows) == [(user, half) for user in COLOURS for half in (0, 1)]
-    for user in COLOURS:
-        one, two = (set(row.persona_pairs) for row in rows if row.user_id == user)
-        assert (len(one), len(two), one & two) == (2, 2, set())
+    assert "not applicable" in (run / "tables/axes.md").read_text()
 
 
 def test_without_the_section_nothing_is_asked_or_made(made: Project) -> None:

@@ -16,6 +16,7 @@ import pytest
 from support.projects import ROOT, paid_project
 from support.scripted_judge import judge
 from support.scripted_server import Fault, ScriptedServer
+from support.warm import run_warm
 
 from personalrm.core.records import Profile, UserData, read_records
 from personalrm.studies.synthesizeme.config_load import read_resolved
@@ -66,17 +67,10 @@ class Storm:
 
 
 def retry(project: Project, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "personalrm", "retry", *arguments],
-        cwd=project.folder,
-        env=project.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    command = ["personalrm", "retry", *arguments]
+    code, said = run_warm(command, project.folder, project.environment(), project.workflow, timeout_s=120)
+    assert code == 0, said
+    return said
 
 
 def test_after_a_storm_the_lost_calls_are_made_up_for_and_no_other(tmp_path: Path) -> None:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.warm import run_warm
 
 ROOT = Path(__file__).parents[2]
 
 
 def planned(name: str, folder: Path) -> dict[str, int]:
     """Number of jobs of each rule in a dry run of a shipped config, from an empty folder."""
-    command = [sys.executable, "-m", "snakemake", "-n", "--cores", "4", "--snakefile", str(ROOT / "Snakefile")]
+    command = ["snakemake", "-n", "--cores", "4", "--snakefile", str(ROOT / "Snakefile")]
     command += ["--directory", str(folder), "--configfile", str(ROOT / "config" / name)]
     env = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=300, check=False, env=env)
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said
+    code, said = run_warm(command, folder, env, ROOT / "workflow", timeout_s=300)
+    assert code == 0, said
     return {rule: int(count) for rule, count in re.findall(r"(?m)^(\S+) +(\d+)$", said.split("Job stats:")[1])}
 
 

@@ -31,28 +31,34 @@ def answer(body: dict[str, Any]) -> Answer | str:
     return judge(body)
 
 
+def make(folder: Path, url: str, dataset: str, model: str) -> Project:
+    """A Theta that is searched on the train users, beside the variants with and without JSON."""
+    config = small_config(url)
+    votes = {
+        "path": "votes.jsonl",
+        "shards": 1,
+        "max_pairs": 8,
+        "user_split": {"min_users": 8, "fractions": [0.4, 0.1, 0.5]},
+    }
+    config |= {
+        "datasets": {dataset: votes},
+        "models": {model: config["models"][model]},
+        "k": ["all"],
+        "draws": 1,
+        "variants": ["corrected", "corrected+ours", "corrected+json"],
+        "thetas": {"ours": {"optimise": {"num_candidates": 4, "num_trials": 5, "max_demos": 0}}},
+        "transfer": {},
+        "learn": config["learn"] | {"models": [model]},
+    }
+    project = Project(folder, config)
+    write_votes(project.folder / "votes.jsonl", quickstart_votes())
+    return project
+
+
 def test_a_theta_is_found_on_train_users_who_then_have_no_row(tmp_path: Path) -> None:
+    model, dataset = "big", "people"
     with ScriptedServer(answer) as server:
-        config = small_config(server.url)
-        model, dataset = "big", "people"
-        votes = {
-            "path": "votes.jsonl",
-            "shards": 1,
-            "max_pairs": 8,
-            "user_split": {"min_users": 8, "fractions": [0.4, 0.1, 0.5]},
-        }
-        config |= {
-            "datasets": {dataset: votes},
-            "models": {model: config["models"][model]},
-            "k": ["all"],
-            "draws": 1,
-            "variants": ["corrected", "corrected+ours", "corrected+json"],
-            "thetas": {"ours": {"optimise": {"num_candidates": 4, "num_trials": 5, "max_demos": 0}}},
-            "transfer": {},
-            "learn": config["learn"] | {"models": [model]},
-        }
-        project = Project(tmp_path / "work", config)
-        write_votes(project.folder / "votes.jsonl", quickstart_votes())
+        project = make(tmp_path / "work", server.url, dataset, model)
         project.snakemake("results/small/tables/main.csv", "results/small/tables/ablation.csv")
         program = project.run / "thetas" / "ours" / f"{model}.json"
         saved = json.loads(program.read_text(encoding="utf-8"))["metadata"]

@@ -39,6 +39,10 @@ def votes() -> list[dict[str, Any]]:
     ]
 
 
+JUDGED = [name for name, method in METHODS.items() if method.needs != "scores"]
+"""All methods whose verdicts need no scores by attribute."""
+
+
 def finish(folder: Path) -> None:
     """A run of every method in every variant."""
     project = Project(folder)
@@ -48,7 +52,7 @@ def finish(folder: Path) -> None:
     program = {"synthesize.predict": {"signature": {"instructions": "Say who this is."}, "demos": []}}
     (folder / "mine.json").write_text(json.dumps(program), encoding="utf-8")
     with ScriptedServer(judge) as server:
-        made = small_config(server.url, methods=list(METHODS), variants=VARIANTS, transfer={}, k=["all"], draws=1)
+        made = small_config(server.url, methods=JUDGED, variants=VARIANTS, transfer={}, k=["all"], draws=1)
         made["datasets"] = {"people": {"path": "votes.jsonl", "planted": "tastes.json", "shards": 1}}
         made["models"] = {"big": made["models"]["big"]}
         made["thetas"] = {"mine": {"path": "mine.json"}}
@@ -71,7 +75,7 @@ def test_every_method_of_every_variant_has_a_number(run: tuple[Project, list[dic
     assert all(row["accuracy"] for row in rows)
     learned = {name for name, method in METHODS.items() if method.needs == "profile"}
     wanted = {(variant, name) for variant in VARIANTS for name in learned}
-    wanted |= {("baseline", name) for name in set(METHODS) - learned}
+    wanted |= {("baseline", name) for name in set(JUDGED) - learned}
     assert {(row["variant"], row["method"]) for row in rows} == wanted
 
 

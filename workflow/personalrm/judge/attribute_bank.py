@@ -7,8 +7,8 @@ A bank is a YAML file, `resources/attributes.yaml` or one of the user's own:
       - id: warm                                     # letters, digits and _, a letter first
         group: tone                                  # one of `Group`
         comparative: warmer and more encouraging     # completes "Which response is …?"
-        more: warm, encouraging answers              # what somebody likes who likes more of it
-        less: matter-of-fact answers without praise  # … and less of it
+        more: warm, encouraging answers              # completes "This person prefers …"
+        less: matter-of-fact answers without praise  # the same for who prefers less of it
         core: true                                   # optional: in the small set (`use: core`)
         source: Why it is in the bank.               # optional
 

@@ -99,12 +99,12 @@ async def score_pair(
     Permanent errors are raised.
     """
     said = await _ask(model, pair, bank, settings)
-    shortened = None
+    cut = pair
     if any(one.failure == "context_overflow" for answers in said.values() for one in answers):
-        shortened = shorten(pair, model.spec, bank, settings)
-    if shortened is not None:
-        said = await _ask(model, shortened, bank, settings)
-    return tuple(_entry(pair, swapped, answers, shortened is not None) for swapped, answers in said.items())
+        cut = shorten(pair, model.spec, bank, settings) or pair
+    if cut != pair:
+        said = await _ask(model, cut, bank, settings)
+    return tuple(_entry(pair, swapped, answers, cut != pair) for swapped, answers in said.items())
 
 
 def _entry(pair: PreferencePair, swapped: bool, said: Sequence[_Said], shortened: bool) -> PairScores:

@@ -52,13 +52,13 @@ def votes_of(
     )
 
 
-def prior_for(known: Known) -> TastePrior | None:
-    """The prior from other users; without them one from the user's own pairs, with the mean 0.
+def prior_for(known: Known, pairs: Sequence[PreferencePair]) -> TastePrior | None:
+    """The prior from other users; without them one from the pairs that are learned from, with the mean 0.
 
     Raises TypeError for an artefact of another method.
     """
     if known.artefact is None:
-        return prior.prior_of([(known.user.pairs, known.scores)]) if known.user.pairs else None
+        return prior.prior_of([(pairs, known.scores)])
     if not isinstance(known.artefact, TastePrior):
         raise TypeError(f"user {known.user.user_id}: the artefact is no prior of taste weights")
     return known.artefact
@@ -66,9 +66,9 @@ def prior_for(known: Known) -> TastePrior | None:
 
 def learned_taste(known: Known, pairs: Sequence[PreferencePair]) -> TasteState | NoPairs:
     """The user's taste from these votes."""
-    found = prior_for(known)
     if not pairs:
         return NoPairs()
+    found = prior_for(known, pairs)
     if found is None:
         return NoPairs("no pair to learn from has scores")
     (taste,) = weights.tastes(found, [votes_of(found, pairs, known.scores, known.kinds)])
@@ -113,8 +113,8 @@ SETTINGS: dict[str, object] = {
     "digits": logistic.DIGITS,
     "floor": features.FLOOR,
     "prior": [prior.LEAST_USERS, prior.MOST_USERS, prior.LATENT, prior.TRUST],
-    "gate": [weights.MARGIN, weights.ENOUGH],
-    "kinds": [weights.LEAST_OF_KIND, weights.KIND_SHARE, weights.KIND_MARGIN],
+    "gate": [weights.MARGIN, weights.ENOUGH, weights.LEAST_VOTES],
+    "kinds": [weights.MOST_KINDS, weights.LEAST_OF_KIND, weights.KIND_SHARE, weights.KIND_MARGIN],
 }
 ATTRIBUTES = Method(
     "attributes",

@@ -46,7 +46,7 @@ MEASURED_PERSONA = Method(
     guarded=True,
     references=("attributes",),
     label="Measured persona",
-    mark=Mark("#d55e00", "d"),
+    mark=Mark("#d55e00", "$m$"),
 )
 MEASURED_PERSONA_DEMOS = Method(
     "measured_persona_demos",
@@ -58,6 +58,6 @@ MEASURED_PERSONA_DEMOS = Method(
     tastes=True,
     guarded=True,
     references=("measured_persona", "demos"),
-    label="Measured persona + demonstrations",
-    mark=Mark("#cc78bc", "H"),
+    label="Measured + demonstrations",
+    mark=Mark("#cc78bc", "$M$"),
 )

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 WORD = r"[a-z']+|\d+"
 """A word or number, in lower case."""
+PREFIX = "word:"
+"""Of the names of features, so that no word is taken for another feature."""
 _WORD = re.compile(WORD)
 
 
@@ -33,10 +35,10 @@ def counts(text: str) -> Counter[str]:
 
 
 def differences(pairs: Sequence[PreferencePair], names: Sequence[str]) -> Array:
-    """Counts in the chosen answers minus those in the rejected ones, (n, d). Words that are not named are left out."""
+    """Counts in the chosen answers minus those in the rejected ones, (n, d). Words without a feature are left out."""
     import numpy as np
 
-    places = {name: place for place, name in enumerate(names)}
+    places = {name.removeprefix(PREFIX): place for place, name in enumerate(names)}
     found = np.zeros((len(pairs), len(names)))
     for row, pair in enumerate(pairs):
         for sign, text in ((1, pair.chosen), (-1, pair.rejected)):
@@ -54,7 +56,8 @@ def own(known: Known) -> Taste | NoPairs:
     pairs = sorted([*known.pairs, *known.user.part("validation")], key=lambda pair: pair.pair_id)
     if not pairs:
         return NoPairs()
-    names = sorted({word for pair in pairs for text in (pair.chosen, pair.rejected) for word in counts(text)})
+    found = {word for pair in pairs for text in (pair.chosen, pair.rejected) for word in counts(text)}
+    names = [PREFIX + word for word in sorted(found)]
     rows, d = differences(pairs, names), len(names)
     if not d:
         return NoPairs("the answers have no words")

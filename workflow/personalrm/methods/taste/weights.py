@@ -24,6 +24,8 @@ is lower than without one by MARGIN s / (1 + s) nats per vote, where s is the pr
 votes; beyond `ENOUGH` votes by as much in all as with `ENOUGH`. What chance gains grows with s in this way, and less
 than the number of votes."""
 ENOUGH = 20
+LEAST_VOTES = 5
+"""Fewer are no evidence: two to four random votes about pairs that are much alike often agree."""
 MOST_KINDS = 4
 LEAST_OF_KIND = 3
 """Votes of a kind, for weights of its own."""
@@ -123,7 +125,7 @@ def _tastes(prior: TastePrior, users: Sequence[Votes], rows: Array, n_kinds: int
     null = rounded(_null_loss(prior, rows, counts, weight))
     latent = (counts * (rows**2 @ np.array(prior.variance))).sum(axis=1) / weight
     margin = rounded(MARGIN * latent / (1 + latent) * np.minimum(1, ENOUGH / weight))
-    own = (null - loss >= margin) & (counts.sum(axis=1) > 0)
+    own = (null - loss >= margin) & ((counts > 0).sum(axis=1) >= LEAST_VOTES)
     right = (left_out < np.log(2) - 1e-9).sum(axis=1)
     return [
         _taste(
@@ -216,9 +218,10 @@ def _taste(
     import numpy as np
 
     missing = np.isnan(votes.rows).sum(axis=0).tolist()
-    reason = (
-        f"no taste of the user's own: log-loss of left-out votes {log_loss:.3f}, without it {null_log_loss:.3f}, "
-        f"margin {margin:.3f}"
+    reason = "no taste of the user's own: " + (
+        f"log-loss of left-out votes {log_loss:.3f}, without it {null_log_loss:.3f}, margin {margin:.3f}"
+        if len(votes.ids) >= LEAST_VOTES
+        else f"{len(votes.ids)} votes, fewer than {LEAST_VOTES}"
     )
     taste = prior_taste(prior, None if own else reason).model_copy(
         update={

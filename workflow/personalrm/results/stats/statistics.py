@@ -370,12 +370,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
     Raises:
         ValueError: for a value outside [0, 1].
     """
-    from statsmodels.stats.multitest import multipletests
-
     values = np.array(p_values, dtype=np.float64)
-    made = ~np.isnan(values)
+    (made,) = np.nonzero(~np.isnan(values))
     if ((values[made] < 0) | (values[made] > 1)).any():
         raise ValueError("p-values must lie in [0, 1]")
-    if made.any():
-        values[made] = multipletests(values[made], method="holm")[1]
+    ascending = made[np.argsort(values[made], kind="stable")]
+    steps = np.arange(len(made), 0, -1)
+    values[ascending] = np.minimum(1.0, np.maximum.accumulate(steps * values[ascending]))
     return [float(value) for value in values]

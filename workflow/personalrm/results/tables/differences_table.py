@@ -69,15 +69,19 @@ read_differences_table = DIFFERENCE_COLUMNS.read
 
 def _planned(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[tuple[Condition, Condition]]:
     """First and second cell of every row, in every data set."""
-    known = {key for arrays in arrays_by_dataset.values() for key in arrays.cells if key.method.name != "default"}
+    every = {key for arrays in arrays_by_dataset.values() for key in arrays.cells}
+    known = {key for key in every if key.method.name != "default"}
+    anywhere = {key._replace(dataset="") for key in every}
     for key in {key._replace(dataset=dataset) for dataset in arrays_by_dataset for key in known}:
-        if key.judged:
+        # Default need not judge the pairs that are left out.
+        if key.judged and (key.method.pairs != "loo" or key.default._replace(dataset="") in anywhere):
             yield key, key.default
+        if key.judged:
             for part in PARTS_OF_BOTH if key.method.name == "both" else ():
                 yield key, key._replace(method=key.method._replace(name=part))
         for name in METHODS[key.method.name].references if key.method.name in METHODS else ():
             reference = _reference(key, METHODS[name])
-            if key.judged == reference.judged or reference in known:
+            if reference._replace(dataset="") in anywhere:
                 yield key, reference
 
 

@@ -13,26 +13,31 @@ from pathlib import Path
 from typing import Any
 
 from personalrm.core.files import atomic_write_text, stable_hash
-from personalrm.core.records import CallRef, PreferencePair, Profile, UserData, read_records, write_records
+from personalrm.core.records import CallRef, Fitted, PreferencePair, Profile, UserData, read_records, write_records
+from personalrm.core.tastes import TasteStatement, UserTaste
 from personalrm.judge.judge import JudgeContext, judge_pairs
 from personalrm.llm.types import LanguageModel
+from personalrm.methods.registry import METHODS, MethodUse
 from personalrm.methods.synthesizeme.bootstrap import bootstrap_pairs
 from personalrm.methods.synthesizeme.context_subsets import N_PARTS
 from personalrm.methods.synthesizeme.persona import induce_persona
 from personalrm.methods.synthesizeme.profile import context_subset
 from personalrm.methods.synthesizeme.theta import PersonaDemonstration, Theta
 from personalrm.methods.synthesizeme.variants import CORRECTED, parse_variant
+from personalrm.methods.taste import statements
 from personalrm.run.stage import Stage, Wildcards
 from personalrm.studies.estimate.assumptions import Assumptions, Bound
 from personalrm.studies.estimate.fake_model import FakeModel
 from personalrm.studies.estimate.usage import Counter, Tally, Work
-from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.config import NO_MODEL, Config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.analysing import FIRST_DRAW
 from personalrm.studies.synthesizeme.stages.filtering import filter_shard
-from personalrm.studies.synthesizeme.stages.fit import fit_stage
+from personalrm.studies.synthesizeme.stages.fit import fit_stage, training_sets
 from personalrm.studies.synthesizeme.stages.learn import profile_settings
 from personalrm.studies.synthesizeme.stages.runner import Job, is_evaluated, runtime_from_env
+from personalrm.studies.synthesizeme.stages.scoring import scoring_of
+from personalrm.studies.synthesizeme.stages.seen import turns_of
 from personalrm.studies.synthesizeme.stages.theta import learn_student, optimised_thetas, optimiser_of, train_users
 
 OF_ALL_USERS = ("rate", "panel", "score_attributes")
@@ -144,10 +149,14 @@ class Simulation:
             made = plan.makers()
             asked = {file for stage, job in made.values() if stage.paid for file in _fitted(plan, stage, job)}
             for path, (stage, job) in made.items():
-                if stage.name == "fit" and path in asked:
+                if stage.name == "fit" and path in asked and job.model == NO_MODEL:
                     # What prompts show may be learned from users who are not simulated.
                     fake = FakeJob(plan.config, runtime_from_env(), self.models)
-                    fit_stage(fake, users=[everybody], out=Path(path), dataset=name, method=job.method, model=job.model)
+                    fit_stage(fake, users=[everybody], out=Path(path), dataset=name, method=job.method)
+                elif stage.name == "fit" and path in asked:
+                    write_records(Path(path), _unfitted(job, people))
+                elif stage.name == "taste":
+                    write_records(Path(path), _assumed_tastes(plan, job))
                 elif stage.name == "filter" and path in shards:
                     filter_shard(plan, self.config.datasets[name], Path(path).name)
                 elif stage.paid and job.dataset:
@@ -252,6 +261,33 @@ def _bounded(config: Config, bound: Bound) -> Config:
 def _fitted(plan: Plan, stage: Stage[Any], job: Wildcards) -> Sequence[str]:
     """Artefacts of methods that a job reads."""
     return plan.inputs(stage.name, **job._asdict()).get("fitted", [])
+
+
+def _unfitted(job: Wildcards, people: Sequence[UserData]) -> Iterable[Fitted]:
+    """Nothing is learned from the scores of fake models."""
+    for left_out, _ in training_sets(people):
+        yield Fitted(
+            dataset=job.dataset,
+            method=job.method,
+            model=job.model,
+            left_out=left_out,
+            n_users=0,
+            n_pairs=0,
+            artefact=None,
+        )
+
+
+def _assumed_tastes(plan: Plan, job: Wildcards) -> Iterable[UserTaste]:
+    """Tastes whose personas have as many statements as are shown at most: what fake models score says nothing."""
+    bank = scoring_of(plan.config).selected().attributes[: statements.MOST]
+    said = [
+        TasteStatement(feature=one.id, text=one.more, strength="clearly", log_odds=1.0, posterior=1.0) for one in bank
+    ]
+    persona = statements.persona_text(said)
+    named = {"dataset": job.dataset, "model": job.model, "status": "ok", "persona": persona}
+    for user in _users(plan, job):
+        for k, draw in turns_of(plan.config, MethodUse(METHODS["attributes"])):
+            yield UserTaste.model_validate({**named, "user_id": user.user_id, "k": k, "draw": draw})
 
 
 def _users(plan: Plan, job: Wildcards) -> Iterable[UserData]:

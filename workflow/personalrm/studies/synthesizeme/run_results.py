@@ -125,6 +125,7 @@ def result_files(plan: Plan) -> dict[str, str | list[str]]:
         "ratings": [path for name in plan.filtered for path in plan.rating_paths(name)],
         "panels": [path for name in plan.filtered for path in plan.panel_paths(name)],
         "attribute_scores": plan.paths("score_attributes"),
+        "tastes": plan.paths("taste"),
         "profiles": plan.profile_paths(),
         "analysed_profiles": plan.analysed_profiles(),
         "fidelity": plan.paths("fidelity"),
@@ -147,6 +148,7 @@ def conditions(config: Config, plan: Plan) -> dict[str, bool]:
         "recovery": config.analysis.recovery is not None,
         "axes": bool(config.axes_models),
         "filters": bool(plan.filtered),
+        "tastes": bool(plan.jobs("taste")),
         "taste_on": config.taste_on == "personalizable",
     }
 

@@ -57,10 +57,11 @@ def user_taste(
     row = UserTaste(
         dataset=user.dataset, user_id=user.user_id, model=scores.model, k=k or "all", draw=draw, status="ok"
     )
-    state, prior = state_of(user, USE, "text", known), prior_for(known)
+    learned = [*known.pairs, *known.user.part("validation")]
+    state, prior = state_of(user, USE, "text", known), prior_for(known, learned)
     if isinstance(state, NoResult) or prior is None:
         return row.model_copy(update=state._asdict() if isinstance(state, NoResult) else {"status": "empty"})
-    votes = votes_of(prior, [*known.pairs, *known.user.part("validation")], known.scores, known.kinds)
+    votes = votes_of(prior, learned, known.scores, known.kinds)
     found = statements.statements(state.taste, bank.attributes, votes)
     keys = {key for one in scores.pairs if one.pair_id in votes.ids for key in one.calls}
     prompt = load_prompt(statements.PROMPT)

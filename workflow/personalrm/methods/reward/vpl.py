@@ -1,0 +1,201 @@
+"""VPL: a latent vector per user, encoded from the context pairs (https://arxiv.org/abs/2408.10075).
+
+An encoder turns each context pair into a vector, self-attention without positions mixes them, and their mean gives a
+Gaussian over z. The decoder rates an answer from its features and z. Loss: Bradley-Terry on other pairs of the user
+plus beta times the divergence of the Gaussian from N(0, 1). Adaptation is one pass of the encoder.
+
+Differs from the authors' code: z has norm sqrt(latent) in training and in use (theirs only in training); contexts and
+targets are of one user; all features are frozen (theirs of targets come from a base that is tuned along).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from personalrm.methods.reward.base import RewardMethod, Scale, TrainingData, canonical, card_of, mean_accuracy
+from personalrm.methods.reward.networks import (
+    Episodes,
+    Sides,
+    decoder,
+    mean_of_real,
+    one_user,
+    weights_of,
+    with_weights,
+)
+from personalrm.train.checkpoint import Fitted
+from personalrm.train.trainer import Group, Plan, Run, seeded, train
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from personalrm.train.features import Pairs
+
+    Array = NDArray[np.float32]
+    Wide = NDArray[np.float64]
+
+ACTIVE = 0.005
+"""A latent unit is active where its mean varies more than this over users (variance)."""
+
+
+@dataclass(frozen=True)
+class VPLHyper:
+    """Defaults are those of the authors' code on Pets, unless "ours" is said.
+
+    Attributes:
+        latent: length of z.
+        hidden: width of encoder and decoder.
+        beta: weight of the divergence; UF-P-4: 3e-6.
+        cycle: steps of a cosine cycle in which the factor of beta grows from 0.1 to 1.
+        lr: of AdamW; UF-P: 1e-4.
+        users: per batch (authors: 4 on each of 8 devices).
+        context: most context pairs in training; a batch has 1 to so many.
+        targets: most target pairs per user in a batch; ours.
+        steps: updates; authors: 2 epochs, 10 on "controversial" pairs. Ours.
+        evaluate_every: steps between measurements on validation users, who choose the step; ours.
+    """
+
+    latent: int = 512
+    hidden: int = 512
+    beta: float = 1e-4
+    cycle: int = 10_000
+    lr: float = 3e-4
+    users: int = 32
+    context: int = 8
+    targets: int = 8
+    steps: int = 2000
+    evaluate_every: int = 100
+
+
+class Network(nn.Module):
+    """Encoder and decoder; see the module's docstring."""
+
+    def __init__(self, dim: int, latent: int, hidden: int) -> None:
+        super().__init__()
+        first = (nn.Linear(2 * dim, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, hidden), nn.LeakyReLU(0.2))
+        self.encoder = nn.Sequential(*first, nn.Linear(hidden, latent))
+        self.attention = nn.MultiheadAttention(latent, 1, batch_first=True)
+        self.mean = nn.Linear(latent, latent)
+        self.log_variance = nn.Linear(latent, latent)
+        self.decoder = decoder(dim + latent, hidden)
+
+    def posterior(self, context: Sides) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and log-variance of z per user, (users, latent) each, from (users, pairs, dim); without pairs those of
+        the prior, 0."""
+        some = context.real.any(dim=1, keepdim=True)
+        if not context.real.shape[1]:
+            zeros = torch.zeros(len(some), self.mean.out_features, device=some.device)
+            return zeros, zeros
+        encoded = self.encoder(torch.cat([context.chosen, context.rejected], dim=2))
+        # A user without pairs attends to padding, which is then dropped: a row without keys gives no number.
+        hidden = ~context.real & some
+        mixed, _ = self.attention(encoded, encoded, encoded, key_padding_mask=hidden, need_weights=False)
+        counts = context.real.sum(dim=1, keepdim=True).clamp(min=1)
+        pooled = (mixed * context.real[..., None]).sum(dim=1) / counts
+        mean, log_variance = (layer(pooled).clamp(-1, 1) * some for layer in (self.mean, self.log_variance))
+        return mean, log_variance
+
+    def rate(self, answers: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """Rewards of scaled answers (users, answers, dim) for users with z (users, latent): (users, answers)."""
+        own = z[:, None].expand(-1, answers.shape[1], -1)
+        rated: torch.Tensor = self.decoder(torch.cat([answers, own], dim=2))[..., 0]
+        return rated
+
+
+def on_sphere(z: torch.Tensor) -> torch.Tensor:
+    """z with norm sqrt(latent); 0 stays 0."""
+    return z * (math.sqrt(z.shape[-1]) / z.norm(dim=-1, keepdim=True).clamp(min=1e-12))
+
+
+def divergence(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
+    """Kullback-Leibler divergence of each user's Gaussian from N(0, 1), (users,)."""
+    return 0.5 * (log_variance.exp() + mean**2 - 1 - log_variance).sum(dim=1)
+
+
+def fit(data: TrainingData, hyper: VPLHyper, seed: int, run: Run) -> Fitted:
+    """The weights, with the number of active latent units in the card (0: z carries nothing)."""
+    scale = Scale.of(data.pairs)
+    episodes = Episodes(data, scale, run.device)
+    with seeded(seed):
+        network = Network(data.dim, hyper.latent, hyper.hidden).to(run.device)
+
+    def loss(step: int, generator: torch.Generator) -> torch.Tensor:
+        context, target = episodes.draw(generator, hyper.users, hyper.context, hyper.targets)
+        mean, log_variance = network.posterior(context)
+        noise = torch.randn(mean.shape, generator=generator).to(mean.device)
+        z = on_sphere(mean + (0.5 * log_variance).exp() * noise)
+        margins = network.rate(target.chosen, z) - network.rate(target.rejected, z)
+        anneal = 0.1 + 0.45 * (1 - math.cos(math.pi * (step % hyper.cycle) / hyper.cycle))
+        fitted = mean_of_real(nn.functional.softplus(-margins), target.real)
+        return fitted + hyper.beta * anneal * divergence(mean, log_variance).mean()
+
+    def evaluate() -> float:
+        states = (_state(network, scale, one.context) for one in data.held_out)
+        pairs = (one.target for one in data.held_out)
+        return mean_accuracy(_compare(network, scale, z, target) for z, target in zip(states, pairs, strict=True))
+
+    card = card_of("vpl", hyper, seed, data)
+    groups = [Group(list(network.parameters()), hyper.lr)]
+    plan = Plan(hyper.steps, seed, "adamw", evaluate_every=hyper.evaluate_every)
+    course = train(network, loss, groups, plan, run, card, evaluate if data.held_out else None)
+    means = np.stack([_mean(network, scale, user) for user in data.users])
+    active = int((means.var(axis=0) > ACTIVE).sum())
+    facts: dict[str, Any] = {"curve": course.curve, "best_step": course.best, "active_units": active}
+    return Fitted({**weights_of(network), **scale.tensors}, {**card, **facts})
+
+
+@lru_cache(maxsize=8)
+def _network(fitted: Fitted) -> Network:
+    hyper = fitted.card["hyper"]
+    return with_weights(Network(fitted.card["dim"], hyper["latent"], hyper["hidden"]), fitted)
+
+
+def _mean(network: Network, scale: Scale, context: Pairs) -> Array:
+    device = next(network.parameters()).device
+    with torch.inference_mode():
+        mean, _ = network.posterior(one_user(canonical(context), scale, device))
+    found: Array = mean[0].cpu().numpy()
+    return found
+
+
+def _state(network: Network, scale: Scale, context: Pairs) -> Array:
+    found: Array = on_sphere(torch.from_numpy(_mean(network, scale, context))).numpy()
+    return found
+
+
+def _rate(network: Network, scale: Scale, state: Array, answers: Array) -> Wide:
+    device = next(network.parameters()).device
+    with torch.inference_mode():
+        rated = network.rate(
+            torch.from_numpy(scale.answers(answers))[None].to(device), torch.from_numpy(state)[None].to(device)
+        )
+    found: Wide = rated[0].double().cpu().numpy()
+    return found
+
+
+def _compare(network: Network, scale: Scale, state: Array, pairs: Pairs) -> Wide:
+    return _rate(network, scale, state, pairs.chosen) - _rate(network, scale, state, pairs.rejected)
+
+
+def adapt(fitted: Fitted, context: Pairs) -> Array:
+    """The user's z, (latent,): the mean of the Gaussian with norm sqrt(latent); 0 without context."""
+    return _state(_network(fitted), Scale.in_weights(fitted), context)
+
+
+def log_odds(fitted: Fitted, state: Array, pairs: Pairs) -> Wide:
+    """r(chosen) - r(rejected), (pairs,)."""
+    return _compare(_network(fitted), Scale.in_weights(fitted), state, pairs)
+
+
+def rewards(fitted: Fitted, state: Array, answers: Array) -> Wide:
+    """Rewards of answers, (answers,)."""
+    return _rate(_network(fitted), Scale.in_weights(fitted), state, answers)
+
+
+VPL = RewardMethod("vpl", "VPL: latent user vector", VPLHyper, fit, adapt, log_odds, rewards)
