@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.models import ScriptedModel, text
 from support.scripted_server import Fault, ScriptedServer
 from support.traits import BANK, says
 
 from personalrm import PersonalRM, TasteModel
 from personalrm.core.errors import ConfigError, DataError, ModelCallError, NotFittedError
+from personalrm.llm.types import Request, Response
 
 from .conftest import QUICK, Item, judge_of, prefers_good
 
@@ -247,6 +249,21 @@ def test_in_a_running_loop(server: ScriptedServer, bank: Path) -> None:
         return first, said[0], (await rm.aevaluate(votes(2, first=30))).mean
 
     assert asyncio.run(work()) == (1, 1, 1.0)
+
+
+def test_a_model_of_ones_own_is_asked_once_about_a_vote(bank: Path, tmp_path: Path) -> None:
+    def answer(request: Request) -> Response:
+        messages = [{"role": one.role, "content": one.content} for one in request.messages]
+        return text(str(says({"max_tokens": request.max_tokens, "messages": messages}).text))
+
+    model = ScriptedModel(answer, context_length=8192)
+    rm = TasteModel(lm=model, bank=bank, orders="one").fit(votes(5))
+    rm.add(votes(2, first=5)).save(tmp_path / "kept")
+    assert len(model.requests) == 7
+    with pytest.raises(ConfigError, match="the taste was learned by an lm"):
+        TasteModel.from_saved(tmp_path / "kept")
+    loaded = TasteModel.from_saved(tmp_path / "kept", lm=model)
+    assert loaded.predict_pairwise("Which?", CALM, LOUD) == rm.predict_pairwise("Which?", CALM, LOUD) == -1
 
 
 WRONG: dict[str, tuple[list[Item], str]] = {
