@@ -42,8 +42,8 @@ def main(arguments: list[str] | None = None) -> None:
     say(f"Test pairs: {rm.evaluate(test)}")
 
     question = "How do I get the lime out of my kettle?"
-    steps = "1. Half fill it with vinegar. 2. Boil it. 3. Wait 20 minutes. 4. Rinse twice."
-    prose = "Lime dissolves in acid, so boiled vinegar that stands for a while will lift it off."
+    steps = "1. Half fill it with vinegar and water. 2. Boil it. 3. Wait 20 minutes. 4. Rinse twice."
+    prose = "Lime dissolves in acid, so that vinegar, boiled and left to stand for a while, will lift it off."
     say(f"Prefers the first of two answers with probability {rm.predict_proba(question, steps, prose):.2f}, because:")
     for reason in rm.explain(question, steps, prose)[:3]:
         say(f"  {reason}")
