@@ -1,6 +1,6 @@
 """Measure one bundled, invented user's taste: what it is in words, what it predicts, and why.
 
-With a model that is downloaded once (491 MB) and served on this machine, without a key:
+With a model that is downloaded once (491 MB) and served on this machine, without a key (a minute on two quiet cores):
 
     python examples/taste.py
 
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", default="embedded/qwen2.5-coder-0.5b", help="model id")
     parser.add_argument("--url", default=None, help="base URL of an OpenAI-compatible endpoint")
     parser.add_argument("--data", type=Path, default=VOTES, help="a JSON-lines file of votes")
-    parser.add_argument("--user", default="amara", help="user id")
+    parser.add_argument("--user", default="chen", help="user id")
     parser.add_argument("--output", type=Path, default=None, help="folder that keeps answers and taste")
     given = parser.parse_args(arguments)
 
@@ -41,11 +41,11 @@ def main(arguments: list[str] | None = None) -> None:
     say(f"Votes predicted from the others: {alone.n_right} of {alone.n_votes}")
     say(f"Test pairs: {rm.evaluate(test)}")
 
-    question = "My cake did not rise. What now?"
-    warm = "Oh no, what a pity! Check your baking powder, and be proud that you tried."
-    curt = "Old baking powder. Buy new."
-    say(f"Prefers the first of two answers with probability {rm.predict_proba(question, warm, curt):.2f}, because:")
-    for reason in rm.explain(question, warm, curt)[:3]:
+    question = "How do I get the lime out of my kettle?"
+    steps = "1. Half fill it with vinegar and water. 2. Boil it. 3. Wait 20 minutes. 4. Rinse twice."
+    prose = "Lime dissolves in acid, so that vinegar, boiled and left to stand for a while, will lift it off."
+    say(f"Prefers the first of two answers with probability {rm.predict_proba(question, steps, prose):.2f}, because:")
+    for reason in rm.explain(question, steps, prose)[:3]:
         say(f"  {reason}")
 
 

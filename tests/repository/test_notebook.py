@@ -18,6 +18,7 @@ def test_the_notebook_runs() -> None:
     # A cell that fails raises here.
     NotebookClient(notebook, timeout=280, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
     printed = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", ()))
+    assert "strongly prefers answers with lists" in printed
     assert "with the profile:" in printed
     assert "without any profile:" in printed
 

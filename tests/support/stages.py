@@ -6,14 +6,19 @@ import asyncio
 from pathlib import Path
 
 from personalrm.core.records import JudgedUser, Profile, UserData, read_records, write_records
+from personalrm.core.tastes import UserTaste
 from personalrm.data.prepare import read_users
 from personalrm.data.settings import LocalDataset
 from personalrm.data.sources.reading import ReadReport
 from personalrm.llm.open import RuntimeSettings
 from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.synthesizeme.stages.fit import fit_stage
 from personalrm.studies.synthesizeme.stages.judging import judge_stage
 from personalrm.studies.synthesizeme.stages.learn import bootstrap_stage, profile_stage
 from personalrm.studies.synthesizeme.stages.runner import Job
+from personalrm.studies.synthesizeme.stages.scoring import score_stage
+from personalrm.studies.synthesizeme.stages.tasting import taste_stage
+from personalrm.studies.synthesizeme.stages.weighing import weigh_stage
 
 VOTES = Path(__file__).parents[2] / "resources" / "quickstart" / "votes.jsonl"
 
@@ -48,3 +53,27 @@ def run_stages(user: UserData, url: str, folder: Path) -> tuple[Profile, JudgedU
     asyncio.run(stages())
     (profile,), (judged,) = read_records(profiles, Profile), read_records(verdicts, JudgedUser)
     return profile, judged
+
+
+def measure_stages(user: UserData, url: str, bank: Path, folder: Path) -> tuple[UserTaste, JudgedUser]:
+    """The taste of one user, and verdicts by it on the test pairs."""
+    config = parse_config(
+        {
+            "run": "r",
+            "store": str(folder / "store.sqlite"),
+            "datasets": {"people": {"path": str(VOTES)}},
+            "models": {"m": {"backend": "openai", "model": "some/model", "api_base": url, "context_length": 131072}},
+            "methods": ["attributes"],
+            "attributes": {"bank": str(bank)},
+            "learn": {"models": ["m"]},
+        }
+    )
+    job = Job(config, RuntimeSettings(folder / "servers", 1))
+    users, scores, fit, taste, verdicts = (folder / f"{n}.jsonl" for n in ("users", "scores", "fit", "taste", "out"))
+    write_records(users, [user])
+    asyncio.run(score_stage(job, dataset="people", users=users, out=scores, model="m"))
+    fit_stage(job, users=[users], out=fit, dataset="people", method="attributes", model="m", scores=[scores])
+    taste_stage(job, users=users, scores=scores, fitted=[fit], out=taste)
+    weigh_stage(job, users=users, out=verdicts, fitted=[fit], judge="m", scores=scores)
+    (measured,), (judged,) = read_records(taste, UserTaste), read_records(verdicts, JudgedUser)
+    return measured, judged

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.models import ScriptedModel, text
 from support.scripted_server import Fault, ScriptedServer
 from support.traits import BANK, says
 
 from personalrm import PersonalRM, TasteModel
 from personalrm.core.errors import ConfigError, DataError, ModelCallError, NotFittedError
+from personalrm.llm.types import Request, Response
 
 from .conftest import QUICK, Item, judge_of, prefers_good
 
@@ -68,8 +70,9 @@ def test_measure_predict_and_evaluate(orders: str, options: Item, server: Script
     assert probability is not None
     assert probability > 0.8
     assert rm.predict_proba("Which?", CALM, LOUD) == pytest.approx(1 - probability, abs=1e-6)
-    result = rm.evaluate([*votes(3, first=20), vote(30, "?")])
-    assert (result.outcomes["correct"], result.outcomes["wrong"]) == (3, 1)
+    # Of a tie any verdict is wrong.
+    result = rm.evaluate([*votes(3, first=20), vote(30, "?"), vote(31, tie=True)])
+    assert (result.outcomes["correct"], result.outcomes["wrong"]) == (3, 2)
     found = rm.leave_one_out()
     assert (found.n_votes, found.n_right, found.accuracy, found.own) == (8, 8, 1.0, True)
     assert found.log_loss < 0.5 < found.null_log_loss
@@ -98,6 +101,8 @@ def test_what_was_measured_is_said_in_words(server: ScriptedServer, bank: Path) 
     first, *_ = rm.weights()
     assert first.low < first.weight < first.high
     assert first.sd == pytest.approx((first.high - first.low) / 2 / 1.96, rel=1e-3)
+    sizes = [abs(one.weight) for one in rm.weights()]
+    assert sizes == sorted(sizes, reverse=True)
     loud = next(one for one in rm.weights() if one.attribute == "is_loud")
     assert loud.weight > 0
     assert (loud.more, loud.less) == ("loud answers", "calm answers")
@@ -128,8 +133,8 @@ def test_reasons_name_the_pole_that_the_user_prefers_and_the_answer_that_has_it(
         assert [abs(each.log_odds) for each in reasons] == sorted(
             (abs(each.log_odds) for each in reasons), reverse=True
         )
-        turned = {each.attribute: each.log_odds for each in rm.explain("Which?", CALM, LOUD)}
-        assert turned == {each.attribute: -each.log_odds for each in reasons}
+        turned = {each.attribute: (each.log_odds, each.text) for each in rm.explain("Which?", CALM, LOUD)}
+        assert turned == {each.attribute: (-each.log_odds, each.text) for each in reasons}
         assert len(reasons.to_frame()) == len(reasons)
 
 
@@ -246,6 +251,21 @@ def test_in_a_running_loop(server: ScriptedServer, bank: Path) -> None:
     assert asyncio.run(work()) == (1, 1, 1.0)
 
 
+def test_a_model_of_ones_own_is_asked_once_about_a_vote(bank: Path, tmp_path: Path) -> None:
+    def answer(request: Request) -> Response:
+        messages = [{"role": one.role, "content": one.content} for one in request.messages]
+        return text(str(says({"max_tokens": request.max_tokens, "messages": messages}).text))
+
+    model = ScriptedModel(answer, context_length=8192)
+    rm = TasteModel(lm=model, bank=bank, orders="one").fit(votes(5))
+    rm.add(votes(2, first=5)).save(tmp_path / "kept")
+    assert len(model.requests) == 7
+    with pytest.raises(ConfigError, match="the taste was learned by an lm"):
+        TasteModel.from_saved(tmp_path / "kept")
+    loaded = TasteModel.from_saved(tmp_path / "kept", lm=model)
+    assert loaded.predict_pairwise("Which?", CALM, LOUD) == rm.predict_pairwise("Which?", CALM, LOUD) == -1
+
+
 WRONG: dict[str, tuple[list[Item], str]] = {
     "no votes": ([], r"^data: holds no pair"),
     "ties only": (votes(2, tie=True), r"^data: holds no pair .*2 rows left out \(ties\)"),
@@ -318,21 +338,26 @@ def test_an_outage_is_an_error_and_never_a_verdict(bank: Path) -> None:
                 ask(pair["context"], pair["chosen"], pair["rejected"])
         lost = ""
         assert rm.add([]).learned.scores.lost == 0
+        assert all(entry.scores for entry in rm.learned.scores.pairs)
         assert rm.events == ()
 
 
 def test_a_model_that_rates_nothing_is_an_error(bank: Path) -> None:
-    with ScriptedServer(lambda body: "I cannot say.") as server:
-        rm = model_of(server, bank)
-        with pytest.raises(ModelCallError, match=r"scored none of the votes \(unparsed\)"):
-            rm.fit(votes(3))
-        assert not rm.is_fitted
+    with ScriptedServer(lambda body: says(body) if "question 5" in str(body) else "I cannot say.") as server:
+        for others in (None, {"u": votes(3, first=50)}):
+            rm = model_of(server, bank)
+            with pytest.raises(ModelCallError, match=r"scored none of the votes \(unparsed\)"):
+                rm.fit(votes(3), others=others)
+            assert not rm.is_fitted
 
 
-def test_progress_rises_to_the_end(server: ScriptedServer, bank: Path) -> None:
+@pytest.mark.parametrize(("options", "calls"), [(QUICK, 2), (LABELS, 2 * 3)], ids=["ratings", "labels"])
+def test_progress_rises_to_the_end(options: Item, calls: int, server: ScriptedServer, bank: Path) -> None:
     said: list[float] = []
-    rm = model_of(server, bank, progress_update_hook=lambda percent, _: said.append(percent))
+    rm = model_of(server, bank, progress_update_hook=lambda percent, _: said.append(percent), model_options=options)
     rm.fit(votes(4))
     assert said == sorted(said)
-    assert said[-2:] == [99.0, 100.0]
-    assert len(said) == 1 + 2 * 4 + 1
+    assert said[-2] == pytest.approx(99)
+    assert said[-3] < 99
+    assert said[-1] == 100
+    assert len(said) == 1 + calls * 4 + 1
