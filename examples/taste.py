@@ -1,6 +1,6 @@
 """Measure one bundled, invented user's taste: what it is in words, what it predicts, and why.
 
-With a model that is downloaded once (491 MB) and served on this machine, without a key (a minute on two quiet cores):
+With a model that is downloaded once (491 MB) and served on this machine, without a key (some 105 CPU seconds):
 
     python examples/taste.py
 
