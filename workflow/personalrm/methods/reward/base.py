@@ -110,7 +110,6 @@ class RewardMethod(Generic[H, S]):
 
     Attributes:
         name: how the config spells it.
-        label: its name in tables and figures.
         hyper: a dataclass of hyper-parameters; defaults are the published ones, where there are any.
         fit: weights from (data, hyper-parameters, seed, where to run).
         adapt: the state of one user, from weights and context pairs (possibly none).
@@ -121,7 +120,6 @@ class RewardMethod(Generic[H, S]):
     """
 
     name: str
-    label: str
     hyper: type[H]
     fit: Callable[[TrainingData, H, int, Run], Fitted]
     adapt: Callable[[Fitted, Pairs], S]

@@ -6,7 +6,6 @@ the same network as VPL's decoder without the latent vector, for methods that ar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from scipy.optimize import minimize
 from torch import nn
 
 from personalrm.methods.reward.base import RewardMethod, Scale, TrainingData, card_of, mean_accuracy
+from personalrm.methods.reward.hyper import FrozenBTHyper
 from personalrm.methods.reward.networks import decoder, weights_of, with_weights
 from personalrm.train.checkpoint import Fitted
 from personalrm.train.trainer import Course, Group, Plan, Run, deterministic, seeded, train
@@ -27,28 +27,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
     Wide = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class FrozenBTHyper:
-    """Ours: no publication has this control.
-
-    Attributes:
-        hidden: width of the two hidden layers; 0 for a linear reward.
-        l2: penalty of the squared weights next to the mean loss, linear reward without validation users.
-        l2_grid: penalties from which validation users choose.
-        lr, weight_decay, batch, steps: of AdamW, for hidden layers.
-        evaluate_every: steps between measurements on validation users, who choose the step, for hidden layers.
-    """
-
-    hidden: int = 0
-    l2: float = 0.01
-    l2_grid: tuple[float, ...] = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
-    lr: float = 3e-4
-    weight_decay: float = 0.01
-    batch: int = 64
-    steps: int = 2000
-    evaluate_every: int = 100
 
 
 def fit(data: TrainingData, hyper: FrozenBTHyper, seed: int, run: Run) -> Fitted:
@@ -154,6 +132,4 @@ def log_odds(fitted: Fitted, _state: None, pairs: Pairs) -> Wide:
     return found
 
 
-FROZEN_BT = RewardMethod(
-    "frozen_bt", "Bradley-Terry on frozen features", FrozenBTHyper, fit, adapt, log_odds, rewards, adapts=False
-)
+FROZEN_BT = RewardMethod("frozen_bt", FrozenBTHyper, fit, adapt, log_odds, rewards, adapts=False)

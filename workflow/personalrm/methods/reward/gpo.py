@@ -15,9 +15,8 @@ users, not on those of the evaluation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from torch import nn
 
 from personalrm.core.errors import ConfigError
 from personalrm.methods.reward.base import RewardMethod, Scale, TrainingData, canonical, card_of, mean_accuracy
+from personalrm.methods.reward.hyper import GPOHyper, GPOPairsHyper
 from personalrm.methods.reward.networks import Episodes, Sides, mean_of_real, one_user, weights_of, with_weights
 from personalrm.train.checkpoint import Fitted
 from personalrm.train.trainer import Group, Plan, Run, seeded, train
@@ -36,44 +36,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
     Wide = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class GPOHyper:
-    """Defaults are those of the authors' code, unless "ours" is said.
-
-    Attributes:
-        points: see the module's docstring.
-        width: of tokens and of the feed-forward layers.
-        depth: linear layers of the embedding of points.
-        layers: of the transformer.
-        heads: of its attention.
-        lr: of Adam, on a cosine to 0 over the steps (authors: it ends earlier than the training).
-        users: groups per batch.
-        context: most context pairs in training; a batch has 1 to so many. Authors: 10 to 100 questions.
-        targets: most target pairs per user in a batch. Authors: the rest.
-        steps: updates; authors: 200,000 passes of one group, in batches.
-        evaluate_every: steps between measurements on validation users, who choose the step; ours.
-    """
-
-    points: Literal["items", "pairs"] = "items"
-    width: int = 128
-    depth: int = 4
-    layers: int = 6
-    heads: int = 4
-    lr: float = 3e-4
-    users: int = 32
-    context: int = 100
-    targets: int = 100
-    steps: int = 6250
-    evaluate_every: int = 250
-
-
-@dataclass(frozen=True)
-class GPOPairsHyper(GPOHyper):
-    """The same with pairs as points."""
-
-    points: Literal["items", "pairs"] = "pairs"
 
 
 class Points(NamedTuple):
@@ -230,5 +192,5 @@ def rewards(fitted: Fitted, state: Pairs, answers: Array) -> Wide:
     return found
 
 
-GPO = RewardMethod("gpo", "GPO: answers as points", GPOHyper, fit, adapt, log_odds, rewards)
-GPO_PAIRS = RewardMethod("gpo_pairs", "GPO: pairs as points", GPOPairsHyper, fit, adapt, log_odds, None)
+GPO = RewardMethod("gpo", GPOHyper, fit, adapt, log_odds, rewards)
+GPO_PAIRS = RewardMethod("gpo_pairs", GPOPairsHyper, fit, adapt, log_odds, None)

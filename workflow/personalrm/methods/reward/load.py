@@ -6,21 +6,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from personalrm.core.errors import ConfigError
+from personalrm.methods.reward.hyper import HYPER
 from personalrm.train import require_extra
 
 if TYPE_CHECKING:
     from personalrm.methods.reward.base import RewardMethod
 
-_MODULES = {
-    "frozen_bt": "frozen_bt",
-    "user_map": "user_map",
-    "lore": "lore",
-    "vpl": "vpl",
-    "pal_a": "pal_a",
-    "gpo": "gpo",
-    "gpo_pairs": "gpo",
-}
-REWARD_METHODS: tuple[str, ...] = tuple(_MODULES)
+_MODULES = {name: name for name in HYPER} | {"gpo_pairs": "gpo"}
+REWARD_METHODS: tuple[str, ...] = tuple(HYPER)
 """Names of all methods on frozen features; each is a constant of its module, in capitals."""
 
 

@@ -10,7 +10,6 @@ weights, not from random ones, so that a user without context has the mean of al
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +19,7 @@ from torch import nn
 
 from personalrm.methods.reward import frozen_bt
 from personalrm.methods.reward.base import RewardMethod, Scale, TrainingData, canonical, card_of, mean_accuracy
-from personalrm.methods.reward.frozen_bt import FrozenBTHyper
+from personalrm.methods.reward.hyper import LoReHyper
 from personalrm.train.checkpoint import Fitted
 from personalrm.train.trainer import Group, Plan, Run, seeded, train
 
@@ -34,34 +33,6 @@ if TYPE_CHECKING:
 
 TEMPERATURE = 100.0
 """By which the authors' code divides rewards."""
-
-
-@dataclass(frozen=True)
-class LoReHyper:
-    """Defaults are those of the authors' code on PRISM, unless "ours" is said.
-
-    Attributes:
-        k: shared rewards, without validation users; the authors run 1 and 5 to 50.
-        k_grid: numbers from which validation users choose; of equally good ones the smallest.
-        lr: of Adam, for w and V, and for a new user's w.
-        steps: updates in all, each with all pairs.
-        adapt_steps: updates of a new user's w.
-        alpha: weight of mean(1 - cos(V_k, reference)), 0 up to a fifth of the steps, and from there growing linearly to
-            its full size at four fifths. Authors: 1e4; ours: 0.
-        weight_decay: of V; ours.
-        evaluate_every: steps between measurements on validation users, who choose the step; ours.
-        reference: of the Bradley-Terry weights that `alpha` pulls toward; ours.
-    """
-
-    k: int = 5
-    k_grid: tuple[int, ...] = (1, 5, 10)
-    lr: float = 0.5
-    steps: int = 20_000
-    adapt_steps: int = 500
-    alpha: float = 0.0
-    weight_decay: float = 0.0
-    evaluate_every: int = 50
-    reference: FrozenBTHyper = field(default_factory=FrozenBTHyper)
 
 
 class LoRe(nn.Module):
@@ -178,4 +149,4 @@ def rewards(fitted: Fitted, state: Wide, answers: Array) -> Wide:
     return found
 
 
-LORE = RewardMethod("lore", "LoRe: mixture of shared rewards", LoReHyper, fit, adapt, log_odds, rewards)
+LORE = RewardMethod("lore", LoReHyper, fit, adapt, log_odds, rewards)

@@ -12,7 +12,6 @@ token; w_u starts from equal weights, for train users and new ones; a new user's
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
@@ -21,6 +20,7 @@ import torch
 from torch import nn
 
 from personalrm.methods.reward.base import RewardMethod, Scale, TrainingData, canonical, card_of, mean_accuracy
+from personalrm.methods.reward.hyper import PALAHyper
 from personalrm.methods.reward.networks import one_user, weights_of, with_weights
 from personalrm.train.checkpoint import Fitted
 from personalrm.train.trainer import Group, Plan, Run, seeded, train
@@ -38,36 +38,6 @@ MARGIN = 1.0
 """Of the hinge, as published."""
 MOST_SCALE = 100.0
 """Of the cosine; it starts at 1 / 0.07."""
-
-
-@dataclass(frozen=True)
-class PALAHyper:
-    """Defaults are those of the authors' code on opt-350m features, unless "ours" is said.
-
-    Attributes:
-        k: prototypes; the authors run 1 as a control. SynthesizeMe's authors: 3, 5, 10.
-        kind: of the score.
-        width: of the space of items and prototypes.
-        lr: of AdamW, for the network; `weight_decay` goes with it.
-        user_lr: for prototypes, train users' weights, and new users' weights.
-        scale_lr: for the cosine's scale.
-        batch: pairs.
-        steps: updates; authors: 1 epoch. Ours.
-        adapt_steps: updates of a new user's weights; 20 epochs of ten pairs in batches of 4.
-        evaluate_every: steps between measurements on validation users, who choose the step; ours.
-    """
-
-    k: int = 2
-    kind: Kind = "dist"
-    width: int = 512
-    lr: float = 1e-4
-    weight_decay: float = 0.01
-    user_lr: float = 5e-3
-    scale_lr: float = 0.1
-    batch: int = 4
-    steps: int = 10_000
-    adapt_steps: int = 60
-    evaluate_every: int = 500
 
 
 class Network(nn.Module):
@@ -199,4 +169,4 @@ def rewards(fitted: Fitted, state: Array, answers: Array) -> Wide:
     return _rate(_network(fitted), Scale.in_weights(fitted), state, answers, fitted.card["hyper"]["kind"])
 
 
-PAL_A = RewardMethod("pal_a", "PAL-A: mixture of prototypes", PALAHyper, fit, adapt, log_odds, rewards)
+PAL_A = RewardMethod("pal_a", PALAHyper, fit, adapt, log_odds, rewards)

@@ -8,7 +8,6 @@ simplest personal model: convex, no training beyond frozen Bradley-Terry, and eq
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +16,7 @@ from scipy.special import expit
 
 from personalrm.methods.reward import frozen_bt
 from personalrm.methods.reward.base import RewardMethod, Scale, TrainingData, canonical, card_of, mean_accuracy
-from personalrm.methods.reward.frozen_bt import FrozenBTHyper
+from personalrm.methods.reward.hyper import UserMAPHyper
 from personalrm.train.checkpoint import Fitted
 
 if TYPE_CHECKING:
@@ -28,21 +27,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
     Wide = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class UserMAPHyper:
-    """Ours.
-
-    Attributes:
-        shared: of the Bradley-Terry weights; linear (`hidden` 0).
-        penalty: of deviations, without validation users; infinite for Bradley-Terry itself.
-        penalties: from which validation users choose; of equally good ones the largest.
-    """
-
-    shared: FrozenBTHyper = field(default_factory=FrozenBTHyper)
-    penalty: float = 10.0
-    penalties: tuple[float, ...] = (0.1, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, math.inf)
 
 
 def fit(data: TrainingData, hyper: UserMAPHyper, seed: int, run: Run) -> Fitted:
@@ -114,4 +98,4 @@ def rewards(fitted: Fitted, state: Wide, answers: Array) -> Wide:
     return found
 
 
-USER_MAP = RewardMethod("user_map", "User-MAP: own deviation", UserMAPHyper, fit, adapt, log_odds, rewards)
+USER_MAP = RewardMethod("user_map", UserMAPHyper, fit, adapt, log_odds, rewards)

@@ -11,7 +11,6 @@ targets are of one user; all features are frozen (theirs of targets come from a 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ import torch
 from torch import nn
 
 from personalrm.methods.reward.base import RewardMethod, Scale, TrainingData, canonical, card_of, mean_accuracy
+from personalrm.methods.reward.hyper import VPLHyper
 from personalrm.methods.reward.networks import (
     Episodes,
     Sides,
@@ -42,35 +42,6 @@ if TYPE_CHECKING:
 
 ACTIVE = 0.005
 """A latent unit is active where its mean varies more than this over users (variance)."""
-
-
-@dataclass(frozen=True)
-class VPLHyper:
-    """Defaults are those of the authors' code on Pets, unless "ours" is said.
-
-    Attributes:
-        latent: length of z.
-        hidden: width of encoder and decoder.
-        beta: weight of the divergence; UF-P-4: 3e-6.
-        cycle: steps of a cosine cycle in which the factor of beta grows from 0.1 to 1.
-        lr: of AdamW; UF-P: 1e-4.
-        users: per batch (authors: 4 on each of 8 devices).
-        context: most context pairs in training; a batch has 1 to so many.
-        targets: most target pairs per user in a batch; ours.
-        steps: updates; authors: 2 epochs, 10 on "controversial" pairs. Ours.
-        evaluate_every: steps between measurements on validation users, who choose the step; ours.
-    """
-
-    latent: int = 512
-    hidden: int = 512
-    beta: float = 1e-4
-    cycle: int = 10_000
-    lr: float = 3e-4
-    users: int = 32
-    context: int = 8
-    targets: int = 8
-    steps: int = 2000
-    evaluate_every: int = 100
 
 
 class Network(nn.Module):
@@ -198,4 +169,4 @@ def rewards(fitted: Fitted, state: Array, answers: Array) -> Wide:
     return _rate(_network(fitted), Scale.in_weights(fitted), state, answers)
 
 
-VPL = RewardMethod("vpl", "VPL: latent user vector", VPLHyper, fit, adapt, log_odds, rewards)
+VPL = RewardMethod("vpl", VPLHyper, fit, adapt, log_odds, rewards)

@@ -1,0 +1,213 @@
+"""Hyper-parameters of all reward models on frozen features. No torch: a config is checked where none is installed."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from personalrm.core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class FrozenBTHyper:
+    """Ours: no publication has this control.
+
+    Attributes:
+        hidden: width of the two hidden layers; 0 for a linear reward.
+        l2: penalty of the squared weights next to the mean loss, linear reward without validation users.
+        l2_grid: penalties from which validation users choose.
+        lr, weight_decay, batch, steps: of AdamW, for hidden layers.
+        evaluate_every: steps between measurements on validation users, who choose the step, for hidden layers.
+    """
+
+    hidden: int = 0
+    l2: float = 0.01
+    l2_grid: tuple[float, ...] = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
+    lr: float = 3e-4
+    weight_decay: float = 0.01
+    batch: int = 64
+    steps: int = 2000
+    evaluate_every: int = 100
+
+
+@dataclass(frozen=True)
+class UserMAPHyper:
+    """Ours.
+
+    Attributes:
+        shared: of the Bradley-Terry weights; linear (`hidden` 0).
+        penalty: of deviations, without validation users; infinite for Bradley-Terry itself.
+        penalties: from which validation users choose; of equally good ones the largest.
+    """
+
+    shared: FrozenBTHyper = field(default_factory=FrozenBTHyper)
+    penalty: float = 10.0
+    penalties: tuple[float, ...] = (0.1, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, math.inf)
+
+
+@dataclass(frozen=True)
+class LoReHyper:
+    """Defaults are those of the authors' code on PRISM, unless "ours" is said.
+
+    Attributes:
+        k: shared rewards, without validation users; the authors run 1 and 5 to 50.
+        k_grid: numbers from which validation users choose; of equally good ones the smallest.
+        lr: of Adam, for w and V, and for a new user's w.
+        steps: updates in all, each with all pairs.
+        adapt_steps: updates of a new user's w.
+        alpha: weight of mean(1 - cos(V_k, reference)), 0 up to a fifth of the steps, and from there growing linearly to
+            its full size at four fifths. Authors: 1e4; ours: 0.
+        weight_decay: of V; ours.
+        evaluate_every: steps between measurements on validation users, who choose the step; ours.
+        reference: of the Bradley-Terry weights that `alpha` pulls toward; ours.
+    """
+
+    k: int = 5
+    k_grid: tuple[int, ...] = (1, 5, 10)
+    lr: float = 0.5
+    steps: int = 20_000
+    adapt_steps: int = 500
+    alpha: float = 0.0
+    weight_decay: float = 0.0
+    evaluate_every: int = 50
+    reference: FrozenBTHyper = field(default_factory=FrozenBTHyper)
+
+
+@dataclass(frozen=True)
+class VPLHyper:
+    """Defaults are those of the authors' code on Pets, unless "ours" is said.
+
+    Attributes:
+        latent: length of z.
+        hidden: width of encoder and decoder.
+        beta: weight of the divergence; UF-P-4: 3e-6.
+        cycle: steps of a cosine cycle in which the factor of beta grows from 0.1 to 1.
+        lr: of AdamW; UF-P: 1e-4.
+        users: per batch (authors: 4 on each of 8 devices).
+        context: most context pairs in training; a batch has 1 to so many.
+        targets: most target pairs per user in a batch; ours.
+        steps: updates; authors: 2 epochs, 10 on "controversial" pairs. Ours.
+        evaluate_every: steps between measurements on validation users, who choose the step; ours.
+    """
+
+    latent: int = 512
+    hidden: int = 512
+    beta: float = 1e-4
+    cycle: int = 10_000
+    lr: float = 3e-4
+    users: int = 32
+    context: int = 8
+    targets: int = 8
+    steps: int = 2000
+    evaluate_every: int = 100
+
+
+@dataclass(frozen=True)
+class PALAHyper:
+    """Defaults are those of the authors' code on opt-350m features, unless "ours" is said.
+
+    Attributes:
+        k: prototypes; the authors run 1 as a control. SynthesizeMe's authors: 3, 5, 10.
+        kind: of the score.
+        width: of the space of items and prototypes.
+        lr: of AdamW, for the network; `weight_decay` goes with it.
+        user_lr: for prototypes, train users' weights, and new users' weights.
+        scale_lr: for the cosine's scale.
+        batch: pairs.
+        steps: updates; authors: 1 epoch. Ours.
+        adapt_steps: updates of a new user's weights; 20 epochs of ten pairs in batches of 4.
+        evaluate_every: steps between measurements on validation users, who choose the step; ours.
+    """
+
+    k: int = 2
+    kind: Literal["dist", "angle"] = "dist"
+    width: int = 512
+    lr: float = 1e-4
+    weight_decay: float = 0.01
+    user_lr: float = 5e-3
+    scale_lr: float = 0.1
+    batch: int = 4
+    steps: int = 10_000
+    adapt_steps: int = 60
+    evaluate_every: int = 500
+
+
+@dataclass(frozen=True)
+class GPOHyper:
+    """Defaults are those of the authors' code, unless "ours" is said.
+
+    Attributes:
+        points: see the module's docstring.
+        width: of tokens and of the feed-forward layers.
+        depth: linear layers of the embedding of points.
+        layers: of the transformer.
+        heads: of its attention.
+        lr: of Adam, on a cosine to 0 over the steps (authors: it ends earlier than the training).
+        users: groups per batch.
+        context: most context pairs in training; a batch has 1 to so many. Authors: 10 to 100 questions.
+        targets: most target pairs per user in a batch. Authors: the rest.
+        steps: updates; authors: 200,000 passes of one group, in batches.
+        evaluate_every: steps between measurements on validation users, who choose the step; ours.
+    """
+
+    points: Literal["items", "pairs"] = "items"
+    width: int = 128
+    depth: int = 4
+    layers: int = 6
+    heads: int = 4
+    lr: float = 3e-4
+    users: int = 32
+    context: int = 100
+    targets: int = 100
+    steps: int = 6250
+    evaluate_every: int = 250
+
+
+@dataclass(frozen=True)
+class GPOPairsHyper(GPOHyper):
+    """The same with pairs as points."""
+
+    points: Literal["items", "pairs"] = "pairs"
+
+
+HYPER: dict[str, type[Any]] = {
+    "frozen_bt": FrozenBTHyper,
+    "user_map": UserMAPHyper,
+    "lore": LoReHyper,
+    "vpl": VPLHyper,
+    "pal_a": PALAHyper,
+    "gpo": GPOHyper,
+    "gpo_pairs": GPOPairsHyper,
+}
+"""Methods by name, as the config spells them."""
+
+
+def read_hyper(method: str, given: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the method's own
+    """The hyper-parameters of a method: `given` ones, and defaults for the others.
+
+    Raises ConfigError, with one line per problem, for unknown names and for values of another type.
+    """
+    kind = HYPER[method]
+    problems = list(_unknown(kind, given, ""))
+    if not problems:
+        try:
+            return TypeAdapter(kind).validate_python(dict(given))
+        except ValidationError as error:
+            problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+    raise ConfigError("\n".join(problems))
+
+
+def _unknown(kind: type[Any], given: Mapping[str, Any], path: str) -> Iterator[str]:
+    known = {one.name: one for one in dataclasses.fields(kind)}
+    for name, value in given.items():
+        if name not in known:
+            yield f"{path}{name}: unknown hyper-parameter; known: {', '.join(known)}"
+            continue
+        inner = known[name].default_factory
+        if isinstance(inner, type) and isinstance(value, Mapping):
+            yield from _unknown(inner, value, f"{path}{name}.")
