@@ -25,5 +25,6 @@ def require_extra(what: str) -> None:
     if missing:
         raise ConfigError(
             f"{what}: needs {', '.join(missing)}, not installed here; pip install 'personalrm[train]' (for a build of "
-            "torch without CUDA, first: pip install torch --index-url https://download.pytorch.org/whl/cpu)"
+            "torch without CUDA, first: pip install torch --index-url https://download.pytorch.org/whl/cpu), or in a "
+            "checkout: make train"
         )

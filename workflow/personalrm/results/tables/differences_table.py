@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from personalrm.core.conditions import MethodId
 from personalrm.data.cross_validation import Pools
 from personalrm.methods.base import Method
-from personalrm.methods.registry import METHODS
+from personalrm.methods.registry import METHODS, is_trained
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import COMPARED, NAMED, compare, key_order, with_holm
 from personalrm.results.conditions import Condition
@@ -71,7 +71,7 @@ def _planned(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[tuple[C
     """First and second cell of every row, in every data set."""
     known = {key for arrays in arrays_by_dataset.values() for key in arrays.cells if key.method.name != "default"}
     for key in {key._replace(dataset=dataset) for dataset in arrays_by_dataset for key in known}:
-        if key.judged:
+        if key.judged and not is_trained(key.method.name):
             yield key, key.default
             for part in PARTS_OF_BOTH if key.method.name == "both" else ():
                 yield key, key._replace(method=key.method._replace(name=part))
