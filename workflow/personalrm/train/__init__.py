@@ -16,6 +16,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 # What deterministic matrix products need on CUDA; read when its library loads.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
+WEIGHTS, CARD = "weights.safetensors", "card.json"
+"""The two files of a trained model."""
 NEEDED = ("torch", "transformers", "safetensors")
 
 

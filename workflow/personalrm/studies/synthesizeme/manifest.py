@@ -26,6 +26,7 @@ from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import config_hash, read_resolved
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.settings import STAGE_VERSION, constitution_of
+from personalrm.train import WEIGHTS
 
 _ADDRESS = re.compile(r"[a-z+]+://[^\s\"'<>]+")
 PACKAGES = (
@@ -135,9 +136,7 @@ def _models(config: Config, store: ResponseStore | None) -> dict[str, dict[str, 
 def _reward_models(plan: Plan) -> dict[str, Any]:
     """SHA-256 of the weights of each trained reward model, by its folder; nothing where the run has none."""
     cards = [Path(path) for path in plan.paths("reward_model")]
-    found = {
-        str(card.parent.relative_to(plan.run)): sha256_file(card.with_name("weights.safetensors")) for card in cards
-    }
+    found = {str(card.parent.relative_to(plan.run)): sha256_file(card.with_name(WEIGHTS)) for card in cards}
     return {"reward_models": found} if found else {}
 
 

@@ -29,6 +29,7 @@ from personalrm.studies.synthesizeme.stages.runner import Job, evaluated_users, 
 from personalrm.studies.synthesizeme.stages.seen import turns_of
 from personalrm.studies.synthesizeme.stages.settings import draws_for
 from personalrm.studies.synthesizeme.stages.weighing import weigh_user
+from personalrm.train import CARD, WEIGHTS
 
 if TYPE_CHECKING:
     from personalrm.methods.reward.base import RewardMethod
@@ -72,7 +73,7 @@ def reward_model_stage(
     method: str,
     seed: str,
 ) -> None:
-    """Write `weights.safetensors` and `card.json` (`out`) of one training.
+    """Write the weights and the card (`out`) of one training.
 
     A killed training resumes from its checkpoint, which lies outside the outputs: Snakemake deletes those of a failed
     job. Raises DataError where there is no train user.
@@ -200,6 +201,7 @@ def _score_inputs(plan: Plan, job: Wildcards) -> Files:
         "users": plan.users(job),
         "features": plan.path("features", dataset=job.dataset, encoder=encoder, shard=job.shard),
         "models": _models(plan, job),
+        "weights": [str(Path(card).with_name(WEIGHTS)) for card in _models(plan, job)],
     }
 
 
@@ -244,7 +246,7 @@ FEATURES: Stage[Plan] = Stage(
 )
 REWARD_MODEL: Stage[Plan] = Stage(
     name="reward_model",
-    output="reward_models/{dataset}/{reward}/{method}/{seed}/card.json",
+    output=f"reward_models/{{dataset}}/{{reward}}/{{method}}/{{seed}}/{CARD}",
     combinations=lambda plan: [
         job._replace(method=method, seed=str(seed))
         for job, entry in _jobs(plan)
