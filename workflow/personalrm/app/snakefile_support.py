@@ -99,6 +99,7 @@ def preflight(plan: Plan, jobs: Iterable[PlannedJob]) -> None:
         if stage and wildcards:
             asked = plan.models(stage.name, **wildcards._asdict())
             needs.models.update(name for name in asked if name in config.models)
+            needs.rewards |= stage.name in ("features", "reward_model", "score")
         dataset = getattr(job.params, "dataset", None)
         if dataset in config.datasets:
             needs.datasets.add(dataset)

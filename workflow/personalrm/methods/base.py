@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from personalrm.core.conditions import K
 from personalrm.core.errors import ConfigError
@@ -19,7 +19,9 @@ from personalrm.core.tastes import UserTaste
 from personalrm.judge.judge import DIRECT, Judge
 
 S = TypeVar("S")
-Needs = Literal["nothing", "judge", "profile", "scores", "taste"]
+Needs = Literal["nothing", "judge", "profile", "scores", "taste", "reward"]
+LogOdds = Callable[[Sequence[PreferencePair]], Sequence[float]]
+"""r(chosen) - r(rejected) of pairs, for one user."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,14 @@ class NoPairs:
         return NoResult("empty", self.reason)
 
 
+class TrainedReward(Protocol):
+    """A trained reward model with the features of a user's pairs."""
+
+    def adapt(self, pairs: Sequence[PreferencePair]) -> LogOdds:
+        """Learn from the context pairs of a user (possibly none). Changes no weight."""
+        ...
+
+
 @dataclass(frozen=True)
 class Known:
     """What a method may see of one user.
@@ -57,6 +67,7 @@ class Known:
         scores: of all pairs of the user by attributes, by pair id, for methods that need them: one entry for each order
             that was asked. They do not depend on which answer the user chose.
         taste: the user's measured taste, for methods that need it.
+        reward: the trained reward model, for methods that need one.
         kinds: kind of question of pairs, by pair id, where kinds are known.
         artefact: what `fit` learned from other users; None where there is nothing to learn from.
         k: number of context pairs, for methods that read it; None for others.
@@ -70,6 +81,7 @@ class Known:
     profile: Profile | None = None
     scores: Mapping[str, Sequence[PairScores]] = field(default_factory=dict)
     taste: UserTaste | None = None
+    reward: TrainedReward | None = None
     kinds: Mapping[str, str] = field(default_factory=dict)
     artefact: Artefact | None = None
     k: K | None = None
@@ -127,7 +139,8 @@ class Method(Generic[S]):
     Attributes:
         name: how the config spells it.
         needs: what it judges with: `nothing`; a `judge` model; a judge model and a `profile`, or the measured `taste`
-            of the user; or the `scores` of the pairs by attributes, which a model gave without seeing a user.
+            of the user; the `scores` of the pairs by attributes, which a model gave without seeing a user; or a
+            `reward` model, which the config's `reward_models` ask for.
         adapt: the state for one user, or why there is none.
         stages: names of the profile stages whose responses its results rest on.
         learns: whether it reads the user's votes although it needs no profile; else it is given none. By default it
@@ -175,7 +188,7 @@ class Method(Generic[S]):
         wrong = {
             "is no name: give letters, digits and _": not self.name.isidentifier(),
             f"needs {self.needs}, so that its judge is a function that asks no model": asks
-            and self.needs in ("nothing", "scores"),
+            and self.needs in ("nothing", "scores", "reward"),
             "has a fit whose artefact it does not read: give reads": self.fit is not None and self.reads != self.name,
             "reads the pairs that k allows (by_k), so that it learns": self.by_k and not self.learns,
             "has a profile, whose k it has, and no k of its own (by_k)": self.by_k and self.needs == "profile",

@@ -154,6 +154,13 @@ def by_name(found: Iterable[Method[Any]]) -> dict[str, Method[Any]]:
 
 METHODS: dict[str, Method[Any]] = by_name((*_LISTED, *_declared(), _ORACLE))
 """All methods by name, in the order of tables and figures: those that modules declare, then the oracle, come last."""
+
+
+def is_trained(name: str) -> bool:
+    """Whether a method is a trained reward model, which has no unpersonalised judge to be compared with."""
+    return name in METHODS and METHODS[name].needs == "reward"
+
+
 FREE_MARKS = tuple(Mark(colour, marker) for marker in "8H" for colour in (RED, BLUE, ORANGE, PURPLE, GREEN, INDIGO))
 """Marks that no method has, for methods that declare none."""
 

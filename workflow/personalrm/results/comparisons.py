@@ -88,16 +88,22 @@ class PairedSums(NamedTuple):
 
 def _common_draws(arrays: VerdictArrays, first: Cell, second: Cell) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
     """`Cell.right` of both, on the draws that both have, each (draws, places). What reads no context pairs has one
-    draw, which is compared with each. A verdict on both orders together stands for each order that the other has."""
+    draw for each training seed, or one in all: it is compared with each draw of context pairs of that seed. A verdict
+    on both orders together stands for each order that the other has."""
     if UNUSED in (first.key.k, second.key.k):
-        ours, theirs = np.broadcast_arrays(
-            first.right[: 1 if first.key.k == UNUSED and second.key.k != UNUSED else None],
-            second.right[: 1 if second.key.k == UNUSED else None],
-        )
+        ours, theirs = np.broadcast_arrays(_for_each_draw(first, second), _for_each_draw(second, first))
     else:
         common = sorted(set(first.draws) & set(second.draws))
         ours, theirs = (cell.right[[cell.draws.index(draw) for draw in common]] for cell in (first, second))
     return _for_each_order(ours, theirs, arrays.together), _for_each_order(theirs, ours, arrays.together)
+
+
+def _for_each_draw(mine: Cell, other: Cell) -> NDArray[np.int8]:
+    """`mine.right`; where `mine` alone reads no context pairs, with each of its draws repeated for those of `other`."""
+    if mine.key.k != UNUSED or other.key.k == UNUSED:
+        return mine.right
+    times, rest = divmod(len(other.draws), len(mine.draws))
+    return mine.right[:1] if rest else np.repeat(mine.right, times, axis=0)
 
 
 def _for_each_order(mine: NDArray[np.int8], other: NDArray[np.int8], together: NDArray[np.int64]) -> NDArray[np.int8]:

@@ -35,6 +35,9 @@ class Wildcards(NamedTuple):
     shard: str = ""
     theta: str = ""
     method: str = ""
+    encoder: str = ""
+    reward: str = ""
+    seed: str = ""
 
     @classmethod
     def of(cls, values: Mapping[str, str | int]) -> Wildcards:

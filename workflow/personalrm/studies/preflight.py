@@ -8,13 +8,17 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from personalrm.core.errors import DataError, EmbeddedModelError, PersonalRMError
+from personalrm.core.errors import ConfigError, DataError, EmbeddedModelError, PersonalRMError
 from personalrm.core.hub import is_offline
+from personalrm.data.prepare import read_users, select_user_ids
 from personalrm.data.settings import Dataset
+from personalrm.data.sources.reading import ReadReport
 from personalrm.methods.synthesizeme.theta import read_theta
 from personalrm.methods.synthesizeme.variants import parse_variant
 from personalrm.studies.model_config import ModelConfig
 from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.config_checks import no_user_split
+from personalrm.train import require_extra
 
 NETWORK_FILE_SYSTEMS = frozenset(
     {"9p", "afs", "beegfs", "ceph", "cifs", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "panfs", "smb3", "sshfs"}
@@ -23,10 +27,11 @@ NETWORK_FILE_SYSTEMS = frozenset(
 
 @dataclass
 class Needs:
-    """Names of the data sets to be read and of the models to be called."""
+    """Names of the data sets to be read and of the models to be called, and whether reward models are needed."""
 
     datasets: set[str] = field(default_factory=set)
     models: set[str] = field(default_factory=set)
+    rewards: bool = False
 
 
 def missing(config: Config, needs: Needs) -> list[str]:
@@ -37,6 +42,7 @@ def missing(config: Config, needs: Needs) -> list[str]:
     for name in sorted(needs.datasets):
         problems += _data_problems(config.datasets[name])
     problems += _theta_problems(config)
+    problems += _reward_problems(config) if needs.rewards else []
     for name in names:
         problems += _model_problems(config, name)
     if config.check_endpoints and not problems:
@@ -116,6 +122,24 @@ def _theta_problems(config: Config) -> list[str]:
             problems.append(f"thetas.{name}.path: {error}")
         if path is None and importlib.util.find_spec("optuna") is None:
             problems.append(f"thetas.{name}.optimise: needs dspy and optuna; pip install 'personalrm[theta]'")
+    return problems
+
+
+def _reward_problems(config: Config) -> list[str]:
+    """The extra that is not installed, and small data sets whose users have no split for the regime `unseen`."""
+    problems = []
+    try:
+        require_extra("reward_models")
+    except ConfigError as error:
+        problems.append(str(error))
+    for name, entry in config.datasets.items():
+        files = entry.source_files()
+        unseen = list(no_user_split(config, name))
+        if unseen and files and all(path.is_file() for path in files):
+            few = len(select_user_ids(entry)) < entry.user_split.min_users
+            # A release may name the parts of its users, however few they are.
+            if few and not any(user.user_split == "train" for user in read_users(entry, ReadReport()).users):
+                problems += unseen
     return problems
 
 

@@ -16,6 +16,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 # What deterministic matrix products need on CUDA; read when its library loads.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
+WEIGHTS, CARD = "weights.safetensors", "card.json"
+"""The two files of a trained model."""
 NEEDED = ("torch", "transformers", "safetensors")
 
 
@@ -25,5 +27,6 @@ def require_extra(what: str) -> None:
     if missing:
         raise ConfigError(
             f"{what}: needs {', '.join(missing)}, not installed here; pip install 'personalrm[train]' (for a build of "
-            "torch without CUDA, first: pip install torch --index-url https://download.pytorch.org/whl/cpu)"
+            "torch without CUDA, first: pip install torch --index-url https://download.pytorch.org/whl/cpu), or in a "
+            "checkout: make train"
         )

@@ -17,13 +17,12 @@ from safetensors.numpy import load_file, save
 
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.files import atomic_write_bytes, atomic_write_text, canonical_json
+from personalrm.train import CARD, WEIGHTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Tensors = dict[str, NDArray[Any]]
-
-WEIGHTS, CARD = "weights.safetensors", "card.json"
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ refused.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -202,19 +202,27 @@ HYPER: dict[str, type[Hyper]] = {
 """All methods on frozen features by name, with the class of their hyper-parameters."""
 
 
-def read_hyper(method: str, given: Mapping[str, Any]) -> Hyper:
-    """Hyper-parameters as a config gives them; what is not given has its default.
+def read_hyper(method: str, given: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the method's own
+    """The hyper-parameters of a method: `given` ones, and defaults for the others.
 
-    Raises ConfigError that names the method and the key that is unknown or has a wrong value.
+    Raises ConfigError, with one line per problem, for unknown names and for values of another type.
     """
     kind = HYPER[method]
-    known = {each.name for each in fields(kind)}
-    if unknown := sorted({*given} - known):
-        raise ConfigError(f"{method}.{unknown[0]}: unknown hyper-parameter; known: {', '.join(sorted(known))}")
-    try:
-        found: Hyper = TypeAdapter(kind).validate_python(dict(given))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, (method, *first["loc"])))
-        raise ConfigError(f"{where}: {first['msg']}, not {first['input']!r}") from None
-    return found
+    problems = list(_unknown(kind, given, ""))
+    if not problems:
+        try:
+            return TypeAdapter(kind).validate_python(dict(given))
+        except ValidationError as error:
+            problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+    raise ConfigError("\n".join(problems))
+
+
+def _unknown(kind: type[Any], given: Mapping[str, Any], path: str) -> Iterator[str]:
+    known = {one.name: one for one in fields(kind)}
+    for name, value in given.items():
+        if name not in known:
+            yield f"{path}{name}: unknown hyper-parameter; known: {', '.join(known)}"
+            continue
+        inner = known[name].default_factory
+        if isinstance(inner, type) and isinstance(value, Mapping):
+            yield from _unknown(inner, value, f"{path}{name}.")

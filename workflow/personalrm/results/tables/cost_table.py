@@ -38,8 +38,8 @@ RUN, STAGE, METHOD = "run", "stage", "method"
 """Levels: the whole run; a stage with one model, over all methods; a method with its models."""
 ALL_STEPS = "all"
 STAGES: tuple[str, ...] = (
-    *("fetch", "prepare", "rate", "panel", "released", "filter", "score_attributes"),
-    *("theta", "bootstrap", "profile", "judge", "fidelity", "recovery", "axes", "tag", RESULTS),
+    *("fetch", "prepare", "rate", "panel", "released", "filter", "score_attributes", "features"),
+    *("reward_model", "theta", "bootstrap", "profile", "judge", "fidelity", "recovery", "axes", "tag", RESULTS),
 )
 SPENT: tuple[str, ...] = ("calls", "tokens_in", "tokens_out", "tokens_cached", "cost_usd_list", "unpriced_calls")
 ACCURACY: tuple[str, ...] = ("accuracy", "ci_low", "ci_high")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from personalrm.core.conditions import MethodId
 from personalrm.data.cross_validation import Pools
 from personalrm.methods.base import Method
-from personalrm.methods.registry import METHODS
+from personalrm.methods.registry import METHODS, is_trained
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import COMPARED, NAMED, compare, key_order, with_holm
 from personalrm.results.conditions import Condition
@@ -73,8 +73,9 @@ def _planned(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[tuple[C
     known = {key for key in every if key.method.name != "default"}
     anywhere = {key._replace(dataset="") for key in every}
     for key in {key._replace(dataset=dataset) for dataset in arrays_by_dataset for key in known}:
-        # Default need not judge the pairs that are left out.
-        if key.judged and (key.method.pairs != "loo" or key.default._replace(dataset="") in anywhere):
+        # Default need not judge the pairs that are left out, and a trained model has none.
+        judged_alike = key.method.pairs != "loo" or key.default._replace(dataset="") in anywhere
+        if key.judged and judged_alike and not is_trained(key.method.name):
             yield key, key.default
         if key.judged:
             for part in PARTS_OF_BOTH if key.method.name == "both" else ():

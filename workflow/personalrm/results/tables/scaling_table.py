@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from personalrm.core.conditions import MethodId
 from personalrm.core.records import UserData, read_all
-from personalrm.methods.registry import METHODS
+from personalrm.methods.registry import METHODS, is_trained
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import ACCURACY, NUMBERS, accuracy_of, compare, key_order
 from personalrm.results.conditions import ROW_KEY, Condition
@@ -256,6 +257,10 @@ def scaling_notes(table: pd.DataFrame) -> list[str]:
             (
                 (table["judge_model"] == UNUSED).any(),
                 "A method without a judge has no Default of that judge, so that its difference is not run.",
+            ),
+            (
+                table["method"].map(lambda method: is_trained(MethodId.parse(method).name)).any(),
+                "Nor has a trained reward model: the table of differences compares it with frozen Bradley-Terry.",
             ),
             (
                 (table["users_below_k"] > 0).any(),

@@ -103,6 +103,9 @@ def estimate(
     )
     stored = _stored(config)
     notes = [*made.notes, *(_times(config, work, cores) if timed else [])]
+    if config.reward_models:
+        names = ", ".join(config.reward_models)
+        notes.append(f"Not in it: features and training of the reward models ({names}), which ask no model.")
     if stored:
         notes.append(f"{stored} answers are in the store already; those that are asked for again cost nothing.")
     made = replace(made, notes=notes)

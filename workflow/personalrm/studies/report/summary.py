@@ -229,7 +229,7 @@ def what_was_not_run(config: Config, made: Sequence[str], known: Sequence[str]) 
     `made` are the names of this run's tables and figures; `known` those of all that the workflow can make.
     """
     used = {MethodId.parse(spec).name for spec in config.methods}
-    methods = [method_label(name) for name in METHODS if name not in used]
+    methods = [method_label(name) for name in METHODS if name not in used and METHODS[name].needs != "reward"]
     variants = [name for name in (PUBLISHED, CORRECTED) if name not in config.variants]
     answered = {reported_set(entry) for entry in config.datasets.values()}
     papers = [title for name, title in REPORTED.items() if name not in answered]

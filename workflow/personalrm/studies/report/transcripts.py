@@ -191,10 +191,11 @@ class Transcripts:
         """Requests of a row's verdicts; those for scores only where the store has the criteria."""
         if row.judge_model is None or not row.verdicts:
             return
-        entry, asked = self._config.models[row.judge_model], MethodId.parse(row.method)
+        asked = MethodId.parse(row.method)
         use = parse_method(str(asked._replace(verdict="text")))
         if use.method.needs not in ("judge", "profile"):
             return
+        entry = self._config.models[row.judge_model]
         rules, pairs = constitution_of(self._config, guarded=use.method.guarded), pairs_of(user, use)
         settings = judge_settings(entry, asked.verdict, rules)
         artefacts, k = self._artefacts.get(row.dataset, {}), row.k if use.method.by_k else None

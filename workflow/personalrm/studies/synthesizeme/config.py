@@ -28,6 +28,7 @@ from personalrm.methods.synthesizeme.theta import ThetaSource
 from personalrm.methods.synthesizeme.variants import CORRECTED, PUBLISHED, parse_variant
 from personalrm.personas.settings import AnalysisSettings
 from personalrm.studies.model_config import ModelConfig, Positive
+from personalrm.studies.reward_config import RewardModelConfig
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 NO_MODEL = "none"
@@ -211,6 +212,8 @@ class Config(Section):
     """Profiles of one model shown to another."""
     attributes: AttributeSettings | None = None
     """Scores of all pairs by named attributes; `{}` for all defaults."""
+    reward_models: dict[Name, RewardModelConfig] = Field(default={}, exclude_if=lambda entries: not entries)
+    """Reward models that are trained on votes, by name; they need the extra `train` (docs/methods.md)."""
     analysis: AnalysisSettings = AnalysisSettings()
     """What models read in the personas."""
     statistics: StatisticsConfig = StatisticsConfig()
@@ -278,6 +281,14 @@ class Config(Section):
         )
         judges = (judge for _, judge in self.transfer_pairs)
         return list(dict.fromkeys([*self.learn.models, *judges, *measuring]))
+
+    def trained_on(self, dataset: str) -> dict[str, RewardModelConfig]:
+        """The reward models that are trained on a data set, by name."""
+        return {
+            name: entry
+            for name, entry in self.reward_models.items()
+            if entry.datasets is None or dataset in entry.datasets
+        }
 
     @property
     def scoring(self) -> AttributeSettings | None:

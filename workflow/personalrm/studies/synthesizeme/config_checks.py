@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from personalrm.core.conditions import JSON
 from personalrm.core.errors import ConfigError, DataError
@@ -19,7 +19,7 @@ from personalrm.studies.synthesizeme.config import Config
 
 def cross_check(config: Config) -> list[str]:
     """Problems that no single key shows. Each begins with the path of the key."""
-    checks = (_names, _models, _attributes, _thetas, _methods, _folders, _folds, _constitution, _taste)
+    checks = (_names, _models, _attributes, _thetas, _methods, _folders, _folds, _constitution, _taste, _rewards)
     return [problem for check in checks for problem in check(config)]
 
 
@@ -37,6 +37,7 @@ def _names(config: Config) -> Iterator[str]:
         *((f"datasets.{entry.name}.filters", entry.filter_models) for entry in config.datasets.values()),
     ]
     datasets = [(f"{key}.datasets", entry.datasets or []) for key, entry in asked]
+    datasets += [(f"reward_models.{name}.datasets", one.datasets or []) for name, one in config.reward_models.items()]
     learners = [(key, names) for key, names in config.analysis.named() if key.endswith(".models")]
     learners.append(("transfer.pairs", [name for name, _ in config.transfer_pairs]))
     there = f"(there are: {', '.join(config.models) or 'none'})"
@@ -86,6 +87,8 @@ def _methods(config: Config) -> Iterator[str]:
     for spec in dict.fromkeys(config.transfer.methods if config.transfer_pairs else ()):
         if spec not in METHODS or METHODS[spec].needs not in ("profile", "taste"):
             yield f"transfer.methods: {spec!r} is not a method that uses a profile or a measured taste"
+    for spec in (spec for spec in config.methods if parse_method(spec).method.needs == "reward"):
+        yield f"methods: {spec!r} is trained: name it in an entry of reward_models, under methods"
     for spec in (spec for spec, count in Counter(config.methods).items() if count > 1):
         yield f"methods: {spec!r} is given twice"
     for spec in dict.fromkeys(config.transfer.baselines or ()):
@@ -134,9 +137,35 @@ def _taste(config: Config) -> Iterator[str]:
         yield f"taste_on: personalizable has no pair to set aside: filters.personalizable {why}, or give taste_on: all"
 
 
+def _rewards(config: Config) -> Iterator[str]:
+    """Reward models with hyper-parameters that their methods do not have, or without users to learn from."""
+    for name, entry in config.reward_models.items():
+        yield from (f"reward_models.{name}.{problem}" for problem in entry.hyper_problems())
+        if entry.revision is not None and entry.base.count("/") != 1:
+            yield f"reward_models.{name}.revision: base {entry.base!r} is no repository of the hub; remove it"
+    for dataset, settings in config.datasets.items():
+        most = min(settings.max_users or settings.user_split.min_users, len(settings.users or range(10**9)))
+        if most < settings.user_split.min_users:
+            yield from no_user_split(config, dataset)
+
+
+def no_user_split(config: Config, dataset: str) -> Iterator[str]:
+    """Problems of the reward models that need the user split of a data set, which has none."""
+    for name, entry in config.trained_on(dataset).items():
+        if entry.regime == "unseen":
+            yield (
+                f"reward_models.{name}.regime: 'unseen' learns from the train users of the user split, and data set "
+                f"{dataset!r} has none (it takes {config.datasets[dataset].user_split.min_users} users); give "
+                f"regime: all-but-test, lower datasets.{dataset}.user_split.min_users, or leave the data set out of "
+                f"reward_models.{name}.datasets"
+            )
+
+
 def _folders(config: Config) -> Iterator[str]:
     """Names whose folders would be the same, also on file systems that ignore case."""
-    for key, names in (("models", config.models), ("datasets", config.datasets)):
+    named: dict[str, Iterable[str]] = {"models": config.models, "datasets": config.datasets}
+    named["reward_models"] = config.reward_models
+    for key, names in named.items():
         folded: dict[str, str] = {}
         for name in names:
             if (other := folded.setdefault(name.casefold(), name)) != name:

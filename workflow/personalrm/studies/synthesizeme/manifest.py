@@ -26,12 +26,15 @@ from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import config_hash, read_resolved
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.settings import STAGE_VERSION, constitution_of
+from personalrm.train import WEIGHTS
 
 _ADDRESS = re.compile(r"[a-z+]+://[^\s\"'<>]+")
 PACKAGES = (
     *("personalrm", "snakemake", "litellm", "pydantic", "jinja2", "pandas", "pyarrow", "scipy", "matplotlib"),
     *("huggingface_hub", "xllamacpp"),
 )
+TRAINING = ("torch", "transformers", "safetensors")
+"""Packages that decide what trained reward models are."""
 
 
 def manifest_stage(config_file: Path, out: Path) -> None:
@@ -52,10 +55,11 @@ def manifest_stage(config_file: Path, out: Path) -> None:
         "prompts": prompts_in_use(),
         "constitution": constitution_in_use(config),
         "code": fingerprint_of_code(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in (*PACKAGES, *(TRAINING if config.reward_models else ()))},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "models": models,
+        **_reward_models(plan),
         "seeds": {"run": config.seed, "statistics": config.statistics.seed, "draws": config.draws},
         "data": {name: _data(config, name) for name in config.datasets},
         "usage": _usage(run, _other_calls(plan)),
@@ -127,6 +131,13 @@ def _models(config: Config, store: ResponseStore | None) -> dict[str, dict[str, 
 
             known[name] |= {"sha256": get_entry(entry.model).sha256, "file": get_entry(entry.model).file}
     return known
+
+
+def _reward_models(plan: Plan) -> dict[str, Any]:
+    """SHA-256 of the weights of each trained reward model, by its folder; nothing where the run has none."""
+    cards = [Path(path) for path in plan.paths("reward_model")]
+    found = {str(card.parent.relative_to(plan.run)): sha256_file(card.with_name(WEIGHTS)) for card in cards}
+    return {"reward_models": found} if found else {}
 
 
 def _data(config: Config, name: str) -> dict[str, Any]:

@@ -43,6 +43,9 @@ class Plan(StagePlan):
             "judge": config.models,
             "theta": config.thetas,
             "method": METHODS,
+            "encoder": {entry.encoder_id for entry in config.reward_models.values()},
+            "reward": config.reward_models,
+            "seed": {str(seed) for entry in config.reward_models.values() for seed in entry.seeds},
         }
         super().__init__(str(config.results / config.run), declared_stages(), names)
         self.config = config
@@ -144,7 +147,7 @@ class Plan(StagePlan):
 
     def verdict_paths(self) -> list[str]:
         """All verdict files of the run."""
-        kinds = ("no_model", "weigh", "baseline", "judge", "judge_taste")
+        kinds = ("no_model", "weigh", "baseline", "judge", "judge_taste", "score")
         return [path for name in self.config.datasets for kind in kinds for path in self.paths(kind, dataset=name)]
 
     def profile_paths(self) -> list[str]:

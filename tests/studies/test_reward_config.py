@@ -1,0 +1,198 @@
+"""Reward models in a config, without torch: what is refused, who trains them, and what a run lacks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.models import pair
+
+from personalrm.core.errors import ConfigError
+from personalrm.core.records import Split, UserData
+from personalrm.methods.registry import METHODS
+from personalrm.methods.reward.hyper import HYPER, read_hyper
+from personalrm.studies.preflight import Needs, missing
+from personalrm.studies.reward_config import Regime
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.stages.reward_data import training_pairs, why_not_judged
+
+PARTS: tuple[Split, ...] = ("context", "validation", "test")
+
+
+def config_of(entry: dict[str, Any], **changes: Any) -> Config:  # noqa: ANN401
+    raw = {"run": "x", "datasets": {"d": {"path": "votes.jsonl", "shards": 2}}, "methods": ["longer"]}
+    return parse_config({**raw, "reward_models": {"rm": entry}, **changes})
+
+
+@pytest.mark.parametrize(
+    ("entry", "changes", "line"),
+    [
+        ({"methods": ["gop"]}, {}, "reward_models.rm.methods.0: no reward model; known: frozen_bt, user_map"),
+        ({"methods": []}, {}, "reward_models.rm.methods: "),
+        ({"methods": ["lore", "lore"]}, {}, "reward_models.rm.methods: a value is given twice"),
+        ({"seeds": [1, 1]}, {}, "reward_models.rm.seeds: a value is given twice"),
+        ({"regime": "seen"}, {}, "reward_models.rm.regime: Input should be 'unseen' or 'all-but-test'"),
+        ({"bases": "x"}, {}, "reward_models.rm.bases: unknown key; did you mean 'base'?"),
+        (
+            {"hyper": {"lore": {"stepz": 1}}},
+            {},
+            "reward_models.rm.hyper.lore.stepz: unknown hyper-parameter; known: k,",
+        ),
+        ({"hyper": {"lore": {"steps": "x"}}}, {}, "reward_models.rm.hyper.lore.steps: Input should be a valid integer"),
+        (
+            {"hyper": {"user_map": {"shared": {"zzz": 1}}}},
+            {},
+            "reward_models.rm.hyper.user_map.shared.zzz: unknown hyper-parameter; known: hidden,",
+        ),
+        ({"hyper": {"vpl": {}}}, {}, "reward_models.rm.hyper.vpl: not among methods (frozen_bt, user_map, lore)"),
+        ({"revision": "main"}, {}, "reward_models.rm.revision: base 'smollm2-135m' is no repository of the hub"),
+        ({"datasets": ["e"]}, {}, "reward_models.rm.datasets: no data set 'e'"),
+        ({}, {"methods": ["lore"]}, "methods: 'lore' is trained: name it in an entry of reward_models"),
+        (
+            {},
+            {"datasets": {"d": {"path": "votes.jsonl", "max_users": 19}}},
+            "reward_models.rm.regime: 'unseen' learns from the train users of the user split, and data set 'd'",
+        ),
+        ({}, {"datasets": {"d": {"path": "v.jsonl", "users": ["a", "b"]}}}, "reward_models.rm.regime: 'unseen' learns"),
+    ],
+)
+def test_what_is_refused(entry: dict[str, Any], changes: dict[str, Any], line: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        config_of(entry, **changes)
+    assert any(text.startswith(line) for text in str(refused.value).splitlines()), refused.value
+
+
+def test_few_users_train_in_the_other_regime_or_where_the_data_set_is_left_out() -> None:
+    few = {"d": {"path": "v.jsonl", "max_users": 3}, "many": {"path": "w.jsonl"}}
+    assert config_of({"regime": "all-but-test"}, datasets=few).trained_on("d")
+    assert not config_of({"datasets": ["many"]}, datasets=few).trained_on("d")
+
+
+def test_hyper_parameters_are_typed_and_the_others_keep_their_defaults() -> None:
+    entry = config_of({"hyper": {"user_map": {"penalties": ["inf", 1], "shared": {"l2": 1}}}}).reward_models["rm"]
+    found = entry.hyper_of("user_map")
+    assert (found.penalties, found.shared.l2, found.penalty) == ((float("inf"), 1.0), 1.0, 10.0)
+    assert entry.hyper_of("lore") == read_hyper("lore", {})
+
+
+def test_each_reward_model_is_a_method_with_a_control() -> None:
+    rows = {name: method for name, method in METHODS.items() if method.needs == "reward"}
+    assert set(rows) == set(HYPER)
+    assert {name for name, method in rows.items() if method.references != ("frozen_bt",)} == {"frozen_bt"}
+    assert len({method.mark for method in METHODS.values() if method.mark}) == len(
+        [method for method in METHODS.values() if method.mark]
+    )
+
+
+def test_a_run_without_reward_models_says_nothing_of_them() -> None:
+    assert "reward_models" not in parse_config({"run": "x", "datasets": {"d": {"path": "v.jsonl"}}}).model_dump()
+
+
+def people() -> list[UserData]:
+    """A user of each part of the user split, and one without: two pairs of each part, a tie, and a pair of no part."""
+    found = []
+    for part in ("train", "validation", "test", None):
+        who = str(part)
+        pairs = [pair(f"{who} {split} {n}", split=split) for split in PARTS for n in range(2)]
+        pairs += [pair(f"{who} tie").model_copy(update={"tie": True, "split": "context"})]
+        pairs += [pair(f"{who} none").model_copy(update={"split": None})]
+        found.append(UserData(dataset="d", user_id=who, user_split=part, pairs=tuple(pairs)))
+    return found
+
+
+def ids(pairs: Any) -> set[str]:  # noqa: ANN401
+    return {" ".join(one.pair_id.split()[:2]) for one in pairs}
+
+
+@pytest.mark.parametrize("regime", ["unseen", "all-but-test"])
+def test_no_test_pair_of_a_judged_user_reaches_training(regime: Regime) -> None:
+    users = people()
+    seen = training_pairs(users, regime)
+    trained = [*seen.users, *(pairs for both in seen.held_out for pairs in both)]
+    all_seen = {one.pair_id for pairs in trained for one in pairs}
+    judged = [user for user in users if why_not_judged(user, regime) is None]
+    assert judged
+    for user in judged:
+        assert not all_seen & {one.pair_id for one in user.part("test")}
+        if regime == "unseen":
+            assert not all_seen & {one.pair_id for one in user.pairs}
+    assert not any(one.endswith((" tie", " none")) for one in all_seen)
+
+
+def test_who_trains_and_who_is_judged() -> None:
+    users = people()
+    unseen = training_pairs(users, "unseen")
+    assert [ids(pairs) for pairs in unseen.users] == [{"train context", "train validation", "train test"}]
+    assert [(ids(context), ids(targets)) for context, targets in unseen.held_out] == [
+        ({"validation context"}, {"validation validation", "validation test"})
+    ]
+    assert [user.user_id for user in users if why_not_judged(user, "unseen") is None] == ["test"]
+    everybody = training_pairs(users, "all-but-test")
+    assert [ids(pairs) for pairs in everybody.users] == [
+        {f"{user.user_id} context", f"{user.user_id} validation"} for user in users
+    ]
+    assert not everybody.held_out
+    assert all(why_not_judged(user, "all-but-test") is None for user in users)
+
+
+def test_entries_with_one_encoder_share_its_features() -> None:
+    entries = {
+        "a": {},
+        "b": {"methods": ["vpl"], "regime": "all-but-test", "seeds": [7]},
+        "c": {"pooling": "last"},
+    }
+    plan = Plan(config_of({}, reward_models=entries))
+    assert len(plan.paths("features")) == 2 * 2
+    models = plan.paths("reward_model", reward="b")
+    assert models == ["results/x/reward_models/d/b/vpl/7/card.json"]
+    job = plan.jobs("score", reward="b")[0]
+    inputs = plan.inputs("score", **job._asdict())
+    assert inputs["models"] == models
+    assert (
+        inputs["features"]
+        in plan.inputs("reward_model", **plan.jobs("reward_model", reward="a")[0]._asdict())["features"]
+    )
+    assert set(plan.paths("score")) <= set(plan.verdict_paths())
+    # What a job reads: seeds and regimes are no affair of features, other methods no affair of a training.
+    changed = Plan(config_of({}, reward_models={**entries, "b": {**entries["b"], "regime": "unseen"}}))
+    for name, same in (("features", True), ("reward_model", False), ("score", False)):
+        jobs = [job for job in plan.jobs(name) if name == "features" or job.reward == "b"]
+        assert all((plan.reads(name, **j._asdict()) == changed.reads(name, **j._asdict())) == same for j in jobs)
+
+
+def test_the_missing_extra_is_named_only_where_it_is_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("personalrm.train.NEEDED", ("torch_of_nobody",))
+    config = config_of({"regime": "all-but-test"})
+    assert missing(config, Needs()) == []
+    (problem,) = missing(config, Needs(rewards=True))
+    assert problem.startswith(
+        "reward_models: needs torch_of_nobody, not installed here; pip install 'personalrm[train]'"
+    )
+    assert "make train" in problem
+
+
+def test_a_small_data_set_without_user_split_is_found_before_any_job(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("personalrm.train.NEEDED", ())
+    turn = {"role": "user", "content": "Hello?"}
+
+    def votes(**more: str) -> None:
+        rows = [
+            {"user_id": f"u{n % 4}", "context": [turn], "chosen": f"yes {n}", "rejected": f"no {n}"} | more
+            for n in range(40)
+        ]
+        Path("votes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    votes()
+    (problem,) = missing(config_of({}), Needs(rewards=True))
+    assert problem.startswith("reward_models.rm.regime: 'unseen' learns from the train users")
+    assert missing(config_of({"regime": "all-but-test"}), Needs(rewards=True)) == []
+    split = {"d": {"path": "votes.jsonl", "user_split": {"min_users": 4}}}
+    assert missing(config_of({}, datasets=split), Needs(rewards=True)) == []

@@ -1,0 +1,121 @@
+"""How a config describes trained reward models, in every study."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, field_validator
+
+from personalrm.core.errors import ConfigError
+from personalrm.core.files import canonical_json, stable_hash
+from personalrm.llm.local.catalogue import load_catalogue
+from personalrm.methods.reward.hyper import HYPER, read_hyper
+
+Positive = Annotated[int, Field(ge=1)]
+Regime = Literal["unseen", "all-but-test"]
+
+
+def _known(name: str) -> str:
+    if name not in HYPER:
+        raise ValueError(f"no reward model; known: {', '.join(HYPER)}")
+    return name
+
+
+RewardName = Annotated[str, AfterValidator(_known)]
+
+
+class RewardModelConfig(BaseModel):
+    """Reward models that are trained on the votes of users: methods that share a base and the same training pairs, so
+    that they can be compared (docs/methods.md). Needs the extra `train`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    base: str = "smollm2-135m"
+    """Base model whose hidden states are the features: an id of `personalrm models list`, a folder, or a hub id
+    (`owner/name`)."""
+    revision: str | None = None
+    """Of a hub id: a commit, branch or tag."""
+    methods: Annotated[list[RewardName], Field(min_length=1)] = ["frozen_bt", "user_map", "lore"]
+    """What is trained on the features: `frozen_bt` (one reward for all users, the control of all others), `user_map`,
+    `lore`, `vpl`, `pal_a`, `gpo`, `gpo_pairs`."""
+    regime: Regime = "unseen"
+    """Whose pairs train the weights that users share. `unseen`: those of the train users of the user split; validation
+    users choose hyper-parameters and when to stop, and the test users are judged. `all-but-test`: those of all users
+    but their test pairs; all users are judged."""
+    seeds: Annotated[list[int], Field(min_length=1)] = [0, 1, 2]
+    """Seeds of training. Each is a draw in the tables, so that the standard deviation of draws is theirs."""
+    datasets: list[str] | None = None
+    """Data sets; all if none are given."""
+    text: Literal["chat", "answer"] = "chat"
+    """What is read: conversation and answer in the chat template of the base, or the answer alone."""
+    pooling: Literal["mean", "mean_answer", "last"] = "mean"
+    """How the hidden states become one vector: mean of all tokens, mean of those of the answer, or the last token."""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Of the base and its activations; features are float32."""
+    max_tokens: Positive | None = None
+    """Longest text in tokens; none for what the base takes. The conversation loses its oldest tokens first."""
+    batch_tokens: Positive = 2048
+    """Most tokens of a batch, padding included."""
+    device: Annotated[str, Field(pattern=r"^[a-z]+(:\d+)?$")] = "cpu"
+    """Where torch computes: `cpu`, or `cuda`."""
+    threads: Positive = 2
+    """Threads of torch in a job. Other numbers may change the last bits of results."""
+    mem_mb: Positive = 4000
+    """Memory of a job that makes features or trains, in MB; a further attempt asks for more."""
+    hyper: dict[RewardName, dict[str, JsonValue]] = {}
+    """Hyper-parameters by method (`methods/reward/hyper.py`); the others have the published values, where there are
+    any. Infinity is `"inf"`."""
+
+    @field_validator("seeds", "methods")
+    @classmethod
+    def _once(cls, values: list[Any]) -> list[Any]:
+        if len(set(values)) < len(values):
+            raise ValueError("a value is given twice")
+        return values
+
+    def hyper_of(self, method: str) -> Any:  # noqa: ANN401 - a dataclass of the method
+        """The hyper-parameters of a method. Raises ConfigError as `read_hyper` does."""
+        return read_hyper(method, self.hyper.get(method, {}))
+
+    def hyper_problems(self) -> list[str]:
+        """What is wrong with `hyper`, one line per problem, each with the path of the key below the section."""
+        problems = []
+        for method, given in self.hyper.items():
+            if method not in self.methods:
+                problems.append(f"hyper.{method}: not among methods ({', '.join(self.methods)})")
+                continue
+            try:
+                read_hyper(method, given)
+            except ConfigError as error:
+                problems += [f"hyper.{method}.{line}" for line in str(error).splitlines()]
+        return problems
+
+    @property
+    def encoder(self) -> dict[str, Any]:
+        """How texts become features: the fields of `train.encoders.EncoderSettings`."""
+        names = {"base", "revision", "text", "pooling", "dtype", "max_tokens", "batch_tokens", "device"}
+        return self.model_dump(include=names)
+
+    @property
+    def encoder_id(self) -> str:
+        """Name of the folder of the features: entries with the same encoder share it."""
+        base = re.sub(r"[^A-Za-z0-9._-]", "-", Path(self.base).name).strip(".-")[:40]
+        return f"{base}-{self.pooling}-{stable_hash(canonical_json([self.encoder, self.threads]))[:8]}"
+
+    def base_identity(self) -> str:
+        """What the weights of the base are, as far as it is known without reading them: SHA-256 of an embedded model,
+        names and sizes of the files of a folder, id and revision on the hub."""
+        entry = next((entry for entry in load_catalogue() if entry.id == self.base), None)
+        if entry is not None:
+            return entry.sha256
+        folder = Path(self.base)
+        if folder.is_dir():
+            files = sorted(path for path in folder.rglob("*") if path.is_file())
+            return stable_hash(*(f"{path.relative_to(folder)} {path.stat().st_size}" for path in files))
+        return f"{self.base}@{self.revision or 'main'}"
+
+    def judge_name(self, name: str) -> str:
+        """How tables name the reward models of the entry `name`: the regime is part of it."""
+        return f"{name} ({self.regime})"

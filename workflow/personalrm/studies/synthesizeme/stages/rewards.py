@@ -1,0 +1,267 @@
+"""Stages `features`, `reward_model` and `score`: hidden states of answers, reward models trained on them, and verdicts.
+
+What needs torch is imported in the jobs that use it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from personalrm.core.conditions import K
+from personalrm.core.errors import DataError
+from personalrm.core.files import canonical_json, stable_hash
+from personalrm.core.records import JudgedUser, PreferencePair, UserData, write_records
+from personalrm.methods.base import Known, LogOdds
+from personalrm.methods.registry import METHODS, MethodUse
+from personalrm.methods.synthesizeme.profile import context_subset
+from personalrm.run.stage import Files, Stage, Wildcards
+from personalrm.studies.reward_config import RewardModelConfig
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.config_checks import no_user_split
+from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.stages.reward_data import training_pairs, why_not_judged
+from personalrm.studies.synthesizeme.stages.runner import Job, evaluated_users, read_users
+from personalrm.studies.synthesizeme.stages.seen import turns_of
+from personalrm.studies.synthesizeme.stages.settings import draws_for
+from personalrm.studies.synthesizeme.stages.weighing import weigh_user
+from personalrm.train import CARD, WEIGHTS
+
+if TYPE_CHECKING:
+    from personalrm.methods.reward.base import RewardMethod
+    from personalrm.train.checkpoint import Fitted
+    from personalrm.train.features import Pairs
+
+logger = logging.getLogger(__name__)
+CHECKPOINT_S = 60.0
+"""Seconds between checkpoints of a training."""
+VERSION = 1
+"""Raised when the code of these stages changes what they would write."""
+
+
+def entry_of(config: Config, encoder: str) -> RewardModelConfig:
+    """An entry with this encoder; what its features depend on is the same in all of them."""
+    return next(entry for entry in config.reward_models.values() if entry.encoder_id == encoder)
+
+
+def features_stage(job: Job, *, users: Path, out: Path, encoder: str) -> None:
+    """Write features of all pairs of a shard that belong to a part, each pair once."""
+    from personalrm.train.encoders import EncoderSettings, open_encoder
+    from personalrm.train.features import encode_pairs, save_pairs
+
+    entry = entry_of(job.config, encoder)
+    pairs = [pair for user in read_users(users) for pair in user.pairs if pair.split]
+    with open_encoder(EncoderSettings(**entry.encoder), threads=entry.threads) as opened:
+        made, counts = encode_pairs(opened, pairs)
+        save_pairs(out, made, opened.card | counts)
+    logger.info("features of %d pairs: %s", len(pairs), ", ".join(f"{name} {n}" for name, n in counts.items()))
+
+
+def reward_model_stage(
+    job: Job,
+    plan: Plan,
+    *,
+    users: Sequence[Path],
+    features: Sequence[Path],
+    out: Path,
+    dataset: str,
+    reward: str,
+    method: str,
+    seed: str,
+) -> None:
+    """Write the weights and the card (`out`) of one training.
+
+    A killed training resumes from its checkpoint, which lies outside the outputs: Snakemake deletes those of a failed
+    job. Raises DataError where there is no train user.
+    """
+    from personalrm.methods.reward.base import HeldOut, TrainingData
+    from personalrm.methods.reward.load import reward_method
+    from personalrm.train.checkpoint import Fitted
+    from personalrm.train.features import join, load_pairs
+    from personalrm.train.trainer import Run
+
+    entry = job.config.reward_models[reward]
+    loaded = [load_pairs(path) for path in features]
+    known = join([pairs for pairs, _ in loaded])
+    seen = training_pairs((user for path in users for user in read_users(path)), entry.regime)
+    if not any(seen.users):
+        raise DataError("\n".join(no_user_split(job.config, dataset)) or f"data set {dataset}: no pair to learn from")
+    chosen = [HeldOut(_features(known, context), _features(known, targets)) for context, targets in seen.held_out]
+    data = TrainingData.of((_features(known, pairs) for pairs in seen.users), chosen)
+    names = Wildcards(dataset=dataset, reward=reward, method=method, seed=seed)
+    key = stable_hash(canonical_json(dict(_model_reads(plan, names))), data.fingerprint)[:16]
+    checkpoint = Path(plan.run, "checkpoints", f"{dataset}-{reward}-{method}-{seed}-{key}.safetensors")
+    run = Run(checkpoint, CHECKPOINT_S, entry.threads, entry.device)
+    fitted = reward_method(method).fit(data, entry.hyper_of(method), int(seed), run)
+    made = {"dataset": dataset, "name": reward, "regime": entry.regime, "features": [card for _, card in loaded]}
+    Fitted(fitted.tensors, fitted.card | made).save(out.parent)
+    for path in checkpoint.parent.glob(f"{checkpoint.name}*"):
+        path.unlink(missing_ok=True)
+    logger.info("%s: %s train pairs of %s users", out, fitted.card["train_pairs"], fitted.card["train_users"])
+
+
+def _features(known: Pairs, pairs: Sequence[PreferencePair]) -> Pairs:
+    return known.select(pair.pair_id for pair in pairs)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained reward model with the features of users' pairs (`methods.base.TrainedReward`)."""
+
+    method: RewardMethod[Any, Any]
+    fitted: Fitted
+    features: Pairs
+
+    def adapt(self, pairs: Sequence[PreferencePair]) -> LogOdds:
+        """The log-odds of a user with these context pairs."""
+        state = self.method.adapt(self.fitted, _features(self.features, pairs))
+
+        def log_odds(targets: Sequence[PreferencePair]) -> Sequence[float]:
+            found: list[float] = self.method.log_odds(self.fitted, state, _features(self.features, targets)).tolist()
+            return found
+
+        return log_odds
+
+
+def score_stage(job: Job, *, users: Path, features: Path, models: Sequence[Path], out: Path, reward: str) -> None:
+    """Write one `JudgedUser` for each user, method, seed, k and draw.
+
+    `draw` counts the draws of context pairs of the first seed, then those of the second: at k = all, or without k, it
+    is the place of the seed.
+    """
+    from personalrm.methods.reward.load import reward_method
+    from personalrm.train.checkpoint import Fitted
+    from personalrm.train.features import load_pairs
+
+    config, entry = job.config, job.config.reward_models[reward]
+    known, _ = load_pairs(features)
+    trained = {
+        (method, place): Trained(reward_method(method), Fitted.load(path.parent), known)
+        for (method, (place, _)), path in zip(_trainings(entry), models, strict=True)
+    }
+    people = evaluated_users(users, config.evaluate_users)
+    write_records(
+        out, (row for user in people for found in trained.items() for row in _rows(config, user, reward, *found))
+    )
+
+
+def _trainings(entry: RewardModelConfig) -> Iterator[tuple[str, tuple[int, int]]]:
+    """(method, (place of the seed, seed)) of all trainings of an entry on one data set."""
+    return itertools.product(entry.methods, enumerate(entry.seeds))
+
+
+def _rows(
+    config: Config, user: UserData, reward: str, which: tuple[str, int], trained: Trained
+) -> Iterator[JudgedUser]:
+    """The rows of one training on a user, for each k and draw."""
+    (method, place), entry = which, config.reward_models[reward]
+    use = MethodUse(METHODS[method])
+    for k, draw in turns_of(config, use):
+        draws = 1 if k is None else len(draws_for(config, k))
+        known = _known(config, user, use, k, draw, trained, entry)
+        row = weigh_user(user, use, known, judge=entry.judge_name(reward))
+        yield row.model_copy(update={"draw": place * draws + draw})
+
+
+def _known(
+    config: Config, user: UserData, use: MethodUse, k: K | None, draw: int, trained: Trained, entry: RewardModelConfig
+) -> Known:
+    pairs = context_subset(user.part("context"), k, draw, config.seed) if k is not None else ()
+    absent = why_not_judged(user, entry.regime)
+    seen = user if use.method.learns else user.model_copy(update={"pairs": ()})
+    return Known.of(seen, pairs=pairs, reward=trained, absent=absent, k=k, draw=draw, seed=config.seed)
+
+
+def _models(plan: Plan, job: Wildcards) -> list[str]:
+    """Cards of the trainings that a job of `score` reads, in the order of `_trainings`."""
+    return [
+        plan.path("reward_model", dataset=job.dataset, reward=job.reward, method=method, seed=str(seed))
+        for method, (_, seed) in _trainings(plan.config.reward_models[job.reward])
+    ]
+
+
+def _feature_paths(plan: Plan, job: Wildcards) -> list[str]:
+    encoder = plan.config.reward_models[job.reward].encoder_id
+    return [
+        plan.path("features", dataset=job.dataset, encoder=encoder, shard=shard) for shard in plan.shards(job.dataset)
+    ]
+
+
+def _model_inputs(plan: Plan, job: Wildcards) -> Files:
+    return {"users": plan.shard_paths(job.dataset), "features": _feature_paths(plan, job)}
+
+
+def _score_inputs(plan: Plan, job: Wildcards) -> Files:
+    encoder = plan.config.reward_models[job.reward].encoder_id
+    return {
+        "users": plan.users(job),
+        "features": plan.path("features", dataset=job.dataset, encoder=encoder, shard=job.shard),
+        "models": _models(plan, job),
+        "weights": [str(Path(card).with_name(WEIGHTS)) for card in _models(plan, job)],
+    }
+
+
+def _feature_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
+    entry = entry_of(plan.config, job.encoder)
+    return {"version": VERSION, "encoder": entry.encoder, "threads": entry.threads, "base": entry.base_identity()}
+
+
+def _model_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
+    entry = plan.config.reward_models[job.reward]
+    hyper = asdict(entry.hyper_of(job.method))
+    where = {"threads": entry.threads, "device": entry.device}
+    return {"version": VERSION, "method": job.method, "hyper": hyper, "regime": entry.regime, "seed": job.seed, **where}
+
+
+def _score_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
+    config, entry = plan.config, plan.config.reward_models[job.reward]
+    turns = {name: turns_of(config, MethodUse(METHODS[name])) for name in entry.methods}
+    seen = {"seed": config.seed, "users": config.evaluate_users, "seeds": entry.seeds, "turns": turns}
+    return {"version": VERSION, "judge": entry.judge_name(job.reward), **seen}
+
+
+def _encoders(plan: Plan) -> Iterator[Wildcards]:
+    for dataset in plan.config.datasets:
+        encoders = {entry.encoder_id for entry in plan.config.trained_on(dataset).values()}
+        yield from (Wildcards(dataset=dataset, encoder=encoder) for encoder in sorted(encoders))
+
+
+def _jobs(plan: Plan) -> Iterator[tuple[Wildcards, RewardModelConfig]]:
+    for dataset in plan.config.datasets:
+        for reward, entry in plan.config.trained_on(dataset).items():
+            yield Wildcards(dataset=dataset, reward=reward), entry
+
+
+FEATURES: Stage[Plan] = Stage(
+    name="features",
+    output="features/{dataset}/{encoder}/{shard}.safetensors",
+    combinations=_encoders,
+    inputs=lambda plan, job: {"users": plan.users(job)},
+    reads=_feature_reads,
+    work=features_stage,
+)
+REWARD_MODEL: Stage[Plan] = Stage(
+    name="reward_model",
+    output=f"reward_models/{{dataset}}/{{reward}}/{{method}}/{{seed}}/{CARD}",
+    combinations=lambda plan: [
+        job._replace(method=method, seed=str(seed))
+        for job, entry in _jobs(plan)
+        for method, (_, seed) in _trainings(entry)
+    ],
+    inputs=_model_inputs,
+    reads=_model_reads,
+    work=reward_model_stage,
+)
+SCORE: Stage[Plan] = Stage(
+    name="score",
+    output="verdicts/{dataset}/reward/{reward}/{shard}.jsonl",
+    combinations=lambda plan: [job for job, _ in _jobs(plan)],
+    inputs=_score_inputs,
+    reads=_score_reads,
+    work=score_stage,
+    account="judge",
+)
