@@ -276,7 +276,7 @@ def mark_line(method: str, *, hollow: bool = False, size: float = MARKER_SIZE, l
     # A star and a diamond of one size look unlike.
     size *= {"*": 1.5, "P": 1.15, "X": 1.1, "D": 0.85, "s": 0.95}.get(marker, 1.0)
     line = Line2D([], [], linestyle="", color=colour, marker=marker, markersize=size, label=label)
-    open_marker = marker in "x+"
+    open_marker = marker not in Line2D.filled_markers
     line.set(
         markerfacecolor="white" if hollow else colour,
         markeredgecolor=colour if hollow or open_marker else "white",
