@@ -125,6 +125,18 @@ class Report(NamedTuple):
         own = np.array([float(taste.own) for taste in found.tastes])
         return self.share(method, "own taste", own, np.ones(len(own)))
 
+    def gate_evidence(self, found: Mapping[str, Judged]) -> Iterator[Row]:
+        """What the gate reads of a user's votes (the log-loss that own weights save on votes that are left out, in nats
+        per vote), what own weights save on held-out votes, and the correlation of both over users."""
+        seen = np.array([(taste.null_log_loss or 0) - (taste.log_loss or 0) for taste in found[OWN].tastes])
+        losses = [np.logaddexp(0, -found[name].odds).mean(axis=1) for name in (POPULATION, UNGATED)]
+        saved = losses[0] - losses[1]
+        counts = (len(seen), found[OWN].right.size)
+        values = {"saved, left out": seen.mean(), "saved, held out": saved.mean()}
+        values["correlation"] = np.corrcoef(seen, saved)[0, 1]
+        for measure, value in values.items():
+            yield Row(self.control, self.condition, OWN, self.k, measure, *counts, round(float(value), 4))
+
     def signs(self, found: Mapping[str, Judged], persons: Sequence[Person]) -> Iterator[Row]:
         """Signs of the weights of axes, in percent of: planted weights; a persona's statements on axes with a planted
         weight; all its statements on attributes (those on surface features are not counted)."""
@@ -298,6 +310,8 @@ class Study:
                 priors = {"learned prior": self.prior}
                 if kind in ("own tastes", "random votes"):
                     priors |= {"prior of mean 0": {OWN: centred}, "no train users": {}}
+                found = {name: judged(name, persons, self.prior, scores, k=k) for name in FROM_SCORES}
+                yield from self.report("evidence", kind, k).gate_evidence(found)
                 for name, artefacts in priors.items():
                     report = self.report("gate", f"{kind}, {name}", k)
                     yield report.gate(judged(OWN, persons, artefacts, scores, k=k))
