@@ -120,6 +120,16 @@ def test_marks_can_be_told_apart_in_grey_and_by_the_colour_blind() -> None:
     assert {mark.marker for mark in marks}.isdisjoint(mark.marker for mark in FREE_MARKS)
 
 
+@pytest.mark.parametrize("hollow", [False, True])
+def test_every_mark_leaves_ink_in_its_colour(hollow: bool) -> None:
+    for name in METHODS:
+        line = mark_line(name, hollow=hollow)
+        # A marker without an area is drawn by its edge alone.
+        inked = [line.get_markeredgecolor()]
+        inked += [line.get_markerfacecolor()] if line.get_marker() in Line2D.filled_markers else []
+        assert method_mark(name).colour in [to_hex(colour) for colour in inked], name
+
+
 def test_a_method_that_declares_no_mark_has_a_free_one_that_stays() -> None:
     assert mark_of("mine") == mark_of("mine") in FREE_MARKS
     assert len({mark_of(f"mine{number}") for number in range(9)}) > 5

@@ -276,12 +276,12 @@ def mark_line(method: str, *, hollow: bool = False, size: float = MARKER_SIZE, l
     # A star and a diamond of one size look unlike.
     size *= {"*": 1.5, "P": 1.15, "X": 1.1, "D": 0.85, "s": 0.95, **dict.fromkeys("1234", 1.4)}.get(marker, 1.0)
     line = Line2D([], [], linestyle="", color=colour, marker=marker, markersize=size, label=label)
-    # These are lines without a face; a white edge would hide them.
-    open_marker, letter = marker in "x+1234", marker.startswith("$")
+    # Lines without a face: a white edge would hide them.
+    open_marker, letter = marker not in Line2D.filled_markers, marker.startswith("$")
     line.set(
         markerfacecolor="white" if hollow else colour,
-        markeredgecolor=colour if hollow or open_marker or letter else "white",
-        markeredgewidth=2.0 if open_marker else 1.2 if hollow else 0.5,
+        markeredgecolor=colour if hollow or open_marker else "white",
+        markeredgewidth=0.6 if letter else 2.0 if open_marker else 1.2 if hollow else 0.5,
     )
     return line
 
