@@ -108,11 +108,12 @@ def prepared(config: Config) -> dict[str, float]:
 def judged(config: Config) -> dict[str, float]:
     """All users: without a model, and by one that knows nothing of them; one shard after another."""
     from personalrm.studies.synthesizeme.stages.judging import judge_stage
+    from personalrm.studies.synthesizeme.stages.weighing import weigh_stage
 
     job, plan = scripted(config), Plan(config)
     for users in map(Path, plan.shard_paths("people")):
-        for judge in ("", MODEL):
-            asyncio.run(judge_stage(job, users=users, out=_verdicts(plan, judge, users.name), judge=judge))
+        weigh_stage(job, users=users, out=_verdicts(plan, "", users.name))
+        asyncio.run(judge_stage(job, users=users, out=_verdicts(plan, MODEL, users.name), judge=MODEL))
     return {}
 
 
@@ -137,7 +138,8 @@ def learned(config: Config) -> dict[str, float]:
         learning = profile_stage(job, users=shard, traces=traces, out=profiles, model=MODEL, variant=variant, k=k)
         asyncio.run(learning)
         out = shard.with_suffix(".judged")
-        asyncio.run(judge_stage(job, users=shard, out=out, judge=MODEL, profiles=profiles, model=MODEL))
+        judging = judge_stage(job, users=shard, out=out, judge=MODEL, profiles=profiles, model=MODEL, variant=variant)
+        asyncio.run(judging)
     return {"users": users}
 
 

@@ -16,6 +16,7 @@ from support.models import ScriptedModel, good_is_first, label, pair, text
 
 from personalrm import SynthesizeMe
 from personalrm.core.records import Demonstration, UserData
+from personalrm.core.tastes import UserTaste
 from personalrm.data.filters.rate import PanelSettings, panel_votes
 from personalrm.judge.call_recorder import Listener
 from personalrm.judge.judge import JudgeContext, JudgeSettings, fitted, is_reasoned, judge_messages, judge_pair
@@ -90,14 +91,15 @@ def test_methods_are_personal_by_what_they_show() -> None:
     empty = profile_of()
     shown_pairs = {"demonstrations": (BARE,), "plain_demonstrations": (BARE,)}
     full = profile_of(persona="likes tea", memory=("likes tea",), **shown_pairs)
+    taste = UserTaste(dataset="d", user_id="u", model="m", k="all", draw=0, status="ok", persona="likes tea")
     for (name, method), settings in product(METHODS.items(), STYLES):
-        if method.needs in ("nothing", "scores"):
+        if method.needs in ("nothing", "scores", "reward"):
             continue
-        shown = method.adapt(Known(user, user.pairs, profile=full))
+        shown = method.adapt(Known(user, user.pairs, profile=full, taste=taste))
         personal = bool(PERSONAL.search(whole(method.asked.messages(pair("p"), False, shown, settings))))
         assert personal == (name != "default"), name
-        if method.needs == "profile":
-            shown = method.adapt(Known(user, profile=empty))
+        if method.needs in ("profile", "taste"):
+            shown = method.adapt(Known(user, profile=empty, taste=taste.model_copy(update={"persona": None})))
             assert not PERSONAL.search(whole(method.asked.messages(pair("p"), False, shown, settings))), name
 
 
@@ -165,7 +167,7 @@ def test_the_panels_prompt_is_part_of_its_fingerprint_and_of_no_other(style: str
         plan.reads("baseline", judge="m"),
         plan.reads("bootstrap", model="m", variant="corrected"),
         plan.reads("profile", model="m", variant="corrected", k="all"),
-        plan.reads("judge", model="m", judge="m", k="all"),
+        plan.reads("judge", variant="corrected", model="m", judge="m", k="all"),
     ):
         assert judge in other
         assert panel not in other

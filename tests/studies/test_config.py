@@ -123,12 +123,14 @@ def test_quickstart_keeps_its_floors() -> None:
     config = load_config(Path(__file__).parents[2] / "config" / "quickstart.yaml")
     users = config.datasets["quickstart"].max_users
     assert users is None or users >= 4
-    assert config.ks == (2, "all")
+    assert config.ks == ("all",)
+    assert config.scoring is not None
+    assert (config.scoring.use, config.scoring.orders) == ("core", "one")
+    assert {"default", "both", "attributes", "attributes@loo", "words", "measured_persona"} <= set(config.methods)
     assert len(config.learn.search.seeds) <= 3
     assert config.learn.search.max_bootstrapped_demos in (2, 3)
     assert max(config.learn.bootstrap.max_tokens, config.learn.persona.max_tokens) <= 64
     assert config.variants == ["corrected"]
-    assert config.transfer_pairs
 
 
 def test_resolved_config_round_trips(tmp_path: Path) -> None:
@@ -145,7 +147,7 @@ def test_fingerprint_follows_what_a_stage_reads_and_nothing_else() -> None:
         return (
             plan.reads("bootstrap", model="m", variant="corrected"),
             plan.reads("profile", model="m", variant="corrected", k="all"),
-            plan.reads("judge", model="m", judge="m", k="all"),
+            plan.reads("judge", variant="corrected", model="m", judge="m", k="all"),
         )
 
     base = prints(BASE)
@@ -165,7 +167,8 @@ def test_fingerprint_follows_what_a_stage_reads_and_nothing_else() -> None:
     exhaustive = prints(changed("learn.search.exhaustive", True))
     assert (exhaustive[0], exhaustive[2]) == (base[0], base[2])
     assert exhaustive[1] != base[1]
-    criteria = Plan(parse_config({**BASE, "methods": ["criteria"]})).reads("judge", model="m", judge="m", k="all")
+    judging = {"variant": "corrected", "model": "m", "judge": "m", "k": "all"}
+    criteria = Plan(parse_config({**BASE, "methods": ["criteria"]})).reads("judge", **judging)
     assert all(load_prompt(name).sha in criteria for name in ("criteria", "criteria_scores", "judge_standard"))
     assert config.ks == ("all",)
 

@@ -35,7 +35,7 @@ def plan() -> Plan:
         "transfer": {"pairs": "all", "methods": ["both"]},
         "variants": ["as_published", "corrected", "corrected+ours"],
         "thetas": {"ours": {"optimise": {}}},
-        "methods": ["longer", "default", "both"],
+        "methods": ["longer", "default", "both", "attributes", "measured_persona"],
         "k": [2, "all"],
         "attributes": {"models": ["m-to-j"]},
         "analysis": {"fidelity": {"judge": "j-by-m"}, "recovery": {}, "axes": {"disjoint": ["halves"]}},

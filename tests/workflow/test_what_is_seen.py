@@ -39,8 +39,9 @@ def votes() -> list[dict[str, Any]]:
     ]
 
 
-JUDGED = [name for name, method in METHODS.items() if method.needs != "scores"]
-"""All methods whose verdicts need no scores by attribute."""
+JUDGED = [name for name, method in METHODS.items() if method.needs not in ("scores", "taste", "reward")]
+JUDGED = [name for name in JUDGED if not METHODS[name].tastes]
+"""All methods whose verdicts rest on no scores by attribute and on no trained model."""
 
 
 def finish(folder: Path) -> None:
@@ -73,7 +74,7 @@ def test_every_method_of_every_variant_has_a_number(run: tuple[Project, list[dic
     with (run[0].run / "tables" / "main.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert all(row["accuracy"] for row in rows)
-    learned = {name for name, method in METHODS.items() if method.needs == "profile"}
+    learned = {name for name, method in METHODS.items() if method.needs == "profile" and name in JUDGED}
     wanted = {(variant, name) for variant in VARIANTS for name in learned}
     wanted |= {("baseline", name) for name in set(JUDGED) - learned}
     assert {(row["variant"], row["method"]) for row in rows} == wanted
