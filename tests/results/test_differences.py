@@ -50,6 +50,25 @@ def test_always_right_against_always_wrong_is_exactly_100(tmp_path: Path) -> Non
     assert (row["n_users"], row["n_pairs"], row["n_judgments"]) == (2, 5, 5)
 
 
+def test_a_reward_model_is_compared_with_the_control_of_the_same_seed(tmp_path: Path) -> None:
+    control = Cell("frozen_bt", 0.5, "rm", variant="baseline")
+    # Two seeds, and for each two draws of context pairs; the second pair is lost to the control of the first seed.
+    by_draw = {"u": ["10", "10", "01", "01"]}
+    cells = [
+        (control, {"u": ["1.", "00"]}),
+        (Cell("lore", 0.5, "rm", k=2, variant="baseline"), by_draw),
+        (Cell("lore", 0.5, "rm", k="all", variant="baseline"), {"u": ["11", "11"]}),
+    ]
+    table = table_of(frame_of(tmp_path, cells))
+    row = row_of(table, method="lore", k="2")
+    assert (row["reference"], row["status"], row["n_draws"], row["n_judgments"]) == ("frozen_bt", "ok", 4, 6)
+    # No difference in the first seed; one pair of two in the second.
+    assert row["difference"] == 25
+    assert row_of(table, method="lore", k="all")["difference"] == 50
+    # There is no unpersonalised judge to compare it with.
+    assert set(table["reference"]) == {"frozen_bt"}
+
+
 def test_equal_methods_differ_by_exactly_0_with_p_1(tmp_path: Path) -> None:
     same = {"u": "101", "v": "0t", "w": "1"}
     row = row_of(table_of(frame_of(tmp_path, [(default(), same), (learned(), same)])), reference="default")

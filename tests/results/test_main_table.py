@@ -56,6 +56,23 @@ def verdicts(*outcomes: Outcome, pairs: str = "p") -> list[Verdict]:
     return [Verdict(pair_id=f"{pairs}{n // 2}", swapped=bool(n % 2), outcome=o) for n, o in enumerate(outcomes)]
 
 
+def test_training_seeds_do_not_make_more_judgments_of_a_pair() -> None:
+    """Half of 284 pairs right: the paper's half-width is that of 284 judgments, however many seeds there are."""
+
+    def half_width(method: str, seeds: int) -> float:
+        cell = Cell(method, 0.5, "rm", variant="baseline")
+        said = [
+            Verdict(pair_id=f"p{n}", swapped=None, outcome="correct" if n % 2 else "wrong", log_odds=float(n % 2) - 0.5)
+            for n in range(284)
+        ]
+        row = tabled([judged(cell, "u", said, draw) for draw in range(seeds)]).iloc[0]
+        assert (row["n_judgments"], row["n_pairs"], row["accuracy"]) == (284 * seeds, 284, 50)
+        return float(row["ci_high_independent"] - row["ci_low_independent"]) / 2
+
+    assert half_width("lore", 1) == half_width("lore", 3) == pytest.approx(5.8, abs=0.2)
+    assert half_width("mine", 3) < half_width("mine", 1) / 1.6
+
+
 def test_columns_are_the_ones_that_the_issue_names() -> None:
     table = tabled(judged_users(MINE, [2, 3]))
     assert " ".join(table.columns) == f"{NAMED} status" == " ".join(COLUMNS)

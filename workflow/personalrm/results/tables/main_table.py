@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from personalrm.core.conditions import MethodId
 from personalrm.core.records import OUTCOMES, READABLE
+from personalrm.methods.registry import is_trained
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import Value, model_rank, seed_of
 from personalrm.results.conditions import CONDITION_COLUMNS, ROW_KEY, Condition, by_condition
@@ -71,7 +73,8 @@ def main_table(
     - accuracy: right judgments over all that were answered, whatever went wrong with the others; the mean over draws
       where there are several. Empty where the provider answered none.
     - ci_low, ci_high: 95 % with users as clusters (`statistics.share_interval`); empty for one user.
-    - ci_low_independent, ci_high_independent: the paper's, from all judgments of all draws.
+    - ci_low_independent, ci_high_independent: the paper's, from all judgments of all draws; for a trained reward model
+      from as many judgments as one draw has, since another seed judges the same pairs alike.
     - accuracy_user_mean: each user counts the same.
     - accuracy_readable: right judgments over those that could be read (`READABLE`); the mean over draws.
     - tie .. context_overflow: answered judgments that were neither right nor wrong; provider_error: those that were
@@ -166,7 +169,8 @@ def _accuracy(group: pd.DataFrame, seed: int, n_resamples: int) -> dict[str, Val
         return {}
     counts = count_right(judged)
     clustered = share_interval(*counts, seed=seed, n_resamples=n_resamples, units=int(judged["pair_id"].nunique()))
-    independent = independent_interval(int(counts.correct.sum()), int(counts.judged.sum()))
+    alike = counts.judged.shape[1] if is_trained(str(group["method"].iloc[0])) else 1
+    independent = independent_interval(*(round(float(count.sum()) / alike) for count in counts))
     by_draw = counts.correct.sum(axis=0) / counts.judged.sum(axis=0)
     by_user = np.divide(
         counts.correct, counts.judged, out=np.full_like(counts.correct, np.nan), where=counts.judged > 0
@@ -281,6 +285,14 @@ def main_notes(table: pd.DataFrame, evaluated: str) -> list[str]:
         if evaluated == "all"
         else "Users: those of the level-A part test; of data sets without level A, all.",
         *labels_note(table["method"]),
+        *notes_where(
+            (
+                table["method"].map(lambda method: is_trained(MethodId.parse(method).name)).any(),
+                "A reward model that was trained on votes has its entry in the config as judge, with the regime, which "
+                "says whose pairs it saw. It gives one verdict per pair. Its draws are training seeds, each with all "
+                "draws of context pairs; ± counts the judgments of one draw.",
+            )
+        ),
         *exempt_note(table["status"]),
         *notes_where(
             (
