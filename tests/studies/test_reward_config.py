@@ -164,6 +164,12 @@ def test_entries_with_one_encoder_share_its_features() -> None:
         assert all((plan.reads(name, **j._asdict()) == changed.reads(name, **j._asdict())) == same for j in jobs)
 
 
+def test_paths_are_read_alike_in_every_process() -> None:
+    """Settings of results hold these patterns: another order would make them again."""
+    constraints = Plan(config_of({"seeds": [4, 2, 10, 1, 3, 0, 12, 11]})).constraints
+    assert constraints["seed"] == "10|11|12|0|1|2|3|4"
+
+
 def test_the_missing_extra_is_named_only_where_it_is_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("personalrm.train.NEEDED", ("torch_of_nobody",))

@@ -91,6 +91,23 @@ def of_method(field):
 FIT_MB, FIT_MINUTES = of_method("mem_mb"), of_method("runtime")
 
 
+def of_reward(field):
+    """What the jobs of a reward model need, from its entry in the config, as a function of the wildcards."""
+
+    def ask(wildcards):
+        entries = CONFIG.reward_models
+        if hasattr(wildcards, "reward"):
+            return getattr(entries[wildcards.reward], field)
+        # Features are shared by all entries with the same encoder.
+        shared = (e for e in entries.values() if e.encoder_id == wildcards.encoder)
+        return max(getattr(entry, field) for entry in shared)
+
+    return ask
+
+
+REWARD_MB = of_reward("mem_mb")
+
+
 onstart:
     support.begin_run(CONFIG)
     try:

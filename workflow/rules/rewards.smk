@@ -7,27 +7,6 @@ OUTPUTS  features/<dataset>/<encoder>/<shard>.safetensors
 """
 
 
-def entry_of(wildcards):
-    """The entry of `reward_models` that a job belongs to."""
-    entries = CONFIG.reward_models
-    if hasattr(wildcards, "reward"):
-        return entries[wildcards.reward]
-    return next(e for e in entries.values() if e.encoder_id == wildcards.encoder)
-
-
-def trains(amount):
-    """Memory that grows with each attempt (`mem_mb`), or what the entry says."""
-    return lambda wildcards: getattr(entry_of(wildcards), amount)
-
-
-REWARD_MB, REWARD_THREADS = trains("mem_mb"), trains("threads")
-
-
-def reward_gpus(wildcards):
-    """One where torch computes on a GPU."""
-    return int(entry_of(wildcards).device != "cpu")
-
-
 rule features:
     input:
         unpack(inputs_of("features")),
@@ -39,11 +18,11 @@ rule features:
         PLAN.benchmark("features")
     conda:
         "../envs/personalrm.yml"
-    threads: REWARD_THREADS
+    threads: of_reward("threads")
     resources:
         mem_mb=growing(REWARD_MB),
         runtime=growing(240),
-        gpu=reward_gpus,
+        gpu=of_reward("gpus"),
     params:
         reads=reads_of("features"),
         config=RUN_CONFIG,
@@ -67,11 +46,11 @@ rule reward_model:
         PLAN.benchmark("reward_model")
     conda:
         "../envs/personalrm.yml"
-    threads: REWARD_THREADS
+    threads: of_reward("threads")
     resources:
         mem_mb=growing(REWARD_MB),
         runtime=growing(240),
-        gpu=reward_gpus,
+        gpu=of_reward("gpus"),
     params:
         reads=reads_of("reward_model"),
         config=RUN_CONFIG,

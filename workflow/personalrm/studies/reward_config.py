@@ -104,6 +104,11 @@ class RewardModelConfig(BaseModel):
         base = re.sub(r"[^A-Za-z0-9._-]", "-", Path(self.base).name).strip(".-")[:40]
         return f"{base}-{self.pooling}-{stable_hash(canonical_json([self.encoder, self.threads]))[:8]}"
 
+    @property
+    def gpus(self) -> int:
+        """Graphics processors of a job."""
+        return int(self.device != "cpu")
+
     def base_identity(self) -> str:
         """What the weights of the base are, as far as it is known without reading them: SHA-256 of an embedded model,
         names and sizes of the files of a folder, id and revision on the hub."""

@@ -43,9 +43,9 @@ class Plan(StagePlan):
             "judge": config.models,
             "theta": config.thetas,
             "method": METHODS,
-            "encoder": {entry.encoder_id for entry in config.reward_models.values()},
+            "encoder": sorted({entry.encoder_id for entry in config.reward_models.values()}),
             "reward": config.reward_models,
-            "seed": {str(seed) for entry in config.reward_models.values() for seed in entry.seeds},
+            "seed": sorted({str(seed) for entry in config.reward_models.values() for seed in entry.seeds}),
         }
         super().__init__(str(config.results / config.run), declared_stages(), names)
         self.config = config
