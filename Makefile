@@ -40,7 +40,7 @@ showcase: install  ## all bundled users, all methods, the 1.5B model (up to thre
 	@$(BIN)/python -m personalrm estimate --config config/showcase.yaml --cores $(CORES)
 	@$(BIN)/python -m personalrm run config/showcase.yaml --cores $(CORES)
 
-rewards: train  ## reward models trained on the bundled votes (some five minutes on two cores)
+rewards: train  ## reward models trained on the bundled votes
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m
 	@$(BIN)/python -m personalrm run config/rewards.yaml --cores $(CORES)
 
