@@ -137,14 +137,18 @@ def test_a_good_server_gets_all_that_is_allowed(tmp_path: Path, caplog: pytest.L
     assert lines == ["model m: up to 16 calls at once", "model m: up to 24 calls at once"]
 
 
-def test_a_server_that_bears_eight_is_asked_about_eight(tmp_path: Path) -> None:
-    """After 100 requests fewer than one in ten is answered by 429, and the server is kept busy."""
+def test_a_server_that_bears_twelve_is_asked_about_twelve(tmp_path: Path) -> None:
+    """After 100 requests fewer than one in ten is answered by 429, and the server is kept busy.
+
+    Twelve are more than the calls with which the client begins: a server counts an answer as in flight until all of it
+    is sent, so that a client with as many calls as the server bears is refused by chance.
+    """
     refused: list[bool] = []
     busy: list[int] = []
 
     def fault(number: int, body: dict[str, Any]) -> Fault | None:
         busy.append(server.in_flight)
-        refused.append(server.in_flight > 8)
+        refused.append(server.in_flight > 12)
         return Fault("rate_limit", retry_after="0.05") if refused[-1] else None
 
     server = ScriptedServer(echo, faults=fault, latency=0.02)

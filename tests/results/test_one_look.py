@@ -37,9 +37,11 @@ UNJUDGED = ("random", "longer", "surface", "surface_user", "words")
 PLAIN = (
     *("default", "demographics", "history", "history_validation", "scorecard", "measured_persona"),
     *("attributes", "attributes_context", "attributes_population", "oracle"),
+    *(name for name, method in METHODS.items() if method.needs == "reward"),
 )
 LEARNED = ("memory", "demos", "persona", "both", "criteria", "measured_persona_demos")
 MODELS = ("Llama-3.2-3B", "Llama-3.1-8B", "Llama-3.3-70B", "Qwen2.5-0.5B", "gpt-4o-mini-2024-07-18", "gemini-1.5-pro")
+MARKERS = {mark_of(name).marker for name in METHODS} | {mark.marker for mark in FREE_MARKS}
 USERS = [f"u{number}" for number in range(3)]
 
 
@@ -79,7 +81,7 @@ def marks_of(figure: Figure) -> set[Mark]:
         for line in figure.findobj(Line2D):
             # Ticks, ends of intervals and what a legend says of size or fill are no marks of methods.
             # Markers of ticks are numbers.
-            if isinstance(line, Line2D) and line.get_marker() in [*"osD^vPX<>h*px+8d1234", "$m$", "$M$"]:
+            if isinstance(line, Line2D) and line.get_marker() in MARKERS:
                 yield line
 
     return {
