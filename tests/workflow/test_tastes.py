@@ -71,7 +71,7 @@ def obeys(body: dict[str, Any]) -> Answer:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     with ScriptedServer(obeys) as server:
-        config = small_config(server.url, methods=METHODS, k=[2, "all"], draws=1)
+        config = small_config(server.url, methods=METHODS, k=[2, "all"], draws=2)
         config["models"]["tiny"]["verdicts"] = ["logprob_both"]
         config["learn"]["models"] = ["tiny"]
         config["transfer"] = {"pairs": [["tiny", "big"]], "methods": ["measured_persona"], "baselines": ["default"]}
@@ -96,9 +96,9 @@ def accuracy(project: Project, method: str, **where: str) -> list[float]:
     return [float(row["accuracy"]) for row in found if all(row[name] == value for name, value in where.items())]
 
 
-def tastes(project: Project) -> dict[tuple[str, int | str], UserTaste]:
+def tastes(project: Project, draw: int = 0) -> dict[tuple[str, int | str], UserTaste]:
     (file,) = (project.run / "tastes" / "people" / "tiny").glob("*.jsonl")
-    return {(row.user_id, row.k): row for row in read_records(file, UserTaste)}
+    return {(row.user_id, row.k): row for row in read_records(file, UserTaste) if row.draw == draw}
 
 
 def test_weights_find_what_was_planted_and_the_persona_says_it(project: Project) -> None:
@@ -133,6 +133,20 @@ def test_what_was_measured_predicts_and_what_was_not_does_not(project: Project) 
     assert default < 70
     (population,) = (row for row in rows(project, "main") if row["method"] == "attributes_population.logprob_both")
     assert population["status"] == "not applicable"  # three users are too few to learn from
+
+
+def test_each_draw_of_context_pairs_is_judged_with_its_own_taste(project: Project) -> None:
+    (file,) = (project.run / "verdicts" / "people" / "measured" / "tiny-to-tiny").glob("*.jsonl")
+    rows = [row for row in read_records(file, JudgedUser) if row.k == 2]
+    assert sorted((row.user_id, row.draw) for row in rows) == [
+        (user, draw) for user in sorted(TASTES) for draw in (0, 1)
+    ]
+    scored = {
+        (row.user_id, row.draw): {call.key for call in row.calls if call.stage == "score_attributes"} for row in rows
+    }
+    for (user, draw), keys in scored.items():
+        assert keys == {call.key for call in tastes(project, draw)[user, 2].calls}
+    assert any(scored[user, 0] != scored[user, 1] for user in TASTES)
 
 
 def test_each_claim_stands_beside_its_reference(project: Project) -> None:
