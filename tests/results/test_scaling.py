@@ -15,7 +15,7 @@ from support.result_cases import written_twice
 
 from personalrm.core.errors import DataError
 from personalrm.core.records import PreferencePair, Split, UserData, write_records
-from personalrm.results.figures.scaling_figure import scaling_caption, scaling_figure
+from personalrm.results.figures.scaling_figure import panels_of, scaling_caption, scaling_figure
 from personalrm.results.scores import collect_calls, collect_verdicts, write_frame
 from personalrm.results.tables.main_table import main_table
 from personalrm.results.tables.scaling_table import (
@@ -369,3 +369,21 @@ def test_cells_that_were_not_run_and_empty_tables_are_drawn_as_such(tmp_path: Pa
     assert scaling_blocks(empty)[0].texts.empty
     assert scaling_notes(empty)
     assert scaling_caption(empty)
+
+
+def test_what_no_model_judges_stands_beside_judges_and_leave_one_out_in_no_panel(tmp_path: Path) -> None:
+    cells = [
+        Cell("words", 0.6, None, k="all", variant="baseline", dataset="d"),
+        Cell("words@loo", 0.6, None, k="all", variant="baseline", dataset="d"),
+        Cell("default", 0.5, "m", variant="baseline", dataset="d"),
+        Cell("attributes", 0.7, "m", k="all", variant="baseline", dataset="d"),
+        Cell("both", 0.7, "m", "m", "all", dataset="d"),
+    ]
+    frame = collect_verdicts(write_cells(tmp_path, cells, [3, 3]))
+    labelled = {("d", user): Labelled(4, 2) for user in ("u0", "u1")}
+    table = scaling_table(frame, labelled, seed=0, n_resamples=9)
+    ((place, lines),) = panels_of(table).items()
+    assert (place.judge, place.variant, sorted(lines)) == ("m", "corrected", ["attributes", "both", "words"])
+    texts = texts_of(scaling_figure(table))
+    assert "not run" not in texts
+    assert "Default: no result" not in texts

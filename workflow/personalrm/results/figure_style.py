@@ -57,6 +57,29 @@ class Panel(NamedTuple):
         return cls(str(row["dataset"]), str(row["judge_model"]), str(row["variant"]), verdict)
 
 
+def drawn_panels(known: Iterable[Panel]) -> dict[Panel, list[Panel]]:
+    """The panels to draw, each with those whose rows stand in it.
+
+    What no model judges is in all panels of its data set; what learns nothing, in those of every variant of its judge
+    and kind of verdict. Such rows have panels of their own only where there are no others.
+    """
+    places = list(dict.fromkeys(known))
+    learned = {place[:2] + place[3:] for place in places if place.variant != BASELINE}
+    asked = {place.dataset for place in places if place.judge != UNUSED}
+
+    def has_place(place: Panel) -> bool:
+        if place.judge == UNUSED:
+            return place.dataset not in asked
+        return place.variant != BASELINE or place[:2] + place[3:] not in learned
+
+    def belongs(mine: Panel, place: Panel) -> bool:
+        if mine.dataset != place.dataset or mine.judge == UNUSED:
+            return mine.dataset == place.dataset
+        return mine[1::2] == place[1::2] and mine.variant in (place.variant, BASELINE)
+
+    return {place: [mine for mine in places if belongs(mine, place)] for place in places if has_place(place)}
+
+
 class Panels(NamedTuple):
     """A figure and its axes, by row and column; `sizes` are the widths of columns and heights of rows in inches."""
 

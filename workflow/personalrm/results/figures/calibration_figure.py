@@ -16,6 +16,7 @@ from personalrm.results.figure_style import (
     Panel,
     draw_interval,
     draw_point,
+    drawn_panels,
     method_entries,
     panel_heads,
     panel_rows,
@@ -44,16 +45,24 @@ Row = Mapping[str, Any]
 
 def shown_methods(table: pd.DataFrame) -> dict[Panel, dict[str, list[Row]]]:
     """Bins by panel and method: judges with their own profiles, on the test pairs, at their largest k."""
-    found: dict[Panel, dict[str, list[Row]]] = {}
     keys = [Condition.of(row) for row in table_rows(table)]
     largest: dict[Condition, list[Condition]] = {}
     for key in keys:
         largest.setdefault(key._replace(k=""), []).append(key)
-    for key, row in zip(keys, table_rows(table), strict=True):
+
+    def is_drawn(key: Condition, row: Row) -> bool:
         at_largest = key.k == largest_k(largest[key._replace(k="")])
-        drawn = row["bin"] != WHOLE and row["n_verdicts"] >= LEAST_VERDICTS
-        if key.own and key.method.pairs == "test" and at_largest and drawn:
-            found.setdefault(Panel.of(row), {}).setdefault(key.method.name, []).append(row)
+        enough = row["bin"] != WHOLE and row["n_verdicts"] >= LEAST_VERDICTS
+        return key.own and key.method.pairs == "test" and at_largest and bool(enough)
+
+    rows = [(Panel.of(row), key.method.name, row) for key, row in zip(keys, table_rows(table), strict=True)]
+    rows = [one for key, one in zip(keys, rows, strict=True) if is_drawn(key, one[2])]
+    found: dict[Panel, dict[str, list[Row]]] = {}
+    for place, panels in drawn_panels(panel for panel, _, _ in rows).items():
+        lines = found.setdefault(place, {})
+        for panel, name, row in rows:
+            if panel in panels:
+                lines.setdefault(name, []).append(row)
     return found
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from personalrm.core.conditions import MethodId
-from personalrm.core.records import BASELINE
 from personalrm.results.figure_style import (
     CHANCE,
     INK,
@@ -18,6 +17,7 @@ from personalrm.results.figure_style import (
     Panel,
     draw_interval,
     draw_point,
+    drawn_panels,
     limits,
     method_entries,
     panel_heads,
@@ -94,25 +94,9 @@ def points_of(table: pd.DataFrame, unit: str) -> list[Point]:
 
 
 def panels_of(points: Sequence[Point]) -> dict[Panel, list[Point]]:
-    """Points by panel. What no model judges is in all panels of its data set; what learns nothing, in those of
-    every variant of its judge and kind of verdict."""
-    places = list(dict.fromkeys(point.panel for point in points))
-    learned = {place[:2] + place[3:] for place in places if place.variant != BASELINE}
-    asked = {place.dataset for place in places if place.judge != UNUSED}
-
-    def has_place(place: Panel) -> bool:
-        if place.judge == UNUSED:
-            return place.dataset not in asked
-        return place.variant != BASELINE or place[:2] + place[3:] not in learned
-
-    def belongs(point: Point, place: Panel) -> bool:
-        mine = point.panel
-        if mine.dataset != place.dataset or mine.judge == UNUSED:
-            return mine.dataset == place.dataset
-        return mine[1::2] == place[1::2] and mine.variant in (place.variant, BASELINE)
-
-    drawn = filter(has_place, places)
-    return {place: [point for point in points if belongs(point, place)] for place in drawn}
+    """Points by panel, in the order of the table."""
+    shown = drawn_panels(point.panel for point in points)
+    return {place: [point for point in points if point.panel in panels] for place, panels in shown.items()}
 
 
 def cost_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:

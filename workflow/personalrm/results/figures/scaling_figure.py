@@ -16,6 +16,7 @@ from personalrm.results.figure_style import (
     TEXT_SIZE,
     Panel,
     draw_point,
+    drawn_panels,
     limits,
     mark_line,
     panel_heads,
@@ -44,7 +45,7 @@ BAND_ALPHA, EDGE_ALPHA = 0.13, 0.45
 DEFAULT_BAND = "#bbbbbb"
 DODGE_POINTS = 14.0
 """Between methods in a panel where each has one k: their intervals would hide each other."""
-COLUMNS = (0.04, 0.36, 0.8)
+COLUMNS = (0.04, 0.39, 0.8)
 """Where the columns of numbers begin, in widths of the panel."""
 
 Row = Mapping[str, Any]
@@ -85,12 +86,20 @@ WORDS: dict[Axis, Words] = {
 
 
 def panels_of(table: pd.DataFrame) -> dict[Panel, dict[str, list[Row]]]:
-    """Rows by panel and base of the method, in the order of the table."""
+    """Rows by panel and base of the method, in the order of the table. Methods that are judged on other pairs than the
+    test pairs have one k, and are left out."""
+    rows = [(Panel.of(row), method.name, row) for row in table_rows(table) if (method := _method(row)).pairs == "test"]
     found: dict[Panel, dict[str, list[Row]]] = {}
-    for row in table_rows(table):
-        method = MethodId.parse(str(row["method"]))
-        found.setdefault(Panel.of(row), {}).setdefault(method.name, []).append(row)
+    for place, panels in drawn_panels(panel for panel, _, _ in rows).items():
+        lines = found.setdefault(place, {})
+        for panel, base, row in rows:
+            if panel in panels:
+                lines.setdefault(base, []).append(row)
     return found
+
+
+def _method(row: Row) -> MethodId:
+    return MethodId.parse(str(row["method"]))
 
 
 def inapplicable(found: Mapping[Panel, Mapping[str, Sequence[Row]]]) -> list[Panel]:
@@ -119,7 +128,9 @@ def scaling_figure(table: pd.DataFrame, *, title_note: str = "", axis: Axis = "c
     judges = list(dict.fromkeys(panel.judge for panel in drawn)) or [""]
     rows = list(dict.fromkeys((panel.dataset, *panel[2:]) for panel in drawn)) or [("", "", "")]
     places = [[Panel(row[0], judge, *row[1:]) for judge in judges] for row in rows]
-    groups = [[place for place in group if place not in left_out] for group in places]
+    # A judge that has such a panel of any data set has one, or a gap, of each.
+    expected = {place[1:] for place in drawn} or {("", "", "")}
+    groups = [[place for place in group if place not in left_out and place[1:] in expected] for group in places]
     page, filled = panel_rows(groups, lambda _: PANEL_INCHES, lambda _: PANEL_HEIGHT, gap=0.12)
     shared, heads = panel_heads(place for place, _, _ in filled)
     names = ("accuracy", "accuracy_low", "accuracy_high", "default_accuracy", "default_low", "default_high")
@@ -147,7 +158,9 @@ def _panel(axes: Axes, lines: Mapping[str, Sequence[Row]], ends: tuple[float, fl
     axes.axhline(CHANCE, color=SOFT, linestyle=":", linewidth=1)
     write_note(axes, "chance", (1, CHANCE), (3, -3), coordinates=axes.get_yaxis_transform(), color=SOFT)
     _entry(axes, 0, WORDS[axis].headings)
-    _default(axes, next(iter(lines.values()))[0])
+    # What no model judges has no Default.
+    every = [row for rows in lines.values() for row in rows]
+    _default(axes, next((row for row in every if not math.isnan(row["default_accuracy"])), every[0]))
     alone = all(len(rows) == 1 for rows in lines.values())
     names = _names(lines)
     for line, base in enumerate(sorted(lines, key=method_rank)):
