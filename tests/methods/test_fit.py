@@ -171,3 +171,13 @@ def test_the_pairs_that_k_allows_are_drawn_with_the_seed_of_the_run() -> None:
     }
     assert len(drawn) > 2
     assert all(len(pairs) == 2 for pairs in drawn)
+
+
+def test_a_measured_persona_rests_on_what_attributes_learned_whether_or_not_they_are_judged() -> None:
+    model = {"backend": "openai", "model": "x", "api_base": "http://x/v1", "verdicts": ["logprob_both"]}
+    for methods in (["measured_persona"], ["measured_persona_demos"], ["measured_persona", "attributes"]):
+        config = parse_config({**BASE, "models": {"m": model}, "learn": {"models": ["m"]}, "methods": methods})
+        plan = Plan(config)
+        (fitted,) = plan.paths("fit")
+        assert fitted.endswith("fitted/d/attributes/m.jsonl")
+        assert plan.sources("taste", "fitted") == [fitted]

@@ -79,9 +79,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         made = Project(tmp_path_factory.mktemp("tastes") / "work", config)
         write_votes(made.folder / "votes.jsonl", votes())
         (made.folder / "bank.yaml").write_text(BANK, encoding="utf-8")
-        made.snakemake(*(f"results/small/tables/{name}.csv" for name in TARGETS))
+        targets = [*(f"results/small/tables/{name}.csv" for name in TARGETS), "results/small/transcripts.html"]
+        made.snakemake(*targets)
         asked = server.count
-        made.snakemake(*(f"results/small/tables/{name}.csv" for name in TARGETS))
+        made.snakemake(*targets)
         assert server.count == asked
     return made
 
@@ -168,3 +169,9 @@ def test_rows_owe_the_calls_of_the_scores_that_they_rest_on(project: Project) ->
             assert row["calls"] == "0"
     manifest = json.dumps([row.model_dump(mode="json") for row in tastes(project).values()])
     assert "measured_persona" in manifest
+
+
+def test_transcripts_show_the_prompts_with_measured_personas(project: Project) -> None:
+    page = (project.run / "transcripts.html").read_text(encoding="utf-8")
+    for persona in {row.persona for row in tastes(project).values() if row.persona}:
+        assert persona in page

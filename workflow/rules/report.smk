@@ -40,6 +40,7 @@ rule transcripts:
     input:
         users=[path for name in CONFIG.datasets for path in PLAN.shard_paths(name)],
         profiles=PLAN.profile_paths(),
+        tastes=PLAN.paths("taste"),
         verdicts=PLAN.verdict_paths(),
     output:
         f"{RUN}/transcripts.html",

@@ -197,6 +197,11 @@ class Method(Generic[S]):
             raise ConfigError(f"method {self.name!r}: {why}")
 
     @property
+    def shows_taste(self) -> bool:
+        """Whether it shows the judge the user's measured taste."""
+        return self.needs == "taste" or self.tastes
+
+    @property
     def asked(self) -> Judge:
         """The judge that asks a model. Raises ConfigError for a method that asks none."""
         if isinstance(self.judge, Judge):

@@ -205,4 +205,4 @@ def parse_method(spec: str) -> MethodUse:
 def needs_scores(spec: str) -> bool:
     """Whether a config entry names a method that rests on the pairs' scores by attributes; an unknown one does not."""
     method = METHODS.get(MethodId.parse(spec).name)
-    return method is not None and (method.needs in ("scores", "taste") or method.tastes)
+    return method is not None and (method.needs == "scores" or method.shows_taste)

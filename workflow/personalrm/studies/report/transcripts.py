@@ -15,6 +15,7 @@ from personalrm.core.conditions import MethodId
 from personalrm.core.errors import DataError
 from personalrm.core.files import stable_hash
 from personalrm.core.records import Demonstration, Fitted, JudgedUser, PreferencePair, Profile, UserData, Verdict
+from personalrm.core.tastes import UserTaste
 from personalrm.judge.judge import Judge, JudgeContext, fitted, judge_request
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
@@ -64,7 +65,7 @@ def choose_users(judgments: Mapping[UserKey, int], limit: int) -> frozenset[User
 
 
 class Transcripts:
-    """Collects users, profiles and verdicts, and gives them as plain values (see `data`).
+    """Collects users, profiles, tastes and verdicts, and gives them as plain values (see `data`).
 
     Prompts are built with the settings of `config`; after an edit of the config or of a prompt they may differ from
     what was sent, which their keys reveal. `store` has the answers; None where there is none. `artefacts` are what
@@ -83,6 +84,7 @@ class Transcripts:
         self._users, self._pairs = Places(), Places()
         self._pair_rows: list[Fields] = []
         self._profiles: dict[tuple[object, ...], tuple[int, Profile]] = {}
+        self._tastes: dict[tuple[object, ...], UserTaste] = {}
         self._learned: dict[tuple[str, str], ProfileSettings | None] = {}
         self._profile_rows: list[Fields] = []
         self._rows: list[Fields] = []
@@ -121,6 +123,10 @@ class Transcripts:
                 "calls": self._persona_calls(profile, user),
             }
         )
+
+    def add_taste(self, taste: UserTaste) -> None:
+        """A measured taste, before the verdicts that show it."""
+        self._tastes[taste.dataset, taste.user_id, taste.model, taste.k, taste.draw] = taste
 
     def add_judged(self, row: JudgedUser) -> None:
         """All verdicts of one method on one user's pairs."""
@@ -193,7 +199,8 @@ class Transcripts:
             return
         asked = MethodId.parse(row.method)
         use = parse_method(str(asked._replace(verdict="text")))
-        if use.method.needs not in ("judge", "profile"):
+        taste = self._tastes.get((row.dataset, row.user_id, row.profile_model, row.k, row.draw))
+        if use.method.needs not in ("judge", "profile", "taste") or (use.method.shows_taste and taste is None):
             return
         entry = self._config.models[row.judge_model]
         rules, pairs = constitution_of(self._config, guarded=use.method.guarded), pairs_of(user, use)
@@ -201,7 +208,7 @@ class Transcripts:
         artefacts, k = self._artefacts.get(row.dataset, {}), row.k if use.method.by_k else None
         if use.method.reads not in ("", *artefacts):
             return
-        known = known_of(self._config, user, use.method, artefacts, k=k, draw=row.draw, profile=profile)
+        known = known_of(self._config, user, use.method, artefacts, k=k, draw=row.draw, profile=profile, taste=taste)
         shown = use.method.adapt(known)
         if not isinstance(shown, JudgeContext) or not isinstance(use.method.judge, Judge):
             return

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from personalrm.core.files import atomic_write_text
 from personalrm.core.records import JudgedUser, Profile, UserData, read_records
+from personalrm.core.tastes import UserTaste
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.methods.registry import parse_method
 from personalrm.studies.preflight import load_environment
@@ -20,7 +21,7 @@ from personalrm.studies.synthesizeme.config_load import read_resolved
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.fit import fitted_paths, read_fitted
 
-R = TypeVar("R", UserData, Profile, JudgedUser)
+R = TypeVar("R", UserData, Profile, UserTaste, JudgedUser)
 
 
 def transcripts_stage(config_file: Path, out: Path, max_judgments: int) -> None:
@@ -44,6 +45,8 @@ def transcripts_stage(config_file: Path, out: Path, max_judgments: int) -> None:
             found.add_user(user)
         for profile in _of(plan.profile_paths(), Profile, chosen):
             found.add_profile(profile)
+        for taste in _of(plan.paths("taste"), UserTaste, chosen):
+            found.add_taste(taste)
         for judged in _of(plan.verdict_paths(), JudgedUser, chosen):
             found.add_judged(judged)
         data = found.data()

@@ -121,7 +121,10 @@ def fitted_paths(plan: Plan, dataset: str, specs: Iterable[str], model: str = ""
 
 
 def _fits(plan: Plan) -> Iterator[Wildcards]:
-    for dataset, name in itertools.product(plan.config.datasets, artefacts_read(plan.config.methods)):
+    methods = plan.config.methods
+    # A measured taste is made of what `attributes` learned, whether or not the run has that method.
+    measured = ["attributes"] if any(parse_method(spec).method.shows_taste for spec in methods) else []
+    for dataset, name in itertools.product(plan.config.datasets, dict.fromkeys([*artefacts_read(methods), *measured])):
         models = plan.config.scoring_models if METHODS[name].needs == "scores" else [NO_MODEL]
         yield from (Wildcards(dataset=dataset, method=name, model=model) for model in models)
 

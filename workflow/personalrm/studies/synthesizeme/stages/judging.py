@@ -119,7 +119,7 @@ async def judge_stage(
     def task(user: UserData, use: MethodUse, settings: JudgeSettings, k: K | None, draw: int) -> _Task:
         profile = learned[user.user_id][draw] if learned is not None else None
         k_taste = profile.k if profile else k
-        taste = measured[user.user_id, k_taste, draw] if needs == "taste" or use.method.tastes else None
+        taste = measured[user.user_id, k_taste, draw] if use.method.shows_taste else None
         known = known_of(config, user, use.method, artefacts, k=k, draw=draw, profile=profile, taste=taste)
         return _Task(user, use, settings, known, general)
 
@@ -197,7 +197,7 @@ def _inputs(plan: Plan, job: Wildcards) -> Files:
         read["ratings"] = files
     if job.variant:
         read["profiles"] = plan.path("profile", **job._replace(judge="")._asdict())
-    if any(parse_method(spec).method.needs == "taste" or parse_method(spec).method.tastes for spec in specs):
+    if any(parse_method(spec).method.shows_taste for spec in specs):
         read["tastes"] = [plan.path("taste", dataset=job.dataset, model=job.model, shard=job.shard)]
     return read
 
