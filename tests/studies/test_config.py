@@ -92,6 +92,7 @@ def test_all_problems_are_listed_at_once() -> None:
     [
         ("run: a\nmodels:\n  m: {model: x}\n  m: {model: y}\n", "line 4: 'm' is given twice (first in line 3)"),
         ("run: x\nk: [", "line 2: not valid YAML"),
+        ("run: 2024-13-45\n", "not valid YAML: month must be in 1..12; put dates and numbers in quotes"),
         ("- a\n", "must hold keys"),
     ],
 )
