@@ -214,7 +214,7 @@ def test_it_shows_the_context_pairs_of_k_and_all_validation_pairs_as_history_doe
     assert method.adapt(Known.of(user.model_copy(update={"pairs": user.part("test")}))) == NoPairs()
 
 
-@given(st.integers(0, 2000))
+@given(st.integers(0, 2000) | st.integers(700, 790))
 def test_the_oldest_pairs_are_dropped_until_the_call_fits(window: int) -> None:
     kept = fitted(SHOWN, [pair("p")], SETTINGS, spec_of(window), SCORECARD.messages)
     size = len(kept.demonstrations)

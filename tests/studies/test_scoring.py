@@ -29,7 +29,7 @@ from personalrm.studies.synthesizeme.manifest import attributes_in_use
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.prepare import prepare_stage
 from personalrm.studies.synthesizeme.stages.runner import Job
-from personalrm.studies.synthesizeme.stages.scoring import read_scores, score_stage
+from personalrm.studies.synthesizeme.stages.scoring import read_scores, score_settings, score_stage
 
 USERS = (
     UserData(dataset="d", user_id="ann", pairs=(pair("a1"), pair("a2", split="test")), user_split="test"),
@@ -100,6 +100,12 @@ def test_lost_calls_are_counted_and_too_many_end_the_job(folder: Path) -> None:
     assert ann.lost == 2
     assert [one.scores.keys() for one in ann.pairs[2:]] == [{"is_curious", "default"}] * 2
     assert not any(row.lost for row in others)
+
+
+def test_a_model_scores_by_its_first_kind_of_verdict(folder: Path) -> None:
+    for verdicts in (["text", "logprob"], ["logprob", "text"]):
+        config = parse_config(raw(verdicts=verdicts))
+        assert score_settings(config, "words").mode == verdicts[0]
 
 
 @pytest.mark.parametrize("model", ["words", "labels"])
