@@ -28,6 +28,16 @@ NAMES = ("warm", "long_text", "odd")
         ('[{"id": "warm", "score": 1}, {"name": "odd", "rating": "-1"}]', [1, None, -1]),
         ('[{"property": 2, "value": 2}]', [None, 2, None]),
         ('{"warm": 1, "warm": -1}', [-1, None, None]),
+        ('{"warm": "+2 (First)", "odd": "-1: rather the Second", "long_text": "2 (Second)"}', [2, None, -1]),
+        ('{"warm": 1, "final": {"warm": -1}}', [-1, None, None]),
+        # The number of an attribute is no rating of it, and its name counts before its number.
+        ('{"name": "long_text", "rating": -2, "number": 1}', [None, -2, None]),
+        ('{"number": 0, "name": "warm", "rating": 7}', [None, None, None]),
+        ('[{"id": 1, "name": "long_text", "score": 2}]', [None, 2, None]),
+        ('{"warm": {"rating": -1, "number": 1}}', [-1, None, None]),
+        # Ratings of each response by itself.
+        ('{"First": {"warm": 2, "odd": 1}, "Second": {"warm": 1, "odd": 2}}', [None, None, None]),
+        ('{"response_a": {"warm": 2}, "Response B": {"warm": 1}, "odd": 1}', [None, None, 1]),
         # Not on the scale, or no number.
         ('{"warm": 3, "long_text": -2.5, "odd": true}', [None, None, None]),
         ('{"warm": null, "long_text": "First", "odd": NaN}', [None, None, None]),
@@ -42,6 +52,14 @@ NAMES = ("warm", "long_text", "odd")
         ("warm: 1\nwarm: -1", [-1, None, None]),
         ("1: 2\n2: -1\n3. 0", [2, -1, 0]),
         ("| 1 | 2 |\n| 3 | -1 |", [2, None, -1]),
+        ("warm: 2 (First)\nodd: -1 (rather the Second)\nlong text: 0, First", [2, 0, -1]),
+        # The side that is named is not that of the sign.
+        ("warm: 2 (Second)\nodd: -1 (clearly the First)\nlong text: 1 | Second |", [None, None, None]),
+        ("warm: 2 (Second is matter-of-fact)\nodd: -1\nFirst of all", [2, None, -1]),
+        # Quotations.
+        ('{"warm": 1}\n> {"warm": 2}', [1, None, None]),
+        ("> warm: 2", [None, None, None]),
+        ("1. 2 responses are compared.\n2. 1 of them is longer.", [None, None, None]),
         # Doubts.
         ("warm: 1 or 2\nodd: -1 to 1", [None, None, None]),
         ("warm: 1.5.2, odd: 2/2, long_text: 2nd", [None, None, None]),

@@ -83,6 +83,10 @@ def test_what_is_wrong_is_named_with_file_line_field_and_what_to_do(
         ("version: 1\nattributes: []\n", "line 2: attributes: the bank is empty; add attributes"),
         ("version: 1\nattributes: {}\n", "line 2: attributes: must be a list of attributes"),
         ("attributes: []\n", "line 1: version: is missing; add it"),
+        ("version: 1\nattributes: &a [*a]\n", "yaml: not a bank: nested without end"),
+        ("[" * 3000, "yaml: not a bank: nested without end"),
+        ("version: 2024-13-45\nattributes: []\n", "yaml: not valid YAML: month must be in 1..12; put dates"),
+        (f"version: {'9' * 5000}\nattributes: []\n", "yaml: not valid YAML: .*; put dates and numbers in quotes"),
     ],
 )
 def test_a_file_that_is_no_bank(tmp_path: Path, text: str, problem: str) -> None:
@@ -99,6 +103,11 @@ def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file of attributes"):
         load_bank(tmp_path / "absent.yaml")
+    for folder in (tmp_path, Path(__file__) / "bank.yaml"):
+        with pytest.raises(DataError, match="no such file of attributes"):
+            load_bank(folder)
+    with pytest.raises(DataError, match="File name too long; correct the path"):
+        load_bank(tmp_path / ("x" * 300))
     (tmp_path / "latin.yaml").write_bytes("version: é".encode("latin-1"))
     with pytest.raises(DataError, match="not UTF-8"):
         load_bank(tmp_path / "latin.yaml")

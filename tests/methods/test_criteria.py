@@ -87,6 +87,13 @@ def test_scores_are_those_of_the_last_line_on_each_criterion(said: str, scores: 
     assert (None if found is None else [(one.first, one.second) for one in found]) == scores
 
 
+def test_scores_of_a_text_that_was_cut_count_only_where_it_ends_with_them() -> None:
+    said = "Criterion 1: First 7, Second 4"
+    assert parse_scores(said, 1, cut=True) == (Scores(7, 4),)
+    assert parse_scores(f"{said}\nOn reflection the", 1, cut=True) is None
+    assert parse_scores(f"{said}\nOn reflection the", 1) == (Scores(7, 4),)
+
+
 PIECES = st.sampled_from(["Weight", " 3", ":", "Criterion", " 1", "First", " 7", ",", "Second", "\n", "/10", "<think>"])
 WORDS = st.one_of(st.text(), st.lists(st.one_of(PIECES, st.text(max_size=3)), max_size=20).map("".join))
 

@@ -47,6 +47,9 @@ def card(*rows: Row, **totals: Any) -> str:  # noqa: ANN401 - JSON
         (f"```json\n{card((50, 8, 3))}\n```", (8, 3)),
         (f"Here it is: {card((50, 8, 3))} I hope it helps.", (8, 3)),
         (f"<think>{card((50, 1, 9))}</think>{card((50, 8, 3))}", (8, 3)),
+        # of several scorecards the last counts
+        (f"{card((100, 8, 3))}\nCorrection:\n{card((100, 3, 8))}", (3, 8)),
+        (f"{{draft}} {card((100, 8, 3))} I used {{curly}} and {{}}.", (8, 3)),
         # totals alone
         (card(total_first=6.5, total_second="7/10"), (6.5, 7)),
         (card((50, 11, 2), total_first=6, total_second=7), (6, 7)),
@@ -59,6 +62,9 @@ def card(*rows: Row, **totals: Any) -> str:  # noqa: ANN401 - JSON
         ("Brevity (60%): First 8, Second 75", None),
         ("Brevity (60%): Second 8, First 3", None),
         ("Brevity: First 8, Second 3", None),
+        # weights behind the scores, not those of the next criterion
+        ("Brevity: First 8, Second 3 (60%)\n- First 4, Second 7 (20%)\n- First 1, Second 9 (20%)", None),
+        ('{"criteria": [{"first": 8, "second": 3, "weight": 60,}, {"first": 4, "second": 7, "weight": 20}]', None),
         ("", None),
         ("[1, 2]", None),
         ('{"criteria": 7}', None),
@@ -208,7 +214,7 @@ def test_it_shows_the_context_pairs_of_k_and_all_validation_pairs_as_history_doe
     assert method.adapt(Known.of(user.model_copy(update={"pairs": user.part("test")}))) == NoPairs()
 
 
-@given(st.integers(0, 2000))
+@given(st.integers(0, 2000) | st.integers(700, 790))
 def test_the_oldest_pairs_are_dropped_until_the_call_fits(window: int) -> None:
     kept = fitted(SHOWN, [pair("p")], SETTINGS, spec_of(window), SCORECARD.messages)
     size = len(kept.demonstrations)

@@ -92,6 +92,7 @@ def test_all_problems_are_listed_at_once() -> None:
     [
         ("run: a\nmodels:\n  m: {model: x}\n  m: {model: y}\n", "line 4: 'm' is given twice (first in line 3)"),
         ("run: x\nk: [", "line 2: not valid YAML"),
+        ("run: 2024-13-45\n", "not valid YAML: month must be in 1..12; put dates and numbers in quotes"),
         ("- a\n", "must hold keys"),
     ],
 )
@@ -227,3 +228,26 @@ def test_methods_that_are_given_twice_or_are_no_baselines_are_a_line_each() -> N
             for name in ("defualt", "both", "default@some")
         ),
     ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"learn": {"models": ["m", "m"]}}, "learn.models: 'm' is given twice"),
+        ({"variants": ["corrected", "corrected"]}, "variants: 'corrected' is given twice"),
+        ({"attributes": {"models": ["m", "m"]}}, "attributes.models: 'm' is given twice"),
+        ({"transfer": {"pairs": [["m", "n"], ["m", "n"]]}}, "transfer.pairs: ('m', 'n') is given twice"),
+        ({"transfer": {"pairs": [["m", "m"]]}}, "transfer.pairs: ('m', 'm') is no transfer"),
+        ({"transfer": {"methods": ["both", "both"]}}, "transfer.methods: 'both' is given twice"),
+        ({"transfer": {"baselines": ["default", "default"]}}, "transfer.baselines: 'default' is given twice"),
+        ({"models": {"verdicts": ["text", "text"]}}, "models.m.verdicts: 'text' is given twice"),
+    ],
+)
+def test_what_would_be_judged_twice_is_refused_before_the_run(changes: dict[str, Any], problem: str) -> None:
+    model = {"backend": "openai", "model": "x", "api_base": "http://127.0.0.1:9/v1"}
+    models = {"m": model | changes.pop("models", {}), "n": model | {"model": "y"}}
+    config = {"run": "r", "datasets": {"d": {"path": "v.jsonl"}}, "models": models, "learn": {"models": ["m"]}}
+    parse_config(config | {"models": {"m": model, "n": models["n"]}})
+    with pytest.raises(ConfigError) as caught:
+        parse_config(config | changes)
+    assert str(caught.value).splitlines()[0].startswith(problem)

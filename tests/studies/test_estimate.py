@@ -117,6 +117,15 @@ def test_a_scorecard_is_one_call_an_order_at_each_k_and_can_be_right() -> None:
     assert [verdict.outcome for verdict in verdicts] == ["correct"] * TEST
 
 
+def test_profiles_that_nothing_reads_are_not_learned() -> None:
+    raw = {"methods": ["default", "attributes", "measured_persona"], "learn": {"models": ["m"]}}
+    pairs = CONTEXT + VALIDATION + TEST
+    scored = {"score_attributes": 2 * pairs, "baseline": 2 * TEST, "judge_taste": 2 * TEST}
+    assert calls(plan(dict(raw))) == scored
+    analysed = calls(plan(raw | {"analysis": {"fidelity": {"others": 1}}}, users=2))
+    assert analysed["persona"] == 2
+
+
 def test_a_sample_of_users_stands_for_all() -> None:
     raw = {"methods": ["default", "both"], "learn": {"models": ["m"], "rebootstrap": False}}
     some, one = plan(dict(raw), users=6, most=2), plan(dict(raw), users=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,20 @@ from support.scripted_server import Fault, ScriptedServer
 from support.traits import BANK, says
 
 from personalrm.core.errors import ConfigError, ModelCallError
+from personalrm.core.files import sha256_file
 from personalrm.core.records import UserData, UserScores, read_records, write_records
+from personalrm.judge.attribute_bank import DEFAULT_BANK, load_bank
 from personalrm.llm.open import RuntimeSettings
 from personalrm.methods.base import Method
 from personalrm.methods.registry import METHODS
 from personalrm.studies.estimate.command import estimate
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.synthesizeme.manifest import attributes_in_use
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.prepare import prepare_stage
 from personalrm.studies.synthesizeme.stages.runner import Job
-from personalrm.studies.synthesizeme.stages.scoring import read_scores, score_stage
+from personalrm.studies.synthesizeme.stages.scoring import read_scores, score_settings, score_stage
 
 USERS = (
     UserData(dataset="d", user_id="ann", pairs=(pair("a1"), pair("a2", split="test")), user_split="test"),
@@ -98,6 +102,12 @@ def test_lost_calls_are_counted_and_too_many_end_the_job(folder: Path) -> None:
     assert not any(row.lost for row in others)
 
 
+def test_a_model_scores_by_its_first_kind_of_verdict(folder: Path) -> None:
+    for verdicts in (["text", "logprob"], ["logprob", "text"]):
+        config = parse_config(raw(verdicts=verdicts))
+        assert score_settings(config, "words").mode == verdicts[0]
+
+
 @pytest.mark.parametrize("model", ["words", "labels"])
 def test_batches_give_the_same_rows(folder: Path, model: str) -> None:
     with ScriptedServer(says) as server:
@@ -127,6 +137,16 @@ def test_what_is_asked_reruns_a_job_and_nothing_else_does(folder: Path) -> None:
     assert reads(raw()) == before["words"]
     Path("bank.yaml").write_text(BANK.replace("comparative: loud", "comparative: louder"), encoding="utf-8")
     assert reads(raw()) != before["words"]
+
+
+def test_the_manifest_says_by_which_attributes_pairs_were_scored(folder: Path) -> None:
+    bank = hashlib.sha256(BANK.encode()).hexdigest()
+    both = {"bank_sha256": bank, "ids": ["is_loud", "is_curious"]}
+    assert attributes_in_use(parse_config(raw())) == both
+    assert attributes_in_use(parse_config(raw(attributes={"use": ["is_loud"]}))) == both | {"ids": ["is_loud"]}
+    named = parse_config(raw(attributes={"bank": None}))
+    assert attributes_in_use(named) == {"bank_sha256": sha256_file(DEFAULT_BANK), "ids": list(load_bank().ids)}
+    assert attributes_in_use(named.model_copy(update={"attributes": None})) is None
 
 
 def jobs(config: dict[str, Any]) -> list[tuple[str, str]]:

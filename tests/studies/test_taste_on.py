@@ -186,10 +186,19 @@ def test_the_table_compares_both_verdicts_on_the_pairs_that_were_set_aside() -> 
     assert (row["method"], row["n_users"], row["n_pairs"]) == ("history", 2, 6)
     assert (row["accuracy_taste"], row["accuracy_default"], row["difference"]) == (16.6667, 66.6667, 50.0)
     assert row["ci_low"] <= 0 < row["ci_high"]
-    assert taste_on_table(rows[::-1], seed=1, n_resamples=99).equals(table)
     (block,) = taste_on_blocks(table)
     assert "+50.00" in str(block.texts.to_dict("records"))
     assert any("filters.personalizable" in note for note in taste_on_notes(table))
     empty = taste_on_table([rows[2]], seed=1, n_resamples=99)
     assert (len(empty), len(taste_on_blocks(empty))) == (0, 1)
     assert taste_on_notes(empty)
+
+
+def test_the_interval_depends_on_the_seed_and_not_on_the_order_of_rows() -> None:
+    # One user has many of the pairs, so that the interval is that of the resamples.
+    rows = [judged("a", "history", "wwwww", "ccccc"), *(judged(f"u{n}", "history", "cc", "wc") for n in range(12))]
+    table, turned, reseeded = (
+        taste_on_table(mine, seed=seed, n_resamples=999) for mine, seed in ((rows, 1), (rows[::-1], 1), (rows, 2))
+    )
+    assert turned.equals(table)
+    assert not reseeded.equals(table)

@@ -73,5 +73,6 @@ def test_scores_are_made_retried_and_accounted_for(tmp_path: Path) -> None:
     assert spent["calls"].to_dict() == calls
     assert spent["jobs"].to_dict() == {"big": 1, "tiny": 1}
     assert (spent["cost_usd_list"] > 0).all()
-    usage = json.loads((project.run / "manifest.json").read_text(encoding="utf-8"))["usage"]
-    assert usage["calls"] == sum(calls.values())
+    manifest = json.loads((project.run / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["attributes"]["ids"] == ["is_loud", "is_curious"]
+    assert manifest["usage"]["calls"] == sum(calls.values())

@@ -113,10 +113,12 @@ def load_bank(path: Path | None = None) -> Bank:
     path = path or DEFAULT_BANK
     try:
         text = path.read_text(encoding="utf-8")
-    except (FileNotFoundError, IsADirectoryError) as error:
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise DataError(f"{path}: no such file of attributes; correct the path, or leave it out") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; correct the path, or leave it out") from error
     return _read(str(path), text)
 
 
@@ -126,11 +128,16 @@ def _read(where: str, text: str) -> Bank:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         value = yaml.safe_load(text)
+        twice = list(_given_twice(node))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise DataError(f"{where}{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
-    problems = [(line, f"{key!r} is given twice; remove one of them") for line, key in _given_twice(node)]
+    except RecursionError:
+        raise DataError(f"{where}: not a bank: nested without end; remove brackets and aliases (*)") from None
+    except ValueError as error:
+        raise DataError(f"{where}: not valid YAML: {error}; put dates and numbers in quotes") from error
+    problems = [(line, f"{key!r} is given twice; remove one of them") for line, key in twice]
     attributes: list[Attribute] = []
     try:
         attributes = _File.model_validate(value).attributes

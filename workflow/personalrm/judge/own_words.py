@@ -142,6 +142,7 @@ _WITHDRAWALS = (
     rf"\b(?:it|that|this) should (?:be|have been|read|say)\W+(?:the |response )*(?:preference|{_LABELS})",
 )
 _WITHDRAWS = re.compile("|".join(_WITHDRAWALS))
+_QUOTATION = re.compile(r"^[^\S\n]*>.*$", re.MULTILINE)
 _NEAR = re.compile(r"\bp(?!recedence\b)[^\W\d_]{7,11}\b")
 _INLINE_QUOTE = re.compile(r'"[^"]*"')
 
@@ -186,6 +187,11 @@ class OwnWords(NamedTuple):
     quotes: bool
     own_end: bool
     visible: str
+
+    @property
+    def unquoted(self) -> str:
+        """`visible` without quotations (`> …`)."""
+        return _QUOTATION.sub("", self.visible)
 
 
 def own_words(text: str) -> OwnWords | None:

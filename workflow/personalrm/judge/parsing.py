@@ -5,10 +5,11 @@ A text that leaves a doubt states no verdict.
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Sequence
-from typing import Literal, cast
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple, cast
 
 from personalrm.judge.own_words import own_lines, plain, without_tokens
 from personalrm.judge.statements import RATING, VERDICT, last_stated
@@ -107,6 +108,35 @@ def whole_sentences(text: str) -> str:
     """
     ends = list(re.finditer(r"[.!?…。！？][\"')\]]*(?=\s|$)", text))
     return text[: ends[-1].end()].strip() if ends else text.strip()
+
+
+_BROKEN_OBJECTS = 20
+"""After so many braces that begin no object the rest of a text is not read as JSON, which bounds the work."""
+
+
+class JsonObject(NamedTuple):
+    """A JSON object, and where it stands in its text."""
+
+    value: dict[str, Any]
+    start: int
+    end: int
+
+
+def json_objects(text: str) -> Iterator[JsonObject]:
+    """JSON objects in a text, one after the other, whatever stands around them. Those inside another one are part of
+    it, unless that one is broken. Never raises.
+
+    >>> [found.value for found in json_objects('{so} {"a": {"b": 1}} and {"c": [], {"d": 2}')]
+    [{'a': {'b': 1}}, {'d': 2}]
+    """
+    decoder, start, broken = json.JSONDecoder(), text.find("{"), 0
+    while start >= 0 and broken < _BROKEN_OBJECTS:
+        try:
+            value, end = decoder.raw_decode(text, start)
+            yield JsonObject(value, start, end)
+        except (ValueError, RecursionError):
+            end, broken = start + 1, broken + 1
+        start = text.find("{", end)
 
 
 _SCALE_NUMBER = re.compile(r"\W*(?P<number>[1-5])(?![\d%]|[.,]\d|\W*(?:or|to|and|-)\W*\d)")

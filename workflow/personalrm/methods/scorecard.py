@@ -13,7 +13,6 @@ where verdicts are log-probabilities. One wording serves both prompt styles.
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -34,6 +33,7 @@ from personalrm.judge.judge import (
     under_constitution,
 )
 from personalrm.judge.own_words import own_words, plain
+from personalrm.judge.parsing import json_objects
 from personalrm.judge.prompting import load_prompt
 from personalrm.llm.types import LanguageModel, Message, Request
 from personalrm.methods.base import Known, Mark, Method, NoPairs
@@ -48,9 +48,11 @@ _NUMBER = r"\d{1,7}(?:\.\d{1,9})?"
 _GIVEN = re.compile(rf"\s*(?P<number>{_NUMBER})\s*(?:/\s*10|%)?\s*")
 _SCORE = rf"\W{{0,6}}({_NUMBER})(?![.\d]*\d)(?:\s?/\s?10\b)?"
 _CRITERION = re.compile(
+    rf"(?:\bsecond{_SCORE}\W{{0,8}})?"
     rf"(?:\bweight\W{{0,6}}({_NUMBER})|({_NUMBER})\s?%)\W{{0,8}}\bfirst{_SCORE}\W{{0,8}}\bsecond{_SCORE}"
 )
-_QUOTED = re.compile(r"^[^\S\n]*>.*$", re.MULTILINE)
+"""Weight and both scores of a criterion. A score in front of the weight shows that the weight stands behind the scores
+of its criterion, and that those behind it are of the next one."""
 
 
 class Totals(NamedTuple):
@@ -65,7 +67,7 @@ def read_totals(text: str, *, cut: bool = False) -> Totals | None:
 
     They are computed from weights and scores, whatever totals the model states; weights that do not add to 100 are
     normalised. A criterion without a weight or a score is left out. The stated totals count where no criterion can be
-    read. A text that is no JSON is searched for weights with both scores.
+    read. Of several scorecards the last counts. A text without one in JSON is searched for weights with both scores.
 
     >>> read_totals('{"criteria": [{"criterion": "brief", "weight": 60, "first": 8, "second": 3},'
     ... ' {"criterion": "warm", "weight": 20, "first": 4, "second": 7}], "total_first": 1, "total_second": 9}')
@@ -80,9 +82,8 @@ def read_totals(text: str, *, cut: bool = False) -> Totals | None:
     said = None if cut else own_words(text)
     if said is None:
         return None
-    visible = _QUOTED.sub("", said.visible)
-    card = _card(visible)
-    rows = list(_rows(visible) if card is None else _json_rows(card))
+    card = _card(said.unquoted)
+    rows = list(_rows(said.unquoted) if card is None else _json_rows(card))
     weights = sum(weight for weight, _, _ in rows)
     if rows:
         means = [sum(row[0] * row[place] for row in rows) / weights for place in (1, 2)]
@@ -92,12 +93,9 @@ def read_totals(text: str, *, cut: bool = False) -> Totals | None:
 
 
 def _card(text: str) -> dict[str, Any] | None:
-    """The JSON object in a text, which may stand in a fence or between other words."""
-    try:
-        value = json.loads(text[text.find("{") : text.rfind("}") + 1])
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+    """The last JSON object in a text that is a scorecard."""
+    cards = [found.value for found in json_objects(text) if {"criteria", "total_first"} & found.value.keys()]
+    return cards[-1] if cards else None
 
 
 def _json_rows(card: dict[str, Any]) -> Iterator[tuple[float, float, float]]:
@@ -109,10 +107,11 @@ def _json_rows(card: dict[str, Any]) -> Iterator[tuple[float, float, float]]:
 
 
 def _rows(text: str) -> Iterator[tuple[float, float, float]]:
-    """The same of words."""
-    for found in _CRITERION.finditer(plain(text)):
-        weight, percent, first, second = found.groups()
-        yield from _row(weight or percent, first, second)
+    """The same of words; none where weights stand behind the scores."""
+    found = [one.groups() for one in _CRITERION.finditer(plain(text))]
+    if not any(before for before, *_ in found):
+        for _, weight, percent, first, second in found:
+            yield from _row(weight or percent, first, second)
 
 
 def _row(weight: object, first: object, second: object) -> Iterator[tuple[float, float, float]]:

@@ -42,6 +42,8 @@ from personalrm.studies.synthesizeme.stages.theta import learn_student, optimise
 
 OF_ALL_USERS = ("rate", "panel", "score_attributes")
 """Stages that ask about all users, whoever is evaluated."""
+LEARNED = ("bootstrap", "profile")
+"""Stages whose files are no results: where no method shows profiles and none is analysed, they are not made."""
 INSTRUCTION_TOKENS = 150
 PROPOSALS, PROPOSAL = 2, Work(1, 1500, 0, 200)
 """Calls of the proposer for each instruction, and their tokens: it is shown data and demonstrations (rough, ours)."""
@@ -146,7 +148,7 @@ class Simulation:
                 write_records(Path(path), [])
             shards, everybody = set(plan.shard_paths(name)), Path(folder, "everybody.jsonl")
             write_records(everybody, people)
-            made = plan.makers()
+            made, needed = plan.makers(), _needed(plan)
             asked = {file for stage, job in made.values() if stage.paid for file in _fitted(plan, stage, job)}
             for path, (stage, job) in made.items():
                 if stage.name == "fit" and path in asked and job.model == NO_MODEL:
@@ -159,7 +161,7 @@ class Simulation:
                     write_records(Path(path), _assumed_tastes(plan, job))
                 elif stage.name == "filter" and path in shards:
                     filter_shard(plan, self.config.datasets[name], Path(path).name)
-                elif stage.paid and job.dataset:
+                elif stage.paid and job.dataset and path in needed:
                     weight = (len(people) if stage.name in OF_ALL_USERS else len(counted)) / len(sampled)
                     await self._job(plan, stage.name, job, Path(path), weight)
         return len(sampled)
@@ -256,6 +258,15 @@ def _bounded(config: Config, bound: Bound) -> Config:
     ends |= {"most": {"exhaustive": True}, "expected": {}}
     search = config.learn.search.model_copy(update=ends[bound])
     return config.model_copy(update={"learn": config.learn.model_copy(update={"search": search})})
+
+
+def _needed(plan: Plan) -> set[str]:
+    """Files that a run makes: what is learned is made only for those that read it."""
+    made, needed = plan.makers(), set[str]()
+    for path, inputs in reversed(plan.lineage().items()):
+        if path in needed or made[path][0].name not in LEARNED:
+            needed |= {path, *inputs}
+    return needed
 
 
 def _fitted(plan: Plan, stage: Stage[Any], job: Wildcards) -> Sequence[str]:

@@ -19,7 +19,8 @@ from personalrm.studies.synthesizeme.config import Config
 
 def cross_check(config: Config) -> list[str]:
     """Problems that no single key shows. Each begins with the path of the key."""
-    checks = (_names, _models, _attributes, _thetas, _methods, _folders, _folds, _constitution, _taste, _rewards)
+    named = (_names, _twice, _folders)
+    checks = (*named, _models, _attributes, _thetas, _methods, _folds, _constitution, _taste, _rewards)
     return [problem for check in checks for problem in check(config)]
 
 
@@ -48,6 +49,25 @@ def _names(config: Config) -> Iterator[str]:
     ):
         for key, names in named:
             yield from (f"{key}: {problem.format(name)}" for name in dict.fromkeys(names) if name not in known)
+
+
+def _twice(config: Config) -> Iterator[str]:
+    """Lists that name something twice, and so would judge the same twice."""
+    lists: dict[str, Iterable[object]] = {
+        "methods": config.methods,
+        "variants": config.variants,
+        "learn.models": config.learn.models,
+        "transfer.pairs": config.transfer_pairs,
+        "transfer.methods": config.transfer.methods,
+        "transfer.baselines": config.transfer.baselines or (),
+        "attributes.models": (config.attributes and config.attributes.models) or (),
+        **{f"models.{name}.verdicts": entry.verdicts for name, entry in config.models.items()},
+    }
+    for key, given in lists.items():
+        yield from (f"{key}: {one!r} is given twice" for one, count in Counter(given).items() if count > 1)
+    for pair in dict.fromkeys(config.transfer_pairs):
+        if pair[0] == pair[1]:
+            yield f"transfer.pairs: {pair!r} is no transfer; learn.models judge with their own profiles anyway"
 
 
 def _models(config: Config) -> Iterator[str]:
@@ -89,8 +109,6 @@ def _methods(config: Config) -> Iterator[str]:
             yield f"transfer.methods: {spec!r} is not a method that uses a profile or a measured taste"
     for spec in (spec for spec in config.methods if parse_method(spec).method.needs == "reward"):
         yield f"methods: {spec!r} is trained: name it in an entry of reward_models, under methods"
-    for spec in (spec for spec, count in Counter(config.methods).items() if count > 1):
-        yield f"methods: {spec!r} is given twice"
     for spec in dict.fromkeys(config.transfer.baselines or ()):
         if not _needs_no_profile(spec):
             yield f"transfer.baselines: {spec!r} is not a method without a profile"

@@ -64,6 +64,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', error)}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}; put dates and numbers in quotes") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: must hold keys and values at the top level")
     return value

@@ -17,6 +17,7 @@ from typing import Any
 from personalrm.core.addresses import without_credentials
 from personalrm.core.files import atomic_write_text, sha256_file
 from personalrm.core.records import CallRef
+from personalrm.judge.attribute_bank import DEFAULT_BANK
 from personalrm.judge.prompting import PROMPT_DIR, load_prompt
 from personalrm.llm.cache.key import KEY_FORMAT
 from personalrm.llm.cache.store import ResponseStore
@@ -54,6 +55,7 @@ def manifest_stage(config_file: Path, out: Path) -> None:
         "config": config.model_dump(mode="json", exclude={"budget"}),
         "prompts": prompts_in_use(),
         "constitution": constitution_in_use(config),
+        "attributes": attributes_in_use(config),
         "code": fingerprint_of_code(),
         "packages": {name: _version(name) for name in (*PACKAGES, *(TRAINING if config.reward_models else ()))},
         "python": platform.python_version(),
@@ -104,6 +106,14 @@ def constitution_in_use(config: Config) -> dict[str, str] | None:
     guarded = any(parse_method(spec).method.guarded for spec in config.methods)
     rules = constitution_of(config, guarded=guarded)
     return asdict(rules) if rules else None
+
+
+def attributes_in_use(config: Config) -> dict[str, Any] | None:
+    """SHA-256 of the bank and ids of the attributes that pairs are scored by; None where none are."""
+    if config.scoring is None:
+        return None
+    bank = config.scoring.bank or DEFAULT_BANK
+    return {"bank_sha256": sha256_file(bank), "ids": list(config.scoring.selected().ids)}
 
 
 def fingerprint_of_code() -> dict[str, Any]:
