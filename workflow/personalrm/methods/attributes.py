@@ -126,6 +126,7 @@ ATTRIBUTES = Method(
     references=("attributes_population", "words"),
     learns=True,
     by_k=True,
+    validation=True,
     settings=SETTINGS,
     label="Attributes: own weights",
     mark=Mark("#0173b2", "1"),
