@@ -169,7 +169,8 @@ def other_choice(user: UserData, scores: UserScores, what: str) -> tuple[UserDat
 
 def test_labels_of_test_pairs_reach_no_prior_and_no_taste_and_only_turn_verdicts(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
-    made = [scored_user(f"u{n:02}", {"warm": 2.0, "blunt": -1.0}, rng, bias=1.0) for n in range(LEAST_USERS + 2)]
+    tastes_by_turns = [{"warm": sign * 2.0, "blunt": -sign} for sign in (1.0, -1.0)]
+    made = [scored_user(f"u{n:02}", tastes_by_turns[n % 2], rng, bias=1.0) for n in range(LEAST_USERS + 2)]
     people = [(user, scores_of(user, by_id)) for user, by_id in made]
 
     def run(name: str, split: str) -> tuple[bytes, bytes, list[JudgedUser]]:
@@ -178,6 +179,7 @@ def test_labels_of_test_pairs_reach_no_prior_and_no_taste_and_only_turn_verdicts
 
     (prior, tastes, rows), (same_prior, same_tastes, turned) = run("a", "no part"), run("b", "test")
     assert (same_prior, same_tastes) == (prior, tastes)
+    assert b"prefers" in tastes
     for row, other in zip(rows, turned, strict=True):
         assert row.status == "ok"
         if not row.method.startswith("attributes@loo"):  # there the votes of other conversations are learned from
