@@ -3,10 +3,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.models import pair, spec_of
+from support.scripted_tastes import scored_user
 
 from personalrm.core.errors import ConfigError
 from personalrm.core.records import Profile, Split, UserData
@@ -174,3 +176,16 @@ def test_methods_have_names_of_their_own_and_read_what_a_method_learns() -> None
     for name in ("default", "surfase"):
         with pytest.raises(ConfigError, match=f"'mine': reads '{name}', which is no method with a fit"):
             by_name([other, replace(other, name="mine", reads=name)])
+
+
+@pytest.mark.parametrize("method", [one for one in METHODS.values() if one.by_k and one.needs in ("nothing", "scores")])
+def test_a_method_learns_from_validation_pairs_exactly_if_it_says_so(method: Method[Any]) -> None:
+    user, scores = scored_user("u", {"warm": 2.0, "blunt": -1.0}, np.random.default_rng(1))
+    worded = [
+        one.model_copy(update={"chosen": f"a long answer {n}", "rejected": "no"}) for n, one in enumerate(user.pairs)
+    ]
+    user = user.model_copy(update={"pairs": tuple(worded)})
+    without = user.model_copy(update={"pairs": tuple(one for one in user.pairs if one.split != "validation")})
+    states = [method.adapt(Known.of(who, pairs=user.part("context"), scores=scores)) for who in (user, without)]
+    assert not any(isinstance(state, NoPairs | NotApplicable) for state in states)
+    assert (states[0] != states[1]) == method.validation

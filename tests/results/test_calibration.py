@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 from support.comparison_cases import assert_readable
 from support.generated_verdicts import Cell, judged
+from support.models import pair as pair_of
 
-from personalrm.core.records import JudgedUser, Outcome, Verdict, write_records
+from personalrm.core.records import JudgedUser, Outcome, UserData, Verdict, write_records
 from personalrm.results.figures.calibration_figure import calibration_caption, calibration_figure, shown_methods
 from personalrm.results.scores import collect_verdicts
 from personalrm.results.tables.calibration_table import (
@@ -20,6 +21,7 @@ from personalrm.results.tables.calibration_table import (
     calibration_blocks,
     calibration_notes,
     calibration_table,
+    user_ties,
 )
 
 DEFAULT = Cell("default.logprob_both", 0.5, "judge", variant="baseline")
@@ -35,11 +37,14 @@ def verdict(pair: str, chosen: float, outcome: Outcome | None = None) -> Verdict
     return Verdict(pair_id=pair, swapped=None, outcome=outcome or said, log_odds=odds_of(chosen))
 
 
-def tabled(*rows: JudgedUser) -> pd.DataFrame:
+def tabled(*rows: JudgedUser, ties: str = "") -> pd.DataFrame:
+    """The table of these rows; the user called the pairs of `ties`, a letter each, a tie."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
         write_records(path, rows)
-        return calibration_table(collect_verdicts([path]))
+        pairs = tuple(pair_of(name).model_copy(update={"tie": name in ties}) for name in "abcdef")
+        write_records(Path(folder) / "users.jsonl", [UserData(dataset="generated", user_id="u", pairs=pairs)])
+        return calibration_table(collect_verdicts([path]), user_ties([Path(folder) / "users.jsonl"]))
 
 
 def test_scores_and_bins_by_hand() -> None:
@@ -66,9 +71,11 @@ def test_words_failures_lost_verdicts_and_ties_of_the_user_do_not_count() -> Non
         Verdict(pair_id="c", swapped=None, outcome="provider_error"),
         verdict("d", 0.7, "wrong"),  # the user called the pair a tie, and the judge did not
         verdict("e", 0.5, "correct"),
+        verdict("f", 0.3, "wrong"),  # neither did it here, with a sign that is wrong where the user chose
     ]
-    table = tabled(judged(DEFAULT, "u", [kept, *others]))
+    table = tabled(judged(DEFAULT, "u", [kept, *others]), ties="def")
     assert table["n_verdicts"].tolist() == [1, 1]
+    assert tabled(judged(DEFAULT, "u", [kept, *others]))["n_verdicts"].iloc[0] == 4
     words = [Verdict(pair_id="a", swapped=swapped, outcome="correct", said="first") for swapped in (False, True)]
     assert tabled(judged(Cell("default", 0.5, "judge", variant="baseline"), "u", words)).empty
 

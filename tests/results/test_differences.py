@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,8 @@ from support.generated_verdicts import Cell, always_first, judged, judged_users,
 from support.result_cases import written_twice
 
 from personalrm.core.conditions import MethodId, VariantId
-from personalrm.core.records import Outcome, Verdict, write_records
-from personalrm.results.comparisons import compare, seed_of
+from personalrm.core.records import JudgedUser, Outcome, Verdict, write_records
+from personalrm.results.comparisons import NUMBERS, compare, seed_of
 from personalrm.results.conditions import Condition
 from personalrm.results.scores import collect_verdicts, read_frame, write_frame
 from personalrm.results.stats.statistics import holm, paired_cluster_difference
@@ -294,6 +296,39 @@ def test_two_methods_with_one_verdict_a_pair_are_compared_on_these(tmp_path: Pat
         4,
         50,
     )
+
+
+def spelt(said: Mapping[str, Outcome | None], *orders: bool | None) -> list[Verdict]:
+    """Outcomes by pair as verdicts in these orders; none for None."""
+    return [
+        Verdict(pair_id=name, swapped=swapped, outcome=one) for name, one in said.items() if one for swapped in orders
+    ]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_verdict_on_both_orders_is_compared_like_the_same_verdict_in_each(tmp_path: Path, seed: int) -> None:
+    """Three conditions with draws of their own; ties, lost, unreadable and absent verdicts on either side."""
+    outcomes: list[Outcome | None] = ["correct", "wrong", "tie", "provider_error", "unparsed", None]
+    taste = Cell("attributes.logprob", 0.5, "m", variant="baseline", k="all", dataset="d")
+    rng, rows = random.Random(seed), {"together": list[JudgedUser](), "each": list[JudgedUser]()}
+    for user in "uvw":
+        said = {f"{user}{pair}": rng.choice(outcomes) for pair in range(4)}
+        rows["together"].append(judged(taste, user, spelt(said, None)))
+        rows["each"].append(judged(taste, user, spelt(said, False, True)))
+        for method, draw in (("both", 0), ("both", 1), ("persona", 0), ("persona", 1), ("persona", 2)):
+            seen = [spelt({name: rng.choice(outcomes) for name in said}, swapped) for swapped in (False, True)]
+            for found in rows.values():
+                found.append(judged(learned(f"{method}.logprob"), user, [*seen[0], *seen[1]], draw))
+    compared = []
+    for name, found in rows.items():
+        write_records(tmp_path / name, found)
+        arrays = verdict_arrays_of(collect_verdicts([tmp_path / name]))["d"]
+        key = {one.method.name: one for one in arrays.cells}
+        sides = [("attributes", "both"), ("persona", "attributes"), ("both", "persona")]
+        results = [compare(arrays, key[one], key[other], seed=0, n_resamples=20) for one, other in sides]
+        numbers = [*NUMBERS, "status", "n_users", "n_pairs", "n_judgments", "n_draws", "pairs_left_out"]
+        compared.append([[str(row[number]) for number in numbers] for row in results])
+    assert compared[0] == compared[1]
 
 
 def test_what_was_judged_with_each_conversation_left_out_is_compared_with_default_on_all_pairs() -> None:

@@ -57,7 +57,18 @@ def test_a_method_that_learns_from_validation_pairs_stands_as_far_right_and_a_no
         "At every k these read all validation pairs, too: Scorecard judge (raw pairs)."
     ]
     assert len(labels_note(["both", "scorecard"])) == 2
+    (note,) = labels_note(["attributes@loo.logprob", "attributes_context.logprob", "words"])
+    assert note.endswith(": Attributes: own weights, Words: own weights.")
     assert len(labels_note(["both"])) == 1
+
+
+def test_leave_one_conversation_out_has_no_number_of_context_pairs(tmp_path: Path) -> None:
+    cells = [
+        (Cell(f"words{pairs}", 0.5, None, k="all", variant="baseline", dataset="d"), {"u": "10"})
+        for pairs in ("", "@loo")
+    ]
+    table = scaling_table(frame_of(tmp_path, cells), {("d", "u"): Labelled(5, 2)}, seed=3, n_resamples=9)
+    assert table[["method", "context_pairs", "labels_used"]].to_numpy().tolist() == [["words", 5, 7]]
 
 
 def test_the_legend_counts_labels_and_those_that_choose(tmp_path: Path) -> None:

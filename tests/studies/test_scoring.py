@@ -27,9 +27,10 @@ from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import parse_config
 from personalrm.studies.synthesizeme.manifest import attributes_in_use
 from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.stages.fit import by_pair
 from personalrm.studies.synthesizeme.stages.prepare import prepare_stage
 from personalrm.studies.synthesizeme.stages.runner import Job
-from personalrm.studies.synthesizeme.stages.scoring import read_scores, score_settings, score_stage
+from personalrm.studies.synthesizeme.stages.scoring import score_settings, score_stage
 
 USERS = (
     UserData(dataset="d", user_id="ann", pairs=(pair("a1"), pair("a2", split="test")), user_split="test"),
@@ -81,11 +82,8 @@ def test_all_pairs_of_all_users_are_scored(folder: Path, model: str) -> None:
     assert all({key for one in row.pairs for key in one.calls} == {ref.key for ref in row.calls} for row in found)
     style = "standard" if model == "words" else "compact"
     assert all(f"attributes_{style}" in row.prompts for row in found)
-    by_pair = read_scores([Path("out.jsonl")])
-    assert {user: list(pairs) for user, pairs in by_pair.items()} == {
-        user.user_id: [one.pair_id for one in user.pairs] for user in USERS
-    }
-    assert by_pair["ann"]["a2"] == list(found[0].pairs[2:])
+    assert [list(by_pair(row.pairs)) for row in found] == [[one.pair_id for one in user.pairs] for user in USERS]
+    assert by_pair(found[0].pairs)["a2"] == list(found[0].pairs[2:])
 
 
 def test_lost_calls_are_counted_and_too_many_end_the_job(folder: Path) -> None:
@@ -211,3 +209,14 @@ def test_the_estimate_is_within_a_tenth_of_the_calls(folder: Path) -> None:
             calls = {ref.key: ref for row in rows(typed, model) for ref in row.calls}
             assert 0 < estimated[model]["calls"] == pytest.approx(len(calls), rel=0.1)
             assert estimated[model]["generated_tokens"] > 0
+
+
+def test_a_method_that_shows_profile_and_taste_needs_tastes_by_every_model_that_learns(folder: Path) -> None:
+    methods = {"methods": ["measured_persona_demos"]}
+    with pytest.raises(ConfigError, match=r"models: .measured_persona_demos. needs tastes by .*: labels"):
+        parse_config(raw(attributes={"models": ["words"]}) | methods)
+    plan = Plan(parse_config(raw() | methods))
+    made = plan.makers()
+    tastes = [plan.inputs("judge", **job._asdict())["tastes"] for job in plan.jobs("judge")]
+    assert tastes == [["results/r/tastes/d/words/s00.jsonl"], ["results/r/tastes/d/labels/s00.jsonl"]]
+    assert all(path in made for paths in tastes for path in paths)

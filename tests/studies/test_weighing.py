@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.planted import planted_users
+from support.scripted_tastes import scored_user
 
 from personalrm.core.errors import ConfigError
-from personalrm.core.records import JudgedUser, PreferencePair, UserData, read_records, write_records
+from personalrm.core.records import (
+    JudgedUser,
+    PairScores,
+    PreferencePair,
+    UserData,
+    UserScores,
+    read_records,
+    write_records,
+)
 from personalrm.llm.open import RuntimeSettings
 from personalrm.methods.registry import parse_method
+from personalrm.methods.taste.prior import LEAST_USERS
+from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.fit import fit_stage
 from personalrm.studies.synthesizeme.stages.runner import Job
+from personalrm.studies.synthesizeme.stages.tasting import taste_stage
 from personalrm.studies.synthesizeme.stages.weighing import left_out, weigh_stage
 
 PAIRS = 9
@@ -90,6 +105,104 @@ def test_a_user_with_one_conversation_has_nothing_to_learn_from(tmp_path: Path) 
     alone = user.model_copy(update={"pairs": user.pairs[:3]})
     ((row,),) = judged(tmp_path, [alone]).values()
     assert (row.status, row.verdicts) == ("empty", ())
+
+
+def test_a_user_whom_a_filter_left_without_pairs_has_a_row_that_says_why(tmp_path: Path) -> None:
+    bare = UserData(dataset="d", user_id="cat", excluded="2 pairs, fewer than 5")
+    rows = judged(tmp_path, [*people(), bare])
+    assert [row.status for row in rows["ann"]] == ["ok"]
+    (row,) = rows["cat"]
+    assert (row.method, row.k, row.status, row.reason) == ("surface_user@loo", "all", "empty", bare.excluded)
+
+
+MODEL = {"backend": "openai", "model": "x", "api_base": "http://localhost:1/v1", "context_length": 4096}
+MODEL |= {"price_in": 0, "price_out": 0}
+
+
+def scored_config(verdicts: list[str]) -> Config:
+    """A run in which `tiny` scores the pairs, with these kinds of verdicts."""
+    asked = {"run": "r", "datasets": {"d": {"path": "votes.jsonl", "shards": 1}}, "learn": {"models": ["tiny"]}}
+    methods = ["attributes", "attributes@loo", "attributes_population"]
+    return parse_config(asked | {"models": {"tiny": MODEL | {"verdicts": verdicts}}, "methods": methods, "k": [3]})
+
+
+def test_rows_that_would_have_another_name_are_made_again_though_the_scores_are_the_same() -> None:
+    plans = [Plan(scored_config([mode])) for mode in ("logprob", "logprob_both")]
+    jobs = {"score_attributes": {"model": "tiny"}, "weigh": {"judge": "tiny"}}
+    read = {
+        name: {plan.reads(name, dataset="d", shard="s00", **models) for plan in plans} for name, models in jobs.items()
+    }
+    assert {name: len(texts) for name, texts in read.items()} == {"score_attributes": 1, "weigh": 2}
+
+
+def tasted(folder: Path, users: list[UserData], scores: list[UserScores]) -> tuple[bytes, bytes, list[JudgedUser]]:
+    """The files of prior and tastes, and the rows, of a run by attributes."""
+    folder.mkdir()
+    job = Job(scored_config(["logprob"]), RuntimeSettings(folder, 1))
+    people_file, scored, fit = folder / "users", folder / "scores", folder / "fit"
+    write_records(people_file, users)
+    write_records(scored, scores)
+    fit_stage(job, users=[people_file], out=fit, dataset="d", method="attributes", model="tiny", scores=[scored])
+    taste_stage(job, users=people_file, scores=scored, fitted=[fit], out=folder / "tastes")
+    weigh_stage(job, users=people_file, out=folder / "rows", fitted=[fit], judge="tiny", scores=scored)
+    return fit.read_bytes(), (folder / "tastes").read_bytes(), list(read_records(folder / "rows", JudgedUser))
+
+
+def scores_of(user: UserData, by_id: dict[str, list[PairScores]]) -> UserScores:
+    """The file's row of a user's scores by pair id."""
+    entries = tuple(itertools.chain(*by_id.values()))
+    return UserScores(dataset="d", user_id=user.user_id, model="tiny", pairs=entries)
+
+
+def other_choice(user: UserData, scores: UserScores, what: str) -> tuple[UserData, UserScores]:
+    """The user with the other choice in the pairs of a part, or in one pair, and the same answers of the model."""
+    there = {pair.pair_id for pair in user.pairs if what in (pair.split, pair.pair_id)}
+    pairs = [
+        pair.model_copy(update={"chosen": pair.rejected, "rejected": pair.chosen}) if pair.pair_id in there else pair
+        for pair in user.pairs
+    ]
+    entries = [
+        one.model_copy(update={"swapped": not one.swapped}) if one.pair_id in there else one for one in scores.pairs
+    ]
+    return user.model_copy(update={"pairs": tuple(pairs)}), scores.model_copy(update={"pairs": tuple(entries)})
+
+
+def test_labels_of_test_pairs_reach_no_prior_and_no_taste_and_only_turn_verdicts(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    tastes_by_turns = [{"warm": sign * 2.0, "blunt": -sign} for sign in (1.0, -1.0)]
+    made = [scored_user(f"u{n:02}", tastes_by_turns[n % 2], rng, bias=1.0) for n in range(LEAST_USERS + 2)]
+    people = [(user, scores_of(user, by_id)) for user, by_id in made]
+
+    def run(name: str, split: str) -> tuple[bytes, bytes, list[JudgedUser]]:
+        users, scores = zip(*(other_choice(*one, split) for one in people), strict=True)
+        return tasted(tmp_path / name, list(users), list(scores))
+
+    (prior, tastes, rows), (same_prior, same_tastes, turned) = run("a", "no part"), run("b", "test")
+    assert (same_prior, same_tastes) == (prior, tastes)
+    assert b"prefers" in tastes
+    for row, other in zip(rows, turned, strict=True):
+        assert row.status == "ok"
+        if not row.method.startswith("attributes@loo"):  # there the votes of other conversations are learned from
+            assert [one.log_odds for one in other.verdicts] == [-(one.log_odds or 0) for one in row.verdicts]
+    assert any(row.method == "attributes_population.logprob" for row in rows)
+    # What is learned from does change them.
+    assert run("c", "validation")[:2] != (prior, tastes)
+
+
+def test_the_left_out_vote_reaches_nothing_that_its_own_verdict_rests_on(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    user, by_id = scored_user("u", {"warm": 2.0}, rng, bias=1.0)
+    scores = scores_of(user, by_id)
+    for place in (0, 9, 15):  # of the context, validation and test pairs
+        one = user.pairs[place].pair_id
+        turned_user, turned_scores = other_choice(user, scores, one)
+        odds = []
+        for name, (who, what) in {"a": (user, scores), "b": (turned_user, turned_scores)}.items():
+            rows = tasted(tmp_path / f"{place}-{name}", [who], [what])[2]
+            (row,) = (row for row in rows if row.method == "attributes@loo.logprob")
+            odds.append([one.log_odds or 0.0 for one in row.verdicts])
+        assert odds[1][place] == -odds[0][place] != 0
+        assert odds[1][place - 1] != odds[0][place - 1]
 
 
 @pytest.mark.parametrize("spec", ["default@loo", "history@loo", "both@loo", "surface@loo", "random@loo"])

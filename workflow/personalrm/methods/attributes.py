@@ -38,15 +38,18 @@ def rows_of(taste: Taste | TastePrior, pairs: Sequence[PreferencePair], scores: 
 
 
 def votes_of(
-    prior_: TastePrior, pairs: Sequence[PreferencePair], scores: Scores, kinds: Mapping[str, str] = {}
+    like: Taste | TastePrior, pairs: Sequence[PreferencePair], scores: Scores, kinds: Mapping[str, str] = {}
 ) -> Votes:
-    """The votes as features, in the order of pair ids, without those of which nothing could be scored."""
+    """The votes as features, scaled as those of a taste or a prior, in the order of pair ids.
+
+    Those of which nothing could be scored are counted and left out.
+    """
     learned = [pair for pair in pairs if features.is_scored(features.entries_of(scores, pair))]
     ordered = sorted(learned, key=lambda pair: pair.pair_id)
     named = tuple(kinds.get(pair.pair_id) for pair in ordered)
     return Votes(
         ids=tuple(pair.pair_id for pair in ordered),
-        rows=rows_of(prior_, ordered, scores),
+        rows=rows_of(like, ordered, scores),
         kinds=named if any(named) else (),
         n_unscored=len(pairs) - len(learned),
     )
@@ -75,9 +78,15 @@ def learned_taste(known: Known, pairs: Sequence[PreferencePair]) -> TasteState |
     return TasteState(taste, known.scores, known.kinds)
 
 
+def learned_pairs(known: Known) -> list[PreferencePair]:
+    """What own weights are learned from: the context pairs that k allows and all validation pairs, as SynthesizeMe uses
+    them, too."""
+    return [*known.pairs, *known.user.part("validation")]
+
+
 def own(known: Known) -> TasteState | NoPairs:
-    """The taste from the context pairs that k allows and all validation pairs, as SynthesizeMe uses them, too."""
-    return learned_taste(known, [*known.pairs, *known.user.part("validation")])
+    """The taste from `learned_pairs`."""
+    return learned_taste(known, learned_pairs(known))
 
 
 def own_context(known: Known) -> TasteState | NoPairs:
@@ -126,6 +135,7 @@ ATTRIBUTES = Method(
     references=("attributes_population", "words"),
     learns=True,
     by_k=True,
+    validation=True,
     settings=SETTINGS,
     label="Attributes: own weights",
     mark=Mark("#0173b2", "1"),

@@ -92,6 +92,7 @@ WORDS = Method(
     judge=weigh,
     learns=True,
     by_k=True,
+    validation=True,
     settings={"word": WORD, "digits": logistic.DIGITS, "latent": prior.LATENT},
     label="Words: own weights",
     mark=Mark("#a6692f", "4"),

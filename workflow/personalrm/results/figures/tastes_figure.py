@@ -11,15 +11,17 @@ from personalrm.results.figure_style import (
     SMALL_SIZE,
     SOFT,
     TEXT_SIZE,
+    draw_interval,
     panel_rows,
+    set_limits,
     set_up,
     set_up_rows,
     write_note,
 )
-from personalrm.results.labels import k_rank, method_mark
+from personalrm.results.labels import method_mark
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import table_rows
-from personalrm.results.tables.tastes_table import read_tastes_table
+from personalrm.results.tables.tastes_table import at_largest_k, by_user, read_tastes_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,8 +37,7 @@ Row = Mapping[str, Any]
 def shown_users(table: pd.DataFrame) -> dict[tuple[str, str, str], list[Row]]:
     """The surest effects of the first users, at the largest k and the first draw, by data set, model and user."""
     found: dict[tuple[str, str, str], list[Row]] = {}
-    largest = max(table["k"], key=k_rank, default="")
-    for row in table_rows(table[(table["k"] == largest) & (table["draw"] == 0)]):
+    for row in table_rows(at_largest_k(table)):
         if row["feature"] and row["rank"] <= MOST_FEATURES:
             found.setdefault((str(row["dataset"]), str(row["model"]), str(row["user_id"])), []).append(row)
     return dict(list(found.items())[:MOST_USERS])
@@ -71,7 +72,7 @@ def _panel(axes: Axes, rows: Sequence[Row]) -> None:
     colour = method_mark("attributes").colour
     for y, row in zip(heights, rows, strict=True):
         sure = row["ci_low"] > 0 or row["ci_high"] < 0
-        axes.plot((row["ci_low"], row["ci_high"]), (y, y), color=colour, linewidth=1.6, alpha=0.55)
+        draw_interval(axes, (row["ci_low"], row["ci_high"]), (y, y), colour)
         axes.plot(
             [row["effect"]],
             [y],
@@ -81,21 +82,23 @@ def _panel(axes: Axes, rows: Sequence[Row]) -> None:
             markerfacecolor=colour if sure else "white",
             linestyle="",
         )
+    set_limits(axes, "x", axes.get_xlim())
     axes.set_xlabel("effect, log-odds", fontsize=SMALL_SIZE, color=INK, labelpad=1)
 
 
 def tastes_caption(table: pd.DataFrame) -> str:
     """What the figure shows, and how many users it leaves out."""
     shown = len(shown_users(table))
-    users = table.drop_duplicates(["dataset", "model", "user_id"])
+    users = by_user(at_largest_k(table))
     hidden = int((users["feature"] != "").sum()) - shown
-    without = list(dict.fromkeys(users.loc[~users["own"] & (users["feature"] == ""), "user_id"]))[:MOST_USERS]
+    without = list(dict.fromkeys(users.loc[~users["own"] & (users["feature"] == ""), "user_id"]))
+    named = ", ".join(without[:MOST_USERS]) + f" and {len(without) - MOST_USERS} more" * (len(without) > MOST_USERS)
     return (
         f"The {MOST_FEATURES} attributes with the surest effects on the votes of each user, at the largest k: by how "
         "much the log-odds of the votes grow with a typical difference in the attribute. Lines: 95 % posterior "
         "intervals; hollow points: 0 lies inside."
         + (f" Of {hidden} more users: the table." if hidden > 0 else "")
-        + (f" No taste of their own: {', '.join(without)}." if without else "")
+        + (f" No taste of their own: {named}." if without else "")
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from personalrm.core.records import READABLE, UserData, read_all
 from personalrm.results.columns import Columns
 from personalrm.results.conditions import ROW_KEY
 from personalrm.results.labels import METHOD_ORDER
@@ -29,7 +30,14 @@ COUNTS: tuple[str, ...] = ("n_users", "n_verdicts")
 COLUMNS = Columns((*ROW_KEY, "bin", *COUNTS, "confidence", *BOUNDS, *SCORES), texts=(*ROW_KEY, "bin"), whole=COUNTS)
 
 
-def calibration_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = ()) -> pd.DataFrame:
+def user_ties(users: Iterable[Path]) -> set[tuple[str, str]]:
+    """Pairs that their users called a tie, (data set, pair id), from files of `UserData`."""
+    return {(user.dataset, pair.pair_id) for user in read_all(users, UserData) for pair in user.pairs if pair.tie}
+
+
+def calibration_table(
+    verdicts: pd.DataFrame, ties: Collection[tuple[str, str]] = (), *, model_order: Sequence[str] = ()
+) -> pd.DataFrame:
     """For each condition whose verdicts have log-odds one row for all verdicts, and one for each bin of confidence that
     holds any; columns `COLUMNS`, shares in percent.
 
@@ -39,9 +47,12 @@ def calibration_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = ()
     - log_loss (nats), brier, ece: of the probability of the chosen answer, and the mean distance of accuracy and
       confidence over bins, weighted by their verdicts (expected calibration error, points); for all verdicts alone.
 
-    Pairs that the user called a tie are left out: neither answer was chosen.
+    Pairs that the user called a tie (`ties`, see `user_ties`) are left out: neither answer was chosen.
     """
-    groups = listed(verdicts, METHOD_ORDER, model_order)
+    import pandas as pd
+
+    pairs = pd.MultiIndex.from_frame(verdicts[["dataset", "pair_id"]])
+    groups = listed(verdicts[~pairs.isin(sorted(ties))], METHOD_ORDER, model_order)
     return COLUMNS.frame({**condition.row, **row} for condition, group in groups for row in _rows(group))
 
 
@@ -50,14 +61,10 @@ def _rows(group: pd.DataFrame) -> Iterator[dict[str, Any]]:
     import numpy as np
 
     judged = answered(group)
-    judged = judged[judged["log_odds"].notna() & judged["outcome"].isin(["correct", "wrong", "tie"])]
-    odds = judged["log_odds"].to_numpy()
-    # On a tie of the user's a verdict is right where it is a tie, whatever its sign.
-    right = judged["outcome"].map({"correct": 1.0, "wrong": -1.0, "tie": 0.0}).to_numpy(dtype="float64")
-    chosen = np.sign(odds) == right
-    judged, odds = judged[chosen], odds[chosen]
+    judged = judged[judged["log_odds"].notna() & judged["outcome"].isin(READABLE)]
     if judged.empty:
         return
+    odds = judged["log_odds"].to_numpy()
     # Log-odds of 500 are certain; more would overflow.
     probability = 1 / (1 + np.exp(-np.clip(odds, -500, 500)))
     held = judged.assign(
@@ -123,9 +130,9 @@ def calibration_notes(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def build(verdicts: Path, *, model_order: list[str]) -> Table:
-    """Make the table from the collected verdicts."""
-    table = calibration_table(read_frame(verdicts), model_order=model_order)
+def build(verdicts: Path, users: list[Path], *, model_order: list[str]) -> Table:
+    """Make the table from the collected verdicts, and from the users' pairs, which say what is a tie."""
+    table = calibration_table(read_frame(verdicts), user_ties(users), model_order=model_order)
     return Table(table, calibration_blocks(table), calibration_notes(table))
 
 

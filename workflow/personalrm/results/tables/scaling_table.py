@@ -90,6 +90,7 @@ def scaling_table(
 ) -> pd.DataFrame:
     """One row for each k of each method that reads k context pairs: learned by the judge, or without a model.
 
+    Leave-one-conversation-out (`@loo`) has no row: it learns from all other conversations, whatever k.
     Columns `SCALING_COLUMNS`:
 
     - context_pairs: mean over the users who have a verdict of the pairs that their profiles were made from: k, or all
@@ -111,7 +112,7 @@ def scaling_table(
     for arrays in verdict_arrays_of(verdicts).values():
         series: dict[Condition, list[Condition]] = {}
         for key in sorted(arrays.cells, key=lambda key: key_order(key, model_order)):
-            if key.k != UNUSED and key.own:
+            if key.k != UNUSED and key.own and key.method.pairs != "loo":
                 series.setdefault(key._replace(k=UNUSED), []).append(key)
         for keys in series.values():
             rows += _series_rows(arrays, keys, labelled, seed, n_resamples)

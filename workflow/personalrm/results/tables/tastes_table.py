@@ -47,9 +47,11 @@ def tastes_table(tastes: Iterable[UserTaste], *, model_order: Sequence[str] = ()
     - effect: by how much the log-odds of the user's votes grow with a typical difference in the feature, while the
       others change with it as they do in these votes; ci_low, ci_high: 95 % posterior interval. rank: 1 is the surest.
     """
-    rows = sorted(
-        tastes, key=lambda row: (row.dataset, model_rank(row.model, model_order), k_rank(k_label(row.k)), row.user_id)
-    )
+
+    def order(row: UserTaste) -> tuple[object, ...]:
+        return row.dataset, model_rank(row.model, model_order), k_rank(k_label(row.k)), row.user_id, row.draw
+
+    rows = sorted(tastes, key=order)
     return COLUMNS.frame(found for row in rows for found in _rows(row))
 
 
@@ -85,17 +87,26 @@ def by_user(table: pd.DataFrame) -> pd.DataFrame:
     return table.drop_duplicates([*KEY, "user_id", "draw"])
 
 
+def at_largest_k(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows at the largest k, of the first draw of context pairs."""
+    return table[(table["k"] == max(table["k"], key=k_rank, default="")) & (table["draw"] == 0)]
+
+
 def tastes_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
-    """The table for people: users counted by data set, model and k; then personas."""
+    """The table for people: users counted by data set, model, k and draw; then personas."""
     users = by_user(table)
     several = table["dataset"].nunique() != 1
     heads = ({"dataset": "Data set"} if several else {}) | {"model": "Scores by", "k": "k"}
-    counted = [_counted(dict(zip(KEY, map(str, key), strict=True)), group) for key, group in _groups(users)]
-    shown = users[users["k"] == max(users["k"], key=k_rank, default="")].head(MOST_PERSONAS)
+    draws = {"draw": "Draw"} if users["draw"].nunique() > 1 else {}
+    counted = [
+        _counted(dict(zip((*KEY, "draw"), map(str, key), strict=True)), group)
+        for key, group in users.groupby([*KEY, "draw"], sort=False)
+    ]
+    shown = at_largest_k(users).head(MOST_PERSONAS)
     told: Shown = {
         "User": "user_id",
         "Votes": "n_votes",
-        "Predicted from the others": lambda row: f"{row['n_right']} of {row['n_votes']}",
+        "Predicted from the others": lambda row: f"{row['n_right']} of {row['n_votes']}" if row["n_votes"] else EMPTY,
         "Own taste": lambda row: "yes" if row["own"] else "no",
         "Measured persona": lambda row: str(row["persona"]) or EMPTY,
     }
@@ -109,13 +120,9 @@ def tastes_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
         "Without own taste": decimals("null_log_loss", ".3f"),
     }
     return (
-        block_of(counted, heads, summary, "All users"),
+        block_of(counted, heads | draws, summary, "All users"),
         block_of(shown, {name: head for name, head in heads.items() if name != "k"}, told, "Personas"),
     )
-
-
-def _groups(users: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
-    yield from users.groupby(list(KEY), sort=False)  # type: ignore[misc]
 
 
 def _counted(key: Mapping[str, str], group: pd.DataFrame) -> dict[str, Any]:
@@ -136,16 +143,16 @@ _LOSSES = ("log_loss", "null_log_loss")
 
 def tastes_notes(table: pd.DataFrame) -> list[str]:
     """What a reader of the table must know."""
-    hidden = by_user(table)["user_id"].nunique() - MOST_PERSONAS
+    hidden = len(at_largest_k(by_user(table))) - MOST_PERSONAS
     return [
         *dataset_note(table),
         "Votes: context pairs that k allows and all validation pairs; test pairs are not among them. Predicted from "
         "the others: each of these votes by weights fitted to the other votes of the same user. Log loss (nats; 0.693 "
         "is a coin) is that of these predictions; beside it, without a taste of the user's own.",
         "Own taste: the log loss is clearly below that without one (the evidence gate, docs/methods.md). Other users "
-        "are judged by the weights of other users, or as Default judges.",
+        "are judged by the weights of other users, or as Default judges; where neither is known, by their own weights.",
         "Measured persona: statements whose sign has a posterior probability of 0.9 or more, the strongest first.",
-        *([f"Personas of {hidden} more users: in the csv file."] if hidden > 0 else []),
+        *([f"{hidden} more personas: in the csv file."] if hidden > 0 else []),
     ]
 
 

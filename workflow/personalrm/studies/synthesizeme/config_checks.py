@@ -90,6 +90,9 @@ def _attributes(config: Config) -> Iterator[str]:
         yield from (f"attributes: {problem}" for problem in str(error).splitlines())
     if not config.scoring_models:
         yield "attributes.models: no model scores the pairs; name one here, or under learn.models"
+    if silent := [name for name in config.learn.models if name not in config.scoring_models]:
+        for spec in (spec for spec in config.methods if parse_method(spec).method.tastes):
+            yield f"attributes.models: {spec!r} needs tastes by each of learn.models; add: {', '.join(silent)}"
 
 
 def _thetas(config: Config) -> Iterator[str]:

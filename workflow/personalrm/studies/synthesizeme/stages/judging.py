@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -213,7 +214,19 @@ def _reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
     return asked_reads(config, job.judge, modes, [*(mode.prompt for mode in modes), *own]) | values
 
 
-BASELINE_STAGE: Stage[Plan] = Stage(
+_judges = functools.partial(
+    Stage[Plan],
+    inputs=_inputs,
+    reads=_reads,
+    work=judge_stage,
+    asks="judge",
+    batches=True,
+    record=JudgedUser,
+    lost=lambda row: provider_errors(row.verdicts),
+    counted=lambda row: len(row.verdicts),
+    account="judge",
+)
+BASELINE_STAGE = _judges(
     name="baseline",
     output="verdicts/{dataset}/baseline/{judge}/{shard}.jsonl",
     combinations=lambda plan: [
@@ -221,40 +234,14 @@ BASELINE_STAGE: Stage[Plan] = Stage(
         for dataset, judge in itertools.product(plan.config.datasets, plan.config.judge_models)
         if judged_methods(plan.config, "judge", judge=judge)
     ],
-    inputs=_inputs,
-    reads=_reads,
-    work=judge_stage,
-    asks="judge",
-    batches=True,
-    record=JudgedUser,
-    lost=lambda row: provider_errors(row.verdicts),
-    counted=lambda row: len(row.verdicts),
-    account="judge",
 )
-JUDGE: Stage[Plan] = Stage(
+JUDGE = _judges(
     name="judge",
     output="verdicts/{dataset}/{variant}/{model}-to-{judge}/k{k}/{shard}.jsonl",
     combinations=_judged,
-    inputs=_inputs,
-    reads=_reads,
-    work=judge_stage,
-    asks="judge",
-    batches=True,
-    record=JudgedUser,
-    lost=lambda row: provider_errors(row.verdicts),
-    counted=lambda row: len(row.verdicts),
 )
-JUDGE_TASTE: Stage[Plan] = Stage(
+JUDGE_TASTE = _judges(
     name="judge_taste",
     output="verdicts/{dataset}/measured/{model}-to-{judge}/{shard}.jsonl",
     combinations=_judged_tastes,
-    inputs=_inputs,
-    reads=_reads,
-    work=judge_stage,
-    asks="judge",
-    batches=True,
-    record=JudgedUser,
-    lost=lambda row: provider_errors(row.verdicts),
-    counted=lambda row: len(row.verdicts),
-    account="judge",
 )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from personalrm.core.errors import ConfigError
-from personalrm.core.records import PairScores, UserData, UserScores, read_all
+from personalrm.core.records import UserData, UserScores
 from personalrm.judge.attribute_settings import AttributeSettings
 from personalrm.judge.attributes import ScoreSettings, score_pairs
 from personalrm.judge.call_recorder import CallRecorder
@@ -65,16 +65,6 @@ async def score_stage(job: Job, *, dataset: str, users: Path, out: Path, model: 
         # Its states of prompts are few: a pair's calls must not wait for those of other users' pairs.
         at_once = 1
     await job.execute(SCORE, model, _groups(read_users(users), at_once), work, out)
-
-
-def read_scores(paths: Iterable[Path]) -> dict[str, dict[str, list[PairScores]]]:
-    """Scores of some files by user id and pair id: one entry for each order that was asked."""
-    found: dict[str, dict[str, list[PairScores]]] = {}
-    for row in read_all(paths, UserScores):
-        of_pair = found.setdefault(row.user_id, {})
-        for entry in row.pairs:
-            of_pair.setdefault(entry.pair_id, []).append(entry)
-    return found
 
 
 def _groups(users: Sequence[UserData], size: int) -> Iterator[Sequence[UserData]]:

@@ -13,7 +13,7 @@ from personalrm.core.records import Fitted, NoResult, UserData, UserScores, read
 from personalrm.core.tastes import UserTaste
 from personalrm.judge.attribute_bank import Bank
 from personalrm.judge.prompting import load_prompt
-from personalrm.methods.attributes import ATTRIBUTES, SETTINGS, prior_for, votes_of
+from personalrm.methods.attributes import ATTRIBUTES, SETTINGS, learned_pairs, votes_of
 from personalrm.methods.registry import MethodUse, needs_scores, parse_method
 from personalrm.methods.taste import statements
 from personalrm.run.stage import Files, Stage, Wildcards
@@ -57,11 +57,10 @@ def user_taste(
     row = UserTaste(
         dataset=user.dataset, user_id=user.user_id, model=scores.model, k=k or "all", draw=draw, status="ok"
     )
-    learned = [*known.pairs, *known.user.part("validation")]
-    state, prior = state_of(user, USE, "text", known), prior_for(known, learned)
-    if isinstance(state, NoResult) or prior is None:
-        return row.model_copy(update=state._asdict() if isinstance(state, NoResult) else {"status": "empty"})
-    votes = votes_of(prior, learned, known.scores, known.kinds)
+    state = state_of(user, USE, "text", known)
+    if isinstance(state, NoResult):
+        return row.model_copy(update=state._asdict())
+    votes = votes_of(state.taste, learned_pairs(known), known.scores, known.kinds)
     found = statements.statements(state.taste, bank.attributes, votes)
     keys = {key for one in scores.pairs if one.pair_id in votes.ids for key in one.calls}
     prompt = load_prompt(statements.PROMPT)

@@ -3,6 +3,7 @@ scores that a model gave to them."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -79,19 +80,18 @@ def _verdicts(state: object, pairs: Sequence[PreferencePair], use: MethodUse) ->
     return tuple(on_tie(verdict) if ties[verdict.pair_id] else verdict for verdict in found)
 
 
-def left_out(user: UserData) -> Iterator[UserData]:
+def left_out(user: UserData) -> list[UserData]:
     """For each conversation of a user: its pairs as test pairs, and all pairs of other conversations as context."""
-    pairs = [pair for pair in user.pairs if pair.split]
+    pairs, found = [pair for pair in user.pairs if pair.split], []
     for place in dict.fromkeys(pair.conversation_id or pair.pair_id for pair in pairs):
         parts = ("test" if (pair.conversation_id or pair.pair_id) == place else "context" for pair in pairs)
         kept = (pair.model_copy(update={"split": part}) for pair, part in zip(pairs, parts, strict=True))
-        yield user.model_copy(update={"pairs": tuple(kept)})
+        found.append(user.model_copy(update={"pairs": tuple(kept)}))
+    return found
 
 
 def _joined(rows: Sequence[JudgedUser], user: UserData) -> JudgedUser:
     """One row of rows about the same user with one conversation left out of each."""
-    if not rows:
-        raise ValueError(f"user {user.user_id}: has no pairs of any part")
     absent = next((row for row in rows if row.status != "ok"), None)
     if absent is not None:
         return absent
@@ -113,8 +113,9 @@ class _Shard:
         """The rows of one method, for each k and draw."""
         for turn in turns_of(self.config, use):
             if use.pairs == "loo":
-                rows = [self._row(seen, MethodUse(use.method), *turn) for seen in left_out(user)]
-                method = MethodId.parse(rows[0].method)._replace(pairs=use.pairs) if rows else ""
+                # A user without pairs has nothing to leave out, and a row that says so.
+                rows = [self._row(seen, MethodUse(use.method), *turn) for seen in left_out(user) or [user]]
+                method = MethodId.parse(rows[0].method)._replace(pairs=use.pairs)
                 yield _joined(rows, user).model_copy(update={"method": str(method)})
             else:
                 yield self._row(user, use, *turn)
@@ -157,21 +158,20 @@ def _weighing(plan: Plan, job: Wildcards) -> list[str]:
 
 
 def _reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
-    return common_reads(plan.config) | method_reads(plan, _weighing(plan, job)) | {"draws": 1}
+    values = common_reads(plan.config) | method_reads(plan, _weighing(plan, job)) | {"draws": 1}
+    # Rows are named by it, and scores by either kind of log-probabilities are the same file.
+    return values | ({"verdicts": plan.config.models[job.judge].verdicts[0]} if job.judge else {})
 
 
-NO_MODEL: Stage[Plan] = Stage(
+_weighs = functools.partial(Stage[Plan], inputs=_inputs, reads=_reads, work=weigh_stage, account="judge")
+NO_MODEL = _weighs(
     name="no_model",
     output="verdicts/{dataset}/baseline/none/{shard}.jsonl",
     combinations=lambda plan: [
         job for dataset in plan.config.datasets if _weighing(plan, job := Wildcards(dataset=dataset))
     ],
-    inputs=_inputs,
-    reads=_reads,
-    work=weigh_stage,
-    account="judge",
 )
-WEIGH: Stage[Plan] = Stage(
+WEIGH = _weighs(
     name="weigh",
     output="verdicts/{dataset}/attributes/{judge}/{shard}.jsonl",
     combinations=lambda plan: [
@@ -179,8 +179,4 @@ WEIGH: Stage[Plan] = Stage(
         for dataset, judge in itertools.product(plan.config.datasets, plan.config.scoring_models)
         if _weighing(plan, job := Wildcards(dataset=dataset, judge=judge))
     ],
-    inputs=_inputs,
-    reads=_reads,
-    work=weigh_stage,
-    account="judge",
 )
