@@ -42,9 +42,7 @@ MOST_STEPS = 100
 
 
 def fit(data: TrainingData, hyper: UserMAPHyper, seed: int, run: Run) -> Fitted:
-    """Bradley-Terry weights and the penalty. Raises ValueError for a shared model with hidden layers."""
-    if hyper.shared.hidden:
-        raise ValueError("user_map: the shared weights are linear; set shared.hidden to 0")
+    """Bradley-Terry weights and the penalty of deviations."""
     if data.held_out:
         shared = frozen_bt.fit(data, hyper.shared, seed, run)
         accuracy = {(shared.card["l2"], penalty): _right(shared, data.held_out, penalty) for penalty in hyper.penalties}
