@@ -55,9 +55,10 @@ class UserMAPHyper:
     """Ours.
 
     Attributes:
-        shared: of the Bradley-Terry weights; linear (`hidden` 0).
-        penalties: of deviations, from which validation users choose; of equally good ones the largest. Infinite stands
-            for Bradley-Terry itself.
+        shared: of the Bradley-Terry weights; linear (`hidden` 0). Without validation users, its penalty counts with
+            fewer than two users whose pairs can be divided.
+        penalties: of deviations, from which validation users or folds choose; of equally good ones the largest.
+            Infinite stands for Bradley-Terry itself.
         folds: without validation users, train users are held out in so many parts in turn, to choose the penalty of
             deviations and that of the shared weights together.
         l2_grid: penalties of the shared weights from which folds choose. Large ones matter where train users are also
