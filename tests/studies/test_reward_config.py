@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,45 @@ def test_the_missing_extra_is_named_only_where_it_is_needed(monkeypatch: pytest.
         "reward_models: needs torch_of_nobody, not installed here; pip install 'personalrm[train]'"
     )
     assert "make train" in problem
+
+
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        ({"base": "smollm2-135"}, "base 'smollm2-135': no folder, no embedded model (smollm2-135m, "),
+        ({"base": "./nowhere"}, "base './nowhere': no folder"),
+        ({"base": "mine/empty"}, "base 'mine/empty': the folder has no config.json"),
+        ({"base": "mine/model", "revision": "v1"}, "base 'mine/model': is not on the hub and has no revision"),
+        ({"base": "owner/name", "revision": "v1"}, None),
+        ({"base": "mine/model"}, None),
+        ({"base": "all-minilm-l6-v2"}, None),
+    ],
+)
+def test_a_base_that_is_nowhere_is_found_before_any_job(
+    entry: dict[str, Any], why: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("personalrm.train.NEEDED", ())
+    for name in ("empty", "model"):
+        Path("mine", name).mkdir(parents=True)
+    Path("mine", "model", "config.json").write_text("{}", encoding="utf-8")
+    found = missing(config_of({"regime": "all-but-test", **entry}), Needs(rewards=True))
+    assert len(found) == (why is not None)
+    assert all(problem.startswith(f"reward_models.rm.{why}") for problem in found)
+
+
+def test_a_folder_that_was_written_again_is_another_base(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine").mkdir()
+    weights = Path("mine", "model.safetensors")
+    weights.write_bytes(b"first")
+    os.utime(weights, (1, 1))
+    entry = config_of({"base": "./mine"}).reward_models["rm"]
+    first = entry.base_identity()
+    assert entry.base_identity() == first
+    # Weights of another training have the same size.
+    weights.write_bytes(b"other")
+    assert entry.base_identity() != first
 
 
 def test_a_small_data_set_without_user_split_is_found_before_any_job(

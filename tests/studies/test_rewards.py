@@ -29,6 +29,7 @@ from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages import rewards
 from personalrm.studies.synthesizeme.stages.runner import Job
 from personalrm.train import trainer
+from personalrm.train.features import load_pairs, save_pairs
 
 PARTS: tuple[UserPart, ...] = ("train", "validation", "test", "test")
 SPLITS = ("context",) * 4 + ("validation",) * 2 + ("test",) * 3
@@ -203,6 +204,15 @@ def test_no_train_user_is_an_error_with_a_remedy(tmp_path: Path, base: str) -> N
     made = Made(tmp_path, base, users, methods=["frozen_bt"], seeds=[0])
     made.do("features")
     with pytest.raises(DataError, match=r"regime: 'unseen' learns from the train users .* give regime: all-but-test"):
+        made.do("reward_model")
+
+
+def test_features_of_two_versions_of_the_base_are_not_mixed(tmp_path: Path, base: str) -> None:
+    made = Made(tmp_path, base, people(), methods=["frozen_bt"], seeds=[0])
+    first, _ = made.do("features")
+    pairs, card = load_pairs(first)
+    save_pairs(first, pairs, card | {"base": "owner/name@another-commit"})
+    with pytest.raises(DataError, match=r"several versions of the base \(.*owner/name@another-commit; .*folder "):
         made.do("reward_model")
 
 

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="needs the extra train: pip install 
 
 import numpy as np
 from support.models import pair
-from support.tiny_models import tiny_bert, tiny_llama
+from support.tiny_models import tiny_bert, tiny_llama, tiny_roberta, tiny_t5
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from personalrm.core.errors import ConfigError, DataError
@@ -164,6 +164,30 @@ def test_what_cannot_be_encoded_is_refused(llama: EncoderSettings, tmp_path: Pat
             pass
     with pytest.raises(ConfigError, match="has no revision"), open_base("smollm2-135m", "abc"):
         pass
+
+
+def test_a_text_has_no_more_tokens_than_the_tokenizer_says(tmp_path: Path) -> None:
+    """RoBERTa has two positions more than it takes tokens."""
+    settings = EncoderSettings(base=tiny_roberta(tmp_path), dtype="float32")
+    with open_encoder(settings) as encoder:
+        assert len(tokens(encoder, "w1", "w2 " * 200).ids) == 64
+        assert np.isfinite(encoder.encode([((), "w2 " * 200)]).features).all()
+
+
+def test_bases_and_settings_that_no_text_fits_are_refused(
+    llama: EncoderSettings, bert: EncoderSettings, tmp_path: Path
+) -> None:
+    damaged = Path(tiny_llama(tmp_path / "damaged"))
+    weights = damaged / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    for settings, why in (
+        (replace(bert, max_tokens=2), "max_tokens 2 has no room beside 2 special tokens"),
+        (replace(llama, base=tiny_t5(tmp_path / "t5")), "has an encoder and a decoder"),
+        (replace(llama, device="nowhere"), "device 'nowhere' cannot be used"),
+        (replace(llama, base=str(damaged)), "transformers cannot load it"),
+    ):
+        with pytest.raises(ConfigError, match=why), open_encoder(settings):
+            pass
 
 
 def test_a_folder_is_known_by_its_content(llama: EncoderSettings, tmp_path: Path) -> None:

@@ -197,6 +197,14 @@ def test_a_loss_that_is_not_finite_stops_the_training() -> None:
         )
 
 
+def test_weights_that_are_not_finite_are_no_result() -> None:
+    """The last step's loss is finite, and its update is not."""
+    network = torch.nn.Linear(1, 1)
+    torch.nn.init.constant_(network.bias, -3.3e38)
+    with pytest.raises(DataError, match="weights after step 1 are not finite; lower the learning rate"):
+        train(network, lambda _step, _: network.bias.sum(), [Group([network.bias], 3e37)], Plan(1, 0), Run(), {})
+
+
 def test_the_callers_random_numbers_and_threads_are_left_alone() -> None:
     torch.manual_seed(5)
     before = torch.random.get_rng_state()

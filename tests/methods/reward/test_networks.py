@@ -15,7 +15,7 @@ from personalrm.core.errors import ConfigError
 from personalrm.methods.reward import gpo, pal_a, vpl
 from personalrm.methods.reward.base import Scale, TrainingData, mean_accuracy
 from personalrm.methods.reward.gpo import GPO, GPO_PAIRS, Points
-from personalrm.methods.reward.hyper import GPOHyper, PALAHyper, VPLHyper
+from personalrm.methods.reward.hyper import GPOHyper, GPOPairsHyper, PALAHyper, VPLHyper
 from personalrm.methods.reward.networks import Episodes, Sides, one_user
 from personalrm.methods.reward.pal_a import PAL_A
 from personalrm.methods.reward.vpl import VPL
@@ -113,7 +113,8 @@ def test_a_hinge_and_a_cosine_both_find_planted_tastes() -> None:
 @cache
 def untrained(points: Literal["items", "pairs"]) -> gpo.Network:
     torch.manual_seed(3)
-    return gpo.Network(24, GPOHyper(**{**QUICK["gpo"], "points": points})).eval()
+    kind = GPOHyper if points == "items" else GPOPairsHyper
+    return gpo.Network(24, kind(**QUICK["gpo"])).eval()
 
 
 def compared(points: Literal["items", "pairs"], context: Points, targets: Sides) -> torch.Tensor:

@@ -145,6 +145,14 @@ def test_without_planted_tastes_none_wins_and_none_loses_much(method: RewardMeth
     assert control - 0.03 <= found <= control + 0.02
 
 
+def test_equal_accuracies_are_equal_numbers() -> None:
+    def shares(*right: int) -> float:
+        return mean_accuracy(np.where(np.arange(5) < n, 1.0, -1.0) for n in right)
+
+    assert shares(1, 2, 3) == shares(2, 2, 2) == 0.4
+    assert mean_accuracy([np.array([1.0, 0.0, -1.0, -1.0])]) == 0.375
+
+
 def test_what_cannot_be_learned_from_is_refused() -> None:
     data = world().data
     with pytest.raises(DataError, match="no train user with pairs"):

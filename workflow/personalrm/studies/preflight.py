@@ -126,12 +126,16 @@ def _theta_problems(config: Config) -> list[str]:
 
 
 def _reward_problems(config: Config) -> list[str]:
-    """The extra that is not installed, and small data sets whose users have no split for the regime `unseen`."""
+    """The extra that is not installed, bases that are nowhere, and small data sets whose users have no split for the
+    regime `unseen`."""
     problems = []
     try:
         require_extra("reward_models")
     except ConfigError as error:
         problems.append(str(error))
+    for name, reward in config.reward_models.items():
+        if (problem := reward.base_problem()) is not None:
+            problems.append(f"reward_models.{name}.{problem}")
     for name, entry in config.datasets.items():
         files = entry.source_files()
         unseen = list(no_user_split(config, name))

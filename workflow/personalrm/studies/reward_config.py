@@ -12,6 +12,7 @@ from personalrm.core.errors import ConfigError
 from personalrm.core.files import canonical_json, stable_hash
 from personalrm.llm.local.catalogue import load_catalogue
 from personalrm.methods.reward.hyper import HYPER, read_hyper
+from personalrm.train.base_names import kind_of_base
 
 Positive = Annotated[int, Field(ge=1)]
 Regime = Literal["unseen", "all-but-test"]
@@ -109,16 +110,24 @@ class RewardModelConfig(BaseModel):
         """Graphics processors of a job."""
         return int(self.device != "cpu")
 
+    def base_problem(self) -> str | None:
+        """Why there is no such base, if that can be seen on this machine."""
+        try:
+            kind_of_base(self.base, self.revision)
+        except ConfigError as error:
+            return str(error)
+        return None
+
     def base_identity(self) -> str:
-        """What the weights of the base are, as far as it is known without reading them: SHA-256 of an embedded model,
-        names and sizes of the files of a folder, id and revision on the hub."""
+        """What the weights of the base are, as far as it is known without reading them: SHA-256 of an embedded model;
+        names, sizes and times of change of the files of a folder; id and revision on the hub."""
         entry = next((entry for entry in load_catalogue() if entry.id == self.base), None)
         if entry is not None:
             return entry.sha256
         folder = Path(self.base)
         if folder.is_dir():
-            files = sorted(path for path in folder.rglob("*") if path.is_file())
-            return stable_hash(*(f"{path.relative_to(folder)} {path.stat().st_size}" for path in files))
+            stats = {path.relative_to(folder): path.stat() for path in sorted(folder.rglob("*")) if path.is_file()}
+            return stable_hash(*(f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats.items()))
         return f"{self.base}@{self.revision or 'main'}"
 
     def judge_name(self, name: str) -> str:

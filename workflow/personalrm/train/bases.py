@@ -22,8 +22,9 @@ from transformers.utils import logging
 
 from personalrm.core.errors import ConfigError, EmbeddedModelError
 from personalrm.core.files import file_lock, sha256_file, stable_hash
-from personalrm.llm.local.catalogue import CatalogueEntry, get_entry, load_catalogue
+from personalrm.llm.local.catalogue import CatalogueEntry, get_entry
 from personalrm.llm.local.fetch import default_cache_dir, ensure_model
+from personalrm.train.base_names import kind_of_base
 
 # Bars and notes on weights of heads that features do not need would fill the jobs' logs.
 logging.set_verbosity_error()
@@ -54,41 +55,31 @@ class Base:
 
 @contextmanager
 def open_base(name: str, revision: str | None = None, cache_dir: Path | None = None) -> Iterator[Base]:
-    """The base model `name`: an id of the catalogue, a folder, or a hub id (`owner/name`), looked up in that order.
+    """The base model `name`.
 
     An encoder of the catalogue is unpacked for as long as the context is open.
 
     Raises:
         EmbeddedModelError: the file of an embedded model is nowhere.
-        ConfigError: `name` is none of the three.
+        ConfigError: as `kind_of_base` does.
     """
-    entry = {entry.id: entry for entry in load_catalogue()}.get(name)
-    if entry is None:
-        yield _folder_or_hub(name, revision)
+    kind = kind_of_base(name, revision)
+    if kind == "hub":
+        yield Base(name, revision, f"{name}@{revision or 'main'}")
         return
-    if revision is not None:
-        raise ConfigError(f"base {name!r}: an embedded model has no revision; remove revision: {revision!r}")
-    file = ensure_model(get_entry(name, encoders=True), cache_dir=cache_dir)
+    if kind == "folder":
+        files = sorted(path for path in Path(name).rglob("*") if path.is_file())
+        digests = [part for path in files for part in (str(path.relative_to(name)), sha256_file(path))]
+        yield Base(name, None, f"folder {stable_hash(*digests)}")
+        return
+    entry = get_entry(name, encoders=True)
+    file = ensure_model(entry, cache_dir=cache_dir)
     identity = f"{name} sha256:{entry.sha256}"
     if entry.kind == "chat":
         yield Base(str(_converted(entry, file, cache_dir or default_cache_dir())), None, identity, entry.context_length)
         return
     with tempfile.TemporaryDirectory() as scratch:
         yield Base(str(_unpacked(file, Path(scratch))), None, identity, entry.context_length)
-
-
-def _folder_or_hub(name: str, revision: str | None) -> Base:
-    folder = Path(name)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ConfigError(f"base {name!r}: the folder has no config.json, so that it holds no model")
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        digests = [part for path in files for part in (str(path.relative_to(folder)), sha256_file(path))]
-        return Base(name, None, f"folder {stable_hash(*digests)}")
-    if name.count("/") != 1 or name.startswith((".", "/")):
-        known = ", ".join(entry.id for entry in load_catalogue())
-        raise ConfigError(f"base {name!r}: no folder, no embedded model ({known}), and no hub id (owner/name)")
-    return Base(name, revision, f"{name}@{revision or 'main'}")
 
 
 def _unpacked(file: Path, scratch: Path) -> Path:

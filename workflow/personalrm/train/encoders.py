@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModel, AutoTokenizer
 
 from personalrm.core.errors import ConfigError
 from personalrm.core.records import Turn
-from personalrm.train.bases import open_base
+from personalrm.train.bases import Base, open_base
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,6 +95,10 @@ class Encoder:
         self._settings = settings
         self._limit = limit
         self._before, self._after = _special_tokens(tokenizer)
+        if limit <= (special := len(self._before) + len(self._after)):
+            raise ConfigError(
+                f"encoder {settings.base}: max_tokens {limit} has no room beside {special} special tokens"
+            )
         self.dim = int(model.config.hidden_size)
         self.card: dict[str, Any] = {
             "encoder": {**asdict(settings), "max_tokens": limit},
@@ -220,7 +225,8 @@ def open_encoder(settings: EncoderSettings, *, cache_dir: Path | None = None, th
 
     Raises:
         EmbeddedModelError: the file of an embedded model is nowhere.
-        ConfigError: there is no such base, or `max_tokens` exceeds what it takes.
+        ConfigError: there is no such base or device, the base has an encoder and a decoder, or `max_tokens` is more
+            than it takes or too little for a text.
     """
     torch.set_num_threads(threads)
     with open_base(settings.base, settings.revision, cache_dir) as base:
@@ -229,12 +235,26 @@ def open_encoder(settings: EncoderSettings, *, cache_dir: Path | None = None, th
             model: Any = AutoModel.from_pretrained(
                 base.path, revision=base.revision, dtype=getattr(torch, settings.dtype), attn_implementation="sdpa"
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, ImportError, SafetensorError) as error:
             raise ConfigError(f"encoder {settings.base}: transformers cannot load it: {error}") from error
-        model.eval().to(settings.device)
+        if model.config.is_encoder_decoder:
+            raise ConfigError(f"encoder {settings.base}: has an encoder and a decoder; give a base that is one of them")
+        try:
+            model.eval().to(settings.device)
+        except (RuntimeError, AssertionError) as error:
+            raise ConfigError(f"encoder {settings.base}: device {settings.device!r} cannot be used: {error}") from error
         commit = getattr(model.config, "_commit_hash", None)
-        most = min(base.context_length or model.config.max_position_embeddings, model.config.max_position_embeddings)
-        if settings.max_tokens is not None and settings.max_tokens > most:
-            raise ConfigError(f"encoder {settings.base}: max_tokens {settings.max_tokens} exceeds its {most}")
         identity = f"{base.identity.split('@')[0]}@{commit}" if commit else base.identity
-        yield Encoder(model, tokenizer, settings, settings.max_tokens or most, identity)
+        yield Encoder(model, tokenizer, settings, _limit(base, model, tokenizer, settings), identity)
+
+
+def _limit(base: Base, model: Any, tokenizer: Any, settings: EncoderSettings) -> int:  # noqa: ANN401
+    """Most tokens of a text, special ones included.
+
+    The tokenizer is asked too: RoBERTa has two positions that no token can take.
+    """
+    known = (base.context_length, getattr(model.config, "max_position_embeddings", None), tokenizer.model_max_length)
+    most = min(one for one in known if one is not None)
+    if settings.max_tokens is not None and settings.max_tokens > most:
+        raise ConfigError(f"encoder {settings.base}: max_tokens {settings.max_tokens} exceeds its {most}")
+    return settings.max_tokens or most

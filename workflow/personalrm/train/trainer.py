@@ -117,7 +117,7 @@ def train(
 
     Raises:
         ConfigError: the checkpoint is of another training.
-        DataError: the loss is not finite.
+        DataError: the loss or a trained weight is not finite.
     """
     kind = torch.optim.Adam if plan.optimiser == "adam" else torch.optim.AdamW
     optimiser = kind([{"params": list(g.parameters), "lr": g.lr, "weight_decay": g.weight_decay} for g in groups])
@@ -145,6 +145,9 @@ def train(
                 saved_at = time.monotonic()
         if state.best is not None:
             network.load_state_dict(state.best)
+    # Their log-odds are no numbers, and would count as wrong.
+    if not all(torch.isfinite(weights).all() for group in groups for weights in group.parameters):
+        raise DataError(f"training: weights after step {plan.steps} are not finite; lower the learning rate")
     return Course(state.curve, state.best_step if state.best is not None else plan.steps)
 
 

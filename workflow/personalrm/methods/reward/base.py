@@ -139,8 +139,11 @@ class RewardMethod(Generic[H, S]):
 
 
 def mean_accuracy(log_odds: Iterable[NDArray[np.float64]]) -> float:
-    """Mean over users of the share of positive log-odds; zeros count one half."""
-    return float(np.mean([np.mean((found > 0) + 0.5 * (found == 0)) for found in log_odds]))
+    """Mean over users of the share of positive log-odds; zeros count one half.
+
+    Rounded far below what one pair counts, so that equal accuracies are equal numbers.
+    """
+    return round(float(np.mean([np.mean((found > 0) + 0.5 * (found == 0)) for found in log_odds])), 12)
 
 
 class Scale(NamedTuple):

@@ -150,7 +150,8 @@ def fit(data: TrainingData, hyper: GPOHyper, seed: int, run: Run) -> Fitted:
 
 @lru_cache(maxsize=8)
 def _network(fitted: Fitted) -> Network:
-    return with_weights(Network(fitted.card["dim"], GPOHyper(**fitted.card["hyper"])), fitted)
+    hyper = (GPOHyper if fitted.card["method"] == "gpo" else GPOPairsHyper)(**fitted.card["hyper"])
+    return with_weights(Network(fitted.card["dim"], hyper), fitted)
 
 
 def _context(context: Pairs, scale: Scale, kind: GPOPoints, device: torch.device) -> Points:

@@ -10,14 +10,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from personalrm.core.errors import ConfigError
 
 PALKind = Literal["dist", "angle"]
 GPOPoints = Literal["items", "pairs"]
+Count = Annotated[int, Field(ge=1)]
+CountOrNone = Annotated[int, Field(ge=0)]
+"""0 for none."""
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Penalty = Annotated[float, Field(gt=0)]
+"""May be infinite."""
+Some = Field(min_length=1)
 
 
 @dataclass(frozen=True)
@@ -32,14 +40,14 @@ class FrozenBTHyper:
         evaluate_every: steps between measurements on validation users, who choose the step, for hidden layers.
     """
 
-    hidden: int = 0
-    l2: float = 0.01
-    l2_grid: tuple[float, ...] = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
-    lr: float = 3e-4
-    weight_decay: float = 0.01
-    batch: int = 64
-    steps: int = 2000
-    evaluate_every: int = 100
+    hidden: CountOrNone = 0
+    l2: Weight = 0.01
+    l2_grid: Annotated[tuple[Rate, ...], Some] = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
+    lr: Rate = 3e-4
+    weight_decay: Weight = 0.01
+    batch: Count = 64
+    steps: Count = 2000
+    evaluate_every: CountOrNone = 100
 
 
 @dataclass(frozen=True)
@@ -47,9 +55,10 @@ class UserMAPHyper:
     """Ours.
 
     Attributes:
-        shared: of the Bradley-Terry weights; linear (`hidden` 0).
-        penalties: of deviations, from which validation users choose; of equally good ones the largest. Infinite stands
-            for Bradley-Terry itself.
+        shared: of the Bradley-Terry weights; linear (`hidden` 0). Without validation users, its penalty counts with
+            fewer than two users whose pairs can be divided.
+        penalties: of deviations, from which validation users or folds choose; of equally good ones the largest.
+            Infinite stands for Bradley-Terry itself.
         folds: without validation users, train users are held out in so many parts in turn, to choose the penalty of
             deviations and that of the shared weights together.
         l2_grid: penalties of the shared weights from which folds choose. Large ones matter where train users are also
@@ -58,10 +67,15 @@ class UserMAPHyper:
     """
 
     shared: FrozenBTHyper = field(default_factory=FrozenBTHyper)
-    penalties: tuple[float, ...] = (0.1, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, math.inf)
-    folds: int = 5
-    l2_grid: tuple[float, ...] = (0.003, 0.03, 0.3, 3.0, 30.0)
-    penalty: float = 10.0
+    penalties: Annotated[tuple[Penalty, ...], Some] = (0.1, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, math.inf)
+    folds: Annotated[int, Field(ge=2)] = 5
+    l2_grid: Annotated[tuple[Rate, ...], Some] = (0.003, 0.03, 0.3, 3.0, 30.0)
+    penalty: Penalty = 10.0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where the shared weights are not linear."""
+        if self.shared.hidden:
+            raise ValueError("shared.hidden: the shared weights are linear; give 0")
 
 
 @dataclass(frozen=True)
@@ -81,15 +95,20 @@ class LoReHyper:
         reference: of the Bradley-Terry weights that `alpha` pulls toward; ours.
     """
 
-    k: int = 5
-    k_grid: tuple[int, ...] = (1, 5, 10)
-    lr: float = 0.5
-    steps: int = 20_000
-    adapt_steps: int = 500
-    alpha: float = 0.0
-    weight_decay: float = 0.0
-    evaluate_every: int = 50
+    k: Count = 5
+    k_grid: Annotated[tuple[Count, ...], Some] = (1, 5, 10)
+    lr: Rate = 0.5
+    steps: Count = 20_000
+    adapt_steps: CountOrNone = 500
+    alpha: Weight = 0.0
+    weight_decay: Weight = 0.0
+    evaluate_every: CountOrNone = 50
     reference: FrozenBTHyper = field(default_factory=FrozenBTHyper)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where the reference is not linear."""
+        if self.reference.hidden:
+            raise ValueError("reference.hidden: the reference is linear; give 0")
 
 
 @dataclass(frozen=True)
@@ -109,16 +128,16 @@ class VPLHyper:
         evaluate_every: steps between measurements on validation users, who choose the step; ours.
     """
 
-    latent: int = 512
-    hidden: int = 512
-    beta: float = 1e-4
-    cycle: int = 10_000
-    lr: float = 3e-4
-    users: int = 32
-    context: int = 8
-    targets: int = 8
-    steps: int = 2000
-    evaluate_every: int = 100
+    latent: Count = 512
+    hidden: Count = 512
+    beta: Weight = 1e-4
+    cycle: Count = 10_000
+    lr: Rate = 3e-4
+    users: Count = 32
+    context: Count = 8
+    targets: Count = 8
+    steps: Count = 2000
+    evaluate_every: CountOrNone = 100
 
 
 @dataclass(frozen=True)
@@ -138,17 +157,17 @@ class PALAHyper:
         evaluate_every: steps between measurements on validation users, who choose the step; ours.
     """
 
-    k: int = 2
+    k: Count = 2
     kind: PALKind = "dist"
-    width: int = 512
-    lr: float = 1e-4
-    weight_decay: float = 0.01
-    user_lr: float = 5e-3
-    scale_lr: float = 0.1
-    batch: int = 4
-    steps: int = 10_000
-    adapt_steps: int = 60
-    evaluate_every: int = 500
+    width: Count = 512
+    lr: Rate = 1e-4
+    weight_decay: Weight = 0.01
+    user_lr: Rate = 5e-3
+    scale_lr: Rate = 0.1
+    batch: Count = 4
+    steps: Count = 10_000
+    adapt_steps: CountOrNone = 60
+    evaluate_every: CountOrNone = 500
 
 
 @dataclass(frozen=True)
@@ -156,7 +175,7 @@ class GPOHyper:
     """Defaults are those of the authors' code, unless "ours" is said.
 
     Attributes:
-        points: answers as published, or pairs (ours); see `gpo.py`.
+        points: answers as published, or pairs (ours); see `gpo.py`. What makes the method, and so not to be chosen.
         width: of tokens and of the feed-forward layers.
         depth: linear layers of the embedding of points.
         layers: of the transformer.
@@ -170,16 +189,23 @@ class GPOHyper:
     """
 
     points: GPOPoints = "items"
-    width: int = 128
-    depth: int = 4
-    layers: int = 6
-    heads: int = 4
-    lr: float = 3e-4
-    users: int = 32
-    context: int = 100
-    targets: int = 100
-    steps: int = 6250
-    evaluate_every: int = 250
+    width: Count = 128
+    depth: Count = 4
+    layers: Count = 6
+    heads: Count = 4
+    lr: Rate = 3e-4
+    users: Count = 32
+    context: Count = 100
+    targets: Count = 100
+    steps: Count = 6250
+    evaluate_every: CountOrNone = 250
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where heads cannot share the width, and for the points of the other method."""
+        if self.width % self.heads:
+            raise ValueError(f"width: {self.width} is no multiple of heads, {self.heads}")
+        if self.points != type(self).points:
+            raise ValueError(f"points: {type(self).points!r} here; gpo and gpo_pairs are methods of their own")
 
 
 @dataclass(frozen=True)
@@ -205,7 +231,8 @@ HYPER: dict[str, type[Hyper]] = {
 def read_hyper(method: str, given: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the method's own
     """The hyper-parameters of a method: `given` ones, and defaults for the others.
 
-    Raises ConfigError, with one line per problem, for unknown names and for values of another type.
+    Raises ConfigError, with one line per problem, for unknown names, values of another type or out of range, and
+    values that do not go together.
     """
     kind = HYPER[method]
     problems = list(_unknown(kind, given, ""))
@@ -213,8 +240,13 @@ def read_hyper(method: str, given: Mapping[str, Any]) -> Any:  # noqa: ANN401 - 
         try:
             return TypeAdapter(kind).validate_python(dict(given))
         except ValidationError as error:
-            problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+            problems = [_told(item["loc"], item["msg"]) for item in error.errors()]
     raise ConfigError("\n".join(problems))
+
+
+def _told(path: tuple[int | str, ...], message: str) -> str:
+    """One line; what does not go together has no path, and its message begins with one."""
+    return ": ".join([*([".".join(map(str, path))] if path else []), message.removeprefix("Value error, ")])
 
 
 def _unknown(kind: type[Any], given: Mapping[str, Any], path: str) -> Iterator[str]:

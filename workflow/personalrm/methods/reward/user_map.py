@@ -1,14 +1,15 @@
 """User-MAP: frozen Bradley-Terry weights for all, and each user's deviation from them by maximum a posteriori.
 
 r_u = (w + d_u)·e, with d_u that minimises the logistic loss of the user's context pairs plus penalty·|d_u|². The
-simplest personal model: convex, no training beyond frozen Bradley-Terry, and equal to it at an infinite penalty. PReF
+simplest personal model: convex, and frozen Bradley-Terry at an infinite penalty. With validation users, w is that of
+the method `frozen_bt`; without them, folds choose both penalties together, so that w may be smaller than there. PReF
 (https://arxiv.org/abs/2503.06358) is the same idea in a learned space of few dimensions, without a penalty.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -42,12 +43,13 @@ MOST_STEPS = 100
 
 
 def fit(data: TrainingData, hyper: UserMAPHyper, seed: int, run: Run) -> Fitted:
-    """Bradley-Terry weights and the penalty. Raises ValueError for a shared model with hidden layers."""
-    if hyper.shared.hidden:
-        raise ValueError("user_map: the shared weights are linear; set shared.hidden to 0")
+    """Bradley-Terry weights and the penalty of deviations."""
     if data.held_out:
         shared = frozen_bt.fit(data, hyper.shared, seed, run)
-        accuracy = {(shared.card["l2"], penalty): _right(shared, data.held_out, penalty) for penalty in hyper.penalties}
+        accuracy = {
+            (shared.card["l2"], penalty): mean_accuracy(_predicted(shared, data.held_out, penalty))
+            for penalty in hyper.penalties
+        }
     else:
         accuracy = _accuracy_of_folds(data, hyper, seed, run)
     l2, penalty = max(accuracy, key=lambda one: (accuracy[one], one), default=(hyper.shared.l2, hyper.penalty))
@@ -61,8 +63,9 @@ def fit(data: TrainingData, hyper: UserMAPHyper, seed: int, run: Run) -> Fitted:
     return Fitted(shared.tensors, {**card, "hyper": {**card["hyper"], **infinite}})
 
 
-def _right(shared: Fitted, held_out: Iterable[HeldOut], penalty: float) -> float:
-    return mean_accuracy(log_odds(shared, deviation(shared, one.context, penalty), one.target) for one in held_out)
+def _predicted(shared: Fitted, held_out: Iterable[HeldOut], penalty: float) -> Iterator[Wide]:
+    """Log-odds of the target pairs of each user."""
+    return (log_odds(shared, deviation(shared, one.context, penalty), one.target) for one in held_out)
 
 
 def _accuracy_of_folds(
@@ -71,16 +74,17 @@ def _accuracy_of_folds(
     """Accuracy on every second pair of held-out users, adapted with the others, for each pair of penalties."""
     able = [user for user in data.users if len(user) > 1]
     folds = min(hyper.folds, len(able))
-    found: dict[tuple[float, float], list[float]] = {}
+    found: dict[tuple[float, float], list[Wide]] = {}
     for fold in range(folds if folds > 1 else 0):
         # Users are sorted by a hash of their features, so that parts are as good as random.
-        held_out = [HeldOut(one.select(one.ids[::2]), one.select(one.ids[1::2])) for one in able[fold::folds]]
-        others = [one for one in data.users if not any(one is user for user in able[fold::folds])]
+        part = able[fold::folds]
+        held_out = [HeldOut(one.select(one.ids[::2]), one.select(one.ids[1::2])) for one in part]
+        others = TrainingData.of(one for one in data.users if not any(one is user for user in part))
         for l2 in hyper.l2_grid:
-            shared = frozen_bt.fit(TrainingData.of(others), replace(hyper.shared, l2=l2), seed, run)
+            shared = frozen_bt.fit(others, replace(hyper.shared, l2=l2), seed, run)
             for penalty in hyper.penalties:
-                found.setdefault((l2, penalty), []).append(len(held_out) * _right(shared, held_out, penalty))
-    return {penalties: sum(right) / len(able) for penalties, right in found.items()}
+                found.setdefault((l2, penalty), []).extend(_predicted(shared, held_out, penalty))
+    return {penalties: mean_accuracy(odds) for penalties, odds in found.items()}
 
 
 def adapt(fitted: Fitted, context: Pairs) -> Wide:

@@ -76,7 +76,7 @@ def reward_model_stage(
     """Write the weights and the card (`out`) of one training.
 
     A killed training resumes from its checkpoint, which lies outside the outputs: Snakemake deletes those of a failed
-    job. Raises DataError where there is no train user.
+    job. Raises DataError where there is no train user, and for features of two versions of the base.
     """
     from personalrm.methods.reward.base import HeldOut, TrainingData
     from personalrm.methods.reward.load import reward_method
@@ -86,6 +86,13 @@ def reward_model_stage(
 
     entry = job.config.reward_models[reward]
     loaded = [load_pairs(path) for path in features]
+    bases = {card["base"]: path for path, (_, card) in zip(features, loaded, strict=True)}
+    if len(bases) > 1:
+        # A hub's branch has moved, or a folder was written again, while features were made.
+        told = "; ".join(f"{path}: {base}" for base, path in bases.items())
+        raise DataError(
+            f"features of one data set are of several versions of the base ({told}); delete them, run again"
+        )
     known = join([pairs for pairs, _ in loaded])
     seen = training_pairs((user for path in users for user in read_users(path)), entry.regime)
     if not any(seen.users):
