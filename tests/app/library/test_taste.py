@@ -225,6 +225,53 @@ def test_others_teach_the_prior_and_the_users_own_votes_are_not_among_them(serve
         model_of(server, bank).fit(votes(4), others={"u": [vote(1, chosen="")]})
 
 
+def test_one_object_learns_users_one_after_another(server: ScriptedServer, bank: Path, tmp_path: Path) -> None:
+    people = {"ann": votes(5, user_id="ann"), "bob": votes(5, first=10, likes="?", user_id="bob")}
+    rm = model_of(server, bank, output_dir=tmp_path)
+    for name, mine in people.items():
+        rm.fit(mine, others=people)
+        assert rm.user_id == name
+        assert rm.learned.prior is not None
+        assert (rm.learned.prior.n_users, rm.learned.prior.n_pairs) == (1, 5)
+        assert f"others: user {name!r} left out (the user's own votes)" in rm.events
+    assert len(list(tmp_path.glob("*.taste.json"))) == 2
+    rm.close()
+
+
+def test_own_votes_are_known_by_their_content_where_rows_name_no_user(server: ScriptedServer, bank: Path) -> None:
+    people = {"ann": votes(6), "bob": votes(5, first=10)}
+    for mine in (people["ann"], people["ann"][:4], [*people["ann"], vote(7)]):
+        rm = model_of(server, bank).fit(mine, others=people)
+        assert rm.learned.prior is not None
+        assert (rm.learned.prior.n_users, rm.learned.prior.n_pairs) == (1, 5)
+        assert "others: user 'ann' left out (the user's own votes)" in rm.events
+
+
+def test_ids_may_be_numbers_as_in_rows(server: ScriptedServer, bank: Path) -> None:
+    mine = votes(5, user_id=7)
+    others: dict[Any, list[Item]] = {7: mine, 8: votes(3, first=20), "a": votes(3, first=30), "b": []}
+    for rm in (model_of(server, bank, user_id=7), model_of(server, bank)):
+        rm.fit(mine, others=others)
+        assert rm.user_id == "7"
+        assert rm.learned.prior is not None
+        assert rm.learned.prior.n_users == 2
+        assert "others: user 'b' left out (no pair to learn from)" in rm.events
+    with pytest.raises(DataError, match=r"^others: holds two entries of user '8'"):
+        rm.fit(mine, others={**others, "8": votes(2)})
+
+
+def test_votes_of_another_user_are_not_added(server: ScriptedServer, bank: Path, tmp_path: Path) -> None:
+    rm = model_of(server, bank).fit(votes(5, user_id="ann"))
+    rm.add(votes(1, first=5, user_id="ann")).add(votes(1, first=6))
+    with pytest.raises(DataError, match=r"^votes: are of user 'bob', not of 'ann'; .* user_id"):
+        rm.add(votes(1, first=7, user_id="bob"))
+    assert rm.learned.taste.n_votes == 7
+    # With an id that was given, rows may be of whomever, as in `fit`.
+    rm.save(tmp_path)
+    same = TasteModel.from_saved(tmp_path, "ann").add(votes(1, first=7, user_id="bob"))
+    assert (same.user_id, same.learned.taste.n_votes) == ("ann", 8)
+
+
 def test_votes_without_a_pattern_are_no_taste(server: ScriptedServer, bank: Path) -> None:
     both = [
         vote(n) if n % 4 < 2 else {**vote(n), "chosen": vote(n)["rejected"], "rejected": vote(n)["chosen"]}
@@ -289,6 +336,9 @@ def test_wrong_votes_are_named(case: str, server: ScriptedServer, bank: Path) ->
         ({"use": ["is_odd"]}, r"^bank: .*no attribute 'is_odd'"),
         ({"orders": "some"}, r"^orders: "),
         ({"scoring_options": {"max_token": 3}}, r"^max_token: "),
+        ({"scoring_options": {"use": "core"}}, r"^scoring_options: use: no key of it"),
+        ({"scoring_options": ["max_tokens"]}, r"^scoring_options: is list; give a dict"),
+        ({"model_options": ["prompts"]}, r"^model_options: is list; give a dict"),
         ({"model_id": "embedded/"}, r"^model_id: .* names no model"),
     ],
 )
