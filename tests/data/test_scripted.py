@@ -185,6 +185,8 @@ def test_a_folder_with_anything_in_it_is_kept_unless_forced(tmp_path: Path) -> N
     assert (tmp_path / "mine.txt").read_text(encoding="utf-8") == "mine"
     with pytest.raises(DataError, match="is a file"):
         synthesise(ScriptedSettings(users=3), tmp_path / "mine.txt", force=True)
+    with pytest.raises(DataError, match=r"below: cannot be made \(Not a directory\)"):
+        synthesise(ScriptedSettings(users=3), tmp_path / "mine.txt" / "below")
 
 
 def test_time_and_memory(tmp_path: Path) -> None:

@@ -84,6 +84,11 @@ def test_no_machine_path_and_nothing_of_the_shared_data_is_tracked() -> None:
         assert "expert_" + "17" not in text, path
 
 
+def test_no_file_has_the_marks_of_a_merge_conflict() -> None:
+    for path in tracked_files():
+        assert not re.search(rb"^(<{7}|>{7}) ", b"" if path.suffix == ".gz" else path.read_bytes(), re.MULTILINE), path
+
+
 def profile(name: str) -> dict[str, object]:
     text = (ROOT / "workflow" / "profiles" / name / "config.yaml").read_text(encoding="utf-8")
     return dict(yaml.safe_load(text))

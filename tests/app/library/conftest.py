@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.scripted_server import ScriptedServer
+from support.traits import BANK
 
-from personalrm import SynthesizeMe
+from personalrm import SynthesizeMe, TasteModel
 
 Item = dict[str, Any]
 QUICK = {"max_attempts": 1, "timeout_s": 10.0}
@@ -66,3 +68,31 @@ def judge_of(server: ScriptedServer, **options: Any) -> SynthesizeMe:  # noqa: A
 def server() -> Iterator[ScriptedServer]:
     with ScriptedServer(prefers_good) as running:
         yield running
+
+
+@pytest.fixture
+def bank(tmp_path: Path) -> Path:
+    file = tmp_path / "bank.yaml"
+    file.write_text(BANK, encoding="utf-8")
+    return file
+
+
+def vote(number: int, likes: str = "!", **changes: object) -> Item:
+    """The answer with `likes` is chosen; the other trait is in either answer equally often."""
+    other = "?" if likes == "!" else "!"
+    marks = (other, "") if number % 2 else ("", other)
+    return {
+        "context": f"question {number}?",
+        "chosen": f"Answer {number}{likes}{marks[0]}",
+        "rejected": f"Answer {number}{marks[1]}",
+        **changes,
+    }
+
+
+def votes(count: int, first: int = 0, likes: str = "!", **changes: object) -> list[Item]:
+    return [vote(number, likes, **changes) for number in range(first, first + count)]
+
+
+def taste_model(server: ScriptedServer, bank_file: Path, **options: Any) -> TasteModel:  # noqa: ANN401
+    given: Item = {"model_id": "some/model", "model_url": server.url, "model_options": QUICK, "bank": bank_file}
+    return TasteModel(**{**given, **options})

@@ -92,7 +92,9 @@ def test_what_cannot_be_compared_is_named(tmp_path: Path) -> None:
             judge.reward(["a", "a"], ["x", "y", "z"])
         with pytest.raises(DataError, match="1 reference for 2 prompts"):
             judge.reward(["a", "a"], ["x", "y"], ["z"])
-        with pytest.raises(DataError, match="completion: is int"):
+        with pytest.raises(DataError, match=r"^completions\[1\]: is int"):
             judge.reward(["a", "a"], ["x", 3])  # type: ignore[list-item]
+        with pytest.raises(DataError, match=r"^reference\[1\]: is NoneType"):
+            judge.reward(["a", "a"], ["x", "y"], ["z", None])  # type: ignore[list-item]
         assert server.requests == []
         assert judge.reward([], []) == []

@@ -15,6 +15,7 @@ from personalrm import DefaultJudge, PersonalRM, SynthesizeMe
 from personalrm.app.library.data import transcript
 from personalrm.core.errors import (
     ConfigError,
+    DataError,
     NotFittedError,
 )
 from personalrm.core.records import Turn
@@ -150,6 +151,16 @@ def test_fitting_on_dicts_and_on_strings_learns_the_same(server: ScriptedServer)
     assert one.user_id == two.user_id
 
 
+def test_one_object_learns_users_one_after_another(server: ScriptedServer) -> None:
+    rm = judge_of(server, num_search_candidates=0)
+    for name in ("ann", "bob"):
+        assert rm.fit([{**item, "user_id": name} for item in items(3)]).profile.user_id == name
+    with pytest.raises(DataError, match=r"^val_data: are of user 'bob', not of 'ann'"):
+        rm.fit([{**item, "user_id": "ann"} for item in items(3)], ({**item, "user_id": "bob"} for item in items(2)))
+    given = judge_of(server, num_search_candidates=0, user_id="one")
+    assert given.fit([{**items(1)[0], "user_id": "ann"}], [{**items(2)[1], "user_id": "bob"}]).user_id == "one"
+
+
 def test_the_seed_decides_and_repeats() -> None:
     seen = {}
     for run, seed in enumerate([1, 1, 2]):
@@ -252,6 +263,8 @@ def test_settings_reach_the_calls(server: ScriptedServer) -> None:
         ({"model_options": {"prompts": "long"}}, "model_options: prompts"),
         ({"model_options": {"api_key": "sk-1"}}, "model_options: api_key"),
         ({"learn_options": {"boot": {}}}, "learn_options: boot"),
+        ({"learn_options": ["bootstrap"]}, "learn_options: is list"),
+        ({"model_options": "prompts"}, "model_options: is str"),
         ({"lm": object()}, "lm"),
         ({"variant": "mended"}, "variant: no variant 'mended'"),
     ],

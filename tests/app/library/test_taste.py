@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from support.models import ScriptedModel, text
 from support.scripted_server import Fault, ScriptedServer
-from support.traits import BANK, says
+from support.traits import says
 
 from personalrm import PersonalRM, TasteModel
 from personalrm.core.errors import ConfigError, DataError, ModelCallError, NotFittedError
 from personalrm.llm.types import Request, Response
 
-from .conftest import QUICK, Item, judge_of, prefers_good
+from .conftest import QUICK, Item, judge_of, prefers_good, taste_model, vote, votes
 
 LABELS = {**QUICK, "verdicts": ["logprob_both"], "prompts": "compact"}
 LOUD, CALM = "Sure! Do it!", "Sure. Do it."
@@ -30,38 +30,10 @@ def server() -> Iterator[ScriptedServer]:
         yield running
 
 
-@pytest.fixture
-def bank(tmp_path: Path) -> Path:
-    file = tmp_path / "bank.yaml"
-    file.write_text(BANK, encoding="utf-8")
-    return file
-
-
-def vote(number: int, likes: str = "!", **changes: object) -> Item:
-    """The answer with `likes` is chosen; the other trait is in either answer equally often."""
-    other = "?" if likes == "!" else "!"
-    marks = (other, "") if number % 2 else ("", other)
-    return {
-        "context": f"question {number}?",
-        "chosen": f"Answer {number}{likes}{marks[0]}",
-        "rejected": f"Answer {number}{marks[1]}",
-        **changes,
-    }
-
-
-def votes(count: int, first: int = 0, likes: str = "!", **changes: object) -> list[Item]:
-    return [vote(number, likes, **changes) for number in range(first, first + count)]
-
-
-def model_of(server: ScriptedServer, bank_file: Path, **options: Any) -> TasteModel:  # noqa: ANN401
-    given: Item = {"model_id": "some/model", "model_url": server.url, "model_options": QUICK, "bank": bank_file}
-    return TasteModel(**{**given, **options})
-
-
 @pytest.mark.parametrize("options", [QUICK, LABELS], ids=["ratings", "labels"])
 @pytest.mark.parametrize("orders", ["both", "one"])
 def test_measure_predict_and_evaluate(orders: str, options: Item, server: ScriptedServer, bank: Path) -> None:
-    rm = model_of(server, bank, orders=orders, model_options=options)
+    rm = taste_model(server, bank, orders=orders, model_options=options)
     assert isinstance(rm, PersonalRM)
     assert rm.fit(votes(6), votes(2, first=6)) is rm
     assert rm.predict_pairwise("Which?", LOUD, CALM) == 1
@@ -80,11 +52,11 @@ def test_measure_predict_and_evaluate(orders: str, options: Item, server: Script
     sent = [body for body in server.requests if "question 3?" in str(body["messages"])]
     assert len(sent) == per_order * (2 if orders == "both" else 1)
     assert "8 votes" in repr(rm)
-    assert "not fitted" in repr(model_of(server, bank))
+    assert "not fitted" in repr(taste_model(server, bank))
 
 
 def test_an_answer_of_which_too_little_is_sure_is_none(server: ScriptedServer, bank: Path) -> None:
-    rm = model_of(server, bank).fit(votes(8))
+    rm = taste_model(server, bank).fit(votes(8))
     probability = rm.predict_proba("Which?", CALM, LOUD)
     assert probability is not None
     sure = 1 - probability
@@ -97,7 +69,7 @@ def test_an_answer_of_which_too_little_is_sure_is_none(server: ScriptedServer, b
 
 
 def test_what_was_measured_is_said_in_words(server: ScriptedServer, bank: Path) -> None:
-    rm = model_of(server, bank).fit(votes(4, likes="!") + votes(4, first=4))
+    rm = taste_model(server, bank).fit(votes(4, likes="!") + votes(4, first=4))
     first, *_ = rm.weights()
     assert first.low < first.weight < first.high
     assert first.sd == pytest.approx((first.high - first.low) / 2 / 1.96, rel=1e-3)
@@ -123,7 +95,7 @@ def test_reasons_name_the_pole_that_the_user_prefers_and_the_answer_that_has_it(
 ) -> None:
     for likes, option, pole in (("!", 1, "loud answers"), ("", -1, "calm answers")):
         loves = [vote(n) if likes else {**vote(n), "chosen": f"A {n}.", "rejected": f"A {n}!"} for n in range(8)]
-        rm = model_of(server, bank).fit(loves)
+        rm = taste_model(server, bank).fit(loves)
         reasons = rm.explain("Which?", LOUD, CALM)
         one = next(one for one in reasons if one.attribute == "is_loud")
         assert (one.option, one.text) == (option, pole)
@@ -139,24 +111,24 @@ def test_reasons_name_the_pole_that_the_user_prefers_and_the_answer_that_has_it(
 
 
 def test_more_votes_ask_about_these_alone_and_give_the_taste_of_all(server: ScriptedServer, bank: Path) -> None:
-    rm = model_of(server, bank).fit(votes(5))
+    rm = taste_model(server, bank).fit(votes(5))
     before = len(server.requests)
     rm.add(votes(3, first=5)).add(votes(2))
     assert len(server.requests) == before + 2 * 3
     assert rm.events[0] == "data: 2 rows left out (repeats)"
-    once = model_of(server, bank, user_id=rm.user_id).fit(votes(8))
+    once = taste_model(server, bank, user_id=rm.user_id).fit(votes(8))
     assert once.learned.record == rm.learned.record
     with pytest.raises(DataError, match=r"^votes\[1\], field chosen"):
         rm.add([vote(9), vote(10, chosen="")])
     with pytest.raises(NotFittedError):
-        model_of(server, bank).add(votes(1))
+        taste_model(server, bank).add(votes(1))
 
 
 def test_a_loaded_object_goes_on_without_a_store(server: ScriptedServer, bank: Path, tmp_path: Path) -> None:
-    rm = model_of(server, bank, user_id="ann", orders="one").fit(votes(6))
+    rm = taste_model(server, bank, user_id="ann", orders="one").fit(votes(6))
     file = rm.save(tmp_path / "kept")
     before = len(server.requests)
-    for loaded in (model_of(server, bank, orders="one").load(file), TasteModel.from_saved(tmp_path / "kept", "ann")):
+    for loaded in (taste_model(server, bank, orders="one").load(file), TasteModel.from_saved(tmp_path / "kept", "ann")):
         assert loaded.learned == rm.learned
         assert (loaded.user_id, loaded.events, repr(loaded)) == ("ann", rm.events, repr(rm))
         loaded.add([])
@@ -177,10 +149,10 @@ REFUSED: dict[str, tuple[Callable[[Path], object], Item, str]] = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_file_that_does_not_fit_is_refused(case: str, server: ScriptedServer, bank: Path, tmp_path: Path) -> None:
-    file = model_of(server, bank).fit(votes(3)).save(tmp_path / "kept.json")
+    file = taste_model(server, bank).fit(votes(3)).save(tmp_path / "kept.json")
     damage, options, said = REFUSED[case]
     damage(file)
-    rm = model_of(server, bank, **options)
+    rm = taste_model(server, bank, **options)
     with pytest.raises(DataError, match=said):
         rm.load(file)
     assert not rm.is_fitted
@@ -192,14 +164,14 @@ def test_a_profile_is_no_taste_and_no_file_holds_a_key(
     with ScriptedServer(prefers_good) as other:
         made = judge_of(other, num_search_candidates=0).fit([vote(1, chosen="GOOD", rejected="BAD")])
         with pytest.raises(DataError, match="not a taste that this version of personalrm wrote"):
-            model_of(server, bank).load(made.save(tmp_path / "profile.json"))
+            taste_model(server, bank).load(made.save(tmp_path / "profile.json"))
     monkeypatch.setenv("MY_KEY", "sk-canary")
     folder = tmp_path / "kept"
-    rm = model_of(server, bank, user_id="a", output_dir=folder, model_options={**QUICK, "api_key_env": "MY_KEY"})
+    rm = taste_model(server, bank, user_id="a", output_dir=folder, model_options={**QUICK, "api_key_env": "MY_KEY"})
     rm.fit(votes(3)).close()
     assert server.headers[-1]["Authorization"] == "Bearer sk-canary"
     url = server.url.replace("http://", "http://me:canary@")
-    model_of(server, bank, user_id="b", output_dir=folder, model_url=url).fit(votes(3)).close()
+    taste_model(server, bank, user_id="b", output_dir=folder, model_url=url).fit(votes(3)).close()
     written = [path for path in folder.rglob("*") if path.is_file()]
     assert sum(path.name.endswith(".taste.json") for path in written) == 2
     assert not [path for path in written if b"canary" in path.read_bytes()]
@@ -207,7 +179,7 @@ def test_a_profile_is_no_taste_and_no_file_holds_a_key(
 
 def test_others_teach_the_prior_and_the_users_own_votes_are_not_among_them(server: ScriptedServer, bank: Path) -> None:
     others = {f"u{number:02}": votes(3, first=number) for number in range(20)}
-    rm = model_of(server, bank, user_id="ann", orders="one").fit(
+    rm = taste_model(server, bank, user_id="ann", orders="one").fit(
         [{"context": "Hm?", "chosen": "Calm.", "rejected": "Cold."}], others={**others, "ann": votes(5, first=90)}
     )
     prior = rm.learned.prior
@@ -218,11 +190,11 @@ def test_others_teach_the_prior_and_the_users_own_votes_are_not_among_them(serve
     assert not any("question 91?" in str(body["messages"]) for body in server.requests)
     # The prior outlives `add`, which is given no others.
     assert rm.add(votes(1, first=50)).learned.prior == prior
-    few = model_of(server, bank).fit(votes(4), others={"u": votes(3, first=9)})
+    few = taste_model(server, bank).fit(votes(4), others={"u": votes(3, first=9)})
     assert few.learned.prior is not None
     assert any("fewer than 20" in event for event in few.events)
     with pytest.raises(DataError, match=r"^others\['u'\]\[0\], field chosen"):
-        model_of(server, bank).fit(votes(4), others={"u": [vote(1, chosen="")]})
+        taste_model(server, bank).fit(votes(4), others={"u": [vote(1, chosen="")]})
 
 
 def test_votes_without_a_pattern_are_no_taste(server: ScriptedServer, bank: Path) -> None:
@@ -230,7 +202,7 @@ def test_votes_without_a_pattern_are_no_taste(server: ScriptedServer, bank: Path
         vote(n) if n % 4 < 2 else {**vote(n), "chosen": vote(n)["rejected"], "rejected": vote(n)["chosen"]}
         for n in range(8)
     ]
-    rm = model_of(server, bank).fit(both)
+    rm = taste_model(server, bank).fit(both)
     assert not rm.leave_one_out().own
     assert (rm.get_persona(), rm.statements()) == (None, ())
     assert "no taste of the user's own" in rm.events[-1]
@@ -240,7 +212,7 @@ def test_votes_without_a_pattern_are_no_taste(server: ScriptedServer, bank: Path
 
 def test_in_a_running_loop(server: ScriptedServer, bank: Path) -> None:
     async def work() -> tuple[object, ...]:
-        rm = await model_of(server, bank).afit(votes(5))
+        rm = await taste_model(server, bank).afit(votes(5))
         await rm.aadd(votes(1, first=5))
         first = (await rm.aexplain("Which?", LOUD, CALM))[0].option
         said = await rm.apredict_pairwise("Which?", LOUD, CALM), await rm.apredict_proba("Which?", LOUD, CALM)
@@ -278,7 +250,7 @@ WRONG: dict[str, tuple[list[Item], str]] = {
 def test_wrong_votes_are_named(case: str, server: ScriptedServer, bank: Path) -> None:
     given, said = WRONG[case]
     with pytest.raises(DataError, match=said):
-        model_of(server, bank).fit(given)
+        taste_model(server, bank).fit(given)
     assert server.requests == []
 
 
@@ -289,16 +261,19 @@ def test_wrong_votes_are_named(case: str, server: ScriptedServer, bank: Path) ->
         ({"use": ["is_odd"]}, r"^bank: .*no attribute 'is_odd'"),
         ({"orders": "some"}, r"^orders: "),
         ({"scoring_options": {"max_token": 3}}, r"^max_token: "),
+        ({"scoring_options": {"use": "core"}}, r"^scoring_options: use: no key of it"),
+        ({"scoring_options": ["max_tokens"]}, r"^scoring_options: is list; give a dict"),
+        ({"model_options": ["prompts"]}, r"^model_options: is list; give a dict"),
         ({"model_id": "embedded/"}, r"^model_id: .* names no model"),
     ],
 )
 def test_wrong_settings_are_named(options: Item, said: str, server: ScriptedServer, bank: Path) -> None:
     with pytest.raises(ConfigError, match=said):
-        model_of(server, bank, **options)
+        taste_model(server, bank, **options)
 
 
 def test_before_fit_nothing_can_be_said(server: ScriptedServer, bank: Path) -> None:
-    rm = model_of(server, bank)
+    rm = taste_model(server, bank)
     asks: list[Callable[[], object]] = [
         lambda: rm.predict_pairwise("Which?", LOUD, CALM),
         lambda: rm.explain("Which?", LOUD, CALM),
@@ -324,10 +299,10 @@ def test_an_outage_is_an_error_and_never_a_verdict(bank: Path) -> None:
         return OUTAGE if lost and lost in text and text.index("Answer 40!") < text.index("Answer 40?") else None
 
     with ScriptedServer(says, faults=fault) as server:
-        rm = model_of(server, bank, max_failed_share=0.5)
+        rm = taste_model(server, bank, max_failed_share=0.5)
         lost = "question 40?"
         with pytest.raises(ModelCallError, match="503"):
-            model_of(server, bank).fit(votes(6, first=35))
+            taste_model(server, bank).fit(votes(6, first=35))
         rm.fit([*votes(5), vote(40)])
         assert "1 calls were lost to provider errors; fit again asks for them" in rm.events
         asked = rm.evaluate([vote(40), vote(41)])
@@ -345,7 +320,7 @@ def test_an_outage_is_an_error_and_never_a_verdict(bank: Path) -> None:
 def test_a_model_that_rates_nothing_is_an_error(bank: Path) -> None:
     with ScriptedServer(lambda body: says(body) if "question 5" in str(body) else "I cannot say.") as server:
         for others in (None, {"u": votes(3, first=50)}):
-            rm = model_of(server, bank)
+            rm = taste_model(server, bank)
             with pytest.raises(ModelCallError, match=r"scored none of the votes \(unparsed\)"):
                 rm.fit(votes(3), others=others)
             assert not rm.is_fitted
@@ -354,7 +329,7 @@ def test_a_model_that_rates_nothing_is_an_error(bank: Path) -> None:
 @pytest.mark.parametrize(("options", "calls"), [(QUICK, 2), (LABELS, 2 * 3)], ids=["ratings", "labels"])
 def test_progress_rises_to_the_end(options: Item, calls: int, server: ScriptedServer, bank: Path) -> None:
     said: list[float] = []
-    rm = model_of(server, bank, progress_update_hook=lambda percent, _: said.append(percent), model_options=options)
+    rm = taste_model(server, bank, progress_update_hook=lambda percent, _: said.append(percent), model_options=options)
     rm.fit(votes(4))
     assert said == sorted(said)
     assert said[-2] == pytest.approx(99)

@@ -115,7 +115,14 @@ class PersonalRM:
         user_id: the user, once known.
     """
 
-    def __init__(self, config: Config, model_id: str, lm: LanguageModel | None, output_dir: Path | str | None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        model_id: str,
+        lm: LanguageModel | None,
+        output_dir: Path | str | None,
+        user_id: str | None = None,
+    ) -> None:
         if lm is not None and not (hasattr(lm, "spec") and asyncio.iscoroutinefunction(getattr(lm, "complete", None))):
             raise ConfigError(
                 f"lm: {type(lm).__name__} is no personalrm.llm.types.LanguageModel ('spec', 'async complete(request)');"
@@ -124,7 +131,9 @@ class PersonalRM:
         self.config = config
         self.model_id = model_id if lm is None else lm.spec.name
         self.lm = lm
-        self.user_id: str | None = None
+        # Rows may have numbers as ids, which become strings.
+        self._given_user = None if user_id is None or user_id == "" else str(user_id)
+        self.user_id = self._given_user
         self.output_dir = None if output_dir is None else Path(output_dir)
         entry = config.models[MODEL]
         self._method = parse_method(config.methods[0]).method

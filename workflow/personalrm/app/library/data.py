@@ -92,7 +92,7 @@ def _vote(item: object, place: str, user_id: str | None) -> Vote:
         raise DataError(f"{place}: is no dict; give a list of dicts with context, chosen and rejected")
     row = {"user_id": _NOBODY} | {key: item[key] for key in _KEPT if not _is_absent(item.get(key))}
     row |= {name: parse(item[name]) for name, parse in _PARTS.items() if name in item}
-    row |= {"user_id": user_id} if user_id else {}
+    row |= {} if user_id is None else {"user_id": user_id}
     try:
         return replace(parse_vote(row), tie=tie_of(item))
     except FieldError as error:
@@ -111,14 +111,29 @@ def user_of(data: Sequence[Item]) -> str:
     The made-up name is not random, as it is in the published package: equal data must give equal prompts. Raises
     DataError for wrong rows, and where rows name several users.
     """
-    votes = _votes(data, "data", None)
-    named = {vote.user_id for vote, item in zip(votes, data, strict=True) if not _is_absent(item.get("user_id"))}
+    named = _named(data, "data")
     if len(named) > 1:
         raise DataError(
             f"data: holds votes of {len(named)} users ({', '.join(sorted(named)[:3])}, …); fit one object per user, or "
             "give user_id if they are one person"
         )
+    votes = _votes(data, "data", None)
     return named.pop() if named else f"user-{stable_hash(*(vote.content_hash for vote in votes))[:10]}"
+
+
+def refuse_other_users(data: Sequence[Item], name: str, user_id: str) -> None:
+    """Raise DataError where rows name another user, and for wrong rows."""
+    for other in sorted(_named(data, name) - {user_id}):
+        raise DataError(
+            f"{name}: are of user {other!r}, not of {user_id!r}; fit one object per user, or make the object with "
+            "user_id if they are one person"
+        )
+
+
+def _named(data: Sequence[Item], name: str) -> set[str]:
+    """The users that rows name."""
+    votes = zip(_votes(data, name, None), data, strict=True)
+    return {vote.user_id for vote, item in votes if not _is_absent(item.get("user_id"))}
 
 
 def usable_pairs(data: Sequence[Item], name: str, user_id: str | None = None, *, ties: bool = False) -> Usable:
@@ -156,9 +171,15 @@ def one_pair(context: Context, option1: Answer, option2: Answer, user_id: str | 
 def user_data(
     data: Sequence[Item], val_data: Sequence[Item] | None, user_id: str | None, train_val_ratio: float
 ) -> Prepared:
-    """The user of `fit`'s data. Raises DataError for wrong or no data, and for votes of several users."""
+    """The user of `fit`'s data; `user_id` replaces the ids of the rows.
+
+    Raises DataError for wrong or no data, and without `user_id` for votes of several users.
+    """
     # An iterator can be read only once.
     data = list(data) if isinstance(data, Iterator) else data
+    val_data = list(val_data) if isinstance(val_data, Iterator) else val_data
+    if user_id is None and val_data is not None and _named(data, "data"):
+        refuse_other_users(val_data, "val_data", user_of(data))
     user_id = user_id or user_of(data)
     pairs, events = usable_pairs(data, "data", user_id)
     if not pairs:

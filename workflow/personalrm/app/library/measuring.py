@@ -150,17 +150,31 @@ def _events(taste: Taste, scores: UserScores, prior: TastePrior | None) -> list[
     return [*found, taste.reason] if taste.reason else found
 
 
-def other_users(others: Mapping[str, Sequence[Item]], user_id: str) -> People:
-    """Other users than `user_id`, from their votes by id. Raises DataError for wrong rows."""
+def other_users(others: Mapping[str, Sequence[Item]], user: UserData) -> People:
+    """Other users than `user`, from their votes by id. Raises DataError for wrong rows.
+
+    Rows need not name their user, so that the user's own votes are known by their content, too.
+    """
     if not isinstance(others, Mapping):
         raise DataError("others: is no dict; give votes by user id: {user: votes}")
-    people, events = [], []
-    for name in sorted(others):
-        if name == user_id:
+    people, events, seen, own = [], [], set(), _said(user.pairs)
+    for key in sorted(others, key=str):
+        name = str(key)
+        if name in seen:
+            raise DataError(f"others: holds two entries of user {name!r}; put their votes in one")
+        seen.add(name)
+        pairs, more = usable_pairs(others[key], f"others[{key!r}]", key)
+        said = _said(pairs)
+        if name == user.user_id or (said and (own <= said or said <= own)):
             events.append(f"others: user {name!r} left out (the user's own votes)")
-            continue
-        pairs, more = usable_pairs(others[name], f"others[{name!r}]", name)
-        events += more
-        if pairs:
+        elif pairs:
+            events += more
             people.append(UserData(dataset=DATASET, user_id=name, pairs=pairs))
+        else:
+            events += [*more, f"others: user {name!r} left out (no pair to learn from)"]
     return People(people, tuple(events))
+
+
+def _said(pairs: Sequence[PreferencePair]) -> set[tuple[object, ...]]:
+    """What votes say, whoever's they are."""
+    return {(pair.context, pair.chosen, pair.rejected) for pair in pairs}

@@ -83,7 +83,9 @@ def object_config(
     parsed = parse_method(method).method
     if parsed.needs not in needs:
         raise ConfigError(f"method: {method!r} asks no model; use both, demos or persona")
-    entry = model_entry(model_id, model_url, {"max_concurrency": num_workers, **(model_options or {})})
+    entry = model_entry(
+        model_id, model_url, {"max_concurrency": num_workers, **options_of(model_options, "model_options")}
+    )
     raw = {
         "run": DATASET,
         # Never read: a run has a data set, and an object is given its data.
@@ -100,6 +102,13 @@ def object_config(
     if parsed.text_only and config.models[MODEL].verdicts[0] != "text":
         raise ConfigError(f"method: {method!r} reads no log-probabilities; set verdicts: ['text']")
     return config
+
+
+def options_of(given: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
+    """Options that were given as parameter `name`. Raises ConfigError where they are no dict."""
+    if given is not None and not isinstance(given, Mapping):
+        raise ConfigError(f"{name}: is {type(given).__name__}; give a dict")
+    return dict(given or {})
 
 
 def _renamed(line: str) -> str:
@@ -169,4 +178,4 @@ def learn_section(
         "max_labeled_demos": sys.maxsize if max_labeled_demos == -1 else max_labeled_demos,
     }
     search |= {} if stop_at_score == "variant" else {"stop_at_score": stop_at_score}
-    return laid_over(laid_over(usual, options or {}), {"search": search})
+    return laid_over(laid_over(usual, options_of(options, "learn_options")), {"search": search})

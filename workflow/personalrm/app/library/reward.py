@@ -53,7 +53,7 @@ def comparisons(
     for name, length in lengths.items():
         if length != len(prompts):
             raise DataError(f"reward: {length} {name} for {len(prompts)} prompts; give one for each prompt")
-    answers = [_text(one) for one in completions]
+    answers = [_text(one, f"completions[{place}]") for place, one in enumerate(completions)]
     asked = [stable_hash(repr(prompt)) for prompt in prompts]
     pairs: dict[tuple[str, ...], PreferencePair] = {}
 
@@ -67,7 +67,7 @@ def comparisons(
         return Part(pairs[key].pair_id, 1 if answers[place] == first else -1)
 
     if reference is not None:
-        opponents = [[_text(one)] for one in reference]
+        opponents = [[_text(one, f"reference[{place}]")] for place, one in enumerate(reference)]
     else:
         groups: dict[str, list[int]] = {}
         for place, prompt in enumerate(asked):
@@ -99,13 +99,13 @@ def margins(verdicts: Iterable[Verdict]) -> dict[str, float]:
     return found
 
 
-def _text(completion: Completion) -> str:
-    """The text of a completion."""
+def _text(completion: Completion, where: str) -> str:
+    """The text of a completion. Raises DataError that begins with `where`."""
     said: Any = completion
     if not isinstance(said, str | Mapping) and isinstance(said, Sequence) and said:
         said = said[-1]
     if isinstance(said, Mapping):
         said = said.get("content") or ""
     if not isinstance(said, str):
-        raise DataError(f"completion: is {type(said).__name__}; give a text, or a list of messages {{role, content}}")
+        raise DataError(f"{where}: is {type(said).__name__}; give a text, or a list of messages {{role, content}}")
     return said if said.strip() else NO_ANSWER

@@ -117,7 +117,7 @@ class LearningRM(PersonalRM, Generic[S]):
         if odd := sorted(given.keys() - cls._parameters()):
             raise ConfigError(f"{', '.join(odd)}: no setting of this version of personalrm")
         make: Callable[..., Self] = cls
-        made = make(**given, lm=lm, output_dir=output_dir, progress_update_hook=progress_update_hook)
+        made = make(**given, user_id=user_id, lm=lm, output_dir=output_dir, progress_update_hook=progress_update_hook)
         made._take_saved(saved)
         return made
 

@@ -125,12 +125,11 @@ class SynthesizeMe(LearningRM[SavedProfile]):
         }
         asked["constitution"] = str(constitution)
         config = object_config(model_id, model_url, num_workers, model_options, method, **asked)
-        super().__init__(config, model_id, lm, output_dir)
+        super().__init__(config, model_id, lm, output_dir, user_id)
         if self._method.needs != "profile" and not self._method.learns:
             raise ConfigError(f"method: {method!r} learns nothing; use both, persona, demos, or DefaultJudge")
         # Read now, for its errors: what is wrong with the file is reported before any call is paid for.
         program = persona_synthesis_program_path and read_theta(Path(persona_synthesis_program_path))
-        self.user_id = user_id
         self.progress_update_hook = progress_update_hook
         self._train_val_ratio = train_val_ratio
         self._fit_workers = num_workers_bootstrap or num_workers
@@ -171,7 +170,7 @@ class SynthesizeMe(LearningRM[SavedProfile]):
 
     async def afit(self, data: Sequence[Item], val_data: Sequence[Item] | None = None) -> Self:
         """As `fit`, in the caller's event loop."""
-        user, events = user_data(data, val_data, self.user_id, self._train_val_ratio)
+        user, events = user_data(data, val_data, self._given_user, self._train_val_ratio)
         progress = Progress(self.progress_update_hook)
         if self._method.needs == "profile":
             async with self._opened(self._fit_workers, progress.answered) as model:

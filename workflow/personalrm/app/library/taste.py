@@ -9,10 +9,19 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from personalrm.app.library.base import TrackedModel, generation_prompt, run_blocking
-from personalrm.app.library.data import Answer, Context, Item, one_pair, to_item, usable_pairs, user_data
+from personalrm.app.library.data import (
+    Answer,
+    Context,
+    Item,
+    one_pair,
+    refuse_other_users,
+    to_item,
+    usable_pairs,
+    user_data,
+)
 from personalrm.app.library.learning import Progress
 from personalrm.app.library.measuring import Measured, Measuring, Scored, other_users
-from personalrm.app.library.models import DEFAULT_MODEL, object_config
+from personalrm.app.library.models import DEFAULT_MODEL, object_config, options_of
 from personalrm.app.library.readout import LeaveOneOut, Reason, Rows, Weight, reasons_of, weights_of
 from personalrm.app.library.saving import LearningRM, Saved
 from personalrm.core.errors import ConfigError, DataError, ModelCallError, NotFittedError
@@ -107,15 +116,17 @@ class TasteModel(LearningRM[SavedTaste]):
     ) -> None:
         given = dict(locals())
         self._given = {name: given[name] for name in sorted(self._parameters())}
-        self._given["scoring_options"] = dict(scoring_options or {})
-        attributes = {**self._given["scoring_options"], "bank": bank, "use": use, "orders": orders}
+        self._given["scoring_options"] = options = options_of(scoring_options, "scoring_options")
+        attributes: dict[str, Any] = {"bank": bank, "use": use, "orders": orders}
+        for name in sorted({*attributes, "models"} & options.keys()):
+            raise ConfigError(f"scoring_options: {name}: no key of it; bank, use and orders are parameters")
+        attributes |= options
         asked: dict[str, Any] = {"attributes": attributes, "seed": seed, "max_failed_share": max_failed_share}
         asked["constitution"] = str(constitution)
         # Its prompts are those of the method that shows the measured persona to a judge.
         method = "measured_persona"
         config = object_config(model_id, model_url, num_workers, model_options, method, needs=["taste"], **asked)
-        super().__init__(config, model_id, lm, output_dir)
-        self.user_id = user_id
+        super().__init__(config, model_id, lm, output_dir, user_id)
         self.progress_update_hook = progress_update_hook
         self._measuring = Measuring(config, self.model_id)
         self._learned: Measured | None = None
@@ -160,11 +171,12 @@ class TasteModel(LearningRM[SavedTaste]):
     ) -> Self:
         """Measure the taste from votes; returns the object. `val_data` are further votes: nothing is selected here.
 
-        `others` are votes of other users by user id, whose pairs are scored, too; an entry under the user's own id is
-        left out. From `LEAST_USERS` (20) of them the prior of the weights has their mean and variances; from fewer only
-        scales and one variance. Without them the prior has the mean 0, and the one variance under which the votes are
-        likeliest. Where the votes are no evidence of a taste of the user's own, predictions are those of the other
-        users or of the model, or a guess: `events` says so. With `output_dir` the taste is saved there.
+        `others` are votes of other users by user id, whose pairs are scored, too. The user's own entry is left out: the
+        one under the user's id, or whose votes hold all of the user's or are held by them. From `LEAST_USERS` (20) of
+        them the prior of the weights has their mean and variances; from fewer only scales and one variance. Without
+        them the prior has the mean 0, and the one variance under which the votes are likeliest. Where the votes are no
+        evidence of a taste of the user's own, predictions are those of the other users or of the model, or a guess:
+        `events` says so. With `output_dir` the taste is saved there.
 
         Raises:
             DataError: the votes are empty, wrong (place and field are named), or of several users.
@@ -181,15 +193,16 @@ class TasteModel(LearningRM[SavedTaste]):
         others: Mapping[str, Sequence[Item]] | None = None,
     ) -> Self:
         """As `fit`, in the caller's event loop."""
-        user, events = user_data(data, val_data, self.user_id, 1.0)
-        people, more = other_users(others or {}, user.user_id)
+        user, events = user_data(data, val_data, self._given_user, 1.0)
+        people, more = other_users(others or {}, user)
         await self._learn(user, (*events, *more), others=people)
         return self
 
     def add(self, votes: Sequence[Item]) -> Self:
         """Measure the taste again with more votes; only they are scored. A prior from other users stays.
 
-        Raises NotFittedError, and what `fit` raises.
+        Raises NotFittedError, what `fit` raises, and DataError for votes that name another user, unless the object was
+        made with `user_id`.
         """
         return run_blocking(lambda: self.aadd(votes))
 
@@ -198,6 +211,8 @@ class TasteModel(LearningRM[SavedTaste]):
         before = self.learned
         votes = list(votes)
         usable_pairs(votes, "votes", before.votes.user_id)  # names a wrong row by its place in `votes`
+        if self._given_user is None:
+            refuse_other_users(votes, "votes", before.votes.user_id)
         user, events = user_data([*map(to_item, before.votes.pairs), *votes], None, before.votes.user_id, 1.0)
         # Of what was lost all is asked again; the store has the rest.
         known = None if before.scores.lost else before.scores

@@ -34,14 +34,18 @@ def synthesise(settings: ScriptedSettings, folder: Path, *, force: bool = False)
 
     Equal settings give equal bytes. Memory does not grow with users and pairs. The card is written last.
 
-    Raises DataError where the folder holds anything, unless `force` says to replace the files (others stay);
-    ConfigError for settings that cannot be met, before any file is written.
+    Raises DataError where the folder cannot be made, or holds anything, unless `force` says to replace the files
+    (others stay); ConfigError for settings that cannot be met, before any file is written.
     """
     planted = Planted(settings)
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder}: is a file; give a folder")
     if not force and folder.exists() and any(folder.iterdir()):
         raise DataError(f"{folder}: is not empty; give another folder, or --force to replace the files of this command")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be made ({error.strerror}); give another folder") from error
     tallies: defaultdict[tuple[str, str], _Tally] = defaultdict(_Tally)
     with ExitStack() as stack:
         votes, tastes, values = (stack.enter_context(atomic_open(folder / name)) for name in (VOTES, TASTES, AXES))
