@@ -1,7 +1,10 @@
-"""SynthesizeMe, replicated: from raw preference votes to every table and figure.
+"""Papers on personal preferences, replicated: from raw votes and pairs to every table and figure.
+
+The key `study` of the config names the paper: `synthesizeme` (default) or `tailoring`.
 
 snakemake --cores 16                                        the full replication, as config/config.yaml describes it
 snakemake --cores 2 --configfile config/quickstart.yaml     embedded models, bundled data
+snakemake --cores 2 --configfile config/tailoring_quickstart.yaml  personas of pairs, embedded models
 snakemake --cores 1 results/quickstart/figures/main.pdf     one result of a run that was made here before
 """
 
@@ -24,14 +27,7 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
-include: "workflow/rules/filters.smk"
-include: "workflow/rules/attributes.smk"
-include: "workflow/rules/bootstrap.smk"
-include: "workflow/rules/thetas.smk"
-include: "workflow/rules/profiles.smk"
-include: "workflow/rules/verdicts.smk"
-include: "workflow/rules/rewards.smk"
-include: "workflow/rules/personas.smk"
+include: f"workflow/rules/{CONFIG.study}.smk"
 include: "workflow/rules/results.smk"
 include: "workflow/rules/report.smk"
 
@@ -42,4 +38,4 @@ rule all:
         RESULTS.outputs(),
         rules.manifest.output,
         rules.report.output,
-        rules.transcripts.output,
+        PAGES,

@@ -27,7 +27,7 @@ from support.projects import Project  # noqa: E402
 
 from personalrm.core.conditions import MethodId, VerdictMode, read_k  # noqa: E402
 from personalrm.core.records import BASELINE, JudgedUser, UserData, Verdict, read_records, write_records  # noqa: E402
-from personalrm.studies.synthesizeme.config_load import parse_config  # noqa: E402
+from personalrm.studies.config_load import parse_config  # noqa: E402
 from personalrm.studies.synthesizeme.plan import Plan  # noqa: E402
 from personalrm.studies.synthesizeme.stages.judging import judged_methods  # noqa: E402
 

@@ -28,9 +28,9 @@ sys.path.insert(0, str(ROOT / "tests"))
 from support.in_process import ScriptedJob
 
 from personalrm.llm.types import Request, Response, Usage
+from personalrm.studies.runner import runtime_from_env
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
-from personalrm.studies.synthesizeme.stages.runner import runtime_from_env
 
 PAIRS_A_USER = 5
 LEARNED_USERS = 1_000
@@ -224,7 +224,7 @@ STEPS: dict[str, Callable[[Config], dict[str, float]]] = {
 
 def one_step(folder: Path, name: str) -> None:
     """Do one step and print what it took (the mark of a process of its own: see `peak_mb`)."""
-    from personalrm.studies.synthesizeme.config_load import read_resolved
+    from personalrm.studies.config_load import read_resolved
 
     config = read_resolved(folder / "run.json")
     begun, cpu = time.perf_counter(), _cpu()
@@ -241,7 +241,7 @@ def _cpu() -> float:
 
 def steps_of(folder: Path, users: int, names: list[str]) -> Iterator[tuple[str, dict[str, float]]]:
     """Generate, and do the named steps in order."""
-    from personalrm.studies.synthesizeme.config_load import parse_config, write_resolved
+    from personalrm.studies.config_load import parse_config, write_resolved
 
     write_votes(folder / "votes.jsonl", users)
     write_resolved(folder / "run.json", parse_config(config_of(folder)))

@@ -18,7 +18,7 @@ from personalrm.app.cli import EXIT_BUDGET, main, synthesise
 from personalrm.core.errors import BudgetExceeded, ConfigError, DataError
 from personalrm.data.scripted.settings import ScriptedSettings
 from personalrm.data.settings import LocalDataset
-from personalrm.studies.synthesizeme.config_load import load_config, read_resolved
+from personalrm.studies.config_load import load_config, read_resolved
 
 
 def test_help_has_a_line_for_each_command(capsys: pytest.CaptureFixture[str]) -> None:

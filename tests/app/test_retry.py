@@ -14,8 +14,8 @@ from personalrm.data.filters.ratings import PanelVote, UserPanel, UserRatings
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.types import Response, Usage
 from personalrm.personas.records import TaggedPersona, UserFidelity, UserRecovery
+from personalrm.studies.config_load import parse_config
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.config_load import parse_config
 from personalrm.studies.synthesizeme.plan import Plan
 
 LOST = Verdict(pair_id="p", swapped=False, outcome="provider_error")

@@ -18,7 +18,7 @@ from personalrm.core.records import UserData, read_records
 from personalrm.data.prepare import load_planted, prepare_dataset, select_user_ids
 from personalrm.data.settings import LocalDataset
 from personalrm.data.sharding import name_of_users_shard, shard_name, shard_names
-from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.config_load import parse_config
 from personalrm.studies.synthesizeme.plan import Plan
 
 from .vote_rows import Row, row, without, write_rows

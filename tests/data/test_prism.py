@@ -19,7 +19,7 @@ from support.raw_prism import generate_raw_prism
 from personalrm.core.errors import ConfigError
 from personalrm.data.settings import PrismDataset
 from personalrm.data.sources.prism import DROP_REASONS
-from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.config_load import parse_config
 
 from .prism_fixtures import (
     SMALL,

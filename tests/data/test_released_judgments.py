@@ -21,7 +21,7 @@ from personalrm.data.prepare import prepare_dataset
 from personalrm.data.settings import LocalDataset, ProcessedDataset
 from personalrm.data.sources.processed import is_judgment
 from personalrm.data.sources.votes import parse_vote
-from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.config_load import parse_config
 from personalrm.studies.synthesizeme.export import export_stage
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.filtering import filter_stage, released_stage

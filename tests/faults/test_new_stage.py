@@ -24,7 +24,8 @@ from personalrm.core.records import CallRef, Record, UserData, write_records
 from personalrm.judge.call_recorder import CallRecorder
 from personalrm.llm.types import Message, Request
 from personalrm.run.stage import Stage, Wildcards
-from personalrm.studies.synthesizeme.stages.runner import Job, each_user, read_users
+from personalrm.studies.runner import each_user
+from personalrm.studies.synthesizeme.stages.runner import Job, read_users
 
 WORDS = 20
 

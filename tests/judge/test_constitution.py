@@ -31,9 +31,9 @@ from personalrm.llm.types import Message, Request, Response
 from personalrm.methods.base import Known
 from personalrm.methods.criteria import scores_request
 from personalrm.methods.registry import METHODS
+from personalrm.studies.config_load import parse_config
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.config_load import parse_config
-from personalrm.studies.synthesizeme.manifest import constitution_in_use
+from personalrm.studies.synthesizeme.facts import constitution_in_use
 from personalrm.studies.synthesizeme.stages.settings import constitution_of
 
 found = read_constitution("default")

@@ -26,7 +26,7 @@ from personalrm.methods.base import Known
 from personalrm.methods.criteria import criteria_messages, judge_by_criteria
 from personalrm.methods.registry import METHODS
 from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs
-from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.config_load import parse_config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.rating import panel_settings
 

@@ -10,9 +10,9 @@ import pytest
 from support.stores import start_writer
 
 from personalrm.llm.cache.store import ResponseStore
+from personalrm.studies.config_load import parse_config
 from personalrm.studies.preflight import file_system, store_problems
-from personalrm.studies.synthesizeme.config_load import parse_config
-from personalrm.studies.synthesizeme.stages.runner import sole_writer
+from personalrm.studies.runner import sole_writer
 
 
 def config(**changes: Any) -> dict[str, Any]:  # noqa: ANN401

@@ -16,7 +16,7 @@ from support.scripted_server import Fault, ScriptedServer
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.types import ModelSpec, normalised, split_identity
-from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.config_load import parse_config
 
 SPEC = ModelSpec("m", "openai", "default", api_base="http://127.0.0.1:1/v1")
 

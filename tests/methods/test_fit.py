@@ -13,7 +13,7 @@ from personalrm.core.records import Fitted, JudgedUser, NoResult, UserData, read
 from personalrm.llm.open import RuntimeSettings
 from personalrm.methods import surface
 from personalrm.methods.base import Known, Method
-from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.config_load import parse_config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.fit import MOST_GROUPS, fit_stage, fitted_for, training_sets
 from personalrm.studies.synthesizeme.stages.runner import Job

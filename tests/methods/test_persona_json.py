@@ -16,7 +16,7 @@ from personalrm.judge.judge import PromptStyle
 from personalrm.methods.synthesizeme.persona import Induced, PersonaSettings, induce_persona
 from personalrm.methods.synthesizeme.persona_json import FIELDS, NO_OBJECT, canonical_persona, json_schema, statements
 from personalrm.methods.synthesizeme.variants import ALL, parse_variant
-from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.config_load import parse_config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.learn import profile_settings
 

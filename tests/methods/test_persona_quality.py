@@ -19,7 +19,7 @@ from personalrm.methods.synthesizeme.persona import Induced, PersonaSettings, in
 from personalrm.methods.synthesizeme.persona_quality import persona_flaw, repeated_share, words_of
 from personalrm.methods.synthesizeme.theta import PersonaDemonstration, Theta
 from personalrm.methods.synthesizeme.variants import REPAIRS
-from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.config_load import parse_config
 from personalrm.studies.synthesizeme.stages.learn import profile_settings
 
 EGGS = (

@@ -55,7 +55,7 @@ from personalrm.methods.synthesizeme.search import (
     search,
 )
 from personalrm.methods.synthesizeme.variants import NONE, VARIANTS, Repairs
-from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.config_load import parse_config
 from personalrm.studies.synthesizeme.stages.learn import bootstrap_settings, profile_settings
 
 ODDS = JudgeSettings("compact", "logprob")

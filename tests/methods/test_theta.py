@@ -21,8 +21,9 @@ from personalrm.methods.synthesizeme.theta import (
     saved_judgements,
     text_keys,
 )
-from personalrm.studies.preflight import Needs, missing
-from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.config_load import parse_config
+from personalrm.studies.preflight import missing
+from personalrm.studies.study import Needs
 from personalrm.studies.synthesizeme.stages.learn import used_by_theta
 
 RULER = "=" * 48

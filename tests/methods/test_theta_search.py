@@ -19,7 +19,7 @@ from personalrm.llm.types import Request, Response
 from personalrm.methods.synthesizeme.persona import PersonaSettings
 from personalrm.methods.synthesizeme.theta import PersonaDemonstration, Theta, ThetaOptimiser, read_theta
 from personalrm.methods.synthesizeme.theta_search import Student, ThetaSettings, search_theta, split_users
-from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.config_load import parse_config
 from personalrm.studies.synthesizeme.stages.runner import Job
 from personalrm.studies.synthesizeme.stages.theta import theta_stage
 

@@ -17,7 +17,7 @@ from parity.environment import package_python
 from personalrm import SynthesizeMe
 from personalrm.app.library.data import transcript
 from personalrm.methods.synthesizeme.variants import PUBLISHED
-from personalrm.studies.synthesizeme.config_load import load_config
+from personalrm.studies.config_load import load_config
 
 SEED = 42
 Items = list[dict[str, Any]]

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from personalrm.studies.config_reference import DescribedKeys, config_reference
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.config_reference import DescribedKeys, config_reference
 
 ROOT = Path(__file__).parents[2]
 MOST_CHARACTERS = 100

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from personalrm.app.cli import main
-from personalrm.studies.synthesizeme.config_load import config_hash, load_config
-from personalrm.studies.synthesizeme.manifest import fingerprint_of_code, prompts_in_use
+from personalrm.studies.config_load import config_hash, load_config
+from personalrm.studies.manifest import fingerprint_of_code, prompts_in_use
 from personalrm.studies.synthesizeme.publish import differences
 
 ROOT = Path(__file__).parents[2]

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from personalrm.studies.synthesizeme.config_load import config_schema
-from personalrm.studies.synthesizeme.run_results import all_results
+from personalrm.studies.config_load import config_schema
+from personalrm.studies.run_results import all_results
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "workflow" / "personalrm"

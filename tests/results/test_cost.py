@@ -25,7 +25,7 @@ from personalrm.results.tables.cost_sources import JobTime, analysis_calls, cach
 from personalrm.results.tables.cost_table import COST_COLUMNS, cost_blocks, cost_notes, cost_table, read_cost_table
 from personalrm.results.tables.main_table import main_table
 from personalrm.run.stage import JobPattern
-from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.config_load import parse_config
 from personalrm.studies.synthesizeme.plan import Plan
 
 

@@ -27,7 +27,7 @@ from personalrm.results.tables.position_bias_table import position_bias_table
 from personalrm.results.tables.scaling_table import Labelled, scaling_table
 from personalrm.results.tables.transfer_table import transfer_table
 from personalrm.results.tables.users_table import users_table
-from personalrm.studies.report.summary import what_failed
+from personalrm.studies.synthesizeme.report_summary import what_failed
 from personalrm.studies.synthesizeme.results.families_table import families_table
 from personalrm.studies.synthesizeme.results.power_table import power_table
 from personalrm.studies.synthesizeme.summary import summarise

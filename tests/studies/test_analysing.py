@@ -17,7 +17,7 @@ from personalrm.core.errors import ModelCallError
 from personalrm.core.records import Profile, UserData, read_records, write_records
 from personalrm.llm.open import RuntimeSettings
 from personalrm.personas.records import Axis, AxisSet, TaggedPersona, UserFidelity
-from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.config_load import parse_config
 from personalrm.studies.synthesizeme.stages.analysing import axes_stage, fidelity_stage, tag_stage
 from personalrm.studies.synthesizeme.stages.runner import Job
 

@@ -18,6 +18,7 @@ from personalrm.core.records import PreferencePair, Split, Turn, UserData, UserP
 from personalrm.data.filters.funnel import Funnel, FunnelStep
 from personalrm.data.settings import ArenaDataset, Dataset, HubSource, LocalDataset, PrismDataset, ProcessedDataset
 from personalrm.methods.baselines import prefer_longer
+from personalrm.studies.run_results import REPORTED
 from personalrm.studies.synthesizeme.results.benchmark_reported import limits_of, read_reported, reported_set
 from personalrm.studies.synthesizeme.results.benchmark_table import (
     BENCHMARK_COLUMNS,
@@ -32,7 +33,6 @@ from personalrm.studies.synthesizeme.results.funnel_table import (
     read_funnel_table,
     read_funnels,
 )
-from personalrm.studies.synthesizeme.run_results import REPORTED
 
 COUNTS = REPORTED / "benchmark.csv"
 PARTS: tuple[Split, Split, Split] = ("context", "validation", "test")

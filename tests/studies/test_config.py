@@ -10,8 +10,8 @@ from personalrm.core.conditions import K, MethodId
 from personalrm.core.errors import ConfigError
 from personalrm.judge.prompting import load_prompt
 from personalrm.run.stage import Wildcards
+from personalrm.studies.config_load import load_config, parse_config, read_resolved, write_resolved
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.config_load import load_config, parse_config, read_resolved, write_resolved
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.seen import judged_methods
 

@@ -22,10 +22,9 @@ from personalrm.llm.types import Message, ModelSpec, Request
 from personalrm.methods.base import Known, Method, Training
 from personalrm.methods.registry import METHODS
 from personalrm.methods.scorecard import judge_by_scorecard
+from personalrm.studies.config_load import parse_config
 from personalrm.studies.estimate.assumptions import Assumptions, read_assumptions
-from personalrm.studies.estimate.command import estimate_of, read_data
 from personalrm.studies.estimate.fake_model import FakeModel
-from personalrm.studies.estimate.simulate import simulate_run
 from personalrm.studies.estimate.usage import (
     FRAME_TOKENS,
     Counter,
@@ -37,7 +36,7 @@ from personalrm.studies.estimate.usage import (
     prices_of,
     rows_of,
 )
-from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.synthesizeme.simulate import read_data, simulate, simulate_run
 
 LETTERS = Counter(lambda text: float(len(text)), "letters")
 """A tokenizer that needs no computing by hand."""
@@ -224,7 +223,7 @@ def test_dollars_of_a_row_are_those_computed_by_hand() -> None:
         ("search", "m"): Work(5, 500_000, 0, 0),
         ("judge", "n"): Work(1, 1, 0, 1),
     }
-    rows = {(row.stage, row.model): row for row in rows_of({"expected": tally}, {"m": price, "n": None})}
+    rows = {(row.stage, row.model): row for row in rows_of({"expected": tally}, {"m": price, "n": None}, {"baseline"})}
     assert [*rows] == [("baseline", "m"), ("search", "m"), ("judge", "n"), ("all", "m"), ("all", "n"), ("all", "all")]
     base = rows["baseline", "m"]
     assert (base.usd_list, base.usd_cached, base.usd_batched) == pytest.approx((2.4, 2.0, 1.2))
@@ -255,9 +254,9 @@ def test_few_users_pass_several_times_and_the_average_counts() -> None:
     raw = {"run": "x", "datasets": {"d": {"path": "v.jsonl"}}, "models": {"m": model}}
     learn = {"models": ["m"], "rebootstrap": False, "search": {"num_search_candidates": 0}}
     config = parse_config({**raw, "methods": ["default"], "learn": learn})
-    made, _ = estimate_of(config, {"d": [user("a"), user("b")]}, {"m": LETTERS}, Assumptions())
-    assert [(row.stage, row.calls) for row in made.rows if row.stage == "baseline"] == [("baseline", 4 * TEST)]
-    assert made.users == {"d": "2, of whom 2 were simulated"}
+    made = simulate(config, {"d": [user("a"), user("b")]}, {"m": LETTERS}, Assumptions())
+    assert round(made.tallies["expected"]["baseline", "m"].calls) == 4 * TEST
+    assert made.sampled == {"d": "2, of whom 2 were simulated"}
 
 
 @pytest.mark.parametrize("text", ["rigth=0.5", "right=many", "right=1.5", "persona=-1", "persona=0.5"])

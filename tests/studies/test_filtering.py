@@ -11,7 +11,7 @@ from personalrm.core.records import UserData, read_records, write_records
 from personalrm.data.filters.filters import Sensitivity
 from personalrm.data.filters.funnel import Funnel
 from personalrm.data.filters.ratings import PairRating, PanelVote, UserPanel, UserRatings
-from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.config_load import parse_config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.filtering import filter_stage
 from personalrm.studies.synthesizeme.stages.prepare import prepare_stage

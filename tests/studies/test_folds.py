@@ -10,7 +10,7 @@ import pytest
 
 from personalrm.core.errors import ConfigError
 from personalrm.data.cross_validation import pooled_names, pools_of
-from personalrm.studies.synthesizeme.config_load import load_config, parse_config, read_resolved, write_resolved
+from personalrm.studies.config_load import load_config, parse_config, read_resolved, write_resolved
 
 ROOT = Path(__file__).parents[2]
 RAW: dict[str, Any] = {

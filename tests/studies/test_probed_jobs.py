@@ -19,9 +19,10 @@ from personalrm.judge.judge import JudgeContext, JudgeSettings, PromptStyle, jud
 from personalrm.judge.label_probe import UnreadableLabels, probe_request
 from personalrm.llm.backends.openai_format import wire_body
 from personalrm.llm.open import RuntimeSettings
-from personalrm.studies.preflight import Needs, missing
+from personalrm.studies.config_load import parse_config
+from personalrm.studies.preflight import missing
+from personalrm.studies.study import Needs
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.config_load import parse_config
 from personalrm.studies.synthesizeme.stages.runner import Job
 
 CONTINUES: dict[str, Any] = {"continue_final_message": True, "add_generation_prompt": False}

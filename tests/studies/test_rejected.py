@@ -13,7 +13,7 @@ from support.scripted_server import Fault, ScriptedServer
 from personalrm.core.errors import ModelCallError
 from personalrm.core.records import JudgedUser, read_records, write_records
 from personalrm.llm.open import RuntimeSettings
-from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.config_load import parse_config
 from personalrm.studies.synthesizeme.stages.judging import judge_stage
 from personalrm.studies.synthesizeme.stages.runner import Job
 

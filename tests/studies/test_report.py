@@ -18,10 +18,11 @@ from personalrm.results.scores import collect_calls
 from personalrm.results.table_formats import Block, write_table
 from personalrm.results.tables.differences_table import differences_table, read_differences_table
 from personalrm.results.tables.main_table import main_table
-from personalrm.studies.report.page import Scores, report_page
-from personalrm.studies.report.summary import what_came_out, what_failed, what_was_not_run, what_was_run
+from personalrm.studies.config_load import parse_config
+from personalrm.studies.report.page import report_page
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.synthesizeme.make_results import Scores, not_run, summary_of
+from personalrm.studies.synthesizeme.report_summary import what_came_out, what_failed, what_was_not_run, what_was_run
 
 N = 199
 RIGHT: Said = {f"u{number}": "11" for number in range(3)}
@@ -201,6 +202,21 @@ def test_what_was_run_counts_users_pairs_models_and_calls(tmp_path: Path) -> Non
     ]
 
 
+def page_of(scores: Scores, tables: list[Path], figures: list[Path], captions: dict[str, str]) -> str:
+    config = config_of()
+    manifest = manifest_of(config)
+    return report_page(
+        manifest,
+        title="Judges",
+        summary=summary_of(scores, manifest),
+        absent=not_run(config, ["main"]),
+        transcripts=True,
+        tables=tables,
+        figures=figures,
+        captions=captions,
+    )
+
+
 @pytest.fixture
 def page(tmp_path: Path) -> str:
     scores = scores_of(tmp_path, (default(), RIGHT), (learned(), RIGHT))
@@ -209,8 +225,7 @@ def page(tmp_path: Path) -> str:
         write_table(frame, tmp_path / name, caption=f"{name} & more", notes=["a <note>"], blocks=[Block("", frame, 1)])
     (tmp_path / "alone.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>")
     (tmp_path / "alone.txt").write_text("Caption <x>\n")
-    return report_page(
-        manifest_of(config_of()),
+    return page_of(
         scores,
         [tmp_path / "main.html", tmp_path / "later.html"],
         [tmp_path / "alone.svg"],
@@ -254,7 +269,7 @@ def test_a_table_of_another_program_is_refused(tmp_path: Path) -> None:
     scores = scores_of(tmp_path, (default(), RIGHT), (learned(), RIGHT))
     (tmp_path / "main.html").write_text("<p>hello</p>")
     with pytest.raises(DataError, match=r"main\.html: not a table that this package wrote"):
-        report_page(manifest_of(config_of()), scores, [tmp_path / "main.html"], [], [])
+        page_of(scores, [tmp_path / "main.html"], [], {})
 
 
 def test_differences_are_read_as_they_were_written(tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ from personalrm.core.errors import ConfigError
 from personalrm.core.records import Split, UserData
 from personalrm.methods.registry import METHODS
 from personalrm.methods.reward.hyper import HYPER, read_hyper
-from personalrm.studies.preflight import Needs, missing
+from personalrm.studies.config_load import parse_config
+from personalrm.studies.preflight import missing
 from personalrm.studies.reward_config import Regime
+from personalrm.studies.study import Needs
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.config_load import parse_config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.reward_data import training_pairs, why_not_judged
 
@@ -176,7 +177,7 @@ def test_the_missing_extra_is_named_only_where_it_is_needed(monkeypatch: pytest.
     monkeypatch.setattr("personalrm.train.NEEDED", ("torch_of_nobody",))
     config = config_of({"regime": "all-but-test"})
     assert missing(config, Needs()) == []
-    (problem,) = missing(config, Needs(rewards=True))
+    (problem,) = missing(config, Needs(stages={"score"}))
     assert problem.startswith(
         "reward_models: needs torch_of_nobody, not installed here; pip install 'personalrm[train]'"
     )
@@ -203,7 +204,7 @@ def test_a_base_that_is_nowhere_is_found_before_any_job(
     for name in ("empty", "model"):
         Path("mine", name).mkdir(parents=True)
     Path("mine", "model", "config.json").write_text("{}", encoding="utf-8")
-    found = missing(config_of({"regime": "all-but-test", **entry}), Needs(rewards=True))
+    found = missing(config_of({"regime": "all-but-test", **entry}), Needs(stages={"score"}))
     assert len(found) == (why is not None)
     assert all(problem.startswith(f"reward_models.rm.{why}") for problem in found)
 
@@ -237,8 +238,8 @@ def test_a_small_data_set_without_user_split_is_found_before_any_job(
         Path("votes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
     votes()
-    (problem,) = missing(config_of({}), Needs(rewards=True))
+    (problem,) = missing(config_of({}), Needs(stages={"score"}))
     assert problem.startswith("reward_models.rm.regime: 'unseen' learns from the train users")
-    assert missing(config_of({"regime": "all-but-test"}), Needs(rewards=True)) == []
+    assert missing(config_of({"regime": "all-but-test"}), Needs(stages={"score"})) == []
     split = {"d": {"path": "votes.jsonl", "user_split": {"min_users": 4}}}
-    assert missing(config_of({}, datasets=split), Needs(rewards=True)) == []
+    assert missing(config_of({}, datasets=split), Needs(stages={"score"})) == []

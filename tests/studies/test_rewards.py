@@ -24,7 +24,7 @@ from personalrm.methods.registry import METHODS
 from personalrm.methods.reward.load import REWARD_METHODS, reward_method
 from personalrm.results.scores import collect_verdicts
 from personalrm.results.tables.differences_table import differences_table
-from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.config_load import parse_config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages import rewards
 from personalrm.studies.synthesizeme.stages.runner import Job

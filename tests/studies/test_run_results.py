@@ -20,9 +20,10 @@ from support.result_cases import RESULTS, write_result
 from personalrm.core.errors import ConfigError
 from personalrm.results.scores import collect_calls, collect_verdicts, write_frame
 from personalrm.results.spec import Result, TableResult, declared
-from personalrm.studies.synthesizeme.config_load import load_config
+from personalrm.studies.config_load import load_config
+from personalrm.studies.run_results import RunResults
 from personalrm.studies.synthesizeme.plan import Plan
-from personalrm.studies.synthesizeme.run_results import ResultSettings, RunResults, conditions, result_files
+from personalrm.studies.synthesizeme.run_results import ResultSettings, conditions, result_files
 
 EVERY = pytest.mark.parametrize("result", RESULTS.values(), ids=RESULTS)
 
@@ -61,14 +62,14 @@ def test_every_parameter_is_known_to_the_study_with_its_type(result: Result, tmp
             assert parameter.annotation == ("Path" if name in result.needed else "Path | None")
         else:
             assert parameter.annotation == ("Path" if isinstance(files[name], str) else "list[Path]"), name
-    assert result.when in conditions(plan(tmp_path).config, plan(tmp_path))
+    assert result.when in conditions(plan(tmp_path))
 
 
 def test_no_setting_file_or_condition_is_left_over(tmp_path: Path) -> None:
     run = plan(tmp_path)
     assert {field.name for field in fields(ResultSettings)} == {n for r in RESULTS.values() for n in r.settings}
     assert result_files(run).keys() == {n for r in RESULTS.values() for n in r.inputs if n not in RESULTS}
-    assert conditions(run.config, run).keys() == {result.when for result in RESULTS.values()}
+    assert conditions(run).keys() == {result.when for result in RESULTS.values()}
 
 
 def test_a_table_stands_before_the_figure_of_its_name() -> None:

@@ -22,10 +22,10 @@ from personalrm.judge.attribute_bank import DEFAULT_BANK, load_bank
 from personalrm.llm.open import RuntimeSettings
 from personalrm.methods.base import Method
 from personalrm.methods.registry import METHODS
+from personalrm.studies.config_load import parse_config
 from personalrm.studies.estimate.command import estimate
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.config_load import parse_config
-from personalrm.studies.synthesizeme.manifest import attributes_in_use
+from personalrm.studies.synthesizeme.facts import attributes_in_use
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.fit import by_pair
 from personalrm.studies.synthesizeme.stages.prepare import prepare_stage

@@ -17,9 +17,10 @@ from personalrm.app.jobs import run_job
 from personalrm.core.errors import ConfigError, ModelCallError
 from personalrm.core.records import Record, read_records
 from personalrm.run.stage import Stage
-from personalrm.studies.synthesizeme.config_load import parse_config, write_resolved
+from personalrm.studies.config_load import parse_config, write_resolved
+from personalrm.studies.runner import runtime_from_env
 from personalrm.studies.synthesizeme.plan import Plan
-from personalrm.studies.synthesizeme.stages.runner import Job, runtime_from_env
+from personalrm.studies.synthesizeme.stages.runner import Job
 
 
 @pytest.fixture

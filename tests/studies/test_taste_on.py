@@ -18,13 +18,13 @@ from personalrm.judge.judge import JudgeSettings
 from personalrm.llm.types import Request, Response
 from personalrm.methods.base import Known
 from personalrm.methods.registry import parse_method
+from personalrm.studies.config_load import parse_config
+from personalrm.studies.run_results import RunResults
+from personalrm.studies.runner import runtime_from_env
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.config_load import parse_config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.results.taste_on_table import taste_on_blocks, taste_on_notes, taste_on_table
-from personalrm.studies.synthesizeme.run_results import RunResults
 from personalrm.studies.synthesizeme.stages.judging import judge_stage, judge_user
-from personalrm.studies.synthesizeme.stages.runner import runtime_from_env
 from personalrm.studies.synthesizeme.stages.taste_on import as_one
 
 TESTS = tuple(pair(name, split="test") for name in ("fact", "taste"))

@@ -20,16 +20,16 @@ from personalrm.llm.types import Message, Request
 from personalrm.methods.base import Known, Method, Training
 from personalrm.methods.registry import METHODS, parse_method
 from personalrm.methods.synthesizeme.persona import PersonaSettings, persona_messages, persona_request
+from personalrm.studies.config_load import write_resolved
 from personalrm.studies.report.page_parts import embedded_json
-from personalrm.studies.report.transcripts import choose_users
-from personalrm.studies.synthesizeme.config_load import write_resolved
+from personalrm.studies.settings import judge_settings
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.fit import fit_stage, read_fitted
 from personalrm.studies.synthesizeme.stages.judging import judge_user
 from personalrm.studies.synthesizeme.stages.learn import learned_settings
 from personalrm.studies.synthesizeme.stages.runner import Job
 from personalrm.studies.synthesizeme.stages.seen import known_of, turns_of
-from personalrm.studies.synthesizeme.stages.settings import judge_settings
+from personalrm.studies.synthesizeme.transcript_data import choose_users
 
 from .transcript_cases import Made, StoringModel, config_of, data_in, make_run, prompt_of, user_of
 

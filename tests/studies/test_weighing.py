@@ -23,8 +23,8 @@ from personalrm.core.records import (
 from personalrm.llm.open import RuntimeSettings
 from personalrm.methods.registry import parse_method
 from personalrm.methods.taste.prior import LEAST_USERS
+from personalrm.studies.config_load import parse_config
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.config_load import parse_config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.fit import fit_stage
 from personalrm.studies.synthesizeme.stages.runner import Job

@@ -14,12 +14,13 @@ from personalrm.llm.backends.openai_format import wire_body
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.client import ModelClient
 from personalrm.llm.types import Backend, LanguageModel, ModelSpec, Request, Response, TokenLogprobs, Usage
+from personalrm.studies.runner import runtime_from_env
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.judging import judge_stage
 from personalrm.studies.synthesizeme.stages.learn import bootstrap_stage, profile_stage
 from personalrm.studies.synthesizeme.stages.prepare import prepare_stage
-from personalrm.studies.synthesizeme.stages.runner import Job, runtime_from_env
+from personalrm.studies.synthesizeme.stages.runner import Job
 from support.scripted_judge import Answer
 
 

@@ -14,8 +14,8 @@ from personalrm.judge.judge import JudgeContext
 from personalrm.llm.types import Request, Response
 from personalrm.methods.synthesizeme.bootstrap import bootstrap_pairs
 from personalrm.methods.synthesizeme.profile import learn_profile
+from personalrm.studies.config_load import parse_config
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.config_load import parse_config
 from personalrm.studies.synthesizeme.stages.learn import profile_settings
 from support.learning import say
 from support.models import ScriptedModel, pair, text

@@ -12,10 +12,10 @@ from personalrm.results.scores import collect_calls, collect_verdicts
 from personalrm.results.tables.fidelity_table import fidelity_table
 from personalrm.results.tables.main_table import main_table
 from personalrm.results.tables.scaling_table import Labelled, scaling_table
+from personalrm.studies.run_results import REPORTED
 from personalrm.studies.synthesizeme.results.reported_claims import Tables
 from personalrm.studies.synthesizeme.results.reported_matching import RunIdentity, ThetaOrigin
 from personalrm.studies.synthesizeme.results.reported_numbers import ReportedNumber, read_served
-from personalrm.studies.synthesizeme.run_results import REPORTED
 from support.generated_verdicts import Cell, write_cells
 
 NUMBERS, MODELS, MISSING = (REPORTED / f"{name}.csv" for name in ("synthesizeme", "models", "not_recovered"))

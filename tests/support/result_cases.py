@@ -9,7 +9,7 @@ import pandas as pd
 
 from personalrm.results.scores import write_frame
 from personalrm.results.spec import Result
-from personalrm.studies.synthesizeme.run_results import all_results
+from personalrm.studies.run_results import all_results
 
 RESULTS: dict[str, Result] = {result.rule: result for result in all_results()}
 USUAL: dict[str, object] = {"seed": 1, "n_resamples": 50, "pools": {}, "model_order": [], "title_note": "run x"}

@@ -11,7 +11,7 @@ from personalrm.data.prepare import read_users
 from personalrm.data.settings import LocalDataset
 from personalrm.data.sources.reading import ReadReport
 from personalrm.llm.open import RuntimeSettings
-from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.config_load import parse_config
 from personalrm.studies.synthesizeme.stages.fit import fit_stage
 from personalrm.studies.synthesizeme.stages.judging import judge_stage
 from personalrm.studies.synthesizeme.stages.learn import bootstrap_stage, profile_stage

@@ -42,7 +42,7 @@ _IMPORTED = (
     "personalrm.llm.backends.openai_http",
     "personalrm.studies.report.page",
     "personalrm.studies.synthesizeme.make_results",
-    "personalrm.studies.synthesizeme.manifest",
+    "personalrm.studies.manifest",
 )
 _SHIM = """#!{python} -IS
 import marshal, os, socket, sys

@@ -20,12 +20,12 @@ from support.scripted_server import ScriptedServer
 
 from personalrm.llm.cache.store import ResponseStore, Totals
 from personalrm.llm.types import Message, ModelSpec, Request, Response, Usage
+from personalrm.studies.config_load import load_config
 from personalrm.studies.estimate.assumptions import Assumptions
-from personalrm.studies.estimate.command import estimate, read_data
+from personalrm.studies.estimate.command import estimate
 from personalrm.studies.estimate.fake_model import FakeModel
-from personalrm.studies.estimate.simulate import simulate_run
 from personalrm.studies.estimate.usage import counter_of, total
-from personalrm.studies.synthesizeme.config_load import load_config
+from personalrm.studies.synthesizeme.simulate import read_data, simulate_run
 
 from .conftest import Project, quickstart_votes, small_config, write_votes
 

@@ -17,8 +17,9 @@ from support.hub_server import COMMIT, HubRepo, HubServer
 from support.raw_prism import generate_raw_prism
 
 from personalrm.core.errors import ConfigError
-from personalrm.studies.preflight import Needs, missing
-from personalrm.studies.synthesizeme.config_load import parse_config, write_resolved
+from personalrm.studies.config_load import parse_config, write_resolved
+from personalrm.studies.preflight import missing
+from personalrm.studies.study import Needs
 from personalrm.studies.synthesizeme.plan import Plan
 
 from .conftest import Project, small_config

@@ -19,7 +19,7 @@ from support.scripted_server import Fault, ScriptedServer
 from support.warm import run_warm
 
 from personalrm.core.records import Profile, UserData, read_records
-from personalrm.studies.synthesizeme.config_load import read_resolved
+from personalrm.studies.config_load import read_resolved
 from personalrm.studies.synthesizeme.plan import Plan
 
 from .conftest import Project
@@ -201,7 +201,7 @@ def test_what_is_no_run_here_is_named(project: Project) -> None:
     ],
 )
 def test_the_lineage_has_every_file_that_the_plan_has(name: str) -> None:
-    from personalrm.studies.synthesizeme.config_load import load_config
+    from personalrm.studies.config_load import load_config
 
     plan = Plan(load_config(ROOT / "config" / name))
     made = plan.lineage()

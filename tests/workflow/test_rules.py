@@ -16,7 +16,7 @@ from support.hub_server import COMMIT
 from support.once import once
 from support.projects import ROOT, Project
 
-from personalrm.studies.synthesizeme.config_load import parse_config
+from personalrm.studies.config_load import parse_config
 from personalrm.studies.synthesizeme.plan import Plan
 
 RULES = """

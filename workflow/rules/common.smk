@@ -7,11 +7,11 @@ OUTPUTS  RUN_CONFIG, the resolved config that the stages read
 from snakemake.exceptions import WorkflowError
 
 from personalrm.core.errors import PersonalRMError
-from personalrm.methods.registry import METHODS
 
 try:
     CONFIG = support.load_for_snakemake(workflow.configfiles, config)
     PLAN = support.plan_run(CONFIG)
+    STUDY = support.study_of(CONFIG.study)
 except PersonalRMError as error:
     raise WorkflowError(f"The configuration has problems:\n{error}") from None
 
@@ -31,7 +31,7 @@ wildcard_constraints:
     **PLAN.constraints,
 
 
-# What the declaration of a stage (personalrm/studies/synthesizeme/stages) says of a job, as functions of its wildcards; `fixed`
+# What the declaration of a stage (personalrm/studies/*/stages) says of a job, as functions of its wildcards; `fixed`
 # are those of rules that have none, because they are made in a loop.
 def inputs_of(stage, **fixed):
     """Input files by name, for `unpack`."""
@@ -81,31 +81,6 @@ def growing(amount, stage=None):
         return max(least * attempt, int(60 * batch.max_wait_h) if batch else 0)
 
     return ask
-
-
-def of_method(field):
-    """What a method needs to learn from other users, as a function of the wildcards."""
-    return lambda wildcards: getattr(METHODS[wildcards.method].resources, field)
-
-
-FIT_MB, FIT_MINUTES = of_method("mem_mb"), of_method("runtime")
-
-
-def of_reward(field):
-    """What the jobs of a reward model need, from its entry in the config, as a function of the wildcards."""
-
-    def ask(wildcards):
-        entries = CONFIG.reward_models
-        if hasattr(wildcards, "reward"):
-            return getattr(entries[wildcards.reward], field)
-        # Features are shared by all entries with the same encoder.
-        shared = (e for e in entries.values() if e.encoder_id == wildcards.encoder)
-        return max(getattr(entry, field) for entry in shared)
-
-    return ask
-
-
-REWARD_MB = of_reward("mem_mb")
 
 
 onstart:

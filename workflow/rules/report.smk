@@ -1,17 +1,14 @@
-"""The report of a run, and the browser of its transcripts.
+"""The report of a run.
 
-INPUTS   all tables and figures, manifest.json, data/verdicts.parquet, verdicts/…, profiles/…, the response store
-OUTPUTS  report.html, transcripts.html; each opens offline
+INPUTS   all tables and figures, manifest.json, and what the study names (`studies/*/study.py`)
+OUTPUTS  report.html, which opens offline
 """
 
 
 rule report:
     input:
+        **STUDY.reported_from(PLAN),
         manifest=f"{RUN}/manifest.json",
-        verdicts=f"{RUN}/data/verdicts.parquet",
-        main=f"{RUN}/tables/main.csv",
-        differences=f"{RUN}/tables/differences.csv",
-        profiles=f"{RUN}/tables/profiles.csv",
         tables=[path for path in RESULTS.outputs() if path.endswith(".html")],
         figures=[path for path in RESULTS.outputs() if path.endswith(".svg")],
         figure_captions=[path for path in RESULTS.outputs() if path.endswith(".txt")],
@@ -29,33 +26,8 @@ rule report:
     params:
         config=RUN_CONFIG,
         # Of all that the workflow can make, whether or not this run makes it.
-        captions=support.captions(),
+        captions=support.captions(CONFIG.study),
     message:
         "Writing the report"
     shell:
         "python -m personalrm report --config {params.config:q} --out {output:q} > {log:q} 2>&1"
-
-
-rule transcripts:
-    input:
-        users=[path for name in CONFIG.datasets for path in PLAN.shard_paths(name)],
-        profiles=PLAN.profile_paths(),
-        tastes=PLAN.paths("taste"),
-        verdicts=PLAN.verdict_paths(),
-    output:
-        f"{RUN}/transcripts.html",
-    log:
-        f"{RUN}/logs/transcripts.log",
-    benchmark:
-        f"{RUN}/benchmarks/transcripts.tsv"
-    conda:
-        "../envs/personalrm.yml"
-    resources:
-        mem_mb=growing(4000),
-        runtime=growing(60),
-    params:
-        config=RUN_CONFIG,
-    message:
-        "Writing the transcripts"
-    shell:
-        "python -m personalrm transcripts --config {params.config:q} --out {output:q} > {log:q} 2>&1"

@@ -1,35 +1,11 @@
-"""Scores, all tables and figures, and the manifest.
+"""All tables and figures, and the manifest.
 
-INPUTS   verdicts/…; of tables and figures, what `studies/synthesizeme/run_results.py` says
-OUTPUTS  data/verdicts.parquet, data/calls.parquet, tables/<name>.{csv,md,tex,html},
-         figures/<name>.{pdf,svg,png,txt} (txt: the caption), manifest.json
+INPUTS   what `studies/*/run_results.py` and `studies/*/study.py` say
+OUTPUTS  tables/<name>.{csv,md,tex,html}, figures/<name>.{pdf,svg,png,txt} (txt: the caption), manifest.json
 """
 
 # All tables and figures of the run, in the order of the report.
 RESULTS = support.RunResults(PLAN)
-
-
-rule collect_scores:
-    input:
-        verdicts=PLAN.verdict_paths(),
-    output:
-        verdicts=f"{RUN}/data/verdicts.parquet",
-        calls=f"{RUN}/data/calls.parquet",
-    log:
-        f"{RUN}/logs/collect_scores.log",
-    benchmark:
-        f"{RUN}/benchmarks/collect_scores.tsv"
-    conda:
-        "../envs/personalrm.yml"
-    resources:
-        mem_mb=growing(4000),
-        runtime=growing(60),
-    params:
-        config=RUN_CONFIG,
-    message:
-        "Collecting verdicts"
-    shell:
-        "python -m personalrm collect --config {params.config:q} > {log:q} 2>&1"
 
 
 # A rule for each table and figure, as table_main and figure_scaling: a module declares it, and names what it reads
@@ -74,15 +50,7 @@ for made in RESULTS.results:
 
 rule manifest:
     input:
-        scores=f"{RUN}/data/calls.parquet",
-        cards=expand(f"{RUN}/data/{{dataset}}/funnel.json", dataset=CONFIG.datasets),
-        attributes=PLAN.paths("score_attributes"),
-        analysis=[
-            *PLAN.paths("fidelity"),
-            *PLAN.paths("recovery"),
-            *PLAN.paths("axes"),
-            *PLAN.paths("tag"),
-        ],
+        **STUDY.made_of(PLAN),
     output:
         f"{RUN}/manifest.json",
     log:

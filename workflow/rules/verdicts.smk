@@ -6,6 +6,7 @@ OUTPUTS  fitted/<dataset>/<method>/<model or none>.jsonl: what a method learned 
          verdicts/<dataset>/attributes/<model that scored the pairs>/<shard>.jsonl
          verdicts/<dataset>/<variant>/<model>-to-<judge>/k<k>/<shard>.jsonl
          verdicts/<dataset>/measured/<model>-to-<judge>/<shard>.jsonl
+         data/verdicts.parquet, data/calls.parquet: all verdicts made flat
 """
 
 
@@ -155,3 +156,26 @@ rule judge_taste:
         " shard {wildcards.shard}"
     shell:
         "python -m personalrm stage judge_taste --config {params.config:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule collect_scores:
+    input:
+        verdicts=PLAN.verdict_paths(),
+    output:
+        verdicts=f"{RUN}/data/verdicts.parquet",
+        calls=f"{RUN}/data/calls.parquet",
+    log:
+        f"{RUN}/logs/collect_scores.log",
+    benchmark:
+        f"{RUN}/benchmarks/collect_scores.tsv"
+    conda:
+        "../envs/personalrm.yml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
+    params:
+        config=RUN_CONFIG,
+    message:
+        "Collecting verdicts"
+    shell:
+        "python -m personalrm collect --config {params.config:q} > {log:q} 2>&1"

@@ -38,6 +38,7 @@ Out = Annotated[Path, typer.Option(help="File to write.")]
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="Config file, such as config/quickstart.yaml.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run, such as results/quickstart.")]
 ModelIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, as `models list` prints them.")]
+StudyName = Annotated[str, typer.Option("--study", help="Which study's config: synthesizeme or tailoring.")]
 CacheDir = Annotated[Path | None, typer.Option(help="Default: $PERSONALRM_CACHE, or the user's cache folder.")]
 
 
@@ -76,15 +77,15 @@ def run(
 ) -> None:
     """Run a config with Snakemake. Shows one line of progress, then the main table; a log file has the full output."""
     from personalrm.app.progress import run_snakemake
-    from personalrm.studies.synthesizeme.config_load import load_config
-    from personalrm.studies.synthesizeme.summary import summarise
+    from personalrm.studies.config_load import load_config
+    from personalrm.studies.study import study_of
 
     loaded = load_config(config)
     results = loaded.results / loaded.run
     options = ["--cores", cores, "--configfile", str(config), *(arguments or ())]
     code = run_snakemake(options, results / "logs" / "run.log", sys.stderr)
-    if code == 0 and (results / "tables" / "main.csv").is_file():
-        sys.stdout.write(summarise(results))
+    if code == 0:
+        sys.stdout.write(study_of(loaded.study).shown(results))
     raise typer.Exit(code)
 
 
@@ -189,19 +190,19 @@ def synthesise(
 
 
 @cli.command()
-def schema() -> None:
-    """Print the JSON schema of the config. It is kept in workflow/schemas/config.json."""
-    from personalrm.studies.synthesizeme.config_load import config_schema
+def schema(study: StudyName = "synthesizeme") -> None:
+    """Print the JSON schema of the config. It is kept in workflow/schemas/."""
+    from personalrm.studies.config_load import config_schema
 
-    sys.stdout.write(config_schema())
+    sys.stdout.write(config_schema(study))
 
 
 @cli.command()
-def keys() -> None:
+def keys(study: StudyName = "synthesizeme") -> None:
     """Print every key of the config with its meaning. It is kept in config/README.md."""
-    from personalrm.studies.synthesizeme.config_reference import config_reference
+    from personalrm.studies.config_reference import config_reference
 
-    sys.stdout.write(config_reference())
+    sys.stdout.write(config_reference(study))
 
 
 @cli.command()
@@ -230,15 +231,17 @@ def collect(config: Resolved) -> None:
 @cli.command()
 def result(name: Annotated[str, typer.Argument(help="Its rule, such as table_main.")], config: Resolved) -> None:
     """Make one table or figure of a run."""
-    from personalrm.studies.synthesizeme.make_results import result_stage
+    from personalrm.studies.config_load import read_resolved
+    from personalrm.studies.run_results import RunResults
+    from personalrm.studies.study import plan_of
 
-    result_stage(config, name)
+    RunResults(plan_of(read_resolved(config))).make(name)
 
 
 @cli.command()
 def manifest(config: Resolved, out: Out) -> None:
     """Write what a run was made of."""
-    from personalrm.studies.synthesizeme.manifest import manifest_stage
+    from personalrm.studies.manifest import manifest_stage
 
     manifest_stage(config, out)
 
@@ -246,7 +249,7 @@ def manifest(config: Resolved, out: Out) -> None:
 @cli.command()
 def report(config: Resolved, out: Out) -> None:
     """Write the page with all results of a run."""
-    from personalrm.studies.synthesizeme.make_results import report_stage
+    from personalrm.studies.report.page import report_stage
 
     report_stage(config, out)
 
@@ -310,8 +313,8 @@ def migrate(
 ) -> None:
     """Convert an earlier version's store. Every answer is kept."""
     from personalrm.llm.cache.migrate import migrate as migrated
+    from personalrm.studies.config_load import load_config
     from personalrm.studies.preflight import load_environment
-    from personalrm.studies.synthesizeme.config_load import load_config
 
     load_environment()
     done = migrated(old, [spec for path in config or () for spec in load_config(path).specs.values()], to)

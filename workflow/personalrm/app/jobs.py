@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 from pathlib import Path
+from typing import Any
 
 from personalrm.core.errors import ConfigError
 from personalrm.llm.local.owner import watch_owner
 from personalrm.run.stage import Wildcards
+from personalrm.studies.plan import StudyPlan
 from personalrm.studies.preflight import load_environment
-from personalrm.studies.synthesizeme.plan import Plan
-from personalrm.studies.synthesizeme.stages.runner import Job, sole_writer
+from personalrm.studies.runner import Job, sole_writer
+from personalrm.studies.study import plan_of
 
 
 def run_job(config_file: Path, name: str, out: Path | None, dataset: str | None) -> None:
@@ -21,7 +23,7 @@ def run_job(config_file: Path, name: str, out: Path | None, dataset: str | None)
     """
     load_environment()
     job = Job.from_file(config_file)
-    plan = Plan(job.config)
+    plan = plan_of(job.config)
     if name not in plan.stages:
         raise ConfigError(f"{name}: no stage; there are {', '.join(sorted(plan.stages))}")
     wildcards = _wildcards(plan, name, out, dataset)
@@ -35,7 +37,7 @@ def run_job(config_file: Path, name: str, out: Path | None, dataset: str | None)
         asyncio.run(work(**arguments))
 
 
-def _wildcards(plan: Plan, name: str, out: Path | None, dataset: str | None) -> Wildcards:
+def _wildcards(plan: StudyPlan[Any], name: str, out: Path | None, dataset: str | None) -> Wildcards:
     if out is None:
         if isinstance(plan.stages[name].output, str):
             raise ConfigError(f"stage {name} writes one file for each of its jobs; name it with --out")

@@ -16,9 +16,9 @@ from personalrm.app.snakefile_support import STATE, clear_stale_lock
 from personalrm.core.errors import DataError
 from personalrm.core.records import read_records
 from personalrm.llm.cache.store import ResponseStore
-from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.config_load import load_config, read_resolved
-from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.config_load import load_config, read_resolved
+from personalrm.studies.study import plan_of
+from personalrm.studies.study_config import StudyConfig
 
 _KEY = re.compile(r'"([0-9a-f]{64})"')
 OF_DATA = ("benchmark", "funnel", "filter_sensitivity")
@@ -39,12 +39,12 @@ class Retry:
             path.unlink(missing_ok=True)
 
 
-def plan_retry(config: Config, dropped: Collection[str] = ()) -> Retry:
+def plan_retry(config: StudyConfig, dropped: Collection[str] = ()) -> Retry:
     """The files that rest on lost calls, or on answers whose keys are `dropped`, and what was made from them.
 
     Raises DataError for a broken file.
     """
-    plan = Plan(config)
+    plan = plan_of(config)
     makers, run = plan.makers(), Path(plan.run)
     rest: dict[Path, int] = {}
     follow: dict[Path, None] = {}
@@ -109,7 +109,7 @@ def retry(target: Path, *, dry_run: bool = False) -> str:
     return "\n".join((*lines, ""))
 
 
-def _config_of(target: Path) -> tuple[Config, Path]:
+def _config_of(target: Path) -> tuple[StudyConfig, Path]:
     """The config of a run, and its file: that which is given, or the one that the folder's last run wrote."""
     if target.is_file():
         return load_config(target), target

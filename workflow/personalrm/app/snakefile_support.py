@@ -19,13 +19,14 @@ from personalrm.core.errors import ConfigError, EmbeddedModelError, StoreError
 from personalrm.core.files import atomic_write_text, canonical_json
 from personalrm.llm.limits.budget import lift, passed
 from personalrm.llm.local.owner import OWNER_ENV, Owner
-from personalrm.studies.preflight import Needs, load_environment, missing
-from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.config_load import config_hash, load_config, merged_yaml, write_resolved
-from personalrm.studies.synthesizeme.plan import Plan
-from personalrm.studies.synthesizeme.run_results import RunResults, all_results
+from personalrm.studies.config_load import config_hash, load_config, merged_yaml, write_resolved
+from personalrm.studies.plan import StudyPlan
+from personalrm.studies.preflight import load_environment, missing
+from personalrm.studies.run_results import RunResults, all_results
+from personalrm.studies.study import DEFAULT, Needs, plan_of, study_of
+from personalrm.studies.study_config import StudyConfig
 
-__all__ = ["RunResults", "config_hash"]
+__all__ = ["RunResults", "config_hash", "study_of"]
 
 STATE = Path(".snakemake/personalrm")
 """Folder of resolved configs, of the owner's mark and of embedded servers' states, inside Snakemake's own folder."""
@@ -44,7 +45,7 @@ def default_configfile(arguments: Iterable[str]) -> str:
     return "config/config.yaml"
 
 
-def load_for_snakemake(configfiles: Sequence[str | Path], merged: Mapping[str, Any]) -> Config:
+def load_for_snakemake(configfiles: Sequence[str | Path], merged: Mapping[str, Any]) -> StudyConfig:
     """Typed config of the run: the files read again strictly, then what `--config` changed.
 
     Snakemake silently takes the last of two equal keys; this reading refuses them.
@@ -56,19 +57,20 @@ def load_for_snakemake(configfiles: Sequence[str | Path], merged: Mapping[str, A
         raise ConfigError("no config file; give one with --configfile")
     from_files = merged_yaml(paths)
     overrides = {key: value for key, value in merged.items() if from_files.get(key) != value}
-    return load_config(*paths, overrides=json.loads(json.dumps(overrides)))
+    loaded: StudyConfig = load_config(*paths, overrides=json.loads(json.dumps(overrides)))
+    return loaded
 
 
-def write_run_config(config: Config) -> str:
+def write_run_config(config: StudyConfig) -> str:
     """Write the resolved config to the path where jobs read it; returns the path."""
     path = STATE / f"{config.run}.json"
     write_resolved(path, config)
     return str(path)
 
 
-def plan_run(config: Config) -> Plan:
+def plan_run(config: StudyConfig) -> StudyPlan[Any]:
     """The plan of the run. Raises ConfigError for data sets whose users have to be known before, and are not."""
-    plan = Plan(config)
+    plan: StudyPlan[Any] = plan_of(config)
     for dataset in config.datasets:
         plan.shards(dataset)
     return plan
@@ -88,7 +90,7 @@ class PlannedJob(Protocol):
         ...
 
 
-def preflight(plan: Plan, jobs: Iterable[PlannedJob]) -> None:
+def preflight(plan: StudyPlan[Any], jobs: Iterable[PlannedJob]) -> None:
     """Check what the planned jobs need, without a call unless `check_endpoints` is set.
 
     Raises ConfigError that lists everything that is missing.
@@ -99,8 +101,8 @@ def preflight(plan: Plan, jobs: Iterable[PlannedJob]) -> None:
         if stage and wildcards:
             asked = plan.models(stage.name, **wildcards._asdict())
             needs.models.update(name for name in asked if name in config.models)
-            needs.rewards |= stage.name in ("features", "reward_model", "score")
-        dataset = getattr(job.params, "dataset", None)
+            needs.stages.add(stage.name)
+        dataset = str(getattr(job.params, "dataset", ""))
         if dataset in config.datasets:
             needs.datasets.add(dataset)
     problems = missing(config, needs)
@@ -156,14 +158,14 @@ def clear_stale_lock() -> None:
             lock.unlink(missing_ok=True)
 
 
-def begin_run(config: Config) -> None:
+def begin_run(config: StudyConfig) -> None:
     """Note which process holds Snakemake's lock from now on, and let its jobs use the rest of the budget again."""
     mark = {"host": socket.gethostname(), "owner": str(Owner.of(os.getpid()))}
     atomic_write_text(STATE / "owner.json", canonical_json(mark))
     lift(config.store, config.run, config.store_journal)
 
 
-def say_budget(config: Config) -> None:
+def say_budget(config: StudyConfig) -> None:
     """Print once, at the end, which budget the run has used up; the logs of its jobs repeat it."""
     with suppress(StoreError):  # a store that cannot be read has ended the run, with a message of its own
         for message in passed(config.store, config.run, config.store_journal):
@@ -185,6 +187,6 @@ def end_run() -> None:
         stop_servers(runtime_dir())
 
 
-def captions() -> dict[str, str]:
+def captions(study: str = DEFAULT) -> dict[str, str]:
     """Captions of all tables and figures that the workflow can make, by their rule, whether or not a run makes them."""
-    return {result.rule: result.caption for result in all_results()}
+    return {result.rule: result.caption for result in all_results(study)}

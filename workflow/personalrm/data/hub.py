@@ -11,14 +11,14 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.files import atomic_write_text, file_lock, sha256_file
 from personalrm.core.hub import HubError, HubFile, download, look_up
-from personalrm.data.settings import CHECKSUMS, Dataset, HubSource
+from personalrm.data.settings import CHECKSUMS, HubSource
 
 if TYPE_CHECKING:
     from tenacity import Retrying
@@ -27,19 +27,19 @@ _INCOMING = ".incoming"
 _LONGEST_PAUSE_S = 30.0
 
 
-def shared_source(datasets: Mapping[str, Dataset], name: str) -> HubSource:
+def shared_source(datasets: Mapping[str, Any], name: str) -> HubSource:
     """What all data sets of a config need of the revision that data set `name` is read from, as one source.
 
     Two data sets may be made of the same files (two ways of filtering, say); one job fetches them. Raises ConfigError
     if two data sets disagree.
     """
-    own = datasets[name].hub
+    own: HubSource | None = datasets[name].hub
     if own is None:
         raise ConfigError(f"datasets.{name}.hub: not given, so there is nothing to fetch")
     files: dict[str, None] = {}
     sums: dict[str, str] = {}
     for other, settings in datasets.items():
-        source = settings.hub
+        source: HubSource | None = settings.hub
         if source is None or source.folder != own.folder:
             continue
         if (source.repo, source.revision) != (own.repo, own.revision):

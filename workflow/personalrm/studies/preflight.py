@@ -5,44 +5,29 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from personalrm.core.errors import ConfigError, DataError, EmbeddedModelError, PersonalRMError
+from personalrm.core.errors import EmbeddedModelError, PersonalRMError
 from personalrm.core.hub import is_offline
-from personalrm.data.prepare import read_users, select_user_ids
-from personalrm.data.settings import Dataset
-from personalrm.data.sources.reading import ReadReport
-from personalrm.methods.synthesizeme.theta import read_theta
-from personalrm.methods.synthesizeme.variants import parse_variant
+from personalrm.data.settings import HubSource
 from personalrm.studies.model_config import ModelConfig
-from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.config_checks import no_user_split
-from personalrm.train import require_extra
+from personalrm.studies.study import Needs, study_of
+from personalrm.studies.study_config import StudyConfig
 
 NETWORK_FILE_SYSTEMS = frozenset(
     {"9p", "afs", "beegfs", "ceph", "cifs", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "panfs", "smb3", "sshfs"}
 )
 
 
-@dataclass
-class Needs:
-    """Names of the data sets to be read and of the models to be called, and whether reward models are needed."""
-
-    datasets: set[str] = field(default_factory=set)
-    models: set[str] = field(default_factory=set)
-    rewards: bool = False
-
-
-def missing(config: Config, needs: Needs) -> list[str]:
+def missing(config: StudyConfig, needs: Needs) -> list[str]:
     """All problems, each with its key and what to set. With `check_endpoints`, one real call per model is made."""
     load_environment()
     names = sorted(needs.models)
     problems = store_problems(config, file_system(config.store)) if names else []
     for name in sorted(needs.datasets):
         problems += _data_problems(config.datasets[name])
-    problems += _theta_problems(config)
-    problems += _reward_problems(config) if needs.rewards else []
+    problems += study_of(config.study).missing(config, needs)
     for name in names:
         problems += _model_problems(config, name)
     if config.check_endpoints and not problems:
@@ -52,7 +37,7 @@ def missing(config: Config, needs: Needs) -> list[str]:
     return problems
 
 
-def _forget_refused_probes(config: Config, names: list[str]) -> None:
+def _forget_refused_probes(config: StudyConfig, names: list[str]) -> None:
     """Probe servers again that an earlier run found unfit; the jobs of one run share the result of a probe."""
     from personalrm.judge.label_probe import forget_refused
     from personalrm.llm.cache.store import ResponseStore
@@ -74,7 +59,7 @@ def file_system(path: Path) -> str:
     return next((mounts[place] for place in places if place in mounts), "")
 
 
-def store_problems(config: Config, kind: str) -> list[str]:
+def store_problems(config: StudyConfig, kind: str) -> list[str]:
     """A write-ahead log needs memory that all its processes share, so it must not lie on a network file system."""
     if config.store_journal != "wal" or kind.removeprefix("fuse.") not in NETWORK_FILE_SYSTEMS:
         return []
@@ -84,10 +69,11 @@ def store_problems(config: Config, kind: str) -> list[str]:
     ]
 
 
-def _data_problems(entry: Dataset) -> list[str]:
+def _data_problems(entry: Any) -> list[str]:  # noqa: ANN401 - the settings of a data set of any study
     """Files that are not there; of the hub, what can be known without a request to it."""
-    source = entry.hub
-    wanted = [("planted", entry.planted)] if entry.planted else []
+    source: HubSource | None = entry.hub
+    planted = getattr(entry, "planted", None)
+    wanted = [("planted", planted)] if planted else []
     if source is None:
         files = entry.source_files() or [getattr(entry, "path", None) or Path()]
         wanted = [*(("path", path) for path in files), *wanted]
@@ -110,43 +96,6 @@ def _data_problems(entry: Dataset) -> list[str]:
     return [*(f"{named}: lacks {name}, which source {entry.source} reads; add it" for name in lacking), *problems]
 
 
-def _theta_problems(config: Config) -> list[str]:
-    """Errors in the program files of the Thetas that variants use."""
-    problems = []
-    for name in sorted({used for variant in config.variants if (used := parse_variant(variant).theta)}):
-        path = config.thetas[name].path
-        try:
-            if path is not None:
-                read_theta(path)
-        except DataError as error:
-            problems.append(f"thetas.{name}.path: {error}")
-        if path is None and importlib.util.find_spec("optuna") is None:
-            problems.append(f"thetas.{name}.optimise: needs dspy and optuna; pip install 'personalrm[theta]'")
-    return problems
-
-
-def _reward_problems(config: Config) -> list[str]:
-    """The extra that is not installed, bases that are nowhere, and small data sets whose users have no split for the
-    regime `unseen`."""
-    problems = []
-    try:
-        require_extra("reward_models")
-    except ConfigError as error:
-        problems.append(str(error))
-    for name, reward in config.reward_models.items():
-        if (problem := reward.base_problem()) is not None:
-            problems.append(f"reward_models.{name}.{problem}")
-    for name, entry in config.datasets.items():
-        files = entry.source_files()
-        unseen = list(no_user_split(config, name))
-        if unseen and files and all(path.is_file() for path in files):
-            few = len(select_user_ids(entry)) < entry.user_split.min_users
-            # A release may name the parts of its users, however few they are.
-            if few and not any(user.user_split == "train" for user in read_users(entry, ReadReport()).users):
-                problems += unseen
-    return problems
-
-
 def load_environment() -> None:
     """Read `.env` of the working directory, without overriding what the environment has."""
     if Path(".env").is_file():
@@ -155,7 +104,7 @@ def load_environment() -> None:
         load_dotenv(".env")
 
 
-def _model_problems(config: Config, name: str) -> list[str]:
+def _model_problems(config: StudyConfig, name: str) -> list[str]:
     """Keys, files, the embedded runtime, and the price of a model that has a budget."""
     from personalrm.llm.limits.budget import no_price
     from personalrm.llm.open import list_price
@@ -193,18 +142,18 @@ def _embedded_problems(name: str, entry: ModelConfig) -> list[str]:
     return problems
 
 
-async def _try_endpoints(config: Config, names: list[str]) -> list[str]:
+async def _try_endpoints(config: StudyConfig, names: list[str]) -> list[str]:
     """Make one short call per model, concurrently; the probe of `label_probe` where verdicts are log-probabilities."""
     results = await asyncio.gather(*(_try_one(config, name) for name in names))
     return [problem for problem in results if problem]
 
 
-async def _try_one(config: Config, name: str) -> str | None:
+async def _try_one(config: StudyConfig, name: str) -> str | None:
     from personalrm.judge.label_probe import UnreadableLabels, probe_labels
     from personalrm.llm.cache.store import ResponseStore
     from personalrm.llm.open import open_model
     from personalrm.llm.types import Message, Request
-    from personalrm.studies.synthesizeme.stages.runner import runtime_from_env
+    from personalrm.studies.runner import runtime_from_env
 
     entry = config.models[name]
     spec = entry.spec(name)

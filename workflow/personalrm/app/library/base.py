@@ -32,9 +32,10 @@ from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.thinking import without_thinking
 from personalrm.llm.types import LanguageModel, ModelSpec, Request, Response
 from personalrm.methods.registry import parse_method
+from personalrm.studies.runner import refuse_outage
+from personalrm.studies.settings import judge_settings
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.stages.runner import refuse_outage
-from personalrm.studies.synthesizeme.stages.settings import constitution_of, judge_settings
+from personalrm.studies.synthesizeme.stages.settings import constitution_of
 
 Preference = Literal[1, 0, -1]
 logger = logging.getLogger("personalrm.app.library")

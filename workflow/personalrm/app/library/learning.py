@@ -11,8 +11,8 @@ from personalrm.core.records import Profile, UserData, UserTraces
 from personalrm.judge.call_recorder import CallRecorder
 from personalrm.methods.synthesizeme.profile import ProfileSettings, learn_profile
 from personalrm.methods.synthesizeme.search import search_first
+from personalrm.studies.runner import refuse_outage
 from personalrm.studies.synthesizeme.stages.learn import learn_traces
-from personalrm.studies.synthesizeme.stages.runner import refuse_outage
 
 
 class Progress:

@@ -26,9 +26,9 @@ from typing import Any, Literal
 from personalrm.core.errors import ConfigError
 from personalrm.methods.base import Needs
 from personalrm.methods.registry import parse_method
+from personalrm.studies.config_load import laid_over, parse_config
 from personalrm.studies.preflight import load_environment
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.config_load import laid_over, parse_config
 
 MODEL, DATASET = "model", "library"
 """Names of the one model and the one data set in the config of an object."""
@@ -96,7 +96,7 @@ def object_config(
         "learn": laid_over(sections.get("learn", {}), {"models": [MODEL]}),
     }
     try:
-        config = parse_config(raw)
+        config: Config = parse_config(raw)
     except ConfigError as error:
         raise ConfigError("\n".join(map(_renamed, str(error).splitlines()))) from error
     if parsed.text_only and config.models[MODEL].verdicts[0] != "text":

@@ -34,8 +34,8 @@ from personalrm.llm.types import LanguageModel
 from personalrm.methods.attributes import TasteState, rows_of, weigh
 from personalrm.methods.logistic import DIGITS
 from personalrm.methods.taste.features import is_scored, why_unscored
+from personalrm.studies.runner import refuse_outage
 from personalrm.studies.synthesizeme.stages.fit import by_pair
-from personalrm.studies.synthesizeme.stages.runner import refuse_outage
 from personalrm.studies.synthesizeme.stages.settings import constitution_of
 
 logger = logging.getLogger("personalrm.app.library")

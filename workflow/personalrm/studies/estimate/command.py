@@ -12,71 +12,36 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
-from personalrm.core.errors import DataError
-from personalrm.core.records import UserData
-from personalrm.data.prepare import read_users
-from personalrm.data.sources.reading import ReadReport
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.types import Message, ModelSpec, Request, Usage
-from personalrm.studies.estimate.assumptions import Assumptions, Bound, read_assumptions
-from personalrm.studies.estimate.simulate import simulate_run
+from personalrm.studies.config_load import load_config
+from personalrm.studies.estimate.assumptions import Assumptions, read_assumptions
 from personalrm.studies.estimate.usage import Counter, Estimate, Tally, counter_of, prices_of, rows_of, total
-from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.config_load import load_config
-
-CALLS, USERS, RUNS = 40_000, 4, 24
-"""A simulation takes as many users of each data set as make about `CALLS` calls (some 30 s), but no fewer than `USERS`;
-where these are few, it is repeated with other verdicts, up to `RUNS` runs of a user in all."""
-
-
-def read_data(config: Config) -> dict[str, list[UserData]]:
-    """Users of all data sets, from their sources. Raises DataError for bad data and for data that are not there."""
-    for name, settings in config.datasets.items():
-        source = settings.hub
-        files = [] if source is None else source.paths
-        absent = [str(path) for path in files if not path.is_file()]
-        if absent:
-            raise DataError(
-                f"datasets.{name}.hub: not there yet: {', '.join(absent)}; run snakemake with the same "
-                f"--configfile and the target prepare_{name}, which costs nothing"
-            )
-    return {name: read_users(settings, ReadReport()).users for name, settings in config.datasets.items()}
+from personalrm.studies.study import plan_of, study_of
+from personalrm.studies.study_config import StudyConfig
 
 
 def estimate_of(
-    config: Config,
-    data: Mapping[str, Sequence[UserData]],
-    counters: Mapping[str, Counter],
-    assumed: Assumptions,
-    users: int | None = None,
+    config: StudyConfig, counters: Mapping[str, Counter], assumed: Assumptions, users: int | None = None
 ) -> tuple[Estimate, Tally]:
-    """The estimate, and the expected work by stage and model; `users` of each data set are simulated (None: enough)."""
-    whole = total(simulate_run(config, data, counters, assumed, 1, 1, "expected")[0].values()).calls
-    people = {name: sum(bool(user.pairs) for user in mine) for name, mine in data.items()}
-    if users is None:
-        users = max(USERS, round(CALLS / max(whole, 1) * max(people.values())))
-    fewest = max(1, min(users, *people.values()))
-    times = max(1, min(-(-RUNS // fewest), int(CALLS / max(whole, 1))))
-    tallies: dict[Bound, Tally] = {}
-    sampled: dict[str, int] = {}
-    for bound in get_args(Bound):
-        again = times if bound == "expected" else 1
-        tallies[bound], sampled = simulate_run(config, data, counters, assumed, users, again, bound)
+    """The estimate, and the expected work by stage and model; `users` of each data set (or pairs, in studies without
+    users) are simulated (None: enough)."""
+    made = study_of(config.study).simulated(config, counters, assumed, users)
     prices = {
         name: prices_of(spec, assumed.cached_price, config.models[name].batch) for name, spec in config.specs.items()
     }
-    asked = {model for _, model in tallies["expected"]}
+    asked = {model for _, model in made.tallies["expected"]}
     notes = [
         f"No price is known for {name}: add models.{name}.price_in and models.{name}.price_out."
         for name in prices
         if prices[name] is None and name in asked
     ]
-    stand = {name: f"{people[name]}, of whom {count} were simulated" for name, count in sampled.items()}
+    batched = {name for name, stage in plan_of(config).stages.items() if stage.batches}
+    rows = rows_of(made.tallies, prices, batched | made.batched)
     tokenizers = {name: counter.how for name, counter in counters.items() if name in asked}
-    return Estimate(rows_of(tallies, prices), stand, tokenizers, assumed, notes), tallies["expected"]
+    return Estimate(rows, made.sampled, tokenizers, assumed, [*notes, *made.notes]), made.tallies["expected"]
 
 
 def estimate(
@@ -93,26 +58,18 @@ def estimate(
     `users` of each data set represent the others (None: as many as half a minute allows), `assume` changes
     assumptions (`name=value`). Raises ConfigError and DataError.
     """
-    config = load_config(config_file)
-    made, work = estimate_of(
-        config,
-        read_data(config),
-        {name: counter_of(spec) for name, spec in config.specs.items()},
-        read_assumptions(assume),
-        users,
-    )
+    config: StudyConfig = load_config(config_file)
+    counters = {name: counter_of(spec) for name, spec in config.specs.items()}
+    made, work = estimate_of(config, counters, read_assumptions(assume), users)
     stored = _stored(config)
     notes = [*made.notes, *(_times(config, work, cores) if timed else [])]
-    if config.reward_models:
-        names = ", ".join(config.reward_models)
-        notes.append(f"Not in it: features and training of the reward models ({names}), which ask no model.")
     if stored:
         notes.append(f"{stored} answers are in the store already; those that are asked for again cost nothing.")
     made = replace(made, notes=notes)
     return made.as_json() if as_json else made.as_text()
 
 
-def _times(config: Config, tally: Tally, cores: int) -> list[str]:
+def _times(config: StudyConfig, tally: Tally, cores: int) -> list[str]:
     """A line for each embedded model, and one for all."""
     lines, seconds = [], 0.0
     for name, entry in config.models.items():
@@ -149,7 +106,7 @@ async def _speeds(spec: ModelSpec, cores: int) -> tuple[float, float]:
     return (asked.tokens_in - asked.tokens_cached) / asked_s, max(written.tokens_out, 1) / written_s
 
 
-def _stored(config: Config) -> int:
+def _stored(config: StudyConfig) -> int:
     if not config.store.is_file():
         return 0
     identities = {spec.identity for spec in config.specs.values()}

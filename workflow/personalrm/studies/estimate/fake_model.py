@@ -11,15 +11,20 @@ import itertools
 import json
 import math
 import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 from personalrm.core.files import stable_fraction
 from personalrm.core.records import Label, UserData
 from personalrm.judge.judge import LABELS, PromptStyle, pair_values, position_of_chosen
 from personalrm.judge.prompting import PROMPT_DIR, load_prompt
 from personalrm.llm.cache.key import request_key
-from personalrm.llm.types import Message, ModelSpec, Request, Response, TokenLogprobs, Usage
+from personalrm.llm.types import LanguageModel, Message, ModelSpec, Request, Response, TokenLogprobs, Usage
 from personalrm.studies.estimate.assumptions import Assumptions
 from personalrm.studies.estimate.usage import FRAME_TOKENS, Counter, Work
+from personalrm.studies.runner import Job
+from personalrm.studies.study_config import C
 
 FILLER = "This person likes a short and plain answer with one example over a long and formal one."
 VERDICT_TOKENS = 8
@@ -191,3 +196,16 @@ def _logprobs(labels: tuple[str, str], key: str) -> TokenLogprobs:
     """The first label with a probability from 0.5 to 1."""
     share = 0.5 + stable_fraction("odds", key) / 2.01
     return TokenLogprobs(((f" {labels[0]}", math.log(share)), (f" {labels[1]}", math.log(1 - share))))
+
+
+@dataclass(frozen=True)
+class FakeJob(Job[C]):
+    """A job whose models are fake."""
+
+    models: Mapping[str, FakeModel] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def model(self, name: str, *, batches: bool = False) -> AsyncIterator[LanguageModel]:
+        """The fake model of this name."""
+        del batches
+        yield self.models[name]

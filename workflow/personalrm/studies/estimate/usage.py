@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
@@ -16,7 +16,6 @@ from personalrm.llm.backends.openai_format import wire_text
 from personalrm.llm.open import list_price
 from personalrm.llm.types import ModelSpec
 from personalrm.studies.estimate.assumptions import Assumptions, Bound
-from personalrm.studies.synthesizeme.plan import declared_stages
 
 STAGES = (
     *(
@@ -35,8 +34,6 @@ STAGES = (
 )
 """In the order of a run; other stages come after them. Profiles are counted by their steps, whose names are those of
 `CallRef.stage`; `transfer` is `judge` with another model's profiles."""
-BATCHED = frozenset({"memory", "transfer", *(stage.name for stage in declared_stages() if stage.batches)})
-"""Stages whose questions are all known at their start, so that a batch API can take them."""
 
 
 class Work(NamedTuple):
@@ -186,14 +183,33 @@ class Estimate:
         return "\n".join([*shown, "", *known, *self.notes]) + "\n"
 
 
-def rows_of(tallies: Mapping[Bound, Tally], prices: Mapping[str, Prices | None]) -> list[Row]:
-    """A row for each stage and model, then the models in all, then the run."""
+@dataclass(frozen=True)
+class Simulated:
+    """What simulations of a run count.
+
+    Attributes:
+        tallies: calls and tokens for each bound.
+        sampled: data set to how many were simulated, in words.
+        batched: steps, other than the names of stages, whose questions are all known at their start, so that a batch
+            API can take them.
+        notes: what is not in it.
+    """
+
+    tallies: Mapping[Bound, Tally]
+    sampled: Mapping[str, str]
+    batched: frozenset[str] = frozenset()
+    notes: Sequence[str] = ()
+
+
+def rows_of(tallies: Mapping[Bound, Tally], prices: Mapping[str, Prices | None], batched: Collection[str]) -> list[Row]:
+    """A row for each stage and model, then the models in all, then the run; `batched` are the stages that a batch API
+    can take."""
     keys = sorted({key for tally in tallies.values() for key in tally})
     models = [name for name in prices if any(model == name for _, model in keys)]
     stages = dict.fromkeys((*STAGES, *(stage for stage, _ in keys)))
     groups = {(stage, name): [(stage, name)] for stage in stages for name in models if (stage, name) in keys}
     groups |= {("all", name): [key for key in keys if key[1] == name] for name in models}
-    return [_row(*names, group, tallies, prices) for names, group in (groups | {("all", "all"): keys}).items()]
+    return [_row(*names, group, tallies, prices, batched) for names, group in (groups | {("all", "all"): keys}).items()]
 
 
 def _row(
@@ -202,20 +218,21 @@ def _row(
     keys: Sequence[tuple[str, str]],
     tallies: Mapping[Bound, Tally],
     prices: Mapping[str, Prices | None],
+    batched: Collection[str],
 ) -> Row:
     work = {bound: total(tally.get(key, Work()) for key in keys) for bound, tally in tallies.items()}
     calls = sorted(round(each.calls) for each in work.values())
     parts = [(each, tallies["expected"].get((each, name), Work()), prices[name]) for each, name in keys]
-    known = [_dollars(each, part, price) for each, part, price in parts if price]
+    known = [_dollars(part, price, batched=each in batched) for each, part, price in parts if price]
     usd = [sum(column) for column in zip((0, 0, 0), *known, strict=True)] if len(known) == len(parts) else [None] * 3
     tokens = map(round, work["expected"])
     return Row(stage, model, next(tokens), calls[0], calls[-1], *tokens, *usd)
 
 
-def _dollars(stage: str, work: Work, price: Prices) -> tuple[float, float, float]:
+def _dollars(work: Work, price: Prices, *, batched: bool) -> tuple[float, float, float]:
     """At list price, with the prefix cache, and in batches where the stage allows them."""
     listed, cached = price.listed(work), price.with_cache(work)
-    return listed, cached, price.batch_share * listed if stage in BATCHED else cached
+    return listed, cached, price.batch_share * listed if batched else cached
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import base64
 import html
+import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from markupsafe import Markup
 
 from personalrm.core.errors import DataError
-from personalrm.data.cross_validation import Pools
-from personalrm.results.pooling import without_folds, without_pools
-from personalrm.results.tables.profiles_table import what_profiles_show
+from personalrm.core.files import atomic_write_text
+from personalrm.studies.config_load import read_resolved
+from personalrm.studies.manifest import without_secrets
 from personalrm.studies.report.page_parts import asset, render
-from personalrm.studies.report.summary import what_came_out, what_failed, what_was_not_run, what_was_run
-from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.manifest import without_secrets
-
-if TYPE_CHECKING:
-    import pandas as pd
+from personalrm.studies.run_results import RunResults, all_results
+from personalrm.studies.study import study_of
 
 _PAGE = re.compile(r"<body><h1>(?P<title>.*?)</h1>(?P<tables>.*)</body>", re.DOTALL)
 _STYLE = re.compile(r"<style>.*?</style>", re.DOTALL)
@@ -41,36 +38,13 @@ class Result:
     caption: str = ""
 
 
-@dataclass(frozen=True)
-class Scores:
-    """What the sentences are made from: the main table, the paired differences, and all verdicts made flat; which data
-    sets were asked for in folds; and the table of profiles, if there is one."""
-
-    main: pd.DataFrame
-    differences: pd.DataFrame
-    verdicts: pd.DataFrame
-    pools: Pools = field(default_factory=dict)
-    profiles: pd.DataFrame | None = None
-
-    @property
-    def judged(self) -> pd.DataFrame:
-        """The main table without pools, whose judgments are those of their folds again."""
-        return without_pools(self.main, self.pools)
-
-    @property
-    def compared(self) -> pd.DataFrame:
-        """The main table with pools in the place of their folds, as the differences have them."""
-        return without_folds(self.main, self.pools)
-
-    @property
-    def of_profiles(self) -> list[str]:
-        """What the table of profiles says."""
-        return [] if self.profiles is None else what_profiles_show(self.profiles)
-
-
 def report_page(
     manifest: dict[str, Any],
-    scores: Scores,
+    *,
+    title: str,
+    summary: Sequence[tuple[str, Sequence[str]]],
+    absent: Sequence[tuple[str, str]],
+    transcripts: bool,
     tables: Iterable[Path],
     figures: Iterable[Path],
     captions: Mapping[str, str],
@@ -79,31 +53,50 @@ def report_page(
 
     Args:
         manifest: manifest.json; logins and keys in its addresses are left out.
-        scores: of the same run.
+        title: its heading.
+        summary: sentences by heading.
+        absent: what the run does not have, and why.
+        transcripts: whether there is a page of transcripts.
         tables: html files that `table_formats.write_table` wrote.
         figures: svg files, each with its caption in a `.txt` file; one of a table's name is shown with the table.
         captions: of all that the workflow can make, by rule (`table_<name>`, `figure_<name>`), in the order of listing.
 
     Raises DataError for a table that `write_table` did not write.
     """
-    results = _results(tables, figures, captions)
-    known = dict.fromkeys(rule.partition("_")[2] for rule in sorted(captions))
-    config = Config.model_validate(manifest["config"])
     shown = without_secrets(manifest)
     return render(
         "report.html.jinja",
         run=manifest["run"],
+        title=title,
+        transcripts=transcripts,
         style=asset("report.css"),
-        summary=[
-            ("What was run", what_was_run(manifest, scores.judged)),
-            ("What came out", [*what_came_out(scores.compared, scores.differences), *scores.of_profiles]),
-            ("What failed or is missing", what_failed(scores.judged, scores.differences, scores.verdicts)),
-        ],
-        results=results,
-        absent=what_was_not_run(config, [result.name for result in results], list(known)),
+        summary=summary,
+        results=_results(tables, figures, captions),
+        absent=absent,
         manifest={name: facts for name, facts in shown.items() if name != "config"},
         config=yaml.safe_dump(shown["config"], sort_keys=True, allow_unicode=True, width=100),
     )
+
+
+def report_stage(config_file: Path, out: Path) -> None:
+    """Write the report of the run: one page that opens offline."""
+    config = read_resolved(config_file)
+    study = study_of(config.study)
+    plan = study.plan(config)
+    results = RunResults(plan)
+    made = [Path(path) for path in results.outputs()]
+    manifest = json.loads((Path(plan.run) / "manifest.json").read_text(encoding="utf-8"))
+    page = report_page(
+        manifest,
+        title=study.title,
+        summary=study.summary(plan, manifest),
+        absent=study.not_run(config, [result.name for result in results.results]),
+        transcripts=study.transcripts,
+        tables=[path for path in made if path.suffix == ".html"],
+        figures=[path for path in made if path.suffix == ".svg"],
+        captions={result.rule: result.caption for result in all_results(config.study)},
+    )
+    atomic_write_text(out, page)
 
 
 def _results(tables: Iterable[Path], figures: Iterable[Path], captions: Mapping[str, str]) -> list[Result]:

@@ -2,56 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from personalrm.core.conditions import K_NAMES, K, VariantId
 from personalrm.data.cross_validation import with_folds
 from personalrm.data.settings import Dataset
 from personalrm.judge.attribute_settings import AttributeSettings
 from personalrm.judge.constitution import AUTO
-from personalrm.llm.cache.store_file import JournalMode
-from personalrm.llm.limits.budget import BudgetSettings
-from personalrm.llm.types import ModelSpec
 from personalrm.methods.registry import needs_scores, parse_method
 from personalrm.methods.synthesizeme.theta import ThetaSource
 from personalrm.methods.synthesizeme.variants import CORRECTED, PUBLISHED, parse_variant
 from personalrm.personas.settings import AnalysisSettings
-from personalrm.studies.model_config import ModelConfig, Positive
+from personalrm.studies.model_config import Positive
 from personalrm.studies.reward_config import RewardModelConfig
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
-NO_MODEL = "none"
-
-
-def _name(value: str) -> str:
-    if not _NAME.fullmatch(value):
-        raise ValueError(
-            f"{value!r} becomes a folder: use at most 40 letters, digits, '.', '_', '-', and no sign first"
-        )
-    if value == NO_MODEL:
-        raise ValueError(f"{NO_MODEL!r} stands for 'no model' and can not be a name")
-    return value
-
+from personalrm.studies.study_config import Name, Section, StudyConfig
 
 DatasetEntry = Annotated[Dataset, Field(discriminator="source")]
-Name = Annotated[str, AfterValidator(_name)]
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
 class BootstrapConfig(Section):
@@ -159,32 +128,16 @@ class TransferConfig(Section):
     """Methods without a profile that models judge which only judge; all if none are given."""
 
 
-class StatisticsConfig(Section):
-    """Intervals."""
-
-    seed: int = 0
-    """Seed of the bootstrap over users."""
-    resamples: Positive = 9999
-    """Resamples of the bootstrap over users."""
-
-
-class Config(Section):
+class Config(StudyConfig):
     """One run: its data sets, models and methods, and what is made of them."""
 
-    run: Name
-    """Name of the run: results go to `results/<run>`."""
-    seed: int = 0
-    """Seed of every random choice that is not a model's."""
-    store: Path = Path("store/responses.sqlite")
-    """Response store; runs may share one."""
-    store_journal: JournalMode = "wal"
-    """SQLite's journal of the store; `delete` where several machines share its file system (docs/running.md)."""
-    results: Path = Path("results")
-    """Folder of all runs."""
+    dataset_kinds: ClassVar[tuple[type[BaseModel], ...]] = get_args(Dataset)
+
+    # Not dumped, so that the hashes of configs are what they were before there was another study.
+    study: Literal["synthesizeme"] = Field(default="synthesizeme", exclude_if=lambda name: name == "synthesizeme")
+    """The paper that is replicated."""
     datasets: Annotated[dict[Name, DatasetEntry], Field(min_length=1)]
     """Data sets by name."""
-    models: dict[Name, ModelConfig] = {}
-    """Models by name."""
     variants: Annotated[list[str], Field(min_length=1)] = [CORRECTED]
     """How profiles are learned: `as_published`, `corrected`, `as_published-with-<repair>`,
     `corrected-without-<repair>`; each with `+<theta>`, or `+json` for personas as JSON (docs/methods.md)."""
@@ -216,18 +169,9 @@ class Config(Section):
     """Reward models that are trained on votes, by name; they need the extra `train` (docs/methods.md)."""
     analysis: AnalysisSettings = AnalysisSettings()
     """What models read in the personas."""
-    statistics: StatisticsConfig = StatisticsConfig()
-    """Intervals."""
     evaluate_users: Literal["test", "all"] = "all"
     """`test`: only users of the test part of the user split are learned from and judged (as in the paper). Data sets
     without a user split are judged whole."""
-    budget: BudgetSettings = BudgetSettings()
-    """What the run may cost."""
-    max_failed_share: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """Share of provider errors above which a job fails. Lost judgments below it are left out of every number, counted
-    and marked."""
-    check_endpoints: bool = False
-    """Make one real call to each endpoint before the run."""
 
     @model_validator(mode="before")
     @classmethod
@@ -238,11 +182,6 @@ class Config(Section):
             named = {k: {"name": k, "source": "local", **v} if isinstance(v, dict) else v for k, v in entries}
             return {**value, "datasets": named}
         return value
-
-    @property
-    def specs(self) -> dict[str, ModelSpec]:
-        """How to reach each model."""
-        return {name: entry.spec(name) for name, entry in self.models.items()}
 
     @property
     def ks(self) -> tuple[K, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from personalrm.core.conditions import JSON
 from personalrm.core.errors import ConfigError, DataError
@@ -17,8 +17,29 @@ from personalrm.methods.synthesizeme.variants import parse_variant
 from personalrm.studies.synthesizeme.config import Config
 
 
-def cross_check(config: Config) -> list[str]:
+def problems_of(config: Config) -> list[str]:
     """Problems that no single key shows. Each begins with the path of the key."""
+    return _unreadable(config) or cross_check(config)
+
+
+def _unreadable(config: Config) -> list[str]:
+    """Methods and variants that do not exist."""
+    problems = []
+    checked: Iterable[tuple[Callable[[str], object], list[str]]] = (
+        (parse_method, config.methods),
+        (parse_variant, config.variants),
+    )
+    for parse, names in checked:
+        for name in names:
+            try:
+                parse(name)
+            except ConfigError as error:
+                problems.append(str(error))
+    return problems
+
+
+def cross_check(config: Config) -> list[str]:
+    """Problems of names that can all be read."""
     named = (_names, _twice, _folders)
     checks = (*named, _models, _attributes, _thetas, _methods, _folds, _constitution, _taste, _rewards)
     return [problem for check in checks for problem in check(config)]

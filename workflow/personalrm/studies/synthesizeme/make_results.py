@@ -1,19 +1,32 @@
-"""After the verdicts: `collect` makes them flat, `result` makes a table or figure, `report` the page of all."""
+"""`collect`: verdicts made flat; and what the report says of them."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from personalrm.core.files import atomic_write_text
-from personalrm.data.cross_validation import pools_of
+from personalrm.data.cross_validation import Pools, pools_of
+from personalrm.results.pooling import without_folds, without_pools
 from personalrm.results.scores import collect_calls, collect_verdicts, read_frame, write_frame
 from personalrm.results.tables.differences_table import read_differences_table
 from personalrm.results.tables.main_table import read_main_table
-from personalrm.results.tables.profiles_table import read_profiles_table
-from personalrm.studies.synthesizeme.config_load import read_resolved
+from personalrm.results.tables.profiles_table import read_profiles_table, what_profiles_show
+from personalrm.studies.config_load import read_resolved
+from personalrm.studies.run_results import all_results
+from personalrm.studies.study_config import of_study
+from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
-from personalrm.studies.synthesizeme.run_results import RunResults, all_results
+from personalrm.studies.synthesizeme.report_summary import (
+    what_came_out,
+    what_failed,
+    what_was_not_run,
+    what_was_run,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def collect_stage(config_file: Path) -> None:
@@ -21,36 +34,62 @@ def collect_stage(config_file: Path) -> None:
 
     All verdict files are read twice, once for each frame, in constant memory per file.
     """
-    plan = Plan(read_resolved(config_file))
+    plan = Plan(of_study(read_resolved(config_file), Config))
     paths, folder = [Path(path) for path in plan.verdict_paths()], Path(plan.run) / "data"
     write_frame(collect_verdicts(paths), folder / "verdicts.parquet")
     write_frame(collect_calls(paths), folder / "calls.parquet")
 
 
-def result_stage(config_file: Path, name: str) -> None:
-    """Write the files of one table or figure, named by its rule."""
-    RunResults(Plan(read_resolved(config_file))).make(name)
+@dataclass(frozen=True)
+class Scores:
+    """What the sentences are made from: the main table, the paired differences, and all verdicts made flat; which data
+    sets were asked for in folds; and the table of profiles, if there is one."""
+
+    main: pd.DataFrame
+    differences: pd.DataFrame
+    verdicts: pd.DataFrame
+    pools: Pools = field(default_factory=dict)
+    profiles: pd.DataFrame | None = None
+
+    @property
+    def judged(self) -> pd.DataFrame:
+        """The main table without pools, whose judgments are those of their folds again."""
+        return without_pools(self.main, self.pools)
+
+    @property
+    def compared(self) -> pd.DataFrame:
+        """The main table with pools in the place of their folds, as the differences have them."""
+        return without_folds(self.main, self.pools)
+
+    @property
+    def of_profiles(self) -> list[str]:
+        """What the table of profiles says."""
+        return [] if self.profiles is None else what_profiles_show(self.profiles)
 
 
-def report_stage(config_file: Path, out: Path) -> None:
-    """Write the report of the run: one page that opens offline."""
-    from personalrm.studies.report.page import Scores, report_page
+def summary_of(scores: Scores, manifest: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """The sentences of the report, by heading."""
+    return [
+        ("What was run", what_was_run(manifest, scores.judged)),
+        ("What came out", [*what_came_out(scores.compared, scores.differences), *scores.of_profiles]),
+        ("What failed or is missing", what_failed(scores.judged, scores.differences, scores.verdicts)),
+    ]
 
-    config = read_resolved(config_file)
-    plan = Plan(config)
-    run, made = Path(plan.run), RunResults(plan).outputs()
+
+def run_summary(plan: Plan, manifest: Mapping[str, Any]) -> Sequence[tuple[str, Sequence[str]]]:
+    """The same, from the files of a run."""
+    run = Path(plan.run)
     scores = Scores(
         read_main_table(run / "tables" / "main.csv"),
         read_differences_table(run / "tables" / "differences.csv"),
         read_frame(run / "data" / "verdicts.parquet"),
-        pools_of(config.datasets),
+        pools_of(plan.config.datasets),
         read_profiles_table(run / "tables" / "profiles.csv"),
     )
-    page = report_page(
-        json.loads((run / "manifest.json").read_text(encoding="utf-8")),
-        scores,
-        [Path(path) for path in made if path.endswith(".html")],
-        [Path(path) for path in made if path.endswith(".svg")],
-        {result.rule: result.caption for result in all_results()},
-    )
-    atomic_write_text(out, page)
+    return summary_of(scores, manifest)
+
+
+def not_run(config: Config, made: Collection[str]) -> Sequence[tuple[str, str]]:
+    """What a run does not have, and why; `made` are the names of its results."""
+    known = dict.fromkeys(rule.partition("_")[2] for rule in sorted(result.rule for result in all_results()))
+    return what_was_not_run(config, list(made), list(known))

@@ -2,54 +2,35 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
 import itertools
-import pkgutil
 from collections.abc import Sequence
-from typing import Any
 
 from personalrm.data.filters.filter_settings import RELEASED
 from personalrm.data.filters.released_judgments import JUDGMENTS
-from personalrm.data.hub import shared_source
 from personalrm.data.prepare import select_user_ids
-from personalrm.data.settings import CHECKSUMS, ProcessedDataset
+from personalrm.data.settings import ProcessedDataset
 from personalrm.data.sharding import chosen_shards, shard_names
 from personalrm.methods.registry import METHODS
 from personalrm.methods.synthesizeme.variants import parse_variant
-from personalrm.run.stage import Stage, StagePlan, Wildcards
+from personalrm.run.stage import Wildcards
+from personalrm.studies.plan import StudyPlan
 from personalrm.studies.synthesizeme import stages
-from personalrm.studies.synthesizeme.config import NO_MODEL, Config
+from personalrm.studies.synthesizeme.config import Config
 
 
-@functools.cache
-def declared_stages() -> tuple[Stage[Any], ...]:
-    """All stages that the modules of `stages` declare."""
-    modules = [
-        importlib.import_module(f"{stages.__name__}.{name}") for _, name, _ in pkgutil.iter_modules(stages.__path__)
-    ]
-    found = {value.name: value for module in modules for value in vars(module).values() if isinstance(value, Stage)}
-    return tuple(found.values())
-
-
-class Plan(StagePlan):
+class Plan(StudyPlan[Config]):
     """All files of a run, known before any job (the DAG is static)."""
 
     def __init__(self, config: Config) -> None:
         names = {
-            "dataset": config.datasets,
             "variant": config.variants,
-            "model": [*config.models, NO_MODEL],
-            "judge": config.models,
             "theta": config.thetas,
             "method": METHODS,
             "encoder": sorted({entry.encoder_id for entry in config.reward_models.values()}),
             "reward": config.reward_models,
             "seed": sorted({str(seed) for entry in config.reward_models.values() for seed in entry.seeds}),
         }
-        super().__init__(str(config.results / config.run), declared_stages(), names)
-        self.config = config
-        self.fetches = self._plan_fetches()
+        super().__init__(config, stages.__name__, names)
         self._shards: dict[str, list[str]] = {}
 
     def shards(self, dataset: str) -> Sequence[str]:
@@ -62,19 +43,6 @@ class Plan(StagePlan):
                 users = select_user_ids(settings)
                 self._shards[dataset] = shard_names(chosen_shards(settings.shards, len(users)), users)
         return self._shards[dataset]
-
-    def _plan_fetches(self) -> dict[str, list[str]]:
-        """Files to fetch from the hub, with the record of their checksums, by data set.
-
-        Data sets that share a folder are fetched as one, under the name of the first.
-        """
-        found: dict[str, list[str]] = {}
-        for dataset in (name for name, entry in self.config.datasets.items() if entry.hub):
-            source = shared_source(self.config.datasets, dataset)
-            paths = [str(path) for path in [*source.paths, source.folder / CHECKSUMS]]
-            if paths not in found.values():
-                found[dataset] = paths
-        return found
 
     def users(self, job: Wildcards) -> str:
         """File of the users of a job."""

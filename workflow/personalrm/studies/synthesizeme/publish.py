@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from personalrm.core.errors import DataError
+from personalrm.studies.config_load import config_hash, load_config
+from personalrm.studies.manifest import fingerprint_of_code, prompts_in_use
+from personalrm.studies.study_config import of_study
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.config_load import config_hash, load_config
-from personalrm.studies.synthesizeme.manifest import fingerprint_of_code, prompts_in_use
 
 MANIFEST = "manifest.json"
 _KINDS = (("tables", ("csv", "md")), ("figures", ("png", "txt")))
@@ -23,7 +24,7 @@ def publish(config_file: Path, folder: Path, names: Sequence[str]) -> list[Path]
     A result without a figure has its table copied. What the folder has of other results stays. Raises DataError if the
     run is not finished, or was made with another config, other prompts or other code than there are now.
     """
-    config = load_config(config_file)
+    config = of_study(load_config(config_file), Config)
     run = Path(config.results) / config.run
     found = [
         path

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from personalrm.core.conditions import K
-from personalrm.core.errors import ConfigError
 from personalrm.data.cross_validation import Pools, pooled_names, pools_of
-from personalrm.results.spec import Result, declared
 from personalrm.run.stage import JobPattern
-from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.run_results import REPORTED
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.results.benchmark_reported import limits_of, reported_set
 from personalrm.studies.synthesizeme.results.reported_matching import (
@@ -25,8 +22,6 @@ from personalrm.studies.synthesizeme.results.reported_matching import (
 
 PACKAGES = ("personalrm.results.tables", "personalrm.results.figures", "personalrm.studies.synthesizeme.results")
 """Where results are declared."""
-REPORTED = Path(__file__).resolve().parents[4] / "resources" / "reported"
-"""Numbers reported of the paper, in the checkout."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +134,9 @@ def result_files(plan: Plan) -> dict[str, str | list[str]]:
     }
 
 
-def conditions(config: Config, plan: Plan) -> dict[str, bool]:
+def conditions(plan: Plan) -> dict[str, bool]:
     """What a result may be declared to need (`Result.when`), and whether the run has it."""
+    config = plan.config
     return {
         "": True,
         "transfer": bool(config.transfer_pairs),
@@ -151,57 +147,3 @@ def conditions(config: Config, plan: Plan) -> dict[str, bool]:
         "tastes": bool(plan.jobs("taste")),
         "taste_on": config.taste_on == "personalizable",
     }
-
-
-def all_results() -> list[Result]:
-    """All tables and figures that the workflow can make, whether or not a run makes them."""
-    return declared(PACKAGES)
-
-
-class RunResults:
-    """The tables and figures that a run makes, in the order of the report."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.run = plan.run
-        self._files = result_files(plan)
-        self._settings = result_settings(plan)
-        known, met = {result.rule: result for result in all_results()}, conditions(plan.config, plan)
-        self.results = [
-            result
-            for result in known.values()
-            if met[result.when] and all(met[known[table].when] for table in result.needed if table in known)
-        ]
-        self._files |= {
-            result.rule: result.outputs(self.run)["csv"] for result in self.results if "csv" in result.files
-        }
-
-    def inputs(self, result: Result) -> dict[str, str | list[str]]:
-        """Paths of the input files of a result."""
-        return {name: self._files[name] for name in result.inputs if name in self._files or name in result.needed}
-
-    def settings(self, result: Result) -> dict[str, object]:
-        """Settings of a result."""
-        return {name: getattr(self._settings, name) for name in result.settings}
-
-    def fingerprint(self, result: Result) -> str:
-        """The settings of a result as text, which Snakemake compares: only what changes them makes the result again."""
-        return json.dumps(self.settings(result), default=str, ensure_ascii=False)
-
-    def outputs(self) -> list[str]:
-        """Paths of all files of all results."""
-        return [path for result in self.results for path in result.outputs(self.run).values()]
-
-    def make(self, rule: str) -> None:
-        """Make one result, as `table_main`, from the files of the run.
-
-        Raises ConfigError if the run has no such result.
-        """
-        results = {result.rule: result for result in self.results}
-        if rule not in results:
-            raise ConfigError(f"{rule}: the run has no such result; it has {', '.join(results)}")
-        result = results[rule]
-        inputs = {
-            name: Path(paths) if isinstance(paths, str) else [Path(path) for path in paths]
-            for name, paths in self.inputs(result).items()
-        }
-        result.write(Path(self.run) / result.folder / result.name, inputs, self.settings(result))

@@ -14,12 +14,14 @@ from personalrm.core.records import JudgedUser, Profile, UserData, read_records
 from personalrm.core.tastes import UserTaste
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.methods.registry import parse_method
+from personalrm.studies.config_load import read_resolved
 from personalrm.studies.preflight import load_environment
 from personalrm.studies.report.page_parts import asset, embedded_json, render, script_hash
-from personalrm.studies.report.transcripts import Transcripts, UserKey, choose_users
-from personalrm.studies.synthesizeme.config_load import read_resolved
+from personalrm.studies.study_config import of_study
+from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.fit import fitted_paths, read_fitted
+from personalrm.studies.synthesizeme.transcript_data import Transcripts, UserKey, choose_users
 
 R = TypeVar("R", UserData, Profile, UserTaste, JudgedUser)
 
@@ -30,7 +32,7 @@ def transcripts_stage(config_file: Path, out: Path, max_judgments: int) -> None:
     Addresses in environment variables are part of the keys of answers, so the environment is read first.
     """
     load_environment()
-    config = read_resolved(config_file)
+    config = of_study(read_resolved(config_file), Config)
     plan = Plan(config)
     counts: Counter[tuple[str, str]] = Counter()
     for row in chain.from_iterable(read_records(Path(path), JudgedUser) for path in plan.verdict_paths()):

@@ -20,9 +20,10 @@ from personalrm.personas.recovery import RecoveryQuestion, read_rubric, stated_f
 from personalrm.personas.settings import AxesSettings, FidelitySettings, ReadingSettings, RecoverySettings
 from personalrm.personas.tags import TagQuestion, tag_axes, tag_sentences
 from personalrm.run.stage import Files, Stage, Wildcards
+from personalrm.studies.runner import provider_errors
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
-from personalrm.studies.synthesizeme.stages.runner import Job, evaluated_users, provider_errors
+from personalrm.studies.synthesizeme.stages.runner import Job, evaluated_users
 from personalrm.studies.synthesizeme.stages.settings import asked_reads
 
 FIRST_DRAW = 0

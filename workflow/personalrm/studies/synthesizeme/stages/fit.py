@@ -20,7 +20,7 @@ from personalrm.core.records import (
 from personalrm.methods.base import Training
 from personalrm.methods.registry import METHODS, parse_method
 from personalrm.run.stage import Files, Stage, Wildcards
-from personalrm.studies.synthesizeme.config import NO_MODEL
+from personalrm.studies.study_config import NO_MODEL
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.runner import Job, read_users
 

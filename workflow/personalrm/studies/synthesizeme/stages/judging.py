@@ -26,10 +26,12 @@ from personalrm.llm.types import LanguageModel
 from personalrm.methods.base import Known, Method
 from personalrm.methods.registry import MethodUse, parse_method
 from personalrm.run.stage import Files, Stage, Wildcards
+from personalrm.studies.runner import provider_errors
+from personalrm.studies.settings import judge_settings
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.fit import fitted_paths, read_fitted
-from personalrm.studies.synthesizeme.stages.runner import Job, evaluated_users, provider_errors
+from personalrm.studies.synthesizeme.stages.runner import Job, evaluated_users
 from personalrm.studies.synthesizeme.stages.seen import (
     empty_row,
     judged_methods,
@@ -40,7 +42,7 @@ from personalrm.studies.synthesizeme.stages.seen import (
     state_of,
     turns_of,
 )
-from personalrm.studies.synthesizeme.stages.settings import asked_reads, constitution_of, draws_for, judge_settings
+from personalrm.studies.synthesizeme.stages.settings import asked_reads, constitution_of, draws_for
 from personalrm.studies.synthesizeme.stages.taste_on import Judged, by_quality, not_taste, rating_files, thresholds
 from personalrm.studies.synthesizeme.stages.weighing import weigh_user
 

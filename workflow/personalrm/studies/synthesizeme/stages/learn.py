@@ -32,15 +32,12 @@ from personalrm.methods.synthesizeme.search import SearchSettings
 from personalrm.methods.synthesizeme.theta import Theta, read_theta
 from personalrm.methods.synthesizeme.variants import parse_variant
 from personalrm.run.stage import Files, Stage, Wildcards
+from personalrm.studies.runner import each_user, flags, provider_errors
+from personalrm.studies.settings import judge_settings
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
-from personalrm.studies.synthesizeme.stages.runner import Job, each_user, evaluated_users, flags, provider_errors
-from personalrm.studies.synthesizeme.stages.settings import (
-    asked_reads,
-    constitution_of,
-    draws_for,
-    judge_settings,
-)
+from personalrm.studies.synthesizeme.stages.runner import Job, evaluated_users
+from personalrm.studies.synthesizeme.stages.settings import asked_reads, constitution_of, draws_for
 
 
 def bootstrap_settings(config: Config, model: str, variant: str) -> BootstrapSettings:

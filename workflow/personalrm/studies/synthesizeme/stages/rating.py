@@ -20,9 +20,10 @@ from personalrm.data.sources.votes import decided
 from personalrm.judge.call_recorder import Listener
 from personalrm.llm.types import LanguageModel
 from personalrm.run.stage import Files, Stage, Wildcards
+from personalrm.studies.runner import provider_errors
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
-from personalrm.studies.synthesizeme.stages.runner import Job, provider_errors, read_users
+from personalrm.studies.synthesizeme.stages.runner import Job, read_users
 
 
 def filters_of(settings: Dataset) -> FilterSettings:

@@ -15,10 +15,11 @@ from personalrm.judge.attributes import ScoreSettings, score_pairs
 from personalrm.judge.call_recorder import CallRecorder
 from personalrm.llm.types import LanguageModel
 from personalrm.run.stage import Stage, Wildcards
+from personalrm.studies.runner import USERS_AT_ONCE
+from personalrm.studies.settings import STAGE_VERSION
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
-from personalrm.studies.synthesizeme.stages.runner import USERS_AT_ONCE, Job, read_users
-from personalrm.studies.synthesizeme.stages.settings import STAGE_VERSION
+from personalrm.studies.synthesizeme.stages.runner import Job, read_users
 
 LABELLED_AT_ONCE = 8
 """Users whose pairs are scored at the same time where each attribute is a call: they have thousands of them."""

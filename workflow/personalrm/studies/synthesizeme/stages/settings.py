@@ -4,19 +4,14 @@ an edit elsewhere in the config reruns nothing."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Any
 
-from personalrm.core.conditions import K, VerdictMode
+from personalrm.core.conditions import K
 from personalrm.judge.constitution import AUTO, DEFAULT, OFF, Constitution, read_constitution
-from personalrm.judge.judge import JudgeSettings
 from personalrm.judge.prompting import Prompt
 from personalrm.methods.synthesizeme.context_subsets import N_PARTS
-from personalrm.studies.model_config import ModelConfig
+from personalrm.studies.settings import STAGE_VERSION, model_reads
 from personalrm.studies.synthesizeme.config import Config
-
-STAGE_VERSION = 2
-"""Raised when the code of a paid stage changes what it would write."""
 
 
 def constitution_of(config: Config, *, guarded: bool) -> Constitution | None:
@@ -27,11 +22,6 @@ def constitution_of(config: Config, *, guarded: bool) -> Constitution | None:
     """
     named = config.constitution
     return read_constitution((DEFAULT if guarded else OFF) if named == AUTO else named)
-
-
-def judge_settings(model: ModelConfig, mode: VerdictMode, constitution: Constitution | None = None) -> JudgeSettings:
-    """How `model` judges with verdicts of `mode`."""
-    return JudgeSettings(style=model.prompts, mode=mode, max_tokens=model.max_tokens, constitution=constitution)
 
 
 def draws_for(config: Config, k: K) -> range:
@@ -45,14 +35,5 @@ def common_reads(config: Config) -> dict[str, Any]:
 
 
 def asked_reads(config: Config, model: str, settings: Any, prompts: Iterable[Prompt]) -> dict[str, Any]:  # noqa: ANN401
-    """What the answers of a model to requests with these settings (a dataclass, or a list of them) depend on.
-
-    The window of the model is among them, because what is shown is cut to fit.
-    """
-    entry = config.models[model]
-    return common_reads(config) | {
-        "model": entry.spec(model).identity,
-        "window": [entry.context_length, str(entry.tokenizer or "")],
-        "settings": [asdict(one) for one in settings] if isinstance(settings, list) else asdict(settings),
-        "prompts": sorted({prompt.sha for prompt in prompts}),
-    }
+    """`model_reads`, with the settings that all stages depend on."""
+    return common_reads(config) | model_reads(config, model, settings, prompts)

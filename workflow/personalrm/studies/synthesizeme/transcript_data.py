@@ -27,10 +27,11 @@ from personalrm.methods.synthesizeme.persona import persona_messages, persona_re
 from personalrm.methods.synthesizeme.profile import ProfileSettings
 from personalrm.methods.synthesizeme.search import labelled
 from personalrm.results.labels import k_label, method_label
+from personalrm.studies.settings import judge_settings
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.stages.learn import learned_settings
 from personalrm.studies.synthesizeme.stages.seen import known_of, pairs_of
-from personalrm.studies.synthesizeme.stages.settings import constitution_of, judge_settings
+from personalrm.studies.synthesizeme.stages.settings import constitution_of
 
 Fields = dict[str, Any]
 UserKey = tuple[str, str]

@@ -6,17 +6,18 @@ import asyncio
 import json
 import logging
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from personalrm.core.errors import DataError
 from personalrm.core.files import atomic_write_text, stable_hash
 from personalrm.core.records import CallRef, Fitted, PreferencePair, Profile, UserData, read_records, write_records
 from personalrm.core.tastes import TasteStatement, UserTaste
+from personalrm.data.prepare import read_users
+from personalrm.data.sources.reading import ReadReport
 from personalrm.judge.judge import JudgeContext, judge_pairs
-from personalrm.llm.types import LanguageModel
 from personalrm.methods.registry import METHODS, MethodUse
 from personalrm.methods.synthesizeme.bootstrap import bootstrap_pairs
 from personalrm.methods.synthesizeme.context_subsets import N_PARTS
@@ -27,15 +28,17 @@ from personalrm.methods.synthesizeme.variants import CORRECTED, parse_variant
 from personalrm.methods.taste import statements
 from personalrm.run.stage import Stage, Wildcards
 from personalrm.studies.estimate.assumptions import Assumptions, Bound
-from personalrm.studies.estimate.fake_model import FakeModel
-from personalrm.studies.estimate.usage import Counter, Tally, Work
-from personalrm.studies.synthesizeme.config import NO_MODEL, Config
+from personalrm.studies.estimate.fake_model import FakeJob, FakeModel
+from personalrm.studies.estimate.usage import Counter, Simulated, Tally, Work, total
+from personalrm.studies.runner import runtime_from_env
+from personalrm.studies.study_config import NO_MODEL
+from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.analysing import FIRST_DRAW
 from personalrm.studies.synthesizeme.stages.filtering import filter_shard
 from personalrm.studies.synthesizeme.stages.fit import fit_stage, training_sets
 from personalrm.studies.synthesizeme.stages.learn import profile_settings
-from personalrm.studies.synthesizeme.stages.runner import Job, is_evaluated, runtime_from_env
+from personalrm.studies.synthesizeme.stages.runner import is_evaluated
 from personalrm.studies.synthesizeme.stages.scoring import scoring_of
 from personalrm.studies.synthesizeme.stages.seen import turns_of
 from personalrm.studies.synthesizeme.stages.theta import learn_student, optimised_thetas, optimiser_of, train_users
@@ -47,6 +50,55 @@ LEARNED = ("bootstrap", "profile")
 INSTRUCTION_TOKENS = 150
 PROPOSALS, PROPOSAL = 2, Work(1, 1500, 0, 200)
 """Calls of the proposer for each instruction, and their tokens: it is shown data and demonstrations (rough, ours)."""
+CALLS, USERS, RUNS = 40_000, 4, 24
+"""A simulation takes as many users of each data set as make about `CALLS` calls (some 30 s), but no fewer than `USERS`;
+where these are few, it is repeated with other verdicts, up to `RUNS` runs of a user in all."""
+
+
+def read_data(config: Config) -> dict[str, list[UserData]]:
+    """Users of all data sets, from their sources. Raises DataError for bad data and for data that are not there."""
+    for name, settings in config.datasets.items():
+        source = settings.hub
+        files = [] if source is None else source.paths
+        absent = [str(path) for path in files if not path.is_file()]
+        if absent:
+            raise DataError(
+                f"datasets.{name}.hub: not there yet: {', '.join(absent)}; run snakemake with the same "
+                f"--configfile and the target prepare_{name}, which costs nothing"
+            )
+    return {name: read_users(settings, ReadReport()).users for name, settings in config.datasets.items()}
+
+
+def simulated(
+    config: Config, counters: Mapping[str, Counter], assumed: Assumptions, users: int | None = None
+) -> Simulated:
+    """Calls and tokens of a run by simulations of it; `users` of each data set are simulated (None: enough)."""
+    return simulate(config, read_data(config), counters, assumed, users)
+
+
+def simulate(
+    config: Config,
+    data: Mapping[str, Sequence[UserData]],
+    counters: Mapping[str, Counter],
+    assumed: Assumptions,
+    users: int | None = None,
+) -> Simulated:
+    """The same, of users that were read."""
+    whole = total(simulate_run(config, data, counters, assumed, 1, 1, "expected")[0].values()).calls
+    people = {name: sum(bool(user.pairs) for user in mine) for name, mine in data.items()}
+    if users is None:
+        users = max(USERS, round(CALLS / max(whole, 1) * max(people.values())))
+    fewest = max(1, min(users, *people.values()))
+    times = max(1, min(-(-RUNS // fewest), int(CALLS / max(whole, 1))))
+    tallies: dict[Bound, Tally] = {}
+    sampled: dict[str, int] = {}
+    for bound in get_args(Bound):
+        again = times if bound == "expected" else 1
+        tallies[bound], sampled = simulate_run(config, data, counters, assumed, users, again, bound)
+    stand = {name: f"{people[name]}, of whom {count} were simulated" for name, count in sampled.items()}
+    trained = ", ".join(config.reward_models)
+    notes = [f"Not in it: features and training of the reward models ({trained}), which ask no model."]
+    return Simulated(tallies, stand, frozenset({"memory", "transfer"}), notes if trained else ())
 
 
 def simulate_run(
@@ -77,19 +129,6 @@ def simulate_run(
     for salt in range(times):
         asyncio.run(run_once(salt))
     return tally, sampled
-
-
-@dataclass(frozen=True)
-class FakeJob(Job):
-    """A job whose models are fake."""
-
-    models: Mapping[str, FakeModel]
-
-    @asynccontextmanager
-    async def model(self, name: str, *, batches: bool = False) -> AsyncIterator[LanguageModel]:
-        """The fake model of this name."""
-        del batches
-        yield self.models[name]
 
 
 class SamplePlan(Plan):
@@ -138,7 +177,7 @@ class Simulation:
         if not sampled:
             return 0
         # Each job logs its progress.
-        logging.getLogger("personalrm.studies.synthesizeme.stages").setLevel(logging.WARNING)
+        logging.getLogger("personalrm.studies.stages").setLevel(logging.WARNING)
         with tempfile.TemporaryDirectory(prefix="personalrm-estimate-") as folder:
             plan = SamplePlan(_bounded(self.config, self.bound), name, sampled, Path(folder))
             self._write_programs(plan.config)

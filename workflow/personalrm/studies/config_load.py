@@ -14,19 +14,9 @@ from pydantic import BaseModel, ValidationError
 
 from personalrm.core.errors import ConfigError
 from personalrm.core.files import atomic_write_text, canonical_json, stable_hash
-from personalrm.data.settings import Dataset
-from personalrm.methods.registry import parse_method
-from personalrm.methods.synthesizeme.variants import parse_variant
-from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.config_checks import cross_check
+from personalrm.studies.study import DEFAULT, study_of
+from personalrm.studies.study_config import StudyConfig
 
-REMOVED: Mapping[str, str] = {
-    "learn.search.strategy": "delete this key. Successive halving is gone; the exact search finds the best candidate. "
-    "For fewer calls set stop_at_score, or a smaller num_search_candidates",
-    "datasets.*.table": "delete this key. PRISM's answers are read from conversations.jsonl; utterances.jsonl "
-    "holds the same without times",
-}
-"""Keys of earlier versions, with what to do instead; `*` stands for any name (`models.*.key`)."""
 _SECRET_HINTS = ("api_key", "apikey", "secret", "password", "token")
 
 
@@ -71,33 +61,28 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return value
 
 
-def parse_config(raw: Mapping[str, Any]) -> Config:
-    """Typed config from plain values. Raises ConfigError with all problems, one per line."""
+def parse_config(raw: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the config of the study that `raw` names
+    """Typed config from plain values, of the study that they name. Raises ConfigError with all problems, one per
+    line."""
+    study = study_of(raw.get("study", DEFAULT))
     problems = [
         f"{path}: holds a credential? Keys belong into the environment or .env; give api_key_env instead"
         for path in _paths(raw, ["models", "*", "*"])
         if path.rpartition(".")[2].lower() in _SECRET_HINTS
     ]
-    for removed, remedy in REMOVED.items():
+    for removed, remedy in study.removed.items():
         problems += [f"{path}: removed in version 0.2.0: {remedy}" for path in _paths(raw, removed.split("."))]
     try:
-        config = Config.model_validate(dict(raw))
+        config = study.config.model_validate(dict(raw))
     except ValidationError as error:
-        raise ConfigError("\n".join(problems + _lines(error.errors(), problems))) from None
-    for parse, names in ((parse_method, config.methods), (parse_variant, config.variants)):
-        for name in names:
-            try:
-                parse(name)
-            except ConfigError as error:
-                problems.append(str(error))
-    if not problems:
-        problems += cross_check(config)
+        raise ConfigError("\n".join(problems + _lines(study.config, error.errors(), problems))) from None
+    problems = problems or list(study.problems(config))
     if problems:
         raise ConfigError("\n".join(problems))
     return config
 
 
-def load_config(*paths: Path, overrides: Mapping[str, Any] | None = None) -> Config:
+def load_config(*paths: Path, overrides: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401
     """Read config files, later ones over earlier ones key by key, then `overrides`."""
     return parse_config(laid_over(merged_yaml(paths), dict(overrides or {})))
 
@@ -129,28 +114,28 @@ def _paths(raw: object, pattern: Sequence[str]) -> list[str]:
     return [f"{key}.{path}" for key in keys for path in _paths(raw[key], rest)]  # type: ignore[index]
 
 
-def _path(loc: tuple[Any, ...]) -> str:
+def _path(config: type[StudyConfig], loc: tuple[Any, ...]) -> str:
     """Path of a key as a user writes it: without what pydantic adds for unions and for the kind of a data set."""
-    plain = loc[:2] + loc[3:] if loc[:1] == ("datasets",) and len(loc) > 2 else loc
+    plain = loc[:2] + loc[3:] if len(config.dataset_kinds) > 1 and loc[:1] == ("datasets",) else loc
     union = ("literal[", "constrained-", "function-", "list[", "tuple[")
     return ".".join(str(part) for part in plain if not str(part).startswith(union))
 
 
-def _lines(errors: Sequence[Any], problems: list[str]) -> list[str]:
+def _lines(config: type[StudyConfig], errors: Sequence[Any], problems: list[str]) -> list[str]:
     """One line per key; the requirements of the members of a union are joined by 'or'."""
     by_path: dict[str, list[str]] = {}
     for item in errors:
-        path = _path(item["loc"])
+        path = _path(config, item["loc"])
         # What was reported already may hold a value that must not be repeated.
         if not any(problem.startswith(f"{path}:") for problem in problems):
-            by_path.setdefault(path, []).append(_problem(item))
+            by_path.setdefault(path, []).append(_problem(config, item))
     return [f"{path}: {'; or '.join(texts)}" for path, texts in by_path.items()]
 
 
-def _problem(item: Mapping[str, Any]) -> str:
+def _problem(config: type[StudyConfig], item: Mapping[str, Any]) -> str:
     """What is wrong with a key, by an error of pydantic."""
     if item["type"] == "extra_forbidden":
-        known = _fields_at(item["loc"][:-1])
+        known = _fields_at(config, item["loc"][:-1])
         close = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}" if known else ""
         return f"unknown key{hint}"
@@ -161,11 +146,11 @@ def _problem(item: Mapping[str, Any]) -> str:
     return f"{item['msg'].removeprefix('Value error, ')}{shown}"
 
 
-def _fields_at(loc: tuple[Any, ...]) -> list[str]:
+def _fields_at(config: type[StudyConfig], loc: tuple[Any, ...]) -> list[str]:
     """Keys that the section at `loc` knows; for the entries of `models` and `datasets` those of one entry."""
-    section: type[BaseModel] | None = Config
-    if loc[:1] == ("datasets",) and len(loc) > 2:
-        section = next(k for k in get_args(Dataset) if loc[2] in get_args(k.model_fields["source"].annotation))
+    section: type[BaseModel] | None = config
+    if len(config.dataset_kinds) > 1 and loc[:1] == ("datasets",) and len(loc) > 2:
+        section = next(k for k in config.dataset_kinds if loc[2] in get_args(k.model_fields["source"].annotation))
         loc = loc[3:]
     for part in loc:
         if section is None:
@@ -182,40 +167,43 @@ def _section_of(annotation: object) -> type[BaseModel] | None:
     return next(filter(None, map(_section_of, getattr(annotation, "__args__", ()))), None)
 
 
-def write_resolved(path: Path, config: Config) -> None:
+def write_resolved(path: Path, config: StudyConfig) -> None:
     """Write the validated config for the jobs of a run; unchanged files are left alone."""
     text = canonical_json(config.model_dump(mode="json"))
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         atomic_write_text(path, text)
 
 
-def read_resolved(path: Path) -> Config:
+def read_resolved(path: Path) -> Any:  # noqa: ANN401
     """Read what `write_resolved` wrote, or a config file in YAML. Raises ConfigError for any other file."""
     if not path.is_file():
         raise ConfigError(f"{path}: no resolved config; stages are run by the workflow (snakemake), which writes it")
     if path.suffix in (".yaml", ".yml"):
         return load_config(path)
     try:
-        return Config.model_validate_json(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        text = path.read_bytes()
+        return study_of(json.loads(text).get("study", DEFAULT)).config.model_validate_json(text)
+    except (ValueError, AttributeError, ConfigError) as error:
         raise ConfigError(
             f"{path}: not a resolved config of this version; give the run's YAML config, or "
             ".snakemake/personalrm/<run>.json"
         ) from error
 
 
-def config_hash(config: Config) -> str:
+def config_hash(config: StudyConfig) -> str:
     """SHA-256 of the resolved config, but for the budget: it changes no result, and raising it reruns nothing."""
     return stable_hash(canonical_json(config.model_dump(mode="json", exclude={"budget"})))
 
 
-def config_schema() -> str:
-    """JSON schema of a config file, for editors (`# yaml-language-server: $schema=…`). Generated, never edited."""
-    from personalrm.studies.synthesizeme.config_reference import DescribedKeys
+def config_schema(study: str = DEFAULT) -> str:
+    """JSON schema of a study's config file, for editors (`# yaml-language-server: $schema=…`). Generated, never
+    edited."""
+    from personalrm.studies.config_reference import DescribedKeys
 
-    schema = Config.model_json_schema(schema_generator=DescribedKeys)
+    config = study_of(study).config
+    schema = config.model_json_schema(schema_generator=DescribedKeys)
     # A data set's name is its key in the file.
-    for kind in get_args(Dataset):
+    for kind in config.dataset_kinds:
         entry = schema["$defs"][kind.__name__]
-        entry["required"] = [name for name in entry["required"] if name != "name"]
+        entry["required"] = [name for name in entry.get("required", ()) if name != "name"]
     return json.dumps(schema, indent=1, sort_keys=True) + "\n"

@@ -18,7 +18,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from personalrm.data.settings import DatasetBase
-from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.study import DEFAULT, study_of
 
 WIDTH = 99
 HEAD = """# Configuration: every key
@@ -36,6 +36,14 @@ Which file of this folder to start with: [docs/start.md](../docs/start.md). What
 [running](../docs/running.md).
 
 This file is generated from the config models: `python -m personalrm keys > config/README.md`.
+"""
+HEAD_OF_OTHERS = """# Configuration of the study {study}: every key
+
+A config with `study: {study}` has these keys ([docs/{study}.md](../docs/{study}.md)); those of the
+other study are in [README.md](README.md).
+
+This file is generated from the config models:
+`python -m personalrm keys --study {study} > config/{study}.md`.
 """
 Schema = Mapping[str, Any]
 
@@ -65,9 +73,10 @@ def _descriptions(kind: type) -> Mapping[str, str]:
     return found
 
 
-def config_reference() -> str:
-    """The text of `config/README.md`: a heading per section, an item per key with its default and its values."""
-    schema = Config.model_json_schema(schema_generator=DescribedKeys)
+def config_reference(study: str = DEFAULT) -> str:
+    """The text of `config/README.md` (of the study `tailoring`: `config/tailoring.md`): a heading per section, an item
+    per key with its default and its values."""
+    schema = study_of(study).config.model_json_schema(schema_generator=DescribedKeys)
     known: Mapping[str, Schema] = schema["$defs"]
     sources = {name: entry["properties"]["source"] for name, entry in known.items() if _is_dataset(entry)}
     source = {
@@ -89,7 +98,8 @@ def config_reference() -> str:
         if name not in described:
             sections.append(_section(title, known[name], keys))
         described.add(name)
-    return "\n".join([HEAD, *sections])
+    head = HEAD if study == DEFAULT else HEAD_OF_OTHERS.format(study=study)
+    return "\n".join([head, *sections])
 
 
 def _is_dataset(entry: Schema) -> bool:

@@ -1,0 +1,58 @@
+"""What a run of this study needs and lacks, in addition to what runs of all studies need."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from personalrm.core.errors import ConfigError, DataError
+from personalrm.data.prepare import read_users, select_user_ids
+from personalrm.data.sources.reading import ReadReport
+from personalrm.methods.synthesizeme.theta import read_theta
+from personalrm.methods.synthesizeme.variants import parse_variant
+from personalrm.studies.study import Needs
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.config_checks import no_user_split
+from personalrm.train import require_extra
+
+
+def missing(config: Config, needs: Needs) -> list[str]:
+    """Problems of Thetas and, where they are needed, of reward models."""
+    rewards = not needs.stages.isdisjoint(("features", "reward_model", "score"))
+    return _theta_problems(config) + (_reward_problems(config) if rewards else [])
+
+
+def _theta_problems(config: Config) -> list[str]:
+    """Errors in the program files of the Thetas that variants use."""
+    problems = []
+    for name in sorted({used for variant in config.variants if (used := parse_variant(variant).theta)}):
+        path = config.thetas[name].path
+        try:
+            if path is not None:
+                read_theta(path)
+        except DataError as error:
+            problems.append(f"thetas.{name}.path: {error}")
+        if path is None and importlib.util.find_spec("optuna") is None:
+            problems.append(f"thetas.{name}.optimise: needs dspy and optuna; pip install 'personalrm[theta]'")
+    return problems
+
+
+def _reward_problems(config: Config) -> list[str]:
+    """The extra that is not installed, bases that are nowhere, and small data sets whose users have no split for the
+    regime `unseen`."""
+    problems = []
+    try:
+        require_extra("reward_models")
+    except ConfigError as error:
+        problems.append(str(error))
+    for name, reward in config.reward_models.items():
+        if (problem := reward.base_problem()) is not None:
+            problems.append(f"reward_models.{name}.{problem}")
+    for name, entry in config.datasets.items():
+        files = entry.source_files()
+        unseen = list(no_user_split(config, name))
+        if unseen and files and all(path.is_file() for path in files):
+            few = len(select_user_ids(entry)) < entry.user_split.min_users
+            # A release may name the parts of its users, however few they are.
+            if few and not any(user.user_split == "train" for user in read_users(entry, ReadReport()).users):
+                problems += unseen
+    return problems

@@ -1,0 +1,81 @@
+"""What the study of SynthesizeMe adds to the shared machinery."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from personalrm.run.stage import Files
+from personalrm.studies.study import Study
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.config_checks import problems_of
+from personalrm.studies.synthesizeme.facts import facts_of
+from personalrm.studies.synthesizeme.missing import missing
+from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.run_results import PACKAGES, conditions, result_files, result_settings
+
+
+def _summary(plan: Plan, manifest: Mapping[str, Any]) -> Sequence[tuple[str, Sequence[str]]]:
+    from personalrm.studies.synthesizeme.make_results import run_summary
+
+    return run_summary(plan, manifest)
+
+
+def _not_run(config: Config, made: Collection[str]) -> Sequence[tuple[str, str]]:
+    from personalrm.studies.synthesizeme.make_results import not_run
+
+    return not_run(config, made)
+
+
+def _shown(run: Path) -> str:
+    from personalrm.studies.synthesizeme.summary import summarise
+
+    return summarise(run) if (run / "tables" / "main.csv").is_file() else ""
+
+
+def _simulated(config: Config, *given: Any) -> Any:  # noqa: ANN401 - as `simulated` has it
+    from personalrm.studies.synthesizeme.simulate import simulated
+
+    return simulated(config, *given)
+
+
+def _made_of(plan: Plan) -> Files:
+    return {
+        "scores": f"{plan.run}/data/calls.parquet",
+        "cards": [f"{plan.run}/data/{name}/funnel.json" for name in plan.config.datasets],
+        "attributes": plan.paths("score_attributes"),
+        "analysis": [path for name in ("fidelity", "recovery", "axes", "tag") for path in plan.paths(name)],
+    }
+
+
+def _reported_from(plan: Plan) -> Files:
+    tables = {name: f"{plan.run}/tables/{name}.csv" for name in ("main", "differences", "profiles")}
+    return {"verdicts": f"{plan.run}/data/verdicts.parquet", **tables}
+
+
+STUDY = Study(
+    config=Config,
+    plan=Plan,
+    problems=problems_of,
+    missing=missing,
+    results=PACKAGES,
+    files=result_files,
+    settings=result_settings,
+    conditions=conditions,
+    facts=facts_of,
+    made_of=_made_of,
+    reported_from=_reported_from,
+    summary=_summary,
+    not_run=_not_run,
+    shown=_shown,
+    simulated=_simulated,
+    title="Personalised judges learned from preference votes",
+    transcripts=True,
+    removed={
+        "learn.search.strategy": "delete this key. Successive halving is gone; the exact search finds the best "
+        "candidate. For fewer calls set stop_at_score, or a smaller num_search_candidates",
+        "datasets.*.table": "delete this key. PRISM's answers are read from conversations.jsonl; utterances.jsonl "
+        "holds the same without times",
+    },
+)

@@ -1,0 +1,30 @@
+"""The browser of a run's transcripts.
+
+INPUTS   data/<dataset>/shards/<shard>.jsonl, verdicts/…, profiles/…, tastes/…, the response store
+OUTPUTS  transcripts.html, which opens offline
+"""
+
+
+rule transcripts:
+    input:
+        users=[path for name in CONFIG.datasets for path in PLAN.shard_paths(name)],
+        profiles=PLAN.profile_paths(),
+        tastes=PLAN.paths("taste"),
+        verdicts=PLAN.verdict_paths(),
+    output:
+        f"{RUN}/transcripts.html",
+    log:
+        f"{RUN}/logs/transcripts.log",
+    benchmark:
+        f"{RUN}/benchmarks/transcripts.tsv"
+    conda:
+        "../envs/personalrm.yml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
+    params:
+        config=RUN_CONFIG,
+    message:
+        "Writing the transcripts"
+    shell:
+        "python -m personalrm transcripts --config {params.config:q} --out {output:q} > {log:q} 2>&1"
