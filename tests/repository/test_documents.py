@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 
 from personalrm.studies.config_reference import DescribedKeys, config_reference
-from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.study import STUDIES, study_of
 
 ROOT = Path(__file__).parents[2]
 MOST_CHARACTERS = 100
 KINDS = ("Local", "Prism", "Arena", "MtBench", "Processed")
 MADE_BY_RUNS = ("docs/quickstart/", "docs/showcase/")
 """Copies of tables, whose rows are as long as they are."""
-NAMED_BY_THE_FILE = {(f"{kind}Dataset", key) for kind in KINDS for key in ("name", "source")}
+NAMED_BY_THE_FILE = {
+    (kind, key) for kind in (*(f"{kind}Dataset" for kind in KINDS), "PairSet") for key in ("name", "source")
+}
 """A data set's name is its key, and its source stands in the heading."""
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(<?([^)>\s]+)>?\)|!\[[^\]]*\]\(([^)\s]+)\)")
 
@@ -81,26 +83,28 @@ def test_the_index_lists_every_document_of_the_folder() -> None:
     assert files - {"README.md"} <= listed
 
 
-def test_the_key_reference_is_current() -> None:
-    kept = (ROOT / "config" / "README.md").read_text(encoding="utf-8")
-    assert kept == config_reference(), "run: python -m personalrm keys > config/README.md"
+@pytest.mark.parametrize(("study", "name"), [("synthesizeme", "README"), ("tailoring", "tailoring")])
+def test_the_key_reference_is_current(study: str, name: str) -> None:
+    kept = (ROOT / "config" / f"{name}.md").read_text(encoding="utf-8")
+    assert kept == config_reference(study), f"run: python -m personalrm keys --study {study} > config/{name}.md"
 
 
-def sections() -> Iterator[tuple[str, dict[str, Any]]]:
-    schema = Config.model_json_schema(schema_generator=DescribedKeys)
+def sections(study: str = "synthesizeme") -> Iterator[tuple[str, dict[str, Any]]]:
+    schema = study_of(study).config.model_json_schema(schema_generator=DescribedKeys)
     yield "Config", schema
     yield from ((name, entry) for name, entry in schema["$defs"].items() if "properties" in entry)
 
 
-def test_every_key_of_the_config_is_described() -> None:
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_key_of_the_config_is_described(study: str) -> None:
     bare = [
         f"{name}.{key}"
-        for name, section in sections()
+        for name, section in sections(study)
         for key, entry in section["properties"].items()
         if not entry.get("description") and (name, key) not in NAMED_BY_THE_FILE
     ]
     assert bare == []
-    assert [name for name, section in sections() if not section.get("description")] == []
+    assert [name for name, section in sections(study) if not section.get("description")] == []
 
 
 def test_the_key_reference_has_every_key_with_its_default_and_values() -> None:

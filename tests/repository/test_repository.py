@@ -44,9 +44,11 @@ def test_every_direct_pin_is_exact_and_agrees_with_the_constraints() -> None:
         assert constraints[name.lower().replace("_", "-")] == version
 
 
-def test_config_schema_is_in_step() -> None:
-    kept = (ROOT / "workflow" / "schemas" / "config.json").read_text(encoding="utf-8")
-    assert kept == config_schema(), "run: python -m personalrm schema > workflow/schemas/config.json"
+@pytest.mark.parametrize(("study", "name"), [("synthesizeme", "config"), ("tailoring", "tailoring")])
+def test_config_schema_is_in_step(study: str, name: str) -> None:
+    kept = (ROOT / "workflow" / "schemas" / f"{name}.json").read_text(encoding="utf-8")
+    said = f"run: python -m personalrm schema --study {study} > workflow/schemas/{name}.json"
+    assert kept == config_schema(study), said
 
 
 def test_files_and_functions_stay_readable() -> None:

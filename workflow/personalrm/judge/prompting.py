@@ -11,6 +11,7 @@ import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from jinja2.runtime import Macro
@@ -40,6 +41,12 @@ class Prompt:
     def has(self, part: str) -> bool:
         """Whether the file defines the macro `part`."""
         return isinstance(getattr(self.template.module, part, None), Macro)
+
+    def value(self, name: str) -> Any:  # noqa: ANN401 - what the file sets
+        """What the file sets under a name, as worked examples. Raises PromptError where it sets nothing."""
+        if not hasattr(self.template.module, name):
+            raise PromptError(f"prompt {self.name!r} sets no {name!r}; add it to its .jinja file")
+        return getattr(self.template.module, name)
 
     def render(self, part: str, **values: object) -> str:
         """Text of one part. Values that the part does not ask for are left out.

@@ -76,7 +76,8 @@ def _descriptions(kind: type) -> Mapping[str, str]:
 def config_reference(study: str = DEFAULT) -> str:
     """The text of `config/README.md` (of the study `tailoring`: `config/tailoring.md`): a heading per section, an item
     per key with its default and its values."""
-    schema = study_of(study).config.model_json_schema(schema_generator=DescribedKeys)
+    config = study_of(study).config
+    schema = config.model_json_schema(schema_generator=DescribedKeys)
     known: Mapping[str, Schema] = schema["$defs"]
     sources = {name: entry["properties"]["source"] for name, entry in known.items() if _is_dataset(entry)}
     source = {
@@ -88,12 +89,15 @@ def config_reference(study: str = DEFAULT) -> str:
     described: set[str] = set()
     for path, name in _paths(schema, known, ""):
         keys = known[name]["properties"]
+        if name in (kind.__name__ for kind in config.dataset_kinds):
+            # A data set's name is its key in the file.
+            keys = {key: value for key, value in keys.items() if key != "name"}
         if name in sources:
-            shared = {key: keys[key] for key in DatasetBase.model_fields if key != "name"}
+            shared = {key: keys[key] for key in DatasetBase.model_fields if key in keys}
             if not described & sources.keys():
                 base = {"description": DatasetBase.__doc__}
                 sections.append(_section(f"`{path}`", base, {"source": source, **shared}))
-            keys = {key: value for key, value in keys.items() if key not in {*shared, "name", "source"}}
+            keys = {key: value for key, value in keys.items() if key not in {*shared, "source"}}
         title = f"`{path}` with `source: {sources[name]['const']}`" if name in sources else f"`{path}`"
         if name not in described:
             sections.append(_section(title, known[name], keys))

@@ -116,7 +116,7 @@ class FakeModel:
         elif pair:
             said = self._verdict(request, labels[not first], key)
         else:
-            said, cut = self._prose(request, key)
+            said, cut = self.prose(request, key)
         return Response(said, "length" if cut else "stop", Usage(), key, odds)
 
     def _is_right(self, pair_id: str, key: str) -> bool:
@@ -139,7 +139,7 @@ class FakeModel:
         criteria = [{**row, better: 7, worse: 4} for row in rows]
         return json.dumps({"taste": self.written(words, key[CRITERIA:]), "criteria": criteria, **totals})
 
-    def _prose(self, request: Request, key: str) -> tuple[str, bool]:
+    def prose(self, request: Request, key: str) -> tuple[str, bool]:
         """An answer to a prompt that is no judgement of a pair, and whether `max_tokens` cut it."""
         assumed, room = self._assumed, request.max_tokens
         name = _name(request)

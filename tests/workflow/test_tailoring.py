@@ -1,0 +1,83 @@
+"""Persona inference by Snakemake, on bundled pairs and a scripted model."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.persona_judge import LOGPROBS
+from support.projects import ANYWHERE, Project
+from support.scripted_server import Answer, ScriptedServer
+
+from personalrm.studies.estimate.command import estimate
+
+
+def answer(body: dict[str, Any]) -> Answer:
+    if body.get("logprobs"):
+        return Answer(LOGPROBS[0][0], logprobs=[list(LOGPROBS)])
+    infers = "Preferred response:" in body["messages"][-1]["content"]
+    return Answer("The user is short of time and prefers to act." if infers else "Preference: Second")
+
+
+def config(url: str) -> dict[str, Any]:
+    model = {"backend": "openai", "model": "m", "api_base": url, "price_in": 1.0, "price_out": 2.0, **ANYWHERE}
+    return {
+        "study": "tailoring",
+        "run": "small",
+        "datasets": {
+            "everyday": {"path": "resources/tailoring/pairs.jsonl", "splits": ["test"], "max_pairs": 6, "shards": 2},
+        },
+        "models": {
+            "words": model,
+            "odds": model | {"model": "n", "prompts": "compact", "verdicts": ["logprob"]},
+        },
+        "infer": {"models": ["words"], "released": True},
+        "judge": {"accuracy": ["words", "odds"], "preference": ["words"]},
+        "saliency": {"cutoff": 2},
+        "statistics": {"resamples": 99},
+    }
+
+
+def test_a_run_makes_all_results_once_and_its_report_says_what_was_asked(tmp_path: Path) -> None:
+    with ScriptedServer(answer) as server:
+        project = Project(tmp_path, config(server.url))
+        project.snakemake()
+        asked = server.count
+        assert "Nothing to be done" in project.snakemake()
+        project.config["saliency"] = {"cutoff": 3}
+        said = project.snakemake()
+        assert "table_persona_saliency" in said
+        assert "table_persona_accuracy" not in said
+        assert server.count == asked
+    run = tmp_path / "results" / "small"
+    with (run / "tables" / "persona_accuracy.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["model"], row["judge"]) for row in rows[::3]] == [
+        *(("words", "words"), ("words", "odds")),
+        *(("released", "words"), ("released", "odds")),
+    ]
+    assert {row["accuracy"] for row in rows} == {"50.0"}
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    # Equal personas are judged once; one more call was the probe of labels.
+    assert manifest["usage"]["calls"] == asked - 1
+    assert manifest["data"]["everyday"]["pairs"] == 6
+    assert {"infer", "accuracy", "preference", "everyday"} <= manifest["prompts"].keys()
+    report = (run / "report.html").read_text(encoding="utf-8")
+    assert "everyday: 6 pairs." in report
+    assert "transcripts.html" not in report
+
+
+def test_the_estimate_counts_the_calls_that_a_run_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = Project(tmp_path, config("http://127.0.0.1:9/v1"))
+    project.write_config()
+    monkeypatch.chdir(tmp_path)
+    rows = json.loads(estimate(tmp_path / "run.yaml", 1, users=3, as_json=True, timed=False))["rows"]
+    calls = {(row["stage"], row["model"]): row["calls"] for row in rows}
+    assert calls["infer_personas", "words"] == 12
+    assert (calls["judge_personas", "words"], calls["judge_personas", "odds"]) == (48, 48)
+    assert calls["prefer_personas", "words"] == 24
+    (whole,) = (row for row in rows if (row["stage"], row["model"]) == ("all", "all"))
+    assert whole["usd_batched"] == pytest.approx(whole["usd_list"] / 2)

@@ -1,0 +1,93 @@
+"""Records about pairs without users: the pairs, personas of who would prefer each response, and judgments of these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+from pydantic import Field
+
+from personalrm.core.conditions import VerdictMode
+from personalrm.core.records import CallRef, Outcome, Record, Verdict
+
+Side = Literal["chosen", "rejected"]
+"""A response of a pair. Its persona is of somebody who would prefer it to the other one."""
+SIDES: tuple[Side, ...] = get_args(Side)
+PersonaOutcome = Literal["ok", "empty"] | Outcome
+"""What became of a persona: written, empty, or the outcome of a call without an answer."""
+RELEASED = "released"
+"""In the place of a model: the personas that a data set comes with."""
+
+
+class PersonaPair(Record):
+    """A prompt with a chosen and a rejected response. `user_id` is None where nobody is known to have chosen.
+
+    Texts have no "Human:" or "Assistant:" around them. `gold` are the personas that the data set has of the pair
+    itself, `retrieved` those that it has of the most similar training prompt; a side without one is not in them.
+    """
+
+    dataset: str
+    pair_id: str
+    split: str
+    user_id: str | None = Field(default=None, exclude_if=lambda user: user is None)
+    prompt: str
+    chosen: str
+    rejected: str
+    gold: dict[Side, str] = Field(default_factory=dict)
+    retrieved: dict[Side, str] = Field(default_factory=dict)
+
+    @property
+    def decides(self) -> bool:
+        """Whether there are two different responses to choose between."""
+        return bool(self.chosen and self.rejected) and self.chosen != self.rejected
+
+    def response(self, side: Side) -> str:
+        """The response of a side."""
+        return self.chosen if side == "chosen" else self.rejected
+
+
+class PairRow(Record):
+    """What one model wrote or said of one pair."""
+
+    dataset: str
+    pair_id: str
+    model: str
+    calls: tuple[CallRef, ...] = ()
+    prompts: dict[str, str] = Field(default_factory=dict)
+
+
+class PairPersonas(PairRow):
+    """The personas that `model` wrote of a pair; a side whose outcome is not `ok` has none."""
+
+    personas: dict[Side, str]
+    outcomes: dict[Side, PersonaOutcome]
+
+
+class JudgedPersonas(PairRow):
+    """Which response the owner of each persona would pick, as `judge` says: `correct` is the persona's own side.
+
+    `model` wrote the personas. A side without a persona has no verdicts.
+    """
+
+    judge: str
+    mode: VerdictMode
+    verdicts: dict[Side, tuple[Verdict, ...]]
+
+
+class JudgedPreference(PairRow):
+    """Which of the two personas of a pair describes somebody better off with it, as `judge` says, without the pair:
+    `correct` is the chosen response's. A pair that lacks a persona has no verdicts."""
+
+    judge: str
+    mode: VerdictMode
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def preferred(self) -> Side | Literal["tie"] | None:
+        """The persona that is preferred in every order; a tie where the orders differ; None where one has no answer
+        that can be read."""
+        outcomes = {verdict.outcome for verdict in self.verdicts}
+        if not outcomes or not outcomes <= {"correct", "wrong", "tie"}:
+            return None
+        sides: Mapping[Outcome, Side] = {"correct": "chosen", "wrong": "rejected"}
+        return sides.get(outcomes.pop(), "tie") if len(outcomes) == 1 else "tie"

@@ -1,0 +1,119 @@
+"""The typed configuration of the study of "Whose Boat Does it Float?"."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, Field, model_validator
+
+from personalrm.core.persona_pairs import RELEASED
+from personalrm.data.pair_sets import PairSet
+from personalrm.personas.saliency import Contrast
+from personalrm.studies.model_config import Positive
+from personalrm.studies.study_config import Name, Section, StudyConfig
+
+
+class InferConfig(Section):
+    """Persona inference: for each pair, a persona of who would prefer each response."""
+
+    models: list[str] = []
+    """Models that infer personas."""
+    max_tokens: Positive = 200
+    """Longest persona, in tokens; its first line is kept."""
+    released: bool = False
+    """Judge the personas that data sets come with, too, under the model `released`."""
+    reported: dict[str, str] = {}
+    """Model (or `released`) to its name in the paper, whose numbers then stand beside: `{gpt-4o: GPT-4o}`."""
+
+
+class JudgeConfig(Section):
+    """Who judges personas, each in both orders; no model where it is not asked."""
+
+    accuracy: list[str] = []
+    """Models that say which response the owner of a persona would pick (paper: GPT-4o)."""
+    preference: list[str] = []
+    """Models that say which of two personas is the better one to have, without the pair."""
+    own_preference: bool = False
+    """Each model that infers personas says so of its own, too (as in the paper's code)."""
+
+
+class SaliencyConfig(Section):
+    """Words that tell personas of chosen responses from those of rejected ones."""
+
+    cutoff: Positive = 10
+    """Fewest occurrences of a word (paper: 10)."""
+    top: Positive = 10
+    """Words shown of each side."""
+    contrast: Annotated[list[Contrast], Field(min_length=1)] = ["whole_words"]
+    """Where a persona is cut before what it does not want ("over", "rather than", …): at such words alone, or
+    `as_published`, also inside of others ("cover")."""
+
+
+class Config(StudyConfig):
+    """One run: sets of pairs, models that infer personas, and judges of these."""
+
+    dataset_kinds: ClassVar[tuple[type[BaseModel], ...]] = (PairSet,)
+
+    study: Literal["tailoring"]
+    """The paper that is replicated."""
+    datasets: Annotated[dict[Name, PairSet], Field(min_length=1)]
+    """Sets of pairs by name."""
+    infer: InferConfig = InferConfig()
+    """Persona inference."""
+    judge: JudgeConfig = JudgeConfig()
+    """Judges of personas."""
+    saliency: SaliencyConfig = SaliencyConfig()
+    """Salient words."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _dataset_names(cls, value: object) -> object:
+        # A data set's name is its key.
+        if isinstance(value, dict) and isinstance(value.get("datasets"), dict):
+            named = {k: {"name": k, **v} if isinstance(v, dict) else v for k, v in value["datasets"].items()}
+            return {**value, "datasets": named}
+        return value
+
+    @property
+    def personas_of(self) -> list[str]:
+        """Models whose personas are judged; `released` for those that the data sets come with."""
+        return [*self.infer.models, *([RELEASED] if self.infer.released else [])]
+
+    @property
+    def preference_pairs(self) -> list[tuple[str, str]]:
+        """Whose personas are compared by which judge."""
+        pairs = [(model, judge) for model in self.personas_of for judge in self.judge.preference]
+        pairs += [(model, model) for model in self.infer.models if self.judge.own_preference]
+        return list(dict.fromkeys(pairs))
+
+
+def problems_of(config: Config) -> Iterator[str]:
+    """Names that do not exist or are given twice, and models that cannot judge. Each problem begins with its key."""
+    named = {
+        "infer.models": config.infer.models,
+        "judge.accuracy": config.judge.accuracy,
+        "judge.preference": config.judge.preference,
+        "budget.models": list(config.budget.models),
+    }
+    known = ", ".join(config.models) or "none"
+    for key, names in named.items():
+        for name, count in Counter(names).items():
+            if name not in config.models:
+                yield f"{key}: no model {name!r} under 'models' (there are: {known})"
+            if count > 1:
+                yield f"{key}: {name!r} is given twice"
+    for name in config.infer.reported:
+        if name not in config.personas_of:
+            yield f"infer.reported: {name!r} is not among infer.models, and not {RELEASED!r} with infer.released"
+    if RELEASED in config.models:
+        yield f"models.{RELEASED}: stands for the personas of the data; give the model another name"
+    if not config.personas_of:
+        yield "infer.models: no model infers personas; name one, or set infer.released: true"
+    for name, entry in config.models.items():
+        if entry.prompts == "compact" and "text" in entry.verdicts:
+            yield (
+                f"models.{name}.verdicts: 'text' is not read with compact prompts, whose labels are A and B; use "
+                "prompts: standard, or verdicts: [logprob_both]"
+            )

@@ -1,0 +1,53 @@
+"""Stage `prepare`: the pairs of a data set, one file per shard."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from personalrm.core.files import atomic_write_text
+from personalrm.core.persona_pairs import SIDES
+from personalrm.core.records import write_records
+from personalrm.data.pair_sets import in_shards, read_pairs
+from personalrm.run.stage import Files, Stage, Wildcards
+from personalrm.studies.tailoring.plan import Plan
+
+
+def prepare_stage(plan: Plan, dataset: str) -> None:
+    """Write the pairs of one data set, and their counts."""
+    settings = plan.config.datasets[dataset]
+    pairs = read_pairs(settings)
+    for name, mine in in_shards(pairs, settings.shards, plan.shards(dataset)).items():
+        write_records(Path(plan.pairs(Wildcards(dataset=dataset, shard=name))), mine)
+    counts = {
+        "pairs": len(pairs),
+        "splits": dict(sorted(Counter(pair.split for pair in pairs).items())),
+        "undecided": sum(not pair.decides for pair in pairs),
+        "gold": {side: sum(side in pair.gold for pair in pairs) for side in SIDES},
+    }
+    atomic_write_text(Path(_counts(plan, dataset)), json.dumps(counts, indent=2) + "\n")
+
+
+def _counts(plan: Plan, dataset: str) -> str:
+    return f"{plan.run}/data/{dataset}/counts.json"
+
+
+def _inputs(plan: Plan, job: Wildcards) -> Files:
+    """Files of the hub, which rules fetch, and those local files that exist: a dry run needs no data, and before a real
+    run the preflight names what is missing."""
+    settings = plan.config.datasets[job.dataset]
+    fetched = settings.hub is not None
+    return {"rows": [str(path) for path in settings.source_files() if fetched or path.is_file()]}
+
+
+PREPARE: Stage[Plan] = Stage(
+    name="prepare",
+    output=lambda plan, job: [*plan.pair_files(job.dataset), _counts(plan, job.dataset)],
+    combinations=lambda plan: [Wildcards(dataset=name) for name in plan.config.datasets],
+    inputs=_inputs,
+    reads=lambda plan, job: plan.config.datasets[job.dataset].model_dump(
+        mode="json", exclude={"licence", "prompt", "reported"}
+    ),
+    work=prepare_stage,
+)

@@ -1,0 +1,118 @@
+"""What the study of "Whose Boat Does it Float?" (Balepur et al., ACL 2025) adds to the shared machinery."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from personalrm.core.files import sha256_file
+from personalrm.core.persona_pairs import PairRow
+from personalrm.core.records import CallRef, read_records
+from personalrm.run.stage import Files
+from personalrm.studies.manifest import prompts_in_use, usage_of
+from personalrm.studies.run_results import all_results
+from personalrm.studies.study import Needs, Study
+from personalrm.studies.tailoring.config import Config, problems_of
+from personalrm.studies.tailoring.plan import Plan
+from personalrm.studies.tailoring.run_results import PACKAGES, conditions, result_files, result_settings
+
+PAID = ("infer_personas", "judge_personas", "prefer_personas")
+
+
+def _missing(_config: Config, _needs: Needs) -> list[str]:
+    return []
+
+
+def _facts(plan: Plan) -> dict[str, Any]:
+    import pandas as pd
+
+    from personalrm.personas.of_pairs import FOLDER
+
+    calls = [ref.model_dump() for ref in _calls(plan)]
+    return {
+        "prompts": prompts_in_use(FOLDER),
+        "data": {name: _data(plan, name) for name in plan.config.datasets},
+        "usage": usage_of(pd.DataFrame(calls, columns=list(CallRef.model_fields))),
+    }
+
+
+def _data(plan: Plan, name: str) -> dict[str, Any]:
+    settings = plan.config.datasets[name]
+    counts = Path(plan.run) / "data" / name / "counts.json"
+    return {
+        "source_sha256": {path.name: sha256_file(path) for path in settings.source_files()},
+        "licence": settings.licence,
+        **json.loads(counts.read_text(encoding="utf-8")),
+    }
+
+
+def _calls(plan: Plan) -> Iterator[CallRef]:
+    for name in PAID:
+        kind = plan.stages[name].record
+        for path in plan.paths(name):
+            for row in read_records(Path(path), kind or PairRow):
+                yield from row.calls if isinstance(row, PairRow) else ()
+
+
+def _made_of(plan: Plan) -> Files:
+    prepared = [path for name in plan.config.datasets for path in plan.files("prepare", dataset=name)]
+    return {"prepared": prepared, "paid": [path for name in PAID for path in plan.paths(name)]}
+
+
+def _summary(plan: Plan, manifest: Mapping[str, Any]) -> Sequence[tuple[str, Sequence[str]]]:
+    config, usage = plan.config, manifest["usage"]
+    counts = [f"{name}: {facts['pairs']:,} pairs." for name, facts in manifest["data"].items()]
+    asked = {
+        "Personas by": config.personas_of,
+        "Accuracy judged by": config.judge.accuracy,
+        "Preferences judged by": dict.fromkeys(judge for _, judge in config.preference_pairs),
+    }
+    said = [f"{what} {', '.join(names)}." for what, names in asked.items() if names]
+    cost = usage["cost_usd_list"]
+    spent = f"{usage['tokens_in']:,} tokens in, {usage['tokens_out']:,} out, list cost "
+    spent += "not known" if cost is None else f"${cost:,.2f}"
+    beavers = any(entry.prompt == "beavertails" for entry in config.datasets.values())
+    harmful = ["BeaverTails holds harmful text."] if beavers else []
+    return [("What was run", [*counts, *said, f"Stored answers: {usage['calls']:,}, {spent}.", *harmful])]
+
+
+def _not_run(config: Config, made: Collection[str]) -> Sequence[tuple[str, str]]:
+    keys = {"accuracy": "judge.accuracy names no model", "preference": "judge.preference names no model"}
+    return [
+        (f"{result.kind.capitalize()} {result.name.replace('_', ' ')}", keys.get(result.when, "the table is not made"))
+        for result in all_results(config.study)
+        if result.name not in made
+    ]
+
+
+def _shown(run: Path) -> str:
+    texts = [path.read_text(encoding="utf-8") for path in sorted((run / "tables").glob("persona_[ap]*.md"))]
+    return "\n".join([*texts, f"Report  {run / 'report.html'}\n"])
+
+
+def _simulated(config: Config, *given: Any) -> Any:  # noqa: ANN401 - as `simulated` has it
+    from personalrm.studies.tailoring.simulate import simulated
+
+    return simulated(config, *given)
+
+
+STUDY = Study(
+    config=Config,
+    plan=Plan,
+    problems=problems_of,
+    missing=_missing,
+    results=PACKAGES,
+    files=result_files,
+    settings=result_settings,
+    conditions=conditions,
+    facts=_facts,
+    made_of=_made_of,
+    reported_from=lambda _plan: {},
+    summary=_summary,
+    not_run=_not_run,
+    shown=_shown,
+    simulated=_simulated,
+    title="Personas inferred from preference pairs",
+)

@@ -1,0 +1,84 @@
+"""The rules of "Whose Boat Does it Float?": personas of pairs, and judgments of them.
+
+INPUTS   data/<dataset>/shards/<shard>.jsonl
+OUTPUTS  personas/<dataset>/<model>/<shard>.jsonl
+         verdicts/<dataset>/accuracy/<model>-by-<judge>/<shard>.jsonl
+         verdicts/<dataset>/preference/<model>-by-<judge>/<shard>.jsonl
+"""
+
+PAGES = []
+
+
+rule infer_personas:
+    input:
+        unpack(inputs_of("infer_personas")),
+    output:
+        PLAN.template("infer_personas"),
+    log:
+        PLAN.log("infer_personas"),
+    benchmark:
+        PLAN.benchmark("infer_personas")
+    conda:
+        "../envs/personalrm.yml"
+    threads: threads_of("infer_personas")
+    resources:
+        llm_calls=calls_of("infer_personas"),
+        mem_mb=growing(1000),
+        runtime=growing(240, "infer_personas"),
+    params:
+        reads=reads_of("infer_personas"),
+        config=RUN_CONFIG,
+    message:
+        "Inferring personas: {wildcards.model} on {wildcards.dataset}, shard {wildcards.shard}"
+    shell:
+        "python -m personalrm stage infer_personas --config {params.config:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule judge_personas:
+    input:
+        unpack(inputs_of("judge_personas")),
+    output:
+        PLAN.template("judge_personas"),
+    log:
+        PLAN.log("judge_personas"),
+    benchmark:
+        PLAN.benchmark("judge_personas")
+    conda:
+        "../envs/personalrm.yml"
+    threads: threads_of("judge_personas")
+    resources:
+        llm_calls=calls_of("judge_personas"),
+        mem_mb=growing(1000),
+        runtime=growing(240, "judge_personas"),
+    params:
+        reads=reads_of("judge_personas"),
+        config=RUN_CONFIG,
+    message:
+        "Judging by personas of {wildcards.model}: {wildcards.judge} on {wildcards.dataset}, shard {wildcards.shard}"
+    shell:
+        "python -m personalrm stage judge_personas --config {params.config:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule prefer_personas:
+    input:
+        unpack(inputs_of("prefer_personas")),
+    output:
+        PLAN.template("prefer_personas"),
+    log:
+        PLAN.log("prefer_personas"),
+    benchmark:
+        PLAN.benchmark("prefer_personas")
+    conda:
+        "../envs/personalrm.yml"
+    threads: threads_of("prefer_personas")
+    resources:
+        llm_calls=calls_of("prefer_personas"),
+        mem_mb=growing(1000),
+        runtime=growing(240, "prefer_personas"),
+    params:
+        reads=reads_of("prefer_personas"),
+        config=RUN_CONFIG,
+    message:
+        "Comparing personas of {wildcards.model}: {wildcards.judge} on {wildcards.dataset}, shard {wildcards.shard}"
+    shell:
+        "python -m personalrm stage prefer_personas --config {params.config:q} --out {output:q} > {log:q} 2>&1"
