@@ -42,5 +42,8 @@ def test_persona_inference_of_the_paper_is_planned_without_data_and_keys(tmp_pat
     jobs = planned("tailoring.yaml", tmp_path)
     # Nine models on four data sets; all judged by GPT-4o, and by themselves where that is another model.
     assert (jobs["infer_personas"], jobs["judge_personas"], jobs["prefer_personas"]) == (36, 36, 36 + 32)
-    assert {"fetch_beavertails", "prepare_hhh", "table_persona_accuracy", "figure_persona_saliency", "report"} <= jobs.keys()
+    made = {"table_persona_accuracy", "table_persona_preferences", "figure_persona_saliency", "manifest", "report"}
+    # One job fetches all files of a revision.
+    assert {"fetch_beavertails", "prepare_hhh"} | made <= jobs.keys()
+    assert "fetch_hhh" not in jobs
     assert not {"transcripts", "table_main"} & jobs.keys()

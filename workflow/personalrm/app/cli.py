@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -143,11 +143,17 @@ def export(
     dataset: str,
     out: Path,
     licence: Annotated[str, typer.Option(help="Stated in the data set card.")] = "",
+    personas: Annotated[str, typer.Option(help="Of the study tailoring: who wrote the personas to add.")] = "",
 ) -> None:
     """Write the benchmark of a run for `datasets`. The folder can be loaded with `datasets.load_dataset`."""
-    from personalrm.studies.synthesizeme.export import export_stage
+    if personas:
+        from personalrm.studies.tailoring.export import export_personas
 
-    counts = export_stage(run, dataset, out, licence)
+        counts: Mapping[Any, int] = export_personas(run, dataset, out, personas, licence)
+    else:
+        from personalrm.studies.synthesizeme.export import export_stage
+
+        counts = export_stage(run, dataset, out, licence)
     rows = ", ".join(f"{part} {count}" for part, count in counts.items()) or "none"
     sys.stdout.write(f"{out}: rows {rows}\n")
 

@@ -1,8 +1,8 @@
 """Sets of pairs without users: their settings, and the pairs from their files.
 
 A row has `prompt` (text) or `context` (list of {role, content}), `chosen` and `rejected`, and may have `split`,
-`config`, an id and persona columns, as the released sets of "Whose Boat Does it Float?" (Balepur et al., ACL 2025) and
-our own format of votes do.
+`config`, an id and persona columns, as the released sets of "Whose Boat Does it Float?" (Balepur et al., ACL 2025), our
+own format of votes and exported benchmarks do.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from personalrm.data.sources.votes import parse_vote
 FEW_SHOT = "fewshot"
 SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz")
 _SPEAKERS = {"user": "Human", "assistant": "Assistant", "system": "System"}
+_ROLES = {"model": "assistant"}
 _COUNT = re.compile(r"-\d{5}-of-\d{5}$")
 _ADVICE = Advice(
     "give a text", missing=("is missing", "a row has prompt (or context), chosen and rejected; add it, or correct path")
@@ -179,9 +180,13 @@ def _of_prompt(row: Row) -> tuple[str, str, str]:
 
 def _of_vote(row: Row, number: int) -> tuple[str, str, str] | None:
     """The texts of a vote in our own format, which may name its user; a conversation keeps the speakers' names."""
-    vote = parse_vote({"user_id": "nobody", **row}, number)
+    turns = row["context"]
+    if isinstance(turns, list):
+        # The processed sets call the assistant `model`.
+        turns = [{**turn, "role": _ROLES.get(turn.get("role"), turn.get("role"))} for turn in turns if turn]
+    vote = parse_vote({"user_id": "nobody", **row, "context": turns}, number)
     said = "\n\n".join(f"{_SPEAKERS[role]}: {content}" for role, content in vote.context)
-    return None if vote.tie else (said, vote.chosen, vote.rejected)
+    return None if vote.tie or row.get("tie") else (said, vote.chosen, vote.rejected)
 
 
 def in_shards(pairs: Iterable[PersonaPair], shards: int, names: Sequence[str]) -> dict[str, list[PersonaPair]]:

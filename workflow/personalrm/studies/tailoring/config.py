@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, Field, model_validator
@@ -24,6 +25,10 @@ class InferConfig(Section):
     """Longest persona, in tokens; its first line is kept."""
     released: bool = False
     """Judge the personas that data sets come with, too, under the model `released`."""
+    given: dict[Name, Path] = {}
+    """Personas of users that another run learned, by a name of your own: a folder of its profiles
+    (`results/<run>/profiles/<dataset>/<variant>/<model>/k<k>`) or tastes (`results/<run>/tastes/<dataset>/<model>`).
+    They are judged on the pairs of data sets that name their users, as personas of chosen responses."""
     reported: dict[str, str] = {}
     """Model (or `released`) to its name in the paper, whose numbers then stand beside: `{gpt-4o: GPT-4o}`."""
 
@@ -78,13 +83,14 @@ class Config(StudyConfig):
 
     @property
     def personas_of(self) -> list[str]:
-        """Models whose personas are judged; `released` for those that the data sets come with."""
-        return [*self.infer.models, *([RELEASED] if self.infer.released else [])]
+        """Whose personas are judged: models; `released` for those that the data come with; those that are given."""
+        return [*self.infer.models, *([RELEASED] if self.infer.released else []), *self.infer.given]
 
     @property
     def preference_pairs(self) -> list[tuple[str, str]]:
         """Whose personas are compared by which judge."""
-        pairs = [(model, judge) for model in self.personas_of for judge in self.judge.preference]
+        twofold = [model for model in self.personas_of if model not in self.infer.given]
+        pairs = [(model, judge) for model in twofold for judge in self.judge.preference]
         pairs += [(model, model) for model in self.infer.models if self.judge.own_preference]
         return list(dict.fromkeys(pairs))
 
@@ -107,10 +113,13 @@ def problems_of(config: Config) -> Iterator[str]:
     for name in config.infer.reported:
         if name not in config.personas_of:
             yield f"infer.reported: {name!r} is not among infer.models, and not {RELEASED!r} with infer.released"
-    if RELEASED in config.models:
+    if RELEASED in {*config.models, *config.infer.given}:
         yield f"models.{RELEASED}: stands for the personas of the data; give the model another name"
+    for name in config.infer.given:
+        if name in config.models:
+            yield f"infer.given.{name}: is the name of a model; give another one"
     if not config.personas_of:
-        yield "infer.models: no model infers personas; name one, or set infer.released: true"
+        yield "infer.models: no model infers personas; name one, or set infer.released: true, or infer.given"
     for name, entry in config.models.items():
         if entry.prompts == "compact" and "text" in entry.verdicts:
             yield (

@@ -16,7 +16,7 @@ class Plan(StudyPlan[Config]):
     """All files of a run, known before any job (the DAG is static)."""
 
     def __init__(self, config: Config) -> None:
-        super().__init__(config, stages.__name__, {"model": [*config.models, RELEASED]})
+        super().__init__(config, stages.__name__, {"model": [*config.models, RELEASED, *config.infer.given]})
 
     def shards(self, dataset: str) -> Sequence[str]:
         """Names of the files that the pairs of a data set lie in."""
@@ -31,8 +31,10 @@ class Plan(StudyPlan[Config]):
         return [self.pairs(Wildcards(dataset=dataset, shard=shard)) for shard in self.shards(dataset)]
 
     def persona_files(self, job: Wildcards) -> dict[str, str | list[str]]:
-        """Files with the pairs of a job and, where a model wrote them, with their personas."""
+        """Files with the pairs of a job and, but for released ones, with their personas."""
         files: dict[str, str | list[str]] = {"pairs": self.pairs(job)}
-        if job.model != RELEASED:
+        if job.model in self.config.infer.given:
+            files["given"] = [str(path) for path in sorted(self.config.infer.given[job.model].glob("*.jsonl"))]
+        elif job.model != RELEASED:
             files["personas"] = self.path("infer_personas", dataset=job.dataset, model=job.model, shard=job.shard)
         return files

@@ -23,6 +23,7 @@ class ResultSettings:
     - seed, n_resamples: of bootstraps.
     - reported_datasets, reported_models: data sets and models of the run to their names in the paper.
     - released: whether the personas that data sets come with are in the results.
+    - given: names of the personas of users that another run learned.
     - contrasts, cutoff, top: of the saliency of words.
     - title_note: text under the title of a figure.
     """
@@ -32,6 +33,7 @@ class ResultSettings:
     reported_datasets: Mapping[str, str]
     reported_models: Mapping[str, str]
     released: bool
+    given: Sequence[str]
     contrasts: Sequence[Contrast]
     cutoff: int
     top: int
@@ -47,6 +49,7 @@ def result_settings(plan: Plan) -> ResultSettings:
         reported_datasets={name: entry.reported for name, entry in config.datasets.items() if entry.reported},
         reported_models={RELEASED: OF_RELEASED, **config.infer.reported},
         released=config.infer.released,
+        given=list(config.infer.given),
         contrasts=config.saliency.contrast,
         cutoff=config.saliency.cutoff,
         top=config.saliency.top,

@@ -21,8 +21,12 @@ from personalrm.studies.tailoring.run_results import PACKAGES, conditions, resul
 PAID = ("infer_personas", "judge_personas", "prefer_personas")
 
 
-def _missing(_config: Config, _needs: Needs) -> list[str]:
-    return []
+def _missing(config: Config, _needs: Needs) -> list[str]:
+    return [
+        f"infer.given.{name}: no files *.jsonl in {path}; make that run first, or correct the path"
+        for name, path in config.infer.given.items()
+        if not any(path.glob("*.jsonl"))
+    ]
 
 
 def _facts(plan: Plan) -> dict[str, Any]:

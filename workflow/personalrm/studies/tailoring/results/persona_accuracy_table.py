@@ -148,6 +148,7 @@ def build(
     n_resamples: int,
     reported_datasets: Mapping[str, str],
     reported_models: Mapping[str, str],
+    given: Sequence[str],
 ) -> Table:
     """Make the table from the files of a run."""
     reported = read_reported(reported_tailoring, reported_datasets, reported_models)
@@ -178,6 +179,14 @@ def build(
         *(
             ["Paper: Figure 3, judged by GPT-4o on 300 pairs; with another judge or other pairs it is not comparable."]
             if reported
+            else []
+        ),
+        *(
+            [
+                f"{' and '.join(given)}: personas of users, learned from other pairs of theirs; all others explain the "
+                "pair that they are judged on."
+            ]
+            if given
             else []
         ),
         *mark_notes(table.assign(lossy=False)),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from personalrm.core.conditions import VerdictMode
+from personalrm.core.errors import DataError
 from personalrm.core.persona_pairs import (
     SIDES,
     JudgedPersonas,
@@ -19,6 +20,7 @@ from personalrm.core.persona_pairs import (
     Side,
 )
 from personalrm.core.records import Verdict, read_all, read_records
+from personalrm.data.sources.rows import read_rows
 from personalrm.judge.call_recorder import CallRecorder
 from personalrm.llm.types import LanguageModel
 from personalrm.personas.of_pairs import PairQuestion, PersonaQuestion, infer_persona, judge_persona, prefer_persona
@@ -44,11 +46,30 @@ def pair_questions(config: Config, judge: str, dataset: str | None) -> list[Pair
     return [PairQuestion(judge_settings(entry, mode), data) for mode in entry.verdicts]
 
 
-def personas_of(pairs: Sequence[PersonaPair], personas: Sequence[Path] = ()) -> dict[str, Mapping[Side, str]]:
-    """Personas by the id of the pair: those that a model wrote, or (without files) those that the data come with."""
+def personas_of(
+    pairs: Sequence[PersonaPair], personas: Sequence[Path] = (), given: Sequence[Path] = ()
+) -> dict[str, Mapping[Side, str]]:
+    """Personas by the id of the pair: those that a model wrote, those of the users of the pairs in files of another run
+    (`given`), or (without files) those that the data come with."""
+    if given:
+        of_users = user_personas(given)
+        return {pair.pair_id: {"chosen": of_users[pair.user_id]} for pair in pairs if pair.user_id in of_users}
     if not personas:
         return {pair.pair_id: pair.gold for pair in pairs}
     return {row.pair_id: row.personas for row in read_all(personas, PairPersonas)}
+
+
+def user_personas(paths: Sequence[Path]) -> dict[str | None, str]:
+    """Personas by user, from files of profiles or of tastes: of the first draw, and of all votes where there are
+    several numbers of them. Raises DataError for other files."""
+    found: dict[str | None, str] = {}
+    for path in paths:
+        for row in read_rows(path):
+            if not {"user_id", "persona", "k", "draw"} <= row.keys():
+                raise DataError(f"{path}: holds no profiles and no tastes; correct infer.given")
+            if row["persona"] and row["draw"] == 0 and (row["k"] == "all" or row["user_id"] not in found):
+                found[str(row["user_id"])] = str(row["persona"])
+    return found
 
 
 async def infer_stage(job: Job, *, pairs: Path, out: Path, model: str, dataset: str) -> None:
@@ -78,11 +99,19 @@ Asked = tuple[PersonaPair, PairQuestion]
 
 
 async def judge_stage(
-    job: Job, *, pairs: Path, out: Path, model: str, judge: str, dataset: str, personas: Path | None = None
+    job: Job,
+    *,
+    pairs: Path,
+    out: Path,
+    model: str,
+    judge: str,
+    dataset: str,
+    personas: Path | None = None,
+    given: Sequence[Path] = (),
 ) -> None:
     """Write one `JudgedPersonas` for each pair with two different responses and each verdict mode of the judge."""
     known = list(read_records(pairs, PersonaPair))
-    written = personas_of(known, [personas] if personas else [])
+    written = personas_of(known, [personas] if personas else [], given)
 
     async def work(client: LanguageModel, asked: Asked) -> JudgedPersonas:
         pair, question = asked
