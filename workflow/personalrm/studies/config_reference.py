@@ -39,8 +39,8 @@ This file is generated from the config models: `python -m personalrm keys > conf
 """
 HEAD_OF_OTHERS = """# Configuration of the study {study}: every key
 
-A config with `study: {study}` has these keys ([docs/{study}.md](../docs/{study}.md)); those of the
-other study are in [README.md](README.md).
+A config with `study: {study}` has these keys
+([docs/{study}.md](../docs/{study}.md)). Those of the other study are in [README.md](README.md).
 
 This file is generated from the config models:
 `python -m personalrm keys --study {study} > config/{study}.md`.
