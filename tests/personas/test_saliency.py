@@ -27,7 +27,7 @@ def test_shares_and_order_by_hand() -> None:
     personas = [
         {"chosen": "calm calm warm", "rejected": "brief"},
         {"chosen": "warm deep", "rejected": "brief calm"},
-        {"rejected": "deep warm"},
+        {"rejected": "deep warm zest zest zest"},
     ]
     found = salient_words(personas, "whole_words", cutoff=2, top=3)
     assert [(one.word, one.count, one.share) for one in found["chosen"]] == [
@@ -35,7 +35,7 @@ def test_shares_and_order_by_hand() -> None:
         ("warm", 3, 2 / 3),
         ("deep", 2, 0.5),
     ]
-    assert [one.word for one in found["rejected"]] == ["brief", "deep", "calm"]
+    assert [one.word for one in found["rejected"]] == ["zest", "brief", "deep"]
     # One entry for each pair that has the word: of chosen and of rejected.
     assert found["chosen"][0].counts == ((2, 0), (0, 1))
 

@@ -59,8 +59,8 @@ def given(folder: Path, *rows: dict[str, Any]) -> Path:
 def test_personas_of_users_are_judged_on_their_pairs_beside_those_of_the_pairs(tmp_path: Path) -> None:
     export_processed(users(), tmp_path / "benchmark")
     row = {"user_id": "ann", "draw": 0, "k": "all", "persona": "wants the better answer 0,"}
-    others = (row | {"k": 3, "persona": "not this one"}, row, row | {"draw": 1, "persona": "x"})
-    profiles = given(tmp_path / "profiles", *others)
+    few, other = (row | {"k": 3, "persona": "not this one"}), (row | {"draw": 1, "persona": "x"})
+    profiles = given(tmp_path / "profiles", few, row, few, other)
     with ScriptedServer(answer) as server:
         plan = run(
             tmp_path,

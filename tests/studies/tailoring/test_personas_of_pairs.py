@@ -19,7 +19,10 @@ from personalrm.studies.run_results import RunResults
 from personalrm.studies.tailoring.plan import Plan
 from studies.tailoring.cases import raw, run, table
 
-PAIRS = [pair(0), pair(1, "always-first"), pair(2, "mumbles"), pair(3, "refuses contrary")]
+PAIRS = [
+    *(pair(0), pair(1, "always-first"), pair(2, "mumbles")),
+    *(pair(3, "refuses contrary"), pair(4, "mumbles")),
+]
 
 
 def accuracies(plan: Plan, column: str = "accuracy") -> list[float]:
@@ -35,21 +38,22 @@ def test_accuracy_and_preferences_are_those_computed_by_hand(tmp_path: Path) -> 
     with ScriptedServer(answer) as server:
         plan = run(tmp_path, PAIRS, server.url)
         asked = server.count
-    # Chosen: right twice, once, never (unparsed), never (refused); rejected: right twice, once, twice, twice.
-    assert accuracies(plan) == [37.5, 87.5, 62.5]
+    # Chosen: right twice, once, never (unparsed, refused, unparsed); rejected: right twice, once, and twice each.
+    assert accuracies(plan) == [30.0, 90.0, 60.0]
     # Refusals are nulls, which the paper's code skips; an answer that cannot be read is wrong there, too.
-    assert accuracies(plan, "accuracy_read") == [50.0, 87.5, 71.43]
+    assert accuracies(plan, "accuracy_read") == [37.5, 90.0, 66.67]
     rows = table(plan, "persona_accuracy")
-    assert list(rows["n_verdicts"]) == [8, 8, 16]
-    assert list(rows["unparsed"]) == [2, 0, 2]
+    assert list(rows["n_verdicts"]) == [10, 10, 20]
+    assert list(rows["unparsed"]) == [4, 0, 4]
     assert list(rows["refused"]) == [2, 0, 2]
-    assert rows["standard_error"][0] == pytest.approx(100 * (0.5 * 0.5 / 6) ** 0.5, abs=0.01)
+    assert rows["standard_error"][0] == pytest.approx(100 * (0.375 * 0.625 / 8) ** 0.5, abs=0.01)
     # Of the paper: GPT-4 on SHP, and the mean of both sides.
     assert rows["reported"][2] == pytest.approx((rows["reported"][0] + rows["reported"][1]) / 2)
     assert rows["reported"][0] > rows["reported"][1] > 80
-    # p0 chosen, p1 named the first each time, p3 rejected; p2 cannot be read.
+    # p0 chosen, p1 named the first each time, p3 rejected; the others cannot be read.
     assert shares(plan) == [33.33, 33.33, 33.33]
-    assert asked == 4 * 2 + 4 * 4 + 4 * 2
+    assert table(plan, "persona_preferences")["n_unread"].tolist() == [2]
+    assert asked == 5 * 2 + 5 * 4 + 5 * 2
 
 
 def test_the_first_line_is_kept_and_the_other_side_is_asked_with_the_labels_exchanged(tmp_path: Path) -> None:
@@ -136,7 +140,7 @@ def test_personas_of_the_data_are_judged_and_a_missing_one_is_not_asked_about(tm
     assert list(rows["n_verdicts"]) == [2, 0, 2]
     assert pd.isna(rows["accuracy"][1])
     (row,) = table(plan, "persona_preferences").to_dict("records")
-    assert (row["n_pairs"], row["no_persona"]) == (0, 1)
+    assert (row["n_pairs"], row["no_persona"], row["n_unread"]) == (0, 1, 0)
     assert server.count == 2
 
 
