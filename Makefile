@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt 2>/dev/nu
 # A run and the tests start a process for each job: what one has compiled the next need not compile again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install train quickstart docs-quickstart showcase rewards test test-full test-cluster lint clean
+.PHONY: help install train quickstart docs-quickstart showcase tailoring rewards test test-full test-cluster lint clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' Makefile | column -t -s'  '
@@ -39,6 +39,10 @@ showcase: install  ## all bundled users, all methods, the 1.5B model (up to thre
 	$(BIN)/python -m personalrm models fetch --no-hub qwen2.5-coder-1.5b
 	@$(BIN)/python -m personalrm estimate --config config/showcase.yaml --cores $(CORES)
 	@$(BIN)/python -m personalrm run config/showcase.yaml --cores $(CORES)
+
+tailoring: install  ## personas inferred from bundled pairs, by an embedded model
+	$(BIN)/python -m personalrm models fetch --no-hub qwen2.5-coder-0.5b
+	@$(BIN)/python -m personalrm run config/tailoring_quickstart.yaml --cores $(CORES)
 
 rewards: train  ## reward models trained on the bundled votes
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m

@@ -179,3 +179,18 @@ def test_a_wrong_config_is_named_by_its_key(change: Callable[[Any], Any], said: 
     with pytest.raises(ConfigError) as caught:
         parse_config(values)
     assert said in str(caught.value)
+
+
+def test_neither_shards_nor_the_order_of_rows_change_a_result(tmp_path: Path) -> None:
+    made = []
+    with ScriptedServer(answer) as server:
+        for number, rows in enumerate((PAIRS, PAIRS[::-1])):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            entry = raw(folder, server.url)["datasets"]["d"] | {"shards": 1 + number}
+            plan = run(folder, rows, server.url, datasets={"d": entry})
+            for name in ("persona_accuracy", "persona_preferences", "persona_saliency"):
+                table(plan, name)
+            made.append([path.read_bytes() for path in sorted((Path(plan.run) / "tables").glob("*"))])
+    assert len(made[0]) == 12
+    assert made[0] == made[1]

@@ -64,11 +64,13 @@ def accuracy_table(
 
 
 def by_judge(rows: Iterable[Any]) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
-    """Judged rows by `JUDGED_KEY`, in the order of the files."""
+    """Judged rows by `JUDGED_KEY`, in the order of the files; those of a group by pair, so that resamples do not depend
+    on the shards."""
     groups: dict[tuple[str, ...], list[Any]] = {}
     for row in rows:
         groups.setdefault((row.dataset, row.model, row.judge, row.mode), []).append(row)
-    yield from groups.items()
+    for key, mine in groups.items():
+        yield key, sorted(mine, key=lambda row: str(row.pair_id))
 
 
 def _row(

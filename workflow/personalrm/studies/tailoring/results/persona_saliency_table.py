@@ -57,12 +57,12 @@ def saliency_table(
 
 def personas_by_model(pairs: Iterable[Path], personas: Iterable[Path], *, released: bool) -> Personas:
     """Personas that models wrote and, on request, those that the data come with."""
-    found: dict[tuple[str, str], list[Mapping[Side, str]]] = {}
+    found: dict[tuple[str, str], dict[str, Mapping[Side, str]]] = {}
     for pair in read_all(pairs, PersonaPair) if released else ():
-        found.setdefault((pair.dataset, RELEASED), []).append(pair.gold)
+        found.setdefault((pair.dataset, RELEASED), {})[pair.pair_id] = pair.gold
     for row in read_all(personas, PairPersonas):
-        found.setdefault((row.dataset, row.model), []).append(row.personas)
-    return found
+        found.setdefault((row.dataset, row.model), {})[row.pair_id] = row.personas
+    return {key: [mine[pair] for pair in sorted(mine)] for key, mine in found.items()}
 
 
 read_saliency_table = SALIENCY_COLUMNS.read
