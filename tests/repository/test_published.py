@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from personalrm.app.cli import main
+from personalrm.judge.prompting import PROMPT_DIR
 from personalrm.studies.config_load import config_hash, load_config
 from personalrm.studies.manifest import fingerprint_of_code, prompts_in_use
-from personalrm.studies.synthesizeme.publish import differences
+from personalrm.studies.publish import differences
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "config" / "quickstart.yaml"
@@ -40,7 +41,7 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (run / "tables" / "users.csv").write_text("users", encoding="utf-8")
     manifest = {
         "config_sha256": config_hash(load_config(tmp_path / "run.yaml")),
-        "prompts": prompts_in_use(),
+        "prompts": prompts_in_use(PROMPT_DIR),
         "code": fingerprint_of_code(),
     }
     (run / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")

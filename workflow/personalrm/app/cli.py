@@ -131,7 +131,7 @@ def publish(
     names: Annotated[list[str], typer.Argument(help="Results, such as main.")],
 ) -> None:
     """Copy results of a finished run to a folder. The manifest of the run is copied, too."""
-    from personalrm.studies.synthesizeme.publish import publish as copied
+    from personalrm.studies.publish import publish as copied
 
     for path in copied(config, folder, names):
         sys.stdout.write(f"{path}\n")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from personalrm.core.addresses import without_credentials
 from personalrm.core.files import atomic_write_text
-from personalrm.judge.prompting import PROMPT_DIR, load_prompt
+from personalrm.judge.prompting import load_prompt
 from personalrm.llm.cache.key import KEY_FORMAT
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.results.tables.cost_sources import job_seconds
@@ -49,6 +49,7 @@ def manifest_stage(config_file: Path, out: Path) -> None:
         "git": git_revision(),
         "config_sha256": config_hash(config),
         "config": config.model_dump(mode="json", exclude={"budget"}),
+        "prompts": prompts_in_use(study.prompts),
         "code": fingerprint_of_code(),
         "packages": {name: version_of(name) for name in PACKAGES},
         "python": platform.python_version(),
@@ -87,7 +88,7 @@ def git_revision() -> dict[str, Any] | None:
     return {"commit": head.strip(), "modified": bool(status.strip())}
 
 
-def prompts_in_use(folder: Path = PROMPT_DIR) -> dict[str, dict[str, Any]]:
+def prompts_in_use(folder: Path) -> dict[str, dict[str, Any]]:
     """Version and SHA-256 of every prompt file of a folder, by name."""
     prompts = [load_prompt(path.stem, folder) for path in sorted(folder.glob("[!_]*.jinja"))]
     return {prompt.name: {"version": prompt.version, "sha256": prompt.sha} for prompt in prompts}

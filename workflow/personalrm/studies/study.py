@@ -35,6 +35,7 @@ class Study:
         plan: a run's files.
         problems: what is wrong with a config that no single key shows, each with the path of the key.
         missing: what a run needs and does not find, in addition to what all studies need.
+        prompts: folder of its prompt files.
         results: packages that declare its tables and figures.
         files: input files of tables and figures, by the names of their parameters.
         settings: an object with what tables and figures read of the config, by the names of their parameters.
@@ -55,6 +56,7 @@ class Study:
     plan: Callable[[Any], Any]
     problems: Callable[[Any], Iterable[str]]
     missing: Callable[[Any, Needs], list[str]]
+    prompts: Path
     results: Sequence[str]
     files: Callable[[Any], Mapping[str, str | list[str]]]
     settings: Callable[[Any], object]

@@ -14,7 +14,7 @@ from personalrm.core.records import CallRef
 from personalrm.judge.attribute_bank import DEFAULT_BANK
 from personalrm.methods.registry import parse_method
 from personalrm.results.tables.cost_sources import analysis_calls, filter_calls, scoring_calls
-from personalrm.studies.manifest import prompts_in_use, usage_of, version_of
+from personalrm.studies.manifest import usage_of, version_of
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.settings import constitution_of
@@ -25,10 +25,9 @@ TRAINING = ("torch", "transformers", "safetensors")
 
 
 def facts_of(plan: Plan) -> dict[str, Any]:
-    """Prompts and rules in use, data, draws, reward models and the calls that results rest on."""
+    """Rules in use, data, draws, reward models and the calls that results rest on."""
     config = plan.config
     return {
-        "prompts": prompts_in_use(),
         "constitution": constitution_in_use(config),
         "attributes": attributes_in_use(config),
         "packages": {name: version_of(name) for name in TRAINING if config.reward_models},

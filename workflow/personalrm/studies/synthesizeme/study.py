@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from personalrm.judge.prompting import PROMPT_DIR
 from personalrm.run.stage import Files
 from personalrm.studies.study import Study
 from personalrm.studies.synthesizeme.config import Config
@@ -59,6 +60,7 @@ STUDY = Study(
     plan=Plan,
     problems=problems_of,
     missing=missing,
+    prompts=PROMPT_DIR,
     results=PACKAGES,
     files=result_files,
     settings=result_settings,

@@ -10,8 +10,9 @@ from typing import Any
 from personalrm.core.files import sha256_file
 from personalrm.core.persona_pairs import PairRow
 from personalrm.core.records import CallRef, read_records
+from personalrm.personas.of_pairs import FOLDER
 from personalrm.run.stage import Files
-from personalrm.studies.manifest import prompts_in_use, usage_of
+from personalrm.studies.manifest import usage_of
 from personalrm.studies.run_results import all_results
 from personalrm.studies.study import Needs, Study
 from personalrm.studies.tailoring.config import Config, problems_of
@@ -32,11 +33,8 @@ def _missing(config: Config, _needs: Needs) -> list[str]:
 def _facts(plan: Plan) -> dict[str, Any]:
     import pandas as pd
 
-    from personalrm.personas.of_pairs import FOLDER
-
     calls = [ref.model_dump() for ref in _calls(plan)]
     return {
-        "prompts": prompts_in_use(FOLDER),
         "data": {name: _data(plan, name) for name in plan.config.datasets},
         "usage": usage_of(pd.DataFrame(calls, columns=list(CallRef.model_fields))),
     }
@@ -107,6 +105,7 @@ STUDY = Study(
     plan=Plan,
     problems=problems_of,
     missing=_missing,
+    prompts=FOLDER,
     results=PACKAGES,
     files=result_files,
     settings=result_settings,

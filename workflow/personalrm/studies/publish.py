@@ -11,8 +11,8 @@ from typing import Any
 from personalrm.core.errors import DataError
 from personalrm.studies.config_load import config_hash, load_config
 from personalrm.studies.manifest import fingerprint_of_code, prompts_in_use
-from personalrm.studies.study_config import of_study
-from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.study import study_of
+from personalrm.studies.study_config import StudyConfig
 
 MANIFEST = "manifest.json"
 _KINDS = (("tables", ("csv", "md")), ("figures", ("png", "txt")))
@@ -24,7 +24,7 @@ def publish(config_file: Path, folder: Path, names: Sequence[str]) -> list[Path]
     A result without a figure has its table copied. What the folder has of other results stays. Raises DataError if the
     run is not finished, or was made with another config, other prompts or other code than there are now.
     """
-    config = of_study(load_config(config_file), Config)
+    config = load_config(config_file)
     run = Path(config.results) / config.run
     found = [
         path
@@ -44,7 +44,7 @@ def publish(config_file: Path, folder: Path, names: Sequence[str]) -> list[Path]
     return [Path(shutil.copy(path, folder)) for path in (*found, run / MANIFEST)]
 
 
-def differences(manifest: Mapping[str, Any], config: Config) -> list[str]:
+def differences(manifest: Mapping[str, Any], config: StudyConfig) -> list[str]:
     """Differences between the run of `manifest` and a run of `config` with today's prompts and code; empty if none.
 
     The code of tables and figures is not compared.
@@ -52,7 +52,7 @@ def differences(manifest: Mapping[str, Any], config: Config) -> list[str]:
     found = []
     if manifest["config_sha256"] != config_hash(config):
         found.append("the config is another one")
-    then, now = manifest["prompts"], prompts_in_use()
+    then, now = manifest["prompts"], prompts_in_use(study_of(config.study).prompts)
     changed = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
     if changed:
         found.append(f"other prompts: {', '.join(changed)}")
