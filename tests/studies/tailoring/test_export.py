@@ -36,6 +36,7 @@ def test_a_set_with_personas_can_be_loaded_and_is_a_data_set_again(tmp_path: Pat
         ("test-p1", None, "Question 1 ?"),
     ]
     assert main(["export", plan.run, "d", str(tmp_path / "other"), "--personas", "x"]) == 1
+    assert main(["export", plan.run, "d", str(tmp_path / "other")]) == 2
 
 
 def users() -> list[UserData]:

@@ -146,6 +146,8 @@ def export(
     personas: Annotated[str, typer.Option(help="Of the study tailoring: who wrote the personas to add.")] = "",
 ) -> None:
     """Write the benchmark of a run for `datasets`. The folder can be loaded with `datasets.load_dataset`."""
+    if not personas and (run / "data" / dataset / "counts.json").is_file():
+        raise typer.BadParameter("a run of the study tailoring: give --personas MODEL (or: released)")
     if personas:
         from personalrm.studies.tailoring.export import export_personas
 
