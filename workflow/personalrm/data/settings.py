@@ -13,6 +13,7 @@ from personalrm.data.filters.filter_settings import RELEASED, FilterSettings, Se
 from personalrm.data.sources.fields import Id
 
 KeepTogether = Literal["turn", "conversation", "none"]
+Untimed = Literal["oldest", "conversation", "file"]
 SIMILARITY = 0.9
 """Default of `split.similarity`: of two prompts of 30 letters each, 3 letters may differ."""
 
@@ -149,6 +150,11 @@ class DatasetBase(Settings):
     """Users with fewer pairs are removed (paper: 5)."""
     ties: Literal["drop", "keep"] = "drop"
     """`keep`: ties are judged, and nothing is learned from them (docs/data.md); not for `prism`."""
+    # Not dumped at its default, so that files of earlier runs keep their bytes.
+    untimed: Untimed = Field(default="oldest", exclude_if=lambda value: value == "oldest")
+    """What orders a user's pairs where some have no time. `oldest`: pairs without a time come before those with one;
+    `conversation`: no time is used, but conversation, turn and pair id; `file`: the sequence of the rows, also of users
+    without any time."""
     on_bad: Literal["error", "drop"] = "error"
     """Whether a bad row ends the run, or is dropped and counted."""
     split: SplitSettings = SplitSettings()

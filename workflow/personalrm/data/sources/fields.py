@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -120,15 +119,6 @@ def _spoken(value: str) -> str:
 
 def _id_text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def unix_seconds(value: str) -> float:
-    """Unix seconds of a time in ISO 8601; UTC is taken where it names no zone (our choice). Raises FieldError."""
-    try:
-        moment = datetime.fromisoformat(value)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        raise FieldError("", f"is {shown(value)}, not a time in ISO 8601", "") from None
 
 
 Text = Annotated[str, AfterValidator(utf8)]

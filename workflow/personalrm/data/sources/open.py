@@ -9,9 +9,12 @@ from typing import Any
 from personalrm.data.hub import check_files
 from personalrm.data.settings import Dataset, LocalDataset
 from personalrm.data.sources.battles import read_arena, read_mtbench
+from personalrm.data.sources.fields import Row
 from personalrm.data.sources.prism import read_prism
 from personalrm.data.sources.processed import read_processed
 from personalrm.data.sources.reading import OnBad, ReadReport, read_file
+from personalrm.data.sources.rows import read_rows
+from personalrm.data.sources.times import FileTimes
 from personalrm.data.sources.votes import KNOWN_FIELDS, Vote, parse_vote
 
 _READERS: Mapping[str, Callable[[Any, ReadReport], Iterator[Vote]]] = {
@@ -39,4 +42,12 @@ def read_votes(path: Path, *, on_bad: OnBad = "error", report: ReadReport | None
     `turn`, `pair_id`, `survey`, `flip`. Other fields are ignored, and counted.
     """
     report = ReadReport() if report is None else report
-    return read_file(path, lambda row, line: (parse_vote(row, line),), report, known=KNOWN_FIELDS, on_bad=on_bad)
+    times = FileTimes(lambda: (row.get("timestamp") for row in read_rows(path, skip_bad=True)))
+
+    def parse(row: Row, line: int) -> tuple[Vote]:
+        vote = parse_vote(row, line)
+        times.check(row.get("timestamp"))
+        return (vote,)
+
+    yield from read_file(path, parse, report, known=KNOWN_FIELDS, on_bad=on_bad)
+    report.notes += times.notes()
