@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from personalrm.data.filters.filter_settings import RELEASED, FilterSettings, Settings
 from personalrm.data.sources.fields import Id
+from personalrm.data.sources.votes import KNOWN_FIELDS
 
 KeepTogether = Literal["turn", "conversation", "none"]
 Untimed = Literal["oldest", "conversation", "file"]
@@ -28,6 +29,15 @@ def _one_of(value: tuple[int, int]) -> tuple[int, int]:
     if not 1 <= value[0] <= value[1]:
         raise ValueError("must be [i, n] with i from 1 to n")
     return value
+
+
+def _fields_of_a_vote(columns: dict[str, str]) -> dict[str, str]:
+    known = KNOWN_FIELDS - {"prompt"}
+    if unknown := sorted(columns.keys() - known):
+        raise ValueError(
+            f"{unknown[0]!r} is no field of a vote; write {{field: column}} with {', '.join(sorted(known))}"
+        )
+    return columns
 
 
 Shares = Annotated[tuple[float, float, float], AfterValidator(_add_up)]
@@ -192,12 +202,17 @@ class DatasetBase(Settings):
 
 
 class LocalDataset(DatasetBase):
-    """A JSON-lines file of votes in our format (docs/data.md)."""
+    """A file of votes (docs/data.md)."""
 
     hub: ClassVar[None] = None
     source: Literal["local"] = "local"
     path: Path
-    """JSON lines of votes, `.jsonl` or `.jsonl.gz`."""
+    """JSON lines, a JSON list, CSV, TSV, Parquet or Arrow, also compressed: recognised by content."""
+    # Not dumped if empty, so that files of earlier runs keep their bytes.
+    columns: Annotated[dict[str, str], AfterValidator(_fields_of_a_vote)] = Field(
+        default={}, exclude_if=lambda columns: not columns
+    )
+    """`{field: column}`: names of the file's columns where they are not those of the fields."""
 
     def source_files(self) -> list[Path]:
         """Files that the votes are read from."""

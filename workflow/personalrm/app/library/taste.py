@@ -12,7 +12,8 @@ from personalrm.app.library.base import TrackedModel, generation_prompt, run_blo
 from personalrm.app.library.data import (
     Answer,
     Context,
-    Item,
+    Votes,
+    as_rows,
     one_pair,
     refuse_other_users,
     to_item,
@@ -164,10 +165,10 @@ class TasteModel(LearningRM[SavedTaste]):
 
     def fit(
         self,
-        data: Sequence[Item],
-        val_data: Sequence[Item] | None = None,
+        data: Votes,
+        val_data: Votes | None = None,
         *,
-        others: Mapping[str, Sequence[Item]] | None = None,
+        others: Mapping[str, Votes] | None = None,
     ) -> Self:
         """Measure the taste from votes; returns the object. `val_data` are further votes: nothing is selected here.
 
@@ -187,10 +188,10 @@ class TasteModel(LearningRM[SavedTaste]):
 
     async def afit(
         self,
-        data: Sequence[Item],
-        val_data: Sequence[Item] | None = None,
+        data: Votes,
+        val_data: Votes | None = None,
         *,
-        others: Mapping[str, Sequence[Item]] | None = None,
+        others: Mapping[str, Votes] | None = None,
     ) -> Self:
         """As `fit`, in the caller's event loop."""
         user, events = user_data(data, val_data, self._given_user, 1.0)
@@ -198,7 +199,7 @@ class TasteModel(LearningRM[SavedTaste]):
         await self._learn(user, (*events, *more), others=people)
         return self
 
-    def add(self, votes: Sequence[Item]) -> Self:
+    def add(self, votes: Votes) -> Self:
         """Measure the taste again with more votes; only they are scored. A prior from other users stays.
 
         Raises NotFittedError, what `fit` raises, and DataError for votes that name another user, unless the object was
@@ -206,10 +207,10 @@ class TasteModel(LearningRM[SavedTaste]):
         """
         return run_blocking(lambda: self.aadd(votes))
 
-    async def aadd(self, votes: Sequence[Item]) -> Self:
+    async def aadd(self, votes: Votes) -> Self:
         """As `add`, in the caller's event loop."""
         before = self.learned
-        votes = list(votes)
+        votes = as_rows(votes, "votes")
         usable_pairs(votes, "votes", before.votes.user_id)  # names a wrong row by its place in `votes`
         if self._given_user is None:
             refuse_other_users(votes, "votes", before.votes.user_id)

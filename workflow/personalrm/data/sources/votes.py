@@ -38,6 +38,7 @@ ROLES: Mapping[str, str] = {
     "bot": "assistant",
     "gpt": "assistant",
     "ai": "assistant",
+    "developer": "system",
 }
 """Roles of a vote file (any case) and the role of chat models that each means."""
 
@@ -204,8 +205,10 @@ class _Judged(_Vote):
     winner: Literal["a", "b", "tie"]
 
 
-KNOWN_FIELDS = frozenset({*_Decided.model_fields, *_Judged.model_fields})
+KNOWN_FIELDS = frozenset({*_Decided.model_fields, *_Judged.model_fields, *_Tie.model_fields, "prompt"})
 """Fields of a vote file."""
+FORMS = (("chosen", "rejected"), ("response_a", "response_b"))
+"""Names of the two answers: the preferred one first, or in the order of presentation, with `winner`."""
 
 _ADVICE = Advice(
     otherwise="write the text as a JSON string",
