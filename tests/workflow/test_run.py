@@ -241,6 +241,15 @@ def test_preflight_asks_only_for_what_the_target_needs(finished: Finished, tmp_p
     project.snakemake("results/small/tables/main.csv")
 
 
+def test_a_dry_run_on_votes_without_a_user_names_what_is_wrong(project: Project) -> None:
+    votes = project.folder / "votes.jsonl"
+    votes.write_text(votes.read_text(encoding="utf-8").replace('"user_id"', '"annotator"'), encoding="utf-8")
+    output = project.snakemake("-n", ok=False)
+    assert ".path: no vote in votes.jsonl" in output
+    assert "line 1, field user_id, user unknown: is missing" in output
+    assert "Traceback" not in output
+
+
 def test_config_problems_are_lines_with_paths_and_nothing_runs(project: Project) -> None:
     project.config["models"]["big"]["tiemout_s"] = 3
     project.config["metods"] = []

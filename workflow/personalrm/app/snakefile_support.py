@@ -17,6 +17,8 @@ from typing import Any, Protocol
 
 from personalrm.core.errors import ConfigError, EmbeddedModelError, StoreError
 from personalrm.core.files import atomic_write_text, canonical_json
+from personalrm.data.prepare import refuse_no_user
+from personalrm.data.settings import LocalDataset
 from personalrm.llm.limits.budget import lift, passed
 from personalrm.llm.local.owner import OWNER_ENV, Owner
 from personalrm.studies.preflight import Needs, load_environment, missing
@@ -67,10 +69,13 @@ def write_run_config(config: Config) -> str:
 
 
 def plan_run(config: Config) -> Plan:
-    """The plan of the run. Raises ConfigError for data sets whose users have to be known before, and are not."""
+    """The plan of the run. Raises ConfigError for data sets whose users have to be known before, and are not, and for
+    files of votes in which no user has enough pairs."""
     plan = Plan(config)
-    for dataset in config.datasets:
+    for dataset, entry in config.datasets.items():
         plan.shards(dataset)
+        if isinstance(entry, LocalDataset) and entry.path.is_file():
+            refuse_no_user(entry)
     return plan
 
 

@@ -74,13 +74,13 @@ def read_votes(
     report.notes += [*times.notes(), *_winners_note(words)]
 
 
-def users_of(settings: LocalDataset) -> Counter[str]:
-    """Number of rows of each user, bad rows included, in the order of the file. Rows without a user are left out."""
-    counts: Counter[str] = Counter()
+def users_of(settings: LocalDataset) -> set[str]:
+    """Users that rows name, those of bad rows included."""
+    users = set()
     for row in read_rows(settings.path, skip_bad=True):
         with suppress(FieldError):
-            counts[user_of(renamed(row, settings.columns))] += 1
-    return counts
+            users.add(user_of(renamed(row, settings.columns)))
+    return users
 
 
 def renamed(row: Row, columns: Mapping[str, str]) -> Row:
