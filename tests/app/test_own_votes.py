@@ -94,6 +94,12 @@ def test_columns_are_guessed_from_their_names(names: dict[str, str], columns: di
     assert sum(found.pairs.values()) == (0 if "response_1" in names.values() else 12)
 
 
+def test_a_column_that_was_given_is_not_guessed_again() -> None:
+    path = written(votes({"context": "query"}, question="q"))
+    assert understand(path).columns == {"context": "question"}
+    assert understand(path, {"survey": "question"}).columns == {"survey": "question", "context": "query"}
+
+
 def test_two_answers_and_a_preference_are_guessed_together() -> None:
     names = {"chosen": "answer_a", "rejected": "answer_b", "context": "instruction"}
     found = understand(written(votes(names, preference="A")))

@@ -32,6 +32,10 @@ SAME: dict[str, Row] = {
     "trl": {"user_id": "u1", "prompt": [USER], "chosen": [GOOD], "rejected": [BAD]},
     "trl implicit prompt": {"user_id": "u1", "chosen": [USER, GOOD], "rejected": [USER, BAD]},
     "ultrafeedback": {"user_id": "u1", "prompt": "question 0", "chosen": [USER, GOOD], "rejected": [USER, BAD]},
+    "ultrafeedback with blanks": {
+        "user_id": "u1", "prompt": [USER],
+        "chosen": [USER | {"content": "question 0\n"}, GOOD], "rejected": [USER, BAD],
+    },
     "prompt as text": {"user_id": "u1", "prompt": "question 0", **ANSWERS},
     "context as text": {"user_id": "u1", "context": "question 0", **ANSWERS},
     "context as blocks": {"user_id": "u1", "context": "[user]: question 0", **ANSWERS},
@@ -75,6 +79,11 @@ def test_a_conversation_before_the_answers_is_found_whole() -> None:
     assert vote_of({"user_id": "u1", "chosen": f"{text}x\n\ny", "rejected": f"{text}z"}).chosen == "x\n\ny"
 
 
+def test_an_answer_to_a_context_is_text_even_if_it_is_a_dialogue() -> None:
+    said = "\n\nHuman: hi\n\nAssistant: ho"
+    assert vote_of(row("u1", chosen=said)).chosen == said
+
+
 def test_equal_conversations_are_equal_answers() -> None:
     vote = vote_of({"user_id": "u1", "chosen": [USER, GOOD], "rejected": [USER, GOOD]})
     assert (vote.context, vote.chosen, vote.rejected) == ((("user", "question 0"),), "good answer 0", "good answer 0")
@@ -86,6 +95,7 @@ ODD: list[tuple[Row, str, str]] = [
      "and rejected are no answers to one question: 'question 0' stands against 'another question'"),
     ({"chosen": [USER, GOOD, OTHER, GOOD], "rejected": [USER, BAD, OTHER, BAD]}, "chosen",
      "and rejected are more than one answer each: after 1 turns that both share, 3 and 3 turns are left"),
+    ({"chosen": [USER, GOOD], "rejected": [USER | {"role": "assistant"}, BAD]}, "chosen", "no answers to one question"),
     ({"prompt": [OTHER], "chosen": [USER, GOOD], "rejected": [USER, BAD]}, "chosen",
      "begins with other turns ('question 0') than the context ('another question')"),
     ({"chosen": [GOOD], "rejected": [BAD]}, "context", "is missing"),

@@ -67,6 +67,7 @@ def test_plain_seconds_and_dates_need_no_note(tmp_path: Path) -> None:
     assert funnel["notes"] == []
     assert "incomplete_times" not in funnel
     assert "in part" not in card
+    assert "incomplete_times" not in prepared(tmp_path, [row(number=n) for n in range(5)])[2]
 
 
 def test_a_counter_orders_votes_and_the_card_says_that_it_is_no_date(tmp_path: Path) -> None:
@@ -124,5 +125,8 @@ def test_the_sequence_of_rows_decides_only_on_request(tmp_path: Path) -> None:
         for shuffled in itertools.islice(itertools.permutations(rows), 0, 120, 40):
             assert prepared(tmp_path, list(shuffled), untimed=untimed)[0] == ["c5", "c6", "c7", "c8", "c9"]
     assert prepared(tmp_path, rows, untimed="file")[0] == ["c9", "c8", "c7", "c6", "c5"]
+    # Complete times are used, and the sequence of rows does not order equal ones.
+    same = [each | {"timestamp": SECONDS} for each in rows]
+    assert prepared(tmp_path, same, untimed="file")[0] == ["c5", "c6", "c7", "c8", "c9"]
     timed = [each | {"timestamp": SECONDS - n} for n, each in enumerate(rows)]
     assert prepared(tmp_path, timed, untimed="file")[0] == ["c5", "c6", "c7", "c8", "c9"]

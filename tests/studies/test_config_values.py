@@ -51,6 +51,16 @@ def test_numbers_elsewhere_may_have_any_form_of_yaml(tmp_path: Path) -> None:
     assert merged_yaml([path]) == {"seed": 1000, "budget": {"calls": 16}}
 
 
+@pytest.mark.parametrize(("written", "value"), [("010", 8), ("-007", -7), ("12:30", 750)])
+def test_numbers_elsewhere_are_the_digits_that_are_written(tmp_path: Path, written: str, value: int) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"run: x\nseed: {written}\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        merged_yaml([path])
+    expected = f"line 2: {written} is read as the number {value}; write {value}, or put a name in quotes"
+    assert str(caught.value) == f"{path}: {expected}"
+
+
 ODD = {
     "deep list": ("run: " + "[" * 3000, "is nested too deeply"),
     "deep mapping": ("run: " + "{a: " * 3000 + "1" + "}" * 3000, "is nested too deeply"),

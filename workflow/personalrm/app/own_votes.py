@@ -117,7 +117,7 @@ def _guessed(rows: Sequence[Row], fields: Mapping[str, int], given: Mapping[str,
     known = {re.sub(r"\W+", "_", name.strip().lower()): name for name in reversed(list(fields))}
     have = {*fields, *given}
     guessed: dict[str, str] = {}
-    free = set(fields) - set(given.values()) - KNOWN_FIELDS
+    free = set(fields) - set(given.values())
 
     def column_of(name: str, words: Sequence[str]) -> str | None:
         return next((known[word] for word in (name, *words) if known.get(word) in free), None)

@@ -69,9 +69,23 @@ def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
 _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
+def _number(loader: _StrictLoader, node: yaml.ScalarNode) -> int:
+    """A number. Raises ConfigError where YAML 1.1 reads other digits than are written, as in octal numbers and times of
+    day; `1_000` and `0x1F` are what they look like."""
+    if re.fullmatch(r"[-+]?0[0-9_]+|.*:.*", node.value):
+        value = loader.construct_yaml_int(node)
+        written = f"{node.value[:40]} is read as the number {value}"
+        raise ConfigError(f"line {node.start_mark.line + 1}: {written}; write {value}, or put a name in quotes")
+    return loader.construct_yaml_int(node)
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _number)
+
+
 def _misread(loader: _StrictLoader, node: yaml.ScalarNode) -> str:
     """What a word without quotes is read as, and what to do."""
-    words = _READ_AS[node.tag].format(str(loader.construct_object(node)).lower()[:40])
+    value = loader.construct_yaml_int(node) if node.tag.endswith(":int") else loader.construct_object(node)
+    words = _READ_AS[node.tag].format(str(value).lower()[:40])
     return f"{node.value[:40]} is read as {words}; put it in quotes: {json.dumps(node.value[:40])}"
 
 
