@@ -44,25 +44,31 @@ Turns = list[Any]
 def vote_of(row: Row, line: int = 0) -> Vote:
     """Turn a row in any of the forms into a vote. Raises FieldError for the first thing that is wrong."""
     plain = {name: plain_value(value) for name, value in row.items()}
-    names = {"context": "prompt"} if plain.get("context") is None and plain.get("prompt") is not None else {}
-    with fields_named(names):
-        local = _local(plain)
-        vote = parse_vote(local, line)
-    return replace(vote, tie=True) if tie_of(local) else vote
+    if plain.get("context") is None and plain.get("prompt") is not None:
+        with fields_named({"context": "prompt"}):
+            return _vote(plain, line)
+    return _vote(plain, line)
+
+
+def _vote(plain: dict[str, object], line: int) -> Vote:
+    local = _local(plain)
+    vote = parse_vote(local, line)
+    return replace(vote, tie=True) if "tie" in local and tie_of(local) else vote
 
 
 def plain_value(value: object) -> object:
     """A value as JSON has it: NaN and NaT are None, arrays are lists, times are text in ISO 8601."""
-    if value is None or type(value) in (str, int, bool):
+    kind = type(value)
+    if kind is str or kind is int or value is None or kind is bool:
         return value
+    if kind is dict or kind is list:
+        return _plain(value)
     if isinstance(value, str):
         return str(value)
     if isinstance(value, float):
         return None if math.isnan(value) else float(value)
-    if isinstance(value, Mapping):
-        return {name: plain_value(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain_value(inner) for inner in value]
+    if isinstance(value, Mapping | tuple):
+        return _plain(value)
     if type(value).__name__ in ("NAType", "NaTType"):
         return None
     if isinstance(value, date):
@@ -73,6 +79,12 @@ def plain_value(value: object) -> object:
         return None if str(value) == "NaT" else str(value)
     # NumPy's scalars and arrays, and pandas' arrays.
     return plain_value(value.tolist()) if hasattr(value, "tolist") else value
+
+
+def _plain(value: Any) -> object:  # noqa: ANN401
+    if isinstance(value, Mapping):
+        return {name: plain_value(inner) for name, inner in value.items()}
+    return [plain_value(inner) for inner in value]
 
 
 def _local(row: dict[str, object]) -> dict[str, object]:
@@ -148,6 +160,8 @@ def _as_turns(answer: object) -> Turns:
 
 def dialogue(text: str) -> list[dict[str, str]]:
     """Turns of a text in blocks "[role]: …" or in hh-rlhf's form; none where it does not begin with one of these."""
+    if text[:1] not in ("[", "\n"):
+        return []
     start = len(text) - len(text.lstrip("\n"))
     blocks = _BLOCK.split(text) if _BLOCK.match(text) else []
     if not blocks and text.startswith(("Human:", "Assistant:"), start) and start:
@@ -160,7 +174,7 @@ def dialogue(text: str) -> list[dict[str, str]]:
 
 def _turn(turn: object, where: str) -> object:
     """A turn as {role, content} with its content as text; another value as it is."""
-    if not isinstance(turn, Mapping):
+    if not isinstance(turn, Mapping) or (isinstance(turn.get("role"), str) and isinstance(turn.get("content"), str)):
         return turn
     said = dict(turn)
     for name, other in (("role", "from"), ("content", "value")):

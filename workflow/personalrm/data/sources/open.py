@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +60,11 @@ def read_votes(
 
     def parse(row: Row, line: int) -> tuple[Vote]:
         fields = renamed(row, columns)
-        with fields_named(columns):
+        with fields_named(columns) if columns else nullcontext():
             vote = vote_of(fields, line)
             times.check(plain_value(fields.get("timestamp")))
-        winner = plain_value(fields.get("winner"))
-        words.update([] if winner in (None, "a", "b", "tie") else [str(winner).strip()])
+        if (winner := plain_value(fields.get("winner"))) not in (None, "a", "b", "tie"):
+            words[str(winner).strip()] += 1
         return (vote,)
 
     def user(row: Row) -> str:
