@@ -165,6 +165,15 @@ def test_init_writes_a_model_into_the_config(capsys: pytest.CaptureFixture[str])
     assert not Path("z.yaml").exists()
 
 
+def test_a_small_model_scores_attributes_and_writes_no_persona() -> None:
+    assert main(["init", str(written(votes())), "--model", "embedded/qwen2.5-coder-0.5b", "--config", "x.yaml"]) == 0
+    config = load_config(Path("x.yaml"))
+    assert {"default", "attributes", "attributes@loo"} <= set(config.methods)
+    assert "persona" not in config.methods
+    assert config.attributes is not None
+    assert config.attributes.models == ["judge"]
+
+
 class _Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

@@ -188,7 +188,8 @@ def _order() -> tuple[str, ...]:
 
 
 def config_of(found: Understood, name: str, model: str | None = None, api_base: str | None = None) -> dict[str, Any]:
-    """A first config for a file of votes: methods that need no model, and with `model` those that learn with one.
+    """A first config for a file of votes: methods that need no model, and with `model` those that learn with one; with
+    an embedded model, weights of attributes.
 
     Raises DataError where no user has three pairs, or none is named; ConfigError for a wrong name or model.
     """
@@ -207,7 +208,12 @@ def config_of(found: Understood, name: str, model: str | None = None, api_base: 
         load_environment()
         described_model = {key: value for key, value in model_entry(model, api_base, {}).items() if value is not None}
         config |= {"models": {"judge": described_model}, "learn": {"models": ["judge"]}}
-        methods += ["default", "demos", "persona", "both"]
+        if described_model["backend"] == "embedded":
+            # Models of this size cannot judge for a person, but can say which answer has more of an attribute.
+            methods += ["default", "attributes", "attributes@loo"]
+            config |= {"attributes": {"models": ["judge"], "use": "core", "orders": "one"}}
+        else:
+            methods += ["default", "demos", "persona", "both"]
     config |= {"methods": methods, "k": ["all"]}
     parse_config(config)
     return config
