@@ -81,8 +81,6 @@ PLAIN = {
     "semicolons": table(";"),
     "tsv": table("\t"),
     "parquet": parquet(),
-    "arrow": arrow(pa.ipc.new_file),
-    "arrow stream": arrow(pa.ipc.new_stream),
 }
 WRAPPED: dict[str, Callable[[bytes], bytes]] = {
     "plain": lambda data: data,
@@ -144,6 +142,9 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "utf16.csv": (table(",").decode().encode("utf-16"), "is UTF-16; save it as UTF-8"),
     "latin.csv": (table(",").replace(b"good", b"g\xf6\xf6d"), "is not UTF-8"),
     "latin.json": (json.dumps(ROWS).encode().replace(b"good", b"g\xf6\xf6d"), "is not UTF-8"),
+    "file.arrow": (arrow(pa.ipc.new_file), "is an Arrow file; write Parquet"),
+    "stream.arrow": (arrow(pa.ipc.new_stream), "is an Arrow stream, as datasets.save_to_disk writes; write Parquet"),
+    "method.zip": (zipped({"a": LINES}).replace(b"\x08\0", b"\x63\0"), "broken compressed data"),
     "excel.xlsx": (zipped({"xl/workbook.xml": b"", "[Content_Types].xml": b""}), "is an Excel workbook"),
     "two.zip": (zipped({"a": b"x", "b": b"y"}), r"is a zip of 2 files \(a, b\), not of one"),
     "empty.zip": (zipped({"a/": b""}), "is a zip of 0 files, not of one"),

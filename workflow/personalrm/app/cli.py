@@ -88,7 +88,7 @@ def run(
     raise typer.Exit(code)
 
 
-VotesFile = Annotated[Path, typer.Argument(metavar="FILE", help="Votes: JSON, CSV, TSV, Parquet or Arrow.")]
+VotesFile = Annotated[Path, typer.Argument(metavar="FILE", help="Votes: JSON, CSV, TSV or Parquet.")]
 Columns = Annotated[
     list[str] | None, typer.Option("--column", metavar="FIELD=COLUMN", help="Such as user_id=rater; may be repeated.")
 ]

@@ -52,10 +52,7 @@ _OTHER = {
     "timestamp": ("time", "date", "datetime", "created_at", "created", "tstamp", "ts", "created_utc"),
     "conversation_id": ("conv_id", "session", "session_id", "thread_id", "dialog_id", "chat_id", "question_id"),
 }  # fmt: skip
-_KINDS = {
-    Kind.LINES: "JSON lines", Kind.LIST: "a JSON list", Kind.TABLE: "CSV", Kind.PARQUET: "Parquet",
-    Kind.ARROW_FILE: "Arrow", Kind.ARROW_STREAM: "Arrow",
-}  # fmt: skip
+_KINDS = {Kind.LINES: "JSON lines", Kind.LIST: "a JSON list", Kind.TABLE: "CSV", Kind.PARQUET: "Parquet"}
 
 
 @dataclass

@@ -207,7 +207,7 @@ class LocalDataset(DatasetBase):
     hub: ClassVar[None] = None
     source: Literal["local"] = "local"
     path: Path
-    """JSON lines, a JSON list, CSV, TSV, Parquet or Arrow, also compressed: recognised by content."""
+    """JSON lines, a JSON list, CSV, TSV or Parquet, also compressed: recognised by content."""
     # Not dumped if empty, so that files of earlier runs keep their bytes.
     columns: Annotated[dict[str, str], AfterValidator(_fields_of_a_vote)] = Field(
         default={}, exclude_if=lambda columns: not columns

@@ -21,17 +21,17 @@ from personalrm.core.errors import DataError
 HEAD_BYTES = 2**16
 """By so many bytes the kind of a file is recognised."""
 _NESTED_AT_MOST = 3
-_READ_AS = (
-    "JSON lines, a JSON list, CSV, TSV, Parquet or Arrow, also compressed (gz, zst, bz2, xz, or a zip of one file)"
-)
+_READ_AS = "JSON lines, a JSON list, CSV, TSV or Parquet, also compressed (gz, zst, bz2, xz, or a zip of one file)"
 
-Kind = StrEnum("Kind", ["LINES", "LIST", "TABLE", "PARQUET", "ARROW_FILE", "ARROW_STREAM"])
+Kind = StrEnum("Kind", ["LINES", "LIST", "TABLE", "PARQUET"])
 """Kinds of files that hold rows."""
 
-_KINDS = {b"PAR1": Kind.PARQUET, b"ARROW1": Kind.ARROW_FILE, b"\xff\xff\xff\xff": Kind.ARROW_STREAM}
 _REFUSED = {
     b"\xff\xfe": "is UTF-16; save it as UTF-8",
     b"\xfe\xff": "is UTF-16; save it as UTF-8",
+    # Nothing in them is checked: a damaged one ends the process.
+    b"ARROW1": "is an Arrow file; write Parquet",
+    b"\xff\xff\xff\xff": "is an Arrow stream, as datasets.save_to_disk writes; write Parquet (to_parquet)",
     b"SQLite format 3": "is an SQLite database; export the table as CSV",
     b"\xd0\xcf\x11\xe0": "is an Excel workbook; save the sheet as CSV UTF-8",
     b"%PDF": "is a PDF document",
@@ -91,7 +91,7 @@ def readable(path: Path) -> Iterator[None]:
     """Bring errors of reading and of decompression to one DataError."""
     try:
         yield
-    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError) as error:
         kind = "gzip" if isinstance(error, gzip.BadGzipFile | zlib.error) else "compressed"
         cut = "; the file is truncated" if isinstance(error, EOFError) else ""
         raise DataError(f"{path}: broken {kind} data ({error}){cut}; fetch or write the file again") from error
@@ -135,11 +135,8 @@ _LAYERS: dict[bytes, Layer] = {
 
 def _recognised(path: Path, head: bytes) -> tuple[Kind, str]:
     """Kind of a file by its first bytes, and the separator of a table. Raises DataError for a kind that is not read."""
-    if path.suffix == ".parquet":
+    if path.suffix == ".parquet" or head.startswith(b"PAR1"):
         return Kind.PARQUET, ""
-    for magic, kind in _KINDS.items():
-        if head.startswith(magic):
-            return kind, ""
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     for magic, what in _REFUSED.items():
         if head.startswith(magic) or text.startswith(magic):

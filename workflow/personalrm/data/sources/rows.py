@@ -1,4 +1,4 @@
-"""Rows of a file as they are in it, in constant memory: JSON lines, JSON lists, CSV and TSV, Parquet and Arrow."""
+"""Rows of a file as they are in it, in constant memory: JSON lines, JSON lists, CSV and TSV, Parquet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from personalrm.core.errors import DataError
 from personalrm.data.sources.containers import Kind, Opened, opened, readable
@@ -41,7 +41,7 @@ def raw_rows(path: Path) -> Iterator[RawRow]:
         elif file.kind is Kind.TABLE:
             yield from _table(path, file)
         else:
-            yield from _arrow(path, file)
+            yield from _parquet(path, file)
 
 
 def read_rows(path: Path, *, skip_bad: bool = False) -> Iterator[Row]:
@@ -57,37 +57,21 @@ def read_rows(path: Path, *, skip_bad: bool = False) -> Iterator[Row]:
                 raise DataError(f"{path}, line {number}: {error}; {error.advice}") from error
 
 
-def _arrow(path: Path, file: Opened) -> Iterator[RawRow]:
-    """Rows of a Parquet or an Arrow file."""
-    import pyarrow as pa
-
-    number, name = 0, "Parquet" if file.kind is Kind.PARQUET else "Arrow"
-    try:
-        for batch in _batches(path if file.plain else io.BytesIO(file.stream.read()), file.kind):
-            for row in batch.to_pylist():
-                number += 1
-                yield number, partial(dict, row)
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise DataError(f"{path}, after row {number}: is not a sound {name} file ({error}); fetch it again") from error
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise DataError(f"{path}, after row {number}: cannot be read ({reason}); fetch it again") from error
-
-
-def _batches(source: Path | io.BytesIO, kind: Kind) -> Iterator[Any]:
+def _parquet(path: Path, file: Opened) -> Iterator[RawRow]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if kind is Kind.PARQUET:
-        with pq.ParquetFile(source, page_checksum_verification=True) as parquet:
-            yield from parquet.iter_batches(batch_size=_BATCH)
-        return
-    with pa.memory_map(str(source)) if isinstance(source, Path) else pa.BufferReader(source.getvalue()) as stream:
-        if kind is Kind.ARROW_STREAM:
-            yield from pa.ipc.open_stream(stream)
-        else:
-            reader = pa.ipc.open_file(stream)
-            yield from map(reader.get_batch, range(reader.num_record_batches))
+    number, source = 0, path if file.plain else io.BytesIO(file.stream.read())
+    try:
+        with pq.ParquetFile(source, page_checksum_verification=True) as table:
+            batches = table.iter_batches(batch_size=_BATCH)
+            for number, row in enumerate((row for batch in batches for row in batch.to_pylist()), start=1):
+                yield number, partial(dict, row)
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise DataError(f"{path}, after row {number}: is not a sound Parquet file ({error}); fetch it again") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DataError(f"{path}, after row {number}: cannot be read ({reason}); fetch it again") from error
 
 
 def _lines(path: Path, file: Opened) -> Iterator[RawRow]:
