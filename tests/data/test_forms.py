@@ -108,6 +108,7 @@ ODD: list[tuple[Row, str, str]] = [
     ({"context": [USER], "chosen": GOOD | {"content": [{"type": "text"}]}, "rejected": "x"},
      "chosen.content[0].text", "is null"),
     ({"context": [USER], "tie": "maybe", **ANSWERS}, "tie", "is 'maybe'"),
+    ({"context": [USER], "turn": "9" * 5000, **ANSWERS}, "turn", "not a whole number from 0"),
 ]  # fmt: skip
 
 
