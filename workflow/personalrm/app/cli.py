@@ -1,6 +1,6 @@
 """The command line. The signature of a function declares its sub-command; what does the work is imported when it runs.
 
-The workflow's rules call `stage`, `collect`, `result`, `manifest`, `report` and `transcripts`; people call the others.
+The workflow's rules call those of `OF_RULES`; people call the others.
 """
 
 from __future__ import annotations
@@ -12,20 +12,39 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
+import typer.core
 
+from personalrm import __version__
 from personalrm.core.errors import BudgetExceeded, PersonalRMError
+from personalrm.core.extras import explained, require_extra
 
+E = TypeVar("E", bound=Exception)
 EXIT_ERROR = 1
 EXIT_BUDGET = 3
 """The budget is spent: the same command continues once the budget is raised."""
 
+OF_RULES = ("stage", "collect", "result", "manifest", "report", "transcripts")
+"""Commands that the workflow's rules call."""
+
+
+class _TwoGroups(typer.core.TyperGroup):
+    """Help with the commands for people, then those of the rules."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - types of the click that typer brings
+        """Write both groups."""
+        named = {name: self.commands[name].get_short_help_str(80) for name in self.list_commands(ctx)}
+        for title, of_rules in (("Commands", False), ("Commands of the workflow's rules", True)):
+            with formatter.section(title):
+                formatter.write_dl([(name, text) for name, text in named.items() if (name in OF_RULES) is of_rules])
+
+
 _group = partial(
     typer.Typer, rich_markup_mode=None, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
-cli = _group(help="Personalised reward models from a few votes.")
+cli = _group(help="Personalised reward models from a few votes.", cls=_TwoGroups)
 models = _group(help="List, fetch and locate embedded models.")
 store = _group(help="Convert response stores.")
 cli.add_typer(models, name="models")
@@ -55,17 +74,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cli(args=arguments, prog_name="personalrm")
     except* SystemExit as ended:
         code = int(getattr(ended.exceptions[0], "code", 0) or 0)
+    except* ModuleNotFoundError as errors:
+        lacking = [text for error in _flat(errors) if (text := explained(error))]
+        if not lacking:
+            raise
+        sys.stderr.write(f"personalrm: this command {lacking[0]}\n")
     except* PersonalRMError as errors:
         # Users are processed concurrently, so that one cause may arrive several times.
-        for text in dict.fromkeys(_messages(errors)):
+        for text in dict.fromkeys(map(str, _flat(errors))):
             sys.stderr.write(f"personalrm: {text}\n")
         code = EXIT_BUDGET if errors.subgroup(BudgetExceeded) else EXIT_ERROR
     return code
 
 
-def _messages(group: BaseExceptionGroup[PersonalRMError]) -> Iterator[str]:
+def _flat(group: BaseExceptionGroup[E]) -> Iterator[E]:
     for error in group.exceptions:
-        yield from _messages(error) if isinstance(error, BaseExceptionGroup) else [str(error)]
+        if isinstance(error, BaseExceptionGroup):
+            yield from _flat(error)
+        else:
+            yield error
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"personalrm {__version__}\n")
+        raise typer.Exit
+
+
+@cli.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    del version
 
 
 @cli.command()
@@ -79,6 +121,7 @@ def run(
     from personalrm.studies.synthesizeme.config_load import load_config
     from personalrm.studies.synthesizeme.summary import summarise
 
+    require_extra("workflow", "personalrm run")
     loaded = load_config(config)
     results = loaded.results / loaded.run
     options = ["--cores", cores, "--configfile", str(config), *(arguments or ())]

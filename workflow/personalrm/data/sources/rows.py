@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from personalrm.core.errors import DataError
+from personalrm.core.extras import require_extra
 from personalrm.data.sources.fields import FieldError, Row
 
 MAX_LINE_BYTES = 64 * 2**20
@@ -42,6 +43,7 @@ def read_rows(path: Path, *, skip_bad: bool = False) -> Iterator[Row]:
 
 
 def _parquet(path: Path) -> Iterator[RawRow]:
+    require_extra("data", f"{path}", "pyarrow")
     import pyarrow as pa
     import pyarrow.parquet as pq
 
