@@ -23,6 +23,7 @@ from personalrm.core.extras import explained, require_extra
 
 E = TypeVar("E", bound=Exception)
 EXIT_ERROR = 1
+EXIT_UNMET = 4  # of `check`
 EXIT_BUDGET = 3
 """The budget is spent: the same command continues once the budget is raised."""
 
@@ -153,6 +154,25 @@ def summary(run: RunFolder) -> None:
     from personalrm.studies.synthesizeme.summary import summarise
 
     sys.stdout.write(summarise(run))
+
+
+@cli.command()
+def check(
+    run: RunFolder,
+    min_accuracy: Annotated[float, typer.Option(help="Percent that each of the rows must reach.")],
+    method: Annotated[str | None, typer.Option(help="Only rows of it, as main.csv names it.")] = None,
+    judge: Annotated[str | None, typer.Option(help="Only rows of this judge.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only rows of this data set.")] = None,
+    k: Annotated[str | None, typer.Option(help="Only rows of this k.")] = None,
+    lower_bound: Annotated[bool, typer.Option("--lower-bound", help="Ask it of the interval's lower end.")] = False,
+) -> None:
+    """Check the accuracies of a run. Exit code 0: all rows reach the minimum; 4: one does not; 1: there is none."""
+    from personalrm.app.check import check as checked
+
+    wanted = {"method": method, "judge_model": judge, "dataset": dataset, "k": k}
+    held, text = checked(run, min_accuracy, wanted, lower_bound=lower_bound)
+    sys.stdout.write(text)
+    raise typer.Exit(0 if held else EXIT_UNMET)
 
 
 @cli.command()
