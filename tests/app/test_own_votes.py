@@ -59,7 +59,7 @@ def test_what_is_understood_is_shown_and_the_config_reads_it(capsys: pytest.Capt
         "(`untimed` in config/README.md)",
         "vote 1, user 'u0': 1 turns, the last 'question 0'",
         "  'yes 0' is preferred to 'no'",
-        "Written: config/my-votes.yaml. Run it: python -m personalrm run config/my-votes.yaml",
+        "Written: config/my-votes.yaml. Run it: personalrm run config/my-votes.yaml",
     ):
         assert line in shown.splitlines()
     assert shown.count("\nvote ") == 3

@@ -249,7 +249,7 @@ def test_scan_reads_ids_only_and_names_the_key_of_a_missing_file(tmp_path: Path)
 
 FIVE = [row("a", number) for number in range(5)]
 NO_USER: list[tuple[list[Row], dict[str, object], str]] = [
-    ([], {}, r"^datasets\.mine\.path: no vote in .* \(0 rows\); `python -m personalrm import .*` shows what is read"),
+    ([], {}, r"^datasets\.mine\.path: no vote in .* \(0 rows\); `personalrm import .*` shows what is read"),
     ([without(each, "user_id") for each in FIVE], {}, r"\.path: no vote .* \(5 rows\); line 1, field user_id"),
     ([row(number, number) for number in range(5)], {}, r"\.min_pairs: none of 5 users has 5 pairs \(at most 1\)"),
     ([*FIVE[:4], FIVE[0]], {}, r"none of 1 users has 5 pairs \(at most 4\)"),

@@ -1,6 +1,6 @@
 """The command line. The signature of a function declares its sub-command; what does the work is imported when it runs.
 
-The workflow's rules call `stage`, `collect`, `result`, `manifest`, `report` and `transcripts`; people call the others.
+The workflow's rules call those of `OF_RULES`; people call the others.
 """
 
 from __future__ import annotations
@@ -12,24 +12,46 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
+import typer.core
 
+from personalrm import __version__
+from personalrm.app.votes_commands import add_votes_commands
 from personalrm.core.errors import BudgetExceeded, PersonalRMError
+from personalrm.core.extras import explained, require_extra
 
+E = TypeVar("E", bound=Exception)
 EXIT_ERROR = 1
+EXIT_UNMET = 4  # of `check`
 EXIT_BUDGET = 3
 """The budget is spent: the same command continues once the budget is raised."""
+
+OF_RULES = ("stage", "collect", "result", "manifest", "report", "transcripts")
+"""Commands that the workflow's rules call."""
+
+
+class _TwoGroups(typer.core.TyperGroup):
+    """Help with the commands for people, then those of the rules."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - types of the click that typer brings
+        """Write both groups."""
+        named = {name: self.commands[name].get_short_help_str(80) for name in self.list_commands(ctx)}
+        for title, of_rules in (("Commands", False), ("Commands of the workflow's rules", True)):
+            with formatter.section(title):
+                formatter.write_dl([(name, text) for name, text in named.items() if (name in OF_RULES) is of_rules])
+
 
 _group = partial(
     typer.Typer, rich_markup_mode=None, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
-cli = _group(help="Personalised reward models from a few votes.")
+cli = _group(help="Personalised reward models from a few votes.", cls=_TwoGroups)
 models = _group(help="List, fetch and locate embedded models.")
 store = _group(help="Convert response stores.")
 cli.add_typer(models, name="models")
 cli.add_typer(store, name="store")
+add_votes_commands(cli)
 
 Resolved = Annotated[
     Path, typer.Option("--config", help="Resolved config, written by the workflow; or a config file in YAML.")
@@ -39,7 +61,6 @@ ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="Config file,
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run, such as results/quickstart.")]
 ModelIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, as `models list` prints them.")]
 CacheDir = Annotated[Path | None, typer.Option(help="Default: $PERSONALRM_CACHE, or the user's cache folder.")]
-
 
 ModelSource = StrEnum("ModelSource", ["CACHE", "HUB", "INDEX"])
 """Where model files come from, except a path of the user's own."""
@@ -55,17 +76,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cli(args=arguments, prog_name="personalrm")
     except* SystemExit as ended:
         code = int(getattr(ended.exceptions[0], "code", 0) or 0)
+    except* ModuleNotFoundError as errors:
+        lacking = [text for error in _flat(errors) if (text := explained(error))]
+        if not lacking:
+            raise
+        sys.stderr.write(f"personalrm: this command {lacking[0]}\n")
     except* PersonalRMError as errors:
         # Users are processed concurrently, so that one cause may arrive several times.
-        for text in dict.fromkeys(_messages(errors)):
+        for text in dict.fromkeys(map(str, _flat(errors))):
             sys.stderr.write(f"personalrm: {text}\n")
         code = EXIT_BUDGET if errors.subgroup(BudgetExceeded) else EXIT_ERROR
     return code
 
 
-def _messages(group: BaseExceptionGroup[PersonalRMError]) -> Iterator[str]:
+def _flat(group: BaseExceptionGroup[E]) -> Iterator[E]:
     for error in group.exceptions:
-        yield from _messages(error) if isinstance(error, BaseExceptionGroup) else [str(error)]
+        if isinstance(error, BaseExceptionGroup):
+            yield from _flat(error)
+        else:
+            yield error
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"personalrm {__version__}\n")
+        raise typer.Exit
+
+
+@cli.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    del version
 
 
 @cli.command()
@@ -79,6 +123,7 @@ def run(
     from personalrm.studies.synthesizeme.config_load import load_config
     from personalrm.studies.synthesizeme.summary import summarise
 
+    require_extra("workflow", "personalrm run")
     loaded = load_config(config)
     results = loaded.results / loaded.run
     options = ["--cores", cores, "--configfile", str(config), *(arguments or ())]
@@ -86,66 +131,6 @@ def run(
     if code == 0 and (results / "tables" / "main.csv").is_file():
         sys.stdout.write(summarise(results))
     raise typer.Exit(code)
-
-
-VotesFile = Annotated[Path, typer.Argument(metavar="FILE", help="Votes: JSON, CSV, TSV or Parquet.")]
-Columns = Annotated[
-    list[str] | None, typer.Option("--column", metavar="FIELD=COLUMN", help="Such as user_id=rater; may be repeated.")
-]
-NewConfig = Annotated[Path | None, typer.Option("--config", help="Config file to write (default: config/NAME.yaml).")]
-RunName = Annotated[str | None, typer.Option(help="Of the run and its data set (default: the file's).")]
-
-
-@cli.command("import")
-def import_votes(file: VotesFile, column: Columns = None, config: NewConfig = None, name: RunName = None) -> None:
-    """Show what is understood of a file of votes. Writes a config of methods that need no model."""
-    _first_config(file, column, config, name)
-
-
-@cli.command()
-def init(
-    file: VotesFile,
-    model: Annotated[str | None, typer.Option(help="Such as openai/gpt-4o-mini, or embedded/NAME.")] = None,
-    api_base: Annotated[str | None, typer.Option(help="Address of a server of your own.")] = None,
-    column: Columns = None,
-    config: NewConfig = None,
-    name: RunName = None,
-) -> None:
-    """Write a config for a file of votes and a model. Asks on a terminal for what is not given."""
-    if model is None and not sys.stdin.isatty():
-        raise typer.BadParameter(
-            "give --model, such as openai/gpt-4o-mini, or use `import` for methods without a model"
-        )
-    _first_config(file, column, config, name, model=model, api_base=api_base, ask=True)
-
-
-def _first_config(
-    file: Path,
-    column: Sequence[str] | None,
-    config: Path | None,
-    name: str | None,
-    *,
-    model: str | None = None,
-    api_base: str | None = None,
-    ask: bool = False,
-) -> None:
-    from personalrm.app.own_votes import config_of, described, name_of, understand, write_config
-
-    given = dict(each.partition("=")[::2] for each in column or ())
-    found = understand(file, given)
-    sys.stdout.write(described(found))
-    ask = ask and sys.stdin.isatty()
-    if ask and "user_id" not in {*found.fields, *found.columns}:
-        found = understand(file, {**given, "user_id": typer.prompt(f"Column of the user ({', '.join(found.fields)})")})
-        sys.stdout.write(described(found))
-    if ask and model is None:
-        model = typer.prompt("Model, such as openai/gpt-4o-mini or embedded/qwen2.5-coder-1.5b")
-        if "/" not in str(model) and api_base is None:
-            api_base = typer.prompt("Address of the server", default="http://127.0.0.1:8000/v1")
-    name = name or name_of(file)
-    out = config or Path("config", f"{name}.yaml")
-    write_config(config_of(found, name, model, api_base), out)
-    sys.stdout.write(f"\nWritten: {out}. Run it: python -m personalrm run {out}\n")
 
 
 @cli.command()
@@ -173,6 +158,25 @@ def summary(run: RunFolder) -> None:
 
 
 @cli.command()
+def check(
+    run: RunFolder,
+    min_accuracy: Annotated[float, typer.Option(help="Percent that each of the rows must reach.")],
+    method: Annotated[str | None, typer.Option(help="Only rows of it, as main.csv names it.")] = None,
+    judge: Annotated[str | None, typer.Option(help="Only rows of this judge.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only rows of this data set.")] = None,
+    k: Annotated[str | None, typer.Option(help="Only rows of this k.")] = None,
+    lower_bound: Annotated[bool, typer.Option("--lower-bound", help="Ask it of the interval's lower end.")] = False,
+) -> None:
+    """Check the accuracies of a run. Exit code 0: all rows reach the minimum; 4: one does not; 1: there is none."""
+    from personalrm.app.check import check as checked
+
+    wanted = {"method": method, "judge_model": judge, "dataset": dataset, "k": k}
+    held, text = checked(run, min_accuracy, wanted, lower_bound=lower_bound)
+    sys.stdout.write(text)
+    raise typer.Exit(0 if held else EXIT_UNMET)
+
+
+@cli.command()
 def retry(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run, or its config file.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be removed.")] = False,
@@ -192,8 +196,7 @@ def publish(
     """Copy results of a finished run to a folder. The manifest of the run is copied, too."""
     from personalrm.studies.synthesizeme.publish import publish as copied
 
-    for path in copied(config, folder, names):
-        sys.stdout.write(f"{path}\n")
+    sys.stdout.writelines(f"{path}\n" for path in copied(config, folder, names))
 
 
 @cli.command()

@@ -220,7 +220,7 @@ def write_config(config: Mapping[str, Any], out: Path) -> None:
     """Write a config as YAML. Raises ConfigError where the file is already there."""
     if out.exists():
         raise ConfigError(f"{out}: is there already; move it away, or give another file with --config")
-    head = "# Every key: config/README.md. What a run would ask: python -m personalrm estimate --config"
+    head = "# Every key: config/README.md. What a run would ask: personalrm estimate --config"
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=100)
     atomic_write_text(out, f"{head} {out}\n{text}")
 

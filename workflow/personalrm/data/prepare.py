@@ -161,7 +161,7 @@ def refuse_no_user(settings: LocalDataset) -> None:
         mine.add(vote.content_hash)
         if len(mine) >= settings.min_pairs:
             return
-    shown = f"`python -m personalrm import {settings.path}` shows what is read"
+    shown = f"`personalrm import {settings.path}` shows what is read"
     if not report.votes:
         why = f"; {report.problems[0]}" if report.problems else ""
         raise ConfigError(f"{key}.path: no vote in {settings.path} ({report.lines} rows){why}; {shown}")

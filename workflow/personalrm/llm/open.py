@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from personalrm.core.errors import ConfigError
+from personalrm.core.extras import require_extra
 from personalrm.core.threads import beside
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.cache.store import ResponseStore
@@ -148,6 +149,7 @@ def _server_url(runtime: RuntimeSettings, spec: ModelSpec) -> str:
     from personalrm.llm.local.owner import owner_from_env
     from personalrm.llm.local.server import ensure_server
 
+    require_extra("embedded", f"embedded model {spec.model}")
     entry = get_entry(spec.model)
     path = ensure_model(entry, local_path=Path(spec.path) if spec.path else None, cache_dir=runtime.cache_dir)
     server = ensure_server(

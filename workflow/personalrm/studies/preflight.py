@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from personalrm.core.errors import ConfigError, DataError, EmbeddedModelError, PersonalRMError
+from personalrm.core.extras import require_extra
 from personalrm.core.hub import is_offline
 from personalrm.data.prepare import read_users, select_user_ids
 from personalrm.data.settings import Dataset
@@ -18,7 +18,6 @@ from personalrm.methods.synthesizeme.variants import parse_variant
 from personalrm.studies.model_config import ModelConfig
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_checks import no_user_split
-from personalrm.train import require_extra
 
 NETWORK_FILE_SYSTEMS = frozenset(
     {"9p", "afs", "beegfs", "ceph", "cifs", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "panfs", "smb3", "sshfs"}
@@ -120,19 +119,23 @@ def _theta_problems(config: Config) -> list[str]:
                 read_theta(path)
         except DataError as error:
             problems.append(f"thetas.{name}.path: {error}")
-        if path is None and importlib.util.find_spec("optuna") is None:
-            problems.append(f"thetas.{name}.optimise: needs dspy and optuna; pip install 'personalrm[theta]'")
+        if path is None:
+            problems += _missing("theta", f"thetas.{name}.optimise")
     return problems
+
+
+def _missing(extra: str, what: str) -> list[str]:
+    try:
+        require_extra(extra, what)
+    except ConfigError as error:
+        return [str(error)]
+    return []
 
 
 def _reward_problems(config: Config) -> list[str]:
     """The extra that is not installed, bases that are nowhere, and small data sets whose users have no split for the
     regime `unseen`."""
-    problems = []
-    try:
-        require_extra("reward_models")
-    except ConfigError as error:
-        problems.append(str(error))
+    problems = _missing("train", "reward_models")
     for name, reward in config.reward_models.items():
         if (problem := reward.base_problem()) is not None:
             problems.append(f"reward_models.{name}.{problem}")
@@ -185,10 +188,10 @@ def _embedded_problems(name: str, entry: ModelConfig) -> list[str]:
         get_entry(entry.model)
     except EmbeddedModelError as error:
         problems.append(f"models.{name}.model: {error}")
-    if importlib.util.find_spec("xllamacpp") is None:
+    for problem in _missing("embedded", f"models.{name}.backend"):
         problems.append(
-            f"models.{name}.backend: no embedded runtime (xllamacpp) on this system; run any local server that speaks "
-            f"the OpenAI protocol and set models.{name}.backend to openai with its api_base"
+            f"{problem}; where it has no build for this system, run any local server that speaks the OpenAI protocol "
+            f"and set models.{name}.backend to openai with its api_base"
         )
     return problems
 

@@ -11,19 +11,22 @@
 | `litellm/<id>` | any id that LiteLLM knows, with the key it looks for | the same, there |
 | `litellm_proxy/…` | the proxy at `LITELLM_PROXY_API_BASE`, else port 7410 of this machine | that proxy |
 | `embedded/<name>` | a model of the catalogue, served on this machine | (an error) |
-| any other | port 7410 of this machine, as published | that OpenAI-compatible endpoint |
+| any other | port 7410 of this machine, as published; no id of a known model | that OpenAI-compatible endpoint |
 
 A key is sent to an address of one's own only where `model_options={"api_key_env": …}` names its variable.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from personalrm.core.errors import ConfigError
+from personalrm.llm.backends.litellm_backend import load_litellm
+from personalrm.llm.local.catalogue import load_catalogue
 from personalrm.methods.base import Needs
 from personalrm.methods.registry import parse_method
 from personalrm.studies.preflight import load_environment
@@ -150,8 +153,26 @@ def model_entry(model_id: str, model_url: str | None, options: Mapping[str, Any]
             found = [name for name in _KEYS[provider] if os.environ.get(name)]
             entry["api_key_env"] = found[0] if found else None if provider == "azure" else _KEYS[provider][0]
     else:
+        if model_url is None and (meant := _meant(model_id)):
+            raise ConfigError(f"model_id: {model_id!r} needs a model_url; did you mean {meant!r}?")
         entry |= {"backend": "openai", "model": model_id, "api_base": model_url or DEFAULT_URL}
     return entry | dict(options)
+
+
+def _meant(model_id: str) -> str | None:
+    """The id of an embedded model or of a provider's that a bare id names, which no server on this machine has."""
+    if any(entry.id == model_id for entry in load_catalogue()):
+        return f"embedded/{model_id}"
+    if importlib.util.find_spec("litellm") is None:
+        return None
+    litellm = load_litellm()
+    known = litellm.model_cost.get(model_id)
+    if known is None or known.get("mode") != "chat":
+        return None
+    provider = str(known["litellm_provider"])
+    if provider in _KEYS:
+        return f"{provider}/{model_id}"
+    return f"litellm/{model_id}" if "/" in model_id else f"litellm/{provider}/{model_id}"
 
 
 def learn_section(

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from personalrm.core.errors import DataError
+from personalrm.core.extras import require_extra
 
 HEAD_BYTES = 2**16
 """By so many bytes the kind of a file is recognised."""
@@ -105,6 +106,7 @@ def _by(open_stream: Callable[[BinaryIO], Any]) -> Layer:
 
 
 def _zstd(stream: BinaryIO) -> BinaryIO:
+    require_extra("data", "a file compressed with zstd", "pyarrow")
     import pyarrow as pa
 
     return io.BufferedReader(pa.CompressedInputStream(stream, "zstd"))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from personalrm.core.errors import DataError
+from personalrm.core.extras import require_extra
 from personalrm.data.sources.containers import Kind, Opened, opened, readable
 from personalrm.data.sources.fields import FieldError, Row
 
@@ -58,6 +59,7 @@ def read_rows(path: Path, *, skip_bad: bool = False) -> Iterator[Row]:
 
 
 def _parquet(path: Path, file: Opened) -> Iterator[RawRow]:
+    require_extra("data", f"{path}", "pyarrow")
     import pyarrow as pa
     import pyarrow.parquet as pq
 

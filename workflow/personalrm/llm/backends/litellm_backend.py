@@ -18,6 +18,7 @@ from personalrm.core.errors import (
     Refused,
     TransientError,
 )
+from personalrm.core.extras import require_extra
 from personalrm.llm.backends.openai_format import parse_body, wire_extras, wire_messages, wire_options
 from personalrm.llm.backends.openai_http import api_key
 from personalrm.llm.limits.faults import Failure, scrub, to_error
@@ -47,6 +48,7 @@ class _ScrubFilter(logging.Filter):
 
 def load_litellm() -> Any:  # noqa: ANN401  (an untyped library, imported late)
     """Import litellm without network, telemetry, retries or cache of its own. Cheap after the first time."""
+    require_extra("litellm", "backend litellm")
     # Both are read at import: the price map would else be fetched from the network, and .env be loaded.
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")

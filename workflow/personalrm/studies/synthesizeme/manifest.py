@@ -53,7 +53,7 @@ def manifest_stage(config_file: Path, out: Path) -> None:
         "git": git_revision(),
         "config_sha256": config_hash(config),
         "config": config.model_dump(mode="json", exclude={"budget"}),
-        "prompts": prompts_in_use(),
+        "prompts": prompts_in_use(plan),
         "constitution": constitution_in_use(config),
         "attributes": attributes_in_use(config),
         "code": fingerprint_of_code(),
@@ -95,10 +95,12 @@ def git_revision() -> dict[str, Any] | None:
     return {"commit": head.strip(), "modified": bool(status.strip())}
 
 
-def prompts_in_use() -> dict[str, dict[str, Any]]:
-    """Version and SHA-256 of every prompt file, by name."""
+def prompts_in_use(plan: Plan) -> dict[str, dict[str, Any]]:
+    """Version and SHA-256 of every prompt file that a stage of the run reads, by name."""
+    declared = [(stage.reads, job) for stage in plan.stages.values() for job in stage.combinations(plan) if stage.reads]
+    read = {prompt for reads, job in declared for prompt in reads(plan, job).get("prompts", ())}
     prompts = [load_prompt(path.stem) for path in sorted(PROMPT_DIR.glob("[!_]*.jinja"))]
-    return {prompt.name: {"version": prompt.version, "sha256": prompt.sha} for prompt in prompts}
+    return {prompt.name: {"version": prompt.version, "sha256": prompt.sha} for prompt in prompts if prompt.id in read}
 
 
 def constitution_in_use(config: Config) -> dict[str, str] | None:

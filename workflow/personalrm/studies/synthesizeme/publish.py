@@ -12,6 +12,7 @@ from personalrm.core.errors import DataError
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import config_hash, load_config
 from personalrm.studies.synthesizeme.manifest import fingerprint_of_code, prompts_in_use
+from personalrm.studies.synthesizeme.plan import Plan
 
 MANIFEST = "manifest.json"
 _KINDS = (("tables", ("csv", "md")), ("figures", ("png", "txt")))
@@ -51,8 +52,8 @@ def differences(manifest: Mapping[str, Any], config: Config) -> list[str]:
     found = []
     if manifest["config_sha256"] != config_hash(config):
         found.append("the config is another one")
-    then, now = manifest["prompts"], prompts_in_use()
-    changed = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+    then, now = manifest["prompts"], prompts_in_use(Plan(config))
+    changed = sorted(name for name in now if then.get(name) != now[name])
     if changed:
         found.append(f"other prompts: {', '.join(changed)}")
     if manifest.get("code") != fingerprint_of_code():

@@ -84,7 +84,7 @@ def _reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
         "settings": values,
         "model": entry.spec(job.model).identity,
         "window": [entry.context_length, str(entry.tokenizer or "")],
-        "prompts": sorted(prompt.sha for prompt in settings.prompts),
+        "prompts": sorted(prompt.id for prompt in settings.prompts),
     }
 
 

@@ -95,7 +95,7 @@ def _reads(plan: Plan, _job: Wildcards) -> dict[str, Any]:
         "poles": [[one.id, one.more, one.less] for one in scoring_of(plan.config).selected().attributes],
         "settings": SETTINGS,
         "statements": rules,
-        "prompts": [load_prompt(statements.PROMPT).sha],
+        "prompts": [load_prompt(statements.PROMPT).id],
         "turns": turns_of(plan.config, MethodUse(ATTRIBUTES)),
     }
 
