@@ -107,7 +107,7 @@ def as_rows(data: Votes, name: str) -> list[Any]:
     return list(data)
 
 
-def _vote(item: object, place: str, user_id: str | None, times: FileTimes) -> Vote:
+def _vote(item: object, place: str, user_id: str | None, times: FileTimes | None = None) -> Vote:
     """One row as a vote. Raises DataError that names the place, the field and what to do."""
     if not isinstance(item, Mapping):
         raise DataError(f"{place}: is no dict; give a list of dicts with context, chosen and rejected")
@@ -117,7 +117,8 @@ def _vote(item: object, place: str, user_id: str | None, times: FileTimes) -> Vo
     row |= {} if user_id is None else {"user_id": user_id}
     try:
         vote = vote_of(row)
-        times.check(plain_value(row.get("timestamp")))
+        if times is not None:
+            times.check(plain_value(row.get("timestamp")))
     except FieldError as error:
         raise DataError(f"{place}, field {error.field}: {error}; {error.advice}") from error
     return vote
@@ -188,7 +189,7 @@ def one_pair(context: Context, option1: Answer, option2: Answer, user_id: str | 
     """A pair to be judged, `option1` in the place of the chosen answer. Raises DataError as `usable_pairs` does."""
     item = {"context": context, "chosen": option1, "rejected": option2}
     try:
-        return pair_of(_vote(item, "predict_pairwise", user_id, FileTimes(tuple)))
+        return pair_of(_vote(item, "predict_pairwise", user_id))
     except DataError as error:
         named = str(error).replace("field chosen", "option1").replace("field rejected", "option2")
         raise DataError(named) from error
