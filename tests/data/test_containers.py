@@ -114,7 +114,7 @@ def test_every_kind_of_file_gives_the_same_votes_whatever_its_name(tmp_path: Pat
 def test_cells_of_a_table_hold_what_pandas_and_people_write(tmp_path: Path) -> None:
     turns = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": 'Say "hi",\nthen go.'}]
     rows = [row("007", context=turns, survey={"age": 3}, flip=True, tie=None), row("u2", context=turns, chosen="[{x")]
-    for index, printed in ((False, [{**each, "context": json.dumps(turns)} for each in rows]), (False, rows)):
+    for index, printed in ((False, [{**each, "context": json.dumps(turns)} for each in rows]), (True, rows)):
         frame = pd.DataFrame(printed)
         found = votes(tmp_path, frame.to_csv(index=index).encode())
         assert [vote.user_id for vote in found] == ["007", "u2"]
@@ -153,6 +153,8 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "lfs.jsonl": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "is a Git LFS pointer"),
     "pickle": (b"\x80\x04\x95\x00", "is a pickle"),
     "database": (b"SQLite format 3\0", "is an SQLite database"),
+    "names.csv": (b"user_id,context,chosen,chosen\nu,q,a,b\n", "two columns are named 'chosen'; rename one"),
+    "greeting.txt": (b"Dear all,\nthis is no table.\n", "is text, but no table and not JSON"),
     "letter.txt": (b"Dear all\nthis is no table.\n", "is text, but no table and not JSON; give JSON lines"),
     "noise": (b"\x01\x02\0\x03" * 100, "is binary, of a kind that is not known; give JSON lines"),
     "pretty.json": (json.dumps(ROWS[0], indent=2).encode(), "is a JSON object over several lines"),

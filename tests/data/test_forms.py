@@ -137,6 +137,11 @@ def test_whole_numbers_that_became_floats_are_ids_again(given: object, read: str
     assert (vote.user_id, vote.conversation_id, vote.pair_id, vote.turn) == (read, read, read, 2)
 
 
+@pytest.mark.parametrize("given", [2, 2.0, np.int8(2), "2", " 2 ", "2.0", "2.000"])
+def test_a_turn_in_the_form_of_any_table_is_a_whole_number(given: object) -> None:
+    assert vote_of(row(turn=given)).turn == 2
+
+
 @pytest.mark.parametrize("given", [7.5, 1e17, True, np.bool_(True)])
 def test_no_other_number_is_an_id(given: object) -> None:
     with pytest.raises(FieldError) as caught:

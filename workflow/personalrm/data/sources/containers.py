@@ -183,6 +183,6 @@ def _separator(head: bytes) -> str | None:
         return next(csv.reader([lines[0]], delimiter=separator))
 
     best = max(("\t", ",", ";"), key=lambda separator: len(names(separator)))
-    found = [name.strip() for name in names(best)]
-    is_table = len(found) > 1 and all(found) and len(set(found)) == len(found)
-    return best if is_table and max(map(len, found)) <= 100 else None
+    # A column without a name is the index that pandas writes.
+    found = [name for each in names(best) if (name := each.strip())]
+    return best if len(found) > 1 and max(map(len, found)) <= 100 else None

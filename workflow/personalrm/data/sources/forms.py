@@ -104,8 +104,8 @@ def _local(row: dict[str, object]) -> dict[str, object]:
     for name in ("flip", "tie"):
         row |= {name: _truth(row[name])} if name in row else {}
     turn = row.get("turn")
-    if isinstance(turn, str) and re.fullmatch(r"\s*[0-9]{1,10}\s*", turn):
-        row["turn"] = int(turn)
+    if isinstance(turn, str) and re.fullmatch(r"\s*[0-9]{1,10}(\.0+)?\s*", turn):
+        row["turn"] = int(float(turn))
     return row
 
 

@@ -142,6 +142,8 @@ def _table(path: Path, file: Opened) -> Iterator[RawRow]:
     rows = csv.reader(text, delimiter=file.separator)
     try:
         names = [name.strip() for name in next(rows)]
+        if twice := [name for name, count in Counter(filter(None, names)).items() if count > 1]:
+            raise DataError(f"{path}: two columns are named {twice[0]!r}; rename one")
         before = rows.line_num
         for cells in rows:
             if cells:
@@ -157,7 +159,7 @@ def _table_row(names: list[str], cells: list[str]) -> Row:
     if len(cells) != len(names):
         problem = f"has {len(cells)} cells, but the table has {len(names)} columns"
         raise FieldError("", problem, "put texts with separators or line ends in quotes")
-    return {name: _cell(name, cell) for name, cell in zip(names, cells, strict=True)}
+    return {name: _cell(name, cell) for name, cell in zip(names, cells, strict=True) if name}
 
 
 def _cell(name: str, cell: str) -> object:
