@@ -16,9 +16,9 @@ def history(votes: Iterable[Vote], untimed: Untimed = "oldest") -> list[Vote]:
     """One user's votes, oldest first, whatever sequence they come in.
 
     By time; where no vote has one, by conversation, turn and pair (digits compared as numbers). Where some have one,
-    `untimed` decides: votes without a time are the oldest (`oldest`: they are learned from, and the newest
-    votes with a time are tested), or no time is used. `file` takes the sequence of the file where a time is missing, also for users without
-    any: no other choice does, as results would depend on how a file was sorted (our choices).
+    `untimed` decides: votes without a time are the oldest (`oldest`: they are learned from, and the newest votes with a
+    time are tested), or no time is used. `file` takes the sequence of the file where a time is missing, also for users
+    without any: no other choice does, as results would depend on how a file was sorted (our choices).
     """
     mine = list(votes)
     complete = all(vote.timestamp is not None for vote in mine)
