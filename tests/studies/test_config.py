@@ -170,7 +170,7 @@ def test_fingerprint_follows_what_a_stage_reads_and_nothing_else() -> None:
     assert exhaustive[1] != base[1]
     judging = {"variant": "corrected", "model": "m", "judge": "m", "k": "all"}
     criteria = Plan(parse_config({**BASE, "methods": ["criteria"]})).reads("judge", **judging)
-    assert all(load_prompt(name).sha in criteria for name in ("criteria", "criteria_scores", "judge_standard"))
+    assert all(load_prompt(name).id in criteria for name in ("criteria", "criteria_scores", "judge_standard"))
     assert config.ks == ("all",)
 
 
