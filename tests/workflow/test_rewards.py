@@ -91,9 +91,10 @@ def test_without_the_extra_no_job_starts(tmp_path: Path) -> None:
     made.snakemake("results/small/tables/main.csv", PYTHONPATH=str(blocked))
 
 
-def test_the_estimate_says_what_it_leaves_out(tmp_path: Path) -> None:
+def test_the_estimate_names_tokens_and_steps_of_training(tmp_path: Path) -> None:
     made = project(tmp_path, "smollm2-135m")
     made.write_config()
     command = [sys.executable, "-m", "personalrm", "estimate", "--config", "run.yaml", "--untimed"]
     done = subprocess.run(command, cwd=made.folder, env=made.environment(), capture_output=True, text=True, check=True)
-    assert "Not in it: features and training of the reward models (tiny), which ask no model." in done.stdout
+    assert "Reward models tiny on people: features of " in done.stdout
+    assert "2 trainings with 20 steps in all; time not measured: not timed." in done.stdout
