@@ -27,7 +27,10 @@ from personalrm.train.trainer import Run
 Floats = NDArray[np.float64]
 
 CONTEXT, HELD_OUT = 10, 6
-"""Votes of each user to adapt with, and to predict. Train users have both."""
+"""Votes of each validation and test user to adapt with, and to predict. No two of these users see the same texts."""
+TRAIN_VOTES, POOL = 32, 1500
+"""Votes of each train user, on pairs of a pool that train users share, as in a survey: no validation or test user sees
+any of them. Fewer texts have to be encoded."""
 TASTES: dict[str, Any] = {"types": 4, "tastes": 2, "axes": UNNAMED, "population": 0.5, "temperature": 0.3}
 """Four tastes in two opposite pairs, each on two axes that a general list of attributes would not name, and a weaker
 taste of all users on four other axes."""
@@ -77,14 +80,15 @@ class World(NamedTuple):
 
 
 def _people(sizes: Sizes, seed: int, options: Mapping[str, Any]) -> Iterator[list[Person]]:
-    parts: tuple[UserPart, ...] = ("train", "validation", "test")
-    for part, count in zip(parts, sizes, strict=True):
+    yield people("train", sizes.train, TRAIN_VOTES, seed=seed, pool=POOL, **options)
+    parts: tuple[UserPart, ...] = ("validation", "test")
+    for part, count in zip(parts, sizes[1:], strict=True):
         yield people(part, count, CONTEXT, HELD_OUT, seed=seed, **options)
 
 
 def features_of(sizes: Sizes, seed: int, settings: EncoderSettings, folder: Path, threads: int) -> Pairs:
     """Features of all texts, kept in `folder`: of each pair the first answer as `chosen`, whatever a user chose."""
-    key = stable_hash(repr(sizes), str(seed), repr(settings))[:12]
+    key = stable_hash(repr((sizes, TRAIN_VOTES, POOL)), str(seed), repr(settings))[:12]
     path = folder / f"features-{key}.safetensors"
     if not path.exists():
         offers = [

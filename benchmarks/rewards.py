@@ -223,8 +223,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     sizes, begun = Sizes(*given.users), time.process_time()
-    # In float32, and answers alone: what is planted is in them.
-    settings = EncoderSettings(base=given.base, text="answer", dtype="float32")
+    # Answers alone: what is planted is in them.
+    settings = EncoderSettings(base=given.base, text="answer")
     features = features_of(sizes, given.seed, settings, given.features, given.threads)
     print(f"features {features.chosen.shape}: {time.process_time() - begun:.0f} s of CPU", flush=True)
     study = Study(
