@@ -48,7 +48,7 @@ def test_little_is_lost_without_tastes_and_with_tastes_the_gain_stays(name: str)
 
 @pytest.mark.parametrize("name", ["vpl", "pal_a"])
 def test_rewards_of_answers_differ_by_the_log_odds(name: str) -> None:
-    method, user, fitted = reward_method(name), world().test[0], stacked(name, taste=True)
+    method, user, fitted = reward_method(name), world(**NOTHING).test[0], stacked(name, taste=False)
     state = method.adapt(fitted, user.context)
     odds = method.log_odds(fitted, state, user.target)
     assert method.rewards is not None
@@ -57,8 +57,9 @@ def test_rewards_of_answers_differ_by_the_log_odds(name: str) -> None:
     assert np.allclose(method.log_odds(fitted, state, user.target.exchanged()), -odds, atol=1e-5)
     # The sum of both models, in the shares of the card.
     a, b = fitted.card["stack"]
+    assert a > 0
     own = Fitted({key: value for key, value in fitted.tensors.items() if key != CONTROL}, fitted.card)
-    both = a * reward_method("frozen_bt").predict(learned("frozen_bt"), user.context, user.target)
+    both = a * reward_method("frozen_bt").predict(learned("frozen_bt", **NOTHING), user.context, user.target)
     assert np.allclose(both + b * method.log_odds(own, state, user.target), odds, atol=1e-4)
 
 
