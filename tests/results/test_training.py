@@ -24,6 +24,7 @@ HYPER = {"lore": {"k": 5}, "vpl": {"latent": 64}, "pal_a": {"k": 2}}
 def card(method: str, seed: int = 0, curve: list[list[Any]] | None = None, **more: Any) -> dict[str, Any]:  # noqa: ANN401
     known = {"dataset": "d", "name": "tiny", "regime": "unseen", "method": method, "seed": seed}
     known |= {"train_users": 300, "train_pairs": 4500, "validation_users": 40, "hyper": HYPER.get(method, {})}
+    known["features"] = [{"tokens": 700, "contexts_cut": 2, "answers_cut": 0}, {"tokens": 300, "contexts_cut": 1}]
     return known | ({"curve": curve, "best_step": 100} if curve else {}) | more
 
 
@@ -51,8 +52,14 @@ def test_each_training_has_a_row_that_says_what_it_saw_and_chose() -> None:
         ["unseen", "0", "100 of 100", "0.900", "–", "K = 2"],
     ]
     assert set(texts["Train users"]) == {"300"}
-    assert len(training_notes(table)) == 4
-    assert len(training_notes(training_table(cards()[1:]))) == 3  # nothing collapsed
+    assert set(texts["Tokens read"]) == {"1,000"}
+    notes = training_notes(table)
+    assert "At most 3 texts lost the oldest part of their conversation, and 0 the end of their answer." in notes[1]
+    assert notes[-1].startswith("0 active units")
+    assert not training_notes(training_table(cards()[1:]))[-1].startswith("0 active units")
+    plain = training_table([card("frozen_bt", features=None)])
+    assert plain["tokens"].isna().all()
+    assert "At most 0 texts" in training_notes(plain)[1]
 
 
 def test_the_csv_has_the_curves_and_their_order_does_not_depend_on_that_of_cards(tmp_path: Path) -> None:

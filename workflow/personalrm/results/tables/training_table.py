@@ -21,13 +21,25 @@ if TYPE_CHECKING:
 KEY: tuple[str, ...] = ("dataset", "name", "regime", "method")
 TEXTS: tuple[str, ...] = (*KEY, "penalty")
 WHOLE: tuple[str, ...] = (
-    *("seed", "train_users", "train_pairs", "validation_users", "steps", "best_step", "k", "active_units", "latent"),
-    "step",
+    *("seed", "tokens", "contexts_cut", "answers_cut", "train_users", "train_pairs", "validation_users"),
+    *("steps", "best_step", "k", "active_units", "latent", "step"),
 )
 COLUMNS = Columns(
     (
-        *(*KEY, "seed", "train_users", "train_pairs", "validation_users", "steps", "best_step", "k", "l2", "penalty"),
-        *("active_units", "latent", "held_out", "step", "loss", "held_out_at_step"),
+        *(*KEY, "seed", "tokens", "contexts_cut", "answers_cut", "train_users", "train_pairs", "validation_users"),
+        *(
+            "steps",
+            "best_step",
+            "k",
+            "l2",
+            "penalty",
+            "active_units",
+            "latent",
+            "held_out",
+            "step",
+            "loss",
+            "held_out_at_step",
+        ),
     ),
     texts=TEXTS,
     whole=WHOLE,
@@ -41,6 +53,8 @@ DIGITS = 6
 def training_table(cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """One row per training and point of its curve, columns `COLUMNS`; a training without a curve has one row.
 
+    - tokens: read by the base for the features of the whole data set, which trainings share; contexts_cut, answers_cut:
+      texts whose conversation, or answer, was too long for it. Empty for a model without features.
     - train_users, train_pairs: whose pairs the weights were trained on; validation_users: who chose the rest.
     - steps: of training in all; best_step: whose weights were kept (0 of neither for a closed solution).
     - k (shared rewards or prototypes), l2, penalty (`inf`: no deviation): chosen on held-out users, else as given.
@@ -61,6 +75,9 @@ def training_table(cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 def _rows(card: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     hyper, curve = card.get("hyper", {}), card.get("curve") or []
     known = {name: card[name] for name in (*TRAINING, "train_users", "train_pairs", "validation_users")}
+    features = card.get("features") or ()
+    for name in ("tokens", "contexts_cut", "answers_cut"):
+        known[name] = sum(part.get(name, 0) for part in features) if features else None
     known |= {
         "steps": curve[-1][0] if curve else 0,
         "best_step": card.get("best_step", 0) if curve else 0,
@@ -101,6 +118,7 @@ def training_block(table: pd.DataFrame) -> Block:
     heads = ({"dataset": "Data set"} if several else {}) | {"name": "Features", "regime": "Regime", "method": "Method"}
     shown: Shown = {
         "Seed": "seed",
+        "Tokens read": "tokens",
         "Train users": "train_users",
         "Train pairs": "train_pairs",
         "Validation users": "validation_users",
@@ -142,8 +160,12 @@ def _is_known(value: Any) -> bool:  # noqa: ANN401 - a cell of a frame
 def training_notes(table: pd.DataFrame) -> list[str]:
     """What a reader of the table must know."""
     collapsed = by_training(table)["active_units"].eq(0).any()
+    cut = table.drop_duplicates(list(KEY[:3]))[["contexts_cut", "answers_cut"]].max().fillna(0).astype(int)
     return [
         *dataset_note(table),
+        "Tokens read: for the features of all pairs of the data set, once for all trainings on them; time is in the "
+        f"table of cost. At most {cut['contexts_cut']:,} texts lost the oldest part of their conversation, and "
+        f"{cut['answers_cut']:,} the end of their answer.",
         "Train users and pairs: what the shared weights have seen; test pairs of judged users are not among them. "
         "Steps: whose weights were kept, of those that were made. Loss: mean over the last steps; losses of different "
         "methods are not of one scale. Linear methods are solved, not trained by steps.",
