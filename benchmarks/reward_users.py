@@ -19,6 +19,7 @@ from personalrm.core.records import PreferencePair, Turn, UserPart
 from personalrm.data.scripted.synthesise import ScriptedVote
 from personalrm.methods.reward.base import HeldOut, TrainingData
 from personalrm.methods.reward.load import reward_method
+from personalrm.methods.reward.stack import stacked
 from personalrm.train.checkpoint import Fitted
 from personalrm.train.encoders import EncoderSettings, open_encoder
 from personalrm.train.features import Pairs, encode_pairs, load_pairs, save_pairs
@@ -31,7 +32,7 @@ CONTEXT, HELD_OUT = 10, 6
 TRAIN_VOTES, POOL = 32, 1500
 """Votes of each train user, on pairs of a pool that train users share, as in a survey: no validation or test user sees
 any of them. Fewer texts have to be encoded."""
-TASTES: dict[str, Any] = {"types": 4, "tastes": 2, "axes": UNNAMED, "population": 0.5, "temperature": 0.3}
+TASTES: dict[str, Any] = {"types": 4, "tastes": 2, "axes": UNNAMED, "population": 0.5, "temperature": 0.15}
 """Four tastes in two opposite pairs, each on two axes that a general list of attributes would not name, and a weaker
 taste of all users on four other axes."""
 
@@ -120,6 +121,10 @@ class Model(NamedTuple):
         """Train the method with these hyper-parameters."""
         method = reward_method(name)
         return cls(name, method.fit(data, method.hyper(**hyper), seed, Run(threads=threads)))
+
+    def stacked(self, data: TrainingData, threads: int) -> Self:
+        """The same weights, stacked with frozen Bradley-Terry."""
+        return self._replace(fitted=stacked(self.fitted, reward_method(self.name), data, 0, Run(threads=threads)))
 
     def odds(self, world: World, k: int = CONTEXT, teachers: Sequence[HeldOut] | None = None) -> Floats:
         """Log-odds of the held-out votes, (users, held-out), by the first k context pairs of the teacher at the same

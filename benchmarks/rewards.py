@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from reward_users import CONTEXT, HELD_OUT, Floats, Model, Sizes, World, features_of, right
 
+from personalrm.methods.reward.hyper import FrozenBTHyper
 from personalrm.results.stats.statistics import paired_cluster_difference, share_interval
 from personalrm.train.encoders import EncoderSettings
 
@@ -29,18 +30,23 @@ BT = "frozen_bt"
 KS = (1, 2, 4, 7, CONTEXT)
 """Votes to adapt with."""
 MARGINS = {"user_map": 0.0, "lore": 8.0, "vpl": 5.0, "pal_a": 2.0}
-"""Points over `frozen_bt` with all context votes, fixed before the run. GPO has none: it needs more steps than fit."""
+"""Points over `frozen_bt` with all context votes, fixed before the run. GPO has none: its steps are too few."""
+L2 = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+"""Penalties of `frozen_bt`: the best one is larger here than any of its defaults."""
 HYPER: dict[str, dict[str, Any]] = {
-    BT: {},
-    "user_map": {},
+    BT: {"l2_grid": L2},
+    "user_map": {"shared": FrozenBTHyper(l2_grid=L2)},
     "lore": {"k_grid": (1, 4, 8), "lr": 1.0, "steps": 300, "adapt_steps": 200},
-    "vpl": {"latent": 64, "hidden": 128, "lr": 1e-3, "steps": 600, "evaluate_every": 50},
+    "vpl": {
+        **{"latent": 32, "hidden": 128, "beta": 1e-3, "lr": 1e-3, "context": 10, "targets": 16},
+        **{"steps": 1500, "evaluate_every": 50},
+    },
     "pal_a": {
         **{"k": 4, "width": 64, "lr": 1e-3, "user_lr": 5e-2, "batch": 64},
         **{"steps": 800, "evaluate_every": 100},
     },
-    "gpo": {"width": 64, "depth": 2, "layers": 2, "lr": 1e-3, "steps": 1500, "context": 10, "targets": 6},
-    "gpo_pairs": {"width": 64, "depth": 2, "layers": 2, "lr": 1e-3, "steps": 1500, "context": 10, "targets": 6},
+    "gpo": {"width": 64, "depth": 2, "layers": 2, "lr": 1e-3, "steps": 600, "context": 10, "targets": 6},
+    "gpo_pairs": {"width": 64, "depth": 2, "layers": 2, "lr": 1e-3, "steps": 600, "context": 10, "targets": 6},
 }
 """Published settings are of other sizes; these are ours, for this one."""
 SWITCHED_OFF: dict[str, tuple[str, dict[str, Any]]] = {
@@ -50,6 +56,8 @@ SWITCHED_OFF: dict[str, tuple[str, dict[str, Any]]] = {
     "beta 10": ("vpl", {"beta": 10.0}),
 }
 """Settings with which a method cannot adapt."""
+STACKED = ("vpl", "pal_a")
+"""Methods that can be stacked with frozen Bradley-Terry."""
 
 
 class Row(NamedTuple):
@@ -148,8 +156,14 @@ class Study:
                 odds = self._odds(models, k=k)
                 yield report.accuracy(name, k, odds)
                 yield report.over(name, k, odds, self.control)
+        for name in STACKED:
+            both = [model.stacked(self.world.data, self.threads) for model in self.models[name]]
+            odds, report = self._odds(both), report._replace(control="stack")
+            yield report.accuracy(name, CONTEXT, odds)
+            yield report.over(name, CONTEXT, odds, self.control)
         for model in self.models["vpl"][:1]:
-            yield report.value("vpl", "active units", self.control, model.fitted.card["active_units"])
+            units = model.fitted.card["active_units"]
+            yield Report("curve", "own votes").value("vpl", "active units", self.control, units)
 
     def foreign(self) -> Iterator[Row]:
         """Each user judged with the votes of the next one."""
@@ -174,6 +188,11 @@ class Study:
                 odds = model.odds(world)[None]
                 yield report.accuracy(name, CONTEXT, odds)
                 yield report.over(name, CONTEXT, odds, than)
+                if name in STACKED:
+                    both = report._replace(control="stack")
+                    odds = model.stacked(world.data, self.threads).odds(world)[None]
+                    yield both.accuracy(name, CONTEXT, odds)
+                    yield both.over(name, CONTEXT, odds, than)
 
     def switched_off(self) -> Iterator[Row]:
         """Methods with nothing to adapt, one seed; and the share of verdicts that another user's votes change."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reward_users import CONTEXT, HELD_OUT
-from rewards import BT, HYPER, KS, MARGINS, SWITCHED_OFF, Row
+from rewards import BT, HYPER, KS, MARGINS, STACKED, SWITCHED_OFF, Row
 
 from personalrm.core.files import atomic_write_text
 from personalrm.results.figure_style import (
@@ -51,9 +51,12 @@ class Rows:
         self.rows = list(rows)
         self._found = {row[:5]: row for row in self.rows}
 
-    def get(self, condition: str, method: str, measure: str = "accuracy", k: int = CONTEXT) -> Row:
+    def get(
+        self, condition: str, method: str, measure: str = "accuracy", k: int = CONTEXT, *, stacked: bool = False
+    ) -> Row:
         """One row. Raises KeyError where there is none."""
         control = CONTROLS.get(condition, "off" if condition in SWITCHED_OFF else "flipped")
+        control = "stack" if stacked else control
         return self._found[control, condition, method, k, measure]
 
 
@@ -92,6 +95,7 @@ def page_lines(rows: Rows, about: Mapping[str, Any]) -> Iterator[str]:
     yield from ("", "## Margins over frozen Bradley-Terry", "", *_margins(rows))
     yield from ("", "## Accuracy by number of votes", "", *_curve_table(rows))
     yield from ("", "## Controls", "", *_control_table(rows))
+    yield from ("", "## Stacked with frozen Bradley-Terry", "", *_stack_table(rows))
     yield from ("", "## Methods that cannot adapt", "", *_off_table(rows))
 
 
@@ -107,6 +111,9 @@ def checks(rows: Rows) -> Iterator[tuple[bool, str]]:
         null = rows.get("no own taste", name, OVER)
         text = f"{name}: without own tastes at most {MOST_LOST:g} points are lost, and nothing is gained"
         yield null.estimate >= -MOST_LOST and null.low <= 0, f"{text}: {number(null, '+')}."
+    for name in STACKED:
+        null = rows.get("no own taste", name, OVER, stacked=True)
+        yield null.estimate >= -MOST_LOST, f"{name}, stacked: the same: {number(null, '+')}."
     for condition, (name, _) in SWITCHED_OFF.items():
         changed = rows.get(condition, name, "verdicts changed").estimate
         yield changed == 0, f"{name}, {condition}: another user's votes change no verdict: {changed:g} % change."
@@ -149,6 +156,16 @@ def _curve_table(rows: Rows) -> Iterator[str]:
 def _control_table(rows: Rows) -> Iterator[str]:
     lines = [(name, *(number(rows.get(condition, name, OVER), "+") for condition in CONTROLS)) for name in PERSONAL]
     return _table((f"over {BT}", *CONTROLS), lines)
+
+
+def _stack_table(rows: Rows) -> Iterator[str]:
+    worlds = [one for one in CONTROLS if one != "another user's votes"]
+    lines = [
+        (name, *(number(rows.get(world, name, OVER, stacked=both), "+") for world in worlds for both in (False, True)))
+        for name in STACKED
+    ]
+    heads = (f"{world}, {how}" for world in worlds for how in ("alone", "stacked"))
+    return _table((f"over {BT}", *heads), lines)
 
 
 def _off_table(rows: Rows) -> Iterator[str]:
