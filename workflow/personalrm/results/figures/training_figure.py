@@ -110,6 +110,7 @@ def _panel(axes: Axes, method: str, curves: Mapping[int, Sequence[Mapping[str, A
         write_note(axes, "no validation users", (0.5, 0.5), (0, 0), SMALL_SIZE, color=SOFT, align="center")
     if side == "loss":
         set_limits(axes, "y", axes.get_ylim())
+    axes.locator_params(axis="x", nbins=5)
     set_limits(axes, "x", (0.0, max((step for _, step, _ in points_of(curves, "loss")), default=1) * 1.03))
     axes.set_xlabel("step", fontsize=SMALL_SIZE, color=INK, labelpad=1)
 
