@@ -195,6 +195,15 @@ def one_pair(context: Context, option1: Answer, option2: Answer, user_id: str | 
         raise DataError(named) from error
 
 
+def one_answer(context: Context, answer: Answer, where: str) -> tuple[tuple[Turn, ...], str]:
+    """A conversation and one answer to it, as turns and text. Raises DataError that begins with `where`."""
+    try:
+        pair = pair_of(_vote({"context": context, "chosen": answer, "rejected": answer}, where, None))
+    except DataError as error:
+        raise DataError(str(error).replace("field chosen", "answer")) from error
+    return pair.context, pair.chosen
+
+
 def user_data(data: Votes, val_data: Votes | None, user_id: str | None, train_val_ratio: float) -> Prepared:
     """The user of `fit`'s data; `user_id` replaces the ids of the rows.
 
