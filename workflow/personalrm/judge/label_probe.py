@@ -19,12 +19,11 @@ from personalrm.judge.judge import FEW_ALTERNATIVES, LABELS, JudgeContext, Judge
 from personalrm.judge.parsing import label_mass
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.limits.refused_fields import CONTINUE
 from personalrm.llm.types import LanguageModel, ModelSpec, Request, Response
 
 LEAST_MASS = 0.5
 """Share of the probability that has to lie on the two labels."""
-CONTINUE = "{continue_final_message: true, add_generation_prompt: false}"
-"""With it, vLLM and SGLang continue the last message."""
 _SHOWN = JudgeContext(persona="This user likes correct answers.")
 _PAIR = PreferencePair(
     user_id="probe",

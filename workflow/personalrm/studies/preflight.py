@@ -208,7 +208,9 @@ async def _try_one(config: Config, name: str) -> str | None:
 
     entry = config.models[name]
     spec = entry.spec(name)
-    request = Request((Message("user", "Answer with the word yes."),), max_tokens=4)
+    # With an instruction, as all requests of a run have one.
+    asked = (Message("system", "You answer with one word."), Message("user", "Answer with the word yes."))
+    request = Request(asked, max_tokens=4)
     store = ResponseStore(Path(":memory:"), run="preflight")
     try:
         async with open_model(spec, store=store, runtime=runtime_from_env()) as client:

@@ -21,9 +21,12 @@ from personalrm.core.errors import (
 from personalrm.llm.backends.openai_format import parse_body, wire_extras, wire_messages, wire_options
 from personalrm.llm.backends.openai_http import api_key
 from personalrm.llm.limits.faults import Failure, scrub, to_error
-from personalrm.llm.types import ModelSpec, Request, Response
+from personalrm.llm.types import MAX_TOKENS, ModelSpec, Request, Response
 
 _NO_KEY = "not-needed"
+_OWN_PROTOCOL = frozenset({"gemini", "vertex_ai", "bedrock"})
+_TRANSLATED = ("reasoning_effort", "thinking")
+_LIMITS = frozenset({MAX_TOKENS, "max_completion_tokens"})
 _NO_REPLY_STATUS = 422
 _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "openai._base_client")
 
@@ -92,7 +95,7 @@ class LiteLLMBackend:
 
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
-        self._model = litellm_model(spec.model)
+        self._model = litellm_model(spec.sent_as or spec.model)
 
     async def call(self, request: Request) -> Response:
         """Send `request` once. Raises a `ModelCallError` that says which kind of failure it was."""
@@ -133,8 +136,8 @@ class LiteLLMBackend:
     def _options(self, request: Request) -> dict[str, Any]:
         options: dict[str, Any] = {
             "model": self._model,
-            "messages": wire_messages(request),
-            **wire_options(request),
+            "messages": wire_messages(request, self._spec.system_role),
+            **wire_options(self._spec, request),
             "timeout": self._spec.timeout_s,
             "num_retries": 0,
             "max_retries": 0,
@@ -149,6 +152,13 @@ class LiteLLMBackend:
         if key:
             options["api_key"] = key
         extras = wire_extras(self._spec)
+        # What litellm translates for providers with a protocol of their own, and what it would send as a field with the
+        # name `extra_body` to Anthropic.
+        provider = self._model.partition("/")[0]
+        named = extras.keys() if provider == "anthropic" else _TRANSLATED if provider in _OWN_PROTOCOL else ()
+        options |= {name: extras.pop(name) for name in list(named) if name in extras}
+        if self._spec.token_limit_key not in _LIMITS:
+            extras[self._spec.token_limit_key] = options.pop(self._spec.token_limit_key)
         if extras:
             options["extra_body"] = extras
         return options

@@ -25,6 +25,7 @@ from personalrm.core.errors import (
     RequestRejected,
     TransientError,
 )
+from personalrm.llm.limits.refused_fields import remedy_for
 
 MAX_DETAIL = 400
 """Characters of a provider's own words that an error message keeps."""
@@ -40,6 +41,9 @@ class ModelUnavailable(PermanentError):
 
 _CHECK_KEY = "Check the key in the environment variable {key} and its rights."
 _CHECK_MODEL = "Check the model's id and api_base in the config."
+_CHECK_FIELD = (
+    "The server refuses a field of every request: set {remedy} at the model's entry in the config (docs/models.md)."
+)
 _BODY_STATUS = frozenset({400, 413, 422})
 _BY_STATUS: dict[int, tuple[type[ModelCallError], str]] = {
     **dict.fromkeys((401, 403), (ModelUnavailable, _CHECK_KEY)),
@@ -150,14 +154,17 @@ def to_error(failure: Failure, where: str, key_env: str | None = None) -> ModelC
     """The error that `failure` stands for; `where` names model and endpoint, `key_env` the key's variable."""
     status = failure.status
     rule = kind_of(failure)
+    remedy = remedy_for(failure.text) if rule is None and status in _BODY_STATUS else None
     if rule is not None:
         kind, advice = rule.error, rule.advice
+    elif remedy is not None:
+        kind, advice = ModelUnavailable, _CHECK_FIELD
     else:
         other = PermanentError if 400 <= status < 500 else TransientError
         kind, advice = _BY_STATUS.get(status, (other, _BY_STATUS[400][1] if other is PermanentError else ""))
     detail = f"{where}: {f'HTTP {status}: ' if status else ''}{scrub(failure.text, key_env)}"
     if advice:
-        detail = f"{detail}. {advice.format(key=key_env or 'of this provider')}"
+        detail = f"{detail}. {advice.format(key=key_env or 'of this provider', remedy=remedy)}"
     if issubclass(kind, RateLimited | TransientError):
         return kind(detail, retry_after=retry_after_of(failure))
     return kind(detail)
