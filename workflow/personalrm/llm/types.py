@@ -84,6 +84,11 @@ class Response:
     cost_usd: float | None = None
     model: str = ""
 
+    @property
+    def cut(self) -> bool:
+        """The answer ends where its limit of tokens was reached, by the names that providers give this."""
+        return self.finish_reason.lower() in ("length", "max_tokens", "model_length")
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
