@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from personalrm.core.conditions import VerdictMode
+from personalrm.core.credentials import is_key
 from personalrm.judge.judge import PromptStyle
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.backends.openai_format import RESERVED, as_extra_body
@@ -86,6 +87,16 @@ class ModelConfig(BaseModel):
     """Field in which the longest answer is sent, as `max_completion_tokens`; part of the identity of the model."""
     batch: BatchSettings | None = None
     """`{}`: stages that do not adapt send batches at half the price; backend `openai` only."""
+
+    @field_validator("api_key_env", "api_base_env")
+    @classmethod
+    def _no_value(cls, value: str | None) -> str | None:
+        if value is not None and is_key(value):
+            raise ValueError(
+                "must be the name of an environment variable (letters, digits, '_'), not the value itself; put the "
+                "value into the environment or .env under a name, and give that name here"
+            )
+        return value
 
     @field_validator("extra_body")
     @classmethod

@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from personalrm.core.credentials import clean_key, key_problem, read_dotenv
 from personalrm.core.errors import ConfigError, DataError, EmbeddedModelError, PersonalRMError
 from personalrm.core.hub import is_offline
 from personalrm.data.prepare import read_users, select_user_ids
@@ -148,11 +149,14 @@ def _reward_problems(config: Config) -> list[str]:
 
 
 def load_environment() -> None:
-    """Read `.env` of the working directory, without overriding what the environment has."""
+    """Read `.env` of the working directory, without overriding what the environment has.
+
+    Raises ConfigError for a file that is no text.
+    """
     if Path(".env").is_file():
         from dotenv import load_dotenv
 
-        load_dotenv(".env")
+        load_dotenv(stream=read_dotenv(Path(".env")))
 
 
 def _model_problems(config: Config, name: str) -> list[str]:
@@ -164,8 +168,10 @@ def _model_problems(config: Config, name: str) -> list[str]:
     problems = [
         f"models.{name}.{key}: the environment variable {variable} is not set; export it or put it into .env"
         for key, variable in (("api_key_env", entry.api_key_env), ("api_base_env", entry.api_base_env))
-        if variable and not os.environ.get(variable)
+        if variable and not clean_key(os.environ.get(variable, ""))
     ]
+    if entry.api_key_env and (problem := key_problem(clean_key(os.environ.get(entry.api_key_env, "")))):
+        problems.append(f"models.{name}.api_key_env: the key in {entry.api_key_env}: {problem}")
     if entry.tokenizer and not entry.tokenizer.is_file():
         problems.append(f"models.{name}.tokenizer: no file {entry.tokenizer}; put the model's tokenizer.json there")
     if entry.backend == "embedded":

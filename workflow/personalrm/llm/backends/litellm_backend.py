@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
+import inspect
 import json
 import logging
 import os
@@ -20,7 +22,7 @@ from personalrm.core.errors import (
 )
 from personalrm.llm.backends.openai_format import parse_body, wire_extras, wire_messages, wire_options
 from personalrm.llm.backends.openai_http import api_key
-from personalrm.llm.limits.faults import Failure, scrub, to_error
+from personalrm.llm.limits.faults import Failure, ModelUnavailable, scrub, to_error
 from personalrm.llm.types import MAX_TOKENS, ModelSpec, Request, Response
 
 _NO_KEY = "not-needed"
@@ -61,10 +63,39 @@ def load_litellm() -> Any:  # noqa: ANN401  (an untyped library, imported late)
         logger = logging.getLogger(name)
         if not any(isinstance(known, _ScrubFilter) for known in logger.filters):
             logger.addFilter(_ScrubFilter())
+    _follow_no_redirects()
     # Not `callbacks`: those log in the background, too.
     if not litellm.input_callback:
         litellm.input_callback = [_reply_keeper()]
     return litellm
+
+
+def _follow_no_redirects() -> None:
+    """Have the connections that litellm opens follow no redirect: what is sent must not go to another host."""
+    owners = [
+        (importlib.import_module("litellm.llms.custom_httpx.http_handler").AsyncHTTPHandler, "create_client"),
+        (importlib.import_module("litellm.llms.openai.common_utils").BaseOpenAILLM, "_get_async_http_client"),
+    ]
+    for owner, name in owners:
+        made = inspect.getattr_static(owner, name)
+        plain = getattr(made, "__func__", made)
+        if getattr(plain, "follows", True):
+            staying = _staying(plain)
+            setattr(owner, name, staticmethod(staying) if isinstance(made, staticmethod) else staying)
+
+
+def _staying(make: Any) -> Any:  # noqa: ANN401
+    """A function that makes an HTTP client, with redirects off."""
+
+    @functools.wraps(make)
+    def staying(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        client = make(*args, **kwargs)
+        if client is not None:
+            client.follow_redirects = False
+        return client
+
+    staying.follows = False  # type: ignore[attr-defined]
+    return staying
 
 
 def _reply_keeper() -> Any:  # noqa: ANN401
@@ -104,7 +135,8 @@ class LiteLLMBackend:
         where = f"model {self._spec.name} ({self._model})"
         replies: list[object] = []
         _REPLIES.set(replies)
-        body = raised = None
+        body: Any = None
+        raised: Exception | None = None
         try:
             async with asyncio.timeout(self._spec.timeout_s):
                 body = with_own_reason((await litellm.acompletion(**options)).model_dump(), replies)
@@ -112,11 +144,13 @@ class LiteLLMBackend:
             raised = TransientError(f"{where}: no answer within {self._spec.timeout_s:g} s")
         except litellm.exceptions.openai.OpenAIError as error:
             raised = error
+        except UnicodeEncodeError:
+            raised = ModelUnavailable(f"{where}: the key has a character that no header can hold; copy it again")
         except _ODD_BODY as error:
             raised = TransientError(f"{where}: {type(error).__name__} {scrub(str(error), self._spec.api_key_env)}")
         # Mapped and raised outside the handlers: litellm's own exceptions may quote the key.
         if raised is not None:
-            raise raised if isinstance(raised, TransientError) else self._map(litellm, raised, where)
+            raise raised if isinstance(raised, ModelCallError) else self._map(litellm, raised, where)
         return parse_body(body, request, where, self._spec.api_key_env)
 
     async def aclose(self) -> None:
