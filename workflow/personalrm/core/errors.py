@@ -19,6 +19,10 @@ class DataError(PersonalRMError):
     """Input data cannot be used; the message names file, line, field and user where known."""
 
 
+class OutputError(PersonalRMError, OSError):
+    """A result cannot be written: no space, no right, or a disk that fails."""
+
+
 class PromptError(PersonalRMError):
     """A prompt file is missing, malformed, or uses an undefined name."""
 

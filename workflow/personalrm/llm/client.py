@@ -20,6 +20,7 @@ from personalrm.core.errors import (
     RequestRejected,
     TransientError,
 )
+from personalrm.core.files import SLOW_S
 from personalrm.llm import tokens
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
@@ -39,8 +40,7 @@ POLL_S, MAX_POLL_S = 0.05, 1.0
 FIRST_REJECTED, REJECTED, REJECTED_SHARE = 5, 20, 0.2
 """Rejected requests (400, 413, 422 in unknown words) that end a job: the first of it, or so many and this share of all.
 Fewer are failures of their own (our choice)."""
-REMARKS = "remarks"
-"""Under which the store keeps what is noteworthy of a server, by identity and kind."""
+REMARKS = "remarks"  # Under which the store keeps what is noteworthy of a server, by identity and kind.
 GONE_CALLS = 10
 """Calls that all fail before the provider counts as gone; where fewer are left, each is tried as often as it may be."""
 
@@ -79,7 +79,7 @@ class ModelClient:
     """Client for one model: answers from the store, or calls the model and stores the answer.
 
     A client belongs to one event loop. A call keeps its place (`max_concurrency`) while it waits for a retry, so that a
-    failing provider gets less traffic, not more. `AdaptiveConcurrency` decides how many calls are sent at once.
+    failing provider gets less traffic, not more.
 
     Args:
         spec: the model; `max_attempts`, `deadline_s` and `context_length` are read from it.
@@ -138,10 +138,9 @@ class ModelClient:
     async def complete(self, request: Request) -> Response:
         """The stored answer to `request`, or a new one, which is stored before it is returned.
 
-        The store keeps answers as they came; what is returned has its thinking in `reasoning` (`thinking.py`).
-
-        Raises a `ModelCallError` when there is no answer (never stored), `BudgetExceeded`, `StoreError`,
-        `ConfigError` (no price in a run with a budget) or, for embedded models, `EmbeddedModelError`.
+        The store keeps answers as they came; what is returned has its thinking in `reasoning` (`thinking.py`). Raises
+        a `ModelCallError` when there is no answer (never stored), `BudgetExceeded`, `StoreError`, `ConfigError` (no
+        price in a run with a budget) or, for embedded models, `EmbeddedModelError`.
         """
         key = request_key(self.spec.identity, request)
         stored = self._store.get(key)
@@ -156,10 +155,9 @@ class ModelClient:
         return self._returned(request, await self._wait_for(key, flight))
 
     async def aclose(self, *, finish: bool = True) -> None:
-        """Release the backend's connections. The store stays open: it belongs to the caller.
-
-        Calls in flight that no request waits for any more are paid for: they are awaited and stored, unless `finish`
-        is false, as after Ctrl-C.
+        """Release the backend's connections. The store stays open: it belongs to the caller. Calls in flight that no
+        request waits for any more are paid for: they are awaited and stored, unless `finish` is false, as after
+        Ctrl-C.
         """
         left = {flight for flight in self._abandoned if not flight.done()}
         if left and finish:
@@ -225,9 +223,12 @@ class ModelClient:
 
     async def _other_answer(self, key: str) -> Response | None:
         """The answer that another process has stored when it releases the lock on `key`; None if it stored none."""
-        wait = POLL_S
+        wait, until = POLL_S, self._retry.clock() + SLOW_S
         while True:
             await asyncio.sleep(wait)
+            if self._retry.clock() > until and "waits" not in self._noted:
+                self._noted.add("waits")
+                log.warning("model %s: waiting for a call that another process makes; is it stopped?", self.spec.name)
             self._check_open()
             with self._held(key) as free:
                 if free:
@@ -246,6 +247,7 @@ class ModelClient:
             if estimate is None:
                 raise ConfigError(no_price(self.spec))
             paying = self._budget.paying(estimate * self._price_share)
+        self._store.check_room()
         async with paying:
             try:
                 response = await self._ask(request)
@@ -364,9 +366,8 @@ class ModelClient:
             if kind not in self._noted:
                 self._noted.add(kind)
                 log.warning("model %s: %s", self.spec.name, text)
-                with self._store.shared(REMARKS) as kept_remarks:
-                    known = kept_remarks.setdefault(self.spec.identity, {})
-                    known.setdefault(kind, text)
+                with self._store.shared(REMARKS) as remarks:
+                    remarks.setdefault(self.spec.identity, {}).setdefault(kind, text)
 
     def _in_vain(self, error: RateLimited | TransientError) -> ModelCallError | EmbeddedModelError:
         """The error itself; or, where no call is answered any more, the error of all calls from now on."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from personalrm.core.credentials import clean_key, key_problem, read_dotenv
-from personalrm.core.errors import ConfigError, DataError, EmbeddedModelError, PersonalRMError
+from personalrm.core.errors import ConfigError, DataError, EmbeddedModelError, PersonalRMError, StoreError
 from personalrm.core.hub import is_offline
 from personalrm.data.prepare import read_users, select_user_ids
 from personalrm.data.settings import Dataset
@@ -76,13 +76,28 @@ def file_system(path: Path) -> str:
 
 
 def store_problems(config: Config, kind: str) -> list[str]:
-    """A write-ahead log needs memory that all its processes share, so it must not lie on a network file system."""
+    """A disk without room; a write-ahead log on a network file system, for it needs memory that all processes share."""
+    full = _full_store(Path(config.store))
     if config.store_journal != "wal" or kind.removeprefix("fuse.") not in NETWORK_FILE_SYSTEMS:
-        return []
+        return full
     return [
+        *full,
         f"store_journal: {config.store} lies on a network file system ({kind}), where `wal` can lose answers; "
-        "set store_journal: delete, or store: a path on a local disk if only this machine runs jobs"
+        "set store_journal: delete, or store: a path on a local disk if only this machine runs jobs",
     ]
+
+
+def _full_store(path: Path) -> list[str]:
+    """Why the store could take no answer. One that can only be read is found when a call is to be made: it may have all
+    answers."""
+    from personalrm.llm.cache.store_file import check_room, is_writable
+
+    try:
+        if not path.exists() or is_writable(path):
+            check_room(Path(os.path.realpath(path)), probe=True)
+    except StoreError as error:
+        return [str(error)]
+    return []
 
 
 def _data_problems(entry: Dataset) -> list[str]:
