@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,12 @@ from pydantic import ValidationError
 from support.backends import MakeBackend, ask
 from support.scripted_server import Fault, ScriptedServer
 
+from personalrm.core.errors import FieldRefused, RequestRejected
+from personalrm.judge.label_probe import Probed, UnreadableLabels, probe_request
 from personalrm.llm.backends.litellm_backend import LiteLLMBackend
 from personalrm.llm.backends.openai_format import as_extra_body
 from personalrm.llm.cache.store import ResponseStore
-from personalrm.llm.limits.faults import ModelUnavailable
+from personalrm.llm.limits.faults import Failure, ModelUnavailable, to_error
 from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.types import Message, ModelSpec, Request
 from personalrm.studies.model_config import ModelConfig
@@ -203,7 +206,7 @@ def test_claude_is_asked_as_it_wants_to_be() -> None:
         plain = Request(ASKED.messages, 3000)
         assert ask(LiteLLMBackend, spec, plain).text == "fine"
         assert ask(LiteLLMBackend, replace(spec, extra_body=()), ASKED).text == "fine"
-        with pytest.raises(ModelUnavailable, match=r"omit: \[top_p\]"):
+        with pytest.raises(FieldRefused, match=r"omit: \[top_p\]"):
             ask(LiteLLMBackend, spec, replace(plain, temperature=0.5, top_p=0.9))
     first, second, third = server.requests
     assert first["thinking"]["type"] == "enabled"
@@ -229,3 +232,76 @@ def test_claude_is_asked_as_it_wants_to_be() -> None:
 def test_settings_that_cannot_be_are_refused(keys: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         entry("http://h/v1", **keys)
+
+
+WORDS: dict[str, tuple[int, str]] = {
+    "Unsupported value: 'messages[0].role' does not support 'system' with this model.": (400, "system_role: user"),
+    "Conversation roles must alternate user/assistant/user/assistant/...": (400, "system_role: user"),
+    "Developer instruction is not enabled for models/gemma-3-27b-it": (400, "system_role: user"),
+    "You are not allowed to request logprobs from this model": (403, "verdicts: [text]"),
+    "property 'logprobs' is unsupported": (400, "verdicts: [text]"),
+    "Requested sample logprobs of 20, which is greater than max allowed: 5": (400, "--max-logprobs 20"),
+    "This model does not support assistant message prefill.": (400, "verdicts: [text]"),
+    "`temperature` is deprecated for this model.": (400, "omit: [temperature, top_p]"),
+    "This response_format type is unavailable now": (400, "omit: [response_format]"),
+    "invalid request: unknown field 'seed'": (400, "omit: [seed]"),
+    '[{"type":"extra_forbidden","loc":["body","max_completion_tokens"]}]': (422, "token_limit_key: max_tokens"),
+    "max_tokens is too large: 100000. This model supports at most 16384 completion tokens": (400, "smaller max_tokens"),
+    "Unrecognized request argument supplied: reasoning_effort": (400, "extra_body without this field"),
+}
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_words_of_providers_name_the_key(words: str) -> None:
+    status, remedy = WORDS[words]
+    error = to_error(Failure(status, json.dumps({"error": {"message": words}})), "m")
+    assert type(error) is FieldRefused
+    assert remedy in str(error).partition("set ")[2]
+
+
+def test_words_of_one_request_are_no_matter_of_the_server() -> None:
+    for words in ("the temperature of the sea", "stop asking", "top_p: must be at most 1", "system overload, seed 3"):
+        assert type(to_error(Failure(400, words), "m")) is RequestRejected
+
+
+def test_after_answers_a_refused_field_is_the_failure_of_its_request(tmp_path: Path) -> None:
+    """A text may speak as such a refusal does: one pair must not end a job."""
+
+    def fault(_: int, body: dict[str, Any]) -> Fault | None:
+        odd = "odd" in body["messages"][-1]["content"]
+        return Fault("status", 400, {"error": {"message": "temperature is not supported"}}) if odd else None
+
+    async def run(server: ScriptedServer) -> None:
+        with ResponseStore(tmp_path / "s.sqlite") as kept:
+            async with open_model(entry(server.url), store=kept, runtime=RuntimeSettings(tmp_path, 1)) as model:
+                assert (await model.complete(asked_of("plain"))).text == "fine"
+                with pytest.raises(FieldRefused):
+                    await model.complete(asked_of("odd"))
+                assert (await model.complete(asked_of("plain, too"))).text == "fine"
+
+    with ScriptedServer(lambda _: "fine", faults=fault) as server:
+        asyncio.run(run(server))
+        assert server.count == 3
+
+
+def asked_of(text: str) -> Request:
+    return Request((Message("user", text),), 5)
+
+
+def test_the_probe_of_labels_passes_the_key_on_and_is_final(tmp_path: Path) -> None:
+    def fault(_: int, body: dict[str, Any]) -> Fault | None:
+        said = {"error": {"message": "property 'logprobs' is unsupported"}}
+        return Fault("status", 400, said) if body.get("logprobs") else None
+
+    async def run(server: ScriptedServer) -> None:
+        with ResponseStore(tmp_path / "s.sqlite") as kept:
+            async with open_model(entry(server.url), store=kept, runtime=RuntimeSettings(tmp_path, 1)) as model:
+                probed = Probed(model, "standard")
+                await probed.complete(asked_of("words first"))
+                for _ in range(3):
+                    with pytest.raises(UnreadableLabels, match=r"set verdicts: \[text\]"):
+                        await probed.complete(probe_request("standard"))
+
+    with ScriptedServer(lambda _: "fine", faults=fault) as server:
+        asyncio.run(run(server))
+        assert server.count == 2

@@ -78,5 +78,9 @@ class RequestRejected(ModelCallError):
     """The provider rejected this request (400, 413, 422) with an unrecognised message; other requests may pass."""
 
 
+class FieldRefused(RequestRejected):
+    """The provider refuses a field that all requests of this kind have; the message names the key to set."""
+
+
 class OutOfTokens(ModelCallError):
     """The model used all its tokens for thinking, which the provider reports as an error: a cut answer."""

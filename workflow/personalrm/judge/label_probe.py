@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from personalrm.core.errors import ModelCallError, PermanentError
+from personalrm.core.errors import FieldRefused, ModelCallError, PermanentError
 from personalrm.core.records import PreferencePair, Turn
 from personalrm.judge.judge import FEW_ALTERNATIVES, LABELS, JudgeContext, JudgeSettings, PromptStyle, judge_request
 from personalrm.judge.parsing import label_mass
@@ -46,7 +46,10 @@ def probe_request(style: PromptStyle) -> Request:
 async def probe_labels(model: LanguageModel, style: PromptStyle) -> None:
     """Raise UnreadableLabels unless labels can be read from the model's log-probabilities (one call)."""
     request = probe_request(style)
-    response = await model.complete(request)
+    try:
+        response = await model.complete(request)
+    except FieldRefused as error:
+        raise UnreadableLabels(str(error)) from None
     if label_mass(response, LABELS[style]) < LEAST_MASS:
         raise UnreadableLabels(_message(model.spec, request, response, LABELS[style]))
 

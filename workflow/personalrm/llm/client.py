@@ -14,6 +14,7 @@ from personalrm.core.errors import (
     ConfigError,
     ContextOverflow,
     EmbeddedModelError,
+    FieldRefused,
     ModelCallError,
     OutOfTokens,
     RateLimited,
@@ -340,15 +341,12 @@ class ModelClient:
                 self.stats.rejected += 1
                 answered = self.stats.calls + self.stats.hits
                 asked = self.stats.rejected + answered
-                least = max(REJECTED, REJECTED_SHARE * asked) if answered else FIRST_REJECTED
+                first = 1 if isinstance(error, FieldRefused) else FIRST_REJECTED
+                least = max(REJECTED, REJECTED_SHARE * asked) if answered else first
                 if self.stats.rejected < least:
                     raise
-                raise self._close(
-                    ModelUnavailable(
-                        f"{error} So were {self.stats.rejected} of {asked} requests: look at the model's entry in the "
-                        f"config."
-                    )
-                ) from None
+                said = f"{error} So were {self.stats.rejected} of {asked} requests: look at the model's entry in the config."
+                raise self._close(ModelUnavailable(said)) from None
             except OutOfTokens:
                 # A cut answer, which was paid for: stored, so that it is not paid for again.
                 usage = Usage(tokens.at_most(request.messages), request.max_tokens)

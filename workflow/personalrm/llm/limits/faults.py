@@ -19,6 +19,7 @@ from personalrm.core.addresses import without_credentials
 from personalrm.core.credentials import clean_key
 from personalrm.core.errors import (
     ContextOverflow,
+    FieldRefused,
     ModelCallError,
     OutOfTokens,
     PermanentError,
@@ -48,7 +49,7 @@ _CHECK_REDIRECT = (
     "is right, set api_base to it."
 )
 _CHECK_FIELD = (
-    "The server refuses a field of every request: set {remedy} at the model's entry in the config (docs/models.md)."
+    "The server refuses a field of every request: set {remedy}, at the model's entry in the config (docs/models.md)."
 )
 _BODY_STATUS = frozenset({400, 413, 422})
 _BY_STATUS: dict[int, tuple[type[ModelCallError], str]] = {
@@ -161,11 +162,11 @@ def to_error(failure: Failure, where: str, key_env: str | None = None) -> ModelC
     """The error that `failure` stands for; `where` names model and endpoint, `key_env` the key's variable."""
     status = failure.status
     rule = kind_of(failure)
-    remedy = remedy_for(failure.text) if rule is None and status in _BODY_STATUS else None
+    remedy = remedy_for(failure.text) if rule is None and status in (403, *_BODY_STATUS) else None
     if rule is not None:
         kind, advice = rule.error, rule.advice
     elif remedy is not None:
-        kind, advice = ModelUnavailable, _CHECK_FIELD
+        kind, advice = FieldRefused, _CHECK_FIELD
     else:
         other = PermanentError if 400 <= status < 500 else TransientError
         kind, advice = _BY_STATUS.get(status, (other, _BY_STATUS[400][1] if other is PermanentError else ""))

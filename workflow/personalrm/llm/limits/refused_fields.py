@@ -1,7 +1,7 @@
 """Which key of the config changes what a server refuses to be sent, by the words of its refusal.
 
-A field that a server does not take is refused in every request, so that such a refusal ends a job at once and names the
-key (docs/models.md has a table of them). Words as in providers' documents and public reports.
+A field that a server does not take is refused in every request, so that such a refusal ends a job at its first call and
+names the key (docs/models.md has a table of them). Words as in providers' documents and public reports.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ CONTINUE = "{continue_final_message: true, add_generation_prompt: false}"
 """Value of `extra_body` with which vLLM and SGLang continue the last message."""
 _NOT_TAKEN = (
     r"(?:not (?:be )?(?:supported|allowed|permitted|accepted|enabled|recognized)|unsupported|unrecognized|unknown"
-    r"|unexpected|deprecated|invalid (?:parameter|argument|field)|extra (?:inputs|fields)|extra_forbidden"
+    r"|unavailable|unexpected|deprecated|invalid (?:parameter|argument|field)|extra (?:inputs|fields)|extra_forbidden"
     r"|(?:does not|doesn't|do not) (?:support|allow|accept)|only the default|cannot both|not both|no longer)"
 )
 _TEXT_VERDICTS = "verdicts: [text] and prompts: standard"
@@ -39,7 +39,17 @@ _FIELDS = (
     _Field(rf"{_QUOTE}seed\b", "omit: [seed]"),
     _Field(rf"{_QUOTE}stop\b", "omit: [stop]"),
     _Field(r"response_format|json_schema|json schema|structured outputs?", "omit: [response_format]"),
+    _Field(
+        r"top_?logprobs\W.{0,60}(?:less than|at most|maximum|<=)|sample logprobs of \d+.{0,60}\bmax",
+        f"a larger limit of alternatives at the server (vLLM: --max-logprobs 20), or {_TEXT_VERDICTS}",
+        phrase=True,
+    ),
     _Field(r"logprobs", _TEXT_VERDICTS),
+    _Field(
+        r"maximum allowed number of output tokens|at most \d+ (completion|output) tokens",
+        "a smaller max_tokens (of the model, or of the step)",
+        phrase=True,
+    ),
     _Field(
         r"system role not supported|conversation roles must alternate|developer instruction is not enabled",
         "system_role: user",
@@ -57,6 +67,11 @@ _FIELDS = (
         r"not support assistant (message )?prefill|must end with a user message"
         r"|last message must (be|have) .{0,20}\buser\b",
         _TEXT_VERDICTS,
+        phrase=True,
+    ),
+    _Field(
+        r"(unrecognized|unknown|unexpected) (request )?(argument|parameter|field)|extra_forbidden|unknown_parameter",
+        "extra_body without this field, or omit with it",
         phrase=True,
     ),
 )
