@@ -345,8 +345,8 @@ class ModelClient:
                 least = max(REJECTED, REJECTED_SHARE * asked) if answered else first
                 if self.stats.rejected < least:
                     raise
-                said = f"{error} So were {self.stats.rejected} of {asked} requests: look at the model's entry in the config."
-                raise self._close(ModelUnavailable(said)) from None
+                said = f"{error} So were {self.stats.rejected} of {asked} requests: look at the model's entry in the"
+                raise self._close(ModelUnavailable(f"{said} config.")) from None
             except OutOfTokens:
                 # A cut answer, which was paid for: stored, so that it is not paid for again.
                 usage = Usage(tokens.at_most(request.messages), request.max_tokens)
