@@ -39,7 +39,7 @@ def test_a_key_is_sent_without_what_was_pasted_around_it(name: str, monkeypatch:
     with ScriptedServer(lambda _: "fine", api_key=KEY) as server:
         assert ask(OpenAIHttpBackend, spec_for(server, api_key_env="PASTED_API_KEY"), request()).text == "fine"
     # In neither form is it shown.
-    assert KEY not in scrub(f"Bearer {KEY}; {PASTED[name]}", "PASTED_API_KEY")
+    assert KEY not in scrub(f"key={KEY}; {PASTED[name]}", "PASTED_API_KEY")
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -59,6 +59,16 @@ def test_a_key_that_no_header_can_hold_is_named_before_any_call(
         assert server.count == 0
     assert f"is {says}" in problem
     assert KEY not in str(caught.value) + problem
+
+
+@pytest.mark.parametrize("around", ["\u201c{}\u201d", "\ufeff{}\n", " '{}' "])
+def test_an_address_is_used_without_what_was_pasted_around_it(around: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PASTED_BASE", around.format("http://h/v1"))
+    for given in ({"api_base_env": "PASTED_BASE"}, {"api_base": around.format("http://h/v1")}):
+        entry = {"backend": "openai", "model": "m", **given}
+        config = parse_config({"run": "r", "datasets": {"d": {"path": "v"}}, "models": {"m": entry}})
+        assert config.specs["m"].api_base == "http://h/v1"
+        assert config.specs["m"].identity == "m@ at http://h/v1"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
@@ -83,7 +93,15 @@ def test_a_dotenv_that_is_no_text_is_one_line(raw: bytes, tmp_path: Path, monkey
 @pytest.mark.parametrize("key", ["api_key_env", "api_base_env"])
 @pytest.mark.parametrize(
     "value",
-    ["sk-proj-abc123", "gsk_a1b2c3d4", "AIzaSyB1c2d3", "0123456789abcdef0123456789abcdef", "a b", "http://me:pw@h/v1"],
+    [
+        "sk-proj-abc123",
+        "gsk_a1b2c3d4",
+        "AIzaSyB1c2d3",
+        "0123456789abcdef0123456789abcdef",
+        "abcdef0123456789ABCDEF",
+        "a b",
+        "http://me:pw@h/v1",
+    ],
 )
 def test_a_key_in_the_place_of_its_variable_is_refused_and_not_shown(key: str, value: str) -> None:
     entry = {"backend": "openai", "model": "m", "api_base": "http://h/v1", key: value}

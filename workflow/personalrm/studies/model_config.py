@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from personalrm.core.conditions import VerdictMode
-from personalrm.core.credentials import is_key
+from personalrm.core.credentials import clean_key, is_key
 from personalrm.judge.judge import PromptStyle
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.backends.openai_format import RESERVED, as_extra_body
@@ -131,8 +131,8 @@ class ModelConfig(BaseModel):
     def spec(self, name: str) -> ModelSpec:
         """How to reach the model; `api_base_env` is looked up in the environment of the process."""
         known: dict[str, Any] = {each.name: getattr(self, each.name, None) for each in fields(ModelSpec)}
-        if self.api_base is None and self.api_base_env:
-            known["api_base"] = os.environ.get(self.api_base_env)
+        base = self.api_base or (os.environ.get(self.api_base_env) if self.api_base_env else None)
+        known["api_base"] = clean_key(base or "") or None
         if self.backend == "embedded" and not self.snapshot:
             from personalrm.llm.local.catalogue import get_entry
 
