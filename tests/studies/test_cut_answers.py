@@ -67,11 +67,15 @@ def test_a_run_whose_answers_are_cut_says_so_and_names_the_setting(tmp_path: Pat
     assert "token counts" in manifest["models"]["big"]["remarks"]["no counts"]
 
 
-@pytest.mark.parametrize("method", ["default", "criteria", "scorecard"])
+@pytest.mark.parametrize(
+    ("method", "cut"),
+    [("default", ""), ("criteria", "Weight <1-5>:"), ("criteria", "Criterion <number>:"), ("scorecard", "")],
+)
 @pytest.mark.parametrize("reason", ["length", "stop"])
-def test_every_way_of_judging_in_words_knows_of_cut_answers(tmp_path: Path, method: str, reason: str) -> None:
+def test_every_way_of_judging_in_words_knows_of_cut_answers(tmp_path: Path, method: str, cut: str, reason: str) -> None:
     def said(body: dict[str, Any]) -> Answer:
-        return Answer(judge(body).text, finish_reason=reason)
+        """Calls with some words in their instruction are cut, or none is."""
+        return Answer(judge(body).text, finish_reason=reason if cut in body["messages"][0]["content"] else "stop")
 
     with ScriptedServer(said) as server:
         entry = {"backend": "openai", "model": "x", "api_base": server.url}
