@@ -194,11 +194,8 @@ def passed(store: Path, run: str, journal_mode: JournalMode = "wal") -> list[str
 def lift(store: Path, run: str, journal_mode: JournalMode = "wal") -> None:
     """Let a run that came to the end of its budget ask again, for what smaller calls may still fit."""
     if store.is_file():
-        with ResponseStore(store, journal_mode) as opened:
-            # A store that can only be read has no marks of a run that goes on.
-            if opened.peek(_marks(run)):
-                with opened.shared(_marks(run)) as marks:
-                    marks.clear()
+        with ResponseStore(store, journal_mode) as opened, opened.shared(_marks(run)) as marks:
+            marks.clear()
 
 
 def _marks(run: str) -> str:
