@@ -7,12 +7,13 @@ import logging
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,17 @@ def test_a_store_that_cannot_be_written_is_read_and_pays_for_nothing(tmp_path: P
             with pytest.raises(StoreError, match="no call was made"):
                 ask(store, server, "another")
         assert server.count == 1
+
+
+def test_a_damaged_answer_of_a_read_only_store_counts_as_missing(tmp_path: Path) -> None:
+    with disk(tmp_path / "disk", "8m") as folder:
+        fill(folder / "s.sqlite", 2)
+        with closing(sqlite3.connect(folder / "s.sqlite")) as raw, raw:
+            raw.execute("UPDATE responses SET payload = 'x' WHERE key = ?", (key(0),))
+        read_only(folder)
+        with ResponseStore(folder / "s.sqlite") as store:
+            assert store.get(key(0)) is None
+            assert store.get(key(1)) is not None
 
 
 def test_what_a_killed_writer_left_in_its_journal_is_read_from_a_read_only_disk(tmp_path: Path) -> None:

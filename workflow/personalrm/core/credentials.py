@@ -46,6 +46,13 @@ def key_problem(text: str) -> str | None:
     return None
 
 
+def clean_environment() -> None:
+    """Clean the keys of providers in the environment, which libraries read by themselves."""
+    for name, value in os.environ.items():
+        if name.endswith(("_API_KEY", "_TOKEN")) and value != clean_key(value):
+            os.environ[name] = clean_key(value)
+
+
 def is_key(name: str) -> bool:
     """Whether what stands where the name of an environment variable belongs is, or may be, a key itself.
 

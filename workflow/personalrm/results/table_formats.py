@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EMPTY = "–"
-_FORMULA = "=+-@\t\r\n"
+_FORMULA = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 
 
 class Block(NamedTuple):

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from personalrm.core.credentials import clean_key, key_problem, read_dotenv
+from personalrm.core.credentials import clean_environment, clean_key, key_problem, read_dotenv
 from personalrm.core.errors import ConfigError, DataError, EmbeddedModelError, PersonalRMError, StoreError
 from personalrm.core.hub import is_offline
 from personalrm.data.prepare import read_users, select_user_ids
@@ -164,7 +164,7 @@ def _reward_problems(config: Config) -> list[str]:
 
 
 def load_environment() -> None:
-    """Read `.env` of the working directory, without overriding what the environment has.
+    """Read `.env` of the working directory, without overriding what the environment has, and clean the keys.
 
     Raises ConfigError for a file that is no text.
     """
@@ -172,6 +172,7 @@ def load_environment() -> None:
         from dotenv import load_dotenv
 
         load_dotenv(stream=read_dotenv(Path(".env")))
+    clean_environment()
 
 
 def _model_problems(config: Config, name: str) -> list[str]:

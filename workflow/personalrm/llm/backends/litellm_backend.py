@@ -144,8 +144,6 @@ class LiteLLMBackend:
             raised = TransientError(f"{where}: no answer within {self._spec.timeout_s:g} s")
         except litellm.exceptions.openai.OpenAIError as error:
             raised = error
-        except UnicodeEncodeError:
-            raised = ModelUnavailable(f"{where}: the key has a character that no header can hold; copy it again")
         except _ODD_BODY as error:
             raised = TransientError(f"{where}: {type(error).__name__} {scrub(str(error), self._spec.api_key_env)}")
         # Mapped and raised outside the handlers: litellm's own exceptions may quote the key.
@@ -203,6 +201,10 @@ class LiteLLMBackend:
         if reply is not None:
             return to_error(reply, where, self._spec.api_key_env)
         detail = f"{where}: {scrub(str(error), self._spec.api_key_env)}"
+        if "codec can't encode character" in detail:
+            return ModelUnavailable(
+                f"{where}: the provider's key has a character that no header can hold; copy it again"
+            )
         if isinstance(error, litellm.ContextWindowExceededError):
             return ContextOverflow(detail)
         if isinstance(error, litellm.ContentPolicyViolationError):

@@ -31,6 +31,7 @@ from personalrm.llm.cache.store_file import (
     encode,
     explained,
     is_sound,
+    is_writable,
     open_file,
     transaction,
 )
@@ -121,7 +122,7 @@ class ResponseStore:
         """The stored answers among `keys`, by key; missing ones are left out."""
         rows: list[Row] = self._query(_SELECT, json.dumps(list(keys)))
         sound = [row for row in rows if is_sound(*row[:4])]
-        if len(sound) < len(rows):
+        if len(sound) < len(rows) and is_writable(self.path):
             with self._writing() as connection:
                 self._set_aside(connection, rows)
         return {key: decode(key, payload) for key, _, payload, _, _ in sound}

@@ -12,8 +12,10 @@ from support.scripted_server import ScriptedServer
 from personalrm.app.library.models import object_config
 from personalrm.core.credentials import is_key
 from personalrm.core.errors import ConfigError
+from personalrm.llm.backends.litellm_backend import LiteLLMBackend
 from personalrm.llm.backends.openai_http import OpenAIHttpBackend
 from personalrm.llm.limits.faults import ModelUnavailable, scrub
+from personalrm.llm.types import ModelSpec
 from personalrm.studies.preflight import Needs, load_environment, missing
 from personalrm.studies.synthesizeme.config_load import parse_config
 
@@ -59,6 +61,22 @@ def test_a_key_that_no_header_can_hold_is_named_before_any_call(
         assert server.count == 0
     assert f"is {says}" in problem
     assert KEY not in str(caught.value) + problem
+
+
+@pytest.mark.usefixtures("warm_litellm")
+def test_keys_that_litellm_finds_by_itself_are_cleaned_and_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with ScriptedServer(lambda _: "fine", api_key=KEY) as server:
+        spec = ModelSpec("m", "litellm", "together_ai/a/b", api_base=server.url, timeout_s=20)
+        monkeypatch.setenv("TOGETHERAI_API_KEY", f"\u201c{KEY}\u201d\n")
+        load_environment()
+        assert ask(LiteLLMBackend, spec, request()).text == "fine"
+        monkeypatch.setenv("TOGETHERAI_API_KEY", f"{KEY}\u201d{KEY}")
+        with pytest.raises(ModelUnavailable, match="a character that no header can hold"):
+            ask(LiteLLMBackend, spec, request())
+        assert server.count == 1
 
 
 @pytest.mark.parametrize("around", ["\u201c{}\u201d", "\ufeff{}\n", " '{}' "])
