@@ -202,14 +202,14 @@ def test_claude_is_asked_as_it_wants_to_be() -> None:
     with AnthropicServer() as server:
         base = server.url.removesuffix("/v1")
         spec = ModelSpec("m", "litellm", "anthropic/claude-sonnet-4-5", api_base=base, api_key_env="SCRIPTED_API_KEY")
-        spec = replace(spec, extra_body=as_extra_body({"reasoning_effort": "low", "metadata": {"user_id": "u"}}))
+        spec = replace(spec, extra_body=as_extra_body({"reasoning_effort": "low", "top_k": 7}))
         plain = Request(ASKED.messages, 3000)
         assert ask(LiteLLMBackend, spec, plain).text == "fine"
         assert ask(LiteLLMBackend, replace(spec, extra_body=()), ASKED).text == "fine"
         with pytest.raises(FieldRefused, match=r"omit: \[top_p\]"):
             ask(LiteLLMBackend, spec, replace(plain, temperature=0.5, top_p=0.9))
     first, second, third = server.requests
-    assert first["thinking"]["type"] == "enabled"
+    assert (first["thinking"]["type"], first["top_k"]) == ("enabled", 7)
     assert (second["temperature"], "top_p" in second, third["top_p"]) == (0.7, False, 0.9)
 
 

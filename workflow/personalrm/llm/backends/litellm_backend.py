@@ -188,7 +188,7 @@ class LiteLLMBackend:
         # name `extra_body` to Anthropic.
         provider = self._model.partition("/")[0]
         named = extras.keys() if provider == "anthropic" else _TRANSLATED if provider in _OWN_PROTOCOL else ()
-        options |= {name: extras.pop(name) for name in list(named) if name in extras}
+        options |= {name: extras.pop(name) for name in list(named) if name in extras and name not in options}
         if self._spec.token_limit_key not in _LIMITS:
             extras[self._spec.token_limit_key] = options.pop(self._spec.token_limit_key)
         if extras:
