@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from personalrm.core.files import atomic_write_text
-from personalrm.results.labels import UNUSED
 
 if TYPE_CHECKING:
     import pandas as pd
 
 EMPTY = "–"
+_NO_FORMULA = re.compile(r"|-|\+[A-Za-z][\w.-]*")
 _FORMULA = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 
 
@@ -69,10 +69,12 @@ def _without_formulas(df: pd.DataFrame) -> pd.DataFrame:
 def without_formula(value: object) -> object:
     """A text as a spreadsheet shows it: one that would be read as a formula has an apostrophe before it.
 
-    >>> without_formula("=HYPERLINK(1)"), without_formula("-"), without_formula(-1.5)
-    ("'=HYPERLINK(1)", '-', -1.5)
+    The names of optimised prompts (`+<theta>`), which can do nothing, stay as they are.
+
+    >>> without_formula("=HYPERLINK(1)"), without_formula("+1"), without_formula("+ours"), without_formula(-1.5)
+    ("'=HYPERLINK(1)", "'+1", '+ours', -1.5)
     """
-    is_formula = isinstance(value, str) and value[:1] in _FORMULA and value not in ("", UNUSED)
+    is_formula = isinstance(value, str) and value[:1] in _FORMULA and not _NO_FORMULA.fullmatch(value)
     return f"'{value}" if is_formula else value
 
 
