@@ -32,6 +32,9 @@ __all__ = ["RunResults", "config_hash"]
 STATE = Path(".snakemake/personalrm")
 """Folder of resolved configs, of the owner's mark and of embedded servers' states, inside Snakemake's own folder."""
 
+OWNER_MARK = "owner"
+"""File of `STATE` that names the holder of Snakemake's lock. Files of runs end in `.json`."""
+
 
 def default_configfile(arguments: Iterable[str]) -> str:
     """Config file where none was given: that of the run whose result is a target, if this run was planned here before.
@@ -44,6 +47,12 @@ def default_configfile(arguments: Iterable[str]) -> str:
             if known.is_file() and Path(merged_yaml([known])["results"]) == parent.parent:
                 return str(known)
     return "config/config.yaml"
+
+
+def check_folder(checkout: str | Path) -> None:
+    """Raise ConfigError for a checkout in a folder whose name Snakemake would read as a pattern."""
+    if set("{}") & set(str(checkout)):
+        raise ConfigError(f"{checkout}: Snakemake reads braces in the path of the workflow as wildcards; move it")
 
 
 def load_for_snakemake(configfiles: Sequence[str | Path], merged: Mapping[str, Any]) -> Config:
@@ -148,7 +157,7 @@ def clear_stale_lock() -> None:
     Only when our own mark says that the holder ran on this host and is dead; otherwise Snakemake's message stands.
     """
     locks = list(Path(".snakemake/locks").glob("*.lock"))
-    mark = STATE / "owner.json"
+    mark = STATE / OWNER_MARK
     if not locks or not mark.is_file():
         return
     try:
@@ -164,7 +173,7 @@ def clear_stale_lock() -> None:
 def begin_run(config: Config) -> None:
     """Note which process holds Snakemake's lock from now on, and let its jobs use the rest of the budget again."""
     mark = {"host": socket.gethostname(), "owner": str(Owner.of(os.getpid()))}
-    atomic_write_text(STATE / "owner.json", canonical_json(mark))
+    atomic_write_text(STATE / OWNER_MARK, canonical_json(mark))
     lift(config.store, config.run, config.store_journal)
 
 

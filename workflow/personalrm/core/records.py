@@ -102,13 +102,17 @@ class NoResult(NamedTuple):
 
 
 class CallRef(Record):
-    """A stored response that a result rests on: its key in the store, and what it would cost at list price."""
+    """A stored response that a result rests on: its key in the store, and what it would cost at list price.
+
+    `estimated` says that the provider gave no token counts that make sense; only a row with such counts has the field.
+    """
 
     key: str
     stage: str
     tokens_in: int
     tokens_out: int
     cost_usd: float | None = None
+    estimated: bool = Field(default=False, exclude_if=lambda estimated: not estimated)
 
 
 class Trace(Record):
@@ -293,7 +297,8 @@ class Verdict(Record):
     `said` is the position that the judge named; `log_odds` is positive where the chosen answer is favoured. `reasoned`
     says whether an answer in words that names a position, or a tie, holds more than that; None (and not in the row) for
     all other verdicts. `flipped` says of a verdict by the log-odds of both orders whether the orders alone would have
-    named different answers; None (and not in the row) for all others.
+    named different answers; None (and not in the row) for all others. `cut` says that an answer in words which it
+    rests on ended at its limit of tokens; only a row of such an answer has it.
     """
 
     pair_id: str
@@ -304,6 +309,7 @@ class Verdict(Record):
     calls: tuple[str, ...] = ()
     reasoned: bool | None = Field(default=None, exclude_if=lambda reasoned: reasoned is None)
     flipped: bool | None = Field(default=None, exclude_if=lambda flipped: flipped is None)
+    cut: bool = Field(default=False, exclude_if=lambda cut: not cut)
 
 
 class JudgedUser(Record):

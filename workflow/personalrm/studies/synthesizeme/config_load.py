@@ -28,7 +28,7 @@ REMOVED: Mapping[str, str] = {
     "holds the same without times",
 }
 """Keys of earlier versions, with what to do instead; `*` stands for any name (`models.*.key`)."""
-_SECRET_HINTS = ("api_key", "apikey", "secret", "password", "token")
+_SECRET_HINTS = ("api_key", "apikey", "x_api_key", "authorization", "secret", "password", "token")
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -146,8 +146,9 @@ def parse_config(raw: Mapping[str, Any]) -> Config:
     """Typed config from plain values. Raises ConfigError with all problems, one per line."""
     problems = [
         f"{path}: holds a credential? Keys belong into the environment or .env; give api_key_env instead"
-        for path in _paths(raw, ["models", "*", "*"])
-        if path.rpartition(".")[2].lower() in _SECRET_HINTS
+        for pattern in (["models", "*", "*"], ["models", "*", "extra_body", "*"])
+        for path in _paths(raw, pattern)
+        if path.rpartition(".")[2].lower().replace("-", "_") in _SECRET_HINTS
     ]
     for removed, remedy in REMOVED.items():
         problems += [f"{path}: removed in version 0.2.0: {remedy}" for path in _paths(raw, removed.split("."))]
@@ -233,6 +234,9 @@ def _problem(item: Mapping[str, Any]) -> str:
         return f"unknown key{hint}"
     if item["type"] == "missing":
         return "missing"
+    if item["loc"][-1:] in (("api_key_env",), ("api_base_env",)):
+        # A key that was written in the place of its variable's name is not shown.
+        return str(item["msg"]).removeprefix("Value error, ")
     given = item.get("input")
     shown = f" (given: {given!r:.80})" if isinstance(given, str | int | float | bool) or given is None else ""
     return f"{item['msg'].removeprefix('Value error, ')}{shown}"
