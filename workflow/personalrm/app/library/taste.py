@@ -118,7 +118,7 @@ class TasteModel(LearningRM[SavedTaste]):
         self._given = {name: given[name] for name in sorted(self._parameters())}
         self._given["scoring_options"] = options = options_of(scoring_options, "scoring_options")
         attributes: dict[str, Any] = {"bank": bank, "use": use, "orders": orders}
-        for name in sorted({*attributes, "models"} & options.keys()):
+        for name in sorted({*attributes, "models", "kinds"} & options.keys()):
             raise ConfigError(f"scoring_options: {name}: no key of it; bank, use and orders are parameters")
         attributes |= options
         asked: dict[str, Any] = {"attributes": attributes, "seed": seed, "max_failed_share": max_failed_share}

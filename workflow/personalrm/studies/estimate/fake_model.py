@@ -152,6 +152,9 @@ class FakeModel:
             ratings = {attribute: int(stable_fraction("attribute", attribute, key) * 5) - 2 for attribute in listed}
             return json.dumps(ratings), False
         count = len(re.findall(r"^\d+\. ", _asked(request), re.MULTILINE))
+        if name == "question_kinds":
+            numbers = range(1, count + 1)
+            return json.dumps({"one thing": [*numbers[::2]], "another": [*numbers[1::2]]}), False
         if name == "criteria_scores":
             scores = [f"Criterion {line + 1}: First 7, Second 4" for line in range(count)]
             return "\n".join([self.written(assumed.criteria, key), *scores]), False
