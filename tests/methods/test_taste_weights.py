@@ -122,7 +122,7 @@ def test_who_agrees_with_others_needs_no_own_taste_and_who_opposes_them_has_one(
     assert np.mean([taste.own_probability for taste in found]) > 0.9
     assert np.mean([taste.own_probability for taste in agree]) < 0.5
     # Votes that contradict others are no taste where own weights predict them worse than a coin does.
-    assert all((taste.null_log_loss or 0) > (taste.log_loss or 0) > np.log(2) for taste in found if not taste.own)
+    assert [taste.own for taste in found] == [(taste.log_loss or 0) <= np.log(2) for taste in found]
     own = np.mean([right(taste, user[12:]) for taste, user in zip(found, oppose, strict=True)])
     assert own > np.mean([right(prior_taste(known), user[12:]) for user in oppose]) + 0.25
     signs = [np.sign(np.array(taste.weights.effect)[AXIS].sum()) for taste in found if taste.own]
@@ -261,6 +261,19 @@ def test_the_prior_of_many_users_is_learned_and_own_weights_gain_on_it() -> None
     own = np.mean([right(taste, user[20:]) for taste, user in zip(found, rows[80:], strict=True)])
     population = np.mean([right(prior_taste(known), user[20:]) for user in rows[80:]])
     assert own >= population
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_twenty_users_share_is_found_though_they_differ_more(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = vectors(rng, 20, 12, D)
+    mean = np.where(np.arange(D) < 4, 0.8, 0)
+    rows = voted(rng, rows, (rows * (mean + 0.8 * rng.normal(size=(20, 1, D)))).sum(axis=2))
+    learned, variance = empirical_bayes(list(rows))
+    # As strong as its direction allows: no mean of 0 with all variance.
+    assert 0.3 < np.linalg.norm(learned) / np.linalg.norm(mean) < 1.5
+    assert np.corrcoef(learned, mean)[0, 1] > 0.3
+    assert 0.2 < np.sqrt(variance.mean()) < 1.2
 
 
 def test_verdicts_are_as_sure_as_they_are_right() -> None:

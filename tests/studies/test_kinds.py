@@ -208,5 +208,6 @@ def test_the_estimate_counts_the_call_that_names_kinds() -> None:
     for kinds in ("none", "model"):
         Path("run.yaml").write_text(json.dumps(raw(kinds=kinds)), encoding="utf-8")
         table = json.loads(estimate(Path("run.yaml"), 2, as_json=True))["rows"]
-        found.append(next(row["calls"] for row in table if row["stage"] == "score_attributes"))
-    assert found[1] == found[0] + 1  # both users ask the same
+        found.append(next(row for row in table if row["stage"] == "score_attributes"))
+    assert found[1]["calls"] == found[0]["calls"] + 1  # both users ask the same
+    assert found[1]["generated_tokens"] - found[0]["generated_tokens"] == pytest.approx(4 * PAIRS, rel=0.2)
