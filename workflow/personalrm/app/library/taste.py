@@ -177,7 +177,8 @@ class TasteModel(LearningRM[SavedTaste]):
         them the prior has the mean 0, and the one variance under which the votes are likeliest. Where the votes are no
         evidence of a taste of the user's own, there is no persona, and `events` says so. Predictions average the
         user's own weights and those of the other users by `learned.taste.own_probability`; with fewer than
-        `LEAST_USERS` they are, without evidence of a taste, those of the model, or a guess. With `output_dir` the taste is saved there.
+        `LEAST_USERS` they are, without evidence of a taste, those of the model, or a guess.
+        With `output_dir` the taste is saved there.
 
         Raises:
             DataError: the votes are empty, wrong (place and field are named), or of several users.
