@@ -196,6 +196,12 @@ def test_kinds_rerun_scores_and_only_where_they_are_asked_for() -> None:
         return Plan(parse_config(raw(kinds=kinds))).reads("score_attributes", dataset="d", model="m", shard="s00")
 
     assert reads(None) == reads("none") != reads("model") != reads("conversation_type") != reads("none")
+    # Kinds are written in words also by a model whose scores are read from labels.
+    labels = raw(kinds="model")
+    labels["models"]["m"] |= {"prompts": "compact", "verdicts": ["logprob"]}
+    plain = {**labels, "attributes": {**labels["attributes"], "json_schema": False}}
+    job = {"dataset": "d", "model": "m", "shard": "s00"}
+    assert len({Plan(parse_config(one)).reads("score_attributes", **job) for one in (labels, plain)}) == 2
     with pytest.raises(ConfigError, match="kinds"):
         parse_config(raw(kinds="some"))
 

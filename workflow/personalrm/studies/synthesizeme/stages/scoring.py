@@ -98,16 +98,16 @@ def _reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
     if settings.mode != "text":
         # What concerns the writing of ratings; both kinds of log-probability verdicts make the same calls.
         values = {name: value for name, value in values.items() if name not in ("mode", "max_tokens", "json_schema")}
-    kinds = scoring_of(plan.config).kinds
+    scoring = scoring_of(plan.config)
     return {
         "version": STAGE_VERSION,
-        "bank": scoring_of(plan.config).selected().asked_sha,
+        "bank": scoring.selected().asked_sha,
         "settings": values,
         "model": entry.spec(job.model).identity,
         "window": [entry.context_length, str(entry.tokenizer or "")],
         "prompts": sorted(prompt.sha for prompt in (*settings.prompts, *kinds_prompts(plan.config))),
         # Not there without kinds, so that scores from before there were any are not made again.
-        **({} if kinds == "none" else {"kinds": [kinds, LEAST_OF_KIND]}),
+        **({} if scoring.kinds == "none" else {"kinds": [scoring.kinds, LEAST_OF_KIND, scoring.json_schema]}),
     }
 
 
