@@ -276,6 +276,7 @@ def test_wrong_votes_are_named(case: str, server: ScriptedServer, bank: Path) ->
         ({"orders": "some"}, r"^orders: "),
         ({"scoring_options": {"max_token": 3}}, r"^max_token: "),
         ({"scoring_options": {"use": "core"}}, r"^scoring_options: use: no key of it"),
+        ({"scoring_options": {"kinds": "model"}}, r"^scoring_options: kinds: no key of it"),
         ({"scoring_options": ["max_tokens"]}, r"^scoring_options: is list; give a dict"),
         ({"model_options": ["prompts"]}, r"^model_options: is list; give a dict"),
         ({"model_id": "embedded/"}, r"^model_id: .* names no model"),

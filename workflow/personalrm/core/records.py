@@ -224,16 +224,28 @@ class PairScores(Record):
         return {name: -score if self.swapped else score for name, score in self.scores.items()}
 
 
+class QuestionKinds(Record):
+    """Kinds of question of a user's pairs: `names` by pair id, without pairs that have none.
+
+    `reason` says why a model named none; `calls` are the keys of its response.
+    """
+
+    names: dict[str, str] = Field(default_factory=dict)
+    reason: Outcome | None = None
+    calls: tuple[str, ...] = ()
+
+
 class UserScores(Record):
     """The scores of all pairs of one user by one model: one entry for each pair and order that was asked.
 
-    `lost` counts the calls that the provider failed.
+    `lost` counts the calls that the provider failed. Rows have `kinds` only where the config asks for them.
     """
 
     dataset: str
     user_id: str
     model: str
     pairs: tuple[PairScores, ...] = ()
+    kinds: QuestionKinds | None = Field(default=None, exclude_if=lambda kinds: kinds is None)
     lost: int = 0
     calls: tuple[CallRef, ...] = ()
     prompts: dict[str, str] = Field(default_factory=dict)

@@ -117,7 +117,8 @@ def attributes_in_use(config: Config) -> dict[str, Any] | None:
     if config.scoring is None:
         return None
     bank = config.scoring.bank or DEFAULT_BANK
-    return {"bank_sha256": sha256_file(bank), "ids": list(config.scoring.selected().ids)}
+    found = {"bank_sha256": sha256_file(bank), "ids": list(config.scoring.selected().ids)}
+    return found if config.scoring.kinds == "none" else {**found, "kinds": config.scoring.kinds}
 
 
 def fingerprint_of_code() -> dict[str, Any]:
