@@ -31,7 +31,7 @@ def normal(name: str) -> str:
 
 def pins(text: str) -> dict[str, str]:
     """Versions by name; of lines as `name==1.0`, whatever follows."""
-    return {normal(name): version for name, version in re.findall(r"^([A-Za-z0-9_.\[\],-]+)==([^ ;\\]+)", text, re.M)}
+    return {normal(name): version for name, version in re.findall(r"^([A-Za-z0-9_.\[\],-]+)==([^\s;\\]+)", text, re.M)}
 
 
 CONSTRAINTS = pins((ROOT / "constraints.txt").read_text(encoding="utf-8"))
@@ -55,7 +55,10 @@ def test_environment_yml_has_the_pins_of_what_pyproject_names() -> None:
     assert pip_section(ROOT / "workflow" / "envs" / "personalrm.yml") == direct(*RUN)
 
 
-@pytest.mark.parametrize(("name", "extras"), [("requirements.txt", RUN), ("requirements-dev.txt", (*RUN, "test"))])
+@pytest.mark.parametrize(
+    ("name", "extras"),
+    [("requirements.txt", RUN), ("requirements-dev.txt", (*RUN, "test")), ("requirements-docs.txt", ("docs",))],
+)
 def test_locked_versions_have_hashes_and_are_those_of_the_constraints(name: str, extras: tuple[str, ...]) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     locked = pins(text)
