@@ -10,13 +10,15 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 # What is installed, and for which pins: a change of either file installs again.
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml requirements.txt 2>/dev/null | cksum | cut -d' ' -f1)
 DEV_STAMP := $(VENV)/.installed-dev-$(shell cat pyproject.toml requirements-dev.txt 2>/dev/null | cksum | cut -d' ' -f1)
+DOCS_STAMP := $(VENV)/.installed-docs-$(shell cat requirements-docs.txt 2>/dev/null | cksum | cut -d' ' -f1)
 
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -c constraints.txt
 
 # A run and the tests start a process for each job: what one has compiled the next need not compile again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install install-dev train quickstart docs-quickstart showcase rewards test test-full test-cluster lint lock clean
+.PHONY: help install install-dev train quickstart docs docs-quickstart showcase rewards test test-full test-cluster lint \
+  lock clean
 
 help:
 	@echo "make quickstart and make test do all the set-up that they need. Targets:"
@@ -35,6 +37,10 @@ $(DEV_STAMP): | $(VENV)/bin/python
 	$(PIP) --require-hashes -r requirements-dev.txt
 	$(PIP) --no-deps -e .
 	@rm -f $(VENV)/.installed-* && touch $@ $(STAMP)
+
+$(DOCS_STAMP): | $(VENV)/bin/python
+	$(PIP) --require-hashes -r requirements-docs.txt
+	@rm -f $(VENV)/.installed-docs-* && touch $@
 
 install: $(STAMP)  ## environment in .venv with what runs need: pinned packages, checked by their hashes
 
@@ -78,9 +84,13 @@ lint: install-dev  ## ruff, mypy, import-linter, snakefmt, snakemake --lint
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/snakemake --lint
 
-lock:  ## requirements.txt and requirements-dev.txt anew, from pyproject.toml and constraints.txt (needs uv)
+docs: $(DOCS_STAMP)  ## the documents as a site in site/, with the reference of the library; a dead link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+lock:  ## requirements.txt, -dev.txt and -docs.txt anew, from pyproject.toml and constraints.txt (needs uv)
 	uv pip compile pyproject.toml --extra workflow --extra theta $(LOCK) -o requirements.txt
 	uv pip compile pyproject.toml --extra test $(LOCK) -o requirements-dev.txt
+	uv pip compile pyproject.toml --extra docs $(LOCK) -o requirements-docs.txt
 
-clean:  ## remove results and the environment; the response store stays
-	rm -rf results/* .snakemake $(VENV)
+clean:  ## remove results, the site and the environment; the response store stays
+	rm -rf results/* .snakemake site $(VENV)

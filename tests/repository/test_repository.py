@@ -55,7 +55,10 @@ def test_environment_yml_has_the_pins_of_what_pyproject_names() -> None:
     assert pip_section(ROOT / "workflow" / "envs" / "personalrm.yml") == direct(*RUN)
 
 
-@pytest.mark.parametrize(("name", "extras"), [("requirements.txt", RUN), ("requirements-dev.txt", (*RUN, "test"))])
+@pytest.mark.parametrize(
+    ("name", "extras"),
+    [("requirements.txt", RUN), ("requirements-dev.txt", (*RUN, "test")), ("requirements-docs.txt", ("docs",))],
+)
 def test_locked_versions_have_hashes_and_are_those_of_the_constraints(name: str, extras: tuple[str, ...]) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     locked = pins(text)
