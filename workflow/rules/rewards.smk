@@ -71,9 +71,11 @@ rule score:
         PLAN.benchmark("score")
     conda:
         "../envs/personalrm.yml"
+    threads: of_reward("score_threads")
     resources:
-        mem_mb=growing(2000),
+        mem_mb=growing(of_reward("score_mb")),
         runtime=growing(60),
+        gpu=of_reward("score_gpus"),
     params:
         reads=reads_of("score"),
         config=RUN_CONFIG,

@@ -130,7 +130,7 @@ def _reward_problems(config: Config) -> list[str]:
     regime `unseen`."""
     problems = []
     try:
-        require_extra("reward_models")
+        require_extra("reward_models", tuning=any(entry.tuned for entry in config.reward_models.values()))
     except ConfigError as error:
         problems.append(str(error))
     for name, reward in config.reward_models.items():
