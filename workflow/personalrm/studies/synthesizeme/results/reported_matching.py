@@ -42,6 +42,9 @@ LARGEST_THETA = "llama70b.json"
 OWN_THETA = "with a Theta that this run found; how the paper's was found (trials, candidates, users) is not known"
 
 
+TRAINING = "which pairs trained the reported model, and how, is not known"
+
+
 class ThetaOrigin(NamedTuple):
     """Variant without its Theta; the model of the run that found the Theta, or the name of the file that it is in."""
 
@@ -110,8 +113,11 @@ def _differences(settings: Dataset, evaluated: str) -> list[str]:
 
 
 def identities(config: Config) -> dict[str, list[str]]:
-    """Model to its id and snapshot, as the config has them."""
-    return {name: [entry.model, entry.snapshot] for name, entry in config.models.items()}
+    """Model to its id and snapshot, as the config has them; of a trained reward model those of its base."""
+    tuned = {entry.judge_name(name): entry for name, entry in config.reward_models.items() if entry.tuned}
+    return {name: [entry.model, entry.snapshot] for name, entry in config.models.items()} | {
+        name: [entry.base, ""] for name, entry in tuned.items()
+    }
 
 
 def theta_origins(config: Config) -> dict[str, ThetaOrigin]:
