@@ -181,3 +181,33 @@ def test_a_checkpoint_that_was_being_written_is_none(tmp_path: Path) -> None:
     assert bt.last_complete(tmp_path) == tmp_path / "checkpoint-10"
     assert not (tmp_path / "checkpoint-12").exists()
     assert bt.last_complete(tmp_path / "none") is None
+
+
+def shared_taste() -> tuple[list[bt.Example], list[bt.Example]]:
+    """The bundled votes with one taste for all: the first style of each axis always wins, last turns alone. Nine pairs
+    of each user, and the five others."""
+    folder = Path(__file__).parents[3] / "resources" / "quickstart"
+    tastes = json.loads((folder / "tastes.json").read_text(encoding="utf-8"))
+    second = {one["opposite"] for name, one in tastes.items() if name < one["opposite"]}
+    found: dict[str, list[bt.Example]] = {}
+    for line in (folder / "votes.jsonl").read_text(encoding="utf-8").splitlines():
+        vote = json.loads(line)
+        sides = vote["chosen"]["content"], vote["rejected"]["content"]
+        better, worse = sides[::-1] if vote["user_id"] in second else sides
+        turn = Turn(role="user", content=vote["context"][-1]["content"])
+        found.setdefault(vote["user_id"], []).append(bt.Example((turn,), better, worse))
+    return [one for mine in found.values() for one in mine[:9]], [one for mine in found.values() for one in mine[9:]]
+
+
+@pytest.mark.full
+@pytest.mark.embedded
+def test_thirty_updates_of_smollm2_teach_a_shared_taste() -> None:
+    examples, others = shared_taste()
+    hyper = BTHyper(published="trl", tuning="lora", lr=5e-4, batch=4, steps=30)
+    settings = EncoderSettings(base="smollm2-135m")
+    with bt.open_network(settings, hyper, 0) as network:
+        card = bt.fit(network, examples, [], hyper, 0, Run()).card
+        odds = network.log_odds(others)
+    assert (len(examples), len(others)) == (72, 40)
+    assert card["curve"][-1][1] < 0.3
+    assert np.mean(odds > 0) > 0.9
