@@ -127,6 +127,9 @@ def test_what_is_tuned(tuning: Any, settings: EncoderSettings, tmp_path: Path) -
             tuned = bt.fit(network, EXAMPLES, [], hyper, 0, Run())
             after = network.model.state_dict()
             odds = network.log_odds(EXAMPLES)
+            rated = torch.tensor(network.rewards([text for one in EXAMPLES for text in network.sides(one)]))
+        # The seven bits of a bfloat16 would make ties of near rewards.
+        assert (rated == rated.bfloat16()).float().mean() < 0.5
         changed = {name for name, value in before.items() if not torch.equal(after[name], value)}
         lora = {name for name in before if "lora" in name or "score.modules_to_save" in name}
         # What starts at zero in an adapter takes the first step alone.
@@ -136,8 +139,6 @@ def test_what_is_tuned(tuning: Any, settings: EncoderSettings, tmp_path: Path) -
         tuned.save(tmp_path / dtype)
         with bt.open_trained(tmp_path / dtype, now) as network:
             assert (network.log_odds(EXAMPLES) == odds).all()
-    # Seven bits of a bfloat16 would make ties of near rewards.
-    assert len(set(odds.tolist())) > len(EXAMPLES) * 0.9
 
 
 def test_seeds_draw_the_head_and_the_adapters(settings: EncoderSettings) -> None:

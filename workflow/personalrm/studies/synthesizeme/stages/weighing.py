@@ -23,6 +23,7 @@ from personalrm.core.records import (
     write_records,
 )
 from personalrm.judge.judge import Judge, on_tie
+from personalrm.judge.prompting import load_prompt
 from personalrm.methods.base import Known
 from personalrm.methods.registry import MethodUse, parse_method
 from personalrm.run.stage import Files, Stage, Wildcards
@@ -65,7 +66,8 @@ def weigh_user(
     shown = {pair.pair_id for pair in (*known.user.pairs, *pairs)}
     keys = {key for one in (scores.pairs if scores else ()) if one.pair_id in shown for key in one.calls}
     calls = [ref for ref in (scores.calls if scores else ()) if ref.key in keys]
-    return row.model_copy(update={"verdicts": _verdicts(state, pairs, use), **owed(use, known, calls)})
+    labels = {name: load_prompt(name).label for name in use.method.prompts}
+    return row.model_copy(update={"verdicts": _verdicts(state, pairs, use), **owed(use, known, calls, labels)})
 
 
 def _verdicts(state: object, pairs: Sequence[PreferencePair], use: MethodUse) -> tuple[Verdict, ...]:
