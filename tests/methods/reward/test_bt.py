@@ -69,9 +69,13 @@ def test_rewards_do_not_depend_on_the_batch(folder: Path, settings: EncoderSetti
         long = replace(network, settings=replace(settings, batch_tokens=4))
         texts = [text for one in EXAMPLES for text in network.sides(one)]
         together, alone = network.rewards(texts), long.rewards(texts)
+        assert not network.seen
         exchanged = [one._replace(chosen=one.rejected, rejected=one.chosen) for one in EXAMPLES]
         odds = network.log_odds(EXAMPLES)
         assert (network.log_odds(exchanged) == -odds).all()
+        network.log_odds([EXAMPLES[0]._replace(chosen="w1 " * 70, system="w2 " * 70)])
+        cut = {"contexts_cut": 1, "answers_cut": 1, "systems_cut": 2}
+        assert network.seen == {"texts": 4 * len(EXAMPLES) + 2, **cut}
         assert (network.rewards(texts[::-1])[::-1] == together).all()
         # A reward model has no mode: dropout and the like are off, and training goes on as it was.
         network.model.train()

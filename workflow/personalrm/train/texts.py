@@ -124,6 +124,15 @@ def batches(texts: Sequence[Tokens], most: int) -> Iterator[list[Tokens]]:
         yield batch
 
 
+def cuts(texts: Sequence[Tokens]) -> dict[str, int]:
+    """Numbers of texts whose conversation, answer or system turn was cut."""
+    return {
+        "contexts_cut": sum(text.context_cut for text in texts),
+        "answers_cut": sum(text.answer_cut for text in texts),
+        "systems_cut": sum(text.system_cut for text in texts),
+    }
+
+
 def token_limit(known: Iterable[int | None], wanted: int | None, named: str) -> int:
     """Most tokens of a text, special ones included: the least of what is known of the model `named` (its config, its
     tokenizer, the catalogue), or `wanted` ones.

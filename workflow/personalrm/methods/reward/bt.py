@@ -15,9 +15,10 @@ import json
 import math
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,7 +39,7 @@ from personalrm.methods.reward.hyper import BTHyper
 from personalrm.train import CARD, WEIGHTS
 from personalrm.train.bases import open_base, separate_pad
 from personalrm.train.encoders import EncoderSettings
-from personalrm.train.texts import Tokeniser, Tokens, batches, token_limit
+from personalrm.train.texts import Tokeniser, Tokens, batches, cuts, token_limit
 from personalrm.train.trainer import Run, deterministic, seeded
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Network:
         tokenise: a conversation, an answer and what is said of the user as tokens.
         settings: of the base; its pooling is not read.
         identity: of the base's weights.
+        seen: numbers of texts that were rated, and of those that were cut, by what was cut.
     """
 
     model: Any
@@ -88,6 +90,7 @@ class Network:
     tokenise: Callable[[Sequence[Turn], str, str], Tokens]
     settings: EncoderSettings
     identity: str
+    seen: Counter[str] = field(default_factory=Counter)
 
     def rewards(self, texts: Sequence[Tokens]) -> Wide:
         """Rewards of texts, (texts,), in their order; what else is in a batch changes them by rounding alone."""
@@ -103,7 +106,9 @@ class Network:
 
     def log_odds(self, examples: Sequence[Example]) -> Wide:
         """r(chosen) - r(rejected) of each, (examples,)."""
-        rated = self.rewards([text for one in examples for text in self.sides(one)])
+        texts = [text for one in examples for text in self.sides(one)]
+        self.seen.update({"texts": len(texts), **cuts(texts)})
+        rated = self.rewards(texts)
         found: Wide = rated[::2] - rated[1::2]
         return found
 
@@ -256,9 +261,7 @@ class _Tokenised(NamedTuple):
     def counts(self) -> dict[str, int]:
         """For the card: tokens, and texts that were cut."""
         texts = [text for pair in self.pairs for text in pair]
-        cut = {"contexts": "context_cut", "answers": "answer_cut", "systems": "system_cut"}
-        found = {f"{name}_cut": sum(getattr(text, attribute) for text in texts) for name, attribute in cut.items()}
-        return {"train_pairs": len(self.pairs), "tokens": sum(len(text.ids) for text in texts), **found}
+        return {"train_pairs": len(self.pairs), "tokens": sum(len(text.ids) for text in texts), **cuts(texts)}
 
 
 def fit(

@@ -6,6 +6,7 @@ from the first model that scores. Training reads that of the largest k (first dr
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ from personalrm.train import one_gpu, require_extra
 if TYPE_CHECKING:
     from personalrm.methods.reward.bt import Example, Network
 
+logger = logging.getLogger(__name__)
 CHECKPOINT_S = 60.0
 """Seconds between checkpoints of a training."""
 
@@ -206,3 +208,4 @@ def open_tuned(entry: RewardModelConfig, method: str, folder: Path) -> Iterator[
 
     with deterministic(entry.threads), open_trained(folder, _settings(entry, device)) as network:
         yield FineTuned(network)
+        logger.info("%s judged: %s", folder, ", ".join(f"{name} {n}" for name, n in network.seen.items()))
