@@ -18,6 +18,7 @@ from support.tiny_models import tiny_llama
 
 from personalrm.core.errors import DataError
 from personalrm.core.records import JudgedUser, PreferencePair, Profile, Turn, UserData, read_records, write_records
+from personalrm.core.tastes import UserTaste
 from personalrm.studies.synthesizeme.stages import fine_tuning
 
 PERSONA: dict[str, Any] = {
@@ -157,6 +158,29 @@ def test_the_persona_is_read(tmp_path: Path, base: str) -> None:
     other.weights()
     changed = odds([row for path in other.made.do("score") for row in read_records(path, JudgedUser)])
     assert {key[0] for key, value in changed.items() if value != plain[key]} == {"u4", "u5"}
+
+
+def test_the_measured_persona_is_read(tmp_path: Path, base: str) -> None:
+    users = people()
+    run = made(
+        tmp_path, base, users, more={**PERSONA, "k": [2], "draws": 1, "attributes": {}}, methods=["bt_measured_persona"]
+    )
+    for path, shard in zip(run.plan.paths("taste"), run.plan.shard_paths("d"), strict=True):
+        rows = [
+            UserTaste(
+                dataset="d", user_id=one.user_id, model="m", k=2, draw=0, status="ok", persona=TASTES[one.user_id]
+            )
+            for one in read_records(Path(shard), UserData)
+        ]
+        write_records(Path(path), rows)
+    (card,) = run.do("reward_model")
+    # Of nine pairs of a train user, two context and two validation pairs are in the taste.
+    said = json.loads(card.read_text(encoding="utf-8"))
+    assert (said["train_users"], said["train_pairs"]) == (4, 4 * 3)
+    found = [row for path in run.do("score") for row in read_records(path, JudgedUser) if row.status == "ok"]
+    assert {(row.method, row.k, row.profile_model, row.variant) for row in found} == {
+        ("bt_measured_persona", 2, "m", "baseline")
+    }
 
 
 def test_a_user_without_persona_is_judged_as_by_the_plain_text(tmp_path: Path, base: str) -> None:
