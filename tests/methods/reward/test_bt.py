@@ -111,6 +111,25 @@ def test_what_is_said_of_a_user_changes_rewards_and_nothing_changes_none(
     assert len({float(found[0]) for found in (plain, one, other)}) == 3
 
 
+def test_opposite_tastes_are_told_apart_by_what_is_said_of_the_user_alone(settings: EncoderSettings) -> None:
+    """Each pair twice: with a user who likes even words, and with one who likes odd ones."""
+    hyper = BTHyper(published="trl", tuning="full", lr=1e-2, batch=16, at_once=16, epochs=6, schedule="constant")
+
+    def accuracy(said: tuple[str, str]) -> float:
+        drawn = np.random.default_rng(0)
+        examples = []
+        for n in range(140):
+            even, odd = (" ".join(f"w{2 * word + last}" for word in drawn.integers(5, 30, 2)) for last in (0, 1))
+            context = (Turn(role="user", content=f"w{n % 10}"),)
+            examples += [bt.Example(context, even, odd, said[0]), bt.Example(context, odd, even, said[1])]
+        with bt.open_network(settings, hyper, 0) as network:
+            bt.fit(network, examples[:200], [], hyper, 0, Run())
+            return float(np.mean(network.log_odds(examples[200:]) > 0))
+
+    assert accuracy(("w2 w2", "w1 w1")) > 0.95
+    assert accuracy(("", "")) == 0.5
+
+
 def test_order_of_examples_and_threads_of_checkpoints_change_nothing(
     trained: bt.Tuned, settings: EncoderSettings, tmp_path: Path
 ) -> None:
