@@ -47,7 +47,7 @@ install: $(STAMP)  ## environment in .venv with what runs need: pinned packages,
 install-dev: $(DEV_STAMP)  ## the same, and what tests and linters need
 
 train: install  ## torch and what else reward models need (the extra train: a download of some 300 MB)
-	@$(BIN)/python -c 'import torch, transformers, safetensors, gguf' 2>/dev/null || $(PIP) -c constraints.txt -e '.[train]'
+	@$(BIN)/python -c 'import torch, transformers, safetensors, gguf, trl, peft' 2>/dev/null || $(PIP) -c constraints.txt -e '.[train]'
 
 quickstart: install  ## the whole job on bundled data with real embedded models
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m qwen2.5-coder-0.5b

@@ -20,7 +20,9 @@ def project(folder: Path, base: str, regime: str = "all-but-test") -> Project:
     tastes = {name: "long" if number % 2 else "short" for number, name in enumerate("abcdefgh")}
     write_votes(made.folder / "votes.jsonl", planted_votes(tastes))  # type: ignore[arg-type]
     entry = {"base": base, "dtype": "float32", "threads": 1, "regime": regime, "seeds": [0]}
-    entry |= {"methods": ["frozen_bt", "lore"], "hyper": {"lore": {"k": 2, "steps": 20, "adapt_steps": 5}}}
+    tuning = {"published": "trl", "tuning": "lora", "steps": 4}
+    entry |= {"methods": ["frozen_bt", "lore", "bt"]}
+    entry |= {"hyper": {"lore": {"k": 2, "steps": 20, "adapt_steps": 5}, "bt": tuning}}
     made.config = {
         "run": "small",
         "datasets": {"people": {"path": "votes.jsonl", "shards": 1}},
@@ -42,7 +44,7 @@ def test_a_run_from_votes_to_tables(tmp_path: Path) -> None:
     assert said.count("Training on people: lore of tiny, seed 0") == 1
     tables = {name: pd.read_csv(made.run / "tables" / f"{name}.csv", keep_default_na=False) for name in names}
     judge = "tiny (all-but-test)"
-    trained = [("frozen_bt", judge, "-"), ("lore", judge, "1"), ("lore", judge, "all")]
+    trained = [("frozen_bt", judge, "-"), ("bt", judge, "-"), ("lore", judge, "1"), ("lore", judge, "all")]
     rows = judged(made)
     pairs = rows["longer", "-", "-"][1] // 2
     # One verdict per pair, where `longer` has one for each order.
@@ -51,15 +53,19 @@ def test_a_run_from_votes_to_tables(tmp_path: Path) -> None:
     assert compared == {("lore", k, "frozen_bt", "ok") for k in ("1", "all")}
     assert set(tables["scaling"]["method"]) == {"lore"}
     stages = {row.stage: int(row.jobs) for row in tables["cost"].itertuples() if row.level == "stage"}
-    assert (stages["features"], stages["reward_model"]) == (1, 2)
+    assert (stages["features"], stages["reward_model"]) == (1, 3)
     manifest = json.loads((made.run / "manifest.json").read_text(encoding="utf-8"))
-    assert set(manifest["reward_models"]) == {f"reward_models/people/tiny/{name}/0" for name in ("frozen_bt", "lore")}
+    assert set(manifest["reward_models"]) == {
+        f"reward_models/people/tiny/{name}/0" for name in ("frozen_bt", "lore", "bt")
+    }
     assert manifest["packages"]["torch"]
+    assert manifest["packages"]["trl"]
     assert not list((made.run / "checkpoints").glob("*"))
     # Another seed is another draw: it trains alone, on the features that are there.
     made.config["reward_models"]["tiny"]["seeds"] = [0, 1]
     said = made.snakemake(wanted[0])
     assert said.count("Training on people: lore of tiny, seed 1") == 1
+    assert said.count("Training on people: bt of tiny, seed 1") == 1
     assert "seed 0" not in said
     assert "Features of people" not in said
     assert judged(made) == {("longer", "-", "-"): (1, 2 * pairs), **dict.fromkeys(trained, (2, 2 * pairs))}
@@ -71,7 +77,8 @@ def test_users_who_are_judged_in_unseen_reach_no_weight(tmp_path: Path) -> None:
 
     made = project(tmp_path, tiny_llama(tmp_path / "base"), "unseen")
     made.config["datasets"]["people"]["user_split"] = {"fractions": [0.5, 0.2, 0.3], "min_users": 8}
-    made.config["reward_models"]["tiny"]["hyper"]["lore"]["k_grid"] = [1, 2]
+    made.config["reward_models"]["tiny"]["methods"] = ["frozen_bt", "lore"]
+    made.config["reward_models"]["tiny"]["hyper"] = {"lore": {"k": 2, "k_grid": [1, 2], "steps": 20, "adapt_steps": 5}}
     results = [f"results/small/{name}" for name in ("tables/main.csv", "tables/training.csv", "figures/training.svg")]
     made.snakemake(*results)
     shard = (made.run / "data" / "people" / "shards").glob("*.jsonl")

@@ -36,3 +36,9 @@ def test_the_whole_paper_begins_with_the_filters_and_is_planned_without_data_and
     assert {"rate", "panel"} <= jobs.keys()
     assert sum(name.startswith("theta_") for name in jobs) == 4
     assert 0 < jobs["total"] <= 8000
+
+
+def test_fine_tuning_needs_no_features(tmp_path: Path) -> None:
+    jobs = planned("fine_tuned.yaml", tmp_path)
+    assert (jobs["reward_model"], jobs["score"]) == (2, 1)
+    assert not {"features", "profile", "judge"} & jobs.keys()

@@ -12,7 +12,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "embedded": ("xllamacpp",),
     "litellm": ("litellm",),
     "theta": ("dspy", "optuna"),
-    "train": ("torch", "transformers", "safetensors"),
+    "train": ("torch", "transformers", "safetensors", "trl", "peft", "accelerate"),
 }
 """Extras, and the modules by which they are known to be installed."""
 _HINTS = {

@@ -13,5 +13,20 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 # What deterministic matrix products need on CUDA; read when its library loads.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
+# TRL tells its makers of each training otherwise.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 """The two files of a trained model."""
+
+
+def one_gpu(device: str) -> str:
+    """Leave one graphics processor visible, before torch looks, and return its name: TRL refuses several.
+
+    `device` as torch names it, of those that are visible now; `cpu` changes nothing.
+    """
+    kind, _, index = device.partition(":")
+    if kind == "cuda":
+        visible = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible[int(index or 0)] if visible else index or "0"
+    return kind

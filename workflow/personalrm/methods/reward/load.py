@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from personalrm.core.errors import ConfigError
 from personalrm.core.extras import require_extra
-from personalrm.methods.reward.hyper import HYPER
+from personalrm.methods.reward.hyper import FINE_TUNED, HYPER
 
 if TYPE_CHECKING:
     from personalrm.methods.reward.base import RewardMethod
 
 _MODULES = {"gpo_pairs": "gpo"}
 """Modules that have another name than their method."""
-REWARD_METHODS: tuple[str, ...] = tuple(HYPER)
+REWARD_METHODS: tuple[str, ...] = tuple(name for name in HYPER if name not in FINE_TUNED)
 """Names of all methods on frozen features; each is a constant of its module, in capitals."""
 
 

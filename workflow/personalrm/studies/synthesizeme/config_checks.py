@@ -14,6 +14,7 @@ from personalrm.judge.constitution import AUTO, OFF, read_constitution
 from personalrm.methods.registry import METHODS, parse_method
 from personalrm.methods.synthesizeme.theta import ThetaOptimiser
 from personalrm.methods.synthesizeme.variants import parse_variant
+from personalrm.studies.reward_config import RewardModelConfig
 from personalrm.studies.synthesizeme.config import Config
 
 
@@ -178,10 +179,26 @@ def _rewards(config: Config) -> Iterator[str]:
         yield from (f"reward_models.{name}.{problem}" for problem in entry.hyper_problems())
         if entry.revision is not None and entry.base.count("/") != 1:
             yield f"reward_models.{name}.revision: base {entry.base!r} is no repository of the hub; remove it"
+        yield from (f"reward_models.{name}.methods: {problem}" for problem in _shown(config, entry))
     for dataset, settings in config.datasets.items():
         most = min(settings.max_users or settings.user_split.min_users, len(settings.users or range(10**9)))
         if most < settings.user_split.min_users:
             yield from no_user_split(config, dataset)
+
+
+def _shown(config: Config, entry: RewardModelConfig) -> Iterator[str]:
+    """Fine-tuned models that read what nothing in the run learns, or that have no pairs left to learn."""
+    for method in (METHODS[name] for name in entry.tuned if METHODS[name].learns):
+        if METHODS[method.shows].needs == "profile" and not config.learn.models:
+            yield f"{method.name!r} reads profiles, and learn.models names no model that learns them"
+        if entry.regime == "unseen" and config.evaluate_users == "test":
+            yield f"{method.name!r} is trained on what is said of train users; give evaluate_users: all"
+        filtered = entry.train_on == "unfiltered" and any(each.filters for each in config.datasets.values())
+        if entry.regime == "all-but-test" and config.largest_k == "all" and not filtered:
+            yield (
+                f"{method.name!r} must not learn the pairs that its text about the user was made from, and with regime "
+                "all-but-test and k: all these are all pairs; give numbers alone under k, or regime: unseen"
+            )
 
 
 def no_user_split(config: Config, dataset: str) -> Iterator[str]:

@@ -36,7 +36,7 @@ PACKAGES = (
     *("personalrm", "snakemake", "litellm", "pydantic", "jinja2", "pandas", "pyarrow", "scipy", "matplotlib"),
     *("huggingface_hub", "xllamacpp"),
 )
-TRAINING = ("torch", "transformers", "safetensors")
+TRAINING = ("torch", "transformers", "safetensors", "trl", "peft")
 """Packages that decide what trained reward models are."""
 
 

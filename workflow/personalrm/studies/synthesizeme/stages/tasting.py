@@ -76,7 +76,8 @@ def user_taste(
 
 def _jobs(plan: Plan) -> Iterator[Wildcards]:
     """Of each model that scores, where any method rests on own weights."""
-    methods = [parse_method(spec).method for spec in plan.config.methods if needs_scores(spec)]
+    trained = [method for entry in plan.config.reward_models.values() for method in entry.methods]
+    methods = [parse_method(spec).method for spec in (*plan.config.methods, *trained) if needs_scores(spec)]
     if any(method.learns or method.tastes for method in methods):
         for dataset, model in itertools.product(plan.config.datasets, plan.config.scoring_models):
             yield Wildcards(dataset=dataset, model=model)

@@ -23,6 +23,7 @@ from personalrm.core.records import (
     write_records,
 )
 from personalrm.judge.judge import Judge, on_tie
+from personalrm.judge.prompting import load_prompt
 from personalrm.methods.base import Known
 from personalrm.methods.registry import MethodUse, parse_method
 from personalrm.run.stage import Files, Stage, Wildcards
@@ -64,7 +65,8 @@ def weigh_user(
     pairs = pairs_of(user, use)
     shown = {pair.pair_id for pair in (*known.user.pairs, *pairs)}
     calls = scores_calls(scores, shown) if scores else []
-    return row.model_copy(update={"verdicts": _verdicts(state, pairs, use), **owed(use, known, calls)})
+    labels = {name: load_prompt(name).label for name in use.method.prompts}
+    return row.model_copy(update={"verdicts": _verdicts(state, pairs, use), **owed(use, known, calls, labels)})
 
 
 def _verdicts(state: object, pairs: Sequence[PreferencePair], use: MethodUse) -> tuple[Verdict, ...]:
