@@ -74,8 +74,8 @@ class SynthesizeMe(LearningRM[SavedProfile]):
             `verdicts`, `max_tokens`, `api_key_env`, …
         constitution: rules that no persona can override: "default", ours; the path of a text file with your own; "off",
             none. "auto": ours in the generation prompt, and in judge prompts of methods that are not the paper's.
-        learn_options: further keys of the config's section `learn`: `{"bootstrap": {"attempts": 1}, "rebootstrap":
-        False}`. max_failed_share: share of provider errors above which `fit` and `evaluate` raise.
+        learn_options: further keys of the config's section `learn`, as `{"bootstrap": {"attempts": 1}}`.
+        max_failed_share: share of provider errors above which `fit` and `evaluate` raise.
 
     Raises:
         ConfigError: for settings that no call could be made with.
