@@ -17,7 +17,7 @@ from anyio.from_thread import start_blocking_portal
 
 from personalrm.app.library.data import Answer, Context, Item, one_pair, usable_pairs
 from personalrm.app.library.evaluation import Evaluation, evaluated
-from personalrm.app.library.models import DEFAULT_MODEL, MODEL, object_config
+from personalrm.app.library.models import ADDRESS, DEFAULT_MODEL, MODEL, in_parameters, object_config
 from personalrm.app.library.reward import Completion, comparisons, margins
 from personalrm.core.errors import ConfigError, DataError, ModelCallError, Refused
 from personalrm.core.records import READABLE, Outcome, PreferencePair, Verdict
@@ -86,6 +86,7 @@ class TrackedModel:
         try:
             response = await self._complete(request)
         except ModelCallError as error:
+            error.args = (in_parameters(str(error), self.spec.name),)
             # Raises a permanent error again.
             self.failures[failure_outcome(error)] = error
             raise
@@ -326,7 +327,7 @@ class PersonalRM:
         # Embedded models' servers end with this process; the workflow's variables may say where they are.
         folder = Path(os.environ.get("PERSONALRM_RUNTIME") or default_cache_dir() / "servers")
         runtime = RuntimeSettings(folder, cores=int(os.environ.get("PERSONALRM_CORES", os.cpu_count() or 1)))
-        async with open_model(spec, store=store, runtime=runtime, eager=True) as client:
+        async with open_model(spec, store=store, runtime=runtime, eager=True, address=ADDRESS) as client:
             yield TrackedModel(Probed(client, self._judging.style), on_answer)
 
 

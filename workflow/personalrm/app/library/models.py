@@ -35,6 +35,8 @@ from personalrm.studies.synthesizeme.config_load import laid_over, parse_config
 
 MODEL, DATASET = "model", "library"
 """Names of the one model and the one data set in the config of an object."""
+ADDRESS = "model_url"
+"""The parameter that is `api_base` in a config."""
 DEFAULT_MODEL = "litellm_proxy/meta-llama/Llama-3.3-70B-Instruct"
 DEFAULT_URL = "http://localhost:7410/v1"
 """The published defaults."""
@@ -53,6 +55,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
 }
 _PARAMETERS = {
     f"models.{MODEL}.max_concurrency: ": "num_workers: ",
+    f"models.{MODEL}.api_base: ": f"{ADDRESS}: ",
     f"models.{MODEL}.": "model_options: ",
     "attributes.bank: ": "bank: ",
     "attributes.": "",
@@ -117,6 +120,24 @@ def options_of(given: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
 def _renamed(line: str) -> str:
     found = next((key for key in _PARAMETERS if line.startswith(key)), "")
     return _PARAMETERS.get(found, "") + line.removeprefix(found)
+
+
+def in_parameters(message: str, model_id: str) -> str:
+    """An error message of the model client, with parameters of an object in the place of keys of a config.
+
+    >>> in_parameters("models.a/b.api_base: … Check the model's id and api_base in the config.", "a/b")
+    'model_url: … Check model_id and model_url.'
+    """
+    words = {
+        f"models.{model_id}.api_base": ADDRESS,
+        f"models.{model_id}.": "model_options: ",
+        "the model's id and api_base in the config": "model_id and model_url",
+        "Check api_base and": "Check model_url and",
+        "the model's entry in the config": "model_options",
+    }
+    for key, parameter in words.items():
+        message = message.replace(key, parameter)
+    return message
 
 
 def model_entry(model_id: str, model_url: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
