@@ -4,8 +4,8 @@ FROM python:3.11-slim-bookworm
 RUN useradd --create-home runner && mkdir /app && chown runner /app
 USER runner
 WORKDIR /app
-RUN python -m venv /home/runner/venv
-ENV PATH=/home/runner/venv/bin:$PATH PYTHONUNBUFFERED=1
+RUN python -m venv /app/venv
+ENV PATH=/app/venv/bin:$PATH PYTHONUNBUFFERED=1
 COPY --chown=runner requirements.txt ./
 RUN pip install --no-cache-dir --require-hashes -r requirements.txt
 COPY --chown=runner . .

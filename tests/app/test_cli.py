@@ -163,6 +163,7 @@ def test_a_missing_package_is_named_with_its_extra(
 
     # None in sys.modules is a module that is not there.
     monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.delitem(sys.modules, "pyarrow.parquet", raising=False)
     if arguments == ["result"]:
         monkeypatch.setattr("personalrm.app.cli.cli", lambda **_given: needing())
     assert main(arguments) == 1

@@ -31,7 +31,7 @@ def normal(name: str) -> str:
 
 def pins(text: str) -> dict[str, str]:
     """Versions by name; of lines as `name==1.0`, whatever follows."""
-    return {normal(name): version for name, version in re.findall(r"^([A-Za-z0-9_.\[\],-]+)==([^ ;\\]+)", text, re.M)}
+    return {normal(name): version for name, version in re.findall(r"^([A-Za-z0-9_.\[\],-]+)==([^\s;\\]+)", text, re.M)}
 
 
 CONSTRAINTS = pins((ROOT / "constraints.txt").read_text(encoding="utf-8"))

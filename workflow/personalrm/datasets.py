@@ -116,7 +116,7 @@ class PersonalDataset:
 
 
 class LocalDataset(PersonalDataset):
-    """A JSON-lines file of votes (config/README.md). `options` are further keys of its entry, such as `min_pairs`.
+    """A file of votes (docs/data.md). `options` are further keys of its entry, such as `min_pairs` and `columns`.
 
     Raises ConfigError for an option that is none.
     """

@@ -10,6 +10,7 @@ from personalrm.core.errors import PersonalRMError
 from personalrm.methods.registry import METHODS
 
 try:
+    support.check_folder(workflow.basedir)
     CONFIG = support.load_for_snakemake(workflow.configfiles, config)
     PLAN = support.plan_run(CONFIG)
 except PersonalRMError as error:

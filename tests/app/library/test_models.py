@@ -11,6 +11,7 @@ from support.scripted_server import ScriptedServer
 from personalrm import DefaultJudge
 from personalrm.app.library.models import MODEL, model_entry
 from personalrm.core.errors import ConfigError, PermanentError
+from personalrm.llm.types import normalised
 
 from .conftest import QUICK, prefers_good
 
@@ -55,6 +56,8 @@ def test_the_forms_of_the_readme(
     spec = DefaultJudge(model_id, url, num_workers=2).config.models[MODEL].spec(model_id)
     assert (spec.backend, spec.model, spec.api_base, spec.api_key_env) == expected
     assert (spec.name, spec.max_concurrency) == (model_id, 2)
+    # Answers that an earlier version stored are found.
+    assert spec.identity == f"{spec.model}@{spec.snapshot}{f' at {normalised(spec.api_base)}' if spec.api_base else ''}"
 
 
 def test_keys_under_other_names_of_a_provider_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,6 +79,7 @@ def test_keys_under_other_names_of_a_provider_are_found(monkeypatch: pytest.Monk
     ("model_id", "sent"),
     [
         ("openai/m", "m"),
+        ("openai/gpt-oss-20b", "openai/gpt-oss-20b"),
         ("litellm_proxy/a/m", "a/m"),
         ("a/m", "a/m"),
     ],

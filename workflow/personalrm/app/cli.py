@@ -18,6 +18,7 @@ import typer
 import typer.core
 
 from personalrm import __version__
+from personalrm.app.votes_commands import add_votes_commands
 from personalrm.core.errors import BudgetExceeded, PersonalRMError
 from personalrm.core.extras import explained, require_extra
 
@@ -50,6 +51,7 @@ models = _group(help="List, fetch and locate embedded models.")
 store = _group(help="Convert response stores.")
 cli.add_typer(models, name="models")
 cli.add_typer(store, name="store")
+add_votes_commands(cli)
 
 Resolved = Annotated[
     Path, typer.Option("--config", help="Resolved config, written by the workflow; or a config file in YAML.")
@@ -59,7 +61,6 @@ ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="Config file,
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run, such as results/quickstart.")]
 ModelIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, as `models list` prints them.")]
 CacheDir = Annotated[Path | None, typer.Option(help="Default: $PERSONALRM_CACHE, or the user's cache folder.")]
-
 
 ModelSource = StrEnum("ModelSource", ["CACHE", "HUB", "INDEX"])
 """Where model files come from, except a path of the user's own."""
@@ -195,8 +196,7 @@ def publish(
     """Copy results of a finished run to a folder. The manifest of the run is copied, too."""
     from personalrm.studies.synthesizeme.publish import publish as copied
 
-    for path in copied(config, folder, names):
-        sys.stdout.write(f"{path}\n")
+    sys.stdout.writelines(f"{path}\n" for path in copied(config, folder, names))
 
 
 @cli.command()

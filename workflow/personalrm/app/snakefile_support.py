@@ -17,6 +17,8 @@ from typing import Any, Protocol
 
 from personalrm.core.errors import ConfigError, EmbeddedModelError, StoreError
 from personalrm.core.files import atomic_write_text, canonical_json
+from personalrm.data.prepare import refuse_no_user
+from personalrm.data.settings import LocalDataset
 from personalrm.llm.limits.budget import lift, passed
 from personalrm.llm.local.owner import OWNER_ENV, Owner
 from personalrm.studies.preflight import Needs, load_environment, missing
@@ -30,6 +32,9 @@ __all__ = ["RunResults", "config_hash"]
 STATE = Path(".snakemake/personalrm")
 """Folder of resolved configs, of the owner's mark and of embedded servers' states, inside Snakemake's own folder."""
 
+OWNER_MARK = "owner"
+"""File of `STATE` that names the holder of Snakemake's lock. Files of runs end in `.json`."""
+
 
 def default_configfile(arguments: Iterable[str]) -> str:
     """Config file where none was given: that of the run whose result is a target, if this run was planned here before.
@@ -42,6 +47,12 @@ def default_configfile(arguments: Iterable[str]) -> str:
             if known.is_file() and Path(merged_yaml([known])["results"]) == parent.parent:
                 return str(known)
     return "config/config.yaml"
+
+
+def check_folder(checkout: str | Path) -> None:
+    """Raise ConfigError for a checkout in a folder whose name Snakemake would read as a pattern."""
+    if set("{}") & set(str(checkout)):
+        raise ConfigError(f"{checkout}: Snakemake reads braces in the path of the workflow as wildcards; move it")
 
 
 def load_for_snakemake(configfiles: Sequence[str | Path], merged: Mapping[str, Any]) -> Config:
@@ -67,10 +78,13 @@ def write_run_config(config: Config) -> str:
 
 
 def plan_run(config: Config) -> Plan:
-    """The plan of the run. Raises ConfigError for data sets whose users have to be known before, and are not."""
+    """The plan of the run. Raises ConfigError for data sets whose users have to be known before, and are not, and for
+    files of votes in which no user has enough pairs."""
     plan = Plan(config)
-    for dataset in config.datasets:
+    for dataset, entry in config.datasets.items():
         plan.shards(dataset)
+        if isinstance(entry, LocalDataset) and entry.path.is_file():
+            refuse_no_user(entry)
     return plan
 
 
@@ -144,7 +158,7 @@ def clear_stale_lock() -> None:
     Only when our own mark says that the holder ran on this host and is dead; otherwise Snakemake's message stands.
     """
     locks = list(Path(".snakemake/locks").glob("*.lock"))
-    mark = STATE / "owner.json"
+    mark = STATE / OWNER_MARK
     if not locks or not mark.is_file():
         return
     try:
@@ -160,7 +174,7 @@ def clear_stale_lock() -> None:
 def begin_run(config: Config) -> None:
     """Note which process holds Snakemake's lock from now on, and let its jobs use the rest of the budget again."""
     mark = {"host": socket.gethostname(), "owner": str(Owner.of(os.getpid()))}
-    atomic_write_text(STATE / "owner.json", canonical_json(mark))
+    atomic_write_text(STATE / OWNER_MARK, canonical_json(mark))
     lift(config.store, config.run, config.store_journal)
 
 

@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from personalrm.core.errors import ConfigError, DataError, EmbeddedModelError, PersonalRMError
+from personalrm.core.credentials import clean_environment, clean_key, key_problem, read_dotenv
+from personalrm.core.errors import ConfigError, DataError, EmbeddedModelError, PersonalRMError, StoreError
 from personalrm.core.extras import require_extra
 from personalrm.core.hub import is_offline
 from personalrm.data.prepare import read_users, select_user_ids
@@ -82,13 +83,28 @@ def file_system(path: Path) -> str:
 
 
 def store_problems(config: Config, kind: str) -> list[str]:
-    """A write-ahead log needs memory that all its processes share, so it must not lie on a network file system."""
+    """A disk without room; a write-ahead log on a network file system, for it needs memory that all processes share."""
+    full = _full_store(Path(config.store))
     if config.store_journal != "wal" or kind.removeprefix("fuse.") not in NETWORK_FILE_SYSTEMS:
-        return []
+        return full
     return [
+        *full,
         f"store_journal: {config.store} lies on a network file system ({kind}), where `wal` can lose answers; "
-        "set store_journal: delete, or store: a path on a local disk if only this machine runs jobs"
+        "set store_journal: delete, or store: a path on a local disk if only this machine runs jobs",
     ]
+
+
+def _full_store(path: Path) -> list[str]:
+    """Why the store could take no answer. One that can only be read is found when a call is to be made: it may have all
+    answers."""
+    from personalrm.llm.cache.store_file import check_room, is_writable
+
+    try:
+        if not path.exists() or is_writable(path):
+            check_room(Path(os.path.realpath(path)), probe=True)
+    except StoreError as error:
+        return [str(error)]
+    return []
 
 
 def _data_problems(entry: Dataset) -> list[str]:
@@ -159,11 +175,15 @@ def _reward_problems(config: Config) -> list[str]:
 
 
 def load_environment() -> None:
-    """Read `.env` of the working directory, without overriding what the environment has."""
+    """Read `.env` of the working directory, without overriding what the environment has, and clean the keys.
+
+    Raises ConfigError for a file that is no text.
+    """
     if Path(".env").is_file():
         from dotenv import load_dotenv
 
-        load_dotenv(".env")
+        load_dotenv(stream=read_dotenv(Path(".env")))
+    clean_environment()
 
 
 def _model_problems(config: Config, name: str) -> list[str]:
@@ -175,8 +195,10 @@ def _model_problems(config: Config, name: str) -> list[str]:
     problems = [
         f"models.{name}.{key}: the environment variable {variable} is not set; export it or put it into .env"
         for key, variable in (("api_key_env", entry.api_key_env), ("api_base_env", entry.api_base_env))
-        if variable and not os.environ.get(variable)
+        if variable and not clean_key(os.environ.get(variable, ""))
     ]
+    if entry.api_key_env and (problem := key_problem(clean_key(os.environ.get(entry.api_key_env, "")))):
+        problems.append(f"models.{name}.api_key_env: the key in {entry.api_key_env}: {problem}")
     if entry.tokenizer and not entry.tokenizer.is_file():
         problems.append(f"models.{name}.tokenizer: no file {entry.tokenizer}; put the model's tokenizer.json there")
     if entry.backend == "embedded":
@@ -245,7 +267,9 @@ async def _try_one(config: Config, name: str) -> str | None:
 
     entry = config.models[name]
     spec = entry.spec(name)
-    request = Request((Message("user", "Answer with the word yes."),), max_tokens=4)
+    # With an instruction, as all requests of a run have one.
+    asked = (Message("system", "You answer with one word."), Message("user", "Answer with the word yes."))
+    request = Request(asked, max_tokens=4)
     store = ResponseStore(Path(":memory:"), run="preflight")
     try:
         async with open_model(spec, store=store, runtime=runtime_from_env()) as client:

@@ -220,15 +220,18 @@ def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:  # noqa: ANN
 
 
 @contextmanager
-def open_encoder(settings: EncoderSettings, *, cache_dir: Path | None = None, threads: int = 1) -> Iterator[Encoder]:
-    """The encoder that `settings` name, with `threads` of torch.
+def open_encoder(
+    settings: EncoderSettings, *, cache_dir: Path | None = None, threads: int | None = 1
+) -> Iterator[Encoder]:
+    """The encoder that `settings` name, with `threads` of torch (None: as many as the process has).
 
     Raises:
         EmbeddedModelError: the file of an embedded model is nowhere.
         ConfigError: there is no such base or device, the base has an encoder and a decoder, or `max_tokens` is more
             than it takes or too little for a text.
     """
-    torch.set_num_threads(threads)
+    if threads is not None:
+        torch.set_num_threads(threads)
     with open_base(settings.base, settings.revision, cache_dir) as base:
         try:
             tokenizer: Any = AutoTokenizer.from_pretrained(base.path, revision=base.revision)

@@ -15,7 +15,7 @@ from typing import Any, Literal, NoReturn, Self, TypeVar
 
 from anyio.from_thread import start_blocking_portal
 
-from personalrm.app.library.data import Answer, Context, Item, one_pair, usable_pairs
+from personalrm.app.library.data import Answer, Context, Votes, one_pair, usable_pairs
 from personalrm.app.library.evaluation import Evaluation, evaluated
 from personalrm.app.library.models import ADDRESS, DEFAULT_MODEL, MODEL, in_parameters, object_config
 from personalrm.app.library.reward import Completion, comparisons, margins
@@ -143,7 +143,7 @@ class PersonalRM:
         self._guard = threading.Lock()
         self._finalizer = weakref.finalize(self, _close_all, self._stores)
 
-    def fit(self, data: Sequence[Item], val_data: Sequence[Item] | None = None) -> Self:
+    def fit(self, data: Votes, val_data: Votes | None = None) -> Self:
         """Learn from a user's preferences. A judge that learns nothing returns itself, as published."""
         del data, val_data
         return self
@@ -196,7 +196,7 @@ class PersonalRM:
             _refuse_failed(model, verdict.outcome)
         return verdicts
 
-    def evaluate(self, test_data: Sequence[Item]) -> Evaluation:
+    def evaluate(self, test_data: Votes) -> Evaluation:
         """Accuracy on pairs whose choice is known, each judged in both orders; see `Evaluation`.
 
         Raises what `predict_pairwise` raises; ModelCallError only where more than `max_failed_share` of the verdicts
@@ -204,7 +204,7 @@ class PersonalRM:
         """
         return run_blocking(lambda: self.aevaluate(test_data))
 
-    async def aevaluate(self, test_data: Sequence[Item]) -> Evaluation:
+    async def aevaluate(self, test_data: Votes) -> Evaluation:
         """As `evaluate`, in the caller's event loop."""
         shown = self._shown()
         pairs, events = usable_pairs(test_data, "test_data", ties=True)

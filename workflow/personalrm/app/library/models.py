@@ -13,7 +13,8 @@
 | `embedded/<name>` | a model of the catalogue, served on this machine | (an error) |
 | any other | port 7410 of this machine, as published; no id of a known model | that OpenAI-compatible endpoint |
 
-A key is sent to an address of one's own only where `model_options={"api_key_env": …}` names its variable.
+To an endpoint of one's own the id is sent without `openai/`, as LiteLLM does, but for `openai/gpt-oss…`. A key is sent
+to an address of one's own only where `model_options={"api_key_env": …}` names its variable.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
     "azure": ("AZURE_API_KEY",),
 }
+_OF_OPENAI = "gpt-oss"
+"""What models begin with that have `openai/` in their own ids, as servers name them."""
 _PARAMETERS = {
     f"models.{MODEL}.max_concurrency: ": "num_workers: ",
     f"models.{MODEL}.api_base: ": f"{ADDRESS}: ",
@@ -177,6 +180,9 @@ def model_entry(model_id: str, model_url: str | None, options: Mapping[str, Any]
         if model_url is None and (meant := _meant(model_id)):
             raise ConfigError(f"model_id: {model_id!r} needs a model_url; did you mean {meant!r}?")
         entry |= {"backend": "openai", "model": model_id, "api_base": model_url or DEFAULT_URL}
+        if provider == "openai" and not rest.startswith(_OF_OPENAI):
+            # LiteLLM's way to name any OpenAI-compatible server.
+            entry["sent_as"] = rest
     return entry | dict(options)
 
 

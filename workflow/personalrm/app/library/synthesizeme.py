@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from personalrm.app.library.base import generation_prompt, run_blocking
-from personalrm.app.library.data import Item, transcript, user_data
+from personalrm.app.library.data import Votes, transcript, user_data
 from personalrm.app.library.learning import Progress, learn
 from personalrm.app.library.models import DATASET, DEFAULT_MODEL, MODEL, StopScore, learn_section, object_config
 from personalrm.app.library.saving import LearningRM, Saved
@@ -153,7 +153,7 @@ class SynthesizeMe(LearningRM[SavedProfile]):
             raise NotFittedError("nothing was learned yet: call fit(data), or load(path), first")
         return self._profile
 
-    def fit(self, data: Sequence[Item], val_data: Sequence[Item] | None = None) -> Self:
+    def fit(self, data: Votes, val_data: Votes | None = None) -> Self:
         """Learn persona and demonstrations from preferences, oldest first; returns the object.
 
         Without `val_data` the last 1 - `train_val_ratio` of `data` choose among demonstrations; where that leaves none,
@@ -168,7 +168,7 @@ class SynthesizeMe(LearningRM[SavedProfile]):
         """
         return run_blocking(lambda: self.afit(data, val_data))
 
-    async def afit(self, data: Sequence[Item], val_data: Sequence[Item] | None = None) -> Self:
+    async def afit(self, data: Votes, val_data: Votes | None = None) -> Self:
         """As `fit`, in the caller's event loop."""
         user, events = user_data(data, val_data, self._given_user, self._train_val_ratio)
         progress = Progress(self.progress_update_hook)

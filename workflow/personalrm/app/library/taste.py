@@ -12,7 +12,8 @@ from personalrm.app.library.base import TrackedModel, generation_prompt, run_blo
 from personalrm.app.library.data import (
     Answer,
     Context,
-    Item,
+    Votes,
+    as_rows,
     one_pair,
     refuse_other_users,
     to_item,
@@ -118,7 +119,7 @@ class TasteModel(LearningRM[SavedTaste]):
         self._given = {name: given[name] for name in sorted(self._parameters())}
         self._given["scoring_options"] = options = options_of(scoring_options, "scoring_options")
         attributes: dict[str, Any] = {"bank": bank, "use": use, "orders": orders}
-        for name in sorted({*attributes, "models"} & options.keys()):
+        for name in sorted({*attributes, "models", "kinds"} & options.keys()):
             raise ConfigError(f"scoring_options: {name}: no key of it; bank, use and orders are parameters")
         attributes |= options
         asked: dict[str, Any] = {"attributes": attributes, "seed": seed, "max_failed_share": max_failed_share}
@@ -164,10 +165,10 @@ class TasteModel(LearningRM[SavedTaste]):
 
     def fit(
         self,
-        data: Sequence[Item],
-        val_data: Sequence[Item] | None = None,
+        data: Votes,
+        val_data: Votes | None = None,
         *,
-        others: Mapping[str, Sequence[Item]] | None = None,
+        others: Mapping[str, Votes] | None = None,
     ) -> Self:
         """Measure the taste from votes; returns the object. `val_data` are further votes: nothing is selected here.
 
@@ -175,8 +176,10 @@ class TasteModel(LearningRM[SavedTaste]):
         one under the user's id, or whose votes hold all of the user's or are held by them. From `LEAST_USERS` (20) of
         them the prior of the weights has their mean and variances; from fewer only scales and one variance. Without
         them the prior has the mean 0, and the one variance under which the votes are likeliest. Where the votes are no
-        evidence of a taste of the user's own, predictions are those of the other users or of the model, or a guess:
-        `events` says so. With `output_dir` the taste is saved there.
+        evidence of a taste of the user's own, there is no persona, and `events` says so. Predictions average the
+        user's own weights and those of the other users by `learned.taste.own_probability`; with fewer than
+        `LEAST_USERS` they are, without evidence of a taste, those of the model, or a guess.
+        With `output_dir` the taste is saved there.
 
         Raises:
             DataError: the votes are empty, wrong (place and field are named), or of several users.
@@ -187,10 +190,10 @@ class TasteModel(LearningRM[SavedTaste]):
 
     async def afit(
         self,
-        data: Sequence[Item],
-        val_data: Sequence[Item] | None = None,
+        data: Votes,
+        val_data: Votes | None = None,
         *,
-        others: Mapping[str, Sequence[Item]] | None = None,
+        others: Mapping[str, Votes] | None = None,
     ) -> Self:
         """As `fit`, in the caller's event loop."""
         user, events = user_data(data, val_data, self._given_user, 1.0)
@@ -198,7 +201,7 @@ class TasteModel(LearningRM[SavedTaste]):
         await self._learn(user, (*events, *more), others=people)
         return self
 
-    def add(self, votes: Sequence[Item]) -> Self:
+    def add(self, votes: Votes) -> Self:
         """Measure the taste again with more votes; only they are scored. A prior from other users stays.
 
         Raises NotFittedError, what `fit` raises, and DataError for votes that name another user, unless the object was
@@ -206,10 +209,10 @@ class TasteModel(LearningRM[SavedTaste]):
         """
         return run_blocking(lambda: self.aadd(votes))
 
-    async def aadd(self, votes: Sequence[Item]) -> Self:
+    async def aadd(self, votes: Votes) -> Self:
         """As `add`, in the caller's event loop."""
         before = self.learned
-        votes = list(votes)
+        votes = as_rows(votes, "votes")
         usable_pairs(votes, "votes", before.votes.user_id)  # names a wrong row by its place in `votes`
         if self._given_user is None:
             refuse_other_users(votes, "votes", before.votes.user_id)
@@ -319,7 +322,9 @@ class TasteModel(LearningRM[SavedTaste]):
     def weights(self) -> Rows[Weight]:
         """The weights that predictions are made with, the largest first. Raises NotFittedError.
 
-        They are the user's own where `learned.taste.own`, else those of other users or of the model, or a guess.
+        With `LEAST_USERS` other users they are the average of the user's own and those of the others, by
+        `learned.taste.own_probability`; else the user's own, or without evidence of a taste those of the model, or a
+        guess.
         Weights of attributes that go together share what the votes say; `statements()` counts such votes for each.
         """
         return weights_of(self.learned.taste, self.bank)

@@ -126,6 +126,8 @@ class VPLHyper:
         targets: most target pairs per user in a batch; ours.
         steps: updates; authors: 2 epochs, 10 on "controversial" pairs. Ours.
         evaluate_every: steps between measurements on validation users, who choose the step; ours.
+        stack: add frozen Bradley-Terry, in shares that validation users choose (`stack.py`); ours. Off by default: as
+            published.
     """
 
     latent: Count = 512
@@ -138,6 +140,7 @@ class VPLHyper:
     targets: Count = 8
     steps: Count = 2000
     evaluate_every: CountOrNone = 100
+    stack: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,8 @@ class PALAHyper:
         steps: updates; authors: 1 epoch. Ours.
         adapt_steps: updates of a new user's weights; 20 epochs of ten pairs in batches of 4.
         evaluate_every: steps between measurements on validation users, who choose the step; ours.
+        stack: add frozen Bradley-Terry, in shares that validation users choose (`stack.py`); ours. Off by default: as
+            published.
     """
 
     k: Count = 2
@@ -168,6 +173,7 @@ class PALAHyper:
     steps: Count = 10_000
     adapt_steps: CountOrNone = 60
     evaluate_every: CountOrNone = 500
+    stack: bool = False
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.types import Message, ModelSpec, Request, Usage
 from personalrm.studies.estimate.assumptions import Assumptions, Bound, read_assumptions
 from personalrm.studies.estimate.simulate import simulate_run
+from personalrm.studies.estimate.training import training_notes
 from personalrm.studies.estimate.usage import Counter, Estimate, Tally, counter_of, prices_of, rows_of, total
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import load_config
@@ -94,18 +95,17 @@ def estimate(
     assumptions (`name=value`). Raises ConfigError and DataError.
     """
     config = load_config(config_file)
+    data = read_data(config)
     made, work = estimate_of(
         config,
-        read_data(config),
+        data,
         {name: counter_of(spec) for name, spec in config.specs.items()},
         read_assumptions(assume),
         users,
     )
     stored = _stored(config)
     notes = [*made.notes, *(_times(config, work, cores) if timed else [])]
-    if config.reward_models:
-        names = ", ".join(config.reward_models)
-        notes.append(f"Not in it: features and training of the reward models ({names}), which ask no model.")
+    notes += training_notes(config, data, timed=timed)
     if stored:
         notes.append(f"{stored} answers are in the store already; those that are asked for again cost nothing.")
     made = replace(made, notes=notes)

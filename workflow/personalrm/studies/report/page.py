@@ -18,7 +18,13 @@ from personalrm.data.cross_validation import Pools
 from personalrm.results.pooling import without_folds, without_pools
 from personalrm.results.tables.profiles_table import what_profiles_show
 from personalrm.studies.report.page_parts import asset, render
-from personalrm.studies.report.summary import what_came_out, what_failed, what_was_not_run, what_was_run
+from personalrm.studies.report.summary import (
+    what_came_out,
+    what_failed,
+    what_servers_did,
+    what_was_not_run,
+    what_was_run,
+)
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.manifest import without_secrets
 
@@ -97,7 +103,10 @@ def report_page(
         summary=[
             ("What was run", what_was_run(manifest, scores.judged)),
             ("What came out", [*what_came_out(scores.compared, scores.differences), *scores.of_profiles]),
-            ("What failed or is missing", what_failed(scores.judged, scores.differences, scores.verdicts)),
+            (
+                "What failed or is missing",
+                [*what_failed(scores.judged, scores.differences, scores.verdicts), *what_servers_did(manifest)],
+            ),
         ],
         results=results,
         absent=what_was_not_run(config, [result.name for result in results], list(known)),

@@ -20,7 +20,7 @@ from personalrm.studies.synthesizeme.config import Config
 
 def cross_check(config: Config) -> list[str]:
     """Problems that no single key shows. Each begins with the path of the key."""
-    named = (_names, _twice, _folders)
+    named = (_names, _twice, _folders, _braces)
     checks = (*named, _models, _attributes, _thetas, _methods, _folds, _constitution, _taste, _rewards)
     return [problem for check in checks for problem in check(config)]
 
@@ -50,6 +50,20 @@ def _names(config: Config) -> Iterator[str]:
     ):
         for key, names in named:
             yield from (f"{key}: {problem.format(name)}" for name in dict.fromkeys(names) if name not in known)
+
+
+def _braces(config: Config) -> Iterator[str]:
+    """Paths of inputs and outputs that Snakemake would read as patterns."""
+    paths = [("results", [config.results])]
+    for name, entry in config.datasets.items():
+        paths.append((f"datasets.{name}", [*entry.source_files(), *([entry.planted] if entry.planted else [])]))
+    paths += [(f"thetas.{name}.path", [entry.path] if entry.path else []) for name, entry in config.thetas.items()]
+    if config.attributes and config.attributes.bank:
+        paths.append(("attributes.bank", [config.attributes.bank]))
+    for key, named in paths:
+        for path in named:
+            if set("{}") & set(str(path)):
+                yield f"{key}: {path}: Snakemake reads braces in a path as wildcards; rename it"
 
 
 def _twice(config: Config) -> Iterator[str]:

@@ -21,7 +21,9 @@ from personalrm.judge.attribute_bank import DEFAULT_BANK
 from personalrm.judge.prompting import PROMPT_DIR, load_prompt
 from personalrm.llm.cache.key import KEY_FORMAT
 from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.client import REMARKS
 from personalrm.methods.registry import parse_method
+from personalrm.results.scores import count_estimated
 from personalrm.results.tables.cost_sources import analysis_calls, filter_calls, job_seconds, scoring_calls
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_load import config_hash, read_resolved
@@ -115,7 +117,8 @@ def attributes_in_use(config: Config) -> dict[str, Any] | None:
     if config.scoring is None:
         return None
     bank = config.scoring.bank or DEFAULT_BANK
-    return {"bank_sha256": sha256_file(bank), "ids": list(config.scoring.selected().ids)}
+    found = {"bank_sha256": sha256_file(bank), "ids": list(config.scoring.selected().ids)}
+    return found if config.scoring.kinds == "none" else {**found, "kinds": config.scoring.kinds}
 
 
 def fingerprint_of_code() -> dict[str, Any]:
@@ -132,12 +135,15 @@ def _version(package: str) -> str | None:
 
 
 def _models(config: Config, store: ResponseStore | None) -> dict[str, dict[str, Any]]:
-    """What is known of each model, with the models that stored replies name and their counts (`answered_as`)."""
-    served = store.served() if store else {}
+    """What is known of each model, with the models that stored replies name and their counts (`answered_as`), and what
+    is noteworthy of its server (`remarks`)."""
+    served, remarks = (store.served(), store.peek(REMARKS)) if store else ({}, {})
     known: dict[str, dict[str, Any]] = {}
     for name, entry in config.models.items():
         known[name] = entry.model_dump(include={"backend", "model", "snapshot"})
         known[name]["answered_as"] = served.get(entry.spec(name).identity, {})
+        if noted := remarks.get(entry.spec(name).identity):
+            known[name]["remarks"] = noted
         if entry.backend == "embedded":
             from personalrm.llm.local.catalogue import get_entry
 
@@ -170,12 +176,13 @@ def _usage(run: Path, others: Iterable[CallRef]) -> dict[str, Any]:
     calls = pd.read_parquet(run / "data" / "calls.parquet")
     asked = [ref.model_dump(exclude={"schema_version", "stage"}) for ref in others]
     calls = pd.concat([calls, pd.DataFrame(asked)] if asked else [calls]).drop_duplicates("key")
-    cost = calls["cost_usd"]
+    cost, estimated = calls["cost_usd"], count_estimated(calls)
     return {
         "calls": len(calls),
         "tokens_in": int(calls["tokens_in"].sum()),
         "tokens_out": int(calls["tokens_out"].sum()),
         "cost_usd_list": None if cost.isna().any() else float(cost.sum()),
+        **({"estimated_calls": estimated} if estimated else {}),
     }
 
 

@@ -26,6 +26,7 @@ from personalrm.studies.synthesizeme.results.reported_matching import (
     NOT_RUN,
     SHOWN,
     STATUSES,
+    TRAINED,
     Place,
     RunIdentity,
     places,
@@ -123,6 +124,8 @@ def _judged(number: ReportedNumber, place: Place, answers: Answers) -> Claim:
     if reasons:
         return Claim(NOT_COMPARABLE, "; ".join(dict.fromkeys(reasons)))
     unknown = next((why for key in cells if (why := variants.get(str(key.variant), ""))), "")
+    if any(METHODS[key.method.name].needs == "reward" for key in cells):
+        unknown = TRAINED
     notes = _notes([cell.flags()._asdict() for cell in held], "")
     remark = "; ".join(filter(None, [unknown, place.served.note if place.served else "", *notes]))
     names = _names_of(place, " - ".join(str(key.method) for key in cells), str(cells[0].variant))
@@ -137,7 +140,7 @@ def _mismatch(key: Condition, method: str, variant: str, alike: Container[str]) 
     """
     if key.method != MethodId(method):
         return f"judged as {key.method}, not by text on the test pairs"
-    if METHODS[method].needs == "profile" and key.k != ALL:
+    if (METHODS[method].needs == "profile" or METHODS[method].by_k) and key.k != ALL:
         return f"k = {key.k}, not all context pairs"
     if METHODS[method].needs == "profile" and variant and str(key.variant) not in alike:
         return f"variant {key.variant}, not {variant.replace(f'+{DISTILLED}', ' with the Theta of the 70B model')}"
