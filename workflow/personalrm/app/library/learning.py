@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from personalrm.app.library.base import TrackedModel
+from personalrm.app.library.calls import TrackedModel
 from personalrm.core.errors import ModelCallError
 from personalrm.core.records import Profile, UserData, UserTraces
 from personalrm.judge.call_recorder import CallRecorder

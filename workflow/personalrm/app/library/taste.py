@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from personalrm.app.library.base import TrackedModel, generation_prompt, run_blocking
+from personalrm.app.library.base import generation_prompt
+from personalrm.app.library.calls import TrackedModel, run_blocking
 from personalrm.app.library.data import (
     Answer,
     Context,
@@ -33,7 +33,6 @@ from personalrm.judge.attributes import Orders
 from personalrm.judge.judge import JudgeContext, on_tie
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.attributes import TasteState, rows_of, weigh
-from personalrm.methods.logistic import DIGITS
 from personalrm.methods.taste.features import is_scored, why_unscored
 from personalrm.studies.synthesizeme.stages.fit import by_pair
 from personalrm.studies.synthesizeme.stages.runner import refuse_outage
@@ -273,33 +272,6 @@ class TasteModel(LearningRM[SavedTaste]):
 
     def _shown(self) -> JudgeContext:
         return JudgeContext(persona=self.learned.record.persona)
-
-    def predict_proba(
-        self, context: Context, option1: Answer, option2: Answer, *, abstain: float = 0.5
-    ) -> float | None:
-        """The probability that the user prefers `option1` to `option2`, of the posterior predictive distribution.
-
-        None where the likelier answer has a probability below `abstain`, and where the model's answers hold no score.
-        `predict_pairwise` has no threshold: it is 0 only for even odds and for unread answers. Exchanging the options
-        gives 1 minus the probability.
-
-        Raises:
-            ConfigError: `abstain` is no number from 0.5 to 1.
-            NotFittedError, DataError, ModelCallError: as `predict_pairwise`.
-        """
-        return run_blocking(lambda: self.apredict_proba(context, option1, option2, abstain=abstain))
-
-    async def apredict_proba(
-        self, context: Context, option1: Answer, option2: Answer, *, abstain: float = 0.5
-    ) -> float | None:
-        """As `predict_proba`, in the caller's event loop."""
-        if not isinstance(abstain, int | float) or not 0.5 <= abstain <= 1:
-            raise ConfigError(f"abstain: must be a probability from 0.5 to 1, not {abstain!r}")
-        (verdict,) = await self._compared(context, option1, option2)
-        if verdict.log_odds is None:
-            return None
-        probability = round((1 + math.tanh(verdict.log_odds / 2)) / 2, DIGITS)
-        return None if max(probability, 1 - probability) < abstain else probability
 
     def explain(self, context: Context, option1: Answer, option2: Answer) -> Rows[Reason]:
         """Which attributes speak for which answer, the strongest first. Their sum is the log-odds by the mean weights.
