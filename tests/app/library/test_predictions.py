@@ -75,6 +75,7 @@ def test_many_pairs_are_judged_at_once_in_order_and_a_failure_loses_its_pair_alo
         assert server.count == 12  # the seventh pair is the first
         assert [one.preference for one in found] == [1, 1, None, 1, -1, 0, 1]
         assert [one.probability for one in found] == [1.0, 1.0, None, 1.0, 0.0, None, 1.0]
+        assert found[0].outcomes == ("correct", "correct")
         assert found[2].outcomes == ("provider_error", "provider_error")
         assert list(found.to_frame()["probability"].isna()) == [False, False, True, False, False, True, False]
         assert asyncio.run(judge.apredict_many(pairs))[4] == found[4]

@@ -19,8 +19,9 @@ from personalrm.app.library.data import (
     usable_pairs,
     user_data,
 )
-from personalrm.app.library.learning import Progress, learn
+from personalrm.app.library.learning import learn
 from personalrm.app.library.models import DATASET, DEFAULT_MODEL, MODEL, StopScore, learn_section, object_config
+from personalrm.app.library.progress import Progress
 from personalrm.app.library.saving import LearningRM, Saved
 from personalrm.core.errors import ConfigError, NotFittedError
 from personalrm.core.records import Demonstration, Profile, UserData
@@ -82,7 +83,8 @@ class SynthesizeMe(LearningRM[SavedProfile]):
         lm: a `LanguageModel` (`personalrm.llm.types`) of one's own, instead of `model_id`; it is asked in whatever
             event loop the call runs in, and its answers are kept for the length of that call.
         num_workers_bootstrap: calls at once while fitting; None: `num_workers`.
-        progress_update_hook: called in `fit` as hook(percent, message), with a percentage that never falls.
+        progress_update_hook: called in `fit` as hook(percent, message), with a percentage that never falls. None: a bar
+            of tqdm, if that is installed, on a terminal and in notebooks.
         method: what the judge is shown: `both`, `persona` or `demos`; or `criteria`, a judge of its own
             (`personalrm.methods.criteria`). Or a method that reads the pairs as they are, so that `fit` makes no call:
             `scorecard`, a judge of its own (`personalrm.methods.scorecard`), `history`, `history_validation`.
@@ -198,7 +200,10 @@ class SynthesizeMe(LearningRM[SavedProfile]):
 
     async def afit(self, data: Votes, val_data: Votes | None = None) -> Self:
         """As `fit`, in the caller's event loop."""
-        return await self._fit(data, val_data, self._given_user)
+        with Progress(self.progress_update_hook) as progress:
+            await self._learn(data, val_data, progress)
+            progress.report(100.0, "fitted")
+        return self
 
     def add(self, votes: Votes) -> Self:
         """Learn again, from the votes of `fit` and these; returns the object.
@@ -229,11 +234,12 @@ class SynthesizeMe(LearningRM[SavedProfile]):
         usable_pairs(rows, "votes", user_id)  # names a wrong row by its place in `votes`
         if self._given_user is None:
             refuse_other_users(rows, "votes", user_id)
-        return await self._fit([*data, *rows], val_data, user_id)
+        # The votes of `fit` name their user, so that the user stays.
+        return await self.afit([*data, *rows], val_data)
 
-    async def _fit(self, data: Votes, val_data: Votes | None, user_id: str | None) -> Self:
-        user, events = user_data(data, val_data, user_id, self._train_val_ratio)
-        progress = Progress(self.progress_update_hook)
+    async def _learn(self, data: Votes, val_data: Votes | None, progress: Progress) -> None:
+        """Learn a profile, make it the object's own, and save it where there is a folder."""
+        user, events = user_data(data, val_data, self._given_user, self._train_val_ratio)
         if self._method.needs == "profile":
             async with self._opened(self._fit_workers, progress.answered) as model:
                 profile = await learn(model, user, self._learning, self.config.max_failed_share, progress)
@@ -248,8 +254,6 @@ class SynthesizeMe(LearningRM[SavedProfile]):
             logger.warning("user %s: %d calls lost to provider errors; fit again asks for them", profile.user_id, lost)
         if self.output_dir is not None:
             self.save(self.output_dir)
-        progress.report(100.0, "fitted")
-        return self
 
     def _raw(self, user: UserData) -> Profile:
         """The profile for a method that shows pairs as they are: these pairs, in the place of demonstrations."""

@@ -20,9 +20,9 @@ from personalrm.app.library.data import (
     usable_pairs,
     user_data,
 )
-from personalrm.app.library.learning import Progress
 from personalrm.app.library.measuring import Measured, Measuring, Scored, other_users
 from personalrm.app.library.models import DEFAULT_MODEL, object_config, options_of
+from personalrm.app.library.progress import Progress
 from personalrm.app.library.readout import LeaveOneOut, Reason, Rows, Weight, reasons_of, weights_of
 from personalrm.app.library.saving import LearningRM, Saved
 from personalrm.core.errors import ConfigError, DataError, ModelCallError, NotFittedError
@@ -83,7 +83,8 @@ class TasteModel(LearningRM[SavedTaste]):
         seed: of the interval's resamples; the taste itself has no random choice.
         num_workers: calls at once.
         lm: a `LanguageModel` (`personalrm.llm.types`) of one's own, instead of `model_id`.
-        progress_update_hook: called in `fit` as hook(percent, message), with a percentage that never falls.
+        progress_update_hook: called in `fit` as hook(percent, message), with a percentage that never falls. None: a bar
+            of tqdm, if that is installed, on a terminal and in notebooks.
         model_options: further keys of a model's entry in the config (config/README.md).
         scoring_options: further keys of the config's section `attributes`: `max_tokens`, `json_schema`.
         constitution: rules above the persona in `get_judge_prompt` and `get_generation_prompt`, as for `SynthesizeMe`.
@@ -234,20 +235,20 @@ class TasteModel(LearningRM[SavedTaste]):
         there = by_pair(known.pairs) if known else {}
         new = [pair for pair in user.pairs if pair.pair_id not in there]
         pairs = [*new, *(pair for one in others for pair in one.pairs)]
-        progress = Progress(self.progress_update_hook)
-        progress.stage("scores", len(pairs) * self._measuring.calls_of_pair, 0.0, 99.0)
         found: list[Scored] = []
-        if pairs:
-            async with self._opened(on_answer=progress.answered) as model:
-                found = await self._measuring.score(model, pairs)
-                lost = [number < one.lost for one in found for number in range(one.asked)]
-                refuse_outage(lost, "calls", self.config.max_failed_share, model.outage)
-        scores = self._measuring.scores_of(user, found[: len(new)], known)
-        prior = self._measuring.prior_of(others, found[len(new) :]) if others else prior
-        self._take(self._measuring.measured(user, scores, prior, events))
-        if self.output_dir is not None:
-            self.save(self.output_dir)
-        progress.report(100.0, "fitted")
+        with Progress(self.progress_update_hook) as progress:
+            progress.stage("scores", len(pairs) * self._measuring.calls_of_pair, 0.0, 99.0)
+            if pairs:
+                async with self._opened(on_answer=progress.answered) as model:
+                    found = await self._measuring.score(model, pairs)
+                    lost = [number < one.lost for one in found for number in range(one.asked)]
+                    refuse_outage(lost, "calls", self.config.max_failed_share, model.outage)
+            scores = self._measuring.scores_of(user, found[: len(new)], known)
+            prior = self._measuring.prior_of(others, found[len(new) :]) if others else prior
+            self._take(self._measuring.measured(user, scores, prior, events))
+            if self.output_dir is not None:
+                self.save(self.output_dir)
+            progress.report(100.0, "fitted")
 
     def _take(self, learned: Measured) -> None:
         self._learned, self.user_id = learned, learned.record.user_id
