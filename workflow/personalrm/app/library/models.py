@@ -1,20 +1,7 @@
 """The config of a library object: a run of one model, one method and one variant.
 
-`model_id` has the forms of the published package's README:
-
-| `model_id` | without `model_url` | with `model_url` |
-|---|---|---|
-| `openai/…` | OpenAI (or `OPENAI_BASE_URL`), through LiteLLM; `OPENAI_API_KEY` | that endpoint, without a key |
-| `together/…`, `together_ai/…` | Together; `TOGETHERAI_API_KEY` or LiteLLM's other names | the same, there |
-| `gemini/…` | Google; `GEMINI_API_KEY` (or `GOOGLE_API_KEY`) | the same, there |
-| `azure/…` | Azure; `AZURE_API_KEY`, `AZURE_API_BASE`, `AZURE_API_VERSION` | the same, there |
-| `litellm/<id>` | any id that LiteLLM knows, with the key it looks for | the same, there |
-| `litellm_proxy/…` | the proxy at `LITELLM_PROXY_API_BASE`, else port 7410 of this machine | that proxy |
-| `embedded/<name>` | a model of the catalogue, served on this machine | (an error) |
-| any other | port 7410 of this machine, as published; no id of a known model | that OpenAI-compatible endpoint |
-
-To an endpoint of one's own the id is sent without `openai/`, as LiteLLM does, but for `openai/gpt-oss…`. A key is sent
-to an address of one's own only where `model_options={"api_key_env": …}` names its variable.
+`model_id` has the forms of the published package's README; docs/library.md, "Models and their ids", lists them with
+their keys and addresses.
 """
 
 from __future__ import annotations

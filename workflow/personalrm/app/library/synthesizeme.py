@@ -62,7 +62,7 @@ class SynthesizeMe(LearningRM[SavedProfile]):
     """A judge that learns one user's taste: a persona and demonstrations (paper, section 3), by one model.
 
     Args:
-        model_id: see `personalrm.app.library.models` for the forms.
+        model_id: docs/library.md, "Models and their ids", has the forms.
         user_id: the user; by default the one that the data name, else a name made of their content.
         train_val_ratio: share of the data, from its beginning, that is learned from where `fit` gets no `val_data`; the
             others choose the demonstrations.

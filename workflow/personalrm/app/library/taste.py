@@ -70,7 +70,7 @@ class TasteModel(LearningRM[SavedTaste]):
     not be able to judge for a user, and its answers are the same for all users.
 
     Args:
-        model_id: the model that scores pairs (`personalrm.app.library.models` has the forms). Embedded models give
+        model_id: the model that scores pairs (docs/library.md, "Models and their ids"). Embedded models give
             log-odds of labels, one call for each attribute; others a list of ratings, one call for each order, or
             labels with `model_options={"verdicts": ["logprob_both"]}`.
         user_id: the user; by default the one that the votes name, else a name made of their content.
