@@ -112,7 +112,9 @@ REWARD_MB = of_reward("mem_mb")
 onstart:
     support.begin_run(CONFIG)
     try:
-        support.preflight(PLAN, workflow.dag.needrun_jobs())
+        support.preflight(
+            PLAN, workflow.dag.needrun_jobs(), here=workflow.local_exec
+        )
     except PersonalRMError as error:
         raise WorkflowError(str(error)) from None
 

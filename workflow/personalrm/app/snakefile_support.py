@@ -102,12 +102,13 @@ class PlannedJob(Protocol):
         ...
 
 
-def preflight(plan: Plan, jobs: Iterable[PlannedJob]) -> None:
-    """Check what the planned jobs need, without a call unless `check_endpoints` is set.
+def preflight(plan: Plan, jobs: Iterable[PlannedJob], *, here: bool) -> None:
+    """Check what the planned jobs need, without a call unless `check_endpoints` is set. `here`: they run on this
+    machine.
 
     Raises ConfigError that lists everything that is missing.
     """
-    needs, config = Needs(), plan.config
+    needs, config = Needs(here=here), plan.config
     for job in jobs:
         stage, wildcards = next(filter(None, (plan.parse(str(path)) for path in job.output)), (None, None))
         if stage and wildcards:

@@ -1,9 +1,12 @@
-"""What a run needs and lacks: data files, keys, endpoints, model files. Nothing is paid for."""
+"""What a run needs and lacks: data files, keys, servers, model files. Nothing is paid for."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from personalrm.studies.model_config import ModelConfig
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_checks import no_user_split
 
+logger = logging.getLogger("personalrm.studies.preflight")
 NETWORK_FILE_SYSTEMS = frozenset(
     {"9p", "afs", "beegfs", "ceph", "cifs", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "panfs", "smb3", "sshfs"}
 )
@@ -27,15 +31,18 @@ NETWORK_FILE_SYSTEMS = frozenset(
 
 @dataclass
 class Needs:
-    """Names of the data sets to be read and of the models to be called, and whether reward models are needed."""
+    """Names of the data sets to be read and of the models to be called, whether reward models are needed, and whether
+    the jobs run on this machine, so that their connections can be tried here."""
 
     datasets: set[str] = field(default_factory=set)
     models: set[str] = field(default_factory=set)
     rewards: bool = False
+    here: bool = True
 
 
 def missing(config: Config, needs: Needs) -> list[str]:
-    """All problems, each with its key and what to set. With `check_endpoints`, one real call per model is made."""
+    """All problems, each with its key and what to set. A connection to each server of one's own is tried, and closed;
+    with `check_endpoints`, one real call per model is made."""
     load_environment()
     names = sorted(needs.models)
     problems = store_problems(config, file_system(config.store)) if names else []
@@ -45,6 +52,7 @@ def missing(config: Config, needs: Needs) -> list[str]:
     problems += _reward_problems(config) if needs.rewards else []
     for name in names:
         problems += _model_problems(config, name)
+    problems += _unreachable(config, names) if needs.here else []
     if config.check_endpoints and not problems:
         problems += asyncio.run(_try_endpoints(config, names))
     if not problems:
@@ -215,6 +223,32 @@ def _embedded_problems(name: str, entry: ModelConfig) -> list[str]:
             f"{problem}; where it has no build for this system, run any local server that speaks the OpenAI protocol "
             f"and set models.{name}.backend to openai with its api_base"
         )
+    return problems
+
+
+def _unreachable(config: Config, names: list[str]) -> list[str]:
+    """Models whose server accepts no connection. A model with answers in the store is a warning instead: they may be
+    all that the run needs, and a server that has answered may come back (`max_attempts`, `deadline_s`)."""
+    from personalrm.llm.backends.reach import connection_problem
+    from personalrm.llm.cache.store import ResponseStore
+
+    specs = {name: config.models[name].spec(name) for name in names}
+    bases = {name: spec.api_base for name, spec in specs.items() if spec.api_base and spec.backend != "embedded"}
+    distinct = sorted(set(bases.values()))
+    with ThreadPoolExecutor(max(1, len(distinct))) as threads:
+        found = dict(zip(distinct, threads.map(connection_problem, distinct), strict=True))
+    absent = {name: problem for name, base in bases.items() if (problem := found[base]) is not None}
+    answered: Collection[str] = ()
+    if absent and Path(config.store).is_file():
+        with ResponseStore(config.store, config.store_journal) as store:
+            answered = store.usage_totals().keys()
+    problems = []
+    for name, problem in absent.items():
+        key = "api_base" if config.models[name].api_base else "api_base_env"
+        if specs[name].identity in answered:
+            logger.warning("models.%s.%s: %s; until then only stored answers can be used", name, key, problem)
+        else:
+            problems.append(f"models.{name}.{key}: {problem}")
     return problems
 
 

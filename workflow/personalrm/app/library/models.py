@@ -1,20 +1,7 @@
 """The config of a library object: a run of one model, one method and one variant.
 
-`model_id` has the forms of the published package's README:
-
-| `model_id` | without `model_url` | with `model_url` |
-|---|---|---|
-| `openai/…` | OpenAI (or `OPENAI_BASE_URL`), through LiteLLM; `OPENAI_API_KEY` | that endpoint, without a key |
-| `together/…`, `together_ai/…` | Together; `TOGETHERAI_API_KEY` or LiteLLM's other names | the same, there |
-| `gemini/…` | Google; `GEMINI_API_KEY` (or `GOOGLE_API_KEY`) | the same, there |
-| `azure/…` | Azure; `AZURE_API_KEY`, `AZURE_API_BASE`, `AZURE_API_VERSION` | the same, there |
-| `litellm/<id>` | any id that LiteLLM knows, with the key it looks for | the same, there |
-| `litellm_proxy/…` | the proxy at `LITELLM_PROXY_API_BASE`, else port 7410 of this machine | that proxy |
-| `embedded/<name>` | a model of the catalogue, served on this machine | (an error) |
-| any other | port 7410 of this machine, as published; no id of a known model | that OpenAI-compatible endpoint |
-
-To an endpoint of one's own the id is sent without `openai/`, as LiteLLM does, but for `openai/gpt-oss…`. A key is sent
-to an address of one's own only where `model_options={"api_key_env": …}` names its variable.
+`model_id` has the forms of the published package's README; docs/library.md, "Models and their ids", lists them with
+their keys and addresses.
 """
 
 from __future__ import annotations
@@ -36,6 +23,8 @@ from personalrm.studies.synthesizeme.config_load import laid_over, parse_config
 
 MODEL, DATASET = "model", "library"
 """Names of the one model and the one data set in the config of an object."""
+ADDRESS = "model_url"
+"""The parameter that is `api_base` in a config."""
 DEFAULT_MODEL = "litellm_proxy/meta-llama/Llama-3.3-70B-Instruct"
 DEFAULT_URL = "http://localhost:7410/v1"
 """The published defaults."""
@@ -56,6 +45,7 @@ _OF_OPENAI = "gpt-oss"
 """What models begin with that have `openai/` in their own ids, as servers name them."""
 _PARAMETERS = {
     f"models.{MODEL}.max_concurrency: ": "num_workers: ",
+    f"models.{MODEL}.api_base: ": f"{ADDRESS}: ",
     f"models.{MODEL}.": "model_options: ",
     "attributes.bank: ": "bank: ",
     "attributes.": "",
@@ -120,6 +110,24 @@ def options_of(given: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
 def _renamed(line: str) -> str:
     found = next((key for key in _PARAMETERS if line.startswith(key)), "")
     return _PARAMETERS.get(found, "") + line.removeprefix(found)
+
+
+def in_parameters(message: str, model_id: str) -> str:
+    """An error message of the model client, with parameters of an object in the place of keys of a config.
+
+    >>> in_parameters("models.a/b.api_base: … Check the model's id and api_base in the config.", "a/b")
+    'model_url: … Check model_id and model_url.'
+    """
+    words = {
+        f"models.{model_id}.api_base": ADDRESS,
+        f"models.{model_id}.": "model_options: ",
+        "the model's id and api_base in the config": "model_id and model_url",
+        "Check api_base and": "Check model_url and",
+        "the model's entry in the config": "model_options",
+    }
+    for key, parameter in words.items():
+        message = message.replace(key, parameter)
+    return message
 
 
 def model_entry(model_id: str, model_url: str | None, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from personalrm.app.library.base import TrackedModel, generation_prompt, run_blocking
+from personalrm.app.library.base import generation_prompt
+from personalrm.app.library.calls import TrackedModel, run_blocking
 from personalrm.app.library.data import (
     Answer,
     Context,
@@ -20,9 +20,9 @@ from personalrm.app.library.data import (
     usable_pairs,
     user_data,
 )
-from personalrm.app.library.learning import Progress
 from personalrm.app.library.measuring import Measured, Measuring, Scored, other_users
 from personalrm.app.library.models import DEFAULT_MODEL, object_config, options_of
+from personalrm.app.library.progress import Progress
 from personalrm.app.library.readout import LeaveOneOut, Reason, Rows, Weight, reasons_of, weights_of
 from personalrm.app.library.saving import LearningRM, Saved
 from personalrm.core.errors import ConfigError, DataError, ModelCallError, NotFittedError
@@ -33,7 +33,6 @@ from personalrm.judge.attributes import Orders
 from personalrm.judge.judge import JudgeContext, on_tie
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.attributes import TasteState, rows_of, weigh
-from personalrm.methods.logistic import DIGITS
 from personalrm.methods.taste.features import is_scored, why_unscored
 from personalrm.studies.synthesizeme.stages.fit import by_pair
 from personalrm.studies.synthesizeme.stages.runner import refuse_outage
@@ -71,7 +70,7 @@ class TasteModel(LearningRM[SavedTaste]):
     not be able to judge for a user, and its answers are the same for all users.
 
     Args:
-        model_id: the model that scores pairs (`personalrm.app.library.models` has the forms). Embedded models give
+        model_id: the model that scores pairs (docs/library.md, "Models and their ids"). Embedded models give
             log-odds of labels, one call for each attribute; others a list of ratings, one call for each order, or
             labels with `model_options={"verdicts": ["logprob_both"]}`.
         user_id: the user; by default the one that the votes name, else a name made of their content.
@@ -84,7 +83,8 @@ class TasteModel(LearningRM[SavedTaste]):
         seed: of the interval's resamples; the taste itself has no random choice.
         num_workers: calls at once.
         lm: a `LanguageModel` (`personalrm.llm.types`) of one's own, instead of `model_id`.
-        progress_update_hook: called in `fit` as hook(percent, message), with a percentage that never falls.
+        progress_update_hook: called in `fit` as hook(percent, message), with a percentage that never falls. None: a bar
+            of tqdm, if that is installed, on a terminal and in notebooks.
         model_options: further keys of a model's entry in the config (config/README.md).
         scoring_options: further keys of the config's section `attributes`: `max_tokens`, `json_schema`.
         constitution: rules above the persona in `get_judge_prompt` and `get_generation_prompt`, as for `SynthesizeMe`.
@@ -235,20 +235,20 @@ class TasteModel(LearningRM[SavedTaste]):
         there = by_pair(known.pairs) if known else {}
         new = [pair for pair in user.pairs if pair.pair_id not in there]
         pairs = [*new, *(pair for one in others for pair in one.pairs)]
-        progress = Progress(self.progress_update_hook)
-        progress.stage("scores", len(pairs) * self._measuring.calls_of_pair, 0.0, 99.0)
         found: list[Scored] = []
-        if pairs:
-            async with self._opened(on_answer=progress.answered) as model:
-                found = await self._measuring.score(model, pairs)
-                lost = [number < one.lost for one in found for number in range(one.asked)]
-                refuse_outage(lost, "calls", self.config.max_failed_share, model.outage)
-        scores = self._measuring.scores_of(user, found[: len(new)], known)
-        prior = self._measuring.prior_of(others, found[len(new) :]) if others else prior
-        self._take(self._measuring.measured(user, scores, prior, events))
-        if self.output_dir is not None:
-            self.save(self.output_dir)
-        progress.report(100.0, "fitted")
+        with Progress(self.progress_update_hook) as progress:
+            progress.stage("scores", len(pairs) * self._measuring.calls_of_pair, 0.0, 99.0)
+            if pairs:
+                async with self._opened(on_answer=progress.answered) as model:
+                    found = await self._measuring.score(model, pairs)
+                    lost = [number < one.lost for one in found for number in range(one.asked)]
+                    refuse_outage(lost, "calls", self.config.max_failed_share, model.outage)
+            scores = self._measuring.scores_of(user, found[: len(new)], known)
+            prior = self._measuring.prior_of(others, found[len(new) :]) if others else prior
+            self._take(self._measuring.measured(user, scores, prior, events))
+            if self.output_dir is not None:
+                self.save(self.output_dir)
+            progress.report(100.0, "fitted")
 
     def _take(self, learned: Measured) -> None:
         self._learned, self.user_id = learned, learned.record.user_id
@@ -273,33 +273,6 @@ class TasteModel(LearningRM[SavedTaste]):
 
     def _shown(self) -> JudgeContext:
         return JudgeContext(persona=self.learned.record.persona)
-
-    def predict_proba(
-        self, context: Context, option1: Answer, option2: Answer, *, abstain: float = 0.5
-    ) -> float | None:
-        """The probability that the user prefers `option1` to `option2`, of the posterior predictive distribution.
-
-        None where the likelier answer has a probability below `abstain`, and where the model's answers hold no score.
-        `predict_pairwise` has no threshold: it is 0 only for even odds and for unread answers. Exchanging the options
-        gives 1 minus the probability.
-
-        Raises:
-            ConfigError: `abstain` is no number from 0.5 to 1.
-            NotFittedError, DataError, ModelCallError: as `predict_pairwise`.
-        """
-        return run_blocking(lambda: self.apredict_proba(context, option1, option2, abstain=abstain))
-
-    async def apredict_proba(
-        self, context: Context, option1: Answer, option2: Answer, *, abstain: float = 0.5
-    ) -> float | None:
-        """As `predict_proba`, in the caller's event loop."""
-        if not isinstance(abstain, int | float) or not 0.5 <= abstain <= 1:
-            raise ConfigError(f"abstain: must be a probability from 0.5 to 1, not {abstain!r}")
-        (verdict,) = await self._compared(context, option1, option2)
-        if verdict.log_odds is None:
-            return None
-        probability = round((1 + math.tanh(verdict.log_odds / 2)) / 2, DIGITS)
-        return None if max(probability, 1 - probability) < abstain else probability
 
     def explain(self, context: Context, option1: Answer, option2: Answer) -> Rows[Reason]:
         """Which attributes speak for which answer, the strongest first. Their sum is the log-odds by the mean weights.

@@ -6,6 +6,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from personalrm.core.addresses import address_problem
 from personalrm.core.conditions import JSON
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.data.cross_validation import pools_of
@@ -87,6 +88,8 @@ def _twice(config: Config) -> Iterator[str]:
 
 def _models(config: Config) -> Iterator[str]:
     for name, entry in config.models.items():
+        if entry.api_base and (problem := address_problem(entry.api_base)):
+            yield f"models.{name}.api_base: {problem}"
         if entry.prompts == "compact" and "text" in entry.verdicts:
             yield (
                 f"models.{name}.verdicts: 'text' is not read from compact prompts, which end with the label; use "
