@@ -6,27 +6,48 @@ BIN := $(VENV)/bin
 CORES ?= 2
 # Processes of the tests: one more than cores, for tests that wait.
 WORKERS ?= $(shell echo $$(($(CORES) + 1)))
-STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt 2>/dev/null | cksum | cut -d' ' -f1)
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --quiet
+# What is installed, and for which pins: a change of either file installs again.
+STAMP := $(VENV)/.installed-$(shell cat pyproject.toml requirements.txt 2>/dev/null | cksum | cut -d' ' -f1)
+DEV_STAMP := $(VENV)/.installed-dev-$(shell cat pyproject.toml requirements-dev.txt 2>/dev/null | cksum | cut -d' ' -f1)
+DOCS_STAMP := $(VENV)/.installed-docs-$(shell cat requirements-docs.txt 2>/dev/null | cksum | cut -d' ' -f1)
+
+LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -c constraints.txt
 
 # A run and the tests start a process for each job: what one has compiled the next need not compile again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install train quickstart docs-quickstart showcase tailoring rewards test test-full test-cluster lint clean
+.PHONY: help install install-dev train quickstart docs docs-quickstart showcase tailoring rewards test test-full \
+  test-cluster lint lock clean
 
 help:
-	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' Makefile | column -t -s'  '
+	@echo "make quickstart and make test do all the set-up that they need. Targets:"
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
 
-$(STAMP):
+$(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Give another with make PYTHON=python3.12 …")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --quiet -c constraints.txt -e '.[theta,cluster,test]'
-	@rm -f $(VENV)/.installed-* && touch $@
+	$(PYTHON) -m venv $(VENV)
 
-install: $(STAMP)  ## environment with pinned packages in .venv
+$(STAMP): | $(VENV)/bin/python
+	$(PIP) --require-hashes -r requirements.txt
+	$(PIP) --no-deps -e .
+	@rm -f $(VENV)/.installed-[0-9]* && touch $@
+
+$(DEV_STAMP): | $(VENV)/bin/python
+	$(PIP) --require-hashes -r requirements-dev.txt
+	$(PIP) --no-deps -e .
+	@rm -f $(VENV)/.installed-* && touch $@ $(STAMP)
+
+$(DOCS_STAMP): | $(VENV)/bin/python
+	$(PIP) --require-hashes -r requirements-docs.txt
+	@rm -f $(VENV)/.installed-docs-* && touch $@
+
+install: $(STAMP)  ## environment in .venv with what runs need: pinned packages, checked by their hashes
+
+install-dev: $(DEV_STAMP)  ## the same, and what tests and linters need
 
 train: install  ## torch and what else reward models need (the extra train: a download of some 300 MB)
-	@$(BIN)/python -c 'import torch, transformers, safetensors, gguf' 2>/dev/null || \
-	  $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --quiet -c constraints.txt -e '.[train]'
+	@$(BIN)/python -c 'import torch, transformers, safetensors, gguf, trl, peft' 2>/dev/null || $(PIP) -c constraints.txt -e '.[train]'
 
 quickstart: install  ## the whole job on bundled data with real embedded models
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m qwen2.5-coder-0.5b
@@ -48,24 +69,32 @@ rewards: train  ## reward models trained on the bundled votes
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m
 	@$(BIN)/python -m personalrm run config/rewards.yaml --cores $(CORES)
 
-test: install  ## all tests at small sizes
+test: install-dev  ## all tests at small sizes
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not full and not cluster"
 
-test-full: install  ## the sizes that the issues name
+test-full: install-dev  ## the sizes that the issues name
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m qwen2.5-coder-0.5b
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --hypothesis-profile full
 
-test-cluster: install  ## a run on a Slurm of one node; skipped, with the reason, where none can be set up
+test-cluster: install-dev  ## a run on a Slurm of one node; skipped, with the reason, where none can be set up
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m
 	$(BIN)/python -m pytest -m cluster tests/cluster
 
-lint: install  ## ruff, mypy, import-linter, snakefmt, snakemake --lint
+lint: install-dev  ## ruff, mypy, import-linter, snakefmt, snakemake --lint
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/snakemake --lint
 
-clean:  ## remove results and the environment; the response store stays
-	rm -rf results/* .snakemake $(VENV)
+docs: $(DOCS_STAMP)  ## the documents as a site in site/, with the reference of the library; a dead link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+lock:  ## requirements.txt, -dev.txt and -docs.txt anew, from pyproject.toml and constraints.txt (needs uv)
+	uv pip compile pyproject.toml --extra workflow --extra theta $(LOCK) -o requirements.txt
+	uv pip compile pyproject.toml --extra test $(LOCK) -o requirements-dev.txt
+	uv pip compile pyproject.toml --extra docs $(LOCK) -o requirements-docs.txt
+
+clean:  ## remove results, the site and the environment; the response store stays
+	rm -rf results/* .snakemake site $(VENV)

@@ -20,13 +20,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from planted_users import (
+    ALONE,
     AXES,
     HELD_OUT,
     MOST_VOTES,
     OWN,
     POPULATION,
     SURFACE_USER,
-    UNGATED,
     UNNAMED,
     WORDS,
     Artefacts,
@@ -52,7 +52,7 @@ from personalrm.methods.taste.prior import LEAST_USERS
 from personalrm.results.stats.statistics import paired_cluster_difference, share_interval
 from personalrm.results.tables.calibration_table import EDGES
 
-SHOWN = (OWN, UNGATED, POPULATION, WORDS, SURFACE_USER)
+SHOWN = (OWN, ALONE, POPULATION, WORDS, SURFACE_USER)
 FROM_SCORES = SHOWN[:3]
 KS, GATE_VOTES = (2, 4, 8, 10), (5, 8, 11, 16)
 """Votes to learn from on the curve, and where the evidence gate is counted."""
@@ -60,6 +60,8 @@ COMMON, APART, LITTLE = "much in common", "little in common", 0.3
 """Users whose common taste has a weight of 1 (the generator's default), in all other controls, too, or of `LITTLE`."""
 CONTRARIANS = 0.3
 """Share of contrarians among train users, where there are any."""
+PROBABILITY = "own probability"
+"""Measure: by how much own weights count against those of others."""
 NOISES = (0.1, 0.2, 0.3)
 TRAIN_USERS = (LEAST_USERS - 1, LEAST_USERS, 50)
 """Numbers of train users of whom a prior is learned, in addition to all and none."""
@@ -108,15 +110,18 @@ class Report(NamedTuple):
         return self.row(method, f"over {other}", users, total, difference)
 
     def compared(self, found: Mapping[str, Judged], best: float) -> Iterator[Row]:
-        """Accuracy of each method, its difference to the population's weights, the gate, and the ceiling."""
+        """Accuracy of each method, its difference to the population's weights, by how much own weights count, the gate,
+        and the ceiling."""
         for name, one in found.items():
             counts = np.full(len(one.right), one.right.shape[1], dtype=np.float64)
             yield self.share(name, "accuracy", one.right.sum(axis=1), counts)
         others = [name for name in found if name != POPULATION]
         yield from (self.over(name, POPULATION, found[name], found[POPULATION]) for name in others)
         if WORDS in found:
-            yield from (self.over(name, WORDS, found[name], found[WORDS]) for name in (OWN, UNGATED))
+            yield from (self.over(name, WORDS, found[name], found[WORDS]) for name in (OWN, ALONE))
         yield self.gate(found[OWN])
+        shares = [1.0 if taste.own_probability is None else taste.own_probability for taste in found[OWN].tastes]
+        yield self.share(OWN, PROBABILITY, np.array(shares), np.ones(len(shares)))
         size = found[OWN].right.shape
         yield self.row("ceiling", "accuracy", size[0], size[0] * size[1], [best])
 
@@ -129,7 +134,7 @@ class Report(NamedTuple):
         """What the gate reads of a user's votes (the log-loss that own weights save on votes that are left out, in nats
         per vote), what own weights save on held-out votes, and the correlation of both over users."""
         seen = np.array([(taste.null_log_loss or 0) - (taste.log_loss or 0) for taste in found[OWN].tastes])
-        losses = [np.logaddexp(0, -found[name].odds).mean(axis=1) for name in (POPULATION, UNGATED)]
+        losses = [np.logaddexp(0, -found[name].odds).mean(axis=1) for name in (POPULATION, ALONE)]
         saved = losses[0] - losses[1]
         counts = (len(seen), found[OWN].right.size)
         values = {"saved, left out": seen.mean(), "saved, held out": saved.mean()}
@@ -140,7 +145,7 @@ class Report(NamedTuple):
     def signs(self, found: Mapping[str, Judged], persons: Sequence[Person]) -> Iterator[Row]:
         """Signs of the weights of axes, in percent of: planted weights; a persona's statements on axes with a planted
         weight; all its statements on attributes (those on surface features are not counted)."""
-        for name in (OWN, UNGATED):
+        for name in (OWN, ALONE):
             each = zip(found[name].tastes, found[name].said, persons, strict=True)
             sums = np.array([_signs(taste, said, one.planted.weights) for taste, said, one in each], dtype=np.float64)
             right, planted, stated_right, stated, all_stated = sums.T
@@ -287,7 +292,7 @@ class Study:
         for k in (KS[0], K):
             for condition, prior in learned.items():
                 report = self.report("prior", condition, k)
-                found = {name: judged(name, self.test, prior, scores, k=k) for name in (OWN, UNGATED)}
+                found = {name: judged(name, self.test, prior, scores, k=k) for name in (OWN, ALONE)}
                 taught = prior if prior and prior_in(prior).learned else self.prior
                 found[POPULATION] = judged(POPULATION, self.test, taught, scores)
                 yield from report.compared(found, ceiling(self.test))

@@ -13,8 +13,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from controls import APART, COMMON, GATE_VOTES, KS, SHOWN, Row
-from planted_users import OWN, POPULATION, SURFACE_USER, UNGATED, WORDS, K
+from controls import APART, COMMON, GATE_VOTES, KS, PROBABILITY, SHOWN, Row
+from planted_users import ALONE, OWN, POPULATION, SURFACE_USER, WORDS, K
 
 from personalrm.core.files import atomic_write_text
 from personalrm.methods.taste.prior import LEAST_USERS
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 BEGIN, END = "<!-- made by benchmarks/controls.py -->", "<!-- end of what it made -->"
-SHORT = {OWN: "own", UNGATED: "gate off", POPULATION: "others", WORDS: "words", SURFACE_USER: "surface"}
+SHORT = {OWN: "own", ALONE: "own alone", POPULATION: "others", WORDS: "words", SURFACE_USER: "surface"}
 TITLES = {
     "a": "(a) Another user's votes",
     "b": "(b) Users without a taste of their own",
@@ -111,8 +111,8 @@ def checks(rows: Rows) -> Iterator[tuple[bool, str]]:
     yield foreign.high >= 0, "(a) Another user's votes cost nothing either: the interval holds 0."
     own = rows.get("a", "own votes", OVER)
     yield own.low > 0, f"(a) The user's own {K} votes gain: {_number(own, '+')}."
-    free = rows.get("a", "own votes", OVER, UNGATED)
-    yield free.low > 0, f"(a) The same with the gate off: {_number(free, '+')}."
+    free = rows.get("a", "own votes", OVER, ALONE)
+    yield free.low > 0, f"(a) The same with own weights alone: {_number(free, '+')}."
     null, caught = (rows.get("b", "no own taste", measure) for measure in (OVER, "own taste"))
     yield null.low <= 0 <= null.high, f"(b) Without a taste of their own there is no difference: {_number(null, '+')}."
     yield caught.estimate < 50, f"(b) The gate catches most of these users: {100 - caught.estimate:.1f} %."
@@ -122,7 +122,7 @@ def checks(rows: Rows) -> Iterator[tuple[bool, str]]:
         for name in ("planted", "stated"):
             signs = rows.get("signs", condition, f"{name} signs right", OWN)
             yield signs.low > 50, f"(c) {condition.capitalize()}: {name} signs are right: {_number(signs)} %."
-    for method in (OWN, UNGATED):
+    for method in (OWN, ALONE):
         for world in (COMMON, APART):
             more = rows.get("d", world, f"over {KS[0]} votes", method, KS[-1])
             text = f"(d) {world}, {SHORT[method]}: {KS[-1]} votes give more than {KS[0]}"
@@ -131,15 +131,15 @@ def checks(rows: Rows) -> Iterator[tuple[bool, str]]:
         found = rows.get("e", condition, f"over {WORDS}")
         yield found.low > 0, f"(e) {condition}: more than words: {_number(found, '+')}."
     for condition in (COMMON, APART):
-        idle = rows.get("signs", f"{condition}, {K} votes", "statements of nothing planted", UNGATED)
-        text = f"{condition}, gate off: fewer than half of the statements are of nothing planted"
+        idle = rows.get("signs", f"{condition}, {K} votes", "statements of nothing planted", ALONE)
+        text = f"{condition}, own alone: fewer than half of the statements are of nothing planted"
         yield idle.high < 50, f"{text}: {_number(idle)} %."
     noisy = [rows.get("f", name, "accuracy") for name, _ in rows.places("f") if "clean" not in name]
     falls = [rows.get("d", COMMON, "accuracy"), *noisy]
     shown = ", ".join(f"{row.estimate:.1f}" for row in falls)
     ordered = all(one.estimate > other.estimate for one, other in pairwise(falls))
     yield ordered, f"(f) Each tenth of wrong labels costs accuracy: {shown}."
-    for method in (OWN, UNGATED):
+    for method in (OWN, ALONE):
         mine = [row for row in rows.rows if row.measure == OVER and row.method == method]
         least = min((row for row in mine if _has_prior(row)), key=lambda row: row.estimate)
         text = f"{SHORT[method]}: never more than {MOST_BELOW:g} points below others' weights; the least"
@@ -153,7 +153,7 @@ def checks(rows: Rows) -> Iterator[tuple[bool, str]]:
             f"{most.condition.partition(', ')[2]})."
         ),
     )
-    for method in (OWN, UNGATED):
+    for method in (OWN, ALONE):
         error = rows.get("calibration", COMMON, "calibration error", method)
         yield error.estimate <= MOST_APART, f"Calibration error of {SHORT[method]}: {error.estimate:.1f} points."
 
@@ -186,14 +186,15 @@ def _comparison(rows: Rows, control: str) -> Iterator[str]:
     for condition, k in rows.places(control):
         name = f"{condition}, {k} votes" if control in ("d", "prior") else condition
         mine = {(r.method, r.measure): r for r in rows.rows if (r.control, r.condition, r.k) == (control, condition, k)}
-        lines.append((name, "ceiling", f"{mine['ceiling', 'accuracy'].estimate:.1f}", "", ""))
+        lines.append((name, "ceiling", f"{mine['ceiling', 'accuracy'].estimate:.1f}", "", "", ""))
         for method in SHOWN:
             if (method, "accuracy") not in mine:
                 continue
             over = _number(mine[method, OVER], "+") if (method, OVER) in mine else ""
             gate = f"{mine[method, 'own taste'].estimate:.0f}" if (method, "own taste") in mine else ""
-            lines.append(("", SHORT[method], _number(mine[method, "accuracy"]), over, gate))
-    return _table(("condition", "weights", "accuracy", "over others", "pass gate"), lines)
+            share = f"{mine[method, PROBABILITY].estimate:.0f}" if (method, PROBABILITY) in mine else ""
+            lines.append(("", SHORT[method], _number(mine[method, "accuracy"]), over, share, gate))
+    return _table(("condition", "weights", "accuracy", "over others", "share of own", "pass gate"), lines)
 
 
 def _signs(rows: Rows) -> Iterator[str]:
@@ -205,7 +206,7 @@ def _signs(rows: Rows) -> Iterator[str]:
             *(_number(rows.get("signs", condition, name, method, k), digits=(0, 0)) for name in names),
         )
         for condition, k in rows.places("signs")
-        for method in (OWN, UNGATED)
+        for method in (OWN, ALONE)
     ]
     return _table(("users", "weights", "right", "stated", "stated right", "not planted"), lines)
 
@@ -256,7 +257,7 @@ def controls_figure(rows: Rows, users: int) -> Figure:
 
 
 def _entry(method: str) -> Line2D:
-    label = f"{method_label(OWN)}, gate off" if method == UNGATED else method_label(method)
+    label = f"{method_label(OWN)}, alone" if method == ALONE else method_label(method)
     return mark_line(method, label=label)
 
 

@@ -34,8 +34,8 @@ Artefacts = Mapping[str, Artefact | None]
 """What methods learned from train users, by the name of the method."""
 
 OWN, POPULATION, WORDS, SURFACE_USER = "attributes", "attributes_population", "words", "surface_user"
-UNGATED = "attributes_ungated"
-"""`attributes` with the same prior, where each user has own weights, whatever the gate says; no method of a run."""
+ALONE = "attributes_alone"
+"""`attributes` with the same prior, where own weights are not averaged with those of others; no method of a run."""
 K = 10
 """Votes to learn from, where nothing else is said."""
 MOST_VOTES, HELD_OUT = 16, 16
@@ -153,9 +153,9 @@ def judged(
 
     Each person is their own teacher by default. `scores` may be empty for methods that read none.
     """
-    method = METHODS[OWN if name == UNGATED else name]
+    method = METHODS[OWN if name == ALONE else name]
     artefact = artefacts.get(method.reads)
-    if name == UNGATED and isinstance(artefact, TastePrior):
+    if name == ALONE and isinstance(artefact, TastePrior):
         # With a prior that is not called learned, nothing but the user's own weights can decide.
         artefact = artefact.model_copy(update={"learned": False})
     odds, tastes, said = [], [], []
@@ -168,7 +168,8 @@ def judged(
         odds.append([verdict.log_odds for verdict in method.judge(state, person.user.part("test"))])
         if isinstance(state, TasteState):
             taste = state.taste
-            shown = taste.model_copy(update={"own": True}) if name == UNGATED else taste
+            # All that own weights say, whatever the evidence gate says of the user.
+            shown = taste.model_copy(update={"own": True}) if name == ALONE else taste
             votes = Votes(tuple(pair.pair_id for pair in learned), rows_of(taste, learned, both))
             tastes.append(taste)
             said.append(statements(shown, map(Pole, taste.names), votes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 import json
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import personalrm
 from personalrm.app import jobs
 from personalrm.app.cli import EXIT_BUDGET, main, synthesise
 from personalrm.core.errors import BudgetExceeded, ConfigError, DataError
@@ -23,8 +25,11 @@ from personalrm.studies.config_load import load_config, read_resolved
 
 def test_help_has_a_line_for_each_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
-    lines = capsys.readouterr().out.partition("Commands:")[2].splitlines()
+    people, _, rules = capsys.readouterr().out.partition("Commands:")[2].partition("Commands of the workflow's rules:")
+    lines = [*people.splitlines(), *rules.splitlines()]
     named = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines if line.strip()}
+    assert "  run " in people
+    assert "  stage " in rules
     assert {"run", "estimate", "stage", "result", "models", "store"} <= named.keys()
     assert all(text.endswith(".") and not text.endswith("...") for text in named.values())
 
@@ -141,3 +146,30 @@ def test_the_command_for_invented_users_has_the_defaults_of_its_settings() -> No
     shown = {name: each.default for name, each in inspect.signature(synthesise).parameters.items()}
     stated = {field.name: field.default for field in dataclasses.fields(ScriptedSettings) if field.name != "axes"}
     assert {name: shown[name] for name in stated} == stated
+
+
+@pytest.mark.parametrize(
+    ("missing", "arguments", "said"),
+    [
+        ("snakemake", ["run", "absent.yaml"], "personalrm run: needs snakemake, {}'personalrm[workflow]'"),
+        ("pyarrow", ["result"], "this command needs pyarrow, {}'personalrm[data]'"),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(
+    missing: str, arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def needing() -> None:
+        importlib.import_module("pyarrow.parquet")
+
+    # None in sys.modules is a module that is not there.
+    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.delitem(sys.modules, "pyarrow.parquet", raising=False)
+    if arguments == ["result"]:
+        monkeypatch.setattr("personalrm.app.cli.cli", lambda **_given: needing())
+    assert main(arguments) == 1
+    assert capsys.readouterr().err == f"personalrm: {said.format('not installed here; pip install ')}\n"
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"personalrm {personalrm.__version__}\n"

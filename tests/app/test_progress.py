@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from support.projects import Project, small_config
+from support.scripted_server import ScriptedServer
 
 from personalrm.app.progress import Step, problems_in, run_snakemake, shown, steps_of
 
@@ -77,3 +81,29 @@ def test_the_exit_code_is_snakemakes_and_the_log_has_all_that_it_said(
     assert "absent.yaml" in stream.getvalue()
     assert "failed (exit code 1)" in stream.getvalue().splitlines()[-1]
     assert sys.executable not in stream.getvalue()
+
+
+def test_an_interrupted_run_ends_with_one_line(tmp_path: Path) -> None:
+    # As a terminal does, the signal goes to all processes of the command.
+    with ScriptedServer(latency=2) as server:
+        project = Project(tmp_path / "work", small_config(server.url))
+        project.write_config()
+        command = [sys.executable, "-m", "personalrm", "run", "run.yaml", "--cores", "1"]
+        with subprocess.Popen(
+            command,
+            cwd=project.folder,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as run:
+            assert run.stderr is not None
+            next(line for line in run.stderr if " steps, " in line)
+            os.killpg(run.pid, signal.SIGINT)
+            out, rest = run.communicate(timeout=120)
+    assert run.returncode != 0
+    assert out == ""
+    lines = [line for line in rest.splitlines() if " steps, " not in line]
+    assert len(lines) == 1, rest
+    assert lines[0].startswith("stopped after ")
+    assert "the same command continues; full output: results/small/logs/run.log" in lines[0]

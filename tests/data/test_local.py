@@ -34,7 +34,8 @@ BAD: list[tuple[Row | list[int] | str, str, str]] = [
     (row(user="  "), "user_id", "is empty or blank"),
     (without(row(), "context"), "context", "is missing"),
     (row(context=None), "context", "is null, not a list"),
-    (row(context="hi"), "context", "is 'hi', not a list"),
+    (row(context=7), "context", "is 7, not a list"),
+    (row(context=" "), "context[0].content", "is empty or blank"),
     (row(context=[]), "context", "is [], not a list with something in it"),
     (row(context=["hi"]), "context[0]", "is 'hi', not an object"),
     (row(context=[{"content": "hi"}]), "context[0].role", "is missing"),
@@ -62,14 +63,14 @@ BAD: list[tuple[Row | list[int] | str, str, str]] = [
     (row(winner="a"), "chosen", "stands next to"),
     (without(row(response_a="x", response_b="y"), "chosen", "rejected"), "winner", "is missing"),
     (without(row(response_a="x", winner="a"), "chosen", "rejected"), "response_b", "is missing"),
-    (without(row(response_a="x", response_b="y", winner="A"), "chosen", "rejected"), "winner", "is 'A'"),
+    (without(row(response_a="x", response_b="y", winner="C"), "chosen", "rejected"), "winner", "is 'C'"),
     (without(row(response_a="x", response_b="y", winner=[1]), "chosen", "rejected"), "winner", "is [1], not a, b"),
     (row(timestamp="yesterday"), "timestamp", "not a time"),
     (row(timestamp=True), "timestamp", "is true, not a time"),
     (row(timestamp=10**400), "timestamp", "not a time"),
     (json.dumps(row(timestamp=0)).replace('"timestamp": 0', '"timestamp": 1e999'), "timestamp", "is Infinity"),
     (row(turn=-1), "turn", "is -1, not a whole number from 0"),
-    (row(turn="2"), "turn", "is '2'"),
+    (row(turn="two"), "turn", "is 'two'"),
     (row(turn=True), "turn", "is true"),
     (row(conversation_id=""), "conversation_id", "is empty or blank"),
     (row(pair_id={"a": 1}), "pair_id", 'is {"a": 1}, not a string'),
@@ -126,11 +127,11 @@ def test_the_user_is_named_where_known(tmp_path: Path) -> None:
 
 
 def test_all_bad_lines_up_to_twenty_are_listed_at_once(tmp_path: Path) -> None:
-    three = write_rows(tmp_path / "3.jsonl", [row(chosen="")] * 3)
+    three = write_rows(tmp_path / "3.jsonl", [row(chosen="")] * 3 + [row()])
     with pytest.raises(DataError) as caught:
         list(read_votes(three))
     assert [line.split(",")[0] for line in str(caught.value).splitlines()[1:]] == ["line 1", "line 2", "line 3"]
-    many = write_rows(tmp_path / "many.jsonl", [row(chosen="")] * 50)
+    many = write_rows(tmp_path / "many.jsonl", [row(), *[row(chosen="")] * 50])
     with pytest.raises(DataError) as caught:
         list(read_votes(many))
     assert len(str(caught.value).splitlines()) == 21
@@ -279,7 +280,7 @@ def test_bytes_are_counted_from_the_beginning_of_the_file_mark_included(tmp_path
 
 def test_a_file_without_line_ends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "MAX_LINE_BYTES", 1000)
-    path = write_rows(tmp_path / "votes.jsonl", ["x" * 2000])
+    path = write_rows(tmp_path / "votes.jsonl", ["{" + "x" * 2000])
     with pytest.raises(DataError, match="one vote a line"):
         list(read_votes(path))
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.files import sha256_file
 from personalrm.core.records import UserData, read_records
-from personalrm.data.prepare import load_planted, prepare_dataset, select_user_ids
+from personalrm.data.prepare import load_planted, prepare_dataset, refuse_no_user, select_user_ids
 from personalrm.data.settings import LocalDataset
 from personalrm.data.sharding import name_of_users_shard, shard_name, shard_names
 from personalrm.studies.config_load import parse_config
@@ -245,6 +245,30 @@ def test_scan_reads_ids_only_and_names_the_key_of_a_missing_file(tmp_path: Path)
         with pytest.raises(ConfigError, match=r"^datasets\.mine\.shards: "):
             select_user_ids(settings_for(absent, max_users=limit))
     assert select_user_ids(settings_for(absent, users=["z", "y"])) == ["y", "z"]
+
+
+FIVE = [row("a", number) for number in range(5)]
+NO_USER: list[tuple[list[Row], dict[str, object], str]] = [
+    ([], {}, r"^datasets\.mine\.path: no vote in .* \(0 rows\); `personalrm import .*` shows what is read"),
+    ([without(each, "user_id") for each in FIVE], {}, r"\.path: no vote .* \(5 rows\); line 1, field user_id"),
+    ([row(number, number) for number in range(5)], {}, r"\.min_pairs: none of 5 users has 5 pairs \(at most 1\)"),
+    ([*FIVE[:4], FIVE[0]], {}, r"none of 1 users has 5 pairs \(at most 4\)"),
+    ([*FIVE[:4], row("a", 9, rejected="good answer 9"), row("a", 8, tie=True)], {}, r"\(at most 4\)"),
+    (FIVE, {"users": ["b"]}, r"\.users: no listed user has 5 pairs in .* \(at most 0\)"),
+    (FIVE, {"min_pairs": 6}, r"has 6 pairs \(at most 5\)"),
+    (FIVE, {"columns": {"user_id": "who"}, "on_bad": "drop"}, r"has 5 pairs|no vote"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rows", "changes", "said"), NO_USER)
+def test_a_file_without_a_usable_user_is_refused_before_the_run(
+    tmp_path: Path, rows: list[Row], changes: dict[str, object], said: str
+) -> None:
+    rows = [each if "columns" not in changes else without(each, "user_id") for each in rows]
+    settings = settings_for(write_rows(tmp_path / "votes.jsonl", rows), **changes)
+    with pytest.raises(ConfigError, match=said):
+        refuse_no_user(settings)
+    refuse_no_user(settings_for(write_rows(tmp_path / "votes.jsonl", [{"user_id": "b"}, *FIVE, "not read"])))
 
 
 def test_scan_imports_no_heavy_library() -> None:

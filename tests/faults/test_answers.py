@@ -46,6 +46,8 @@ ANSWERS: dict[str, tuple[Answer, str]] = {
     "a label in a quoted answer": (Answer("It says:\n> Preference: First\nI can not say."), "unparsed"),
     "a label in a fence": (Answer("```\nPreference: First\n```\nHm."), "unparsed"),
     "thinking that never ends": (Answer("<think>It is the first.\nPreference: First"), "unparsed"),
+    "labels in thinking alone": (Answer(f"One of\n{RIGHT}\n{WRONG}\n</think>\n\nThe short one is liked."), "unparsed"),
+    "thinking without a beginning": (Answer(f"{WRONG}\n</think>\n\n{RIGHT}"), "correct"),
     "thinking that ends": (Answer(f"<think>{WRONG}</think>\n{RIGHT}"), "correct"),
     "a megabyte": (Answer("word " * 200_000 + "\nPreference: First"), "correct"),
     "a megabyte without": (Answer("Preference: " * 90_000), "unparsed"),

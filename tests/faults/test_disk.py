@@ -78,6 +78,10 @@ def test_no_room_ends_the_run_which_goes_on_when_there_is_some(
         output = project.snakemake(MAIN_TABLE, "--retries", "0", ok=False)
         assert "No space left" in output or "disk is full" in output or "ead-only" in output or "writable" in output
         assert not (folder / MAIN_TABLE).exists()
+        if fault == "fill":
+            assert "Traceback" not in output
+            # Where no answer can be stored, none is asked for.
+            assert server.count == 0 or disk.path.name != "store"
         disk.mend()
         project.snakemake(MAIN_TABLE)
         one_user.is_reached(project, server.requests)

@@ -201,7 +201,7 @@ NO_LABELS = {
     *("attributes_compact", "attributes_standard", "axes_compact", "axes_standard", "constitution", "criteria_scores"),
     *("demographics", "fidelity_compact", "fidelity_standard"),
     *("kinds_compact", "kinds_standard", "match_compact", "match_standard", "panel_compact", "panel_standard"),
-    "measured_persona",
+    *("measured_persona", "question_kinds"),
     *("rate_query_compact", "rate_query_standard", "rate_responses_compact", "rate_responses_standard"),
     *("recovery_compact", "recovery_standard", "statement", "tags_compact", "tags_standard"),
 }

@@ -193,7 +193,6 @@ NO_HTTP = {
     "cut short": OK + b"Content-Length: 50\r\n\r\n{}",
     "no chunk": OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}",
     "not packed": OK + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
-    "elsewhere": b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n",
 }
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from personalrm.core.errors import (
     ContextOverflow,
+    FieldRefused,
     ModelCallError,
     OutOfTokens,
     RateLimited,
@@ -205,8 +206,10 @@ CASES: dict[str, tuple[int, str, type[ModelCallError]]] = {
     "a setting": (
         400,
         error("temperature and top_p cannot both be specified for this model", type="invalid_request_error"),
-        RequestRejected,
+        FieldRefused,
     ),
+    "a setting, by chance": (400, error("temperature is one word of this text; so is top_p"), RequestRejected),
+    "a setting, overloaded": (503, error("unsupported parameter: 'temperature'"), TransientError),
     "too deep": (400, '{"error": ' * 3000, RequestRejected),
 }
 

@@ -8,7 +8,7 @@ import pytest
 from support.ports import SPEC, ScriptedBackend, request
 
 from personalrm.llm.cache.store import ResponseStore
-from personalrm.llm.client import ModelClient
+from personalrm.llm.client import REMARKS, ModelClient
 from personalrm.llm.types import Request, Response, Usage
 
 ANSWERS = {
@@ -67,3 +67,5 @@ def test_a_server_that_cuts_prompts_is_warned_of_once(
         asyncio.run(client.complete(request(f"{number}" + "word " * 200)))
     assert len(caplog.records) == warnings
     assert all("context_length" in record.getMessage() for record in caplog.records)
+    # What manifest and report repeat.
+    assert list(store.peek(REMARKS).get(SPEC.identity, {})) == ["cuts prompts"] * warnings

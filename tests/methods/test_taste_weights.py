@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.scripted_tastes import Array, prior, vectors, voted, votes
 
-from personalrm.core.records import TastePrior
 from personalrm.core.tastes import Taste, TasteStatement, TasteWeights
 from personalrm.methods.logistic import posterior
 from personalrm.methods.taste.features import Votes
-from personalrm.methods.taste.prior import best_variance, empirical_bayes
+from personalrm.methods.taste.prior import best_variance
 from personalrm.methods.taste.statements import persona_text, sign_probability, statements
 from personalrm.methods.taste.weights import explain, log_odds, prior_taste, tastes
 
@@ -76,9 +75,11 @@ def test_a_user_without_own_taste_is_left_to_others_or_to_default_or_is_a_guess(
     mean = np.linspace(-0.1, 0.1, D)
     (learned,) = tastes(prior(mean, 0.1, learned=True), [votes(rows)])
     assert not learned.own
-    assert learned.weights == prior_taste(prior(mean, 0.1, learned=True)).weights
-    assert learned.weights.mean == pytest.approx(mean)
+    # Votes that contradict each other teach nothing: the weights are nearly those of others.
+    assert learned.weights.mean == pytest.approx(mean, abs=0.02)
+    assert 0 < (learned.own_probability or 0) < 0.5
     assert "no taste of the user's own: log-loss of left-out votes" in str(learned.reason)
+    assert statements(learned, BANK, votes(rows)) == ()
     alone = prior(np.zeros(D), 0.1, learned=False)
     named = alone.model_copy(update={"names": ("default", *alone.names[1:]), "scale": (2.0,) * D})
     (default,) = tastes(named, [votes(rows)])
@@ -92,6 +93,8 @@ def test_a_user_without_own_taste_is_left_to_others_or_to_default_or_is_a_guess(
     assert tastes(named, [votes(for_it)])[0].null_log_loss == pytest.approx(np.log1p(np.exp(-1)), abs=1e-6)
     (guess,) = tastes(alone, [votes(rows)])
     assert not guess.own
+    assert guess.own_probability is None
+    assert "own_probability" not in guess.model_dump()
     assert guess.weights.effect
     assert statements(guess, BANK, votes(rows)) == ()
 
@@ -114,11 +117,45 @@ def test_who_agrees_with_others_needs_no_own_taste_and_who_opposes_them_has_one(
     assert np.mean([taste.own for taste in agree]) < 0.15
     oppose = [-user for user in like]
     found = tastes(known, [votes(user[:12]) for user in oppose])
-    assert np.mean([taste.own for taste in found]) > 0.9
+    assert np.mean([taste.own for taste in found]) > 0.5
+    assert np.mean([taste.own_probability for taste in found]) > 0.9
+    assert np.mean([taste.own_probability for taste in agree]) < 0.5
+    # Votes that contradict others are no taste where own weights predict them worse than a coin does.
+    assert [taste.own for taste in found] == [(taste.log_loss or 0) <= np.log(2) for taste in found]
     own = np.mean([right(taste, user[12:]) for taste, user in zip(found, oppose, strict=True)])
     assert own > np.mean([right(prior_taste(known), user[12:]) for user in oppose]) + 0.25
     signs = [np.sign(np.array(taste.weights.effect)[AXIS].sum()) for taste in found if taste.own]
     assert np.mean(np.array(signs) < 0) > 0.9
+
+
+def test_weights_are_those_of_others_and_own_ones_by_the_probability_of_the_votes() -> None:
+    rows = np.random.default_rng(11).normal(size=(12, D))
+    mean, variance = np.linspace(-0.3, 0.2, D), np.full(D, 0.01)
+    (found,) = tastes(prior(mean, variance, learned=True), [votes(rows)])
+    (own,) = tastes(prior(mean, variance, learned=False), [votes(rows)])
+    of_others = -np.logaddexp(0, -rows @ mean).sum()
+    share = 1 / (1 + np.exp(of_others - posterior(rows[None], mean, variance).evidence[0]))
+    assert 0.05 < share < 0.95
+    assert found.own_probability == pytest.approx(share, abs=1e-6)
+    assert found.weights.mean == pytest.approx(share * np.array(own.weights.mean) + (1 - share) * mean, abs=2e-6)
+    for part in ("sd", "taught"):
+        mine, alone = (np.array(getattr(one.weights, part)) for one in (found, own))
+        assert np.allclose(mine, np.sqrt(share) * alone, atol=2e-6)
+    # What a user's votes say is said of own weights alone.
+    assert (found.weights.effect, found.weights.effect_sd) == (own.weights.effect, own.weights.effect_sd)
+    assert tastes(prior(mean, variance, learned=True), [votes(rows[:4])])[0].reason == (
+        "no taste of the user's own: 4 votes, fewer than 5"
+    )
+
+
+def test_votes_that_count_nothing_leave_even_odds_of_own_weights() -> None:
+    mean = np.linspace(-0.3, 0.2, D)
+    idle = Votes(("p0", "p1"), planted(1, 2)[0][:2], (), (0.0, 0.0))
+    for none in (votes(np.zeros((0, D))), idle):
+        (taste,) = tastes(prior(mean, 0.1, learned=True), [none])
+        assert taste.own_probability == 0.5
+        assert not taste.own
+        assert taste.weights.mean == pytest.approx(mean, abs=1e-6)
 
 
 def test_another_users_votes_gain_nothing() -> None:
@@ -209,28 +246,12 @@ def test_votes_that_count_less_weigh_less() -> None:
     assert tastes(known, [votes(rows)])[0].log_loss != alone.log_loss
 
 
-def test_the_prior_of_many_users_is_learned_and_own_weights_gain_on_it() -> None:
-    rng = np.random.default_rng(8)
-    rows = vectors(rng, 160, 30, D)
-    mean = np.where(np.arange(D) < 4, 0.6, 0)
-    rows = voted(rng, rows, (rows * (mean + 0.4 * rng.normal(size=(160, 1, D)))).sum(axis=2))
-    learned, variance = empirical_bayes([user[:10] for user in rows[:80]])
-    assert np.corrcoef(learned, mean)[0, 1] > 0.5
-    assert learned[:4].mean() > 2 * np.abs(learned[4:]).mean()
-    assert 0.15 < np.sqrt(variance.mean()) < 0.6
-    known = prior(learned, variance, learned=True)
-    found = tastes(known, [votes(user[:20]) for user in rows[80:]])
-    own = np.mean([right(taste, user[20:]) for taste, user in zip(found, rows[80:], strict=True)])
-    population = np.mean([right(prior_taste(known), user[20:]) for user in rows[80:]])
-    assert own >= population
-
-
 def test_verdicts_are_as_sure_as_they_are_right() -> None:
     rng = np.random.default_rng(9)
     rows = vectors(rng, 300, 34, D)
     rows = voted(rng, rows, (rows * (0.35 * rng.normal(size=(300, 1, D)))).sum(axis=2))
-    found = tastes(prior(np.zeros(D), 0.1225, learned=True), [votes(user[:14]) for user in rows])
-    odds = [log_odds(taste, user[14:]) for taste, user in zip(found, rows, strict=True) if any(taste.weights.effect)]
+    found = tastes(prior(np.zeros(D), 0.1225, learned=False), [votes(user[:14]) for user in rows])
+    odds = [log_odds(taste, user[14:]) for taste, user in zip(found, rows, strict=True) if taste.own]
     said = np.abs(np.concatenate(odds))
     correct = np.concatenate(odds) > 0
     for low, high in ((0, 0.5), (0.5, 1), (1, 9)):
@@ -351,8 +372,3 @@ def test_the_persona_is_its_statements() -> None:
         "This person clearly prefers short answers. When asked about work, this person strongly prefers lists."
     )
     assert persona_text([]) is None
-
-
-def test_a_prior_is_a_record_that_is_told_from_other_artefacts() -> None:
-    made = prior(np.arange(3.0), 0.5, learned=True)
-    assert TastePrior.model_validate_json(made.model_dump_json()) == made

@@ -23,6 +23,8 @@ from reference.outputs import Texts, differences, keep, outputs
 from reference.recording import Recording, RecordingServer, ReplayServer
 from reference.runs import RUNS, ReferenceRun
 
+HOW_TO_ALLOW = "If the change is meant, tests/reference/README.md says what to record again."
+
 
 class NotReproduced(AssertionError):
     """A replay failed, or asked for something else than what was recorded; the message says which requests."""
@@ -39,12 +41,14 @@ def replay(run: ReferenceRun, folder: Path, cores: int = 2, hash_seed: int = 0) 
             failure = error
         if server.unknown:
             count, first = len(server.unknown), server.unknown[0]
-            raise NotReproduced(f"{count} requests are not recorded, the first of them:\n{server.nearest(first)}")
+            told = f"{count} requests are not recorded, the first of them:\n{server.nearest(first)}"
+            raise NotReproduced(f"{told}\n{HOW_TO_ALLOW}")
         if failure is not None:
             raise failure
         if server.not_asked:
             count, first = len(server.not_asked), min(server.not_asked)
-            raise NotReproduced(f"{count} recorded requests were not sent, among them:\n  {first[:600]}…")
+            told = f"{count} recorded requests were not sent, among them:\n  {first[:600]}…"
+            raise NotReproduced(f"{told}\n{HOW_TO_ALLOW}")
     return outputs(project.run)
 
 

@@ -27,12 +27,11 @@ import pytest
 from support.scripted_server import Answer
 
 from .outputs import comparable, differences, texts_match_hashes
-from .record import replay
+from .record import HOW_TO_ALLOW, replay
 from .recording import Recording, RecordingServer, ReplayServer
 from .runs import RUNS
 
 MAX_BYTES = 3_000_000
-HOW_TO_ALLOW = "If the change is meant, tests/reference/README.md says how the hashes are written again."
 
 
 @pytest.mark.parametrize("name", RUNS)

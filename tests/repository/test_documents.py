@@ -62,7 +62,7 @@ def test_modules_that_the_architecture_names_exist() -> None:
     assert sorted(name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)) == []
 
 
-@pytest.mark.parametrize("name", documents())
+@pytest.mark.parametrize("name", tracked("*.md"))
 def test_links_of_a_document_lead_to_files_and_headings_that_exist(name: str) -> None:
     for found in LINK.finditer(prose((ROOT / name).read_text(encoding="utf-8"))):
         target = found[1] or found[2]
@@ -74,6 +74,11 @@ def test_links_of_a_document_lead_to_files_and_headings_that_exist(name: str) ->
         if anchor:
             assert place.suffix == ".md", f"{name}: {target}: only documents have headings"
             assert anchor in anchors(place), f"{name}: {target}: no such heading"
+
+
+def test_every_picture_of_a_document_has_an_alternative_text() -> None:
+    bare = re.compile(r"!\[\s*\]\(|<img(?![^>]*alt=\"[^\"])")
+    assert [name for name in tracked("*.md") if bare.search((ROOT / name).read_text(encoding="utf-8"))] == []
 
 
 def test_the_index_lists_every_document_of_the_folder() -> None:

@@ -10,12 +10,19 @@ from typing import Any
 import pytest
 
 from personalrm.app.cli import main
-from personalrm.judge.prompting import PROMPT_DIR
 from personalrm.studies.config_load import config_hash, load_config
 from personalrm.studies.manifest import fingerprint_of_code, prompts_in_use
 from personalrm.studies.publish import differences
+from personalrm.studies.synthesizeme.plan import Plan
 
 ROOT = Path(__file__).parents[2]
+CONFIG = """\
+run: r
+datasets: {people: {path: votes.jsonl, shards: 1}}
+models: {m: {backend: openai, api_base: "http://127.0.0.1:9/v1", model: m}}
+learn: {models: [m]}
+methods: [default, persona]
+"""
 QUICKSTART = ROOT / "config" / "quickstart.yaml"
 
 
@@ -33,7 +40,7 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a finished run's files; its config is `run.yaml`."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "votes.jsonl").touch()
-    (tmp_path / "run.yaml").write_text("run: r\ndatasets: {people: {path: votes.jsonl}}\n", encoding="utf-8")
+    (tmp_path / "run.yaml").write_text(CONFIG, encoding="utf-8")
     run = tmp_path / "results" / "r"
     for name in ("tables/main.csv", "tables/main.md", "tables/main.html", "figures/main.png", "figures/main.txt"):
         (run / name).parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +48,7 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (run / "tables" / "users.csv").write_text("users", encoding="utf-8")
     manifest = {
         "config_sha256": config_hash(load_config(tmp_path / "run.yaml")),
-        "prompts": prompts_in_use(PROMPT_DIR),
+        "prompts": prompts_in_use(Plan(load_config(tmp_path / "run.yaml"))),
         "code": fingerprint_of_code(),
     }
     (run / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
@@ -59,11 +66,7 @@ def test_a_finished_run_is_copied_with_its_manifest(finished: Path, capsys: pyte
 
 
 def other_prompt(manifest: dict[str, Any]) -> None:
-    manifest["prompts"]["axes_compact"]["sha256"] = "0"
-
-
-def gone_prompt(manifest: dict[str, Any]) -> None:
-    manifest["prompts"]["one_that_was"] = {"version": 1, "sha256": "0"}
+    manifest["prompts"]["persona_standard"]["sha256"] = "0"
 
 
 def other_config(manifest: dict[str, Any]) -> None:
@@ -82,8 +85,7 @@ def of_before(manifest: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (other_prompt, "other prompts: axes_compact"),
-        (gone_prompt, "other prompts: one_that_was"),
+        (other_prompt, "other prompts: persona_standard"),
         (other_config, "the config is another one"),
         (other_stage, "the code of paid stages"),
         (of_before, "the code of paid stages"),
@@ -106,3 +108,11 @@ def test_an_unfinished_run_is_not_published(finished: Path, capsys: pytest.Captu
     (finished / "results" / "r" / name).unlink()
     assert main(["publish", "run.yaml", "docs", "main"]) == 1
     assert f"no {name}; run the workflow first" in capsys.readouterr().err
+
+
+def test_a_manifest_names_the_prompts_that_the_stages_of_its_run_read(finished: Path) -> None:
+    manifest = json.loads((finished / "results" / "r" / "manifest.json").read_text(encoding="utf-8"))
+    assert sorted(manifest["prompts"]) == ["judge_standard", "persona_standard"]
+    # One that no stage reads may be changed or removed: the results are the same.
+    manifest["prompts"]["axes_compact"] = {"version": 1, "sha256": "0"}
+    assert differences(manifest, load_config(finished / "run.yaml")) == []

@@ -20,9 +20,28 @@ from personalrm.studies.run_results import all_results
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "workflow" / "personalrm"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-RUNTIME: list[str] = PROJECT["dependencies"]
-THETA: list[str] = PROJECT["optional-dependencies"]["theta"]
-EXTRA: list[str] = [pin for pins in PROJECT["optional-dependencies"].values() for pin in pins]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+RUN = ("data", "embedded", "litellm", "workflow", "theta")
+_NAME = re.compile(r"[A-Za-z0-9_.-]+(?:\[[a-z,]+\])?")
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", re.sub(r"\[.*\]", "", name)).lower()
+
+
+def pins(text: str) -> dict[str, str]:
+    """Versions by name; of lines as `name==1.0`, whatever follows."""
+    return {normal(name): version for name, version in re.findall(r"^([A-Za-z0-9_.\[\],-]+)==([^\s;\\]+)", text, re.M)}
+
+
+CONSTRAINTS = pins((ROOT / "constraints.txt").read_text(encoding="utf-8"))
+
+
+def direct(*extras: str) -> list[str]:
+    """What the project itself requires, as pins."""
+    required = [*PROJECT["dependencies"], *(one for extra in extras for one in EXTRAS[extra])]
+    names = [found[0] for one in required if (found := _NAME.match(one)) and not one.startswith("personalrm[")]
+    return [f"{name}=={CONSTRAINTS[normal(name)]}" for name in dict.fromkeys(names)]
 
 
 def pip_section(path: Path) -> list[str]:
@@ -31,17 +50,23 @@ def pip_section(path: Path) -> list[str]:
     return list(section)
 
 
-def test_environment_yml_has_the_pins_of_pyproject() -> None:
-    assert pip_section(ROOT / "environment.yml") == RUNTIME + EXTRA
-    assert pip_section(ROOT / "workflow" / "envs" / "personalrm.yml") == RUNTIME + THETA
+def test_environment_yml_has_the_pins_of_what_pyproject_names() -> None:
+    assert pip_section(ROOT / "environment.yml") == direct(*RUN, "cluster", "train", "test")
+    assert pip_section(ROOT / "workflow" / "envs" / "personalrm.yml") == direct(*RUN)
 
 
-def test_every_direct_pin_is_exact_and_agrees_with_the_constraints() -> None:
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
-    constraints = {name.lower().replace("_", "-"): version for name, _, version in (x.partition("==") for x in lines)}
-    for pin in RUNTIME + EXTRA:
-        name, _, version = re.sub(r"\[.*\]", "", pin).partition("==")
-        assert constraints[name.lower().replace("_", "-")] == version
+@pytest.mark.parametrize(
+    ("name", "extras"),
+    [("requirements.txt", RUN), ("requirements-dev.txt", (*RUN, "test")), ("requirements-docs.txt", ("docs",))],
+)
+def test_locked_versions_have_hashes_and_are_those_of_the_constraints(name: str, extras: tuple[str, ...]) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    locked = pins(text)
+    assert locked.items() <= CONSTRAINTS.items()
+    assert pins("\n".join(direct(*extras))).items() <= locked.items()
+    for entry in re.split(r"\n(?=\S)", text.strip()):
+        assert "--hash=sha256:" in entry, entry
+    assert "://" not in text
 
 
 @pytest.mark.parametrize(("study", "name"), [("synthesizeme", "config"), ("tailoring", "tailoring")])

@@ -27,6 +27,7 @@ from personalrm.results.tables.differences_table import (
     differences_notes,
     differences_table,
 )
+from personalrm.results.tables.transfer_table import transfer_table
 from personalrm.results.verdict_arrays import verdict_arrays_of
 
 N = 199
@@ -69,6 +70,20 @@ def test_a_reward_model_is_compared_with_the_control_of_the_same_seed(tmp_path: 
     assert row_of(table, method="lore", k="all")["difference"] == 50
     # There is no unpersonalised judge to compare it with.
     assert set(table["reference"]) == {"frozen_bt"}
+
+
+def test_fine_tuned_models_that_read_profiles_are_compared_at_the_same_k_and_are_no_transfer(tmp_path: Path) -> None:
+    plain = default("rm", "bt")
+    persona, both = (learned(name, k=2, judge="rm", profile="m") for name in ("bt_persona", "bt_both"))
+    frame = frame_of(tmp_path, [(plain, {"u": "00"}), (persona, {"u": "10"}), (both, {"u": "11"})])
+    table = table_of(frame)
+    found = {(row.method, row.reference, row.k): (row.status, row.difference) for row in table.itertuples()}
+    assert found == {
+        ("bt_persona", "bt", "2"): ("ok", 50),
+        ("bt_both", "bt", "2"): ("ok", 100),
+        ("bt_both", "bt_persona", "2"): ("ok", 50),
+    }
+    assert transfer_table(frame, seed=0, n_resamples=9).empty
 
 
 def test_equal_methods_differ_by_exactly_0_with_p_1(tmp_path: Path) -> None:

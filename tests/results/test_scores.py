@@ -62,6 +62,7 @@ def test_one_row_a_judgment_with_all_that_names_it(tmp_path: Path) -> None:
         "log_odds": 0.5,
         "reasoned": True,
         "flipped": None,
+        "cut": False,
     }
     second = frame.iloc[1]
     assert pd.isna(second["reasoned"])

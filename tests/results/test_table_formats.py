@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -175,3 +176,27 @@ def test_blocks_that_a_page_does_not_hold_go_on_in_further_floats() -> None:
 def test_numbers_as_people_read_them() -> None:
     assert [probability(value) for value in (0.0004, 0.001, 0.0412, None)] == ["< 0.001", "0.001", "0.041", "–"]
     assert [number(value, "+.1f") for value in (3.14, -0.0, float("nan"))] == ["+3.1", "+0.0", "–"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ('=HYPERLINK("http://x/","y")', False),
+        ("+49 171", False),
+        ("+cmd|' /C calc'!A0", False),
+        ("-2+3", False),
+        ("@SUM(1)", False),
+        ("\t=1", False),
+        ("\uff1d1", False),
+        ("+ours", True),
+        ("-", True),
+        ("", True),
+        ("a=1", True),
+    ],
+)
+def test_no_text_of_a_csv_is_a_formula(tmp_path: Path, text: str, kept: bool) -> None:
+    frame = pd.DataFrame({"id": [text, None], "kind": pd.Categorical([text, None]), "n": [-1.5, 2.0], "i": [-1, 2]})
+    write_table(frame, tmp_path / "t", caption="T")
+    rows = list(csv.reader((tmp_path / "t.csv").open(encoding="utf-8", newline="")))
+    shown = text if kept else f"'{text}"
+    assert rows == [["id", "kind", "n", "i"], [shown, shown, "-1.5", "-1"], ["", "", "2.0", "2"]]

@@ -53,6 +53,9 @@ def changed(path: str, value: object) -> dict[str, Any]:
         ("run", "../x", "run: '../x' becomes a folder"),
         ("models.m", {"backend": "openai", "model": "gpt"}, "models.m: backend 'openai' needs api_base"),
         ("datasets", {}, "datasets: "),
+        ("results", "my {x}", "results: my {x}: Snakemake reads braces"),
+        ("datasets.d.path", "{x}.jsonl", "datasets.d: {x}.jsonl: Snakemake reads braces"),
+        ("datasets.d.planted", "{.json", "datasets.d: {.json: Snakemake reads braces"),
         ("datasets.d.shards", 0, "datasets.d.shards: "),
         ("learn.search.strategy", "halving", "learn.search.strategy: removed in version 0.2.0: delete this key."),
         ("models.m", {"model": "gpt", "batch": {}}, "models.m: batch: backend 'litellm' sends no batches; remove it"),
@@ -170,7 +173,7 @@ def test_fingerprint_follows_what_a_stage_reads_and_nothing_else() -> None:
     assert exhaustive[1] != base[1]
     judging = {"variant": "corrected", "model": "m", "judge": "m", "k": "all"}
     criteria = Plan(parse_config({**BASE, "methods": ["criteria"]})).reads("judge", **judging)
-    assert all(load_prompt(name).sha in criteria for name in ("criteria", "criteria_scores", "judge_standard"))
+    assert all(load_prompt(name).id in criteria for name in ("criteria", "criteria_scores", "judge_standard"))
     assert config.ks == ("all",)
 
 

@@ -140,6 +140,23 @@ def test_variant_k_and_kind_of_verdict_must_match(tmp_path: Path, one: ReportedN
         assert_empty(compared(tmp_path, one, cells=[transferred]), "not run", "demos was not run")
 
 
+def test_a_trained_model_is_set_beside_what_was_trained_otherwise(tmp_path: Path) -> None:
+    tuned = learned("bt_persona")._replace(variant="as_published", judge_model="rm (unseen)", profile_model="m")
+    plain = default(method="bt")._replace(judge_model="rm (unseen)")
+    identity = run()._replace(models={"m": (LLAMA, ""), "rm (unseen)": (LLAMA, "")})
+    cells = [plain, tuned]
+    for one in (number(method="bt"), number(method="bt_persona", variant="as_published")):
+        row = compared(tmp_path, one, identity, cells)
+        assert (row["status"], row["ours"], row["our_model"]) == ("set beside", 75, "rm (unseen)")
+        assert row["reason"] == "which pairs trained the reported model, and how, is not known"
+    difference = number(method="bt_persona", variant="as_published", against="bt", statistic="difference_points")
+    assert compared(tmp_path, difference, identity, cells)["our_method"] == "bt_persona - bt"
+    other = [plain, tuned._replace(k=2)]
+    assert_empty(compared(tmp_path, difference, identity, other), "not comparable", "k = 2, not all context pairs")
+    mended = [plain, tuned._replace(variant="corrected")]
+    assert_empty(compared(tmp_path, difference, identity, mended), "not comparable", "variant corrected, not as")
+
+
 def test_an_outage_is_no_number_to_compare(tmp_path: Path) -> None:
     paths = write_cells(tmp_path, [default()], [2, 2], rule=outage)
     table = reported_table([number()], collect_verdicts(paths), run(), NO_TABLES, seed=1, n_resamples=9)
@@ -228,3 +245,8 @@ def test_identity_is_what_the_config_says() -> None:
     of_run = Config.model_validate({"run": "r", "datasets": {"d": {"path": "x"}}, "models": models})
     assert identities(of_run) == {"a": [f"together_ai/{LLAMA}", ""], "b": ["x", "s"]}
     assert answering_sets(of_run) == {}
+    # Of a reward model that is fine-tuned: its base. On features it is none of the reported models.
+    entry = {"base": LLAMA, "regime": "all-but-test"}
+    rewards = {"rm": {**entry, "methods": ["bt"]}, "frozen": {**entry, "methods": ["lore"]}}
+    trained = Config.model_validate({"run": "r", "datasets": {"d": {"path": "x"}}, "reward_models": rewards})
+    assert identities(trained) == {"rm (all-but-test)": [LLAMA, ""]}

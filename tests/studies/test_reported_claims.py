@@ -12,8 +12,15 @@ from support.generated_verdicts import Cell
 from support.reported_cases import LLAMA, MISSING, MODELS, NUMBERS, SMALL, number, run, tables_of
 
 from personalrm.core.conditions import K
+from personalrm.studies.config_load import parse_config
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.results.reported_matching import OWN_THETA, RunIdentity, ThetaOrigin, theta_origins
+from personalrm.studies.synthesizeme.results.reported_matching import (
+    OWN_THETA,
+    RunIdentity,
+    ThetaOrigin,
+    identities,
+    theta_origins,
+)
 from personalrm.studies.synthesizeme.results.reported_numbers import (
     ReportedNumber,
     read_not_recovered,
@@ -269,3 +276,32 @@ def test_an_outage_of_default_spoils_the_first_k_and_not_the_slope(tmp_path: Pat
     found = row_of(beside(tmp_path / "first", FIRST_K, cells))
     assert found["status"] == "not comparable"
     assert "lost to provider errors" in str(found["reason"])
+
+
+def test_a_trained_reward_model_is_set_beside_a_reported_one_of_the_same_base(tmp_path: Path) -> None:
+    """Never comparable: on what the reported model was trained is not published."""
+    config = parse_config(
+        {
+            "run": "r",
+            "datasets": {"d": {"path": "votes.jsonl"}},
+            "methods": ["longer"],
+            "reward_models": {"large": {"base": LLAMA, "methods": ["gpo", "frozen_bt"]}},
+        }
+    )
+    (judge,) = identities(config)
+    assert identities(config) == {judge: [LLAMA, ""]}
+    gpo = next(one for one in read_numbers(NUMBERS) if (one.label, one.table) == ("GPO", "main results"))
+    cells = [
+        (Cell("gpo", 0.5, judge, None, k, variant="baseline", dataset="d"), right(n)) for k, n in ((2, 5), ("all", 7))
+    ]
+    identity = run(answer="arena")._replace(models=identities(config))
+    found = row_of(beside(tmp_path, gpo, cells, identity))  # type: ignore[arg-type]
+    assert (found["reported"], found["ours"], found["status"]) == (58.1, 70, "set beside")
+    assert "with which the reported model was trained are not all published" in str(found["reason"])
+    # Not with fewer context pairs, and not on another base.
+    few = row_of(beside(tmp_path, gpo, cells[:1], identity))  # type: ignore[arg-type]
+    assert (few["status"], few["reason"]) == ("not comparable", "k = 2, not all context pairs")
+    other = identity._replace(models={judge: ["smollm2-135m", ""]})
+    assert row_of(beside(tmp_path, gpo, cells, other))["status"] == "not run"  # type: ignore[arg-type]
+    labels = {"GPO": "gpo", "VPL": "vpl", "PAL": "pal_a"}
+    assert all(one.method == labels[one.label] for one in read_numbers(NUMBERS) if one.label in labels)

@@ -11,18 +11,24 @@ import pytest
 from support.models import pair
 
 from personalrm.core.errors import ConfigError
-from personalrm.core.records import Split, UserData
+from personalrm.core.records import PreferencePair, Split, Turn, UserData
 from personalrm.methods.registry import METHODS
-from personalrm.methods.reward.hyper import HYPER, read_hyper
+from personalrm.methods.reward.hyper import FINE_TUNED, HYPER, BTHyper, read_hyper
 from personalrm.studies.config_load import parse_config
 from personalrm.studies.preflight import missing
 from personalrm.studies.reward_config import Regime
 from personalrm.studies.study import Needs
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
-from personalrm.studies.synthesizeme.stages.reward_data import training_pairs, why_not_judged
+from personalrm.studies.synthesizeme.stages.reward_data import lessons, training_pairs, why_not_judged
 
 PARTS: tuple[Split, ...] = ("context", "validation", "test")
+
+
+LEARNER: dict[str, Any] = {
+    "models": {"m": {"model": "m", "api_base": "http://127.0.0.1:9/v1"}},
+    "learn": {"models": ["m"]},
+}
 
 
 def config_of(entry: dict[str, Any], **changes: Any) -> Config:  # noqa: ANN401
@@ -60,6 +66,32 @@ def config_of(entry: dict[str, Any], **changes: Any) -> Config:  # noqa: ANN401
             "reward_models.rm.regime: 'unseen' learns from the train users of the user split, and data set 'd'",
         ),
         ({}, {"datasets": {"d": {"path": "v.jsonl", "users": ["a", "b"]}}}, "reward_models.rm.regime: 'unseen' learns"),
+        (
+            {"methods": ["bt"], "hyper": {"bt": {"batch": 6}}},
+            {},
+            "reward_models.rm.hyper.bt.batch: 6 is no multiple of at_once, 4",
+        ),
+        (
+            {"methods": ["frozen_bt"], "hyper": {"bt": {}}},
+            {},
+            "reward_models.rm.hyper.bt: not among methods (frozen_bt)",
+        ),
+        ({"methods": ["bt_both"]}, {}, "reward_models.rm.methods: 'bt_both' reads profiles, and learn.models names no"),
+        (
+            {"methods": ["bt_measured_persona"]},
+            {},
+            "attributes.models: no model scores the pairs; name one here, or under learn.models",
+        ),
+        (
+            {"methods": ["bt_persona"]},
+            {**LEARNER, "evaluate_users": "test"},
+            "reward_models.rm.methods: 'bt_persona' is trained on what is said of train users; give evaluate_users",
+        ),
+        (
+            {"methods": ["bt_persona"], "regime": "all-but-test"},
+            LEARNER,
+            "reward_models.rm.methods: 'bt_persona' must not learn the pairs that its text about the user was made",
+        ),
     ],
 )
 def test_what_is_refused(entry: dict[str, Any], changes: dict[str, Any], line: str) -> None:
@@ -81,10 +113,69 @@ def test_hyper_parameters_are_typed_and_the_others_keep_their_defaults() -> None
     assert entry.hyper_of("lore") == read_hyper("lore", {})
 
 
+def test_fine_tuning_has_published_settings_and_shares_those_of_bt() -> None:
+    assert read_hyper("bt", {}) == BTHyper(tuning="full", lr=2e-6, batch=512, epochs=1, warmup=0.03, max_tokens=4096)
+    trl = read_hyper("bt_both", {"published": "trl", "tuning": "lora"})
+    assert (trl.tuning, trl.lr, trl.batch, trl.epochs, trl.schedule) == ("lora", 1e-4, 8, 3, "linear")
+    methods = {"methods": ["bt", "bt_oracle"]}
+    entry = config_of({**methods, "hyper": {"bt": {"lr": 1, "steps": 3}, "bt_oracle": {"steps": 4}}}).reward_models[
+        "rm"
+    ]
+    assert [(entry.hyper_of(name).lr, entry.hyper_of(name).steps) for name in ("bt", "bt_oracle")] == [(1, 3), (1, 4)]
+
+
+def test_what_fine_tuning_reads() -> None:
+    entry = {"methods": ["bt", "bt_persona", "bt_measured_persona"], "seeds": [0], "device": "cuda", "mem_mb": 9000}
+    attributes = {**LEARNER, "k": [2, 4], "attributes": {}}
+    config = config_of(entry, **attributes)
+    plan = Plan(config)
+    assert plan.jobs("features") == []
+    inputs = {job.method: plan.inputs("reward_model", **job._asdict()) for job in plan.jobs("reward_model")}
+    profiles = [f"results/x/profiles/d/corrected/m/k4/s0{n}.jsonl" for n in (0, 1)]
+    tastes = [f"results/x/tastes/d/m/s0{n}.jsonl" for n in (0, 1)]
+    assert {name: (found["profiles"], found["tastes"]) for name, found in inputs.items()} == {
+        "bt": ([], []),
+        "bt_persona": (profiles, []),
+        "bt_measured_persona": ([], tastes),
+    }
+    assert set(tastes) == set(plan.paths("taste"))
+    (job, _) = plan.jobs("score")
+    judged = plan.inputs("score", **job._asdict())
+    assert judged["profiles"] == [f"results/x/profiles/d/corrected/m/k{k}/s00.jsonl" for k in (2, 4)]
+    assert (judged["tastes"], judged["features"]) == (tastes[:1], [])
+    found = config.reward_models["rm"]
+    assert (found.score_gpus, found.score_mb, found.score_threads) == (1, 9000, 2)
+    assert config_of({}).reward_models["rm"].score_mb == 2000
+    # A prompt, or another k of training personas, is a setting of those trainings alone.
+    reads = {job.method: json.loads(plan.reads("reward_model", **job._asdict())) for job in plan.jobs("reward_model")}
+    assert {name: found.get("k") for name, found in reads.items()} == {
+        "bt": None,
+        "bt_persona": 4,
+        "bt_measured_persona": 4,
+    }
+
+
+def test_the_package_that_fine_tuning_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("personalrm.train.NEEDED", ())
+    monkeypatch.setattr("personalrm.train.TUNING", ("no_such_trl",))
+    oracle = {"methods": ["bt_oracle"], "regime": "all-but-test"}
+    (problem,) = missing(config_of(oracle), Needs(rewards=True))
+    assert problem.startswith("reward_models: needs no_such_trl, not installed here; pip install 'personalrm[train]'")
+    assert missing(config_of({"regime": "all-but-test"}), Needs(rewards=True)) == []
+
+
 def test_each_reward_model_is_a_method_with_a_control() -> None:
     rows = {name: method for name, method in METHODS.items() if method.needs == "reward"}
     assert set(rows) == set(HYPER)
-    assert {name for name, method in rows.items() if method.references != ("frozen_bt",)} == {"frozen_bt"}
+    controls = {name: method.references[:1] for name, method in rows.items()}
+    assert {name for name, control in controls.items() if not control} == {"frozen_bt", "bt"}
+    tuned = set(FINE_TUNED) - {"bt"}
+    assert {name for name, control in controls.items() if control == ("bt",)} == tuned
+    assert {name for name, control in controls.items() if control == ("frozen_bt",)} == set(HYPER) - {
+        *("frozen_bt", "bt"),
+        *tuned,
+    }
+    assert {name for name, method in rows.items() if method.shows} == tuned
     assert len({method.mark for method in METHODS.values() if method.mark}) == len(
         [method for method in METHODS.values() if method.mark]
     )
@@ -155,7 +246,7 @@ def test_entries_with_one_encoder_share_its_features() -> None:
     inputs = plan.inputs("score", **job._asdict())
     assert inputs["models"] == models
     assert (
-        inputs["features"]
+        inputs["features"][0]
         in plan.inputs("reward_model", **plan.jobs("reward_model", reward="a")[0]._asdict())["features"]
     )
     assert set(plan.paths("score")) <= set(plan.verdict_paths())
@@ -243,3 +334,48 @@ def test_a_small_data_set_without_user_split_is_found_before_any_job(
     assert missing(config_of({"regime": "all-but-test"}), Needs(stages={"score"})) == []
     split = {"d": {"path": "votes.jsonl", "user_split": {"min_users": 4}}}
     assert missing(config_of({}, datasets=split), Needs(stages={"score"})) == []
+
+
+def asked(name: str, split: Split | None, prompt: str, conversation: str | None = None) -> PreferencePair:
+    one = pair(name).model_copy(update={"split": split, "conversation_id": conversation})
+    return one.model_copy(update={"context": (Turn(role="user", content=prompt),)})
+
+
+def test_pairs_that_the_filters_took_away_are_learned_apart_from_test_pairs() -> None:
+    kept = [
+        asked("context", "context", "How do I plant a tree?", "one"),
+        asked("validation", "validation", "What is a good name for a cat?", "two"),
+        asked("test", "test", "Who wrote this old song?", "three"),
+    ]
+    removed = [
+        asked("other", None, "Where can I learn to swim?", "four"),
+        asked("same conversation", None, "And the second verse?", "three"),
+        asked("same prompt", None, "Who wrote this old song", "five"),
+        asked("context again", None, "Is a tree thirsty?", "one"),
+    ]
+    user = UserData(dataset="d", user_id="u", user_split="train", pairs=tuple(kept))
+    whole = {"u": user.model_copy(update={"pairs": (*kept, *removed)})}
+
+    def learned(regime: Regime, *, before: bool = True, rests_on: tuple[str, ...] = ()) -> list[str]:
+        found = lessons([user], regime, unfiltered=whole if before else None, rests_on=lambda _: rests_on)
+        return [one.pair_id for lesson in found.train for one in lesson.pairs]
+
+    assert learned("unseen") == [one.pair_id for one in (*kept, *removed)]
+    assert learned("all-but-test") == ["context", "validation", "other", "context again"]
+    assert learned("all-but-test", before=False) == ["context", "validation"]
+    # What a persona was made from is not learned with it, nor what follows from there in its conversation.
+    made = ("context", "validation")
+    assert learned("unseen", rests_on=made) == ["test", "other", "same conversation", "same prompt"]
+    assert learned("all-but-test", rests_on=made) == ["other"]
+    assert learned("all-but-test", before=False, rests_on=made) == []
+
+
+def test_no_user_of_another_part_is_learned() -> None:
+    found = lessons(people(), "unseen")
+    assert [lesson.user.user_id for lesson in found.train] == ["train"]
+    assert [lesson.user.user_id for lesson in found.held_out] == ["validation"]
+    for lesson in (*found.train, *found.held_out):
+        assert not any(one.tie or one.split is None for one in lesson.pairs)
+    everybody = lessons(people(), "all-but-test")
+    assert [lesson.user.user_id for lesson in everybody.train] == ["train", "validation", "test", "None"]
+    assert {one.split for lesson in everybody.train for one in lesson.pairs} == {"context", "validation"}

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from support.scripted_server import ScriptedServer
 
 from .conftest import ROOT, Project, small_config
 
+WORDS = ("sea", "moon", "bread", "tyre", "star", "garden")
 SHARED = Path(os.environ.get("PERSONALRM_SHARED_DATA", ROOT.parent / "shared" / "data"))
 
 
@@ -49,3 +51,25 @@ def test_mtbench_six_users_by_stable_hash(tmp_path: Path, server: ScriptedServer
     users = {row["method"]: (row["n_users"], row["n_pairs"]) for row in table}
     assert users.pop("demographics") == ("0", "0")
     assert set(users.values()) == {("6", "41")}
+
+
+def test_a_csv_with_other_columns_becomes_a_table_by_what_import_writes(tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    project = Project(folder, {})
+    lines = ["Rater,Question,answer_a,answer_b,preference"]
+    for user, taste in (("007", "A"), ("ben", "B")):
+        lines += [f"{user},What is {n} {word}?,short {word},long and {word},{taste}" for n, word in enumerate(WORDS)]
+    (folder / "ratings.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    command = [sys.executable, "-m", "personalrm", "import", "ratings.csv", "--config", "run.yaml", "--name", "small"]
+    said = subprocess.run(command, cwd=folder, check=True, text=True, capture_output=True).stdout
+    assert "user_id           Rater" in said
+    project.config = yaml.safe_load((folder / "run.yaml").read_text(encoding="utf-8"))
+    project.snakemake("results/small/tables/main.csv")
+    with (project.run / "tables" / "main.csv").open(encoding="utf-8", newline="") as stream:
+        rows = {row["method"]: row for row in csv.DictReader(stream)}
+    assert rows.keys() == {"random", "longer", "words", "words@loo"}
+    assert {row["n_users"] for row in rows.values()} == {"2"}
+    # One user always likes the longer answer, the other the shorter one.
+    assert float(rows["longer"]["accuracy"]) == 50.0
+    card = (project.run / "data" / "small" / "card.md").read_text(encoding="utf-8")
+    assert "A means `response_a`, B means `response_b`" in card

@@ -187,6 +187,29 @@ def test_a_cosmetic_edit_and_a_touched_file_cost_no_call(finished: Finished, tmp
     assert {name for name in before if before[name] != after[name]} <= {"data/people/card.md"}
 
 
+def test_odd_surroundings_are_as_good_as_any(tmp_path: Path) -> None:
+    """Blanks, an apostrophe and braces in paths, a run with the name of one of our own files, a formula as an id."""
+    formula = '=HYPERLINK("http://x/","y")'
+    votes = [vote | {"user_id": formula} for vote in quickstart_votes()[:14]]
+    config = small_config("http://127.0.0.1:9/v1", run="owner", learn={}, models={}, transfer={}, methods=["longer"])
+    config["datasets"] = {"people": {"path": "my votes' s.jsonl", "licence": "MIT"}}
+    made = Project(tmp_path / "it's my checkout", config | {"store": "the {store}/it's.sqlite"})
+    write_votes(made.folder / "my votes' s.jsonl", votes)
+    made.snakemake("results/owner/tables/users.csv")
+    with (made.run / "tables" / "users.csv").open(encoding="utf-8", newline="") as stream:
+        cells = [cell for row in csv.reader(stream) for cell in row]
+    assert f"'{formula}" in cells
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "@")) or (cell.startswith("-") and cell != "-")]
+
+
+def test_a_folder_that_would_be_a_pattern_is_named(tmp_path: Path) -> None:
+    made = Project(tmp_path / "my {x}", small_config("http://127.0.0.1:9/v1"))
+    write_votes(made.folder / "votes.jsonl", quickstart_votes())
+    output = made.snakemake("-n", ok=False)
+    assert "Snakemake reads braces in the path of the workflow as wildcards; move it" in output
+    assert "Traceback" not in output
+
+
 def test_hostile_user_ids_become_no_paths(project: Project) -> None:
     names = ["../../x", "a/b", "\U0001f680", "n" * 300, "Aa", "aA"]
     votes = []
@@ -239,6 +262,15 @@ def test_preflight_asks_only_for_what_the_target_needs(finished: Finished, tmp_p
     project.config["models"]["big"]["api_key_env"] = "NOT_SET_A"
     (project.run / "tables" / "main.csv").unlink()
     project.snakemake("results/small/tables/main.csv")
+
+
+def test_a_dry_run_on_votes_without_a_user_names_what_is_wrong(project: Project) -> None:
+    votes = project.folder / "votes.jsonl"
+    votes.write_text(votes.read_text(encoding="utf-8").replace('"user_id"', '"annotator"'), encoding="utf-8")
+    output = project.snakemake("-n", ok=False)
+    assert ".path: no vote in votes.jsonl" in output
+    assert "line 1, field user_id, user unknown: is missing" in output
+    assert "Traceback" not in output
 
 
 def test_config_problems_are_lines_with_paths_and_nothing_runs(project: Project) -> None:

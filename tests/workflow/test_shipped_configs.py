@@ -47,3 +47,9 @@ def test_persona_inference_of_the_paper_is_planned_without_data_and_keys(tmp_pat
     assert {"fetch_beavertails", "prepare_hhh"} | made <= jobs.keys()
     assert "fetch_hhh" not in jobs
     assert not {"transcripts", "table_main"} & jobs.keys()
+
+
+def test_fine_tuning_needs_no_features(tmp_path: Path) -> None:
+    jobs = planned("fine_tuned.yaml", tmp_path)
+    assert (jobs["reward_model"], jobs["score"]) == (2, 1)
+    assert not {"features", "profile", "judge"} & jobs.keys()

@@ -1,7 +1,6 @@
 """Personalised reward models from a few preference votes: SynthesizeMe replicated (ACL 2025).
 
-`TasteModel`, `SynthesizeMe`, `DefaultJudge` and `PersonalRM` are imported when they are asked for: the workflow's jobs
-need none of them.
+The names of the library are imported when they are asked for: the workflow's jobs need none of them.
 """
 
 from __future__ import annotations
@@ -11,16 +10,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from personalrm.app.library.base import DefaultJudge as DefaultJudge
     from personalrm.app.library.base import PersonalRM as PersonalRM
+    from personalrm.app.library.data import VoteDict as VoteDict
+    from personalrm.app.library.reward_model import RewardModel as RewardModel
     from personalrm.app.library.synthesizeme import SynthesizeMe as SynthesizeMe
     from personalrm.app.library.taste import TasteModel as TasteModel
 
 __version__ = "0.2.0"
-__all__ = ["DefaultJudge", "PersonalRM", "SynthesizeMe", "TasteModel", "__version__"]
+__all__ = ["DefaultJudge", "PersonalRM", "RewardModel", "SynthesizeMe", "TasteModel", "VoteDict", "__version__"]
 _LAZY = {
     "DefaultJudge": "personalrm.app.library.base",
     "PersonalRM": "personalrm.app.library.base",
+    "RewardModel": "personalrm.app.library.reward_model",
     "SynthesizeMe": "personalrm.app.library.synthesizeme",
     "TasteModel": "personalrm.app.library.taste",
+    "VoteDict": "personalrm.app.library.data",
 }
 
 

@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -17,6 +18,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from personalrm.app.library.data import to_item
 from personalrm.core.errors import ConfigError, DataError
+from personalrm.core.extras import require_extra
 from personalrm.core.records import UserData
 from personalrm.data.hub import fetch_files, shared_source
 from personalrm.data.prepare import read_users
@@ -27,7 +29,7 @@ from personalrm.studies.preflight import load_environment
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ChatbotArenaDataset", "LocalDataset", "PersonalDataset", "PrismDataset", "UserParts"]
+__all__ = ["ChatbotArenaDataset", "LocalDataset", "PersonalDataset", "PrismDataset", "UserParts", "bundled"]
 logger = logging.getLogger("personalrm.app.library")
 Form = Literal["processed", "raw"]
 UserPart = Literal["train", "validation", "test", "all"]
@@ -87,6 +89,7 @@ class PersonalDataset:
 
     def get_dataframe(self, split: UserPart = "all") -> pd.DataFrame:
         """All preferences as a data frame, one row per pair; `split` is the pair's part: train, val or test."""
+        require_extra("data", "data sets as frames", "pandas")
         import pandas as pd
 
         rows = [
@@ -113,13 +116,27 @@ class PersonalDataset:
 
 
 class LocalDataset(PersonalDataset):
-    """A JSON-lines file of votes (config/README.md). `options` are further keys of its entry, such as `min_pairs`.
+    """A file of votes (docs/data.md). `options` are further keys of its entry, such as `min_pairs` and `columns`.
 
     Raises ConfigError for an option that is none.
     """
 
     def __init__(self, path: Path | str, **options: Any) -> None:  # noqa: ANN401  (checked by the entry)
         super().__init__(_entry({"name": "local", "source": "local", "path": Path(path)}, options))
+
+
+BUNDLED = ("quickstart", "tastes")
+
+
+def bundled(name: str = "quickstart") -> LocalDataset:
+    """Votes of invented users that come with the package: eight with tastes of style, or twelve harder ones ("tastes").
+
+    >>> bundled().get_user_ids()[:2]
+    ['amara', 'bjorn']
+    """
+    if name not in BUNDLED:
+        raise ConfigError(f"bundled: no data set {name!r}; there are: {', '.join(BUNDLED)}")
+    return LocalDataset(Path(str(files("personalrm") / "bundled" / f"{name}.jsonl")))
 
 
 class _Released(PersonalDataset):

@@ -9,6 +9,7 @@ from snakemake.exceptions import WorkflowError
 from personalrm.core.errors import PersonalRMError
 
 try:
+    support.check_folder(workflow.basedir)
     CONFIG = support.load_for_snakemake(workflow.configfiles, config)
     PLAN = support.plan_run(CONFIG)
     STUDY = support.study_of(CONFIG.study)
@@ -86,7 +87,9 @@ def growing(amount, stage=None):
 onstart:
     support.begin_run(CONFIG)
     try:
-        support.preflight(PLAN, workflow.dag.needrun_jobs())
+        support.preflight(
+            PLAN, workflow.dag.needrun_jobs(), here=workflow.local_exec
+        )
     except PersonalRMError as error:
         raise WorkflowError(str(error)) from None
 

@@ -1,6 +1,9 @@
 """Reward models trained on votes: features of answers, training, and verdicts. Needs the extra `train`.
 
-INPUTS   data/<dataset>/shards/<shard>.jsonl
+Methods that fine-tune the base read no features; those that are told of the user read profiles or tastes.
+
+INPUTS   data/<dataset>/shards/<shard>.jsonl, data/<dataset>/unfiltered/<shard>.jsonl
+         profiles/<dataset>/<variant>/<model>/k<k>/<shard>.jsonl, tastes/<dataset>/<model>/<shard>.jsonl
 OUTPUTS  features/<dataset>/<encoder>/<shard>.safetensors
          reward_models/<dataset>/<name>/<method>/<seed>/: weights.safetensors, card.json
          verdicts/<dataset>/reward/<name>/<shard>.jsonl
@@ -71,9 +74,11 @@ rule score:
         PLAN.benchmark("score")
     conda:
         "../envs/personalrm.yml"
+    threads: of_reward("score_threads")
     resources:
-        mem_mb=growing(2000),
+        mem_mb=growing(of_reward("score_mb")),
         runtime=growing(60),
+        gpu=of_reward("score_gpus"),
     params:
         reads=reads_of("score"),
         config=RUN_CONFIG,

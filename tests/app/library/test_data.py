@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import datasets
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from personalrm import VoteDict
 from personalrm.app.library.data import (
     one_pair,
     split_by_ratio,
@@ -102,8 +107,40 @@ def test_options_are_named_as_the_caller_knows_them() -> None:
         one_pair("Which?", "a", " ", None)
 
 
-def test_an_iterator_of_votes_is_as_good_as_their_list() -> None:
-    assert user_data(iter(items(4)), None, None, 0.5) == user_data(items(4), None, None, 0.5)
+CONTAINERS: dict[str, Callable[[list[Item]], Any]] = {
+    "generator": lambda rows: (row for row in rows),
+    "pandas": pd.DataFrame,
+    "arrow": pa.Table.from_pylist,
+    "datasets": datasets.Dataset.from_list,
+    "pandas of a data set": lambda rows: datasets.Dataset.from_list(rows).to_pandas(),
+}
+
+
+@pytest.mark.parametrize("kind", CONTAINERS)
+def test_every_container_of_votes_is_as_good_as_their_list(kind: str) -> None:
+    rows = [*items(3, turn=2, user_id=7), *items(2, first=3, user_id=7)]
+    wanted = user_data(rows, items(2, first=9, user_id=7), None, 0.5)
+    container = CONTAINERS[kind]
+    assert user_data(container(rows), container(items(2, first=9, user_id=7)), None, 0.5) == wanted
+    assert usable_pairs(container(rows), "data") == usable_pairs(rows, "data")
+
+
+def test_a_set_of_data_sets_is_answered_with_the_name_of_a_part() -> None:
+    parts = datasets.DatasetDict({"train": datasets.Dataset.from_list(items(3))})
+    with pytest.raises(DataError, match=r"data: is no list; give one part, such as data\['train'\]"):
+        usable_pairs(parts, "data")
+
+
+def test_rows_of_trl_are_votes() -> None:
+    turn, (good, bad) = {"role": "user", "content": "question 0?"}, [item(0)["chosen"], item(0)["rejected"]]
+    vote: VoteDict = {"prompt": [turn], "chosen": [good], "rejected": [bad], "conversation_id": "c0", "flip": False}  # type: ignore[typeddict-item]
+    assert usable_pairs([vote], "data").pairs == usable_pairs(items(1), "data").pairs
+
+
+def test_a_zero_next_to_dates_is_no_time() -> None:
+    rows = [item(0, timestamp=0), item(1, timestamp="2025-01-31")]
+    with pytest.raises(DataError, match=r"data\[0\], field timestamp: is 0, which is no date"):
+        usable_pairs(rows, "data")
 
 
 def test_votes_of_several_users_are_not_fitted_as_one() -> None:

@@ -13,7 +13,7 @@ from support.models import ScriptedModel, good_is_first, last_user, text
 from support.scripted_server import ScriptedServer
 
 from personalrm import DefaultJudge, SynthesizeMe
-from personalrm.app.library.base import run_blocking
+from personalrm.app.library.calls import run_blocking
 from personalrm.core.errors import ConfigError, TransientError
 from personalrm.llm.types import Request, Response
 

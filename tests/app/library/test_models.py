@@ -10,7 +10,8 @@ from support.scripted_server import ScriptedServer
 
 from personalrm import DefaultJudge
 from personalrm.app.library.models import MODEL, model_entry
-from personalrm.core.errors import PermanentError
+from personalrm.core.errors import ConfigError, PermanentError
+from personalrm.llm.types import normalised
 
 from .conftest import QUICK, prefers_good
 
@@ -55,6 +56,8 @@ def test_the_forms_of_the_readme(
     spec = DefaultJudge(model_id, url, num_workers=2).config.models[MODEL].spec(model_id)
     assert (spec.backend, spec.model, spec.api_base, spec.api_key_env) == expected
     assert (spec.name, spec.max_concurrency) == (model_id, 2)
+    # Answers that an earlier version stored are found.
+    assert spec.identity == f"{spec.model}@{spec.snapshot}{f' at {normalised(spec.api_base)}' if spec.api_base else ''}"
 
 
 def test_keys_under_other_names_of_a_provider_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,6 +79,7 @@ def test_keys_under_other_names_of_a_provider_are_found(monkeypatch: pytest.Monk
     ("model_id", "sent"),
     [
         ("openai/m", "m"),
+        ("openai/gpt-oss-20b", "openai/gpt-oss-20b"),
         ("litellm_proxy/a/m", "a/m"),
         ("a/m", "a/m"),
     ],
@@ -119,3 +123,17 @@ def test_small_models_read_labels_by_log_probability() -> None:
 def test_an_embedded_model_judges() -> None:
     with DefaultJudge("embedded/smollm2-135m", model_options={"context_length": 2048}) as judge:
         assert judge.predict_pairwise("Say hello.", "Hello!", "zxq zxq zxq zxq") in (1, -1)
+
+
+@pytest.mark.parametrize(
+    ("model_id", "meant"),
+    [
+        ("gpt-4o-mini", "openai/gpt-4o-mini"),
+        ("deepseek-chat", "litellm/deepseek/deepseek-chat"),
+        ("smollm2-135m", "embedded/smollm2-135m"),
+    ],
+)
+def test_ids_of_known_models_are_not_sent_to_this_machine(model_id: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=f"{model_id}' needs a model_url; did you mean '{meant}'"):
+        DefaultJudge(model_id=model_id)
+    assert model_entry(model_id, "http://127.0.0.1:1/v1", {})["api_base"] == "http://127.0.0.1:1/v1"

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import datasets
+import pandas as pd
 import pytest
 from support.models import ScriptedModel, text
 from support.scripted_server import Fault, ScriptedServer
@@ -122,6 +124,18 @@ def test_more_votes_ask_about_these_alone_and_give_the_taste_of_all(server: Scri
         rm.add([vote(9), vote(10, chosen="")])
     with pytest.raises(NotFittedError):
         taste_model(server, bank).add(votes(1))
+
+
+def test_votes_may_come_as_a_data_frame_a_generator_or_a_data_set(server: ScriptedServer, bank: Path) -> None:
+    wanted = taste_model(server, bank, user_id="ann").fit(votes(5)).add(votes(3, first=5))
+    rm = taste_model(server, bank, user_id="ann").fit(pd.DataFrame(votes(5)))
+    rm.add(datasets.Dataset.from_list(votes(3, first=5)))
+    assert rm.learned.record == wanted.learned.record
+    one_by_one = taste_model(server, bank, user_id="ann").fit(each for each in votes(8))
+    assert one_by_one.learned.record == wanted.learned.record
+    assert rm.evaluate(each for each in votes(2, first=20)) == wanted.evaluate(votes(2, first=20))
+    others = {f"u{user}": pd.DataFrame(votes(4, first=30 + 9 * user)) for user in range(2)}
+    assert taste_model(server, bank, user_id="ann").fit(votes(8), others=others).learned.prior is not None
 
 
 def test_a_loaded_object_goes_on_without_a_store(server: ScriptedServer, bank: Path, tmp_path: Path) -> None:
@@ -262,6 +276,7 @@ def test_wrong_votes_are_named(case: str, server: ScriptedServer, bank: Path) ->
         ({"orders": "some"}, r"^orders: "),
         ({"scoring_options": {"max_token": 3}}, r"^max_token: "),
         ({"scoring_options": {"use": "core"}}, r"^scoring_options: use: no key of it"),
+        ({"scoring_options": {"kinds": "model"}}, r"^scoring_options: kinds: no key of it"),
         ({"scoring_options": ["max_tokens"]}, r"^scoring_options: is list; give a dict"),
         ({"model_options": ["prompts"]}, r"^model_options: is list; give a dict"),
         ({"model_id": "embedded/"}, r"^model_id: .* names no model"),

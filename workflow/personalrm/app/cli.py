@@ -1,6 +1,6 @@
 """The command line. The signature of a function declares its sub-command; what does the work is imported when it runs.
 
-The workflow's rules call `stage`, `collect`, `result`, `manifest`, `report` and `transcripts`; people call the others.
+The workflow's rules call those of `OF_RULES`; people call the others.
 """
 
 from __future__ import annotations
@@ -12,24 +12,46 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
+import typer.core
 
+from personalrm import __version__
+from personalrm.app.votes_commands import add_votes_commands
 from personalrm.core.errors import BudgetExceeded, PersonalRMError
+from personalrm.core.extras import explained, require_extra
 
+E = TypeVar("E", bound=Exception)
 EXIT_ERROR = 1
+EXIT_UNMET = 4  # of `check`
 EXIT_BUDGET = 3
 """The budget is spent: the same command continues once the budget is raised."""
+
+OF_RULES = ("stage", "collect", "result", "manifest", "report", "transcripts")
+"""Commands that the workflow's rules call."""
+
+
+class _TwoGroups(typer.core.TyperGroup):
+    """Help with the commands for people, then those of the rules."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - types of the click that typer brings
+        """Write both groups."""
+        named = {name: self.commands[name].get_short_help_str(80) for name in self.list_commands(ctx)}
+        for title, of_rules in (("Commands", False), ("Commands of the workflow's rules", True)):
+            with formatter.section(title):
+                formatter.write_dl([(name, text) for name, text in named.items() if (name in OF_RULES) is of_rules])
+
 
 _group = partial(
     typer.Typer, rich_markup_mode=None, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
-cli = _group(help="Personalised reward models from a few votes.")
+cli = _group(help="Personalised reward models from a few votes.", cls=_TwoGroups)
 models = _group(help="List, fetch and locate embedded models.")
 store = _group(help="Convert response stores.")
 cli.add_typer(models, name="models")
 cli.add_typer(store, name="store")
+add_votes_commands(cli)
 
 Resolved = Annotated[
     Path, typer.Option("--config", help="Resolved config, written by the workflow; or a config file in YAML.")
@@ -40,7 +62,6 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the ru
 ModelIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, as `models list` prints them.")]
 StudyName = Annotated[str, typer.Option("--study", help="Which study's config: synthesizeme or tailoring.")]
 CacheDir = Annotated[Path | None, typer.Option(help="Default: $PERSONALRM_CACHE, or the user's cache folder.")]
-
 
 ModelSource = StrEnum("ModelSource", ["CACHE", "HUB", "INDEX"])
 """Where model files come from, except a path of the user's own."""
@@ -56,17 +77,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cli(args=arguments, prog_name="personalrm")
     except* SystemExit as ended:
         code = int(getattr(ended.exceptions[0], "code", 0) or 0)
+    except* ModuleNotFoundError as errors:
+        lacking = [text for error in _flat(errors) if (text := explained(error))]
+        if not lacking:
+            raise
+        sys.stderr.write(f"personalrm: this command {lacking[0]}\n")
     except* PersonalRMError as errors:
         # Users are processed concurrently, so that one cause may arrive several times.
-        for text in dict.fromkeys(_messages(errors)):
+        for text in dict.fromkeys(map(str, _flat(errors))):
             sys.stderr.write(f"personalrm: {text}\n")
         code = EXIT_BUDGET if errors.subgroup(BudgetExceeded) else EXIT_ERROR
     return code
 
 
-def _messages(group: BaseExceptionGroup[PersonalRMError]) -> Iterator[str]:
+def _flat(group: BaseExceptionGroup[E]) -> Iterator[E]:
     for error in group.exceptions:
-        yield from _messages(error) if isinstance(error, BaseExceptionGroup) else [str(error)]
+        if isinstance(error, BaseExceptionGroup):
+            yield from _flat(error)
+        else:
+            yield error
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"personalrm {__version__}\n")
+        raise typer.Exit
+
+
+@cli.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    del version
 
 
 @cli.command()
@@ -80,6 +124,7 @@ def run(
     from personalrm.studies.config_load import load_config
     from personalrm.studies.study import study_of
 
+    require_extra("workflow", "personalrm run")
     loaded = load_config(config)
     results = loaded.results / loaded.run
     options = ["--cores", cores, "--configfile", str(config), *(arguments or ())]
@@ -114,6 +159,25 @@ def summary(run: RunFolder) -> None:
 
 
 @cli.command()
+def check(
+    run: RunFolder,
+    min_accuracy: Annotated[float, typer.Option(help="Percent that each of the rows must reach.")],
+    method: Annotated[str | None, typer.Option(help="Only rows of it, as main.csv names it.")] = None,
+    judge: Annotated[str | None, typer.Option(help="Only rows of this judge.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only rows of this data set.")] = None,
+    k: Annotated[str | None, typer.Option(help="Only rows of this k.")] = None,
+    lower_bound: Annotated[bool, typer.Option("--lower-bound", help="Ask it of the interval's lower end.")] = False,
+) -> None:
+    """Check the accuracies of a run. Exit code 0: all rows reach the minimum; 4: one does not; 1: there is none."""
+    from personalrm.app.check import check as checked
+
+    wanted = {"method": method, "judge_model": judge, "dataset": dataset, "k": k}
+    held, text = checked(run, min_accuracy, wanted, lower_bound=lower_bound)
+    sys.stdout.write(text)
+    raise typer.Exit(0 if held else EXIT_UNMET)
+
+
+@cli.command()
 def retry(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run, or its config file.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be removed.")] = False,
@@ -133,8 +197,7 @@ def publish(
     """Copy results of a finished run to a folder. The manifest of the run is copied, too."""
     from personalrm.studies.publish import publish as copied
 
-    for path in copied(config, folder, names):
-        sys.stdout.write(f"{path}\n")
+    sys.stdout.writelines(f"{path}\n" for path in copied(config, folder, names))
 
 
 @cli.command()

@@ -93,10 +93,10 @@ def run_snakemake(arguments: Sequence[str], log: Path, stream: TextIO) -> int:
     """Run Snakemake with `arguments`; returns its exit code.
 
     Its whole output goes to `log`, which the last line names. Where it fails, what it says of the problem is shown,
-    too. Ctrl-C reaches Snakemake itself, which ends its jobs; this waits for that.
+    too. Ctrl-C reaches Snakemake itself, which ends its jobs; this waits for that, and says what is kept.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    terminal, said = _Terminal(stream), []
+    terminal, said, interrupted = _Terminal(stream), list[str](), False
     command = [sys.executable, "-m", "snakemake", *arguments]
     with (
         log.open("w", encoding="utf-8", buffering=1) as file,
@@ -118,10 +118,12 @@ def run_snakemake(arguments: Sequence[str], log: Path, stream: TextIO) -> int:
                     terminal.show(step)
                 process.wait()
             except KeyboardInterrupt:
-                continue
-    seconds = terminal.end()
-    if process.returncode:
+                interrupted = True
+    took, outcome = f"after {clock(terminal.end())}", "done"
+    if process.returncode and interrupted:
+        outcome, took = "stopped", f"{took}: finished jobs and all answers are kept, and the same command continues"
+    elif process.returncode:
         stream.write("\n".join(problems_in(said)) + "\n")
-    outcome = f"failed (exit code {process.returncode})" if process.returncode else "done"
-    stream.write(f"{outcome} after {clock(seconds)}; full output: {log}\n")
+        outcome = f"failed (exit code {process.returncode})"
+    stream.write(f"{outcome} {took}; full output: {log}\n")
     return process.returncode

@@ -17,6 +17,8 @@ from typing import Any, Protocol
 
 from personalrm.core.errors import ConfigError, EmbeddedModelError, StoreError
 from personalrm.core.files import atomic_write_text, canonical_json
+from personalrm.data.prepare import refuse_no_user
+from personalrm.data.settings import LocalDataset
 from personalrm.llm.limits.budget import lift, passed
 from personalrm.llm.local.owner import OWNER_ENV, Owner
 from personalrm.studies.config_load import config_hash, load_config, merged_yaml, write_resolved
@@ -31,6 +33,9 @@ __all__ = ["RunResults", "config_hash", "study_of"]
 STATE = Path(".snakemake/personalrm")
 """Folder of resolved configs, of the owner's mark and of embedded servers' states, inside Snakemake's own folder."""
 
+OWNER_MARK = "owner"
+"""File of `STATE` that names the holder of Snakemake's lock. Files of runs end in `.json`."""
+
 
 def default_configfile(arguments: Iterable[str]) -> str:
     """Config file where none was given: that of the run whose result is a target, if this run was planned here before.
@@ -43,6 +48,12 @@ def default_configfile(arguments: Iterable[str]) -> str:
             if known.is_file() and Path(merged_yaml([known])["results"]) == parent.parent:
                 return str(known)
     return "config/config.yaml"
+
+
+def check_folder(checkout: str | Path) -> None:
+    """Raise ConfigError for a checkout in a folder whose name Snakemake would read as a pattern."""
+    if set("{}") & set(str(checkout)):
+        raise ConfigError(f"{checkout}: Snakemake reads braces in the path of the workflow as wildcards; move it")
 
 
 def load_for_snakemake(configfiles: Sequence[str | Path], merged: Mapping[str, Any]) -> StudyConfig:
@@ -69,10 +80,13 @@ def write_run_config(config: StudyConfig) -> str:
 
 
 def plan_run(config: StudyConfig) -> StudyPlan[Any]:
-    """The plan of the run. Raises ConfigError for data sets whose users have to be known before, and are not."""
+    """The plan of the run. Raises ConfigError for data sets whose users have to be known before, and are not, and for
+    files of votes in which no user has enough pairs."""
     plan: StudyPlan[Any] = plan_of(config)
-    for dataset in config.datasets:
+    for dataset, entry in config.datasets.items():
         plan.shards(dataset)
+        if isinstance(entry, LocalDataset) and entry.path.is_file():
+            refuse_no_user(entry)
     return plan
 
 
@@ -90,12 +104,13 @@ class PlannedJob(Protocol):
         ...
 
 
-def preflight(plan: StudyPlan[Any], jobs: Iterable[PlannedJob]) -> None:
-    """Check what the planned jobs need, without a call unless `check_endpoints` is set.
+def preflight(plan: StudyPlan[Any], jobs: Iterable[PlannedJob], *, here: bool) -> None:
+    """Check what the planned jobs need, without a call unless `check_endpoints` is set. `here`: they run on this
+    machine.
 
     Raises ConfigError that lists everything that is missing.
     """
-    needs, config = Needs(), plan.config
+    needs, config = Needs(here=here), plan.config
     for job in jobs:
         stage, wildcards = next(filter(None, (plan.parse(str(path)) for path in job.output)), (None, None))
         if stage and wildcards:
@@ -145,7 +160,7 @@ def clear_stale_lock() -> None:
     Only when our own mark says that the holder ran on this host and is dead; otherwise Snakemake's message stands.
     """
     locks = list(Path(".snakemake/locks").glob("*.lock"))
-    mark = STATE / "owner.json"
+    mark = STATE / OWNER_MARK
     if not locks or not mark.is_file():
         return
     try:
@@ -161,7 +176,7 @@ def clear_stale_lock() -> None:
 def begin_run(config: StudyConfig) -> None:
     """Note which process holds Snakemake's lock from now on, and let its jobs use the rest of the budget again."""
     mark = {"host": socket.gethostname(), "owner": str(Owner.of(os.getpid()))}
-    atomic_write_text(STATE / "owner.json", canonical_json(mark))
+    atomic_write_text(STATE / OWNER_MARK, canonical_json(mark))
     lift(config.store, config.run, config.store_journal)
 
 

@@ -19,6 +19,10 @@ class DataError(PersonalRMError):
     """Input data cannot be used; the message names file, line, field and user where known."""
 
 
+class OutputError(PersonalRMError, OSError):
+    """A result cannot be written: no space, no right, or a disk that fails."""
+
+
 class PromptError(PersonalRMError):
     """A prompt file is missing, malformed, or uses an undefined name."""
 
@@ -72,6 +76,10 @@ class Refused(ModelCallError):
 
 class RequestRejected(ModelCallError):
     """The provider rejected this request (400, 413, 422) with an unrecognised message; other requests may pass."""
+
+
+class FieldRefused(RequestRejected):
+    """The provider refuses a field that all requests of this kind have; the message names the key to set."""
 
 
 class OutOfTokens(ModelCallError):

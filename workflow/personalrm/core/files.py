@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TextIO
+
+from personalrm.core.errors import OutputError
 
 
 @contextmanager
 def atomic_open(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file next to `path`; on success flush, fsync and rename it, else remove it."""
+    """Open a temporary file next to `path`; on success flush, fsync and rename it, else remove it.
+
+    Raises OutputError where the disk has no room, or the user no right.
+    """
+    try:
+        with _temporary(path) as stream:
+            yield stream
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        advice = _DISK_ERRORS[error.errno]
+        raise OutputError(
+            f"{path}: cannot be written: {error.strerror}. {advice}, and run the same command again; nothing that was "
+            "paid for is lost."
+        ) from error
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".tmp")
     try:
@@ -52,29 +75,86 @@ def atomic_write_text(path: Path, text: str) -> None:
     atomic_write_bytes(path, text.encode())
 
 
+_ROOM, _RIGHT = "Free some space", "Make the folder writable"
+_DISK_ERRORS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _ROOM),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _RIGHT),
+    errno.EIO: "Check the disk",
+}
+SLOW_S = 10.0
+"""Seconds after which a process that waits for a lock logs which process holds it."""
+_RETRY_S = 0.01
+
+log = logging.getLogger("personalrm.core.files")
+
+
 @contextmanager
 def file_lock(path: Path, on_wait: Callable[[], object] | None = None) -> Iterator[None]:
     """Hold an exclusive lock on `path`; the kernel frees it when the process dies, however it dies.
 
-    `on_wait` is called once if another process holds it.
+    `on_wait` is called once if another process holds it; if it still does after `SLOW_S`, a warning names it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as stream:
         if not _locked(stream):
             if on_wait is not None:
                 on_wait()
-            fcntl.flock(stream, fcntl.LOCK_EX)
+            until = time.monotonic() + SLOW_S
+            while not (mine := _locked(stream)) and time.monotonic() < until:
+                time.sleep(_RETRY_S)
+            if not mine:
+                warn_of_lock(path)
+                fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
 
 @asynccontextmanager
 async def waiting_lock(path: Path, poll_s: float = 0.05) -> AsyncIterator[None]:
-    """`file_lock` for coroutines: other coroutines run while it waits or is held."""
+    """`file_lock` for coroutines: other coroutines run while it waits or is held. The warning comes only if the process
+    that holds it is stopped, because such a lock may be held for long."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as stream:
+        until = time.monotonic() + SLOW_S
         while not _locked(stream):
             await asyncio.sleep(poll_s)
+            if time.monotonic() > until:
+                until = float("inf")
+                if any(stopped for _, stopped in holders(path)):
+                    warn_of_lock(path)
         yield
+
+
+def warn_of_lock(*paths: Path) -> None:
+    """Log which processes of this machine hold a lock on any of these files, and what to do if they are stopped."""
+    known = [held for path in paths for held in holders(path)]
+    who = ", ".join(f"process {pid}{' (stopped)' if stopped else ''}" for pid, stopped in known) or "another process"
+    halted = [str(pid) for pid, stopped in known if stopped]
+    advice = f". Continue it (kill -CONT {' '.join(halted)}) or end it" if halted else ""
+    log.warning("waiting for the lock of %s, which %s holds for %.0f s now%s", paths[0], who, SLOW_S, advice)
+
+
+def holders(path: Path) -> list[tuple[int, bool]]:
+    """Processes of this machine that hold a lock on a file, and whether each is stopped; empty where Linux does not say
+    (`/proc/locks`), as on network file systems."""
+    found: dict[int, bool] = {}
+    with suppress(OSError, ValueError):
+        number = os.stat(path).st_ino
+        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+            fields = line.split()
+            # 1: FLOCK ADVISORY WRITE <pid> <major>:<minor>:<inode> 0 EOF; a waiting one has an arrow second.
+            if fields[1] != "->" and fields[5].rpartition(":")[2] == str(number) and int(fields[4]) > 0:
+                found[int(fields[4])] = _is_stopped(int(fields[4]))
+    return sorted(found.items())
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether a process was stopped, by a signal or a debugger."""
+    with suppress(OSError, IndexError):
+        return (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+            in "Tt"
+        )
+    return False
 
 
 def _locked(stream: TextIO) -> bool:

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from personalrm.core.addresses import without_credentials
 from personalrm.core.errors import PersonalRMError
+from personalrm.core.extras import require_extra
 from personalrm.core.files import sha256_file
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ def _library() -> Any:  # noqa: ANN401
     # than the Xet protocol, which mirrors do not speak.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
+    require_extra("data", "files of the hub", "huggingface_hub")
     import huggingface_hub
 
     # Its warnings quote addresses that may be signed; ours say the same.

@@ -102,13 +102,17 @@ class NoResult(NamedTuple):
 
 
 class CallRef(Record):
-    """A stored response that a result rests on: its key in the store, and what it would cost at list price."""
+    """A stored response that a result rests on: its key in the store, and what it would cost at list price.
+
+    `estimated` says that the provider gave no token counts that make sense; only a row with such counts has the field.
+    """
 
     key: str
     stage: str
     tokens_in: int
     tokens_out: int
     cost_usd: float | None = None
+    estimated: bool = Field(default=False, exclude_if=lambda estimated: not estimated)
 
 
 class Trace(Record):
@@ -220,16 +224,28 @@ class PairScores(Record):
         return {name: -score if self.swapped else score for name, score in self.scores.items()}
 
 
+class QuestionKinds(Record):
+    """Kinds of question of a user's pairs: `names` by pair id, without pairs that have none.
+
+    `reason` says why a model named none; `calls` are the keys of its response.
+    """
+
+    names: dict[str, str] = Field(default_factory=dict)
+    reason: Outcome | None = None
+    calls: tuple[str, ...] = ()
+
+
 class UserScores(Record):
     """The scores of all pairs of one user by one model: one entry for each pair and order that was asked.
 
-    `lost` counts the calls that the provider failed.
+    `lost` counts the calls that the provider failed. Rows have `kinds` only where the config asks for them.
     """
 
     dataset: str
     user_id: str
     model: str
     pairs: tuple[PairScores, ...] = ()
+    kinds: QuestionKinds | None = Field(default=None, exclude_if=lambda kinds: kinds is None)
     lost: int = 0
     calls: tuple[CallRef, ...] = ()
     prompts: dict[str, str] = Field(default_factory=dict)
@@ -293,7 +309,8 @@ class Verdict(Record):
     `said` is the position that the judge named; `log_odds` is positive where the chosen answer is favoured. `reasoned`
     says whether an answer in words that names a position, or a tie, holds more than that; None (and not in the row) for
     all other verdicts. `flipped` says of a verdict by the log-odds of both orders whether the orders alone would have
-    named different answers; None (and not in the row) for all others.
+    named different answers; None (and not in the row) for all others. `cut` says that an answer in words which it
+    rests on ended at its limit of tokens; only a row of such an answer has it.
     """
 
     pair_id: str
@@ -304,6 +321,7 @@ class Verdict(Record):
     calls: tuple[str, ...] = ()
     reasoned: bool | None = Field(default=None, exclude_if=lambda reasoned: reasoned is None)
     flipped: bool | None = Field(default=None, exclude_if=lambda flipped: flipped is None)
+    cut: bool = Field(default=False, exclude_if=lambda cut: not cut)
 
 
 class JudgedUser(Record):

@@ -16,7 +16,7 @@ class TasteWeights(Record):
 
     A weight is what a feature adds while all others stay. `effect` is by how much the log-odds of the user's votes grow
     with a feature alone, while the others change with it as they do in these votes. Weights of correlated features are
-    never sure, though their effects may be. There are no effects without own weights.
+    never sure, though their effects may be. Effects are those of the user's own weights alone; there are none without.
     """
 
     mean: tuple[float, ...]
@@ -33,8 +33,10 @@ class Taste(Record):
     shared by all pairs; `kinds` has those for pairs of a named kind of question where the user's votes differ by kind.
 
     Attributes:
-        own: whether the user's votes are evidence of a taste of the user's own. If not, `weights` are those of other
-            users, or else of the judge without a user; without either they are the user's own, as a guess.
+        own: whether the user's votes are evidence of a taste of the user's own.
+        own_probability: of a taste of the user's own, given the votes, where other users taught a prior: `weights` are
+            the user's own with this probability, else those of other users. Where none did and `own` is false,
+            `weights` are those of the judge without a user, or without one the user's own, as a guess.
         reason: why not.
         n_votes: that were learned from; `n_unscored` more have no scores.
         missing: number of these votes in which a feature could not be scored, for features of which that is so.
@@ -49,6 +51,7 @@ class Taste(Record):
     weights: TasteWeights
     kinds: dict[str, TasteWeights] = Field(default_factory=dict)
     own: bool
+    own_probability: float | None = Field(default=None, exclude_if=lambda value: value is None)
     reason: str | None = None
     n_votes: int
     n_unscored: int = 0

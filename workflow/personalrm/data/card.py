@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from personalrm.core.files import sha256_file
 from personalrm.data.filters.filter_settings import RELEASED
 from personalrm.data.filters.funnel import Funnel
 from personalrm.data.hub import noted_commit
-from personalrm.data.settings import Dataset
+from personalrm.data.settings import Dataset, Untimed
 
 
 def data_card(settings: Dataset, funnel: Funnel) -> str:
@@ -47,13 +49,14 @@ def data_card(settings: Dataset, funnel: Funnel) -> str:
         *([f"- Of these, ties: {_list(funnel.split_ties)}."] if funnel.split_ties else []),
         f"- Users by the grain that kept their pairs together: {_list(funnel.split_grain)}.",
         *_near_duplicates(funnel),
+        *_incomplete_times(settings, funnel),
         f"- Fields of the file that are not read: {_list(funnel.ignored_fields)}.",
         *(f"- {note}" for note in funnel.notes),
         *([f"- Filters that ask models: {_list(funnel.filters)}."] if funnel.filters else []),
         "",
         "## Rules",
         "",
-        "- A user's pairs are ordered by time where all have one, else by conversation, turn and pair id.",
+        f"- A user's pairs are ordered by time, or {_WITHOUT_TIMES[settings.untimed]}.",
         "- The oldest pairs are context, the newest test. Pairs of one conversation (or turn), and pairs with "
         "the same last user turn but for case and blanks, stay in one part; near-duplicates do, too, as stated above.",
         "- A user with fewer than three such groups is split at the next finer grain (turn, then pair), so that each "
@@ -64,6 +67,24 @@ def data_card(settings: Dataset, funnel: Funnel) -> str:
     if funnel.problems:
         lines += ["", "## Lines that were dropped", "", *(f"- {problem}" for problem in funnel.problems)]
     return "\n".join(lines) + "\n"
+
+
+_WITHOUT_TIMES: Mapping[Untimed, str] = {
+    "oldest": "by conversation, turn and pair id where none has one; pairs without a time come before those with one",
+    "conversation": "by conversation, turn and pair id where one of them has none",
+    "file": "by their sequence in the file where one of them has none",
+}
+"""The order of pairs without times."""
+
+
+def _incomplete_times(settings: Dataset, funnel: Funnel) -> list[str]:
+    counts = funnel.incomplete_times
+    if not counts:
+        return []
+    return [
+        f"- Users whose pairs have times only in part: {counts['users']} ({counts['pairs_without']} pairs without a "
+        f"time). `untimed: {settings.untimed}` orders them."
+    ]
 
 
 def _hub_rows(settings: Dataset) -> list[str]:

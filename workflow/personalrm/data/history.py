@@ -7,23 +7,29 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from personalrm.core.records import PreferencePair, Turn
-from personalrm.data.settings import SplitSettings
+from personalrm.data.settings import SplitSettings, Untimed
 from personalrm.data.sources.votes import Vote, decided
 from personalrm.data.splits import UserSplit, split_user
 
 
-def history(votes: Iterable[Vote]) -> list[Vote]:
+def history(votes: Iterable[Vote], untimed: Untimed = "oldest") -> list[Vote]:
     """One user's votes, oldest first, whatever sequence they come in.
 
-    By time where all have one. Else by conversation, turn and pair (digits compared as numbers): a file's sequence is
-    no evidence of time, and using it would make results depend on how a file was sorted (our choice).
+    By time; where no vote has one, by conversation, turn and pair (digits compared as numbers). Where some have one,
+    `untimed` decides: votes without a time are the oldest (`oldest`: they are learned from, and the newest votes with a
+    time are tested), or no time is used. `file` takes the sequence of the file where a time is missing, also for users
+    without any: no other choice does, as results would depend on how a file was sorted (our choices).
     """
     mine = list(votes)
-    timed = all(vote.timestamp is not None for vote in mine)
+    complete = all(vote.timestamp is not None for vote in mine)
+    timed = complete or untimed == "oldest"
+    as_in_file = untimed == "file" and not complete
 
-    def key(vote: Vote) -> tuple[float, str, int, str, str, str, str]:
+    def key(vote: Vote) -> tuple[bool, float, int, str, int, str, str, str, str]:
         return (
+            timed and vote.timestamp is not None,
             vote.timestamp or 0.0 if timed else 0.0,
+            vote.line if as_in_file else 0,
             _natural(vote.conversation_id or ""),
             vote.turn or 0,
             # Not the generated id, which depends on the user's name.
@@ -49,10 +55,10 @@ class MergedSurvey(NamedTuple):
     conflicts: int
 
 
-def merged_survey(votes: Iterable[Vote]) -> MergedSurvey:
+def merged_survey(votes: Iterable[Vote], untimed: Untimed = "oldest") -> MergedSurvey:
     """Join the survey answers on all rows of a user; the newest answer to a question is kept."""
     said: dict[str, list[str]] = {}
-    for vote in history(vote for vote in votes if vote.survey):
+    for vote in history((vote for vote in votes if vote.survey), untimed):
         for question, answer in vote.survey.items():
             said.setdefault(question, []).append(answer)
     newest = {question: answers[-1] for question, answers in sorted(said.items())}

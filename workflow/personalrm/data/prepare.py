@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -14,14 +13,12 @@ from personalrm.core.records import write_records
 from personalrm.data.card import data_card
 from personalrm.data.filters.funnel import Funnel
 from personalrm.data.filters.released_judgments import JUDGMENTS, judgments_of
-from personalrm.data.settings import Dataset, ProcessedDataset
+from personalrm.data.settings import Dataset, LocalDataset, ProcessedDataset
 from personalrm.data.sharding import chosen_shards, name_of_users_shard, shard_names
-from personalrm.data.sources.fields import FieldError, Spoken
-from personalrm.data.sources.open import read_source, read_votes
+from personalrm.data.sources.fields import Spoken
+from personalrm.data.sources.open import read_source, read_votes, users_of
 from personalrm.data.sources.reading import ReadReport
-from personalrm.data.sources.rows import read_rows
 from personalrm.data.sources.spool import VoteSpool
-from personalrm.data.sources.votes import user_of
 from personalrm.data.users import Built, UserBuilder, build_users, pick_users
 
 
@@ -139,12 +136,42 @@ def select_user_ids(settings: Dataset) -> list[str]:
         )
     contents: dict[str, set[str]] = {}
     if settings.max_users is None:
-        for row in read_rows(settings.path, skip_bad=True):
-            with suppress(FieldError):
-                contents.setdefault(user_of(row), set())
+        contents = {user: set() for user in users_of(settings)}
     else:
-        for vote in read_votes(settings.path, on_bad="drop"):
+        for vote in read_votes(settings.path, on_bad="drop", columns=settings.columns):
             if not vote.tie and vote.chosen != vote.rejected:
                 contents.setdefault(vote.user_id, set()).add(vote.content_hash)
     counts = {user: len(distinct) for user, distinct in contents.items()}
     return pick_users(counts, settings.users, settings.max_users, settings.min_pairs)
+
+
+def refuse_no_user(settings: LocalDataset) -> None:
+    """Raise ConfigError where no user of a file has enough pairs, with what is wrong. Reads until one is found.
+
+    Bad lines are passed over here, as the job that builds the data reports them. Raises DataError where the file cannot
+    be read.
+    """
+    key, report = f"datasets.{settings.name}", ReadReport()
+    listed = None if settings.users is None else set(settings.users)
+    contents: dict[str, set[str]] = {}
+    for vote in read_votes(settings.path, on_bad="drop", report=report, columns=settings.columns):
+        if vote.tie or vote.chosen == vote.rejected or (listed is not None and vote.user_id not in listed):
+            continue
+        mine = contents.setdefault(vote.user_id, set())
+        mine.add(vote.content_hash)
+        if len(mine) >= settings.min_pairs:
+            return
+    shown = f"`personalrm import {settings.path}` shows what is read"
+    if not report.votes:
+        why = f"; {report.problems[0]}" if report.problems else ""
+        raise ConfigError(f"{key}.path: no vote in {settings.path} ({report.lines} rows){why}; {shown}")
+    most = max(map(len, contents.values()), default=0)
+    if listed is not None:
+        raise ConfigError(
+            f"{key}.users: no listed user has {settings.min_pairs} pairs in {settings.path} (at most {most}); correct "
+            f"the list; {shown}"
+        )
+    raise ConfigError(
+        f"{key}.min_pairs: none of {len(report.users)} users has {settings.min_pairs} pairs (at most {most}) in "
+        f"{settings.path}; give min_pairs (at least 3), or name the column of users under {key}.columns; {shown}"
+    )

@@ -11,8 +11,10 @@ from pydantic import AfterValidator, Field, model_validator
 
 from personalrm.data.filters.filter_settings import RELEASED, FilterSettings, Settings
 from personalrm.data.sources.fields import Id
+from personalrm.data.sources.votes import KNOWN_FIELDS
 
 KeepTogether = Literal["turn", "conversation", "none"]
+Untimed = Literal["oldest", "conversation", "file"]
 SIMILARITY = 0.9
 """Default of `split.similarity`: of two prompts of 30 letters each, 3 letters may differ."""
 
@@ -27,6 +29,15 @@ def _one_of(value: tuple[int, int]) -> tuple[int, int]:
     if not 1 <= value[0] <= value[1]:
         raise ValueError("must be [i, n] with i from 1 to n")
     return value
+
+
+def _fields_of_a_vote(columns: dict[str, str]) -> dict[str, str]:
+    known = KNOWN_FIELDS - {"prompt"}
+    if unknown := sorted(columns.keys() - known):
+        raise ValueError(
+            f"{unknown[0]!r} is no field of a vote; write {{field: column}} with {', '.join(sorted(known))}"
+        )
+    return columns
 
 
 Shares = Annotated[tuple[float, float, float], AfterValidator(_add_up)]
@@ -149,6 +160,11 @@ class DatasetBase(Settings):
     """Users with fewer pairs are removed (paper: 5)."""
     ties: Literal["drop", "keep"] = "drop"
     """`keep`: ties are judged, and nothing is learned from them (docs/data.md); not for `prism`."""
+    # Not dumped at its default, so that files of earlier runs keep their bytes.
+    untimed: Untimed = Field(default="oldest", exclude_if=lambda value: value == "oldest")
+    """What orders a user's pairs where some have no time. `oldest`: pairs without a time come before those with one;
+    `conversation`: no time is used, but conversation, turn and pair id; `file`: the sequence of the rows, also of users
+    without any time."""
     on_bad: Literal["error", "drop"] = "error"
     """Whether a bad row ends the run, or is dropped and counted."""
     split: SplitSettings = SplitSettings()
@@ -186,12 +202,17 @@ class DatasetBase(Settings):
 
 
 class LocalDataset(DatasetBase):
-    """A JSON-lines file of votes in our format (docs/data.md)."""
+    """A file of votes (docs/data.md)."""
 
     hub: ClassVar[None] = None
     source: Literal["local"] = "local"
     path: Path
-    """JSON lines of votes, `.jsonl` or `.jsonl.gz`."""
+    """JSON lines, a JSON list, CSV, TSV or Parquet, also compressed: recognised by content."""
+    # Not dumped if empty, so that files of earlier runs keep their bytes.
+    columns: Annotated[dict[str, str], AfterValidator(_fields_of_a_vote)] = Field(
+        default={}, exclude_if=lambda columns: not columns
+    )
+    """`{field: column}`: names of the file's columns where they are not those of the fields."""
 
     def source_files(self) -> list[Path]:
         """Files that the votes are read from."""

@@ -108,14 +108,22 @@ def split_user(
 
 def leaked(pairs: Sequence[PreferencePair], similarity: float = SIMILARITY) -> int:
     """Number of test pairs whose prompt is a near-duplicate of the prompt of a pair that methods learn from."""
-    forms = [folded(_prompt(pair)) for pair in pairs]
-    known = {form for form, pair in zip(forms, pairs, strict=True) if pair.split != "test" and not pair.tie}
-    distinct = list(dict.fromkeys(forms))
+    known = [pair for pair in pairs if pair.split != "test" and not pair.tie]
+    alike = prompts_alike(pairs, known, similarity)
+    return sum(pair.split == "test" and found for pair, found in zip(pairs, alike, strict=True))
+
+
+def prompts_alike(
+    pairs: Sequence[PreferencePair], others: Sequence[PreferencePair], similarity: float = SIMILARITY
+) -> list[bool]:
+    """Whether the prompt of each pair is a near-duplicate of the prompt of one of the others."""
+    forms, known = [folded(_prompt(pair)) for pair in pairs], {folded(_prompt(pair)) for pair in others}
+    distinct = list(dict.fromkeys([*forms, *known]))
     found = set(known)
     for one, other in near_duplicates(distinct, similarity):
         if distinct[one] in known or distinct[other] in known:
             found |= {distinct[one], distinct[other]}
-    return sum(pair.split == "test" and form in found for form, pair in zip(forms, pairs, strict=True))
+    return [form in found for form in forms]
 
 
 def _prompt(pair: PreferencePair) -> str:

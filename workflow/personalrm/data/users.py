@@ -16,7 +16,7 @@ from personalrm.core.files import stable_hash
 from personalrm.core.records import UserData, UserPart
 from personalrm.data.filters.funnel import Funnel, FunnelStep, counts_of
 from personalrm.data.history import contradictions, history, merged_survey, split_votes
-from personalrm.data.settings import DatasetBase
+from personalrm.data.settings import DatasetBase, Untimed
 from personalrm.data.sources.votes import Vote, decided
 from personalrm.data.splits import PARTS, user_split
 
@@ -93,7 +93,7 @@ class UserBuilder:
             enough = [votes[place] for place in facts.enough]
             kept = _oldest(enough, self._settings.max_pairs)
             split = split_votes(kept, self._settings.split) if kept else None
-            survey = merged_survey(votes)
+            survey = merged_survey(votes, self._settings.untimed)
             built = UserData(
                 dataset=self._settings.name,
                 user_id=user,
@@ -106,6 +106,9 @@ class UserBuilder:
             self._add("first_users", enough)
             self._add("first_pairs", kept)
             self._counts["all"].update(contradictions=contradictions(kept), survey_conflicts=survey.conflicts)
+            without = sum(vote.timestamp is None for vote in kept)
+            if 0 < without < len(kept):
+                self._counts["incomplete_times"].update(users=1, pairs_without=without)
             self._counts["split_pairs"].update(by_part([built]))
             self._counts["split_ties"].update(by_part([built], ties=True))
             if split:
@@ -136,6 +139,7 @@ class UserBuilder:
             split_ties=dict(counts["split_ties"]),
             split_grain=dict(sorted(counts["split_grain"].items())),
             near_duplicates=dict(counts["near_duplicates"]),
+            incomplete_times=dict(sorted(counts["incomplete_times"].items(), reverse=True)),
         )
 
     def _add(self, step: str, votes: Sequence[Vote]) -> None:
@@ -151,7 +155,7 @@ class UserBuilder:
             return _Facts()
         wanted = votes if settings.ties == "keep" else decided(votes)
         differ = [vote for vote in wanted if vote.chosen != vote.rejected]
-        distinct = _without_repeats(differ)
+        distinct = _without_repeats(differ, settings.untimed)
         usable = len(decided(distinct))
         enough = distinct if usable >= settings.min_pairs else []
         for step, left in zip(("listed", *_REASONS, "enough"), (votes, wanted, differ, distinct, enough), strict=True):
@@ -240,13 +244,14 @@ def _oldest(votes: Sequence[Vote], most: int | None) -> list[Vote]:
     return list(votes[: next(place for place, vote in enumerate(votes) if vote is last) + 1])
 
 
-def _without_repeats(votes: Sequence[Vote]) -> list[Vote]:
-    """The oldest vote of each content, oldest first."""
+def _without_repeats(votes: Sequence[Vote], untimed: Untimed) -> list[Vote]:
+    """One vote of each content, oldest first: the oldest of those with a time, else the oldest."""
+    ordered = history(votes, untimed)
     first: dict[str, Vote] = {}
-    for vote in history(votes):
+    for vote in sorted(ordered, key=lambda vote: vote.timestamp is None):
         first.setdefault(vote.content_hash, vote)
     # Without the repeats all may have a time, which orders them anew.
-    return list(first.values()) if len(first) == len(votes) else history(first.values())
+    return ordered if len(first) == len(votes) else history(first.values(), untimed)
 
 
 def _steps(settings: DatasetBase) -> dict[str, str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from personalrm.judge.attribute_bank import Bank, Use, load_bank
 from personalrm.judge.attributes import Orders
+
+Kinds = Literal["none", "model", "conversation_type"]
 
 
 class AttributeSettings(BaseModel):
@@ -29,6 +31,10 @@ class AttributeSettings(BaseModel):
     """Longest list of ratings, in tokens. Models whose first of `verdicts` is not `text` write none."""
     json_schema: bool = True
     """Hold ratings to a JSON schema (`response_format`). `false` for endpoints that reject it."""
+
+    kinds: Kinds = "none"
+    """Kinds of question on which a user's weights may depend, at most four per user. `model`: each model that scores
+    names them from the user's own prompts, in one call per user. `conversation_type`: as the source calls them."""
 
     def selected(self) -> Bank:
         """The attributes that are asked about. Raises DataError for a file or an id that cannot be used."""

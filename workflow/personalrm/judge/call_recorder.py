@@ -42,6 +42,7 @@ class CallRecorder:
             tokens_in=response.usage.tokens_in,
             tokens_out=response.usage.tokens_out,
             cost_usd=response.cost_usd,
+            estimated=response.usage.estimated,
         )
         return response
 

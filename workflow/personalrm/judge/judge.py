@@ -243,8 +243,8 @@ async def ask_verdict(
 
 
 def is_cut(response: Response) -> bool:
-    """The answer ends where its token limit was reached, by the names that providers give this."""
-    return response.finish_reason.lower() in ("length", "max_tokens", "model_length")
+    """The answer ends where its limit of tokens was reached."""
+    return response.cut
 
 
 def is_refused(response: Response) -> bool:
@@ -260,7 +260,8 @@ def is_reasoned(response: Response) -> bool:
 
 def text_verdict(base: Verdict, response: Response, stated: Stated) -> Verdict:
     """Verdict of the order `base.swapped` from what a response states; the response joins the calls of `base`."""
-    base = base.model_copy(update={"calls": tuple(sorted({*base.calls, response.key}))})
+    calls = tuple(sorted({*base.calls, response.key}))
+    base = base.model_copy(update={"calls": calls, "cut": base.cut or is_cut(response)})
     if is_refused(response) or stated in ("tie", "unparsed"):
         return base.model_copy(update={"outcome": "refused" if is_refused(response) else stated})
     outcome = "correct" if stated == position_of_chosen(bool(base.swapped)) else "wrong"

@@ -13,18 +13,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from personalrm.core.errors import ModelCallError, PermanentError
+from personalrm.core.errors import FieldRefused, ModelCallError, PermanentError
 from personalrm.core.records import PreferencePair, Turn
 from personalrm.judge.judge import FEW_ALTERNATIVES, LABELS, JudgeContext, JudgeSettings, PromptStyle, judge_request
 from personalrm.judge.parsing import label_mass
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.limits.refused_fields import CONTINUE
 from personalrm.llm.types import LanguageModel, ModelSpec, Request, Response
 
 LEAST_MASS = 0.5
 """Share of the probability that has to lie on the two labels."""
-CONTINUE = "{continue_final_message: true, add_generation_prompt: false}"
-"""With it, vLLM and SGLang continue the last message."""
 _SHOWN = JudgeContext(persona="This user likes correct answers.")
 _PAIR = PreferencePair(
     user_id="probe",
@@ -47,7 +46,10 @@ def probe_request(style: PromptStyle) -> Request:
 async def probe_labels(model: LanguageModel, style: PromptStyle) -> None:
     """Raise UnreadableLabels unless labels can be read from the model's log-probabilities (one call)."""
     request = probe_request(style)
-    response = await model.complete(request)
+    try:
+        response = await model.complete(request)
+    except FieldRefused as error:
+        raise UnreadableLabels(str(error)) from None
     if label_mass(response, LABELS[style]) < LEAST_MASS:
         raise UnreadableLabels(_message(model.spec, request, response, LABELS[style]))
 

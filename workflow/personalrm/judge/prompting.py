@@ -38,6 +38,11 @@ class Prompt:
         """What the results record: name, version and the first 12 digits of the hash."""
         return f"v{self.version}-{self.sha[:12]}"
 
+    @property
+    def id(self) -> str:
+        """Name and label: what the settings of a stage record."""
+        return f"{self.name} {self.label}"
+
     def has(self, part: str) -> bool:
         """Whether the file defines the macro `part`."""
         return isinstance(getattr(self.template.module, part, None), Macro)

@@ -5,24 +5,28 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from collections import Counter
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from personalrm.core.errors import (
     ConfigError,
     ContextOverflow,
     EmbeddedModelError,
+    FieldRefused,
     ModelCallError,
     OutOfTokens,
     RateLimited,
     RequestRejected,
     TransientError,
 )
+from personalrm.core.files import SLOW_S
 from personalrm.llm import tokens
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.cache.store_locks import CallLocks
+from personalrm.llm.counts import counts_of, remarks_on
 from personalrm.llm.limits.adaptive_concurrency import AdaptiveConcurrency
 from personalrm.llm.limits.budget import Budget, Price, no_price, spec_price
 from personalrm.llm.limits.faults import ModelUnavailable
@@ -37,6 +41,7 @@ POLL_S, MAX_POLL_S = 0.05, 1.0
 FIRST_REJECTED, REJECTED, REJECTED_SHARE = 5, 20, 0.2
 """Rejected requests (400, 413, 422 in unknown words) that end a job: the first of it, or so many and this share of all.
 Fewer are failures of their own (our choice)."""
+REMARKS = "remarks"  # Under which the store keeps what is noteworthy of a server, by identity and kind.
 GONE_CALLS = 10
 """Calls that all fail before the provider counts as gone; where fewer are left, each is tried as often as it may be."""
 
@@ -46,7 +51,8 @@ log = logging.getLogger("personalrm.llm")
 @dataclass(slots=True)
 class CallCounts:
     """Of one client. `joined`: requests that shared a call in flight, of any process; `attempts` includes retries;
-    `rejected`: failures that concern one request alone (`RequestRejected`)."""
+    `rejected`: failures that concern one request alone (`RequestRejected`). `written` and `cut`: answers in words by
+    `max_tokens` of their requests, stored ones too, and those of them that end there."""
 
     hits: int = 0
     joined: int = 0
@@ -58,6 +64,8 @@ class CallCounts:
     tokens_out: int = 0
     tokens_cached: int = 0
     cost_usd: float = 0.0
+    written: Counter[int] = field(default_factory=Counter)
+    cut: Counter[int] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
@@ -72,7 +80,7 @@ class ModelClient:
     """Client for one model: answers from the store, or calls the model and stores the answer.
 
     A client belongs to one event loop. A call keeps its place (`max_concurrency`) while it waits for a retry, so that a
-    failing provider gets less traffic, not more. `AdaptiveConcurrency` decides how many calls are sent at once.
+    failing provider gets less traffic, not more.
 
     Args:
         spec: the model; `max_attempts`, `deadline_s` and `context_length` are read from it.
@@ -120,7 +128,7 @@ class ModelClient:
         self._rate_limit = rate_limit
         self._locks = locks
         self._named: set[str] = set()
-        self._warned: set[str] = set()
+        self._noted: set[str] = set()
         self._failing: set[asyncio.Task[Any] | None] = set()
         self._answered_at = self._retry.clock()
         self._finishes = finishes
@@ -131,28 +139,26 @@ class ModelClient:
     async def complete(self, request: Request) -> Response:
         """The stored answer to `request`, or a new one, which is stored before it is returned.
 
-        The store keeps answers as they came; what is returned has its thinking in `reasoning` (`thinking.py`).
-
-        Raises a `ModelCallError` when there is no answer (never stored), `BudgetExceeded`, `StoreError`,
-        `ConfigError` (no price in a run with a budget) or, for embedded models, `EmbeddedModelError`.
+        The store keeps answers as they came; what is returned has its thinking in `reasoning` (`thinking.py`). Raises
+        a `ModelCallError` when there is no answer (never stored), `BudgetExceeded`, `StoreError`, `ConfigError` (no
+        price in a run with a budget) or, for embedded models, `EmbeddedModelError`.
         """
         key = request_key(self.spec.identity, request)
         stored = self._store.get(key)
         if stored is not None:
             self.stats.hits += 1
-            return without_thinking(stored)
+            return self._returned(request, stored)
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = _Flight(asyncio.create_task(self._answer(key, request)))
         else:
             self.stats.joined += 1
-        return without_thinking(await self._wait_for(key, flight))
+        return self._returned(request, await self._wait_for(key, flight))
 
     async def aclose(self, *, finish: bool = True) -> None:
-        """Release the backend's connections. The store stays open: it belongs to the caller.
-
-        Calls in flight that no request waits for any more are paid for: they are awaited and stored, unless `finish`
-        is false, as after Ctrl-C.
+        """Release the backend's connections. The store stays open: it belongs to the caller. Calls in flight that no
+        request waits for any more are paid for: they are awaited and stored, unless `finish` is false, as after
+        Ctrl-C.
         """
         left = {flight for flight in self._abandoned if not flight.done()}
         if left and finish:
@@ -163,6 +169,14 @@ class ModelClient:
         await self._backend.aclose()
         if self._locks is not None:
             self._locks.close()
+
+    def _returned(self, request: Request, response: Response) -> Response:
+        """The answer as it is returned, and counted."""
+        answer = without_thinking(response)
+        if not request.top_logprobs:
+            self.stats.written[request.max_tokens] += 1
+            self.stats.cut[request.max_tokens] += answer.cut
+        return answer
 
     async def _wait_for(self, key: str, flight: _Flight) -> Response:
         """Wait for a shared call. When the last request that waits for it is cancelled, the call is cancelled, too,
@@ -210,9 +224,12 @@ class ModelClient:
 
     async def _other_answer(self, key: str) -> Response | None:
         """The answer that another process has stored when it releases the lock on `key`; None if it stored none."""
-        wait = POLL_S
+        wait, until = POLL_S, self._retry.clock() + SLOW_S
         while True:
             await asyncio.sleep(wait)
+            if self._retry.clock() > until and "waits" not in self._noted:
+                self._noted.add("waits")
+                log.warning("model %s: waiting for a call that another process makes; is it stopped?", self.spec.name)
             self._check_open()
             with self._held(key) as free:
                 if free:
@@ -231,6 +248,7 @@ class ModelClient:
             if estimate is None:
                 raise ConfigError(no_price(self.spec))
             paying = self._budget.paying(estimate * self._price_share)
+        self._store.check_room()
         async with paying:
             try:
                 response = await self._ask(request)
@@ -289,7 +307,8 @@ class ModelClient:
         used = response.usage.tokens_in + response.usage.tokens_out
         if self._rate_limit is not None and used:
             self._rate_limit.correct(used - _estimate(request))
-        usage, cost = self._whole(request, response), response.cost_usd
+        usage, cost = counts_of(request, response), response.cost_usd
+        self._note_counts(request, response.usage, usage)
         cost = self._price(usage.tokens_in, usage.tokens_out) if cost is None else cost
         return replace(response, usage=usage, cost_usd=cost)
 
@@ -322,15 +341,12 @@ class ModelClient:
                 self.stats.rejected += 1
                 answered = self.stats.calls + self.stats.hits
                 asked = self.stats.rejected + answered
-                least = max(REJECTED, REJECTED_SHARE * asked) if answered else FIRST_REJECTED
+                first = 1 if isinstance(error, FieldRefused) else FIRST_REJECTED
+                least = max(REJECTED, REJECTED_SHARE * asked) if answered else first
                 if self.stats.rejected < least:
                     raise
-                raise self._close(
-                    ModelUnavailable(
-                        f"{error} So were {self.stats.rejected} of {asked} requests: look at the model's entry in the "
-                        f"config."
-                    )
-                ) from None
+                said = f"{error} So were {self.stats.rejected} of {asked} requests: look at the model's entry in the"
+                raise self._close(ModelUnavailable(f"{said} config.")) from None
             except OutOfTokens:
                 # A cut answer, which was paid for: stored, so that it is not paid for again.
                 usage = Usage(tokens.at_most(request.messages), request.max_tokens)
@@ -342,27 +358,14 @@ class ModelClient:
         self._concurrency.took(self._answered_at - sent)
         return response
 
-    def _whole(self, request: Request, response: Response) -> Usage:
-        """The token counts of a response, estimated where the reply has none that makes sense."""
-        usage, said = response.usage, f"{response.text}{response.reasoning}{response.refusal}"
-        if 0 < usage.tokens_in < tokens.at_least(request.messages) / 2:
-            self._warn_once(
-                f"the server counts {usage.tokens_in} tokens in a prompt of {tokens.prompt_bytes(request.messages)} "
-                f"bytes; does it cut prompts? Give it a larger context, or set models.{self.spec.name}.context_length "
-                f"to the one it has",
-                "cuts prompts",
-            )
-        tokens_in = usage.tokens_in or tokens.at_most(request.messages)
-        tokens_out = usage.tokens_out or (min(request.max_tokens, tokens.of_text(said)) if said else 0)
-        if (tokens_in, tokens_out) == (usage.tokens_in, usage.tokens_out):
-            return usage
-        self._warn_once("replies have no token counts; cost and budget use estimates", "no counts")
-        return Usage(tokens_in, tokens_out, usage.tokens_cached, estimated=True)
-
-    def _warn_once(self, message: str, kind: str) -> None:
-        if kind not in self._warned:
-            self._warned.add(kind)
-            log.warning("model %s: %s", self.spec.name, message)
+    def _note_counts(self, request: Request, given: Usage, kept: Usage) -> None:
+        """Log what the counts of a reply say of the server, once, and keep it in the store for manifest and report."""
+        for kind, text in remarks_on(self.spec, request, given, kept):
+            if kind not in self._noted:
+                self._noted.add(kind)
+                log.warning("model %s: %s", self.spec.name, text)
+                with self._store.shared(REMARKS) as remarks:
+                    remarks.setdefault(self.spec.identity, {}).setdefault(kind, text)
 
     def _in_vain(self, error: RateLimited | TransientError) -> ModelCallError | EmbeddedModelError:
         """The error itself; or, where no call is answered any more, the error of all calls from now on."""

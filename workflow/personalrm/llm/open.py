@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from personalrm.core.errors import ConfigError
+from personalrm.core.extras import require_extra
 from personalrm.core.threads import beside
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.cache.store import ResponseStore
@@ -46,15 +47,19 @@ async def open_model(
     embedded_url: EmbeddedUrl | None = None,
     batch: BatchSettings | None = None,
     eager: bool = False,
+    address: str | None = None,
 ) -> AsyncIterator[ModelClient]:
     """A client to `spec`, closed at the end; the store stays open. With `batch` its calls are sent as batches; else
-    `eager` is as in `AdaptiveConcurrency`, but for an embedded model.
+    `eager` is as in `AdaptiveConcurrency`, but for an embedded model. With `address`, which is what messages call
+    `api_base`, a server that this process has not reached is looked for once before the first call (`FirstContact`).
 
     Nothing is started, imported or connected before the first call that the store cannot answer. Raises
     ConfigError for an unknown backend.
     """
     client = (
-        _batched(spec, batch, store, budget) if batch else _plain(spec, store, runtime, budget, embedded_url, eager)
+        _batched(spec, batch, store, budget)
+        if batch
+        else _plain(spec, store, runtime, budget, embedded_url, eager, address)
     )
     finish = True
     try:
@@ -91,9 +96,14 @@ def _plain(
     budget: Budget | None,
     embedded_url: EmbeddedUrl | None,
     eager: bool,
+    address: str | None,
 ) -> ModelClient:
     """A client that sends each call by itself."""
     backend, price = _backend(spec, runtime, embedded_url)
+    if address and spec.api_base and spec.backend != "embedded":
+        from personalrm.llm.backends.reach import FirstContact
+
+        backend = FirstContact(backend, spec.api_base, address)
     locks = CallLocks(store.path)
     if spec.backend == "embedded":
         # One at a time, so that no call's numbers depend on another's. They cost nothing, and need no budget.
@@ -148,6 +158,7 @@ def _server_url(runtime: RuntimeSettings, spec: ModelSpec) -> str:
     from personalrm.llm.local.owner import owner_from_env
     from personalrm.llm.local.server import ensure_server
 
+    require_extra("embedded", f"embedded model {spec.model}")
     entry = get_entry(spec.model)
     path = ensure_model(entry, local_path=Path(spec.path) if spec.path else None, cache_dir=runtime.cache_dir)
     server = ensure_server(

@@ -11,7 +11,10 @@ from urllib.parse import urlsplit
 
 Role = Literal["system", "user", "assistant"]
 BackendName = Literal["embedded", "openai", "litellm"]
+SystemRole = Literal["system", "user"]
 
+MAX_TOKENS = "max_tokens"
+OPENAI_PREFIX = "openai/"
 _AT = " at "
 _OPENAI = "https://api.openai.com/v1"
 
@@ -81,6 +84,11 @@ class Response:
     cost_usd: float | None = None
     model: str = ""
 
+    @property
+    def cut(self) -> bool:
+        """The answer ends where its limit of tokens was reached, by the names that providers give this."""
+        return self.finish_reason.lower() in ("length", "max_tokens", "model_length")
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
@@ -89,7 +97,9 @@ class ModelSpec:
     `name` is the config's name; `model` the provider's id (`openai/gpt-4o-mini`,
     `together_ai/meta-llama/…`, or the catalogue id of an embedded model); `snapshot` a dated version or
     the SHA-256 of the weights; `same_weights` says that every server of this id and snapshot has the same weights.
-    Only `identity` enters the store's key; all else may change freely.
+    Only `identity` enters the store's key; all else may change freely. `sent_as` (the id that requests name, `model` if
+    empty), `omit` (fields that are not sent), `system_role` (whose message an instruction is) and `token_limit_key`
+    (the field of the longest answer) say how requests are written.
     `tokenizer` is the file of its tokenizer (`tokenizer.json`). Prices are US dollars per million tokens.
     """
 
@@ -112,6 +122,10 @@ class ModelSpec:
     price_in: float | None = None
     price_out: float | None = None
     extra_body: tuple[tuple[str, str], ...] = field(default=())
+    sent_as: str = ""
+    omit: tuple[str, ...] = ()
+    system_role: SystemRole = "system"
+    token_limit_key: str = MAX_TOKENS
 
     @property
     def identity(self) -> str:
@@ -124,9 +138,26 @@ class ModelSpec:
 
     @property
     def bare_identity(self) -> str:
-        """Id, snapshot and extra body, which identify a provider's or an embedded model."""
+        """Id, snapshot, extra body and how requests are written, which identify a provider's or an embedded model.
+
+        What is not set adds nothing, so that a new setting leaves the keys of stored answers as they are.
+        """
         extra = "".join(f"&{k}={v}" for k, v in sorted(self.extra_body))
-        return f"{self.model}@{self.snapshot}{extra}"
+        # No value of `extra_body`, which is JSON, is written so. Without its prefix an id was always sent.
+        named = [f"as:{self.sent_as}"] if self.sent_as not in ("", self.model.removeprefix(OPENAI_PREFIX)) else []
+        named += [f"omit:{name}" for name in sorted(set(self.omit))]
+        named += [f"system:{self.system_role}"] if self.system_role != "system" else []
+        named += [f"limit:{self.token_limit_key}"] if self.token_limit_key != MAX_TOKENS else []
+        return f"{self.model}@{self.snapshot}{extra}{''.join(f'&{each}' for each in named)}"
+
+    @property
+    def wire_id(self) -> str:
+        """The id that requests name: `sent_as`, or else `model` as it stands; at OpenAI's own address without a leading
+        `openai/`, which is how LiteLLM writes ids there."""
+        if self.sent_as:
+            return self.sent_as
+        own = self.api_base and normalised(self.api_base) != _OPENAI
+        return self.model if own else self.model.removeprefix(OPENAI_PREFIX)
 
     @property
     def _endpoint(self) -> str:

@@ -2,9 +2,9 @@
 
 A model has said of each pair, without knowing the user, which answer has more of each attribute. `attributes` is a
 Bayesian logistic regression of the user's votes on these scores and on surface features (`methods.surface`), with a
-prior from other users (`taste.prior`) and a gate for users whose votes are no evidence of a taste of their own
-(`taste.weights`). Ours; linear weights per user on shared features are what RFM (2503.17338), PReF (2503.06358) and
-P-Check (2601.02986) find to matter.
+prior from other users (`taste.prior`), averaged with the weights of others by how probable the votes make own ones, and
+a gate for users whose votes are no evidence of a taste of their own (`taste.weights`). Ours; linear weights per user on
+shared features are what RFM (2503.17338), PReF (2503.06358) and P-Check (2601.02986) find to matter.
 """
 
 from __future__ import annotations

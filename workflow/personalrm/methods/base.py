@@ -49,10 +49,11 @@ class NoPairs:
 
 
 class TrainedReward(Protocol):
-    """A trained reward model with the features of a user's pairs."""
+    """A trained reward model, with the features of a user's pairs where it reads features."""
 
-    def adapt(self, pairs: Sequence[PreferencePair]) -> LogOdds:
-        """Learn from the context pairs of a user (possibly none). Changes no weight."""
+    def adapt(self, pairs: Sequence[PreferencePair], system: str = "") -> LogOdds:
+        """Learn from the context pairs of a user (possibly none), or read what is said of the user before each
+        conversation. Changes no weight."""
         ...
 
 
@@ -154,6 +155,8 @@ class Method(Generic[S]):
         fit: the artefact learned from other users; None where they have nothing to learn from.
         reads: name of the method whose artefact `adapt` is given, its own or another's; empty for none.
         tastes: whether it is given the user's measured taste, too, although it needs a profile.
+        shows: name of the method whose prompt says of the user what the reward model reads before each conversation,
+            in training, too; empty for none. It is given that method's profile or taste.
         references: names of methods that the table of differences compares it with, besides Default: what it starts
             from, and its controls.
         settings: all that artefact, states and verdicts depend on in addition to the config. A job whose settings
@@ -176,6 +179,7 @@ class Method(Generic[S]):
     fit: Callable[[Training], Artefact | None] | None = None
     reads: str = ""
     tastes: bool = False
+    shows: str = ""
     references: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     resources: Resources = Resources()
@@ -191,6 +195,8 @@ class Method(Generic[S]):
             and self.needs in ("nothing", "scores", "reward"),
             "has a fit whose artefact it does not read: give reads": self.fit is not None and self.reads != self.name,
             "reads the pairs that k allows (by_k), so that it learns": self.by_k and not self.learns,
+            "shows something before conversations, so that it needs a reward model": bool(self.shows)
+            and self.needs != "reward",
             "has a profile, whose k it has, and no k of its own (by_k)": self.by_k and self.needs == "profile",
         }
         for why in (text for text, found in wrong.items() if found):

@@ -160,7 +160,8 @@ async def _judge_pair(
     except ModelCallError as error:
         return tuple(verdict.model_copy(update={"outcome": failure_outcome(error)}) for verdict in blank)
     outcome = "refused" if is_refused(response) else "unparsed"
-    begun = [verdict.model_copy(update={"outcome": outcome, "calls": (response.key,)}) for verdict in blank]
+    known = {"outcome": outcome, "calls": (response.key,), "cut": is_cut(response)}
+    begun = [verdict.model_copy(update=known) for verdict in blank]
     criteria = parse_criteria(response.text)
     if outcome == "refused" or not criteria:
         return tuple(begun)

@@ -18,7 +18,7 @@ from personalrm.core.errors import ConfigError
 from personalrm.core.files import stable_hash
 from personalrm.core.records import Profile
 from personalrm.judge.judge import JudgeContext
-from personalrm.methods import baselines, scorecard
+from personalrm.methods import baselines, scorecard, trained
 from personalrm.methods.base import Known, Mark, Method
 from personalrm.methods.criteria import CRITERIA
 from personalrm.methods.criteria import PROMPTS as CRITERIA_PROMPTS
@@ -152,7 +152,17 @@ def by_name(found: Iterable[Method[Any]]) -> dict[str, Method[Any]]:
     return named
 
 
-METHODS: dict[str, Method[Any]] = by_name((*_LISTED, *_declared(), _ORACLE))
+def _fine_tuned(known: dict[str, Method[Any]]) -> Iterator[Method[Any]]:
+    """Fine-tuned reward models that read what the prompt of a judge says of the user."""
+    of_profile = trained.showing(known["persona"], "Fine-tuned RM + persona", Mark(RED, "$p$"), ("bt",))
+    yield of_profile
+    yield trained.showing(known["both"], "Fine-tuned RM + persona + demos", Mark(BLUE, "$b$"), ("bt", of_profile.name))
+    yield trained.showing(known["measured_persona"], "Fine-tuned RM + measured persona", Mark(ORANGE, "$d$"), ("bt",))
+    yield trained.showing(known["oracle"], "Fine-tuned RM + planted taste", Mark(INDIGO, "$o$"), ("bt",))
+
+
+_SINGLE = by_name((*_LISTED, *_declared(), _ORACLE))
+METHODS: dict[str, Method[Any]] = by_name((*_LISTED, *_declared(), *_fine_tuned(_SINGLE), _ORACLE))
 """All methods by name, in the order of tables and figures: those that modules declare, then the oracle, come last."""
 
 

@@ -169,6 +169,7 @@ class _Scored(NamedTuple):
     margin: float | None
     outcome: Outcome
     key: str | None
+    cut: bool = False
 
 
 async def _score_order(
@@ -180,9 +181,9 @@ async def _score_order(
         return _Scored(None, failure_outcome(error), None)
     totals = None if is_refused(response) else read_totals(response.text, cut=is_cut(response))
     if totals is None:
-        return _Scored(None, "refused" if is_refused(response) else "unparsed", response.key)
+        return _Scored(None, "refused" if is_refused(response) else "unparsed", response.key, is_cut(response))
     lead = totals.first - totals.second
-    return _Scored(-lead if swapped else lead, "tie", response.key)
+    return _Scored(-lead if swapped else lead, "tie", response.key, is_cut(response))
 
 
 def verdict_of(pair: PreferencePair, orders: Sequence[_Scored]) -> Verdict:
@@ -197,7 +198,8 @@ def verdict_of(pair: PreferencePair, orders: Sequence[_Scored]) -> Verdict:
     outcome: Outcome = "provider_error"
     if outcome not in outcomes:
         outcome = sign_outcome(round(sum(margins), DIGITS)) if margins else outcomes[0]
-    verdict = Verdict(pair_id=pair.pair_id, swapped=None, outcome=outcome, calls=calls)
+    cut = any(order.cut for order in orders)
+    verdict = Verdict(pair_id=pair.pair_id, swapped=None, outcome=outcome, calls=calls, cut=cut)
     return on_tie(verdict) if pair.tie else verdict
 
 

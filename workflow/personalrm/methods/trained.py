@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from personalrm.core.records import PreferencePair, Verdict
-from personalrm.judge.judge import sign_outcome
-from personalrm.methods.base import Known, LogOdds, Mark, Method, NoPairs, TrainedReward
+from personalrm.judge.judge import JudgeContext, sign_outcome
+from personalrm.judge.prompting import load_prompt
+from personalrm.methods.base import Known, LogOdds, Mark, Method, NoPairs, NotApplicable, TrainedReward
 
 
 def _reward(known: Known) -> TrainedReward:
@@ -28,6 +29,40 @@ def for_all(known: Known) -> LogOdds:
 def for_user(known: Known) -> LogOdds | NoPairs:
     """The reward of the user, from the context pairs that k allows."""
     return _reward(known).adapt(known.pairs) if known.pairs else NoPairs()
+
+
+PROMPT = "reward_system"
+
+
+def system_turn(shown: JudgeContext) -> str:
+    """What a fine-tuned reward model reads of the user before each conversation; empty where nothing is known."""
+    return load_prompt(PROMPT).render("system", persona=shown.persona, demonstrations=shown.demonstrations)
+
+
+def showing(shown: Method[Any], label: str, mark: Mark, references: tuple[str, ...]) -> Method[LogOdds]:
+    """The fine-tuned reward model that reads what the prompt of the method `shown` says of the user."""
+
+    def adapt(known: Known) -> LogOdds | NotApplicable | NoPairs:
+        state = shown.adapt(known)
+        return _reward(known).adapt((), system_turn(state)) if isinstance(state, JudgeContext) else state
+
+    learned = shown.learns or shown.needs == "profile"
+    return Method(
+        f"bt_{shown.name}",
+        "reward",
+        adapt,
+        shown.stages,
+        judge=compare,
+        learns=learned,
+        by_k=learned,
+        validation=learned,
+        prompts=(PROMPT,),
+        tastes=shown.shows_taste,
+        shows=shown.name,
+        references=references,
+        label=label,
+        mark=mark,
+    )
 
 
 def compare(log_odds: LogOdds, pairs: Sequence[PreferencePair]) -> tuple[Verdict, ...]:
@@ -54,3 +89,4 @@ VPL = _personal("vpl", "VPL: latent user vector", Mark("#029e73", "$V$"))
 PAL_A = _personal("pal_a", "PAL-A: mixture of prototypes", Mark("#de8f05", "$A$"))
 GPO = _personal("gpo", "GPO: answers as points", Mark("#cc78bc", "$G$"))
 GPO_PAIRS = _personal("gpo_pairs", "GPO: pairs as points", Mark("#4b3a9e", "$g$"))
+BT: Method[Any] = Method("bt", "reward", for_all, judge=compare, label="Fine-tuned RM", mark=Mark("#d55e00", "$T$"))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from personalrm.core.conditions import MethodId, Pairs, PersonaFormat, VariantId, VerdictMode
 from personalrm.core.records import BASELINE, JudgedUser
+from personalrm.methods.registry import is_trained
 from personalrm.results.labels import UNUSED, k_label, k_rank
 
 if TYPE_CHECKING:
@@ -94,8 +95,9 @@ class Condition(NamedTuple):
 
     @property
     def own(self) -> bool:
-        """Whether the judge is shown profiles that it learned itself, or none."""
-        return self.profile_model in (self.judge_model, UNUSED)
+        """Whether the judge is shown profiles that it learned itself, or none; a trained reward model learns none, and
+        was trained with those that it is shown."""
+        return self.profile_model in (self.judge_model, UNUSED) or is_trained(self.method.name)
 
 
 def by_condition(frame: pd.DataFrame) -> Iterator[tuple[Condition, pd.DataFrame]]:

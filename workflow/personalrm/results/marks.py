@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 MOST_SPOILT = 0.01
 """A number is marked where a larger share of the judgments behind it was lost, or could not be read."""
 
+MOST_CUT = 0.05
+"""Answers in words that end at their limit of tokens are told of where they are more than this share (our choice)."""
+
 
 class Flags(NamedTuple):
     """What spoils a number. The names are columns of the tables, some with a prefix.

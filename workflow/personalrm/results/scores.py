@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 JUDGED: dict[str, str] = {
     **{"draw": "int64", "user_id": "category", "status": "category", "profile_lost": "int64", "pair_id": "category"},
     **{"swapped": "boolean", "outcome": "category", "said": "category", "log_odds": "float64", "reasoned": "boolean"},
-    "flipped": "boolean",
+    **{"flipped": "boolean", "cut": "boolean"},
 }
 """Columns of verdicts after those of the condition, with their types."""
 CALLED: dict[str, str] = {
-    **{"key": "category", "stage": "category", "tokens_in": "int64", "tokens_out": "int64", "cost_usd": "float64"}
+    **{"key": "category", "stage": "category", "tokens_in": "int64", "tokens_out": "int64", "cost_usd": "float64"},
+    "estimated": "bool",
 }
 """The same of calls."""
 VERDICT_COLUMNS: tuple[str, ...] = (*CONDITION_COLUMNS, *JUDGED)
@@ -145,6 +146,13 @@ def collect_calls(paths: Iterable[Path]) -> pd.DataFrame:
     # The first of several references to a response is kept: one with a price, if any has one.
     frame = _frame(rows, CALLED, list(CALLED), "last")
     return frame.drop_duplicates([*CONDITION_COLUMNS, "key"]).reset_index(drop=True)
+
+
+def count_estimated(calls: pd.DataFrame) -> int:
+    """Distinct stored responses among calls whose token counts are estimates."""
+    if "estimated" not in calls:  # collected by an earlier version
+        return 0
+    return int(calls.loc[calls["estimated"].fillna(value=False).astype(bool), "key"].nunique())
 
 
 def write_frame(frame: pd.DataFrame, path: Path) -> None:

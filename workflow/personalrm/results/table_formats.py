@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EMPTY = "–"
+_NO_FORMULA = re.compile(r"|-|\+[A-Za-z][\w.-]*")
+_FORMULA = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 
 
 class Block(NamedTuple):
@@ -45,7 +47,7 @@ def write_table(
     """
     shown = blocks or (Block("", df.map(plain), 1),)
     texts = {
-        ".csv": df.to_csv(index=False, lineterminator="\n"),
+        ".csv": _without_formulas(df).to_csv(index=False, lineterminator="\n"),
         ".md": to_markdown(shown, caption, notes),
         ".tex": to_tex(shown, caption, notes, label=f"tab:{_slug(stem.name)}"),
         ".html": page or to_html(shown, caption, notes, identity=_slug(stem.name)),
@@ -56,6 +58,24 @@ def write_table(
         atomic_write_text(path, text)
         paths.append(path)
     return tuple(paths)
+
+
+def _without_formulas(df: pd.DataFrame) -> pd.DataFrame:
+    """The table with its texts as spreadsheets show them."""
+    texts = df.select_dtypes(exclude=["number", "bool", "boolean"]).columns
+    return df.assign(**{str(name): df[name].astype("object").map(without_formula) for name in texts})
+
+
+def without_formula(value: object) -> object:
+    """A text as a spreadsheet shows it: one that would be read as a formula has an apostrophe before it.
+
+    The names of optimised prompts (`+<theta>`), which can do nothing, stay as they are.
+
+    >>> without_formula("=HYPERLINK(1)"), without_formula("+1"), without_formula("+ours"), without_formula(-1.5)
+    ("'=HYPERLINK(1)", "'+1", '+ours', -1.5)
+    """
+    is_formula = isinstance(value, str) and value[:1] in _FORMULA and not _NO_FORMULA.fullmatch(value)
+    return f"'{value}" if is_formula else value
 
 
 def table_rows(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import functools
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,18 +18,38 @@ from personalrm.core.files import atomic_write_text, canonical_json, stable_hash
 from personalrm.studies.study import DEFAULT, study_of
 from personalrm.studies.study_config import StudyConfig
 
-_SECRET_HINTS = ("api_key", "apikey", "secret", "password", "token")
+_SECRET_HINTS = ("api_key", "apikey", "x_api_key", "authorization", "secret", "password", "token")
 
 
 class _StrictLoader(yaml.SafeLoader):
     """YAML in which a key given twice is an error, not silently the last one."""
 
 
+_MERGE = "tag:yaml.org,2002:merge"
+_READ_AS = {
+    f"tag:yaml.org,2002:{tag}": words
+    for tag, words in {
+        "int": "the number {}",
+        "float": "the number {}",
+        "bool": "the truth value {}",
+        "null": "nothing",
+        "timestamp": "a date",
+    }.items()
+}
+"""What YAML makes of a word without quotes that is not text."""
+
+
 def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: dict[Any, int] = {}
+    seen: dict[str, int] = {}
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node)
         line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise ConfigError(f"line {line}: a list or a mapping stands where a key is due; a key is one word")
+        if key_node.tag == _MERGE:
+            continue
+        if key_node.tag in _READ_AS:
+            raise ConfigError(f"line {line}: the key {_misread(loader, key_node)}")
+        key = loader.construct_object(key_node)
         if key in seen:
             raise ConfigError(f"line {line}: {key!r} is given twice (first in line {seen[key]})")
         seen[key] = line
@@ -36,6 +57,50 @@ def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
 
 
 _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def _number(loader: _StrictLoader, node: yaml.ScalarNode) -> int:
+    """A number. Raises ConfigError where YAML 1.1 reads other digits than are written, as in octal numbers and times of
+    day; `1_000` and `0x1F` are what they look like."""
+    if re.fullmatch(r"[-+]?0[0-9_]+|.*:.*", node.value):
+        value = loader.construct_yaml_int(node)
+        written = f"{node.value[:40]} is read as the number {value}"
+        raise ConfigError(f"line {node.start_mark.line + 1}: {written}; write {value}, or put a name in quotes")
+    return loader.construct_yaml_int(node)
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _number)
+
+
+def _misread(loader: _StrictLoader, node: yaml.ScalarNode) -> str:
+    """What a word without quotes is read as, and what to do."""
+    value = loader.construct_yaml_int(node) if node.tag.endswith(":int") else loader.construct_object(node)
+    words = _READ_AS[node.tag].format(str(value).lower()[:40])
+    return f"{node.value[:40]} is read as {words}; put it in quotes: {json.dumps(node.value[:40])}"
+
+
+def _refuse_misread_users(loader: _StrictLoader, root: yaml.Node | None) -> None:
+    """Raise ConfigError for user ids that YAML takes for something else than their digits: 007 is the number 7."""
+    problems = []
+    for user in _nodes(root, ["datasets", "*", "users", "*"]):
+        plain_number = user.tag == "tag:yaml.org,2002:int" and re.fullmatch("-?(0|[1-9][0-9]*)", str(user.value))
+        if isinstance(user, yaml.ScalarNode) and user.tag in _READ_AS and not plain_number:
+            problems.append(f"line {user.start_mark.line + 1}: in users, {_misread(loader, user)}")
+    if problems:
+        raise ConfigError("; ".join(problems))
+
+
+def _nodes(node: yaml.Node | None, pattern: Sequence[str]) -> Iterator[yaml.Node]:
+    """Nodes at a path, one part per level; `*` stands for any key, and for the elements of a list."""
+    if node is None or not pattern:
+        yield from [node] if node else []
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if pattern[0] in ("*", key.value):
+                yield from _nodes(value, pattern[1:])
+    elif isinstance(node, yaml.SequenceNode) and pattern[0] == "*":
+        for value in node.value:
+            yield from _nodes(value, pattern[1:])
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -47,13 +112,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
     try:
-        value = yaml.load(text, Loader=_StrictLoader)
+        loader = _StrictLoader(text.removeprefix("\ufeff"))
+        root = loader.get_single_node()
+        _refuse_misread_users(loader, root)
+        value = None if root is None else loader.construct_document(root)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: is nested too deeply; a config has some five levels") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', error)}") from error
+        problem = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise ConfigError(f"{path}{where}: not valid YAML: {problem}") from error
     except ValueError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}; put dates and numbers in quotes") from error
     if not isinstance(value, dict):
@@ -67,8 +138,9 @@ def parse_config(raw: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the config of
     study = study_of(raw.get("study", DEFAULT))
     problems = [
         f"{path}: holds a credential? Keys belong into the environment or .env; give api_key_env instead"
-        for path in _paths(raw, ["models", "*", "*"])
-        if path.rpartition(".")[2].lower() in _SECRET_HINTS
+        for pattern in (["models", "*", "*"], ["models", "*", "extra_body", "*"])
+        for path in _paths(raw, pattern)
+        if path.rpartition(".")[2].lower().replace("-", "_") in _SECRET_HINTS
     ]
     for removed, remedy in study.removed.items():
         problems += [f"{path}: removed in version 0.2.0: {remedy}" for path in _paths(raw, removed.split("."))]
@@ -118,7 +190,13 @@ def _path(config: type[StudyConfig], loc: tuple[Any, ...]) -> str:
     """Path of a key as a user writes it: without what pydantic adds for unions and for the kind of a data set."""
     plain = loc[:2] + loc[3:] if len(config.dataset_kinds) > 1 and loc[:1] == ("datasets",) else loc
     union = ("literal[", "constrained-", "function-", "list[", "tuple[")
-    return ".".join(str(part) for part in plain if not str(part).startswith(union))
+    return ".".join(_shown(part) for part in plain if not str(part).startswith(union))
+
+
+def _shown(part: object) -> str:
+    """A key in a message, on one line: quoted if it is odd, and short."""
+    key = str(part)
+    return key if key and len(key) <= 80 and key.isprintable() else repr(key if len(key) <= 80 else f"{key[:77]}...")
 
 
 def _lines(config: type[StudyConfig], errors: Sequence[Any], problems: list[str]) -> list[str]:
@@ -141,6 +219,9 @@ def _problem(config: type[StudyConfig], item: Mapping[str, Any]) -> str:
         return f"unknown key{hint}"
     if item["type"] == "missing":
         return "missing"
+    if item["loc"][-1:] in (("api_key_env",), ("api_base_env",)):
+        # A key that was written in the place of its variable's name is not shown.
+        return str(item["msg"]).removeprefix("Value error, ")
     given = item.get("input")
     shown = f" (given: {given!r:.80})" if isinstance(given, str | int | float | bool) or given is None else ""
     return f"{item['msg'].removeprefix('Value error, ')}{shown}"

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from personalrm.core.addresses import without_credentials
 from personalrm.core.files import atomic_write_text
-from personalrm.judge.prompting import load_prompt
+from personalrm.judge.prompting import PROMPT_DIR, load_prompt
 from personalrm.llm.cache.key import KEY_FORMAT
 from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.client import REMARKS
+from personalrm.results.scores import count_estimated
 from personalrm.results.tables.cost_sources import job_seconds
+from personalrm.run.stage import StagePlan
 from personalrm.studies.config_load import config_hash, read_resolved
 from personalrm.studies.settings import STAGE_VERSION
 from personalrm.studies.study import study_of
@@ -49,7 +52,7 @@ def manifest_stage(config_file: Path, out: Path) -> None:
         "git": git_revision(),
         "config_sha256": config_hash(config),
         "config": config.model_dump(mode="json", exclude={"budget"}),
-        "prompts": prompts_in_use(study.prompts),
+        "prompts": prompts_in_use(plan),
         "code": fingerprint_of_code(),
         "packages": {name: version_of(name) for name in PACKAGES},
         "python": platform.python_version(),
@@ -88,10 +91,12 @@ def git_revision() -> dict[str, Any] | None:
     return {"commit": head.strip(), "modified": bool(status.strip())}
 
 
-def prompts_in_use(folder: Path) -> dict[str, dict[str, Any]]:
-    """Version and SHA-256 of every prompt file of a folder, by name."""
-    prompts = [load_prompt(path.stem, folder) for path in sorted(folder.glob("[!_]*.jinja"))]
-    return {prompt.name: {"version": prompt.version, "sha256": prompt.sha} for prompt in prompts}
+def prompts_in_use(plan: StagePlan) -> dict[str, dict[str, Any]]:
+    """Version and SHA-256 of every prompt file that a stage of the run reads, by name."""
+    declared = [(stage.reads, job) for stage in plan.stages.values() for job in stage.combinations(plan) if stage.reads]
+    read = {prompt for reads, job in declared for prompt in reads(plan, job).get("prompts", ())}
+    prompts = [load_prompt(path.stem, path.parent) for path in sorted(PROMPT_DIR.rglob("[!_]*.jinja"))]
+    return {prompt.name: {"version": prompt.version, "sha256": prompt.sha} for prompt in prompts if prompt.id in read}
 
 
 def fingerprint_of_code() -> dict[str, Any]:
@@ -109,12 +114,15 @@ def version_of(package: str) -> str | None:
 
 
 def _models(config: StudyConfig, store: ResponseStore | None) -> dict[str, dict[str, Any]]:
-    """What is known of each model, with the models that stored replies name and their counts (`answered_as`)."""
-    served = store.served() if store else {}
+    """What is known of each model, with the models that stored replies name and their counts (`answered_as`), and what
+    is noteworthy of its server (`remarks`)."""
+    served, remarks = (store.served(), store.peek(REMARKS)) if store else ({}, {})
     known: dict[str, dict[str, Any]] = {}
     for name, entry in config.models.items():
         known[name] = entry.model_dump(include={"backend", "model", "snapshot"})
         known[name]["answered_as"] = served.get(entry.spec(name).identity, {})
+        if noted := remarks.get(entry.spec(name).identity):
+            known[name]["remarks"] = noted
         if entry.backend == "embedded":
             from personalrm.llm.local.catalogue import get_entry
 
@@ -125,12 +133,13 @@ def _models(config: StudyConfig, store: ResponseStore | None) -> dict[str, dict[
 def usage_of(calls: pd.DataFrame) -> dict[str, Any]:
     """Number, tokens and list cost of the distinct stored responses among `calls` (columns of `CallRef`)."""
     calls = calls.drop_duplicates("key")
-    cost = calls["cost_usd"]
+    cost, estimated = calls["cost_usd"], count_estimated(calls)
     return {
         "calls": len(calls),
         "tokens_in": int(calls["tokens_in"].sum()),
         "tokens_out": int(calls["tokens_out"].sum()),
         "cost_usd_list": None if cost.isna().any() else float(cost.sum()),
+        **({"estimated_calls": estimated} if estimated else {}),
     }
 
 

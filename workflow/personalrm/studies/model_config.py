@@ -10,11 +10,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from personalrm.core.conditions import VerdictMode
+from personalrm.core.credentials import clean_key, is_key
 from personalrm.judge.judge import PromptStyle
 from personalrm.llm.backends.batch.batch_settings import BatchSettings
 from personalrm.llm.backends.openai_format import RESERVED, as_extra_body
-from personalrm.llm.types import ModelSpec
+from personalrm.llm.types import MAX_TOKENS, ModelSpec, SystemRole
 
+Omittable = Literal["temperature", "top_p", "seed", "stop", "logprobs", "top_logprobs", "response_format"]
 Positive = Annotated[int, Field(ge=1)]
 
 
@@ -73,8 +75,28 @@ class ModelConfig(BaseModel):
     extra_body: dict[str, JsonValue] = {}
     """Sent with each request (backends `openai` and `litellm`); part of the identity of the model. vLLM and SGLang need
     `{continue_final_message: true, add_generation_prompt: false}` for log-probability verdicts."""
+    sent_as: str = ""
+    """Id that requests name, where it is not `model`; part of the identity of the model. Without it `model` is sent as
+    it stands (to OpenAI's own address without a leading `openai/`)."""
+    omit: list[Omittable] = []
+    """Fields that are not sent because the server refuses them; part of the identity of the model."""
+    system_role: SystemRole = "system"
+    """`user`: instructions stand at the beginning of the user's message, for models without a system role; part of the
+    identity of the model."""
+    token_limit_key: Annotated[str, Field(pattern="^[A-Za-z_]+$")] = MAX_TOKENS
+    """Field in which the longest answer is sent, as `max_completion_tokens`; part of the identity of the model."""
     batch: BatchSettings | None = None
     """`{}`: stages that do not adapt send batches at half the price; backend `openai` only."""
+
+    @field_validator("api_key_env", "api_base_env")
+    @classmethod
+    def _no_value(cls, value: str | None) -> str | None:
+        if value is not None and is_key(value):
+            raise ValueError(
+                "must be the name of an environment variable (letters, digits, '_'), not the value itself; put the "
+                "value into the environment or .env under a name, and give that name here"
+            )
+        return value
 
     @field_validator("extra_body")
     @classmethod
@@ -92,8 +114,13 @@ class ModelConfig(BaseModel):
             raise ValueError("backend 'openai' needs api_base (or api_base_env, the variable that holds it)")
         if self.backend != "openai" and self.batch is not None:
             raise ValueError(f"batch: backend {self.backend!r} sends no batches; remove it, or use backend 'openai'")
-        if self.backend == "embedded" and self.extra_body:
-            raise ValueError("extra_body: sent by backends 'openai' and 'litellm' only; remove it")
+        for key in ("extra_body", "sent_as", "omit", "system_role", "token_limit_key"):
+            if self.backend == "embedded" and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key}: of backends 'openai' and 'litellm' only; remove it")
+        if self.token_limit_key in {*self.extra_body, *RESERVED} - {MAX_TOKENS}:
+            raise ValueError(f"token_limit_key: {self.token_limit_key} is sent already; give another field")
+        if self.reads_labels and {"logprobs", "top_logprobs"} & set(self.omit):
+            raise ValueError("omit: verdicts are read from log-probabilities; set verdicts: [text], prompts: standard")
         return self
 
     @property
@@ -104,11 +131,12 @@ class ModelConfig(BaseModel):
     def spec(self, name: str) -> ModelSpec:
         """How to reach the model; `api_base_env` is looked up in the environment of the process."""
         known: dict[str, Any] = {each.name: getattr(self, each.name, None) for each in fields(ModelSpec)}
-        if self.api_base is None and self.api_base_env:
-            known["api_base"] = os.environ.get(self.api_base_env)
+        base = self.api_base or (os.environ.get(self.api_base_env) if self.api_base_env else None)
+        known["api_base"] = clean_key(base or "") or None
         if self.backend == "embedded" and not self.snapshot:
             from personalrm.llm.local.catalogue import get_entry
 
             known["snapshot"] = get_entry(self.model).sha256
         known["tokenizer"] = str(self.tokenizer) if self.tokenizer else None
-        return ModelSpec(**known | {"name": name, "extra_body": as_extra_body(self.extra_body)})
+        written = {"extra_body": as_extra_body(self.extra_body), "omit": tuple(self.omit)}
+        return ModelSpec(**known | written | {"name": name})

@@ -11,7 +11,7 @@ from typing import Any
 from personalrm.core.errors import DataError
 from personalrm.studies.config_load import config_hash, load_config
 from personalrm.studies.manifest import fingerprint_of_code, prompts_in_use
-from personalrm.studies.study import study_of
+from personalrm.studies.study import plan_of
 from personalrm.studies.study_config import StudyConfig
 
 MANIFEST = "manifest.json"
@@ -52,8 +52,8 @@ def differences(manifest: Mapping[str, Any], config: StudyConfig) -> list[str]:
     found = []
     if manifest["config_sha256"] != config_hash(config):
         found.append("the config is another one")
-    then, now = manifest["prompts"], prompts_in_use(study_of(config.study).prompts)
-    changed = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+    then, now = manifest["prompts"], prompts_in_use(plan_of(config))
+    changed = sorted(name for name in now if then.get(name) != now[name])
     if changed:
         found.append(f"other prompts: {', '.join(changed)}")
     if manifest.get("code") != fingerprint_of_code():

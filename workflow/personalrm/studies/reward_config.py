@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, fi
 from personalrm.core.errors import ConfigError
 from personalrm.core.files import canonical_json, stable_hash
 from personalrm.llm.local.catalogue import load_catalogue
-from personalrm.methods.reward.hyper import HYPER, read_hyper
+from personalrm.methods.reward.hyper import FINE_TUNED, HYPER, read_hyper
 from personalrm.train.base_names import kind_of_base
 
 Positive = Annotated[int, Field(ge=1)]
@@ -40,11 +40,16 @@ class RewardModelConfig(BaseModel):
     """Of a hub id: a commit, branch or tag."""
     methods: Annotated[list[RewardName], Field(min_length=1)] = ["frozen_bt", "user_map", "lore"]
     """What is trained on the features: `frozen_bt` (one reward for all users, the control of all others), `user_map`,
-    `lore`, `vpl`, `pal_a`, `gpo`, `gpo_pairs`."""
+    `lore`, `vpl`, `pal_a`, `gpo`, `gpo_pairs`; or what fine-tunes the base: `bt` (one reward for all users),
+    `bt_persona`, `bt_both`, `bt_measured_persona` and `bt_oracle`, which also read what the prompts of `persona`,
+    `both`, `measured_persona` and `oracle` say of the user."""
     regime: Regime = "unseen"
     """Whose pairs train the weights that users share. `unseen`: those of the train users of the user split; validation
     users choose hyper-parameters and when to stop, and the test users are judged. `all-but-test`: those of all users
     but their test pairs; all users are judged."""
+    train_on: Literal["unfiltered", "benchmark"] = "unfiltered"
+    """Pairs that the fine-tuned models learn, in a data set with filters that ask models: also those that the filters
+    took away (as in the paper), or those of the benchmark alone."""
     seeds: Annotated[list[int], Field(min_length=1)] = [0, 1, 2]
     """Seeds of training. Each is a draw in the tables, so that the standard deviation of draws is theirs."""
     datasets: list[str] | None = None
@@ -52,9 +57,9 @@ class RewardModelConfig(BaseModel):
     text: Literal["chat", "answer"] = "chat"
     """What is read: conversation and answer in the chat template of the base, or the answer alone."""
     pooling: Literal["mean", "mean_answer", "last"] = "mean"
-    """How the hidden states become one vector: mean of all tokens, mean of those of the answer, or the last token."""
+    """How the hidden states become features: mean of all tokens, mean of those of the answer, or the last token."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Of the base and its activations; features are float32."""
+    """Of the base and its activations; features and rewards are float32, as are all weights that are fine-tuned."""
     max_tokens: Positive | None = None
     """Longest text in tokens; none for what the base takes. The conversation loses its oldest tokens first."""
     batch_tokens: Positive = 2048
@@ -67,7 +72,7 @@ class RewardModelConfig(BaseModel):
     """Memory of a job that makes features or trains, in MB; a further attempt asks for more."""
     hyper: dict[RewardName, dict[str, JsonValue]] = {}
     """Hyper-parameters by method (`methods/reward/hyper.py`); the others have the published values, where there are
-    any. Infinity is `"inf"`."""
+    any. Infinity is `"inf"`. Those of `bt` are those of all `bt_…`, which may change some."""
 
     @field_validator("seeds", "methods")
     @classmethod
@@ -78,17 +83,28 @@ class RewardModelConfig(BaseModel):
 
     def hyper_of(self, method: str) -> Any:  # noqa: ANN401 - a dataclass of the method
         """The hyper-parameters of a method. Raises ConfigError as `read_hyper` does."""
-        return read_hyper(method, self.hyper.get(method, {}))
+        shared = self.hyper.get("bt", {}) if method in FINE_TUNED else {}
+        return read_hyper(method, {**shared, **self.hyper.get(method, {})})
+
+    @property
+    def tuned(self) -> list[str]:
+        """Methods that fine-tune the base."""
+        return [method for method in self.methods if method in FINE_TUNED]
+
+    @property
+    def on_features(self) -> list[str]:
+        """Methods that learn from features."""
+        return [method for method in self.methods if method not in FINE_TUNED]
 
     def hyper_problems(self) -> list[str]:
         """What is wrong with `hyper`, one line per problem, each with the path of the key below the section."""
         problems = []
-        for method, given in self.hyper.items():
-            if method not in self.methods:
+        for method in self.hyper:
+            if method not in self.methods and not (method == "bt" and self.tuned):
                 problems.append(f"hyper.{method}: not among methods ({', '.join(self.methods)})")
                 continue
             try:
-                read_hyper(method, given)
+                self.hyper_of(method)
             except ConfigError as error:
                 problems += [f"hyper.{method}.{line}" for line in str(error).splitlines()]
         return problems
@@ -109,6 +125,21 @@ class RewardModelConfig(BaseModel):
     def gpus(self) -> int:
         """Graphics processors of a job."""
         return int(self.device != "cpu")
+
+    @property
+    def score_threads(self) -> int:
+        """Threads of a job that judges: what was fine-tuned reads texts."""
+        return self.threads if self.tuned else 1
+
+    @property
+    def score_mb(self) -> int:
+        """Memory of a job that judges."""
+        return self.mem_mb if self.tuned else 2000
+
+    @property
+    def score_gpus(self) -> int:
+        """Graphics processors of a job that judges."""
+        return self.gpus if self.tuned else 0
 
     def base_problem(self) -> str | None:
         """Why there is no such base, if that can be seen on this machine."""

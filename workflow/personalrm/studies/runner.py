@@ -23,9 +23,10 @@ from personalrm.llm.client import ModelClient
 from personalrm.llm.limits.budget import Budget
 from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.types import LanguageModel
+from personalrm.results.marks import MOST_CUT
 from personalrm.run.stage import Stage
 from personalrm.studies.config_load import read_resolved
-from personalrm.studies.study_config import C
+from personalrm.studies.study_config import C, StudyConfig
 
 logger = logging.getLogger("personalrm.studies.stages")
 T = TypeVar("T", bound=Record)
@@ -69,6 +70,18 @@ class Job(Generic[C]):
             # The probe is one call, which must not wait for a batch.
             prober = await stack.enter_async_context(opened()) if batch else client
             yield Probed(client, self.config.models[name].prompts, prober)
+            self._warn_of_cuts(name, client)
+
+    def _warn_of_cuts(self, name: str, client: ModelClient) -> None:
+        """Log limits of tokens at which more than `MOST_CUT` of the answers in words ended, with the keys to raise."""
+        for limit, count in sorted(client.stats.written.items()):
+            cut = client.stats.cut[limit]
+            if cut > MOST_CUT * count:
+                keys = " or ".join(limits_of(self.config, name, limit)) or "max_tokens"
+                logger.warning(
+                    "model %s: %d of %d answers were cut at %d tokens (%.0f %%); raise %s",
+                    *(name, cut, count, limit, 100 * cut / count, keys),
+                )
 
     def sends_batches(self, name: str) -> bool:
         """Whether stages that can send the model's calls as batches do."""
@@ -101,6 +114,22 @@ class Job(Generic[C]):
         """`refuse_outage` with the share of the config, and without the requests that the provider rejected."""
         rejected = sum(client.stats.rejected for client in self.clients)
         refuse_outage(failed, what, self.config.max_failed_share, reason, rejected=rejected)
+
+
+def limits_of(config: StudyConfig, model: str, tokens: int) -> list[str]:
+    """Keys of the config that hold this limit of tokens for answers of a model."""
+    found: list[str] = []
+
+    def walk(value: object, path: str) -> None:
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                if (name, inner) == ("max_tokens", tokens):
+                    found.append(f"{path}{name}")
+                walk(inner, f"{path}{name}.")
+
+    raw = config.model_dump(exclude={"reward_models"})
+    walk(raw | {"models": {model: raw["models"][model]}}, "")
+    return found
 
 
 def runtime_from_env() -> RuntimeSettings:

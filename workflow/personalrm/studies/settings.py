@@ -34,5 +34,5 @@ def model_reads(config: StudyConfig, model: str, settings: Any, prompts: Iterabl
         "model": entry.spec(model).identity,
         "window": [entry.context_length, str(entry.tokenizer or "")],
         "settings": [asdict(one) for one in settings] if isinstance(settings, list) else asdict(settings),
-        "prompts": sorted({prompt.sha for prompt in prompts}),
+        "prompts": sorted({prompt.id for prompt in prompts}),
     }

@@ -19,11 +19,13 @@ STUDIES = (DEFAULT, "tailoring")
 
 @dataclass
 class Needs:
-    """Names of the data sets to be read, of the models to be called, and of the stages that a run does."""
+    """Names of the data sets to be read, of the models to be called, and of the stages that a run does; and whether its
+    jobs run on this machine, so that their connections can be tried here."""
 
     datasets: set[str] = field(default_factory=set)
     models: set[str] = field(default_factory=set)
     stages: set[str] = field(default_factory=set)
+    here: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,6 @@ class Study:
         plan: a run's files.
         problems: what is wrong with a config that no single key shows, each with the path of the key.
         missing: what a run needs and does not find, in addition to what all studies need.
-        prompts: folder of its prompt files.
         results: packages that declare its tables and figures.
         files: input files of tables and figures, by the names of their parameters.
         settings: an object with what tables and figures read of the config, by the names of their parameters.
@@ -47,6 +48,7 @@ class Study:
         not_run: what a run does not have and why, from the config and the names of its results.
         shown: text that `personalrm run` prints at the end, from the folder of the run.
         simulated: calls and tokens of a run (`studies/estimate/command.py`).
+        training: notes of the estimate on trainings, from the config and whether they are timed.
         title: of the report.
         transcripts: whether `transcripts.html` is made.
         removed: keys of earlier versions, with what to do instead; `*` stands for any name.
@@ -56,7 +58,6 @@ class Study:
     plan: Callable[[Any], Any]
     problems: Callable[[Any], Iterable[str]]
     missing: Callable[[Any, Needs], list[str]]
-    prompts: Path
     results: Sequence[str]
     files: Callable[[Any], Mapping[str, str | list[str]]]
     settings: Callable[[Any], object]
@@ -69,6 +70,7 @@ class Study:
     shown: Callable[[Path], str]
     simulated: Callable[..., Any]
     title: str
+    training: Callable[[Any, bool], list[str]] = lambda _config, _timed: []
     transcripts: bool = False
     removed: Mapping[str, str] = field(default_factory=dict)
 

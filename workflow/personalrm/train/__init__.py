@@ -5,10 +5,7 @@ Everything here and in `methods/reward` needs the extra `train`. Importing this 
 
 from __future__ import annotations
 
-import importlib.util
 import os
-
-from personalrm.core.errors import ConfigError
 
 # Read once, when torch loads its OpenMP runtime: threads that spin while they wait take the cores from each other on a
 # busy machine.
@@ -16,17 +13,20 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 # What deterministic matrix products need on CUDA; read when its library loads.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
+# TRL tells its makers of each training otherwise.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 """The two files of a trained model."""
-NEEDED = ("torch", "transformers", "safetensors")
 
 
-def require_extra(what: str) -> None:
-    """Raises ConfigError, naming the extra to install, where a package that `what` needs is missing."""
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"{what}: needs {', '.join(missing)}, not installed here; pip install 'personalrm[train]' (for a build of "
-            "torch without CUDA, first: pip install torch --index-url https://download.pytorch.org/whl/cpu), or in a "
-            "checkout: make train"
-        )
+def one_gpu(device: str) -> str:
+    """Leave one graphics processor visible, before torch looks, and return its name: TRL refuses several.
+
+    `device` as torch names it, of those that are visible now; `cpu` changes nothing.
+    """
+    kind, _, index = device.partition(":")
+    if kind == "cuda":
+        visible = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible[int(index or 0)] if visible else index or "0"
+    return kind

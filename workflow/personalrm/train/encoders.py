@@ -1,8 +1,6 @@
 """Features of answers: the hidden states of a frozen base model, pooled to one vector per text.
 
-A text is an answer, alone or after its conversation in the model's chat template. Tokens of the conversation and of the
-answer are made apart, so that what is cut is known: the conversation loses its oldest tokens, and the answer is kept
-whole. Only an answer that alone exceeds the limit loses its end. Both are counted.
+A text is an answer, alone or after its conversation in the model's chat template (`texts.py`). What is cut is counted.
 
 Padding stands on the right, with a mask, and pooling reads lengths and no pad token, so that what else is in a batch
 changes a feature by rounding alone: below 1e-4 in float32; in bfloat16 up to its own precision.
@@ -23,14 +21,14 @@ from transformers import AutoModel, AutoTokenizer
 
 from personalrm.core.errors import ConfigError
 from personalrm.core.records import Turn
-from personalrm.train.bases import Base, open_base
+from personalrm.train.bases import open_base
+from personalrm.train.texts import Text, Tokeniser, Tokens, batches, token_limit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.float32]
 
-Text = Literal["chat", "answer"]
 Pooling = Literal["mean", "mean_answer", "last"]
 
 
@@ -61,15 +59,6 @@ class EncoderSettings:
     device: str = "cpu"
 
 
-class Tokens(NamedTuple):
-    """One text. The answer's tokens are the last `answer` ones."""
-
-    ids: tuple[int, ...]
-    answer: int
-    context_cut: bool
-    answer_cut: bool
-
-
 class Encoded(NamedTuple):
     """Features of texts in the order in which they were given, and how they were made.
 
@@ -91,14 +80,8 @@ class Encoder:
 
     def __init__(self, model: Any, tokenizer: Any, settings: EncoderSettings, limit: int, identity: str) -> None:  # noqa: ANN401
         self._model = model
-        self._tokenizer = tokenizer
         self._settings = settings
-        self._limit = limit
-        self._before, self._after = _special_tokens(tokenizer)
-        if limit <= (special := len(self._before) + len(self._after)):
-            raise ConfigError(
-                f"encoder {settings.base}: max_tokens {limit} has no room beside {special} special tokens"
-            )
+        self.tokenise = Tokeniser(tokenizer, limit, settings.text, f"encoder {settings.base}").tokenise
         self.dim = int(model.config.hidden_size)
         self.card: dict[str, Any] = {
             "encoder": {**asdict(settings), "max_tokens": limit},
@@ -114,7 +97,7 @@ class Encoder:
         distinct = sorted({(*tokens.ids, -tokens.answer): tokens for tokens in made}.items(), key=_by_length)
         found: dict[tuple[int, ...], Array] = {}
         with torch.inference_mode():
-            for batch in self._batches([tokens for _, tokens in distinct]):
+            for batch in batches([tokens for _, tokens in distinct], self._settings.batch_tokens):
                 for tokens, vector in zip(batch, self._pooled(batch), strict=True):
                     found[(*tokens.ids, -tokens.answer)] = vector
         empty = np.zeros((0, self.dim), dtype=np.float32)
@@ -124,63 +107,6 @@ class Encoder:
             sum(tokens.context_cut for tokens in made),
             sum(tokens.answer_cut for tokens in made),
         )
-
-    def tokenise(self, context: Sequence[Turn], answer: str) -> Tokens:
-        """The tokens of one text, cut to the limit."""
-        before, after = list(self._before), list(self._after)
-        if self._settings.text == "answer":
-            head, tail = "", answer
-        elif self._tokenizer.chat_template:
-            head, tail = self._chat(context, answer)
-            # The template has its own special tokens.
-            before, after = [], []
-        else:
-            head, tail = "".join(f"{turn.content}\n\n" for turn in context), answer
-        start, end = self._ids(head), self._ids(tail)
-        room = self._limit - len(before) - len(after)
-        kept = end[:room]
-        start_kept = start[max(0, len(start) - (room - len(kept))) :]
-        ids = (*before, *start_kept, *kept, *after)
-        # A text without any token: its feature is that of the end token.
-        ids = ids or (self._tokenizer.eos_token_id or 0,)
-        return Tokens(
-            ids,
-            max(1, len(kept) + len(after)),
-            len(start_kept) < len(start),
-            len(kept) < len(end),
-        )
-
-    def _chat(self, context: Sequence[Turn], answer: str) -> tuple[str, str]:
-        """The text in the chat template, in two parts: up to the answer, and from there with the end of its turn."""
-        turns = [turn.model_dump() for turn in context]
-        render = self._tokenizer.apply_chat_template
-        try:
-            # An answer without a conversation is the whole text.
-            prompt = render(turns, tokenize=False, add_generation_prompt=True) if turns else ""
-            whole = render([*turns, {"role": "assistant", "content": answer}], tokenize=False)
-        except Exception as error:
-            # Templates raise what they like: of jinja, or their own.
-            raise ConfigError(
-                f"encoder {self._settings.base}: its chat template refuses a conversation with the roles "
-                f"{', '.join(turn.role for turn in context)}: {error}. Use text: answer, or another base"
-            ) from error
-        both = zip(prompt, whole, strict=False)
-        start = next((n for n, (one, other) in enumerate(both) if one != other), min(len(prompt), len(whole)))
-        return whole[:start], whole[start:]
-
-    def _ids(self, text: str) -> list[int]:
-        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
-
-    def _batches(self, texts: Sequence[Tokens]) -> Iterator[list[Tokens]]:
-        """Texts from short to long, as many at once as `batch_tokens` allows."""
-        batch: list[Tokens] = []
-        for tokens in texts:
-            if batch and (len(batch) + 1) * len(tokens.ids) > self._settings.batch_tokens:
-                yield batch
-                batch = []
-            batch.append(tokens)
-        if batch:
-            yield batch
 
     def _pooled(self, batch: Sequence[Tokens]) -> Array:
         """One vector per text, (texts, dim)."""
@@ -211,24 +137,19 @@ def _by_length(item: tuple[tuple[int, ...], Tokens]) -> tuple[int, tuple[int, ..
     return len(item[1].ids), item[0]
 
 
-def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:  # noqa: ANN401
-    """What the tokenizer puts before and after a text without a template (BERT: one each; GPT-2: none)."""
-    plain = tokenizer("a", add_special_tokens=False)["input_ids"]
-    whole = tokenizer("a")["input_ids"]
-    start = next(n for n in range(len(whole)) if whole[n : n + len(plain)] == plain)
-    return list(whole[:start]), list(whole[start + len(plain) :])
-
-
 @contextmanager
-def open_encoder(settings: EncoderSettings, *, cache_dir: Path | None = None, threads: int = 1) -> Iterator[Encoder]:
-    """The encoder that `settings` name, with `threads` of torch.
+def open_encoder(
+    settings: EncoderSettings, *, cache_dir: Path | None = None, threads: int | None = 1
+) -> Iterator[Encoder]:
+    """The encoder that `settings` name, with `threads` of torch (None: as many as the process has).
 
     Raises:
         EmbeddedModelError: the file of an embedded model is nowhere.
         ConfigError: there is no such base or device, the base has an encoder and a decoder, or `max_tokens` is more
             than it takes or too little for a text.
     """
-    torch.set_num_threads(threads)
+    if threads is not None:
+        torch.set_num_threads(threads)
     with open_base(settings.base, settings.revision, cache_dir) as base:
         try:
             tokenizer: Any = AutoTokenizer.from_pretrained(base.path, revision=base.revision)
@@ -245,16 +166,10 @@ def open_encoder(settings: EncoderSettings, *, cache_dir: Path | None = None, th
             raise ConfigError(f"encoder {settings.base}: device {settings.device!r} cannot be used: {error}") from error
         commit = getattr(model.config, "_commit_hash", None)
         identity = f"{base.identity.split('@')[0]}@{commit}" if commit else base.identity
-        yield Encoder(model, tokenizer, settings, _limit(base, model, tokenizer, settings), identity)
-
-
-def _limit(base: Base, model: Any, tokenizer: Any, settings: EncoderSettings) -> int:  # noqa: ANN401
-    """Most tokens of a text, special ones included.
-
-    The tokenizer is asked too: RoBERTa has two positions that no token can take.
-    """
-    known = (base.context_length, getattr(model.config, "max_position_embeddings", None), tokenizer.model_max_length)
-    most = min(one for one in known if one is not None)
-    if settings.max_tokens is not None and settings.max_tokens > most:
-        raise ConfigError(f"encoder {settings.base}: max_tokens {settings.max_tokens} exceeds its {most}")
-    return settings.max_tokens or most
+        known = (
+            base.context_length,
+            getattr(model.config, "max_position_embeddings", None),
+            tokenizer.model_max_length,
+        )
+        limit = token_limit(known, settings.max_tokens, f"encoder {settings.base}")
+        yield Encoder(model, tokenizer, settings, limit, identity)

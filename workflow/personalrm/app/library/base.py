@@ -3,107 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Self, TypeVar
+from typing import Any, Self
 
-from anyio.from_thread import start_blocking_portal
-
-from personalrm.app.library.data import Answer, Context, Item, one_pair, usable_pairs
+from personalrm.app.library.calls import TrackedModel, run_blocking
+from personalrm.app.library.data import Answer, Context, Votes, one_pair, usable_pairs
 from personalrm.app.library.evaluation import Evaluation, evaluated
-from personalrm.app.library.models import DEFAULT_MODEL, MODEL, object_config
-from personalrm.app.library.reward import Completion, comparisons, margins
-from personalrm.core.errors import ConfigError, DataError, ModelCallError, Refused
-from personalrm.core.records import READABLE, Outcome, PreferencePair, Verdict
+from personalrm.app.library.models import ADDRESS, DEFAULT_MODEL, MODEL, object_config
+from personalrm.app.library.predictions import Predicting
+from personalrm.core.errors import ConfigError, DataError
+from personalrm.core.records import PreferencePair, Verdict
 from personalrm.judge.constitution import Constitution
-from personalrm.judge.judge import JudgeContext, failure_outcome, fitted, under_constitution
+from personalrm.judge.judge import JudgeContext, fitted, under_constitution
 from personalrm.judge.label_probe import Probed, forget_refused
 from personalrm.judge.prompting import load_prompt
-from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.local.fetch import default_cache_dir
 from personalrm.llm.open import RuntimeSettings, open_model
-from personalrm.llm.thinking import without_thinking
-from personalrm.llm.types import LanguageModel, ModelSpec, Request, Response
+from personalrm.llm.types import LanguageModel
 from personalrm.methods.registry import parse_method
 from personalrm.studies.runner import refuse_outage
 from personalrm.studies.settings import judge_settings
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.stages.settings import constitution_of
 
-Preference = Literal[1, 0, -1]
-logger = logging.getLogger("personalrm.app.library")
 STORE_FILE = "responses.sqlite"
-T = TypeVar("T")
 
 
-def run_blocking(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run the coroutine that `make` returns to its end, and return its result or raise its error.
-
-    Where this thread already runs an event loop, as in a notebook, the coroutine runs in a thread of its own. An
-    interruption (Ctrl-C, a notebook's stop button) cancels the coroutine and waits for its clean-up.
-    """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(make())
-    with start_blocking_portal() as portal:
-        result: T = portal.call(make)
-        return result
-
-
-class TrackedModel:
-    """A language model that remembers the last error of each outcome (`failures`): verdicts keep only its kind.
-
-    `on_answer` is called after each answer. A user's own model (`at_once` given) has no store behind it: its answers
-    are kept here, so that no request is sent twice.
-    """
-
-    def __init__(self, model: LanguageModel, on_answer: Callable[[], None] | None, at_once: int | None = None) -> None:
-        self.failures: dict[Outcome, ModelCallError] = {}
-        self._model = model
-        self._on_answer = on_answer or (lambda: None)
-        self._places = asyncio.Semaphore(at_once) if at_once else None
-        self._answers: dict[Request, Response] = {}
-
-    @property
-    def spec(self) -> ModelSpec:
-        """Which model it is."""
-        return self._model.spec
-
-    @property
-    def outage(self) -> str | None:
-        """Message of the last provider error."""
-        return str(self.failures["provider_error"]) if "provider_error" in self.failures else None
-
-    async def complete(self, request: Request) -> Response:
-        """Complete; an answer without a key, as a user's own model may give it, gets the key of the request."""
-        try:
-            response = await self._complete(request)
-        except ModelCallError as error:
-            # Raises a permanent error again.
-            self.failures[failure_outcome(error)] = error
-            raise
-        self._on_answer()
-        response = without_thinking(response)
-        return response if response.key else replace(response, key=request_key(self.spec.identity, request))
-
-    async def _complete(self, request: Request) -> Response:
-        if self._places is None:
-            return await self._model.complete(request)
-        async with self._places:
-            if request not in self._answers:
-                self._answers[request] = await self._model.complete(request)
-            return self._answers[request]
-
-
-class PersonalRM:
+class PersonalRM(Predicting):
     """A judge of pairs, of one model. Objects share nothing: any number of them, of any models, can be used together.
 
     The synchronous methods also work where an event loop runs (a notebook); the asynchronous ones (`a…`) run in the
@@ -143,7 +76,10 @@ class PersonalRM:
         self._guard = threading.Lock()
         self._finalizer = weakref.finalize(self, _close_all, self._stores)
 
-    def fit(self, data: Sequence[Item], val_data: Sequence[Item] | None = None) -> Self:
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.model_id!r})"
+
+    def fit(self, data: Votes, val_data: Votes | None = None) -> Self:
         """Learn from a user's preferences. A judge that learns nothing returns itself, as published."""
         del data, val_data
         return self
@@ -162,41 +98,7 @@ class PersonalRM:
         """What the judge is shown of the user. Raises NotFittedError where that must be learned first."""
         return JudgeContext()
 
-    def predict(self, context: Context, completion: Answer) -> NoReturn:
-        """Not available, as in the published package: a judge of pairs has no score for one answer."""
-        raise NotImplementedError("this judge compares two answers: use predict_pairwise(context, option1, option2)")
-
-    def predict_pairwise(self, context: Context, option1: Answer, option2: Answer) -> Preference:
-        """Which answer the user would prefer: 1 for `option1`, -1 for `option2`, 0 for neither.
-
-        Both orders are judged, and count alike, so that exchanging the options exchanges the answer (published: one
-        order). 0 stands for a tie, for two orders that contradict each other, and for an answer that states no
-        verdict. Contexts and options may be dicts or strings.
-
-        Raises:
-            NotFittedError: before `fit` or `load`.
-            DataError: a context or an option is no conversation or answer.
-            ModelCallError: the model gave no answer; its subclasses say why.
-        """
-        return run_blocking(lambda: self.apredict_pairwise(context, option1, option2))
-
-    async def apredict_pairwise(self, context: Context, option1: Answer, option2: Answer) -> Preference:
-        """As `predict_pairwise`, in the caller's event loop."""
-        outcomes = [verdict.outcome for verdict in await self._compared(context, option1, option2)]
-        points = outcomes.count("correct") - outcomes.count("wrong")
-        return 0 if points == 0 else 1 if points > 0 else -1
-
-    async def _compared(self, context: Context, option1: Answer, option2: Answer) -> tuple[Verdict, ...]:
-        """Verdicts on two answers. Raises ModelCallError where the model gave none."""
-        shown = self._shown()
-        pair = one_pair(context, option1, option2, self.user_id)
-        async with self._opened() as model:
-            verdicts = await self._judged(model, [pair], shown)
-        for verdict in verdicts:
-            _refuse_failed(model, verdict.outcome)
-        return verdicts
-
-    def evaluate(self, test_data: Sequence[Item]) -> Evaluation:
+    def evaluate(self, test_data: Votes) -> Evaluation:
         """Accuracy on pairs whose choice is known, each judged in both orders; see `Evaluation`.
 
         Raises what `predict_pairwise` raises; ModelCallError only where more than `max_failed_share` of the verdicts
@@ -204,7 +106,7 @@ class PersonalRM:
         """
         return run_blocking(lambda: self.aevaluate(test_data))
 
-    async def aevaluate(self, test_data: Sequence[Item]) -> Evaluation:
+    async def aevaluate(self, test_data: Votes) -> Evaluation:
         """As `evaluate`, in the caller's event loop."""
         shown = self._shown()
         pairs, events = usable_pairs(test_data, "test_data", ties=True)
@@ -215,51 +117,6 @@ class PersonalRM:
         lost = (verdict.outcome == "provider_error" for verdict in verdicts)
         refuse_outage(lost, "verdicts", self.config.max_failed_share, model.outage)
         return evaluated(pairs, verdicts, self.config.seed, events)
-
-    def reward(
-        self,
-        prompts: Sequence[Any],
-        completions: Sequence[Completion],
-        reference: Sequence[Completion] | None = None,
-        **columns: Any,  # noqa: ANN401  (of the training data)
-    ) -> list[float]:
-        """Rewards of completions, in the form of TRL's trainers: `GRPOTrainer(reward_funcs=judge.reward, …)`.
-
-        A judge of pairs has no score for one answer alone. The reward of a completion is by how much it is preferred to
-        the answer in the column `reference`; without that, to the other completions of the same prompt, in the mean, so
-        that the rewards of each prompt sum to 0. n completions take n (n - 1) / 2 comparisons. Log-odds are the unit
-        where the judge gives them, else 1 is a verdict for the completion in both orders, and -1 one against it.
-        What a judge cannot say of a comparison counts as 0. `columns` are ignored.
-
-        Raises:
-            NotFittedError: before `fit` or `load`.
-            DataError: a prompt or completion cannot be read, or a completion has none to be compared with, which
-                happens where a process holds less than the `num_generations` completions of a prompt.
-            ModelCallError: the provider failed: an outage is no reward. Answers so far are kept.
-        """
-        return run_blocking(lambda: self.areward(prompts, completions, reference, **columns))
-
-    async def areward(
-        self,
-        prompts: Sequence[Any],
-        completions: Sequence[Completion],
-        reference: Sequence[Completion] | None = None,
-        **columns: Any,  # noqa: ANN401  (of the training data)
-    ) -> list[float]:
-        """As `reward`, in the caller's event loop."""
-        del columns
-        shown = self._shown()
-        compared = comparisons(prompts, completions, reference, self.user_id or "user")
-        if not compared.pairs:
-            return compared.rewards({})
-        async with self._opened() as model:
-            verdicts = await self._judged(model, compared.pairs, shown)
-        for verdict in verdicts:
-            if verdict.outcome == "provider_error":
-                _refuse_failed(model, verdict.outcome)
-        if unknown := sum(verdict.outcome not in READABLE for verdict in verdicts):
-            logger.warning("reward: %d of %d verdicts could not be had, and count as 0", unknown, len(verdicts))
-        return compared.rewards(margins(verdicts))
 
     def get_judge_prompt(
         self,
@@ -327,16 +184,8 @@ class PersonalRM:
         # Embedded models' servers end with this process; the workflow's variables may say where they are.
         folder = Path(os.environ.get("PERSONALRM_RUNTIME") or default_cache_dir() / "servers")
         runtime = RuntimeSettings(folder, cores=int(os.environ.get("PERSONALRM_CORES", os.cpu_count() or 1)))
-        async with open_model(spec, store=store, runtime=runtime, eager=True) as client:
+        async with open_model(spec, store=store, runtime=runtime, eager=True, address=ADDRESS) as client:
             yield TrackedModel(Probed(client, self._judging.style), on_answer)
-
-
-def _refuse_failed(model: TrackedModel, outcome: Outcome) -> None:
-    """Raise where a call failed, so that there is no verdict: what the model raised, if it is known."""
-    if outcome in ("provider_error", "context_overflow", "refused"):
-        kind = Refused if outcome == "refused" else ModelCallError
-        said = f"model {model.spec.name}: no verdict on this pair ({outcome}); another model may give one"
-        raise model.failures.get(outcome) or kind(said)
 
 
 def generation_prompt(shown: JudgeContext, constitution: Constitution | None) -> str:

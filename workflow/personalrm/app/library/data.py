@@ -1,18 +1,15 @@
-"""Preferences as users of the published package hold them: dicts with `context`, `chosen` and `rejected`.
+"""Preferences as users of the library hold them: dicts, data frames or data sets with `context`, `chosen`, `rejected`.
 
-Contexts and answers may be dicts or strings; equal contents become the same pair, and so the same prompt. The rules for
-a row are those of a vote file (`data/sources/votes.py`, config/README.md).
+All forms of a row are those of a vote file (`data/sources/forms.py`, docs/data.md): equal contents become the same
+pair, and so the same prompt.
 """
 
 from __future__ import annotations
 
-import math
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict
 
 from personalrm.app.library.models import DATASET
 from personalrm.core.errors import DataError
@@ -20,20 +17,59 @@ from personalrm.core.files import stable_hash
 from personalrm.core.records import PreferencePair, Split, Turn, UserData
 from personalrm.data.history import pair_of
 from personalrm.data.sources.fields import FieldError
-from personalrm.data.sources.votes import ROLES, Vote, decided, parse_vote, stored_truth, tie_of
+from personalrm.data.sources.forms import plain_value, vote_of
+from personalrm.data.sources.times import FileTimes
+from personalrm.data.sources.votes import KNOWN_FIELDS, Vote, decided
 
-Item = Mapping[str, Any]
-"""One preference: `context`, `chosen`, `rejected`; optional `user_id`, `conversation_id`, `turn`, `timestamp`,
-`pair_id`, `tie` (true where both answers were liked alike), `flip` (a stored coin, as in the published sets: true where
-the chosen answer is to stand first in learning; else a hash decides). Other keys are ignored."""
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Message(TypedDict):
+    """One turn of a conversation."""
+
+    role: str
+    content: str | Sequence[Mapping[str, Any]]
+
+
+class VoteDict(TypedDict, total=False):
+    """One preference, for type checkers: `context` (or `prompt`), and `chosen` and `rejected`, or `response_a`,
+    `response_b` and `winner`. All other keys may be left out; further keys are ignored.
+
+    >>> vote: VoteDict = {"context": "How do I boil an egg?", "chosen": "Seven minutes.", "rejected": "It depends."}
+    """
+
+    user_id: str | int
+    context: str | Sequence[Message]
+    prompt: str | Sequence[Message]
+    chosen: str | Message | Sequence[Message]
+    rejected: str | Message | Sequence[Message]
+    response_a: str | Message | Sequence[Message]
+    response_b: str | Message | Sequence[Message]
+    winner: Literal["a", "b", "tie"]
+    tie: bool | None
+    """True where both answers were liked alike."""
+    conversation_id: str | int | None
+    turn: int | None
+    timestamp: float | str | None
+    pair_id: str | int | None
+    flip: bool | None
+    """A stored coin, as in the published sets: true where the chosen answer is to stand first in learning; else a hash
+    decides."""
+
+
+Item: TypeAlias = VoteDict | Mapping[str, Any]
+"""One preference."""
+Votes: TypeAlias = "Iterable[Item] | pd.DataFrame"
+"""Preferences: a list, a generator, a `datasets.Dataset`, or a data frame of pandas, polars or Arrow."""
 Context = str | Sequence[Mapping[str, Any]]
 """A conversation up to the judged answers: turns {role, content}; or a string, which is one turn of the user, or a
 transcript in blocks "[role]: text"."""
 Answer = str | Mapping[str, Any]
 """An answer: {role, content}, or its text."""
 
-_BLOCK = re.compile(rf"^\[({'|'.join(ROLES)})\]:[ \t]?", re.IGNORECASE | re.MULTILINE)
 _KEPT = ("user_id", "conversation_id", "turn", "timestamp", "pair_id")
+_READ = KNOWN_FIELDS - {"survey"}
 _NOBODY = "user"
 """User id of rows without one."""
 
@@ -52,65 +88,55 @@ class Prepared(NamedTuple):
     events: tuple[str, ...]
 
 
-def _turns(text: str) -> list[dict[str, str]]:
-    """Turns of a text in blocks "[role]: …"; none where the text does not begin with a block."""
-    _, *parts = _BLOCK.split(text) if _BLOCK.match(text) else [""]
-    return [
-        {"role": role.lower(), "content": said.strip("\r\n")}
-        for role, said in zip(parts[::2], parts[1::2], strict=True)
-    ]
+def as_rows(data: Votes, name: str) -> list[Any]:
+    """The rows of votes in any of the forms of `Votes`. Raises DataError for what is none; `name` is what it calls
+    it."""
+    wanted = "give a list of dicts with context, chosen and rejected, a data frame or a data set"
+    if isinstance(data, Mapping):
+        parts = [str(part) for part, rows in data.items() if hasattr(rows, "column_names")]
+        raise DataError(f"{name}: is no list; {f'give one part, such as {name}[{parts[0]!r}]' if parts else wanted}")
+    table: Any = data
+    if hasattr(table, "to_dicts"):  # polars
+        return list(table.to_dicts())
+    if hasattr(table, "to_pylist"):  # Arrow
+        return list(table.to_pylist())
+    if hasattr(table, "to_dict") and hasattr(table, "columns"):  # pandas
+        return list(table.to_dict(orient="records"))
+    if isinstance(data, str | bytes) or not isinstance(data, Iterable):
+        raise DataError(f"{name}: is no list; {wanted}")
+    return list(data)
 
 
-def _context(value: object) -> object:
-    """Turns of a context, whatever its form; other values unchanged, for `parse_vote` to name."""
-    if isinstance(value, str):
-        return _turns(value) or [{"role": "user", "content": value}]
-    if isinstance(value, Mapping) or not isinstance(value, Iterable):
-        return value
-    return [dict(turn) if isinstance(turn, Mapping) else turn for turn in value]
-
-
-def _answer(value: object) -> object:
-    """An answer as a row of a vote file has it: "[assistant]: text" is its text."""
-    if isinstance(value, str):
-        turns = _turns(value)
-        return turns[0]["content"] if len(turns) == 1 and ROLES[turns[0]["role"]] == "assistant" else value
-    return dict(value) if isinstance(value, Mapping) else value
-
-
-_PARTS = {"context": _context, "chosen": _answer, "rejected": _answer, "flip": stored_truth}
-
-
-def _is_absent(value: object) -> bool:
-    """None, and the NaN that a data frame puts in its place."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _vote(item: object, place: str, user_id: str | None) -> Vote:
+def _vote(item: object, place: str, user_id: str | None, times: FileTimes | None = None) -> Vote:
     """One row as a vote. Raises DataError that names the place, the field and what to do."""
     if not isinstance(item, Mapping):
         raise DataError(f"{place}: is no dict; give a list of dicts with context, chosen and rejected")
-    row = {"user_id": _NOBODY} | {key: item[key] for key in _KEPT if not _is_absent(item.get(key))}
-    row |= {name: parse(item[name]) for name, parse in _PARTS.items() if name in item}
+    row = {name: item[name] for name in _READ if name in item}
+    if plain_value(row.get("user_id")) is None:
+        row["user_id"] = _NOBODY
     row |= {} if user_id is None else {"user_id": user_id}
     try:
-        return replace(parse_vote(row), tie=tie_of(item))
+        vote = vote_of(row)
+        if times is not None:
+            times.check(plain_value(row.get("timestamp")))
     except FieldError as error:
         raise DataError(f"{place}, field {error.field}: {error}; {error.advice}") from error
+    return vote
 
 
-def _votes(data: Sequence[Item], name: str, user_id: str | None) -> list[Vote]:
-    if isinstance(data, str | bytes | Mapping) or not isinstance(data, Iterable):
-        raise DataError(f"{name}: is no list; give a list of dicts with context, chosen and rejected")
-    return [_vote(item, f"{name}[{place}]", user_id) for place, item in enumerate(data)]
+def _votes(data: Votes, name: str, user_id: str | None) -> list[Vote]:
+    rows = as_rows(data, name)
+    times = FileTimes(lambda: (plain_value(row.get("timestamp")) for row in rows if isinstance(row, Mapping)))
+    return [_vote(item, f"{name}[{place}]", user_id, times) for place, item in enumerate(rows)]
 
 
-def user_of(data: Sequence[Item]) -> str:
+def user_of(data: Votes) -> str:
     """The user whose votes `data` are: the one that its rows name, else a name made of their content.
 
     The made-up name is not random, as it is in the published package: equal data must give equal prompts. Raises
     DataError for wrong rows, and where rows name several users.
     """
+    data = as_rows(data, "data")
     named = _named(data, "data")
     if len(named) > 1:
         raise DataError(
@@ -121,7 +147,7 @@ def user_of(data: Sequence[Item]) -> str:
     return named.pop() if named else f"user-{stable_hash(*(vote.content_hash for vote in votes))[:10]}"
 
 
-def refuse_other_users(data: Sequence[Item], name: str, user_id: str) -> None:
+def refuse_other_users(data: Votes, name: str, user_id: str) -> None:
     """Raise DataError where rows name another user, and for wrong rows."""
     for other in sorted(_named(data, name) - {user_id}):
         raise DataError(
@@ -130,13 +156,14 @@ def refuse_other_users(data: Sequence[Item], name: str, user_id: str) -> None:
         )
 
 
-def _named(data: Sequence[Item], name: str) -> set[str]:
+def _named(data: Votes, name: str) -> set[str]:
     """The users that rows name."""
-    votes = zip(_votes(data, name, None), data, strict=True)
-    return {vote.user_id for vote, item in votes if not _is_absent(item.get("user_id"))}
+    rows = as_rows(data, name)
+    votes = zip(_votes(rows, name, None), rows, strict=True)
+    return {vote.user_id for vote, item in votes if plain_value(item.get("user_id")) is not None}
 
 
-def usable_pairs(data: Sequence[Item], name: str, user_id: str | None = None, *, ties: bool = False) -> Usable:
+def usable_pairs(data: Votes, name: str, user_id: str | None = None, *, ties: bool = False) -> Usable:
     """Pairs of `data` in its order, which is taken as oldest first. `name` is what errors call it.
 
     `user_id` replaces the ids of the rows. As in the benchmark, rows with equal answers, repeated rows and (without
@@ -168,16 +195,23 @@ def one_pair(context: Context, option1: Answer, option2: Answer, user_id: str | 
         raise DataError(named) from error
 
 
-def user_data(
-    data: Sequence[Item], val_data: Sequence[Item] | None, user_id: str | None, train_val_ratio: float
-) -> Prepared:
+def one_answer(context: Context, answer: Answer, where: str) -> tuple[tuple[Turn, ...], str]:
+    """A conversation and one answer to it, as turns and text. Raises DataError that begins with `where`."""
+    try:
+        pair = pair_of(_vote({"context": context, "chosen": answer, "rejected": answer}, where, None))
+    except DataError as error:
+        raise DataError(str(error).replace("field chosen", "answer")) from error
+    return pair.context, pair.chosen
+
+
+def user_data(data: Votes, val_data: Votes | None, user_id: str | None, train_val_ratio: float) -> Prepared:
     """The user of `fit`'s data; `user_id` replaces the ids of the rows.
 
     Raises DataError for wrong or no data, and without `user_id` for votes of several users.
     """
-    # An iterator can be read only once.
-    data = list(data) if isinstance(data, Iterator) else data
-    val_data = list(val_data) if isinstance(val_data, Iterator) else val_data
+    # A generator can be read only once.
+    data = as_rows(data, "data")
+    val_data = None if val_data is None else as_rows(val_data, "val_data")
     if user_id is None and val_data is not None and _named(data, "data"):
         refuse_other_users(val_data, "val_data", user_of(data))
     user_id = user_id or user_of(data)

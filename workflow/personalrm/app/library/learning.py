@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
-from personalrm.app.library.base import TrackedModel
+from personalrm.app.library.calls import TrackedModel
+from personalrm.app.library.progress import Progress
 from personalrm.core.errors import ModelCallError
 from personalrm.core.records import Profile, UserData, UserTraces
 from personalrm.judge.call_recorder import CallRecorder
@@ -13,35 +13,6 @@ from personalrm.methods.synthesizeme.profile import ProfileSettings, learn_profi
 from personalrm.methods.synthesizeme.search import search_first
 from personalrm.studies.runner import refuse_outage
 from personalrm.studies.synthesizeme.stages.learn import learn_traces
-
-
-class Progress:
-    """Reports to the hook how far `fit` is, as a percentage that never falls.
-
-    Only an upper bound of the number of calls is known, so a stage may end before its last percent.
-    """
-
-    def __init__(self, hook: Callable[[float, str], object] | None) -> None:
-        self._hook = hook
-        self._what, self._most, self._done = "", 1, 0
-        self._start = self._end = self._reported = 0.0
-
-    def stage(self, what: str, most: int, start: float, end: float) -> None:
-        """Begin a stage of at most `most` calls, which leads from `start` to `end` percent."""
-        self._what, self._most, self._done, self._start, self._end = what, max(1, most), 0, start, end
-        self.report(start, what)
-
-    def answered(self) -> None:
-        """Count one more answer."""
-        self._done += 1
-        share = min(1.0, self._done / self._most)
-        self.report(self._start + share * (self._end - self._start), f"{self._what}: {self._done} answers")
-
-    def report(self, percent: float, message: str) -> None:
-        """Call the hook."""
-        self._reported = max(self._reported, percent)
-        if self._hook is not None:
-            self._hook(self._reported, message)
 
 
 async def learn(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from personalrm.app.library.data import Item, usable_pairs
+from personalrm.app.library.data import Votes, usable_pairs
 from personalrm.app.library.models import DATASET, MODEL
 from personalrm.core.errors import DataError, ModelCallError
 from personalrm.core.records import CallRef, Fitted, PairScores, PreferencePair, TastePrior, UserData, UserScores
@@ -150,7 +150,7 @@ def _events(taste: Taste, scores: UserScores, prior: TastePrior | None) -> list[
     return [*found, taste.reason] if taste.reason else found
 
 
-def other_users(others: Mapping[str, Sequence[Item]], user: UserData) -> People:
+def other_users(others: Mapping[str, Votes], user: UserData) -> People:
     """Other users than `user`, from their votes by id. Raises DataError for wrong rows.
 
     Rows need not name their user, so that the user's own votes are known by their content, too.

@@ -1,29 +1,20 @@
 """The config of a library object: a run of one model, one method and one variant.
 
-`model_id` has the forms of the published package's README:
-
-| `model_id` | without `model_url` | with `model_url` |
-|---|---|---|
-| `openai/…` | OpenAI (or `OPENAI_BASE_URL`), through LiteLLM; `OPENAI_API_KEY` | that endpoint, without a key |
-| `together/…`, `together_ai/…` | Together; `TOGETHERAI_API_KEY` or LiteLLM's other names | the same, there |
-| `gemini/…` | Google; `GEMINI_API_KEY` (or `GOOGLE_API_KEY`) | the same, there |
-| `azure/…` | Azure; `AZURE_API_KEY`, `AZURE_API_BASE`, `AZURE_API_VERSION` | the same, there |
-| `litellm/<id>` | any id that LiteLLM knows, with the key it looks for | the same, there |
-| `litellm_proxy/…` | the proxy at `LITELLM_PROXY_API_BASE`, else port 7410 of this machine | that proxy |
-| `embedded/<name>` | a model of the catalogue, served on this machine | (an error) |
-| any other | port 7410 of this machine, as published | that OpenAI-compatible endpoint |
-
-A key is sent to an address of one's own only where `model_options={"api_key_env": …}` names its variable.
+`model_id` has the forms of the published package's README; docs/library.md, "Models and their ids", lists them with
+their keys and addresses.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from personalrm.core.errors import ConfigError
+from personalrm.llm.backends.litellm_backend import load_litellm
+from personalrm.llm.local.catalogue import load_catalogue
 from personalrm.methods.base import Needs
 from personalrm.methods.registry import parse_method
 from personalrm.studies.config_load import laid_over, parse_config
@@ -32,6 +23,8 @@ from personalrm.studies.synthesizeme.config import Config
 
 MODEL, DATASET = "model", "library"
 """Names of the one model and the one data set in the config of an object."""
+ADDRESS = "model_url"
+"""The parameter that is `api_base` in a config."""
 DEFAULT_MODEL = "litellm_proxy/meta-llama/Llama-3.3-70B-Instruct"
 DEFAULT_URL = "http://localhost:7410/v1"
 """The published defaults."""
@@ -48,8 +41,11 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
     "azure": ("AZURE_API_KEY",),
 }
+_OF_OPENAI = "gpt-oss"
+"""What models begin with that have `openai/` in their own ids, as servers name them."""
 _PARAMETERS = {
     f"models.{MODEL}.max_concurrency: ": "num_workers: ",
+    f"models.{MODEL}.api_base: ": f"{ADDRESS}: ",
     f"models.{MODEL}.": "model_options: ",
     "attributes.bank: ": "bank: ",
     "attributes.": "",
@@ -116,6 +112,24 @@ def _renamed(line: str) -> str:
     return _PARAMETERS.get(found, "") + line.removeprefix(found)
 
 
+def in_parameters(message: str, model_id: str) -> str:
+    """An error message of the model client, with parameters of an object in the place of keys of a config.
+
+    >>> in_parameters("models.a/b.api_base: … Check the model's id and api_base in the config.", "a/b")
+    'model_url: … Check model_id and model_url.'
+    """
+    words = {
+        f"models.{model_id}.api_base": ADDRESS,
+        f"models.{model_id}.": "model_options: ",
+        "the model's id and api_base in the config": "model_id and model_url",
+        "Check api_base and": "Check model_url and",
+        "the model's entry in the config": "model_options",
+    }
+    for key, parameter in words.items():
+        message = message.replace(key, parameter)
+    return message
+
+
 def model_entry(model_id: str, model_url: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
     """Entry of `models`, `options` laid over it. The environment, `.env` included, must be loaded.
 
@@ -150,8 +164,29 @@ def model_entry(model_id: str, model_url: str | None, options: Mapping[str, Any]
             found = [name for name in _KEYS[provider] if os.environ.get(name)]
             entry["api_key_env"] = found[0] if found else None if provider == "azure" else _KEYS[provider][0]
     else:
+        if model_url is None and (meant := _meant(model_id)):
+            raise ConfigError(f"model_id: {model_id!r} needs a model_url; did you mean {meant!r}?")
         entry |= {"backend": "openai", "model": model_id, "api_base": model_url or DEFAULT_URL}
+        if provider == "openai" and not rest.startswith(_OF_OPENAI):
+            # LiteLLM's way to name any OpenAI-compatible server.
+            entry["sent_as"] = rest
     return entry | dict(options)
+
+
+def _meant(model_id: str) -> str | None:
+    """The id of an embedded model or of a provider's that a bare id names, which no server on this machine has."""
+    if any(entry.id == model_id for entry in load_catalogue()):
+        return f"embedded/{model_id}"
+    if importlib.util.find_spec("litellm") is None:
+        return None
+    litellm = load_litellm()
+    known = litellm.model_cost.get(model_id)
+    if known is None or known.get("mode") != "chat":
+        return None
+    provider = str(known["litellm_provider"])
+    if provider in _KEYS:
+        return f"{provider}/{model_id}"
+    return f"litellm/{model_id}" if "/" in model_id else f"litellm/{provider}/{model_id}"
 
 
 def learn_section(

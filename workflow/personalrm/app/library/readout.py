@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from personalrm.core.extras import require_extra
 from personalrm.core.tastes import Taste
 from personalrm.judge.attribute_bank import DEFAULT, Bank
 from personalrm.methods.taste import weights
@@ -28,6 +29,7 @@ class Rows(tuple[T, ...]):
 
     def to_frame(self) -> pd.DataFrame:
         """The records as a data frame, one row for each."""
+        require_extra("data", "to_frame", "pandas")
         import pandas as pd
 
         return pd.DataFrame(list(self))

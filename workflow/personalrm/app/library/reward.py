@@ -53,7 +53,7 @@ def comparisons(
     for name, length in lengths.items():
         if length != len(prompts):
             raise DataError(f"reward: {length} {name} for {len(prompts)} prompts; give one for each prompt")
-    answers = [_text(one, f"completions[{place}]") for place, one in enumerate(completions)]
+    answers = [completion_text(one, f"completions[{place}]") for place, one in enumerate(completions)]
     asked = [stable_hash(repr(prompt)) for prompt in prompts]
     pairs: dict[tuple[str, ...], PreferencePair] = {}
 
@@ -67,7 +67,7 @@ def comparisons(
         return Part(pairs[key].pair_id, 1 if answers[place] == first else -1)
 
     if reference is not None:
-        opponents = [[_text(one, f"reference[{place}]")] for place, one in enumerate(reference)]
+        opponents = [[completion_text(one, f"reference[{place}]")] for place, one in enumerate(reference)]
     else:
         groups: dict[str, list[int]] = {}
         for place, prompt in enumerate(asked):
@@ -99,7 +99,7 @@ def margins(verdicts: Iterable[Verdict]) -> dict[str, float]:
     return found
 
 
-def _text(completion: Completion, where: str) -> str:
+def completion_text(completion: Completion, where: str) -> str:
     """The text of a completion. Raises DataError that begins with `where`."""
     said: Any = completion
     if not isinstance(said, str | Mapping) and isinstance(said, Sequence) and said:

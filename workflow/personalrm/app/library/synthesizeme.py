@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
-from personalrm.app.library.base import generation_prompt, run_blocking
-from personalrm.app.library.data import Item, transcript, user_data
-from personalrm.app.library.learning import Progress, learn
+from personalrm.app.library.base import generation_prompt
+from personalrm.app.library.calls import run_blocking
+from personalrm.app.library.data import (
+    Votes,
+    as_rows,
+    refuse_other_users,
+    to_item,
+    transcript,
+    usable_pairs,
+    user_data,
+)
+from personalrm.app.library.learning import learn
 from personalrm.app.library.models import DATASET, DEFAULT_MODEL, MODEL, StopScore, learn_section, object_config
+from personalrm.app.library.progress import Progress
 from personalrm.app.library.saving import LearningRM, Saved
 from personalrm.core.errors import ConfigError, NotFittedError
 from personalrm.core.records import Demonstration, Profile, UserData
@@ -25,6 +35,14 @@ from personalrm.studies.synthesizeme.stages.learn import profile_settings
 from personalrm.studies.synthesizeme.stages.settings import constitution_of
 
 logger = logging.getLogger("personalrm.app.library")
+
+
+class FittedOn(NamedTuple):
+    """The votes that a profile was learned from, and those that chose, where they were given apart."""
+
+    user_id: str
+    data: list[dict[str, Any]]
+    val_data: list[dict[str, Any]] | None
 
 
 class SavedProfile(Saved):
@@ -44,7 +62,7 @@ class SynthesizeMe(LearningRM[SavedProfile]):
     """A judge that learns one user's taste: a persona and demonstrations (paper, section 3), by one model.
 
     Args:
-        model_id: see `personalrm.app.library.models` for the forms.
+        model_id: docs/library.md, "Models and their ids", has the forms.
         user_id: the user; by default the one that the data name, else a name made of their content.
         train_val_ratio: share of the data, from its beginning, that is learned from where `fit` gets no `val_data`; the
             others choose the demonstrations.
@@ -65,7 +83,8 @@ class SynthesizeMe(LearningRM[SavedProfile]):
         lm: a `LanguageModel` (`personalrm.llm.types`) of one's own, instead of `model_id`; it is asked in whatever
             event loop the call runs in, and its answers are kept for the length of that call.
         num_workers_bootstrap: calls at once while fitting; None: `num_workers`.
-        progress_update_hook: called in `fit` as hook(percent, message), with a percentage that never falls.
+        progress_update_hook: called in `fit` as hook(percent, message), with a percentage that never falls. None: a bar
+            of tqdm, if that is installed, on a terminal and in notebooks.
         method: what the judge is shown: `both`, `persona` or `demos`; or `criteria`, a judge of its own
             (`personalrm.methods.criteria`). Or a method that reads the pairs as they are, so that `fit` makes no call:
             `scorecard`, a judge of its own (`personalrm.methods.scorecard`), `history`, `history_validation`.
@@ -74,8 +93,8 @@ class SynthesizeMe(LearningRM[SavedProfile]):
             `verdicts`, `max_tokens`, `api_key_env`, …
         constitution: rules that no persona can override: "default", ours; the path of a text file with your own; "off",
             none. "auto": ours in the generation prompt, and in judge prompts of methods that are not the paper's.
-        learn_options: further keys of the config's section `learn`: `{"bootstrap": {"attempts": 1}, "rebootstrap":
-        False}`. max_failed_share: share of provider errors above which `fit` and `evaluate` raise.
+        learn_options: further keys of the config's section `learn`, as `{"bootstrap": {"attempts": 1}}`.
+        max_failed_share: share of provider errors above which `fit` and `evaluate` raise.
 
     Raises:
         ConfigError: for settings that no call could be made with.
@@ -137,6 +156,14 @@ class SynthesizeMe(LearningRM[SavedProfile]):
         wide = replace(settings, search=replace(settings.search, places=self._fit_workers))
         self._learning = with_theta(wide, program or None)
         self._profile: Profile | None = None
+        self._votes: FittedOn | None = None
+
+    def __repr__(self) -> str:
+        learned = "not fitted"
+        if self._profile is not None:
+            persona = "a persona" if self._profile.persona else "no persona"
+            learned = f"{persona} and {len(self._shown().demonstrations)} demonstrations of user {self.user_id!r}"
+        return f"SynthesizeMe({self.model_id!r}, {self._method.name!r}, {learned})"
 
     @property
     def is_fitted(self) -> bool:
@@ -153,13 +180,16 @@ class SynthesizeMe(LearningRM[SavedProfile]):
             raise NotFittedError("nothing was learned yet: call fit(data), or load(path), first")
         return self._profile
 
-    def fit(self, data: Sequence[Item], val_data: Sequence[Item] | None = None) -> Self:
+    def fit(self, data: Votes, val_data: Votes | None = None) -> Self:
         """Learn persona and demonstrations from preferences, oldest first; returns the object.
 
-        Without `val_data` the last 1 - `train_val_ratio` of `data` choose among demonstrations; where that leaves none,
-        nothing is searched, and the first form of demonstrations is taken. Where neither persona nor demonstrations
-        come out, the judge is shown nothing, like `DefaultJudge`; that is logged, and stands in `profile.events`. With
-        `output_dir` the profile is saved there.
+        Where neither persona nor demonstrations come out, the judge is shown nothing, like `DefaultJudge`; that is
+        logged, and stands in `profile.events`. With `output_dir` the profile is saved there.
+
+        Args:
+            data: votes, oldest first.
+            val_data: votes that choose among demonstrations. Without them the last 1 - `train_val_ratio` of `data` do;
+                where that leaves none, nothing is searched, and the first form of demonstrations is taken.
 
         Raises:
             DataError: the data are empty, wrong (place and field are named), or of several users.
@@ -168,23 +198,62 @@ class SynthesizeMe(LearningRM[SavedProfile]):
         """
         return run_blocking(lambda: self.afit(data, val_data))
 
-    async def afit(self, data: Sequence[Item], val_data: Sequence[Item] | None = None) -> Self:
+    async def afit(self, data: Votes, val_data: Votes | None = None) -> Self:
         """As `fit`, in the caller's event loop."""
+        with Progress(self.progress_update_hook) as progress:
+            await self._learn(data, val_data, progress)
+            progress.report(100.0, "fitted")
+        return self
+
+    def add(self, votes: Votes) -> Self:
+        """Learn again, from the votes of `fit` and these; returns the object.
+
+        Persona and demonstrations are those that `fit` finds with all votes. What was asked before is not asked again:
+        its answers are in the store. Where `fit` had no `val_data`, the last 1 - `train_val_ratio` of all votes choose
+        among demonstrations; else these votes are learned from, and `val_data` chooses.
+
+        Args:
+            votes: further votes of the same user, newer than those of `fit`.
+
+        Raises:
+            NotFittedError: before `fit`. A saved profile does not hold the votes: after `load`, call `fit` with all.
+            DataError: votes that name another user, unless the object was made with `user_id`; and as `fit`.
+            ModelCallError: as `fit`.
+
+        Example:
+            ``rm = SynthesizeMe("embedded/qwen2.5-coder-0.5b").fit(votes[:10]); rm.add(votes[10:])``
+        """
+        return run_blocking(lambda: self.aadd(votes))
+
+    async def aadd(self, votes: Votes) -> Self:
+        """As `add`, in the caller's event loop."""
+        if self._votes is None:
+            raise NotFittedError("the votes so far are not known (a saved profile has none): call fit with all votes")
+        user_id, data, val_data = self._votes
+        rows = as_rows(votes, "votes")
+        usable_pairs(rows, "votes", user_id)  # names a wrong row by its place in `votes`
+        if self._given_user is None:
+            refuse_other_users(rows, "votes", user_id)
+        # The votes of `fit` name their user, so that the user stays.
+        return await self.afit([*data, *rows], val_data)
+
+    async def _learn(self, data: Votes, val_data: Votes | None, progress: Progress) -> None:
+        """Learn a profile, make it the object's own, and save it where there is a folder."""
         user, events = user_data(data, val_data, self._given_user, self._train_val_ratio)
-        progress = Progress(self.progress_update_hook)
         if self._method.needs == "profile":
             async with self._opened(self._fit_workers, progress.answered) as model:
                 profile = await learn(model, user, self._learning, self.config.max_failed_share, progress)
         else:
             profile = self._raw(user)
         self._take(profile.model_copy(update={"events": (*events, *profile.events)}))
+        context, validation = ([to_item(pair) for pair in user.part(part)] for part in ("context", "validation"))
+        apart = (context, validation) if val_data is not None else ([*context, *validation], None)
+        self._votes = FittedOn(user.user_id, *apart)
         if profile.lost:
             lost = sum(profile.lost.values())
             logger.warning("user %s: %d calls lost to provider errors; fit again asks for them", profile.user_id, lost)
         if self.output_dir is not None:
             self.save(self.output_dir)
-        progress.report(100.0, "fitted")
-        return self
 
     def _raw(self, user: UserData) -> Profile:
         """The profile for a method that shows pairs as they are: these pairs, in the place of demonstrations."""
@@ -239,6 +308,7 @@ class SynthesizeMe(LearningRM[SavedProfile]):
 
     def _take_saved(self, saved: SavedProfile) -> None:
         """A profile may be shown to another model than the one that learned it."""
+        self._votes = None
         self._take(saved.profile)
 
     def _shown(self) -> JudgeContext:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from personalrm.app.library.base import TrackedModel, generation_prompt, run_blocking
+from personalrm.app.library.base import generation_prompt
+from personalrm.app.library.calls import TrackedModel, run_blocking
 from personalrm.app.library.data import (
     Answer,
     Context,
-    Item,
+    Votes,
+    as_rows,
     one_pair,
     refuse_other_users,
     to_item,
     usable_pairs,
     user_data,
 )
-from personalrm.app.library.learning import Progress
 from personalrm.app.library.measuring import Measured, Measuring, Scored, other_users
 from personalrm.app.library.models import DEFAULT_MODEL, object_config, options_of
+from personalrm.app.library.progress import Progress
 from personalrm.app.library.readout import LeaveOneOut, Reason, Rows, Weight, reasons_of, weights_of
 from personalrm.app.library.saving import LearningRM, Saved
 from personalrm.core.errors import ConfigError, DataError, ModelCallError, NotFittedError
@@ -32,7 +33,6 @@ from personalrm.judge.attributes import Orders
 from personalrm.judge.judge import JudgeContext, on_tie
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.attributes import TasteState, rows_of, weigh
-from personalrm.methods.logistic import DIGITS
 from personalrm.methods.taste.features import is_scored, why_unscored
 from personalrm.studies.runner import refuse_outage
 from personalrm.studies.synthesizeme.stages.fit import by_pair
@@ -70,7 +70,7 @@ class TasteModel(LearningRM[SavedTaste]):
     not be able to judge for a user, and its answers are the same for all users.
 
     Args:
-        model_id: the model that scores pairs (`personalrm.app.library.models` has the forms). Embedded models give
+        model_id: the model that scores pairs (docs/library.md, "Models and their ids"). Embedded models give
             log-odds of labels, one call for each attribute; others a list of ratings, one call for each order, or
             labels with `model_options={"verdicts": ["logprob_both"]}`.
         user_id: the user; by default the one that the votes name, else a name made of their content.
@@ -83,7 +83,8 @@ class TasteModel(LearningRM[SavedTaste]):
         seed: of the interval's resamples; the taste itself has no random choice.
         num_workers: calls at once.
         lm: a `LanguageModel` (`personalrm.llm.types`) of one's own, instead of `model_id`.
-        progress_update_hook: called in `fit` as hook(percent, message), with a percentage that never falls.
+        progress_update_hook: called in `fit` as hook(percent, message), with a percentage that never falls. None: a bar
+            of tqdm, if that is installed, on a terminal and in notebooks.
         model_options: further keys of a model's entry in the config (config/README.md).
         scoring_options: further keys of the config's section `attributes`: `max_tokens`, `json_schema`.
         constitution: rules above the persona in `get_judge_prompt` and `get_generation_prompt`, as for `SynthesizeMe`.
@@ -118,7 +119,7 @@ class TasteModel(LearningRM[SavedTaste]):
         self._given = {name: given[name] for name in sorted(self._parameters())}
         self._given["scoring_options"] = options = options_of(scoring_options, "scoring_options")
         attributes: dict[str, Any] = {"bank": bank, "use": use, "orders": orders}
-        for name in sorted({*attributes, "models"} & options.keys()):
+        for name in sorted({*attributes, "models", "kinds"} & options.keys()):
             raise ConfigError(f"scoring_options: {name}: no key of it; bank, use and orders are parameters")
         attributes |= options
         asked: dict[str, Any] = {"attributes": attributes, "seed": seed, "max_failed_share": max_failed_share}
@@ -164,10 +165,10 @@ class TasteModel(LearningRM[SavedTaste]):
 
     def fit(
         self,
-        data: Sequence[Item],
-        val_data: Sequence[Item] | None = None,
+        data: Votes,
+        val_data: Votes | None = None,
         *,
-        others: Mapping[str, Sequence[Item]] | None = None,
+        others: Mapping[str, Votes] | None = None,
     ) -> Self:
         """Measure the taste from votes; returns the object. `val_data` are further votes: nothing is selected here.
 
@@ -175,8 +176,10 @@ class TasteModel(LearningRM[SavedTaste]):
         one under the user's id, or whose votes hold all of the user's or are held by them. From `LEAST_USERS` (20) of
         them the prior of the weights has their mean and variances; from fewer only scales and one variance. Without
         them the prior has the mean 0, and the one variance under which the votes are likeliest. Where the votes are no
-        evidence of a taste of the user's own, predictions are those of the other users or of the model, or a guess:
-        `events` says so. With `output_dir` the taste is saved there.
+        evidence of a taste of the user's own, there is no persona, and `events` says so. Predictions average the
+        user's own weights and those of the other users by `learned.taste.own_probability`; with fewer than
+        `LEAST_USERS` they are, without evidence of a taste, those of the model, or a guess.
+        With `output_dir` the taste is saved there.
 
         Raises:
             DataError: the votes are empty, wrong (place and field are named), or of several users.
@@ -187,10 +190,10 @@ class TasteModel(LearningRM[SavedTaste]):
 
     async def afit(
         self,
-        data: Sequence[Item],
-        val_data: Sequence[Item] | None = None,
+        data: Votes,
+        val_data: Votes | None = None,
         *,
-        others: Mapping[str, Sequence[Item]] | None = None,
+        others: Mapping[str, Votes] | None = None,
     ) -> Self:
         """As `fit`, in the caller's event loop."""
         user, events = user_data(data, val_data, self._given_user, 1.0)
@@ -198,7 +201,7 @@ class TasteModel(LearningRM[SavedTaste]):
         await self._learn(user, (*events, *more), others=people)
         return self
 
-    def add(self, votes: Sequence[Item]) -> Self:
+    def add(self, votes: Votes) -> Self:
         """Measure the taste again with more votes; only they are scored. A prior from other users stays.
 
         Raises NotFittedError, what `fit` raises, and DataError for votes that name another user, unless the object was
@@ -206,10 +209,10 @@ class TasteModel(LearningRM[SavedTaste]):
         """
         return run_blocking(lambda: self.aadd(votes))
 
-    async def aadd(self, votes: Sequence[Item]) -> Self:
+    async def aadd(self, votes: Votes) -> Self:
         """As `add`, in the caller's event loop."""
         before = self.learned
-        votes = list(votes)
+        votes = as_rows(votes, "votes")
         usable_pairs(votes, "votes", before.votes.user_id)  # names a wrong row by its place in `votes`
         if self._given_user is None:
             refuse_other_users(votes, "votes", before.votes.user_id)
@@ -232,20 +235,20 @@ class TasteModel(LearningRM[SavedTaste]):
         there = by_pair(known.pairs) if known else {}
         new = [pair for pair in user.pairs if pair.pair_id not in there]
         pairs = [*new, *(pair for one in others for pair in one.pairs)]
-        progress = Progress(self.progress_update_hook)
-        progress.stage("scores", len(pairs) * self._measuring.calls_of_pair, 0.0, 99.0)
         found: list[Scored] = []
-        if pairs:
-            async with self._opened(on_answer=progress.answered) as model:
-                found = await self._measuring.score(model, pairs)
-                lost = [number < one.lost for one in found for number in range(one.asked)]
-                refuse_outage(lost, "calls", self.config.max_failed_share, model.outage)
-        scores = self._measuring.scores_of(user, found[: len(new)], known)
-        prior = self._measuring.prior_of(others, found[len(new) :]) if others else prior
-        self._take(self._measuring.measured(user, scores, prior, events))
-        if self.output_dir is not None:
-            self.save(self.output_dir)
-        progress.report(100.0, "fitted")
+        with Progress(self.progress_update_hook) as progress:
+            progress.stage("scores", len(pairs) * self._measuring.calls_of_pair, 0.0, 99.0)
+            if pairs:
+                async with self._opened(on_answer=progress.answered) as model:
+                    found = await self._measuring.score(model, pairs)
+                    lost = [number < one.lost for one in found for number in range(one.asked)]
+                    refuse_outage(lost, "calls", self.config.max_failed_share, model.outage)
+            scores = self._measuring.scores_of(user, found[: len(new)], known)
+            prior = self._measuring.prior_of(others, found[len(new) :]) if others else prior
+            self._take(self._measuring.measured(user, scores, prior, events))
+            if self.output_dir is not None:
+                self.save(self.output_dir)
+            progress.report(100.0, "fitted")
 
     def _take(self, learned: Measured) -> None:
         self._learned, self.user_id = learned, learned.record.user_id
@@ -271,33 +274,6 @@ class TasteModel(LearningRM[SavedTaste]):
     def _shown(self) -> JudgeContext:
         return JudgeContext(persona=self.learned.record.persona)
 
-    def predict_proba(
-        self, context: Context, option1: Answer, option2: Answer, *, abstain: float = 0.5
-    ) -> float | None:
-        """The probability that the user prefers `option1` to `option2`, of the posterior predictive distribution.
-
-        None where the likelier answer has a probability below `abstain`, and where the model's answers hold no score.
-        `predict_pairwise` has no threshold: it is 0 only for even odds and for unread answers. Exchanging the options
-        gives 1 minus the probability.
-
-        Raises:
-            ConfigError: `abstain` is no number from 0.5 to 1.
-            NotFittedError, DataError, ModelCallError: as `predict_pairwise`.
-        """
-        return run_blocking(lambda: self.apredict_proba(context, option1, option2, abstain=abstain))
-
-    async def apredict_proba(
-        self, context: Context, option1: Answer, option2: Answer, *, abstain: float = 0.5
-    ) -> float | None:
-        """As `predict_proba`, in the caller's event loop."""
-        if not isinstance(abstain, int | float) or not 0.5 <= abstain <= 1:
-            raise ConfigError(f"abstain: must be a probability from 0.5 to 1, not {abstain!r}")
-        (verdict,) = await self._compared(context, option1, option2)
-        if verdict.log_odds is None:
-            return None
-        probability = round((1 + math.tanh(verdict.log_odds / 2)) / 2, DIGITS)
-        return None if max(probability, 1 - probability) < abstain else probability
-
     def explain(self, context: Context, option1: Answer, option2: Answer) -> Rows[Reason]:
         """Which attributes speak for which answer, the strongest first. Their sum is the log-odds by the mean weights.
 
@@ -319,7 +295,9 @@ class TasteModel(LearningRM[SavedTaste]):
     def weights(self) -> Rows[Weight]:
         """The weights that predictions are made with, the largest first. Raises NotFittedError.
 
-        They are the user's own where `learned.taste.own`, else those of other users or of the model, or a guess.
+        With `LEAST_USERS` other users they are the average of the user's own and those of the others, by
+        `learned.taste.own_probability`; else the user's own, or without evidence of a taste those of the model, or a
+        guess.
         Weights of attributes that go together share what the votes say; `statements()` counts such votes for each.
         """
         return weights_of(self.learned.taste, self.bank)

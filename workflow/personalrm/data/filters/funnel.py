@@ -35,8 +35,9 @@ class Funnel(Record):
     `near_duplicates` counts pairs that stay with others because their prompts are alike (`pairs_joined`), users for
     which that was not possible (`users_too_alike`), and test pairs whose prompt is a near-duplicate of one that methods
     learn from (`test_pairs_leaked`): of those users, and of splits that do not keep prompts together.
-    `ignored_fields`, `problems` and `notes` come from the reader. `filters` counts what models were asked and what they
-    answered.
+    `incomplete_times` counts users whose pairs have times only in part (`users`), and their pairs without one
+    (`pairs_without`), where there are any. `ignored_fields`, `problems` and `notes` come from the reader. `filters`
+    counts what models were asked and what they answered.
     """
 
     dataset: str
@@ -52,6 +53,7 @@ class Funnel(Record):
     split_ties: dict[str, int] = Field(default_factory=dict, exclude_if=lambda ties: not ties)
     split_grain: dict[str, int] = Field(default_factory=dict)
     near_duplicates: dict[str, int] = Field(default_factory=dict)
+    incomplete_times: dict[str, int] = Field(default_factory=dict, exclude_if=lambda counts: not counts)
     ignored_fields: dict[str, int] = Field(default_factory=dict)
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -40,8 +40,8 @@ from typing import NamedTuple
 
 from personalrm.core.files import stable_hash
 from personalrm.data.settings import ArenaDataset, MtBenchDataset
-from personalrm.data.sources.fields import Advice, FieldError, Id, Row, SoundRow, checked, shown
-from personalrm.data.sources.reading import ReadReport, fields_named, read_release, require_columns
+from personalrm.data.sources.fields import Advice, FieldError, Id, Row, SoundRow, checked, fields_named, shown
+from personalrm.data.sources.reading import ReadReport, read_release, require_columns
 from personalrm.data.sources.votes import Vote, parse_vote, user_of
 
 Message = tuple[str, str]

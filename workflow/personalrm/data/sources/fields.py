@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 Row = Mapping[str, object]
 
+_EXACT = 2**53
+"""From here on not every whole number is a floating-point number."""
 BRANCHES = ("<text>", "<object>")
 """Tags of the branches of a union, which are no part of a field's path."""
 
@@ -112,6 +114,16 @@ def utf8(value: str, field: str = "", advice: str = "") -> str:
     return value
 
 
+@contextmanager
+def fields_named(names: Mapping[str, str]) -> Iterator[None]:
+    """Name the release's field in a FieldError about a row that was put into the local format first."""
+    try:
+        yield
+    except FieldError as error:
+        name = re.split(r"\W", error.field, maxsplit=1)[0]
+        raise FieldError(names.get(name, name) + error.field[len(name) :], str(error), error.advice) from error
+
+
 def _spoken(value: str) -> str:
     if not value or value.isspace():
         raise FieldError("", "is empty or blank", "")
@@ -119,16 +131,16 @@ def _spoken(value: str) -> str:
 
 
 def _id_text(value: object) -> object:
+    if isinstance(value, float) and value.is_integer():
+        if abs(value) >= _EXACT:
+            problem = f"is {shown(value)}, a number of floating point that may have lost digits"
+            raise FieldError("", problem, "write ids as strings")
+        return str(int(value))
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def unix_seconds(value: str) -> float:
-    """Unix seconds of a time in ISO 8601; UTC is taken where it names no zone (our choice). Raises FieldError."""
-    try:
-        moment = datetime.fromisoformat(value)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        raise FieldError("", f"is {shown(value)}, not a time in ISO 8601", "") from None
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 Text = Annotated[str, AfterValidator(utf8)]
@@ -136,6 +148,6 @@ Text = Annotated[str, AfterValidator(utf8)]
 Spoken = Annotated[Text, AfterValidator(_spoken)]
 """Text that is not blank."""
 Id = Annotated[Spoken, BeforeValidator(_id_text)]
-"""A string that is not blank, or a whole number, which becomes its decimal form."""
-Number = Annotated[int, Field(ge=0, lt=2**31)]
-"""A whole number from 0."""
+"""A string that is not blank, or a whole number (7, or 7.0), which becomes its decimal form."""
+Number = Annotated[int, Field(ge=0, lt=2**31), BeforeValidator(_whole)]
+"""A whole number from 0 (7, or 7.0)."""

@@ -33,10 +33,10 @@ from personalrm.data.sources.fields import (
     Text,
     checked,
     shown,
-    unix_seconds,
     utf8,
 )
 from personalrm.data.sources.reading import MAX_PROBLEMS, OnBad, ReadReport, read_file
+from personalrm.data.sources.times import unix_seconds
 from personalrm.data.sources.votes import Vote
 
 DROP_REASONS: Mapping[str, str] = {

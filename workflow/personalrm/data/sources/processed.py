@@ -18,8 +18,8 @@ from typing import Literal, cast
 from personalrm.core.errors import DataError
 from personalrm.core.records import Split, UserPart
 from personalrm.data.settings import ProcessedDataset
-from personalrm.data.sources.fields import Advice, FieldError, Row, SoundRow, checked
-from personalrm.data.sources.reading import ReadReport, fields_named, read_file, release_files, require_columns
+from personalrm.data.sources.fields import Advice, FieldError, Row, SoundRow, checked, fields_named
+from personalrm.data.sources.reading import ReadReport, read_file, release_files, require_columns
 from personalrm.data.sources.votes import Vote, is_missing, parse_vote, stored_truth, tie_of, user_of
 
 PANEL = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -117,11 +117,19 @@ def read_file(
         report.note_sound(row, votes, known)
         if on_bad == "drop" or not report.bad:
             yield from votes
-    if on_bad == "error" and report.bad == 1:
-        raise DataError(f"{path}, {report.problems[0]}")
     if on_bad == "error" and report.bad:
-        count = f"the first {report.bad}" if report.bad == MAX_PROBLEMS else str(report.bad)
-        raise DataError("\n".join([f"{path}: bad lines ({count} shown), nothing was written:", *report.problems]))
+        raise DataError(_refusal(path, report))
+
+
+def _refusal(path: Path, report: ReadReport) -> str:
+    """Message about bad lines: each on a line of its own, but one where all lines have the same fault."""
+    if report.bad == 1:
+        return f"{path}, {report.problems[0]}"
+    faults = {problem.partition(": ")[2] for problem in report.problems}
+    count = f"the first {report.bad}" if report.bad == MAX_PROBLEMS else str(report.bad)
+    if report.bad == report.lines and len(faults) == 1:
+        return f"{path}: no line is a vote ({count} have the same fault); {report.problems[0]}"
+    return "\n".join([f"{path}: bad lines ({count} shown), nothing was written:", *report.problems])
 
 
 def release_files(settings: ArenaDataset | MtBenchDataset | ProcessedDataset) -> list[Path]:
@@ -151,13 +159,3 @@ def read_release(
     """Yield the votes of all files of a release, as `read_file` does. Raises what `release_files` raises, too."""
     for path in release_files(settings):
         yield from read_file(path, parse, report, known=known, user=user, on_bad=settings.on_bad)
-
-
-@contextmanager
-def fields_named(names: Mapping[str, str]) -> Iterator[None]:
-    """Name the release's field in a FieldError about a row that was put into the local format first."""
-    try:
-        yield
-    except FieldError as error:
-        name = re.split(r"\W", error.field, maxsplit=1)[0]
-        raise FieldError(names.get(name, name) + error.field[len(name) :], str(error), error.advice) from error

@@ -1,10 +1,12 @@
-"""Rows of a file as they are in it: JSON lines (plain or gzipped) and Parquet, in constant memory."""
+"""Rows of a file as they are in it, in constant memory: JSON lines, JSON lists, CSV and TSV, Parquet."""
 
 from __future__ import annotations
 
-import gzip
+import ast
+import csv
+import io
 import json
-import zlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,11 +14,18 @@ from pathlib import Path
 from typing import NoReturn
 
 from personalrm.core.errors import DataError
+from personalrm.core.extras import require_extra
+from personalrm.data.sources.containers import Kind, Opened, opened, readable
 from personalrm.data.sources.fields import FieldError, Row
 
 MAX_LINE_BYTES = 64 * 2**20
 """A longer line is refused: lines are read whole, and such a file probably has no line ends."""
 _BATCH = 256
+_LIST_BYTES = 2**30
+"""A larger list is refused: it is read whole."""
+_TURNS = re.compile(r"\s*\[\s*\{\s*['\"](role|content|from|value|type|text)['\"]")
+"""The beginning of a cell that holds turns."""
+_BLANKS, _SEPARATOR = re.compile(r"\s*"), re.compile(r"\s*([,\]])")
 
 
 RawRow = tuple[int, Callable[[], Row]]
@@ -24,8 +33,16 @@ RawRow = tuple[int, Callable[[], Row]]
 
 
 def raw_rows(path: Path) -> Iterator[RawRow]:
-    """Rows of a file, by its suffix. Raises DataError where the file cannot be read to its end."""
-    return _parquet(path) if path.suffix == ".parquet" else _lines(path)
+    """Rows of a file of any kind that `opened` recognises. Raises DataError where it cannot be read to its end."""
+    with opened(path) as file:
+        if file.kind is Kind.LINES:
+            yield from _lines(path, file)
+        elif file.kind is Kind.LIST:
+            yield from _list(path, file)
+        elif file.kind is Kind.TABLE:
+            yield from _table(path, file)
+        else:
+            yield from _parquet(path, file)
 
 
 def read_rows(path: Path, *, skip_bad: bool = False) -> Iterator[Row]:
@@ -41,14 +58,15 @@ def read_rows(path: Path, *, skip_bad: bool = False) -> Iterator[Row]:
                 raise DataError(f"{path}, line {number}: {error}; {error.advice}") from error
 
 
-def _parquet(path: Path) -> Iterator[RawRow]:
+def _parquet(path: Path, file: Opened) -> Iterator[RawRow]:
+    require_extra("data", f"{path}", "pyarrow")
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    number = 0
+    number, source = 0, path if file.plain else io.BytesIO(file.stream.read())
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            batches = file.iter_batches(batch_size=_BATCH)
+        with pq.ParquetFile(source, page_checksum_verification=True) as table:
+            batches = table.iter_batches(batch_size=_BATCH)
             for number, row in enumerate((row for batch in batches for row in batch.to_pylist()), start=1):
                 yield number, partial(dict, row)
     except (pa.ArrowException, UnicodeDecodeError) as error:
@@ -58,34 +76,111 @@ def _parquet(path: Path) -> Iterator[RawRow]:
         raise DataError(f"{path}, after row {number}: cannot be read ({reason}); fetch it again") from error
 
 
-def _lines(path: Path) -> Iterator[RawRow]:
-    """Lines of a plain or gzipped file (recognised by the first bytes), without blank ones."""
+def _lines(path: Path, file: Opened) -> Iterator[RawRow]:
+    """Lines that hold JSON, without blank ones."""
     number = offset = 0
+    while raw := _next_line(path, file, number):
+        number += 1
+        # A byte-order mark is no part of the first line's JSON.
+        text = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
+        if text.strip():
+            yield number, partial(_parse, text, offset + len(raw) - len(text))
+        offset += len(raw)
+
+
+def _next_line(path: Path, file: Opened, number: int) -> bytes:
+    """The line after line `number`."""
     try:
-        with path.open("rb") as stream:
-            zipped = stream.read(2) == b"\x1f\x8b"
-        if path.suffix == ".gz" and not zipped:
-            raise DataError(f"{path}: is named .gz but is not gzip; fetch it again, or rename it")
-        with gzip.open(path, "rb") if zipped else path.open("rb") as stream:
-            while raw := stream.readline(MAX_LINE_BYTES + 1):
-                number += 1
-                if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                    raise DataError(f"{path}, line 1: the file is UTF-16; save it as UTF-8")
-                if len(raw) > MAX_LINE_BYTES:
-                    size = f"longer than {MAX_LINE_BYTES // 2**20} MiB"
-                    raise DataError(f"{path}, line {number}: {size}; write one vote a line (JSON lines)")
-                # A byte-order mark is no part of the first line's JSON.
-                text = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
-                if text.strip():
-                    yield number, partial(_parse, text, offset + len(raw) - len(text))
-                offset += len(raw)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        cut = "; the file is truncated" if isinstance(error, EOFError) else ""
-        raise DataError(
-            f"{path}, after line {number}: broken gzip data ({error}){cut}; fetch or write the file again"
-        ) from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); correct the path or its rights") from error
+        with readable(path):
+            raw = file.stream.readline(MAX_LINE_BYTES + 1)
+    except DataError as error:
+        raise DataError(str(error).replace(f"{path}:", f"{path}, after line {number}:", 1)) from error
+    if len(raw) > MAX_LINE_BYTES:
+        size = f"longer than {MAX_LINE_BYTES // 2**20} MiB"
+        raise DataError(f"{path}, line {number + 1}: {size}; write one vote a line (JSON lines)")
+    return raw
+
+
+def _list(path: Path, file: Opened) -> Iterator[RawRow]:
+    """Elements of a JSON list; the number of one is its place, from 1."""
+    raw = file.stream.read(_LIST_BYTES + 1)
+    if len(raw) > _LIST_BYTES:
+        raise DataError(f"{path}: a JSON list of more than {_LIST_BYTES // 2**20} MiB; write one vote a line")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, error) from error
+    place, number = text.index("[") + 1, 0
+    ended = re.match(r"\s*\]", text[place : place + 1000])
+    if ended:
+        place += ended.end()
+    while not ended:
+        number += 1
+        try:
+            value, place = _DECODER.raw_decode(text, _BLANKS.match(text, place).end())  # type: ignore[union-attr]
+        except FieldError as error:
+            raise DataError(f"{path}, vote {number}: {error}; {error.advice}") from error
+        except (ValueError, RecursionError) as error:
+            where = f" ({error.msg}, line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
+            raise DataError(
+                f"{path}, vote {number}: the list is not JSON from here on{where}; write it again"
+            ) from error
+        yield number, partial(_object, value)
+        after = _SEPARATOR.match(text, place)
+        if after is None:
+            how = "has no comma" if text[place:].strip() else "is cut off"
+            raise DataError(f"{path}: the JSON list {how} after vote {number}; write the file again")
+        place, ended = after.end(), after if after[1] == "]" else None
+    if text[place:].strip():
+        raise DataError(f"{path}: more text stands after the JSON list; write one list, or one vote a line")
+
+
+def _table(path: Path, file: Opened) -> Iterator[RawRow]:
+    """Rows of a table whose first line has the names of columns; the number of one is its first line."""
+    csv.field_size_limit(MAX_LINE_BYTES)
+    text = io.TextIOWrapper(file.stream, encoding="utf-8-sig", newline="")
+    rows = csv.reader(text, delimiter=file.separator)
+    try:
+        names = [name.strip() for name in next(rows)]
+        if twice := [name for name, count in Counter(filter(None, names)).items() if count > 1]:
+            raise DataError(f"{path}: two columns are named {twice[0]!r}; rename one")
+        before = rows.line_num
+        for cells in rows:
+            if cells:
+                yield before + 1, partial(_table_row, names, cells)
+            before = rows.line_num
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, error) from error
+    except csv.Error as error:
+        raise DataError(f"{path}, after line {rows.line_num}: the table is broken ({error}); write it again") from error
+
+
+def _table_row(names: list[str], cells: list[str]) -> Row:
+    if len(cells) != len(names):
+        problem = f"has {len(cells)} cells, but the table has {len(names)} columns"
+        raise FieldError("", problem, "put texts with separators or line ends in quotes")
+    return {name: _cell(name, cell) for name, cell in zip(names, cells, strict=True) if name}
+
+
+def _cell(name: str, cell: str) -> object:
+    """A cell: nothing is None; turns, a turn and a survey are read as JSON, or as Python prints them; else text."""
+    holds_turns = _TURNS.match(cell)
+    if not holds_turns and not (name == "survey" and cell.strip()) and not _TURNS.match(f"[{cell}"):
+        return cell or None
+    for read in (json.loads, ast.literal_eval):
+        try:
+            value = read(cell)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        return value if isinstance(value, list | dict) else cell
+    if holds_turns or name == "survey":
+        raise FieldError(name, "begins like a list of turns, but is not JSON", "write the list as JSON in the cell")
+    return cell
+
+
+def _not_utf8(path: Path, error: UnicodeDecodeError) -> DataError:
+    where = f"byte {error.start} of a part that was read is 0x{error.object[error.start]:02x}"
+    return DataError(f"{path}: is not UTF-8 ({where}); save the file as UTF-8")
 
 
 def _parse(line: bytes, offset: int) -> Row:
@@ -106,6 +201,10 @@ def _parse(line: bytes, offset: int) -> Row:
         raise FieldError("", "is not JSON (a number is too long)", "write the line again") from error
     except RecursionError as error:
         raise FieldError("", "is nested too deeply", "write the line as the format asks") from error
+    return _object(value)
+
+
+def _object(value: object) -> Row:
     if not isinstance(value, dict):
         raise FieldError("", "is not a JSON object", "write one object with user_id, context, … a line")
     return value

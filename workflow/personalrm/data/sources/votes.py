@@ -25,8 +25,8 @@ from personalrm.data.sources.fields import (
     Text,
     checked,
     shown,
-    unix_seconds,
 )
+from personalrm.data.sources.times import time_of
 
 ROLES: Mapping[str, str] = {
     "system": "system",
@@ -38,6 +38,7 @@ ROLES: Mapping[str, str] = {
     "bot": "assistant",
     "gpt": "assistant",
     "ai": "assistant",
+    "developer": "system",
 }
 """Roles of a vote file (any case) and the role of chat models that each means."""
 
@@ -163,16 +164,8 @@ def _ends_with_user(turns: list[_Turn]) -> list[_Turn]:
 
 
 def _seconds(value: object) -> object:
-    """Unix seconds, from a number or from ISO 8601."""
-    if isinstance(value, str):
-        return unix_seconds(value)
-    try:
-        seconds = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-    except OverflowError:
-        seconds = None
-    if value is not None and (seconds is None or not math.isfinite(seconds)):
-        raise FieldError("", f"is {shown(value)}, not a time", "")
-    return seconds
+    """Unix seconds, or a count."""
+    return None if value is None else time_of(value).value
 
 
 def _survey_answer(value: object) -> object:
@@ -212,8 +205,10 @@ class _Judged(_Vote):
     winner: Literal["a", "b", "tie"]
 
 
-KNOWN_FIELDS = frozenset({*_Decided.model_fields, *_Judged.model_fields})
+KNOWN_FIELDS = frozenset({*_Decided.model_fields, *_Judged.model_fields, *_Tie.model_fields, "prompt"})
 """Fields of a vote file."""
+FORMS = (("chosen", "rejected"), ("response_a", "response_b"))
+"""Names of the two answers: the preferred one first, or in the order of presentation, with `winner`."""
 
 _ADVICE = Advice(
     otherwise="write the text as a JSON string",

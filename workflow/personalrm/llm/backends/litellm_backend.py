@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
+import inspect
 import json
 import logging
 import os
@@ -18,12 +20,16 @@ from personalrm.core.errors import (
     Refused,
     TransientError,
 )
+from personalrm.core.extras import require_extra
 from personalrm.llm.backends.openai_format import parse_body, wire_extras, wire_messages, wire_options
 from personalrm.llm.backends.openai_http import api_key
-from personalrm.llm.limits.faults import Failure, scrub, to_error
-from personalrm.llm.types import ModelSpec, Request, Response
+from personalrm.llm.limits.faults import Failure, ModelUnavailable, scrub, to_error
+from personalrm.llm.types import MAX_TOKENS, ModelSpec, Request, Response
 
 _NO_KEY = "not-needed"
+_OWN_PROTOCOL = frozenset({"gemini", "vertex_ai", "bedrock"})
+_TRANSLATED = ("reasoning_effort", "thinking")
+_LIMITS = frozenset({MAX_TOKENS, "max_completion_tokens"})
 _NO_REPLY_STATUS = 422
 _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "openai._base_client")
 
@@ -47,6 +53,7 @@ class _ScrubFilter(logging.Filter):
 
 def load_litellm() -> Any:  # noqa: ANN401  (an untyped library, imported late)
     """Import litellm without network, telemetry, retries or cache of its own. Cheap after the first time."""
+    require_extra("litellm", "backend litellm")
     # Both are read at import: the price map would else be fetched from the network, and .env be loaded.
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
@@ -58,10 +65,39 @@ def load_litellm() -> Any:  # noqa: ANN401  (an untyped library, imported late)
         logger = logging.getLogger(name)
         if not any(isinstance(known, _ScrubFilter) for known in logger.filters):
             logger.addFilter(_ScrubFilter())
+    _follow_no_redirects()
     # Not `callbacks`: those log in the background, too.
     if not litellm.input_callback:
         litellm.input_callback = [_reply_keeper()]
     return litellm
+
+
+def _follow_no_redirects() -> None:
+    """Have the connections that litellm opens follow no redirect: what is sent must not go to another host."""
+    owners = [
+        (importlib.import_module("litellm.llms.custom_httpx.http_handler").AsyncHTTPHandler, "create_client"),
+        (importlib.import_module("litellm.llms.openai.common_utils").BaseOpenAILLM, "_get_async_http_client"),
+    ]
+    for owner, name in owners:
+        made = inspect.getattr_static(owner, name)
+        plain = getattr(made, "__func__", made)
+        if getattr(plain, "follows", True):
+            staying = _staying(plain)
+            setattr(owner, name, staticmethod(staying) if isinstance(made, staticmethod) else staying)
+
+
+def _staying(make: Any) -> Any:  # noqa: ANN401
+    """A function that makes an HTTP client, with redirects off."""
+
+    @functools.wraps(make)
+    def staying(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        client = make(*args, **kwargs)
+        if client is not None:
+            client.follow_redirects = False
+        return client
+
+    staying.follows = False  # type: ignore[attr-defined]
+    return staying
 
 
 def _reply_keeper() -> Any:  # noqa: ANN401
@@ -92,7 +128,7 @@ class LiteLLMBackend:
 
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
-        self._model = litellm_model(spec.model)
+        self._model = litellm_model(spec.sent_as or spec.model)
 
     async def call(self, request: Request) -> Response:
         """Send `request` once. Raises a `ModelCallError` that says which kind of failure it was."""
@@ -101,7 +137,8 @@ class LiteLLMBackend:
         where = f"model {self._spec.name} ({self._model})"
         replies: list[object] = []
         _REPLIES.set(replies)
-        body = raised = None
+        body: Any = None
+        raised: Exception | None = None
         try:
             async with asyncio.timeout(self._spec.timeout_s):
                 body = with_own_reason((await litellm.acompletion(**options)).model_dump(), replies)
@@ -113,7 +150,7 @@ class LiteLLMBackend:
             raised = TransientError(f"{where}: {type(error).__name__} {scrub(str(error), self._spec.api_key_env)}")
         # Mapped and raised outside the handlers: litellm's own exceptions may quote the key.
         if raised is not None:
-            raise raised if isinstance(raised, TransientError) else self._map(litellm, raised, where)
+            raise raised if isinstance(raised, ModelCallError) else self._map(litellm, raised, where)
         return parse_body(body, request, where, self._spec.api_key_env)
 
     async def aclose(self) -> None:
@@ -133,8 +170,8 @@ class LiteLLMBackend:
     def _options(self, request: Request) -> dict[str, Any]:
         options: dict[str, Any] = {
             "model": self._model,
-            "messages": wire_messages(request),
-            **wire_options(request),
+            "messages": wire_messages(request, self._spec.system_role),
+            **wire_options(self._spec, request),
             "timeout": self._spec.timeout_s,
             "num_retries": 0,
             "max_retries": 0,
@@ -149,6 +186,13 @@ class LiteLLMBackend:
         if key:
             options["api_key"] = key
         extras = wire_extras(self._spec)
+        # What litellm translates for providers with a protocol of their own, and what it would send as a field with the
+        # name `extra_body` to Anthropic.
+        provider = self._model.partition("/")[0]
+        named = extras.keys() if provider == "anthropic" else _TRANSLATED if provider in _OWN_PROTOCOL else ()
+        options |= {name: extras.pop(name) for name in list(named) if name in extras and name not in options}
+        if self._spec.token_limit_key not in _LIMITS:
+            extras[self._spec.token_limit_key] = options.pop(self._spec.token_limit_key)
         if extras:
             options["extra_body"] = extras
         return options
@@ -159,6 +203,10 @@ class LiteLLMBackend:
         if reply is not None:
             return to_error(reply, where, self._spec.api_key_env)
         detail = f"{where}: {scrub(str(error), self._spec.api_key_env)}"
+        if "codec can't encode character" in detail:
+            return ModelUnavailable(
+                f"{where}: the provider's key has a character that no header can hold; copy it again"
+            )
         if isinstance(error, litellm.ContextWindowExceededError):
             return ContextOverflow(detail)
         if isinstance(error, litellm.ContentPolicyViolationError):

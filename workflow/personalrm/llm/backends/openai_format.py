@@ -9,7 +9,7 @@ from typing import Any
 
 from personalrm.core.errors import ModelCallError, TransientError
 from personalrm.llm.limits.faults import Failure, to_error
-from personalrm.llm.types import ModelSpec, Request, Response, TokenLogprobs, Usage
+from personalrm.llm.types import ModelSpec, Request, Response, SystemRole, TokenLogprobs, Usage
 
 LOWEST_LOGPROB = -9999.0
 """Stands for minus infinity, as in the OpenAI API: JSON has no infinite numbers."""
@@ -53,9 +53,23 @@ def valid_text(text: str) -> str:
     return wire_text(text).replace("\0", "\ufffd")
 
 
-def wire_messages(request: Request) -> list[dict[str, str]]:
-    """The messages of `request` as role/content objects."""
-    return [{"role": message.role, "content": wire_text(message.content)} for message in request.messages]
+def wire_messages(request: Request, system_role: SystemRole = "system") -> list[dict[str, str]]:
+    """The messages of `request` as role/content objects.
+
+    With `system_role` "user" an instruction becomes the beginning of the user message that follows it: templates of
+    models without a system role want turns that alternate.
+    """
+    sent: list[dict[str, str]] = []
+    joins = False
+    for message in request.messages:
+        content, instructs = wire_text(message.content), message.role == "system"
+        role = system_role if instructs else message.role
+        if joins and role == "user":
+            sent[-1]["content"] += f"\n\n{content}"
+        else:
+            sent.append({"role": role, "content": content})
+        joins = instructs and role == "user"
+    return sent
 
 
 def wire_seed(request: Request) -> int:
@@ -63,10 +77,14 @@ def wire_seed(request: Request) -> int:
     return (request.seed + _SAMPLE_STRIDE * request.sample_index) % _SEED_RANGE
 
 
-def wire_options(request: Request) -> dict[str, Any]:
-    """All of the body but the model, its messages and `extra_body`."""
+def wire_options(spec: ModelSpec, request: Request) -> dict[str, Any]:
+    """All of the body but the model, its messages and `extra_body`, without what the spec omits.
+
+    A `top_p` of 1, which cuts nothing off, is not sent to Claude: from version 4.1 on it refuses `temperature` and
+    `top_p` together.
+    """
     options: dict[str, Any] = {
-        "max_tokens": request.max_tokens,
+        spec.token_limit_key: request.max_tokens,
         "temperature": request.temperature,
         "top_p": request.top_p,
         "seed": wire_seed(request),
@@ -78,7 +96,8 @@ def wire_options(request: Request) -> dict[str, Any]:
     if request.json_schema is not None:
         schema = {"name": "answer", "strict": True, "schema": json.loads(request.json_schema)}
         options["response_format"] = {"type": "json_schema", "json_schema": schema}
-    return options
+    left_out = {*spec.omit, *(("top_p",) if "claude" in spec.wire_id.lower() and request.top_p == 1 else ())}
+    return {name: value for name, value in options.items() if name not in left_out}
 
 
 def as_extra_body(values: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
@@ -98,9 +117,9 @@ def wire_extras(spec: ModelSpec) -> dict[str, Any]:
 
 
 def wire_body(spec: ModelSpec, request: Request) -> dict[str, Any]:
-    """The body of one chat completion. Of the model's id a leading `openai/` is dropped, as litellm does."""
-    body = {"model": spec.model.removeprefix("openai/"), "messages": wire_messages(request), **wire_options(request)}
-    return body | wire_extras(spec)
+    """The body of one chat completion."""
+    messages = wire_messages(request, spec.system_role)
+    return {"model": spec.wire_id, "messages": messages, **wire_options(spec, request)} | wire_extras(spec)
 
 
 def prefill_of(request: Request) -> str:

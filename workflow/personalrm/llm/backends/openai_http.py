@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from personalrm.core.addresses import without_credentials
+from personalrm.core.credentials import clean_key, key_problem
 from personalrm.core.errors import ModelCallError, TransientError
 from personalrm.llm.backends.openai_format import parse_body, wire_body
 from personalrm.llm.limits.faults import Failure, ModelUnavailable, scrub, to_error
@@ -138,17 +139,19 @@ class Endpoint:
 def api_key(spec: ModelSpec) -> str | None:
     """The provider's key from the environment variable that the config names; None where it names none.
 
-    Raises ModelUnavailable if the variable is not set.
+    Raises ModelUnavailable if the variable is not set, or holds what no header can.
     """
     name = spec.api_key_env
     if name is None:
         return None
-    value = os.environ.get(name, "").strip()
+    value = clean_key(os.environ.get(name, ""))
     if not value:
         raise ModelUnavailable(
             f"models.{spec.name}.api_key_env: the environment variable {name} is not set. Set it to the "
             f"provider's key (in the environment or in .env)."
         )
+    if (problem := key_problem(value)) is not None:
+        raise ModelUnavailable(f"models.{spec.name}.api_key_env: the key in {name}: {problem}.")
     return value
 
 

@@ -64,6 +64,8 @@ def migrate(old: Path, specs: Iterable[ModelSpec] = (), to: Path | None = None) 
     known = {bare: identity for bare, identity in identities if bare not in several}
     if not old.is_file():
         raise StoreError(f"store {old}: no such file")
+    # A link stays one.
+    old = Path(os.path.realpath(old))
     if to is not None and to.exists():
         raise StoreError(f"store {to}: it exists; name a new file, or leave --to out")
     if any(old.with_name(f"{old.name}.batches").rglob("*.json")):

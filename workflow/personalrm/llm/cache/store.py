@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import os
 import sqlite3
 import tempfile
 import threading
@@ -24,11 +25,13 @@ from personalrm.core.files import canonical_json
 from personalrm.llm.backends.openai_format import is_broken_off, wire_text
 from personalrm.llm.cache.store_file import (
     JournalMode,
+    check_room,
     checksum,
     decode,
     encode,
     explained,
     is_sound,
+    is_writable,
     open_file,
     transaction,
 )
@@ -96,7 +99,8 @@ class ResponseStore:
         run: name under which this process's paid calls are accounted; none are if it is empty.
 
     Raises:
-        StoreError: the file is not ours, is damaged or of another format, or cannot be written.
+        StoreError: the file is not ours, is damaged or of another format, or cannot be made. One that cannot be written
+            can be read.
     """
 
     def __init__(self, path: Path | str, journal_mode: JournalMode = "wal", run: str = "") -> None:
@@ -104,7 +108,9 @@ class ResponseStore:
         self.quarantined = 0
         self._scratch = tempfile.TemporaryDirectory() if str(path) == ":memory:" else None
         where = Path(self._scratch.name, "store.sqlite") if self._scratch else Path(path)
-        self.path = where
+        # Locks lie beside the file itself, so that all links to it share them.
+        self.path = where = Path(os.path.realpath(where))
+        self._probed = False
         self._guard = threading.RLock()
         self._connection: sqlite3.Connection | None = open_file(where, journal_mode)
 
@@ -116,7 +122,7 @@ class ResponseStore:
         """The stored answers among `keys`, by key; missing ones are left out."""
         rows: list[Row] = self._query(_SELECT, json.dumps(list(keys)))
         sound = [row for row in rows if is_sound(*row[:4])]
-        if len(sound) < len(rows):
+        if len(sound) < len(rows) and is_writable(self.path):
             with self._writing() as connection:
                 self._set_aside(connection, rows)
         return {key: decode(key, payload) for key, _, payload, _, _ in sound}
@@ -142,6 +148,11 @@ class ResponseStore:
                 tokens = (usage.tokens_in, usage.tokens_out, usage.tokens_cached)
                 connection.execute(_PAY, (wire_text(self.run), identity, *tokens, paid))
         return decode(key, payload)
+
+    def check_room(self) -> None:
+        """Raise StoreError where no answer can be stored. Cheap after the first time."""
+        check_room(self.path, probe=not self._probed)
+        self._probed = True
 
     def forget(self, key: str) -> None:
         """Drop the answer of `key`, if there is one, so that it is asked for again; what it cost stays accounted."""

@@ -6,17 +6,21 @@ SQLite's own locks and journal keep the file whole, also when a process is kille
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 from personalrm.core.errors import StoreError
-from personalrm.core.files import canonical_json, file_lock
+from personalrm.core.files import SLOW_S, canonical_json, file_lock, warn_of_lock
 from personalrm.llm.backends.openai_format import valid_text
 from personalrm.llm.types import Response, TokenLogprobs, Usage
 
@@ -42,6 +46,8 @@ _TABLES = (
 JournalMode = Literal["wal", "delete", "truncate", "persist"]
 JOURNAL_MODES: tuple[JournalMode, ...] = ("wal", "delete", "truncate", "persist")
 
+LEAST_FREE = 1 << 20
+"""Bytes that must be free on the store's disk before a call is made: some hundred answers (our choice)."""
 BUSY_TIMEOUT_S = 60.0
 _DAMAGE_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 _DAMAGE_WORDS = ("malformed", "unsupported file format", "no such table", "no such column", "no column", "corrupt")
@@ -72,10 +78,12 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def open_file(path: Path, journal_mode: JournalMode) -> sqlite3.Connection:
-    """A connection to the store's file, which is made if absent. Raises StoreError for a file that is not ours, or of
-    another format."""
+    """A connection to the store's file, which is made if absent. Where file or folder cannot be written, it can be
+    read. Raises StoreError for a file that is not ours, or of another format."""
     if journal_mode not in JOURNAL_MODES:
         raise StoreError(f"store {path}: journal_mode {journal_mode!r} is none of {', '.join(JOURNAL_MODES)}")
+    if path.is_file() and not is_writable(path):
+        return _open_to_read(path)
     # Two processes that make the file at the same time would each find it without tables.
     with explained(path), file_lock(path.with_name(f"{path.name}.lock")), ExitStack() as stack:
         connection = stack.enter_context(closing(connect(path)))
@@ -92,9 +100,65 @@ def open_file(path: Path, journal_mode: JournalMode) -> sqlite3.Connection:
         return connection
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """A connection in autocommit mode that never fails on undecodable text (the checksum will tell)."""
-    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+def is_writable(path: Path) -> bool:
+    """Whether this user may write the file and its folder, where SQLite keeps its journal."""
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    """A connection to a store that cannot be written: on a read-only disk, or of another user.
+
+    SQLite reads a write-ahead log only if it can share memory for it. Where it cannot, the file is read as it is.
+    """
+    with explained(path), ExitStack() as stack:
+        for how in ("mode=ro", "immutable=1"):
+            connection = stack.enter_context(closing(connect(f"file:{quote(str(path))}?{how}")))
+            try:
+                known = bool(tables_of(connection))
+                break
+            except sqlite3.OperationalError:
+                if how == "immutable=1":
+                    raise
+        if not known:
+            raise StoreError(f"store {path}: it holds nothing, and cannot be written. Name another path.")
+        check_format(connection, path)
+        stack.pop_all()
+        return connection
+
+
+def check_room(path: Path, *, probe: bool) -> None:
+    """Raise StoreError where the store at `path` cannot take an answer, so that no call is paid for in vain.
+
+    Free space is looked at; with `probe` as much is written to a file beside it, which a quota refuses, too.
+    """
+    if path.exists() and not is_writable(path):
+        advice = _ADVICE[sqlite3.SQLITE_READONLY]
+        raise StoreError(f"store {path}: {advice}, and run the same command again; no call was made.")
+    folder = next(place for place in (path.parent, *path.parents) if place.is_dir())
+    with explained(path):
+        stat = os.statvfs(folder)
+        free = stat.f_bavail * stat.f_frsize
+        try:
+            if probe and free >= LEAST_FREE:
+                with tempfile.TemporaryFile(dir=folder) as scratch:
+                    os.posix_fallocate(scratch.fileno(), 0, LEAST_FREE)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            free = 0
+    if free < LEAST_FREE:
+        raise StoreError(
+            f"store {path}: the disk is full ({free // 1024} KB are free). Free some space, and run the same command "
+            "again; no call was made."
+        )
+
+
+def connect(path: Path | str) -> sqlite3.Connection:
+    """A connection in autocommit mode that never fails on undecodable text (the checksum will tell). `path` may be a
+    URI, as text."""
+    connection = sqlite3.connect(
+        path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, uri=isinstance(path, str)
+    )
     connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
     return connection
 
@@ -106,8 +170,19 @@ def tables_of(connection: sqlite3.Connection) -> set[str]:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """A write transaction."""
-    connection.execute("BEGIN IMMEDIATE")
+    """A write transaction. A warning says which process keeps others from writing for more than `SLOW_S`."""
+    try:
+        connection.execute(f"PRAGMA busy_timeout = {1000 * SLOW_S:.0f}")
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+        path = Path(connection.execute("PRAGMA database_list").fetchone()[2])
+        warn_of_lock(path, path.with_name(f"{path.name}-shm"))
+        connection.execute(f"PRAGMA busy_timeout = {1000 * (BUSY_TIMEOUT_S - SLOW_S):.0f}")
+        connection.execute("BEGIN IMMEDIATE")
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {1000 * BUSY_TIMEOUT_S:.0f}")
     try:
         yield
         connection.execute("COMMIT")

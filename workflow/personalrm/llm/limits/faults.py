@@ -15,8 +15,11 @@ from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 from urllib.parse import quote
 
+from personalrm.core.addresses import without_credentials
+from personalrm.core.credentials import clean_key
 from personalrm.core.errors import (
     ContextOverflow,
+    FieldRefused,
     ModelCallError,
     OutOfTokens,
     PermanentError,
@@ -25,6 +28,7 @@ from personalrm.core.errors import (
     RequestRejected,
     TransientError,
 )
+from personalrm.llm.limits.refused_fields import remedy_for
 
 MAX_DETAIL = 400
 """Characters of a provider's own words that an error message keeps."""
@@ -40,10 +44,18 @@ class ModelUnavailable(PermanentError):
 
 _CHECK_KEY = "Check the key in the environment variable {key} and its rights."
 _CHECK_MODEL = "Check the model's id and api_base in the config."
+_CHECK_REDIRECT = (
+    "The endpoint redirects to {where}, which is not followed, so that neither texts nor the key go elsewhere. If that "
+    "is right, set api_base to it."
+)
+_CHECK_FIELD = (
+    "The server refuses a field of every request: set {remedy}, at the model's entry in the config (docs/models.md)."
+)
 _BODY_STATUS = frozenset({400, 413, 422})
 _BY_STATUS: dict[int, tuple[type[ModelCallError], str]] = {
     **dict.fromkeys((401, 403), (ModelUnavailable, _CHECK_KEY)),
     402: (ModelUnavailable, "The account has no credit left."),
+    **dict.fromkeys((301, 302, 303, 307, 308), (ModelUnavailable, _CHECK_REDIRECT)),
     404: (ModelUnavailable, _CHECK_MODEL),
     **dict.fromkeys((408, 409, 425), (TransientError, "")),
     429: (RateLimited, ""),
@@ -150,17 +162,26 @@ def to_error(failure: Failure, where: str, key_env: str | None = None) -> ModelC
     """The error that `failure` stands for; `where` names model and endpoint, `key_env` the key's variable."""
     status = failure.status
     rule = kind_of(failure)
+    remedy = remedy_for(failure.text) if rule is None and status in (403, *_BODY_STATUS) else None
     if rule is not None:
         kind, advice = rule.error, rule.advice
+    elif remedy is not None:
+        kind, advice = FieldRefused, _CHECK_FIELD
     else:
         other = PermanentError if 400 <= status < 500 else TransientError
         kind, advice = _BY_STATUS.get(status, (other, _BY_STATUS[400][1] if other is PermanentError else ""))
     detail = f"{where}: {f'HTTP {status}: ' if status else ''}{scrub(failure.text, key_env)}"
     if advice:
-        detail = f"{detail}. {advice.format(key=key_env or 'of this provider')}"
+        detail = f"{detail}. {advice.format(key=key_env or 'of this provider', remedy=remedy, where=_target(failure))}"
     if issubclass(kind, RateLimited | TransientError):
         return kind(detail, retry_after=retry_after_of(failure))
     return kind(detail)
+
+
+def _target(failure: Failure) -> str:
+    """Where a reply redirects to."""
+    target = {name.lower(): value for name, value in failure.headers.items()}.get("location", "")
+    return without_credentials(target) if "://" in target else "another path" if target else "an address that it lacks"
 
 
 def kind_of(failure: Failure) -> _Rule | None:
@@ -250,7 +271,8 @@ def _number(text: str) -> float | None:
 def secret_values(key_env: str | None = None) -> list[str]:
     """Values of environment variables that look like credentials, longest first."""
     names = {name for name in os.environ if _SECRET_NAME.search(name)} | ({key_env} if key_env else set())
-    values = {os.environ.get(name, "").strip() for name in names}
+    found = [os.environ.get(name, "") for name in names]
+    values = {form for value in found for form in (value.strip(), clean_key(value))}
     # Longest first, so that a key which holds another one goes as a whole.
     return sorted((value for value in values if len(value) >= _MIN_SECRET), key=len, reverse=True)
 

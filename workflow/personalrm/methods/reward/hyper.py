@@ -126,6 +126,8 @@ class VPLHyper:
         targets: most target pairs per user in a batch; ours.
         steps: updates; authors: 2 epochs, 10 on "controversial" pairs. Ours.
         evaluate_every: steps between measurements on validation users, who choose the step; ours.
+        stack: add frozen Bradley-Terry, in shares that validation users choose (`stack.py`); ours. Off by default: as
+            published.
     """
 
     latent: Count = 512
@@ -138,6 +140,7 @@ class VPLHyper:
     targets: Count = 8
     steps: Count = 2000
     evaluate_every: CountOrNone = 100
+    stack: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,8 @@ class PALAHyper:
         steps: updates; authors: 1 epoch. Ours.
         adapt_steps: updates of a new user's weights; 20 epochs of ten pairs in batches of 4.
         evaluate_every: steps between measurements on validation users, who choose the step; ours.
+        stack: add frozen Bradley-Terry, in shares that validation users choose (`stack.py`); ours. Off by default: as
+            published.
     """
 
     k: Count = 2
@@ -168,6 +173,7 @@ class PALAHyper:
     steps: Count = 10_000
     adapt_steps: CountOrNone = 60
     evaluate_every: CountOrNone = 500
+    stack: bool = False
 
 
 @dataclass(frozen=True)
@@ -215,7 +221,73 @@ class GPOPairsHyper(GPOHyper):
     points: GPOPoints = "pairs"
 
 
-Hyper = FrozenBTHyper | UserMAPHyper | LoReHyper | VPLHyper | PALAHyper | GPOHyper
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "rlhflow": {
+        **{"tuning": "full", "lr": 2e-6, "batch": 512, "epochs": 1, "schedule": "cosine", "warmup": 0.03},
+        **{"weight_decay": 0.001, "max_tokens": 4096},
+    },
+    "trl": {
+        **{"tuning": "full", "lr": 1e-4, "batch": 8, "epochs": 3, "schedule": "linear", "warmup": 0.0},
+        **{"weight_decay": 0.0, "max_tokens": 1024},
+    },
+}
+"""Published settings of Bradley-Terry fine-tuning: those of RLHFlow's code (https://github.com/RLHFlow/RLHF-Reward-Modeling)
+for Llama-3 8B, and the defaults of TRL 1.16."""
+
+
+@dataclass(frozen=True)
+class BTHyper:
+    """Of the fine-tuned models. What is not given has the value of `published`; of the others "ours" is said.
+
+    Attributes:
+        published: a name in `PUBLISHED`, whose values stand where none is given.
+        tuning: `full`, all weights; `lora`, low-rank adapters of all linear layers, and the head.
+        lr: of AdamW.
+        batch: pairs per update.
+        epochs: passes over the pairs.
+        schedule: of the learning rate, after the warm-up.
+        warmup: share of the updates in which the learning rate grows from 0.
+        weight_decay: of AdamW.
+        max_tokens: of a text, or fewer where the base takes fewer; conversations lose their oldest tokens, and no pair
+            is left out. (RLHFlow cuts the end of the conversation's side, too; TRL leaves out longer pairs.)
+        steps: updates; 0 for what the epochs give. Ours.
+        at_once: pairs in memory at the same time; a batch is gathered of so many. Ours.
+        rank, alpha: of the adapters. Ours.
+        centre: weight of the mean of (r(chosen) + r(rejected))^2, which keeps rewards near 0; TRL recommends 0.01.
+        recompute: compute activations twice, to need less memory (TRL: true). Ours.
+        evaluate_every: updates between measurements on validation users, for the curve alone: the last weights are
+            kept. 0 for none. Ours.
+    """
+
+    published: Literal["rlhflow", "trl"] = "rlhflow"
+    tuning: Literal["full", "lora"] | None = None
+    lr: Rate | None = None
+    batch: Count | None = None
+    epochs: Rate | None = None
+    schedule: Literal["cosine", "linear", "constant"] | None = None
+    warmup: Annotated[float, Field(ge=0, lt=1)] | None = None
+    weight_decay: Weight | None = None
+    max_tokens: Count | None = None
+    steps: CountOrNone = 0
+    at_once: Count = 4
+    rank: Count = 16
+    alpha: Count = 32
+    centre: Weight = 0.0
+    recompute: bool = False
+    evaluate_every: CountOrNone = 0
+
+    def __post_init__(self) -> None:
+        """Fill in published values. Raises ValueError where a batch cannot be gathered of `at_once` pairs."""
+        for name, value in PUBLISHED[self.published].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        if self.batch is not None and self.batch % self.at_once:
+            raise ValueError(f"batch: {self.batch} is no multiple of at_once, {self.at_once}")
+
+
+Hyper = FrozenBTHyper | UserMAPHyper | LoReHyper | VPLHyper | PALAHyper | GPOHyper | BTHyper
+FINE_TUNED: tuple[str, ...] = ("bt", "bt_persona", "bt_both", "bt_measured_persona", "bt_oracle")
+"""Methods that fine-tune the base, and need no features."""
 HYPER: dict[str, type[Hyper]] = {
     "frozen_bt": FrozenBTHyper,
     "user_map": UserMAPHyper,
@@ -224,8 +296,9 @@ HYPER: dict[str, type[Hyper]] = {
     "pal_a": PALAHyper,
     "gpo": GPOHyper,
     "gpo_pairs": GPOPairsHyper,
+    **dict.fromkeys(FINE_TUNED, BTHyper),
 }
-"""All methods on frozen features by name, with the class of their hyper-parameters."""
+"""All methods by name, with the class of their hyper-parameters."""
 
 
 def read_hyper(method: str, given: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the method's own

@@ -22,6 +22,7 @@ from torch import nn
 from personalrm.methods.reward.base import RewardMethod, Scale, TrainingData, canonical, card_of, mean_accuracy
 from personalrm.methods.reward.hyper import PALAHyper, PALKind
 from personalrm.methods.reward.networks import one_user, weights_of, with_weights
+from personalrm.methods.reward.stack import stacked, with_control
 from personalrm.train.checkpoint import Fitted
 from personalrm.train.trainer import Group, Plan, Run, seeded, train
 
@@ -110,7 +111,8 @@ def fit(data: TrainingData, hyper: PALAHyper, seed: int, run: Run) -> Fitted:
     plan = Plan(hyper.steps, seed, "adamw", evaluate_every=hyper.evaluate_every)
     course = train(network, loss, groups, plan, run, card, evaluate if data.held_out else None)
     tensors = {name: value for name, value in weights_of(network).items() if not name.endswith("mixtures")}
-    return Fitted({**tensors, **scale.tensors}, {**card, "curve": course.curve, "best_step": course.best})
+    found = Fitted({**tensors, **scale.tensors}, {**card, "curve": course.curve, "best_step": course.best})
+    return stacked(found, PAL_A, data, seed, run) if hyper.stack and data.held_out else found
 
 
 def mixture(network: Network, scale: Scale, context: Pairs, hyper: PALAHyper) -> Array:
@@ -160,12 +162,14 @@ def adapt(fitted: Fitted, context: Pairs) -> Array:
 
 def log_odds(fitted: Fitted, state: Array, pairs: Pairs) -> Wide:
     """Difference of scores, chosen minus rejected, (pairs,)."""
-    return _compare(_network(fitted), Scale.in_weights(fitted), state, pairs, fitted.card["hyper"]["kind"])
+    scale, kind = Scale.in_weights(fitted), fitted.card["hyper"]["kind"]
+    return with_control(fitted, _compare(_network(fitted), scale, state, pairs, kind), scale.differences(pairs))
 
 
 def rewards(fitted: Fitted, state: Array, answers: Array) -> Wide:
     """Scores of answers, (answers,)."""
-    return _rate(_network(fitted), Scale.in_weights(fitted), state, answers, fitted.card["hyper"]["kind"])
+    scale, kind = Scale.in_weights(fitted), fitted.card["hyper"]["kind"]
+    return with_control(fitted, _rate(_network(fitted), scale, state, answers, kind), scale.answers(answers))
 
 
 PAL_A = RewardMethod("pal_a", "PAL-A: mixture of prototypes", PALAHyper, fit, adapt, log_odds, rewards)

@@ -29,6 +29,7 @@ from personalrm.methods.reward.networks import (
     weights_of,
     with_weights,
 )
+from personalrm.methods.reward.stack import stacked, with_control
 from personalrm.train.checkpoint import Fitted
 from personalrm.train.trainer import Group, Plan, Run, seeded, train
 
@@ -118,7 +119,8 @@ def fit(data: TrainingData, hyper: VPLHyper, seed: int, run: Run) -> Fitted:
     means = np.stack([_mean(network, scale, user) for user in data.users])
     active = int((means.var(axis=0) > ACTIVE).sum())
     facts: dict[str, Any] = {"curve": course.curve, "best_step": course.best, "active_units": active}
-    return Fitted({**weights_of(network), **scale.tensors}, {**card, **facts})
+    found = Fitted({**weights_of(network), **scale.tensors}, {**card, **facts})
+    return stacked(found, VPL, data, seed, run) if hyper.stack and data.held_out else found
 
 
 @lru_cache(maxsize=8)
@@ -161,12 +163,14 @@ def adapt(fitted: Fitted, context: Pairs) -> Array:
 
 def log_odds(fitted: Fitted, state: Array, pairs: Pairs) -> Wide:
     """r(chosen) - r(rejected), (pairs,)."""
-    return _compare(_network(fitted), Scale.in_weights(fitted), state, pairs)
+    scale = Scale.in_weights(fitted)
+    return with_control(fitted, _compare(_network(fitted), scale, state, pairs), scale.differences(pairs))
 
 
 def rewards(fitted: Fitted, state: Array, answers: Array) -> Wide:
     """Rewards of answers, (answers,)."""
-    return _rate(_network(fitted), Scale.in_weights(fitted), state, answers)
+    scale = Scale.in_weights(fitted)
+    return with_control(fitted, _rate(_network(fitted), scale, state, answers), scale.answers(answers))
 
 
 VPL = RewardMethod("vpl", "VPL: latent user vector", VPLHyper, fit, adapt, log_odds, rewards)

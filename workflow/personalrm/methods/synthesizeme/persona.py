@@ -203,4 +203,4 @@ async def _ask(model: LanguageModel, request: Request) -> Written:
         raise Refused(f"model {model.spec.name}: {response.refusal or 'the answer was stopped by a filter'}")
     text, last = response.text.strip(), request.messages[-1]
     start = last.content if last.role == "assistant" else ""
-    return Written(f"{start} {text}".strip(), response.finish_reason == "length") if text else Written("", False)
+    return Written(f"{start} {text}".strip(), response.cut) if text else Written("", False)

@@ -41,9 +41,8 @@ LATENT = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """Variances of the log-odds of a typical pair among which the marginal likelihood chooses."""
 TRUST = 3.0
 """The variance of a feature is drawn to the common one as if by so many more observed weights."""
-_WIDTHS = (1e-4, 25.0)
-"""Bounds of the variance of the prior of the mean."""
-_ROUNDS, _STEPS = 4, 8
+_STEPS = 8
+"""Newton steps to the mean that goes with a variance."""
 _MOST_CELLS = 2_000_000
 """Numbers in the largest array of a batch of users."""
 
@@ -77,45 +76,51 @@ def best_variance(rows: Sequence[Array]) -> float:
     """
     import numpy as np
 
-    zero = np.zeros(rows[0].shape[1])
-    return _best(rows, zero, lambda found: float(found.evidence.sum()))
+    zero, tried = np.zeros(rows[0].shape[1]), _variances(rows)
+    scores = [_sum(rows, zero, variance, lambda found: found.evidence) for variance in tried]
+    return tried[scores.index(max(scores))]
 
 
-def _best(rows: Sequence[Array], mean: Array, score: Callable[[Posterior], float]) -> float:
-    """The variance of highest score, summed over batches of users."""
+def _variances(rows: Sequence[Array]) -> list[float]:
+    """Variances of a weight, in rising order, that give a typical pair log-odds of the variances `LATENT`."""
     import numpy as np
 
     size = float(np.mean([(np.nan_to_num(one) ** 2).sum() / len(one) for one in rows]))
-    tried = [latent / size for latent in LATENT] if size else [1.0]
-    variances = [np.full(len(mean), value) for value in tried]
-    scores = [round(sum(score(posterior(b.rows, mean, one)) for b in batches(rows)), DIGITS) for one in variances]
-    return tried[scores.index(max(scores))]
+    return [latent / size for latent in LATENT] if size else [1.0]
+
+
+def _sum(rows: Sequence[Array], mean: Array, variance: float, part: Callable[[Posterior], Array]) -> float:
+    """The sum of a part of the users' posteriors, rounded."""
+    import numpy as np
+
+    wide = np.full(len(mean), variance)
+    return round(sum(float(part(posterior(batch.rows, mean, wide)).sum()) for batch in batches(rows)), DIGITS)
 
 
 def empirical_bayes(rows: Sequence[Array]) -> tuple[Array, Array]:
     """Mean and variance of the users' weights, (d,) each, from the features of the votes of each user, (n, d).
 
-    The mean has a Gaussian prior around 0, whose variance is found with it, so that features of which the votes say
-    little have a mean near 0.
+    For each variance that is tried, the mean is found that goes with it. The mean has a Gaussian prior around 0 with
+    the same variance: tastes that users share are as strong, before any vote, as those that tell users apart, and
+    features of which the votes say little have a mean near 0.
     """
     import numpy as np
 
-    d = rows[0].shape[1]
-    mean, variance, width = np.zeros(d), best_variance(rows), 0.1
-    for _ in range(_ROUNDS):
+    found: list[tuple[float, Array, Array]] = []
+    for variance in _variances(rows):
+        mean = np.zeros(rows[0].shape[1])
         for _ in range(_STEPS):
-            mean, width, share = _improved(rows, mean, variance, width)
-        before, variance = variance, _best(rows, mean, lambda found: -float(found.left_out.sum()))
-        if before == variance:
-            break
-    mean, _, share = _improved(rows, mean, variance, width)
-    return mean, variance * share
+            mean, share = _improved(rows, mean, variance)
+        loss = _sum(rows, mean, variance, lambda one: one.left_out)
+        found.append((loss, mean, variance * share))
+    _, mean, wide = min(found, key=lambda one: one[0])
+    return mean, wide
 
 
-def _improved(rows: Sequence[Array], mean: Array, variance: float, width: float) -> tuple[Array, float, Array]:
-    """A better mean, the variance of its own prior, and the variance of each feature as a share of `variance`.
+def _improved(rows: Sequence[Array], mean: Array, variance: float) -> tuple[Array, Array]:
+    """A better mean, by a Newton step, and the variance of each feature as a share of `variance`.
 
-    The mean takes a Newton step. The variances are those of MacKay: squares over how many of them the votes determine.
+    The shares are MacKay's: squares of deviations over how many of them the votes determine.
     """
     import numpy as np
 
@@ -130,11 +135,8 @@ def _improved(rows: Sequence[Array], mean: Array, variance: float, width: float)
         learned += taught.T @ taught
     known = np.diag(learned) * variance
     shared = max(squares.sum(), 1e-9) / max(known.sum(), 1e-9)
-    covariance = np.linalg.inv(learned + np.eye(d) / width)
-    better = mean + covariance @ (moved - mean / width)
-    sure = float((1 - np.diag(covariance) / width).sum())
-    wider = float(np.clip((better**2).sum() / max(sure, 1e-9), *_WIDTHS))
-    return better, wider, (squares / shared + TRUST) / (known + TRUST)
+    step = np.linalg.solve(learned + np.eye(d) / variance, moved - mean / variance)
+    return mean + step, (squares / shared + TRUST) / (known + TRUST)
 
 
 def prior_of(users: Sequence[tuple[Sequence[PreferencePair], Scores]]) -> TastePrior | None:

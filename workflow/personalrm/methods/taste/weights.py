@@ -1,4 +1,10 @@
-"""A user's own weights, whether the votes are evidence of them, and whether they depend on the kind of question."""
+"""A user's own weights, whether the votes are evidence of them, and whether they depend on the kind of question.
+
+With a prior that other users taught, there are two hypotheses: the user's weights are the mean of the other users, or
+weights of the user's own, drawn from the prior. The weights are averaged over both by their probability given the votes
+(Bayesian model averaging, Hoeting et al. 1999). The evidence gate says whether the user has a taste of their own, of
+which a persona may be made; without such a prior it decides on the weights, too.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +28,8 @@ MARGIN = 0.18
 """Of the evidence gate. A user has a taste of their own if the log-loss of the votes, each predicted from the others,
 is lower than without one by MARGIN s / (1 + s) nats per vote, where s is the prior variance of the log-odds of these
 votes; beyond `ENOUGH` votes by as much in all as with `ENOUGH`. What chance gains grows with s in this way, and less
-than the number of votes."""
+than the number of votes. The log-loss must not be above that of a coin either: random votes are not those of others,
+but no taste."""
 ENOUGH = 20
 LEAST_VOTES = 5
 """Fewer are no evidence: two to four random votes about pairs that are much alike often agree."""
@@ -47,6 +54,21 @@ class _Fit(NamedTuple):
     effect: Array
     effect_sd: Array
     found: Posterior
+
+
+class _Says(NamedTuple):
+    """What the votes of users say of weights of their own, (U,) each.
+
+    `share` is the probability of own weights, and what they count for: 1 where others taught no prior. `margin` is that
+    of the evidence gate; the others are as in `Taste`.
+    """
+
+    log_loss: Array
+    null_log_loss: Array
+    n_right: NDArray[np.int64]
+    margin: Array
+    own: NDArray[np.bool_]
+    share: Array
 
 
 def tastes(prior: TastePrior, users: Sequence[Votes]) -> list[Taste]:
@@ -120,38 +142,34 @@ def _tastes(prior: TastePrior, users: Sequence[Votes], rows: Array, n_kinds: int
         lowered = (counts * (shared.found.left_out - by_kind.found.left_out)).sum(axis=1)
         use_kinds = lowered >= KIND_MARGIN
     left_out = np.where(use_kinds[:, None], by_kind.found.left_out, shared.found.left_out)
-    weight = np.maximum(counts.sum(axis=1), 1e-12)
-    loss = rounded((counts * left_out).sum(axis=1) / weight)
-    null = rounded(_null_loss(prior, rows, counts, weight))
-    latent = (counts * (rows**2 @ np.array(prior.variance))).sum(axis=1) / weight
-    margin = rounded(MARGIN * latent / (1 + latent) * np.minimum(1, ENOUGH / weight))
-    own = (null - loss >= margin) & ((counts > 0).sum(axis=1) >= LEAST_VOTES)
-    right = (left_out < np.log(2) - 1e-9).sum(axis=1)
+    evidence = np.where(use_kinds, by_kind.found.evidence, shared.found.evidence)
+    said = _says(prior, rows, counts, left_out, evidence)
     return [
-        _taste(
-            prior,
-            user,
-            by_kind if use_kinds[place] else shared,
-            place,
-            own=bool(own[place]),
-            log_loss=float(loss[place]),
-            null_log_loss=float(null[place]),
-            n_right=int(right[place]),
-            margin=float(margin[place]),
-        )
-        for place, user in enumerate(users)
+        _taste(prior, user, by_kind if use_kinds[place] else shared, place, said) for place, user in enumerate(users)
     ]
 
 
-def _null_loss(prior: TastePrior, rows: Array, counts: Array, weight: Array) -> Array:
-    """Log-loss of the votes without a taste of the user's own, (U,).
-
-    Without other users it is that of a coin, or of the judge without a user where that is lower.
-    """
+def _says(prior: TastePrior, rows: Array, counts: Array, left_out: Array, evidence: Array) -> _Says:
+    """What the votes say of the user's own weights, from the log-loss of each left-out vote, (U, n), and the log
+    marginal likelihood of all, (U,)."""
     import numpy as np
+    from scipy.special import expit
 
-    found: Array = (counts * log_loss(rows @ np.array(_without(prior)[0]))).sum(axis=1) / weight
-    return found if prior.learned else np.minimum(found, np.log(2))
+    weight = np.maximum(counts.sum(axis=1), 1e-12)
+    loss = rounded((counts * left_out).sum(axis=1) / weight)
+    without = (counts * log_loss(rows @ np.array(_without(prior)[0]))).sum(axis=1)
+    # Without other users it is a coin, or the judge without a user where that is better.
+    null = rounded(without / weight if prior.learned else np.minimum(without / weight, np.log(2)))
+    latent = (counts * (rows**2 @ np.array(prior.variance))).sum(axis=1) / weight
+    margin = rounded(MARGIN * latent / (1 + latent) * np.minimum(1, ENOUGH / weight))
+    return _Says(
+        log_loss=loss,
+        null_log_loss=null,
+        n_right=(left_out < np.log(2) - 1e-9).sum(axis=1),
+        margin=margin,
+        own=(null - loss >= margin) & (loss <= np.log(2)) & ((counts > 0).sum(axis=1) >= LEAST_VOTES),
+        share=rounded(expit(evidence + without)) if prior.learned else np.ones(len(rows)),
+    )
 
 
 def _fit(prior: TastePrior, rows: Array, counts: Array, members: Array) -> _Fit:
@@ -203,40 +221,38 @@ def _effects(rows: Array, mean: Array, variance: Array, taught: Array) -> tuple[
     return slope, spread
 
 
-def _taste(
-    prior: TastePrior,
-    votes: Votes,
-    fit: _Fit,
-    place: int,
-    *,
-    own: bool,
-    log_loss: float,
-    null_log_loss: float,
-    n_right: int,
-    margin: float,
-) -> Taste:
+def _taste(prior: TastePrior, votes: Votes, fit: _Fit, place: int, said: _Says) -> Taste:
     import numpy as np
 
     missing = np.isnan(votes.rows).sum(axis=0).tolist()
-    reason = "no taste of the user's own: " + (
-        f"log-loss of left-out votes {log_loss:.3f}, without it {null_log_loss:.3f}, margin {margin:.3f}"
-        if len(votes.ids) >= LEAST_VOTES
-        else f"{len(votes.ids)} votes, fewer than {LEAST_VOTES}"
-    )
-    taste = prior_taste(prior, None if own else reason).model_copy(
+    own, share, count = bool(said.own[place]), float(said.share[place]), len(votes.ids)
+    loss, null, margin = (float(part[place]) for part in (said.log_loss, said.null_log_loss, said.margin))
+    why = f"log-loss of left-out votes {loss:.3f}, without it {null:.3f}, margin {margin:.3f}"
+    why += f"; own weights count for {share:.0%}" if prior.learned else ""
+    if count < LEAST_VOTES:
+        why = f"{count} votes, fewer than {LEAST_VOTES}"
+    taste = prior_taste(prior, None if own else f"no taste of the user's own: {why}").model_copy(
         update={
             "own": own,
-            "n_votes": len(votes.ids),
+            "own_probability": share if prior.learned else None,
+            "n_votes": count,
             "n_unscored": votes.n_unscored,
-            "missing": {name: count for name, count in zip(prior.names, missing, strict=True) if count},
-            "log_loss": log_loss,
-            "null_log_loss": null_log_loss,
-            "n_right": n_right,
+            "missing": {name: gaps for name, gaps in zip(prior.names, missing, strict=True) if gaps},
+            "log_loss": loss,
+            "null_log_loss": null,
+            "n_right": int(said.n_right[place]),
         }
     )
-    if not own and (prior.learned or DEFAULT in prior.names):
+    if not own and not prior.learned and DEFAULT in prior.names:
         return taste
-    # Where nothing else could decide, the user's own weights are the best guess: a tie is never right.
+    # Without other users and without a judge, the user's own weights are the best guess: a tie is never right.
+    parts = (
+        rounded(share * fit.mean[place] + (1 - share) * np.array(prior.mean)),
+        rounded(np.sqrt(share) * fit.sd[place]),
+        rounded(np.sqrt(share) * fit.taught[place]),
+        fit.effect[place],
+        fit.effect_sd[place],
+    )
     weights = [
         TasteWeights(
             mean=tuple(mean),
@@ -245,7 +261,7 @@ def _taste(
             effect=tuple(effect),
             effect_sd=tuple(spread),
         )
-        for mean, sd, taught, effect, spread in zip(*(part[place].tolist() for part in fit[:5]), strict=True)
+        for mean, sd, taught, effect, spread in zip(*(part.tolist() for part in parts), strict=True)
     ]
     kinds = zip(_kinds(votes), weights[1:], strict=True) if len(weights) > 1 else ()
     return taste.model_copy(update={"weights": weights[0], "kinds": dict(kinds)})

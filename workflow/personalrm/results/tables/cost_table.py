@@ -14,7 +14,7 @@ from personalrm.results.conditions import ROW_KEY, by_condition
 from personalrm.results.labels import UNUSED
 from personalrm.results.marks import FLAG_NAMES, Flags, mark_notes, marked
 from personalrm.results.pooling import without_pools
-from personalrm.results.scores import read_frame
+from personalrm.results.scores import count_estimated, read_frame
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, dollars_shown, plain, table_rows
 from personalrm.results.tables.comparison_text import HEADINGS, Shown, block_of, bounds, notes_where
@@ -243,6 +243,13 @@ def cost_notes(table: pd.DataFrame) -> list[str]:
     ]
 
 
+def estimated_note(calls: int) -> list[str]:
+    """What to know of responses whose tokens the provider did not count."""
+    return notes_where(
+        (calls, f"Tokens of {calls:,} responses are estimates from their lengths: the replies have no counts.")
+    )
+
+
 def build(
     calls: Path,
     table_main: Path,
@@ -275,7 +282,8 @@ def build(
         times=job_times(benchmarks, jobs),
         cached=cached_tokens(store, keys),
     )
-    return Table(table, cost_blocks(table), cost_notes(table))
+    estimated = count_estimated(frame) + len({call.ref.key for call in others if call.ref.estimated})
+    return Table(table, cost_blocks(table), [*cost_notes(table), *estimated_note(estimated)])
 
 
 RESULT = TableResult(

@@ -88,6 +88,9 @@ def _planned(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[tuple[C
 
 def _reference(key: Condition, method: Method[Any]) -> Condition:
     """The row of a reference that a method's row is compared with: by the same judge and at the same k, if any."""
+    if method.shows and method.by_k:
+        # It reads the same profile.
+        return key._replace(method=key.method._replace(name=method.name))
     asked = key.default._replace(k=key.k if method.by_k else UNUSED)
     pairs = key.method.pairs if method.learns else asked.method.pairs
     if method.needs == "nothing":

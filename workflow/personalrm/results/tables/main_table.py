@@ -23,7 +23,7 @@ from personalrm.results.labels import (
     labels_note,
     method_rank,
 )
-from personalrm.results.marks import FLAG_NAMES, RETRY, Flags, flags_of, marked, notes_of
+from personalrm.results.marks import FLAG_NAMES, MOST_CUT, RETRY, Flags, flags_of, marked, notes_of
 from personalrm.results.scores import accuracy_of, answered, count_right, percent, percents
 from personalrm.results.table_formats import EMPTY, Block, dollars_shown, table_rows
 from personalrm.results.tables.comparison_text import HEADINGS, Shown, block_of, bounds, decimals, notes_where
@@ -220,6 +220,23 @@ def gaps(verdicts: pd.DataFrame) -> list[str]:
             name = " / ".join(condition.names)
             notes.append(f"{name}: no verdict for {counts} of {group['user_id'].nunique()} users.")
     return notes
+
+
+def cuts(verdicts: pd.DataFrame) -> list[str]:
+    """One sentence for each judge whose answers in words ended at their limit of tokens on more than `MOST_CUT` of the
+    judgments of a row, with the setting that allows more."""
+    if "cut" not in verdicts:  # collected by an earlier version
+        return []
+    found: dict[str, list[tuple[float, str]]] = {}
+    for condition, group in by_condition(verdicts):
+        share = float(answered(group)["cut"].mean() or 0.0)
+        if share > MOST_CUT:
+            found.setdefault(condition.judge_model, []).append((share, " / ".join(condition.names)))
+    return [
+        f"{judge}: in {len(rows)} rows more than {100 * MOST_CUT:g} % of the answers were cut at their limit of tokens "
+        f"(most: {100 * max(rows)[0]:.1f} %, {max(rows)[1]}); raise models.{judge}.max_tokens."
+        for judge, rows in sorted(found.items())
+    ]
 
 
 def _shown_accuracy(row: Mapping[str, object]) -> str:

@@ -15,7 +15,7 @@ from personalrm.results.scores import answered, percent, read_frame
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain
 from personalrm.results.tables.comparison_text import Shown, block_of, dataset_note, decimals, headings_of, number
-from personalrm.results.tables.main_table import NAMES, described, listed
+from personalrm.results.tables.main_table import NAMES, cuts, described, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,8 +107,9 @@ def outcomes_notes(table: pd.DataFrame) -> list[str]:
 
 def build(verdicts: Path, *, model_order: list[str]) -> Table:
     """Make the table from the files of a run."""
-    table = outcomes_table(read_frame(verdicts), model_order=model_order)
-    return Table(table, outcomes_blocks(table), outcomes_notes(table))
+    judged = read_frame(verdicts)
+    table = outcomes_table(judged, model_order=model_order)
+    return Table(table, outcomes_blocks(table), [*outcomes_notes(table), *cuts(judged)])
 
 
 RESULT = TableResult(

@@ -149,8 +149,10 @@ def tastes_notes(table: pd.DataFrame) -> list[str]:
         "Votes: context pairs that k allows and all validation pairs; test pairs are not among them. Predicted from "
         "the others: each of these votes by weights fitted to the other votes of the same user. Log loss (nats; 0.693 "
         "is a coin) is that of these predictions; beside it, without a taste of the user's own.",
-        "Own taste: the log loss is clearly below that without one (the evidence gate, docs/methods.md). Other users "
-        "are judged by the weights of other users, or as Default judges; where neither is known, by their own weights.",
+        "Own taste: the log loss is clearly below that without one (the evidence gate, docs/methods.md). Without it "
+        "there is no persona. Where other users taught a prior, all users are judged by the average of their own "
+        "weights and those of others. Where none did, users without a taste of their own are judged as Default judges, "
+        "or by their own weights where its log-odds are not known.",
         "Measured persona: statements whose sign has a posterior probability of 0.9 or more, the strongest first.",
         *([f"{hidden} more personas: in the csv file."] if hidden > 0 else []),
     ]

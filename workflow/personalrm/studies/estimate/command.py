@@ -63,6 +63,7 @@ def estimate(
     made, work = estimate_of(config, counters, read_assumptions(assume), users)
     stored = _stored(config)
     notes = [*made.notes, *(_times(config, work, cores) if timed else [])]
+    notes += study_of(config.study).training(config, timed)
     if stored:
         notes.append(f"{stored} answers are in the store already; those that are asked for again cost nothing.")
     made = replace(made, notes=notes)

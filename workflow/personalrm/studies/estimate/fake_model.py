@@ -29,7 +29,7 @@ from personalrm.studies.study_config import C
 FILLER = "This person likes a short and plain answer with one example over a long and formal one."
 VERDICT_TOKENS = 8
 LINE_TOKENS = 4
-"""Of a line that tags an axis or a sentence."""
+"""Of a line that tags an axis or a sentence, and of a question that is sorted into a kind (`question_kinds`)."""
 CRITERIA, MOST_AXES = 3, 12
 _RATING_PASSES, _RATING_FAILS = 5, 1
 
@@ -163,7 +163,7 @@ class FakeModel:
         if kind == "axes":
             return "\n".join(f"- Axis {line}: short and plain ... long and rich" for line in range(MOST_AXES)), False
         lengths = {"persona": assumed.persona, "memory": assumed.memory}
-        lengths |= dict.fromkeys(("tags", "kinds", "recovery"), count * LINE_TOKENS)
+        lengths |= dict.fromkeys(("tags", "kinds", "question", "recovery"), count * LINE_TOKENS)
         wanted = lengths.get(kind, assumed.reasoning)
         written = self.written(min(wanted, room), key)
         if kind == "persona" and self.vague:

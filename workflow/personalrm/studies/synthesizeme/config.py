@@ -232,7 +232,8 @@ class Config(StudyConfig):
     @property
     def scoring(self) -> AttributeSettings | None:
         """How pairs are scored by attributes; None where neither the config nor a method asks for it."""
-        if self.attributes is None and any(map(needs_scores, self.methods)):
+        trained = [method for entry in self.reward_models.values() for method in entry.methods]
+        if self.attributes is None and any(map(needs_scores, [*self.methods, *trained])):
             return AttributeSettings()
         return self.attributes
 

@@ -6,6 +6,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
+from personalrm.core.addresses import address_problem
 from personalrm.core.conditions import JSON
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.data.cross_validation import pools_of
@@ -14,6 +15,7 @@ from personalrm.judge.constitution import AUTO, OFF, read_constitution
 from personalrm.methods.registry import METHODS, parse_method
 from personalrm.methods.synthesizeme.theta import ThetaOptimiser
 from personalrm.methods.synthesizeme.variants import parse_variant
+from personalrm.studies.reward_config import RewardModelConfig
 from personalrm.studies.synthesizeme.config import Config
 
 
@@ -40,7 +42,7 @@ def _unreadable(config: Config) -> list[str]:
 
 def cross_check(config: Config) -> list[str]:
     """Problems of names that can all be read."""
-    named = (_names, _twice, _folders)
+    named = (_names, _twice, _folders, _braces)
     checks = (*named, _models, _attributes, _thetas, _methods, _folds, _constitution, _taste, _rewards)
     return [problem for check in checks for problem in check(config)]
 
@@ -72,6 +74,20 @@ def _names(config: Config) -> Iterator[str]:
             yield from (f"{key}: {problem.format(name)}" for name in dict.fromkeys(names) if name not in known)
 
 
+def _braces(config: Config) -> Iterator[str]:
+    """Paths of inputs and outputs that Snakemake would read as patterns."""
+    paths = [("results", [config.results])]
+    for name, entry in config.datasets.items():
+        paths.append((f"datasets.{name}", [*entry.source_files(), *([entry.planted] if entry.planted else [])]))
+    paths += [(f"thetas.{name}.path", [entry.path] if entry.path else []) for name, entry in config.thetas.items()]
+    if config.attributes and config.attributes.bank:
+        paths.append(("attributes.bank", [config.attributes.bank]))
+    for key, named in paths:
+        for path in named:
+            if set("{}") & set(str(path)):
+                yield f"{key}: {path}: Snakemake reads braces in a path as wildcards; rename it"
+
+
 def _twice(config: Config) -> Iterator[str]:
     """Lists that name something twice, and so would judge the same twice."""
     lists: dict[str, Iterable[object]] = {
@@ -93,6 +109,8 @@ def _twice(config: Config) -> Iterator[str]:
 
 def _models(config: Config) -> Iterator[str]:
     for name, entry in config.models.items():
+        if entry.api_base and (problem := address_problem(entry.api_base)):
+            yield f"models.{name}.api_base: {problem}"
         if entry.prompts == "compact" and "text" in entry.verdicts:
             yield (
                 f"models.{name}.verdicts: 'text' is not read from compact prompts, which end with the label; use "
@@ -185,10 +203,26 @@ def _rewards(config: Config) -> Iterator[str]:
         yield from (f"reward_models.{name}.{problem}" for problem in entry.hyper_problems())
         if entry.revision is not None and entry.base.count("/") != 1:
             yield f"reward_models.{name}.revision: base {entry.base!r} is no repository of the hub; remove it"
+        yield from (f"reward_models.{name}.methods: {problem}" for problem in _shown(config, entry))
     for dataset, settings in config.datasets.items():
         most = min(settings.max_users or settings.user_split.min_users, len(settings.users or range(10**9)))
         if most < settings.user_split.min_users:
             yield from no_user_split(config, dataset)
+
+
+def _shown(config: Config, entry: RewardModelConfig) -> Iterator[str]:
+    """Fine-tuned models that read what nothing in the run learns, or that have no pairs left to learn."""
+    for method in (METHODS[name] for name in entry.tuned if METHODS[name].learns):
+        if METHODS[method.shows].needs == "profile" and not config.learn.models:
+            yield f"{method.name!r} reads profiles, and learn.models names no model that learns them"
+        if entry.regime == "unseen" and config.evaluate_users == "test":
+            yield f"{method.name!r} is trained on what is said of train users; give evaluate_users: all"
+        filtered = entry.train_on == "unfiltered" and any(each.filters for each in config.datasets.values())
+        if entry.regime == "all-but-test" and config.largest_k == "all" and not filtered:
+            yield (
+                f"{method.name!r} must not learn the pairs that its text about the user was made from, and with regime "
+                "all-but-test and k: all these are all pairs; give numbers alone under k, or regime: unseen"
+            )
 
 
 def no_user_split(config: Config, dataset: str) -> Iterator[str]:

@@ -20,7 +20,7 @@ from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.settings import constitution_of
 from personalrm.train import WEIGHTS
 
-TRAINING = ("torch", "transformers", "safetensors")
+TRAINING = ("torch", "transformers", "safetensors", "trl", "peft")
 """Packages that decide what trained reward models are."""
 
 
@@ -50,7 +50,8 @@ def attributes_in_use(config: Config) -> dict[str, Any] | None:
     if config.scoring is None:
         return None
     bank = config.scoring.bank or DEFAULT_BANK
-    return {"bank_sha256": sha256_file(bank), "ids": list(config.scoring.selected().ids)}
+    found = {"bank_sha256": sha256_file(bank), "ids": list(config.scoring.selected().ids)}
+    return found if config.scoring.kinds == "none" else {**found, "kinds": config.scoring.kinds}
 
 
 def _reward_models(plan: Plan) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.report_summary import (
     what_came_out,
     what_failed,
+    what_servers_did,
     what_was_not_run,
     what_was_run,
 )
@@ -72,7 +73,10 @@ def summary_of(scores: Scores, manifest: Mapping[str, Any]) -> list[tuple[str, l
     return [
         ("What was run", what_was_run(manifest, scores.judged)),
         ("What came out", [*what_came_out(scores.compared, scores.differences), *scores.of_profiles]),
-        ("What failed or is missing", what_failed(scores.judged, scores.differences, scores.verdicts)),
+        (
+            "What failed or is missing",
+            [*what_failed(scores.judged, scores.differences, scores.verdicts), *what_servers_did(manifest)],
+        ),
     ]
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-
-from personalrm.core.errors import ConfigError, DataError
+from personalrm.core.errors import DataError
 from personalrm.data.prepare import read_users, select_user_ids
 from personalrm.data.sources.reading import ReadReport
 from personalrm.methods.synthesizeme.theta import read_theta
 from personalrm.methods.synthesizeme.variants import parse_variant
+from personalrm.studies.preflight import lacking
 from personalrm.studies.study import Needs
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_checks import no_user_split
-from personalrm.train import require_extra
 
 
 def missing(config: Config, needs: Needs) -> list[str]:
@@ -31,19 +29,15 @@ def _theta_problems(config: Config) -> list[str]:
                 read_theta(path)
         except DataError as error:
             problems.append(f"thetas.{name}.path: {error}")
-        if path is None and importlib.util.find_spec("optuna") is None:
-            problems.append(f"thetas.{name}.optimise: needs dspy and optuna; pip install 'personalrm[theta]'")
+        if path is None:
+            problems += lacking("theta", f"thetas.{name}.optimise")
     return problems
 
 
 def _reward_problems(config: Config) -> list[str]:
     """The extra that is not installed, bases that are nowhere, and small data sets whose users have no split for the
     regime `unseen`."""
-    problems = []
-    try:
-        require_extra("reward_models")
-    except ConfigError as error:
-        problems.append(str(error))
+    problems = lacking("train", "reward_models")
     for name, reward in config.reward_models.items():
         if (problem := reward.base_problem()) is not None:
             problems.append(f"reward_models.{name}.{problem}")

@@ -14,7 +14,7 @@ from personalrm.results.conditions import ROW_KEY
 from personalrm.results.labels import OK, UNUSED, method_label
 from personalrm.results.marks import NOTES, RETRY
 from personalrm.results.table_formats import table_rows
-from personalrm.results.tables.main_table import FAILURE_COLUMNS, gaps, is_outage, row_flags
+from personalrm.results.tables.main_table import FAILURE_COLUMNS, cuts, gaps, is_outage, row_flags
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.results.benchmark_reported import limits_of, reported_set
 
@@ -45,7 +45,8 @@ def what_was_run(manifest: Mapping[str, Any], main: pd.DataFrame) -> list[str]:
         f"Models: {', '.join(models)}." if models else "No model was used.",
         f"{_count(len(main), 'way')} of judging gave {_count(int(main['n_judgments'].sum()), 'judgment')}. All results "
         f"rest on {_count(usage['calls'], 'stored answer')}: {usage['tokens_in']:,} tokens in, "
-        f"{usage['tokens_out']:,} out, list cost {'not known' if cost is None else f'${cost:,.2f}'}.",
+        f"{usage['tokens_out']:,} out, list cost {'not known' if cost is None else f'${cost:,.2f}'}."
+        + (f" Tokens of {estimated:,} of them are estimates." if (estimated := usage.get("estimated_calls")) else ""),
     ]
 
 
@@ -220,7 +221,14 @@ def what_failed(main: pd.DataFrame, differences: pd.DataFrame, verdicts: pd.Data
     found += [RETRY] if lost or lossy else []
     missing = differences.loc[differences["status"] != OK, "status"].value_counts().sort_index()
     found += [f"{_count(int(number), 'paired comparison')} without a number: {why}." for why, number in missing.items()]
-    return found + gaps(verdicts)
+    return found + cuts(verdicts) + gaps(verdicts)
+
+
+def what_servers_did(manifest: Mapping[str, Any]) -> list[str]:
+    """What is noteworthy of the models' servers. `manifest` is manifest.json."""
+    return [
+        f"{name}: {text}." for name, facts in manifest["models"].items() for text in facts.get("remarks", {}).values()
+    ]
 
 
 def what_was_not_run(config: Config, made: Sequence[str], known: Sequence[str]) -> list[tuple[str, str]]:

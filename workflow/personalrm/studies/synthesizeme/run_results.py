@@ -121,6 +121,7 @@ def result_files(plan: Plan) -> dict[str, str | list[str]]:
         "panels": [path for name in plan.filtered for path in plan.panel_paths(name)],
         "attribute_scores": plan.paths("score_attributes"),
         "tastes": plan.paths("taste"),
+        "training_cards": plan.paths("reward_model"),
         "profiles": plan.profile_paths(),
         "analysed_profiles": plan.analysed_profiles(),
         "fidelity": plan.paths("fidelity"),
@@ -145,5 +146,6 @@ def conditions(plan: Plan) -> dict[str, bool]:
         "axes": bool(config.axes_models),
         "filters": bool(plan.filtered),
         "tastes": bool(plan.jobs("taste")),
+        "reward_models": bool(plan.jobs("reward_model")),
         "taste_on": config.taste_on == "personalizable",
     }

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from personalrm.judge.prompting import PROMPT_DIR
 from personalrm.run.stage import Files
 from personalrm.studies.study import Study
 from personalrm.studies.synthesizeme.config import Config
@@ -41,6 +40,13 @@ def _simulated(config: Config, *given: Any) -> Any:  # noqa: ANN401 - as `simula
     return simulated(config, *given)
 
 
+def _training(config: Config, timed: bool) -> list[str]:
+    from personalrm.studies.synthesizeme.simulate import read_data
+    from personalrm.studies.synthesizeme.training_estimate import training_notes
+
+    return training_notes(config, read_data(config), timed=timed) if config.reward_models else []
+
+
 def _made_of(plan: Plan) -> Files:
     return {
         "scores": f"{plan.run}/data/calls.parquet",
@@ -60,7 +66,6 @@ STUDY = Study(
     plan=Plan,
     problems=problems_of,
     missing=missing,
-    prompts=PROMPT_DIR,
     results=PACKAGES,
     files=result_files,
     settings=result_settings,
@@ -72,6 +77,7 @@ STUDY = Study(
     not_run=_not_run,
     shown=_shown,
     simulated=_simulated,
+    training=_training,
     title="Personalised judges learned from preference votes",
     transcripts=True,
     removed={

@@ -10,7 +10,6 @@ from typing import Any
 from personalrm.core.files import sha256_file
 from personalrm.core.persona_pairs import PairRow
 from personalrm.core.records import CallRef, read_records
-from personalrm.personas.of_pairs import FOLDER
 from personalrm.run.stage import Files
 from personalrm.studies.manifest import usage_of
 from personalrm.studies.run_results import all_results
@@ -105,7 +104,6 @@ STUDY = Study(
     plan=Plan,
     problems=problems_of,
     missing=_missing,
-    prompts=FOLDER,
     results=PACKAGES,
     files=result_files,
     settings=result_settings,

@@ -8,7 +8,7 @@ from personalrm.data.cross_validation import Pools
 from personalrm.results.pooling import pool_notes, with_pools, without_folds
 from personalrm.results.scores import read_frame
 from personalrm.results.spec import Table, TableResult
-from personalrm.results.tables.main_table import CALLS_READ, gaps, main_blocks, main_notes, main_table
+from personalrm.results.tables.main_table import CALLS_READ, cuts, gaps, main_blocks, main_notes, main_table
 from personalrm.studies.synthesizeme.results.settings_won import won_notes
 
 
@@ -27,7 +27,7 @@ def build(
         model_order=model_order,
     )
     won = won_notes(without_folds(table, pools))
-    notes = [*main_notes(table, evaluated), *won, *pool_notes(pools), *gaps(judged)]
+    notes = [*main_notes(table, evaluated), *won, *pool_notes(pools), *cuts(judged), *gaps(judged)]
     return Table(table, main_blocks(table), notes)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from personalrm.data.cross_validation import Pools
+from personalrm.methods.registry import is_trained
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import NOTHING_COMMON, PairedSums, compared_pairs, key_order, paired_sums
 from personalrm.results.conditions import ROW_KEY, Condition
@@ -103,7 +104,8 @@ def gains_of(numbers: Sequence[ReportedNumber]) -> tuple[Gain, ...]:
     for number in main:
         methods = ANY_OF if number.label == NOT_NAMED else (number.method,) if number.method else ()
         theirs = default.get((number.data_set, number.model))
-        if theirs is not None and methods not in ((), ("default",)):
+        # A trained model has no Default of its own.
+        if theirs is not None and methods not in ((), ("default",)) and not any(map(is_trained, methods)):
             points, model = round(number.value - theirs, GAIN_DIGITS), number.model.rpartition("/")[2]
             gains.append(Gain(number.data_set, model, methods, points, number.source, number.confidence))
     return tuple(gains)

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from personalrm.core.conditions import MethodId
-from personalrm.methods.registry import METHODS
+from personalrm.methods.registry import METHODS, is_trained
 from personalrm.results.comparisons import Value, accuracy_of, compare
 from personalrm.results.conditions import Condition
 from personalrm.results.labels import ALL, OK, UNUSED
@@ -26,6 +26,7 @@ from personalrm.studies.synthesizeme.results.reported_matching import (
     NOT_RUN,
     SHOWN,
     STATUSES,
+    TRAINED,
     Place,
     RunIdentity,
     places,
@@ -123,6 +124,7 @@ def _judged(number: ReportedNumber, place: Place, answers: Answers) -> Claim:
     if reasons:
         return Claim(NOT_COMPARABLE, "; ".join(dict.fromkeys(reasons)))
     unknown = next((why for key in cells if (why := variants.get(str(key.variant), ""))), "")
+    unknown = unknown or (TRAINED if any(is_trained(key.method.name) for key in cells) else "")
     notes = _notes([cell.flags()._asdict() for cell in held], "")
     remark = "; ".join(filter(None, [unknown, place.served.note if place.served else "", *notes]))
     names = _names_of(place, " - ".join(str(key.method) for key in cells), str(cells[0].variant))
@@ -137,9 +139,10 @@ def _mismatch(key: Condition, method: str, variant: str, alike: Container[str]) 
     """
     if key.method != MethodId(method):
         return f"judged as {key.method}, not by text on the test pairs"
-    if METHODS[method].needs == "profile" and key.k != ALL:
+    shown = METHODS[METHODS[method].shows or method].needs == "profile"
+    if (shown or METHODS[method].by_k) and key.k != ALL:
         return f"k = {key.k}, not all context pairs"
-    if METHODS[method].needs == "profile" and variant and str(key.variant) not in alike:
+    if shown and variant and str(key.variant) not in alike:
         return f"variant {key.variant}, not {variant.replace(f'+{DISTILLED}', ' with the Theta of the 70B model')}"
     return ""
 

@@ -39,6 +39,7 @@ DISTILLED = "distilled"
 """Theta in the variant of a number that was made with the largest model's Theta, given to a smaller one."""
 LARGEST_THETA = "llama70b.json"
 """File of the authors' package with that Theta."""
+TRAINED = "users, pairs, features and settings with which the reported model was trained are not all published"
 OWN_THETA = "with a Theta that this run found; how the paper's was found (trials, candidates, users) is not known"
 
 
@@ -110,8 +111,11 @@ def _differences(settings: Dataset, evaluated: str) -> list[str]:
 
 
 def identities(config: Config) -> dict[str, list[str]]:
-    """Model to its id and snapshot, as the config has them."""
-    return {name: [entry.model, entry.snapshot] for name, entry in config.models.items()}
+    """Model to its id and snapshot, as the config has them; of reward models, the base and its revision."""
+    trained = {
+        entry.judge_name(name): [entry.base, entry.revision or ""] for name, entry in config.reward_models.items()
+    }
+    return {name: [entry.model, entry.snapshot] for name, entry in config.models.items()} | trained
 
 
 def theta_origins(config: Config) -> dict[str, ThetaOrigin]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from personalrm.core.files import stable_hash
 from personalrm.core.records import (
+    CallRef,
     Fitted,
     NoResult,
     PairScores,
@@ -92,6 +94,18 @@ def by_pair(scores: Iterable[PairScores]) -> dict[str, list[PairScores]]:
     for one in scores:
         found.setdefault(one.pair_id, []).append(one)
     return found
+
+
+def scores_in(row: UserScores) -> dict[str, Any]:
+    """What a method may know of the scores of a user, as fields of `Known`."""
+    return {"scores": by_pair(row.pairs), "kinds": row.kinds.names if row.kinds else {}}
+
+
+def scores_calls(row: UserScores, pair_ids: Container[str]) -> list[CallRef]:
+    """The calls behind the scores of some pairs, and behind the kinds of question."""
+    keys = {key for one in row.pairs if one.pair_id in pair_ids for key in one.calls}
+    keys.update(row.kinds.calls if row.kinds else ())
+    return [ref for ref in row.calls if ref.key in keys]
 
 
 def read_fitted(paths: Iterable[Path]) -> dict[str, list[Fitted]]:

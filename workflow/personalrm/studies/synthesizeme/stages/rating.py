@@ -108,7 +108,7 @@ def _reads(plan: Plan, dataset: str, model: str) -> dict[str, Any]:
 
 def _rate_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
     rated = rating_of(plan.config, job.dataset)
-    prompts = [prompt.sha for prompt in rating_prompts(plan.config.models[rated.model].prompts)]
+    prompts = [prompt.id for prompt in rating_prompts(plan.config.models[rated.model].prompts)]
     return _reads(plan, job.dataset, rated.model) | {"prompts": prompts, "max_tokens": rated.max_tokens}
 
 
@@ -116,7 +116,7 @@ def _panel_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
     settings = panel_settings(plan.config, job.dataset, job.model)
     rated = filters_of(plan.config.datasets[job.dataset]).personalizable
     gate = [rated.min_query, rated.min_responses] if rated else None
-    asked = {"judge": asdict(settings), "prompts": [settings.prompt.sha], "gate": gate}
+    asked = {"judge": asdict(settings), "prompts": [settings.prompt.id], "gate": gate}
     return _reads(plan, job.dataset, job.model) | asked
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from personalrm.core.records import NoResult, PreferencePair, Split, UserData
+from personalrm.data.settings import SIMILARITY
+from personalrm.data.splits import prompts_alike
 from personalrm.studies.reward_config import Regime
 
 NOT_JUDGED: dict[str | None, str] = {
@@ -59,3 +61,71 @@ def why_not_judged(user: UserData, regime: Regime) -> NoResult | None:
     if regime == "all-but-test" or user.user_split == "test":
         return None
     return NoResult("empty", NOT_JUDGED[user.user_split])
+
+
+class Lesson(NamedTuple):
+    """A user, as the benchmark has the user, and pairs of the user that a fine-tuned model learns."""
+
+    user: UserData
+    pairs: Pairs
+
+
+class Lessons(NamedTuple):
+    """Whom a fine-tuned model learns from, and validation users, on whom the curve is measured."""
+
+    train: list[Lesson]
+    held_out: list[Lesson]
+
+
+def lessons(
+    users: Iterable[UserData],
+    regime: Regime,
+    *,
+    unfiltered: Mapping[str, UserData] | None = None,
+    rests_on: Callable[[UserData], Collection[str]] | None = None,
+    similarity: float | None = SIMILARITY,
+) -> Lessons:
+    """The pairs of a regime for models that are fine-tuned, none of them a tie.
+
+    Args:
+        users: as they are judged.
+        regime: as in `training_pairs`.
+        unfiltered: the same users, by id, before filters that ask models; those of their pairs that the filters took
+            away are learned, too. None to learn pairs of the benchmark alone.
+        rests_on: ids of the pairs that the text about a user was learned from: a model that learned them with this
+            text would learn to copy. None for models that read no such text.
+        similarity: from which prompts are near-duplicates; None for equal ones alone.
+    """
+    found = Lessons([], [])
+    for user in users:
+        if regime == "unseen" and user.user_split not in ("train", "validation"):
+            continue
+        known = set(rests_on(user)) if rests_on else set()
+        secret = [
+            pair for pair in user.pairs if pair.pair_id in known or (regime == "all-but-test" and pair.split == "test")
+        ]
+        if regime == "unseen" and user.user_split == "validation":
+            found.held_out.append(Lesson(user, _free(user, None, secret, similarity)))
+        else:
+            whole = unfiltered[user.user_id] if unfiltered is not None else None
+            found.train.append(Lesson(user, _free(user, whole, secret, similarity)))
+    return found
+
+
+def _free(user: UserData, whole: UserData | None, secret: Sequence[PreferencePair], similarity: float | None) -> Pairs:
+    """Pairs of a user that may be learned where `secret` ones may not.
+
+    Parts of the benchmark were made apart from each other. Other pairs (of the same part, or of none) are left out
+    where they share a conversation with a secret pair, whose choice their conversation may show, or have its prompt.
+    """
+    part = {pair.pair_id: pair.split for pair in user.pairs}
+    ids, hidden = {pair.pair_id for pair in secret}, {pair.split for pair in secret}
+    conversations = {pair.conversation_id for pair in secret if pair.conversation_id is not None}
+    pairs = [pair for pair in (whole.pairs if whole else user.pairs) if not pair.tie and pair.pair_id not in ids]
+    alike = prompts_alike(pairs, secret, similarity or 1)
+    return tuple(
+        pair
+        for pair, same in zip(pairs, alike, strict=True)
+        if (part.get(pair.pair_id) or whole)
+        and (part.get(pair.pair_id) not in {None, *hidden} or not (same or pair.conversation_id in conversations))
+    )

@@ -8,7 +8,8 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +17,25 @@ from personalrm.core.conditions import K
 from personalrm.core.errors import DataError
 from personalrm.core.files import canonical_json, stable_hash
 from personalrm.core.records import JudgedUser, PreferencePair, UserData, write_records
-from personalrm.methods.base import Known, LogOdds
+from personalrm.judge.prompting import load_prompt
+from personalrm.methods.base import Known, LogOdds, TrainedReward
 from personalrm.methods.registry import METHODS, MethodUse
+from personalrm.methods.reward.hyper import FINE_TUNED
 from personalrm.methods.synthesizeme.profile import context_subset
 from personalrm.run.stage import Files, Stage, Wildcards
 from personalrm.studies.reward_config import RewardModelConfig
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_checks import no_user_split
 from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.stages.fine_tuning import (
+    CHECKPOINT_S,
+    Learned,
+    learned_inputs,
+    open_tuned,
+    tune,
+    tuning_reads,
+    unfiltered_inputs,
+)
 from personalrm.studies.synthesizeme.stages.reward_data import training_pairs, why_not_judged
 from personalrm.studies.synthesizeme.stages.runner import Job, evaluated_users, read_users
 from personalrm.studies.synthesizeme.stages.seen import turns_of
@@ -37,8 +49,6 @@ if TYPE_CHECKING:
     from personalrm.train.features import Pairs
 
 logger = logging.getLogger(__name__)
-CHECKPOINT_S = 60.0
-"""Seconds between checkpoints of a training."""
 VERSION = 1
 """Raised when the code of these stages changes what they would write."""
 
@@ -66,24 +76,38 @@ def reward_model_stage(
     plan: Plan,
     *,
     users: Sequence[Path],
-    features: Sequence[Path],
+    features: Sequence[Path] = (),
+    unfiltered: Sequence[Path] = (),
+    profiles: Sequence[Path] = (),
+    tastes: Sequence[Path] = (),
     out: Path,
     dataset: str,
     reward: str,
     method: str,
     seed: str,
 ) -> None:
-    """Write the weights and the card (`out`) of one training.
+    """Write the weights and the card (`out`) of one training, on features or by tuning the base.
 
     A killed training resumes from its checkpoint, which lies outside the outputs: Snakemake deletes those of a failed
     job. Raises DataError where there is no train user, and for features of two versions of the base.
     """
+    names = Wildcards(dataset=dataset, reward=reward, method=method, seed=seed)
+    if method in FINE_TUNED:
+        tune(job, users, unfiltered, Learned.read(profiles, tastes), out, names)
+    else:
+        _train_on_features(job, plan, users, features, out, names)
+
+
+def _train_on_features(
+    job: Job, plan: Plan, users: Sequence[Path], features: Sequence[Path], out: Path, names: Wildcards
+) -> None:
     from personalrm.methods.reward.base import HeldOut, TrainingData
     from personalrm.methods.reward.load import reward_method
     from personalrm.train.checkpoint import Fitted
     from personalrm.train.features import join, load_pairs
     from personalrm.train.trainer import Run
 
+    dataset, reward, method, seed = names.dataset, names.reward, names.method, names.seed
     entry = job.config.reward_models[reward]
     loaded = [load_pairs(path) for path in features]
     bases = {card["base"]: path for path, (_, card) in zip(features, loaded, strict=True)}
@@ -99,7 +123,6 @@ def reward_model_stage(
         raise DataError("\n".join(no_user_split(job.config, dataset)) or f"data set {dataset}: no pair to learn from")
     chosen = [HeldOut(_features(known, context), _features(known, targets)) for context, targets in seen.held_out]
     data = TrainingData.of((_features(known, pairs) for pairs in seen.users), chosen)
-    names = Wildcards(dataset=dataset, reward=reward, method=method, seed=seed)
     key = stable_hash(canonical_json(dict(_model_reads(plan, names))), data.fingerprint)[:16]
     checkpoint = Path(plan.run, "checkpoints", f"{dataset}-{reward}-{method}-{seed}-{key}.safetensors")
     run = Run(checkpoint, CHECKPOINT_S, entry.threads, entry.device)
@@ -123,7 +146,7 @@ class Trained:
     fitted: Fitted
     features: Pairs
 
-    def adapt(self, pairs: Sequence[PreferencePair]) -> LogOdds:
+    def adapt(self, pairs: Sequence[PreferencePair], _system: str = "") -> LogOdds:
         """The log-odds of a user with these context pairs."""
         state = self.method.adapt(self.fitted, _features(self.features, pairs))
 
@@ -134,26 +157,46 @@ class Trained:
         return log_odds
 
 
-def score_stage(job: Job, *, users: Path, features: Path, models: Sequence[Path], out: Path, reward: str) -> None:
+def score_stage(
+    job: Job,
+    *,
+    users: Path,
+    models: Sequence[Path],
+    out: Path,
+    reward: str,
+    features: Sequence[Path] = (),
+    profiles: Sequence[Path] = (),
+    tastes: Sequence[Path] = (),
+) -> None:
     """Write one `JudgedUser` for each user, method, seed, k and draw.
 
     `draw` counts the draws of context pairs of the first seed, then those of the second: at k = all, or without k, it
     is the place of the seed.
     """
+    config, entry = job.config, job.config.reward_models[reward]
+    people, learned = evaluated_users(users, config.evaluate_users), Learned.read(profiles, tastes)
+    rows = {user.user_id: list[JudgedUser]() for user in people}
+    for (method, (place, _)), path in zip(_trainings(entry), models, strict=True):
+        # One at a time: a base may fill the memory.
+        with _opened(entry, method, path.parent, features) as trained:
+            for user in people:
+                rows[user.user_id] += _rows(config, user, reward, (method, place), trained, learned)
+    write_records(out, itertools.chain.from_iterable(rows.values()))
+
+
+@contextmanager
+def _opened(entry: RewardModelConfig, method: str, folder: Path, features: Sequence[Path]) -> Iterator[TrainedReward]:
+    """The trained model of a folder."""
+    if method in FINE_TUNED:
+        with open_tuned(entry, method, folder) as tuned:
+            yield tuned
+        return
     from personalrm.methods.reward.load import reward_method
     from personalrm.train.checkpoint import Fitted
     from personalrm.train.features import load_pairs
 
-    config, entry = job.config, job.config.reward_models[reward]
-    known, _ = load_pairs(features)
-    trained = {
-        (method, place): Trained(reward_method(method), Fitted.load(path.parent), known)
-        for (method, (place, _)), path in zip(_trainings(entry), models, strict=True)
-    }
-    people = evaluated_users(users, config.evaluate_users)
-    write_records(
-        out, (row for user in people for found in trained.items() for row in _rows(config, user, reward, *found))
-    )
+    known, _ = load_pairs(features[0])
+    yield Trained(reward_method(method), Fitted.load(folder), known)
 
 
 def _trainings(entry: RewardModelConfig) -> Iterator[tuple[str, tuple[int, int]]]:
@@ -162,25 +205,24 @@ def _trainings(entry: RewardModelConfig) -> Iterator[tuple[str, tuple[int, int]]
 
 
 def _rows(
-    config: Config, user: UserData, reward: str, which: tuple[str, int], trained: Trained
+    config: Config, user: UserData, reward: str, which: tuple[str, int], trained: TrainedReward, learned: Learned
 ) -> Iterator[JudgedUser]:
     """The rows of one training on a user, for each k and draw."""
     (method, place), entry = which, config.reward_models[reward]
     use = MethodUse(METHODS[method])
     for k, draw in turns_of(config, use):
         draws = 1 if k is None else len(draws_for(config, k))
-        known = _known(config, user, use, k, draw, trained, entry)
+        seen = learned.of(use.method, user, k, draw)
+        known = replace(_known(config, user, use, k, draw, entry), reward=trained, **seen)
         row = weigh_user(user, use, known, judge=entry.judge_name(reward))
         yield row.model_copy(update={"draw": place * draws + draw})
 
 
-def _known(
-    config: Config, user: UserData, use: MethodUse, k: K | None, draw: int, trained: Trained, entry: RewardModelConfig
-) -> Known:
+def _known(config: Config, user: UserData, use: MethodUse, k: K | None, draw: int, entry: RewardModelConfig) -> Known:
     pairs = context_subset(user.part("context"), k, draw, config.seed) if k is not None else ()
     absent = why_not_judged(user, entry.regime)
     seen = user if use.method.learns else user.model_copy(update={"pairs": ()})
-    return Known.of(seen, pairs=pairs, reward=trained, absent=absent, k=k, draw=draw, seed=config.seed)
+    return Known.of(seen, pairs=pairs, absent=absent, k=k, draw=draw, seed=config.seed)
 
 
 def _models(plan: Plan, job: Wildcards) -> list[str]:
@@ -199,14 +241,20 @@ def _feature_paths(plan: Plan, job: Wildcards) -> list[str]:
 
 
 def _model_inputs(plan: Plan, job: Wildcards) -> Files:
-    return {"users": plan.shard_paths(job.dataset), "features": _feature_paths(plan, job)}
+    users = {"users": plan.shard_paths(job.dataset)}
+    if job.method not in FINE_TUNED:
+        return {**users, "features": _feature_paths(plan, job)}
+    shown = learned_inputs(plan, job.dataset, [job.method], [plan.config.largest_k], plan.shards(job.dataset))
+    return {**users, "unfiltered": unfiltered_inputs(plan, job), **shown}
 
 
 def _score_inputs(plan: Plan, job: Wildcards) -> Files:
-    encoder = plan.config.reward_models[job.reward].encoder_id
+    entry = plan.config.reward_models[job.reward]
+    name = {"dataset": job.dataset, "encoder": entry.encoder_id, "shard": job.shard}
     return {
         "users": plan.users(job),
-        "features": plan.path("features", dataset=job.dataset, encoder=encoder, shard=job.shard),
+        "features": [plan.path("features", **name)] if entry.on_features else [],
+        **learned_inputs(plan, job.dataset, entry.tuned, plan.config.ks, [job.shard]),
         "models": _models(plan, job),
         "weights": [str(Path(card).with_name(WEIGHTS)) for card in _models(plan, job)],
     }
@@ -220,7 +268,8 @@ def _feature_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
 def _model_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
     entry = plan.config.reward_models[job.reward]
     hyper = asdict(entry.hyper_of(job.method))
-    where = {"threads": entry.threads, "device": entry.device}
+    where: dict[str, Any] = {"threads": entry.threads, "device": entry.device}
+    where |= tuning_reads(plan, job) if job.method in FINE_TUNED else {}
     return {"version": VERSION, "method": job.method, "hyper": hyper, "regime": entry.regime, "seed": job.seed, **where}
 
 
@@ -228,12 +277,14 @@ def _score_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
     config, entry = plan.config, plan.config.reward_models[job.reward]
     turns = {name: turns_of(config, MethodUse(METHODS[name])) for name in entry.methods}
     seen = {"seed": config.seed, "users": config.evaluate_users, "seeds": entry.seeds, "turns": turns}
-    return {"version": VERSION, "judge": entry.judge_name(job.reward), **seen}
+    shown = {name for method in entry.tuned for name in METHODS[method].prompts}
+    prompts = {"prompts": [load_prompt(name).sha for name in sorted(shown)]} if shown else {}
+    return {"version": VERSION, "judge": entry.judge_name(job.reward), **seen, **prompts}
 
 
 def _encoders(plan: Plan) -> Iterator[Wildcards]:
     for dataset in plan.config.datasets:
-        encoders = {entry.encoder_id for entry in plan.config.trained_on(dataset).values()}
+        encoders = {entry.encoder_id for entry in plan.config.trained_on(dataset).values() if entry.on_features}
         yield from (Wildcards(dataset=dataset, encoder=encoder) for encoder in sorted(encoders))
 
 

@@ -19,7 +19,7 @@ from personalrm.methods.taste import statements
 from personalrm.run.stage import Files, Stage, Wildcards
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
-from personalrm.studies.synthesizeme.stages.fit import by_pair, fitted_paths, read_fitted
+from personalrm.studies.synthesizeme.stages.fit import fitted_paths, read_fitted, scores_calls, scores_in
 from personalrm.studies.synthesizeme.stages.runner import Job, evaluated_users
 from personalrm.studies.synthesizeme.stages.scoring import scoring_of
 from personalrm.studies.synthesizeme.stages.seen import known_of, state_of, turns_of
@@ -53,7 +53,7 @@ def user_taste(
     draw: int,
 ) -> UserTaste:
     """The taste of a user from the context pairs that k allows and all validation pairs, or why there is none."""
-    known = replace(known_of(config, user, ATTRIBUTES, artefacts, k=k, draw=draw), scores=by_pair(scores.pairs))
+    known = replace(known_of(config, user, ATTRIBUTES, artefacts, k=k, draw=draw), **scores_in(scores))
     row = UserTaste(
         dataset=user.dataset, user_id=user.user_id, model=scores.model, k=k or "all", draw=draw, status="ok"
     )
@@ -62,14 +62,13 @@ def user_taste(
         return row.model_copy(update=state._asdict())
     votes = votes_of(state.taste, learned_pairs(known), known.scores, known.kinds)
     found = statements.statements(state.taste, bank.attributes, votes)
-    keys = {key for one in scores.pairs if one.pair_id in votes.ids for key in one.calls}
     prompt = load_prompt(statements.PROMPT)
     return row.model_copy(
         update={
             "taste": state.taste,
             "statements": found,
             "persona": statements.persona_text(found),
-            "calls": tuple(ref for ref in scores.calls if ref.key in keys),
+            "calls": tuple(scores_calls(scores, votes.ids)),
             "prompts": {**scores.prompts, prompt.name: prompt.label},
         }
     )
@@ -77,7 +76,8 @@ def user_taste(
 
 def _jobs(plan: Plan) -> Iterator[Wildcards]:
     """Of each model that scores, where any method rests on own weights."""
-    methods = [parse_method(spec).method for spec in plan.config.methods if needs_scores(spec)]
+    trained = [method for entry in plan.config.reward_models.values() for method in entry.methods]
+    methods = [parse_method(spec).method for spec in (*plan.config.methods, *trained) if needs_scores(spec)]
     if any(method.learns or method.tastes for method in methods):
         for dataset, model in itertools.product(plan.config.datasets, plan.config.scoring_models):
             yield Wildcards(dataset=dataset, model=model)
@@ -95,7 +95,7 @@ def _reads(plan: Plan, _job: Wildcards) -> dict[str, Any]:
         "poles": [[one.id, one.more, one.less] for one in scoring_of(plan.config).selected().attributes],
         "settings": SETTINGS,
         "statements": rules,
-        "prompts": [load_prompt(statements.PROMPT).sha],
+        "prompts": [load_prompt(statements.PROMPT).id],
         "turns": turns_of(plan.config, MethodUse(ATTRIBUTES)),
     }
 

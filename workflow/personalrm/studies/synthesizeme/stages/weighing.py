@@ -23,12 +23,13 @@ from personalrm.core.records import (
     write_records,
 )
 from personalrm.judge.judge import Judge, on_tie
+from personalrm.judge.prompting import load_prompt
 from personalrm.methods.base import Known
 from personalrm.methods.registry import MethodUse, parse_method
 from personalrm.run.stage import Files, Stage, Wildcards
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
-from personalrm.studies.synthesizeme.stages.fit import by_pair, fitted_paths, read_fitted
+from personalrm.studies.synthesizeme.stages.fit import fitted_paths, read_fitted, scores_calls, scores_in
 from personalrm.studies.synthesizeme.stages.runner import Job, evaluated_users
 from personalrm.studies.synthesizeme.stages.seen import (
     empty_row,
@@ -63,9 +64,9 @@ def weigh_user(
         return row.model_copy(update=state._asdict())
     pairs = pairs_of(user, use)
     shown = {pair.pair_id for pair in (*known.user.pairs, *pairs)}
-    keys = {key for one in (scores.pairs if scores else ()) if one.pair_id in shown for key in one.calls}
-    calls = [ref for ref in (scores.calls if scores else ()) if ref.key in keys]
-    return row.model_copy(update={"verdicts": _verdicts(state, pairs, use), **owed(use, known, calls)})
+    calls = scores_calls(scores, shown) if scores else []
+    labels = {name: load_prompt(name).label for name in use.method.prompts}
+    return row.model_copy(update={"verdicts": _verdicts(state, pairs, use), **owed(use, known, calls, labels)})
 
 
 def _verdicts(state: object, pairs: Sequence[PreferencePair], use: MethodUse) -> tuple[Verdict, ...]:
@@ -125,7 +126,7 @@ class _Shard:
         known = known_of(self.config, user, use.method, self.fitted, k=k, draw=draw)
         if scores is None:
             return weigh_user(user, use, known)
-        mode, known = self.config.models[scores.model].verdicts[0], replace(known, scores=by_pair(scores.pairs))
+        mode, known = self.config.models[scores.model].verdicts[0], replace(known, **scores_in(scores))
         return weigh_user(user, use, known, judge=scores.model, mode=mode, scores=scores)
 
 

@@ -1,0 +1,126 @@
+"""A trained reward model as an object: its scores are those of the run, for users with and without votes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra train: pip install 'personalrm[train]'")
+
+from support.tiny_models import tiny_llama
+
+from personalrm import RewardModel
+from personalrm.app.library.data import usable_pairs
+from personalrm.core.errors import ConfigError, DataError
+from personalrm.methods.reward.base import TrainingData
+from personalrm.methods.reward.load import reward_method
+from personalrm.train.encoders import EncoderSettings, open_encoder
+from personalrm.train.features import encode_pairs
+from personalrm.train.trainer import Run
+
+TURNS = [{"role": "user", "content": "w1 w2"}]
+ANSWERS = ["w3 w5", "w4 w6 w8", "w7"]
+HYPER: dict[str, dict[str, Any]] = {
+    "user_map": {"penalty": 1.0, "penalties": (1.0,)},
+    "gpo_pairs": {"width": 8, "depth": 1, "layers": 1, "heads": 2, "steps": 3, "context": 4, "targets": 2},
+    "frozen_bt": {},
+}
+
+
+def votes(*, odd: bool, count: int = 6) -> list[dict[str, Any]]:
+    """Votes for odd words, or for even ones."""
+    made = []
+    for n in range(count):
+        sides = [f"w{(7 * n + 4) % 30 * 2 + one} w{(5 * n + 1) % 30 * 2 + one}" for one in (1, 0)]
+        chosen, rejected = sides if odd else sides[::-1]
+        made.append({"context": TURNS, "chosen": chosen, "rejected": rejected})
+    return made
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for each method, as the workflow writes them."""
+    folder = tmp_path_factory.mktemp("models")
+    base = tiny_llama(folder / "base")
+    torch.set_num_threads(1)
+    with open_encoder(EncoderSettings(base=base, dtype="float32"), threads=1) as encoder:
+        people = [encode_pairs(encoder, usable_pairs(votes(odd=bool(n % 2)), "v", f"u{n}").pairs)[0] for n in range(6)]
+        for name, hyper in HYPER.items():
+            method = reward_method(name)
+            fitted = method.fit(TrainingData.of(people), method.hyper(**hyper), 0, Run())
+            fitted.card["features"] = [encoder.card]
+            fitted.save(folder / name)
+    return folder
+
+
+def test_scores_are_those_of_the_method_on_the_same_features(saved: Path) -> None:
+    model = RewardModel.load(saved / "user_map", threads=1)
+    method, mine = reward_method("user_map"), votes(odd=True)
+    with open_encoder(EncoderSettings(base=str(saved / "base"), dtype="float32"), threads=1) as encoder:
+        context = encode_pairs(encoder, usable_pairs(mine, "v", "x").pairs)[0]
+        features = encoder.encode([(usable_pairs(mine, "v").pairs[0].context, text) for text in ANSWERS]).features
+    fitted = model._fitted
+    wanted = method.rewards(fitted, method.adapt(fitted, context), features)  # type: ignore[misc]
+    assert model.score(TURNS, ANSWERS, mine) == pytest.approx(wanted.tolist(), abs=1e-5)
+    # One user's votes change nothing for others, and several forms of a conversation are the same.
+    plain = model.score("w1 w2", [{"role": "assistant", "content": text} for text in ANSWERS])
+    assert plain == model.score(TURNS, ANSWERS)
+    assert plain != model.score(TURNS, ANSWERS, votes(odd=False)) != model.score(TURNS, ANSWERS, mine)
+    assert model.adapt(mine).score(TURNS, ANSWERS) == model.score(TURNS, ANSWERS, mine)
+    assert "trained on 36 pairs of 6 users, no votes" in repr(model)
+    assert "6 votes of a user" in repr(model.adapt(mine))
+
+
+def test_a_method_without_adaptation_has_one_reward_for_all(saved: Path) -> None:
+    model = RewardModel.load(saved / "frozen_bt", threads=1)
+    assert not model.adapts
+    assert model.score(TURNS, ANSWERS, votes(odd=True)) == model.score(TURNS, ANSWERS)
+
+
+def test_rewards_in_the_form_of_trl(saved: Path) -> None:
+    model = RewardModel.load(saved / "user_map", threads=1).adapt(votes(odd=True))
+    scores = model.score(TURNS, ANSWERS)
+    assert model.reward([TURNS] * 3, ANSWERS, completion_ids=[[1]] * 3) == scores
+    said = [[{"role": "assistant", "content": text}] for text in ANSWERS]
+    against = model.reward([TURNS] * 3, said, reference=[ANSWERS[0]] * 3)
+    assert against == pytest.approx([one - scores[0] for one in scores])
+    assert model.reward([], []) == []
+    assert model.reward.__name__ == "reward"
+    with pytest.raises(DataError, match="3 completions for 1 prompts"):
+        model.reward([TURNS], ANSWERS)
+    with pytest.raises(DataError, match=r"^completions\[1\]: is int"):
+        model.reward([TURNS] * 2, ["w1", 3])  # type: ignore[list-item]
+
+
+def test_a_method_that_compares_answers_rewards_them_by_comparison(saved: Path) -> None:
+    model = RewardModel.load(saved / "gpo_pairs", threads=1).adapt(votes(odd=True))
+    scores = model.score(TURNS, ANSWERS)
+    assert sum(scores) == pytest.approx(0, abs=1e-6)
+    assert np.abs(scores).min() > 0
+    assert model.reward([TURNS] * 3, ANSWERS) == scores
+    with pytest.raises(DataError, match=r"completions\[0\]: is the only one of its prompt"):
+        model.score(TURNS, ANSWERS[:1])
+
+
+def test_what_cannot_be_used_is_named(saved: Path, tmp_path: Path) -> None:
+    model = RewardModel.load(saved / "frozen_bt", threads=1)
+    with pytest.raises(DataError, match=r"^answers\[1\], answer\.content: is missing"):
+        model.score(TURNS, ["w1", {"role": "assistant"}])
+    with pytest.raises(DataError, match="answers: is one answer"):
+        model.score(TURNS, "w1")
+    with pytest.raises(DataError, match="no trained weights"):
+        RewardModel.load(tmp_path)
+    other = tiny_llama(tmp_path / "base", template=None)
+    with pytest.raises(ConfigError, match=r"trained on features of the base folder .*; give the base"):
+        RewardModel.load(saved / "frozen_bt", base=other)
+    card = saved / "frozen_bt" / "card.json"
+    for name in ("card.json", "weights.safetensors"):
+        (tmp_path / name).write_bytes(card.with_name(name).read_bytes())
+    known = json.loads(card.read_text(encoding="utf-8"))
+    (tmp_path / "card.json").write_text(json.dumps(known | {"method": "bt"}), encoding="utf-8")
+    with pytest.raises(DataError, match="is of no reward model on frozen features"):
+        RewardModel.load(tmp_path)

@@ -1,0 +1,56 @@
+"""`personalrm check`: exit codes and lines for other people's continuous integration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from personalrm.app.check import check
+from personalrm.app.cli import EXIT_UNMET, main
+from personalrm.core.errors import DataError
+
+TABLE = """\
+dataset,judge_model,method,k,n_judgments,provider_error,accuracy,ci_low,ci_high,status
+people,m,default,-,100,0,55.0,45.0,65.0,ok
+people,m,both,all,100,0,70.0,61.5,78.0,ok
+people,m,both,4,90,10,75.0,61.5,78.0,ok
+people,m,memory,all,0,0,,,,not applicable
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "main.csv").write_text(TABLE, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["--min-accuracy", "70", "--method", "both", "--k", "all"], 0),
+        (["--min-accuracy", "70.1", "--method", "both", "--k", "all"], EXIT_UNMET),
+        (["--min-accuracy", "61.5", "--method", "both", "--k", "all", "--lower-bound"], 0),
+        (["--min-accuracy", "62", "--method", "both", "--k", "all", "--lower-bound"], EXIT_UNMET),
+        (["--min-accuracy", "50", "--method", "scorecard"], 1),
+        (["--min-accuracy", "50", "--judge", "other"], 1),
+        (["--min-accuracy", "50", "--dataset", "people", "--method", "default"], 0),
+    ],
+)
+def test_the_exit_code_says_whether_all_rows_reach_it(run: Path, options: list[str], code: int) -> None:
+    assert main(["check", str(run), *options]) == code
+
+
+def test_a_row_of_which_too_much_was_lost_does_not_pass(run: Path) -> None:
+    held, text = check(run, 60, {"method": "both", "k": "4"})
+    assert not held
+    assert text == "FAILED  people · both · m · 4: 75.0 [61.5, 78.0]; 10.0 % lost\n"
+    assert check(run, 60, {"method": "both", "k": "4"}, largest_loss=10)[0]
+
+
+def test_a_row_without_a_number_is_an_error(run: Path) -> None:
+    with pytest.raises(DataError, match=r"people · memory · m · all: no accuracy \(not applicable\)"):
+        check(run, 60, {})
+    with pytest.raises(DataError, match="run the workflow first"):
+        check(run / "tables", 60, {})

@@ -1,0 +1,254 @@
+"""The store behind links, on full and read-only disks, and locked by a stopped process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from support.ports import request
+from support.scripted_server import ScriptedServer
+from support.stores import answer, fill, key
+
+from personalrm.core import files
+from personalrm.core.errors import OutputError, StoreError
+from personalrm.core.files import atomic_write_text, file_lock, holders
+from personalrm.llm import client
+from personalrm.llm.cache import store_file
+from personalrm.llm.cache.key import request_key
+from personalrm.llm.cache.store import ResponseStore
+from personalrm.llm.cache.store_locks import CallLocks
+from personalrm.llm.limits.budget import lift
+from personalrm.llm.open import RuntimeSettings, open_model
+from personalrm.llm.types import ModelSpec
+from personalrm.studies.config_load import parse_config
+from personalrm.studies.preflight import missing
+from personalrm.studies.study import Needs
+
+
+@contextmanager
+def disk(path: Path, size: str = "400k") -> Iterator[Path]:
+    """A small file system of its own."""
+    path.mkdir(parents=True)
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("a file system of a test's own needs root and mount")
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], check=False)
+    if done.returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def read_only(path: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(path)], check=True)
+
+
+async def asked(store: ResponseStore, server: ScriptedServer, text: str = "hello") -> str:
+    spec = ModelSpec("m", "openai", "m", api_base=server.url, max_attempts=1)
+    async with open_model(spec, store=store, runtime=RuntimeSettings(store.path.parent, 1)) as model:
+        return (await model.complete(request(text))).text
+
+
+def ask(store: ResponseStore, server: ScriptedServer, text: str = "hello") -> str:
+    return asyncio.run(asked(store, server, text))
+
+
+def test_a_link_to_a_store_is_the_store_and_shares_its_locks(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    link, real = tmp_path / "link.sqlite", tmp_path / "real" / "s.sqlite"
+    link.symlink_to(real)
+    with ResponseStore(link) as one, ResponseStore(real) as two:
+        one.put(key(1), "m@1", answer(1))
+        assert two.get(key(1)) is not None
+        assert one.path == two.path == real
+        with CallLocks(one.path).held("ab" * 32) as mine, CallLocks(two.path).held("ab" * 32) as free:
+            assert (mine, free) == (True, False)
+    assert link.is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.sqlite", "real"]
+
+
+def test_a_store_that_cannot_be_written_is_read_and_pays_for_nothing(tmp_path: Path) -> None:
+    with disk(tmp_path / "disk", "8m") as folder, ScriptedServer(lambda _: "fine") as server:
+        with ResponseStore(folder / "s.sqlite", run="r") as store:
+            assert ask(store, server) == "fine"
+        read_only(folder)
+        lift(folder / "s.sqlite", "r")
+        with ResponseStore(folder / "s.sqlite", run="r") as store:
+            # From the store.
+            assert ask(store, server) == "fine"
+            assert store.paid_totals("r")
+            with pytest.raises(StoreError, match=r"s\.sqlite: it cannot be written\. Make the file and its folder wri"):
+                store.put(key(2), "m@1", answer(2))
+            with pytest.raises(StoreError, match="no call was made"):
+                ask(store, server, "another")
+        assert server.count == 1
+
+
+def test_a_damaged_answer_of_a_read_only_store_counts_as_missing(tmp_path: Path) -> None:
+    with disk(tmp_path / "disk", "8m") as folder:
+        fill(folder / "s.sqlite", 2)
+        with closing(sqlite3.connect(folder / "s.sqlite")) as raw, raw:
+            raw.execute("UPDATE responses SET payload = 'x' WHERE key = ?", (key(0),))
+        read_only(folder)
+        with ResponseStore(folder / "s.sqlite") as store:
+            assert store.get(key(0)) is None
+            assert store.get(key(1)) is not None
+
+
+def test_what_a_killed_writer_left_in_its_journal_is_read_from_a_read_only_disk(tmp_path: Path) -> None:
+    with disk(tmp_path / "disk", "8m") as folder:
+        code = (
+            "import os, sys\nfrom pathlib import Path\nfrom personalrm.llm.cache.store import ResponseStore\n"
+            "from personalrm.llm.types import Response, Usage\n"
+            "s = ResponseStore(Path(sys.argv[1]))\ns.put('k', 'm', Response('kept', 'stop', Usage(1, 1)))\nos._exit(9)"
+        )
+        subprocess.run([sys.executable, "-c", code, str(folder / "s.sqlite")], check=False)
+        read_only(folder)
+        with ResponseStore(folder / "s.sqlite") as store:
+            found = store.get("k")
+    assert found is not None
+    assert found.text == "kept"
+
+
+def test_a_full_disk_is_found_before_the_first_call(tmp_path: Path) -> None:
+    with disk(tmp_path / "disk") as folder, ScriptedServer(lambda _: "fine") as server:
+        with (
+            ResponseStore(folder / "s.sqlite") as store,
+            pytest.raises(StoreError, match=r"the disk is full .*no call"),
+        ):
+            ask(store, server)
+        entry = {"backend": "openai", "model": "m", "api_base": server.url}
+        raw = {"run": "r", "datasets": {"d": {"path": "v"}}, "models": {"m": entry}}
+        for store_path in (folder / "s.sqlite", folder / "new" / "s.sqlite"):
+            config = parse_config(raw | {"store": str(store_path)})
+            (problem,) = missing(config, Needs(models={"m"}))
+            assert "s.sqlite: the disk is full" in problem
+        assert server.count == 0
+
+
+def test_a_quota_is_found_where_space_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(store_file.errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(os, "posix_fallocate", refused)
+    with ScriptedServer(lambda _: "fine") as server, ResponseStore(tmp_path / "s.sqlite") as store:
+        with pytest.raises(StoreError, match="the disk is full"):
+            ask(store, server)
+        assert server.count == 0
+
+
+def test_a_full_disk_under_an_output_is_one_line(tmp_path: Path) -> None:
+    with disk(tmp_path / "disk") as folder:
+        (folder / "old").write_text("kept", encoding="utf-8")
+        with pytest.raises(OutputError, match=r"old: cannot be written: No space left on device\. Free some space"):
+            atomic_write_text(folder / "old", "x" * 500_000)
+        assert [path.name for path in folder.iterdir()] == ["old"]
+        assert (folder / "old").read_text(encoding="utf-8") == "kept"
+        read_only(folder)
+        with pytest.raises(OutputError, match="Make the folder writable"):
+            atomic_write_text(folder / "deep" / "er", "x")
+
+
+@contextmanager
+def stopped(code: str, *arguments: str) -> Iterator[int]:
+    """A process that has run some lines, and is stopped by SIGSTOP."""
+    lines = f"{code}\nprint('ready', flush=True)\nimport time\ntime.sleep(600)"
+    process = subprocess.Popen([sys.executable, "-c", lines, *arguments], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        os.kill(process.pid, signal.SIGSTOP)
+        time.sleep(0.05)
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+LOCKED = "import fcntl, sys\nfile = open(sys.argv[1], 'a')\nfcntl.flock(file, fcntl.LOCK_EX)"
+WRITING = "import sqlite3, sys\ns = sqlite3.connect(sys.argv[1], isolation_level=None)\ns.execute('BEGIN IMMEDIATE')"
+
+
+def waits_and_says(work: threading.Thread, caplog: pytest.LogCaptureFixture, pid: int) -> None:
+    """`work` waits, and a warning names the process and the way out; it goes on when that process ends."""
+    work.start()
+    until = time.monotonic() + 20
+    while not caplog.records and time.monotonic() < until:
+        time.sleep(0.02)
+    assert work.is_alive()
+    (record,) = caplog.records
+    assert f"process {pid} (stopped)" in record.getMessage()
+    assert f"kill -CONT {pid}" in record.getMessage()
+
+
+def test_a_lock_that_a_stopped_process_holds_is_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "SLOW_S", 0.3)
+    lock, told = tmp_path / "x.lock", list[str]()
+
+    def take() -> None:
+        with file_lock(lock, lambda: told.append("waits")):
+            told.append("held")
+
+    with caplog.at_level(logging.WARNING):
+        work = threading.Thread(target=take)
+        with stopped(LOCKED, str(lock)) as pid:
+            assert holders(lock) == [(pid, True)]
+            waits_and_says(work, caplog, pid)
+            assert told == ["waits"]
+        work.join(10)
+    assert told == ["waits", "held"]
+    assert holders(lock) == []
+
+
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+def test_a_store_that_a_stopped_process_writes_is_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, mode: store_file.JournalMode
+) -> None:
+    for module in (files, store_file):
+        monkeypatch.setattr(module, "SLOW_S", 0.3)
+    fill(tmp_path / "s.sqlite", 1)
+    with ResponseStore(tmp_path / "s.sqlite", mode) as store, caplog.at_level(logging.WARNING):
+        work = threading.Thread(target=store.put, args=(key(5), "m@1", answer(5)))
+        with stopped(WRITING, str(store.path)) as pid:
+            waits_and_says(work, caplog, pid)
+        work.join(20)
+        assert store.get(key(5)) is not None
+
+
+def test_a_call_that_another_process_does_not_end_is_told_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "SLOW_S", 0.2)
+    with ScriptedServer(lambda _: "fine") as server, ResponseStore(tmp_path / "s.sqlite") as store:
+        spec = ModelSpec("m", "openai", "m", api_base=server.url)
+        keys = [request_key(spec.identity, request(text)) for text in "ab"]
+
+        async def both() -> list[str]:
+            async with open_model(spec, store=store, runtime=RuntimeSettings(tmp_path, 1)) as model:
+                with CallLocks(store.path).held(keys[0]), CallLocks(store.path).held(keys[1]):
+                    asked = [asyncio.create_task(model.complete(request(text))) for text in "ab"]
+                    await asyncio.sleep(0.8)
+                return [answer.text for answer in await asyncio.gather(*asked)]
+
+        with caplog.at_level(logging.WARNING):
+            assert asyncio.run(both()) == ["fine", "fine"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "model m: waiting for a call that another process makes; is it stopped?"
+    ]

@@ -1,0 +1,395 @@
+"""Bradley-Terry reward models: a base model with a scalar head, fine-tuned on pairs of texts.
+
+r is read at the last token of a text: conversation and answer in the chat template of the base. The loss of a pair is
+-log s(r(chosen) - r(rejected)). What is said of a user is a system turn before the conversation, the same for both
+answers; without it the text is the plain one. TRL trains (https://huggingface.co/docs/trl/reward_trainer), with PEFT's
+adapters where only these are tuned.
+
+A training that was killed resumes from a checkpoint of transformers with equal bits. Only a folder whose last file is
+whole counts as one. Its tensors are read as data: reading one runs no code.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from datasets import Dataset
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
+from trl import RewardConfig, RewardTrainer
+
+from personalrm.core.errors import ConfigError, DataError
+from personalrm.core.files import atomic_write_text, stable_hash
+from personalrm.core.records import Turn
+from personalrm.methods.reward.hyper import BTHyper
+from personalrm.train import CARD, WEIGHTS
+from personalrm.train.bases import open_base, separate_pad
+from personalrm.train.encoders import EncoderSettings
+from personalrm.train.texts import Tokeniser, Tokens, batches, cuts, token_limit
+from personalrm.train.trainer import Run, deterministic, seeded
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Wide = NDArray[np.float64]
+
+POINTS = 50
+"""Most points of the loss in the curve."""
+STATE = "trainer_state.json"
+"""The file that transformers writes last into a checkpoint."""
+
+
+class Example(NamedTuple):
+    """A pair to be learned, and what is said of its user."""
+
+    context: tuple[Turn, ...]
+    chosen: str
+    rejected: str
+    system: str = ""
+
+
+class ScoreHead(nn.Linear):
+    """The scalar head, in float32 also where the base computes in bfloat16, which has too few digits for a reward."""
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Rewards at all places, (..., 1), from hidden states (..., dim)."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            return nn.functional.linear(hidden.float(), self.weight)
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A base with a scalar head, in memory; made by `open_network`.
+
+    Attributes:
+        model: of transformers, or wrapped by PEFT.
+        tokenizer: pads with a token that is not its end token, so that the last token that is no padding is the last
+            token of the text.
+        tokenise: a conversation, an answer and what is said of the user as tokens.
+        settings: of the base; its pooling is not read.
+        identity: of the base's weights.
+        seen: numbers of texts that were rated, and of those that were cut, by what was cut.
+    """
+
+    model: Any
+    tokenizer: Any
+    tokenise: Callable[[Sequence[Turn], str, str], Tokens]
+    settings: EncoderSettings
+    identity: str
+    seen: Counter[str] = field(default_factory=Counter)
+
+    def rewards(self, texts: Sequence[Tokens]) -> Wide:
+        """Rewards of texts, (texts,), in their order; what else is in a batch changes them by rounding alone."""
+        distinct = sorted({tokens.ids: tokens for tokens in texts}.values(), key=lambda one: (len(one.ids), one.ids))
+        found: dict[tuple[int, ...], float] = {}
+        training = self.model.training
+        self.model.eval()
+        with torch.inference_mode(), self._precision():
+            for batch in batches(distinct, self.settings.batch_tokens):
+                found.update(zip((tokens.ids for tokens in batch), self._forward(batch), strict=True))
+        self.model.train(training)
+        return np.array([found[tokens.ids] for tokens in texts], dtype=np.float64)
+
+    def log_odds(self, examples: Sequence[Example]) -> Wide:
+        """r(chosen) - r(rejected) of each, (examples,)."""
+        texts = [text for one in examples for text in self.sides(one)]
+        self.seen.update({"texts": len(texts), **cuts(texts)})
+        rated = self.rewards(texts)
+        found: Wide = rated[::2] - rated[1::2]
+        return found
+
+    def sides(self, one: Example) -> tuple[Tokens, Tokens]:
+        """The texts of the chosen and of the rejected answer."""
+        return self.tokenise(one.context, one.chosen, one.system), self.tokenise(one.context, one.rejected, one.system)
+
+    def _precision(self) -> Any:  # noqa: ANN401 - a context manager of torch
+        device = torch.device(self.settings.device).type
+        return torch.autocast(device, torch.bfloat16, enabled=self.settings.dtype == "bfloat16")
+
+    def _forward(self, batch: Sequence[Tokens]) -> list[float]:
+        longest = max(len(tokens.ids) for tokens in batch)
+        ids = torch.full((len(batch), longest), self.tokenizer.pad_token_id)
+        real = torch.zeros_like(ids)
+        for row, mask, tokens in zip(ids, real, batch, strict=True):
+            row[: len(tokens.ids)] = torch.tensor(tokens.ids)
+            mask[: len(tokens.ids)] = 1
+        device = self.settings.device
+        logits = self.model(input_ids=ids.to(device), attention_mask=real.to(device), use_cache=False).logits
+        found: list[float] = logits[:, 0].double().cpu().tolist()
+        return found
+
+
+@contextmanager
+def open_network(
+    settings: EncoderSettings, hyper: BTHyper, seed: int, *, cache_dir: Path | None = None
+) -> Iterator[Network]:
+    """The base with a new head, and new adapters where these are tuned, both drawn from `seed`.
+
+    Raises:
+        EmbeddedModelError: the file of an embedded model is nowhere.
+        ConfigError: there is no such base or device, the base cannot have a scalar head at its last token, its
+            vocabulary has no token to pad with, or `max_tokens` is more than it takes.
+    """
+    named = f"base {settings.base}"
+    # Weights that are not tuned need no more digits than the base computes with.
+    frozen = hyper.tuning == "lora"
+    dtype = getattr(torch, settings.dtype) if frozen else torch.float32
+    with open_base(settings.base, settings.revision, cache_dir) as base:
+        try:
+            tokenizer: Any = AutoTokenizer.from_pretrained(base.path, revision=base.revision)
+            model: Any = AutoModelForSequenceClassification.from_pretrained(
+                base.path, revision=base.revision, num_labels=1, dtype=dtype, attn_implementation="sdpa"
+            )
+        except (OSError, ValueError, ImportError, SafetensorError) as error:
+            raise ConfigError(f"{named}: transformers cannot load it with a scalar head: {error}") from error
+        if not isinstance(getattr(model, "score", None), nn.Linear):
+            raise ConfigError(f"{named}: has no scalar head at its last token; give a causal language model")
+        model.config.get_text_config().pad_token_id = separate_pad(tokenizer)
+        known = (
+            base.context_length,
+            getattr(model.config, "max_position_embeddings", None),
+            tokenizer.model_max_length,
+        )
+        most = token_limit(known, settings.max_tokens, named)
+        tokeniser = Tokeniser(tokenizer, min(most, hyper.max_tokens or most), settings.text, named)
+        with seeded(seed):
+            model.score = _new_head(model)
+            model = get_peft_model(model, _adapters(hyper)) if frozen else model
+        try:
+            model.to(settings.device)
+        except (RuntimeError, AssertionError) as error:
+            raise ConfigError(f"{named}: device {settings.device!r} cannot be used: {error}") from error
+        commit = getattr(model.config, "_commit_hash", None)
+        identity = f"{base.identity.split('@')[0]}@{commit}" if commit else base.identity
+        yield Network(model, tokenizer, tokeniser.tokenise, settings, identity)
+
+
+def _new_head(model: Any) -> ScoreHead:  # noqa: ANN401
+    head = ScoreHead(model.score.in_features, 1, bias=False)
+    nn.init.normal_(head.weight, std=getattr(model.config.get_text_config(), "initializer_range", 0.02))
+    return head
+
+
+def _adapters(hyper: BTHyper) -> Any:  # noqa: ANN401
+    where = {"target_modules": "all-linear", "modules_to_save": ["score"]}
+    return LoraConfig(task_type="SEQ_CLS", r=hyper.rank, lora_alpha=hyper.alpha, lora_dropout=0.0, **where)
+
+
+class Tuned(NamedTuple):
+    """What training found: the tuned weights under the names of transformers or PEFT, and how they were made, as
+    JSON."""
+
+    tensors: dict[str, torch.Tensor]
+    card: dict[str, Any]
+
+    def save(self, folder: Path) -> None:
+        """Write both files. The card comes last, so that a folder with a card is whole."""
+        folder.mkdir(parents=True, exist_ok=True)
+        # Written under another name and renamed, by the library; unlike bytes, weights are not held twice.
+        save_file(self.tensors, folder / WEIGHTS)
+        atomic_write_text(folder / CARD, json.dumps(self.card, indent=1, sort_keys=True) + "\n")
+        # The library makes private files.
+        shutil.copymode(folder / CARD, folder / WEIGHTS)
+
+
+@contextmanager
+def open_trained(folder: Path, settings: EncoderSettings, *, cache_dir: Path | None = None) -> Iterator[Network]:
+    """The network that `Tuned.save` wrote, on the base that `settings` name.
+
+    Raises DataError that names the folder where its files are missing or damaged, or are of another base.
+    """
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        tensors, hyper = load_file(folder / WEIGHTS), BTHyper(**card["hyper"])
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise DataError(f"{folder}: no trained weights ({error}); train again") from error
+    with open_network(settings, hyper, 0, cache_dir=cache_dir) as network:
+        if network.identity != card["base"] or _weights(network.model, hyper).keys() != tensors.keys():
+            raise DataError(f"{folder}: trained on another base ({card['base']}, now {network.identity}); train again")
+        if hyper.tuning == "lora":
+            set_peft_model_state_dict(network.model, tensors)
+        else:
+            network.model.load_state_dict(tensors)
+        yield network
+
+
+def _weights(model: Any, hyper: BTHyper) -> dict[str, torch.Tensor]:  # noqa: ANN401
+    """The weights that training changes."""
+    found = get_peft_model_state_dict(model, save_embedding_layers=False) if hyper.tuning == "lora" else None
+    return {name: value.detach().cpu().contiguous() for name, value in (found or model.state_dict()).items()}
+
+
+class _Tokenised(NamedTuple):
+    """Training pairs as tokens, sorted by content, so that the order in which they were given changes nothing."""
+
+    pairs: list[tuple[Tokens, Tokens]]
+
+    @classmethod
+    def of(cls, network: Network, examples: Sequence[Example]) -> _Tokenised:
+        """Raises DataError without any example."""
+        if not examples:
+            raise DataError("reward model: no pair to learn from")
+        return cls(sorted((network.sides(one) for one in examples), key=lambda one: (one[0].ids, one[1].ids)))
+
+    @property
+    def dataset(self) -> Any:  # noqa: ANN401
+        """As TRL reads it."""
+        return Dataset.from_dict(
+            {"chosen_ids": [a.ids for a, _ in self.pairs], "rejected_ids": [b.ids for _, b in self.pairs]}
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all tokens."""
+        return stable_hash(*(json.dumps([a.ids, b.ids]) for a, b in self.pairs))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """For the card: tokens, and texts that were cut."""
+        texts = [text for pair in self.pairs for text in pair]
+        return {"train_pairs": len(self.pairs), "tokens": sum(len(text.ids) for text in texts), **cuts(texts)}
+
+
+def fit(
+    network: Network, examples: Sequence[Example], held_out: Sequence[Example], hyper: BTHyper, seed: int, run: Run
+) -> Tuned:
+    """Tune the network in place.
+
+    Args:
+        network: new, opened with `hyper` and `seed`.
+        examples: training pairs; their order changes nothing.
+        held_out: pairs of validation users, for the curve.
+        hyper: hyper-parameters.
+        seed: of the order of the pairs.
+        run: where to run; its `checkpoint` is a folder for all trainings of this job, or None to keep no checkpoint.
+
+    Raises DataError without examples, and where the loss or a weight is not finite.
+    """
+    data, asked = _Tokenised.of(network, examples), asdict(hyper)
+    versions = {name: _version(name) for name in ("torch", "transformers", "trl", "peft")}
+    card = {"hyper": asked, "seed": seed, "base": network.identity, "data": data.fingerprint, **data.counts}
+    card |= {"validation_pairs": len(held_out), "versions": versions, "threads": run.threads}
+    key = stable_hash(json.dumps([card, asdict(network.settings)], sort_keys=True))[:16]
+    folder = run.checkpoint / key if run.checkpoint else None
+    steps = hyper.steps or math.ceil(math.ceil(len(data.pairs) / asked["batch"]) * asked["epochs"])
+    every = max(1, steps // POINTS)
+    course = _Course(network, held_out, hyper.evaluate_every, run.every_s if folder else math.inf, every)
+    with deterministic(run.threads):
+        trainer = _Trainer(
+            model=network.model,
+            args=_arguments(network.settings, hyper, seed, every, folder),
+            train_dataset=data.dataset,
+            processing_class=network.tokenizer,
+            callbacks=[course],
+        )
+        trainer.train(resume_from_checkpoint=str(found) if folder and (found := last_complete(folder)) else None)
+    tensors = _weights(network.model, hyper)
+    curve = _curve(trainer.state.log_history)
+    finite = all(torch.isfinite(value).all() for value in tensors.values())
+    if not finite or not all(math.isfinite(loss) for _, loss, _ in curve if loss is not None):
+        raise DataError("training: the loss or a weight is not finite; lower the learning rate")
+    return Tuned(tensors, card | {"steps": trainer.state.global_step, "curve": curve})
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import version
+
+    return version(package).split("+")[0]
+
+
+def _arguments(settings: EncoderSettings, hyper: BTHyper, seed: int, every: int, folder: Path | None) -> Any:  # noqa: ANN401
+    asked = asdict(hyper)
+    return RewardConfig(
+        output_dir=str(folder or "unused"),
+        learning_rate=asked["lr"],
+        per_device_train_batch_size=hyper.at_once,
+        gradient_accumulation_steps=asked["batch"] // hyper.at_once,
+        num_train_epochs=asked["epochs"],
+        max_steps=hyper.steps or -1,
+        lr_scheduler_type={"constant": "constant_with_warmup"}.get(asked["schedule"], asked["schedule"]),
+        warmup_steps=asked["warmup"],
+        weight_decay=asked["weight_decay"],
+        center_rewards_coefficient=hyper.centre or None,
+        gradient_checkpointing=hyper.recompute,
+        bf16=settings.dtype == "bfloat16",
+        use_cpu=settings.device == "cpu",
+        # Pairs were cut before; TRL would leave out longer ones.
+        max_length=None,
+        seed=seed,
+        data_seed=seed,
+        logging_steps=every,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        save_total_limit=1,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )
+
+
+class _Trainer(RewardTrainer):
+    """TRL's trainer, which tells nobody of it."""
+
+    def _send_telemetry(self) -> None:
+        """Nothing."""
+
+    def create_model_card(self, *_args: object, **_more: object) -> None:
+        """None: the project's card says how weights were made."""
+
+
+class _Course(TrainerCallback):
+    """Measures on held-out pairs, and decides when checkpoints are written: after a point of the loss, so that no part
+    of a mean is lost with the process."""
+
+    def __init__(
+        self, network: Network, held_out: Sequence[Example], evaluate_every: int, every_s: float, points_every: int
+    ) -> None:
+        self._network, self._held_out = network, held_out
+        self._evaluate_every, self._points_every = evaluate_every, points_every
+        self._every_s, self._saved_at = every_s, time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_more: object) -> None:  # noqa: ANN401, ARG002
+        """After each update."""
+        last = state.global_step >= state.max_steps
+        control.should_log |= last
+        if self._held_out and self._evaluate_every and (last or state.global_step % self._evaluate_every == 0):
+            odds = self._network.log_odds(self._held_out)
+            right = float(np.mean((odds > 0) + 0.5 * (odds == 0)))
+            state.log_history.append({"step": state.global_step, "held_out": right})
+        point = state.global_step % self._points_every == 0
+        if point and not last and time.monotonic() - self._saved_at >= self._every_s:
+            control.should_save, self._saved_at = True, time.monotonic()
+
+
+def _curve(history: Sequence[dict[str, Any]]) -> list[tuple[int, float | None, float | None]]:
+    """Step, mean loss since the point before, and share of held-out pairs that are right, as `trainer.Point` has."""
+    points: dict[int, dict[str, float]] = {}
+    for entry in history:
+        points.setdefault(entry["step"], {}).update(entry)
+    return [(step, one.get("loss"), one.get("held_out")) for step, one in sorted(points.items()) if len(one) > 1]
+
+
+def last_complete(folder: Path) -> Path | None:
+    """The checkpoint of the most steps in a folder whose last file is whole; others were being written when their
+    process ended, and are removed."""
+    whole = []
+    for path in folder.glob("checkpoint-*") if folder.is_dir() else ():
+        try:
+            whole.append((int(json.loads((path / STATE).read_text(encoding="utf-8"))["global_step"]), path))
+        except (OSError, ValueError, KeyError):
+            shutil.rmtree(path)
+    return max(whole)[1] if whole else None

@@ -1,0 +1,212 @@
+"""Fine-tuned reward models in the stages `reward_model` and `score`: the texts that they learn, and their verdicts.
+
+What is said of a user comes from the first of the run's variants, by the first model that learns; a measured taste
+from the first model that scores. Training reads that of the largest k (first draw), verdicts that of the row.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from personalrm.core.conditions import K
+from personalrm.core.errors import DataError
+from personalrm.core.extras import require_extra
+from personalrm.core.records import PreferencePair, Profile, UserData, read_all
+from personalrm.core.tastes import UserTaste
+from personalrm.judge.judge import JudgeContext
+from personalrm.judge.prompting import load_prompt
+from personalrm.methods.base import Known, LogOdds, Method
+from personalrm.methods.registry import METHODS
+from personalrm.methods.synthesizeme.profile import context_subset
+from personalrm.methods.trained import system_turn
+from personalrm.run.stage import Files, Wildcards
+from personalrm.studies.reward_config import RewardModelConfig
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.stages.reward_data import Lesson, Lessons, lessons
+from personalrm.studies.synthesizeme.stages.runner import Job, read_users
+from personalrm.train import one_gpu
+
+if TYPE_CHECKING:
+    from personalrm.methods.reward.bt import Example, Network
+
+logger = logging.getLogger(__name__)
+CHECKPOINT_S = 60.0
+"""Seconds between checkpoints of a training."""
+
+
+class Learned(NamedTuple):
+    """Profiles and tastes by user, k and draw."""
+
+    profiles: Mapping[tuple[str, K, int], Profile]
+    tastes: Mapping[tuple[str, K, int], UserTaste]
+
+    @classmethod
+    def read(cls, profiles: Iterable[Path], tastes: Iterable[Path]) -> Learned:
+        """From their files."""
+        return cls(
+            {(row.user_id, row.k, row.draw): row for row in read_all(profiles, Profile)},
+            {(row.user_id, row.k, row.draw): row for row in read_all(tastes, UserTaste)},
+        )
+
+    def of(self, method: Method[Any], user: UserData, k: K | None, draw: int) -> dict[str, Any]:
+        """What a method needs of a user, as fields of `Known`; without what the user does not have."""
+        key = (user.user_id, k or "all", draw)
+        profile = self.profiles.get(key) if shows_profile(method) else None
+        taste = self.tastes.get(key) if method.tastes else None
+        return {name: value for name, value in (("profile", profile), ("taste", taste)) if value is not None}
+
+
+def shows_profile(method: Method[Any]) -> bool:
+    """Whether a fine-tuned model reads a user's profile."""
+    return bool(method.shows) and METHODS[method.shows].needs == "profile"
+
+
+def learned_inputs(plan: Plan, dataset: str, methods: Sequence[str], ks: Iterable[K], shards: Sequence[str]) -> Files:
+    """Files of profiles and of tastes that methods read."""
+    config, found = plan.config, [METHODS[name] for name in methods]
+    names = {"variant": config.variants[0], "model": next(iter(config.learn.models), "")}
+    profiles = [
+        plan.path("profile", dataset=dataset, k=k, shard=shard, **names)
+        for k in (ks if any(map(shows_profile, found)) else ())
+        for shard in shards
+    ]
+    measured = config.scoring_models[:1] if any(method.tastes for method in found) else []
+    tastes = [plan.path("taste", dataset=dataset, model=model, shard=shard) for model in measured for shard in shards]
+    return {"profiles": profiles, "tastes": tastes}
+
+
+def unfiltered_inputs(plan: Plan, job: Wildcards) -> list[str]:
+    """Files of the users before the filters, where their pairs are learned, too."""
+    wanted = plan.config.reward_models[job.reward].train_on == "unfiltered"
+    return plan.prepared_paths(job.dataset) if wanted and plan.config.datasets[job.dataset].filters else []
+
+
+def tuning_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
+    """Settings that a fine-tuned model depends on, in addition to those of every reward model."""
+    entry, method = plan.config.reward_models[job.reward], METHODS[job.method]
+    base = {"base": entry.base_identity(), "text": entry.text, "dtype": entry.dtype, "max_tokens": entry.max_tokens}
+    shown = {"prompt": load_prompt(method.prompts[0]).sha, "k": plan.config.largest_k} if method.shows else {}
+    seen = {"train_on": entry.train_on, "run": plan.config.seed, "batch_tokens": entry.batch_tokens}
+    return {**base, **shown, **seen, "split": plan.config.datasets[job.dataset].split.model_dump(mode="json")}
+
+
+def tune(
+    job: Job, users: Sequence[Path], unfiltered: Sequence[Path], learned: Learned, out: Path, names: Wildcards
+) -> None:
+    """Write weights and card (`out`) of one fine-tuning. Raises DataError where there is nothing to learn."""
+    require_extra("train", f"reward model {names.method!r}")
+    entry, method = job.config.reward_models[names.reward], METHODS[names.method]
+    device = one_gpu(entry.device)
+    from personalrm.methods.reward.bt import fit, open_network
+    from personalrm.train.trainer import Run
+
+    found = _lessons(job.config, entry, names.dataset, method, users, unfiltered)
+    train, held_out = (_examples(job.config, method, part, learned) for part in found)
+    if not train:
+        what = f", with what {method.shows!r} says of each user and rests on other pairs" if method.shows else ""
+        raise DataError(f"data set {names.dataset}: no pair to learn from in regime {entry.regime}{what}")
+    hyper = entry.hyper_of(names.method)
+    name = f"{names.dataset}-{names.reward}-{names.method}-{names.seed}"
+    folder = Path(job.config.results, job.config.run, "checkpoints", name)
+    run = Run(folder, CHECKPOINT_S, entry.threads, device)
+    pairs, validation = ([one for _, examples in part for one in examples] for part in (train, held_out))
+    with open_network(_settings(entry, device), hyper, int(names.seed)) as network:
+        tuned = fit(network, pairs, validation, hyper, int(names.seed), run)
+    made: dict[str, Any] = {"dataset": names.dataset, "name": names.reward, "method": names.method}
+    made |= {"regime": entry.regime, "train_on": entry.train_on}
+    made |= {"train_users": len(train), "validation_users": len(held_out)}
+    tuned._replace(card=tuned.card | made).save(out.parent)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _settings(entry: RewardModelConfig, device: str) -> Any:  # noqa: ANN401 - of a module that needs torch
+    from personalrm.train.encoders import EncoderSettings
+
+    return replace(EncoderSettings(**entry.encoder), device=device)
+
+
+def _lessons(
+    config: Config,
+    entry: RewardModelConfig,
+    dataset: str,
+    method: Method[Any],
+    users: Sequence[Path],
+    unfiltered: Sequence[Path],
+) -> Lessons:
+    def rests_on(user: UserData) -> set[str]:
+        if not method.learns:
+            return set()
+        context = context_subset(user.part("context"), config.largest_k, 0, config.seed)
+        return {pair.pair_id for pair in (*context, *user.part("validation"))}
+
+    whole = {user.user_id: user for path in unfiltered for user in read_users(path)}
+    people = (user for path in users for user in read_users(path))
+    similarity = config.datasets[dataset].split.similarity
+    return lessons(people, entry.regime, unfiltered=whole or None, rests_on=rests_on, similarity=similarity)
+
+
+def _examples(
+    config: Config, method: Method[Any], part: Iterable[Lesson], learned: Learned
+) -> list[tuple[UserData, list[Example]]]:
+    """Users with their pairs as examples; without users of whom the method knows nothing that it could say, or who
+    have no pairs."""
+    found = []
+    for user, pairs in part:
+        system = _system_of(config, method, user, learned)
+        if system is not None and pairs:
+            found.append((user, [example(pair, system) for pair in pairs]))
+    return found
+
+
+def _system_of(config: Config, method: Method[Any], user: UserData, learned: Learned) -> str | None:
+    """What is said of a train user; None where the method does not apply to the user."""
+    if not method.shows:
+        return ""
+    given = learned.of(method, user, config.largest_k, 0)
+    if len(given) < shows_profile(method) + method.tastes or any(one.status != "ok" for one in given.values()):
+        return None
+    state = METHODS[method.shows].adapt(Known.of(user, k=config.largest_k, seed=config.seed, **given))
+    return system_turn(state) if isinstance(state, JudgeContext) else None
+
+
+def example(pair: PreferencePair, system: str) -> Example:
+    """A pair with what is said of its user."""
+    from personalrm.methods.reward.bt import Example
+
+    return Example(pair.context, pair.chosen, pair.rejected, system)
+
+
+@dataclass(frozen=True, eq=False)
+class FineTuned:
+    """A fine-tuned reward model (`methods.base.TrainedReward`). It adapts to nothing but what is said of the user."""
+
+    network: Network
+
+    def adapt(self, _pairs: Sequence[PreferencePair], system: str = "") -> LogOdds:
+        """The log-odds of a user of whom this is said."""
+
+        def log_odds(targets: Sequence[PreferencePair]) -> Sequence[float]:
+            found: list[float] = self.network.log_odds([example(pair, system) for pair in targets]).tolist()
+            return found
+
+        return log_odds
+
+
+@contextmanager
+def open_tuned(entry: RewardModelConfig, method: str, folder: Path) -> Iterator[FineTuned]:
+    """The model whose weights are in a folder. Raises DataError as `bt.open_trained` does."""
+    require_extra("train", f"reward model {method!r}")
+    device = one_gpu(entry.device)
+    from personalrm.methods.reward.bt import open_trained
+    from personalrm.train.trainer import deterministic
+
+    with deterministic(entry.threads), open_trained(folder, _settings(entry, device)) as network:
+        yield FineTuned(network)
+        logger.info("%s judged: %s", folder, ", ".join(f"{name} {n}" for name, n in network.seen.items()))
