@@ -23,8 +23,9 @@ from personalrm.methods.registry import parse_method
 from personalrm.results.scores import read_frame
 from personalrm.results.tables.main_table import cuts
 from personalrm.studies.config_load import parse_config
+from personalrm.studies.runner import limits_of
 from personalrm.studies.synthesizeme.report_summary import what_failed, what_servers_did
-from personalrm.studies.synthesizeme.stages.runner import Job, limits_of
+from personalrm.studies.synthesizeme.stages.runner import Job
 
 
 def thinking_only(body: dict[str, Any]) -> Answer:

@@ -148,7 +148,9 @@ def test_a_trained_model_is_set_beside_what_was_trained_otherwise(tmp_path: Path
     for one in (number(method="bt"), number(method="bt_persona", variant="as_published")):
         row = compared(tmp_path, one, identity, cells)
         assert (row["status"], row["ours"], row["our_model"]) == ("set beside", 75, "rm (unseen)")
-        assert row["reason"] == "which pairs trained the reported model, and how, is not known"
+        assert row["reason"] == (
+            "users, pairs, features and settings with which the reported model was trained are not all published"
+        )
     difference = number(method="bt_persona", variant="as_published", against="bt", statistic="difference_points")
     assert compared(tmp_path, difference, identity, cells)["our_method"] == "bt_persona - bt"
     other = [plain, tuned._replace(k=2)]
@@ -245,8 +247,8 @@ def test_identity_is_what_the_config_says() -> None:
     of_run = Config.model_validate({"run": "r", "datasets": {"d": {"path": "x"}}, "models": models})
     assert identities(of_run) == {"a": [f"together_ai/{LLAMA}", ""], "b": ["x", "s"]}
     assert answering_sets(of_run) == {}
-    # Of a reward model that is fine-tuned: its base. On features it is none of the reported models.
+    # Of a reward model: its base.
     entry = {"base": LLAMA, "regime": "all-but-test"}
     rewards = {"rm": {**entry, "methods": ["bt"]}, "frozen": {**entry, "methods": ["lore"]}}
     trained = Config.model_validate({"run": "r", "datasets": {"d": {"path": "x"}}, "reward_models": rewards})
-    assert identities(trained) == {"rm (all-but-test)": [LLAMA, ""]}
+    assert identities(trained) == {f"{name} (all-but-test)": [LLAMA, ""] for name in rewards}

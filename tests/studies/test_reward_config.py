@@ -11,6 +11,7 @@ import pytest
 from support.models import pair
 
 from personalrm.core.errors import ConfigError
+from personalrm.core.extras import EXTRAS
 from personalrm.core.records import PreferencePair, Split, Turn, UserData
 from personalrm.methods.registry import METHODS
 from personalrm.methods.reward.hyper import FINE_TUNED, HYPER, BTHyper, read_hyper
@@ -155,15 +156,6 @@ def test_what_fine_tuning_reads() -> None:
     }
 
 
-def test_the_package_that_fine_tuning_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("personalrm.train.NEEDED", ())
-    monkeypatch.setattr("personalrm.train.TUNING", ("no_such_trl",))
-    oracle = {"methods": ["bt_oracle"], "regime": "all-but-test"}
-    (problem,) = missing(config_of(oracle), Needs(rewards=True))
-    assert problem.startswith("reward_models: needs no_such_trl, not installed here; pip install 'personalrm[train]'")
-    assert missing(config_of({"regime": "all-but-test"}), Needs(rewards=True)) == []
-
-
 def test_each_reward_model_is_a_method_with_a_control() -> None:
     rows = {name: method for name, method in METHODS.items() if method.needs == "reward"}
     assert set(rows) == set(HYPER)
@@ -265,7 +257,7 @@ def test_paths_are_read_alike_in_every_process() -> None:
 
 def test_the_missing_extra_is_named_only_where_it_is_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("personalrm.train.NEEDED", ("torch_of_nobody",))
+    monkeypatch.setitem(EXTRAS, "train", ("torch_of_nobody",))
     config = config_of({"regime": "all-but-test"})
     assert missing(config, Needs()) == []
     (problem,) = missing(config, Needs(stages={"score"}))
@@ -291,7 +283,7 @@ def test_a_base_that_is_nowhere_is_found_before_any_job(
     entry: dict[str, Any], why: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("personalrm.train.NEEDED", ())
+    monkeypatch.setitem(EXTRAS, "train", ())
     for name in ("empty", "model"):
         Path("mine", name).mkdir(parents=True)
     Path("mine", "model", "config.json").write_text("{}", encoding="utf-8")
@@ -318,7 +310,7 @@ def test_a_small_data_set_without_user_split_is_found_before_any_job(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("personalrm.train.NEEDED", ())
+    monkeypatch.setitem(EXTRAS, "train", ())
     turn = {"role": "user", "content": "Hello?"}
 
     def votes(**more: str) -> None:

@@ -18,6 +18,7 @@ import typer
 import typer.core
 
 from personalrm import __version__
+from personalrm.app.rule_commands import OF_RULES, add_rule_commands
 from personalrm.app.votes_commands import add_votes_commands
 from personalrm.core.errors import BudgetExceeded, PersonalRMError
 from personalrm.core.extras import explained, require_extra
@@ -27,9 +28,6 @@ EXIT_ERROR = 1
 EXIT_UNMET = 4  # of `check`
 EXIT_BUDGET = 3
 """The budget is spent: the same command continues once the budget is raised."""
-
-OF_RULES = ("stage", "collect", "result", "manifest", "report", "transcripts")
-"""Commands that the workflow's rules call."""
 
 
 class _TwoGroups(typer.core.TyperGroup):
@@ -52,11 +50,8 @@ store = _group(help="Convert response stores.")
 cli.add_typer(models, name="models")
 cli.add_typer(store, name="store")
 add_votes_commands(cli)
+add_rule_commands(cli)
 
-Resolved = Annotated[
-    Path, typer.Option("--config", help="Resolved config, written by the workflow; or a config file in YAML.")
-]
-Out = Annotated[Path, typer.Option(help="File to write.")]
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="Config file, such as config/quickstart.yaml.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run, such as results/quickstart.")]
 ModelIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, as `models list` prints them.")]
@@ -274,67 +269,6 @@ def keys(study: StudyName = "synthesizeme") -> None:
     from personalrm.studies.config_reference import config_reference
 
     sys.stdout.write(config_reference(study))
-
-
-@cli.command()
-def stage(
-    name: Annotated[str, typer.Argument(help="Such as bootstrap, profile, judge; a wrong name lists all.")],
-    config: Resolved,
-    out: Annotated[Path | None, typer.Option(help="Output of the job: results/paper/traces/…/s00.jsonl.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Of a stage that makes several files for a data set.")] = None,
-) -> None:
-    """Run one job of a stage. Its inputs and settings follow from the config and from its output or data set."""
-    if (out is None) == (dataset is None):
-        raise typer.BadParameter("give one of --out and --dataset")
-    from personalrm.app.jobs import run_job
-
-    run_job(config, name, out, dataset)
-
-
-@cli.command()
-def collect(config: Resolved) -> None:
-    """Collect the verdicts of a run. Writes data/verdicts.parquet and data/calls.parquet."""
-    from personalrm.studies.synthesizeme.make_results import collect_stage
-
-    collect_stage(config)
-
-
-@cli.command()
-def result(name: Annotated[str, typer.Argument(help="Its rule, such as table_main.")], config: Resolved) -> None:
-    """Make one table or figure of a run."""
-    from personalrm.studies.config_load import read_resolved
-    from personalrm.studies.run_results import RunResults
-    from personalrm.studies.study import plan_of
-
-    RunResults(plan_of(read_resolved(config))).make(name)
-
-
-@cli.command()
-def manifest(config: Resolved, out: Out) -> None:
-    """Write what a run was made of."""
-    from personalrm.studies.manifest import manifest_stage
-
-    manifest_stage(config, out)
-
-
-@cli.command()
-def report(config: Resolved, out: Out) -> None:
-    """Write the page with all results of a run."""
-    from personalrm.studies.report.page import report_stage
-
-    report_stage(config, out)
-
-
-@cli.command()
-def transcripts(
-    config: Resolved,
-    out: Out,
-    max_judgments: Annotated[int, typer.Option(help="A larger run shows some of its users.")] = 10_000,
-) -> None:
-    """Write the page of all judgments of a run."""
-    from personalrm.studies.synthesizeme.transcripts import transcripts_stage
-
-    transcripts_stage(config, out, max_judgments)
 
 
 @models.command("list")
