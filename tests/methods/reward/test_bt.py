@@ -164,6 +164,15 @@ def test_what_is_tuned(tuning: Any, settings: EncoderSettings, tmp_path: Path) -
             assert (network.log_odds(EXAMPLES) == odds).all()
 
 
+def test_a_single_update_with_the_published_warm_up_changes_the_weights(settings: EncoderSettings) -> None:
+    hyper = BTHyper(lr=1e-3)
+    with bt.open_network(settings, hyper, 0) as network:
+        before = {name: value.clone() for name, value in network.model.state_dict().items()}
+        tuned = bt.fit(network, EXAMPLES, [], hyper, 0, Run())
+    assert (tuned.card["steps"], tuned.card["best_step"], hyper.warmup) == (1, 1, 0.03)
+    assert any(not torch.equal(tuned.tensors[name], value) for name, value in before.items())
+
+
 def test_seeds_draw_the_head_and_the_adapters(settings: EncoderSettings) -> None:
     def head(seed: int) -> Any:  # noqa: ANN401
         with bt.open_network(settings, HYPER, seed) as network:

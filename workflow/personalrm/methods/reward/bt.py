@@ -291,7 +291,7 @@ def fit(
     with deterministic(run.threads):
         trainer = _Trainer(
             model=network.model,
-            args=_arguments(network.settings, hyper, seed, every, folder),
+            args=_arguments(network.settings, hyper, seed, (steps, every), folder),
             train_dataset=data.dataset,
             processing_class=network.tokenizer,
             callbacks=[course],
@@ -302,7 +302,8 @@ def fit(
     finite = all(torch.isfinite(value).all() for value in tensors.values())
     if not finite or not all(math.isfinite(loss) for _, loss, _ in curve if loss is not None):
         raise DataError("training: the loss or a weight is not finite; lower the learning rate")
-    return Tuned(tensors, card | {"steps": trainer.state.global_step, "curve": curve})
+    done = trainer.state.global_step
+    return Tuned(tensors, card | {"steps": done, "best_step": done, "curve": curve})
 
 
 def _version(package: str) -> str:
@@ -311,8 +312,11 @@ def _version(package: str) -> str:
     return version(package).split("+")[0]
 
 
-def _arguments(settings: EncoderSettings, hyper: BTHyper, seed: int, every: int, folder: Path | None) -> Any:  # noqa: ANN401
-    asked = asdict(hyper)
+def _arguments(
+    settings: EncoderSettings, hyper: BTHyper, seed: int, planned: tuple[int, int], folder: Path | None
+) -> Any:  # noqa: ANN401
+    """`planned`: updates, and updates between points of the loss."""
+    asked, (steps, every) = asdict(hyper), planned
     return RewardConfig(
         output_dir=str(folder or "unused"),
         learning_rate=asked["lr"],
@@ -321,7 +325,8 @@ def _arguments(settings: EncoderSettings, hyper: BTHyper, seed: int, every: int,
         num_train_epochs=asked["epochs"],
         max_steps=hyper.steps or -1,
         lr_scheduler_type={"constant": "constant_with_warmup"}.get(asked["schedule"], asked["schedule"]),
-        warmup_steps=asked["warmup"],
+        # The library rounds a share up: the learning rate of a single update, the first of a warm-up, would be 0.
+        warmup_steps=int(steps * asked["warmup"]),
         weight_decay=asked["weight_decay"],
         center_rewards_coefficient=hyper.centre or None,
         gradient_checkpointing=hyper.recompute,

@@ -246,7 +246,7 @@ class BTHyper:
         batch: pairs per update.
         epochs: passes over the pairs.
         schedule: of the learning rate, after the warm-up.
-        warmup: share of the updates in which the learning rate grows from 0.
+        warmup: share of the updates, rounded down, in which the learning rate grows from 0.
         weight_decay: of AdamW.
         max_tokens: of a text, or fewer where the base takes fewer; conversations lose their oldest tokens, and no pair
             is left out. (RLHFlow cuts the end of the conversation's side, too; TRL leaves out longer pairs.)
