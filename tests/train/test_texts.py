@@ -12,7 +12,7 @@ from support.tiny_models import tiny_llama
 from transformers import AutoTokenizer
 
 from personalrm.core.records import Turn
-from personalrm.train.texts import Tokeniser
+from personalrm.train.texts import DATE, Tokeniser
 
 QUESTION = (Turn(role="user", content="w1 w2"),)
 
@@ -63,3 +63,17 @@ def test_the_conversation_is_cut_first_and_the_answer_last(folder: str) -> None:
 def test_without_a_template_it_is_a_text_of_its_own(tmp_path: Path) -> None:
     folder = tiny_llama(tmp_path, template=None)
     assert shown(folder, 64, QUESTION, "w3", "w9")[0] == "w9 w1 w2 w3"
+
+
+def test_a_template_that_writes_the_date_makes_the_same_text_on_every_day(tmp_path: Path) -> None:
+    dated = "{% set date = strftime_now('%d w%M w%S %f') %}{% if strftime_now is defined %}{{ date }}{% endif %}"
+    folder = tiny_llama(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    plain = tokenizer.chat_template
+    tokenizer.chat_template = dated + plain
+    tokeniser = Tokeniser(tokenizer, 64, "chat", "base x")
+    whole = tokeniser._chat(QUESTION, "w3", "w9")
+    # Microseconds pass between the two.
+    assert tokeniser._chat(QUESTION, "w3", "w9") == whole
+    tokenizer.chat_template = plain
+    assert "".join(whole) == f"{DATE}{''.join(Tokeniser(tokenizer, 64, 'chat', 'x')._chat(QUESTION, 'w3', 'w9'))}"

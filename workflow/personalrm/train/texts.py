@@ -9,12 +9,16 @@ of the room that the answer leaves, and the conversation needs it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from personalrm.core.errors import ConfigError
 from personalrm.core.records import Turn
 
 Text = Literal["chat", "answer"]
+DATE = "26 Jul 2024"
+"""In the place of today's date, which some chat templates write: texts, and so rewards, depend on no day. Templates of
+Llama 3 have this one where they are given no clock."""
 
 
 class Tokens(NamedTuple):
@@ -45,6 +49,7 @@ class Tokeniser:
         self._limit = limit
         self._text = text
         self._named = named
+        self._template = _without_clock(tokenizer)
         self._before, self._after = _special_tokens(tokenizer)
         if limit <= (special := len(self._before) + len(self._after)):
             raise ConfigError(f"{named}: max_tokens {limit} has no room beside {special} special tokens")
@@ -52,7 +57,7 @@ class Tokeniser:
     def tokenise(self, context: Sequence[Turn], answer: str, system: str = "") -> Tokens:
         """The tokens of one text, cut to the limit. `system` is a system turn before the conversation, if any."""
         before, after = list(self._before), list(self._after)
-        if self._text == "chat" and self._tokenizer.chat_template:
+        if self._text == "chat" and self._template:
             first, head, tail = self._chat(context, answer, system)
             # The template has its own special tokens.
             before, after = [], []
@@ -85,12 +90,12 @@ class Tokeniser:
             # A conversation's own system turn comes after what is said about the user, in one turn: templates know one.
             own = [turn.pop("content") for turn in turns[:1] if turn["role"] == "system"]
             turns = [{"role": "system", "content": "\n\n".join([system, *own])}, *turns[len(own) :]]
-        render = self._tokenizer.apply_chat_template
+        render = partial(self._tokenizer.apply_chat_template, chat_template=self._template, tokenize=False)
         try:
             # An answer without a conversation is the whole text.
-            prompt = render(turns, tokenize=False, add_generation_prompt=True) if turns else ""
-            whole = render([*turns, {"role": "assistant", "content": answer}], tokenize=False)
-            other = render([*turns[:1], {"role": "user", "content": "\0"}], tokenize=False) if system else ""
+            prompt = render(turns, add_generation_prompt=True) if turns else ""
+            whole = render([*turns, {"role": "assistant", "content": answer}])
+            other = render([*turns[:1], {"role": "user", "content": "\0"}]) if system else ""
         except Exception as error:
             # Templates raise what they like: of jinja, or their own.
             roles = ", ".join(str(turn["role"]) for turn in turns)
@@ -104,6 +109,15 @@ class Tokeniser:
 
     def _ids(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
+
+
+def _without_clock(tokenizer: Any) -> str | None:  # noqa: ANN401
+    """The chat template with `DATE` in the place of today's date; None without a template."""
+    template: str | None = tokenizer.get_chat_template() if tokenizer.chat_template else None
+    if template and "strftime_now" in template:
+        # The line break ends with the block, so that the template begins a line as before.
+        return f"{{% macro strftime_now(form) %}}{DATE}{{% endmacro %}}\n{template}"
+    return template
 
 
 def _alike(one: str, other: str) -> int:
