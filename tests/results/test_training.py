@@ -62,6 +62,18 @@ def test_each_training_has_a_row_that_says_what_it_saw_and_chose() -> None:
     assert "At most 0 texts" in training_notes(plain)[1]
 
 
+def test_a_model_that_tunes_the_base_counts_its_own_texts_and_keeps_the_last_weights() -> None:
+    # As `methods.reward.bt.fit` and the stage write it.
+    counts = {"tokens": 900, "contexts_cut": 7, "answers_cut": 1, "systems_cut": 0, "steps": 60, "best_step": 60}
+    tuned = card("bt", curve=[[30, 0.7, 0.5], [60, 0.2, 0.6]], **counts)
+    del tuned["features"]
+    table = training_table([*cards(), tuned])
+    texts = training_block(table).texts
+    (row,) = texts[texts["Method"] == "Fine-tuned RM"].to_dict("records")
+    assert (row["Tokens read"], row["Steps"], row["Held out %"]) == ("900", "60 of 60", "60.0")
+    assert "At most 7 texts lost the oldest part of their conversation, and 1 the end" in training_notes(table)[1]
+
+
 def test_the_csv_has_the_curves_and_their_order_does_not_depend_on_that_of_cards(tmp_path: Path) -> None:
     table = training_table(cards())
     table.to_csv(tmp_path / "t.csv", index=False)

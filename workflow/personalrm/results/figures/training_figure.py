@@ -122,7 +122,8 @@ def training_caption(table: pd.DataFrame) -> str:
     return (
         "Mean loss (of the steps since the point before) and accuracy on validation users over the steps of training; "
         "each line is a seed, and its mark is at the step whose weights were kept. Losses of different methods are "
-        "not of one scale. Validation users chose that step, so that their accuracy there is no result."
+        "not of one scale. Validation users chose that step, so that their accuracy there is no result; where the base "
+        "was tuned, it is the last one."
         + (f" {trained - drawn} linear models were solved without steps." if trained > drawn else "")
     )
 

@@ -53,9 +53,10 @@ DIGITS = 6
 def training_table(cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """One row per training and point of its curve, columns `COLUMNS`; a training without a curve has one row.
 
-    - tokens: read by the base for the features of the whole data set, which trainings share; contexts_cut, answers_cut:
-      texts whose conversation, or answer, was too long for it. Empty for a model without features.
-    - train_users, train_pairs: whose pairs the weights were trained on; validation_users: who chose the rest.
+    - tokens: read by the base for the features of the whole data set, which trainings share, or, where the base was
+      tuned, those of the training pairs; contexts_cut, answers_cut: texts whose conversation, or answer, was too long.
+    - train_users, train_pairs: whose pairs the weights were trained on; validation_users: who chose the rest (nothing
+      where the base was tuned).
     - steps: of training in all; best_step: whose weights were kept (0 of neither for a closed solution).
     - k (shared rewards or prototypes), l2, penalty (`inf`: no deviation): chosen on held-out users, else as given.
     - active_units of latent: units of VPL's latent vector whose mean varies over train users.
@@ -75,9 +76,10 @@ def training_table(cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 def _rows(card: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     hyper, curve = card.get("hyper", {}), card.get("curve") or []
     known = {name: card[name] for name in (*TRAINING, "train_users", "train_pairs", "validation_users")}
-    features = card.get("features") or ()
+    # A card without features is of a base that was tuned, and counts its texts itself.
+    counted = card.get("features") or [card]
     for name in ("tokens", "contexts_cut", "answers_cut"):
-        known[name] = sum(part.get(name, 0) for part in features) if features else None
+        known[name] = sum(part.get(name, 0) for part in counted) if "tokens" in counted[0] else None
     known |= {
         "steps": curve[-1][0] if curve else 0,
         "best_step": card.get("best_step", 0) if curve else 0,
@@ -160,18 +162,20 @@ def _is_known(value: Any) -> bool:  # noqa: ANN401 - a cell of a frame
 def training_notes(table: pd.DataFrame) -> list[str]:
     """What a reader of the table must know."""
     collapsed = by_training(table)["active_units"].eq(0).any()
-    cut = table.drop_duplicates(list(KEY[:3]))[["contexts_cut", "answers_cut"]].max().fillna(0).astype(int)
+    cut = table[["contexts_cut", "answers_cut"]].max().fillna(0).astype(int)
     return [
         *dataset_note(table),
-        "Tokens read: for the features of all pairs of the data set, once for all trainings on them; time is in the "
-        f"table of cost. At most {cut['contexts_cut']:,} texts lost the oldest part of their conversation, and "
+        "Tokens read: for the features of all pairs of the data set, once for all trainings on them; where "
+        "the base was tuned, in one pass over the training pairs. Time is in the table of cost. At "
+        f"most {cut['contexts_cut']:,} texts lost the oldest part of their conversation, and "
         f"{cut['answers_cut']:,} the end of their answer.",
         "Train users and pairs: what the shared weights have seen; test pairs of judged users are not among them. "
         "Steps: whose weights were kept, of those that were made. Loss: mean over the last steps; losses of different "
         "methods are not of one scale. Linear methods are solved, not trained by steps.",
         "Held out: accuracy on validation users, who chose the step and the values of the last column (in "
         "all-but-test: on train users that were held out in turn, for user_map alone). What was chosen by it is "
-        "better on it than on new users: it is no result.",
+        "better on it than on new users: it is no result. Where the base was tuned, it chose nothing: the last weights "
+        "are kept.",
         *(
             ["0 active units: the latent vector is the same for all users, so that VPL does not adapt."]
             * bool(collapsed)
