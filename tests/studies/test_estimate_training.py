@@ -53,6 +53,17 @@ def test_a_line_for_each_entry_counts_shared_features_once() -> None:
     assert "with 44 steps in all" in more[0]
 
 
+def test_models_that_read_no_features_are_named_and_count_none() -> None:
+    made = config(methods=["bt"], hyper={})
+    alone, shared = training_notes(made, {"d": people()}, timed=False)
+    assert alone == "Reward models one on d: not estimated: bt."
+    # So that they are not "as above".
+    assert shared.startswith("Reward models two on d: features of 32 texts (")
+    both = training_notes(config(methods=["bt", "frozen_bt"], hyper={}), {"d": people()}, timed=False)[0]
+    assert "features of 32 texts (" in both
+    assert both.endswith("2 trainings with 0 steps in all; time not measured: not timed. Not in it: bt.")
+
+
 def test_time_is_measured_with_the_base_itself(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="needs the extra train: pip install 'personalrm[train]'")
     from support.tiny_models import tiny_llama

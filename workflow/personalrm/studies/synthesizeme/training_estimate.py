@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from personalrm.core.errors import ConfigError, PersonalRMError
 from personalrm.core.extras import require_extra
 from personalrm.core.records import PreferencePair, UserData
-from personalrm.methods.reward.load import REWARD_METHODS
 from personalrm.studies.estimate.usage import BYTES_A_TOKEN, FRAME_TOKENS
 from personalrm.studies.reward_config import RewardModelConfig
 from personalrm.studies.synthesizeme.config import Config
@@ -37,7 +36,8 @@ class Work(NamedTuple):
 
 
 def training_notes(config: Config, data: Mapping[str, Sequence[UserData]], *, timed: bool) -> list[str]:
-    """One line for each entry of `reward_models` and data set. Features that entries share are counted with the first.
+    """One line for each entry of `reward_models` and data set. Features that entries share are counted with the first;
+    fine-tuned models, which read none, are named and not estimated.
 
     Without the extra `train`, and where the base cannot be loaded, tokens are estimated from bytes and nothing is
     measured: the line says why.
@@ -45,6 +45,9 @@ def training_notes(config: Config, data: Mapping[str, Sequence[UserData]], *, ti
     lines, counted = [], set[tuple[str, str]]()
     for dataset, users in data.items():
         for name, entry in config.trained_on(dataset).items():
+            if not entry.on_features:
+                lines.append(f"Reward models {name} on {dataset}: not estimated: {', '.join(entry.tuned)}.")
+                continue
             key = (dataset, entry.encoder_id)
             pairs = [] if key in counted else [pair for user in users for pair in user.pairs if pair.split]
             counted.add(key)
@@ -70,7 +73,7 @@ def steps_of(entry: RewardModelConfig, method: str, *, held_out: bool) -> int:
 def _work(entry: RewardModelConfig, users: Sequence[UserData], pairs: Sequence[PreferencePair]) -> Work:
     """Tokens estimated from bytes, and steps."""
     held_out = bool(training_pairs(users, entry.regime).held_out)
-    steps = {name: steps_of(entry, name, held_out=held_out) for name in entry.methods if name in REWARD_METHODS}
+    steps = {name: steps_of(entry, name, held_out=held_out) for name in entry.on_features}
     tokens = sum(_estimated_tokens(entry, pair, answer) for pair, answer in _texts(pairs))
     return Work(2 * len(pairs), round(tokens), steps)
 
@@ -139,7 +142,6 @@ def _step_seconds(entry: RewardModelConfig, method: str, users: Sequence[UserDat
 
 def _line(name: str, dataset: str, entry: RewardModelConfig, work: Work, why: str) -> str:
     features = f"features of {work.texts:,} texts ({work.tokens:,} tokens)" if work.texts else "features as above"
-    tuned = [method for method in entry.methods if method not in REWARD_METHODS]
     parts = [features, f"{len(work.steps) * len(entry.seeds)} trainings with {sum(work.steps.values()):,} steps in all"]
     said = f"Reward models {name} on {dataset}: {', '.join(parts)}"
     if work.seconds is None:
@@ -147,4 +149,4 @@ def _line(name: str, dataset: str, entry: RewardModelConfig, work: Work, why: st
     else:
         rate = f", {work.rate:,.0f} tokens a second" if work.rate else ""
         said += f": {work.seconds / 60:.0f} minutes as measured here{rate}, without validation and adaptation."
-    return said + (f" Not in it: {', '.join(tuned)}." if tuned else "")
+    return said + (f" Not in it: {', '.join(entry.tuned)}." if entry.tuned else "")
