@@ -161,10 +161,10 @@ def test_the_persona_is_read(tmp_path: Path, base: str) -> None:
 
 
 def test_the_measured_persona_is_read(tmp_path: Path, base: str) -> None:
-    users = people()
-    run = made(
-        tmp_path, base, users, more={**PERSONA, "k": [2], "draws": 1, "attributes": {}}, methods=["bt_measured_persona"]
-    )
+    # Pairs whose prompts are those of secret pairs would be left out.
+    users = [user.model_copy(update={"pairs": tuple(map(asked_apart, user.pairs))}) for user in people()]
+    more = {**PERSONA, "k": [2], "draws": 1, "attributes": {}}
+    run = made(tmp_path, base, users, more=more, methods=["bt_measured_persona"], regime="all-but-test")
     for path, shard in zip(run.plan.paths("taste"), run.plan.shard_paths("d"), strict=True):
         rows = [
             UserTaste(
@@ -174,9 +174,9 @@ def test_the_measured_persona_is_read(tmp_path: Path, base: str) -> None:
         ]
         write_records(Path(path), rows)
     (card,) = run.do("reward_model")
-    # Of nine pairs of a train user, two context and two validation pairs are in the taste.
+    # Of six pairs that are no test pairs, two context and two validation pairs are in the taste.
     said = json.loads(card.read_text(encoding="utf-8"))
-    assert (said["train_users"], said["train_pairs"]) == (4, 4 * 3)
+    assert (said["train_users"], said["train_pairs"]) == (16, 16 * 2)
     found = [row for path in run.do("score") for row in read_records(path, JudgedUser) if row.status == "ok"]
     assert {(row.method, row.k, row.profile_model, row.variant) for row in found} == {
         ("bt_measured_persona", 2, "m", "baseline")

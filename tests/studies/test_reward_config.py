@@ -89,6 +89,16 @@ def config_of(entry: dict[str, Any], **changes: Any) -> Config:  # noqa: ANN401
             "reward_models.rm.methods: 'bt_persona' is trained on what is said of train users; give evaluate_users",
         ),
         (
+            {"methods": ["bt_measured_persona"]},
+            {**LEARNER, "attributes": {}},
+            "reward_models.rm.methods: 'bt_measured_persona' reads measured personas, and train users have none: what",
+        ),
+        (
+            {"methods": ["bt_persona"]},
+            {**LEARNER, "variants": ["corrected+o"], "thetas": {"o": {"optimise": {"model": "m"}}}},
+            "reward_models.rm.methods: 'bt_persona' reads profiles of the variant 'corrected+o', and train users of",
+        ),
+        (
             {"methods": ["bt_persona"], "regime": "all-but-test"},
             LEARNER,
             "reward_models.rm.methods: 'bt_persona' must not learn the pairs that its text about the user was made",
@@ -127,6 +137,7 @@ def test_fine_tuning_has_published_settings_and_shares_those_of_bt() -> None:
 
 def test_what_fine_tuning_reads() -> None:
     entry = {"methods": ["bt", "bt_persona", "bt_measured_persona"], "seeds": [0], "device": "cuda", "mem_mb": 9000}
+    entry |= {"regime": "all-but-test"}
     attributes = {**LEARNER, "k": [2, 4], "attributes": {}}
     config = config_of(entry, **attributes)
     plan = Plan(config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from personalrm.core.addresses import address_problem
 from personalrm.core.conditions import JSON
@@ -12,6 +13,7 @@ from personalrm.core.errors import ConfigError, DataError
 from personalrm.data.cross_validation import pools_of
 from personalrm.data.settings import ProcessedDataset
 from personalrm.judge.constitution import AUTO, OFF, read_constitution
+from personalrm.methods.base import Method
 from personalrm.methods.registry import METHODS, parse_method
 from personalrm.methods.synthesizeme.theta import ThetaOptimiser
 from personalrm.methods.synthesizeme.variants import parse_variant
@@ -217,11 +219,31 @@ def _shown(config: Config, entry: RewardModelConfig) -> Iterator[str]:
             yield f"{method.name!r} reads profiles, and learn.models names no model that learns them"
         if entry.regime == "unseen" and config.evaluate_users == "test":
             yield f"{method.name!r} is trained on what is said of train users; give evaluate_users: all"
+        yield from _of_train_users(config, entry, method) if entry.regime == "unseen" else ()
         filtered = entry.train_on == "unfiltered" and any(each.filters for each in config.datasets.values())
         if entry.regime == "all-but-test" and config.largest_k == "all" and not filtered:
             yield (
                 f"{method.name!r} must not learn the pairs that its text about the user was made from, and with regime "
                 "all-but-test and k: all these are all pairs; give numbers alone under k, or regime: unseen"
+            )
+
+
+def _of_train_users(config: Config, entry: RewardModelConfig, method: Method[Any]) -> Iterator[str]:
+    """Texts about users that are themselves learned from the train users, so that these have none."""
+    if method.tastes:
+        yield (
+            f"{method.name!r} reads measured personas, and train users have none: what these personas rest on is "
+            "learned from the train users; give regime: all-but-test"
+        )
+    theta = config.thetas.get(parse_variant(config.variants[0]).theta or "")
+    optimiser = theta.optimise if theta else None
+    if optimiser is None or METHODS[method.shows].needs != "profile":
+        return
+    for dataset in optimiser.datasets or config.datasets:
+        if entry.datasets is None or dataset in entry.datasets:
+            yield (
+                f"{method.name!r} reads profiles of the variant {config.variants[0]!r}, and train users of {dataset!r} "
+                "have none: its Theta is found on them; name another variant first, or give regime: all-but-test"
             )
 
 
