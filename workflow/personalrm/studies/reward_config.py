@@ -15,6 +15,8 @@ from personalrm.methods.reward.hyper import FINE_TUNED, HYPER, read_hyper
 from personalrm.train.base_names import kind_of_base
 
 Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What numpy takes, with which the libraries of fine-tuning draw."""
 Regime = Literal["unseen", "all-but-test"]
 
 
@@ -50,7 +52,7 @@ class RewardModelConfig(BaseModel):
     train_on: Literal["unfiltered", "benchmark"] = "unfiltered"
     """Pairs that the fine-tuned models learn, in a data set with filters that ask models: also those that the filters
     took away (as in the paper), or those of the benchmark alone."""
-    seeds: Annotated[list[int], Field(min_length=1)] = [0, 1, 2]
+    seeds: Annotated[list[Seed], Field(min_length=1)] = [0, 1, 2]
     """Seeds of training. Each is a draw in the tables, so that the standard deviation of draws is theirs."""
     datasets: list[str] | None = None
     """Data sets; all if none are given."""
