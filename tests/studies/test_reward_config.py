@@ -375,6 +375,18 @@ def test_pairs_that_the_filters_took_away_are_learned_apart_from_test_pairs() ->
     assert learned("all-but-test", before=False, rests_on=made) == []
 
 
+def test_a_pair_like_one_that_a_persona_was_made_from_is_not_learned_with_it() -> None:
+    pairs = (
+        asked("made", "context", "How do I plant a tree?", "one"),
+        asked("same prompt", "context", "how do I plant a tree", "two"),
+        asked("same conversation", "context", "And then?", "one"),
+        asked("free", "context", "Where can I learn to swim?", "three"),
+    )
+    user = UserData(dataset="d", user_id="u", user_split="train", pairs=pairs)
+    ((_, found),) = lessons([user], "unseen", rests_on=lambda _: ["made"]).train
+    assert [one.pair_id for one in found] == ["free"]
+
+
 def test_no_user_of_another_part_is_learned() -> None:
     found = lessons(people(), "unseen")
     assert [lesson.user.user_id for lesson in found.train] == ["train"]
