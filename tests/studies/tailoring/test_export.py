@@ -12,7 +12,7 @@ from support.persona_judge import answer, pair
 from support.scripted_server import ScriptedServer
 
 from personalrm.app.cli import main
-from personalrm.core.errors import ConfigError
+from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.records import PreferencePair, Turn, UserData
 from personalrm.data.export import export_processed
 from personalrm.data.pair_sets import PairSet, read_pairs
@@ -85,6 +85,10 @@ def test_personas_that_are_not_there_are_missed_before_a_run(tmp_path: Path) -> 
     values = raw(tmp_path, "http://x/v1", infer={"models": ["m"], "given": {"learned": str(tmp_path / "none")}})
     (problem,) = missing(parse_config(values), Needs())
     assert problem.startswith("infer.given.learned: no files *.jsonl in ")
+    # Without the check before it, a job does not judge personas of the data in their place.
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DataError, match=r"infer\.given: no files \*\.jsonl"):
+        run(tmp_path, [pair(0) | {"chosen_persona_gold": "x"}], "http://x/v1", infer=values["infer"] | {"models": []})
     values["infer"]["given"] = {"m": "x"}
     with pytest.raises(ConfigError, match=r"infer\.given\.m: is the name of a model"):
         parse_config(values)
