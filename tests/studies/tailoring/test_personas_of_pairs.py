@@ -97,12 +97,13 @@ def test_swapping_the_labels_of_the_data_flips_the_sides(tmp_path: Path) -> None
     assert (after["n_chosen"], after["n_rejected"], after["n_tie"]) == (1, 1, 1)
 
 
-def test_labels_are_read_from_log_probabilities_after_the_start_of_the_answer(tmp_path: Path) -> None:
-    def odds(body: dict[str, Any]) -> Answer:
-        if "Paris" in body["messages"][-2]["content"]:
-            return Answer(" A", logprobs=[[(" A", -0.1), (" B", -2.4)]])
-        return answer(body)
+def odds(body: dict[str, Any]) -> Answer:
+    if "Paris" in body["messages"][-2]["content"]:
+        return Answer(" A", logprobs=[[(" A", -0.1), (" B", -2.4)]])
+    return answer(body)
 
+
+def test_labels_are_read_from_log_probabilities_after_the_start_of_the_answer(tmp_path: Path) -> None:
     with ScriptedServer(odds) as server:
         read = {"prompts": "compact", "verdicts": ["logprob", "logprob_both"]}
         model = raw(tmp_path, server.url)["models"]["m"] | read
@@ -111,6 +112,19 @@ def test_labels_are_read_from_log_probabilities_after_the_start_of_the_answer(tm
     assert accuracies(plan) == [75.0, 75.0, 75.0, 50.0, 50.0, 50.0]
     begun = [request["messages"][-1] for request in server.requests if request.get("logprobs")]
     assert {"role": "assistant", "content": "Preference:"} in begun
+
+
+def test_orders_and_sides_of_a_pair_are_no_further_observations(tmp_path: Path) -> None:
+    with ScriptedServer(odds) as server:
+        read = {"prompts": "compact", "verdicts": ["logprob", "logprob_both"]}
+        model = raw(tmp_path, server.url)["models"]["m"] | read
+        plan = run(tmp_path, [pair(number) for number in range(4)], server.url, models={"m": model})
+    rows = table(plan, "persona_accuracy")
+    assert set(rows["n_verdicts"]) == {4, 8, 16}
+    # Of four pairs that are all right, however often each was judged.
+    assert rows["ci_low"].nunique() == 1
+    words = table(plan, "persona_saliency").set_index("word")["ci_low"]
+    assert words["better"] == rows["ci_low"][0]
 
 
 def test_lost_calls_are_in_no_number_and_too_many_end_the_job(tmp_path: Path) -> None:
