@@ -76,7 +76,7 @@ def test_personas_of_users_are_judged_on_their_pairs_beside_those_of_the_pairs(t
     assert rows.loc[("learned", "chosen"), ["n_verdicts", "no_persona", "accuracy"]].tolist() == [2, 1, 100.0]
     assert rows.loc[("learned", "rejected"), "n_verdicts"] == 0
     text = (Path(plan.run) / "tables" / "persona_accuracy.md").read_text(encoding="utf-8")
-    assert "learned: personas of users, learned from other pairs of theirs" in text
+    assert "learned: personas of users, meant to be learned from other pairs of theirs" in text
     # Preferences compare the two personas of a pair, which users do not have.
     assert set(table(plan, "persona_preferences")["model"]) == {"m"}
 

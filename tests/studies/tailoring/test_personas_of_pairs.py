@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 import pytest
@@ -15,7 +16,8 @@ from personalrm.core.errors import ConfigError, ModelCallError
 from personalrm.core.persona_pairs import PairPersonas
 from personalrm.core.records import read_records
 from personalrm.studies.config_load import parse_config
-from personalrm.studies.run_results import RunResults
+from personalrm.studies.run_results import REPORTED, RunResults
+from personalrm.studies.tailoring.config import PaperModel
 from personalrm.studies.tailoring.plan import Plan
 from studies.tailoring.cases import raw, run, table
 
@@ -177,6 +179,11 @@ def test_figures_show_every_model_and_word(tmp_path: Path) -> None:
         (lambda c: c["infer"].update(models=[], reported={}), "infer.models: no model infers personas"),
         (lambda c: c["judge"].update(accuracy=["y"]), "judge.accuracy: no model 'y'"),
         (lambda c: c["infer"]["reported"].update(z="GPT-4"), "infer.reported: 'z' is not among infer.models"),
+        (lambda c: c["infer"].update(reported={"m": "GPT4"}), "infer.reported.m: Input should be 'Llama-3.1-8B'"),
+        (
+            lambda c: c["saliency"].update(contrast=["whole_words"] * 2),
+            "saliency.contrast: names a form of markers twice",
+        ),
         (lambda c: c["models"]["m"].update(prompts="compact"), "models.m.verdicts: 'text' is not read"),
         (
             lambda c: c["models"].update(released=c["models"]["m"]),
@@ -193,6 +200,16 @@ def test_a_wrong_config_is_named_by_its_key(change: Callable[[Any], Any], said: 
     with pytest.raises(ConfigError) as caught:
         parse_config(values)
     assert said in str(caught.value)
+
+
+def test_every_model_of_the_paper_can_be_named() -> None:
+    with (REPORTED / "tailoring.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert {row["model"] for row in rows} == set(get_args(PaperModel))
+    assert all(
+        round(100 * int(row["correct"]) / int(row["judgments"]), 2) == float(row["accuracy_percent"]) for row in rows
+    )
+    assert len(rows) == 72
 
 
 def test_neither_shards_nor_the_order_of_rows_change_a_result(tmp_path: Path) -> None:

@@ -187,8 +187,9 @@ def build(
         ),
         *(
             [
-                f"{' and '.join(given)}: personas of users, learned from other pairs of theirs; all others explain the "
-                "pair that they are judged on."
+                f"{' and '.join(given)}: personas of users, meant to be learned from other pairs of theirs, which is "
+                "not checked; their intervals resample pairs, not users. All others explain the pair that they are "
+                "judged on."
             ]
             if given
             else []
