@@ -90,13 +90,14 @@ def test_swapping_the_labels_of_the_data_flips_the_sides(tmp_path: Path) -> None
         straight, turned = (tmp_path / name for name in ("straight", "turned"))
         straight.mkdir()
         turned.mkdir()
-        one = run(straight, PAIRS, server.url)
-        other = run(turned, [swapped(row) for row in PAIRS], server.url)
+        rows = [*PAIRS, pair(5)]
+        one = run(straight, rows, server.url)
+        other = run(turned, [swapped(row) for row in rows], server.url)
     chosen, rejected, both = accuracies(one)
     assert accuracies(other) == [rejected, chosen, both]
     (before,), (after,) = (table(plan, "persona_preferences").to_dict("records") for plan in (one, other))
-    assert (before["n_chosen"], before["n_rejected"], before["n_tie"]) == (1, 1, 1)
-    assert (after["n_chosen"], after["n_rejected"], after["n_tie"]) == (1, 1, 1)
+    assert (before["n_chosen"], before["n_rejected"], before["n_tie"]) == (2, 1, 1)
+    assert (after["n_chosen"], after["n_rejected"], after["n_tie"]) == (1, 2, 1)
 
 
 def odds(body: dict[str, Any]) -> Answer:
