@@ -19,6 +19,7 @@ from personalrm.studies.config_load import parse_config
 from personalrm.studies.run_results import REPORTED, RunResults
 from personalrm.studies.tailoring.config import PaperModel
 from personalrm.studies.tailoring.plan import Plan
+from personalrm.studies.tailoring.study import STUDY
 from studies.tailoring.cases import raw, run, table
 
 PAIRS = [
@@ -172,6 +173,14 @@ def test_figures_show_every_model_and_word(tmp_path: Path) -> None:
     assert "paper (judge GPT-4o)" in (Path(plan.run) / "figures" / "persona_accuracy.svg").read_text(encoding="utf-8")
 
 
+def test_the_report_says_why_there_are_no_preferences(tmp_path: Path) -> None:
+    values = raw(tmp_path, "http://x/v1", infer={"given": {"learned": "x"}})
+    said = dict(STUDY.not_run(parse_config(values), ()))
+    assert said["Table persona preferences"] == "no model writes both personas of a pair"
+    values["judge"] = {}
+    assert dict(STUDY.not_run(parse_config(values), ()))["Table persona accuracy"] == "judge.accuracy names no model"
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -189,6 +198,11 @@ def test_figures_show_every_model_and_word(tmp_path: Path) -> None:
         (
             lambda c: c["models"].update(released=c["models"]["m"]),
             "models.released: stands for the personas of",
+        ),
+        (lambda c: c["infer"].update(given={"released": "x"}), "infer.given.released: is the name of"),
+        (
+            lambda c: c["datasets"]["d"].update(name="e"),
+            "datasets: d has the name 'e', but the key is the name; leave name out",
         ),
         (lambda c: c["datasets"]["d"].update(pormpt="shp"), "datasets.d.pormpt: unknown key; did you mean 'prompt'?"),
         (lambda c: c.update(learn={}), "learn: unknown key"),

@@ -133,11 +133,11 @@ def problems_of(config: Config) -> Iterator[str]:
     for name in config.infer.reported:
         if name not in config.personas_of:
             yield f"infer.reported: {name!r} is not among infer.models, and not {RELEASED!r} with infer.released"
-    if RELEASED in {*config.models, *config.infer.given}:
+    if RELEASED in config.models:
         yield f"models.{RELEASED}: stands for the personas of the data; give the model another name"
     for name in config.infer.given:
-        if name in config.models:
-            yield f"infer.given.{name}: is the name of a model; give another one"
+        if name in {*config.models, RELEASED}:
+            yield f"infer.given.{name}: is the name of a model or of the personas of the data; give another one"
     if not config.personas_of:
         yield "infer.models: no model infers personas; name one, or set infer.released: true, or infer.given"
     for name, entry in config.models.items():
