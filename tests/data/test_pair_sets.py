@@ -19,7 +19,7 @@ from personalrm.data.sharding import shard_names
 ROW = {"prompt": "Why?", "chosen": "So.", "rejected": "No."}
 
 
-def written(folder: Path, *rows: dict[str, Any], name: str = "pairs.jsonl") -> Path:
+def written(folder: Path, *rows: object, name: str = "pairs.jsonl") -> Path:
     path = folder / name
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
@@ -134,6 +134,11 @@ def test_shards_hold_each_pair_once(tmp_path: Path) -> None:
 def test_a_broken_row_is_named_with_what_to_do(row: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=said):
         pairs(written(tmp_path, row))
+
+
+def test_a_row_that_is_no_object_is_named_by_its_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="line 2: is not a JSON object; write one JSON object per line"):
+        pairs(written(tmp_path, ROW, "x"))
 
 
 def test_a_set_has_one_place() -> None:

@@ -153,7 +153,8 @@ def _pairs_of(files: Iterable[Path], settings: PairSet) -> Iterator[PersonaPair]
                     continue
                 pair = _pair(row, settings.name, split, before + number)
             except FieldError as error:
-                raise DataError(f"{path}, line {number}, field {error.field}: {error}; {error.advice}") from None
+                where = f", field {error.field}" if error.field else ""
+                raise DataError(f"{path}, line {number}{where}: {error}; {error.advice}") from None
             if pair is not None:
                 yield pair
 
