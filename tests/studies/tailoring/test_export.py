@@ -19,6 +19,7 @@ from personalrm.data.pair_sets import PairSet, read_pairs
 from personalrm.studies.config_load import parse_config
 from personalrm.studies.preflight import missing
 from personalrm.studies.study import Needs
+from personalrm.studies.tailoring.export import export_personas
 from studies.tailoring.cases import raw, run, table
 
 
@@ -37,6 +38,18 @@ def test_a_set_with_personas_can_be_loaded_and_is_a_data_set_again(tmp_path: Pat
     ]
     assert main(["export", plan.run, "d", str(tmp_path / "other"), "--personas", "x"]) == 1
     assert main(["export", plan.run, "d", str(tmp_path / "other")]) == 2
+
+
+def test_files_of_another_number_of_shards_are_in_no_export(tmp_path: Path) -> None:
+    rows = [pair(number) for number in range(4)]
+    with ScriptedServer(answer) as server:
+        run(tmp_path, rows, server.url)
+        entry = raw(tmp_path, server.url)["datasets"]["d"] | {"shards": 1}
+        changed = [row | {"chosen": f"a better answer {row['id']},"} for row in rows]
+        plan = run(tmp_path, changed, server.url, datasets={"d": entry})
+    assert export_personas(Path(plan.run), "d", tmp_path / "out", "m") == {"pairs": 4}
+    again = read_pairs(PairSet(name="d", path=tmp_path / "out"))
+    assert [pair.gold["chosen"] for pair in again] == [f"The user wants a better answer p{n}," for n in range(4)]
 
 
 def users() -> list[UserData]:
