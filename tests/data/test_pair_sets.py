@@ -19,7 +19,7 @@ from personalrm.data.sharding import shard_names
 ROW = {"prompt": "Why?", "chosen": "So.", "rejected": "No."}
 
 
-def written(folder: Path, *rows: dict[str, Any], name: str = "pairs.jsonl") -> Path:
+def written(folder: Path, *rows: object, name: str = "pairs.jsonl") -> Path:
     path = folder / name
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
@@ -77,11 +77,32 @@ def test_parquet_is_read_with_the_split_of_its_name(tmp_path: Path) -> None:
     ]
 
 
+def test_files_of_one_split_are_numbered_as_one(tmp_path: Path) -> None:
+    for number in range(2):
+        rows = [ROW | {"prompt": f"Why {number}?"}, ROW]
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"train-{number:05}-of-00002.parquet")
+    written(tmp_path, ROW, name="test.jsonl")
+    assert [pair.pair_id for pair in pairs(tmp_path)] == ["test-0", "train-0", "train-1", "train-2", "train-3"]
+
+
+def test_a_split_that_no_row_has_is_named(tmp_path: Path) -> None:
+    path = written(tmp_path, ROW | {"split": "test"})
+    with pytest.raises(DataError, match=r"no pair of split tset; correct datasets\.d\.splits"):
+        pairs(path, splits=["test", "tset"])
+
+
+def test_ties_of_rows_with_a_prompt_are_left_out_too(tmp_path: Path) -> None:
+    (pair,) = pairs(written(tmp_path, ROW | {"tie": True}, ROW | {"tie": False, "prompt": "How?"}))
+    assert pair.prompt == "How?"
+
+
 def test_votes_of_our_own_format_are_pairs_and_ties_are_left_out(tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "A"}, {"role": "assistant", "content": "B"}, {"role": "user", "content": "C"}]
     vote = {"user_id": "u", "pair_id": "p", "context": turns, "response_a": "x", "response_b": "y"}
     (pair,) = pairs(written(tmp_path, vote | {"winner": "b"}, vote | {"winner": "tie", "pair_id": "q"}))
     assert (pair.user_id, pair.prompt, pair.chosen, pair.rejected) == ("u", "A\n\nAssistant: B\n\nHuman: C", "y", "x")
+    (pair,) = pairs(written(tmp_path, vote | {"winner": "a", "user_id": None}))
+    assert (pair.user_id, pair.chosen) == (None, "x")
 
 
 def test_the_first_pairs_by_hash_do_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
@@ -106,11 +127,18 @@ def test_shards_hold_each_pair_once(tmp_path: Path) -> None:
         (ROW | {"prompt": " "}, "line 1, field prompt: is empty or blank"),
         (ROW | {"chosen": 3}, "line 1, field chosen: is 3, not a string"),
         (ROW | {"id": ["x"]}, "line 1, field id: is"),
+        (ROW | {"tie": "no"}, "line 1, field tie: is"),
+        (ROW | {"context": ["x"]}, r"line 1, field context"),
     ],
 )
 def test_a_broken_row_is_named_with_what_to_do(row: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=said):
         pairs(written(tmp_path, row))
+
+
+def test_a_row_that_is_no_object_is_named_by_its_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="line 2: is not a JSON object; write one JSON object per line"):
+        pairs(written(tmp_path, ROW, "x"))
 
 
 def test_a_set_has_one_place() -> None:

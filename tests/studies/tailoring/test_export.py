@@ -12,13 +12,14 @@ from support.persona_judge import answer, pair
 from support.scripted_server import ScriptedServer
 
 from personalrm.app.cli import main
-from personalrm.core.errors import ConfigError
+from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.records import PreferencePair, Turn, UserData
 from personalrm.data.export import export_processed
 from personalrm.data.pair_sets import PairSet, read_pairs
 from personalrm.studies.config_load import parse_config
 from personalrm.studies.preflight import missing
 from personalrm.studies.study import Needs
+from personalrm.studies.tailoring.export import export_personas
 from studies.tailoring.cases import raw, run, table
 
 
@@ -37,6 +38,18 @@ def test_a_set_with_personas_can_be_loaded_and_is_a_data_set_again(tmp_path: Pat
     ]
     assert main(["export", plan.run, "d", str(tmp_path / "other"), "--personas", "x"]) == 1
     assert main(["export", plan.run, "d", str(tmp_path / "other")]) == 2
+
+
+def test_files_of_another_number_of_shards_are_in_no_export(tmp_path: Path) -> None:
+    rows = [pair(number) for number in range(4)]
+    with ScriptedServer(answer) as server:
+        run(tmp_path, rows, server.url)
+        entry = raw(tmp_path, server.url)["datasets"]["d"] | {"shards": 1}
+        changed = [row | {"chosen": f"a better answer {row['id']},"} for row in rows]
+        plan = run(tmp_path, changed, server.url, datasets={"d": entry})
+    assert export_personas(Path(plan.run), "d", tmp_path / "out", "m") == {"pairs": 4}
+    again = read_pairs(PairSet(name="d", path=tmp_path / "out"))
+    assert [pair.gold["chosen"] for pair in again] == [f"The user wants a better answer p{n}," for n in range(4)]
 
 
 def users() -> list[UserData]:
@@ -76,7 +89,7 @@ def test_personas_of_users_are_judged_on_their_pairs_beside_those_of_the_pairs(t
     assert rows.loc[("learned", "chosen"), ["n_verdicts", "no_persona", "accuracy"]].tolist() == [2, 1, 100.0]
     assert rows.loc[("learned", "rejected"), "n_verdicts"] == 0
     text = (Path(plan.run) / "tables" / "persona_accuracy.md").read_text(encoding="utf-8")
-    assert "learned: personas of users, learned from other pairs of theirs" in text
+    assert "learned: personas of users, meant to be learned from other pairs of theirs" in text
     # Preferences compare the two personas of a pair, which users do not have.
     assert set(table(plan, "persona_preferences")["model"]) == {"m"}
 
@@ -85,6 +98,10 @@ def test_personas_that_are_not_there_are_missed_before_a_run(tmp_path: Path) -> 
     values = raw(tmp_path, "http://x/v1", infer={"models": ["m"], "given": {"learned": str(tmp_path / "none")}})
     (problem,) = missing(parse_config(values), Needs())
     assert problem.startswith("infer.given.learned: no files *.jsonl in ")
+    # Without the check before it, a job does not judge personas of the data in their place.
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DataError, match=r"infer\.given: no files \*\.jsonl"):
+        run(tmp_path, [pair(0) | {"chosen_persona_gold": "x"}], "http://x/v1", infer=values["infer"] | {"models": []})
     values["infer"]["given"] = {"m": "x"}
     with pytest.raises(ConfigError, match=r"infer\.given\.m: is the name of a model"):
         parse_config(values)

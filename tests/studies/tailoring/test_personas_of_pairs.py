@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 import pytest
@@ -15,8 +16,10 @@ from personalrm.core.errors import ConfigError, ModelCallError
 from personalrm.core.persona_pairs import PairPersonas
 from personalrm.core.records import read_records
 from personalrm.studies.config_load import parse_config
-from personalrm.studies.run_results import RunResults
+from personalrm.studies.run_results import REPORTED, RunResults
+from personalrm.studies.tailoring.config import PaperModel
 from personalrm.studies.tailoring.plan import Plan
+from personalrm.studies.tailoring.study import STUDY
 from studies.tailoring.cases import raw, run, table
 
 PAIRS = [
@@ -88,21 +91,23 @@ def test_swapping_the_labels_of_the_data_flips_the_sides(tmp_path: Path) -> None
         straight, turned = (tmp_path / name for name in ("straight", "turned"))
         straight.mkdir()
         turned.mkdir()
-        one = run(straight, PAIRS, server.url)
-        other = run(turned, [swapped(row) for row in PAIRS], server.url)
+        rows = [*PAIRS, pair(5)]
+        one = run(straight, rows, server.url)
+        other = run(turned, [swapped(row) for row in rows], server.url)
     chosen, rejected, both = accuracies(one)
     assert accuracies(other) == [rejected, chosen, both]
     (before,), (after,) = (table(plan, "persona_preferences").to_dict("records") for plan in (one, other))
-    assert (before["n_chosen"], before["n_rejected"], before["n_tie"]) == (1, 1, 1)
-    assert (after["n_chosen"], after["n_rejected"], after["n_tie"]) == (1, 1, 1)
+    assert (before["n_chosen"], before["n_rejected"], before["n_tie"]) == (2, 1, 1)
+    assert (after["n_chosen"], after["n_rejected"], after["n_tie"]) == (1, 2, 1)
+
+
+def odds(body: dict[str, Any]) -> Answer:
+    if "Paris" in body["messages"][-2]["content"]:
+        return Answer(" A", logprobs=[[(" A", -0.1), (" B", -2.4)]])
+    return answer(body)
 
 
 def test_labels_are_read_from_log_probabilities_after_the_start_of_the_answer(tmp_path: Path) -> None:
-    def odds(body: dict[str, Any]) -> Answer:
-        if "Paris" in body["messages"][-2]["content"]:
-            return Answer(" A", logprobs=[[(" A", -0.1), (" B", -2.4)]])
-        return answer(body)
-
     with ScriptedServer(odds) as server:
         read = {"prompts": "compact", "verdicts": ["logprob", "logprob_both"]}
         model = raw(tmp_path, server.url)["models"]["m"] | read
@@ -111,6 +116,19 @@ def test_labels_are_read_from_log_probabilities_after_the_start_of_the_answer(tm
     assert accuracies(plan) == [75.0, 75.0, 75.0, 50.0, 50.0, 50.0]
     begun = [request["messages"][-1] for request in server.requests if request.get("logprobs")]
     assert {"role": "assistant", "content": "Preference:"} in begun
+
+
+def test_orders_and_sides_of_a_pair_are_no_further_observations(tmp_path: Path) -> None:
+    with ScriptedServer(odds) as server:
+        read = {"prompts": "compact", "verdicts": ["logprob", "logprob_both"]}
+        model = raw(tmp_path, server.url)["models"]["m"] | read
+        plan = run(tmp_path, [pair(number) for number in range(4)], server.url, models={"m": model})
+    rows = table(plan, "persona_accuracy")
+    assert set(rows["n_verdicts"]) == {4, 8, 16}
+    # Of four pairs that are all right, however often each was judged.
+    assert rows["ci_low"].nunique() == 1
+    words = table(plan, "persona_saliency").set_index("word")["ci_low"]
+    assert words["better"] == rows["ci_low"][0]
 
 
 def test_lost_calls_are_in_no_number_and_too_many_end_the_job(tmp_path: Path) -> None:
@@ -155,6 +173,14 @@ def test_figures_show_every_model_and_word(tmp_path: Path) -> None:
     assert "paper (judge GPT-4o)" in (Path(plan.run) / "figures" / "persona_accuracy.svg").read_text(encoding="utf-8")
 
 
+def test_the_report_says_why_there_are_no_preferences(tmp_path: Path) -> None:
+    values = raw(tmp_path, "http://x/v1", infer={"given": {"learned": "x"}})
+    said = dict(STUDY.not_run(parse_config(values), ()))
+    assert said["Table persona preferences"] == "no model writes both personas of a pair"
+    values["judge"] = {}
+    assert dict(STUDY.not_run(parse_config(values), ()))["Table persona accuracy"] == "judge.accuracy names no model"
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -163,10 +189,20 @@ def test_figures_show_every_model_and_word(tmp_path: Path) -> None:
         (lambda c: c["infer"].update(models=[], reported={}), "infer.models: no model infers personas"),
         (lambda c: c["judge"].update(accuracy=["y"]), "judge.accuracy: no model 'y'"),
         (lambda c: c["infer"]["reported"].update(z="GPT-4"), "infer.reported: 'z' is not among infer.models"),
+        (lambda c: c["infer"].update(reported={"m": "GPT4"}), "infer.reported.m: Input should be 'Llama-3.1-8B'"),
+        (
+            lambda c: c["saliency"].update(contrast=["whole_words"] * 2),
+            "saliency.contrast: names a form of markers twice",
+        ),
         (lambda c: c["models"]["m"].update(prompts="compact"), "models.m.verdicts: 'text' is not read"),
         (
             lambda c: c["models"].update(released=c["models"]["m"]),
             "models.released: stands for the personas of",
+        ),
+        (lambda c: c["infer"].update(given={"released": "x"}), "infer.given.released: is the name of"),
+        (
+            lambda c: c["datasets"]["d"].update(name="e"),
+            "datasets: d has the name 'e', but the key is the name; leave name out",
         ),
         (lambda c: c["datasets"]["d"].update(pormpt="shp"), "datasets.d.pormpt: unknown key; did you mean 'prompt'?"),
         (lambda c: c.update(learn={}), "learn: unknown key"),
@@ -179,6 +215,16 @@ def test_a_wrong_config_is_named_by_its_key(change: Callable[[Any], Any], said: 
     with pytest.raises(ConfigError) as caught:
         parse_config(values)
     assert said in str(caught.value)
+
+
+def test_every_model_of_the_paper_can_be_named() -> None:
+    with (REPORTED / "tailoring.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert {row["model"] for row in rows} == set(get_args(PaperModel))
+    assert all(
+        round(100 * int(row["correct"]) / int(row["judgments"]), 2) == float(row["accuracy_percent"]) for row in rows
+    )
+    assert len(rows) == 72
 
 
 def test_neither_shards_nor_the_order_of_rows_change_a_result(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ own format of votes and exported benchmarks do.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,12 +24,11 @@ from personalrm.data.settings import HubSource
 from personalrm.data.sharding import name_of_users_shard
 from personalrm.data.sources.fields import Advice, FieldError, Row, SoundRow, Spoken, Text, checked, shown
 from personalrm.data.sources.rows import raw_rows
-from personalrm.data.sources.votes import parse_vote
+from personalrm.data.sources.votes import parse_vote, tie_of
 
 FEW_SHOT = "fewshot"
 SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz")
 _SPEAKERS = {"user": "Human", "assistant": "Assistant", "system": "System"}
-_ROLES = {"model": "assistant"}
 _COUNT = re.compile(r"-\d{5}-of-\d{5}$")
 _ADVICE = Advice(
     "give a text", missing=("is missing", "a row has prompt (or context), chosen and rejected; add it, or correct path")
@@ -119,7 +119,10 @@ def read_pairs(settings: PairSet) -> list[PersonaPair]:
     files = settings.source_files()
     if not files:
         raise DataError(f"{settings.path}: no {', '.join(SUFFIXES)} in the folder; correct datasets.{settings.name}")
-    pairs = [pair for path in files for pair in _pairs_of(path, settings)]
+    pairs = list(_pairs_of(files, settings))
+    absent = sorted(set(settings.splits or ()) - {pair.split for pair in pairs})
+    if pairs and absent:
+        raise DataError(f"{files[0]}: no pair of split {', '.join(absent)}; correct datasets.{settings.name}.splits")
     if not pairs:
         raise DataError(
             f"{files[0]}: no pair of datasets.{settings.name}; correct its config ({settings.config}) or splits"
@@ -134,26 +137,32 @@ def read_pairs(settings: PairSet) -> list[PersonaPair]:
     return [pair for pair in pairs if pair.pair_id in kept]
 
 
-def _pairs_of(path: Path, settings: PairSet) -> Iterator[PersonaPair]:
-    split_of_file = _COUNT.sub("", path.name.partition(".")[0])
-    for number, read in raw_rows(path):
-        try:
-            row = read()
-            split = str(row.get("split") or split_of_file)
-            wanted = split != FEW_SHOT if settings.splits is None else split in settings.splits
-            if settings.config not in (None, row.get("config")) or not wanted:
-                continue
-            pair = _pair(row, settings.name, split, number)
-        except FieldError as error:
-            raise DataError(f"{path}, line {number}, field {error.field}: {error}; {error.advice}") from None
-        if pair is not None:
-            yield pair
+def _pairs_of(files: Iterable[Path], settings: PairSet) -> Iterator[PersonaPair]:
+    rows: Counter[str] = Counter()
+    for path in files:
+        split_of_file = _COUNT.sub("", path.name.partition(".")[0])
+        # Files that are parts of one split number its rows as one file would.
+        before = rows[split_of_file]
+        for number, read in raw_rows(path):
+            rows[split_of_file] = before + number
+            try:
+                row = read()
+                split = str(row.get("split") or split_of_file)
+                wanted = split != FEW_SHOT if settings.splits is None else split in settings.splits
+                if settings.config not in (None, row.get("config")) or not wanted:
+                    continue
+                pair = _pair(row, settings.name, split, before + number)
+            except FieldError as error:
+                where = f", field {error.field}" if error.field else ""
+                raise DataError(f"{path}, line {number}{where}: {error}; {error.advice}") from None
+            if pair is not None:
+                yield pair
 
 
 def _pair(row: Row, dataset: str, split: str, number: int) -> PersonaPair | None:
-    """The pair of a row; None for a tie."""
+    """The pair of a row, by default with the id of its number (from 1); None for a tie."""
     texts = _of_vote(row, number) if "context" in row else _of_prompt(row)
-    if texts is None:
+    if texts is None or tie_of(row):
         return None
     prompt, (chosen, rejected) = texts[0], (without_markers(text, response=True) for text in texts[1:])
     known = next((row[name] for name in ("id", "pair_id", "row_id") if row.get(name) is not None), number - 1)
@@ -180,13 +189,10 @@ def _of_prompt(row: Row) -> tuple[str, str, str]:
 
 def _of_vote(row: Row, number: int) -> tuple[str, str, str] | None:
     """The texts of a vote in our own format, which may name its user; a conversation keeps the speakers' names."""
-    turns = row["context"]
-    if isinstance(turns, list):
-        # The processed sets call the assistant `model`.
-        turns = [{**turn, "role": _ROLES.get(turn.get("role"), turn.get("role"))} for turn in turns if turn]
-    vote = parse_vote({"user_id": "nobody", **row, "context": turns}, number)
+    known = row.get("user_id")
+    vote = parse_vote({**row, "user_id": "nobody" if known is None else known}, number)
     said = "\n\n".join(f"{_SPEAKERS[role]}: {content}" for role, content in vote.context)
-    return None if vote.tie or row.get("tie") else (said, vote.chosen, vote.rejected)
+    return None if vote.tie else (said, vote.chosen, vote.rejected)
 
 
 def in_shards(pairs: Iterable[PersonaPair], shards: int, names: Sequence[str]) -> dict[str, list[PersonaPair]]:

@@ -23,7 +23,7 @@ from personalrm.llm.types import LanguageModel, Message, Request
 FOLDER = PROMPT_DIR / "tailoring"
 STOP = "\nPrompt:"
 """Where an answer ends, as in the paper's code: the model would go on with an example of its own."""
-_LABEL = re.compile(r"^\W*persona\W*:\s*", re.IGNORECASE)
+_LABEL = re.compile(r"^\W*persona\W*(?::[\s*_]*|$)", re.IGNORECASE)
 _OTHER: Mapping[Side, Side] = {"chosen": "rejected", "rejected": "chosen"}
 
 
@@ -57,10 +57,12 @@ class PairQuestion:
 
 
 def first_line(text: str) -> str:
-    r"""The first line of an answer that says anything, without a "Persona:" before it.
+    r"""The first line of an answer that says anything, without a "Persona:" or a heading "Persona" before it.
 
     >>> first_line("\nPersona: The user is brief.\nThe user is long."), first_line(" ")
     ('The user is brief.', '')
+    >>> first_line("**Persona:** The user is brief."), first_line("# Persona\n\nThe user is brief.")
+    ('The user is brief.', 'The user is brief.')
     """
     return next(filter(None, (_LABEL.sub("", line).strip() for line in text.splitlines())), "")
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from personalrm.core.errors import ConfigError
 from personalrm.llm.cache.store_file import JournalMode
@@ -76,6 +76,14 @@ class StudyConfig(Section):
     and marked."""
     check_endpoints: bool = False
     """Make one real call to each endpoint before the run."""
+
+    @field_validator("datasets")
+    @classmethod
+    def _named_by_their_keys(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for key, entry in value.items():
+            if getattr(entry, "name", key) != key:
+                raise ValueError(f"{key} has the name {entry.name!r}, but the key is the name; leave name out")
+        return value
 
     @property
     def specs(self) -> dict[str, ModelSpec]:

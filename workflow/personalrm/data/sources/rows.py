@@ -206,7 +206,7 @@ def _parse(line: bytes, offset: int) -> Row:
 
 def _object(value: object) -> Row:
     if not isinstance(value, dict):
-        raise FieldError("", "is not a JSON object", "write one object with user_id, context, … a line")
+        raise FieldError("", "is not a JSON object", "write one JSON object per line")
     return value
 
 

@@ -7,13 +7,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from personalrm.core.persona_pairs import RELEASED
 from personalrm.data.pair_sets import PairSet
 from personalrm.personas.saliency import Contrast
 from personalrm.studies.model_config import Positive
 from personalrm.studies.study_config import Name, Section, StudyConfig
+
+PaperModel = Literal[
+    "Llama-3.1-8B",
+    "Llama-3.1-70B",
+    "Llama-3.1-405B",
+    "Claude Haiku",
+    "Claude Sonnet",
+    "Claude Opus",
+    "GPT-3.5",
+    "GPT-4",
+    "GPT-4o",
+]
+"""Models whose personas the paper judges, by its names."""
 
 
 class InferConfig(Section):
@@ -29,7 +42,7 @@ class InferConfig(Section):
     """Personas of users that another run learned, by a name of your own: a folder of its profiles
     (`results/<run>/profiles/<dataset>/<variant>/<model>/k<k>`) or tastes (`results/<run>/tastes/<dataset>/<model>`).
     They are judged on the pairs of data sets that name their users, as personas of chosen responses."""
-    reported: dict[str, str] = {}
+    reported: dict[str, PaperModel] = {}
     """Model (or `released`) to its name in the paper, whose numbers then stand beside: `{gpt-4o: GPT-4o}`."""
 
 
@@ -54,6 +67,13 @@ class SaliencyConfig(Section):
     contrast: Annotated[list[Contrast], Field(min_length=1)] = ["whole_words"]
     """Where a persona is cut before what it does not want ("over", "rather than", …): at such words alone, or
     `as_published`, also inside of others ("cover")."""
+
+    @field_validator("contrast")
+    @classmethod
+    def _once_each(cls, value: list[Contrast]) -> list[Contrast]:
+        if len(set(value)) < len(value):
+            raise ValueError("names a form of markers twice")
+        return value
 
 
 class Config(StudyConfig):
@@ -113,11 +133,11 @@ def problems_of(config: Config) -> Iterator[str]:
     for name in config.infer.reported:
         if name not in config.personas_of:
             yield f"infer.reported: {name!r} is not among infer.models, and not {RELEASED!r} with infer.released"
-    if RELEASED in {*config.models, *config.infer.given}:
+    if RELEASED in config.models:
         yield f"models.{RELEASED}: stands for the personas of the data; give the model another name"
     for name in config.infer.given:
-        if name in config.models:
-            yield f"infer.given.{name}: is the name of a model; give another one"
+        if name in {*config.models, RELEASED}:
+            yield f"infer.given.{name}: is the name of a model or of the personas of the data; give another one"
     if not config.personas_of:
         yield "infer.models: no model infers personas; name one, or set infer.released: true, or infer.given"
     for name, entry in config.models.items():

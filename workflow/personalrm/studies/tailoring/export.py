@@ -26,8 +26,8 @@ def export_personas(run: Path, dataset: str, out: Path, model: str, licence: str
     import pyarrow.parquet as pq
 
     shards = sorted((run / "data" / dataset / "shards").glob("*.jsonl"))
-    written = [] if model == RELEASED else sorted((run / "personas" / dataset / model).glob("*.jsonl"))
-    if not shards or (model != RELEASED and len(written) < len(shards)):
+    written = [] if model == RELEASED else [run / "personas" / dataset / model / path.name for path in shards]
+    if not shards or not all(path.is_file() for path in written):
         raise DataError(f"{run}: no pairs of {dataset} with personas by {model}; run the workflow first")
     pairs = sorted(read_all(shards, PersonaPair), key=lambda pair: pair.pair_id)
     personas = personas_of(pairs, written)

@@ -80,7 +80,9 @@ def _summary(plan: Plan, manifest: Mapping[str, Any]) -> Sequence[tuple[str, Seq
 
 
 def _not_run(config: Config, made: Collection[str]) -> Sequence[tuple[str, str]]:
-    keys = {"accuracy": "judge.accuracy names no model", "preference": "judge.preference names no model"}
+    asked = config.judge.preference or config.judge.own_preference
+    lacking = "no model writes both personas of a pair" if asked else "judge.preference names no model"
+    keys = {"accuracy": "judge.accuracy names no model", "preference": lacking}
     return [
         (f"{result.kind.capitalize()} {result.name.replace('_', ' ')}", keys.get(result.when, "the table is not made"))
         for result in all_results(config.study)

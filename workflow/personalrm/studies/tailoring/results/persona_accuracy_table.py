@@ -84,7 +84,9 @@ def _row(
     outcomes: Counter[str] = Counter(verdict.outcome for verdict in verdicts)
     judged = [mine for mine in map(answered, said) if mine]
     right, asked = [sum(v.outcome == "correct" for v in mine) for mine in judged], list(map(len, judged))
-    found = share_interval(right, asked, seed=seed_of(seed, *key, side), n_resamples=n_resamples)
+    own = seed_of(seed, *key, side)
+    # Both orders, and both personas, of a pair are no independent judgments.
+    found = share_interval(right, asked, seed=own, n_resamples=n_resamples, units=len(judged) or None)
     n_verdicts = sum(asked)
     n_read = n_verdicts - sum(outcomes[name] for name in NO_ANSWER)
     read = outcomes["correct"] / n_read if n_read else None
@@ -185,8 +187,9 @@ def build(
         ),
         *(
             [
-                f"{' and '.join(given)}: personas of users, learned from other pairs of theirs; all others explain the "
-                "pair that they are judged on."
+                f"{' and '.join(given)}: personas of users, meant to be learned from other pairs of theirs, which is "
+                "not checked; their intervals resample pairs, not users. All others explain the pair that they are "
+                "judged on."
             ]
             if given
             else []

@@ -46,10 +46,9 @@ def saliency_table(
             for side, words in salient_words(mine, contrast, cutoff=cutoff, top=top).items():
                 key = (dataset, model, contrast, side)
                 for rank, word in enumerate(words, start=1):
-                    hits = [count[SIDES.index(side)] for count in word.counts]
-                    found = share_interval(
-                        hits, list(map(sum, word.counts)), seed=seed_of(seed, *key, word.word), n_resamples=n_resamples
-                    )
+                    hits, counts = [one[SIDES.index(side)] for one in word.counts], list(map(sum, word.counts))
+                    own = seed_of(seed, *key, word.word)
+                    found = share_interval(hits, counts, seed=own, n_resamples=n_resamples, units=len(hits))
                     numbers = {"rank": rank, "word": word.word, "count": word.count, "n_pairs": len(hits)}
                     rows.append({**dict(zip(SALIENCY_KEY, key, strict=True)), **numbers, **percents(found, *SHARE)})
     return SALIENCY_COLUMNS.frame(rows)

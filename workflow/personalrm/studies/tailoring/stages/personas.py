@@ -47,11 +47,16 @@ def pair_questions(config: Config, judge: str, dataset: str | None) -> list[Pair
 
 
 def personas_of(
-    pairs: Sequence[PersonaPair], personas: Sequence[Path] = (), given: Sequence[Path] = ()
+    pairs: Sequence[PersonaPair], personas: Sequence[Path] = (), given: Sequence[Path] | None = None
 ) -> dict[str, Mapping[Side, str]]:
     """Personas by the id of the pair: those that a model wrote, those of the users of the pairs in files of another run
-    (`given`), or (without files) those that the data come with."""
-    if given:
+    (`given`), or (without `personas` and `given`) those that the data come with.
+
+    Raises DataError if `given` has no file: they must not become personas of the data.
+    """
+    if given is not None:
+        if not given:
+            raise DataError("infer.given: no files *.jsonl; make that run first, or correct the path")
         of_users = user_personas(given)
         return {pair.pair_id: {"chosen": of_users[pair.user_id]} for pair in pairs if pair.user_id in of_users}
     if not personas:
@@ -107,7 +112,7 @@ async def judge_stage(
     judge: str,
     dataset: str,
     personas: Path | None = None,
-    given: Sequence[Path] = (),
+    given: Sequence[Path] | None = None,
 ) -> None:
     """Write one `JudgedPersonas` for each pair with two different responses and each verdict mode of the judge."""
     known = list(read_records(pairs, PersonaPair))

@@ -15,11 +15,14 @@ from personalrm.studies.tailoring.plan import Plan
 
 
 def prepare_stage(plan: Plan, dataset: str) -> None:
-    """Write the pairs of one data set, and their counts."""
+    """Write the pairs of one data set, and their counts. Files of another number of shards are removed."""
     settings = plan.config.datasets[dataset]
     pairs = read_pairs(settings)
-    for name, mine in in_shards(pairs, settings.shards, plan.shards(dataset)).items():
-        write_records(Path(plan.pairs(Wildcards(dataset=dataset, shard=name))), mine)
+    files = {name: Path(plan.pairs(Wildcards(dataset=dataset, shard=name))) for name in plan.shards(dataset)}
+    for name, mine in in_shards(pairs, settings.shards, list(files)).items():
+        write_records(files[name], mine)
+    for path in {*next(iter(files.values())).parent.glob("*.jsonl")} - {*files.values()}:
+        path.unlink()
     counts = {
         "pairs": len(pairs),
         "splits": dict(sorted(Counter(pair.split for pair in pairs).items())),
