@@ -20,7 +20,7 @@ import pytest
 
 from personalrm.core.errors import DataError
 from personalrm.data.sources.open import read_votes
-from personalrm.data.sources.reading import ReadReport
+from personalrm.data.sources.reading import OnBad, ReadReport
 from personalrm.data.sources.votes import Vote
 
 from .vote_rows import Row, row
@@ -130,6 +130,20 @@ def test_a_line_of_a_table_is_named_by_where_it_begins(tmp_path: Path) -> None:
     assert [vote.line for vote in read_votes(path, on_bad="drop", report=report)] == [2]
     assert "line 4, user unknown: has 3 cells, but the table has 4 columns" in report.problems[0]
     assert "line 5, field chosen, user 'u3': is null" in report.problems[1]
+
+
+@pytest.mark.parametrize(
+    "cell", ['"cut', '"bad"\nu1,q,good,"cut', '"he said "no" to me"\n'], ids=["cut", "cut later", "quote inside"]
+)
+@pytest.mark.parametrize("on_bad", ["error", "drop"])
+def test_a_quote_that_is_not_closed_is_an_error_and_no_shorter_answer(
+    tmp_path: Path, cell: str, on_bad: OnBad
+) -> None:
+    path = tmp_path / "votes.csv"
+    path.write_text(f"user_id,context,chosen,rejected\nu1,q,good,{cell}", encoding="utf-8")
+    line = 2 + cell[:-1].count("\n")
+    with pytest.raises(DataError, match=rf"votes.csv, line {line}: the row is broken .*; double each quote"):
+        list(read_votes(path, on_bad=on_bad))
 
 
 def test_turns_that_numpy_printed_are_not_taken_for_a_question(tmp_path: Path) -> None:

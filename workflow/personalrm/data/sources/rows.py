@@ -139,7 +139,9 @@ def _table(path: Path, file: Opened) -> Iterator[RawRow]:
     """Rows of a table whose first line has the names of columns; the number of one is its first line."""
     csv.field_size_limit(MAX_LINE_BYTES)
     text = io.TextIOWrapper(file.stream, encoding="utf-8-sig", newline="")
-    rows = csv.reader(text, delimiter=file.separator)
+    # Not strict, a quote that is not closed would swallow the next rows, or hide that the file was cut.
+    rows = csv.reader(text, delimiter=file.separator, strict=True)
+    before = 0
     try:
         names = [name.strip() for name in next(rows)]
         if twice := [name for name, count in Counter(filter(None, names)).items() if count > 1]:
@@ -152,7 +154,8 @@ def _table(path: Path, file: Opened) -> Iterator[RawRow]:
     except UnicodeDecodeError as error:
         raise _not_utf8(path, error) from error
     except csv.Error as error:
-        raise DataError(f"{path}, after line {rows.line_num}: the table is broken ({error}); write it again") from error
+        todo = "double each quote inside a cell in quotes, or write the table again"
+        raise DataError(f"{path}, line {before + 1}: the row is broken ({error}); {todo}") from error
 
 
 def _table_row(names: list[str], cells: list[str]) -> Row:
