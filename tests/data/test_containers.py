@@ -136,9 +136,7 @@ def test_a_line_of_a_table_is_named_by_where_it_begins(tmp_path: Path) -> None:
     "cell", ['"cut', '"bad"\nu1,q,good,"cut', '"he said "no" to me"\n'], ids=["cut", "cut later", "quote inside"]
 )
 @pytest.mark.parametrize("on_bad", ["error", "drop"])
-def test_a_quote_that_is_not_closed_is_an_error_and_no_shorter_answer(
-    tmp_path: Path, cell: str, on_bad: OnBad
-) -> None:
+def test_a_quote_that_is_not_closed_is_an_error_and_no_shorter_answer(tmp_path: Path, cell: str, on_bad: OnBad) -> None:
     path = tmp_path / "votes.csv"
     path.write_text(f"user_id,context,chosen,rejected\nu1,q,good,{cell}", encoding="utf-8")
     line = 2 + cell[:-1].count("\n")

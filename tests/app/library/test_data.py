@@ -143,6 +143,26 @@ def test_a_zero_next_to_dates_is_no_time() -> None:
         usable_pairs(rows, "data")
 
 
+@pytest.mark.parametrize("ids", [False, True])
+def test_a_vote_in_both_parts_is_learned_from_only(ids: bool) -> None:
+    data, val = items(4), items(6)[2:]
+    if ids:
+        data = [{**row, "pair_id": f"d{place}"} for place, row in enumerate(data)]
+        val = [{**row, "pair_id": f"v{place}"} for place, row in enumerate(val)]
+    user, events = user_data(data, val, "u", 0.7)
+    assert [pair.split for pair in user.pairs] == ["context"] * 4 + ["validation"] * 2
+    assert len({(pair.context, pair.chosen) for pair in user.pairs}) == 6
+    assert events == ("val_data: 2 rows left out (they are in data, too)",)
+
+
+def test_ids_that_begin_anew_in_the_second_part_are_refused() -> None:
+    data, val = ([{**row, "pair_id": place} for place, row in enumerate(rows)] for rows in (items(4), items(6)[4:]))
+    with pytest.raises(
+        DataError, match=r"^val_data: '0' is also the pair_id of a different vote in data; make the ids"
+    ):
+        user_data(data, val, "u", 0.7)
+
+
 def test_votes_of_several_users_are_not_fitted_as_one() -> None:
     rows: list[Item] = [*items(2, user_id="ann"), *items(2, first=5, user_id="bo")]
     with pytest.raises(DataError, match="2 users"):
