@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -64,6 +65,12 @@ def test_what_a_data_frame_makes_of_a_row_is_understood() -> None:
     assert usable_pairs([row], "data").pairs == usable_pairs([item(1)], "data").pairs
     for stored, flip in ((np.bool_(True), True), (0.0, False), (float("nan"), None)):
         assert [pair.flip for pair in usable_pairs([item(1, flip=stored)], "data").pairs] == [flip]
+
+
+def test_a_data_frame_that_was_a_table_between_is_the_same_pairs(tmp_path: Path) -> None:
+    frame = pd.DataFrame([to_item(pair) for pair in usable_pairs(items(4), "data").pairs])
+    frame.to_csv(tmp_path / "votes.csv", index=False)
+    assert usable_pairs(pd.read_csv(tmp_path / "votes.csv"), "data") == usable_pairs(frame, "data")
 
 
 def test_a_pair_made_a_dict_is_the_pair_again() -> None:
