@@ -139,6 +139,20 @@ def test_a_file_without_a_user_is_answered_with_the_option(capsys: pytest.Captur
         assert said in capsys.readouterr().err
 
 
+def test_fields_that_no_column_is_read_as_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(votes({"context": "asked of me", "chosen": "one", "rejected": "other"}))
+    assert main(["import", str(path)]) == 1
+    assert "no column is read as context or as the answers; name columns with --column" in capsys.readouterr().err
+    given = ["--column", "context=asked of me", "--column", "chosen=one"]
+    assert main(["import", str(path), *given]) == 1
+    assert "no column is read as the answers; name" in capsys.readouterr().err
+    assert main(["import", str(path), *given, "--column", "rejected=other"]) == 0
+    empty = Path("empty.csv")
+    empty.write_text("user_id,context,chosen,rejected\n")
+    assert main(["import", str(empty)]) == 1
+    assert "empty.csv: no votes in the file" in capsys.readouterr().err
+
+
 def test_users_with_few_pairs_are_read_by_the_written_config_and_with_fewer_than_three_none_is_written(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

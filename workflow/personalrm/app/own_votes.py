@@ -190,8 +190,7 @@ def config_of(found: Understood, name: str, model: str | None = None, api_base: 
 
     Raises DataError where no user has three pairs, or none is named; ConfigError for a wrong name or model.
     """
-    if "user_id" not in {*found.fields, *found.columns}:
-        raise DataError(f"{found.path}: no column names the user; give it with --column user_id=COLUMN")
+    _refuse_unnamed(found)
     if found.min_pairs is None:
         problem = found.report.problems[0] if found.report.problems else "each user needs at least 3 different pairs"
         raise DataError(f"{found.path}: no user has 3 pairs, so that no config was written; {problem}")
@@ -214,6 +213,24 @@ def config_of(found: Understood, name: str, model: str | None = None, api_base: 
     config |= {"methods": methods, "k": ["all"]}
     parse_config(config)
     return config
+
+
+def _refuse_unnamed(found: Understood) -> None:
+    """Raise DataError where the file holds nothing, or no column is read as a field that votes need."""
+    have = {*found.fields, *found.columns}
+    if not found.report.lines:
+        raise DataError(f"{found.path}: no votes in the file; give a file with one vote a line")
+    if "user_id" not in have:
+        raise DataError(f"{found.path}: no column names the user; give it with --column user_id=COLUMN")
+    if found.report.votes:
+        return
+    unread = [] if have & {"context", "prompt"} else ["context"]
+    unread += [] if any(have.issuperset(form) for form in (FORMS[0], (*FORMS[1], "winner"))) else ["the answers"]
+    if unread:
+        raise DataError(
+            f"{found.path}: no column is read as {' or as '.join(unread)}; name columns with --column context=COLUMN, "
+            "and chosen and rejected, or response_a, response_b and winner"
+        )
 
 
 def write_config(config: Mapping[str, Any], out: Path) -> None:
