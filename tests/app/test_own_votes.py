@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from personalrm.app.cli import main
-from personalrm.app.own_votes import config_of, understand
+from personalrm.app.own_votes import config_of, described, understand
 from personalrm.core.errors import ConfigError
 from personalrm.data.prepare import prepare_dataset, refuse_no_user
 from personalrm.data.settings import LocalDataset
@@ -151,6 +151,17 @@ def test_fields_that_no_column_is_read_as_are_named(capsys: pytest.CaptureFixtur
     empty.write_text("user_id,context,chosen,rejected\n")
     assert main(["import", str(empty)]) == 1
     assert "empty.csv: no votes in the file" in capsys.readouterr().err
+    empty.write_text("user_id,context,chosen,rejected\nu,a,b\n")
+    assert main(["import", str(empty)]) == 1
+    assert "empty.csv: no row can be read; line 2, user unknown: has 3 cells" in capsys.readouterr().err
+
+
+def test_a_prompt_next_to_a_context_is_not_read() -> None:
+    shown = described(understand(written(votes({"context": "question"}, prompt="Another question?"))))
+    assert "context           question" not in shown
+    assert "prompt            prompt" in shown
+    shown = described(understand(written(votes(prompt="Another question?"))))
+    assert "not read: prompt" in shown
 
 
 def test_users_with_few_pairs_are_read_by_the_written_config_and_with_fewer_than_three_none_is_written(

@@ -154,7 +154,9 @@ def described(found: Understood) -> str:
     """What was understood, as text: columns, counts, notes and the first rows."""
     report = found.report
     lines = [f"{found.path}: {found.kind}, {report.lines} rows", "", "field             column"]
-    names = [name for name in _order() if name in found.columns or name in found.fields]
+    have = {*found.fields, *found.columns}
+    # Next to a context, a prompt is not read.
+    names = [name for name in _order() if name in have and not (name == "prompt" and "context" in have)]
     lines += [f"{name:<17} {found.columns.get(name, name)}" for name in names]
     ignored = [name for name in found.fields if name not in {*names, *found.columns.values()}]
     lines += [f"not read: {', '.join(ignored[:20])}{', …' if len(ignored) > 20 else ''}", ""] if ignored else [""]
@@ -220,6 +222,8 @@ def _refuse_unnamed(found: Understood) -> None:
     have = {*found.fields, *found.columns}
     if not found.report.lines:
         raise DataError(f"{found.path}: no votes in the file; give a file with one vote a line")
+    if not have:
+        raise DataError(f"{found.path}: no row can be read; {found.report.problems[0]}")
     if "user_id" not in have:
         raise DataError(f"{found.path}: no column names the user; give it with --column user_id=COLUMN")
     if found.report.votes:
