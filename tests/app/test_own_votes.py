@@ -190,6 +190,25 @@ def test_init_writes_a_model_into_the_config(capsys: pytest.CaptureFixture[str])
     assert not Path("z.yaml").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--model", "gpt-4o-mini"], "--model: 'gpt-4o-mini' needs a --api-base; did you mean 'openai/gpt-4o-mini'?"),
+        (["--model", "openai/"], "--model: 'openai/' names no model"),
+        (["--model", "embedded/nothere"], "--model: Unknown embedded model 'nothere'. Known ids: smollm2-135m"),
+        (["--model", "embedded/smollm2-135m", "--api-base", "http://h:1/v1"], "leave --api-base out"),
+    ],
+)
+def test_what_names_no_model_is_refused_before_a_config_is_written(
+    options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init", str(written(votes())), *options]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("personalrm: --model: ")
+    assert said in error
+    assert not Path("config").exists()
+
+
 def test_a_small_model_scores_attributes_and_writes_no_persona() -> None:
     assert main(["init", str(written(votes())), "--model", "embedded/qwen2.5-coder-0.5b", "--config", "x.yaml"]) == 0
     config = load_config(Path("x.yaml"))

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from personalrm.app.library.models import model_entry
-from personalrm.core.errors import ConfigError, DataError
+from personalrm.core.errors import ConfigError, DataError, EmbeddedModelError
 from personalrm.core.files import atomic_write_text
 from personalrm.data.settings import LocalDataset
 from personalrm.data.sources.containers import Kind, opened
@@ -30,6 +30,7 @@ from personalrm.data.sources.reading import ReadReport
 from personalrm.data.sources.rows import read_rows
 from personalrm.data.sources.times import time_of
 from personalrm.data.sources.votes import FORMS, KNOWN_FIELDS, Vote
+from personalrm.llm.local.catalogue import get_entry
 from personalrm.studies.config_load import parse_config
 from personalrm.studies.preflight import load_environment
 
@@ -203,8 +204,7 @@ def config_of(found: Understood, name: str, model: str | None = None, api_base: 
     config: dict[str, Any] = {"run": name, "datasets": {name: entry}}
     methods = ["random", "longer", "words", "words@loo"]
     if model is not None:
-        load_environment()
-        described_model = {key: value for key, value in model_entry(model, api_base, {}).items() if value is not None}
+        described_model = _model(model, api_base)
         config |= {"models": {"judge": described_model}, "learn": {"models": ["judge"]}}
         if described_model["backend"] == "embedded":
             # Models of this size cannot judge for a person, but can say which answer has more of an attribute.
@@ -215,6 +215,19 @@ def config_of(found: Understood, name: str, model: str | None = None, api_base: 
     config |= {"methods": methods, "k": ["all"]}
     parse_config(config)
     return config
+
+
+def _model(model: str, api_base: str | None) -> dict[str, Any]:
+    """Entry of `models`. Raises ConfigError, which names the options of the command, for an id that names no model."""
+    load_environment()
+    try:
+        entry = {key: value for key, value in model_entry(model, api_base, {}).items() if value is not None}
+        if entry["backend"] == "embedded":
+            get_entry(entry["model"])
+    except (ConfigError, EmbeddedModelError) as error:
+        said = str(error).removeprefix("model_id: ").removeprefix("model_url: ").replace("model_url", "--api-base")
+        raise ConfigError(f"--model: {said}") from error
+    return entry
 
 
 def _refuse_unnamed(found: Understood) -> None:
