@@ -169,6 +169,13 @@ def test_users_with_few_pairs_are_read_by_the_written_config_and_with_fewer_than
 ) -> None:
     assert main(["import", str(written(votes(pairs=4)))]) == 0
     assert yaml.safe_load(Path("config/my-votes.yaml").read_text())["datasets"]["my-votes"]["min_pairs"] == 4
+    assert main(["import", str(written(votes(pairs=3))), "--config", "three.yaml"]) == 0
+    (entry,) = load_config(Path("three.yaml")).datasets.values()
+    refuse_no_user(entry)  # type: ignore[arg-type]
+    # Ties, equal answers and repeats are no pairs.
+    more = [*votes(pairs=2), *votes(pairs=2), *votes({}, pairs=3, tie=True), *votes(pairs=3, chosen="no")]
+    assert main(["import", str(written(more)), "--config", "x.yaml"]) == 1
+    assert "no user has 3 pairs" in capsys.readouterr().err
     assert main(["import", str(written(votes(pairs=2))), "--config", "x.yaml"]) == 1
     assert "no user has 3 pairs, so that no config was written" in capsys.readouterr().err
 
@@ -193,7 +200,7 @@ def test_init_writes_a_model_into_the_config(capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--model", "gpt-4o-mini"], "--model: 'gpt-4o-mini' needs a --api-base; did you mean 'openai/gpt-4o-mini'?"),
+        (["--model", "smollm2-135m"], "'smollm2-135m' needs a --api-base; did you mean 'embedded/smollm2-135m'?"),
         (["--model", "openai/"], "--model: 'openai/' names no model"),
         (["--model", "embedded/nothere"], "--model: Unknown embedded model 'nothere'. Known ids: smollm2-135m"),
         (["--model", "embedded/smollm2-135m", "--api-base", "http://h:1/v1"], "leave --api-base out"),

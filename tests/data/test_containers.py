@@ -68,6 +68,14 @@ def tarred() -> bytes:
     return sink.getvalue()
 
 
+def locked() -> bytes:
+    """A zip whose file is marked as encrypted, in its own header and in the list of files."""
+    data = bytearray(zipped({"votes": LINES}))
+    data[6] |= 1
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(data)
+
+
 def zstd(data: bytes) -> bytes:
     return bytes(pa.compress(data, "zstd", asbytes=True))
 
@@ -160,6 +168,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "excel.xlsx": (zipped({"xl/workbook.xml": b"", "[Content_Types].xml": b""}), "is an Excel workbook"),
     "two.zip": (zipped({"a": b"x", "b": b"y"}), r"is a zip of 2 files \(a, b\), not of one"),
     "empty.zip": (zipped({"a/": b""}), "is a zip of 0 files, not of one"),
+    "locked.zip": (locked(), "is a zip with a password; unpack it"),
     "archive.tar.gz": (gzip.compress(tarred()), "is a tar archive"),
     "page.jsonl": (b"<!DOCTYPE html><html>", "is HTML or XML"),
     "lfs.jsonl": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "is a Git LFS pointer"),

@@ -66,7 +66,9 @@ def test_log_odds_of_both_orders_give_the_probability() -> None:
 
 def test_many_pairs_are_judged_at_once_in_order_and_a_failure_loses_its_pair_alone() -> None:
     def fault(_: int, body: dict[str, Any]) -> Fault | None:
-        return Fault("status", 503) if "lost" in asked(body) else None
+        text = asked(body)
+        half = "half" in text and text.index("GOOD") < text.index("BAD")
+        return Fault("status", 503) if "lost" in text or half else None
 
     pairs = [(f"question {n}?", "GOOD", "BAD") for n in range(6)]
     pairs[2], pairs[4], pairs[5] = ("lost?", "GOOD", "BAD"), ("q?", "BAD", "GOOD"), ("q?", "UNREAD", "BAD")
@@ -79,6 +81,10 @@ def test_many_pairs_are_judged_at_once_in_order_and_a_failure_loses_its_pair_alo
         assert [one.probability for one in found] == [1.0, 1.0, None, 1.0, 0.0, None, 1.0]
         assert found[0].outcomes == ("correct", "correct")
         assert found[2].outcomes == ("provider_error", "provider_error")
+        # One order alone would favour an answer by its place.
+        (half,) = judge.predict_many([("half?", "GOOD", "BAD")])
+        assert (half.preference, half.probability) == (None, None)
+        assert sorted(half.outcomes) == ["correct", "provider_error"]
         assert list(found.to_frame()["probability"].isna()) == [False, False, True, False, False, True, False]
         assert asyncio.run(judge.apredict_many(pairs))[4] == found[4]
         assert judge.predict_many([]) == ()
