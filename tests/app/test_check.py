@@ -49,6 +49,26 @@ def test_a_row_of_which_too_much_was_lost_does_not_pass(run: Path) -> None:
     assert check(run, 60, {"method": "both", "k": "4"}, largest_loss=10)[0]
 
 
+def test_one_row_that_fails_is_enough_wherever_it_stands(run: Path) -> None:
+    for least in (72, 60):
+        table = TABLE.replace(",75.0,", ",50.0,") if least == 60 else TABLE
+        (run / "tables" / "main.csv").write_text(table, encoding="utf-8")
+        held, text = check(run, least, {"method": "both"}, largest_loss=20)
+        assert not held
+        assert sorted(line.split()[0] for line in text.splitlines()) == ["FAILED", "ok"]
+
+
+@pytest.mark.parametrize("least", ["0.7", "1", "-1", "101", "nan"])
+def test_what_is_no_percentage_is_refused(run: Path, least: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(run), "--min-accuracy", least, "--method", "default"]) == 1
+    assert capsys.readouterr().err == f"personalrm: --min-accuracy: is {least}; give percent, such as 60\n"
+
+
+def test_a_row_that_is_not_there_is_answered_with_those_that_are(run: Path) -> None:
+    with pytest.raises(DataError, match="no row with method bot, k all; there are method: default, both, memory; k: -"):
+        check(run, 60, {"method": "bot", "k": "all", "dataset": None})
+
+
 def test_a_row_without_a_number_is_an_error(run: Path) -> None:
     with pytest.raises(DataError, match=r"people · memory · m · all: no accuracy \(not applicable\)"):
         check(run, 60, {})

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 import personalrm
+from personalrm.app import cli as cli_module
 from personalrm.app import jobs
 from personalrm.app.cli import EXIT_BUDGET, main, synthesise
 from personalrm.core.errors import BudgetExceeded, ConfigError, DataError
@@ -112,6 +113,21 @@ def test_arguments_after_two_dashes_are_snakemakes_and_its_exit_code_is_returned
     config = "config/quickstart.yaml"
     assert main(["run", config, "--cores", "2", "--", "-n", "--quiet"]) == 7
     assert given == [["--cores", "2", "--configfile", config, "-n", "--quiet"]]
+
+
+def test_a_run_in_a_folder_without_a_workflow_takes_that_of_the_checkout(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    votes = Path("resources/quickstart/votes.jsonl").resolve()
+    monkeypatch.chdir(tmp_path)
+    raw = {"run": "r", "datasets": {"d": {"path": str(votes)}}, "methods": ["longer"], "k": ["all"]}
+    Path("run.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
+    assert main(["run", "run.yaml", "--cores", "1", "--", "-n"]) == 0
+    assert "This was a dry-run" in Path("results/r/logs/run.log").read_text(encoding="utf-8")
+    # As installed from a wheel.
+    monkeypatch.setattr(cli_module, "__file__", str(tmp_path / "lib/python3/site-packages/personalrm/app/cli.py"))
+    assert main(["run", "run.yaml"]) == 1
+    assert "no Snakefile in this folder" in capsys.readouterr().err
 
 
 def test_help_imports_neither_rich_nor_the_stages() -> None:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from personalrm.app.cli import main
-from personalrm.app.own_votes import config_of, understand
+from personalrm.app.own_votes import config_of, described, understand
 from personalrm.core.errors import ConfigError
 from personalrm.data.prepare import prepare_dataset, refuse_no_user
 from personalrm.data.settings import LocalDataset
@@ -139,11 +139,43 @@ def test_a_file_without_a_user_is_answered_with_the_option(capsys: pytest.Captur
         assert said in capsys.readouterr().err
 
 
+def test_fields_that_no_column_is_read_as_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(votes({"context": "asked of me", "chosen": "one", "rejected": "other"}))
+    assert main(["import", str(path)]) == 1
+    assert "no column is read as context or as the answers; name columns with --column" in capsys.readouterr().err
+    given = ["--column", "context=asked of me", "--column", "chosen=one"]
+    assert main(["import", str(path), *given]) == 1
+    assert "no column is read as the answers; name" in capsys.readouterr().err
+    assert main(["import", str(path), *given, "--column", "rejected=other"]) == 0
+    empty = Path("empty.csv")
+    empty.write_text("user_id,context,chosen,rejected\n")
+    assert main(["import", str(empty)]) == 1
+    assert "empty.csv: no votes in the file" in capsys.readouterr().err
+    empty.write_text("user_id,context,chosen,rejected\nu,a,b\n")
+    assert main(["import", str(empty)]) == 1
+    assert "empty.csv: no row can be read; line 2, user unknown: has 3 cells" in capsys.readouterr().err
+
+
+def test_a_prompt_next_to_a_context_is_not_read() -> None:
+    shown = described(understand(written(votes({"context": "question"}, prompt="Another question?"))))
+    assert "context           question" not in shown
+    assert "prompt            prompt" in shown
+    shown = described(understand(written(votes(prompt="Another question?"))))
+    assert "not read: prompt" in shown
+
+
 def test_users_with_few_pairs_are_read_by_the_written_config_and_with_fewer_than_three_none_is_written(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["import", str(written(votes(pairs=4)))]) == 0
     assert yaml.safe_load(Path("config/my-votes.yaml").read_text())["datasets"]["my-votes"]["min_pairs"] == 4
+    assert main(["import", str(written(votes(pairs=3))), "--config", "three.yaml"]) == 0
+    (entry,) = load_config(Path("three.yaml")).datasets.values()
+    refuse_no_user(entry)  # type: ignore[arg-type]
+    # Ties, equal answers and repeats are no pairs.
+    more = [*votes(pairs=2), *votes(pairs=2), *votes({}, pairs=3, tie=True), *votes(pairs=3, chosen="no")]
+    assert main(["import", str(written(more)), "--config", "x.yaml"]) == 1
+    assert "no user has 3 pairs" in capsys.readouterr().err
     assert main(["import", str(written(votes(pairs=2))), "--config", "x.yaml"]) == 1
     assert "no user has 3 pairs, so that no config was written" in capsys.readouterr().err
 
@@ -163,6 +195,25 @@ def test_init_writes_a_model_into_the_config(capsys: pytest.CaptureFixture[str])
     assert main(["init", str(path), "--config", "z.yaml"]) == 2
     assert "give --model" in capsys.readouterr().err
     assert not Path("z.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--model", "smollm2-135m"], "'smollm2-135m' needs a --api-base; did you mean 'embedded/smollm2-135m'?"),
+        (["--model", "openai/"], "--model: 'openai/' names no model"),
+        (["--model", "embedded/nothere"], "--model: Unknown embedded model 'nothere'. Known ids: smollm2-135m"),
+        (["--model", "embedded/smollm2-135m", "--api-base", "http://h:1/v1"], "leave --api-base out"),
+    ],
+)
+def test_what_names_no_model_is_refused_before_a_config_is_written(
+    options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init", str(written(votes())), *options]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("personalrm: --model: ")
+    assert said in error
+    assert not Path("config").exists()
 
 
 def test_a_small_model_scores_attributes_and_writes_no_persona() -> None:

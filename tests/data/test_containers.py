@@ -20,7 +20,7 @@ import pytest
 
 from personalrm.core.errors import DataError
 from personalrm.data.sources.open import read_votes
-from personalrm.data.sources.reading import ReadReport
+from personalrm.data.sources.reading import OnBad, ReadReport
 from personalrm.data.sources.votes import Vote
 
 from .vote_rows import Row, row
@@ -66,6 +66,14 @@ def tarred() -> bytes:
         info.size = len(LINES)
         archive.addfile(info, io.BytesIO(LINES))
     return sink.getvalue()
+
+
+def locked() -> bytes:
+    """A zip whose file is marked as encrypted, in its own header and in the list of files."""
+    data = bytearray(zipped({"votes": LINES}))
+    data[6] |= 1
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(data)
 
 
 def zstd(data: bytes) -> bytes:
@@ -132,6 +140,18 @@ def test_a_line_of_a_table_is_named_by_where_it_begins(tmp_path: Path) -> None:
     assert "line 5, field chosen, user 'u3': is null" in report.problems[1]
 
 
+@pytest.mark.parametrize(
+    "cell", ['"cut', '"bad"\nu1,q,good,"cut', '"he said "no" to me"\n'], ids=["cut", "cut later", "quote inside"]
+)
+@pytest.mark.parametrize("on_bad", ["error", "drop"])
+def test_a_quote_that_is_not_closed_is_an_error_and_no_shorter_answer(tmp_path: Path, cell: str, on_bad: OnBad) -> None:
+    path = tmp_path / "votes.csv"
+    path.write_text(f"user_id,context,chosen,rejected\nu1,q,good,{cell}", encoding="utf-8")
+    line = 2 + cell[:-1].count("\n")
+    with pytest.raises(DataError, match=rf"votes.csv, line {line}: the row is broken .*; double each quote"):
+        list(read_votes(path, on_bad=on_bad))
+
+
 def test_turns_that_numpy_printed_are_not_taken_for_a_question(tmp_path: Path) -> None:
     data = b"user_id,context,chosen,rejected\nu1,\"[{'role': 'user'}\n {'role': 'user'}]\",a,b\n"
     with pytest.raises(DataError, match=r"line 2, field context.*: begins like a list of turns, but is not JSON"):
@@ -148,6 +168,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "excel.xlsx": (zipped({"xl/workbook.xml": b"", "[Content_Types].xml": b""}), "is an Excel workbook"),
     "two.zip": (zipped({"a": b"x", "b": b"y"}), r"is a zip of 2 files \(a, b\), not of one"),
     "empty.zip": (zipped({"a/": b""}), "is a zip of 0 files, not of one"),
+    "locked.zip": (locked(), "is a zip with a password; unpack it"),
     "archive.tar.gz": (gzip.compress(tarred()), "is a tar archive"),
     "page.jsonl": (b"<!DOCTYPE html><html>", "is HTML or XML"),
     "lfs.jsonl": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "is a Git LFS pointer"),

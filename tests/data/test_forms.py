@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,11 @@ SAME: dict[str, Row] = {
     "prompt as text": {"user_id": "u1", "prompt": "question 0", **ANSWERS},
     "context as text": {"user_id": "u1", "context": "question 0", **ANSWERS},
     "context as blocks": {"user_id": "u1", "context": "[user]: question 0", **ANSWERS},
+    "context as JSON text": row("u1", context=json.dumps([USER])),
+    "turns as Python prints them": row("u1", context=str([USER]), chosen=str(GOOD), rejected=str([BAD])),
+    "conversations as JSON text": {
+        "user_id": "u1", "chosen": json.dumps([USER, GOOD]), "rejected": json.dumps([USER, BAD])
+    },
     "hh-rlhf": {
         "user_id": "u1",
         "chosen": "\n\nHuman: question 0\n\nAssistant: good answer 0",
@@ -82,6 +88,16 @@ def test_a_conversation_before_the_answers_is_found_whole() -> None:
 def test_an_answer_to_a_context_is_text_even_if_it_is_a_dialogue() -> None:
     said = "\n\nHuman: hi\n\nAssistant: ho"
     assert vote_of(row("u1", chosen=said)).chosen == said
+
+
+def test_a_question_that_only_begins_like_turns_is_one_turn() -> None:
+    for text in ("[{'role': 'user'} is not JSON, why?", '[{"role": "user"'):
+        assert vote_of(row("u1", context=text)).context == (("user", text),)
+
+
+@pytest.mark.parametrize("text", ['[{"role": "user", "content": "hi"}]', '{"type": "circle"}', "[{'role': 'assistant'"])
+def test_an_answer_that_is_code_is_text(text: str) -> None:
+    assert vote_of(row("u1", chosen=text)).chosen == text
 
 
 def test_equal_conversations_are_equal_answers() -> None:

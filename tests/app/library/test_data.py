@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -64,6 +65,12 @@ def test_what_a_data_frame_makes_of_a_row_is_understood() -> None:
     assert usable_pairs([row], "data").pairs == usable_pairs([item(1)], "data").pairs
     for stored, flip in ((np.bool_(True), True), (0.0, False), (float("nan"), None)):
         assert [pair.flip for pair in usable_pairs([item(1, flip=stored)], "data").pairs] == [flip]
+
+
+def test_a_data_frame_that_was_a_table_between_is_the_same_pairs(tmp_path: Path) -> None:
+    frame = pd.DataFrame([to_item(pair) for pair in usable_pairs(items(4), "data").pairs])
+    frame.to_csv(tmp_path / "votes.csv", index=False)
+    assert usable_pairs(pd.read_csv(tmp_path / "votes.csv"), "data") == usable_pairs(frame, "data")
 
 
 def test_a_pair_made_a_dict_is_the_pair_again() -> None:
@@ -141,6 +148,26 @@ def test_a_zero_next_to_dates_is_no_time() -> None:
     rows = [item(0, timestamp=0), item(1, timestamp="2025-01-31")]
     with pytest.raises(DataError, match=r"data\[0\], field timestamp: is 0, which is no date"):
         usable_pairs(rows, "data")
+
+
+@pytest.mark.parametrize("ids", [False, True])
+def test_a_vote_in_both_parts_is_learned_from_only(ids: bool) -> None:
+    data, val = items(4), items(6)[2:]
+    if ids:
+        data = [{**row, "pair_id": f"d{place}"} for place, row in enumerate(data)]
+        val = [{**row, "pair_id": f"v{place}"} for place, row in enumerate(val)]
+    user, events = user_data(data, val, "u", 0.7)
+    assert [pair.split for pair in user.pairs] == ["context"] * 4 + ["validation"] * 2
+    assert len({(pair.context, pair.chosen) for pair in user.pairs}) == 6
+    assert events == ("val_data: 2 rows left out (they are in data, too)",)
+
+
+def test_ids_that_begin_anew_in_the_second_part_are_refused() -> None:
+    data, val = ([{**row, "pair_id": place} for place, row in enumerate(rows)] for rows in (items(4), items(6)[4:]))
+    with pytest.raises(
+        DataError, match=r"^val_data: '0' is also the pair_id of a different vote in data; make the ids"
+    ):
+        user_data(data, val, "u", 0.7)
 
 
 def test_votes_of_several_users_are_not_fitted_as_one() -> None:

@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from support.scripted_server import Answer, Fault, ScriptedServer
 from support.traits import says
@@ -64,7 +66,9 @@ def test_log_odds_of_both_orders_give_the_probability() -> None:
 
 def test_many_pairs_are_judged_at_once_in_order_and_a_failure_loses_its_pair_alone() -> None:
     def fault(_: int, body: dict[str, Any]) -> Fault | None:
-        return Fault("status", 503) if "lost" in asked(body) else None
+        text = asked(body)
+        half = "half" in text and text.index("GOOD") < text.index("BAD")
+        return Fault("status", 503) if "lost" in text or half else None
 
     pairs = [(f"question {n}?", "GOOD", "BAD") for n in range(6)]
     pairs[2], pairs[4], pairs[5] = ("lost?", "GOOD", "BAD"), ("q?", "BAD", "GOOD"), ("q?", "UNREAD", "BAD")
@@ -77,6 +81,10 @@ def test_many_pairs_are_judged_at_once_in_order_and_a_failure_loses_its_pair_alo
         assert [one.probability for one in found] == [1.0, 1.0, None, 1.0, 0.0, None, 1.0]
         assert found[0].outcomes == ("correct", "correct")
         assert found[2].outcomes == ("provider_error", "provider_error")
+        # One order alone would favour an answer by its place.
+        (half,) = judge.predict_many([("half?", "GOOD", "BAD")])
+        assert (half.preference, half.probability) == (None, None)
+        assert sorted(half.outcomes) == ["correct", "provider_error"]
         assert list(found.to_frame()["probability"].isna()) == [False, False, True, False, False, True, False]
         assert asyncio.run(judge.apredict_many(pairs))[4] == found[4]
         assert judge.predict_many([]) == ()
@@ -89,6 +97,8 @@ def test_what_is_no_triple_is_named_by_its_place_and_a_wrong_key_ends_all() -> N
             judge.predict_many([("q?", "a", "b"), ("q?", "a")])  # type: ignore[list-item]
         with pytest.raises(DataError, match=r"^pairs\[1\], option2"):
             judge.predict_many([("q?", "a", "b"), ("q?", "a", 3)])  # type: ignore[list-item]
+        with pytest.raises(DataError, match=r"^pairs: is no list"):
+            judge.predict_many(None)  # type: ignore[arg-type]
         assert server.count == 0
         with pytest.raises(PermanentError):
             judge.predict_many([("q?", "a", "b")])
@@ -115,10 +125,17 @@ def test_a_ranking_in_words_keeps_the_given_order_among_equals() -> None:
         ranked = judge.rank("Which?", ["GOOD one", "BAD", {"role": "assistant", "content": "GOOD two"}])
         assert [(one.place, one.score) for one in ranked] == [(0, 0.5), (2, 0.5), (1, -1.0)]
         asked_so_far = server.count
+        texts = ["GOOD one", "BAD", "GOOD two"]
+        for form in (iter(texts), np.array(texts), pd.Series(texts, index=[7, 8, 9])):
+            assert [(one.place, one.answer) for one in judge.rank("Which?", form)] == [
+                (0, texts[0]), (2, texts[2]), (1, texts[1])
+            ]  # fmt: skip
         assert [tuple(one) for one in judge.rank("Which?", ["alone"])] == [(0, 0.0, "alone")]
         assert judge.rank("Which?", []) == ()
         with pytest.raises(DataError, match=r"^answers: is one answer"):
             judge.rank("Which?", "one answer")
+        with pytest.raises(DataError, match=r"^answers: is no list"):
+            judge.rank("Which?", None)  # type: ignore[arg-type]
         assert server.count == asked_so_far
     with ScriptedServer(one_order, faults=lambda *_: Fault("status", 503)) as server:
         with pytest.raises(ModelCallError, match="503"):

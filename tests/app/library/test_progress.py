@@ -10,6 +10,7 @@ import pytest
 from support.scripted_server import Fault, ScriptedServer
 from support.traits import says
 
+from personalrm.app.library.progress import Progress
 from personalrm.core.errors import ModelCallError
 
 from .conftest import items, judge_of, prefers_good, taste_model, votes
@@ -42,6 +43,17 @@ def test_on_a_terminal_a_bar_moves_with_the_answers_and_goes_at_the_end(
     with ScriptedServer(prefers_good, latency=0.05) as server:
         judge_of(server).fit(items(6))
     assert "search and persona: " in terminal.getvalue()
+
+
+def test_the_percentage_never_falls() -> None:
+    told: list[float] = []
+    with Progress(lambda percent, _: told.append(percent)) as progress:
+        for start in (40, 10):
+            progress.stage("stage", 4, start, 60)
+            progress.answered()
+        progress.report(5, "late")
+    assert told == sorted(told)
+    assert told[-1] == 45
 
 
 def test_a_fit_that_fails_leaves_no_bar(monkeypatch: pytest.MonkeyPatch, bank: Path) -> None:

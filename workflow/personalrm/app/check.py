@@ -6,7 +6,7 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from personalrm.core.errors import DataError
+from personalrm.core.errors import ConfigError, DataError
 
 NAMES = ("dataset", "method", "judge_model", "k")
 
@@ -29,17 +29,22 @@ def check(
         largest_loss: percentage of verdicts that provider errors may have lost in a row.
 
     Raises:
+        ConfigError: `least` is no percentage, or is a share.
         DataError: no main table, no row with these values, or a row without a number.
     """
+    if not 0 <= least <= 100 or 0 < least <= 1:
+        raise ConfigError(f"--min-accuracy: is {least:g}; give percent, such as 60")
     path = run / "tables" / "main.csv"
     if not path.is_file():
         raise DataError(f"{run}: no tables/main.csv; run the workflow first")
     with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    rows = [row for row in rows if all(value in (None, row[key]) for key, value in wanted.items())]
-    asked = ", ".join(f"{key} {value}" for key, value in wanted.items() if value is not None)
+        every = list(csv.DictReader(stream))
+    asked = {key: value for key, value in wanted.items() if value is not None}
+    rows = [row for row in every if all(row[key] == value for key, value in asked.items())]
     if not rows:
-        raise DataError(f"{path}: no row with {asked}")
+        shown = ", ".join(f"{key} {value}" for key, value in asked.items()) or "a result"
+        there = "; ".join(f"{key}: {', '.join(dict.fromkeys(row[key] for row in every))}" for key in asked)
+        raise DataError(f"{path}: no row with {shown}; there are {there or 'none'}")
     column = "ci_low" if lower_bound else "accuracy"
     lines, held = [], True
     for row in rows:

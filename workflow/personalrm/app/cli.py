@@ -20,7 +20,7 @@ import typer.core
 from personalrm import __version__
 from personalrm.app.rule_commands import OF_RULES, add_rule_commands
 from personalrm.app.votes_commands import add_votes_commands
-from personalrm.core.errors import BudgetExceeded, PersonalRMError
+from personalrm.core.errors import BudgetExceeded, ConfigError, PersonalRMError
 from personalrm.core.extras import explained, require_extra
 
 E = TypeVar("E", bound=Exception)
@@ -122,11 +122,25 @@ def run(
     require_extra("workflow", "personalrm run")
     loaded = load_config(config)
     results = loaded.results / loaded.run
-    options = ["--cores", cores, "--configfile", str(config), *(arguments or ())]
+    options = [*_workflow_of_checkout(), "--cores", cores, "--configfile", str(config), *(arguments or ())]
     code = run_snakemake(options, results / "logs" / "run.log", sys.stderr)
     if code == 0:
         sys.stdout.write(study_of(loaded.study).shown(results))
     raise typer.Exit(code)
+
+
+def _workflow_of_checkout() -> list[str]:
+    """Snakemake's option for the workflow of the checkout that this package lies in; none in a folder that has a
+    workflow. Raises ConfigError where there is neither."""
+    if any(Path(folder, name).is_file() for folder in ("", "workflow") for name in ("Snakefile", "snakefile")):
+        return []
+    own = Path(__file__).resolve().parents[3] / "Snakefile"
+    if not own.is_file():
+        raise ConfigError(
+            "personalrm run: no Snakefile in this folder, and none is installed with the package; run it in a checkout "
+            "of the repository"
+        )
+    return ["--snakefile", str(own)]
 
 
 @cli.command()

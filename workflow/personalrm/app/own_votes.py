@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from personalrm.app.library.models import model_entry
-from personalrm.core.errors import ConfigError, DataError
+from personalrm.core.errors import ConfigError, DataError, EmbeddedModelError
 from personalrm.core.files import atomic_write_text
 from personalrm.data.settings import LocalDataset
 from personalrm.data.sources.containers import Kind, opened
@@ -30,6 +30,7 @@ from personalrm.data.sources.reading import ReadReport
 from personalrm.data.sources.rows import read_rows
 from personalrm.data.sources.times import time_of
 from personalrm.data.sources.votes import FORMS, KNOWN_FIELDS, Vote
+from personalrm.llm.local.catalogue import get_entry
 from personalrm.studies.config_load import parse_config
 from personalrm.studies.preflight import load_environment
 
@@ -154,7 +155,9 @@ def described(found: Understood) -> str:
     """What was understood, as text: columns, counts, notes and the first rows."""
     report = found.report
     lines = [f"{found.path}: {found.kind}, {report.lines} rows", "", "field             column"]
-    names = [name for name in _order() if name in found.columns or name in found.fields]
+    have = {*found.fields, *found.columns}
+    # Next to a context, a prompt is not read.
+    names = [name for name in _order() if name in have and not (name == "prompt" and "context" in have)]
     lines += [f"{name:<17} {found.columns.get(name, name)}" for name in names]
     ignored = [name for name in found.fields if name not in {*names, *found.columns.values()}]
     lines += [f"not read: {', '.join(ignored[:20])}{', …' if len(ignored) > 20 else ''}", ""] if ignored else [""]
@@ -190,8 +193,7 @@ def config_of(found: Understood, name: str, model: str | None = None, api_base: 
 
     Raises DataError where no user has three pairs, or none is named; ConfigError for a wrong name or model.
     """
-    if "user_id" not in {*found.fields, *found.columns}:
-        raise DataError(f"{found.path}: no column names the user; give it with --column user_id=COLUMN")
+    _refuse_unnamed(found)
     if found.min_pairs is None:
         problem = found.report.problems[0] if found.report.problems else "each user needs at least 3 different pairs"
         raise DataError(f"{found.path}: no user has 3 pairs, so that no config was written; {problem}")
@@ -202,8 +204,7 @@ def config_of(found: Understood, name: str, model: str | None = None, api_base: 
     config: dict[str, Any] = {"run": name, "datasets": {name: entry}}
     methods = ["random", "longer", "words", "words@loo"]
     if model is not None:
-        load_environment()
-        described_model = {key: value for key, value in model_entry(model, api_base, {}).items() if value is not None}
+        described_model = _model(model, api_base)
         config |= {"models": {"judge": described_model}, "learn": {"models": ["judge"]}}
         if described_model["backend"] == "embedded":
             # Models of this size cannot judge for a person, but can say which answer has more of an attribute.
@@ -214,6 +215,39 @@ def config_of(found: Understood, name: str, model: str | None = None, api_base: 
     config |= {"methods": methods, "k": ["all"]}
     parse_config(config)
     return config
+
+
+def _model(model: str, api_base: str | None) -> dict[str, Any]:
+    """Entry of `models`. Raises ConfigError, which names the options of the command, for an id that names no model."""
+    load_environment()
+    try:
+        entry = {key: value for key, value in model_entry(model, api_base, {}).items() if value is not None}
+        if entry["backend"] == "embedded":
+            get_entry(entry["model"])
+    except (ConfigError, EmbeddedModelError) as error:
+        said = str(error).removeprefix("model_id: ").removeprefix("model_url: ").replace("model_url", "--api-base")
+        raise ConfigError(f"--model: {said}") from error
+    return entry
+
+
+def _refuse_unnamed(found: Understood) -> None:
+    """Raise DataError where the file holds nothing, or no column is read as a field that votes need."""
+    have = {*found.fields, *found.columns}
+    if not found.report.lines:
+        raise DataError(f"{found.path}: no votes in the file; give a file with one vote a line")
+    if not have:
+        raise DataError(f"{found.path}: no row can be read; {found.report.problems[0]}")
+    if "user_id" not in have:
+        raise DataError(f"{found.path}: no column names the user; give it with --column user_id=COLUMN")
+    if found.report.votes:
+        return
+    unread = [] if have & {"context", "prompt"} else ["context"]
+    unread += [] if any(have.issuperset(form) for form in (FORMS[0], (*FORMS[1], "winner"))) else ["the answers"]
+    if unread:
+        raise DataError(
+            f"{found.path}: no column is read as {' or as '.join(unread)}; name columns with --column context=COLUMN, "
+            "and chosen and rejected, or response_a, response_b and winner"
+        )
 
 
 def write_config(config: Mapping[str, Any], out: Path) -> None:

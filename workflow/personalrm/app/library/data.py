@@ -195,6 +195,14 @@ def one_pair(context: Context, option1: Answer, option2: Answer, user_id: str | 
         raise DataError(named) from error
 
 
+def answers_of(answers: Iterable[Answer]) -> list[Answer]:
+    """Several answers as a list. Raises DataError for one answer, and for what cannot be gone through."""
+    if isinstance(answers, str | Mapping) or not isinstance(answers, Iterable):
+        what = "one answer" if isinstance(answers, str | Mapping) else "no list"
+        raise DataError(f"answers: is {what}; give a list of answers")
+    return list(answers)
+
+
 def one_answer(context: Context, answer: Answer, where: str) -> tuple[tuple[Turn, ...], str]:
     """A conversation and one answer to it, as turns and text. Raises DataError that begins with `where`."""
     try:
@@ -207,7 +215,8 @@ def one_answer(context: Context, answer: Answer, where: str) -> tuple[tuple[Turn
 def user_data(data: Votes, val_data: Votes | None, user_id: str | None, train_val_ratio: float) -> Prepared:
     """The user of `fit`'s data; `user_id` replaces the ids of the rows.
 
-    Raises DataError for wrong or no data, and without `user_id` for votes of several users.
+    Raises DataError for wrong or no data, for two votes with one pair id, and without `user_id` for votes of several
+    users.
     """
     # A generator can be read only once.
     data = as_rows(data, "data")
@@ -225,8 +234,12 @@ def user_data(data: Votes, val_data: Votes | None, user_id: str | None, train_va
         )
     validation, more = usable_pairs(val_data, "val_data", user_id)
     # A pair that is learned from tells nothing about other pairs.
-    learned = {pair.pair_id for pair in pairs}
-    fresh = [pair for pair in validation if pair.pair_id not in learned]
+    learned = {(pair.context, pair.chosen, pair.rejected) for pair in pairs}
+    fresh = [pair for pair in validation if (pair.context, pair.chosen, pair.rejected) not in learned]
+    if twice := {pair.pair_id for pair in pairs} & {pair.pair_id for pair in fresh}:
+        raise DataError(
+            f"val_data: {min(twice)!r} is also the pair_id of a different vote in data; make the ids unique"
+        )
     if len(fresh) < len(validation):
         more = (*more, f"val_data: {len(validation) - len(fresh)} rows left out (they are in data, too)")
     split = (*_with_split(pairs, "context"), *_with_split(fresh, "validation"))

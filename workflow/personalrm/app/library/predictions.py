@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, NamedTuple, NoReturn
 
 from personalrm.app.library.calls import FAILED, TrackedModel, refuse_failed, run_blocking
-from personalrm.app.library.data import Answer, Context, one_pair
+from personalrm.app.library.data import Answer, Context, answers_of, one_pair
 from personalrm.app.library.readout import Rows
 from personalrm.app.library.reward import Completion, comparisons, margins
 from personalrm.core.errors import ConfigError, DataError
@@ -146,7 +146,7 @@ class Predicting:
         _check(abstain)
         return _probability(await self._compared(context, option1, option2), abstain)
 
-    def predict_many(self, pairs: Sequence[tuple[Context, Answer, Answer]]) -> Rows[Prediction]:
+    def predict_many(self, pairs: Iterable[tuple[Context, Answer, Answer]]) -> Rows[Prediction]:
         """Predictions for many pairs, judged concurrently (`num_workers`), in their order.
 
         A call that fails loses the prediction of its pair alone. Equal pairs are judged once.
@@ -167,9 +167,11 @@ class Predicting:
         """
         return run_blocking(lambda: self.apredict_many(pairs))
 
-    async def apredict_many(self, pairs: Sequence[tuple[Context, Answer, Answer]]) -> Rows[Prediction]:
+    async def apredict_many(self, pairs: Iterable[tuple[Context, Answer, Answer]]) -> Rows[Prediction]:
         """As `predict_many`, in the caller's event loop."""
         shown = self._shown()
+        if not isinstance(pairs, Iterable):
+            raise DataError("pairs: is no list; give a list of triples (context, option1, option2)")
         asked = [_pair_at(place, row, self.user_id) for place, row in enumerate(pairs)]
         verdicts: dict[str, list[Verdict]] = {pair.pair_id: [] for pair in asked}
         if asked:
@@ -179,7 +181,7 @@ class Predicting:
                     verdicts[verdict.pair_id].append(verdict)
         return Rows(_prediction(verdicts[pair.pair_id]) for pair in asked)
 
-    def rank(self, context: Context, answers: Sequence[Answer]) -> Rows[Ranked]:
+    def rank(self, context: Context, answers: Iterable[Answer]) -> Rows[Ranked]:
         """Answers to one conversation, the preferred one first, with their scores.
 
         Each answer is compared with each other one: n answers take n (n - 1) / 2 comparisons, of which each asks the
@@ -204,10 +206,9 @@ class Predicting:
         """
         return run_blocking(lambda: self.arank(context, answers))
 
-    async def arank(self, context: Context, answers: Sequence[Answer]) -> Rows[Ranked]:
+    async def arank(self, context: Context, answers: Iterable[Answer]) -> Rows[Ranked]:
         """As `rank`, in the caller's event loop."""
-        if isinstance(answers, str | Mapping):
-            raise DataError("answers: is one answer; give a list of answers")
+        answers = answers_of(answers)
         if len(answers) == 1:
             self._shown()
             one_pair(context, answers[0], answers[0], self.user_id)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from personalrm.app.library.data import Answer, Context, Votes, one_answer, usable_pairs
+from personalrm.app.library.data import Answer, Context, Votes, answers_of, one_answer, usable_pairs
 from personalrm.app.library.reward import Completion, comparisons, completion_text
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.extras import require_extra
@@ -108,7 +108,7 @@ class RewardModel:
         encoded = encode_pairs(self._encoder, pairs)[0] if pairs else _no_votes(self._encoder)
         return type(self)(self._fitted, self._method, self._encoder, encoded)
 
-    def score(self, context: Context, answers: Sequence[Answer], votes: Votes | None = None) -> list[float]:
+    def score(self, context: Context, answers: Iterable[Answer], votes: Votes | None = None) -> list[float]:
         """The reward of each answer to the conversation, for the user with these votes (None: those of `adapt`).
 
         Differences of rewards are log-odds of the one answer being preferred (of PAL-A and `dist`, distances). The
@@ -118,9 +118,7 @@ class RewardModel:
         """
         if votes is not None:
             return self.adapt(votes).score(context, answers)
-        if isinstance(answers, str | Mapping):
-            raise DataError("answers: is one answer; give a list of answers")
-        texts = [one_answer(context, answer, f"answers[{place}]") for place, answer in enumerate(answers)]
+        texts = [one_answer(context, answer, f"answers[{place}]") for place, answer in enumerate(answers_of(answers))]
         if self._method.rewards is not None:
             return self._rated(texts)
         return self._compared([context] * len(texts), [text for _, text in texts], None)

@@ -6,6 +6,7 @@ r"""Votes in the forms in which people have them, brought to the one form that `
   conversation (TRL's "implicit prompt"): what both answers begin with is the context;
 - dialogues as one text, in blocks "[role]: text" or as in hh-rlhf ("\n\nHuman: … \n\nAssistant: …"); any other text
   in place of a context is one turn of the user;
+- a context and answers that are turns as text, as pandas reads them from a table;
 - turns as {from, value} (ShareGPT), and `content` as a list of parts of type text;
 - values of data frames: NumPy's and pandas' scalars and arrays, NaN, times; whole numbers that became floats;
 - `winner` as A or B, model_a or model_b, first or second, 1 or 2, true or false (the first answer is meant by A, 1 and
@@ -14,6 +15,8 @@ r"""Votes in the forms in which people have them, brought to the one form that `
 
 from __future__ import annotations
 
+import ast
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -32,6 +35,7 @@ WINNERS: Mapping[str, str] = {
 }
 """Words for the better answer, in small letters, and ours for them."""
 
+_TURNS = re.compile(r"\s*\[\s*\{\s*['\"](role|content|from|value|type|text)['\"]")
 _BLOCK = re.compile(rf"^\[({'|'.join(ROLES)})\]:[ \t]?", re.IGNORECASE | re.MULTILINE)
 _DIALOGUE = re.compile(r"(?:^|\n\n)(Human|Assistant):[ \t]?")
 _TRUTH = {"true": True, "false": False}
@@ -130,6 +134,9 @@ def _truth(value: object) -> object:
 
 def _context(value: object) -> object:
     """Turns of a context in any form; another value as it is."""
+    if isinstance(value, str) and begins_like_turns(value):
+        # As a data frame holds it that was read from a table.
+        value = written_value(value)
     if isinstance(value, str):
         turns = dialogue(value) or [{"role": "user", "content": value}]
         # A prompt may end where the answer begins.
@@ -139,9 +146,26 @@ def _context(value: object) -> object:
     return [_turn(turn, f"context[{number}]") for number, turn in enumerate(value)]
 
 
+def begins_like_turns(text: str) -> bool:
+    """Whether a text begins as a written list of turns."""
+    return _TURNS.match(text) is not None
+
+
+def written_value(text: str) -> object:
+    """The value that a text holds as JSON, or as Python prints it; the text itself where it holds none."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    return text
+
+
 def _answer(value: object, name: str, *, alone: bool) -> object:
     """An answer: a text, a turn, or the turns of a conversation that ends with it (of a text only if it stands
     `alone`, without a context)."""
+    if isinstance(value, str):
+        value = _written_answer(value, name)
     if isinstance(value, list):
         return [_turn(turn, f"{name}[{number}]") for number, turn in enumerate(value)]
     if not isinstance(value, str):
@@ -150,6 +174,16 @@ def _answer(value: object, name: str, *, alone: bool) -> object:
     if len(turns) == 1 and ROLES[turns[0]["role"]] == "assistant":
         return turns[0]["content"]
     return turns if alone and turns else value
+
+
+def _written_answer(text: str, name: str) -> object:
+    """The turn or turns that a text holds as a data frame from a table has them, where the assistant has the last one;
+    else the text."""
+    if not begins_like_turns(text) and not begins_like_turns(f"[{text}"):
+        return text
+    value = written_value(text)
+    last = _turn(value[-1] if isinstance(value, list) and value else value, name)
+    return value if _role_of(last) == "assistant" and isinstance(last, Mapping) and "content" in last else text
 
 
 def _as_turns(answer: object) -> Turns:

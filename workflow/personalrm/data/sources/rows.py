@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import csv
 import io
 import json
@@ -17,14 +16,13 @@ from personalrm.core.errors import DataError
 from personalrm.core.extras import require_extra
 from personalrm.data.sources.containers import Kind, Opened, opened, readable
 from personalrm.data.sources.fields import FieldError, Row
+from personalrm.data.sources.forms import begins_like_turns, written_value
 
 MAX_LINE_BYTES = 64 * 2**20
 """A longer line is refused: lines are read whole, and such a file probably has no line ends."""
 _BATCH = 256
 _LIST_BYTES = 2**30
 """A larger list is refused: it is read whole."""
-_TURNS = re.compile(r"\s*\[\s*\{\s*['\"](role|content|from|value|type|text)['\"]")
-"""The beginning of a cell that holds turns."""
 _BLANKS, _SEPARATOR = re.compile(r"\s*"), re.compile(r"\s*([,\]])")
 
 
@@ -139,7 +137,9 @@ def _table(path: Path, file: Opened) -> Iterator[RawRow]:
     """Rows of a table whose first line has the names of columns; the number of one is its first line."""
     csv.field_size_limit(MAX_LINE_BYTES)
     text = io.TextIOWrapper(file.stream, encoding="utf-8-sig", newline="")
-    rows = csv.reader(text, delimiter=file.separator)
+    # Not strict, a quote that is not closed would swallow the next rows, or hide that the file was cut.
+    rows = csv.reader(text, delimiter=file.separator, strict=True)
+    before = 0
     try:
         names = [name.strip() for name in next(rows)]
         if twice := [name for name, count in Counter(filter(None, names)).items() if count > 1]:
@@ -152,7 +152,8 @@ def _table(path: Path, file: Opened) -> Iterator[RawRow]:
     except UnicodeDecodeError as error:
         raise _not_utf8(path, error) from error
     except csv.Error as error:
-        raise DataError(f"{path}, after line {rows.line_num}: the table is broken ({error}); write it again") from error
+        todo = "double each quote inside a cell in quotes, or write the table again"
+        raise DataError(f"{path}, line {before + 1}: the row is broken ({error}); {todo}") from error
 
 
 def _table_row(names: list[str], cells: list[str]) -> Row:
@@ -164,18 +165,13 @@ def _table_row(names: list[str], cells: list[str]) -> Row:
 
 def _cell(name: str, cell: str) -> object:
     """A cell: nothing is None; turns, a turn and a survey are read as JSON, or as Python prints them; else text."""
-    holds_turns = _TURNS.match(cell)
-    if not holds_turns and not (name == "survey" and cell.strip()) and not _TURNS.match(f"[{cell}"):
+    holds_turns = begins_like_turns(cell)
+    if not holds_turns and not (name == "survey" and cell.strip()) and not begins_like_turns(f"[{cell}"):
         return cell or None
-    for read in (json.loads, ast.literal_eval):
-        try:
-            value = read(cell)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-        return value if isinstance(value, list | dict) else cell
-    if holds_turns or name == "survey":
+    value = written_value(cell)
+    if isinstance(value, str) and (holds_turns or name == "survey"):
         raise FieldError(name, "begins like a list of turns, but is not JSON", "write the list as JSON in the cell")
-    return cell
+    return value if isinstance(value, list | dict) else cell
 
 
 def _not_utf8(path: Path, error: UnicodeDecodeError) -> DataError:
