@@ -149,7 +149,7 @@ class Quota(io.BytesIO):
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
 
 
-@pytest.mark.parametrize("scratch", [Quota, lambda: open("/dev/full", "wb")], ids=["quota", "full"])
+@pytest.mark.parametrize("scratch", [Quota, lambda: io.FileIO("/dev/full", "w")], ids=["quota", "full"])
 def test_what_is_full_though_space_is_free_is_found(
     scratch: Callable[[], IO[bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
