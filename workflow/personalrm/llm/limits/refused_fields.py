@@ -14,7 +14,8 @@ CONTINUE = "{continue_final_message: true, add_generation_prompt: false}"
 _NOT_TAKEN = (
     r"(?:not (?:be )?(?:supported|allowed|permitted|accepted|enabled|recognized)|unsupported|unrecognized|unknown"
     r"|unavailable|unexpected|deprecated|invalid (?:parameter|argument|field)|extra (?:inputs|fields)|extra_forbidden"
-    r"|(?:does not|doesn't|do not) (?:support|allow|accept)|only (?:the default|be|supports?)\b|cannot both|not both|no longer)"
+    r"|(?:does not|doesn't|do not) (?:support|allow|accept)|only (?:the default|be|supports?)\b"
+    r"|cannot both|not both|no longer)"
 )
 _TEXT_VERDICTS = "verdicts: [text] and prompts: standard"
 
