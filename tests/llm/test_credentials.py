@@ -116,6 +116,8 @@ def test_a_dotenv_that_is_no_text_is_one_line(raw: bytes, tmp_path: Path, monkey
         "sk-proj-abc123",
         "gsk_a1b2c3d4",
         "AIzaSyB1c2d3",
+        "hf_abcdEfghIjklMnopQrstUvwxYzabcdEfgh",
+        "key_abcdefghijklmnopqrst",
         "0123456789abcdef0123456789abcdef",
         "abcdef0123456789ABCDEF",
         "a b",
@@ -130,7 +132,9 @@ def test_a_key_in_the_place_of_its_variable_is_refused_and_not_shown(key: str, v
     assert value not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "my_key_2", "K", "LLAMA_3_1_70B_KEY", "together_ai_api_key"])
+@pytest.mark.parametrize(
+    "name", ["OPENAI_API_KEY", "my_key_2", "K", "LLAMA_3_1_70B_KEY", "together_ai_api_key", "hf_TOKEN"]
+)
 def test_names_of_variables_are_names(name: str) -> None:
     assert not is_key(name)
 

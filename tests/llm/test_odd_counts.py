@@ -31,6 +31,10 @@ USAGES: dict[str, tuple[Any, Usage]] = {
     "written beyond the limit": ({"prompt_tokens": 12, "completion_tokens": 90_000}, Usage(12, 2, estimated=True)),
     "texts": ({"prompt_tokens": "12", "completion_tokens": "3"}, Usage(10, 2, estimated=True)),
     "a list": ([12, 3], Usage(10, 2, estimated=True)),
+    "more cached than sent": (
+        {"prompt_tokens": 12, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 10**6}},
+        Usage(12, 3, 12, estimated=True),
+    ),
     "sound": ({"prompt_tokens": 12, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}}, SOUND),
 }
 

@@ -66,6 +66,12 @@ def test_an_unknown_host_and_an_address_without_credentials_in_the_message() -> 
         ("file:///v1", "not http or https"),
         ("http://[::1/v1", "is no address"),
         ("", "has no scheme; write https://localhost:8000/v1"),
+        ("[::1/v1", "is no address"),
+        ("http://127.0.0.1:80o0/v1?to=http://127.0.0.1:1", "'http://127.0.0.1:80o0/v1': the port is no number"),
+        ("sesame-proj-0123456789abcdef", "is no address"),
+        ("me:open/sesame@10.0.0.1:8000/v1", "write http://10.0.0.1:8000/v1"),
+        ("http://me:sesame#1@10.0.0.1:8000/v1", "'http://10.0.0.1:8000/v1': the port is no number"),
+        ("http://me:open/sesame@10.0.0.1:8000/v1", "the port is no number"),
     ],
 )
 def test_what_is_no_address_is_named_at_once(address: str, said: str) -> None:

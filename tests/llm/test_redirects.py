@@ -65,4 +65,10 @@ def test_providers_of_litellm_follow_none_either(model: str) -> None:
 
 def test_a_redirect_within_the_server_and_one_to_nowhere() -> None:
     assert "redirects to another path" in str(to_error(Failure(308, "", {"location": "/v2/chat"}), "m"))
+    assert "redirects to //other.org/v2" in str(to_error(Failure(307, "", {"Location": "//me:pw@other.org/v2"}), "m"))
     assert "redirects to an address that it lacks" in str(to_error(Failure(302, ""), "m"))
+
+
+def test_a_key_in_the_path_of_a_redirect_is_not_shown(canary: str) -> None:
+    error = to_error(Failure(302, "", {"location": f"https://other.org/{canary}/v1"}), "m", "SCRIPTED_API_KEY")
+    assert "redirects to https://other.org/***/v1" in str(error)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import io
 import logging
 import os
 import shutil
@@ -12,9 +14,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 from support.ports import request
@@ -139,15 +142,29 @@ def test_a_full_disk_is_found_before_the_first_call(tmp_path: Path) -> None:
         assert server.count == 0
 
 
-def test_a_quota_is_found_where_space_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: object) -> None:
-        raise OSError(store_file.errno.EDQUOT, "Disk quota exceeded")
+class Quota(io.BytesIO):
+    """A file that a quota keeps empty."""
 
-    monkeypatch.setattr(os, "posix_fallocate", refused)
+    def write(self, _: object) -> int:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+
+@pytest.mark.parametrize("scratch", [Quota, lambda: io.FileIO("/dev/full", "w")], ids=["quota", "full"])
+def test_what_is_full_though_space_is_free_is_found(
+    scratch: Callable[[], IO[bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_file.tempfile, "TemporaryFile", lambda **_: scratch())
     with ScriptedServer(lambda _: "fine") as server, ResponseStore(tmp_path / "s.sqlite") as store:
         with pytest.raises(StoreError, match="the disk is full"):
             ask(store, server)
         assert server.count == 0
+
+
+def test_room_is_found_on_systems_that_cannot_reserve_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As on macOS.
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    with ScriptedServer(lambda _: "fine") as server, ResponseStore(tmp_path / "s.sqlite") as store:
+        assert ask(store, server) == "fine"
 
 
 def test_a_full_disk_under_an_output_is_one_line(tmp_path: Path) -> None:

@@ -188,8 +188,12 @@ class AnthropicServer(ScriptedServer):
         body = await request.json()
         self.requests.append(body)
         odd = {"extra_body", "reasoning_effort"} & body.keys()
+        said = ""
         if odd or {"temperature", "top_p"} <= body.keys():
             said = "`temperature` and `top_p` cannot both be specified for this model."
+        elif "thinking" in body and body.get("temperature", 1) != 1:
+            said = "`temperature` may only be set to 1 when thinking is enabled."
+        if said:
             return web.json_response({"type": "error", "error": {"message": said}}, status=400)
         content = [{"type": "text", "text": "fine"}]
         usage = {"input_tokens": 3, "output_tokens": 1}
@@ -202,13 +206,15 @@ def test_claude_is_asked_as_it_wants_to_be() -> None:
     with AnthropicServer() as server:
         base = server.url.removesuffix("/v1")
         spec = ModelSpec("m", "litellm", "anthropic/claude-sonnet-4-5", api_base=base, api_key_env="SCRIPTED_API_KEY")
-        spec = replace(spec, extra_body=as_extra_body({"reasoning_effort": "low", "top_k": 7}))
+        thinks = replace(spec, extra_body=as_extra_body({"reasoning_effort": "low", "top_k": 7}))
         plain = Request(ASKED.messages, 3000)
-        assert ask(LiteLLMBackend, spec, plain).text == "fine"
-        assert ask(LiteLLMBackend, replace(spec, extra_body=()), ASKED).text == "fine"
+        assert ask(LiteLLMBackend, replace(thinks, omit=("temperature", "top_p")), plain).text == "fine"
+        assert ask(LiteLLMBackend, spec, ASKED).text == "fine"
         with pytest.raises(FieldRefused, match=r"omit: \[top_p\]"):
             ask(LiteLLMBackend, spec, replace(plain, temperature=0.5, top_p=0.9))
-    first, second, third = server.requests
+        with pytest.raises(FieldRefused, match=r"omit: \[temperature, top_p\]"):
+            ask(LiteLLMBackend, thinks, plain)
+    first, second, third, _ = server.requests
     assert (first["thinking"]["type"], first["top_k"]) == ("enabled", 7)
     assert (second["temperature"], "top_p" in second, third["top_p"]) == (0.7, False, 0.9)
 
@@ -243,6 +249,11 @@ WORDS: dict[str, tuple[int, str]] = {
     "Requested sample logprobs of 20, which is greater than max allowed: 5": (400, "--max-logprobs 20"),
     "This model does not support assistant message prefill.": (400, "verdicts: [text]"),
     "`temperature` is deprecated for this model.": (400, "omit: [temperature, top_p]"),
+    "`temperature` may only be set to 1 when thinking is enabled.": (400, "omit: [temperature, top_p]"),
+    "temperature: this model only supports 1": (400, "omit: [temperature, top_p]"),
+    "Cannot set `add_generation_prompt` to True when the last message is from the assistant. Consider using "
+    "`continue_final_message` instead.": (400, "extra_body: {continue_final_message: true, add_gen"),
+    "Cannot set both `continue_final_message` and `add_generation_prompt` to True.": (400, "extra_body: {continue_fin"),
     "This response_format type is unavailable now": (400, "omit: [response_format]"),
     "invalid request: unknown field 'seed'": (400, "omit: [seed]"),
     '[{"type":"extra_forbidden","loc":["body","max_completion_tokens"]}]': (422, "token_limit_key: max_tokens"),

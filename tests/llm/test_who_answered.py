@@ -66,6 +66,12 @@ def test_spellings_of_one_endpoint_are_one(one: str, other: str) -> None:
     assert "secret" not in replace(SPEC, api_base=other).identity
 
 
+def test_an_address_that_cannot_be_read_is_an_endpoint_that_is_none() -> None:
+    # The checks before a run refuse it; no part of it is kept.
+    spec = ModelSpec("m", "openai", "m", api_base="http://me:sesame@[::1/v1")
+    assert spec.identity == "m@ at ://"
+
+
 @pytest.mark.parametrize("other", ["http://127.0.0.1:2/v1", "https://127.0.0.1:1/v1", "http://127.0.0.1:1/v2"])
 def test_another_port_protocol_or_path_is_another_endpoint(other: str) -> None:
     assert replace(SPEC, api_base=other).identity != SPEC.identity

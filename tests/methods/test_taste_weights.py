@@ -148,6 +148,26 @@ def test_weights_are_those_of_others_and_own_ones_by_the_probability_of_the_vote
     )
 
 
+def test_own_weights_by_kind_are_as_probable_as_the_votes_are_under_them() -> None:
+    """The marginal likelihood is checked by integration over both weights, the shared one and what a kind adds."""
+    rows, kinds = np.tile([[1.0], [-1.0]], (8, 1)), ("a", "b") * 8
+    mean, variance = np.array([0.2]), np.array([0.6])
+    known = prior(np.zeros(D), 1.0, learned=True).model_copy(
+        update={"names": ("a00",), "bias": (0.0,), "scale": (1.0,), "mean": (0.2,), "variance": (0.6,)}
+    )
+    (taste,) = tastes(known, [votes(rows, kinds)])
+    assert set(taste.kinds) == {"a", "b"}
+    grid = np.linspace(-6, 6, 61)
+    shared, of_a, of_b = np.meshgrid(
+        mean + np.sqrt(variance) * grid, *[np.sqrt(0.8 * variance) * grid] * 2, indexing="ij"
+    )
+    likelihood = (1 + np.exp(-(shared + of_a))) ** -8.0 * (1 + np.exp(shared + of_b)) ** -8.0
+    density = np.exp(-(grid**2) / 2) / np.exp(-(grid**2) / 2).sum()
+    own = np.einsum("ijk,i,j,k", likelihood, density, density, density)
+    of_others = (1 + np.exp(-mean[0])) ** -8.0 * (1 + np.exp(mean[0])) ** -8.0
+    assert taste.own_probability == pytest.approx(own / (own + of_others), abs=0.02)
+
+
 def test_votes_that_count_nothing_leave_even_odds_of_own_weights() -> None:
     mean = np.linspace(-0.3, 0.2, D)
     idle = Votes(("p0", "p1"), planted(1, 2)[0][:2], (), (0.0, 0.0))

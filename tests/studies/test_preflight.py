@@ -52,6 +52,9 @@ def test_each_server_that_cannot_be_reached_is_one_line_with_its_key(
     monkeypatch.setenv("BIG_BASE", "localhost:8000/v1")
     (problem,) = missing(config.model_copy(update={"models": {"big": entry}}), Needs(models={"big"}))
     assert problem == "models.big.api_base_env: 'localhost:8000/v1' has no scheme; write http://localhost:8000/v1"
+    monkeypatch.setenv("BIG_BASE", "http://me:sesame@[::1/v1")
+    (problem,) = missing(config.model_copy(update={"models": {"big": entry}}), Needs(models={"big"}))
+    assert problem == "models.big.api_base_env: is no address; write it as in http://localhost:8000/v1"
 
 
 def test_nothing_is_sent_to_a_server_that_is_there(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit, urlunsplit
+
+_NO_ADDRESS = "is no address; write it as in http://localhost:8000/v1"
 
 
 def without_credentials(url: str) -> str:
@@ -24,16 +27,20 @@ def address_problem(url: str) -> str | None:
     "'http:///v1' names no host; correct the address"
     >>> address_problem("http://localhost:8000/v1")
     """
-    url = url.strip()
-    if "://" not in url:
-        shown = without_credentials(f"//{url}").removeprefix("//")
+    *schemes, rest = url.strip().split("://", 1)
+    scheme = "".join(schemes)
+    # A password may hold the characters that end a host.
+    shown = re.split("[?#]", rest.rpartition("@")[2])[0]
+    try:
+        parts = urlsplit(f"{scheme or 'http'}://{rest}")
+    except ValueError:  # brackets that are no IPv6 address
+        return _NO_ADDRESS
+    if not scheme:
+        if shown and not re.search(r"[.:]|^localhost\b", shown):  # which may be a key
+            return _NO_ADDRESS
         scheme = "http" if ":" in shown or shown.startswith("localhost") else "https"
         return f"{shown!r} has no scheme; write {scheme}://{shown or 'localhost:8000/v1'}"
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # brackets that are no IPv6 address
-        return "is no address; write it as in http://localhost:8000/v1"
-    shown = without_credentials(url)
+    shown = f"{scheme}://{shown}"
     if parts.scheme not in ("http", "https"):
         return f"{shown!r}: the scheme is not http or https; correct the address"
     if not parts.hostname:

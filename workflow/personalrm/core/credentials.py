@@ -14,7 +14,11 @@ from personalrm.core.errors import ConfigError
 _INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
 _QUOTES = "'\"`\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb\u2032\u2033"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_PREFIX = re.compile(r"(sk|pk|rk|gsk|hf|xai|r8|nvapi|pplx|csk|tgp|fw|ghp|glpat|key)_(?=.*\d)(?=.*[a-z])|AIza|AKIA|eyJ")
+_PREFIX = re.compile(
+    r"(sk|pk|rk|gsk|hf|xai|r8|nvapi|pplx|csk|tgp|fw|ghp|glpat|key)_((?=.*\d)(?=.*[a-z])|(?=.*[A-Za-z]{16}))"
+    r"|AIza|AKIA|eyJ"
+)
+"""Beginnings of keys. Those of Hugging Face have no digit."""
 _RUN = re.compile(r"[A-Za-z0-9]{16,}")
 _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",

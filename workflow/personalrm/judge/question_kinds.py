@@ -28,8 +28,12 @@ LONGEST_PROMPT, LONGEST_NAME = 300, 60
 MAX_TOKENS = 512
 CUT = " […]"
 _LINE = re.compile(
-    r"^\W*(?P<name>[^:\n]{1,80}?)[\s*_\"]*:[\s*]*(?P<numbers>\[?\d+(?:(?:\s*,\s*|\s+and\s+|\s+)\d+)*\]?)\W*$", re.M
+    r"^[^\w\n]*(?:\d+[.)][^\w\n]+)?(?P<name>[^\W\d][^:\n]{0,79}|\d[^:\n]{0,79}):[\s*]*"
+    r"(?P<numbers>\[?\d+(?:(?:\s*,\s*|\s+and\s+|\s+)\d+)*\]?)\W*$",
+    re.M,
 )
+"""A line that may have a number of its own. No two parts of the pattern match the same characters, so that an answer
+without end is read in linear time."""
 
 
 def kinds_prompt() -> Prompt:

@@ -29,7 +29,7 @@ def counts_of(request: Request, response: Response) -> Usage:
     sent = tokens.prompt_bytes(request.messages)
     known_in = 0 < usage.tokens_in <= sent + HIDDEN
     known_out = (usage.tokens_out > 0 or not said) and usage.tokens_out <= request.max_tokens + HIDDEN
-    if known_in and known_out:
+    if known_in and known_out and usage.tokens_cached <= usage.tokens_in:
         return usage
     tokens_in = usage.tokens_in if known_in else tokens.at_most(request.messages)
     tokens_out = usage.tokens_out if known_out else min(request.max_tokens, tokens.of_text(said))

@@ -174,7 +174,10 @@ def normalised(base: str) -> str:
     >>> normalised("HTTP://me:secret@LocalHost:80/v1/?key=x")
     'http://127.0.0.1/v1'
     """
-    parts = urlsplit(base.strip())
+    try:
+        parts = urlsplit(base.strip())
+    except ValueError:  # brackets that are no IPv6 address: the checks before a run say so
+        return "://"
     try:
         port = None if parts.port == {"http": 80, "https": 443}.get(parts.scheme) else parts.port
     except ValueError:  # no number: the first call fails, and says so

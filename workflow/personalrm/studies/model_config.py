@@ -98,6 +98,11 @@ class ModelConfig(BaseModel):
             )
         return value
 
+    @field_validator("api_base")
+    @classmethod
+    def _clean(cls, value: str | None) -> str | None:
+        return clean_key(value or "") or None
+
     @field_validator("extra_body")
     @classmethod
     def _not_ours(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -131,8 +136,8 @@ class ModelConfig(BaseModel):
     def spec(self, name: str) -> ModelSpec:
         """How to reach the model; `api_base_env` is looked up in the environment of the process."""
         known: dict[str, Any] = {each.name: getattr(self, each.name, None) for each in fields(ModelSpec)}
-        base = self.api_base or (os.environ.get(self.api_base_env) if self.api_base_env else None)
-        known["api_base"] = clean_key(base or "") or None
+        if self.api_base is None and self.api_base_env:
+            known["api_base"] = clean_key(os.environ.get(self.api_base_env, "")) or None
         if self.backend == "embedded" and not self.snapshot:
             from personalrm.llm.local.catalogue import get_entry
 

@@ -140,8 +140,11 @@ def check_room(path: Path, *, probe: bool) -> None:
         free = stat.f_bavail * stat.f_frsize
         try:
             if probe and free >= LEAST_FREE:
+                # Not `os.posix_fallocate`, which macOS lacks.
                 with tempfile.TemporaryFile(dir=folder) as scratch:
-                    os.posix_fallocate(scratch.fileno(), 0, LEAST_FREE)
+                    scratch.write(bytes(LEAST_FREE))
+                    scratch.flush()
+                    os.fsync(scratch.fileno())
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise

@@ -172,7 +172,8 @@ def to_error(failure: Failure, where: str, key_env: str | None = None) -> ModelC
         kind, advice = _BY_STATUS.get(status, (other, _BY_STATUS[400][1] if other is PermanentError else ""))
     detail = f"{where}: {f'HTTP {status}: ' if status else ''}{scrub(failure.text, key_env)}"
     if advice:
-        detail = f"{detail}. {advice.format(key=key_env or 'of this provider', remedy=remedy, where=_target(failure))}"
+        target = scrub(_target(failure), key_env)
+        detail = f"{detail}. {advice.format(key=key_env or 'of this provider', remedy=remedy, where=target)}"
     if issubclass(kind, RateLimited | TransientError):
         return kind(detail, retry_after=retry_after_of(failure))
     return kind(detail)
@@ -181,7 +182,7 @@ def to_error(failure: Failure, where: str, key_env: str | None = None) -> ModelC
 def _target(failure: Failure) -> str:
     """Where a reply redirects to."""
     target = {name.lower(): value for name, value in failure.headers.items()}.get("location", "")
-    return without_credentials(target) if "://" in target else "another path" if target else "an address that it lacks"
+    return without_credentials(target) if "//" in target else "another path" if target else "an address that it lacks"
 
 
 def kind_of(failure: Failure) -> _Rule | None:

@@ -14,7 +14,8 @@ CONTINUE = "{continue_final_message: true, add_generation_prompt: false}"
 _NOT_TAKEN = (
     r"(?:not (?:be )?(?:supported|allowed|permitted|accepted|enabled|recognized)|unsupported|unrecognized|unknown"
     r"|unavailable|unexpected|deprecated|invalid (?:parameter|argument|field)|extra (?:inputs|fields)|extra_forbidden"
-    r"|(?:does not|doesn't|do not) (?:support|allow|accept)|only the default|cannot both|not both|no longer)"
+    r"|(?:does not|doesn't|do not) (?:support|allow|accept)|only (?:the default|be|supports?)\b"
+    r"|cannot both|not both|no longer)"
 )
 _TEXT_VERDICTS = "verdicts: [text] and prompts: standard"
 
@@ -59,6 +60,7 @@ _FIELDS = (
         r"system['\"`]? (role|messages?|prompts?|instructions?)|role\W{1,4}system|['\"`]system['\"`]",
         "system_role: user",
     ),
+    _Field(r"cannot set (?:both )?.{0,40}add_generation_prompt", f"extra_body: {CONTINUE}", phrase=True),
     _Field(
         r"continue_final_message|add_generation_prompt",
         f"{_TEXT_VERDICTS}, or the value of extra_body with which this server continues a message",
