@@ -157,8 +157,8 @@ def test_the_panels_prompt_is_part_of_its_fingerprint_and_of_no_other(style: str
             "methods": ["default", "both"],
         }
     )
-    panel, judge = load_prompt(f"panel_{style}").sha, load_prompt(f"judge_{style}").sha
-    assert panel_settings(config, "d", "m").prompt.sha == panel
+    panel, judge = load_prompt(f"panel_{style}").id, load_prompt(f"judge_{style}").id
+    assert panel_settings(config, "d", "m").prompt.id == panel
     plan = Plan(config)
     reads = plan.reads("panel", dataset="d", model="m")
     assert panel in reads

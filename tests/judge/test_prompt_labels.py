@@ -31,6 +31,7 @@ from personalrm.methods.synthesizeme.memory import MemorySettings, remember
 from personalrm.methods.synthesizeme.persona import PersonaSettings, persona_messages
 from personalrm.methods.synthesizeme.search import LABELLED, UNSHUFFLED, draw_candidate
 from personalrm.methods.synthesizeme.theta import PersonaDemonstration, Theta
+from personalrm.methods.trained import system_turn
 
 WORDS = JudgeSettings("standard", "text")
 STANDARD_LABEL = JudgeSettings("standard", "logprob")
@@ -166,6 +167,11 @@ def generation(shown: Sequence[Demonstration]) -> list[Said]:
     return called(learner(shown).get_generation_prompt(), "Chosen:", "Not chosen:")
 
 
+def reward_system(shown: Sequence[Demonstration]) -> list[Said]:
+    """What a fine-tuned reward model reads of the user."""
+    return called(system_turn(JudgeContext("likes birds", tuple(shown))), "Chosen:", "Not chosen:")
+
+
 def learner(shown: Sequence[Demonstration]) -> SynthesizeMe:
     """The library's object with a profile that holds these demonstrations."""
     made = SynthesizeMe(lm=ScriptedModel(lambda _: text("")))
@@ -195,6 +201,7 @@ SHOWN_IN: dict[str, list[Prompt]] = {
     "criteria": [criteria],
     "scorecard": [scorecard],
     "generation": [generation],
+    "reward_system": [reward_system],
 }
 """Prompt files that show labelled pairs, with every way in which pairs come into them."""
 NO_LABELS = {
@@ -206,7 +213,7 @@ NO_LABELS = {
     *("recovery_compact", "recovery_standard", "statement", "tags_compact", "tags_standard"),
 }
 """Prompt files that show no pair whose choice is known."""
-NAMED = {"persona_compact", "persona_json_compact", "memory_compact", "generation"}
+NAMED = {"persona_compact", "persona_json_compact", "memory_compact", "generation", "reward_system"}
 """Prompts that show the chosen answer first and say so."""
 
 

@@ -92,7 +92,7 @@ def tuning_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
     """Settings that a fine-tuned model depends on, in addition to those of every reward model."""
     entry, method = plan.config.reward_models[job.reward], METHODS[job.method]
     base = {"base": entry.base_identity(), "text": entry.text, "dtype": entry.dtype, "max_tokens": entry.max_tokens}
-    shown = {"prompt": load_prompt(method.prompts[0]).sha, "k": plan.config.largest_k} if method.shows else {}
+    shown = {"prompts": [load_prompt(method.prompts[0]).id], "k": plan.config.largest_k} if method.shows else {}
     seen = {"train_on": entry.train_on, "run": plan.config.seed, "batch_tokens": entry.batch_tokens}
     return {**base, **shown, **seen, "split": plan.config.datasets[job.dataset].split.model_dump(mode="json")}
 
