@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from personalrm.core.errors import DataError
 from personalrm.data.sources.fields import FieldError
 from personalrm.data.sources.forms import vote_of
 from personalrm.data.sources.open import read_votes
-from personalrm.data.sources.reading import ReadReport
+from personalrm.data.sources.reading import OnBad, ReadReport
 
 from .vote_rows import Row, row, without, write_rows
 
@@ -233,3 +234,12 @@ def test_columns_of_other_names_are_read_and_named_in_errors(tmp_path: Path) -> 
     list(read_votes(path, columns=named, report=report, on_bad="drop"))
     assert report.problems[0].startswith("line 3, field annotator, user unknown: is missing")
     assert report.problems[1].startswith("line 4, field worse, user 'u0': is empty or blank")
+
+
+@pytest.mark.parametrize("on_bad", ["error", "drop"])
+def test_a_named_column_that_no_row_has_is_an_error(tmp_path: Path, on_bad: OnBad) -> None:
+    path = write_rows(tmp_path / "votes.jsonl", [row("u1", 0), row("u1", 1, when=1_700_000_000)])
+    found = list(read_votes(path, columns={"timestamp": "when"}, on_bad=on_bad))
+    assert [vote.timestamp for vote in found] == [None, 1_700_000_000]
+    with pytest.raises(DataError, match="no row has the column 'wehn', which `columns` names for timestamp"):
+        list(read_votes(path, columns={"timestamp": "wehn"}, on_bad=on_bad))

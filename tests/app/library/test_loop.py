@@ -13,7 +13,7 @@ from support.models import ScriptedModel, good_is_first, last_user, text
 from support.scripted_server import ScriptedServer
 
 from personalrm import DefaultJudge, SynthesizeMe
-from personalrm.app.library.calls import run_blocking
+from personalrm.app.library.calls import TrackedModel, run_blocking
 from personalrm.core.errors import ConfigError, TransientError
 from personalrm.llm.types import Request, Response
 
@@ -153,5 +153,34 @@ def test_a_model_of_ones_own_is_asked_nothing_twice_in_a_call() -> None:
         asked.append(request)
         return answer(request)
 
-    SynthesizeMe(lm=ScriptedModel(noted)).fit(items(8))
-    assert len(asked) == len(set(asked))
+    class Slow(ScriptedModel):
+        async def complete(self, request: Request) -> Response:
+            await asyncio.sleep(0.01)
+            return await super().complete(request)
+
+    for model in (ScriptedModel(noted), Slow(noted)):
+        asked.clear()
+        SynthesizeMe(lm=model).fit(items(8))
+        assert len(asked) == len(set(asked))
+
+
+def test_equal_requests_in_flight_are_one_call_and_a_failed_one_is_asked_again() -> None:
+    asked: list[Request] = []
+
+    class Slow(ScriptedModel):
+        async def complete(self, request: Request) -> Response:
+            asked.append(request)
+            await asyncio.sleep(0.01)
+            return await super().complete(request)
+
+    said = iter([TransientError("gone"), text("yes")])
+    request = Request(messages=(), max_tokens=1)
+
+    async def together() -> list[object]:
+        model = TrackedModel(Slow(lambda _: next(said)), None, at_once=4)
+        return list(await asyncio.gather(*(model.complete(request) for _ in range(3)), return_exceptions=True))
+
+    one, *others = asyncio.run(together())
+    assert isinstance(one, TransientError)
+    assert [getattr(other, "text", None) for other in others] == ["yes", "yes"]
+    assert len(asked) == 2

@@ -49,6 +49,7 @@ class TrackedModel:
         self._model = model
         self._on_answer = on_answer or (lambda: None)
         self._places = asyncio.Semaphore(at_once) if at_once else None
+        self._asked: dict[Request, asyncio.Lock] = {}
         self._answers: dict[Request, Response] = {}
 
     @property
@@ -77,9 +78,10 @@ class TrackedModel:
     async def _complete(self, request: Request) -> Response:
         if self._places is None:
             return await self._model.complete(request)
-        async with self._places:
+        async with self._asked.setdefault(request, asyncio.Lock()):
             if request not in self._answers:
-                self._answers[request] = await self._model.complete(request)
+                async with self._places:
+                    self._answers[request] = await self._model.complete(request)
             return self._answers[request]
 
 

@@ -8,6 +8,7 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+from personalrm.core.errors import DataError
 from personalrm.data.hub import check_files
 from personalrm.data.settings import Dataset, LocalDataset
 from personalrm.data.sources.battles import read_arena, read_mtbench
@@ -49,17 +50,20 @@ def read_votes(
     `raw_rows` says which kinds of files are read. A row is one vote: `user_id`, `context` and either `chosen` and
     `rejected` or `response_a`, `response_b` and `winner` (a, b, tie), in any of the forms of `vote_of`; optional
     `timestamp`, `conversation_id`, `turn`, `pair_id`, `survey`, `flip`, `tie`. `columns` names the file's columns where
-    they have other names. Other fields are ignored, and counted.
+    they have other names; a column that no row has is a DataError. Other fields are ignored, and counted.
     """
     report = ReadReport() if report is None else report
     columns = columns or {}
     words: Counter[str] = Counter()
+    unseen = dict(columns)
     times = FileTimes(
         lambda: (plain_value(renamed(row, columns).get("timestamp")) for row in read_rows(path, skip_bad=True))
     )
 
     def parse(row: Row, line: int) -> tuple[Vote]:
         fields = renamed(row, columns)
+        for field in [field for field, column in unseen.items() if column in row]:
+            del unseen[field]
         with fields_named(columns) if columns else nullcontext():
             vote = vote_of(fields, line)
             times.check(plain_value(fields.get("timestamp")))
@@ -71,6 +75,9 @@ def read_votes(
         return user_of(renamed(row, columns))
 
     yield from read_file(path, parse, report, known=KNOWN_FIELDS | set(columns.values()), user=user, on_bad=on_bad)
+    if unseen and report.votes:
+        field, column = min(unseen.items())
+        raise DataError(f"{path}: no row has the column {column!r}, which `columns` names for {field}; correct it")
     report.notes += [*times.notes(), *_winners_note(words)]
 
 
