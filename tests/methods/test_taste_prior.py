@@ -7,7 +7,8 @@ import pytest
 from support.scripted_tastes import prior, vectors, voted, votes
 
 from personalrm.core.records import TastePrior
-from personalrm.methods.taste.prior import empirical_bayes
+from personalrm.methods.logistic import posterior
+from personalrm.methods.taste.prior import LATENT, empirical_bayes
 from personalrm.methods.taste.weights import log_odds, prior_taste, tastes
 
 D = 30
@@ -40,6 +41,19 @@ def test_what_twenty_users_share_is_found_though_they_differ_more(seed: int) -> 
     assert 0.3 < np.linalg.norm(learned) / np.linalg.norm(mean) < 1.5
     assert np.corrcoef(learned, mean)[0, 1] > 0.3
     assert 0.2 < np.sqrt(variance.mean()) < 1.2
+
+
+def test_the_mean_is_drawn_to_0_as_strongly_as_users_are_to_the_mean() -> None:
+    rng = np.random.default_rng(3)
+    rows = voted(rng, vectors(rng, 25, 8, D), rng.normal(size=(25, 8)) + 0.5)
+    mean, _ = empirical_bayes(list(rows))
+    size = (rows**2).sum(axis=2).mean()
+    # Where its density is highest: the deviations of all users from it add up to its own from 0.
+    left = [
+        np.abs((posterior(rows, mean, np.full(D, latent / size)).mean - mean).sum(axis=0) - mean).max()
+        for latent in LATENT
+    ]
+    assert min(left) < 1e-3 < np.abs(mean).max()
 
 
 def test_a_prior_is_a_record_that_is_told_from_other_artefacts() -> None:

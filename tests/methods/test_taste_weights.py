@@ -80,6 +80,9 @@ def test_a_user_without_own_taste_is_left_to_others_or_to_default_or_is_a_guess(
     assert 0 < (learned.own_probability or 0) < 0.5
     assert "no taste of the user's own: log-loss of left-out votes" in str(learned.reason)
     assert statements(learned, BANK, votes(rows)) == ()
+    # Others, where there are any, and not the judge.
+    judged = prior(mean, 0.1, learned=True).model_copy(update={"names": ("default", *learned.names[1:])})
+    assert tastes(judged, [votes(rows)])[0].weights == learned.weights
     alone = prior(np.zeros(D), 0.1, learned=False)
     named = alone.model_copy(update={"names": ("default", *alone.names[1:]), "scale": (2.0,) * D})
     (default,) = tastes(named, [votes(rows)])
