@@ -217,6 +217,15 @@ def test_a_wrong_config_is_named_by_its_key(change: Callable[[Any], Any], said: 
     assert said in str(caught.value)
 
 
+def test_no_two_judges_share_a_file(tmp_path: Path) -> None:
+    values = raw(tmp_path, "http://x/v1", infer={"models": ["m", "m-by-m"]}, judge={"accuracy": ["m"]})
+    values["models"]["m-by-m"] = values["models"]["m"]
+    parse_config(values)
+    values["judge"] = {"accuracy": ["m", "m-by-m"]}
+    with pytest.raises(ConfigError, match="would share the file 'm-by-m-by-m'; rename a model"):
+        parse_config(values)
+
+
 def test_every_model_of_the_paper_can_be_named() -> None:
     with (REPORTED / "tailoring.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))

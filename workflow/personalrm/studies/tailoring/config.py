@@ -138,6 +138,7 @@ def problems_of(config: Config) -> Iterator[str]:
     for name in config.infer.given:
         if name in {*config.models, RELEASED}:
             yield f"infer.given.{name}: is the name of a model or of the personas of the data; give another one"
+    yield from _alike(config)
     if not config.personas_of:
         yield "infer.models: no model infers personas; name one, or set infer.released: true, or infer.given"
     for name, entry in config.models.items():
@@ -146,3 +147,12 @@ def problems_of(config: Config) -> Iterator[str]:
                 f"models.{name}.verdicts: 'text' is not read with compact prompts, whose labels are A and B; use "
                 "prompts: standard, or verdicts: [logprob_both]"
             )
+
+
+def _alike(config: Config) -> Iterator[str]:
+    """Names of models of which two different pairs would write the same file of verdicts."""
+    judged = {(model, judge) for model in config.personas_of for judge in config.judge.accuracy}
+    for pairs in (judged, set(config.preference_pairs)):
+        for name, count in Counter(f"{model}-by-{judge}" for model, judge in sorted(pairs)).items():
+            if count > 1:
+                yield f"models: two pairs of persona model and judge would share the file {name!r}; rename a model"
