@@ -149,7 +149,8 @@ def _margins(rows: Rows) -> Iterator[str]:
 
 
 def _curve_table(rows: Rows) -> Iterator[str]:
-    lines = [(name, *(number(rows.get("own votes", name, k=k)) for k in KS)) for name in PERSONAL]
+    """Estimates alone: their intervals are in the figure."""
+    lines = [(name, *(f"{rows.get('own votes', name, k=k).estimate:.1f}" for k in KS)) for name in PERSONAL]
     return _table(("method", *(f"k = {k}" for k in KS)), lines)
 
 
@@ -164,7 +165,7 @@ def _stack_table(rows: Rows) -> Iterator[str]:
         (name, *(number(rows.get(world, name, OVER, stacked=both), "+") for world in worlds for both in (False, True)))
         for name in STACKED
     ]
-    heads = (f"{world}, {how}" for world in worlds for how in ("alone", "stacked"))
+    heads = (how for world in worlds for how in (world, "stacked"))
     return _table((f"over {BT}", *heads), lines)
 
 
