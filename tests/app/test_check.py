@@ -74,3 +74,10 @@ def test_a_row_without_a_number_is_an_error(run: Path) -> None:
         check(run, 60, {})
     with pytest.raises(DataError, match="run the workflow first"):
         check(run / "tables", 60, {})
+
+
+def test_rows_of_several_variants_are_told_apart(run: Path) -> None:
+    table = "variant," + TABLE.replace("people", "paper,people").replace("paper", "free", 2)
+    (run / "tables" / "main.csv").write_text(table, encoding="utf-8")
+    _, text = check(run, 60, {"method": "both"}, largest_loss=20)
+    assert [line.partition(":")[0].split(" · ")[-1] for line in text.splitlines()] == ["free", "paper"]

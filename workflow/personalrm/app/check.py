@@ -45,10 +45,12 @@ def check(
         shown = ", ".join(f"{key} {value}" for key, value in asked.items()) or "a result"
         there = "; ".join(f"{key}: {', '.join(dict.fromkeys(row[key] for row in every))}" for key in asked)
         raise DataError(f"{path}: no row with {shown}; there are {there or 'none'}")
+    # What tells rows apart, besides what can be asked for.
+    told = [*NAMES, *(key for key in ("variant", "profile_model") if len({row.get(key) for row in rows}) > 1)]
     column = "ci_low" if lower_bound else "accuracy"
     lines, held = [], True
     for row in rows:
-        name = " · ".join(row[key] for key in NAMES if row[key] != "-")
+        name = " · ".join(row[key] for key in told if row[key] != "-")
         if not row[column]:
             raise DataError(f"{path}: {name}: no accuracy ({row['status']})")
         lost = 100 * int(row["provider_error"]) / (int(row["n_judgments"]) + int(row["provider_error"]))
