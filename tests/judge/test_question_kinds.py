@@ -28,3 +28,10 @@ def test_an_answer_without_end_is_read_in_no_time(part: str) -> None:
     begun = time.process_time()
     parse_kinds(part * (200_000 // len(part)), 3)
     assert time.process_time() - begun < 2
+
+
+def test_a_cut_answer_names_no_kinds() -> None:
+    # What else a question belongs to may be missing.
+    text = '{"cooking": [1], "work": [2]} Or rather: {"cooking": [1], "work": [1'
+    assert parse_kinds(text, 2) == {1: "cooking", 2: "work"}
+    assert parse_kinds(text, 2, cut=True) == {}

@@ -150,3 +150,11 @@ def test_a_key_in_the_extra_body_is_refused_and_not_shown(name: str) -> None:
     with pytest.raises(ConfigError, match=rf"^models\.m\.extra_body\.{name}: holds a credential\?") as caught:
         parse_config({"run": "r", "datasets": {"d": {"path": "v"}}, "models": {"m": entry}})
     assert "canary" not in str(caught.value)
+
+
+def test_a_key_deeper_in_the_extra_body_is_refused_and_not_shown() -> None:
+    for deep in ({"headers": {"Authorization": "Bearer canary"}}, {"a": {"b": {"api_key": "canary"}}}):
+        raw = {"run": "r", "datasets": {"d": {"path": "v"}}, "models": {"m": {"model": "openai/m", "extra_body": deep}}}
+        with pytest.raises(ConfigError, match=r"^models\.m\.extra_body\.\w+\.[\w.]+: holds a credential\?") as caught:
+            parse_config(raw)
+        assert "canary" not in str(caught.value)

@@ -138,7 +138,7 @@ def parse_config(raw: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the config of
     study = study_of(raw.get("study", DEFAULT))
     problems = [
         f"{path}: holds a credential? Keys belong into the environment or .env; give api_key_env instead"
-        for pattern in (["models", "*", "*"], ["models", "*", "extra_body", "*"])
+        for pattern in (["models", "*", "*"], *(["models", "*", "extra_body", *("*" * deep)] for deep in (1, 2, 3)))
         for path in _paths(raw, pattern)
         if path.rpartition(".")[2].lower().replace("-", "_") in _SECRET_HINTS
     ]
