@@ -182,6 +182,16 @@ def test_seeds_draw_the_head_and_the_adapters(settings: EncoderSettings) -> None
     assert not (head(1) == head(2)).any()
 
 
+def test_the_seed_draws_the_order_of_pairs(settings: EncoderSettings) -> None:
+    def weights(seed: int) -> dict[str, Any]:
+        with bt.open_network(settings, HYPER, 3) as network:
+            return bt.fit(network, EXAMPLES, [], replace(HYPER, steps=2), seed, Run()).tensors
+
+    one, same, other = weights(3), weights(3), weights(4)
+    assert all(torch.equal(value, same[name]) for name, value in one.items())
+    assert not all(torch.equal(value, other[name]) for name, value in one.items())
+
+
 def test_what_cannot_be_used_says_why(
     folder: Path, settings: EncoderSettings, tmp_path: Path, trained: bt.Tuned
 ) -> None:
