@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
 
-INCLUDED = ("*.md", "docs/**/*", "*/README.md", "resources/*/README.md", "tests/*/README.md")
+INCLUDED = ("*.md", "docs/**/*", "*/README.md", "config/*.md", "resources/*/README.md", "tests/*/README.md")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -62,7 +62,7 @@ def test_the_site_is_built_and_needs_nothing_from_elsewhere(tmp_path: Path) -> N
     assert {"index.html", "docs/start.html", "config/index.html", "ARCHITECTURE.html"} <= pages.keys()
     assert (tmp_path / "docs" / "quickstart" / "main.png").is_file()
     judges = pages["docs/reference/judges.html"]
-    assert 'id="personalrm.TasteModel.predict_proba"' in judges
+    assert 'id="personalrm.PersonalRM.predict_proba"' in judges
     assert 'id="personalrm.SynthesizeMe.from_saved"' in judges
     assert "<blockquote" not in pages["docs/reference/datasets.html"], "an example is shown as a quotation"
     fetched = re.compile(r"""<(?:script|img|link)\b[^>]*(?:src|href)=["']?(?:https?:)?//[^>]*>""")
