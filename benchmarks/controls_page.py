@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -14,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from controls import APART, COMMON, GATE_VOTES, KS, PROBABILITY, SHOWN, Row
+from pages import write_folder
 from planted_users import ALONE, OWN, POPULATION, SURFACE_USER, WORDS, K
 
-from personalrm.core.files import atomic_write_text
 from personalrm.methods.taste.prior import LEAST_USERS
 from personalrm.results.figure_style import (
     INK,
@@ -27,7 +24,6 @@ from personalrm.results.figure_style import (
     draw_point,
     mark_line,
     panels,
-    save_figure,
     set_up,
     set_up_rows,
     write_note,
@@ -39,7 +35,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-BEGIN, END = "<!-- made by benchmarks/controls.py -->", "<!-- end of what it made -->"
 SHORT = {OWN: "own", ALONE: "own alone", POPULATION: "others", WORDS: "words", SURFACE_USER: "surface"}
 TITLES = {
     "a": "(a) Another user's votes",
@@ -73,20 +68,9 @@ class Rows:
 
 
 def write_page(rows: Sequence[Row], folder: Path, *, users: int, seed: int) -> None:
-    """Write csv, figure (png) and tables. Text of `README.md` outside the two marks stays as it is."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(Row._fields)
-    writer.writerows(["" if isinstance(v, float) and math.isnan(v) else v for v in row] for row in rows)
-    atomic_write_text(folder / "controls.csv", stream.getvalue())
-    for path in save_figure(controls_figure(Rows(rows), users), folder / "controls"):
-        if path.suffix != ".png":
-            path.unlink()
-    page = folder / "README.md"
-    text = page.read_text(encoding="utf-8") if page.exists() else f"{BEGIN}\n{END}\n"
-    made = "\n".join([BEGIN, "", *page_lines(Rows(rows), users, seed), "", END])
-    atomic_write_text(page, re.sub(f"(?s){BEGIN}.*{END}", lambda _: made, text))
+    """Write csv, figure and tables (`pages.write_folder`)."""
+    found = Rows(rows)
+    write_folder(folder, "controls", Row._fields, rows, controls_figure(found, users), page_lines(found, users, seed))
 
 
 def page_lines(rows: Rows, users: int, seed: int) -> Iterator[str]:

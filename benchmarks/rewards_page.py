@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pages import write_folder
 from reward_users import CONTEXT, HELD_OUT
 from rewards import BT, HYPER, KS, MARGINS, STACKED, SWITCHED_OFF, Row
 
-from personalrm.core.files import atomic_write_text
 from personalrm.results.figure_style import (
     INK,
     SMALL_SIZE,
@@ -24,7 +21,6 @@ from personalrm.results.figure_style import (
     draw_point,
     method_entries,
     panels,
-    save_figure,
     set_up,
     set_up_rows,
     write_note,
@@ -35,7 +31,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BEGIN, END = "<!-- made by benchmarks/rewards.py -->", "<!-- end of what it made -->"
 OVER = f"over {BT}"
 PERSONAL = tuple(name for name in HYPER if name != BT)
 SHIFTS = tuple(0.13 * (place - (len(PERSONAL) - 1) / 2) for place in range(len(PERSONAL)))
@@ -61,20 +56,9 @@ class Rows:
 
 
 def write_page(rows: Sequence[Row], folder: Path, *, about: Mapping[str, Any]) -> None:
-    """Write csv, figure (png) and tables. Text of `README.md` outside the two marks stays as it is."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(Row._fields)
-    writer.writerows(["" if isinstance(v, float) and math.isnan(v) else v for v in row] for row in rows)
-    atomic_write_text(folder / "rewards.csv", stream.getvalue())
-    for path in save_figure(rewards_figure(Rows(rows), about), folder / "rewards"):
-        if path.suffix != ".png":
-            path.unlink()
-    page = folder / "README.md"
-    text = page.read_text(encoding="utf-8") if page.exists() else f"{BEGIN}\n{END}\n"
-    made = "\n".join([BEGIN, "", *page_lines(Rows(rows), about), "", END])
-    atomic_write_text(page, re.sub(f"(?s){BEGIN}.*{END}", lambda _: made, text))
+    """Write csv, figure and tables (`pages.write_folder`)."""
+    found = Rows(rows)
+    write_folder(folder, "rewards", Row._fields, rows, rewards_figure(found, about), page_lines(found, about))
 
 
 def users_text(about: Mapping[str, Any]) -> str:
