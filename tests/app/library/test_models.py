@@ -130,6 +130,8 @@ def test_an_embedded_model_judges() -> None:
     [
         ("gpt-4o-mini", "openai/gpt-4o-mini"),
         ("deepseek-chat", "litellm/deepseek/deepseek-chat"),
+        ("gemini-2.5-flash", "gemini/gemini-2.5-flash"),
+        ("claude-sonnet-4-5", "litellm/anthropic/claude-sonnet-4-5"),
         ("smollm2-135m", "embedded/smollm2-135m"),
     ],
 )

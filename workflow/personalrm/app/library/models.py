@@ -184,9 +184,12 @@ def _meant(model_id: str) -> str | None:
     if known is None or known.get("mode") != "chat":
         return None
     provider = str(known["litellm_provider"])
+    # Gemini is listed under Google's cloud, too, whose names are those of price lists.
+    provider = "gemini" if f"gemini/{model_id}" in litellm.model_cost else provider
     if provider in _KEYS:
         return f"{provider}/{model_id}"
-    return f"litellm/{model_id}" if "/" in model_id else f"litellm/{provider}/{model_id}"
+    named = "/" in model_id or provider not in litellm.provider_list
+    return f"litellm/{model_id}" if named else f"litellm/{provider}/{model_id}"
 
 
 def learn_section(
