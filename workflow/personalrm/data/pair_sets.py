@@ -46,7 +46,7 @@ class PairSet(Settings):
     licence: str = ""
     """Stated in the manifest."""
     config: str | None = None
-    """Only rows whose column `config` says so."""
+    """Only rows whose column `config` has this value."""
     splits: list[str] | None = None
     """Only rows of these splits, by the column `split`, or else by the name of the file; all but `fewshot` by default,
     which repeats rows of the others in the released sets."""

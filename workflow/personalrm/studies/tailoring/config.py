@@ -54,7 +54,7 @@ class JudgeConfig(Section):
     preference: list[str] = []
     """Models that say which of two personas is the better one to have, without the pair."""
     own_preference: bool = False
-    """Each model that infers personas says so of its own, too (as in the paper's code)."""
+    """Each model that infers personas also compares its own two personas of a pair (as in the paper's code)."""
 
 
 class SaliencyConfig(Section):
