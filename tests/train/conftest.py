@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
+    # Not imported here: tests that need none run where it is not installed.
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
