@@ -35,6 +35,7 @@ from planted_users import (
     K,
     Person,
     Scorer,
+    by_default,
     ceiling,
     fitted,
     judged,
@@ -63,6 +64,8 @@ CONTRARIANS = 0.3
 PROBABILITY = "own probability"
 """Measure: by how much own weights count against those of others."""
 NOISES = (0.1, 0.2, 0.3)
+DEFAULT_VOTES = (5, K)
+"""Votes of users without train users, in the place of whom a model's own preference stands."""
 TRAIN_USERS = (LEAST_USERS - 1, LEAST_USERS, 50)
 """Numbers of train users of whom a prior is learned, in addition to all and none."""
 
@@ -297,6 +300,22 @@ class Study:
                 found[POPULATION] = judged(POPULATION, self.test, taught, scores)
                 yield from report.compared(found, ceiling(self.test))
 
+    def default(self) -> Iterator[Row]:
+        """No train users, and a model that itself prefers what all users share, or whose preference is noise (the
+        strength 0). Its preference takes the place of the others' weights."""
+        people = {
+            COMMON: self.test,
+            APART: self.of("test", population=LITTLE),
+            "no own taste": self.of("test", null=1.0),
+        }
+        for strength, says in ((2.0, "Default is right of them"), (0.0, "Default is noise")):
+            scorer = self.scorer._replace(default=strength)
+            for kind, persons in people.items():
+                scores = scored(persons, scorer)
+                for k in DEFAULT_VOTES:
+                    found = {OWN: judged(OWN, persons, {}, scores, k=k), POPULATION: by_default(persons, scores)}
+                    yield from self.report("default", f"{kind}, {says}", k).compared(found, ceiling(persons))
+
     def gates(self) -> Iterator[Row]:
         """Share of users who pass the evidence gate, by kind of votes and their number (0 would be right but for own
         tastes and contrarians)."""
@@ -324,7 +343,7 @@ class Study:
     def rows(self) -> Iterator[Row]:
         """The rows of all controls."""
         parts = (self.curve, self.foreign, self.planted_kinds, self.left_out, self.label_noise)
-        for part in (*parts, self.noise_of_scores, self.priors, self.gates):
+        for part in (*parts, self.noise_of_scores, self.priors, self.default, self.gates):
             begun = time.process_time()
             yield from part()
             print(f"{part.__name__}: {time.process_time() - begun:.0f} s of CPU", flush=True)

@@ -45,6 +45,7 @@ TITLES = {
     "f": "(f) Wrong labels",
     "scorer": "Scorers of other quality",
     "prior": "Other priors",
+    "default": "No train users, and what the model prefers in the place of others",
 }
 OVER = f"over {POPULATION}"
 MOST_BELOW, MOST_CAUGHT, MOST_APART = 2.0, 15.0, 5.0
@@ -168,7 +169,7 @@ def _comparison(rows: Rows, control: str) -> Iterator[str]:
     """Accuracy and difference to other users' weights, by condition and method."""
     lines: list[tuple[object, ...]] = []
     for condition, k in rows.places(control):
-        name = f"{condition}, {k} votes" if control in ("d", "prior") else condition
+        name = f"{condition}, {k} votes" if control in ("d", "prior", "default") else condition
         mine = {(r.method, r.measure): r for r in rows.rows if (r.control, r.condition, r.k) == (control, condition, k)}
         lines.append((name, "ceiling", f"{mine['ceiling', 'accuracy'].estimate:.1f}", "", "", ""))
         for method in SHOWN:

@@ -21,6 +21,7 @@ from personalrm.data.scripted.settings import ScriptedSettings
 from personalrm.data.scripted.synthesise import ScriptedVote, user_votes
 from personalrm.data.scripted.tastes import Planted, ScriptedUser
 from personalrm.data.scripted.texts import axes
+from personalrm.judge.attribute_bank import DEFAULT
 from personalrm.methods.attributes import TasteState, rows_of
 from personalrm.methods.base import Known, Training
 from personalrm.methods.registry import METHODS
@@ -51,13 +52,15 @@ class Scorer(NamedTuple):
     """A model that scores attributes in one order: true difference + N(0, noise²) + `bias` for what is shown first.
 
     Differences of the axes' values lie between -2 and 2. `without` are axes that no attribute names;
-    `unrelated` attributes name no axis.
+    `unrelated` attributes name no axis. With `default` the model says which answer it prefers itself, too: its log-odds
+    are so many times what the taste that all users share makes of the pair, + N(0, 1).
     """
 
     noise: float = 0.5
     bias: float = 0.3
     without: tuple[str, ...] = ()
     unrelated: int = UNRELATED
+    default: float | None = None
 
 
 class Person(NamedTuple):
@@ -118,10 +121,12 @@ def _person(user: ScriptedUser, votes: tuple[ScriptedVote, ...], learned: int) -
 def scored(persons: Sequence[Person], scorer: Scorer) -> Scores:
     """The scores of all pairs. What the scorer says depends on the pair alone; a record also says which answer, in the
     order shown, the user chose."""
-    return {one.user.user_id: {vote.pair_id: [_scores(vote, scorer)] for vote in one.votes} for one in persons}
+    return {
+        one.user.user_id: {vote.pair_id: [_scores(vote, scorer, one.planted)] for vote in one.votes} for one in persons
+    }
 
 
-def _scores(vote: ScriptedVote, scorer: Scorer) -> PairScores:
+def _scores(vote: ScriptedVote, scorer: Scorer, user: ScriptedUser) -> PairScores:
     """The first answer that the generator drew is shown first, which says nothing of which one is chosen."""
     rng = np.random.default_rng(int(stable_hash("scores", vote.pair_id), 16))
     true = np.subtract(vote.offer.first.values, vote.offer.second.values)
@@ -130,6 +135,9 @@ def _scores(vote: ScriptedVote, scorer: Scorer) -> PairScores:
     names = (*AXES, *(f"unrelated-{number:02}" for number in range(scorer.unrelated)))
     named = dict(zip(names, np.round(found, 4).tolist(), strict=True))
     kept = {name: score for name, score in named.items() if name not in scorer.without}
+    if scorer.default is not None:
+        shared = true[: len(AXES)] @ np.subtract(user.weights, user.own)
+        kept[DEFAULT] = round(float(scorer.default * shared + rng.standard_normal()), 4)
     return PairScores(pair_id=vote.pair_id, swapped=vote.chosen is not vote.offer.first, scores=kept)
 
 
@@ -175,6 +183,13 @@ def judged(
             said.append(statements(shown, map(Pole, taste.names), votes))
     found = np.array(odds, dtype=np.float64)
     return Judged((np.sign(found) + 1) / 2, found, tastes, said)
+
+
+def by_default(persons: Sequence[Person], scores: Scores) -> Judged:
+    """What the scorer's own preference says of the held-out votes."""
+    rows = [[scores[one.user.user_id][vote.pair_id][0] for vote in one.held_out] for one in persons]
+    odds = np.array([[row.of_chosen[DEFAULT] for row in each] for each in rows])
+    return Judged((np.sign(odds) + 1) / 2, odds, [], [])
 
 
 def turned(found: Judged, persons: Sequence[Person]) -> Judged:

@@ -34,9 +34,9 @@ class Taste(Record):
 
     Attributes:
         own: whether the user's votes are evidence of a taste of the user's own.
-        own_probability: of a taste of the user's own, given the votes, where other users taught a prior: `weights` are
-            the user's own with this probability, else those of other users. Where none did and `own` is false,
-            `weights` are those of the judge without a user, or without one the user's own, as a guess.
+        own_probability: of a taste of the user's own, given the votes: `weights` are the user's own with this
+            probability, else those of other users or, where these taught no prior, of the judge without a user. Absent
+            where there is neither: `weights` are then the user's own.
         reason: why not.
         n_votes: that were learned from; `n_unscored` more have no scores.
         missing: number of these votes in which a feature could not be scored, for features of which that is so.

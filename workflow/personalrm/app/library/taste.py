@@ -177,8 +177,8 @@ class TasteModel(LearningRM[SavedTaste]):
         them the prior of the weights has their mean and variances; from fewer only scales and one variance. Without
         them the prior has the mean 0, and the one variance under which the votes are likeliest. Where the votes are no
         evidence of a taste of the user's own, there is no persona, and `events` says so. Predictions average the
-        user's own weights and those of the other users by `learned.taste.own_probability`; with fewer than
-        `LEAST_USERS` they are, without evidence of a taste, those of the model, or a guess.
+        user's own weights and those of the other users, or with fewer than `LEAST_USERS` what the model prefers without
+        a user, by `learned.taste.own_probability`.
         With `output_dir` the taste is saved there.
 
         Raises:
@@ -295,9 +295,8 @@ class TasteModel(LearningRM[SavedTaste]):
     def weights(self) -> Rows[Weight]:
         """The weights that predictions are made with, the largest first. Raises NotFittedError.
 
-        With `LEAST_USERS` other users they are the average of the user's own and those of the others, by
-        `learned.taste.own_probability`; else the user's own, or without evidence of a taste those of the model, or a
-        guess.
+        They are the average of the user's own and those of the other users, or with fewer than `LEAST_USERS` of the
+        model without a user, by `learned.taste.own_probability`.
         Weights of attributes that go together share what the votes say; `statements()` counts such votes for each.
         """
         return weights_of(self.learned.taste, self.bank)

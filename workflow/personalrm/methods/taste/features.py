@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-DEFAULT = "default"
-"""Id of the item that holds the log-odds of the judge that is shown nothing of the user."""
 SURFACE = tuple(f"surface:{name}" for name in surface.NAMES)
 """Names of the surface features (`surface.NAMES`), which no attribute can have."""
 FLOOR = 0.5

@@ -1,9 +1,9 @@
 """A user's own weights, whether the votes are evidence of them, and whether they depend on the kind of question.
 
-With a prior that other users taught, there are two hypotheses: the user's weights are the mean of the other users, or
-weights of the user's own, drawn from the prior. The weights are averaged over both by their probability given the votes
-(Bayesian model averaging, Hoeting et al. 1999). The evidence gate says whether the user has a taste of their own, of
-which a persona may be made; without such a prior it decides on the weights, too.
+There are two hypotheses: the user's weights are those of nobody in particular, or the user's own, drawn from the prior.
+The former are the mean of other users where these taught a prior, else what the judge without a user prefers. The
+weights are averaged over both by their probability given the votes (Bayesian model averaging, Hoeting et al. 1999). The
+evidence gate says whether the user has a taste of their own, of which a persona may be made.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from personalrm.core.records import TastePrior
 from personalrm.core.tastes import Taste, TasteWeights
+from personalrm.judge.attribute_bank import DEFAULT
 from personalrm.methods.logistic import Posterior, log_loss, posterior, predictive, rounded
-from personalrm.methods.taste.features import DEFAULT, Votes
+from personalrm.methods.taste.features import Votes
 from personalrm.methods.taste.prior import batches
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ class _Fit(NamedTuple):
 class _Says(NamedTuple):
     """What the votes of users say of weights of their own, (U,) each.
 
-    `share` is the probability of own weights, and what they count for: 1 where others taught no prior. `margin` is that
-    of the evidence gate; the others are as in `Taste`.
+    `share` is the probability of own weights, and what they count for: 1 where there are no others. `margin` is that of
+    the evidence gate; the others are as in `Taste`.
     """
 
     log_loss: Array
@@ -111,6 +112,11 @@ def _without(prior: TastePrior) -> tuple[list[float], list[float]]:
         return list(prior.mean), _sd(prior.variance).tolist()
     default = [scale if name == DEFAULT else 0.0 for name, scale in zip(prior.names, prior.scale, strict=True)]
     return default, [0.0] * len(default)
+
+
+def _has_others(prior: TastePrior) -> bool:
+    """Whether there are other weights than the user's own: a tie is never right, so that a coin is no such weights."""
+    return prior.learned or DEFAULT in prior.names
 
 
 def _sd(variance: Sequence[float] | Array) -> Array:
@@ -168,7 +174,7 @@ def _says(prior: TastePrior, rows: Array, counts: Array, left_out: Array, eviden
         n_right=(left_out < np.log(2) - 1e-9).sum(axis=1),
         margin=margin,
         own=(null - loss >= margin) & (loss <= np.log(2)) & ((counts > 0).sum(axis=1) >= LEAST_VOTES),
-        share=rounded(expit(evidence + without)) if prior.learned else np.ones(len(rows)),
+        share=rounded(expit(evidence + without)) if _has_others(prior) else np.ones(len(rows)),
     )
 
 
@@ -228,13 +234,13 @@ def _taste(prior: TastePrior, votes: Votes, fit: _Fit, place: int, said: _Says) 
     own, share, count = bool(said.own[place]), float(said.share[place]), len(votes.ids)
     loss, null, margin = (float(part[place]) for part in (said.log_loss, said.null_log_loss, said.margin))
     why = f"log-loss of left-out votes {loss:.3f}, without it {null:.3f}, margin {margin:.3f}"
-    why += f"; own weights count for {share:.0%}" if prior.learned else ""
+    why += f"; own weights count for {share:.0%}" if _has_others(prior) else ""
     if count < LEAST_VOTES:
         why = f"{count} votes, fewer than {LEAST_VOTES}"
     taste = prior_taste(prior, None if own else f"no taste of the user's own: {why}").model_copy(
         update={
             "own": own,
-            "own_probability": share if prior.learned else None,
+            "own_probability": share if _has_others(prior) else None,
             "n_votes": count,
             "n_unscored": votes.n_unscored,
             "missing": {name: gaps for name, gaps in zip(prior.names, missing, strict=True) if gaps},
@@ -243,11 +249,8 @@ def _taste(prior: TastePrior, votes: Votes, fit: _Fit, place: int, said: _Says) 
             "n_right": int(said.n_right[place]),
         }
     )
-    if not own and not prior.learned and DEFAULT in prior.names:
-        return taste
-    # Without other users and without a judge, the user's own weights are the best guess: a tie is never right.
     parts = (
-        rounded(share * fit.mean[place] + (1 - share) * np.array(prior.mean)),
+        rounded(share * fit.mean[place] + (1 - share) * np.array(_without(prior)[0])),
         rounded(np.sqrt(share) * fit.sd[place]),
         rounded(np.sqrt(share) * fit.taught[place]),
         fit.effect[place],

@@ -150,9 +150,8 @@ def tastes_notes(table: pd.DataFrame) -> list[str]:
         "the others: each of these votes by weights fitted to the other votes of the same user. Log loss (nats; 0.693 "
         "is a coin) is that of these predictions; beside it, without a taste of the user's own.",
         "Own taste: the log loss is clearly below that without one (the evidence gate, docs/methods.md). Without it "
-        "there is no persona. Where other users taught a prior, all users are judged by the average of their own "
-        "weights and those of others. Where none did, users without a taste of their own are judged as Default judges, "
-        "or by their own weights where its log-odds are not known.",
+        "there is no persona. All users are judged by the average of their own weights and those of other users, or "
+        "where these taught no prior the log-odds of Default, by how probable the votes make own weights.",
         "Measured persona: statements whose sign has a posterior probability of 0.9 or more, the strongest first.",
         *([f"{hidden} more personas: in the csv file."] if hidden > 0 else []),
     ]
