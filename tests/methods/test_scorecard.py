@@ -129,6 +129,8 @@ def test_the_margins_of_both_orders_are_added(good: int, bad: int, lean: int, ou
     verdict, requests = judged(answering(good, bad, lean))
     assert (verdict.outcome, verdict.swapped, verdict.said, verdict.log_odds) == (outcome, None, None, None)
     assert len(requests) == len(verdict.calls) == 2
+    # Without a lean for the first place both orders name the same answer.
+    assert verdict.flipped is (lean > abs(good - bad))
     tie = pair("p").model_copy(update={"tie": True})
     assert judged(answering(good, bad, lean), tie)[0].outcome == ("correct" if outcome == "tie" else "wrong")
 
@@ -159,7 +161,7 @@ def test_one_order_decides_where_the_other_cannot_be_read_and_is_asked_again_whe
         verdict, _ = judged(
             lambda r, first=good_stands_first: failure if good_is_first(r) == first else answering(7, 4)(r)
         )
-        assert verdict.outcome == outcome
+        assert (verdict.outcome, verdict.flipped) == (outcome, None)
     with pytest.raises(PermanentError):
         judged(lambda _: PermanentError("401"))
 

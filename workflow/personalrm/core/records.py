@@ -308,9 +308,9 @@ class Verdict(Record):
 
     `said` is the position that the judge named; `log_odds` is positive where the chosen answer is favoured. `reasoned`
     says whether an answer in words that names a position, or a tie, holds more than that; None (and not in the row) for
-    all other verdicts. `flipped` says of a verdict by the log-odds of both orders whether the orders alone would have
-    named different answers; None (and not in the row) for all others. `cut` says that an answer in words which it
-    rests on ended at its limit of tokens; only a row of such an answer has it.
+    all other verdicts. `flipped` says of one verdict on both orders whether the orders alone would have named different
+    answers; None (and not in the row) for all others. `cut` says that an answer in words which it rests on ended at its
+    limit of tokens; only a row of such an answer has it.
     """
 
     pair_id: str

@@ -199,7 +199,8 @@ def verdict_of(pair: PreferencePair, orders: Sequence[_Scored]) -> Verdict:
     if outcome not in outcomes:
         outcome = sign_outcome(round(sum(margins), DIGITS)) if margins else outcomes[0]
     cut = any(order.cut for order in orders)
-    verdict = Verdict(pair_id=pair.pair_id, swapped=None, outcome=outcome, calls=calls, cut=cut)
+    flipped = min(margins) < 0 < max(margins) if len(margins) == len(orders) else None
+    verdict = Verdict(pair_id=pair.pair_id, swapped=None, outcome=outcome, calls=calls, flipped=flipped, cut=cut)
     return on_tie(verdict) if pair.tie else verdict
 
 
