@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 import pytest
-from support.scripted_server import Fault, ScriptedServer
+from support.scripted_server import Answer, Fault, ScriptedServer
 
 from personalrm import DefaultJudge
 from personalrm.core.errors import ModelCallError, NotFittedError, PermanentError, Refused, TransientError
@@ -130,3 +130,15 @@ def test_an_empty_profile_is_the_unpersonalised_judge_and_says_so(caplog: pytest
         assert rm.predict_pairwise("Which?", "a", "b") == 0
     assert any("as DefaultJudge" in event for event in rm.profile.events)
     assert "as DefaultJudge" in caplog.text
+
+
+def test_answers_that_are_cut_are_told_of_with_the_parameter_to_raise(caplog: pytest.LogCaptureFixture) -> None:
+    options = {**QUICK, "max_tokens": 30}
+    with (
+        ScriptedServer(lambda _: Answer("I think that", finish_reason="length")) as server,
+        DefaultJudge("m", server.url, model_options=options) as judge,
+        caplog.at_level(logging.WARNING),
+    ):
+        judge.evaluate(items(2))
+    told = [record.getMessage() for record in caplog.records if "were cut" in record.getMessage()]
+    assert told == ["model m: 4 of 4 answers were cut at 30 tokens (100 %); raise model_options: max_tokens"]

@@ -70,18 +70,8 @@ class Job(Generic[C]):
             # The probe is one call, which must not wait for a batch.
             prober = await stack.enter_async_context(opened()) if batch else client
             yield Probed(client, self.config.models[name].prompts, prober)
-            self._warn_of_cuts(name, client)
-
-    def _warn_of_cuts(self, name: str, client: ModelClient) -> None:
-        """Log limits of tokens at which more than `MOST_CUT` of the answers in words ended, with the keys to raise."""
-        for limit, count in sorted(client.stats.written.items()):
-            cut = client.stats.cut[limit]
-            if cut > MOST_CUT * count:
-                keys = " or ".join(limits_of(self.config, name, limit)) or "max_tokens"
-                logger.warning(
-                    "model %s: %d of %d answers were cut at %d tokens (%.0f %%); raise %s",
-                    *(name, cut, count, limit, 100 * cut / count, keys),
-                )
+            for line in told_of_cuts(self.config, name, client):
+                logger.warning("%s", line)
 
     def sends_batches(self, name: str) -> bool:
         """Whether stages that can send the model's calls as batches do."""
@@ -114,6 +104,19 @@ class Job(Generic[C]):
         """`refuse_outage` with the share of the config, and without the requests that the provider rejected."""
         rejected = sum(client.stats.rejected for client in self.clients)
         refuse_outage(failed, what, self.config.max_failed_share, reason, rejected=rejected)
+
+
+def told_of_cuts(
+    config: StudyConfig, model: str, client: ModelClient, named: Callable[[str], str] = str
+) -> Iterator[str]:
+    """A line for each limit of tokens at which more than `MOST_CUT` of the answers in words ended, with the keys to
+    raise as `named` calls them."""
+    for limit, count in sorted(client.stats.written.items()):
+        cut = client.stats.cut[limit]
+        if cut > MOST_CUT * count:
+            keys = " or ".join(map(named, limits_of(config, model, limit))) or "max_tokens"
+            said = f"{cut} of {count} answers were cut at {limit} tokens ({100 * cut / count:.0f} %)"
+            yield f"model {client.spec.name}: {said}; raise {keys}"
 
 
 def limits_of(config: StudyConfig, model: str, tokens: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 import weakref
@@ -15,7 +16,7 @@ from typing import Any, Self
 from personalrm.app.library.calls import TrackedModel, run_blocking
 from personalrm.app.library.data import Answer, Context, Votes, one_pair, usable_pairs
 from personalrm.app.library.evaluation import Evaluation, evaluated
-from personalrm.app.library.models import ADDRESS, DEFAULT_MODEL, MODEL, object_config
+from personalrm.app.library.models import ADDRESS, DEFAULT_MODEL, MODEL, object_config, parameter_of
 from personalrm.app.library.predictions import Predicting
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.records import PreferencePair, Verdict
@@ -28,11 +29,12 @@ from personalrm.llm.local.fetch import default_cache_dir
 from personalrm.llm.open import RuntimeSettings, open_model
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.registry import parse_method
-from personalrm.studies.runner import refuse_outage
+from personalrm.studies.runner import refuse_outage, told_of_cuts
 from personalrm.studies.settings import judge_settings
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.stages.settings import constitution_of
 
+logger = logging.getLogger("personalrm.app.library")
 STORE_FILE = "responses.sqlite"
 
 
@@ -186,6 +188,8 @@ class PersonalRM(Predicting):
         runtime = RuntimeSettings(folder, cores=int(os.environ.get("PERSONALRM_CORES", os.cpu_count() or 1)))
         async with open_model(spec, store=store, runtime=runtime, eager=True, address=ADDRESS) as client:
             yield TrackedModel(Probed(client, self._judging.style), on_answer)
+            for line in told_of_cuts(self.config, MODEL, client, parameter_of):
+                logger.warning("%s", line)
 
 
 def generation_prompt(shown: JudgeContext, constitution: Constitution | None) -> str:

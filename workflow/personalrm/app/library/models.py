@@ -94,7 +94,7 @@ def object_config(
     try:
         config: Config = parse_config(raw)
     except ConfigError as error:
-        raise ConfigError("\n".join(map(_renamed, str(error).splitlines()))) from error
+        raise ConfigError("\n".join(map(parameter_of, str(error).splitlines()))) from error
     if parsed.text_only and config.models[MODEL].verdicts[0] != "text":
         raise ConfigError(f"method: {method!r} reads no log-probabilities; set verdicts: ['text']")
     return config
@@ -107,7 +107,8 @@ def options_of(given: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
     return dict(given or {})
 
 
-def _renamed(line: str) -> str:
+def parameter_of(line: str) -> str:
+    """A line that begins with a key of the config, with the object's parameter in its place."""
     found = next((key for key in _PARAMETERS if line.startswith(key)), "")
     return _PARAMETERS.get(found, "") + line.removeprefix(found)
 
