@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,16 @@ from support.models import ScriptedModel, good_is_first, pair, text
 from support.scripted_judge import judge
 
 from personalrm.core.errors import ConfigError, RateLimited
-from personalrm.core.records import JudgedUser, Outcome, UserData, Verdict, read_records, write_records
+from personalrm.core.records import (
+    JudgedUser,
+    Outcome,
+    PairScores,
+    UserData,
+    UserScores,
+    Verdict,
+    read_records,
+    write_records,
+)
 from personalrm.data.filters.ratings import PairRating, UserRatings
 from personalrm.judge.judge import JudgeSettings
 from personalrm.llm.types import Request, Response
@@ -24,8 +34,10 @@ from personalrm.studies.runner import runtime_from_env
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.results.taste_on_table import taste_on_blocks, taste_on_notes, taste_on_table
+from personalrm.studies.synthesizeme.stages.fit import scores_in
 from personalrm.studies.synthesizeme.stages.judging import judge_stage, judge_user
 from personalrm.studies.synthesizeme.stages.taste_on import as_one
+from personalrm.studies.synthesizeme.stages.weighing import weigh_user
 
 TESTS = tuple(pair(name, split="test") for name in ("fact", "taste"))
 LEARNED = (pair("c", split="context"), pair("v", split="validation"))
@@ -130,6 +142,8 @@ def test_stages_read_the_ratings_where_the_switch_asks_for_them(tmp_path: Path) 
         assert plan.inputs(stage, **names)["ratings"] == plan.rating_paths("d")
         assert plan.reads(stage, **names) != off.reads(stage, **names)
         assert "ratings" not in off.inputs(stage, **names)
+    scored = Plan(config_of(tmp_path, methods=["attributes"]))
+    assert scored.inputs("weigh", **job)["ratings"] == scored.rating_paths("d")
     assert "ratings" not in plan.inputs("no_model", dataset="d", shard=job["shard"])
     assert "table_taste_on" in [result.rule for result in RunResults(plan).results]
     assert "table_taste_on" not in [result.rule for result in RunResults(off).results]
@@ -144,6 +158,38 @@ def test_stages_read_the_ratings_where_the_switch_asks_for_them(tmp_path: Path) 
     assert [len(rows[name].set_aside) for name in ("default", "history")] == [0, 2]
     plain = [verdict for verdict in rows["default"].verdicts if verdict.pair_id == "fact"]
     assert [verdict for verdict in rows["history"].verdicts if verdict.pair_id == "fact"] == plain
+
+
+def weighed(
+    general: tuple[str, ...], names: tuple[str, ...] = ("warm", "default"), default: float = -1.0, **changes: bool
+) -> JudgedUser:
+    """The user prefers what is warmer; the model that scored calls the colder answer the better one."""
+    user = USER.model_copy(update={"pairs": (*LEARNED, *(one.model_copy(update=changes) for one in TESTS))})
+    said = {"warm": 2.0, "default": default}
+    rows = [
+        PairScores(
+            pair_id=one.pair_id,
+            swapped=swapped,
+            scores={name: -said[name] if swapped else said[name] for name in names},
+        )
+        for one in user.pairs
+        for swapped in (False, True)
+    ]
+    scores = UserScores(dataset="d", user_id="u", model="m", pairs=tuple(rows))
+    known = replace(Known.of(user, pairs=user.part("context")), **scores_in(scores))
+    return weigh_user(user, parse_method("attributes"), known, judge="m", scores=scores, general=general)
+
+
+def test_methods_that_weigh_scores_take_the_log_odds_of_default_there() -> None:
+    row, bare = weighed(("fact",)), weighed(())
+    assert outcomes(bare.verdicts) == [("fact", "correct"), ("taste", "correct")]
+    assert outcomes(row.verdicts) == [("fact", "wrong"), ("taste", "correct")]
+    assert row.verdicts[0].log_odds == pytest.approx(-1.0)
+    assert row.set_aside == bare.verdicts[:1]
+    assert bare.set_aside == ()
+    # A model in words has no log-odds of its own, and a tie of the user that it decides is wrong.
+    assert weighed(("fact",), ("warm",)).set_aside == ()
+    assert outcomes(weighed(("fact",), default=1.0, tie=True).verdicts)[0] == ("fact", "wrong")
 
 
 @pytest.mark.parametrize(

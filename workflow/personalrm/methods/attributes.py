@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from personalrm.core.records import PreferencePair, TastePrior, Verdict
 from personalrm.core.tastes import Taste
+from personalrm.judge.attribute_bank import DEFAULT
 from personalrm.judge.judge import sign_outcome
 from personalrm.methods import logistic, surface
 from personalrm.methods.base import Known, Mark, Method, NoPairs, NotApplicable
@@ -115,6 +116,14 @@ def weigh(state: TasteState, pairs: Sequence[PreferencePair]) -> tuple[Verdict, 
             verdict = verdict.model_copy(update={"outcome": sign_outcome(value), "log_odds": value})
         found.append(verdict)
     return tuple(found)
+
+
+def weigh_by_default(state: object, pairs: Sequence[PreferencePair]) -> tuple[Verdict, ...]:
+    """Verdicts on pairs as those of the model that scored them, without a user; none where no taste was made, or where
+    its log-odds are not known."""
+    if not isinstance(state, TasteState) or DEFAULT not in state.taste.names:
+        return ()
+    return weigh(state._replace(taste=weights.default_taste(state.taste), kinds={}), pairs)
 
 
 SETTINGS: dict[str, object] = {

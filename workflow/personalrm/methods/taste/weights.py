@@ -90,28 +90,23 @@ def tastes(prior: TastePrior, users: Sequence[Votes]) -> list[Taste]:
 
 
 def prior_taste(prior: TastePrior, reason: str | None = None) -> Taste:
-    """The taste of a user of whom nothing is known: the mean of the prior where other users have taught one.
+    """The taste of a user of whom nothing is known: the mean of the prior where other users have taught one, else
+    `default_taste`."""
+    taste = default_taste(prior, reason)
+    if not prior.learned:
+        return taste
+    weights = TasteWeights(mean=prior.mean, sd=tuple(_sd(prior.variance).tolist()))
+    return taste.model_copy(update={"weights": weights})
 
-    Else it is the log-odds of the judge without a user, where they are among the features. Without them all weights
-    are 0, and each pair is a tie.
-    """
-    mean, sd = _without(prior)
+
+def default_taste(like: Taste | TastePrior, reason: str | None = None) -> Taste:
+    """The taste of nobody: each pair's log-odds are those of the judge without a user. Features are those of `like`;
+    where the judge's log-odds are not among them, each pair is a tie."""
+    mean = tuple(scale if name == DEFAULT else 0.0 for name, scale in zip(like.names, like.scale, strict=True))
+    weights = TasteWeights(mean=mean, sd=(0.0,) * len(mean))
     return Taste(
-        names=prior.names,
-        bias=prior.bias,
-        scale=prior.scale,
-        weights=TasteWeights(mean=tuple(mean), sd=tuple(sd)),
-        own=False,
-        reason=reason,
-        n_votes=0,
+        names=like.names, bias=like.bias, scale=like.scale, weights=weights, own=False, reason=reason, n_votes=0
     )
-
-
-def _without(prior: TastePrior) -> tuple[list[float], list[float]]:
-    if prior.learned:
-        return list(prior.mean), _sd(prior.variance).tolist()
-    default = [scale if name == DEFAULT else 0.0 for name, scale in zip(prior.names, prior.scale, strict=True)]
-    return default, [0.0] * len(default)
 
 
 def _has_others(prior: TastePrior) -> bool:
@@ -163,7 +158,7 @@ def _says(prior: TastePrior, rows: Array, counts: Array, left_out: Array, eviden
 
     weight = np.maximum(counts.sum(axis=1), 1e-12)
     loss = rounded((counts * left_out).sum(axis=1) / weight)
-    without = (counts * log_loss(rows @ np.array(_without(prior)[0]))).sum(axis=1)
+    without = (counts * log_loss(rows @ np.array(prior_taste(prior).weights.mean))).sum(axis=1)
     # Without other users it is a coin, or the judge without a user where that is better.
     null = rounded(without / weight if prior.learned else np.minimum(without / weight, np.log(2)))
     latent = (counts * (rows**2 @ np.array(prior.variance))).sum(axis=1) / weight
@@ -250,7 +245,7 @@ def _taste(prior: TastePrior, votes: Votes, fit: _Fit, place: int, said: _Says) 
         }
     )
     parts = (
-        rounded(share * fit.mean[place] + (1 - share) * np.array(_without(prior)[0])),
+        rounded(share * fit.mean[place] + (1 - share) * np.array(taste.weights.mean)),
         rounded(np.sqrt(share) * fit.sd[place]),
         rounded(np.sqrt(share) * fit.taught[place]),
         fit.effect[place],

@@ -91,7 +91,8 @@ def taste_on_notes(table: pd.DataFrame) -> list[str]:
         "Pairs that the filters' rating finds no matter of taste (below the thresholds of filters.personalizable); of "
         "several draws each counts. There the verdicts of Default (same judge, same kind of verdict) count for every "
         "method that is shown something about the user, in all other tables: As Default. By taste: the method's own "
-        "verdicts, which were set aside. Methods that ask no model have no such judge, and are not changed.",
+        "verdicts, which were set aside. For methods that weigh scores, Default is the model that scored, by its "
+        "log-odds. Where these are not known, and where a method asks no model, nothing is set aside.",
     ]
 
 

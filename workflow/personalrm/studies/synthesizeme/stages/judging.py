@@ -43,7 +43,14 @@ from personalrm.studies.synthesizeme.stages.seen import (
     turns_of,
 )
 from personalrm.studies.synthesizeme.stages.settings import asked_reads, constitution_of, draws_for
-from personalrm.studies.synthesizeme.stages.taste_on import Judged, by_quality, not_taste, rating_files, thresholds
+from personalrm.studies.synthesizeme.stages.taste_on import (
+    Judged,
+    by_quality,
+    not_taste,
+    rating_files,
+    taste_on_reads,
+    thresholds,
+)
 from personalrm.studies.synthesizeme.stages.weighing import weigh_user
 
 
@@ -209,8 +216,7 @@ def _reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
     config, specs = plan.config, _asking(plan, job)
     methods = [parse_method(spec).method for spec in specs]
     values = method_reads(plan, specs) | {"draws": len(draws_for(config, job.k)) if job.variant else 1}
-    if rated := thresholds(config, job.dataset):
-        values["taste_on"] = [rated.min_query, rated.min_responses]
+    values |= taste_on_reads(plan, job)
     modes = list(dict.fromkeys(mode for method in methods for mode in _modes(config, job.judge, method)))
     own = [load_prompt(name) for method in methods for name in method.prompts]
     return asked_reads(config, job.judge, modes, [*(mode.prompt for mode in modes), *own]) | values

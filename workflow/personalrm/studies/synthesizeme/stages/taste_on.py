@@ -42,6 +42,12 @@ def rating_files(plan: Plan, job: Wildcards) -> list[str]:
     return [path for path in plan.rating_paths(job.dataset) if Path(path).stem == job.shard]
 
 
+def taste_on_reads(plan: Plan, job: Wildcards) -> dict[str, list[float]]:
+    """The settings by which pairs are no matter of taste; none where all pairs are."""
+    rated = thresholds(plan.config, job.dataset)
+    return {"taste_on": [rated.min_query, rated.min_responses]} if rated else {}
+
+
 def not_taste(ratings: Iterable[Path], rated: PersonalizableSettings | None) -> frozenset[str]:
     """Ids of the pairs that are no matter of taste."""
     said = read_ratings(ratings) if rated else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from personalrm.core.records import (
 )
 from personalrm.judge.judge import Judge, on_tie
 from personalrm.judge.prompting import load_prompt
+from personalrm.methods.attributes import weigh_by_default
 from personalrm.methods.base import Known
 from personalrm.methods.registry import MethodUse, parse_method
 from personalrm.run.stage import Files, Stage, Wildcards
@@ -42,6 +43,7 @@ from personalrm.studies.synthesizeme.stages.seen import (
     turns_of,
 )
 from personalrm.studies.synthesizeme.stages.settings import common_reads
+from personalrm.studies.synthesizeme.stages.taste_on import not_taste, rating_files, taste_on_reads, thresholds
 
 
 def weigh_user(
@@ -52,11 +54,13 @@ def weigh_user(
     judge: str | None = None,
     mode: VerdictMode = "text",
     scores: UserScores | None = None,
+    general: Collection[str] = (),
 ) -> JudgedUser:
     """Verdicts on one user's pairs of a method that asks no model, or why there are none.
 
     `scores` are those of all pairs of the user, where the method needs them, by the model `judge`, whose verdicts are
-    read by `mode`: the row stands beside that model's own.
+    read by `mode`: the row stands beside that model's own. Pairs in `general` are no matter of taste: verdicts of that
+    model without a user take the place of the method's, where its log-odds are known.
     """
     row = empty_row(user, use, mode, judge, known)
     state = state_of(user, use, "text", known)
@@ -66,7 +70,16 @@ def weigh_user(
     shown = {pair.pair_id for pair in (*known.user.pairs, *pairs)}
     calls = scores_calls(scores, shown) if scores else []
     labels = {name: load_prompt(name).label for name in use.method.prompts}
-    return row.model_copy(update={"verdicts": _verdicts(state, pairs, use), **owed(use, known, calls, labels)})
+    own = _verdicts(state, pairs, use)
+    plain = {one.pair_id: one for one in weigh_by_default(state, [pair for pair in pairs if pair.pair_id in general])}
+    aside = tuple(one for one in own if one.pair_id in plain)
+    said = _on_ties((plain.get(one.pair_id, one) for one in own), pairs)
+    return row.model_copy(update={"verdicts": said, "set_aside": aside, **owed(use, known, calls, labels)})
+
+
+def _on_ties(verdicts: Iterable[Verdict], pairs: Sequence[PreferencePair]) -> tuple[Verdict, ...]:
+    ties = {pair.pair_id for pair in pairs if pair.tie}
+    return tuple(on_tie(one) if one.pair_id in ties else one for one in verdicts)
 
 
 def _verdicts(state: object, pairs: Sequence[PreferencePair], use: MethodUse) -> tuple[Verdict, ...]:
@@ -75,10 +88,9 @@ def _verdicts(state: object, pairs: Sequence[PreferencePair], use: MethodUse) ->
     if isinstance(judge, Judge):
         raise ValueError(f"method {use.spec}: asks a model, and there is no client")
     found = judge(state, pairs)
-    ties = {pair.pair_id: pair.tie for pair in pairs}
-    if {verdict.pair_id for verdict in found} != ties.keys():
+    if {verdict.pair_id for verdict in found} != {pair.pair_id for pair in pairs}:
         raise ValueError(f"method {use.spec}: its judge gave no verdict on some pair, or one on another pair")
-    return tuple(on_tie(verdict) if ties[verdict.pair_id] else verdict for verdict in found)
+    return tuple(found)
 
 
 def left_out(user: UserData) -> list[UserData]:
@@ -109,6 +121,7 @@ class _Shard:
     config: Config
     fitted: Mapping[str, Sequence[Fitted]]
     scores: Mapping[str, UserScores]
+    general: Collection[str] = ()
 
     def rows(self, user: UserData, use: MethodUse) -> Iterator[JudgedUser]:
         """The rows of one method, for each k and draw."""
@@ -127,22 +140,30 @@ class _Shard:
         if scores is None:
             return weigh_user(user, use, known)
         mode, known = self.config.models[scores.model].verdicts[0], replace(known, **scores_in(scores))
-        return weigh_user(user, use, known, judge=scores.model, mode=mode, scores=scores)
+        return weigh_user(user, use, known, judge=scores.model, mode=mode, scores=scores, general=self.general)
 
 
 def weigh_stage(
-    job: Job, *, users: Path, out: Path, fitted: Sequence[Path] = (), judge: str = "", scores: Path | None = None
+    job: Job,
+    *,
+    users: Path,
+    out: Path,
+    fitted: Sequence[Path] = (),
+    judge: str = "",
+    scores: Path | None = None,
+    ratings: Sequence[Path] = (),
 ) -> None:
     """Write one `JudgedUser` for each user, k and draw, by each method that asks no model.
 
     With `judge` the methods are those that need the `scores` that it gave, else those that need nothing. `fitted` are
-    the files of what methods learned from other users.
+    the files of what methods learned from other users, `ratings` those that say which pairs are no matter of taste.
     """
     config = job.config
     uses = [parse_method(spec) for spec in judged_methods(config, "scores" if judge else "nothing")]
     scored = {row.user_id: row for row in read_records(scores, UserScores)} if scores else {}
-    shard = _Shard(config, read_fitted(fitted), scored)
-    people = evaluated_users(users, config.evaluate_users)
+    people = list(evaluated_users(users, config.evaluate_users))
+    rated = thresholds(config, people[0].dataset) if people and ratings else None
+    shard = _Shard(config, read_fitted(fitted), scored, not_taste(ratings, rated))
     write_records(out, (row for user in people for use in uses for row in shard.rows(user, use)))
 
 
@@ -151,6 +172,8 @@ def _inputs(plan: Plan, job: Wildcards) -> Files:
     read["fitted"] = fitted_paths(plan, job.dataset, _weighing(plan, job), job.judge)
     if job.judge:
         read["scores"] = plan.path("score_attributes", dataset=job.dataset, model=job.judge, shard=job.shard)
+    if files := rating_files(plan, job):
+        read["ratings"] = files
     return read
 
 
@@ -160,8 +183,11 @@ def _weighing(plan: Plan, job: Wildcards) -> list[str]:
 
 def _reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
     values = common_reads(plan.config) | method_reads(plan, _weighing(plan, job)) | {"draws": 1}
+    if not job.judge:
+        return values
     # Rows are named by it, and scores by either kind of log-probabilities are the same file.
-    return values | ({"verdicts": plan.config.models[job.judge].verdicts[0]} if job.judge else {})
+    values["verdicts"] = plan.config.models[job.judge].verdicts[0]
+    return values | taste_on_reads(plan, job)
 
 
 _weighs = functools.partial(Stage[Plan], inputs=_inputs, reads=_reads, work=weigh_stage, account="judge")
