@@ -86,13 +86,11 @@ def test_a_user_without_own_taste_is_left_to_others_or_to_default_or_is_a_guess(
     alone = prior(np.zeros(D), 0.1, learned=False)
     named = alone.model_copy(update={"names": ("default", *alone.names[1:]), "scale": (2.0,) * D})
     # Without others it is the judge, whose log-odds are the feature before it is scaled.
-    judge = np.eye(D)[0] * 2
     assert log_odds(prior_taste(named), np.full((1, D), 1.5)) == pytest.approx([3.0])
     (default,), (own_alone,) = tastes(named, [votes(rows)]), tastes(alone, [votes(rows)])
     share = default.own_probability or 0
-    assert not default.own
-    assert 0.05 < share < 0.95
-    averaged = share * np.array(own_alone.weights.mean) + (1 - share) * judge
+    averaged = share * np.array(own_alone.weights.mean) + (1 - share) * 2 * np.eye(D)[0]
+    assert (default.own, 0.05 < share < 0.95) == (False, True)
     assert default.weights.mean == pytest.approx(averaged, abs=2e-6)
     # A judge that is worse than a coin is no rival of own weights.
     against = np.concatenate([np.full((8, 1), -5.0), rows[:, 1:]], axis=1)
