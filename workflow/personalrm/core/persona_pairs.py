@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from pydantic import Field
 
 from personalrm.core.conditions import VerdictMode
-from personalrm.core.records import CallRef, Outcome, Record, Verdict
+from personalrm.core.records import CallRef, Outcome, Record, Verdict, agreed_outcome
 
 Side = Literal["chosen", "rejected"]
 """A response of a pair. Its persona is of somebody who would prefer it to the other one."""
@@ -86,8 +86,6 @@ class JudgedPreference(PairRow):
     def preferred(self) -> Side | Literal["tie"] | None:
         """The persona that is preferred in every order; a tie where the orders differ; None where one has no answer
         that can be read."""
-        outcomes = {verdict.outcome for verdict in self.verdicts}
-        if not outcomes or not outcomes <= {"correct", "wrong", "tie"}:
-            return None
-        sides: Mapping[Outcome, Side] = {"correct": "chosen", "wrong": "rejected"}
-        return sides.get(outcomes.pop(), "tie") if len(outcomes) == 1 else "tie"
+        sides: Mapping[Outcome, Side | Literal["tie"]] = {"correct": "chosen", "wrong": "rejected", "tie": "tie"}
+        agreed = agreed_outcome(self.verdicts)
+        return None if agreed is None else sides[agreed]
