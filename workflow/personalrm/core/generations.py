@@ -10,6 +10,9 @@ from personalrm.core.conditions import VerdictMode
 from personalrm.core.persona_pairs import PersonaOutcome
 from personalrm.core.records import CallRef, Outcome, Record, Verdict, agreed_outcome
 
+Unasked = Literal["equal", "no_answer", "no_person"]
+"""Why a judge is not asked: both answers are the same, or there is none, or nobody to decide for."""
+
 
 class Generation(Record):
     """The answer of `system` to the prompt of a pair. `persona` is what the system was told of the user; "" for none.
@@ -37,8 +40,7 @@ class JudgedAnswers(Record):
     `correct` is the answer of `test`, `wrong` that of `base`.
 
     `words` are lengths of both answers (test, base) in words between blanks, after the clean-up. `stripped` are the
-    markers that it removed from each; only a row with any has it. `reason` says why there are no verdicts: both answers
-    are the same, or one of them, or the description of the user that the rubric needs, does not exist.
+    markers that it removed from each; only a row with any has it. `reason` says why there are no verdicts.
     """
 
     dataset: str
@@ -49,7 +51,7 @@ class JudgedAnswers(Record):
     judge: str
     mode: VerdictMode
     verdicts: tuple[Verdict, ...] = ()
-    reason: Literal["equal", "no_answer", "no_person"] | None = None
+    reason: Unasked | None = None
     words: tuple[int, int]
     stripped: tuple[tuple[str, ...], tuple[str, ...]] = Field(default=((), ()), exclude_if=lambda found: not any(found))
     calls: tuple[CallRef, ...] = ()

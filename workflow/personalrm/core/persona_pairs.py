@@ -15,6 +15,9 @@ Side = Literal["chosen", "rejected"]
 SIDES: tuple[Side, ...] = get_args(Side)
 PersonaOutcome = Literal["ok", "empty"] | Outcome
 """What became of a persona: written, empty, or the outcome of a call without an answer."""
+PersonaSource = Literal["gold_chosen", "gold_rejected", "retr_chosen", "retr_rejected", "none"]
+"""Which persona of a pair an answer is tailored to: its own (`gold`), or that of the most similar training prompt
+(`retr`), of the chosen or of the rejected response."""
 RELEASED = "released"
 """In the place of a model: the personas that a data set comes with."""
 
@@ -44,6 +47,12 @@ class PersonaPair(Record):
     def response(self, side: Side) -> str:
         """The response of a side."""
         return self.chosen if side == "chosen" else self.rejected
+
+    def persona(self, source: PersonaSource) -> str:
+        """The persona of a source; "" where the pair has none."""
+        kind, _, side = source.partition("_")
+        personas = {"gold": self.gold, "retr": self.retrieved}.get(kind, {})
+        return next((text for name, text in personas.items() if name == side), "")
 
 
 class PairRow(Record):
