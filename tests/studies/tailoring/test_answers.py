@@ -326,3 +326,16 @@ def test_of_several_generic_systems_one_must_be_named(tmp_path: Path) -> None:
     values["compare"]["generic"] = "sft-plain"
     jobs = Plan(parse_config(values)).jobs("judge_generations")
     assert {(job.system, job.base) for job in jobs} == {("otter", "tiger"), ("otter", "sft-plain")}
+
+
+def test_the_figure_shows_every_comparison_and_says_where_there_are_only_ties(tmp_path: Path) -> None:
+    systems = {"otter": OTTER, "tiger": OTTER, "plain": PLAIN}
+    plan, _ = run(tmp_path, systems)
+    results = RunResults(plan)
+    for result in results.results:
+        results.make(result.rule)
+    figure = (Path(plan.run) / "figures" / "tailoring.svg").read_text(encoding="utf-8")
+    assert [name for name in systems if name not in figure] == []
+    # Equal answers of two systems are ties.
+    assert "ΔPQ: only ties" in figure
+    assert "d: 8 pairs at most" in (Path(plan.run) / "figures" / "tailoring.txt").read_text(encoding="utf-8")

@@ -168,7 +168,5 @@ def _values(entry: Schema) -> Iterator[str]:
     yield from map(str, entry.get("enum", ()))
     if "const" in entry:
         yield str(entry["const"])
-    if isinstance(entry.get("items"), dict):
-        yield from ((found, f"[]{rest}") for found, rest in _references(entry["items"]))
     for part in (*entry.get("anyOf", ()), *([entry["items"]] if "items" in entry else ())):
         yield from _values(part)

@@ -16,9 +16,11 @@ from personalrm.results.tables.comparison_text import DIFFERENCE, Shown, block_o
 from personalrm.studies.tailoring.results.persona_accuracy_table import reading
 from personalrm.studies.tailoring.results.tailoring_table import (
     BOTH,
+    FLAGS,
     PQ,
     SHARES,
     difference_shown,
+    flag_notes,
     read_tailoring_table,
 )
 
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
 NOT_COMPARABLE, SAME_JUDGE = "not comparable", "same judge"
 REPORTED: tuple[str, ...] = (*(f"{rubric}_{name}" for rubric in PQ for name in SHARES), "delta_pq")
 NAMES: tuple[str, ...] = ("comparison", "dataset", "certainty", "source", "test", "base", "judge", "verdict", "status")
-REPORTED_COLUMNS = Columns((*NAMES, *REPORTED, "n_pairs", *DIFFERENCE, "outage", "unread"), texts=NAMES)
+REPORTED_COLUMNS = Columns(
+    (*NAMES, *REPORTED, "n_pairs", *DIFFERENCE, *FLAGS), texts=NAMES, whole=("n_pairs",), flags=FLAGS
+)
 
 
 def reported_table(
@@ -105,6 +109,7 @@ def build(
             (other, f"{NOT_COMPARABLE}: another judge, a stronger one included, is no replication of the value."),
             (ours, f"The sign of ΔPQ is the paper's in {agree} of {len(ours)} comparisons."),
         ),
+        *flag_notes(ran),
     ]
     return Table(table, (block_of(table, names, shown),), notes)
 

@@ -12,7 +12,7 @@ from personalrm.core.generations import JudgedAnswers
 from personalrm.core.records import Outcome, read_all
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import seed_of
-from personalrm.results.marks import FLAG_NAMES, flags_of, mark_notes, marked
+from personalrm.results.marks import FLAG_NAMES, MOST_SPOILT, SIGNS, flags_of, mark_notes, marked
 from personalrm.results.scores import percent, percents
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, table_rows
@@ -178,6 +178,12 @@ def difference_shown(row: Mapping[str, Any]) -> str:
     return marked(interval(*DIFFERENCE, signed=True, digits=(1, 1))(row), {"lossy": False, **row})
 
 
+def flag_notes(table: pd.DataFrame) -> list[str]:
+    """What the marks of differences mean, for those that a row carries."""
+    unread = f"({SIGNS['unread']}): more than {100 * MOST_SPOILT:g} % of the verdicts could not be read."
+    return [*mark_notes(table.assign(lossy=False, unread=False)), *([unread] if table["unread"].any() else [])]
+
+
 def _matrix(table: pd.DataFrame) -> list[Block]:
     """ΔPQ of each system against each other one, by data set, judge and kind of verdict; read by row."""
     import pandas as pd
@@ -231,7 +237,7 @@ def build(judged_answers: list[Path], *, seed: int, n_resamples: int, clean_up: 
         f"{table['stripped_test'].max() if len(table) else 0} answers of a system at most, and from "
         f"{table['stripped_base'].max() if len(table) else 0} of those compared with.",
         "The persona is the one that the system was told, or else that of the system it is compared with.",
-        *mark_notes(table.assign(lossy=False)),
+        *flag_notes(table),
     ]
     return Table(table, (block_of(table, HEADINGS, shown, n_names=5), *_matrix(table)), notes)
 
