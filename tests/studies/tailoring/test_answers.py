@@ -328,6 +328,21 @@ def test_of_several_generic_systems_one_must_be_named(tmp_path: Path) -> None:
     assert {(job.system, job.base) for job in jobs} == {("otter", "tiger"), ("otter", "sft-plain")}
 
 
+def test_personas_that_were_retrieved_here_are_said_to_be_so(tmp_path: Path) -> None:
+    with ScriptedServer(answer) as server:
+        values = config(tmp_path, server.url, {"otter": OTTER, "plain": PLAIN})
+        trained = {"id": "t", "prompt": "Q0", "chosen": "x", "rejected": "y", "split": "train"}
+        trained |= {"chosen_persona_gold": "The user likes plain."}
+        with (tmp_path / "pairs.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(trained) + "\n")
+        values["datasets"]["d"] |= {"retrieval": "tfidf", "splits": ["test"]}
+        plan = judged(values, tmp_path)
+    # Nobody has an answer that names it, so that the place decides wherever the retrieved persona is shown.
+    assert rows_of(plan)["personalization"]["win"] == 0
+    text = (Path(plan.run) / "tables" / "tailoring.md").read_text(encoding="utf-8")
+    assert "Retrieved personas of d: nearest training prompt by TF-IDF; as shipped for 0 of 8 pairs." in text
+
+
 def test_the_figure_shows_every_comparison_and_says_where_there_are_only_ties(tmp_path: Path) -> None:
     systems = {"otter": OTTER, "tiger": OTTER, "plain": PLAIN}
     plan, _ = run(tmp_path, systems)

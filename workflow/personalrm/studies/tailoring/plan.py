@@ -31,6 +31,10 @@ class Plan(StudyPlan[Config]):
         """Files of pairs, one per shard."""
         return [self.pairs(Wildcards(dataset=dataset, shard=shard)) for shard in self.shards(dataset)]
 
+    def counts(self, dataset: str) -> str:
+        """File of the counts of a data set."""
+        return f"{self.run}/data/{dataset}/counts.json"
+
     def persona_files(self, job: Wildcards) -> dict[str, str | list[str]]:
         """Files with the pairs of a job and, but for released ones, with their personas."""
         files: dict[str, str | list[str]] = {"pairs": self.pairs(job)}

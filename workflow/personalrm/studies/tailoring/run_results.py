@@ -74,6 +74,7 @@ def result_files(plan: Plan) -> dict[str, str | list[str]]:
     """Input files of the run's tables and figures, by the names of their parameters."""
     return {
         "pairs": [path for name in plan.config.datasets for path in plan.pair_files(name)],
+        "counts": [plan.counts(name) for name in plan.config.datasets],
         "personas": plan.paths("infer_personas"),
         "judged_personas": plan.paths("judge_personas"),
         "judged_preferences": plan.paths("prefer_personas"),

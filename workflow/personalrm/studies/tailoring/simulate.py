@@ -13,7 +13,6 @@ from personalrm.core.files import stable_hash
 from personalrm.core.persona_pairs import PersonaPair
 from personalrm.core.records import write_records
 from personalrm.data.given_answers import matched, read_answers
-from personalrm.data.pair_sets import read_pairs
 from personalrm.judge.prompting import load_prompt
 from personalrm.llm.types import Request
 from personalrm.personas.of_pairs import FOLDER
@@ -26,6 +25,7 @@ from personalrm.studies.tailoring.config import Config
 from personalrm.studies.tailoring.plan import Plan
 from personalrm.studies.tailoring.stages.answers import GIVEN, JUDGE
 from personalrm.studies.tailoring.stages.personas import ACCURACY, INFER, PREFERENCE
+from personalrm.studies.tailoring.stages.prepare import prepared
 
 PAIRS = 40
 """Pairs of a data set that are simulated at most: no call depends on an earlier answer but by a persona's length."""
@@ -86,7 +86,7 @@ def _simulate(
             f"datasets.{name}: not there yet: {', '.join(absent)}; of the hub, run snakemake with the same "
             f"--configfile and the target prepare_{name}, which costs nothing"
         )
-    known = read_pairs(settings)
+    known, _ = prepared(settings)
     deciding, answered = [pair for pair in known if pair.decides], _answered(config, name, known)
     for pairs, stages in ((deciding, PERSONAS), (answered, ANSWERS)):
         chosen = sorted(pairs, key=lambda pair: stable_hash("rehearsal", pair.pair_id))[:most]

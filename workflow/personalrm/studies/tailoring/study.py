@@ -52,11 +52,10 @@ def _facts(plan: Plan) -> dict[str, Any]:
 
 def _data(plan: Plan, name: str) -> dict[str, Any]:
     settings = plan.config.datasets[name]
-    counts = Path(plan.run) / "data" / name / "counts.json"
     return {
         "source_sha256": {path.name: sha256_file(path) for path in settings.source_files()},
         "licence": settings.licence,
-        **json.loads(counts.read_text(encoding="utf-8")),
+        **json.loads(Path(plan.counts(name)).read_text(encoding="utf-8")),
     }
 
 

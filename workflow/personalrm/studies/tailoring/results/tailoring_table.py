@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -206,7 +207,18 @@ def _cell(value: float | None) -> str:
     return EMPTY if value is None else "only ties" if math.isnan(value) else f"{value + 0.0:+.1f}"
 
 
-def build(judged_answers: list[Path], *, seed: int, n_resamples: int, clean_up: str) -> Table:
+def retrieval_notes(counts: Iterable[Path]) -> list[str]:
+    """Which data sets' personas were retrieved by TF-IDF, and how often as shipped."""
+    found = []
+    for path in counts:
+        kept = json.loads(path.read_text(encoding="utf-8")).get("retrieval_as_shipped")
+        if kept:
+            same = f"as shipped for {kept['equal']} of {kept['pairs']} pairs" if kept["pairs"] else "none are shipped"
+            found.append(f"Retrieved personas of {path.parent.name}: nearest training prompt by TF-IDF; {same}.")
+    return found
+
+
+def build(judged_answers: list[Path], counts: list[Path], *, seed: int, n_resamples: int, clean_up: str) -> Table:
     """Make the table from the files of a run."""
     table = tailoring_table(read_all(judged_answers, JudgedAnswers), seed=seed, n_resamples=n_resamples)
     shown: Shown = {
@@ -237,6 +249,7 @@ def build(judged_answers: list[Path], *, seed: int, n_resamples: int, clean_up: 
         f"{table['stripped_test'].max() if len(table) else 0} answers of a system at most, and from "
         f"{table['stripped_base'].max() if len(table) else 0} of those compared with.",
         "The persona is the one that the system was told, or else that of the system it is compared with.",
+        *retrieval_notes(counts),
         *flag_notes(table),
     ]
     return Table(table, (block_of(table, HEADINGS, shown, n_names=5), *_matrix(table)), notes)
