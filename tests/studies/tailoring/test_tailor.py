@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.projects import ROOT
 from support.scripted_server import Answer, ScriptedServer
 
 from personalrm.core.errors import ConfigError, DataError
@@ -16,7 +17,7 @@ from personalrm.core.generations import Generation
 from personalrm.core.persona_pairs import SIDES
 from personalrm.core.records import read_all
 from personalrm.llm.open import RuntimeSettings
-from personalrm.studies.config_load import parse_config
+from personalrm.studies.config_load import load_config, parse_config
 from personalrm.studies.tailoring.plan import Plan
 from personalrm.studies.tailoring.stages import tailor
 from personalrm.studies.tailoring.stages.prepare import prepare_stage
@@ -155,6 +156,28 @@ def test_systems_share_trainings_and_are_compared_by_name(tmp_path: Path) -> Non
     assert changed.reads("tailor_sft", dataset="d", reward="tiny", method="none") == plan.reads(
         "tailor_sft", dataset="d", reward="tiny", method="none"
     )
+
+
+def test_the_sizes_of_the_paper_are_planned_with_its_settings() -> None:
+    plan = Plan(load_config(ROOT / "config" / "tailoring_systems.yaml"))
+    # Three data sets, with and without personas.
+    assert len(plan.jobs("tailor_sft")) == len(plan.jobs("tailor_dpo")) == 6
+    # Few-shot, SFT and DPO answers: fifteen systems, six of which need gold personas, which mnemonics lack.
+    assert len(plan.jobs("generate_answers")) == 15 * 3 - 6
+    # Ten comparisons, five of gold personas; the generic rival is added where it is not named.
+    named = {(job.system, job.base) for job in plan.jobs("judge_generations") if job.base != "dpo"}
+    assert {("pt-retr-chosen", "dpo-retr-chosen"), ("sft-gold", "sft")} <= named
+    reads = json.loads(plan.reads("tailor_sft", dataset="hhh", reward="llama", method="chosen"))
+    assert reads["limits"] == [512, None]
+    assert reads["tuning"] == {"kind": "lora", "rank": 16, "alpha": 32, "dropout": 0.05, "layers": "default"}
+    shared = {"epochs": 10, "batch": 1, "at_once": 1, "schedule": "linear", "warmup": 0, "optimiser": "adamw"}
+    shared |= {"evaluate_every": "epoch", "keep": "best", "clip": 1.0, "weight_decay": 0.0}
+    assert reads["hyper"].items() >= {**shared, "lr": 2e-5, "loss_on": "text"}.items()
+    reads = json.loads(plan.reads("tailor_dpo", dataset="hhh", reward="llama", method="chosen"))
+    assert reads["limits"] == [512, 128]
+    assert reads["hyper"].items() >= {**shared, "lr": 5e-6, "loss": "dpo", "beta": 0.1}.items()
+    reads = json.loads(plan.reads("generate_answers", dataset="hhh", system="sft", shard="0"))
+    assert reads["lengths"] == [512, 10]
 
 
 def test_what_is_wrong_with_a_system_is_said(tmp_path: Path) -> None:
