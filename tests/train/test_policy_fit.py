@@ -258,3 +258,36 @@ def test_settings_that_do_not_go_together_are_refused() -> None:
         TextHyper(batch=3, at_once=2)
     with pytest.raises(ValueError, match="keep: best needs measurements"):
         ChoiceHyper(evaluate_every=0)
+
+
+NAMES = [
+    "Anna",
+    "Ben",
+    "Clara",
+    "David",
+    "Emma",
+    "Felix",
+    "Greta",
+    "Hans",
+    "Ida",
+    "Jonas",
+    "Karla",
+    "Leo",
+    "Mia",
+    "Nils",
+]
+
+
+@pytest.mark.full
+@pytest.mark.embedded
+def test_thirty_updates_of_smollm2_teach_a_preference() -> None:
+    made = [Choice(f"Greet {name}.", f" Good morning, dear {name}!", f" What do you want, {name}?") for name in NAMES]
+    hyper = ChoiceHyper(lr=2e-4, batch=4, at_once=4, steps=30, evaluate_every=15)
+    with open_policy(PolicySettings(), Tuning(), 0) as policy:
+        card = fit_choices(policy, made[:10], made[10:], hyper, 0, Run()).card
+        said = policy.generate(["Greet Zoe."], max_new_tokens=12)
+    measured = [point for point in card["curve"] if "held_out_loss" in point]
+    assert card["curve"][0]["loss"] == pytest.approx(math.log(2), abs=0.05)
+    assert measured[-1]["held_out_accuracy"] == 1.0
+    assert measured[-1]["held_out_margin"] > 0.5
+    assert said[0].text
