@@ -109,6 +109,7 @@ def _summary(plan: Plan, manifest: Mapping[str, Any]) -> Sequence[tuple[str, Seq
     asked = {
         "Personas by": config.personas_of,
         "Accuracy judged by": config.judge.accuracy,
+        "Answers by": config.systems,
         "Preferences judged by": dict.fromkeys(judge for _, judge in config.preference_pairs),
     }
     said = [f"{what} {', '.join(names)}." for what, names in asked.items() if names]
