@@ -69,13 +69,13 @@ def test_answers_find_their_pairs_by_prompt_and_persona() -> None:
         pair("p0", "Same"),
     ]
     answers = [
+        GivenAnswer("Why? And who? I am someone else.", "", "g"),
         GivenAnswer("Why? Tell me. I am warm and kind.", "", "a"),
         GivenAnswer("Why? I am warm and kind.", "", "b"),
         GivenAnswer("Same", "", "c"),
         GivenAnswer("Same", "", "d"),
         GivenAnswer("Same", "", "e"),
         GivenAnswer("Other", "", "f"),
-        GivenAnswer("Why? And who? I am someone else.", "", "g"),
     ]
     found = matched(pairs, answers, "s", "retr_chosen")
     assert [(one.pair_id, one.response) for one in found.generations] == [
