@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from personalrm.core.persona_pairs import RELEASED
 from personalrm.data.sharding import shard_names
+from personalrm.personas.tailored import TRAIN_TYPES
 from personalrm.run.stage import Wildcards
 from personalrm.studies.plan import StudyPlan
 from personalrm.studies.tailoring import stages
 from personalrm.studies.tailoring.config import Config
+from personalrm.studies.tailoring.tailor_config import PolicyConfig
 
 
 class Plan(StudyPlan[Config]):
     """All files of a run, known before any job (the DAG is static)."""
 
     def __init__(self, config: Config) -> None:
-        super().__init__(config, stages.__name__, {"model": [*config.models, RELEASED, *config.infer.given]})
+        names: dict[str, Iterable[str]] = {"model": [*config.models, RELEASED, *config.infer.given]}
+        names |= {"system": config.systems, "base": config.systems}
+        names |= {"reward": config.tailor.policies, "method": TRAIN_TYPES}
+        super().__init__(config, stages.__name__, names)
 
     def shards(self, dataset: str) -> Sequence[str]:
         """Names of the files that the pairs of a data set lie in."""
@@ -30,6 +36,10 @@ class Plan(StudyPlan[Config]):
         """Files of pairs, one per shard."""
         return [self.pairs(Wildcards(dataset=dataset, shard=shard)) for shard in self.shards(dataset)]
 
+    def counts(self, dataset: str) -> str:
+        """File of the counts of a data set."""
+        return f"{self.run}/data/{dataset}/counts.json"
+
     def persona_files(self, job: Wildcards) -> dict[str, str | list[str]]:
         """Files with the pairs of a job and, but for released ones, with their personas."""
         files: dict[str, str | list[str]] = {"pairs": self.pairs(job)}
@@ -38,3 +48,15 @@ class Plan(StudyPlan[Config]):
         elif job.model != RELEASED:
             files["personas"] = self.path("infer_personas", dataset=job.dataset, model=job.model, shard=job.shard)
         return files
+
+    def answers(self, job: Wildcards, system: str) -> str:
+        """File of the answers of a system to the pairs of a job."""
+        entry = self.config.tailor.systems.get(system)
+        stage = "given_answers" if entry is None else "ask_answers" if entry.model else "generate_answers"
+        return self.path(stage, dataset=job.dataset, system=system, shard=job.shard)
+
+    def policy(self, job: Any) -> PolicyConfig:  # noqa: ANN401 - of ours, or of Snakemake
+        """The policy of a job that trains one (`reward`) or answers with one (`system`)."""
+        tailor = self.config.tailor
+        name = getattr(job, "reward", "") or str(tailor.systems[job.system].policy)
+        return tailor.policies[name]

@@ -7,26 +7,53 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from personalrm.core.errors import ConfigError
 from personalrm.core.files import sha256_file
+from personalrm.core.generations import Generation, JudgedAnswers
 from personalrm.core.persona_pairs import PairRow
 from personalrm.core.records import CallRef, read_records
+from personalrm.judge.rubrics import prometheus
 from personalrm.run.stage import Files
 from personalrm.studies.manifest import usage_of
+from personalrm.studies.preflight import lacking
 from personalrm.studies.run_results import all_results
 from personalrm.studies.study import Needs, Study
 from personalrm.studies.tailoring.config import Config, problems_of
 from personalrm.studies.tailoring.plan import Plan
 from personalrm.studies.tailoring.run_results import PACKAGES, conditions, result_files, result_settings
+from personalrm.train.base_names import kind_of_base
 
-PAID = ("infer_personas", "judge_personas", "prefer_personas")
+PAID = ("infer_personas", "judge_personas", "prefer_personas", "ask_answers", "judge_generations")
 
 
-def _missing(config: Config, _needs: Needs) -> list[str]:
-    return [
+TRAINING = ("tailor_sft", "tailor_dpo", "generate_answers")
+"""Stages that need torch."""
+
+
+def _missing(config: Config, needs: Needs) -> list[str]:
+    personas = [
         f"infer.given.{name}: no files *.jsonl in {path}; make that run first, or correct the path"
         for name, path in config.infer.given.items()
         if not any(path.glob("*.jsonl"))
     ]
+    given = [(name, path) for name, entry in config.compare.given.items() for path in entry.files.values()]
+    answers = [f"compare.given.{name}: no file {path}; correct the path" for name, path in given if not path.is_file()]
+    if config.compare.prometheus.judges:
+        try:
+            prometheus()
+        except ConfigError as error:
+            answers.append(f"compare.prometheus: {error}")
+    return personas + answers + ([] if needs.stages.isdisjoint(TRAINING) else _without_bases(config))
+
+
+def _without_bases(config: Config) -> list[str]:
+    problems = lacking("train", "tailor.policies")
+    for name, policy in config.tailor.policies.items():
+        try:
+            kind_of_base(policy.base, policy.revision)
+        except ConfigError as error:
+            problems.append(f"tailor.policies.{name}.{error}")
+    return problems
 
 
 def _facts(plan: Plan) -> dict[str, Any]:
@@ -35,18 +62,28 @@ def _facts(plan: Plan) -> dict[str, Any]:
     calls = [ref.model_dump() for ref in _calls(plan)]
     return {
         "data": {name: _data(plan, name) for name in plan.config.datasets},
+        "policies": {path.removeprefix(f"{plan.run}/"): _card(path) for path in _cards(plan)},
         "usage": usage_of(pd.DataFrame(calls, columns=list(CallRef.model_fields))),
     }
 
 
 def _data(plan: Plan, name: str) -> dict[str, Any]:
     settings = plan.config.datasets[name]
-    counts = Path(plan.run) / "data" / name / "counts.json"
     return {
         "source_sha256": {path.name: sha256_file(path) for path in settings.source_files()},
         "licence": settings.licence,
-        **json.loads(counts.read_text(encoding="utf-8")),
+        **json.loads(Path(plan.counts(name)).read_text(encoding="utf-8")),
     }
+
+
+def _cards(plan: Plan) -> list[str]:
+    return [path for name in TRAINING[:2] for path in plan.paths(name)]
+
+
+def _card(path: str) -> dict[str, Any]:
+    """What a trained policy was made of, without its curve."""
+    card: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    return {name: value for name, value in card.items() if name != "curve"}
 
 
 def _calls(plan: Plan) -> Iterator[CallRef]:
@@ -54,12 +91,16 @@ def _calls(plan: Plan) -> Iterator[CallRef]:
         kind = plan.stages[name].record
         for path in plan.paths(name):
             for row in read_records(Path(path), kind or PairRow):
-                yield from row.calls if isinstance(row, PairRow) else ()
+                yield from row.calls if isinstance(row, PairRow | Generation | JudgedAnswers) else ()
 
 
 def _made_of(plan: Plan) -> Files:
     prepared = [path for name in plan.config.datasets for path in plan.files("prepare", dataset=name)]
-    return {"prepared": prepared, "paid": [path for name in PAID for path in plan.paths(name)]}
+    return {
+        "prepared": prepared,
+        "policies": _cards(plan),
+        "paid": [path for name in PAID for path in plan.paths(name)],
+    }
 
 
 def _summary(plan: Plan, manifest: Mapping[str, Any]) -> Sequence[tuple[str, Sequence[str]]]:
@@ -68,6 +109,7 @@ def _summary(plan: Plan, manifest: Mapping[str, Any]) -> Sequence[tuple[str, Seq
     asked = {
         "Personas by": config.personas_of,
         "Accuracy judged by": config.judge.accuracy,
+        "Answers by": config.systems,
         "Preferences judged by": dict.fromkeys(judge for _, judge in config.preference_pairs),
     }
     said = [f"{what} {', '.join(names)}." for what, names in asked.items() if names]
@@ -82,7 +124,13 @@ def _summary(plan: Plan, manifest: Mapping[str, Any]) -> Sequence[tuple[str, Seq
 def _not_run(config: Config, made: Collection[str]) -> Sequence[tuple[str, str]]:
     asked = config.judge.preference or config.judge.own_preference
     lacking = "no model writes both personas of a pair" if asked else "judge.preference names no model"
-    keys = {"accuracy": "judge.accuracy names no model", "preference": lacking}
+    keys = {
+        "accuracy": "judge.accuracy names no model" if config.personas_of else "there are no personas to judge",
+        "personas": "there are no personas",
+        "preference": lacking,
+        "answers": "compare.pairs names no comparison",
+        "reported_answers": "no comparison and data set of the config is named as reported",
+    }
     return [
         (f"{result.kind.capitalize()} {result.name.replace('_', ' ')}", keys.get(result.when, "the table is not made"))
         for result in all_results(config.study)
