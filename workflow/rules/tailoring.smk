@@ -4,9 +4,14 @@ INPUTS   data/<dataset>/shards/<shard>.jsonl
 OUTPUTS  personas/<dataset>/<model>/<shard>.jsonl
          verdicts/<dataset>/accuracy/<model>-by-<judge>/<shard>.jsonl
          verdicts/<dataset>/preference/<model>-by-<judge>/<shard>.jsonl
+         PAGES, further pages of a run
 """
 
-PAGES = []
+
+include: "transcripts.smk"
+
+
+PAGES = rules.transcripts.output
 
 
 rule infer_personas:

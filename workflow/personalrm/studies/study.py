@@ -11,6 +11,7 @@ from typing import Any
 
 from personalrm.core.errors import ConfigError
 from personalrm.run.stage import Files
+from personalrm.studies.report.judgments import Shown
 from personalrm.studies.study_config import StudyConfig
 
 DEFAULT = "synthesizeme"
@@ -50,7 +51,8 @@ class Study:
         simulated: calls and tokens of a run (`studies/estimate/command.py`).
         training: notes of the estimate on trainings, from the config and whether they are timed.
         title: of the report.
-        transcripts: whether `transcripts.html` is made.
+        judgments: what `transcripts.html` shows, from the plan and the most judgments; None: there is no such page.
+        transcribed_from: files that the page is made from, by name.
         removed: keys of earlier versions, with what to do instead; `*` stands for any name.
     """
 
@@ -71,8 +73,14 @@ class Study:
     simulated: Callable[..., Any]
     title: str
     training: Callable[[Any, bool], list[str]] = lambda _config, _timed: []
-    transcripts: bool = False
+    judgments: Callable[[Any, int], Shown] | None = None
+    transcribed_from: Callable[[Any], Files] = lambda _plan: {}
     removed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def transcripts(self) -> bool:
+        """Whether `transcripts.html` is made."""
+        return self.judgments is not None
 
 
 def study_of(name: object) -> Study:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from personalrm.run.stage import Files
+from personalrm.studies.report.judgments import Shown
 from personalrm.studies.study import Study
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_checks import problems_of
@@ -61,6 +62,18 @@ def _reported_from(plan: Plan) -> Files:
     return {"verdicts": f"{plan.run}/data/verdicts.parquet", **tables}
 
 
+def _judgments(plan: Plan, max_judgments: int) -> Shown:
+    from personalrm.studies.synthesizeme.transcripts import judgments_of
+
+    return judgments_of(plan, max_judgments)
+
+
+def _transcribed_from(plan: Plan) -> Files:
+    from personalrm.studies.synthesizeme.transcripts import transcribed_from
+
+    return transcribed_from(plan)
+
+
 STUDY = Study(
     config=Config,
     plan=Plan,
@@ -79,7 +92,8 @@ STUDY = Study(
     simulated=_simulated,
     training=_training,
     title="Personalised judges learned from preference votes",
-    transcripts=True,
+    judgments=_judgments,
+    transcribed_from=_transcribed_from,
     removed={
         "learn.search.strategy": "delete this key. Successive halving is gone; the exact search finds the best "
         "candidate. For fewer calls set stop_at_score, or a smaller num_search_candidates",

@@ -12,6 +12,7 @@ from personalrm.core.persona_pairs import PairRow
 from personalrm.core.records import CallRef, read_records
 from personalrm.run.stage import Files
 from personalrm.studies.manifest import usage_of
+from personalrm.studies.report.judgments import Shown
 from personalrm.studies.run_results import all_results
 from personalrm.studies.study import Needs, Study
 from personalrm.studies.tailoring.config import Config, problems_of
@@ -101,6 +102,18 @@ def _simulated(config: Config, *given: Any) -> Any:  # noqa: ANN401 - as `simula
     return simulated(config, *given)
 
 
+def _judgments(plan: Plan, max_judgments: int) -> Shown:
+    from personalrm.studies.tailoring.transcripts import judgments_of
+
+    return judgments_of(plan, max_judgments)
+
+
+def _transcribed_from(plan: Plan) -> Files:
+    from personalrm.studies.tailoring.transcripts import transcribed_from
+
+    return transcribed_from(plan)
+
+
 STUDY = Study(
     config=Config,
     plan=Plan,
@@ -118,4 +131,6 @@ STUDY = Study(
     shown=_shown,
     simulated=_simulated,
     title="Personas inferred from preference pairs",
+    judgments=_judgments,
+    transcribed_from=_transcribed_from,
 )
