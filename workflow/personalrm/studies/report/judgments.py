@@ -126,8 +126,8 @@ class Judgments:
         - rows: a method on a user, or a question: place of the user, method and its label, models, variant, k, draw,
           status, and reason. `side` (rejected) and `what` say of what `correct` speaks where that is not the chosen
           answer.
-        - items: [row, pair or None, verdicts], a verdict being [swapped, outcome, said, log-odds, calls]. All methods on
-          a pair are adjacent; rows without a verdict come last of their user.
+        - items: [row, pair or None, verdicts], a verdict being [swapped, outcome, said, log-odds, calls]. All methods
+          on a pair are adjacent; rows without a verdict come last of their user.
         - messages: [role, text]. calls: key, prompt (messages, None where it could not be built again), the order it
           shows, and the answer (None where the store lacks it).
         """
