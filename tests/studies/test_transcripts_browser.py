@@ -179,7 +179,7 @@ def test_one_pair_stands_under_all_methods_and_each_is_one_click_away(two: Path)
         *("Default", "SynthesizeMe: persona", "SynthesizeMe: persona + demonstrations"),
     ]
     assert [line[1:3] for line in lines] == [["✓ right", "✗ wrong"]] * 3
-    assert [line[4] for line in lines] == ["", "equal", "equal"]
+    assert [line[3] for line in lines] == ["", "equal", "equal"]
     assert (heading, method) == ("SynthesizeMe: persona + demonstrations", "both")
 
 

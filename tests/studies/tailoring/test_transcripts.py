@@ -52,10 +52,10 @@ def test_prompts_and_answers_are_those_of_the_calls(tmp_path: Path) -> None:
         (row["method"], row["profile_model"], len(verdicts)) for row, name, verdicts in judged if name == "pairs-p0"
     ]
     assert rows == [
-        ("judge_personas.chosen", "m", 2),
-        ("judge_personas.rejected", "m", 2),
-        ("judge_personas.chosen", "released", 2),
-        ("prefer_personas", "m", 2),
+        ("chosen_persona", "m", 2),
+        ("rejected_persona", "m", 2),
+        ("chosen_persona", "released", 2),
+        ("preference", "m", 2),
     ]
 
 
@@ -65,7 +65,7 @@ def test_the_order_of_a_call_is_that_of_the_answers_whoever_is_right(tmp_path: P
         data = data_in(page(tmp_path, plan))
     for number, _, verdicts in data["items"]:
         row = data["rows"][number]
-        if row["method"] == "prefer_personas":
+        if row["method"] == "preference":
             continue
         for swapped, *_, (place,) in verdicts:
             call = data["calls"][place]

@@ -139,7 +139,7 @@ function transcriptDetail(data, view) {
   }
 
   // A line of the comparison: outcome in each order, log-odds, difference to Default, and what was answered.
-  function comparedRow(number, current) {
+  function comparedRow(number, current, withOdds) {
     const [place, , verdicts] = data.items[number];
     const row = data.rows[place];
     const line = make("tr");
@@ -158,17 +158,18 @@ function transcriptDetail(data, view) {
       for (const first of [false, true]) add(line, add(make("td"), ...verdicts.filter(([swapped]) => rejectedFirst(row, swapped) === first).map((verdict) => badge(verdict[1]))));
     }
     const margin = view.margin(number);
-    add(line, make("td", margin === null ? "" : signed(margin, 2), "number"));
+    if (withOdds) add(line, make("td", margin === null ? "" : signed(margin, 2), "number"));
     if (view.compares) add(line, make("td", view.versus(number)));
     return line;
   }
 
   function showCompared(pair, current) {
     const numbers = view.ofPair(pair);
-    const heads = ["Method", "Chosen first", "Rejected first", "Log-odds", ...(view.compares ? ["Against Default"] : [])];
+    const withOdds = numbers.some((number) => view.margin(number) !== null);
+    const heads = ["Method", "Chosen first", "Rejected first", ...(withOdds ? ["Log-odds"] : []), ...(view.compares ? ["Against Default"] : [])];
     const table = make("table");
     const head = add(make("tr"), ...heads.map((name) => Object.assign(make("th", name), { scope: "col" })));
-    const body = add(make("tbody"), ...numbers.map((number) => comparedRow(number, current)));
+    const body = add(make("tbody"), ...numbers.map((number) => comparedRow(number, current, withOdds)));
     const box = add(make("div", null, "scroll"), add(table, add(make("thead"), head), body));
     Object.assign(box, { id: "compared", tabIndex: 0 });
     box.setAttribute("role", "region");

@@ -2,7 +2,7 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const PAGE = 100;
-  const NAMES = { dataset: "Data set", user: "User", method: "Method", judge: "Judge", k: "Context pairs (k)", result: "Verdict", versus: "Against Default" };
+  const NAMES = { dataset: "Data set", user: "User", method: "Method", judge: "Judge", writer: "Persona by", k: "Context pairs (k)", result: "Verdict", versus: "Against Default" };
   const FILTERS = Object.keys(NAMES);
   const ALL = "all";
   const RESULTS = { right: "right in every order", wrong: "wrong in every order", mixed: "right in one order only", none: "no verdict" };
@@ -57,7 +57,7 @@
   const answers = data.items.map((item, number) => {
     const row = data.rows[item[0]];
     return {
-      dataset: [data.users[row.user].dataset], user: data.users[row.user].user ? [userOf(row)] : [], judge: [row.judge_model || "none"],
+      dataset: [data.users[row.user].dataset], user: data.users[row.user].user ? [userOf(row)] : [], judge: [row.judge_model || "none"], writer: row.profile_model ? [row.profile_model] : [],
       method: [row.method], k: [row.k], result: results(item[2]), versus: [difference(number)],
     };
   });

@@ -23,11 +23,17 @@ from personalrm.studies.tailoring.stages.personas import pair_questions, persona
 Judged = JudgedPersonas | JudgedPreference
 HARMFUL = "Pairs of BeaverTails speak of crime, drugs, abuse and self-harm. They are shown as they are."
 ACCURACY, PREFERENCE = "judge_personas", "prefer_personas"
+_METHODS = {
+    (ACCURACY, "chosen"): "chosen_persona",
+    (ACCURACY, "rejected"): "rejected_persona",
+    (PREFERENCE, "chosen"): "preference",
+}
 _LABELS = {
     (ACCURACY, "chosen"): "Pick by the persona of the chosen answer",
     (ACCURACY, "rejected"): "Pick by the persona of the rejected answer",
     (PREFERENCE, "chosen"): "Comparison of the two personas",
 }
+_MODES: Mapping[str, str] = VERDICT_LABELS
 
 
 def transcribed_from(plan: Plan) -> Files:
@@ -139,23 +145,16 @@ class Transcripts:
         writer and side, [text, outcome, calls]."""
         for (asked, side, dataset, writer, judge, mode), verdicts in self._verdicts.items():
             fields: Fields = {
-                **{"user": self._datasets.index(dataset), "label": _label(asked, side, mode), "method": asked},
-                **{"judge_model": judge, "profile_model": writer, "written": "personas", "variant": mode},
+                **{"user": self._datasets.index(dataset), "label": _LABELS[asked, side] + _MODES[mode]},
+                **{"method": ".".join([_METHODS[asked, side], *([] if mode == "text" else [mode])])},
+                **{"judge_model": judge, "profile_model": writer, "written": "personas", "variant": ""},
                 **{"k": UNUSED, "draw": 0, "status": "ok", "reason": None, "profile": None},
             }
-            if asked == ACCURACY:
-                fields |= {"method": f"{asked}.{side}", "side": side}
-            else:
-                fields |= {"what": "persona"}
+            fields |= {"what": "persona"} if asked == PREFERENCE else {"side": side}
             self._found.row(fields, verdicts)
         nobody: Fields = {"user": "", "taste": None, "survey": {}, "profiles": []}
         users = [{"dataset": name, **nobody} for name in self._datasets]
         return {**self._found.data(), "users": users, "profiles": [], "versus": [], "opens": None}
-
-
-def _label(asked: str, side: str, mode: str) -> str:
-    modes: Mapping[str, str] = VERDICT_LABELS
-    return _LABELS[asked, side] + modes[mode]
 
 
 def _judged(plan: Plan) -> Iterator[Judged]:
