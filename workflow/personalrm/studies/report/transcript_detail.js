@@ -98,7 +98,7 @@ function transcriptDetail(data, view) {
   }
 
   function showPrompt(call) {
-    if (call.prompt === null) return make("p", "The prompt is not shown: it is one of a stage whose prompts are not built again, or prompts, data or settings are no longer those of the call.", "small");
+    if (call.prompt === null) return make("p", "The prompt could not be built again: prompts, data or settings are no longer those of the call, or it was shortened to fit the model.", "small");
     return folded(`Prompt as sent (${call.prompt.length} messages)`, (box) => {
       for (const place of call.prompt) {
         const [role, content] = data.messages[place];

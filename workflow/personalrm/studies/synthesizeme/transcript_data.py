@@ -11,6 +11,7 @@ from personalrm.core.conditions import MethodId
 from personalrm.core.errors import DataError
 from personalrm.core.records import Demonstration, Fitted, JudgedUser, PreferencePair, Profile, UserData, Verdict
 from personalrm.core.tastes import UserTaste
+from personalrm.judge.attributes import label_requests, orders_of, rating_request
 from personalrm.judge.judge import Judge, JudgeContext, fitted, judge_request
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
@@ -27,6 +28,7 @@ from personalrm.studies.settings import judge_settings
 from personalrm.studies.synthesizeme.against_default import against_default, opening
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.stages.learn import learned_settings
+from personalrm.studies.synthesizeme.stages.scoring import score_settings, scoring_of
 from personalrm.studies.synthesizeme.stages.seen import known_of, pairs_of
 from personalrm.studies.synthesizeme.stages.settings import constitution_of
 
@@ -149,6 +151,9 @@ class Transcripts:
         if row.judge_model is None or not row.verdicts:
             return
         asked, use = MethodId.parse(row.method), _method_of(row)
+        if use.method.needs == "scores":
+            yield from self._score_requests(row.judge_model, pairs_of(user, use))
+            return
         taste = self._taste_of(row)
         if use.method.needs not in ("judge", "profile", "taste") or (use.method.shows_taste and taste is None):
             return
@@ -177,6 +182,16 @@ class Transcripts:
             answer = self._found.answer(key)
             if criteria := parse_criteria(answer.text) if answer else ():
                 yield from ((scores_request(pair, swapped, criteria, shown, settings), swapped) for swapped in ORDERS)
+
+    def _score_requests(self, model: str, pairs: Sequence[PreferencePair]) -> Iterator[Ordered]:
+        """Requests for scores of pairs that were not shortened."""
+        settings, bank = score_settings(self._config, model), scoring_of(self._config).selected()
+        for pair in pairs:
+            for swapped in orders_of(pair, settings.orders):
+                if settings.mode == "text":
+                    yield rating_request(pair, swapped, bank, settings), swapped
+                else:
+                    yield from ((request, swapped) for _, request in label_requests(pair, swapped, bank, settings))
 
     def _persona_requests(self, profile: Profile, user: UserData) -> Iterator[Request]:
         """Requests that may have led to the persona: of all judgements, then without the first, and so on, as an input

@@ -93,7 +93,7 @@ def _not_run(config: Config, made: Collection[str]) -> Sequence[tuple[str, str]]
 
 def _shown(run: Path) -> str:
     texts = [path.read_text(encoding="utf-8") for path in sorted((run / "tables").glob("persona_[ap]*.md"))]
-    return "\n".join([*texts, f"Report  {run / 'report.html'}\n"])
+    return "\n".join([*texts, f"Report  {run / 'report.html'}, {run / 'transcripts.html'}\n"])
 
 
 def _simulated(config: Config, *given: Any) -> Any:  # noqa: ANN401 - as `simulated` has it
