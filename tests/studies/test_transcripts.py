@@ -68,7 +68,9 @@ def test_prompts_and_answers_are_those_of_the_calls(tmp_path: Path) -> None:
     assert profile["persona"] == "Likes good."
     assert data["pairs"][profile["demonstrations"][0][0]]["id"].endswith("-0")
     assert data["texts"][data["pairs"][pair]["chosen"]].startswith("good")
-    # A row without a verdict is there, with its reason.
+    # A row without a verdict is there, with its reason, and comes last of its user.
+    users = [(data["rows"][row]["user"], pair is None) for row, pair, _ in data["items"]]
+    assert users == sorted(users)
     row, pair, verdicts = by_method["random"]
     assert (pair, verdicts, data["rows"][row]["reason"]) == (None, [], "no test pairs")
 
