@@ -32,6 +32,7 @@ from personalrm.studies.synthesizeme.report_summary import (
     what_was_not_run,
     what_was_run,
 )
+from personalrm.studies.synthesizeme.summary import summarise
 
 N = 1999
 """Resamples: with 199, no p-value is below 0.02."""
@@ -101,6 +102,17 @@ def test_no_effect_is_claimed_that_the_pairs_cannot_carry(tmp_path: Path, users:
     for said in (came_out(scores), headline_of(scores).verdict):
         assert "too few pairs to tell" in said
         assert not re.search(r"these votes (better|worse)|above 0|below 0|excludes 0,? so|below chance", said)
+
+
+def test_a_run_ends_with_the_verdict_of_its_report(tmp_path: Path) -> None:
+    scores = scores_of(tmp_path, (default(), of_users(3, "00")), (learned("both"), of_users(3, "11")))
+    (tmp_path / "tables").mkdir()
+    scores.main.to_csv(tmp_path / "tables" / "main.csv", index=False)
+    assert "Default, the same judge" not in summarise(tmp_path)
+    scores.differences.to_csv(tmp_path / "tables" / "differences.csv", index=False)
+    verdict = headline_of(scores).verdict
+    assert "too few pairs to tell" in verdict
+    assert f"\n\n{verdict}\n\nMain table " in summarise(tmp_path)
 
 
 def headline_of(scores: Scores) -> Headline:
