@@ -12,7 +12,7 @@ from personalrm.core.records import Demonstration, PreferencePair, Profile, Turn
 from personalrm.core.tastes import Taste, TasteWeights, UserTaste
 from personalrm.results.conditions import Condition
 from personalrm.results.tables.differences_table import differences_table
-from personalrm.studies.report.shown import People, Person
+from personalrm.studies.report.shown import People, Person, short
 from personalrm.studies.synthesizeme import report_people
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.report_people import Telling, people_of
@@ -112,7 +112,7 @@ def test_personas_demonstrations_and_planted_tastes_are_those_of_the_user(people
     assert shown.question.startswith("question 0 of ann and more")
     assert shown.question.endswith(" more …")
     assert len(shown.question) < 245
-    assert report_people.short("長" * 300) == "長" * 240 + " …"
+    assert short("長" * 300) == "長" * 240 + " …"
     assert ann.planted == "what ann likes"
     assert ann.anchor == "user=d/ann"
     assert Person(dataset="a b", user="x/ü&").anchor == "user=a%20b/x%2F%C3%BC%26"

@@ -49,8 +49,10 @@ def claim_of_accuracy(row: Mapping[str, Any]) -> Claim:
     """What a row of the main table allows to be said of its accuracy against chance, 50 %. There is no p-value in it,
     so that the interval and the numbers of users and pairs decide."""
     low, high = float(row["ci_low"]), float(row["ci_high"])
-    if not _enough(row) or math.isnan(low) or low <= CHANCE <= high:
+    if not _enough(row) or math.isnan(low):
         return Claim.TOO_FEW
+    if low <= CHANCE <= high:
+        return Claim.SMALL if max(CHANCE - low, high - CHANCE) <= SMALL else Claim.TOO_FEW
     return Claim.BETTER if low > CHANCE else Claim.WORSE
 
 
@@ -66,3 +68,14 @@ def in_words(row: Mapping[str, Any], name: str, reference: str = "Default") -> s
         Claim.SMALL: f"{name} and {reference} predict about equally well: any difference is below {SMALL:g} points.",
         Claim.TOO_FEW: f"There are too few pairs to tell whether {name} predicts better than {reference}.",
     }[claim_of(row)]
+
+
+def against_chance(row: Mapping[str, Any], doing: str) -> str:
+    """One sentence on a row with an accuracy: whether what the clause `doing` says happens more often than chance."""
+    start = doing[:1].upper() + doing[1:]
+    return {
+        Claim.BETTER: f"{start} more often than chance.",
+        Claim.WORSE: f"{start} less often than chance.",
+        Claim.SMALL: f"{start} about as often as chance: any difference is below {SMALL:g} points.",
+        Claim.TOO_FEW: f"There are too few pairs to tell whether {doing} more often than chance.",
+    }[claim_of_accuracy(row)]

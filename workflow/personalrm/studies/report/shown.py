@@ -20,6 +20,8 @@ MARKS: dict[Mark, str] = {
 }
 
 
+SHORT = 240
+"""Characters of a text of a demonstration that are shown."""
 WIDEST = 1.5
 """Length of the scale of weights over the largest weight."""
 
@@ -89,6 +91,7 @@ class Person:
     personas: Sequence[PersonaText] = ()
     weights: Sequence[Weight] = ()
     demonstrations: Sequence[Demonstration] = ()
+    demonstrations_title: str = "Demonstrations that the judge is shown"
     dots: Sequence[Dots] = ()
 
     @property
@@ -102,6 +105,8 @@ class People(NamedTuple):
 
     shown: Sequence[Person]
     total: int
+    heading: str = "People"
+    noun: str = "users"
 
     @property
     def high(self) -> float:
@@ -112,3 +117,10 @@ class People(NamedTuple):
     def low(self) -> float:
         """The lower end: a part of the scale for intervals that hold 0."""
         return -self.high / 3
+
+
+def short(text: str) -> str:
+    """A text on one line, cut after at most `SHORT` characters, between words where there are spaces."""
+    line = " ".join(text.split())
+    cut = line[:SHORT]
+    return line if len(line) <= SHORT else (cut.rpartition(" ")[0] or cut) + " …"

@@ -14,7 +14,7 @@ from personalrm.methods.taste.statements import SURFACE_POLES
 from personalrm.results.conditions import Condition, by_condition
 from personalrm.results.labels import UNUSED, k_label, k_rank
 from personalrm.results.stats.statistics import CONFIDENCE
-from personalrm.studies.report.shown import Demonstration, Dots, Mark, People, Person, PersonaText, Weight
+from personalrm.studies.report.shown import Demonstration, Dots, Mark, People, Person, PersonaText, Weight, short
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.transcript_data import UserKey, choose_users
 
@@ -41,8 +41,6 @@ MOST_PEOPLE = 48
 MOST_METHODS = 3
 """Methods whose pairs are shown, in addition to Default."""
 MOST_WEIGHTS = 5
-SHORT = 240
-"""Characters of a text of a demonstration that are shown."""
 
 
 def people_of(plan: Plan, verdicts: pd.DataFrame, compared: Compared) -> People:
@@ -167,13 +165,6 @@ def _person(
 def _demonstration(pair: PreferencePair, reasoning: str) -> Demonstration:
     asked = pair.context[-1].content if pair.context else ""
     return Demonstration(*map(short, (asked, pair.chosen, pair.rejected, reasoning)))
-
-
-def short(text: str) -> str:
-    """A text on one line, cut after at most `SHORT` characters, between words where there are spaces."""
-    line = " ".join(text.split())
-    cut = line[:SHORT]
-    return line if len(line) <= SHORT else (cut.rpartition(" ")[0] or cut) + " …"
 
 
 def _weights(taste: Taste, words: Words) -> list[Weight]:
