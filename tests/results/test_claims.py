@@ -62,6 +62,8 @@ def test_a_narrow_interval_around_0_shows_that_a_difference_is_small() -> None:
     assert claim_of(narrow | {"ci_high": SMALL + 0.1}) is Claim.TOO_FEW
     assert claim_of(narrow | {"ci_low": -SMALL - 0.1}) is Claim.TOO_FEW
     assert claim_of(narrow | {"n_users": 2}) is Claim.TOO_FEW
+    # Nor is it small where 0 lies outside: adjusted for all comparisons, nothing is known.
+    assert claim_of(narrow | {"ci_low": 0.5}) is Claim.TOO_FEW
 
 
 def test_accuracy_against_chance_rests_on_interval_and_size() -> None:

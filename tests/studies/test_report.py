@@ -139,6 +139,12 @@ def test_the_largest_difference_of_the_first_set_is_shown_and_others_have_a_sent
     assert [sentence[:3] for sentence in found.others] == ["b: "]
 
 
+def test_the_default_beside_a_method_is_the_one_that_it_is_compared_with(tmp_path: Path) -> None:
+    right, wrong = of_users(3, "11"), of_users(3, "00")
+    cells = [(default(), right), (default(method="default.logprob"), wrong), (learned("both.logprob"), right)]
+    assert "Default: 0.0 %." in headline_of(scores_of(tmp_path, *cells)).numbers[1].detail
+
+
 def test_a_run_without_a_comparison_has_no_headline(tmp_path: Path) -> None:
     scores = scores_of(tmp_path, (default(), MIXED))
     assert headline(scores.main, scores.differences) is None
@@ -156,7 +162,7 @@ def test_no_difference_is_said_to_be_none(tmp_path: Path) -> None:
 def test_default_on_top_is_said_so_and_what_lies_below_is_counted(tmp_path: Path) -> None:
     right, wrong, mixed = (of_users(16, said) for said in ("1111", "0000", "1100"))
     said = came_out(scores_of(tmp_path, (default(), right), (learned("both"), wrong), (learned("demos"), mixed)))
-    assert "Default is the unpersonalised judge itself: nothing that was learned of a user lies above it." in said
+    assert "Default is the unpersonalised judge itself: no method has a higher accuracy here." in said
     assert "of 2 comparisons: 0 better, 2 worse, 0 about equal, 0 with too few pairs to tell." in said
 
 

@@ -103,7 +103,7 @@ def test_each_pair_is_shown_under_default_and_the_method_in_one_order(people: Pe
 def test_personas_demonstrations_and_planted_tastes_are_those_of_the_user(people: People) -> None:
     ann, bob = people.shown
     assert [(one.source, one.text) for one in ann.personas] == [
-        ("Measured from the votes, with the scores of m", "likes length"),
+        ("Measured from the votes (m)", "likes length"),
         ("Written by m", "the persona of ann"),
     ]
     assert bob.personas[0].text == "The votes show no taste that is sure enough to be put into words."
@@ -149,6 +149,23 @@ def test_thousands_of_users_are_capped_and_the_same_ones_are_shown(
     )
     assert (len(one.shown), one.total) == (4, 9)
     assert [person.user for person in one.shown] == [person.user for person in two.shown]
+
+
+def test_pairs_are_shown_of_the_judge_with_the_largest_difference_that_is_no_outage(tmp_path: Path) -> None:
+    base, more, most = ({f"u{number}": said for number in range(6)} for said in ("00", "10", "11"))
+    cells = [
+        (default("m"), base),
+        (learned("persona", judge="m"), base),
+        (learned("demos", judge="m"), more),
+        (default("n"), {**base, "u0": "0e"}),
+        (learned("both", judge="n", profile="n"), most),
+    ]
+    found = telling_rows(differences_table(frame_of(tmp_path, cells), seed=1, n_resamples=49), 3)
+    assert list(found["d"]) == ["SynthesizeMe: demonstrations", "SynthesizeMe: persona"]
+    assert [
+        len(rows)
+        for rows in telling_rows(differences_table(frame_of(tmp_path, cells), seed=1, n_resamples=49), 1).values()
+    ] == [1]
 
 
 def test_the_profile_of_the_shown_condition_is_taken_before_others() -> None:

@@ -45,7 +45,7 @@ def test_the_first_judge_is_said_to_differ_from_chance_only_where_the_pairs_carr
     assert found.verdict.startswith(said)
     assert [(number.value, number.label) for number in found.numbers] == [
         ("70.0 %", "of these picks are right"),
-        ("70.0 %", "of chosen responses' personas"),
+        ("70.0 %", "with personas of chosen responses"),
     ]
 
 

@@ -40,7 +40,7 @@ MOST_PEOPLE = 48
 """Users on the page; the table of users has all. They are the first of those that the transcripts show."""
 MOST_METHODS = 3
 """Methods whose pairs are shown, in addition to Default."""
-MOST_WEIGHTS = 5
+MOST_WEIGHTS = 4
 
 
 def people_of(plan: Plan, verdicts: pd.DataFrame, compared: Compared) -> People:
@@ -146,7 +146,7 @@ def _person(
     personas = []
     if taste is not None:
         said = taste.persona or "The votes show no taste that is sure enough to be put into words."
-        personas.append(PersonaText(f"Measured from the votes, with the scores of {taste.model}", said))
+        personas.append(PersonaText(f"Measured from the votes ({taste.model})", said))
     if profile is not None and profile.persona:
         personas.append(PersonaText(f"Written by {profile.model}", profile.persona))
     return Person(

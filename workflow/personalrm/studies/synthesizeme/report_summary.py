@@ -213,7 +213,7 @@ def _difference(row: Row, rows: Sequence[Row], compared: Sequence[Row]) -> str:
     """The paired difference of one row to Default, and in plain words what it shows."""
     name = _name(row, rows)
     if _method(row).name == "default":
-        return f"{name} is the unpersonalised judge itself: nothing that was learned of a user lies above it."
+        return f"{name} is the unpersonalised judge itself: no method has a higher accuracy here."
     match = [other for other in compared if all(other[key] == row[key] for key in ROW_KEY)]
     if not match:
         return f"{name} has no judge of its own, and so no paired difference to Default."

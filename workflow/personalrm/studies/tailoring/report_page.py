@@ -43,7 +43,11 @@ def headline(table: pd.DataFrame) -> Headline | None:
         "inferred from"
     )
     alike = [row for row in rows if all(row[key] == top[key] for key in JUDGED_KEY)]
-    said = {ALL: "of these picks are right", "chosen": "of chosen responses' personas", "rejected": "of rejected ones'"}
+    said = {
+        ALL: "of these picks are right",
+        "chosen": "with personas of chosen responses",
+        "rejected": "with personas of rejected ones",
+    }
     numbers = [
         Number(
             f"{row['accuracy']:.1f} %",
