@@ -12,6 +12,7 @@ from typing import Any
 from personalrm.core.errors import ConfigError
 from personalrm.run.stage import Files
 from personalrm.studies.report.judgments import Shown
+from personalrm.studies.report.shown import Headline, People
 from personalrm.studies.study_config import StudyConfig
 
 DEFAULT = "synthesizeme"
@@ -45,6 +46,8 @@ class Study:
         facts: what its manifests have in addition.
         made_of: files that the manifest is made from, by name.
         reported_from: files that the report is made from in addition to manifest, tables and figures, by name.
+        headline: sentence and numbers of the report's first screen; None where nothing was compared.
+        people: users of the report; None where the study has none.
         summary: the report's sentences, by heading, from the plan and the manifest.
         not_run: what a run does not have and why, from the config and the names of its results.
         shown: text that `personalrm run` prints at the end, from the folder of the run.
@@ -72,6 +75,8 @@ class Study:
     shown: Callable[[Path], str]
     simulated: Callable[..., Any]
     title: str
+    headline: Callable[[Any], Headline | None] = lambda _plan: None
+    people: Callable[[Any], People | None] = lambda _plan: None
     training: Callable[[Any, bool], list[str]] = lambda _config, _timed: []
     judgments: Callable[[Any, int], Shown] | None = None
     transcribed_from: Callable[[Any], Files] = lambda _plan: {}
