@@ -116,6 +116,7 @@ def test_personas_demonstrations_and_planted_tastes_are_those_of_the_user(people
     assert ann.planted == "what ann likes"
     assert ann.anchor == "user=d/ann"
     assert Person(dataset="a b", user="x/ü&").anchor == "user=a%20b/x%2F%C3%BC%26"
+    assert Person(dataset="d", user="What is it?", pair="p/1").anchor == "pair=d/p%2F1"
 
 
 def test_weights_are_the_surest_effects_with_the_words_of_the_preferred_pole(people: People) -> None:

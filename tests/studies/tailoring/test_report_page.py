@@ -70,4 +70,3 @@ def test_a_report_shows_pairs_with_both_personas(tmp_path: Path) -> None:
     assert page.count('<li class="card">') == 6
     assert page.count("The user wants the better answer") == page.count("The user wants the worse answer") == 6
     assert "Each dot" not in page
-    assert "transcripts.html" not in page

@@ -83,10 +83,12 @@ class Dots(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """One user. What a run does not have is empty. `planted` is the taste that an invented user was given."""
+    """One user, or one pair where `pair` is its id. What a run does not have is empty. `planted` is the taste that an
+    invented user was given."""
 
     dataset: str
     user: str
+    pair: str = ""
     planted: str = ""
     personas: Sequence[PersonaText] = ()
     weights: Sequence[Weight] = ()
@@ -96,8 +98,9 @@ class Person:
 
     @property
     def anchor(self) -> str:
-        """The part of the address of the transcripts that shows this user alone."""
-        return f"user={quote(self.dataset, safe='')}/{quote(self.user, safe='')}"
+        """The part of the address of the transcripts that shows this user, or this pair, alone."""
+        kind, name = ("pair", self.pair) if self.pair else ("user", self.user)
+        return f"{kind}={quote(self.dataset, safe='')}/{quote(name, safe='')}"
 
 
 class People(NamedTuple):

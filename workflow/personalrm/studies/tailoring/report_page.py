@@ -79,6 +79,7 @@ def _shown(row: PairPersonas, pair: PersonaPair) -> Person:
     return Person(
         dataset=row.dataset,
         user=short(pair.prompt),
+        pair=row.pair_id,
         personas=[
             PersonaText(f"Who would prefer the {side} response, by {row.model}", text)
             for side, text in row.personas.items()
