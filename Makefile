@@ -54,7 +54,7 @@ quickstart: install  ## the whole job on bundled data with real embedded models
 	@$(BIN)/python -m personalrm run config/quickstart.yaml --cores $(CORES)
 
 docs-quickstart: quickstart  ## the quickstart's results as docs/quickstart has them
-	$(BIN)/python -m personalrm publish config/quickstart.yaml docs/quickstart main
+	$(BIN)/python -m personalrm publish config/quickstart.yaml docs/quickstart main --pages
 
 showcase: install  ## all bundled users, all methods, the 1.5B model (up to three hours on two cores)
 	$(BIN)/python -m personalrm models fetch --no-hub qwen2.5-coder-1.5b

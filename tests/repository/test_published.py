@@ -12,7 +12,7 @@ import pytest
 from personalrm.app.cli import main
 from personalrm.studies.config_load import config_hash, load_config
 from personalrm.studies.manifest import fingerprint_of_code, prompts_in_use
-from personalrm.studies.publish import differences
+from personalrm.studies.publish import REPORT, differences, pages_of
 from personalrm.studies.synthesizeme.plan import Plan
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +23,8 @@ models: {m: {backend: openai, api_base: "http://127.0.0.1:9/v1", model: m}}
 learn: {models: [m]}
 methods: [default, persona]
 """
+MOST_BYTES = 3 * 2**20
+"""Of what the repository holds of the quickstart."""
 QUICKSTART = ROOT / "config" / "quickstart.yaml"
 
 
@@ -32,7 +34,11 @@ def test_the_documented_quickstart_is_of_this_tree(monkeypatch: pytest.MonkeyPat
     assert (folder / "manifest.json").is_file(), "run: make docs-quickstart"
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     assert differences(manifest, load_config(QUICKSTART)) == [], "run: make docs-quickstart"
-    assert {path.name for path in folder.iterdir()} == {"main.csv", "main.md", "main.png", "main.txt", "manifest.json"}
+    results = {"main.csv", "main.md", "main.png", "main.txt", "manifest.json"}
+    pages = set(pages_of(folder)) if (folder / REPORT).is_file() else set()
+    copies = [path for path in folder.rglob("*") if path.is_file()]
+    assert {path.relative_to(folder).as_posix() for path in copies} == results | pages
+    assert sum(path.stat().st_size for path in copies) <= MOST_BYTES
 
 
 @pytest.fixture
@@ -63,6 +69,43 @@ def test_a_finished_run_is_copied_with_its_manifest(finished: Path, capsys: pyte
     assert capsys.readouterr().out.splitlines() == [f"docs/{name}" for name in names]
     assert sorted(path.name for path in (finished / "docs").iterdir()) == sorted(names)
     assert (finished / "docs" / "main.md").read_text(encoding="utf-8") == "new tables/main.md"
+
+
+def write_pages(run: Path) -> None:
+    pages = {
+        "report.html": """<a href="#top"></a> <a href="transcripts.html#user=people/ann">ann</a>
+            <a href="tables/all%20users.html?x">users</a>
+            <a href="https://x.org/a.html">x</a> <a href="../s/o.html">o</a>
+            <img src="data:image/png;base64,AA=="><script>'<a href="none.html">'</script>""",
+        "transcripts.html": '<a href="report.html">back</a>',
+        "tables/all users.html": '<img src="../figures/main.svg">',
+        "figures/main.svg": "<svg/>",
+    }
+    for name, text in pages.items():
+        (run / name).write_text(text, encoding="utf-8")
+
+
+def test_pages_are_copied_with_all_that_they_link_to(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_pages(finished / "results" / "r")
+    assert main(["publish", "run.yaml", "docs", "main", "--pages"]) == 0
+    names = ["main.csv", "main.md", "main.png", "main.txt", "manifest.json"]
+    pages = ["report.html", "transcripts.html", "tables/all users.html", "figures/main.svg"]
+    assert capsys.readouterr().out.splitlines() == [f"docs/{name}" for name in (*names, *pages)]
+    for name in pages:
+        assert (finished / "docs" / name).read_bytes() == (finished / "results" / "r" / name).read_bytes()
+    # The copy is as whole as the run.
+    assert pages_of(finished / "docs") == pages
+
+
+@pytest.mark.parametrize("name", ["report.html", "transcripts.html", "figures/main.svg"])
+def test_a_page_that_links_to_nothing_is_not_published(
+    finished: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    write_pages(finished / "results" / "r")
+    (finished / "results" / "r" / name).unlink()
+    assert main(["publish", "run.yaml", "docs", "main", "--pages"]) == 1
+    assert f"no {name}; run the workflow first" in capsys.readouterr().err
+    assert not (finished / "docs").exists()
 
 
 def other_prompt(manifest: dict[str, Any]) -> None:

@@ -75,8 +75,8 @@ def test_by_hand() -> None:
     assert "Data set" not in block.texts
     assert any("no demonstration" in note for note in profiles_notes(table))
     assert what_profiles_show(table) == [
-        "d, profiles by m: no demonstration is shown by 100.0 % of 1 (as_published), 25.0 % of 4 (corrected).",
-        "d, profiles by m: the persona says nothing in 25.0 % of 4 (corrected).",
+        "d, profiles by m: without a demonstration 100.0 % of 1 (as_published), 25.0 % of 4 (corrected).",
+        "d, profiles by m: with a persona that says nothing 25.0 % of 4 (corrected).",
     ]
 
 

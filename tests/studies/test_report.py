@@ -19,18 +19,30 @@ from personalrm.results.table_formats import Block, write_table
 from personalrm.results.tables.differences_table import differences_table, read_differences_table
 from personalrm.results.tables.main_table import main_table
 from personalrm.studies.config_load import parse_config
+from personalrm.studies.report.page import Said as StudySaid
 from personalrm.studies.report.page import report_page
+from personalrm.studies.report.page_parts import script_hash
+from personalrm.studies.report.shown import Headline, People
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.make_results import Scores, not_run, summary_of
-from personalrm.studies.synthesizeme.report_summary import what_came_out, what_failed, what_was_not_run, what_was_run
+from personalrm.studies.synthesizeme.report_summary import (
+    headline,
+    what_came_out,
+    what_failed,
+    what_was_not_run,
+    what_was_run,
+)
+from personalrm.studies.synthesizeme.summary import summarise
 
-N = 199
+N = 1999
+"""Resamples: with 199, no p-value is below 0.02."""
 RIGHT: Said = {f"u{number}": "11" for number in range(3)}
 WRONG: Said = dict.fromkeys(RIGHT, "00")
 MIXED: Said = dict.fromkeys(RIGHT, "10")
 
 
 def scores_of(folder: Path, *cells: tuple[Cell, Said]) -> Scores:
+    folder.mkdir(exist_ok=True)
     verdicts = frame_of(folder, cells)
     calls = collect_calls(sorted(folder.glob("*.jsonl")))
     return Scores(
@@ -52,34 +64,106 @@ def came_out(scores: Scores) -> str:
     return "\n".join(what_came_out(scores.main, scores.differences))
 
 
+def of_users(number: int, said: str) -> Said:
+    return {f"u{user:02d}": said for user in range(number)}
+
+
 def test_a_method_that_is_always_right_against_default_always_wrong(tmp_path: Path) -> None:
-    wrong, right = ({f"u{number}": said for number in range(12)} for said in ("00", "11"))
-    said = came_out(scores_of(tmp_path, (default(), wrong), (learned("both"), right)))
+    scores = scores_of(tmp_path, (default(), of_users(12, "000")), (learned("both"), of_users(12, "111")))
+    said = came_out(scores)
     assert "d: the highest accuracy of 2 ways to judge test pairs is 100.0 %: " in said
     assert re.search(r"persona \+ demonstrations \(95 % interval (7|8)\d\.\d to 100\.0 %\)\.", said)
+    assert "SynthesizeMe: persona + demonstrations predicts these votes better than Default. The difference on" in said
     assert re.search(
-        r"\+100\.0 points \(95 % interval \+(5|6|7)\d\.\d to \+100\.0 points\): the interval lies above 0;", said
+        r"on 36 pairs of 12 users is \+100\.0 points \(95 % interval \+(5|6|7)\d\.\d to \+100\.0 points\); p", said
     )
     assert "chance" not in said
     assert "With 12 users the interval is rough" in said
-    assert (
-        "of 1 comparison: 1 above and 0 below it with an interval that excludes 0, 0 without a difference shown" in said
+    assert "of 1 comparison: 1 better, 0 worse, 0 about equal, 0 with too few pairs to tell." in said
+    verdict, numbers, others = headline_of(scores)
+    assert verdict == (
+        "SynthesizeMe: persona + demonstrations predicts these votes better than Default, the same judge without the "
+        "user."
     )
-    assert "1 with p < 0.05 after Holm's adjustment." in said
+    assert [number.value for number in numbers] == ["+100.0 points", "100.0 %", "36 pairs"]
+    assert numbers[0].detail.startswith("95 % interval +")
+    assert "Default: 0.0 %." in numbers[1].detail
+    assert (numbers[2].label, list(others)) == ("of 12 users", [])
+
+
+@pytest.mark.parametrize("better", ["111", "000"])
+@pytest.mark.parametrize("users", [5, 9])
+def test_no_effect_is_claimed_that_the_pairs_cannot_carry(tmp_path: Path, users: int, better: str) -> None:
+    # Five users never have p < 0.05; nine with three pairs are 27 pairs, though their interval excludes 0.
+    worse = "000" if better == "111" else "111"
+    scores = scores_of(tmp_path, (default(), of_users(users, worse)), (learned("both"), of_users(users, better)))
+    low, high = scores.differences["ci_low"].iloc[0], scores.differences["ci_high"].iloc[0]
+    assert (low > 0 or high < 0) == (users == 9)
+    for said in (came_out(scores), headline_of(scores).verdict):
+        assert "too few pairs to tell" in said
+        assert not re.search(r"these votes (better|worse)|above 0|below 0|excludes 0,? so|below chance", said)
+
+
+def test_a_run_ends_with_the_verdict_of_its_report(tmp_path: Path) -> None:
+    scores = scores_of(tmp_path, (default(), of_users(3, "00")), (learned("both"), of_users(3, "11")))
+    (tmp_path / "tables").mkdir()
+    scores.main.to_csv(tmp_path / "tables" / "main.csv", index=False)
+    assert "Default, the same judge" not in summarise(tmp_path)
+    scores.differences.to_csv(tmp_path / "tables" / "differences.csv", index=False)
+    verdict = headline_of(scores).verdict
+    assert "too few pairs to tell" in verdict
+    assert f"\n\n{verdict}\n\nMain table " in summarise(tmp_path)
+
+
+def headline_of(scores: Scores) -> Headline:
+    found = headline(scores.main, scores.differences)
+    assert found is not None
+    return found
+
+
+def test_the_largest_difference_of_the_first_set_is_shown_and_others_have_a_sentence(tmp_path: Path) -> None:
+    half, most = of_users(16, "1100"), of_users(16, "1111")
+    scores = scores_of(
+        tmp_path,
+        (default(dataset="b"), half),
+        (learned("both", dataset="b"), half),
+        (default(dataset="a"), half),
+        (learned("demos", dataset="a"), half),
+        (learned("both", dataset="a"), most),
+    )
+    found = headline_of(scores)
+    assert found.verdict.startswith("a: SynthesizeMe: persona + demonstrations predicts these votes better")
+    assert "The largest of 3 differences to Default." in found.numbers[0].detail
+    assert [number.value for number in found.numbers] == ["+50.0 points", "100.0 %", "64 pairs"]
+    assert "Default: 50.0 %." in found.numbers[1].detail
+    assert [sentence[:3] for sentence in found.others] == ["b: "]
+
+
+def test_the_default_beside_a_method_is_the_one_that_it_is_compared_with(tmp_path: Path) -> None:
+    right, wrong = of_users(3, "11"), of_users(3, "00")
+    cells = [(default(), right), (default(method="default.logprob"), wrong), (learned("both.logprob"), right)]
+    assert "Default: 0.0 %." in headline_of(scores_of(tmp_path, *cells)).numbers[1].detail
+
+
+def test_a_run_without_a_comparison_has_no_headline(tmp_path: Path) -> None:
+    scores = scores_of(tmp_path, (default(), MIXED))
+    assert headline(scores.main, scores.differences) is None
 
 
 def test_no_difference_is_said_to_be_none(tmp_path: Path) -> None:
     said = came_out(scores_of(tmp_path, (default(), MIXED), (learned("both"), MIXED)))
     assert "is 50.0 %: Default (95 % interval 18.8 to 81.2 %; chance, 50 %, is not excluded) and SynthesizeMe" in said
-    assert re.search(r"\+0\.0 points \(95 % interval -(\d+\.\d) to \+\1 points\): the interval holds 0, so that", said)
-    assert "0 above and 0 below it" in said
+    assert re.search(
+        r"There are too few pairs to tell whether .*\+0\.0 points \(95 % interval -(\d+\.\d) to \+\1 points\)", said
+    )
+    assert "0 better, 0 worse, 0 about equal, 1 with too few pairs to tell" in said
 
 
 def test_default_on_top_is_said_so_and_what_lies_below_is_counted(tmp_path: Path) -> None:
-    right, wrong, mixed = (dict.fromkeys((f"u{number}" for number in range(12)), said) for said in ("11", "00", "10"))
+    right, wrong, mixed = (of_users(16, said) for said in ("1111", "0000", "1100"))
     said = came_out(scores_of(tmp_path, (default(), right), (learned("both"), wrong), (learned("demos"), mixed)))
-    assert "Default is the unpersonalised judge itself: nothing that was learned of a user lies above it." in said
-    assert "of 2 comparisons: 0 above and 2 below it" in said
+    assert "Default is the unpersonalised judge itself: no method has a higher accuracy here." in said
+    assert "of 2 comparisons: 0 better, 2 worse, 0 about equal, 0 with too few pairs to tell." in said
 
 
 def test_the_oracle_and_other_pairs_are_no_candidates(tmp_path: Path) -> None:
@@ -92,12 +176,13 @@ def test_the_oracle_and_other_pairs_are_no_candidates(tmp_path: Path) -> None:
 
 def test_a_doubt_is_said_where_holm_leaves_one(tmp_path: Path) -> None:
     # Half of twelve users gain: p is below 0.05, and there are six comparisons.
-    base: Said = {f"u{number:02d}": "10" for number in range(12)}
-    gain: Said = {user: "11" if user < "u06" else "10" for user in base}
+    base = of_users(12, "100")
+    gain: Said = {user: "111" if user < "u06" else "100" for user in base}
     cells = [(learned(method, k), gain) for method in ("demos", "persona", "memory") for k in LEARNED_FROM[::-1]]
     said = came_out(scores_of(tmp_path, (default(), base), *cells))
-    assert re.search(r"the interval lies above 0; p = 0\.\d+ after Holm's adjustment for all comparisons", said)
-    assert "6 above and 0 below it with an interval that excludes 0, 0 without a difference shown; 0 with p" in said
+    assert "too few pairs to tell" in said
+    assert re.search(r"points\); p = 0\.\d+ after Holm's adjustment for all comparisons", said)
+    assert "0 better, 0 worse, 0 about equal, 6 with too few pairs to tell" in said
 
 
 def test_judges_are_named_where_they_differ(tmp_path: Path) -> None:
@@ -123,7 +208,9 @@ def test_failures_and_gaps_are_counted(tmp_path: Path) -> None:
 
 
 def test_below_chance_is_said(tmp_path: Path) -> None:
-    assert "0.0 to 49.8 %; below chance)" in came_out(scores_of(tmp_path, (default(), WRONG)))
+    assert "; below chance)" in came_out(scores_of(tmp_path, (default(), of_users(12, "0000"))))
+    # Six pairs of three users do not carry it, though the interval lies below 50.
+    assert "0.0 to 49.8 %)." in came_out(scores_of(tmp_path / "few", (default(), WRONG)))
 
 
 def test_clean_runs_say_so(tmp_path: Path) -> None:
@@ -202,19 +289,20 @@ def test_what_was_run_counts_users_pairs_models_and_calls(tmp_path: Path) -> Non
     ]
 
 
-def page_of(scores: Scores, tables: list[Path], figures: list[Path], captions: dict[str, str]) -> str:
+def page_of(
+    scores: Scores, tables: list[Path], figures: list[Path], captions: dict[str, str], people: People | None = None
+) -> str:
     config = config_of()
     manifest = manifest_of(config)
-    return report_page(
-        manifest,
+    said = StudySaid(
         title="Judges",
         summary=summary_of(scores, manifest),
         absent=not_run(config, ["main"]),
         transcripts=True,
-        tables=tables,
-        figures=figures,
-        captions=captions,
+        headline=headline(scores.main, scores.differences),
+        people=people,
     )
+    return report_page(manifest, said, tables=tables, figures=figures, captions=captions)
 
 
 @pytest.fixture
@@ -223,34 +311,38 @@ def page(tmp_path: Path) -> str:
     frame = pd.DataFrame({"Method": ["<b>bold</b>"], "n": ["1"]})
     for name in ("main", "later"):
         write_table(frame, tmp_path / name, caption=f"{name} & more", notes=["a <note>"], blocks=[Block("", frame, 1)])
-    (tmp_path / "alone.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>")
-    (tmp_path / "alone.txt").write_text("Caption <x>\n")
+    for name in ("main", "alone"):
+        (tmp_path / f"{name}.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>")
+        (tmp_path / f"{name}.txt").write_text("Caption <x>: all of it\n")
     return page_of(
         scores,
         [tmp_path / "main.html", tmp_path / "later.html"],
-        [tmp_path / "alone.svg"],
+        [tmp_path / "main.svg", tmp_path / "alone.svg"],
         {"table_main": "What the main table shows.", "figure_alone": "What stands <alone>: one panel. Bands: 0.5."},
     )
 
 
 def test_page_has_every_table_and_figure_that_it_is_given(page: str) -> None:
-    # In the declared order of the captions; what is not declared stands last.
-    assert re.findall(r'<section id="(.*?)">', page) == ["main", "alone", "later"]
-    assert page.count("main &amp; more") == 2  # contents and heading
+    # The first figure opens the page, and its table the results; all others are folded, figures before tables alone.
+    assert re.findall(r'<(?:section|details class="result") id="(.*?)">', page) == ["main", "alone", "later"]
+    assert page.index("<figure") < page.index("<nav") < page.index('<section id="main">')
+    assert page.count("main &amp; more") == 2  # heading, and name of the table
     assert "What the main table shows." in page
-    assert page.count("What stands &lt;alone&gt;<") == 2
+    assert page.count("What stands &lt;alone&gt;<") == 1
     assert page.count("&lt;b&gt;bold&lt;/b&gt;") == 2
     assert page.count("<li>a &lt;note&gt;</li>") == 2
-    image = re.search(r'src="data:image/svg\+xml;base64,(.*?)"', page)
-    assert image is not None
-    assert b"<script>" in base64.b64decode(image[1])
-    assert "<figcaption>Caption &lt;x&gt;</figcaption>" in page
+    images = re.findall(r'<img src="data:image/svg\+xml;base64,(.*?)" alt="Caption &lt;x&gt;">', page)
+    assert len(images) == 2
+    assert b"<script>" in base64.b64decode(images[0])
+    assert page.count("Caption &lt;x&gt;: all of it<") == 2
 
 
-def test_page_fetches_nothing_runs_nothing_and_holds_no_login(page: str) -> None:
-    assert not re.findall(r"<(?:script|link|iframe|object)\b", page)
-    assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
-    assert set(re.findall(r'(?:src|href)="(#|data:|[^#]*?)[^"]*"', page)) <= {"#", "data:", ""}
+def test_page_fetches_nothing_runs_its_own_script_alone_and_holds_no_login(page: str) -> None:
+    assert re.findall(r"<(script|link|iframe|object)\b", page) == ["script"]
+    script = page.rpartition("<script>")[2].partition("</script>")[0]
+    assert f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src '{script_hash(script)}'" in page
+    links = set(re.findall(r'(?:src|href)="(#|data:|[^#]*?)[^"]*"', page)) | set(re.findall(r'href="([^#"]+)', page))
+    assert links <= {"#", "data:", "", "transcripts.html"}
     assert page.count("<style>") == 1
     assert "me:pass" not in page
     assert "https://host/m" in page
@@ -259,10 +351,10 @@ def test_page_fetches_nothing_runs_nothing_and_holds_no_login(page: str) -> None
 
 def test_page_has_the_manifest_in_tables_with_the_names_of_the_file(page: str) -> None:
     part = page.partition('id="manifest"')[2].partition("<details>")[0]
-    cells = dict(re.findall(r"<th>(\w+)</th><td>\s*([^<]*?)\s*</td>", part))
+    cells = dict(re.findall(r'<th scope="row">(\w+)</th><td>\s*([^<]*?)\s*</td>', part))
     assert (cells["tokens_in"], cells["calls"], cells["wall_time_s"]) == ("4,800", "12", "1,234.5")
     assert (cells["version"], cells["pandas"], cells["config_sha256"]) == ("2", "3", "c0ffee")
-    assert not re.findall("<th>(gone|git|paid|cost_usd_list|source_sha256|config)</th>", part)
+    assert not re.findall('<th scope="row">(gone|git|paid|cost_usd_list|source_sha256|config)</th>', part)
 
 
 def test_a_table_of_another_program_is_refused(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from personalrm.methods.base import Known, Method, Training
 from personalrm.methods.registry import METHODS, parse_method
 from personalrm.methods.synthesizeme.persona import PersonaSettings, persona_messages, persona_request
 from personalrm.studies.config_load import write_resolved
+from personalrm.studies.report.judgments import choose_whole
 from personalrm.studies.report.page_parts import embedded_json
 from personalrm.studies.settings import judge_settings
 from personalrm.studies.synthesizeme.plan import Plan
@@ -29,7 +30,6 @@ from personalrm.studies.synthesizeme.stages.judging import judge_user
 from personalrm.studies.synthesizeme.stages.learn import learned_settings
 from personalrm.studies.synthesizeme.stages.runner import Job
 from personalrm.studies.synthesizeme.stages.seen import known_of, turns_of
-from personalrm.studies.synthesizeme.transcript_data import choose_users
 
 from .transcript_cases import Made, StoringModel, config_of, data_in, make_run, prompt_of, user_of
 
@@ -68,7 +68,9 @@ def test_prompts_and_answers_are_those_of_the_calls(tmp_path: Path) -> None:
     assert profile["persona"] == "Likes good."
     assert data["pairs"][profile["demonstrations"][0][0]]["id"].endswith("-0")
     assert data["texts"][data["pairs"][pair]["chosen"]].startswith("good")
-    # A row without a verdict is there, with its reason.
+    # A row without a verdict is there, with its reason, and comes last of its user.
+    users = [(data["rows"][row]["user"], pair is None) for row, pair, _ in data["items"]]
+    assert users == sorted(users)
     row, pair, verdicts = by_method["random"]
     assert (pair, verdicts, data["rows"][row]["reason"]) == (None, [], "no test pairs")
 
@@ -226,10 +228,10 @@ counts = st.dictionaries(
 
 @given(counts, st.integers(0, 100))
 def test_chosen_users_keep_the_limit_and_ignore_the_order(judgments: dict[tuple[str, str], int], limit: int) -> None:
-    chosen = choose_users(judgments, limit)
-    assert chosen == choose_users(dict(reversed(judgments.items())), limit)
+    chosen = choose_whole(judgments, limit)
+    assert chosen == choose_whole(dict(reversed(judgments.items())), limit)
     assert sum(judgments[key] for key in chosen) <= limit or len(chosen) == 1
-    assert choose_users(judgments, sum(judgments.values())) == frozenset(judgments)
+    assert choose_whole(judgments, sum(judgments.values())) == frozenset(judgments)
     # Data sets take turns.
     of_d = sum(dataset == "d" for dataset, _ in chosen)
     all_d = sum(dataset == "d" for dataset, _ in judgments)

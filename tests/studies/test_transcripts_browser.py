@@ -1,94 +1,300 @@
-"""The transcripts in a real browser: texts are shown and never run, filters filter, and many judgments open at once."""
+"""The transcripts in a real browser: texts are shown and never run, and a reader can search, filter, step, link and
+download; many judgments open at once."""
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import subprocess
-from html.parser import HTMLParser
+import json
 from pathlib import Path
-from urllib.parse import quote
+from typing import Any
+from urllib.parse import quote, urlencode
 
 import pytest
+from support.browser import DARK, NARROW, after, needs_axe, needs_browser, opened, violations
 
-from .transcript_cases import data_in, make_run, user_of
+from .transcript_cases import Made, data_in, make_run, user_of
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no headless browser (Debian: apt-get install chromium)")
+pytestmark = needs_browser
 BAR_MS = 3000
 EVIL = "<script>document.title='run'</script></script><img src=x onerror=\"document.title='run'\">"
+ALL = "method=all"
+HELPERS = """
+const at = (id) => document.getElementById(id);
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+const key = (name, target = document.activeElement) =>
+  target.dispatchEvent(new KeyboardEvent("keydown", { key: name, bubbles: true, cancelable: true }));
+const current = () => document.querySelector("#items button[aria-current]");
+const position = () => at("position").textContent;
+const choose = (id, value) => { at(id).value = value; at(id).dispatchEvent(new Event("change")); };
+"""
 
 
-class JudgeContext(HTMLParser):
-    """A page as it stands after its scripts: tags, the title, texts by the id of the nearest element that has one."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.ready: int | None = None
-        self.texts: dict[str, str] = {}
-        self._place = ""
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        self.tags.append(tag)
-        if tag == "html" and (ready := found.get("data-ready")):
-            self.ready = int(ready)
-        self._place = found.get("id", "") or ("title" if tag == "title" else self._place)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in ("title", "main"):
-            self._place = ""
-
-    def handle_data(self, data: str) -> None:
-        self.texts[self._place] = self.texts.get(self._place, "") + data
+def file_of(made: Made) -> Path:
+    return made.config_file.with_name("transcripts.html")
 
 
-def opened(page: Path, view: str = "") -> JudgeContext:
-    """The page in a browser of its own, without a network, after its scripts have run."""
-    flags = ["--headless", "--disable-gpu", "--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND"]
-    # A browser of root has no sandbox; what it opens here is our own.
-    flags += ["--no-sandbox"] if os.geteuid() == 0 else []
-    folder = f"--user-data-dir={page.parent / 'browser'}"
-    command = [str(BROWSER), *flags, folder, "--dump-dom", f"{page.as_uri()}#{view}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    return JudgeContext(done.stdout)
+def counts(page: Path, *views: str) -> list[str]:
+    """How many judged pairs each view has."""
+    script = f"""
+        const found = [];
+        for (const view of {json.dumps(views)}) {{
+          location.hash = view;
+          await new Promise((done) => setTimeout(done, 50));
+          found.push(document.getElementById("count").textContent.replace(/ judged.*/, ""));
+        }}
+        return found;
+    """
+    found: list[str] = after(page, script)
+    return found
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of two users with five test pairs, whose judge always says First: right once and wrong once on each."""
+    made = make_run(tmp_path_factory.mktemp("two"), [user_of("ann", 2), user_of("bob", 3)], persona="Likes thrift.")
+    made.page()
+    return file_of(made)
 
 
 def test_texts_of_users_and_models_are_shown_and_not_run(tmp_path: Path) -> None:
     made = make_run(tmp_path, [user_of(f"ann{EVIL}", text=EVIL), user_of("bob")], answer=EVIL, persona=EVIL)
-    data = data_in(made.page())
-    rows = [data["rows"][item[0]] for item in data["items"]]
-    item = next(
-        i for i, row in enumerate(rows) if row["method"] == "both" and data["users"][row["user"]]["user"] != "bob"
-    )
-    shown = opened(made.config_file.with_name("transcripts.html"), f"unfold=1&user={quote(f'ann{EVIL}')}&item={item}")
+    made.page()
+    view = urlencode({"unfold": 1, "user": f"people/ann{EVIL}", "method": "both"}, quote_via=quote)
+    shown = opened(file_of(made), view)
     assert shown.texts["title"] == "Transcripts of run made"
     assert shown.tags.count("script") == 2
     assert "img" not in shown.tags
     detail = shown.texts["detail"]
-    # The user, both answers, the persona, the prompts with all of them, and the raw answers.
-    for text in (f"user ann{EVIL}", f"good 1 {EVIL}", f"bad 1 {EVIL}", f"persona{EVIL}", f"Raw answer{EVIL} "):
+    # The user, both answers, and the comparison in a region of its own.
+    for text in (f"user ann{EVIL}", f"good 1 {EVIL}", f"bad 1 {EVIL}"):
         assert text in detail
-    assert detail.count("Prompt as sent (4 messages)") == 2
-    assert "Prompt as sent (2 messages)" in detail
+    # The persona, the prompts with all of them, and the raw answers.
+    for text in (f"persona{EVIL}", f"Raw answer{EVIL} "):
+        assert text in shown.texts["compared"]
+    assert shown.texts["compared"].count("Prompt as sent (4 messages)") == 2
+    assert "Prompt as sent (2 messages)" in shown.texts["compared"]
     # Four rows of ann: default, persona, both, and random without a verdict.
-    assert shown.texts["count"].startswith("4 judged pairs")
+    everything = urlencode({"user": f"people/ann{EVIL}", "method": "all"}, quote_via=quote)
+    assert counts(file_of(made), everything) == ["4"]
 
 
-def test_filters_keep_what_they_name(tmp_path: Path) -> None:
-    made = make_run(tmp_path, [user_of("ann", 2), user_of("bob", 3)])
-    made.page()
-    page = made.config_file.with_name("transcripts.html")
+def test_search_and_filters_keep_what_they_name(two: Path) -> None:
     found = {
-        view: re.sub(r" judged.*", "", opened(page, view).texts["count"])
-        for view in ("", "user=bob", "outcome=no%20verdict", "outcome=wrong&user=ann&method=Default", "outcome=tie")
+        ALL: "17",
+        "user=people/bob&method=all": "10",
+        "result=none&method=all": "2",
+        "result=mixed&user=people/ann&method=default": "2",
+        "result=wrong&method=all": "0",
+        "result=tie&method=all": "0",
+        "q=QUESTION%202%20of%20bob&method=all": "3",
+        # In the persona; in the instruction, which is searched on request alone; in raw answers.
+        "q=likes%20thrift&method=all": "10",
+        "q=judge&method=all": "0",
+        "q=preference&method=default&prompts=1": "5",
+        "q=because&method=persona": "5",
+        "q=nowhere&method=all": "0",
+        # As the report links to a user.
+        "user=people/ann": "7",
     }
-    # A judge that always says First is right once and wrong once on each pair.
-    assert list(found.values()) == ["17", "10", "2", "2", "0"]
+    assert counts(two, *found) == list(found.values())
+
+
+def test_what_is_searched_for_is_marked_and_never_markup(tmp_path: Path) -> None:
+    made = make_run(tmp_path, [user_of("ann", text=EVIL)])
+    made.page()
+    marked = after(
+        file_of(made),
+        "return [...document.querySelectorAll('#detail mark')].map((node) => node.textContent);",
+        f"method=default&q={quote(EVIL[:8].upper())}",
+    )
+    assert set(marked) == {"<script>"}
+    # In the question and both answers; folds are filled when they are opened.
+    assert len(marked) == 3
+
+
+def test_the_page_opens_with_the_method_that_differs_most_from_default_and_says_so(tmp_path: Path) -> None:
+    made = made_with_a_better_persona(tmp_path)
+    shown = opened(file_of(made))
+    assert (
+        "Opens with SynthesizeMe: persona, the method that differs from Default most often: on 2 of 2 pairs."
+        in (shown.texts["opens"])
+    )
+    assert shown.texts["detail"].startswith("SynthesizeMe: persona")
+    views = ("sort=", "versus=better&method=all", "versus=same&method=all")
+    assert counts(file_of(made), *views) == ["2", "2", "0"]
+    # What the method does not have is shown with all methods.
+    assert counts(file_of(made), "result=none") == ["1"]
+
+
+def made_with_a_better_persona(folder: Path) -> Made:
+    """A run of Default, which is wrong in one order, and personas, which are right in both."""
+    made = make_run(folder, [user_of("ann", 2)], methods=["random", "default", "persona"])
+    for path in (folder / "results").rglob("*-to-*/**/*.jsonl"):
+        path.write_text(path.read_text(encoding="utf-8").replace('"wrong"', '"correct"'), encoding="utf-8")
+    made.page()
+    return made
+
+
+def test_keys_step_through_the_list_and_the_focus_stays(two: Path) -> None:
+    said = after(
+        two,
+        HELPERS
+        + """
+        const seen = [position()];
+        key("ArrowRight", document.body); seen.push(position());
+        current().focus();
+        key("ArrowDown"); seen.push(position(), document.activeElement === current());
+        key("End"); seen.push(position(), document.activeElement === current());
+        key("ArrowDown"); seen.push(position());
+        at("previous").focus();
+        key("ArrowLeft"); seen.push(position(), document.activeElement.id);
+        at("previous").click(); seen.push(position(), document.activeElement.id);
+        at("search").focus(); key("ArrowLeft"); seen.push(position());
+        document.querySelector("#detail a").focus();
+        key("ArrowLeft"); seen.push(position(), document.activeElement.id);
+        return seen;
+        """,
+        "method=default",
+    )
+    assert said == [
+        *("1 of 5", "2 of 5", "3 of 5", True, "5 of 5", True, "5 of 5"),
+        *("4 of 5", "previous", "3 of 5", "previous", "3 of 5", "2 of 5", "detail"),
+    ]
+
+
+def test_one_pair_stands_under_all_methods_and_each_is_one_click_away(two: Path) -> None:
+    said = after(
+        two,
+        HELPERS
+        + """
+        const rows = [...document.querySelectorAll("#compared tbody tr")];
+        const lines = rows.map((row) => [...row.cells].map((cell) => cell.innerText.trim()));
+        rows[2].querySelector("a").click();
+        await pause(50);
+        return [lines, document.querySelector("#detail h2").textContent, at("filter-method").value];
+        """,
+        "pair=people/bob-2&method=default",
+    )
+    lines, heading, method = said
+    assert [line[0].splitlines()[0] for line in lines] == [
+        *("Default", "SynthesizeMe: persona", "SynthesizeMe: persona + demonstrations"),
+    ]
+    assert [line[1:3] for line in lines] == [["✓ right", "✗ wrong"]] * 3
+    assert [line[3] for line in lines] == ["", "equal", "equal"]
+    assert (heading, method) == ("SynthesizeMe: persona + demonstrations", "both")
+
+
+def test_a_link_leads_to_the_same_judgment_in_a_page_of_other_users(two: Path, tmp_path: Path) -> None:
+    link = after(
+        two,
+        "return document.querySelector('#detail p.small a').getAttribute('href')",
+        "user=people/bob&method=both&pair=people/bob-3",
+    )
+    assert link.startswith("#pair=people%2Fbob-3&method=both&row=both*")
+    made = make_run(tmp_path, [user_of("aaron", 4), user_of("bob", 3)], methods=["default", "both"])
+    made.page()
+    # Without its filter, too, by the row alone.
+    detail = opened(file_of(made), link[1:].replace("method=both", "method=all")).texts["detail"]
+    assert detail.startswith("SynthesizeMe: persona + demonstrations")
+    assert "user bob, pair bob-3" in detail
+
+
+def test_a_filter_that_the_page_does_not_know_can_be_seen_and_taken_away(two: Path) -> None:
+    said = after(
+        two,
+        HELPERS
+        + """
+        const before = [at("filter-user").value, position(), at("detail").textContent];
+        at("clear").click();
+        await pause(50);
+        return [...before, position()];
+        """,
+        "user=people/carol&method=default",
+    )
+    assert said == ["people/carol", "none", "Nothing matches. Clear the search or a filter.", "1 of 17"]
+
+
+def odds_of(folder: Path) -> Made:
+    """A run whose verdicts of Default have log-odds -2, 1 and 0.5, each the mean of two orders."""
+    made = make_run(folder, [user_of("ann", 3)], methods=["default"])
+    wanted = {"ann-1": -2.0, "ann-2": 1.0, "ann-3": 0.5}
+    for path in (folder / "results").rglob("verdicts/**/*.jsonl"):
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        for verdict in (verdict for row in rows for verdict in row["verdicts"]):
+            verdict["log_odds"] = wanted[verdict["pair_id"]] + (0.25 if verdict["swapped"] else -0.25)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    made.page()
+    return made
+
+
+def test_judgments_are_sorted_by_their_margin(tmp_path: Path) -> None:
+    made = odds_of(tmp_path)
+    script = (
+        HELPERS
+        + """
+        const asked = (button) => button.textContent.match(/question (.)/)[1];
+        const listed = () => [...document.querySelectorAll("#items button")].map(asked).join("");
+        const seen = [listed()];
+        for (const sort of ["wrong", "right", "close"]) {
+          choose("sort", sort);
+          await pause(50);
+          seen.push(listed(), position());
+        }
+        return seen;
+        """
+    )
+    said = after(file_of(made), script)
+    assert said == ["123", *("132", "1 of 3"), *("231", "1 of 3"), *("321", "1 of 3")]
+
+
+def test_what_is_shown_can_be_downloaded(two: Path) -> None:
+    script = (
+        HELPERS
+        + """
+        let blob = null;
+        let file = null;
+        URL.createObjectURL = (made) => { blob = made; return "blob:x"; };
+        HTMLAnchorElement.prototype.click = function () { file = this.download; };
+        at("save").click();
+        return [file, at("save").textContent, await blob.text()];
+        """
+    )
+    file, button, text = after(two, script, "user=people/bob&method=both")
+    saved: dict[str, Any] = json.loads(text)
+    assert (file, button) == ("made-transcripts.json", "Download these 3 (JSON)")
+    assert (saved["run"], saved["view"]["user"]) == ("made", "people/bob")
+    first, *_ = saved["judgments"]
+    assert [one["pair"]["id"] for one in saved["judgments"]] == ["bob-1", "bob-2", "bob-3"]
+    assert (first["method"], first["user"], first["persona"]) == ("both", "bob", "Likes thrift.")
+    assert first["pair"]["chosen"] == "good 1 "
+    for verdict, shown in zip(first["verdicts"], ("chosen", "rejected"), strict=True):
+        assert verdict["shown_first"] == shown
+        (call,) = verdict["calls"]
+        assert "bob" in call["prompt"][-1]["content"]
+        assert call["answer"]["text"].startswith(f"Because. {call['key'][:6]}")
+
+
+def test_on_a_phone_list_and_filters_are_one_button_away(two: Path) -> None:
+    script = (
+        HELPERS
+        + """
+        const shown = (id) => at(id).getBoundingClientRect().height > 0;
+        const seen = [shown("filters"), shown("list"), shown("detail"), shown("next")];
+        at("show-filters").click(); at("show-list").click();
+        seen.push(shown("filters"), shown("list"), at("show-list").getAttribute("aria-expanded"));
+        document.querySelectorAll("#items button")[1].click();
+        await pause(50);
+        seen.push(shown("list"), position(), document.documentElement.scrollWidth <= innerWidth);
+        return seen;
+        """
+    )
+    said = after(two, script, "method=default", NARROW)
+    assert said == [False, False, True, True, True, True, "true", False, "2 of 5", True]
+
+
+@needs_axe
+@pytest.mark.parametrize("flags", [(), (NARROW, DARK)], ids=["wide", "narrow and dark"])
+def test_nothing_violates_wcag_a_and_aa(two: Path, flags: tuple[str, ...]) -> None:
+    assert violations(two, "unfold=1&method=both&q=good", *flags) == []
 
 
 @pytest.mark.full
@@ -97,7 +303,23 @@ def test_ten_thousand_judgments_open_within_three_seconds(tmp_path: Path) -> Non
     made = make_run(tmp_path, users, answer="A reason of some length. " * 20)
     page = made.page()
     assert sum(len(verdicts) for _, _, verdicts in data_in(page)["items"]) == 84 * 20 * 2 * 3
-    shown = opened(made.config_file.with_name("transcripts.html"))
+    shown = opened(file_of(made), ALL)
     assert shown.texts["count"].startswith("5,124 judged pairs")
-    assert shown.ready is not None
-    assert shown.ready < BAR_MS, f"{shown.ready} ms for {len(page) / 1e6:.1f} MB"
+    ready = int(shown.root["data-ready"])
+    assert ready < BAR_MS, f"{ready} ms for {len(page) / 1e6:.1f} MB"
+    # A search looks through all texts, and a step redraws one judgment.
+    script = (
+        HELPERS
+        + """
+        const timed = (work) => { const from = Date.now(); work(); return Date.now() - from; };
+        const search = () => {
+          history.replaceState(null, "", "#method=all&q=user%2011%20&prompts=1");
+          dispatchEvent(new HashChangeEvent("hashchange"));
+        };
+        return [timed(search), timed(() => key("ArrowRight", document.body)), position()];
+        """
+    )
+    searched, stepped, position = after(file_of(made), script, ALL)
+    assert position == "2 of 60"
+    assert searched < BAR_MS
+    assert stepped < BAR_MS / 10

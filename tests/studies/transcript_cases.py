@@ -21,12 +21,12 @@ from personalrm.methods.registry import parse_method
 from personalrm.methods.synthesizeme.persona import persona_messages
 from personalrm.methods.synthesizeme.search import labelled
 from personalrm.studies.config_load import parse_config, write_resolved
+from personalrm.studies.report.transcripts import transcripts_stage
 from personalrm.studies.settings import judge_settings
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.learn import learned_settings
 from personalrm.studies.synthesizeme.stages.settings import constitution_of
-from personalrm.studies.synthesizeme.transcripts import transcripts_stage
 
 
 def config_of(folder: Path, **changes: object) -> Config:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from studies.transcript_cases import data_in
 from support.persona_judge import LOGPROBS
 from support.projects import ANYWHERE, ROOT, Project
 from support.scripted_server import Answer, ScriptedServer
@@ -89,7 +90,11 @@ def test_a_run_makes_all_results_once_and_its_report_says_what_was_asked(tmp_pat
     assert {"infer", "accuracy", "preference", "everyday", "rivals"} <= manifest["prompts"].keys()
     report = (run / "report.html").read_text(encoding="utf-8")
     assert "everyday: 6 pairs." in report
-    assert "transcripts.html" not in report
+    assert 'href="transcripts.html"' in report
+    page = (run / "transcripts.html").read_text(encoding="utf-8")
+    # Of 6 pairs: two writers, each with two sides in two orders by two judges, and comparisons in two orders by one.
+    assert "120 of 120 judgments" in " ".join(page.split())
+    assert all(call["prompt"] and call["answer"] for call in data_in(page)["calls"])
 
 
 def test_the_estimate_counts_the_calls_that_a_run_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

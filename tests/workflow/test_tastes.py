@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from studies.transcript_cases import data_in
 from support.scripted_judge import Answer
 from support.scripted_server import ScriptedServer
 from support.traits import BANK, says, shown
@@ -172,6 +173,10 @@ def test_rows_owe_the_calls_of_the_scores_that_they_rest_on(project: Project) ->
 
 
 def test_transcripts_show_the_prompts_with_measured_personas(project: Project) -> None:
-    page = (project.run / "transcripts.html").read_text(encoding="utf-8")
+    data = data_in((project.run / "transcripts.html").read_text(encoding="utf-8"))
+    # Those that score pairs, and those of judges that are shown a measured persona.
+    assert all(call["prompt"] for call in data["calls"])
+    prompts = [data["texts"][text] for _, text in data["messages"]]
     for persona in {row.persona for row in tastes(project).values() if row.persona}:
-        assert persona in page
+        assert any(persona in prompt for prompt in prompts)
+        assert any(data["texts"][row["taste"]] == persona for row in data["rows"] if "taste" in row)

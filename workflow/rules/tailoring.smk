@@ -8,11 +8,16 @@ OUTPUTS  personas/<dataset>/<model>/<shard>.jsonl
          verdicts/<dataset>/answers/<system>-vs-<base>-by-<judge>/<shard>.jsonl
          policies/<dataset>/<policy>/<train>/sft/, dpo/: weights.safetensors, card.json
          answers/<dataset>/<system>/<shard>.jsonl, asked_answers/<dataset>/<system>/<shard>.jsonl
+         PAGES, further pages of a run
 
 Training and generating need the extra `train`.
 """
 
-PAGES = []
+
+include: "transcripts.smk"
+
+
+PAGES = rules.transcripts.output
 
 
 rule infer_personas:

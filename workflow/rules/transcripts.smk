@@ -1,16 +1,13 @@
 """The browser of a run's transcripts.
 
-INPUTS   data/<dataset>/shards/<shard>.jsonl, verdicts/…, profiles/…, tastes/…, the response store
+INPUTS   what the study names (`studies/*/study.py`), and the response store
 OUTPUTS  transcripts.html, which opens offline
 """
 
 
 rule transcripts:
     input:
-        users=[path for name in CONFIG.datasets for path in PLAN.shard_paths(name)],
-        profiles=PLAN.profile_paths(),
-        tastes=PLAN.paths("taste"),
-        verdicts=PLAN.verdict_paths(),
+        **STUDY.transcribed_from(PLAN),
     output:
         f"{RUN}/transcripts.html",
     log:

@@ -202,11 +202,12 @@ def publish(
     config: ConfigFile,
     folder: Annotated[Path, typer.Argument(help="Such as docs/quickstart.")],
     names: Annotated[list[str], typer.Argument(help="Results, such as main.")],
+    pages: Annotated[bool, typer.Option("--pages", help="Also report.html and the files that it links to.")] = False,
 ) -> None:
     """Copy results of a finished run to a folder. The manifest of the run is copied, too."""
     from personalrm.studies.publish import publish as copied
 
-    sys.stdout.writelines(f"{path}\n" for path in copied(config, folder, names))
+    sys.stdout.writelines(f"{path}\n" for path in copied(config, folder, names, pages=pages))
 
 
 @cli.command()

@@ -60,10 +60,10 @@ def report(config: Resolved, out: Out) -> None:
 def transcripts(
     config: Resolved,
     out: Out,
-    max_judgments: Annotated[int, typer.Option(help="A larger run shows some of its users.")] = 10_000,
+    max_judgments: Annotated[int, typer.Option(help="A larger run shows some of its users (or pairs).")] = 10_000,
 ) -> None:
     """Write the page of all judgments of a run."""
-    from personalrm.studies.synthesizeme.transcripts import transcripts_stage
+    from personalrm.studies.report.transcripts import transcripts_stage
 
     transcripts_stage(config, out, max_judgments)
 

@@ -135,18 +135,22 @@ async def judge_persona(
     return both_orders(*await asyncio.gather(once(side), once(_OTHER[side])), question.judge)
 
 
+def preference_messages(personas: Mapping[Side, str], question: PairQuestion, *, first: Side) -> tuple[Message, ...]:
+    """Messages of a judgement which of two personas is the better one to have, with that of `first` standing first."""
+    (task,), labels = question.prompts, question.judge.labels
+    values = {"first": personas[first], "second": personas[_OTHER[first]], "labels": labels}
+    messages = [Message("system", task.render("system", labels=labels)), Message("user", task.render("user", **values))]
+    return _begun(messages, task, question.judge)
+
+
 async def prefer_persona(
     model: LanguageModel, pair_id: str, personas: Mapping[Side, str], question: PairQuestion
 ) -> tuple[Verdict, ...]:
     """Verdicts which of two personas is the better one to have, in both orders; `correct`: that of the chosen
     response."""
-    (task,), labels = question.prompts, question.judge.labels
 
     async def once(first: Side) -> Verdict:
-        values = {"first": personas[first], "second": personas[_OTHER[first]], "labels": labels}
-        messages = [Message("system", task.render("system", labels=labels))]
-        messages.append(Message("user", task.render("user", **values)))
-        begun = _begun(messages, task, question.judge)
-        return await ask_verdict(model, pair_id, first != "chosen", begun, question.judge)
+        messages = preference_messages(personas, question, first=first)
+        return await ask_verdict(model, pair_id, first != "chosen", messages, question.judge)
 
     return both_orders(*await asyncio.gather(once("chosen"), once("rejected")), question.judge)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from personalrm.core.errors import DataError
 from personalrm.studies.config_load import config_hash, load_config
@@ -18,11 +20,16 @@ MANIFEST = "manifest.json"
 _KINDS = (("tables", ("csv", "md")), ("figures", ("png", "txt")))
 
 
-def publish(config_file: Path, folder: Path, names: Sequence[str]) -> list[Path]:
+REPORT = "report.html"
+
+
+def publish(config_file: Path, folder: Path, names: Sequence[str], *, pages: bool = False) -> list[Path]:
     """Copy the tables (csv, md) and figures (png, txt) of these names and the manifest to `folder`; returns the copies.
 
-    A result without a figure has its table copied. What the folder has of other results stays. Raises DataError if the
-    run is not finished, or was made with another config, other prompts or other code than there are now.
+    A result without a figure has its table copied. With `pages`, report.html and all files of the run that it links to
+    are copied, too (transcripts.html, tables with pages of their own), in the folders of the run. What the folder has
+    of other results stays. Raises DataError if the run is not finished, or was made with another config, other prompts
+    or other code than there are now, or if a page links to a file that is not there.
     """
     config = load_config(config_file)
     run = Path(config.results) / config.run
@@ -34,14 +41,60 @@ def publish(config_file: Path, folder: Path, names: Sequence[str]) -> list[Path]
         if path.is_file()
     ]
     needed = (*(f"tables/{name}.csv" for name in names), MANIFEST)
-    missing = [name for name in needed if not (run / name).is_file()]
+    linked = pages_of(run) if pages else []
+    missing = [name for name in (*needed, *linked) if not (run / name).is_file()]
     if missing:
         raise DataError(f"{run}: no {', '.join(missing)}; run the workflow first")
     problems = differences(json.loads((run / MANIFEST).read_text(encoding="utf-8")), config)
     if problems:
         raise DataError(f"{run} is not what the tree gives: {'; '.join(problems)}. Run the workflow again.")
-    folder.mkdir(parents=True, exist_ok=True)
-    return [Path(shutil.copy(path, folder)) for path in (*found, run / MANIFEST)]
+    copies = {path: folder / path.name for path in (*found, run / MANIFEST)}
+    copies |= {run / name: folder / name for name in linked}
+    for path, copy in copies.items():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    return list(copies.values())
+
+
+def pages_of(run: Path) -> list[str]:
+    """The report and the files that it links to, directly or by its pages, as paths below the folder of the run.
+
+    Files that do not exist are among them. Links that leave the folder are not followed.
+    """
+    found, left = [REPORT], [REPORT]
+    while left:
+        page = left.pop()
+        if not page.endswith(".html") or not (run / page).is_file():
+            continue
+        for link in _links((run / page).read_text(encoding="utf-8")):
+            place = (run / page).parent.joinpath(link).resolve()
+            if not place.is_relative_to(run.resolve()):
+                continue
+            name = place.relative_to(run.resolve()).as_posix()
+            if name not in found:
+                found.append(name)
+                left.append(name)
+    return found
+
+
+def _links(page: str) -> Iterator[str]:
+    """Relative paths that a page links to."""
+    parser = _Links()
+    parser.feed(page)
+    parser.close()
+    for address in parser.addresses:
+        parts = urlsplit(address)
+        if parts.path and not parts.scheme and not parts.netloc:
+            yield unquote(parts.path)
+
+
+class _Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, _tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.addresses += [value for name, value in attrs if name in ("href", "src") and value]
 
 
 def differences(manifest: Mapping[str, Any], config: StudyConfig) -> list[str]:

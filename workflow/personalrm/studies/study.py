@@ -11,6 +11,8 @@ from typing import Any
 
 from personalrm.core.errors import ConfigError
 from personalrm.run.stage import Files
+from personalrm.studies.report.judgments import Shown
+from personalrm.studies.report.shown import Headline, People
 from personalrm.studies.study_config import StudyConfig
 
 DEFAULT = "synthesizeme"
@@ -44,13 +46,16 @@ class Study:
         facts: what its manifests have in addition.
         made_of: files that the manifest is made from, by name.
         reported_from: files that the report is made from in addition to manifest, tables and figures, by name.
+        headline: sentence and numbers of the report's first screen; None where nothing was compared.
+        people: users of the report; None where the study has none.
         summary: the report's sentences, by heading, from the plan and the manifest.
         not_run: what a run does not have and why, from the config and the names of its results.
         shown: text that `personalrm run` prints at the end, from the folder of the run.
         simulated: calls and tokens of a run (`studies/estimate/command.py`).
         training: notes of the estimate on trainings, from the config and whether they are timed.
         title: of the report.
-        transcripts: whether `transcripts.html` is made.
+        judgments: what `transcripts.html` shows, from the plan and the most judgments; None: there is no such page.
+        transcribed_from: files that the page is made from, by name.
         removed: keys of earlier versions, with what to do instead; `*` stands for any name.
     """
 
@@ -70,9 +75,17 @@ class Study:
     shown: Callable[[Path], str]
     simulated: Callable[..., Any]
     title: str
+    headline: Callable[[Any], Headline | None] = lambda _plan: None
+    people: Callable[[Any], People | None] = lambda _plan: None
     training: Callable[[Any, bool], list[str]] = lambda _config, _timed: []
-    transcripts: bool = False
+    judgments: Callable[[Any, int], Shown] | None = None
+    transcribed_from: Callable[[Any], Files] = lambda _plan: {}
     removed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def transcripts(self) -> bool:
+        """Whether `transcripts.html` is made."""
+        return self.judgments is not None
 
 
 def study_of(name: object) -> Study:

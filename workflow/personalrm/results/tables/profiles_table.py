@@ -131,10 +131,10 @@ def what_profiles_show(table: pd.DataFrame) -> list[str]:
     found: list[str] = []
     for (dataset, model), rows in said.items():
         begin = f"{dataset}, profiles by {model}:"
-        found.append(f"{begin} no demonstration is shown by {_shares(rows, 'without_demonstrations_both')}.")
+        found.append(f"{begin} without a demonstration {_shares(rows, 'without_demonstrations_both')}.")
         vague = {variant: row for variant, row in rows.items() if row["persona_says_nothing"]}
         if vague:
-            found.append(f"{begin} the persona says nothing in {_shares(vague, 'persona_says_nothing')}.")
+            found.append(f"{begin} with a persona that says nothing {_shares(vague, 'persona_says_nothing')}.")
     return found
 
 

@@ -1,244 +1,359 @@
-"use strict";
-// Everything is written with textContent, and made when it is looked at: no text of a user or model becomes markup.
+// Search, filters, list, keys and download of the page of transcripts. The fragment of the address holds the view.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const PAGE = 100;
-  const FILTERS = ["dataset", "user", "judge", "method", "k", "outcome"];
-  const NAMES = { dataset: "Data set", user: "User", judge: "Judge", method: "Method", k: "Context pairs (k)", outcome: "Outcome" };
+  const NAMES = { dataset: "Data set", user: "User", method: "Method", judge: "Judge", writer: "Persona by", k: "Context pairs (k)", result: "Verdict", versus: "Against Default" };
+  const FILTERS = Object.keys(NAMES);
+  const ALL = "all";
+  const RESULTS = { right: "right in every order", wrong: "wrong in every order", mixed: "right in one order only", none: "no verdict" };
+  const VERSUS = { better: "better", worse: "worse", same: "equal" };
   const at = (id) => document.getElementById(id);
-  const text = (place) => data.texts[place];
-  const worded = (status) => status.replace("_", " ");
+  const versus = data.versus || [];
 
-  function make(tag, content, className) {
-    const node = document.createElement(tag);
-    if (className) node.className = className;
-    if (content !== undefined && content !== null) node.textContent = content;
-    return node;
+  const ofPair = new Map();
+  data.items.forEach(([, pair], number) => {
+    if (pair === null) return;
+    if (!ofPair.has(pair)) ofPair.set(pair, []);
+    ofPair.get(pair).push(number);
+  });
+
+  // Mean log-odds of the right answer over the verdicts of an item; null where none has them.
+  const margins = data.items.map(([, , verdicts]) => {
+    const odds = verdicts.map((verdict) => verdict[3]).filter((value) => value !== null);
+    return odds.length ? odds.reduce((sum, value) => sum + value, 0) / odds.length : null;
+  });
+  const SORTS = {
+    "": ["as in the run", null],
+    wrong: ["surest wrong first", (margin) => margin],
+    right: ["surest right first", (margin) => -margin],
+    close: ["closest first", (margin) => Math.abs(margin)],
+  };
+
+  const userOf = (row) => `${data.users[row.user].dataset}/${data.users[row.user].user}`;
+  const pairOf = (number) => {
+    const [place, pair] = data.items[number];
+    return pair === null ? "" : `${data.users[data.rows[place].user].dataset}/${data.pairs[pair].id}`;
+  };
+  // What names a row in every run of a config, whatever its place in the page.
+  const rowOf = (number) => {
+    const row = data.rows[data.items[number][0]];
+    const who = data.items[number][1] === null ? [userOf(row)] : [];
+    return [row.method, row.judge_model, row.profile_model, row.variant, row.k, row.draw, ...who].map((part) => part ?? "").join("*");
+  };
+
+  function results(verdicts) {
+    const outcomes = [...new Set(verdicts.map((verdict) => verdict[1]))];
+    if (!outcomes.length) return ["none"];
+    if (outcomes.length > 1 && outcomes.includes("correct")) return ["mixed", ...outcomes.filter((one) => !["correct", "wrong"].includes(one))];
+    return outcomes.map((outcome) => (outcome === "correct" ? "right" : outcome));
   }
 
-  function add(parent, ...children) {
-    parent.append(...children.filter(Boolean));
-    return parent;
-  }
-
-  // A part that is made when it is opened.
-  function folded(title, fill) {
-    const box = add(make("details"), make("summary", title));
-    if (read().unfold) {
-      fill(box);
-      box.open = true;
-      return box;
-    }
-    box.addEventListener("toggle", () => { if (box.open && box.children.length === 1) fill(box); });
-    return box;
+  function difference(number) {
+    const value = versus[number];
+    return value === null || value === undefined ? "" : value > 0 ? "better" : value < 0 ? "worse" : "same";
   }
 
   // What an item answers to each filter. An item is [row, pair, verdicts], a verdict [swapped, outcome, said, odds, calls].
-  function values(item) {
+  const answers = data.items.map((item, number) => {
     const row = data.rows[item[0]];
-    const user = data.users[row.user];
-    const outcomes = item[2].map((verdict) => verdict[1]);
     return {
-      dataset: [user.dataset], user: [user.user], judge: [row.judge_model || "none"], method: [row.label], k: [row.k],
-      outcome: outcomes.length ? [...new Set(outcomes)] : ["no verdict"],
+      dataset: [data.users[row.user].dataset], user: data.users[row.user].user ? [userOf(row)] : [], judge: [row.judge_model || "none"], writer: row.profile_model ? [row.profile_model] : [],
+      method: [row.method], k: [row.k], result: results(item[2]), versus: [difference(number)],
     };
-  }
-  const answers = data.items.map(values);
+  });
 
-  // The address after "#" holds filters, page and item, so that a view can be linked to.
+  // ---- Search
+
+  let lowered = null;
+  let searched = { key: "", hits: null };
+
+  // Which items hold the text: in the conversation, answers, raw answers, personas, and, if asked for, prompts as sent.
+  function hits(state) {
+    const needle = state.q.toLowerCase();
+    if (!needle) return null;
+    const key = `${state.prompts} ${needle}`;
+    if (searched.key === key) return searched.hits;
+    lowered ||= data.texts.map((text) => text.toLowerCase());
+    const inText = lowered.map((text) => text.includes(needle));
+    const has = (text) => Boolean(text) && text.toLowerCase().includes(needle);
+    const inProfile = (data.profiles || []).map((profile) => has(profile.persona) || profile.memory.some(has));
+    const inMessage = data.messages.map(([, place]) => inText[place]);
+    const inCall = data.calls.map(({ answer, prompt }) => (answer !== null && (inText[answer.text] || has(answer.reasoning)))
+      || (Boolean(state.prompts) && prompt !== null && prompt.some((place) => inMessage[place])));
+    const inPair = data.pairs.map((pair) => inText[pair.chosen] || inText[pair.rejected] || pair.context.some(([, place]) => inText[place])
+      || has(pair.id) || Object.values(pair.personas || {}).some((sides) => Object.values(sides).some(([persona]) => inText[persona])));
+    const found = data.items.map(([place, pair, verdicts]) => {
+      const row = data.rows[place];
+      return (pair !== null && inPair[pair]) || (row.profile !== null && row.profile !== undefined && inProfile[row.profile])
+        || (row.taste !== undefined && inText[row.taste]) || verdicts.some((verdict) => verdict[4].some((call) => inCall[call]));
+    });
+    searched = { key, hits: found };
+    return found;
+  }
+
+  // ---- The view, as the fragment has it
+
   function read() {
     const given = new URLSearchParams(location.hash.slice(1));
-    const state = { page: Number(given.get("page")) || 0, item: null, unfold: given.get("unfold") || "" };
-    if (given.has("item")) state.item = Number(given.get("item"));
-    for (const name of FILTERS) state[name] = given.get(name) || "";
+    const state = {};
+    for (const name of [...FILTERS, "q", "prompts", "sort", "pair", "row", "unfold"]) state[name] = given.get(name) || "";
     return state;
   }
 
-  function go(changes) {
+  function fragment(state) {
     const given = new URLSearchParams();
-    for (const [name, value] of Object.entries({ ...read(), ...changes })) {
-      if (value !== "" && value !== null && !(name === "page" && value === 0)) given.set(name, value);
+    for (const [name, value] of Object.entries(state)) if (value) given.set(name, value);
+    return `#${given}`;
+  }
+
+  // A change of filters keeps the judgment that is looked at, if it is still among those that match. Steps replace the
+  // entry of the history, so that "back" leaves the page and does not go through every judgment.
+  function go(changes, { replace = false } = {}) {
+    const to = fragment({ ...read(), ...changes });
+    if (to === location.hash) return;
+    if (!replace) { location.hash = to; return; }
+    history.replaceState(null, "", to);
+    show();
+  }
+
+  const link = (number) => fragment({ pair: pairOf(number), method: data.rows[data.items[number][0]].method, row: rowOf(number) });
+
+  function matching(state) {
+    const found = hits(state);
+    const wanted = FILTERS.filter((name) => state[name] && state[name] !== ALL);
+    const numbers = [];
+    for (let number = 0; number < data.items.length; number += 1) {
+      if ((!found || found[number]) && wanted.every((name) => answers[number][name].includes(state[name]))) numbers.push(number);
     }
-    location.hash = given.toString();
-  }
-
-  const matches = (state, number) => FILTERS.every((name) => !state[name] || answers[number][name].includes(state[name]));
-
-  function buildFilters() {
-    for (const name of FILTERS) {
-      const select = make("select");
-      select.id = `filter-${name}`;
-      add(select, new Option("all", ""));
-      const found = new Set(answers.flatMap((answer) => answer[name]));
-      for (const value of [...found].sort()) add(select, new Option(value, value));
-      select.addEventListener("change", () => go({ [name]: select.value, page: 0, item: null }));
-      add(at("filters"), add(make("label", NAMES[name]), select));
+    const rank = (SORTS[state.sort] || SORTS[""])[1];
+    if (rank) {
+      const ranks = new Map(numbers.map((number) => [number, margins[number] === null ? Infinity : rank(margins[number])]));
+      numbers.sort((one, other) => ranks.get(one) - ranks.get(other) || one - other);
     }
-    const unfold = make("input");
-    unfold.type = "checkbox";
-    unfold.id = "unfold";
-    unfold.addEventListener("change", () => go({ unfold: unfold.checked ? "1" : "" }));
-    add(at("filters"), add(make("label", "Unfold prompts"), unfold));
+    return numbers;
   }
 
-  function badge(outcome) {
-    const known = outcome === "correct" || outcome === "wrong";
-    return make("span", outcome.replaceAll("_", " "), known ? `badge ${outcome}` : "badge");
+  // Without a method in the fragment, the one that tells most is shown, if it leaves anything to show.
+  function chosen(state) {
+    if (state.method || !data.opens) return { method: state.method || ALL, numbers: matching(state) };
+    const found = matching({ ...state, method: data.opens.method });
+    const named = !state.pair || found.some((number) => pairOf(number) === state.pair);
+    return found.length && named ? { method: data.opens.method, numbers: found } : { method: ALL, numbers: matching(state) };
   }
 
-  function listItem(number, current) {
+  function picked(state, numbers) {
+    const exact = numbers.find((number) => rowOf(number) === state.row && pairOf(number) === state.pair);
+    const same = state.pair ? numbers.find((number) => pairOf(number) === state.pair) : undefined;
+    return exact ?? same ?? numbers[0];
+  }
+
+  // ---- Drawing
+
+  const view = {
+    unfold: false, needle: "", link, ofPair: (pair) => ofPair.get(pair), margin: (number) => margins[number],
+    compares: versus.some((value) => value !== null), chosenBy: data.users.some((user) => user.user) ? "Chosen by the user" : "Chosen",
+    versus: (number) => VERSUS[difference(number)] || "",
+  };
+  const showDetail = transcriptDetail(data, view);
+  let drawn = "";
+  let numbers = [];
+  let current;
+  let method = ALL;
+
+  function listItem(number) {
     const [place, pair, verdicts] = data.items[number];
     const row = data.rows[place];
     const button = make("button");
     for (const verdict of verdicts) add(button, badge(verdict[1]));
-    if (!verdicts.length) add(button, badge(`no verdict: ${worded(row.status)}`));
-    add(button, document.createTextNode(data.users[row.user].user));
+    if (!verdicts.length) add(button, badge(`no verdict: ${row.status}`));
+    const margin = margins[number] === null ? "" : ` (${signed(margins[number], 2)})`;
+    add(button, document.createTextNode(data.users[row.user].user + margin));
     const context = pair === null ? [] : data.pairs[pair].context;
-    const asked = context.length ? text(context[context.length - 1][1]).slice(0, 80) : "";
-    add(button, make("span", row.label + models(row), "where"), make("span", asked, "where"));
-    if (number === current) button.setAttribute("aria-current", "true");
-    button.addEventListener("click", () => go({ item: number }));
+    const asked = context.length ? data.texts[context[context.length - 1][1]].slice(0, 80) : "";
+    add(button, make("span", asked, "where"), make("span", [method === ALL && row.label, models(row)].filter(Boolean).join(" · "), "where"));
+    button.dataset.number = number;
     return add(make("li"), button);
   }
 
-  function models(row) {
-    const said = [];
-    if (row.judge_model) said.push(row.judge_model);
-    if (row.profile_model && row.profile_model !== row.judge_model) said.push(`profile by ${row.profile_model}`);
-    if (row.k !== "-") said.push(`k = ${row.k}`);
-    if (row.draw) said.push(`draw ${row.draw + 1}`);
-    return said.length ? ` · ${said.join(" · ")}` : "";
-  }
-
-  function turn(role, content) {
-    return add(make("div", null, "turn"), make("div", role, "role"), make("div", content, "text"));
-  }
-
-  function showPair(place) {
-    const pair = data.pairs[place];
-    const box = make("div");
-    for (const [role, content] of pair.context) add(box, turn(role, text(content)));
-    const side = (title, content, name) => add(make("div", null, name), make("div", title, "role"), make("div", text(content), "text"));
-    return add(box, add(make("div", null, "answers"),
-      side("Chosen by the user", pair.chosen, "chosen"), side("Rejected", pair.rejected, "rejected")));
-  }
-
-  function showPrompt(call) {
-    if (call.prompt === null) return make("p", "The prompt could not be built again: prompts, data or settings are no longer those of the call.", "small");
-    return folded(`Prompt as sent (${call.prompt.length} messages)`, (box) => {
-      for (const place of call.prompt) {
-        const [role, content] = data.messages[place];
-        add(box, add(make("div", null, "turn"), make("div", role, "role"), make("pre", text(content))));
-      }
-    });
-  }
-
-  function showAnswer(answer) {
-    if (answer === null) return make("p", "The response store has no answer under this key.", "small");
-    const box = add(make("div"), make("div", "Raw answer", "role"), make("pre", text(answer.text)));
-    if (answer.reasoning) add(box, make("div", "Separate reasoning", "role"), make("pre", answer.reasoning));
-    if (answer.refusal) add(box, make("div", "Refusal", "role"), make("pre", answer.refusal));
-    const top = answer.top.map(([token, value]) => `${JSON.stringify(token)} ${value.toFixed(3)}`).join("   ");
-    if (top) add(box, make("div", "Log-probabilities of the first token", "role"), make("pre", top));
-    return add(box, make("p", `${answer.tokens[0]} tokens in, ${answer.tokens[1]} out, ended by ${answer.finish}`, "small"));
-  }
-
-  function showCall(place, named) {
-    const call = data.calls[place];
-    const order = call.swapped === null ? "" : call.swapped ? "Rejected answer shown first. " : "Chosen answer shown first. ";
-    return add(make("div", null, "part"), make("p", `${named ? order : ""}Key ${call.key.slice(0, 16)}…`, "small"),
-      showPrompt(call), showAnswer(call.answer));
-  }
-
-  function showVerdict([swapped, outcome, said, odds, calls]) {
-    const order = swapped === null ? "Both orders together" : swapped ? "Rejected answer shown first" : "Chosen answer shown first";
-    const facts = [said && `the judge said ${said}`, odds !== null && `log-odds of the chosen answer ${odds.toFixed(3)}`];
-    const line = add(make("p"), badge(outcome), document.createTextNode(facts.filter(Boolean).join("; ")));
-    const box = add(make("section"), make("h3", order), line);
-    if (!calls.length) add(box, make("p", "No model call stands behind this verdict.", "small"));
-    const ordered = [...calls].sort((one, other) => data.calls[one].swapped - data.calls[other].swapped);
-    for (const place of ordered) add(box, showCall(place, swapped === null));
-    return box;
-  }
-
-  function showDemonstrations(title, shown) {
-    if (!shown.length) return null;
-    return folded(`${title} (${shown.length})`, (box) => {
-      for (const [pair, swapped, reasoning] of shown) {
-        add(box, add(make("div", null, "part"), showPair(pair),
-          make("p", swapped ? "Shown with the rejected answer first." : "Shown with the chosen answer first.", "small"),
-          reasoning === null ? null : turn("reasoning", text(reasoning))));
-      }
-    });
-  }
-
-  function showProfile(profile) {
-    const box = make("div", null, "part");
-    add(box, make("p", `Learned by ${profile.model}, ${profile.variant}, k = ${profile.k}, draw ${profile.draw + 1}`, "small"));
-    if (profile.status !== "ok") add(box, make("p", `${worded(profile.status)}: ${profile.reason || ""}`));
-    if (profile.lost) add(box, make("p", `Learned with lost calls: the provider failed ${profile.lost}. With them answered the profile may be another.`));
-    if (profile.flaw) add(box, make("p", `The persona says nothing: ${profile.flaw}.`));
-    if (profile.persona) add(box, turn("persona", profile.persona));
-    if (profile.memory.length) add(box, turn("memory", profile.memory.map((fact) => `– ${fact}`).join("\n")));
-    add(box, showDemonstrations("Demonstrations shown with the persona", profile.demonstrations),
-      showDemonstrations("Demonstrations shown alone", profile.plain));
-    if (profile.calls.length) add(box, folded("How the persona was asked for", (inner) => {
-      for (const place of profile.calls) add(inner, showCall(place, false));
-    }));
-    if (profile.events.length) add(box, folded("Notes", (inner) => add(inner, turn("", profile.events.join("\n")))));
-    return box;
-  }
-
-  function showUser(user, own) {
-    const box = add(make("section"), make("h3", `About ${user.user}`));
-    if (user.taste) add(box, turn("planted taste (known for this data set; no method but the oracle sees it)", user.taste));
-    const survey = Object.entries(user.survey);
-    if (survey.length) add(box, folded("Survey", (inner) => add(inner, turn("", survey.map((pair) => pair.join(": ")).join("\n")))));
-    if (own !== null) add(box, make("h4", "The profile that the judge was shown"), showProfile(data.profiles[own]));
-    const others = user.profiles.filter((place) => place !== own);
-    if (others.length) add(box, folded(own === null ? `Profiles learned of this user (${others.length})` : `Other profiles of this user (${others.length})`,
-      (inner) => { for (const place of others) add(inner, showProfile(data.profiles[place])); }));
-    return box;
-  }
-
-  function showDetail(number) {
-    const detail = at("detail");
-    detail.replaceChildren();
-    detail.scrollTop = 0;
-    if (number === undefined) return add(detail, make("p", "Nothing matches these filters."));
-    const [place, pair, verdicts] = data.items[number];
-    const row = data.rows[place];
-    const user = data.users[row.user];
-    const named = pair === null ? "" : `, pair ${data.pairs[pair].id}`;
-    add(detail, make("h2", row.label), make("p", `${user.dataset}, user ${user.user}${named}${models(row)}`, "small"));
-    if (row.reason) add(detail, make("p", `${worded(row.status)}: ${row.reason}`));
-    if (pair !== null) add(detail, showPair(pair));
-    for (const verdict of verdicts) add(detail, showVerdict(verdict));
-    return add(detail, showUser(user, row.profile));
+  function drawList(key) {
+    const place = numbers.indexOf(current);
+    const page = Math.max(0, Math.floor(place / PAGE));
+    const pages = Math.max(1, Math.ceil(numbers.length / PAGE));
+    const list = at("items");
+    const inside = list.contains(document.activeElement);
+    if (drawn !== `${key} ${page}`) {
+      drawn = `${key} ${page}`;
+      list.replaceChildren(...numbers.slice(page * PAGE, (page + 1) * PAGE).map(listItem));
+      list.scrollTop = 0;
+    }
+    for (const button of list.querySelectorAll("button")) {
+      const is = Number(button.dataset.number) === current;
+      button.tabIndex = is ? 0 : -1;
+      if (is) button.setAttribute("aria-current", "true"); else button.removeAttribute("aria-current");
+      if (is) button.scrollIntoView({ block: "nearest" });
+      if (is && inside) button.focus();
+    }
+    at("count").textContent = `${numbers.length.toLocaleString("en")} judged pairs${pages > 1 ? `, page ${page + 1} of ${pages}` : ""}`;
+    for (const name of ["back", "on"]) at(name).hidden = pages === 1;
+    at("back").disabled = page === 0;
+    at("on").disabled = page === pages - 1;
+    at("position").textContent = numbers.length ? `${(place + 1).toLocaleString("en")} of ${numbers.length.toLocaleString("en")}` : "none";
+    // Disabled buttons lose the focus; these stay, and say so.
+    at("previous").setAttribute("aria-disabled", String(place <= 0));
+    at("next").setAttribute("aria-disabled", String(place >= numbers.length - 1));
+    at("save").disabled = !numbers.length;
+    at("save").textContent = `Download ${numbers.length === 1 ? "this" : `these ${numbers.length.toLocaleString("en")}`} (JSON)`;
   }
 
   function show() {
     const state = read();
-    const found = [];
-    for (let number = 0; number < data.items.length; number += 1) if (matches(state, number)) found.push(number);
-    const pages = Math.max(1, Math.ceil(found.length / PAGE));
-    const page = Math.min(state.page, pages - 1);
-    const current = found.includes(state.item) ? state.item : found[page * PAGE];
-    for (const name of FILTERS) at(`filter-${name}`).value = state[name];
-    at("unfold").checked = Boolean(state.unfold);
-    at("count").textContent = `${found.length.toLocaleString("en")} judged pairs, page ${page + 1} of ${pages}`;
-    at("back").disabled = page === 0;
-    at("on").disabled = page === pages - 1;
-    const list = at("items");
-    const scrolled = list.scrollTop;
-    list.replaceChildren(...found.slice(page * PAGE, (page + 1) * PAGE).map((number) => listItem(number, current)));
-    list.scrollTop = scrolled;
-    showDetail(current);
+    ({ method, numbers } = chosen(state));
+    current = picked(state, numbers);
+    for (const name of FILTERS) {
+      const select = at(`filter-${name}`);
+      const value = name === "method" ? method : state[name] || ALL;
+      // A value that the page does not have is listed all the same, so that the filter can be seen and taken away.
+      if (![...select.options].some((option) => option.value === value)) add(select, new Option(value, value));
+      select.value = value;
+      select.classList.toggle("active", value !== ALL);
+      select.closest("label").hidden = select.options.length <= 2 && value === ALL;
+    }
+    at("sort").value = state.sort;
+    for (const name of ["prompts", "unfold"]) at(name).checked = Boolean(state[name]);
+    if (document.activeElement !== at("search")) at("search").value = state.q;
+    const within = at("detail").contains(document.activeElement);
+    Object.assign(view, { unfold: Boolean(state.unfold), needle: state.q.toLowerCase() });
+    drawList(JSON.stringify([...FILTERS.map((name) => state[name]), method, state.q, state.prompts, state.sort]));
+    showDetail(at("detail"), current);
+    if (within) at("detail").focus({ preventScroll: true });
+  }
+
+  // ---- Controls
+
+  function buildFilters() {
+    const box = at("filters");
+    const search = Object.assign(make("input"), { type: "search", id: "search", placeholder: "words in pairs, answers, personas" });
+    let waiting = 0;
+    search.addEventListener("input", () => {
+      clearTimeout(waiting);
+      waiting = setTimeout(() => go({ q: search.value }, { replace: true }), 150);
+    });
+    add(box, add(make("label", "Search"), search));
+    const labels = { method: Object.fromEntries(data.rows.map((row) => [row.method, row.label])), result: RESULTS, versus: VERSUS };
+    const several = new Set(data.users.map((user) => user.dataset)).size > 1;
+    for (const name of FILTERS) {
+      const select = Object.assign(make("select"), { id: `filter-${name}` });
+      add(select, new Option("all", ALL));
+      const found = new Set(answers.flatMap((answer) => answer[name]));
+      const order = { result: Object.keys(RESULTS), versus: Object.keys(VERSUS), method: Object.keys(labels.method) }[name] || [];
+      const listed = [...order.filter((value) => found.has(value)), ...[...found].filter((value) => value && !order.includes(value)).sort()];
+      const shown = (value) => (name === "user" && !several ? value.slice(value.indexOf("/") + 1) : labels[name]?.[value] || worded(value));
+      for (const value of listed) add(select, new Option(shown(value), value));
+      select.addEventListener("change", () => go({ [name]: select.value === ALL && name !== "method" ? "" : select.value }));
+      add(box, add(make("label", NAMES[name]), select));
+    }
+    const sort = Object.assign(make("select"), { id: "sort" });
+    for (const [value, [title]] of Object.entries(SORTS)) add(sort, new Option(title, value));
+    sort.addEventListener("change", () => go({ sort: sort.value, pair: "", row: "" }));
+    const label = add(make("label", "Order"), sort);
+    label.hidden = margins.every((margin) => margin === null);
+    add(box, label);
+    for (const [name, title] of Object.entries({ prompts: "Search prompts as sent, too", unfold: "Open all folds" })) {
+      const check = Object.assign(make("input"), { type: "checkbox", id: name });
+      check.addEventListener("change", () => go({ [name]: check.checked ? "1" : "" }, { replace: true }));
+      const checked = add(make("label", null, "check"), check, document.createTextNode(title));
+      add(box, checked);
+    }
+    const clear = Object.assign(make("button", "Clear"), { type: "button", id: "clear" });
+    clear.addEventListener("click", () => { search.value = ""; location.hash = "#method=all"; });
+    add(box, clear);
+    box.addEventListener("submit", (event) => event.preventDefault());
+    if (data.opens) {
+      at("opens").textContent = `Opens with ${labels.method[data.opens.method]}, the method that differs from Default most often: on ${data.opens.pairs} of ${data.opens.of} pairs.`;
+    }
+  }
+
+  function pick(number, options) {
+    if (number !== undefined) go({ pair: pairOf(number), row: rowOf(number) }, options);
+  }
+
+  const step = (by) => pick(numbers[numbers.indexOf(current) + by], { replace: true });
+  const turnPage = (by) => pick(numbers[(Math.floor(numbers.indexOf(current) / PAGE) + by) * PAGE], { replace: true });
+
+  function onKey(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    const inList = at("items").contains(event.target);
+    if (event.target.closest("input, select, textarea, .scroll")) return;
+    const steps = { ArrowLeft: -1, ArrowRight: 1, ...(inList ? { ArrowUp: -1, ArrowDown: 1 } : {}) };
+    const ends = inList ? { Home: numbers[0], End: numbers[numbers.length - 1] } : {};
+    if (event.key in steps) step(steps[event.key]);
+    else if (event.key in ends) pick(ends[event.key], { replace: true });
+    else return;
+    event.preventDefault();
+  }
+
+  // On narrow screens, filters and list are behind a button each.
+  function toggles(button, box) {
+    const set = (shown) => {
+      at(box).classList.toggle("shown", shown);
+      at(button).setAttribute("aria-expanded", String(shown));
+    };
+    at(button).addEventListener("click", () => {
+      set(!at(box).classList.contains("shown"));
+      if (box === "list" && at(box).classList.contains("shown")) at(box).scrollIntoView();
+    });
+    return () => set(false);
+  }
+
+  // ---- Download
+
+  function plainCall(place) {
+    const { key, prompt, answer } = data.calls[place];
+    const messages = prompt && prompt.map((message) => ({ role: data.messages[message][0], content: data.texts[data.messages[message][1]] }));
+    return { key, prompt: messages, answer: answer && { ...answer, text: data.texts[answer.text] } };
+  }
+
+  function plain(number) {
+    const [place, pair, verdicts] = data.items[number];
+    const { user, profile, taste, ...row } = data.rows[place];
+    const texts = data.pairs[pair];
+    const persona = taste !== undefined ? data.texts[taste] : profile === null || profile === undefined ? null : data.profiles[profile].persona;
+    const personas = texts?.personas && Object.fromEntries(Object.entries(texts.personas).map(([writer, sides]) => [writer,
+      Object.fromEntries(Object.entries(sides).map(([side, [text]]) => [side, text === null ? null : data.texts[text]]))]));
+    const first = (swapped) => ({ null: "both", true: "rejected", false: "chosen" })[String(rejectedFirst(row, swapped))];
+    return {
+      dataset: data.users[user].dataset, user: data.users[user].user || null, ...row, persona,
+      pair: texts ? { id: texts.id, context: texts.context.map(([role, text]) => ({ role, content: data.texts[text] })), chosen: data.texts[texts.chosen], rejected: data.texts[texts.rejected], personas } : null,
+      verdicts: verdicts.map(([swapped, outcome, said, odds, calls]) => ({ shown_first: first(swapped), outcome, said, log_odds: odds, calls: calls.map(plainCall) })),
+    };
+  }
+
+  function save() {
+    // In parts, so that no text as long as the whole file is made.
+    const parts = [`{"run": ${JSON.stringify(data.run)}, "view": ${JSON.stringify(read())}, "judgments": [\n`];
+    numbers.forEach((number, place) => parts.push(`${place ? ",\n" : ""}${JSON.stringify(plain(number))}`));
+    const file = make("a");
+    file.href = URL.createObjectURL(new Blob([...parts, "\n]}\n"], { type: "application/json" }));
+    file.download = `${data.run}-transcripts.json`;
+    file.click();
+    setTimeout(() => URL.revokeObjectURL(file.href), 1000);
   }
 
   buildFilters();
-  at("back").addEventListener("click", () => go({ page: read().page - 1, item: null }));
-  at("on").addEventListener("click", () => go({ page: read().page + 1, item: null }));
+  const closeList = toggles("show-list", "list");
+  toggles("show-filters", "filters");
+  at("items").addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (!button) return;
+    closeList();
+    pick(Number(button.dataset.number));
+  });
+  at("back").addEventListener("click", () => turnPage(-1));
+  at("on").addEventListener("click", () => turnPage(1));
+  at("previous").addEventListener("click", () => step(-1));
+  at("next").addEventListener("click", () => step(1));
+  at("save").addEventListener("click", save);
+  document.addEventListener("keydown", onKey);
   window.addEventListener("hashchange", show);
   show();
   // For those who measure: how long it took until the first view stood.

@@ -8,17 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from personalrm.data.cross_validation import Pools, pools_of
+from personalrm.results.conditions import Condition
 from personalrm.results.pooling import without_folds, without_pools
 from personalrm.results.scores import collect_calls, collect_verdicts, read_frame, write_frame
 from personalrm.results.tables.differences_table import read_differences_table
 from personalrm.results.tables.main_table import read_main_table
 from personalrm.results.tables.profiles_table import read_profiles_table, what_profiles_show
 from personalrm.studies.config_load import read_resolved
+from personalrm.studies.report.shown import Headline, People
 from personalrm.studies.run_results import all_results
 from personalrm.studies.study_config import of_study
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.report_people import MOST_METHODS, Telling, people_of
 from personalrm.studies.synthesizeme.report_summary import (
+    headline,
+    telling_rows,
     what_came_out,
     what_failed,
     what_servers_did,
@@ -80,17 +85,41 @@ def summary_of(scores: Scores, manifest: Mapping[str, Any]) -> list[tuple[str, l
     ]
 
 
-def run_summary(plan: Plan, manifest: Mapping[str, Any]) -> Sequence[tuple[str, Sequence[str]]]:
-    """The same, from the files of a run."""
+def scores_of_run(plan: Plan) -> Scores:
+    """What the sentences are made from, from the files of a run."""
     run = Path(plan.run)
-    scores = Scores(
+    return Scores(
         read_main_table(run / "tables" / "main.csv"),
         read_differences_table(run / "tables" / "differences.csv"),
         read_frame(run / "data" / "verdicts.parquet"),
         pools_of(plan.config.datasets),
         read_profiles_table(run / "tables" / "profiles.csv"),
     )
-    return summary_of(scores, manifest)
+
+
+def run_headline(plan: Plan) -> Headline | None:
+    """What the report's first screen says."""
+    scores = scores_of_run(plan)
+    return headline(scores.compared, scores.differences)
+
+
+def run_people(plan: Plan) -> People:
+    """The users of the report. A fold shows the conditions that its pool was compared by."""
+    scores = scores_of_run(plan)
+    rows = telling_rows(scores.differences, MOST_METHODS)
+    telling = {name: [Telling(Condition.of(row), label) for label, row in held.items()] for name, held in rows.items()}
+    folds = {
+        fold: [one._replace(condition=one.condition._replace(dataset=fold)) for one in telling[pool]]
+        for pool, parts in scores.pools.items()
+        if pool in telling
+        for fold in parts
+    }
+    return people_of(plan, scores.verdicts, {**telling, **folds})
+
+
+def run_summary(plan: Plan, manifest: Mapping[str, Any]) -> Sequence[tuple[str, Sequence[str]]]:
+    """The same, from the files of a run."""
+    return summary_of(scores_of_run(plan), manifest)
 
 
 def not_run(config: Config, made: Collection[str]) -> Sequence[tuple[str, str]]:

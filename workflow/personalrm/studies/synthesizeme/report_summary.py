@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from personalrm.core.conditions import MethodId
 from personalrm.core.records import BASELINE
 from personalrm.methods.registry import METHODS
 from personalrm.methods.synthesizeme.variants import CORRECTED, PUBLISHED
+from personalrm.results import claims
 from personalrm.results.conditions import ROW_KEY
 from personalrm.results.labels import OK, UNUSED, method_label
 from personalrm.results.marks import NOTES, RETRY
 from personalrm.results.table_formats import table_rows
 from personalrm.results.tables.main_table import FAILURE_COLUMNS, cuts, gaps, is_outage, row_flags
+from personalrm.studies.report.shown import Headline, Number
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.results.benchmark_reported import limits_of, reported_set
 
@@ -23,7 +26,8 @@ if TYPE_CHECKING:
 
 FEW_USERS = 20
 """Below this many users a bootstrap over users is called rough (our choice: where level A begins)."""
-LEVEL = 0.05
+NOBODY = "Default, the same judge without the user"
+"""What a stranger has to know of Default."""
 REPORTED = {"prism": "PRISM", "arena": "Chatbot Arena"}
 """The paper's data sets by their names in `resources/reported/benchmark.csv`."""
 
@@ -56,6 +60,72 @@ def _most(rows: Sequence[Row], column: str) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def headline(main: pd.DataFrame, differences: pd.DataFrame) -> Headline | None:
+    """What the first screen says: of the first data set with comparisons, the method with the largest paired difference
+    to Default, and what the difference allows to be said; and one sentence on each further data set.
+
+    None without a comparison. Holm's p-value covers that the largest of several differences is picked.
+    """
+    compared = [row for row in _against_default(differences) if _is_sound(row) and _known(row["difference"])]
+    names = [name for name in main["dataset"].unique() if any(row["dataset"] == name for row in compared)]
+    if not names:
+        return None
+    tops = {name: _largest(row for row in compared if row["dataset"] == name) for name in names}
+    said = {name: claims.in_words(top, _name(top, compared), NOBODY) for name, top in tops.items()}
+    first, *rest = names
+    top, many = tops[first], len(compared) > 1
+    picked = f"The largest of {_count(len(compared), 'difference')} to Default." if many else ""
+    numbers = [
+        Number(f"{top['difference']:+.1f} points", f"{_name(top, compared)}, less Default", _ends(top, picked)),
+        *_accuracy_of(main, top),
+        Number(
+            _count(top["n_pairs"], "pair"), f"of {_count(top['n_users'], 'user')}", "Nothing was learned from these."
+        ),
+    ]
+    before = f"{first}: " if rest else ""
+    return Headline(before + said[first], numbers, [f"{name}: {said[name]}" for name in rest])
+
+
+def telling_rows(differences: pd.DataFrame, most: int) -> dict[str, dict[str, Row]]:
+    """By data set and name, at most `most` rows with a paired difference to Default: that with the largest one first
+    (no outage, if there is such), then others of its judge in the order of the table."""
+    compared = [row for row in _against_default(differences) if _known(row["difference"])]
+    found: dict[str, dict[str, Row]] = {}
+    for dataset in dict.fromkeys(row["dataset"] for row in compared):
+        here = [row for row in compared if row["dataset"] == dataset]
+        top = _largest([row for row in here if _is_sound(row)] or here)
+        alike = [row for row in here if row["judge_model"] == top["judge_model"]]
+        shown = [top, *(row for row in alike if row is not top)][:most]
+        found[dataset] = {_name(row, shown): row for row in shown}
+    return found
+
+
+def _largest(rows: Iterable[Row]) -> Row:
+    return max(rows, key=lambda row: float(row["difference"]))
+
+
+def _ends(row: Row, more: str = "") -> str:
+    held = f"95 % interval {row['ci_low']:+.1f} to {row['ci_high']:+.1f}." if _known(row["ci_low"]) else "No interval."
+    return f"{held} {more}".rstrip()
+
+
+def _accuracy_of(main: pd.DataFrame, compared: Row) -> list[Number]:
+    """The accuracies of a method and of the Default that it is compared with, as the main table has them."""
+    rows = table_rows(main)
+    own = [row for row in rows if all(row[key] == compared[key] for key in ROW_KEY)]
+    shared = ("dataset", "judge_model")
+    base = [
+        row
+        for row in rows
+        if row["method"] == compared["reference"] and all(row[key] == compared[key] for key in shared)
+    ]
+    if not own or not base:
+        return []
+    interval = _interval(own[0], " %").strip(" ()")
+    detail = f"{interval[:1].upper()}{interval[1:]}. Default: {base[0]['accuracy']:.1f} %."
+    return [Number(f"{own[0]['accuracy']:.1f} %", "of its predictions are right", detail)]
 
 
 def what_came_out(main: pd.DataFrame, differences: pd.DataFrame) -> list[str]:
@@ -115,7 +185,10 @@ def _name(row: Row, rows: Sequence[Row]) -> str:
         for key, text in own.items()
         if len({str(other[key]) for other in rows} - {UNUSED, BASELINE}) > 1
     ]
-    return method_label(str(row["method"])) + (f" ({', '.join(said)})" if said else "")
+    # How verdicts are read is said where it differs.
+    verdicts = {_method(other).verdict for other in rows if other["judge_model"] != UNUSED}
+    method = _method(row) if len(verdicts) > 1 else _method(row)._replace(verdict="text")
+    return method_label(str(method)) + (f" ({', '.join(said)})" if said else "")
 
 
 def _and(texts: Iterator[str]) -> str:
@@ -131,16 +204,16 @@ def _interval(row: Row, unit: str, more: str = "") -> str:
 
 
 def _chance(row: Row) -> str:
-    if row["ci_low"] > 50:
-        return ""
-    return "; below chance" if row["ci_high"] < 50 else "; chance, 50 %, is not excluded"
+    if claims.claim_of_accuracy(row) is claims.Claim.WORSE:
+        return "; below chance"
+    return "; chance, 50 %, is not excluded" if row["ci_low"] <= claims.CHANCE <= row["ci_high"] else ""
 
 
 def _difference(row: Row, rows: Sequence[Row], compared: Sequence[Row]) -> str:
     """The paired difference of one row to Default, and in plain words what it shows."""
     name = _name(row, rows)
     if _method(row).name == "default":
-        return f"{name} is the unpersonalised judge itself: nothing that was learned of a user lies above it."
+        return f"{name} is the unpersonalised judge itself: no method has a higher accuracy here."
     match = [other for other in compared if all(other[key] == row[key] for key in ROW_KEY)]
     if not match:
         return f"{name} has no judge of its own, and so no paired difference to Default."
@@ -148,23 +221,10 @@ def _difference(row: Row, rows: Sequence[Row], compared: Sequence[Row]) -> str:
     if found["status"] != OK or found["outage"]:
         return f"{name} against Default: {'no result: provider errors' if found['outage'] else found['status']}."
     points = f"{found['difference']:+.1f} points{_interval(found, ' points')}"
-    verdict = {
-        1: "the interval lies above 0",
-        0: "the interval holds 0, so that a difference is not shown",
-        -1: "the interval lies below 0",
-        None: "without an interval nothing can be said",
-    }[_side(found)]
+    size = f"on {_count(found['n_pairs'], 'pair')} of {_count(found['n_users'], 'user')}"
     holm = float(found["p_holm"])
     adjusted = f"; p = {holm:.2g} after Holm's adjustment for all comparisons of the table" if _known(holm) else ""
-    doubt = ", so that chance is not ruled out" if _side(found) and holm >= LEVEL else ""
-    return f"{name} against Default on the same judgments: {points}: {verdict}{adjusted}{doubt}."
-
-
-def _side(row: Row) -> int | None:
-    """Where a difference's interval lies: 1 above 0, -1 below, 0 if it holds 0 (an end at 0 included), None without."""
-    if not _known(row["ci_low"]):
-        return None
-    return 1 if row["ci_low"] > 0 else -1 if row["ci_high"] < 0 else 0
+    return f"{claims.in_words(found, name)} The difference {size} is {points}{adjusted}."
 
 
 def _ceiling(main: pd.DataFrame) -> Iterator[str]:
@@ -178,17 +238,20 @@ def _ceiling(main: pd.DataFrame) -> Iterator[str]:
             )
 
 
+def _is_sound(row: Row) -> bool:
+    return row["status"] == OK and not row["outage"]
+
+
 def _all_comparisons(compared: Sequence[Row]) -> Iterator[str]:
-    sound = [row for row in compared if row["status"] == OK and not row["outage"]]
-    if not sound:
-        return
-    above, below = (sum(_side(row) == sign for row in sound) for sign in (1, -1))
-    kept = sum(row["p_holm"] < LEVEL for row in sound)
-    yield (
-        f"Against Default, of {_count(len(sound), 'comparison')}: {above} above and {below} below it with an interval "
-        f"that excludes 0, {len(sound) - above - below} without a difference shown; {kept} with p < {LEVEL:g} after "
-        "Holm's adjustment."
-    )
+    found = Counter(claims.claim_of(row) for row in compared if _is_sound(row))
+    if found:
+        better, worse, small, few = (found[claim] for claim in claims.Claim)
+        yield (
+            f"Against Default, of {_count(found.total(), 'comparison')}: {better} better, {worse} worse, {small} about "
+            f"equal, {few} with too few pairs to tell. Better and worse: the 95 % interval of the paired difference "
+            f"excludes 0, p < {claims.LEVEL:g} after Holm's adjustment, and there are at least {claims.MIN_USERS} "
+            f"users and {claims.MIN_PAIRS} pairs."
+        )
 
 
 def what_failed(main: pd.DataFrame, differences: pd.DataFrame, verdicts: pd.DataFrame) -> list[str]:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from personalrm.run.stage import Files
+from personalrm.studies.report.judgments import Shown
+from personalrm.studies.report.shown import Headline, People
 from personalrm.studies.study import Study
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_checks import problems_of
@@ -20,6 +22,18 @@ def _summary(plan: Plan, manifest: Mapping[str, Any]) -> Sequence[tuple[str, Seq
     from personalrm.studies.synthesizeme.make_results import run_summary
 
     return run_summary(plan, manifest)
+
+
+def _headline(plan: Plan) -> Headline | None:
+    from personalrm.studies.synthesizeme.make_results import run_headline
+
+    return run_headline(plan)
+
+
+def _people(plan: Plan) -> People:
+    from personalrm.studies.synthesizeme.make_results import run_people
+
+    return run_people(plan)
 
 
 def _not_run(config: Config, made: Collection[str]) -> Sequence[tuple[str, str]]:
@@ -58,7 +72,21 @@ def _made_of(plan: Plan) -> Files:
 
 def _reported_from(plan: Plan) -> Files:
     tables = {name: f"{plan.run}/tables/{name}.csv" for name in ("main", "differences", "profiles")}
-    return {"verdicts": f"{plan.run}/data/verdicts.parquet", **tables}
+    shards = [path for name in plan.config.datasets for path in plan.shard_paths(name)]
+    people = {"users": shards, "learned": plan.profile_paths(), "tastes": plan.paths("taste")}
+    return {"verdicts": f"{plan.run}/data/verdicts.parquet", **tables, **people}
+
+
+def _judgments(plan: Plan, max_judgments: int) -> Shown:
+    from personalrm.studies.synthesizeme.transcripts import judgments_of
+
+    return judgments_of(plan, max_judgments)
+
+
+def _transcribed_from(plan: Plan) -> Files:
+    from personalrm.studies.synthesizeme.transcripts import transcribed_from
+
+    return transcribed_from(plan)
 
 
 STUDY = Study(
@@ -73,13 +101,16 @@ STUDY = Study(
     facts=facts_of,
     made_of=_made_of,
     reported_from=_reported_from,
+    headline=_headline,
+    people=_people,
     summary=_summary,
     not_run=_not_run,
     shown=_shown,
     simulated=_simulated,
     training=_training,
     title="Personalised judges learned from preference votes",
-    transcripts=True,
+    judgments=_judgments,
+    transcribed_from=_transcribed_from,
     removed={
         "learn.search.strategy": "delete this key. Successive halving is gone; the exact search finds the best "
         "candidate. For fewer calls set stop_at_score, or a smaller num_search_candidates",

@@ -1,4 +1,4 @@
-"""The main table as plain text, which is printed at the end of a run, and the places of the results."""
+"""What is printed at the end of a run: the main table as plain text, what it shows, and the places of the results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from tabulate import tabulate
 from personalrm.core.errors import DataError
 from personalrm.results.labels import NO_ANSWERS, method_label
 from personalrm.results.marks import FLAG_NAMES, RETRY, marked, notes_of
-from personalrm.results.tables.main_table import row_flags
+from personalrm.results.tables.differences_table import read_differences_table
+from personalrm.results.tables.main_table import read_main_table, row_flags
+from personalrm.studies.synthesizeme.report_summary import headline
 
 COLUMNS = [
     *("dataset", "profile model", "judge model", "method", "k"),
@@ -19,7 +21,7 @@ COLUMNS = [
 
 
 def summarise(run: Path) -> str:
-    """Main table as plain text, and the paths of the results. Raises DataError if there is none yet."""
+    """Main table as plain text, what it shows, and the paths of the results. Raises DataError if there is none yet."""
     table = run / "tables" / "main.csv"
     if not table.is_file():
         raise DataError(f"{table}: no main table yet; run the workflow first")
@@ -36,7 +38,16 @@ def summarise(run: Path) -> str:
         f"Report       {run / 'report.html'}, {run / 'transcripts.html'}",
         f"Manifest     {run / 'manifest.json'}",
     ]
-    return "\n".join([*lines, *notes, "", *places]) + "\n"
+    return "\n".join([*lines, *notes, *_verdicts(run), "", *places]) + "\n"
+
+
+def _verdicts(run: Path) -> list[str]:
+    """What the report's first screen says, after an empty line; nothing where nothing was compared."""
+    differences = run / "tables" / "differences.csv"
+    if not differences.is_file():
+        return []
+    found = headline(read_main_table(run / "tables" / "main.csv"), read_differences_table(differences))
+    return ["", found.verdict, *found.others] if found else []
 
 
 def _cells(row: dict[str, str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Stage `transcripts`: the page on which every judgment of a run can be read, with what was sent and what came back."""
+"""The judgments of a run, from its files and the response store, for the page of transcripts."""
 
 from __future__ import annotations
 
@@ -9,35 +9,36 @@ from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
-from personalrm.core.files import atomic_write_text
 from personalrm.core.records import JudgedUser, Profile, UserData, read_records
 from personalrm.core.tastes import UserTaste
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.methods.registry import parse_method
-from personalrm.studies.config_load import read_resolved
-from personalrm.studies.preflight import load_environment
-from personalrm.studies.report.page_parts import asset, embedded_json, render, script_hash
-from personalrm.studies.study_config import of_study
-from personalrm.studies.synthesizeme.config import Config
+from personalrm.run.stage import Files
+from personalrm.studies.report.judgments import Key, Shown, choose_whole
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.fit import fitted_paths, read_fitted
-from personalrm.studies.synthesizeme.transcript_data import Transcripts, UserKey, choose_users
+from personalrm.studies.synthesizeme.transcript_data import Transcripts
 
 R = TypeVar("R", UserData, Profile, UserTaste, JudgedUser)
 
 
-def transcripts_stage(config_file: Path, out: Path, max_judgments: int) -> None:
-    """Write the page of a run's judgments; of a run with more than `max_judgments`, of some users. Makes no call.
+def transcribed_from(plan: Plan) -> Files:
+    """Files that the page is made from."""
+    return {
+        "users": [path for name in plan.config.datasets for path in plan.shard_paths(name)],
+        "profiles": plan.profile_paths(),
+        "tastes": plan.paths("taste"),
+        "verdicts": plan.verdict_paths(),
+    }
 
-    Addresses in environment variables are part of the keys of answers, so the environment is read first.
-    """
-    load_environment()
-    config = of_study(read_resolved(config_file), Config)
-    plan = Plan(config)
+
+def judgments_of(plan: Plan, max_judgments: int) -> Shown:
+    """The judgments of a run; of a run with more than `max_judgments`, those of some users."""
+    config = plan.config
     counts: Counter[tuple[str, str]] = Counter()
     for row in chain.from_iterable(read_records(Path(path), JudgedUser) for path in plan.verdict_paths()):
         counts[row.dataset, row.user_id] += max(1, len(row.verdicts))
-    chosen = choose_users(counts, max_judgments)
+    chosen = choose_whole(counts, max_judgments)
     with ExitStack() as stack:
         store = stack.enter_context(ResponseStore(config.store)) if config.store.is_file() else None
         artefacts = {name: read_fitted(map(Path, _shown_artefacts(plan, name))) for name in config.datasets}
@@ -52,20 +53,8 @@ def transcripts_stage(config_file: Path, out: Path, max_judgments: int) -> None:
         for judged in _of(plan.verdict_paths(), JudgedUser, chosen):
             found.add_judged(judged)
         data = found.data()
-    script = asset("transcripts.js")
-    page = render(
-        "transcripts.html.jinja",
-        run=config.run,
-        n_users=len(counts),
-        n_shown=len(chosen),
-        n_judgments=sum(counts.values()),
-        n_judgments_shown=sum(counts[key] for key in chosen),
-        style=asset("report.css") + asset("transcripts.css"),
-        script=script,
-        script_hash=script_hash(script),
-        data=embedded_json(data),
-    )
-    atomic_write_text(out, page)
+    shown = sum(counts[key] for key in chosen)
+    return Shown(data, "users", (len(chosen), len(counts)), (shown, sum(counts.values())))
 
 
 def _shown_artefacts(plan: Plan, dataset: str) -> list[str]:
@@ -74,7 +63,7 @@ def _shown_artefacts(plan: Plan, dataset: str) -> list[str]:
     return fitted_paths(plan, dataset, asking)
 
 
-def _of(paths: Iterable[str], record: type[R], chosen: frozenset[UserKey]) -> Iterator[R]:
+def _of(paths: Iterable[str], record: type[R], chosen: frozenset[Key]) -> Iterator[R]:
     """Rows of the chosen users."""
     rows = chain.from_iterable(read_records(Path(path), record) for path in paths)
     return (row for row in rows if (row.dataset, row.user_id) in chosen)

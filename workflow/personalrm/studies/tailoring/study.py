@@ -16,6 +16,8 @@ from personalrm.judge.rubrics import prometheus
 from personalrm.run.stage import Files
 from personalrm.studies.manifest import usage_of
 from personalrm.studies.preflight import lacking
+from personalrm.studies.report.judgments import Shown
+from personalrm.studies.report.shown import Headline, People
 from personalrm.studies.run_results import all_results
 from personalrm.studies.study import Needs, Study
 from personalrm.studies.tailoring.config import Config, problems_of
@@ -121,6 +123,23 @@ def _summary(plan: Plan, manifest: Mapping[str, Any]) -> Sequence[tuple[str, Seq
     return [("What was run", [*counts, *said, f"Stored answers: {usage['calls']:,}, {spent}.", *harmful])]
 
 
+def _headline(plan: Plan) -> Headline | None:
+    from personalrm.studies.tailoring.report_page import run_headline
+
+    return run_headline(plan)
+
+
+def _people(plan: Plan) -> People:
+    from personalrm.studies.tailoring.report_page import some_pairs
+
+    return some_pairs(plan)
+
+
+def _reported_from(plan: Plan) -> Files:
+    pairs = [path for name in plan.config.datasets for path in plan.pair_files(name)]
+    return {"pairs": pairs, "personas": plan.paths("infer_personas")}
+
+
 def _not_run(config: Config, made: Collection[str]) -> Sequence[tuple[str, str]]:
     asked = config.judge.preference or config.judge.own_preference
     lacking = "no model writes both personas of a pair" if asked else "judge.preference names no model"
@@ -140,13 +159,25 @@ def _not_run(config: Config, made: Collection[str]) -> Sequence[tuple[str, str]]
 
 def _shown(run: Path) -> str:
     texts = [path.read_text(encoding="utf-8") for path in sorted((run / "tables").glob("persona_[ap]*.md"))]
-    return "\n".join([*texts, f"Report  {run / 'report.html'}\n"])
+    return "\n".join([*texts, f"Report  {run / 'report.html'}, {run / 'transcripts.html'}\n"])
 
 
 def _simulated(config: Config, *given: Any) -> Any:  # noqa: ANN401 - as `simulated` has it
     from personalrm.studies.tailoring.simulate import simulated
 
     return simulated(config, *given)
+
+
+def _judgments(plan: Plan, max_judgments: int) -> Shown:
+    from personalrm.studies.tailoring.transcripts import judgments_of
+
+    return judgments_of(plan, max_judgments)
+
+
+def _transcribed_from(plan: Plan) -> Files:
+    from personalrm.studies.tailoring.transcripts import transcribed_from
+
+    return transcribed_from(plan)
 
 
 STUDY = Study(
@@ -160,10 +191,14 @@ STUDY = Study(
     conditions=conditions,
     facts=_facts,
     made_of=_made_of,
-    reported_from=lambda _plan: {},
+    reported_from=_reported_from,
+    headline=_headline,
+    people=_people,
     summary=_summary,
     not_run=_not_run,
     shown=_shown,
     simulated=_simulated,
     title="Personas inferred from preference pairs",
+    judgments=_judgments,
+    transcribed_from=_transcribed_from,
 )

@@ -1,0 +1,215 @@
+"""The report in a real browser: no violation of WCAG A or AA, tables that are sorted and filtered, folds that open, and
+the number asked for in sight."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from support.browser import BROWSER
+from support.comparison_cases import default, learned
+
+from personalrm.results.sortable_page import sortable_page
+from personalrm.results.table_formats import Block, write_table
+from personalrm.studies.report.page_tables import MOST_ROWS
+from personalrm.studies.report.shown import Demonstration, Dots, People, Person, PersonaText, Weight
+
+from .test_report import page_of, scores_of
+
+AXE = find_spec("axe_core_python")
+pytestmark = [
+    pytest.mark.skipif(BROWSER is None, reason="no headless browser (Debian: apt-get install chromium)"),
+    pytest.mark.skipif(AXE is None, reason="no axe-core (pip install axe-core-python)"),
+]
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="600" height="300"><circle r="99" fill="#ddd"/></svg>'
+LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
+PROBE = """
+addEventListener("load", async () => {
+  const first = ({ tBodies: [body] }) =>
+    [...body.rows].filter((row) => !row.hidden).map((row) => row.cells[0].textContent);
+  const table = document.querySelector("#main table"), found = {}, users = document.getElementById("users");
+  found.opened = [users.open];
+  users.open = false;
+  found.unfolded = document.querySelectorAll("details[open]").length;
+  const press = (place) => { table.tHead.rows[0].cells[place].querySelector("button").click(); return first(table); };
+  found.up = press(4); found.down = press(4); found.sort = table.tHead.rows[0].cells[4].getAttribute("aria-sort");
+  const box = document.querySelector("#main input");
+  box.value = "METHOD [3.0"; box.dispatchEvent(new Event("input"));
+  found.filtered = first(table); found.count = document.querySelector("#main output").textContent;
+  box.value = ""; box.dispatchEvent(new Event("input"));
+  found.screens = document.documentElement.scrollHeight / 800;
+  found.figure = document.querySelector("figure img").getBoundingClientRect().bottom + scrollY;
+  found.numbers = document.querySelector(".numbers").getBoundingClientRect().bottom + scrollY;
+  found.wide = document.documentElement.scrollWidth - innerWidth;
+  location.hash = "#later";
+  await new Promise((done) => setTimeout(done, 50));
+  found.opened.push(document.getElementById("later").open, users.open);
+  for (const fold of document.querySelectorAll("details")) fold.open = true;
+  const cell = table.tBodies[0].rows[0].cells[5].getBoundingClientRect();
+  found.asked = [cell.left >= 0, cell.right <= innerWidth];
+  const ran = await axe.run({ runOnly: LEVELS });
+  found.violations = ran.violations.map((one) => `${one.id}: ${one.nodes[0].html}`);
+  found.passes = ran.passes.length;
+  document.documentElement.dataset.found = JSON.stringify(found);
+});
+"""
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A report with every part that a page can have."""
+    folder = tmp_path_factory.mktemp("report")
+    users = {f"u{number}": "10" for number in range(4)}
+    frame = pd.DataFrame(
+        {
+            "Method": [
+                f"SynthesizeMe: persona + demonstrations · log-prob, both orders, method {n}" for n in range(12)
+            ],
+            "k": ["all"] * 12,
+            "Variant": ["corrected"] * 12,
+            "Profile by": [f"qwen2.5-coder-{n % 2}.5b" for n in range(12)],
+            "Judge": [f"qwen2.5-coder-{n % 3}.5b" for n in range(12)],
+            "Users": [f"{n % 2 + 4:,}" for n in range(12)],
+            "Pairs": [f"{n * 110:,}" for n in range(12)],
+            "Accuracy % [95 % CI]": [f"{(n * 7) % 12 + 50}.00 [{n}.0, 99.0]" for n in range(12)],
+            "Mean of users": ["50.0"] * 11 + ["51.0"],
+        }
+    )
+    stems = [folder / name for name in ("main", "later")]
+    for stem in stems:
+        write_table(frame, stem, caption=f"Table {stem.name}", notes=["a note"], blocks=[Block("Accuracy", frame, 5)])
+    page = sortable_page(Block("", frame, 5), "Every user", ["a note"])
+    write_table(frame, folder / "users", caption="Every user", page=page)
+    for name in ("main", "alone"):
+        (folder / f"{name}.svg").write_text(SVG)
+        (folder / f"{name}.txt").write_text(f"Figure {name}: what it shows.\n")
+    person = Person(
+        dataset="d",
+        user="ann",
+        planted="likes warmth",
+        personas=[
+            PersonaText("Measured from the votes", "This person prefers warmth. " * 20),
+            PersonaText("By m", "Warm."),
+        ],
+        weights=[Weight("warm answers", 2.0, 0.5, 3.5), Weight("long answers", 0.5, -1.0, 2.0)],
+        demonstrations=[Demonstration("asked?", "yes", "no", "because")],
+        dots=[Dots("Default", ["wrong", "split", "none", "right"]), Dots("Ours", ["right"] * 70)],
+    )
+    tables = [*(stem.with_suffix(".html") for stem in stems), folder / "users.html"]
+    return page_of(
+        scores_of(folder / "scores", (default(), users), (learned(), users)),
+        tables,
+        [folder / "main.svg", folder / "alone.svg"],
+        {f"table_{name}": f"What {name} shows." for name in ("main", "later", "users")},
+        People([person] * 14, 3000),
+    )
+
+
+def opened(page: str, folder: Path, width: int) -> dict[str, Any]:
+    """What the probe finds on the page, in a browser without a network, in a window so wide and 800 high."""
+    assert AXE is not None
+    assert AXE.origin is not None
+    axe = Path(AXE.origin).with_name("axe.min.js").read_text(encoding="utf-8")
+    # The page's own policy would not let the probe run.
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+    probe = PROBE.replace("LEVELS", json.dumps(LEVELS))
+    (folder / "page.html").write_text(f"{page}<script>{axe}</script><script>{probe}</script>", encoding="utf-8")
+    flags = ["--headless", "--disable-gpu", "--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND"]
+    flags += ["--no-sandbox"] if os.geteuid() == 0 else []
+    flags += [f"--window-size={width},800", f"--user-data-dir={folder / 'browser'}", "--virtual-time-budget=20000"]
+    command = [str(BROWSER), *flags, "--dump-dom", f"{(folder / 'page.html').as_uri()}#users"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    held = re.search(r'data-found="([^"]*)"', done.stdout)
+    assert held is not None, done.stderr
+    found: dict[str, Any] = json.loads(html.unescape(held[1]))
+    return found
+
+
+def dark(page: str) -> str:
+    """The page as one sees it who prefers dark colours."""
+    assert "@media (prefers-color-scheme: dark)" in page
+    return page.replace("@media (prefers-color-scheme: dark)", "@media all")
+
+
+@pytest.fixture(scope="module")
+def wide(report: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return opened(report, tmp_path_factory.mktemp("wide"), 1400)
+
+
+def assert_sound(found: dict[str, Any]) -> None:
+    assert found["violations"] == []
+    assert found["passes"] > 20
+    # Nothing but tables scrolls sideways.
+    assert found["wide"] <= 0
+
+
+def assert_first_screen(found: dict[str, Any]) -> None:
+    assert found["unfolded"] == 0
+    assert found["screens"] < 8
+    assert max(found["figure"], found["numbers"]) <= 800
+    assert found["asked"] == [True, True]
+
+
+def test_the_page_is_accessible_and_the_number_asked_for_in_sight(wide: dict[str, Any]) -> None:
+    assert_sound(wide)
+    assert_first_screen(wide)
+
+
+def test_the_page_is_accessible_in_dark_colours_on_a_small_laptop(report: str, tmp_path: Path) -> None:
+    found = opened(dark(report), tmp_path, 1280)
+    assert_sound(found)
+    assert_first_screen(found)
+
+
+def test_the_page_is_accessible_where_it_is_narrow(report: str, tmp_path: Path) -> None:
+    found = opened(report, tmp_path, 500)
+    assert_sound(found)
+    assert found["figure"] < found["numbers"]
+
+
+def test_tables_are_sorted_and_filtered_and_folds_open_where_an_address_points(wide: dict[str, Any]) -> None:
+    found = wide
+    ends = [[int(name.rpartition(" ")[2]) for name in found[way]] for way in ("up", "down")]
+    # By number and not by text: 990 pairs before 1,100.
+    assert ends == [list(range(12)), list(range(11, -1, -1))]
+    assert found["sort"] == "descending"
+    assert [name[-8:] for name in found["filtered"]] == ["method 3"]
+    assert found["count"] == " 1 of 12"
+    # The one that the address named at first, and the one that it named then, alone.
+    assert found["opened"] == [True, True, False]
+
+
+def test_people_are_capped_and_more_than_twelve_are_folded(report: str) -> None:
+    part = report.partition('id="people"')[2].partition('id="summary"')[0]
+    assert "14 of 3,000 users, chosen by a hash of their ids" in part
+    assert part.count('<li class="card">') == 14
+    assert part.partition('<details class="fold">')[0].count('<li class="card">') == 12
+    assert "<summary>2 more users</summary>" in part
+    assert 'href="transcripts.html#user=d/ann"' in part
+    assert 'aria-label="Ours: 70 of 70 pairs right"' in part
+    assert "+10" in part
+    assert 'aria-label="+0.5, 95 % interval -1.0 to +2.0"' in part
+
+
+def test_constant_columns_go_into_the_note_and_a_long_table_is_linked(report: str, tmp_path: Path) -> None:
+    part = report.partition('<section id="main">')[2].partition("</section>")[0]
+    assert re.findall(r'<th scope="col"[^>]*>(.*?)</th>', part) == [
+        *("Method", "Profile by", "Judge", "Users", "Pairs", "Accuracy % [95 % CI]", "Mean of users"),
+    ]
+    assert "The same in all rows: k all; Variant corrected." in part
+    # A table that draws itself is shown whole where it is short, and linked where it is long.
+    assert report.partition('id="users"')[2].partition("</details>")[0].count("<tr>") == 13
+    rows = pd.DataFrame({"User": [f"u{n}" for n in range(MOST_ROWS + 1)], "n": ["1"] * (MOST_ROWS + 1)})
+    write_table(rows, tmp_path / "users", caption="All", page=sortable_page(Block("", rows, 1), "All", []))
+    users = {"u": "10"}
+    page = page_of(scores_of(tmp_path / "s", (default(), users)), [tmp_path / "users.html"], [], {})
+    assert '<a href="tables/users.html">tables/users.html</a>, beside this file, has all 501 rows' in page
+    assert "u499" not in page
