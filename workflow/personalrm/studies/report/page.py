@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from personalrm.core.errors import DataError
 from personalrm.core.files import atomic_write_text
+from personalrm.results.spec import NOTHING
 from personalrm.studies.config_load import read_resolved
 from personalrm.studies.manifest import without_secrets
 from personalrm.studies.report.page_parts import asset, render
@@ -117,8 +118,9 @@ def _results(tables: Iterable[Path], figures: Iterable[Path], captions: Mapping[
         # A figure without a table has the beginning of its declared caption for a heading.
         heading = re.split(r"[:.](?:\s|$)", captions.get(f"figure_{name}", name))[0]
         result = results.setdefault(name, Result(name, heading))
-        # As an image, the drawing can run nothing, and its ids cannot equal others.
-        result.image = "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
         result.caption = path.with_suffix(".txt").read_text(encoding="utf-8").strip()
+        if not result.caption.startswith(NOTHING):
+            # As an image, the drawing can run nothing, and its ids cannot equal others.
+            result.image = "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
     places = {rule.partition("_")[2]: -place for place, rule in enumerate(reversed(list(captions)), start=1)}
     return sorted(results.values(), key=lambda result: places.get(result.name, 0))
