@@ -12,6 +12,7 @@ from personalrm.results.scores import collect_verdicts, write_frame
 from personalrm.results.tables.calibration_table import COLUMNS as CALIBRATION_COLUMNS
 from personalrm.results.tables.demographics_table import GROUP_COLUMNS
 from personalrm.results.tables.differences_table import DIFFERENCE_COLUMNS
+from personalrm.results.tables.scaling_table import SCALING_COLUMNS
 from personalrm.results.tables.tastes_table import COLUMNS as TASTE_COLUMNS
 from personalrm.results.tables.training_table import COLUMNS as TRAINING_COLUMNS
 from personalrm.results.tables.transfer_table import TRANSFER_COLUMNS
@@ -22,6 +23,8 @@ TABLES: dict[str, tuple[str, Columns]] = {
     "demographics": ("demographics", GROUP_COLUMNS),
     "dumbbells": ("users", USER_COLUMNS),
     "forest": ("differences", DIFFERENCE_COLUMNS),
+    "scaling": ("scaling", SCALING_COLUMNS),
+    "scaling_labels": ("scaling", SCALING_COLUMNS),
     "tastes": ("tastes", TASTE_COLUMNS),
     "training": ("training", TRAINING_COLUMNS),
     "transfer": ("transfer", TRANSFER_COLUMNS),

@@ -352,8 +352,8 @@ def test_what_applies_to_nobody_says_so_and_its_panel_is_left_out(tmp_path: Path
     figure = scaling_figure(table)
     assert_readable(figure)
     assert len(figure.axes) == 1
-    assert texts_of(figure).count("not applicable") == 1
-    assert "Left out, as not applicable: d · n." in scaling_caption(table)
+    assert "Criteria judge" not in texts_of(figure)
+    assert "Left out, as not applicable: d · n; Criteria judge (opt-in) (d · m)." in scaling_caption(table)
     assert "d: 2 users" in scaling_caption(table)
     alone = table[table["judge_model"] == "n"]
     assert "not applicable" in texts_of(scaling_figure(alone))

@@ -12,11 +12,9 @@ from personalrm.methods.registry import mark_of
 from personalrm.results.figures.search_figure import best_so_far, search_caption, search_figure, traces_of
 
 
-def profile(
-    user: str, plain: list[float], then: list[float] | None = None, k: object = "all", **more: object
-) -> Profile:
+def profile(user: str, plain: list[float], then: list[float], k: object = "all", **more: object) -> Profile:
     """A profile whose searches scored these candidates, all of them to the end."""
-    search = {"plain": plain, "with_persona": then or []}
+    search = {"plain": plain, "with_persona": then}
     tried = {
         name: tuple(Candidate(seed=seed, pair_ids=(), score=score, n_scored=4) for seed, score in enumerate(scores))
         for name, scores in search.items()

@@ -256,6 +256,7 @@ def draw_interval(
 def mark_line(method: str, *, hollow: bool = False, size: float = MARKER_SIZE, label: str = "") -> Line2D:
     """A marker in the colour and form of a method, for a panel or a legend."""
     from matplotlib.lines import Line2D
+    from matplotlib.patheffects import withStroke
 
     colour, marker = method_mark(method)
     # A star and a diamond of one size look unlike.
@@ -271,6 +272,9 @@ def mark_line(method: str, *, hollow: bool = False, size: float = MARKER_SIZE, l
         markeredgecolor=colour if hollow or open_marker else "white",
         markeredgewidth=0.6 if letter else 2.0 if open_marker else 1.2 if hollow else 0.5,
     )
+    if open_marker or letter:
+        # Without a face, a mark would vanish in the line of its interval.
+        line.set_path_effects([withStroke(linewidth=3.6 if open_marker else 2.4, foreground="white")])
     return line
 
 

@@ -51,10 +51,12 @@ def shown_methods(table: pd.DataFrame) -> tuple[dict[Panel, dict[str, list[Row]]
     rows = [
         (Panel.of(row), MethodId.parse(row["method"]).name, row)
         for row in own_at_largest_k(table_rows(table))
-        if MethodId.parse(row["method"]).pairs == "test" and row["bin"] != WHOLE
+        if MethodId.parse(row["method"]).pairs == "test"
     ]
-    rows = [one for one in rows if one[2]["n_verdicts"] >= LEAST_VERDICTS]
-    kept, others = leading((name, row["accuracy"]) for _, name, row in rows)
+    whole = [(name, row["accuracy"]) for _, name, row in rows if row["bin"] == WHOLE]
+    rows = [one for one in rows if one[2]["bin"] != WHOLE and one[2]["n_verdicts"] >= LEAST_VERDICTS]
+    binned = {name for _, name, _ in rows}
+    kept, others = leading(one for one in whole if one[0] in binned)
     found: dict[Panel, dict[str, list[Row]]] = {}
     for place, panels in drawn_panels(panel for panel, _, _ in rows).items():
         lines = found.setdefault(place, {})

@@ -115,11 +115,12 @@ def _method(row: Row) -> MethodId:
 
 def inapplicable(found: Mapping[Panel, Mapping[str, Sequence[Row]]]) -> list[Panel]:
     """Panels whose methods apply to no user: they are not drawn."""
-    return [
-        panel
-        for panel, lines in found.items()
-        if all(row["status"] == NOT_APPLICABLE for rows in lines.values() for row in rows)
-    ]
+    return [panel for panel, lines in found.items() if all(map(_is_nobody, lines.values()))]
+
+
+def _is_nobody(rows: Sequence[Row]) -> bool:
+    """Whether a method applies to no user at any k: it has no line."""
+    return all(row["status"] == NOT_APPLICABLE for row in rows)
 
 
 def scaling_figure(table: pd.DataFrame, *, title_note: str = "", axis: Axis = "context_pairs") -> Figure:
@@ -135,7 +136,11 @@ def scaling_figure(table: pd.DataFrame, *, title_note: str = "", axis: Axis = "c
     """
     every, others = panels_of(table)
     left_out = inapplicable(every)
-    drawn = {panel: lines for panel, lines in every.items() if panel not in left_out}
+    drawn = {
+        panel: {base: rows for base, rows in lines.items() if not _is_nobody(rows)}
+        for panel, lines in every.items()
+        if panel not in left_out
+    }
     judges = list(dict.fromkeys(panel.judge for panel in drawn)) or [""]
     rows = list(dict.fromkeys((panel.dataset, *panel[2:]) for panel in drawn)) or [("", "", "")]
     places = [[Panel(row[0], judge, *row[1:]) for judge in judges] for row in rows]
@@ -255,8 +260,6 @@ def _line(axes: Axes, rows: Sequence[Row], base: str, shift: float, axis: Axis) 
 
 def _texts(rows: Sequence[Row], axis: Axis) -> tuple[str, str]:
     """A method's slope and smallest k, or its labels, and what is missing or spoilt."""
-    if all(row["status"] == NOT_APPLICABLE for row in rows):
-        return NOT_APPLICABLE, ""
     if axis == "context_pairs":
         second, third = shown_slope(rows[0]).replace("-", "−"), shown_smallest_k(rows[0])
         if second == EMPTY:
@@ -314,7 +317,14 @@ def scaling_caption(table: pd.DataFrame, axis: Axis = "context_pairs") -> str:
             "context pairs. "
         )
     found, others = panels_of(table)
-    left_out = [panel_heads(found)[1][panel] for panel in inapplicable(found)]
+    heads = panel_heads(found)[1]
+    left_out = [heads[panel] for panel in inapplicable(found)]
+    left_out += [
+        f"{method_label(base)} ({heads[panel]})"
+        for panel, lines in found.items()
+        for base, rows in lines.items()
+        if _is_nobody(rows) and panel not in inapplicable(found)
+    ]
     return (
         f"{WORDS[axis].what} Bands: 95 % intervals with users as clusters. Dashed: the unpersonalised judge, with its "
         "band. "
@@ -327,10 +337,17 @@ def scaling_caption(table: pd.DataFrame, axis: Axis = "context_pairs") -> str:
     )
 
 
+def drawing(table: pd.DataFrame, axis: Axis, title_note: str) -> Drawing:
+    """The figure over one axis and its caption."""
+    found, _ = panels_of(table)
+    if len(inapplicable(found)) == len(found):
+        return Drawing(None, "no method of the run learns from context pairs, or none applies to a user.")
+    return Drawing(scaling_figure(table, title_note=title_note, axis=axis), scaling_caption(table, axis))
+
+
 def build(table_scaling: Path, *, title_note: str) -> Drawing:
     """Draw the figure from its published table alone."""
-    table = read_scaling_table(table_scaling)
-    return Drawing(scaling_figure(table, title_note=title_note), scaling_caption(table))
+    return drawing(read_scaling_table(table_scaling), "context_pairs", title_note)
 
 
 RESULT = FigureResult(
