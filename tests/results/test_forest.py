@@ -49,17 +49,14 @@ def test_default_comes_first_and_lines_are_in_the_order_of_methods() -> None:
 def test_each_line_has_its_mark_interval_and_number() -> None:
     figure = forest_figure(tabled(*ROWS), title_note="run x")
     (axes,) = figure.axes
-    marks = {str(line.get_marker()): line for line in axes.lines if np.size(line.get_xdata()) == 1}
-    assert sorted(marks) == sorted(mark_of(name).marker for name in ("persona", "both", "words"))
-    points = [point[1:] for point in points_of(axes)]
-    assert points == [(10.0, 1.5), (-12.5, 2.5), (2.0, 4.5), (0.0, 5.5)]
+    markers = [mark_of(name).marker for name in ("persona", "both", "both", "words")]
+    places = [(10.0, 1.5), (-12.5, 2.5), (2.0, 4.5), (0.0, 5.5)]
+    assert points_of(axes) == [(marker, *place) for marker, place in zip(markers, places, strict=True)]
     intervals = [np.array(line.get_xdata()).tolist() for line in axes.lines if line.get_alpha()]
     assert intervals == [[5, 15], [-17.5, -7.5], [-3, 7], [-5, 5]]
     # Hollow where 0 lies inside.
-    assert [marks[mark_of(name).marker].get_markerfacecolor() for name in ("persona", "words")] == [
-        mark_of("persona").colour,
-        "white",
-    ]
+    faces = [str(line.get_markerfacecolor()) for line in axes.lines if np.size(line.get_xdata()) == 1]
+    assert faces == [mark_of("persona").colour, mark_of("both").colour, "white", "white"]
     texts = texts_of(figure)
     numbers = [text for text in texts if text in ("+10.0", "−12.5", "+2.0", "0.0", "+77.0", "+66.0")]
     assert numbers == ["+10.0", "−12.5", "+2.0", "0.0"]

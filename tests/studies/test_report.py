@@ -225,17 +225,19 @@ def page(tmp_path: Path) -> str:
         write_table(frame, tmp_path / name, caption=f"{name} & more", notes=["a <note>"], blocks=[Block("", frame, 1)])
     (tmp_path / "alone.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>")
     (tmp_path / "alone.txt").write_text("Caption <x>\n")
+    (tmp_path / "nothing.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    (tmp_path / "nothing.txt").write_text("Nothing to draw: no user has votes.\n")
     return page_of(
         scores,
         [tmp_path / "main.html", tmp_path / "later.html"],
-        [tmp_path / "alone.svg"],
+        [tmp_path / "alone.svg", tmp_path / "nothing.svg"],
         {"table_main": "What the main table shows.", "figure_alone": "What stands <alone>: one panel. Bands: 0.5."},
     )
 
 
 def test_page_has_every_table_and_figure_that_it_is_given(page: str) -> None:
     # In the declared order of the captions; what is not declared stands last.
-    assert re.findall(r'<section id="(.*?)">', page) == ["main", "alone", "later"]
+    assert re.findall(r'<section id="(.*?)">', page) == ["main", "alone", "later", "nothing"]
     assert page.count("main &amp; more") == 2  # contents and heading
     assert "What the main table shows." in page
     assert page.count("What stands &lt;alone&gt;<") == 2
@@ -245,6 +247,9 @@ def test_page_has_every_table_and_figure_that_it_is_given(page: str) -> None:
     assert image is not None
     assert b"<script>" in base64.b64decode(image[1])
     assert "<figcaption>Caption &lt;x&gt;</figcaption>" in page
+    # A figure of which the run has nothing is a sentence.
+    assert page.count("<figure>") == 1
+    assert "<p>Nothing to draw: no user has votes.</p>" in page
 
 
 def test_page_fetches_nothing_runs_nothing_and_holds_no_login(page: str) -> None:
