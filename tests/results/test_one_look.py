@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -14,6 +15,7 @@ from support.comparison_cases import assert_readable, texts_of
 from support.generated_verdicts import Cell, write_cells
 from support.reported_cases import NUMBERS, paper_like, tables_of
 
+from personalrm.core.conditions import MethodId
 from personalrm.methods.base import Mark
 from personalrm.methods.registry import FREE_MARKS, METHODS, mark_of
 from personalrm.results.figure_style import mark_line, method_entries, panels
@@ -23,6 +25,7 @@ from personalrm.results.figures.main_figure import main_figure
 from personalrm.results.figures.scaling_figure import scaling_figure
 from personalrm.results.figures.transfer_figure import transfer_figure
 from personalrm.results.labels import METHOD_LABELS, METHOD_ORDER, method_label, method_mark
+from personalrm.results.method_panels import MOST_METHODS
 from personalrm.results.scores import collect_calls, collect_verdicts
 from personalrm.results.tables.cost_table import cost_table
 from personalrm.results.tables.demographics_table import UserFacts, demographics_table
@@ -33,6 +36,7 @@ from personalrm.studies.synthesizeme.results.reported_figure import reported_fig
 from personalrm.studies.synthesizeme.results.reported_numbers import read_numbers
 from personalrm.studies.synthesizeme.results.reported_table import reported_table
 
+ROOT = Path(__file__).parents[2]
 UNJUDGED = ("random", "longer", "surface", "surface_user", "words")
 PLAIN = (
     *("default", "demographics", "history", "history_validation", "scorecard", "measured_persona"),
@@ -63,7 +67,8 @@ def figures(folder: Path, methods: tuple[str, ...], models: tuple[str, ...]) -> 
     labelled = {("d", user): Labelled(4, 2) for user in USERS}
     facts = {("d", user): UserFacts({"age": "old"}, {}, {}) for user in USERS}
     scaling = scaling_table(verdicts, labelled, seed=1, n_resamples=9)
-    groups = demographics_table(verdicts, facts, methods=[name for name in methods if name in PLAIN + LEARNED])
+    grouped = [name for name in methods if name in PLAIN + LEARNED][:MOST_METHODS]
+    groups = demographics_table(verdicts, facts, methods=grouped)
     return {
         "main": main_figure(main),
         "scaling": scaling_figure(scaling),
@@ -102,8 +107,9 @@ def test_a_method_has_one_colour_and_marker_in_all_figures(tmp_path: Path) -> No
     forest = reported_table(read_numbers(NUMBERS), frame, identity, tables_of(frame), seed=1, n_resamples=9)
     drawn["reported"] = reported_figure(forest)
     found = {name: {known[mark] for mark in marks_of(figure)} for name, figure in drawn.items()}
-    assert found["main"] == found["cost"] == set(METHODS)
-    assert found["demographics"] == {*PLAIN, *LEARNED}
+    assert found["main"] == set(METHODS)
+    assert "default" in found["cost"] < set(METHODS)
+    assert len(found["demographics"]) == MOST_METHODS
     assert found["scaling"] == found["scaling_labels"] == set(LEARNED)
     assert found["transfer"] == {"both"}
     assert found["reported"] == {"random", "default", "demographics", "memory", "demos", "persona", "both"}
@@ -120,6 +126,20 @@ def test_marks_can_be_told_apart_in_grey_and_by_the_colour_blind() -> None:
     assert not set(marks) & set(FREE_MARKS)
     assert len(set(FREE_MARKS)) == len(FREE_MARKS)
     assert {mark.marker for mark in marks}.isdisjoint(mark.marker for mark in FREE_MARKS)
+
+
+@pytest.mark.parametrize("config", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
+def test_methods_that_stand_together_have_colours_of_their_own(config: Path) -> None:
+    asked = yaml.safe_load(config.read_text(encoding="utf-8"))
+    trained = [name for entry in (asked.get("reward_models") or {}).values() for name in entry["methods"]]
+    names = {MethodId.parse(spec).name for spec in [*asked.get("methods", []), *trained]}
+    colours = {mark_of(name).colour for name in names}
+    # More colours than a dozen cannot be told apart: markers differ in any case.
+    assert len(colours) >= min(len(names), 12)
+
+
+def test_methods_of_the_controls_have_colours_of_their_own() -> None:
+    assert len({mark_of(name).colour for name in ("attributes", "attributes_population", "words", "surface_user")}) == 4
 
 
 @pytest.mark.parametrize("hollow", [False, True])
@@ -158,6 +178,7 @@ def test_one_and_all_methods_one_and_six_models_can_be_read(
     for figure in drawn.values():
         assert figure.get_figwidth() < 24
         for legend in figure.legends:
+            assert len(legend.legend_handles) <= MOST_METHODS
             box = legend.get_window_extent()
             panel = min(axes.get_tightbbox().y0 for axes in figure.axes)  # type: ignore[union-attr]
             assert box.y1 <= panel

@@ -352,8 +352,8 @@ def test_what_applies_to_nobody_says_so_and_its_panel_is_left_out(tmp_path: Path
     figure = scaling_figure(table)
     assert_readable(figure)
     assert len(figure.axes) == 1
-    assert texts_of(figure).count("not applicable") == 1
-    assert "Left out, as not applicable: d · n." in scaling_caption(table)
+    assert "Criteria judge" not in texts_of(figure)
+    assert "Left out, as not applicable: d · n; Criteria judge (opt-in) (d · m)." in scaling_caption(table)
     assert "d: 2 users" in scaling_caption(table)
     alone = table[table["judge_model"] == "n"]
     assert "not applicable" in texts_of(scaling_figure(alone))
@@ -382,7 +382,7 @@ def test_what_no_model_judges_stands_beside_judges_and_leave_one_out_in_no_panel
     frame = collect_verdicts(write_cells(tmp_path, cells, [3, 3]))
     labelled = {("d", user): Labelled(4, 2) for user in ("u0", "u1")}
     table = scaling_table(frame, labelled, seed=0, n_resamples=9)
-    ((place, lines),) = panels_of(table).items()
+    ((place, lines),) = panels_of(table)[0].items()
     assert (place.judge, place.variant, sorted(lines)) == ("m", "corrected", ["attributes", "both", "words"])
     texts = texts_of(scaling_figure(table))
     assert "not run" not in texts

@@ -79,5 +79,5 @@ def test_the_figure_and_its_caption_are_of_the_largest_k() -> None:
     assert "more users" not in caption
     many = tastes_caption(tastes_table([row(f"u{number:02}", own=False) for number in range(11)]))
     assert "No taste of their own: u00, u01, " in many
-    assert many.endswith("u08 and 2 more.")
+    assert many.endswith("u05 and 5 more.")
     assert_readable(tastes_figure(table))

@@ -314,17 +314,19 @@ def page(tmp_path: Path) -> str:
     for name in ("main", "alone"):
         (tmp_path / f"{name}.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>")
         (tmp_path / f"{name}.txt").write_text("Caption <x>: all of it\n")
+    (tmp_path / "nothing.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    (tmp_path / "nothing.txt").write_text("Nothing to draw: no user has votes.\n")
     return page_of(
         scores,
         [tmp_path / "main.html", tmp_path / "later.html"],
-        [tmp_path / "main.svg", tmp_path / "alone.svg"],
+        [tmp_path / "main.svg", tmp_path / "alone.svg", tmp_path / "nothing.svg"],
         {"table_main": "What the main table shows.", "figure_alone": "What stands <alone>: one panel. Bands: 0.5."},
     )
 
 
 def test_page_has_every_table_and_figure_that_it_is_given(page: str) -> None:
     # The first figure opens the page, and its table the results; all others are folded, figures before tables alone.
-    assert re.findall(r'<(?:section|details class="result") id="(.*?)">', page) == ["main", "alone", "later"]
+    assert re.findall(r'<(?:section|details class="result") id="(.*?)">', page) == ["main", "alone", "later", "nothing"]
     assert page.index("<figure") < page.index("<nav") < page.index('<section id="main">')
     assert page.count("main &amp; more") == 2  # heading, and name of the table
     assert "What the main table shows." in page
@@ -335,6 +337,8 @@ def test_page_has_every_table_and_figure_that_it_is_given(page: str) -> None:
     assert len(images) == 2
     assert b"<script>" in base64.b64decode(images[0])
     assert page.count("Caption &lt;x&gt;: all of it<") == 2
+    # A figure of which the run has nothing is a sentence.
+    assert '<p class="caption">Nothing to draw: no user has votes.</p>' in page
 
 
 def test_page_fetches_nothing_runs_its_own_script_alone_and_holds_no_login(page: str) -> None:

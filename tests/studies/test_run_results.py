@@ -91,7 +91,29 @@ def test_results_exist_only_where_the_config_has_them(tmp_path: Path) -> None:
     analysed = RunResults(plan(tmp_path, analysis={"fidelity": {}}))
     assert analysed.inputs(reported)["table_fidelity"] == f"{analysed.run}/tables/fidelity.csv"
     absent = {"fidelity", "recovery", "axes", "filter_sensitivity", "taste_on", "tastes", "training"}
-    assert RESULTS.keys() - more == {rule for rule in RESULTS if rule.partition("_")[2] in absent}
+    # No data set of the run answers to one of the paper.
+    absent_rules = {rule for rule in RESULTS if rule.partition("_")[2] in absent} | {"figure_reported"}
+    assert RESULTS.keys() - more == absent_rules
+
+
+@pytest.mark.parametrize(
+    ("changes", "absent"),
+    [
+        ({}, set()),
+        ({"methods": ["default", "history"]}, {"figure_search"}),
+        ({"methods": ["longer", "default"]}, {"figure_search", "figure_dumbbells"}),
+        ({"methods": ["both", "memory"]}, {"figure_dumbbells", "figure_orders"}),
+        ({"verdicts": ["logprob_both"]}, {"figure_orders"}),
+        ({"verdicts": ["logprob_both", "logprob"]}, set()),
+    ],
+)
+def test_figures_are_made_only_of_runs_that_have_what_they_show(
+    tmp_path: Path, changes: dict[str, Any], absent: set[str]
+) -> None:
+    verdicts = changes.pop("verdicts", ["text"])
+    model = {"backend": "openai", "model": "a", "api_base": "http://127.0.0.1:1", "verdicts": verdicts}
+    made = {result.rule for result in RunResults(plan(tmp_path, models={"a": model}, **changes)).results}
+    assert {"figure_search", "figure_dumbbells", "figure_orders"} - made == absent
 
 
 def test_settings_of_a_result_change_its_fingerprint_alone(tmp_path: Path) -> None:

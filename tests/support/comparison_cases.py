@@ -6,7 +6,9 @@ import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -80,3 +82,10 @@ def assert_readable(figure: Figure) -> None:
             assert 0 <= box.y0 <= box.y1 <= height, text
     for (one, box), (other, beside) in itertools.combinations(boxes, 2):
         assert not box.overlaps(beside), (one, other)
+
+
+def points_of(axes: Axes) -> list[tuple[str, float, float]]:
+    """Marker and place of all lines of one point, in the order of drawing."""
+    dots = [line for line in axes.lines if np.size(line.get_xdata()) == 1]
+    places = [tuple(float(np.ravel(part)[0]) for part in dot.get_data()) for dot in dots]
+    return [(str(dot.get_marker()), x, y) for dot, (x, y) in zip(dots, places, strict=True)]

@@ -147,7 +147,7 @@ ATTRIBUTES = Method(
     validation=True,
     settings=SETTINGS,
     label="Attributes: own weights",
-    mark=Mark("#0173b2", "1"),
+    mark=Mark("#de8f05", "p"),
 )
 ATTRIBUTES_CONTEXT = Method(
     "attributes_context",
@@ -169,5 +169,5 @@ ATTRIBUTES_POPULATION = Method(
     reads="attributes",
     settings=SETTINGS,
     label="Attributes: other users",
-    mark=Mark("#595959", "3"),
+    mark=Mark("#00788a", "3"),
 )

@@ -46,7 +46,7 @@ MEASURED_PERSONA = Method(
     guarded=True,
     references=("attributes",),
     label="Measured persona",
-    mark=Mark("#d55e00", "$m$"),
+    mark=Mark("#cc78bc", "$m$"),
 )
 MEASURED_PERSONA_DEMOS = Method(
     "measured_persona_demos",
@@ -59,5 +59,5 @@ MEASURED_PERSONA_DEMOS = Method(
     guarded=True,
     references=("measured_persona", "demos"),
     label="Measured + demonstrations",
-    mark=Mark("#cc78bc", "$M$"),
+    mark=Mark("#8c1d40", "$M$"),
 )

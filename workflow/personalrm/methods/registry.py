@@ -62,8 +62,8 @@ def _declared() -> Iterator[Method[Any]]:
             yield from (value for value in values if isinstance(value, Method))
 
 
-BLACK, GREY, BLUE, SKY, GREEN = "#222222", "#595959", "#0173b2", "#56b4e9", "#029e73"
-ORANGE, RED, PURPLE, BROWN, INDIGO = "#de8f05", "#d55e00", "#cc78bc", "#a6692f", "#4b3a9e"
+BLACK, GREY, SILVER, BLUE, SKY, GREEN = "#222222", "#595959", "#949494", "#0173b2", "#56b4e9", "#029e73"
+LIME, ORANGE, RED, PURPLE, BROWN, INDIGO = "#78b833", "#de8f05", "#d55e00", "#cc78bc", "#8c5a2b", "#4b3a9e"
 _LISTED: tuple[Method[Any], ...] = (
     Method("random", "nothing", baselines.run_seed, judge=baselines.toss_coin, label="Random", mark=Mark(GREY, "x")),
     Method(
@@ -72,7 +72,7 @@ _LISTED: tuple[Method[Any], ...] = (
         baselines.run_seed,
         judge=baselines.prefer_longer,
         label="Longer answer",
-        mark=Mark(GREY, "+"),
+        mark=Mark(SILVER, "+"),
     ),
     Method("default", "judge", baselines.nothing, label="Default", mark=Mark(BLACK, "o")),
     Method(
@@ -98,7 +98,7 @@ _LISTED: tuple[Method[Any], ...] = (
         baselines.history_validation,
         learns=True,
         label="History (context and validation)",
-        mark=Mark(GREEN, ">"),
+        mark=Mark(LIME, ">"),
     ),
     Method(
         "demos",
@@ -157,7 +157,7 @@ def _fine_tuned(known: dict[str, Method[Any]]) -> Iterator[Method[Any]]:
     of_profile = trained.showing(known["persona"], "Fine-tuned RM + persona", Mark(RED, "$p$"), ("bt",))
     yield of_profile
     yield trained.showing(known["both"], "Fine-tuned RM + persona + demos", Mark(BLUE, "$b$"), ("bt", of_profile.name))
-    yield trained.showing(known["measured_persona"], "Fine-tuned RM + measured persona", Mark(ORANGE, "$d$"), ("bt",))
+    yield trained.showing(known["measured_persona"], "Fine-tuned RM + measured persona", Mark(PURPLE, "$d$"), ("bt",))
     yield trained.showing(known["oracle"], "Fine-tuned RM + planted taste", Mark(INDIGO, "$o$"), ("bt",))
 
 

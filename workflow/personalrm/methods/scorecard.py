@@ -233,5 +233,5 @@ METHOD = Method(
     validation=True,
     guarded=True,
     label="Scorecard judge (raw pairs)",
-    mark=Mark("#d55e00", "d"),
+    mark=Mark("#00788a", "d"),
 )

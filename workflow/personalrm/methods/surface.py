@@ -141,7 +141,7 @@ SURFACE = Method(
     reads="surface",
     settings=_SETTINGS,
     label="Surface: other users",
-    mark=Mark("#595959", "p"),
+    mark=Mark("#8c1d40", "1"),
 )
 SURFACE_USER = Method(
     "surface_user",
@@ -154,5 +154,5 @@ SURFACE_USER = Method(
     by_k=True,
     settings=_SETTINGS,
     label="Surface: own weights",
-    mark=Mark("#a6692f", "h"),
+    mark=Mark("#626200", "4"),
 )

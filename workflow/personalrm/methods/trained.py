@@ -83,10 +83,10 @@ def _personal(name: str, label: str, mark: Mark) -> Method[LogOdds]:
 FROZEN_BT: Method[Any] = Method(
     "frozen_bt", "reward", for_all, judge=compare, label="Frozen Bradley-Terry", mark=Mark("#222222", "$B$")
 )
-USER_MAP = _personal("user_map", "User-MAP: own deviation", Mark("#a6692f", "$U$"))
+USER_MAP = _personal("user_map", "User-MAP: own deviation", Mark("#56b4e9", "$U$"))
 LORE = _personal("lore", "LoRe: mixture of rewards", Mark("#0173b2", "$L$"))
 VPL = _personal("vpl", "VPL: latent user vector", Mark("#029e73", "$V$"))
 PAL_A = _personal("pal_a", "PAL-A: mixture of prototypes", Mark("#de8f05", "$A$"))
 GPO = _personal("gpo", "GPO: answers as points", Mark("#cc78bc", "$G$"))
 GPO_PAIRS = _personal("gpo_pairs", "GPO: pairs as points", Mark("#4b3a9e", "$g$"))
-BT: Method[Any] = Method("bt", "reward", for_all, judge=compare, label="Fine-tuned RM", mark=Mark("#d55e00", "$T$"))
+BT: Method[Any] = Method("bt", "reward", for_all, judge=compare, label="Fine-tuned RM", mark=Mark("#00788a", "$T$"))

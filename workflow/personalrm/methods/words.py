@@ -95,5 +95,5 @@ WORDS = Method(
     validation=True,
     settings={"word": WORD, "digits": logistic.DIGITS, "latent": prior.LATENT},
     label="Words: own weights",
-    mark=Mark("#a6692f", "4"),
+    mark=Mark("#8c5a2b", "h"),
 )

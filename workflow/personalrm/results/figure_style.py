@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
-from personalrm.core.conditions import MethodId
 from personalrm.core.files import atomic_write_bytes
-from personalrm.core.records import BASELINE
-from personalrm.results.labels import UNUSED, judged_label, method_label, method_mark, method_rank
+from personalrm.results.labels import method_label, method_mark, method_rank
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -34,50 +33,16 @@ TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 13.0, 10.5, 9.0
 MARGIN_INCHES, HEAD_INCHES, NOTE_INCHES = 0.15, 0.42, 0.24
 """Free room at the edges, and height of the title and of each line of text under it."""
 CHANCE = 50.0
-MARKER_SIZE, MOST_COLUMNS = 8.0, 3
+MARKER_SIZE, MOST_COLUMNS, WIDEST_INCHES = 8.0, 3, 9.0
+"""Of a row of panels: most panels, and their widths in all, so that texts can be read where a page is narrow."""
+
+LETTER_INCHES = 0.095
+"""Width of a letter of a heading."""
 
 T = TypeVar("T")
 Align = Literal["left", "center", "right"]
 Level = Literal["baseline", "center"]
 Color = str | tuple[float, float, float] | tuple[float, float, float, float]
-
-
-class Panel(NamedTuple):
-    """What a panel is of in figures whose marks are methods: all that is not the method."""
-
-    dataset: str
-    judge: str
-    variant: str
-    verdict: str
-
-    @classmethod
-    def of(cls, row: Mapping[str, object]) -> Panel:
-        """The panel of a row of a table; `verdict` says what is judged, and how verdicts are read."""
-        verdict = judged_label(MethodId.parse(str(row["method"]))).strip(" ,·")
-        return cls(str(row["dataset"]), str(row["judge_model"]), str(row["variant"]), verdict)
-
-
-def drawn_panels(known: Iterable[Panel]) -> dict[Panel, list[Panel]]:
-    """The panels to draw, each with those whose rows stand in it.
-
-    What no model judges is in all panels of its data set; what learns nothing, in those of every variant of its judge
-    and kind of verdict. Such rows have panels of their own only where there are no others.
-    """
-    places = list(dict.fromkeys(known))
-    learned = {place[:2] + place[3:] for place in places if place.variant != BASELINE}
-    asked = {place.dataset for place in places if place.judge != UNUSED}
-
-    def has_place(place: Panel) -> bool:
-        if place.judge == UNUSED:
-            return place.dataset not in asked
-        return place.variant != BASELINE or place[:2] + place[3:] not in learned
-
-    def belongs(mine: Panel, place: Panel) -> bool:
-        if mine.dataset != place.dataset or mine.judge == UNUSED:
-            return mine.dataset == place.dataset
-        return mine[1::2] == place[1::2] and mine.variant in (place.variant, BASELINE)
-
-    return {place: [mine for mine in places if belongs(mine, place)] for place in places if has_place(place)}
 
 
 class Panels(NamedTuple):
@@ -134,15 +99,27 @@ def panels(widths: Sequence[float], heights: Sequence[float], *, gap: float = 0.
     return Panels(figure, [list(row) for row in grid], (widths, heights))
 
 
+def columns_of(width: float, widest: float = WIDEST_INCHES) -> int:
+    """How many panels of a width in inches stand side by side."""
+    return max(1, int(min(MOST_COLUMNS, widest / width)))
+
+
 def panel_rows(
-    groups: Iterable[Sequence[T]], width: Callable[[T], float], height: Callable[[T], float], *, gap: float = 0.08
+    groups: Iterable[Sequence[T]],
+    width: Callable[[T], float],
+    height: Callable[[T], float],
+    *,
+    gap: float = 0.08,
+    widest: float = WIDEST_INCHES,
 ) -> tuple[Panels, list[tuple[T, Axes, bool]]]:
-    """Groups of panels, each from a row of its own, at most `MOST_COLUMNS` side by side.
+    """Groups of panels, each from a row of its own, as many side by side as `columns_of` their width.
 
     Returns the page, and the item of each panel, its axes, and whether it is the first of its row. Without any, the
     page has one empty panel.
     """
-    rows = [group[at : at + MOST_COLUMNS] for group in groups for at in range(0, len(group), MOST_COLUMNS)]
+    known = [list(group) for group in groups]
+    across = columns_of(max((width(item) for group in known for item in group), default=3.0), widest)
+    rows = [group[at : at + across] for group in known for at in range(0, len(group), across)]
     columns = list(zip_longest(*rows)) or [()]
     widths = [max((width(item) for item in column if item is not None), default=3.0) for column in columns]
     page = panels(widths, [max(map(height, row)) for row in rows] or [0.3], gap=gap)
@@ -157,29 +134,6 @@ def panel_rows(
     if not rows:
         page.grid[0][0].set_axis_off()
     return page, found
-
-
-def panel_heads(places: Iterable[Panel]) -> tuple[str, dict[Panel, str]]:
-    """What all panels share of variant and kind of verdict, and the heading of each: data set, judge and the rest."""
-    known = list(places)
-    # Methods that learn nothing have no variant of their own, and are drawn with those that have.
-    variants = {place.variant for place in known} - {BASELINE, UNUSED}
-    verdicts = {place.verdict for place in known}
-
-    def joined(*texts: str) -> str:
-        return " · ".join(text for text in texts if text not in ("", UNUSED, BASELINE))
-
-    heads = {
-        place: joined(
-            place.dataset,
-            "no judge model" if place.judge == UNUSED else place.judge,
-            place.variant if len(variants) > 1 else "",
-            place.verdict if len(verdicts) > 1 else "",
-        )
-        for place in known
-    }
-    shared = [*(variants if len(variants) == 1 else ()), *(verdicts if len(verdicts) == 1 else ())]
-    return joined(*shared), heads
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -260,6 +214,14 @@ def write_note(
     note.set_parse_math(False)
 
 
+def write_head(axes: Axes, text: str, width: float, points: float = 8) -> None:
+    """The heading of a panel of `width` inches, so many points above it, on as many lines as its parts need."""
+    fixed = "\N{NO-BREAK SPACE}"
+    parts = text.replace(" ", fixed).replace(f"{fixed}·{fixed}", f"{fixed}· ")
+    lines = textwrap.wrap(parts, int(width / LETTER_INCHES), break_on_hyphens=False)
+    write_note(axes, "\n".join(lines).replace(fixed, " "), (0, 1), (0, points), TEXT_SIZE, weight="bold")
+
+
 def write_beside(axes: Axes, text: str, y: float, points: float, *, color: Color = INK, weight: str = "normal") -> None:
     """Text right of a panel, so many points from its edge, in the middle of the row at height `y`."""
     # Texts of a row share a baseline; centred, a comma or a bracket would lift its neighbours.
@@ -294,18 +256,25 @@ def draw_interval(
 def mark_line(method: str, *, hollow: bool = False, size: float = MARKER_SIZE, label: str = "") -> Line2D:
     """A marker in the colour and form of a method, for a panel or a legend."""
     from matplotlib.lines import Line2D
+    from matplotlib.patheffects import withStroke
 
     colour, marker = method_mark(method)
     # A star and a diamond of one size look unlike.
-    size *= {"*": 1.5, "P": 1.15, "X": 1.1, "D": 0.85, "s": 0.95, **dict.fromkeys("1234", 1.4)}.get(marker, 1.0)
+    letter = marker.startswith("$")
+    size *= {"*": 1.5, "P": 1.15, "X": 1.1, "D": 0.85, "s": 0.95, **dict.fromkeys("1234", 1.4)}.get(
+        marker, 1.3 if letter else 1.0
+    )
     line = Line2D([], [], linestyle="", color=colour, marker=marker, markersize=size, label=label)
     # Lines without a face: a white edge would hide them.
-    open_marker, letter = marker not in Line2D.filled_markers, marker.startswith("$")
+    open_marker = marker not in Line2D.filled_markers
     line.set(
         markerfacecolor="white" if hollow else colour,
         markeredgecolor=colour if hollow or open_marker else "white",
         markeredgewidth=0.6 if letter else 2.0 if open_marker else 1.2 if hollow else 0.5,
     )
+    if open_marker or letter:
+        # Without a face, a mark would vanish in the line of its interval.
+        line.set_path_effects([withStroke(linewidth=3.6 if open_marker else 2.4, foreground="white")])
     return line
 
 
@@ -315,6 +284,17 @@ def method_entries(methods: Iterable[str], shared: str = "") -> list[Line2D]:
         mark_line(method, label=method_label(method).removesuffix(shared))
         for method in sorted(set(methods), key=method_rank)
     ]
+
+
+def sentence(text: str) -> Figure:
+    """A figure that says in one sentence why there is nothing to draw."""
+    figure = new_figure(1.0, 0.5)
+    line = _line(figure, text, TEXT_SIZE, SOFT)
+    line.set_position((0, 1))
+    figure.set_size_inches(_inches(line) + 2 * MARGIN_INCHES, 2 * MARGIN_INCHES + NOTE_INCHES)
+    width, height = figure.get_size_inches()
+    line.set_position((MARGIN_INCHES / width, 1 - MARGIN_INCHES / height))
+    return figure
 
 
 def _first(panels: Iterable[Axes]) -> Axes:

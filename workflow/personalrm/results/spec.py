@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from personalrm.core.errors import ConfigError
 from personalrm.core.files import atomic_write_text
-from personalrm.results.figure_style import save_figure
+from personalrm.results.figure_style import save_figure, sentence
 from personalrm.results.table_formats import Block, write_table
 
 if TYPE_CHECKING:
@@ -42,10 +42,15 @@ class Table(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """What a figure's `build` returns: the figure and its caption, which says what exactly this run shows."""
+    """What a figure's `build` returns: the figure and its caption, which says what exactly this run shows; no figure
+    where the run has nothing of it, which the config did not tell, and why as the caption."""
 
-    figure: Figure
+    figure: Figure | None
     caption: str
+
+
+NOTHING = "Nothing to draw: "
+"""Before the caption of a figure that a run has nothing of. The report shows the caption alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,8 +154,9 @@ class FigureResult(Result):
     def write(self, stem: Path, inputs: Mapping[str, Path | list[Path]], settings: Mapping[str, object]) -> None:
         """Write the pdf, svg and png files, and the caption as text."""
         made: Drawing = self.build(**inputs, **settings)
-        save_figure(made.figure, stem)
-        atomic_write_text(stem.with_name(f"{stem.name}.txt"), made.caption + "\n")
+        caption = made.caption if made.figure else NOTHING + made.caption
+        save_figure(made.figure or sentence(caption), stem)
+        atomic_write_text(stem.with_name(f"{stem.name}.txt"), caption + "\n")
 
 
 def declared(packages: Iterable[str]) -> list[Result]:

@@ -6,25 +6,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from personalrm.results.comparisons import largest_k
-from personalrm.results.conditions import Condition
+from personalrm.core.conditions import MethodId
 from personalrm.results.figure_style import (
     INK,
     SMALL_SIZE,
     SOFT,
-    TEXT_SIZE,
-    Panel,
     draw_interval,
     draw_point,
-    drawn_panels,
     method_entries,
-    panel_heads,
     panel_rows,
     set_limits,
     set_up,
-    write_note,
+    write_head,
 )
 from personalrm.results.labels import method_mark, method_rank
+from personalrm.results.method_panels import (
+    Panel,
+    drawn_panels,
+    leading,
+    others_foot,
+    others_note,
+    own_at_largest_k,
+    panel_heads,
+)
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import table_rows
 from personalrm.results.tables.calibration_table import WHOLE, read_calibration_table
@@ -35,53 +39,47 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PANEL_INCHES = 3.1
-MOST_METHODS = 8
-"""Lines in a panel, the first in the order of tables."""
 LEAST_VERDICTS = 5
 """Bins of fewer verdicts are not drawn."""
 
 Row = Mapping[str, Any]
 
 
-def shown_methods(table: pd.DataFrame) -> dict[Panel, dict[str, list[Row]]]:
-    """Bins by panel and method: judges with their own profiles, on the test pairs, at their largest k."""
-    keys = [Condition.of(row) for row in table_rows(table)]
-    largest: dict[Condition, list[Condition]] = {}
-    for key in keys:
-        largest.setdefault(key._replace(k=""), []).append(key)
-
-    def is_drawn(key: Condition, row: Row) -> bool:
-        at_largest = key.k == largest_k(largest[key._replace(k="")])
-        enough = row["bin"] != WHOLE and row["n_verdicts"] >= LEAST_VERDICTS
-        return key.own and key.method.pairs == "test" and at_largest and bool(enough)
-
-    rows = [(Panel.of(row), key.method.name, row) for key, row in zip(keys, table_rows(table), strict=True)]
-    rows = [one for key, one in zip(keys, rows, strict=True) if is_drawn(key, one[2])]
+def shown_methods(table: pd.DataFrame) -> tuple[dict[Panel, dict[str, list[Row]]], list[str]]:
+    """Bins by panel and method: judges with their own profiles, on the test pairs, at their largest k. Then the methods
+    that are left out."""
+    rows = [
+        (Panel.of(row), MethodId.parse(row["method"]).name, row)
+        for row in own_at_largest_k(table_rows(table))
+        if MethodId.parse(row["method"]).pairs == "test"
+    ]
+    whole = [(name, row["accuracy"]) for _, name, row in rows if row["bin"] == WHOLE]
+    rows = [one for one in rows if one[2]["bin"] != WHOLE and one[2]["n_verdicts"] >= LEAST_VERDICTS]
+    binned = {name for _, name, _ in rows}
+    kept, others = leading(one for one in whole if one[0] in binned)
     found: dict[Panel, dict[str, list[Row]]] = {}
     for place, panels in drawn_panels(panel for panel, _, _ in rows).items():
         lines = found.setdefault(place, {})
         for panel, name, row in rows:
-            if panel in panels:
+            if panel in panels and name in kept:
                 lines.setdefault(name, []).append(row)
-    return found
+    return found, others
 
 
 def calibration_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
     """One line a method; on the diagonal a judge is as often right as it is confident."""
-    found = shown_methods(table)
+    found, others = shown_methods(table)
     page, filled = panel_rows([list(found)], lambda _: PANEL_INCHES, lambda _: PANEL_INCHES, gap=0.12)
     shared, heads = panel_heads(found)
     drawn: list[str] = []
     for place, axes, is_first in filled:
-        lines = {name: found[place][name] for name in sorted(found[place], key=method_rank)[:MOST_METHODS]}
+        lines = {name: found[place][name] for name in sorted(found[place], key=method_rank)}
         drawn += lines
         _panel(axes, lines)
-        write_note(axes, heads[place], (0, 1), (0, 8), TEXT_SIZE, weight="bold")
+        write_head(axes, heads[place], PANEL_INCHES)
         axes.set_ylabel("accuracy, %" * is_first, fontsize=SMALL_SIZE + 0.5, color=INK)
     note = " · ".join(filter(None, (shared, title_note)))
-    if not found:
-        note = "\n".join(filter(None, (note, f"No method has {LEAST_VERDICTS} verdicts with log-odds in a bin.")))
-    return page.finish("Accuracy against confidence", note, method_entries(drawn))
+    return page.finish("Accuracy against confidence", note, method_entries(drawn), foot=others_foot(others))
 
 
 def _panel(axes: Axes, lines: Mapping[str, Sequence[Row]]) -> None:
@@ -102,20 +100,19 @@ def _panel(axes: Axes, lines: Mapping[str, Sequence[Row]]) -> None:
 
 def calibration_caption(table: pd.DataFrame) -> str:
     """What the figure shows, and which methods it leaves out."""
-    found = shown_methods(table)
-    hidden = {name for lines in found.values() for name in sorted(lines, key=method_rank)[MOST_METHODS:]}
-    labels = [str(entry.get_label()) for entry in method_entries(hidden)]
     return (
         "Accuracy of verdicts against the probability that their log-odds give to the favoured answer, in bins of "
         f"confidence with at least {LEAST_VERDICTS} verdicts; judges with their own profiles, test pairs, the largest "
         "k. On the dotted line a judge is as often right as it is confident. Lines: 95 % intervals with users as "
-        "clusters." + (f" In the table alone: {'; '.join(labels)}." if labels else "")
+        "clusters." + others_note(shown_methods(table)[1], "calibration")
     )
 
 
 def build(table_calibration: Path, *, title_note: str) -> Drawing:
     """Draw the figure from its published table alone."""
     table = read_calibration_table(table_calibration)
+    if not shown_methods(table)[0]:
+        return Drawing(None, f"no method has {LEAST_VERDICTS} verdicts with log-odds in a bin of confidence.")
     return Drawing(calibration_figure(table, title_note=title_note), calibration_caption(table))
 
 

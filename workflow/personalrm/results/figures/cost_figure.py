@@ -14,20 +14,28 @@ from personalrm.results.figure_style import (
     SMALL_SIZE,
     SOFT,
     TEXT_SIZE,
-    Panel,
     draw_interval,
     draw_point,
-    drawn_panels,
     limits,
     method_entries,
-    panel_heads,
     panel_rows,
     set_limits,
     set_up,
+    write_head,
     write_note,
 )
 from personalrm.results.labels import NOT_RUN, UNUSED, k_rank, method_mark
 from personalrm.results.marks import mark, mark_notes
+from personalrm.results.method_panels import (
+    MOST_METHODS,
+    Panel,
+    drawn_panels,
+    judges_together,
+    leading,
+    others_foot,
+    others_note,
+    panel_heads,
+)
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import table_rows
 from personalrm.results.tables.cost_table import ALL_STEPS, METHOD, read_cost_table
@@ -93,6 +101,14 @@ def points_of(table: pd.DataFrame, unit: str) -> list[Point]:
     return points
 
 
+def drawn_points(table: pd.DataFrame, unit: str) -> tuple[list[Point], list[str]]:
+    """The points that are drawn, and the methods that are left out so that the legend stays short."""
+    points = points_of(table, unit)
+    most = MOST_METHODS - len(_entries(points))
+    kept, others = leading(((point.method, point.accuracy) for point in points), most)
+    return [point for point in points if point.method in kept], others
+
+
 def panels_of(points: Sequence[Point]) -> dict[Panel, list[Point]]:
     """Points by panel, in the order of the table."""
     shown = drawn_panels(point.panel for point in points)
@@ -110,11 +126,9 @@ def cost_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
         title_note: text under the title, e.g. what run this is.
     """
     unit = unit_of(table)
-    points = points_of(table, unit)
+    points, others = drawn_points(table, unit)
     found = panels_of(points) or {Panel("", "", "", ""): []}
-    rows = {(place.dataset, place.variant, place.verdict): place for place in found}
-    groups = [[place for place in found if (place[0], *place[2:]) == row] for row in rows]
-    page, drawn = panel_rows(groups, lambda _: PANEL_INCHES, lambda _: PANEL_HEIGHT)
+    page, drawn = panel_rows(judges_together(found), lambda _: PANEL_INCHES, lambda _: PANEL_HEIGHT)
     shared, heads = panel_heads(found)
     powers = [math.log10(point.cost) for point in points if point.cost > 0] or [0.0]
     ends = min(powers), max(powers)
@@ -122,11 +136,12 @@ def cost_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
     sizes = _sizes(points)
     for place, axes, is_first in drawn:
         _panel(axes, found[place], ends, high, sizes)
-        write_note(axes, heads[place], (0, 1), (0, 7), TEXT_SIZE, weight="bold")
+        write_head(axes, heads[place], PANEL_INCHES, 7)
         axes.set_xlabel(UNITS[unit], fontsize=SMALL_SIZE + 0.5, color=INK, labelpad=1)
         axes.set_ylabel("accuracy, % of judgments" * is_first, fontsize=SMALL_SIZE + 0.5, color=INK)
     entries = [*method_entries(point.method for point in points), *_entries(points)]
-    return page.finish("Accuracy against cost", " · ".join(filter(None, (shared, title_note))), entries)
+    note = " · ".join(filter(None, (shared, title_note)))
+    return page.finish("Accuracy against cost", note, entries, foot=others_foot(others))
 
 
 def _panel(
@@ -159,7 +174,7 @@ def _panel(
             draw_interval(axes, (across, across), point.bounds, colour, alpha=0.45)
             draw_point(axes, across, point.accuracy, method, hollow=not own, size=sizes[point.k])
             if point.mark:
-                write_note(axes, point.mark, (across, point.accuracy), (6, 4), SMALL_SIZE - 1.5, coordinates="data")
+                write_note(axes, point.mark, (across, point.accuracy), (6, 4), coordinates="data")
 
 
 def _ticks(ends: tuple[float, float]) -> dict[str, float]:
@@ -167,7 +182,7 @@ def _ticks(ends: tuple[float, float]) -> dict[str, float]:
     factors = (1, 2, 5) if ends[1] - ends[0] < 2 else (1,)
     powers = range(math.floor(ends[0]) - 1, math.ceil(ends[1]) + 1)
     found = {_text(factor, power): math.log10(factor) + power for power in powers for factor in factors}
-    return {text: place for text, place in found.items() if ends[0] - 0.2 <= place <= ends[1] + 0.15}
+    return {text: place for text, place in found.items() if ends[0] - 0.1 <= place <= ends[1] + 0.15}
 
 
 def _text(factor: int, power: int) -> str:
@@ -212,7 +227,8 @@ def cost_caption(table: pd.DataFrame) -> str:
         f"Accuracy of each method against its cost: {UNITS[unit]}{free}, of the distinct stored responses that its row "
         "of the main table rests on, profiles included; logarithmic. Methods that make no call stand at the left. "
         "Lines join values of k, markers grow with it. Bars: 95 % intervals from a bootstrap that resamples users. "
-        "Dotted: chance." + "".join(f" {note}" for note in mark_notes(table))
+        f"Dotted: chance.{others_note(drawn_points(table, unit)[1], 'cost')}"
+        + "".join(f" {note}" for note in mark_notes(table))
     )
 
 

@@ -14,21 +14,20 @@ from personalrm.results.figure_style import (
     INK,
     SMALL_SIZE,
     SOFT,
-    TEXT_SIZE,
-    Panel,
     draw_interval,
     draw_point,
     limits,
     method_entries,
-    panel_heads,
     panel_rows,
     set_limits,
     set_up,
     set_up_rows,
+    write_head,
     write_note,
 )
 from personalrm.results.labels import ALL, OK, UNUSED, method_label, method_mark, method_rank
 from personalrm.results.marks import mark, mark_notes
+from personalrm.results.method_panels import Panel, panel_heads
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import table_rows
 from personalrm.results.tables.demographics_table import LEAST_USERS, OTHERS, question_label, read_demographics_table
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PANEL_INCHES, LONGEST_NAME = 4.0, 44
-GROUP_INCHES, METHOD_INCHES, HEAD_INCHES = 0.16, 0.13, 0.24
+GROUP_INCHES, METHOD_INCHES, HEAD_INCHES = 0.13, 0.17, 0.24
 """Heights of a group without methods, of each of its methods, and of the heading of a question."""
 
 Row = Mapping[str, Any]
@@ -63,7 +62,7 @@ def demographics_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
     for place, axes, is_first in drawn:
         rows = rows_of[place.dataset]
         _draw(axes, rows, found[place.dataset][place], methods, ends)
-        write_note(axes, heads[place], (0, 1), (0, 6), TEXT_SIZE, weight="bold")
+        write_head(axes, heads[place], PANEL_INCHES, 6)
         if is_first:
             bold = [number for number, name in enumerate(rows.heights) if not name[1]]
             set_up_rows(axes, list(rows.heights.values()), rows.names, bottom=rows.bottom, bold=bold)
@@ -148,14 +147,14 @@ def _draw(axes: Axes, rows: Rows, drawn: Sequence[Row], methods: Sequence[str], 
         y += METHOD_INCHES * (methods.index(method) - (len(methods) - 1) / 2)
         if row["cell"] != OK:
             said = f"{method_label(method)}: " * (len(methods) > 1) + row["cell"]
-            write_note(axes, said, (ends[0], y), (2, 0), SMALL_SIZE - 2, coordinates="data", color=SOFT, level="center")
+            write_note(axes, said, (ends[0], y), (2, 0), SMALL_SIZE, coordinates="data", color=SOFT, level="center")
             continue
         low, mid, high = (row[name] for name in ("accuracy_low", "accuracy", "accuracy_high"))
         draw_interval(axes, (low, high), (y, y), method_mark(method).colour, alpha=0.8)
         draw_point(axes, mid, y, method, size=6)
         if sign := mark(row, "cell_"):
             place = mid if math.isnan(high) else high
-            write_note(axes, sign, (place, y), (4, 0), SMALL_SIZE - 2, coordinates="data", level="center")
+            write_note(axes, sign, (place, y), (4, 0), SMALL_SIZE, coordinates="data", level="center")
 
 
 def demographics_caption(table: pd.DataFrame) -> str:
@@ -180,6 +179,8 @@ def demographics_caption(table: pd.DataFrame) -> str:
 def build(table_demographics: Path, *, title_note: str) -> Drawing:
     """Draw the figure from its published table alone."""
     table = read_demographics_table(table_demographics)
+    if not any(_by_dataset(table).values()):
+        return Drawing(None, "no user has a survey, no conversation has a type, or no method was judged.")
     return Drawing(demographics_figure(table, title_note=title_note), demographics_caption(table))
 
 

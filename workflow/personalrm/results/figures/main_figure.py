@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from personalrm.core.conditions import MethodId
 from personalrm.core.records import BASELINE
 from personalrm.data.cross_validation import Pools
+from personalrm.results.conditions import ROW_KEY
 from personalrm.results.figure_style import (
     BAND,
     CHANCE,
@@ -45,8 +46,10 @@ from personalrm.results.labels import (
     method_mark,
 )
 from personalrm.results.marks import FLAG_NAMES, Flags, marked, notes_of
+from personalrm.results.method_panels import own_at_largest_k
 from personalrm.results.pooling import pool_notes, without_folds
 from personalrm.results.spec import Drawing, FigureResult
+from personalrm.results.table_formats import table_rows
 from personalrm.results.tables.main_table import read_main_table, row_flags
 
 if TYPE_CHECKING:
@@ -60,6 +63,9 @@ MANY_PANELS_INCHES, ROW_INCHES = 2.8, 0.215
 GAP = 0.45
 """Room between two methods, in rows."""
 CLUSTERED_WIDTH, INDEPENDENT_WIDTH = 3.6, 1.1
+
+MOST_ROWS = 60
+"""More rows are no picture."""
 
 Series = tuple[str, str, str]
 """Model that judges, model whose profiles it sees (itself where it sees none), and variant."""
@@ -77,6 +83,27 @@ class Point(NamedTuple):
     independent: tuple[float, float]
     flags: Flags
     status: str
+
+
+class Shown(NamedTuple):
+    """The rows of the table that are drawn, and what is said of the others."""
+
+    table: pd.DataFrame
+    notes: list[str]
+
+
+def shown_rows(table: pd.DataFrame) -> Shown:
+    """All rows but those of ways of judging that apply to no user of any data set; of more than `MOST_ROWS` ways, those
+    of judges with their own profiles at the largest k."""
+    ways = table[list(ROW_KEY[1:])].agg("\n".join, axis=1) if len(table) else table["method"]
+    applies = ways.isin(ways[table["status"] != NOT_APPLICABLE])
+    without = dict.fromkeys(map(method_label, table.loc[~applies, "method"]))
+    notes = [f"left out, as {NOT_APPLICABLE}: {'; '.join(without)}"] if without else []
+    if ways[applies].nunique() > MOST_ROWS:
+        kept = {tuple(row[name] for name in ROW_KEY) for row in own_at_largest_k(table_rows(table))}
+        applies &= table[list(ROW_KEY)].agg(tuple, axis=1).isin(kept)
+        notes.append("judges with their own profiles at the largest k; all other rows: the table main")
+    return Shown(table[applies], notes)
 
 
 class Layout(NamedTuple):
@@ -175,7 +202,10 @@ def main_figure(table: pd.DataFrame, *, labels: Mapping[str, str] = METHOD_LABEL
         labels: labels of methods, and of models and data sets where their ids are not what people should read.
         title_note: text under the title, e.g. what data this is.
     """
+    table, notes = shown_rows(table)
     points = points_of(table)
+    if any(point.line[1][0] != point.line[1][1] for point in points):
+        notes = ["judge ← model that wrote the profiles", *notes]
     layout, shared = layout_of(points), shared_of(points)
     datasets = list(dict.fromkeys(point.dataset for point in points)) or [""]
     wide = PANEL_INCHES.get(len(datasets), MANY_PANELS_INCHES)
@@ -198,7 +228,7 @@ def main_figure(table: pd.DataFrame, *, labels: Mapping[str, str] = METHOD_LABEL
         "Accuracy of personalised judges",
         " · ".join(part for part in parts if part),
         _interval_entries(),
-        foot="judge ← model that wrote the profiles" if any(p.line[1][0] != p.line[1][1] for p in points) else "",
+        foot="\n".join(notes),
     )
 
 
@@ -284,7 +314,7 @@ def _interval_entries() -> list[Line2D]:
 
 def main_caption(table: pd.DataFrame) -> str:
     """What the main figure shows, with numbers of users, pairs and judgments, and what the intervals are."""
-    sizes = []
+    sizes, notes = [], shown_rows(table).notes
     for dataset, rows in table[table["status"] != NOT_APPLICABLE].groupby("dataset", sort=False):
         users, pairs, judgments = (_span(rows[column]) for column in ("n_users", "n_pairs", "n_judgments"))
         sizes.append(f"{dataset}: {users} users, {pairs} test pairs, {judgments} judgments a row")
@@ -296,6 +326,7 @@ def main_caption(table: pd.DataFrame) -> str:
         f"{'; '.join(sizes)}. k is the number of the user's context pairs that the profile was made from. Thick "
         "line: 95 % interval from a bootstrap that resamples users. Thin line: the paper's 95 % interval, which "
         "treats all judgments as independent. Dashed: chance. Dotted: always choosing the longer answer."
+        + "".join(f" {note[0].upper()}{note[1:]}." for note in notes)
         + "".join(f" {note[0].upper()}{note[1:]}" for note in exempt_note(table["status"]))
         + "".join(f" {note}" for note in notes_of(name for name in FLAG_NAMES if any(getattr(f, name) for f in flags)))
     )

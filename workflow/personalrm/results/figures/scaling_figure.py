@@ -14,19 +14,27 @@ from personalrm.results.figure_style import (
     SMALL_SIZE,
     SOFT,
     TEXT_SIZE,
-    Panel,
     draw_point,
-    drawn_panels,
     limits,
     mark_line,
-    panel_heads,
     panel_rows,
     set_limits,
     set_up,
+    write_head,
     write_note,
 )
 from personalrm.results.labels import ALL, NOT_APPLICABLE, NOT_RUN, method_label, method_mark, method_rank
 from personalrm.results.marks import FLAG_NAMES, mark, mark_notes, marked
+from personalrm.results.method_panels import (
+    MOST_METHODS,
+    Panel,
+    alone_together,
+    drawn_panels,
+    leading,
+    others_foot,
+    others_note,
+    panel_heads,
+)
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import EMPTY, table_rows
 from personalrm.results.tables.scaling_table import read_scaling_table, shown_slope, shown_smallest_k
@@ -37,7 +45,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.transforms import Transform
 
-PANEL_INCHES, PANEL_HEIGHT = 4.6, 2.6
+PANEL_INCHES, PANEL_HEIGHT = 4.4, 2.6
 AXIS_POINTS, LINE_POINTS = 56.0, 14.4
 """From a panel to the first line of numbers under it, and from line to line."""
 LEAST_TICK_INCHES = 0.2
@@ -85,17 +93,20 @@ WORDS: dict[Axis, Words] = {
 }
 
 
-def panels_of(table: pd.DataFrame) -> dict[Panel, dict[str, list[Row]]]:
-    """Rows by panel and base of the method, in the order of the table. Methods that are judged on other pairs than the
-    test pairs have one k, and are left out."""
+def panels_of(table: pd.DataFrame) -> tuple[dict[Panel, dict[str, list[Row]]], list[str]]:
+    """Rows by panel and base of the method, in the order of the table, and the methods that are left out because there
+    are too many. Methods that are judged on other pairs than the test pairs have one k, and are left out, too."""
     rows = [(Panel.of(row), method.name, row) for row in table_rows(table) if (method := _method(row)).pairs == "test"]
+    # Default has a line of its own.
+    kept, others = leading(((name, row["accuracy"]) for _, name, row in rows), MOST_METHODS - 1)
+    rows = [row for row in rows if row[1] in kept]
     found: dict[Panel, dict[str, list[Row]]] = {}
     for place, panels in drawn_panels(panel for panel, _, _ in rows).items():
         lines = found.setdefault(place, {})
         for panel, base, row in rows:
             if panel in panels:
                 lines.setdefault(base, []).append(row)
-    return found
+    return found, others
 
 
 def _method(row: Row) -> MethodId:
@@ -104,11 +115,12 @@ def _method(row: Row) -> MethodId:
 
 def inapplicable(found: Mapping[Panel, Mapping[str, Sequence[Row]]]) -> list[Panel]:
     """Panels whose methods apply to no user: they are not drawn."""
-    return [
-        panel
-        for panel, lines in found.items()
-        if all(row["status"] == NOT_APPLICABLE for rows in lines.values() for row in rows)
-    ]
+    return [panel for panel, lines in found.items() if all(map(_is_nobody, lines.values()))]
+
+
+def _is_nobody(rows: Sequence[Row]) -> bool:
+    """Whether a method applies to no user at any k: it has no line."""
+    return all(row["status"] == NOT_APPLICABLE for row in rows)
 
 
 def scaling_figure(table: pd.DataFrame, *, title_note: str = "", axis: Axis = "context_pairs") -> Figure:
@@ -122,26 +134,30 @@ def scaling_figure(table: pd.DataFrame, *, title_note: str = "", axis: Axis = "c
         title_note: text under the title, e.g. what run this is.
         axis: column of the table that accuracy is drawn against.
     """
-    every = panels_of(table)
+    every, others = panels_of(table)
     left_out = inapplicable(every)
-    drawn = {panel: lines for panel, lines in every.items() if panel not in left_out}
+    drawn = {
+        panel: {base: rows for base, rows in lines.items() if not _is_nobody(rows)}
+        for panel, lines in every.items()
+        if panel not in left_out
+    }
     judges = list(dict.fromkeys(panel.judge for panel in drawn)) or [""]
     rows = list(dict.fromkeys((panel.dataset, *panel[2:]) for panel in drawn)) or [("", "", "")]
     places = [[Panel(row[0], judge, *row[1:]) for judge in judges] for row in rows]
     # A judge that has such a panel of any data set has one, or a gap, of each.
     expected = {place[1:] for place in drawn} or {("", "", "")}
     groups = [[place for place in group if place not in left_out and place[1:] in expected] for group in places]
-    page, filled = panel_rows(groups, lambda _: PANEL_INCHES, lambda _: PANEL_HEIGHT, gap=0.12)
+    page, filled = panel_rows(alone_together(groups), lambda _: PANEL_INCHES, lambda _: PANEL_HEIGHT, gap=0.12)
     shared, heads = panel_heads(place for place, _, _ in filled)
     names = ("accuracy", "accuracy_low", "accuracy_high", "default_accuracy", "default_low", "default_high")
     ends = limits(float(value) for name in names for value in table[name])
     for place, axes, is_first in filled:
         _panel(axes, drawn.get(place, {}), ends, NOT_APPLICABLE if left_out and not drawn else NOT_RUN, axis)
-        write_note(axes, heads[place], (0, 1), (0, 8), TEXT_SIZE, weight="bold")
+        write_head(axes, heads[place], PANEL_INCHES)
         axes.set_ylabel("accuracy, % of judgments" * is_first, fontsize=SMALL_SIZE + 0.5, color=INK)
     ks = {str(row["k"]) for lines in drawn.values() for mine in lines.values() for row in mine}
     alone = f"One k was run ({min(ks)}): points side by side, and no slope." if len(ks) == 1 else ""
-    note = "\n".join([" · ".join(filter(None, (shared, title_note))), alone])
+    note = "\n".join([" · ".join(filter(None, (shared, title_note))), alone, others_foot(others)])
     return page.finish(f"Accuracy against the number of {WORDS[axis].label}", note)
 
 
@@ -244,8 +260,6 @@ def _line(axes: Axes, rows: Sequence[Row], base: str, shift: float, axis: Axis) 
 
 def _texts(rows: Sequence[Row], axis: Axis) -> tuple[str, str]:
     """A method's slope and smallest k, or its labels, and what is missing or spoilt."""
-    if all(row["status"] == NOT_APPLICABLE for row in rows):
-        return NOT_APPLICABLE, ""
     if axis == "context_pairs":
         second, third = shown_slope(rows[0]).replace("-", "−"), shown_smallest_k(rows[0])
         if second == EMPTY:
@@ -302,23 +316,38 @@ def scaling_caption(table: pd.DataFrame, axis: Axis = "context_pairs") -> str:
             f"{dataset}: {low:,}{'' if low == high else f'-{high:,}'} users, up to {draws} draw{'s' * (draws > 1)} of "
             "context pairs. "
         )
-    found = panels_of(table)
-    left_out = [panel_heads(found)[1][panel] for panel in inapplicable(found)]
+    found, others = panels_of(table)
+    heads = panel_heads(found)[1]
+    left_out = [heads[panel] for panel in inapplicable(found)]
+    left_out += [
+        f"{method_label(base)} ({heads[panel]})"
+        for panel, lines in found.items()
+        for base, rows in lines.items()
+        if _is_nobody(rows) and panel not in inapplicable(found)
+    ]
     return (
         f"{WORDS[axis].what} Bands: 95 % intervals with users as clusters. Dashed: the unpersonalised judge, with its "
         "band. "
         + "".join(sizes)
         + WORDS[axis].read
         + (f" Left out, as {NOT_APPLICABLE}: {'; '.join(left_out)}." if left_out else "")
+        + others_note(others, "scaling")
         + (" Hollow points: lost to provider errors." if bool(table["outage"].any()) else "")
         + "".join(f" {note}" for note in mark_notes(table, "", "default_"))
     )
 
 
+def drawing(table: pd.DataFrame, axis: Axis, title_note: str) -> Drawing:
+    """The figure over one axis and its caption."""
+    found, _ = panels_of(table)
+    if len(inapplicable(found)) == len(found):
+        return Drawing(None, "no method of the run learns from context pairs, or none applies to a user.")
+    return Drawing(scaling_figure(table, title_note=title_note, axis=axis), scaling_caption(table, axis))
+
+
 def build(table_scaling: Path, *, title_note: str) -> Drawing:
     """Draw the figure from its published table alone."""
-    table = read_scaling_table(table_scaling)
-    return Drawing(scaling_figure(table, title_note=title_note), scaling_caption(table))
+    return drawing(read_scaling_table(table_scaling), "context_pairs", title_note)
 
 
 RESULT = FigureResult(

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from personalrm.results.figures.scaling_figure import scaling_caption, scaling_figure
+from personalrm.results.figures.scaling_figure import drawing
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.tables.scaling_table import read_scaling_table
 
 
 def build(table_scaling: Path, *, title_note: str) -> Drawing:
     """Draw the figure from the published table of scaling alone."""
-    table = read_scaling_table(table_scaling)
-    figure = scaling_figure(table, title_note=title_note, axis="labels_used")
-    return Drawing(figure, scaling_caption(table, "labels_used"))
+    return drawing(read_scaling_table(table_scaling), "labels_used", title_note)
 
 
 RESULT = FigureResult(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PANEL_INCHES, ROW_INCHES = 2.4, 0.24
-MOST_USERS, MOST_FEATURES = 9, 6
+MOST_USERS, MOST_FEATURES = 6, 6
 
 Row = Mapping[str, Any]
 
@@ -57,8 +57,6 @@ def tastes_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
         write_note(axes, heading + gate, (0, 1), (0, 6), TEXT_SIZE, weight="bold")
     shared = "" if several or not found else " · ".join(next(iter(found))[:2])
     note = " · ".join(filter(None, (shared, title_note)))
-    if not found:
-        note = "\n".join(filter(None, (note, "No user has votes with scores.")))
     return page.finish("What each user's votes say of attributes", note)
 
 
@@ -105,6 +103,8 @@ def tastes_caption(table: pd.DataFrame) -> str:
 def build(table_tastes: Path, *, title_note: str) -> Drawing:
     """Draw the figure from its published table alone."""
     table = read_tastes_table(table_tastes)
+    if not shown_users(table):
+        return Drawing(None, "no user has votes with scores.")
     return Drawing(tastes_figure(table, title_note=title_note), tastes_caption(table))
 
 

@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, Any, Literal
 from personalrm.results.figure_style import (
     CHANCE,
     INK,
-    MOST_COLUMNS,
     SMALL_SIZE,
     SOFT,
     TEXT_SIZE,
+    columns_of,
     draw_point,
     limits,
-    method_entries,
     panel_rows,
     set_limits,
     set_up,
     write_note,
 )
-from personalrm.results.labels import method_mark
+from personalrm.results.labels import method_label, method_mark
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import table_rows
 from personalrm.results.tables.training_table import KEY, TRAINING, read_training_table
@@ -59,9 +58,10 @@ def training_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
     for shared in dict.fromkeys(place[:-1] for place in found):
         mine = [place for place in found if place[:-1] == shared]
         measured = any(points_of(found[place], "held_out_at_step") for place in mine)
-        for at in range(0, len(mine), MOST_COLUMNS):
+        across = columns_of(PANEL_INCHES)
+        for at in range(0, len(mine), across):
             sides: tuple[Side, ...] = ("loss", "held_out_at_step") if measured else ("loss",)
-            groups += [[(place, side) for place in mine[at : at + MOST_COLUMNS]] for side in sides]
+            groups += [[(place, side) for place in mine[at : at + across]] for side in sides]
     page, drawn = panel_rows(groups, lambda _: PANEL_INCHES, lambda _: PANEL_HEIGHT)
     several = len({place[:-1] for place in found}) > 1
     high = limits(100 * value for curves in found.values() for _, _, value in points_of(curves, "held_out_at_step"))
@@ -74,12 +74,12 @@ def training_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
             axes.set_ylabel(TITLES[side], fontsize=SMALL_SIZE + 0.5, color=INK)
             if side == "loss" and several:
                 heading = f"{place[0]} · {place[1]} ({place[2]})"
-                write_note(axes, heading, (0, 1), (0, 7), TEXT_SIZE, weight="bold")
+                write_note(axes, heading, (0, 1), (0, 21), TEXT_SIZE, weight="bold")
+        if side == "loss":
+            write_note(axes, method_label(place[-1]), (0, 1), (0, 7), color=method_mark(place[-1]).colour)
     only = "" if several or not found else "{} · {} ({})".format(*next(iter(found)))
     note = " · ".join(filter(None, (only, title_note)))
-    if not found:
-        note = "\n".join(filter(None, (note, "No model of this run was trained by steps.")))
-    return page.finish("Training of reward models", note, method_entries(place[-1] for place in found))
+    return page.finish("Training of reward models", note)
 
 
 def points_of(curves: Mapping[int, Sequence[Mapping[str, Any]]], side: Side) -> list[tuple[int, int, float]]:
@@ -131,6 +131,8 @@ def training_caption(table: pd.DataFrame) -> str:
 def build(table_training: Path, *, title_note: str) -> Drawing:
     """Draw the figure from its published table alone."""
     table = read_training_table(table_training)
+    if not curves_of(table):
+        return Drawing(None, "no model of this run was trained by steps.")
     return Drawing(training_figure(table, title_note=title_note), training_caption(table))
 
 

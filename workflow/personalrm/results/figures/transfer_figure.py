@@ -5,23 +5,22 @@ It is drawn from the table alone. Where each map would hold one number, the numb
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from personalrm.results.figure_style import (
-    INK,
-    SMALL_SIZE,
     SOFT,
     TEXT_SIZE,
     Color,
+    columns_of,
     draw_point,
     panels,
     set_up,
     set_up_rows,
     write_note,
 )
+from personalrm.results.heat_map import CELL_HEIGHT, CELL_WIDTH, draw_cell, draw_frame, wrapped
 from personalrm.results.labels import NOT_APPLICABLE, NOT_RUN, OK, method_label
 from personalrm.results.marks import mark_notes
 from personalrm.results.spec import Drawing, FigureResult
@@ -31,12 +30,10 @@ from personalrm.results.tables.transfer_table import OWN, read_transfer_table, s
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CELL_WIDTH, CELL_HEIGHT, ROW_INCHES = 1.3, 0.62, 0.26
-"""Inches of a cell of a map, and height of a row of the table."""
-NAME_LENGTH = 18
+ROW_INCHES = 0.26
+"""Height of a row of the table."""
 MISSING, OWN_FACE = "#d4d4d4", "#ffffff"
 LEAST_SPAN, LEAST_DIFFERENCE = 10.0, 5.0
 """Points that the colours span at least, so that noise does not look like a pattern."""
@@ -66,7 +63,8 @@ def inapplicable(panels: Mapping[Panel, Mapping[tuple[str, str], Row]]) -> list[
 
 
 def transfer_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
-    """Two maps side by side for each data set, method, variant and k: rows are profile models, columns judges.
+    """Two maps, side by side or stacked, for each data set, method, variant and k: rows are profile models, columns
+    judges.
 
     Args:
         table: the table of transfer (`transfer_table.transfer_table` or `read_transfer_table`).
@@ -75,21 +73,25 @@ def transfer_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
     every = panels_of(table)
     left_out = inapplicable(every)
     found = {panel: cells for panel, cells in every.items() if panel not in left_out}
-    empty = "no transfer was run" if not left_out else f"{NOT_APPLICABLE}: see the caption"
-    note = "\n".join((title_note, "" if found else empty))
     others = [sum(p != j and row["cell"] != NOT_RUN for (p, j), row in cells.items()) for cells in found.values()]
     if max(others, default=0) <= 1:
-        return _as_table(found, note)
+        return _as_table(found, title_note)
     judges, profiles = _models(table, "judge_model"), _models(table, "profile_model")
-    page = panels([len(judges) * CELL_WIDTH] * 2, [len(profiles) * CELL_HEIGHT] * len(found))
+    wide, tall = len(judges) * CELL_WIDTH, len(profiles) * CELL_HEIGHT
+    columns = min(2, columns_of(wide))
+    page = panels([wide] * columns, [tall] * (2 * len(found) // columns))
+    every_map = [axes for row in page.grid for axes in row]
+    pairs = zip(every_map[::2], every_map[1::2], strict=True)
     titles = ("accuracy, % (darker: higher)", shown_accuracy), ("difference to own profile, points", shown_transfer)
     colours = _colours(table)
-    for number, ((panel, cells), across) in enumerate(zip(found.items(), page.grid, strict=True)):
+    for number, ((panel, cells), across) in enumerate(zip(found.items(), pairs, strict=True)):
         for axes, colour, (title, text) in zip(across, colours, titles, strict=True):
-            _frame(axes, judges, profiles if axes is across[0] else (), len(profiles))
+            named = axes is across[0] or columns == 1
+            draw_frame(axes, judges, profiles if named else (), len(profiles))
             for (profile, judge), row in cells.items():
-                _cell(axes, (judges.index(judge), profiles.index(profile)), colour(row), text(row))
-            lines = max(_wrapped(judge).count("\n") + 1 for judge in judges)
+                place = judges.index(judge), profiles.index(profile)
+                draw_cell(axes, place, colour(row), text(row), framed=colour(row) == OWN_FACE)
+            lines = max(wrapped(judge).count("\n") + 1 for judge in judges)
             write_note(axes, title, (0, 1), (0, 10 + 11 * lines), color=SOFT)
             if axes is across[0]:
                 # A title may be wider than its map.
@@ -97,7 +99,7 @@ def transfer_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
                 head.set(parse_math=False, weight="bold")
                 if number == 0:
                     write_note(axes, "profile by ↓   judge →", (0, 1), (-10, 6), color=SOFT, align="right")
-    return page.finish(TITLE, note)
+    return page.finish(TITLE, title_note)
 
 
 def _as_table(found: Mapping[Panel, Mapping[tuple[str, str], Row]], note: str) -> Figure:
@@ -164,38 +166,6 @@ def _colours(table: pd.DataFrame) -> tuple[Colour, Colour]:
     return accuracy, difference
 
 
-def _frame(axes: Axes, judges: Sequence[str], profiles: Sequence[str], tall: int) -> None:
-    """An empty map with names of judges above and of profile models at the left."""
-    set_up(axes, spines=())
-    axes.set_xlim(0, len(judges))
-    axes.set_xticks([number + 0.5 for number in range(len(judges))], list(map(_wrapped, judges)))
-    axes.tick_params(axis="x", length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
-    set_up_rows(axes, [number + 0.5 for number in range(len(profiles))], list(map(_wrapped, profiles)), bottom=tall)
-
-
-def _wrapped(model: str) -> str:
-    """A model's name on as few lines as it needs."""
-    return "\n".join(textwrap.wrap(model, NAME_LENGTH))
-
-
-def _cell(axes: Axes, place: tuple[int, int], colour: Color, text: str) -> None:
-    """A coloured cell with its number, and its interval beneath."""
-    from matplotlib.colors import to_rgb
-    from matplotlib.patches import Rectangle
-
-    own = colour == OWN_FACE
-    axes.add_patch(Rectangle(place, 1, 1, facecolor=colour, edgecolor=SOFT if own else "white", zorder=2 if own else 1))
-    red, green, blue = to_rgb(colour)
-    ink = INK if 0.299 * red + 0.587 * green + 0.114 * blue > 0.52 else "white"
-    number, bracket, interval = text.replace("-", "−").partition(" [")
-    lines = [(text, 0.0, SMALL_SIZE, "normal")]
-    if bracket:
-        lines = [(number, 7.0, TEXT_SIZE, "bold"), (bracket.strip() + interval, -8.0, SMALL_SIZE, "normal")]
-    for line, up, size, weight in lines:
-        middle, style = (place[0] + 0.5, place[1] + 0.5), {"color": ink, "weight": weight}
-        write_note(axes, line, middle, (0, up), size, coordinates="data", align="center", level="center", **style)
-
-
 def transfer_caption(table: pd.DataFrame) -> str:
     """What the figure shows, with numbers of users and what the intervals are."""
     run, panels = table[table["cell"] == OK], panels_of(table)
@@ -218,6 +188,9 @@ def transfer_caption(table: pd.DataFrame) -> str:
 def build(table_transfer: Path, *, title_note: str) -> Drawing:
     """Draw the figure from its published table alone."""
     table = read_transfer_table(table_transfer)
+    found = panels_of(table)
+    if len(inapplicable(found)) == len(found):
+        return Drawing(None, f"no transfer was run, or no method of it applies ({NOT_APPLICABLE}).")
     return Drawing(transfer_figure(table, title_note=title_note), transfer_caption(table))
 
 

@@ -110,6 +110,9 @@ def _cell_rows(arrays: VerdictArrays, cell: Cell) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(USER_COLUMNS))
 
 
+read_users_table = USER_COLUMNS.read
+
+
 def users_texts(table: pd.DataFrame) -> Block:
     """All rows as texts, for the page that sorts them; a column that names nothing in any row is left out."""
     import pandas as pd

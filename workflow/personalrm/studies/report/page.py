@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from personalrm.core.files import atomic_write_text
+from personalrm.results.spec import NOTHING
 from personalrm.studies.config_load import read_resolved
 from personalrm.studies.manifest import without_secrets
 from personalrm.studies.report.page_parts import asset, render, script_hash
@@ -133,10 +134,11 @@ def _results(tables: Iterable[Path], figures: Iterable[Path], captions: Mapping[
         name = path.stem
         # A figure without a table has the beginning of its declared caption for a heading.
         result = results.setdefault(name, Result(name, _beginning(captions.get(f"figure_{name}", name))))
-        # As an image, the drawing can run nothing, and its ids cannot equal others.
-        result.image = "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
         result.caption = path.with_suffix(".txt").read_text(encoding="utf-8").strip()
-        result.alt = _beginning(result.caption)
+        if not result.caption.startswith(NOTHING):
+            # As an image, the drawing can run nothing, and its ids cannot equal others.
+            result.image = "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+            result.alt = _beginning(result.caption)
     places = {rule.partition("_")[2]: -place for place, rule in enumerate(reversed(list(captions)), start=1)}
     return sorted(results.values(), key=lambda result: places.get(result.name, 0))
 

@@ -332,6 +332,9 @@ _REASONS: dict[str, str] = {
     "fidelity": "analysis.fidelity is not set",
     "recovery": "analysis.recovery is not set",
     "axes": "analysis.axes is not set",
+    "dumbbells": "methods does not list default and another method that a model judges",
+    "orders": "default has no verdict on one order of showing (models.<name>.verdicts)",
+    "search": "no method of the run needs a profile",
     "demographics": "needs data with a survey (PRISM), and demographics under methods",
 }
 """Why a table or figure is not in a run, where the reason is more than that the config does not ask for it."""

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from personalrm.core.conditions import K
 from personalrm.data.cross_validation import Pools, pooled_names, pools_of
+from personalrm.methods.registry import METHODS, parse_method
 from personalrm.run.stage import JobPattern
 from personalrm.studies.run_results import REPORTED
+from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.results.benchmark_reported import limits_of, reported_set
 from personalrm.studies.synthesizeme.results.reported_matching import (
@@ -140,6 +142,10 @@ def conditions(plan: Plan) -> dict[str, bool]:
     config = plan.config
     return {
         "": True,
+        "default": _compares_with_default(config),
+        "orders": _judges_each_order(config),
+        "profiles": bool(plan.profile_paths()),
+        "reported": bool(answering_sets(config)),
         "transfer": bool(config.transfer_pairs),
         "fidelity": config.analysis.fidelity is not None,
         "recovery": config.analysis.recovery is not None,
@@ -149,3 +155,16 @@ def conditions(plan: Plan) -> dict[str, bool]:
         "reward_models": bool(plan.jobs("reward_model")),
         "taste_on": config.taste_on == "personalizable",
     }
+
+
+def _compares_with_default(config: Config) -> bool:
+    """Whether models judge as Default, and by another method."""
+    names = {parse_method(spec).method.name for spec in config.methods}
+    judged = {name for name in names if METHODS[name].needs not in ("nothing", "reward")}
+    return "default" in judged and len(judged) > 1 and bool(config.judge_models)
+
+
+def _judges_each_order(config: Config) -> bool:
+    """Whether Default has verdicts on one order of showing."""
+    named = any(parse_method(spec).method.name == "default" for spec in config.methods)
+    return named and any({*config.models[name].verdicts} - {"logprob_both"} for name in config.judge_models)

@@ -242,4 +242,5 @@ RESULT = FigureResult(
         "% interval, users resampled). What this run has not, or has otherwise, says so."
     ),
     build=build,
+    when="reported",
 )

@@ -6,6 +6,7 @@ shares; the numbers are beneath. It is drawn from its table alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,7 @@ def sensitivity_figure(table: pd.DataFrame, apply: Mapping[str, bool], *, title_
     for _, mine in table.groupby("dataset", sort=False):
         filters = (mine[mine["filter"] == name].sort_values("threshold") for name in FILTER_LABELS)
         groups.append([table_rows(rows) for rows in filters if len(rows)])
-    page, drawn = panel_rows(groups, _width, lambda _: PANEL_INCHES, gap=0.1)
+    page, drawn = panel_rows(groups, _width, lambda _: PANEL_INCHES, gap=0.1, widest=math.inf)
     for rows, axes, is_first in drawn:
         _panel(axes, rows, is_first=is_first)
         if is_first:
