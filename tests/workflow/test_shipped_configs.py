@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from support.warm import run_warm
 
+from personalrm.data.scripted.settings import ScriptedSettings
+from personalrm.data.scripted.synthesise import synthesise
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -53,3 +56,12 @@ def test_fine_tuning_needs_no_features(tmp_path: Path) -> None:
     jobs = planned("fine_tuned.yaml", tmp_path)
     assert (jobs["reward_model"], jobs["score"]) == (2, 1)
     assert not {"features", "profile", "judge"} & jobs.keys()
+
+
+def test_few_shot_optimisation_trains_each_stage_once(tmp_path: Path) -> None:
+    settings = ScriptedSettings(users=10, short=True, axes=("tone", "company"), tastes=2)
+    synthesise(settings, tmp_path / "data" / "fspo")
+    jobs = planned("fspo_reward.yaml", tmp_path)
+    # pref_ft and fspo, the same without votes, frozen_bt and user_map; two shards, two entries.
+    assert (jobs["reward_model"], jobs["score"], jobs["features"]) == (6, 4, 2)
+    assert not {"profile", "judge", "fetch_invented"} & jobs.keys()

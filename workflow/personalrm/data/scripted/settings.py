@@ -48,8 +48,8 @@ class ScriptedSettings:
     pool: int | None = None
     """Draw the pairs of all users from so many shared ones; otherwise no two users see the same pair."""
     short: bool = False
-    """Answers of one sentence: the two of a pair are wordings of the two poles of one axis of users' own tastes. Without
-    lists, length and other axes that are parts of longer texts."""
+    """Answers of one sentence: the two of a pair are wordings of the two poles of one axis of users' own tastes. Axes
+    that are parts of longer texts (lists, length) are none of them."""
     user_split: tuple[float, float, float] = UserSplitSettings().fractions
     """Shares of train, validation and test users. The config that reads the votes needs the same ones."""
 
