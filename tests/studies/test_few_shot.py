@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import random
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,8 @@ from personalrm.core.errors import DataError
 from personalrm.core.records import JudgedUser, PreferencePair, UserData, write_records
 from personalrm.methods.reward import fspo
 from personalrm.methods.reward.few_shot_settings import RECIPES
-from personalrm.studies.synthesizeme.stages.few_shot import other_users
+from personalrm.studies.synthesizeme.stages import few_shot
+from personalrm.train import policy_fit
 
 ALL = ["few_shot_prompt", "pref_ft", "ipo", "fspo", "fspo_no_shots", "fspo_other_user"]
 
@@ -100,9 +104,7 @@ def test_the_controls_judge_with_the_weights_of_fspo(plain: tuple[Made, list[Jud
 
 
 def settings(run: Made) -> Any:  # noqa: ANN401
-    from personalrm.studies.synthesizeme.stages.few_shot import _settings
-
-    return _settings(run.job.config.reward_models["tiny"], "cpu")
+    return few_shot._settings(run.job.config.reward_models["tiny"], "cpu")
 
 
 def test_the_implicit_reward_by_hand(plain: tuple[Made, list[JudgedUser]]) -> None:
@@ -128,6 +130,18 @@ def test_the_implicit_reward_by_hand(plain: tuple[Made, list[JudgedUser]]) -> No
     with fspo.open_few_shot(settings(run), "few_shot_prompt", []) as model:
         assert model.adapt(shots)(test) == pytest.approx(list(margins(model, shots) - margins(model, ())), abs=1e-4)
         assert model.adapt(())(test) == [0.0, 0.0, 0.0]
+
+
+def test_weights_of_another_start_are_refused(plain: tuple[Made, list[JudgedUser]], tmp_path: Path) -> None:
+    run, _ = plain
+    folder = Path(run.plan.run, "reward_models/d/tiny")
+    for folders, said in (
+        ([folder / "pref_ft_no_user/0", folder / "fspo/0"], "fspo/0: trained on another base"),
+        ([folder / "fspo/0"], "fspo/0: trained on another base"),
+        ([tmp_path / "none"], "none: no trained weights"),
+    ):
+        with pytest.raises(DataError, match=said), fspo.open_few_shot(settings(run), "fspo", folders):
+            pass
 
 
 def test_exchanged_answers_of_judged_pairs_change_signs_alone(
@@ -244,6 +258,12 @@ def test_a_description_is_written_once_from_the_votes_and_then_shown() -> None:
     model.adapt(shots)(test)
     assert policy.described == [fspo.description_prompt(shots)]
     assert policy.asked[0].prompt == fspo.answer_prompt(shots, test[0], "likes lists")
+    # What is shown leaves room for it.
+    several = user.part("context")
+    two = policy.tokens(fspo.Text(fspo.description_prompt(several[-2:]), ""))
+    policy.limit = len(two.ids)
+    assert model.description_prompt(several) == fspo.description_prompt(several[-1:])
+    policy.limit = 75
     # Told the truth, it writes none.
     model.adapt(shots, "planted")(test)
     assert len(policy.described) == 1
@@ -263,7 +283,7 @@ def test_descriptions_are_learned_from_planted_tastes(tmp_path: Path, base: str)
     assert {card["train_users"] for card in cards.values()} == {3}
     # Answers, and descriptions wherever there are votes to describe.
     texts = cards["pref_ft_description"]["texts"]
-    assert 12 < texts <= 24
+    assert 12 < texts < 24
     assert cards["fspo_description"]["choices"] == 12
     ok = {row.method for row in rows if row.user_id == "u4" and row.status == "ok"}
     assert ok == set(methods)
@@ -304,16 +324,50 @@ def write(run: Made, dataset: str, users: list[UserData]) -> None:
 
 def test_another_user_is_the_next_one_in_an_order_of_texts() -> None:
     users = people()
-    found = other_users(users, "unseen", all_judged=False)
+    found = few_shot.other_users(users, "unseen", all_judged=False)
     assert set(found) == {user.user_id for user in users if user.user_split == "test"}
     shown = {name: pairs[0].user_id for name, pairs in found.items()}
     assert all(name != other for name, other in shown.items())
     assert set(shown) == set(shown.values())
     mixed = list(users)
     random.Random(1).shuffle(mixed)
-    assert other_users(mixed, "unseen", all_judged=False) == found
-    assert set(other_users(users, "unseen", all_judged=True)) == {user.user_id for user in users}
+    assert few_shot.other_users(mixed, "unseen", all_judged=False) == found
+    assert set(few_shot.other_users(users, "unseen", all_judged=True)) == {user.user_id for user in users}
     # What is judged does not decide it.
     turned = flipped(users, lambda _, one: one.split == "test")
-    assert other_users(turned, "unseen", all_judged=False) == found
-    assert other_users(users[:1], "all-but-test", all_judged=False) == {"u0": users[0].part("context")}
+    assert few_shot.other_users(turned, "unseen", all_judged=False) == found
+    assert few_shot.other_users(users[:1], "all-but-test", all_judged=False) == {"u0": users[0].part("context")}
+
+
+def test_a_killed_second_stage_ends_with_the_same_weights(
+    plain: tuple[Made, list[JudgedUser]], tmp_path: Path, base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = plain
+    run = made(tmp_path, base, people())
+    monkeypatch.setattr(few_shot, "CHECKPOINT_S", 0.0)
+    run.do("reward_model", method="pref_ft")
+    steps: list[int] = []
+    before = policy_fit._Trainer.compute_loss
+
+    def counted(self: Any, *args: Any, **more: Any) -> Any:  # noqa: ANN401
+        steps.append(self.state.global_step)
+        if killing and self.state.global_step == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return before(self, *args, **more)
+
+    monkeypatch.setattr(policy_fit._Trainer, "compute_loss", counted)
+    killing = True
+    fork, second = multiprocessing.get_context("fork"), {"method": "fspo"}
+    process = fork.Process(target=run.do, args=("reward_model",), kwargs=second)
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    checkpoints = Path(run.plan.run, "checkpoints")
+    assert [path.name for path in checkpoints.iterdir()] == ["d-tiny-fspo-0"]
+    killing = False
+    (found,) = run.do("reward_model", method="fspo")
+    assert steps == [2, 3]
+    wanted = Path(whole.plan.run, found.relative_to(run.plan.run))
+    for name in ("card.json", "weights.safetensors"):
+        assert found.with_name(name).read_bytes() == wanted.with_name(name).read_bytes()
+    assert not list(checkpoints.iterdir())

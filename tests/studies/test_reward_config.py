@@ -197,6 +197,8 @@ def test_few_shot_methods_share_trainings_and_hyper_parameters() -> None:
     entry, plan = config.reward_models["rm"], Plan(config)
     trained = ("pref_ft", "fspo", "pref_ft_no_user", "ipo", "pref_ft_description", "fspo_description")
     assert tuple(entry.trainings) == trained
+    # Without training one seed is as good as another.
+    assert (entry.seeds_of("few_shot_prompt"), entry.seeds_of("fspo_no_shots")) == ([5], [5, 6])
     lr = {"pref_ft": 3, "fspo": 1, "pref_ft_no_user": 4, "ipo": 2, "pref_ft_description": 3, "fspo_description": 1}
     assert {name: entry.hyper_of(name).lr for name in trained} == lr
     assert (entry.hyper_of("ipo").beta, entry.hyper_of("ipo").loss) == (0.1, "ipo")

@@ -71,7 +71,7 @@ class FewShot:
     def adapt(self, pairs: Sequence[PreferencePair], system: str = "") -> LogOdds:
         """The log-odds of a user with these votes. `system` describes the user in the place of the model's own words,
         which it writes where the method says so."""
-        shots = tuple(chronological(pairs)) if self.recipe.shots else ()
+        shots = tuple(chronological(pairs))
         description = system or (self._described(shots) if self.recipe.describes and shots else "")
 
         def log_odds(targets: Sequence[PreferencePair]) -> Sequence[float]:
