@@ -300,7 +300,7 @@ def test_descriptions_are_learned_from_planted_tastes(tmp_path: Path, base: str)
 
 def test_weights_of_another_data_set(tmp_path: Path, base: str) -> None:
     sets = {"datasets": {name: {"path": "votes.jsonl", "shards": 1} for name in ("d", "real")}}
-    entry = {"methods": ["pref_ft", "bt"], "train_on_dataset": "d", "datasets": ["real"]}
+    entry = {"methods": ["pref_ft", "bt", "frozen_bt"], "train_on_dataset": "d", "datasets": ["real"]}
     run = made(tmp_path, base, people(), more=sets, **entry)
     write(run, "d", people())
     real = [one.model_copy(update={"user_id": f"r{one.user_id}", "dataset": "real"}) for one in people()]
