@@ -9,7 +9,7 @@ import pytest
 
 from personalrm.core.errors import ConfigError
 from personalrm.methods.registry import METHODS
-from personalrm.methods.reward.few_shot_settings import FEW_SHOT
+from personalrm.methods.reward.few_shot_settings import FEW_SHOT, trainings_of
 from personalrm.methods.reward.hyper import read_hyper
 from personalrm.studies.config_load import parse_config
 from personalrm.studies.synthesizeme.config import Config
@@ -91,3 +91,4 @@ def test_what_is_shown_votes_is_compared_with_what_is_shown_none() -> None:
     controls = {name: METHODS[name].references[:1] for name in FEW_SHOT}
     assert {name: control[0] for name, control in controls.items() if control} == expected
     assert {name for name in FEW_SHOT if METHODS[name].other_user} == {"fspo_other_user"}
+    assert {trainings_of(name) for name in ("fspo", "fspo_no_shots", "fspo_other_user")} == {("pref_ft", "fspo")}
