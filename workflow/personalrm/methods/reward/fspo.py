@@ -13,7 +13,7 @@ votes change is what counts, and not how probable a text is anyway.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,7 +106,7 @@ class FewShot:
 
         return description_prompt(self._latest(shots, fits))
 
-    def _latest(self, shots: Pairs, fits: Any) -> Pairs:  # noqa: ANN401 - of prompts
+    def _latest(self, shots: Pairs, fits: Callable[[Pairs], bool]) -> Pairs:
         kept = latest(shots, fits)
         self.seen.update(prompts=1, shots=len(kept), shots_dropped=len(shots) - len(kept))
         return kept
