@@ -17,7 +17,7 @@ LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-annotat
 # A run and the tests start a process for each job: what one has compiled the next need not compile again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install install-dev train quickstart docs docs-quickstart showcase tailoring rewards test test-full \
+.PHONY: help install install-dev train quickstart docs docs-quickstart showcase tailoring rewards fspo test test-full \
   test-cluster lint lock clean
 
 help:
@@ -68,6 +68,15 @@ tailoring: install  ## personas inferred from bundled pairs, by an embedded mode
 rewards: train  ## reward models trained on the bundled votes
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m
 	@$(BIN)/python -m personalrm run config/rewards.yaml --cores $(CORES)
+
+# Invented users for `make fspo`; the card is written last.
+data/fspo/card.json: | $(STAMP)
+	$(BIN)/python -m personalrm synthesise $(@D) --scripted --short --force --users 80 --pairs 20 --seed 1 \
+	  --axes tone,company --tastes 2 --population 0 --temperature 0.2 --user-split 0.6 0.1 0.3
+
+fspo: train data/fspo/card.json  ## a language model that learns to read a user's votes, on invented users
+	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m
+	@$(BIN)/python -m personalrm run config/fspo_reward.yaml --cores $(CORES)
 
 test: install-dev  ## all tests at small sizes
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m

@@ -23,7 +23,7 @@ from personalrm.core.files import sha256_file
 from personalrm.data.prepare import read_users
 from personalrm.data.scripted.settings import ScriptedSettings
 from personalrm.data.scripted.synthesise import AXES, CARD, TASTES, VERSION, VOTES, synthesise
-from personalrm.data.scripted.texts import WORDS
+from personalrm.data.scripted.texts import WORDS, axes
 from personalrm.data.settings import LocalDataset
 from personalrm.data.sources.reading import ReadReport
 
@@ -140,6 +140,27 @@ def test_a_pool_is_shared_and_no_user_sees_a_pair_twice() -> None:
     assert len(set().union(*seen.values())) == 12
 
 
+def test_short_answers_are_wordings_of_the_two_poles_of_an_axis(tmp_path: Path) -> None:
+    card = synthesise(ScriptedSettings(users=30, short=True, axes=("tone", "company"), tastes=2, pool=400), tmp_path)
+    found = read(tmp_path, card)
+    assert {len(row["context"]) for row in found.votes} == {1}
+    questions = {row["context"][0]["content"] for row in found.votes}
+    assert not [one for one in questions if "{" in one or "  " in one or one != one.strip()]
+    known = {axis.name: axis for axis in axes()}
+    seen = set()
+    for row, values in zip(found.votes, found.axes, strict=True):
+        (name,) = (one for one in NAMES if values["chosen"][one])
+        assert {one for one in NAMES if values["rejected"][one]} == {name}
+        assert (values["chosen"][name], values["rejected"][name]) in ((0.5, -0.5), (-0.5, 0.5))
+        for side in ("chosen", "rejected"):
+            wordings = known[name].pole(values[side][name]).wordings
+            heads = [re.split(r"\{", wording)[0].lower() for wording in wordings]
+            assert any(row[side]["content"].lower().startswith(head) for head in heads)
+        seen.add(name)
+    assert seen == {"tone", "company"}
+    assert max(len(row["chosen"]["content"].split()) for row in found.votes) < 15
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -156,6 +177,10 @@ def test_a_pool_is_shared_and_no_user_sees_a_pair_twice() -> None:
         ({"axes": ("tone",)}, "tastes: is 3, more than the 1 directions"),
         ({"rank": 14}, "rank: is 14"),
         ({"rank": 2}, "tastes: is 3, more than the 2 directions"),
+        (
+            {"short": True, "axes": ("tone", "length"), "tastes": 2},
+            "short: 'length' needs longer answers; name axes among tone, ",
+        ),
         ({"types": 3}, "types: is 3"),
         ({"pool": 14}, "pool: has 14 pairs"),
         ({"tastes": 1, "unseen_combination": 0.1}, "a single taste is no combination"),

@@ -25,6 +25,7 @@ from personalrm.llm.types import Message, Request, Response, TokenLogprobs, Usag
 from personalrm.methods.base import Known
 from personalrm.methods.criteria import criteria_messages
 from personalrm.methods.registry import METHODS
+from personalrm.methods.reward.shots import answer_prompt, description_prompt
 from personalrm.methods.scorecard import scorecard_messages
 from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs, verified
 from personalrm.methods.synthesizeme.memory import MemorySettings, remember
@@ -179,6 +180,16 @@ def learner(shown: Sequence[Demonstration]) -> SynthesizeMe:
     return made
 
 
+def few_shot_answer(shown: Sequence[Demonstration]) -> list[Said]:
+    """The votes that a fine-tuned language model is shown before a question."""
+    return called(answer_prompt([one.pair for one in shown], ASKED), "Preferred:\n", "Other:\n")
+
+
+def few_shot_description(shown: Sequence[Demonstration]) -> list[Said]:
+    """The same before it describes the user."""
+    return called(description_prompt([one.pair for one in shown]), "Preferred:\n", "Other:\n")
+
+
 THETA = Theta("mine", "Say who this is.")
 SHOWN_IN: dict[str, list[Prompt]] = {
     "judge_standard": [
@@ -202,6 +213,7 @@ SHOWN_IN: dict[str, list[Prompt]] = {
     "scorecard": [scorecard],
     "generation": [generation],
     "reward_system": [reward_system],
+    "few_shot_preferences": [few_shot_answer, few_shot_description],
 }
 """Prompt files that show labelled pairs, with every way in which pairs come into them."""
 NO_LABELS = {
@@ -213,7 +225,14 @@ NO_LABELS = {
     *("recovery_compact", "recovery_standard", "statement", "tags_compact", "tags_standard"),
 }
 """Prompt files that show no pair whose choice is known."""
-NAMED = {"persona_compact", "persona_json_compact", "memory_compact", "generation", "reward_system"}
+NAMED = {
+    "persona_compact",
+    "persona_json_compact",
+    "memory_compact",
+    "generation",
+    "reward_system",
+    "few_shot_preferences",
+}
 """Prompts that show the chosen answer first and say so."""
 
 
@@ -222,8 +241,9 @@ def test_every_prompt_file_is_tested_here_or_shows_no_labelled_pair() -> None:
     assert files == set(SHOWN_IN) | NO_LABELS
     assert not set(SHOWN_IN) & NO_LABELS
     # A prompt that can be given demonstrations shows labels.
-    given = re.compile(r"\{% macro \w+\([^)]*\b(?:demonstrations|labelled|label)\b")
-    assert {name for name in files if given.search((PROMPT_DIR / f"{name}.jinja").read_text("utf-8"))} == set(SHOWN_IN)
+    given = re.compile(r"\{% macro \w+\([^)]*\b(?:demonstrations|labelled|label|shots)\b")
+    texts = {name: (PROMPT_DIR / f"{name}.jinja").read_text("utf-8") for name in files}
+    assert {name for name, text in texts.items() if given.search(text)} == set(SHOWN_IN)
 
 
 @pytest.mark.parametrize("swapped", [False, True])

@@ -207,7 +207,7 @@ def test_all_but_test_learns_what_personas_do_not_rest_on(tmp_path: Path, base: 
     method = fine_tuning.METHODS["bt_persona"]
     entry = run.job.config.reward_models["tiny"]
     paths = [Path(path) for path in run.plan.shard_paths("d")]
-    found = fine_tuning._lessons(run.job.config, entry, "d", method, paths, [])
+    found = fine_tuning.lessons_for(run.job.config, entry, "d", method, paths, [])
     assert found.held_out == []
     # Four context pairs, two of which made the persona, as did both validation pairs.
     assert {len(lesson.pairs) for lesson in found.train} == {2}

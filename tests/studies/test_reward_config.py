@@ -173,13 +173,12 @@ def test_each_reward_model_is_a_method_with_a_control() -> None:
     rows = {name: method for name, method in METHODS.items() if method.needs == "reward"}
     assert set(rows) == set(HYPER)
     controls = {name: method.references[:1] for name, method in rows.items()}
-    assert {name for name, control in controls.items() if not control} == {"frozen_bt", "bt"}
-    tuned = set(FINE_TUNED) - {"bt"}
+    shared = {"frozen_bt", "bt", "few_shot_prompt", "pref_ft_no_user", "ipo"}
+    assert {name for name, control in controls.items() if not control} == shared
+    tuned = {name for name in FINE_TUNED if name.startswith("bt_")}
     assert {name for name, control in controls.items() if control == ("bt",)} == tuned
-    assert {name for name, control in controls.items() if control == ("frozen_bt",)} == set(HYPER) - {
-        *("frozen_bt", "bt"),
-        *tuned,
-    }
+    on_features = set(HYPER) - set(FINE_TUNED)
+    assert {name for name, control in controls.items() if control == ("frozen_bt",)} == on_features - {"frozen_bt"}
     assert {name for name, method in rows.items() if method.shows} == tuned
     assert len({method.mark for method in METHODS.values() if method.mark}) == len(
         [method for method in METHODS.values() if method.mark]

@@ -8,6 +8,7 @@ from typing import Any
 
 from personalrm.core.records import JudgedUser, PreferencePair, UserData, UserPart, read_records, write_records
 from personalrm.llm.open import RuntimeSettings
+from personalrm.methods.reward.hyper import rests_on, shared_hyper
 from personalrm.studies.config_load import parse_config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.runner import Job
@@ -17,6 +18,11 @@ PARTS: tuple[UserPart, ...] = ("train", "validation", "test", "test")
 SPLITS = ("context",) * 4 + ("validation",) * 2 + ("test",) * 3
 BT: dict[str, Any] = {"published": "trl", "tuning": "lora", "lr": 0.02, "epochs": 1, "rank": 2}
 """Nine updates or so; rows of a killed run are compared with those of a whole one."""
+FEW: dict[str, Any] = {
+    **{"shots": 2, "windows": 4, "tuning": "lora", "rank": 2, "alpha": 4, "lr": 0.02, "optimiser": "adamw"},
+    **{"warmup": 0, "batch": 4, "at_once": 4},
+}
+"""Four updates, of four windows each."""
 LORE = {"k": 2, "k_grid": [1, 2], "steps": 12, "adapt_steps": 5, "evaluate_every": 4}
 
 
@@ -49,8 +55,8 @@ class Made:
     ) -> None:
         entry = {"base": base, "dtype": "float32", "threads": 1, "seeds": [0, 1], **entry}
         methods = entry.get("methods", ["lore", "user_map"])
-        hyper = {"lore": LORE, "user_map": {"penalties": [1.0]}, "bt": BT}
-        asked = {method.split("_")[0] if method.startswith("bt") else method for method in methods}
+        hyper = {"lore": LORE, "user_map": {"penalties": [1.0]}, "bt": BT, "pref_ft": FEW, "fspo": FEW}
+        asked = {shared_hyper(name) for method in methods for name in rests_on(method)}
         entry["hyper"] = {name: values for name, values in hyper.items() if name in asked}
         config = parse_config(
             {

@@ -50,11 +50,13 @@ SIZES: dict[str, Any] = {
 """Of all models but T5, whose config has other names."""
 
 
-def tiny_llama(folder: Path, template: str | None = CHATML) -> str:
-    """A causal model with a chat template, dim 16, for 64 tokens; returns the folder."""
+def tiny_llama(folder: Path, template: str | None = CHATML, tokens: int = 64) -> str:
+    """A causal model with a chat template, dim 16, for 64 `tokens`; returns the folder."""
     tokenizer = _tokenizer(template=template, bert=False)
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    config = LlamaConfig(vocab_size=len(tokenizer), num_key_value_heads=1, max_position_embeddings=64, **SIZES, **ends)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), num_key_value_heads=1, max_position_embeddings=tokens, **SIZES, **ends
+    )
     return _saved(LlamaForCausalLM, config, tokenizer, folder, seed=0)
 
 

@@ -142,3 +142,31 @@ def test_the_estimate_names_tokens_and_steps_of_training(tmp_path: Path) -> None
     done = subprocess.run(command, cwd=made.folder, env=made.environment(), capture_output=True, text=True, check=True)
     assert "Reward models tiny on people: features of " in done.stdout
     assert "2 trainings with 20 steps in all; time not measured: not timed." in done.stdout
+
+
+def test_a_language_model_that_is_shown_votes_is_a_reward_model(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason=EXTRA)
+    from support.tiny_models import tiny_llama
+
+    made = project(tmp_path, tiny_llama(tmp_path / "base", tokens=256))
+    made.config["k"] = [1, 2]
+    few = {"shots": 2, "windows": 1, "tuning": "lora", "rank": 2, "batch": 4, "at_once": 4, "warmup": 0}
+    entry = {"methods": ["few_shot_prompt", "fspo", "fspo_no_shots"], "hyper": {"fspo": few, "pref_ft": few}}
+    made.config["reward_models"]["tiny"] |= entry
+    results = [f"results/small/{name}" for name in ("tables/main.csv", "tables/training.csv", "tables/scaling.csv")]
+    said = made.snakemake(*results, "results/small/tables/differences.csv")
+    first, second = (said.index(f"Training on people: {name} of tiny, seed 0") for name in ("pref_ft", "fspo"))
+    assert first < second
+    assert "Features of people" not in said
+    found = judged(made)
+    names = [*((name, k) for name in ("few_shot_prompt", "fspo") for k in ("1", "2")), ("fspo_no_shots", "-")]
+    assert set(found) == {("longer", "-", "-"), *((name, "tiny (all-but-test)", k) for name, k in names)}
+    training = pd.read_csv(made.run / "tables" / "training.csv").drop_duplicates("method", keep="last")
+    assert list(training["method"]) == ["pref_ft", "fspo"]
+    assert (set(training["train_users"]), set(training["steps"])) == ({8}, {2})
+    assert set(pd.read_csv(made.run / "tables" / "scaling.csv")["method"]) == {"few_shot_prompt", "fspo"}
+    # Another second stage begins with the first one that is there.
+    made.config["reward_models"]["tiny"]["hyper"]["fspo"] = few | {"beta": 0.5}
+    said = made.snakemake(results[0])
+    assert "Training on people: fspo of tiny" in said
+    assert "pref_ft of tiny" not in said

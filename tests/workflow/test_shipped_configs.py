@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from support.warm import run_warm
 
+from personalrm.data.scripted.settings import ScriptedSettings
+from personalrm.data.scripted.synthesise import synthesise
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -61,3 +64,12 @@ def test_persona_tailoring_of_the_paper_is_planned_without_data(tmp_path: Path) 
     assert (jobs["tailor_sft"], jobs["tailor_dpo"], jobs["generate_answers"]) == (6, 6, 45 - 6)
     assert {"fetch_beavertails", "table_tailoring", "table_tailoring_reported", "report"} <= jobs.keys()
     assert not {"infer_personas", "table_persona_accuracy"} & jobs.keys()
+
+
+def test_few_shot_optimisation_trains_each_stage_once(tmp_path: Path) -> None:
+    settings = ScriptedSettings(users=10, short=True, axes=("tone", "company"), tastes=2)
+    synthesise(settings, tmp_path / "data" / "fspo")
+    jobs = planned("fspo_reward.yaml", tmp_path)
+    # pref_ft and fspo, the same without votes, frozen_bt and user_map; two shards, two entries.
+    assert (jobs["reward_model"], jobs["score"], jobs["features"]) == (6, 4, 2)
+    assert not {"profile", "judge", "fetch_invented"} & jobs.keys()

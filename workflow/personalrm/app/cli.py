@@ -251,6 +251,7 @@ def synthesise(
     contrarian: Annotated[float, typer.Option(help="Share of users who want the opposite of all others.")] = 0.0,
     unseen_combination: Annotated[float, typer.Option(help="Share of test users unlike any train user.")] = 0.0,
     pool: Annotated[int | None, typer.Option(help="So many pairs, shared by all users.")] = None,
+    short: Annotated[bool, typer.Option("--short", help="Answers of one sentence, on users' own axes.")] = False,
     user_split: Annotated[
         tuple[float, float, float], typer.Option(help="Shares of train, validation and test users.")
     ] = (0.25, 0.15, 0.6),

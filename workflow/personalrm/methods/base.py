@@ -157,6 +157,7 @@ class Method(Generic[S]):
         tastes: whether it is given the user's measured taste, too, although it needs a profile.
         shows: name of the method whose prompt says of the user what the reward model reads before each conversation,
             in training, too; empty for none. It is given that method's profile or taste.
+        other_user: a control: it is given the context pairs of another user in the place of the user's own.
         references: names of methods that the table of differences compares it with, besides Default: what it starts
             from, and its controls.
         settings: all that artefact, states and verdicts depend on in addition to the config. A job whose settings
@@ -180,6 +181,7 @@ class Method(Generic[S]):
     reads: str = ""
     tastes: bool = False
     shows: str = ""
+    other_user: bool = False
     references: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     resources: Resources = Resources()
@@ -197,6 +199,8 @@ class Method(Generic[S]):
             "reads the pairs that k allows (by_k), so that it learns": self.by_k and not self.learns,
             "shows something before conversations, so that it needs a reward model": bool(self.shows)
             and self.needs != "reward",
+            "is given another user's pairs, so that it learns and needs a reward model": self.other_user
+            and not (self.learns and self.needs == "reward"),
             "has a profile, whose k it has, and no k of its own (by_k)": self.by_k and self.needs == "profile",
         }
         for why in (text for text, found in wrong.items() if found):

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, fi
 
 from personalrm.core.errors import ConfigError
 from personalrm.core.files import canonical_json, stable_hash
-from personalrm.methods.reward.hyper import FINE_TUNED, HYPER, read_hyper
+from personalrm.methods.reward.hyper import FINE_TUNED, HYPER, read_hyper, rests_on, shared_hyper
 from personalrm.train.base_names import base_identity, kind_of_base
 
 Positive = Annotated[int, Field(ge=1)]
@@ -43,7 +43,9 @@ class RewardModelConfig(BaseModel):
     """What is trained on the features: `frozen_bt` (one reward for all users, the control of all others), `user_map`,
     `lore`, `vpl`, `pal_a`, `gpo`, `gpo_pairs`; or what fine-tunes the base: `bt` (one reward for all users),
     `bt_persona`, `bt_both`, `bt_measured_persona` and `bt_oracle`, which also read what the prompts of `persona`,
-    `both`, `measured_persona` and `oracle` say of the user."""
+    `both`, `measured_persona` and `oracle` say of the user; or language models that are shown the user's votes: `fspo`
+    (few-shot preference optimisation) and what it is compared with, `few_shot_prompt`, `pref_ft_no_user`, `pref_ft`,
+    `pref_ft_description`, `ipo`, `fspo_no_shots`, `fspo_other_user`, `fspo_description` and `fspo_oracle`."""
     regime: Regime = "unseen"
     """Whose pairs train the weights that users share. `unseen`: those of the train users of the user split; validation
     users choose hyper-parameters and when to stop, and the test users are judged. `all-but-test`: those of all users
@@ -51,6 +53,10 @@ class RewardModelConfig(BaseModel):
     train_on: Literal["unfiltered", "benchmark"] = "unfiltered"
     """Pairs that the fine-tuned models learn, in a data set with filters that ask models: also those that the filters
     took away (as in the paper), or those of the benchmark alone."""
+    train_on_dataset: str | None = None
+    """Name of the data set whose users all weights are trained on (sim-to-real: invented users, for instance). All
+    users of other data sets are judged; none may have the name of a user of this one. None: each data set has weights
+    of its own."""
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0, 1, 2]
     """Seeds of training. Each is a draw in the tables, so that the standard deviation of draws is theirs."""
     datasets: list[str] | None = None
@@ -73,7 +79,8 @@ class RewardModelConfig(BaseModel):
     """Memory of a job that makes features or trains, in MB; a further attempt asks for more."""
     hyper: dict[RewardName, dict[str, JsonValue]] = {}
     """Hyper-parameters by method (`methods/reward/hyper.py`); the others have the published values, where there are
-    any. Infinity is `"inf"`. Those of `bt` are those of all `bt_…`, which may change some."""
+    any. Infinity is `"inf"`. Those of `bt` are those of all `bt_…`, those of `pref_ft` of all that learn by likelihood
+    alone, and those of `fspo` of all that learn preferences after it; each may change some."""
 
     @field_validator("seeds", "methods")
     @classmethod
@@ -84,8 +91,21 @@ class RewardModelConfig(BaseModel):
 
     def hyper_of(self, method: str) -> Any:  # noqa: ANN401 - a dataclass of the method
         """The hyper-parameters of a method. Raises ConfigError as `read_hyper` does."""
-        shared = self.hyper.get("bt", {}) if method in FINE_TUNED else {}
+        shared = self.hyper.get(shared_hyper(method), {})
         return read_hyper(method, {**shared, **self.hyper.get(method, {})})
+
+    @property
+    def trainings(self) -> list[str]:
+        """Methods that are trained: those that are judged, and those on whose trainings these rest."""
+        return list(dict.fromkeys(name for method in self.methods for name in rests_on(method)))
+
+    def seeds_of(self, method: str) -> list[int]:
+        """The seeds of a method: one alone where nothing is trained."""
+        return self.seeds if rests_on(method) else self.seeds[:1]
+
+    def source(self, dataset: str) -> str:
+        """The data set whose users the weights are trained on with which users of `dataset` are judged."""
+        return self.train_on_dataset or dataset
 
     @property
     def tuned(self) -> list[str]:
@@ -99,9 +119,10 @@ class RewardModelConfig(BaseModel):
 
     def hyper_problems(self) -> list[str]:
         """What is wrong with `hyper`, one line per problem, each with the path of the key below the section."""
-        problems = []
+        problems, known = [], {*self.methods, *self.trainings}
+        known |= {shared_hyper(method) for method in known}
         for method in self.hyper:
-            if method not in self.methods and not (method == "bt" and self.tuned):
+            if method not in known:
                 problems.append(f"hyper.{method}: not among methods ({', '.join(self.methods)})")
                 continue
             try:
@@ -155,5 +176,6 @@ class RewardModelConfig(BaseModel):
         return base_identity(self.base, self.revision)
 
     def judge_name(self, name: str) -> str:
-        """How tables name the reward models of the entry `name`: the regime is part of it."""
-        return f"{name} ({self.regime})"
+        """How tables name the reward models of the entry `name`: the regime is part of it, and the data set that all
+        weights are trained on, if one is named."""
+        return f"{name} ({self.regime}{f', trained on {self.train_on_dataset}' if self.train_on_dataset else ''})"

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, fields
 
 from personalrm.core.errors import ConfigError
-from personalrm.data.scripted.texts import axes
+from personalrm.data.scripted.texts import axes, short_axes
 from personalrm.data.settings import UserSplitSettings
 
 
@@ -15,7 +15,8 @@ class ScriptedSettings:
     """What users are made of. Shares are from 0 to 1. Raises ConfigError for values that make no sense.
 
     A user's conversations, answers and taste do not depend on the number of users or pairs, and the texts depend on
-    `seed` and `pool` alone: settings that differ in other fields give other votes on the same texts.
+    `seed` and `pool` alone (short ones on `axes`, too): settings that differ in other fields give other votes on the
+    same texts.
     """
 
     users: int = 100
@@ -46,6 +47,9 @@ class ScriptedSettings:
     """Share of the test users with a taste of their own whose combination of tastes no train user has."""
     pool: int | None = None
     """Draw the pairs of all users from so many shared ones; otherwise no two users see the same pair."""
+    short: bool = False
+    """Answers of one sentence: the two of a pair are wordings of the two poles of one axis of users' own tastes. Axes
+    that are parts of longer texts (lists, length) are none of them."""
     user_split: tuple[float, float, float] = UserSplitSettings().fractions
     """Shares of train, validation and test users. The config that reads the votes needs the same ones."""
 
@@ -65,6 +69,8 @@ class ScriptedSettings:
             raise ConfigError("contrarian: without population there is no taste to oppose; raise population")
         if self.unseen_combination and self.tastes < 2:
             raise ConfigError("unseen_combination: a single taste is no combination; set tastes to 2 or more")
+        if self.short and (unfit := [name for name in self.own_axes if name not in short_axes()]):
+            raise ConfigError(f"short: {unfit[0]!r} needs longer answers; name axes among {', '.join(short_axes())}")
         if self.types is not None and self.types % 2:
             raise ConfigError(f"types: is {self.types}; types come in opposite pairs, so give an even number")
         if self.pool is not None and self.pool < self.pairs:

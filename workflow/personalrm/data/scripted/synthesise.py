@@ -19,7 +19,7 @@ from personalrm.core.errors import DataError
 from personalrm.core.files import atomic_open, atomic_write_text, sha256_file
 from personalrm.data.scripted.settings import ScriptedSettings
 from personalrm.data.scripted.tastes import Planted, ScriptedUser, axis_text, facts, sentence, stream
-from personalrm.data.scripted.texts import Answer, Offer, axes, draw_offer, some, topics
+from personalrm.data.scripted.texts import Answer, Draw, Offer, axes, draw_offer, draw_short_offer, some, topics
 
 VERSION = 1
 """Raised whenever the same settings give other files."""
@@ -128,13 +128,17 @@ def _offers(settings: ScriptedSettings, user: ScriptedUser) -> Iterator[Offer]:
     if settings.pool is not None:
         for place in _distinct(settings, user):
             draw = stream(settings.seed, "pool", place)
-            yield draw_offer(int(draw() * topics()), draw)
+            yield _offer(settings, int(draw() * topics()), draw)
         return
     draw = stream(settings.seed, "texts", user.number)
     order: list[int] = []
     for _ in range(settings.pairs):
         order = order or some(range(topics()), topics(), draw)
-        yield draw_offer(order.pop(), draw)
+        yield _offer(settings, order.pop(), draw)
+
+
+def _offer(settings: ScriptedSettings, topic: int, draw: Draw) -> Offer:
+    return draw_short_offer(topic, draw, settings.own_axes) if settings.short else draw_offer(topic, draw)
 
 
 def _distinct(settings: ScriptedSettings, user: ScriptedUser) -> Iterator[int]:

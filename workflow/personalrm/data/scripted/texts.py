@@ -115,6 +115,27 @@ def draw_offer(topic: int, draw: Draw) -> Offer:
     return Offer(about["doing"], context, _answer(about, draw), _answer(about, draw))
 
 
+def short_axes() -> tuple[str, ...]:
+    """Names of the axes on which short answers can differ."""
+    return tuple(axis.name for _, axis in _phrase_axes())
+
+
+def draw_short_offer(topic: int, draw: Draw, names: Sequence[str]) -> Offer:
+    """A question on the topic of that number, and two answers of one sentence that differ on one axis of `names`: each
+    is a wording of another pole, and has the value 0 on all other axes."""
+    words, about = _vocabulary(), _vocabulary()["topics"][topic]
+    question = str(pick(words["questions"], draw)).format(detail="", thing=about["thing"], doing=about["doing"]).strip()
+    place, axis = pick([one for one in _phrase_axes() if one[1].name in names], draw)
+
+    def answer(sign: int) -> Answer:
+        values = [0.0] * len(axes())
+        values[place] = sign / MOST
+        return Answer(capital(_filled(pick(axis.pole(sign).wordings, draw), draw)), tuple(values))
+
+    one, other = shuffled((1, -1), draw)
+    return Offer(about["doing"], (("user", question),), answer(one), answer(other))
+
+
 def pick(options: Sequence[T], draw: Draw) -> T:
     """One of the options, each with equal probability."""
     return options[int(draw() * len(options))]

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from personalrm.core.errors import ConfigError
+from personalrm.methods.reward.few_shot_settings import FEW_SHOT, RECIPES, FSPOHyper, PrefFTHyper, trainings_of
 
 PALKind = Literal["dist", "angle"]
 GPOPoints = Literal["items", "pairs"]
@@ -285,9 +286,10 @@ class BTHyper:
             raise ValueError(f"batch: {self.batch} is no multiple of at_once, {self.at_once}")
 
 
-Hyper = FrozenBTHyper | UserMAPHyper | LoReHyper | VPLHyper | PALAHyper | GPOHyper | BTHyper
-FINE_TUNED: tuple[str, ...] = ("bt", "bt_persona", "bt_both", "bt_measured_persona", "bt_oracle")
-"""Methods that fine-tune the base, and need no features."""
+Hyper = FrozenBTHyper | UserMAPHyper | LoReHyper | VPLHyper | PALAHyper | GPOHyper | BTHyper | PrefFTHyper | FSPOHyper
+_BT: tuple[str, ...] = ("bt", "bt_persona", "bt_both", "bt_measured_persona", "bt_oracle")
+FINE_TUNED: tuple[str, ...] = (*_BT, *FEW_SHOT)
+"""Methods that fine-tune the base, or only prompt it, and need no features."""
 HYPER: dict[str, type[Hyper]] = {
     "frozen_bt": FrozenBTHyper,
     "user_map": UserMAPHyper,
@@ -296,9 +298,31 @@ HYPER: dict[str, type[Hyper]] = {
     "pal_a": PALAHyper,
     "gpo": GPOHyper,
     "gpo_pairs": GPOPairsHyper,
-    **dict.fromkeys(FINE_TUNED, BTHyper),
+    **dict.fromkeys(_BT, BTHyper),
+    **FEW_SHOT,
 }
 """All methods by name, with the class of their hyper-parameters."""
+
+
+def shared_hyper(method: str) -> str:
+    """The method whose hyper-parameters in a config are also those of `method`, which may change some.
+
+    >>> shared_hyper("bt_oracle"), shared_hyper("ipo"), shared_hyper("pref_ft_no_user"), shared_hyper("lore")
+    ('bt', 'fspo', 'pref_ft', 'lore')
+    """
+    if method in FEW_SHOT:
+        return "fspo" if FEW_SHOT[method] is FSPOHyper else "pref_ft"
+    return "bt" if method in _BT else method
+
+
+def rests_on(method: str) -> tuple[str, ...]:
+    """The methods whose trainings a method rests on, in the order in which they follow each other: its own alone, if
+    it is not one of `FEW_SHOT`.
+
+    >>> rests_on("lore"), rests_on("ipo")
+    (('lore',), ('pref_ft_no_user', 'ipo'))
+    """
+    return trainings_of(method) if method in RECIPES else (method,)
 
 
 def read_hyper(method: str, given: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the method's own

@@ -221,12 +221,20 @@ class Config(StudyConfig):
         judges = (judge for _, judge in self.transfer_pairs)
         return list(dict.fromkeys([*self.learn.models, *judges, *measuring]))
 
-    def trained_on(self, dataset: str) -> dict[str, RewardModelConfig]:
-        """The reward models that are trained on a data set, by name."""
+    def rewards_on(self, dataset: str) -> dict[str, RewardModelConfig]:
+        """The reward models that judge the users of a data set, by name."""
         return {
             name: entry
             for name, entry in self.reward_models.items()
             if entry.datasets is None or dataset in entry.datasets
+        }
+
+    def trained_on(self, dataset: str) -> dict[str, RewardModelConfig]:
+        """The reward models that are trained on the users of a data set, by name."""
+        return {
+            name: entry
+            for name, entry in self.reward_models.items()
+            if dataset == entry.train_on_dataset or (not entry.train_on_dataset and name in self.rewards_on(dataset))
         }
 
     @property

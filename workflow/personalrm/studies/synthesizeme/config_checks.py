@@ -63,7 +63,10 @@ def _names(config: Config) -> Iterator[str]:
         *((f"datasets.{entry.name}.filters", entry.filter_models) for entry in config.datasets.values()),
     ]
     datasets = [(f"{key}.datasets", entry.datasets or []) for key, entry in asked]
-    datasets += [(f"reward_models.{name}.datasets", one.datasets or []) for name, one in config.reward_models.items()]
+    for name, one in config.reward_models.items():
+        source = [one.train_on_dataset] if one.train_on_dataset else []
+        datasets += [(f"reward_models.{name}.datasets", one.datasets or [])]
+        datasets += [(f"reward_models.{name}.train_on_dataset", source)]
     learners = [(key, names) for key, names in config.analysis.named() if key.endswith(".models")]
     learners.append(("transfer.pairs", [name for name, _ in config.transfer_pairs]))
     there = f"(there are: {', '.join(config.models) or 'none'})"
@@ -214,7 +217,9 @@ def _rewards(config: Config) -> Iterator[str]:
 
 def _shown(config: Config, entry: RewardModelConfig) -> Iterator[str]:
     """Fine-tuned models that read what nothing in the run learns, or that have no pairs left to learn."""
-    for method in (METHODS[name] for name in entry.tuned if METHODS[name].learns):
+    for method in map(METHODS.__getitem__, entry.tuned):
+        if not (method.shows and method.learns):
+            continue
         if METHODS[method.shows].needs == "profile" and not config.learn.models:
             yield f"{method.name!r} reads profiles, and learn.models names no model that learns them"
         if entry.regime == "unseen" and config.evaluate_users == "test":

@@ -92,7 +92,8 @@ def tuning_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
     """Settings that a fine-tuned model depends on, in addition to those of every reward model."""
     entry, method = plan.config.reward_models[job.reward], METHODS[job.method]
     base = {"base": entry.base_identity(), "text": entry.text, "dtype": entry.dtype, "max_tokens": entry.max_tokens}
-    shown = {"prompts": [load_prompt(method.prompts[0]).id], "k": plan.config.largest_k} if method.shows else {}
+    shown: dict[str, Any] = {"prompts": [load_prompt(name).id for name in method.prompts]} if method.prompts else {}
+    shown |= {"k": plan.config.largest_k} if method.shows else {}
     seen = {"train_on": entry.train_on, "run": plan.config.seed, "batch_tokens": entry.batch_tokens}
     return {**base, **shown, **seen, "split": plan.config.datasets[job.dataset].split.model_dump(mode="json")}
 
@@ -107,14 +108,12 @@ def tune(
     from personalrm.methods.reward.bt import fit, open_network
     from personalrm.train.trainer import Run
 
-    found = _lessons(job.config, entry, names.dataset, method, users, unfiltered)
+    found = lessons_for(job.config, entry, names.dataset, method, users, unfiltered)
     train, held_out = (_examples(job.config, method, part, learned) for part in found)
     if not train:
         what = f", with what {method.shows!r} says of each user and rests on other pairs" if method.shows else ""
         raise DataError(f"data set {names.dataset}: no pair to learn from in regime {entry.regime}{what}")
-    hyper = entry.hyper_of(names.method)
-    name = f"{names.dataset}-{names.reward}-{names.method}-{names.seed}"
-    folder = Path(job.config.results, job.config.run, "checkpoints", name)
+    hyper, folder = entry.hyper_of(names.method), checkpoint_folder(job.config, names)
     run = Run(folder, CHECKPOINT_S, entry.threads, device)
     pairs, validation = ([one for _, examples in part for one in examples] for part in (train, held_out))
     with open_network(_settings(entry, device), hyper, int(names.seed)) as network:
@@ -126,13 +125,19 @@ def tune(
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def checkpoint_folder(config: Config, names: Wildcards) -> Path:
+    """Where the unfinished training of a job is kept: outside the outputs, which Snakemake deletes if it fails."""
+    name = f"{names.dataset}-{names.reward}-{names.method}-{names.seed}"
+    return Path(config.results, config.run, "checkpoints", name)
+
+
 def _settings(entry: RewardModelConfig, device: str) -> Any:  # noqa: ANN401 - of a module that needs torch
     from personalrm.train.encoders import EncoderSettings
 
     return replace(EncoderSettings(**entry.encoder), device=device)
 
 
-def _lessons(
+def lessons_for(
     config: Config,
     entry: RewardModelConfig,
     dataset: str,
@@ -140,8 +145,10 @@ def _lessons(
     users: Sequence[Path],
     unfiltered: Sequence[Path],
 ) -> Lessons:
+    """The pairs that a method learns in the entry's regime, read from files of users."""
+
     def rests_on(user: UserData) -> set[str]:
-        if not method.learns:
+        if not (method.shows and method.learns):
             return set()
         context = context_subset(user.part("context"), config.largest_k, 0, config.seed)
         return {pair.pair_id for pair in (*context, *user.part("validation"))}

@@ -13,20 +13,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from personalrm.core.conditions import K
 from personalrm.core.errors import DataError
 from personalrm.core.files import canonical_json, stable_hash
 from personalrm.core.records import JudgedUser, PreferencePair, UserData, write_records
 from personalrm.judge.prompting import load_prompt
 from personalrm.methods.base import Known, LogOdds, TrainedReward
 from personalrm.methods.registry import METHODS, MethodUse
-from personalrm.methods.reward.hyper import FINE_TUNED
+from personalrm.methods.reward.few_shot_settings import FEW_SHOT
+from personalrm.methods.reward.hyper import FINE_TUNED, rests_on
 from personalrm.methods.synthesizeme.profile import context_subset
 from personalrm.run.stage import Files, Stage, Wildcards
 from personalrm.studies.reward_config import RewardModelConfig
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.config_checks import no_user_split
 from personalrm.studies.synthesizeme.plan import Plan
+from personalrm.studies.synthesizeme.stages.few_shot import open_voted, other_users, refuse_trained, tune_few_shot
 from personalrm.studies.synthesizeme.stages.fine_tuning import (
     CHECKPOINT_S,
     Learned,
@@ -80,6 +81,7 @@ def reward_model_stage(
     unfiltered: Sequence[Path] = (),
     profiles: Sequence[Path] = (),
     tastes: Sequence[Path] = (),
+    starts: Sequence[Path] = (),
     out: Path,
     dataset: str,
     reward: str,
@@ -92,7 +94,9 @@ def reward_model_stage(
     job. Raises DataError where there is no train user, and for features of two versions of the base.
     """
     names = Wildcards(dataset=dataset, reward=reward, method=method, seed=seed)
-    if method in FINE_TUNED:
+    if method in FEW_SHOT:
+        tune_few_shot(job, users, unfiltered, [path.parent for path in starts if path.name == CARD], out, names)
+    elif method in FINE_TUNED:
         tune(job, users, unfiltered, Learned.read(profiles, tastes), out, names)
     else:
         _train_on_features(job, plan, users, features, out, names)
@@ -163,32 +167,48 @@ def score_stage(
     users: Path,
     models: Sequence[Path],
     out: Path,
+    dataset: str,
     reward: str,
     features: Sequence[Path] = (),
     profiles: Sequence[Path] = (),
     tastes: Sequence[Path] = (),
+    others: Sequence[Path] = (),
+    trained: Sequence[Path] = (),
 ) -> None:
     """Write one `JudgedUser` for each user, method, seed, k and draw.
 
     `draw` counts the draws of context pairs of the first seed, then those of the second: at k = all, or without k, it
-    is the place of the seed.
+    is the place of the seed. `others` are all users of the data set, for controls that show another user's votes;
+    `trained` those of the data set that was trained on, where it is another one: none of them may be judged.
     """
     config, entry = job.config, job.config.reward_models[reward]
     people, learned = evaluated_users(users, config.evaluate_users), Learned.read(profiles, tastes)
+    refuse_trained(people, (user for path in trained for user in read_users(path)))
+    away = entry.source(dataset) != dataset
+    swapped = other_users((user for path in others for user in read_users(path)), entry.regime, all_judged=away)
+    folders = {(path.parent.parent.name, path.parent.name): path.parent for path in models}
     rows = {user.user_id: list[JudgedUser]() for user in people}
-    for (method, (place, _)), path in zip(_trainings(entry), models, strict=True):
+    for method, (place, seed) in _judging(entry):
+        used = [folders[name, str(seed)] for name in rests_on(method)]
         # One at a time: a base may fill the memory.
-        with _opened(entry, method, path.parent, features) as trained:
+        with _opened(entry, method, used, features) as model:
             for user in people:
-                rows[user.user_id] += _rows(config, user, reward, (method, place), trained, learned)
+                context = swapped.get(user.user_id, ()) if METHODS[method].other_user else user.part("context")
+                rows[user.user_id] += _rows(config, user, context, reward, (method, place), model, learned)
     write_records(out, itertools.chain.from_iterable(rows.values()))
 
 
 @contextmanager
-def _opened(entry: RewardModelConfig, method: str, folder: Path, features: Sequence[Path]) -> Iterator[TrainedReward]:
-    """The trained model of a folder."""
+def _opened(
+    entry: RewardModelConfig, method: str, folders: Sequence[Path], features: Sequence[Path]
+) -> Iterator[TrainedReward]:
+    """The model whose trainings are in folders, its own in the last."""
+    if method in FEW_SHOT:
+        with open_voted(entry, method, folders) as model:
+            yield model
+        return
     if method in FINE_TUNED:
-        with open_tuned(entry, method, folder) as tuned:
+        with open_tuned(entry, method, folders[-1]) as tuned:
             yield tuned
         return
     from personalrm.methods.reward.load import reward_method
@@ -196,41 +216,49 @@ def _opened(entry: RewardModelConfig, method: str, folder: Path, features: Seque
     from personalrm.train.features import load_pairs
 
     known, _ = load_pairs(features[0])
-    yield Trained(reward_method(method), Fitted.load(folder), known)
+    yield Trained(reward_method(method), Fitted.load(folders[-1]), known)
 
 
-def _trainings(entry: RewardModelConfig) -> Iterator[tuple[str, tuple[int, int]]]:
-    """(method, (place of the seed, seed)) of all trainings of an entry on one data set."""
-    return itertools.product(entry.methods, enumerate(entry.seeds))
+def _judging(entry: RewardModelConfig) -> Iterator[tuple[str, tuple[int, int]]]:
+    """(method, (place of the seed, seed)) of all that judges on one data set."""
+    return ((method, numbered) for method in entry.methods for numbered in enumerate(entry.seeds_of(method)))
 
 
 def _rows(
-    config: Config, user: UserData, reward: str, which: tuple[str, int], trained: TrainedReward, learned: Learned
+    config: Config,
+    user: UserData,
+    context: Sequence[PreferencePair],
+    reward: str,
+    which: tuple[str, int],
+    model: TrainedReward,
+    learned: Learned,
 ) -> Iterator[JudgedUser]:
-    """The rows of one training on a user, for each k and draw."""
+    """The rows of one training on a user, for each k and draw of the context."""
     (method, place), entry = which, config.reward_models[reward]
     use = MethodUse(METHODS[method])
+    seen = user if use.method.learns else user.model_copy(update={"pairs": ()})
+    absent = why_not_judged(user, entry.regime) if entry.source(user.dataset) == user.dataset else None
     for k, draw in turns_of(config, use):
         draws = 1 if k is None else len(draws_for(config, k))
-        seen = learned.of(use.method, user, k, draw)
-        known = replace(_known(config, user, use, k, draw, entry), reward=trained, **seen)
+        pairs = context_subset(context, k, draw, config.seed) if k is not None else ()
+        known = Known.of(seen, pairs=pairs, absent=absent, k=k, draw=draw, seed=config.seed)
+        known = replace(known, reward=model, **learned.of(use.method, user, k, draw))
         row = weigh_user(user, use, known, judge=entry.judge_name(reward))
         yield row.model_copy(update={"draw": place * draws + draw})
 
 
-def _known(config: Config, user: UserData, use: MethodUse, k: K | None, draw: int, entry: RewardModelConfig) -> Known:
-    pairs = context_subset(user.part("context"), k, draw, config.seed) if k is not None else ()
-    absent = why_not_judged(user, entry.regime)
-    seen = user if use.method.learns else user.model_copy(update={"pairs": ()})
-    return Known.of(seen, pairs=pairs, absent=absent, k=k, draw=draw, seed=config.seed)
-
-
 def _models(plan: Plan, job: Wildcards) -> list[str]:
-    """Cards of the trainings that a job of `score` reads, in the order of `_trainings`."""
+    """Cards of the trainings that a job of `score` reads."""
+    entry = plan.config.reward_models[job.reward]
+    name = {"dataset": entry.source(job.dataset), "reward": job.reward}
     return [
-        plan.path("reward_model", dataset=job.dataset, reward=job.reward, method=method, seed=str(seed))
-        for method, (_, seed) in _trainings(plan.config.reward_models[job.reward])
+        plan.path("reward_model", **name, method=method, seed=str(seed))
+        for method, seed in itertools.product(entry.trainings, entry.seeds)
     ]
+
+
+def _weights(cards: Sequence[str]) -> list[str]:
+    return [str(Path(card).with_name(WEIGHTS)) for card in cards]
 
 
 def _feature_paths(plan: Plan, job: Wildcards) -> list[str]:
@@ -245,18 +273,24 @@ def _model_inputs(plan: Plan, job: Wildcards) -> Files:
     if job.method not in FINE_TUNED:
         return {**users, "features": _feature_paths(plan, job)}
     shown = learned_inputs(plan, job.dataset, [job.method], [plan.config.largest_k], plan.shards(job.dataset))
-    return {**users, "unfiltered": unfiltered_inputs(plan, job), **shown}
+    found = {**users, "unfiltered": unfiltered_inputs(plan, job), **shown}
+    starts = [plan.path("reward_model", **job._replace(method=one)._asdict()) for one in rests_on(job.method)[:-1]]
+    return {**found, "starts": starts, "start_weights": _weights(starts)} if starts else found
 
 
 def _score_inputs(plan: Plan, job: Wildcards) -> Files:
     entry = plan.config.reward_models[job.reward]
     name = {"dataset": job.dataset, "encoder": entry.encoder_id, "shard": job.shard}
+    source = entry.source(job.dataset)
+    swaps = any(METHODS[method].other_user for method in entry.methods)
     return {
         "users": plan.users(job),
         "features": [plan.path("features", **name)] if entry.on_features else [],
         **learned_inputs(plan, job.dataset, entry.tuned, plan.config.ks, [job.shard]),
         "models": _models(plan, job),
-        "weights": [str(Path(card).with_name(WEIGHTS)) for card in _models(plan, job)],
+        "weights": _weights(_models(plan, job)),
+        **({"others": plan.shard_paths(job.dataset)} if swaps else {}),
+        **({"trained": plan.shard_paths(source)} if source != job.dataset else {}),
     }
 
 
@@ -283,15 +317,23 @@ def _score_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
 
 
 def _encoders(plan: Plan) -> Iterator[Wildcards]:
-    for dataset in plan.config.datasets:
-        encoders = {entry.encoder_id for entry in plan.config.trained_on(dataset).values() if entry.on_features}
+    config = plan.config
+    for dataset in config.datasets:
+        entries = {**config.trained_on(dataset), **config.rewards_on(dataset)}.values()
+        encoders = {entry.encoder_id for entry in entries if entry.on_features}
         yield from (Wildcards(dataset=dataset, encoder=encoder) for encoder in sorted(encoders))
 
 
-def _jobs(plan: Plan) -> Iterator[tuple[Wildcards, RewardModelConfig]]:
+def _training_jobs(plan: Plan) -> Iterator[Wildcards]:
     for dataset in plan.config.datasets:
         for reward, entry in plan.config.trained_on(dataset).items():
-            yield Wildcards(dataset=dataset, reward=reward), entry
+            for method, seed in itertools.product(entry.trainings, entry.seeds):
+                yield Wildcards(dataset=dataset, reward=reward, method=method, seed=str(seed))
+
+
+def _score_jobs(plan: Plan) -> Iterator[Wildcards]:
+    for dataset in plan.config.datasets:
+        yield from (Wildcards(dataset=dataset, reward=reward) for reward in plan.config.rewards_on(dataset))
 
 
 FEATURES: Stage[Plan] = Stage(
@@ -305,11 +347,7 @@ FEATURES: Stage[Plan] = Stage(
 REWARD_MODEL: Stage[Plan] = Stage(
     name="reward_model",
     output=f"reward_models/{{dataset}}/{{reward}}/{{method}}/{{seed}}/{CARD}",
-    combinations=lambda plan: [
-        job._replace(method=method, seed=str(seed))
-        for job, entry in _jobs(plan)
-        for method, (_, seed) in _trainings(entry)
-    ],
+    combinations=_training_jobs,
     inputs=_model_inputs,
     reads=_model_reads,
     work=reward_model_stage,
@@ -317,7 +355,7 @@ REWARD_MODEL: Stage[Plan] = Stage(
 SCORE: Stage[Plan] = Stage(
     name="score",
     output="verdicts/{dataset}/reward/{reward}/{shard}.jsonl",
-    combinations=lambda plan: [job for job, _ in _jobs(plan)],
+    combinations=_score_jobs,
     inputs=_score_inputs,
     reads=_score_reads,
     work=score_stage,

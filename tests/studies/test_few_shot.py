@@ -1,0 +1,373 @@
+"""Language models that are shown votes, in their stages: what they learn, what is shown, controls, another data set."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra train: pip install 'personalrm[train]'")
+
+from support.reward_runs import Made, flipped, odds, people
+from support.tiny_models import tiny_llama
+
+from personalrm.core.errors import DataError
+from personalrm.core.records import JudgedUser, PreferencePair, UserData, write_records
+from personalrm.methods.reward import fspo
+from personalrm.methods.reward.few_shot_settings import RECIPES
+from personalrm.studies.synthesizeme.stages import few_shot
+from personalrm.train import policy_fit
+
+ALL = ["few_shot_prompt", "pref_ft", "ipo", "fspo", "fspo_no_shots", "fspo_other_user"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return tiny_llama(tmp_path_factory.mktemp("base"), tokens=160)
+
+
+def made(folder: Path, base: str, users: list[UserData], **more: Any) -> Made:  # noqa: ANN401
+    return Made(folder, base, users, **{"methods": ["fspo"], "seeds": [0], **more})
+
+
+def by_method(rows: list[JudgedUser], method: str) -> dict[tuple[str, str, str, int, str], float]:
+    return {key: value for key, value in odds(rows).items() if key[1] == method}
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory, base: str) -> tuple[Made, list[JudgedUser]]:
+    """A run of all methods without descriptions, and its rows."""
+    torch.set_num_threads(1)
+    run = made(tmp_path_factory.mktemp("plain"), base, people(), methods=ALL)
+    return run, run.rows()
+
+
+def test_rows_and_cards(plain: tuple[Made, list[JudgedUser]]) -> None:
+    run, rows = plain
+    found = [row for row in rows if row.user_id == "u4"]
+    ks = [(2, 0), (2, 1), ("all", 0)]
+    by_k = [(name, *turn) for name in ("few_shot_prompt", "pref_ft", "fspo", "fspo_other_user") for turn in ks]
+    for_all = [(name, None, 0) for name in ("ipo", "fspo_no_shots")]
+    assert sorted((row.method, str(row.k), row.draw) for row in found) == sorted(
+        (name, str(k), draw) for name, k, draw in (*by_k, *for_all)
+    )
+    assert {(len(row.verdicts), row.judge_model, *row.prompts) for row in found} == {
+        (3, "tiny (unseen)", "few_shot_preferences")
+    }
+    assert {row.status for row in rows if row.user_id == "u0"} == {"empty"}
+    cards = {Path(path).parts[-3]: json.loads(Path(path).read_text()) for path in run.plan.paths("reward_model")}
+    assert set(cards) == {"pref_ft", "pref_ft_no_user", "fspo", "ipo"}
+    for name, card in cards.items():
+        assert (card["train_users"], card["train_pairs"], card["validation_users"]) == (4, 36, 4)
+        assert (card["windows"], card["steps"], len(card["curve"])) == (16, 4, 4)
+        assert card["prompt"].startswith("few_shot_preferences v1-")
+        assert (card["shots"] > 0) == (name in ("pref_ft", "fspo"))
+        assert (card["loss"], card["dataset"], card["method"]) == ("sft" if "pref" in name else "ipo", "d", name)
+    # The second stage begins where the first one ended.
+    assert cards["fspo"]["base"].startswith(f"{cards['pref_ft']['base']} + sha256:")
+
+
+def test_the_controls_judge_with_the_weights_of_fspo(plain: tuple[Made, list[JudgedUser]]) -> None:
+    run, rows = plain
+    folder = Path(run.plan.run, "reward_models/d/tiny")
+    folders = [folder / name / "0" for name in ("pref_ft", "fspo")]
+    users = {user.user_id: user for user in people()}
+    test = users["u4"].part("test")
+    with fspo.open_few_shot(settings(run), "fspo", folders) as model:
+        alone, voted = model.adapt(())(test), model.adapt(users["u4"].part("context"))(test)
+        others = {name: model.adapt(user.part("context"))(test) for name, user in users.items()}
+    by_name = {name: by_method(rows, name) for name in ALL}
+    keys = [("u4", "fspo_no_shots", "None", 0, one.pair_id) for one in test]
+    assert [by_name["fspo_no_shots"][key] for key in keys] == pytest.approx(alone, abs=1e-5)
+    keys = [("u4", "fspo", "all", 0, one.pair_id) for one in test]
+    assert [by_name["fspo"][key] for key in keys] == pytest.approx(voted, abs=1e-5)
+    keys = [("u4", "fspo_other_user", "all", 0, one.pair_id) for one in test]
+    shown = [by_name["fspo_other_user"][key] for key in keys]
+    whose = [name for name, found in others.items() if found == pytest.approx(shown, abs=1e-5)]
+    assert len(whose) == 1
+    assert whose[0] != "u4"
+    # Votes matter, and whose they are.
+    assert max(abs(a - b) for a, b in zip(alone, voted, strict=True)) > 1e-3
+    assert max(abs(a - b) for a, b in zip(shown, voted, strict=True)) > 1e-3
+
+
+def settings(run: Made) -> Any:  # noqa: ANN401
+    return few_shot._settings(run.job.config.reward_models["tiny"], "cpu")
+
+
+def test_the_implicit_reward_by_hand(plain: tuple[Made, list[JudgedUser]]) -> None:
+    run, _ = plain
+    folder = Path(run.plan.run, "reward_models/d/tiny")
+    user = people()[4]
+    shots, test = user.part("context")[:2], user.part("test")
+    card = json.loads((folder / "fspo/0/card.json").read_text())
+
+    def margins(model: fspo.FewShot, shown: Sequence[PreferencePair]) -> Any:  # noqa: ANN401
+        prompts = [fspo.answer_prompt(shown, one) for one in test]
+        texts = [
+            fspo.Text(p, one) for p, pair in zip(prompts, test, strict=True) for one in (pair.chosen, pair.rejected)
+        ]
+        found = model.policy.log_probs(texts)
+        return found[::2] - found[1::2]
+
+    with fspo.open_few_shot(settings(run), "fspo", [folder / "pref_ft/0", folder / "fspo/0"]) as model:
+        policy, found = margins(model, shots), model.adapt(shots)(test)
+    with fspo.open_policy(settings(run), None, 0, start=[folder / "pref_ft/0"]) as first:
+        reference = margins(fspo.FewShot(first, RECIPES["fspo"]), shots)
+    assert found == pytest.approx(list(card["hyper"]["beta"] * (policy - reference)), abs=1e-4)
+    with fspo.open_few_shot(settings(run), "few_shot_prompt", []) as model:
+        assert model.adapt(shots)(test) == pytest.approx(list(margins(model, shots) - margins(model, ())), abs=1e-4)
+        assert model.adapt(())(test) == [0.0, 0.0, 0.0]
+
+
+def test_weights_of_another_start_are_refused(plain: tuple[Made, list[JudgedUser]], tmp_path: Path) -> None:
+    run, _ = plain
+    folder = Path(run.plan.run, "reward_models/d/tiny")
+    for folders, said in (
+        ([folder / "pref_ft_no_user/0", folder / "fspo/0"], "fspo/0: trained on another base"),
+        ([folder / "fspo/0"], "fspo/0: trained on another base"),
+        ([tmp_path / "none"], "none: no trained weights"),
+    ):
+        with pytest.raises(DataError, match=said), fspo.open_few_shot(settings(run), "fspo", folders):
+            pass
+
+
+def test_exchanged_answers_of_judged_pairs_change_signs_alone(
+    plain: tuple[Made, list[JudgedUser]], tmp_path: Path, base: str
+) -> None:
+    run, rows = plain
+    turned = flipped(people(), lambda user, one: user.user_split == "test" and one.split == "test")
+    methods = ["fspo", "fspo_other_user"]
+    other = made(tmp_path, base, turned, methods=methods)
+    found = odds(other.rows())
+    assert {key: -value for key, value in found.items()} == {
+        key: value for key, value in odds(rows).items() if key[1] in methods
+    }
+    for path in other.plan.paths("reward_model"):
+        same = Path(run.plan.run, Path(path).relative_to(other.plan.run)).with_name("weights.safetensors")
+        assert same.read_bytes() == Path(path).with_name("weights.safetensors").read_bytes()
+
+
+def test_other_names_and_orders_give_the_same_weights(
+    plain: tuple[Made, list[JudgedUser]], tmp_path: Path, base: str
+) -> None:
+    run, _ = plain
+    named = [
+        user.model_copy(
+            update={
+                "user_id": f"x{user.user_id}",
+                "pairs": tuple(
+                    one.model_copy(update={"user_id": f"x{user.user_id}", "pair_id": f"x{one.pair_id}"})
+                    for one in user.pairs[::-1]
+                ),
+            }
+        )
+        for user in people()[::-1]
+    ]
+    other = made(tmp_path, base, named)
+    for path in other.do("reward_model"):
+        same = Path(run.plan.run, path.relative_to(other.plan.run))
+        for name in ("card.json", "weights.safetensors"):
+            assert path.with_name(name).read_bytes() == same.with_name(name).read_bytes()
+
+
+def test_nothing_of_a_judged_or_validation_user_is_learned(
+    plain: tuple[Made, list[JudgedUser]], tmp_path: Path, base: str
+) -> None:
+    run, _ = plain
+    for place, part in enumerate(("other", "train")):
+        turned = flipped(people(), lambda user, _, part=part: (user.user_split == "train") == (part == "train"))  # type: ignore[misc]
+        other = made(tmp_path / str(place), base, turned, methods=["pref_ft"])
+        (card,) = other.do("reward_model")
+        same = Path(run.plan.run, card.relative_to(other.plan.run)).with_name("weights.safetensors")
+        assert (card.with_name("weights.safetensors").read_bytes() == same.read_bytes()) == (part == "other")
+
+
+def test_all_but_test_learns_context_and_validation_pairs(tmp_path: Path, base: str) -> None:
+    run = made(tmp_path, base, people(), methods=["pref_ft"], regime="all-but-test")
+    (card,) = run.do("reward_model")
+    said = json.loads(card.read_text())
+    assert (said["train_users"], said["train_pairs"], said["windows"]) == (16, 16 * 6, 64)
+
+
+class Recorded:
+    """A policy that knows texts by their words, and takes so many of them."""
+
+    tuning, limit = None, 75
+
+    def __init__(self) -> None:
+        self.asked: list[fspo.Text] = []
+        self.described: list[str] = []
+
+    def tokens(self, text: fspo.Text) -> Any:  # noqa: ANN401
+        from personalrm.train.texts import Tokens
+
+        words = f"{text.prompt} {text.completion}".split()
+        return Tokens(tuple(range(min(len(words), self.limit))), 1, len(words) > self.limit, False)
+
+    def log_probs(self, texts: Sequence[fspo.Text]) -> Any:  # noqa: ANN401
+        self.asked += texts
+        return torch.zeros(len(texts)).double().numpy()
+
+    def generate(self, prompts: Sequence[str], **_more: object) -> Any:  # noqa: ANN401
+        from personalrm.train.policy_settings import Generated
+
+        self.described += prompts
+        return [Generated(" likes lists ", False) for _ in prompts]
+
+
+def test_the_oldest_votes_are_dropped_where_a_prompt_is_full() -> None:
+    user = people()[4]
+    context, target = user.part("context"), user.part("test")[0]
+    model = fspo.FewShot(Recorded(), RECIPES["fspo"])  # type: ignore[arg-type]
+    said = model.prompt(context, target)
+    kept = [one for one in context if one.chosen in said]
+    assert kept == list(context[-len(kept) :])
+    assert 0 < len(kept) < len(context)
+    assert dict(model.seen) == {"prompts": 1, "shots": len(kept), "shots_dropped": len(context) - len(kept)}
+    # The longer answer of the two decides for both.
+    longer = target.model_copy(update={"rejected": "w1 " * 20})
+    assert model.prompt(context, longer) == model.prompt(context, longer.model_copy(update={"chosen": longer.rejected}))
+
+
+def test_a_vote_on_the_same_answers_is_not_shown() -> None:
+    user = people()[4]
+    target = user.part("test")[0]
+    copy = target.model_copy(update={"pair_id": "another user's", "user_id": "v"})
+    model = fspo.FewShot(Recorded(), RECIPES["fspo"])  # type: ignore[arg-type]
+    assert model.prompt((copy,), target) == fspo.answer_prompt((), target)
+
+
+def test_a_description_is_written_once_from_the_votes_and_then_shown() -> None:
+    user = people()[4]
+    shots, test = user.part("context")[:1], user.part("test")
+    policy = Recorded()
+    model = fspo.FewShot(policy, RECIPES["fspo_description"])  # type: ignore[arg-type]
+    model.adapt(shots)(test)
+    assert policy.described == [fspo.description_prompt(shots)]
+    assert policy.asked[0].prompt == fspo.answer_prompt(shots, test[0], "likes lists")
+    # What is shown leaves room for it.
+    several = user.part("context")
+    two = policy.tokens(fspo.Text(fspo.description_prompt(several[-2:]), ""))
+    policy.limit = len(two.ids)
+    assert model.description_prompt(several) == fspo.description_prompt(several[-1:])
+    policy.limit = 75
+    # Told the truth, it writes none.
+    model.adapt(shots, "planted")(test)
+    assert len(policy.described) == 1
+    assert policy.asked[-12].prompt == fspo.answer_prompt(shots, test[0], "planted")
+
+
+def test_descriptions_are_learned_from_planted_tastes(tmp_path: Path, base: str) -> None:
+    tastes = {f"u{n}": "w1 w3" if n % 2 else "w0 w2" for n in range(16)}
+    # One train user has none, and is left out.
+    users = [one.model_copy(update={"planted_taste": tastes[one.user_id]}) for one in people()]
+    users[0] = users[0].model_copy(update={"planted_taste": None})
+    methods = ["fspo_description", "fspo_oracle"]
+    run = made(tmp_path / "a", base, users, methods=methods)
+    rows = run.rows()
+    cards = {Path(path).parts[-3]: json.loads(Path(path).read_text()) for path in run.plan.paths("reward_model")}
+    assert set(cards) == {"pref_ft_description", "fspo_description"}
+    assert {card["train_users"] for card in cards.values()} == {3}
+    # Answers, and descriptions wherever there are votes to describe.
+    texts = cards["pref_ft_description"]["texts"]
+    assert 12 < texts < 24
+    assert cards["fspo_description"]["choices"] == 12
+    ok = {row.method for row in rows if row.user_id == "u4" and row.status == "ok"}
+    assert ok == set(methods)
+    described, told = by_method(rows, methods[0]), by_method(rows, methods[1])
+    assert described.keys() != told.keys()
+    # Test users without a taste have a description, and nothing to be told.
+    bare = [one if one.user_split == "train" else one.model_copy(update={"planted_taste": None}) for one in users]
+    found = made(tmp_path / "b", base, bare, methods=methods).rows()
+    assert {row.status for row in found if row.user_id == "u4" and row.method == methods[1]} == {"not_applicable"}
+    assert by_method(found, methods[0]) == described
+    with pytest.raises(DataError, match="no pair whose user has a planted taste to learn from in regime unseen"):
+        made(tmp_path / "c", base, people(), methods=methods).do("reward_model")
+
+
+def test_weights_of_another_data_set(tmp_path: Path, base: str) -> None:
+    sets = {"datasets": {name: {"path": "votes.jsonl", "shards": 1} for name in ("d", "real")}}
+    entry = {"methods": ["pref_ft", "bt", "frozen_bt"], "train_on_dataset": "d", "datasets": ["real"]}
+    run = made(tmp_path, base, people(), more=sets, **entry)
+    write(run, "d", people())
+    real = [one.model_copy(update={"user_id": f"r{one.user_id}", "dataset": "real"}) for one in people()]
+    write(run, "real", real)
+    rows = run.rows()
+    assert {row.judge_model for row in rows} == {"tiny (unseen, trained on d)"}
+    # Whatever part of the user split they are in, nothing was learned from them.
+    assert {row.status for row in rows} == {"ok"}
+    assert len({row.user_id for row in rows}) == 16
+    cards = [json.loads(Path(path).read_text()) for path in run.plan.paths("reward_model")]
+    assert {card["dataset"] for card in cards} == {"d"}
+    write(run, "real", [*real[:3], real[3].model_copy(update={"user_id": "u9"})])
+    with pytest.raises(DataError, match="data set real, user u9: has the name of a user of d, whose"):
+        run.do("score")
+
+
+def write(run: Made, dataset: str, users: list[UserData]) -> None:
+    (path,) = run.plan.shard_paths(dataset)
+    write_records(Path(path), users)
+
+
+def test_another_user_is_the_next_one_in_an_order_of_texts() -> None:
+    users = people()
+    found = few_shot.other_users(users, "unseen", all_judged=False)
+    assert set(found) == {user.user_id for user in users if user.user_split == "test"}
+    shown = {name: pairs[0].user_id for name, pairs in found.items()}
+    assert all(name != other for name, other in shown.items())
+    assert set(shown) == set(shown.values())
+    mixed = list(users)
+    random.Random(1).shuffle(mixed)
+    assert few_shot.other_users(mixed, "unseen", all_judged=False) == found
+    assert set(few_shot.other_users(users, "unseen", all_judged=True)) == {user.user_id for user in users}
+    # What is judged does not decide it.
+    turned = flipped(users, lambda _, one: one.split == "test")
+    assert few_shot.other_users(turned, "unseen", all_judged=False) == found
+    assert few_shot.other_users(users[:1], "all-but-test", all_judged=False) == {"u0": users[0].part("context")}
+
+
+def test_a_killed_second_stage_ends_with_the_same_weights(
+    plain: tuple[Made, list[JudgedUser]], tmp_path: Path, base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = plain
+    run = made(tmp_path, base, people())
+    monkeypatch.setattr(few_shot, "CHECKPOINT_S", 0.0)
+    run.do("reward_model", method="pref_ft")
+    steps: list[int] = []
+    before = policy_fit._Trainer.compute_loss
+
+    def counted(self: Any, *args: Any, **more: Any) -> Any:  # noqa: ANN401
+        steps.append(self.state.global_step)
+        if killing and self.state.global_step == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return before(self, *args, **more)
+
+    monkeypatch.setattr(policy_fit._Trainer, "compute_loss", counted)
+    killing = True
+    fork, second = multiprocessing.get_context("fork"), {"method": "fspo"}
+    process = fork.Process(target=run.do, args=("reward_model",), kwargs=second)
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    checkpoints = Path(run.plan.run, "checkpoints")
+    assert [path.name for path in checkpoints.iterdir()] == ["d-tiny-fspo-0"]
+    killing = False
+    (found,) = run.do("reward_model", method="fspo")
+    assert steps == [2, 3]
+    wanted = Path(whole.plan.run, found.relative_to(run.plan.run))
+    for name in ("card.json", "weights.safetensors"):
+        assert found.with_name(name).read_bytes() == wanted.with_name(name).read_bytes()
+    assert not list(checkpoints.iterdir())

@@ -1,0 +1,94 @@
+"""Language models that are shown votes, in a config, without torch: trainings that methods share, another data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from personalrm.core.errors import ConfigError
+from personalrm.methods.registry import METHODS
+from personalrm.methods.reward.few_shot_settings import FEW_SHOT, trainings_of
+from personalrm.methods.reward.hyper import read_hyper
+from personalrm.studies.config_load import parse_config
+from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.plan import Plan
+
+
+def config_of(entry: dict[str, Any], **changes: Any) -> Config:  # noqa: ANN401
+    sets = {"datasets": {"d": {"path": "v.jsonl", "shards": 2}}}
+    return parse_config({"run": "x", **sets, "reward_models": {"rm": entry}, **changes})
+
+
+def test_few_shot_methods_share_trainings_and_hyper_parameters() -> None:
+    methods = ["few_shot_prompt", "fspo_no_shots", "fspo", "ipo", "fspo_oracle"]
+    hyper = {"fspo": {"lr": 1, "beta": 0.1}, "ipo": {"lr": 2}, "pref_ft": {"lr": 3}, "pref_ft_no_user": {"lr": 4}}
+    config = config_of({"methods": methods, "seeds": [5, 6], "hyper": hyper})
+    entry, plan = config.reward_models["rm"], Plan(config)
+    trained = ("pref_ft", "fspo", "pref_ft_no_user", "ipo", "pref_ft_description", "fspo_description")
+    assert tuple(entry.trainings) == trained
+    # Without training one seed is as good as another.
+    assert (entry.seeds_of("few_shot_prompt"), entry.seeds_of("fspo_no_shots")) == ([5], [5, 6])
+    lr = {"pref_ft": 3, "fspo": 1, "pref_ft_no_user": 4, "ipo": 2, "pref_ft_description": 3, "fspo_description": 1}
+    assert {name: entry.hyper_of(name).lr for name in trained} == lr
+    assert (entry.hyper_of("ipo").beta, entry.hyper_of("ipo").loss) == (0.1, "ipo")
+    jobs = [(job.method, job.seed) for job in plan.jobs("reward_model")]
+    assert jobs == [(name, seed) for name in trained for seed in ("5", "6")]
+    assert plan.jobs("features") == []
+    found = {job.method: plan.inputs("reward_model", **job._asdict()) for job in plan.jobs("reward_model", seed="6")}
+    folder = "results/x/reward_models/d/rm"
+    assert {name: inputs.get("starts", []) for name, inputs in found.items()} == {
+        **{name: [] for name in trained if name.startswith("pref_ft")},
+        "fspo": [f"{folder}/pref_ft/6/card.json"],
+        "ipo": [f"{folder}/pref_ft_no_user/6/card.json"],
+        "fspo_description": [f"{folder}/pref_ft_description/6/card.json"],
+    }
+    assert found["fspo"]["start_weights"] == [f"{folder}/pref_ft/6/weights.safetensors"]
+    (job, _) = plan.jobs("score")
+    judged = plan.inputs("score", **job._asdict())
+    assert set(judged["models"]) == {f"{folder}/{name}/{seed}/card.json" for name in trained for seed in (5, 6)}
+    # Nothing is swapped here, and weights are of the data set's own users.
+    assert "others" not in judged
+    assert "trained" not in judged
+    with pytest.raises(ConfigError, match=r"hyper.pref_ft: not among methods \(frozen_bt\)"):
+        config_of({"methods": ["frozen_bt"], "hyper": {"pref_ft": {"lr": 3}}})
+
+
+def test_published_hyper_parameters_of_few_shot_methods() -> None:
+    first, second = read_hyper("pref_ft", {}), read_hyper("fspo", {})
+    assert (first.lr, first.loss_on, second.lr, second.loss, second.beta) == (1e-7, "completion", 1e-6, "ipo", 0.01)
+    for found in (first, second):
+        assert (found.shots, found.tuning, found.epochs, found.batch, found.clip) == (8, "full", 1, 4, 10.0)
+        assert (found.optimiser, found.schedule, found.warmup) == ("rmsprop", "constant", 150)
+
+
+def test_weights_of_one_data_set_judge_all() -> None:
+    sets: dict[str, dict[str, Any]] = {name: {"path": "v", "shards": 1} for name in ("invented", "people", "few")}
+    sets["few"]["max_users"] = 3
+    entry = {"methods": ["frozen_bt", "fspo_other_user"], "seeds": [0], "train_on_dataset": "invented"}
+    # The user split of the data set that is trained on is all that counts.
+    config = config_of({**entry, "datasets": ["people", "few"]}, datasets=sets)
+    plan = Plan(config)
+    assert {job.dataset for job in plan.jobs("reward_model")} == {"invented"}
+    assert {job.dataset for job in plan.jobs("score")} == {"people", "few"}
+    assert {job.dataset for job in plan.jobs("features")} == {"invented", "people", "few"}
+    judged = plan.inputs("score", **plan.jobs("score")[0]._asdict())
+    assert {Path(path).parts[3] for path in judged["models"]} == {"invented"}
+    assert (judged["trained"], judged["others"]) == (plan.shard_paths("invented"), plan.shard_paths("people"))
+    assert config.reward_models["rm"].judge_name("rm") == "rm (unseen, trained on invented)"
+    with pytest.raises(ConfigError, match=r"reward_models.rm.train_on_dataset: no data set 'other'"):
+        config_of({**entry, "train_on_dataset": "other"})
+
+
+def test_what_is_shown_votes_is_compared_with_what_is_shown_none() -> None:
+    expected = {
+        "pref_ft": "pref_ft_no_user",
+        "pref_ft_description": "pref_ft_no_user",
+        "fspo_oracle": "fspo_description",
+    }
+    expected |= dict.fromkeys(("fspo", "fspo_no_shots", "fspo_other_user", "fspo_description"), "ipo")
+    controls = {name: METHODS[name].references[:1] for name in FEW_SHOT}
+    assert {name: control[0] for name, control in controls.items() if control} == expected
+    assert {name for name in FEW_SHOT if METHODS[name].other_user} == {"fspo_other_user"}
+    assert {trainings_of(name) for name in ("fspo", "fspo_no_shots", "fspo_other_user")} == {("pref_ft", "fspo")}

@@ -1,0 +1,220 @@
+"""Few-shot preference optimisation: a language model learns to answer as the user prefers whose votes it is shown.
+
+Two stages (Singh et al., 2025, section 4 and appendix A.3): the likelihood of preferred answers (Pref-FT), then
+preferences (IPO, or DPO) from where the first one ended, with that model, shown the same votes, as the frozen
+reference. Differs: prompts and their headings are ours; whole shots are dropped where they do not fit, the oldest
+first; and where the model describes the user, the loss on descriptions is of the first stage alone.
+
+A user's reward is the implicit one, beta (log pi(answer) - log ref(answer)), given the user's votes. For the first
+stage and without training beta is 1. The reference of an untrained model is the same model without votes: what the
+votes change is what counts, and not how probable a text is anyway.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from personalrm.core.errors import DataError
+from personalrm.core.records import PreferencePair
+from personalrm.judge.prompting import load_prompt
+from personalrm.methods.base import LogOdds
+from personalrm.methods.reward.few_shot_settings import RECIPES, FSPOHyper, PrefFTHyper, Recipe
+from personalrm.methods.reward.shots import (
+    PROMPT,
+    Pairs,
+    Window,
+    answer_prompt,
+    apart,
+    chronological,
+    description_prompt,
+    latest,
+    windows,
+)
+from personalrm.train.fine_tuning import Tuned, put_weights
+from personalrm.train.policy import Policy, open_policy
+from personalrm.train.policy_fit import fit_choices, fit_texts
+from personalrm.train.policy_settings import Choice, PolicySettings, Text, Tuning
+from personalrm.train.trainer import Run
+
+DESCRIBED = 64
+"""Most tokens of a description that the model writes, or a quarter of those that it takes."""
+
+
+class Taught(NamedTuple):
+    """A user to learn from: pairs, and the planted taste where the model learns to describe it."""
+
+    pairs: Pairs
+    description: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class FewShot:
+    """A language model that is shown a user's votes (`methods.base.TrainedReward`); made by `open_few_shot`.
+
+    Attributes:
+        policy: the model, with its reference.
+        recipe: what prompts show.
+        beta: of the implicit reward.
+        seen: numbers of prompts, of shots in them, and of shots that were dropped.
+    """
+
+    policy: Policy
+    recipe: Recipe
+    beta: float = 1.0
+    seen: Counter[str] = field(default_factory=Counter)
+
+    def adapt(self, pairs: Sequence[PreferencePair], system: str = "") -> LogOdds:
+        """The log-odds of a user with these votes. `system` describes the user in the place of the model's own words,
+        which it writes where the method says so."""
+        shots = tuple(chronological(pairs))
+        description = system or (self._described(shots) if self.recipe.describes and shots else "")
+
+        def log_odds(targets: Sequence[PreferencePair]) -> Sequence[float]:
+            prompts = [self.prompt(shots, one, description) for one in targets]
+            found = self._margins(prompts, targets, reference=False)
+            if self.policy.tuning is None:
+                prompts = [self.prompt((), one) for one in targets]
+            found -= self._margins(prompts, targets, reference=self.policy.tuning is not None)
+            rewards: list[float] = (self.beta * found).tolist()
+            return rewards
+
+        return log_odds
+
+    def prompt(self, shots: Pairs, target: PreferencePair, description: str = "") -> str:
+        """The prompt of a pair, the same for both answers, with the latest shots that fit, without those that may show
+        its choice: another user may have voted on the same answers."""
+
+        def fits(kept: Pairs) -> bool:
+            prompt = answer_prompt(kept, target, description)
+            both = (self.policy.tokens(Text(prompt, one)) for one in (target.chosen, target.rejected))
+            return not any(one.context_cut for one in both)
+
+        kept = self._latest(tuple(shot for shot in shots if apart(shot, target)), fits)
+        return answer_prompt(kept, target, description)
+
+    def description_prompt(self, shots: Pairs) -> str:
+        """The prompt of a description, with the latest shots that leave room for it."""
+
+        def fits(kept: Pairs) -> bool:
+            one = self.policy.tokens(Text(description_prompt(kept), ""))
+            return not one.context_cut and len(one.ids) + self._described_tokens <= self.policy.limit
+
+        return description_prompt(self._latest(shots, fits))
+
+    def _latest(self, shots: Pairs, fits: Callable[[Pairs], bool]) -> Pairs:
+        kept = latest(shots, fits)
+        self.seen.update(prompts=1, shots=len(kept), shots_dropped=len(shots) - len(kept))
+        return kept
+
+    @property
+    def _described_tokens(self) -> int:
+        return min(DESCRIBED, self.policy.limit // 4)
+
+    def _described(self, shots: Pairs) -> str:
+        prompt = self.description_prompt(shots)
+        (made,) = self.policy.generate([prompt], max_new_tokens=self._described_tokens, stop=("\n",))
+        return made.text.strip()
+
+    def _margins(self, prompts: Sequence[str], targets: Sequence[PreferencePair], *, reference: bool) -> Any:  # noqa: ANN401
+        """log pi(chosen) - log pi(rejected) of each, (targets,)."""
+        read = self.policy.reference_log_probs if reference else self.policy.log_probs
+        answers = ((prompt, one) for prompt, pair in zip(prompts, targets, strict=True) for one in _sides(pair))
+        sums = read([Text(prompt, one) for prompt, one in answers])
+        return sums[::2] - sums[1::2]
+
+
+def _sides(pair: PreferencePair) -> tuple[str, str]:
+    return pair.chosen, pair.rejected
+
+
+def fit(
+    model: FewShot,
+    train: Sequence[Taught],
+    held_out: Sequence[Taught],
+    hyper: PrefFTHyper | FSPOHyper,
+    seed: int,
+    run: Run,
+) -> Tuned:
+    """Train one stage in place, on windows of each train user; the curve is measured on windows of validation users,
+    one for each of their pairs.
+
+    Users' names and order change nothing. Raises as `fit_choices`.
+    """
+    learned = [(window, one.description) for one in train for window in _windows(one, hyper, seed, hyper.windows)]
+    others = [(window, one.description) for one in held_out for window in _windows(one, hyper, seed, len(one.pairs))]
+    if isinstance(hyper, FSPOHyper):
+        choices = [_choice(model, *one) for one in learned]
+        seen = dict(model.seen)
+        tuned = fit_choices(model.policy, choices, [_choice(model, *one) for one in others], hyper, seed, run)
+    else:
+        texts = [text for one in learned for text in _texts(model, *one)]
+        seen = dict(model.seen)
+        measured = [text for one in others for text in _texts(model, *one)]
+        tuned = fit_texts(model.policy, texts, measured, hyper, seed, run)
+    said = {"windows": len(learned), "prompt": load_prompt(PROMPT).id, **seen}
+    return tuned._replace(card=tuned.card | said)
+
+
+def _windows(user: Taught, hyper: PrefFTHyper | FSPOHyper, seed: int, count: int) -> list[Window]:
+    return windows(user.pairs, hyper.shots, count, seed, mixed=hyper.mixed)
+
+
+def _choice(model: FewShot, window: Window, description: str) -> Choice:
+    shots = window.shots if model.recipe.shots else ()
+    return Choice(model.prompt(shots, window.target, description), *_sides(window.target))
+
+
+def _texts(model: FewShot, window: Window, description: str) -> Iterator[Text]:
+    choice = _choice(model, window, description)
+    yield Text(choice.prompt, choice.chosen)
+    if model.recipe.describes and window.shots:
+        yield Text(model.description_prompt(window.shots), description)
+
+
+@contextmanager
+def open_new(
+    settings: PolicySettings, tuning: Tuning, seed: int, method: str, start: Sequence[Path]
+) -> Iterator[FewShot]:
+    """The model of a method at the start of its training: with the weights of the folders `start`."""
+    with open_policy(settings, tuning, seed, start=start) as policy:
+        yield FewShot(policy, RECIPES[method])
+
+
+@contextmanager
+def open_few_shot(settings: PolicySettings, method: str, folders: Sequence[Path]) -> Iterator[FewShot]:
+    """The model of a method, with the weights of its trainings in the order in which they followed each other; none for
+    a method without training.
+
+    Raises DataError that names the folder whose files are missing or damaged, or are of another base.
+    """
+    recipe = RECIPES[method]
+    if not folders:
+        with open_policy(settings, None, 0) as policy:
+            yield FewShot(policy, recipe)
+        return
+    *start, own = folders
+    tensors, card = Tuned.load(own)
+    try:
+        tuning, beta = Tuning(**card["tuning"]), float(card["hyper"].get("beta", 1.0))
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{own}: no card of a policy ({error}); train again") from error
+    with open_policy(settings, tuning, 0, start=start) as policy:
+        if card["base"] != policy.identity:
+            raise DataError(f"{own}: trained on another base ({card['base']}, now {policy.identity}); train again")
+        try:
+            put_weights(policy.model, tensors)
+        except DataError as error:
+            raise DataError(f"{own}: {error}; train again") from error
+        yield FewShot(policy, recipe, beta)
+
+
+def taught(users: Iterable[tuple[Pairs, str | None]], recipe: Recipe) -> list[Taught]:
+    """Users as a recipe learns them: without users whose planted taste it needs and who have none."""
+    if recipe.describes:
+        return [Taught(pairs, description) for pairs, description in users if description]
+    return [Taught(pairs) for pairs, _ in users]
