@@ -88,7 +88,7 @@ def test_the_index_lists_every_document_of_the_folder() -> None:
     assert files - {"README.md"} <= listed
 
 
-@pytest.mark.parametrize(("study", "name"), [("synthesizeme", "README"), ("tailoring", "tailoring")])
+@pytest.mark.parametrize(("study", "name"), [("synthesizeme", "README"), ("tailoring", "tailoring"), ("fspo", "fspo")])
 def test_the_key_reference_is_current(study: str, name: str) -> None:
     kept = (ROOT / "config" / f"{name}.md").read_text(encoding="utf-8")
     assert kept == config_reference(study), f"run: python -m personalrm keys --study {study} > config/{name}.md"

@@ -55,7 +55,7 @@ add_rule_commands(cli)
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="Config file, such as config/quickstart.yaml.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run, such as results/quickstart.")]
 ModelIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, as `models list` prints them.")]
-StudyName = Annotated[str, typer.Option("--study", help="Which study's config: synthesizeme or tailoring.")]
+StudyName = Annotated[str, typer.Option("--study", help="Which study's config: synthesizeme, tailoring or fspo.")]
 CacheDir = Annotated[Path | None, typer.Option(help="Default: $PERSONALRM_CACHE, or the user's cache folder.")]
 
 ModelSource = StrEnum("ModelSource", ["CACHE", "HUB", "INDEX"])

@@ -14,7 +14,7 @@ from personalrm.run.stage import Files
 from personalrm.studies.study_config import StudyConfig
 
 DEFAULT = "synthesizeme"
-STUDIES = (DEFAULT, "tailoring")
+STUDIES = (DEFAULT, "tailoring", "fspo")
 
 
 @dataclass

@@ -1,0 +1,153 @@
+"""The typed configuration of the study of FSPO's synthetic users (Singh et al., 2025)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, BaseModel, Field, model_validator
+
+from personalrm.core.errors import ConfigError
+from personalrm.personas.synthetic.settings import Count, Domain, once_each
+from personalrm.personas.synthetic.users import seed_users
+from personalrm.studies.model_config import Positive
+from personalrm.studies.study_config import Name, Section, StudyConfig
+
+Temperature = Annotated[float, Field(ge=0, le=2)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class AskConfig(Section):
+    """Who writes questions, and how."""
+
+    model: str | None = None
+    """Model that writes questions; `label.model` if none is given."""
+    per_call: Positive = 10
+    """Questions asked for in one call."""
+    examples: Count = 5
+    """Questions shown as examples in one call at most."""
+    rounds: Positive = 3
+    """How often more questions are asked for while some are missing."""
+    similarity: Annotated[float, Field(ge=0.5, le=1)] = 0.9
+    """Questions that have this share of their letters in common are near-duplicates, of which one is kept."""
+    temperature: Temperature = 1.0
+    """Of the calls."""
+    max_tokens: Positive = 1024
+    """Longest list of questions, in tokens."""
+
+
+class AnswerConfig(Section):
+    """Who answers the questions; `ways` of a domain say how answers are made to differ."""
+
+    models: Annotated[list[str], Field(min_length=1)]
+    """Models that answer (paper: an ensemble of eleven)."""
+    temperatures: Annotated[list[Temperature], Field(min_length=1), AfterValidator(once_each)] = [1.0]
+    """Of the calls that write views and answers."""
+    each: Positive = 3
+    """Answers of each model, way and temperature to a question."""
+    words: Positive = 150
+    """Length of answers that is asked for."""
+    max_tokens: Positive = 512
+    """Longest answer, in tokens."""
+    view_tokens: Positive = 256
+    """Longest list of views, in tokens."""
+
+
+class LabelConfig(Section):
+    """Who labels pairs, each in both orders."""
+
+    model: str
+    """Model that labels by the description, and that writes facts (paper: GPT-4o)."""
+    ties: bool = True
+    """A model that answers in words may say that the description does not decide; the pair is then dropped."""
+
+
+class DescribeConfig(Section):
+    """How descriptions are refined, and when a user is made again (docs/fspo.md)."""
+
+    facts: Count = 10
+    """Most facts that are added to a description."""
+    margin: Annotated[float, Field(ge=0)] = 0.5
+    """With log-probabilities, a description does not decide a pair where the mean log-odds of both orders are nearer to
+    0 than this, in nats; where the orders differ, it never does."""
+    temperature: Temperature = 0.7
+    """Of the calls for facts."""
+    max_tokens: Positive = 80
+    """Longest fact, in tokens."""
+    regenerate: Count = 2
+    """How often a user is made again at most while the disagreement with another is out of the bounds."""
+    least: Share = 0.1
+    """Disagreement below which two users are too alike."""
+    most: Share | None = None
+    """Disagreement above which two users are too unlike; none by default, because opposite tastes may be planted."""
+    least_pairs: Positive = 10
+    """Labelled pairs that two users must have in common before their disagreement has consequences."""
+
+
+class Config(StudyConfig):
+    """One run: domains with users, and the models that ask, answer and label."""
+
+    dataset_kinds: ClassVar[tuple[type[BaseModel], ...]] = (Domain,)
+
+    study: Literal["fspo"]
+    """The paper that is replicated."""
+    datasets: Annotated[dict[Name, Domain], Field(min_length=1)]
+    """Domains by name."""
+    ask: AskConfig = AskConfig()
+    """Questions."""
+    answer: AnswerConfig
+    """Answers."""
+    label: LabelConfig
+    """Labels."""
+    describe: DescribeConfig = DescribeConfig()
+    """Descriptions."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _dataset_names(cls, value: object) -> object:
+        # A domain's name is its key.
+        if isinstance(value, dict) and isinstance(value.get("datasets"), dict):
+            named = {k: {"name": k, **v} if isinstance(v, dict) else v for k, v in value["datasets"].items()}
+            return {**value, "datasets": named}
+        return value
+
+    @property
+    def asker(self) -> str:
+        """Model that writes questions."""
+        return self.ask.model or self.label.model
+
+
+def problems_of(config: Config) -> Iterator[str]:
+    """Names that do not exist or are given twice, and domains without questions. Each problem begins with its key."""
+    named = {
+        "ask.model": [config.ask.model] if config.ask.model else [],
+        "answer.models": config.answer.models,
+        "label.model": [config.label.model],
+        "budget.models": list(config.budget.models),
+    }
+    known = ", ".join(config.models) or "none"
+    for key, names in named.items():
+        for name, count in Counter(names).items():
+            if name not in config.models:
+                yield f"{key}: no model {name!r} under 'models' (there are: {known})"
+            if count > 1:
+                yield f"{key}: {name!r} is given twice"
+    for name, domain in config.datasets.items():
+        questions = domain.questions
+        if not (questions.seeds or questions.general or questions.per_trait):
+            yield f"datasets.{name}.questions: there are none; give general, per_trait or a file as seeds"
+        if not domain.pairs.shared and not domain.pairs.own:
+            yield f"datasets.{name}.pairs: shared and own are both 0, so that no user labels a pair"
+        if len(domain.traits) < 2 and domain.people.interpolated:
+            yield f"datasets.{name}.people.interpolated: there is one dimension; add another to traits"
+        try:
+            seed_users(domain, config.seed)
+        except ConfigError as error:
+            yield str(error)
+    for name, entry in config.models.items():
+        if entry.prompts == "compact" and "text" in entry.verdicts:
+            yield (
+                f"models.{name}.verdicts: 'text' is not read with compact prompts, whose labels are A and B; use "
+                "prompts: standard, or verdicts: [logprob]"
+            )
