@@ -1,9 +1,11 @@
-"""The rules of "Whose Boat Does it Float?": personas of pairs, and judgments of them.
+"""The rules of "Whose Boat Does it Float?": personas of pairs, judgments of them, and comparisons of generated answers.
 
 INPUTS   data/<dataset>/shards/<shard>.jsonl
 OUTPUTS  personas/<dataset>/<model>/<shard>.jsonl
          verdicts/<dataset>/accuracy/<model>-by-<judge>/<shard>.jsonl
          verdicts/<dataset>/preference/<model>-by-<judge>/<shard>.jsonl
+         given/<dataset>/<system>/<shard>.jsonl: answers that were generated elsewhere
+         verdicts/<dataset>/answers/<system>-vs-<base>-by-<judge>/<shard>.jsonl
 """
 
 PAGES = []
@@ -82,3 +84,51 @@ rule prefer_personas:
         "Comparing personas of {wildcards.model}: {wildcards.judge} on {wildcards.dataset}, shard {wildcards.shard}"
     shell:
         "python -m personalrm stage prefer_personas --config {params.config:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule given_answers:
+    input:
+        unpack(inputs_of("given_answers")),
+    output:
+        PLAN.template("given_answers"),
+    log:
+        PLAN.log("given_answers"),
+    benchmark:
+        PLAN.benchmark("given_answers")
+    conda:
+        "../envs/personalrm.yml"
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        reads=reads_of("given_answers"),
+        config=RUN_CONFIG,
+    message:
+        "Reading answers of {wildcards.system} to {wildcards.dataset}, shard {wildcards.shard}"
+    shell:
+        "python -m personalrm stage given_answers --config {params.config:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule judge_generations:
+    input:
+        unpack(inputs_of("judge_generations")),
+    output:
+        PLAN.template("judge_generations"),
+    log:
+        PLAN.log("judge_generations"),
+    benchmark:
+        PLAN.benchmark("judge_generations")
+    conda:
+        "../envs/personalrm.yml"
+    threads: threads_of("judge_generations")
+    resources:
+        llm_calls=calls_of("judge_generations"),
+        mem_mb=growing(1000),
+        runtime=growing(240, "judge_generations"),
+    params:
+        reads=reads_of("judge_generations"),
+        config=RUN_CONFIG,
+    message:
+        "Comparing {wildcards.system} with {wildcards.base}: {wildcards.judge} on {wildcards.dataset}, shard {wildcards.shard}"
+    shell:
+        "python -m personalrm stage judge_generations --config {params.config:q} --out {output:q} > {log:q} 2>&1"

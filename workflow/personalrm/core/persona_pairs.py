@@ -8,13 +8,16 @@ from typing import Literal, get_args
 from pydantic import Field
 
 from personalrm.core.conditions import VerdictMode
-from personalrm.core.records import CallRef, Outcome, Record, Verdict
+from personalrm.core.records import CallRef, Outcome, Record, Verdict, agreed_outcome
 
 Side = Literal["chosen", "rejected"]
 """A response of a pair. Its persona is of somebody who would prefer it to the other one."""
 SIDES: tuple[Side, ...] = get_args(Side)
 PersonaOutcome = Literal["ok", "empty"] | Outcome
 """What became of a persona: written, empty, or the outcome of a call without an answer."""
+PersonaSource = Literal["gold_chosen", "gold_rejected", "retr_chosen", "retr_rejected", "none"]
+"""Which persona of a pair an answer is tailored to: its own (`gold`), or that of the most similar training prompt
+(`retr`), of the chosen or of the rejected response."""
 RELEASED = "released"
 """In the place of a model: the personas that a data set comes with."""
 
@@ -44,6 +47,12 @@ class PersonaPair(Record):
     def response(self, side: Side) -> str:
         """The response of a side."""
         return self.chosen if side == "chosen" else self.rejected
+
+    def persona(self, source: PersonaSource) -> str:
+        """The persona of a source; "" where the pair has none."""
+        kind, _, side = source.partition("_")
+        personas = {"gold": self.gold, "retr": self.retrieved}.get(kind, {})
+        return next((text for name, text in personas.items() if name == side), "")
 
 
 class PairRow(Record):
@@ -86,8 +95,6 @@ class JudgedPreference(PairRow):
     def preferred(self) -> Side | Literal["tie"] | None:
         """The persona that is preferred in every order; a tie where the orders differ; None where one has no answer
         that can be read."""
-        outcomes = {verdict.outcome for verdict in self.verdicts}
-        if not outcomes or not outcomes <= {"correct", "wrong", "tie"}:
-            return None
-        sides: Mapping[Outcome, Side] = {"correct": "chosen", "wrong": "rejected"}
-        return sides.get(outcomes.pop(), "tie") if len(outcomes) == 1 else "tie"
+        sides: Mapping[Outcome, Side | Literal["tie"]] = {"correct": "chosen", "wrong": "rejected", "tie": "tie"}
+        agreed = agreed_outcome(self.verdicts)
+        return None if agreed is None else sides[agreed]

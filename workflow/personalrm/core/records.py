@@ -324,6 +324,15 @@ class Verdict(Record):
     cut: bool = Field(default=False, exclude_if=lambda cut: not cut)
 
 
+def agreed_outcome(verdicts: Iterable[Verdict]) -> Outcome | None:
+    """The outcome of a pair over all orders: `correct` or `wrong` where each order says so, a `tie` where they differ,
+    None where one has no answer that can be read, or there is none."""
+    outcomes = {verdict.outcome for verdict in verdicts}
+    if not outcomes or not outcomes <= set(READABLE):
+        return None
+    return outcomes.pop() if len(outcomes) == 1 else "tie"
+
+
 class JudgedUser(Record):
     """All verdicts of one method on one user's test pairs; a row of a verdicts file.
 

@@ -52,6 +52,9 @@ class PairSet(Settings):
     which repeats rows of the others in the released sets."""
     max_pairs: Annotated[int, Field(ge=1)] | None = None
     """The first n pairs by a stable hash of their texts."""
+    retrieval: Literal["shipped", "tfidf"] = "shipped"
+    """Personas of the most similar training prompt: those that the data come with (for exact replication), or the gold
+    ones of the nearest training prompt by TF-IDF."""
     shards: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 1
     """Jobs that each stage is cut into."""
     prompt: Literal["beavertails", "everyday", "hhh", "mnemonic", "shp"] = "everyday"

@@ -38,6 +38,8 @@ class Wildcards(NamedTuple):
     encoder: str = ""
     reward: str = ""
     seed: str = ""
+    system: str = ""
+    base: str = ""
 
     @classmethod
     def of(cls, values: Mapping[str, str | int]) -> Wildcards:

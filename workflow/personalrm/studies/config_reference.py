@@ -126,6 +126,8 @@ def _references(entry: Schema) -> Iterator[tuple[str, str]]:
         yield name, ""
     if isinstance(entry.get("additionalProperties"), dict):
         yield from ((found, f".<name>{rest}") for found, rest in _references(entry["additionalProperties"]))
+    if isinstance(entry.get("items"), dict):
+        yield from ((found, f"[]{rest}") for found, rest in _references(entry["items"]))
     for part in (*entry.get("anyOf", ()), *entry.get("oneOf", ())):
         yield from _references(part)
 

@@ -14,6 +14,7 @@ from personalrm.data.pair_sets import PairSet
 from personalrm.personas.saliency import Contrast
 from personalrm.studies.model_config import Positive
 from personalrm.studies.study_config import Name, Section, StudyConfig
+from personalrm.studies.tailoring.compare_config import CompareConfig, Systems, compare_problems
 
 PaperModel = Literal[
     "Llama-3.1-8B",
@@ -91,6 +92,8 @@ class Config(StudyConfig):
     """Judges of personas."""
     saliency: SaliencyConfig = SaliencyConfig()
     """Salient words."""
+    compare: CompareConfig = CompareConfig()
+    """Comparisons of generated answers."""
 
     @model_validator(mode="before")
     @classmethod
@@ -107,6 +110,12 @@ class Config(StudyConfig):
         return [*self.infer.models, *([RELEASED] if self.infer.released else []), *self.infer.given]
 
     @property
+    def systems(self) -> Systems:
+        """All systems with answers, and the persona that each was told, by data set."""
+        known = self.compare.given_systems
+        return {name: {d: source for d, source in told.items() if d in self.datasets} for name, told in known.items()}
+
+    @property
     def preference_pairs(self) -> list[tuple[str, str]]:
         """Whose personas are compared by which judge."""
         twofold = [model for model in self.personas_of if model not in self.infer.given]
@@ -121,6 +130,8 @@ def problems_of(config: Config) -> Iterator[str]:
         "infer.models": config.infer.models,
         "judge.accuracy": config.judge.accuracy,
         "judge.preference": config.judge.preference,
+        "compare.judges": config.compare.judges,
+        "compare.prometheus.judges": config.compare.prometheus.judges,
         "budget.models": list(config.budget.models),
     }
     known = ", ".join(config.models) or "none"
@@ -139,8 +150,12 @@ def problems_of(config: Config) -> Iterator[str]:
         if name in {*config.models, RELEASED}:
             yield f"infer.given.{name}: is the name of a model or of the personas of the data; give another one"
     yield from _alike(config)
-    if not config.personas_of:
-        yield "infer.models: no model infers personas; name one, or set infer.released: true, or infer.given"
+    yield from compare_problems(config.compare, config.systems, config.datasets)
+    if not config.personas_of and not config.compare.pairs:
+        yield (
+            "infer.models: no model infers personas; name one, or set infer.released: true, or infer.given; or compare "
+            "answers (compare.pairs)"
+        )
     for name, entry in config.models.items():
         if entry.prompts == "compact" and "text" in entry.verdicts:
             yield (

@@ -16,7 +16,8 @@ class Plan(StudyPlan[Config]):
     """All files of a run, known before any job (the DAG is static)."""
 
     def __init__(self, config: Config) -> None:
-        super().__init__(config, stages.__name__, {"model": [*config.models, RELEASED, *config.infer.given]})
+        names = {"model": [*config.models, RELEASED, *config.infer.given], "system": config.systems}
+        super().__init__(config, stages.__name__, {**names, "base": config.systems})
 
     def shards(self, dataset: str) -> Sequence[str]:
         """Names of the files that the pairs of a data set lie in."""
@@ -30,6 +31,10 @@ class Plan(StudyPlan[Config]):
         """Files of pairs, one per shard."""
         return [self.pairs(Wildcards(dataset=dataset, shard=shard)) for shard in self.shards(dataset)]
 
+    def counts(self, dataset: str) -> str:
+        """File of the counts of a data set."""
+        return f"{self.run}/data/{dataset}/counts.json"
+
     def persona_files(self, job: Wildcards) -> dict[str, str | list[str]]:
         """Files with the pairs of a job and, but for released ones, with their personas."""
         files: dict[str, str | list[str]] = {"pairs": self.pairs(job)}
@@ -38,3 +43,7 @@ class Plan(StudyPlan[Config]):
         elif job.model != RELEASED:
             files["personas"] = self.path("infer_personas", dataset=job.dataset, model=job.model, shard=job.shard)
         return files
+
+    def answers(self, job: Wildcards, system: str) -> str:
+        """File of the answers of a system to the pairs of a job."""
+        return self.path("given_answers", dataset=job.dataset, system=system, shard=job.shard)

@@ -15,6 +15,9 @@ PACKAGES = ("personalrm.studies.tailoring.results",)
 OF_RELEASED = "Llama-3.1-405B"
 """The model of the released personas, in the paper's names."""
 
+PAPER_JUDGE = "prometheus-7b-v2.0"
+"""The paper's judge of answers; what its id ends with wherever it is served."""
+
 
 @dataclass(frozen=True)
 class ResultSettings:
@@ -25,6 +28,9 @@ class ResultSettings:
     - released: whether the personas that data sets come with are in the results.
     - given: names of the personas of users that another run learned.
     - contrasts, cutoff, top: of the saliency of words.
+    - clean_up: what is removed from answers before they are judged.
+    - reported_comparisons: test and base system to the paper's comparison.
+    - paper_judges: judges that are the paper's, asked by its prompt.
     - title_note: text under the title of a figure.
     """
 
@@ -37,12 +43,16 @@ class ResultSettings:
     contrasts: Sequence[Contrast]
     cutoff: int
     top: int
+    clean_up: str
+    reported_comparisons: Mapping[tuple[str, str], str]
+    paper_judges: Sequence[str]
     title_note: str
 
 
 def result_settings(plan: Plan) -> ResultSettings:
     """Settings of the run's tables and figures."""
-    config = plan.config
+    config, compare = plan.config, plan.config.compare
+    graded = {name: config.models[name].model for name in compare.prometheus.judges}
     return ResultSettings(
         seed=config.statistics.seed,
         n_resamples=config.statistics.resamples,
@@ -53,6 +63,9 @@ def result_settings(plan: Plan) -> ResultSettings:
         contrasts=config.saliency.contrast,
         cutoff=config.saliency.cutoff,
         top=config.saliency.top,
+        clean_up=compare.clean_up,
+        reported_comparisons={(pair.test, pair.base): pair.reported for pair in compare.pairs if pair.reported},
+        paper_judges=[name for name, model in graded.items() if model.endswith(PAPER_JUDGE)],
         title_note=f"run {config.run}",
     )
 
@@ -61,14 +74,25 @@ def result_files(plan: Plan) -> dict[str, str | list[str]]:
     """Input files of the run's tables and figures, by the names of their parameters."""
     return {
         "pairs": [path for name in plan.config.datasets for path in plan.pair_files(name)],
+        "counts": [plan.counts(name) for name in plan.config.datasets],
         "personas": plan.paths("infer_personas"),
         "judged_personas": plan.paths("judge_personas"),
         "judged_preferences": plan.paths("prefer_personas"),
+        "judged_answers": plan.paths("judge_generations"),
         "reported_tailoring": str(REPORTED / "tailoring.csv"),
+        "reported_answers": str(REPORTED / "tailoring_answers.csv"),
     }
 
 
 def conditions(plan: Plan) -> dict[str, bool]:
     """What a result may be declared to need (`Result.when`), and whether the run has it."""
-    config = plan.config
-    return {"": True, "accuracy": bool(config.judge.accuracy), "preference": bool(config.preference_pairs)}
+    config, answers = plan.config, bool(plan.jobs("judge_generations"))
+    known = any(entry.reported for entry in config.datasets.values()) and any(p.reported for p in config.compare.pairs)
+    return {
+        "": True,
+        "personas": bool(config.personas_of),
+        "accuracy": bool(config.personas_of and config.judge.accuracy),
+        "preference": bool(config.preference_pairs),
+        "answers": answers,
+        "reported_answers": answers and known,
+    }

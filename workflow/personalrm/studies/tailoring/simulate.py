@@ -5,42 +5,55 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from personalrm.core.errors import DataError
 from personalrm.core.files import stable_hash
 from personalrm.core.persona_pairs import PersonaPair
 from personalrm.core.records import write_records
-from personalrm.data.pair_sets import read_pairs
+from personalrm.data.given_answers import matched, read_answers
 from personalrm.judge.prompting import load_prompt
 from personalrm.llm.types import Request
 from personalrm.personas.of_pairs import FOLDER
+from personalrm.run.stage import Stage
 from personalrm.studies.estimate.assumptions import Assumptions
 from personalrm.studies.estimate.fake_model import FakeJob, FakeModel
 from personalrm.studies.estimate.usage import Counter, Simulated, Tally, Work
 from personalrm.studies.runner import runtime_from_env
 from personalrm.studies.tailoring.config import Config
 from personalrm.studies.tailoring.plan import Plan
+from personalrm.studies.tailoring.stages.answers import GIVEN, JUDGE
+from personalrm.studies.tailoring.stages.personas import ACCURACY, INFER, PREFERENCE
+from personalrm.studies.tailoring.stages.prepare import prepared
 
 PAIRS = 40
 """Pairs of a data set that are simulated at most: no call depends on an earlier answer but by a persona's length."""
+PERSONAS: tuple[Stage[Plan], ...] = (INFER, ACCURACY, PREFERENCE)
+"""Stages about pairs with two different responses."""
+ANSWERS: tuple[Stage[Plan], ...] = (GIVEN, JUDGE)
+"""Stages about pairs with generated answers."""
 PERSONA_TOKENS = 30
 """Of a persona of one sentence (the paper's released ones have 21 to 26 words)."""
 
 
 class FakePersonaModel(FakeModel):
-    """A fake model that answers a question about a persona with one, and others with a bare label."""
+    """A fake model that answers a question about a persona with one, judges personas by a bare label, and answers by a
+    reasoning with a grade."""
 
     def prose(self, request: Request, key: str) -> tuple[str, bool]:
         """An answer in words, and whether it was cut."""
-        if request.messages[0].content.startswith(_infers()):
+        system = request.messages[0].content
+        if system.startswith(_beginning("infer")):
             return self.written(min(PERSONA_TOKENS, request.max_tokens), key), False
-        return "Preference: First", False
+        if system.startswith((_beginning("accuracy"), _beginning("preference"))):
+            return "Preference: First", False
+        words, cut = super().prose(request, key)
+        return f"{words} [RESULT] A", cut
 
 
-def _infers() -> str:
-    return load_prompt("infer", FOLDER).render("system", about="").partition(".")[0]
+def _beginning(prompt: str) -> str:
+    return load_prompt(prompt, FOLDER).render("system", about="", labels=("", "")).partition(".")[0]
 
 
 def simulated(
@@ -51,7 +64,10 @@ def simulated(
     logging.getLogger("personalrm.studies.stages").setLevel(logging.WARNING)
     tally: Tally = {}
     sampled = {name: _simulate(config, name, counters, assumed, users or PAIRS, tally) for name in config.datasets}
-    note = f"Personas are taken to have {PERSONA_TOKENS} tokens, and verdicts in words to be a bare label."
+    note = (
+        f"Personas are taken to have {PERSONA_TOKENS} tokens, verdicts on personas in words to be a bare label, and "
+        "every answer of Prometheus 2 to have a grade."
+    )
     return Simulated({"expected": tally, "least": tally, "most": tally}, sampled, notes=[note])
 
 
@@ -70,10 +86,22 @@ def _simulate(
             f"datasets.{name}: not there yet: {', '.join(absent)}; of the hub, run snakemake with the same "
             f"--configfile and the target prepare_{name}, which costs nothing"
         )
-    pairs = [pair for pair in read_pairs(settings) if pair.decides]
-    chosen = sorted(pairs, key=lambda pair: stable_hash("rehearsal", pair.pair_id))[:most]
-    asyncio.run(_jobs(config, name, chosen, models, len(pairs) / max(1, len(chosen)), tally))
-    return f"{len(pairs)} pairs, of which {len(chosen)} were simulated"
+    known, _ = prepared(settings)
+    deciding, answered = [pair for pair in known if pair.decides], _answered(config, name, known)
+    for pairs, stages in ((deciding, PERSONAS), (answered, ANSWERS)):
+        chosen = sorted(pairs, key=lambda pair: stable_hash("rehearsal", pair.pair_id))[:most]
+        asyncio.run(_jobs(config, name, chosen, models, len(pairs) / max(1, len(chosen)), tally, stages))
+    return f"{len(known)} pairs, of which {min(most, len(known))} were simulated"
+
+
+def _answered(config: Config, name: str, pairs: Sequence[PersonaPair]) -> list[PersonaPair]:
+    """The pairs of a data set that a given system has an answer to."""
+    found = set()
+    for entry in config.compare.given.values():
+        if name in entry.files:
+            answers = matched(pairs, read_answers(entry.files[name]), "", entry.persona).generations
+            found |= {answer.pair_id for answer in answers}
+    return [pair for pair in pairs if pair.pair_id in found]
 
 
 async def _jobs(
@@ -83,17 +111,22 @@ async def _jobs(
     models: Mapping[str, FakePersonaModel],
     weight: float,
     tally: Tally,
+    stages: Collection[Stage[Plan]],
 ) -> None:
-    """Do the paid jobs of one data set, as a single shard."""
+    """Do those jobs of one data set, as a single shard."""
+    if not pairs:
+        return
     with tempfile.TemporaryDirectory(prefix="personalrm-estimate-") as folder:
         one = config.datasets[name].model_copy(update={"shards": 1})
         plan = Plan(config.model_copy(update={"results": Path(folder), "datasets": {name: one}}))
         write_records(Path(plan.pair_files(name)[0]), pairs)
         fake = FakeJob(plan.config, runtime_from_env(), models=models)
         for path, (stage, job) in plan.makers().items():
-            if not stage.paid:
+            if stage not in stages or job.dataset != name:
                 continue
-            await stage.work(**plan.arguments(stage.name, job, job=fake, out=Path(path)))
+            done = stage.work(**plan.arguments(stage.name, job, job=fake, out=Path(path)))
+            if stage.paid:
+                await done
             for asked, model in models.items():
                 for used in model.new_calls().values():
                     tally[stage.name, asked] = tally.get((stage.name, asked), Work()).plus(used, weight)

@@ -7,9 +7,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from personalrm.core.errors import ConfigError
 from personalrm.core.files import sha256_file
+from personalrm.core.generations import JudgedAnswers
 from personalrm.core.persona_pairs import PairRow
 from personalrm.core.records import CallRef, read_records
+from personalrm.judge.rubrics import prometheus
 from personalrm.run.stage import Files
 from personalrm.studies.manifest import usage_of
 from personalrm.studies.run_results import all_results
@@ -18,15 +21,23 @@ from personalrm.studies.tailoring.config import Config, problems_of
 from personalrm.studies.tailoring.plan import Plan
 from personalrm.studies.tailoring.run_results import PACKAGES, conditions, result_files, result_settings
 
-PAID = ("infer_personas", "judge_personas", "prefer_personas")
+PAID = ("infer_personas", "judge_personas", "prefer_personas", "judge_generations")
 
 
 def _missing(config: Config, _needs: Needs) -> list[str]:
-    return [
+    personas = [
         f"infer.given.{name}: no files *.jsonl in {path}; make that run first, or correct the path"
         for name, path in config.infer.given.items()
         if not any(path.glob("*.jsonl"))
     ]
+    given = [(name, path) for name, entry in config.compare.given.items() for path in entry.files.values()]
+    answers = [f"compare.given.{name}: no file {path}; correct the path" for name, path in given if not path.is_file()]
+    if config.compare.prometheus.judges:
+        try:
+            prometheus()
+        except ConfigError as error:
+            answers.append(f"compare.prometheus: {error}")
+    return personas + answers
 
 
 def _facts(plan: Plan) -> dict[str, Any]:
@@ -41,11 +52,10 @@ def _facts(plan: Plan) -> dict[str, Any]:
 
 def _data(plan: Plan, name: str) -> dict[str, Any]:
     settings = plan.config.datasets[name]
-    counts = Path(plan.run) / "data" / name / "counts.json"
     return {
         "source_sha256": {path.name: sha256_file(path) for path in settings.source_files()},
         "licence": settings.licence,
-        **json.loads(counts.read_text(encoding="utf-8")),
+        **json.loads(Path(plan.counts(name)).read_text(encoding="utf-8")),
     }
 
 
@@ -54,7 +64,7 @@ def _calls(plan: Plan) -> Iterator[CallRef]:
         kind = plan.stages[name].record
         for path in plan.paths(name):
             for row in read_records(Path(path), kind or PairRow):
-                yield from row.calls if isinstance(row, PairRow) else ()
+                yield from row.calls if isinstance(row, PairRow | JudgedAnswers) else ()
 
 
 def _made_of(plan: Plan) -> Files:
@@ -82,7 +92,13 @@ def _summary(plan: Plan, manifest: Mapping[str, Any]) -> Sequence[tuple[str, Seq
 def _not_run(config: Config, made: Collection[str]) -> Sequence[tuple[str, str]]:
     asked = config.judge.preference or config.judge.own_preference
     lacking = "no model writes both personas of a pair" if asked else "judge.preference names no model"
-    keys = {"accuracy": "judge.accuracy names no model", "preference": lacking}
+    keys = {
+        "accuracy": "judge.accuracy names no model" if config.personas_of else "there are no personas to judge",
+        "personas": "there are no personas",
+        "preference": lacking,
+        "answers": "compare.pairs names no comparison",
+        "reported_answers": "no comparison and data set of the config is named as reported",
+    }
     return [
         (f"{result.kind.capitalize()} {result.name.replace('_', ' ')}", keys.get(result.when, "the table is not made"))
         for result in all_results(config.study)

@@ -138,10 +138,15 @@ def _of(stream: Iterable[str]) -> Iterator[dict[str, str]]:
 read_accuracy_table = ACCURACY_COLUMNS.read
 
 
+def reading(verdict: str) -> str:
+    """How verdicts of a kind are read."""
+    return VERDICT_LABELS[verdict].removeprefix(" · ") or "words"
+
+
 def headings(table: pd.DataFrame) -> Shown:
     """How verdicts are read, where that differs in a table."""
     several = table["verdict"].nunique() > 1
-    return {"Verdict": lambda row: VERDICT_LABELS[row["verdict"]].removeprefix(" · ") or "words"} if several else {}
+    return {"Verdict": lambda row: reading(row["verdict"])} if several else {}
 
 
 def build(

@@ -111,6 +111,7 @@ RESULT = TableResult(
         "Words with the largest share of their occurrences in personas of chosen, or of rejected, responses, with 95 % "
         "intervals clustered by pair."
     ),
+    when="personas",
     mem_mb=2000,
     build=build,
 )

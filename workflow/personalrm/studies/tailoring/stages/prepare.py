@@ -7,9 +7,10 @@ from collections import Counter
 from pathlib import Path
 
 from personalrm.core.files import atomic_write_text
-from personalrm.core.persona_pairs import SIDES
+from personalrm.core.persona_pairs import SIDES, PersonaPair
 from personalrm.core.records import write_records
-from personalrm.data.pair_sets import in_shards, read_pairs
+from personalrm.data.pair_sets import PairSet, in_shards, read_pairs
+from personalrm.data.retrieval import Agreement, agreement, with_retrieved
 from personalrm.run.stage import Files, Stage, Wildcards
 from personalrm.studies.tailoring.plan import Plan
 
@@ -17,7 +18,7 @@ from personalrm.studies.tailoring.plan import Plan
 def prepare_stage(plan: Plan, dataset: str) -> None:
     """Write the pairs of one data set, and their counts. Files of another number of shards are removed."""
     settings = plan.config.datasets[dataset]
-    pairs = read_pairs(settings)
+    pairs, retrieval = prepared(settings)
     files = {name: Path(plan.pairs(Wildcards(dataset=dataset, shard=name))) for name in plan.shards(dataset)}
     for name, mine in in_shards(pairs, settings.shards, list(files)).items():
         write_records(files[name], mine)
@@ -28,12 +29,18 @@ def prepare_stage(plan: Plan, dataset: str) -> None:
         "splits": dict(sorted(Counter(pair.split for pair in pairs).items())),
         "undecided": sum(not pair.decides for pair in pairs),
         "gold": {side: sum(side in pair.gold for pair in pairs) for side in SIDES},
+        **({"retrieval_as_shipped": retrieval._asdict()} if retrieval else {}),
     }
-    atomic_write_text(Path(_counts(plan, dataset)), json.dumps(counts, indent=2) + "\n")
+    atomic_write_text(Path(plan.counts(dataset)), json.dumps(counts, indent=2) + "\n")
 
 
-def _counts(plan: Plan, dataset: str) -> str:
-    return f"{plan.run}/data/{dataset}/counts.json"
+def prepared(settings: PairSet) -> tuple[list[PersonaPair], Agreement | None]:
+    """The pairs of a data set; where their personas were retrieved here, with how many are as shipped."""
+    pairs = read_pairs(settings)
+    if settings.retrieval == "shipped":
+        return pairs, None
+    found = with_retrieved(pairs, read_pairs(settings.model_copy(update={"splits": None, "max_pairs": None})))
+    return found, agreement(found, pairs)
 
 
 def _inputs(plan: Plan, job: Wildcards) -> Files:
@@ -46,7 +53,7 @@ def _inputs(plan: Plan, job: Wildcards) -> Files:
 
 PREPARE: Stage[Plan] = Stage(
     name="prepare",
-    output=lambda plan, job: [*plan.pair_files(job.dataset), _counts(plan, job.dataset)],
+    output=lambda plan, job: [*plan.pair_files(job.dataset), plan.counts(job.dataset)],
     combinations=lambda plan: [Wildcards(dataset=name) for name in plan.config.datasets],
     inputs=_inputs,
     reads=lambda plan, job: plan.config.datasets[job.dataset].model_dump(
