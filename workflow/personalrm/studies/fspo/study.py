@@ -92,7 +92,7 @@ def _summary(plan: Plan, manifest: Mapping[str, Any]) -> Sequence[tuple[str, Seq
 
 
 def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts.items())
+    return ", ".join(f"{name.replace('_', ' ')} {counts[name]:,}" for name in PARTS if name in counts)
 
 
 def _not_run(config: Config, made: Collection[str]) -> Sequence[tuple[str, str]]:
