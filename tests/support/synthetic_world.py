@@ -18,6 +18,7 @@ THINGS = ("red", "blue", "green")
 _ANSWERS = re.compile(
     r"Answer (?:First|A):\n(.*?)\n\nAnswer (?:Second|B):\n(.*?)\n\nWhich answer does the person prefer", re.DOTALL
 )
+_RIVALS = re.compile(r"Answer (?:First|A):\n(.*?)\n\nAnswer (?:Second|B):\n(.*?)\n\nThe person: ", re.DOTALL)
 _OFFER, _WANT = re.compile(r"offers (\w+)"), re.compile(r"wants (\w+)")
 SURE, UNSURE = ((-0.05, -3.05), (-0.7, -0.7))
 
@@ -42,10 +43,14 @@ def world(things: Sequence[str] = THINGS) -> Callable[[dict[str, Any]], Answer |
             return f"The person wants {_OFFER.search(preferred)[1]}.\nMore text."  # type: ignore[index]
         if found := _ANSWERS.search(asked):
             return _judged(body, system, found[1], found[2])
+        if found := _RIVALS.search(asked):
+            return _judged(body, asked.partition("The person: ")[2], found[1], found[2])
         if body.get("logprobs"):
             # The probe of labels.
             return Answer(" A", logprobs=[[(" A", SURE[0]), (" B", SURE[1])]])
+        # What a view, a description, or the latest of earlier choices say.
         kept = re.search(r"(?:throughout|About the person): (.*)", system)
+        kept = ([None, *re.finditer(r"person preferred: (.*)", system)] if kept is None else [kept])[-1]
         thing = re.search(r"(?:offers|wants) (\w+)", kept[1]) if kept else None
         shade = thing[1] if thing else "nothing"
         return f"In answer to this: {asked.split()[-1]} It offers {shade}." + f" So {shade}." * 6

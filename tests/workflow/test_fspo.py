@@ -37,6 +37,7 @@ def config(url: str) -> dict[str, Any]:
         "models": {"words": model},
         "answer": {"models": ["words"]},
         "label": {"model": "words"},
+        "compare": {"model": "words", "judges": ["words"]},
         "describe": {"least_pairs": 3},
         "statistics": {"resamples": 99},
     }
@@ -62,11 +63,15 @@ def test_a_run_makes_all_results_once_and_its_report_says_what_was_made(tmp_path
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["usage"]["calls"] == asked
     assert manifest["data"]["colours"]["users"] == {"train": 3, "interpolated": 2}
-    assert {"ask", "views", "answer", "label", "fact"} == manifest["prompts"].keys()
+    assert {"ask", "views", "answer", "label", "fact", "rivals"} == manifest["prompts"].keys()
     report = (run / "report.html").read_text(encoding="utf-8")
     (said,) = re.findall(r"colours: 5 users [^<]*", report)
     assert said.startswith("colours: 5 users (train 3, interpolated 2), 5 questions (1 held out, ")
     assert (run / "figures" / "disagreement.svg").is_file()
+    with (run / "tables" / "win_rates.csv").open(encoding="utf-8", newline="") as stream:
+        rates = {(row["system"], row["part"]): row["win_rate"] for row in csv.DictReader(stream)}
+    assert set(rates) == {("oracle", part) for part in ("train", "interpolated", "all")}
+    assert rates["oracle", "interpolated"] == "100.0"
 
 
 def test_the_estimate_counts_the_calls_that_a_run_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,3 +87,6 @@ def test_the_estimate_counts_the_calls_that_a_run_makes(tmp_path: Path, monkeypa
     least, expected, most = calls["describe_users"]
     assert least == 5 * 7 * 2
     assert least < expected < most
+    # Base answers the held-out question once, the oracle once for each user; both orders of five comparisons.
+    assert calls["write_answers"] == (6, 6, 6)
+    assert calls["compare_answers"] == (10, 10, 10)

@@ -1,4 +1,4 @@
-"""The rules of FSPO's synthetic users: questions, answers, pairs of answers, descriptions, labels.
+"""The rules of FSPO's synthetic users: questions, answers, pairs of answers, descriptions, labels, comparisons.
 
 INPUTS   data/<domain>/users.jsonl, seeds.jsonl
 OUTPUTS  questions/<domain>.jsonl
@@ -6,6 +6,8 @@ OUTPUTS  questions/<domain>.jsonl
          pairs/<domain>.jsonl
          users/<domain>.jsonl
          labels/<domain>/<shard>.jsonl
+         generations/<domain>/<system>/<shard>.jsonl
+         comparisons/<domain>/<system>-by-<judge>/<shard>.jsonl
 """
 
 PAGES = []
@@ -132,3 +134,53 @@ rule label_pairs:
         "Labelling pairs of {wildcards.dataset}, shard {wildcards.shard}"
     shell:
         "python -m personalrm stage label_pairs --config {params.config:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule write_answers:
+    input:
+        unpack(inputs_of("write_answers")),
+    output:
+        PLAN.template("write_answers"),
+    log:
+        PLAN.log("write_answers"),
+    benchmark:
+        PLAN.benchmark("write_answers")
+    conda:
+        "../envs/personalrm.yml"
+    threads: threads_of("write_answers")
+    resources:
+        llm_calls=calls_of("write_answers"),
+        mem_mb=growing(2000),
+        runtime=growing(240, "write_answers"),
+    params:
+        reads=reads_of("write_answers"),
+        config=RUN_CONFIG,
+    message:
+        "Answering held-out questions: {wildcards.method} on {wildcards.dataset}, shard {wildcards.shard}"
+    shell:
+        "python -m personalrm stage write_answers --config {params.config:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule compare_answers:
+    input:
+        unpack(inputs_of("compare_answers")),
+    output:
+        PLAN.template("compare_answers"),
+    log:
+        PLAN.log("compare_answers"),
+    benchmark:
+        PLAN.benchmark("compare_answers")
+    conda:
+        "../envs/personalrm.yml"
+    threads: threads_of("compare_answers")
+    resources:
+        llm_calls=calls_of("compare_answers"),
+        mem_mb=growing(2000),
+        runtime=growing(240, "compare_answers"),
+    params:
+        reads=reads_of("compare_answers"),
+        config=RUN_CONFIG,
+    message:
+        "Comparing {wildcards.method} with Base: {wildcards.judge} on {wildcards.dataset}, shard {wildcards.shard}"
+    shell:
+        "python -m personalrm stage compare_answers --config {params.config:q} --out {output:q} > {log:q} 2>&1"

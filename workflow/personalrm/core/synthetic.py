@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
+from personalrm.core.generations import JudgedAnswers
 from personalrm.core.persona_pairs import PersonaOutcome
 from personalrm.core.records import READABLE, CallRef, Label, Record, Verdict
 
@@ -167,6 +168,20 @@ class SyntheticUser(SeedUser):
     def description(self) -> str:
         """What judges are shown of the user."""
         return " ".join((self.seed, *self.facts)).strip()
+
+
+class AnswerComparison(JudgedAnswers):
+    """Which of two systems' answers to a held-out question one user would prefer; `pair_id` is that of the user and the
+    question (`answer_id`)."""
+
+    user_id: str
+    part: SyntheticPart
+    question_id: str
+
+
+def answer_id(user_id: str, question_id: str) -> str:
+    """What names the answer of a system to a question for one user: the `pair_id` of a `Generation`."""
+    return f"{user_id}/{question_id}"
 
 
 class UserLabels(Record):

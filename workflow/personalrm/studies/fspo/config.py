@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, model_validator
@@ -14,6 +15,8 @@ from personalrm.personas.synthetic.users import seed_users
 from personalrm.studies.model_config import Positive
 from personalrm.studies.study_config import Name, Section, StudyConfig
 
+BASE, PROMPTED, ORACLE = "base", "prompted", "oracle"
+"""Names of systems; those that show n labelled pairs have the number after the name."""
 Temperature = Annotated[float, Field(ge=0, le=2)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -85,6 +88,38 @@ class DescribeConfig(Section):
     """Labelled pairs that two users must have in common before their disagreement has consequences."""
 
 
+class CompareConfig(Section):
+    """Systems whose answers to held-out questions are compared with those of Base, for each user (win rates)."""
+
+    model: str
+    """Model that answers: `base` by the question alone (paper: Llama 3.2 3B Instruct)."""
+    shots: list[Positive] = []
+    """Numbers of the user's labelled pairs that a system `prompted<n>` shows the model (paper: 4 and 8)."""
+    oracle: bool = True
+    """A system `oracle`, in which the model is given the user's description."""
+    given: dict[Name, Path] = {}
+    """Systems of your own, as trained policies: name to a file of answers (JSON lines in the form of
+    `results/<run>/generations/<domain>/base/`, with the same `pair_id`s)."""
+    judges: Annotated[list[str], Field(min_length=1)]
+    """Models that judge by the user's description, in both orders (paper: GPT-4o)."""
+    questions: Count = 0
+    """Held-out questions of each user at most; 0: all."""
+    max_tokens: Positive = 512
+    """Longest answer, in tokens; its length in words is that of `answer.words`."""
+    temperature: Temperature = 0.0
+    """Of the answers (the paper does not give it)."""
+
+    @property
+    def written(self) -> dict[str, int]:
+        """Names of the systems that the model writes for, each with the number of pairs that it shows."""
+        return {BASE: 0, **{f"{PROMPTED}{n}": n for n in self.shots}, **({ORACLE: 0} if self.oracle else {})}
+
+    @property
+    def rivals(self) -> list[str]:
+        """Names of the systems that are compared with Base."""
+        return [*(name for name in self.written if name != BASE), *self.given]
+
+
 class Config(StudyConfig):
     """One run: domains with users, and the models that ask, answer and label."""
 
@@ -102,6 +137,8 @@ class Config(StudyConfig):
     """Labels."""
     describe: DescribeConfig = DescribeConfig()
     """Descriptions."""
+    compare: CompareConfig | None = None
+    """Win rates against Base; not computed if this is not given."""
 
     @model_validator(mode="before")
     @classmethod
@@ -111,6 +148,11 @@ class Config(StudyConfig):
             named = {k: {"name": k, **v} if isinstance(v, dict) else v for k, v in value["datasets"].items()}
             return {**value, "datasets": named}
         return value
+
+    @property
+    def systems(self) -> list[str]:
+        """Names of the systems whose answers are compared, Base among them."""
+        return [BASE, *self.compare.rivals] if self.compare else []
 
     @property
     def asker(self) -> str:
@@ -124,6 +166,8 @@ def problems_of(config: Config) -> Iterator[str]:
         "ask.model": [config.ask.model] if config.ask.model else [],
         "answer.models": config.answer.models,
         "label.model": [config.label.model],
+        "compare.model": [config.compare.model] if config.compare else [],
+        "compare.judges": config.compare.judges if config.compare else [],
         "budget.models": list(config.budget.models),
     }
     known = ", ".join(config.models) or "none"
@@ -145,9 +189,28 @@ def problems_of(config: Config) -> Iterator[str]:
             seed_users(domain, config.seed)
         except ConfigError as error:
             yield str(error)
+    yield from _compared(config)
     for name, entry in config.models.items():
         if entry.prompts == "compact" and "text" in entry.verdicts:
             yield (
                 f"models.{name}.verdicts: 'text' is not read with compact prompts, whose labels are A and B; use "
                 "prompts: standard, or verdicts: [logprob]"
             )
+
+
+def _compared(config: Config) -> Iterator[str]:
+    """Problems of the comparisons of systems."""
+    compare = config.compare
+    if compare is None:
+        return
+    for name in compare.given:
+        if name in compare.written:
+            yield f"compare.given.{name}: is the name of a system of the study; give another one"
+    if not compare.rivals:
+        yield "compare: there is no system to compare with base; give shots, oracle or given"
+    for count, number in Counter(compare.shots).items():
+        if number > 1:
+            yield f"compare.shots: {count} is given twice"
+    for name, domain in config.datasets.items():
+        if not domain.questions.held_out:
+            yield f"datasets.{name}.questions.held_out: compare needs questions that are held out; give a share above 0"

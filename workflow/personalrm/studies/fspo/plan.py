@@ -15,7 +15,7 @@ class Plan(StudyPlan[Config]):
     """All files of a run, known before any job (the DAG is static)."""
 
     def __init__(self, config: Config) -> None:
-        super().__init__(config, stages.__name__, {})
+        super().__init__(config, stages.__name__, {"method": config.systems})
 
     def shards(self, dataset: str) -> Sequence[str]:
         """Names of the files that the answers and the labels of a domain lie in."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from personalrm.studies.fspo.plan import Plan
+from personalrm.studies.run_results import REPORTED
 
 PACKAGES = ("personalrm.studies.fspo.results",)
 """Where results are declared."""
@@ -35,9 +36,11 @@ def result_files(plan: Plan) -> dict[str, str | list[str]]:
         "answers": plan.paths("answer_questions"),
         "users": plan.paths("describe_users"),
         "labels": plan.paths("label_pairs"),
+        "comparisons": plan.paths("compare_answers"),
+        "reported_fspo": str(REPORTED / "fspo.csv"),
     }
 
 
-def conditions(_plan: Plan) -> dict[str, bool]:
+def conditions(plan: Plan) -> dict[str, bool]:
     """What a result may be declared to need (`Result.when`), and whether the run has it."""
-    return {"": True}
+    return {"": True, "compare": plan.config.compare is not None}

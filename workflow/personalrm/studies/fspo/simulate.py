@@ -6,15 +6,16 @@ import asyncio
 import inspect
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from personalrm.core.files import stable_fraction, stable_hash
 from personalrm.core.records import read_records, write_records
-from personalrm.core.synthetic import QuestionGroup, SyntheticPair
+from personalrm.core.synthetic import QuestionGroup, SeedUser, SyntheticPair
 from personalrm.judge.judge import LABELS
 from personalrm.judge.prompting import load_prompt
+from personalrm.judge.rubrics import FOLDER as RUBRICS
 from personalrm.llm.types import Request, Response, TokenLogprobs
 from personalrm.personas.synthetic.pairs import allotted
 from personalrm.personas.synthetic.questions import FOLDER
@@ -33,6 +34,8 @@ USERS, QUESTIONS = 6, 5
 QUESTION_TOKENS, FACT_TOKENS, VIEWS = 14, 16, 12
 """Of a question or a view, of a fact; and views in a list, which are cut to as many as are asked for."""
 TOKENS_A_WORD = 1.3
+HELD_OUT = 0.4
+"""Share of the sampled questions that are held out at most."""
 LETTER_TOKENS = 8
 _LETTERS = str.maketrans("0123456789", "ghijklmnop")
 """Fake questions differ by letters, because digits alone would make them near-duplicates."""
@@ -56,7 +59,7 @@ class FakeWriter(FakeModel):
             return "\n".join(
                 f"{self.written(QUESTION_TOKENS - LETTER_TOKENS, '')} {mark[:40]}?" for mark in marks
             ), False
-        if name == "label":
+        if name in ("label", "rivals"):
             return f"Preference: {LABELS['standard'][0 if self._says_first(request, 'standard') else 1]}", False
         length = FACT_TOKENS if name == "fact" else self.words * TOKENS_A_WORD
         return self.written(min(length, request.max_tokens), key), False
@@ -75,15 +78,19 @@ class FakeWriter(FakeModel):
         labels = LABELS["compact" if style == "compact" else "standard"]
         asked = next(message.content for message in reversed(request.messages) if message.role == "user")
         one, _, other = asked.partition(f"Answer {labels[0]}:\n")[2].partition(f"\n\nAnswer {labels[1]}:\n")
-        texts = sorted((one, other.rpartition("\n\n")[0]))
+        # The description, which stands after the second answer in a comparison of systems, and the question.
+        other = other.partition("\n\nThe person: ")[0].partition("\n\nWhich answer ")[0]
+        texts = sorted((one, other))
         return one == texts[0] if stable_fraction("decided", *texts) < self.decided else True
 
 
 def _openings() -> dict[str, str]:
     """How the instructions of prompts begin, by name."""
     values = {"count": 1, "words": 1, "description": "", "labels": ("", "")}
-    names = ("ask", "views", "answer", "label", "fact")
-    return {name: load_prompt(name, FOLDER).render("system", **values).partition("\n")[0][:20] for name in names}
+    values |= {"criterion": "", "about": "", "reasoned": False}
+    prompts = [load_prompt(name, FOLDER) for name in ("ask", "views", "answer", "label", "fact")]
+    prompts.append(load_prompt("rivals", RUBRICS))
+    return {prompt.name: prompt.render("system", **values).partition("\n")[0][:20] for prompt in prompts}
 
 
 @dataclass
@@ -125,7 +132,11 @@ def _smaller(domain: Domain) -> Domain:
     """The domain with few questions, as one shard."""
     questions = domain.questions
     few = questions.model_copy(
-        update={"general": min(questions.general, QUESTIONS), "per_trait": min(questions.per_trait, 1), "held_out": 0.0}
+        update={
+            "general": min(questions.general, QUESTIONS),
+            "per_trait": min(questions.per_trait, 1),
+            "held_out": min(questions.held_out, HELD_OUT),
+        }
     )
     return domain.model_copy(update={"shards": 1, "questions": few})
 
@@ -150,8 +161,14 @@ async def _jobs(config: Config, sample: _Sample, models: Mapping[str, FakeWriter
             if inspect.isawaitable(done):
                 await done
             if stage.name == "ask_questions":
-                had = sum(len(row.questions) for row in read_records(Path(path), QuestionGroup))
-                weights = {"ask_questions": wanted / had, "answer_questions": kept / had}
+                groups = list(read_records(Path(path), QuestionGroup))
+                had = [question.held_out for row in groups for question in row.questions]
+                weights = {"ask_questions": wanted / len(had), "answer_questions": kept / had.count(False)}
+                held = _compared(groups, people[: sample.users], plan.config)
+                asked_of_all = len(people) / max(1, min(len(people), sample.users))
+                most = wanted * domain.questions.held_out
+                most = min(most, config.compare.questions or most) if config.compare else 0
+                weights["write_answers"] = weights["compare_answers"] = asked_of_all * most / max(held, 1)
             if stage.name == "pair_answers":
                 pairs = list(read_records(Path(path), SyntheticPair))
                 mine = sum(len(allotted(one, pairs, domain.pairs.own, config.seed)) for one in people[: sample.users])
@@ -162,3 +179,15 @@ async def _jobs(config: Config, sample: _Sample, models: Mapping[str, FakeWriter
                     key = (stage.name, asked)
                     tally[key] = tally.get(key, Work()).plus(used, weights.get(stage.name, 1.0))
     sample.said = f"{len(people)}, of whom {min(len(people), sample.users)} were simulated; {wanted} questions"
+
+
+def _compared(groups: Sequence[QuestionGroup], people: Sequence[SeedUser], config: Config) -> float:
+    """Held-out questions that a user of the sample is asked, on average."""
+    if config.compare is None:
+        return 0.0
+    counts = []
+    for user in people:
+        traits = {"", *(f"{dimension}.{value}" for dimension, value in user.traits.items())}
+        held = sum(question.held_out for group in groups if group.trait in traits for question in group.questions)
+        counts.append(min(held, config.compare.questions or held))
+    return sum(counts) / max(1, len(counts))

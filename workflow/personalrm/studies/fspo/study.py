@@ -25,8 +25,13 @@ def paid(plan: Plan) -> list[str]:
     return [name for name, stage in plan.stages.items() if stage.paid]
 
 
-def _missing(_config: Config, _needs: Needs) -> list[str]:
-    return []
+def _missing(config: Config, _needs: Needs) -> list[str]:
+    given = config.compare.given if config.compare else {}
+    return [
+        f"compare.given.{name}: no file {path}; make it first, or correct the path"
+        for name, path in given.items()
+        if not path.is_file()
+    ]
 
 
 def _facts(plan: Plan) -> dict[str, Any]:
@@ -84,6 +89,8 @@ def _summary(plan: Plan, manifest: Mapping[str, Any]) -> Sequence[tuple[str, Seq
         for name, facts in manifest["data"].items()
     ]
     asked = {"Questions by": [config.asker], "Answers by": config.answer.models, "Labels by": [config.label.model]}
+    if config.compare:
+        asked |= {"Answers compared with Base by": config.compare.judges, "Systems": config.systems}
     said = [f"{what} {', '.join(names)}." for what, names in asked.items()]
     cost = usage["cost_usd_list"]
     spent = f"{usage['tokens_in']:,} tokens in, {usage['tokens_out']:,} out, list cost "
@@ -97,14 +104,18 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 def _not_run(config: Config, made: Collection[str]) -> Sequence[tuple[str, str]]:
     return [
-        (f"{result.kind.capitalize()} {result.name.replace('_', ' ')}", "the table is not made")
+        (
+            f"{result.kind.capitalize()} {result.name.replace('_', ' ')}",
+            "compare is not given" if result.when else "the table is not made",
+        )
         for result in all_results(config.study)
         if result.name not in made
     ]
 
 
 def _shown(run: Path) -> str:
-    texts = [(run / "tables" / f"{name}.md").read_text(encoding="utf-8") for name in ("label_entropy", "disagreement")]
+    tables = (run / "tables" / f"{name}.md" for name in ("label_entropy", "disagreement", "win_rates"))
+    texts = [path.read_text(encoding="utf-8") for path in tables if path.is_file()]
     return "\n".join([*texts, f"Report  {run / 'report.html'}\n"])
 
 
