@@ -19,7 +19,7 @@ KINDS = ("Local", "Prism", "Arena", "MtBench", "Processed")
 MADE_BY_RUNS = ("docs/quickstart/", "docs/showcase/")
 """Copies of tables, whose rows are as long as they are."""
 NAMED_BY_THE_FILE = {
-    (kind, key) for kind in (*(f"{kind}Dataset" for kind in KINDS), "PairSet") for key in ("name", "source")
+    (kind, key) for kind in (*(f"{kind}Dataset" for kind in KINDS), "PairSet", "Domain") for key in ("name", "source")
 }
 """A data set's name is its key, and its source stands in the heading."""
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(<?([^)>\s]+)>?\)|!\[[^\]]*\]\(([^)\s]+)\)")
