@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import random
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,8 +62,10 @@ class FakeWriter(FakeModel):
             ), False
         if name in ("label", "rivals"):
             return f"Preference: {LABELS['standard'][0 if self._says_first(request, 'standard') else 1]}", False
-        length = FACT_TOKENS if name == "fact" else self.words * TOKENS_A_WORD
-        return self.written(min(length, request.max_tokens), key), False
+        length = min(FACT_TOKENS if name == "fact" else self.words * TOKENS_A_WORD, request.max_tokens)
+        # In an order of their own, because near-equal answers are not paired.
+        words = self.written(length, key).split()
+        return " ".join(random.Random(key).sample(words, len(words))), False
 
     def _answer(self, key: str, request: Request) -> Response:
         response = super()._answer(key, request)
