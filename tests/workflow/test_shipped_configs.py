@@ -63,7 +63,15 @@ def test_the_four_domains_of_fspo_are_planned_without_keys(tmp_path: Path) -> No
     assert (jobs["ask_questions"], jobs["pair_answers"], jobs["describe_users"]) == (4, 4, 4)
     # Eleven models, and the labels of all users, in the shards of the domains.
     assert (jobs["answer_questions"], jobs["label_pairs"]) == (11 * (4 + 4 + 16 + 32), 4 + 4 + 16 + 32)
-    assert {"prepare_roleplay", "table_disagreement", "figure_disagreement", "table_diversity"} <= jobs.keys()
+    # Base, two numbers of shots and the oracle; all but Base are compared with it.
+    assert (jobs["write_answers"], jobs["compare_answers"]) == (4 * (4 + 4 + 16 + 32), 3 * (4 + 4 + 16 + 32))
+    assert {
+        "prepare_roleplay",
+        "table_win_rates",
+        "table_disagreement",
+        "figure_disagreement",
+        "table_diversity",
+    } <= jobs.keys()
 
 
 def test_the_domains_of_fspo_have_the_papers_numbers_of_users_and_labels() -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from personalrm.core.records import Outcome, Verdict
 from personalrm.core.synthetic import PairLabel
-from personalrm.personas.synthetic.describe import Bounds, conflicting
-from personalrm.personas.synthetic.labels import Disagreement, disagreements
+from personalrm.judge.judge import JudgeSettings
+from personalrm.personas.synthetic.describe import Bounds, Describing, conflicting
+from personalrm.personas.synthetic.labels import Disagreement, Labelling, disagreements
 
 
 def label(*outcomes: Outcome, odds: tuple[float, ...] = ()) -> PairLabel:
@@ -43,6 +44,14 @@ def test_entropy_of_log_odds_is_that_of_their_mean() -> None:
     assert label("correct", "correct", odds=(5000.0, 5000.0)).entropy == pytest.approx(0, abs=1e-12)
 
 
+def test_a_description_decides_by_the_margin_where_there_are_log_odds() -> None:
+    describing = Describing(Labelling(JudgeSettings()), margin=0.5)
+    assert describing.decides(label("correct", "correct"))
+    assert describing.decides(label("wrong", "wrong", odds=(-0.4, -0.6)))
+    assert not describing.decides(label("correct", "correct", odds=(0.1, 0.8)))
+    assert not describing.decides(label("correct", "wrong", odds=(3.0, -1.0)))
+
+
 def test_disagreement_is_the_share_of_common_pairs_with_other_labels() -> None:
     found = disagreements(
         {
@@ -58,7 +67,7 @@ def test_disagreement_is_the_share_of_common_pairs_with_other_labels() -> None:
 def test_of_two_users_who_are_too_alike_the_earlier_stays() -> None:
     known = {("a", "b"): Disagreement(0.0, 20), ("b", "c"): Disagreement(0.0, 20), ("a", "c"): Disagreement(0.6, 20)}
     # c is like b alone, who does not stay.
-    assert conflicting(["a", "b", "c"], known, Bounds(0.1, None, 10)) == {"b": ("a",)}
+    assert conflicting(["a", "b", "c"], known, Bounds(0.1, None, 20)) == {"b": ("a",)}
     assert conflicting(["b", "a", "c"], known, Bounds(0.1, None, 10)) == {"a": ("b",), "c": ("b",)}
     assert conflicting(["a", "b", "c"], known, Bounds(0.1, 0.5, 10)) == {"b": ("a",), "c": ("a",)}
     # Few pairs prove nothing.

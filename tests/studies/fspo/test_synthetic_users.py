@@ -31,9 +31,14 @@ def pairs(plan: Plan) -> dict[str, SyntheticPair]:
     return {pair.pair_id: pair for pair in read_all([Path(p) for p in plan.paths("pair_answers")], SyntheticPair)}
 
 
-def test_labels_are_what_descriptions_want(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """A run that nothing happens to."""
     with ScriptedServer(world()) as server:
-        plan = run(tmp_path, server.url)
+        return run(tmp_path_factory.mktemp("plain"), server.url)
+
+
+def test_labels_are_what_descriptions_want(plan: Plan) -> None:
     known, users = pairs(plan), people(plan)
     for name in ("red", "blue"):
         for one in labels(plan)[name].labels:
@@ -41,6 +46,7 @@ def test_labels_are_what_descriptions_want(tmp_path: Path) -> None:
             wanted = [any(f"offers {thing}" in text for thing in ("red", "blue", "green")
                           if f"wants {thing}" in users[name].description) for text in texts]  # fmt: skip
             assert one.label == (None if wanted[0] == wanted[1] else ("first", "second")[wanted[1]])
+        assert {one.label for one in labels(plan)[name].labels} > {"first", "second"}
     # A trait that says nothing of colours decides nothing, until facts do.
     calm = users["calm"]
     assert all(one.label is None for one in calm.before)
@@ -51,9 +57,7 @@ def test_labels_are_what_descriptions_want(tmp_path: Path) -> None:
         assert f"The person wants {offered}." in calm.facts
 
 
-def test_the_table_of_entropy_counts_what_became_of_pairs(tmp_path: Path) -> None:
-    with ScriptedServer(world()) as server:
-        plan = run(tmp_path, server.url)
+def test_the_table_of_entropy_counts_what_became_of_pairs(plan: Plan) -> None:
     (row,) = table(plan, "label_entropy").to_dict("records")
     every = [one for user in labels(plan).values() for one in user.labels]
     assert row["n_pairs"] == len(every) == 3 * (8 + 2)
@@ -165,6 +169,15 @@ def test_users_who_are_too_alike_are_made_again(tmp_path: Path) -> None:
     said = (Path(again.run) / "tables" / "disagreement.md").read_text(encoding="utf-8")
     assert "Made again because" in said
     assert "nobody" not in said
+
+
+def test_users_whose_traits_decide_everything_are_not_made_again(tmp_path: Path) -> None:
+    twice = {"traits": {"likes": {"red": "The person wants red."}}, "people": {"personas": 2}}
+    with ScriptedServer(world(("red", "blue"))) as server:
+        plan = run(tmp_path, server.url, domain=twice, describe={"least_pairs": 1})
+    assert [(user.attempts, user.facts) for user in people(plan).values()] == [(1, ())] * 2
+    assert sorted(user.conflicts for user in people(plan).values())[0] == ()
+    assert len([user for user in people(plan).values() if user.conflicts]) == 1
 
 
 def test_questions_are_given_written_and_held_out_by_exact_shares(tmp_path: Path) -> None:
