@@ -69,5 +69,5 @@ def allotted(user: SeedUser, pairs: Sequence[SyntheticPair], own: int, seed: int
     user's traits, by a seeded hash of user and pair."""
     traits = {"", *(f"{dimension}.{value}" for dimension, value in user.traits.items())}
     others = (pair for pair in pairs if not pair.shared and pair.trait in traits)
-    drawn = sorted(others, key=lambda pair: stable_hash("own", str(seed), user.key, pair.pair_id))[:own]
+    drawn = sorted(others, key=lambda pair: stable_hash("own", str(seed), user.key, pair.pair_id))[:own] if own else []
     return sorted([*(pair for pair in pairs if pair.shared), *drawn], key=lambda pair: pair.pair_id)

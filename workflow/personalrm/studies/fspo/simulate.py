@@ -151,7 +151,9 @@ async def _jobs(config: Config, sample: _Sample, models: Mapping[str, FakeWriter
     wanted = max(domain.questions.general, len(given)) + domain.questions.per_trait * len(domain.trait_texts)
     kept = wanted * (1 - domain.questions.held_out)
     with tempfile.TemporaryDirectory(prefix="personalrm-estimate-") as folder:
-        update = {"results": Path(folder), "datasets": {domain.name: _smaller(domain)}}
+        # Fake labels are the same for all users, who would all be made again.
+        once = config.describe.model_copy(update={"regenerate": 0})
+        update = {"results": Path(folder), "datasets": {domain.name: _smaller(domain)}, "describe": once}
         plan = Plan(config.model_copy(update=update))
         write_records(Path(plan.users(domain.name)), people[: sample.users])
         write_records(Path(plan.seeds(domain.name)), given[:QUESTIONS])
