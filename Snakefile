@@ -1,10 +1,11 @@
 """Papers on personal preferences, replicated: from raw votes and pairs to every table and figure.
 
-The key `study` of the config names the paper: `synthesizeme` (default) or `tailoring`.
+The key `study` of the config names the paper: `synthesizeme` (default), `tailoring` or `fspo`.
 
 snakemake --cores 16                                        the full replication, as config/config.yaml describes it
 snakemake --cores 2 --configfile config/quickstart.yaml     embedded models, bundled data
 snakemake --cores 2 --configfile config/tailoring_quickstart.yaml  personas of pairs, embedded models
+snakemake --cores 2 --configfile config/fspo_quickstart.yaml       synthetic users, embedded model
 snakemake --cores 1 results/quickstart/figures/main.pdf     one result of a run that was made here before
 """
 

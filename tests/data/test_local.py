@@ -52,6 +52,7 @@ BAD: list[tuple[Row | list[int] | str, str, str]] = [
     (without(row(), "chosen", "rejected"), "chosen", "is missing"),
     (row(flip="yes"), "flip", "is 'yes', not true or false"),
     (row(flip=1), "flip", "is 1, not true or false"),
+    (row(user_split="dev"), "user_split", "is 'dev', not train, validation or test"),
     (row(chosen=""), "chosen", "is empty or blank"),
     (row(rejected=" \u3000\n"), "rejected", "is empty or blank"),
     (row(chosen=None), "chosen", "is null"),

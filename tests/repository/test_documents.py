@@ -19,7 +19,7 @@ KINDS = ("Local", "Prism", "Arena", "MtBench", "Processed")
 MADE_BY_RUNS = ("docs/quickstart/", "docs/showcase/")
 """Copies of tables, whose rows are as long as they are."""
 NAMED_BY_THE_FILE = {
-    (kind, key) for kind in (*(f"{kind}Dataset" for kind in KINDS), "PairSet") for key in ("name", "source")
+    (kind, key) for kind in (*(f"{kind}Dataset" for kind in KINDS), "PairSet", "Domain") for key in ("name", "source")
 }
 """A data set's name is its key, and its source stands in the heading."""
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(<?([^)>\s]+)>?\)|!\[[^\]]*\]\(([^)\s]+)\)")
@@ -88,7 +88,7 @@ def test_the_index_lists_every_document_of_the_folder() -> None:
     assert files - {"README.md"} <= listed
 
 
-@pytest.mark.parametrize(("study", "name"), [("synthesizeme", "README"), ("tailoring", "tailoring")])
+@pytest.mark.parametrize(("study", "name"), [("synthesizeme", "README"), ("tailoring", "tailoring"), ("fspo", "fspo")])
 def test_the_key_reference_is_current(study: str, name: str) -> None:
     kept = (ROOT / "config" / f"{name}.md").read_text(encoding="utf-8")
     assert kept == config_reference(study), f"run: python -m personalrm keys --study {study} > config/{name}.md"

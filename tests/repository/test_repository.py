@@ -69,7 +69,7 @@ def test_locked_versions_have_hashes_and_are_those_of_the_constraints(name: str,
     assert "://" not in text
 
 
-@pytest.mark.parametrize(("study", "name"), [("synthesizeme", "config"), ("tailoring", "tailoring")])
+@pytest.mark.parametrize(("study", "name"), [("synthesizeme", "config"), ("tailoring", "tailoring"), ("fspo", "fspo")])
 def test_config_schema_is_in_step(study: str, name: str) -> None:
     kept = (ROOT / "workflow" / "schemas" / f"{name}.json").read_text(encoding="utf-8")
     said = f"run: python -m personalrm schema --study {study} > workflow/schemas/{name}.json"

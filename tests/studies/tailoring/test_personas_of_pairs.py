@@ -206,7 +206,7 @@ def test_the_report_says_why_there_are_no_preferences(tmp_path: Path) -> None:
         ),
         (lambda c: c["datasets"]["d"].update(pormpt="shp"), "datasets.d.pormpt: unknown key; did you mean 'prompt'?"),
         (lambda c: c.update(learn={}), "learn: unknown key"),
-        (lambda c: c.update(study="boat"), "study: must be one of synthesizeme, tailoring (given: 'boat')"),
+        (lambda c: c.update(study="boat"), "study: must be one of synthesizeme, tailoring, fspo (given: 'boat')"),
     ],
 )
 def test_a_wrong_config_is_named_by_its_key(change: Callable[[Any], Any], said: str, tmp_path: Path) -> None:

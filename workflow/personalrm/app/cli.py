@@ -55,7 +55,7 @@ add_rule_commands(cli)
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="Config file, such as config/quickstart.yaml.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run, such as results/quickstart.")]
 ModelIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, as `models list` prints them.")]
-StudyName = Annotated[str, typer.Option("--study", help="Which study's config: synthesizeme or tailoring.")]
+StudyName = Annotated[str, typer.Option("--study", help="Which study's config: synthesizeme, tailoring or fspo.")]
 CacheDir = Annotated[Path | None, typer.Option(help="Default: $PERSONALRM_CACHE, or the user's cache folder.")]
 
 ModelSource = StrEnum("ModelSource", ["CACHE", "HUB", "INDEX"])
@@ -237,6 +237,8 @@ def export(
 def synthesise(
     out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Folder for the files.")],
     scripted: Annotated[bool, typer.Option("--scripted", help="Compose texts from a vocabulary: no model.")] = False,
+    run: Annotated[Path | None, typer.Option(help="Folder of a finished run of the study fspo.")] = None,
+    domain: Annotated[str, typer.Option(help="Data set of that run.")] = "",
     users: int = 100,
     pairs: Annotated[int, typer.Option(help="Pairs of each user.")] = 15,
     seed: int = 0,
@@ -257,15 +259,27 @@ def synthesise(
     ] = (0.25, 0.15, 0.6),
     force: Annotated[bool, typer.Option("--force", help="Replace the files of an earlier call.")] = False,
 ) -> None:
-    """Write votes of invented users with planted tastes. Prints what can be reached, and how a config reads them."""
+    """Write votes of invented users with planted tastes. Prints what they hold, and how a config reads them.
+
+    Texts come from a vocabulary (--scripted), or from a finished run of the study fspo (--run, --domain).
+    """
     options = locals()
-    if not scripted:
-        raise typer.BadParameter("give --scripted: there is no other way of making users yet")
+    if scripted == (run is not None) or (run is None) == bool(domain):
+        raise typer.BadParameter("give --scripted, or --run RUN with --domain NAME (a finished run of the study fspo)")
+    if run is not None:
+        from personalrm.studies.fspo.export import export_votes
+        from personalrm.studies.fspo.export import summary as listed
+
+        sys.stdout.write(listed(export_votes(run, domain, out_dir, force=force), out_dir))
+        return
     from personalrm.data.scripted.settings import ScriptedSettings
     from personalrm.data.scripted.synthesise import summary as summed_up
     from personalrm.data.scripted.synthesise import synthesise as written
 
-    chosen = {name: value for name, value in options.items() if name not in ("out_dir", "scripted", "axes", "force")}
+    of_runs = ("run", "domain")
+    chosen = {
+        name: value for name, value in options.items() if name not in ("out_dir", "scripted", "axes", "force", *of_runs)
+    }
     names = tuple(name.strip() for name in axes.split(",") if name.strip())
     card = written(ScriptedSettings(**chosen, axes=names), out_dir, force=force)
     sys.stdout.write(summed_up(card, out_dir))

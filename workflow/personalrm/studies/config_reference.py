@@ -40,7 +40,7 @@ This file is generated from the config models: `python -m personalrm keys > conf
 HEAD_OF_OTHERS = """# Configuration of the study {study}: every key
 
 A config with `study: {study}` has these keys
-([docs/{study}.md](../docs/{study}.md)). Those of the other study are in [README.md](README.md).
+([docs/{study}.md](../docs/{study}.md)). Those of SynthesizeMe are in [README.md](README.md).
 
 This file is generated from the config models:
 `python -m personalrm keys --study {study} > config/{study}.md`.
@@ -74,7 +74,7 @@ def _descriptions(kind: type) -> Mapping[str, str]:
 
 
 def config_reference(study: str = DEFAULT) -> str:
-    """The text of `config/README.md` (of the study `tailoring`: `config/tailoring.md`): a heading per section, an item
+    """The text of `config/README.md` (of other studies: `config/<study>.md`): a heading per section, an item
     per key with its default and its values."""
     config = study_of(study).config
     schema = config.model_json_schema(schema_generator=DescribedKeys)

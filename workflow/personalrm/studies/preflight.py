@@ -97,7 +97,8 @@ def _data_problems(entry: Any) -> list[str]:  # noqa: ANN401 - the settings of a
     planted = getattr(entry, "planted", None)
     wanted = [("planted", planted)] if planted else []
     if source is None:
-        files = entry.source_files() or [getattr(entry, "path", None) or Path()]
+        # A data set that is made by models has no path.
+        files = entry.source_files() or ([entry.path or Path()] if hasattr(entry, "path") else [])
         wanted = [*(("path", path) for path in files), *wanted]
     problems = [
         f"datasets.{entry.name}.{key}: no file {path}; put the data there, or correct the path"

@@ -16,7 +16,7 @@ from personalrm.studies.report.shown import Headline, People
 from personalrm.studies.study_config import StudyConfig
 
 DEFAULT = "synthesizeme"
-STUDIES = (DEFAULT, "tailoring")
+STUDIES = (DEFAULT, "tailoring", "fspo")
 
 
 @dataclass

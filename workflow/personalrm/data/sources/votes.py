@@ -185,6 +185,7 @@ class _Vote(_User):
     timestamp: Annotated[float | None, BeforeValidator(_seconds)] = None
     survey: dict[Text, Annotated[Text | None, BeforeValidator(_survey_answer)]] | None = None
     flip: bool | None = None
+    user_split: UserPart | None = None
 
 
 Answer = Annotated[
@@ -226,8 +227,9 @@ _ADVICE = Advice(
         "survey": "write {question: answer}",
         "flip": "write true or false, or leave it out",
         "tie": "write true or false, or leave it out",
+        "user_split": "write train, validation or test, or leave it out",
     },
-    expected={"turn": "a whole number from 0", "winner": "a, b or tie"},
+    expected={"user_split": "train, validation or test", "turn": "a whole number from 0", "winner": "a, b or tie"},
 )
 
 
@@ -254,4 +256,5 @@ def parse_vote(row: Row, line: int = 0) -> Vote:
         survey={question: answer for question, answer in (read.survey or {}).items() if answer is not None},
         line=line,
         flip=read.flip,
+        user_split=read.user_split,
     )

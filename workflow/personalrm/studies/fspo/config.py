@@ -1,0 +1,216 @@
+"""The typed configuration of the study of FSPO's synthetic users (Singh et al., 2025)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, BaseModel, Field, model_validator
+
+from personalrm.core.errors import ConfigError
+from personalrm.personas.synthetic.settings import Count, Domain, once_each
+from personalrm.personas.synthetic.users import seed_users
+from personalrm.studies.model_config import Positive
+from personalrm.studies.study_config import Name, Section, StudyConfig
+
+BASE, PROMPTED, ORACLE = "base", "prompted", "oracle"
+"""Names of systems; those that show n labelled pairs have the number after the name."""
+Temperature = Annotated[float, Field(ge=0, le=2)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class AskConfig(Section):
+    """Who writes questions, and how."""
+
+    model: str | None = None
+    """Model that writes questions; `label.model` if none is given."""
+    per_call: Positive = 10
+    """Questions asked for in one call."""
+    examples: Count = 5
+    """Questions shown as examples in one call at most."""
+    rounds: Positive = 3
+    """How often more questions are asked for while some are missing."""
+    similarity: Annotated[float, Field(ge=0.5, le=1)] = 0.9
+    """Questions that have this share of their letters in common are near-duplicates, of which one is kept."""
+    temperature: Temperature = 1.0
+    """Of the calls."""
+    max_tokens: Positive = 1024
+    """Longest list of questions, in tokens."""
+
+
+class AnswerConfig(Section):
+    """Who answers the questions; `ways` of a domain say how answers are made to differ."""
+
+    models: Annotated[list[str], Field(min_length=1)]
+    """Models that answer (paper: an ensemble of eleven)."""
+    temperatures: Annotated[list[Temperature], Field(min_length=1), AfterValidator(once_each)] = [1.0]
+    """Of the calls that write views and answers."""
+    each: Positive = 3
+    """Answers of each model, way and temperature to a question."""
+    words: Positive = 150
+    """Length of answers that is asked for."""
+    max_tokens: Positive = 512
+    """Longest answer, in tokens."""
+    view_tokens: Positive = 256
+    """Longest list of views, in tokens."""
+
+
+class LabelConfig(Section):
+    """Who labels pairs, each in both orders."""
+
+    model: str
+    """Model that labels by the description, and that writes facts (paper: GPT-4o)."""
+    ties: bool = True
+    """A model that answers in words may say that the description does not decide; the pair is then dropped."""
+
+
+class DescribeConfig(Section):
+    """How descriptions are refined, and when a user is made again (docs/fspo.md)."""
+
+    facts: Count = 10
+    """Most facts that are added to a description."""
+    margin: Annotated[float, Field(ge=0)] = 0.5
+    """With log-probabilities, a description does not decide a pair where the mean log-odds of both orders are nearer to
+    0 than this, in nats; where the orders differ, it never does."""
+    temperature: Temperature = 0.7
+    """Of the calls for facts."""
+    max_tokens: Positive = 80
+    """Longest fact, in tokens."""
+    regenerate: Count = 2
+    """How often a user is made again at most while the disagreement with another is out of the bounds."""
+    least: Share = 0.1
+    """Disagreement below which two users are too alike."""
+    most: Share | None = None
+    """Disagreement above which two users are too unlike; none by default, because opposite tastes may be planted."""
+    least_pairs: Positive = 10
+    """Labelled pairs that two users must have in common before their disagreement has consequences."""
+
+
+class CompareConfig(Section):
+    """Systems whose answers to held-out questions are compared with those of Base, for each user (win rates)."""
+
+    model: str
+    """Model that answers: `base` by the question alone (paper: Llama 3.2 3B Instruct)."""
+    shots: list[Positive] = []
+    """Numbers of the user's labelled pairs that a system `prompted<n>` shows the model (paper: 4 and 8)."""
+    oracle: bool = True
+    """A system `oracle`, in which the model is given the user's description."""
+    given: dict[Name, Path] = {}
+    """Systems of your own, as trained policies: name to a file of answers (JSON lines in the form of
+    `results/<run>/generations/<domain>/base/`, with the same `pair_id`s)."""
+    judges: Annotated[list[str], Field(min_length=1)]
+    """Models that judge by the user's description, in both orders (paper: GPT-4o)."""
+    questions: Count = 0
+    """Held-out questions of each user at most; 0: all."""
+    max_tokens: Positive = 512
+    """Longest answer, in tokens; its length in words is that of `answer.words`."""
+    temperature: Temperature = 0.0
+    """Of the answers (the paper does not give it)."""
+
+    @property
+    def written(self) -> dict[str, int]:
+        """Names of the systems that the model writes for, each with the number of pairs that it shows."""
+        return {BASE: 0, **{f"{PROMPTED}{n}": n for n in self.shots}, **({ORACLE: 0} if self.oracle else {})}
+
+    @property
+    def rivals(self) -> list[str]:
+        """Names of the systems that are compared with Base."""
+        return [*(name for name in self.written if name != BASE), *self.given]
+
+
+class Config(StudyConfig):
+    """One run: domains with users, and the models that ask, answer and label."""
+
+    dataset_kinds: ClassVar[tuple[type[BaseModel], ...]] = (Domain,)
+
+    study: Literal["fspo"]
+    """The paper that is replicated."""
+    datasets: Annotated[dict[Name, Domain], Field(min_length=1)]
+    """Domains by name."""
+    ask: AskConfig = AskConfig()
+    """Questions."""
+    answer: AnswerConfig
+    """Answers."""
+    label: LabelConfig
+    """Labels."""
+    describe: DescribeConfig = DescribeConfig()
+    """Descriptions."""
+    compare: CompareConfig | None = None
+    """Win rates against Base; not computed if this is not given."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _dataset_names(cls, value: object) -> object:
+        # A domain's name is its key.
+        if isinstance(value, dict) and isinstance(value.get("datasets"), dict):
+            named = {k: {"name": k, **v} if isinstance(v, dict) else v for k, v in value["datasets"].items()}
+            return {**value, "datasets": named}
+        return value
+
+    @property
+    def systems(self) -> list[str]:
+        """Names of the systems whose answers are compared, Base among them."""
+        return [BASE, *self.compare.rivals] if self.compare else []
+
+    @property
+    def asker(self) -> str:
+        """Model that writes questions."""
+        return self.ask.model or self.label.model
+
+
+def problems_of(config: Config) -> Iterator[str]:
+    """Names that do not exist or are given twice, and domains without questions. Each problem begins with its key."""
+    named = {
+        "ask.model": [config.ask.model] if config.ask.model else [],
+        "answer.models": config.answer.models,
+        "label.model": [config.label.model],
+        "compare.model": [config.compare.model] if config.compare else [],
+        "compare.judges": config.compare.judges if config.compare else [],
+        "budget.models": list(config.budget.models),
+    }
+    known = ", ".join(config.models) or "none"
+    for key, names in named.items():
+        for name, count in Counter(names).items():
+            if name not in config.models:
+                yield f"{key}: no model {name!r} under 'models' (there are: {known})"
+            if count > 1:
+                yield f"{key}: {name!r} is given twice"
+    for name, domain in config.datasets.items():
+        questions = domain.questions
+        if not (questions.seeds or questions.general or questions.per_trait):
+            yield f"datasets.{name}.questions: there are none; give general, per_trait or a file as seeds"
+        if not domain.pairs.shared and not domain.pairs.own:
+            yield f"datasets.{name}.pairs: shared and own are both 0, so that no user labels a pair"
+        if len(domain.traits) < 2 and domain.people.interpolated:
+            yield f"datasets.{name}.people.interpolated: there is one dimension; add another to traits"
+        try:
+            seed_users(domain, config.seed)
+        except ConfigError as error:
+            yield str(error)
+    yield from _compared(config)
+    for name, entry in config.models.items():
+        if entry.prompts == "compact" and "text" in entry.verdicts:
+            yield (
+                f"models.{name}.verdicts: 'text' is not read with compact prompts, whose labels are A and B; use "
+                "prompts: standard, or verdicts: [logprob]"
+            )
+
+
+def _compared(config: Config) -> Iterator[str]:
+    """Problems of the comparisons of systems."""
+    compare = config.compare
+    if compare is None:
+        return
+    for name in compare.given:
+        if name in compare.written:
+            yield f"compare.given.{name}: is the name of a system of the study; give another one"
+    if not compare.rivals:
+        yield "compare: there is no system to compare with base; give shots, oracle or given"
+    for count, number in Counter(compare.shots).items():
+        if number > 1:
+            yield f"compare.shots: {count} is given twice"
+    for name, domain in config.datasets.items():
+        if not domain.questions.held_out:
+            yield f"datasets.{name}.questions.held_out: compare needs questions that are held out; give a share above 0"

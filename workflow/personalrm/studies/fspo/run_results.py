@@ -1,0 +1,46 @@
+"""The tables and figures of a run of this study: the files and settings that they are made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from personalrm.studies.fspo.plan import Plan
+from personalrm.studies.run_results import REPORTED
+
+PACKAGES = ("personalrm.studies.fspo.results",)
+"""Where results are declared."""
+
+
+@dataclass(frozen=True)
+class ResultSettings:
+    """What tables and figures read of the config, by the names of their parameters.
+
+    - seed, n_resamples: of bootstraps.
+    - title_note: text under the title of a figure.
+    """
+
+    seed: int
+    n_resamples: int
+    title_note: str
+
+
+def result_settings(plan: Plan) -> ResultSettings:
+    """Settings of the run's tables and figures."""
+    config = plan.config
+    return ResultSettings(config.statistics.seed, config.statistics.resamples, f"run {config.run}")
+
+
+def result_files(plan: Plan) -> dict[str, str | list[str]]:
+    """Input files of the run's tables and figures, by the names of their parameters."""
+    return {
+        "answers": plan.paths("answer_questions"),
+        "users": plan.paths("describe_users"),
+        "labels": plan.paths("label_pairs"),
+        "comparisons": plan.paths("compare_answers"),
+        "reported_fspo": str(REPORTED / "fspo.csv"),
+    }
+
+
+def conditions(plan: Plan) -> dict[str, bool]:
+    """What a result may be declared to need (`Result.when`), and whether the run has it."""
+    return {"": True, "compare": plan.config.compare is not None}

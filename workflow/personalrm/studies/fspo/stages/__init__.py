@@ -1,0 +1,1 @@
+"""Stages of the study: a module per stage or family of stages."""

@@ -1,0 +1,297 @@
+"""Stages `write_answers` and `compare_answers`: answers of systems to held-out questions, and which of them each user
+would prefer."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from personalrm.core.errors import ConfigError, DataError, ModelCallError
+from personalrm.core.files import stable_hash
+from personalrm.core.generations import Generation
+from personalrm.core.records import read_all, read_records
+from personalrm.core.synthetic import (
+    AnswerComparison,
+    SyntheticPair,
+    SyntheticQuestion,
+    SyntheticUser,
+    UserLabels,
+    answer_id,
+)
+from personalrm.data.sharding import name_of_users_shard
+from personalrm.judge.call_recorder import CallRecorder
+from personalrm.judge.judge import failure_outcome, is_refused
+from personalrm.judge.prompting import Prompt, load_prompt
+from personalrm.judge.rubrics import Rivals, RubricQuestion, clean, compare
+from personalrm.llm.types import LanguageModel, Request
+from personalrm.personas.synthetic.describe import decided_labels
+from personalrm.personas.synthetic.questions import FOLDER
+from personalrm.run.stage import Files, Stage, Wildcards
+from personalrm.studies.fspo.config import BASE, ORACLE, CompareConfig, Config
+from personalrm.studies.fspo.plan import Plan
+from personalrm.studies.fspo.stages.labels import DESCRIBE, LABEL
+from personalrm.studies.fspo.stages.texts import ASK, PAIR, all_questions
+from personalrm.studies.runner import Job as StudyJob
+from personalrm.studies.runner import provider_errors
+from personalrm.studies.settings import judge_settings, model_reads
+
+Job = StudyJob[Config]
+
+
+class Asked(NamedTuple):
+    """A user, and a held-out question."""
+
+    user: SyntheticUser
+    question: SyntheticQuestion
+
+    @property
+    def pair_id(self) -> str:
+        """What names the answers to it."""
+        return answer_id(self.user.user_id, self.question.question_id)
+
+
+def compared(config: Config) -> CompareConfig:
+    """The comparisons of a run. Raises ConfigError where it has none."""
+    if config.compare is None:
+        raise ConfigError("compare: is not given, so that there are no comparisons")
+    return config.compare
+
+
+def asked_of(
+    users: Path, questions: Path, config: Config, dataset: str, shard: str
+) -> list[tuple[SyntheticUser, list[SyntheticQuestion]]]:
+    """The users of a shard with the held-out questions that each is asked: general ones and those of the user's traits,
+    of which a seeded hash takes `compare.questions`."""
+    domain, most = config.datasets[dataset], compared(config).questions
+    held = [question for question in all_questions([questions]) if question.held_out]
+    found = []
+    for user in read_records(users, SyntheticUser):
+        if name_of_users_shard(user.key, domain.shards) != shard:
+            continue
+        traits = {"", *(f"{dimension}.{value}" for dimension, value in user.traits.items())}
+        mine = [question for question in held if question.trait in traits]
+        mine.sort(key=lambda question: stable_hash("asked", str(config.seed), question.question_id))
+        found.append((user, mine[: most or None]))
+    return found
+
+
+async def write_stage(
+    job: Job,
+    *,
+    users: Path,
+    questions: Path,
+    pairs: Path,
+    labels: list[Path],
+    out: Path,
+    dataset: str,
+    method: str,
+    shard: str,
+) -> None:
+    """Write one `Generation` of a system for each user of a shard and each question that the user is asked."""
+    settings = compared(job.config)
+    known = {pair.pair_id: pair for pair in read_records(pairs, SyntheticPair)}
+    labelled = {row.user_id: row for row in read_all(labels, UserLabels)}
+    asked = [
+        (Asked(user, question), shots_of(user, labelled, known, settings.written[method], job.config.seed))
+        for user, mine in asked_of(users, questions, job.config, dataset, shard)
+        for question in mine
+    ]
+
+    async def work(client: LanguageModel, one: tuple[Asked, Sequence[Mapping[str, str]]]) -> Generation:
+        recorder = CallRecorder(client, WRITE.name)
+        (user, question), shots = one
+        told = user.description if method == ORACLE else ""
+        (prompt,) = _prompts()
+        messages = prompt.messages(words=job.config.answer.words, person=told, shots=shots, question=question.text)
+        request = Request(messages, settings.max_tokens, settings.temperature, seed=job.config.seed)
+        base = Generation(
+            dataset=dataset,
+            pair_id=one[0].pair_id,
+            system=method,
+            prompt=question.text,
+            persona=told,
+            response="",
+            prompts={prompt.name: prompt.label},
+        )
+        try:
+            response = await recorder.complete(request)
+        except ModelCallError as error:
+            return base.model_copy(update={"outcome": failure_outcome(error)})
+        text = "" if is_refused(response) else response.text.strip()
+        outcome = "refused" if is_refused(response) else "ok" if text else "empty"
+        said = {"response": text, "outcome": outcome, "cut": response.cut, "calls": recorder.calls}
+        return base.model_copy(update=said)
+
+    await job.execute(WRITE, settings.model, [asked], work, out)
+
+
+def shots_of(
+    user: SyntheticUser,
+    labelled: Mapping[str, UserLabels],
+    pairs: Mapping[str, SyntheticPair],
+    number: int,
+    seed: int,
+) -> list[dict[str, str]]:
+    """So many labelled pairs of a user, by a seeded hash; fewer where fewer labels were kept. No question of a labelled
+    pair is held out."""
+    decided = decided_labels(labelled[user.user_id].labels) if number else {}
+    drawn = sorted(decided, key=lambda pair_id: stable_hash("shot", str(seed), user.key, pair_id))[:number]
+    shots = []
+    for pair_id in drawn:
+        pair = pairs[pair_id]
+        texts = (pair.first, pair.second) if decided[pair_id] == "first" else (pair.second, pair.first)
+        shots.append({"question": pair.question, "preferred": texts[0], "other": texts[1]})
+    return shots
+
+
+async def compare_stage(
+    job: Job,
+    *,
+    users: Path,
+    questions: Path,
+    base: Path,
+    test: Path,
+    out: Path,
+    dataset: str,
+    method: str,
+    judge: str,
+    shard: str,
+) -> None:
+    """Write one `AnswerComparison` for each user of a shard, question and verdict mode of the judge.
+
+    Raises DataError where a given file has two answers for one `pair_id`, or none for any.
+    """
+    answers = {row.pair_id: row for row in read_records(base, Generation)}
+    rivals = _of(test, dataset, method)
+    asked = [
+        Asked(user, question)
+        for user, mine in asked_of(users, questions, job.config, dataset, shard)
+        for question in mine
+    ]
+    if method in compared(job.config).given and asked and not any(one.pair_id in rivals for one in asked):
+        raise DataError(
+            f"compare.given.{method}: {test} has no answer to a question of domain {dataset}, shard {shard}; its rows "
+            f"need the pair_id of those in {base.parent}"
+        )
+
+    async def work(client: LanguageModel, item: tuple[Asked, RubricQuestion]) -> AnswerComparison:
+        one, question = item
+        recorder = CallRecorder(client, COMPARE.name)
+        mine, other = rivals.get(one.pair_id), answers[one.pair_id]
+        texts = [clean(answer.response if answer and answer.outcome == "ok" else "") for answer in (mine, other)]
+        reason = "no_answer" if not all(t.text for t in texts) else "equal" if texts[0].text == texts[1].text else None
+        found = Rivals(one.pair_id, one.question.text, texts[0].text, texts[1].text, one.user.description)
+        verdicts = () if reason else await compare(recorder, found, question)
+        return AnswerComparison.model_validate(
+            {
+                **{"dataset": dataset, "pair_id": one.pair_id, "test": method, "base": BASE},
+                **{"rubric": question.rubric, "judge": judge, "mode": question.judge.mode},
+                **{"verdicts": verdicts, "reason": reason},
+                "words": tuple(len(text.text.split()) for text in texts),
+                "stripped": tuple(text.stripped for text in texts),
+                **{"calls": recorder.calls, "prompts": question.prompts},
+                **{"user_id": one.user.user_id, "part": one.user.part, "question_id": one.question.question_id},
+            }
+        )
+
+    groups = [[(one, question) for one in asked] for question in rubric_questions(job.config, judge)]
+    await job.execute(COMPARE, judge, groups, work, out)
+
+
+def _of(path: Path, dataset: str, system: str) -> dict[str, Generation]:
+    """Answers of a file to questions of a domain, by `pair_id`. Raises DataError where there are two for one."""
+    found: dict[str, Generation] = {}
+    for row in read_records(path, Generation):
+        if row.dataset == dataset and found.setdefault(row.pair_id, row) is not row:
+            raise DataError(f"{path}: has two answers of {system!r} for {row.pair_id!r}; remove one")
+    return found
+
+
+def rubric_questions(config: Config, judge: str) -> list[RubricQuestion]:
+    """How a judge compares, for each of its verdict modes."""
+    entry = config.models[judge]
+    return [RubricQuestion("description", judge_settings(entry, mode)) for mode in entry.verdicts]
+
+
+def _prompts() -> tuple[Prompt, ...]:
+    return (load_prompt("answer", FOLDER),)
+
+
+def _systems(plan: Plan) -> list[str]:
+    return list(plan.config.compare.written) if plan.config.compare else []
+
+
+def _write_files(plan: Plan, job: Wildcards) -> Files:
+    return {
+        "users": plan.path(DESCRIBE.name, dataset=job.dataset),
+        "questions": plan.path(ASK.name, dataset=job.dataset),
+        "pairs": plan.path(PAIR.name, dataset=job.dataset),
+        "labels": [plan.path(LABEL.name, dataset=job.dataset, shard=job.shard)],
+    }
+
+
+def _compare_files(plan: Plan, job: Wildcards) -> Files:
+    written = {"dataset": job.dataset, "shard": job.shard}
+    given = compared(plan.config).given
+    own = job.method not in given
+    return {
+        "users": plan.path(DESCRIBE.name, dataset=job.dataset),
+        "questions": plan.path(ASK.name, dataset=job.dataset),
+        "base": plan.path(WRITE.name, **written, method=BASE),
+        "test": plan.path(WRITE.name, **written, method=job.method) if own else str(given[job.method]),
+    }
+
+
+def _write_reads(plan: Plan, job: Wildcards) -> Mapping[str, Any]:
+    settings, config = compared(plan.config), plan.config
+    named = settings.model_dump(mode="json", include={"max_tokens", "temperature", "questions"})
+    more = {"compare": named, "shots": settings.written[job.method], "words": config.answer.words}
+    more["shards"] = config.datasets[job.dataset].shards
+    # No dataclass holds these settings: they go into one request.
+    return model_reads(config, settings.model, [], _prompts()) | more
+
+
+def _compare_reads(plan: Plan, job: Wildcards) -> Mapping[str, Any]:
+    questions = rubric_questions(plan.config, job.judge)
+    more = {"questions": compared(plan.config).questions, "shards": plan.config.datasets[job.dataset].shards}
+    return model_reads(plan.config, job.judge, questions, [questions[0].prompt]) | more
+
+
+WRITE: Stage[Plan] = Stage(
+    name="write_answers",
+    output="generations/{dataset}/{method}/{shard}.jsonl",
+    combinations=lambda plan: [
+        Wildcards(dataset=dataset, method=system)
+        for dataset, system in itertools.product(plan.config.datasets, _systems(plan))
+    ],
+    inputs=_write_files,
+    reads=_write_reads,
+    work=write_stage,
+    asks=lambda plan, _job: [compared(plan.config).model],
+    batches=True,
+    record=Generation,
+    lost=lambda row: int(row.outcome == "provider_error"),
+    counted=lambda _row: 1,
+)
+COMPARE: Stage[Plan] = Stage(
+    name="compare_answers",
+    output="comparisons/{dataset}/{method}-by-{judge}/{shard}.jsonl",
+    combinations=lambda plan: [
+        Wildcards(dataset=dataset, method=system, judge=judge)
+        for dataset, system, judge in itertools.product(
+            plan.config.datasets,
+            plan.config.compare.rivals if plan.config.compare else (),
+            plan.config.compare.judges if plan.config.compare else (),
+        )
+    ],
+    inputs=_compare_files,
+    reads=_compare_reads,
+    work=compare_stage,
+    asks="judge",
+    batches=True,
+    record=AnswerComparison,
+    lost=lambda row: provider_errors(row.verdicts),
+    counted=lambda row: len(row.verdicts),
+)

@@ -1,0 +1,145 @@
+"""What the study of FSPO's synthetic users (Singh et al., 2025) adds to the shared machinery."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from personalrm.core.files import sha256_file
+from personalrm.core.records import CallRef, read_all
+from personalrm.core.synthetic import PARTS, QuestionAnswers, QuestionGroup, SyntheticPair, SyntheticUser, UserLabels
+from personalrm.personas.synthetic.describe import decided_labels
+from personalrm.run.stage import Files
+from personalrm.studies.fspo.config import Config, problems_of
+from personalrm.studies.fspo.plan import Plan
+from personalrm.studies.fspo.run_results import PACKAGES, conditions, result_files, result_settings
+from personalrm.studies.manifest import usage_of
+from personalrm.studies.run_results import all_results
+from personalrm.studies.study import Needs, Study
+
+
+def paid(plan: Plan) -> list[str]:
+    """Stages that ask models."""
+    return [name for name, stage in plan.stages.items() if stage.paid]
+
+
+def _missing(config: Config, _needs: Needs) -> list[str]:
+    given = config.compare.given if config.compare else {}
+    return [
+        f"compare.given.{name}: no file {path}; make it first, or correct the path"
+        for name, path in given.items()
+        if not path.is_file()
+    ]
+
+
+def _facts(plan: Plan) -> dict[str, Any]:
+    import pandas as pd
+
+    calls = [ref.model_dump() for ref in _calls(plan)]
+    return {
+        "data": {name: _data(plan, name) for name in plan.config.datasets},
+        "usage": usage_of(pd.DataFrame(calls, columns=list(CallRef.model_fields))),
+    }
+
+
+def _data(plan: Plan, name: str) -> dict[str, Any]:
+    def of(stage: str) -> list[Path]:
+        return [Path(path) for path in plan.paths(stage, dataset=name)]
+
+    groups = list(read_all(of("ask_questions"), QuestionGroup))
+    questions = [question for group in groups for question in group.questions]
+    people = list(read_all(of("describe_users"), SyntheticUser))
+    parts = Counter(user.part for user in people)
+    labels = list(read_all(of("label_pairs"), UserLabels))
+    return {
+        "source_sha256": {path.name: sha256_file(path) for path in plan.config.datasets[name].source_files()},
+        "licence": plan.config.datasets[name].licence,
+        "users": {part: parts[part] for part in PARTS if parts[part]},
+        "questions": len(questions),
+        "questions_held_out": sum(question.held_out for question in questions),
+        "duplicate_questions": sum(group.duplicates for group in groups),
+        "answers": sum(len(row.answers) for row in read_all(of("answer_questions"), QuestionAnswers)),
+        "pairs": sum(1 for _ in read_all(of("pair_answers"), SyntheticPair)),
+        "labels": sum(len(row.labels) for row in labels),
+        "labels_kept": sum(len(decided_labels(row.labels)) for row in labels),
+    }
+
+
+def _calls(plan: Plan) -> Iterator[CallRef]:
+    for name in paid(plan):
+        kind = plan.stages[name].record
+        for row in read_all([Path(path) for path in plan.paths(name)], kind) if kind else ():
+            yield from getattr(row, "calls", ())
+
+
+def _made_of(plan: Plan) -> Files:
+    names = [name for name in plan.stages if name not in ("fetch", "prepare")]
+    return {"made": [path for name in names for path in plan.paths(name)]}
+
+
+def _summary(plan: Plan, manifest: Mapping[str, Any]) -> Sequence[tuple[str, Sequence[str]]]:
+    config, usage = plan.config, manifest["usage"]
+    counts = [
+        f"{name}: {sum(facts['users'].values()):,} users ({_listed(facts['users'])}), {facts['questions']:,} questions "
+        f"({facts['questions_held_out']:,} held out, {facts['duplicate_questions']:,} near-duplicates dropped), "
+        f"{facts['answers']:,} answers, {facts['pairs']:,} pairs; {facts['labels_kept']:,} of {facts['labels']:,} "
+        "labels kept."
+        for name, facts in manifest["data"].items()
+    ]
+    asked = {"Questions by": [config.asker], "Answers by": config.answer.models, "Labels by": [config.label.model]}
+    if config.compare:
+        asked |= {"Answers compared with Base by": config.compare.judges, "Systems": config.systems}
+    said = [f"{what} {', '.join(names)}." for what, names in asked.items()]
+    cost = usage["cost_usd_list"]
+    spent = f"{usage['tokens_in']:,} tokens in, {usage['tokens_out']:,} out, list cost "
+    spent += "not known" if cost is None else f"${cost:,.2f}"
+    return [("What was run", [*counts, *said, f"Stored answers: {usage['calls']:,}, {spent}."])]
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {counts[name]:,}" for name in PARTS if name in counts)
+
+
+def _not_run(config: Config, made: Collection[str]) -> Sequence[tuple[str, str]]:
+    return [
+        (
+            f"{result.kind.capitalize()} {result.name.replace('_', ' ')}",
+            "compare is not given" if result.when else "the table is not made",
+        )
+        for result in all_results(config.study)
+        if result.name not in made
+    ]
+
+
+def _shown(run: Path) -> str:
+    tables = (run / "tables" / f"{name}.md" for name in ("label_entropy", "disagreement", "win_rates"))
+    texts = [path.read_text(encoding="utf-8") for path in tables if path.is_file()]
+    return "\n".join([*texts, f"Report  {run / 'report.html'}\n"])
+
+
+def _simulated(config: Config, *given: Any) -> Any:  # noqa: ANN401 - as `simulated` has it
+    from personalrm.studies.fspo.simulate import simulated
+
+    return simulated(config, *given)
+
+
+STUDY = Study(
+    config=Config,
+    plan=Plan,
+    problems=problems_of,
+    missing=_missing,
+    results=PACKAGES,
+    files=result_files,
+    settings=result_settings,
+    conditions=conditions,
+    facts=_facts,
+    made_of=_made_of,
+    reported_from=lambda _plan: {},
+    summary=_summary,
+    not_run=_not_run,
+    shown=_shown,
+    simulated=_simulated,
+    title="Synthetic users and their preferences",
+)
