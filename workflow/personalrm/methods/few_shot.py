@@ -54,7 +54,7 @@ PREF_FT = _shown("pref_ft", "Few-shot Pref-FT", Mark("#0173b2", "$S$"), "pref_ft
 PREF_FT_DESCRIPTION = _shown(
     "pref_ft_description", "Few-shot Pref-FT + description", Mark("#029e73", "$y$"), "pref_ft_no_user"
 )
-IPO = _for_all("ipo", "IPO, no user", Mark("#222222", "$I$"))
+IPO = _for_all("ipo", "IPO, no user", Mark("#00788a", "$I$"))
 FSPO = _shown("fspo", "FSPO", Mark("#d55e00", "$F$"), "ipo", "pref_ft", "few_shot_prompt")
 FSPO_NO_SHOTS = _for_all("fspo_no_shots", "FSPO, shown no votes (k = 0)", Mark("#cc78bc", "$N$"), "ipo")
 FSPO_OTHER_USER = _shown(
