@@ -70,7 +70,7 @@ def test_the_loss_of_texts_by_hand(settings: PolicySettings) -> None:
     with open_policy(settings, None, 0) as policy:
         made = [policy.tokens(one) for one in texts]
         pad = policy.tokenizer.pad_token_id
-        rows = [policy.model(torch.tensor([one.ids])).logits[0].log_softmax(-1) for one in made]
+        rows = [policy.model(torch.tensor([one.ids])).logits[0].detach().log_softmax(-1) for one in made]
         wholes = [
             [float(row[n - 1, one.ids[n]]) for n in range(1, len(one.ids))] for row, one in zip(rows, made, strict=True)
         ]
