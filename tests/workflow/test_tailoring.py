@@ -89,6 +89,7 @@ def test_a_run_makes_all_results_once_and_its_report_says_what_was_asked(tmp_pat
     assert {"infer", "accuracy", "preference", "everyday", "rivals"} <= manifest["prompts"].keys()
     report = (run / "report.html").read_text(encoding="utf-8")
     assert "everyday: 6 pairs." in report
+    assert "Answers compared by words." in report
     assert "transcripts.html" not in report
 
 

@@ -263,6 +263,8 @@ def test_the_papers_rows_stand_beside_and_are_not_comparable(tmp_path: Path) -> 
         values["datasets"]["d"]["reported"] = "Anthropic HHH"
         values["compare"]["pairs"][0]["reported"] = "DPO retr"
         plan = judged(values, tmp_path)
+    results = RunResults(plan)
+    assert all(results.fingerprint(result) for result in results.results)
     table(plan, "tailoring")
     rows = table(plan, "tailoring_reported").set_index("comparison")
     assert rows.loc["DPO retr", ["delta_pq", "difference", "status"]].tolist() == [8.4, 50.0, "not comparable"]

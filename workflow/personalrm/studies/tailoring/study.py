@@ -110,6 +110,7 @@ def _summary(plan: Plan, manifest: Mapping[str, Any]) -> Sequence[tuple[str, Seq
         "Personas by": config.personas_of,
         "Accuracy judged by": config.judge.accuracy,
         "Preferences judged by": dict.fromkeys(judge for _, judge in config.preference_pairs),
+        "Answers compared by": config.compare.all_judges if config.compare.pairs else (),
     }
     said = [f"{what} {', '.join(names)}." for what, names in asked.items() if names]
     cost = usage["cost_usd_list"]
