@@ -35,7 +35,7 @@ def config(url: str, base: str) -> dict[str, Any]:
         },
         "models": {"words": model},
         "tailor": {
-            "policies": {"tiny": {"base": base, "threads": 1, "max_tokens": 64, "sft": hyper, "dpo": hyper}},
+            "policies": {"tiny": {"base": base, "threads": 1, "max_length": 64, "sft": hyper, "dpo": hyper}},
             "systems": {
                 "tailored": {"strategy": "dpo", "inference": "gold_chosen", "policy": "tiny"},
                 "plain": {"strategy": "few_shot", "train": "none", "inference": "none", "model": "words"},

@@ -15,21 +15,6 @@ Training and generating need the extra `train`.
 PAGES = []
 
 
-def of_policy(field):
-    """What the jobs of a policy need, from its entry in the config, as a function of the wildcards."""
-
-    def ask(wildcards):
-        tailor = CONFIG.tailor
-        name = (
-            wildcards.reward
-            if hasattr(wildcards, "reward")
-            else tailor.systems[wildcards.system].policy
-        )
-        return getattr(tailor.policies[name], field)
-
-    return ask
-
-
 rule infer_personas:
     input:
         unpack(inputs_of("infer_personas")),
@@ -165,11 +150,11 @@ rule tailor_sft:
         PLAN.benchmark("tailor_sft")
     conda:
         "../envs/personalrm.yml"
-    threads: of_policy("threads")
+    threads: setting_of(PLAN.policy, "threads")
     resources:
-        mem_mb=growing(of_policy("mem_mb")),
+        mem_mb=growing(setting_of(PLAN.policy, "mem_mb")),
         runtime=growing(600),
-        gpu=of_policy("gpus"),
+        gpu=setting_of(PLAN.policy, "gpus"),
     params:
         reads=reads_of("tailor_sft"),
         config=RUN_CONFIG,
@@ -191,11 +176,11 @@ rule tailor_dpo:
         PLAN.benchmark("tailor_dpo")
     conda:
         "../envs/personalrm.yml"
-    threads: of_policy("threads")
+    threads: setting_of(PLAN.policy, "threads")
     resources:
-        mem_mb=growing(of_policy("mem_mb")),
+        mem_mb=growing(setting_of(PLAN.policy, "mem_mb")),
         runtime=growing(600),
-        gpu=of_policy("gpus"),
+        gpu=setting_of(PLAN.policy, "gpus"),
     params:
         reads=reads_of("tailor_dpo"),
         config=RUN_CONFIG,
@@ -216,11 +201,11 @@ rule generate_answers:
         PLAN.benchmark("generate_answers")
     conda:
         "../envs/personalrm.yml"
-    threads: of_policy("threads")
+    threads: setting_of(PLAN.policy, "threads")
     resources:
-        mem_mb=growing(of_policy("mem_mb")),
+        mem_mb=growing(setting_of(PLAN.policy, "mem_mb")),
         runtime=growing(240),
-        gpu=of_policy("gpus"),
+        gpu=setting_of(PLAN.policy, "gpus"),
     params:
         reads=reads_of("generate_answers"),
         config=RUN_CONFIG,

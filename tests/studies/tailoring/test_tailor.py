@@ -25,7 +25,7 @@ from studies.tailoring.cases import raw
 
 SPLITS = {"fewshot": 6, "sft_train": 6, "sft_val": 2, "dpo_train": 6, "dpo_val": 2, "test": 4}
 HYPER = {"lr": 0.02, "epochs": 2, "batch": 2, "at_once": 2}
-POLICY = {"dtype": "float32", "rank": 2, "threads": 1, "max_tokens": 24, "sft": HYPER, "dpo": HYPER}
+POLICY = {"dtype": "float32", "rank": 2, "threads": 1, "max_length": 24, "sft": HYPER, "dpo": HYPER}
 SYSTEMS: dict[str, dict[str, Any]] = {
     "tailored": {"strategy": "dpo", "inference": "retr_chosen", "policy": "tiny"},
     "plain": {"strategy": "dpo", "train": "none", "inference": "none", "policy": "tiny"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from personalrm.core.persona_pairs import RELEASED
 from personalrm.data.sharding import shard_names
@@ -11,6 +12,7 @@ from personalrm.run.stage import Wildcards
 from personalrm.studies.plan import StudyPlan
 from personalrm.studies.tailoring import stages
 from personalrm.studies.tailoring.config import Config
+from personalrm.studies.tailoring.tailor_config import PolicyConfig
 
 
 class Plan(StudyPlan[Config]):
@@ -52,3 +54,9 @@ class Plan(StudyPlan[Config]):
         entry = self.config.tailor.systems.get(system)
         stage = "given_answers" if entry is None else "ask_answers" if entry.model else "generate_answers"
         return self.path(stage, dataset=job.dataset, system=system, shard=job.shard)
+
+    def policy(self, job: Any) -> PolicyConfig:  # noqa: ANN401 - of ours, or of Snakemake
+        """The policy of a job that trains one (`reward`) or answers with one (`system`)."""
+        tailor = self.config.tailor
+        name = getattr(job, "reward", "") or str(tailor.systems[job.system].policy)
+        return tailor.policies[name]

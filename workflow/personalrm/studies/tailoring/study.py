@@ -109,6 +109,7 @@ def _summary(plan: Plan, manifest: Mapping[str, Any]) -> Sequence[tuple[str, Seq
     asked = {
         "Personas by": config.personas_of,
         "Accuracy judged by": config.judge.accuracy,
+        "Answers by": config.systems,
         "Preferences judged by": dict.fromkeys(judge for _, judge in config.preference_pairs),
         "Answers compared by": config.compare.all_judges if config.compare.pairs else (),
     }

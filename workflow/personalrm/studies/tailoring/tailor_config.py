@@ -39,10 +39,10 @@ class PolicyConfig(Section):
     """Dropout of the adapters, in supervised fine-tuning."""
     layers: Literal["default", "all"] = "default"
     """Layers with adapters: PEFT's default for the architecture, or all linear ones."""
-    max_tokens: Positive = 512
+    max_length: Positive = 512
     """Longest text that is learned, in tokens. A prompt loses its start, where the published code loses the end of the
     text."""
-    max_prompt_tokens: Positive = 128
+    max_prompt_length: Positive = 128
     """Longest prompt of the preference optimisation, in tokens."""
     sft: dict[str, JsonValue] = {}
     """Hyper-parameters of supervised fine-tuning (`train/policy_settings.py`, `TextHyper`)."""
@@ -87,8 +87,8 @@ class PolicyConfig(Section):
             revision=self.revision,
             device=device,
             dtype=self.dtype,
-            max_tokens=self.max_tokens if step else None,
-            max_prompt_tokens=self.max_prompt_tokens if step == "dpo" else None,
+            max_tokens=self.max_length if step else None,
+            max_prompt_tokens=self.max_prompt_length if step == "dpo" else None,
             batch_tokens=self.batch_tokens,
         )
 

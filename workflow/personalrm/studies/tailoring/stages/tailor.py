@@ -274,7 +274,7 @@ def _policy_reads(policy: PolicyConfig) -> dict[str, Any]:
 
 
 def _training_reads(plan: Plan, job: Wildcards, step: Step) -> Mapping[str, Any]:
-    policy, tailor = plan.config.tailor.policies[job.reward], plan.config.tailor
+    policy, tailor = plan.policy(job), plan.config.tailor
     settings = policy.settings(step, policy.device)
     return {
         **_policy_reads(policy),
@@ -302,7 +302,7 @@ def _answer_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
 
 
 def _generate_reads(plan: Plan, job: Wildcards) -> Mapping[str, Any]:
-    policy = plan.config.tailor.policies[str(plan.config.tailor.systems[job.system].policy)]
+    policy = plan.policy(job)
     return {**_policy_reads(policy), **_answer_reads(plan, job)}
 
 
