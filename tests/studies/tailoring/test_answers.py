@@ -263,6 +263,8 @@ def test_the_papers_rows_stand_beside_and_are_not_comparable(tmp_path: Path) -> 
         values["datasets"]["d"]["reported"] = "Anthropic HHH"
         values["compare"]["pairs"][0]["reported"] = "DPO retr"
         plan = judged(values, tmp_path)
+    results = RunResults(plan)
+    assert all(results.fingerprint(result) for result in results.results)
     table(plan, "tailoring")
     rows = table(plan, "tailoring_reported").set_index("comparison")
     assert rows.loc["DPO retr", ["delta_pq", "difference", "status"]].tolist() == [8.4, 50.0, "not comparable"]
@@ -278,7 +280,10 @@ def test_the_papers_rows_stand_beside_and_are_not_comparable(tmp_path: Path) -> 
 
 def test_a_run_without_comparisons_says_so_and_one_without_personas_makes_no_table_of_them(tmp_path: Path) -> None:
     plan = Plan(parse_config(config(tmp_path, "http://x/v1", {"otter": OTTER, "plain": PLAIN})))
-    assert [result.rule for result in RunResults(plan).results if result.kind == "table"] == ["table_tailoring"]
+    assert [result.rule for result in RunResults(plan).results if result.kind == "table"] == [
+        "table_tailoring",
+        "table_cost",
+    ]
     plan = Plan(parse_config(raw(tmp_path, "http://x/v1")))
     assert "table_tailoring" not in {result.rule for result in RunResults(plan).results}
 
@@ -343,6 +348,18 @@ def test_of_several_generic_systems_one_must_be_named(tmp_path: Path) -> None:
     values["compare"]["generic"] = "sft-plain"
     jobs = Plan(parse_config(values)).jobs("judge_generations")
     assert {(job.system, job.base) for job in jobs} == {("otter", "tiger"), ("otter", "sft-plain")}
+
+
+def test_the_table_of_cost_counts_each_stored_answer_once(tmp_path: Path) -> None:
+    with ScriptedServer(answer) as server:
+        values = config(tmp_path, server.url, {"otter": OTTER, "plain": PLAIN})
+        values["models"]["m"] |= {"price_in": 1.0, "price_out": 2.0}
+        values["datasets"]["d"]["shards"] = 2
+        plan = judged(values, tmp_path)
+    whole, stage = table(plan, "cost").to_dict("records")
+    assert (whole["calls"], stage["calls"]) == (28, 28)
+    assert (stage["stage"], stage["dataset"], stage["judge_model"]) == ("judge_generations", "d", "m")
+    assert whole["cost_usd_list"] == pytest.approx((whole["tokens_in"] + 2 * whole["tokens_out"]) / 1e6)
 
 
 def test_personas_that_were_retrieved_here_are_said_to_be_so(tmp_path: Path) -> None:

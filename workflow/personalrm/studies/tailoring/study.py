@@ -113,6 +113,7 @@ def _summary(plan: Plan, manifest: Mapping[str, Any]) -> Sequence[tuple[str, Seq
         "Accuracy judged by": config.judge.accuracy,
         "Answers by": config.systems,
         "Preferences judged by": dict.fromkeys(judge for _, judge in config.preference_pairs),
+        "Answers compared by": config.compare.all_judges if config.compare.pairs else (),
     }
     said = [f"{what} {', '.join(names)}." for what, names in asked.items() if names]
     cost = usage["cost_usd_list"]
