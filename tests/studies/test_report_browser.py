@@ -7,6 +7,7 @@ import html
 import json
 import os
 import re
+import shutil
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,8 +23,8 @@ from personalrm.studies.report.page_tables import MOST_ROWS
 from personalrm.studies.report.shown import Demonstration, Dots, People, Person, PersonaText, Weight
 
 from .test_report import page_of, scores_of
-from .test_transcripts_browser import BROWSER
 
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 AXE = find_spec("axe_core_python")
 pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason="no headless browser (Debian: apt-get install chromium)"),
