@@ -7,7 +7,6 @@ import html
 import json
 import os
 import re
-import shutil
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,7 +24,6 @@ from personalrm.studies.report.shown import Demonstration, Dots, People, Person,
 
 from .test_report import page_of, scores_of
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 AXE = find_spec("axe_core_python")
 pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason="no headless browser (Debian: apt-get install chromium)"),
