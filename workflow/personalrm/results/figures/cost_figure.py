@@ -51,6 +51,7 @@ UNITS = {DOLLARS: "list price of the calls, dollars", TOKENS: "tokens of the cal
 NO_CALL_ROOM, NO_CALL_STEP = 0.5, 0.08
 """Decades between the cheapest point and the place of methods that make no call, and between these."""
 PANEL_INCHES, PANEL_HEIGHT = 4.3, 3.2
+LEAST_TICK_INCHES = 0.55
 SMALLEST, LARGEST = 5.0, 9.0
 """Sizes of markers in points."""
 
@@ -182,7 +183,9 @@ def _ticks(ends: tuple[float, float]) -> dict[str, float]:
     factors = (1, 2, 5) if ends[1] - ends[0] < 2 else (1,)
     powers = range(math.floor(ends[0]) - 1, math.ceil(ends[1]) + 1)
     found = {_text(factor, power): math.log10(factor) + power for power in powers for factor in factors}
-    return {text: place for text, place in found.items() if ends[0] - 0.1 <= place <= ends[1] + 0.15}
+    # The first one stands clear of "no call".
+    clear = LEAST_TICK_INCHES / PANEL_INCHES * (ends[1] - ends[0] + NO_CALL_ROOM + 0.3) - NO_CALL_ROOM
+    return {text: place for text, place in found.items() if ends[0] + max(clear, -0.2) <= place <= ends[1] + 0.15}
 
 
 def _text(factor: int, power: int) -> str:
