@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -138,6 +139,12 @@ def test_stop_strings_end_a_text(policy: Policy) -> None:
     stop = whole.text.split()[1]
     (found,) = policy.generate(PROMPTS[:1], max_new_tokens=8, stop=("never", stop))
     assert (found.text, found.cut) == (whole.text[: whole.text.index(stop)], False)
+    # It is not continued, and then cut.
+    calls: list[int] = []
+    hook = policy.model.register_forward_hook(lambda *_: calls.append(1))
+    assert policy.generate(PROMPTS[:1], max_new_tokens=8, stop=(stop,)) == [found]
+    hook.remove()
+    assert len(calls) == 2
     # Others in the batch go on.
     both = policy.generate(PROMPTS[:3], max_new_tokens=8, stop=(stop,))
     assert both[0] == found
@@ -177,12 +184,17 @@ def test_a_chat_is_a_prompt_up_to_the_answer(policy: Policy, settings: PolicySet
         other.chat(turns)
 
 
-@pytest.mark.parametrize("kind", ["lora", "full"])
+@pytest.mark.parametrize("kind", ["lora", "full", "tied"])
 def test_trainings_follow_each_other_and_a_merged_folder_is_a_base(
     kind: Any,  # noqa: ANN401
     settings: PolicySettings,
     tmp_path: Path,
 ) -> None:
+    if kind == "tied":
+        # The embedding is the output matrix, too, as of many small models.
+        settings, kind = replace(settings, base=tiny_llama(tmp_path / "tied")), "full"
+        path = Path(settings.base, "config.json")
+        path.write_text(json.dumps({**json.loads(path.read_text()), "tie_word_embeddings": True}), encoding="utf-8")
     tuning = Tuning(kind=kind, rank=2, alpha=8)
     hyper = TextHyper(lr=0.02, steps=2, keep="last", evaluate_every=0)
     folders = tmp_path / "first", tmp_path / "second"

@@ -70,7 +70,7 @@ def test_the_loss_of_texts_by_hand(settings: PolicySettings) -> None:
     with open_policy(settings, None, 0) as policy:
         made = [policy.tokens(one) for one in texts]
         pad = policy.tokenizer.pad_token_id
-        rows = [policy.model(torch.tensor([one.ids])).logits[0].log_softmax(-1) for one in made]
+        rows = [policy.model(torch.tensor([one.ids])).logits[0].detach().log_softmax(-1) for one in made]
         wholes = [
             [float(row[n - 1, one.ids[n]]) for n in range(1, len(one.ids))] for row, one in zip(rows, made, strict=True)
         ]
@@ -88,13 +88,14 @@ def test_the_first_loss_of_texts_is_that_of_trl(loss_on: Any, settings: PolicySe
     from trl import SFTConfig, SFTTrainer
 
     hyper = replace(SUPERVISED, loss_on=loss_on, steps=1, batch=20, at_once=5, lr=1e-9)
-    ours = fitted(settings, hyper).card["curve"][0]["loss"]
+    # Parts of a batch of unequal lengths count by their tokens.
+    texts = [Text(one.prompt, one.completion + " w2" * (n % 4) ** 2) for n, one in enumerate(TEXTS)]
+    ours = fitted(settings, hyper, data=texts).card["curve"][0]["loss"]
     with open_policy(settings, None, 0) as policy:
-        made = [policy.tokens(one) for one in TEXTS]
+        made = [policy.tokens(one) for one in texts]
         masks = [[0] * (len(one.ids) - one.answer) + [1] * one.answer for one in made]
         columns = {"input_ids": [list(one.ids) for one in made]}
         columns |= {"completion_mask": masks}
-        # Parts of a batch of unequal lengths count by their tokens.
         sizes: dict[str, Any] = {"per_device_train_batch_size": 5, "gradient_accumulation_steps": 4, "max_steps": 1}
         sizes |= {"completion_only_loss": loss_on == "completion", "learning_rate": 1e-9}
         args = SFTConfig(str(tmp_path), use_cpu=True, bf16=False, report_to="none", **sizes)
@@ -258,3 +259,36 @@ def test_settings_that_do_not_go_together_are_refused() -> None:
         TextHyper(batch=3, at_once=2)
     with pytest.raises(ValueError, match="keep: best needs measurements"):
         ChoiceHyper(evaluate_every=0)
+
+
+NAMES = [
+    "Anna",
+    "Ben",
+    "Clara",
+    "David",
+    "Emma",
+    "Felix",
+    "Greta",
+    "Hans",
+    "Ida",
+    "Jonas",
+    "Karla",
+    "Leo",
+    "Mia",
+    "Nils",
+]
+
+
+@pytest.mark.full
+@pytest.mark.embedded
+def test_thirty_updates_of_smollm2_teach_a_preference() -> None:
+    made = [Choice(f"Greet {name}.", f" Good morning, dear {name}!", f" What do you want, {name}?") for name in NAMES]
+    hyper = ChoiceHyper(lr=2e-4, batch=4, at_once=4, steps=30, evaluate_every=15)
+    with open_policy(PolicySettings(), Tuning(), 0) as policy:
+        card = fit_choices(policy, made[:10], made[10:], hyper, 0, Run()).card
+        said = policy.generate(["Greet Zoe."], max_new_tokens=12)
+    measured = [point for point in card["curve"] if "held_out_loss" in point]
+    assert card["curve"][0]["loss"] == pytest.approx(math.log(2), abs=0.05)
+    assert measured[-1]["held_out_accuracy"] == 1.0
+    assert measured[-1]["held_out_margin"] > 0.5
+    assert said[0].text

@@ -65,3 +65,11 @@ def test_few_shot_optimisation_trains_each_stage_once(tmp_path: Path) -> None:
     # pref_ft and fspo, the same without votes, frozen_bt and user_map; two shards, two entries.
     assert (jobs["reward_model"], jobs["score"], jobs["features"]) == (6, 4, 2)
     assert not {"profile", "judge", "fetch_invented"} & jobs.keys()
+
+
+def test_persona_tailoring_of_the_paper_is_planned_without_data(tmp_path: Path) -> None:
+    jobs = planned("tailoring_systems.yaml", tmp_path)
+    # Three data sets, with and without personas; fifteen systems, of which mnemonics have no gold personas for five.
+    assert (jobs["tailor_sft"], jobs["tailor_dpo"], jobs["generate_answers"]) == (6, 6, 45 - 6)
+    assert {"fetch_beavertails", "table_tailoring", "table_tailoring_reported", "report"} <= jobs.keys()
+    assert not {"infer_personas", "table_persona_accuracy"} & jobs.keys()

@@ -114,6 +114,12 @@ def test_delta_pq_is_the_mean_over_rubrics_of_their_own_pairs(tmp_path: Path) ->
     assert rows["both (ΔPQ)"]["difference"] == pytest.approx(50)
 
 
+def test_delta_pq_is_not_defined_where_one_rubric_has_only_ties(tmp_path: Path) -> None:
+    rows = rows_of(run(tmp_path, {"otter": {"Q0?": "good"}, "plain": {"Q0?": "bad"}})[0])
+    assert (rows["quality"]["difference"], rows["personalization"]["tie"]) == (100.0, 100.0)
+    assert math.isnan(rows["both (ΔPQ)"]["difference"])
+
+
 def test_swapping_the_systems_flips_every_sign(tmp_path: Path) -> None:
     made = []
     for number, order in enumerate(((0, 1), (1, 0))):
@@ -180,8 +186,12 @@ def test_unlike_systems_are_compared_and_each_with_the_generic_answer(tmp_path: 
     assert by_pair["test-p3", "strong", "personalization"] == "base"
     assert by_pair["test-p0", "strong", "quality"] == "tie"
     assert by_pair["test-p0", "plain", "quality"] == "test"
-    matrix = (Path(plan.run) / "tables" / "tailoring.md") if table(plan, "tailoring") is not None else Path()
-    assert "| ΔPQ of | otter | strong | plain |" in matrix.read_text(encoding="utf-8")
+    table(plan, "tailoring")
+    matrix = (Path(plan.run) / "tables" / "tailoring.md").read_text(encoding="utf-8")
+    assert "| ΔPQ of | otter | strong | plain |" in matrix
+    # Read by row, with the other sign where the columns are compared with it.
+    assert "| otter | – | -100.0 | +50.0 |" in matrix
+    assert "| strong | +100.0 | – | – |" in matrix
 
 
 def test_pairs_with_the_same_prompt_are_told_apart(tmp_path: Path) -> None:
@@ -317,6 +327,13 @@ def test_a_wrong_section_is_named_by_its_key(change: Callable[[Any], Any], said:
     with pytest.raises(ConfigError) as caught:
         parse_config(values)
     assert said in str(caught.value)
+
+
+def test_a_generic_system_that_stands_first_is_a_rival_too(tmp_path: Path) -> None:
+    values = config(tmp_path, "http://x/v1", {"plain": PLAIN, "otter": OTTER, "tiger": OTTER})
+    values["compare"]["pairs"].append({"test": "otter", "base": "tiger"})
+    jobs = Plan(parse_config(values)).jobs("judge_generations")
+    assert {(job.system, job.base) for job in jobs} == {("plain", "otter"), ("otter", "tiger")}
 
 
 def test_of_several_generic_systems_one_must_be_named(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import inspect
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -63,7 +63,7 @@ class Policy:
     identity: str
     limit: int
     context: int
-    reload: Any
+    reload: Callable[[], Any]
     seen: Counter[str] = field(default_factory=Counter)
 
     def chat(self, turns: Sequence[Turn], system: str = "") -> str:

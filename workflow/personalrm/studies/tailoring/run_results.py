@@ -29,7 +29,7 @@ class ResultSettings:
     - given: names of the personas of users that another run learned.
     - contrasts, cutoff, top: of the saliency of words.
     - clean_up: what is removed from answers before they are judged.
-    - reported_comparisons: test and base system to the paper's comparison.
+    - reported_comparisons: test system, base system and the paper's comparison.
     - paper_judges: judges that are the paper's, asked by its prompt.
     - title_note: text under the title of a figure.
     """
@@ -44,7 +44,7 @@ class ResultSettings:
     cutoff: int
     top: int
     clean_up: str
-    reported_comparisons: Mapping[tuple[str, str], str]
+    reported_comparisons: Sequence[tuple[str, str, str]]
     paper_judges: Sequence[str]
     title_note: str
 
@@ -64,7 +64,7 @@ def result_settings(plan: Plan) -> ResultSettings:
         cutoff=config.saliency.cutoff,
         top=config.saliency.top,
         clean_up=compare.clean_up,
-        reported_comparisons={(pair.test, pair.base): pair.reported for pair in compare.pairs if pair.reported},
+        reported_comparisons=[(pair.test, pair.base, pair.reported) for pair in compare.pairs if pair.reported],
         paper_judges=[name for name, model in graded.items() if model.endswith(PAPER_JUDGE)],
         title_note=f"run {config.run}",
     )
