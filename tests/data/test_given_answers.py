@@ -63,14 +63,15 @@ def test_generations_of_another_run_keep_what_became_of_them(tmp_path: Path) -> 
 
 def test_answers_find_their_pairs_by_prompt_and_persona() -> None:
     pairs = [
-        pair("p3", "Why?", "The user is calm and slow."),
+        pair("p3", "Why?", "The user is warm and kind."),
         pair("p2", "Why? Tell me.", "The user is warm and kind."),
         pair("p1", "Same"),
         pair("p0", "Same"),
     ]
     answers = [
+        GivenAnswer("Why? And who? I am someone else.", "", "g"),
         GivenAnswer("Why? Tell me. I am warm and kind.", "", "a"),
-        GivenAnswer("Why? I am calm and slow.", "", "b"),
+        GivenAnswer("Why? I am warm and kind.", "", "b"),
         GivenAnswer("Same", "", "c"),
         GivenAnswer("Same", "", "d"),
         GivenAnswer("Same", "", "e"),
@@ -82,7 +83,7 @@ def test_answers_find_their_pairs_by_prompt_and_persona() -> None:
         *(("p2", "a"), ("p3", "b")),
     ]
     assert found.generations[2].persona == "The user is warm and kind."
-    assert found.unmatched == 2
+    assert found.unmatched == 3
     # Of a system that was told nothing, a prompt that goes on is another prompt.
     assert [one.response for one in matched(pairs, answers, "s", "none").generations] == ["c", "d"]
 

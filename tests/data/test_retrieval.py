@@ -62,6 +62,11 @@ def test_it_is_the_cosine_of_a_known_implementation_whatever_the_order_of_rows()
     assert [origin(one) for one in found] == [origin(one) for one in with_retrieved(asked, known)]
 
 
+def test_of_equally_similar_prompts_the_first_id_counts() -> None:
+    known = [pair(number, f"Bake {what}", "train") for number, what in ((2, "bread"), (1, "bread"))]
+    assert origin(with_retrieved([pair(9, "bake bread!")], known)[0]) == "1"
+
+
 def test_agreement_counts_pairs_that_come_with_personas() -> None:
     shipped = [pair(1, "a").model_copy(update={"retrieved": {"chosen": text}}) for text in ("x", "y")] + [pair(2, "b")]
     found = [one.model_copy(update={"retrieved": {"chosen": "x"}}) for one in shipped]

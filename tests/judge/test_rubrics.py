@@ -137,4 +137,5 @@ def test_markers_go_from_both_ends_and_are_counted() -> None:
     assert clean(" Response:\nA: see Response: 1</s>") == ("A: see Response: 1", ("</s>", "Response:"))
     assert clean("Assistant: So.<|eot_id|>", "none") == ("Assistant: So.<|eot_id|>", ())
     assert clean("Prompt: Assistant: So.<|eot_id|>", "as_published") == ("Assistant: So.", ("<|eot_id|>", "Prompt:"))
+    assert clean("Response: Assistant: So.").text == "So."
     assert clean("Assistant:") == ("", ("Assistant:",))

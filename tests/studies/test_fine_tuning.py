@@ -236,10 +236,11 @@ def test_a_killed_training_ends_with_the_same_weights(
     at: int, tmp_path: Path, base: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from personalrm.methods.reward import bt
+    from personalrm.train import fine_tuning as tuning
 
     monkeypatch.setattr(fine_tuning, "CHECKPOINT_S", 0.0)
     # A point of the loss, and so a checkpoint, after each second update.
-    monkeypatch.setattr(bt, "POINTS", 2)
+    monkeypatch.setattr(tuning, "POINTS", 2)
     (wanted,) = made(tmp_path / "whole", base, people()).do("reward_model")
     run = made(tmp_path / "killed", base, people())
     steps: list[int] = []

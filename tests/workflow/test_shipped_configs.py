@@ -53,3 +53,11 @@ def test_fine_tuning_needs_no_features(tmp_path: Path) -> None:
     jobs = planned("fine_tuned.yaml", tmp_path)
     assert (jobs["reward_model"], jobs["score"]) == (2, 1)
     assert not {"features", "profile", "judge"} & jobs.keys()
+
+
+def test_persona_tailoring_of_the_paper_is_planned_without_data(tmp_path: Path) -> None:
+    jobs = planned("tailoring_systems.yaml", tmp_path)
+    # Three data sets, with and without personas; fifteen systems, of which mnemonics have no gold personas for five.
+    assert (jobs["tailor_sft"], jobs["tailor_dpo"], jobs["generate_answers"]) == (6, 6, 45 - 6)
+    assert {"fetch_beavertails", "table_tailoring", "table_tailoring_reported", "report"} <= jobs.keys()
+    assert not {"infer_personas", "table_persona_accuracy"} & jobs.keys()

@@ -82,6 +82,8 @@ def test_a_run_makes_all_results_once_and_its_report_says_what_was_asked(tmp_pat
         compared = {row["rubric"]: (row["n_pairs"], row["tie"], row["difference"]) for row in csv.DictReader(stream)}
     assert compared["quality"] == compared["personalization"] == ("6", "100.0", "")
     assert (run / "figures" / "tailoring.pdf").is_file()
+    with (run / "tables" / "cost.csv").open(encoding="utf-8", newline="") as stream:
+        assert int(next(csv.DictReader(stream))["calls"]) == asked - 1
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     # Equal personas are judged once; one more call was the probe of labels.
     assert manifest["usage"]["calls"] == asked - 1
@@ -89,6 +91,7 @@ def test_a_run_makes_all_results_once_and_its_report_says_what_was_asked(tmp_pat
     assert {"infer", "accuracy", "preference", "everyday", "rivals"} <= manifest["prompts"].keys()
     report = (run / "report.html").read_text(encoding="utf-8")
     assert "everyday: 6 pairs." in report
+    assert "Answers compared by words." in report
     assert "transcripts.html" not in report
 
 

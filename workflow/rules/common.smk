@@ -68,6 +68,11 @@ def calls_of(stage, **fixed):
     return ask
 
 
+def setting_of(entry, field):
+    """A field of the section of the config that `entry` finds for the wildcards."""
+    return lambda wildcards: getattr(entry(wildcards), field)
+
+
 def growing(amount, stage=None):
     """Memory or run time that is asked for again, and more, when an attempt has failed; the run time of a job of
     `stage` whose calls wait in batches is at least the time that they may wait. `amount` may be a function of the

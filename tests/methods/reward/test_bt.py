@@ -18,6 +18,7 @@ from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.records import Turn
 from personalrm.methods.reward import bt
 from personalrm.methods.reward.hyper import BTHyper
+from personalrm.train import fine_tuning
 from personalrm.train.encoders import EncoderSettings
 from personalrm.train.trainer import Run
 
@@ -137,7 +138,7 @@ def test_order_of_examples_and_threads_of_checkpoints_change_nothing(
         again = bt.fit(network, EXAMPLES[::-1], EXAMPLES[:4], HYPER, 3, Run(tmp_path / "checkpoint", every_s=0.0))
     assert again.card == trained.card
     assert all(torch.equal(again.tensors[name], value) for name, value in trained.tensors.items())
-    assert len(list((tmp_path / "checkpoint").rglob(bt.STATE))) == 1
+    assert len(list((tmp_path / "checkpoint").rglob(fine_tuning.STATE))) == 1
 
 
 @pytest.mark.parametrize("tuning", ["lora", "full"])
@@ -220,10 +221,10 @@ def test_a_checkpoint_that_was_being_written_is_none(tmp_path: Path) -> None:
     for step in (2, 10, 12):
         (tmp_path / f"checkpoint-{step}").mkdir()
     for step, text in ((2, '{"global_step": 2}'), (10, '{"global_step": 10}'), (12, '{"global_st')):
-        (tmp_path / f"checkpoint-{step}" / bt.STATE).write_text(text, encoding="utf-8")
-    assert bt.last_complete(tmp_path) == tmp_path / "checkpoint-10"
+        (tmp_path / f"checkpoint-{step}" / fine_tuning.STATE).write_text(text, encoding="utf-8")
+    assert fine_tuning.last_complete(tmp_path) == tmp_path / "checkpoint-10"
     assert not (tmp_path / "checkpoint-12").exists()
-    assert bt.last_complete(tmp_path / "none") is None
+    assert fine_tuning.last_complete(tmp_path / "none") is None
 
 
 def shared_taste() -> tuple[list[bt.Example], list[bt.Example]]:

@@ -114,6 +114,12 @@ def test_delta_pq_is_the_mean_over_rubrics_of_their_own_pairs(tmp_path: Path) ->
     assert rows["both (ΔPQ)"]["difference"] == pytest.approx(50)
 
 
+def test_delta_pq_is_not_defined_where_one_rubric_has_only_ties(tmp_path: Path) -> None:
+    rows = rows_of(run(tmp_path, {"otter": {"Q0?": "good"}, "plain": {"Q0?": "bad"}})[0])
+    assert (rows["quality"]["difference"], rows["personalization"]["tie"]) == (100.0, 100.0)
+    assert math.isnan(rows["both (ΔPQ)"]["difference"])
+
+
 def test_swapping_the_systems_flips_every_sign(tmp_path: Path) -> None:
     made = []
     for number, order in enumerate(((0, 1), (1, 0))):
@@ -180,8 +186,12 @@ def test_unlike_systems_are_compared_and_each_with_the_generic_answer(tmp_path: 
     assert by_pair["test-p3", "strong", "personalization"] == "base"
     assert by_pair["test-p0", "strong", "quality"] == "tie"
     assert by_pair["test-p0", "plain", "quality"] == "test"
-    matrix = (Path(plan.run) / "tables" / "tailoring.md") if table(plan, "tailoring") is not None else Path()
-    assert "| ΔPQ of | otter | strong | plain |" in matrix.read_text(encoding="utf-8")
+    table(plan, "tailoring")
+    matrix = (Path(plan.run) / "tables" / "tailoring.md").read_text(encoding="utf-8")
+    assert "| ΔPQ of | otter | strong | plain |" in matrix
+    # Read by row, with the other sign where the columns are compared with it.
+    assert "| otter | – | -100.0 | +50.0 |" in matrix
+    assert "| strong | +100.0 | – | – |" in matrix
 
 
 def test_pairs_with_the_same_prompt_are_told_apart(tmp_path: Path) -> None:
@@ -253,6 +263,8 @@ def test_the_papers_rows_stand_beside_and_are_not_comparable(tmp_path: Path) -> 
         values["datasets"]["d"]["reported"] = "Anthropic HHH"
         values["compare"]["pairs"][0]["reported"] = "DPO retr"
         plan = judged(values, tmp_path)
+    results = RunResults(plan)
+    assert all(results.fingerprint(result) for result in results.results)
     table(plan, "tailoring")
     rows = table(plan, "tailoring_reported").set_index("comparison")
     assert rows.loc["DPO retr", ["delta_pq", "difference", "status"]].tolist() == [8.4, 50.0, "not comparable"]
@@ -268,7 +280,10 @@ def test_the_papers_rows_stand_beside_and_are_not_comparable(tmp_path: Path) -> 
 
 def test_a_run_without_comparisons_says_so_and_one_without_personas_makes_no_table_of_them(tmp_path: Path) -> None:
     plan = Plan(parse_config(config(tmp_path, "http://x/v1", {"otter": OTTER, "plain": PLAIN})))
-    assert [result.rule for result in RunResults(plan).results if result.kind == "table"] == ["table_tailoring"]
+    assert [result.rule for result in RunResults(plan).results if result.kind == "table"] == [
+        "table_tailoring",
+        "table_cost",
+    ]
     plan = Plan(parse_config(raw(tmp_path, "http://x/v1")))
     assert "table_tailoring" not in {result.rule for result in RunResults(plan).results}
 
@@ -319,6 +334,13 @@ def test_a_wrong_section_is_named_by_its_key(change: Callable[[Any], Any], said:
     assert said in str(caught.value)
 
 
+def test_a_generic_system_that_stands_first_is_a_rival_too(tmp_path: Path) -> None:
+    values = config(tmp_path, "http://x/v1", {"plain": PLAIN, "otter": OTTER, "tiger": OTTER})
+    values["compare"]["pairs"].append({"test": "otter", "base": "tiger"})
+    jobs = Plan(parse_config(values)).jobs("judge_generations")
+    assert {(job.system, job.base) for job in jobs} == {("plain", "otter"), ("otter", "tiger")}
+
+
 def test_of_several_generic_systems_one_must_be_named(tmp_path: Path) -> None:
     values = config(tmp_path, "http://x/v1", {"otter": OTTER, "tiger": OTTER, "plain": PLAIN, "sft-plain": PLAIN})
     with pytest.raises(ConfigError, match=r"plain, sft-plain; name one of them as compare\.generic"):
@@ -326,6 +348,18 @@ def test_of_several_generic_systems_one_must_be_named(tmp_path: Path) -> None:
     values["compare"]["generic"] = "sft-plain"
     jobs = Plan(parse_config(values)).jobs("judge_generations")
     assert {(job.system, job.base) for job in jobs} == {("otter", "tiger"), ("otter", "sft-plain")}
+
+
+def test_the_table_of_cost_counts_each_stored_answer_once(tmp_path: Path) -> None:
+    with ScriptedServer(answer) as server:
+        values = config(tmp_path, server.url, {"otter": OTTER, "plain": PLAIN})
+        values["models"]["m"] |= {"price_in": 1.0, "price_out": 2.0}
+        values["datasets"]["d"]["shards"] = 2
+        plan = judged(values, tmp_path)
+    whole, stage = table(plan, "cost").to_dict("records")
+    assert (whole["calls"], stage["calls"]) == (28, 28)
+    assert (stage["stage"], stage["dataset"], stage["judge_model"]) == ("judge_generations", "d", "m")
+    assert whole["cost_usd_list"] == pytest.approx((whole["tokens_in"] + 2 * whole["tokens_out"]) / 1e6)
 
 
 def test_personas_that_were_retrieved_here_are_said_to_be_so(tmp_path: Path) -> None:

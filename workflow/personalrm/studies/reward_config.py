@@ -10,9 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, fi
 
 from personalrm.core.errors import ConfigError
 from personalrm.core.files import canonical_json, stable_hash
-from personalrm.llm.local.catalogue import load_catalogue
 from personalrm.methods.reward.hyper import FINE_TUNED, HYPER, read_hyper
-from personalrm.train.base_names import kind_of_base
+from personalrm.train.base_names import base_identity, kind_of_base
 
 Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -152,16 +151,8 @@ class RewardModelConfig(BaseModel):
         return None
 
     def base_identity(self) -> str:
-        """What the weights of the base are, as far as it is known without reading them: SHA-256 of an embedded model;
-        names, sizes and times of change of the files of a folder; id and revision on the hub."""
-        entry = next((entry for entry in load_catalogue() if entry.id == self.base), None)
-        if entry is not None:
-            return entry.sha256
-        folder = Path(self.base)
-        if folder.is_dir():
-            stats = {path.relative_to(folder): path.stat() for path in sorted(folder.rglob("*")) if path.is_file()}
-            return stable_hash(*(f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats.items()))
-        return f"{self.base}@{self.revision or 'main'}"
+        """As `train.base_names.base_identity` has it."""
+        return base_identity(self.base, self.revision)
 
     def judge_name(self, name: str) -> str:
         """How tables name the reward models of the entry `name`: the regime is part of it."""

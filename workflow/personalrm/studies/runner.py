@@ -123,7 +123,7 @@ def limits_of(config: StudyConfig, model: str, tokens: int) -> list[str]:
     def walk(value: object, path: str) -> None:
         if isinstance(value, dict):
             for name, inner in value.items():
-                if (name, inner) == ("max_tokens", tokens):
+                if name in ("max_tokens", "max_new_tokens") and inner == tokens:
                     found.append(f"{path}{name}")
                 walk(inner, f"{path}{name}.")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from personalrm.core.errors import ConfigError
+from personalrm.core.files import stable_hash
 from personalrm.llm.local.catalogue import load_catalogue
 
 
@@ -29,3 +30,16 @@ def kind_of_base(name: str, revision: str | None = None) -> Literal["embedded", 
     if not (folder / "config.json").is_file():
         raise ConfigError(f"base {name!r}: the folder has no config.json, so that it holds no model")
     return "folder"
+
+
+def base_identity(name: str, revision: str | None = None) -> str:
+    """What the weights of a base are, as far as it is known without reading them: SHA-256 of an embedded model; names,
+    sizes and times of change of the files of a folder; id and revision on the hub."""
+    entry = next((entry for entry in load_catalogue() if entry.id == name), None)
+    if entry is not None:
+        return entry.sha256
+    folder = Path(name)
+    if folder.is_dir():
+        stats = {path.relative_to(folder): path.stat() for path in sorted(folder.rglob("*")) if path.is_file()}
+        return stable_hash(*(f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats.items()))
+    return f"{name}@{revision or 'main'}"

@@ -52,6 +52,15 @@ class Base:
     identity: str
     context_length: int | None = None
 
+    def identity_of(self, model: Any) -> str:  # noqa: ANN401
+        """`identity`, with the commit of a hub repository from which `model` was loaded."""
+        commit = getattr(model.config, "_commit_hash", None)
+        return f"{self.identity.split('@')[0]}@{commit}" if commit else self.identity
+
+    def limits(self, model: Any, tokenizer: Any) -> tuple[int | None, ...]:  # noqa: ANN401
+        """What is known of the most tokens of a text, for `token_limit`."""
+        return self.context_length, getattr(model.config, "max_position_embeddings", None), tokenizer.model_max_length
+
 
 @contextmanager
 def open_base(name: str, revision: str | None = None, cache_dir: Path | None = None) -> Iterator[Base]:

@@ -164,12 +164,5 @@ def open_encoder(
             model.eval().to(settings.device)
         except (RuntimeError, AssertionError) as error:
             raise ConfigError(f"encoder {settings.base}: device {settings.device!r} cannot be used: {error}") from error
-        commit = getattr(model.config, "_commit_hash", None)
-        identity = f"{base.identity.split('@')[0]}@{commit}" if commit else base.identity
-        known = (
-            base.context_length,
-            getattr(model.config, "max_position_embeddings", None),
-            tokenizer.model_max_length,
-        )
-        limit = token_limit(known, settings.max_tokens, f"encoder {settings.base}")
-        yield Encoder(model, tokenizer, settings, limit, identity)
+        limit = token_limit(base.limits(model, tokenizer), settings.max_tokens, f"encoder {settings.base}")
+        yield Encoder(model, tokenizer, settings, limit, base.identity_of(model))

@@ -49,8 +49,8 @@ class Tokeniser:
         self._limit = limit
         self._text = text
         self._named = named
-        self._template = _without_clock(tokenizer)
-        self._before, self._after = _special_tokens(tokenizer)
+        self._template = without_clock(tokenizer)
+        self._before, self._after = special_tokens(tokenizer)
         if limit <= (special := len(self._before) + len(self._after)):
             raise ConfigError(f"{named}: max_tokens {limit} has no room beside {special} special tokens")
 
@@ -85,24 +85,12 @@ class Tokeniser:
     def _chat(self, context: Sequence[Turn], answer: str, system: str) -> tuple[str, str, str]:
         """The text in the chat template, in three parts: up to the first turn after the system turn (empty without
         `system`), from there up to the answer, and from there with the end of its turn."""
-        turns = [turn.model_dump() for turn in context]
-        if system:
-            # A conversation's own system turn comes after what is said about the user, in one turn: templates know one.
-            own = [turn.pop("content") for turn in turns[:1] if turn["role"] == "system"]
-            turns = [{"role": "system", "content": "\n\n".join([system, *own])}, *turns[len(own) :]]
-        render = partial(self._tokenizer.apply_chat_template, chat_template=self._template, tokenize=False)
-        try:
-            # An answer without a conversation is the whole text.
-            prompt = render(turns, add_generation_prompt=True) if turns else ""
-            whole = render([*turns, {"role": "assistant", "content": answer}])
-            other = render([*turns[:1], {"role": "user", "content": "\0"}]) if system else ""
-        except Exception as error:
-            # Templates raise what they like: of jinja, or their own.
-            roles = ", ".join(str(turn["role"]) for turn in turns)
-            raise ConfigError(
-                f"{self._named}: its chat template refuses a conversation with the roles {roles}: {error}. "
-                "Use text: answer, or another base"
-            ) from error
+        turns = turns_with(context, system)
+        render = partial(render_chat, self._tokenizer, named=self._named, template=self._template)
+        # An answer without a conversation is the whole text.
+        prompt = render(turns, add_generation_prompt=True) if turns else ""
+        whole = render([*turns, {"role": "assistant", "content": answer}])
+        other = render([*turns[:1], {"role": "user", "content": "\0"}]) if system else ""
         start = _alike(prompt, whole)
         first = min(_alike(other, prompt), start)
         return whole[:first], whole[first:start], whole[start:]
@@ -111,7 +99,46 @@ class Tokeniser:
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
 
 
-def _without_clock(tokenizer: Any) -> str | None:  # noqa: ANN401
+def turns_with(context: Sequence[Turn], system: str) -> list[dict[str, str]]:
+    """Turns as templates read them, after a system turn with `system`, if any."""
+    turns: list[dict[str, str]] = [turn.model_dump() for turn in context]
+    if not system:
+        return turns
+    # A conversation's own system turn comes after what is said about the user, in one turn: templates know one.
+    own = [turn.pop("content") for turn in turns[:1] if turn["role"] == "system"]
+    return [{"role": "system", "content": "\n\n".join([system, *own])}, *turns[len(own) :]]
+
+
+def render_chat(
+    tokenizer: Any,  # noqa: ANN401
+    turns: Sequence[dict[str, str]],
+    *,
+    named: str,
+    template: str | None,
+    add_generation_prompt: bool = False,
+) -> str:
+    """The turns in a chat template.
+
+    Raises ConfigError where there is no template, or it refuses them; `named` is what the message calls the model.
+    """
+    if template is None:
+        raise ConfigError(f"{named}: has no chat template; give plain text, or another base")
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                turns, chat_template=template, tokenize=False, add_generation_prompt=add_generation_prompt
+            )
+        )
+    except Exception as error:
+        # Templates raise what they like: of jinja, or their own.
+        roles = ", ".join(turn["role"] for turn in turns)
+        raise ConfigError(
+            f"{named}: its chat template refuses a conversation with the roles {roles}: {error}. "
+            "Use text: answer, or another base"
+        ) from error
+
+
+def without_clock(tokenizer: Any) -> str | None:  # noqa: ANN401
     """The chat template with `DATE` in the place of today's date; None without a template."""
     template: str | None = tokenizer.get_chat_template() if tokenizer.chat_template else None
     if template and "strftime_now" in template:
@@ -160,7 +187,7 @@ def token_limit(known: Iterable[int | None], wanted: int | None, named: str) -> 
     return wanted or most
 
 
-def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:  # noqa: ANN401
+def special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:  # noqa: ANN401
     """What the tokenizer puts before and after a text without a template (BERT: one each; GPT-2: none)."""
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
     whole = tokenizer("a")["input_ids"]

@@ -4,53 +4,41 @@ r is read at the last token of a text: conversation and answer in the chat templ
 -log s(r(chosen) - r(rejected)). What is said of a user is a system turn before the conversation, the same for both
 answers; without it the text is the plain one. TRL trains (https://huggingface.co/docs/trl/reward_trainer), with PEFT's
 adapters where only these are tuned.
-
-A training that was killed resumes from a checkpoint of transformers with equal bits. Only a folder whose last file is
-whole counts as one. Its tensors are read as data: reading one runs no code.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import shutil
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from datasets import Dataset
-from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import LoraConfig, get_peft_model
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from trl import RewardConfig, RewardTrainer
 
 from personalrm.core.errors import ConfigError, DataError
-from personalrm.core.files import atomic_write_text, stable_hash
+from personalrm.core.files import stable_hash
 from personalrm.core.records import Turn
 from personalrm.methods.reward.hyper import BTHyper
-from personalrm.train import CARD, WEIGHTS
 from personalrm.train.bases import open_base, separate_pad
 from personalrm.train.encoders import EncoderSettings
+from personalrm.train.fine_tuning import Tuned, Updates, fine_tune, put_weights
 from personalrm.train.texts import Tokeniser, Tokens, batches, cuts, token_limit
-from personalrm.train.trainer import Run, deterministic, seeded
+from personalrm.train.trainer import Run, seeded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Wide = NDArray[np.float64]
-
-POINTS = 50
-"""Most points of the loss in the curve."""
-STATE = "trainer_state.json"
-"""The file that transformers writes last into a checkpoint."""
 
 
 class Example(NamedTuple):
@@ -159,12 +147,7 @@ def open_network(
         if not isinstance(getattr(model, "score", None), nn.Linear):
             raise ConfigError(f"{named}: has no scalar head at its last token; give a causal language model")
         model.config.get_text_config().pad_token_id = separate_pad(tokenizer)
-        known = (
-            base.context_length,
-            getattr(model.config, "max_position_embeddings", None),
-            tokenizer.model_max_length,
-        )
-        most = token_limit(known, settings.max_tokens, named)
+        most = token_limit(base.limits(model, tokenizer), settings.max_tokens, named)
         tokeniser = Tokeniser(tokenizer, min(most, hyper.max_tokens or most), settings.text, named)
         with seeded(seed):
             model.score = _new_head(model)
@@ -173,9 +156,7 @@ def open_network(
             model.to(settings.device)
         except (RuntimeError, AssertionError) as error:
             raise ConfigError(f"{named}: device {settings.device!r} cannot be used: {error}") from error
-        commit = getattr(model.config, "_commit_hash", None)
-        identity = f"{base.identity.split('@')[0]}@{commit}" if commit else base.identity
-        yield Network(model, tokenizer, tokeniser.tokenise, settings, identity)
+        yield Network(model, tokenizer, tokeniser.tokenise, settings, base.identity_of(model))
 
 
 def _new_head(model: Any) -> ScoreHead:  # noqa: ANN401
@@ -189,48 +170,25 @@ def _adapters(hyper: BTHyper) -> Any:  # noqa: ANN401
     return LoraConfig(task_type="SEQ_CLS", r=hyper.rank, lora_alpha=hyper.alpha, lora_dropout=0.0, **where)
 
 
-class Tuned(NamedTuple):
-    """What training found: the tuned weights under the names of transformers or PEFT, and how they were made, as
-    JSON."""
-
-    tensors: dict[str, torch.Tensor]
-    card: dict[str, Any]
-
-    def save(self, folder: Path) -> None:
-        """Write both files. The card comes last, so that a folder with a card is whole."""
-        folder.mkdir(parents=True, exist_ok=True)
-        # Written under another name and renamed, by the library; unlike bytes, weights are not held twice.
-        save_file(self.tensors, folder / WEIGHTS)
-        atomic_write_text(folder / CARD, json.dumps(self.card, indent=1, sort_keys=True) + "\n")
-        # The library makes private files.
-        shutil.copymode(folder / CARD, folder / WEIGHTS)
-
-
 @contextmanager
 def open_trained(folder: Path, settings: EncoderSettings, *, cache_dir: Path | None = None) -> Iterator[Network]:
     """The network that `Tuned.save` wrote, on the base that `settings` name.
 
     Raises DataError that names the folder where its files are missing or damaged, or are of another base.
     """
+    tensors, card = Tuned.load(folder)
     try:
-        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        tensors, hyper = load_file(folder / WEIGHTS), BTHyper(**card["hyper"])
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        hyper = BTHyper(**card["hyper"])
+    except (KeyError, TypeError) as error:
         raise DataError(f"{folder}: no trained weights ({error}); train again") from error
     with open_network(settings, hyper, 0, cache_dir=cache_dir) as network:
-        if network.identity != card["base"] or _weights(network.model, hyper).keys() != tensors.keys():
-            raise DataError(f"{folder}: trained on another base ({card['base']}, now {network.identity}); train again")
-        if hyper.tuning == "lora":
-            set_peft_model_state_dict(network.model, tensors)
-        else:
-            network.model.load_state_dict(tensors)
+        try:
+            if network.identity != card["base"]:
+                raise DataError(f"now {network.identity}")
+            put_weights(network.model, tensors)
+        except DataError as error:
+            raise DataError(f"{folder}: trained on another base ({card['base']}, {error}); train again") from error
         yield network
-
-
-def _weights(model: Any, hyper: BTHyper) -> dict[str, torch.Tensor]:  # noqa: ANN401
-    """The weights that training changes."""
-    found = get_peft_model_state_dict(model, save_embedding_layers=False) if hyper.tuning == "lora" else None
-    return {name: value.detach().cpu().contiguous() for name, value in (found or model.state_dict()).items()}
 
 
 class _Tokenised(NamedTuple):
@@ -280,70 +238,38 @@ def fit(
     Raises DataError without examples, and where the loss or a weight is not finite.
     """
     data, asked = _Tokenised.of(network, examples), asdict(hyper)
-    versions = {name: _version(name) for name in ("torch", "transformers", "trl", "peft")}
     card = {"hyper": asked, "seed": seed, "base": network.identity, "data": data.fingerprint, **data.counts}
-    card |= {"validation_pairs": len(held_out), "versions": versions, "threads": run.threads}
-    key = stable_hash(json.dumps([card, asdict(network.settings)], sort_keys=True))[:16]
-    folder = run.checkpoint / key if run.checkpoint else None
-    steps = hyper.steps or math.ceil(math.ceil(len(data.pairs) / asked["batch"]) * asked["epochs"])
-    every = max(1, steps // POINTS)
-    course = _Course(network, held_out, hyper.evaluate_every, run.every_s if folder else math.inf, every)
-    with deterministic(run.threads):
-        trainer = _Trainer(
+    card |= {"validation_pairs": len(held_out)}
+
+    def trainer(arguments: dict[str, Any], callbacks: list[Any]) -> _Trainer:
+        # Pairs were cut before; TRL would leave out longer ones.
+        own = {"center_rewards_coefficient": hyper.centre or None, "max_length": None}
+        return _Trainer(
             model=network.model,
-            args=_arguments(network.settings, hyper, seed, (steps, every), folder),
+            args=RewardConfig(**arguments, **own),
             train_dataset=data.dataset,
             processing_class=network.tokenizer,
-            callbacks=[course],
+            callbacks=callbacks,
         )
-        trainer.train(resume_from_checkpoint=str(found) if folder and (found := last_complete(folder)) else None)
-    tensors = _weights(network.model, hyper)
-    curve = _curve(trainer.state.log_history)
-    finite = all(torch.isfinite(value).all() for value in tensors.values())
-    if not finite or not all(math.isfinite(loss) for _, loss, _ in curve if loss is not None):
-        raise DataError("training: the loss or a weight is not finite; lower the learning rate")
-    done = trainer.state.global_step
-    return Tuned(tensors, card | {"steps": done, "best_step": done, "curve": curve})
+
+    def right() -> dict[str, float]:
+        odds = network.log_odds(held_out)
+        return {"held_out": float(np.mean((odds > 0) + 0.5 * (odds == 0)))}
+
+    updates = _updates(network.settings, hyper, len(data.pairs))
+    found = fine_tune(network.model, trainer, len(data.pairs), updates, card, seed, run, right if held_out else None)
+    # As `trainer.Point` has them.
+    curve = [(int(one["step"]), one.get("loss"), one.get("held_out")) for one in found.card["curve"]]
+    return found._replace(card=found.card | {"curve": curve})
 
 
-def _version(package: str) -> str:
-    from importlib.metadata import version
-
-    return version(package).split("+")[0]
-
-
-def _arguments(
-    settings: EncoderSettings, hyper: BTHyper, seed: int, planned: tuple[int, int], folder: Path | None
-) -> Any:  # noqa: ANN401
-    """`planned`: updates, and updates between points of the loss."""
-    asked, (steps, every) = asdict(hyper), planned
-    return RewardConfig(
-        output_dir=str(folder or "unused"),
-        learning_rate=asked["lr"],
-        per_device_train_batch_size=hyper.at_once,
-        gradient_accumulation_steps=asked["batch"] // hyper.at_once,
-        num_train_epochs=asked["epochs"],
-        max_steps=hyper.steps or -1,
-        lr_scheduler_type={"constant": "constant_with_warmup"}.get(asked["schedule"], asked["schedule"]),
-        # The library rounds a share up: the learning rate of a single update, the first of a warm-up, would be 0.
-        warmup_steps=int(steps * asked["warmup"]),
-        weight_decay=asked["weight_decay"],
-        center_rewards_coefficient=hyper.centre or None,
-        gradient_checkpointing=hyper.recompute,
-        bf16=settings.dtype == "bfloat16",
-        use_cpu=settings.device == "cpu",
-        # Pairs were cut before; TRL would leave out longer ones.
-        max_length=None,
-        seed=seed,
-        data_seed=seed,
-        logging_steps=every,
-        logging_nan_inf_filter=False,
-        save_strategy="no",
-        save_total_limit=1,
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
-    )
+def _updates(settings: EncoderSettings, hyper: BTHyper, rows: int) -> Updates:
+    asked = asdict(hyper)
+    same = {name: asked[name] for name in ("lr", "batch", "epochs", "schedule", "weight_decay")}
+    same |= {name: asked[name] for name in ("at_once", "steps", "recompute", "evaluate_every")}
+    made = Updates(**same, warmup=0, device=settings.device, dtype=settings.dtype)
+    # The library rounds a share up: the learning rate of a single update, the first of a warm-up, would be 0.
+    return replace(made, warmup=int(made.total(rows) * asked["warmup"]))
 
 
 class _Trainer(RewardTrainer):
@@ -354,47 +280,3 @@ class _Trainer(RewardTrainer):
 
     def create_model_card(self, *_args: object, **_more: object) -> None:
         """None: the project's card says how weights were made."""
-
-
-class _Course(TrainerCallback):
-    """Measures on held-out pairs, and decides when checkpoints are written: after a point of the loss, so that no part
-    of a mean is lost with the process."""
-
-    def __init__(
-        self, network: Network, held_out: Sequence[Example], evaluate_every: int, every_s: float, points_every: int
-    ) -> None:
-        self._network, self._held_out = network, held_out
-        self._evaluate_every, self._points_every = evaluate_every, points_every
-        self._every_s, self._saved_at = every_s, time.monotonic()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_more: object) -> None:  # noqa: ANN401, ARG002
-        """After each update."""
-        last = state.global_step >= state.max_steps
-        control.should_log |= last
-        if self._held_out and self._evaluate_every and (last or state.global_step % self._evaluate_every == 0):
-            odds = self._network.log_odds(self._held_out)
-            right = float(np.mean((odds > 0) + 0.5 * (odds == 0)))
-            state.log_history.append({"step": state.global_step, "held_out": right})
-        point = state.global_step % self._points_every == 0
-        if point and not last and time.monotonic() - self._saved_at >= self._every_s:
-            control.should_save, self._saved_at = True, time.monotonic()
-
-
-def _curve(history: Sequence[dict[str, Any]]) -> list[tuple[int, float | None, float | None]]:
-    """Step, mean loss since the point before, and share of held-out pairs that are right, as `trainer.Point` has."""
-    points: dict[int, dict[str, float]] = {}
-    for entry in history:
-        points.setdefault(entry["step"], {}).update(entry)
-    return [(step, one.get("loss"), one.get("held_out")) for step, one in sorted(points.items()) if len(one) > 1]
-
-
-def last_complete(folder: Path) -> Path | None:
-    """The checkpoint of the most steps in a folder whose last file is whole; others were being written when their
-    process ended, and are removed."""
-    whole = []
-    for path in folder.glob("checkpoint-*") if folder.is_dir() else ():
-        try:
-            whole.append((int(json.loads((path / STATE).read_text(encoding="utf-8"))["global_step"]), path))
-        except (OSError, ValueError, KeyError):
-            shutil.rmtree(path)
-    return max(whole)[1] if whole else None

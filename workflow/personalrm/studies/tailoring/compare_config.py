@@ -12,10 +12,11 @@ from pydantic import Field, field_validator
 
 from personalrm.core.persona_pairs import PersonaSource
 from personalrm.judge.rubrics import CleanUp, Grader, Rubric
+from personalrm.personas.tailored import Inference
 from personalrm.studies.model_config import Positive
 from personalrm.studies.study_config import Name, Section
 
-Systems = Mapping[str, Mapping[str, PersonaSource]]
+Systems = Mapping[str, Mapping[str, Inference]]
 """Systems by name: the persona that each was told, by data set that it has answers to."""
 ReportedComparison = Literal[
     "PT-DPO retr chosen",
@@ -110,7 +111,7 @@ class CompareConfig(Section):
         return self.prometheus.grader if judge in self.prometheus.judges else None
 
     @property
-    def given_systems(self) -> dict[str, dict[str, PersonaSource]]:
+    def given_systems(self) -> dict[str, dict[str, Inference]]:
         """The systems whose answers are given, as `Systems` has them."""
         return {name: dict.fromkeys(entry.files, entry.persona) for name, entry in self.given.items()}
 
@@ -141,7 +142,7 @@ def compare_problems(config: CompareConfig, systems: Systems, datasets: Mapping[
     known = ", ".join(systems) or "none"
     wrong = {name for pair in config.pairs for name in (pair.test, pair.base)} - set(systems)
     for name in sorted(wrong):
-        yield f"compare.pairs: no system {name!r} (there are: {known}); add it under compare.given"
+        yield f"compare.pairs: no system {name!r} (there are: {known}); add it under compare.given or tailor.systems"
     for name, entry in config.given.items():
         for dataset in entry.files:
             if dataset not in datasets:

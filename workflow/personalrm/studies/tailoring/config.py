@@ -15,6 +15,7 @@ from personalrm.personas.saliency import Contrast
 from personalrm.studies.model_config import Positive
 from personalrm.studies.study_config import Name, Section, StudyConfig
 from personalrm.studies.tailoring.compare_config import CompareConfig, Systems, compare_problems
+from personalrm.studies.tailoring.tailor_config import TailorConfig, tailor_problems
 
 PaperModel = Literal[
     "Llama-3.1-8B",
@@ -92,6 +93,8 @@ class Config(StudyConfig):
     """Judges of personas."""
     saliency: SaliencyConfig = SaliencyConfig()
     """Salient words."""
+    tailor: TailorConfig = TailorConfig()
+    """Systems that write answers for personas."""
     compare: CompareConfig = CompareConfig()
     """Comparisons of generated answers."""
 
@@ -112,7 +115,7 @@ class Config(StudyConfig):
     @property
     def systems(self) -> Systems:
         """All systems with answers, and the persona that each was told, by data set."""
-        known = self.compare.given_systems
+        known: Systems = self.compare.given_systems | self.tailor.told(self.datasets)
         return {name: {d: source for d, source in told.items() if d in self.datasets} for name, told in known.items()}
 
     @property
@@ -150,11 +153,12 @@ def problems_of(config: Config) -> Iterator[str]:
         if name in {*config.models, RELEASED}:
             yield f"infer.given.{name}: is the name of a model or of the personas of the data; give another one"
     yield from _alike(config)
+    yield from tailor_problems(config.tailor, config.datasets, config.models, config.compare.given)
     yield from compare_problems(config.compare, config.systems, config.datasets)
-    if not config.personas_of and not config.compare.pairs:
+    if not (config.personas_of or config.compare.pairs or config.tailor.systems):
         yield (
             "infer.models: no model infers personas; name one, or set infer.released: true, or infer.given; or compare "
-            "answers (compare.pairs)"
+            "answers (compare.pairs), or write some (tailor.systems)"
         )
     for name, entry in config.models.items():
         if entry.prompts == "compact" and "text" in entry.verdicts:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from personalrm.core.persona_pairs import RELEASED
 from personalrm.personas.saliency import Contrast
+from personalrm.run.stage import JobPattern, Wildcards
 from personalrm.studies.run_results import REPORTED
 from personalrm.studies.tailoring.plan import Plan
 
@@ -29,8 +31,10 @@ class ResultSettings:
     - given: names of the personas of users that another run learned.
     - contrasts, cutoff, top: of the saliency of words.
     - clean_up: what is removed from answers before they are judged.
-    - reported_comparisons: test and base system to the paper's comparison.
+    - reported_comparisons: test system, base system and the paper's comparison.
     - paper_judges: judges that are the paper's, asked by its prompt.
+    - askers: model that is asked, by file of a paid stage.
+    - benchmarks, store, jobs: folder of Snakemake's benchmark files and how they are named; the response store.
     - title_note: text under the title of a figure.
     """
 
@@ -44,8 +48,12 @@ class ResultSettings:
     cutoff: int
     top: int
     clean_up: str
-    reported_comparisons: Mapping[tuple[str, str], str]
+    reported_comparisons: Sequence[tuple[str, str, str]]
     paper_judges: Sequence[str]
+    askers: Mapping[str, str]
+    benchmarks: Path
+    store: Path
+    jobs: Sequence[JobPattern]
     title_note: str
 
 
@@ -64,10 +72,21 @@ def result_settings(plan: Plan) -> ResultSettings:
         cutoff=config.saliency.cutoff,
         top=config.saliency.top,
         clean_up=compare.clean_up,
-        reported_comparisons={(pair.test, pair.base): pair.reported for pair in compare.pairs if pair.reported},
+        reported_comparisons=[(pair.test, pair.base, pair.reported) for pair in compare.pairs if pair.reported],
         paper_judges=[name for name, model in graded.items() if model.endswith(PAPER_JUDGE)],
+        askers={path: plan.models(name, **job._asdict())[0] for name, job, path in _paid(plan)},
+        benchmarks=Path(plan.run) / "benchmarks",
+        store=config.store,
+        jobs=plan.job_patterns(),
         title_note=f"run {config.run}",
     )
+
+
+def _paid(plan: Plan) -> Iterator[tuple[str, Wildcards, str]]:
+    """Paid stages with their jobs and files."""
+    for name, stage in plan.stages.items():
+        for job in plan.jobs(name) if stage.paid else ():
+            yield name, job, plan.path(name, **job._asdict())
 
 
 def result_files(plan: Plan) -> dict[str, str | list[str]]:
@@ -75,6 +94,7 @@ def result_files(plan: Plan) -> dict[str, str | list[str]]:
     return {
         "pairs": [path for name in plan.config.datasets for path in plan.pair_files(name)],
         "counts": [plan.counts(name) for name in plan.config.datasets],
+        "paid": [path for _, _, path in _paid(plan)],
         "personas": plan.paths("infer_personas"),
         "judged_personas": plan.paths("judge_personas"),
         "judged_preferences": plan.paths("prefer_personas"),

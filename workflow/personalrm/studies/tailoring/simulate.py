@@ -26,15 +26,20 @@ from personalrm.studies.tailoring.plan import Plan
 from personalrm.studies.tailoring.stages.answers import GIVEN, JUDGE
 from personalrm.studies.tailoring.stages.personas import ACCURACY, INFER, PREFERENCE
 from personalrm.studies.tailoring.stages.prepare import prepared
+from personalrm.studies.tailoring.stages.tailor import ASK, GENERATE, answer_row, answered_pairs
 
 PAIRS = 40
 """Pairs of a data set that are simulated at most: no call depends on an earlier answer but by a persona's length."""
 PERSONAS: tuple[Stage[Plan], ...] = (INFER, ACCURACY, PREFERENCE)
 """Stages about pairs with two different responses."""
-ANSWERS: tuple[Stage[Plan], ...] = (GIVEN, JUDGE)
+ANSWERS: tuple[Stage[Plan], ...] = (GIVEN, ASK, GENERATE, JUDGE)
 """Stages about pairs with generated answers."""
 PERSONA_TOKENS = 30
 """Of a persona of one sentence (the paper's released ones have 21 to 26 words)."""
+
+
+_ANSWER = "This is a stand-in for what a trained model would write. " * 10
+"""About 120 tokens, as a reasoning is assumed to have."""
 
 
 class FakePersonaModel(FakeModel):
@@ -90,18 +95,30 @@ def _simulate(
     deciding, answered = [pair for pair in known if pair.decides], _answered(config, name, known)
     for pairs, stages in ((deciding, PERSONAS), (answered, ANSWERS)):
         chosen = sorted(pairs, key=lambda pair: stable_hash("rehearsal", pair.pair_id))[:most]
-        asyncio.run(_jobs(config, name, chosen, models, len(pairs) / max(1, len(chosen)), tally, stages))
+        shown = [pair for pair in known if pair.split in config.tailor.examples and pair not in chosen]
+        asyncio.run(
+            _jobs(
+                config,
+                name,
+                [*chosen, *shown] if chosen and stages is ANSWERS else chosen,
+                models,
+                len(pairs) / max(1, len(chosen)),
+                tally,
+                stages,
+            )
+        )
     return f"{len(known)} pairs, of which {min(most, len(known))} were simulated"
 
 
 def _answered(config: Config, name: str, pairs: Sequence[PersonaPair]) -> list[PersonaPair]:
-    """The pairs of a data set that a given system has an answer to."""
+    """The pairs of a data set that a system answers, or has a given answer to."""
     found = set()
     for entry in config.compare.given.values():
         if name in entry.files:
             answers = matched(pairs, read_answers(entry.files[name]), "", entry.persona).generations
             found |= {answer.pair_id for answer in answers}
-    return [pair for pair in pairs if pair.pair_id in found]
+    answered = config.tailor.answered if config.tailor.systems else ()
+    return [pair for pair in pairs if pair.pair_id in found or pair.split in answered]
 
 
 async def _jobs(
@@ -123,6 +140,12 @@ async def _jobs(
         fake = FakeJob(plan.config, runtime_from_env(), models=models)
         for path, (stage, job) in plan.makers().items():
             if stage not in stages or job.dataset != name:
+                continue
+            if stage is GENERATE:
+                # No call: answers of assumed lengths stand in for those of a trained model.
+                told = answered_pairs(plan.config, name, job.system, Path(plan.pairs(job)))
+                rows = (answer_row(pair, name, job.system, who, _ANSWER, False) for pair, who in told)
+                write_records(Path(path), rows)
                 continue
             done = stage.work(**plan.arguments(stage.name, job, job=fake, out=Path(path)))
             if stage.paid:

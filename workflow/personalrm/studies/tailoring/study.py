@@ -9,22 +9,28 @@ from typing import Any
 
 from personalrm.core.errors import ConfigError
 from personalrm.core.files import sha256_file
-from personalrm.core.generations import JudgedAnswers
+from personalrm.core.generations import Generation, JudgedAnswers
 from personalrm.core.persona_pairs import PairRow
 from personalrm.core.records import CallRef, read_records
 from personalrm.judge.rubrics import prometheus
 from personalrm.run.stage import Files
 from personalrm.studies.manifest import usage_of
+from personalrm.studies.preflight import lacking
 from personalrm.studies.run_results import all_results
 from personalrm.studies.study import Needs, Study
 from personalrm.studies.tailoring.config import Config, problems_of
 from personalrm.studies.tailoring.plan import Plan
 from personalrm.studies.tailoring.run_results import PACKAGES, conditions, result_files, result_settings
+from personalrm.train.base_names import kind_of_base
 
-PAID = ("infer_personas", "judge_personas", "prefer_personas", "judge_generations")
+PAID = ("infer_personas", "judge_personas", "prefer_personas", "ask_answers", "judge_generations")
 
 
-def _missing(config: Config, _needs: Needs) -> list[str]:
+TRAINING = ("tailor_sft", "tailor_dpo", "generate_answers")
+"""Stages that need torch."""
+
+
+def _missing(config: Config, needs: Needs) -> list[str]:
     personas = [
         f"infer.given.{name}: no files *.jsonl in {path}; make that run first, or correct the path"
         for name, path in config.infer.given.items()
@@ -37,7 +43,17 @@ def _missing(config: Config, _needs: Needs) -> list[str]:
             prometheus()
         except ConfigError as error:
             answers.append(f"compare.prometheus: {error}")
-    return personas + answers
+    return personas + answers + ([] if needs.stages.isdisjoint(TRAINING) else _without_bases(config))
+
+
+def _without_bases(config: Config) -> list[str]:
+    problems = lacking("train", "tailor.policies")
+    for name, policy in config.tailor.policies.items():
+        try:
+            kind_of_base(policy.base, policy.revision)
+        except ConfigError as error:
+            problems.append(f"tailor.policies.{name}.{error}")
+    return problems
 
 
 def _facts(plan: Plan) -> dict[str, Any]:
@@ -46,6 +62,7 @@ def _facts(plan: Plan) -> dict[str, Any]:
     calls = [ref.model_dump() for ref in _calls(plan)]
     return {
         "data": {name: _data(plan, name) for name in plan.config.datasets},
+        "policies": {path.removeprefix(f"{plan.run}/"): _card(path) for path in _cards(plan)},
         "usage": usage_of(pd.DataFrame(calls, columns=list(CallRef.model_fields))),
     }
 
@@ -59,17 +76,31 @@ def _data(plan: Plan, name: str) -> dict[str, Any]:
     }
 
 
+def _cards(plan: Plan) -> list[str]:
+    return [path for name in TRAINING[:2] for path in plan.paths(name)]
+
+
+def _card(path: str) -> dict[str, Any]:
+    """What a trained policy was made of, without its curve."""
+    card: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    return {name: value for name, value in card.items() if name != "curve"}
+
+
 def _calls(plan: Plan) -> Iterator[CallRef]:
     for name in PAID:
         kind = plan.stages[name].record
         for path in plan.paths(name):
             for row in read_records(Path(path), kind or PairRow):
-                yield from row.calls if isinstance(row, PairRow | JudgedAnswers) else ()
+                yield from row.calls if isinstance(row, PairRow | Generation | JudgedAnswers) else ()
 
 
 def _made_of(plan: Plan) -> Files:
     prepared = [path for name in plan.config.datasets for path in plan.files("prepare", dataset=name)]
-    return {"prepared": prepared, "paid": [path for name in PAID for path in plan.paths(name)]}
+    return {
+        "prepared": prepared,
+        "policies": _cards(plan),
+        "paid": [path for name in PAID for path in plan.paths(name)],
+    }
 
 
 def _summary(plan: Plan, manifest: Mapping[str, Any]) -> Sequence[tuple[str, Sequence[str]]]:
@@ -78,7 +109,9 @@ def _summary(plan: Plan, manifest: Mapping[str, Any]) -> Sequence[tuple[str, Seq
     asked = {
         "Personas by": config.personas_of,
         "Accuracy judged by": config.judge.accuracy,
+        "Answers by": config.systems,
         "Preferences judged by": dict.fromkeys(judge for _, judge in config.preference_pairs),
+        "Answers compared by": config.compare.all_judges if config.compare.pairs else (),
     }
     said = [f"{what} {', '.join(names)}." for what, names in asked.items() if names]
     cost = usage["cost_usd_list"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ def reported_table(
     reported: Path,
     *,
     datasets: Mapping[str, str],
-    comparisons: Mapping[tuple[str, str], str],
+    comparisons: Collection[tuple[str, str, str]],
     paper_judges: Sequence[str],
 ) -> pd.DataFrame:
     """One row for each reported comparison and each of this run's that the config names so; columns
@@ -60,7 +60,7 @@ def reported_table(
             one
             for one in mine
             if datasets.get(one["dataset"]) == row["dataset"]
-            and comparisons.get((one["test"], one["base"])) == row["comparison"]
+            and (one["test"], one["base"], row["comparison"]) in comparisons
         ]
         for one in ours:
             same = SAME_JUDGE if one["judge"] in paper_judges else NOT_COMPARABLE
@@ -76,7 +76,7 @@ def build(
     reported_answers: Path,
     *,
     reported_datasets: Mapping[str, str],
-    reported_comparisons: Mapping[tuple[str, str], str],
+    reported_comparisons: Collection[tuple[str, str, str]],
     paper_judges: Sequence[str],
 ) -> Table:
     """Make the table from that of persona tailoring and the reported numbers."""
