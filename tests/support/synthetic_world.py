@@ -40,7 +40,8 @@ def world(things: Sequence[str] = THINGS) -> Callable[[dict[str, Any]], Answer |
             return "\n".join(f"- It offers {thing} to all." for thing in things)
         if system.startswith("You complete the description"):
             preferred = asked.partition("Preferred answer:\n")[2].partition("\n\nOther answer")[0]
-            return f"The person wants {_OFFER.search(preferred)[1]}.\nMore text."  # type: ignore[index]
+            begun = "" if body["messages"][-1]["role"] == "assistant" else "The person"
+            return f"{begun} wants {_OFFER.search(preferred)[1]}.\nMore text."  # type: ignore[index]
         if found := _ANSWERS.search(asked):
             return _judged(body, system, found[1], found[2])
         if found := _RIVALS.search(asked):

@@ -60,6 +60,8 @@ def test_a_run_makes_all_results_once_and_its_report_says_what_was_made(tmp_path
     assert [(row["part"], row["n_users"], row["n_pairs"]) for row in rows] == [
         *(("train", "3", "21"), ("interpolated", "2", "14"), ("all", "5", "35")),
     ]
+    with (run / "tables" / "cost.csv").open(encoding="utf-8", newline="") as stream:
+        assert int(next(csv.DictReader(stream))["calls"]) == asked
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["usage"]["calls"] == asked
     assert manifest["data"]["colours"]["users"] == {"train": 3, "interpolated": 2}

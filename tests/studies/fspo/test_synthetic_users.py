@@ -95,6 +95,24 @@ def renamed(names: dict[str, str]) -> dict[str, dict[str, str]]:
     return {key: {names.get(name, name): text for name, text in values.items()} for key, values in COLOURS.items()}
 
 
+def test_what_is_no_sentence_about_the_person_is_no_fact(tmp_path: Path) -> None:
+    def chats(body: dict[str, Any]) -> Answer | str:
+        asked = body["messages"][0]["content"].startswith("You complete the description")
+        return "The answer you gave is great." if asked else world()(body)
+
+    with ScriptedServer(chats) as server:
+        found = people(run(tmp_path, server.url))["calm"]
+    assert (found.facts, found.coins) == ((), {})
+    assert found.unusable == found.undecided == 10
+
+
+def test_a_description_has_so_many_facts_at_most(tmp_path: Path) -> None:
+    with ScriptedServer(world()) as server:
+        found = people(run(tmp_path, server.url, describe={"facts": 1, "regenerate": 0}))["calm"]
+    assert len(found.facts) == 1
+    assert found.undecided > 1
+
+
 def test_names_of_users_change_nothing(tmp_path: Path) -> None:
     with ScriptedServer(world()) as server:
         one = run(tmp_path / "one", server.url)

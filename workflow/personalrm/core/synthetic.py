@@ -146,7 +146,8 @@ class PairLabel(Record):
 class SyntheticUser(SeedUser):
     """A user with the final description: the seed, and `facts` that were added where it did not decide.
 
-    - undecided: pairs that the description of that time did not decide; coins: pair to the side that a coin gave.
+    - undecided: pairs that the description of that time did not decide; coins: pair to the side that a coin gave, where
+      a fact was added; unusable: answers of the model that were no sentence about the person.
     - before, after: labels of all pairs of the user by the seed, and by the final description; empty where the
       description is not refined.
     - attempts: how often the user was made; conflicts: users whose disagreement with this one is out of the bounds.
@@ -154,6 +155,7 @@ class SyntheticUser(SeedUser):
 
     facts: tuple[str, ...] = ()
     undecided: int = 0
+    unusable: int = 0
     coins: dict[str, Label] = Field(default_factory=dict)
     before: tuple[PairLabel, ...] = ()
     after: tuple[PairLabel, ...] = ()

@@ -5,6 +5,7 @@ The paper gives neither the number of facts nor the threshold of disagreement; b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,11 +14,15 @@ from personalrm.core.files import stable_hash
 from personalrm.core.records import Label
 from personalrm.core.synthetic import PairLabel, SeedUser, SyntheticPair, SyntheticUser
 from personalrm.judge.judge import failure_outcome, is_refused
+from personalrm.judge.parsing import whole_sentences
 from personalrm.judge.prompting import Prompt, load_prompt
 from personalrm.llm.types import LanguageModel, Request
 from personalrm.personas.of_pairs import first_line
 from personalrm.personas.synthetic.labels import Disagreement, Labelling, label_pair, label_pairs
 from personalrm.personas.synthetic.questions import FOLDER
+
+_ABOUT = re.compile(r"(?:the|this) (?:person|user)\b.*\w", re.IGNORECASE)
+_REPEATED = re.compile(r"^(the person)\s+\1\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ async def described(
     """
     before = await label_pairs(model, pairs, user.seed, describing.labelling)
     facts: list[str] = []
+    unusable = 0
     coins: dict[str, Label] = {}
     undecided = 0
     for pair in sorted(pairs, key=lambda pair: _hash("order", describing, user, attempt, pair)):
@@ -71,7 +77,8 @@ async def described(
             continue
         side: Label = "first" if int(_hash("coin", describing, user, attempt, pair), 16) % 2 else "second"
         fact = await _fact(model, pair, " ".join((user.seed, *facts)), side, describing, attempt)
-        if fact and fact not in facts:
+        unusable += not fact
+        if fact and fact not in " ".join((user.seed, *facts)):
             facts.append(fact)
             coins[pair.pair_id] = side
     after = await label_pairs(model, pairs, " ".join((user.seed, *facts)), describing.labelling)
@@ -79,6 +86,7 @@ async def described(
         **user.model_dump(),
         facts=tuple(facts),
         undecided=undecided,
+        unusable=unusable,
         coins=coins,
         before=before,
         after=after,
@@ -93,11 +101,15 @@ def _hash(what: str, describing: Describing, user: SeedUser, attempt: int, pair:
 async def _fact(
     model: LanguageModel, pair: SyntheticPair, description: str, side: Label, describing: Describing, attempt: int
 ) -> str:
-    """One fact after which a reader would expect the answer of `side` to be preferred; empty where there is none."""
+    """One fact after which a reader would expect the answer of `side` to be preferred; empty where the model writes no
+    sentence about the person."""
     preferred, other = (pair.first, pair.second) if side == "first" else (pair.second, pair.first)
-    messages = load_prompt("fact", FOLDER).messages(
-        description=description, question=pair.question, preferred=preferred, other=other
-    )
+    prompt = load_prompt("fact", FOLDER)
+    values = {"description": description, "question": pair.question, "preferred": preferred, "other": other}
+    # Hosted models do not continue an answer; small ones leave the form without its beginning.
+    begun = prompt.render("assistant") if describing.labelling.judge.style == "compact" else ""
+    messages = prompt.messages(**values)
+    messages = messages if begun else messages[:-1]
     request = Request(
         messages,
         describing.max_tokens,
@@ -110,7 +122,26 @@ async def _fact(
     except ModelCallError as error:
         failure_outcome(error)  # raises an error that concerns the whole job again
         return ""
-    return "" if is_refused(response) else first_line(response.text)
+    said = response.text.lstrip()
+    # "The person" goes on with a word, or with "'s".
+    blank = "" if said.startswith(("'", "’")) else " "
+    return "" if is_refused(response) else as_fact(f"{begun}{blank}{said}", cut=response.cut)
+
+
+def as_fact(text: str, *, cut: bool = False) -> str:
+    r"""The first line of an answer, if it is a sentence about the person; of one that was cut, its whole sentences.
+
+    >>> as_fact("\n- The person likes maps. The per", cut=True), as_fact("The person The person sails.\nMore.")
+    ('The person likes maps.', 'The person sails.')
+    >>> as_fact("The answer you gave is great."), as_fact("The person"), as_fact("The person owns a", cut=True)
+    ('', '', '')
+    """
+    # A server may repeat the beginning that it was given.
+    line = _REPEATED.sub(r"\1", first_line(text).lstrip("-*• "))
+    if cut and "\n" not in text.strip():
+        line = whole_sentences(line)
+        line = line if line[-1:] in (".", "!", "?") else ""
+    return line if _ABOUT.match(line) else ""
 
 
 def decided_labels(labels: Iterable[PairLabel]) -> dict[str, Label]:

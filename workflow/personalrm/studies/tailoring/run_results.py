@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from personalrm.core.persona_pairs import RELEASED
 from personalrm.personas.saliency import Contrast
-from personalrm.run.stage import JobPattern, Wildcards
 from personalrm.studies.run_results import REPORTED
+from personalrm.studies.stage_costs import CostSettings, paid_files
 from personalrm.studies.tailoring.plan import Plan
 
 PACKAGES = ("personalrm.studies.tailoring.results",)
@@ -21,8 +20,8 @@ PAPER_JUDGE = "prometheus-7b-v2.0"
 """The paper's judge of answers; what its id ends with wherever it is served."""
 
 
-@dataclass(frozen=True)
-class ResultSettings:
+@dataclass(frozen=True, kw_only=True)
+class ResultSettings(CostSettings):
     """What tables and figures read of the config, by the names of their parameters.
 
     - seed, n_resamples: of bootstraps.
@@ -33,8 +32,6 @@ class ResultSettings:
     - clean_up: what is removed from answers before they are judged.
     - reported_comparisons: test system, base system and the paper's comparison.
     - paper_judges: judges that are the paper's, asked by its prompt.
-    - askers: model that is asked, by file of a paid stage.
-    - benchmarks, store, jobs: folder of Snakemake's benchmark files and how they are named; the response store.
     - title_note: text under the title of a figure.
     """
 
@@ -50,10 +47,6 @@ class ResultSettings:
     clean_up: str
     reported_comparisons: Sequence[tuple[str, str, str]]
     paper_judges: Sequence[str]
-    askers: Mapping[str, str]
-    benchmarks: Path
-    store: Path
-    jobs: Sequence[JobPattern]
     title_note: str
 
 
@@ -74,19 +67,9 @@ def result_settings(plan: Plan) -> ResultSettings:
         clean_up=compare.clean_up,
         reported_comparisons=[(pair.test, pair.base, pair.reported) for pair in compare.pairs if pair.reported],
         paper_judges=[name for name, model in graded.items() if model.endswith(PAPER_JUDGE)],
-        askers={path: plan.models(name, **job._asdict())[0] for name, job, path in _paid(plan)},
-        benchmarks=Path(plan.run) / "benchmarks",
-        store=config.store,
-        jobs=plan.job_patterns(),
+        **CostSettings.values(plan),
         title_note=f"run {config.run}",
     )
-
-
-def _paid(plan: Plan) -> Iterator[tuple[str, Wildcards, str]]:
-    """Paid stages with their jobs and files."""
-    for name, stage in plan.stages.items():
-        for job in plan.jobs(name) if stage.paid else ():
-            yield name, job, plan.path(name, **job._asdict())
 
 
 def result_files(plan: Plan) -> dict[str, str | list[str]]:
@@ -94,7 +77,7 @@ def result_files(plan: Plan) -> dict[str, str | list[str]]:
     return {
         "pairs": [path for name in plan.config.datasets for path in plan.pair_files(name)],
         "counts": [plan.counts(name) for name in plan.config.datasets],
-        "paid": [path for _, _, path in _paid(plan)],
+        "paid": paid_files(plan),
         "personas": plan.paths("infer_personas"),
         "judged_personas": plan.paths("judge_personas"),
         "judged_preferences": plan.paths("prefer_personas"),

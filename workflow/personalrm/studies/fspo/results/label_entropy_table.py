@@ -31,10 +31,10 @@ ENTROPY_COLUMNS = Columns(
         *FATES,
         *("kept_share", "kept_low", "kept_high"),
         *(f"{name}{end}" for name in TIMES for end in ("", "_low", "_high")),
-        "facts",
+        *("facts", "unusable"),
     ),
     texts=KEY,
-    whole=("n_users", "n_pairs", *FATES),
+    whole=("n_users", "n_pairs", *FATES, "unusable"),
 )
 
 
@@ -47,7 +47,8 @@ def entropy_table(
     - kept_share: percent, bounds from a bootstrap over users.
     - before, after: mean entropy of labels in nats, by the traits alone and by the final description, with bounds;
       empty where descriptions are not refined. See `PairLabel.entropy`.
-    - facts: mean number of facts that were added to a description.
+    - facts: mean number of facts that were added to a description; unusable: answers of the model, in all, that were
+      no sentence about the person.
     """
     known = {(user.dataset, user.user_id): user for user in people}
     rows: dict[tuple[str, str], list[UserLabels]] = {}
@@ -106,6 +107,7 @@ def _row(
         **{name: total[name] for name in FATES},
         **values,
         "facts": round(sum(len(user.facts) for user in people) / len(people), 2),
+        "unusable": sum(user.unusable for user in people),
     }
 
 
@@ -124,13 +126,14 @@ def build(users: list[Path], labels: list[Path], *, seed: int, n_resamples: int)
         "Entropy before [95 % CI]": interval("before", "before_low", "before_high", digits=(3, 2)),
         "after [95 % CI]": interval("after", "after_low", "after_high", digits=(3, 2)),
         "Facts": decimals("facts"),
+        "No fact": "unusable",
     }
     notes = [
         "Kept: both orders prefer the same answer. Pairs that are not kept are in no data. Intervals: bootstrap over "
         "users.",
         "Entropy of a label in nats, at most 0.693 (ln 2), by the traits alone and by the final description; with "
         "words it is ln 2 where the orders differ or the description is said not to decide. Empty where "
-        "descriptions are not refined.",
+        "descriptions are not refined. Facts: mean of a user; no fact: answers that were no sentence about the person.",
         "The paper's second version is reported to give 0.64 before and 0.13 after (third-party notes; other "
         "judge, other users): not comparable.",
     ]

@@ -1,47 +1,5 @@
-"""The table of cost of this study: what its stages took."""
+"""The table of cost: what the stages of a run took."""
 
-from __future__ import annotations
+from personalrm.studies.stage_costs import RESULT
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-
-from personalrm.core.records import CallRef
-from personalrm.data.sources.rows import read_rows
-from personalrm.results.labels import UNUSED
-from personalrm.results.scores import collect_calls
-from personalrm.results.spec import Table, TableResult
-from personalrm.results.tables import main_table
-from personalrm.results.tables.cost_sources import StageCall, cached_tokens, job_times
-from personalrm.results.tables.cost_table import cost_blocks, cost_notes, cost_table, estimated_note
-from personalrm.run.stage import JobPattern
-
-
-def stage_calls(paid: Iterable[Path], askers: Mapping[str, str]) -> Iterator[StageCall]:
-    """Responses that the rows of paid stages rest on; `askers` has the model that was asked, by file."""
-    for path in paid:
-        for row in read_rows(path):
-            calls = row["calls"]
-            for call in calls if isinstance(calls, list) else ():
-                yield StageCall(str(row["dataset"]), UNUSED, askers[str(path)], CallRef.model_validate(call))
-
-
-def build(
-    paid: list[Path], *, askers: Mapping[str, str], benchmarks: Path, store: Path, jobs: Sequence[JobPattern]
-) -> Table:
-    """Make the table from the files of a run. No method is judged in this study, so that it has stages alone."""
-    calls = list(stage_calls(paid, askers))
-    cached = cached_tokens(store, sorted({call.ref.key for call in calls}))
-    none = main_table.COLUMNS.frame([])
-    table = cost_table(collect_calls([]), none, others=calls, times=job_times(benchmarks, jobs), cached=cached)
-    estimated = len({call.ref.key for call in calls if call.ref.estimated})
-    return Table(table, cost_blocks(table)[:1], [*cost_notes(table), *estimated_note(estimated)])
-
-
-RESULT = TableResult(
-    name="cost",
-    order=170,
-    title="What the run took: calls, tokens, list price and wall time, by stage",
-    message="Making the table of cost",
-    caption="Calls, tokens, list price and wall time by stage and model. Each stored response counts once a row.",
-    build=build,
-)
+__all__ = ["RESULT"]
