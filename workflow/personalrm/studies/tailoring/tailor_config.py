@@ -206,4 +206,5 @@ def _system_problems(
         needed = config.splits_of(system)
         absent = [one for one in needed if (one == FEW_SHOT if splits is None else one not in splits)]
         if absent:
-            yield f"{key}: reads the splits {', '.join(needed)}; add {', '.join(absent)} to datasets.{name}.splits"
+            read, add = (", ".join(dict.fromkeys(splits)) for splits in (needed, absent))
+            yield f"{key}: reads the splits {read}; add {add} to datasets.{name}.splits"
