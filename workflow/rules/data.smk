@@ -59,6 +59,6 @@ for _dataset in CONFIG.datasets:
             config=RUN_CONFIG,
             dataset=_dataset,
         message:
-            f"Reading votes of {_dataset}, filtering users, splitting their pairs"
+            f"Preparing the data of {_dataset}"
         shell:
             "python -m personalrm stage prepare --config {params.config:q} --dataset {params.dataset:q} > {log:q} 2>&1"
