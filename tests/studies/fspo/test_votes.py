@@ -22,9 +22,9 @@ from studies.fspo.cases import run
 DOMAIN = {
     "traits": {
         "likes": {"red": "The person wants red.", "blue": "The person wants blue."},
-        "hopes": {"green": "The person wants green."},
+        "hopes": {"green": "The person wants green.", "tea": "The person hopes for tea."},
     },
-    "people": {"interpolated": True, "held_out": 0.34},
+    "people": {"interpolated": True, "held_out": 0.25},
     "questions": {"general": 8},
     "pairs": {"shared": 16, "own": 0},
     "licence": "MIT",
@@ -52,7 +52,7 @@ def test_votes_carry_the_planted_tastes_and_the_parts_of_users(
     ]
     card = json.loads((out / "card.json").read_text(encoding="utf-8"))
     assert len(rows) == card["labels"]["kept"] == sum(part["votes"] for part in card["measured"].values())
-    assert {row["user_id"] for row in rows} == {"red", "blue", "green", "green-red", "green-blue"}
+    assert {row["user_id"] for row in rows} == {"red", "blue", "green", "tea", "green-red", "green-blue"}
     tastes = json.loads((out / "tastes.json").read_text(encoding="utf-8"))
     for row in rows:
         wanted = [word for word in ("red", "blue", "green") if f"wants {word}." in tastes[row["user_id"]]["taste"]]
