@@ -241,6 +241,16 @@ def test_answers_that_are_all_alike_make_no_pairs(tmp_path: Path) -> None:
         run(tmp_path, server.url, domain={"ways": ["plain"]})
 
 
+def test_a_domain_without_a_question_to_answer_is_named(tmp_path: Path) -> None:
+    seeds = tmp_path / "seeds.txt"
+    seeds.write_text("\n", encoding="utf-8")
+    with ScriptedServer(world()) as server:
+        with pytest.raises(DataError, match="there are 2, and 0.9 of them are held out"):
+            run(tmp_path, server.url, domain={"questions": {"general": 2, "held_out": 0.9}})
+        with pytest.raises(DataError, match="there are 0, and 0 of them are held out"):
+            run(tmp_path, server.url, domain={"questions": {"seeds": str(seeds)}})
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -120,6 +120,12 @@ def test_a_judge_that_names_the_first_leaves_nothing(tmp_path: Path) -> None:
     assert rows.loc["oracle", "with_ties"] == 50
 
 
+def test_a_share_that_holds_no_question_out_is_named(tmp_path: Path) -> None:
+    few = {"questions": {"general": 5, "held_out": 0.05}}
+    with ScriptedServer(world()) as server, pytest.raises(DataError, match=r"held_out: 0\.05 of so few .* is none"):
+        run(tmp_path, server.url, compare=COMPARE, domain=few)
+
+
 def test_given_answers_that_do_not_belong_are_named(tmp_path: Path) -> None:
     given = tmp_path / "given.jsonl"
     row = Generation(dataset="d", pair_id="nobody/0", system="x", prompt="?", response="a")
