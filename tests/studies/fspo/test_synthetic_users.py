@@ -106,6 +106,18 @@ def test_what_is_no_sentence_about_the_person_is_no_fact(tmp_path: Path) -> None
     assert found.unusable == found.undecided == 10
 
 
+def test_a_fact_that_the_provider_failed_is_no_unusable_answer(tmp_path: Path) -> None:
+    def faults(_number: int, body: dict[str, Any]) -> Fault | None:
+        asked = body["messages"][0]["content"].startswith("You complete the description")
+        return Fault("status", 500) if asked else None
+
+    few = {"traits": {"mood": {"calm": "Is calm."}}, "pairs": {"shared": 3, "own": 0}}
+    with ScriptedServer(world(), faults=faults) as server:
+        found = people(run(tmp_path, server.url, domain=few, max_failed_share=1.0, model={"max_attempts": 1}))["calm"]
+    assert (found.facts, found.coins, found.unusable) == ((), {}, 0)
+    assert found.undecided == found.failed == 3
+
+
 def test_a_description_has_so_many_facts_at_most(tmp_path: Path) -> None:
     with ScriptedServer(world()) as server:
         found = people(run(tmp_path, server.url, describe={"facts": 1, "regenerate": 0}))["calm"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, get_args
 
@@ -98,6 +99,7 @@ def test_systems_that_know_the_user_win_and_shots_hold_no_held_out_question(tmp_
     text = (Path(plan.run) / "tables" / "win_rates.md").read_text(encoding="utf-8")
     assert "undefined" in text
     assert "Few-shot Prompted" in text
+    assert re.search(r"FSPO vs SFT +\| people +\| v2 ", text)
     groups = read_all([Path(path) for path in plan.paths("ask_questions")], QuestionGroup)
     held = [question.text for group in groups for question in group.questions if question.held_out]
     assert len(held) == 3

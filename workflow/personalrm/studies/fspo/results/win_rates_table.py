@@ -34,7 +34,10 @@ WIN_COLUMNS = Columns(
     texts=KEY,
     whole=("n_users", *FATES),
 )
-REPORTED_HEADS = {"domain": "Domain", "users": "Users", "shots": "Shots", "method": "Method", "value": "Win rate %"}
+REPORTED_HEADS = {
+    **{"domain": "Domain", "users": "Users", "shots": "Shots", "method": "Method", "judge": "Judge"},
+    **{"version": "Version", "value": "Win rate %"},
+}
 
 
 def win_table(rows: Iterable[AnswerComparison], *, seed: int, n_resamples: int) -> pd.DataFrame:
@@ -129,7 +132,8 @@ def build(comparisons: list[Path], reported_fspo: Path, *, seed: int, n_resample
         "the user's description, in both orders. Order-dependent comparisons are dropped, and count as half a win in "
         "the second column; undefined: none is left. Intervals: bootstrap over users. Base against itself is 50 by "
         "definition.",
-        "Reported: judge GPT-4o, Base is Llama 3.2 3B, with the paper's own questions and users: not comparable.",
+        "Reported: against Llama 3.2 3B Instruct as Base unless the method says otherwise, with the paper's own "
+        "questions and users: not comparable. Numbers of the second version alone are from third-party notes.",
     ]
     blocks = [block_of(table, columns, shown, n_names=len(columns) + 1), _reported(reported_fspo)]
     return Table(table, blocks, notes)
