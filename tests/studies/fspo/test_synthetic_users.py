@@ -66,6 +66,8 @@ def test_the_table_of_entropy_counts_what_became_of_pairs(plan: Plan) -> None:
     before = [one.entropy for user in people(plan).values() for one in user.before]
     assert row["before"] == pytest.approx(sum(value or 0 for value in before) / len(before), abs=1e-4)
     assert row["after"] < row["before"]
+    said = (Path(plan.run) / "tables" / "label_entropy.md").read_text(encoding="utf-8")
+    assert "reported to give 0.64 (before refinement), 0.13 (after refinement) (third-party notes" in said
 
 
 def test_a_judge_that_names_the_first_loses_all_pairs(tmp_path: Path) -> None:
@@ -238,6 +240,8 @@ def test_answers_of_all_ways_and_of_several_models(tmp_path: Path) -> None:
         plan = run(tmp_path, server.url, models=models, answer=answer, domain=ways)
     found = table(plan, "diversity")
     assert len(found) == 3 * 3 * 2
+    said = (Path(plan.run) / "tables" / "diversity.md").read_text(encoding="utf-8")
+    assert "0.78 (+ view steering), 0.71 (ensemble + view steering), by embeddings" in said
     rows = found.set_index(["model", "way", "temperature"])["similarity"]
     # Plain samples of this model are all alike; views differ, and a second model adds equal texts.
     assert rows["m", "plain", 1.0] == pytest.approx(1.0)
@@ -257,7 +261,7 @@ def test_a_domain_without_a_question_to_answer_is_named(tmp_path: Path) -> None:
     seeds = tmp_path / "seeds.txt"
     seeds.write_text("\n", encoding="utf-8")
     with ScriptedServer(world()) as server:
-        with pytest.raises(DataError, match="there are 2, and 0.9 of them are held out"):
+        with pytest.raises(DataError, match=r"there are 2, and 0\.9 of them are held out"):
             run(tmp_path, server.url, domain={"questions": {"general": 2, "held_out": 0.9}})
         with pytest.raises(DataError, match="there are 0, and 0 of them are held out"):
             run(tmp_path, server.url, domain={"questions": {"seeds": str(seeds)}})

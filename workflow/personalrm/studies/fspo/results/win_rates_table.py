@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from personalrm.results.scores import percents
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import Block, plain
 from personalrm.results.tables.comparison_text import Row, Shown, block_of, decimals, interval
+from personalrm.studies.fspo.reported import reported_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,8 +143,7 @@ def _reported(path: Path) -> Block:
     """The paper's win rates, as text."""
     import pandas as pd
 
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["quantity"] == "win rate, percent"]
+    rows = reported_rows(path, "win rate, percent")
     texts = [{head: plain(row[name] or None) for name, head in REPORTED_HEADS.items()} for row in rows]
     return Block("Reported by the paper (not comparable)", pd.DataFrame(texts), len(REPORTED_HEADS) - 1)
 
