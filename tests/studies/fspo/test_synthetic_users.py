@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from personalrm.core.records import read_all
 from personalrm.core.synthetic import QuestionAnswers, QuestionGroup, SyntheticPair, SyntheticUser, UserLabels
 from personalrm.studies.config_load import parse_config
 from personalrm.studies.fspo.plan import Plan
+from personalrm.studies.fspo.results.diversity_table import diversity_table
 from studies.fspo.cases import COLOURS, raw, run, table
 
 
@@ -250,6 +252,20 @@ def test_answers_of_all_ways_and_of_several_models(tmp_path: Path) -> None:
     steered = [a for row in read_all([Path(p) for p in plan.paths("answer_questions")], QuestionAnswers)
                for a in row.answers if a.way == "persona_steering"]  # fmt: skip
     assert {answer.steer for answer in steered} == {text for values in COLOURS.values() for text in values.values()}
+
+
+def test_similarity_is_that_computed_by_hand_and_missing_answers_do_not_count() -> None:
+    def row(*texts: str) -> QuestionAnswers:
+        answers = [{"model": "m", "temperature": 1.0, "way": "views", "text": text} for text in texts]
+        answers = [answer | {"outcome": "ok" if answer["text"] else "provider_error"} for answer in answers]
+        return QuestionAnswers.model_validate({"dataset": "d", "question_id": "q", "model": "m", "answers": answers})
+
+    # Both have "tea" (weight 1), one of two has each of the others: (1 + ln 1.5) each.
+    rare = 1 + math.log(3 / 2)
+    for texts in (("tea now", "tea later"), ("tea now", "", "tea later", "")):
+        (found,) = diversity_table([row(*texts)], seed=0, n_resamples=99).to_dict("records")
+        assert found["similarity"] == pytest.approx(1 / (1 + rare**2), abs=1e-4)
+        assert (found["n_answers"], found["n_empty"]) == (2, len(texts) - 2)
 
 
 def test_answers_that_are_all_alike_make_no_pairs(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def diversity_table(rows: Iterable[QuestionAnswers], *, seed: int, n_resamples: 
     missing: Counter[tuple[str, ...]] = Counter()
     for dataset, mine in sorted(_by_domain(rows).items()):
         known = [(row.question_id, answer) for row in mine for answer in row.answers]
-        vector = dict(zip(texts := [answer.text for _, answer in known], vectors(texts), strict=True))
+        vector = dict(zip(texts := [answer.text for _, answer in known if answer.text], vectors(texts), strict=True))
         several = len({answer.model for _, answer in known}) > 1
         for question, answer in known:
             for model in (answer.model, ENSEMBLE) if several else (answer.model,):
