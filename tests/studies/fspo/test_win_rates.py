@@ -110,6 +110,23 @@ def test_systems_that_know_the_user_win_and_shots_hold_no_held_out_question(tmp_
     assert all(row.persona for row in answers(plan, "oracle"))
 
 
+def test_users_are_asked_general_questions_and_those_of_their_own_traits(tmp_path: Path) -> None:
+    domain = {"questions": {"general": 4, "per_trait": 2, "held_out": 0.5}}
+    with ScriptedServer(world()) as server:
+        plan = run(tmp_path, server.url, compare=COMPARE | {"shots": []}, domain=domain)
+    groups = read_all([Path(path) for path in plan.paths("ask_questions")], QuestionGroup)
+    held = {group.trait: [q.question_id for q in group.questions if q.held_out] for group in groups}
+    assert {trait: len(mine) for trait, mine in held.items()} == {
+        **{"": 2, "likes.red": 1, "likes.blue": 1, "mood.calm": 1},
+    }
+    for system in ("base", "oracle"):
+        assert {row.pair_id for row in answers(plan, system)} == {
+            f"{user}/{question}"
+            for user, trait in (("red", "likes.red"), ("blue", "likes.blue"), ("calm", "mood.calm"))
+            for question in (*held[""], *held[trait])
+        }
+
+
 def test_a_judge_that_names_the_first_leaves_nothing(tmp_path: Path) -> None:
     def first(body: dict[str, Any]) -> Answer | str:
         return "Preference: First" if "by the criterion?" in body["messages"][-1]["content"] else world()(body)
