@@ -205,6 +205,15 @@ def test_users_who_are_too_alike_are_made_again(tmp_path: Path) -> None:
     assert "nobody" not in said
 
 
+def test_pairs_that_are_not_shared_make_nobody_again(tmp_path: Path) -> None:
+    alike = {"traits": {"mood": {"calm": "Is calm."}}, "people": {"personas": 3}, "pairs": {"shared": 3, "own": 9}}
+    with ScriptedServer(world()) as server:
+        plan = run(tmp_path, server.url, domain=alike, describe={"least": 1.0, "least_pairs": 4})
+    assert [(user.attempts, user.conflicts) for user in people(plan).values()] == [(1, ())] * 3
+    # By all pairs in common they would be too alike.
+    assert (table(plan, "disagreement").query("n_pairs >= 4")["disagreement"] < 1).any()
+
+
 def test_users_whose_traits_decide_everything_are_not_made_again(tmp_path: Path) -> None:
     twice = {"traits": {"likes": {"red": "The person wants red."}}, "people": {"personas": 2}}
     with ScriptedServer(world(("red", "blue"))) as server:
