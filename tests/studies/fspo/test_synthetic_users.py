@@ -198,6 +198,8 @@ def test_users_who_are_too_alike_are_made_again(tmp_path: Path) -> None:
     assert out
     assert {name for name, user in later.items() if user.attempts > 1} >= out
     assert all(later[name].facts == first[name].facts for name in later if later[name].attempts == 1)
+    # Each attempt labels ten pairs three times in both orders.
+    assert all(later[name].asked >= first[name].asked + 60 * (later[name].attempts - 1) for name in later)
     assert any(later[name].facts != first[name].facts for name in out)
     table(again, "disagreement")
     said = (Path(again.run) / "tables" / "disagreement.md").read_text(encoding="utf-8")
@@ -239,6 +241,17 @@ def test_questions_are_given_written_and_held_out_by_exact_shares(tmp_path: Path
     assert groups[0].duplicates >= 1
     answered = {row.question_id for row in read_all([Path(p) for p in plan.paths("answer_questions")], QuestionAnswers)}
     assert answered == {q.question_id for group in groups for q in group.questions if not q.held_out}
+
+
+def test_the_last_line_of_a_list_that_was_cut_is_no_question(tmp_path: Path) -> None:
+    def cut(body: dict[str, Any]) -> Answer | str:
+        asked = body["messages"][0]["content"].startswith("You invent questions")
+        return Answer("What is it?\nWhy is it?\nWhere does i", finish_reason="length") if asked else world()(body)
+
+    with ScriptedServer(cut) as server:
+        plan = run(tmp_path, server.url, domain={"questions": {"general": 4}})
+    (group,) = read_all([Path(p) for p in plan.paths("ask_questions")], QuestionGroup)
+    assert [question.text for question in group.questions] == ["What is it?", "Why is it?"]
 
 
 def test_answers_of_all_ways_and_of_several_models(tmp_path: Path) -> None:
