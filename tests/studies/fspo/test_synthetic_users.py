@@ -243,15 +243,22 @@ def test_questions_are_given_written_and_held_out_by_exact_shares(tmp_path: Path
     assert answered == {q.question_id for group in groups for q in group.questions if not q.held_out}
 
 
-def test_the_last_line_of_a_list_that_was_cut_is_no_question(tmp_path: Path) -> None:
+def test_the_last_line_of_a_list_that_was_cut_is_no_question_and_no_view(tmp_path: Path) -> None:
+    lists = {
+        "You invent questions": "What is it?\nWhy is it?\nWhere does i",
+        "You list different views": "It offers red.\nIt offers blue.\nIt offers gre",
+    }
+
     def cut(body: dict[str, Any]) -> Answer | str:
-        asked = body["messages"][0]["content"].startswith("You invent questions")
-        return Answer("What is it?\nWhy is it?\nWhere does i", finish_reason="length") if asked else world()(body)
+        found = [text for begun, text in lists.items() if body["messages"][0]["content"].startswith(begun)]
+        return Answer(found[0], finish_reason="length") if found else world()(body)
 
     with ScriptedServer(cut) as server:
         plan = run(tmp_path, server.url, domain={"questions": {"general": 4}})
     (group,) = read_all([Path(p) for p in plan.paths("ask_questions")], QuestionGroup)
     assert [question.text for question in group.questions] == ["What is it?", "Why is it?"]
+    answered = read_all([Path(p) for p in plan.paths("answer_questions")], QuestionAnswers)
+    assert [[answer.steer for answer in row.answers] for row in answered] == [["It offers red.", "It offers blue."]] * 2
 
 
 def test_answers_of_all_ways_and_of_several_models(tmp_path: Path) -> None:
