@@ -77,7 +77,9 @@ def test_a_run_makes_all_results_once_and_its_report_says_what_was_made(tmp_path
 
 
 def test_the_estimate_counts_the_calls_that_a_run_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    project = Project(tmp_path, config("http://127.0.0.1:9/v1"))
+    values = config("http://127.0.0.1:9/v1")
+    values["compare"]["shots"] = [5]
+    project = Project(tmp_path, values)
     project.write_config()
     monkeypatch.chdir(tmp_path)
     rows = json.loads(estimate(tmp_path / "run.yaml", 1, as_json=True, timed=False))["rows"]
@@ -89,6 +91,6 @@ def test_the_estimate_counts_the_calls_that_a_run_makes(tmp_path: Path, monkeypa
     least, expected, most = calls["describe_users"]
     assert least == 5 * 7 * 2
     assert least < expected < most
-    # Base answers the held-out question once, the oracle once for each user; both orders of five comparisons.
-    assert calls["write_answers"] == (6, 6, 6)
-    assert calls["compare_answers"] == (10, 10, 10)
+    # Base answers the held-out question once, two systems once for each user; both orders of ten comparisons.
+    assert calls["write_answers"] == (11, 11, 11)
+    assert calls["compare_answers"] == (20, 20, 20)

@@ -56,3 +56,24 @@ def test_a_list_of_sentences_is_named_by_them_and_names_are_unique() -> None:
         domain(traits={"x": ["Same.", "same!"]})
     with pytest.raises(ValueError, match="give shares below 1 together"):
         domain(people={"validation": 0.5, "held_out": 0.5})
+
+
+def test_interpolated_users_combine_what_users_to_learn_from_have() -> None:
+    held = {"interpolated": True, "held_out": 0.25}
+    for seed in range(9):
+        users = seed_users(domain(people=held), seed)
+        learned = {trait for user in users if user.part == "train" for trait in user.traits.items()}
+        between = [user for user in users if user.part == "interpolated"]
+        assert len(between) == 2
+        assert all(set(user.traits.items()) <= learned for user in between)
+    # One dimension is left: a single value of the other one is held out.
+    traits = {"tone": {"positive": "Likes praise."}, "length": {"short": "Is brief."}}
+    with pytest.raises(ConfigError, match=r"people\.interpolated: users to learn from have traits of one dimension"):
+        seed_users(domain(traits=traits, people={"interpolated": True, "held_out": 0.5}), 0)
+
+
+def test_users_with_the_same_traits_and_domains_without_users_to_learn_from_are_refused() -> None:
+    with pytest.raises(ConfigError, match="'a' and another user would have the same traits"):
+        seed_users(domain(traits={"x": {"a": "Same."}, "y": {"b": "Same.", "c": "Other."}}), 0)
+    with pytest.raises(ConfigError, match="of 1 users nobody is left to learn from"):
+        seed_users(domain(traits={"x": {"a": "A."}}, people={"held_out": 0.5}), 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from personalrm.core.records import read_all
 from personalrm.core.synthetic import QuestionAnswers, QuestionGroup, SyntheticPair, SyntheticUser, UserLabels
 from personalrm.studies.config_load import parse_config
 from personalrm.studies.fspo.plan import Plan
+from personalrm.studies.fspo.results.diversity_table import diversity_table
 from studies.fspo.cases import COLOURS, raw, run, table
 
 
@@ -66,6 +68,8 @@ def test_the_table_of_entropy_counts_what_became_of_pairs(plan: Plan) -> None:
     before = [one.entropy for user in people(plan).values() for one in user.before]
     assert row["before"] == pytest.approx(sum(value or 0 for value in before) / len(before), abs=1e-4)
     assert row["after"] < row["before"]
+    said = (Path(plan.run) / "tables" / "label_entropy.md").read_text(encoding="utf-8")
+    assert "reported to give 0.64 (before refinement), 0.13 (after refinement) (third-party notes" in said
 
 
 def test_a_judge_that_names_the_first_loses_all_pairs(tmp_path: Path) -> None:
@@ -104,6 +108,18 @@ def test_what_is_no_sentence_about_the_person_is_no_fact(tmp_path: Path) -> None
         found = people(run(tmp_path, server.url))["calm"]
     assert (found.facts, found.coins) == ((), {})
     assert found.unusable == found.undecided == 10
+
+
+def test_a_fact_that_the_provider_failed_is_no_unusable_answer(tmp_path: Path) -> None:
+    def faults(_number: int, body: dict[str, Any]) -> Fault | None:
+        asked = body["messages"][0]["content"].startswith("You complete the description")
+        return Fault("status", 500) if asked else None
+
+    few = {"traits": {"mood": {"calm": "Is calm."}}, "pairs": {"shared": 3, "own": 0}}
+    with ScriptedServer(world(), faults=faults) as server:
+        found = people(run(tmp_path, server.url, domain=few, max_failed_share=1.0, model={"max_attempts": 1}))["calm"]
+    assert (found.facts, found.coins, found.unusable) == ((), {}, 0)
+    assert found.undecided == found.failed == 3
 
 
 def test_a_description_has_so_many_facts_at_most(tmp_path: Path) -> None:
@@ -182,11 +198,22 @@ def test_users_who_are_too_alike_are_made_again(tmp_path: Path) -> None:
     assert out
     assert {name for name, user in later.items() if user.attempts > 1} >= out
     assert all(later[name].facts == first[name].facts for name in later if later[name].attempts == 1)
+    # Each attempt labels ten pairs three times in both orders.
+    assert all(later[name].asked >= first[name].asked + 60 * (later[name].attempts - 1) for name in later)
     assert any(later[name].facts != first[name].facts for name in out)
     table(again, "disagreement")
     said = (Path(again.run) / "tables" / "disagreement.md").read_text(encoding="utf-8")
     assert "Made again because" in said
     assert "nobody" not in said
+
+
+def test_pairs_that_are_not_shared_make_nobody_again(tmp_path: Path) -> None:
+    alike = {"traits": {"mood": {"calm": "Is calm."}}, "people": {"personas": 3}, "pairs": {"shared": 3, "own": 9}}
+    with ScriptedServer(world()) as server:
+        plan = run(tmp_path, server.url, domain=alike, describe={"least": 1.0, "least_pairs": 4})
+    assert [(user.attempts, user.conflicts) for user in people(plan).values()] == [(1, ())] * 3
+    # By all pairs in common they would be too alike.
+    assert (table(plan, "disagreement").query("n_pairs >= 4")["disagreement"] < 1).any()
 
 
 def test_users_whose_traits_decide_everything_are_not_made_again(tmp_path: Path) -> None:
@@ -216,6 +243,24 @@ def test_questions_are_given_written_and_held_out_by_exact_shares(tmp_path: Path
     assert answered == {q.question_id for group in groups for q in group.questions if not q.held_out}
 
 
+def test_the_last_line_of_a_list_that_was_cut_is_no_question_and_no_view(tmp_path: Path) -> None:
+    lists = {
+        "You invent questions": "What is it?\nWhy is it?\nWhere does i",
+        "You list different views": "It offers red.\nIt offers blue.\nIt offers gre",
+    }
+
+    def cut(body: dict[str, Any]) -> Answer | str:
+        found = [text for begun, text in lists.items() if body["messages"][0]["content"].startswith(begun)]
+        return Answer(found[0], finish_reason="length") if found else world()(body)
+
+    with ScriptedServer(cut) as server:
+        plan = run(tmp_path, server.url, domain={"questions": {"general": 4}})
+    (group,) = read_all([Path(p) for p in plan.paths("ask_questions")], QuestionGroup)
+    assert [question.text for question in group.questions] == ["What is it?", "Why is it?"]
+    answered = read_all([Path(p) for p in plan.paths("answer_questions")], QuestionAnswers)
+    assert [[answer.steer for answer in row.answers] for row in answered] == [["It offers red.", "It offers blue."]] * 2
+
+
 def test_answers_of_all_ways_and_of_several_models(tmp_path: Path) -> None:
     values = raw(tmp_path, "http://x/v1")
     with ScriptedServer(world()) as server:
@@ -226,6 +271,8 @@ def test_answers_of_all_ways_and_of_several_models(tmp_path: Path) -> None:
         plan = run(tmp_path, server.url, models=models, answer=answer, domain=ways)
     found = table(plan, "diversity")
     assert len(found) == 3 * 3 * 2
+    said = (Path(plan.run) / "tables" / "diversity.md").read_text(encoding="utf-8")
+    assert "0.78 (+ view steering), 0.71 (ensemble + view steering), by embeddings" in said
     rows = found.set_index(["model", "way", "temperature"])["similarity"]
     # Plain samples of this model are all alike; views differ, and a second model adds equal texts.
     assert rows["m", "plain", 1.0] == pytest.approx(1.0)
@@ -236,9 +283,33 @@ def test_answers_of_all_ways_and_of_several_models(tmp_path: Path) -> None:
     assert {answer.steer for answer in steered} == {text for values in COLOURS.values() for text in values.values()}
 
 
+def test_similarity_is_that_computed_by_hand_and_missing_answers_do_not_count() -> None:
+    def row(*texts: str) -> QuestionAnswers:
+        answers = [{"model": "m", "temperature": 1.0, "way": "views", "text": text} for text in texts]
+        answers = [answer | {"outcome": "ok" if answer["text"] else "provider_error"} for answer in answers]
+        return QuestionAnswers.model_validate({"dataset": "d", "question_id": "q", "model": "m", "answers": answers})
+
+    # Both have "tea" (weight 1), one of two has each of the others: (1 + ln 1.5) each.
+    rare = 1 + math.log(3 / 2)
+    for texts in (("tea now", "tea later"), ("tea now", "", "tea later", "")):
+        (found,) = diversity_table([row(*texts)], seed=0, n_resamples=99).to_dict("records")
+        assert found["similarity"] == pytest.approx(1 / (1 + rare**2), abs=1e-4)
+        assert (found["n_answers"], found["n_empty"]) == (2, len(texts) - 2)
+
+
 def test_answers_that_are_all_alike_make_no_pairs(tmp_path: Path) -> None:
     with ScriptedServer(world()) as server, pytest.raises(DataError, match="two answers that differ enough"):
         run(tmp_path, server.url, domain={"ways": ["plain"]})
+
+
+def test_a_domain_without_a_question_to_answer_is_named(tmp_path: Path) -> None:
+    seeds = tmp_path / "seeds.txt"
+    seeds.write_text("\n", encoding="utf-8")
+    with ScriptedServer(world()) as server:
+        with pytest.raises(DataError, match=r"there are 2, and 0\.9 of them are held out"):
+            run(tmp_path, server.url, domain={"questions": {"general": 2, "held_out": 0.9}})
+        with pytest.raises(DataError, match="there are 0, and 0 of them are held out"):
+            run(tmp_path, server.url, domain={"questions": {"seeds": str(seeds)}})
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, get_args
 
@@ -98,6 +99,7 @@ def test_systems_that_know_the_user_win_and_shots_hold_no_held_out_question(tmp_
     text = (Path(plan.run) / "tables" / "win_rates.md").read_text(encoding="utf-8")
     assert "undefined" in text
     assert "Few-shot Prompted" in text
+    assert re.search(r"FSPO vs SFT +\| people +\| v2 ", text)
     groups = read_all([Path(path) for path in plan.paths("ask_questions")], QuestionGroup)
     held = [question.text for group in groups for question in group.questions if question.held_out]
     assert len(held) == 3
@@ -106,6 +108,23 @@ def test_systems_that_know_the_user_win_and_shots_hold_no_held_out_question(tmp_
     assert not any(question in text for question in held for text in shown)
     assert {row.persona for row in answers(plan, "base")} == {""}
     assert all(row.persona for row in answers(plan, "oracle"))
+
+
+def test_users_are_asked_general_questions_and_those_of_their_own_traits(tmp_path: Path) -> None:
+    domain = {"questions": {"general": 4, "per_trait": 2, "held_out": 0.5}}
+    with ScriptedServer(world()) as server:
+        plan = run(tmp_path, server.url, compare=COMPARE | {"shots": []}, domain=domain)
+    groups = read_all([Path(path) for path in plan.paths("ask_questions")], QuestionGroup)
+    held = {group.trait: [q.question_id for q in group.questions if q.held_out] for group in groups}
+    assert {trait: len(mine) for trait, mine in held.items()} == {
+        **{"": 2, "likes.red": 1, "likes.blue": 1, "mood.calm": 1},
+    }
+    for system in ("base", "oracle"):
+        assert {row.pair_id for row in answers(plan, system)} == {
+            f"{user}/{question}"
+            for user, trait in (("red", "likes.red"), ("blue", "likes.blue"), ("calm", "mood.calm"))
+            for question in (*held[""], *held[trait])
+        }
 
 
 def test_a_judge_that_names_the_first_leaves_nothing(tmp_path: Path) -> None:
@@ -118,6 +137,12 @@ def test_a_judge_that_names_the_first_leaves_nothing(tmp_path: Path) -> None:
     assert rows.loc["oracle", ["wins", "losses", "order_dependent"]].tolist() == [0, 0, 9]
     assert rows["win_rate"].isna().all()
     assert rows.loc["oracle", "with_ties"] == 50
+
+
+def test_a_share_that_holds_no_question_out_is_named(tmp_path: Path) -> None:
+    few = {"questions": {"general": 5, "held_out": 0.05}}
+    with ScriptedServer(world()) as server, pytest.raises(DataError, match=r"held_out: 0\.05 of so few .* is none"):
+        run(tmp_path, server.url, compare=COMPARE, domain=few)
 
 
 def test_given_answers_that_do_not_belong_are_named(tmp_path: Path) -> None:

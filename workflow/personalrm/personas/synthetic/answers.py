@@ -13,7 +13,7 @@ from personalrm.core.synthetic import SyntheticAnswer, SyntheticQuestion, Way
 from personalrm.judge.judge import failure_outcome, is_refused
 from personalrm.judge.prompting import Prompt, load_prompt
 from personalrm.llm.types import LanguageModel, Request
-from personalrm.personas.synthetic.questions import FOLDER, listed
+from personalrm.personas.synthetic.questions import FOLDER, whole_items
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ async def _steers(
     except ModelCallError as error:
         failure_outcome(error)  # raises an error that concerns the whole job again
         return []
-    return [] if is_refused(response) else listed(response.text)[: answering.each]
+    return whole_items(response)[: answering.each]
 
 
 async def _answer(

@@ -77,7 +77,7 @@ async def described(
             continue
         side: Label = "first" if int(_hash("coin", describing, user, attempt, pair), 16) % 2 else "second"
         fact = await _fact(model, pair, " ".join((user.seed, *facts)), side, describing, attempt)
-        unusable += not fact
+        unusable += fact == ""
         if fact and fact not in " ".join((user.seed, *facts)):
             facts.append(fact)
             coins[pair.pair_id] = side
@@ -100,9 +100,9 @@ def _hash(what: str, describing: Describing, user: SeedUser, attempt: int, pair:
 
 async def _fact(
     model: LanguageModel, pair: SyntheticPair, description: str, side: Label, describing: Describing, attempt: int
-) -> str:
+) -> str | None:
     """One fact after which a reader would expect the answer of `side` to be preferred; empty where the model writes no
-    sentence about the person."""
+    sentence about the person, None where the provider failed."""
     preferred, other = (pair.first, pair.second) if side == "first" else (pair.second, pair.first)
     prompt = load_prompt("fact", FOLDER)
     values = {"description": description, "question": pair.question, "preferred": preferred, "other": other}
@@ -120,8 +120,7 @@ async def _fact(
     try:
         response = await model.complete(request)
     except ModelCallError as error:
-        failure_outcome(error)  # raises an error that concerns the whole job again
-        return ""
+        return None if failure_outcome(error) == "provider_error" else ""
     said = response.text.lstrip()
     # "The person" goes on with a word, or with "'s".
     blank = "" if said.startswith(("'", "’")) else " "

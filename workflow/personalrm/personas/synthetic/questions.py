@@ -14,7 +14,7 @@ from personalrm.core.files import stable_hash
 from personalrm.data.near_duplicates import folded, near_duplicates
 from personalrm.judge.judge import failure_outcome, is_refused
 from personalrm.judge.prompting import PROMPT_DIR, Prompt, load_prompt
-from personalrm.llm.types import LanguageModel, Request
+from personalrm.llm.types import LanguageModel, Request, Response
 
 FOLDER = PROMPT_DIR / "fspo"
 _MARK = re.compile(r"^(?:[-*•–]|\(?\d{1,3}[.):])\s+")
@@ -69,6 +69,12 @@ def listed(text: str) -> list[str]:
     return [
         line for line in lines if len(line.split()) >= _LEAST_WORDS and len(line) <= _MOST_LETTERS and line[-1] != ":"
     ]
+
+
+def whole_items(response: Response) -> list[str]:
+    """The items of a list that a model wrote: none of a refusal, and not the last one of an answer that was cut."""
+    lines = [] if is_refused(response) else listed(response.text)
+    return lines[:-1] if response.cut else lines
 
 
 def distinct(texts: Sequence[str], similarity: float) -> list[str]:
@@ -129,6 +135,4 @@ async def _written(model: LanguageModel, request: Request) -> list[str]:
     except ModelCallError as error:
         failure_outcome(error)  # raises an error that concerns the whole job again
         return []
-    lines = [] if is_refused(response) else listed(response.text)
-    # The last line of an answer that was cut is no whole question.
-    return lines[:-1] if response.cut else lines
+    return whole_items(response)

@@ -56,7 +56,8 @@ class UserSettings(Settings):
     personas: Positive = 1
     """Users with the same traits, who differ by the facts that are added."""
     interpolated: bool = False
-    """With `each: value`: also a user for every two values of different dimensions. Nothing is learned from them."""
+    """With `each: value`: also a user for every two values of different dimensions that users to learn from have.
+    Nothing is learned from them."""
     validation: Share = 0.0
     """Share of the other users with whom settings are chosen."""
     held_out: Share = 0.0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from fractions import Fraction
+from operator import attrgetter
 
 from personalrm.core.errors import ConfigError
 from personalrm.core.files import stable_hash
@@ -18,7 +20,8 @@ def seed_users(domain: Domain, seed: int) -> list[SeedUser]:
     """All users of a domain, by their keys, which the texts of the traits decide and no name does.
 
     Parts are of users who are not interpolated: shares of their number, rounded, in the order of a seeded hash of keys.
-    Raises ConfigError where two users would have one name.
+    Interpolated users combine traits that users to learn from have. Raises ConfigError where two users would have one
+    name or the same traits, or where nobody is left to learn from or to interpolate between.
     """
     plain = _users(domain, _plain(domain), domain.people.personas, "train", seed)
     ranked = sorted(plain, key=lambda user: stable_hash("part", str(seed), user.key))
@@ -27,12 +30,31 @@ def seed_users(domain: Domain, seed: int) -> list[SeedUser]:
     for place, user in enumerate(ranked[: sum(wanted)]):
         parts[user.key] = "validation" if place < wanted[0] else "held_out"
     found = [user.model_copy(update={"part": parts.get(user.key, "train")}) for user in plain]
+    if sum(wanted) >= len(plain):
+        raise ConfigError(
+            f"datasets.{domain.name}.people: of {len(plain)} users nobody is left to learn from; lower validation and "
+            "held_out, or add users"
+        )
     if domain.people.interpolated:
-        found += _users(domain, _interpolated(domain), 1, "interpolated", seed)
-    names = [user.user_id for user in found]
-    if twice := sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []:
-        raise ConfigError(f"datasets.{domain.name}.traits: two users would be named {twice[0]!r}; rename a value")
+        learned = {trait for user in found if user.part == "train" for trait in user.traits.items()}
+        found += _users(domain, _interpolated(domain, learned), 1, "interpolated", seed)
+    _refuse_doubles(domain, found)
     return sorted(found, key=lambda user: user.key)
+
+
+def _refuse_doubles(domain: Domain, users: Sequence[SeedUser]) -> None:
+    """Raise ConfigError where two users would have one name, or one key: equal texts of traits."""
+    names, keys = (Counter(map(attrgetter(name), users)) for name in ("user_id", "key"))
+    for user in sorted(users, key=lambda user: user.user_id):
+        if names[user.user_id] > 1:
+            raise ConfigError(
+                f"datasets.{domain.name}.traits: two users would be named {user.user_id!r}; rename a value"
+            )
+        if keys[user.key] > 1:
+            raise ConfigError(
+                f"datasets.{domain.name}.traits: {user.user_id!r} and another user would have the same traits "
+                f"({user.seed}); change a text"
+            )
 
 
 def _count(number: int, share: float) -> int:
@@ -49,10 +71,17 @@ def _plain(domain: Domain) -> Iterator[Traits]:
         yield dict(zip(dimensions, values, strict=True))
 
 
-def _interpolated(domain: Domain) -> Iterator[Traits]:
-    for one, other in itertools.combinations(sorted(domain.traits), 2):
-        for values in itertools.product(sorted(domain.traits[one]), sorted(domain.traits[other])):
-            yield {one: values[0], other: values[1]}
+def _interpolated(domain: Domain, learned: Collection[tuple[str, str]]) -> Iterator[Traits]:
+    """Every two of the `learned` traits (dimension and value) of different dimensions. Raises ConfigError for none."""
+    pairs = [(one, other) for one, other in itertools.combinations(sorted(learned), 2) if one[0] != other[0]]
+    if not pairs:
+        said = (
+            "there is one dimension; add another to traits"
+            if len(domain.traits) < 2
+            else "users to learn from have traits of one dimension; lower validation and held_out"
+        )
+        raise ConfigError(f"datasets.{domain.name}.people.interpolated: {said}")
+    yield from map(dict, pairs)
 
 
 def _users(domain: Domain, every: Iterator[Traits], personas: int, part: SyntheticPart, seed: int) -> list[SeedUser]:

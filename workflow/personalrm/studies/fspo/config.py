@@ -183,8 +183,6 @@ def problems_of(config: Config) -> Iterator[str]:
             yield f"datasets.{name}.questions: there are none; give general, per_trait or a file as seeds"
         if not domain.pairs.shared and not domain.pairs.own:
             yield f"datasets.{name}.pairs: shared and own are both 0, so that no user labels a pair"
-        if len(domain.traits) < 2 and domain.people.interpolated:
-            yield f"datasets.{name}.people.interpolated: there is one dimension; add another to traits"
         try:
             seed_users(domain, config.seed)
         except ConfigError as error:

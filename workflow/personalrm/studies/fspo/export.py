@@ -17,10 +17,12 @@ from personalrm.core.files import atomic_write_lines, atomic_write_text, sha256_
 from personalrm.core.records import UserPart, read_all
 from personalrm.core.synthetic import PARTS, SyntheticPair, SyntheticPart, SyntheticUser, UserLabels
 from personalrm.data.scripted.synthesise import CARD, DAY, FIRST_TIME, TASTES, VOTES
-from personalrm.data.sharding import shard_names
 from personalrm.personas.synthetic.describe import decided_labels
 from personalrm.studies.config_load import parse_config
 from personalrm.studies.fspo.config import Config
+from personalrm.studies.fspo.plan import Plan
+from personalrm.studies.fspo.stages.labels import DESCRIBE, LABEL
+from personalrm.studies.fspo.stages.texts import PAIR
 from personalrm.studies.publish import MANIFEST
 from personalrm.studies.study_config import of_study
 
@@ -37,18 +39,31 @@ def export_votes(run: Path, domain: str, folder: Path, *, force: bool = False) -
     """Write the kept labels of a domain of the finished run in folder `run` as votes, and return the card.
 
     Equal runs give equal bytes. Each user's votes stand in a seeded order, which their times follow. Raises DataError
-    where the run is not finished or has no such domain, and for a folder that is not empty, unless `force`.
+    where the run is not finished, is another study's, or has no such domain, and for a folder that cannot be made or
+    is not empty, unless `force`.
     """
-    manifest = _manifest(run)
-    config = of_study(parse_config(manifest["config"]), Config)
+    manifest, config = _finished(run)
     if domain not in config.datasets:
         raise DataError(f"{run}: has no domain {domain!r}; there are {', '.join(config.datasets)}")
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not force)):
         raise DataError(f"{folder}: is not an empty folder; give another one, or --force to replace its files")
-    people = sorted(read_all([run / "users" / f"{domain}.jsonl"], SyntheticUser), key=lambda user: user.user_id)
-    pairs = {pair.pair_id: pair for pair in read_all([run / "pairs" / f"{domain}.jsonl"], SyntheticPair)}
-    shards = [run / "labels" / domain / f"{name}.jsonl" for name in shard_names(config.datasets[domain].shards)]
-    labels = {row.user_id: row for row in read_all(shards, UserLabels)}
+    whole = run.resolve()
+    plan = Plan(config.model_copy(update={"results": whole.parent, "run": whole.name}))
+    described, paired, labelled = (
+        [Path(path) for path in plan.paths(name, dataset=domain)] for name in (DESCRIBE.name, PAIR.name, LABEL.name)
+    )
+    if missing := [str(path) for path in (*described, *paired, *labelled) if not path.is_file()]:
+        raise DataError(f"{run}: no {', '.join(missing)}; run the workflow first")
+    people = sorted(read_all(described, SyntheticUser), key=lambda user: user.user_id)
+    pairs = {pair.pair_id: pair for pair in read_all(paired, SyntheticPair)}
+    labels = {row.user_id: row for row in read_all(labelled, UserLabels)}
+    known = {label.pair_id for row in labels.values() for label in row.labels}
+    if labels.keys() != {user.user_id for user in people} or not known <= pairs.keys():
+        raise DataError(f"{run}: the labels of {domain} are not of its users and pairs; run the workflow again")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be made ({error.strerror}); give another folder") from error
     rows = [row for user in people for row in _votes(user, labels[user.user_id], pairs, config.seed)]
     atomic_write_lines(folder / VOTES, (json.dumps(row, ensure_ascii=False) for row in rows))
     tastes = {user.user_id: _taste(user) for user in people}
@@ -60,12 +75,16 @@ def export_votes(run: Path, domain: str, folder: Path, *, force: bool = False) -
     return card
 
 
-def _manifest(run: Path) -> dict[str, Any]:
+def _finished(run: Path) -> tuple[dict[str, Any], Config]:
+    """The manifest and the config of a finished run."""
     try:
-        found: dict[str, Any] = json.loads((run / MANIFEST).read_text(encoding="utf-8"))
+        found = json.loads((run / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{run}: no finished run of the study fspo ({MANIFEST}: {error}); run the workflow") from None
-    return found
+    config = found.get("config") if isinstance(found, dict) else None
+    if not isinstance(config, dict) or config.get("study") != "fspo":
+        raise DataError(f"{run}: no run of the study fspo ({MANIFEST} is of something else); give another folder")
+    return found, of_study(parse_config(config), Config)
 
 
 def _votes(

@@ -41,7 +41,8 @@ LETTER_TOKENS = 8
 _LETTERS = str.maketrans("0123456789", "ghijklmnop")
 """Fake questions differ by letters, because digits alone would make them near-duplicates."""
 DECIDED: Mapping[Bound, float] = {"expected": 0.5, "least": 1.0, "most": 0.0}
-"""Share of pairs that the traits decide: others get a fact each, up to the most of a user."""
+"""Share of pairs that the traits decide: others get a fact each, up to the most of a user. Final descriptions decide
+all pairs in all bounds, so that systems are shown as many as the config says."""
 
 
 class FakeWriter(FakeModel):
@@ -121,8 +122,8 @@ def simulated(
             models = {}
             for model, spec in config.specs.items():
                 models[model] = FakeWriter(spec, config.models[model].prompts, counters[model], assumed)
-                models[model].decided, models[model].words = share, config.answer.words
-            asyncio.run(_jobs(config, sample, models, tallies[bound]))
+                models[model].words = config.answer.words
+            asyncio.run(_jobs(config, sample, models, share, tallies[bound]))
             sampled[name] = sample.said
     notes = [
         "Expected: the traits decide half of the pairs (least: all, most: none), and each of the others adds a fact "
@@ -144,8 +145,10 @@ def _smaller(domain: Domain) -> Domain:
     return domain.model_copy(update={"shards": 1, "questions": few})
 
 
-async def _jobs(config: Config, sample: _Sample, models: Mapping[str, FakeWriter], tally: Tally) -> None:
-    """Do the jobs of one domain on the sample, and add its calls to `tally`."""
+async def _jobs(
+    config: Config, sample: _Sample, models: Mapping[str, FakeWriter], decided: float, tally: Tally
+) -> None:
+    """Do the jobs of one domain on the sample, and add its calls to `tally`; traits decide the share `decided`."""
     domain = sample.domain
     people, given = seed_users(domain, config.seed), given_questions(domain)
     wanted = max(domain.questions.general, len(given)) + domain.questions.per_trait * len(domain.trait_texts)
@@ -162,6 +165,8 @@ async def _jobs(config: Config, sample: _Sample, models: Mapping[str, FakeWriter
         for path, (stage, job) in plan.makers().items():
             if stage.name == "prepare":
                 continue
+            for model in models.values():
+                model.decided = decided if stage.name == "describe_users" else 1.0
             done = stage.work(**plan.arguments(stage.name, job, job=fake, out=Path(path)))
             if inspect.isawaitable(done):
                 await done

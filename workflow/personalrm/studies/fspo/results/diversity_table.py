@@ -17,6 +17,7 @@ from personalrm.results.columns import Columns
 from personalrm.results.comparisons import seed_of
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.tables.comparison_text import Shown, block_of, decimals, interval
+from personalrm.studies.fspo.reported import reported_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +66,7 @@ def diversity_table(rows: Iterable[QuestionAnswers], *, seed: int, n_resamples: 
     missing: Counter[tuple[str, ...]] = Counter()
     for dataset, mine in sorted(_by_domain(rows).items()):
         known = [(row.question_id, answer) for row in mine for answer in row.answers]
-        vector = dict(zip(texts := [answer.text for _, answer in known], vectors(texts), strict=True))
+        vector = dict(zip(texts := [answer.text for _, answer in known if answer.text], vectors(texts), strict=True))
         several = len({answer.model for _, answer in known}) > 1
         for question, answer in known:
             for model in (answer.model, ENSEMBLE) if several else (answer.model,):
@@ -116,7 +117,7 @@ def _row(
     }
 
 
-def build(answers: list[Path], *, seed: int, n_resamples: int) -> Table:
+def build(answers: list[Path], reported_fspo: Path, *, seed: int, n_resamples: int) -> Table:
     """Make the table from the files of a run."""
     table = diversity_table(read_all(answers, QuestionAnswers), seed=seed, n_resamples=n_resamples)
     shown: Shown = {
@@ -129,11 +130,12 @@ def build(answers: list[Path], *, seed: int, n_resamples: int) -> Table:
         "Words": decimals("words"),
     }
     columns = {"dataset": "Domain", "model": "Answers by", "way": "Way", "temperature": "Temperature"}
+    theirs = reported_values(reported_fspo, "mean similarity of answers")
     notes = [
         "Mean cosine between TF-IDF vectors of two answers to the same question: 1 for equal words, 0 for no word in "
         "common. Intervals: bootstrap over questions.",
-        "The paper's second version is reported to give 0.96 (temperature 0.3), 0.94 (1.0), 0.81 (persona steering), "
-        "0.78 (views), 0.71 (views, ensemble), by embeddings (third-party notes): another measure, not comparable.",
+        f"The paper's second version is reported to give {theirs}, by embeddings (third-party notes): another measure, "
+        "not comparable.",
     ]
     return Table(table, (block_of(table, columns, shown),), notes)
 

@@ -14,6 +14,7 @@ from personalrm.results.comparisons import seed_of
 from personalrm.results.scores import percents
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.tables.comparison_text import Shown, block_of, decimals, interval
+from personalrm.studies.fspo.reported import reported_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,7 +112,7 @@ def _row(
     }
 
 
-def build(users: list[Path], labels: list[Path], *, seed: int, n_resamples: int) -> Table:
+def build(users: list[Path], labels: list[Path], reported_fspo: Path, *, seed: int, n_resamples: int) -> Table:
     """Make the table from the files of a run."""
     people, labelled = read_all(users, SyntheticUser), read_all(labels, UserLabels)
     table = entropy_table(people, labelled, seed=seed, n_resamples=n_resamples)
@@ -134,8 +135,8 @@ def build(users: list[Path], labels: list[Path], *, seed: int, n_resamples: int)
         "Entropy of a label in nats, at most 0.693 (ln 2), by the traits alone and by the final description; with "
         "words it is ln 2 where the orders differ or the description is said not to decide. Empty where "
         "descriptions are not refined. Facts: mean of a user; no fact: answers that were no sentence about the person.",
-        "The paper's second version is reported to give 0.64 before and 0.13 after (third-party notes; other "
-        "judge, other users): not comparable.",
+        f"The paper's second version is reported to give {reported_values(reported_fspo, 'entropy of labels, nats')} "
+        "(third-party notes; other judge, other users): not comparable.",
     ]
     return Table(table, (block_of(table, {"dataset": "Domain", "part": "Users who are"}, shown),), notes)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from personalrm.results.scores import percents
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import Block, plain
 from personalrm.results.tables.comparison_text import Row, Shown, block_of, decimals, interval
+from personalrm.studies.fspo.reported import reported_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +34,10 @@ WIN_COLUMNS = Columns(
     texts=KEY,
     whole=("n_users", *FATES),
 )
-REPORTED_HEADS = {"domain": "Domain", "users": "Users", "shots": "Shots", "method": "Method", "value": "Win rate %"}
+REPORTED_HEADS = {
+    **{"domain": "Domain", "users": "Users", "shots": "Shots", "method": "Method", "judge": "Judge"},
+    **{"version": "Version", "value": "Win rate %"},
+}
 
 
 def win_table(rows: Iterable[AnswerComparison], *, seed: int, n_resamples: int) -> pd.DataFrame:
@@ -129,7 +132,8 @@ def build(comparisons: list[Path], reported_fspo: Path, *, seed: int, n_resample
         "the user's description, in both orders. Order-dependent comparisons are dropped, and count as half a win in "
         "the second column; undefined: none is left. Intervals: bootstrap over users. Base against itself is 50 by "
         "definition.",
-        "Reported: judge GPT-4o, Base is Llama 3.2 3B, with the paper's own questions and users: not comparable.",
+        "Reported: against Llama 3.2 3B Instruct as Base unless the method says otherwise, with the paper's own "
+        "questions and users: not comparable. Numbers of the second version alone are from third-party notes.",
     ]
     blocks = [block_of(table, columns, shown, n_names=len(columns) + 1), _reported(reported_fspo)]
     return Table(table, blocks, notes)
@@ -139,8 +143,7 @@ def _reported(path: Path) -> Block:
     """The paper's win rates, as text."""
     import pandas as pd
 
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["quantity"] == "win rate, percent"]
+    rows = reported_rows(path, "win rate, percent")
     texts = [{head: plain(row[name] or None) for name, head in REPORTED_HEADS.items()} for row in rows]
     return Block("Reported by the paper (not comparable)", pd.DataFrame(texts), len(REPORTED_HEADS) - 1)
 

@@ -63,9 +63,14 @@ def asked_of(
     users: Path, questions: Path, config: Config, dataset: str, shard: str
 ) -> list[tuple[SyntheticUser, list[SyntheticQuestion]]]:
     """The users of a shard with the held-out questions that each is asked: general ones and those of the user's traits,
-    of which a seeded hash takes `compare.questions`."""
+    of which a seeded hash takes `compare.questions`. Raises DataError where no question of the domain is held out."""
     domain, most = config.datasets[dataset], compared(config).questions
     held = [question for question in all_questions([questions]) if question.held_out]
+    if not held:
+        raise DataError(
+            f"datasets.{dataset}.questions.held_out: {domain.questions.held_out:g} of so few questions is none, and "
+            "compare needs one; give more questions, or raise held_out"
+        )
     found = []
     for user in read_records(users, SyntheticUser):
         if name_of_users_shard(user.key, domain.shards) != shard:

@@ -156,7 +156,13 @@ def pair_stage(plan: Plan, *, questions: Path, answers: list[Path], out: Path, d
     for row in read_all(answers, QuestionAnswers):
         texts[row.question_id] += [answer.text for answer in row.answers if answer.outcome == "ok"]
     domain = plan.config.datasets[dataset]
-    found = pairs_of(all_questions([questions]), texts, domain.pairs, plan.config.seed)
+    asked = all_questions([questions])
+    if all(question.held_out for question in asked):
+        raise DataError(
+            f"datasets.{dataset}.questions: there are {len(asked)}, and {domain.questions.held_out:g} of them are held "
+            "out, so that none is left to answer; give more, or lower held_out"
+        )
+    found = pairs_of(asked, texts, domain.pairs, plan.config.seed)
     if not found:
         raise DataError(
             f"datasets.{dataset}: no question has two answers that differ enough to be compared; raise answer.each or "
