@@ -15,6 +15,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra train: pip install 'personalrm[train]'")
 
 from support.tiny_models import tiny_llama
+from tokenizers import processors
+from transformers import AutoTokenizer
 
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.records import Turn
@@ -182,6 +184,26 @@ def test_a_chat_is_a_prompt_up_to_the_answer(policy: Policy, settings: PolicySet
         pytest.raises(ConfigError, match="has no chat template; give plain text"),
     ):
         other.chat(turns)
+
+
+@pytest.mark.parametrize("added", [True, False])
+def test_a_chat_begins_with_one_start_token(added: bool, settings: PolicySettings, tmp_path: Path) -> None:
+    # Llama's tokenizer puts a start token before every text; that of SmolLM2 has the first token of a turn as one, and
+    # puts it nowhere.
+    base = tiny_llama(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.bos_token = "<|im_start|>"
+    if added:
+        start = [("<|im_start|>", tokenizer.bos_token_id)]
+        made = processors.TemplateProcessing(single="<|im_start|> $A", special_tokens=start)
+        tokenizer.backend_tokenizer.post_processor = made
+    tokenizer.save_pretrained(base)
+    with open_policy(replace(settings, base=base), None, 0) as policy:
+        prompt = policy.chat((Turn(role="user", content="w1"),))
+        said = "<|im_start|> user w1 <|im_end|> <|im_start|> assistant w2 <|im_end|>"
+        assert policy.tokenizer.decode(policy.tokens(Text(prompt, "w2")).ids) == said
+        plain = policy.tokenizer.decode(policy.tokens(Text("w1", "w2")).ids)
+        assert plain == ("<|im_start|> " if added else "") + "w1 w2 <|im_end|>"
 
 
 @pytest.mark.parametrize("kind", ["lora", "full", "tied"])

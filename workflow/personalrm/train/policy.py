@@ -195,8 +195,9 @@ class Policy:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
 
     def _prompt(self, text: str) -> list[int]:
-        # A chat template writes the first token itself.
-        return self._ids(text.removeprefix(self.tokenizer.bos_token or ""))
+        # A chat template writes the first token itself, also one that the tokenizer puts before every text.
+        added = self.tokenizer.bos_token_id in self._before
+        return self._ids(text.removeprefix(self.tokenizer.bos_token) if added else text)
 
     @cached_property
     def _before(self) -> list[int]:
