@@ -15,7 +15,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra train: pip install 'personalrm[train]'")
 
-from support.reward_runs import Made, flipped, odds, people
+from support.reward_runs import FEW, Made, flipped, odds, people
 from support.tiny_models import tiny_llama
 
 from personalrm.core.errors import DataError
@@ -202,6 +202,12 @@ def test_all_but_test_learns_context_and_validation_pairs(tmp_path: Path, base: 
     assert (said["train_users"], said["train_pairs"], said["windows"]) == (16, 16 * 6, 64)
 
 
+def test_users_with_too_few_votes_for_the_published_windows_are_named(tmp_path: Path, base: str) -> None:
+    run = made(tmp_path, base, people(), methods=["pref_ft"], hyper={"pref_ft": FEW | {"windows": 0, "shots": 8}})
+    with pytest.raises(DataError, match="no user to learn from has the 10 votes of a window of 8 shots; set windows"):
+        run.do("reward_model")
+
+
 class Recorded:
     """A policy that knows texts by their words, and takes so many of them."""
 
@@ -258,6 +264,13 @@ def test_a_description_is_written_once_from_the_votes_and_then_shown() -> None:
     model.adapt(shots)(test)
     assert policy.described == [fspo.description_prompt(shots)]
     assert policy.asked[0].prompt == fspo.answer_prompt(shots, test[0], "likes lists")
+    # A vote that may show the choice of a judged pair is in no description that stands before this pair.
+    copy = test[0].model_copy(update={"pair_id": "another user's", "order": 9})
+    policy.described, policy.asked = [], []
+    model.adapt((*shots, copy))(test)
+    assert policy.described == [fspo.description_prompt(shots), fspo.description_prompt((*shots, copy))]
+    assert policy.asked[0].prompt == fspo.answer_prompt(shots, test[0], "likes lists")
+    del policy.described[1:]
     # What is shown leaves room for it.
     several = user.part("context")
     two = policy.tokens(fspo.Text(fspo.description_prompt(several[-2:]), ""))

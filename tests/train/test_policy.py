@@ -239,6 +239,8 @@ def test_trainings_follow_each_other_and_a_merged_folder_is_a_base(
         assert policy.log_probs(TEXTS) == pytest.approx(second, abs=1e-4)
         assert (merged.log_probs(TEXTS) == policy.log_probs(TEXTS)).all()
         assert merged.generate(PROMPTS, max_new_tokens=4) == policy.generate(PROMPTS, max_new_tokens=4)
+    with pytest.raises(DataError, match="merged: is not empty; remove it, or name another folder"):
+        save_merged(settings, folders, tmp_path / "merged")
     with (
         pytest.raises(DataError, match=r"second: trained from folder .*, not from folder .*; train again"),
         open_policy(settings, None, 0, start=folders[1:]),

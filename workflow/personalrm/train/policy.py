@@ -367,8 +367,11 @@ def save_merged(
 ) -> None:
     """Write the base with the weights of trainings merged, as a folder of transformers, whole or not at all.
 
-    Such a folder is a base again, and is what servers (vLLM) and converters (llama.cpp) read. Errors as `open_policy`.
+    Such a folder is a base again, and is what servers (vLLM) and converters (llama.cpp) read. Errors as `open_policy`;
+    DataError where the folder holds something.
     """
+    if folder.is_dir() and any(folder.iterdir()):
+        raise DataError(f"{folder}: is not empty; remove it, or name another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (
         open_policy(settings, None, 0, start=start, cache_dir=cache_dir) as policy,
