@@ -72,7 +72,7 @@ rewards: train  ## reward models trained on the bundled votes
 # Invented users for `make fspo`; the card is written last.
 data/fspo/card.json: | $(STAMP)
 	$(BIN)/python -m personalrm synthesise $(@D) --scripted --short --force --users 80 --pairs 20 --seed 1 \
-	  --axes tone,company --tastes 2 --population 0 --temperature 0.2 --user-split 0.6 0.1 0.3
+	  --axes tone --tastes 1 --population 0 --temperature 0.2 --user-split 0.7 0.1 0.2
 
 fspo: train data/fspo/card.json  ## a language model that learns to read a user's votes, on invented users
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m
