@@ -206,7 +206,7 @@ def test_a_chat_begins_with_one_start_token(added: bool, settings: PolicySetting
         assert plain == ("<|im_start|> " if added else "") + "w1 w2 <|im_end|>"
 
 
-@pytest.mark.parametrize("kind", ["lora", "full", "tied"])
+@pytest.mark.parametrize("kind", ["lora", "full", "tied", "lora, then full"])
 def test_trainings_follow_each_other_and_a_merged_folder_is_a_base(
     kind: Any,  # noqa: ANN401
     settings: PolicySettings,
@@ -217,7 +217,8 @@ def test_trainings_follow_each_other_and_a_merged_folder_is_a_base(
         settings, kind = replace(settings, base=tiny_llama(tmp_path / "tied")), "full"
         path = Path(settings.base, "config.json")
         path.write_text(json.dumps({**json.loads(path.read_text()), "tie_word_embeddings": True}), encoding="utf-8")
-    tuning = Tuning(kind=kind, rank=2, alpha=8)
+    kinds = kind.split(", then ")
+    tuning, later = (Tuning(kind=one, rank=2, alpha=8) for one in (kinds[0], kinds[-1]))
     hyper = TextHyper(lr=0.02, steps=2, keep="last", evaluate_every=0)
     folders = tmp_path / "first", tmp_path / "second"
     with open_policy(settings, tuning, 0) as policy:
@@ -226,7 +227,7 @@ def test_trainings_follow_each_other_and_a_merged_folder_is_a_base(
         first = policy.log_probs(TEXTS)
         assert policy.reference_log_probs(TEXTS) == pytest.approx(plain, abs=1e-6)
         assert np.abs(first - plain).min() > 1e-3
-    with open_policy(settings, tuning, 1, start=folders[:1]) as policy:
+    with open_policy(settings, later, 1, start=folders[:1]) as policy:
         assert policy.log_probs(TEXTS) == pytest.approx(first, abs=1e-4)
         fit_texts(policy, TEXTS, [], hyper, 0, Run()).save(folders[1])
         second = policy.log_probs(TEXTS)

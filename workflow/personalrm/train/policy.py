@@ -351,7 +351,8 @@ def _started(base: Base, start: Sequence[Path], dtype: torch.dtype, named: str) 
         except (DataError, KeyError, TypeError) as error:
             raise DataError(f"{folder}: no weights of a policy ({error}); train again") from error
         if tuning.kind == "lora":
-            model = model.merge_and_unload()
+            # PEFT froze the weights: a further training may tune all of them.
+            model = model.merge_and_unload().requires_grad_(True)
         identity += f" + sha256:{sha256_file(folder / WEIGHTS)}"
     return model.to(dtype), identity
 
