@@ -22,8 +22,11 @@ from personalrm.core.errors import DataError
 from personalrm.core.records import JudgedUser, PreferencePair, UserData, write_records
 from personalrm.methods.reward import fspo
 from personalrm.methods.reward.few_shot_settings import RECIPES
+from personalrm.methods.reward.hyper import read_hyper
 from personalrm.studies.synthesizeme.stages import few_shot
 from personalrm.train import policy_fit
+from personalrm.train.policy_settings import PolicySettings
+from personalrm.train.trainer import Run
 
 ALL = ["few_shot_prompt", "pref_ft", "ipo", "fspo", "fspo_no_shots", "fspo_other_user"]
 
@@ -206,6 +209,17 @@ def test_users_with_too_few_votes_for_the_published_windows_are_named(tmp_path: 
     run = made(tmp_path, base, people(), methods=["pref_ft"], hyper={"pref_ft": FEW | {"windows": 0, "shots": 8}})
     with pytest.raises(DataError, match="no user to learn from has the 10 votes of a window of 8 shots; set windows"):
         run.do("reward_model")
+
+
+@pytest.mark.parametrize("method", ["pref_ft", "fspo"])
+def test_each_stage_learns_what_was_chosen(method: str, base: str) -> None:
+    pairs = people()[0].pairs
+    hyper = read_hyper(method, {**FEW, "windows": 18, "epochs": 4, "lr": 0.05})
+    with fspo.open_new(PolicySettings(base, dtype="float32"), hyper.weights, 0, method, []) as model:
+        fspo.fit(model, [fspo.Taught(pairs)], [], hyper, 0, Run())
+        found = model.adapt(pairs)(pairs)
+    # Nats by which the model prefers chosen answers more than at its start.
+    assert sum(found) > 5
 
 
 class Recorded:
