@@ -15,15 +15,18 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra train: pip install 'personalrm[train]'")
 
-from support.reward_runs import Made, flipped, odds, people
+from support.reward_runs import FEW, Made, flipped, odds, people
 from support.tiny_models import tiny_llama
 
 from personalrm.core.errors import DataError
 from personalrm.core.records import JudgedUser, PreferencePair, UserData, write_records
 from personalrm.methods.reward import fspo
 from personalrm.methods.reward.few_shot_settings import RECIPES
+from personalrm.methods.reward.hyper import read_hyper
 from personalrm.studies.synthesizeme.stages import few_shot
 from personalrm.train import policy_fit
+from personalrm.train.policy_settings import PolicySettings
+from personalrm.train.trainer import Run
 
 ALL = ["few_shot_prompt", "pref_ft", "ipo", "fspo", "fspo_no_shots", "fspo_other_user"]
 
@@ -202,6 +205,23 @@ def test_all_but_test_learns_context_and_validation_pairs(tmp_path: Path, base: 
     assert (said["train_users"], said["train_pairs"], said["windows"]) == (16, 16 * 6, 64)
 
 
+def test_users_with_too_few_votes_for_the_published_windows_are_named(tmp_path: Path, base: str) -> None:
+    run = made(tmp_path, base, people(), methods=["pref_ft"], hyper={"pref_ft": FEW | {"windows": 0, "shots": 8}})
+    with pytest.raises(DataError, match="no user to learn from has the 10 votes of a window of 8 shots; set windows"):
+        run.do("reward_model")
+
+
+@pytest.mark.parametrize("method", ["pref_ft", "fspo"])
+def test_each_stage_learns_what_was_chosen(method: str, base: str) -> None:
+    pairs = people()[0].pairs
+    hyper = read_hyper(method, {**FEW, "windows": 18, "epochs": 4, "lr": 0.05})
+    with fspo.open_new(PolicySettings(base, dtype="float32"), hyper.weights, 0, method, []) as model:
+        fspo.fit(model, [fspo.Taught(pairs)], [], hyper, 0, Run())
+        found = model.adapt(pairs)(pairs)
+    # Nats by which the model prefers chosen answers more than at its start.
+    assert sum(found) > 5
+
+
 class Recorded:
     """A policy that knows texts by their words, and takes so many of them."""
 
@@ -258,6 +278,13 @@ def test_a_description_is_written_once_from_the_votes_and_then_shown() -> None:
     model.adapt(shots)(test)
     assert policy.described == [fspo.description_prompt(shots)]
     assert policy.asked[0].prompt == fspo.answer_prompt(shots, test[0], "likes lists")
+    # A vote that may show the choice of a judged pair is in no description that stands before this pair.
+    copy = test[0].model_copy(update={"pair_id": "another user's", "order": 9})
+    policy.described, policy.asked = [], []
+    model.adapt((*shots, copy))(test)
+    assert policy.described == [fspo.description_prompt(shots), fspo.description_prompt((*shots, copy))]
+    assert policy.asked[0].prompt == fspo.answer_prompt(shots, test[0], "likes lists")
+    del policy.described[1:]
     # What is shown leaves room for it.
     several = user.part("context")
     two = policy.tokens(fspo.Text(fspo.description_prompt(several[-2:]), ""))
@@ -336,7 +363,8 @@ def test_another_user_is_the_next_one_in_an_order_of_texts() -> None:
     # What is judged does not decide it.
     turned = flipped(users, lambda _, one: one.split == "test")
     assert few_shot.other_users(turned, "unseen", all_judged=False) == found
-    assert few_shot.other_users(users[:1], "all-but-test", all_judged=False) == {"u0": users[0].part("context")}
+    # Nobody is another user to oneself.
+    assert few_shot.other_users(users[:1], "all-but-test", all_judged=False) == {}
 
 
 def test_a_killed_second_stage_ends_with_the_same_weights(

@@ -55,6 +55,25 @@ def test_few_shot_methods_share_trainings_and_hyper_parameters() -> None:
         config_of({"methods": ["frozen_bt"], "hyper": {"pref_ft": {"lr": 3}}})
 
 
+def test_hyper_parameters_that_no_training_reads_are_refused() -> None:
+    for method, trained in (("fspo_no_shots", "pref_ft, fspo"), ("few_shot_prompt", "none")):
+        with pytest.raises(ConfigError, match=f"hyper.{method}: not trained by itself; trained are: {trained}"):
+            config_of({"methods": [method], "hyper": {method: {"lr": 3}}})
+    config_of({"methods": ["fspo_no_shots"], "hyper": {"fspo": {"lr": 3}, "pref_ft": {"lr": 3}}})
+
+
+def test_an_untrained_model_judges_anew_where_its_settings_changed() -> None:
+    def reads(method: str, **changes: Any) -> str:  # noqa: ANN401
+        plan = Plan(config_of({"methods": [method], **changes}))
+        (job, _) = plan.jobs("score")
+        return plan.reads("score", **job._asdict())
+
+    for changes in ({"max_tokens": 512}, {"dtype": "float32"}, {"threads": 1}, {"base": "Qwen/Qwen2.5-0.5B"}):
+        assert reads("few_shot_prompt", **changes) != reads("few_shot_prompt")
+        # Of a trained one, the weights are another file.
+        assert reads("fspo", **changes) == reads("fspo")
+
+
 def test_published_hyper_parameters_of_few_shot_methods() -> None:
     first, second = read_hyper("pref_ft", {}), read_hyper("fspo", {})
     assert (first.lr, first.loss_on, second.lr, second.loss, second.beta) == (1e-7, "completion", 1e-6, "ipo", 0.01)

@@ -57,7 +57,7 @@ class Made:
         methods = entry.get("methods", ["lore", "user_map"])
         hyper = {"lore": LORE, "user_map": {"penalties": [1.0]}, "bt": BT, "pref_ft": FEW, "fspo": FEW}
         asked = {shared_hyper(name) for method in methods for name in rests_on(method)}
-        entry["hyper"] = {name: values for name, values in hyper.items() if name in asked}
+        entry.setdefault("hyper", {name: values for name, values in hyper.items() if name in asked})
         config = parse_config(
             {
                 **{"run": "r", "results": str(folder), "seed": 3, "methods": ["longer"], "k": [2, "all"], "draws": 2},

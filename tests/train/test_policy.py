@@ -15,6 +15,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra train: pip install 'personalrm[train]'")
 
 from support.tiny_models import tiny_llama
+from tokenizers import processors
+from transformers import AutoTokenizer
 
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.records import Turn
@@ -184,7 +186,27 @@ def test_a_chat_is_a_prompt_up_to_the_answer(policy: Policy, settings: PolicySet
         other.chat(turns)
 
 
-@pytest.mark.parametrize("kind", ["lora", "full", "tied"])
+@pytest.mark.parametrize("added", [True, False])
+def test_a_chat_begins_with_one_start_token(added: bool, settings: PolicySettings, tmp_path: Path) -> None:
+    # Llama's tokenizer puts a start token before every text; that of SmolLM2 has the first token of a turn as one, and
+    # puts it nowhere.
+    base = tiny_llama(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.bos_token = "<|im_start|>"
+    if added:
+        start = [("<|im_start|>", tokenizer.bos_token_id)]
+        made = processors.TemplateProcessing(single="<|im_start|> $A", special_tokens=start)
+        tokenizer.backend_tokenizer.post_processor = made
+    tokenizer.save_pretrained(base)
+    with open_policy(replace(settings, base=base), None, 0) as policy:
+        prompt = policy.chat((Turn(role="user", content="w1"),))
+        said = "<|im_start|> user w1 <|im_end|> <|im_start|> assistant w2 <|im_end|>"
+        assert policy.tokenizer.decode(policy.tokens(Text(prompt, "w2")).ids) == said
+        plain = policy.tokenizer.decode(policy.tokens(Text("w1", "w2")).ids)
+        assert plain == ("<|im_start|> " if added else "") + "w1 w2 <|im_end|>"
+
+
+@pytest.mark.parametrize("kind", ["lora", "full", "tied", "lora, then full"])
 def test_trainings_follow_each_other_and_a_merged_folder_is_a_base(
     kind: Any,  # noqa: ANN401
     settings: PolicySettings,
@@ -195,7 +217,8 @@ def test_trainings_follow_each_other_and_a_merged_folder_is_a_base(
         settings, kind = replace(settings, base=tiny_llama(tmp_path / "tied")), "full"
         path = Path(settings.base, "config.json")
         path.write_text(json.dumps({**json.loads(path.read_text()), "tie_word_embeddings": True}), encoding="utf-8")
-    tuning = Tuning(kind=kind, rank=2, alpha=8)
+    kinds = kind.split(", then ")
+    tuning, later = (Tuning(kind=one, rank=2, alpha=8) for one in (kinds[0], kinds[-1]))
     hyper = TextHyper(lr=0.02, steps=2, keep="last", evaluate_every=0)
     folders = tmp_path / "first", tmp_path / "second"
     with open_policy(settings, tuning, 0) as policy:
@@ -204,7 +227,7 @@ def test_trainings_follow_each_other_and_a_merged_folder_is_a_base(
         first = policy.log_probs(TEXTS)
         assert policy.reference_log_probs(TEXTS) == pytest.approx(plain, abs=1e-6)
         assert np.abs(first - plain).min() > 1e-3
-    with open_policy(settings, tuning, 1, start=folders[:1]) as policy:
+    with open_policy(settings, later, 1, start=folders[:1]) as policy:
         assert policy.log_probs(TEXTS) == pytest.approx(first, abs=1e-4)
         fit_texts(policy, TEXTS, [], hyper, 0, Run()).save(folders[1])
         second = policy.log_probs(TEXTS)
@@ -217,6 +240,8 @@ def test_trainings_follow_each_other_and_a_merged_folder_is_a_base(
         assert policy.log_probs(TEXTS) == pytest.approx(second, abs=1e-4)
         assert (merged.log_probs(TEXTS) == policy.log_probs(TEXTS)).all()
         assert merged.generate(PROMPTS, max_new_tokens=4) == policy.generate(PROMPTS, max_new_tokens=4)
+    with pytest.raises(DataError, match="merged: is not empty; remove it, or name another folder"):
+        save_merged(settings, folders, tmp_path / "merged")
     with (
         pytest.raises(DataError, match=r"second: trained from folder .*, not from folder .*; train again"),
         open_policy(settings, None, 0, start=folders[1:]),

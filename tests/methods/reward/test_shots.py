@@ -65,6 +65,10 @@ def test_a_shot_shows_nothing_of_the_choice_that_is_learned() -> None:
     others[3] = others[3].model_copy(update={"context": target.context})
     assert [apart(one, target) for one in others] == [False, False, False, True, True]
     assert not apart(target, target)
+    # A conversation without an id that goes on from the answer that was chosen in it.
+    answer = Turn(role="assistant", content=target.chosen)
+    for said, free in ((answer, False), (Turn(role="assistant", content="else"), True)):
+        assert apart(others[4].model_copy(update={"context": (*target.context, said, later)}), target) == free
     known = [target, *others]
     for shots, learned in places(windows(known, 5, 60, 0, mixed=False), known):
         assert all(apart(known[place], known[learned]) for place in shots)

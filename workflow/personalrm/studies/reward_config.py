@@ -119,11 +119,12 @@ class RewardModelConfig(BaseModel):
 
     def hyper_problems(self) -> list[str]:
         """What is wrong with `hyper`, one line per problem, each with the path of the key below the section."""
-        problems, known = [], {*self.methods, *self.trainings}
-        known |= {shared_hyper(method) for method in known}
+        problems, known = [], {*self.trainings, *map(shared_hyper, self.trainings)}
         for method in self.hyper:
             if method not in known:
-                problems.append(f"hyper.{method}: not among methods ({', '.join(self.methods)})")
+                trained = f"not trained by itself; trained are: {', '.join(self.trainings) or 'none'}"
+                found = f"not among methods ({', '.join(self.methods)})"
+                problems.append(f"hyper.{method}: {trained if method in self.methods else found}")
                 continue
             try:
                 self.hyper_of(method)

@@ -195,8 +195,9 @@ class Policy:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
 
     def _prompt(self, text: str) -> list[int]:
-        # A chat template writes the first token itself.
-        return self._ids(text.removeprefix(self.tokenizer.bos_token or ""))
+        # A chat template writes the first token itself, also one that the tokenizer puts before every text.
+        added = self.tokenizer.bos_token_id in self._before
+        return self._ids(text.removeprefix(self.tokenizer.bos_token) if added else text)
 
     @cached_property
     def _before(self) -> list[int]:
@@ -350,7 +351,8 @@ def _started(base: Base, start: Sequence[Path], dtype: torch.dtype, named: str) 
         except (DataError, KeyError, TypeError) as error:
             raise DataError(f"{folder}: no weights of a policy ({error}); train again") from error
         if tuning.kind == "lora":
-            model = model.merge_and_unload()
+            # PEFT froze the weights: a further training may tune all of them.
+            model = model.merge_and_unload().requires_grad_(True)
         identity += f" + sha256:{sha256_file(folder / WEIGHTS)}"
     return model.to(dtype), identity
 
@@ -366,8 +368,11 @@ def save_merged(
 ) -> None:
     """Write the base with the weights of trainings merged, as a folder of transformers, whole or not at all.
 
-    Such a folder is a base again, and is what servers (vLLM) and converters (llama.cpp) read. Errors as `open_policy`.
+    Such a folder is a base again, and is what servers (vLLM) and converters (llama.cpp) read. Errors as `open_policy`;
+    DataError where the folder holds something.
     """
+    if folder.is_dir() and any(folder.iterdir()):
+        raise DataError(f"{folder}: is not empty; remove it, or name another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (
         open_policy(settings, None, 0, start=start, cache_dir=cache_dir) as policy,

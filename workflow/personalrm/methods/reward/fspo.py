@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,10 +73,10 @@ class FewShot:
         """The log-odds of a user with these votes. `system` describes the user in the place of the model's own words,
         which it writes where the method says so."""
         shots = tuple(chronological(pairs))
-        description = system or (self._described(shots) if self.recipe.describes and shots else "")
+        described = cache(self._described)
 
         def log_odds(targets: Sequence[PreferencePair]) -> Sequence[float]:
-            prompts = [self.prompt(shots, one, description) for one in targets]
+            prompts = [self.prompt(shots, one, system or described(_apart(shots, one))) for one in targets]
             found = self._margins(prompts, targets, reference=False)
             if self.policy.tuning is None:
                 prompts = [self.prompt((), one) for one in targets]
@@ -94,7 +95,7 @@ class FewShot:
             both = (self.policy.tokens(Text(prompt, one)) for one in (target.chosen, target.rejected))
             return not any(one.context_cut for one in both)
 
-        kept = self._latest(tuple(shot for shot in shots if apart(shot, target)), fits)
+        kept = self._latest(_apart(shots, target), fits)
         return answer_prompt(kept, target, description)
 
     def description_prompt(self, shots: Pairs) -> str:
@@ -116,6 +117,8 @@ class FewShot:
         return min(DESCRIBED, self.policy.limit // 4)
 
     def _described(self, shots: Pairs) -> str:
+        if not (self.recipe.describes and shots):
+            return ""
         prompt = self.description_prompt(shots)
         (made,) = self.policy.generate([prompt], max_new_tokens=self._described_tokens, stop=("\n",))
         return made.text.strip()
@@ -126,6 +129,11 @@ class FewShot:
         answers = ((prompt, one) for prompt, pair in zip(prompts, targets, strict=True) for one in _sides(pair))
         sums = read([Text(prompt, one) for prompt, one in answers])
         return sums[::2] - sums[1::2]
+
+
+def _apart(shots: Pairs, target: PreferencePair) -> Pairs:
+    """The shots that show nothing of the target's choice."""
+    return tuple(shot for shot in shots if apart(shot, target))
 
 
 def _sides(pair: PreferencePair) -> tuple[str, str]:
@@ -143,9 +151,14 @@ def fit(
     """Train one stage in place, on windows of each train user; the curve is measured on windows of validation users,
     one for each of their pairs.
 
-    Users' names and order change nothing. Raises as `fit_choices`.
+    Users' names and order change nothing. Raises as `fit_choices`, and DataError where there is no window.
     """
     learned = [(window, one.description) for one in train for window in _windows(one, hyper, seed, hyper.windows)]
+    if not learned:
+        raise DataError(
+            f"no user to learn from has the {hyper.shots + 2} votes of a window of {hyper.shots} shots; "
+            "set windows (per user) in hyper, or fewer shots"
+        )
     others = [(window, one.description) for one in held_out for window in _windows(one, hyper, seed, len(one.pairs))]
     if isinstance(hyper, FSPOHyper):
         choices = [_choice(model, *one) for one in learned]

@@ -72,13 +72,16 @@ def content(pair: PreferencePair) -> str:
 def apart(shot: PreferencePair, target: PreferencePair) -> bool:
     """Whether a shot shows nothing of the target's choice: another conversation, and other texts.
 
-    A later vote of the same conversation has the answer that was chosen in it; a vote on the same answers is the same.
+    A later vote of the same conversation has the answer that was chosen in it, also where conversations have no id; a
+    vote on the same answers is the same.
     """
     if shot.pair_id == target.pair_id:
         return False
     if shot.conversation_id is not None and shot.conversation_id == target.conversation_id:
         return False
-    return shot.context != target.context or not {shot.chosen, shot.rejected} & {target.chosen, target.rejected}
+    asked = len(target.context)
+    said = {shot.chosen, shot.rejected, *(turn.content for turn in shot.context[asked:])}
+    return shot.context[:asked] != target.context or not said & {target.chosen, target.rejected}
 
 
 def answer_prompt(shots: Sequence[PreferencePair], target: PreferencePair, description: str = "") -> str:

@@ -89,13 +89,16 @@ def open_voted(entry: RewardModelConfig, method: str, folders: Sequence[Path]) -
 
 
 def other_users(users: Iterable[UserData], regime: Regime, *, all_judged: bool) -> dict[str, Pairs]:
-    """For each user who is judged, the context pairs of the next one, in an order of their texts alone."""
+    """For each user who is judged, the context pairs of the next one, in an order of their texts alone. A single user
+    has nobody next."""
     judged = [user for user in users if all_judged or why_not_judged(user, regime) is None]
     voted = sorted(
         (user for user in judged if user.part("context")),
         key=lambda user: sorted(map(content, user.part("context"))),
     )
-    return {user.user_id: other.part("context") for user, other in zip(voted, voted[1:] + voted[:1], strict=True)}
+    following = voted[1:] + voted[:1]
+    pairs = zip(voted, following, strict=True)
+    return {user.user_id: other.part("context") for user, other in pairs if other is not user}
 
 
 def refuse_trained(judged: Iterable[UserData], trained: Iterable[UserData]) -> None:

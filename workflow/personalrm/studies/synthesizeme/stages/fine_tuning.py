@@ -88,14 +88,19 @@ def unfiltered_inputs(plan: Plan, job: Wildcards) -> list[str]:
     return plan.prepared_paths(job.dataset) if wanted and plan.config.datasets[job.dataset].filters else []
 
 
+def base_reads(entry: RewardModelConfig) -> dict[str, Any]:
+    """Settings that what a base says of texts depends on."""
+    found = {"base": entry.base_identity(), "text": entry.text, "dtype": entry.dtype}
+    return {**found, "max_tokens": entry.max_tokens, "batch_tokens": entry.batch_tokens}
+
+
 def tuning_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
     """Settings that a fine-tuned model depends on, in addition to those of every reward model."""
     entry, method = plan.config.reward_models[job.reward], METHODS[job.method]
-    base = {"base": entry.base_identity(), "text": entry.text, "dtype": entry.dtype, "max_tokens": entry.max_tokens}
     shown: dict[str, Any] = {"prompts": [load_prompt(name).id for name in method.prompts]} if method.prompts else {}
     shown |= {"k": plan.config.largest_k} if method.shows else {}
-    seen = {"train_on": entry.train_on, "run": plan.config.seed, "batch_tokens": entry.batch_tokens}
-    return {**base, **shown, **seen, "split": plan.config.datasets[job.dataset].split.model_dump(mode="json")}
+    split = plan.config.datasets[job.dataset].split.model_dump(mode="json")
+    return {**base_reads(entry), **shown, "train_on": entry.train_on, "run": plan.config.seed, "split": split}
 
 
 def tune(

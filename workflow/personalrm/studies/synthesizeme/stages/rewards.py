@@ -31,6 +31,7 @@ from personalrm.studies.synthesizeme.stages.few_shot import open_voted, other_us
 from personalrm.studies.synthesizeme.stages.fine_tuning import (
     CHECKPOINT_S,
     Learned,
+    base_reads,
     learned_inputs,
     open_tuned,
     tune,
@@ -313,7 +314,10 @@ def _score_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
     seen = {"seed": config.seed, "users": config.evaluate_users, "seeds": entry.seeds, "turns": turns}
     shown = {name for method in entry.tuned for name in METHODS[method].prompts}
     prompts = {"prompts": [load_prompt(name).sha for name in sorted(shown)]} if shown else {}
-    return {"version": VERSION, "judge": entry.judge_name(job.reward), **seen, **prompts}
+    # Of a model that was trained, its weights and card are inputs.
+    untrained = not all(map(rests_on, entry.methods))
+    base = {**base_reads(entry), "threads": entry.threads, "device": entry.device} if untrained else {}
+    return {"version": VERSION, "judge": entry.judge_name(job.reward), **seen, **prompts, **base}
 
 
 def _encoders(plan: Plan) -> Iterator[Wildcards]:
