@@ -16,6 +16,7 @@ from personalrm.core.generations import Generation
 from personalrm.studies.config_load import parse_config
 from personalrm.studies.estimate.command import estimate
 from personalrm.studies.tailoring.plan import Plan
+from personalrm.studies.tailoring.run_results import result_settings
 from personalrm.studies.tailoring.stages.answers import given_stage
 from personalrm.studies.tailoring.stages.prepare import prepare_stage
 from studies.tailoring.test_answers import OTTER, PLAIN, config, judged, rows_of
@@ -53,3 +54,11 @@ def test_an_estimate_counts_the_pairs_that_have_answers(tmp_path: Path, caplog: 
         assert sum(row["calls"] for row in rows if row["stage"] == "judge_generations") in calls
     # All answers fit a pair, though the sample holds few.
     assert not caplog.records
+
+
+def test_only_prometheus_asked_by_its_own_prompt_is_the_papers_judge(tmp_path: Path) -> None:
+    values = config(tmp_path, "http://x/v1", {"otter": OTTER, "plain": PLAIN}, judges=["same", "m"])
+    paper = values["models"]["m"] | {"model": "prometheus-eval/prometheus-7b-v2.0"}
+    values["models"] |= {"paper": paper, "same": paper, "larger": paper | {"model": "prometheus-8x7b-v2.0"}}
+    values["compare"]["prometheus"] = {"judges": ["paper", "larger"]}
+    assert result_settings(Plan(parse_config(values))).paper_judges == ["paper"]

@@ -113,6 +113,8 @@ def test_all_strategies_write_answers_for_their_personas(tmp_path: Path, monkeyp
     }
     assert {row.response for row in found["asked"].values()} == {"Certainly."}
     assert all(len(row.calls) == 1 for row in found["asked"].values())
+    # A random model does not end by itself.
+    assert any(row.cut for row in found["tailored"].values())
     texts = {text: more for prompts, more in generated for text in prompts}
     # Trained with personas: its line. Trained without: in the first person, at the end of the prompt.
     assert "Prompt: w1 w2 test\nPersona: The user is w10.\nResponse:" in texts
