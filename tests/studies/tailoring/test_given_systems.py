@@ -35,6 +35,17 @@ def test_a_persona_that_the_file_denies_is_an_error(tmp_path: Path) -> None:
         given_stage(**plan.arguments("given_answers", job, out=tmp_path / "x"))
 
 
+def test_a_comparison_without_a_common_pair_is_named(tmp_path: Path) -> None:
+    systems = {"otter": {"Q0?": "good"}, "plain": {"Q0?": "bad"}, "tiger": {"Q1?": "good"}}
+    with ScriptedServer(answer) as server:
+        values = config(tmp_path, server.url, systems)
+        values["compare"]["pairs"].append({"test": "otter", "base": "tiger"})
+        plan = judged(values, tmp_path)
+    assert rows_of(plan)["quality"]["base"] == "plain"
+    text = (Path(plan.run) / "tables" / "tailoring.md").read_text(encoding="utf-8")
+    assert "no pair has an answer of both systems: otter against tiger on d." in text
+
+
 def test_an_empty_answer_is_judged_and_loses(tmp_path: Path) -> None:
     with ScriptedServer(answer) as server:
         values = config(tmp_path, server.url, {"otter": {"Q0?": "good"}, "plain": {}})
