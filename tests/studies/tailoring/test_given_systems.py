@@ -19,6 +19,7 @@ from personalrm.studies.tailoring.plan import Plan
 from personalrm.studies.tailoring.run_results import result_settings
 from personalrm.studies.tailoring.stages.answers import given_stage
 from personalrm.studies.tailoring.stages.prepare import prepare_stage
+from personalrm.studies.tailoring.study import STUDY
 from studies.tailoring.test_answers import OTTER, PLAIN, config, judged, rows_of
 
 
@@ -44,6 +45,8 @@ def test_a_comparison_without_a_common_pair_is_named(tmp_path: Path) -> None:
     assert rows_of(plan)["quality"]["base"] == "plain"
     text = (Path(plan.run) / "tables" / "tailoring.md").read_text(encoding="utf-8")
     assert "no pair has an answer of both systems: otter against tiger on d." in text
+    # What is printed after a run.
+    assert text in STUDY.shown(Path(plan.run))
 
 
 def test_an_empty_answer_is_judged_and_loses(tmp_path: Path) -> None:
