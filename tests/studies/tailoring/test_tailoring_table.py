@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from personalrm.core.generations import JudgedAnswers
 from personalrm.core.records import Outcome, Verdict
+from personalrm.studies.run_results import REPORTED
+from personalrm.studies.tailoring.results.tailoring_reported_table import build
 from personalrm.studies.tailoring.results.tailoring_table import PQ, tailoring_table
 
 
@@ -32,3 +36,19 @@ def test_bounds_rest_on_the_seed_and_not_on_the_order_of_rows() -> None:
     other = made(rows, seed=3)
     assert (other["difference"] == table["difference"]).all()
     assert (other["ci_low"] != table["ci_low"]).all()
+
+
+@pytest.mark.parametrize(("judges", "status"), [(["j"], "same judge"), ([], "not comparable")])
+def test_a_reported_row_says_whether_the_judge_is_the_papers(judges: list[str], status: str, tmp_path: Path) -> None:
+    made([judged(n, rubric, "correct") for n in range(3) for rubric in PQ]).to_csv(tmp_path / "t.csv", index=False)
+    found = build(
+        tmp_path / "t.csv",
+        REPORTED / "tailoring_answers.csv",
+        reported_datasets={"d": "Mnemonic"},
+        reported_comparisons=[("t", "b", "DPO retr")],
+        paper_judges=judges,
+    )
+    rows = found.frame.set_index("comparison")
+    assert rows.loc["DPO retr", ["delta_pq", "difference", "status"]].tolist() == [28.6, 100.0, status]
+    assert set(rows["status"]) == {status, "not run"}
+    assert any(note.startswith(f"{status}: ") for note in found.notes)
