@@ -54,10 +54,11 @@ def test_a_whole_input_is_taken_apart_whatever_form_the_file_has(tmp_path: Path)
     assert read_answers(written(tmp_path / "b.jsonl", *rows, lines=False)) == wanted
 
 
-def test_generations_of_another_run_keep_what_became_of_them(tmp_path: Path) -> None:
-    one = Generation(dataset="x", pair_id="y", system="z", prompt="Why?", persona="p", response="", outcome="refused")
+@pytest.mark.parametrize("became", [{"response": "", "outcome": "refused"}, {"response": "And so", "cut": True}])
+def test_generations_of_another_run_keep_what_became_of_them(became: dict[str, Any], tmp_path: Path) -> None:
+    one = Generation(dataset="x", pair_id="y", system="z", prompt="Why?", persona="p", **became)
     path = written(tmp_path / "a.jsonl", one.model_dump(mode="json"))
-    (found,) = matched([pair("test-1", "Why?")], read_answers(path), "mine").generations
+    (found,) = matched([pair("test-1", "Why?", "p")], read_answers(path), "mine", "retr_chosen").generations
     assert found == one.model_copy(update={"dataset": "d", "pair_id": "test-1", "system": "mine"})
 
 
@@ -86,6 +87,26 @@ def test_answers_find_their_pairs_by_prompt_and_persona() -> None:
     assert found.unmatched == 3
     # Of a system that was told nothing, a prompt that goes on is another prompt.
     assert [one.response for one in matched(pairs, answers, "s", "none").generations] == ["c", "d"]
+
+
+def test_answers_to_equal_prompts_are_told_apart_by_their_personas_or_else_by_their_order() -> None:
+    pairs = [pair(f"test-{number}", "Same", f"The user is {who}.") for number, who in ((10, "kind"), (2, "warm"))]
+    told = [GivenAnswer("Same", f"The user is {who}.", who) for who in ("kind", "warm")]
+    found = matched(pairs, told, "s", "retr_chosen")
+    assert {one.pair_id: one.response for one in found.generations} == {"test-10": "kind", "test-2": "warm"}
+    # Rows are numbered in the order of the file: 2 stands before 10.
+    found = matched(pairs, [one._replace(persona="") for one in told], "s", "retr_chosen")
+    assert {one.pair_id: one.response for one in found.generations} == {"test-2": "kind", "test-10": "warm"}
+
+
+def test_answers_for_another_persona_are_counted() -> None:
+    answers = [GivenAnswer("Why?", "The user is calm.", "a"), GivenAnswer("How?", "", "b")]
+    pairs = [pair("p1", "Why?", "The user is warm."), pair("p2", "How?", "The user is warm.")]
+    assert matched(pairs, answers, "s", "retr_chosen").told_another == 1
+    # Nor was a system without personas told any.
+    assert matched(pairs, answers, "s", "none").told_another == 1
+    pairs[0] = pair("p1", "Why?", "The user is calm.")
+    assert matched(pairs, answers, "s", "retr_chosen").told_another == 0
 
 
 @pytest.mark.parametrize(
@@ -123,7 +144,7 @@ def test_the_released_outputs_find_their_pairs(name: str, answers: int, pairs: i
     told: Any = name.rpartition("infer_")[2].replace("-", "_")
     found = matched(known, read, "s", told)
     # About a fifth of the BeaverTails pairs are left out of the shared file.
-    assert (len(read), len(known), len(found.generations)) == (answers, pairs, pairs)
+    assert (len(read), len(known), len(found.generations), found.told_another) == (answers, pairs, pairs, 0)
     own = {one.pair_id: one.persona(told) for one in known}
     assert {one.pair_id: one.persona for one in found.generations} == own
 

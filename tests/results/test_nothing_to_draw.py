@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from support.result_cases import write_result
 
@@ -17,6 +18,10 @@ from personalrm.results.tables.tastes_table import COLUMNS as TASTE_COLUMNS
 from personalrm.results.tables.training_table import COLUMNS as TRAINING_COLUMNS
 from personalrm.results.tables.transfer_table import TRANSFER_COLUMNS
 from personalrm.results.tables.users_table import USER_COLUMNS
+from personalrm.studies.run_results import all_results
+from personalrm.studies.tailoring.results.persona_accuracy_table import ACCURACY_COLUMNS
+from personalrm.studies.tailoring.results.persona_saliency_table import SALIENCY_COLUMNS
+from personalrm.studies.tailoring.results.tailoring_table import TAILORING_COLUMNS
 
 TABLES: dict[str, tuple[str, Columns]] = {
     "calibration": ("calibration", CALIBRATION_COLUMNS),
@@ -49,3 +54,20 @@ def test_no_profiles_and_no_verdicts_give_a_sentence(tmp_path: Path) -> None:
     write_frame(collect_verdicts([]), tmp_path / "verdicts.parquet")
     assert_says_so(write_result("figure_search", tmp_path, profiles=[]))
     assert_says_so(write_result("figure_orders", tmp_path, verdicts=tmp_path / "verdicts.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("name", "frame"),
+    [
+        ("persona_accuracy", ACCURACY_COLUMNS.frame([])),
+        ("persona_saliency", SALIENCY_COLUMNS.frame([])),
+        ("tailoring", TAILORING_COLUMNS.frame([])),
+        # Answers that were compared, but in no rubric of ΔPQ.
+        ("tailoring", TAILORING_COLUMNS.frame([{"dataset": "d", "rubric": "description", "n_pairs": 3}])),
+    ],
+)
+def test_an_empty_table_of_the_second_study_gives_a_sentence(tmp_path: Path, name: str, frame: pd.DataFrame) -> None:
+    (figure,) = (one for one in all_results("tailoring") if one.rule == f"figure_{name}")
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    figure.write(tmp_path / name, {f"table_{name}": str(tmp_path / "table.csv")}, {"title_note": "run x"})
+    assert_says_so(tmp_path / name)

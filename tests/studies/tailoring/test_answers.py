@@ -198,6 +198,8 @@ def test_pairs_with_the_same_prompt_are_told_apart(tmp_path: Path) -> None:
     """The published code keys verdicts by the text of the instruction, which merges such pairs."""
     with ScriptedServer(answer) as server:
         values = config(tmp_path, server.url, {"otter": {"Q0?": "good"}, "plain": {"Q0?": "bad"}})
+        # In one shard, or else the two pairs are never in one place.
+        values["datasets"]["d"]["shards"] = 1
         rows = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text(encoding="utf-8").splitlines()][:2]
         twice = "".join(json.dumps(row | {"prompt": "Same?"}) + "\n" for row in rows)
         (tmp_path / "pairs.jsonl").write_text(twice, encoding="utf-8")

@@ -113,6 +113,8 @@ def test_all_strategies_write_answers_for_their_personas(tmp_path: Path, monkeyp
     }
     assert {row.response for row in found["asked"].values()} == {"Certainly."}
     assert all(len(row.calls) == 1 for row in found["asked"].values())
+    # A random model does not end by itself.
+    assert any(row.cut for row in found["tailored"].values())
     texts = {text: more for prompts, more in generated for text in prompts}
     # Trained with personas: its line. Trained without: in the first person, at the end of the prompt.
     assert "Prompt: w1 w2 test\nPersona: The user is w10.\nResponse:" in texts
@@ -137,6 +139,24 @@ def test_all_strategies_write_answers_for_their_personas(tmp_path: Path, monkeyp
     assert not list(Path(plan.run, "checkpoints").glob("*"))
     # Another system is another answer: unlike conditions are kept apart by their names.
     assert found["told"]["test-1"].response != found["plain"]["test-1"].response
+
+
+def test_a_model_that_is_shown_examples_stops_where_it_begins_one_and_its_answers_may_be_cut(tmp_path: Path) -> None:
+    ends = {"w0 w1 test": ("So", "length"), "w1 w2 test": ("", "stop"), "w2 w3 test": ("", "content_filter")}
+
+    def script(body: dict[str, Any]) -> Answer:
+        (prompt,) = (prompt for prompt in ends if f"Prompt: {prompt}" in body["messages"][-1]["content"])
+        text, why = ends[prompt]
+        return Answer(text, finish_reason=why)
+
+    with ScriptedServer(script) as server:
+        found = answers(made(tmp_path, config(tmp_path, server.url, systems={"asked": SYSTEMS["asked"]})), "asked")
+        assert {tuple(body["stop"]) for body in server.requests} == {("\nPrompt:",)}
+    assert [(found[f"test-{n}"].outcome, found[f"test-{n}"].cut) for n in range(3)] == [
+        ("ok", True),
+        ("empty", False),
+        ("refused", False),
+    ]
 
 
 def test_systems_share_trainings_and_are_compared_by_name(tmp_path: Path) -> None:

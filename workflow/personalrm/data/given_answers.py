@@ -45,10 +45,12 @@ class GivenAnswer(NamedTuple):
 
 
 class Matched(NamedTuple):
-    """Answers by their pairs, in the order of the ids; and how many answers fit no pair."""
+    """Answers by their pairs, in the order of the ids; how many answers fit no pair; and how many of those that fit one
+    were told another persona than the one asked for, as their file says."""
 
     generations: list[Generation]
     unmatched: int
+    told_another: int
 
 
 def read_answers(path: Path) -> list[GivenAnswer]:
@@ -78,50 +80,54 @@ def _answer(raw: Row) -> GivenAnswer:
     prompt, persona, begun = taken.group("prompt", "persona", "begun") if taken else (row.prompt, row.persona, "")
     begun = begun.strip()
     return GivenAnswer(
-        without_markers(prompt), persona or "", f"{begun}{said}" if begun else said, row.outcome, row.cut
+        without_markers(prompt), (persona or "").strip(), f"{begun}{said}" if begun else said, row.outcome, row.cut
     )
 
 
 def matched(
-    pairs: Iterable[PersonaPair], answers: Sequence[GivenAnswer], system: str, source: PersonaSource | None = None
+    pairs: Iterable[PersonaPair], answers: Sequence[GivenAnswer], system: str, source: PersonaSource
 ) -> Matched:
     """The answers of a system to the prompts of pairs.
 
-    Of equal prompts, the answers stand in the order of the pairs' ids. `source` names the persona of the pair that the
-    system was told, which may follow the prompt in the first person, as where a model was trained without personas;
-    None: the persona that the file has.
+    `source` names the persona of the pair that the system was told, which may follow the prompt in the first person, as
+    where a model was trained without personas. Of pairs with equal prompts, an answer belongs to the first by its id
+    that has the persona of the answer's file, or else to the first.
     """
     waiting: dict[str, list[PersonaPair]] = {}
-    for one in sorted(pairs, key=lambda pair: pair.pair_id):
+    for one in sorted(pairs, key=lambda pair: (len(pair.pair_id), pair.pair_id)):
         waiting.setdefault(one.prompt, []).append(one)
-    longest_first, found = sorted(waiting, key=len, reverse=True), []
+    longest_first, found, told_another = sorted(waiting, key=len, reverse=True), [], 0
     for answer in answers:
-        if (pair := _pair_of(answer.prompt, waiting, longest_first, source)) is None:
+        if (pair := _pair_of(answer, waiting, longest_first, source)) is None:
             continue
         waiting[pair.prompt].remove(pair)
+        persona = pair.persona(source)
+        told_another += answer.persona not in ("", persona)
         found.append(
             Generation(
                 dataset=pair.dataset,
                 pair_id=pair.pair_id,
                 system=system,
                 prompt=pair.prompt,
-                persona=answer.persona if source is None else pair.persona(source),
+                persona=persona,
                 response=answer.response,
                 outcome=answer.outcome,
                 cut=answer.cut,
             )
         )
-    return Matched(sorted(found, key=lambda one: one.pair_id), len(answers) - len(found))
+    return Matched(sorted(found, key=lambda one: one.pair_id), len(answers) - len(found), told_another)
 
 
 def _pair_of(
-    asked: str,
+    answer: GivenAnswer,
     waiting: Mapping[str, Sequence[PersonaPair]],
     longest_first: Sequence[str],
-    source: PersonaSource | None,
+    source: PersonaSource,
 ) -> PersonaPair | None:
-    """The first of the pairs whose prompt was asked, alone or with its persona behind it."""
-    if asked in waiting or source in (None, "none"):
-        return next(iter(waiting.get(asked, ())), None)
+    """The pair whose prompt was asked, alone or with its persona behind it."""
+    asked = answer.prompt
+    if asked in waiting or source == "none":
+        alike = waiting.get(asked, ())
+        return next((pair for pair in alike if pair.persona(source) == answer.persona), next(iter(alike), None))
     begun = (pair for prompt in longest_first if asked.startswith(prompt) for pair in waiting[prompt])
     return next((pair for pair in begun if (told := pair.persona(source)) and asked.endswith(told[-_TAIL:])), None)

@@ -30,6 +30,7 @@ class ResultSettings(CostSettings):
     - given: names of the personas of users that another run learned.
     - contrasts, cutoff, top: of the saliency of words.
     - clean_up: what is removed from answers before they are judged.
+    - compared: data set, test system and base system of all comparisons.
     - reported_comparisons: test system, base system and the paper's comparison.
     - paper_judges: judges that are the paper's, asked by its prompt.
     - title_note: text under the title of a figure.
@@ -45,6 +46,7 @@ class ResultSettings(CostSettings):
     cutoff: int
     top: int
     clean_up: str
+    compared: Sequence[tuple[str, str, str]]
     reported_comparisons: Sequence[tuple[str, str, str]]
     paper_judges: Sequence[str]
     title_note: str
@@ -65,6 +67,7 @@ def result_settings(plan: Plan) -> ResultSettings:
         cutoff=config.saliency.cutoff,
         top=config.saliency.top,
         clean_up=compare.clean_up,
+        compared=compare.jobs(config.systems),
         reported_comparisons=[(pair.test, pair.base, pair.reported) for pair in compare.pairs if pair.reported],
         paper_judges=[name for name, model in graded.items() if model.endswith(PAPER_JUDGE)],
         **CostSettings.values(plan),

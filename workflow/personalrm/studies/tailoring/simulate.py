@@ -10,9 +10,9 @@ from pathlib import Path
 
 from personalrm.core.errors import DataError
 from personalrm.core.files import stable_hash
+from personalrm.core.generations import Generation
 from personalrm.core.persona_pairs import PersonaPair
 from personalrm.core.records import write_records
-from personalrm.data.given_answers import matched, read_answers
 from personalrm.judge.prompting import load_prompt
 from personalrm.llm.types import Request
 from personalrm.personas.of_pairs import FOLDER
@@ -23,7 +23,7 @@ from personalrm.studies.estimate.usage import Counter, Simulated, Tally, Work
 from personalrm.studies.runner import runtime_from_env
 from personalrm.studies.tailoring.config import Config
 from personalrm.studies.tailoring.plan import Plan
-from personalrm.studies.tailoring.stages.answers import GIVEN, JUDGE
+from personalrm.studies.tailoring.stages.answers import GIVEN, JUDGE, given_generations
 from personalrm.studies.tailoring.stages.personas import ACCURACY, INFER, PREFERENCE
 from personalrm.studies.tailoring.stages.prepare import prepared
 from personalrm.studies.tailoring.stages.tailor import ASK, GENERATE, answer_row, answered_pairs
@@ -34,6 +34,8 @@ PERSONAS: tuple[Stage[Plan], ...] = (INFER, ACCURACY, PREFERENCE)
 """Stages about pairs with two different responses."""
 ANSWERS: tuple[Stage[Plan], ...] = (GIVEN, ASK, GENERATE, JUDGE)
 """Stages about pairs with generated answers."""
+Given = Mapping[str, Sequence[Generation]]
+"""Answers that were generated elsewhere, by system."""
 PERSONA_TOKENS = 30
 """Of a persona of one sentence (the paper's released ones have 21 to 26 words)."""
 
@@ -92,10 +94,13 @@ def _simulate(
             f"--configfile and the target prepare_{name}, which costs nothing"
         )
     known, _ = prepared(settings)
-    deciding, answered = [pair for pair in known if pair.decides], _answered(config, name, known)
+    systems = [system for system, entry in config.compare.given.items() if name in entry.files]
+    given = {system: given_generations(config, name, system, known) for system in systems}
+    deciding, answered = [pair for pair in known if pair.decides], _answered(config, known, given)
     for pairs, stages in ((deciding, PERSONAS), (answered, ANSWERS)):
         chosen = sorted(pairs, key=lambda pair: stable_hash("rehearsal", pair.pair_id))[:most]
-        shown = [pair for pair in known if pair.split in config.tailor.examples and pair not in chosen]
+        picked = {pair.pair_id for pair in chosen}
+        shown = [pair for pair in known if pair.split in config.tailor.examples and pair.pair_id not in picked]
         asyncio.run(
             _jobs(
                 config,
@@ -105,18 +110,15 @@ def _simulate(
                 len(pairs) / max(1, len(chosen)),
                 tally,
                 stages,
+                {system: [one for one in answers if one.pair_id in picked] for system, answers in given.items()},
             )
         )
     return f"{len(known)} pairs, of which {min(most, len(known))} were simulated"
 
 
-def _answered(config: Config, name: str, pairs: Sequence[PersonaPair]) -> list[PersonaPair]:
+def _answered(config: Config, pairs: Sequence[PersonaPair], given: Given) -> list[PersonaPair]:
     """The pairs of a data set that a system answers, or has a given answer to."""
-    found = set()
-    for entry in config.compare.given.values():
-        if name in entry.files:
-            answers = matched(pairs, read_answers(entry.files[name]), "", entry.persona).generations
-            found |= {answer.pair_id for answer in answers}
+    found = {answer.pair_id for answers in given.values() for answer in answers}
     answered = config.tailor.answered if config.tailor.systems else ()
     return [pair for pair in pairs if pair.pair_id in found or pair.split in answered]
 
@@ -129,6 +131,7 @@ async def _jobs(
     weight: float,
     tally: Tally,
     stages: Collection[Stage[Plan]],
+    given: Given,
 ) -> None:
     """Do those jobs of one data set, as a single shard."""
     if not pairs:
@@ -140,6 +143,9 @@ async def _jobs(
         fake = FakeJob(plan.config, runtime_from_env(), models=models)
         for path, (stage, job) in plan.makers().items():
             if stage not in stages or job.dataset != name:
+                continue
+            if stage is GIVEN:
+                write_records(Path(path), given[job.system])
                 continue
             if stage is GENERATE:
                 # No call: answers of assumed lengths stand in for those of a trained model.

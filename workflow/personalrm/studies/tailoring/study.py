@@ -26,8 +26,6 @@ from personalrm.studies.tailoring.run_results import PACKAGES, conditions, resul
 from personalrm.train.base_names import kind_of_base
 
 PAID = ("infer_personas", "judge_personas", "prefer_personas", "ask_answers", "judge_generations")
-
-
 TRAINING = ("tailor_sft", "tailor_dpo", "generate_answers")
 """Stages that need torch."""
 
@@ -159,7 +157,8 @@ def _not_run(config: Config, made: Collection[str]) -> Sequence[tuple[str, str]]
 
 
 def _shown(run: Path) -> str:
-    texts = [path.read_text(encoding="utf-8") for path in sorted((run / "tables").glob("persona_[ap]*.md"))]
+    tables = (run / "tables" / f"{name}.md" for name in ("persona_accuracy", "persona_preferences", "tailoring"))
+    texts = [path.read_text(encoding="utf-8") for path in tables if path.is_file()]
     return "\n".join([*texts, f"Report  {run / 'report.html'}, {run / 'transcripts.html'}\n"])
 
 

@@ -114,7 +114,7 @@ class SystemConfig(Section):
     """A name under `tailor.policies`."""
     model: str | None = None
     """For `few_shot`, in place of `policy`: a name under `models`."""
-    datasets: list[str] | None = None
+    datasets: Annotated[list[str], Field(min_length=1)] | None = None
     """Data sets; all if none are given."""
 
 

@@ -72,6 +72,8 @@ def accuracy_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
 def build(table_persona_accuracy: Path, *, title_note: str) -> Drawing:
     """Draw the figure from its published table alone."""
     table = read_accuracy_table(table_persona_accuracy)
+    if table.empty:
+        return Drawing(None, "no persona was judged.")
     pairs = table.groupby("dataset", sort=False)["n_pairs"].max()
     sizes = ", ".join(f"{name}: {number} pairs" for name, number in pairs.items())
     caption = (

@@ -40,9 +40,9 @@ def saliency_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
     """
     groups = list(table.groupby(["dataset", "model", "contrast"], sort=False))
     several = table["contrast"].nunique() > 1
-    columns = max(1, min(MOST_PANELS, len(groups)))
-    tallest = max((len(rows) for _, rows in groups), default=1) * ROW_INCHES + GAP_INCHES
-    page = panels([PANEL_INCHES] * columns, [tallest] * max(1, -(-len(groups) // columns)))
+    columns = min(MOST_PANELS, len(groups))
+    tallest = max(len(rows) for _, rows in groups) * ROW_INCHES + GAP_INCHES
+    page = panels([PANEL_INCHES] * columns, [tallest] * -(-len(groups) // columns))
     cells = [axes for row in page.grid for axes in row]
     for axes, (key, rows) in zip(cells, groups, strict=False):
         dataset, model, contrast = map(str, key if isinstance(key, tuple) else (key,))
@@ -59,7 +59,7 @@ def saliency_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
         for y, row in zip(heights, rows.to_dict("records"), strict=True):
             draw_side(axes, y, str(row["side"]), [float(row[name]) for name in SHARE])
     for axes in cells[len(groups) :]:
-        axes.remove() if groups else axes.set_axis_off()
+        axes.remove()
     return page.finish(
         "Words that tell the personas of the two responses apart", title_note, side_entries(reported=False)
     )
@@ -68,6 +68,8 @@ def saliency_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
 def build(table_persona_saliency: Path, *, title_note: str) -> Drawing:
     """Draw the figure from its published table alone."""
     table = read_saliency_table(table_persona_saliency)
+    if table.empty:
+        return Drawing(None, "no word is in the table.")
     caption = (
         "Words with the largest share of their occurrences in personas of chosen responses, then of rejected ones, "
         "with 95 % intervals from a bootstrap over the pairs that have the word. Dashed: equally frequent in both. The "

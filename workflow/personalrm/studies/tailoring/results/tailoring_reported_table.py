@@ -101,12 +101,17 @@ def build(
     }
     ours = [row for row in table_rows(ran) if not math.isnan(row["difference"]) and row["delta_pq"]]
     agree = sum((row["difference"] > 0) == (row["delta_pq"] > 0) for row in ours)
-    other = bool((table["status"] == NOT_COMPARABLE).any())
+    same, other = (bool((table["status"] == status).any()) for status in (SAME_JUDGE, NOT_COMPARABLE))
     notes = [
         "The paper's judge is Prometheus 2 (7B) at temperature 1. Its W / T / L are of the authors' poster; rows "
         "without them are known from third-party notes alone, and what they were compared with is likely, not certain.",
         *notes_where(
             (other, f"{NOT_COMPARABLE}: another judge, a stronger one included, is no replication of the value."),
+            (
+                same,
+                f"{SAME_JUDGE}: the paper's judge, asked by its own prompt. The rubrics are in our words, and the "
+                "answers and their clean-up may not be the paper's.",
+            ),
             (ours, f"The sign of ΔPQ is the paper's in {agree} of {len(ours)} comparisons."),
         ),
         *flag_notes(ran),

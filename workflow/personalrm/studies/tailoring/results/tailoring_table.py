@@ -218,7 +218,24 @@ def retrieval_notes(counts: Iterable[Path]) -> list[str]:
     return found
 
 
-def build(judged_answers: list[Path], counts: list[Path], *, seed: int, n_resamples: int, clean_up: str) -> Table:
+def _absent_notes(table: pd.DataFrame, compared: Iterable[tuple[str, str, str]]) -> list[str]:
+    """Which comparisons have no row, because no pair has an answer of both systems."""
+    known = set(zip(*(table[name] for name in ("dataset", "test", "base")), strict=True))
+    absent = [
+        f"{test} against {base} on {dataset}" for dataset, test, base in compared if (dataset, test, base) not in known
+    ]
+    return [f"Not in the table, because no pair has an answer of both systems: {'; '.join(absent)}."] if absent else []
+
+
+def build(
+    judged_answers: list[Path],
+    counts: list[Path],
+    *,
+    seed: int,
+    n_resamples: int,
+    clean_up: str,
+    compared: Sequence[tuple[str, str, str]],
+) -> Table:
     """Make the table from the files of a run."""
     table = tailoring_table(read_all(judged_answers, JudgedAnswers), seed=seed, n_resamples=n_resamples)
     shown: Shown = {
@@ -249,6 +266,7 @@ def build(judged_answers: list[Path], counts: list[Path], *, seed: int, n_resamp
         f"{table['stripped_test'].max() if len(table) else 0} answers of a system at most, and from "
         f"{table['stripped_base'].max() if len(table) else 0} of those compared with.",
         "The persona is the one that the system was told, or else that of the system it is compared with.",
+        *_absent_notes(table, compared),
         *retrieval_notes(counts),
         *flag_notes(table),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,21 +68,32 @@ def questions_of(config: Config, judge: str, dataset: str) -> list[RubricQuestio
     return [RubricQuestion(rubric, way, about, grader) for rubric in config.compare.rubrics for way in ways]
 
 
-def given_stage(plan: Plan, *, pairs: Sequence[Path], out: Path, dataset: str, system: str, shard: str) -> None:
-    """Write one `Generation` for each pair of a shard that a given system has an answer to.
+def given_generations(config: Config, dataset: str, system: str, pairs: Iterable[PersonaPair]) -> list[Generation]:
+    """The answers of a given system to pairs of a data set, sorted by their ids.
 
-    Raises DataError where it has an answer to none of the data set's pairs.
+    Raises DataError where it has an answer to none of these pairs, or was told other personas than the config says.
     """
-    given = plan.config.compare.given[system]
+    given = config.compare.given[system]
     answers, path = read_answers(given.files[dataset]), given.files[dataset]
-    found = matched(read_all(pairs, PersonaPair), answers, system, given.persona)
+    found = matched(pairs, answers, system, given.persona)
     if not found.generations:
         raise DataError(f"{path}: no prompt is that of a pair of {dataset}; correct compare.given.{system}.files")
+    if found.told_another:
+        raise DataError(
+            f"{path}: {found.told_another} of {len(answers)} answers were told another persona than the one that "
+            f"{dataset} has as {given.persona}; correct compare.given.{system}.persona"
+        )
     if found.unmatched:
         logger.warning("%s: %d of %d answers fit no pair of %s", path, found.unmatched, len(answers), dataset)
+    return found.generations
+
+
+def given_stage(plan: Plan, *, pairs: Sequence[Path], out: Path, dataset: str, system: str, shard: str) -> None:
+    """Write one `Generation` for each pair of a shard that a given system has an answer to; errors as
+    `given_generations`."""
     shards = plan.config.datasets[dataset].shards
-    mine = [one for one in found.generations if name_of_users_shard(one.pair_id, shards) == shard]
-    write_records(out, mine)
+    found = given_generations(plan.config, dataset, system, read_all(pairs, PersonaPair))
+    write_records(out, (one for one in found if name_of_users_shard(one.pair_id, shards) == shard))
 
 
 def rivals_of(test: Path, base: Path, clean_up: CleanUp, questions: Sequence[RubricQuestion]) -> list[list[Asked]]:
