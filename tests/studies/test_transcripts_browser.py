@@ -213,6 +213,21 @@ def test_a_filter_that_the_page_does_not_know_can_be_seen_and_taken_away(two: Pa
     assert said == ["people/carol", "none", "Nothing matches. Clear the search or a filter.", "1 of 17"]
 
 
+def test_a_pair_that_the_page_does_not_have_is_said_to_be_absent_and_no_other_is_shown(two: Path) -> None:
+    said = after(
+        two,
+        HELPERS
+        + """
+        const before = [position(), at("detail").textContent];
+        at("clear").click();
+        await pause(50);
+        return [...before, position()];
+        """,
+        "pair=people/carol-1",
+    )
+    assert said == ["none", "The pair people/carol-1 is not on this page.", "1 of 17"]
+
+
 def odds_of(folder: Path) -> Made:
     """A run whose verdicts of Default have log-odds -2, 1 and 0.5, each the mean of two orders."""
     made = make_run(folder, [user_of("ann", 3)], methods=["default"])
