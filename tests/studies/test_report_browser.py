@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from support.browser import BROWSER
+from support.browser import BROWSER, after
 from support.comparison_cases import default, learned
 
 from personalrm.results.sortable_page import sortable_page
@@ -185,6 +185,21 @@ def test_tables_are_sorted_and_filtered_and_folds_open_where_an_address_points(w
     assert found["count"] == " 1 of 12"
     # The one that the address named at first, and the one that it named then, alone.
     assert found["opened"] == [True, True, False]
+
+
+def test_a_small_p_comes_before_larger_ones_and_an_odd_address_stops_nothing(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"Method": ["a", "b", "c"], "p": ["0.020", "–", "< 0.001"]})
+    write_table(frame, tmp_path / "p", caption="Table p", blocks=[Block("", frame, 1)])
+    users = {"u1": "10"}
+    scores = scores_of(tmp_path / "scores", (default(), users), (learned(), users))
+    page = tmp_path / "report.html"
+    page.write_text(page_of(scores, [tmp_path / "p.html"], [], {}), encoding="utf-8")
+    script = """
+        document.querySelectorAll("table.data button")[1].click();
+        const rows = [...document.querySelectorAll("table.data tbody tr")];
+        return [document.documentElement.dataset.ready, ...rows.map((row) => row.cells[0].textContent)];
+    """
+    assert after(page, script, "%") == ["yes", "c", "a", "b"]
 
 
 def test_people_are_capped_and_more_than_twelve_are_folded(report: str) -> None:

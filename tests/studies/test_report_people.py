@@ -12,7 +12,7 @@ from personalrm.core.records import Demonstration, PreferencePair, Profile, Turn
 from personalrm.core.tastes import Taste, TasteWeights, UserTaste
 from personalrm.results.conditions import Condition
 from personalrm.results.tables.differences_table import differences_table
-from personalrm.studies.report.shown import People, Person, short
+from personalrm.studies.report.shown import People, Person, Weight, short
 from personalrm.studies.synthesizeme import report_people
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.report_people import Telling, people_of
@@ -127,6 +127,11 @@ def test_weights_are_the_surest_effects_with_the_words_of_the_preferred_pole(peo
     # Votes that show no taste of one's own give no weights.
     assert list(bob.weights) == []
     assert (people.high, people.low) == (3.0, -1.0)
+
+
+def test_weights_of_nothing_have_a_scale() -> None:
+    person = Person(dataset="d", user="u", weights=[Weight("longer answers", 0.0, -1.0, 1.0)])
+    assert People([person], 1).low < 0 < People([person], 1).high
 
 
 def test_orders_that_disagree_are_split(tmp_path: Path) -> None:
