@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from personalrm.core.conditions import MethodId
+from personalrm.results.claims import LEVEL
 from personalrm.results.figure_style import (
     BAND,
     INK,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 PANEL_INCHES, ROW_INCHES = 3.1, 0.25
 STEP = 5.0
 """Points between the possible ends of the axis."""
-LEVEL = 0.05
 HEADS = ("less Default", "less parts, starting points and controls")
 
 Row = Mapping[str, Any]

@@ -51,7 +51,8 @@ def _distance(row: Row, default: Row) -> tuple[object, ...]:
 
 
 def opening(rows: Sequence[Row], items: Sequence[Item], versus: Sequence[float | None]) -> dict[str, Any] | None:
-    """The method that tells most: of all but `CONTROLS` and what is told the taste, that with the most pairs on which it differs from Default.
+    """The method that tells most: that with the most pairs on which it differs from Default, of all but `CONTROLS` and
+    what is told the taste.
 
     Only methods that are judged on the pairs that Default is judged on (test, all, …) are compared. A method with
     several conditions (judge, model of the profile, variant, k, draw) counts those of one of them, the one with the
