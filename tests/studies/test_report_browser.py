@@ -202,6 +202,22 @@ def test_a_small_p_comes_before_larger_ones_and_an_odd_address_stops_nothing(tmp
     assert after(page, script, "%") == ["yes", "c", "a", "b"]
 
 
+def test_texts_of_users_and_models_are_shown_and_not_run(tmp_path: Path) -> None:
+    evil = "</script><script>document.title = 'run'</script><img src=x onerror=\"document.title = 'run'\">{{ 7 * 7 }}"
+    shown = [Demonstration(evil, evil, evil, evil)]
+    person = Person(dataset=evil, user=evil, planted=evil, personas=[PersonaText(evil, evil)], demonstrations=shown)
+    users = {"u1": "10"}
+    scores = scores_of(tmp_path / "scores", (default(), users), (learned(), users))
+    page = tmp_path / "report.html"
+    page.write_text(page_of(scores, [], [], {}, People([person], 1)), encoding="utf-8")
+    script = """
+        const tags = ["script", "img"].map((tag) => document.querySelectorAll(tag).length);
+        return [document.title, ...tags, document.querySelector(".card h3").textContent];
+    """
+    # Two scripts: the page's own, and this one.
+    assert after(page, script) == ["Report of run made", 2, 0, evil]
+
+
 def test_people_are_capped_and_more_than_twelve_are_folded(report: str) -> None:
     part = report.partition('id="people"')[2].partition('id="summary"')[0]
     assert "14 of 3,000 users, chosen by a hash of their ids" in part
