@@ -81,3 +81,11 @@ def test_the_caption_names_what_has_no_number() -> None:
     caption = forest_caption(tabled(*ROWS))
     assert "(4 users)" in caption
     assert "Without a number: Criteria judge (opt-in) − Default: not applicable." in caption
+
+
+def test_the_difference_of_one_user_has_no_interval_and_stands_in_the_panel() -> None:
+    table = tabled(row("both", difference=50.0, half=math.nan, n_users=1))
+    figure = forest_figure(table)
+    assert points_of(figure.axes[0])[0][1] < figure.axes[0].get_xlim()[1]
+    assert_readable(figure)
+    assert "(1 user)" in forest_caption(table)

@@ -57,12 +57,18 @@ def test_cells_have_shares_of_their_row_and_right_ones_are_framed(tmp_path: Path
     (axes,) = figure.axes
     texts = texts_of(figure)
     assert [text for text in texts if text.endswith(" %")] == ["75 %", "25 %", "0 %", "33 %", "33 %", "33 %"]
-    assert {"[3]", "chosen first", "says neither", "says first on 67 % of all (no bias: 50)", "run x"} <= set(texts)
+    bias = "first in 67 % of the 6 that name one (no bias: 50)"
+    assert {"[3]", "chosen first", "says neither", bias, "run x"} <= set(texts)
     patches: list[Any] = list(axes.patches)
     assert [patch.get_xy() for patch in patches if patch.get_zorder() == 2] == [(0, 0), (1, 1)]
     # The larger share is the darker cell.
     assert sum(patches[0].get_facecolor()[:3]) < sum(patches[1].get_facecolor()[:3])
     assert_readable(figure)
+
+
+def test_a_judge_that_never_names_one_is_not_said_to_be_biased() -> None:
+    figure = orders_figure({Panel("d", "m", "baseline", ""): np.array([[0, 0, 3], [0, 0, 2]])})
+    assert not any("no bias" in text for text in texts_of(figure))
 
 
 def test_the_column_of_neither_stands_only_where_it_holds_something() -> None:

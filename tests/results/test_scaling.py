@@ -16,6 +16,7 @@ from support.result_cases import written_twice
 from personalrm.core.errors import DataError
 from personalrm.core.records import PreferencePair, Split, UserData, write_records
 from personalrm.results.figures.scaling_figure import panels_of, scaling_caption, scaling_figure
+from personalrm.results.labels import METHOD_LABELS
 from personalrm.results.scores import collect_calls, collect_verdicts, write_frame
 from personalrm.results.tables.main_table import main_table
 from personalrm.results.tables.scaling_table import (
@@ -185,6 +186,13 @@ def test_one_k_has_no_slope_and_says_so(tmp_path: Path) -> None:
     figure = scaling_figure(table)
     assert "no slope (one k)" in texts_of(figure)
     assert_readable(figure)
+
+
+def test_numbers_stand_behind_the_longest_name(tmp_path: Path) -> None:
+    said = {"u": "10", "v": "11"}
+    longest = sorted(METHOD_LABELS, key=lambda name: -len(METHOD_LABELS[name]))[:6]
+    cells = [(learned(name, k), said) for name in longest for k in (1, "all")]
+    assert_readable(scaling_figure(table_of(frame_of(tmp_path, cells))))
 
 
 def test_outages_are_marked_and_a_dead_k_does_not_enter_the_slope(tmp_path: Path) -> None:

@@ -51,6 +51,13 @@ def test_a_dropped_candidate_counts_for_none() -> None:
     assert second == 50
 
 
+def test_a_mean_that_some_users_lack_at_first_is_told_of_from_where_all_have_one() -> None:
+    late = profile("d", [0], [0])
+    tried = [Candidate(seed=seed, pair_ids=(), score=50, n_scored=n) for seed, n in enumerate((1, 4))]
+    found, largest = traces_of([profile("a", [75, 75], []), late.model_copy(update={"search": {"plain": tried}})])
+    assert "demonstrations alone: 2 searches, mean 62.5 to 62.5 %" in search_caption(found, largest)
+
+
 def test_means_are_thick_with_marks_and_users_thin() -> None:
     found, largest = traces_of(PROFILES)
     figure = search_figure(found, title_note="run x")

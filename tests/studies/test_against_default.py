@@ -61,10 +61,10 @@ def judged(number: int, outcomes: str) -> list[Item]:
 
 
 def test_the_page_opens_with_the_method_that_differs_on_most_pairs() -> None:
-    rows = [row("default"), row("persona", k="1"), row("demos"), row("persona", k="all"), row("oracle"), row("random")]
-    items = [
-        line for number, said in enumerate(["ccw", "ccc", "wcc", "wcw", "wwc", "wwc"]) for line in judged(number, said)
-    ]
+    names = ["default", "persona", "demos", "persona", "oracle", "random", "bt_oracle", "fspo_oracle"]
+    rows = [row(name, k="1" if number == 1 else "all") for number, name in enumerate(names)]
+    given = ["ccw", "ccc", "wcc", "wcw", *["wwc"] * 4]
+    items = [line for number, said in enumerate(given) for line in judged(number, said)]
     # Demonstrations differ twice; personas once in each of two conditions; controls are left out.
     assert opened(rows, items) == {"method": "demos", "pairs": 2, "of": 3}
     random.Random(0).shuffle(items)

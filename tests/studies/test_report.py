@@ -14,6 +14,7 @@ from support.comparison_cases import Said, default, frame_of, learned
 from support.generated_verdicts import LEARNED_FROM, Cell
 
 from personalrm.core.errors import DataError
+from personalrm.results.labels import method_label
 from personalrm.results.scores import collect_calls
 from personalrm.results.table_formats import Block, write_table
 from personalrm.results.tables.differences_table import differences_table, read_differences_table
@@ -172,6 +173,14 @@ def test_the_oracle_and_other_pairs_are_no_candidates(tmp_path: Path) -> None:
     assert "the highest accuracy of 2 ways to judge test pairs, oracle aside, is 50.0 %: Default" in said
     assert "d: Oracle (planted taste) reaches 100.0 % (95 % interval 50.2 to 100.0 %): it is told" in said
     assert "of 1 comparison:" in said
+
+
+@pytest.mark.parametrize("name", ["bt_oracle", "fspo_oracle"])
+def test_a_reward_model_that_is_told_the_taste_is_no_candidate(tmp_path: Path, name: str) -> None:
+    told = default(judge="-", method=name)
+    said = came_out(scores_of(tmp_path, (default(), MIXED), (told, RIGHT), (learned(), WRONG)))
+    assert "the highest accuracy of 2 ways to judge test pairs, oracle aside, is 50.0 %: Default" in said
+    assert f"d: {method_label(name)} reaches 100.0 % (95 % interval 50.2 to 100.0 %): it is told" in said
 
 
 def test_a_doubt_is_said_where_holm_leaves_one(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,7 @@ from personalrm.core.records import Demonstration, PreferencePair, Profile, Turn
 from personalrm.core.tastes import Taste, TasteWeights, UserTaste
 from personalrm.results.conditions import Condition
 from personalrm.results.tables.differences_table import differences_table
-from personalrm.studies.report.shown import People, Person, short
+from personalrm.studies.report.shown import People, Person, Weight, short
 from personalrm.studies.synthesizeme import report_people
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.report_people import Telling, people_of
@@ -68,7 +69,7 @@ def taste_of(user: str, *, own: bool = True, persona: str | None = "likes length
     return UserTaste(dataset="d", user_id=user, model="m", k="all", draw=0, status="ok", taste=taste, persona=persona)
 
 
-def people_in(folder: Path, said: Said, base: Said, *, rows: int = 3) -> People:
+def people_in(folder: Path, said: Said, base: Said, *, rows: int = 3, folds: Collection[str] = ()) -> People:
     plan = plan_in(folder)
     (folder / "cells").mkdir(parents=True)
     verdicts = frame_of(folder / "cells", [(default(), base), (learned(), said)])
@@ -81,7 +82,7 @@ def people_in(folder: Path, said: Said, base: Said, *, rows: int = 3) -> People:
     differences = differences_table(verdicts, seed=1, n_resamples=49)
     held = telling_rows(differences, rows)
     telling = {name: [Telling(Condition.of(row), label) for label, row in rows.items()] for name, rows in held.items()}
-    return people_of(plan, verdicts, telling)
+    return people_of(plan, verdicts, telling, folds)
 
 
 @pytest.fixture
@@ -127,6 +128,16 @@ def test_weights_are_the_surest_effects_with_the_words_of_the_preferred_pole(peo
     # Votes that show no taste of one's own give no weights.
     assert list(bob.weights) == []
     assert (people.high, people.low) == (3.0, -1.0)
+
+
+def test_weights_of_nothing_have_a_scale() -> None:
+    person = Person(dataset="d", user="u", weights=[Weight("longer answers", 0.0, -1.0, 1.0)])
+    assert People([person], 1).low < 0 < People([person], 1).high
+
+
+@pytest.mark.parametrize(("folds", "noun"), [((), "users"), (("d",), "users, counted in each fold")])
+def test_users_of_folds_are_said_to_be_counted_in_each(tmp_path: Path, folds: Collection[str], noun: str) -> None:
+    assert people_in(tmp_path, {"ann": "1"}, {"ann": "0"}, folds=folds).noun == noun
 
 
 def test_orders_that_disagree_are_split(tmp_path: Path) -> None:

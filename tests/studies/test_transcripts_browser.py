@@ -11,6 +11,8 @@ from urllib.parse import quote, urlencode
 import pytest
 from support.browser import DARK, NARROW, after, needs_axe, needs_browser, opened, violations
 
+from personalrm.studies.report.shown import Person
+
 from .transcript_cases import Made, data_in, make_run, user_of
 
 pytestmark = needs_browser
@@ -75,6 +77,24 @@ def test_texts_of_users_and_models_are_shown_and_not_run(tmp_path: Path) -> None
     # Four rows of ann: default, persona, both, and random without a verdict.
     everything = urlencode({"user": f"people/ann{EVIL}", "method": "all"}, quote_via=quote)
     assert counts(file_of(made), everything) == ["4"]
+
+
+def test_links_of_the_report_lead_to_the_user_and_the_pair_whatever_their_ids(tmp_path: Path) -> None:
+    names = ["a\"b'c&amp;", "x</script>", "h#a%41", "s/l+a sh", "emo😀", "עברית\u202eabc", "*st*ar*", "__proto__"]
+    made = make_run(tmp_path, [user_of(name) for name in names], methods=["default"])
+    made.page()
+    people = [Person(dataset="people", user=name, pair=pair) for name in names for pair in ("", f"{name}-1")]
+    script = f"""
+        const found = [];
+        for (const view of {json.dumps([person.anchor for person in people])}) {{
+          location.hash = view;
+          await pause(20);
+          found.push(at("detail").querySelector("p.small").textContent);
+        }}
+        return found;
+    """
+    found = after(file_of(made), HELPERS + script)
+    assert found == [f"people, user {one.user}, pair {one.user}-1, m · Link to this judgment" for one in people]
 
 
 def test_search_and_filters_keep_what_they_name(two: Path) -> None:
@@ -211,6 +231,21 @@ def test_a_filter_that_the_page_does_not_know_can_be_seen_and_taken_away(two: Pa
         "user=people/carol&method=default",
     )
     assert said == ["people/carol", "none", "Nothing matches. Clear the search or a filter.", "1 of 17"]
+
+
+def test_a_pair_that_the_page_does_not_have_is_said_to_be_absent_and_no_other_is_shown(two: Path) -> None:
+    said = after(
+        two,
+        HELPERS
+        + """
+        const before = [position(), at("detail").textContent];
+        at("clear").click();
+        await pause(50);
+        return [...before, position()];
+        """,
+        "pair=people/carol-1",
+    )
+    assert said == ["none", "The pair people/carol-1 is not on this page.", "1 of 17"]
 
 
 def odds_of(folder: Path) -> Made:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
@@ -14,6 +16,7 @@ from personalrm.studies.config_load import write_resolved
 from personalrm.studies.report.page import report_stage
 from personalrm.studies.run_results import RunResults
 from personalrm.studies.tailoring.report_page import headline
+from personalrm.studies.tailoring.transcripts import judgments_of
 from studies.tailoring.cases import run
 
 
@@ -70,3 +73,8 @@ def test_a_report_shows_pairs_with_both_personas(tmp_path: Path) -> None:
     assert page.count('<li class="card">') == 6
     assert page.count("The user wants the better answer") == page.count("The user wants the worse answer") == 6
     assert "Each dot" not in page
+    # Links lead to pairs that a page of few judgments has, too.
+    linked = {unquote(name) for name in re.findall(r'transcripts\.html#pair=d/([^"]+)"', page)}
+    shown = {found["id"] for found in judgments_of(plan, 24).data["pairs"]}
+    assert 1 < len(shown) <= len(linked) == 6
+    assert shown <= linked

@@ -61,4 +61,6 @@ FSPO_OTHER_USER = _shown(
     "fspo_other_user", "FSPO, shown another user's votes", Mark("#a6692f", "$X$"), "ipo", "fspo", other_user=True
 )
 FSPO_DESCRIPTION = _shown("fspo_description", "FSPO + own description", Mark("#de8f05", "$D$"), "ipo", "fspo")
-FSPO_ORACLE = _shown("fspo_oracle", "FSPO + planted taste", Mark("#4b3a9e", "$O$"), "fspo_description", adapt=_told)
+FSPO_ORACLE = _shown(
+    "fspo_oracle", "FSPO + planted taste", Mark("#4b3a9e", "$O$"), "fspo_description", adapt=_told, told=True
+)

@@ -136,7 +136,9 @@ _LISTED: tuple[Method[Any], ...] = (
     ),
     scorecard.METHOD,
 )
-_ORACLE = Method("oracle", "judge", baselines.planted_taste, label="Oracle (planted taste)", mark=Mark(INDIGO, "*"))
+_ORACLE = Method(
+    "oracle", "judge", baselines.planted_taste, told=True, label="Oracle (planted taste)", mark=Mark(INDIGO, "*")
+)
 
 
 def by_name(found: Iterable[Method[Any]]) -> dict[str, Method[Any]]:

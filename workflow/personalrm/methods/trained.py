@@ -59,6 +59,7 @@ def showing(shown: Method[Any], label: str, mark: Mark, references: tuple[str, .
         prompts=(PROMPT,),
         tastes=shown.shows_taste,
         shows=shown.name,
+        told=shown.told,
         references=references,
         label=label,
         mark=mark,

@@ -64,6 +64,16 @@ def method_mark(method: str) -> Mark:
     return mark_of(MethodId.parse(method).name)
 
 
+def is_told(method: str) -> bool:
+    """Whether a method is given what every other has to find out, so that it is no rival of theirs.
+
+    >>> is_told("oracle.logprob"), is_told("both"), is_told("mine")
+    (True, False, False)
+    """
+    name = MethodId.parse(method).name
+    return name in METHODS and METHODS[name].told
+
+
 def method_rank(method: str, order: Sequence[str] = METHOD_ORDER) -> tuple[int, int, int, str]:
     """Sort key of a method id: place of its name in `order` (unknown ones last, by name), then pairs and verdict."""
     name, pairs, verdict = MethodId.parse(method)

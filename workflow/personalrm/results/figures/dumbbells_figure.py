@@ -23,7 +23,7 @@ from personalrm.results.figure_style import (
     write_head,
     write_note,
 )
-from personalrm.results.labels import OK, UNUSED, judged_label, method_label, method_mark
+from personalrm.results.labels import OK, UNUSED, is_told, judged_label, method_label, method_mark
 from personalrm.results.method_panels import own_at_largest_k
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import table_rows
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 PANEL_INCHES, ROW_INCHES = 3.6, 0.22
 MOST_USERS, LONGEST_NAME = 40, 20
-PLANTED = "oracle"
-"""The method that is given the answer: never the one that is shown."""
 
 Row = Mapping[str, Any]
 
@@ -66,7 +64,7 @@ def largest_gains(table: pd.DataFrame) -> dict[str, Gain]:
     found: dict[str, Gain] = {}
     for way in own_at_largest_k(table_rows(held.drop_duplicates(list(ROW_KEY)))):
         method = MethodId.parse(way["method"])
-        if method.name in ("default", PLANTED) or method.pairs != "test":
+        if method.name == "default" or is_told(way["method"]) or method.pairs != "test":
             continue
         mine = held[(held[list(ROW_KEY)] == [way[name] for name in ROW_KEY]).all(axis=1)]
         mean = float((mine["difference"] * mine["n_compared"]).sum() / mine["n_compared"].sum())

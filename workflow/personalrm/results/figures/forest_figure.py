@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from personalrm.core.conditions import MethodId
+from personalrm.results.claims import LEVEL
 from personalrm.results.figure_style import (
     BAND,
     INK,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 PANEL_INCHES, ROW_INCHES = 3.1, 0.25
 STEP = 5.0
 """Points between the possible ends of the axis."""
-LEVEL = 0.05
 HEADS = ("less Default", "less parts, starting points and controls")
 
 Row = Mapping[str, Any]
@@ -91,14 +91,15 @@ def forest_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
         groups, lambda _: PANEL_INCHES, lambda place: ROW_INCHES * (max(heights_of[place]) + 0.5), gap=0.12
     )
     shared, heads = panel_heads(found)
-    ends = _limits(row[name] for lines in found.values() for row in lines.values() for name in ("ci_low", "ci_high"))
+    names = ("difference", "ci_low", "ci_high")
+    ends = _limits(row[name] for lines in found.values() for row in lines.values() for name in names)
     for place, axes, is_first in drawn:
-        names = heights_of[place]
-        bold = [number for number, name in enumerate(names.values()) if name in HEADS]
-        _panel(axes, found[place], {line: y for y, line in zip(names, names.values(), strict=True)}, ends)
+        heights = heights_of[place]
+        bold = [number for number, line in enumerate(heights.values()) if line in HEADS]
+        _panel(axes, found[place], {line: y for y, line in heights.items()}, ends)
         if is_first:
-            texts = [line if isinstance(line, str) else _name(line) for line in names.values()]
-            set_up_rows(axes, list(names), texts, bottom=max(names) + 0.5, bold=bold)
+            texts = [line if isinstance(line, str) else _name(line) for line in heights.values()]
+            set_up_rows(axes, list(heights), texts, bottom=max(heights) + 0.5, bold=bold)
         write_head(axes, heads[place], PANEL_INCHES)
     return page.finish("Paired differences in accuracy", " · ".join(filter(None, (shared, title_note))))
 
@@ -124,9 +125,9 @@ def _name(line: Line) -> str:
     return name + PAIRS_LABELS[methods[0].pairs].replace("-conversation", "")
 
 
-def _limits(bounds: Iterable[float]) -> tuple[float, float]:
-    """Limits that hold 0 and all bounds."""
-    known = [0.0, *(value for value in bounds if not math.isnan(value))]
+def _limits(values: Iterable[float]) -> tuple[float, float]:
+    """Limits that hold 0 and all values: the differences, too, as one user has no interval."""
+    known = [0.0, *(value for value in values if not math.isnan(value))]
     return STEP * math.floor(min(known) / STEP - 0.2), STEP * math.ceil(max(known) / STEP + 0.2)
 
 
@@ -154,9 +155,11 @@ def forest_caption(table: pd.DataFrame) -> str:
     found, missing = shown_lines(table)
     rows = [row for lines in found.values() for row in lines.values()]
     users = sorted({int(row["n_users"]) for row in rows})
+    span = f"{users[0]:,}" if len(users) == 1 else f"{users[0]:,}-{users[-1]:,}"
+    counted = f"{span} user" + "s" * (users != [1])
     return (
         "Accuracy of each method less that of its reference on the same judgments, in points, by judges with their own "
-        f"profiles at the largest k ({users[0]:,}{f'-{users[-1]:,}' * (len(users) > 1)} users). Lines: 95 % intervals "
+        f"profiles at the largest k ({counted}). Lines: 95 % intervals "
         "from a bootstrap that resamples users; hollow points and grey numbers: 0 lies inside. Bold: p (Holm) below "
         f"{LEVEL}."
         + (f" Without a number: {'; '.join(missing)}." if missing else "")

@@ -61,8 +61,10 @@ def orders_figure(found: dict[Panel, Counts], *, title_note: str = "") -> Figure
                 share = count / max(sum(counts), 1)
                 draw_cell(axes, (column, row), _colour(share), f"{100 * share:.0f} % [{count:,}]", framed=column == row)
         write_head(axes, heads[place], len(columns) * CELL_WIDTH, 24)
-        firsts = found[place][:, 0].sum() / max(found[place][:, :2].sum(), 1)
-        write_note(axes, f"says first on {100 * firsts:.0f} % of all (no bias: 50)", (0, 0), (0, -12), color=SOFT)
+        first, second = (int(number) for number in found[place][:, :2].sum(axis=0))
+        if named := first + second:
+            said = f"first in {100 * first / named:.0f} % of the {named:,} that name one (no bias: 50)"
+            write_note(axes, said, (0, 0), (0, -12), color=SOFT)
     return page.finish("What judges say in each order of showing", " · ".join(filter(None, (shared, title_note))))
 
 

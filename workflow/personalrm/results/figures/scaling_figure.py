@@ -53,8 +53,11 @@ BAND_ALPHA, EDGE_ALPHA = 0.13, 0.45
 DEFAULT_BAND = "#bbbbbb"
 DODGE_POINTS = 14.0
 """Between methods in a panel where each has one k: their intervals would hide each other."""
-COLUMNS = (0.04, 0.39, 0.8)
-"""Where the columns of numbers begin, in widths of the panel."""
+NAME_START, NUMBERS_START, NUMBERS_WIDTH = 0.04, 0.39, 0.41
+"""Beneath a panel: where names begin, where numbers begin behind short ones, and their first column, in widths of the
+panel."""
+NAME_LETTER_INCHES = 0.07
+"""Width of a letter of a name, with some room."""
 
 Row = Mapping[str, Any]
 Axis = Literal["context_pairs", "labels_used"]
@@ -173,16 +176,24 @@ def _panel(axes: Axes, lines: Mapping[str, Sequence[Row]], ends: tuple[float, fl
     axes.set_xlabel(WORDS[axis].label, fontsize=SMALL_SIZE + 0.5, color=INK, labelpad=1)
     axes.axhline(CHANCE, color=SOFT, linestyle=":", linewidth=1)
     write_note(axes, "chance", (1, CHANCE), (3, -3), coordinates=axes.get_yaxis_transform(), color=SOFT)
-    _entry(axes, 0, WORDS[axis].headings)
+    names = _names(lines)
+    columns = _columns(names.values())
+    _entry(axes, 0, WORDS[axis].headings, columns)
     # What no model judges has no Default.
     every = [row for rows in lines.values() for row in rows]
-    _default(axes, next((row for row in every if not math.isnan(row["default_accuracy"])), every[0]))
+    _default(axes, next((row for row in every if not math.isnan(row["default_accuracy"])), every[0]), columns)
     alone = all(len(rows) == 1 for rows in lines.values())
-    names = _names(lines)
     for line, base in enumerate(sorted(lines, key=method_rank)):
         shift = DODGE_POINTS * (line - (len(lines) - 1) / 2) if alone else 0.0
         _line(axes, lines[base], base, shift, axis)
-        _entry(axes, line + 2, (names[base], *_texts(lines[base], axis)), base)
+        _entry(axes, line + 2, (names[base], *_texts(lines[base], axis)), columns, base)
+
+
+def _columns(names: Iterable[str]) -> tuple[float, float, float]:
+    """Where names and both columns of numbers begin, in widths of the panel: the numbers behind the longest name."""
+    longest = max(map(len, names)) * NAME_LETTER_INCHES / PANEL_INCHES
+    numbers = max(NUMBERS_START, NAME_START + longest)
+    return NAME_START, numbers, numbers + NUMBERS_WIDTH
 
 
 def _names(bases: Iterable[str]) -> dict[str, str]:
@@ -222,7 +233,7 @@ def _ticks(axes: Axes, rows: Sequence[Row], axis: Axis) -> None:
     axes.set_xticks(places, labels)
 
 
-def _default(axes: Axes, row: Row) -> None:
+def _default(axes: Axes, row: Row, columns: Sequence[float]) -> None:
     """The unpersonalised judge as a level line with its band, and its line of the numbers."""
     from matplotlib.lines import Line2D
 
@@ -233,7 +244,7 @@ def _default(axes: Axes, row: Row) -> None:
     if not math.isnan(accuracy):
         axes.axhline(accuracy, color=method_mark("default").colour, linestyle="--", linewidth=1.3, zorder=1.5)
     level = "no result" if math.isnan(accuracy) else f"{accuracy:.1f} %"
-    _entry(axes, 1, (f"Default: {marked(level, row, 'default_')}", "", ""))
+    _entry(axes, 1, (f"Default: {marked(level, row, 'default_')}", "", ""), columns)
     dashes = Line2D((-0.08, 0.02), (0, 0), color=method_mark("default").colour, linestyle="--", linewidth=1.3)
     dashes.set(transform=_below(axes, 1), clip_on=False)
     axes.add_line(dashes)
@@ -294,7 +305,7 @@ def _below(axes: Axes, line: int) -> Transform:
     return axes.transAxes + ScaledTranslation(0, down, axes.figure.dpi_scale_trans)
 
 
-def _entry(axes: Axes, line: int, texts: tuple[str, str, str], method: str = "") -> None:
+def _entry(axes: Axes, line: int, texts: tuple[str, str, str], columns: Sequence[float], method: str = "") -> None:
     """One line of the numbers beneath a panel, behind the method's mark; without a method it is a heading."""
     down = -(AXIS_POINTS + line * LINE_POINTS)
     if method:
@@ -302,7 +313,7 @@ def _entry(axes: Axes, line: int, texts: tuple[str, str, str], method: str = "")
         dot.set_data([-0.03], [0])
         dot.set(transform=_below(axes, line), clip_on=False)
         axes.add_line(dot)
-    for across, text in zip(COLUMNS, texts, strict=True):
+    for across, text in zip(columns, texts, strict=True):
         write_note(axes, text, (across, 0), (0, down - 3), color=SOFT if not line else INK)
 
 

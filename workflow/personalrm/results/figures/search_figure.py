@@ -131,10 +131,16 @@ def means_of(traces: Floats) -> list[float]:
     return [float(value) for value in traces.mean(axis=0)]
 
 
+def _first(mean: Sequence[float]) -> float:
+    """The mean after the first candidate from which on all users have a score."""
+    return next(value for value in mean if not math.isnan(value))
+
+
 def search_caption(found: dict[Place, dict[str, Floats]], largest: str) -> str:
     """What the figure shows, how many searches, and from where to where their means go."""
     ends = [
-        f"{', '.join(place)}, {SEARCHES[name][1]}: {len(traces):,} searches, mean {mean[0]:.1f} to {mean[-1]:.1f} %"
+        f"{', '.join(place)}, {SEARCHES[name][1]}: {len(traces):,} searches, "
+        f"mean {_first(mean):.1f} to {mean[-1]:.1f} %"
         for place, searches in found.items()
         for name, traces in sorted(searches.items())
         for mean in [means_of(traces)]

@@ -17,7 +17,7 @@ from personalrm.core.files import atomic_write_text
 from personalrm.results.spec import NOTHING
 from personalrm.studies.config_load import read_resolved
 from personalrm.studies.manifest import without_secrets
-from personalrm.studies.report.page_parts import asset, render, script_hash
+from personalrm.studies.report.page_parts import asset, render, script_hash, style
 from personalrm.studies.report.page_tables import PageTable, read_table_file
 from personalrm.studies.report.shown import MARKS, Headline, People
 from personalrm.studies.run_results import RunResults, all_results
@@ -86,7 +86,7 @@ def report_page(
         "report.html.jinja",
         run=manifest["run"],
         said=said,
-        style=asset("report.css"),
+        style=style("report.css"),
         script=script,
         script_hash=script_hash(script),
         marks=MARKS,

@@ -1,4 +1,4 @@
-"""What both pages share: templates that escape, and data inside a page."""
+"""What both pages share: templates that escape, the base of their style, and data inside a page."""
 
 from __future__ import annotations
 
@@ -35,6 +35,11 @@ def _environment() -> jinja2.Environment:
 def asset(name: str) -> Markup:
     """A style sheet or script of this folder, to be put into a page."""
     return Markup((FOLDER / name).read_text(encoding="utf-8"))
+
+
+def style(name: str) -> Markup:
+    """A style sheet of this folder, after the one that both pages share."""
+    return asset("base.css") + asset(name)
 
 
 def script_hash(text: str) -> str:

@@ -4,16 +4,17 @@
   const FEW = 8;
 
   function open() {
-    const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    // Ids are names of results, so that nothing in them is encoded.
+    const target = document.getElementById(location.hash.slice(1));
     if (!target) return;
     for (let fold = target.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
     target.scrollIntoView();
   }
 
-  // Numbers before texts, missing ones last whichever way the column is sorted.
+  // Numbers before texts, missing ones last whichever way the column is sorted. "< 0.001" stands with 0.001.
   function number(text) {
-    const found = /^[+\u2212\u00b1-]?\s*[\d,]*\.?\d+/.exec(text.trim());
-    return found ? Number(found[0].replace(/[,\u00b1\s]/g, "").replace("\u2212", "-")) : null;
+    const found = /^[<+\u2212\u00b1-]?\s*[\d,]*\.?\d+/.exec(text.trim());
+    return found ? Number(found[0].replace(/[<,\u00b1\s]/g, "").replace("\u2212", "-")) : null;
   }
 
   function compared(one, two, down) {

@@ -114,7 +114,8 @@ class People(NamedTuple):
     @property
     def high(self) -> float:
         """The upper end of the scale of all bars, in log-odds. What goes further is cut there."""
-        return WIDEST * max((weight.value for person in self.shown for weight in person.weights), default=1.0)
+        largest = max((weight.value for person in self.shown for weight in person.weights), default=0.0)
+        return WIDEST * (largest or 1.0)
 
     @property
     def low(self) -> float:

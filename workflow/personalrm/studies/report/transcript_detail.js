@@ -38,7 +38,8 @@ function models(row) {
 const rejectedFirst = (row, swapped) => (swapped === null ? null : swapped !== (row.side === "rejected"));
 const right = (row) => `the ${row.side || "chosen"} ${row.what || "answer"}`;
 
-// `view` has unfold (open all folds), needle (text to mark), link (fragment of an item) and ofPair (items of a pair).
+// `view` has unfold (open all folds), needle (text to mark), link (fragment of an item), ofPair (items of a pair) and absent (a
+// pair that is asked for and not there).
 function transcriptDetail(data, view) {
   const text = (place) => data.texts[place];
 
@@ -220,10 +221,15 @@ function transcriptDetail(data, view) {
     return box;
   }
 
+  function nothing() {
+    if (!data.items.length) return "This run has no judgments.";
+    return view.absent ? `The pair ${view.absent} is not on this page.` : "Nothing matches. Clear the search or a filter.";
+  }
+
   return function show(detail, number) {
     detail.replaceChildren();
     detail.scrollTop = 0;
-    if (number === undefined) return add(detail, make("p", data.items.length ? "Nothing matches. Clear the search or a filter." : "This run has no judgments."));
+    if (number === undefined) return add(detail, make("p", nothing()));
     const [place, pair, verdicts] = data.items[number];
     const row = data.rows[place];
     const user = data.users[row.user];

@@ -133,8 +133,12 @@
     return numbers;
   }
 
+  const pairs = new Set(data.items.map((_, number) => pairOf(number)));
+  const isAbsent = (state) => Boolean(state.pair) && !pairs.has(state.pair);
+
   // Without a method in the fragment, the one that tells most is shown, if it leaves anything to show.
   function chosen(state) {
+    if (isAbsent(state)) return { method: state.method || ALL, numbers: [] };
     if (state.method || !data.opens) return { method: state.method || ALL, numbers: matching(state) };
     const found = matching({ ...state, method: data.opens.method });
     const named = !state.pair || found.some((number) => pairOf(number) === state.pair);
@@ -222,7 +226,7 @@
     for (const name of ["prompts", "unfold"]) at(name).checked = Boolean(state[name]);
     if (document.activeElement !== at("search")) at("search").value = state.q;
     const within = at("detail").contains(document.activeElement);
-    Object.assign(view, { unfold: Boolean(state.unfold), needle: state.q.toLowerCase() });
+    Object.assign(view, { unfold: Boolean(state.unfold), needle: state.q.toLowerCase(), absent: isAbsent(state) ? state.pair : "" });
     drawList(JSON.stringify([...FILTERS.map((name) => state[name]), method, state.q, state.prompts, state.sort]));
     showDetail(at("detail"), current);
     if (within) at("detail").focus({ preventScroll: true });

@@ -10,7 +10,7 @@ from personalrm.core.errors import ConfigError
 from personalrm.core.files import atomic_write_text
 from personalrm.studies.config_load import read_resolved
 from personalrm.studies.preflight import load_environment
-from personalrm.studies.report.page_parts import asset, embedded_json, render, script_hash
+from personalrm.studies.report.page_parts import asset, embedded_json, render, script_hash, style
 from personalrm.studies.study import study_of
 
 SCRIPTS = ("transcript_detail.js", "transcripts.js")
@@ -37,7 +37,7 @@ def transcripts_stage(config_file: Path, out: Path, max_judgments: int) -> None:
         units=found.units,
         judgments=found.judgments,
         notices=found.notices,
-        style=asset("transcripts.css"),
+        style=style("transcripts.css"),
         script=script,
         script_hash=script_hash(script),
         data=embedded_json({"run": config.run, **found.data}),

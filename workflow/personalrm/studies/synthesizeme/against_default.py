@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from personalrm.core.conditions import MethodId
-from personalrm.results.labels import method_rank
+from personalrm.results.labels import is_told, method_rank
 
 DEFAULT = "default"
-CONTROLS = (DEFAULT, "random", "longer", "oracle", "bt_oracle")
-"""Methods that learn nothing from votes; the page does not open with one of them."""
+CONTROLS = (DEFAULT, "random", "longer")
+"""Methods that learn nothing about a user. The page opens with none of them, nor with one that is told the taste."""
 
 Row = Mapping[str, Any]
 Item = Sequence[Any]
@@ -51,7 +51,8 @@ def _distance(row: Row, default: Row) -> tuple[object, ...]:
 
 
 def opening(rows: Sequence[Row], items: Sequence[Item], versus: Sequence[float | None]) -> dict[str, Any] | None:
-    """The method that tells most: of all but `CONTROLS`, that with the most pairs on which it differs from Default.
+    """The method that tells most: that with the most pairs on which it differs from Default, of all but `CONTROLS` and
+    what is told the taste.
 
     Only methods that are judged on the pairs that Default is judged on (test, all, …) are compared. A method with
     several conditions (judge, model of the profile, variant, k, draw) counts those of one of them, the one with the
@@ -64,7 +65,8 @@ def opening(rows: Sequence[Row], items: Sequence[Item], versus: Sequence[float |
     for (number, _, _), difference in zip(items, versus, strict=True):
         row, method = rows[number], asked[number]
         condition = row["method"], row["judge_model"], row["profile_model"], row["variant"], row["k"], row["draw"]
-        if difference is not None and method.name not in CONTROLS and method.pairs in pairs:
+        is_rival = method.name not in CONTROLS and not is_told(row["method"]) and method.pairs in pairs
+        if difference is not None and is_rival:
             compared[condition] += 1
             differing[condition] += difference != 0
     if not any(differing.values()):

@@ -114,7 +114,8 @@ def run_people(plan: Plan) -> People:
         if pool in telling
         for fold in parts
     }
-    return people_of(plan, scores.verdicts, {**telling, **folds})
+    every_fold = {fold for parts in scores.pools.values() for fold in parts}
+    return people_of(plan, scores.verdicts, {**telling, **folds}, every_fold)
 
 
 def run_summary(plan: Plan, manifest: Mapping[str, Any]) -> Sequence[tuple[str, Sequence[str]]]:

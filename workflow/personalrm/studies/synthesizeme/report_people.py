@@ -3,7 +3,7 @@ without what was learned."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -43,13 +43,14 @@ MOST_METHODS = 3
 MOST_WEIGHTS = 4
 
 
-def people_of(plan: Plan, verdicts: pd.DataFrame, compared: Compared) -> People:
+def people_of(plan: Plan, verdicts: pd.DataFrame, compared: Compared, folds: Collection[str] = ()) -> People:
     """Users of a run, at most `MOST_PEOPLE`.
 
     Args:
         plan: the run; its users, profiles and tastes are read.
         verdicts: all verdicts made flat.
         compared: whose pairs are shown.
+        folds: data sets that are folds of others. A user has a profile, and a card, in each.
     """
     judged = verdicts.loc[verdicts["pair_id"].notna(), ["dataset", "user_id"]].drop_duplicates()
     keys = [(str(dataset), str(user)) for dataset, user in judged.itertuples(index=False)]
@@ -65,7 +66,8 @@ def people_of(plan: Plan, verdicts: pd.DataFrame, compared: Compared) -> People:
         for key in sorted(chosen)
         if key in users
     ]
-    return People(shown, len(keys))
+    noun = "users, counted in each fold" if any(dataset in folds for dataset, _ in keys) else "users"
+    return People(shown, len(keys), noun=noun)
 
 
 def _users(plan: Plan) -> list[str]:

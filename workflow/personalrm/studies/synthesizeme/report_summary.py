@@ -13,7 +13,7 @@ from personalrm.methods.registry import METHODS
 from personalrm.methods.synthesizeme.variants import CORRECTED, PUBLISHED
 from personalrm.results import claims
 from personalrm.results.conditions import ROW_KEY
-from personalrm.results.labels import OK, UNUSED, method_label
+from personalrm.results.labels import OK, UNUSED, is_told, method_label
 from personalrm.results.marks import NOTES, RETRY
 from personalrm.results.table_formats import table_rows
 from personalrm.results.tables.main_table import FAILURE_COLUMNS, cuts, gaps, is_outage, row_flags
@@ -136,7 +136,7 @@ def what_came_out(main: pd.DataFrame, differences: pd.DataFrame) -> list[str]:
 
 
 def _against_default(differences: pd.DataFrame) -> list[Row]:
-    """Rows that compare a method that could be used with Default: not the oracle, which is given the answer."""
+    """Rows that compare a method that could be used with Default: not one that is told the taste."""
     return [
         row for row in table_rows(differences) if MethodId.parse(row["reference"]).name == "default" and _is_real(row)
     ]
@@ -151,7 +151,7 @@ def _method(row: Row) -> MethodId:
 
 
 def _is_real(row: Row) -> bool:
-    return _method(row).name != "oracle" and _method(row).pairs == "test"
+    return not is_told(row["method"]) and _method(row).pairs == "test"
 
 
 def _best(dataset: str, main: pd.DataFrame, compared: Sequence[Row]) -> Iterator[str]:
@@ -229,7 +229,7 @@ def _difference(row: Row, rows: Sequence[Row], compared: Sequence[Row]) -> str:
 
 def _ceiling(main: pd.DataFrame) -> Iterator[str]:
     """Accuracy of a judge that is given the planted preferences."""
-    oracles = [row for row in table_rows(main) if _method(row)[:2] == ("oracle", "test")]
+    oracles = [row for row in table_rows(main) if is_told(row["method"]) and _method(row).pairs == "test"]
     for row in oracles:
         if _known(row["accuracy"]) and not is_outage(row):
             yield (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from personalrm.core.persona_pairs import PairPersonas, PersonaPair
 from personalrm.core.records import read_all
 from personalrm.results import claims
 from personalrm.results.table_formats import table_rows
+from personalrm.studies.report.judgments import Key, choose_whole
 from personalrm.studies.report.shown import Demonstration, Headline, Number, People, Person, PersonaText, short
 from personalrm.studies.tailoring.plan import Plan
 from personalrm.studies.tailoring.results.persona_accuracy_table import ALL, JUDGED_KEY, read_accuracy_table
@@ -62,12 +62,14 @@ def headline(table: pd.DataFrame) -> Headline | None:
 
 
 def some_pairs(plan: Plan) -> People:
-    """The first pairs with personas of both responses."""
-    personas = read_all(map(Path, plan.paths("infer_personas")), PairPersonas)
-    wanted = list(islice((row for row in personas if len(row.personas) > 1), MOST_PAIRS))
-    keys = {(row.dataset, row.pair_id) for row in wanted}
+    """Pairs with personas of both responses by the first model, chosen as those of the transcripts are."""
+    personas: dict[Key, PairPersonas] = {}
+    for row in read_all(map(Path, plan.paths("infer_personas")), PairPersonas):
+        if len(row.personas) > 1:
+            personas.setdefault((row.dataset, row.pair_id), row)
+    keys = choose_whole(dict.fromkeys(personas, 1), MOST_PAIRS)
     pairs = {(pair.dataset, pair.pair_id): pair for pair in _pairs(plan) if (pair.dataset, pair.pair_id) in keys}
-    shown = [_shown(row, pairs[row.dataset, row.pair_id]) for row in wanted]
+    shown = [_shown(personas[key], pairs[key]) for key in sorted(keys)]
     return People(shown, sum(1 for _ in _pairs(plan)), heading="Some pairs and their personas", noun="pairs")
 
 

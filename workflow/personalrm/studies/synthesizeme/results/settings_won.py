@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from personalrm.core.conditions import PAIRS, Pairs
 from personalrm.core.records import BASELINE
 from personalrm.results.conditions import Condition
-from personalrm.results.labels import ALL, NOT_APPLICABLE, OK, UNUSED, VERDICT_LABELS
+from personalrm.results.labels import ALL, NOT_APPLICABLE, OK, UNUSED, VERDICT_LABELS, is_told
 from personalrm.results.table_formats import table_rows
 from personalrm.results.tables.main_table import is_outage
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WITH_DEMONSTRATIONS: tuple[str, ...] = ("demos", "both")
-CEILING = "oracle"
-"""It is given the preferences that a method has to find out, and so is not a rival."""
 REPORTED_WON = "The paper reports 6 of 6 (two data sets, three Llama models; a second-hand account)."
 
 
@@ -41,7 +39,7 @@ def settings_of(main: pd.DataFrame) -> tuple[list[Setting], int]:
     setting counts where methods with and without demonstrations have an accuracy.
     """
     named = [(Condition.of(row), row) for row in table_rows(main) if row["status"] != NOT_APPLICABLE]
-    rows = [(k, row) for k, row in named if k.method.name != CEILING and k.own and k.k in (ALL, UNUSED)]
+    rows = [(k, row) for k, row in named if not is_told(str(k.method)) and k.own and k.k in (ALL, UNUSED)]
     keys = sorted({_place(key) for key, _ in rows if _demonstrates(key)}, key=_order)
     settings, voided = [], 0
     for place in keys:
