@@ -62,6 +62,13 @@ def test_hyper_parameters_that_no_training_reads_are_refused() -> None:
     config_of({"methods": ["fspo_no_shots"], "hyper": {"fspo": {"lr": 3}, "pref_ft": {"lr": 3}}})
 
 
+def test_best_weights_need_held_out_users() -> None:
+    entry = {"methods": ["fspo"], "hyper": {"fspo": {"keep": "best", "evaluate_every": "epoch"}}}
+    config_of(entry)
+    with pytest.raises(ConfigError, match=r"hyper.fspo.keep: best needs held-out users, and regime all-but-test"):
+        config_of({**entry, "regime": "all-but-test"})
+
+
 def test_an_untrained_model_judges_anew_where_its_settings_changed() -> None:
     def reads(method: str, **changes: Any) -> str:  # noqa: ANN401
         plan = Plan(config_of({"methods": [method], **changes}))

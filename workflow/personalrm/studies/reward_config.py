@@ -127,9 +127,12 @@ class RewardModelConfig(BaseModel):
                 problems.append(f"hyper.{method}: {trained if method in self.methods else found}")
                 continue
             try:
-                self.hyper_of(method)
+                hyper = self.hyper_of(method)
             except ConfigError as error:
                 problems += [f"hyper.{method}.{line}" for line in str(error).splitlines()]
+                continue
+            if self.regime == "all-but-test" and getattr(hyper, "keep", "last") == "best":
+                problems.append(f"hyper.{method}.keep: best needs held-out users, and regime all-but-test has none")
         return problems
 
     @property
