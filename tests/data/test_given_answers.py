@@ -99,6 +99,14 @@ def test_answers_to_equal_prompts_are_told_apart_by_their_personas_or_else_by_th
     assert {one.pair_id: one.response for one in found.generations} == {"test-2": "kind", "test-10": "warm"}
 
 
+def test_a_persona_in_the_first_person_is_all_that_may_follow_a_prompt() -> None:
+    pairs = [pair("p1", "Why?", "The user is shy."), pair("p2", "How?", "The user is warm and kind.")]
+    answers = [GivenAnswer("Why? I am shy.", "", "a"), GivenAnswer("How? And when? I am warm and kind.", "", "b")]
+    found = matched(pairs, answers, "s", "retr_chosen")
+    assert [(one.pair_id, one.response) for one in found.generations] == [("p1", "a")]
+    assert found.unmatched == 1
+
+
 def test_answers_for_another_persona_are_counted() -> None:
     answers = [GivenAnswer("Why?", "The user is calm.", "a"), GivenAnswer("How?", "", "b")]
     pairs = [pair("p1", "Why?", "The user is warm."), pair("p2", "How?", "The user is warm.")]

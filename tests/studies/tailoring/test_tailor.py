@@ -220,6 +220,8 @@ def test_what_is_wrong_with_a_system_is_said(tmp_path: Path) -> None:
         "tailor.personas.e: no such data set",
     ):
         assert line in said
+    with pytest.raises(ConfigError, match=r"tailor.dpo_train: test is answered, too \(tailor.answered\); learn from"):
+        parse_config(config(tmp_path, dpo_train=["dpo_train", "test"]))
     values = config(tmp_path, systems={"asked": SYSTEMS["asked"]})
     values["datasets"]["d"].pop("splits")
     with pytest.raises(ConfigError, match=r"tailor.systems.asked: reads the splits test, fewshot; add fewshot to"):

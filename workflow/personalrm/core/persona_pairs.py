@@ -22,6 +22,16 @@ RELEASED = "released"
 """In the place of a model: the personas that a data set comes with."""
 
 
+def told_in_prompt(prompt: str, persona: str) -> str:
+    """A prompt whose writer says of themselves what the persona says, for a model that learned without personas.
+
+    >>> told_in_prompt("Why?", "The user is brief and prefers lists.")
+    'Why? I am brief and prefers lists.'
+    """
+    # Verbs stay as they are, as in the paper's code.
+    return f"{prompt} {persona.replace('The user is', 'I am')}"
+
+
 class PersonaPair(Record):
     """A prompt with a chosen and a rejected response. `user_id` is None where nobody is known to have chosen.
 

@@ -4,13 +4,13 @@ ACL 2025), rows of a prompt and an answer, or generations of another run; found 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from personalrm.core.errors import DataError
 from personalrm.core.generations import Generation
-from personalrm.core.persona_pairs import PersonaOutcome, PersonaPair, PersonaSource
+from personalrm.core.persona_pairs import PersonaOutcome, PersonaPair, PersonaSource, told_in_prompt
 from personalrm.data.pair_sets import without_markers
 from personalrm.data.sources.fields import Advice, FieldError, Row, SoundRow, Spoken, checked
 from personalrm.data.sources.rows import raw_rows
@@ -21,8 +21,6 @@ _TEMPLATE = re.compile(
 _ADVICE = Advice(
     "give a text", missing=("is missing", "a row has prompt and response (or output); add it, or correct the file")
 )
-_TAIL = 15
-"""Letters at the end of a persona by which it is known where it stands behind a prompt in other words ("I am …")."""
 
 
 class _AnswerRow(SoundRow):
@@ -89,18 +87,22 @@ def matched(
 ) -> Matched:
     """The answers of a system to the prompts of pairs.
 
-    `source` names the persona of the pair that the system was told, which may follow the prompt in the first person, as
-    where a model was trained without personas. Of pairs with equal prompts, an answer belongs to the first by its id
-    that has the persona of the answer's file, or else to the first.
+    `source` names the persona of the pair that the system was told, which may stand at the end of the prompt in the
+    first person, as where a model was trained without personas. Of pairs with equal prompts, an answer belongs to the
+    first by its id that has the persona of the answer's file, or else to the first.
     """
     waiting: dict[str, list[PersonaPair]] = {}
     for one in sorted(pairs, key=lambda pair: (len(pair.pair_id), pair.pair_id)):
-        waiting.setdefault(one.prompt, []).append(one)
-    longest_first, found, told_another = sorted(waiting, key=len, reverse=True), [], 0
+        for text in _asked(one, source):
+            waiting.setdefault(text, []).append(one)
+    found, told_another = [], 0
     for answer in answers:
-        if (pair := _pair_of(answer, waiting, longest_first, source)) is None:
+        alike = waiting.get(answer.prompt, ())
+        same = (one for one in alike if one.persona(source) == answer.persona)
+        if (pair := next(same, next(iter(alike), None))) is None:
             continue
-        waiting[pair.prompt].remove(pair)
+        for text in _asked(pair, source):
+            waiting[text].remove(pair)
         persona = pair.persona(source)
         told_another += answer.persona not in ("", persona)
         found.append(
@@ -118,16 +120,7 @@ def matched(
     return Matched(sorted(found, key=lambda one: one.pair_id), len(answers) - len(found), told_another)
 
 
-def _pair_of(
-    answer: GivenAnswer,
-    waiting: Mapping[str, Sequence[PersonaPair]],
-    longest_first: Sequence[str],
-    source: PersonaSource,
-) -> PersonaPair | None:
-    """The pair whose prompt was asked, alone or with its persona behind it."""
-    asked = answer.prompt
-    if asked in waiting or source == "none":
-        alike = waiting.get(asked, ())
-        return next((pair for pair in alike if pair.persona(source) == answer.persona), next(iter(alike), None))
-    begun = (pair for prompt in longest_first if asked.startswith(prompt) for pair in waiting[prompt])
-    return next((pair for pair in begun if (told := pair.persona(source)) and asked.endswith(told[-_TAIL:])), None)
+def _asked(pair: PersonaPair, source: PersonaSource) -> set[str]:
+    """What a system may have been asked for a pair, apart from a persona of its own line."""
+    persona = pair.persona(source)
+    return {pair.prompt, told_in_prompt(pair.prompt, persona)} if persona else {pair.prompt}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple, get_args
 
-from personalrm.core.persona_pairs import SIDES, PersonaPair, PersonaSource, Side
+from personalrm.core.persona_pairs import SIDES, PersonaPair, PersonaSource, Side, told_in_prompt
 from personalrm.judge.prompting import Prompt, load_prompt
 from personalrm.llm.types import Message
 from personalrm.personas.of_pairs import FOLDER, STOP
@@ -64,16 +64,6 @@ def laid_out(prompt: str, persona: str = "") -> str:
     return answer_prompt().render("text", prompt=prompt, persona=persona)
 
 
-def first_person(persona: str) -> str:
-    """A persona as its owner would say it.
-
-    >>> first_person("The user is brief and prefers lists.")
-    'I am brief and prefers lists.'
-    """
-    # Verbs stay as they are, as in the paper's code.
-    return persona.replace("The user is", "I am")
-
-
 def asked(prompt: str, persona: str, train: TrainType) -> tuple[str, str]:
     """Prompt and persona as a model of a training type is shown them: one that learned without personas is told the
     persona in the first person, at the end of the prompt.
@@ -82,7 +72,7 @@ def asked(prompt: str, persona: str, train: TrainType) -> tuple[str, str]:
     (('Why? I am brief.', ''), ('Why?', 'The user is brief.'))
     """
     if train == "none" and persona:
-        return f"{prompt} {first_person(persona)}", ""
+        return told_in_prompt(prompt, persona), ""
     return prompt, persona
 
 

@@ -18,6 +18,8 @@ from personalrm.train.policy_settings import ChoiceHyper, PolicySettings, TextHy
 
 Step = Literal["sft", "dpo"]
 _HYPER: dict[Step, Any] = {"sft": TypeAdapter(TextHyper), "dpo": TypeAdapter(ChoiceHyper)}
+_LEARNED = ("examples", "sft_train", "sft_val", "dpo_train", "dpo_val")
+"""Keys of splits that systems learn from, or are shown."""
 Splits = Annotated[list[str], Field(min_length=1)]
 
 
@@ -173,6 +175,9 @@ def tailor_problems(
                 policy.hyper_of(step)
             except ConfigError as error:
                 yield from (f"{key}.{line}" for line in str(error).splitlines())
+    for key in _LEARNED:
+        if config.systems and (both := sorted({*getattr(config, key)} & {*config.answered})):
+            yield f"tailor.{key}: {', '.join(both)} is answered, too (tailor.answered); learn from other splits"
     for name in config.personas:
         if name not in datasets:
             yield f"tailor.personas.{name}: no such data set (there are: {', '.join(datasets)})"

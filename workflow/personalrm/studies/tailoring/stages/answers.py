@@ -81,7 +81,7 @@ def given_generations(config: Config, dataset: str, system: str, pairs: Iterable
     if found.told_another:
         raise DataError(
             f"{path}: {found.told_another} of {len(answers)} answers were told another persona than the one that "
-            f"{dataset} has as {given.persona}; correct compare.given.{system}.persona"
+            f"{dataset} has as {given.persona}; correct compare.given.{system}.persona, or datasets.{dataset}.retrieval"
         )
     if found.unmatched:
         logger.warning("%s: %d of %d answers fit no pair of %s", path, found.unmatched, len(answers), dataset)
