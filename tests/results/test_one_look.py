@@ -18,7 +18,7 @@ from support.reported_cases import NUMBERS, paper_like, tables_of
 from personalrm.core.conditions import MethodId
 from personalrm.methods.base import Mark
 from personalrm.methods.registry import FREE_MARKS, METHODS, mark_of
-from personalrm.results.figure_style import mark_line, method_entries, panels
+from personalrm.results.figure_style import mark_line, method_entries, panels, set_up, set_up_rows
 from personalrm.results.figures.cost_figure import cost_figure
 from personalrm.results.figures.demographics_figure import demographics_figure
 from personalrm.results.figures.main_figure import main_figure
@@ -209,3 +209,13 @@ def test_several_variants_have_panels_and_no_marks_of_their_own(tmp_path: Path) 
         dots = [line for line in axes.lines if str(line.get_marker()) in "oP"]
         assert len(dots) == 2
     assert isinstance(main, pd.DataFrame)
+
+
+def test_the_longest_names_have_room_beside_panels_of_their_size() -> None:
+    page = panels([2.0], [1.0])
+    ((axes,),) = page.grid
+    set_up(axes)
+    set_up_rows(axes, [0.5], ["m" * 160], bottom=1.0)
+    figure = page.finish("Names")
+    assert_readable(figure)
+    assert figure.get_figwidth() * axes.get_position().width == pytest.approx(2.0, abs=0.02)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import textwrap
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
     from matplotlib.legend import Legend
     from matplotlib.lines import Line2D
     from matplotlib.text import Text
@@ -36,6 +38,7 @@ CHANCE = 50.0
 MARKER_SIZE, MOST_COLUMNS, WIDEST_INCHES = 8.0, 3, 9.0
 """Of a row of panels: most panels, and their widths in all, so that texts can be read where a page is narrow."""
 
+MOST_DOUBLINGS = 5
 LETTER_INCHES = 0.095
 """Width of a letter of a heading."""
 
@@ -77,13 +80,28 @@ class Panels(NamedTuple):
         if not isinstance(engine, ConstrainedLayoutEngine):
             raise TypeError("the figure has no constrained layout")
         for _ in range(2):
+            _arrange(self.figure, engine, head)
             width, height = self.figure.get_size_inches()
-            engine.set(rect=(0, 0, 1, 1 - head / height))
-            engine.execute(self.figure)
             wide = width * sum(_first(column).get_position().width for column in zip(*self.grid, strict=True))
             tall = height * sum(_first(row).get_position().height for row in self.grid)
             width, height = width + sum(self.sizes[0]) - wide, height + sum(self.sizes[1]) - tall
             self.figure.set_size_inches(max(width, least), height)
+
+
+def _arrange(figure: Figure, engine: ConstrainedLayoutEngine, head: float) -> None:
+    """Place panels and texts below `head` inches, in a figure that grows until it has room for the longest name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="constrained_layout not applied")
+        for _ in range(MOST_DOUBLINGS):
+            width, height = figure.get_size_inches()
+            engine.set(rect=(0, 0, 1, 1 - head / height))
+            try:
+                engine.execute(figure)
+            except UserWarning:
+                figure.set_size_inches(2 * width, 2 * height)
+            else:
+                return
+    raise ValueError("the texts of the figure leave its panels no room")
 
 
 def panels(widths: Sequence[float], heights: Sequence[float], *, gap: float = 0.08) -> Panels:
