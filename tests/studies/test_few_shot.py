@@ -356,8 +356,7 @@ def test_another_user_is_the_next_one_in_an_order_of_texts() -> None:
     shown = {name: pairs[0].user_id for name, pairs in found.items()}
     assert all(name != other for name, other in shown.items())
     assert set(shown) == set(shown.values())
-    mixed = list(users)
-    random.Random(1).shuffle(mixed)
+    mixed = random.Random(1).sample(users, len(users))
     assert few_shot.other_users(mixed, "unseen", all_judged=False) == found
     assert set(few_shot.other_users(users, "unseen", all_judged=True)) == {user.user_id for user in users}
     # What is judged does not decide it.
