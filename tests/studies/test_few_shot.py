@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import random
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra train: pip install 'personalrm[train]'")
 
+from support.killed import Killed
 from support.reward_runs import FEW, Made, flipped, odds, people
 from support.tiny_models import tiny_llama
 
@@ -373,27 +371,12 @@ def test_a_killed_second_stage_ends_with_the_same_weights(
     run = made(tmp_path, base, people())
     monkeypatch.setattr(few_shot, "CHECKPOINT_S", 0.0)
     run.do("reward_model", method="pref_ft")
-    steps: list[int] = []
-    before = policy_fit._Trainer.compute_loss
-
-    def counted(self: Any, *args: Any, **more: Any) -> Any:  # noqa: ANN401
-        steps.append(self.state.global_step)
-        if killing and self.state.global_step == 2:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return before(self, *args, **more)
-
-    monkeypatch.setattr(policy_fit._Trainer, "compute_loss", counted)
-    killing = True
-    fork, second = multiprocessing.get_context("fork"), {"method": "fspo"}
-    process = fork.Process(target=run.do, args=("reward_model",), kwargs=second)
-    process.start()
-    process.join(120)
-    assert process.exitcode == -signal.SIGKILL
+    killed = Killed(monkeypatch, policy_fit._Trainer, 2, torn=False)
+    killed.run(run.do, "reward_model", method="fspo")
     checkpoints = Path(run.plan.run, "checkpoints")
     assert [path.name for path in checkpoints.iterdir()] == ["d-tiny-fspo-0"]
-    killing = False
     (found,) = run.do("reward_model", method="fspo")
-    assert steps == [2, 3]
+    assert killed.steps == [2, 3]
     wanted = Path(whole.plan.run, found.relative_to(run.plan.run))
     for name in ("card.json", "weights.safetensors"):
         assert found.with_name(name).read_bytes() == wanted.with_name(name).read_bytes()

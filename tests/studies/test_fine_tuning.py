@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra train: pip install 'personalrm[train]'")
 
+from support.killed import Killed
 from support.reward_runs import Made, flipped, odds, people
 from support.tiny_models import tiny_llama
 
@@ -243,29 +241,13 @@ def test_a_killed_training_ends_with_the_same_weights(
     monkeypatch.setattr(tuning, "POINTS", 2)
     (wanted,) = made(tmp_path / "whole", base, people()).do("reward_model")
     run = made(tmp_path / "killed", base, people())
-    steps: list[int] = []
-    before = bt._Trainer.compute_loss
-
-    def counted(self: Any, *args: Any, **more: Any) -> Any:  # noqa: ANN401
-        steps.append(self.state.global_step)
-        if killing and self.state.global_step == at - 1:
-            # As where the process dies while it writes the next checkpoint.
-            Path(self.args.output_dir, f"checkpoint-{at + 7}").mkdir(parents=True)
-            os.kill(os.getpid(), signal.SIGKILL)
-        return before(self, *args, **more)
-
-    monkeypatch.setattr(bt._Trainer, "compute_loss", counted)
-    killing = True
-    process = multiprocessing.get_context("fork").Process(target=run.do, args=("reward_model",))
-    process.start()
-    process.join(120)
-    assert process.exitcode == -signal.SIGKILL
+    killed = Killed(monkeypatch, bt._Trainer, at - 1)
+    killed.run(run.do, "reward_model")
     checkpoints = Path(run.plan.run, "checkpoints")
     assert list(checkpoints.iterdir())
-    killing = False
     (found,) = run.do("reward_model")
     # Two parts of a batch in each of five updates; those before the checkpoint are not repeated.
-    assert steps == [step for step in range((at - 1) // 2 * 2, 5) for _ in range(2 if step < 4 else 1)]
+    assert killed.steps == [step for step in range((at - 1) // 2 * 2, 5) for _ in range(2 if step < 4 else 1)]
     for name in ("card.json", "weights.safetensors"):
         assert found.with_name(name).read_bytes() == wanted.with_name(name).read_bytes()
     assert not list(checkpoints.iterdir())

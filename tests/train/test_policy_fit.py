@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
-import os
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra train: pip install 'personalrm[train]'")
 
+from support.killed import Killed
 from support.tiny_models import tiny_llama
 
 from personalrm.train import fine_tuning, policy_fit
@@ -230,26 +228,10 @@ def test_a_killed_training_ends_with_the_same_weights(
     monkeypatch.setattr(fine_tuning, "POINTS", 2)
     run = Run(tmp_path / "checkpoints", every_s=0.0)
     fitted(settings, hyper).save(tmp_path / "whole")
-    steps: list[int] = []
-    before = policy_fit._Trainer.compute_loss
-
-    def counted(self: Any, *args: Any, **more: Any) -> Any:  # noqa: ANN401
-        steps.append(self.state.global_step)
-        if killing and self.state.global_step == at - 1:
-            # As where the process dies while it writes the next checkpoint.
-            Path(self.args.output_dir, f"checkpoint-{at + 7}").mkdir(parents=True)
-            os.kill(os.getpid(), signal.SIGKILL)
-        return before(self, *args, **more)
-
-    monkeypatch.setattr(policy_fit._Trainer, "compute_loss", counted)
-    killing = True
-    process = multiprocessing.get_context("fork").Process(target=fitted, args=(settings, hyper, 3, run))
-    process.start()
-    process.join(120)
-    assert process.exitcode == -signal.SIGKILL
-    killing = False
+    killed = Killed(monkeypatch, policy_fit._Trainer, at - 1)
+    killed.run(fitted, settings, hyper, 3, run)
     fitted(settings, hyper, 3, run).save(tmp_path / "killed")
-    assert sorted(set(steps)) == list(range((at - 1) // 2 * 2, 5))
+    assert sorted(set(killed.steps)) == list(range((at - 1) // 2 * 2, 5))
     for name in ("card.json", "weights.safetensors"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
