@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
+AVERAGED = ("mean of other users", "log-odds of the judge without a user")
+"""What own weights are averaged with, the first that is known: another list makes rows of earlier versions again."""
 MARGIN = 0.18
 """Of the evidence gate. A user has a taste of their own if the log-loss of the votes, each predicted from the others,
 is lower than without one by MARGIN s / (1 + s) nats per vote, where s is the prior variance of the log-odds of these
