@@ -152,7 +152,7 @@ def count_estimated(calls: pd.DataFrame) -> int:
     """Distinct stored responses among calls whose token counts are estimates."""
     if "estimated" not in calls:  # collected by an earlier version
         return 0
-    return int(calls.loc[calls["estimated"].fillna(value=False).astype(bool), "key"].nunique())
+    return int(calls.loc[calls["estimated"].astype("boolean").fillna(value=False), "key"].nunique())
 
 
 def write_frame(frame: pd.DataFrame, path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import platform
 import re
 import subprocess
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from importlib import metadata
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from personalrm.core.addresses import without_credentials
 from personalrm.core.files import atomic_write_text
+from personalrm.core.records import CallRef, read_records
 from personalrm.judge.prompting import PROMPT_DIR, load_prompt
 from personalrm.llm.cache.key import KEY_FORMAT
 from personalrm.llm.cache.store import ResponseStore
@@ -22,6 +24,7 @@ from personalrm.results.scores import count_estimated
 from personalrm.results.tables.cost_sources import job_seconds
 from personalrm.run.stage import StagePlan
 from personalrm.studies.config_load import config_hash, read_resolved
+from personalrm.studies.plan import StudyPlan
 from personalrm.studies.settings import STAGE_VERSION
 from personalrm.studies.study import study_of
 from personalrm.studies.study_config import StudyConfig
@@ -141,6 +144,26 @@ def usage_of(calls: pd.DataFrame) -> dict[str, Any]:
         "cost_usd_list": None if cost.isna().any() else float(cost.sum()),
         **({"estimated_calls": estimated} if estimated else {}),
     }
+
+
+def stage_usage(plan: StudyPlan[Any]) -> dict[str, Any]:
+    """`usage_of` the calls in the rows of all stages that ask models."""
+    import pandas as pd
+
+    asked = [
+        (Path(path), stage.record) for stage in plan.stages.values() if stage.paid for path in plan.paths(stage.name)
+    ]
+    rows = (row for path, kind in asked if kind for row in read_records(path, kind))
+    calls = [ref.model_dump() for row in rows for ref in getattr(row, "calls", ())]
+    return usage_of(pd.DataFrame(calls, columns=list(CallRef.model_fields)))
+
+
+def usage_text(usage: Mapping[str, Any]) -> str:
+    """What `usage_of` found, as one sentence, or two where tokens were estimated."""
+    cost, estimated = usage["cost_usd_list"], usage.get("estimated_calls")
+    listed = "not known" if cost is None else f"${cost:,.2f}"
+    said = f"{usage['tokens_in']:,} tokens in, {usage['tokens_out']:,} out, list cost {listed}."
+    return said + (f" Tokens of {estimated:,} of them are estimates." if estimated else "")
 
 
 def _wall_time(run: Path) -> float:

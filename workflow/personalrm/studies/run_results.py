@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,23 @@ REPORTED = Path(__file__).resolve().parents[3] / "resources" / "reported"
 def all_results(study: str = DEFAULT) -> list[Result]:
     """All tables and figures that the workflow can make of a study, whether or not a run makes them."""
     return declared(study_of(study).results)
+
+
+def not_made(study: str, made: Collection[str], why: Callable[[Result], str]) -> list[tuple[str, str]]:
+    """Results of a study whose names are not among `made`, as the report lists them, and the reason of each."""
+    return [
+        (f"{result.kind.capitalize()} {result.name.replace('_', ' ')}", why(result))
+        for result in all_results(study)
+        if result.name not in made
+    ]
+
+
+def tables_and_pages(run: Path, tables: Iterable[str]) -> str:
+    """Those of the tables that a run made, as plain text, and where its report and transcripts are."""
+    paths = (run / "tables" / f"{name}.md" for name in tables)
+    texts = [path.read_text(encoding="utf-8") for path in paths if path.is_file()]
+    pages = [str(page) for name in ("report", "transcripts") if (page := run / f"{name}.html").is_file()]
+    return "\n".join([*texts, f"Report  {', '.join(pages)}\n"])
 
 
 class RunResults:

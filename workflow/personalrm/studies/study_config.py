@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from personalrm.core.errors import ConfigError
 from personalrm.llm.cache.store_file import JournalMode
@@ -76,6 +77,21 @@ class StudyConfig(Section):
     and marked."""
     check_endpoints: bool = False
     """Make one real call to each endpoint before the run."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_names(cls, value: object) -> object:
+        # A data set's name is its key; readers of one entry alone want it inside, too.
+        if isinstance(value, dict) and isinstance(value.get("datasets"), dict):
+            entries = cls.all_datasets(value["datasets"]).items()
+            named = {k: {"name": k, **v} if isinstance(v, dict) else v for k, v in entries}
+            return {**value, "datasets": named}
+        return value
+
+    @classmethod
+    def all_datasets(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The data sets that entries of the config stand for, by name."""
+        return given
 
     @field_validator("datasets")
     @classmethod

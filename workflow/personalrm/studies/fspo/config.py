@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field
 
 from personalrm.core.errors import ConfigError
 from personalrm.personas.synthetic.settings import Count, Domain, once_each
@@ -139,15 +139,6 @@ class Config(StudyConfig):
     """Descriptions."""
     compare: CompareConfig | None = None
     """Win rates against Base; not computed if this is not given."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _dataset_names(cls, value: object) -> object:
-        # A domain's name is its key.
-        if isinstance(value, dict) and isinstance(value.get("datasets"), dict):
-            named = {k: {"name": k, **v} if isinstance(v, dict) else v for k, v in value["datasets"].items()}
-            return {**value, "datasets": named}
-        return value
 
     @property
     def systems(self) -> list[str]:

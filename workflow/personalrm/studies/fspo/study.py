@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from personalrm.core.files import sha256_file
-from personalrm.core.records import CallRef, read_all
+from personalrm.core.records import read_all
 from personalrm.core.synthetic import PARTS, QuestionAnswers, QuestionGroup, SyntheticPair, SyntheticUser, UserLabels
 from personalrm.personas.synthetic.describe import decided_labels
+from personalrm.results.spec import Result
 from personalrm.run.stage import Files
 from personalrm.studies.fspo.config import Config, problems_of
 from personalrm.studies.fspo.plan import Plan
 from personalrm.studies.fspo.run_results import PACKAGES, conditions, result_files, result_settings
-from personalrm.studies.manifest import usage_of
-from personalrm.studies.run_results import all_results
+from personalrm.studies.manifest import stage_usage, usage_text
+from personalrm.studies.run_results import not_made, tables_and_pages
 from personalrm.studies.study import Needs, Study
-
-
-def paid(plan: Plan) -> list[str]:
-    """Stages that ask models."""
-    return [name for name, stage in plan.stages.items() if stage.paid]
 
 
 def _missing(config: Config, _needs: Needs) -> list[str]:
@@ -35,13 +31,7 @@ def _missing(config: Config, _needs: Needs) -> list[str]:
 
 
 def _facts(plan: Plan) -> dict[str, Any]:
-    import pandas as pd
-
-    calls = [ref.model_dump() for ref in _calls(plan)]
-    return {
-        "data": {name: _data(plan, name) for name in plan.config.datasets},
-        "usage": usage_of(pd.DataFrame(calls, columns=list(CallRef.model_fields))),
-    }
+    return {"data": {name: _data(plan, name) for name in plan.config.datasets}, "usage": stage_usage(plan)}
 
 
 def _data(plan: Plan, name: str) -> dict[str, Any]:
@@ -67,13 +57,6 @@ def _data(plan: Plan, name: str) -> dict[str, Any]:
     }
 
 
-def _calls(plan: Plan) -> Iterator[CallRef]:
-    for name in paid(plan):
-        kind = plan.stages[name].record
-        for row in read_all([Path(path) for path in plan.paths(name)], kind) if kind else ():
-            yield from getattr(row, "calls", ())
-
-
 def _made_of(plan: Plan) -> Files:
     names = [name for name in plan.stages if name not in ("fetch", "prepare")]
     return {"made": [path for name in names for path in plan.paths(name)]}
@@ -92,10 +75,7 @@ def _summary(plan: Plan, manifest: Mapping[str, Any]) -> Sequence[tuple[str, Seq
     if config.compare:
         asked |= {"Answers compared with Base by": config.compare.judges, "Systems": config.systems}
     said = [f"{what} {', '.join(names)}." for what, names in asked.items()]
-    cost = usage["cost_usd_list"]
-    spent = f"{usage['tokens_in']:,} tokens in, {usage['tokens_out']:,} out, list cost "
-    spent += "not known" if cost is None else f"${cost:,.2f}"
-    return [("What was run", [*counts, *said, f"Stored answers: {usage['calls']:,}, {spent}."])]
+    return [("What was run", [*counts, *said, f"Stored answers: {usage['calls']:,}, {usage_text(usage)}"])]
 
 
 def _listed(counts: Mapping[str, int]) -> str:
@@ -103,20 +83,14 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 
 def _not_run(config: Config, made: Collection[str]) -> Sequence[tuple[str, str]]:
-    return [
-        (
-            f"{result.kind.capitalize()} {result.name.replace('_', ' ')}",
-            "compare is not given" if result.when else "the table is not made",
-        )
-        for result in all_results(config.study)
-        if result.name not in made
-    ]
+    def why(result: Result) -> str:
+        return "compare is not given" if result.when else "the table is not made"
+
+    return not_made(config.study, made, why)
 
 
 def _shown(run: Path) -> str:
-    tables = (run / "tables" / f"{name}.md" for name in ("label_entropy", "disagreement", "win_rates"))
-    texts = [path.read_text(encoding="utf-8") for path in tables if path.is_file()]
-    return "\n".join([*texts, f"Report  {run / 'report.html'}\n"])
+    return tables_and_pages(run, ("label_entropy", "disagreement", "win_rates"))
 
 
 def _simulated(config: Config, *given: Any) -> Any:  # noqa: ANN401 - as `simulated` has it

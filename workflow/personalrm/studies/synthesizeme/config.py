@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field
 
 from personalrm.core.conditions import K_NAMES, K, VariantId
 from personalrm.data.cross_validation import with_folds
@@ -173,15 +174,11 @@ class Config(StudyConfig):
     """`test`: only users of the test part of the user split are learned from and judged (as in the paper). Data sets
     without a user split are judged whole."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _dataset_names(cls, value: object) -> object:
-        # A data set's name is its key; readers of one entry alone want it inside, too.
-        if isinstance(value, dict) and isinstance(value.get("datasets"), dict):
-            entries = with_folds(value["datasets"]).items()
-            named = {k: {"name": k, "source": "local", **v} if isinstance(v, dict) else v for k, v in entries}
-            return {**value, "datasets": named}
-        return value
+    def all_datasets(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """One per fold where an entry has some; files of votes where an entry names no source."""
+        entries = with_folds(given).items()
+        return {k: {"source": "local", **v} if isinstance(v, dict) else v for k, v in entries}
 
     @property
     def ks(self) -> tuple[K, ...]:

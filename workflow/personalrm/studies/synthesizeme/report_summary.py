@@ -17,6 +17,7 @@ from personalrm.results.labels import OK, UNUSED, is_told, method_label
 from personalrm.results.marks import NOTES, RETRY
 from personalrm.results.table_formats import table_rows
 from personalrm.results.tables.main_table import FAILURE_COLUMNS, cuts, gaps, is_outage, row_flags
+from personalrm.studies.manifest import usage_text
 from personalrm.studies.report.shown import Headline, Number
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.results.benchmark_reported import limits_of, reported_set
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FEW_USERS = 20
-"""Below this many users a bootstrap over users is called rough (our choice: where level A begins)."""
+"""Below this many users a bootstrap over users is called rough (our choice: as many as a user split needs)."""
 NOBODY = "Default, the same judge without the user"
 """What a stranger has to know of Default."""
 REPORTED = {"prism": "PRISM", "arena": "Chatbot Arena"}
@@ -43,14 +44,12 @@ def what_was_run(manifest: Mapping[str, Any], main: pd.DataFrame) -> list[str]:
         judged = f"{_most(rows, 'n_users')} judged, on {_most(rows, 'n_pairs')} test pairs"
         sentences.append(f"{name}: {_count(users, 'user')} with {_count(pairs, 'pair')}; {judged}.")
     models = [f"{name} ({facts['backend']})" for name, facts in manifest["models"].items()]
-    usage, cost = manifest["usage"], manifest["usage"]["cost_usd_list"]
+    usage = manifest["usage"]
     return [
         *sentences,
         f"Models: {', '.join(models)}." if models else "No model was used.",
         f"{_count(len(main), 'way')} of judging gave {_count(int(main['n_judgments'].sum()), 'judgment')}. All results "
-        f"rest on {_count(usage['calls'], 'stored answer')}: {usage['tokens_in']:,} tokens in, "
-        f"{usage['tokens_out']:,} out, list cost {'not known' if cost is None else f'${cost:,.2f}'}."
-        + (f" Tokens of {estimated:,} of them are estimates." if (estimated := usage.get("estimated_calls")) else ""),
+        f"rest on {_count(usage['calls'], 'stored answer')}: {usage_text(usage)}",
     ]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator
 
 from personalrm.core.persona_pairs import RELEASED
 from personalrm.data.pair_sets import PairSet
@@ -97,15 +97,6 @@ class Config(StudyConfig):
     """Systems that write answers for personas."""
     compare: CompareConfig = CompareConfig()
     """Comparisons of generated answers."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _dataset_names(cls, value: object) -> object:
-        # A data set's name is its key.
-        if isinstance(value, dict) and isinstance(value.get("datasets"), dict):
-            named = {k: {"name": k, **v} if isinstance(v, dict) else v for k, v in value["datasets"].items()}
-            return {**value, "datasets": named}
-        return value
 
     @property
     def personas_of(self) -> list[str]:

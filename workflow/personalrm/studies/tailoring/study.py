@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from personalrm.core.errors import ConfigError
 from personalrm.core.files import sha256_file
-from personalrm.core.generations import Generation, JudgedAnswers
-from personalrm.core.persona_pairs import PairRow
-from personalrm.core.records import CallRef, read_records
 from personalrm.judge.rubrics import prometheus
 from personalrm.run.stage import Files
-from personalrm.studies.manifest import usage_of
+from personalrm.studies.manifest import stage_usage, usage_text
 from personalrm.studies.preflight import lacking
 from personalrm.studies.report.judgments import Shown
 from personalrm.studies.report.shown import Headline, People
-from personalrm.studies.run_results import all_results
+from personalrm.studies.run_results import not_made, tables_and_pages
+from personalrm.studies.stage_costs import paid_files
 from personalrm.studies.study import Needs, Study
 from personalrm.studies.tailoring.config import Config, problems_of
 from personalrm.studies.tailoring.plan import Plan
 from personalrm.studies.tailoring.run_results import PACKAGES, conditions, result_files, result_settings
 from personalrm.train.base_names import kind_of_base
 
-PAID = ("infer_personas", "judge_personas", "prefer_personas", "ask_answers", "judge_generations")
 TRAINING = ("tailor_sft", "tailor_dpo", "generate_answers")
 """Stages that need torch."""
 
@@ -57,13 +54,10 @@ def _without_bases(config: Config) -> list[str]:
 
 
 def _facts(plan: Plan) -> dict[str, Any]:
-    import pandas as pd
-
-    calls = [ref.model_dump() for ref in _calls(plan)]
     return {
         "data": {name: _data(plan, name) for name in plan.config.datasets},
         "policies": {path.removeprefix(f"{plan.run}/"): _card(path) for path in _cards(plan)},
-        "usage": usage_of(pd.DataFrame(calls, columns=list(CallRef.model_fields))),
+        "usage": stage_usage(plan),
     }
 
 
@@ -86,20 +80,12 @@ def _card(path: str) -> dict[str, Any]:
     return {name: value for name, value in card.items() if name != "curve"}
 
 
-def _calls(plan: Plan) -> Iterator[CallRef]:
-    for name in PAID:
-        kind = plan.stages[name].record
-        for path in plan.paths(name):
-            for row in read_records(Path(path), kind or PairRow):
-                yield from row.calls if isinstance(row, PairRow | Generation | JudgedAnswers) else ()
-
-
 def _made_of(plan: Plan) -> Files:
     prepared = [path for name in plan.config.datasets for path in plan.files("prepare", dataset=name)]
     return {
         "prepared": prepared,
         "policies": _cards(plan),
-        "paid": [path for name in PAID for path in plan.paths(name)],
+        "paid": paid_files(plan),
     }
 
 
@@ -114,12 +100,9 @@ def _summary(plan: Plan, manifest: Mapping[str, Any]) -> Sequence[tuple[str, Seq
         "Answers compared by": config.compare.all_judges if config.compare.pairs else (),
     }
     said = [f"{what} {', '.join(names)}." for what, names in asked.items() if names]
-    cost = usage["cost_usd_list"]
-    spent = f"{usage['tokens_in']:,} tokens in, {usage['tokens_out']:,} out, list cost "
-    spent += "not known" if cost is None else f"${cost:,.2f}"
     beavers = any(entry.prompt == "beavertails" for entry in config.datasets.values())
     harmful = ["BeaverTails holds harmful text."] if beavers else []
-    return [("What was run", [*counts, *said, f"Stored answers: {usage['calls']:,}, {spent}.", *harmful])]
+    return [("What was run", [*counts, *said, f"Stored answers: {usage['calls']:,}, {usage_text(usage)}", *harmful])]
 
 
 def _headline(plan: Plan) -> Headline | None:
@@ -149,17 +132,11 @@ def _not_run(config: Config, made: Collection[str]) -> Sequence[tuple[str, str]]
         "answers": "compare.pairs names no comparison",
         "reported_answers": "no comparison and data set of the config is named as reported",
     }
-    return [
-        (f"{result.kind.capitalize()} {result.name.replace('_', ' ')}", keys.get(result.when, "the table is not made"))
-        for result in all_results(config.study)
-        if result.name not in made
-    ]
+    return not_made(config.study, made, lambda result: keys.get(result.when, "the table is not made"))
 
 
 def _shown(run: Path) -> str:
-    tables = (run / "tables" / f"{name}.md" for name in ("persona_accuracy", "persona_preferences", "tailoring"))
-    texts = [path.read_text(encoding="utf-8") for path in tables if path.is_file()]
-    return "\n".join([*texts, f"Report  {run / 'report.html'}, {run / 'transcripts.html'}\n"])
+    return tables_and_pages(run, ("persona_accuracy", "persona_preferences", "tailoring"))
 
 
 def _simulated(config: Config, *given: Any) -> Any:  # noqa: ANN401 - as `simulated` has it
