@@ -65,7 +65,7 @@ PROBABILITY = "own probability"
 """Measure: by how much own weights count against those of others."""
 NOISES = (0.1, 0.2, 0.3)
 DEFAULT_VOTES = (5, K)
-"""Votes of users without train users, in the place of whom a model's own preference stands."""
+"""Votes to learn from, where own weights are averaged with the preference of the model and not with other users'."""
 TRAIN_USERS = (LEAST_USERS - 1, LEAST_USERS, 50)
 """Numbers of train users of whom a prior is learned, in addition to all and none."""
 

@@ -45,7 +45,7 @@ TITLES = {
     "f": "(f) Wrong labels",
     "scorer": "Scorers of other quality",
     "prior": "Other priors",
-    "default": "No train users, and what the model prefers in the place of others",
+    "default": "Own weights and the model's preference, without train users",
 }
 OVER = f"over {POPULATION}"
 MOST_BELOW, MOST_CAUGHT, MOST_APART = 2.0, 15.0, 5.0
