@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from support.comparison_cases import assert_readable
 
 from personalrm.core.conditions import K
 from personalrm.core.tastes import Taste, TasteWeights, UserTaste
 from personalrm.results.figures.tastes_figure import shown_users, tastes_caption, tastes_figure
-from personalrm.results.tables.tastes_table import MOST_PERSONAS, tastes_blocks, tastes_notes, tastes_table
+from personalrm.results.tables.tastes_table import (
+    MOST_PERSONAS,
+    read_tastes_table,
+    tastes_blocks,
+    tastes_notes,
+    tastes_table,
+)
 
 
 def row(user: str, k: K = "all", draw: int = 0, *, model: str = "m", own: bool = True) -> UserTaste:
@@ -81,3 +89,8 @@ def test_the_figure_and_its_caption_are_of_the_largest_k() -> None:
     assert "No taste of their own: u00, u01, " in many
     assert many.endswith("u05 and 5 more.")
     assert_readable(tastes_figure(table))
+
+
+def test_the_axes_of_narrow_panels_stay_readable() -> None:
+    published = Path(__file__).parents[2] / "docs" / "tastes" / "tastes.csv"
+    assert_readable(tastes_figure(read_tastes_table(published)))

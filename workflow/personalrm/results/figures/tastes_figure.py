@@ -80,6 +80,7 @@ def _panel(axes: Axes, rows: Sequence[Row]) -> None:
             markerfacecolor=colour if sure else "white",
             linestyle="",
         )
+    axes.locator_params(axis="x", nbins=5)
     set_limits(axes, "x", axes.get_xlim())
     axes.set_xlabel("effect, log-odds", fontsize=SMALL_SIZE, color=INK, labelpad=1)
 
