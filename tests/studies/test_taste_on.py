@@ -34,10 +34,11 @@ from personalrm.studies.runner import runtime_from_env
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.results.taste_on_table import taste_on_blocks, taste_on_notes, taste_on_table
-from personalrm.studies.synthesizeme.stages.fit import scores_in
+from personalrm.studies.synthesizeme.stages.fit import fit_stage, scores_in
 from personalrm.studies.synthesizeme.stages.judging import judge_stage, judge_user
+from personalrm.studies.synthesizeme.stages.runner import Job
 from personalrm.studies.synthesizeme.stages.taste_on import as_one
-from personalrm.studies.synthesizeme.stages.weighing import weigh_user
+from personalrm.studies.synthesizeme.stages.weighing import weigh_stage, weigh_user
 
 TESTS = tuple(pair(name, split="test") for name in ("fact", "taste"))
 LEARNED = (pair("c", split="context"), pair("v", split="validation"))
@@ -160,22 +161,24 @@ def test_stages_read_the_ratings_where_the_switch_asks_for_them(tmp_path: Path) 
     assert [verdict for verdict in rows["history"].verdicts if verdict.pair_id == "fact"] == plain
 
 
+def weighed_rows(names: tuple[str, ...], default: float) -> tuple[list[str], UserScores]:
+    """Ids of all pairs, and their scores: the user prefers what is warmer, and the model that scored prefers it by
+    `default`."""
+    said = {"warm": 2.0, "default": default}
+    ids = [one.pair_id for one in USER.pairs]
+    rows = [
+        PairScores(pair_id=name, swapped=turned, scores={one: -said[one] if turned else said[one] for one in names})
+        for name in ids
+        for turned in (False, True)
+    ]
+    return ids, UserScores(dataset="d", user_id="u", model="m", pairs=tuple(rows))
+
+
 def weighed(
     general: tuple[str, ...], names: tuple[str, ...] = ("warm", "default"), default: float = -1.0, **changes: bool
 ) -> JudgedUser:
-    """The user prefers what is warmer; the model that scored calls the colder answer the better one."""
     user = USER.model_copy(update={"pairs": (*LEARNED, *(one.model_copy(update=changes) for one in TESTS))})
-    said = {"warm": 2.0, "default": default}
-    rows = [
-        PairScores(
-            pair_id=one.pair_id,
-            swapped=swapped,
-            scores={name: -said[name] if swapped else said[name] for name in names},
-        )
-        for one in user.pairs
-        for swapped in (False, True)
-    ]
-    scores = UserScores(dataset="d", user_id="u", model="m", pairs=tuple(rows))
+    _, scores = weighed_rows(names, default)
     known = replace(Known.of(user, pairs=user.part("context")), **scores_in(scores))
     return weigh_user(user, parse_method("attributes"), known, judge="m", scores=scores, general=general)
 
@@ -190,6 +193,25 @@ def test_methods_that_weigh_scores_take_the_log_odds_of_default_there() -> None:
     # A model in words has no log-odds of its own, and a tie of the user that it decides is wrong.
     assert weighed(("fact",), ("warm",)).set_aside == ()
     assert outcomes(weighed(("fact",), default=1.0, tie=True).verdicts)[0] == ("fact", "wrong")
+
+
+def test_what_is_set_aside_of_each_left_out_conversation_is_kept(tmp_path: Path) -> None:
+    rows, scores = weighed_rows(("warm", "default"), -1.0)
+    users, scored, ratings, fit, out = (tmp_path / name for name in ("users", "scores", "ratings", "fit", "out"))
+    write_records(users, [USER])
+    write_records(scored, [scores])
+    rated = tuple(PairRating(pair_id=one.pair_id, query=2, responses=2) for one in TESTS)
+    write_records(ratings, [UserRatings(dataset="d", user_id="u", model="m", ratings=rated)])
+    job = Job(config_of(tmp_path, methods=["attributes@loo"]), runtime_from_env())
+    fit_stage(job, users=[users], out=fit, dataset="d", method="attributes", model="m", scores=[scored])
+    weigh_stage(job, users=users, out=out, fitted=[fit], judge="m", scores=scored, ratings=[ratings])
+    (row,) = read_records(out, JudgedUser)
+    assert len(row.verdicts) == len(rows)
+    assert outcomes(row.set_aside) == [("fact", "correct"), ("taste", "correct")]
+    assert {name: outcome for name, outcome in outcomes(row.verdicts) if name in ("fact", "taste")} == {
+        "fact": "wrong",
+        "taste": "wrong",
+    }
 
 
 @pytest.mark.parametrize(

@@ -109,9 +109,12 @@ def _joined(rows: Sequence[JudgedUser], user: UserData) -> JudgedUser:
     if absent is not None:
         return absent
     place = {pair.pair_id: number for number, pair in enumerate(user.pairs)}
-    verdicts = sorted((one for row in rows for one in row.verdicts), key=lambda one: place[one.pair_id])
+    joined: dict[str, object] = {
+        part: tuple(sorted((one for row in rows for one in getattr(row, part)), key=lambda one: place[one.pair_id]))
+        for part in ("verdicts", "set_aside")
+    }
     calls = {ref.key: ref for row in rows for ref in row.calls}
-    return rows[0].model_copy(update={"verdicts": tuple(verdicts), "calls": tuple(calls[key] for key in sorted(calls))})
+    return rows[0].model_copy(update={**joined, "calls": tuple(calls[key] for key in sorted(calls))})
 
 
 @dataclass(frozen=True)
