@@ -40,6 +40,12 @@ def test_several_personas_of_each_combination_and_exact_parts() -> None:
     assert {user.user_id for user in users if user.part == "train"} != {u.user_id for u in others if u.part == "train"}
 
 
+def test_another_seed_holds_other_users_out_where_each_has_one_persona() -> None:
+    many = domain(traits={"work": [f"Works in {name}." for name in "abcdefghijkl"]}, people={"held_out": 0.5})
+    held = [{user.key for user in seed_users(many, seed) if user.part == "held_out"} for seed in (0, 0, 1)]
+    assert held[0] == held[1] != held[2]
+
+
 def test_names_decide_nothing() -> None:
     renamed = {"tone": {"zz": "Likes praise.", "aa": "Likes blame."}, "length": {"b": "Is brief.", "a": "Is long."}}
     shares = {"each": "value", "personas": 3, "held_out": 0.3}
