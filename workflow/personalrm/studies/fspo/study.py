@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from personalrm.core.files import sha256_file
 from personalrm.core.records import read_all
 from personalrm.core.synthetic import PARTS, QuestionAnswers, QuestionGroup, SyntheticPair, SyntheticUser, UserLabels
+from personalrm.data.card import source_facts
 from personalrm.personas.synthetic.describe import decided_labels
 from personalrm.results.spec import Result
 from personalrm.run.stage import Files
@@ -44,8 +44,7 @@ def _data(plan: Plan, name: str) -> dict[str, Any]:
     parts = Counter(user.part for user in people)
     labels = list(read_all(of("label_pairs"), UserLabels))
     return {
-        "source_sha256": {path.name: sha256_file(path) for path in plan.config.datasets[name].source_files()},
-        "licence": plan.config.datasets[name].licence,
+        **source_facts(plan.config.datasets[name]),
         "users": {part: parts[part] for part in PARTS if parts[part]},
         "questions": len(questions),
         "questions_held_out": sum(question.held_out for question in questions),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from personalrm.core.errors import ConfigError
-from personalrm.core.files import sha256_file
+from personalrm.data.card import source_facts
 from personalrm.judge.rubrics import prometheus
 from personalrm.run.stage import Files
 from personalrm.studies.manifest import stage_usage, usage_text
@@ -62,12 +62,8 @@ def _facts(plan: Plan) -> dict[str, Any]:
 
 
 def _data(plan: Plan, name: str) -> dict[str, Any]:
-    settings = plan.config.datasets[name]
-    return {
-        "source_sha256": {path.name: sha256_file(path) for path in settings.source_files()},
-        "licence": settings.licence,
-        **json.loads(Path(plan.counts(name)).read_text(encoding="utf-8")),
-    }
+    counts = json.loads(Path(plan.counts(name)).read_text(encoding="utf-8"))
+    return {**source_facts(plan.config.datasets[name]), **counts}
 
 
 def _cards(plan: Plan) -> list[str]:
