@@ -36,12 +36,9 @@ ANSWERS: tuple[Stage[Plan], ...] = (GIVEN, ASK, GENERATE, JUDGE)
 """Stages about pairs with generated answers."""
 Given = Mapping[str, Sequence[Generation]]
 """Answers that were generated elsewhere, by system."""
-PERSONA_TOKENS = 30
-"""Of a persona of one sentence (the paper's released ones have 21 to 26 words)."""
-
-
-_ANSWER = "This is a stand-in for what a trained model would write. " * 10
-"""About 120 tokens, as a reasoning is assumed to have."""
+PERSONA_TOKENS, ANSWER_TOKENS = 30, 120
+"""Of a persona of one sentence (the paper's released ones have 21 to 26 words), and of a trained model's answer at most
+(as a reasoning is assumed to have)."""
 
 
 class FakePersonaModel(FakeModel):
@@ -148,9 +145,10 @@ async def _jobs(
                 write_records(Path(path), given[job.system])
                 continue
             if stage is GENERATE:
-                # No call: answers of assumed lengths stand in for those of a trained model.
+                # No call: answers stand in for those of a trained model. Equal ones would not be judged.
                 told = answered_pairs(plan.config, name, job.system, Path(plan.pairs(job)))
-                rows = (answer_row(pair, name, job.system, who, _ANSWER, False) for pair, who in told)
+                said = f"{job.system}{' answer' * min(config.tailor.max_new_tokens, ANSWER_TOKENS)}"
+                rows = (answer_row(pair, name, job.system, who, said, False) for pair, who in told)
                 write_records(Path(path), rows)
                 continue
             done = stage.work(**plan.arguments(stage.name, job, job=fake, out=Path(path)))
