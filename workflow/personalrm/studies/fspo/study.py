@@ -18,7 +18,7 @@ from personalrm.studies.fspo.plan import Plan
 from personalrm.studies.fspo.run_results import PACKAGES, conditions, result_files, result_settings
 from personalrm.studies.manifest import stage_usage, usage_text
 from personalrm.studies.run_results import not_made, tables_and_pages
-from personalrm.studies.study import Needs, Study
+from personalrm.studies.study import Needs, Study, later
 
 
 def _missing(config: Config, _needs: Needs) -> list[str]:
@@ -92,12 +92,6 @@ def _shown(run: Path) -> str:
     return tables_and_pages(run, ("label_entropy", "disagreement", "win_rates"))
 
 
-def _simulated(config: Config, *given: Any) -> Any:  # noqa: ANN401 - as `simulated` has it
-    from personalrm.studies.fspo.simulate import simulated
-
-    return simulated(config, *given)
-
-
 STUDY = Study(
     config=Config,
     plan=Plan,
@@ -113,6 +107,6 @@ STUDY = Study(
     summary=_summary,
     not_run=_not_run,
     shown=_shown,
-    simulated=_simulated,
+    simulated=later(f"{__package__}.simulate", "simulated"),
     title="Synthetic users and their preferences",
 )
