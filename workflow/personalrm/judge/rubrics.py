@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 from types import ModuleType
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from personalrm.core.errors import ConfigError, ModelCallError
 from personalrm.core.files import stable_hash
+from personalrm.core.generations import Unasked
 from personalrm.core.records import Verdict
+from personalrm.judge.call_recorder import CallRecorder
 from personalrm.judge.judge import (
     JudgeSettings,
     ask_verdict,
@@ -215,6 +217,26 @@ async def compare(model: LanguageModel, rivals: Rivals, question: RubricQuestion
         return await ask_verdict(model, rivals.pair_id, swapped, messages, question.judge)
 
     return both_orders(*await asyncio.gather(once(False), once(True)), question.judge)
+
+
+async def compared(
+    model: LanguageModel,
+    stage: str,
+    rivals: Rivals,
+    texts: tuple[Cleaned, Cleaned],
+    question: RubricQuestion,
+    reason: Unasked | None,
+) -> dict[str, Any]:
+    """What `JudgedAnswers` records of one comparison, in which nothing is asked where there is a `reason`; `texts` are
+    the answers of the test and of the base system."""
+    recorder = CallRecorder(model, stage)
+    return {
+        **{"pair_id": rivals.pair_id, "rubric": question.rubric, "mode": question.judge.mode, "reason": reason},
+        "verdicts": () if reason else await compare(recorder, rivals, question),
+        "words": tuple(len(one.text.split()) for one in texts),
+        "stripped": tuple(one.stripped for one in texts),
+        **{"calls": recorder.calls, "prompts": question.prompts},
+    }
 
 
 async def _graded(model: LanguageModel, pair_id: str, swapped: bool, requests: Iterable[Request]) -> Verdict:

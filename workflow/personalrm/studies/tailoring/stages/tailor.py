@@ -13,13 +13,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from personalrm.core.errors import DataError, ModelCallError
+from personalrm.core.errors import DataError
 from personalrm.core.extras import require_extra
 from personalrm.core.generations import Generation
 from personalrm.core.persona_pairs import PersonaPair
 from personalrm.core.records import read_all, read_records, write_records
-from personalrm.judge.call_recorder import CallRecorder
-from personalrm.judge.judge import failure_outcome, is_refused
+from personalrm.judge.call_recorder import CallRecorder, answer_of
 from personalrm.judge.prompting import load_prompt
 from personalrm.llm.types import LanguageModel, Request
 from personalrm.personas.of_pairs import FOLDER
@@ -214,16 +213,8 @@ async def ask_stage(job: Job, *, pairs: Path, known: Sequence[Path], out: Path, 
         (pair, persona), recorder = one, CallRecorder(client, ASK.name)
         messages = answer_messages(asked(pair.prompt, persona, entry.train), examples, about)
         request = Request(messages, max_tokens=config.tailor.max_new_tokens, stop=STOPS)
-        text, cut, outcome = "", False, "empty"
-        try:
-            response = await recorder.complete(request)
-            outcome = "refused" if is_refused(response) else "ok"
-            text, cut = response.text.strip(), response.cut
-        except ModelCallError as error:
-            outcome = failure_outcome(error)
-        text = text if outcome == "ok" else ""
-        said = {"outcome": outcome if text or outcome != "ok" else "empty", "calls": recorder.calls}
-        return answer_row(pair, dataset, system, persona, text, cut, **said)
+        text, outcome, cut = await answer_of(recorder, request)
+        return answer_row(pair, dataset, system, persona, text, cut, outcome=outcome, calls=recorder.calls)
 
     await job.execute(ASK, str(entry.model), [answered_pairs(config, dataset, system, pairs)], work, out)
 
