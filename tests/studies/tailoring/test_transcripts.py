@@ -151,7 +151,7 @@ def test_comparisons_show_both_answers_by_system_and_prompts_as_sent(tmp_path: P
     assert {texts_of(data, call) for call in data["calls"]} == sent
     assert "12 of 12 judgments" in " ".join(text.split())
     pairs = {known["id"]: known for known in data["pairs"]}
-    assert sorted(pairs) == ["test-p0", "test-p1", "test-p2"]
+    assert (len(data["pairs"]), sorted(pairs)) == (3, ["test-p0", "test-p1", "test-p2"])
     second = pairs["test-p1"]
     assert [data["texts"][second[side]] for side in ("chosen", "rejected")] == ["bad otter", "good"]
     assert (second["words"], second["stripped"]) == ([2, 1], [["Response:"], []])
@@ -189,10 +189,13 @@ def test_a_reader_sees_which_system_is_better_and_what_it_was_told(tmp_path: Pat
         "Answer of plain shown first",
     ):
         assert said in detail
-    counts = after(
+    counts, saved = after(
         out,
         """
         const found = {};
+        let blob = null;
+        URL.createObjectURL = (made) => { blob = made; return "blob:x"; };
+        HTMLAnchorElement.prototype.click = () => {};
         for (const result of ["won", "lost", "differ", "right", "wrong"]) {
           location.hash = `method=all&result=${result}`;
           await new Promise((done) => setTimeout(done, 50));
@@ -200,7 +203,16 @@ def test_a_reader_sees_which_system_is_better_and_what_it_was_told(tmp_path: Pat
         }
         location.hash = "method=all&q=likes+otter";
         await new Promise((done) => setTimeout(done, 50));
-        return { ...found, told: parseInt(document.getElementById("count").textContent) };
+        found.told = parseInt(document.getElementById("count").textContent);
+        document.getElementById("save").click();
+        return [found, JSON.parse(await blob.text()).judgments];
         """,
     )
+    one = next(one for one in saved if one["method"] == "better_answer.quality" and one["pair"]["id"] == "test-p1")
+    assert one["pair"]["answers"] == {"otter": "bad otter", "plain": "good"}
+    assert (one["pair"]["told"], one["pair"]["words"]) == (["The user likes otter.", None], [2, 1])
+    assert [(verdict["shown_first"], verdict["outcome"]) for verdict in one["verdicts"]] == [
+        ("otter", "wrong"),
+        ("plain", "wrong"),
+    ]
     assert counts == {"won": 4, "lost": 2, "differ": 0, "right": 0, "wrong": 0, "told": 6}

@@ -53,16 +53,16 @@ def transcribed_from(plan: Plan) -> Files:
 
 def judgments_of(plan: Plan, max_judgments: int) -> Shown:
     """The judgments of a run; of a run with more than `max_judgments`, those of some pairs."""
-    config, counts = plan.config, Counter[Key]()
+    config, asked, compared = plan.config, Counter[Key](), Counter[Key]()
     for row in _judged(plan):
-        counts[row.dataset, row.pair_id] += sum(map(len, _by_side(row).values()))
-    for compared in _rows(plan, COMPARISON, JudgedAnswers):
-        counts[compared.dataset, compared.pair_id] += len(compared.verdicts)
-    counts = +counts
+        asked[row.dataset, row.pair_id] += sum(map(len, _by_side(row).values()))
+    for answers in _rows(plan, COMPARISON, JudgedAnswers):
+        compared[answers.dataset, answers.pair_id] += len(answers.verdicts)
+    counts = asked + compared
     chosen = choose_whole(counts, max_judgments)
     with ExitStack() as stack:
         store = stack.enter_context(ResponseStore(config.store)) if config.store.is_file() else None
-        found = Transcripts(plan, store, chosen)
+        found = Transcripts(plan, store, chosen.intersection(+asked))
         for row in _judged(plan):
             if (row.dataset, row.pair_id) in chosen:
                 found.add_judged(row)
@@ -75,8 +75,9 @@ def judgments_of(plan: Plan, max_judgments: int) -> Shown:
 
 
 class Transcripts:
-    """Collects the `chosen` pairs with their personas, and judgments of these. A row of the page is a question on a
-    data set: which persona, by which writer, which judge, and how its verdicts are read."""
+    """Collects the `chosen` pairs with their personas, and judgments of these; and comparisons of answers. A row of the
+    page is a question on a data set: which persona by which writer, or which two systems; which judge, and how its
+    verdicts are read."""
 
     def __init__(self, plan: Plan, store: ResponseStore | None, chosen: frozenset[Key]) -> None:
         self._config, self._found = plan.config, Judgments(store)
