@@ -13,6 +13,7 @@ from personalrm.core.files import stable_hash
 from personalrm.core.generations import Generation
 from personalrm.core.persona_pairs import PersonaPair
 from personalrm.core.records import write_records
+from personalrm.judge.call_recorder import Answered
 from personalrm.judge.prompting import load_prompt
 from personalrm.llm.types import Request
 from personalrm.personas.of_pairs import FOLDER
@@ -148,7 +149,7 @@ async def _jobs(
                 # No call: answers stand in for those of a trained model. Equal ones would not be judged.
                 told = answered_pairs(plan.config, name, job.system, Path(plan.pairs(job)))
                 said = f"{job.system}{' answer' * min(config.tailor.max_new_tokens, ANSWER_TOKENS)}"
-                rows = (answer_row(pair, name, job.system, who, said, False) for pair, who in told)
+                rows = (answer_row(pair, name, job.system, who, Answered(said, "ok")) for pair, who in told)
                 write_records(Path(path), rows)
                 continue
             done = stage.work(**plan.arguments(stage.name, job, job=fake, out=Path(path)))

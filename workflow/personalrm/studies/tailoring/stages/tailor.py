@@ -17,8 +17,8 @@ from personalrm.core.errors import DataError
 from personalrm.core.extras import require_extra
 from personalrm.core.generations import Generation
 from personalrm.core.persona_pairs import PersonaPair
-from personalrm.core.records import read_all, read_records, write_records
-from personalrm.judge.call_recorder import CallRecorder, answer_of
+from personalrm.core.records import CallRef, read_all, read_records, write_records
+from personalrm.judge.call_recorder import Answered, CallRecorder, answer_of
 from personalrm.judge.prompting import load_prompt
 from personalrm.llm.types import LanguageModel, Request
 from personalrm.personas.of_pairs import FOLDER
@@ -176,30 +176,26 @@ def generate_stage(
     rows = []
     for (pair, persona), start, one in zip(wanted, starts, made, strict=True):
         response = f"{start}{one.text}".strip()
-        rows.append(answer_row(pair, dataset, system, persona, response, one.cut))
+        said = Answered(response, "ok" if response else "empty", one.cut)
+        rows.append(answer_row(pair, dataset, system, persona, said))
     write_records(out, rows)
 
 
 def answer_row(
-    pair: PersonaPair,
-    dataset: str,
-    system: str,
-    persona: str,
-    response: str,
-    cut: bool,
-    **more: Any,  # noqa: ANN401
+    pair: PersonaPair, dataset: str, system: str, persona: str, said: Answered, calls: tuple[CallRef, ...] = ()
 ) -> Generation:
-    """The row of an answer; one without text has the outcome `empty`, unless `more` says another."""
+    """The row of an answer."""
     return Generation(
         dataset=dataset,
         pair_id=pair.pair_id,
         system=system,
         prompt=pair.prompt,
         persona=persona,
-        response=response,
-        cut=cut,
+        response=said.text,
+        outcome=said.outcome,
+        cut=said.cut,
+        calls=calls,
         prompts={answer_prompt().name: answer_prompt().label},
-        **{"outcome": "ok" if response else "empty", **more},
     )
 
 
@@ -213,8 +209,8 @@ async def ask_stage(job: Job, *, pairs: Path, known: Sequence[Path], out: Path, 
         (pair, persona), recorder = one, CallRecorder(client, ASK.name)
         messages = answer_messages(asked(pair.prompt, persona, entry.train), examples, about)
         request = Request(messages, max_tokens=config.tailor.max_new_tokens, stop=STOPS)
-        text, outcome, cut = await answer_of(recorder, request)
-        return answer_row(pair, dataset, system, persona, text, cut, outcome=outcome, calls=recorder.calls)
+        said = await answer_of(recorder, request)
+        return answer_row(pair, dataset, system, persona, said, recorder.calls)
 
     await job.execute(ASK, str(entry.model), [answered_pairs(config, dataset, system, pairs)], work, out)
 
