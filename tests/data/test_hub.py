@@ -14,7 +14,9 @@ from pydantic import ValidationError
 from support.hub_server import COMMIT, Fault, HubRepo, HubServer
 
 from personalrm.core.errors import ConfigError, DataError
+from personalrm.data.card import source_facts
 from personalrm.data.hub import check_files, shared_source
+from personalrm.data.pair_sets import PairSet
 from personalrm.data.settings import Dataset, HubSource, LocalDataset, PrismDataset
 
 from .hub_cases import FILES, FOLDER, LARGE, SMALL, TOKEN, fetch, files_below, refused, sha, source
@@ -171,6 +173,12 @@ def test_a_branch_stays_at_the_commit_of_the_first_fetch(hub: HubServer) -> None
     assert [each.path for each in hub.asked] == [f"/datasets/some/set/resolve/{COMMIT}/conversations.jsonl"]
     noted = json.loads(Path("data/hub/some--set/main/checksums.json").read_text(encoding="utf-8"))
     assert noted["commit"] == COMMIT
+    pairs = PairSet.model_validate({"name": "d", "hub": source(revision="main", files=["survey.jsonl"]).model_dump()})
+    assert source_facts(pairs) == {
+        "source_sha256": {"survey.jsonl": sha(SMALL)},
+        "licence": "",
+        "hub": {"repo": "some/set", "revision": "main", "commit": COMMIT},
+    }
 
 
 def test_a_renamed_repository_is_followed(hub: HubServer) -> None:

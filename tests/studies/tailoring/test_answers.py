@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -16,62 +15,21 @@ from support.scripted_server import Answer, Fault, ScriptedServer
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.generations import Generation, JudgedAnswers
 from personalrm.core.records import read_all
-from personalrm.llm.open import RuntimeSettings
 from personalrm.studies.config_load import parse_config
 from personalrm.studies.preflight import missing
 from personalrm.studies.run_results import RunResults
 from personalrm.studies.study import Needs
 from personalrm.studies.tailoring.plan import Plan
-from personalrm.studies.tailoring.stages.answers import Job, given_stage
+from personalrm.studies.tailoring.stages.answers import given_stage
 from personalrm.studies.tailoring.stages.prepare import prepare_stage
-from studies.tailoring.cases import raw, table
+from studies.tailoring.cases import PROMPTS, Texts, judged, raw, table
+from studies.tailoring.cases import compared_systems as config
 
-Texts = Mapping[str, str]
-PROMPTS = ("Q0?", "Q1?", "Q2?", "Q3?", "Q4 always-first?", "Q5 mumbles?", "Q6 refuses?", "Q7?")
 OTTER = dict(
     zip(PROMPTS, ("good otter", "bad otter", "good otter", "good", "good", "good otter", "x", "same"), strict=True)
 )
 PLAIN = dict(zip(PROMPTS, ("bad", "good", "bad", "bad otter", "bad otter", "bad", "y", "same"), strict=True))
 """Quality: W L W W, a tie by place, unread twice, equal. Personalization: W W W L, a tie by place, unread, equal."""
-
-
-def config(folder: Path, url: str, systems: Mapping[str, Texts], **compare: object) -> dict[str, Any]:
-    """A run that compares the first system with the second; systems whose name ends in `plain` were told nothing."""
-    rows = [
-        {"id": f"p{number}", "prompt": prompt, "chosen": "", "rejected": "", "split": "test"}
-        | {"chosen_persona_retr": "The user likes otter."}
-        for number, prompt in enumerate(PROMPTS)
-    ]
-    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    given = {}
-    for name, texts in systems.items():
-        path = folder / f"{name}.jsonl"
-        path.write_text(
-            json.dumps([{"prompt": p, "response": r} for p, r in texts.items()], indent=1), encoding="utf-8"
-        )
-        given[name] = {"files": {"d": str(path)}, "persona": "none" if name.endswith("plain") else "retr_chosen"}
-    test, base = list(systems)[:2]
-    pairs = [{"test": test, "base": base}]
-    section = {"judges": ["m"], "given": given, "pairs": pairs, **compare}
-    return raw(folder, url, infer={}, judge={}, compare=section)
-
-
-def judged(values: dict[str, Any], folder: Path) -> Plan:
-    """The files of a run but its results."""
-    parsed = parse_config(values)
-    plan = Plan(parsed)
-    prepare_stage(plan, "d")
-
-    async def jobs() -> None:
-        job = Job(parsed, RuntimeSettings(folder / "servers", 1))
-        for path, (stage, wildcards) in plan.makers().items():
-            if stage.name == "given_answers":
-                stage.work(**plan.arguments(stage.name, wildcards, out=Path(path)))
-            elif stage.paid:
-                await stage.work(**plan.arguments(stage.name, wildcards, job=job, out=Path(path)))
-
-    asyncio.run(jobs())
-    return plan
 
 
 def run(
@@ -319,7 +277,7 @@ def test_files_that_are_missing_or_fit_nothing_are_named(tmp_path: Path) -> None
         (lambda c: c.update(judges=[]), "compare.judges: no model judges"),
         (lambda c: c.update(judges=["n"]), "compare.judges: no model 'n' under 'models'"),
         (lambda c: c.update(prometheus={"judges": ["m"]}), "'m' is given twice; for both prompts"),
-        (lambda c: c.update(rubrics=["quality"] * 2), "compare.rubrics: names a rubric twice"),
+        (lambda c: c.update(rubrics=["quality"] * 2), "compare.rubrics: a value is given twice"),
         (lambda c: c.update(generic="otter"), "compare.generic: 'otter' is no system without personas"),
         (lambda c: c["given"]["otter"]["files"].update(e="x"), "compare.given.otter.files: no data set 'e'"),
         (

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from support.answer_judge import answer
+from support.projects import ROOT
 from support.scripted_server import ScriptedServer
 
 from personalrm.core.errors import DataError
@@ -68,6 +69,17 @@ def test_an_estimate_counts_the_pairs_that_have_answers(tmp_path: Path, caplog: 
         assert sum(row["calls"] for row in rows if row["stage"] == "judge_generations") in calls
     # All answers fit a pair, though the sample holds few.
     assert not caplog.records
+
+
+def test_the_quickstart_is_estimated_with_the_comparisons_of_trained_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    path = Path("config/tailoring_quickstart.yaml")
+    rows = json.loads(estimate(path, 1, users=4, as_json=True, timed=False))["rows"]
+    calls = {row["stage"]: row["calls"] for row in rows if row["stage"] != "all"}
+    # 60 pairs: a persona of each side, judged in both orders, and compared in both; 20 test pairs: answers of two
+    # comparisons in both orders under both rubrics.
+    expected = {"infer_personas": 120, "judge_personas": 240, "prefer_personas": 120, "judge_generations": 160}
+    assert calls == expected
 
 
 def test_only_prometheus_asked_by_its_own_prompt_is_the_papers_judge(tmp_path: Path) -> None:

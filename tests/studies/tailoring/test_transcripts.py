@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.answer_judge import answer as compare
+from support.answer_judge import compared
+from support.browser import after, needs_browser, opened
 from support.persona_judge import answer, pair
 from support.scripted_server import Answer, ScriptedServer
 
 from personalrm.studies.config_load import write_resolved
 from personalrm.studies.report.transcripts import transcripts_stage
 from personalrm.studies.tailoring.plan import Plan
-from studies.tailoring.cases import raw, run
+from studies.tailoring.cases import compared_systems, judged, raw, run
 from studies.transcript_cases import data_in, prompt_of
 
 OF_DATA = {"models": ["m"], "released": True}
@@ -110,7 +113,8 @@ def test_beavertails_is_announced(tmp_path: Path, prompt: str, warned: bool) -> 
         entry = raw(tmp_path, server.url)["datasets"]["d"] | {"prompt": prompt}
         del entry["reported"]
         plan = run(tmp_path, [pair(0)], server.url, datasets={"d": entry})
-    assert ('role="note">Pairs of BeaverTails speak of crime' in page(tmp_path, plan)) == warned
+    said = 'role="note">Pairs of BeaverTails, and answers to their prompts, speak of crime'
+    assert (said in page(tmp_path, plan)) == warned
 
 
 def test_a_large_run_shows_whole_pairs_and_the_same_each_time(tmp_path: Path) -> None:
@@ -122,3 +126,93 @@ def test_a_large_run_shows_whole_pairs_and_the_same_each_time(tmp_path: Path) ->
     assert "2 of 6 pairs (chosen by their ids alone" in " ".join(text.split())
     assert len(data_in(text)["pairs"]) == 2
     assert text == page(tmp_path, plan, max_judgments=17)
+
+
+SYSTEMS = {
+    "otter": {"Q0?": "good otter", "Q1?": "Response: bad otter", "Q2?": "good", "Q7?": "same"},
+    "plain": {"Q0?": "bad", "Q1?": "good", "Q2?": "bad otter", "Q7?": "same"},
+}
+"""Quality: W L W, equal. Personalization: W W L, equal."""
+
+
+def compared_run(folder: Path) -> tuple[str, list[dict[str, Any]]]:
+    """The page of comparisons, and what was sent."""
+    with ScriptedServer(compare) as server:
+        plan = judged(compared_systems(folder, server.url, SYSTEMS), folder)
+    return page(folder, plan), server.requests
+
+
+def test_comparisons_show_both_answers_by_system_and_prompts_as_sent(tmp_path: Path) -> None:
+    text, requests = compared_run(tmp_path)
+    data = data_in(text)
+    sent = {json.dumps([[message["role"], message["content"]] for message in body["messages"]]) for body in requests}
+    # Three pairs whose answers differ, two rubrics, both orders; the pair with equal answers is not judged.
+    assert len(data["calls"]) == len(requests) == 12
+    assert {texts_of(data, call) for call in data["calls"]} == sent
+    assert "12 of 12 judgments" in " ".join(text.split())
+    pairs = {known["id"]: known for known in data["pairs"]}
+    assert (len(data["pairs"]), sorted(pairs)) == (3, ["test-p0", "test-p1", "test-p2"])
+    second = pairs["test-p1"]
+    assert [data["texts"][second[side]] for side in ("chosen", "rejected")] == ["bad otter", "good"]
+    assert (second["words"], second["stripped"]) == ([2, 1], [["Response:"], []])
+    (told, nothing) = second["told"]
+    assert (data["texts"][told], nothing) == ("The user likes otter.", None)
+    rows = [(row["method"], row["systems"], row["variant"]) for row in data["rows"]]
+    named = ["otter", "plain"], "otter against plain"
+    assert rows == [("better_answer.quality", *named), ("better_answer.personalization", *named)]
+    won = {
+        (data["rows"][row]["method"], data["pairs"][place]["id"]): {outcome for _, outcome, *_ in verdicts}
+        for row, place, verdicts in data["items"]
+    }
+    assert won["better_answer.quality", "test-p1"] == {"wrong"}
+    assert won["better_answer.personalization", "test-p1"] == {"correct"}
+    for _, pair_place, verdicts in data["items"]:
+        test = data["texts"][data["pairs"][pair_place]["chosen"]]
+        for swapped, *_, (place,) in verdicts:
+            call = data["calls"][place]
+            shown = compared({"messages": [{"role": "user", "content": prompt_of(data, call)[-1].content}]})
+            assert call["swapped"] == swapped == (shown["second"] == test)
+
+
+@needs_browser
+def test_a_reader_sees_which_system_is_better_and_what_it_was_told(tmp_path: Path) -> None:
+    compared_run(tmp_path)
+    out = tmp_path / "transcripts.html"
+    shown = opened(out, "unfold=1&method=better_answer.quality&pair=d/test-p1").texts
+    detail = shown["detail"] + shown["compared"]
+    for said in (
+        "Answer of otterbad otterTold: The user likes otter.; 2 words; removed before judging: Response:",
+        "Answer of plaingoodTold no persona; 1 word",
+        "plain betterplain better",
+        "otter firstplain first",
+        "Answer of otter shown first",
+        "Answer of plain shown first",
+    ):
+        assert said in detail
+    counts, saved = after(
+        out,
+        """
+        const found = {};
+        let blob = null;
+        URL.createObjectURL = (made) => { blob = made; return "blob:x"; };
+        HTMLAnchorElement.prototype.click = () => {};
+        for (const result of ["won", "lost", "differ", "right", "wrong"]) {
+          location.hash = `method=all&result=${result}`;
+          await new Promise((done) => setTimeout(done, 50));
+          found[result] = parseInt(document.getElementById("count").textContent);
+        }
+        location.hash = "method=all&q=likes+otter";
+        await new Promise((done) => setTimeout(done, 50));
+        found.told = parseInt(document.getElementById("count").textContent);
+        document.getElementById("save").click();
+        return [found, JSON.parse(await blob.text()).judgments];
+        """,
+    )
+    one = next(one for one in saved if one["method"] == "better_answer.quality" and one["pair"]["id"] == "test-p1")
+    assert one["pair"]["answers"] == {"otter": "bad otter", "plain": "good"}
+    assert (one["pair"]["told"], one["pair"]["words"]) == (["The user likes otter.", None], [2, 1])
+    assert [(verdict["shown_first"], verdict["outcome"]) for verdict in one["verdicts"]] == [
+        ("otter", "wrong"),
+        ("plain", "wrong"),
+    ]
+    assert counts == {"won": 4, "lost": 2, "differ": 0, "right": 0, "wrong": 0, "told": 6}

@@ -1,14 +1,26 @@
-"""The data card: source, licence, filters, counts and hashes of a data set, in Markdown."""
+"""The data card of a data set in Markdown (source, licence, filters, counts, hashes), and its source in a manifest."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from personalrm.core.files import sha256_file
 from personalrm.data.filters.filter_settings import RELEASED
 from personalrm.data.filters.funnel import Funnel
 from personalrm.data.hub import noted_commit
 from personalrm.data.settings import Dataset, Untimed
+
+
+def source_facts(settings: Any) -> dict[str, Any]:  # noqa: ANN401 - the settings of a data set of any study
+    """Where the rows of a data set come from: SHA-256 of its files, licence, and of files of the hub the commit."""
+    source = settings.hub
+    hub = {"repo": source.repo, "revision": source.revision, "commit": noted_commit(source)} if source else None
+    return {
+        "source_sha256": {path.name: sha256_file(path) for path in settings.source_files()},
+        "licence": settings.licence,
+        **({"hub": hub} if hub else {}),
+    }
 
 
 def data_card(settings: Dataset, funnel: Funnel) -> str:

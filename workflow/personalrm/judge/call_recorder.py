@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from personalrm.core.errors import ModelCallError
+from personalrm.core.persona_pairs import PersonaOutcome
 from personalrm.core.records import CallRef
 from personalrm.judge.judge import failure_outcome, is_refused
 from personalrm.llm.types import LanguageModel, ModelSpec, Request, Response
+
+
+class Answered(NamedTuple):
+    """What came of one call: a text, which is empty where the outcome is not `ok`, and whether its limit of tokens cut
+    it."""
+
+    text: str
+    outcome: PersonaOutcome
+    cut: bool = False
+
+
+async def answer_of(model: LanguageModel, request: Request) -> Answered:
+    """The text of an answer, without outer blanks. Raises permanent errors, which concern the whole job."""
+    try:
+        response = await model.complete(request)
+    except ModelCallError as error:
+        return Answered("", failure_outcome(error))
+    if is_refused(response):
+        return Answered("", "refused")
+    text = response.text.strip()
+    return Answered(text, "ok" if text else "empty", response.cut)
 
 
 class CallRecorder:

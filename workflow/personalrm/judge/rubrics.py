@@ -11,16 +11,26 @@ import asyncio
 import functools
 import importlib.util
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 from types import ModuleType
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from personalrm.core.errors import ConfigError, ModelCallError
 from personalrm.core.files import stable_hash
+from personalrm.core.generations import Unasked
 from personalrm.core.records import Verdict
-from personalrm.judge.judge import JudgeSettings, ask_verdict, both_orders, failure_outcome, text_verdict
+from personalrm.judge.call_recorder import CallRecorder
+from personalrm.judge.judge import (
+    JudgeSettings,
+    ask_verdict,
+    both_orders,
+    failure_outcome,
+    text_verdict,
+    verdict_request,
+)
 from personalrm.judge.parsing import Stated
 from personalrm.judge.prompting import PROMPT_DIR, Prompt, load_prompt
 from personalrm.llm.types import LanguageModel, Message, Request
@@ -185,6 +195,15 @@ def rubric_messages(rivals: Rivals, swapped: bool, question: RubricQuestion) -> 
     return Message("system", system), Message("user", own.render("user", **shown)), *begun
 
 
+def rubric_requests(rivals: Rivals, swapped: bool, question: RubricQuestion) -> list[Request]:
+    """Requests of one comparison; those of a grader after the first are sent while no answer has a grade."""
+    messages, grader = rubric_messages(rivals, swapped, question), question.grader
+    if grader is None:
+        return [verdict_request(messages, question.judge)]
+    sampled = (grader.max_tokens, grader.temperature, grader.top_p)
+    return [Request(messages, *sampled, attempt, sample_index=attempt) for attempt in range(1 + grader.retries)]
+
+
 async def compare(model: LanguageModel, rivals: Rivals, question: RubricQuestion) -> tuple[Verdict, ...]:
     """Verdicts on two different answers, in both orders, or one for `logprob_both`; `correct`: that of the test system.
 
@@ -192,21 +211,38 @@ async def compare(model: LanguageModel, rivals: Rivals, question: RubricQuestion
     """
 
     async def once(swapped: bool) -> Verdict:
-        messages = rubric_messages(rivals, swapped, question)
         if question.grader is not None:
-            return await _graded(model, rivals.pair_id, swapped, messages, question.grader)
+            return await _graded(model, rivals.pair_id, swapped, rubric_requests(rivals, swapped, question))
+        messages = rubric_messages(rivals, swapped, question)
         return await ask_verdict(model, rivals.pair_id, swapped, messages, question.judge)
 
     return both_orders(*await asyncio.gather(once(False), once(True)), question.judge)
 
 
-async def _graded(
-    model: LanguageModel, pair_id: str, swapped: bool, messages: tuple[Message, ...], grader: Grader
-) -> Verdict:
+async def compared(
+    model: LanguageModel,
+    stage: str,
+    rivals: Rivals,
+    texts: tuple[Cleaned, Cleaned],
+    question: RubricQuestion,
+    reason: Unasked | None,
+) -> dict[str, Any]:
+    """What `JudgedAnswers` records of one comparison, in which nothing is asked where there is a `reason`; `texts` are
+    the answers of the test and of the base system."""
+    recorder = CallRecorder(model, stage)
+    return {
+        **{"pair_id": rivals.pair_id, "rubric": question.rubric, "mode": question.judge.mode, "reason": reason},
+        "verdicts": () if reason else await compare(recorder, rivals, question),
+        "words": tuple(len(one.text.split()) for one in texts),
+        "stripped": tuple(one.stripped for one in texts),
+        **{"calls": recorder.calls, "prompts": question.prompts},
+    }
+
+
+async def _graded(model: LanguageModel, pair_id: str, swapped: bool, requests: Iterable[Request]) -> Verdict:
     """Verdict of a sampled answer, sampled anew until one names a grade. It rests on all of these answers."""
     verdict = Verdict(pair_id=pair_id, swapped=swapped, outcome="provider_error")
-    for attempt in range(1 + grader.retries):
-        request = Request(messages, grader.max_tokens, grader.temperature, grader.top_p, attempt, sample_index=attempt)
+    for request in requests:
         try:
             response = await model.complete(request)
         except ModelCallError as error:

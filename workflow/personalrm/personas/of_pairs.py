@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from personalrm.core.errors import ModelCallError
 from personalrm.core.persona_pairs import SIDES, PersonaOutcome, PersonaPair, Side
 from personalrm.core.records import Verdict
-from personalrm.judge.judge import JudgeSettings, ask_verdict, both_orders, failure_outcome, is_refused
+from personalrm.judge.call_recorder import answer_of
+from personalrm.judge.judge import JudgeSettings, ask_verdict, both_orders
 from personalrm.judge.prompting import PROMPT_DIR, Prompt, load_prompt
 from personalrm.llm.types import LanguageModel, Message, Request
 
@@ -86,14 +86,9 @@ async def infer_persona(
     model: LanguageModel, pair: PersonaPair, side: Side, question: PersonaQuestion
 ) -> tuple[str, PersonaOutcome]:
     """A persona of who would prefer the response of `side`, empty where the outcome is not `ok`."""
-    try:
-        response = await model.complete(persona_request(pair, side, question))
-    except ModelCallError as error:
-        return "", failure_outcome(error)
-    if is_refused(response):
-        return "", "refused"
-    persona = first_line(response.text)
-    return persona, "ok" if persona else "empty"
+    text, outcome, _ = await answer_of(model, persona_request(pair, side, question))
+    persona = first_line(text)
+    return persona, "empty" if outcome == "ok" and not persona else outcome
 
 
 def accuracy_messages(pair: PersonaPair, persona: str, question: PairQuestion, *, first: Side) -> tuple[Message, ...]:

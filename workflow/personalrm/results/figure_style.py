@@ -39,6 +39,8 @@ MARKER_SIZE, MOST_COLUMNS, WIDEST_INCHES = 8.0, 3, 9.0
 """Of a row of panels: most panels, and their widths in all, so that texts can be read where a page is narrow."""
 
 MOST_DOUBLINGS = 5
+PLACES = 6
+"""Digits of the places of panels, in shares of the figure."""
 LETTER_INCHES = 0.095
 """Width of a letter of a heading."""
 
@@ -110,11 +112,28 @@ def panels(widths: Sequence[float], heights: Sequence[float], *, gap: float = 0.
     `gap` is the least room around what belongs to a panel, in inches.
     """
     figure = new_figure(sum(widths) + 5.0 * len(widths) + 2, sum(heights) + 3.0 * len(heights) + 3)
-    figure.set_layout_engine("constrained", w_pad=gap, h_pad=gap, wspace=0, hspace=0)
+    figure.set_layout_engine(_engine(gap))
     grid = figure.subplots(
         len(heights), len(widths), squeeze=False, gridspec_kw={"width_ratios": widths, "height_ratios": heights}
     )
     return Panels(figure, [list(row) for row in grid], (widths, heights))
+
+
+def _engine(gap: float) -> ConstrainedLayoutEngine:
+    """A constrained layout at rounded places: the last bits of its solver differ from process to process, and the svg
+    names its clips by them."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    class Rounded(ConstrainedLayoutEngine):
+        def execute(self, fig: Figure) -> None:
+            super().execute(fig)
+            for axes in fig.axes:
+                x, y, width, height = (round(float(value), PLACES) for value in axes.get_position(original=True).bounds)
+                axes.set_position((x, y, width, height), which="original")
+                # A place that was set takes axes out of the layout.
+                axes.set_in_layout(True)
+
+    return Rounded(w_pad=gap, h_pad=gap, wspace=0, hspace=0)
 
 
 def columns_of(width: float, widest: float = WIDEST_INCHES) -> int:

@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from personalrm.core.errors import ConfigError
 from personalrm.core.files import canonical_json, stable_hash
+from personalrm.data.filters.filter_settings import once_each
 from personalrm.methods.reward.hyper import FINE_TUNED, HYPER, read_hyper, rests_on, shared_hyper
 from personalrm.train.base_names import base_identity, kind_of_base
 
@@ -39,7 +40,11 @@ class RewardModelConfig(BaseModel):
     (`owner/name`)."""
     revision: str | None = None
     """Of a hub id: a commit, branch or tag."""
-    methods: Annotated[list[RewardName], Field(min_length=1)] = ["frozen_bt", "user_map", "lore"]
+    methods: Annotated[list[RewardName], Field(min_length=1), AfterValidator(once_each)] = [
+        "frozen_bt",
+        "user_map",
+        "lore",
+    ]
     """What is trained on the features: `frozen_bt` (one reward for all users, the control of all others), `user_map`,
     `lore`, `vpl`, `pal_a`, `gpo`, `gpo_pairs`; or what fine-tunes the base: `bt` (one reward for all users),
     `bt_persona`, `bt_both`, `bt_measured_persona` and `bt_oracle`, which also read what the prompts of `persona`,
@@ -57,7 +62,7 @@ class RewardModelConfig(BaseModel):
     """Name of the data set whose users all weights are trained on (sim-to-real: invented users, for instance). All
     users of other data sets are judged; none may have the name of a user of this one. None: each data set has weights
     of its own."""
-    seeds: Annotated[list[Seed], Field(min_length=1)] = [0, 1, 2]
+    seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(once_each)] = [0, 1, 2]
     """Seeds of training. Each is a draw in the tables, so that the standard deviation of draws is theirs."""
     datasets: list[str] | None = None
     """Data sets; all if none are given."""
@@ -81,13 +86,6 @@ class RewardModelConfig(BaseModel):
     """Hyper-parameters by method (`methods/reward/hyper.py`); the others have the published values, where there are
     any. Infinity is `"inf"`. Those of `bt` are those of all `bt_…`, those of `pref_ft` of all that learn by likelihood
     alone, and those of `fspo` of all that learn preferences after it; each may change some."""
-
-    @field_validator("seeds", "methods")
-    @classmethod
-    def _once(cls, values: list[Any]) -> list[Any]:
-        if len(set(values)) < len(values):
-            raise ValueError("a value is given twice")
-        return values
 
     def hyper_of(self, method: str) -> Any:  # noqa: ANN401 - a dataclass of the method
         """The hyper-parameters of a method. Raises ConfigError as `read_hyper` does."""

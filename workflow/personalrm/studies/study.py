@@ -88,6 +88,15 @@ class Study:
         return self.judgments is not None
 
 
+def later(module: str, name: str) -> Callable[..., Any]:
+    """A function that is imported when it is called: reading a config must stay fast."""
+
+    def call(*given: Any) -> Any:  # noqa: ANN401 - as the function has them
+        return getattr(importlib.import_module(module), name)(*given)
+
+    return call
+
+
 def study_of(name: object) -> Study:
     """The study of a name. Raises ConfigError for any other value."""
     if name not in STUDIES:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from personalrm.core.addresses import address_problem
 from personalrm.core.errors import ConfigError
 from personalrm.llm.cache.store_file import JournalMode
 from personalrm.llm.limits.budget import BudgetSettings
@@ -105,6 +107,26 @@ class StudyConfig(Section):
     def specs(self) -> dict[str, ModelSpec]:
         """How to reach each model."""
         return {name: entry.spec(name) for name, entry in self.models.items()}
+
+
+def model_problems(config: StudyConfig, named: Mapping[str, Iterable[str]]) -> Iterator[str]:
+    """What is wrong with the models of a config, and with the models that keys name (`named`): each must exist and be
+    named once. Each problem begins with its key."""
+    known = ", ".join(config.models) or "none"
+    for key, names in {**named, "budget.models": config.budget.models}.items():
+        for name, count in Counter(names).items():
+            if name not in config.models:
+                yield f"{key}: no model {name!r} under 'models' (there are: {known})"
+            if count > 1:
+                yield f"{key}: {name!r} is given twice"
+    for name, entry in config.models.items():
+        if entry.api_base and (problem := address_problem(entry.api_base)):
+            yield f"models.{name}.api_base: {problem}"
+        if entry.prompts == "compact" and "text" in entry.verdicts:
+            yield (
+                f"models.{name}.verdicts: 'text' is not read from compact prompts, which end with the label; use "
+                "prompts: standard, or verdicts: [logprob_both]"
+            )
 
 
 C = TypeVar("C", bound=StudyConfig)

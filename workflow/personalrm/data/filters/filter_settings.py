@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 RELEASED = "released"
 """In the place of a model: the judgments that a processed set comes with (`released_judgments`), and no call."""
 
+T = TypeVar("T")
 Threshold = Annotated[float, Field(ge=1, le=5)]
+
+
+def once_each(value: list[T]) -> list[T]:
+    """The list. Raises ValueError where it names one thing twice."""
+    if len(set(value)) < len(value):
+        raise ValueError("a value is given twice")
+    return value
 
 
 class Settings(BaseModel):

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from personalrm.core.errors import ModelCallError
 from personalrm.core.files import stable_hash
 from personalrm.core.synthetic import SyntheticAnswer, SyntheticQuestion, Way
-from personalrm.judge.judge import failure_outcome, is_refused
+from personalrm.judge.call_recorder import answer_of
+from personalrm.judge.judge import failure_outcome
 from personalrm.judge.prompting import Prompt, load_prompt
 from personalrm.llm.types import LanguageModel, Request
 from personalrm.personas.synthetic.questions import FOLDER, whole_items
@@ -105,11 +106,4 @@ async def _answer(
     messages = load_prompt("answer", FOLDER).messages(words=answering.words, question=question.text, **values)
     request = Request(messages, answering.max_tokens, temperature=temperature, seed=answering.seed, sample_index=number)
     base = SyntheticAnswer(model=model.spec.name, temperature=temperature, way=way, steer=steer, text="")
-    try:
-        response = await model.complete(request)
-    except ModelCallError as error:
-        return base.model_copy(update={"outcome": failure_outcome(error)})
-    if is_refused(response):
-        return base.model_copy(update={"outcome": "refused"})
-    text = response.text.strip()
-    return base.model_copy(update={"text": text, "outcome": "ok" if text else "empty", "cut": response.cut})
+    return base.model_copy(update=(await answer_of(model, request))._asdict())

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from personalrm.core.synthetic import Way
-from personalrm.data.filters.filter_settings import Settings
+from personalrm.data.filters.filter_settings import Settings, once_each
 
-T = TypeVar("T")
 Count = Annotated[int, Field(strict=True, ge=0)]
 Positive = Annotated[int, Field(strict=True, ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -36,13 +35,6 @@ def _named(value: object) -> object:
     if len(named) < len(value):
         raise ValueError("two texts of the list would have the same name; write {name: text}")
     return named
-
-
-def once_each(value: list[T]) -> list[T]:
-    """The list. Raises ValueError where it names one thing twice."""
-    if len(set(value)) < len(value):
-        raise ValueError("names one twice")
-    return value
 
 
 Dimension = Annotated[dict[Part, Annotated[str, Field(min_length=1)]], BeforeValidator(_named), Field(min_length=1)]

@@ -10,10 +10,11 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, Field
 
 from personalrm.core.errors import ConfigError
-from personalrm.personas.synthetic.settings import Count, Domain, once_each
+from personalrm.data.filters.filter_settings import once_each
+from personalrm.personas.synthetic.settings import Count, Domain
 from personalrm.personas.synthetic.users import seed_users
 from personalrm.studies.model_config import Positive
-from personalrm.studies.study_config import Name, Section, StudyConfig
+from personalrm.studies.study_config import Name, Section, StudyConfig, model_problems
 
 BASE, PROMPTED, ORACLE = "base", "prompted", "oracle"
 """Names of systems; those that show n labelled pairs have the number after the name."""
@@ -159,15 +160,8 @@ def problems_of(config: Config) -> Iterator[str]:
         "label.model": [config.label.model],
         "compare.model": [config.compare.model] if config.compare else [],
         "compare.judges": config.compare.judges if config.compare else [],
-        "budget.models": list(config.budget.models),
     }
-    known = ", ".join(config.models) or "none"
-    for key, names in named.items():
-        for name, count in Counter(names).items():
-            if name not in config.models:
-                yield f"{key}: no model {name!r} under 'models' (there are: {known})"
-            if count > 1:
-                yield f"{key}: {name!r} is given twice"
+    yield from model_problems(config, named)
     for name, domain in config.datasets.items():
         questions = domain.questions
         if not (questions.seeds or questions.general or questions.per_trait):
@@ -179,12 +173,6 @@ def problems_of(config: Config) -> Iterator[str]:
         except ConfigError as error:
             yield str(error)
     yield from _compared(config)
-    for name, entry in config.models.items():
-        if entry.prompts == "compact" and "text" in entry.verdicts:
-            yield (
-                f"models.{name}.verdicts: 'text' is not read with compact prompts, whose labels are A and B; use "
-                "prompts: standard, or verdicts: [logprob]"
-            )
 
 
 def _compared(config: Config) -> Iterator[str]:

@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from personalrm.core.files import sha256_file
 from personalrm.core.records import read_all
 from personalrm.core.synthetic import PARTS, QuestionAnswers, QuestionGroup, SyntheticPair, SyntheticUser, UserLabels
+from personalrm.data.card import source_facts
 from personalrm.personas.synthetic.describe import decided_labels
 from personalrm.results.spec import Result
 from personalrm.run.stage import Files
@@ -18,7 +18,7 @@ from personalrm.studies.fspo.plan import Plan
 from personalrm.studies.fspo.run_results import PACKAGES, conditions, result_files, result_settings
 from personalrm.studies.manifest import stage_usage, usage_text
 from personalrm.studies.run_results import not_made, tables_and_pages
-from personalrm.studies.study import Needs, Study
+from personalrm.studies.study import Needs, Study, later
 
 
 def _missing(config: Config, _needs: Needs) -> list[str]:
@@ -44,8 +44,7 @@ def _data(plan: Plan, name: str) -> dict[str, Any]:
     parts = Counter(user.part for user in people)
     labels = list(read_all(of("label_pairs"), UserLabels))
     return {
-        "source_sha256": {path.name: sha256_file(path) for path in plan.config.datasets[name].source_files()},
-        "licence": plan.config.datasets[name].licence,
+        **source_facts(plan.config.datasets[name]),
         "users": {part: parts[part] for part in PARTS if parts[part]},
         "questions": len(questions),
         "questions_held_out": sum(question.held_out for question in questions),
@@ -93,12 +92,6 @@ def _shown(run: Path) -> str:
     return tables_and_pages(run, ("label_entropy", "disagreement", "win_rates"))
 
 
-def _simulated(config: Config, *given: Any) -> Any:  # noqa: ANN401 - as `simulated` has it
-    from personalrm.studies.fspo.simulate import simulated
-
-    return simulated(config, *given)
-
-
 STUDY = Study(
     config=Config,
     plan=Plan,
@@ -114,6 +107,6 @@ STUDY = Study(
     summary=_summary,
     not_run=_not_run,
     shown=_shown,
-    simulated=_simulated,
+    simulated=later(f"{__package__}.simulate", "simulated"),
     title="Synthetic users and their preferences",
 )

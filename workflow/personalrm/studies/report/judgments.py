@@ -81,9 +81,12 @@ class Judgments:
         """Place of a call."""
         return place_of(self._calls, key)
 
-    def pair(self, key: Key, context: Sequence[tuple[str, str]], chosen: str, rejected: str) -> int:
-        """Place of a pair; `context` are roles and texts."""
-        place = place_of(self._pairs, key)
+    def pair(
+        self, key: Key, context: Sequence[tuple[str, str]], chosen: str, rejected: str, compared: Sequence[str] = ()
+    ) -> int:
+        """Place of a pair; `context` are roles and texts. Where two systems are `compared`, `chosen` is the answer of
+        the first, `rejected` that of the second."""
+        place = place_of(self._pairs, (key, *compared))
         if place == len(self.pairs):
             said = [[role, self.text(content)] for role, content in context]
             texts = {"chosen": self.text(chosen), "rejected": self.text(rejected)}
@@ -125,7 +128,7 @@ class Judgments:
         - pairs: id, context as [role, text], chosen and rejected text; further fields of the study.
         - rows: a method on a user, or a question: place of the user, method and its label, models, variant, k, draw,
           status, and reason. `side` (rejected) and `what` say of what `correct` speaks where that is not the chosen
-          answer.
+          answer; `systems` names those whose answers are compared, of which `correct` is the first.
         - items: [row, pair or None, verdicts], a verdict being [swapped, outcome, said, log-odds, calls]. All methods
           on a pair are adjacent; rows without a verdict come last of their user.
         - messages: [role, text]. calls: key, prompt (messages, None where it could not be built again), the order it

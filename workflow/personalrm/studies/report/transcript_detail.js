@@ -16,9 +16,11 @@ function add(parent, ...children) {
 
 const worded = (status) => status.replaceAll("_", " ");
 
-function badge(outcome) {
-  const known = outcome === "correct" || outcome === "wrong";
-  return make("span", known ? { correct: "✓ right", wrong: "✗ wrong" }[outcome] : worded(outcome), known ? `badge ${outcome}` : "badge");
+// `row` where it may compare two systems, of which `correct` is the first.
+function badge(outcome, row) {
+  const [first, second] = row?.systems ? row.systems.map((name) => `${name} better`) : ["✓ right", "✗ wrong"];
+  const shown = { correct: first, wrong: second }[outcome];
+  return make("span", shown || worded(outcome), shown ? `badge ${outcome}` : "badge");
 }
 
 const signed = (value, places) => `${value > 0 ? "+" : value < 0 ? "−" : ""}${Math.abs(value).toFixed(places)}`;
@@ -36,7 +38,7 @@ function models(row) {
 
 // Whether the rejected answer stands first, of a verdict whose right answer may be the rejected one; null: both orders.
 const rejectedFirst = (row, swapped) => (swapped === null ? null : swapped !== (row.side === "rejected"));
-const right = (row) => `the ${row.side || "chosen"} ${row.what || "answer"}`;
+const right = (row) => (row.systems ? `the answer of ${row.systems[0]}` : `the ${row.side || "chosen"} ${row.what || "answer"}`);
 
 // `view` has unfold (open all folds), needle (text to mark), link (fragment of an item), ofPair (items of a pair) and absent (a
 // pair that is asked for and not there).
@@ -71,13 +73,21 @@ function transcriptDetail(data, view) {
 
   const turn = (role, content) => add(make("div", null, "turn"), make("div", role, "role"), fill(make("div", null, "text"), content));
 
-  function showPair(place) {
+  // What is known of the answer of a compared system, in addition to its text.
+  function showTold(pair, which) {
+    const told = pair.told[which];
+    const removed = pair.stripped[which];
+    const said = [told === null ? "Told no persona" : `Told: ${text(told)}`, `${pair.words[which]} ${pair.words[which] === 1 ? "word" : "words"}`, removed.length && `removed before judging: ${removed.join(" ")}`];
+    return fill(make("p", null, "small"), said.filter(Boolean).join("; "));
+  }
+
+  function showPair(place, systems) {
     const pair = data.pairs[place];
     const box = make("div");
     for (const [role, content] of pair.context) add(box, turn(role, text(content)));
-    const side = (title, content, name) => add(make("div", null, name), make("div", title, "role"), fill(make("div", null, "text"), text(content)));
-    return add(box, add(make("div", null, "answers"),
-      side(view.chosenBy, pair.chosen, "chosen"), side("Rejected", pair.rejected, "rejected")));
+    const titles = systems ? systems.map((name) => `Answer of ${name}`) : [view.chosenBy, "Rejected"];
+    return add(box, add(make("div", null, "answers"), ...["chosen", "rejected"].map((side, which) => add(make("div", null, side),
+      make("div", titles[which], "role"), fill(make("div", null, "text"), text(pair[side])), systems && showTold(pair, which)))));
   }
 
   // Personas of a pair by who wrote them; those of the row's writer are open.
@@ -118,7 +128,7 @@ function transcriptDetail(data, view) {
     return add(box, make("p", `${answer.tokens[0]} tokens in, ${answer.tokens[1]} out, ended by ${answer.finish}`, "small"));
   }
 
-  const order = (row, swapped) => `${swapped ? "Rejected" : "Chosen"} ${row.what || "answer"} shown first`;
+  const order = (row, swapped) => (row.systems ? `Answer of ${row.systems[Number(swapped)]} shown first` : `${swapped ? "Rejected" : "Chosen"} ${row.what || "answer"} shown first`);
 
   function showCall(place, row) {
     const call = data.calls[place];
@@ -129,7 +139,7 @@ function transcriptDetail(data, view) {
   function showVerdict(row, [swapped, outcome, said, odds, calls]) {
     const title = swapped === null ? "Both orders together" : order(row, rejectedFirst(row, swapped));
     const facts = [said && `the judge said ${said}`, odds !== null && `log-odds of ${right(row)} ${signed(odds, 3)}`];
-    const line = add(make("p"), badge(outcome), document.createTextNode(facts.filter(Boolean).join("; ")));
+    const line = add(make("p"), badge(outcome, row), document.createTextNode(facts.filter(Boolean).join("; ")));
     const box = add(make("section"), make("h3", title), line);
     if (!calls.length) return add(box, make("p", "No model call stands behind this verdict.", "small"));
     const ordered = [...calls].sort((one, other) => data.calls[one].swapped - data.calls[other].swapped);
@@ -152,11 +162,11 @@ function transcriptDetail(data, view) {
     head.scope = "row";
     add(line, head);
     if (!verdicts.length || verdicts.some(([swapped]) => swapped === null)) {
-      const cell = add(make("td"), ...(verdicts.length ? verdicts.map((verdict) => badge(verdict[1])) : [badge(row.status)]));
+      const cell = add(make("td"), ...(verdicts.length ? verdicts.map((verdict) => badge(verdict[1], row)) : [badge(row.status)]));
       cell.colSpan = 2;
       add(line, cell);
     } else {
-      for (const first of [false, true]) add(line, add(make("td"), ...verdicts.filter(([swapped]) => rejectedFirst(row, swapped) === first).map((verdict) => badge(verdict[1]))));
+      for (const first of [false, true]) add(line, add(make("td"), ...verdicts.filter(([swapped]) => rejectedFirst(row, swapped) === first).map((verdict) => badge(verdict[1], row))));
     }
     const margin = view.margin(number);
     if (withOdds) add(line, make("td", margin === null ? "" : signed(margin, 2), "number"));
@@ -167,7 +177,8 @@ function transcriptDetail(data, view) {
   function showCompared(pair, current) {
     const numbers = view.ofPair(pair);
     const withOdds = numbers.some((number) => view.margin(number) !== null);
-    const heads = ["Method", "Chosen first", "Rejected first", ...(withOdds ? ["Log-odds"] : []), ...(view.compares ? ["Against Default"] : [])];
+    const [first, second] = data.rows[data.items[current][0]].systems || ["Chosen", "Rejected"];
+    const heads = ["Method", `${first} first`, `${second} first`, ...(withOdds ? ["Log-odds"] : []), ...(view.compares ? ["Against Default"] : [])];
     const table = make("table");
     const head = add(make("tr"), ...heads.map((name) => Object.assign(make("th", name), { scope: "col" })));
     const body = add(make("tbody"), ...numbers.map((number) => comparedRow(number, current, withOdds)));
@@ -238,7 +249,7 @@ function transcriptDetail(data, view) {
     link.href = view.link(number);
     add(detail, make("h2", row.label), add(make("p", `${about.filter(Boolean).join(", ")} · `, "small"), link));
     if (row.reason) add(detail, make("p", `${worded(row.status)}: ${row.reason}`));
-    if (pair !== null) add(detail, add(make("p"), ...verdicts.map((verdict) => badge(verdict[1])), document.createTextNode(view.versus(number) && `${view.versus(number)} ${view.versus(number) === "equal" ? "to" : "than"} Default on this pair`)), showPair(pair), showPersonas(row, pair), showCompared(pair, number));
+    if (pair !== null) add(detail, add(make("p"), ...verdicts.map((verdict) => badge(verdict[1], row)), document.createTextNode(view.versus(number) && `${view.versus(number)} ${view.versus(number) === "equal" ? "to" : "than"} Default on this pair`)), showPair(pair, row.systems), showPersonas(row, pair), showCompared(pair, number));
     for (const verdict of verdicts) add(detail, showVerdict(row, verdict));
     return add(detail, showUser(user, row));
   };

@@ -5,7 +5,7 @@
   const NAMES = { dataset: "Data set", user: "User", method: "Method", judge: "Judge", writer: "Persona by", k: "Context pairs (k)", result: "Verdict", versus: "Against Default" };
   const FILTERS = Object.keys(NAMES);
   const ALL = "all";
-  const RESULTS = { right: "right in every order", wrong: "wrong in every order", mixed: "right in one order only", none: "no verdict" };
+  const RESULTS = { right: "right in every order", wrong: "wrong in every order", mixed: "right in one order only", won: "first system better in every order", lost: "second system better in every order", differ: "better system differs by order", none: "no verdict" };
   const VERSUS = { better: "better", worse: "worse", same: "equal" };
   const at = (id) => document.getElementById(id);
   const versus = data.versus || [];
@@ -41,11 +41,12 @@
     return [row.method, row.judge_model, row.profile_model, row.variant, row.k, row.draw, ...who].map((part) => part ?? "").join("*");
   };
 
-  function results(verdicts) {
+  function results(verdicts, { systems }) {
     const outcomes = [...new Set(verdicts.map((verdict) => verdict[1]))];
     if (!outcomes.length) return ["none"];
-    if (outcomes.length > 1 && outcomes.includes("correct")) return ["mixed", ...outcomes.filter((one) => !["correct", "wrong"].includes(one))];
-    return outcomes.map((outcome) => (outcome === "correct" ? "right" : outcome));
+    const [right, wrong, mixed] = systems ? ["won", "lost", "differ"] : ["right", "wrong", "mixed"];
+    if (outcomes.length > 1 && outcomes.includes("correct")) return [mixed, ...outcomes.filter((one) => !["correct", "wrong"].includes(one))];
+    return outcomes.map((outcome) => ({ correct: right, wrong })[outcome] || outcome);
   }
 
   function difference(number) {
@@ -58,7 +59,7 @@
     const row = data.rows[item[0]];
     return {
       dataset: [data.users[row.user].dataset], user: data.users[row.user].user ? [userOf(row)] : [], judge: [row.judge_model || "none"], writer: row.profile_model ? [row.profile_model] : [],
-      method: [row.method], k: [row.k], result: results(item[2]), versus: [difference(number)],
+      method: [row.method], k: [row.k], result: results(item[2], row), versus: [difference(number)],
     };
   });
 
@@ -80,7 +81,7 @@
     const inMessage = data.messages.map(([, place]) => inText[place]);
     const inCall = data.calls.map(({ answer, prompt }) => (answer !== null && (inText[answer.text] || has(answer.reasoning)))
       || (Boolean(state.prompts) && prompt !== null && prompt.some((place) => inMessage[place])));
-    const inPair = data.pairs.map((pair) => inText[pair.chosen] || inText[pair.rejected] || pair.context.some(([, place]) => inText[place])
+    const inPair = data.pairs.map((pair) => inText[pair.chosen] || inText[pair.rejected] || [...pair.context.map((turn) => turn[1]), ...(pair.told || [])].some((place) => inText[place])
       || has(pair.id) || Object.values(pair.personas || {}).some((sides) => Object.values(sides).some(([persona]) => inText[persona])));
     const found = data.items.map(([place, pair, verdicts]) => {
       const row = data.rows[place];
@@ -168,7 +169,7 @@
     const [place, pair, verdicts] = data.items[number];
     const row = data.rows[place];
     const button = make("button");
-    for (const verdict of verdicts) add(button, badge(verdict[1]));
+    for (const verdict of verdicts) add(button, badge(verdict[1], row));
     if (!verdicts.length) add(button, badge(`no verdict: ${row.status}`));
     const margin = margins[number] === null ? "" : ` (${signed(margins[number], 2)})`;
     add(button, document.createTextNode(data.users[row.user].user + margin));
@@ -324,10 +325,12 @@
     const persona = taste !== undefined ? data.texts[taste] : profile === null || profile === undefined ? null : data.profiles[profile].persona;
     const personas = texts?.personas && Object.fromEntries(Object.entries(texts.personas).map(([writer, sides]) => [writer,
       Object.fromEntries(Object.entries(sides).map(([side, [text]]) => [side, text === null ? null : data.texts[text]]))]));
-    const first = (swapped) => ({ null: "both", true: "rejected", false: "chosen" })[String(rejectedFirst(row, swapped))];
+    const sides = row.systems || ["chosen", "rejected"];
+    const first = (swapped) => (swapped === null ? "both" : sides[Number(rejectedFirst(row, swapped))]);
+    const compared = row.systems && { answers: { [sides[0]]: data.texts[texts.chosen], [sides[1]]: data.texts[texts.rejected] }, told: texts.told.map((place) => (place === null ? null : data.texts[place])), words: texts.words, stripped: texts.stripped };
     return {
       dataset: data.users[user].dataset, user: data.users[user].user || null, ...row, persona,
-      pair: texts ? { id: texts.id, context: texts.context.map(([role, text]) => ({ role, content: data.texts[text] })), chosen: data.texts[texts.chosen], rejected: data.texts[texts.rejected], personas } : null,
+      pair: texts ? { id: texts.id, context: texts.context.map(([role, text]) => ({ role, content: data.texts[text] })), ...(compared || { chosen: data.texts[texts.chosen], rejected: data.texts[texts.rejected], personas }) } : null,
       verdicts: verdicts.map(([swapped, outcome, said, odds, calls]) => ({ shown_first: first(swapped), outcome, said, log_odds: odds, calls: calls.map(plainCall) })),
     };
   }

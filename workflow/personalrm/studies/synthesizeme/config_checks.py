@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
-from personalrm.core.addresses import address_problem
 from personalrm.core.conditions import JSON
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.data.cross_validation import pools_of
@@ -18,6 +18,7 @@ from personalrm.methods.registry import METHODS, parse_method
 from personalrm.methods.synthesizeme.theta import ThetaOptimiser
 from personalrm.methods.synthesizeme.variants import parse_variant
 from personalrm.studies.reward_config import RewardModelConfig
+from personalrm.studies.study_config import model_problems
 from personalrm.studies.synthesizeme.config import Config
 
 
@@ -45,7 +46,17 @@ def _unreadable(config: Config) -> list[str]:
 def cross_check(config: Config) -> list[str]:
     """Problems of names that can all be read."""
     named = (_names, _twice, _folders, _braces)
-    checks = (*named, _models, _attributes, _thetas, _methods, _folds, _constitution, _taste, _rewards)
+    checks = (
+        *named,
+        partial(model_problems, named={}),
+        _attributes,
+        _thetas,
+        _methods,
+        _folds,
+        _constitution,
+        _taste,
+        _rewards,
+    )
     return [problem for check in checks for problem in check(config)]
 
 
@@ -57,7 +68,6 @@ def _names(config: Config) -> Iterator[str]:
         ("transfer.pairs", [name for pair in config.transfer_pairs for name in pair]),
         *config.analysis.named(),
         ("attributes.models", (config.attributes and config.attributes.models) or []),
-        ("budget.models", list(config.budget.models)),
         *((f"{key}.model", [entry.model] if entry.model else []) for key, entry in asked),
         *((f"{key}.proposer", [entry.proposer] if entry.proposer else []) for key, entry in asked),
         *((f"datasets.{entry.name}.filters", entry.filter_models) for entry in config.datasets.values()),
@@ -110,17 +120,6 @@ def _twice(config: Config) -> Iterator[str]:
     for pair in dict.fromkeys(config.transfer_pairs):
         if pair[0] == pair[1]:
             yield f"transfer.pairs: {pair!r} is no transfer; learn.models judge with their own profiles anyway"
-
-
-def _models(config: Config) -> Iterator[str]:
-    for name, entry in config.models.items():
-        if entry.api_base and (problem := address_problem(entry.api_base)):
-            yield f"models.{name}.api_base: {problem}"
-        if entry.prompts == "compact" and "text" in entry.verdicts:
-            yield (
-                f"models.{name}.verdicts: 'text' is not read from compact prompts, which end with the label; use "
-                "prompts: standard, or verdicts: [logprob_both]"
-            )
 
 
 def _attributes(config: Config) -> Iterator[str]:

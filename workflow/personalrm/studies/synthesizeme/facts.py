@@ -11,6 +11,7 @@ from typing import Any
 
 from personalrm.core.files import sha256_file
 from personalrm.core.records import CallRef
+from personalrm.data.card import source_facts
 from personalrm.judge.attribute_bank import DEFAULT_BANK
 from personalrm.methods.registry import parse_method
 from personalrm.results.tables.cost_sources import analysis_calls, filter_calls, scoring_calls
@@ -66,8 +67,7 @@ def _data(config: Config, name: str) -> dict[str, Any]:
     funnel = Path(config.results) / config.run / "data" / name / "funnel.json"
     return {
         "source": settings.source,
-        "source_sha256": {path.name: sha256_file(path) for path in settings.source_files()},
-        "licence": settings.licence,
+        **source_facts(settings),
         "funnel": json.loads(funnel.read_text(encoding="utf-8")),
     }
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from personalrm.core.persona_pairs import PersonaSource
+from personalrm.data.filters.filter_settings import once_each
 from personalrm.judge.rubrics import CleanUp, Grader, Rubric
 from personalrm.personas.tailored import Inference
 from personalrm.studies.model_config import Positive
@@ -82,7 +83,7 @@ class CompareConfig(Section):
     """Models that compare answers, by our own prompt."""
     prometheus: PrometheusConfig = PrometheusConfig()
     """Models that compare answers by the prompt of Prometheus 2."""
-    rubrics: Annotated[list[Rubric], Field(min_length=1)] = ["quality", "personalization"]
+    rubrics: Annotated[list[Rubric], Field(min_length=1), AfterValidator(once_each)] = ["quality", "personalization"]
     """Criteria. ΔPQ needs both of these; `description` asks which answer the person would prefer."""
     given: dict[Name, GivenAnswers] = {}
     """Systems whose answers were generated elsewhere, by a name of your own."""
@@ -93,13 +94,6 @@ class CompareConfig(Section):
     clean_up: CleanUp = "markers"
     """What is removed from answers before they are judged: markers that tell systems apart (`Response:`, `Assistant:`,
     `Prompt:`, end tokens); `as_published`: `Prompt:` and end tokens; or nothing (`none`)."""
-
-    @field_validator("rubrics")
-    @classmethod
-    def _once_each(cls, value: list[Rubric]) -> list[Rubric]:
-        if len(set(value)) < len(value):
-            raise ValueError("names a rubric twice")
-        return value
 
     @property
     def all_judges(self) -> list[str]:

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import AfterValidator, BaseModel, Field
 
 from personalrm.core.persona_pairs import RELEASED
+from personalrm.data.filters.filter_settings import once_each
 from personalrm.data.pair_sets import PairSet
 from personalrm.personas.saliency import Contrast
 from personalrm.studies.model_config import Positive
-from personalrm.studies.study_config import Name, Section, StudyConfig
+from personalrm.studies.study_config import Name, Section, StudyConfig, model_problems
 from personalrm.studies.tailoring.compare_config import CompareConfig, Systems, compare_problems
 from personalrm.studies.tailoring.tailor_config import TailorConfig, tailor_problems
 
@@ -66,16 +67,9 @@ class SaliencyConfig(Section):
     """Fewest occurrences of a word (paper: 10)."""
     top: Positive = 10
     """Words shown of each side."""
-    contrast: Annotated[list[Contrast], Field(min_length=1)] = ["whole_words"]
+    contrast: Annotated[list[Contrast], Field(min_length=1), AfterValidator(once_each)] = ["whole_words"]
     """Where a persona is cut before what it does not want ("over", "rather than", …): at such words alone, or
     `as_published`, also inside of others ("cover")."""
-
-    @field_validator("contrast")
-    @classmethod
-    def _once_each(cls, value: list[Contrast]) -> list[Contrast]:
-        if len(set(value)) < len(value):
-            raise ValueError("names a form of markers twice")
-        return value
 
 
 class Config(StudyConfig):
@@ -126,15 +120,8 @@ def problems_of(config: Config) -> Iterator[str]:
         "judge.preference": config.judge.preference,
         "compare.judges": config.compare.judges,
         "compare.prometheus.judges": config.compare.prometheus.judges,
-        "budget.models": list(config.budget.models),
     }
-    known = ", ".join(config.models) or "none"
-    for key, names in named.items():
-        for name, count in Counter(names).items():
-            if name not in config.models:
-                yield f"{key}: no model {name!r} under 'models' (there are: {known})"
-            if count > 1:
-                yield f"{key}: {name!r} is given twice"
+    yield from model_problems(config, named)
     for name in config.infer.reported:
         if name not in config.personas_of:
             yield f"infer.reported: {name!r} is not among infer.models, and not {RELEASED!r} with infer.released"
@@ -151,12 +138,6 @@ def problems_of(config: Config) -> Iterator[str]:
             "infer.models: no model infers personas; name one, or set infer.released: true, or infer.given; or compare "
             "answers (compare.pairs), or write some (tailor.systems)"
         )
-    for name, entry in config.models.items():
-        if entry.prompts == "compact" and "text" in entry.verdicts:
-            yield (
-                f"models.{name}.verdicts: 'text' is not read with compact prompts, whose labels are A and B; use "
-                "prompts: standard, or verdicts: [logprob_both]"
-            )
 
 
 def _alike(config: Config) -> Iterator[str]:

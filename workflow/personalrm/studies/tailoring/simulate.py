@@ -13,6 +13,7 @@ from personalrm.core.files import stable_hash
 from personalrm.core.generations import Generation
 from personalrm.core.persona_pairs import PersonaPair
 from personalrm.core.records import write_records
+from personalrm.judge.call_recorder import Answered
 from personalrm.judge.prompting import load_prompt
 from personalrm.llm.types import Request
 from personalrm.personas.of_pairs import FOLDER
@@ -36,12 +37,9 @@ ANSWERS: tuple[Stage[Plan], ...] = (GIVEN, ASK, GENERATE, JUDGE)
 """Stages about pairs with generated answers."""
 Given = Mapping[str, Sequence[Generation]]
 """Answers that were generated elsewhere, by system."""
-PERSONA_TOKENS = 30
-"""Of a persona of one sentence (the paper's released ones have 21 to 26 words)."""
-
-
-_ANSWER = "This is a stand-in for what a trained model would write. " * 10
-"""About 120 tokens, as a reasoning is assumed to have."""
+PERSONA_TOKENS, ANSWER_TOKENS = 30, 120
+"""Of a persona of one sentence (the paper's released ones have 21 to 26 words), and of a trained model's answer at most
+(as a reasoning is assumed to have)."""
 
 
 class FakePersonaModel(FakeModel):
@@ -148,9 +146,10 @@ async def _jobs(
                 write_records(Path(path), given[job.system])
                 continue
             if stage is GENERATE:
-                # No call: answers of assumed lengths stand in for those of a trained model.
+                # No call: answers stand in for those of a trained model. Equal ones would not be judged.
                 told = answered_pairs(plan.config, name, job.system, Path(plan.pairs(job)))
-                rows = (answer_row(pair, name, job.system, who, _ANSWER, False) for pair, who in told)
+                said = f"{job.system}{' answer' * min(config.tailor.max_new_tokens, ANSWER_TOKENS)}"
+                rows = (answer_row(pair, name, job.system, who, Answered(said, "ok")) for pair, who in told)
                 write_records(Path(path), rows)
                 continue
             done = stage.work(**plan.arguments(stage.name, job, job=fake, out=Path(path)))

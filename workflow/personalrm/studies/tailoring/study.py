@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from personalrm.core.errors import ConfigError
-from personalrm.core.files import sha256_file
+from personalrm.data.card import source_facts
 from personalrm.judge.rubrics import prometheus
 from personalrm.run.stage import Files
 from personalrm.studies.manifest import stage_usage, usage_text
 from personalrm.studies.preflight import lacking
-from personalrm.studies.report.judgments import Shown
-from personalrm.studies.report.shown import Headline, People
 from personalrm.studies.run_results import not_made, tables_and_pages
 from personalrm.studies.stage_costs import paid_files
-from personalrm.studies.study import Needs, Study
+from personalrm.studies.study import Needs, Study, later
 from personalrm.studies.tailoring.config import Config, problems_of
 from personalrm.studies.tailoring.plan import Plan
 from personalrm.studies.tailoring.run_results import PACKAGES, conditions, result_files, result_settings
@@ -62,12 +60,8 @@ def _facts(plan: Plan) -> dict[str, Any]:
 
 
 def _data(plan: Plan, name: str) -> dict[str, Any]:
-    settings = plan.config.datasets[name]
-    return {
-        "source_sha256": {path.name: sha256_file(path) for path in settings.source_files()},
-        "licence": settings.licence,
-        **json.loads(Path(plan.counts(name)).read_text(encoding="utf-8")),
-    }
+    counts = json.loads(Path(plan.counts(name)).read_text(encoding="utf-8"))
+    return {**source_facts(plan.config.datasets[name]), **counts}
 
 
 def _cards(plan: Plan) -> list[str]:
@@ -105,18 +99,6 @@ def _summary(plan: Plan, manifest: Mapping[str, Any]) -> Sequence[tuple[str, Seq
     return [("What was run", [*counts, *said, f"Stored answers: {usage['calls']:,}, {usage_text(usage)}", *harmful])]
 
 
-def _headline(plan: Plan) -> Headline | None:
-    from personalrm.studies.tailoring.report_page import run_headline
-
-    return run_headline(plan)
-
-
-def _people(plan: Plan) -> People:
-    from personalrm.studies.tailoring.report_page import some_pairs
-
-    return some_pairs(plan)
-
-
 def _reported_from(plan: Plan) -> Files:
     pairs = [path for name in plan.config.datasets for path in plan.pair_files(name)]
     return {"pairs": pairs, "personas": plan.paths("infer_personas")}
@@ -139,24 +121,6 @@ def _shown(run: Path) -> str:
     return tables_and_pages(run, ("persona_accuracy", "persona_preferences", "tailoring"))
 
 
-def _simulated(config: Config, *given: Any) -> Any:  # noqa: ANN401 - as `simulated` has it
-    from personalrm.studies.tailoring.simulate import simulated
-
-    return simulated(config, *given)
-
-
-def _judgments(plan: Plan, max_judgments: int) -> Shown:
-    from personalrm.studies.tailoring.transcripts import judgments_of
-
-    return judgments_of(plan, max_judgments)
-
-
-def _transcribed_from(plan: Plan) -> Files:
-    from personalrm.studies.tailoring.transcripts import transcribed_from
-
-    return transcribed_from(plan)
-
-
 STUDY = Study(
     config=Config,
     plan=Plan,
@@ -169,13 +133,13 @@ STUDY = Study(
     facts=_facts,
     made_of=_made_of,
     reported_from=_reported_from,
-    headline=_headline,
-    people=_people,
+    headline=later(f"{__package__}.report_page", "run_headline"),
+    people=later(f"{__package__}.report_page", "some_pairs"),
     summary=_summary,
     not_run=_not_run,
     shown=_shown,
-    simulated=_simulated,
+    simulated=later(f"{__package__}.simulate", "simulated"),
     title="Personas inferred from preference pairs",
-    judgments=_judgments,
-    transcribed_from=_transcribed_from,
+    judgments=later(f"{__package__}.transcripts", "judgments_of"),
+    transcribed_from=later(f"{__package__}.transcripts", "transcribed_from"),
 )

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from personalrm.core.errors import ConfigError, DataError, ModelCallError
+from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.files import stable_hash
-from personalrm.core.generations import Generation
+from personalrm.core.generations import Generation, Unasked
 from personalrm.core.records import read_all, read_records
 from personalrm.core.synthetic import (
     AnswerComparison,
@@ -21,10 +21,10 @@ from personalrm.core.synthetic import (
     answer_id,
 )
 from personalrm.data.sharding import name_of_users_shard
-from personalrm.judge.call_recorder import CallRecorder
-from personalrm.judge.judge import failure_outcome, is_refused
+from personalrm.judge.call_recorder import CallRecorder, answer_of
 from personalrm.judge.prompting import Prompt, load_prompt
-from personalrm.judge.rubrics import Rivals, RubricQuestion, clean, compare
+from personalrm.judge.rubrics import Rivals, RubricQuestion, clean
+from personalrm.judge.rubrics import compared as judged
 from personalrm.llm.types import LanguageModel, Request
 from personalrm.personas.synthetic.describe import decided_labels
 from personalrm.personas.synthetic.questions import FOLDER
@@ -111,23 +111,19 @@ async def write_stage(
         (prompt,) = _prompts()
         messages = prompt.messages(words=job.config.answer.words, person=told, shots=shots, question=question.text)
         request = Request(messages, settings.max_tokens, settings.temperature, seed=job.config.seed)
-        base = Generation(
+        text, outcome, cut = await answer_of(recorder, request)
+        return Generation(
             dataset=dataset,
             pair_id=one[0].pair_id,
             system=method,
             prompt=question.text,
             persona=told,
-            response="",
+            response=text,
+            outcome=outcome,
+            cut=cut,
+            calls=recorder.calls,
             prompts={prompt.name: prompt.label},
         )
-        try:
-            response = await recorder.complete(request)
-        except ModelCallError as error:
-            return base.model_copy(update={"outcome": failure_outcome(error)})
-        text = "" if is_refused(response) else response.text.strip()
-        outcome = "refused" if is_refused(response) else "ok" if text else "empty"
-        said = {"response": text, "outcome": outcome, "cut": response.cut, "calls": recorder.calls}
-        return base.model_copy(update=said)
 
     await job.execute(WRITE, settings.model, [asked], work, out)
 
@@ -183,23 +179,17 @@ async def compare_stage(
 
     async def work(client: LanguageModel, item: tuple[Asked, RubricQuestion]) -> AnswerComparison:
         one, question = item
-        recorder = CallRecorder(client, COMPARE.name)
-        mine, other = rivals.get(one.pair_id), answers[one.pair_id]
-        texts = [clean(answer.response if answer and answer.outcome == "ok" else "") for answer in (mine, other)]
-        reason = "no_answer" if not all(t.text for t in texts) else "equal" if texts[0].text == texts[1].text else None
-        found = Rivals(one.pair_id, one.question.text, texts[0].text, texts[1].text, one.user.description)
-        verdicts = () if reason else await compare(recorder, found, question)
-        return AnswerComparison.model_validate(
-            {
-                **{"dataset": dataset, "pair_id": one.pair_id, "test": method, "base": BASE},
-                **{"rubric": question.rubric, "judge": judge, "mode": question.judge.mode},
-                **{"verdicts": verdicts, "reason": reason},
-                "words": tuple(len(text.text.split()) for text in texts),
-                "stripped": tuple(text.stripped for text in texts),
-                **{"calls": recorder.calls, "prompts": question.prompts},
-                **{"user_id": one.user.user_id, "part": one.user.part, "question_id": one.question.question_id},
-            }
+        mine, other = (
+            clean(answer.response if answer and answer.outcome == "ok" else "")
+            for answer in (rivals.get(one.pair_id), answers[one.pair_id])
         )
+        reason: Unasked | None = "equal" if mine.text == other.text else None
+        if not (mine.text and other.text):
+            reason = "no_answer"
+        found = Rivals(one.pair_id, one.question.text, mine.text, other.text, one.user.description)
+        said = await judged(client, COMPARE.name, found, (mine, other), question, reason)
+        said |= {"user_id": one.user.user_id, "part": one.user.part, "question_id": one.question.question_id}
+        return AnswerComparison(dataset=dataset, test=method, base=BASE, judge=judge, **said)
 
     groups = [[(one, question) for one in asked] for question in rubric_questions(job.config, judge)]
     await job.execute(COMPARE, judge, groups, work, out)

@@ -6,31 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personalrm.core.persona_pairs import SIDES
-from personalrm.results.figure_style import (
-    CHANCE,
-    INK,
-    SMALL_SIZE,
-    SOFT,
-    TEXT_SIZE,
-    limits,
-    panels,
-    set_limits,
-    set_up,
-    set_up_rows,
-    write_note,
-)
+from personalrm.results.figure_style import CHANCE, limits, panel_rows
 from personalrm.results.labels import VERDICT_LABELS
 from personalrm.results.spec import Drawing, FigureResult
+from personalrm.studies.tailoring.results.panels import REPORTED_MARK, SIDE_MARKS, groups_of, legend_of, row_panel
 from personalrm.studies.tailoring.results.persona_accuracy_table import ACCURACY, read_accuracy_table
-from personalrm.studies.tailoring.results.side_marks import draw_side, side_entries
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
 PANEL_INCHES, ROW_INCHES = 2.6, 0.42
-MOST_PANELS = 4
-"""In a row."""
 
 
 def accuracy_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
@@ -40,33 +26,23 @@ def accuracy_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
         table: `accuracy_table` or `read_accuracy_table`.
         title_note: text under the title, e.g. what run this is.
     """
-    groups = list(table[table["side"].isin(SIDES)].groupby(["dataset", "judge", "verdict"], sort=False))
+    groups = groups_of(table[table["side"].isin(SIDES)], "dataset", "judge", "verdict")
     models = list(dict.fromkeys(table["model"]))
-    columns = min(MOST_PANELS, len(groups))
     bottom = len(models) * ROW_INCHES
-    page = panels([PANEL_INCHES] * columns, [bottom] * -(-len(groups) // columns))
-    cells = [axes for row in page.grid for axes in row]
+    heights = [(number + 0.5) * ROW_INCHES for number in range(len(models))]
+    page, found = panel_rows([groups], lambda _: PANEL_INCHES, lambda _: bottom)
     ends = limits(float(value) for name in (*ACCURACY, "reported") for value in table[name])
-    for place, (axes, (key, rows)) in enumerate(zip(cells, groups, strict=False)):
-        dataset, judge, verdict = map(str, key if isinstance(key, tuple) else (key,))
-        set_up(axes, "x")
-        set_limits(axes, "x", ends)
-        heights = [(number + 0.5) * ROW_INCHES for number in range(len(models))]
-        shown = place % columns == 0
-        set_up_rows(axes, heights if shown else [], models if shown else [], bottom=bottom)
-        axes.set_xlabel("accuracy, %", fontsize=SMALL_SIZE + 0.5, color=INK)
-        axes.axvline(CHANCE, color=SOFT, linestyle="--", linewidth=1)
+    for (key, rows), axes, first in found:
+        dataset, judge, verdict = key
         heading = f"{dataset}\njudge {judge}{VERDICT_LABELS.get(verdict, '')}"
-        write_note(axes, heading, (0, 1), (0, 6), TEXT_SIZE - 1.5, weight="bold")
+        named = (heights, models) if first else ([], [])
+        row_panel(axes, heading, named, ("accuracy, %", CHANCE, ends), bottom)
         for row in rows.to_dict("records"):
             y = heights[models.index(row["model"])] + (-0.09 if row["side"] == SIDES[0] else 0.09)
-            draw_side(axes, y, str(row["side"]), [float(row[name]) for name in ACCURACY], float(row["reported"]))
-    for axes in cells[len(groups) :]:
-        axes.remove()
-    reported = bool(table["reported"].notna().any())
-    return page.finish(
-        "Do personas predict the choices that they were inferred from?", title_note, side_entries(reported=reported)
-    )
+            SIDE_MARKS[str(row["side"])].draw(axes, y, [float(row[name]) for name in ACCURACY])
+            REPORTED_MARK.draw(axes, y, [float(row["reported"])])
+    marks = [*SIDE_MARKS.values(), *([REPORTED_MARK] if table["reported"].notna().any() else [])]
+    return page.finish("Do personas predict the choices that they were inferred from?", title_note, legend_of(marks))
 
 
 def build(table_persona_accuracy: Path, *, title_note: str) -> Drawing:

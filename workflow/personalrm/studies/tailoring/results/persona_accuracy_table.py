@@ -6,9 +6,10 @@ import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from personalrm.core.persona_pairs import SIDES, JudgedPersonas
+from personalrm.core.generations import JudgedAnswers
+from personalrm.core.persona_pairs import SIDES, JudgedPersonas, JudgedPreference
 from personalrm.core.records import OUTCOMES, Verdict, read_all
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import seed_of
@@ -28,6 +29,7 @@ ALL = "all"
 NO_ANSWER = ("refused", "context_overflow")
 """Outcomes of judgments without any answer: nulls in the paper's code, which skips them."""
 FLAGS: tuple[str, ...] = FLAG_NAMES[:2]
+R = TypeVar("R", JudgedPersonas, JudgedPreference, JudgedAnswers)
 PERSONA_COUNTS: tuple[str, ...] = ("n_pairs", "no_persona", "n_verdicts", *OUTCOMES)
 MEANS: tuple[str, ...] = ("accuracy_read", "standard_error", "share_first", "reported")
 ACCURACY_COLUMNS = Columns(
@@ -63,14 +65,16 @@ def accuracy_table(
     )
 
 
-def by_judge(rows: Iterable[Any]) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
-    """Judged rows by `JUDGED_KEY`, in the order of the files; those of a group by pair, so that resamples do not depend
-    on the shards."""
-    groups: dict[tuple[str, ...], list[Any]] = {}
+def by_judge(
+    rows: Iterable[R], names: Sequence[str] = ("dataset", "model", "judge", "mode")
+) -> Iterator[tuple[tuple[str, ...], list[R]]]:
+    """Judged rows by these values (those of `JUDGED_KEY`), in the order of the files; those of a group by pair, so that
+    resamples do not depend on the shards."""
+    groups: dict[tuple[str, ...], list[R]] = {}
     for row in rows:
-        groups.setdefault((row.dataset, row.model, row.judge, row.mode), []).append(row)
+        groups.setdefault(tuple(getattr(row, name) for name in names), []).append(row)
     for key, mine in groups.items():
-        yield key, sorted(mine, key=lambda row: str(row.pair_id))
+        yield key, sorted(mine, key=lambda row: row.pair_id)
 
 
 def _row(

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from personalrm.core.generations import JudgedAnswers
-from personalrm.core.records import Outcome, read_all
+from personalrm.core.records import read_all
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import seed_of
-from personalrm.results.marks import FLAG_NAMES, MOST_SPOILT, SIGNS, flags_of, mark_notes, marked
+from personalrm.results.marks import FLAG_NAMES, MOST_SPOILT, SIGNS, mark_notes, marked
 from personalrm.results.scores import percent, percents
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, table_rows
 from personalrm.results.tables.comparison_text import DIFFERENCE, Shown, block_of, decimals, interval
-from personalrm.studies.tailoring.results.persona_accuracy_table import headings, reading
+from personalrm.studies.tailoring.results.persona_accuracy_table import by_judge, headings, judged_flags, reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from personalrm.results.stats.statistics import Interval
 
 COMPARED_KEY: tuple[str, ...] = ("dataset", "test", "base", "judge", "verdict")
+ROW_KEY = (*COMPARED_KEY[:-1], "mode")
+"""The same values in the names of records."""
 PQ: tuple[str, ...] = ("personalization", "quality")
 """The two rubrics of ΔPQ."""
 BOTH = "both (ΔPQ)"
@@ -65,17 +67,8 @@ def tailoring_table(rows: Iterable[JudgedAnswers], *, seed: int, n_resamples: in
     - stripped_test, stripped_base: answers from which the clean-up removed something.
     """
     return TAILORING_COLUMNS.frame(
-        row for key, mine in _by_comparison(rows) for row in _rows(key, mine, seed=seed, n_resamples=n_resamples)
+        row for key, mine in by_judge(rows, ROW_KEY) for row in _rows(key, mine, seed=seed, n_resamples=n_resamples)
     )
-
-
-def _by_comparison(rows: Iterable[JudgedAnswers]) -> Iterator[tuple[tuple[str, ...], list[JudgedAnswers]]]:
-    """Rows by `COMPARED_KEY`, sorted by pair, so that resamples depend neither on shards nor on the order of rows."""
-    groups: dict[tuple[str, ...], list[JudgedAnswers]] = {}
-    for row in rows:
-        groups.setdefault((row.dataset, row.test, row.base, row.judge, row.mode), []).append(row)
-    for key, mine in groups.items():
-        yield key, sorted(mine, key=lambda row: row.pair_id)
 
 
 def _rows(
@@ -153,10 +146,8 @@ def _mean(values: Sequence[int]) -> float | None:
 
 
 def _flags(rows: Iterable[JudgedAnswers]) -> dict[str, bool]:
-    outcomes: Counter[Outcome] = Counter(verdict.outcome for row in rows for verdict in row.verdicts)
-    lost = outcomes["provider_error"]
-    flags = flags_of(judged=outcomes.total() - lost, lost=lost, unparsed=outcomes["unparsed"], lossy_profiles=0)
-    return flags.columns()
+    outcomes: Counter[str] = Counter(verdict.outcome for row in rows for verdict in row.verdicts)
+    return judged_flags(outcomes, outcomes.total() - outcomes["provider_error"])
 
 
 def _rates(rows: Sequence[JudgedAnswers], found: Interval) -> dict[str, float]:

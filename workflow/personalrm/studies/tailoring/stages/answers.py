@@ -13,10 +13,9 @@ from personalrm.core.persona_pairs import PersonaPair
 from personalrm.core.records import read_all, read_records, write_records
 from personalrm.data.given_answers import matched, read_answers
 from personalrm.data.sharding import name_of_users_shard
-from personalrm.judge.call_recorder import CallRecorder
 from personalrm.judge.judge import JudgeSettings
 from personalrm.judge.prompting import load_prompt
-from personalrm.judge.rubrics import IMPERSONAL, Cleaned, CleanUp, Rivals, RubricQuestion, clean, compare
+from personalrm.judge.rubrics import IMPERSONAL, Cleaned, CleanUp, Rivals, RubricQuestion, clean, compared
 from personalrm.llm.types import LanguageModel
 from personalrm.personas.of_pairs import FOLDER
 from personalrm.run.stage import Files, Stage, Wildcards
@@ -110,23 +109,8 @@ async def judge_stage(
     """Write one `JudgedAnswers` for each pair that both systems have a row of, each rubric and each verdict mode."""
 
     async def work(client: LanguageModel, asked: Asked) -> JudgedAnswers:
-        recorder, question, reason = CallRecorder(client, JUDGE.name), asked.question, asked.reason
-        test, other = asked.texts
-        return JudgedAnswers(
-            dataset=dataset,
-            pair_id=asked.test.pair_id,
-            test=system,
-            base=base,
-            rubric=question.rubric,
-            judge=judge,
-            mode=question.judge.mode,
-            verdicts=() if reason else await compare(recorder, asked.rivals, question),
-            reason=reason,
-            words=(len(test.text.split()), len(other.text.split())),
-            stripped=(test.stripped, other.stripped),
-            calls=recorder.calls,
-            prompts=question.prompts,
-        )
+        said = await compared(client, JUDGE.name, asked.rivals, asked.texts, asked.question, asked.reason)
+        return JudgedAnswers(dataset=dataset, test=system, base=base, judge=judge, **said)
 
     questions = questions_of(job.config, judge, dataset)
     groups = rivals_of(test_answers, base_answers, job.config.compare.clean_up, questions)

@@ -13,13 +13,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from personalrm.core.errors import DataError, ModelCallError
+from personalrm.core.errors import DataError
 from personalrm.core.extras import require_extra
 from personalrm.core.generations import Generation
 from personalrm.core.persona_pairs import PersonaPair
-from personalrm.core.records import read_all, read_records, write_records
-from personalrm.judge.call_recorder import CallRecorder
-from personalrm.judge.judge import failure_outcome, is_refused
+from personalrm.core.records import CallRef, read_all, read_records, write_records
+from personalrm.judge.call_recorder import Answered, CallRecorder, answer_of
 from personalrm.judge.prompting import load_prompt
 from personalrm.llm.types import LanguageModel, Request
 from personalrm.personas.of_pairs import FOLDER
@@ -177,30 +176,26 @@ def generate_stage(
     rows = []
     for (pair, persona), start, one in zip(wanted, starts, made, strict=True):
         response = f"{start}{one.text}".strip()
-        rows.append(answer_row(pair, dataset, system, persona, response, one.cut))
+        said = Answered(response, "ok" if response else "empty", one.cut)
+        rows.append(answer_row(pair, dataset, system, persona, said))
     write_records(out, rows)
 
 
 def answer_row(
-    pair: PersonaPair,
-    dataset: str,
-    system: str,
-    persona: str,
-    response: str,
-    cut: bool,
-    **more: Any,  # noqa: ANN401
+    pair: PersonaPair, dataset: str, system: str, persona: str, said: Answered, calls: tuple[CallRef, ...] = ()
 ) -> Generation:
-    """The row of an answer; one without text has the outcome `empty`, unless `more` says another."""
+    """The row of an answer."""
     return Generation(
         dataset=dataset,
         pair_id=pair.pair_id,
         system=system,
         prompt=pair.prompt,
         persona=persona,
-        response=response,
-        cut=cut,
+        response=said.text,
+        outcome=said.outcome,
+        cut=said.cut,
+        calls=calls,
         prompts={answer_prompt().name: answer_prompt().label},
-        **{"outcome": "ok" if response else "empty", **more},
     )
 
 
@@ -214,16 +209,8 @@ async def ask_stage(job: Job, *, pairs: Path, known: Sequence[Path], out: Path, 
         (pair, persona), recorder = one, CallRecorder(client, ASK.name)
         messages = answer_messages(asked(pair.prompt, persona, entry.train), examples, about)
         request = Request(messages, max_tokens=config.tailor.max_new_tokens, stop=STOPS)
-        text, cut, outcome = "", False, "empty"
-        try:
-            response = await recorder.complete(request)
-            outcome = "refused" if is_refused(response) else "ok"
-            text, cut = response.text.strip(), response.cut
-        except ModelCallError as error:
-            outcome = failure_outcome(error)
-        text = text if outcome == "ok" else ""
-        said = {"outcome": outcome if text or outcome != "ok" else "empty", "calls": recorder.calls}
-        return answer_row(pair, dataset, system, persona, text, cut, **said)
+        said = await answer_of(recorder, request)
+        return answer_row(pair, dataset, system, persona, said, recorder.calls)
 
     await job.execute(ASK, str(entry.model), [answered_pairs(config, dataset, system, pairs)], work, out)
 
