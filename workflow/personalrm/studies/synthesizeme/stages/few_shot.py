@@ -7,6 +7,7 @@ import logging
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,10 +50,11 @@ def tune_few_shot(
         raise DataError(f"data set {names.dataset}: no pair{what} to learn from in regime {entry.regime}")
     folder = checkpoint_folder(job.config, names)
     run = Run(folder, CHECKPOINT_S, entry.threads, device)
-    with open_new(_settings(entry, device), hyper.weights, int(names.seed), names.method, starts) as model:
+    settings = _settings(entry, device)
+    with open_new(settings, hyper.weights, int(names.seed), names.method, starts) as model:
         tuned = fit(model, train, held_out, hyper, int(names.seed), run)
     made: dict[str, Any] = {"dataset": names.dataset, "name": names.reward, "method": names.method}
-    made |= {"regime": entry.regime, "train_on": entry.train_on}
+    made |= {"regime": entry.regime, "train_on": entry.train_on, "base_settings": asdict(settings)}
     made |= {"train_users": len(train), "train_pairs": sum(len(one.pairs) for one in train)}
     made |= {"validation_users": len(held_out), **_as_rewards(tuned.card)}
     tuned._replace(card=tuned.card | made).save(out.parent)

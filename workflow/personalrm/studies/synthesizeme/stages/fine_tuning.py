@@ -10,18 +10,18 @@ import logging
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from personalrm.core.conditions import K
 from personalrm.core.errors import DataError
 from personalrm.core.extras import require_extra
-from personalrm.core.records import PreferencePair, Profile, UserData, read_all
+from personalrm.core.records import Profile, UserData, read_all
 from personalrm.core.tastes import UserTaste
 from personalrm.judge.judge import JudgeContext
 from personalrm.judge.prompting import load_prompt
-from personalrm.methods.base import Known, LogOdds, Method
+from personalrm.methods.base import Known, Method
 from personalrm.methods.registry import METHODS
 from personalrm.methods.synthesizeme.profile import context_subset
 from personalrm.methods.trained import system_turn
@@ -121,10 +121,11 @@ def tune(
     hyper, folder = entry.hyper_of(names.method), checkpoint_folder(job.config, names)
     run = Run(folder, CHECKPOINT_S, entry.threads, device)
     pairs, validation = ([one for _, examples in part for one in examples] for part in (train, held_out))
-    with open_network(_settings(entry, device), hyper, int(names.seed)) as network:
+    settings = _settings(entry, device)
+    with open_network(settings, hyper, int(names.seed)) as network:
         tuned = fit(network, pairs, validation, hyper, int(names.seed), run)
     made: dict[str, Any] = {"dataset": names.dataset, "name": names.reward, "method": names.method}
-    made |= {"regime": entry.regime, "train_on": entry.train_on}
+    made |= {"regime": entry.regime, "train_on": entry.train_on, "base_settings": asdict(settings)}
     made |= {"train_users": len(train), "validation_users": len(held_out)}
     tuned._replace(card=tuned.card | made).save(out.parent)
     shutil.rmtree(folder, ignore_errors=True)
@@ -169,11 +170,13 @@ def _examples(
 ) -> list[tuple[UserData, list[Example]]]:
     """Users with their pairs as examples; without users of whom the method knows nothing that it could say, or who
     have no pairs."""
+    from personalrm.methods.reward.bt import Example
+
     found = []
     for user, pairs in part:
         system = _system_of(config, method, user, learned)
         if system is not None and pairs:
-            found.append((user, [example(pair, system) for pair in pairs]))
+            found.append((user, [Example.of(pair, system) for pair in pairs]))
     return found
 
 
@@ -188,31 +191,8 @@ def _system_of(config: Config, method: Method[Any], user: UserData, learned: Lea
     return system_turn(state) if isinstance(state, JudgeContext) else None
 
 
-def example(pair: PreferencePair, system: str) -> Example:
-    """A pair with what is said of its user."""
-    from personalrm.methods.reward.bt import Example
-
-    return Example(pair.context, pair.chosen, pair.rejected, system)
-
-
-@dataclass(frozen=True, eq=False)
-class FineTuned:
-    """A fine-tuned reward model (`methods.base.TrainedReward`). It adapts to nothing but what is said of the user."""
-
-    network: Network
-
-    def adapt(self, _pairs: Sequence[PreferencePair], system: str = "") -> LogOdds:
-        """The log-odds of a user of whom this is said."""
-
-        def log_odds(targets: Sequence[PreferencePair]) -> Sequence[float]:
-            found: list[float] = self.network.log_odds([example(pair, system) for pair in targets]).tolist()
-            return found
-
-        return log_odds
-
-
 @contextmanager
-def open_tuned(entry: RewardModelConfig, method: str, folder: Path) -> Iterator[FineTuned]:
+def open_tuned(entry: RewardModelConfig, method: str, folder: Path) -> Iterator[Network]:
     """The model whose weights are in a folder. Raises DataError as `bt.open_trained` does."""
     require_extra("train", f"reward model {method!r}")
     device = one_gpu(entry.device)
@@ -220,5 +200,5 @@ def open_tuned(entry: RewardModelConfig, method: str, folder: Path) -> Iterator[
     from personalrm.train.trainer import deterministic
 
     with deterministic(entry.threads), open_trained(folder, _settings(entry, device)) as network:
-        yield FineTuned(network)
+        yield network
         logger.info("%s judged: %s", folder, ", ".join(f"{name} {n}" for name, n in network.seen.items()))
