@@ -17,6 +17,7 @@ from support.tiny_models import tiny_llama
 from personalrm.core.errors import DataError
 from personalrm.core.records import JudgedUser, PreferencePair, Profile, Turn, UserData, read_records, write_records
 from personalrm.core.tastes import UserTaste
+from personalrm.results.tables.training_table import training_table
 from personalrm.studies.synthesizeme.stages import fine_tuning
 
 PERSONA: dict[str, Any] = {
@@ -212,6 +213,39 @@ def test_all_but_test_learns_what_personas_do_not_rest_on(tmp_path: Path, base: 
     assert {pair.split for lesson in found.train for pair in lesson.pairs} == {"context"}
     with pytest.raises(DataError, match=r"no pair to learn from in regime all-but-test, with what 'persona' says"):
         run.do("reward_model")
+
+
+def test_pairs_of_files_without_users_are_learned_in_the_place_of_theirs(tmp_path: Path, base: str) -> None:
+    users = [user.model_copy(update={"pairs": tuple(map(asked_apart, user.pairs))}) for user in people()]
+    free = [released(f"w{n} w{n + 20}", f"w{2 * n} w4", f"w{2 * n + 1} w5") for n in range(12)]
+    # The prompt of all users' newest test pairs, with other answers.
+    showing = released("iiiiiiiii", "w1 w3 w5", "w0 w2 w4")
+
+    def trained(name: str, rows: list[dict[str, Any]]) -> tuple[dict[str, Any], bytes]:
+        file = tmp_path / f"{name}.jsonl"
+        file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+        run = made(tmp_path / name, base, users, regime="all-but-test", train_on=[str(file)])
+        (card,) = run.do("reward_model")
+        if name == "plain":
+            assert {row.judge_model for path in run.do("score") for row in read_records(path, JudgedUser)} == {
+                "tiny (all-but-test, trained on pairs without users)"
+            }
+        return json.loads(card.read_text(encoding="utf-8")), card.with_name("weights.safetensors").read_bytes()
+
+    card, weights = trained("plain", free)
+    assert (card["train_pairs"], card["train_users"], card["train_on"]) == (12, None, ["plain.jsonl"])
+    assert training_table([card])["train_users"].isna().all()
+    assert trained("more", [*free, showing])[1] == weights
+    turned = {**free[0], "chosen": free[0]["rejected"], "rejected": free[0]["chosen"]}
+    assert trained("turned", [turned, *free[1:]])[1] != weights
+
+
+def released(prompt: str, chosen: str, rejected: str) -> dict[str, Any]:
+    """A row as the authors release pairs for reward models: whole conversations, and no user."""
+    asked = {"role": "user", "content": prompt}
+    sides = {"chosen": chosen, "rejected": rejected}
+    whole = {name: [asked, {"role": "assistant", "content": text}] for name, text in sides.items()}
+    return {**whole, "chosen_score": 80, "rejected_score": 20}
 
 
 def test_planted_tastes_rest_on_no_pair(tmp_path: Path, base: str) -> None:

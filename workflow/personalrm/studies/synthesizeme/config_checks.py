@@ -84,6 +84,7 @@ def _braces(config: Config) -> Iterator[str]:
     paths = [("results", [config.results])]
     for name, entry in config.datasets.items():
         paths.append((f"datasets.{name}", [*entry.source_files(), *([entry.planted] if entry.planted else [])]))
+    paths += [(f"reward_models.{name}.train_on", entry.pair_files) for name, entry in config.reward_models.items()]
     paths += [(f"thetas.{name}.path", [entry.path] if entry.path else []) for name, entry in config.thetas.items()]
     if config.attributes and config.attributes.bank:
         paths.append(("attributes.bank", [config.attributes.bank]))
@@ -205,7 +206,7 @@ def _taste(config: Config) -> Iterator[str]:
 def _rewards(config: Config) -> Iterator[str]:
     """Reward models with hyper-parameters that their methods do not have, or without users to learn from."""
     for name, entry in config.reward_models.items():
-        yield from (f"reward_models.{name}.{problem}" for problem in entry.hyper_problems())
+        yield from (f"reward_models.{name}.{problem}" for problem in entry.hyper_problems() + entry.file_problems())
         if entry.revision is not None and entry.base.count("/") != 1:
             yield f"reward_models.{name}.revision: base {entry.base!r} is no repository of the hub; remove it"
         yield from (f"reward_models.{name}.methods: {problem}" for problem in _shown(config, entry))

@@ -29,7 +29,7 @@ from personalrm.run.stage import Files, Wildcards
 from personalrm.studies.reward_config import RewardModelConfig
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
-from personalrm.studies.synthesizeme.stages.reward_data import Lesson, Lessons, lessons
+from personalrm.studies.synthesizeme.stages.reward_data import NOBODY, Lesson, Lessons, lessons, nameless_pairs
 from personalrm.studies.synthesizeme.stages.runner import Job, read_users
 from personalrm.train import one_gpu
 
@@ -83,8 +83,12 @@ def learned_inputs(plan: Plan, dataset: str, methods: Sequence[str], ks: Iterabl
 
 
 def unfiltered_inputs(plan: Plan, job: Wildcards) -> list[str]:
-    """Files of the users before the filters, where their pairs are learned, too."""
-    wanted = plan.config.reward_models[job.reward].train_on == "unfiltered"
+    """Files of the users before the filters, where their pairs are learned, too; or those files of pairs without users
+    that are there (the preflight names others), where these are learned."""
+    entry = plan.config.reward_models[job.reward]
+    if entry.pair_files:
+        return [str(path) for path in entry.pair_files if path.is_file()]
+    wanted = entry.train_on == "unfiltered"
     return plan.prepared_paths(job.dataset) if wanted and plan.config.datasets[job.dataset].filters else []
 
 
@@ -100,7 +104,8 @@ def tuning_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
     shown: dict[str, Any] = {"prompts": [load_prompt(name).id for name in method.prompts]} if method.prompts else {}
     shown |= {"k": plan.config.largest_k} if method.shows else {}
     split = plan.config.datasets[job.dataset].split.model_dump(mode="json")
-    return {**base_reads(entry), **shown, "train_on": entry.train_on, "run": plan.config.seed, "split": split}
+    train_on = list(map(str, entry.pair_files)) or entry.train_on
+    return {**base_reads(entry), **shown, "train_on": train_on, "run": plan.config.seed, "split": split}
 
 
 def tune(
@@ -125,8 +130,9 @@ def tune(
     with open_network(settings, hyper, int(names.seed)) as network:
         tuned = fit(network, pairs, validation, hyper, int(names.seed), run)
     made: dict[str, Any] = {"dataset": names.dataset, "name": names.reward, "method": names.method}
-    made |= {"regime": entry.regime, "train_on": entry.train_on, "base_settings": asdict(settings)}
-    made |= {"train_users": len(train), "validation_users": len(held_out)}
+    learned_from = [path.name for path in entry.pair_files]
+    made |= {"regime": entry.regime, "train_on": learned_from or entry.train_on, "base_settings": asdict(settings)}
+    made |= {"train_users": None if learned_from else len(train), "validation_users": len(held_out)}
     tuned._replace(card=tuned.card | made).save(out.parent)
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -151,7 +157,8 @@ def lessons_for(
     users: Sequence[Path],
     unfiltered: Sequence[Path],
 ) -> Lessons:
-    """The pairs that a method learns in the entry's regime, read from files of users."""
+    """The pairs that a method learns in the entry's regime, read from files of users, or in the place of their pairs
+    from files that name none."""
 
     def rests_on(user: UserData) -> set[str]:
         if not (method.shows and method.learns):
@@ -159,9 +166,12 @@ def lessons_for(
         context = context_subset(user.part("context"), config.largest_k, 0, config.seed)
         return {pair.pair_id for pair in (*context, *user.part("validation"))}
 
-    whole = {user.user_id: user for path in unfiltered for user in read_users(path)}
+    whole = {} if entry.pair_files else {user.user_id: user for path in unfiltered for user in read_users(path)}
     people = (user for path in users for user in read_users(path))
     similarity = config.datasets[dataset].split.similarity
+    if entry.pair_files:
+        pairs = nameless_pairs(entry.pair_files, people, similarity)
+        return Lessons([Lesson(UserData(dataset=dataset, user_id=NOBODY), pairs)], [])
     return lessons(people, entry.regime, unfiltered=whole or None, rests_on=rests_on, similarity=similarity)
 
 
