@@ -18,7 +18,7 @@ from personalrm.core.errors import DataError
 from personalrm.core.records import JudgedUser, PreferencePair, Profile, Turn, UserData, read_records, write_records
 from personalrm.core.tastes import UserTaste
 from personalrm.results.tables.training_table import training_table
-from personalrm.studies.synthesizeme.stages import fine_tuning
+from personalrm.studies.synthesizeme.stages import few_shot, fine_tuning
 
 PERSONA: dict[str, Any] = {
     "models": {"m": {"model": "m", "api_base": "http://127.0.0.1:9/v1"}},
@@ -157,6 +157,39 @@ def test_the_persona_is_read(tmp_path: Path, base: str) -> None:
     other.weights()
     changed = odds([row for path in other.made.do("score") for row in read_records(path, JudgedUser)])
     assert {key[0] for key, value in changed.items() if value != plain[key]} == {"u4", "u5"}
+
+
+def test_the_gain_vanishes_with_the_persona_of_another_user(tmp_path: Path, base: str) -> None:
+    users = people(160)
+    told = {user.user_id: TASTES[f"u{place % 2}"] for place, user in enumerate(users)}
+    hyper = {"bt": {"published": "trl", "tuning": "full", "lr": 0.01, "batch": 16, "at_once": 16, "steps": 80}}
+    methods = ["bt_persona", "bt_persona_other_user"]
+    run = Personas(tmp_path, base, told, users=users, methods=methods, hyper=hyper, config={"k": ["all"], "draws": 1})
+    # One training for both.
+    run.weights()
+    rows = {(row.method, row.user_id): row for path in run.made.do("score") for row in read_records(path, JudgedUser)}
+    others = few_shot.other_users(users, "unseen", all_judged=False)
+    assert len(others) == 80
+    right: dict[str, list[bool]] = {name: [] for name in methods}
+    for name in others:
+        own, other = (rows[method, name].verdicts for method in methods)
+        right["bt_persona"] += [one.outcome == "correct" for one in own]
+        right["bt_persona_other_user"] += [one.outcome == "correct" for one in other]
+        # The other user, whose persona it is, may have the same taste.
+        assert (own == other) == (told[name] == told[others[name].user_id])
+    own_share, other_share = (sum(found) / len(found) for found in right.values())
+    assert own_share > 0.9
+    assert 0.3 < other_share < 0.7
+    reasons = {rows["bt_persona_other_user", user.user_id].reason for user in users if user.user_split == "train"}
+    assert reasons == {"the reward model was trained on this user"}
+
+
+def test_a_single_user_has_no_other_whose_persona_could_be_shown(tmp_path: Path, base: str) -> None:
+    users = [user for user in people() if user.user_split != "test" or user.user_id == "u4"]
+    run = Personas(tmp_path, base, TASTES, users=users, methods=["bt_persona_other_user"], config={"k": [2]})
+    run.weights()
+    rows = [row for path in run.made.do("score") for row in read_records(path, JudgedUser) if row.user_id == "u4"]
+    assert {(row.status, row.reason) for row in rows} == {("empty", "there is no other user to tell the model of")}
 
 
 def test_the_measured_persona_is_read(tmp_path: Path, base: str) -> None:

@@ -43,9 +43,10 @@ class RewardModelConfig(BaseModel):
     """What is trained on the features: `frozen_bt` (one reward for all users, the control of all others), `user_map`,
     `lore`, `vpl`, `pal_a`, `gpo`, `gpo_pairs`; or what fine-tunes the base: `bt` (one reward for all users),
     `bt_persona`, `bt_both`, `bt_measured_persona` and `bt_oracle`, which also read what the prompts of `persona`,
-    `both`, `measured_persona` and `oracle` say of the user; or language models that are shown the user's votes: `fspo`
-    (few-shot preference optimisation) and what it is compared with, `few_shot_prompt`, `pref_ft_no_user`, `pref_ft`,
-    `pref_ft_description`, `ipo`, `fspo_no_shots`, `fspo_other_user`, `fspo_description` and `fspo_oracle`."""
+    `both`, `measured_persona` and `oracle` say of the user, and the control `bt_persona_other_user`; or language models
+    that are shown the user's votes: `fspo` (few-shot preference optimisation) and what it is compared with,
+    `few_shot_prompt`, `pref_ft_no_user`, `pref_ft`, `pref_ft_description`, `ipo`, `fspo_no_shots`, `fspo_other_user`,
+    `fspo_description` and `fspo_oracle`."""
     regime: Regime = "unseen"
     """Whose pairs train the weights that users share. `unseen`: those of the train users of the user split; validation
     users choose hyper-parameters and when to stop, and the test users are judged. `all-but-test`: those of all users

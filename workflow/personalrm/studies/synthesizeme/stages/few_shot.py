@@ -90,8 +90,8 @@ def open_voted(entry: RewardModelConfig, method: str, folders: Sequence[Path]) -
         logger.info("%s judged: %s", method, ", ".join(f"{name} {n}" for name, n in counts.items()))
 
 
-def other_users(users: Iterable[UserData], regime: Regime, *, all_judged: bool) -> dict[str, Pairs]:
-    """For each user who is judged, the context pairs of the next one, in an order of their texts alone. A single user
+def other_users(users: Iterable[UserData], regime: Regime, *, all_judged: bool) -> dict[str, UserData]:
+    """For each user who is judged and has context pairs, the next one, in an order of these texts alone. A single user
     has nobody next."""
     judged = [user for user in users if all_judged or why_not_judged(user, regime) is None]
     voted = sorted(
@@ -100,7 +100,7 @@ def other_users(users: Iterable[UserData], regime: Regime, *, all_judged: bool) 
     )
     following = voted[1:] + voted[:1]
     pairs = zip(voted, following, strict=True)
-    return {user.user_id: other.part("context") for user, other in pairs if other is not user}
+    return {user.user_id: other for user, other in pairs if other is not user}
 
 
 def refuse_trained(judged: Iterable[UserData], trained: Iterable[UserData]) -> None:
