@@ -215,6 +215,34 @@ def test_the_measured_persona_is_read(tmp_path: Path, base: str) -> None:
     }
 
 
+def test_in_unseen_train_users_are_told_by_their_training_personas(tmp_path: Path, base: str) -> None:
+    more = {**PERSONA, "k": [2], "draws": 1, "attributes": {}}
+    run = made(tmp_path, base, people(), more=more, methods=["bt_measured_persona"])
+
+    def trained(training_persona: str | None) -> tuple[dict[str, Any], bytes]:
+        for path, shard in zip(run.plan.paths("taste"), run.plan.shard_paths("d"), strict=True):
+            rows = []
+            for one in read_records(Path(shard), UserData):
+                row = {"dataset": "d", "user_id": one.user_id, "model": "m", "k": 2, "draw": 0}
+                if one.user_split == "train":
+                    row |= {"status": "empty", "reason": "fitted on them", "training_persona": training_persona}
+                else:
+                    row |= {"status": "ok", "persona": TASTES[one.user_id]}
+                rows.append(UserTaste.model_validate(row))
+            write_records(Path(path), rows)
+        (card,) = run.do("reward_model")
+        return json.loads(card.read_text(encoding="utf-8")), card.with_name("weights.safetensors").read_bytes()
+
+    card, weights = trained("w1 w3")
+    # The test pairs of the train users: the persona rests on the others.
+    assert (card["train_users"], card["train_pairs"]) == (4, 4 * 3)
+    assert trained("w5 w7")[1] != weights
+    # Where nothing is sure, nothing is said.
+    assert trained("")[0]["train_users"] == 4
+    with pytest.raises(DataError, match=r"no pair to learn from in regime unseen, with what 'measured_persona' says"):
+        trained(None)
+
+
 def test_a_user_without_persona_is_judged_as_by_the_plain_text(tmp_path: Path, base: str) -> None:
     nobody: dict[str, str | None] = dict.fromkeys(TASTES)
     users = [

@@ -235,12 +235,7 @@ def _shown(config: Config, entry: RewardModelConfig) -> Iterator[str]:
 
 
 def _of_train_users(config: Config, entry: RewardModelConfig, method: Method[Any]) -> Iterator[str]:
-    """Texts about users that are themselves learned from the train users, so that these have none."""
-    if method.tastes:
-        yield (
-            f"{method.name!r} reads measured personas, and train users have none: what these personas rest on is "
-            "learned from the train users; give regime: all-but-test"
-        )
+    """Profiles that are themselves learned with the train users, so that these have none."""
     theta = config.thetas.get(parse_variant(config.variants[0]).theta or "")
     optimiser = theta.optimise if theta else None
     if optimiser is None or METHODS[method.shows].needs != "profile":

@@ -119,6 +119,9 @@ def tune(
     from personalrm.train.trainer import Run
 
     found = lessons_for(job.config, entry, names.dataset, method, users, unfiltered)
+    if entry.regime == "unseen":
+        # Priors of train users rest on pairs that the other regime judges.
+        learned = learned._replace(tastes={key: row.for_training for key, row in learned.tastes.items()})
     train, held_out = (_examples(job.config, method, part, learned) for part in found)
     if not train:
         what = f", with what {method.shows!r} says of each user and rests on other pairs" if method.shows else ""
