@@ -35,6 +35,7 @@ from personalrm.train import one_gpu
 
 if TYPE_CHECKING:
     from personalrm.methods.reward.bt import Example, Network
+    from personalrm.train.fine_tuning import Tuned
 
 logger = logging.getLogger(__name__)
 CHECKPOINT_S = 60.0
@@ -126,18 +127,26 @@ def tune(
     if not train:
         what = f", with what {method.shows!r} says of each user and rests on other pairs" if method.shows else ""
         raise DataError(f"data set {names.dataset}: no pair to learn from in regime {entry.regime}{what}")
-    hyper, folder = entry.hyper_of(names.method), checkpoint_folder(job.config, names)
-    run = Run(folder, CHECKPOINT_S, entry.threads, device)
+    hyper = entry.hyper_of(names.method)
+    run = Run(checkpoint_folder(job.config, names), CHECKPOINT_S, entry.threads, device)
     pairs, validation = ([one for _, examples in part for one in examples] for part in (train, held_out))
     settings = _settings(entry, device)
     with open_network(settings, hyper, int(names.seed)) as network:
         tuned = fit(network, pairs, validation, hyper, int(names.seed), run)
-    made: dict[str, Any] = {"dataset": names.dataset, "name": names.reward, "method": names.method}
-    learned_from = [path.name for path in entry.pair_files]
-    made |= {"regime": entry.regime, "train_on": learned_from or entry.train_on, "base_settings": asdict(settings)}
-    made |= {"train_users": None if learned_from else len(train), "validation_users": len(held_out)}
-    tuned._replace(card=tuned.card | made).save(out.parent)
-    shutil.rmtree(folder, ignore_errors=True)
+    # Pairs of files are nobody's.
+    known = None if entry.pair_files else len(train)
+    save_tuned(tuned, job, names, settings, out, train_users=known, validation_users=len(held_out))
+
+
+def save_tuned(tuned: Tuned, job: Job, names: Wildcards, settings: Any, out: Path, **more: Any) -> None:  # noqa: ANN401
+    """Write weights and card (`out`), which says how the base reads texts (`settings`) and has `more` fields; remove
+    the checkpoints."""
+    entry = job.config.reward_models[names.reward]
+    card: dict[str, Any] = {"dataset": names.dataset, "name": names.reward, "method": names.method}
+    card |= {"regime": entry.regime, "train_on": [path.name for path in entry.pair_files] or entry.train_on}
+    card |= {"base_settings": asdict(settings), **more}
+    tuned._replace(card=tuned.card | card).save(out.parent)
+    shutil.rmtree(checkpoint_folder(job.config, names), ignore_errors=True)
 
 
 def checkpoint_folder(config: Config, names: Wildcards) -> Path:
