@@ -217,9 +217,11 @@ def test_the_measured_persona_is_read(tmp_path: Path, base: str) -> None:
 
 def test_in_unseen_train_users_are_told_by_their_training_personas(tmp_path: Path, base: str) -> None:
     more = {**PERSONA, "k": [2], "draws": 1, "attributes": {}}
-    run = made(tmp_path, base, people(), more=more, methods=["bt_measured_persona"])
+    # Pairs whose prompts are those of secret pairs would be left out.
+    apart = [user.model_copy(update={"pairs": tuple(map(asked_apart, user.pairs))}) for user in people()]
 
-    def trained(training_persona: str | None) -> tuple[dict[str, Any], bytes]:
+    def trained(training_persona: str | None, regime: str = "unseen") -> tuple[dict[str, Any], bytes]:
+        run = made(tmp_path / regime, base, apart, more=more, methods=["bt_measured_persona"], regime=regime)
         for path, shard in zip(run.plan.paths("taste"), run.plan.shard_paths("d"), strict=True):
             rows = []
             for one in read_records(Path(shard), UserData):
@@ -234,13 +236,15 @@ def test_in_unseen_train_users_are_told_by_their_training_personas(tmp_path: Pat
         return json.loads(card.read_text(encoding="utf-8")), card.with_name("weights.safetensors").read_bytes()
 
     card, weights = trained("w1 w3")
-    # The test pairs of the train users: the persona rests on the others.
-    assert (card["train_users"], card["train_pairs"]) == (4, 4 * 3)
+    # Two context pairs and three test pairs of each train user: the persona rests on the others.
+    assert (card["train_users"], card["train_pairs"]) == (4, 4 * 5)
     assert trained("w5 w7")[1] != weights
     # Where nothing is sure, nothing is said.
     assert trained("")[0]["train_users"] == 4
     with pytest.raises(DataError, match=r"no pair to learn from in regime unseen, with what 'measured_persona' says"):
         trained(None)
+    # Where train users are judged, too, these personas rest on pairs that are judged.
+    assert trained("w1 w3", "all-but-test")[0]["train_users"] == 12
 
 
 def test_a_user_without_persona_is_judged_as_by_the_plain_text(tmp_path: Path, base: str) -> None:

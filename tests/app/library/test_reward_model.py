@@ -126,7 +126,7 @@ def test_what_cannot_be_used_is_named(saved: Path, tmp_path: Path) -> None:
     known = json.loads(card.read_text(encoding="utf-8"))
     for wrong, said in (({"method": "sft"}, "sft"), ({"method": "bt", "features": []}, "bt")):
         (tmp_path / "card.json").write_text(json.dumps(known | wrong), encoding="utf-8")
-        with pytest.raises(DataError, match=rf'card\.json: is of no reward model .*"method": "{said}".*train again'):
+        with pytest.raises(DataError, match=rf'card\.json: is of no reward model .*"method": "{said}".*run again'):
             RewardModel.load(tmp_path)
     (tmp_path / "card.json").write_text("[1]", encoding="utf-8")
     with pytest.raises(DataError, match="no trained weights"):

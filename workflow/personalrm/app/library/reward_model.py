@@ -91,7 +91,8 @@ class RewardModel:
             known = json.dumps({name: card.get(name) for name in ("method", "base")})
             raise DataError(
                 f"{folder / CARD}: is of no reward model that says how its base reads texts ({known}); give a folder "
-                "reward_models/<data set>/<entry>/<method>/<seed> of a run, or train again"
+                "reward_models/<data set>/<entry>/<method>/<seed> of a run; if an earlier version wrote it, delete it "
+                "and run again"
             )
         use_threads(threads)
         settings = {**found, "device": device} | ({} if base is None else {"base": str(base)})

@@ -178,12 +178,12 @@ def lessons_for(
         context = context_subset(user.part("context"), config.largest_k, 0, config.seed)
         return {pair.pair_id for pair in (*context, *user.part("validation"))}
 
-    whole = {} if entry.pair_files else {user.user_id: user for path in unfiltered for user in read_users(path)}
     people = (user for path in users for user in read_users(path))
     similarity = config.datasets[dataset].split.similarity
     if entry.pair_files:
-        pairs = nameless_pairs(entry.pair_files, people, similarity)
+        pairs = nameless_pairs(unfiltered, people, similarity)
         return Lessons([Lesson(UserData(dataset=dataset, user_id=NOBODY), pairs)], [])
+    whole = {user.user_id: user for path in unfiltered for user in read_users(path)}
     return lessons(people, entry.regime, unfiltered=whole or None, rests_on=rests_on, similarity=similarity)
 
 
