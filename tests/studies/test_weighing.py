@@ -30,7 +30,8 @@ from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.fit import fit_stage
 from personalrm.studies.synthesizeme.stages.runner import Job
-from personalrm.studies.synthesizeme.stages.tasting import taste_stage
+from personalrm.studies.synthesizeme.stages.scoring import scoring_of
+from personalrm.studies.synthesizeme.stages.tasting import taste_stage, user_taste
 from personalrm.studies.synthesizeme.stages.weighing import left_out, weigh_stage
 
 PAIRS = 9
@@ -254,6 +255,20 @@ def test_train_users_have_personas_for_training_that_rest_on_other_train_users(t
     assert (shown.status, shown.reason, shown.persona) == ("ok", None, sure.training_persona)
     nothing = sure.model_copy(update={"training_persona": ""}).for_training
     assert (nothing.status, nothing.persona) == ("ok", None)
+    # Each is what the user would be told whom the train users of the other groups taught.
+    config = scored_config(["logprob"], **trained)
+
+    def by(user: UserData, scores: UserScores, row: Fitted) -> str:
+        judged, artefact = user.model_copy(update={"user_split": "test"}), row.model_copy(update={"left_out": None})
+        bank = scoring_of(config).selected()
+        return user_taste(config, judged, scores, {"attributes": [artefact]}, bank, k=3, draw=0).persona or ""
+
+    told = [
+        (user, scores, mine[user.user_id].training_persona) for user, scores in people if user.user_split == "train"
+    ]
+    groups = {name: row for row in fitted[1:] for name in row.left_out or ()}
+    assert [by(user, scores, groups[user.user_id]) for user, scores, _ in told] == [persona for *_, persona in told]
+    assert [by(user, scores, plain) for user, scores, _ in told] != [persona for *_, persona in told]
     # The choices of a user's test pairs, which the user's own reward model learns, reach no prior of the user.
     other = [other_choice(*one, "test") if one[0].user_id == sure.user_id else one for one in people]
     changed, again = run("changed", other, **trained)
