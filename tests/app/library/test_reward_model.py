@@ -135,7 +135,7 @@ def test_what_cannot_be_used_is_named(saved: Path, tmp_path: Path) -> None:
         model.adapt(persona="w1")
 
 
-PERSONAS = {f"u{n}": "w1 w3" if n % 2 else "w0 w2" for n in range(16)}
+PERSONAS = {f"u{n}": "w1 w3" if n % 2 else "w0 w2" for n in range(6)}
 
 
 @pytest.fixture(scope="module")
@@ -143,24 +143,21 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Made, dict[tuple[str,
     """A run of models that are tuned, and the log-odds of its verdicts. Profiles hold a persona and a pair."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("run")
-    users = [user.model_copy(update={"planted_taste": PERSONAS[user.user_id]}) for user in people()]
-    more = {"models": {"m": {"model": "m", "api_base": "http://127.0.0.1:9/v1"}}, "learn": {"models": ["m"]}}
+    users = [user.model_copy(update={"planted_taste": PERSONAS[user.user_id]}) for user in people(6)]
+    more: dict[str, Any] = {"models": {"m": {"model": "m", "api_base": "http://127.0.0.1:9/v1"}}}
+    more |= {"learn": {"models": ["m"]}, "k": ["all"], "draws": 1}
     methods = ["bt", "bt_both", "bt_oracle", "ipo", "fspo", "fspo_description"]
     base = tiny_llama(folder / "base", tokens=160)
     made = Made(folder, base, users, more=more, methods=methods, seeds=[0])
     for job in made.plan.jobs("profile"):
-        rows = [profile(user, job.k, draw) for user in mine(made.plan.users(job)) for draw in range(2)]
+        rows = map(profile, read_records(Path(made.plan.users(job)), UserData))
         write_records(Path(made.plan.path("profile", **job._asdict())), rows)
     return made, odds(made.rows())
 
 
-def mine(path: str) -> list[UserData]:
-    return list(read_records(Path(path), UserData))
-
-
-def profile(user: UserData, k: str, draw: int) -> Profile:
+def profile(user: UserData) -> Profile:
     demonstration = {"pair": user.part("context")[1], "swapped": False}
-    named = {"dataset": "d", "user_id": user.user_id, "model": "m", "variant": "corrected", "k": k, "draw": draw}
+    named = {"dataset": "d", "user_id": user.user_id, "model": "m", "variant": "corrected", "k": "all", "draw": 0}
     known = {"persona": PERSONAS[user.user_id], "demonstrations": [demonstration]}
     return Profile.model_validate({**named, "status": "ok", **known})
 

@@ -35,7 +35,7 @@ GPO: dict[str, Any] = {
     **{"width": 64, "depth": 2, "layers": 2, "lr": 1e-3, "context": 10, "targets": 6},
     **{"steps": 4000, "evaluate_every": 400},
 }
-"""Up to some 1,400 updates it is no better than Bradley-Terry, and then it is at once."""
+"""`gpo` is no better than Bradley-Terry up to some 1,400 updates, and then it is at once."""
 MARGINS = {"user_map": 0.0, "lore": 0.08, "vpl": 0.05, "pal_a": 0.02}
 
 
