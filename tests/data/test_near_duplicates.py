@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from personalrm.core.records import PreferencePair, Turn
 from personalrm.data.card import data_card
-from personalrm.data.near_duplicates import folded, near_duplicates
+from personalrm.data.near_duplicates import folded, near_any, near_duplicates
 from personalrm.data.prepare import prepare_dataset
 from personalrm.data.settings import LocalDataset, ProcessedDataset, SplitSettings
 from personalrm.data.sources.votes import parse_vote
@@ -108,8 +108,23 @@ def test_near_duplicates_are_those_of_the_textbook(texts: list[str], similarity:
     assert set(found) == wanted
 
 
+@given(st.lists(words, max_size=8), st.lists(words, max_size=8), st.sampled_from([0.5, 0.75, 0.8, 0.9, 1.0]))
+def test_near_any_is_near_duplicates_of_one_of_the_others(texts: list[str], known: list[str], share: float) -> None:
+    near = set(near_duplicates([*texts, *known], share))
+
+    def same(one: int, other: int) -> bool:
+        # Of a text that stands several times, the first place stands for all.
+        forms = [folded(text) for text in [*texts, *known]]
+        places = sorted((forms.index(forms[one]), forms.index(forms[other])))
+        return places[0] == places[1] or tuple(places) in near
+
+    others = range(len(texts), len(texts) + len(known))
+    assert near_any(texts, known, share) == [any(same(n, other) for other in others) for n in range(len(texts))]
+
+
 def test_the_threshold_is_reached_by_equality() -> None:
     assert list(near_duplicates(["abcdefghij", "abcdefghix"], 0.9)) == [(0, 1)]
+    assert near_any(["aabb", "aabbab", "cdcd"], ["aabbab"], 0.8) == [True, True, False]
     assert list(near_duplicates(["aabb", "aabbab"], 0.8)) == [(0, 1)]
     assert list(near_duplicates(["abcdefghij", "abcdefghix"], 0.901)) == []
 

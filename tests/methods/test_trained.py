@@ -28,7 +28,9 @@ def test_the_system_turn_has_persona_and_answers_without_reasoning() -> None:
 
 def test_each_reads_what_a_judge_is_told() -> None:
     shown = {name: method.shows for name, method in METHODS.items() if method.shows}
-    assert shown == {f"bt_{name}": name for name in ("persona", "both", "measured_persona", "oracle")}
+    own = {f"bt_{name}": name for name in ("persona", "both", "measured_persona", "oracle")}
+    assert shown == {**own, "bt_persona_other_user": "persona"}
+    assert {name for name in shown if METHODS[name].other_user} == {"bt_persona_other_user"}
     assert METHODS["bt_both"].stages == METHODS["both"].stages
     assert {name: METHODS[name].by_k for name in shown} == {name: name != "bt_oracle" for name in shown}
     with pytest.raises(ConfigError, match="shows something before conversations, so that it needs a reward model"):

@@ -17,7 +17,8 @@ from support.tiny_models import tiny_llama
 from personalrm.core.errors import DataError
 from personalrm.core.records import JudgedUser, PreferencePair, Profile, Turn, UserData, read_records, write_records
 from personalrm.core.tastes import UserTaste
-from personalrm.studies.synthesizeme.stages import fine_tuning
+from personalrm.results.tables.training_table import training_table
+from personalrm.studies.synthesizeme.stages import few_shot, fine_tuning
 
 PERSONA: dict[str, Any] = {
     "models": {"m": {"model": "m", "api_base": "http://127.0.0.1:9/v1"}},
@@ -158,6 +159,39 @@ def test_the_persona_is_read(tmp_path: Path, base: str) -> None:
     assert {key[0] for key, value in changed.items() if value != plain[key]} == {"u4", "u5"}
 
 
+def test_the_gain_vanishes_with_the_persona_of_another_user(tmp_path: Path, base: str) -> None:
+    users = people(160)
+    told = {user.user_id: TASTES[f"u{place % 2}"] for place, user in enumerate(users)}
+    hyper = {"bt": {"published": "trl", "tuning": "full", "lr": 0.01, "batch": 16, "at_once": 16, "steps": 80}}
+    methods = ["bt_persona", "bt_persona_other_user"]
+    run = Personas(tmp_path, base, told, users=users, methods=methods, hyper=hyper, config={"k": ["all"], "draws": 1})
+    # One training for both.
+    run.weights()
+    rows = {(row.method, row.user_id): row for path in run.made.do("score") for row in read_records(path, JudgedUser)}
+    others = few_shot.other_users(users, "unseen", all_judged=False)
+    assert len(others) == 80
+    right: dict[str, list[bool]] = {name: [] for name in methods}
+    for name in others:
+        own, other = (rows[method, name].verdicts for method in methods)
+        right["bt_persona"] += [one.outcome == "correct" for one in own]
+        right["bt_persona_other_user"] += [one.outcome == "correct" for one in other]
+        # The other user, whose persona it is, may have the same taste.
+        assert (own == other) == (told[name] == told[others[name].user_id])
+    own_share, other_share = (sum(found) / len(found) for found in right.values())
+    assert own_share > 0.9
+    assert 0.3 < other_share < 0.7
+    reasons = {rows["bt_persona_other_user", user.user_id].reason for user in users if user.user_split == "train"}
+    assert reasons == {"the reward model was trained on this user"}
+
+
+def test_a_single_user_has_no_other_whose_persona_could_be_shown(tmp_path: Path, base: str) -> None:
+    users = [user for user in people() if user.user_split != "test" or user.user_id == "u4"]
+    run = Personas(tmp_path, base, TASTES, users=users, methods=["bt_persona_other_user"], config={"k": [2]})
+    run.weights()
+    rows = [row for path in run.made.do("score") for row in read_records(path, JudgedUser) if row.user_id == "u4"]
+    assert {(row.status, row.reason) for row in rows} == {("empty", "there is no other user to tell the model of")}
+
+
 def test_the_measured_persona_is_read(tmp_path: Path, base: str) -> None:
     # Pairs whose prompts are those of secret pairs would be left out.
     users = [user.model_copy(update={"pairs": tuple(map(asked_apart, user.pairs))}) for user in people()]
@@ -179,6 +213,38 @@ def test_the_measured_persona_is_read(tmp_path: Path, base: str) -> None:
     assert {(row.method, row.k, row.profile_model, row.variant) for row in found} == {
         ("bt_measured_persona", 2, "m", "baseline")
     }
+
+
+def test_in_unseen_train_users_are_told_by_their_training_personas(tmp_path: Path, base: str) -> None:
+    more = {**PERSONA, "k": [2], "draws": 1, "attributes": {}}
+    # Pairs whose prompts are those of secret pairs would be left out.
+    apart = [user.model_copy(update={"pairs": tuple(map(asked_apart, user.pairs))}) for user in people()]
+
+    def trained(training_persona: str | None, regime: str = "unseen") -> tuple[dict[str, Any], bytes]:
+        run = made(tmp_path / regime, base, apart, more=more, methods=["bt_measured_persona"], regime=regime)
+        for path, shard in zip(run.plan.paths("taste"), run.plan.shard_paths("d"), strict=True):
+            rows = []
+            for one in read_records(Path(shard), UserData):
+                row = {"dataset": "d", "user_id": one.user_id, "model": "m", "k": 2, "draw": 0}
+                if one.user_split == "train":
+                    row |= {"status": "empty", "reason": "fitted on them", "training_persona": training_persona}
+                else:
+                    row |= {"status": "ok", "persona": TASTES[one.user_id]}
+                rows.append(UserTaste.model_validate(row))
+            write_records(Path(path), rows)
+        (card,) = run.do("reward_model")
+        return json.loads(card.read_text(encoding="utf-8")), card.with_name("weights.safetensors").read_bytes()
+
+    card, weights = trained("w1 w3")
+    # Two context pairs and three test pairs of each train user: the persona rests on the others.
+    assert (card["train_users"], card["train_pairs"]) == (4, 4 * 5)
+    assert trained("w5 w7")[1] != weights
+    # Where nothing is sure, nothing is said.
+    assert trained("")[0]["train_users"] == 4
+    with pytest.raises(DataError, match=r"no pair to learn from in regime unseen, with what 'measured_persona' says"):
+        trained(None)
+    # Where train users are judged, too, these personas rest on pairs that are judged.
+    assert trained("w1 w3", "all-but-test")[0]["train_users"] == 12
 
 
 def test_a_user_without_persona_is_judged_as_by_the_plain_text(tmp_path: Path, base: str) -> None:
@@ -212,6 +278,39 @@ def test_all_but_test_learns_what_personas_do_not_rest_on(tmp_path: Path, base: 
     assert {pair.split for lesson in found.train for pair in lesson.pairs} == {"context"}
     with pytest.raises(DataError, match=r"no pair to learn from in regime all-but-test, with what 'persona' says"):
         run.do("reward_model")
+
+
+def test_pairs_of_files_without_users_are_learned_in_the_place_of_theirs(tmp_path: Path, base: str) -> None:
+    users = [user.model_copy(update={"pairs": tuple(map(asked_apart, user.pairs))}) for user in people()]
+    free = [released(f"w{n} w{n + 20}", f"w{2 * n} w4", f"w{2 * n + 1} w5") for n in range(12)]
+    # The prompt of all users' newest test pairs, with other answers.
+    showing = released("iiiiiiiii", "w1 w3 w5", "w0 w2 w4")
+
+    def trained(name: str, rows: list[dict[str, Any]]) -> tuple[dict[str, Any], bytes]:
+        file = tmp_path / f"{name}.jsonl"
+        file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+        run = made(tmp_path / name, base, users, regime="all-but-test", train_on=[str(file)])
+        (card,) = run.do("reward_model")
+        if name == "plain":
+            assert {row.judge_model for path in run.do("score") for row in read_records(path, JudgedUser)} == {
+                "tiny (all-but-test, trained on pairs without users)"
+            }
+        return json.loads(card.read_text(encoding="utf-8")), card.with_name("weights.safetensors").read_bytes()
+
+    card, weights = trained("plain", free)
+    assert (card["train_pairs"], card["train_users"], card["train_on"]) == (12, None, ["plain.jsonl"])
+    assert training_table([card])["train_users"].isna().all()
+    assert trained("more", [*free, showing])[1] == weights
+    turned = {**free[0], "chosen": free[0]["rejected"], "rejected": free[0]["chosen"]}
+    assert trained("turned", [turned, *free[1:]])[1] != weights
+
+
+def released(prompt: str, chosen: str, rejected: str) -> dict[str, Any]:
+    """A row as the authors release pairs for reward models: whole conversations, and no user."""
+    asked = {"role": "user", "content": prompt}
+    sides = {"chosen": chosen, "rejected": rejected}
+    whole = {name: [asked, {"role": "assistant", "content": text}] for name, text in sides.items()}
+    return {**whole, "chosen_score": 80, "rejected_score": 20}
 
 
 def test_planted_tastes_rest_on_no_pair(tmp_path: Path, base: str) -> None:

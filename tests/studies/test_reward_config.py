@@ -91,11 +91,6 @@ def config_of(entry: dict[str, Any], **changes: Any) -> Config:  # noqa: ANN401
             "reward_models.rm.methods: 'bt_persona' is trained on what is said of train users; give evaluate_users",
         ),
         (
-            {"methods": ["bt_measured_persona"]},
-            {**LEARNER, "attributes": {}},
-            "reward_models.rm.methods: 'bt_measured_persona' reads measured personas, and train users have none: what",
-        ),
-        (
             {"methods": ["bt_persona"]},
             {**LEARNER, "variants": ["corrected+o"], "thetas": {"o": {"optimise": {"model": "m"}}}},
             "reward_models.rm.methods: 'bt_persona' reads profiles of the variant 'corrected+o', and train users of",
@@ -153,6 +148,8 @@ def test_what_fine_tuning_reads() -> None:
         "bt_measured_persona": ([], tastes),
     }
     assert set(tastes) == set(plan.paths("taste"))
+    # What tastes rest on is a job of the run, though none of its methods reads it.
+    assert plan.paths("fit") == ["results/x/fitted/d/attributes/m.jsonl"]
     (job, _) = plan.jobs("score")
     judged = plan.inputs("score", **job._asdict())
     assert judged["profiles"] == [f"results/x/profiles/d/corrected/m/k{k}/s00.jsonl" for k in (2, 4)]

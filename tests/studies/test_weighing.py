@@ -12,6 +12,7 @@ from support.scripted_tastes import scored_user
 
 from personalrm.core.errors import ConfigError
 from personalrm.core.records import (
+    Fitted,
     JudgedUser,
     PairScores,
     PreferencePair,
@@ -20,6 +21,7 @@ from personalrm.core.records import (
     read_records,
     write_records,
 )
+from personalrm.core.tastes import UserTaste
 from personalrm.llm.open import RuntimeSettings
 from personalrm.methods.registry import parse_method
 from personalrm.methods.taste.prior import LEAST_USERS
@@ -28,7 +30,8 @@ from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.fit import fit_stage
 from personalrm.studies.synthesizeme.stages.runner import Job
-from personalrm.studies.synthesizeme.stages.tasting import taste_stage
+from personalrm.studies.synthesizeme.stages.scoring import scoring_of
+from personalrm.studies.synthesizeme.stages.tasting import taste_stage, user_taste
 from personalrm.studies.synthesizeme.stages.weighing import left_out, weigh_stage
 
 PAIRS = 9
@@ -119,11 +122,13 @@ MODEL = {"backend": "openai", "model": "x", "api_base": "http://localhost:1/v1",
 MODEL |= {"price_in": 0, "price_out": 0}
 
 
-def scored_config(verdicts: list[str]) -> Config:
+def scored_config(verdicts: list[str], **more: object) -> Config:
     """A run in which `tiny` scores the pairs, with these kinds of verdicts."""
     asked = {"run": "r", "datasets": {"d": {"path": "votes.jsonl", "shards": 1}}, "learn": {"models": ["tiny"]}}
     methods = ["attributes", "attributes@loo", "attributes_population"]
-    return parse_config(asked | {"models": {"tiny": MODEL | {"verdicts": verdicts}}, "methods": methods, "k": [3]})
+    return parse_config(
+        asked | {"models": {"tiny": MODEL | {"verdicts": verdicts}}, "methods": methods, "k": [3], **more}
+    )
 
 
 def test_rows_that_would_have_another_name_are_made_again_though_the_scores_are_the_same() -> None:
@@ -135,10 +140,12 @@ def test_rows_that_would_have_another_name_are_made_again_though_the_scores_are_
     assert {name: len(texts) for name, texts in read.items()} == {"score_attributes": 1, "weigh": 2}
 
 
-def tasted(folder: Path, users: list[UserData], scores: list[UserScores]) -> tuple[bytes, bytes, list[JudgedUser]]:
+def tasted(
+    folder: Path, users: list[UserData], scores: list[UserScores], **more: object
+) -> tuple[bytes, bytes, list[JudgedUser]]:
     """The files of prior and tastes, and the rows, of a run by attributes."""
     folder.mkdir()
-    job = Job(scored_config(["logprob"]), RuntimeSettings(folder, 1))
+    job = Job(scored_config(["logprob"], **more), RuntimeSettings(folder, 1))
     people_file, scored, fit = folder / "users", folder / "scores", folder / "fit"
     write_records(people_file, users)
     write_records(scored, scores)
@@ -209,3 +216,62 @@ def test_the_left_out_vote_reaches_nothing_that_its_own_verdict_rests_on(tmp_pat
 def test_methods_that_ask_a_model_or_learn_nothing_are_not_judged_so(spec: str) -> None:
     with pytest.raises(ConfigError, match=f"'{spec}': '@loo' is for methods that learn from votes"):
         parse_method(spec)
+
+
+def test_train_users_have_personas_for_training_that_rest_on_other_train_users(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    tastes_by_turns = [{"warm": sign * 2.0, "blunt": -sign} for sign in (1.0, -1.0)]
+    made = [scored_user(f"u{n:02}", tastes_by_turns[n % 2], rng) for n in range(3 * LEAST_USERS // 2 + 4)]
+    split = ["test" if n < 4 else "train" for n in range(len(made))]
+    people = [
+        (user.model_copy(update={"user_split": part}), scores_of(user, by_id))
+        for (user, by_id), part in zip(made, split, strict=True)
+    ]
+    trained = {"reward_models": {"rm": {"methods": ["bt_measured_persona"]}}}
+
+    def run(
+        name: str, users: list[tuple[UserData, UserScores]], **more: object
+    ) -> tuple[list[Fitted], list[UserTaste]]:
+        tasted(tmp_path / name, *map(list, zip(*users, strict=True)), **more)  # type: ignore[arg-type]
+        files = tmp_path / name / "fit", tmp_path / name / "tastes"
+        return list(read_records(files[0], Fitted)), list(read_records(files[1], UserTaste))
+
+    (plain,), known = run("plain", people)
+    fitted, found = run("trained", people, **trained)
+    assert fitted[0] == plain
+    left = [name for row in fitted[1:] for name in row.left_out or ()]
+    assert sorted(left) == [user.user_id for user, _ in people if user.user_split == "train"]
+    assert {row.n_users for row in fitted} == {30, 24}
+    # What judges may be shown is as without the reward model, and no verdict changes.
+    assert [row.model_copy(update={"training_persona": None}) for row in found] == known
+    rows = [(tmp_path / name / "rows").read_bytes() for name in ("plain", "trained")]
+    assert rows[0] == rows[1]
+    mine = {row.user_id: row for row in found}
+    assert (mine["u00"].status, mine["u00"].training_persona, mine["u00"].for_training) == ("ok", None, mine["u00"])
+    sure = next(row for row in found if row.training_persona)
+    assert (sure.status, sure.persona) == ("empty", None)
+    assert "prefers" in (sure.training_persona or "")
+    shown = sure.for_training
+    assert (shown.status, shown.reason, shown.persona) == ("ok", None, sure.training_persona)
+    nothing = sure.model_copy(update={"training_persona": ""}).for_training
+    assert (nothing.status, nothing.persona) == ("ok", None)
+    # Each is what the user would be told whom the train users of the other groups taught.
+    config = scored_config(["logprob"], **trained)
+
+    def by(user: UserData, scores: UserScores, row: Fitted) -> str:
+        judged, artefact = user.model_copy(update={"user_split": "test"}), row.model_copy(update={"left_out": None})
+        bank = scoring_of(config).selected()
+        return user_taste(config, judged, scores, {"attributes": [artefact]}, bank, k=3, draw=0).persona or ""
+
+    told = [
+        (user, scores, mine[user.user_id].training_persona) for user, scores in people if user.user_split == "train"
+    ]
+    groups = {name: row for row in fitted[1:] for name in row.left_out or ()}
+    assert [by(user, scores, groups[user.user_id]) for user, scores, _ in told] == [persona for *_, persona in told]
+    assert [by(user, scores, plain) for user, scores, _ in told] != [persona for *_, persona in told]
+    # The choices of a user's test pairs, which the user's own reward model learns, reach no prior of the user.
+    other = [other_choice(*one, "test") if one[0].user_id == sure.user_id else one for one in people]
+    changed, again = run("changed", other, **trained)
+    same = [before == after for before, after in zip(fitted, changed, strict=True)]
+    assert same == [row.left_out is not None and sure.user_id in row.left_out for row in fitted]
+    assert {row.user_id: row for row in again}[sure.user_id] == sure

@@ -26,10 +26,10 @@ FEW: dict[str, Any] = {
 LORE = {"k": 2, "k_grid": [1, 2], "steps": 12, "adapt_steps": 5, "evaluate_every": 4}
 
 
-def people() -> list[UserData]:
-    """Sixteen users in all parts of the user split; odd ones like even words, the others odd ones."""
+def people(count: int = 16) -> list[UserData]:
+    """Users in all parts of the user split; odd ones like even words, the others odd ones."""
     found = []
-    for number in range(16):
+    for number in range(count):
         pairs = []
         for place, split in enumerate(SPLITS):
             words = [f"w{(7 * number + 5 * place + n) % 30 * 2}" for n in range(3)]

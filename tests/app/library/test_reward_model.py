@@ -11,13 +11,16 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra train: pip install 'personalrm[train]'")
 
+from support.reward_runs import Made, odds, people
 from support.tiny_models import tiny_llama
 
 from personalrm import RewardModel
 from personalrm.app.library.data import usable_pairs
 from personalrm.core.errors import ConfigError, DataError
+from personalrm.core.records import PreferencePair, Profile, UserData, read_records, write_records
 from personalrm.methods.reward.base import TrainingData
 from personalrm.methods.reward.load import reward_method
+from personalrm.train.checkpoint import Fitted
 from personalrm.train.encoders import EncoderSettings, open_encoder
 from personalrm.train.features import encode_pairs
 from personalrm.train.trainer import Run
@@ -63,7 +66,7 @@ def test_scores_are_those_of_the_method_on_the_same_features(saved: Path) -> Non
     with open_encoder(EncoderSettings(base=str(saved / "base"), dtype="float32"), threads=1) as encoder:
         context = encode_pairs(encoder, usable_pairs(mine, "v", "x").pairs)[0]
         features = encoder.encode([(usable_pairs(mine, "v").pairs[0].context, text) for text in ANSWERS]).features
-    fitted = model._fitted
+    fitted = Fitted.load(saved / "user_map")
     wanted = method.rewards(fitted, method.adapt(fitted, context), features)  # type: ignore[misc]
     assert model.score(TURNS, ANSWERS, mine) == pytest.approx(wanted.tolist(), abs=1e-5)
     # One user's votes change nothing for others, and several forms of a conversation are the same.
@@ -121,6 +124,103 @@ def test_what_cannot_be_used_is_named(saved: Path, tmp_path: Path) -> None:
     for name in ("card.json", "weights.safetensors"):
         (tmp_path / name).write_bytes(card.with_name(name).read_bytes())
     known = json.loads(card.read_text(encoding="utf-8"))
-    (tmp_path / "card.json").write_text(json.dumps(known | {"method": "bt"}), encoding="utf-8")
-    with pytest.raises(DataError, match="is of no reward model on frozen features"):
+    for wrong, said in (({"method": "sft"}, "sft"), ({"method": "bt", "features": []}, "bt")):
+        (tmp_path / "card.json").write_text(json.dumps(known | wrong), encoding="utf-8")
+        with pytest.raises(DataError, match=rf'card\.json: is of no reward model .*"method": "{said}".*run again'):
+            RewardModel.load(tmp_path)
+    (tmp_path / "card.json").write_text("[1]", encoding="utf-8")
+    with pytest.raises(DataError, match="no trained weights"):
         RewardModel.load(tmp_path)
+    with pytest.raises(ConfigError, match="persona: frozen_bt reads none"):
+        model.adapt(persona="w1")
+
+
+PERSONAS = {f"u{n}": "w1 w3" if n % 2 else "w0 w2" for n in range(6)}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Made, dict[tuple[str, str, str, int, str], float]]:
+    """A run of models that are tuned, and the log-odds of its verdicts. Profiles hold a persona and a pair."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("run")
+    users = [user.model_copy(update={"planted_taste": PERSONAS[user.user_id]}) for user in people(6)]
+    more: dict[str, Any] = {"models": {"m": {"model": "m", "api_base": "http://127.0.0.1:9/v1"}}}
+    more |= {"learn": {"models": ["m"]}, "k": ["all"], "draws": 1}
+    methods = ["bt", "bt_both", "bt_oracle", "ipo", "fspo", "fspo_description"]
+    base = tiny_llama(folder / "base", tokens=160)
+    made = Made(folder, base, users, more=more, methods=methods, seeds=[0])
+    for job in made.plan.jobs("profile"):
+        rows = map(profile, read_records(Path(made.plan.users(job)), UserData))
+        write_records(Path(made.plan.path("profile", **job._asdict())), rows)
+    return made, odds(made.rows())
+
+
+def profile(user: UserData) -> Profile:
+    demonstration = {"pair": user.part("context")[1], "swapped": False}
+    named = {"dataset": "d", "user_id": user.user_id, "model": "m", "variant": "corrected", "k": "all", "draw": 0}
+    known = {"persona": PERSONAS[user.user_id], "demonstrations": [demonstration]}
+    return Profile.model_validate({**named, "status": "ok", **known})
+
+
+def items(pairs: tuple[PreferencePair, ...]) -> list[dict[str, Any]]:
+    return [one.model_dump(mode="json", include={"context", "chosen", "rejected"}) for one in pairs]
+
+
+@pytest.mark.parametrize(
+    ("method", "k", "known"),
+    [
+        ("bt", "None", {}),
+        ("bt_oracle", "None", {"persona": "w0 w2"}),
+        ("bt_both", "all", {"persona": "w0 w2", "votes": slice(1, 2)}),
+        ("ipo", "None", {}),
+        ("fspo", "all", {"votes": slice(None)}),
+        ("fspo_description", "all", {"votes": slice(None)}),
+    ],
+)
+def test_scores_of_a_tuned_model_are_the_verdicts_of_the_run(
+    method: str,
+    k: str,
+    known: dict[str, Any],
+    run: tuple[Made, dict[tuple[str, str, str, int, str], float]],
+) -> None:
+    made, verdicts = run
+    model = RewardModel.load(Path(made.plan.run, "reward_models/d/tiny", method, "0"), threads=1)
+    user = people()[4]
+    said: dict[str, Any] = {
+        "persona": known.get("persona"),
+        "votes": items(user.part("context")[known.get("votes", slice(0))]),
+    }
+    told = model.adapt(**said)
+    assert model.adapts == ("votes" in known)
+    assert f"RewardModel({method!r}, trained on " in repr(told)
+    assert f"{len(said['votes']) or 'no'} votes{' and a persona' if said['persona'] else ''} of a user" in repr(told)
+    for pair in user.part("test"):
+        context, answers = [turn.model_dump() for turn in pair.context], [pair.chosen, pair.rejected]
+        wanted = verdicts["u4", method, k, 0, pair.pair_id]
+        messages = [[{"role": "assistant", "content": one}] for one in answers]
+        against = told.reward([context] * 2, messages, reference=answers[::-1])
+        assert against == pytest.approx([wanted, -wanted], abs=1e-4)
+        scores = told.score(context, answers)
+        # Of a model that compares answers, each has its log-odds against the other.
+        twice = 2 if "fspo" in method or method == "ipo" else 1
+        assert scores[0] - scores[1] == pytest.approx(twice * wanted, abs=1e-4)
+        assert (model.score(context, answers) == scores) == (not known)
+
+
+def test_a_tuned_model_without_what_it_rests_on_is_refused(
+    run: tuple[Made, dict[tuple[str, str, str, int, str], float]], tmp_path: Path
+) -> None:
+    made, _ = run
+    trained = Path(made.plan.run, "reward_models/d/tiny")
+    for method in ("bt", "fspo"):
+        folder = tmp_path / method / "0"
+        folder.mkdir(parents=True)
+        for name in ("card.json", "weights.safetensors"):
+            (folder / name).write_bytes((trained / method / "0" / name).read_bytes())
+    with pytest.raises(DataError, match="pref_ft/0: no trained weights"):
+        RewardModel.load(tmp_path / "fspo/0")
+    other = tiny_llama(tmp_path / "base", template=None)
+    with pytest.raises(DataError, match=r"bt/0: trained on another base .*; give the base that it was trained on"):
+        RewardModel.load(tmp_path / "bt/0", base=other)
+    with pytest.raises(ConfigError, match="persona: bt reads none"):
+        RewardModel.load(tmp_path / "bt/0").adapt(persona="w1")

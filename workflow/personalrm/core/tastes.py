@@ -88,6 +88,9 @@ class UserTaste(Record):
 
     `persona` is the measured persona: the statements as a text; None where nothing is sure. `calls` are the stored
     responses of the scores of the votes that it was learned from.
+
+    A train user is judged with no taste, as the prior rests on the user. `training_persona` is for reward models that
+    learn from this user: measured with a prior from other train users; empty where nothing is sure.
     """
 
     dataset: str
@@ -102,3 +105,11 @@ class UserTaste(Record):
     persona: str | None = None
     calls: tuple[CallRef, ...] = ()
     prompts: dict[str, str] = Field(default_factory=dict)
+    training_persona: str | None = Field(default=None, exclude_if=lambda value: value is None)
+
+    @property
+    def for_training(self) -> UserTaste:
+        """What a reward model may read that learns from the user."""
+        if self.training_persona is None:
+            return self
+        return self.model_copy(update={"status": "ok", "reason": None, "persona": self.training_persona or None})

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 
 # They choose how the character before them is drawn; Unicode counts them as marks, as it does accents.
 _VARIATION_SELECTORS = frozenset({*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)})
@@ -57,6 +57,24 @@ def near_duplicates(texts: Sequence[str], similarity: float) -> Iterator[tuple[i
     if similarity < 1:
         for one, other in _alike(sorted(first, key=lambda form: (len(form), form)), similarity):
             yield min(first[one], first[other]), max(first[one], first[other])
+
+
+def near_any(texts: Sequence[str], known: Iterable[str], similarity: float) -> list[bool]:
+    """Whether each text is a near-duplicate of a known one; `similarity` as in `near_duplicates`."""
+    from rapidfuzz.distance import Indel
+    from rapidfuzz.process import extractOne
+
+    forms = [folded(text) for text in texts]
+    found = {folded(text) for text in known}
+    others, least = sorted(found, key=len), similarity - 1e-6
+    for form in {*forms} - found if similarity < 1 else ():
+        ratio = (2 - least) / least
+        near = others[
+            bisect_left(others, len(form) / ratio, key=len) : bisect_right(others, len(form) * ratio, key=len)
+        ]
+        if extractOne(form, near, scorer=Indel.normalized_similarity, score_cutoff=least):
+            found.add(form)
+    return [form in found for form in forms]
 
 
 def _alike(forms: Sequence[str], similarity: float) -> Iterator[tuple[str, str]]:

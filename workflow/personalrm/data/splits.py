@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from personalrm.core.files import stable_fraction
 from personalrm.core.records import PreferencePair, Split, UserPart
-from personalrm.data.near_duplicates import folded, near_duplicates
+from personalrm.data.near_duplicates import near_any, near_duplicates
 from personalrm.data.settings import SIMILARITY, Fold, KeepTogether
 from personalrm.data.sources.votes import decided
 
@@ -117,13 +117,7 @@ def prompts_alike(
     pairs: Sequence[PreferencePair], others: Sequence[PreferencePair], similarity: float = SIMILARITY
 ) -> list[bool]:
     """Whether the prompt of each pair is a near-duplicate of the prompt of one of the others."""
-    forms, known = [folded(_prompt(pair)) for pair in pairs], {folded(_prompt(pair)) for pair in others}
-    distinct = list(dict.fromkeys([*forms, *known]))
-    found = set(known)
-    for one, other in near_duplicates(distinct, similarity):
-        if distinct[one] in known or distinct[other] in known:
-            found |= {distinct[one], distinct[other]}
-    return [form in found for form in forms]
+    return near_any([_prompt(pair) for pair in pairs], map(_prompt, others), similarity)
 
 
 def _prompt(pair: PreferencePair) -> str:

@@ -158,7 +158,8 @@ class Method(Generic[S]):
         shows: name of the method whose prompt says of the user what the reward model reads before each conversation,
             in training, too; empty for none. It is given that method's profile or taste.
         told: whether it is given the user's planted taste, which other methods have to find out: no rival of theirs.
-        other_user: a control: it is given the context pairs of another user in the place of the user's own.
+        other_user: a control: it is given the context pairs, or the profile, of another user in the place of the user's
+            own.
         references: names of methods that the table of differences compares it with, besides Default: what it starts
             from, and its controls.
         settings: all that artefact, states and verdicts depend on in addition to the config. A job whose settings
@@ -201,7 +202,7 @@ class Method(Generic[S]):
             "reads the pairs that k allows (by_k), so that it learns": self.by_k and not self.learns,
             "shows something before conversations, so that it needs a reward model": bool(self.shows)
             and self.needs != "reward",
-            "is given another user's pairs, so that it learns and needs a reward model": self.other_user
+            "is given what is another user's, so that it learns and needs a reward model": self.other_user
             and not (self.learns and self.needs == "reward"),
             "has a profile, whose k it has, and no k of its own (by_k)": self.by_k and self.needs == "profile",
         }

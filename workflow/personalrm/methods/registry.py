@@ -160,6 +160,8 @@ def _fine_tuned(known: dict[str, Method[Any]]) -> Iterator[Method[Any]]:
     yield of_profile
     yield trained.showing(known["both"], "Fine-tuned RM + persona + demos", Mark(BLUE, "$b$"), ("bt", of_profile.name))
     yield trained.showing(known["measured_persona"], "Fine-tuned RM + measured persona", Mark(PURPLE, "$d$"), ("bt",))
+    other = "Fine-tuned RM + another user's persona"
+    yield trained.showing(known["persona"], other, Mark(BROWN, "$x$"), ("bt", of_profile.name), other_user=True)
     yield trained.showing(known["oracle"], "Fine-tuned RM + planted taste", Mark(INDIGO, "$o$"), ("bt",))
 
 

@@ -39,8 +39,11 @@ def system_turn(shown: JudgeContext) -> str:
     return load_prompt(PROMPT).render("system", persona=shown.persona, demonstrations=shown.demonstrations)
 
 
-def showing(shown: Method[Any], label: str, mark: Mark, references: tuple[str, ...]) -> Method[LogOdds]:
-    """The fine-tuned reward model that reads what the prompt of the method `shown` says of the user."""
+def showing(
+    shown: Method[Any], label: str, mark: Mark, references: tuple[str, ...], *, other_user: bool = False
+) -> Method[LogOdds]:
+    """The fine-tuned reward model that reads what the prompt of the method `shown` says of the user, or as a control
+    what it says of another user."""
 
     def adapt(known: Known) -> LogOdds | NotApplicable | NoPairs:
         state = shown.adapt(known)
@@ -48,7 +51,7 @@ def showing(shown: Method[Any], label: str, mark: Mark, references: tuple[str, .
 
     learned = shown.learns or shown.needs == "profile"
     return Method(
-        f"bt_{shown.name}",
+        f"bt_{shown.name}{'_other_user' if other_user else ''}",
         "reward",
         adapt,
         shown.stages,
@@ -60,6 +63,7 @@ def showing(shown: Method[Any], label: str, mark: Mark, references: tuple[str, .
         tastes=shown.shows_taste,
         shows=shown.name,
         told=shown.told,
+        other_user=other_user,
         references=references,
         label=label,
         mark=mark,

@@ -48,16 +48,19 @@ class RewardModelConfig(BaseModel):
     """What is trained on the features: `frozen_bt` (one reward for all users, the control of all others), `user_map`,
     `lore`, `vpl`, `pal_a`, `gpo`, `gpo_pairs`; or what fine-tunes the base: `bt` (one reward for all users),
     `bt_persona`, `bt_both`, `bt_measured_persona` and `bt_oracle`, which also read what the prompts of `persona`,
-    `both`, `measured_persona` and `oracle` say of the user; or language models that are shown the user's votes: `fspo`
-    (few-shot preference optimisation) and what it is compared with, `few_shot_prompt`, `pref_ft_no_user`, `pref_ft`,
-    `pref_ft_description`, `ipo`, `fspo_no_shots`, `fspo_other_user`, `fspo_description` and `fspo_oracle`."""
+    `both`, `measured_persona` and `oracle` say of the user, and the control `bt_persona_other_user`; or language models
+    that are shown the user's votes: `fspo` (few-shot preference optimisation) and what it is compared with,
+    `few_shot_prompt`, `pref_ft_no_user`, `pref_ft`, `pref_ft_description`, `ipo`, `fspo_no_shots`, `fspo_other_user`,
+    `fspo_description` and `fspo_oracle`."""
     regime: Regime = "unseen"
     """Whose pairs train the weights that users share. `unseen`: those of the train users of the user split; validation
     users choose hyper-parameters and when to stop, and the test users are judged. `all-but-test`: those of all users
     but their test pairs; all users are judged."""
-    train_on: Literal["unfiltered", "benchmark"] = "unfiltered"
+    train_on: Literal["unfiltered", "benchmark"] | Annotated[list[Path], Field(min_length=1)] = "unfiltered"
     """Pairs that the fine-tuned models learn, in a data set with filters that ask models: also those that the filters
-    took away (as in the paper), or those of the benchmark alone."""
+    took away (as in the paper), or those of the benchmark alone. Or files of pairs that name no users, as the authors
+    released them for `bt`, which is trained on them in the place of the users' pairs; only with regime `all-but-test`
+    (docs/methods.md)."""
     train_on_dataset: str | None = None
     """Name of the data set whose users all weights are trained on (sim-to-real: invented users, for instance). All
     users of other data sets are judged; none may have the name of a user of this one. None: each data set has weights
@@ -96,6 +99,22 @@ class RewardModelConfig(BaseModel):
     def trainings(self) -> list[str]:
         """Methods that are trained: those that are judged, and those on whose trainings these rest."""
         return list(dict.fromkeys(name for method in self.methods for name in rests_on(method)))
+
+    @property
+    def pair_files(self) -> list[Path]:
+        """Files of pairs that name no users, where these are learned."""
+        return self.train_on if isinstance(self.train_on, list) else []
+
+    def file_problems(self) -> list[str]:
+        """What `pair_files` do not go with, one line per problem."""
+        nameless = "the files of train_on name no users"
+        wrong = {
+            f"methods: {nameless}, and teach bt alone; give methods: [bt]": self.methods != ["bt"],
+            f"regime: {nameless}, so that 'unseen' could leave out nobody; give regime: all-but-test, which leaves out "
+            "what has the text of a test pair": self.regime == "unseen",
+            "train_on_dataset: train_on gives files already; remove one of them": self.train_on_dataset is not None,
+        }
+        return [problem for problem, found in wrong.items() if found and self.pair_files]
 
     def seeds_of(self, method: str) -> list[int]:
         """The seeds of a method: one alone where nothing is trained."""
@@ -178,6 +197,7 @@ class RewardModelConfig(BaseModel):
         return base_identity(self.base, self.revision)
 
     def judge_name(self, name: str) -> str:
-        """How tables name the reward models of the entry `name`: the regime is part of it, and the data set that all
-        weights are trained on, if one is named."""
-        return f"{name} ({self.regime}{f', trained on {self.train_on_dataset}' if self.train_on_dataset else ''})"
+        """How tables name the reward models of the entry `name`: the regime is part of it, and what all weights are
+        trained on, if it is not the data set itself."""
+        source = "pairs without users" if self.pair_files else self.train_on_dataset
+        return f"{name} ({self.regime}{f', trained on {source}' if source else ''})"

@@ -25,6 +25,16 @@ if TYPE_CHECKING:
     Tensors = dict[str, NDArray[Any]]
 
 
+def read_card(folder: Path) -> dict[str, Any]:
+    """How the weights of a folder were made. Raises DataError that names a folder without a card, or with a damaged
+    one."""
+    try:
+        card: dict[str, Any] = dict(json.loads((folder / CARD).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{folder}: no trained weights ({error}); train again") from error
+    return card
+
+
 @dataclass(frozen=True, eq=False)
 class Fitted:
     """What training found.
@@ -45,8 +55,8 @@ class Fitted:
     @classmethod
     def load(cls, folder: Path) -> Fitted:
         """Read what `save` wrote. Raises DataError that names the file which is missing or damaged."""
+        card = read_card(folder)
         try:
-            card = json.loads((folder / CARD).read_text(encoding="utf-8"))
             return cls(load_file(folder / WEIGHTS), card)
         except (OSError, ValueError, SafetensorError) as error:
             raise DataError(f"{folder}: no trained weights ({error}); train again") from error

@@ -23,6 +23,7 @@ from personalrm.core.errors import ConfigError
 from personalrm.core.records import Turn
 from personalrm.train.bases import open_base
 from personalrm.train.texts import Text, Tokeniser, Tokens, batches, token_limit
+from personalrm.train.trainer import use_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -148,8 +149,7 @@ def open_encoder(
         ConfigError: there is no such base or device, the base has an encoder and a decoder, or `max_tokens` is more
             than it takes or too little for a text.
     """
-    if threads is not None:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     with open_base(settings.base, settings.revision, cache_dir) as base:
         try:
             tokenizer: Any = AutoTokenizer.from_pretrained(base.path, revision=base.revision)

@@ -26,6 +26,7 @@ from transformers import TrainerCallback
 from personalrm.core.errors import DataError
 from personalrm.core.files import atomic_write_text, stable_hash
 from personalrm.train import CARD, WEIGHTS
+from personalrm.train.checkpoint import read_card
 from personalrm.train.trainer import Run, deterministic
 
 Tensors = dict[str, torch.Tensor]
@@ -55,8 +56,8 @@ class Tuned(NamedTuple):
     @classmethod
     def load(cls, folder: Path) -> Tuned:
         """Read what `save` wrote. Raises DataError that names a folder whose files are missing or damaged."""
+        card = read_card(folder)
         try:
-            card = json.loads((folder / CARD).read_text(encoding="utf-8"))
             return cls(load_file(folder / WEIGHTS), card)
         except (OSError, ValueError, SafetensorError) as error:
             raise DataError(f"{folder}: no trained weights ({error}); train again") from error

@@ -168,6 +168,12 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+def use_threads(threads: int | None) -> None:
+    """Let torch have so many threads in this process; None leaves their number as it is."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
 @contextmanager
 def deterministic(threads: int) -> Iterator[None]:
     """Fixed threads and deterministic kernels, and afterwards what there was before."""

@@ -44,24 +44,27 @@ def read_votes(
     on_bad: OnBad = "error",
     report: ReadReport | None = None,
     columns: Mapping[str, str] | None = None,
+    user_id: str | None = None,
 ) -> Iterator[Vote]:
     """Yield the votes of a file of people's own, in its order, ties included; see `read_file` for bad lines.
 
     `raw_rows` says which kinds of files are read. A row is one vote: `user_id`, `context` and either `chosen` and
     `rejected` or `response_a`, `response_b` and `winner` (a, b, tie), in any of the forms of `vote_of`; optional
     `timestamp`, `conversation_id`, `turn`, `pair_id`, `survey`, `flip`, `tie`. `columns` names the file's columns where
-    they have other names; a column that no row has is a DataError. Other fields are ignored, and counted.
+    they have other names; a column that no row has is a DataError. Other fields are ignored, and counted. With
+    `user_id` all votes are of this user, whatever rows say.
     """
     report = ReadReport() if report is None else report
     columns = columns or {}
     words: Counter[str] = Counter()
+    named = {} if user_id is None else {"user_id": user_id}
     unseen = dict(columns)
     times = FileTimes(
         lambda: (plain_value(renamed(row, columns).get("timestamp")) for row in read_rows(path, skip_bad=True))
     )
 
     def parse(row: Row, line: int) -> tuple[Vote]:
-        fields = renamed(row, columns)
+        fields = {**renamed(row, columns), **named}
         for field in [field for field, column in unseen.items() if column in row]:
             del unseen[field]
         with fields_named(columns) if columns else nullcontext():
@@ -72,7 +75,7 @@ def read_votes(
         return (vote,)
 
     def user(row: Row) -> str:
-        return user_of(renamed(row, columns))
+        return user_id or user_of(renamed(row, columns))
 
     yield from read_file(path, parse, report, known=KNOWN_FIELDS | set(columns.values()), user=user, on_bad=on_bad)
     if unseen and report.votes:

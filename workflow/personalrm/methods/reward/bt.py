@@ -27,7 +27,8 @@ from trl import RewardConfig, RewardTrainer
 
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.files import stable_hash
-from personalrm.core.records import Turn
+from personalrm.core.records import PreferencePair, Turn
+from personalrm.methods.base import LogOdds
 from personalrm.methods.reward.hyper import BTHyper
 from personalrm.train.bases import open_base, separate_pad
 from personalrm.train.encoders import EncoderSettings
@@ -49,6 +50,11 @@ class Example(NamedTuple):
     rejected: str
     system: str = ""
 
+    @classmethod
+    def of(cls, pair: PreferencePair, system: str) -> Example:
+        """A pair with what is said of its user."""
+        return cls(pair.context, pair.chosen, pair.rejected, system)
+
 
 class ScoreHead(nn.Linear):
     """The scalar head, in float32 also where the base computes in bfloat16, which has too few digits for a reward."""
@@ -61,7 +67,7 @@ class ScoreHead(nn.Linear):
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A base with a scalar head, in memory; made by `open_network`.
+    """A base with a scalar head, in memory (`methods.base.TrainedReward`); made by `open_network`.
 
     Attributes:
         model: of transformers, or wrapped by PEFT.
@@ -79,6 +85,15 @@ class Network:
     settings: EncoderSettings
     identity: str
     seen: Counter[str] = field(default_factory=Counter)
+
+    def adapt(self, _pairs: Sequence[PreferencePair], system: str = "") -> LogOdds:
+        """The log-odds of a user of whom this is said; votes change nothing."""
+
+        def log_odds(targets: Sequence[PreferencePair]) -> Sequence[float]:
+            found: list[float] = self.log_odds([Example.of(pair, system) for pair in targets]).tolist()
+            return found
+
+        return log_odds
 
     def rewards(self, texts: Sequence[Tokens]) -> Wide:
         """Rewards of texts, (texts,), in their order; what else is in a batch changes them by rounding alone."""
@@ -187,7 +202,10 @@ def open_trained(folder: Path, settings: EncoderSettings, *, cache_dir: Path | N
                 raise DataError(f"now {network.identity}")
             put_weights(network.model, tensors)
         except DataError as error:
-            raise DataError(f"{folder}: trained on another base ({card['base']}, {error}); train again") from error
+            raise DataError(
+                f"{folder}: trained on another base ({card['base']}, {error}); give the base that it was "
+                "trained on, or train again"
+            ) from error
         yield network
 
 

@@ -287,7 +287,7 @@ class BTHyper:
 
 
 Hyper = FrozenBTHyper | UserMAPHyper | LoReHyper | VPLHyper | PALAHyper | GPOHyper | BTHyper | PrefFTHyper | FSPOHyper
-_BT: tuple[str, ...] = ("bt", "bt_persona", "bt_both", "bt_measured_persona", "bt_oracle")
+_BT: tuple[str, ...] = ("bt", "bt_persona", "bt_both", "bt_measured_persona", "bt_oracle", "bt_persona_other_user")
 FINE_TUNED: tuple[str, ...] = (*_BT, *FEW_SHOT)
 """Methods that fine-tune the base, or only prompt it, and need no features."""
 HYPER: dict[str, type[Hyper]] = {
@@ -317,12 +317,12 @@ def shared_hyper(method: str) -> str:
 
 def rests_on(method: str) -> tuple[str, ...]:
     """The methods whose trainings a method rests on, in the order in which they follow each other: its own alone, if
-    it is not one of `FEW_SHOT`.
+    it is neither one of `FEW_SHOT` nor a control that judges with the weights of another.
 
-    >>> rests_on("lore"), rests_on("ipo")
-    (('lore',), ('pref_ft_no_user', 'ipo'))
+    >>> rests_on("lore"), rests_on("ipo"), rests_on("bt_persona_other_user")
+    (('lore',), ('pref_ft_no_user', 'ipo'), ('bt_persona',))
     """
-    return trainings_of(method) if method in RECIPES else (method,)
+    return trainings_of(method) if method in RECIPES else (method.removesuffix("_other_user"),)
 
 
 def read_hyper(method: str, given: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the method's own

@@ -243,6 +243,12 @@ class Config(StudyConfig):
         return self.attributes
 
     @property
+    def measures_train_users(self) -> bool:
+        """Whether a reward model of the regime `unseen` reads measured personas, and so those of its train users."""
+        entries = (entry for entry in self.reward_models.values() if entry.regime == "unseen")
+        return any(parse_method(name).method.tastes for entry in entries for name in entry.methods)
+
+    @property
     def scoring_models(self) -> list[str]:
         """Models that score pairs by attributes."""
         scoring = self.scoring

@@ -94,6 +94,7 @@ def _braces(config: Config) -> Iterator[str]:
     paths = [("results", [config.results])]
     for name, entry in config.datasets.items():
         paths.append((f"datasets.{name}", [*entry.source_files(), *([entry.planted] if entry.planted else [])]))
+    paths += [(f"reward_models.{name}.train_on", entry.pair_files) for name, entry in config.reward_models.items()]
     paths += [(f"thetas.{name}.path", [entry.path] if entry.path else []) for name, entry in config.thetas.items()]
     if config.attributes and config.attributes.bank:
         paths.append(("attributes.bank", [config.attributes.bank]))
@@ -204,7 +205,7 @@ def _taste(config: Config) -> Iterator[str]:
 def _rewards(config: Config) -> Iterator[str]:
     """Reward models with hyper-parameters that their methods do not have, or without users to learn from."""
     for name, entry in config.reward_models.items():
-        yield from (f"reward_models.{name}.{problem}" for problem in entry.hyper_problems())
+        yield from (f"reward_models.{name}.{problem}" for problem in entry.hyper_problems() + entry.file_problems())
         if entry.revision is not None and entry.base.count("/") != 1:
             yield f"reward_models.{name}.revision: base {entry.base!r} is no repository of the hub; remove it"
         yield from (f"reward_models.{name}.methods: {problem}" for problem in _shown(config, entry))
@@ -233,12 +234,7 @@ def _shown(config: Config, entry: RewardModelConfig) -> Iterator[str]:
 
 
 def _of_train_users(config: Config, entry: RewardModelConfig, method: Method[Any]) -> Iterator[str]:
-    """Texts about users that are themselves learned from the train users, so that these have none."""
-    if method.tastes:
-        yield (
-            f"{method.name!r} reads measured personas, and train users have none: what these personas rest on is "
-            "learned from the train users; give regime: all-but-test"
-        )
+    """Profiles that are themselves learned with the train users, so that these have none."""
     theta = config.thetas.get(parse_variant(config.variants[0]).theta or "")
     optimiser = theta.optimise if theta else None
     if optimiser is None or METHODS[method.shows].needs != "profile":

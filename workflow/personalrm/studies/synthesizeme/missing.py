@@ -41,6 +41,8 @@ def _reward_problems(config: Config) -> list[str]:
     for name, reward in config.reward_models.items():
         if (problem := reward.base_problem()) is not None:
             problems.append(f"reward_models.{name}.{problem}")
+        absent = [path for path in reward.pair_files if not path.is_file()]
+        problems += [f"reward_models.{name}.train_on: no file {path}; put it there, or correct it" for path in absent]
     for name, entry in config.datasets.items():
         files = entry.source_files()
         unseen = list(no_user_split(config, name))

@@ -4,7 +4,6 @@ learn from, and whose votes the controls show."""
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,12 @@ from personalrm.methods.reward.few_shot_settings import RECIPES
 from personalrm.methods.reward.shots import content
 from personalrm.run.stage import Wildcards
 from personalrm.studies.reward_config import Regime, RewardModelConfig
-from personalrm.studies.synthesizeme.stages.fine_tuning import CHECKPOINT_S, checkpoint_folder, lessons_for
+from personalrm.studies.synthesizeme.stages.fine_tuning import (
+    CHECKPOINT_S,
+    checkpoint_folder,
+    lessons_for,
+    save_tuned,
+)
 from personalrm.studies.synthesizeme.stages.reward_data import why_not_judged
 from personalrm.studies.synthesizeme.stages.runner import Job
 from personalrm.train import one_gpu
@@ -47,16 +51,13 @@ def tune_few_shot(
     if not train:
         what = " whose user has a planted taste" if recipe.describes else ""
         raise DataError(f"data set {names.dataset}: no pair{what} to learn from in regime {entry.regime}")
-    folder = checkpoint_folder(job.config, names)
-    run = Run(folder, CHECKPOINT_S, entry.threads, device)
-    with open_new(_settings(entry, device), hyper.weights, int(names.seed), names.method, starts) as model:
+    run = Run(checkpoint_folder(job.config, names), CHECKPOINT_S, entry.threads, device)
+    settings = _settings(entry, device)
+    with open_new(settings, hyper.weights, int(names.seed), names.method, starts) as model:
         tuned = fit(model, train, held_out, hyper, int(names.seed), run)
-    made: dict[str, Any] = {"dataset": names.dataset, "name": names.reward, "method": names.method}
-    made |= {"regime": entry.regime, "train_on": entry.train_on}
-    made |= {"train_users": len(train), "train_pairs": sum(len(one.pairs) for one in train)}
+    made = {"train_users": len(train), "train_pairs": sum(len(one.pairs) for one in train)}
     made |= {"validation_users": len(held_out), **_as_rewards(tuned.card)}
-    tuned._replace(card=tuned.card | made).save(out.parent)
-    shutil.rmtree(folder, ignore_errors=True)
+    save_tuned(tuned, job, names, settings, out, **made)
 
 
 def _as_rewards(card: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,8 +89,8 @@ def open_voted(entry: RewardModelConfig, method: str, folders: Sequence[Path]) -
         logger.info("%s judged: %s", method, ", ".join(f"{name} {n}" for name, n in counts.items()))
 
 
-def other_users(users: Iterable[UserData], regime: Regime, *, all_judged: bool) -> dict[str, Pairs]:
-    """For each user who is judged, the context pairs of the next one, in an order of their texts alone. A single user
+def other_users(users: Iterable[UserData], regime: Regime, *, all_judged: bool) -> dict[str, UserData]:
+    """For each user who is judged and has context pairs, the next one, in an order of these texts alone. A single user
     has nobody next."""
     judged = [user for user in users if all_judged or why_not_judged(user, regime) is None]
     voted = sorted(
@@ -98,7 +99,7 @@ def other_users(users: Iterable[UserData], regime: Regime, *, all_judged: bool) 
     )
     following = voted[1:] + voted[:1]
     pairs = zip(voted, following, strict=True)
-    return {user.user_id: other.part("context") for user, other in pairs if other is not user}
+    return {user.user_id: other for user, other in pairs if other is not user}
 
 
 def refuse_trained(judged: Iterable[UserData], trained: Iterable[UserData]) -> None:

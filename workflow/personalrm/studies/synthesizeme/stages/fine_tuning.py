@@ -10,18 +10,18 @@ import logging
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from personalrm.core.conditions import K
 from personalrm.core.errors import DataError
 from personalrm.core.extras import require_extra
-from personalrm.core.records import PreferencePair, Profile, UserData, read_all
+from personalrm.core.records import Profile, UserData, read_all
 from personalrm.core.tastes import UserTaste
 from personalrm.judge.judge import JudgeContext
 from personalrm.judge.prompting import load_prompt
-from personalrm.methods.base import Known, LogOdds, Method
+from personalrm.methods.base import Known, Method
 from personalrm.methods.registry import METHODS
 from personalrm.methods.synthesizeme.profile import context_subset
 from personalrm.methods.trained import system_turn
@@ -29,12 +29,13 @@ from personalrm.run.stage import Files, Wildcards
 from personalrm.studies.reward_config import RewardModelConfig
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
-from personalrm.studies.synthesizeme.stages.reward_data import Lesson, Lessons, lessons
+from personalrm.studies.synthesizeme.stages.reward_data import NOBODY, Lesson, Lessons, lessons, nameless_pairs
 from personalrm.studies.synthesizeme.stages.runner import Job, read_users
 from personalrm.train import one_gpu
 
 if TYPE_CHECKING:
     from personalrm.methods.reward.bt import Example, Network
+    from personalrm.train.fine_tuning import Tuned
 
 logger = logging.getLogger(__name__)
 CHECKPOINT_S = 60.0
@@ -83,8 +84,12 @@ def learned_inputs(plan: Plan, dataset: str, methods: Sequence[str], ks: Iterabl
 
 
 def unfiltered_inputs(plan: Plan, job: Wildcards) -> list[str]:
-    """Files of the users before the filters, where their pairs are learned, too."""
-    wanted = plan.config.reward_models[job.reward].train_on == "unfiltered"
+    """Files of the users before the filters, where their pairs are learned, too; or those files of pairs without users
+    that are there (the preflight names others), where these are learned."""
+    entry = plan.config.reward_models[job.reward]
+    if entry.pair_files:
+        return [str(path) for path in entry.pair_files if path.is_file()]
+    wanted = entry.train_on == "unfiltered"
     return plan.prepared_paths(job.dataset) if wanted and plan.config.datasets[job.dataset].filters else []
 
 
@@ -100,7 +105,8 @@ def tuning_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
     shown: dict[str, Any] = {"prompts": [load_prompt(name).id for name in method.prompts]} if method.prompts else {}
     shown |= {"k": plan.config.largest_k} if method.shows else {}
     split = plan.config.datasets[job.dataset].split.model_dump(mode="json")
-    return {**base_reads(entry), **shown, "train_on": entry.train_on, "run": plan.config.seed, "split": split}
+    train_on = list(map(str, entry.pair_files)) or entry.train_on
+    return {**base_reads(entry), **shown, "train_on": train_on, "run": plan.config.seed, "split": split}
 
 
 def tune(
@@ -114,20 +120,33 @@ def tune(
     from personalrm.train.trainer import Run
 
     found = lessons_for(job.config, entry, names.dataset, method, users, unfiltered)
+    if entry.regime == "unseen":
+        # Priors of train users rest on pairs that the other regime judges.
+        learned = learned._replace(tastes={key: row.for_training for key, row in learned.tastes.items()})
     train, held_out = (_examples(job.config, method, part, learned) for part in found)
     if not train:
         what = f", with what {method.shows!r} says of each user and rests on other pairs" if method.shows else ""
         raise DataError(f"data set {names.dataset}: no pair to learn from in regime {entry.regime}{what}")
-    hyper, folder = entry.hyper_of(names.method), checkpoint_folder(job.config, names)
-    run = Run(folder, CHECKPOINT_S, entry.threads, device)
+    hyper = entry.hyper_of(names.method)
+    run = Run(checkpoint_folder(job.config, names), CHECKPOINT_S, entry.threads, device)
     pairs, validation = ([one for _, examples in part for one in examples] for part in (train, held_out))
-    with open_network(_settings(entry, device), hyper, int(names.seed)) as network:
+    settings = _settings(entry, device)
+    with open_network(settings, hyper, int(names.seed)) as network:
         tuned = fit(network, pairs, validation, hyper, int(names.seed), run)
-    made: dict[str, Any] = {"dataset": names.dataset, "name": names.reward, "method": names.method}
-    made |= {"regime": entry.regime, "train_on": entry.train_on}
-    made |= {"train_users": len(train), "validation_users": len(held_out)}
-    tuned._replace(card=tuned.card | made).save(out.parent)
-    shutil.rmtree(folder, ignore_errors=True)
+    # Pairs of files are nobody's.
+    known = None if entry.pair_files else len(train)
+    save_tuned(tuned, job, names, settings, out, train_users=known, validation_users=len(held_out))
+
+
+def save_tuned(tuned: Tuned, job: Job, names: Wildcards, settings: Any, out: Path, **more: Any) -> None:  # noqa: ANN401
+    """Write weights and card (`out`), which says how the base reads texts (`settings`) and has `more` fields; remove
+    the checkpoints."""
+    entry = job.config.reward_models[names.reward]
+    card: dict[str, Any] = {"dataset": names.dataset, "name": names.reward, "method": names.method}
+    card |= {"regime": entry.regime, "train_on": [path.name for path in entry.pair_files] or entry.train_on}
+    card |= {"base_settings": asdict(settings), **more}
+    tuned._replace(card=tuned.card | card).save(out.parent)
+    shutil.rmtree(checkpoint_folder(job.config, names), ignore_errors=True)
 
 
 def checkpoint_folder(config: Config, names: Wildcards) -> Path:
@@ -150,7 +169,8 @@ def lessons_for(
     users: Sequence[Path],
     unfiltered: Sequence[Path],
 ) -> Lessons:
-    """The pairs that a method learns in the entry's regime, read from files of users."""
+    """The pairs that a method learns in the entry's regime, read from files of users, or in the place of their pairs
+    from files that name none."""
 
     def rests_on(user: UserData) -> set[str]:
         if not (method.shows and method.learns):
@@ -158,9 +178,12 @@ def lessons_for(
         context = context_subset(user.part("context"), config.largest_k, 0, config.seed)
         return {pair.pair_id for pair in (*context, *user.part("validation"))}
 
-    whole = {user.user_id: user for path in unfiltered for user in read_users(path)}
     people = (user for path in users for user in read_users(path))
     similarity = config.datasets[dataset].split.similarity
+    if entry.pair_files:
+        pairs = nameless_pairs(unfiltered, people, similarity)
+        return Lessons([Lesson(UserData(dataset=dataset, user_id=NOBODY), pairs)], [])
+    whole = {user.user_id: user for path in unfiltered for user in read_users(path)}
     return lessons(people, entry.regime, unfiltered=whole or None, rests_on=rests_on, similarity=similarity)
 
 
@@ -169,11 +192,13 @@ def _examples(
 ) -> list[tuple[UserData, list[Example]]]:
     """Users with their pairs as examples; without users of whom the method knows nothing that it could say, or who
     have no pairs."""
+    from personalrm.methods.reward.bt import Example
+
     found = []
     for user, pairs in part:
         system = _system_of(config, method, user, learned)
         if system is not None and pairs:
-            found.append((user, [example(pair, system) for pair in pairs]))
+            found.append((user, [Example.of(pair, system) for pair in pairs]))
     return found
 
 
@@ -188,31 +213,8 @@ def _system_of(config: Config, method: Method[Any], user: UserData, learned: Lea
     return system_turn(state) if isinstance(state, JudgeContext) else None
 
 
-def example(pair: PreferencePair, system: str) -> Example:
-    """A pair with what is said of its user."""
-    from personalrm.methods.reward.bt import Example
-
-    return Example(pair.context, pair.chosen, pair.rejected, system)
-
-
-@dataclass(frozen=True, eq=False)
-class FineTuned:
-    """A fine-tuned reward model (`methods.base.TrainedReward`). It adapts to nothing but what is said of the user."""
-
-    network: Network
-
-    def adapt(self, _pairs: Sequence[PreferencePair], system: str = "") -> LogOdds:
-        """The log-odds of a user of whom this is said."""
-
-        def log_odds(targets: Sequence[PreferencePair]) -> Sequence[float]:
-            found: list[float] = self.network.log_odds([example(pair, system) for pair in targets]).tolist()
-            return found
-
-        return log_odds
-
-
 @contextmanager
-def open_tuned(entry: RewardModelConfig, method: str, folder: Path) -> Iterator[FineTuned]:
+def open_tuned(entry: RewardModelConfig, method: str, folder: Path) -> Iterator[Network]:
     """The model whose weights are in a folder. Raises DataError as `bt.open_trained` does."""
     require_extra("train", f"reward model {method!r}")
     device = one_gpu(entry.device)
@@ -220,5 +222,5 @@ def open_tuned(entry: RewardModelConfig, method: str, folder: Path) -> Iterator[
     from personalrm.train.trainer import deterministic
 
     with deterministic(entry.threads), open_trained(folder, _settings(entry, device)) as network:
-        yield FineTuned(network)
+        yield network
         logger.info("%s judged: %s", folder, ", ".join(f"{name} {n}" for name, n in network.seen.items()))

@@ -23,6 +23,7 @@ from personalrm.methods.base import Training
 from personalrm.methods.registry import METHODS, parse_method
 from personalrm.run.stage import Files, Stage, Wildcards
 from personalrm.studies.study_config import NO_MODEL
+from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.runner import Job, read_users
 
@@ -31,24 +32,36 @@ MOST_GROUPS = 20
 this, each group is one user."""
 
 
+CROSSED_GROUPS = 5
+"""Groups of train users, each of which is measured with what the others teach, for reward models that learn from it."""
+MEASURED = "attributes"
+"""The method whose artefact measured tastes rest on, whether or not the run has that method."""
+
+
 def artefacts_read(specs: Iterable[str]) -> list[str]:
     """Names of the methods whose artefacts these entries of `methods` read, each once."""
     return list(dict.fromkeys(name for spec in specs if (name := parse_method(spec).method.reads)))
 
 
-def training_sets(users: Sequence[UserData]) -> Iterator[tuple[tuple[str, ...] | None, list[UserData]]]:
+def training_sets(
+    users: Sequence[UserData], *, crossed: bool = False
+) -> Iterator[tuple[tuple[str, ...] | None, list[UserData]]]:
     """Users that may be judged (`Fitted.left_out`), and users to learn from, with the pairs that may be learned from.
 
-    With a user split these are the train users with all their pairs. Without one, for each group of users all users of
-    other groups without their test pairs.
+    With a user split these are the train users with all their pairs; if `crossed`, then also for each group of train
+    users those of other groups. Without one, for each group of users all users of other groups without their test
+    pairs.
     """
     people = sorted(users, key=lambda user: stable_hash("fit", user.dataset, user.user_id))
-    if any(user.user_split for user in people):
-        yield None, [_learned(user) for user in people if user.user_split == "train"]
-        return
-    groups = min(MOST_GROUPS, len(people))
+    split = any(user.user_split for user in people)
+    if split:
+        people = [user for user in people if user.user_split == "train"]
+        yield None, [_learned(user) for user in people]
+        if not crossed:
+            return
+    groups = min(CROSSED_GROUPS if split else MOST_GROUPS, len(people))
     for number in range(groups):
-        others = [_learned(user, test=False) for place, user in enumerate(people) if place % groups != number]
+        others = [_learned(user, test=split) for place, user in enumerate(people) if place % groups != number]
         yield tuple(sorted(user.user_id for user in people[number::groups])), others
 
 
@@ -83,9 +96,13 @@ def fit_stage(
             n_pairs=sum(len(user.pairs) for user in others),
             artefact=fit(Training(others, job.config.seed, scored)),
         )
-        for left_out, others in training_sets(people)
+        for left_out, others in training_sets(people, crossed=_is_crossed(job.config, method))
     ]
     write_records(out, rows)
+
+
+def _is_crossed(config: Config, method: str) -> bool:
+    return method == MEASURED and config.measures_train_users
 
 
 def by_pair(scores: Iterable[PairScores]) -> dict[str, list[PairScores]]:
@@ -136,8 +153,8 @@ def fitted_paths(plan: Plan, dataset: str, specs: Iterable[str], model: str = ""
 
 def _fits(plan: Plan) -> Iterator[Wildcards]:
     methods = plan.config.methods
-    # A measured taste is made of what `attributes` learned, whether or not the run has that method.
-    measured = ["attributes"] if any(parse_method(spec).method.shows_taste for spec in methods) else []
+    trained = [name for entry in plan.config.reward_models.values() for name in entry.methods]
+    measured = [MEASURED] if any(parse_method(spec).method.shows_taste for spec in (*methods, *trained)) else []
     for dataset, name in itertools.product(plan.config.datasets, dict.fromkeys([*artefacts_read(methods), *measured])):
         models = plan.config.scoring_models if METHODS[name].needs == "scores" else [NO_MODEL]
         yield from (Wildcards(dataset=dataset, method=name, model=model) for model in models)
@@ -157,6 +174,7 @@ FIT: Stage[Plan] = Stage(
         "seed": plan.config.seed,
         "groups": MOST_GROUPS,
         "settings": dict(METHODS[job.method].settings),
+        **({"crossed": CROSSED_GROUPS} if _is_crossed(plan.config, job.method) else {}),
     },
     work=fit_stage,
 )

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
 from typing import NamedTuple
 
 from personalrm.core.records import NoResult, PreferencePair, Split, UserData
+from personalrm.data.history import pair_of
+from personalrm.data.near_duplicates import folded, near_any
 from personalrm.data.settings import SIMILARITY
+from personalrm.data.sources.open import read_votes
 from personalrm.data.splits import prompts_alike
 from personalrm.studies.reward_config import Regime
 
+logger = logging.getLogger(__name__)
 NOT_JUDGED: dict[str | None, str] = {
     "train": "the reward model was trained on this user",
     "validation": "this user chose the reward model's hyper-parameters",
@@ -17,6 +24,8 @@ NOT_JUDGED: dict[str | None, str] = {
 }
 """By part of the user split, why a user is not judged in the regime `unseen`."""
 
+NOBODY = "nobody"
+"""Whose pairs those of files without users are called."""
 Pairs = tuple[PreferencePair, ...]
 
 
@@ -110,6 +119,40 @@ def lessons(
             whole = unfiltered[user.user_id] if unfiltered is not None else None
             found.train.append(Lesson(user, _free(user, whole, secret, similarity)))
     return found
+
+
+def nameless_pairs(files: Iterable[Path], judged: Iterable[UserData], similarity: float | None = SIMILARITY) -> Pairs:
+    """The pairs of files that name no users, of each content once, without ties, and without those that may show a
+    choice of a test pair of the users who are judged.
+
+    Left out is a pair whose answers are those of a test pair, or whose first or last turn of the user is (up to
+    near-duplicates) such a turn of a test pair: a later turn of a conversation shows what was chosen before. Raises
+    DataError for a row that is no pair.
+    """
+    votes = chain.from_iterable(read_votes(path, user_id=NOBODY) for path in files)
+    known = {vote.content_hash: vote for vote in votes if not vote.tie and vote.chosen != vote.rejected}
+    pairs = [pair_of(vote, order) for order, vote in enumerate(known.values())]
+    secret = [pair for user in judged for pair in user.pairs if pair.split == "test"]
+    turns = [turn for pair in secret for turn in _ends(pair)]
+    alike = near_any([turn for pair in pairs for turn in _ends(pair)], turns, similarity or 1)
+    answers = {_answers(pair) for pair in secret}
+    free = tuple(
+        pair
+        for pair, first, last in zip(pairs, alike[::2], alike[1::2], strict=True)
+        if not (first or last or _answers(pair) in answers)
+    )
+    logger.info("%d pairs without users, of which %d may show a test pair", len(pairs), len(pairs) - len(free))
+    return free
+
+
+def _ends(pair: PreferencePair) -> tuple[str, str]:
+    """The first and the last turn of the user."""
+    said = [turn.content for turn in pair.context if turn.role == "user"] or [""]
+    return said[0], said[-1]
+
+
+def _answers(pair: PreferencePair) -> frozenset[str]:
+    return frozenset(map(folded, (pair.chosen, pair.rejected)))
 
 
 def _free(user: UserData, whole: UserData | None, secret: Sequence[PreferencePair], similarity: float | None) -> Pairs:

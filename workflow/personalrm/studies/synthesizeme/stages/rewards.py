@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from personalrm.core.errors import DataError
 from personalrm.core.files import canonical_json, stable_hash
-from personalrm.core.records import JudgedUser, PreferencePair, UserData, write_records
+from personalrm.core.records import JudgedUser, NoResult, PreferencePair, UserData, write_records
 from personalrm.judge.prompting import load_prompt
 from personalrm.methods.base import Known, LogOdds, TrainedReward
 from personalrm.methods.registry import METHODS, MethodUse
@@ -179,14 +179,15 @@ def score_stage(
     """Write one `JudgedUser` for each user, method, seed, k and draw.
 
     `draw` counts the draws of context pairs of the first seed, then those of the second: at k = all, or without k, it
-    is the place of the seed. `others` are all users of the data set, for controls that show another user's votes;
+    is the place of the seed. `others` are all users of the data set, for controls that are told of another user;
     `trained` those of the data set that was trained on, where it is another one: none of them may be judged.
     """
     config, entry = job.config, job.config.reward_models[reward]
     people, learned = evaluated_users(users, config.evaluate_users), Learned.read(profiles, tastes)
     refuse_trained(people, (user for path in trained for user in read_users(path)))
     away = entry.source(dataset) != dataset
-    swapped = other_users((user for path in others for user in read_users(path)), entry.regime, all_judged=away)
+    judged = (user for path in others for user in evaluated_users(path, config.evaluate_users))
+    swapped = other_users(judged, entry.regime, all_judged=away)
     folders = {(path.parent.parent.name, path.parent.name): path.parent for path in models}
     rows = {user.user_id: list[JudgedUser]() for user in people}
     for method, (place, seed) in _judging(entry):
@@ -194,8 +195,8 @@ def score_stage(
         # One at a time: a base may fill the memory.
         with _opened(entry, method, used, features) as model:
             for user in people:
-                context = swapped.get(user.user_id, ()) if METHODS[method].other_user else user.part("context")
-                rows[user.user_id] += _rows(config, user, context, reward, (method, place), model, learned)
+                read = swapped.get(user.user_id) if METHODS[method].other_user else user
+                rows[user.user_id] += _rows(config, user, read, reward, (method, place), model, learned)
     write_records(out, itertools.chain.from_iterable(rows.values()))
 
 
@@ -228,22 +229,24 @@ def _judging(entry: RewardModelConfig) -> Iterator[tuple[str, tuple[int, int]]]:
 def _rows(
     config: Config,
     user: UserData,
-    context: Sequence[PreferencePair],
+    read: UserData | None,
     reward: str,
     which: tuple[str, int],
     model: TrainedReward,
     learned: Learned,
 ) -> Iterator[JudgedUser]:
-    """The rows of one training on a user, for each k and draw of the context."""
+    """The rows of one training on a user, for each k and draw of the context; `read` is who the model is told of."""
     (method, place), entry = which, config.reward_models[reward]
     use = MethodUse(METHODS[method])
     seen = user if use.method.learns else user.model_copy(update={"pairs": ()})
     absent = why_not_judged(user, entry.regime) if entry.source(user.dataset) == user.dataset else None
+    if read is None:
+        absent = absent or NoResult("empty", "there is no other user to tell the model of")
     for k, draw in turns_of(config, use):
         draws = 1 if k is None else len(draws_for(config, k))
-        pairs = context_subset(context, k, draw, config.seed) if k is not None else ()
+        pairs = context_subset(read.part("context"), k, draw, config.seed) if read and k is not None else ()
         known = Known.of(seen, pairs=pairs, absent=absent, k=k, draw=draw, seed=config.seed)
-        known = replace(known, reward=model, **learned.of(use.method, user, k, draw))
+        known = replace(known, reward=model, **(learned.of(use.method, read, k, draw) if read else {}))
         row = weigh_user(user, use, known, judge=entry.judge_name(reward))
         yield row.model_copy(update={"draw": place * draws + draw})
 
@@ -287,7 +290,10 @@ def _score_inputs(plan: Plan, job: Wildcards) -> Files:
     return {
         "users": plan.users(job),
         "features": [plan.path("features", **name)] if entry.on_features else [],
-        **learned_inputs(plan, job.dataset, entry.tuned, plan.config.ks, [job.shard]),
+        # The other user of a user may be in any shard.
+        **learned_inputs(
+            plan, job.dataset, entry.tuned, plan.config.ks, plan.shards(job.dataset) if swaps else [job.shard]
+        ),
         "models": _models(plan, job),
         "weights": _weights(_models(plan, job)),
         **({"others": plan.shard_paths(job.dataset)} if swaps else {}),

@@ -10,12 +10,14 @@ from typing import Any
 
 from personalrm.core.conditions import K
 from personalrm.core.records import Fitted, NoResult, UserData, UserScores, read_records, write_records
-from personalrm.core.tastes import UserTaste
+from personalrm.core.tastes import TasteStatement, UserTaste
 from personalrm.judge.attribute_bank import Bank
 from personalrm.judge.prompting import load_prompt
-from personalrm.methods.attributes import ATTRIBUTES, SETTINGS, learned_pairs, votes_of
+from personalrm.methods.attributes import ATTRIBUTES, SETTINGS, TasteState, learned_pairs, own, votes_of
+from personalrm.methods.base import Known
 from personalrm.methods.registry import MethodUse, needs_scores, parse_method
 from personalrm.methods.taste import statements
+from personalrm.methods.taste.features import Votes
 from personalrm.run.stage import Files, Stage, Wildcards
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
@@ -59,9 +61,8 @@ def user_taste(
     )
     state = state_of(user, USE, "text", known)
     if isinstance(state, NoResult):
-        return row.model_copy(update=state._asdict())
-    votes = votes_of(state.taste, learned_pairs(known), known.scores, known.kinds)
-    found = statements.statements(state.taste, bank.attributes, votes)
+        return row.model_copy(update={**state._asdict(), "training_persona": _training_persona(known, artefacts, bank)})
+    votes, found = _said(state, known, bank)
     prompt = load_prompt(statements.PROMPT)
     return row.model_copy(
         update={
@@ -72,6 +73,22 @@ def user_taste(
             "prompts": {**scores.prompts, prompt.name: prompt.label},
         }
     )
+
+
+def _said(state: TasteState, known: Known, bank: Bank) -> tuple[Votes, tuple[TasteStatement, ...]]:
+    """The votes that a taste was learned from, and what it says in words."""
+    votes = votes_of(state.taste, learned_pairs(known), known.scores, known.kinds)
+    return votes, statements.statements(state.taste, bank.attributes, votes)
+
+
+def _training_persona(known: Known, artefacts: Mapping[str, Sequence[Fitted]], bank: Bank) -> str | None:
+    """The persona of a train user by what train users of other groups teach; None where this was not fitted."""
+    rows = artefacts[ATTRIBUTES.reads] if known.user.user_split == "train" else ()
+    for row in (row for row in rows if row.left_out and known.user.user_id in row.left_out):
+        state = own(replace(known, artefact=row.artefact))
+        if isinstance(state, TasteState):
+            return statements.persona_text(_said(state, known, bank)[1]) or ""
+    return None
 
 
 def _jobs(plan: Plan) -> Iterator[Wildcards]:
