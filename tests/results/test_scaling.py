@@ -9,17 +9,15 @@ import pandas as pd
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.comparison_cases import EXEMPT, assert_readable, default, frame_of, learned, row_of, texts_of
+from support.comparison_cases import EXEMPT, assert_readable, default, frame_of, learned, texts_of
 from support.generated_verdicts import Cell, write_cells
 from support.result_cases import written_twice
 
 from personalrm.core.errors import DataError
 from personalrm.core.records import PreferencePair, Split, UserData, write_records
-from personalrm.results.claims import RULE
 from personalrm.results.figures.scaling_figure import panels_of, scaling_caption, scaling_figure
 from personalrm.results.labels import METHOD_LABELS
 from personalrm.results.scores import collect_calls, collect_verdicts, write_frame
-from personalrm.results.table_formats import table_rows
 from personalrm.results.tables.main_table import main_table
 from personalrm.results.tables.scaling_table import (
     SCALING_COLUMNS,
@@ -38,10 +36,8 @@ def labelled(context: dict[tuple[str, str], int], validation: int = 0) -> dict[t
     return {user: Labelled(pairs, validation) for user, pairs in context.items()}
 
 
-def table_of(
-    frame: pd.DataFrame, context: dict[tuple[str, str], int] | None = None, n_resamples: int = 199
-) -> pd.DataFrame:
-    return scaling_table(frame, labelled(context or CONTEXT), seed=3, n_resamples=n_resamples)
+def table_of(frame: pd.DataFrame, context: dict[tuple[str, str], int] | None = None) -> pd.DataFrame:
+    return scaling_table(frame, labelled(context or CONTEXT), seed=3, n_resamples=199)
 
 
 def right(count: int, of: int = 10) -> str:
@@ -145,65 +141,6 @@ def test_labels_used_count_validation_pairs_for_methods_that_search(tmp_path: Pa
     shown = scaling_blocks(table)[0].texts
     assert list(shown["Labels used"]) == ["1.5", "4.5", "4.5", "4.5"]
     assert any("validation pairs" in note for note in scaling_notes(table))
-
-
-def test_the_first_k_says_what_it_stands_for_where_users_have_fewer(tmp_path: Path) -> None:
-    users = [f"u{n:02d}" for n in range(12)]
-    cells = [(default(), dict.fromkeys(users, "0000" * 2)), (learned(k=1), dict.fromkeys(users, "0000" * 2))]
-    cells.append((learned(k=30), dict.fromkeys(users, "1111" * 2)))
-    table = table_of(frame_of(tmp_path, cells), {("d", user): 3 + n % 2 for n, user in enumerate(users)}, 999)
-    assert set(table["smallest_k"]) == {"30"}
-    assert set(table["smallest_k_pairs"]) == {3.5}
-    assert set(scaling_blocks(table)[1].texts["Smallest k better than Default"]) == {"30 (3.5 pairs)"}
-    assert any("30 (3.5 pairs)" in text for text in texts_of(scaling_figure(table)))
-
-
-def test_the_smallest_k_is_the_first_of_which_it_may_be_said_that_it_is_better(tmp_path: Path) -> None:
-    users = [f"u{n:02d}" for n in range(20)]
-    half = {user: "1010" if n % 2 else "0101" for n, user in enumerate(users)}
-    cells = [(default(), half), (learned(k=1), half), (learned(k="all"), dict.fromkeys(users, "1111"))]
-    nearly = {user: "1111" if n % 2 else "1101" for n, user in enumerate(users)}
-    cells += [(learned(k=4), nearly), (learned("demos", k=1), half)]
-    cells += [(learned("both", 1, "n", "n"), half)]
-    context = {("d", user): 8 for user in users}
-    table = table_of(frame_of(tmp_path, cells), context, 999)
-    assert set(table.loc[(table["method"] == "both") & (table["judge_model"] == "m"), "smallest_k"]) == {"4"}
-    assert row_of(table, method="demos")["smallest_k"] == "none"
-    alone = row_of(table, judge_model="n")
-    assert (alone["smallest_k"], alone["status"]) == ("-", "not run")
-    assert pd.isna(alone["default_accuracy"])
-    four = row_of(table, method="both", k="4")
-    assert (four["difference"], four["default_accuracy"]) == (37.5, 50)
-    # Of four comparisons with a p-value, two have the smallest one.
-    assert four["p_holm"] == pytest.approx(4 * four["p_value"], rel=1e-4)
-    assert {
-        row["k"]: row["claim"] for row in table_rows(table) if (row["method"], row["judge_model"]) == ("both", "m")
-    } == {
-        "1": "small",
-        "4": "better",
-        "all": "better",
-    }
-    # Twelve users' interval lies above 0 as well, and p after adjustment does not carry it.
-    some = [(cell, {user: said[user] for user in users[:12]}) for cell, said in cells]
-    fewer = row_of(table_of(frame_of(tmp_path / "12", some), context, 999), method="both", k="4", judge_model="m")
-    assert (fewer["ci_low"] > 0, fewer["p_value"] < 0.05) == (True, True)
-    assert (fewer["claim"], fewer["smallest_k"]) == ("too few", "none")
-
-
-def test_an_outage_carries_no_claim(tmp_path: Path) -> None:
-    users = [f"u{n:02d}" for n in range(20)]
-    cells = [(default(), dict.fromkeys(users, "0000")), (learned(k=1), dict.fromkeys(users, "1111") | {"u00": "eeee"})]
-    table = table_of(frame_of(tmp_path, cells), {("d", user): 8 for user in users}, 999)
-    assert (row_of(table)["outage"], row_of(table)["claim"], row_of(table)["smallest_k"]) == (True, "", "-")
-
-
-def test_notes_and_captions_say_when_a_k_is_better(tmp_path: Path) -> None:
-    table = table_of(frame_of(tmp_path, [(learned(k=k), {"u": "10", "v": "11"}) for k in (1, 2)]))
-    (note,) = [note for note in scaling_notes(table) if note.startswith("Smallest k better than Default")]
-    for text in (note, scaling_caption(table)):
-        assert RULE in text
-        assert "the numbers of no k allow that to be said" in text
-    assert not any("lies above" in text for text in (*scaling_notes(table), scaling_caption(table)))
 
 
 def test_other_models_profiles_are_left_to_the_table_of_transfer(tmp_path: Path) -> None:

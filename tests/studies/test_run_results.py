@@ -177,4 +177,4 @@ def test_looking_for_results_is_cheap() -> None:
         "print(json.dumps(sorted(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert not set(json.loads(done.stdout)) & {"pandas", "scipy", "matplotlib", "seaborn", "great_tables", "litellm"}
+    assert not set(json.loads(done.stdout)) & {"pandas", "scipy", "matplotlib", "seaborn", "litellm"}
