@@ -146,3 +146,20 @@ def test_a_lost_call_is_no_prediction_and_an_unread_one_is_told(bank: Path) -> N
     with ScriptedServer(lambda body: Answer("I cannot") if NAMING in str(body["messages"]) else sorts(body)) as server:
         rm = taste_model(server, bank, kinds="model").fit(VOTES)
         assert "kinds of question: none named (unparsed)" in rm.events
+
+
+def test_a_lost_call_for_kinds_fails_a_fit_and_is_asked_again(bank: Path) -> None:
+    def fails(_number: int, body: Item) -> Fault | None:
+        return Fault("status", 503) if NAMING in str(body["messages"]) and down else None
+
+    down = True
+    with ScriptedServer(sorts, faults=fails) as server:
+        with pytest.raises(ModelCallError):
+            taste_model(server, bank, kinds="model").fit(VOTES)
+        rm = taste_model(server, bank, kinds="model", max_failed_share=0.5).fit(VOTES)
+        assert rm.events[:2] == (
+            "1 calls were lost to provider errors; fit again asks for them",
+            "kinds of question: none named (provider_error)",
+        )
+        down = False
+        assert set(rm.add([]).learned.taste.kinds) == {"food", "work"}
