@@ -68,7 +68,9 @@ def test_a_table_that_draws_itself_is_shown_while_it_is_short(
     assert found.n_rows == (0 if most == 2 else 2)
 
 
-@pytest.mark.parametrize("text", ["", "<h1>Title</h1>", "<h1>a</h1><table><tr><th>a</th></tr></table>"])
+@pytest.mark.parametrize(
+    "text", ["", "<h1>Title</h1>", '<h1>a</h1><table class="gt_table"><thead><tr><th>a</th></tr></thead></table>']
+)
 def test_a_page_of_another_program_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "t.html").write_text(text)
     with pytest.raises(DataError, match=r"t\.html: not a table that this package wrote"):
