@@ -73,5 +73,5 @@ def test_a_table_that_draws_itself_is_shown_while_it_is_short(
 )
 def test_a_page_of_another_program_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "t.html").write_text(text)
-    with pytest.raises(DataError, match=r"t\.html: not a table that this package wrote"):
+    with pytest.raises(DataError, match=r"t\.html: not a table that this version wrote"):
         read_table_file(tmp_path / "t.html")

@@ -54,7 +54,7 @@ def read_table_file(path: Path) -> TableFile:
     reader.feed(path.read_text(encoding="utf-8"))
     reader.close()
     if not reader.title or not (reader.tables or reader.data):
-        raise DataError(f"{path}: not a table that this package wrote; delete it and run again")
+        raise DataError(f"{path}: not a table that this version wrote; delete it and run again")
     if not reader.data:
         return TableFile(reader.title, [without_constants(table) for table in reader.tables], reader.notes)
     # A page that draws its rows by itself (`results/sortable_page.py`).
