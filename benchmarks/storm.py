@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import random
 import sys
 import tempfile
@@ -93,6 +94,7 @@ def ratio(users: Mapping[str, Items], latency: float, refusal: float, at_once: i
 
 def main() -> None:
     """Measure and print."""
+    logging.getLogger("personalrm").setLevel(logging.ERROR)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--users", type=int, default=6)
     users = {name: user["fit"] for name, user in make_users(parser.parse_args().users, n_test=0).items()}

@@ -21,8 +21,22 @@ from personalrm.llm.types import Response, Usage
 from personalrm.personas.records import AxisSet, TaggedPersona, UserFidelity, UserRecovery
 from personalrm.results.figures.cost_figure import DOLLARS, TOKENS, cost_caption, cost_figure, points_of, unit_of
 from personalrm.results.scores import collect_calls, collect_verdicts, write_frame
-from personalrm.results.tables.cost_sources import JobTime, analysis_calls, cached_tokens, filter_calls, job_times
-from personalrm.results.tables.cost_table import COST_COLUMNS, cost_blocks, cost_notes, cost_table, read_cost_table
+from personalrm.results.tables.cost_sources import (
+    JobTime,
+    StageCall,
+    analysis_calls,
+    cached_tokens,
+    filter_calls,
+    job_times,
+)
+from personalrm.results.tables.cost_table import (
+    COST_COLUMNS,
+    EACH,
+    cost_blocks,
+    cost_notes,
+    cost_table,
+    read_cost_table,
+)
 from personalrm.results.tables.main_table import main_table
 from personalrm.run.stage import JobPattern
 from personalrm.studies.config_load import parse_config
@@ -98,7 +112,7 @@ def test_an_unknown_price_is_no_price_and_never_nothing(tmp_path: Path) -> None:
     assert pd.isna(persona["cost_usd_list"])
     assert persona["unpriced_calls"] == 1
     assert pd.isna(row_of(table, level="run")["cost_usd_list"])
-    _, methods = cost_blocks(table)
+    _, methods, _ = cost_blocks(table)
     shown = dict(zip(methods.texts["Method"], methods.texts["List price $"], strict=True))
     assert shown["SynthesizeMe: persona"] == "no price"
     assert shown["SynthesizeMe: demonstrations"] == "1.50"
@@ -119,6 +133,47 @@ def test_cached_tokens_are_those_of_the_store_and_unknown_where_an_answer_is_gon
     assert row_of(table, level="stage", stage="bootstrap")["tokens_cached"] == 7
     assert pd.isna(row_of(table, level="method", method="default", stage="all")["tokens_cached"])
     assert row_of(table, level="method", method="random")["tokens_cached"] == 0
+
+
+def test_methods_stand_side_by_side_per_judged_pair_learning_included(tmp_path: Path) -> None:
+    """All counts by hand: one judged pair of each row, three pairs that `m` scored, one of them of a user who is not
+    judged."""
+    scored = [ref(f"a{n}", "score_attributes", 30) for n in range(3)]
+    written = [ref("b", "bootstrap", 50), ref("s", "search", 20), ref("p", "persona", 40)]
+    rows = [
+        judged("attributes", scored[:2], judge="m"),
+        judged("measured_persona", [scored[0], ref("j3", "judge", 200)], profile="m"),
+        judged("persona", [*written, ref("j1", "judge", 100)], profile="m"),
+        judged("both", [*written, ref("j2", "judge", 300)], profile="m"),
+        judged("words", [], judge=None),
+    ]
+    others = [StageCall("d", "-", "m", call) for call in scored]
+    others += [StageCall("d", "-", "n", ref("x", "score_attributes", 9))]
+    others += [StageCall("e", "-", "m", ref("y", "score_attributes", 7))]
+    cached = {"a0": 0, "a1": 25, "a2": 25, "b": 10, "s": 5, "p": 0, "j1": 60, "j2": 100, "j3": 80, "x": 0, "y": 0}
+    table = cost_table(*frames_of(tmp_path, rows), others=others, cached=cached)
+    alone = table[(table["level"] == "method") & (table["stage"] == "all")].set_index("method")
+    assert alone[["n_pairs", *EACH]].loc[
+        ["attributes", "measured_persona", "persona", "both", "words"]
+    ].to_numpy().tolist() == [
+        [1, 3, 90 - 50, 50, 3],
+        [1, 3 + 1, 90 + 200 - 50 - 80, 50 + 80, 4],
+        [1, 3 + 1, 110 + 100 - 15 - 60, 15 + 60, 4],
+        [1, 3 + 1, 110 + 300 - 15 - 100, 15 + 100, 4],
+        [1, 0, 0, 0, 0],
+    ]
+    shown = cost_blocks(table)[2].texts.set_index("Method").loc["Attributes: own weights"]
+    assert shown.tolist()[-5:] == ["1", "3.0", "40.0", "50.0", "3.0"]
+    assert any("also of users who only teach others" in note for note in cost_notes(table))
+    judging = row_of(table, level="method", method="measured_persona", stage="judge")
+    assert (judging["calls_per_pair"], judging["uncached_per_pair"]) == (1, 120)
+
+
+def test_what_is_cached_of_a_lost_answer_is_not_known_per_pair_either(tmp_path: Path) -> None:
+    row = row_of(cost_table(*frames_of(tmp_path, ROWS)), level="method", method="default", stage="all")
+    assert (row["calls_per_pair"], row["written_per_pair"]) == (1, 1)
+    assert pd.isna(row["uncached_per_pair"])
+    assert pd.isna(row["cached_per_pair"])
 
 
 def test_filters_count_with_their_models(tmp_path: Path) -> None:
@@ -234,7 +289,7 @@ def test_wall_time_stands_beside_the_calls_of_its_stage(tmp_path: Path) -> None:
     assert (row["jobs"], row["wall_time_s"], row["calls"]) == (2, 64.5, 1)
     assert row_of(table, level="run")["wall_time_s"] == 74.5
     assert pd.isna(row_of(table, level="stage", stage="profile", step="all")["wall_time_s"])
-    stages, _ = cost_blocks(table)
+    stages, *_ = cost_blocks(table)
     assert stages.texts.set_index("Stage").loc["bootstrap", "Wall time"] == "1:04 min"
     order = table.loc[table["level"] == "stage", "stage"].drop_duplicates().tolist()
     assert order == ["prepare", "bootstrap", "profile", "judge", "results"]

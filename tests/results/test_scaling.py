@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.comparison_cases import EXEMPT, assert_readable, default, frame_of, learned, row_of, texts_of
+from support.comparison_cases import EXEMPT, assert_readable, default, frame_of, learned, texts_of
 from support.generated_verdicts import Cell, write_cells
 from support.result_cases import written_twice
 
@@ -141,34 +141,6 @@ def test_labels_used_count_validation_pairs_for_methods_that_search(tmp_path: Pa
     shown = scaling_blocks(table)[0].texts
     assert list(shown["Labels used"]) == ["1.5", "4.5", "4.5", "4.5"]
     assert any("validation pairs" in note for note in scaling_notes(table))
-
-
-def test_the_first_k_says_what_it_stands_for_where_users_have_fewer(tmp_path: Path) -> None:
-    users = [f"u{n:02d}" for n in range(12)]
-    cells = [(default(), dict.fromkeys(users, "0000")), (learned(k=1), dict.fromkeys(users, "0000"))]
-    cells.append((learned(k=30), dict.fromkeys(users, "1111")))
-    table = table_of(frame_of(tmp_path, cells), {("d", user): 3 + n % 2 for n, user in enumerate(users)})
-    assert set(table["smallest_k"]) == {"30"}
-    assert set(table["smallest_k_pairs"]) == {3.5}
-    assert set(scaling_blocks(table)[1].texts["Smallest k above Default"]) == {"30 (3.5 pairs)"}
-    assert any("30 (3.5 pairs)" in text for text in texts_of(scaling_figure(table)))
-
-
-def test_the_smallest_k_is_the_first_whose_interval_lies_above_default(tmp_path: Path) -> None:
-    users = [f"u{n}" for n in range(8)]
-    half = {user: "1010" if n % 2 else "0101" for n, user in enumerate(users)}
-    cells = [(default(), half), (learned(k=1), half), (learned(k="all"), dict.fromkeys(users, "1111"))]
-    nearly = {user: "1111" if n % 2 else "1101" for n, user in enumerate(users)}
-    cells += [(learned(k=4), nearly), (learned("demos", k=1), half)]
-    cells += [(learned("both", 1, "n", "n"), half)]
-    table = table_of(frame_of(tmp_path, cells), {("d", user): 8 for user in users})
-    assert set(table.loc[(table["method"] == "both") & (table["judge_model"] == "m"), "smallest_k"]) == {"4"}
-    assert row_of(table, method="demos")["smallest_k"] == "none"
-    alone = row_of(table, judge_model="n")
-    assert (alone["smallest_k"], alone["status"]) == ("-", "not run")
-    assert pd.isna(alone["default_accuracy"])
-    four = row_of(table, method="both", k="4")
-    assert (four["difference"], four["default_accuracy"]) == (37.5, 50)
 
 
 def test_other_models_profiles_are_left_to_the_table_of_transfer(tmp_path: Path) -> None:

@@ -120,16 +120,10 @@ def block(*texts: str) -> Block:
 
 
 def test_html_shows_what_it_is_given_and_runs_nothing() -> None:
-    page = Texts(to_html([block(NASTY)], NASTY, [NASTY], identity="main"))
+    page = Texts(to_html([block(NASTY)], NASTY, [NASTY]))
     assert "script" not in page.tags
     assert page.links == []
     assert any(NASTY.split(maxsplit=1)[0] in cell for cell in page.cells)
-
-
-def test_html_has_no_random_id() -> None:
-    page = to_html([block("x"), block("y")], "c", [], identity="main")
-    assert 'id="main-1"' in page
-    assert 'id="main-2"' in page
 
 
 UNESCAPED = re.compile(r"(?<!\\)[&%#_]")

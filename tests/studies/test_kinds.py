@@ -13,7 +13,7 @@ from support.models import ScriptedModel, pair, text
 from support.projects import write_votes
 from support.scripted_judge import Answer
 from support.scripted_server import Fault, ScriptedServer
-from support.traits import BANK, says
+from support.traits import BANK, says, sorts
 
 from personalrm.core.errors import ConfigError
 from personalrm.core.records import JudgedUser, PreferencePair, Turn, UserData, UserScores, read_records, write_records
@@ -49,15 +49,6 @@ def vote(number: int) -> PreferencePair:
 ANN = UserData(dataset="d", user_id="ann", pairs=tuple(map(vote, range(PAIRS))))
 FEW = UserData(dataset="d", user_id="few", pairs=tuple(map(vote, range(0, 10, 2))))
 """Another user, who always prefers loud answers: others say how strong tastes are."""
-
-
-def sorts(body: dict[str, Any]) -> Answer:
-    """Sees traits, and sorts questions by their topic."""
-    if "You sort the questions" not in str(body["messages"]):
-        return says(body)
-    listed = re.findall(r"^(\d+)\. About (\w+):", body["messages"][1]["content"], re.MULTILINE)
-    named = {topic: [int(number) for number, one in listed if one == topic] for topic in ("food", "work")}
-    return Answer(json.dumps(named))
 
 
 def raw(url: str = "http://127.0.0.1:9/v1", kinds: str | None = "model", **more: Any) -> dict[str, Any]:  # noqa: ANN401

@@ -373,7 +373,7 @@ def test_page_has_the_manifest_in_tables_with_the_names_of_the_file(page: str) -
 def test_a_table_of_another_program_is_refused(tmp_path: Path) -> None:
     scores = scores_of(tmp_path, (default(), RIGHT), (learned(), RIGHT))
     (tmp_path / "main.html").write_text("<p>hello</p>")
-    with pytest.raises(DataError, match=r"main\.html: not a table that this package wrote"):
+    with pytest.raises(DataError, match=r"main\.html: not a table that this version wrote"):
         page_of(scores, [tmp_path / "main.html"], [], {})
 
 

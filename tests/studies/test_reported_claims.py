@@ -116,20 +116,25 @@ def test_other_conditions_are_not_set_beside(tmp_path: Path, one: ReportedNumber
     assert "lost to provider errors" in lost[1]
 
 
-def test_the_first_k_above_default_stands_beside_the_reported_one(tmp_path: Path) -> None:
-    half = {user: "1010" if n % 2 else "0101" for n, user in enumerate(EIGHT)}
-    cells: Cells = [(default(), half), (published(k=1), half), (published(k=4), dict.fromkeys(EIGHT, "1111"))]
+def test_the_first_k_better_than_default_stands_beside_the_reported_one(tmp_path: Path) -> None:
+    half = {user: "1010" * 3 if n % 2 else "0101" * 3 for n, user in enumerate(EIGHT)}
+    cells: Cells = [(default(), half), (published(k=1), half), (published(k=4), dict.fromkeys(EIGHT, "1111" * 3))]
     found = row_of(beside(tmp_path / "four", FIRST_K, cells))
     assert (found["reported"], found["ours"], found["difference"]) == (5, 4, -1)
     assert (found["status"], found["our_users"]) == ("set beside", 8)
-    assert "k = 1, 4 were run; the first above Default: 4" in str(found["reason"])
+    assert "k = 1, 4 were run; both at k = 4 predicts these votes better than Default" in str(found["reason"])
+    # Eight pairs carry no claim, though all users gain.
+    few = [(cell, {user: text[:2] for user, text in said.items()}) for cell, said in cells]
+    found = row_of(beside(tmp_path / "few", FIRST_K, few))
+    assert (found["status"], pd.isna(found["ours"])) == ("set beside", True)
+    assert "there are too few pairs to tell whether both at k = 4 predicts better" in str(found["reason"])
     table = beside(tmp_path / "none", FIRST_K, [*cells[:2], (published(k=4), half)])
     assert reported_blocks(table)[0].texts["Ours [95 % CI]"].tolist() == ["none"]
     found = row_of(table)
     assert (found["status"], found["reported_in_ours"]) == ("set beside", "")
     assert pd.isna(found["ours"])
     assert pd.isna(found["difference"])
-    assert "none of them lies above Default" in str(found["reason"])
+    assert "both at k = 4 and Default predict about equally well: any difference is below 5 points" in found["reason"]
 
 
 def test_matches_of_personas_stand_beside_the_reported_shares_and_their_difference(tmp_path: Path) -> None:
@@ -177,7 +182,7 @@ def test_settings_won_are_those_of_the_paper(tmp_path: Path, best: str, won: int
     cells, identity = paper_settings(best)
     found = row_of(beside(tmp_path, WON, cells, identity))
     assert (found["status"], found["reported"], found["ours"], found["difference"]) == ("comparable", 6, won, won - 6)
-    assert found["reason"] == "of 6 of the paper's 6 settings, by accuracy alone"
+    assert found["reason"] == "of 6 of the paper's 6 settings, by accuracy alone, whatever the intervals"
 
 
 def test_of_fewer_settings_the_count_has_no_difference(tmp_path: Path) -> None:
@@ -187,7 +192,7 @@ def test_of_fewer_settings_the_count_has_no_difference(tmp_path: Path) -> None:
     found = row_of(table)
     assert (found["status"], found["ours"]) == ("set beside", 2)
     assert pd.isna(found["difference"])
-    assert found["reason"] == "of 2 of the paper's 6 settings, by accuracy alone"
+    assert found["reason"] == "of 2 of the paper's 6 settings, by accuracy alone, whatever the intervals"
     assert reported_blocks(table)[0].texts["Ours [95 % CI]"].tolist() == ["2"]
     rebuilt = identity._replace(differs={"a": ("rebuilt benchmark",), "p": ("rebuilt benchmark",)})
     found = row_of(beside(tmp_path / "rebuilt", WON, cells, rebuilt))

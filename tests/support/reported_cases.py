@@ -49,7 +49,7 @@ def tables_of(frame: pd.DataFrame, fidelity: Sequence[UserFidelity] = ()) -> Tab
     labelled = {(str(user.dataset), str(user.user_id)): Labelled(8) for user in users}
     return Tables(
         main_table(frame, collect_calls([]), seed=1, n_resamples=9),
-        scaling_table(frame, labelled, seed=1, n_resamples=199),
+        scaling_table(frame, labelled, seed=1, n_resamples=999),
         fidelity_table(fidelity, seed=1, n_resamples=199),
     )
 

@@ -54,3 +54,12 @@ def says(body: dict[str, Any]) -> Answer:
         return Answer(top[0][0], logprobs=[sorted(top, key=lambda one: -one[1])], finish_reason="length")
     listed = re.findall(r"^\d+\. (\w+): (\w+)$", str(body["messages"][0]["content"]), re.MULTILINE)
     return Answer(json.dumps({name: max(-2, min(2, lead(comparative))) for name, comparative in listed}))
+
+
+def sorts(body: dict[str, Any]) -> Answer:
+    """Sees traits, and sorts questions by their topic (`About food: …`)."""
+    if "You sort the questions" not in str(body["messages"]):
+        return says(body)
+    listed = re.findall(r"^(\d+)\. About (\w+):", body["messages"][1]["content"], re.MULTILINE)
+    named = {topic: [int(number) for number, one in listed if one == topic] for topic in ("food", "work")}
+    return Answer(json.dumps(named))

@@ -36,7 +36,6 @@ _IMPORTED = (
     "matplotlib.backends.backend_agg",
     "matplotlib.backends.backend_pdf",
     "matplotlib.backends.backend_svg",
-    "great_tables",
     "personalrm.app.jobs",
     "personalrm.app.snakefile_support",
     "personalrm.llm.backends.openai_http",

@@ -62,7 +62,9 @@ def test_the_split_is_a_prefix_with_something_to_learn_from(count: int, ratio: f
 def test_what_a_data_frame_makes_of_a_row_is_understood() -> None:
     row = item(1, turn=float("nan"), timestamp=None, survey=3, type="unguided", chosen_score=99)
     row["context"] = np.array(row["context"], dtype=object)
-    assert usable_pairs([row], "data").pairs == usable_pairs([item(1)], "data").pairs
+    (made,) = usable_pairs([row], "data").pairs
+    assert made.conversation_type == "unguided"
+    assert (made.model_copy(update={"conversation_type": None}),) == usable_pairs([item(1)], "data").pairs
     for stored, flip in ((np.bool_(True), True), (0.0, False), (float("nan"), None)):
         assert [pair.flip for pair in usable_pairs([item(1, flip=stored)], "data").pairs] == [flip]
 

@@ -81,7 +81,7 @@ def test_what_was_measured_is_said_in_words(server: ScriptedServer, bank: Path) 
     assert loud.weight > 0
     assert (loud.more, loud.less) == ("loud answers", "calm answers")
     frame = rm.weights().to_frame()
-    assert list(frame.columns) == ["attribute", "weight", "sd", "low", "high", "more", "less"]
+    assert list(frame.columns) == ["attribute", "weight", "sd", "low", "high", "more", "less", "kind"]
     assert len(frame) == len(rm.weights())
     persona = rm.get_persona()
     assert persona

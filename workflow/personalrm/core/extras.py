@@ -7,7 +7,7 @@ import importlib.util
 from personalrm.core.errors import ConfigError
 
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "workflow": ("snakemake", "rich", "matplotlib", "seaborn", "great_tables"),
+    "workflow": ("snakemake", "rich", "matplotlib", "seaborn"),
     "data": ("pandas", "pyarrow", "datasets", "huggingface_hub"),
     "embedded": ("xllamacpp",),
     "litellm": ("litellm",),

@@ -76,6 +76,29 @@ async def name_kinds(
     return QuestionKinds(names=names, reason=None if names else "unparsed", calls=(response.key,))
 
 
+async def kind_of(
+    model: LanguageModel,
+    pair: PreferencePair,
+    others: Sequence[PreferencePair],
+    names: Mapping[str, str],
+    *,
+    json_schema: bool = True,
+) -> str | None:
+    """The kind of a user's pair that came after kinds were named: that of most of the user's `others` which the model
+    sorts into one kind with it, of equally many the first by name; None where it is with none of them.
+
+    `names` are the kinds of the others by pair id. One call, as `name_kinds` makes it: for a prompt that one of the
+    others has, too, it is the call that named them. Permanent errors are raised.
+    """
+    last = pair.model_copy(update={"order": 1 + max((one.order for one in others), default=0)})
+    known = any(one.pair_id == pair.pair_id for one in others)
+    found = await name_kinds(model, others if known else [*others, last], json_schema=json_schema)
+    sorted_to = found.names if found else {}
+    with_it = [one for one, kind in sorted_to.items() if kind == sorted_to.get(pair.pair_id)]
+    counts = Counter(names[one] for one in with_it if one in names)
+    return max(sorted(counts), key=counts.__getitem__, default=None)
+
+
 def kinds_from_source(pairs: Sequence[PreferencePair]) -> QuestionKinds:
     """The types of conversation that the source names, at most the `MOST` that this user has most of."""
     found = {pair.pair_id: pair.conversation_type for pair in pairs if pair.conversation_type}

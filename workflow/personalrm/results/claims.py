@@ -21,6 +21,11 @@ MIN_PAIRS = 30
 SMALL = 5.0
 """Points. An interval that holds 0 and reaches no further than this shows that any difference is small (our choice)."""
 CHANCE = 50.0
+RULE = (
+    f"the 95 % interval of the paired difference excludes 0, p < {LEVEL:g} after Holm's adjustment, and there are at "
+    f"least {MIN_USERS} users and {MIN_PAIRS} pairs"
+)
+"""When one side is said to be better or worse, as notes say it."""
 
 
 class Claim(Enum):
@@ -62,12 +67,17 @@ def _enough(row: Mapping[str, Any]) -> bool:
 
 def in_words(row: Mapping[str, Any], name: str, reference: str = "Default") -> str:
     """One sentence on a row of the table of differences, without its numbers. Names are those that a reader knows."""
+    return words_of(claim_of(row), name, reference)
+
+
+def words_of(claim: Claim, name: str, reference: str = "Default") -> str:
+    """The sentence of a claim that is known already (`in_words`)."""
     return {
         Claim.BETTER: f"{name} predicts these votes better than {reference}.",
         Claim.WORSE: f"{name} predicts these votes worse than {reference}.",
         Claim.SMALL: f"{name} and {reference} predict about equally well: any difference is below {SMALL:g} points.",
         Claim.TOO_FEW: f"There are too few pairs to tell whether {name} predicts better than {reference}.",
-    }[claim_of(row)]
+    }[claim]
 
 
 def against_chance(row: Mapping[str, Any], doing: str) -> str:

@@ -5,24 +5,16 @@ The page opens alone and fetches nothing. Texts reach it as JSON and are set as 
 
 from __future__ import annotations
 
-import html
 import json
 
-from personalrm.results.table_formats import PAGE_STYLE, Block
+from personalrm.results.html_tables import CLOSE_FRAME, html_page, open_frame
+from personalrm.results.table_formats import Block
 
-STYLE = (
-    "table{border-collapse:collapse;font-size:14px}th,td{padding:4px 9px;border-bottom:1px solid #ddd;text-align:right}"
-    "td{white-space:nowrap}th{position:sticky;top:0;background:#fff;border-bottom:2px solid #222;vertical-align:bottom}"
-    "th button{all:unset;cursor:pointer;font-weight:600}th button:focus-visible{outline:2px solid #0173b2}"
-    ".name{text-align:left}tbody tr:nth-child(even){background:#f4f4f4}"
-    "th select,th input{display:block;max-width:12rem;margin-top:4px;font-size:12px}"
-    "#count{color:#444}#more{margin:1rem 0}"
-)
 SCRIPT = """
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 const STEP = 300, CHOICES = 40, head = document.getElementById("head"), body = document.getElementById("body");
-const filters = data.heads.map(() => null);
+const filters = data.heads.map(() => null), kind = i => i < data.names ? "name" : "number";
 let sorted = -1, down = false, rows = data.rows, shown = STEP;
 // Numbers before texts, missing ones last whichever way the column is sorted.
 const number = text => { const found = /^[+\\u2212-]?[\\d,]+(\\.\\d+)?/.exec(text);
@@ -43,8 +35,8 @@ function draw() {
   const part = document.createDocumentFragment();
   for (const row of rows.slice(0, shown)) {
     const line = document.createElement("tr");
-    row.forEach((text, i) => { const cell = document.createElement("td"); cell.textContent = text;
-      if (i < data.names) cell.className = "name"; line.append(cell); });
+    row.forEach((text, i) => { const cell = document.createElement(i ? "td" : "th"); cell.textContent = text;
+      cell.className = kind(i); if (!i) cell.scope = "row"; line.append(cell); });
     part.append(line);
   }
   body.replaceChildren(part);
@@ -66,7 +58,7 @@ function filter(i) {
 }
 data.heads.forEach((text, i) => {
   const cell = document.createElement("th"), button = document.createElement("button");
-  button.textContent = text; if (i < data.names) cell.className = "name";
+  button.textContent = text; cell.className = kind(i); cell.scope = "col";
   button.addEventListener("click", () => { down = sorted === i && !down; sorted = i;
     for (const other of head.children) other.removeAttribute("aria-sort");
     cell.setAttribute("aria-sort", down ? "descending" : "ascending"); update(); });
@@ -86,19 +78,13 @@ def sortable_page(block: Block, caption: str, notes: list[str]) -> str:
     }
     # "<" is the one sign that could end the script's element.
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    title = html.escape(caption)
-    listed = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
-    return "\n".join(
-        [
-            "<!DOCTYPE html>",
-            '<html lang="en"><head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{title}</title><style>{PAGE_STYLE}{STYLE}</style></head>",
-            f'<body><h1>{title}</h1><ul class="notes">{listed}</ul>',
-            '<p id="count">This page needs JavaScript; the csv beside it holds the same rows.</p>',
-            '<table><thead><tr id="head"></tr></thead><tbody id="body"></tbody></table>',
-            '<button id="more">show more rows</button>',
-            f'<script type="application/json" id="data">{text}</script>',
-            f"<script>{SCRIPT}</script></body></html>\n",
-        ]
-    )
+    parts = [
+        '<p id="count">This page needs JavaScript; the csv beside it holds the same rows.</p>',
+        open_frame(caption),
+        '<thead><tr id="head"></tr></thead><tbody id="body">',
+        CLOSE_FRAME,
+        '<button id="more">show more rows</button>',
+        f'<script type="application/json" id="data">{text}</script>',
+        f"<script>{SCRIPT}</script>",
+    ]
+    return html_page(caption, notes, parts)

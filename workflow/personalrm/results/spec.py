@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+VERSION = 2
+"""Raised when results have other columns or pages: those of a finished run are then made again, without a call."""
+
+
 class Table(NamedTuple):
     """What a table's `build` returns: the frame of the csv, the blocks that people read (all columns when None), notes
     below them, and the html page where it is not made of the blocks."""

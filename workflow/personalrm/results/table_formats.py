@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from personalrm.core.files import atomic_write_text
+from personalrm.results.html_tables import html_page, html_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +51,7 @@ def write_table(
         ".csv": _without_formulas(df).to_csv(index=False, lineterminator="\n"),
         ".md": to_markdown(shown, caption, notes),
         ".tex": to_tex(shown, caption, notes, label=f"tab:{_slug(stem.name)}"),
-        ".html": page or to_html(shown, caption, notes, identity=_slug(stem.name)),
+        ".html": page or to_html(shown, caption, notes),
     }
     paths = []
     for suffix, text in texts.items():
@@ -194,48 +195,19 @@ def _tex_block(block: Block) -> list[str]:
     ]
 
 
-PAGE_STYLE = (
-    "body{font-family:system-ui,sans-serif;color:#222;background:#fff;max-width:100rem;margin:2rem auto;"
-    "padding:0 1rem}h1{font-size:1.25rem}.notes{font-size:.85rem;color:#444;line-height:1.45}"
-    ".block{margin:1.5rem 0;overflow-x:auto}"
-)
-
-
-def to_html(blocks: Sequence[Block], caption: str, notes: Sequence[str], *, identity: str) -> str:
-    """A page that opens alone: styles inside, nothing fetched, every text escaped."""
-    title = html.escape(caption)
-    tables = [
-        f'<div class="block">{_html_block(block, f"{identity}-{number}")}</div>'
-        for number, block in enumerate(blocks, start=1)
-    ]
-    listed = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
-    return "\n".join(
-        [
-            "<!DOCTYPE html>",
-            '<html lang="en"><head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{title}</title><style>{PAGE_STYLE}</style></head>",
-            f"<body><h1>{title}</h1>",
-            *tables,
-            f'<ul class="notes">{listed}</ul>' if notes else "",
-            "</body></html>\n",
-        ]
-    )
-
-
-def _html_block(block: Block, identity: str) -> str:
-    from great_tables import GT
-
-    # A fixed id: a random one would change the bytes of each run.
-    table = GT(block.texts, id=identity)
-    columns = list(block.texts.columns)
-    table = table.cols_align("left", columns[: block.n_names]).cols_align("right", columns[block.n_names :])
-    table = table.opt_row_striping().tab_options(table_font_size="14px", data_row_padding="4px")
-    return str((table.tab_header(title=block.title) if block.title else table).as_raw_html())
+def to_html(blocks: Sequence[Block], caption: str, notes: Sequence[str]) -> str:
+    """A page that opens alone (`html_tables`)."""
+    parts: list[str] = []
+    for block in blocks:
+        label = ": ".join(filter(None, (caption, block.title)))
+        rows = block.texts.to_numpy().tolist()
+        parts += [f"<h2>{html.escape(block.title)}</h2>"] if block.title else []
+        parts += [html_table(list(map(str, block.texts.columns)), rows, block.n_names, label)]
+    return html_page(caption, notes, parts)
 
 
 def _slug(name: str) -> str:
-    """A name that is safe as an HTML id and a LaTeX label."""
+    """A name that is safe as a LaTeX label."""
     return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "table"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from personalrm.core.errors import ConfigError
-from personalrm.results.spec import Result, declared
+from personalrm.results.spec import VERSION, Result, declared
 from personalrm.studies.plan import StudyPlan
 from personalrm.studies.study import DEFAULT, study_of
 
@@ -65,8 +65,9 @@ class RunResults:
         return {name: getattr(self._settings, name) for name in result.settings}
 
     def fingerprint(self, result: Result) -> str:
-        """The settings of a result as text, which Snakemake compares: only what changes them makes the result again."""
-        return json.dumps(self.settings(result), default=str, ensure_ascii=False)
+        """The settings of a result as text, which Snakemake compares: what changes them makes the result again, and a
+        version of this package whose results are others."""
+        return json.dumps({"version": VERSION, **self.settings(result)}, default=str, ensure_ascii=False)
 
     def outputs(self) -> list[str]:
         """Paths of all files of all results."""

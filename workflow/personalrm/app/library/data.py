@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict
 
@@ -56,6 +57,8 @@ class VoteDict(TypedDict, total=False):
     flip: bool | None
     """A stored coin, as in the published sets: true where the chosen answer is to stand first in learning; else a hash
     decides."""
+    type: str | None
+    """The kind of conversation, for `TasteModel(kinds="conversation_type")`."""
 
 
 Item: TypeAlias = VoteDict | Mapping[str, Any]
@@ -117,6 +120,8 @@ def _vote(item: object, place: str, user_id: str | None, times: FileTimes | None
     row |= {} if user_id is None else {"user_id": user_id}
     try:
         vote = vote_of(row)
+        kind = plain_value(item.get("type"))
+        vote = replace(vote, conversation_type=kind) if isinstance(kind, str) else vote
         if times is not None:
             times.check(plain_value(row.get("timestamp")))
     except FieldError as error:

@@ -10,11 +10,21 @@ from typing import NamedTuple
 from personalrm.app.library.data import Votes, usable_pairs
 from personalrm.app.library.models import DATASET, MODEL
 from personalrm.core.errors import DataError, ModelCallError
-from personalrm.core.records import CallRef, Fitted, PairScores, PreferencePair, TastePrior, UserData, UserScores
+from personalrm.core.records import (
+    CallRef,
+    Fitted,
+    PairScores,
+    PreferencePair,
+    QuestionKinds,
+    TastePrior,
+    UserData,
+    UserScores,
+)
 from personalrm.core.tastes import Taste, UserTaste
 from personalrm.judge.attribute_bank import Bank
 from personalrm.judge.attributes import ScoreSettings, each, score_pair
 from personalrm.judge.call_recorder import CallRecorder
+from personalrm.judge.question_kinds import kind_of
 from personalrm.llm.types import LanguageModel
 from personalrm.methods.attributes import ATTRIBUTES
 from personalrm.methods.base import Training
@@ -22,17 +32,24 @@ from personalrm.methods.taste.features import why_unscored
 from personalrm.methods.taste.prior import LEAST_USERS, fit_prior
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.stages.fit import by_pair
-from personalrm.studies.synthesizeme.stages.scoring import score_settings, scoring_of
+from personalrm.studies.synthesizeme.stages.scoring import (
+    kinds_prompts,
+    question_kinds,
+    score_settings,
+    scoring_of,
+)
 from personalrm.studies.synthesizeme.stages.tasting import user_taste
 
 
 class Scored(NamedTuple):
-    """The scores of one pair, the calls behind them, and how many calls were made and lost."""
+    """The scores of one pair, the calls behind them, and how many calls were made and lost; `kinds` of question, of
+    the pair or of all of the user's pairs, where they are asked for."""
 
     pairs: tuple[PairScores, ...]
     calls: tuple[CallRef, ...]
     asked: int
     lost: int
+    kinds: QuestionKinds | None = None
 
 
 class People(NamedTuple):
@@ -74,7 +91,7 @@ class Measuring:
     @property
     def prompts(self) -> dict[str, str]:
         """Versions and hashes of the prompts that scores rest on."""
-        return {prompt.name: prompt.label for prompt in self.settings.prompts}
+        return {prompt.name: prompt.label for prompt in (*self.settings.prompts, *kinds_prompts(self.config))}
 
     @property
     def calls_of_pair(self) -> int:
@@ -82,18 +99,36 @@ class Measuring:
         orders = 2 if self.settings.orders == "both" else 1
         return orders * (1 if self.settings.mode == "text" else len(self.bank.ids) + 1)
 
-    async def score(self, model: LanguageModel, pairs: Sequence[PreferencePair]) -> list[Scored]:
-        """The scores of pairs, in their order."""
+    async def score(
+        self, model: LanguageModel, pairs: Sequence[PreferencePair], learned: Measured | None = None
+    ) -> list[Scored]:
+        """The scores of pairs, in their order; with the kind of each where what was `learned` depends on it."""
 
         async def one(pair: PreferencePair) -> Scored:
             recorder = CallRecorder(model, "score_attributes")
             entries = await score_pair(recorder, pair, self.bank, self.settings)
-            return Scored(entries, recorder.calls, recorder.asked, recorder.failed)
+            kinds = await self._kind(recorder, pair, learned) if learned and learned.taste.kinds else None
+            return Scored(entries, recorder.calls, recorder.asked, recorder.failed, kinds)
 
         return await each(model, map(one, pairs))
 
+    async def _kind(self, model: LanguageModel, pair: PreferencePair, learned: Measured) -> QuestionKinds:
+        """The kind of a pair, as those of the votes were named."""
+        scoring, named = scoring_of(self.config), learned.scores.kinds
+        kind = pair.conversation_type
+        if scoring.kinds == "model":
+            names = named.names if named else {}
+            kind = await kind_of(model, pair, learned.votes.pairs, names, json_schema=scoring.json_schema)
+        return QuestionKinds(names={pair.pair_id: kind} if kind else {})
+
+    async def kinds(self, model: LanguageModel, user: UserData) -> Scored:
+        """The kinds of all of a user's pairs, where they are asked for, and the call behind them."""
+        recorder = CallRecorder(model, "score_attributes")
+        named = await question_kinds(recorder, user, scoring_of(self.config))
+        return Scored((), recorder.calls, recorder.asked, recorder.failed, named)
+
     def scores_of(self, user: UserData, found: Sequence[Scored], known: UserScores | None) -> UserScores:
-        """The scores of all pairs of a user: those that were `found`, and those that were `known`."""
+        """The scores of all pairs of a user: those that were `found`, and those that were `known`; the last kinds."""
         calls = {ref.key: ref for one in found for ref in one.calls}
         calls |= {ref.key: ref for ref in (known.calls if known else ())}
         return UserScores(
@@ -101,6 +136,7 @@ class Measuring:
             user_id=user.user_id,
             model=self.model_id,
             pairs=(*(known.pairs if known else ()), *(entry for one in found for entry in one.pairs)),
+            kinds=found[-1].kinds if found else known.kinds if known else None,
             lost=sum(one.lost for one in found),
             calls=tuple(calls[key] for key in sorted(calls)),
             prompts=self.prompts,
@@ -145,6 +181,8 @@ def _events(taste: Taste, scores: UserScores, prior: TastePrior | None) -> list[
         found.append(f"{scores.lost} calls were lost to provider errors; fit again asks for them")
     if taste.n_unscored:
         found.append(f"{taste.n_unscored} votes left out (the model gave no score)")
+    if scores.kinds is not None and not scores.kinds.names:
+        found.append(f"kinds of question: none named ({scores.kinds.reason or 'no vote has a type'})")
     if any(entry.shortened for entry in scores.pairs):
         found.append("some pairs were cut to fit the model's window")
     return [*found, taste.reason] if taste.reason else found

@@ -39,7 +39,8 @@ class Weight(NamedTuple):
     """The weight of an attribute: what it adds to the log-odds of an answer that has more of it than the other.
 
     The unit is a typical difference in this attribute between two answers, which other attributes share. `sd` is its
-    posterior standard deviation and `low` to `high` the 95 % interval; `more` and `less` describe both poles.
+    posterior standard deviation and `low` to `high` the 95 % interval; `more` and `less` describe both poles. `kind` is
+    the kind of question that it holds for; None for all others.
     """
 
     attribute: str
@@ -49,6 +50,7 @@ class Weight(NamedTuple):
     high: float
     more: str
     less: str
+    kind: str | None = None
 
 
 class Reason(NamedTuple):
@@ -60,6 +62,7 @@ class Reason(NamedTuple):
         log_odds: by how much, positive for `option1`.
         difference: by how much `option1` has more of it, in typical differences.
         text: the pole that the user prefers, which that answer is nearer to.
+        kind: the kind of question that the weight is of; None for the one that all kinds share.
     """
 
     attribute: str
@@ -67,9 +70,11 @@ class Reason(NamedTuple):
     log_odds: float
     difference: float
     text: str
+    kind: str | None = None
 
     def __str__(self) -> str:
-        return f"{abs(self.log_odds):.2f} for option{1 if self.option == 1 else 2}: {self.text}"
+        asked = f", when asked about {self.kind}" if self.kind else ""
+        return f"{abs(self.log_odds):.2f} for option{1 if self.option == 1 else 2}: {self.text}{asked}"
 
 
 class LeaveOneOut(NamedTuple):
@@ -101,22 +106,25 @@ def poles(bank: Bank) -> Mapping[str, tuple[str, str]]:
 
 
 def weights_of(taste: Taste, bank: Bank) -> Rows[Weight]:
-    """The weights that predictions are made with, the largest first."""
+    """The weights that predictions are made with, the largest first: the shared ones, and those of each kind."""
     words = poles(bank)
     rows = (
-        Weight(name, mean, sd, round(mean - WIDTH * sd, 6), round(mean + WIDTH * sd, 6), *words[name])
-        for name, mean, sd in zip(taste.names, taste.weights.mean, taste.weights.sd, strict=True)
+        Weight(name, mean, sd, round(mean - WIDTH * sd, 6), round(mean + WIDTH * sd, 6), *words[name], kind)
+        for kind, part in [(None, taste.weights), *taste.kinds.items()]
+        for name, mean, sd in zip(taste.names, part.mean, part.sd, strict=True)
     )
-    return Rows(sorted(rows, key=lambda one: (-abs(one.weight), one.attribute)))
+    return Rows(sorted(rows, key=lambda one: (-abs(one.weight), one.attribute, one.kind or "")))
 
 
-def reasons_of(taste: Taste, bank: Bank, features: Array) -> Rows[Reason]:
-    """Which features, (d,), speak for which answer, the strongest first, without those that speak for none."""
+def reasons_of(taste: Taste, bank: Bank, features: Array, kind: str | None = None) -> Rows[Reason]:
+    """Which features, (d,), speak for which answer to a question of this kind, the strongest first, without those that
+    speak for none."""
     words, known = poles(bank), dict(zip(taste.names, features.tolist(), strict=True))
-    parts = weights.explain(taste, features.tolist())
+    parts = weights.explain(taste, features.tolist(), kind)
+    own = kind if kind in taste.kinds else None
 
     def reason(name: str, part: float) -> Reason:
         text = words[name][0 if part * known[name] > 0 else 1]
-        return Reason(name, 1 if part > 0 else -1, part, round(known[name], 6), text)
+        return Reason(name, 1 if part > 0 else -1, part, round(known[name], 6), text, own)
 
     return Rows(reason(name, part) for name, part in parts.items() if part)

@@ -29,6 +29,7 @@ from personalrm.core.errors import ConfigError, DataError, ModelCallError, NotFi
 from personalrm.core.records import PreferencePair, TastePrior, UserData, UserScores, Verdict
 from personalrm.core.tastes import TasteStatement, UserTaste
 from personalrm.judge.attribute_bank import Bank, Use
+from personalrm.judge.attribute_settings import Kinds
 from personalrm.judge.attributes import Orders
 from personalrm.judge.judge import JudgeContext, on_tie
 from personalrm.llm.types import LanguageModel
@@ -78,6 +79,9 @@ class TasteModel(LearningRM[SavedTaste]):
         use: attributes that are asked about: `all` of the bank, its twelve `core` ones, or a list of ids.
         orders: `both` orders of showing two answers, or `one`, chosen by a coin, for half the calls: what the model
             prefers for its position is then removed from the scores of votes by its mean alone.
+        kinds: kinds of question on which the weights may depend, at most four, where the votes say so: `model` has the
+            model name them from the prompts of the votes in one call, and sort each new prompt among these in another;
+            `conversation_type` takes the `type` of the votes, which only `evaluate` has of new ones; `none`.
         output_dir: folder for the answers of the model, which are then never paid for twice, and for the taste.
         model_url: base URL of an OpenAI-compatible endpoint.
         seed: of the interval's resamples; the taste itself has no random choice.
@@ -104,6 +108,7 @@ class TasteModel(LearningRM[SavedTaste]):
         bank: Path | str | None = None,
         use: Use = "all",
         orders: Orders = "both",
+        kinds: Kinds = "none",
         output_dir: Path | str | None = None,
         model_url: str | None = None,
         seed: int = 42,
@@ -118,9 +123,9 @@ class TasteModel(LearningRM[SavedTaste]):
         given = dict(locals())
         self._given = {name: given[name] for name in sorted(self._parameters())}
         self._given["scoring_options"] = options = options_of(scoring_options, "scoring_options")
-        attributes: dict[str, Any] = {"bank": bank, "use": use, "orders": orders}
-        for name in sorted({*attributes, "models", "kinds"} & options.keys()):
-            raise ConfigError(f"scoring_options: {name}: no key of it; bank, use and orders are parameters")
+        attributes: dict[str, Any] = {"bank": bank, "use": use, "orders": orders, "kinds": kinds}
+        for name in sorted({*attributes, "models"} & options.keys()):
+            raise ConfigError(f"scoring_options: {name}: no key of it; bank, use, orders and kinds are parameters")
         attributes |= options
         asked: dict[str, Any] = {"attributes": attributes, "seed": seed, "max_failed_share": max_failed_share}
         asked["constitution"] = str(constitution)
@@ -237,13 +242,16 @@ class TasteModel(LearningRM[SavedTaste]):
         pairs = [*new, *(pair for one in others for pair in one.pairs)]
         found: list[Scored] = []
         with Progress(self.progress_update_hook) as progress:
-            progress.stage("scores", len(pairs) * self._measuring.calls_of_pair, 0.0, 99.0)
+            progress.stage(
+                "scores", len(pairs) * self._measuring.calls_of_pair + (self._given["kinds"] == "model"), 0.0, 99.0
+            )
             if pairs:
                 async with self._opened(on_answer=progress.answered) as model:
                     found = await self._measuring.score(model, pairs)
-                    lost = [number < one.lost for one in found for number in range(one.asked)]
+                    kinds = await self._measuring.kinds(model, user)
+                    lost = [number < one.lost for one in (*found, kinds) for number in range(one.asked)]
                     refuse_outage(lost, "calls", self.config.max_failed_share, model.outage)
-            scores = self._measuring.scores_of(user, found[: len(new)], known)
+            scores = self._measuring.scores_of(user, [*found[: len(new)], kinds] if pairs else [], known)
             prior = self._measuring.prior_of(others, found[len(new) :]) if others else prior
             self._take(self._measuring.measured(user, scores, prior, events))
             if self.output_dir is not None:
@@ -260,8 +268,10 @@ class TasteModel(LearningRM[SavedTaste]):
     ) -> tuple[Verdict, ...]:
         """One verdict for each pair. A pair of which a call was lost has none: an outage must change no verdict."""
         del shown
-        found = dict(zip((pair.pair_id for pair in pairs), await self._measuring.score(model, pairs), strict=True))
-        state = TasteState(self.learned.taste, {name: one.pairs for name, one in found.items()}, {})
+        scored = await self._measuring.score(model, pairs, self.learned)
+        found = dict(zip((pair.pair_id for pair in pairs), scored, strict=True))
+        kinds = {name: kind for one in scored if one.kinds for name, kind in one.kinds.names.items()}
+        state = TasteState(self.learned.taste, {name: one.pairs for name, one in found.items()}, kinds)
         verdicts = []
         for pair, verdict in zip(pairs, weigh(state, pairs), strict=True):
             if found[pair.pair_id].lost:
@@ -286,14 +296,16 @@ class TasteModel(LearningRM[SavedTaste]):
         taste = self.learned.taste
         pair = one_pair(context, option1, option2, self.user_id)
         async with self._opened() as model:
-            (found,) = await self._measuring.score(model, [pair])
+            (found,) = await self._measuring.score(model, [pair], self.learned)
         if found.lost or not is_scored(found.pairs):
             why = "provider_error" if found.lost else why_unscored(found.pairs)
             raise model.failures.get(why) or ModelCallError(f"model {self.model_id}: no scores of this pair ({why})")
-        return reasons_of(taste, self.bank, rows_of(taste, [pair], {pair.pair_id: found.pairs})[0])
+        kind = found.kinds.names.get(pair.pair_id) if found.kinds else None
+        return reasons_of(taste, self.bank, rows_of(taste, [pair], {pair.pair_id: found.pairs})[0], kind)
 
     def weights(self) -> Rows[Weight]:
-        """The weights that predictions are made with, the largest first. Raises NotFittedError.
+        """The weights that predictions are made with, the largest first; where they depend on the kind of question,
+        those of each kind, too. Raises NotFittedError.
 
         They are the average of the user's own and those of the other users, or with fewer than `LEAST_USERS` of the
         model without a user, by `learned.taste.own_probability`.
@@ -335,9 +347,11 @@ class TasteModel(LearningRM[SavedTaste]):
 
     def _take_saved(self, saved: SavedTaste) -> None:
         """Weights are of the scores of one model, prompt and bank. Raises DataError where these are others."""
+        of_kinds = saved.settings.get("kinds", "none")
         differ = {
             f"other attributes than {self.bank.where} with this use": saved.bank != self.bank.asked_sha,
             f"model {saved.model_id!r}, not {self.model_id!r}": saved.model_id != self.model_id,
+            f"kinds={of_kinds!r}, not {self._given['kinds']!r}": of_kinds != self._given["kinds"],
             "prompts of another version, or another kind of verdicts": saved.scores.prompts != self._measuring.prompts,
         }
         for what in (text for text, found in differ.items() if found):

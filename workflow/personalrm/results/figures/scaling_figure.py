@@ -37,7 +37,7 @@ from personalrm.results.method_panels import (
 )
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import EMPTY, table_rows
-from personalrm.results.tables.scaling_table import read_scaling_table, shown_slope, shown_smallest_k
+from personalrm.results.tables.scaling_table import FIRST_K, read_scaling_table, shown_slope, shown_smallest_k
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,12 +76,12 @@ class Words(NamedTuple):
 WORDS: dict[Axis, Words] = {
     "context_pairs": Words(
         label="context pairs",
-        headings=("", "points per pair [95 % CI]", "first k above Default"),
+        headings=("", "points per pair [95 % CI]", "first k better than Default"),
         what="Accuracy of judges with their own profiles against the number of the user's context pairs that the "
         'profile was made from. A k, and "all", stand at the mean number of context pairs of the users, who have k or '
         "all of theirs.",
-        read="Points per pair: slope of accuracy by weighted least squares, users resampled. First k above Default: "
-        "the smallest k whose interval of the paired difference to Default lies above 0.",
+        read="Points per pair: slope of accuracy by weighted least squares, users resampled. First k better than "
+        f"Default: {FIRST_K}; none: the numbers of no k allow that to be said.",
     ),
     "labels_used": Words(
         label="labels used",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from personalrm.data.cross_validation import Pools
+from personalrm.methods.registry import needs_scores
 from personalrm.methods.synthesizeme.profile import PROFILE_STAGES
 from personalrm.results.columns import Columns
 from personalrm.results.conditions import ROW_KEY, by_condition
@@ -17,7 +18,7 @@ from personalrm.results.pooling import without_pools
 from personalrm.results.scores import count_estimated, read_frame
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, dollars_shown, plain, table_rows
-from personalrm.results.tables.comparison_text import HEADINGS, Shown, block_of, bounds, notes_where
+from personalrm.results.tables.comparison_text import HEADINGS, Shown, block_of, bounds, decimals, notes_where
 from personalrm.results.tables.cost_sources import (
     RESULTS,
     JobTime,
@@ -42,16 +43,18 @@ STAGES: tuple[str, ...] = (
     *("reward_model", "theta", "bootstrap", "profile", "judge", "fidelity", "recovery", "axes", "tag", RESULTS),
 )
 SPENT: tuple[str, ...] = ("calls", "tokens_in", "tokens_out", "tokens_cached", "cost_usd_list", "unpriced_calls")
+EACH: tuple[str, ...] = ("calls_per_pair", "uncached_per_pair", "cached_per_pair", "written_per_pair")
+"""Per judged pair, learning included: calls, prompt tokens that were not cached, those that were, and tokens out."""
 ACCURACY: tuple[str, ...] = ("accuracy", "ci_low", "ci_high")
 COST_NAMES: tuple[str, ...] = ("level", *ROW_KEY, "stage", "step")
 COST_COLUMNS = Columns(
-    (*COST_NAMES, "jobs", "wall_time_s", *SPENT, *ACCURACY, *FLAG_NAMES),
+    (*COST_NAMES, "jobs", "wall_time_s", *SPENT, "n_pairs", *EACH, *ACCURACY, *FLAG_NAMES),
     texts=COST_NAMES,
-    whole=("jobs", *SPENT[:4], "unpriced_calls"),
+    whole=("jobs", *SPENT[:4], "unpriced_calls", "n_pairs"),
     flags=FLAG_NAMES,
 )
 Row = dict[str, Any]
-SECONDS_DIGITS = 1
+SECONDS_DIGITS, EACH_DIGITS = 1, 4
 NO_PRICE = "no price"
 
 
@@ -68,11 +71,15 @@ def cost_table(
     Levels: `run` (one row: everything); `stage` (data set, variant, stage and model, over all methods and k; with rows
     for the steps of a stage that has several); `method` (a row of the main table, with its accuracy, and by stage).
 
+    A method that rests on scores by attributes rests on all of its data set's by its model: pairs are scored, whoever
+    the user is, and other users' votes teach what to expect of one. The row's judged pairs share them.
+
     - calls, tokens_in, tokens_out: of distinct responses, whether this run or an earlier one paid for them.
     - tokens_cached: the part of tokens_in that the provider had cached when the response was first made; empty where
       the store no longer has one of the responses.
     - cost_usd_list: list price without any discount for cached tokens; empty where the price of one is unknown, and
       unpriced_calls counts those. Never 0 for want of a price.
+    - n_pairs, EACH: of methods, the distinct pairs that the row judges, and what it took for each, learning included.
     - jobs, wall_time_s: jobs of the stage and the sum of their seconds; jobs side by side count each. A judge job
       judges by all methods, so that methods have no time of their own.
 
@@ -156,14 +163,36 @@ def _place(place: tuple[str, ...]) -> tuple[object, ...]:
 
 def _method_rows(every: pd.DataFrame, main: pd.DataFrame) -> Iterator[Row]:
     """Rows of the main table, in its order, in all and by stage."""
+    import pandas as pd
+
     by_row = {tuple(map(str, key)): group for key, group in every.groupby(list(ROW_KEY))}
     for row in table_rows(main):
         names = {name: str(row[name]) for name in ROW_KEY}
         mine = by_row.get(tuple(names.values()), every.iloc[:0])
-        accuracy = {name: row[name] for name in ACCURACY}
-        yield {**_row(METHOD, mine, names), **accuracy, **row_flags(row).columns()}
+        if needs_scores(names["method"]):
+            mine = pd.concat([mine, _scores_of(every, names)])
+        pairs, accuracy = int(row["n_pairs"]), {name: row[name] for name in ACCURACY}
+        yield {**_per_pair(_row(METHOD, mine, names), pairs), **accuracy, **row_flags(row).columns()}
         stages = dict(iter(mine.groupby("stage")))
-        yield from (_row(METHOD, stages[stage], names, stage) for stage in STAGES if stage in stages)
+        yield from (_per_pair(_row(METHOD, stages[stage], names, stage), pairs) for stage in STAGES if stage in stages)
+
+
+def _scores_of(every: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+    """Calls of the scores that a method rests on: by the model that measured the taste."""
+    model = names["judge_model"] if names["profile_model"] == UNUSED else names["profile_model"]
+    scored = (every["stage"] == "score_attributes") & (every["dataset"] == names["dataset"])
+    return every[scored & (every["model"] == model)]
+
+
+def _per_pair(row: Row, pairs: int) -> Row:
+    """The row with what it took for each of its judged pairs."""
+    cached = row["tokens_cached"]
+    uncached = None if cached is None else row["tokens_in"] - cached
+    sums = (row["calls"], uncached, cached, row["tokens_out"])
+    known = {
+        name: round(one / pairs, EACH_DIGITS) for name, one in zip(EACH, sums, strict=True) if pairs and one is not None
+    }
+    return row | {"n_pairs": pairs} | known
 
 
 read_cost_table = COST_COLUMNS.read
@@ -188,8 +217,8 @@ def duration(seconds: object) -> str:
     return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d} h"
 
 
-def cost_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
-    """Stages with their time, and methods with their accuracy."""
+def cost_blocks(table: pd.DataFrame) -> tuple[Block, Block, Block]:
+    """Stages with their time, methods with their accuracy, and methods per judged pair."""
     spent: Shown = {
         "Calls": "calls",
         "Tokens in": "tokens_in",
@@ -208,10 +237,19 @@ def cost_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
     methods: Shown = {
         "Accuracy % [95 % CI]": lambda row: marked(bounds(row, *ACCURACY, signed=False), row),
     }
+    each: Shown = {
+        "Judged pairs": "n_pairs",
+        "Calls": decimals("calls_per_pair"),
+        "Prompt tokens, not cached": decimals("uncached_per_pair"),
+        "Prompt tokens, cached": decimals("cached_per_pair"),
+        "Written tokens": decimals("written_per_pair"),
+    }
     of_methods = table["level"] == METHOD
+    methods_alone = table[of_methods & (table["stage"] == ALL_STEPS)]
     return (
         block_of(table[~of_methods].replace(UNUSED, EMPTY), {}, {**stages, **spent}, "By stage", 4),
-        block_of(table[of_methods & (table["stage"] == ALL_STEPS)], HEADINGS, {**methods, **spent}, "By method"),
+        block_of(methods_alone, HEADINGS, {**methods, **spent}, "By method"),
+        block_of(methods_alone, HEADINGS, each, "Per judged pair, learning included"),
     )
 
 
@@ -233,6 +271,11 @@ def cost_notes(table: pd.DataFrame) -> list[str]:
         "Wall time: sum over the jobs of a stage in this working directory, those side by side counted each; answers "
         "that were already stored cost no time. A judge job judges by all methods. results: scores and main table.",
         *notes_where(
+            (
+                (table["stage"] == "score_attributes").any(),
+                "Scores by attributes are of pairs, whoever the user is: a method that rests on them rests on all of "
+                "its data set's by its model, also of users who only teach others, and its judged pairs share them.",
+            ),
             (
                 (table["stage"] == "theta").any(),
                 "theta: finding a Θ; its calls are not among those of this table (manifest.json has what was paid).",

@@ -1,8 +1,9 @@
-"""The table of scaling: accuracy against the number of context pairs, its slope, and from where on it beats Default."""
+"""The table of scaling: accuracy against the number of context pairs, its slope, and the first k above Default."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,8 +12,9 @@ import numpy as np
 from personalrm.core.conditions import MethodId
 from personalrm.core.records import UserData, read_all
 from personalrm.methods.registry import METHODS, is_trained
+from personalrm.results import claims
 from personalrm.results.columns import Columns
-from personalrm.results.comparisons import ACCURACY, NUMBERS, accuracy_of, compare, key_order
+from personalrm.results.comparisons import ACCURACY, NUMBERS, accuracy_of, compare, key_order, with_holm
 from personalrm.results.conditions import ROW_KEY, Condition
 from personalrm.results.labels import ALL, NOT_APPLICABLE, OK, UNUSED, exempt_note, labels_note
 from personalrm.results.marks import FLAG_NAMES, Flags, mark_notes, marked, prefixed
@@ -56,15 +58,17 @@ FLAGS: tuple[str, ...] = prefixed("", "default_")
 SCALING_COLUMNS = Columns(
     (
         *(*ROW_KEY, "context_pairs", "labels_used", *COUNTS, *ACCURACY, *DEFAULT_COLUMNS, "status", *NUMBERS[:4]),
-        *(*SLOPE_COLUMNS, "smallest_k", "smallest_k_pairs", *FLAGS),
+        *("p_holm", "claim", *SLOPE_COLUMNS, "smallest_k", "smallest_k_pairs", *FLAGS),
     ),
-    texts=(*ROW_KEY, "status", "smallest_k"),
+    texts=(*ROW_KEY, "status", "claim", "smallest_k"),
     whole=(*COUNTS, *SLOPE_COLUMNS[3:]),
     flags=FLAGS,
 )
 Values = dict[str, Any]
 CONTEXT_DIGITS = 4
 NO_K = "none"
+FIRST_K = f"the first at which {claims.RULE}"
+"""What the smallest k that is better than Default is."""
 REPORTED_NOTE = (
     "Reported, not ours: accuracy grows about linearly, by some 0.8 points a context pair, in a talk by the authors "
     "(from its transcript); from about 5 pairs on the learned prompts beat the unpersonalised judge (a second-hand "
@@ -100,49 +104,62 @@ def scaling_table(
     - accuracy, default_accuracy with bounds: percent, as in the main table.
     - status, difference .. p_value: to `default` on the same judgments (`comparisons.compare`).
     - outage .., default_outage ..: what spoils the accuracy at that k, or of `default` (`marks.Flags`).
+    - p_holm: p-values adjusted for all comparisons of this table. claim: what the difference allows to be said, a
+      value of `claims.Claim`; empty where it has no interval or an outage spoils it.
     - slope and its bounds: points per pair, see `slope_of`; the same in all rows of a method, as is smallest_k.
-    - smallest_k: smallest k whose interval of the difference lies above 0, "none" where there is no such k, "-"
-      where no difference has an interval. It looks at every k without adjustment. smallest_k_pairs: `context_pairs`
-      of that k.
+    - smallest_k: smallest k whose claim is that it is better, "none" where there is no such k, "-" where no k has a
+      claim. smallest_k_pairs: `context_pairs` of that k.
 
     Raises:
         DataError: if a judged user is not in `labelled`.
     """
     rows: list[Values] = []
+    settings = {"seed": seed, "n_resamples": n_resamples}
     for arrays in verdict_arrays_of(verdicts).values():
         series: dict[Condition, list[Condition]] = {}
         for key in sorted(arrays.cells, key=lambda key: key_order(key, model_order)):
             if key.k != UNUSED and key.own and key.method.pairs != "loo":
                 series.setdefault(key._replace(k=UNUSED), []).append(key)
         for keys in series.values():
-            rows += _series_rows(arrays, keys, labelled, seed, n_resamples)
-    return SCALING_COLUMNS.frame(rows)
+            rows += _series_rows(arrays, keys, labelled, settings)
+    adjusted = [row | {"claim": _claim(row)} for row in with_holm(rows)]
+    series_of = [list(rows) for _, rows in groupby(adjusted, key=_method)]
+    return SCALING_COLUMNS.frame(row | _smallest_k(mine) for mine in series_of for row in mine)
+
+
+def _claim(row: Row) -> str:
+    """What a row's difference allows to be said; empty where it has no interval or an outage spoils it."""
+    if row["status"] != OK or np.isnan(row["ci_low"]) or row["outage"] or row["default_outage"]:
+        return ""
+    return claims.claim_of({**row, "n_users": row["compared_users"]}).value
+
+
+def _smallest_k(rows: Sequence[Row]) -> Values:
+    """The smallest k at which a method is better than Default, of its rows by ascending k."""
+    better = [row for row in rows if row["claim"] == claims.Claim.BETTER.value]
+    if better:
+        return {"smallest_k": better[0]["k"], "smallest_k_pairs": better[0]["context_pairs"]}
+    return {"smallest_k": NO_K if any(row["claim"] for row in rows) else UNUSED, "smallest_k_pairs": np.nan}
 
 
 def _series_rows(
-    arrays: VerdictArrays, keys: Sequence[Condition], labelled: LabelledPairs, seed: int, n_resamples: int
+    arrays: VerdictArrays, keys: Sequence[Condition], labelled: LabelledPairs, settings: dict[str, int]
 ) -> list[Values]:
     """The rows of one method, by ascending k."""
     default, cells = arrays.cells.get(keys[0].default), [arrays.cells[key] for key in keys]
-    settings = {"seed": seed, "n_resamples": n_resamples}
     reference = accuracy_of(arrays, default, **settings) if default else (np.nan,) * 3
-    rows: list[Values] = [
-        compare(arrays, cell.key, cell.key.default, **settings)
-        | {**cell.key.row, **_point(arrays, cell, labelled)}
+    compared = [compare(arrays, cell.key, cell.key.default, **settings) for cell in cells]
+    at = [_context_pairs(arrays, key.k, labelled) for key in keys]
+    shared: Values = dict(zip(SLOPE_COLUMNS, slope_of(arrays, cells, at, **settings), strict=True))
+    return [
+        {**difference, "compared_users": difference["n_users"], **cell.key.row, **_point(arrays, cell, labelled)}
         | dict(zip(ACCURACY, accuracy_of(arrays, cell, **settings), strict=True))
         | dict(zip(DEFAULT_COLUMNS, reference, strict=True))
         | cell.flags().columns()
         | (default.flags() if default else Flags()).columns("default_")
-        for cell in cells
+        | shared
+        for cell, difference in zip(cells, compared, strict=True)
     ]
-    at = [_context_pairs(arrays, key.k, labelled) for key in keys]
-    shared: Values = dict(zip(SLOPE_COLUMNS, slope_of(arrays, cells, at, **settings), strict=True))
-    # The first k whose interval lies above 0, and its mean number of context pairs.
-    tested = [row for row in rows if row["status"] == OK and not np.isnan(row["ci_low"])]
-    above = [row for row in tested if row["ci_low"] > 0]
-    shared["smallest_k"] = above[0]["k"] if above else NO_K if tested else UNUSED
-    shared["smallest_k_pairs"] = above[0]["context_pairs"] if above else np.nan
-    return [row | shared for row in rows]
 
 
 def _context_pairs(arrays: VerdictArrays, k: str, labelled: LabelledPairs) -> Floats:
@@ -199,12 +216,13 @@ def scaling_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
             bounds(row, *DIFFERENCE, signed=True) if row["status"] == OK else row["status"], row, "", "default_"
         ),
         "p": chance("p_value"),
+        "p (Holm)": chance("p_holm"),
     }
     slopes: Shown = {
         "Users": lambda row: _of_slope(row, "slope_users"),
         "Users left out": lambda row: _of_slope(row, "slope_users_left_out"),
         "Points per pair [95 % CI]": unless_exempt(shown_slope, lambda row: spoilt[_method(row)]),
-        "Smallest k above Default": shown_smallest_k,
+        "Smallest k better than Default": shown_smallest_k,
     }
     named = {column: text for column, text in columns.items() if column != "k"}
     second = block_of(table, named, slopes, "Slope")
@@ -220,7 +238,7 @@ def _mean_pairs(value: object) -> str:
 
 
 def shown_smallest_k(row: Mapping[str, object]) -> str:
-    """Smallest k above Default, with its mean number of context pairs where users have fewer than k."""
+    """Smallest k better than Default, with its mean number of context pairs where users have fewer than k."""
     k = str(row["smallest_k"])
     if k in (UNUSED, NO_K):
         return EMPTY if k == UNUSED else k
@@ -247,13 +265,13 @@ def scaling_notes(table: pd.DataFrame) -> list[str]:
         "Labels used: the same with the validation pairs for methods that choose a winner by them. Judges with their "
         "own profiles.",
         "In brackets: 95 % intervals with users as clusters, never narrower than what so few judgments leave open. "
-        "Difference: to Default of the same judge on the same judgments, in points.",
+        "Difference: to Default of the same judge on the same judgments, in points. "
+        "p (Holm): adjusted for all comparisons of this table.",
         "Points per pair: slope of accuracy over context pairs (of the same judgments) by weighted least squares, "
         "weights the judgments, on the judgments that every k has; users are resampled with all their k. This is our "
         "choice beside a model with a random effect of the user: it assumes no distribution of users. No slope "
         "is shown for a single k.",
-        "Smallest k above Default: the first whose interval of the difference lies above 0 (each k is looked at, "
-        "without adjustment); none: no such k.",
+        f"Smallest k better than Default: {FIRST_K}; none: the numbers of no k allow that to be said.",
         *notes_where(
             (
                 (table["judge_model"] == UNUSED).any(),
@@ -293,7 +311,7 @@ RESULT = TableResult(
     message="Making the table of scaling",
     caption=(
         "Accuracy against the number of context pairs, slopes in points per pair with 95 % intervals clustered by "
-        "user, and the smallest k that lies above Default."
+        "user, and the smallest k at which a method is better than Default."
     ),
     build=build,
 )

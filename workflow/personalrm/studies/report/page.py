@@ -86,7 +86,7 @@ def report_page(
         "report.html.jinja",
         run=manifest["run"],
         said=said,
-        style=style("report.css"),
+        style=style("report.css", "tables"),
         script=script,
         script_hash=script_hash(script),
         marks=MARKS,

@@ -11,6 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from personalrm.core.files import canonical_json
+from personalrm.results.html_tables import page_style
 
 FOLDER = Path(__file__).parent
 
@@ -37,9 +38,9 @@ def asset(name: str) -> Markup:
     return Markup((FOLDER / name).read_text(encoding="utf-8"))
 
 
-def style(name: str) -> Markup:
-    """A style sheet of this folder, after the one that both pages share."""
-    return asset("base.css") + asset(name)
+def style(name: str, *shared: str) -> Markup:
+    """A style sheet of this folder, after `shared` ones that pages of tables have, too."""
+    return Markup(page_style(*shared)) + asset(name)
 
 
 def script_hash(text: str) -> str:

@@ -9,13 +9,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
 
+from markupsafe import Markup
+
 from personalrm.core.errors import DataError
+from personalrm.results.html_tables import html_table
 from personalrm.results.table_formats import EMPTY
 
 MOST_ROWS = 500
 """Rows of a table in the report; a longer one is linked, and lies beside the report."""
-LONGEST_NUMBER = 32
-"""Characters of a number with its interval and mark; a longer text may break into lines."""
 _WHOLE = re.compile(rf"[\d,]+|{EMPTY}")
 
 
@@ -29,14 +30,10 @@ class PageTable(NamedTuple):
     n_names: int
     same: Sequence[tuple[str, str]] = ()
 
-    @property
-    def kinds(self) -> list[str]:
-        """What each column holds: `name` of a row, `number`, or `long` texts."""
-        lengths = [max(map(len, column)) for column in zip(*self.rows, strict=True)]
-        return [
-            "name" if place < self.n_names else "number" if length <= LONGEST_NUMBER else "long"
-            for place, length in enumerate(lengths)
-        ]
+    def html(self, result: str) -> Markup:
+        """The table as the page shows it, named by its result."""
+        label = ": ".join(filter(None, (result, self.title)))
+        return Markup(html_table(self.heads, self.rows, self.n_names, label))
 
 
 class TableFile(NamedTuple):
@@ -57,7 +54,7 @@ def read_table_file(path: Path) -> TableFile:
     reader.feed(path.read_text(encoding="utf-8"))
     reader.close()
     if not reader.title or not (reader.tables or reader.data):
-        raise DataError(f"{path}: not a table that this package wrote; delete it and run again")
+        raise DataError(f"{path}: not a table that this version wrote; delete it and run again")
     if not reader.data:
         return TableFile(reader.title, [without_constants(table) for table in reader.tables], reader.notes)
     # A page that draws its rows by itself (`results/sortable_page.py`).
@@ -100,18 +97,20 @@ class _Reader(HTMLParser):
         self._rows: list[list[str]] = []
         self._caption, self._left = "", 0
         self._text: list[str] | None = None
-        self._is_caption = False
+        self._is_head = self._is_ours = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = dict(attrs)
-        kinds = (found.get("class") or "").split()
         if tag == "table":
-            self._heads, self._rows, self._caption, self._left = [], [], "", 0
+            self._heads, self._rows, self._left = [], [], 0
+            self._is_ours = found.get("class") == "data"
+        elif tag in ("thead", "tbody"):
+            self._is_head = tag == "thead"
         elif tag == "tr":
             self._rows.append([])
-        elif tag in ("h1", "li", "th", "td") or (tag == "script" and found.get("id") == "data"):
-            self._text, self._is_caption = [], "gt_title" in kinds
-            self._left += tag == "th" and "gt_left" in kinds
+        elif tag in ("h1", "h2", "li", "th", "td") or (tag == "script" and found.get("id") == "data"):
+            self._text = []
+            self._left += self._is_head and found.get("class") == "name"
 
     def handle_data(self, data: str) -> None:
         if self._text is not None:
@@ -120,8 +119,9 @@ class _Reader(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag == "table":
             rows = [row for row in self._rows if row]
-            if self._heads:
+            if self._is_ours and self._heads:
                 self.tables.append(PageTable(self._caption, self._heads, rows, self._left))
+            self._caption = ""
             return
         if self._text is None:
             return
@@ -133,9 +133,9 @@ class _Reader(HTMLParser):
             self.notes.append(text)
         elif tag == "script":
             self.data = text
-        elif tag == "th":
-            self._heads.append(text)
-        elif self._is_caption:
+        elif tag == "h2":
             self._caption = text
-        elif tag == "td":
+        elif self._is_head:
+            self._heads.append(text)
+        else:
             self._rows[-1].append(text)

@@ -247,9 +247,7 @@ def _all_comparisons(compared: Sequence[Row]) -> Iterator[str]:
         better, worse, small, few = (found[claim] for claim in claims.Claim)
         yield (
             f"Against Default, of {_count(found.total(), 'comparison')}: {better} better, {worse} worse, {small} about "
-            f"equal, {few} with too few pairs to tell. Better and worse: the 95 % interval of the paired difference "
-            f"excludes 0, p < {claims.LEVEL:g} after Holm's adjustment, and there are at least {claims.MIN_USERS} "
-            f"users and {claims.MIN_PAIRS} pairs."
+            f"equal, {few} with too few pairs to tell. Better and worse: {claims.RULE}."
         )
 
 

@@ -1,7 +1,7 @@
 """Ours for each reported number: which condition of the run answers to it, what its number is, or why there is none.
 
-Accuracies and differences come from the verdicts. Slope, first k above Default, fidelity and settings won are read from
-the run's own tables, so that a reader finds the same numbers there.
+Accuracies and differences come from the verdicts. Slope, first k better than Default, fidelity and settings won are
+read from the run's own tables, so that a reader finds the same numbers there.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from personalrm.core.conditions import MethodId
 from personalrm.methods.registry import METHODS, is_trained
+from personalrm.results.claims import Claim as Allowed
+from personalrm.results.claims import words_of
 from personalrm.results.comparisons import Value, accuracy_of, compare
 from personalrm.results.conditions import Condition
 from personalrm.results.labels import ALL, OK, UNUSED
@@ -221,9 +223,12 @@ def _first_k(number: ReportedNumber, place: Place, answers: Answers) -> Claim:
     smallest, pairs = rows[0]["smallest_k"], rows[0]["smallest_k_pairs"]
     if smallest == UNUSED:
         return Claim(NOT_COMPARABLE, "no difference to Default has an interval")
+    # Where no k is better, the sentence is on the largest that has one.
+    shown = next((row for row in rows if row["k"] == smallest), [row for row in rows if row["claim"]][-1])
+    words = words_of(Allowed(shown["claim"]), f"{number.method} at k = {shown['k']}").removesuffix(".")
     notes = [
         f"k = {', '.join(str(row['k']) for row in rows)} were run",
-        "none of them lies above Default" if str(pairs) == "nan" else f"the first above Default: {smallest}",
+        words[:1].lower() + words[1:],
         *_notes(rows, "", "default_"),
     ]
     return _claim(number, place, UNNAMED, notes, {"ours": pairs, "our_users": max(row["n_users"] for row in rows)})
@@ -268,7 +273,7 @@ def _settings_won(number: ReportedNumber, found: Sequence[Place], tables: Tables
         return Claim(NOT_RUN, "no setting has methods with and without demonstrations")
     ours: dict[str, Value] = {"our_method": " or ".join(WITH_DEMONSTRATIONS), "our_variant": number.variant}
     ours["ours"] = float(list(won.values()).count("won"))
-    remark = f"of {len(won)} of the paper's {number.n} settings, by accuracy alone"
+    remark = f"of {len(won)} of the paper's {number.n} settings, by accuracy alone, whatever the intervals"
     return Claim(COMPARABLE if len(won) == number.n else BESIDE, remark, ours)
 
 

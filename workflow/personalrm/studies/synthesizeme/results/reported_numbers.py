@@ -57,7 +57,7 @@ class ReportedNumber(_Row):
     the authors' processed set (`0125`). `label` is what the source calls the method; `method` and `against` (of a
     difference, what is subtracted) are our ids of it, empty where we have none, and `variant` ours where it matters.
     `statistic` is the id of the quantity, which ends with the unit of `value`: `match_…` are columns of the table of
-    fidelity, `points_per_pair` the slope and `context_pairs` the first k above Default of the table of scaling.
+    fidelity, `points_per_pair` the slope and `context_pairs` the first k better than Default of the table of scaling.
     `half_width` is of the interval that `interval` names.
     `certainty`: read in the paper (which `source` names), or else how we know; `confidence`: in the number itself.
     """

@@ -13,7 +13,7 @@ from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 from personalrm.results.tables.fidelity_table import fidelity_table, read_fidelity_table
 from personalrm.results.tables.main_table import read_main_table
-from personalrm.results.tables.scaling_table import read_scaling_table
+from personalrm.results.tables.scaling_table import FIRST_K, read_scaling_table
 from personalrm.results.verdict_arrays import verdict_arrays_of
 from personalrm.studies.synthesizeme.results.reported_claims import WON, Answers, Tables, claims
 from personalrm.studies.synthesizeme.results.reported_matching import COMPARABLE, SHOWN, RunIdentity, ThetaOrigin
@@ -180,8 +180,8 @@ def reported_notes(table: pd.DataFrame) -> list[str]:
         "Ours in theirs: our number lies in the reported interval. Theirs in ours: the reported number lies in our "
         "interval. Difference: ours minus reported.",
         "Set beside: all that is known of the number's conditions is the same in ours, and the last column says what "
-        "is not known of them. Points per context pair and the first k above Default (here the first k whose interval "
-        "lies above 0, as context pairs) are those of the table of scaling, matches those of the table of fidelity.",
+        "is not known of them. Points per context pair and the first k better than Default (as context pairs; "
+        f"{FIRST_K}) are those of the table of scaling, matches those of the table of fidelity.",
         "Not run: this run has nothing of the kind. Not comparable: it has, but data set, release, users, splits, "
         "model, method, variant or k differ. A benchmark rebuilt from raw votes is not comparable: its filters' "
         "thresholds are not published, so that its users and pairs are others.",

@@ -55,7 +55,7 @@ async def score_stage(job: Job, *, dataset: str, users: Path, out: Path, model: 
     async def work(client: LanguageModel, user: UserData) -> UserScores:
         recorder = CallRecorder(client, "score_attributes")
         pairs = await score_pairs(recorder, user.pairs, bank, settings)
-        kinds = await _kinds(recorder, user, scoring_of(job.config))
+        kinds = await question_kinds(recorder, user, scoring_of(job.config))
         return UserScores(
             dataset=dataset,
             user_id=user.user_id,
@@ -74,7 +74,7 @@ async def score_stage(job: Job, *, dataset: str, users: Path, out: Path, model: 
     await job.execute(SCORE, model, _groups(read_users(users), at_once), work, out)
 
 
-async def _kinds(model: LanguageModel, user: UserData, scoring: AttributeSettings) -> QuestionKinds | None:
+async def question_kinds(model: LanguageModel, user: UserData, scoring: AttributeSettings) -> QuestionKinds | None:
     """Kinds of question of a user; None where none are asked for, or too few pairs could have weights by kind."""
     if scoring.kinds == "none" or len(user.pairs) < 2 * LEAST_OF_KIND:
         return None
