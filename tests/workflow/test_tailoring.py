@@ -95,8 +95,8 @@ def test_a_run_makes_all_results_once_and_its_report_says_what_was_asked(tmp_pat
     assert "Answers compared by words." in report
     assert 'href="transcripts.html"' in report
     page = (run / "transcripts.html").read_text(encoding="utf-8")
-    # Of 6 pairs: two writers, each with two sides in two orders by two judges, and comparisons in two orders by one; and
-    # the answers of two systems under two rubrics in two orders.
+    # Of 6 pairs: two writers, each with two sides in two orders by two judges, and comparisons in two orders by one;
+    # and the answers of two systems under two rubrics in two orders.
     assert "144 of 144 judgments" in " ".join(page.split())
     assert all(call["prompt"] and call["answer"] for call in data_in(page)["calls"])
 
