@@ -69,6 +69,30 @@ def test_log_probs_do_not_depend_on_the_batch_nor_on_the_order(policy: Policy) -
     assert (policy.log_probs(TEXTS[::-1])[::-1] == together).all()
 
 
+def test_what_texts_share_is_read_once_where_the_model_can(
+    settings: PolicySettings, policy: Policy, tmp_path: Path
+) -> None:
+    texts = [Text("w1 w2 w3 w4 w5 w6", one) for one in ("w7", "w8 w9")]
+    sizes: list[tuple[int, ...]] = []
+
+    def read(opened: Policy) -> Any:  # noqa: ANN401
+        hook = opened.model.get_input_embeddings().register_forward_hook(lambda _, ids, __: sizes.append(ids[0].shape))
+        found = opened.log_probs(texts)
+        hook.remove()
+        assert found == pytest.approx([plain_log_prob(opened, one) for one in texts], abs=1e-4)
+        return found
+
+    whole = read(policy)
+    # Attends to three tokens alone.
+    base = tiny_llama(tmp_path)
+    config = Path(base, "config.json")
+    narrow = {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": 3}
+    config.write_text(json.dumps({**json.loads(config.read_text()), **narrow}), encoding="utf-8")
+    with open_policy(replace(settings, base=base), None, 0) as other:
+        assert np.abs(read(other) - whole).min() > 1e-3
+    assert sizes == [(1, 6 + 2 + 3), (2, 6 + 3)]
+
+
 def test_the_prompt_loses_its_start_and_the_completion_is_whole(settings: PolicySettings) -> None:
     with open_policy(replace(settings, max_tokens=8, max_prompt_tokens=4), None, 0) as policy:
 

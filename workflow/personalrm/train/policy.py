@@ -1,17 +1,16 @@
 """Causal language models as policies: log-probabilities of completions, and greedy generation.
 
 A prompt and its completion become tokens apart. The tokenizer's first token stands before them, and the end token after
-them. Padding has a token of its own, and a mask, so that what else is in a batch changes numbers by rounding alone:
-below 1e-4 in float32; in bfloat16 up to its own precision.
+them. Texts that begin alike are read together (`token_trees.py`). Padding has a token of its own, and a mask, so that
+what else is in a batch changes numbers by rounding alone: below 1e-4 in float32; in bfloat16 up to its own precision.
 """
 
 from __future__ import annotations
 
-import inspect
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, get_peft_model
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
@@ -32,6 +31,7 @@ from personalrm.train.bases import Base, open_base, separate_pad
 from personalrm.train.fine_tuning import Tuned, put_weights
 from personalrm.train.policy_settings import Generated, PolicySettings, Text, Tuning
 from personalrm.train.texts import Tokens, batches, render_chat, special_tokens, token_limit, turns_with, without_clock
+from personalrm.train.token_trees import Batch, Tree, batch_of, grouped, reads_trees, text_log_probs, token_log_probs
 from personalrm.train.trainer import seeded
 
 if TYPE_CHECKING:
@@ -103,10 +103,11 @@ class Policy:
 
     def sums(self, texts: Sequence[Tokens], *, reference: bool = False) -> Wide:
         """Log-probabilities summed over the last `answer` tokens of each text, (texts,), in their order; equal texts
-        are read once. `reference`: those of the model as it started."""
-        made = {(text.answer, text.ids): text for text in texts}
-        distinct = sorted(made.values(), key=lambda one: (len(one.ids), one.ids, one.answer))
-        found: dict[tuple[int, tuple[int, ...]], float] = {}
+        and what texts share are read once. `reference`: those of the model as it started."""
+        distinct = {(text.ids, text.answer): text for text in texts}.values()
+        rows = self.trees(grouped(distinct, self.settings.batch_tokens))
+        rows.sort(key=lambda tree: (len(tree.ids), tree.ids))
+        found: dict[tuple[tuple[int, ...], int], float] = {}
         model, turned_off = self.model, nullcontext()
         if reference and self.tuning and self.tuning.kind == "lora":
             turned_off = self.model.disable_adapter()
@@ -115,12 +116,23 @@ class Policy:
         training = model.training
         model.eval()
         with torch.inference_mode(), self.precision(), turned_off:
-            for batch in batches(distinct, self.settings.batch_tokens):
-                rows = token_log_probs(model, padded(batch, self.tokenizer.pad_token_id, self.settings.device))
-                sums = rows.double().sum(dim=1).cpu().tolist()
-                found.update(zip(((one.answer, one.ids) for one in batch), sums, strict=True))
+            for batch in batches(rows, self.settings.batch_tokens):
+                read = batch_of(batch, self._pad, self.settings.device)
+                whose = [(text.ids, text.answer) for tree in batch for text in tree.texts]
+                sums = text_log_probs(token_log_probs(model, read).double(), read, len(whose))
+                found.update(zip(whose, sums.tolist(), strict=True))
         model.train(training)
-        return np.array([found[one.answer, one.ids] for one in texts], dtype=np.float64)
+        return np.array([found[one.ids, one.answer] for one in texts], dtype=np.float64)
+
+    def trees(self, groups: Iterable[Sequence[Tokens]]) -> list[Tree]:
+        """A tree for each group of texts, or for each text where the model reads no trees."""
+        if self._reads_trees:
+            return [Tree.of(group) for group in groups]
+        return [Tree.of([text]) for group in groups for text in group]
+
+    def batch(self, groups: Iterable[Sequence[Tokens]]) -> Batch:
+        """Groups of texts as a batch on the CPU, texts in their order."""
+        return batch_of(self.trees(groups), self._pad)
 
     def generate(
         self, prompts: Sequence[str], *, max_new_tokens: int, min_new_tokens: int = 0, stop: Sequence[str] = ()
@@ -203,6 +215,10 @@ class Policy:
     def _before(self) -> list[int]:
         return special_tokens(self.tokenizer)[0]
 
+    @cached_property
+    def _reads_trees(self) -> bool:
+        return reads_trees(self.model)
+
     @property
     def _pad(self) -> int:
         return int(self.tokenizer.pad_token_id)
@@ -232,39 +248,6 @@ class _Stop(StoppingCriteria):
             texts = self._tokenizer.batch_decode(input_ids[:, self._start :], skip_special_tokens=True)
             done = [any(one in text for one in self._stop) for text in texts]
         return torch.tensor(done, device=input_ids.device)
-
-
-def padded(texts: Sequence[Tokens], pad: int, device: str = "cpu") -> dict[str, torch.Tensor]:
-    """Texts as a batch, padded on the right, each (texts, tokens): `input_ids`, `attention_mask`, and `labels`, which
-    are the last `answer` tokens of each, and -100 elsewhere."""
-    longest = max(len(one.ids) for one in texts)
-    ids = torch.full((len(texts), longest), pad)
-    real, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
-    for n, one in enumerate(texts):
-        size = len(one.ids)
-        ids[n, :size] = torch.tensor(one.ids)
-        real[n, :size] = 1
-        labels[n, size - one.answer : size] = ids[n, size - one.answer : size]
-    made = {"input_ids": ids, "attention_mask": real, "labels": labels}
-    return {name: value.to(device) for name, value in made.items()}
-
-
-def token_log_probs(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:  # noqa: ANN401
-    """Log-probabilities of the labels of a batch that `padded` made, in float32: (texts, places), 0 where there is no
-    label. The first token of a text has none."""
-    labels = batch["labels"][:, 1:]
-    read = labels != -100
-    # What precedes the first label of all texts needs no output.
-    first = int(read.any(dim=0).int().argmax())
-    asked = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    wanted = batch["input_ids"].shape[1] - first
-    inner = model.get_base_model() if isinstance(model, PeftModel) else model
-    if "logits_to_keep" in inspect.signature(inner.forward).parameters:
-        asked["logits_to_keep"] = wanted
-    logits = model(**asked, use_cache=False).logits[:, -wanted:-1].float()
-    labels, read = labels[:, first:], read[:, first:]
-    found = logits.gather(-1, labels.clamp(min=0)[..., None])[..., 0] - logits.logsumexp(dim=-1)
-    return torch.where(read, found, 0.0)
 
 
 @contextmanager

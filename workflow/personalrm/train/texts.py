@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from personalrm.core.errors import ConfigError
 from personalrm.core.records import Turn
@@ -91,8 +91,8 @@ class Tokeniser:
         prompt = render(turns, add_generation_prompt=True) if turns else ""
         whole = render([*turns, {"role": "assistant", "content": answer}])
         other = render([*turns[:1], {"role": "user", "content": "\0"}]) if system else ""
-        start = _alike(prompt, whole)
-        first = min(_alike(other, prompt), start)
+        start = alike(prompt, whole)
+        first = min(alike(other, prompt), start)
         return whole[:first], whole[first:start], whole[start:]
 
     def _ids(self, text: str) -> list[int]:
@@ -147,20 +147,28 @@ def without_clock(tokenizer: Any) -> str | None:  # noqa: ANN401
     return template
 
 
-def _alike(one: str, other: str) -> int:
-    """Number of characters with which both begin."""
+def alike(one: Sequence[object], other: Sequence[object]) -> int:
+    """Number of characters, or tokens, with which both begin."""
     both = zip(one, other, strict=False)
     return next((n for n, (a, b) in enumerate(both) if a != b), min(len(one), len(other)))
 
 
-def batches(texts: Sequence[Tokens], most: int) -> Iterator[list[Tokens]]:
-    """Texts in their order (from short to long), as many at once as fit in `most` tokens, padding included."""
-    batch: list[Tokens] = []
-    for tokens in texts:
-        if batch and (len(batch) + 1) * len(tokens.ids) > most:
+class _Row(Protocol):
+    @property
+    def ids(self) -> tuple[int, ...]: ...
+
+
+Row = TypeVar("Row", bound=_Row)
+
+
+def batches(rows: Sequence[Row], most: int) -> Iterator[list[Row]]:
+    """Rows of tokens in their order (from short to long), as many at once as fit in `most` tokens, padding included."""
+    batch: list[Row] = []
+    for row in rows:
+        if batch and (len(batch) + 1) * len(row.ids) > most:
             yield batch
             batch = []
-        batch.append(tokens)
+        batch.append(row)
     if batch:
         yield batch
 
