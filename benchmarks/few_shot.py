@@ -23,11 +23,13 @@ from personalrm.data.scripted.synthesise import synthesise
 from personalrm.data.settings import LocalDataset
 from personalrm.data.sources.reading import ReadReport
 from personalrm.methods.reward.few_shot_settings import FSPOHyper
-from personalrm.methods.reward.fspo import FewShot, Taught, fit, open_new
+from personalrm.methods.reward.fspo import Taught, fit, open_new
 from personalrm.train.policy_settings import PolicySettings
 from personalrm.train.trainer import Run, deterministic
 
 UPDATES, BATCH, JUDGED, ROUNDS = 1, 4, 6, 2
+PER = {"one update": UPDATES, "one judged pair": JUDGED}
+"""What is measured, and how many of it one measurement has."""
 
 
 def invented(users: int) -> list[tuple[PreferencePair, ...]]:
@@ -40,48 +42,37 @@ def invented(users: int) -> list[tuple[PreferencePair, ...]]:
     return [user.pairs for user in found]
 
 
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """CPU seconds of this process, and what was found."""
-    start = time.process_time()
-    found = work()
-    return time.process_time() - start, found
-
-
 def measure(base: str, shots: int, dtype: Any) -> None:  # noqa: ANN401
-    """Print the means of `ROUNDS` turns."""
+    """Print the medians of `ROUNDS` turns."""
     users = invented(UPDATES * BATCH + 1)
+    learned = [Taught(pairs) for pairs in users[:-1]]
     hyper = FSPOHyper(
-        shots=shots, mixed=False, windows=1, steps=UPDATES, batch=BATCH, lr=1e-4, warmup=0, tuning="lora", beta=0.1
+        shots=shots, mixed=False, windows=1, steps=UPDATES, batch=BATCH, lr=1e-3, warmup=0, tuning="lora", beta=0.1
     )
 
-    def train(shared: bool) -> Any:  # noqa: ANN401
-        with open_new(PolicySettings(base, dtype=dtype), hyper.weights, 0, "fspo", []) as model:
-            model.policy.__dict__["_reads_trees"] = shared
-            return fit(model, [Taught(pairs) for pairs in users[:-1]], [], hyper, 0, Run()).card["curve"][-1]["loss"]
-
-    def judge(model: FewShot, shared: bool) -> Any:  # noqa: ANN401
-        model.policy.__dict__["_reads_trees"] = shared
-        return np.array(model.adapt(users[-1][:shots])(users[-1][-JUDGED:]))
-
-    pairs = {"one update": UPDATES, "one judged pair": JUDGED}
-    seconds: dict[tuple[str, bool], list[float]] = {(what, way): [] for what in pairs for way in (False, True)}
+    seconds: dict[tuple[str, bool], list[float]] = {(what, way): [] for what in PER for way in (False, True)}
     found: dict[tuple[str, bool], Any] = {}
     with deterministic(1):
-        for _ in range(ROUNDS):
-            for shared in (False, True):
-                spent, found["one update", shared] = timed(lambda shared=shared: train(shared))
-                seconds["one update", shared].append(spent)
+        for shared in [False, True] * ROUNDS:
             with open_new(PolicySettings(base, dtype=dtype), hyper.weights, 0, "fspo", []) as model:
-                for shared in (False, True):
-                    spent, found["one judged pair", shared] = timed(lambda shared=shared: judge(model, shared))
-                    seconds["one judged pair", shared].append(spent)
+                model.policy.__dict__["_reads_trees"] = shared
+                works: dict[str, Callable[[], Any]] = {
+                    "one update": lambda model=model: fit(model, learned, [], hyper, 0, Run()).card["curve"],
+                    "one judged pair": lambda model=model: model.adapt(users[-1][:shots])(users[-1][-JUDGED:]),
+                }
+                for what, work in works.items():
+                    start = time.process_time()
+                    found[what, shared] = work()
+                    seconds[what, shared].append((time.process_time() - start) / PER[what])
     print(f"{base}, {dtype}, {shots} votes")
-    for what, number in pairs.items():
-        apart, once = (float(np.median(seconds[what, way])) / number for way in (False, True))
-        gap = float(np.abs(np.subtract(found[what, False], found[what, True])).max())
-        print(
-            f"  {what}: {apart:.2f} s text by text, {once:.2f} s shared ({apart / once:.1f} x); results differ by {gap:.1g}"
-        )
+    for what in PER:
+        apart, once = (float(np.median(seconds[what, way])) for way in (False, True))
+        print(f"  {what}: {apart:.2f} s text by text, {once:.2f} s shared ({apart / once:.1f} x)")
+    losses, odds = ([found[what, way] for way in (False, True)] for what in PER)
+    gaps = abs(losses[0][-1]["loss"] - losses[1][-1]["loss"]), np.abs(np.subtract(*odds)).max()
+    print(
+        f"  loss {losses[1][-1]['loss']:.3f}, which differs by {gaps[0]:.1g}; log-odds differ by {gaps[1]:.1g} at most"
+    )
 
 
 if __name__ == "__main__":
