@@ -116,7 +116,7 @@ def test_the_implicit_reward_by_hand(plain: tuple[Made, list[JudgedUser]]) -> No
     card = json.loads((folder / "fspo/0/card.json").read_text())
 
     def margins(model: fspo.FewShot, shown: Sequence[PreferencePair]) -> Any:  # noqa: ANN401
-        prompts = [fspo.answer_prompt(shown, one) for one in test]
+        prompts = [fspo.answer_prompt(shown, one.context) for one in test]
         texts = [
             fspo.Text(p, one) for p, pair in zip(prompts, test, strict=True) for one in (pair.chosen, pair.rejected)
         ]
@@ -265,7 +265,7 @@ def test_a_vote_on_the_same_answers_is_not_shown() -> None:
     target = user.part("test")[0]
     copy = target.model_copy(update={"pair_id": "another user's", "user_id": "v"})
     model = fspo.FewShot(Recorded(), RECIPES["fspo"])  # type: ignore[arg-type]
-    assert model.prompt((copy,), target) == fspo.answer_prompt((), target)
+    assert model.prompt((copy,), target) == fspo.answer_prompt((), target.context)
 
 
 def test_a_description_is_written_once_from_the_votes_and_then_shown() -> None:
@@ -275,13 +275,13 @@ def test_a_description_is_written_once_from_the_votes_and_then_shown() -> None:
     model = fspo.FewShot(policy, RECIPES["fspo_description"])  # type: ignore[arg-type]
     model.adapt(shots)(test)
     assert policy.described == [fspo.description_prompt(shots)]
-    assert policy.asked[0].prompt == fspo.answer_prompt(shots, test[0], "likes lists")
+    assert policy.asked[0].prompt == fspo.answer_prompt(shots, test[0].context, "likes lists")
     # A vote that may show the choice of a judged pair is in no description that stands before this pair.
     copy = test[0].model_copy(update={"pair_id": "another user's", "order": 9})
     policy.described, policy.asked = [], []
     model.adapt((*shots, copy))(test)
     assert policy.described == [fspo.description_prompt(shots), fspo.description_prompt((*shots, copy))]
-    assert policy.asked[0].prompt == fspo.answer_prompt(shots, test[0], "likes lists")
+    assert policy.asked[0].prompt == fspo.answer_prompt(shots, test[0].context, "likes lists")
     del policy.described[1:]
     # What is shown leaves room for it.
     several = user.part("context")
@@ -292,7 +292,32 @@ def test_a_description_is_written_once_from_the_votes_and_then_shown() -> None:
     # Told the truth, it writes none.
     model.adapt(shots, "planted")(test)
     assert len(policy.described) == 1
-    assert policy.asked[-12].prompt == fspo.answer_prompt(shots, test[0], "planted")
+    assert policy.asked[-12].prompt == fspo.answer_prompt(shots, test[0].context, "planted")
+
+
+def test_answers_are_generated_by_the_prompts_of_the_training() -> None:
+    user = people()[4]
+    context, asked = user.part("context"), user.part("test")[0].context
+    policy = Recorded()
+
+    def prompts(method: str, *questions: fspo.Question) -> list[str]:
+        policy.described = []
+        made = fspo.FewShot(policy, RECIPES[method]).answers(questions, 30)  # type: ignore[arg-type]
+        assert len(made) == len(questions)
+        return policy.described
+
+    # As many of the latest votes as leave room for 30 tokens.
+    policy.limit = 30 + len(policy.tokens(fspo.Text(fspo.answer_prompt(context[-2:], asked), "")).ids)
+    assert prompts("fspo", fspo.Question(context, asked)) == [fspo.answer_prompt(context[-2:], asked)]
+    policy.limit = 500
+    told = fspo.Question(context[:1], asked, "planted")
+    assert prompts("fspo", told) == [fspo.answer_prompt(context[:1], asked, "planted")]
+    assert prompts("ipo", fspo.Question(context, asked)) == [fspo.answer_prompt((), asked)]
+    # One description for all questions of a user.
+    several = [fspo.Question(context[:1], one.context) for one in user.part("test")]
+    said = prompts("fspo_description", *several)
+    assert said[0] == fspo.description_prompt(context[:1])
+    assert said[1:] == [fspo.answer_prompt(context[:1], one.context, "likes lists") for one in several]
 
 
 def test_descriptions_are_learned_from_planted_tastes(tmp_path: Path, base: str) -> None:
