@@ -165,18 +165,13 @@ def test_other_names_and_orders_give_the_same_weights(
     plain: tuple[Made, list[JudgedUser]], tmp_path: Path, base: str
 ) -> None:
     run, _ = plain
-    named = [
-        user.model_copy(
-            update={
-                "user_id": f"x{user.user_id}",
-                "pairs": tuple(
-                    one.model_copy(update={"user_id": f"x{user.user_id}", "pair_id": f"x{one.pair_id}"})
-                    for one in user.pairs[::-1]
-                ),
-            }
-        )
-        for user in people()[::-1]
-    ]
+
+    def renamed(user: UserData) -> UserData:
+        name = f"x{user.user_id}"
+        pairs = (one.model_copy(update={"user_id": name, "pair_id": f"x{one.pair_id}"}) for one in user.pairs[::-1])
+        return user.model_copy(update={"user_id": name, "pairs": tuple(pairs)})
+
+    named = [renamed(user) for user in people()[::-1]]
     other = made(tmp_path, base, named)
     for path in other.do("reward_model"):
         same = Path(run.plan.run, path.relative_to(other.plan.run))
@@ -296,28 +291,26 @@ def test_a_description_is_written_once_from_the_votes_and_then_shown() -> None:
 
 
 def test_answers_are_generated_by_the_prompts_of_the_training() -> None:
-    user = people()[4]
-    context, asked = user.part("context"), user.part("test")[0].context
-    policy = Recorded()
+    user, policy = people()[4], Recorded()
+    context, asked = user.part("context"), [one.context for one in user.part("test")]
 
-    def prompts(method: str, *questions: fspo.Question) -> list[str]:
+    def prompts(method: str, shots: Sequence[PreferencePair], said: str = "") -> list[str]:
         policy.described = []
-        made = fspo.FewShot(policy, RECIPES[method]).answers(questions, 30)  # type: ignore[arg-type]
-        assert len(made) == len(questions)
+        fspo.FewShot(policy, RECIPES[method]).answers([fspo.Question(shots, one, said) for one in asked], 30)  # type: ignore[arg-type]
         return policy.described
 
+    def shown(shots: Sequence[PreferencePair], said: str = "") -> list[str]:
+        return [fspo.answer_prompt(shots, one, said) for one in asked]
+
     # As many of the latest votes as leave room for 30 tokens.
-    policy.limit = 30 + len(policy.tokens(fspo.Text(fspo.answer_prompt(context[-2:], asked), "")).ids)
-    assert prompts("fspo", fspo.Question(context, asked)) == [fspo.answer_prompt(context[-2:], asked)]
+    policy.limit = 30 + len(policy.tokens(fspo.Text(shown(context[-2:])[0], "")).ids)
+    assert prompts("fspo", context) == shown(context[-2:])
     policy.limit = 500
-    told = fspo.Question(context[:1], asked, "planted")
-    assert prompts("fspo", told) == [fspo.answer_prompt(context[:1], asked, "planted")]
-    assert prompts("ipo", fspo.Question(context, asked)) == [fspo.answer_prompt((), asked)]
+    assert prompts("fspo", context[:1], "planted") == shown(context[:1], "planted")
+    assert prompts("ipo", context) == shown(())
     # One description for all questions of a user.
-    several = [fspo.Question(context[:1], one.context) for one in user.part("test")]
-    said = prompts("fspo_description", *several)
-    assert said[0] == fspo.description_prompt(context[:1])
-    assert said[1:] == [fspo.answer_prompt(context[:1], one.context, "likes lists") for one in several]
+    described = [fspo.description_prompt(context[:1])]
+    assert prompts("fspo_description", context[:1]) == described + shown(context[:1], "likes lists")
 
 
 def test_descriptions_are_learned_from_planted_tastes(tmp_path: Path, base: str) -> None:
