@@ -90,12 +90,13 @@ def test_the_controls_judge_with_the_weights_of_fspo(plain: tuple[Made, list[Jud
         alone, voted = model.adapt(())(test), model.adapt(users["u4"].part("context"))(test)
         others = {name: model.adapt(user.part("context"))(test) for name, user in users.items()}
     by_name = {name: by_method(rows, name) for name in ALL}
-    keys = [("u4", "fspo_no_shots", "None", 0, one.pair_id) for one in test]
-    assert [by_name["fspo_no_shots"][key] for key in keys] == pytest.approx(alone, abs=1e-5)
-    keys = [("u4", "fspo", "all", 0, one.pair_id) for one in test]
-    assert [by_name["fspo"][key] for key in keys] == pytest.approx(voted, abs=1e-5)
-    keys = [("u4", "fspo_other_user", "all", 0, one.pair_id) for one in test]
-    shown = [by_name["fspo_other_user"][key] for key in keys]
+
+    def judged(name: str, k: str) -> list[float]:
+        return [by_name[name]["u4", name, k, 0, one.pair_id] for one in test]
+
+    assert judged("fspo_no_shots", "None") == pytest.approx(alone, abs=1e-5)
+    assert judged("fspo", "all") == pytest.approx(voted, abs=1e-5)
+    shown = judged("fspo_other_user", "all")
     whose = [name for name, found in others.items() if found == pytest.approx(shown, abs=1e-5)]
     assert len(whose) == 1
     assert whose[0] != "u4"
@@ -309,8 +310,8 @@ def test_answers_are_generated_by_the_prompts_of_the_training() -> None:
     assert prompts("fspo", context[:1], "planted") == shown(context[:1], "planted")
     assert prompts("ipo", context) == shown(())
     # One description for all questions of a user.
-    described = [fspo.description_prompt(context[:1])]
-    assert prompts("fspo_description", context[:1]) == described + shown(context[:1], "likes lists")
+    described = shown(context[:1], "likes lists")
+    assert prompts("fspo_description", context[:1]) == [fspo.description_prompt(context[:1]), *described]
 
 
 def test_descriptions_are_learned_from_planted_tastes(tmp_path: Path, base: str) -> None:
@@ -325,11 +326,9 @@ def test_descriptions_are_learned_from_planted_tastes(tmp_path: Path, base: str)
     assert set(cards) == {"pref_ft_description", "fspo_description"}
     assert {card["train_users"] for card in cards.values()} == {3}
     # Answers, and descriptions wherever there are votes to describe.
-    texts = cards["pref_ft_description"]["texts"]
-    assert 12 < texts < 24
+    assert 12 < cards["pref_ft_description"]["texts"] < 24
     assert cards["fspo_description"]["choices"] == 12
-    ok = {row.method for row in rows if row.user_id == "u4" and row.status == "ok"}
-    assert ok == set(methods)
+    assert {row.method for row in rows if row.user_id == "u4" and row.status == "ok"} == set(methods)
     described, told = by_method(rows, methods[0]), by_method(rows, methods[1])
     assert described.keys() != told.keys()
     # Test users without a taste have a description, and nothing to be told.
