@@ -42,9 +42,7 @@ TEXTS = [one for two in PAIRS for one in two]
 
 def model_of(config: Any) -> Any:  # noqa: ANN401
     torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(
-        config, attn_implementation="eager" if config.model_type == "mamba" else "sdpa"
-    )
+    return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
 
 
 def read(model: Any, rows: list[Tree]) -> Any:  # noqa: ANN401
@@ -63,6 +61,8 @@ def test_a_tree_has_each_shared_start_once() -> None:
     sees = [[place for place in range(6) if row[place]] for row in batch["attention_mask"][0, 0]]
     assert sees == [[0], [0, 1], [0, 1, 2], [0, 1, 3], [0, 1, 3, 4], [5]]
     assert batch["position_ids"].tolist() == [[0, 1, 2, 2, 3, 0], [0, 1, 2, 0, 0, 0]]
+    # So does padding: what attends to nothing has no number.
+    assert batch["attention_mask"][1, 0, 3:].long().argmax(dim=-1).tolist() == [3, 4, 5]
     # The first token of a text is not predicted: the third text has no entry.
     assert batch["labels"].tolist() == [-100, 7, 8, 7, 6, 7]
     assert batch["before"].tolist() == [1, 1, 3, 0, 6 + 1]

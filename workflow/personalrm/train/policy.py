@@ -25,12 +25,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.files import sha256_file
-from personalrm.core.records import Turn
 from personalrm.train import WEIGHTS
 from personalrm.train.bases import Base, open_base, separate_pad
 from personalrm.train.fine_tuning import Tuned, put_weights
 from personalrm.train.policy_settings import Generated, PolicySettings, Text, Tuning
-from personalrm.train.texts import Tokens, batches, render_chat, special_tokens, token_limit, turns_with, without_clock
+from personalrm.train.texts import Tokens, batches, special_tokens, token_limit
 from personalrm.train.token_trees import Batch, Tree, batch_of, grouped, reads_trees, text_log_probs, token_log_probs
 from personalrm.train.trainer import seeded
 
@@ -66,23 +65,13 @@ class Policy:
     reload: Callable[[], Any]
     seen: Counter[str] = field(default_factory=Counter)
 
-    def chat(self, turns: Sequence[Turn], system: str = "") -> str:
-        """Turns as a prompt in the model's chat template, up to the start of the answer. `system` stands before them,
-        in one turn with a system turn of their own.
-
-        Raises ConfigError where the model has no template, or its template refuses the roles.
-        """
-        named, template = f"base {self.settings.base}", without_clock(self.tokenizer)
-        asked = turns_with(turns, system)
-        return render_chat(self.tokenizer, asked, named=named, template=template, add_generation_prompt=True)
-
     def tokens(self, text: Text) -> Tokens:
         """The text as tokens, cut to the limits, with the end token. `answer` counts those of the completion."""
         before = self._before
         end = [*self._ids(text.completion), int(self.tokenizer.eos_token_id)]
         kept = end[: self.limit - len(before)]
         room = min(self.limit - len(before) - len(kept), self.settings.max_prompt_tokens or self.limit)
-        start = self._prompt(text.prompt)
+        start = self._ids(text.prompt)
         start_kept = start[max(0, len(start) - room) :]
         ids = (*before, *start_kept, *kept)
         return Tokens(ids, len(kept), len(start_kept) < len(start), len(kept) < len(end))
@@ -153,8 +142,8 @@ class Policy:
                 f"base {self.settings.base}: takes {self.context} tokens, so that {max_new_tokens} new ones leave no "
                 "room for a prompt; generate fewer"
             )
-        asked = {prompt: (*self._before, *self._prompt(prompt)[-room:]) for prompt in prompts}
-        self.seen.update(prompts=len(prompts), prompts_cut=sum(len(self._prompt(one)) > room for one in prompts))
+        asked = {prompt: (*self._before, *self._ids(prompt)[-room:]) for prompt in prompts}
+        self.seen.update(prompts=len(prompts), prompts_cut=sum(len(self._ids(one)) > room for one in prompts))
         distinct = sorted(set(asked.values()), key=lambda ids: (len(ids), ids))
         wanted = {"max_new_tokens": max_new_tokens, "min_new_tokens": min_new_tokens}
         found: dict[tuple[int, ...], Generated] = {}
@@ -205,11 +194,6 @@ class Policy:
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
-
-    def _prompt(self, text: str) -> list[int]:
-        # A chat template writes the first token itself, also one that the tokenizer puts before every text.
-        added = self.tokenizer.bos_token_id in self._before
-        return self._ids(text.removeprefix(self.tokenizer.bos_token) if added else text)
 
     @cached_property
     def _before(self) -> list[int]:

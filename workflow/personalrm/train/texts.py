@@ -85,8 +85,8 @@ class Tokeniser:
     def _chat(self, context: Sequence[Turn], answer: str, system: str) -> tuple[str, str, str]:
         """The text in the chat template, in three parts: up to the first turn after the system turn (empty without
         `system`), from there up to the answer, and from there with the end of its turn."""
-        turns = turns_with(context, system)
-        render = partial(render_chat, self._tokenizer, named=self._named, template=self._template)
+        turns = _turns_with(context, system)
+        render = partial(_render_chat, self._tokenizer, named=self._named, template=self._template)
         # An answer without a conversation is the whole text.
         prompt = render(turns, add_generation_prompt=True) if turns else ""
         whole = render([*turns, {"role": "assistant", "content": answer}])
@@ -99,7 +99,7 @@ class Tokeniser:
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
 
 
-def turns_with(context: Sequence[Turn], system: str) -> list[dict[str, str]]:
+def _turns_with(context: Sequence[Turn], system: str) -> list[dict[str, str]]:
     """Turns as templates read them, after a system turn with `system`, if any."""
     turns: list[dict[str, str]] = [turn.model_dump() for turn in context]
     if not system:
@@ -109,7 +109,7 @@ def turns_with(context: Sequence[Turn], system: str) -> list[dict[str, str]]:
     return [{"role": "system", "content": "\n\n".join([system, *own])}, *turns[len(own) :]]
 
 
-def render_chat(
+def _render_chat(
     tokenizer: Any,  # noqa: ANN401
     turns: Sequence[dict[str, str]],
     *,
@@ -117,12 +117,8 @@ def render_chat(
     template: str | None,
     add_generation_prompt: bool = False,
 ) -> str:
-    """The turns in a chat template.
-
-    Raises ConfigError where there is no template, or it refuses them; `named` is what the message calls the model.
-    """
-    if template is None:
-        raise ConfigError(f"{named}: has no chat template; give plain text, or another base")
+    """The turns in a chat template. Raises ConfigError where it refuses them; `named` is what the message calls the
+    model."""
     try:
         return str(
             tokenizer.apply_chat_template(
