@@ -86,6 +86,9 @@ class ScriptedSettings:
     def as_options(self) -> dict[str, object]:
         """All settings as plain values, with the axes by name."""
         found = {each.name: getattr(self, each.name) for each in fields(self)}
+        if not self.kinds:
+            # Cards of earlier versions stay as they are.
+            del found["kinds"]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()} | {
             "axes": list(self.own_axes)
         }
