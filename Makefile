@@ -17,8 +17,8 @@ LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-annotat
 # A run and the tests start a process for each job: what one has compiled the next need not compile again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install install-dev train quickstart docs docs-quickstart showcase tailoring rewards fspo test test-full \
-  test-cluster lint lock clean
+.PHONY: help install install-dev train quickstart docs docs-quickstart showcase tailoring rewards fspo fspo-full \
+  fspo-users test test-full test-cluster lint lock clean
 
 help:
 	@echo "make quickstart and make test do all the set-up that they need. Targets:"
@@ -74,9 +74,23 @@ data/fspo/card.json: | $(STAMP)
 	$(BIN)/python -m personalrm synthesise $(@D) --scripted --short --force --users 80 --pairs 20 --seed 1 \
 	  --axes tone --tastes 1 --population 0 --temperature 0.2 --user-split 0.7 0.1 0.2
 
+# The same for `make fspo-full`: users like those who are trained on, and users with a combination of tastes of their own.
+data/fspo_full/%/card.json: | $(STAMP)
+	$(BIN)/python -m personalrm synthesise $(@D) --scripted --short --force --users 250 --pairs 20 --seed 1 \
+	  --axes tone,evidence,imagery --tastes 2 --population 0 --temperature 0.2 --user-split 0.6 0.04 0.36 \
+	  --unseen-combination 0.34 --kinds $*
+
 fspo: train data/fspo/card.json  ## a language model that learns to read a user's votes, on invented users
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m
 	@$(BIN)/python -m personalrm run config/fspo_reward.yaml --cores $(CORES)
+
+fspo-full: train data/fspo_full/own/card.json data/fspo_full/unseen/card.json  ## the same at a size that decides something (up to three hours on two cores)
+	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m
+	@$(BIN)/python -m personalrm run config/fspo_full.yaml --cores $(CORES)
+
+fspo-users: install  ## users whose questions, answers and votes an embedded model writes
+	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m
+	@$(BIN)/python -m personalrm run config/fspo_quickstart.yaml --cores $(CORES)
 
 test: install-dev  ## all tests at small sizes
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m

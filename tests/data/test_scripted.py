@@ -186,6 +186,10 @@ def test_short_answers_are_wordings_of_the_two_poles_of_an_axis(tmp_path: Path) 
         ({"tastes": 1, "unseen_combination": 0.1}, "a single taste is no combination"),
         ({"user_split": (0.5, 0.5, 0.5)}, "user_split: is [0.5, 0.5, 0.5]"),
         ({"axes": ("tone",), "tastes": 1, "types": 8}, "fewer than 8 different tastes"),
+        (
+            {"kinds": ("unseen",)},
+            "kinds: no user is unseen; raise users, or name some of own, unseen, null, contrarian",
+        ),
         ({"tastes": 13, "unseen_combination": 0.1}, "tastes: none without a combination reserved"),
     ],
 )

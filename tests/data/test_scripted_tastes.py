@@ -38,6 +38,16 @@ def test_the_true_weights_reach_the_stated_ceiling(noise: float) -> None:
     assert abs(reached - ceiling) < 3 * (0.25 / len(odds)) ** 0.5
 
 
+def test_kinds_are_written_apart_as_they_are_together() -> None:
+    whole = made(**MIXED)
+    parts = [made(**MIXED, kinds=kinds) for kinds in (("own", "null"), ("unseen",), ("contrarian",))]
+    assert {name: taste for part in parts for name, taste in part.tastes.items()} == whole.tastes
+    assert {taste["kind"] for taste in parts[0].tastes.values()} == {"own", "null"}
+    votes = [row for part in parts for row in part.votes]
+    assert sorted(votes, key=lambda row: row["pair_id"]) == list(whole.votes)
+    assert parts[1].card["measured"].keys() == {"all", "test, unseen"}
+
+
 def test_null_users_want_what_all_want_and_contrarians_the_opposite() -> None:
     data = made(**MIXED)
     shared = data.card["population"]

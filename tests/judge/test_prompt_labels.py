@@ -182,7 +182,7 @@ def learner(shown: Sequence[Demonstration]) -> SynthesizeMe:
 
 def few_shot_answer(shown: Sequence[Demonstration]) -> list[Said]:
     """The votes that a fine-tuned language model is shown before a question."""
-    return called(answer_prompt([one.pair for one in shown], ASKED), "Preferred:\n", "Other:\n")
+    return called(answer_prompt([one.pair for one in shown], ASKED.context), "Preferred:\n", "Other:\n")
 
 
 def few_shot_description(shown: Sequence[Demonstration]) -> list[Said]:

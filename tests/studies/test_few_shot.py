@@ -90,12 +90,13 @@ def test_the_controls_judge_with_the_weights_of_fspo(plain: tuple[Made, list[Jud
         alone, voted = model.adapt(())(test), model.adapt(users["u4"].part("context"))(test)
         others = {name: model.adapt(user.part("context"))(test) for name, user in users.items()}
     by_name = {name: by_method(rows, name) for name in ALL}
-    keys = [("u4", "fspo_no_shots", "None", 0, one.pair_id) for one in test]
-    assert [by_name["fspo_no_shots"][key] for key in keys] == pytest.approx(alone, abs=1e-5)
-    keys = [("u4", "fspo", "all", 0, one.pair_id) for one in test]
-    assert [by_name["fspo"][key] for key in keys] == pytest.approx(voted, abs=1e-5)
-    keys = [("u4", "fspo_other_user", "all", 0, one.pair_id) for one in test]
-    shown = [by_name["fspo_other_user"][key] for key in keys]
+
+    def judged(name: str, k: str) -> list[float]:
+        return [by_name[name]["u4", name, k, 0, one.pair_id] for one in test]
+
+    assert judged("fspo_no_shots", "None") == pytest.approx(alone, abs=1e-5)
+    assert judged("fspo", "all") == pytest.approx(voted, abs=1e-5)
+    shown = judged("fspo_other_user", "all")
     whose = [name for name, found in others.items() if found == pytest.approx(shown, abs=1e-5)]
     assert len(whose) == 1
     assert whose[0] != "u4"
@@ -116,7 +117,7 @@ def test_the_implicit_reward_by_hand(plain: tuple[Made, list[JudgedUser]]) -> No
     card = json.loads((folder / "fspo/0/card.json").read_text())
 
     def margins(model: fspo.FewShot, shown: Sequence[PreferencePair]) -> Any:  # noqa: ANN401
-        prompts = [fspo.answer_prompt(shown, one) for one in test]
+        prompts = [fspo.answer_prompt(shown, one.context) for one in test]
         texts = [
             fspo.Text(p, one) for p, pair in zip(prompts, test, strict=True) for one in (pair.chosen, pair.rejected)
         ]
@@ -165,18 +166,13 @@ def test_other_names_and_orders_give_the_same_weights(
     plain: tuple[Made, list[JudgedUser]], tmp_path: Path, base: str
 ) -> None:
     run, _ = plain
-    named = [
-        user.model_copy(
-            update={
-                "user_id": f"x{user.user_id}",
-                "pairs": tuple(
-                    one.model_copy(update={"user_id": f"x{user.user_id}", "pair_id": f"x{one.pair_id}"})
-                    for one in user.pairs[::-1]
-                ),
-            }
-        )
-        for user in people()[::-1]
-    ]
+
+    def renamed(user: UserData) -> UserData:
+        name = f"x{user.user_id}"
+        pairs = (one.model_copy(update={"user_id": name, "pair_id": f"x{one.pair_id}"}) for one in user.pairs[::-1])
+        return user.model_copy(update={"user_id": name, "pairs": tuple(pairs)})
+
+    named = [renamed(user) for user in people()[::-1]]
     other = made(tmp_path, base, named)
     for path in other.do("reward_model"):
         same = Path(run.plan.run, path.relative_to(other.plan.run))
@@ -265,7 +261,7 @@ def test_a_vote_on_the_same_answers_is_not_shown() -> None:
     target = user.part("test")[0]
     copy = target.model_copy(update={"pair_id": "another user's", "user_id": "v"})
     model = fspo.FewShot(Recorded(), RECIPES["fspo"])  # type: ignore[arg-type]
-    assert model.prompt((copy,), target) == fspo.answer_prompt((), target)
+    assert model.prompt((copy,), target) == fspo.answer_prompt((), target.context)
 
 
 def test_a_description_is_written_once_from_the_votes_and_then_shown() -> None:
@@ -275,13 +271,13 @@ def test_a_description_is_written_once_from_the_votes_and_then_shown() -> None:
     model = fspo.FewShot(policy, RECIPES["fspo_description"])  # type: ignore[arg-type]
     model.adapt(shots)(test)
     assert policy.described == [fspo.description_prompt(shots)]
-    assert policy.asked[0].prompt == fspo.answer_prompt(shots, test[0], "likes lists")
+    assert policy.asked[0].prompt == fspo.answer_prompt(shots, test[0].context, "likes lists")
     # A vote that may show the choice of a judged pair is in no description that stands before this pair.
     copy = test[0].model_copy(update={"pair_id": "another user's", "order": 9})
     policy.described, policy.asked = [], []
     model.adapt((*shots, copy))(test)
     assert policy.described == [fspo.description_prompt(shots), fspo.description_prompt((*shots, copy))]
-    assert policy.asked[0].prompt == fspo.answer_prompt(shots, test[0], "likes lists")
+    assert policy.asked[0].prompt == fspo.answer_prompt(shots, test[0].context, "likes lists")
     del policy.described[1:]
     # What is shown leaves room for it.
     several = user.part("context")
@@ -292,7 +288,30 @@ def test_a_description_is_written_once_from_the_votes_and_then_shown() -> None:
     # Told the truth, it writes none.
     model.adapt(shots, "planted")(test)
     assert len(policy.described) == 1
-    assert policy.asked[-12].prompt == fspo.answer_prompt(shots, test[0], "planted")
+    assert policy.asked[-12].prompt == fspo.answer_prompt(shots, test[0].context, "planted")
+
+
+def test_answers_are_generated_by_the_prompts_of_the_training() -> None:
+    user, policy = people()[4], Recorded()
+    context, asked = user.part("context"), [one.context for one in user.part("test")]
+
+    def prompts(method: str, shots: Sequence[PreferencePair], said: str = "") -> list[str]:
+        policy.described = []
+        fspo.FewShot(policy, RECIPES[method]).answers([fspo.Question(shots, one, said) for one in asked], 30)  # type: ignore[arg-type]
+        return policy.described
+
+    def shown(shots: Sequence[PreferencePair], said: str = "") -> list[str]:
+        return [fspo.answer_prompt(shots, one, said) for one in asked]
+
+    # As many of the latest votes as leave room for 30 tokens.
+    policy.limit = 30 + len(policy.tokens(fspo.Text(shown(context[-2:])[0], "")).ids)
+    assert prompts("fspo", context) == shown(context[-2:])
+    policy.limit = 500
+    assert prompts("fspo", context[:1], "planted") == shown(context[:1], "planted")
+    assert prompts("ipo", context) == shown(())
+    # One description for all questions of a user.
+    described = shown(context[:1], "likes lists")
+    assert prompts("fspo_description", context[:1]) == [fspo.description_prompt(context[:1]), *described]
 
 
 def test_descriptions_are_learned_from_planted_tastes(tmp_path: Path, base: str) -> None:
@@ -307,11 +326,9 @@ def test_descriptions_are_learned_from_planted_tastes(tmp_path: Path, base: str)
     assert set(cards) == {"pref_ft_description", "fspo_description"}
     assert {card["train_users"] for card in cards.values()} == {3}
     # Answers, and descriptions wherever there are votes to describe.
-    texts = cards["pref_ft_description"]["texts"]
-    assert 12 < texts < 24
+    assert 12 < cards["pref_ft_description"]["texts"] < 24
     assert cards["fspo_description"]["choices"] == 12
-    ok = {row.method for row in rows if row.user_id == "u4" and row.status == "ok"}
-    assert ok == set(methods)
+    assert {row.method for row in rows if row.user_id == "u4" and row.status == "ok"} == set(methods)
     described, told = by_method(rows, methods[0]), by_method(rows, methods[1])
     assert described.keys() != told.keys()
     # Test users without a taste have a description, and nothing to be told.

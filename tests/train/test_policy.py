@@ -19,7 +19,6 @@ from tokenizers import processors
 from transformers import AutoTokenizer
 
 from personalrm.core.errors import ConfigError, DataError
-from personalrm.core.records import Turn
 from personalrm.train.policy import Policy, open_policy, save_merged
 from personalrm.train.policy_fit import fit_texts
 from personalrm.train.policy_settings import PolicySettings, Text, TextHyper, Tuning
@@ -67,6 +66,30 @@ def test_log_probs_do_not_depend_on_the_batch_nor_on_the_order(policy: Policy) -
     alone = replace(policy, settings=replace(policy.settings, batch_tokens=1)).log_probs(TEXTS)
     assert np.abs(together - alone).max() < 1e-4
     assert (policy.log_probs(TEXTS[::-1])[::-1] == together).all()
+
+
+def test_what_texts_share_is_read_once_where_the_model_can(
+    settings: PolicySettings, policy: Policy, tmp_path: Path
+) -> None:
+    texts = [Text("w1 w2 w3 w4 w5 w6", one) for one in ("w7", "w8 w9")]
+    sizes: list[tuple[int, ...]] = []
+
+    def read(opened: Policy) -> Any:  # noqa: ANN401
+        hook = opened.model.get_input_embeddings().register_forward_hook(lambda _, ids, __: sizes.append(ids[0].shape))
+        found = opened.log_probs(texts)
+        hook.remove()
+        assert found == pytest.approx([plain_log_prob(opened, one) for one in texts], abs=1e-4)
+        return found
+
+    whole = read(policy)
+    # Attends to three tokens alone.
+    base = tiny_llama(tmp_path)
+    config = Path(base, "config.json")
+    narrow = {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": 3}
+    config.write_text(json.dumps({**json.loads(config.read_text()), **narrow}), encoding="utf-8")
+    with open_policy(replace(settings, base=base), None, 0) as other:
+        assert np.abs(read(other) - whole).min() > 1e-3
+    assert sizes == [(1, 6 + 2 + 3), (2, 6 + 3)]
 
 
 def test_the_prompt_loses_its_start_and_the_completion_is_whole(settings: PolicySettings) -> None:
@@ -173,23 +196,11 @@ def test_a_long_prompt_of_a_generation_loses_its_start(policy: Policy) -> None:
     assert policy.seen - seen == {"prompts": 2, "prompts_cut": 1}
 
 
-def test_a_chat_is_a_prompt_up_to_the_answer(policy: Policy, settings: PolicySettings, tmp_path: Path) -> None:
-    turns = (Turn(role="user", content="w1"), Turn(role="assistant", content="w2"), Turn(role="user", content="w3"))
-    start = "<|im_start|> user w1 <|im_end|> <|im_start|> assistant w2 <|im_end|> <|im_start|> user w3 <|im_end|> "
-    assert policy.chat(turns) == f"{start}<|im_start|> assistant "
-    assert policy.chat(turns, "w9") == f"<|im_start|> system w9 <|im_end|> {start}<|im_start|> assistant "
-    plain = replace(settings, base=tiny_llama(tmp_path / "plain", template=None))
-    with (
-        open_policy(plain, None, 0) as other,
-        pytest.raises(ConfigError, match="has no chat template; give plain text"),
-    ):
-        other.chat(turns)
-
-
 @pytest.mark.parametrize("added", [True, False])
-def test_a_chat_begins_with_one_start_token(added: bool, settings: PolicySettings, tmp_path: Path) -> None:
-    # Llama's tokenizer puts a start token before every text; that of SmolLM2 has the first token of a turn as one, and
-    # puts it nowhere.
+def test_a_text_begins_with_the_start_token_of_its_tokenizer(
+    added: bool, settings: PolicySettings, tmp_path: Path
+) -> None:
+    # Llama's tokenizer puts one before every text; that of SmolLM2 puts it nowhere.
     base = tiny_llama(tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.bos_token = "<|im_start|>"
@@ -199,9 +210,6 @@ def test_a_chat_begins_with_one_start_token(added: bool, settings: PolicySetting
         tokenizer.backend_tokenizer.post_processor = made
     tokenizer.save_pretrained(base)
     with open_policy(replace(settings, base=base), None, 0) as policy:
-        prompt = policy.chat((Turn(role="user", content="w1"),))
-        said = "<|im_start|> user w1 <|im_end|> <|im_start|> assistant w2 <|im_end|>"
-        assert policy.tokenizer.decode(policy.tokens(Text(prompt, "w2")).ids) == said
         plain = policy.tokenizer.decode(policy.tokens(Text("w1", "w2")).ids)
         assert plain == ("<|im_start|> " if added else "") + "w1 w2 <|im_end|>"
 

@@ -17,7 +17,7 @@ from support.tiny_models import tiny_llama
 
 from personalrm.train import fine_tuning, policy_fit
 from personalrm.train.fine_tuning import Tuned
-from personalrm.train.policy import open_policy, padded
+from personalrm.train.policy import open_policy
 from personalrm.train.policy_fit import choice_loss, fit_choices, fit_texts, text_loss
 from personalrm.train.policy_settings import Choice, ChoiceHyper, PolicySettings, Text, TextHyper, Tuning
 from personalrm.train.trainer import Run
@@ -67,16 +67,15 @@ def test_the_loss_of_texts_by_hand(settings: PolicySettings) -> None:
     texts = [Text("w1 w2 w3", "w4"), Text("w5", "w6 w7 w8")]
     with open_policy(settings, None, 0) as policy:
         made = [policy.tokens(one) for one in texts]
-        pad = policy.tokenizer.pad_token_id
         rows = [policy.model(torch.tensor([one.ids])).logits[0].detach().log_softmax(-1) for one in made]
         wholes = [
             [float(row[n - 1, one.ids[n]]) for n in range(1, len(one.ids))] for row, one in zip(rows, made, strict=True)
         ]
         completions = wholes[0][2:], wholes[1]
-        found = text_loss(policy.model, padded(made, pad), None)
+        found = text_loss(policy.model, policy.batch([one] for one in made), None)
         assert float(found) == pytest.approx(-sum(map(sum, completions)) / 6, abs=1e-5)
         whole = [policy_fit._scored(one, TextHyper(loss_on="text")) for one in made]
-        found = text_loss(policy.model, padded(whole, pad), None)
+        found = text_loss(policy.model, policy.batch([one] for one in whole), None)
         assert float(found) == pytest.approx(-sum(map(sum, wholes)) / 8, abs=1e-5)
 
 

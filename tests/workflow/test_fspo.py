@@ -94,3 +94,19 @@ def test_the_estimate_counts_the_calls_that_a_run_makes(tmp_path: Path, monkeypa
     # Base answers the held-out question once, two systems once for each user; both orders of ten comparisons.
     assert calls["write_answers"] == (11, 11, 11)
     assert calls["compare_answers"] == (20, 20, 20)
+
+
+def test_answers_of_policies_are_planned_after_their_trainings(tmp_path: Path) -> None:
+    values = config("http://127.0.0.1:9/v1")
+    policy: dict[str, Any] = {"trained": "other/tiny", "methods": ["pref_ft", "ipo"]}
+    values["compare"] = {"policy": policy, "shots": [2, 4], "judges": ["words"]}
+    project = Project(tmp_path, values)
+    for name in ("pref_ft", "pref_ft_no_user", "ipo"):
+        for file in ("card.json", "weights.safetensors"):
+            path = tmp_path / "other" / "tiny" / name / "0" / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("{}", encoding="utf-8")
+    jobs = dict(re.findall(r"(?m)^(\w+) +(\d+)$", project.snakemake("-n").split("Job stats:")[1]))
+    # Two shards of base, two numbers of votes by two models, IPO, and the oracle; all but Base are compared.
+    assert (jobs["generate_answers"], jobs["compare_answers"]) == ("14", "12")
+    assert "write_answers" not in jobs

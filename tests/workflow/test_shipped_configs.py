@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.warm import run_warm
+from typer.testing import CliRunner
 
+from personalrm.app.cli import cli
 from personalrm.data.scripted.settings import ScriptedSettings
 from personalrm.data.scripted.synthesise import synthesise
 
 ROOT = Path(__file__).parents[2]
+Row = dict[str, Any]
 
 
 def planned(name: str, folder: Path) -> dict[str, int]:
@@ -74,3 +81,28 @@ def test_few_shot_optimisation_trains_each_stage_once(tmp_path: Path) -> None:
     # pref_ft and fspo, the same without votes, frozen_bt and user_map; two shards, two entries.
     assert (jobs["reward_model"], jobs["score"], jobs["features"]) == (6, 4, 2)
     assert not {"profile", "judge", "fetch_invented"} & jobs.keys()
+
+
+def test_the_proof_of_few_shot_optimisation_has_users_enough_and_some_apart(tmp_path: Path) -> None:
+    users: dict[str, list[Row]] = {}
+    for kind in ("own", "unseen"):
+        card = f"data/fspo_full/{kind}/card.json"
+        made = subprocess.run(["make", "-n", card], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        (command,) = (line for line in made.replace("\\\n", "").splitlines() if " synthesise " in line)
+        arguments = shlex.split(command)[3:]
+        arguments[1] = str((tmp_path / card).parent)
+        assert CliRunner().invoke(cli, arguments).exit_code == 0
+        users[kind] = list(json.loads((tmp_path / card).with_name("tastes.json").read_text(encoding="utf-8")).values())
+    seen, apart = ([one["own"] for one in mine if one["part"] == "test"] for mine in users.values())
+    assert len(seen) + len(apart) >= 60
+    assert len(apart) >= (len(seen) + len(apart)) / 3
+    trained = {_signs(one["own"]) for one in users["own"] if one["part"] == "train"}
+    assert not trained & set(map(_signs, apart))
+    assert set(map(_signs, seen)) <= trained
+    jobs = planned("fspo_full.yaml", tmp_path)
+    # All weights are of one data set; two shards of each.
+    assert (jobs["reward_model"], jobs["score"], jobs["features"]) == (6, 8, 4)
+
+
+def _signs(weights: dict[str, float]) -> frozenset[tuple[str, bool]]:
+    return frozenset((axis, weight > 0) for axis, weight in weights.items())

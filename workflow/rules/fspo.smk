@@ -6,7 +6,7 @@ OUTPUTS  questions/<domain>.jsonl
          pairs/<domain>.jsonl
          users/<domain>.jsonl
          labels/<domain>/<shard>.jsonl
-         generations/<domain>/<system>/<shard>.jsonl
+         generations/<domain>/<system>/<shard>.jsonl, or policy_answers/<domain>/<system>/<shard>.jsonl
          comparisons/<domain>/<system>-by-<judge>/<shard>.jsonl
 """
 
@@ -159,6 +159,31 @@ rule write_answers:
         "Answering held-out questions: {wildcards.method} on {wildcards.dataset}, shard {wildcards.shard}"
     shell:
         "python -m personalrm stage write_answers --config {params.config:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule generate_answers:
+    input:
+        unpack(inputs_of("generate_answers")),
+    output:
+        PLAN.template("generate_answers"),
+    log:
+        PLAN.log("generate_answers"),
+    benchmark:
+        PLAN.benchmark("generate_answers")
+    conda:
+        "../envs/personalrm.yml"
+    threads: setting_of(PLAN.policy, "threads")
+    resources:
+        mem_mb=growing(setting_of(PLAN.policy, "mem_mb")),
+        runtime=growing(240),
+        gpu=setting_of(PLAN.policy, "gpus"),
+    params:
+        reads=reads_of("generate_answers"),
+        config=RUN_CONFIG,
+    message:
+        "Answering held-out questions: {wildcards.method} on {wildcards.dataset}, shard {wildcards.shard}"
+    shell:
+        "python -m personalrm stage generate_answers --config {params.config:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule compare_answers:

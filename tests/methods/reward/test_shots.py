@@ -96,15 +96,15 @@ def test_prompts_by_hand() -> None:
     shot, target = pair("p1", chosen="Good.", rejected="Bad."), pair("p2", chosen="SECRET", rejected="SECRET")
     example = "## Example 1\nQuestion:\nquestion p1\nPreferred:\nGood. p1\nOther:\nBad. p1\n\n"
     asked = "Question:\nquestion p2\n"
-    assert answer_prompt([shot], target) == (
+    assert answer_prompt([shot], target.context) == (
         f"{example}## Task\nAnswer the question as the user of these examples would prefer.\n{asked}Preferred:\n"
     )
-    assert answer_prompt([], target) == f"## Task\nAnswer the question.\n{asked}Preferred:\n"
-    assert answer_prompt([shot], target, "Likes lists.") == (
+    assert answer_prompt([], target.context) == f"## Task\nAnswer the question.\n{asked}Preferred:\n"
+    assert answer_prompt([shot], target.context, "Likes lists.") == (
         f"{example}## Task\nAnswer the question as the user of these examples, who is described below, would prefer.\n"
         f"{asked}User:\nLikes lists.\nPreferred:\n"
     )
-    assert answer_prompt([], target, "Likes lists.").startswith(
+    assert answer_prompt([], target.context, "Likes lists.").startswith(
         "## Task\nAnswer the question as the user who is described below would prefer.\n"
     )
     assert description_prompt([shot]) == f"{example}## Task\nDescribe what the user of these examples prefers.\nUser:\n"
@@ -114,9 +114,11 @@ def test_prompts_by_hand() -> None:
         Turn(role="user", content="{{ x }}"),
     )
     several = target.model_copy(update={"context": turns})
-    assert "\nQuestion:\n[user]: Hi\n[assistant]: Ho\n[user]: {{ x }}\nPreferred:\n" in answer_prompt([], several)
+    assert "\nQuestion:\n[user]: Hi\n[assistant]: Ho\n[user]: {{ x }}\nPreferred:\n" in answer_prompt(
+        [], several.context
+    )
 
 
 def test_the_latest_shot_stands_last() -> None:
-    said = answer_prompt(chronological(votes(3)[::-1]), pair("p9"))
+    said = answer_prompt(chronological(votes(3)[::-1]), pair("p9").context)
     assert said.index("question p0") < said.index("question p1") < said.index("question p2") < said.index("question p9")

@@ -252,6 +252,7 @@ def synthesise(
     null: Annotated[float, typer.Option(help="Share of users without a taste of their own.")] = 0.0,
     contrarian: Annotated[float, typer.Option(help="Share of users who want the opposite of all others.")] = 0.0,
     unseen_combination: Annotated[float, typer.Option(help="Share of test users unlike any train user.")] = 0.0,
+    kinds: Annotated[str, typer.Option(help="Write these kinds of users alone: own, unseen, …, with commas.")] = "",
     pool: Annotated[int | None, typer.Option(help="So many pairs, shared by all users.")] = None,
     short: Annotated[bool, typer.Option("--short", help="Answers of one sentence, on users' own axes.")] = False,
     user_split: Annotated[
@@ -276,12 +277,10 @@ def synthesise(
     from personalrm.data.scripted.synthesise import summary as summed_up
     from personalrm.data.scripted.synthesise import synthesise as written
 
-    of_runs = ("run", "domain")
-    chosen = {
-        name: value for name, value in options.items() if name not in ("out_dir", "scripted", "axes", "force", *of_runs)
-    }
-    names = tuple(name.strip() for name in axes.split(",") if name.strip())
-    card = written(ScriptedSettings(**chosen, axes=names), out_dir, force=force)
+    others = ("out_dir", "scripted", "force", "run", "domain")
+    chosen = {name: value for name, value in options.items() if name not in others}
+    lists = {name: tuple(filter(None, map(str.strip, chosen[name].split(",")))) for name in ("axes", "kinds")}
+    card = written(ScriptedSettings(**{**chosen, **lists}), out_dir, force=force)
     sys.stdout.write(summed_up(card, out_dir))
 
 

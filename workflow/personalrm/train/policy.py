@@ -1,17 +1,16 @@
 """Causal language models as policies: log-probabilities of completions, and greedy generation.
 
 A prompt and its completion become tokens apart. The tokenizer's first token stands before them, and the end token after
-them. Padding has a token of its own, and a mask, so that what else is in a batch changes numbers by rounding alone:
-below 1e-4 in float32; in bfloat16 up to its own precision.
+them. Texts that begin alike are read together (`token_trees.py`). Padding has a token of its own, and a mask, so that
+what else is in a batch changes numbers by rounding alone: below 1e-4 in float32; in bfloat16 up to its own precision.
 """
 
 from __future__ import annotations
 
-import inspect
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,18 +19,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, get_peft_model
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.files import sha256_file
-from personalrm.core.records import Turn
 from personalrm.train import WEIGHTS
 from personalrm.train.bases import Base, open_base, separate_pad
 from personalrm.train.fine_tuning import Tuned, put_weights
 from personalrm.train.policy_settings import Generated, PolicySettings, Text, Tuning
-from personalrm.train.texts import Tokens, batches, render_chat, special_tokens, token_limit, turns_with, without_clock
+from personalrm.train.texts import Tokens, batches, special_tokens, token_limit
+from personalrm.train.token_trees import Batch, Tree, batch_of, grouped, reads_trees, text_log_probs, token_log_probs
 from personalrm.train.trainer import seeded
 
 if TYPE_CHECKING:
@@ -66,23 +65,13 @@ class Policy:
     reload: Callable[[], Any]
     seen: Counter[str] = field(default_factory=Counter)
 
-    def chat(self, turns: Sequence[Turn], system: str = "") -> str:
-        """Turns as a prompt in the model's chat template, up to the start of the answer. `system` stands before them,
-        in one turn with a system turn of their own.
-
-        Raises ConfigError where the model has no template, or its template refuses the roles.
-        """
-        named, template = f"base {self.settings.base}", without_clock(self.tokenizer)
-        asked = turns_with(turns, system)
-        return render_chat(self.tokenizer, asked, named=named, template=template, add_generation_prompt=True)
-
     def tokens(self, text: Text) -> Tokens:
         """The text as tokens, cut to the limits, with the end token. `answer` counts those of the completion."""
         before = self._before
         end = [*self._ids(text.completion), int(self.tokenizer.eos_token_id)]
         kept = end[: self.limit - len(before)]
         room = min(self.limit - len(before) - len(kept), self.settings.max_prompt_tokens or self.limit)
-        start = self._prompt(text.prompt)
+        start = self._ids(text.prompt)
         start_kept = start[max(0, len(start) - room) :]
         ids = (*before, *start_kept, *kept)
         return Tokens(ids, len(kept), len(start_kept) < len(start), len(kept) < len(end))
@@ -103,10 +92,11 @@ class Policy:
 
     def sums(self, texts: Sequence[Tokens], *, reference: bool = False) -> Wide:
         """Log-probabilities summed over the last `answer` tokens of each text, (texts,), in their order; equal texts
-        are read once. `reference`: those of the model as it started."""
-        made = {(text.answer, text.ids): text for text in texts}
-        distinct = sorted(made.values(), key=lambda one: (len(one.ids), one.ids, one.answer))
-        found: dict[tuple[int, tuple[int, ...]], float] = {}
+        and what texts share are read once. `reference`: those of the model as it started."""
+        distinct = {(text.ids, text.answer): text for text in texts}.values()
+        rows = self.trees(grouped(distinct, self.settings.batch_tokens))
+        rows.sort(key=lambda tree: (len(tree.ids), tree.ids))
+        found: dict[tuple[tuple[int, ...], int], float] = {}
         model, turned_off = self.model, nullcontext()
         if reference and self.tuning and self.tuning.kind == "lora":
             turned_off = self.model.disable_adapter()
@@ -115,12 +105,23 @@ class Policy:
         training = model.training
         model.eval()
         with torch.inference_mode(), self.precision(), turned_off:
-            for batch in batches(distinct, self.settings.batch_tokens):
-                rows = token_log_probs(model, padded(batch, self.tokenizer.pad_token_id, self.settings.device))
-                sums = rows.double().sum(dim=1).cpu().tolist()
-                found.update(zip(((one.answer, one.ids) for one in batch), sums, strict=True))
+            for batch in batches(rows, self.settings.batch_tokens):
+                read = batch_of(batch, self._pad, self.settings.device)
+                whose = [(text.ids, text.answer) for tree in batch for text in tree.texts]
+                sums = text_log_probs(token_log_probs(model, read).double(), read, len(whose))
+                found.update(zip(whose, sums.tolist(), strict=True))
         model.train(training)
-        return np.array([found[one.answer, one.ids] for one in texts], dtype=np.float64)
+        return np.array([found[one.ids, one.answer] for one in texts], dtype=np.float64)
+
+    def trees(self, groups: Iterable[Sequence[Tokens]]) -> list[Tree]:
+        """A tree for each group of texts, or for each text where the model reads no trees."""
+        if self._reads_trees:
+            return [Tree.of(group) for group in groups]
+        return [Tree.of([text]) for group in groups for text in group]
+
+    def batch(self, groups: Iterable[Sequence[Tokens]]) -> Batch:
+        """Groups of texts as a batch on the CPU, texts in their order."""
+        return batch_of(self.trees(groups), self._pad)
 
     def generate(
         self, prompts: Sequence[str], *, max_new_tokens: int, min_new_tokens: int = 0, stop: Sequence[str] = ()
@@ -141,8 +142,8 @@ class Policy:
                 f"base {self.settings.base}: takes {self.context} tokens, so that {max_new_tokens} new ones leave no "
                 "room for a prompt; generate fewer"
             )
-        asked = {prompt: (*self._before, *self._prompt(prompt)[-room:]) for prompt in prompts}
-        self.seen.update(prompts=len(prompts), prompts_cut=sum(len(self._prompt(one)) > room for one in prompts))
+        asked = {prompt: (*self._before, *self._ids(prompt)[-room:]) for prompt in prompts}
+        self.seen.update(prompts=len(prompts), prompts_cut=sum(len(self._ids(one)) > room for one in prompts))
         distinct = sorted(set(asked.values()), key=lambda ids: (len(ids), ids))
         wanted = {"max_new_tokens": max_new_tokens, "min_new_tokens": min_new_tokens}
         found: dict[tuple[int, ...], Generated] = {}
@@ -194,14 +195,13 @@ class Policy:
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
 
-    def _prompt(self, text: str) -> list[int]:
-        # A chat template writes the first token itself, also one that the tokenizer puts before every text.
-        added = self.tokenizer.bos_token_id in self._before
-        return self._ids(text.removeprefix(self.tokenizer.bos_token) if added else text)
-
     @cached_property
     def _before(self) -> list[int]:
         return special_tokens(self.tokenizer)[0]
+
+    @cached_property
+    def _reads_trees(self) -> bool:
+        return reads_trees(self.model)
 
     @property
     def _pad(self) -> int:
@@ -232,39 +232,6 @@ class _Stop(StoppingCriteria):
             texts = self._tokenizer.batch_decode(input_ids[:, self._start :], skip_special_tokens=True)
             done = [any(one in text for one in self._stop) for text in texts]
         return torch.tensor(done, device=input_ids.device)
-
-
-def padded(texts: Sequence[Tokens], pad: int, device: str = "cpu") -> dict[str, torch.Tensor]:
-    """Texts as a batch, padded on the right, each (texts, tokens): `input_ids`, `attention_mask`, and `labels`, which
-    are the last `answer` tokens of each, and -100 elsewhere."""
-    longest = max(len(one.ids) for one in texts)
-    ids = torch.full((len(texts), longest), pad)
-    real, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
-    for n, one in enumerate(texts):
-        size = len(one.ids)
-        ids[n, :size] = torch.tensor(one.ids)
-        real[n, :size] = 1
-        labels[n, size - one.answer : size] = ids[n, size - one.answer : size]
-    made = {"input_ids": ids, "attention_mask": real, "labels": labels}
-    return {name: value.to(device) for name, value in made.items()}
-
-
-def token_log_probs(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:  # noqa: ANN401
-    """Log-probabilities of the labels of a batch that `padded` made, in float32: (texts, places), 0 where there is no
-    label. The first token of a text has none."""
-    labels = batch["labels"][:, 1:]
-    read = labels != -100
-    # What precedes the first label of all texts needs no output.
-    first = int(read.any(dim=0).int().argmax())
-    asked = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    wanted = batch["input_ids"].shape[1] - first
-    inner = model.get_base_model() if isinstance(model, PeftModel) else model
-    if "logits_to_keep" in inspect.signature(inner.forward).parameters:
-        asked["logits_to_keep"] = wanted
-    logits = model(**asked, use_cache=False).logits[:, -wanted:-1].float()
-    labels, read = labels[:, first:], read[:, first:]
-    found = logits.gather(-1, labels.clamp(min=0)[..., None])[..., 0] - logits.logsumexp(dim=-1)
-    return torch.where(read, found, 0.0)
 
 
 @contextmanager

@@ -26,15 +26,14 @@ from transformers import Trainer, TrainingArguments
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.files import stable_hash
 from personalrm.train.fine_tuning import Tuned, Updates, fine_tune
-from personalrm.train.policy import Policy, padded, token_log_probs
+from personalrm.train.policy import Policy
 from personalrm.train.policy_settings import Choice, ChoiceHyper, FitHyper, Text, TextHyper
 from personalrm.train.texts import Tokens
+from personalrm.train.token_trees import Batch, text_log_probs, token_log_probs
 from personalrm.train.trainer import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-Batch = dict[str, torch.Tensor]
 
 
 def fit_texts(
@@ -63,7 +62,7 @@ def fit_texts(
         return {"held_out_loss": -float(policy.sums(others).sum()) / sum(one.answer for one in others)}
 
     def collate(rows: list[Tokens]) -> Batch:
-        return padded(rows, policy.tokenizer.pad_token_id)
+        return policy.batch([row] for row in rows)
 
     facts = _facts(made) | {
         "texts": len(made),
@@ -102,12 +101,11 @@ def fit_choices(
         }
 
     def collate(rows: list[_Pair]) -> Batch:
-        batch = padded([one.chosen for one in rows] + [one.rejected for one in rows], policy.tokenizer.pad_token_id)
-        return batch | {"reference": torch.tensor([known[one] for one in rows], dtype=torch.float32)}
+        return policy.batch(rows) | {"reference": torch.tensor([known[one] for one in rows], dtype=torch.float32)}
 
     def loss(model: Any, batch: Batch, _items: object) -> torch.Tensor:  # noqa: ANN401
-        chosen, rejected = token_log_probs(model, batch).sum(dim=1).chunk(2)
-        return choice_loss(chosen - rejected - batch["reference"], hyper)
+        sums = text_log_probs(token_log_probs(model, batch), batch, 2 * len(batch["reference"]))
+        return choice_loss(sums[::2] - sums[1::2] - batch["reference"], hyper)
 
     texts, measured = ([text for pair in pairs for text in pair] for pairs in (made, others))
     facts = _facts(texts) | {"choices": len(made), "held_out": len(others), "held_out_data": _facts(measured)["data"]}
@@ -144,8 +142,7 @@ def _facts(texts: Sequence[Tokens]) -> dict[str, Any]:
 def text_loss(model: Any, batch: Batch, items: torch.Tensor | int | None) -> torch.Tensor:  # noqa: ANN401
     """Minus the log-probability of the labels of a batch, (), divided by `items`, the labels of an update (None: those
     of the batch)."""
-    found = token_log_probs(model, batch)
-    return -found.sum() / ((batch["labels"] != -100).sum() if items is None else items)
+    return -token_log_probs(model, batch).sum() / (len(batch["text"]) if items is None else items)
 
 
 def choice_loss(h: torch.Tensor, hyper: ChoiceHyper) -> torch.Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from personalrm.core.errors import ConfigError
 from personalrm.core.records import Turn
@@ -85,21 +85,21 @@ class Tokeniser:
     def _chat(self, context: Sequence[Turn], answer: str, system: str) -> tuple[str, str, str]:
         """The text in the chat template, in three parts: up to the first turn after the system turn (empty without
         `system`), from there up to the answer, and from there with the end of its turn."""
-        turns = turns_with(context, system)
-        render = partial(render_chat, self._tokenizer, named=self._named, template=self._template)
+        turns = _turns_with(context, system)
+        render = partial(_render_chat, self._tokenizer, named=self._named, template=self._template)
         # An answer without a conversation is the whole text.
         prompt = render(turns, add_generation_prompt=True) if turns else ""
         whole = render([*turns, {"role": "assistant", "content": answer}])
         other = render([*turns[:1], {"role": "user", "content": "\0"}]) if system else ""
-        start = _alike(prompt, whole)
-        first = min(_alike(other, prompt), start)
+        start = alike(prompt, whole)
+        first = min(alike(other, prompt), start)
         return whole[:first], whole[first:start], whole[start:]
 
     def _ids(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
 
 
-def turns_with(context: Sequence[Turn], system: str) -> list[dict[str, str]]:
+def _turns_with(context: Sequence[Turn], system: str) -> list[dict[str, str]]:
     """Turns as templates read them, after a system turn with `system`, if any."""
     turns: list[dict[str, str]] = [turn.model_dump() for turn in context]
     if not system:
@@ -109,7 +109,7 @@ def turns_with(context: Sequence[Turn], system: str) -> list[dict[str, str]]:
     return [{"role": "system", "content": "\n\n".join([system, *own])}, *turns[len(own) :]]
 
 
-def render_chat(
+def _render_chat(
     tokenizer: Any,  # noqa: ANN401
     turns: Sequence[dict[str, str]],
     *,
@@ -117,12 +117,8 @@ def render_chat(
     template: str | None,
     add_generation_prompt: bool = False,
 ) -> str:
-    """The turns in a chat template.
-
-    Raises ConfigError where there is no template, or it refuses them; `named` is what the message calls the model.
-    """
-    if template is None:
-        raise ConfigError(f"{named}: has no chat template; give plain text, or another base")
+    """The turns in a chat template. Raises ConfigError where it refuses them; `named` is what the message calls the
+    model."""
     try:
         return str(
             tokenizer.apply_chat_template(
@@ -147,20 +143,28 @@ def without_clock(tokenizer: Any) -> str | None:  # noqa: ANN401
     return template
 
 
-def _alike(one: str, other: str) -> int:
-    """Number of characters with which both begin."""
+def alike(one: Sequence[object], other: Sequence[object]) -> int:
+    """Number of characters, or tokens, with which both begin."""
     both = zip(one, other, strict=False)
     return next((n for n, (a, b) in enumerate(both) if a != b), min(len(one), len(other)))
 
 
-def batches(texts: Sequence[Tokens], most: int) -> Iterator[list[Tokens]]:
-    """Texts in their order (from short to long), as many at once as fit in `most` tokens, padding included."""
-    batch: list[Tokens] = []
-    for tokens in texts:
-        if batch and (len(batch) + 1) * len(tokens.ids) > most:
+class _Row(Protocol):
+    @property
+    def ids(self) -> tuple[int, ...]: ...
+
+
+Row = TypeVar("Row", bound=_Row)
+
+
+def batches(rows: Sequence[Row], most: int) -> Iterator[list[Row]]:
+    """Rows of tokens in their order (from short to long), as many at once as fit in `most` tokens, padding included."""
+    batch: list[Row] = []
+    for row in rows:
+        if batch and (len(batch) + 1) * len(row.ids) > most:
             yield batch
             batch = []
-        batch.append(tokens)
+        batch.append(row)
     if batch:
         yield batch
 

@@ -45,6 +45,8 @@ class ScriptedSettings:
     """Share of users who want the opposite of what all users want, and have no further taste."""
     unseen_combination: float = 0.0
     """Share of the test users with a taste of their own whose combination of tastes no train user has."""
+    kinds: tuple[str, ...] = ()
+    """Kinds of users (`tastes.Kind`) that are written; empty: all. Who is of which kind does not depend on it."""
     pool: int | None = None
     """Draw the pairs of all users from so many shared ones; otherwise no two users see the same pair."""
     short: bool = False
@@ -84,7 +86,12 @@ class ScriptedSettings:
     def as_options(self) -> dict[str, object]:
         """All settings as plain values, with the axes by name."""
         found = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {**found, "axes": list(self.own_axes), "user_split": list(self.user_split)}
+        if not self.kinds:
+            # Cards of earlier versions stay as they are.
+            del found["kinds"]
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()} | {
+            "axes": list(self.own_axes)
+        }
 
 
 def _check_ranges(settings: ScriptedSettings) -> None:

@@ -49,8 +49,7 @@ def synthesise(settings: ScriptedSettings, folder: Path, *, force: bool = False)
     tallies: defaultdict[tuple[str, str], _Tally] = defaultdict(_Tally)
     with ExitStack() as stack:
         votes, tastes, values = (stack.enter_context(atomic_open(folder / name)) for name in (VOTES, TASTES, AXES))
-        for number in range(settings.users):
-            user = planted.user(number)
+        for number, user in enumerate(planted.users()):
             tally = tallies[user.part, user.kind]
             tally.users += 1
             tastes.write(f"{',' if number else '{'}\n{_line(user.user_id)}: {_line(_taste(user))}".encode())

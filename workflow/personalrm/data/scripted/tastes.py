@@ -8,11 +8,11 @@ of weight times value over the axes. All of this is our choice.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import combinations
 from random import Random
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from personalrm.core.errors import ConfigError
 from personalrm.core.records import UserPart
@@ -62,6 +62,14 @@ class Planted:
             self._drawn(self._stream("attempt"), unseen=unseen)
             if settings.types is not None:
                 self._types(unseen=unseen)
+        if settings.kinds and next(self.users(), None) is None:
+            known = ", ".join(get_args(Kind))
+            raise ConfigError(f"kinds: no user is {' or '.join(settings.kinds)}; raise users, or name some of {known}")
+
+    def users(self) -> Iterator[ScriptedUser]:
+        """The users of the wanted kinds."""
+        everybody = map(self.user, range(self.settings.users))
+        return (user for user in everybody if not self.settings.kinds or user.kind in self.settings.kinds)
 
     def user(self, number: int) -> ScriptedUser:
         """The user of that number, from 0.

@@ -16,17 +16,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from personalrm.core.errors import DataError
-from personalrm.core.records import PreferencePair
+from personalrm.core.records import PreferencePair, Turn
 from personalrm.judge.prompting import load_prompt
 from personalrm.methods.base import LogOdds
 from personalrm.methods.reward.few_shot_settings import RECIPES, FSPOHyper, PrefFTHyper, Recipe
 from personalrm.methods.reward.shots import (
     PROMPT,
+    STOPS,
     Pairs,
     Window,
     answer_prompt,
@@ -39,7 +40,7 @@ from personalrm.methods.reward.shots import (
 from personalrm.train.fine_tuning import Tuned, put_weights
 from personalrm.train.policy import Policy, open_policy
 from personalrm.train.policy_fit import fit_choices, fit_texts
-from personalrm.train.policy_settings import Choice, PolicySettings, Text, Tuning
+from personalrm.train.policy_settings import Choice, Generated, PolicySettings, Text, Tuning
 from personalrm.train.trainer import Run
 
 DESCRIBED = 64
@@ -50,6 +51,15 @@ class Taught(NamedTuple):
     """A user to learn from: pairs, and the planted taste where the model learns to describe it."""
 
     pairs: Pairs
+    description: str = ""
+
+
+class Question(NamedTuple):
+    """A conversation that ends with a question, votes of the user who asks, and a description in the place of the
+    model's own, if any."""
+
+    shots: Pairs
+    context: tuple[Turn, ...]
     description: str = ""
 
 
@@ -91,21 +101,37 @@ class FewShot:
         its choice: another user may have voted on the same answers."""
 
         def fits(kept: Pairs) -> bool:
-            prompt = answer_prompt(kept, target, description)
+            prompt = answer_prompt(kept, target.context, description)
             both = (self.policy.tokens(Text(prompt, one)) for one in (target.chosen, target.rejected))
             return not any(one.context_cut for one in both)
 
         kept = self._latest(_apart(shots, target), fits)
-        return answer_prompt(kept, target, description)
+        return answer_prompt(kept, target.context, description)
+
+    def answers(self, asked: Sequence[Question], most: int) -> list[Generated]:
+        """Answers of at most `most` tokens, the most probable token each time, in the order of what is asked. Prompts
+        show the votes and the description as they do where pairs are judged."""
+        described = cache(self._described)
+        prompts = []
+        for shots, context, description in asked:
+            shown = shots if self.recipe.shots else ()
+            said = description or described(shown)
+            prompt = partial(answer_prompt, context=context, description=said)
+            prompts.append(self._with_room(prompt, shown, most))
+        return self.policy.generate(prompts, max_new_tokens=most, stop=STOPS)
 
     def description_prompt(self, shots: Pairs) -> str:
         """The prompt of a description, with the latest shots that leave room for it."""
+        return self._with_room(description_prompt, shots, self._described_tokens)
+
+    def _with_room(self, prompt: Callable[[Pairs], str], shots: Pairs, tokens: int) -> str:
+        """A prompt with the latest shots that leave room for so many tokens."""
 
         def fits(kept: Pairs) -> bool:
-            one = self.policy.tokens(Text(description_prompt(kept), ""))
-            return not one.context_cut and len(one.ids) + self._described_tokens <= self.policy.limit
+            one = self.policy.tokens(Text(prompt(kept), ""))
+            return not one.context_cut and len(one.ids) + tokens <= self.policy.limit
 
-        return description_prompt(self._latest(shots, fits))
+        return prompt(self._latest(shots, fits))
 
     def _latest(self, shots: Pairs, fits: Callable[[Pairs], bool]) -> Pairs:
         kept = latest(shots, fits)

@@ -14,10 +14,12 @@ from random import Random
 from typing import NamedTuple
 
 from personalrm.core.files import stable_hash
-from personalrm.core.records import PreferencePair
+from personalrm.core.records import PreferencePair, Turn
 from personalrm.judge.prompting import load_prompt
 
 PROMPT = "few_shot_preferences"
+STOPS = ("\nOther:", "\n##", "\nQuestion:")
+"""Where a model that goes on after its answer begins another part of the prompt."""
 Pairs = tuple[PreferencePair, ...]
 
 
@@ -84,9 +86,9 @@ def apart(shot: PreferencePair, target: PreferencePair) -> bool:
     return shot.context[:asked] != target.context or not said & {target.chosen, target.rejected}
 
 
-def answer_prompt(shots: Sequence[PreferencePair], target: PreferencePair, description: str = "") -> str:
-    """The prompt whose completion is an answer to the target's question."""
-    return _rendered("answer", shots=shots, description=description, context=target.context)
+def answer_prompt(shots: Sequence[PreferencePair], context: Sequence[Turn], description: str = "") -> str:
+    """The prompt whose completion is an answer to the last question of a conversation."""
+    return _rendered("answer", shots=shots, description=description, context=context)
 
 
 def description_prompt(shots: Sequence[PreferencePair]) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, Field
 
 from personalrm.core.errors import ConfigError
 from personalrm.data.filters.filter_settings import once_each
+from personalrm.methods.reward.few_shot_settings import RECIPES, trainings_of
 from personalrm.personas.synthetic.settings import Count, Domain
 from personalrm.personas.synthetic.users import seed_users
 from personalrm.studies.model_config import Positive
@@ -89,17 +90,70 @@ class DescribeConfig(Section):
     """Labelled pairs that two users must have in common before their disagreement has consequences."""
 
 
+class System(NamedTuple):
+    """A system that is written for: the training whose weights it has (empty: the model as it is), the number of the
+    user's labelled pairs that it shows, and whether it is given the user's description."""
+
+    training: str = ""
+    shots: int = 0
+    told: bool = False
+
+
+def _trained(name: str) -> str:
+    known = [name for name, recipe in RECIPES.items() if recipe.weights == name]
+    if name not in known:
+        raise ValueError(f"{name!r} is no training; known: {', '.join(known)}")
+    return name
+
+
+class PolicyConfig(Section):
+    """A causal language model on this machine, and trainings of it by another run (`reward_models`), as it has them on
+    the votes of `personalrm synthesise --run`. Needs the extra `train`."""
+
+    base: str = "smollm2-135m"
+    """Base model: an id of `personalrm models list`, a folder, or a hub id (`owner/name`)."""
+    revision: str | None = None
+    """Of a hub id: a commit, branch or tag."""
+    trained: Path | None = None
+    """Folder of the trainings: `results/<run>/reward_models/<data set>/<name>`."""
+    methods: Annotated[list[Annotated[str, AfterValidator(_trained)]], AfterValidator(once_each)] = []
+    """Trainings that are systems, each with the numbers of votes of `compare.shots` (`fspo4`): `pref_ft`, `fspo` and
+    others of docs/methods.md."""
+    seed: Count = 0
+    """Seed of the trainings."""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Of activations and weights."""
+    device: Annotated[str, Field(pattern=r"^[a-z]+(:\d+)?$")] = "cpu"
+    """Where torch computes: `cpu`, or `cuda`."""
+    threads: Positive = 2
+    """Threads of torch in a job. Other numbers may change answers."""
+    mem_mb: Positive = 4000
+    """Memory of a job, in MB; a further attempt asks for more."""
+
+    @property
+    def gpus(self) -> int:
+        """Graphics processors of a job."""
+        return int(self.device != "cpu")
+
+    def folders(self, method: str) -> list[Path]:
+        """Folders of the trainings that a method rests on, in their order; none for the base itself."""
+        steps = trainings_of(method) if method else ()
+        return [self.trained / step / str(self.seed) for step in steps] if self.trained else []
+
+
 class CompareConfig(Section):
     """Systems whose answers to held-out questions are compared with those of Base, for each user (win rates)."""
 
-    model: str
+    model: str | None = None
     """Model that answers: `base` by the question alone (paper: Llama 3.2 3B Instruct)."""
+    policy: PolicyConfig | None = None
+    """In the place of `model`: a model that is run here, by the prompts of its trainings."""
     shots: list[Positive] = []
     """Numbers of the user's labelled pairs that a system `prompted<n>` shows the model (paper: 4 and 8)."""
     oracle: bool = True
     """A system `oracle`, in which the model is given the user's description."""
     given: dict[Name, Path] = {}
-    """Systems of your own, as trained policies: name to a file of answers (JSON lines in the form of
+    """Systems of your own: name to a file of answers (JSON lines in the form of
     `results/<run>/generations/<domain>/base/`, with the same `pair_id`s)."""
     judges: Annotated[list[str], Field(min_length=1)]
     """Models that judge by the user's description, in both orders (paper: GPT-4o)."""
@@ -108,12 +162,16 @@ class CompareConfig(Section):
     max_tokens: Positive = 512
     """Longest answer, in tokens; its length in words is that of `answer.words`."""
     temperature: Temperature = 0.0
-    """Of the answers (the paper does not give it)."""
+    """Of the answers (the paper does not give it). A `policy` takes the most probable token each time."""
 
     @property
-    def written(self) -> dict[str, int]:
-        """Names of the systems that the model writes for, each with the number of pairs that it shows."""
-        return {BASE: 0, **{f"{PROMPTED}{n}": n for n in self.shots}, **({ORACLE: 0} if self.oracle else {})}
+    def written(self) -> dict[str, System]:
+        """The systems that the model writes for, by name."""
+        found = {BASE: System(), **{f"{PROMPTED}{n}": System(shots=n) for n in self.shots}}
+        for method in self.policy.methods if self.policy else ():
+            shots = self.shots if RECIPES[method].shots else [0]
+            found |= {f"{method}{n or ''}": System(method, n) for n in shots}
+        return found | ({ORACLE: System(told=True)} if self.oracle else {})
 
     @property
     def rivals(self) -> list[str]:
@@ -142,6 +200,13 @@ class Config(StudyConfig):
     """Win rates against Base; not computed if this is not given."""
 
     @property
+    def compared(self) -> CompareConfig:
+        """The comparisons of a run. Raises ConfigError where it has none."""
+        if self.compare is None:
+            raise ConfigError("compare: is not given, so that there are no comparisons")
+        return self.compare
+
+    @property
     def systems(self) -> list[str]:
         """Names of the systems whose answers are compared, Base among them."""
         return [BASE, *self.compare.rivals] if self.compare else []
@@ -158,7 +223,7 @@ def problems_of(config: Config) -> Iterator[str]:
         "ask.model": [config.ask.model] if config.ask.model else [],
         "answer.models": config.answer.models,
         "label.model": [config.label.model],
-        "compare.model": [config.compare.model] if config.compare else [],
+        "compare.model": [config.compare.model] if config.compare and config.compare.model else [],
         "compare.judges": config.compare.judges if config.compare else [],
     }
     yield from model_problems(config, named)
@@ -180,6 +245,12 @@ def _compared(config: Config) -> Iterator[str]:
     compare = config.compare
     if compare is None:
         return
+    if (compare.model is None) == (compare.policy is None):
+        yield "compare: give model or policy, one of them"
+    if compare.policy and compare.policy.methods and compare.policy.trained is None:
+        yield "compare.policy.trained: is not given; name the folder of the trainings, or no methods"
+    if compare.policy and compare.temperature:
+        yield "compare.temperature: a policy takes the most probable token; leave it out"
     for name in compare.given:
         if name in compare.written:
             yield f"compare.given.{name}: is the name of a system of the study; give another one"

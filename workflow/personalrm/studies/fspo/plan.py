@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from personalrm.core.errors import ConfigError
 from personalrm.data.sharding import shard_names
 from personalrm.run.stage import Wildcards
 from personalrm.studies.fspo import stages
-from personalrm.studies.fspo.config import Config
+from personalrm.studies.fspo.config import Config, PolicyConfig
 from personalrm.studies.plan import StudyPlan
 
 
@@ -28,6 +29,20 @@ class Plan(StudyPlan[Config]):
     def seeds(self, dataset: str) -> str:
         """File of the questions that a domain is given."""
         return f"{self.run}/data/{dataset}/seeds.jsonl"
+
+    def answers(self, job: Wildcards, system: str) -> str:
+        """File of the answers of a system to the questions of a job."""
+        compare = self.config.compared
+        if system in compare.given:
+            return str(compare.given[system])
+        stage = "generate_answers" if compare.policy else "write_answers"
+        return self.path(stage, dataset=job.dataset, shard=job.shard, method=system)
+
+    def policy(self, _job: object) -> PolicyConfig:
+        """The policy of a job that answers with one. Raises ConfigError where there is none."""
+        if (found := self.config.compared.policy) is None:
+            raise ConfigError("compare.policy: is not given")
+        return found
 
     def domains(self) -> list[Wildcards]:
         """One job per domain."""

@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from personalrm.core.errors import ConfigError
+from personalrm.core.files import sha256_file
 from personalrm.core.records import read_all
 from personalrm.core.synthetic import PARTS, QuestionAnswers, QuestionGroup, SyntheticPair, SyntheticUser, UserLabels
 from personalrm.data.card import source_facts
@@ -17,21 +19,50 @@ from personalrm.studies.fspo.config import Config, problems_of
 from personalrm.studies.fspo.plan import Plan
 from personalrm.studies.fspo.run_results import PACKAGES, conditions, result_files, result_settings
 from personalrm.studies.manifest import stage_usage, usage_text
+from personalrm.studies.preflight import lacking
 from personalrm.studies.run_results import not_made, tables_and_pages
 from personalrm.studies.study import Needs, Study, later
+from personalrm.train import CARD, WEIGHTS
+from personalrm.train.base_names import kind_of_base
+
+GENERATE = "generate_answers"
+"""The stage that needs torch."""
 
 
-def _missing(config: Config, _needs: Needs) -> list[str]:
-    given = config.compare.given if config.compare else {}
-    return [
+def _missing(config: Config, needs: Needs) -> list[str]:
+    compare = config.compare
+    problems = [
         f"compare.given.{name}: no file {path}; make it first, or correct the path"
-        for name, path in given.items()
+        for name, path in (compare.given if compare else {}).items()
         if not path.is_file()
+    ]
+    if compare is None or compare.policy is None or GENERATE not in needs.stages:
+        return problems
+    problems += lacking("train", "compare.policy")
+    try:
+        kind_of_base(compare.policy.base, compare.policy.revision)
+    except ConfigError as error:
+        problems.append(f"compare.policy.{error}")
+    return problems + [
+        f"compare.policy.trained: no training in {folder}; run its config first, or correct the path, methods or seed"
+        for folder in _trainings(config)
+        if not (folder / CARD).is_file()
     ]
 
 
 def _facts(plan: Plan) -> dict[str, Any]:
-    return {"data": {name: _data(plan, name) for name in plan.config.datasets}, "usage": stage_usage(plan)}
+    trained = {str(folder / WEIGHTS): sha256_file(folder / WEIGHTS) for folder in _trainings(plan.config)}
+    return {
+        "data": {name: _data(plan, name) for name in plan.config.datasets},
+        "usage": stage_usage(plan),
+        **({"trained_sha256": trained} if trained else {}),
+    }
+
+
+def _trainings(config: Config) -> list[Path]:
+    """Folders of the trainings whose weights answer."""
+    policy = config.compare.policy if config.compare else None
+    return list(dict.fromkeys(path for method in policy.methods for path in policy.folders(method))) if policy else []
 
 
 def _data(plan: Plan, name: str) -> dict[str, Any]:

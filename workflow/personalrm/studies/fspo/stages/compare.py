@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from personalrm.core.errors import ConfigError, DataError
+from personalrm.core.errors import DataError
 from personalrm.core.files import stable_hash
 from personalrm.core.generations import Generation, Unasked
 from personalrm.core.records import read_all, read_records
@@ -29,7 +29,7 @@ from personalrm.llm.types import LanguageModel, Request
 from personalrm.personas.synthetic.describe import decided_labels
 from personalrm.personas.synthetic.questions import FOLDER
 from personalrm.run.stage import Files, Stage, Wildcards
-from personalrm.studies.fspo.config import BASE, ORACLE, CompareConfig, Config
+from personalrm.studies.fspo.config import BASE, Config
 from personalrm.studies.fspo.plan import Plan
 from personalrm.studies.fspo.stages.labels import DESCRIBE, LABEL
 from personalrm.studies.fspo.stages.texts import ASK, PAIR, all_questions
@@ -40,11 +40,20 @@ from personalrm.studies.settings import judge_settings, model_reads
 Job = StudyJob[Config]
 
 
+class Shot(NamedTuple):
+    """A labelled pair: a question, the answer that the user prefers, and the other one."""
+
+    question: str
+    preferred: str
+    other: str
+
+
 class Asked(NamedTuple):
-    """A user, and a held-out question."""
+    """A user, a held-out question, and what the system is told of the user."""
 
     user: SyntheticUser
     question: SyntheticQuestion
+    told: str = ""
 
     @property
     def pair_id(self) -> str:
@@ -52,19 +61,12 @@ class Asked(NamedTuple):
         return answer_id(self.user.user_id, self.question.question_id)
 
 
-def compared(config: Config) -> CompareConfig:
-    """The comparisons of a run. Raises ConfigError where it has none."""
-    if config.compare is None:
-        raise ConfigError("compare: is not given, so that there are no comparisons")
-    return config.compare
-
-
 def asked_of(
     users: Path, questions: Path, config: Config, dataset: str, shard: str
 ) -> list[tuple[SyntheticUser, list[SyntheticQuestion]]]:
     """The users of a shard with the held-out questions that each is asked: general ones and those of the user's traits,
     of which a seeded hash takes `compare.questions`. Raises DataError where no question of the domain is held out."""
-    domain, most = config.datasets[dataset], compared(config).questions
+    domain, most = config.datasets[dataset], config.compared.questions
     held = [question for question in all_questions([questions]) if question.held_out]
     if not held:
         raise DataError(
@@ -95,37 +97,57 @@ async def write_stage(
     shard: str,
 ) -> None:
     """Write one `Generation` of a system for each user of a shard and each question that the user is asked."""
-    settings = compared(job.config)
-    known = {pair.pair_id: pair for pair in read_records(pairs, SyntheticPair)}
-    labelled = {row.user_id: row for row in read_all(labels, UserLabels)}
-    asked = [
-        (Asked(user, question), shots_of(user, labelled, known, settings.written[method], job.config.seed))
-        for user, mine in asked_of(users, questions, job.config, dataset, shard)
-        for question in mine
-    ]
+    settings = job.config.compared
+    asked = shown_to(job.config, users, questions, pairs, labels, dataset, method, shard)
 
-    async def work(client: LanguageModel, one: tuple[Asked, Sequence[Mapping[str, str]]]) -> Generation:
+    async def work(client: LanguageModel, one: tuple[Asked, list[Shot]]) -> Generation:
         recorder = CallRecorder(client, WRITE.name)
-        (user, question), shots = one
-        told = user.description if method == ORACLE else ""
+        (_, question, told), shots = one
         (prompt,) = _prompts()
         messages = prompt.messages(words=job.config.answer.words, person=told, shots=shots, question=question.text)
         request = Request(messages, settings.max_tokens, settings.temperature, seed=job.config.seed)
         text, outcome, cut = await answer_of(recorder, request)
-        return Generation(
-            dataset=dataset,
-            pair_id=one[0].pair_id,
-            system=method,
-            prompt=question.text,
-            persona=told,
-            response=text,
-            outcome=outcome,
-            cut=cut,
-            calls=recorder.calls,
-            prompts={prompt.name: prompt.label},
-        )
+        said = {"response": text, "outcome": outcome, "cut": cut, "calls": recorder.calls}
+        return answer_row(one[0], dataset, method, prompt).model_copy(update=said)
 
-    await job.execute(WRITE, settings.model, [asked], work, out)
+    await job.execute(WRITE, str(settings.model), [asked], work, out)
+
+
+def shown_to(
+    config: Config,
+    users: Path,
+    questions: Path,
+    pairs: Path,
+    labels: Sequence[Path],
+    dataset: str,
+    method: str,
+    shard: str,
+) -> list[tuple[Asked, list[Shot]]]:
+    """What a system is asked for the users of a shard, and the labelled pairs that it shows."""
+    system = config.compared.written[method]
+    known = {pair.pair_id: pair for pair in read_records(pairs, SyntheticPair)}
+    labelled = {row.user_id: row for row in read_all(labels, UserLabels)}
+    return [
+        (
+            Asked(user, question, user.description if system.told else ""),
+            shots_of(user, labelled, known, system.shots, config.seed),
+        )
+        for user, mine in asked_of(users, questions, config, dataset, shard)
+        for question in mine
+    ]
+
+
+def answer_row(asked: Asked, dataset: str, system: str, prompt: Prompt) -> Generation:
+    """The row of an answer that is still empty."""
+    return Generation(
+        dataset=dataset,
+        pair_id=asked.pair_id,
+        system=system,
+        prompt=asked.question.text,
+        persona=asked.told,
+        response="",
+        prompts={prompt.name: prompt.label},
+    )
 
 
 def shots_of(
@@ -134,16 +156,16 @@ def shots_of(
     pairs: Mapping[str, SyntheticPair],
     number: int,
     seed: int,
-) -> list[dict[str, str]]:
+) -> list[Shot]:
     """So many labelled pairs of a user, by a seeded hash; fewer where fewer labels were kept. No question of a labelled
     pair is held out."""
     decided = decided_labels(labelled[user.user_id].labels) if number else {}
     drawn = sorted(decided, key=lambda pair_id: stable_hash("shot", str(seed), user.key, pair_id))[:number]
-    shots = []
+    shots: list[Shot] = []
     for pair_id in drawn:
         pair = pairs[pair_id]
         texts = (pair.first, pair.second) if decided[pair_id] == "first" else (pair.second, pair.first)
-        shots.append({"question": pair.question, "preferred": texts[0], "other": texts[1]})
+        shots.append(Shot(pair.question, *texts))
     return shots
 
 
@@ -171,7 +193,7 @@ async def compare_stage(
         for user, mine in asked_of(users, questions, job.config, dataset, shard)
         for question in mine
     ]
-    if method in compared(job.config).given and asked and not any(one.pair_id in rivals for one in asked):
+    if method in job.config.compared.given and asked and not any(one.pair_id in rivals for one in asked):
         raise DataError(
             f"compare.given.{method}: {test} has no answer to a question of domain {dataset}, shard {shard}; its rows "
             f"need the pair_id of those in {base.parent}"
@@ -215,10 +237,13 @@ def _prompts() -> tuple[Prompt, ...]:
 
 
 def _systems(plan: Plan) -> list[str]:
-    return list(plan.config.compare.written) if plan.config.compare else []
+    """Systems that a model of the client writes for."""
+    compare = plan.config.compare
+    return list(compare.written) if compare and compare.model else []
 
 
-def _write_files(plan: Plan, job: Wildcards) -> Files:
+def written_inputs(plan: Plan, job: Wildcards) -> Files:
+    """Files that the answers of a system rest on, whoever writes them."""
     return {
         "users": plan.path(DESCRIBE.name, dataset=job.dataset),
         "questions": plan.path(ASK.name, dataset=job.dataset),
@@ -228,29 +253,32 @@ def _write_files(plan: Plan, job: Wildcards) -> Files:
 
 
 def _compare_files(plan: Plan, job: Wildcards) -> Files:
-    written = {"dataset": job.dataset, "shard": job.shard}
-    given = compared(plan.config).given
-    own = job.method not in given
     return {
         "users": plan.path(DESCRIBE.name, dataset=job.dataset),
         "questions": plan.path(ASK.name, dataset=job.dataset),
-        "base": plan.path(WRITE.name, **written, method=BASE),
-        "test": plan.path(WRITE.name, **written, method=job.method) if own else str(given[job.method]),
+        "base": plan.answers(job, BASE),
+        "test": plan.answers(job, job.method),
     }
 
 
 def _write_reads(plan: Plan, job: Wildcards) -> Mapping[str, Any]:
-    settings, config = compared(plan.config), plan.config
-    named = settings.model_dump(mode="json", include={"max_tokens", "temperature", "questions"})
-    more = {"compare": named, "shots": settings.written[job.method], "words": config.answer.words}
-    more["shards"] = config.datasets[job.dataset].shards
+    config = plan.config
     # No dataclass holds these settings: they go into one request.
-    return model_reads(config, settings.model, [], _prompts()) | more
+    more = {**written_reads(plan, job), "words": config.answer.words}
+    return model_reads(config, str(config.compared.model), [], _prompts()) | more
+
+
+def written_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
+    """Settings on which the answers of a system depend, whoever writes them."""
+    settings = plan.config.compared
+    named = settings.model_dump(mode="json", include={"max_tokens", "temperature", "questions"})
+    shards = plan.config.datasets[job.dataset].shards
+    return {"compare": named, "shots": settings.written[job.method].shots, "shards": shards}
 
 
 def _compare_reads(plan: Plan, job: Wildcards) -> Mapping[str, Any]:
     questions = rubric_questions(plan.config, job.judge)
-    more = {"questions": compared(plan.config).questions, "shards": plan.config.datasets[job.dataset].shards}
+    more = {"questions": plan.config.compared.questions, "shards": plan.config.datasets[job.dataset].shards}
     return model_reads(plan.config, job.judge, questions, [questions[0].prompt]) | more
 
 
@@ -261,10 +289,10 @@ WRITE: Stage[Plan] = Stage(
         Wildcards(dataset=dataset, method=system)
         for dataset, system in itertools.product(plan.config.datasets, _systems(plan))
     ],
-    inputs=_write_files,
+    inputs=written_inputs,
     reads=_write_reads,
     work=write_stage,
-    asks=lambda plan, _job: [compared(plan.config).model],
+    asks=lambda plan, _job: [str(plan.config.compared.model)],
     batches=True,
     record=Generation,
     lost=lambda row: int(row.outcome == "provider_error"),
