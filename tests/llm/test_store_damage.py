@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.stores import answer, fill, key, readable
 
@@ -115,6 +115,7 @@ def test_the_way_out_that_the_error_names_saves_what_is_left(tmp_path: Path) -> 
 
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 2**32))
+@example(seed=25234).via("an index that led to the row of another key")
 def test_flipped_bytes_never_give_a_wrong_answer(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     rng = random.Random(seed)
     path = tmp_path_factory.mktemp("flip") / "s.sqlite"

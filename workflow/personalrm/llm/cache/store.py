@@ -143,7 +143,11 @@ class ResponseStore:
             if connection.execute(_INSERT, row).rowcount == 0:
                 self._set_aside(connection, self._query(_SELECT, json.dumps([key])))
                 connection.execute(_INSERT, row)
-                payload = self._query(_SELECT, json.dumps([key]))[0][2]
+                stored: list[Row] = self._query(_SELECT, json.dumps([key]))
+                if not stored or not is_sound(*stored[0][:4]):
+                    # A damaged index leads to the row of another key.
+                    raise sqlite3.DatabaseError("malformed index of keys")
+                payload = stored[0][2]
             if self.run:
                 tokens = (usage.tokens_in, usage.tokens_out, usage.tokens_cached)
                 connection.execute(_PAY, (wire_text(self.run), identity, *tokens, paid))
