@@ -80,6 +80,13 @@ def test_a_new_prompt_has_the_kind_of_the_votes_that_it_is_sorted_with(bank: Pat
     assert {one.kind for one in other} == {None}
 
 
+def test_a_new_pair_with_the_id_of_a_vote_has_the_kind_of_its_own_prompt(server: ScriptedServer, bank: Path) -> None:
+    """As where each file counts its rows from 0."""
+    rm = taste_model(server, bank, kinds="model").fit([{**one, "pair_id": str(at)} for at, one in enumerate(VOTES)])
+    fresh = [{**vote(31 + at), "pair_id": str(at)} for at in range(6)]
+    assert rm.evaluate(fresh).outcomes["correct"] == 6
+
+
 def test_types_of_the_votes_are_kinds_without_a_call(server: ScriptedServer, bank: Path) -> None:
     rm = taste_model(server, bank, kinds="conversation_type").fit(VOTES)
     assert set(rm.learned.taste.kinds) == {"food", "work"}
