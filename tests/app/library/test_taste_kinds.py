@@ -95,8 +95,23 @@ def test_types_of_the_votes_are_kinds_without_a_call(server: ScriptedServer, ban
     assert named(server) == 0
     plain = taste_model(server, bank).fit(VOTES)
     assert (plain.learned.taste.kinds, plain.learned.scores.kinds) == ({}, None)
-    without = taste_model(server, bank, kinds="conversation_type").fit([{**one, "type": None} for one in VOTES])
-    assert "kinds of question: none named (no vote has a type)" in without.events
+    for unnamed in (None, 3, " "):
+        votes = [{**one, "type": unnamed} for one in VOTES]
+        without = taste_model(server, bank, kinds="conversation_type").fit(votes)
+        assert "kinds of question: none named (no type of a vote is a text)" in without.events
+    spaced = [{**one, "type": f" small\n{one['type']} "} for one in VOTES]
+    assert set(taste_model(server, bank, kinds="conversation_type").fit(spaced).learned.taste.kinds) == {
+        "small food",
+        "small work",
+    }
+
+
+@pytest.mark.parametrize("votes", [VOTES[:5], [{**one, "context": FOOD} for one in VOTES]])
+def test_a_reader_knows_where_no_kinds_could_be_named(server: ScriptedServer, bank: Path, votes: list[Item]) -> None:
+    said = "kinds of question: none named (fewer than 6 votes, or one prompt alone)"
+    assert said in taste_model(server, bank, kinds="model").fit(votes).events
+    assert said not in taste_model(server, bank).fit(votes).events
+    assert named(server) == 0
 
 
 def test_no_prompt_is_sorted_for_a_user_whose_taste_is_the_same_everywhere(server: ScriptedServer, bank: Path) -> None:
