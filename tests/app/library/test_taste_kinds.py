@@ -7,11 +7,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.scripted_judge import Answer
 from support.scripted_server import Fault, ScriptedServer
 from support.traits import sorts
 
+from personalrm.app.library.readout import reasons_of
 from personalrm.core.errors import ConfigError, DataError, ModelCallError
 
 from .conftest import Item, taste_model
@@ -58,6 +60,9 @@ def test_weights_predictions_reasons_and_persona_are_those_of_the_kind(server: S
     loud = {one.kind: one.weight for one in rm.weights() if one.attribute == "is_loud"}
     assert loud["food"] > 0 > loud["work"]
     assert set(loud) == {None, "food", "work"}
+    # A kind without weights of its own has those that all share.
+    taste = rm.learned.taste
+    assert {one.kind for one in reasons_of(taste, rm.bank, np.ones(len(taste.names)), "travel")} == {None}
     text = str(rm.get_persona())
     assert "When asked about food, this person clearly prefers loud answers." in text
     assert "When asked about work, this person clearly prefers calm answers." in text
@@ -129,7 +134,7 @@ def test_kinds_are_saved_loaded_named_again_and_the_same_in_a_loop(
     loaded = type(rm).from_saved(file)
     assert loaded.learned == rm.learned
     before = named(server)
-    loaded.add([])
+    assert set(loaded.add([]).learned.taste.kinds) == {"food", "work"}
     assert named(server) == before
     assert loaded.predict_pairwise(WORK, LOUD, CALM) == -1
     assert (
