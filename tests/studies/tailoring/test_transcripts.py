@@ -204,6 +204,7 @@ def test_a_reader_sees_which_system_is_better_and_what_it_was_told(tmp_path: Pat
         location.hash = "method=all&q=likes+otter";
         await new Promise((done) => setTimeout(done, 50));
         found.told = parseInt(document.getElementById("count").textContent);
+        found.marked = document.querySelectorAll(".answers .chosen").length;
         document.getElementById("save").click();
         return [found, JSON.parse(await blob.text()).judgments];
         """,
@@ -215,4 +216,4 @@ def test_a_reader_sees_which_system_is_better_and_what_it_was_told(tmp_path: Pat
         ("otter", "wrong"),
         ("plain", "wrong"),
     ]
-    assert counts == {"won": 4, "lost": 2, "differ": 0, "right": 0, "wrong": 0, "told": 6}
+    assert counts == {"won": 4, "lost": 2, "differ": 0, "right": 0, "wrong": 0, "told": 6, "marked": 0}
