@@ -90,6 +90,10 @@ def test_a_new_pair_with_the_id_of_a_vote_has_the_kind_of_its_own_prompt(server:
     rm = taste_model(server, bank, kinds="model").fit([{**one, "pair_id": str(at)} for at, one in enumerate(VOTES)])
     fresh = [{**vote(31 + at), "pair_id": str(at)} for at in range(6)]
     assert rm.evaluate(fresh).outcomes["correct"] == 6
+    # With none of the votes: not in the kind of the vote that has its id.
+    other: Item = {"context": "what now?", "chosen": LOUD, "rejected": CALM}
+    odds = [rm.evaluate([{**other, "pair_id": name}]).verdicts[0].log_odds for name in ("0", "1", "new")]
+    assert len(set(odds)) == 1
 
 
 def test_types_of_the_votes_are_kinds_without_a_call(server: ScriptedServer, bank: Path) -> None:
@@ -130,6 +134,7 @@ def test_kinds_are_saved_loaded_named_again_and_the_same_in_a_loop(
     server: ScriptedServer, bank: Path, tmp_path: Path
 ) -> None:
     rm = taste_model(server, bank, kinds="model", user_id="ann").fit(VOTES[:12])
+    assert "question_kinds" in rm.learned.scores.prompts
     file = rm.save(tmp_path / "ann.json")
     loaded = type(rm).from_saved(file)
     assert loaded.learned == rm.learned
