@@ -62,11 +62,22 @@ def test_the_smallest_k_is_the_first_of_which_it_may_be_said_that_it_is_better(t
     assert (fewer["claim"], fewer["smallest_k"]) == ("too few", "none")
 
 
-def test_an_outage_carries_no_claim(tmp_path: Path) -> None:
+@pytest.mark.parametrize("spoilt", ["outage", "default_outage"])
+def test_an_outage_carries_no_claim(tmp_path: Path, spoilt: str) -> None:
     users = [f"u{n:02d}" for n in range(20)]
-    cells = [(default(), dict.fromkeys(users, "0000")), (learned(k=1), dict.fromkeys(users, "1111") | {"u00": "eeee"})]
+    said = {"default_outage": dict.fromkeys(users, "0000"), "outage": dict.fromkeys(users, "1111")}
+    said[spoilt]["u00"] = "eeee"
+    cells = [(default(), said["default_outage"]), (learned(k=1), said["outage"])]
     table = table_of(frame_of(tmp_path, cells), {("d", user): 8 for user in users})
-    assert (row_of(table)["outage"], row_of(table)["claim"], row_of(table)["smallest_k"]) == (True, "", "-")
+    assert (row_of(table)[spoilt], row_of(table)["claim"], row_of(table)["smallest_k"]) == (True, "", "-")
+
+
+def test_a_claim_counts_the_users_that_are_compared(tmp_path: Path) -> None:
+    users = [f"u{n:02d}" for n in range(20)]
+    for compared, claim in ((5, "too few"), (6, "small")):
+        cells = [(default(), dict.fromkeys(users[:compared], "10" * 8)), (learned(k=1), dict.fromkeys(users, "10" * 8))]
+        row = row_of(table_of(frame_of(tmp_path / claim, cells), {("d", user): 8 for user in users}))
+        assert (row["n_users"], row["claim"]) == (20, claim)
 
 
 def test_notes_and_captions_say_when_a_k_is_better(tmp_path: Path) -> None:

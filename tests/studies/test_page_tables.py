@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 
 import pandas as pd
@@ -45,13 +46,14 @@ def test_a_column_of_long_texts_is_no_column_of_numbers() -> None:
 
 def test_texts_blocks_and_notes_are_those_that_were_written(tmp_path: Path) -> None:
     frame = pd.DataFrame({HOSTILE: [HOSTILE, "b"], "n": ["1", "2"]})
-    blocks = [Block("One", frame, 1), Block("", frame, 2)]
+    blocks = [Block("One", frame, 1), Block("", frame.assign(m=["3", "4"]), 2)]
     write_table(frame, tmp_path / "t", caption=HOSTILE, notes=[HOSTILE, "second"], blocks=blocks)
     found = read_table_file(tmp_path / "t.html")
     assert (found.title, list(found.notes), found.n_rows) == (HOSTILE, [HOSTILE, "second"], 0)
     assert [(one.title, one.n_names) for one in found.tables] == [("One", 1), ("", 2)]
     assert found.tables[0].heads == [HOSTILE, "n"]
     assert found.tables[0].rows == [[HOSTILE, "1"], ["b", "2"]]
+    assert f'aria-label="{html.escape(HOSTILE)}: One"' in (tmp_path / "t.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("most", [2, 1])

@@ -1,4 +1,4 @@
-"""Slope, first k above Default, fidelity, settings won and a distilled Theta beside the reported ones, by hand."""
+"""Slope, first better k, fidelity, settings won and a distilled Theta beside the reported ones, by hand."""
 
 from __future__ import annotations
 

@@ -77,9 +77,9 @@ def test_an_odd_refusal_costs_at_most_its_own_pair(name: str) -> None:
         rm = judge_of(server, model_options=PATIENT).fit(items(6))
         result = rm.evaluate(items(4, first=20))
         before = server.count
-        # What was refused for good is stored, too.
         assert rm.evaluate(items(4, first=20)).verdicts == result.verdicts
-        assert server.count - before <= 2
+        # Answers are stored; refusals are not, and one call for each order of the pair is made again.
+        assert server.count - before == 8 - expected["correct"]
     assert {outcome: count for outcome, count in result.outcomes.items() if count} == expected
     assert rm.get_persona() == "Likes what is good."
 

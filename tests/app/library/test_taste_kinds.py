@@ -7,11 +7,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.scripted_judge import Answer
 from support.scripted_server import Fault, ScriptedServer
 from support.traits import sorts
 
+from personalrm.app.library.readout import reasons_of
 from personalrm.core.errors import ConfigError, DataError, ModelCallError
 
 from .conftest import Item, taste_model
@@ -58,6 +60,9 @@ def test_weights_predictions_reasons_and_persona_are_those_of_the_kind(server: S
     loud = {one.kind: one.weight for one in rm.weights() if one.attribute == "is_loud"}
     assert loud["food"] > 0 > loud["work"]
     assert set(loud) == {None, "food", "work"}
+    # A kind without weights of its own has those that all share.
+    taste = rm.learned.taste
+    assert {one.kind for one in reasons_of(taste, rm.bank, np.ones(len(taste.names)), "travel")} == {None}
     text = str(rm.get_persona())
     assert "When asked about food, this person clearly prefers loud answers." in text
     assert "When asked about work, this person clearly prefers calm answers." in text
@@ -80,6 +85,17 @@ def test_a_new_prompt_has_the_kind_of_the_votes_that_it_is_sorted_with(bank: Pat
     assert {one.kind for one in other} == {None}
 
 
+def test_a_new_pair_with_the_id_of_a_vote_has_the_kind_of_its_own_prompt(server: ScriptedServer, bank: Path) -> None:
+    """As where each file counts its rows from 0."""
+    rm = taste_model(server, bank, kinds="model").fit([{**one, "pair_id": str(at)} for at, one in enumerate(VOTES)])
+    fresh = [{**vote(31 + at), "pair_id": str(at)} for at in range(6)]
+    assert rm.evaluate(fresh).outcomes["correct"] == 6
+    # With none of the votes: not in the kind of the vote that has its id.
+    other: Item = {"context": "what now?", "chosen": LOUD, "rejected": CALM}
+    odds = [rm.evaluate([{**other, "pair_id": name}]).verdicts[0].log_odds for name in ("0", "1", "new")]
+    assert len(set(odds)) == 1
+
+
 def test_types_of_the_votes_are_kinds_without_a_call(server: ScriptedServer, bank: Path) -> None:
     rm = taste_model(server, bank, kinds="conversation_type").fit(VOTES)
     assert set(rm.learned.taste.kinds) == {"food", "work"}
@@ -88,8 +104,23 @@ def test_types_of_the_votes_are_kinds_without_a_call(server: ScriptedServer, ban
     assert named(server) == 0
     plain = taste_model(server, bank).fit(VOTES)
     assert (plain.learned.taste.kinds, plain.learned.scores.kinds) == ({}, None)
-    without = taste_model(server, bank, kinds="conversation_type").fit([{**one, "type": None} for one in VOTES])
-    assert "kinds of question: none named (no vote has a type)" in without.events
+    for unnamed in (None, 3, " "):
+        votes = [{**one, "type": unnamed} for one in VOTES]
+        without = taste_model(server, bank, kinds="conversation_type").fit(votes)
+        assert "kinds of question: none named (no type of a vote is a text)" in without.events
+    spaced = [{**one, "type": f" small\n{one['type']} "} for one in VOTES]
+    assert set(taste_model(server, bank, kinds="conversation_type").fit(spaced).learned.taste.kinds) == {
+        "small food",
+        "small work",
+    }
+
+
+@pytest.mark.parametrize("votes", [VOTES[:5], [{**one, "context": FOOD} for one in VOTES]])
+def test_a_reader_knows_where_no_kinds_could_be_named(server: ScriptedServer, bank: Path, votes: list[Item]) -> None:
+    said = "kinds of question: none named (fewer than 6 votes, or one prompt alone)"
+    assert said in taste_model(server, bank, kinds="model").fit(votes).events
+    assert said not in taste_model(server, bank).fit(votes).events
+    assert named(server) == 0
 
 
 def test_no_prompt_is_sorted_for_a_user_whose_taste_is_the_same_everywhere(server: ScriptedServer, bank: Path) -> None:
@@ -103,11 +134,12 @@ def test_kinds_are_saved_loaded_named_again_and_the_same_in_a_loop(
     server: ScriptedServer, bank: Path, tmp_path: Path
 ) -> None:
     rm = taste_model(server, bank, kinds="model", user_id="ann").fit(VOTES[:12])
+    assert "question_kinds" in rm.learned.scores.prompts
     file = rm.save(tmp_path / "ann.json")
     loaded = type(rm).from_saved(file)
     assert loaded.learned == rm.learned
     before = named(server)
-    loaded.add([])
+    assert set(loaded.add([]).learned.taste.kinds) == {"food", "work"}
     assert named(server) == before
     assert loaded.predict_pairwise(WORK, LOUD, CALM) == -1
     assert (

@@ -174,6 +174,20 @@ def test_comparisons_show_both_answers_by_system_and_prompts_as_sent(tmp_path: P
             assert call["swapped"] == swapped == (shown["second"] == test)
 
 
+def test_an_answer_that_is_compared_twice_stands_beside_each_of_the_two(tmp_path: Path) -> None:
+    systems = SYSTEMS | {"heron": dict.fromkeys(SYSTEMS["plain"], "good heron")}
+    pairs = [{"test": "otter", "base": base} for base in ("plain", "heron")]
+    with ScriptedServer(compare) as server:
+        plan = judged(compared_systems(tmp_path, server.url, systems, pairs=pairs), tmp_path)
+    data = data_in(page(tmp_path, plan))
+    beside = {
+        (*data["rows"][row]["systems"], *(data["texts"][data["pairs"][place][side]] for side in ("chosen", "rejected")))
+        for row, place, _ in data["items"]
+        if data["pairs"][place]["id"] == "test-p0"
+    }
+    assert beside == {("otter", "plain", "good otter", "bad"), ("otter", "heron", "good otter", "good heron")}
+
+
 @needs_browser
 def test_a_reader_sees_which_system_is_better_and_what_it_was_told(tmp_path: Path) -> None:
     compared_run(tmp_path)
@@ -185,8 +199,8 @@ def test_a_reader_sees_which_system_is_better_and_what_it_was_told(tmp_path: Pat
         "Answer of plaingoodTold no persona; 1 word",
         "plain betterplain better",
         "otter firstplain first",
-        "Answer of otter shown first",
-        "Answer of plain shown first",
+        "Answer of otter shown firstplain betterthe judge said second",
+        "Answer of plain shown firstplain betterthe judge said first",
     ):
         assert said in detail
     counts, saved = after(
@@ -204,6 +218,7 @@ def test_a_reader_sees_which_system_is_better_and_what_it_was_told(tmp_path: Pat
         location.hash = "method=all&q=likes+otter";
         await new Promise((done) => setTimeout(done, 50));
         found.told = parseInt(document.getElementById("count").textContent);
+        found.marked = document.querySelectorAll(".answers .chosen").length;
         document.getElementById("save").click();
         return [found, JSON.parse(await blob.text()).judgments];
         """,
@@ -215,4 +230,4 @@ def test_a_reader_sees_which_system_is_better_and_what_it_was_told(tmp_path: Pat
         ("otter", "wrong"),
         ("plain", "wrong"),
     ]
-    assert counts == {"won": 4, "lost": 2, "differ": 0, "right": 0, "wrong": 0, "told": 6}
+    assert counts == {"won": 4, "lost": 2, "differ": 0, "right": 0, "wrong": 0, "told": 6, "marked": 0}

@@ -90,11 +90,12 @@ async def kind_of(
     `names` are the kinds of the others by pair id. One call, as `name_kinds` makes it: for a prompt that one of the
     others has, too, it is the call that named them. Permanent errors are raised.
     """
-    last = pair.model_copy(update={"order": 1 + max((one.order for one in others), default=0)})
-    known = any(one.pair_id == pair.pair_id for one in others)
-    found = await name_kinds(model, others if known else [*others, last], json_schema=json_schema)
+    order = 1 + max((one.order for one in others), default=0)
+    # Under an id that none of the others has: the pair's own may be one of theirs.
+    last = pair.model_copy(update={"pair_id": "", "order": order})
+    found = await name_kinds(model, [*others, last], json_schema=json_schema)
     sorted_to = found.names if found else {}
-    with_it = [one for one, kind in sorted_to.items() if kind == sorted_to.get(pair.pair_id)]
+    with_it = [one for one, kind in sorted_to.items() if kind == sorted_to.get(last.pair_id)]
     counts = Counter(names[one] for one in with_it if one in names)
     return max(sorted(counts), key=counts.__getitem__, default=None)
 

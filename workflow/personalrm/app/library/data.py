@@ -58,7 +58,7 @@ class VoteDict(TypedDict, total=False):
     """A stored coin, as in the published sets: true where the chosen answer is to stand first in learning; else a hash
     decides."""
     type: str | None
-    """The kind of conversation, for `TasteModel(kinds="conversation_type")`."""
+    """The kind of conversation in words, for `TasteModel(kinds="conversation_type")`."""
 
 
 Item: TypeAlias = VoteDict | Mapping[str, Any]
@@ -121,7 +121,8 @@ def _vote(item: object, place: str, user_id: str | None, times: FileTimes | None
     try:
         vote = vote_of(row)
         kind = plain_value(item.get("type"))
-        vote = replace(vote, conversation_type=kind) if isinstance(kind, str) else vote
+        if isinstance(kind, str):
+            vote = replace(vote, conversation_type=" ".join(kind.split()) or None)
         if times is not None:
             times.check(plain_value(row.get("timestamp")))
     except FieldError as error:

@@ -30,6 +30,7 @@ from personalrm.methods.attributes import ATTRIBUTES
 from personalrm.methods.base import Training
 from personalrm.methods.taste.features import why_unscored
 from personalrm.methods.taste.prior import LEAST_USERS, fit_prior
+from personalrm.methods.taste.weights import LEAST_OF_KIND
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.stages.fit import by_pair
 from personalrm.studies.synthesizeme.stages.scoring import (
@@ -168,24 +169,30 @@ class Measuring:
         if record.taste is None or not record.taste.n_votes:
             why = why_unscored(scores.pairs)
             raise ModelCallError(f"fit: model {self.model_id} scored none of the votes ({why}); use another model")
-        known = (*events, *_events(record.taste, scores, prior))
+        known = (*events, *self._events(record.taste, scores, prior))
         return Measured(user, scores, prior, record, record.taste, known)
 
+    def _events(self, taste: Taste, scores: UserScores, prior: TastePrior | None) -> list[str]:
+        """What a reader should know of a taste."""
+        found = []
+        if prior is not None and not prior.learned:
+            found.append(f"others: fewer than {LEAST_USERS} with scored votes; the prior has no mean of theirs")
+        if scores.lost:
+            found.append(f"{scores.lost} calls were lost to provider errors; fit again asks for them")
+        if taste.n_unscored:
+            found.append(f"{taste.n_unscored} votes left out (the model gave no score)")
+        if scoring_of(self.config).kinds != "none":
+            found += _no_kinds(scores.kinds)
+        if any(entry.shortened for entry in scores.pairs):
+            found.append("some pairs were cut to fit the model's window")
+        return [*found, taste.reason] if taste.reason else found
 
-def _events(taste: Taste, scores: UserScores, prior: TastePrior | None) -> list[str]:
-    """What a reader should know of a taste."""
-    found = []
-    if prior is not None and not prior.learned:
-        found.append(f"others: fewer than {LEAST_USERS} with scored votes; the prior has no mean of theirs")
-    if scores.lost:
-        found.append(f"{scores.lost} calls were lost to provider errors; fit again asks for them")
-    if taste.n_unscored:
-        found.append(f"{taste.n_unscored} votes left out (the model gave no score)")
-    if scores.kinds is not None and not scores.kinds.names:
-        found.append(f"kinds of question: none named ({scores.kinds.reason or 'no vote has a type'})")
-    if any(entry.shortened for entry in scores.pairs):
-        found.append("some pairs were cut to fit the model's window")
-    return [*found, taste.reason] if taste.reason else found
+
+def _no_kinds(kinds: QuestionKinds | None) -> list[str]:
+    """Why no kinds of question are known, where they were asked for."""
+    if kinds is None:
+        return [f"kinds of question: none named (fewer than {2 * LEAST_OF_KIND} votes, or one prompt alone)"]
+    return [] if kinds.names else [f"kinds of question: none named ({kinds.reason or 'no type of a vote is a text'})"]
 
 
 def other_users(others: Mapping[str, Votes], user: UserData) -> People:

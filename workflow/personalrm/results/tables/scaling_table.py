@@ -1,4 +1,4 @@
-"""The table of scaling: accuracy against the number of context pairs, its slope, and the first k above Default."""
+"""The table of scaling: accuracy by the number of context pairs, its slope, and the first k better than Default."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ function transcriptDetail(data, view) {
     const box = make("div");
     for (const [role, content] of pair.context) add(box, turn(role, text(content)));
     const titles = systems ? systems.map((name) => `Answer of ${name}`) : [view.chosenBy, "Rejected"];
-    return add(box, add(make("div", null, "answers"), ...["chosen", "rejected"].map((side, which) => add(make("div", null, side),
+    return add(box, add(make("div", null, "answers"), ...["chosen", "rejected"].map((side, which) => add(make("div", null, systems ? null : side),
       make("div", titles[which], "role"), fill(make("div", null, "text"), text(pair[side])), systems && showTold(pair, which)))));
   }
 
