@@ -18,6 +18,12 @@ ANSWERS = {
     "twice": ("<think>a</think>One. [THINK]b[/THINK] Two.", "One.   Two.", "a\nb", "stop"),
     "with a prefix": ("<seed:think>a</seed:think>One.", "One.", "a", "stop"),
     "between triangles": ("◁think▷a◁/think▷One.", "One.", "a", "stop"),
+    "channels": (
+        "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>One.",
+        "One.",
+        "a",
+        "stop",
+    ),
     "none": (" Likes <b>dogs</b>. ", " Likes <b>dogs</b>. ", "", "stop"),
 }
 

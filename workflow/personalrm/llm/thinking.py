@@ -9,10 +9,12 @@ from typing import NamedTuple
 from personalrm.llm.types import Response
 
 _TAG = re.compile(
-    r"<(?P<close>/?)(?:\w{1,20}:)?(?:think(?:ing)?|thought)>|\[(?P<close2>/?)THINK\]|◁(?P<close3>/?)think▷",
+    r"<(?P<close>/?)(?:\w{1,20}:)?(?:think(?:ing)?|thought)>|\[(?P<close2>/?)THINK\]|◁(?P<close3>/?)think▷"
+    r"|<\|channel\|>analysis<\|message\|>|(?P<close4>(?:<\|end\|><\|start\|>assistant)?<\|channel\|>final<\|message\|>)",
     re.IGNORECASE,
 )
-"""Tags of DeepSeek, Qwen and many others (also with a prefix, as ByteDance Seed), of Mistral, and of Kimi."""
+"""Tags of DeepSeek, Qwen and many others (also with a prefix, as ByteDance Seed), of Mistral, of Kimi, and channels of
+gpt-oss that a server does not read. Not "reasoning": models that are asked for one mark it so."""
 
 
 class Thinking(NamedTuple):

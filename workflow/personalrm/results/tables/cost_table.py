@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 RUN, STAGE, METHOD = "run", "stage", "method"
 """Levels: the whole run; a stage with one model, over all methods; a method with its models."""
 ALL_STEPS = "all"
+SCORES = "score_attributes"
 STAGES: tuple[str, ...] = (
-    *("fetch", "prepare", "rate", "panel", "released", "filter", "score_attributes", "features"),
+    *("fetch", "prepare", "rate", "panel", "released", "filter", SCORES, "features"),
     *("reward_model", "theta", "bootstrap", "profile", "judge", "fidelity", "recovery", "axes", "tag", RESULTS),
 )
 SPENT: tuple[str, ...] = ("calls", "tokens_in", "tokens_out", "tokens_cached", "cost_usd_list", "unpriced_calls")
@@ -142,7 +143,11 @@ def _row(
 
 
 def _stage_rows(every: pd.DataFrame, times: Sequence[JobTime]) -> Iterator[Row]:
-    """Stages in the order of the workflow, by data set, variant and model."""
+    """Stages in the order of the workflow, by data set, variant and model.
+
+    Scores of pairs are made once for all rows that rest on them: they are counted as their stage has them.
+    """
+    every = every[(every["stage"] != SCORES) | (every["variant"] == UNUSED)]
     groups = every.groupby(["stage", "dataset", "variant", "model"])
     by_calls = {tuple(map(str, key)): group for key, group in groups}
     for place in sorted({*by_calls, *(time[:4] for time in times)}, key=_place):
@@ -180,7 +185,7 @@ def _method_rows(every: pd.DataFrame, main: pd.DataFrame) -> Iterator[Row]:
 def _scores_of(every: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
     """Calls of the scores that a method rests on: by the model that measured the taste."""
     model = names["judge_model"] if names["profile_model"] == UNUSED else names["profile_model"]
-    scored = (every["stage"] == "score_attributes") & (every["dataset"] == names["dataset"])
+    scored = (every["stage"] == SCORES) & (every["dataset"] == names["dataset"])
     return every[scored & (every["model"] == model)]
 
 
@@ -272,7 +277,7 @@ def cost_notes(table: pd.DataFrame) -> list[str]:
         "that were already stored cost no time. A judge job judges by all methods. results: scores and main table.",
         *notes_where(
             (
-                (table["stage"] == "score_attributes").any(),
+                (table["stage"] == SCORES).any(),
                 "Scores by attributes are of pairs, whoever the user is: a method that rests on them rests on all of "
                 "its data set's by its model, also of users who only teach others, and its judged pairs share them.",
             ),
