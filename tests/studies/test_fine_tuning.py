@@ -192,6 +192,17 @@ def test_a_single_user_has_no_other_whose_persona_could_be_shown(tmp_path: Path,
     assert {(row.status, row.reason) for row in rows} == {("empty", "there is no other user to tell the model of")}
 
 
+def test_a_user_who_is_excluded_has_the_same_reason_in_the_control(tmp_path: Path, base: str) -> None:
+    why = {"pairs": (), "excluded": "2 pairs, of 3 that are needed"}
+    users = [user.model_copy(update=why if user.user_id == "u5" else {}) for user in people()]
+    run = Personas(tmp_path, base, TASTES, users=users, methods=["bt_persona", "bt_persona_other_user"])
+    run.weights()
+    rows = [row for path in run.made.do("score") for row in read_records(path, JudgedUser) if row.user_id == "u5"]
+    assert {(row.method, row.status, row.reason) for row in rows} == {
+        (method, "empty", why["excluded"]) for method in ("bt_persona", "bt_persona_other_user")
+    }
+
+
 def test_the_measured_persona_is_read(tmp_path: Path, base: str) -> None:
     # Pairs whose prompts are those of secret pairs would be left out.
     users = [user.model_copy(update={"pairs": tuple(map(asked_apart, user.pairs))}) for user in people()]
