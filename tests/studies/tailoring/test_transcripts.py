@@ -216,3 +216,26 @@ def test_a_reader_sees_which_system_is_better_and_what_it_was_told(tmp_path: Pat
         ("plain", "wrong"),
     ]
     assert counts == {"won": 4, "lost": 2, "differ": 0, "right": 0, "wrong": 0, "told": 6}
+
+
+@needs_browser
+def test_a_system_that_is_better_in_one_order_alone_is_not_better_in_every_order(tmp_path: Path) -> None:
+    def one_order(body: dict[str, Any]) -> Answer:
+        shown = compared(body)
+        is_first = shown["first"] == SYSTEMS["otter"][shown["prompt"]].removeprefix("Response: ")
+        return compare(body) if is_first else Answer("I could go either way.")
+
+    with ScriptedServer(one_order) as server:
+        plan = judged(compared_systems(tmp_path, server.url, SYSTEMS), tmp_path)
+    page(tmp_path, plan)
+    script = """
+        const found = {};
+        for (const result of ["won", "lost", "differ", "unparsed"]) {
+          location.hash = `method=all&result=${result}`;
+          await new Promise((done) => setTimeout(done, 50));
+          found[result] = parseInt(document.getElementById("count").textContent);
+        }
+        return found;
+    """
+    # Whichever it was: three pairs, two rubrics.
+    assert after(tmp_path / "transcripts.html", script) == {"won": 0, "lost": 0, "differ": 6, "unparsed": 6}
