@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.answer_judge import answer as compare
-from support.answer_judge import compared
+from support.answer_judge import compared, prometheus_package
 from support.browser import after, needs_browser, opened
 from support.persona_judge import answer, pair
 from support.scripted_server import Answer, ScriptedServer
@@ -172,6 +172,29 @@ def test_comparisons_show_both_answers_by_system_and_prompts_as_sent(tmp_path: P
             call = data["calls"][place]
             shown = compared({"messages": [{"role": "user", "content": prompt_of(data, call)[-1].content}]})
             assert call["swapped"] == swapped == (shown["second"] == test)
+
+
+def test_of_a_large_run_only_the_comparisons_of_some_pairs_are_shown(tmp_path: Path) -> None:
+    with ScriptedServer(compare) as server:
+        plan = judged(compared_systems(tmp_path, server.url, SYSTEMS), tmp_path)
+    # Two rubrics in two orders of each pair.
+    text = page(tmp_path, plan, max_judgments=9)
+    assert "8 of 12 judgments" in " ".join(text.split())
+    assert "2 of 3 pairs" in " ".join(text.split())
+    data = data_in(text)
+    assert (len(data["pairs"]), len(data["calls"])) == (2, 8)
+
+
+def test_prompts_of_prometheus_are_shown_where_its_package_is_installed(tmp_path: Path) -> None:
+    values = {"judges": [], "prometheus": {"judges": ["m"]}}
+    with ScriptedServer(lambda _: Answer("So. [RESULT] A")) as server, prometheus_package(tmp_path / "packages"):
+        plan = judged(compared_systems(tmp_path, server.url, SYSTEMS, **values), tmp_path)
+        data = data_in(page(tmp_path, plan))
+    sent = {json.dumps([[one["role"], one["content"]] for one in body["messages"]]) for body in server.requests}
+    assert {texts_of(data, call) for call in data["calls"]} == sent
+    without = data_in(page(tmp_path, plan))
+    assert {call["prompt"] for call in without["calls"]} == {None}
+    assert without["items"] == data["items"]
 
 
 @needs_browser
