@@ -181,6 +181,16 @@ def test_a_branch_stays_at_the_commit_of_the_first_fetch(hub: HubServer) -> None
     }
 
 
+def test_files_of_one_name_in_two_folders_are_both_named(tmp_path: Path) -> None:
+    for folder, content in (("SHP", SMALL), ("Mnemonic", LARGE)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "train.jsonl").write_bytes(content)
+    both = source_facts(PairSet(name="d", path=tmp_path))
+    assert both["source_sha256"] == {"Mnemonic/train.jsonl": sha(LARGE), "SHP/train.jsonl": sha(SMALL)}
+    one = source_facts(PairSet(name="d", path=tmp_path / "SHP"))
+    assert one["source_sha256"] == {"train.jsonl": sha(SMALL)}
+
+
 def test_a_renamed_repository_is_followed(hub: HubServer) -> None:
     hub.moved["old/name"] = "some/set"
     wanted = source(repo="old/name")

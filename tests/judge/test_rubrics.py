@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.answer_judge import prometheus_package
 from support.models import ScriptedModel, label, text
 
 from personalrm.core.errors import ConfigError, RateLimited
@@ -80,19 +81,9 @@ def test_labels_are_read_after_the_start_of_the_answer() -> None:
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A package of the name that the prompt is read from; importing it would fail."""
-    folder = tmp_path / "prometheus_eval"
-    folder.mkdir()
-    (folder / "__init__.py").write_text("raise RuntimeError('needs a GPU')\n", encoding="utf-8")
-    prompt = "Ask {instruction} | {response_A} | {response_B} | {rubric}"
-    (folder / "prompts.py").write_text(
-        f"REL_SYSTEM_PROMPT = 'Be fair.'\nRELATIVE_PROMPT_WO_REF = {prompt!r}\n", encoding="utf-8"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    rubrics._prometheus_prompts.cache_clear()
-    yield folder / "prompts.py"
-    rubrics._prometheus_prompts.cache_clear()
+def package(tmp_path: Path) -> Iterator[Path]:
+    with prometheus_package(tmp_path) as prompts:
+        yield prompts
 
 
 @pytest.mark.usefixtures("package")

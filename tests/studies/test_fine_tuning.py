@@ -192,6 +192,31 @@ def test_a_single_user_has_no_other_whose_persona_could_be_shown(tmp_path: Path,
     assert {(row.status, row.reason) for row in rows} == {("empty", "there is no other user to tell the model of")}
 
 
+def test_the_other_user_is_one_whose_persona_is_learned(tmp_path: Path, base: str) -> None:
+    # Pairs whose prompts are those of secret pairs would be left out.
+    apart = [user.model_copy(update={"pairs": tuple(map(asked_apart, user.pairs))}) for user in people()]
+    told: dict[str, Any] = {"users": apart, "methods": ["bt_persona_other_user"], "regime": "all-but-test"}
+    run = Personas(tmp_path, base, TASTES, **told, config={"k": [2], "draws": 1, "evaluate_users": "test"})
+    judged = {user.user_id for user in run.users if user.user_split == "test"}
+    for path in map(Path, run.made.plan.paths("profile")):
+        write_records(path, [row for row in read_records(path, Profile) if row.user_id in judged])
+    run.weights()
+    rows = [row for path in run.made.do("score") for row in read_records(path, JudgedUser)]
+    assert {row.user_id for row in rows} == judged
+    assert {(row.status, len(row.verdicts)) for row in rows} == {("ok", 3)}
+
+
+def test_a_user_who_is_excluded_has_the_same_reason_in_the_control(tmp_path: Path, base: str) -> None:
+    why = {"pairs": (), "excluded": "2 pairs, of 3 that are needed"}
+    users = [user.model_copy(update=why if user.user_id == "u5" else {}) for user in people()]
+    run = Personas(tmp_path, base, TASTES, users=users, methods=["bt_persona", "bt_persona_other_user"])
+    run.weights()
+    rows = [row for path in run.made.do("score") for row in read_records(path, JudgedUser) if row.user_id == "u5"]
+    assert {(row.method, row.status, row.reason) for row in rows} == {
+        (method, "empty", why["excluded"]) for method in ("bt_persona", "bt_persona_other_user")
+    }
+
+
 def test_the_measured_persona_is_read(tmp_path: Path, base: str) -> None:
     # Pairs whose prompts are those of secret pairs would be left out.
     users = [user.model_copy(update={"pairs": tuple(map(asked_apart, user.pairs))}) for user in people()]

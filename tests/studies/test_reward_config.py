@@ -42,8 +42,8 @@ def config_of(entry: dict[str, Any], **changes: Any) -> Config:  # noqa: ANN401
     [
         ({"methods": ["gop"]}, {}, "reward_models.rm.methods.0: no reward model; known: frozen_bt, user_map"),
         ({"methods": []}, {}, "reward_models.rm.methods: "),
-        ({"methods": ["lore", "lore"]}, {}, "reward_models.rm.methods: a value is given twice"),
-        ({"seeds": [1, 1]}, {}, "reward_models.rm.seeds: a value is given twice"),
+        ({"methods": ["lore", "lore"]}, {}, "reward_models.rm.methods: 'lore' is given twice"),
+        ({"seeds": [1, 1]}, {}, "reward_models.rm.seeds: 1 is given twice"),
         ({"seeds": [0, -1]}, {}, "reward_models.rm.seeds.1: Input should be greater than or equal to 0"),
         ({"seeds": [2**32]}, {}, "reward_models.rm.seeds.0: Input should be less than 4294967296"),
         ({"regime": "seen"}, {}, "reward_models.rm.regime: Input should be 'unseen' or 'all-but-test'"),

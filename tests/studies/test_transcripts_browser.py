@@ -261,6 +261,19 @@ def odds_of(folder: Path) -> Made:
     return made
 
 
+def test_a_verdict_in_one_order_alone_is_no_verdict_in_every_order(tmp_path: Path) -> None:
+    made = make_run(tmp_path, [user_of("ann", 2)], methods=["default"])
+    read = {"ann-1": "correct", "ann-2": "wrong"}
+    for path in (tmp_path / "results").rglob("verdicts/**/*.jsonl"):
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        for verdict in (verdict for row in rows for verdict in row["verdicts"]):
+            verdict["outcome"] = "unparsed" if verdict["swapped"] else read[verdict["pair_id"]]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    made.page()
+    found = {"result=right": "0", "result=wrong": "0", "result=mixed": "1", "result=unparsed": "2"}
+    assert counts(file_of(made), *found) == list(found.values())
+
+
 def test_judgments_are_sorted_by_their_margin(tmp_path: Path) -> None:
     made = odds_of(tmp_path)
     script = (

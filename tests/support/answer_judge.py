@@ -7,8 +7,13 @@ A word in the prompt makes it another judge there: `always-first`, `mumbles`, an
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from personalrm.judge import rubrics
 from support.scripted_server import Answer
 
 _SHOWN = re.compile(
@@ -41,3 +46,22 @@ def answer(body: dict[str, Any]) -> Answer:
     if body.get("logprobs"):
         return Answer("A", logprobs=[[(" A", -0.1 if is_first else -2.4), (" B", -2.4 if is_first else -0.1)]])
     return Answer(f"So.\nPreference: {'First' if is_first else 'Second'}")
+
+
+@contextmanager
+def prometheus_package(folder: Path) -> Iterator[Path]:
+    """The file of prompts of a package of the name that Prometheus' prompt is read from; importing it would fail."""
+    package = folder / "prometheus_eval"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('needs a GPU')\n", encoding="utf-8")
+    prompt = "Ask {instruction} | {response_A} | {response_B} | {rubric}"
+    (package / "prompts.py").write_text(
+        f"REL_SYSTEM_PROMPT = 'Be fair.'\nRELATIVE_PROMPT_WO_REF = {prompt!r}\n", encoding="utf-8"
+    )
+    sys.path.insert(0, str(folder))
+    rubrics._prometheus_prompts.cache_clear()
+    try:
+        yield package / "prompts.py"
+    finally:
+        sys.path.remove(str(folder))
+        rubrics._prometheus_prompts.cache_clear()

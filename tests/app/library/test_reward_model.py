@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -124,15 +125,28 @@ def test_what_cannot_be_used_is_named(saved: Path, tmp_path: Path) -> None:
     for name in ("card.json", "weights.safetensors"):
         (tmp_path / name).write_bytes(card.with_name(name).read_bytes())
     known = json.loads(card.read_text(encoding="utf-8"))
-    for wrong, said in (({"method": "sft"}, "sft"), ({"method": "bt", "features": []}, "bt")):
-        (tmp_path / "card.json").write_text(json.dumps(known | wrong), encoding="utf-8")
-        with pytest.raises(DataError, match=rf'card\.json: is of no reward model .*"method": "{said}".*run again'):
+    wrong: list[dict[str, Any]] = [
+        {"method": "sft"},
+        {"method": "bt", "features": []},
+        {"method": ["bt"]},
+        {"features": [{}]},
+        {"features": 3},
+        {"features": [], "base_settings": 3},
+    ]
+    for entry in wrong:
+        (tmp_path / "card.json").write_text(json.dumps(known | entry), encoding="utf-8")
+        said = re.escape(json.dumps((known | entry)["method"]))
+        with pytest.raises(DataError, match=rf'card\.json: is of no reward model .*"method": {said}.*run again'):
             RewardModel.load(tmp_path)
     (tmp_path / "card.json").write_text("[1]", encoding="utf-8")
     with pytest.raises(DataError, match="no trained weights"):
         RewardModel.load(tmp_path)
     with pytest.raises(ConfigError, match="persona: frozen_bt reads none"):
         model.adapt(persona="w1")
+    with pytest.raises(ConfigError, match="persona: is list; give its text"):
+        model.adapt(persona=["w1"])  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="threads: is 0; give at least 1"):
+        RewardModel.load(saved / "frozen_bt", threads=0)
 
 
 PERSONAS = {f"u{n}": "w1 w3" if n % 2 else "w0 w2" for n in range(6)}

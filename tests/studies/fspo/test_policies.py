@@ -119,7 +119,7 @@ def test_the_estimate_needs_no_weights(tmp_path: Path, policy: dict[str, Any], m
         ({"policy": None}, "compare: give model or policy, one of them"),
         ({"policy": {"methods": ["fspo"]}}, "compare.policy.trained: is not given"),
         ({"policy": {"methods": ["fspo_no_shots"]}}, "'fspo_no_shots' is no training; known: pref_ft_no_user, "),
-        ({"policy": {"methods": ["fspo", "fspo"]}}, "compare.policy.methods: names one twice"),
+        ({"policy": {"methods": ["fspo", "fspo"]}}, "compare.policy.methods: 'fspo' is given twice"),
         ({"temperature": 0.5}, "compare.temperature: a policy takes the most probable token"),
     ],
 )

@@ -318,7 +318,7 @@ def test_a_domain_without_a_question_to_answer_is_named(tmp_path: Path) -> None:
         (lambda c: c["ask"].update(model="x"), "ask.model: no model 'x' under 'models' (there are: m)"),
         (lambda c: c["answer"].update(models=["m", "m"]), "answer.models: 'm' is given twice"),
         (lambda c: c["label"].update(model="y"), "label.model: no model 'y'"),
-        (lambda c: c["datasets"]["d"].update(ways=["views", "views"]), "datasets.d.ways: a value is given twice"),
+        (lambda c: c["datasets"]["d"].update(ways=["views", "views"]), "datasets.d.ways: 'views' is given twice"),
         (lambda c: c["datasets"]["d"].update(questions={}), "datasets.d.questions: there are none"),
         (
             lambda c: c["datasets"]["d"].update(pairs={"shared": 0, "own": 0}),

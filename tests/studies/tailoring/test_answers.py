@@ -277,7 +277,7 @@ def test_files_that_are_missing_or_fit_nothing_are_named(tmp_path: Path) -> None
         (lambda c: c.update(judges=[]), "compare.judges: no model judges"),
         (lambda c: c.update(judges=["n"]), "compare.judges: no model 'n' under 'models'"),
         (lambda c: c.update(prometheus={"judges": ["m"]}), "'m' is given twice; for both prompts"),
-        (lambda c: c.update(rubrics=["quality"] * 2), "compare.rubrics: a value is given twice"),
+        (lambda c: c.update(rubrics=["quality"] * 2), "compare.rubrics: 'quality' is given twice"),
         (lambda c: c.update(generic="otter"), "compare.generic: 'otter' is no system without personas"),
         (lambda c: c["given"]["otter"]["files"].update(e="x"), "compare.given.otter.files: no data set 'e'"),
         (

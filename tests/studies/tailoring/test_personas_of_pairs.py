@@ -192,7 +192,7 @@ def test_the_report_says_why_there_are_no_preferences(tmp_path: Path) -> None:
         (lambda c: c["infer"].update(reported={"m": "GPT4"}), "infer.reported.m: Input should be 'Llama-3.1-8B'"),
         (
             lambda c: c["saliency"].update(contrast=["whole_words"] * 2),
-            "saliency.contrast: a value is given twice",
+            "saliency.contrast: 'whole_words' is given twice",
         ),
         (lambda c: c["models"]["m"].update(api_base="host:80/v1"), "models.m.api_base: 'host:80/v1' has no scheme"),
         (lambda c: c["models"]["m"].update(prompts="compact"), "models.m.verdicts: 'text' is not read"),

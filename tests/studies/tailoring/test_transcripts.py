@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.answer_judge import answer as compare
-from support.answer_judge import compared
+from support.answer_judge import compared, prometheus_package
 from support.browser import after, needs_browser, opened
 from support.persona_judge import answer, pair
 from support.scripted_server import Answer, ScriptedServer
@@ -188,6 +188,29 @@ def test_an_answer_that_is_compared_twice_stands_beside_each_of_the_two(tmp_path
     assert beside == {("otter", "plain", "good otter", "bad"), ("otter", "heron", "good otter", "good heron")}
 
 
+def test_of_a_large_run_only_the_comparisons_of_some_pairs_are_shown(tmp_path: Path) -> None:
+    with ScriptedServer(compare) as server:
+        plan = judged(compared_systems(tmp_path, server.url, SYSTEMS), tmp_path)
+    # Two rubrics in two orders of each pair.
+    text = page(tmp_path, plan, max_judgments=9)
+    assert "8 of 12 judgments" in " ".join(text.split())
+    assert "2 of 3 pairs" in " ".join(text.split())
+    data = data_in(text)
+    assert (len(data["pairs"]), len(data["calls"])) == (2, 8)
+
+
+def test_prompts_of_prometheus_are_shown_where_its_package_is_installed(tmp_path: Path) -> None:
+    values = {"judges": [], "prometheus": {"judges": ["m"]}}
+    with ScriptedServer(lambda _: Answer("So. [RESULT] A")) as server, prometheus_package(tmp_path / "packages"):
+        plan = judged(compared_systems(tmp_path, server.url, SYSTEMS, **values), tmp_path)
+        data = data_in(page(tmp_path, plan))
+    sent = {json.dumps([[one["role"], one["content"]] for one in body["messages"]]) for body in server.requests}
+    assert {texts_of(data, call) for call in data["calls"]} == sent
+    without = data_in(page(tmp_path, plan))
+    assert {call["prompt"] for call in without["calls"]} == {None}
+    assert without["items"] == data["items"]
+
+
 @needs_browser
 def test_a_reader_sees_which_system_is_better_and_what_it_was_told(tmp_path: Path) -> None:
     compared_run(tmp_path)
@@ -231,3 +254,26 @@ def test_a_reader_sees_which_system_is_better_and_what_it_was_told(tmp_path: Pat
         ("plain", "wrong"),
     ]
     assert counts == {"won": 4, "lost": 2, "differ": 0, "right": 0, "wrong": 0, "told": 6, "marked": 0}
+
+
+@needs_browser
+def test_a_system_that_is_better_in_one_order_alone_is_not_better_in_every_order(tmp_path: Path) -> None:
+    def one_order(body: dict[str, Any]) -> Answer:
+        shown = compared(body)
+        is_first = shown["first"] == SYSTEMS["otter"][shown["prompt"]].removeprefix("Response: ")
+        return compare(body) if is_first else Answer("I could go either way.")
+
+    with ScriptedServer(one_order) as server:
+        plan = judged(compared_systems(tmp_path, server.url, SYSTEMS), tmp_path)
+    page(tmp_path, plan)
+    script = """
+        const found = {};
+        for (const result of ["won", "lost", "differ", "unparsed"]) {
+          location.hash = `method=all&result=${result}`;
+          await new Promise((done) => setTimeout(done, 50));
+          found[result] = parseInt(document.getElementById("count").textContent);
+        }
+        return found;
+    """
+    # Whichever it was: three pairs, two rubrics.
+    assert after(tmp_path / "transcripts.html", script) == {"won": 0, "lost": 0, "differ": 6, "unparsed": 6}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,11 +14,13 @@ from personalrm.data.settings import Dataset, Untimed
 
 
 def source_facts(settings: Any) -> dict[str, Any]:  # noqa: ANN401 - the settings of a data set of any study
-    """Where the rows of a data set come from: SHA-256 of its files, licence, and of files of the hub the commit."""
-    source = settings.hub
+    """Where the rows of a data set come from: SHA-256 of its files by their paths below the folder that holds them all,
+    licence, and of files of the hub the commit."""
+    source, files = settings.hub, settings.source_files()
+    folder = os.path.commonpath([path.parent for path in files]) if files else ""
     hub = {"repo": source.repo, "revision": source.revision, "commit": noted_commit(source)} if source else None
     return {
-        "source_sha256": {path.name: sha256_file(path) for path in settings.source_files()},
+        "source_sha256": {path.relative_to(folder).as_posix(): sha256_file(path) for path in files},
         "licence": settings.licence,
         **({"hub": hub} if hub else {}),
     }

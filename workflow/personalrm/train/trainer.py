@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
-from personalrm.core.errors import DataError
+from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.files import stable_hash
 from personalrm.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
@@ -169,8 +169,11 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def use_threads(threads: int | None) -> None:
-    """Let torch have so many threads in this process; None leaves their number as it is."""
+    """Let torch have so many threads in this process; None leaves their number as it is. Raises ConfigError for less
+    than one."""
     if threads is not None:
+        if threads < 1:
+            raise ConfigError(f"threads: is {threads}; give at least 1")
         torch.set_num_threads(threads)
 
 

@@ -84,16 +84,17 @@ class RewardModel:
 
         folder = Path(path)
         card = read_card(folder)
-        # Features have a card for each file, all with the same encoder.
-        found = card["features"][0]["encoder"] if card.get("features") else card.get("base_settings")
-        opener = next((opener for names, opener in _OPENERS if card.get("method") in names), None)
-        if opener is None or found is None:
+        try:
+            # Features have a card for each file, all with the same encoder.
+            found = dict(card["features"][0]["encoder"] if card.get("features") else card["base_settings"])
+            opener = next(opener for names, opener in _OPENERS if card["method"] in names)
+        except (KeyError, IndexError, TypeError, ValueError, StopIteration):
             known = json.dumps({name: card.get(name) for name in ("method", "base")})
             raise DataError(
                 f"{folder / CARD}: is of no reward model that says how its base reads texts ({known}); give a folder "
                 "reward_models/<data set>/<entry>/<method>/<seed> of a run; if an earlier version wrote it, delete it "
                 "and run again"
-            )
+            ) from None
         use_threads(threads)
         settings = {**found, "device": device} | ({} if base is None else {"base": str(base)})
         with ExitStack() as opening:
@@ -124,14 +125,17 @@ class RewardModel:
         Rows with equal answers, repeated rows and ties are left out, as in `fit` of the library's judges. `bt_both`
         reads votes as the demonstrations of a profile.
 
-        Raises DataError for a wrong row, and ConfigError for a persona where the model reads none.
+        Raises DataError for a wrong row, and ConfigError for a persona that is no text, or where the model reads none.
         """
+        if persona is not None and not isinstance(persona, str):
+            raise ConfigError(f"persona: is {type(persona).__name__}; give its text")
         if persona and not self._opened.persona:
             raise ConfigError(f"persona: {self._card['method']} reads none; leave it out")
         return type(self)(self._card, self._opened, usable_pairs(votes, "votes", "user").pairs, persona)
 
     def score(self, context: Context, answers: Iterable[Answer], votes: Votes | None = None) -> list[float]:
-        """The reward of each answer to the conversation, for the user with these votes (None: the user of `adapt`).
+        """The reward of each answer to the conversation, for a user of whom these votes alone are known (None: the user
+        of `adapt`).
 
         Differences of rewards are log-odds of the one answer being preferred (of PAL-A and `dist`, distances). The
         methods `gpo` and `gpo_pairs`, and language models that are shown votes, compare answers and rate none alone:

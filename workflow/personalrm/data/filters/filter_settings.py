@@ -15,8 +15,9 @@ Threshold = Annotated[float, Field(ge=1, le=5)]
 
 def once_each(value: list[T]) -> list[T]:
     """The list. Raises ValueError where it names one thing twice."""
-    if len(set(value)) < len(value):
-        raise ValueError("a value is given twice")
+    for place, one in enumerate(value):
+        if one in value[:place]:
+            raise ValueError(f"{one!r} is given twice")
     return value
 
 

@@ -5,7 +5,7 @@
   const NAMES = { dataset: "Data set", user: "User", method: "Method", judge: "Judge", writer: "Persona by", k: "Context pairs (k)", result: "Verdict", versus: "Against Default" };
   const FILTERS = Object.keys(NAMES);
   const ALL = "all";
-  const RESULTS = { right: "right in every order", wrong: "wrong in every order", mixed: "right in one order only", won: "first system better in every order", lost: "second system better in every order", differ: "better system differs by order", none: "no verdict" };
+  const RESULTS = { right: "right in every order", wrong: "wrong in every order", mixed: "right in one order only", won: "first system better in every order", lost: "second system better in every order", differ: "a system better in one order only", none: "no verdict" };
   const VERSUS = { better: "better", worse: "worse", same: "equal" };
   const at = (id) => document.getElementById(id);
   const versus = data.versus || [];
@@ -44,9 +44,11 @@
   function results(verdicts, { systems }) {
     const outcomes = [...new Set(verdicts.map((verdict) => verdict[1]))];
     if (!outcomes.length) return ["none"];
-    const [right, wrong, mixed] = systems ? ["won", "lost", "differ"] : ["right", "wrong", "mixed"];
-    if (outcomes.length > 1 && outcomes.includes("correct")) return [mixed, ...outcomes.filter((one) => !["correct", "wrong"].includes(one))];
-    return outcomes.map((outcome) => ({ correct: right, wrong })[outcome] || outcome);
+    const whole = systems ? { correct: "won", wrong: "lost" } : { correct: "right", wrong: "wrong" };
+    if (outcomes.length === 1) return [whole[outcomes[0]] || outcomes[0]];
+    const others = outcomes.filter((outcome) => !whole[outcome]);
+    if (systems) return others.length < outcomes.length ? ["differ", ...others] : others;
+    return outcomes.includes("correct") ? ["mixed", ...others] : others;
   }
 
   function difference(number) {

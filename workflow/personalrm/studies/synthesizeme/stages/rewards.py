@@ -195,7 +195,9 @@ def score_stage(
         # One at a time: a base may fill the memory.
         with _opened(entry, method, used, features) as model:
             for user in people:
-                read = swapped.get(user.user_id) if METHODS[method].other_user else user
+                # Without context pairs the reason why there is no verdict is the user's own.
+                swap = METHODS[method].other_user and user.part("context")
+                read = swapped.get(user.user_id) if swap else user
                 rows[user.user_id] += _rows(config, user, read, reward, (method, place), model, learned)
     write_records(out, itertools.chain.from_iterable(rows.values()))
 
