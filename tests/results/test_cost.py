@@ -165,6 +165,9 @@ def test_methods_stand_side_by_side_per_judged_pair_learning_included(tmp_path: 
     shown = cost_blocks(table)[2].texts.set_index("Method").loc["Attributes: own weights"]
     assert shown.tolist()[-5:] == ["1", "3.0", "40.0", "50.0", "3.0"]
     assert any("also of users who only teach others" in note for note in cost_notes(table))
+    stages = table[(table["level"] == "stage") & (table["stage"] == "score_attributes")]
+    names = ["dataset", "variant", "judge_model", "calls"]
+    assert stages[names].to_numpy().tolist() == [["d", "-", "m", 3], ["d", "-", "n", 1], ["e", "-", "m", 1]]
     judging = row_of(table, level="method", method="measured_persona", stage="judge")
     assert (judging["calls_per_pair"], judging["uncached_per_pair"]) == (1, 120)
 
