@@ -52,8 +52,9 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     )
     hyper = PrefFTHyper(shots=2, windows=8, lr=0.05, batch=4, warmup=0, optimiser="adamw", tuning="lora", epochs=2)
     with open_new(PolicySettings(base, dtype="float32"), hyper.weights, 0, "pref_ft", []) as model:
-        fit(model, [Taught(pairs)], [], hyper, 0, Run()).save(folder / "trained" / "pref_ft" / "0")
-    return {"base": base, "trained": str(folder / "trained"), "methods": ["pref_ft"], "dtype": "float32", "threads": 1}
+        fit(model, [Taught(pairs)], [], hyper, 0, Run()).save(folder / "trained" / "pref_ft" / "3")
+    found = {"base": base, "trained": str(folder / "trained"), "methods": ["pref_ft"], "seed": 3}
+    return found | {"dtype": "float32", "threads": 1}
 
 
 def compare(policy: dict[str, Any]) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def test_a_base_and_its_trainings_answer_and_are_compared(tmp_path: Path, policy
     assert list(found.index) == ["oracle", "pref_ft2", "prompted2"]
     assert found.loc["pref_ft2", ["wins", "losses", "order_dependent", "ties"]].sum() == 2 * len(people)
     (weights,) = STUDY.facts(plan)["trained_sha256"]
-    assert weights.endswith("trained/pref_ft/0/weights.safetensors")
+    assert weights.endswith("trained/pref_ft/3/weights.safetensors")
 
 
 def test_the_estimate_needs_no_weights(tmp_path: Path, policy: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,5 +135,5 @@ def test_trainings_that_are_not_there_are_named_before_anything_runs(tmp_path: P
     absent = policy | {"methods": ["fspo", "pref_ft"]}
     config: Any = parse_config(raw(tmp_path, "http://x/v1", compare=compare(absent), domain=DOMAIN))
     (problem,) = STUDY.missing(config, Needs(stages={"generate_answers"}))
-    assert problem.startswith(f"compare.policy.trained: no training in {Path(policy['trained'], 'fspo', '0')}; ")
+    assert problem.startswith(f"compare.policy.trained: no training in {Path(policy['trained'], 'fspo', '3')}; ")
     assert STUDY.missing(config, Needs()) == []

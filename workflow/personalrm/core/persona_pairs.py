@@ -19,7 +19,7 @@ PersonaSource = Literal["gold_chosen", "gold_rejected", "retr_chosen", "retr_rej
 """Which persona of a pair an answer is tailored to: its own (`gold`), or that of the most similar training prompt
 (`retr`), of the chosen or of the rejected response."""
 RELEASED = "released"
-"""In the place of a model: the personas that a data set comes with."""
+"""Instead of a model: the personas that a data set comes with."""
 
 
 def told_in_prompt(prompt: str, persona: str) -> str:

@@ -28,7 +28,7 @@ _FOLDING = _Folding()
 
 
 def folded(text: str) -> str:
-    """Normal form in which texts are compared: letters alone, in one case, with `0` in the place of each number.
+    """Normal form in which texts are compared: letters alone, in one case, with `0` for each number.
 
     A text without letters and digits keeps its characters, so that "?" and "!" are two texts.
 

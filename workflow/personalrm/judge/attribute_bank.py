@@ -30,7 +30,7 @@ from personalrm.core.errors import DataError
 from personalrm.core.files import canonical_json, stable_hash
 
 DEFAULT = "default"
-"""In the place of an attribute: which response the unpersonalised judge prefers."""
+"""Instead of an attribute: which response the unpersonalised judge prefers."""
 DEFAULT_BANK = Path(__file__).with_name("attributes.yaml")
 """The bank of the repository. In a checkout it is a link to `resources/attributes.yaml`."""
 Group = Literal[

@@ -12,8 +12,8 @@ from personalrm.llm.types import LanguageModel, ModelSpec, Request, Response
 
 
 class Answered(NamedTuple):
-    """What came of one call: a text, which is empty where the outcome is not `ok`, and whether its limit of tokens cut
-    it."""
+    """The result of one call for a text: the text, which is empty where the outcome is not `ok`, and whether the limit
+    of tokens cut it."""
 
     text: str
     outcome: PersonaOutcome

@@ -16,7 +16,7 @@ from personalrm.judge.prompting import load_prompt
 
 NAME = "constitution"
 OFF, DEFAULT, AUTO = "off", "default", "auto"
-"""What the config may say in the place of a path (`Config.constitution`)."""
+"""What the config may say instead of a path (`Config.constitution`)."""
 
 
 @dataclass(frozen=True)

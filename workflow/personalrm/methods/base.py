@@ -158,7 +158,7 @@ class Method(Generic[S]):
         shows: name of the method whose prompt says of the user what the reward model reads before each conversation,
             in training, too; empty for none. It is given that method's profile or taste.
         told: whether it is given the user's planted taste, which other methods have to find out: no rival of theirs.
-        other_user: a control: it is given the context pairs, or the profile, of another user in the place of the user's
+        other_user: a control: it is given the context pairs, or the profile, of another user instead of the user's
             own.
         references: names of methods that the table of differences compares it with, besides Default: what it starts
             from, and its controls.

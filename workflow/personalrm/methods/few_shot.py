@@ -16,7 +16,7 @@ PROMPTS = ("few_shot_preferences",)
 
 
 def _told(known: Known) -> LogOdds | NoPairs | NotApplicable:
-    """The reward of a user whose votes are shown, and whose planted taste stands in the place of a description."""
+    """The reward of a user whose votes are shown, and whose planted taste is shown as the description."""
     if not known.user.planted_taste:
         return NotApplicable("fspo_oracle has nothing to show of this user")
     if known.reward is None or not known.pairs:

@@ -42,7 +42,7 @@ def _persona(known: Known) -> JudgeContext:
 
 
 def _memory(known: Known) -> JudgeContext:
-    """Facts about the user as a list, in the place of the persona (paper, baselines)."""
+    """Facts about the user as a list, instead of the persona (paper, baselines)."""
     return JudgeContext("\n".join(f"- {fact}" for fact in _profile(known).memory) or None)
 
 

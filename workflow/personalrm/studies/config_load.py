@@ -220,7 +220,7 @@ def _problem(config: type[StudyConfig], item: Mapping[str, Any]) -> str:
     if item["type"] == "missing":
         return "missing"
     if item["loc"][-1:] in (("api_key_env",), ("api_base_env",)):
-        # A key that was written in the place of its variable's name is not shown.
+        # A key that was written instead of its variable's name is not shown.
         return str(item["msg"]).removeprefix("Value error, ")
     given = item.get("input")
     shown = f" (given: {given!r:.80})" if isinstance(given, str | int | float | bool) or given is None else ""

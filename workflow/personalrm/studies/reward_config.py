@@ -59,7 +59,7 @@ class RewardModelConfig(BaseModel):
     train_on: Literal["unfiltered", "benchmark"] | Annotated[list[Path], Field(min_length=1)] = "unfiltered"
     """Pairs that the fine-tuned models learn, in a data set with filters that ask models: also those that the filters
     took away (as in the paper), or those of the benchmark alone. Or files of pairs that name no users, as the authors
-    released them for `bt`, which is trained on them in the place of the users' pairs; only with regime `all-but-test`
+    released them for `bt`, which is trained on them instead of the users' pairs; only with regime `all-but-test`
     (docs/methods.md)."""
     train_on_dataset: str | None = None
     """Name of the data set whose users all weights are trained on (sim-to-real: invented users, for instance). All

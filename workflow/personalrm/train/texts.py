@@ -17,7 +17,7 @@ from personalrm.core.records import Turn
 
 Text = Literal["chat", "answer"]
 DATE = "26 Jul 2024"
-"""In the place of today's date, which some chat templates write: texts, and so rewards, depend on no day. Templates of
+"""Instead of today's date, which some chat templates write: texts, and so rewards, depend on no day. Templates of
 Llama 3 have this one where they are given no clock."""
 
 
@@ -135,7 +135,7 @@ def _render_chat(
 
 
 def without_clock(tokenizer: Any) -> str | None:  # noqa: ANN401
-    """The chat template with `DATE` in the place of today's date; None without a template."""
+    """The chat template with `DATE` instead of today's date; None without a template."""
     template: str | None = tokenizer.get_chat_template() if tokenizer.chat_template else None
     if template and "strftime_now" in template:
         # The line break ends with the block, so that the template begins a line as before.

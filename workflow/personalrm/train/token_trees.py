@@ -71,7 +71,7 @@ def grouped(texts: Iterable[Tokens], most: int) -> list[list[Tokens]]:
 
 def reads_trees(model: Any) -> bool:  # noqa: ANN401
     """Whether a causal model reads trees: it takes places of tokens, and all its layers attend to whatever a mask
-    allows (no sliding window, no recurrent state)."""
+    allows (no sliding window, no recurrent state). The masks are for `sdpa`, which `open_policy` asks for."""
     inner, config = _inner(model), model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
     narrow = kinds or getattr(config, "sliding_window", None) or getattr(config, "alibi", False)

@@ -192,7 +192,7 @@ def usable_pairs(data: Votes, name: str, user_id: str | None = None, *, ties: bo
 
 
 def one_pair(context: Context, option1: Answer, option2: Answer, user_id: str | None) -> PreferencePair:
-    """A pair to be judged, `option1` in the place of the chosen answer. Raises DataError as `usable_pairs` does."""
+    """A pair to be judged, `option1` as the chosen answer. Raises DataError as `usable_pairs` does."""
     item = {"context": context, "chosen": option1, "rejected": option2}
     try:
         return pair_of(_vote(item, "predict_pairwise", user_id))

@@ -114,7 +114,7 @@ def parameter_of(line: str) -> str:
 
 
 def in_parameters(message: str, model_id: str) -> str:
-    """An error message of the model client, with parameters of an object in the place of keys of a config.
+    """An error message of the model client, with parameters of an object instead of keys of a config.
 
     >>> in_parameters("models.a/b.api_base: … Check the model's id and api_base in the config.", "a/b")
     'model_url: … Check model_id and model_url.'

@@ -16,7 +16,7 @@ from personalrm.core.files import stable_hash
 from personalrm.core.records import PreferencePair, Verdict
 
 NO_ANSWER = "[no answer]"
-"""What the judge is shown in the place of a completion that is blank."""
+"""What the judge is shown instead of a completion that is blank."""
 Completion = str | Mapping[str, Any] | Sequence[Mapping[str, Any]]
 """A completion in TRL's forms: a text, or messages, of which the last one counts."""
 

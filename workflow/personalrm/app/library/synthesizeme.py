@@ -256,7 +256,7 @@ class SynthesizeMe(LearningRM[SavedProfile]):
             self.save(self.output_dir)
 
     def _raw(self, user: UserData) -> Profile:
-        """The profile for a method that shows pairs as they are: these pairs, in the place of demonstrations."""
+        """The profile for a method that shows pairs as they are: these pairs, instead of demonstrations."""
         shown = self._method.adapt(Known.of(user, pairs=user.part("context"), k="all"))
         return Profile(
             dataset=user.dataset,

@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 RELEASED = "released"
-"""In the place of a model: the judgments that a processed set comes with (`released_judgments`), and no call."""
+"""Instead of a model: the judgments that a processed set comes with (`released_judgments`), and no call."""
 
 T = TypeVar("T")
 Threshold = Annotated[float, Field(ge=1, le=5)]

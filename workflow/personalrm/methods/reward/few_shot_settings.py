@@ -99,7 +99,7 @@ class Recipe(NamedTuple):
         start: name of the method where its training begins, whose training comes first; empty for the base.
         shots: whether prompts show votes.
         describes: whether the model describes the user, from the votes, before it answers. In training it is shown the
-            planted taste in the place of its own words (teacher forcing).
+            planted taste instead of its own words (teacher forcing).
     """
 
     weights: str

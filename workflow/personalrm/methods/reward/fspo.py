@@ -55,7 +55,7 @@ class Taught(NamedTuple):
 
 
 class Question(NamedTuple):
-    """A conversation that ends with a question, votes of the user who asks, and a description in the place of the
+    """A conversation that ends with a question, votes of the user who asks, and a description instead of the
     model's own, if any."""
 
     shots: Pairs
@@ -80,7 +80,7 @@ class FewShot:
     seen: Counter[str] = field(default_factory=Counter)
 
     def adapt(self, pairs: Sequence[PreferencePair], system: str = "") -> LogOdds:
-        """The log-odds of a user with these votes. `system` describes the user in the place of the model's own words,
+        """The log-odds of a user with these votes. `system` describes the user instead of the model's own words,
         which it writes where the method says so."""
         shots = tuple(chronological(pairs))
         described = cache(self._described)

@@ -58,7 +58,7 @@ def shares(odds: Wide) -> list[float]:
 
 
 def with_control(fitted: Fitted, own: Wide, features: Array) -> Wide:
-    """What is returned in the place of the model's `own` log-odds or rewards, (n,): the same, or the stack of both.
+    """What is returned instead of the model's `own` log-odds or rewards, (n,): the same, or the stack of both.
 
     Args:
         fitted: of `stacked`, or a model that stands alone.

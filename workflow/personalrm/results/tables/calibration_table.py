@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 EDGES: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 """Of the bins of confidence, which is never below one half."""
 WHOLE = "all"
-"""In the place of a bin: all verdicts of the condition."""
+"""Instead of a bin: all verdicts of the condition."""
 SCORES: tuple[str, ...] = ("log_loss", "brier", "ece")
 BOUNDS: tuple[str, ...] = ("accuracy", "ci_low", "ci_high")
 COUNTS: tuple[str, ...] = ("n_users", "n_verdicts")

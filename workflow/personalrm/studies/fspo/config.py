@@ -147,7 +147,7 @@ class CompareConfig(Section):
     model: str | None = None
     """Model that answers: `base` by the question alone (paper: Llama 3.2 3B Instruct)."""
     policy: PolicyConfig | None = None
-    """In the place of `model`: a model that is run here, by the prompts of its trainings."""
+    """Instead of `model`: a model that is run here, by the prompts of its trainings."""
     shots: list[Positive] = []
     """Numbers of the user's labelled pairs that a system `prompted<n>` shows the model (paper: 4 and 8)."""
     oracle: bool = True

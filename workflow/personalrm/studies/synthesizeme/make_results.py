@@ -64,7 +64,7 @@ class Scores:
 
     @property
     def compared(self) -> pd.DataFrame:
-        """The main table with pools in the place of their folds, as the differences have them."""
+        """The main table with pools instead of their folds, as the differences have them."""
         return without_folds(self.main, self.pools)
 
     @property

@@ -32,7 +32,7 @@ class ResultSettings:
 
     - seed, n_resamples: of the bootstrap over users.
     - model_order: models in the order of the config.
-    - datasets: data sets of the config, folds each; compared: with pools in the place of their folds.
+    - datasets: data sets of the config, folds each; compared: with pools instead of their folds.
     - pools: data sets that were asked for in folds, each with its folds.
     - variants: of SynthesizeMe; largest_k: context pairs of the analysed personas.
     - evaluated: the config's `evaluate_users`.

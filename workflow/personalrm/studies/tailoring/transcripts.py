@@ -204,7 +204,7 @@ class Transcripts:
         return self._config.models[model].spec(model).identity
 
     def data(self) -> Fields:
-        """What `Judgments.data` describes. In the place of a user stands a data set; `personas` of a pair are, by
+        """What `Judgments.data` describes, with data sets as users; `personas` of a pair are, by
         writer and side, [text, outcome, calls]."""
         for fields, verdicts in self._rows.values():
             self._found.row(fields, verdicts)

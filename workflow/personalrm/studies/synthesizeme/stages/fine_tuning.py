@@ -169,7 +169,7 @@ def lessons_for(
     users: Sequence[Path],
     unfiltered: Sequence[Path],
 ) -> Lessons:
-    """The pairs that a method learns in the entry's regime, read from files of users, or in the place of their pairs
+    """The pairs that a method learns in the entry's regime, read from files of users, or instead of their pairs
     from files that name none."""
 
     def rests_on(user: UserData) -> set[str]:
