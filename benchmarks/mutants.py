@@ -2,16 +2,24 @@
 
 Mutants are single changes of one expression: a comparison, an operator, a number, a truth value, a condition. They are
 drawn by the seed, as many from each module as its share of all places. Each one stands alone in a copy of the tracked
-files, and the tests of its module run there until the first failure. One row is written per mutant: `killed` (a test
-fails, or the tests take four times the CPU time that they take without it), or `survived`. A row that stands in the
-file is not run again, so that a run that was ended goes on. Whether a survivor is equivalent is for a reader to say.
+files. The tests of its module run there until the first failure: first those that run the mutated line, as traced once
+for each module, and where they all pass, all of them. One row is written per mutant: `killed` (a test fails, or the
+tests take ten seconds and four times the CPU time that all of them take without it), or `survived`. A row that stands
+in the file is not run again, so that a run that was ended goes on. Whether a survivor is equivalent is for a reader to
+say.
+
+Libraries are imported once, and each run of tests is a fork of this process. Linux only.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import compileall
+import contextlib
 import csv
+import importlib
+import json
 import os
 import random
 import resource
@@ -19,11 +27,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from types import FrameType
+from typing import Any, NamedTuple
 
+import pytest
 from measure import ROOT
 
 PACKAGE = Path("workflow/personalrm")
@@ -86,6 +98,8 @@ OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
     ast.BitOr: ast.BitAnd,
     ast.BitAnd: ast.BitOr,
 }
+LIBRARIES = ("hypothesis", "httpx", "jinja2", "numpy", "openai", "pandas", "pydantic", "scipy.stats", "typer")
+"""What the tests import, slowly."""
 WAIT_S = 1800
 """Longest time of one run of tests, whatever CPU time it takes."""
 COLUMNS = ("module", "line", "column", "before", "after", "result", "test", "seconds")
@@ -168,47 +182,87 @@ def scratch_copy(folder: Path) -> None:
             shutil.copy2(ROOT / name, folder / name)
 
 
-def run_tests(folder: Path, tests: tuple[str, ...], limit: int) -> tuple[str, str]:
-    """`survived`, `killed` or `killed by time`, and the test that failed first."""
-    command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header", "--tb=no"]
-    # Without examples of earlier runs, and the same ones for each mutant.
-    environment = os.environ | {"PYTHONPATH": str(folder / "workflow"), "PYTHONHASHSEED": "0", "CI": "1"}
-    names = [f"tests/{name}" for name in tests]
-    try:
-        done = subprocess.run(
-            [*command, *names],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=WAIT_S,
-            check=False,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5)),
-        )
-    except subprocess.TimeoutExpired:
-        return "killed by time", ""
-    if done.returncode == 0:
-        return "survived", ""
-    if done.returncode < 0:
-        return "killed by time", ""
-    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return "killed", failed[0].split(" - ")[0].split(" ", 1)[1] if failed else "tests could not start"
+class Tracer:
+    """pytest plugin: the lines of one file that each test runs, in its own process, and the seconds of each test."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.test = str(file), ""
+        self.lines: defaultdict[str, set[int]] = defaultdict(set)
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        threading.settrace(self.trace)
+        sys.settrace(self.trace)
+
+    def trace(self, frame: FrameType, _event: str, _value: object) -> Any:  # noqa: ANN401 - as typeshed has it
+        """As `sys.settrace` takes it: follow frames of the file, and no others."""
+        if frame.f_code.co_filename != self.file:
+            return None
+        self.lines[self.test].add(frame.f_lineno)
+        return self.trace
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """Note the test that runs; fixtures shared by tests count for the first one."""
+        self.test, begin = item.nodeid, time.monotonic()
+        try:
+            sys.settrace(self.trace)
+            return (yield)
+        finally:
+            self.seconds[item.nodeid] += time.monotonic() - begin
 
 
-def baseline(folder: Path, tests: tuple[str, ...]) -> float:
-    """CPU seconds of the tests without a mutant. Ends the program where they fail, or test another copy."""
-    code = "import personalrm; print(personalrm.__file__)"
-    environment = os.environ | {"PYTHONPATH": str(folder / "workflow")}
-    found = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    if not Path(found.stdout.strip()).is_relative_to(folder):
-        sys.exit(f"the tests would import {found.stdout.strip() or found.stderr}, not the copy in {folder}")
-    begin = _cpu_of_children()
-    result, test = run_tests(folder, tests, WAIT_S)
-    if result != "survived":
-        sys.exit(f"the tests fail without any mutant: {test or result}")
-    return _cpu_of_children() - begin
+class Run(NamedTuple):
+    """How a run of tests ended: the child's wait status, its CPU seconds, and what it printed."""
+
+    status: int
+    cpu: float
+    printed: str
+
+
+def run_tests(folder: Path, tests: Iterable[str], limit: int, traced: tuple[Path, Path] | None = None) -> Run:
+    """Run tests of the copy in a fork of this process, at most `limit` CPU seconds.
+
+    With `traced`, the lines of its first file that each test runs are written to its second.
+    """
+    printed, before = folder / "printed.txt", _cpu_of_children()
+    child = os.fork()
+    if child == 0:
+        os.setpgid(0, 0)
+        os.chdir(folder)
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
+        out = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(out, 1)
+        os.dup2(out, 2)
+        code = 1
+        with contextlib.suppress(BaseException):
+            code = _tests_in_this_process(folder, tests, traced)
+            sys.stdout.flush()
+        os._exit(code)
+    status = _waited_for(child)
+    return Run(status, _cpu_of_children() - before, printed.read_text(encoding="utf-8", errors="replace"))
+
+
+def _waited_for(child: int) -> int:
+    """The wait status of a child, which is killed with all that it started after `WAIT_S`."""
+    end = time.monotonic() + WAIT_S
+    while time.monotonic() < end:
+        found, status = os.waitpid(child, os.WNOHANG)
+        if found:
+            return status
+        time.sleep(0.02)
+    os.killpg(child, 9)
+    return os.waitpid(child, 0)[1]
+
+
+def _tests_in_this_process(folder: Path, tests: Iterable[str], traced: tuple[Path, Path] | None) -> int:
+    sys.path[:0] = [str(folder / "workflow"), str(folder)]
+    plugins = [Tracer(traced[0])] if traced else []
+    options = ["-q", "-x", "-p", "no:cacheprovider", "--no-header", "--tb=no", "-m", "not full and not cluster"]
+    code = int(pytest.main([*options, *tests], plugins=plugins))
+    if traced:
+        tracer = plugins[0]
+        found = {"lines": {test: sorted(lines) for test, lines in tracer.lines.items()}, "seconds": tracer.seconds}
+        traced[1].write_text(json.dumps(found), encoding="utf-8")
+    return code
 
 
 def _cpu_of_children() -> float:
@@ -216,8 +270,77 @@ def _cpu_of_children() -> float:
     return used.ru_utime + used.ru_stime
 
 
+class Coverage(NamedTuple):
+    """Which tests run which lines of a module, quick ones first, and the CPU seconds of all of them."""
+
+    tests: tuple[str, ...]
+    lines: dict[str, frozenset[int]]
+    cpu: float
+
+    def of(self, lines: range) -> Sequence[str]:
+        """Tests that run one of the lines."""
+        return [test for test, held in self.lines.items() if not held.isdisjoint(lines)]
+
+
+def coverage(folder: Path, module: str) -> Coverage:
+    """Trace the tests of a module. Ends the program where they fail without a mutant, or test another copy."""
+    names, lines = [f"tests/{name}" for name in TARGETS[module]], folder / "lines.json"
+    plain = run_tests(folder, names, WAIT_S)
+    done = run_tests(folder, names, WAIT_S, (folder / PACKAGE / module, lines))
+    if plain.status or done.status:
+        sys.exit(f"the tests of {module} fail without any mutant:\n{plain.printed}\n{done.printed}")
+    found = json.loads(lines.read_text(encoding="utf-8"))
+    if not any(found["lines"].values()):
+        sys.exit(f"the tests of {module} run none of its lines in {folder}; do they import another copy?")
+    ordered = sorted(found["seconds"], key=lambda test: (found["seconds"][test], test))
+    held = {test: frozenset(found["lines"].get(test, ())) for test in ordered}
+    return Coverage(tuple(ordered), held, plain.cpu)
+
+
+def judged(run: Run) -> tuple[str, str]:
+    """`survived`, `killed` or `killed by time`, and the test that failed first."""
+    if run.status == 0:
+        return "survived", ""
+    if os.WIFSIGNALED(run.status):
+        return "killed by time", ""
+    failed = [line for line in run.printed.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return "killed", failed[0].split(" - ")[0].split(" ", 1)[1] if failed else "tests could not start"
+
+
+def with_mutant(folder: Path, mutant: Mutant, covered: Coverage) -> tuple[str, str]:
+    """Run the tests of the mutated line with the mutant in the copy; the source, and its time, stand there again."""
+    path = folder / PACKAGE / mutant.module
+    source, times = path.read_bytes(), path.stat()
+    lines = range(mutant.line, mutant.line + source[mutant.begin : mutant.end].count(b"\n") + 1)
+    path.write_bytes(source[: mutant.begin] + mutant.after.encode() + source[mutant.end :])
+    # Compiled files are known by the source's time in seconds, and by its length.
+    os.utime(path, (times.st_atime, times.st_mtime + 10))
+    try:
+        for tests in filter(None, (covered.of(lines), covered.tests)):
+            result = judged(run_tests(folder, tests, 10 + int(4 * covered.cpu)))
+            if result[0] != "survived":
+                break
+        return result
+    finally:
+        path.write_bytes(source)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def prepared(folder: Path) -> None:
+    """Copy and compile the project, and import what its tests import but the project itself."""
+    scratch_copy(folder)
+    compileall.compile_dir(folder, quiet=2, workers=1)
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    if any(name.split(".")[0] == "personalrm" for name in sys.modules):
+        sys.exit("the project was imported before its mutants were made")
+
+
 def main() -> None:
     """Run the mutants that the file lacks, and print the share that is killed."""
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        # The same examples for each mutant, without those of earlier runs.
+        os.execve(sys.executable, [sys.executable, "-B", *sys.argv], os.environ | {"PYTHONHASHSEED": "0", "CI": "1"})
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--out", type=Path, required=True, help="csv; rows that it has are kept")
     options.add_argument("--count", type=int, default=400)
@@ -229,24 +352,22 @@ def main() -> None:
         given.out.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
     with given.out.open(encoding="utf-8", newline="") as file:
         results = {tuple(row[name] for name in COLUMNS[:5]): row["result"] for row in csv.DictReader(file)}
-    times: dict[tuple[str, ...], float] = {}
+    covered: dict[str, Coverage] = {}
     with tempfile.TemporaryDirectory() as name, given.out.open("a", encoding="utf-8", newline="") as file:
         folder = Path(name).resolve()
-        scratch_copy(folder)
-        for mutant in (one for one in mutants if one.key not in results):
-            tests, path = TARGETS[mutant.module], folder / PACKAGE / mutant.module
-            times.setdefault(tests, 0.0)
-            times[tests] = times[tests] or baseline(folder, tests)
-            source, begin = sources[mutant.module].encode(), time.monotonic()
-            path.write_bytes(source[: mutant.begin] + mutant.after.encode() + source[mutant.end :])
-            result, test = run_tests(folder, tests, 10 + int(4 * times[tests]))
-            path.write_bytes(source)
+        prepared(folder)
+        os.environ["PYTHONPATH"] = str(folder / "workflow")
+        for mutant in sorted((one for one in mutants if one.key not in results), key=lambda one: one.module):
+            if mutant.module not in covered:
+                covered[mutant.module] = coverage(folder, mutant.module)
+            begin = time.monotonic()
+            result, test = with_mutant(folder, mutant, covered[mutant.module])
             results[mutant.key] = result
             csv.writer(file).writerow([*mutant.key, result, test, f"{time.monotonic() - begin:.1f}"])
             file.flush()
-    judged = [results[mutant.key] for mutant in mutants]
-    killed = len(judged) - judged.count("survived")
-    print(f"{killed} of {len(judged)} mutants killed ({killed / len(judged):.1%}); the others: {given.out}")
+    ended = [results[mutant.key] for mutant in mutants]
+    killed = len(ended) - ended.count("survived")
+    print(f"{killed} of {len(ended)} mutants killed ({killed / len(ended):.1%}); the others: {given.out}")
 
 
 if __name__ == "__main__":
