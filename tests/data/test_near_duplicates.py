@@ -81,6 +81,8 @@ def parts(split: UserSplit) -> str:
         ("STRASSE", "straße", True),
         ("cafe\u0301", "caf\u00e9", True),
         ("I love tea \u2764\ufe0f", "I love tea", True),
+        ("I love tea\ufe00", "I love tea", True),
+        ("I love tea\U000e0100", "I love tea", True),
         ("कि", "का", False),
         ("café", "cafe", False),
         ("Name teas", "Name 3 teas", False),
@@ -319,6 +321,11 @@ def test_the_authors_splits_are_left_as_they_are_by_default(given: dict[str, obj
     assert made.split.similarity == expected
     assert ProcessedDataset.model_validate(made.model_dump()).split.similarity == expected
     assert LocalDataset(name="d", path=Path("votes.jsonl")).split.similarity == 0.9
+
+
+def test_users_of_released_splits_are_not_counted_as_too_alike() -> None:
+    released = UserSplit(tuple(pair.model_copy(update={"split": "test"}) for pair in history(*THINGS)), "release")
+    assert released.alike(None) == {"pairs_joined": 0, "users_too_alike": 0, "test_pairs_leaked": 0}
 
 
 @pytest.mark.parametrize("similarity", [0.0, 0.4, 1.1, float("nan"), "high"])

@@ -123,6 +123,13 @@ def test_one_conversation_falls_back_to_turns_then_to_pairs() -> None:
     assert (parts(one_turn), one_turn.grain) == ("ccvtt", "pair")
 
 
+def test_pairs_without_a_turn_or_a_conversation_share_none() -> None:
+    unnumbered = [pair(n, "c") for n in range(10)]
+    assert parts(split_user(unnumbered, keep_together="turn")) == "cccccvvttt"
+    unnamed = [pair(n, None, 0) for n in range(10)]
+    assert parts(split_user(unnamed, keep_together="turn")) == "cccccvvttt"
+
+
 def test_near_duplicate_prompts_pull_conversations_together() -> None:
     history = [pair(n, f"c{n}") for n in range(8)]
     history[7] = pair(7, "c7", prompt="  PROMPT\n0 ")

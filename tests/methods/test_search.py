@@ -31,7 +31,15 @@ from personalrm.core.errors import ModelCallError, RateLimited
 from personalrm.core.records import Candidate, Outcome, Verdict
 from personalrm.llm.types import Request, Response
 from personalrm.methods.synthesizeme.pruned_search import PrunedSearch
-from personalrm.methods.synthesizeme.search import LABELLED, UNSHUFFLED, ZERO_SHOT, better, search, search_first
+from personalrm.methods.synthesizeme.search import (
+    LABELLED,
+    UNSHUFFLED,
+    ZERO_SHOT,
+    SearchSettings,
+    better,
+    search,
+    search_first,
+)
 from personalrm.methods.synthesizeme.variants import NONE, Repairs
 
 
@@ -52,6 +60,11 @@ def test_random_candidates_are_small_distinct_and_repeatable(seed: int, boot: in
     size = random.Random(seed).randint(1, min(boot, 6))
     assert sum(d.reasoning is not None for d in shown) == min(size, len(TRACES))
     assert shown == draw(seed, boot=boot, lab=lab)
+
+
+def test_candidates_that_nobody_sizes_are_those_of_the_package() -> None:
+    by_default = SearchSettings(judge=settings().judge)
+    assert (len(by_default.seeds), by_default.max_labelled, by_default.parallel) == (12, 4, 1)
 
 
 def test_search_takes_the_candidate_that_helps() -> None:

@@ -156,6 +156,12 @@ def test_equal_seeds_give_equal_bounds_and_other_seeds_others() -> None:
     assert first != other
 
 
+def test_one_resample_is_enough_for_bounds() -> None:
+    interval = cluster_bootstrap([1, 3], [4, 4], seed=0, n_resamples=1)
+    assert interval.low == interval.high
+    assert interval.low in (0.25, 0.5, 0.75)
+
+
 def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match="must both be"):
         cluster_bootstrap([1, 2], [1], seed=0)

@@ -107,7 +107,7 @@ class PrunedSearch:
         stop_at_score: float | None,
         first_of_equals: bool,
         rounded: bool = False,
-        parallel: int = 1,
+        parallel: int,
         places: float = math.inf,
         exhaustive: bool = False,
     ) -> None:
