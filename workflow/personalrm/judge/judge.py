@@ -336,11 +336,11 @@ def both_orders(straight: Verdict, swapped: Verdict, settings: JudgeSettings) ->
         return orders
     calls = tuple(sorted({*straight.calls, *swapped.calls}))
     base = Verdict(pair_id=straight.pair_id, swapped=None, outcome="provider_error", calls=calls)
-    unread = [verdict.outcome for verdict in orders if verdict.log_odds is None]
-    if unread:
+    odds = [verdict.log_odds for verdict in orders if verdict.log_odds is not None]
+    if len(odds) < len(orders):
+        unread = [verdict.outcome for verdict in orders if verdict.log_odds is None]
         return (base if "provider_error" in unread else base.model_copy(update={"outcome": unread[0]}),)
-    odds = (straight.log_odds or 0.0, swapped.log_odds or 0.0)
-    mean, flipped = sum(odds) / 2, min(odds) < 0 < max(odds)
+    mean, flipped = sum(odds) / len(odds), min(odds) < 0 < max(odds)
     return (base.model_copy(update={"outcome": sign_outcome(mean), "log_odds": mean, "flipped": flipped}),)
 
 
