@@ -9,9 +9,11 @@ start differs, another process imports and forks. Tests that kill processes star
 from __future__ import annotations
 
 import atexit
+import gc
 import importlib
 import marshal
 import os
+import pkgutil
 import runpy
 import selectors
 import shutil
@@ -32,17 +34,21 @@ _IMPORTED = (
     "snakemake.cli",
     "snakemake.executors.local",
     "snakemake_executor_plugin_slurm",
-    "smart_open",
+    "snakemake.report.html_reporter",
+    "snakemake.storage",
+    "docutils.core",
+    "dpath",
+    "httpx_aiohttp",
     "matplotlib.backends.backend_agg",
     "matplotlib.backends.backend_pdf",
     "matplotlib.backends.backend_svg",
-    "personalrm.app.jobs",
-    "personalrm.app.snakefile_support",
-    "personalrm.llm.backends.openai_http",
-    "personalrm.studies.report.page",
-    "personalrm.studies.synthesizeme.make_results",
-    "personalrm.studies.manifest",
+    "pandas.core.methods.to_dict",
+    "pandas.io.formats.csvs",
+    "pyarrow.dataset",
+    "smart_open",
 )
+_NOT_IMPORTED = ("personalrm.train.", "personalrm.methods.reward.")
+"""They import torch, which few programs need."""
 _SHIM = """#!{python} -IS
 import marshal, os, socket, sys
 if sys.argv[1:3] != ["-m", "personalrm"]:
@@ -159,6 +165,19 @@ def _serve(folder: Path) -> None:
             connection.close()
 
 
+def _import_all() -> None:
+    """Import what programs import, the library whole. Its objects are left out of garbage collection: each collection
+    of a child would go through them all, and copy their pages."""
+    for name in _IMPORTED:
+        importlib.import_module(name)
+    library = importlib.import_module("personalrm")
+    for module in pkgutil.walk_packages(library.__path__, "personalrm."):
+        if not module.name.startswith(_NOT_IMPORTED) and not module.name.endswith(".__main__"):
+            importlib.import_module(module.name)
+    gc.collect()
+    gc.freeze()
+
+
 def _reap() -> None:
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
@@ -215,6 +234,5 @@ def _status_of(arguments: list[str]) -> int:
 if __name__ == "__main__":
     # The modules beside this one are of tests.
     del sys.path[0]
-    for name in _IMPORTED:
-        importlib.import_module(name)
+    _import_all()
     _serve(Path(sys.argv[1]))
