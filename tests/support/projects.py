@@ -77,7 +77,8 @@ class Project:
             )
             code, output = done.returncode, done.stdout + done.stderr
         else:
-            code, output = run_warm(command[2:], self.folder, variables, self.workflow, DEADLINE_S)
+            trains = not self.config.keys().isdisjoint(("reward_models", "tailor"))
+            code, output = run_warm(command[2:], self.folder, variables, self.workflow, DEADLINE_S, trains=trains)
         assert (code == 0) == ok, output
         return output
 

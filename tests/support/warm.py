@@ -47,8 +47,9 @@ _IMPORTED = (
     "pyarrow.dataset",
     "smart_open",
 )
-_NOT_IMPORTED = ("personalrm.train.", "personalrm.methods.reward.")
-"""They import torch, which few programs need."""
+_IMPORTED_TO_TRAIN = ("transformers.models.llama.modeling_llama",)
+_TRAINING = ("personalrm.train.", "personalrm.methods.reward.")
+"""They import torch, which takes longer than all others; few programs need it."""
 _SHIM = """#!{python} -IS
 import marshal, os, socket, sys
 if sys.argv[1:3] != ["-m", "personalrm"]:
@@ -72,14 +73,14 @@ class _Forker:
     process: subprocess.Popen[bytes]
 
     @classmethod
-    def start(cls, variables: dict[str, str]) -> _Forker:
+    def start(cls, variables: dict[str, str], trains: bool) -> _Forker:
         folder = Path(tempfile.mkdtemp(prefix="warm-"))
         address, shim = folder / "socket", folder / "python"
         shim.write_text(_SHIM.format(python=sys.executable, address=str(address), size=_SIZE), encoding="utf-8")
         shim.chmod(0o755)
         others = {name: value for name, value in os.environ.items() if not name.startswith(_READ_AT_START)}
         process = subprocess.Popen(
-            [sys.executable, __file__, str(folder)],
+            [sys.executable, __file__, str(folder), *(["train"] if trains else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**others, **variables},
@@ -97,7 +98,7 @@ class _Forker:
 _forkers: dict[tuple[object, ...], _Forker] = {}
 
 
-def _forker(workflow: Path, environment: dict[str, str]) -> _Forker:
+def _forker(workflow: Path, environment: dict[str, str], trains: bool) -> _Forker:
     """The process that has imported this state of the workflow with these variables; the first one of all is kept, and
     the last one."""
     # Equal seeds give equal runs of the tests.
@@ -105,11 +106,11 @@ def _forker(workflow: Path, environment: dict[str, str]) -> _Forker:
     variables = {"PYTHONHASHSEED": "7", **read}
     sources = [path for kind in ("py", "jinja") for path in workflow.rglob(f"*.{kind}")]
     state = frozenset((str(path), path.stat().st_mtime_ns) for path in sources)
-    key = (state, frozenset(variables.items()))
+    key = (state, frozenset(variables.items()), trains)
     if key not in _forkers:
         for other in list(_forkers)[1:]:
             _forkers.pop(other).stop()
-        _forkers[key] = _Forker.start(variables)
+        _forkers[key] = _Forker.start(variables, trains)
     return _forkers[key]
 
 
@@ -120,16 +121,22 @@ def _stop_all() -> None:
 
 
 def run_warm(
-    arguments: list[str], folder: Path, environment: dict[str, str], workflow: Path, timeout_s: float
+    arguments: list[str],
+    folder: Path,
+    environment: dict[str, str],
+    workflow: Path,
+    timeout_s: float,
+    *,
+    trains: bool = False,
 ) -> tuple[int, str]:
     """Exit status and output of `python -m` with these arguments, as of `subprocess.run`; 137 where it was killed.
 
-    `workflow` is the one that the environment's programs import.
+    `workflow` is the one that the environment's programs import; with `trains`, they find torch imported.
     """
     asked = marshal.dumps((arguments, str(folder), environment))
     with tempfile.TemporaryFile() as output, socket.socket(socket.AF_UNIX) as forker, open(os.devnull, "rb") as nothing:
         forker.settimeout(timeout_s)
-        forker.connect(str(_forker(workflow, environment).folder / "socket"))
+        forker.connect(str(_forker(workflow, environment, trains).folder / "socket"))
         files = [nothing.fileno(), output.fileno(), output.fileno()]
         socket.send_fds(forker, [len(asked).to_bytes(_SIZE, "big")], files)
         forker.sendall(asked)
@@ -165,14 +172,14 @@ def _serve(folder: Path) -> None:
             connection.close()
 
 
-def _import_all() -> None:
+def _import_all(*, trains: bool) -> None:
     """Import what programs import, the library whole. Its objects are left out of garbage collection: each collection
     of a child would go through them all, and copy their pages."""
-    for name in _IMPORTED:
+    for name in (*_IMPORTED, *(_IMPORTED_TO_TRAIN if trains else ())):
         importlib.import_module(name)
     library = importlib.import_module("personalrm")
     for module in pkgutil.walk_packages(library.__path__, "personalrm."):
-        if not module.name.startswith(_NOT_IMPORTED) and not module.name.endswith(".__main__"):
+        if (trains or not module.name.startswith(_TRAINING)) and not module.name.endswith(".__main__"):
             importlib.import_module(module.name)
     gc.collect()
     gc.freeze()
@@ -234,5 +241,5 @@ def _status_of(arguments: list[str]) -> int:
 if __name__ == "__main__":
     # The modules beside this one are of tests.
     del sys.path[0]
-    _import_all()
+    _import_all(trains="train" in sys.argv[2:])
     _serve(Path(sys.argv[1]))
