@@ -82,6 +82,13 @@ class Project:
         assert (code == 0) == ok, output
         return output
 
+    def personalrm(self, *arguments: str, ok: bool = True) -> str:
+        """What a command of ours prints in the folder, in a forked process."""
+        command = ["personalrm", *arguments]
+        code, output = run_warm(command, self.folder, self.environment(), self.workflow, DEADLINE_S)
+        assert (code == 0) == ok, output
+        return output
+
     def start(self, *arguments: str, cores: int | None = 2, **env: str) -> subprocess.Popen[bytes]:
         """The same command, left running in a session (process group) of its own, for tests that stop it."""
         return subprocess.Popen(
