@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from pathlib import Path
@@ -19,6 +20,9 @@ settings.register_profile("test", max_examples=50, derandomize=True, **ANY_MACHI
 settings.register_profile("full", max_examples=300, print_blob=True, **ANY_MACHINE)
 settings.load_profile("test")
 
+# What is imported for all tests stays to the end: no garbage collection goes through it.
+gc.disable()
+
 # A shell that starts pytest in the background has it ignore Ctrl-C, and so all processes that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -32,3 +36,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     folders = [item.path.relative_to(Path(__file__).parent).parts[0] for item in items]
     places = [LONG.index(folder) if folder in LONG else len(LONG) for folder in folders]
     items[:] = [item for _, item in sorted(zip(places, items, strict=True), key=lambda placed: placed[0])]
+
+
+def pytest_collection_finish() -> None:
+    """From here on objects come and go."""
+    gc.freeze()
+    gc.enable()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -81,10 +79,8 @@ def test_a_method_that_learns_is_one_module(tmp_path: Path) -> None:
     compared = pd.read_csv(project.run / "tables" / "differences.csv", keep_default_na=False)
     assert {(row["method"], row["reference"]) for _, row in compared.iterrows()} == {("surface_user", "surface")}
     # Nothing is asked, so that nothing is paid; a second run has nothing to do.
-    command = [sys.executable, "-m", "personalrm", "estimate", "--config", "run.yaml", "--json", "--untimed"]
-    environment = project.environment()
-    done = subprocess.run(command, cwd=project.folder, env=environment, capture_output=True, text=True, check=True)
-    assert {row["calls"] for row in json.loads(done.stdout)["rows"]} == {0}
+    estimated = json.loads(project.personalrm("estimate", "--config", "run.yaml", "--json", "--untimed"))
+    assert {row["calls"] for row in estimated["rows"]} == {0}
     assert "Nothing to be done" in project.snakemake(*wanted)
     # Another list of features reruns what rests on it, and not the toy's artefact.
     surface = workflow / "personalrm" / "methods" / "surface.py"

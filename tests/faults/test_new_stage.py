@@ -5,8 +5,6 @@ from __future__ import annotations
 import filecmp
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -112,18 +110,6 @@ def test_a_stage_is_one_module_and_one_rule(folder: Path) -> None:
     with ScriptedServer(judge) as server:
         project = paid_project(folder, server.url, users=2)
         project.config["methods"] = ["default"]
-
-        def command(*arguments: str) -> str:
-            done = subprocess.run(
-                [sys.executable, "-m", "personalrm", *arguments],
-                cwd=folder,
-                env=project.environment(),
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            return done.stdout
-
         project.snakemake(OUT)
         assert server.count == 2
         rows = [json.loads(line) for line in (folder / OUT).read_text(encoding="utf-8").splitlines()]
@@ -138,8 +124,8 @@ def test_a_stage_is_one_module_and_one_rule(folder: Path) -> None:
 
     cost = pd.read_csv(project.run / "tables" / "cost.csv")
     assert cost.loc[cost["stage"] == "greeting", ["jobs", "judge_model"]].to_numpy().tolist() == [[1, "big"]]
-    estimated = json.loads(command("estimate", "--config", "run.yaml", "--json", "--untimed"))["rows"]
+    estimated = json.loads(project.personalrm("estimate", "--config", "run.yaml", "--json", "--untimed"))["rows"]
     assert {row["model"]: row["calls"] for row in estimated if row["stage"] == "greeting"} == {"big": 2, "tiny": 2}
     rows[0]["failed"] = 1
     (folder / OUT).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    assert f"{OUT}: 1" in command("retry", "results/small", "--dry-run")
+    assert f"{OUT}: 1" in project.personalrm("retry", "results/small", "--dry-run")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -15,7 +16,9 @@ from typing import Any
 import pytest
 import yaml
 from support.generated_verdicts import quickstart_cells, write_cells
+from support.projects import ROOT
 from support.result_cases import RESULTS, write_result
+from support.warm import run_warm
 
 from personalrm.core.errors import ConfigError
 from personalrm.results.scores import collect_calls, collect_verdicts, write_frame
@@ -155,10 +158,10 @@ def test_the_command_makes_a_result_from_the_files_of_the_run(tmp_path: Path) ->
     write_frame(collect_verdicts(paths), files["verdicts"])
     write_frame(collect_calls(paths), files["calls"])
     for rule in ("table_main", "figure_main", "table_none"):
-        command = [sys.executable, "-m", "personalrm", "result", rule, "--config", str(tmp_path / "resolved.json")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-        assert (done.returncode == 0) == (rule in RESULTS), done.stderr
-    assert done.stderr.startswith("personalrm: table_none: the run has no such result; it has table_main, figure_main")
+        command = ["personalrm", "result", rule, "--config", str(tmp_path / "resolved.json")]
+        code, said = run_warm(command, ROOT, dict(os.environ), ROOT / "workflow", timeout_s=120)
+        assert (code == 0) == (rule in RESULTS), said
+    assert said.startswith("personalrm: table_none: the run has no such result; it has table_main, figure_main")
     # The same bytes as in this process.
     stem = write_result("table_main", tmp_path, **files, n_resamples=99, model_order=["a", "b"], evaluated="all")
     again = write_result("figure_main", tmp_path, table_main=stem.with_suffix(".csv"), title_note="run r")

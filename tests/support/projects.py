@@ -77,7 +77,15 @@ class Project:
             )
             code, output = done.returncode, done.stdout + done.stderr
         else:
-            code, output = run_warm(command[2:], self.folder, variables, self.workflow, DEADLINE_S)
+            trains = not self.config.keys().isdisjoint(("reward_models", "tailor"))
+            code, output = run_warm(command[2:], self.folder, variables, self.workflow, DEADLINE_S, trains=trains)
+        assert (code == 0) == ok, output
+        return output
+
+    def personalrm(self, *arguments: str, ok: bool = True) -> str:
+        """What a command of ours prints in the folder, in a forked process."""
+        command = ["personalrm", *arguments]
+        code, output = run_warm(command, self.folder, self.environment(), self.workflow, DEADLINE_S)
         assert (code == 0) == ok, output
         return output
 

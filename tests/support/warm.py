@@ -9,9 +9,11 @@ start differs, another process imports and forks. Tests that kill processes star
 from __future__ import annotations
 
 import atexit
+import gc
 import importlib
 import marshal
 import os
+import pkgutil
 import runpy
 import selectors
 import shutil
@@ -32,17 +34,22 @@ _IMPORTED = (
     "snakemake.cli",
     "snakemake.executors.local",
     "snakemake_executor_plugin_slurm",
-    "smart_open",
+    "snakemake.report.html_reporter",
+    "snakemake.storage",
+    "docutils.core",
+    "dpath",
+    "httpx_aiohttp",
     "matplotlib.backends.backend_agg",
     "matplotlib.backends.backend_pdf",
     "matplotlib.backends.backend_svg",
-    "personalrm.app.jobs",
-    "personalrm.app.snakefile_support",
-    "personalrm.llm.backends.openai_http",
-    "personalrm.studies.report.page",
-    "personalrm.studies.synthesizeme.make_results",
-    "personalrm.studies.manifest",
+    "pandas.core.methods.to_dict",
+    "pandas.io.formats.csvs",
+    "pyarrow.dataset",
+    "smart_open",
 )
+_IMPORTED_TO_TRAIN = ("transformers.models.llama.modeling_llama",)
+_TRAINING = ("personalrm.train.", "personalrm.methods.reward.")
+"""They import torch, which takes longer than all others; few programs need it."""
 _SHIM = """#!{python} -IS
 import marshal, os, socket, sys
 if sys.argv[1:3] != ["-m", "personalrm"]:
@@ -66,14 +73,14 @@ class _Forker:
     process: subprocess.Popen[bytes]
 
     @classmethod
-    def start(cls, variables: dict[str, str]) -> _Forker:
+    def start(cls, variables: dict[str, str], trains: bool) -> _Forker:
         folder = Path(tempfile.mkdtemp(prefix="warm-"))
         address, shim = folder / "socket", folder / "python"
         shim.write_text(_SHIM.format(python=sys.executable, address=str(address), size=_SIZE), encoding="utf-8")
         shim.chmod(0o755)
         others = {name: value for name, value in os.environ.items() if not name.startswith(_READ_AT_START)}
         process = subprocess.Popen(
-            [sys.executable, __file__, str(folder)],
+            [sys.executable, __file__, str(folder), *(["train"] if trains else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**others, **variables},
@@ -91,7 +98,7 @@ class _Forker:
 _forkers: dict[tuple[object, ...], _Forker] = {}
 
 
-def _forker(workflow: Path, environment: dict[str, str]) -> _Forker:
+def _forker(workflow: Path, environment: dict[str, str], trains: bool) -> _Forker:
     """The process that has imported this state of the workflow with these variables; the first one of all is kept, and
     the last one."""
     # Equal seeds give equal runs of the tests.
@@ -99,11 +106,11 @@ def _forker(workflow: Path, environment: dict[str, str]) -> _Forker:
     variables = {"PYTHONHASHSEED": "7", **read}
     sources = [path for kind in ("py", "jinja") for path in workflow.rglob(f"*.{kind}")]
     state = frozenset((str(path), path.stat().st_mtime_ns) for path in sources)
-    key = (state, frozenset(variables.items()))
+    key = (state, frozenset(variables.items()), trains)
     if key not in _forkers:
         for other in list(_forkers)[1:]:
             _forkers.pop(other).stop()
-        _forkers[key] = _Forker.start(variables)
+        _forkers[key] = _Forker.start(variables, trains)
     return _forkers[key]
 
 
@@ -114,16 +121,22 @@ def _stop_all() -> None:
 
 
 def run_warm(
-    arguments: list[str], folder: Path, environment: dict[str, str], workflow: Path, timeout_s: float
+    arguments: list[str],
+    folder: Path,
+    environment: dict[str, str],
+    workflow: Path,
+    timeout_s: float,
+    *,
+    trains: bool = False,
 ) -> tuple[int, str]:
     """Exit status and output of `python -m` with these arguments, as of `subprocess.run`; 137 where it was killed.
 
-    `workflow` is the one that the environment's programs import.
+    `workflow` is the one that the environment's programs import; with `trains`, they find torch imported.
     """
     asked = marshal.dumps((arguments, str(folder), environment))
     with tempfile.TemporaryFile() as output, socket.socket(socket.AF_UNIX) as forker, open(os.devnull, "rb") as nothing:
         forker.settimeout(timeout_s)
-        forker.connect(str(_forker(workflow, environment).folder / "socket"))
+        forker.connect(str(_forker(workflow, environment, trains).folder / "socket"))
         files = [nothing.fileno(), output.fileno(), output.fileno()]
         socket.send_fds(forker, [len(asked).to_bytes(_SIZE, "big")], files)
         forker.sendall(asked)
@@ -157,6 +170,19 @@ def _serve(folder: Path) -> None:
                 finally:
                     os._exit(1)
             connection.close()
+
+
+def _import_all(*, trains: bool) -> None:
+    """Import what programs import, the library whole. Its objects are left out of garbage collection: each collection
+    of a child would go through them all, and copy their pages."""
+    for name in (*_IMPORTED, *(_IMPORTED_TO_TRAIN if trains else ())):
+        importlib.import_module(name)
+    library = importlib.import_module("personalrm")
+    for module in pkgutil.walk_packages(library.__path__, "personalrm."):
+        if (trains or not module.name.startswith(_TRAINING)) and not module.name.endswith(".__main__"):
+            importlib.import_module(module.name)
+    gc.collect()
+    gc.freeze()
 
 
 def _reap() -> None:
@@ -215,6 +241,5 @@ def _status_of(arguments: list[str]) -> int:
 if __name__ == "__main__":
     # The modules beside this one are of tests.
     del sys.path[0]
-    for name in _IMPORTED:
-        importlib.import_module(name)
+    _import_all(trains="train" in sys.argv[2:])
     _serve(Path(sys.argv[1]))

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import psutil
@@ -32,12 +32,19 @@ def busy() -> Iterator[None]:
             process.wait()
 
 
-def run_twice(one: Project, two: Project, *targets: str, interrupt_after: int, deadline_s: float) -> None:
-    """The same run in two folders with a store each, the second on a busy machine and killed in the middle."""
+def run_twice(
+    one: Project,
+    two: Project,
+    *targets: str,
+    interrupt_after: int,
+    deadline_s: float,
+    beside: AbstractContextManager[None],
+) -> None:
+    """The same run in two folders with a store each, the second `beside` something else and killed in the middle."""
     process = one.start(*targets, PYTHONHASHSEED="1")
     assert process.wait(deadline_s) == 0
     assert server_pids(one) == []
-    with busy():
+    with beside:
         process = two.start(*targets, PYTHONHASHSEED="2")
         end = time.monotonic() + deadline_s
         while stored(two) < interrupt_after and process.poll() is None and time.monotonic() < end:
@@ -68,7 +75,7 @@ def test_the_same_run_twice_gives_the_same_bytes_though_one_is_killed(tmp_path: 
     one, two = embedded_project(tmp_path / "one"), embedded_project(tmp_path / "two")
     for project in (one, two):
         project.config["datasets"]["people"]["max_pairs"] = 8
-    run_twice(one, two, table, interrupt_after=10, deadline_s=480)
+    run_twice(one, two, table, interrupt_after=10, deadline_s=480, beside=nullcontext())
     assert "Nothing to be done" in two.snakemake(table)
     assert "persona.logprob_both" in (two.run / "tables" / "main.csv").read_text(encoding="utf-8")
     profiles = [
@@ -88,4 +95,4 @@ def test_the_same_run_twice_gives_the_same_bytes_though_one_is_killed(tmp_path: 
 def test_the_same_quickstart_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     config = yaml.safe_load((ROOT / "config" / "quickstart.yaml").read_text(encoding="utf-8"))
     one, two = Project(tmp_path / "one", config), Project(tmp_path / "two", config)
-    run_twice(one, two, interrupt_after=100, deadline_s=3600)
+    run_twice(one, two, interrupt_after=100, deadline_s=3600, beside=busy())

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from support.hub_server import COMMIT, HubRepo, HubServer
 from support.raw_prism import generate_raw_prism
+from support.warm import run_warm
 
 from personalrm.core.errors import ConfigError
 from personalrm.studies.config_load import parse_config, write_resolved
@@ -22,7 +23,7 @@ from personalrm.studies.preflight import missing
 from personalrm.studies.study import Needs
 from personalrm.studies.synthesizeme.plan import Plan
 
-from .conftest import Project, small_config
+from .conftest import ROOT, Project, small_config
 
 FILES = {"conversations.jsonl": b'{"a": 1}\n' * 30_000, "survey.jsonl": b"{}\n"}
 FOLDER = f"data/hub/some--set/{COMMIT}"
@@ -54,24 +55,23 @@ class Stage:
     def __init__(self, hub: HubServer, folder: Path, config: dict[str, Any]) -> None:
         self.hub, self.folder = hub, folder
         write_resolved(folder / "run.json", parse_config(config))
-        given = ["--config", "run.json", "--dataset", "people"]
-        self.command = [sys.executable, "-m", "personalrm", "stage", "fetch", *given]
+        self.command = ["personalrm", "stage", "fetch", "--config", "run.json", "--dataset", "people"]
 
-    def start(self, before: Callable[[], None] | None = None, **extra: str) -> subprocess.Popen[str]:
+    def start(self, before: Callable[[], None] | None = None) -> subprocess.Popen[str]:
+        """In a process that imports for itself; `before` is called in it first."""
         return subprocess.Popen(
-            self.command,
+            [sys.executable, "-m", *self.command],
             cwd=self.folder,
-            env=environment(self.hub, self.folder, **extra),
+            env=environment(self.hub, self.folder),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             preexec_fn=before,  # noqa: PLW1509 (only a limit is set)
         )
 
-    def run(self, before: Callable[[], None] | None = None, **extra: str) -> tuple[int, str]:
-        process = self.start(before, **extra)
-        output, _ = process.communicate(timeout=120)
-        return process.returncode, output
+    def run(self, **extra: str) -> tuple[int, str]:
+        variables = environment(self.hub, self.folder, **extra)
+        return run_warm(self.command, self.folder, variables, ROOT / "workflow", timeout_s=120)
 
 
 def test_the_stage_fetches_quietly_and_tells_the_hub_nothing_of_the_machine(hub: HubServer, tmp_path: Path) -> None:
@@ -118,8 +118,9 @@ def test_a_full_disk_is_named(hub: HubServer, tmp_path: Path) -> None:
     """No file may grow above 64 KiB: for the process, the same as a disk or quota that is full."""
     limit = 1 << 16
     stage = Stage(hub, tmp_path, hub_config())
-    code, output = stage.run(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
-    assert code == 1
+    process = stage.start(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
     assert output.splitlines()[-1].startswith("personalrm: datasets.people.hub")
     assert f"no room below {FOLDER}/.incoming: conversations.jsonl did not fit" in output
     assert not (tmp_path / FOLDER / "conversations.jsonl").exists()

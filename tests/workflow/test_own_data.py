@@ -60,8 +60,7 @@ def test_a_csv_with_other_columns_becomes_a_table_by_what_import_writes(tmp_path
     for user, taste in (("007", "A"), ("ben", "B")):
         lines += [f"{user},What is {n} {word}?,short {word},long and {word},{taste}" for n, word in enumerate(WORDS)]
     (folder / "ratings.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    command = [sys.executable, "-m", "personalrm", "import", "ratings.csv", "--config", "run.yaml", "--name", "small"]
-    said = subprocess.run(command, cwd=folder, check=True, text=True, capture_output=True).stdout
+    said = project.personalrm("import", "ratings.csv", "--config", "run.yaml", "--name", "small")
     assert "user_id           Rater" in said
     project.config = yaml.safe_load((folder / "run.yaml").read_text(encoding="utf-8"))
     project.snakemake("results/small/tables/main.csv")

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -16,7 +14,6 @@ import pytest
 from support.projects import ROOT, paid_project
 from support.scripted_judge import judge
 from support.scripted_server import Fault, ScriptedServer
-from support.warm import run_warm
 
 from personalrm.core.records import Profile, UserData, read_records
 from personalrm.studies.config_load import read_resolved
@@ -67,10 +64,7 @@ class Storm:
 
 
 def retry(project: Project, *arguments: str) -> str:
-    command = ["personalrm", "retry", *arguments]
-    code, said = run_warm(command, project.folder, project.environment(), project.workflow, timeout_s=120)
-    assert code == 0, said
-    return said
+    return project.personalrm("retry", *arguments)
 
 
 def test_after_a_storm_the_lost_calls_are_made_up_for_and_no_other(tmp_path: Path) -> None:
@@ -177,15 +171,8 @@ def test_ratings_and_votes_of_filters_that_were_lost_are_asked_again_with_all_th
 
 def test_what_is_no_run_here_is_named(project: Project) -> None:
     project.write_config()
-    done = subprocess.run(
-        [sys.executable, "-m", "personalrm", "retry", "results/other"],
-        cwd=project.folder,
-        env=project.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, "results/other: no run of this name was planned here" in done.stderr) == (1, True)
+    said = project.personalrm("retry", "results/other", ok=False)
+    assert "results/other: no run of this name was planned here" in said
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -138,10 +136,9 @@ def test_without_the_extra_no_job_starts(tmp_path: Path) -> None:
 def test_the_estimate_names_tokens_and_steps_of_training(tmp_path: Path) -> None:
     made = project(tmp_path, "smollm2-135m")
     made.write_config()
-    command = [sys.executable, "-m", "personalrm", "estimate", "--config", "run.yaml", "--untimed"]
-    done = subprocess.run(command, cwd=made.folder, env=made.environment(), capture_output=True, text=True, check=True)
-    assert "Reward models tiny on people: features of " in done.stdout
-    assert "2 trainings with 20 steps in all; time not measured: not timed." in done.stdout
+    said = made.personalrm("estimate", "--config", "run.yaml", "--untimed")
+    assert "Reward models tiny on people: features of " in said
+    assert "2 trainings with 20 steps in all; time not measured: not timed." in said
 
 
 def test_a_language_model_that_is_shown_votes_is_a_reward_model(tmp_path: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +70,8 @@ def test_raw_releases_to_tables_and_an_export_that_reads_back(tmp_path: Path, se
     assert survey["age"]
 
     out = project.folder / "export"
-    command = [sys.executable, "-m", "personalrm", "export", str(project.run), "arena", str(out), "--licence", "test"]
-    done = subprocess.run(command, env=project.environment(), capture_output=True, text=True, check=True)
-    assert done.stdout == f"{out}: rows test 40\n"
+    said = project.personalrm("export", str(project.run), "arena", str(out), "--licence", "test")
+    assert said == f"{out}: rows test 40\n"
     # With judgments in the authors' columns the filters have their answers, and no model is asked.
     file = out / "data/test-00000-of-00001.parquet"
     rated = pq.read_table(file).drop_columns(["personalizable_query"])
