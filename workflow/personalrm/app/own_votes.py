@@ -238,7 +238,10 @@ def _refuse_unnamed(found: Understood) -> None:
     if not have:
         raise DataError(f"{found.path}: no row can be read; {found.report.problems[0]}")
     if "user_id" not in have:
-        raise DataError(f"{found.path}: no column names the user; give it with --column user_id=COLUMN")
+        raise DataError(
+            f"{found.path}: no column names the user; give it with --column user_id=COLUMN, or add a column with "
+            "the name of the person"
+        )
     if found.report.votes:
         return
     unread = [] if have & {"context", "prompt"} else ["context"]
