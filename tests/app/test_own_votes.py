@@ -105,7 +105,7 @@ def test_a_column_that_was_given_is_not_guessed_again() -> None:
 )
 def test_names_that_people_give_to_two_answers_are_known(names: tuple[str, str, str]) -> None:
     first, second, winner = names
-    found = understand(written(votes({"chosen": first, "rejected": second}, **{winner: "1"})))
+    found = understand(written(votes({"chosen": first, "rejected": second}, **{winner: "1"})))  # type: ignore[arg-type]
     assert found.columns == {"response_a": first, "response_b": second, "winner": winner}
     assert sum(found.pairs.values()) == 12
 

@@ -81,7 +81,7 @@ def test_equal_means_do_not_hide_each_other() -> None:
     marks = [float(np.ravel(line.get_xdata())[0]) for line in axes.lines if np.size(line.get_xdata()) == 1]
     assert np.diff(sorted(marks)).min() > 0.2
     (alone,) = search_figure(traces_of([profile("a", [50, 75], [])])[0]).axes
-    assert [list(line.get_xdata()) for line in alone.lines if line.get_linewidth() == 2] == [[1, 2]]
+    assert [np.array(line.get_xdata()).tolist() for line in alone.lines if line.get_linewidth() == 2] == [[1, 2]]
 
 
 def test_each_model_has_a_panel_and_users_beyond_forty_no_line_of_their_own() -> None:

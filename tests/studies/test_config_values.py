@@ -35,8 +35,8 @@ def test_a_user_id_that_yaml_changes_is_refused(tmp_path: Path, written: str, me
 
 def test_ids_in_quotes_and_plain_numbers_are_as_written(tmp_path: Path) -> None:
     quoted = ", ".join(f'"{written}"' for written, _ in MISREAD)
-    users = read(tmp_path, CONFIG.format(users=f"ann, 7, -3, 0, 1e3, '08', {quoted}"))
-    assert users == ["ann", "7", "-3", "0", "1e3", "08", *(written for written, _ in MISREAD)]
+    users = read(tmp_path, CONFIG.format(users=f"ann, 7, -3, 0, =, 1e3, '08', {quoted}"))
+    assert users == ["ann", "7", "-3", "0", "=", "1e3", "08", *(written for written, _ in MISREAD)]
 
 
 def test_all_user_ids_that_yaml_changes_are_named_in_lists_of_any_style(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def _number(loader: _StrictLoader, node: yaml.ScalarNode) -> int:
 
 _StrictLoader.add_constructor("tag:yaml.org,2002:int", _number)
 # A single sign of equality is text.
-_StrictLoader.add_constructor("tag:yaml.org,2002:value", yaml.SafeLoader.construct_yaml_str)
+_StrictLoader.add_constructor("tag:yaml.org,2002:value", lambda _, node: str(node.value))
 
 
 def _misread(loader: _StrictLoader, node: yaml.ScalarNode) -> str:

@@ -284,7 +284,7 @@ class TasteModel(LearningRM[SavedTaste]):
 
     @property
     def _calls_of_pair(self) -> int:
-        return self._measuring.calls_of_pair + (self._given["kinds"] == "model")
+        return self._measuring.calls_of_pair + int(self._given["kinds"] == "model")
 
     def _shown(self) -> JudgeContext:
         return JudgeContext(persona=self.learned.record.persona)
