@@ -100,6 +100,16 @@ def test_a_column_that_was_given_is_not_guessed_again() -> None:
     assert understand(path, {"survey": "question"}).columns == {"survey": "question", "context": "query"}
 
 
+@pytest.mark.parametrize(
+    "names", [("answer_1", "answer_2", "better"), ("Option A", "Option B", "Best"), ("reply1", "reply2", "selected")]
+)
+def test_names_that_people_give_to_two_answers_are_known(names: tuple[str, str, str]) -> None:
+    first, second, winner = names
+    found = understand(written(votes({"chosen": first, "rejected": second}, **{winner: "1"})))  # type: ignore[arg-type]
+    assert found.columns == {"response_a": first, "response_b": second, "winner": winner}
+    assert sum(found.pairs.values()) == 12
+
+
 def test_two_answers_and_a_preference_are_guessed_together() -> None:
     names = {"chosen": "answer_a", "rejected": "answer_b", "context": "instruction"}
     found = understand(written(votes(names, preference="A")))

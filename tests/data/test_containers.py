@@ -188,7 +188,16 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "cut.xz": (lzma.compress(LINES)[:-9], "broken compressed data.*truncated"),
     "cut.zip": (zipped({"a": LINES})[:-9], "broken compressed data"),
     "words.csv": (b"name,answer\nx,y\nz,w\n", "no line is a vote .2 have the same fault.; line 2, field user_id"),
-    "repr.jsonl": (b"{'user_id': 'u1'}\n" * 30, "no line is a vote .the first 20 have .*; line 1.* is not JSON"),
+    "repr.jsonl": (b"{'user_id': 'u1'}\n" * 30, "holds Python's dicts, not JSON; write each with json.dumps"),
+    "broken.jsonl": (b'{"user_id": u1}\n' * 30, "no line is a vote .the first 20 have .*; line 1.* is not JSON"),
+    "commas.jsonl": (LINES.replace(b"}\n", b"},\n"), "has commas between its objects; remove them, or put brackets"),
+    "unmarked.jsonl": (LINES.decode().encode("utf-16-le"), "is UTF-16 without a byte-order mark; save it as UTF-8"),
+    "unmarked.csv": (table(",").decode().encode("utf-16-be"), "is UTF-16 without a byte-order mark; save it as UTF-8"),
+    "wrapped.json": (json.dumps({"n": 5, "data": ROWS}).encode(), "is one object, whose rows stand under 'data'"),
+    "columns.json": (json.dumps({"user_id": {"0": "u"}, "chosen": {"0": "a"}}).encode(), "is a table by columns"),
+    "lists.json": (json.dumps({"user_id": ["u"], "chosen": ["a"]}).encode(), "is a table by columns; write one vote"),
+    "old.pickle": (b"\x80\x02]q", "is a pickle"),
+    "packed.lz4": (b"\x04\x22\x4d\x18,junk", "is binary, of a kind that is not known"),
 }  # fmt: skip
 
 
@@ -200,6 +209,11 @@ def test_what_is_no_file_of_votes_is_named_in_one_line(tmp_path: Path, name: str
     message = str(caught.value)
     assert message.startswith(f"{tmp_path / name}")
     assert len(message.splitlines()) == 1
+
+
+def test_lines_are_read_whatever_their_file_is_called_and_beside_hidden_files(tmp_path: Path) -> None:
+    for name, data in (("votes.parquet", LINES), ("votes.zip", zipped({"d/.DS_Store": b"x", "d/v.jsonl": LINES}))):
+        assert len(votes(tmp_path, data, name)) == len(ROWS)
 
 
 def test_an_empty_list_and_an_empty_file_hold_no_vote(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
@@ -141,6 +142,7 @@ def test_what_makes_no_pair_is_explained(odd: Row, field: str, said: str) -> Non
 IDS: list[tuple[Any, str]] = [
     (7, "7"),
     (7.0, "7"),
+    (UUID(int=7), "00000000-0000-0000-0000-000000000007"),
     (np.int64(7), "7"),
     (np.float32(7), "7"),
     ("007", "007"),
@@ -179,8 +181,43 @@ def test_times_of_data_frames_are_times(given: object) -> None:
 
 
 WINNERS: dict[str, list[object]] = {
-    "a": ["a", "A", "model_a", "response_a", "first", 1, 1.0, "1", True, "true", "True", np.bool_(True), np.int64(1)],
-    "b": ["b", "B", "model_b", "response_b", "second", 2, 2.0, "2", False, "false", np.bool_(False)],
+    "a": [
+        "a",
+        "A",
+        "model_a",
+        "response_a",
+        "first",
+        1,
+        1.0,
+        "1",
+        True,
+        "true",
+        "True",
+        np.bool_(True),
+        np.int64(1),
+        "Answer 1",
+        "Option A",
+        "reply1",
+        "left",
+        "1st",
+    ],
+    "b": [
+        "b",
+        "B",
+        "model_b",
+        "response_b",
+        "second",
+        2,
+        2.0,
+        "2",
+        False,
+        "false",
+        np.bool_(False),
+        "answer_2",
+        "Response B",
+        "right",
+        "2nd",
+    ],
     "tie": ["tie", "Tie", "tie (bothbad)"],
 }
 

@@ -53,6 +53,11 @@ def test_impossible_years_are_refused(value: object) -> None:
         time_of(value)
 
 
+@pytest.mark.parametrize("text", [" 2023-11-14T22:13:20 ", "2023-11-14 22:13:20 UTC", "2023-11-14 22:13:20.000 UTC"])
+def test_a_date_is_read_as_databases_write_it(text: str) -> None:
+    assert time_of(text) == (1_700_000_000, "ISO 8601")
+
+
 def test_seconds_beside_milliseconds_are_brought_to_one_unit_and_named_in_the_card(tmp_path: Path) -> None:
     scales = [1, 1000, 1, 1000, 1, 1000]
     rows = [row(number=n, timestamp=(SECONDS + n) * scales[n], conversation_id=f"c{9 - n}") for n in range(6)]

@@ -103,6 +103,7 @@ BROKEN_OFF = {
     "null": ended(None),
     "no reason": ended(...),
     "a reason that nobody knows": ended("gremlins"),
+    "preempted": ended("preempted", **HALF),
     "no message": ended("stop", message=...),
     "null message": ended("stop", message=None),
     "no choices": Fault("body", body={"choices": [], "model": "m"}),

@@ -12,11 +12,9 @@ import pytest
 from support.backends import PREFILL, MakeBackend, ask, request, spec_for
 from support.scripted_server import Answer, Fault, ScriptedServer
 
-from personalrm.core.errors import (
-    TransientError,
-)
+from personalrm.core.errors import ContextOverflow, Refused, TransientError
 from personalrm.llm.backends.litellm_backend import LiteLLMBackend, litellm_model
-from personalrm.llm.backends.openai_format import strip_prefill
+from personalrm.llm.backends.openai_format import parse_body, strip_prefill
 from personalrm.llm.backends.openai_http import OpenAIHttpBackend
 from personalrm.llm.limits.faults import ModelUnavailable
 from personalrm.llm.types import ModelSpec, Response
@@ -92,6 +90,42 @@ def test_null_content_and_a_refusal_are_answers(make: MakeBackend) -> None:
     with ScriptedServer(lambda _: Answer(None, refusal="I will not"), faults=[Fault("null_content")]) as server:
         response = ask(make, spec_for(server), request())
     assert (response.text, response.refusal) == ("", "I will not")
+
+
+def test_parts_of_a_content_are_joined_without_thinking() -> None:
+    thought = [{"type": "thinking", "thinking": [{"type": "text", "text": "a"}]}, {"type": "reasoning", "text": "b"}]
+    for parts in ([*thought, {"type": "text", "text": "One."}], ["One", "."]):
+        body = {"choices": [{"message": {"role": "assistant", "content": parts}, "finish_reason": "stop"}]}
+        assert parse_body(body, request(), "m").text == "One."
+
+
+@pytest.mark.parametrize("content", [{"text": "One."}, 1, True])
+def test_a_content_that_is_no_text_is_a_failure(content: object) -> None:
+    body = {"choices": [{"message": {"role": "assistant", "content": content}, "finish_reason": "stop"}]}
+    with pytest.raises(TransientError, match=r"^m: the content of the message is no text"):
+        parse_body(body, request(), "m")
+
+
+def minimax(code: int, words: str) -> dict[str, object]:
+    """As MiniMax reports a failure, with status 200."""
+    return {"base_resp": {"status_code": code, "status_msg": words}, "choices": None}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (minimax(1008, "insufficient balance"), ModelUnavailable),
+        (minimax(1027, "output new_sensitive"), Refused),
+        ({"object": "error", "message": "This model's maximum context length is 8 tokens."}, ContextOverflow),
+        ({"success": False, "errors": [{"message": "exceeded this model's context window limit"}]}, ContextOverflow),
+        ({"detail": "Model is loading"}, TransientError),
+        ({"model": "moderation", "moderation": None}, TransientError),
+    ],
+)
+def test_a_body_without_choices_is_the_failure_that_it_says(body: dict[str, object], expected: type[Exception]) -> None:
+    with pytest.raises(expected, match=r"^m: HTTP 200: the body has no choices: ") as caught:
+        parse_body(body, request(), "m")
+    assert type(caught.value) is expected
 
 
 def test_an_odd_usage_counts_as_nothing(make: MakeBackend) -> None:

@@ -27,11 +27,13 @@ PASTED = {
     "German quotes": f"\u201e{KEY}\u201c",
     "zero-width blanks": f"\ufeff{KEY[:6]}\u200b{KEY[6:]}\u2060",
     "quotes in quotes": f"' {KEY}'",
+    "the word before it": f'"Bearer {KEY}"',
+    "its header": f"Authorization: bearer  {KEY}",
 }
 BROKEN = {
     "a line end inside": (f"{KEY}\n{KEY}", "a line end"),
     "a curly quote inside": (f"{KEY}\u201d{KEY}", "right double quotation mark"),
-    "a blank inside": (f"Bearer {KEY}", "space"),
+    "a blank inside": (f"my {KEY}", "space"),
     "a Cyrillic letter": (f"\u0430{KEY}", "cyrillic small letter a"),
 }
 
@@ -43,6 +45,15 @@ def test_a_key_is_sent_without_what_was_pasted_around_it(name: str, monkeypatch:
         assert ask(OpenAIHttpBackend, spec_for(server, api_key_env="PASTED_API_KEY"), request()).text == "fine"
     # In neither form is it shown.
     assert KEY not in scrub(f"key={KEY}; {PASTED[name]}", "PASTED_API_KEY")
+
+
+@pytest.mark.parametrize("value", ["$OPENAI_API_KEY", "${OPENAI_API_KEY}", "%OPENAI_API_KEY%"])
+def test_a_name_that_nothing_was_put_in_place_of_is_no_key(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PASTED_API_KEY", value)
+    with ScriptedServer(lambda _: "fine") as server:
+        with pytest.raises(ModelUnavailable, match="the key in PASTED_API_KEY: it refers to another variable"):
+            ask(OpenAIHttpBackend, spec_for(server, api_key_env="PASTED_API_KEY"), request())
+        assert server.count == 0
 
 
 @pytest.mark.parametrize("name", BROKEN)

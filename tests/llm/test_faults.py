@@ -201,6 +201,36 @@ CASES: dict[str, tuple[int, str, type[ModelCallError]]] = {
         json.dumps({"__type": "com.amazon#ThrottlingException", "message": "Too many requests"}),
         RateLimited,
     ),
+    "Moonshot, no credit": (
+        429,
+        error("Your account is suspended, please check your plan", type="exceeded_current_quota_error"),
+        ModelUnavailable,
+    ),
+    "Zhipu, no credit": (429, error("余额不足或无可用资源包", code="1113"), ModelUnavailable),
+    "credit in escaped words": (400, json.dumps({"error": {"message": "账户余额不足"}}), ModelUnavailable),
+    "Gemini, a wrong key": (
+        400,
+        error("API key not valid.", status="INVALID_ARGUMENT", details=[{"reason": "API_KEY_INVALID"}]),
+        ModelUnavailable,
+    ),
+    "xAI, a wrong key": (400, json.dumps({"error": "Incorrect API key provided: x***"}), ModelUnavailable),
+    "Gemini, a wrong place": (
+        400,
+        error("User location is not supported for the API use.", status="FAILED_PRECONDITION"),
+        ModelUnavailable,
+    ),
+    "http to https": (400, "The plain HTTP request was sent to HTTPS port", ModelUnavailable),
+    "Groq, a model that is gone": (
+        400,
+        error("`x` has been decommissioned", code="model_decommissioned"),
+        ModelUnavailable,
+    ),
+    "xAI's filter": (403, json.dumps({"error": "Content violates usage guidelines. Failed check: X"}), Refused),
+    "StepFun's filter": (451, error("blocked", type="censorship_blocked"), Refused),
+    "Vertex's filter": (400, error("The request violated Google's Responsible AI practices"), Refused),
+    "a proxy that gave up": (499, error("client closed request"), TransientError),
+    "Bedrock, a model that failed": (424, json.dumps({"message": "ModelErrorException"}), TransientError),
+    "Groq, no room": (498, error("Flex tier capacity exceeded", code="capacity_exceeded"), RateLimited),
     "overloaded": (529, error("Overloaded", type="overloaded_error"), TransientError),
     "503 with odd words": (503, error("flagged for moderation; unknown model"), TransientError),
     "a setting": (
@@ -245,6 +275,16 @@ def test_unknown_words_are_the_requests_own_failure(status: int, words: str, cod
         ("The prompt (total length 9000) is too long to fit into the model (context length 8192).", ContextOverflow),
         ("Input length 9000 exceeds maximum allowed length 8192", ContextOverflow),
         ("Your request exceeded model token limit: 131072", ContextOverflow),
+        ("input token length 9000 + max_new_tokens exceeds session_len", ContextOverflow),
+        (
+            "The sum of prompt length (8000) and max_tokens (1000) should not exceed max_num_tokens (8192)",
+            ContextOverflow,
+        ),
+        ("Number of prompt tokens (9000) exceeds the limit 8192", ContextOverflow),
+        ("the max input characters is 4800", ContextOverflow),
+        ("Prompt 超长", ContextOverflow),
+        ("输入内容涉及敏感", Refused),
+        ("The content is prohibited by law", Refused),
         ("Your request was rejected as a result of our safety system.", Refused),
         ("The content you provided or machine outputted is blocked.", Refused),
         ("input new_sensitive (1026)", Refused),
@@ -254,6 +294,10 @@ def test_unknown_words_are_the_requests_own_failure(status: int, words: str, cod
 def test_other_wordings_of_one_kind(words: str, expected: type[ModelCallError]) -> None:
     for status in (400, 413, 422):
         assert type(to_error(Failure(status, error(words)), "m")) is expected
+
+
+def test_a_block_for_legal_reasons_is_a_refusal_whatever_it_says() -> None:
+    assert type(to_error(Failure(451, error("xx")), "m")) is Refused
 
 
 def test_bedrocks_throttling_is_a_limit_whatever_its_status() -> None:
@@ -270,6 +314,12 @@ def test_bedrocks_throttling_is_a_limit_whatever_its_status() -> None:
         (error("Please try again in 1m3.5s."), {}, 63.5),
         (error("Please retry in 12.25s."), {}, 12.25),
         (error("Please try again in 6m"), {}, 360.0),
+        (error("try again in 1h2m3s"), {}, 3723.0),
+        (error("please try again after 1 seconds"), {}, 1.0),
+        (error("Please retry after 60s"), {}, 60.0),
+        (error("Please wait 2 minutes, then go on"), {}, 120.0),
+        (error("Try again in 5 months"), {}, None),
+        (error("slow down"), {"Retry-After": "1m"}, 60.0),
         (error("try again in a while"), {}, None),
         (google("PerMinute", "soon"), {}, None),
     ],

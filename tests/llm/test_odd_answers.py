@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from support.ports import SPEC, ScriptedBackend, request
 
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.client import REMARKS, ModelClient
+from personalrm.llm.thinking import without_thinking
 from personalrm.llm.types import Request, Response, Usage
 
 ANSWERS = {
@@ -24,6 +26,37 @@ ANSWERS = {
         "a",
         "stop",
     ),
+    "another channel": (
+        "<|start|>assistant<|channel|>commentary<|message|>a<|end|><|start|>assistant<|channel|>final "
+        "<|constrain|>json<|message|>One.<|return|>",
+        "One.",
+        "a",
+        "stop",
+    ),
+    "channels whose marks were stripped": ("analysisa.assistantfinalOne.", "One.", "a.", "stop"),
+    "reasoning": ("<reasoning>\na\n</reasoning>\nOne.", "One.", "a", "stop"),
+    "reasoning, never closed": ("<reasoning>a One.", "", "a One.", "length"),
+    "reasoning and answer": ("<reasoning>a</reasoning>\n<answer>\nOne.\n</answer>", "One.", "a", "stop"),
+    "in two steps": ("<scratchpad>a</scratchpad><reflection>b</reflection>One.", "One.", "a\nb", "stop"),
+    "with blanks": ("<think >a</think >One.", "One.", "a", "stop"),
+    "between long marks": (
+        "<|START_THINKING|>a<|END_THINKING|><|START_RESPONSE|>One.<|END_RESPONSE|>",
+        "One.",
+        "a",
+        "stop",
+    ),
+    "analysis": ("<analysis>a</analysis>One.", "One.", "a", "stop"),
+    "analysis in an answer": ("One </analysis>", "One </analysis>", "", "stop"),
+    "a thought process": ("Here is my thought process: a\nHere is my response: One.", "One.", "a", "stop"),
+    "a thought process alone": ("Here is my thought process: One.", "Here is my thought process: One.", "", "stop"),
+    "a lone end": ("One.<|return|>", "One.", "", "stop"),
+    "two ends": ("One. <|im_end|>\n<|endoftext|>\n", "One.", "", "stop"),
+    "its own head": ("<|im_start|>assistant\nOne.<|im_end|>", "One.", "", "stop"),
+    "a turn that follows": ("One.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nAnd?", "One.", "", "stop"),
+    "an old end": ("<s> One.</s>", "One.", "", "stop"),
+    "a line through a word": ("<s>No</s> One </s>", "<s>No</s> One </s>", "", "stop"),
+    "an answer in tags": ("<answer>One.</answer>", "One.", "", "stop"),
+    "two answers in tags": ("<answer>1</answer><answer>2</answer>", "<answer>1</answer><answer>2</answer>", "", "stop"),
     "none": (" Likes <b>dogs</b>. ", " Likes <b>dogs</b>. ", "", "stop"),
 }
 
@@ -52,6 +85,16 @@ def test_thinking_is_no_part_of_what_is_said(store: ResponseStore, name: str) ->
     raw = store.get(answer.key)
     assert raw is not None
     assert raw.text == text
+
+
+@pytest.mark.parametrize(
+    "part", [" ", "</s>", "<s>", "<|end|>", "<think>", "</think>", "<answer>", "<|im_start|>assistant", "<"]
+)
+def test_a_million_characters_are_read_within_seconds(part: str) -> None:
+    start = time.process_time()
+    without_thinking(Response("a" + part * (10**6 // len(part)) + "b", "stop", Usage()))
+    without_thinking(Response(part * (10**6 // len(part)), "stop", Usage()))
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize("usage", [Usage(), Usage(0, 3), Usage(7, 0)])

@@ -30,6 +30,7 @@ USAGES: dict[str, tuple[Any, Usage]] = {
     "millions": ({"prompt_tokens": 5_000_000, "completion_tokens": 3}, Usage(10, 3, estimated=True)),
     "written beyond the limit": ({"prompt_tokens": 12, "completion_tokens": 90_000}, Usage(12, 2, estimated=True)),
     "texts": ({"prompt_tokens": "12", "completion_tokens": "3"}, Usage(10, 2, estimated=True)),
+    "other names": ({"input_tokens": 12, "output_tokens": 3}, Usage(12, 3)),
     "a list": ([12, 3], Usage(10, 2, estimated=True)),
     "more cached than sent": (
         {"prompt_tokens": 12, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 10**6}},

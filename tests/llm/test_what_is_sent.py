@@ -258,6 +258,18 @@ WORDS: dict[str, tuple[int, str]] = {
     "invalid request: unknown field 'seed'": (400, "omit: [seed]"),
     '[{"type":"extra_forbidden","loc":["body","max_completion_tokens"]}]': (422, "token_limit_key: max_tokens"),
     "max_tokens is too large: 100000. This model supports at most 16384 completion tokens": (400, "smaller max_tokens"),
+    "Invalid max_tokens value, the valid range of max_tokens is [1, 8192]": (400, "smaller max_tokens"),
+    "`max_tokens` must be less than or equal to `8192`": (400, "smaller max_tokens"),
+    "`temperature` must be 1 when thinking is enabled": (400, "omit: [temperature, top_p]"),
+    "`temperature` has to be a strictly positive float": (400, "omit: [temperature, top_p]"),
+    "`top_p` must be > 0.0 and < 1.0": (400, "omit: [top_p]"),
+    "Range of top_p should be (0.0, 1.0)": (400, "omit: [top_p]"),
+    "top_logprobs must be between 0 and 5": (400, "--max-logprobs 20"),
+    "'response_format.type' must be 'text' or 'json_object'": (400, "omit: [response_format]"),
+    'roles must alternate between "user" and "assistant"': (400, "system_role: user"),
+    "Only user, assistant and tool roles are supported!": (400, "system_role: user"),
+    "Expected last role User or Tool for serving but got assistant": (400, "verdicts: [text]"),
+    "parameter.enable_thinking must be set to false for non-streaming calls": (400, "enable_thinking: false"),
     "Unrecognized request argument supplied: reasoning_effort": (400, "extra_body without this field"),
 }
 

@@ -74,6 +74,16 @@ def test_means_are_thick_with_marks_and_users_thin() -> None:
     assert "d, m, corrected, demonstrations alone: 2 searches, mean 50.0 to 62.5 %" in caption
 
 
+def test_equal_means_do_not_hide_each_other() -> None:
+    (axes,) = search_figure(traces_of([profile(user, [50, 75], [50, 75]) for user in "ab"])[0]).axes
+    drawn = [line for line in axes.lines if line.get_linewidth() == 2]
+    assert sorted(line.get_linestyle() for line in drawn) == ["-", "--"]
+    marks = [float(np.ravel(line.get_xdata())[0]) for line in axes.lines if np.size(line.get_xdata()) == 1]
+    assert np.diff(sorted(marks)).min() > 0.2
+    (alone,) = search_figure(traces_of([profile("a", [50, 75], [])])[0]).axes
+    assert [np.array(line.get_xdata()).tolist() for line in alone.lines if line.get_linewidth() == 2] == [[1, 2]]
+
+
 def test_each_model_has_a_panel_and_users_beyond_forty_no_line_of_their_own() -> None:
     many = [profile(f"u{number:02}", [50], [50]) for number in range(43)]
     found, _ = traces_of([*many, profile("a", [0], [0], model="n")])

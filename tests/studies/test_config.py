@@ -238,6 +238,7 @@ def test_methods_that_are_given_twice_or_are_no_baselines_are_a_line_each() -> N
     [
         ({"learn": {"models": ["m", "m"]}}, "learn.models: 'm' is given twice"),
         ({"variants": ["corrected", "corrected"]}, "variants: 'corrected' is given twice"),
+        ({"k": [1, "all", 1]}, "k: 1 is given twice"),
         ({"attributes": {"models": ["m", "m"]}}, "attributes.models: 'm' is given twice"),
         ({"transfer": {"pairs": [["m", "n"], ["m", "n"]]}}, "transfer.pairs: ('m', 'n') is given twice"),
         ({"transfer": {"pairs": [["m", "m"]]}}, "transfer.pairs: ('m', 'm') is no transfer"),

@@ -11,7 +11,8 @@ from personalrm.studies.config_load import load_config, merged_yaml
 
 CONFIG = "run: x\nmethods: [random]\ndatasets:\n  people:\n    path: votes.jsonl\n    users: [{users}]\n"
 MISREAD = [
-    ("007", "the number 7"), ("010", "the number 8"), ("0x1F", "the number 31"), ("0b11", "the number 3"),
+    ("007", "the number 7"), ("-0", "the number 0"), ("010", "the number 8"), ("0x1F", "the number 31"),
+    ("0b11", "the number 3"),
     ("1_000", "the number 1000"), ("12:30:45", "the number 45045"), ("+7", "the number 7"), ("1.10", "the number 1.1"),
     ("7.0", "the number 7.0"), ("yes", "the truth value true"), ("Off", "the truth value false"), ("~", "nothing"),
     ("2024-01-31", "a date"),
@@ -34,8 +35,8 @@ def test_a_user_id_that_yaml_changes_is_refused(tmp_path: Path, written: str, me
 
 def test_ids_in_quotes_and_plain_numbers_are_as_written(tmp_path: Path) -> None:
     quoted = ", ".join(f'"{written}"' for written, _ in MISREAD)
-    users = read(tmp_path, CONFIG.format(users=f"ann, 7, -3, 0, 1e3, '08', {quoted}"))
-    assert users == ["ann", "7", "-3", "0", "1e3", "08", *(written for written, _ in MISREAD)]
+    users = read(tmp_path, CONFIG.format(users=f"ann, 7, -3, 0, =, 1e3, '08', {quoted}"))
+    assert users == ["ann", "7", "-3", "0", "=", "1e3", "08", *(written for written, _ in MISREAD)]
 
 
 def test_all_user_ids_that_yaml_changes_are_named_in_lists_of_any_style(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ download; many judgments open at once."""
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -201,6 +202,20 @@ def test_one_pair_stands_under_all_methods_and_each_is_one_click_away(two: Path)
     assert [line[1:3] for line in lines] == [["✓ right", "✗ wrong"]] * 3
     assert [line[3] for line in lines] == ["", "equal", "equal"]
     assert (heading, method) == ("SynthesizeMe: persona + demonstrations", "both")
+
+
+def test_a_verdict_of_both_orders_stands_under_neither(two: Path, tmp_path: Path) -> None:
+    together = tmp_path / "together.html"
+    together.write_text(re.sub(r'\[(?:true|false), ?"(correct|wrong)"', r'[null,"\1"', two.read_text("utf-8")), "utf-8")
+    said = after(
+        together,
+        """
+        const cells = [...document.querySelectorAll("#compared tbody tr")].map((row) => row.cells[1]);
+        return cells.map((cell) => [cell.colSpan, cell.innerText.trim().endsWith("both orders")]);
+        """,
+        "pair=people/bob-2&method=default",
+    )
+    assert said == [[2, True]] * 3
 
 
 def test_a_link_leads_to_the_same_judgment_in_a_page_of_other_users(two: Path, tmp_path: Path) -> None:

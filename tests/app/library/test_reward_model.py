@@ -138,6 +138,11 @@ def test_what_cannot_be_used_is_named(saved: Path, tmp_path: Path) -> None:
         said = re.escape(json.dumps((known | entry)["method"]))
         with pytest.raises(DataError, match=rf'card\.json: is of no reward model .*"method": {said}.*run again'):
             RewardModel.load(tmp_path)
+    for field, said in (("bits", "bits is unknown"), ("dtype", "dtype is 'int4': Input should be 'bfloat16'")):
+        features = [{**known["features"][0], "encoder": known["features"][0]["encoder"] | {field: "int4"}}]
+        (tmp_path / "card.json").write_text(json.dumps(known | {"features": features}), encoding="utf-8")
+        with pytest.raises(DataError, match=rf"card\.json: settings of the base: {said}.*; load it with the version"):
+            RewardModel.load(tmp_path)
     (tmp_path / "card.json").write_text("[1]", encoding="utf-8")
     with pytest.raises(DataError, match="no trained weights"):
         RewardModel.load(tmp_path)
@@ -238,3 +243,10 @@ def test_a_tuned_model_without_what_it_rests_on_is_refused(
         RewardModel.load(tmp_path / "bt/0", base=other)
     with pytest.raises(ConfigError, match="persona: bt reads none"):
         RewardModel.load(tmp_path / "bt/0").adapt(persona="w1")
+    for method in ("bt", "fspo"):
+        card = tmp_path / method / "0/card.json"
+        known = json.loads(card.read_text(encoding="utf-8"))
+        known["base_settings"]["bits"] = 4
+        card.write_text(json.dumps(known), encoding="utf-8")
+        with pytest.raises(DataError, match=r"card\.json: settings of the base: bits is unknown"):
+            RewardModel.load(card.parent)

@@ -42,10 +42,17 @@ _ANSWERS = {
     "rejected": ("dispreferred", "worse", "rejected_response", "response_rejected", "negative", "loser_response"),
 }
 _JUDGED = {
-    "response_a": ("answer_a", "completion_a", "output_a", "response_1", "answer_1", "completion_1", "output_1"),
-    "response_b": ("answer_b", "completion_b", "output_b", "response_2", "answer_2", "completion_2", "output_2"),
-    "winner": ("preference", "vote", "label", "choice", "verdict", "preferred"),
-}
+    **{
+        f"response_{letter}": tuple(
+            f"{word}{end}"
+            for end in (f"_{letter}", f"_{digit}", digit, letter)
+            for word in ("response", "answer", "completion", "output", "option", "reply", "text")
+        )
+        for letter, digit in (("a", "1"), ("b", "2"))
+    },
+    "winner": ("preference", "vote", "label", "choice", "verdict", "preferred", "better", "best", "selected",
+               "better_answer", "better_response", "preferred_answer", "preferred_response"),
+}  # fmt: skip
 _OTHER = {
     "user_id": ("user", "userid", "uid", "username", "annotator", "annotator_id", "rater", "rater_id", "worker",
                 "worker_id", "judge", "participant", "participant_id", "labeler", "labeller", "voter", "person"),
@@ -238,7 +245,10 @@ def _refuse_unnamed(found: Understood) -> None:
     if not have:
         raise DataError(f"{found.path}: no row can be read; {found.report.problems[0]}")
     if "user_id" not in have:
-        raise DataError(f"{found.path}: no column names the user; give it with --column user_id=COLUMN")
+        raise DataError(
+            f"{found.path}: no column names the user; give it with --column user_id=COLUMN, or add a column with "
+            "the name of the person"
+        )
     if found.report.votes:
         return
     unread = [] if have & {"context", "prompt"} else ["context"]

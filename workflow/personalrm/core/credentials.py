@@ -19,6 +19,8 @@ _PREFIX = re.compile(
     r"|AIza|AKIA|eyJ"
 )
 """Beginnings of keys. Those of Hugging Face have no digit."""
+_HEADER = re.compile(r"\A(?:authorization:\s*)?bearer\s+", re.IGNORECASE)
+_REFERENCE = re.compile(r"\$\{?[A-Za-z_]\w*\}?|%[A-Za-z_]\w*%")
 _RUN = re.compile(r"[A-Za-z0-9]{16,}")
 _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -31,13 +33,14 @@ _BYTE_ORDER_MARKS = {
 
 
 def clean_key(text: str) -> str:
-    r"""A key without blanks, line ends, zero-width characters and quotes around it.
+    r"""A key without blanks, line ends, zero-width characters and quotes around it, and without the words of a header
+    before it.
 
-    >>> clean_key(" \u201csk-1\u200b\u201d\n")
-    'sk-1'
+    >>> clean_key(" \u201csk-1\u200b\u201d\n"), clean_key("Authorization: Bearer sk-1")
+    ('sk-1', 'sk-1')
     """
     kept = "".join(character for character in text if character not in _INVISIBLE)
-    return kept.strip().strip(_QUOTES).strip()
+    return _HEADER.sub("", kept.strip().strip(_QUOTES).strip()).strip()
 
 
 def key_problem(text: str) -> str | None:
@@ -47,6 +50,8 @@ def key_problem(text: str) -> str | None:
             name = unicodedata.name(character, f"U+{ord(character):04X}").lower()
             name = "a line end" if character in "\r\n" else name
             return f"character {place} of {len(text)} is {name}, which no key has; copy the key again"
+    if _REFERENCE.fullmatch(text):
+        return "it refers to another variable, which is not put in its place; give the key itself"
     return None
 
 

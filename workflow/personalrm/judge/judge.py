@@ -355,11 +355,13 @@ async def judge_pairs(
 @dataclass(frozen=True)
 class Judge:
     """A way of judging: `messages` of the first call about a pair, which have to fit the window, and `pairs`, which
-    makes the calls. With `text_only` it does not apply where verdicts are read from log-probabilities."""
+    makes the calls, at most `calls` for each pair. With `text_only` it does not apply where verdicts are read from
+    log-probabilities."""
 
     messages: MessagesOf
     pairs: JudgePairs
     text_only: bool = False
+    calls: int = 2
 
 
 DIRECT = Judge(judge_messages, judge_pairs)

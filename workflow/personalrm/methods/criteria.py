@@ -184,4 +184,4 @@ async def _score(
     return text_verdict(base, response, compare(criteria, scores))
 
 
-CRITERIA = Judge(criteria_messages, judge_by_criteria, text_only=True)
+CRITERIA = Judge(criteria_messages, judge_by_criteria, text_only=True, calls=3)

@@ -70,6 +70,8 @@ def _number(loader: _StrictLoader, node: yaml.ScalarNode) -> int:
 
 
 _StrictLoader.add_constructor("tag:yaml.org,2002:int", _number)
+# A single sign of equality is text.
+_StrictLoader.add_constructor("tag:yaml.org,2002:value", lambda _, node: str(node.value))
 
 
 def _misread(loader: _StrictLoader, node: yaml.ScalarNode) -> str:
@@ -83,7 +85,7 @@ def _refuse_misread_users(loader: _StrictLoader, root: yaml.Node | None) -> None
     """Raise ConfigError for user ids that YAML takes for something else than their digits: 007 is the number 7."""
     problems = []
     for user in _nodes(root, ["datasets", "*", "users", "*"]):
-        plain_number = user.tag == "tag:yaml.org,2002:int" and re.fullmatch("-?(0|[1-9][0-9]*)", str(user.value))
+        plain_number = user.tag == "tag:yaml.org,2002:int" and re.fullmatch("0|-?[1-9][0-9]*", str(user.value))
         if isinstance(user, yaml.ScalarNode) and user.tag in _READ_AS and not plain_number:
             problems.append(f"line {user.start_mark.line + 1}: in users, {_misread(loader, user)}")
     if problems:

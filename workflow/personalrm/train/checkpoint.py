@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
@@ -33,6 +34,29 @@ def read_card(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{folder}: no trained weights ({error}); train again") from error
     return card
+
+
+S = TypeVar("S")
+
+
+def base_settings(kind: type[S], folder: Path, given: Mapping[str, Any]) -> S:
+    """How a base is read, as the dataclass `kind`, from values that the card of `folder` gives.
+
+    Raises DataError that names the card's fields which this version does not know, or whose values it cannot use.
+    """
+    known = {one.name for one in fields(kind)}  # type: ignore[arg-type]
+    wrong = [f"{name} is unknown" for name in sorted(given.keys() - known)]
+    try:
+        made: S | None = TypeAdapter(kind).validate_python({name: given[name] for name in known & given.keys()})
+    except ValidationError as error:
+        wrong += [f"{'.'.join(map(str, one['loc']))} is {one['input']!r}: {one['msg']}" for one in error.errors()]
+        made = None
+    if made is None or wrong:
+        raise DataError(
+            f"{folder / CARD}: settings of the base: {'; '.join(wrong)}; load it with the version of personalrm that "
+            "wrote it, or train again"
+        )
+    return made
 
 
 @dataclass(frozen=True, eq=False)

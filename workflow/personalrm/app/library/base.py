@@ -96,6 +96,10 @@ class PersonalRM(Predicting):
         del path
         return self
 
+    @property
+    def _calls_of_pair(self) -> int:
+        return self._method.asked.calls
+
     def _shown(self) -> JudgeContext:
         """What the judge is shown of the user. Raises NotFittedError where that must be learned first."""
         return JudgeContext()
@@ -114,7 +118,7 @@ class PersonalRM(Predicting):
         pairs, events = usable_pairs(test_data, "test_data", ties=True)
         if not pairs:
             raise DataError("test_data: holds no pair with two different answers; give at least one")
-        async with self._opened() as model:
+        async with self._opened_for(pairs) as model:
             verdicts = await self._judged(model, pairs, shown)
         lost = (verdict.outcome == "provider_error" for verdict in verdicts)
         refuse_outage(lost, "verdicts", self.config.max_failed_share, model.outage)

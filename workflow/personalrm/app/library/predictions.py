@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal, NamedTuple, NoReturn
 
 from personalrm.app.library.calls import FAILED, TrackedModel, refuse_failed, run_blocking
 from personalrm.app.library.data import Answer, Context, answers_of, one_pair
+from personalrm.app.library.progress import Hook, Progress
 from personalrm.app.library.readout import Rows
 from personalrm.app.library.reward import Completion, comparisons, margins
 from personalrm.core.errors import ConfigError, DataError
@@ -54,6 +55,12 @@ class Predicting:
     """A judge of pairs, as far as its predictions go. `PersonalRM` has the model, the user and the rest."""
 
     user_id: str | None
+    progress_update_hook: Hook | None = None
+
+    @property
+    @abstractmethod
+    def _calls_of_pair(self) -> int:
+        """Number of calls that the verdicts on one pair take at most."""
 
     @abstractmethod
     def _shown(self) -> JudgeContext:
@@ -70,6 +77,15 @@ class Predicting:
         self, model: TrackedModel, pairs: Sequence[PreferencePair], shown: JudgeContext
     ) -> tuple[Verdict, ...]:
         """Verdicts on pairs, one or two for each."""
+
+    @asynccontextmanager
+    async def _opened_for(self, pairs: Sequence[PreferencePair]) -> AsyncIterator[TrackedModel]:
+        """The object's model, to judge many pairs; progress is shown until they are judged."""
+        with Progress(self.progress_update_hook) as progress:
+            progress.stage("judgments", len(pairs) * self._calls_of_pair, 0.0, 99.0)
+            async with self._opened(on_answer=progress.answered) as model:
+                yield model
+            progress.report(100.0, "judged")
 
     def predict(self, context: Context, completion: Answer) -> NoReturn:
         """Not available, as in the published package: a judge of pairs has no score for one answer."""
@@ -176,7 +192,7 @@ class Predicting:
         verdicts: dict[str, list[Verdict]] = {pair.pair_id: [] for pair in asked}
         if asked:
             distinct = list({pair.pair_id: pair for pair in asked}.values())
-            async with self._opened() as model:
+            async with self._opened_for(distinct) as model:
                 for verdict in await self._judged(model, distinct, shown):
                     verdicts[verdict.pair_id].append(verdict)
         return Rows(_prediction(verdicts[pair.pair_id]) for pair in asked)

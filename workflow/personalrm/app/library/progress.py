@@ -1,4 +1,4 @@
-"""How far `fit` is: a percentage for the hook of the user, or else a bar on a terminal and in notebooks."""
+"""How far a call is, as `fit`: a percentage for the hook of the user, or else a bar on a terminal and in notebooks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Hook = Callable[[float, str], object]
 
 
 class Progress:
-    """Reports how far `fit` is, as a percentage that never falls, after each answer.
+    """Reports how far a call is, as a percentage that never falls, after each answer.
 
     Only an upper bound of the number of calls is known, so a stage may end before its last percent. A context manager:
     its end removes the bar.

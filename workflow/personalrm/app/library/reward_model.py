@@ -194,12 +194,12 @@ def _texts(prompts: Sequence[Any], completions: Sequence[Completion], name: str)
 
 @contextmanager
 def _on_features(folder: Path, card: Card, settings: Mapping[str, Any]) -> Iterator[_Opened]:
-    from personalrm.train.checkpoint import Fitted
+    from personalrm.train.checkpoint import Fitted, base_settings
     from personalrm.train.encoders import EncoderSettings, open_encoder
     from personalrm.train.features import encode_pairs
 
     fitted, method = Fitted.load(folder), reward_method(card["method"])
-    with open_encoder(EncoderSettings(**settings), threads=None) as encoder:
+    with open_encoder(base_settings(EncoderSettings, folder, settings), threads=None) as encoder:
         if encoder.card["base"] != (known := card["features"][0]["base"]):
             raise ConfigError(
                 f"{folder}: was trained on features of the base {known}, and {settings['base']} is now "
@@ -226,10 +226,11 @@ def _on_features(folder: Path, card: Card, settings: Mapping[str, Any]) -> Itera
 @contextmanager
 def _fine_tuned(folder: Path, card: Card, settings: Mapping[str, Any]) -> Iterator[_Opened]:
     from personalrm.methods.reward.bt import open_trained
+    from personalrm.train.checkpoint import base_settings
     from personalrm.train.encoders import EncoderSettings
 
     shows = METHODS[card["method"]].shows
-    with open_trained(folder, EncoderSettings(**settings)) as network:
+    with open_trained(folder, base_settings(EncoderSettings, folder, settings)) as network:
 
         def user(votes: Sequence[PreferencePair], persona: str) -> _User:
             shown = votes if shows == "both" else ()
@@ -248,12 +249,13 @@ def _fine_tuned(folder: Path, card: Card, settings: Mapping[str, Any]) -> Iterat
 @contextmanager
 def _few_shot(folder: Path, card: Card, settings: Mapping[str, Any]) -> Iterator[_Opened]:
     from personalrm.methods.reward.fspo import open_few_shot
+    from personalrm.train.checkpoint import base_settings
     from personalrm.train.policy_settings import PolicySettings
 
     method = card["method"]
     trained = folder.resolve().parent.parent
     stages = [trained / name / folder.resolve().name for name in trainings_of(method)[:-1]]
-    with open_few_shot(PolicySettings(**settings), method, [*stages, folder]) as model:
+    with open_few_shot(base_settings(PolicySettings, folder, settings), method, [*stages, folder]) as model:
         recipe = RECIPES[method]
         yield _Opened(lambda votes, persona: _User(model.adapt(votes, persona)), recipe.shots, recipe.describes)
 

@@ -83,8 +83,9 @@ class SynthesizeMe(LearningRM[SavedProfile]):
         lm: a `LanguageModel` (`personalrm.llm.types`) of one's own, instead of `model_id`; it is asked in whatever
             event loop the call runs in, and its answers are kept for the length of that call.
         num_workers_bootstrap: calls at once while fitting; None: `num_workers`.
-        progress_update_hook: called in `fit` as hook(percent, message), with a percentage that never falls. None: a bar
-            of tqdm, if that is installed, on a terminal and in notebooks.
+        progress_update_hook: called in `fit`, `evaluate` and `predict_many` as hook(percent, message), with a
+            percentage that never falls during one of them. None: a bar of tqdm, if that is installed, on a terminal and
+            in notebooks.
         method: what the judge is shown: `both`, `persona` or `demos`; or `criteria`, a judge of its own
             (`personalrm.methods.criteria`). Or a method that reads the pairs as they are, so that `fit` makes no call:
             `scorecard`, a judge of its own (`personalrm.methods.scorecard`), `history`, `history_validation`.

@@ -87,8 +87,9 @@ class TasteModel(LearningRM[SavedTaste]):
         seed: of the interval's resamples; the taste itself has no random choice.
         num_workers: calls at once.
         lm: a `LanguageModel` (`personalrm.llm.types`) of one's own, instead of `model_id`.
-        progress_update_hook: called in `fit` as hook(percent, message), with a percentage that never falls. None: a bar
-            of tqdm, if that is installed, on a terminal and in notebooks.
+        progress_update_hook: called in `fit`, `evaluate` and `predict_many` as hook(percent, message), with a
+            percentage that never falls during one of them. None: a bar of tqdm, if that is installed, on a terminal and
+            in notebooks.
         model_options: further keys of a model's entry in the config (config/README.md).
         scoring_options: further keys of the config's section `attributes`: `max_tokens`, `json_schema`.
         constitution: rules above the persona in `get_judge_prompt` and `get_generation_prompt`, as for `SynthesizeMe`.
@@ -280,6 +281,10 @@ class TasteModel(LearningRM[SavedTaste]):
             else:
                 verdicts.append(on_tie(verdict) if pair.tie else verdict)
         return tuple(verdicts)
+
+    @property
+    def _calls_of_pair(self) -> int:
+        return self._measuring.calls_of_pair + int(self._given["kinds"] == "model")
 
     def _shown(self) -> JudgeContext:
         return JudgeContext(persona=self.learned.record.persona)

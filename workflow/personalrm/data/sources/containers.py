@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import lzma
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,6 +23,8 @@ from personalrm.core.extras import require_extra
 HEAD_BYTES = 2**16
 """By so many bytes the kind of a file is recognised."""
 _NESTED_AT_MOST = 3
+_WRAPPERS = ("data", "rows", "votes", "items", "records", "examples", "instances", "pairs", "preferences")
+"""Names under which a file of one object has its rows."""
 _READ_AS = "JSON lines, a JSON list, CSV, TSV or Parquet, also compressed (gz, zst, bz2, xz, or a zip of one file)"
 
 Kind = StrEnum("Kind", ["LINES", "LIST", "TABLE", "PARQUET"])
@@ -38,8 +41,11 @@ _REFUSED = {
     b"%PDF": "is a PDF document",
     b"\x89HDF": "is an HDF5 file; write Parquet",
     b"\x93NUMPY": "is a NumPy array; write Parquet or JSON lines",
-    b"\x80\x04": "is a pickle, which may run code when it is read; write Parquet or JSON lines",
-    b"\x80\x05": "is a pickle, which may run code when it is read; write Parquet or JSON lines",
+    **dict.fromkeys(
+        (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"),
+        "is a pickle, which may run code when it is read; write Parquet or JSON lines",
+    ),
+    b"Obj\x01": "is an Avro file; write Parquet or JSON lines",
     b"7z\xbc\xaf": "is a 7z archive; unpack it",
     b"Rar!": "is a RAR archive; unpack it",
     b"version https://git-lfs": "is a Git LFS pointer, not the file itself; run git lfs pull",
@@ -115,7 +121,8 @@ def _zstd(stream: BinaryIO) -> BinaryIO:
 def _only_member(path: Path, stream: BinaryIO, held: ExitStack) -> BinaryIO:
     """The one file in a zip."""
     archive = held.enter_context(zipfile.ZipFile(stream))
-    names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
+    listed = (name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/"))
+    names = [name for name in listed if not name.rpartition("/")[2].startswith(".")]
     if "xl/workbook.xml" in names:
         raise DataError(f"{path}: is an Excel workbook; save the sheet as CSV UTF-8")
     if len(names) != 1:
@@ -137,7 +144,7 @@ _LAYERS: dict[bytes, Layer] = {
 
 def _recognised(path: Path, head: bytes) -> tuple[Kind, str]:
     """Kind of a file by its first bytes, and the separator of a table. Raises DataError for a kind that is not read."""
-    if path.suffix == ".parquet" or head.startswith(b"PAR1"):
+    if head.startswith(b"PAR1") or (path.suffix == ".parquet" and not _is_text(head)):
         return Kind.PARQUET, ""
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     for magic, what in _REFUSED.items():
@@ -145,32 +152,62 @@ def _recognised(path: Path, head: bytes) -> tuple[Kind, str]:
             raise DataError(f"{path}: {what}")
     if head[257:262] == b"ustar":
         raise DataError(f"{path}: is a tar archive; unpack it and name the file")
+    if re.match(rb"(?:[\t-~]\0){4}|(?:\0[\t-~]){4}", head):
+        raise DataError(f"{path}: is UTF-16 without a byte-order mark; save it as UTF-8")
     if text.startswith(b"["):
         return Kind.LIST, ""
     if not text or text.startswith(b"{"):
-        _refuse_spread(path, text)
+        _refuse_other_objects(path, text)
         return Kind.LINES, ""
-    separator = _separator(head)
+    separator = _separator(head) if _is_text(head.partition(b"\n")[0]) else None
     if separator is None:
-        what = "is binary, of a kind that is not known" if b"\0" in head else "is text, but no table and not JSON"
+        what = "is text, but no table and not JSON" if _is_text(head) else "is binary, of a kind that is not known"
         raise DataError(f"{path}: {what}; give {_READ_AS}")
     return Kind.TABLE, separator
 
 
-def _refuse_spread(path: Path, text: bytes) -> None:
-    """Raise DataError for JSON objects that are written over several lines."""
+def _is_text(head: bytes) -> bool:
+    """Whether the beginning of a file has no control characters of binary files and is UTF-8, but for its last bytes
+    or letters of an older encoding."""
+    return not re.search(rb"[\0-\x06\x0e-\x1a]", head)
+
+
+def _refuse_other_objects(path: Path, text: bytes) -> None:
+    """Raise DataError for objects that are no JSON lines: the kind is named once, and not for every line."""
     first, end, rest = text.partition(b"\n")
-    if not end or rest.lstrip().startswith(b"{"):
-        return
+    found: object = None
+    what = ""
     try:
-        json.loads(first)
+        found = json.loads(first)
     except json.JSONDecodeError as error:
-        if error.pos >= len(first.decode("utf-8", "replace").rstrip()):
-            raise DataError(
-                f"{path}: is a JSON object over several lines; write one vote a line, or a list of votes"
-            ) from None
-    except ValueError:
+        line = first.decode("utf-8", "replace").rstrip()
+        after = line[error.pos :].strip()
+        if end and not after and not rest.lstrip().startswith(b"{"):
+            what = "is a JSON object over several lines; write one vote a line, or a list of votes"
+        elif end and after == ",":
+            what = "has commas between its objects; remove them, or put brackets around all ([…])"
+        elif line.startswith("{'"):
+            what = "holds Python's dicts, not JSON; write each with json.dumps"
+    except (ValueError, RecursionError):
         return
+    if not what and isinstance(found, dict) and not rest.strip():
+        what = _of_one_object(found)
+    if what:
+        raise DataError(f"{path}: {what}")
+
+
+def _of_one_object(found: dict[str, object]) -> str:
+    """What the one object of a file is, if it is no vote; empty if it may be one."""
+    for name in _WRAPPERS:
+        rows = found.get(name)
+        if isinstance(rows, list) and rows and isinstance(rows[0], dict):
+            return f"is one object, whose rows stand under {name!r}; write that list alone"
+    if len(found) > 1 and (
+        all(isinstance(value, dict) and "0" in value for value in found.values())
+        or (all(isinstance(value, list) for value in found.values()) and isinstance(found.get("user_id"), list))
+    ):
+        return "is a table by columns; write one vote a line (pandas: to_json(orient='records', lines=True))"
+    return ""
 
 
 def _separator(head: bytes) -> str | None:

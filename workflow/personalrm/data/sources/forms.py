@@ -9,8 +9,8 @@ r"""Votes in the forms in which people have them, brought to the one form that `
 - a context and answers that are turns as text, as pandas reads them from a table;
 - turns as {from, value} (ShareGPT), and `content` as a list of parts of type text;
 - values of data frames: NumPy's and pandas' scalars and arrays, NaN, times; whole numbers that became floats;
-- `winner` as A or B, model_a or model_b, first or second, 1 or 2, true or false (the first answer is meant by A, 1 and
-  true).
+- `winner` as A or B, model_a or model_b, answer 1 or answer 2, first or second, left or right, 1 or 2, true or false
+  (the first answer is meant by A, left, 1 and true).
 """
 
 from __future__ import annotations
@@ -24,14 +24,22 @@ from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from personalrm.data.sources.fields import FieldError, Row, fields_named, shown
 from personalrm.data.sources.votes import FORMS, ROLES, Vote, parse_vote, tie_of
 
 WINNERS: Mapping[str, str] = {
-    **dict.fromkeys(("a", "model_a", "response_a", "first", "1", "1.0", "true"), "a"),
-    **dict.fromkeys(("b", "model_b", "response_b", "second", "2", "2.0", "false"), "b"),
-    **dict.fromkeys(("tie", "draw", "tie (bothbad)"), "tie"),
+    **dict.fromkeys(("a", "first", "1st", "left", "1", "1.0", "true"), "a"),
+    **dict.fromkeys(("b", "second", "2nd", "right", "2", "2.0", "false"), "b"),
+    **dict.fromkeys(("tie", "draw", "equal", "tie (bothbad)"), "tie"),
+    **{
+        f"{noun}{between}{end}": letter
+        for noun in ("model", "response", "answer", "completion", "output", "option", "reply", "assistant")
+        for between in ("_", " ", "")
+        for letter, ends in (("a", "a1"), ("b", "b2"))
+        for end in ends
+    },
 }
 """Words for the better answer, in small letters, and ours for them."""
 
@@ -75,6 +83,8 @@ def plain_value(value: object) -> object:
         return _plain(value)
     if type(value).__name__ in ("NAType", "NaTType"):
         return None
+    if isinstance(value, UUID):
+        return str(value)
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, Decimal):

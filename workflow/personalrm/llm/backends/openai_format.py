@@ -25,13 +25,17 @@ _ENDED = frozenset(
     | {"eos", "eos_token", "completed", "complete", "model_length"}
 )
 """Reasons with which an answer may end, also an empty one."""
-_BROKEN_OFF = re.compile(r"error|abort|cancel|fail|time_?out|insufficient|interrupt|unavailable", re.IGNORECASE)
+_BROKEN_OFF = re.compile(
+    r"error|abort|cancel|fail|time_?out|insufficient|interrupt|unavailable|preempt|unload", re.IGNORECASE
+)
 """Words in reasons with which a server ends an answer that it did not finish, whatever text it has sent until then."""
 _FILTERED = frozenset(
     {"content_filter", "safety", "refusal", "sensitive", "recitation", "blocklist", "prohibited_content", "spii"}
     | {"content_filtered", "guardrail_intervened"}
 )
 """Reasons that say that a filter of the model or the provider stopped the answer, which was paid for."""
+_REPLY = frozenset({"choices", "created", "id", "model", "object", "service_tier", "system_fingerprint", "usage"})
+"""Fields of a reply that say nothing of a failure."""
 _MOST_TOKENS = 10**7
 """A larger count is no count."""
 
@@ -160,14 +164,19 @@ def parse_body(body: object, request: Request, where: str, key_env: str | None =
         if error:
             raise _body_error(error, where, key_env)
     if not isinstance(first, Mapping):
-        raise TransientError(f"{where}: the body has no choices")
+        # Servers also report failures without `error`: as `base_resp`, `detail`, `errors`, or a code and a message.
+        rest = {name: value for name, value in body.items() if value and name not in _REPLY}
+        raise _body_error(rest, where, key_env, "the body has no choices")
     native, finish = _text(choice.get("native_finish_reason")), _text(choice.get("finish_reason"))
     if finish == "stop" and native and native.lower() not in _ENDED:
         finish = native
     if finish.lower() in _FILTERED:
         finish = "content_filter"
-    if not isinstance(choice.get("message"), Mapping):
+    message = choice.get("message")
+    if not isinstance(message, Mapping):
         raise TransientError(f"{where}: the choice has no message (finish_reason {finish!r})")
+    if not isinstance(message.get("content"), str | list | None):
+        raise TransientError(f"{where}: the content of the message is no text")
     response = _response(body, choice, finish, request)
     if is_broken_off(response):
         raise TransientError(f"{where}: the server broke the answer off (finish_reason {finish!r})")
@@ -180,11 +189,11 @@ def _response(body: Mapping[str, Any], choice: Mapping[str, Any], finish: str, r
     tokens = as_list(as_mapping(choice.get("logprobs")).get("content"))
     spelled = [str(as_mapping(token).get("token", "")) for token in tokens]
     return Response(
-        text=strip_prefill(_text(message.get("content")), prefill_of(request), spelled),
+        text=strip_prefill(_said(message.get("content")), prefill_of(request), spelled),
         finish_reason=finish,
         usage=_usage(as_mapping(body.get("usage"))),
         logprobs=tuple(_token_logprobs(as_mapping(token)) for token in tokens) if request.top_logprobs else (),
-        reasoning=_text(message.get("reasoning_content") or message.get("reasoning")),
+        reasoning=_text(message.get("reasoning_content") or message.get("reasoning") or message.get("thinking")),
         refusal=_text(message.get("refusal") or special.get("refusal")),
         model=_text(body.get("model")),
     )
@@ -197,12 +206,12 @@ def is_broken_off(response: Response) -> bool:
     return bool(_BROKEN_OFF.search(reason)) or (empty and reason not in _ENDED)
 
 
-def _body_error(error: object, where: str, key_env: str | None) -> ModelCallError:
+def _body_error(error: object, where: str, key_env: str | None, what: str = "error in the body") -> ModelCallError:
     """The failure in an error object that came with status 200."""
     code = str(error.get("code")) if isinstance(error, Mapping) else ""
     status = int(code) if re.fullmatch(r"[45]\d\d", code) else 200
     text = json.dumps(error, ensure_ascii=False) if isinstance(error, Mapping) else str(error)
-    return to_error(Failure(status, f"error in the body: {text}"), where, key_env)
+    return to_error(Failure(status, f"{what}: {text}"), where, key_env)
 
 
 def as_mapping(value: object) -> Mapping[str, Any]:
@@ -215,10 +224,17 @@ def as_list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def _said(content: object) -> str:
+    """Text of a message's content without its parts that are thinking."""
+    if isinstance(content, list):
+        content = [part for part in content if as_mapping(part).get("type") not in ("reasoning", "thinking")]
+    return _text(content)
+
+
 def _text(value: object) -> str:
     """Text of a content field, made valid: null is empty; content parts are joined."""
     if isinstance(value, list):
-        return "".join(_text(as_mapping(part).get("text")) for part in value)
+        return "".join(_text(part if isinstance(part, str) else as_mapping(part).get("text")) for part in value)
     return valid_text(value) if isinstance(value, str) else ""
 
 
@@ -242,8 +258,8 @@ def _usage(usage: Mapping[str, Any]) -> Usage:
     """Token counts; a count that is absent is 0."""
     cached = as_mapping(usage.get("prompt_tokens_details")).get("cached_tokens")
     return Usage(
-        tokens_in=_count(usage.get("prompt_tokens")),
-        tokens_out=_count(usage.get("completion_tokens")),
+        tokens_in=_count(usage.get("prompt_tokens", usage.get("input_tokens"))),
+        tokens_out=_count(usage.get("completion_tokens", usage.get("output_tokens"))),
         tokens_cached=_count(cached),
     )
 

@@ -57,9 +57,10 @@ _BY_STATUS: dict[int, tuple[type[ModelCallError], str]] = {
     402: (ModelUnavailable, "The account has no credit left."),
     **dict.fromkeys((301, 302, 303, 307, 308), (ModelUnavailable, _CHECK_REDIRECT)),
     404: (ModelUnavailable, _CHECK_MODEL),
-    **dict.fromkeys((408, 409, 425), (TransientError, "")),
-    429: (RateLimited, ""),
+    **dict.fromkeys((408, 409, 424, 425, 499), (TransientError, "")),
+    **dict.fromkeys((429, 498), (RateLimited, "")),
     **dict.fromkeys(_BODY_STATUS, (RequestRejected, "The request itself was rejected.")),
+    451: (Refused, ""),
 }
 """Error and advice where neither codes nor words say more; other statuses of 4xx are permanent, all others transient.
 """
@@ -96,29 +97,38 @@ _TABLE = (
         ModelUnavailable,
         frozenset({400, 402, 403, 429}),
         r"insufficient_(quota|balance|funds|credits?)|billing_(hard_limit.*|not_active)|arrearage|payment_required"
-        r"|credit_balance.*",
+        r"|credit_balance.*|exceeded_current_quota.*|1113",
         r"insufficient[ _](quota|balance|credits?|funds)|credit balance is too low|billing_hard_limit"
-        r"|exceeded your current quota",
+        r"|exceeded your current quota|account (is |has been )?suspended|余额不足|欠费",
         "The account has no credit left; nothing was retried.",
+    ),
+    _Rule(
+        ModelUnavailable,
+        _BODY_STATUS,
+        r"(invalid_)?api_?key(_invalid)?|authentication(_error)?|unauthori[sz]ed",
+        r"api[ _]key (is |has )?(not valid|invalid|expired|incorrect)|(incorrect|invalid|wrong|expired) api[ _]key",
+        _CHECK_KEY,
     ),
     _Rule(
         RateLimited,
         frozenset({400, 429}),
         r"resource_exhausted|rate_?limit.*|too_?many_?requests.*|throttling.*|requests?_limit.*|tokens?_limit.*"
-        r"|[a-z-]*per(minute|day)[a-z-]*",
+        r"|[a-z-]*per(minute|day)[a-z-]*|capacity_exceeded",
         _NEVER,
     ),
     _Rule(
         ContextOverflow,
         _BODY_STATUS,
         r"context_length_exceeded|exceed_context_size(_error)?|context_window_exceeded.*|string_above_max_length"
-        r"|request_too_large|input_too_long|max_context_length.*|context_length_error",
+        r"|request_too_large|input_too_long|max_context_length.*|context_length_error|1261",
         r"context_length_exceeded|exceed_context_size|context_window_exceeded|string_above_max_length"
         r"|exceeds? the (available |maximum |model'?s? )?context|(maximum|model'?s) context (length|window|limit)"
         r"|context (length|window|limit) (of|is|exceed)|exceeds? (the )?context limit"
         r"|maximum (model|prompt|input|sequence) length|max_?(model|seq(uence)?)_?len|prompt is too long"
         r"|inputs? (is|are) too long|input token count|too many (input )?tokens|reduce the length of"
         r"|`?inputs`? (tokens \+|must have less)|max_tokens must be at least 1, got -|range of input length"
+        r"|\b(session_len|max_num_tokens)\b|max(imum)? (input|message|prompt) (characters|tokens)|token limit exceeded"
+        r"|(prompt|input|total) tokens?\b.{0,40} exceeds? .{0,40}\b(limit|max\w*)\b|超长|过长"
         r"|(prompt|input|request).{0,40} (too long|too large|longer than|exceed(s|ed)?)\b"
         r".{0,60} (model|tokens?|length)\b",
         _TOO_LONG,
@@ -127,26 +137,29 @@ _TABLE = (
         Refused,
         frozenset({403, *_BODY_STATUS}),
         r"content_?filter(ed)?|content_?policy.*|data_?inspection_?failed|moderation.*|invalid_prompt|safety"
-        r"|prohibited_content|responsible_?ai.*|guardrail.*|(new_)?sensitive.*|1301",
+        r"|prohibited_content|responsible_?ai.*|guardrail.*|(new_)?sensitive.*|censorship.*|1301",
         r"content_filter|content_policy|content (exists )?risk|content management policy|(content|usage|safety) policy"
         r"|content[ -]filter|filtering policy|moderation|flagged|guardrail|inappropriate content"
         r"|sensitive (content|words?|information)|new_sensitive|considered high risk|prohibited[_ ]content"
         r"|(safety|moderation) (system|filter|reasons?)|blocked (due to|for|by) safety|content .{0,60}\bblocked"
-        r"|violat\w+ .{0,60}polic(y|ies)",
+        r"|violat\w+ .{0,60}(polic(y|ies)|guidelines|practices)|prohibited by law|敏感|不安全|违规",
     ),
     _Rule(
         ModelUnavailable,
         frozenset({404, *_BODY_STATUS}),
-        r"model_not_found|invalid_model|unknown_model|modelnotfound|model_not_supported",
+        r"model_not_found|invalid_model|unknown_model|modelnotfound|model_not_supported|model_decommissioned",
         r"model_not_found|unknown model|invalid model|model .{0,80}(does not exist|not found|is not available)"
-        r"|LLM Provider NOT provided",
+        r"|decommissioned|LLM Provider NOT provided|location is not supported|plain HTTP request was sent to HTTPS",
         _CHECK_MODEL,
     ),
 )
 """In this order. From status 500 on only these two are looked for, which some servers and proxies report so:"""
 _OF_SERVERS = (ContextOverflow, RateLimited)
 _CODED = frozenset({"code", "type", "status", "reason", "error_code", "error_type", "__type", "quotaid"})
-_WAIT = re.compile(r"(?:try again|retry) in (?:(\d+)m(?!s))?\s*(?:([\d.]+)\s*(ms|s))?", re.IGNORECASE)
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_PART = r"(\d+(?:\.\d+)?)\s*(ms|h|m|s)(?:ours?|in(?:ute)?s?|ec(?:ond)?s?)?(?![a-z])\s*"
+_DURATION = re.compile(_PART, re.IGNORECASE)
+_WAIT = re.compile(rf"(?:try again|retry|wait)(?: in| after| for)? ((?:{_PART})+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +206,8 @@ def kind_of(failure: Failure) -> _Rule | None:
         for rule in _TABLE
         if status in rule.statuses or status < 400 or (status >= 500 and rule.error in _OF_SERVERS)
     ]
+    if "\\u" in text:
+        text = " ".join([text, *(value for _, value in _fields(text) if isinstance(value, str))])
     said = [rule for rule in known if re.search(rule.words, text, re.IGNORECASE)]
     codes = _codes(failure)
     coded = [rule for rule in known if any(re.fullmatch(rule.codes, code) for code in codes)]
@@ -238,18 +253,24 @@ def retry_after_of(failure: Failure) -> float | None:
     if milliseconds is not None:
         return milliseconds / 1000
     value = headers.get("retry-after", "")
-    seconds, until = _number(value), _moment(value)
+    seconds, until = _duration(value), _moment(value)
     if seconds is not None:
         return seconds
     if until is not None:
         return max(0.0, until - (_moment(headers.get("date", "")) or time.time()))
     for name, delay in _fields(failure.text):
         if name == "retryDelay" and isinstance(delay, str):
-            return _number(delay.removesuffix("s"))
+            return _duration(delay)
     found = _WAIT.search(failure.text)
-    if found is None or not (found[1] or found[2]):
-        return None
-    return 60 * float(found[1] or 0) + (_number(found[2] or "0") or 0.0) / (1000 if found[3] == "ms" else 1)
+    return _duration(found[1]) if found else None
+
+
+def _duration(text: str) -> float | None:
+    """Seconds of a number, or of a time as `1h2m3.5s`, `20 ms` or `2 minutes`; None for anything else."""
+    parts = _DURATION.findall(text)
+    if not parts or _DURATION.sub("", text).strip():
+        return _number(text)
+    return sum(float(number) * _UNITS[unit.lower()] for number, unit in parts)
 
 
 def _moment(date: str) -> float | None:

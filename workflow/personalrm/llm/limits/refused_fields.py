@@ -15,7 +15,7 @@ _NOT_TAKEN = (
     r"(?:not (?:be )?(?:supported|allowed|permitted|accepted|enabled|recognized)|unsupported|unrecognized|unknown"
     r"|unavailable|unexpected|deprecated|invalid (?:parameter|argument|field)|extra (?:inputs|fields)|extra_forbidden"
     r"|(?:does not|doesn't|do not) (?:support|allow|accept)|only (?:the default|be|supports?)\b"
-    r"|cannot both|not both|no longer)"
+    r"|cannot both|not both|no longer|(?:must|has to|should) (?:not )?be\b(?! at most)|only allowed|range of)"
 )
 _TEXT_VERDICTS = "verdicts: [text] and prompts: standard"
 
@@ -41,18 +41,20 @@ _FIELDS = (
     _Field(rf"{_QUOTE}stop\b", "omit: [stop]"),
     _Field(r"response_format|json_schema|json schema|structured outputs?", "omit: [response_format]"),
     _Field(
-        r"top_?logprobs\W.{0,60}(?:less than|at most|maximum|<=)|sample logprobs of \d+.{0,60}\bmax",
+        r"top_?logprobs\W.{0,60}(?:less than|at most|maximum|up to|between|<=)|sample logprobs of \d+.{0,60}\bmax",
         f"a larger limit of alternatives at the server (vLLM: --max-logprobs 20), or {_TEXT_VERDICTS}",
         phrase=True,
     ),
     _Field(r"logprobs", _TEXT_VERDICTS),
     _Field(
-        r"maximum allowed number of output tokens|at most \d+ (completion|output) tokens",
+        r"maximum allowed number of output tokens|at most \d+ (completion|output) tokens|range of max_tokens"
+        r"|max_tokens\W{1,3}(must|should|has to) be (less|at most|smaller|lower|<)",
         "a smaller max_tokens (of the model, or of the step)",
         phrase=True,
     ),
     _Field(
-        r"system role not supported|conversation roles must alternate|developer instruction is not enabled",
+        r"system role not supported|\broles must alternate|developer instruction is not enabled"
+        r"|only user\b.{0,40} roles are supported",
         "system_role: user",
         phrase=True,
     ),
@@ -67,10 +69,12 @@ _FIELDS = (
     ),
     _Field(
         r"not support assistant (message )?prefill|must end with a user message"
-        r"|last message must (be|have) .{0,20}\buser\b",
+        r"|last message('s role)? (must|should) (be|have) .{0,20}\buser\b"
+        r"|last message's role is user|expected last role",
         _TEXT_VERDICTS,
         phrase=True,
     ),
+    _Field(r"enable_thinking\W{1,3}must be", "extra_body: {enable_thinking: false}", phrase=True),
     _Field(
         r"(unrecognized|unknown|unexpected) (request )?(argument|parameter|field)|extra_forbidden|unknown_parameter",
         "extra_body without this field, or omit with it",

@@ -39,6 +39,9 @@ SEARCHES: dict[str, tuple[str, str]] = {
 MOST_LINES = 40
 """Users of a panel who have a line of their own, the first by name."""
 
+ASIDE = 0.12
+"""By how much the marks of a search stand beside their candidate's place, so that no mark hides another's."""
+
 Floats = NDArray[np.float64]
 
 
@@ -114,13 +117,15 @@ def _panel(axes: Axes, searches: dict[str, Floats]) -> None:
     axes.set_xlabel("candidates tried", fontsize=SMALL_SIZE + 0.5, color=INK, labelpad=1)
     axes.axhline(CHANCE, color=SOFT, linestyle=":", linewidth=1)
     for name, traces in sorted(searches.items()):
-        numbers = range(1, traces.shape[1] + 1)
+        # Equal means are both seen: marks stand side by side, and gaps in the upper line show the lower one.
+        first = name == min(searches)
+        numbers = np.arange(1, traces.shape[1] + 1) + (0.0 if len(searches) == 1 else -ASIDE if first else ASIDE)
         method = SEARCHES[name][0]
         colour = method_mark(method).colour
         for trace in traces[:MOST_LINES]:
             axes.plot(numbers, trace, color=colour, linewidth=0.7, alpha=0.3)
         mean = means_of(traces)
-        axes.plot(numbers, mean, color=colour, linewidth=2)
+        axes.plot(numbers, mean, color=colour, linewidth=2, linestyle="-" if first else (0, (3, 3)))
         for number, value in zip(numbers, mean, strict=True):
             if not np.isnan(value):
                 draw_point(axes, number, value, method, size=6)
@@ -147,7 +152,8 @@ def search_caption(found: dict[Place, dict[str, Floats]], largest: str) -> str:
     ]
     return (
         "Highest accuracy on a user's validation pairs among the candidates tried so far, at the largest k "
-        f"({largest}). Thick lines: mean of all users and draws; thin lines: at most {MOST_LINES} of them. A user has "
+        f"({largest}). Thick lines: mean of all users and draws; thin lines: at most {MOST_LINES} of them. Marks of "
+        "one candidate stand side by side. A user has "
         "few validation pairs, and the highest of several scores is too high: this is what the search selects by, not "
         "a result. Dotted: chance. "
         f"{'; '.join(ends)}."

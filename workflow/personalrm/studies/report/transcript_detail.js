@@ -164,6 +164,7 @@ function transcriptDetail(data, view) {
     if (!verdicts.length || verdicts.some(([swapped]) => swapped === null)) {
       const cell = add(make("td"), ...(verdicts.length ? verdicts.map((verdict) => badge(verdict[1], row)) : [badge(row.status)]));
       cell.colSpan = 2;
+      if (verdicts.length) add(cell, make("span", "both orders", "small"));
       add(line, cell);
     } else {
       for (const first of [false, true]) add(line, add(make("td"), ...verdicts.filter(([swapped]) => rejectedFirst(row, swapped) === first).map((verdict) => badge(verdict[1], row))));

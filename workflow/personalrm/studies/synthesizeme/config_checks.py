@@ -109,6 +109,7 @@ def _twice(config: Config) -> Iterator[str]:
     lists: dict[str, Iterable[object]] = {
         "methods": config.methods,
         "variants": config.variants,
+        "k": config.k,
         "learn.models": config.learn.models,
         "transfer.pairs": config.transfer_pairs,
         "transfer.methods": config.transfer.methods,
