@@ -252,15 +252,6 @@ def written_inputs(plan: Plan, job: Wildcards) -> Files:
     }
 
 
-def _compare_files(plan: Plan, job: Wildcards) -> Files:
-    return {
-        "users": plan.path(DESCRIBE.name, dataset=job.dataset),
-        "questions": plan.path(ASK.name, dataset=job.dataset),
-        "base": plan.answers(job, BASE),
-        "test": plan.answers(job, job.method),
-    }
-
-
 def _write_reads(plan: Plan, job: Wildcards) -> Mapping[str, Any]:
     config = plan.config
     # No dataclass holds these settings: they go into one request.
@@ -309,7 +300,12 @@ COMPARE: Stage[Plan] = Stage(
             plan.config.compare.judges if plan.config.compare else (),
         )
     ],
-    inputs=_compare_files,
+    inputs=lambda plan, job: {
+        "users": plan.path(DESCRIBE.name, dataset=job.dataset),
+        "questions": plan.path(ASK.name, dataset=job.dataset),
+        "base": plan.answers(job, BASE),
+        "test": plan.answers(job, job.method),
+    },
     reads=_compare_reads,
     work=compare_stage,
     asks="judge",
