@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -200,10 +199,7 @@ ASK: Stage[Plan] = Stage(
 ANSWER: Stage[Plan] = Stage(
     name="answer_questions",
     output="answers/{dataset}/{model}/{shard}.jsonl",
-    combinations=lambda plan: [
-        Wildcards(dataset=dataset, model=model)
-        for dataset, model in itertools.product(plan.config.datasets, plan.config.answer.models)
-    ],
+    combinations=lambda plan: Wildcards.every(dataset=plan.config.datasets, model=plan.config.answer.models),
     inputs=lambda plan, job: {"questions": plan.path(ASK.name, dataset=job.dataset)},
     reads=_answer_reads,
     work=answer_stage,
